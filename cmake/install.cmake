@@ -1,0 +1,31 @@
+# What `cmake --install` lays down: the program, both libraries, vane.h, vane.pc and the CMake package.
+# A CMake project says find_package(vane) and links vane::vane (shared), or find_package(vane COMPONENTS static)
+# and links vane::static.
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vane)
+
+install(TARGETS vane)
+install(FILES ${CMAKE_SOURCE_DIR}/include/vane.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# The shared library needs nothing of its user; the static one brings what it was built with.
+install(TARGETS libvane_shared EXPORT vaneTargets)
+install(TARGETS libvane_static EXPORT vaneStaticTargets)
+foreach(export vaneTargets vaneStaticTargets)
+  install(EXPORT ${export} NAMESPACE vane:: DESTINATION ${package_dir})
+endforeach()
+configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/vaneConfig.cmake.in ${CMAKE_BINARY_DIR}/vaneConfig.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/vaneConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/vaneConfig.cmake ${CMAKE_BINARY_DIR}/vaneConfigVersion.cmake
+  DESTINATION ${package_dir})
+
+file(RELATIVE_PATH VANE_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # relocatable
+set(VANE_PC_PRIVATE ${JANSSON_LDFLAGS} ${LIBZIP_LDFLAGS} -lpng -ljpeg -lz)
+foreach(library ${OpenMP_C_LIB_NAMES})
+  list(APPEND VANE_PC_PRIVATE -l${library})
+endforeach()
+list(APPEND VANE_PC_PRIVATE -lm)
+list(JOIN VANE_PC_PRIVATE " " VANE_PC_PRIVATE)
+configure_file(${CMAKE_SOURCE_DIR}/cmake/vane.pc.in ${CMAKE_BINARY_DIR}/vane.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/vane.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

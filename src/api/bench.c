@@ -1,0 +1,180 @@
+/* bench.c - vn_bench: steps of a network, timed, beside what this machine can do at all. */
+#include "api/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+enum { UNTIMED = 2 };
+
+vn_bench_options vn_bench_options_default(void) {
+    return (vn_bench_options){.train = 1, .batch = 64, .steps = 10};
+}
+
+typedef struct bench {
+    vn_context *vn;
+    vn_net *net;
+    vn_weights *weights;
+    size_t floats;
+    float *live, *grads, *moment1, *moment2;
+    vn_graph *graph;
+    vn_program *program;
+    vn_net_inputs in;
+    vn_node *target, *output, *loss;
+    int64_t step;
+} bench;
+
+static float *zeros(size_t count) {
+    float *x = vn_alloc_aligned(count, sizeof(float));
+    for (size_t i = 0; x && i < count; i++) x[i] = 0;
+    return x;
+}
+
+static vn_status open_net(bench *b, const char *dir, bool train, vn_err *err) {
+    vn_model_dir d = {0};
+    vn_status status = vn_model_dir_open(dir, &d, err);
+    if (status != VN_OK) return status;
+    status = vn_net_open(d.config, &b->net, err);
+    if (status != VN_OK) {
+        vn_fail_in(err, "%s", dir);
+    } else {
+        b->weights = vn_net_weights(b->net);
+        b->floats = vn_weights_floats(b->weights);
+        b->live = zeros(b->floats);
+        if (train) {
+            b->grads = zeros(b->floats);
+            b->moment1 = zeros(b->floats);
+            b->moment2 = zeros(b->floats);
+        }
+        if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2))) status = vn_no_memory(err);
+    }
+    if (status == VN_OK && d.weights) status = vn_store_load_weights(d.weights, b->weights, b->live, err);
+    if (status == VN_OK && !d.weights) vn_weights_init(b->weights, b->live, 0);
+    vn_model_dir_close(&d);
+    return status;
+}
+
+static vn_status build(bench *b, int64_t batch, bool train, vn_err *err) {
+    vn_status status = vn_graph_open(&b->graph, err);
+    if (status != VN_OK) return status;
+    b->output = b->loss = vn_net_build(b->net, b->graph, batch, 0, 0, train, &b->in);
+    if (b->output && train) {
+        b->target = vn_input(b->graph, VN_F32, b->output->shape);
+        vn_node *difference = vn_sub(b->graph, b->output, b->target);
+        b->loss = vn_mean(b->graph, vn_unary(b->graph, difference, VN_FN_SQUARE));
+    }
+    status = vn_graph_status(b->graph, err);
+    if (status != VN_OK) return status;
+
+    const int count = train ? (int)vn_weights_count(b->weights) : 0;
+    vn_node **wrt = vn_calloc((size_t)count + 1, sizeof(*wrt)), **grads = vn_calloc((size_t)count + 1, sizeof(*grads));
+    size_t *offsets = vn_calloc((size_t)count + 1, sizeof(*offsets));
+    if (!wrt || !grads || !offsets) status = vn_no_memory(err);
+    for (int i = 0; status == VN_OK && i < count; i++) {
+        const vn_weight *w = vn_weights_at(b->weights, (size_t)i);
+        wrt[i] = vn_param_node(b->graph, b->weights, w->name, w->file, w->layout, w->init);
+        offsets[i] = w->offset;
+    }
+    if (status == VN_OK && train) status = vn_graph_gradient(b->graph, b->loss, NULL, count, wrt, grads, err);
+    const vn_program_options options = {.backend = b->vn->backend,
+                                        .threads = b->vn->threads,
+                                        .n_outputs = 1,
+                                        .outputs = &b->loss,
+                                        .n_grads = count,
+                                        .grads = grads,
+                                        .grad_offset = offsets};
+    if (status == VN_OK) status = vn_program_open(b->graph, &options, &b->program, err);
+    vn_free(wrt);
+    vn_free(grads);
+    vn_free(offsets);
+    return status;
+}
+
+static vn_status fill(bench *b, int64_t batch, vn_err *err) {
+    float *time = zeros((size_t)batch);
+    int32_t *labels = vn_calloc((size_t)batch, sizeof(int32_t));
+    vn_status status = time && labels ? VN_OK : vn_no_memory(err);
+    const vn_node *const images[] = {b->in.sample, b->target};
+    for (size_t i = 0; status == VN_OK && i < VN_COUNT(images); i++)
+        if (images[i])
+            vn_random_normal(vn_program_input(b->program, images[i]), (size_t)vn_shape_count(&images[i]->shape), 0,
+                             VN_STREAM_NOISE, i, 0);
+    for (int64_t i = 0; status == VN_OK && i < batch; i++) time[i] = (float)((i * 37) % 1000);
+    if (status == VN_OK)
+        status = vn_net_write_inputs(b->net, b->program, &b->in, b->in.timestep ? time : NULL,
+                                     b->in.class_labels ? labels : NULL, err);
+    vn_free(time);
+    vn_free(labels);
+    return status;
+}
+
+static void step(bench *b) {
+    const vn_run run = {.values = b->live, .grads = b->grads, .step = (uint64_t)b->step};
+    vn_program_run(b->program, &run);
+    b->step++;
+    if (!b->grads) return;
+    const vn_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
+    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->threads);
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r, vn_err *err) {
+    double *seconds = vn_alloc((size_t)o->steps, sizeof *seconds);
+    if (!seconds) return vn_no_memory(err);
+    vn_cpu_measure(b->vn->backend, b->vn->threads, &r->gemm_gflops, &r->memory_gbs);
+    bool stop = false;
+    for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
+        const double began = vn_now();
+        step(b);
+        if (i >= 0) seconds[i] = vn_now() - began;
+        const vn_progress progress = {.what = "timing",
+                                      .unit = "steps",
+                                      .done = i + 1 > 0 ? i + 1 : 0,
+                                      .total = o->steps,
+                                      .seconds_left = -1,
+                                      .loss = NAN};
+        stop = vn_report(&b->vn->watch, &progress);
+    }
+    qsort(seconds, (size_t)o->steps, sizeof *seconds, by_value);
+    r->min_ms = 1e3 * seconds[0];
+    r->median_ms =
+        1e3 * (o->steps % 2 ? seconds[o->steps / 2] : (seconds[o->steps / 2 - 1] + seconds[o->steps / 2]) / 2);
+    r->images_per_s = (double)o->batch / seconds[0];
+    r->gflops = 1e-9 * vn_program_cost(b->program).flops / seconds[0];
+    r->arena_mb = 1e-6 * (double)vn_program_bytes(b->program);
+    r->parameters = vn_weights_parameters(b->weights);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    r->peak_rss_mb = (double)usage.ru_maxrss * 1024e-6;
+    vn_free(seconds);
+    return stop ? vn_fail(err, VN_CANCELLED, "stopped") : VN_OK;
+}
+
+vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options, vn_bench_result *result) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    const vn_bench_options o = options ? *options : vn_bench_options_default();
+    if (!dir || !result) return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
+    *result = (vn_bench_result){0};
+    if (o.batch < 1 || o.batch > 65536)
+        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)o.batch);
+    if (o.steps < 1 || o.steps > 1000000)
+        return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]", (long long)o.steps);
+    bench b = {.vn = vn};
+    vn_status status = open_net(&b, dir, o.train != 0, err);
+    if (status == VN_OK) status = build(&b, o.batch, o.train != 0, err);
+    if (status == VN_OK) status = fill(&b, o.batch, err);
+    if (status == VN_OK) status = measure(&b, &o, result, err);
+    vn_program_close(&b.program);
+    vn_graph_close(&b.graph);
+    vn_free(b.live);
+    vn_free(b.grads);
+    vn_free(b.moment1);
+    vn_free(b.moment2);
+    vn_net_close(&b.net);
+    return status;
+}

@@ -1,0 +1,59 @@
+/* context.c - the life of a context: threads, kernels, callbacks, error text. */
+#include "api/internal.h"
+
+#include <string.h>
+
+#define VN_TEXT_EXPANDED(x) #x
+#define VN_TEXT(x)          VN_TEXT_EXPANDED(x)
+
+vn_err *vn_begin(vn_context *vn) {
+    vn->err.status = VN_OK;
+    vn->err.text[0] = 0;
+    vn->cancel = 0;
+    return &vn->err;
+}
+
+vn_context_options vn_context_options_default(void) {
+    return (vn_context_options){0};
+}
+
+vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
+    const vn_context_options o = options ? *options : vn_context_options_default();
+    if (!out) return VN_BAD_ARGUMENT;
+    *out = NULL;
+    if (o.threads < 0) return VN_BAD_ARGUMENT;
+    vn_err err = {0};
+    const vn_backend *backend = vn_cpu_backend(o.cpu, &err);
+    if (!backend) return err.status;
+    vn_context *vn = vn_calloc(1, sizeof *vn);
+    if (!vn) return VN_NO_MEMORY;
+    vn->backend = backend;
+    vn->threads = o.threads ? o.threads : vn_cpu_cores();
+    vn->watch = (vn_watch){o.log, o.progress, o.user, &vn->cancel};
+    *out = vn;
+    return VN_OK;
+}
+
+void vn_context_close(vn_context **vn) {
+    if (!vn || !*vn) return;
+    vn_free(*vn);
+    *vn = NULL;
+}
+
+void vn_context_cancel(vn_context *vn) {
+    vn->cancel = 1;
+}
+
+const char *vn_error_text(const vn_context *vn) {
+    return vn ? vn->err.text : "out of memory";
+}
+
+const char *vn_status_name(vn_status status) {
+    static const char *const names[] = {"ok", "no memory",   "bad argument", "bad file",
+                                        "io", "unsupported", "not finite",   "cancelled"};
+    return (size_t)status < VN_COUNT(names) ? names[status] : "unknown status";
+}
+
+const char *vn_version(void) {
+    return VN_TEXT(VN_VERSION_MAJOR) "." VN_TEXT(VN_VERSION_MINOR) "." VN_TEXT(VN_VERSION_PATCH);
+}

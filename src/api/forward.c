@@ -1,0 +1,264 @@
+/* forward.c - vn_forward: a network run once on tensors from a file, and its gradients; what makes a network comparable with
+ * another program's. */
+#include "api/internal.h"
+
+#include <string.h>
+
+/* One forward run and what it holds. */
+typedef struct pass {
+    vn_context *vn;
+    const char *dir;
+    vn_net *net;
+    vn_weights *weights;
+    float *values, *grads;
+    vn_safetensors *in;
+    int64_t batch, channels, pixels; /* points: pixels 1 */
+    vn_graph *graph;
+    vn_program *program;
+    vn_net_inputs inputs;
+    vn_node *output, *cotangent, *grad_sample;
+} pass;
+
+/* ---- the network ------------------------------------------------------------------------------------------------- */
+
+static vn_status open_net(pass *p, vn_err *err) {
+    vn_model_dir dir = {0};
+    vn_status status = vn_model_dir_open(p->dir, &dir, err);
+    if (status != VN_OK) return status;
+    const char *file = NULL;
+    status = vn_net_open(dir.config, &p->net, err);
+    if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
+    if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);
+    if (status == VN_OK) {
+        p->weights = vn_net_weights(p->net);
+        p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
+        p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
+        status = p->values && p->grads ? vn_store_load_weights(file, p->weights, p->values, err) : vn_no_memory(err);
+    }
+    vn_model_dir_close(&dir);
+    return status;
+}
+
+/* ---- inputs -------------------------------------------------------------------------------------------------------- */
+
+static vn_status bad_shape(const pass *p, const vn_file_tensor *t, const char *expected, vn_err *err) {
+    char text[128];
+    return vn_fail(err, VN_BAD_FILE, "%s: %s has shape %s, expected %s", vn_safetensors_path(p->in), t->name,
+                   vn_shape_text(&t->shape, text), expected);
+}
+
+/* Shape of the sample decides the graph's. */
+static vn_status build(pass *p, bool gradients, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(p->net);
+    const vn_file_tensor *sample = NULL;
+    vn_status status = vn_safetensors_get(p->in, "sample", &sample, err);
+    if (status != VN_OK) return status;
+    const vn_shape *shape = &sample->shape;
+    char expected[64];
+    snprintf(expected, sizeof expected, io->rank == 3 ? "[B, %lld, H, W]" : "[B, %lld]", (long long)io->in_channels);
+    if (shape->rank != io->rank + 1 || shape->dim[1] != io->in_channels) return bad_shape(p, sample, expected, err);
+    for (int i = 0; i < shape->rank; i++)
+        if (shape->dim[i] < 1 || shape->dim[i] > 1 << 20) return bad_shape(p, sample, expected, err);
+    const bool images = io->rank == 3;
+    p->batch = shape->dim[0];
+    p->channels = io->out_channels;
+    p->pixels = images ? shape->dim[2] * shape->dim[3] : 1;
+
+    status = vn_graph_open(&p->graph, err);
+    if (status != VN_OK) return status;
+    p->output = vn_net_build(p->net, p->graph, p->batch, images ? shape->dim[2] : 0, images ? shape->dim[3] : 0, false,
+                             &p->inputs);
+    if (p->output && gradients) p->cotangent = vn_input(p->graph, VN_F32, p->output->shape);
+    return vn_graph_status(p->graph, err);
+}
+
+static vn_status plan(pass *p, bool gradients, vn_err *err) {
+    const size_t count = vn_weights_count(p->weights);
+    vn_node **wrt = vn_calloc(count + 1, sizeof(*wrt)), **grads = vn_calloc(count + 1, sizeof(*grads));
+    size_t *offsets = vn_calloc(count + 1, sizeof(*offsets));
+    vn_status status = wrt && grads && offsets ? VN_OK : vn_no_memory(err);
+    if (status == VN_OK && gradients) {
+        for (size_t i = 0; i < count; i++) {
+            const vn_weight *w = vn_weights_at(p->weights, i);
+            wrt[i] = vn_param_node(p->graph, p->weights, w->name, w->file, w->layout, w->init);
+            offsets[i] = w->offset;
+        }
+        wrt[count] = p->inputs.sample;
+        status = vn_graph_gradient(p->graph, p->output, p->cotangent, (int)count + 1, wrt, grads, err);
+        p->grad_sample = grads[count];
+    }
+    if (status == VN_OK) {
+        vn_node *const outputs[] = {p->output, p->grad_sample};
+        const vn_program_options options = {.backend = p->vn->backend,
+                                            .threads = p->vn->threads,
+                                            .n_outputs = gradients ? 2 : 1,
+                                            .outputs = outputs,
+                                            .n_grads = gradients ? (int)count : 0,
+                                            .grads = grads,
+                                            .grad_offset = offsets};
+        status = vn_program_open(p->graph, &options, &p->program, err);
+    }
+    vn_free(wrt);
+    vn_free(grads);
+    vn_free(offsets);
+    return status;
+}
+
+/* A tensor in the file's channels-first order into an input of the program. */
+static vn_status put_image(pass *p, const char *name, const vn_node *input, int64_t channels, vn_err *err) {
+    const vn_file_tensor *t = NULL;
+    vn_status status = vn_safetensors_get(p->in, name, &t, err);
+    if (status != VN_OK) return status;
+    const int64_t count = vn_shape_count(&input->shape);
+    if (vn_shape_count(&t->shape) != count || t->shape.rank != input->shape.rank || t->shape.dim[1] != channels)
+        return bad_shape(p, t, "that of the output", err);
+    float *numbers = vn_alloc((size_t)count, sizeof(float));
+    if (!numbers) return vn_no_memory(err);
+    vn_tensor_read_f32(t, numbers);
+    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, p->pixels, p->vn->threads);
+    vn_free(numbers);
+    return status;
+}
+
+/* timestep and class_labels: [B] or one number for all. */
+static vn_status read_numbers(pass *p, const char *name, float *out, vn_err *err) {
+    const vn_file_tensor *t = NULL;
+    vn_status status = vn_safetensors_get(p->in, name, &t, err);
+    if (status != VN_OK) return status;
+    const int64_t count = vn_shape_count(&t->shape);
+    if (count != 1 && count != p->batch) return bad_shape(p, t, "[B]", err);
+    vn_tensor_read_f32(t, out);
+    for (int64_t i = 1; count == 1 && i < p->batch; i++) out[i] = out[0];
+    return status;
+}
+
+static vn_status read_labels(pass *p, int32_t *out, vn_err *err) {
+    const vn_file_tensor *t = NULL;
+    vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
+    if (status != VN_OK) return status;
+    if (t->shape.rank != 1 || t->shape.dim[0] != p->batch) return bad_shape(p, t, "[B]", err);
+    return vn_tensor_read_i32(t, out, err);
+}
+
+/* Class conditions that are numbers or vectors go in as they are. */
+static vn_status put_class_numbers(pass *p, vn_err *err) {
+    const vn_node *input = p->inputs.class_labels;
+    const vn_file_tensor *t = NULL;
+    vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
+    if (status != VN_OK) return status;
+    if (!vn_shape_equal(&t->shape, &input->shape)) {
+        char text[128];
+        return bad_shape(p, t, vn_shape_text(&input->shape, text), err);
+    }
+    vn_tensor_read_f32(t, vn_program_input(p->program, input));
+    return VN_OK;
+}
+
+static vn_status put_inputs(pass *p, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(p->net);
+    float *time = vn_alloc((size_t)p->batch, sizeof(float));
+    int32_t *labels = vn_alloc((size_t)p->batch, sizeof(int32_t));
+    vn_status status =
+        time && labels ? put_image(p, "sample", p->inputs.sample, io->in_channels, err) : vn_no_memory(err);
+    const bool index = io->class_kind == VN_CLASS_INDEX;
+    vn_net_inputs in = p->inputs;
+    if (status == VN_OK && in.timestep) status = read_numbers(p, "timestep", time, err);
+    if (status == VN_OK && index) status = read_labels(p, labels, err);
+    if (status == VN_OK && in.class_labels && !index) {
+        status = put_class_numbers(p, err);
+        in.class_labels = NULL;
+    }
+    if (status == VN_OK)
+        status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL, index ? labels : NULL, err);
+    if (status != VN_OK && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
+        vn_fail_in(err, "%s", vn_safetensors_path(p->in));
+    if (status == VN_OK && p->cotangent) status = put_image(p, "cotangent", p->cotangent, io->out_channels, err);
+    vn_free(time);
+    vn_free(labels);
+    return status;
+}
+
+/* ---- outputs -------------------------------------------------------------------------------------------------------- */
+
+/* An image node of the program in the file's order; new array or NULL. */
+static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
+    float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
+    if (numbers)
+        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, p->pixels, p->vn->threads);
+    return numbers;
+}
+
+static vn_shape file_shape(const vn_node *node) {
+    vn_shape s = node->shape;
+    if (s.rank == 4) s = VN_SHAPE(s.dim[0], s.dim[3], s.dim[1], s.dim[2]);
+    return s;
+}
+
+static vn_status write_output(const pass *p, const char *path, vn_err *err) {
+    float *numbers = take_image(p, p->output, p->channels);
+    if (!numbers) return vn_no_memory(err);
+    const vn_file_tensor t = {.name = "sample", .dtype = VN_FILE_F32, .shape = file_shape(p->output), .data = numbers};
+    const vn_status status = vn_safetensors_write(path, &t, 1, NULL, err);
+    vn_free(numbers);
+    return status;
+}
+
+static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
+    const size_t count = vn_weights_count(p->weights);
+    vn_arena arena = {0};
+    vn_file_tensor *tensors = vn_calloc(count + 1, sizeof *tensors);
+    float *numbers = vn_alloc(vn_weights_floats(p->weights), sizeof(float));
+    float *sample = take_image(p, p->grad_sample, vn_net_get_io(p->net)->in_channels);
+    bool ok = tensors && numbers && sample;
+    for (size_t i = 0; ok && i < count; i++) {
+        const vn_weight *w = vn_weights_at(p->weights, i);
+        const size_t length = strlen(w->name) + sizeof "grad.";
+        char *name = vn_arena_alloc(&arena, length);
+        ok = name != NULL;
+        if (!ok) break;
+        snprintf(name, length, "grad.%s", w->name);
+        vn_weight_to_file(w, p->grads + w->offset, numbers + w->offset);
+        tensors[i] =
+            (vn_file_tensor){.name = name, .dtype = VN_FILE_F32, .shape = w->file, .data = numbers + w->offset};
+    }
+    if (ok)
+        tensors[count] = (vn_file_tensor){
+            .name = "grad.sample", .dtype = VN_FILE_F32, .shape = file_shape(p->grad_sample), .data = sample};
+    const vn_status status = ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
+    vn_arena_free(&arena);
+    vn_free(tensors);
+    vn_free(numbers);
+    vn_free(sample);
+    return status;
+}
+
+/* ---- the public call -------------------------------------------------------------------------------------------------- */
+
+static vn_status run(pass *p, const char *in, const char *out, const char *grad, vn_err *err) {
+    vn_status status = open_net(p, err);
+    if (status == VN_OK) status = vn_safetensors_open(in, &p->in, err);
+    if (status == VN_OK) status = build(p, grad != NULL, err);
+    if (status == VN_OK) status = plan(p, grad != NULL, err);
+    if (status == VN_OK) status = put_inputs(p, err);
+    if (status != VN_OK) return status;
+    const vn_run r = {.values = p->values, .grads = p->grads};
+    vn_program_run(p->program, &r);
+    status = write_output(p, out, err);
+    if (status == VN_OK && grad) status = write_grads(p, grad, err);
+    return status;
+}
+
+vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out, const char *grad) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!dir || !in || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_forward: dir, in and out are needed");
+    pass p = {.vn = vn, .dir = dir};
+    const vn_status status = run(&p, in, out, grad, err);
+    vn_program_close(&p.program);
+    vn_graph_close(&p.graph);
+    vn_safetensors_close(&p.in);
+    vn_free(p.values);
+    vn_free(p.grads);
+    vn_net_close(&p.net);
+    return status;
+}

@@ -1,0 +1,254 @@
+/* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its path and what its output
+ * means) or a world file (exact). */
+#include "api/internal.h"
+
+#include <string.h>
+
+static vn_status copy_names(vn_model *m, int32_t classes, const char *(*name)(const void *from, int32_t i),
+                            const void *from, vn_err *err) {
+    m->names = vn_calloc((size_t)classes + 1, sizeof(char *));
+    if (!m->names) return vn_no_memory(err);
+    for (m->classes = 0; m->classes < classes; m->classes++) {
+        const char *text = name(from, m->classes);
+        m->names[m->classes] = text ? vn_strdup(text) : vn_format("%d", (int)m->classes);
+        if (!m->names[m->classes]) return vn_no_memory(err);
+    }
+    return VN_OK;
+}
+
+static const char *world_name(const void *world, int32_t i) {
+    return vn_world_class_name(world, i);
+}
+
+static const char *json_name(const void *names, int32_t i) {
+    return json_string_value(json_array_get(names, (size_t)i));
+}
+
+/* ---- worlds ------------------------------------------------------------------------------------------ */
+
+static vn_status open_world(vn_model *m, vn_err *err) {
+    m->kind = "world";
+    const vn_status status = vn_world_open(m->source, &m->world, err);
+    if (status != VN_OK) return status;
+    m->rank = 1;
+    m->shape[0] = m->size = vn_world_size(m->world);
+    m->has_null = true;
+    return copy_names(m, vn_world_classes(m->world), world_name, m->world, err);
+}
+
+/* ---- networks ----------------------------------------------------------------------------------------- */
+
+/* Sizes that vane.json gives, which a network of any size leaves open. */
+static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(m->net);
+    m->rank = io->rank;
+    m->shape[0] = io->in_channels;
+    m->shape[1] = io->height;
+    m->shape[2] = io->width;
+    const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
+    if (json_array_size(shape) == (size_t)io->rank)
+        for (int i = 0; i < io->rank; i++) m->shape[i] = json_integer_value(json_array_get(shape, (size_t)i));
+    m->size = 1;
+    for (int i = 0; i < io->rank; i++) {
+        if (m->shape[i] < 1 || m->shape[i] > 1 << 16)
+            return vn_fail(err, VN_BAD_FILE,
+                           "%s: neither the config's sample_size nor vane.json gives the size of a sample", m->source);
+        m->size *= m->shape[i];
+    }
+    if (m->shape[0] != io->in_channels)
+        return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld", m->source,
+                       (long long)m->shape[0], (long long)io->in_channels);
+    if (io->out_channels != io->in_channels)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
+                       m->source, (long long)io->in_channels, (long long)io->out_channels);
+    return VN_OK;
+}
+
+/* Classes and null. vane.json names them; without it the last row of the class table is null, as vane trains it. */
+static vn_status read_classes(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const int64_t rows = vn_net_get_io(m->net)->labels;
+    if (rows > INT32_MAX) return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
+    const json_t *names = json_object_get(dir->vane, "classes");
+    m->has_null = true;
+    if (rows == 0) return VN_OK;
+    if (names && json_array_size(names) != (size_t)rows - 1)
+        return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %lld and null",
+                       m->source, json_array_size(names), (long long)rows - 1);
+    return copy_names(m, (int32_t)rows - 1, json_name, names, err);
+}
+
+/* The path and what the output means: vane.json says it exactly, a scheduler config in diffusers' words. */
+static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const char *path = json_string_value(json_object_get(dir->vane, "path"));
+    const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
+    vn_status status = VN_OK;
+    if (path && predict) {
+        status = vn_path_open(path, &m->path, err);
+        if (status == VN_OK) status = vn_prediction_parse(predict, &m->prediction, err);
+        if (status == VN_BAD_ARGUMENT) err->status = status = VN_BAD_FILE;
+        if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
+    } else if (dir->scheduler) {
+        status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
+        if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
+    }
+    if (m->path && !(m->path_text = vn_path_text(m->path))) return vn_no_memory(err);
+    return VN_OK;
+}
+
+static vn_status load_values(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const char *file = NULL;
+    vn_status status = vn_model_dir_weights(dir, &file, err);
+    if (status != VN_OK) return status;
+    const vn_weights *weights = vn_net_weights(m->net);
+    m->values = vn_alloc_aligned(vn_weights_floats(weights), sizeof(float));
+    if (!m->values) return vn_no_memory(err);
+    status = vn_store_load_weights(file, weights, m->values, err);
+    if (status == VN_OK) status = vn_store_weights_step(file, &m->steps, err);
+    if (m->steps < 0) m->steps = 0;
+    return status;
+}
+
+static vn_status open_network(vn_model *m, vn_err *err) {
+    vn_model_dir dir = {0};
+    vn_status status = vn_model_dir_open(m->source, &dir, err);
+    if (status != VN_OK) return status;
+    status = vn_net_open(dir.config, &m->net, err);
+    if (status != VN_OK) {
+        vn_fail_in(err, "%s/%s%sconfig.json", m->source, dir.folder, dir.folder[0] ? "/" : "");
+    } else {
+        m->kind = vn_net_get_row(m->net)->row.name;
+        status = read_shape(m, &dir, err);
+        if (status == VN_OK) status = read_classes(m, &dir, err);
+        if (status == VN_OK) status = read_path(m, &dir, err);
+        if (status == VN_OK) status = load_values(m, &dir, err);
+    }
+    vn_model_dir_close(&dir);
+    return status;
+}
+
+/* ---- the public calls --------------------------------------------------------------------------------- */
+
+vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!source || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
+    *out = NULL;
+    vn_model *m = vn_calloc(1, sizeof *m);
+    if (!m) return vn_no_memory(err);
+    m->vn = vn;
+    m->source = vn_strdup(source);
+    vn_status status = m->source ? VN_OK : vn_no_memory(err);
+    if (status == VN_OK) status = vn_is_dir(source) ? open_network(m, err) : open_world(m, err);
+    if (status != VN_OK) {
+        vn_model_close(&m);
+        return status;
+    }
+    *out = m;
+    return VN_OK;
+}
+
+void vn_model_close(vn_model **model) {
+    if (!model || !*model) return;
+    vn_model *m = *model;
+    for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);
+    vn_free(m->names);
+    vn_free(m->source);
+    vn_free(m->path_text);
+    vn_free(m->values);
+    vn_net_close(&m->net);
+    vn_path_close(&m->path);
+    vn_world_close(&m->world);
+    vn_free(m);
+    *model = NULL;
+}
+
+vn_model_info vn_model_get_info(const vn_model *m) {
+    vn_model_info info = {.kind = m->kind,
+                          .path = m->path_text,
+                          .predict = m->path ? m->prediction.row->row.name : NULL,
+                          .rank = m->rank,
+                          .shape = {m->shape[0], m->shape[1], m->shape[2]},
+                          .classes = m->classes,
+                          .has_null = m->has_null,
+                          .steps = m->steps};
+    if (m->net) info.parameters = vn_weights_parameters(vn_net_weights(m->net));
+    return info;
+}
+
+const char *vn_model_label_name(const vn_model *m, int32_t label) {
+    return label >= 0 && label < m->classes ? m->names[label] : NULL;
+}
+
+vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
+    vn_err *err = vn_begin(m->vn);
+    if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
+    for (int32_t i = 0; i < m->classes; i++) {
+        if (strcmp(text, m->names[i]) != 0) continue;
+        *label = i;
+        return VN_OK;
+    }
+    int64_t index = 0;
+    if (strcmp(text, "null") == 0) {
+        *label = VN_LABEL_NULL;
+    } else if (strcmp(text, "all") == 0) {
+        *label = VN_LABEL_ALL;
+    } else if (vn_parse_int(text, &index)) {
+        if (index < 0 || index >= m->classes + (m->classes > 0 && m->net))
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has classes 0 to %d", text, m->source,
+                           (int)m->classes - 1);
+        *label = index == m->classes ? VN_LABEL_NULL : (int32_t)index; /* the table's last row is null */
+    } else {
+        const char *near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
+        return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
+                       text, near);
+    }
+    return VN_OK;
+}
+
+/* ---- the denoiser ------------------------------------------------------------------------------------- */
+
+/* The path to sample on: the model's own where it has one, which a wish may only confirm. */
+static vn_status choose_path(vn_model *m, const char *wish, vn_model_denoiser *d, const vn_path **path, vn_err *err) {
+    if (!m->path) {
+        if (!wish && !m->world)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path",
+                           m->source);
+        const vn_status status = vn_path_open(wish ? wish : "rectified", &d->path, err);
+        *path = d->path;
+        return status;
+    }
+    *path = m->path;
+    if (!wish) return VN_OK;
+    vn_path *other = NULL;
+    vn_status status = vn_path_open(wish, &other, err);
+    if (status != VN_OK) return status;
+    char *text = vn_path_text(other);
+    if (!text)
+        status = vn_no_memory(err);
+    else if (strcmp(text, m->path_text) != 0)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "path %s: %s was trained on %s", text, m->source, m->path_text);
+    vn_free(text);
+    vn_path_close(&other);
+    return status;
+}
+
+vn_status vn_model_denoiser_open(vn_model *m, const char *wish, vn_model_denoiser *out, vn_err *err) {
+    *out = (vn_model_denoiser){.model = m};
+    const vn_path *path = NULL;
+    vn_status status = choose_path(m, wish, out, &path, err);
+    vn_prediction prediction = m->prediction;
+    if (status == VN_OK && !m->path) status = vn_prediction_parse(path->row->prediction, &prediction, err);
+    if (status == VN_OK && m->world)
+        status = vn_world_denoiser(m->world, path, &prediction, m->vn->threads, &out->denoiser, err);
+    else if (status == VN_OK)
+        status = vn_net_denoiser_open(&out->net, m->vn, m->net, m->values, path, &prediction, m->shape, m->classes,
+                                      &out->denoiser, err);
+    if (status != VN_OK) vn_model_denoiser_close(out);
+    return status;
+}
+
+void vn_model_denoiser_close(vn_model_denoiser *d) {
+    if (d->model->world && d->denoiser.self) vn_world_denoiser_close(&d->denoiser);
+    if (d->model->net) vn_net_denoiser_close(&d->net);
+    vn_path_close(&d->path);
+}

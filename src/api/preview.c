@@ -1,0 +1,64 @@
+/* preview.c - a few samples of each class with the average weights, always from the same noise, so that pictures of one run
+ * can be laid side by side. */
+#include "api/preview.h"
+#include "sample/sample.h"
+
+/* Enough to see, and cheap beside a minute of training. */
+enum { EACH_CLASS = 4, MOST_IMAGES = 40, POINTS = 1000, STEPS = 12 };
+#define GUIDANCE 2.0
+
+bool vn_preview_possible(const vn_net_io *io) {
+    return io->rank == 3 ? io->in_channels == 1 || io->in_channels == 3 : io->in_channels == 2;
+}
+
+static vn_status open(vn_preview *p, const float *values, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(p->net);
+    vn_status status = vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction, p->shape,
+                                            p->classes, &p->denoiser, err);
+    if (status != VN_OK) return status;
+    p->size = p->denoiser.size;
+    p->count = io->rank == 1 ? POINTS : p->classes ? (int64_t)p->classes * EACH_CLASS : EACH_CLASS * EACH_CLASS;
+    if (io->rank == 3 && p->count > MOST_IMAGES) p->count = MOST_IMAGES;
+    p->samples = vn_alloc((size_t)p->count, (size_t)p->size * sizeof(float));
+    p->labels = vn_alloc((size_t)p->count, sizeof(int32_t));
+    if (!p->samples || !p->labels) return vn_no_memory(err);
+    for (int64_t i = 0; i < p->count; i++) p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
+    const vn_walk_options options = {.denoiser = &p->denoiser,
+                                     .steps = STEPS,
+                                     .guidance = p->denoiser.has_null && p->classes ? GUIDANCE : 1,
+                                     .seed = p->seed,
+                                     .capacity = p->count};
+    return vn_walk_open(&options, &p->walk, err);
+}
+
+vn_status vn_preview_draw(void *preview, const float *values, const char *path, vn_err *err) {
+    vn_preview *p = preview;
+    vn_status status = p->walk ? VN_OK : open(p, values, err);
+    if (status != VN_OK) return status;
+    const vn_walk_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
+    const vn_watch quiet = {.cancel = p->vn->watch.cancel};
+    status = vn_walk_run(p->walk, &batch, &quiet, 0, STEPS, err);
+    /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on are no failure either. */
+    if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
+    if (status != VN_OK) return status;
+    const vn_show show = {.samples = p->samples,
+                          .count = p->count,
+                          .channels = p->denoiser.rank == 3 ? (int)p->shape[0] : 0,
+                          .height = p->denoiser.rank == 3 ? (int)p->shape[1] : 0,
+                          .width = p->denoiser.rank == 3 ? (int)p->shape[2] : 0,
+                          .labels = p->labels,
+                          .names = p->names,
+                          .classes = p->classes};
+    vn_image image = {0};
+    status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err) : vn_show_points(&show, &image, err);
+    if (status == VN_OK) status = vn_png_write(path, &image, NULL, 0, err);
+    vn_image_free(&image);
+    return status;
+}
+
+void vn_preview_close(vn_preview *p) {
+    vn_walk_close(&p->walk);
+    vn_net_denoiser_close(&p->net_denoiser);
+    vn_free(p->samples);
+    vn_free(p->labels);
+}

@@ -1,0 +1,32 @@
+/* preview.h - pictures of a run while it trains. */
+#ifndef VN_API_PREVIEW_H
+#define VN_API_PREVIEW_H
+
+#include "api/internal.h"
+
+/* What a preview is drawn with. Fill the first part; the rest opens with the first picture. */
+typedef struct vn_preview {
+    vn_context *vn;
+    const vn_net *net;
+    const vn_path *path;
+    const vn_prediction *prediction;
+    const int64_t *shape;
+    const char *const *names;
+    int32_t classes;
+    uint64_t seed;
+
+    vn_net_denoiser net_denoiser;
+    vn_denoiser denoiser;
+    struct vn_walk *walk;
+    int64_t count, size;
+    float *samples;
+    int32_t *labels;
+} vn_preview;
+
+/* Whether its samples can be shown at all: images of 1 or 3 channels, points in the plane. */
+bool vn_preview_possible(const vn_net_io *io);
+/* Draws with `values`, which must be the same array each time. For vn_train_setup.preview. */
+vn_status vn_preview_draw(void *preview, const float *values, const char *path, vn_err *err);
+void vn_preview_close(vn_preview *p);
+
+#endif

@@ -1,0 +1,213 @@
+/* sample.c - vn_sample: options checked, a walk for each batch, samples out. */
+#include "api/internal.h"
+#include "sample/sample.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_COUNT = 16, DEFAULT_STEPS = 32 };
+
+/* Values of all the activations that a batch may hold at once; keeps default batches within a few hundred MB. */
+#define BATCH_FLOATS (128 * 784)
+
+vn_sample_options vn_sample_options_default(void) {
+    return (vn_sample_options){.label = VN_LABEL_ALL, .guidance = 1};
+}
+
+static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
+    if (o->count < 0 || o->count > INT32_MAX)
+        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld is not a number of samples", (long long)o->count);
+    if (!isfinite(o->guidance)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
+    if (o->steps < 0 || o->steps > VN_MAX_STEPS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
+    if (o->batch < 0) return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld is negative", (long long)o->batch);
+    if (o->sigmas && (o->grid || o->steps))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "sigmas give the levels: a grid or steps beside them would have no effect");
+    if (o->noise && o->noise_file) return vn_fail(err, VN_BAD_ARGUMENT, "noise and noise_file exclude each other");
+    if (!o->labels && o->label != VN_LABEL_ALL && o->label != VN_LABEL_NULL && (o->label < 0 || o->label >= m->classes))
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %d classes", (int)o->label, m->source, (int)m->classes);
+    return VN_OK;
+}
+
+/* ---- what is drawn -------------------------------------------------------------------------------------- */
+
+/* A file's noise, [N, one sample]; N becomes the count. */
+static vn_status read_noise(const vn_model *m, const vn_sample_options *o, int64_t *count, float **noise, vn_err *err) {
+    vn_safetensors *st = NULL;
+    const vn_file_tensor *t = NULL;
+    vn_status status = vn_safetensors_open(o->noise_file, &st, err);
+    if (status == VN_OK) status = vn_safetensors_get(st, "noise", &t, err);
+    if (status == VN_OK) {
+        bool fits = t->shape.rank == m->rank + 1;
+        for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
+        char text[128];
+        const int64_t n = fits ? t->shape.dim[0] : 0;
+        if (!fits)
+            status = vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers", o->noise_file,
+                             vn_shape_text(&t->shape, text), (long long)m->size);
+        else if (n == 0)
+            status = vn_fail(err, VN_BAD_FILE, "%s: noise is empty", o->noise_file);
+        else if (o->count && o->count != n)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld samples, not %lld", o->noise_file,
+                             (long long)n, (long long)o->count);
+        else if (!(*noise = vn_alloc((size_t)n, (size_t)m->size * sizeof(float))))
+            status = vn_no_memory(err);
+        else
+            vn_tensor_read_f32(t, *noise);
+        *count = n;
+    }
+    vn_safetensors_close(&st);
+    return status;
+}
+
+static vn_status make_labels(const vn_model *m, const vn_sample_options *o, vn_samples *s, vn_err *err) {
+    s->labels = vn_alloc((size_t)s->count, sizeof(int32_t));
+    if (!s->labels) return vn_no_memory(err);
+    for (int64_t i = 0; i < s->count; i++) {
+        int32_t label = o->labels ? o->labels[i] : o->label;
+        if (label == VN_LABEL_ALL)
+            label = m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)m->classes) : VN_LABEL_NULL;
+        if (label < VN_LABEL_NULL || label >= m->classes)
+            return vn_fail(err, VN_BAD_ARGUMENT, "label %d of sample %lld: %s has %d classes", (int)label, (long long)i,
+                           m->source, (int)m->classes);
+        s->labels[i] = label;
+    }
+    return VN_OK;
+}
+
+static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64_t count) {
+    int64_t batch = o->batch;
+    if (!batch) batch = m->net ? BATCH_FLOATS / m->size : 4096;
+    if (batch < 1) batch = 1;
+    return batch < count ? batch : count;
+}
+
+static vn_status run(vn_samples *s, const vn_walk_options *options, const vn_sample_options *o, const float *noise,
+                     vn_err *err) {
+    vn_walk *walk = NULL;
+    vn_status status = vn_walk_open(options, &walk, err);
+    if (status != VN_OK) return status;
+    const int64_t batches = (s->count + options->capacity - 1) / options->capacity, steps = vn_walk_steps(walk);
+    for (int64_t i = 0; i < batches && status == VN_OK; i++) {
+        const int64_t begin = i * options->capacity, left = s->count - begin;
+        const vn_walk_batch batch = {.n = left < options->capacity ? left : options->capacity,
+                                     .first = o->first + (uint64_t)begin,
+                                     .labels = s->labels + begin,
+                                     .noise = noise ? noise + begin * s->size : NULL,
+                                     .x = s->data + begin * s->size};
+        status = vn_walk_run(walk, &batch, &s->vn->watch, i * steps, batches * steps, err);
+        if (status == VN_OK && vn_walk_passes(walk) > s->passes) s->passes = vn_walk_passes(walk);
+    }
+    vn_walk_close(&walk);
+    return status;
+}
+
+/* ---- what is remembered of it ---------------------------------------------------------------------------- */
+
+static bool note(json_t *to, const char *key, const char *format, ...) VN_PRINTF(3, 4);
+static bool note(json_t *to, const char *key, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    json_t *text = json_vsprintf(format, args);
+    va_end(args);
+    return text && json_object_set_new(to, key, text) == 0;
+}
+
+static bool note_levels(json_t *to, const vn_sample_options *o) {
+    if (!o->sigmas) return note(to, "steps", "%d", o->steps ? o->steps : DEFAULT_STEPS);
+    char *list = vn_strdup("");
+    for (size_t i = 0; list && i < o->sigma_count; i++) {
+        char *longer = vn_format("%s%s%.17g", list, i ? "," : "", o->sigmas[i]);
+        vn_free(list);
+        list = longer;
+    }
+    const bool ok = list && note(to, "sigmas", "%s", list);
+    vn_free(list);
+    return ok;
+}
+
+static vn_status remember(const vn_model *m, const vn_sample_options *o, const vn_path *path, vn_samples *s,
+                          vn_err *err) {
+    s->settings = json_object();
+    char *path_text = vn_path_text(path);
+    json_t *to = s->settings;
+    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note(to, "source", "%s", m->source) &&
+              note(to, "seed", "%llu", (unsigned long long)o->seed) &&
+              note(to, "first", "%llu", (unsigned long long)o->first) &&
+              note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%g", o->guidance) &&
+              note(to, "guide", "%s", o->guide ? o->guide : "cfg") &&
+              note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
+              note(to, "path", "%s", path_text) && note_levels(to, o);
+    if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
+    if (ok && !o->labels)
+        ok = note(to, "class", "%s",
+                  o->label == VN_LABEL_ALL    ? "all"
+                  : o->label == VN_LABEL_NULL ? "null"
+                                              : m->names[o->label]);
+    if (ok && o->noise_file) ok = note(to, "noise", "%s", o->noise_file);
+    if (ok) {
+        s->bands = json_pack("[{s:o, s:i, s:I}]", "title", json_sprintf("guidance %g", o->guidance), "first", 0,
+                             "count", (json_int_t)s->count);
+        ok = s->bands != NULL;
+    }
+    vn_free(path_text);
+    s->names = vn_calloc((size_t)m->classes + 1, sizeof(char *));
+    for (int32_t i = 0; ok && s->names && i < m->classes; i++, s->classes++)
+        ok = (s->names[i] = vn_strdup(m->names[i])) != NULL;
+    return ok && s->names ? VN_OK : vn_no_memory(err);
+}
+
+/* ---- the public call --------------------------------------------------------------------------------------- */
+
+static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn_err *err) {
+    float *file_noise = NULL;
+    vn_model_denoiser d = {.model = m};
+    s->count = o->count ? o->count : DEFAULT_COUNT;
+    s->rank = m->rank;
+    s->size = m->size;
+    memcpy(s->shape, m->shape, sizeof s->shape);
+    vn_status status = o->noise_file ? read_noise(m, o, &s->count, &file_noise, err) : VN_OK;
+    if (status == VN_OK) status = make_labels(m, o, s, err);
+    if (status == VN_OK && !(s->data = vn_alloc((size_t)s->count, (size_t)s->size * sizeof(float))))
+        status = vn_no_memory(err);
+    if (status == VN_OK) status = vn_model_denoiser_open(m, o->path, &d, err);
+    if (status == VN_OK) {
+        const vn_walk_options options = {.denoiser = &d.denoiser,
+                                         .sampler = o->sampler,
+                                         .grid = o->grid,
+                                         .steps = o->steps ? o->steps : DEFAULT_STEPS,
+                                         .sigmas = o->sigmas,
+                                         .sigma_count = o->sigma_count,
+                                         .guide = o->guide,
+                                         .guidance = o->guidance,
+                                         .seed = o->seed,
+                                         .capacity = choose_batch(m, o, s->count)};
+        status = run(s, &options, o, o->noise ? o->noise : file_noise, err);
+        if (status == VN_OK) status = remember(m, o, d.denoiser.path, s, err);
+        vn_model_denoiser_close(&d);
+    }
+    vn_free(file_noise);
+    return status;
+}
+
+vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **out) {
+    if (!m) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(m->vn);
+    if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed");
+    *out = NULL;
+    const vn_sample_options o = options ? *options : vn_sample_options_default();
+    vn_status status = check(m, &o, err);
+    if (status != VN_OK) return status;
+    vn_samples *s = vn_calloc(1, sizeof *s);
+    if (!s) return vn_no_memory(err);
+    s->vn = m->vn;
+    status = draw(m, &o, s, err);
+    if (status != VN_OK) {
+        vn_samples_close(&s);
+        return status;
+    }
+    *out = s;
+    return VN_OK;
+}

@@ -1,0 +1,216 @@
+/* samples.c - what was drawn: kept in memory with the settings it came from, joined, saved as a picture or as tensors. */
+#include "api/internal.h"
+
+#include <string.h>
+
+int64_t vn_samples_count(const vn_samples *s) {
+    return s->count;
+}
+
+int vn_samples_shape(const vn_samples *s, int64_t shape[3]) {
+    for (int i = 0; i < s->rank; i++) shape[i] = s->shape[i];
+    return s->rank;
+}
+
+const float *vn_samples_data(const vn_samples *s) {
+    return s->data;
+}
+
+const int32_t *vn_samples_labels(const vn_samples *s) {
+    return s->labels;
+}
+
+int64_t vn_samples_passes(const vn_samples *s) {
+    return s->passes;
+}
+
+void vn_samples_close(vn_samples **samples) {
+    if (!samples || !*samples) return;
+    vn_samples *s = *samples;
+    for (int32_t i = 0; s->names && i < s->classes; i++) vn_free(s->names[i]);
+    vn_free(s->names);
+    vn_free(s->data);
+    vn_free(s->labels);
+    json_decref(s->settings);
+    json_decref(s->bands);
+    vn_free(s);
+    *samples = NULL;
+}
+
+/* ---- joining ---------------------------------------------------------------------------------------------- */
+
+/* A setting that differs between the parts is listed once for each: "1,2,4". */
+static bool join_settings(json_t *to, const json_t *from) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)from, key, value) {
+        const json_t *old = json_object_get(to, key);
+        if (!strcmp(key, "count") || (old && json_equal(old, value))) continue;
+        json_t *both =
+            old ? json_sprintf("%s,%s", json_string_value(old), json_string_value(value)) : json_incref(value);
+        if (!both || json_object_set_new(to, key, both) != 0) return false;
+    }
+    return true;
+}
+
+vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
+    vn_err *err = vn_begin(s->vn);
+    if (s->rank != more->rank || memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
+    const size_t count = (size_t)(s->count + more->count), row = (size_t)s->size * sizeof(float);
+    json_t *settings = json_copy(s->settings), *bands = json_copy(s->bands);
+    bool ok = settings && bands && join_settings(settings, more->settings) &&
+              json_object_set_new(settings, "count", json_sprintf("%zu", count)) == 0;
+    size_t i;
+    json_t *band;
+    json_array_foreach(more->bands, i, band) {
+        json_t *moved = ok ? json_copy(band) : NULL;
+        const json_int_t first = json_integer_value(json_object_get(band, "first")) + s->count;
+        ok = moved && json_object_set_new(moved, "first", json_integer(first)) == 0 &&
+             json_array_append(bands, moved) == 0;
+        json_decref(moved);
+    }
+    float *data = ok ? vn_realloc(s->data, count, row) : NULL;
+    if (data) s->data = data;
+    int32_t *labels = data ? vn_realloc(s->labels, count, sizeof *labels) : NULL;
+    if (!labels) {
+        json_decref(settings);
+        json_decref(bands);
+        return vn_no_memory(err);
+    }
+    s->labels = labels;
+    memcpy(s->data + s->count * s->size, more->data, (size_t)more->count * row);
+    memcpy(s->labels + s->count, more->labels, (size_t)more->count * sizeof *labels);
+    json_decref(s->settings);
+    json_decref(s->bands);
+    s->settings = settings;
+    s->bands = bands;
+    s->count += more->count;
+    if (more->passes > s->passes) s->passes = more->passes;
+    return VN_OK;
+}
+
+/* ---- pictures ----------------------------------------------------------------------------------------------- */
+
+static vn_status write_png(const vn_image *image, const json_t *settings, const char *path, vn_err *err) {
+    vn_setting list[32];
+    size_t count = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)settings, key, value) {
+        if (count < VN_COUNT(list)) list[count++] = (vn_setting){key, json_string_value(value)};
+    }
+    return vn_png_write(path, image, list, count, err);
+}
+
+static vn_status save_grid(const vn_samples *s, const char *path, vn_err *err) {
+    const size_t count = json_array_size(s->bands);
+    vn_band *bands = vn_calloc(count + 1, sizeof *bands);
+    if (!bands) return vn_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *band = json_array_get(s->bands, i);
+        bands[i] = (vn_band){.title = json_string_value(json_object_get(band, "title")),
+                             .first = json_integer_value(json_object_get(band, "first")),
+                             .count = json_integer_value(json_object_get(band, "count"))};
+    }
+    vn_show show = {.samples = s->data,
+                    .count = s->count,
+                    .labels = s->labels,
+                    .names = (const char *const *)s->names,
+                    .classes = s->classes,
+                    .bands = bands,
+                    .band_count = count};
+    vn_image image = {0};
+    vn_status status = VN_OK;
+    if (s->rank == 3) {
+        show.channels = (int)s->shape[0];
+        show.height = (int)s->shape[1];
+        show.width = (int)s->shape[2];
+        status =
+            show.channels == 1 || show.channels == 3
+                ? vn_show_grid(&show, &image, err)
+                : vn_fail(err, VN_UNSUPPORTED, "%s: samples of %d channels are no picture; save .safetensors or .npy",
+                          path, show.channels);
+    } else {
+        status = s->size == 2 ? vn_show_points(&show, &image, err)
+                              : vn_fail(err, VN_UNSUPPORTED,
+                                        "%s: points of %lld dimensions are no picture; save .safetensors or .npy", path,
+                                        (long long)s->size);
+    }
+    vn_free(bands);
+    if (status == VN_OK) status = write_png(&image, s->settings, path, err);
+    vn_image_free(&image);
+    return status;
+}
+
+/* A class name as part of a file name. */
+static char *file_word(const char *name) {
+    char *word = vn_strdup(name);
+    for (char *c = word; c && *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '.' ||
+              *c == '_'))
+            *c = '-';
+    return word;
+}
+
+static vn_status save_one(const vn_samples *s, int64_t i, const char *folder, json_t *settings, vn_err *err) {
+    const int32_t label = s->labels[i];
+    char *word = label < 0 ? vn_strdup("null") : file_word(s->names[label]);
+    char *path = word ? vn_format("%s/%06lld-%s.png", folder, (long long)i, word) : NULL;
+    vn_image image = {0};
+    vn_status status =
+        path && json_object_set_new(settings, "index", json_sprintf("%lld", (long long)i)) == 0 &&
+                json_object_set_new(settings, "class", json_string(label < 0 ? "null" : s->names[label])) == 0
+            ? VN_OK
+            : vn_no_memory(err);
+    if (status == VN_OK)
+        status = vn_image_from_sample(s->data + i * s->size, (int)s->shape[0], (int)s->shape[1], (int)s->shape[2],
+                                      &image, err);
+    if (status == VN_OK) status = write_png(&image, settings, path, err);
+    vn_image_free(&image);
+    vn_free(path);
+    vn_free(word);
+    return status;
+}
+
+static vn_status save_folder(const vn_samples *s, const char *path, vn_err *err) {
+    if (s->rank != 3 || (s->shape[0] != 1 && s->shape[0] != 3))
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: a folder of pictures needs images of 1 or 3 channels; save .safetensors or .npy", path);
+    json_t *settings = json_copy(s->settings);
+    vn_status status = settings ? vn_make_dirs(path, err) : vn_no_memory(err);
+    for (int64_t i = 0; i < s->count && status == VN_OK; i++) status = save_one(s, i, path, settings, err);
+    json_decref(settings);
+    return status;
+}
+
+/* ---- tensors -------------------------------------------------------------------------------------------------- */
+
+static vn_shape shape_of(const vn_samples *s) {
+    vn_shape shape = {.rank = s->rank + 1, .dim = {s->count}};
+    for (int i = 0; i < s->rank; i++) shape.dim[i + 1] = s->shape[i];
+    return shape;
+}
+
+static vn_status save_safetensors(const vn_samples *s, const char *path, vn_err *err) {
+    int64_t *labels = vn_alloc((size_t)s->count, sizeof *labels);
+    if (!labels) return vn_no_memory(err);
+    for (int64_t i = 0; i < s->count; i++) labels[i] = s->labels[i];
+    const vn_file_tensor tensors[] = {
+        {.name = "samples", .dtype = VN_FILE_F32, .shape = shape_of(s), .data = s->data},
+        {.name = "labels", .dtype = VN_FILE_I64, .shape = VN_SHAPE(s->count), .data = labels},
+    };
+    const vn_status status = vn_safetensors_write(path, tensors, VN_COUNT(tensors), s->settings, err);
+    vn_free(labels);
+    return status;
+}
+
+vn_status vn_samples_save(const vn_samples *s, const char *path) {
+    vn_err *err = vn_begin(s->vn);
+    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_save: a path is needed");
+    const vn_shape shape = shape_of(s);
+    if (vn_ends_with(path, ".png")) return save_grid(s, path, err);
+    if (vn_ends_with(path, ".safetensors")) return save_safetensors(s, path, err);
+    if (vn_ends_with(path, ".npy")) return vn_npy_write(path, VN_FILE_F32, &shape, s->data, err);
+    return save_folder(s, path, err);
+}

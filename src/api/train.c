@@ -1,0 +1,286 @@
+/* train.c - vn_train: opens what a run is made of (data, network, path, objective), fresh from the options or again from the
+ * run's own files, and hands it to the loop. */
+#include "api/internal.h"
+#include "api/preview.h"
+#include "api/run_dir.h"
+#include "api/train_options.h"
+#include "data/data.h"
+#include "objective/objective.h"
+#include "train/train.h"
+
+#include <string.h>
+
+enum { DEFAULT_WARMUP = 50 };
+
+/* All the parts of a run. */
+typedef struct job {
+    vn_context *vn;
+    const char *source, *out;
+    vn_train_options o;
+    vn_model_dir dir; /* of the run, when resumed */
+    vn_data *data;
+    vn_net *net;
+    vn_path *path;
+    vn_prediction prediction;
+    vn_objective *objective;
+    const char **names; /* [classes] */
+    char *path_text;
+} job;
+
+/* ---- the parts ------------------------------------------------------------------------------------------------ */
+
+static vn_status open_data(job *j, vn_err *err) {
+    const vn_data_options options = {.seed = j->o.seed,
+                                     .validate = j->o.validate,
+                                     .size = j->o.size,
+                                     .grey = j->o.grey != 0,
+                                     .flip = j->o.flip != 0,
+                                     .threads = j->vn->threads,
+                                     .watch = &j->vn->watch};
+    vn_status status = vn_data_open(j->source, &options, &j->data, err);
+    if (status != VN_OK) return status;
+    const vn_data_info *info = vn_data_get_info(j->data);
+    if (info->train < 1) return vn_fail(err, VN_BAD_FILE, "%s: no samples to train on", j->source);
+    j->names = vn_calloc((size_t)info->classes + 1, sizeof(*j->names));
+    if (!j->names) return vn_no_memory(err);
+    for (int32_t i = 0; i < info->classes; i++) j->names[i] = vn_data_class_name(j->data, i);
+    return VN_OK;
+}
+
+/* A config written for the data by a row of the models table. */
+static vn_status make_config(job *j, const vn_data_info *info, json_t **config, vn_err *err) {
+    const char *name = j->o.model ? j->o.model : info->rank == 3 ? "unet2d" : "mlp";
+    vn_choice choice;
+    vn_status status = vn_choice_parse(name, vn_net_rows, sizeof *vn_net_rows, vn_net_row_count, "model", &choice, err);
+    if (status != VN_OK) return status;
+    const bool images = info->rank == 3;
+    const vn_net_data data = {.rank = info->rank,
+                              .channels = info->shape[0],
+                              .height = images ? info->shape[1] : 0,
+                              .width = images ? info->shape[2] : 0,
+                              .labels = info->classes ? info->classes + 1 : 0,
+                              .dropout = j->o.dropout};
+    *config = vn_net_rows[choice.index].config(&choice, &data, err);
+    return *config ? VN_OK : err->status;
+}
+
+/* A network made elsewhere must take what the data gives. */
+static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(j->net);
+    const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
+    const int64_t rows = info->classes ? info->classes + 1 : 0;
+    if (io->rank != info->rank)
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
+                       io->rank == 3 ? "images" : "points", j->source, info->rank == 3 ? "images" : "points");
+    if (io->in_channels != info->shape[0] || io->out_channels != info->shape[0])
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s takes %lld channels and gives %lld, %s has %lld", name,
+                       (long long)io->in_channels, (long long)io->out_channels, j->source, (long long)info->shape[0]);
+    if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR || io->class_kind == VN_CLASS_NUMBER)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
+                       (long long)io->labels, j->source, (long long)rows, (int)info->classes);
+    if (info->rank == 3 && io->height && (io->height != info->shape[1] || io->width != info->shape[2]))
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld", name,
+                       (long long)io->height, (long long)io->width, j->source, (long long)info->shape[1],
+                       (long long)info->shape[2]);
+    return VN_OK;
+}
+
+static vn_status open_net(job *j, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    json_t *config = NULL;
+    vn_status status;
+    if (j->dir.config) {
+        config = json_incref(j->dir.config);
+        status = VN_OK;
+    } else if (j->o.model && vn_ends_with(j->o.model, ".json")) {
+        if (j->o.dropout >= 0) return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
+        status = vn_json_read(j->o.model, &config, err);
+    } else {
+        status = make_config(j, info, &config, err);
+    }
+    if (status == VN_OK) {
+        status = vn_net_open(config, &j->net, err);
+        if (status != VN_OK && j->o.model) vn_fail_in(err, "%s", j->o.model);
+    }
+    if (status == VN_OK) status = check_net(j, info, err);
+    json_decref(config);
+    return status;
+}
+
+static vn_status open_objective(job *j, vn_err *err) {
+    const char *predict = j->o.predict;
+    vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
+    if (status != VN_OK) return status;
+    status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
+    if (status != VN_OK) return status;
+    if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
+    const vn_objective_options options = {
+        .path = j->path,
+        .prediction = &j->prediction,
+        .objective = j->o.objective,
+        .times = j->o.times,
+        .drop = j->o.drop,
+        .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
+        .seed = j->o.seed};
+    return vn_objective_open(&options, &j->objective, err);
+}
+
+static void close(job *j) {
+    vn_objective_close(&j->objective);
+    vn_path_close(&j->path);
+    vn_net_close(&j->net);
+    vn_data_close(&j->data);
+    vn_model_dir_close(&j->dir);
+    vn_free(j->names);
+    vn_free(j->path_text);
+}
+
+/* ---- a fresh run ------------------------------------------------------------------------------------------------ */
+
+static json_t *text_list(const char *const *names, int32_t count) {
+    json_t *list = json_array();
+    for (int32_t i = 0; list && i < count; i++) {
+        if (json_array_append_new(list, json_string(names[i])) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+/* vane.json: all that the run is, in words that a resume and a reader understand. */
+static json_t *describe(const job *j) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    json_t *shape = json_array();
+    for (int i = 0; shape && i < info->rank; i++)
+        if (json_array_append_new(shape, json_integer(info->shape[i])) != 0) {
+            json_decref(shape);
+            shape = NULL;
+        }
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:{s:s, s:s, s:o, s:I, s:I, s:I}, s:o}", "vane", vn_version(),
+                     "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
+                     j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
+                     text_list(j->names, info->classes), "data", "source", j->source, "kind", info->source, "shape",
+                     shape, "count", (json_int_t)info->count, "held", (json_int_t)info->held, "fingerprint",
+                     (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+}
+
+/* Everything of the run at step 0, complete before it takes its name. */
+static vn_status create(const job *j, vn_err *err) {
+    char *aside = NULL;
+    vn_status status = vn_run_dir_begin(j->out, j->o.overwrite != 0, &aside, err);
+    if (status != VN_OK) return status;
+    json_t *vane = describe(j), *scheduler = vn_path_scheduler(j->path, &j->prediction);
+    if (!vane || !scheduler) status = vn_no_memory(err);
+    if (status == VN_OK) {
+        const vn_model_parts parts = {.pipeline = "DDPMPipeline",
+                                      .folder = vn_net_get_row(j->net)->folder,
+                                      .config = vn_net_config(j->net),
+                                      .scheduler = scheduler,
+                                      .vane = vane};
+        status = vn_store_save_model(aside, &parts, err);
+    }
+    if (status == VN_OK) status = vn_train_create(aside, j->net, j->o.seed, err);
+    json_decref(vane);
+    json_decref(scheduler);
+    return vn_run_dir_end(aside, j->out, status, err);
+}
+
+static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
+    j->o = *wish;
+    vn_status status = vn_train_options_check(&j->o, err);
+    if (status == VN_OK && !j->o.overwrite) status = vn_run_dir_free(j->out, err);
+    /* A rate that falls to 0 needs an end; a run by steps may be given more of them and go on as if that had been so from
+     * the beginning. */
+    if (!j->o.schedule) j->o.schedule = j->o.minutes > 0 ? "cosine" : "constant";
+    if (j->o.warmup < 0) j->o.warmup = DEFAULT_WARMUP;
+    if (status == VN_OK) status = open_data(j, err);
+    if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
+    if (status == VN_OK) status = open_net(j, err);
+    if (status == VN_OK) status = open_objective(j, err);
+    if (status == VN_OK) status = create(j, err);
+    return status;
+}
+
+/* ---- a run that goes on ------------------------------------------------------------------------------------------- */
+
+static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
+    if (wish->overwrite) return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
+    vn_status status = vn_model_dir_open(j->out, &j->dir, err);
+    if (status != VN_OK) return status;
+    const json_t *stored = json_object_get(j->dir.vane, "train");
+    if (!json_is_object(stored) || !vn_store_has_checkpoint(j->out))
+        return vn_fail(err, VN_BAD_FILE, "%s: not a run of vane that could go on", j->out);
+    status = vn_train_options_resume(stored, wish, &j->o, err);
+    if (status != VN_OK) return vn_fail_in(err, "%s", j->out);
+    j->o.model = NULL; /* the run's config.json says it */
+    status = open_data(j, err);
+    if (status != VN_OK) return status;
+    const json_int_t known = json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
+    if (known != (json_int_t)vn_data_get_info(j->data)->fingerprint)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source, j->out);
+    status = open_net(j, err);
+    if (status == VN_OK) status = open_objective(j, err);
+    return status;
+}
+
+/* ---- the public call ------------------------------------------------------------------------------------------------ */
+
+static vn_status run(job *j, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(j->data);
+    char *previews = vn_path_join(j->out, "previews");
+    if (!previews) return vn_no_memory(err);
+    vn_preview preview = {.vn = j->vn,
+                          .net = j->net,
+                          .path = j->path,
+                          .prediction = &j->prediction,
+                          .shape = info->shape,
+                          .names = j->names,
+                          .classes = info->classes,
+                          .seed = j->o.seed};
+    const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
+    const vn_train_setup setup = {.backend = j->vn->backend,
+                                  .threads = j->vn->threads,
+                                  .watch = &j->vn->watch,
+                                  .net = j->net,
+                                  .data = j->data,
+                                  .objective = j->objective,
+                                  .run = j->out,
+                                  .seed = j->o.seed,
+                                  .batch = j->o.batch,
+                                  .steps = j->o.steps,
+                                  .seconds = 60 * j->o.minutes,
+                                  .lr = j->o.lr,
+                                  .weight_decay = j->o.weight_decay,
+                                  .clip = j->o.clip,
+                                  .rate = !strcmp(j->o.schedule, "cosine") ? VN_RATE_COSINE : VN_RATE_CONSTANT,
+                                  .warmup = j->o.warmup,
+                                  .ema = j->o.ema,
+                                  .log_every = j->o.log_every,
+                                  .save_every = j->o.save_every,
+                                  .preview_every = j->o.preview_every,
+                                  .preview = show ? vn_preview_draw : NULL,
+                                  .user = &preview};
+    vn_status status = show ? vn_make_dirs(previews, err) : VN_OK;
+    if (status == VN_OK) {
+        vn_log(&j->vn->watch, VN_LOG_INFO,
+               "%s: %lld samples (%lld held out), %d classes; %s with %lld parameters; path %s, predicts %s", j->source,
+               (long long)info->count, (long long)info->held, (int)info->classes, vn_net_get_row(j->net)->row.name,
+               (long long)vn_weights_parameters(vn_net_weights(j->net)), j->path_text, j->prediction.row->row.name);
+        status = vn_train_run(&setup, NULL, err);
+    }
+    vn_preview_close(&preview);
+    vn_free(previews);
+    return status;
+}
+
+vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_train_options *options) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!data || !out || !options) return vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
+    job j = {.vn = vn, .source = data, .out = out};
+    vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
+    if (status == VN_OK) status = run(&j, err);
+    close(&j);
+    return status;
+}

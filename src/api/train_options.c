@@ -1,0 +1,165 @@
+/* train_options.c - see the header. */
+#include "api/train_options.h"
+
+#include <math.h>
+#include <string.h>
+
+vn_train_options vn_train_options_default(void) {
+    return (vn_train_options){.drop = 0.1,
+                              .batch = 128,
+                              .lr = 1e-3,
+                              .warmup = -1,
+                              .clip = 1,
+                              .ema = -1,
+                              .dropout = -1,
+                              .validate = 0.02,
+                              .log_every = 10};
+}
+
+typedef enum field_type { TEXT, REAL, WHOLE, FLAG } field_type;
+
+typedef struct field {
+    const char *name;
+    field_type type;
+    size_t offset;
+    double min, max;
+    bool may_change; /* by a resume: it does not change what is trained */
+} field;
+
+#define FIELD(name, type) #name, type, offsetof(vn_train_options, name)
+#define MAX_STEPS         16000000.0 /* random streams number 2^24 steps */
+
+// clang-format off
+static const field fields[] = {
+    {FIELD(model, TEXT),          0, 0,         false},
+    {FIELD(path, TEXT),           0, 0,         false},
+    {FIELD(predict, TEXT),        0, 0,         false},
+    {FIELD(objective, TEXT),      0, 0,         false},
+    {FIELD(times, TEXT),          0, 0,         false},
+    {FIELD(drop, REAL),           0, 1,         false},
+    {FIELD(batch, WHOLE),         1, 65536,     false},
+    {FIELD(lr, REAL),             0, 1e6,       false},
+    {FIELD(schedule, TEXT),       0, 0,         false},
+    {FIELD(warmup, WHOLE),       -1, MAX_STEPS, false},
+    {FIELD(weight_decay, REAL),   0, 1e6,       false},
+    {FIELD(clip, REAL),           0, 1e30,      false},
+    {FIELD(ema, REAL),           -1, 1,         false},
+    {FIELD(dropout, REAL),       -1, 1,         false},
+    {FIELD(seed, WHOLE),          0, 9.2e18,    false},
+    {FIELD(steps, WHOLE),         0, MAX_STEPS, true},
+    {FIELD(minutes, REAL),        0, 1e7,       true},
+    {FIELD(size, WHOLE),          0, 4096,      false},
+    {FIELD(grey, FLAG),           0, 1,         false},
+    {FIELD(flip, FLAG),           0, 1,         false},
+    {FIELD(validate, REAL),       0, 0.5,       false},
+    {FIELD(log_every, WHOLE),     1, MAX_STEPS, true},
+    {FIELD(save_every, WHOLE),    0, MAX_STEPS, true},
+    {FIELD(preview_every, WHOLE), -1, MAX_STEPS, true},
+};
+// clang-format on
+
+static const void *at(const vn_train_options *o, const field *f) {
+    return (const char *)o + f->offset;
+}
+
+static const char *text_of(const vn_train_options *o, const field *f) {
+    return *(const char *const *)at(o, f);
+}
+
+static double number_of(const vn_train_options *o, const field *f) {
+    if (f->type == REAL) return *(const double *)at(o, f);
+    return f->type == FLAG ? *(const int *)at(o, f) : (double)*(const int64_t *)at(o, f);
+}
+
+static bool same(const vn_train_options *a, const vn_train_options *b, const field *f) {
+    if (f->type == REAL) return number_of(a, f) == number_of(b, f);
+    if (f->type == FLAG) return *(const int *)at(a, f) == *(const int *)at(b, f);
+    if (f->type == WHOLE) return *(const int64_t *)at(a, f) == *(const int64_t *)at(b, f);
+    const char *x = text_of(a, f), *y = text_of(b, f);
+    return x == y || (x && y && !strcmp(x, y));
+}
+
+static void copy(vn_train_options *to, const vn_train_options *from, const field *f) {
+    static const size_t sizes[] = {
+        [TEXT] = sizeof(char *), [REAL] = sizeof(double), [WHOLE] = sizeof(int64_t), [FLAG] = sizeof(int)};
+    memcpy((char *)to + f->offset, at(from, f), sizes[f->type]);
+}
+
+/* The option as users write it: batch, weight-decay. */
+static const char *spelt(const field *f, char text[32]) {
+    snprintf(text, 32, "%s", f->name);
+    for (char *c = text; *c; c++)
+        if (*c == '_') *c = '-';
+    return text;
+}
+
+vn_status vn_train_options_check(const vn_train_options *o, vn_err *err) {
+    char name[32];
+    for (size_t i = 0; i < VN_COUNT(fields); i++) {
+        const field *f = &fields[i];
+        const double value = f->type == TEXT ? 0 : number_of(o, f);
+        if (!(value >= f->min && value <= f->max))
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %g is outside [%g, %g]", spelt(f, name), value, f->min, f->max);
+    }
+    if (o->ema >= 1) return vn_fail(err, VN_BAD_ARGUMENT, "ema: 1 would never move; give less than 1");
+    if (o->lr <= 0) return vn_fail(err, VN_BAD_ARGUMENT, "lr: %g would train nothing", o->lr);
+    if (o->steps && o->minutes > 0) return vn_fail(err, VN_BAD_ARGUMENT, "steps and minutes exclude each other");
+    if (!o->steps && !(o->minutes > 0)) return vn_fail(err, VN_BAD_ARGUMENT, "say how long to train: steps or minutes");
+    if (o->schedule && strcmp(o->schedule, "cosine") != 0 && strcmp(o->schedule, "constant") != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "unknown schedule '%s'; known are: cosine, constant", o->schedule);
+    return VN_OK;
+}
+
+static json_t *value_of(const vn_train_options *o, const field *f) {
+    if (f->type == TEXT) return json_string(text_of(o, f));
+    if (f->type == REAL) return json_real(number_of(o, f));
+    return f->type == FLAG ? json_boolean(*(const int *)at(o, f)) : json_integer(*(const int64_t *)at(o, f));
+}
+
+json_t *vn_train_options_to_json(const vn_train_options *o) {
+    json_t *out = json_object();
+    for (size_t i = 0; out && i < VN_COUNT(fields); i++) {
+        if (fields[i].type == TEXT && !text_of(o, &fields[i])) continue;
+        if (json_object_set_new(out, fields[i].name, value_of(o, &fields[i])) == 0) continue;
+        json_decref(out);
+        out = NULL;
+    }
+    return out;
+}
+
+static bool take(vn_train_options *o, const field *f, const json_t *value) {
+    void *to = (char *)o + f->offset;
+    if (f->type == TEXT && json_is_string(value))
+        *(const char **)to = json_string_value(value);
+    else if (f->type == REAL && json_is_number(value))
+        *(double *)to = json_number_value(value);
+    else if (f->type == WHOLE && json_is_integer(value))
+        *(int64_t *)to = json_integer_value(value);
+    else if (f->type == FLAG && json_is_boolean(value))
+        *(int *)to = json_is_true(value);
+    else
+        return f->type == TEXT && !value;
+    return true;
+}
+
+vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish, vn_train_options *o,
+                                  vn_err *err) {
+    const vn_train_options standard = vn_train_options_default();
+    char name[32];
+    *o = standard;
+    for (size_t i = 0; i < VN_COUNT(fields); i++)
+        if (!take(o, &fields[i], json_object_get(stored, fields[i].name)))
+            return vn_fail(err, VN_BAD_FILE, "vane.json: train.%s is missing or of the wrong kind", fields[i].name);
+    /* A wish for one way to end replaces the other. */
+    if (wish->steps) o->minutes = 0;
+    if (wish->minutes > 0) o->steps = 0;
+    for (size_t i = 0; i < VN_COUNT(fields); i++) {
+        const field *f = &fields[i];
+        if (same(wish, &standard, f) || same(wish, o, f)) continue;
+        if (!f->may_change)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: resuming goes on with what the run began with; leave it out",
+                           spelt(f, name));
+        copy(o, wish, f);
+    }
+    return vn_train_options_check(o, err);
+}

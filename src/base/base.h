@@ -1,0 +1,147 @@
+/* base.h - what every room stands on: status and words for it, memory, random numbers, tables of rows,
+ * JSON, files. Nothing here knows what a model is. */
+#ifndef VN_BASE_H
+#define VN_BASE_H
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "vane.h"
+
+#if defined(__GNUC__)
+#define VN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define VN_PRINTF(fmt, args)
+#endif
+
+#define VN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- errors: the first cause is kept; what is called later only adds where it happened -------------- */
+
+typedef struct vn_err {
+    vn_status status;
+    char text[1024];
+} vn_err;
+
+/* Sets *err (may be NULL) to status and the formatted line; returns status. */
+vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
+/* "out of memory": returns VN_NO_MEMORY. */
+vn_status vn_no_memory(vn_err *err);
+/* Puts "prefix: " before err's text: to name the file that a helper of yours complained about. Returns err->status. */
+vn_status vn_fail_in(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
+/* Like vn_fail(VN_IO), ending in strerror(errno). */
+vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
+
+/* ---- memory: plain malloc underneath, sizes checked for overflow ------------------------------------ */
+
+void *vn_alloc(size_t count, size_t size);  /* not cleared; NULL on failure or overflow; count*size = 0 gives a valid pointer */
+void *vn_calloc(size_t count, size_t size); /* cleared */
+void *vn_realloc(void *old, size_t count, size_t size);
+void *vn_alloc_aligned(size_t count, size_t size); /* 64 bytes; freed with vn_free */
+char *vn_strdup(const char *text);
+char *vn_format(const char *format, ...) VN_PRINTF(1, 2); /* new string or NULL */
+void vn_free(void *p);
+bool vn_mul_overflows(size_t a, size_t b, size_t *product);
+
+/* An arena: many small things with one lifetime. Zero-initialise to open. */
+typedef struct vn_arena {
+    struct vn_arena_block *head;
+} vn_arena;
+void *vn_arena_alloc(vn_arena *arena, size_t size); /* cleared, 16-byte aligned; NULL on failure */
+void vn_arena_free(vn_arena *arena);
+
+/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), counter based ----------------------------- */
+
+/* Every use of chance is a stream of its own: drawing more from one never shifts another. */
+typedef enum vn_stream {
+    VN_STREAM_WEIGHTS = 1, /* initial weights */
+    VN_STREAM_NOISE,       /* a sample's initial noise */
+    VN_STREAM_STEP_NOISE,  /* noise added by a stochastic sampler */
+    VN_STREAM_ORDER,       /* order of the training data, held-out split */
+    VN_STREAM_AUGMENT,     /* flips, crops */
+    VN_STREAM_TIME,        /* t in training */
+    VN_STREAM_TRAIN_NOISE, /* eps in training */
+    VN_STREAM_DROP,        /* conditioning dropout */
+    VN_STREAM_DROPOUT,     /* dropout inside a network */
+    VN_STREAM_DATA,        /* synthetic data */
+    VN_STREAM_TEST
+} vn_stream;
+
+void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+/* n numbers that depend on (seed, stream, sample, step, their index) only. step < 2^24. */
+void vn_random_bits(uint32_t *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);
+void vn_random_uniform(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1) */
+void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);  /* N(0,1) */
+double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1), 53 bits */
+/* A permutation of 0..n-1 by (seed, stream, epoch). */
+void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch);
+
+/* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------------- */
+
+#define VN_MAX_PARAMS 12
+
+/* A chosen row with its parameters' values, in the order of row->params. */
+typedef struct vn_choice {
+    const vn_row *row;
+    size_t index; /* of the row in its table */
+    double value[VN_MAX_PARAMS];
+    bool given[VN_MAX_PARAMS]; /* set by the user, not the default */
+} vn_choice;
+
+/* rows: `count` structs of `stride` bytes, each beginning with a vn_row. what: "sampler", for messages.
+ * Unknown names and keys are refused with the nearest known one; values out of range with the range. */
+vn_status vn_choice_parse(const char *text, const void *rows, size_t stride, size_t count, const char *what,
+                          vn_choice *out, vn_err *err);
+/* The text that parses to the same choice, only what was given. New string or NULL. */
+char *vn_choice_text(const vn_choice *choice);
+/* Nearest of `count` names by edit distance, or NULL when none is near. */
+const char *vn_nearest(const char *text, const char *const *names, size_t count);
+/* Whole text is one number; false otherwise (also for NaN and infinities). */
+bool vn_parse_double(const char *text, double *out);
+bool vn_parse_int(const char *text, int64_t *out);
+
+/* ---- JSON (jansson), with messages that name the file and key -------------------------------------- */
+
+/* Reads a whole file; more than max_bytes is VN_BAD_FILE. *data is vn_free'd by the caller and has a 0 after its end. */
+vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err);
+vn_status vn_json_read(const char *path, json_t **out, vn_err *err); /* json_decref by the caller */
+/* JSON text of `size` bytes; name: of where it comes from, for messages. */
+vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out, vn_err *err);
+bool vn_is_utf8(const char *text); /* what JSON can hold; names of files may be anything */
+vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
+
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+/* Writing that cannot leave half a file: bytes go aside, commit makes them durable (fsync) and renames. */
+typedef struct vn_writer {
+    FILE *file; /* write with fwrite; errors show at commit */
+    char *path, *aside;
+} vn_writer;
+vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err);
+vn_status vn_writer_commit(vn_writer *w, vn_err *err); /* closes; on failure removes what was aside */
+void vn_writer_abandon(vn_writer *w);                  /* closes and removes; safe after commit */
+vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */
+bool vn_is_dir(const char *path);
+bool vn_is_file(const char *path);
+bool vn_ends_with(const char *text, const char *ending);
+char *vn_path_join(const char *a, const char *b); /* new string or NULL */
+double vn_now(void);                              /* seconds, monotonic */
+
+/* ---- what a long call may use of its caller --------------------------------------------------------- */
+
+/* Log, progress and cancel of a context, for rooms that do long work. Any may be absent. */
+typedef struct vn_watch {
+    vn_log_fn log;
+    vn_progress_fn progress;
+    void *user;
+    const volatile int *cancel;
+} vn_watch;
+void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) VN_PRINTF(3, 4);
+/* Reports; true when the caller should stop. watch may be NULL. */
+bool vn_report(const vn_watch *watch, const vn_progress *progress);
+
+#endif

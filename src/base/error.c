@@ -1,0 +1,61 @@
+/* error.c - the words that go with a status. A text is always one printable line: what it quotes may come from a hostile
+ * file, so control characters are replaced, and a text that is too long is cut between two UTF-8 characters. */
+#include "base/base.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define LONGEST sizeof(((vn_err *)0)->text)
+
+/* Formats into text, which the arguments may point into. */
+static void write_line(char text[LONGEST], const char *format, va_list args) {
+    char line[LONGEST + 1]; // one more than fits, to see whether the cut goes through a character
+    if (vsnprintf(line, sizeof line, format, args) < 0) snprintf(line, sizeof line, "(message could not be formatted)");
+    size_t n = strlen(line);
+    if (n >= LONGEST) {
+        n = LONGEST - 1;
+        for (int i = 0; i < 3 && ((unsigned char)line[n] & 0xC0) == 0x80; i++) n--;
+    }
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)line[i];
+        text[i] = c < 0x20 || c == 0x7F ? '?' : line[i];
+    }
+    text[n] = 0;
+}
+
+vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) {
+    if (!err) return status;
+    va_list args;
+    va_start(args, format);
+    write_line(err->text, format, args);
+    va_end(args);
+    err->status = status;
+    return status;
+}
+
+vn_status vn_no_memory(vn_err *err) {
+    return vn_fail(err, VN_NO_MEMORY, "out of memory");
+}
+
+vn_status vn_fail_in(vn_err *err, const char *format, ...) {
+    if (!err) return VN_OK;
+    char prefix[LONGEST];
+    va_list args;
+    va_start(args, format);
+    write_line(prefix, format, args);
+    va_end(args);
+    return vn_fail(err, err->status, "%s: %s", prefix, err->text);
+}
+
+vn_status vn_fail_errno(vn_err *err, const char *format, ...) {
+    int code = errno;
+    vn_status status = code == ENOMEM ? VN_NO_MEMORY : VN_IO;
+    if (!err) return status;
+    char what[LONGEST], reason[128];
+    va_list args;
+    va_start(args, format);
+    write_line(what, format, args);
+    va_end(args);
+    if (strerror_r(code, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", code);
+    return vn_fail(err, status, "%s: %s", what, reason);
+}

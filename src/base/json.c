@@ -1,0 +1,50 @@
+/* json.c - JSON files. */
+#include "base/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LARGEST_FILE ((size_t)64 << 20)
+
+vn_status vn_json_read(const char *path, json_t **out, vn_err *err) {
+    char *text;
+    size_t size;
+    *out = NULL;
+    vn_status s = vn_read_file(path, LARGEST_FILE, &text, &size, err);
+    if (s) return s;
+    s = vn_json_parse(text, size, path, out, err);
+    vn_free(text);
+    return s;
+}
+
+/* Digits that every real number below `value` needs to read back as itself. */
+static int digits_needed(const json_t *value, int digits) {
+    const char *key;
+    json_t *item;
+    size_t i;
+    if (json_is_object(value)) {
+        json_object_foreach((json_t *)value, key, item) digits = digits_needed(item, digits);
+    } else if (json_is_array(value)) {
+        json_array_foreach(value, i, item) digits = digits_needed(item, digits);
+    } else if (json_is_real(value)) {
+        char text[40];
+        for (; digits < 17; digits++) {
+            snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
+            if (strtod(text, NULL) == json_real_value(value)) break;
+        }
+    }
+    return digits;
+}
+
+vn_status vn_json_write(const char *path, const json_t *value, vn_err *err) {
+    vn_writer w;
+    vn_status s = vn_writer_open(&w, path, err);
+    if (s) return s;
+    size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(digits_needed(value, 15));
+    if (json_dumpf(value, w.file, flags) != 0 && !ferror(w.file)) {
+        vn_writer_abandon(&w);
+        return vn_no_memory(err);
+    }
+    fputc('\n', w.file);
+    return vn_writer_commit(&w, err);
+}

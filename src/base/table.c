@@ -1,0 +1,249 @@
+/* table.c - choosing a row of a table: "name" or "name:key=value,key=value". What is not known is refused with the
+ * nearest name that is, so that a slip of the finger costs one reading of the message. */
+#include "base/base.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LONGEST_NAME   63
+#define LONGEST_NUMBER 63
+#define LIST_AT_MOST   16 // names that a message lists; beyond, `vane list` does
+
+/* ---- numbers, whatever the locale's decimal point ---------------------------------------------------- */
+
+bool vn_parse_double(const char *text, double *out) {
+    char number[LONGEST_NUMBER + 1];
+    size_t n = strlen(text);
+    if (n == 0 || n > LONGEST_NUMBER || text[strspn(text, "0123456789+-.eE")]) return false;
+    memcpy(number, text, n + 1);
+    char *point = strchr(number, '.');
+    const char *local = localeconv()->decimal_point;
+    if (point && local[0] && !local[1]) *point = local[0];
+    char *end;
+    double value = strtod(number, &end);
+    if (*end || end == number || !isfinite(value)) return false;
+    *out = value;
+    return true;
+}
+
+bool vn_parse_int(const char *text, int64_t *out) {
+    if (!text[0] || text[strspn(text, "0123456789+-")]) return false;
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (*end || end == text || errno) return false;
+    *out = value;
+    return true;
+}
+
+/* The shortest text that reads back as the same number. */
+static void number_text(char text[32], double value) {
+    double back;
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, value);
+        char *point = strpbrk(text, localeconv()->decimal_point);
+        if (point) *point = '.';
+        if (vn_parse_double(text, &back) && back == value) return;
+    }
+}
+
+/* ---- nearest names ------------------------------------------------------------------------------------ */
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Insertions, deletions, replacements and swaps of neighbours that turn a into b (optimal string alignment). */
+static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
+    size_t rows[3][LONGEST_NAME + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= m; j++) last[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t cost = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
+            row[j] = smaller(smaller(last[j], row[j - 1]) + 1, last[j - 1] + cost);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = smaller(row[j], before[j - 2] + 1);
+        }
+        size_t *free_row = before;
+        before = last;
+        last = row;
+        row = free_row;
+    }
+    return last[m];
+}
+
+const char *vn_nearest(const char *text, const char *const *names, size_t count) {
+    size_t n = strlen(text), best = SIZE_MAX;
+    const char *nearest = NULL;
+    if (n == 0 || n > LONGEST_NAME) return NULL;
+    for (size_t i = 0; i < count; i++) {
+        size_t m = strlen(names[i]);
+        if (m > LONGEST_NAME) continue;
+        size_t distance = edit_distance(text, n, names[i], m);
+        if (distance < best && distance <= 1 + smaller(n, m) / 4) {
+            best = distance;
+            nearest = names[i];
+        }
+    }
+    return nearest;
+}
+
+/* Adds "; did you mean 'euler'?" or "; known: a, b, c" to a message about `text`. */
+static void add_hint(vn_err *err, const char *text, const char *const *names, size_t count) {
+    const char *nearest = vn_nearest(text, names, count);
+    size_t used = strlen(err->text), room = sizeof err->text - used;
+    if (nearest) {
+        snprintf(err->text + used, room, "; did you mean '%s'?", nearest);
+        return;
+    }
+    if (count > LIST_AT_MOST) return;
+    for (size_t i = 0; i < count; i++) {
+        used = strlen(err->text);
+        snprintf(err->text + used, sizeof err->text - used, "%s%s", i ? ", " : "; known: ", names[i]);
+    }
+}
+
+/* ---- parsing ------------------------------------------------------------------------------------------- */
+
+static const vn_row *row_at(const void *rows, size_t stride, size_t i) {
+    return (const vn_row *)((const char *)rows + i * stride);
+}
+
+static size_t param_count(const vn_row *row) {
+    size_t n = 0;
+    while (row->params && n < VN_MAX_PARAMS && row->params[n].name) n++;
+    return n;
+}
+
+static vn_status unknown_name(const char *name, const void *rows, size_t stride, size_t count, const char *what,
+                              vn_err *err) {
+    const char *names[LIST_AT_MOST * 8];
+    if (count > VN_COUNT(names)) count = VN_COUNT(names);
+    for (size_t i = 0; i < count; i++) names[i] = row_at(rows, stride, i)->name;
+    vn_err message;
+    vn_fail(&message, VN_BAD_ARGUMENT, name[0] ? "unknown %s '%.80s'" : "no %s is named%s", what, name);
+    add_hint(&message, name, names, count);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
+}
+
+static vn_status unknown_key(const vn_row *row, const char *key, vn_err *err) {
+    const char *names[VN_MAX_PARAMS];
+    size_t count = param_count(row);
+    for (size_t i = 0; i < count; i++) names[i] = row->params[i].name;
+    vn_err message;
+    if (count == 0) return vn_fail(err, VN_BAD_ARGUMENT, "%s takes no parameters, so no '%.80s'", row->name, key);
+    vn_fail(&message, VN_BAD_ARGUMENT, "%s has no parameter '%.80s'", row->name, key);
+    add_hint(&message, key, names, count);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
+}
+
+/* The index of `text` in "a|b|c", or -1. */
+static int choice_index(const char *choices, const char *text) {
+    size_t n = strlen(text);
+    for (int i = 0;; i++) {
+        size_t m = strcspn(choices, "|");
+        if (m == n && memcmp(choices, text, n) == 0) return i;
+        if (!choices[m]) return -1;
+        choices += m + 1;
+    }
+}
+
+static vn_status out_of_range(const vn_row *row, const vn_param *p, const char *text, vn_err *err) {
+    char min[32], max[32];
+    number_text(min, p->min);
+    number_text(max, p->max);
+    if (isinf(p->max)) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is below %s", row->name, p->name, text, min);
+    if (isinf(p->min)) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is above %s", row->name, p->name, text, max);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is outside [%s, %s]", row->name, p->name, text, min, max);
+}
+
+static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text, double *value, vn_err *err) {
+    if (p->choices) {
+        int index = choice_index(p->choices, text);
+        if (index < 0)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is none of %s", row->name, p->name, text, p->choices);
+        *value = index;
+        return VN_OK;
+    }
+    if (!vn_parse_double(text, value))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is not a number", row->name, p->name, text);
+    if (*value < p->min || *value > p->max) return out_of_range(row, p, text, err);
+    if (p->integer && *value != floor(*value))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is not a whole number", row->name, p->name, text);
+    return VN_OK;
+}
+
+/* One "key=value"; the text is cut in two at the '='. */
+static vn_status parse_pair(char *pair, vn_choice *out, vn_err *err) {
+    const vn_row *row = out->row;
+    char *equals = strchr(pair, '=');
+    if (equals) *equals = 0;
+    size_t i = 0, count = param_count(row);
+    while (i < count && strcmp(row->params[i].name, pair) != 0) i++;
+    if (i == count) return unknown_key(row, pair, err);
+    if (!equals) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s has no value; write %s=VALUE", row->name, pair, pair);
+    if (out->given[i]) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is given twice", row->name, pair);
+    out->given[i] = true;
+    return parse_value(row, &row->params[i], equals + 1, &out->value[i], err);
+}
+
+/* name, then pairs; `text` is cut to pieces. */
+static vn_status parse_choice(char *text, const void *rows, size_t stride, size_t count, const char *what,
+                              vn_choice *out, vn_err *err) {
+    char *pairs = strchr(text, ':');
+    if (pairs) *pairs++ = 0;
+    size_t index = 0;
+    while (index < count && strcmp(row_at(rows, stride, index)->name, text) != 0) index++;
+    if (index == count) return unknown_name(text, rows, stride, count, what, err);
+    *out = (vn_choice){.row = row_at(rows, stride, index), .index = index};
+    for (size_t i = 0; i < param_count(out->row); i++) out->value[i] = out->row->params[i].value;
+    while (pairs) {
+        char *next = strchr(pairs, ',');
+        if (next) *next++ = 0;
+        vn_status s = parse_pair(pairs, out, err);
+        if (s) return s;
+        pairs = next;
+    }
+    return VN_OK;
+}
+
+vn_status vn_choice_parse(const char *text, const void *rows, size_t stride, size_t count, const char *what,
+                          vn_choice *out, vn_err *err) {
+    char *copy = vn_strdup(text);
+    if (!copy) return vn_no_memory(err);
+    vn_status s = parse_choice(copy, rows, stride, count, what, out, err);
+    vn_free(copy);
+    return s;
+}
+
+/* ---- and back to text ---------------------------------------------------------------------------------- */
+
+static void value_text(char text[LONGEST_NAME + 1], const vn_param *p, double value) {
+    if (!p->choices) {
+        number_text(text, value);
+        return;
+    }
+    const char *choice = p->choices;
+    for (int i = 0; i < (int)value; i++) choice += strcspn(choice, "|") + 1;
+    snprintf(text, LONGEST_NAME + 1, "%.*s", (int)strcspn(choice, "|"), choice);
+}
+
+char *vn_choice_text(const vn_choice *choice) {
+    char *text = vn_strdup(choice->row->name);
+    bool first = true;
+    for (size_t i = 0; text && i < param_count(choice->row); i++) {
+        if (!choice->given[i]) continue;
+        char value[LONGEST_NAME + 1];
+        value_text(value, &choice->row->params[i], choice->value[i]);
+        char *longer = vn_format("%s%c%s=%s", text, first ? ':' : ',', choice->row->params[i].name, value);
+        vn_free(text);
+        text = longer;
+        first = false;
+    }
+    return text;
+}

@@ -1,0 +1,61 @@
+/* cli.h - what the verbs of the program share. The program is the library's first client: it includes vane.h and
+ * nothing else of vane. What it prints on stdout is the result; progress, log and errors go to stderr. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "vane.h"
+
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
+
+typedef struct cli_verb cli_verb;
+struct cli_verb {
+    const char *name, *summary; /* the summary stands in `vane --help` */
+    const char *example;        /* a command that works */
+    const char *about;          /* what a user should know, below the example; NULL: the summary says it */
+    int (*run)(const cli_verb *verb, int argc, char **argv); /* the words after the verb; returns the exit status */
+};
+
+extern const cli_verb cli_train, cli_sample, cli_forward, cli_list, cli_info, cli_bench;
+
+/* A verb's run: the flags all verbs share, and the library's context once it is open. */
+typedef struct cli_session {
+    const cli_verb *verb;
+    int quiet, json, threads;
+    const char *cpu;
+    vn_context *vn;
+    cli_progress progress;
+    double began;
+} cli_session;
+
+/* The flags a verb has besides its own. */
+typedef enum cli_shared {
+    CLI_OUTPUT, /* --json */
+    CLI_COMPUTE /* and --threads, --cpu, --quiet */
+} cli_shared;
+
+/* Reads the words into `rows`' struct and the session. False when the verb is over: *status is then its exit
+ * status (help was printed, or the command line is wrong). */
+bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv, cli_table rows,
+               int *status);
+/* Opens the context, with Ctrl-C asking it to stop: the first lets the call save, a second one kills. */
+vn_status cli_open(cli_session *s);
+/* Says why `status` failed (unless VN_OK), closes the context and returns the exit status. */
+int cli_end(cli_session *s, vn_status status);
+double cli_seconds(const cli_session *s); /* since cli_begin */
+
+/* Prints the object on stdout and releases it. NULL (out of memory) gives VN_NO_MEMORY. */
+vn_status cli_print_json(json_t *object);
+/* A number, or null where JSON has none. New reference or NULL. */
+json_t *cli_json_number(double value);
+/* A description from vn_describe as lines for people. */
+void cli_print_description(FILE *to, const json_t *object);
+
+#endif

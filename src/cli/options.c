@@ -1,0 +1,252 @@
+/* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n value`, arguments.
+ * What is refused: flags that are not in the table, flags given twice, missing values, values of the wrong type,
+ * arguments too many or too few. Whether a number makes sense is for the library to say. */
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/options.h"
+
+typedef struct parser {
+    const char *verb;
+    const cli_table *tables;
+    size_t table_count;
+    bool seen[CLI_MAX_OPTIONS]; /* by the row's place in all tables */
+} parser;
+
+bool cli_is_argument(const cli_option *o) {
+    return o->type != CLI_HEADING && o->name[0] >= 'A' && o->name[0] <= 'Z';
+}
+
+static bool is_flag(const cli_option *o) {
+    return o->type != CLI_HEADING && !cli_is_argument(o);
+}
+
+/* Row number i of all tables, with where its value goes; NULL past the end. */
+static const cli_option *row_at(const parser *p, size_t i, void **into) {
+    for (size_t t = 0; t < p->table_count; t++) {
+        const cli_table *table = &p->tables[t];
+        if (i < table->count) {
+            *into = (char *)table->into + table->rows[i].offset;
+            return &table->rows[i];
+        }
+        i -= table->count;
+    }
+    *into = NULL;
+    return NULL;
+}
+
+static bool complain(const parser *p, const char *format, const char *a, const char *b, const char *c) {
+    fprintf(stderr, "vane %s: ", p->verb);
+    fprintf(stderr, format, a, b, c);
+    fputc('\n', stderr);
+    return false;
+}
+
+/* ---- names that are nearly right -------------------------------------------------------------------- */
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Levenshtein's distance; texts past 63 bytes are far from everything. */
+static size_t edit_distance(const char *a, const char *b) {
+    enum { longest = 63 };
+    size_t n = strlen(a), m = strlen(b), row[longest + 1];
+    if (n > longest || m > longest) return longest;
+    for (size_t j = 0; j <= m; j++) row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = least(replaced, 1 + least(row[j], row[j - 1]));
+        }
+    }
+    return row[m];
+}
+
+const char *cli_nearest(const char *text, const char *const *names, size_t count) {
+    const char *best = NULL;
+    size_t best_distance = strlen(text) / 3 + 2; /* farther than this is another word */
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(text, names[i]);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+static bool unknown_flag(const parser *p, const char *shown) {
+    const char *names[CLI_MAX_OPTIONS];
+    size_t count = 0;
+    void *into;
+    const cli_option *o;
+    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+        if (is_flag(o)) names[count++] = o->name;
+    }
+    const char *nearest = cli_nearest(shown + strspn(shown, "-"), names, count);
+    if (nearest != NULL) return complain(p, "unknown flag %s; did you mean --%s?", shown, nearest, NULL);
+    return complain(p, "unknown flag %s; see: vane %s --help", shown, p->verb, NULL);
+}
+
+/* ---- values ----------------------------------------------------------------------------------------- */
+
+static bool parse_double(const char *text, const char **end, double *out) {
+    char *stop;
+    *out = strtod(text, &stop);
+    *end = stop;
+    return stop != text && isfinite(*out);
+}
+
+static bool parse_int64(const char *text, int64_t *out) {
+    char *stop;
+    errno = 0;
+    *out = strtoll(text, &stop, 10);
+    return stop != text && *stop == '\0' && errno == 0;
+}
+
+static bool parse_uint64(const char *text, uint64_t *out) {
+    char *stop;
+    errno = 0;
+    *out = strtoull(text, &stop, 10);
+    return text[0] >= '0' && text[0] <= '9' && *stop == '\0' && errno == 0;
+}
+
+static bool parse_choice(const char *text, const char *choices, int *out) {
+    size_t length = strlen(text);
+    for (*out = 0;; ++*out) {
+        size_t n = strcspn(choices, "|");
+        if (n == length && strncmp(text, choices, n) == 0) return true;
+        if (choices[n] == '\0') return false;
+        choices += n + 1;
+    }
+}
+
+static bool parse_numbers(const char *text, cli_numbers *out) {
+    size_t commas = 0;
+    for (const char *c = text; *c != '\0'; c++) commas += *c == ',';
+    out->value = calloc(commas + 1, sizeof *out->value);
+    if (out->value == NULL) return false;
+    for (;;) {
+        if (!parse_double(text, &text, &out->value[out->count])) break;
+        out->count++;
+        if (*text == '\0') return true;
+        if (*text++ != ',') break;
+    }
+    cli_numbers_free(out);
+    return false;
+}
+
+void cli_numbers_free(cli_numbers *list) {
+    free(list->value);
+    *list = (cli_numbers){0};
+}
+
+/* Stores the value; false if the text is not of the row's type, then *expected says what is. */
+static bool store(const cli_option *o, const char *text, void *into, const char **expected) {
+    const char *end;
+    int64_t whole;
+    *expected = "a number";
+    switch (o->type) {
+    case CLI_TEXT: *(const char **)into = text; return true;
+    case CLI_DOUBLE: return parse_double(text, &end, into) && *end == '\0';
+    case CLI_NUMBERS: *expected = "numbers with commas between them"; return parse_numbers(text, into);
+    case CLI_CHOICE: *expected = o->value; return parse_choice(text, o->value, into);
+    case CLI_UINT64: *expected = "a whole number from 0 to 2^64-1"; return parse_uint64(text, into);
+    case CLI_INT64: *expected = "a whole number"; return parse_int64(text, into);
+    case CLI_INT:
+        *expected = "a whole number";
+        if (!parse_int64(text, &whole) || whole < INT32_MIN || whole > INT32_MAX) return false;
+        *(int *)into = (int)whole;
+        return true;
+    case CLI_FLAG:
+    case CLI_HEADING: break;
+    }
+    return false;
+}
+
+static bool set(parser *p, size_t i, const char *shown, const char *text) {
+    void *into;
+    const cli_option *o = row_at(p, i, &into);
+    const char *expected;
+    if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
+    p->seen[i] = true;
+    if (store(o, text, into, &expected)) return true;
+    return complain(p, "%s: expected %s, not '%s'", shown, expected, text);
+}
+
+/* ---- words ------------------------------------------------------------------------------------------ */
+
+/* The place of the row that `shown` ("--name" or "-n") means. */
+static bool find_flag(const parser *p, const char *shown, size_t *index) {
+    void *into;
+    const cli_option *o;
+    bool by_name = shown[1] == '-';
+    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+        if (!is_flag(o)) continue;
+        if (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0') continue;
+        *index = i;
+        return true;
+    }
+    return false;
+}
+
+/* argv[0] is a flag; *used receives how many words it took. */
+static bool parse_flag(parser *p, int argc, char **argv, int *used) {
+    char shown[80];
+    size_t length = strcspn(argv[0], "="), i;
+    const char *value = argv[0][length] == '=' ? argv[0] + length + 1 : NULL;
+    snprintf(shown, sizeof shown, "%.*s", (int)least(length, sizeof shown - 1), argv[0]);
+    if (!find_flag(p, shown, &i)) return unknown_flag(p, shown);
+
+    void *into;
+    const cli_option *o = row_at(p, i, &into);
+    *used = 1;
+    if (o->type == CLI_FLAG) {
+        if (value != NULL) return complain(p, "%s takes no value", shown, NULL, NULL);
+        if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
+        p->seen[i] = true;
+        *(int *)into = 1;
+        return true;
+    }
+    if (value != NULL) return set(p, i, shown, value);
+    if (argc < 2 || strncmp(argv[1], "--", 2) == 0) return complain(p, "%s needs a value: %s", shown, o->value, NULL);
+    *used = 2;
+    return set(p, i, shown, argv[1]);
+}
+
+static bool parse_argument(parser *p, const char *text) {
+    void *into;
+    const cli_option *o;
+    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+        if (cli_is_argument(o) && !p->seen[i]) return set(p, i, o->name, text);
+    }
+    return complain(p, "one argument too many: '%s'; see: vane %s --help", text, p->verb, NULL);
+}
+
+static bool check_required(const parser *p) {
+    void *into;
+    const cli_option *o;
+    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+        if (!o->required || p->seen[i]) continue;
+        if (cli_is_argument(o)) return complain(p, "%s is missing: %s", o->name, o->help, NULL);
+        return complain(p, "--%s %s is missing: %s", o->name, o->value, o->help);
+    }
+    return true;
+}
+
+bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count) {
+    parser p = {.verb = verb, .tables = tables, .table_count = table_count};
+    for (int i = 0, used = 1; i < argc; i += used) {
+        bool flag = argv[i][0] == '-' && argv[i][1] != '\0';
+        used = 1;
+        if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i])) return false;
+    }
+    return check_required(&p);
+}

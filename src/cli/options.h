@@ -1,0 +1,78 @@
+/* options.h - the flags of a verb are a table of rows. Parsing, `--help` and every message walk the table, so
+ * a flag that is accepted is also described, and one that is described is also accepted.
+ *
+ * A row says where its value goes: `offset` into the verb's own struct, which holds the defaults before the
+ * command line is read. That is how the help knows them without their being written twice. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+typedef enum cli_type {
+    CLI_HEADING, /* no flag: a title in the help */
+    CLI_TEXT,    /* const char * */
+    CLI_FLAG,    /* int: 1 when given; takes no value */
+    CLI_INT,     /* int */
+    CLI_INT64,   /* int64_t */
+    CLI_UINT64,  /* uint64_t */
+    CLI_DOUBLE,  /* double */
+    CLI_CHOICE,  /* int: index into `value`, which is "a|b|c" */
+    CLI_NUMBERS  /* cli_numbers: numbers with commas between them */
+} cli_type;
+
+/* Numbers from the command line; freed by the verb with cli_numbers_free. */
+typedef struct cli_numbers {
+    double *value;
+    size_t count;
+} cli_numbers;
+
+typedef struct cli_option {
+    const char *name; /* without its dashes; in capitals it is an argument without a flag; or the heading */
+    cli_type type;
+    size_t offset;     /* of the value in the verb's struct */
+    const char *value; /* what stands for the value in the help: "N"; "" where there is none */
+    const char *help;  /* one sentence */
+    const char *unset; /* what the help gives as default where the number in the struct would not say it */
+    const char *kind;  /* a table of the library whose rows are the values */
+    char letter;       /* "-n" */
+    bool required;
+} cli_option;
+
+/* Rows and the struct that their values go to. */
+typedef struct cli_table {
+    const cli_option *rows;
+    size_t count;
+    void *into;
+} cli_table;
+
+#define CLI_TABLE(array, struct_pointer) ((cli_table){(array), sizeof(array) / sizeof((array)[0]), (struct_pointer)})
+/* A row for a member of the verb's struct, which is called `args`. After the help may come .unset, .kind, ... */
+#define CLI_ROW(flag, kind_of_value, member, stands_for, ...)                                                          \
+    {                                                                                                                  \
+        .name = (flag), .type = (kind_of_value), .offset = offsetof(args, member), .value = (stands_for),              \
+        .help = __VA_ARGS__                                                                                            \
+    }
+#define CLI_SECTION(title)                                                                                             \
+    { .name = (title), .type = CLI_HEADING }
+
+#define CLI_MAX_OPTIONS 64 /* rows of one verb, all tables together */
+
+/* Reads argv[0..argc-1], the words after the verb, into the tables' structs. Returns false after saying on stderr
+ * in one line what is wrong; an unknown flag is named with the nearest known one. */
+bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count);
+/* The flags and arguments, one a paragraph, under their headings. */
+void cli_print_options(FILE *to, const cli_table *tables, size_t table_count);
+/* DATA --out RUN: what a command needs at least. */
+void cli_print_usage(FILE *to, const char *verb, const cli_table *tables, size_t table_count);
+
+/* Whether the row is an argument rather than a flag: its name is in capitals. */
+bool cli_is_argument(const cli_option *option);
+void cli_numbers_free(cli_numbers *list);
+/* Nearest of the names by edit distance, or NULL when none is near. */
+const char *cli_nearest(const char *text, const char *const *names, size_t count);
+/* Words of `text` in lines of at most `width` columns, those after the first indented by `indent`. */
+void cli_print_wrapped(FILE *to, const char *text, int column, int indent, int width);
+
+#endif

@@ -1,0 +1,168 @@
+/* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values
+ * each value is one band, and all bands begin with the same noise. */
+#include <stdlib.h>
+
+#include "cli/cli.h"
+
+typedef struct args {
+    const char *source, *out, *label;
+    cli_numbers guidance, sigmas;
+    const double *bands; /* the guidance values, or 1 where the user gave none: [band_count] */
+    size_t band_count;
+    vn_sample_options o;
+} args;
+
+// clang-format off
+static const cli_option rows[] = {
+    CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
+            .required = true),
+    CLI_ROW("out", CLI_TEXT, out, "OUT",
+            "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with one PNG a sample",
+            .required = true),
+
+    CLI_SECTION("What is drawn"),
+    CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
+            .unset = "8 of each class, 16 of one, 1000 points"),
+    CLI_ROW("class", CLI_TEXT, label, "C", "a class by name or index, all (sample i gets class i mod K), or null",
+            .unset = "all"),
+    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "sample i depends on S and i only"),
+    CLI_ROW("noise", CLI_TEXT, o.noise_file, "FILE",
+            "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"),
+
+    CLI_SECTION("Guidance"),
+    CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]",
+            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values: one band of samples "
+            "each", .unset = "1"),
+    CLI_ROW("guide", CLI_TEXT, o.guide, "NAME", "the rule, or several with commas", .kind = "guides", .unset = "cfg"),
+
+    CLI_SECTION("How it is drawn"),
+    CLI_ROW("sampler", CLI_TEXT, o.sampler, "NAME", "how one step is made", .kind = "samplers",
+            .unset = "the path's own"),
+    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data", .unset = "32"),
+    CLI_ROW("grid", CLI_TEXT, o.grid, "NAME", "where the steps are", .kind = "grids", .unset = "the path's own"),
+    CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "LIST", "or the path's sigma at each level, falling, the last one 0"),
+    CLI_ROW("path", CLI_TEXT, o.path, "NAME", "for worlds, which have none of their own", .kind = "paths"),
+    CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in one forward pass; they do not depend on it",
+            .unset = "chosen"),
+};
+// clang-format on
+
+/* How many samples to draw where the user did not say. */
+static int64_t chosen_count(const vn_model_info *info, int32_t label) {
+    enum { of_one = 16, of_each = 8, most = 128, points = 1000 };
+    if (info->rank == 1) return points;
+    if (label != VN_LABEL_ALL || info->classes == 0) return of_one;
+    return info->classes <= most / of_each ? (int64_t)info->classes * of_each : most;
+}
+
+/* Samples for each guidance value, appended to one; passes[i] receives what value i took. */
+static vn_status draw(vn_model *model, args *a, int64_t *passes, vn_samples **all) {
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < a->band_count && status == VN_OK; i++) {
+        vn_samples *band = NULL;
+        a->o.guidance = a->bands[i];
+        status = vn_sample(model, &a->o, &band);
+        if (status != VN_OK) break;
+        passes[i] = vn_samples_passes(band);
+        if (*all == NULL) {
+            *all = band;
+        } else {
+            status = vn_samples_append(*all, band);
+            vn_samples_close(&band);
+        }
+    }
+    return status;
+}
+
+/* ---- what is printed -------------------------------------------------------------------------------- */
+
+static void print_text(const cli_session *s, const args *a, const int64_t *passes, const vn_samples *samples) {
+    printf("%s: %lld samples, guidance ", a->out, (long long)vn_samples_count(samples));
+    for (size_t i = 0; i < a->band_count; i++) printf("%s%g", i > 0 ? ", " : "", a->bands[i]);
+    printf(", seed %llu, %lld", (unsigned long long)a->o.seed, (long long)passes[0]);
+    for (size_t i = 1; i < a->band_count; i++) printf(" + %lld", (long long)passes[i]);
+    printf(" network passes each, %.1f s\n", cli_seconds(s));
+}
+
+/* [length] from numbers of one of the two types, or NULL. */
+static json_t *number_array(const double *numbers, const int64_t *whole, size_t length) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < length; i++) {
+        json_t *item = whole != NULL ? json_integer(whole[i]) : cli_json_number(numbers[i]);
+        if (json_array_append_new(array, item) == 0) continue;
+        json_decref(array);
+        return NULL;
+    }
+    return array;
+}
+
+static vn_status print_json(const cli_session *s, const args *a, const int64_t *passes, const vn_samples *samples) {
+    int64_t shape[3];
+    int rank = vn_samples_shape(samples, shape);
+    return cli_print_json(
+        json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "out", a->out, "count", (json_int_t)vn_samples_count(samples),
+                  "shape", number_array(NULL, shape, (size_t)rank), "guidance",
+                  number_array(a->bands, NULL, a->band_count), "passes", number_array(NULL, passes, a->band_count),
+                  "seed", json_integer((json_int_t)a->o.seed), "seconds", cli_json_number(cli_seconds(s))));
+}
+
+/* ---- the verb --------------------------------------------------------------------------------------- */
+
+static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
+    vn_samples *samples = NULL;
+    int64_t *passes = calloc(a->band_count, sizeof *passes);
+    if (passes == NULL) return VN_NO_MEMORY;
+    vn_status status = draw(model, a, passes, &samples);
+    if (status == VN_OK) status = vn_samples_save(samples, a->out);
+    cli_progress_clear(&s->progress);
+    if (status == VN_OK && s->json)
+        status = print_json(s, a, passes, samples);
+    else if (status == VN_OK)
+        print_text(s, a, passes, samples);
+    vn_samples_close(&samples);
+    free(passes);
+    return status;
+}
+
+static vn_status sample(cli_session *s, args *a) {
+    vn_model *model = NULL;
+    vn_status status = cli_open(s);
+    if (status == VN_OK) status = vn_model_open(s->vn, a->source, &model);
+    if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
+    if (status == VN_OK) {
+        vn_model_info info = vn_model_get_info(model);
+        bool by_file = a->o.noise_file != NULL; /* then the file says how many, unless the user does */
+        if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, a->o.label);
+        status = sample_and_save(s, model, a);
+    }
+    vn_model_close(&model);
+    return status;
+}
+
+static int run(const cli_verb *verb, int argc, char **argv) {
+    static const double as_trained[] = {1};
+    args a = {.o = vn_sample_options_default()};
+    a.o.count = 0;
+    a.o.steps = 0;
+    cli_session s;
+    int status;
+    if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {
+        a.bands = a.guidance.count > 0 ? a.guidance.value : as_trained;
+        a.band_count = a.guidance.count > 0 ? a.guidance.count : 1;
+        a.o.sigmas = a.sigmas.value;
+        a.o.sigma_count = a.sigmas.count;
+        status = cli_end(&s, sample(&s, &a));
+    }
+    cli_numbers_free(&a.guidance);
+    cli_numbers_free(&a.sigmas);
+    return status;
+}
+
+const cli_verb cli_sample = {
+    .name = "sample",
+    .summary = "draw samples, with as much guidance as you like",
+    .example = "vane sample runs/fashion-mnist --guidance 1,2,4 --out samples.png",
+    .about = "Draws samples from a trained model or an exact world. The same seed gives the same samples, whatever the "
+             "batch and the number of threads; `vane info samples.png` tells how a picture was made.",
+    .run = run,
+};

@@ -1,0 +1,153 @@
+/* session.c - what every verb does before and after its own work: flags, help, the library's context with its
+ * log, progress and Ctrl-C, and the way from a vn_status to an exit status. */
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+typedef cli_session args;
+// clang-format off
+static const cli_option shared_rows[] = {
+    CLI_SECTION("Output and machine"),
+    CLI_ROW("json", CLI_FLAG, json, "", "print the result as one JSON object"),
+    CLI_ROW("quiet", CLI_FLAG, quiet, "", "no progress and no log"),
+    CLI_ROW("threads", CLI_INT, threads, "N", "threads to compute with; the result does not depend on it",
+            .unset = "one per core"),
+    CLI_ROW("cpu", CLI_TEXT, cpu, "NAME", "kernels to use: auto, avx512, avx2 or portable"),
+};
+// clang-format on
+enum { output_only = 2 }; /* the rows of CLI_OUTPUT */
+
+/* ---- command line ----------------------------------------------------------------------------------- */
+
+static bool asks_for_help(int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    }
+    return false;
+}
+
+static void print_help(const cli_verb *verb, const cli_table *tables, size_t count) {
+    printf("Example: %s\n\n", verb->example);
+    cli_print_wrapped(stdout, verb->about != NULL ? verb->about : verb->summary, 0, 0, 96);
+    printf("\nUsage: ");
+    cli_print_usage(stdout, verb->name, tables, count);
+    cli_print_options(stdout, tables, count);
+}
+
+bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv, cli_table rows,
+               int *status) {
+    *s = (cli_session){.verb = verb, .cpu = "auto", .began = cli_now()};
+    cli_table tables[2] = {rows, CLI_TABLE(shared_rows, s)};
+    if (shared == CLI_OUTPUT) tables[1].count = output_only;
+    if (asks_for_help(argc, argv)) {
+        print_help(verb, tables, 2);
+        *status = CLI_DONE;
+        return false;
+    }
+    *status = CLI_USAGE;
+    if (!cli_parse(verb->name, argc, argv, tables, 2)) return false;
+    cli_progress_begin(&s->progress, s->quiet);
+    return true;
+}
+
+/* ---- context ---------------------------------------------------------------------------------------- */
+
+/* For the signal handler, which gets nothing else. One verb runs in a process. */
+static vn_context *volatile running;
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+    if (running != NULL) vn_context_cancel(running);
+}
+
+/* SA_RESETHAND: the second signal of a kind meets the default action and ends the process. */
+static void catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void on_log(void *user, vn_log_level level, const char *text) {
+    cli_session *s = user;
+    if (s->quiet) return;
+    cli_progress_clear(&s->progress);
+    fprintf(stderr, "%s%s\n", level == VN_LOG_WARNING ? "warning: " : "", text);
+}
+
+static int on_progress(void *user, const vn_progress *now) {
+    cli_session *s = user;
+    cli_progress_show(&s->progress, now);
+    return interrupted != 0;
+}
+
+vn_status cli_open(cli_session *s) {
+    vn_context_options o = vn_context_options_default();
+    o.threads = s->threads;
+    o.cpu = s->cpu;
+    o.log = on_log;
+    o.progress = on_progress;
+    o.user = s;
+    vn_status status = vn_context_open(&s->vn, &o);
+    running = s->vn;
+    catch_interrupts();
+    return status;
+}
+
+static int exit_status(vn_status status) {
+    switch (status) {
+    case VN_OK: return CLI_DONE;
+    case VN_BAD_ARGUMENT: return CLI_USAGE;
+    case VN_CANCELLED: return CLI_INTERRUPTED;
+    default: return CLI_FAILED;
+    }
+}
+
+/* One line. A context that could not be opened has no words of its own. */
+static void print_error(const cli_session *s, vn_status status) {
+    const char *why = s->vn != NULL ? vn_error_text(s->vn) : "";
+    fprintf(stderr, "vane %s: ", s->verb->name);
+    if (why[0] != '\0')
+        fprintf(stderr, "%s\n", why);
+    else if (s->vn != NULL || status == VN_NO_MEMORY)
+        fprintf(stderr, "%s\n", vn_status_name(status));
+    else if (status == VN_UNSUPPORTED)
+        fprintf(stderr, "this machine does not run the %s kernels\n", s->cpu);
+    else
+        fprintf(stderr, "--threads %d, --cpu %s: expected 0 or more; auto, avx512, avx2 or portable\n", s->threads,
+                s->cpu);
+}
+
+int cli_end(cli_session *s, vn_status status) {
+    cli_progress_clear(&s->progress);
+    if (status != VN_OK) print_error(s, status);
+    running = NULL;
+    vn_context_close(&s->vn);
+    if (fflush(stdout) != 0 && status == VN_OK) {
+        perror("vane: stdout");
+        return CLI_FAILED;
+    }
+    return exit_status(status);
+}
+
+double cli_seconds(const cli_session *s) {
+    return cli_now() - s->began;
+}
+
+/* ---- JSON out --------------------------------------------------------------------------------------- */
+
+json_t *cli_json_number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+vn_status cli_print_json(json_t *object) {
+    if (object == NULL) return VN_NO_MEMORY;
+    int failed = json_dumpf(object, stdout, JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(object);
+    return failed != 0 ? VN_IO : VN_OK;
+}

@@ -1,0 +1,102 @@
+/* train.c - `vane train`: from data to a run directory. */
+#include "cli/cli.h"
+
+typedef struct args {
+    const char *data, *out;
+    vn_train_options o;
+} args;
+
+// clang-format off
+static const cli_option rows[] = {
+    CLI_ROW("DATA", CLI_TEXT, data, "",
+            "a folder of class folders with PNG or JPEG files; an IDX folder or file (.gz too); an .npz with images or "
+            "points, and labels; CIFAR's binary batches; or points:NAME", .required = true),
+    CLI_ROW("out", CLI_TEXT, out, "RUN", "the run directory to write", .required = true),
+    CLI_ROW("resume", CLI_FLAG, o.resume, "", "go on with the run in RUN, exactly where it was"),
+    CLI_ROW("overwrite", CLI_FLAG, o.overwrite, "", "replace the run in RUN"),
+
+    CLI_SECTION("How long"),
+    CLI_ROW("steps", CLI_INT64, o.steps, "N", "training steps", .unset = ""),
+    CLI_ROW("minutes", CLI_DOUBLE, o.minutes, "M", "or as many steps as fit in this time", .unset = ""),
+
+    CLI_SECTION("What is trained"),
+    CLI_ROW("model", CLI_TEXT, o.model, "NAME", "a model with parameters (unet2d:channels=32), or a config.json of "
+            "diffusers", .kind = "models", .unset = "unet2d for images, mlp for points"),
+    CLI_ROW("path", CLI_TEXT, o.path, "NAME", "how data becomes noise", .kind = "paths", .unset = "rectified"),
+    CLI_ROW("predict", CLI_TEXT, o.predict, "NAME", "what the network's output means", .kind = "predictions",
+            .unset = "the path's own"),
+    CLI_ROW("objective", CLI_TEXT, o.objective, "NAME", "what is minimised", .kind = "objectives",
+            .unset = "the prediction's own"),
+    CLI_ROW("times", CLI_TEXT, o.times, "NAME", "how t is drawn", .kind = "times", .unset = "the path's own"),
+    CLI_ROW("drop", CLI_DOUBLE, o.drop, "P", "probability of training without the class, which guidance needs"),
+    CLI_ROW("dropout", CLI_DOUBLE, o.dropout, "P", "dropout inside the network", .unset = "the model's own"),
+
+    CLI_SECTION("The data"),
+    CLI_ROW("size", CLI_INT64, o.size, "S", "class folders: resize and crop to S x S", .unset = "as the files are"),
+    CLI_ROW("grey", CLI_FLAG, o.grey, "", "class folders: read as grey"),
+    CLI_ROW("flip", CLI_FLAG, o.flip, "", "flip images left-right at random"),
+    CLI_ROW("validate", CLI_DOUBLE, o.validate, "P", "part of the data that is held out for the validation loss"),
+
+    CLI_SECTION("Optimisation (AdamW)"),
+    CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in a step"),
+    CLI_ROW("lr", CLI_DOUBLE, o.lr, "X", "highest learning rate"),
+    CLI_ROW("schedule", CLI_TEXT, o.schedule, "NAME", "of the learning rate: cosine (to 0) or constant",
+            .unset = "cosine"),
+    CLI_ROW("warmup", CLI_INT64, o.warmup, "N", "steps of linear warm-up", .unset = "chosen from the length"),
+    CLI_ROW("weight-decay", CLI_DOUBLE, o.weight_decay, "X", "decoupled weight decay"),
+    CLI_ROW("clip", CLI_DOUBLE, o.clip, "X", "bound on the norm of the whole gradient; 0: none"),
+    CLI_ROW("ema", CLI_DOUBLE, o.ema, "X", "decay of the weights' moving average, which is what is saved for sampling",
+            .unset = "chosen from the length"),
+    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of weights, data order, noise and all else"),
+
+    CLI_SECTION("What is written while it runs"),
+    CLI_ROW("log-every", CLI_INT64, o.log_every, "N", "steps between lines of RUN/log.jsonl"),
+    CLI_ROW("save-every", CLI_INT64, o.save_every, "N", "steps between checkpoints", .unset = "about once a minute"),
+    CLI_ROW("preview-every", CLI_INT64, o.preview_every, "N", "steps between pictures in RUN/previews; -1: none",
+            .unset = "by time"),
+};
+// clang-format on
+
+static vn_status report(const cli_session *s, const args *a) {
+    char took[32];
+    if (!s->json) {
+        printf("%s is trained (%s)\n", a->out, cli_duration(cli_seconds(s), took, sizeof took));
+        printf("next: vane sample %s --guidance 1,2,4 --out samples.png\n", a->out);
+        return VN_OK;
+    }
+    char *text = NULL;
+    vn_status status = vn_describe(s->vn, a->out, &text);
+    if (status != VN_OK) return status;
+    json_t *description = json_loads(text, JSON_DECODE_ANY, NULL);
+    vn_text_free(&text);
+    return cli_print_json(
+        json_pack("{s:s, s:o, s:o}", "out", a->out, "seconds", cli_json_number(cli_seconds(s)), "run", description));
+}
+
+static int run(const cli_verb *verb, int argc, char **argv) {
+    args a = {.o = vn_train_options_default()};
+    cli_session s;
+    int status;
+    if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
+    vn_status done = cli_open(&s);
+    if (done == VN_OK) done = vn_train(s.vn, a.data, a.out, &a.o);
+    if (done == VN_OK) {
+        cli_progress_clear(&s.progress);
+        done = report(&s, &a);
+    }
+    int code = cli_end(&s, done);
+    if (code == CLI_INTERRUPTED && !s.quiet) {
+        fprintf(stderr, "go on with: vane train %s --out %s --resume\n", a.data, a.out);
+    }
+    return code;
+}
+
+const cli_verb cli_train = {
+    .name = "train",
+    .summary = "train a conditional generator on labelled data",
+    .example = "vane train photos --out runs/photos --minutes 30",
+    .about =
+        "Trains a network on DATA, a class a folder or label, and writes a run directory that `vane sample` and "
+        "Python's diffusers open. Ctrl-C saves; --resume goes on, and ends in the same weights as if never stopped.",
+    .run = run,
+};

@@ -1,0 +1,172 @@
+/* cpu.c - the backends: one table of kernels for each instruction set this build has, chosen by what the CPU that runs it can do. */
+#include "cpu/internal.h"
+
+#include <omp.h>
+
+/* ---- tables ----------------------------------------------------------------------------------------- */
+
+/* Every op is in exactly one of the two lists. */
+#define VN_COUNT_KERNEL(op, kernel, work, isa) +1
+#define VN_COUNT_KERNELLESS(op)                +1
+_Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELLESS) == VN_OP_COUNT,
+               "an op is missing from VN_KERNELS");
+
+#define VN_ROW_KERNEL(op, kernel, work, isa) [VN_OP_##op] = vn_k_##kernel##_##isa,
+#define VN_ROW_PLAIN(op, kernel, isa)
+#define VN_ROW_WORK(op, kernel, isa)            [VN_OP_##op] = vn_w_##kernel##_##isa,
+#define VN_ROW_WORKSPACE(op, kernel, work, isa) VN_ROW_##work(op, kernel, isa)
+
+#define VN_BACKEND(isa)                                                                                                \
+    VN_DECLARE_ISA(isa)                                                                                                \
+    static const vn_backend backend_##isa = {                                                                          \
+        .name = #isa,                                                                                                  \
+        .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                                    \
+        .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                                              \
+        .adamw = vn_k_adamw_##isa,                                                                                     \
+        .sum_squares = vn_k_sum_squares_##isa,                                                                         \
+    };
+
+static bool runs_anywhere(void) {
+    return true;
+}
+
+VN_BACKEND(portable)
+
+#if defined(VN_HAVE_avx2)
+VN_BACKEND(avx2)
+
+static bool runs_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+#if defined(VN_HAVE_avx512)
+VN_BACKEND(avx512)
+
+static bool runs_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+}
+#endif
+
+/* Best first. */
+static const struct {
+    const vn_backend *backend;
+    bool (*runs)(void);
+} backends[] = {
+#if defined(VN_HAVE_avx512)
+    {&backend_avx512, runs_avx512},
+#endif
+#if defined(VN_HAVE_avx2)
+    {&backend_avx2, runs_avx2},
+#endif
+    {&backend_portable, runs_anywhere},
+};
+
+const vn_backend *vn_cpu_backend_at(size_t i) {
+    for (size_t k = 0; k < VN_COUNT(backends); k++)
+        if (backends[k].runs() && i-- == 0) return backends[k].backend;
+    return NULL;
+}
+
+const vn_backend *vn_cpu_backend(const char *name, vn_err *err) {
+    if (!name || strcmp(name, "auto") == 0) return vn_cpu_backend_at(0);
+    for (size_t k = 0; k < VN_COUNT(backends); k++) {
+        if (strcmp(name, backends[k].backend->name) != 0) continue;
+        if (backends[k].runs()) return backends[k].backend;
+        vn_fail(err, VN_UNSUPPORTED, "cpu: this machine cannot run %s kernels", name);
+        return NULL;
+    }
+    const char *known[] = {"auto", "avx512", "avx2", "portable"};
+    const char *near = vn_nearest(name, known, VN_COUNT(known));
+    vn_fail(err, VN_BAD_ARGUMENT, "cpu: unknown kernels '%s'%s%s%s", name, near ? "; did you mean '" : "",
+            near ? near : "", near ? "'?" : " (known: auto, avx512, avx2, portable)");
+    return NULL;
+}
+
+/* ---- measuring the machine --------------------------------------------------------------------------- */
+
+#define GEMM_SIZE       1024
+#define COPY_BYTES      ((size_t)32 << 20) /* with its twin, more than most caches hold */
+#define MEASURE_SECONDS 0.12               /* for each figure */
+
+/* Best rate, in `amount` a second, over MEASURE_SECONDS of calls; the first call is not timed. */
+static double best_rate(void (*run)(void *), void *what, double amount) {
+    run(what);
+    double best = 0, begin = vn_now(), now = begin;
+    do {
+        double start = now;
+        run(what);
+        now = vn_now();
+        if (now > start && amount / (now - start) > best) best = amount / (now - start);
+    } while (now - begin < MEASURE_SECONDS);
+    return best;
+}
+
+typedef struct gemm_case {
+    vn_kernel kernel;
+    vn_kernel_args args;
+} gemm_case;
+
+static void run_gemm(void *what) {
+    gemm_case *c = what;
+    c->kernel(&c->args);
+}
+
+static double measure_gemm(const vn_backend *b, int threads) {
+    vn_node a = {.op = VN_OP_INPUT, .dtype = VN_F32, .shape = {2, {GEMM_SIZE, GEMM_SIZE}}};
+    vn_node n = {.op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
+    size_t count = (size_t)GEMM_SIZE * GEMM_SIZE;
+    size_t work = b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, threads) : 0;
+    float *in = vn_alloc_aligned(count, sizeof(float));
+    float *out = vn_alloc_aligned(count, sizeof(float));
+    void *scratch = vn_alloc_aligned(work, 1);
+    double rate = 0;
+    if (in && out && scratch) {
+        for (size_t i = 0; i < count; i++) in[i] = (float)(i % 13) / 13;
+        vn_run run = {0};
+        gemm_case c = {b->kernel[VN_OP_MATMUL],
+                       {.node = &n, .in = {in, in}, .out = out, .work = scratch, .threads = threads, .run = &run}};
+        rate = best_rate(run_gemm, &c, 2.0 * GEMM_SIZE * GEMM_SIZE * GEMM_SIZE) / 1e9;
+    }
+    vn_free(in);
+    vn_free(out);
+    vn_free(scratch);
+    return rate;
+}
+
+typedef struct copy_case {
+    char *to;
+    const char *from;
+    int threads;
+} copy_case;
+
+static void run_copy(void *what) {
+    const copy_case *c = what;
+#pragma omp parallel num_threads(c->threads)
+    {
+        size_t parts = (size_t)omp_get_num_threads(), i = (size_t)omp_get_thread_num();
+        size_t begin = COPY_BYTES / parts * i;
+        size_t end = i + 1 == parts ? COPY_BYTES : COPY_BYTES / parts * (i + 1);
+        memcpy(c->to + begin, c->from + begin, end - begin);
+    }
+}
+
+static double measure_copy(int threads) {
+    char *from = vn_alloc_aligned(COPY_BYTES, 1), *to = vn_alloc_aligned(COPY_BYTES, 1);
+    double rate = 0;
+    if (from && to) {
+        memset(from, 1, COPY_BYTES);
+        copy_case c = {to, from, threads};
+        rate = best_rate(run_copy, &c, 2.0 * (double)COPY_BYTES) / 1e9; /* read and written */
+    }
+    vn_free(from);
+    vn_free(to);
+    return rate;
+}
+
+/* 0 where memory for the measurement is lacking. */
+void vn_cpu_measure(const vn_backend *b, int threads, double *gemm_gflops, double *memory_gbs) {
+    *gemm_gflops = measure_gemm(b, threads);
+    *memory_gbs = measure_copy(threads);
+}

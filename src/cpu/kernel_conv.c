@@ -1,0 +1,229 @@
+/* kernel_conv.c - convolution and its gradient with respect to the input.
+ *
+ * Both are one thing: windows times packed weights. The gradient reads dy, with the kernel turned round. With a stride s its
+ * pixels fall into s * s phases, each a convolution of dy with its own part of the kernel, so no zero is ever multiplied. */
+#include <omp.h>
+
+#include "cpu/kernel_conv.h"
+
+/* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y * row + x * pixel]. */
+typedef struct vn_target {
+    int64_t from, image, row, pixel;
+} vn_target;
+
+/* The weights of one convolution as a matrix [kh * kw * c, n]: tap (i, j)'s rows begin at w[from + i * down + j * across], its
+ * element (c, o) is c * row + o * column further. */
+typedef struct vn_taps {
+    int64_t n, from, down, across, row, column;
+} vn_taps;
+
+/* One convolution: its geometry, and (but for the workspace's size) its arrays. */
+typedef struct vn_convolution {
+    vn_windows windows;
+    vn_taps taps;
+    vn_target target;
+    const float *in, *w, *bias;
+    float *out;
+} vn_convolution;
+
+static bool is_dots(int64_t columns) {
+    return columns <= VN_DOT_COLUMNS;
+}
+
+/* ---- weights ---------------------------------------------------------------------------------------- */
+
+static int64_t window_floats(const vn_windows *v) {
+    return v->kh * v->kw * v->c;
+}
+
+static size_t weight_floats(const vn_windows *v, int64_t n) {
+    return is_dots(n) ? (size_t)(window_floats(v) * n) : vn_packed_floats(window_floats(v), n);
+}
+
+/* Packs kernel row i for dots: column o is window_floats(v) floats from packed + o * window_floats(v). */
+static void transpose_taps(const vn_convolution *c, int64_t i, float *packed) {
+    const vn_windows *v = &c->windows;
+    const vn_taps *t = &c->taps;
+    const int64_t k = window_floats(v);
+    for (int64_t j = 0; j < v->kw; j++) {
+        const float *from = c->w + t->from + i * t->down + j * t->across;
+        float *to = packed + (i * v->kw + j) * v->c;
+        for (int64_t o = 0; o < t->n; o++)
+            for (int64_t e = 0; e < v->c; e++) to[o * k + e] = from[e * t->row + o * t->column];
+    }
+}
+
+/* Packs kernel row i. */
+static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
+    const vn_windows *v = &c->windows;
+    const vn_taps *t = &c->taps;
+    if (is_dots(t->n)) {
+        transpose_taps(c, i, packed);
+        return;
+    }
+    for (int64_t p = 0; p < vn_panels(t->n); p++)
+        for (int64_t j = 0; j < v->kw; j++) VN_G(pack)
+    (packed, window_floats(v), t->n, p, (i * v->kw + j) * v->c, v->c, c->w + t->from + i * t->down + j * t->across,
+     t->row, t->column);
+}
+
+/* ---- windows times weights -------------------------------------------------------------------------- */
+
+/* A strip's input should stay in the second cache beside the weights in use, and give enough rows for tall tiles. */
+#define VN_STRIP_FLOATS  49152
+#define VN_STRIP_WINDOWS 640
+
+static vn_strips cut_strips(const vn_windows *v, int threads) {
+    return VN_C(cut)(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
+}
+
+static size_t packed_bytes(const vn_convolution *c) {
+    return vn_region(weight_floats(&c->windows, c->taps.n), sizeof(float));
+}
+
+/* The packed weights; then, for each thread, pointers to the windows of a strip and to where their results go. */
+static size_t convolve_bytes(const vn_convolution *c, int threads) {
+    const vn_strips strips = cut_strips(&c->windows, threads);
+    return packed_bytes(c) + 2 * (size_t)threads * vn_region((size_t)strips.windows, sizeof(void *));
+}
+
+static void point_to_results(const vn_convolution *c, const vn_strip *s, const vn_group *g, float **out) {
+    const vn_target *t = &c->target;
+    for (int64_t i = s->image; i < s->last; i++)
+        for (int64_t y = g->y.begin; y < g->y.end; y++) {
+            float *row = c->out + t->from + i * t->image + y * t->row;
+            for (int64_t x = g->x.begin; x < g->x.end; x++) *out++ = row + x * t->pixel;
+        }
+}
+
+static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s, const float **window,
+                           float **out) {
+    const vn_windows *v = &c->windows;
+    for (vn_group g = {0}; VN_C(next_group)(v, s, &g);) {
+        const vn_reach reach = VN_C(reach)(v, &g);
+        const int64_t count = VN_C(gather)(v, s, &g, c->in, window);
+        point_to_results(c, s, &g, out);
+        if (is_dots(c->taps.n))
+            VN_G(dots)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
+        else
+            VN_G(rows)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
+    }
+}
+
+static void convolve(const vn_convolution *c, void *work, int threads) {
+    const vn_windows *v = &c->windows;
+    const vn_strips strips = cut_strips(v, threads);
+    const size_t pointers = vn_region((size_t)strips.windows, sizeof(void *));
+    const double flops = 2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
+    float *packed = work;
+#pragma omp parallel num_threads(vn_team(threads, flops / 50))
+    {
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < v->kh; i++) pack_taps(c, i, packed);
+        char *own = (char *)work + packed_bytes(c) + 2 * (size_t)omp_get_thread_num() * pointers;
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < strips.count; i++) {
+            const vn_strip strip = VN_C(strip)(v, &strips, i);
+            convolve_strip(c, packed, &strip, (const float **)own, (float **)(own + pointers));
+        }
+    }
+}
+
+/* ---- forward ---------------------------------------------------------------------------------------- */
+
+static vn_convolution forward(const vn_node *n) {
+    const vn_windows v = VN_C(windows)(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    const int64_t outputs = n->shape.dim[3];
+    return (vn_convolution){
+        .windows = v,
+        .taps = {.n = outputs, .down = v.kw * v.c * outputs, .across = v.c * outputs, .row = outputs, .column = 1},
+        .target = {.image = v.oh * v.ow * outputs, .row = v.ow * outputs, .pixel = outputs},
+    };
+}
+
+size_t VN_W(conv2d)(const vn_node *n, int threads) {
+    const vn_convolution c = forward(n);
+    return convolve_bytes(&c, threads);
+}
+
+void VN_K(conv2d)(const vn_kernel_args *a) {
+    vn_convolution c = forward(a->node);
+    c.in = a->in[0];
+    c.w = a->in[1];
+    c.bias = a->node->inputs > 2 ? a->in[2] : NULL;
+    c.out = a->out;
+    convolve(&c, a->work, a->threads);
+}
+
+/* ---- gradient with respect to the input ------------------------------------------------------------- */
+
+/* In one dimension: dx[i] is the sum of dy[o] w[k] over i = o * stride + k - pad. For i = phase + stride * u these are the taps
+ * k = first + stride * j, and o = u + shift - j. */
+typedef struct vn_phase {
+    int64_t first, last, taps, shift, count; /* count: how many u */
+} vn_phase;
+
+static vn_phase phase_of(int64_t phase, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
+    const int64_t first = (phase + pad) % stride, taps = kernel > first ? vn_ceil_div(kernel - first, stride) : 0;
+    return (vn_phase){.first = first,
+                      .last = taps > 0 ? first + stride * (taps - 1) : 0,
+                      .taps = taps,
+                      .shift = (phase + pad) / stride,
+                      .count = size > phase ? vn_ceil_div(size - phase, stride) : 0};
+}
+
+/* Phase `index` of stride * stride. The taps are read from the last to the first: the kernel turned round. */
+static vn_convolution gradient(const vn_node *n, int64_t index) {
+    const vn_shape *dy = &n->in[0]->shape, *w = &n->in[1]->shape, *dx = &n->shape;
+    const int64_t stride = n->attr.conv.stride, inputs = w->dim[2], outputs = w->dim[3];
+    const int64_t tap = inputs * outputs, tap_row = w->dim[1] * tap, row = dx->dim[2] * inputs;
+    const vn_phase y = phase_of(index / stride, stride, n->attr.conv.pad[0], w->dim[0], dx->dim[1]);
+    const vn_phase x = phase_of(index % stride, stride, n->attr.conv.pad[2], w->dim[1], dx->dim[2]);
+    return (vn_convolution){
+        .windows = {.n = dy->dim[0],
+                    .h = dy->dim[1],
+                    .w = dy->dim[2],
+                    .c = outputs,
+                    .kh = y.taps,
+                    .kw = x.taps,
+                    .stride = 1,
+                    .top = y.taps - 1 - y.shift,
+                    .left = x.taps - 1 - x.shift,
+                    .oh = y.count,
+                    .ow = x.count},
+        .taps = {.n = inputs,
+                 .from = y.last * tap_row + x.last * tap,
+                 .down = -stride * tap_row,
+                 .across = -stride * tap,
+                 .row = 1,
+                 .column = outputs},
+        .target = {.from = index / stride * row + index % stride * inputs,
+                   .image = dx->dim[1] * row,
+                   .row = stride * row,
+                   .pixel = stride * inputs},
+    };
+}
+
+static int64_t phases(const vn_node *n) {
+    return (int64_t)n->attr.conv.stride * n->attr.conv.stride;
+}
+
+size_t VN_W(conv2d_grad_x)(const vn_node *n, int threads) {
+    size_t most = 0;
+    for (int64_t i = 0; i < phases(n); i++) {
+        const vn_convolution c = gradient(n, i);
+        const size_t bytes = convolve_bytes(&c, threads);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+void VN_K(conv2d_grad_x)(const vn_kernel_args *a) {
+    for (int64_t i = 0; i < phases(a->node); i++) {
+        vn_convolution c = gradient(a->node, i);
+        c.in = a->in[0];
+        c.w = a->in[1];
+        c.out = a->out;
+        convolve(&c, a->work, a->threads);
+    }
+}

@@ -1,0 +1,361 @@
+/* kernel_gemm.c - register tiles of the matrix product, and the loops that walk them.
+ *
+ * A tile is MR rows by one or two vectors of columns, held in registers for the whole sum. The tile functions are written once
+ * for constant sizes that the compiler unrolls; a table holds one for each number of rows, so that m rows are cut into tiles of
+ * nearly equal height instead of many tall ones and a poor short one.
+ */
+#include "cpu/kernel_gemm.h"
+
+#if defined(__clang__)
+#define VN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Tallest tile: 2 * MR sums, 2 vectors of B and one of A must fit the registers (32 with AVX-512, 16 otherwise). */
+#if defined(__AVX512F__)
+#define VN_MAX_ROWS 14
+#define VN_EACH_HEIGHT(X, nv)                                                                                          \
+    X(1, nv)                                                                                                           \
+    X(2, nv)                                                                                                           \
+    X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
+#else
+#define VN_MAX_ROWS           6
+#define VN_EACH_HEIGHT(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
+#endif
+
+/* ---- packing ---------------------------------------------------------------------------------------- */
+
+void VN_G(pack)(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
+                int64_t row, int64_t column) {
+    const int64_t first = p * VN_PANEL, columns = vn_min_i64(VN_PANEL, n - first);
+    const int64_t width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+    float *to = packed + first * k + begin * width;
+    b += first * column;
+    for (int64_t i = 0; i < count; i++, to += width, b += row) {
+        for (int64_t j = 0; j < columns; j++) to[j] = b[j * column];
+        for (int64_t j = columns; j < width; j++) to[j] = 0;
+    }
+}
+
+/* m rows cut into tiles of nearly equal height: tile i has `height` rows, one more if i < taller. */
+typedef struct vn_tiles {
+    int64_t count, height, taller;
+} vn_tiles;
+
+static inline vn_tiles cut_tiles(int64_t m) {
+    const int64_t count = vn_ceil_div(m, VN_MAX_ROWS);
+    return count > 0 ? (vn_tiles){count, m / count, m % count} : (vn_tiles){0};
+}
+
+/* ---- tiles of the row form -------------------------------------------------------------------------- */
+
+/* A part of the sum, for one panel of columns: rows are read from `from` on; b is where that meets the panel; `column` is the
+ * panel's first in out. */
+typedef struct vn_part_sum {
+    vn_reach reach;
+    int64_t from, column;
+    const float *b;
+    const float *bias; /* whole vectors, or NULL */
+    bool add;
+} vn_part_sum;
+
+typedef void (*vn_rows_tile)(const vn_part_sum *p, const float *const *row, float *const *out);
+
+VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const float *const *row, float *const *out) {
+    vn_vec sum[VN_MAX_ROWS][2];
+    const float *a[VN_MAX_ROWS];
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        a[i] = row[i];
+        VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = p->bias ? vn_load(p->bias + j * VN_LANES) : vn_set(0);
+    }
+    for (int64_t s = 0; s < p->reach.segments; s++) {
+        const int64_t from = p->from + s * p->reach.jump, to = from + p->reach.length;
+        const float *b = p->b + s * p->reach.step * nv * VN_LANES;
+        for (int64_t k = from; k < to; k++, b += nv * VN_LANES) {
+            const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
+            VN_UNROLL for (int i = 0; i < mr; i++) {
+                const vn_vec x = vn_set(a[i][k]);
+                VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(x, j ? b1 : b0, sum[i][j]);
+            }
+        }
+    }
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        VN_UNROLL for (int j = 0; j < nv; j++) {
+            float *to = out[i] + p->column + j * VN_LANES;
+            vn_store(to, p->add ? vn_load(to) + sum[i][j] : sum[i][j]);
+        }
+    }
+}
+
+#define VN_ROWS_TILE(mr, nv)                                                                                           \
+    static void rows_tile_##mr##_##nv(const vn_part_sum *p, const float *const *row, float *const *out) {              \
+        rows_tile(mr, nv, p, row, out);                                                                                \
+    }
+#define VN_ROWS_NAME(mr, nv) rows_tile_##mr##_##nv,
+
+VN_EACH_HEIGHT(VN_ROWS_TILE, 1)
+VN_EACH_HEIGHT(VN_ROWS_TILE, 2)
+
+static const vn_rows_tile rows_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_ROWS_NAME, 1)},
+                                                        {VN_EACH_HEIGHT(VN_ROWS_NAME, 2)}};
+
+/* A tile that is not whole vectors wide goes through memory of its own. */
+static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height, int64_t columns,
+                         const float *const *row, float *const *out) {
+    float sum[VN_MAX_ROWS][VN_PANEL];
+    float *to[VN_MAX_ROWS];
+    vn_part_sum alone = *p;
+    alone.add = false;
+    alone.column = 0;
+    for (int64_t i = 0; i < height; i++) to[i] = sum[i];
+    tile(&alone, row, to);
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < columns; j++) {
+            float *at = out[i] + p->column + j;
+            *at = p->add ? *at + sum[i][j] : sum[i][j];
+        }
+}
+
+/* All rows, for a panel's columns and a part of the sum. */
+static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row, float *const *out) {
+    const vn_tiles tiles = cut_tiles(m);
+    const int64_t vectors = vn_ceil_div(columns, VN_LANES);
+    for (int64_t i = 0; i < tiles.count; i++) {
+        const int64_t height = tiles.height + (i < tiles.taller);
+        const vn_rows_tile tile = rows_tiles[vectors - 1][height - 1];
+        if (columns == vectors * VN_LANES)
+            tile(p, row, out);
+        else
+            rows_partial(tile, p, height, columns, row, out);
+        row += height;
+        out += height;
+    }
+}
+
+/* So many rows of B are used at a time: a panel's stay in the first cache while all rows of A pass by, and A's in the second
+ * while the panels do. */
+#ifndef VN_ROWS_TERMS
+#define VN_ROWS_TERMS 256
+#endif
+
+/* One part of the sum, for all panels. */
+static void rows_part(int64_t m, int64_t n, int64_t k, vn_part_sum *p, const float *const *row, const float *packed,
+                      const float *bias, float *const *out) {
+    for (p->column = 0; p->column < n; p->column += VN_PANEL) {
+        const int64_t columns = vn_min_i64(VN_PANEL, n - p->column), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+        float padded[VN_PANEL] = {0};
+        p->b = packed + p->column * k + p->reach.first * width;
+        p->bias = bias ? bias + p->column : NULL;
+        if (bias && columns < width) {
+            memcpy(padded, p->bias, (size_t)columns * sizeof(float));
+            p->bias = padded;
+        }
+        rows_panel(m, columns, p, row, out);
+    }
+}
+
+void VN_G(rows)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
+                const float *bias, bool add, float *const *out) {
+    const int64_t together = vn_max_i64(VN_ROWS_TERMS / vn_max_i64(reach->length, 1), 1); /* segments in a part */
+    const int64_t pieces = vn_max_i64(vn_ceil_div(reach->length, VN_ROWS_TERMS), 1);      /* parts of a segment */
+    vn_part_sum p = {.reach = *reach, .add = add};
+    for (int64_t s = 0; s == 0 || s < reach->segments; s += together)
+        for (int64_t piece = 0; piece < pieces; piece++) {
+            int64_t begin, end;
+            vn_part(reach->length, pieces, piece, &begin, &end);
+            p.reach.segments = vn_min_i64(together, reach->segments - s);
+            p.reach.length = end - begin;
+            p.reach.first = reach->first + s * reach->step + begin;
+            p.from = s * reach->jump + begin;
+            rows_part(m, n, k, &p, row, packed, bias, out);
+            bias = NULL;
+            p.add = true;
+        }
+}
+
+/* ---- dot products ----------------------------------------------------------------------------------- */
+
+#define VN_DOT_ROWS 4
+
+VN_INLINE void dots_tile(const int mr, const int nc, const vn_reach *reach, const float *const *row,
+                         const float *columns, int64_t stride, float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {
+    vn_vec sum[VN_DOT_ROWS][VN_DOT_COLUMNS];
+    float rest[VN_DOT_ROWS][VN_DOT_COLUMNS] = {{0}};
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        VN_UNROLL for (int j = 0; j < nc; j++) sum[i][j] = vn_set(0);
+    }
+    for (int64_t s = 0; s < reach->segments; s++) {
+        const int64_t from = s * reach->jump;
+        const float *b = columns + reach->first + s * reach->step;
+        int64_t k = 0;
+        for (; k + VN_LANES <= reach->length; k += VN_LANES) {
+            VN_UNROLL for (int i = 0; i < mr; i++) {
+                const vn_vec x = vn_load(row[i] + from + k);
+                VN_UNROLL for (int j = 0; j < nc; j++) sum[i][j] = vn_fma(x, vn_load(b + j * stride + k), sum[i][j]);
+            }
+        }
+        for (; k < reach->length; k++)
+            for (int i = 0; i < mr; i++)
+                for (int j = 0; j < nc; j++) rest[i][j] += row[i][from + k] * b[j * stride + k];
+    }
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        VN_UNROLL for (int j = 0; j < nc; j++) sums[i][j] = vn_hsum(sum[i][j]) + rest[i][j];
+    }
+}
+
+typedef void (*vn_dots_tile)(const vn_reach *reach, const float *const *row, const float *b, int64_t stride,
+                             float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]);
+
+#define VN_DOTS_TILE(mr, nc)                                                                                           \
+    static void dots_tile_##mr##_##nc(const vn_reach *reach, const float *const *row, const float *b, int64_t stride,  \
+                                      float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {                                       \
+        dots_tile(mr, nc, reach, row, b, stride, sums);                                                                \
+    }
+#define VN_DOTS_NAME(mr, nc)      dots_tile_##mr##_##nc,
+#define VN_EACH_DOT_HEIGHT(X, nc) X(1, nc) X(2, nc) X(3, nc) X(4, nc)
+
+VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 1)
+VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 2)
+VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 3)
+VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 4)
+
+static const vn_dots_tile dots_tiles[VN_DOT_COLUMNS][VN_DOT_ROWS] = {{VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 1)},
+                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 2)},
+                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 3)},
+                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 4)}};
+
+void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
+                const float *bias, float *const *out) {
+    for (int64_t j = 0; j < n; j += VN_DOT_COLUMNS) {
+        const int64_t columns = vn_min_i64(VN_DOT_COLUMNS, n - j);
+        for (int64_t i = 0; i < m; i += VN_DOT_ROWS) {
+            const int64_t height = vn_min_i64(VN_DOT_ROWS, m - i);
+            float sums[VN_DOT_ROWS][VN_DOT_COLUMNS];
+            dots_tiles[columns - 1][height - 1](reach, row + i, b + j * k, k, sums);
+            for (int64_t r = 0; r < height; r++)
+                for (int64_t c = 0; c < columns; c++) out[i + r][j + c] = sums[r][c] + (bias ? bias[j + c] : 0);
+        }
+    }
+}
+
+/* ---- tiles of the outer form ------------------------------------------------------------------------ */
+
+/* A tile's rows of A are packed so many floats apart: whole vectors. */
+#define VN_SLOT ((VN_MAX_ROWS + VN_LANES - 1) / VN_LANES * VN_LANES)
+
+typedef void (*vn_outer_tile)(int64_t terms, const float *a, const float *b, float *out, int64_t stride);
+
+VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *a, const float *b, float *out,
+                          int64_t stride) {
+    vn_vec sum[VN_MAX_ROWS][2];
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_set(0);
+    }
+    for (int64_t k = 0; k < terms; k++, a += VN_SLOT, b += nv * VN_LANES) {
+        const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
+        VN_UNROLL for (int i = 0; i < mr; i++) {
+            const vn_vec x = vn_set(a[i]);
+            VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(x, j ? b1 : b0, sum[i][j]);
+        }
+    }
+    VN_UNROLL for (int i = 0; i < mr; i++) {
+        VN_UNROLL for (int j = 0; j < nv; j++) {
+            float *to = out + i * stride + j * VN_LANES;
+            vn_store(to, vn_load(to) + sum[i][j]);
+        }
+    }
+}
+
+#define VN_OUTER_TILE(mr, nv)                                                                                          \
+    static void outer_tile_##mr##_##nv(int64_t terms, const float *a, const float *b, float *out, int64_t stride) {    \
+        outer_tile(mr, nv, terms, a, b, out, stride);                                                                  \
+    }
+#define VN_OUTER_NAME(mr, nv) outer_tile_##mr##_##nv,
+
+VN_EACH_HEIGHT(VN_OUTER_TILE, 1)
+VN_EACH_HEIGHT(VN_OUTER_TILE, 2)
+
+static const vn_outer_tile outer_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_OUTER_NAME, 1)},
+                                                          {VN_EACH_HEIGHT(VN_OUTER_NAME, 2)}};
+
+/* Packs the rows of A, cut into tiles: tile i's `terms` slots are at to + i * terms * VN_SLOT. Row by row, because that is how
+ * memory likes to be read. */
+static void pack_slots(const vn_tiles *tiles, int64_t m, int64_t terms, const float *const *a, int64_t from,
+                       float *to) {
+    for (int64_t k = 0; k < terms; k++, to += VN_SLOT) {
+        const float *x = a[k] + from, *end = x + m;
+        float *slot = to;
+        for (int64_t i = 0; i < tiles->count; i++, slot += terms * VN_SLOT) {
+            const int64_t height = tiles->height + (i < tiles->taller);
+            if (end - x >= VN_SLOT)
+                for (int64_t j = 0; j < VN_SLOT; j += VN_LANES) vn_store(slot + j, vn_load(x + j));
+            else
+                for (int64_t j = 0; j < height; j++) slot[j] = x[j];
+            x += height;
+        }
+    }
+}
+
+/* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors. */
+static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t from, float *to) {
+    for (int64_t k = 0; k < terms; k++) {
+        const float *y = b[k] + from;
+        for (int64_t first = 0; first < n; first += VN_PANEL) {
+            const int64_t columns = vn_min_i64(VN_PANEL, n - first), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+            float *panel = to + first * terms + k * width;
+            int64_t j = 0;
+            for (; j + VN_LANES <= columns; j += VN_LANES) vn_store(panel + j, vn_load(y + first + j));
+            for (; j < width; j++) panel[j] = j < columns ? y[first + j] : 0;
+        }
+    }
+}
+
+/* A tile that is not whole vectors wide goes through memory of its own. */
+static void outer_partial(vn_outer_tile tile, int64_t height, int64_t columns, int64_t terms, const float *a,
+                          const float *b, float *out, int64_t stride) {
+    float sum[VN_MAX_ROWS][VN_PANEL] = {{0}};
+    tile(terms, a, b, sum[0], VN_PANEL);
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < columns; j++) out[i * stride + j] += sum[i][j];
+}
+
+/* All packed tiles by one packed panel. */
+static void outer_panel(const vn_tiles *tiles, int64_t columns, int64_t terms, const float *a, const float *b,
+                        float *out, int64_t stride) {
+    const int64_t vectors = vn_ceil_div(columns, VN_LANES);
+    for (int64_t i = 0; i < tiles->count; i++, a += terms * VN_SLOT) {
+        const int64_t height = tiles->height + (i < tiles->taller);
+        const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
+        if (columns == vectors * VN_LANES)
+            tile(terms, a, b, out, stride);
+        else
+            outer_partial(tile, height, columns, terms, a, b, out, stride);
+        out += height * stride;
+    }
+}
+
+/* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. */
+static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
+                        int64_t b_from, float *out, int64_t stride, float *scratch) {
+    const int64_t most = VN_OUTER_SLOTS / VN_SLOT * VN_MAX_ROWS; /* rows of out at a time */
+    float *slots = scratch, *panels = scratch + VN_OUTER_TERMS * VN_OUTER_SLOTS;
+    pack_panels(n, terms, b, b_from, panels);
+    for (int64_t s = 0; s < reach->segments; s++)
+        for (int64_t i = 0; i < reach->length; i += most) {
+            const int64_t m = vn_min_i64(most, reach->length - i);
+            const vn_tiles tiles = cut_tiles(m);
+            float *to = out + (reach->first + s * reach->step + i) * stride;
+            pack_slots(&tiles, m, terms, a, s * reach->jump + i, slots);
+            for (int64_t j = 0; j < n; j += VN_PANEL)
+                outer_panel(&tiles, vn_min_i64(VN_PANEL, n - j), terms, slots, panels + j * terms, to + j, stride);
+        }
+}
+
+void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
+                 int64_t b_from, float *out, int64_t stride, float *scratch) {
+    for (int64_t t = 0; t < terms; t += VN_OUTER_TERMS)
+        for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
+            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), vn_min_i64(VN_OUTER_TERMS, terms - t), a + t, b + t,
+                        b_from + j, out + j, stride, scratch);
+}

@@ -1,0 +1,68 @@
+/* kernel_gemm.h - the one matrix product under linear layers, matmuls, convolutions and attention.
+ *
+ * Two forms, both computing a register tile of `out` at a time:
+ *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k, B is packed into panels;
+ *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); both are packed on the way.
+ * Rows come as arrays of pointers (after the indirect convolution, arXiv 1907.02129), so that a convolution is the same product
+ * as a linear layer: a pixel's window is a few runs of contiguous floats, one for each row of the kernel.
+ *
+ * An output is summed by one thread in an order that its shape alone decides: its bits do not depend on how the work is cut.
+ */
+#ifndef VN_CPU_KERNEL_GEMM_H
+#define VN_CPU_KERNEL_GEMM_H
+
+#include "cpu/internal.h"
+
+#define VN_G(name) VN_PASTE(vn_gemm_##name, VN_ISA)
+
+/* B's columns are cut into panels of this width; the last one is padded with zeros to whole vectors. */
+#define VN_PANEL (2 * VN_LANES)
+
+/* With so few columns, `dots` is faster than `rows`. */
+#define VN_DOT_COLUMNS 4
+
+/* How a row of A is read, and what it meets: for s < segments and i < length, the float at row[s * jump + i] is multiplied with
+ * row first + s * step + i of B. In the outer form the latter is a row of out. */
+typedef struct vn_reach {
+    int64_t segments, length, jump, first, step;
+} vn_reach;
+
+/* A whole row of k contiguous floats. */
+static inline vn_reach vn_reach_row(int64_t k) {
+    return (vn_reach){.segments = 1, .length = k};
+}
+
+static inline int64_t vn_panels(int64_t n) {
+    return vn_ceil_div(n, VN_PANEL);
+}
+
+/* Floats of a packed B [k, n]. */
+static inline size_t vn_packed_floats(int64_t k, int64_t n) {
+    return (size_t)(k * vn_ceil_div(n, VN_LANES) * VN_LANES);
+}
+
+/* Packs rows [begin, begin + count) of panel p of B [k, n]; B's element (i, j) is b[(i - begin) * row + j * column]. */
+void VN_G(pack)(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
+                int64_t row, int64_t column);
+
+/* out[i][j] = bias[j] + sum, or out[i][j] + sum if `add`; i < m, j < n. B is [k, n]. bias may be NULL. */
+void VN_G(rows)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
+                const float *bias, bool add, float *const *out);
+
+/* The same from B transposed: its column j is the k floats from b + j * k. For few columns or few rows. */
+void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
+                const float *bias, float *const *out);
+
+/* So many terms are summed in registers before they are added to out: what is packed stays in the first cache, and the error grows
+ * with the square root of this and of the number of blocks, not of their product. */
+#define VN_OUTER_TERMS 128
+/* Floats of a row of A and of B that are packed at a time, and all that `outer` needs for both. */
+#define VN_OUTER_SLOTS   192
+#define VN_OUTER_COLUMNS 256
+#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * (VN_OUTER_SLOTS + VN_OUTER_COLUMNS))
+
+/* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
+void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
+                 int64_t b_from, float *out, int64_t stride, float *scratch);
+
+#endif

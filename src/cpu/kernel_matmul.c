@@ -1,0 +1,247 @@
+/* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a shape takes, and how it is
+ * cut into tasks. */
+#include <omp.h>
+
+#include "cpu/kernel_gemm.h"
+
+/* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
+#define VN_TASK_ROWS    128
+#define VN_TASK_COLUMNS (4 * VN_PANEL)
+
+/* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's likewise. */
+typedef struct vn_product {
+    int64_t m, n, k;
+    const float *a, *b, *bias;
+    int64_t a_row, a_column, b_row, b_column;
+    float *out;
+} vn_product;
+
+/* Few rows or columns, and both operands contiguous along k: no packing. */
+static bool is_dots(const vn_product *p) {
+    return p->a_column == 1 && p->b_row == 1 && (p->m <= VN_DOT_COLUMNS || p->n <= VN_DOT_COLUMNS);
+}
+
+/* A is contiguous along m: a sum of outer products. */
+static bool is_outer(const vn_product *p) {
+    return p->a_column != 1;
+}
+
+/* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous along k. */
+static size_t copied_floats(const vn_product *p) {
+    if (is_outer(p)) return p->b_column == 1 ? 0 : (size_t)(p->k * p->n);
+    return is_dots(p) ? 0 : vn_packed_floats(p->k, p->n);
+}
+
+/* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
+static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
+    if (!is_outer(p)) {
+        VN_G(pack)(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
+        return;
+    }
+    const int64_t first = panel * VN_PANEL, last = vn_min_i64(first + VN_PANEL, p->n);
+    for (int64_t i = 0; i < p->k; i++)
+        for (int64_t j = first; j < last; j++) copy[i * p->n + j] = p->b[i * p->b_row + j * p->b_column];
+}
+
+/* ---- one block of the output ------------------------------------------------------------------------ */
+
+typedef struct vn_block {
+    int64_t row, rows, column, columns;
+} vn_block;
+
+static void block_outer(const vn_product *p, const float *b, int64_t b_row, const vn_block *block, float *scratch) {
+    const float *a_rows[VN_OUTER_TERMS], *b_rows[VN_OUTER_TERMS];
+    const vn_reach reach = vn_reach_row(block->rows);
+    float *out = p->out + block->row * p->n + block->column;
+    for (int64_t i = 0; i < block->rows; i++) memset(out + i * p->n, 0, (size_t)block->columns * sizeof(float));
+    for (int64_t k = 0; k < p->k; k += VN_OUTER_TERMS) {
+        const int64_t terms = vn_min_i64(VN_OUTER_TERMS, p->k - k);
+        for (int64_t i = 0; i < terms; i++) {
+            a_rows[i] = p->a + (k + i) * p->a_column + block->row;
+            b_rows[i] = b + (k + i) * b_row;
+        }
+        VN_G(outer)(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
+    }
+}
+
+static void block_rows(const vn_product *p, const float *copy, const vn_block *block) {
+    const vn_reach reach = vn_reach_row(p->k);
+    const float *row[VN_TASK_ROWS], *bias = p->bias ? p->bias + block->column : NULL;
+    float *out[VN_TASK_ROWS];
+    for (int64_t i = 0; i < block->rows; i++) {
+        row[i] = p->a + (block->row + i) * p->a_row;
+        out[i] = p->out + (block->row + i) * p->n + block->column;
+    }
+    if (is_dots(p))
+        VN_G(dots)(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
+    else
+        VN_G(rows)(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
+}
+
+static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {
+    if (!is_outer(p))
+        block_rows(p, copy, block);
+    else if (p->b_column == 1)
+        block_outer(p, p->b, p->b_row, block, scratch);
+    else
+        block_outer(p, copy, p->n, block, scratch);
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------ */
+
+/* How one product is cut for a number of threads: into blocks of rows x columns. */
+typedef struct vn_cut {
+    int64_t rows, columns, down, across;
+} vn_cut;
+
+static vn_cut cut_product(const vn_product *p, int threads) {
+    vn_cut cut = {.columns = vn_max_i64(p->n, 1)};
+    const int64_t share = vn_ceil_div(p->m, 3 * threads);
+    if (is_outer(p)) /* a task reads all of B: the fewer the better */
+        cut.rows = vn_max_i64(VN_TASK_ROWS / 4, share);
+    else
+        cut.rows = vn_min_i64(vn_max_i64(16, share), VN_TASK_ROWS);
+    cut.down = vn_ceil_div(p->m, cut.rows);
+    if (cut.down < 2 * threads) cut.columns = VN_TASK_COLUMNS;
+    cut.across = vn_ceil_div(p->n, cut.columns);
+    return cut;
+}
+
+static vn_block cut_block(const vn_product *p, const vn_cut *cut, int64_t task) {
+    const int64_t row = task / cut->across * cut->rows, column = task % cut->across * cut->columns;
+    return (vn_block){row, vn_min_i64(cut->rows, p->m - row), column, vn_min_i64(cut->columns, p->n - column)};
+}
+
+/* Memory for a product: the copy of B, then what each thread needs for itself. */
+static size_t copy_bytes(const vn_product *p) {
+    return vn_region(copied_floats(p), sizeof(float));
+}
+
+static size_t scratch_bytes(const vn_product *p) {
+    return is_outer(p) ? vn_region(VN_OUTER_FLOATS, sizeof(float)) : 0;
+}
+
+/* One product by all threads. */
+static void product_shared(const vn_product *p, char *work, int threads) {
+    const vn_cut cut = cut_product(p, threads);
+    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, tasks = cut.down * cut.across;
+    float *copy = (float *)work;
+#pragma omp parallel num_threads(vn_team(threads, (double)p->m *(double)p->n *(double)p->k / 25))
+    {
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < panels; i++) copy_panel(p, i, copy);
+        float *scratch = (float *)(work + copy_bytes(p) + (size_t)omp_get_thread_num() * scratch_bytes(p));
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < tasks; i++) {
+            const vn_block block = cut_block(p, &cut, i);
+            product_block(p, copy, scratch, &block);
+        }
+    }
+}
+
+/* One product by one thread. */
+static void product_alone(const vn_product *p, char *work) {
+    const vn_cut cut = cut_product(p, 1);
+    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0;
+    float *copy = (float *)work, *scratch = (float *)(work + copy_bytes(p));
+    for (int64_t i = 0; i < panels; i++) copy_panel(p, i, copy);
+    for (int64_t i = 0; i < cut.down * cut.across; i++) {
+        const vn_block block = cut_block(p, &cut, i);
+        product_block(p, copy, scratch, &block);
+    }
+}
+
+/* ---- ops -------------------------------------------------------------------------------------------- */
+
+static int64_t rows_of(const vn_shape *s, int from_end) {
+    int64_t count = 1;
+    for (int i = 0; i < s->rank - from_end; i++) count *= s->dim[i];
+    return count;
+}
+
+static vn_product linear_product(const vn_node *n) {
+    const int64_t inputs = n->in[1]->shape.dim[1], outputs = n->in[1]->shape.dim[0];
+    return (vn_product){.m = rows_of(&n->shape, 1),
+                        .n = outputs,
+                        .k = inputs,
+                        .a_row = inputs,
+                        .a_column = 1,
+                        .b_row = 1,
+                        .b_column = inputs};
+}
+
+/* The product of one matrix of the batch, or of all of them at once where that is the same; *batch is how many are left. */
+static vn_product matmul_product(const vn_node *n, int64_t *batch) {
+    const bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb, shared = n->in[1]->shape.rank == 2;
+    const vn_shape *a = &n->in[0]->shape, *out = &n->shape;
+    const int64_t k = a->dim[a->rank - (ta ? 2 : 1)];
+    vn_product p = {.m = out->dim[out->rank - 2], .n = out->dim[out->rank - 1], .k = k};
+    *batch = rows_of(out, 2);
+    if (shared && !ta) {
+        p.m *= *batch;
+        *batch = p.m > 0 ? 1 : 0;
+    }
+    p.a_row = ta ? 1 : k;
+    p.a_column = ta ? p.m : 1;
+    p.b_row = tb ? 1 : p.n;
+    p.b_column = tb ? k : 1;
+    return p;
+}
+
+size_t VN_W(linear)(const vn_node *n, int threads) {
+    const vn_product p = linear_product(n);
+    return copy_bytes(&p) + (size_t)threads * scratch_bytes(&p);
+}
+
+void VN_K(linear)(const vn_kernel_args *args) {
+    vn_product p = linear_product(args->node);
+    p.a = args->in[0];
+    p.b = args->in[1];
+    p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
+    p.out = args->out;
+    product_shared(&p, args->work, args->threads);
+}
+
+/* Many small products go one to a thread, each with a copy of its own B. */
+static bool is_many(int64_t batch, int threads) {
+    return batch >= 4 * threads;
+}
+
+size_t VN_W(matmul)(const vn_node *n, int threads) {
+    int64_t batch;
+    const vn_product p = matmul_product(n, &batch);
+    return (is_many(batch, threads) ? (size_t)threads : 1) * copy_bytes(&p) + (size_t)threads * scratch_bytes(&p);
+}
+
+/* Product i of a batch whose first is p. */
+static vn_product batch_product(const vn_product *p, int64_t i, int64_t b_step) {
+    vn_product at = *p;
+    at.a += i * p->m * p->k;
+    at.b += i * b_step;
+    at.out += i * p->m * p->n;
+    return at;
+}
+
+void VN_K(matmul)(const vn_kernel_args *args) {
+    const vn_node *node = args->node;
+    int64_t batch;
+    vn_product first = matmul_product(node, &batch);
+    first.a = args->in[0];
+    first.b = args->in[1];
+    first.out = args->out;
+    const int64_t b_step = node->in[1]->shape.rank == 2 ? 0 : first.k * first.n;
+    if (!is_many(batch, args->threads)) {
+        for (int64_t i = 0; i < batch; i++) {
+            const vn_product p = batch_product(&first, i, b_step);
+            product_shared(&p, args->work, args->threads);
+        }
+        return;
+    }
+    const size_t own = copy_bytes(&first) + scratch_bytes(&first);
+    const double flops = 2.0 * (double)batch * (double)first.m * (double)first.n * (double)first.k;
+#pragma omp parallel for schedule(dynamic) num_threads(vn_team(args->threads, flops / 50))
+    for (int64_t i = 0; i < batch; i++) {
+        const vn_product p = batch_product(&first, i, b_step);
+        product_alone(&p, (char *)args->work + (size_t)omp_get_thread_num() * own);
+    }
+}

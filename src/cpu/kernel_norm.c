@@ -1,0 +1,190 @@
+/* kernel_norm.c - statistics of group and layer norms, and their use with an affine map and SiLU in one pass.
+ *
+ * Variances are taken over short runs around a number near the run's own mean, and runs are joined by the formula of Chan, Golub
+ * and LeVeque (1979), so that a large mean costs no digits: nowhere is x^2 summed. */
+#include "cpu/kernel_norm.h"
+#include "cpu/kernel_sums.h"
+
+#include <omp.h>
+
+/* ---- moments ------------------------------------------------------------------------------------------ */
+
+/* Mean and sum of squared deviations of `count` numbers. */
+typedef struct moments {
+    double count, mean, m2;
+} moments;
+
+static inline void join(moments *a, double count, double mean, double m2) {
+    double total = a->count + count, d = mean - a->mean;
+    if (count == 0) return;
+    a->m2 += m2 + d * d * a->count * count / total;
+    a->mean += d * count / total;
+    a->count = total;
+}
+
+#define CHUNK 4096 /* floats: read twice, the second time from the first-level cache */
+
+/* x[n], n <= CHUNK, in two passes; what rounding left in the mean is taken out of the deviations again. */
+static void chunk_moments(const float *x, int64_t n, moments *m) {
+    float mean = (float)(vn_sum(x, n) / (double)n);
+    vn_vec d1 = {0}, d2 = {0}, e1 = {0}, e2 = {0};
+    int64_t i = 0;
+    for (; i + 2 * VN_LANES <= n; i += 2 * VN_LANES) {
+        vn_vec d = vn_load(x + i) - mean, e = vn_load(x + i + VN_LANES) - mean;
+        d1 += d, d2 = vn_fma(d, d, d2);
+        e1 += e, e2 = vn_fma(e, e, e2);
+    }
+    double sum = (double)vn_hsum(d1 + e1), square = (double)vn_hsum(d2 + e2);
+    for (; i < n; i++) {
+        double d = (double)(x[i] - mean);
+        sum += d, square += d * d;
+    }
+    join(m, (double)n, (double)mean + sum / (double)n, square - sum * sum / (double)n);
+}
+
+/* Columns c .. c+n of `rows` <= VN_SUM_RUN rows: mean[c] and m2[c] around their first row. That row is one of the data, so the
+ * cancellation in m2 costs at most a factor `rows` of the rounding. */
+VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2, int64_t n) {
+    vn_vec pivot = vn_load_n(x, n), d1 = {0}, d2 = {0};
+    for (int64_t r = 1; r < rows; r++) {
+        vn_vec d = vn_load_n(x + r * step, n) - pivot;
+        d1 += d, d2 = vn_fma(d, d, d2);
+    }
+    vn_vec shift = d1 * (1.0f / (float)rows);
+    vn_store_n(mean, pivot + shift, n);
+    vn_store_n(m2, d2 - d1 * shift, n);
+}
+
+/* Joins the columns' moments, each of `rows` numbers, to their groups'. */
+static void join_columns(const vn_norm_view *v, int64_t rows, const float *mean, const float *m2, moments *group) {
+    for (int64_t g = 0; g < v->groups; g++) {
+        const float *m = mean + g * v->width;
+        double sum = 0, square = 0, spread = 0;
+        for (int64_t c = 0; c < v->width; c++) sum += (double)m[c];
+        double middle = sum / (double)v->width;
+        for (int64_t c = 0; c < v->width; c++) {
+            double d = (double)m[c] - middle;
+            spread += d * d;
+            square += (double)m2[g * v->width + c];
+        }
+        join(&group[g], (double)(rows * v->width), middle, square + spread * (double)rows);
+    }
+}
+
+/* All groups of rows [begin, end) of a sample; scratch [2C]. */
+static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, int64_t end, float *scratch,
+                         moments *group) {
+    int64_t channels = v->channels;
+    for (int64_t g = 0; g < v->groups; g++) group[g] = (moments){0};
+    if (v->whole) {
+        for (int64_t i = begin * channels; i < end * channels; i += CHUNK)
+            chunk_moments(x + i, vn_min_i64(CHUNK, end * channels - i), group);
+        return;
+    }
+    for (int64_t r = begin; r < end; r += VN_SUM_RUN) {
+        int64_t rows = vn_min_i64(VN_SUM_RUN, end - r), c = 0;
+        const float *run = x + r * channels;
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            column_moments(run + c, channels, rows, scratch + c, scratch + channels + c, VN_LANES);
+        if (c < channels) column_moments(run + c, channels, rows, scratch + c, scratch + channels + c, channels - c);
+        join_columns(v, rows, scratch, scratch + channels, group);
+    }
+}
+
+/* ---- norm_stats --------------------------------------------------------------------------------------- */
+
+size_t VN_W(norm_stats)(const vn_node *n, int threads) {
+    vn_norm_view v = vn_norm_view_of(n);
+    size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)threads);
+    return vn_region(groups, sizeof(moments)) + (size_t)threads * vn_norm_scratch(&v);
+}
+
+/* One sample's statistics from its parts'. */
+static void write_stats(const vn_norm_view *v, const moments *parts, double eps, float *out) {
+    for (int64_t g = 0; g < v->groups; g++) {
+        moments m = {0};
+        for (int64_t p = 0; p < v->parts; p++) {
+            const moments *part = &parts[p * v->groups + g];
+            join(&m, part->count, part->mean, part->m2);
+        }
+        out[2 * g] = (float)m.mean;
+        out[2 * g + 1] = (float)(1 / sqrt((m.count > 0 ? m.m2 / m.count : 0) + eps));
+    }
+}
+
+void VN_K(norm_stats)(const vn_kernel_args *a) {
+    vn_norm_view v = vn_norm_view_of(a->node);
+    const float *x = a->in[0];
+    float *out = a->out;
+    double eps = a->node->attr.norm.eps, floats = (double)(v.samples * v.rows * v.channels);
+    moments *moment = a->work; /* of each sample's parts where there are several, else of each thread's sample */
+    size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)a->threads);
+    char *scratch = (char *)a->work + vn_region(groups, sizeof(moments));
+#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
+    for (int64_t i = 0; i < v.samples * v.parts; i++) {
+        int64_t thread = omp_get_thread_num(), begin, end, sample = vn_norm_task(&v, i, &begin, &end);
+        moments *m = moment + (v.parts > 1 ? i : thread) * v.groups;
+        part_moments(&v, x + sample * v.rows * v.channels, begin, end,
+                     (float *)(void *)(scratch + (size_t)thread * vn_norm_scratch(&v)), m);
+        if (v.parts == 1) write_stats(&v, m, eps, out + sample * v.groups * 2);
+    }
+    for (int64_t sample = 0; sample < v.samples && v.parts > 1; sample++)
+        write_stats(&v, moment + sample * v.parts * v.groups, eps, out + sample * v.groups * 2);
+}
+
+/* ---- norm --------------------------------------------------------------------------------------------- */
+
+size_t VN_W(norm)(const vn_node *n, int threads) {
+    vn_norm_view v = vn_norm_view_of(n);
+    return (size_t)threads * vn_norm_scratch(&v);
+}
+
+/* y of n channels from c on of one row; gamma NULL: no affine map. */
+VN_INLINE void norm_vector(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x,
+                           const float *gamma, const float *beta, float *y, int64_t c, int64_t n) {
+    vn_vec z = vn_norm_xhat(whole, s, 0, c, x + c, n);
+    if (affine) z = vn_fma(z, vn_load_n(gamma + c, n), vn_load_n(beta + c, n));
+    vn_store_n(y + c, silu ? vn_vsilu(z, 0) : z, n);
+}
+
+VN_INLINE void norm_rows(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
+                         const float *beta, float *y, int64_t rows, int64_t channels) {
+    for (int64_t r = 0; r < rows; r++, x += channels, y += channels) {
+        int64_t c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            norm_vector(whole, affine, silu, s, x, gamma, beta, y, c, VN_LANES);
+        if (c < channels) norm_vector(whole, affine, silu, s, x, gamma, beta, y, c, channels - c);
+    }
+}
+
+/* Chooses the loop: from here on the flags are constants. */
+VN_INLINE void norm_case(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
+                         const float *beta, float *y, int64_t rows, int64_t channels) {
+    if (affine && silu)
+        norm_rows(whole, true, true, s, x, gamma, beta, y, rows, channels);
+    else if (affine)
+        norm_rows(whole, true, false, s, x, gamma, beta, y, rows, channels);
+    else if (silu)
+        norm_rows(whole, false, true, s, x, gamma, beta, y, rows, channels);
+    else
+        norm_rows(whole, false, false, s, x, gamma, beta, y, rows, channels);
+}
+
+void VN_K(norm)(const vn_kernel_args *a) {
+    vn_norm_view v = vn_norm_view_of(a->node);
+    const float *x = a->in[0], *gamma = a->node->inputs > 2 ? a->in[2] : NULL, *beta = gamma ? a->in[3] : NULL;
+    float *y = a->out;
+    bool silu = a->node->attr.norm.act == VN_FN_SILU;
+    double floats = 2.0 * (double)(v.samples * v.rows * v.channels);
+#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
+    for (int64_t i = 0; i < v.samples * v.parts; i++) {
+        int64_t begin, end, sample = vn_norm_task(&v, i, &begin, &end);
+        int64_t at = (sample * v.rows + begin) * v.channels;
+        char *scratch = (char *)a->work + (size_t)omp_get_thread_num() * vn_norm_scratch(&v);
+        vn_norm_stat s = vn_norm_expand(&v, a->in[1], sample, (float *)(void *)scratch);
+        if (v.whole)
+            norm_case(true, gamma, silu, &s, x + at, gamma, beta, y + at, end - begin, v.channels);
+        else
+            norm_case(false, gamma, silu, &s, x + at, gamma, beta, y + at, end - begin, v.channels);
+    }
+}

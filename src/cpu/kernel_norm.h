@@ -1,0 +1,66 @@
+/* kernel_norm.h - what the forward and backward norms share: x [N,..,C] seen as [N,S,C] with G groups of C/G channels, and
+ * xhat = (x - mean) r with the group's statistics, which go to [N,G,2].
+ *
+ * With one group ("whole"; layer norm is that with S = 1) mean and r are numbers; with more they are expanded to one a channel
+ * for each sample. Work is cut into samples, and few samples also into parts of their rows. */
+#ifndef VN_CPU_KERNEL_NORM_H
+#define VN_CPU_KERNEL_NORM_H
+
+#include "cpu/kernel_math.h"
+
+#define VN_NORM_TASKS       16    /* samples are cut into parts to make so many tasks, if */
+#define VN_NORM_PART_FLOATS 32768 /* each part has at least this many numbers */
+
+typedef struct vn_norm_view {
+    int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
+    int64_t parts;                                  /* of a sample's rows */
+    bool whole;                                     /* one group */
+} vn_norm_view;
+
+static inline vn_norm_view vn_norm_view_of(const vn_node *n) {
+    const vn_shape *s = &n->in[0]->shape;
+    vn_norm_view v = {.samples = s->dim[0], .rows = 1, .channels = s->dim[s->rank - 1], .groups = n->attr.norm.groups};
+    for (int i = 1; i < s->rank - 1; i++) v.rows *= s->dim[i];
+    v.width = v.channels / v.groups;
+    v.whole = v.groups == 1;
+    int64_t want = VN_NORM_TASKS / vn_max_i64(v.samples, 1), have = v.rows * v.channels / VN_NORM_PART_FLOATS;
+    v.parts = vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), v.rows));
+    return v;
+}
+
+/* Task i: rows [begin, end) of a sample. */
+static inline int64_t vn_norm_task(const vn_norm_view *v, int64_t i, int64_t *begin, int64_t *end) {
+    vn_part(v->rows, v->parts, i % v->parts, begin, end);
+    return i / v->parts;
+}
+
+/* Scratch of a thread for the expanded statistics: mean[C], r[C]. */
+static inline size_t vn_norm_scratch(const vn_norm_view *v) {
+    return v->whole ? 0 : vn_region((size_t)v->channels * 2, sizeof(float));
+}
+
+/* A sample's statistics, ready for loops over channels. */
+typedef struct vn_norm_stat {
+    const float *mean, *r; /* [C]; whole: one number each */
+    int64_t row_step;      /* whole: from one row's numbers to the next row's; else 0 */
+} vn_norm_stat;
+
+static inline vn_norm_stat vn_norm_expand(const vn_norm_view *v, const float *stats, int64_t sample, float *scratch) {
+    const float *from = stats + sample * v->groups * 2;
+    if (v->whole) return (vn_norm_stat){from, from + 1, v->rows == 1 ? 2 : 0};
+    for (int64_t g = 0; g < v->groups; g++)
+        for (int64_t c = g * v->width; c < (g + 1) * v->width; c++) {
+            scratch[c] = from[2 * g];
+            scratch[v->channels + c] = from[2 * g + 1];
+        }
+    return (vn_norm_stat){scratch, scratch + v->channels, 0};
+}
+
+/* xhat of n <= VN_LANES channels from c on, in row `row` of the statistics. */
+VN_INLINE vn_vec vn_norm_xhat(bool whole, const vn_norm_stat *s, int64_t row, int64_t c, const float *x, int64_t n) {
+    vn_vec mean = whole ? vn_set(s->mean[row * s->row_step]) : vn_load_n(s->mean + c, n);
+    vn_vec r = whole ? vn_set(s->r[row * s->row_step]) : vn_load_n(s->r + c, n);
+    return (vn_load_n(x, n) - mean) * r;
+}
+
+#endif

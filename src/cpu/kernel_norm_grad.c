@@ -1,0 +1,327 @@
+/* kernel_norm_grad.c - gradients of group and layer norms, with the affine map and SiLU that follow them.
+ *
+ *     xhat = (x - mean) r,  z = xhat gamma + beta,  y = act(z),  g = dy act'(z)
+ *     dgamma = sum g xhat,  dbeta = sum g                                        over samples and rows
+ *     dx = r (h - mean(h) - xhat mean(h xhat)),  h = g gamma                     means over the group
+ *
+ * dx takes two passes over a sample: the first sums, the second finishes; what it reads is still in the cache. With SiLU, h is dear
+ * and the first pass leaves it in dx for the second, unless dx shares x's memory. Sums are as in kernel_sums.h: float for a short run of rows, double beyond. */
+#include "cpu/kernel_norm.h"
+#include "cpu/kernel_sums.h"
+
+#include <omp.h>
+
+/* What both gradients read. */
+typedef struct grads {
+    vn_norm_view view;
+    const float *x, *stats, *dy, *gamma, *beta; /* gamma, beta: NULL without affine map */
+    bool silu;
+    float *dx;
+    bool keep; /* dx holds h between the passes */
+} grads;
+
+static grads grads_of(const vn_kernel_args *a) {
+    bool affine = a->node->inputs > 3, silu = a->node->attr.norm.act == VN_FN_SILU;
+    return (grads){.view = vn_norm_view_of(a->node),
+                   .x = a->in[0],
+                   .stats = a->in[1],
+                   .dy = a->in[2],
+                   .gamma = affine ? a->in[3] : NULL,
+                   .beta = affine ? a->in[4] : NULL,
+                   .silu = silu,
+                   .dx = a->out,
+                   .keep = silu && a->out != a->in[0]};
+}
+
+static double grads_floats(const grads *g) {
+    return 3.0 * (double)(g->view.samples * g->view.rows * g->view.channels);
+}
+
+/* g and xhat of n channels from c on. at: the row's first element; row: its place in the statistics. */
+VN_INLINE vn_vec grad_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t row,
+                             int64_t c, int64_t n, vn_vec *xhat) {
+    vn_vec dy = vn_load_n(g->dy + at + c, n), z = vn_norm_xhat(whole, s, row, c, g->x + at + c, n);
+    *xhat = z;
+    if (!silu) return dy;
+    if (g->gamma) z = vn_fma(z, vn_load_n(g->gamma + c, n), vn_load_n(g->beta + c, n));
+    return dy * vn_vsilu(z, 1);
+}
+
+/* Two sums for each of C channels: sum[c] and sum[C + c]. */
+VN_INLINE void add_lanes(double *sum, int64_t channels, vn_vec first, vn_vec second, int64_t c, int64_t n) {
+    for (int l = 0; l < VN_LANES && l < n; l++) {
+        sum[c + l] += (double)first[l];
+        sum[channels + c + l] += (double)second[l];
+    }
+}
+
+/* ---- norm_grad_x -------------------------------------------------------------------------------------- */
+
+/* Sums of h and of h xhat over a group. */
+typedef struct pair {
+    double h, hx;
+} pair;
+
+/* h and xhat of n channels from c on. */
+VN_INLINE vn_vec h_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t c,
+                          int64_t n, vn_vec *xhat) {
+    vn_vec d = grad_vector(whole, silu, g, s, at, 0, c, n, xhat);
+    return g->gamma ? d * vn_load_n(g->gamma + c, n) : d;
+}
+
+/* First pass over n channels of `rows` <= VN_SUM_RUN rows: the channels' sums. */
+VN_INLINE void column_pass(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                           double *sum, int64_t c, int64_t n) {
+    vn_vec total = {0}, dot = {0}, xhat;
+    for (int64_t r = 0; r < rows; r++, at += g->view.channels) {
+        vn_vec h = h_vector(whole, silu, g, s, at, c, n, &xhat);
+        if (g->keep) vn_store_n(g->dx + at + c, h, n);
+        total += h;
+        dot = vn_fma(h, xhat, dot);
+    }
+    add_lanes(sum, g->view.channels, total, dot, c, n);
+}
+
+VN_INLINE void column_passes(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                             double *sum) {
+    int64_t channels = g->view.channels;
+    memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
+    for (int64_t r = 0; r < rows; r += VN_SUM_RUN) {
+        int64_t run = at + r * channels, count = vn_min_i64(VN_SUM_RUN, rows - r), c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES) column_pass(whole, silu, g, s, run, count, sum, c, VN_LANES);
+        if (c < channels) column_pass(whole, silu, g, s, run, count, sum, c, channels - c);
+    }
+}
+
+/* First pass over n channels of a layer norm's row. */
+VN_INLINE void row_vector(bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t c, int64_t n,
+                          vn_vec *total, vn_vec *dot) {
+    vn_vec xhat, h = h_vector(true, silu, g, s, at, c, n, &xhat);
+    if (g->keep) vn_store_n(g->dx + at + c, h, n);
+    *total += h; /* lanes from n on: dy, and so h, is 0 there */
+    *dot = vn_fma(h, xhat, *dot);
+}
+
+VN_INLINE pair row_pass(bool silu, const grads *g, const vn_norm_stat *s, int64_t at) {
+    int64_t c = 0, channels = g->view.channels;
+    pair sums = {0};
+    while (c < channels) {
+        vn_vec total = {0}, dot = {0};
+        int64_t end = vn_min_i64(channels, c + VN_SUM_RUN * VN_LANES);
+        for (; c + VN_LANES <= end; c += VN_LANES) row_vector(silu, g, s, at, c, VN_LANES, &total, &dot);
+        if (c < end) row_vector(silu, g, s, at, c, end - c, &total, &dot);
+        c = end;
+        sums.h += (double)vn_hsum(total);
+        sums.hx += (double)vn_hsum(dot);
+    }
+    return sums;
+}
+
+/* dx of n channels of a row; mean: of h [1 or C], then as many of h xhat. */
+VN_INLINE void finish_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                             const float *mean, int64_t c, int64_t n) {
+    vn_vec xhat, h, r = whole ? vn_set(s->r[0]) : vn_load_n(s->r + c, n);
+    if (g->keep) {
+        h = vn_load_n(g->dx + at + c, n);
+        xhat = vn_norm_xhat(whole, s, 0, c, g->x + at + c, n);
+    } else {
+        h = h_vector(whole, silu, g, s, at, c, n, &xhat);
+    }
+    vn_vec mean_h = whole ? vn_set(mean[0]) : vn_load_n(mean + c, n);
+    vn_vec mean_hx = whole ? vn_set(mean[1]) : vn_load_n(mean + g->view.channels + c, n);
+    vn_store_n(g->dx + at + c, r * (h - mean_h - xhat * mean_hx), n);
+}
+
+VN_INLINE void second_pass(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                           const float *mean) {
+    int64_t channels = g->view.channels;
+    for (int64_t r = 0; r < rows; r++, at += channels) {
+        int64_t c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES) finish_vector(whole, silu, g, s, at, mean, c, VN_LANES);
+        if (c < channels) finish_vector(whole, silu, g, s, at, mean, c, channels - c);
+    }
+}
+
+/* A thread's own memory: the expanded statistics, channels' sums [2C], and means [2 or 2C]. */
+typedef struct scratch {
+    float *stat, *mean;
+    double *sum;
+} scratch;
+
+static size_t scratch_bytes(const vn_norm_view *v) {
+    return vn_norm_scratch(v) + vn_region(2 * (size_t)v->channels, sizeof(double)) +
+           vn_region(2 * (size_t)v->channels, sizeof(float));
+}
+
+static scratch scratch_at(const vn_norm_view *v, char *at) {
+    char *sum = at + vn_norm_scratch(v), *mean = sum + vn_region(2 * (size_t)v->channels, sizeof(double));
+    return (scratch){(float *)(void *)at, (float *)(void *)mean, (double *)(void *)sum};
+}
+
+static size_t sums_bytes(const vn_norm_view *v) {
+    return vn_region((size_t)(v->samples * v->parts * v->groups), sizeof(pair));
+}
+
+size_t VN_W(norm_grad_x)(const vn_node *n, int threads) {
+    vn_norm_view v = vn_norm_view_of(n);
+    return sums_bytes(&v) + (size_t)threads * scratch_bytes(&v);
+}
+
+/* First pass of a task, rows from element `at` on: the groups' sums. */
+static void sum_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum, pair *group) {
+    const vn_norm_view *v = &g->view;
+    if (v->whole && rows == 1) {
+        *group = g->silu ? row_pass(true, g, s, at) : row_pass(false, g, s, at);
+        return;
+    }
+    if (v->whole && g->silu)
+        column_passes(true, true, g, s, at, rows, sum);
+    else if (v->whole)
+        column_passes(true, false, g, s, at, rows, sum);
+    else if (g->silu)
+        column_passes(false, true, g, s, at, rows, sum);
+    else
+        column_passes(false, false, g, s, at, rows, sum);
+    for (int64_t k = 0; k < v->groups; k++) {
+        group[k] = (pair){0};
+        for (int64_t c = k * v->width; c < (k + 1) * v->width; c++) {
+            group[k].h += sum[c];
+            group[k].hx += sum[v->channels + c];
+        }
+    }
+}
+
+static void finish_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, const float *mean) {
+    if (g->view.whole && g->silu)
+        second_pass(true, true, g, s, at, rows, mean);
+    else if (g->view.whole)
+        second_pass(true, false, g, s, at, rows, mean);
+    else if (g->silu)
+        second_pass(false, true, g, s, at, rows, mean);
+    else
+        second_pass(false, false, g, s, at, rows, mean);
+}
+
+/* A sample's means from its parts' sums, in order; expanded to channels unless whole. */
+static void group_means(const vn_norm_view *v, const pair *parts, float *mean) {
+    double over = 1 / (double)(v->rows * v->width);
+    int64_t width = v->whole ? 1 : v->width, channels = v->whole ? 1 : v->channels;
+    for (int64_t g = 0; g < v->groups; g++) {
+        pair sum = {0};
+        for (int64_t p = 0; p < v->parts; p++) {
+            sum.h += parts[p * v->groups + g].h;
+            sum.hx += parts[p * v->groups + g].hx;
+        }
+        for (int64_t c = g * width; c < (g + 1) * width; c++) {
+            mean[c] = (float)(sum.h * over);
+            mean[channels + c] = (float)(sum.hx * over);
+        }
+    }
+}
+
+/* One or both passes of every task. */
+static void grad_x_passes(const vn_kernel_args *a, const grads *g, bool first, bool second) {
+    const vn_norm_view *v = &g->view;
+    pair *sums = a->work;
+    char *own = (char *)a->work + sums_bytes(v);
+#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, grads_floats(g)))
+    for (int64_t i = 0; i < v->samples * v->parts; i++) {
+        int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
+        scratch mine = scratch_at(v, own + (size_t)omp_get_thread_num() * scratch_bytes(v));
+        vn_norm_stat s = vn_norm_expand(v, g->stats, sample, mine.stat);
+        if (first) sum_task(g, &s, at, end - begin, mine.sum, sums + i * v->groups);
+        if (!second) continue;
+        group_means(v, sums + sample * v->parts * v->groups, mine.mean);
+        finish_task(g, &s, at, end - begin, mine.mean);
+    }
+}
+
+void VN_K(norm_grad_x)(const vn_kernel_args *a) {
+    grads g = grads_of(a);
+    if (g.view.parts == 1) {
+        grad_x_passes(a, &g, true, true);
+    } else { /* a sample's sums are complete only when all its parts are */
+        grad_x_passes(a, &g, true, false);
+        grad_x_passes(a, &g, false, true);
+    }
+}
+
+/* ---- norm_grad_affine --------------------------------------------------------------------------------- */
+
+#define MAX_PARTS   64
+#define PART_FLOATS 16384
+
+/* All rows of all samples, cut into parts. */
+static int64_t affine_parts(const vn_norm_view *v) {
+    int64_t rows = v->samples * v->rows, have = rows * v->channels / PART_FLOATS;
+    return vn_max_i64(1, vn_min_i64(vn_min_i64(MAX_PARTS, have), rows));
+}
+
+static size_t affine_bytes(const vn_norm_view *v) {
+    return vn_region((size_t)(affine_parts(v) * 2 * v->channels), sizeof(double));
+}
+
+size_t VN_W(norm_grad_affine)(const vn_node *n, int threads) {
+    vn_norm_view v = vn_norm_view_of(n);
+    return affine_bytes(&v) + (size_t)threads * vn_norm_scratch(&v);
+}
+
+/* n channels of `rows` rows that share statistics, or (layer norm) have one after the other. */
+VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                              double *sum, int64_t c, int64_t n) {
+    vn_vec gamma = {0}, beta = {0};
+    for (int64_t r = 0; r < rows; r++, at += g->view.channels) {
+        vn_vec xhat, d = grad_vector(whole, silu, g, s, at, r, c, n, &xhat);
+        gamma = vn_fma(d, xhat, gamma);
+        beta += d;
+    }
+    add_lanes(sum, g->view.channels, gamma, beta, c, n);
+}
+
+VN_INLINE void affine_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                           double *sum) {
+    int64_t channels = g->view.channels, c = 0;
+    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, sum, c, VN_LANES);
+    if (c < channels) affine_columns(whole, silu, g, s, at, rows, sum, c, channels - c);
+}
+
+/* Rows [begin, end) of all samples' rows, in runs that neither are long nor cross from one sample's statistics to another's. */
+static void affine_part(const grads *g, int64_t begin, int64_t end, float *stat, double *sum) {
+    const vn_norm_view *v = &g->view;
+    int64_t expanded = -1;
+    vn_norm_stat s = {0};
+    memset(sum, 0, 2 * (size_t)v->channels * sizeof *sum);
+    for (int64_t row = begin, rows; row < end; row += rows) {
+        int64_t sample = row / v->rows, left = v->whole && v->rows == 1 ? end - row : (sample + 1) * v->rows - row;
+        rows = vn_min_i64(VN_SUM_RUN, vn_min_i64(left, end - row));
+        if (sample != expanded) s = vn_norm_expand(v, g->stats, sample, stat), expanded = sample;
+        if (v->whole && g->silu)
+            affine_rows(true, true, g, &s, row * v->channels, rows, sum);
+        else if (v->whole)
+            affine_rows(true, false, g, &s, row * v->channels, rows, sum);
+        else if (g->silu)
+            affine_rows(false, true, g, &s, row * v->channels, rows, sum);
+        else
+            affine_rows(false, false, g, &s, row * v->channels, rows, sum);
+    }
+}
+
+void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
+    grads g = grads_of(a);
+    const vn_norm_view *v = &g.view;
+    double *sums = a->work;
+    float *out = a->out;
+    int64_t parts = affine_parts(v), outputs = 2 * v->channels;
+#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, grads_floats(&g)))
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t begin, end;
+        char *own = (char *)a->work + affine_bytes(v) + (size_t)omp_get_thread_num() * vn_norm_scratch(v);
+        vn_part(v->samples * v->rows, parts, i, &begin, &end);
+        affine_part(&g, begin, end, (float *)(void *)own, sums + i * outputs);
+    }
+    for (int64_t c = 0; c < outputs; c++) {
+        double sum = 0;
+        for (int64_t i = 0; i < parts; i++) sum += sums[i * outputs + c];
+        out[c] = (float)sum;
+    }
+}

@@ -1,0 +1,89 @@
+/* kernel_optim.c - the optimiser's pass over all weights at once: AdamW (Loshchilov and Hutter, arXiv 1711.05101, as PyTorch
+ * defines it) with the gradient's scale and the moving average of weights in the same pass, and the gradient's squared norm. */
+#include "cpu/kernel_math.h"
+#include "cpu/kernel_sums.h"
+
+/* What does not change from weight to weight. */
+typedef struct coefficients {
+    float grad_scale, decay, mix1, beta2, mix2, step, over_root, eps, ema_mix;
+} coefficients;
+
+static coefficients coefficients_of(const vn_adamw *o) {
+    double correction1 = 1 - pow(o->beta1, (double)o->step), correction2 = 1 - pow(o->beta2, (double)o->step);
+    return (coefficients){.grad_scale = (float)o->grad_scale,
+                          .decay = (float)(1 - o->lr * o->weight_decay),
+                          .mix1 = (float)(1 - o->beta1),
+                          .beta2 = (float)o->beta2,
+                          .mix2 = (float)(1 - o->beta2),
+                          .step = (float)(o->lr / correction1),
+                          .over_root = (float)(1 / sqrt(correction2)),
+                          .eps = (float)o->eps,
+                          .ema_mix = (float)(1 - o->ema)};
+}
+
+/* n <= VN_LANES weights. */
+VN_INLINE void adamw_vector(const coefficients *k, float *value, const float *grad, float *m, float *v, float *ema,
+                            int64_t n) {
+    vn_vec g = vn_load_n(grad, n) * k->grad_scale, m0 = vn_load_n(m, n);
+    vn_vec m1 = vn_fma(g - m0, vn_set(k->mix1), m0);
+    vn_vec v1 = vn_fma(vn_load_n(v, n), vn_set(k->beta2), k->mix2 * g * g);
+    vn_vec w =
+        vn_load_n(value, n) * k->decay - k->step * m1 / vn_fma(vn_vsqrt(v1), vn_set(k->over_root), vn_set(k->eps));
+    vn_store_n(m, m1, n);
+    vn_store_n(v, v1, n);
+    vn_store_n(value, w, n);
+    if (!ema) return;
+    vn_vec e = vn_load_n(ema, n);
+    vn_store_n(ema, vn_fma(w - e, vn_set(k->ema_mix), e), n); /* decay e + (1 - decay) w */
+}
+
+static void adamw_span(const coefficients *k, float *value, const float *grad, float *m, float *v, float *ema,
+                       int64_t n) {
+    int64_t i = 0;
+    for (; i + VN_LANES <= n; i += VN_LANES)
+        adamw_vector(k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, VN_LANES);
+    if (i < n) adamw_vector(k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, n - i);
+}
+
+void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
+                 int threads) {
+    coefficients k = coefficients_of(o);
+#pragma omp parallel for schedule(static) num_threads(vn_team(threads, (double)n * 9))
+    for (size_t i = 0; i < n; i += VN_BLOCK)
+        adamw_span(&k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, vn_min_i64(VN_BLOCK, (int64_t)(n - i)));
+}
+
+static double span_squares(const float *x, int64_t n) {
+    double total = 0;
+    int64_t i = 0;
+    while (i < n) {
+        vn_vec s = {0}, t = {0};
+        int64_t end = vn_min_i64(n, i + 2 * VN_LANES * VN_SUM_RUN);
+        for (; i + 2 * VN_LANES <= end; i += 2 * VN_LANES) {
+            vn_vec a = vn_load(x + i), b = vn_load(x + i + VN_LANES);
+            s = vn_fma(a, a, s);
+            t = vn_fma(b, b, t);
+        }
+        for (; i < end; i += VN_LANES) {
+            vn_vec a = vn_load_n(x + i, end - i);
+            s = vn_fma(a, a, s);
+        }
+        i = end;
+        total += (double)vn_hsum(s + t);
+    }
+    return total;
+}
+
+#define SQUARE_PARTS 64 /* whatever the thread count */
+
+double VN_K(sum_squares)(size_t n, const float *x, int threads) {
+    double part[SQUARE_PARTS], total = 0;
+#pragma omp parallel for schedule(static) num_threads(vn_team(threads, (double)n))
+    for (int i = 0; i < SQUARE_PARTS; i++) {
+        int64_t begin, end;
+        vn_part((int64_t)n, SQUARE_PARTS, i, &begin, &end);
+        part[i] = span_squares(x + begin, end - begin);
+    }
+    for (int i = 0; i < SQUARE_PARTS; i++) total += part[i];
+    return total;
+}

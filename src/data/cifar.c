@@ -1,0 +1,149 @@
+/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of label bytes and 3 x 32 x 32 pixels, one colour plane
+ * after the other. */
+#include "data/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { SIDE = 32, PLANE = SIDE * SIDE, MAX_FILES = 5 };
+
+typedef struct layout {
+    const char *train[MAX_FILES + 1]; /* training files: those that are there are read, in this order */
+    const char *test;
+    size_t label_bytes, label_at; /* CIFAR-100: the coarse label first, then the fine one */
+    int32_t classes;
+    const char *names; /* file with the class names */
+} layout;
+
+static const layout layouts[] = {
+    {{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+     "test_batch.bin",
+     1,
+     0,
+     10,
+     "batches.meta.txt"},
+    {{"train.bin"}, "test.bin", 2, 1, 100, "fine_label_names.txt"},
+};
+
+/* ---- which files ------------------------------------------------------------------------------------ */
+
+static bool names_file(const layout *l, const char *name) {
+    for (size_t i = 0; l->train[i] != NULL; i++)
+        if (strcmp(name, l->train[i]) == 0) return true;
+    return strcmp(name, l->test) == 0;
+}
+
+static bool fits(const layout *l, const char *source) {
+    if (vn_is_dir(source)) return vn_source_has(source, l->train[0]);
+    const char *slash = strrchr(source, '/');
+    return names_file(l, slash != NULL ? slash + 1 : source);
+}
+
+static const layout *find_layout(const char *source) {
+    for (size_t i = 0; i < VN_COUNT(layouts); i++)
+        if (fits(&layouts[i], source)) return &layouts[i];
+    return NULL;
+}
+
+bool vn_cifar_detect(const char *source) {
+    return find_layout(source) != NULL;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------- */
+
+/* The records of one file, counted before anything is read. */
+static vn_status count_records(const layout *l, const char *path, int64_t *records, vn_err *err) {
+    const int64_t record = (int64_t)l->label_bytes + 3 * PLANE;
+    struct stat info;
+    if (stat(path, &info) != 0) return vn_fail_errno(err, "%s", path);
+    if (!S_ISREG(info.st_mode)) return vn_fail(err, VN_IO, "%s: is not a file", path);
+    if (info.st_size == 0 || info.st_size % record != 0)
+        return vn_fail(err, VN_BAD_FILE, "%s: %lld bytes are not a whole number of records of %lld bytes", path,
+                       (long long)info.st_size, (long long)record);
+    *records = info.st_size / record;
+    return VN_OK;
+}
+
+static vn_status take_record(const layout *l, const uint8_t *record, vn_source *out, vn_err *err) {
+    const int64_t i = out->count++;
+    const uint8_t *planes = record + l->label_bytes;
+    uint8_t *pixels = out->pixels + i * 3 * PLANE;
+    if (record[l->label_at] >= l->classes)
+        return vn_fail(err, VN_BAD_FILE, "label %d of a record is not below %d", record[l->label_at], (int)l->classes);
+    out->labels[i] = record[l->label_at];
+    for (int k = 0; k < PLANE; k++)
+        for (int c = 0; c < 3; c++) pixels[3 * k + c] = planes[c * PLANE + k];
+    return VN_OK;
+}
+
+/* Appends the records of one file; room for them is there. */
+static vn_status read_records(const layout *l, const char *path, int64_t records, vn_source *out, vn_err *err) {
+    uint8_t record[2 + 3 * PLANE];
+    const size_t size = l->label_bytes + 3 * PLANE;
+    FILE *f = fopen(path, "rbe");
+    if (f == NULL) return vn_fail_errno(err, "%s", path);
+    vn_status s = VN_OK;
+    for (int64_t i = 0; s == VN_OK && i < records; i++) {
+        if (fread(record, size, 1, f) == 1)
+            s = take_record(l, record, out, err);
+        else
+            s = vn_fail(err, VN_IO, "cannot be read to its end");
+    }
+    fclose(f);
+    if (s != VN_OK) vn_fail_in(err, "%s", path);
+    return s;
+}
+
+static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
+    const size_t count = (size_t)(out->count + records);
+    if (count * 3 * PLANE > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "more than 4 GiB of data");
+    uint8_t *pixels = vn_realloc(out->pixels, count, 3 * PLANE);
+    if (pixels == NULL) return vn_no_memory(err);
+    out->pixels = pixels;
+    int32_t *labels = vn_realloc(out->labels, count, sizeof *labels);
+    if (labels == NULL) return vn_no_memory(err);
+    out->labels = labels;
+    return VN_OK;
+}
+
+static vn_status read_file(const layout *l, const char *path, vn_source *out, vn_err *err) {
+    int64_t records = 0;
+    vn_status s = count_records(l, path, &records, err);
+    if (s == VN_OK) s = grow(out, records, err);
+    if (s == VN_OK) s = read_records(l, path, records, out, err);
+    return s;
+}
+
+static vn_status read_folder(const layout *l, const char *folder, vn_source *out, vn_err *err) {
+    vn_status s = VN_OK;
+    for (size_t i = 0; s == VN_OK && l->train[i] != NULL; i++) {
+        if (!vn_source_has(folder, l->train[i])) continue;
+        char *path = vn_path_join(folder, l->train[i]);
+        s = path != NULL ? read_file(l, path, out, err) : vn_no_memory(err);
+        vn_free(path);
+    }
+    return s;
+}
+
+static vn_status name_classes(const layout *l, const char *source, vn_source *out, vn_err *err) {
+    const char *slash = strrchr(source, '/');
+    const int folder = vn_is_dir(source) ? (int)strlen(source) : slash != NULL ? (int)(slash - source) : 0;
+    char *path = vn_format("%.*s%s%s", folder, source, folder > 0 ? "/" : "", l->names);
+    if (path == NULL) return vn_no_memory(err);
+    const vn_status s = vn_is_file(path) ? vn_source_read_names(out, path, l->classes, err)
+                                         : vn_source_number_names(out, l->classes, err);
+    vn_free(path);
+    return s;
+}
+
+vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+    (void)options;
+    const layout *l = find_layout(source);
+    out->rank = 3;
+    out->shape[0] = 3;
+    out->shape[1] = out->shape[2] = SIDE;
+    vn_status s = name_classes(l, source, out, err);
+    if (s == VN_OK) s = vn_is_dir(source) ? read_folder(l, source, out, err) : read_file(l, source, out, err);
+    return s;
+}

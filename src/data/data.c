@@ -1,0 +1,234 @@
+/* data.c - the door of the room: finds what kind of source it is given, splits it, and serves batches by position. */
+#include "data/internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DEFAULT_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
+
+// clang-format off
+const vn_data_row vn_data_rows[] = {
+    {{"points", "points:NAME, 2-D toys made from the seed", "vane", NULL},
+     vn_points_detect, vn_points_open},
+    {{"npz", "FILE.npz with images (uint8) or points (float), labels, class_names", "numpy", NULL},
+     vn_npz_detect, vn_npz_open},
+    {{"idx", "a folder with train-images-idx3-ubyte(.gz) and its labels, or one file of such a pair", "MNIST, Fashion-MNIST", NULL},
+     vn_idx_detect, vn_idx_open},
+    {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files", "CIFAR", NULL},
+     vn_cifar_detect, vn_cifar_open},
+    {{"folder", "a folder of class folders with PNG or JPEG files, or of such files alone (no classes)", "vane", NULL},
+     vn_folder_detect, vn_folder_open},
+};
+// clang-format on
+const size_t vn_data_row_count = VN_COUNT(vn_data_rows);
+
+struct vn_data {
+    vn_data_info info;
+    vn_source source;
+    vn_order order;
+    vn_feed *feed; /* folders */
+    uint64_t seed;
+    bool flip;
+    float level[256]; /* byte to [-1, 1] */
+};
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static const vn_data_row *find_row(const char *source) {
+    for (size_t i = 0; i < vn_data_row_count; i++)
+        if (vn_data_rows[i].detect(source)) return &vn_data_rows[i];
+    return NULL;
+}
+
+static vn_status refuse_unknown(const char *source, vn_err *err) {
+    for (size_t i = 0; i < vn_toy_row_count; i++)
+        if (strcmp(source, vn_toy_rows[i].row.name) == 0)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: no such file or folder; did you mean \"points:%s\"?", source,
+                           source);
+    struct stat info;
+    if (stat(source, &info) != 0) return vn_fail_errno(err, "%s", source);
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, CIFAR batches, or "
+                   "points:NAME)",
+                   source);
+}
+
+static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source, vn_err *err) {
+    const bool folder = row->open == vn_folder_open;
+    if (!(o->validate >= 0.0 && o->validate <= 0.5))
+        return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
+    if (o->size < 0 || o->size > VN_IMAGE_MAX_SIDE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [0, %d], not %lld", VN_IMAGE_MAX_SIDE,
+                       (long long)o->size);
+    if (o->threads < 0) return vn_fail(err, VN_BAD_ARGUMENT, "threads must not be negative");
+    if (!folder && o->size != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "size has no effect on %s: only folders of pictures are resized", source);
+    if (!folder && o->grey)
+        return vn_fail(err, VN_BAD_ARGUMENT, "grey has no effect on %s: only folders of pictures are converted",
+                       source);
+    if (o->flip && row->open == vn_points_open) return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
+    return VN_OK;
+}
+
+static vn_status check_source(const vn_source *s, const vn_data_options *options, const char *source, vn_err *err) {
+    if (s->count < 1) return vn_fail(err, VN_BAD_FILE, "%s: holds no samples", source);
+    for (int i = 0; s->rank == 3 && i < 3; i++)
+        if (s->shape[i] < 1 || s->shape[i] > VN_IMAGE_MAX_SIDE)
+            return vn_fail(err, VN_BAD_FILE, "%s: pictures of %lldx%lld", source, (long long)s->shape[2],
+                           (long long)s->shape[1]);
+    if (s->rank == 1 && options->flip) return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
+    for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n; i++)
+        if (!isfinite(s->points[i]))
+            return vn_fail(err, VN_BAD_FILE, "%s: point %lld is not finite", source,
+                           (long long)(i / (size_t)s->shape[0]));
+    return VN_OK;
+}
+
+/* Root mean square distance of a coordinate from its own mean. */
+static double deviation(const vn_source *s) {
+    double sum = 0.0;
+    const int64_t dim = s->shape[0];
+    for (int64_t d = 0; d < dim; d++) {
+        double mean = 0.0;
+        for (int64_t i = 0; i < s->count; i++) mean += (double)s->points[i * dim + d];
+        mean /= (double)s->count;
+        for (int64_t i = 0; i < s->count; i++) {
+            const double x = (double)s->points[i * dim + d] - mean;
+            sum += x * x;
+        }
+    }
+    return sqrt(sum / ((double)s->count * (double)dim));
+}
+
+static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *err) {
+    const int threads = options->threads > 0 ? options->threads : 1;
+    const vn_feed_options feed = {.folder = d->source.folder,
+                                  .order = &d->order,
+                                  .count = d->source.count,
+                                  .sample_bytes = vn_source_sample_size(&d->source),
+                                  .memory = options->memory > 0 ? options->memory : DEFAULT_MEMORY,
+                                  .threads = threads};
+    const vn_status s = vn_feed_open(&feed, &d->feed, err);
+    if (s != VN_OK) return s;
+    d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * vn_folder_work_bytes(d->source.folder);
+    return VN_OK;
+}
+
+static void fill_info(vn_data *d, const vn_data_row *row) {
+    const vn_source *s = &d->source;
+    d->info = (vn_data_info){.source = row->row.name,
+                             .rank = s->rank,
+                             .shape = {s->shape[0], s->shape[1], s->shape[2]},
+                             .classes = s->classes,
+                             .count = s->count,
+                             .train = d->order.train,
+                             .held = d->order.held,
+                             .deviation = s->points != NULL ? deviation(s) : 0.0,
+                             .memory = (size_t)s->count * vn_source_sample_size(s) *
+                                       (s->points != NULL ? sizeof *s->points : sizeof *s->pixels),
+                             .fingerprint = vn_source_fingerprint(s)};
+}
+
+static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source, const vn_data_options *options,
+                             vn_err *err) {
+    vn_status s = row->open(source, options, &d->source, err);
+    if (s == VN_OK) s = check_source(&d->source, options, source, err);
+    if (s == VN_OK) s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, err);
+    if (s != VN_OK) return s;
+    fill_info(d, row);
+    return d->source.folder != NULL ? open_feed(d, options, err) : VN_OK;
+}
+
+vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out, vn_err *err) {
+    vn_err own = {0}; /* readers put file names before each other's words, so there must be words */
+    *out = NULL;
+    const vn_data_row *row = find_row(source);
+    vn_status s = row != NULL ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
+    vn_data *d = s == VN_OK ? vn_calloc(1, sizeof *d) : NULL;
+    if (s == VN_OK && d == NULL) s = vn_no_memory(&own);
+    if (s == VN_OK) {
+        d->seed = options->seed;
+        d->flip = options->flip;
+        for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
+        s = open_source(d, row, source, options, &own);
+    }
+    if (s != VN_OK) vn_data_close(&d);
+    if (s != VN_OK && err != NULL) *err = own;
+    *out = d;
+    return s;
+}
+
+void vn_data_close(vn_data **data) {
+    vn_data *d = *data;
+    if (d == NULL) return;
+    vn_feed_close(&d->feed);
+    vn_order_close(&d->order);
+    vn_source_close(&d->source);
+    vn_free(d);
+    *data = NULL;
+}
+
+const vn_data_info *vn_data_get_info(const vn_data *data) {
+    return &data->info;
+}
+
+const char *vn_data_class_name(const vn_data *data, int32_t label) {
+    return label >= 0 && label < data->source.classes ? data->source.names[label] : NULL;
+}
+
+/* ---- batches ---------------------------------------------------------------------------------------- */
+
+static void copy_image(const vn_data *d, const uint8_t *pixels, bool flip, float *x) {
+    const int64_t c = d->source.shape[0], h = d->source.shape[1], w = d->source.shape[2];
+    if (!flip) {
+        for (int64_t i = 0; i < h * w * c; i++) x[i] = d->level[pixels[i]];
+        return;
+    }
+    for (int64_t i = 0; i < h; i++)
+        for (int64_t j = 0; j < w; j++)
+            for (int64_t k = 0; k < c; k++) x[(i * w + j) * c + k] = d->level[pixels[(i * w + w - 1 - j) * c + k]];
+}
+
+static bool flips(const vn_data *d, vn_data_part part, uint64_t position) {
+    uint32_t bits = 0;
+    if (!d->flip || part != VN_DATA_TRAIN) return false;
+    vn_random_bits(&bits, 1, d->seed, VN_STREAM_AUGMENT, position, 0);
+    return (bits & 1) != 0;
+}
+
+/* The sample at one position; *index receives which it is. */
+static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x, int64_t *index, vn_err *err) {
+    const vn_source *s = &d->source;
+    const size_t size = vn_source_sample_size(s);
+    const uint8_t *pixels = NULL;
+    if (d->feed != NULL) {
+        const vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
+        if (status != VN_OK) return status;
+        copy_image(d, pixels, flips(d, part, position), x);
+        vn_feed_done(d->feed);
+        return VN_OK;
+    }
+    *index = vn_order_at(&d->order, part, position);
+    if (s->points != NULL)
+        memcpy(x, s->points + (size_t)*index * size, size * sizeof *x);
+    else
+        copy_image(d, s->pixels + (size_t)*index * size, flips(d, part, position), x);
+    return VN_OK;
+}
+
+vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x, int32_t *labels,
+                        vn_err *err) {
+    const vn_source *s = &data->source;
+    const size_t size = vn_source_sample_size(s);
+    if (n < 0 || n > MAX_BATCH) return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
+    if (part == VN_DATA_HELD && data->order.held == 0) return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
+    for (int64_t i = 0; i < n; i++) {
+        int64_t index = 0;
+        const vn_status status = copy_sample(data, part, position + (uint64_t)i, x + (size_t)i * size, &index, err);
+        if (status != VN_OK) return status;
+        if (labels != NULL) labels[i] = s->labels != NULL ? s->labels[index] : VN_LABEL_NULL;
+    }
+    return VN_OK;
+}

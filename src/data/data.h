@@ -1,0 +1,87 @@
+/* data.h - labelled data in, batches out. A source (a folder of pictures, an IDX pair, an .npz, CIFAR batches, toy points)
+ * is opened once; then any batch can be asked for by its position in an endless sequence, so a run that goes on from
+ * position p gets exactly what it would have got had it never stopped.
+ *
+ *   vn_data *data;
+ *   vn_data_open("photos/", &options, &data, err);
+ *   vn_data_batch(data, VN_DATA_TRAIN, step * batch, batch, x, labels, err);
+ *
+ * A sample at a position depends on (source, seed, validate, position) and on nothing else: not on threads, batch size or
+ * what was asked before. Asking in order is fast: pictures of a folder are decoded ahead by background threads. */
+#ifndef VN_DATA_H
+#define VN_DATA_H
+
+#include "base/base.h"
+
+typedef struct vn_data vn_data;
+
+typedef struct vn_data_options {
+    uint64_t seed;   /* of the order, the held-out split, flips and toy points */
+    double validate; /* held-out part, in [0, 0.5] */
+    int64_t size;    /* folders: pictures become size x size (centred square, resampled); 0: must all have one size */
+    bool grey;       /* folders: one channel; false: three if any file has colour */
+    bool flip;       /* images: random left-right flips in VN_DATA_TRAIN */
+    int threads;     /* folders: decoding threads; 0: one */
+    size_t memory;   /* folders: bytes for decoded pictures; 0: 1 GiB. See vn_data_info.memory */
+    const vn_watch *watch; /* progress and cancel while opening; may be NULL */
+} vn_data_options;
+
+typedef struct vn_data_info {
+    const char *source; /* the row's name: "idx", "folder", ... */
+    int rank;           /* 3: images, shape C, H, W; 1: points, shape D */
+    int64_t shape[3];
+    int32_t classes; /* K; labels are 0 .. K-1; 0: unlabelled */
+    int64_t count;   /* all samples: train + held */
+    int64_t train, held;
+    double deviation; /* points: root mean square distance of a coordinate from its mean; images: 0 */
+    size_t memory;    /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
+                             ahead (within options.memory), and the largest file and picture once for each thread */
+    uint32_t fingerprint; /* changes when samples, labels, names or shape do (folders: file names and sizes) */
+} vn_data_info;
+
+/* Opens `source` by what it is (table below). size, grey and flip are refused where they would have no effect. Errors name
+ * the file. VN_IO, VN_BAD_FILE, VN_BAD_ARGUMENT, VN_CANCELLED, VN_NO_MEMORY. */
+vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out, vn_err *err);
+void vn_data_close(vn_data **data); /* stops and joins the threads */
+const vn_data_info *vn_data_get_info(const vn_data *data);
+const char *vn_data_class_name(const vn_data *data, int32_t label); /* owned by data; NULL if out of range */
+
+typedef enum vn_data_part {
+    VN_DATA_TRAIN, /* endless: epoch after epoch, each a new permutation of the train part; flips */
+    VN_DATA_HELD,  /* the held-out part in a fixed order, over and over; no flips. Empty: VN_BAD_ARGUMENT */
+    VN_DATA_ALL    /* every sample in the source's own order, over and over; no flips */
+} vn_data_part;
+
+/* Samples at positions [position, position + n) of a part. x receives images [n,H,W,C] in [-1,1] or points [n,D] as they
+ * are; labels [n] (-1 where K is 0; may be NULL). Fails when a picture turns out to be damaged (names it). One caller at a
+ * time. Epoch of a train position: position / info.train. */
+vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x, int32_t *labels,
+                        vn_err *err);
+
+/* ---- tables ----------------------------------------------------------------------------------------- */
+
+struct vn_source; /* inside the room */
+
+/* A kind of source. The first row whose `detect` says yes opens it. */
+typedef struct vn_data_row {
+    vn_row row;
+    bool (*detect)(const char *source);
+    vn_status (*open)(const char *source, const vn_data_options *options, struct vn_source *out, vn_err *err);
+} vn_data_row;
+
+extern const vn_data_row vn_data_rows[];
+extern const size_t vn_data_row_count;
+
+/* The toys of "points:NAME:key=value,...": a point and its class from uniform and normal numbers. */
+typedef struct vn_toy_row {
+    vn_row row;
+    int32_t classes;
+    const char *const *names;
+    /* u: uniform [0,1) [4]; z: normal [2]; values: of row.params; xy receives the point; returns its class. */
+    int32_t (*draw)(const float *u, const float *z, const double *values, float *xy);
+} vn_toy_row;
+
+extern const vn_toy_row vn_toy_rows[];
+extern const size_t vn_toy_row_count;
+
+#endif

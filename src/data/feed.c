@@ -1,0 +1,206 @@
+/* feed.c - pictures decoded ahead by background threads.
+ *
+ * A ring of slots holds the pictures at positions [tail, tail + slots). Workers claim positions in order at `head`, the
+ * caller takes them in order at `tail`. Asking for any other position empties the ring and starts there. What fits in
+ * memory is kept as well, so that a small folder is decoded once. All shared state is under one lock, which is not held
+ * while decoding; the order (and with it the random numbers) is touched only under it, so what stands at a position does not
+ * depend on how many workers there are. A picture that cannot be decoded fails the position it stands at, when that is taken. */
+#include "data/internal.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+enum { MAX_SLOTS = 512, MAX_THREADS = 64 };
+
+typedef enum slot_state { SLOT_EMPTY, SLOT_BUSY, SLOT_READY, SLOT_FAILED } slot_state;
+
+typedef struct slot {
+    slot_state state;
+    int64_t index;
+    uint8_t *pixels;
+    vn_err err;
+} slot;
+
+struct vn_feed {
+    vn_feed_options options;
+    pthread_mutex_t lock;
+    pthread_cond_t work;  /* a slot became free, or stop */
+    pthread_cond_t ready; /* a slot became ready or failed, or a worker became idle */
+    bool have_lock, have_work, have_ready;
+    bool stop, paused; /* paused: no new work is begun */
+    int busy; /* workers that are decoding */
+    vn_data_part part;
+    uint64_t tail, head;
+    slot *slots;
+    size_t slot_count;
+    uint8_t *ring;  /* [slot_count, sample] */
+    uint8_t *cache; /* [count, sample], or NULL when that does not fit */
+    bool *cached;   /* [count] */
+    pthread_t threads[MAX_THREADS];
+    int thread_count;
+};
+
+/* ---- workers ---------------------------------------------------------------------------------------- */
+
+static bool cache_get(const vn_feed *f, int64_t index, uint8_t *pixels) {
+    const size_t size = f->options.sample_bytes;
+    if (f->cache == NULL || !f->cached[index]) return false;
+    memcpy(pixels, f->cache + (size_t)index * size, size);
+    return true;
+}
+
+static void cache_put(vn_feed *f, int64_t index, const uint8_t *pixels) {
+    const size_t size = f->options.sample_bytes;
+    if (f->cache == NULL || f->cached[index]) return;
+    memcpy(f->cache + (size_t)index * size, pixels, size);
+    f->cached[index] = true;
+}
+
+/* Makes the picture at the next position. The lock is held on entry and return, not while decoding. */
+static void work_once(vn_feed *f) {
+    const uint64_t position = f->head++;
+    slot *s = &f->slots[position % f->slot_count];
+    s->state = SLOT_BUSY;
+    s->index = vn_order_at(f->options.order, f->part, position);
+    f->busy++;
+    if (cache_get(f, s->index, s->pixels)) {
+        s->state = SLOT_READY;
+    } else {
+        pthread_mutex_unlock(&f->lock);
+        const vn_status status = vn_folder_decode(f->options.folder, s->index, s->pixels, &s->err);
+        pthread_mutex_lock(&f->lock);
+        if (status == VN_OK) cache_put(f, s->index, s->pixels);
+        s->state = status == VN_OK ? SLOT_READY : SLOT_FAILED;
+    }
+    f->busy--;
+    pthread_cond_broadcast(&f->ready);
+}
+
+static void *worker(void *argument) {
+    vn_feed *f = argument;
+    pthread_mutex_lock(&f->lock);
+    while (!f->stop) {
+        if (f->paused || f->head - f->tail >= f->slot_count)
+            pthread_cond_wait(&f->work, &f->lock);
+        else
+            work_once(f);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+/* ---- opening and closing ---------------------------------------------------------------------------- */
+
+/* Signals are the program's business: its own thread gets them. */
+static vn_status start_threads(vn_feed *f, vn_err *err) {
+    const int wanted = f->options.threads < MAX_THREADS ? f->options.threads : MAX_THREADS;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    while (f->thread_count < wanted && pthread_create(&f->threads[f->thread_count], NULL, worker, f) == 0)
+        f->thread_count++;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return f->thread_count > 0 ? VN_OK : vn_fail(err, VN_IO, "cannot start a thread to decode pictures");
+}
+
+static vn_status make_ring(vn_feed *f, vn_err *err) {
+    const size_t size = f->options.sample_bytes, fit = f->options.memory / size, count = (size_t)f->options.count;
+    const size_t least = (size_t)f->options.threads + 1;
+    if (fit < least)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%zu bytes of memory are too few for %zu decoded pictures of %zu bytes",
+                       f->options.memory, least, size);
+    const bool keep = fit >= least && count <= fit - least;
+    f->slot_count = fit - (keep ? count : 0);
+    if (f->slot_count > MAX_SLOTS) f->slot_count = MAX_SLOTS;
+    f->slots = vn_calloc(f->slot_count, sizeof *f->slots);
+    f->ring = vn_alloc(f->slot_count, size);
+    if (keep) f->cache = vn_alloc(count, size);
+    if (keep) f->cached = vn_calloc(count, sizeof *f->cached);
+    if (f->slots == NULL || f->ring == NULL || (keep && (f->cache == NULL || f->cached == NULL)))
+        return vn_no_memory(err);
+    for (size_t i = 0; i < f->slot_count; i++) f->slots[i].pixels = f->ring + i * size;
+    return VN_OK;
+}
+
+static vn_status make_locks(vn_feed *f, vn_err *err) {
+    f->have_lock = pthread_mutex_init(&f->lock, NULL) == 0;
+    f->have_work = pthread_cond_init(&f->work, NULL) == 0;
+    f->have_ready = pthread_cond_init(&f->ready, NULL) == 0;
+    return f->have_lock && f->have_work && f->have_ready ? VN_OK : vn_no_memory(err);
+}
+
+vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err) {
+    vn_feed *f = vn_calloc(1, sizeof *f);
+    *out = NULL;
+    if (f == NULL) return vn_no_memory(err);
+    f->options = *options;
+    f->paused = true; /* until the first position is asked for */
+    vn_status s = make_locks(f, err);
+    if (s == VN_OK) s = make_ring(f, err);
+    if (s == VN_OK) s = start_threads(f, err);
+    if (s != VN_OK) vn_feed_close(&f);
+    *out = f;
+    return s;
+}
+
+void vn_feed_close(vn_feed **feed) {
+    vn_feed *f = *feed;
+    if (f == NULL) return;
+    if (f->thread_count > 0) {
+        pthread_mutex_lock(&f->lock);
+        f->stop = true;
+        pthread_cond_broadcast(&f->work);
+        pthread_mutex_unlock(&f->lock);
+    }
+    for (int i = 0; i < f->thread_count; i++) pthread_join(f->threads[i], NULL);
+    if (f->have_ready) pthread_cond_destroy(&f->ready);
+    if (f->have_work) pthread_cond_destroy(&f->work);
+    if (f->have_lock) pthread_mutex_destroy(&f->lock);
+    vn_free(f->slots);
+    vn_free(f->ring);
+    vn_free(f->cache);
+    vn_free(f->cached);
+    vn_free(f);
+    *feed = NULL;
+}
+
+size_t vn_feed_bytes(const vn_feed *feed) {
+    const size_t kept = feed->cache != NULL ? (size_t)feed->options.count : 0;
+    return (feed->slot_count + kept) * feed->options.sample_bytes;
+}
+
+/* ---- taking ----------------------------------------------------------------------------------------- */
+
+/* Empties the ring and starts at a position; waits for pictures that are being decoded into it. The lock is held. */
+static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
+    f->paused = true;
+    while (f->busy > 0) pthread_cond_wait(&f->ready, &f->lock);
+    for (size_t i = 0; i < f->slot_count; i++) f->slots[i].state = SLOT_EMPTY;
+    f->part = part;
+    f->tail = f->head = position;
+    f->paused = false;
+    pthread_cond_broadcast(&f->work);
+}
+
+vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,
+                       vn_err *err) {
+    pthread_mutex_lock(&feed->lock);
+    if (feed->paused || feed->part != part || feed->tail != position) seek(feed, part, position);
+    slot *s = &feed->slots[position % feed->slot_count];
+    while (s->state != SLOT_READY && s->state != SLOT_FAILED) pthread_cond_wait(&feed->ready, &feed->lock);
+    *pixels = s->pixels;
+    *index = s->index;
+    const vn_status status = s->state == SLOT_READY ? VN_OK : s->err.status;
+    if (status != VN_OK && err != NULL) *err = s->err;
+    pthread_mutex_unlock(&feed->lock);
+    return status;
+}
+
+void vn_feed_done(vn_feed *feed) {
+    pthread_mutex_lock(&feed->lock);
+    feed->slots[feed->tail % feed->slot_count].state = SLOT_EMPTY;
+    feed->tail++;
+    pthread_cond_signal(&feed->work);
+    pthread_mutex_unlock(&feed->lock);
+}

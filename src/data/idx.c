@@ -1,0 +1,242 @@
+/* idx.c - the IDX pair of MNIST and its successors: images [N, H, W] and labels [N], unsigned bytes, often gzipped.
+ *
+ * The format has no class names. A `labels.txt` beside the pair gives them, one a line; Fashion-MNIST is recognised by the
+ * checksum of its labels, whatever the folder is called; otherwise the classes are "0", "1", ... */
+#include "data/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+enum { MAGIC_LABELS = 0x0801, MAGIC_IMAGES = 0x0803, CHUNK = 1 << 28 };
+
+/* ---- finding the pair ------------------------------------------------------------------------------- */
+
+/* Names differ in one letter between distributions. */
+static const char *const image_names[] = {"train-images-idx3-ubyte", "train-images-idx3-ubyte.gz",
+                                          "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"};
+
+/* Replaces the last `from` in *text by `to` of the same length; false if there is none. */
+static bool replace_last(char *text, const char *from, const char *to) {
+    char *found = NULL;
+    for (char *at = text; (at = strstr(at, from)) != NULL; at++) found = at;
+    if (found != NULL) memcpy(found, to, strlen(to));
+    return found != NULL;
+}
+
+static bool is_pair_name(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    return (strstr(name, "idx3-ubyte") != NULL && strstr(name, "images") != NULL) ||
+           (strstr(name, "idx1-ubyte") != NULL && strstr(name, "labels") != NULL);
+}
+
+static const char *find_images(const char *folder) {
+    for (size_t i = 0; i < VN_COUNT(image_names); i++)
+        if (vn_source_has(folder, image_names[i])) return image_names[i];
+    return NULL;
+}
+
+bool vn_idx_detect(const char *source) {
+    return vn_is_dir(source) ? find_images(source) != NULL : is_pair_name(source);
+}
+
+/* The partner of one file of a pair: gzipped or not, whichever is there. New string, naming the missing file if none is. */
+static char *partner_of(const char *path, const char *const from[2], const char *const to[2]) {
+    char *partner = vn_format("%s.gz", path); /* room for an ending */
+    if (partner == NULL) return NULL;
+    const bool packed = vn_ends_with(path, ".gz");
+    const size_t plain = strlen(path) - (packed ? 3 : 0);
+    strcpy(partner + plain, packed ? ".gz" : "");
+    replace_last(partner, from[0], to[0]);
+    replace_last(partner, from[1], to[1]);
+    if (vn_is_file(partner)) return partner;
+    strcpy(partner + plain, packed ? "" : ".gz");
+    if (!vn_is_file(partner)) strcpy(partner + plain, packed ? ".gz" : "");
+    return partner;
+}
+
+static vn_status find_pair(const char *source, char **images, char **labels, vn_err *err) {
+    static const char *const image_words[] = {"images", "idx3"}, *const label_words[] = {"labels", "idx1"};
+    const char *slash = strrchr(source, '/');
+    if (vn_is_dir(source))
+        *images = vn_path_join(source, find_images(source));
+    else if (strstr(slash != NULL ? slash : source, "idx3") != NULL)
+        *images = vn_strdup(source);
+    else
+        *images = partner_of(source, label_words, image_words);
+    if (*images != NULL) *labels = partner_of(*images, image_words, label_words);
+    return *labels != NULL ? VN_OK : vn_no_memory(err);
+}
+
+/* ---- one file --------------------------------------------------------------------------------------- */
+
+/* An open file, gzipped or plain (zlib reads both). Errors do not carry its name: the caller adds it. */
+typedef struct packed {
+    gzFile file;
+    uint64_t bytes; /* on disk */
+} packed;
+
+static vn_status packed_open(packed *p, const char *path, vn_err *err) {
+    struct stat info;
+    if (stat(path, &info) != 0) return vn_fail_errno(err, "cannot be read");
+    if (S_ISDIR(info.st_mode)) return vn_fail(err, VN_IO, "is a folder");
+    p->bytes = (uint64_t)info.st_size;
+    errno = ENOMEM; /* gzopen does not set it when its own memory runs out */
+    p->file = gzopen(path, "rbe");
+    if (p->file == NULL) return vn_fail_errno(err, "cannot be read");
+    return VN_OK;
+}
+
+static vn_status packed_error(const packed *p, vn_err *err) {
+    int code = Z_OK;
+    const char *text = gzerror(p->file, &code);
+    if (code == Z_MEM_ERROR) return vn_no_memory(err);
+    if (code == Z_ERRNO) return vn_fail_errno(err, "cannot be read");
+    if (code == Z_OK || code == Z_BUF_ERROR || code == Z_STREAM_END)
+        return vn_fail(err, VN_BAD_FILE, "the file ends too early");
+    return vn_fail(err, VN_BAD_FILE, "damaged gzip data (%s)", text);
+}
+
+static vn_status packed_read(packed *p, uint8_t *to, size_t size, vn_err *err) {
+    while (size > 0) {
+        const unsigned part = size < CHUNK ? (unsigned)size : CHUNK;
+        const int got = gzread(p->file, to, part);
+        if (got < 0 || (unsigned)got < part) return packed_error(p, err);
+        to += part;
+        size -= part;
+    }
+    return VN_OK;
+}
+
+/* Nothing may follow; of gzipped data this also checks the checksum. */
+static vn_status packed_end(packed *p, vn_err *err) {
+    uint8_t more;
+    const int got = gzread(p->file, &more, 1);
+    if (got < 0) return packed_error(p, err);
+    return got == 0 ? VN_OK : vn_fail(err, VN_BAD_FILE, "holds more bytes than its header says");
+}
+
+static uint32_t big_endian(const uint8_t *b) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Magic and sizes; the product of the sizes must be something that the file can hold. */
+static vn_status read_header(packed *p, uint32_t magic, int rank, int64_t *dim, vn_err *err) {
+    uint8_t head[16];
+    vn_status s = packed_read(p, head, 4 + 4 * (size_t)rank, err);
+    if (s != VN_OK) return s;
+    if (big_endian(head) != magic)
+        return vn_fail(err, VN_BAD_FILE, "not an IDX file of %s (magic number %08x, expected %08x)",
+                       magic == MAGIC_IMAGES ? "images" : "labels", big_endian(head), magic);
+    uint64_t total = 1;
+    bool overflow = false;
+    for (int i = 0; i < rank; i++) {
+        dim[i] = big_endian(head + 4 + 4 * i);
+        overflow = overflow || __builtin_mul_overflow(total, (uint64_t)dim[i], &total);
+    }
+    if (overflow || total > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "claims more than 4 GiB of data");
+    if (total == 0) return vn_fail(err, VN_BAD_FILE, "claims to hold nothing");
+    if (total / VN_DEFLATE_RATIO > p->bytes || (gzdirect(p->file) && total > p->bytes))
+        return vn_fail(err, VN_BAD_FILE, "claims %llu bytes of data, more than a file of %llu bytes can hold",
+                       (unsigned long long)total, (unsigned long long)p->bytes);
+    return VN_OK;
+}
+
+/* The whole file: *data receives dim[0] * ... bytes, vn_free'd by the caller. */
+static vn_status read_array(const char *path, uint32_t magic, int rank, int64_t *dim, uint8_t **data, vn_err *err) {
+    packed p = {0};
+    size_t total = 1;
+    vn_status s = packed_open(&p, path, err);
+    if (s == VN_OK) s = read_header(&p, magic, rank, dim, err);
+    if (s == VN_OK) {
+        for (int i = 0; i < rank; i++) total *= (size_t)dim[i];
+        *data = vn_alloc(total, 1);
+        s = *data != NULL ? packed_read(&p, *data, total, err) : vn_no_memory(err);
+    }
+    if (s == VN_OK) s = packed_end(&p, err);
+    if (p.file != NULL) gzclose_r(p.file);
+    if (s != VN_OK) vn_fail_in(err, "%s", path);
+    return s;
+}
+
+/* ---- the pair --------------------------------------------------------------------------------------- */
+
+static const char *const fashion_names[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                                            "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+
+/* Label files of known sets, by count and CRC-32 of the labels. */
+static const struct {
+    int64_t count;
+    uint32_t crc;
+    int32_t classes;
+    const char *const *names;
+} known_labels[] = {
+    {60000, 0x2ed6e46a, 10, fashion_names}, /* Fashion-MNIST, train */
+    {10000, 0x242bc73f, 10, fashion_names}, /* Fashion-MNIST, test */
+};
+
+static vn_status name_classes(vn_source *out, const char *path, const uint8_t *labels, int32_t used, vn_err *err) {
+    const char *slash = strrchr(path, '/');
+    const int folder = slash != NULL ? (int)(slash - path + 1) : 0;
+    char *beside = vn_format("%.*slabels.txt", folder, path);
+    if (beside == NULL) return vn_no_memory(err);
+    vn_status s = VN_OK;
+    if (vn_is_file(beside)) {
+        s = vn_source_read_names(out, beside, 0, err);
+        if (s == VN_OK && out->classes < used)
+            s = vn_fail(err, VN_BAD_FILE, "%s: label %d, but %s names %d classes", path, (int)used - 1, beside,
+                        (int)out->classes);
+        vn_free(beside);
+        return s;
+    }
+    vn_free(beside);
+    const uint32_t crc = (uint32_t)crc32_z(crc32_z(0, NULL, 0), labels, (size_t)out->count);
+    for (size_t i = 0; i < VN_COUNT(known_labels); i++)
+        if (known_labels[i].count == out->count && known_labels[i].crc == crc)
+            return vn_source_copy_names(out, known_labels[i].names, known_labels[i].classes, err);
+    return vn_source_number_names(out, used, err);
+}
+
+static vn_status take_labels(vn_source *out, const char *path, const uint8_t *labels, vn_err *err) {
+    int32_t used = 0;
+    out->labels = vn_alloc((size_t)out->count, sizeof *out->labels);
+    if (out->labels == NULL) return vn_no_memory(err);
+    for (int64_t i = 0; i < out->count; i++) {
+        out->labels[i] = labels[i];
+        if (labels[i] >= used) used = labels[i] + 1;
+    }
+    return name_classes(out, path, labels, used, err);
+}
+
+static vn_status read_pair(const char *images, const char *labels, vn_source *out, vn_err *err) {
+    int64_t size[3], count = 0;
+    uint8_t *label = NULL;
+    vn_status s = read_array(labels, MAGIC_LABELS, 1, &count, &label, err);
+    if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, size, &out->pixels, err);
+    if (s == VN_OK && size[0] != count)
+        s = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images, (long long)size[0],
+                    labels, (long long)count);
+    if (s == VN_OK) {
+        out->rank = 3;
+        out->shape[0] = 1;
+        out->shape[1] = size[1];
+        out->shape[2] = size[2];
+        out->count = count;
+        s = take_labels(out, labels, label, err);
+    }
+    vn_free(label);
+    return s;
+}
+
+vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+    (void)options;
+    char *images = NULL, *labels = NULL;
+    vn_status s = find_pair(source, &images, &labels, err);
+    if (s == VN_OK) s = read_pair(images, labels, out, err);
+    vn_free(images);
+    vn_free(labels);
+    return s;
+}

@@ -1,0 +1,124 @@
+/* internal.h - what a reader hands over, and what data.c makes of it: an order, and for folders a feed of pictures decoded
+ * ahead. */
+#ifndef VN_DATA_INTERNAL_H
+#define VN_DATA_INTERNAL_H
+
+#include "data/data.h"
+#include "image/image.h"
+
+/* Sources other than folders are held in memory; more than this is refused before it is read. */
+#define VN_SOURCE_MAX_BYTES ((size_t)4 << 30)
+/* The most that zlib can make of a byte: a file that claims more is lying. */
+#define VN_DEFLATE_RATIO 1032
+
+typedef struct vn_folder vn_folder;
+
+/* What was read. A reader fills it from zero; on failure it may stay half filled: vn_source_close frees what is there. */
+typedef struct vn_source {
+    int rank;
+    int64_t shape[3]; /* C, H, W or D */
+    int64_t count;
+    int32_t classes;
+    const char **names; /* [classes], in the arena */
+    int32_t *labels;    /* [count]; NULL when classes is 0 */
+    uint8_t *pixels;    /* [count, H, W, C], or */
+    float *points;      /* [count, D], or */
+    vn_folder *folder;  /* pictures decoded when they are needed */
+    vn_arena arena;
+} vn_source;
+
+void vn_source_close(vn_source *s);
+size_t vn_source_sample_size(const vn_source *s); /* numbers in one sample */
+/* Class names: room for all, then one after the other. Copied. */
+vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err);
+vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length, vn_err *err);
+vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes, vn_err *err);
+/* Class names "0", "1", ... */
+vn_status vn_source_number_names(vn_source *s, int32_t classes, vn_err *err);
+/* Class names from a text file, one a line; `classes` of them, or any number if that is 0. */
+vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, vn_err *err);
+/* Whether a folder holds a file of that name. Takes no memory. */
+bool vn_source_has(const char *folder, const char *name);
+uint32_t vn_source_fingerprint(const vn_source *s);
+
+/* ---- readers: see the table in data.c --------------------------------------------------------------- */
+
+bool vn_points_detect(const char *source);
+bool vn_npz_detect(const char *source);
+bool vn_idx_detect(const char *source);
+bool vn_cifar_detect(const char *source);
+bool vn_folder_detect(const char *source);
+vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+
+/* ---- .npy: the arrays inside an .npz ---------------------------------------------------------------- */
+
+enum { VN_NPY_MAX_RANK = 4, VN_NPY_MAX_TEXT = 256 };
+
+typedef struct vn_npy {
+    char kind; /* 'u' 'i' 'f' 'S' 'U' as numpy writes it */
+    int bytes; /* of one element; U: 4 a character */
+    bool swap; /* big-endian */
+    int rank;
+    int64_t dim[VN_NPY_MAX_RANK];
+    size_t count; /* elements */
+} vn_npy;
+
+/* Parses the header's text (the dictionary, without magic and length). */
+vn_status vn_npy_parse(const char *text, size_t length, vn_npy *out, vn_err *err);
+double vn_npy_float(const vn_npy *a, const uint8_t *element); /* kind f */
+int64_t vn_npy_int(const vn_npy *a, const uint8_t *element);  /* kinds u, i; what does not fit is INT64_MAX */
+void vn_npy_text(const vn_npy *a, const uint8_t *element,
+                 char *utf8); /* kinds S, U; room for 4 * VN_NPY_MAX_TEXT + 1 */
+
+/* ---- a folder of pictures --------------------------------------------------------------------------- */
+
+void vn_folder_close(vn_folder **folder);
+/* Decodes picture i to [H, W, C]. Safe from several threads. Errors name the file. */
+vn_status vn_folder_decode(const vn_folder *folder, int64_t i, uint8_t *pixels, vn_err *err);
+const char *vn_folder_path(const vn_folder *folder, int64_t i); /* below the folder's root */
+int64_t vn_folder_file_bytes(const vn_folder *folder, int64_t i);
+/* The most that decoding one picture holds at a time. */
+size_t vn_folder_work_bytes(const vn_folder *folder);
+
+/* ---- which sample stands at a position --------------------------------------------------------------- */
+
+typedef struct vn_order {
+    int64_t count, train, held;
+    uint64_t seed;
+    int64_t *train_index, *held_index; /* ascending */
+    int64_t *shuffled;                 /* [train], the permutation of `epoch` */
+    uint64_t epoch;
+    bool have_epoch;
+} vn_order;
+
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, vn_err *err);
+void vn_order_close(vn_order *o);
+/* Not const: keeps the permutation of the epoch asked for last. */
+int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position);
+
+/* ---- pictures decoded ahead -------------------------------------------------------------------------- */
+
+typedef struct vn_feed vn_feed;
+
+typedef struct vn_feed_options {
+    const vn_folder *folder;
+    vn_order *order; /* used by the feed alone while it is open */
+    int64_t count;
+    size_t sample_bytes;
+    size_t memory; /* for pictures kept and made ahead */
+    int threads;
+} vn_feed_options;
+
+vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err);
+void vn_feed_close(vn_feed **feed);
+size_t vn_feed_bytes(const vn_feed *feed);
+/* The picture at a position and its index. Pixels stay valid until vn_feed_done, which must follow success. */
+vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,
+                       vn_err *err);
+void vn_feed_done(vn_feed *feed);
+
+#endif

@@ -1,0 +1,266 @@
+/* npz.c - numpy's archive: `images` (uint8, [N,H,W], [N,H,W,C] or [N,C,H,W]) or `points` (float, [N,D]), `labels` (whole
+ * numbers, [N]; may be missing) and `class_names` (text, [K]; may be missing). Stored or compressed, through libzip.
+ *
+ * What the archive says of a member's size is believed only as far as its compressed bytes can carry it, so memory is
+ * never taken on a small file's word alone. Arrays are streamed: nothing is held twice. */
+#include "data/internal.h"
+
+#include <string.h>
+#include <zip.h>
+
+enum { CHUNK = 4096, MAX_CLASSES = 65536, MAX_DIMENSION = 65536, MAX_HEADER = 65536 };
+
+typedef struct member {
+    zip_file_t *file;
+    uint64_t left; /* bytes not yet read */
+    vn_npy array;
+} member;
+
+/* ---- members ---------------------------------------------------------------------------------------- */
+
+static vn_status zip_failed(zip_error_t *e, vn_err *err) {
+    const int code = zip_error_code_zip(e);
+    if (code == ZIP_ER_MEMORY) return vn_no_memory(err);
+    return vn_fail(err, code == ZIP_ER_OPEN || code == ZIP_ER_READ ? VN_IO : VN_BAD_FILE, "%s", zip_error_strerror(e));
+}
+
+static vn_status member_read(member *m, void *to, size_t size, vn_err *err) {
+    if (size > m->left) return vn_fail(err, VN_BAD_FILE, "ends too early");
+    uint8_t *at = to;
+    while (size > 0) {
+        const zip_int64_t got = zip_fread(m->file, at, size);
+        if (got < 0) return zip_failed(zip_file_get_error(m->file), err);
+        if (got == 0) return vn_fail(err, VN_BAD_FILE, "ends too early");
+        at += got;
+        size -= (size_t)got;
+        m->left -= (uint64_t)got;
+    }
+    return VN_OK;
+}
+
+/* Reading past the end is what makes libzip compare the checksum. */
+static vn_status member_end(member *m, vn_err *err) {
+    uint8_t more;
+    const zip_int64_t got = zip_fread(m->file, &more, 1);
+    if (got < 0) return zip_failed(zip_file_get_error(m->file), err);
+    return got == 0 ? VN_OK : vn_fail(err, VN_BAD_FILE, "holds more bytes than its shape says");
+}
+
+static vn_status read_header(member *m, vn_err *err) {
+    uint8_t head[12];
+    char text[MAX_HEADER];
+    vn_status s = member_read(m, head, 8, err);
+    if (s != VN_OK) return s;
+    const int version = head[6], length_bytes = version == 1 ? 2 : 4;
+    if (memcmp(head, "\x93NUMPY", 6) != 0 || version < 1 || version > 3)
+        return vn_fail(err, VN_BAD_FILE, "is not a numpy array");
+    s = member_read(m, head + 8, (size_t)length_bytes, err);
+    if (s != VN_OK) return s;
+    uint32_t length = 0;
+    for (int i = 0; i < length_bytes; i++) length |= (uint32_t)head[8 + i] << (8 * i);
+    if (length > sizeof text) return vn_fail(err, VN_BAD_FILE, "has a header of %u bytes", length);
+    s = member_read(m, text, length, err);
+    if (s == VN_OK) s = vn_npy_parse(text, length, &m->array, err);
+    if (s == VN_OK && m->array.count * (size_t)m->array.bytes != m->left)
+        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %llu", (unsigned long long)m->left,
+                    (unsigned long long)(m->array.count * (size_t)m->array.bytes));
+    return s;
+}
+
+static vn_status check_size(const zip_stat_t *info, vn_err *err) {
+    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
+    if ((info->valid & needed) != needed) return vn_fail(err, VN_BAD_FILE, "has no size");
+    if (info->size > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "is larger than 4 GiB");
+    if (info->size / VN_DEFLATE_RATIO > info->comp_size)
+        return vn_fail(err, VN_BAD_FILE, "claims %llu bytes, more than its %llu compressed bytes can hold",
+                       (unsigned long long)info->size, (unsigned long long)info->comp_size);
+    return VN_OK;
+}
+
+/* *found tells whether the archive has the member; only then is there something to close. */
+static vn_status member_open(zip_t *zip, const char *name, member *m, bool *found, vn_err *err) {
+    zip_stat_t info;
+    *m = (member){0};
+    const zip_int64_t index = zip_name_locate(zip, name, 0);
+    *found = index >= 0;
+    if (!*found) return zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY ? vn_no_memory(err) : VN_OK;
+    if (zip_stat_index(zip, (zip_uint64_t)index, 0, &info) != 0) return zip_failed(zip_get_error(zip), err);
+    vn_status s = check_size(&info, err);
+    if (s != VN_OK) return s;
+    m->file = zip_fopen_index(zip, (zip_uint64_t)index, 0);
+    if (m->file == NULL) return zip_failed(zip_get_error(zip), err);
+    m->left = info.size;
+    return read_header(m, err);
+}
+
+static void member_close(member *m) {
+    if (m->file != NULL) zip_fclose(m->file);
+    m->file = NULL;
+}
+
+/* ---- what is in them -------------------------------------------------------------------------------- */
+
+static bool is_channels(int64_t n) {
+    return n == 1 || n == 3;
+}
+
+/* Sets the shape; *planar when each image is [C, H, W]. Where both readings fit, channels are last. */
+static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_err *err) {
+    if (a->kind != 'u' || a->bytes != 1) return vn_fail(err, VN_UNSUPPORTED, "images must be uint8");
+    if (a->rank != 3 && a->rank != 4)
+        return vn_fail(err, VN_BAD_FILE, "images must be [N,H,W], [N,H,W,C] or [N,C,H,W], not of %d axes", a->rank);
+    *planar = a->rank == 4 && !is_channels(a->dim[3]);
+    const int64_t channels = a->rank == 3 ? 1 : a->dim[*planar ? 1 : 3];
+    if (!is_channels(channels)) return vn_fail(err, VN_UNSUPPORTED, "images must have 1 or 3 channels");
+    if (a->count == 0) return vn_fail(err, VN_BAD_FILE, "images of no size");
+    out->rank = 3;
+    out->count = a->dim[0];
+    out->shape[0] = channels;
+    out->shape[1] = a->dim[*planar ? 2 : 1];
+    out->shape[2] = a->dim[*planar ? 3 : 2];
+    return VN_OK;
+}
+
+/* [C, H, W] to [H, W, C] through `work`. */
+static void interleave(uint8_t *image, uint8_t *work, size_t channels, size_t plane) {
+    memcpy(work, image, channels * plane);
+    for (size_t c = 0; c < channels; c++)
+        for (size_t i = 0; i < plane; i++) image[i * channels + c] = work[c * plane + i];
+}
+
+static vn_status read_images(member *m, vn_source *out, vn_err *err) {
+    bool planar = false;
+    vn_status s = image_shape(&m->array, out, &planar, err);
+    if (s != VN_OK) return s;
+    const size_t channels = (size_t)out->shape[0], plane = (size_t)(out->shape[1] * out->shape[2]);
+    uint8_t *work = vn_alloc(channels, plane);
+    out->pixels = vn_alloc(m->array.count, 1);
+    s = work != NULL && out->pixels != NULL ? member_read(m, out->pixels, m->array.count, err) : vn_no_memory(err);
+    for (int64_t i = 0; planar && s == VN_OK && i < out->count; i++)
+        interleave(out->pixels + (size_t)i * channels * plane, work, channels, plane);
+    vn_free(work);
+    return s;
+}
+
+/* Streams all elements through `take`. */
+static vn_status each_chunk(member *m,
+                            vn_status (*take)(const vn_npy *, const uint8_t *, size_t, size_t, vn_source *, vn_err *),
+                            vn_source *out, vn_err *err) {
+    uint8_t chunk[CHUNK * 8];
+    const vn_npy *a = &m->array;
+    vn_status s = VN_OK;
+    for (size_t first = 0; s == VN_OK && first < a->count; first += CHUNK) {
+        const size_t n = a->count - first < CHUNK ? a->count - first : CHUNK;
+        s = member_read(m, chunk, n * (size_t)a->bytes, err);
+        if (s == VN_OK) s = take(a, chunk, first, n, out, err);
+    }
+    return s;
+}
+
+static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n, vn_source *out,
+                             vn_err *err) {
+    (void)err;
+    for (size_t i = 0; i < n; i++) out->points[first + i] = (float)vn_npy_float(a, chunk + i * (size_t)a->bytes);
+    return VN_OK;
+}
+
+static vn_status read_points(member *m, vn_source *out, vn_err *err) {
+    const vn_npy *a = &m->array;
+    if (a->kind != 'f') return vn_fail(err, VN_UNSUPPORTED, "points must be float32 or float64");
+    if (a->rank != 2) return vn_fail(err, VN_BAD_FILE, "points must be [N,D], not of %d axes", a->rank);
+    if (a->dim[1] < 1 || a->dim[1] > MAX_DIMENSION)
+        return vn_fail(err, VN_BAD_FILE, "points of dimension %lld", (long long)a->dim[1]);
+    out->rank = 1;
+    out->count = a->dim[0];
+    out->shape[0] = a->dim[1];
+    out->points = vn_alloc(a->count, sizeof *out->points);
+    return out->points != NULL ? each_chunk(m, take_points, out, err) : vn_no_memory(err);
+}
+
+/* Grows out->classes to hold the labels; a fixed number of classes is checked afterwards. */
+static vn_status take_labels(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n, vn_source *out,
+                             vn_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        const int64_t label = vn_npy_int(a, chunk + i * (size_t)a->bytes);
+        if (label < 0 || label >= MAX_CLASSES)
+            return vn_fail(err, VN_BAD_FILE, "label %lld of sample %zu is not in [0, %d)", (long long)label, first + i,
+                           MAX_CLASSES);
+        out->labels[first + i] = (int32_t)label;
+        if (label >= out->classes) out->classes = (int32_t)label + 1;
+    }
+    return VN_OK;
+}
+
+static vn_status read_labels(member *m, vn_source *out, vn_err *err) {
+    const vn_npy *a = &m->array;
+    if (a->kind != 'u' && a->kind != 'i') return vn_fail(err, VN_UNSUPPORTED, "labels must be whole numbers");
+    if (a->rank != 1) return vn_fail(err, VN_BAD_FILE, "labels must be [N], not of %d axes", a->rank);
+    if (a->dim[0] != out->count)
+        return vn_fail(err, VN_BAD_FILE, "%lld labels for %lld samples", (long long)a->dim[0], (long long)out->count);
+    out->labels = vn_alloc(a->count, sizeof *out->labels);
+    return out->labels != NULL ? each_chunk(m, take_labels, out, err) : vn_no_memory(err);
+}
+
+static vn_status read_names(member *m, vn_source *out, vn_err *err) {
+    const vn_npy *a = &m->array;
+    const int32_t used = out->classes;
+    if ((a->kind != 'U' && a->kind != 'S') || a->rank != 1) return vn_fail(err, VN_UNSUPPORTED, "must be texts [K]");
+    if (out->labels == NULL) return vn_fail(err, VN_BAD_FILE, "without labels");
+    if (a->dim[0] < used || a->dim[0] > MAX_CLASSES)
+        return vn_fail(err, VN_BAD_FILE, "%lld names, but label %d occurs", (long long)a->dim[0], (int)used - 1);
+    uint8_t element[4 * VN_NPY_MAX_TEXT];
+    char text[4 * VN_NPY_MAX_TEXT + 1];
+    vn_status s = vn_source_room_for_names(out, (int32_t)a->dim[0], err);
+    for (int32_t k = 0; s == VN_OK && k < out->classes; k++) {
+        s = member_read(m, element, (size_t)a->bytes, err);
+        if (s != VN_OK) break;
+        vn_npy_text(a, element, text);
+        s = vn_source_set_name(out, k, text, strlen(text), err);
+    }
+    return s;
+}
+
+/* ---- the archive ------------------------------------------------------------------------------------ */
+
+static vn_status read_member(zip_t *zip, const char *name, vn_status (*read)(member *, vn_source *, vn_err *),
+                             vn_source *out, bool *found, vn_err *err) {
+    member m;
+    vn_status s = member_open(zip, name, &m, found, err);
+    if (s == VN_OK && *found) s = read(&m, out, err);
+    if (s == VN_OK && *found) s = member_end(&m, err);
+    member_close(&m);
+    if (s != VN_OK) vn_fail_in(err, "%s", name);
+    return s;
+}
+
+static vn_status read_archive(zip_t *zip, vn_source *out, vn_err *err) {
+    bool images = false, points = false, labels = false, names = false;
+    vn_status s = read_member(zip, "images.npy", read_images, out, &images, err);
+    if (s == VN_OK && !images) s = read_member(zip, "points.npy", read_points, out, &points, err);
+    if (s == VN_OK && !images && !points) s = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
+    if (s == VN_OK) s = read_member(zip, "labels.npy", read_labels, out, &labels, err);
+    if (s == VN_OK) s = read_member(zip, "class_names.npy", read_names, out, &names, err);
+    if (s == VN_OK && labels && !names) s = vn_source_number_names(out, out->classes, err);
+    return s;
+}
+
+bool vn_npz_detect(const char *source) {
+    return vn_ends_with(source, ".npz");
+}
+
+vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+    (void)options;
+    int code = 0;
+    zip_t *zip = zip_open(source, ZIP_RDONLY, &code);
+    if (zip == NULL) {
+        zip_error_t e;
+        zip_error_init_with_code(&e, code);
+        zip_failed(&e, err);
+        zip_error_fini(&e);
+        return vn_fail_in(err, "%s", source);
+    }
+    const vn_status s = read_archive(zip, out, err);
+    zip_discard(zip);
+    if (s != VN_OK) vn_fail_in(err, "%s", source);
+    return s;
+}

@@ -1,0 +1,54 @@
+/* order.c - which sample stands at a position: the held-out split, and a permutation for every epoch.
+ *
+ * Both come from Philox, keyed by the seed: the split is permutation 0 of the order stream, epoch e is permutation e + 1. So
+ * any position can be found without having walked there, which is what makes resuming exact. */
+#include "data/internal.h"
+
+#include <math.h>
+
+void vn_order_close(vn_order *o) {
+    vn_free(o->train_index);
+    vn_free(o->held_index);
+    vn_free(o->shuffled);
+    *o = (vn_order){0};
+}
+
+/* The first `held` of the split's permutation are held out; both parts keep the source's order. */
+static void split(vn_order *o, int64_t *permutation, bool *is_held) {
+    vn_random_permutation(permutation, o->count, o->seed, VN_STREAM_ORDER, 0);
+    for (int64_t i = 0; i < o->held; i++) is_held[permutation[i]] = true;
+    int64_t train = 0, held = 0;
+    for (int64_t i = 0; i < o->count; i++)
+        if (is_held[i])
+            o->held_index[held++] = i;
+        else
+            o->train_index[train++] = i;
+}
+
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, vn_err *err) {
+    const int64_t held = (int64_t)floor(validate * (double)count);
+    *o = (vn_order){.count = count, .held = held, .train = count - held, .seed = seed};
+    o->train_index = vn_alloc((size_t)o->train, sizeof *o->train_index);
+    o->held_index = vn_alloc((size_t)o->held, sizeof *o->held_index);
+    o->shuffled = vn_alloc((size_t)o->train, sizeof *o->shuffled);
+    int64_t *permutation = vn_alloc((size_t)count, sizeof *permutation);
+    bool *is_held = vn_calloc((size_t)count, sizeof *is_held);
+    const bool ok = o->train_index && o->held_index && o->shuffled && permutation && is_held;
+    if (ok) split(o, permutation, is_held);
+    vn_free(permutation);
+    vn_free(is_held);
+    if (!ok) vn_order_close(o);
+    return ok ? VN_OK : vn_no_memory(err);
+}
+
+int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position) {
+    if (part == VN_DATA_ALL) return (int64_t)(position % (uint64_t)o->count);
+    if (part == VN_DATA_HELD) return o->held_index[position % (uint64_t)o->held];
+    const uint64_t epoch = position / (uint64_t)o->train;
+    if (!o->have_epoch || o->epoch != epoch) {
+        vn_random_permutation(o->shuffled, o->train, o->seed, VN_STREAM_ORDER, epoch + 1);
+        o->epoch = epoch;
+        o->have_epoch = true;
+    }
+    return o->train_index[o->shuffled[position % (uint64_t)o->train]];
+}

@@ -1,0 +1,89 @@
+/* image.h - pictures in and out: PNG and JPEG to bytes, resizing, and the labelled grids that samples are shown in.
+ *
+ * A picture is 8-bit [height, width, channels], one channel (grey) or three (RGB), rows without gaps. Files are
+ * untrusted: sizes are checked before memory is taken, and what a decoder would only warn about (a file cut short) is
+ * an error. Nothing here knows what a model is. */
+#ifndef VN_IMAGE_H
+#define VN_IMAGE_H
+
+#include "base/base.h"
+
+#define VN_IMAGE_MAX_SIDE  16384
+#define VN_IMAGE_MAX_BYTES ((size_t)256 << 20) /* of a decoded picture */
+
+typedef struct vn_image {
+    int width, height, channels; /* channels: 1 or 3 */
+    uint8_t *pixels;             /* [height, width, channels], owned; vn_image_free */
+} vn_image;
+
+/* Pixels are not cleared. VN_BAD_ARGUMENT beyond the limits above, VN_NO_MEMORY. */
+vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels, vn_err *err);
+void vn_image_free(vn_image *image); /* and clears it; safe on a zeroed one */
+
+/* ---- reading ---------------------------------------------------------------------------------------- */
+
+/* Reads a PNG (any colour type, depth and interlacing) or JPEG (grey or colour, not CMYK), told apart by content. 16-bit
+ * depths are scaled to 8; transparency is composited on white; colour profiles and gamma are ignored. On failure the
+ * message names the file, and `image` is left zeroed. */
+vn_status vn_image_read(const char *path, vn_image *image, vn_err *err);
+/* The same from memory; messages have no file name. */
+vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_err *err);
+/* Only the header: sets width, height and channels of `image`, pixels NULL. Cheap. */
+vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err);
+/* Whether the name ends like a file that vn_image_read may know: .png .jpg .jpeg, in any case. */
+bool vn_image_named(const char *path);
+
+/* ---- writing ---------------------------------------------------------------------------------------- */
+
+/* One text chunk of a PNG: key of 1..79 printable ASCII characters, value in UTF-8. */
+typedef struct vn_setting {
+    const char *key, *value;
+} vn_setting;
+
+/* Atomic (vn_writer). settings may be NULL when count is 0. */
+vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings, size_t count, vn_err *err);
+/* What a PNG says of itself: {"width", "height", "channels", "text": {key: value, ...}}. json_decref by the caller. */
+vn_status vn_png_describe(const char *path, json_t **out, vn_err *err);
+
+/* ---- changing --------------------------------------------------------------------------------------- */
+
+/* Resamples to width x height with a triangle filter as wide as the output pixel (at least one input pixel): area-weighted
+ * averaging without aliases when shrinking, bilinear when growing. Fixed-point, so the same bytes on every machine. */
+vn_status vn_image_resize(const vn_image *image, int width, int height, vn_image *out, vn_err *err);
+/* The largest centred square, resampled to size x size. */
+vn_status vn_image_square(const vn_image *image, int size, vn_image *out, vn_err *err);
+/* In place to 1 channel (luma of BT.601) or to 3 (grey repeated). */
+vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err);
+/* One sample [channels, height, width] in [-1, 1] to bytes: round(127.5 (x + 1)), clamped; NaN is black. */
+vn_status vn_image_from_sample(const float *sample, int channels, int height, int width, vn_image *out, vn_err *err);
+
+/* ---- showing samples -------------------------------------------------------------------------------- */
+
+/* A part of the samples under a title: samples that were drawn with one guidance value. */
+typedef struct vn_band {
+    const char *title;    /* "guidance 2"; NULL: none */
+    int64_t first, count; /* samples [first, first + count) */
+} vn_band;
+
+/* Samples to be shown. Zero-initialise, then set what is known; what is NULL or 0 is chosen or left out. */
+typedef struct vn_show {
+    const float *samples;        /* images [N, channels, height, width] in [-1, 1], or points [N, 2] */
+    int64_t count;               /* N */
+    int channels, height, width; /* images: channels 1 or 3 */
+    const int32_t *labels;       /* [N], each -1 (no class) or 0 .. classes-1; NULL: no labels are drawn */
+    const char *const *names;    /* [classes], UTF-8; NULL: numbers */
+    int32_t classes;
+    const vn_band *bands; /* NULL: all samples, untitled */
+    size_t band_count;
+    int columns; /* samples side by side in a band; 0: chosen */
+    int scale;   /* whole-number magnification; 0: chosen, so that small images become visible */
+} vn_show;
+
+/* Images as one picture: a band for each guidance value, in it a row (or several) for each class with the class's name
+ * beside it, a sample in each column in their order. Bands stand side by side or one below the other, whichever gives the
+ * better shape. VN_BAD_ARGUMENT when the picture would pass the limits above. */
+vn_status vn_show_grid(const vn_show *show, vn_image *out, vn_err *err);
+/* Points in the plane as one picture: a panel for each band, all with the same axes, a colour for each class. */
+vn_status vn_show_points(const vn_show *show, vn_image *out, vn_err *err);
+
+#endif

@@ -1,0 +1,114 @@
+/* jpeg.c - JPEG through libjpeg-turbo. Its errors arrive by longjmp, so everything that must survive one lives in a
+ * struct outside the function that sets the trap. What libjpeg only warns of (data that ends early or makes no sense: the
+ * rest would be grey) is an error here. */
+#include "image/internal.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <jpeglib.h>
+#include <jerror.h>
+
+/* A progressive file may claim any number of scans over a large picture; libjpeg would decode them all. */
+enum { MAX_SCANS = 200 };
+
+typedef struct reader {
+    struct jpeg_decompress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress;
+    jmp_buf trap;
+    vn_bytes bytes;
+    bool header_only;
+    vn_image *image;
+    vn_err *err;
+} reader;
+
+bool vn_jpeg_is(vn_bytes bytes) {
+    return bytes.left >= 3 && memcmp(bytes.at, "\xff\xd8\xff", 3) == 0;
+}
+
+static _Noreturn void fail(j_common_ptr jpeg) {
+    reader *r = jpeg->client_data;
+    char text[JMSG_LENGTH_MAX];
+    jpeg->err->format_message(jpeg, text);
+    if (jpeg->err->msg_code == JERR_OUT_OF_MEMORY)
+        vn_no_memory(r->err);
+    else
+        vn_fail(r->err, VN_BAD_FILE, "JPEG: %s", text);
+    longjmp(r->trap, 1);
+}
+
+static void on_message(j_common_ptr jpeg, int level) {
+    const int code = jpeg->err->msg_code;
+    if (level < 0 && code != JWRN_EXTRANEOUS_DATA && code != JWRN_JFIF_MAJOR) fail(jpeg);
+}
+
+static void on_progress(j_common_ptr jpeg) {
+    reader *r = jpeg->client_data;
+    if (r->jpeg.input_scan_number <= MAX_SCANS) return;
+    vn_fail(r->err, VN_BAD_FILE, "JPEG: more than %d scans", MAX_SCANS);
+    longjmp(r->trap, 1);
+}
+
+static _Noreturn void refuse(reader *r, vn_status status, const char *text) {
+    vn_fail(r->err, status, "JPEG: %s", text);
+    longjmp(r->trap, 1);
+}
+
+static void choose_colour(reader *r) {
+    switch (r->jpeg.jpeg_color_space) {
+    case JCS_GRAYSCALE: r->jpeg.out_color_space = JCS_GRAYSCALE; return;
+    case JCS_YCbCr:
+    case JCS_RGB: r->jpeg.out_color_space = JCS_RGB; return;
+    case JCS_CMYK:
+    case JCS_YCCK: refuse(r, VN_UNSUPPORTED, "CMYK colours are not supported: convert the picture to RGB");
+    default: refuse(r, VN_UNSUPPORTED, "unknown colour space");
+    }
+}
+
+static void run(reader *r) {
+    struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    jpeg_create_decompress(jpeg);
+    jpeg->client_data = r;
+    jpeg->progress = &r->progress;
+    jpeg_mem_src(jpeg, r->bytes.at, r->bytes.left);
+    jpeg_read_header(jpeg, TRUE);
+    choose_colour(r);
+    vn_image *image = r->image;
+    const int channels = jpeg->out_color_space == JCS_RGB ? 3 : 1;
+    if (vn_image_check_size(jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
+    if (r->header_only) {
+        *image = (vn_image){(int)jpeg->image_width, (int)jpeg->image_height, channels, NULL};
+        return;
+    }
+    if (vn_image_alloc(image, jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
+    jpeg_start_decompress(jpeg);
+    while (jpeg->output_scanline < jpeg->output_height) {
+        JSAMPROW row = image->pixels + (size_t)jpeg->output_scanline * jpeg->output_width * (size_t)channels;
+        jpeg_read_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_decompress(jpeg);
+}
+
+static vn_status run_trapped(reader *r) {
+    if (setjmp(r->trap) != 0) {
+        vn_image_free(r->image);
+        return r->err->status;
+    }
+    run(r);
+    return VN_OK;
+}
+
+vn_status vn_jpeg_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
+    vn_err own = {0};
+    reader r = {.bytes = bytes, .header_only = header_only, .image = image, .err = &own};
+    r.jpeg.err = jpeg_std_error(&r.errors);
+    r.jpeg.client_data = &r;
+    r.errors.error_exit = fail;
+    r.errors.emit_message = on_message;
+    r.progress.progress_monitor = on_progress;
+    const vn_status s = run_trapped(&r);
+    jpeg_destroy_decompress(&r.jpeg);
+    if (s != VN_OK && err != NULL) *err = own;
+    return s;
+}

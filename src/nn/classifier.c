@@ -1,0 +1,149 @@
+/* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual layers for points. Told the time it
+ * classifies noisy samples, which classifier guidance needs; without, it is a judge of finished ones. Config class
+ * "VaneClassifier", vane's own. */
+#include "nn/internal.h"
+
+static const char net_name[] = "classifier";
+
+enum { INPUT_IMAGE, INPUT_POINTS };
+static const char *const inputs[] = {"image", "points", NULL};
+
+typedef struct classifier {
+    int64_t input, in_channels, sample_size[2], num_classes;
+    vn_config_ints block_out_channels; // points: one entry, the width
+    int64_t layers_per_block, norm_num_groups;
+    double dropout;
+    bool time; // whether it takes one
+} classifier;
+
+static const classifier defaults = {.in_channels = 3,
+                                    .num_classes = 10,
+                                    .block_out_channels = {3, {32, 64, 128}},
+                                    .layers_per_block = 1,
+                                    .norm_num_groups = 8,
+                                    .time = true};
+
+#define AT(member) offsetof(classifier, member)
+// clang-format off
+static const vn_field fields[] = {
+    {"input",              VN_FIELD_CHOICE, AT(input),              false, 0, 0,     inputs, 0},
+    {"in_channels",        VN_FIELD_INT,    AT(in_channels),        false, 1, 65536, NULL,   0},
+    {"sample_size",        VN_FIELD_SIZE,   AT(sample_size),        true,  1, 65536, NULL,   0},
+    {"num_classes",        VN_FIELD_INT,    AT(num_classes),        false, 1, 1e7,   NULL,   0},
+    {"block_out_channels", VN_FIELD_INTS,   AT(block_out_channels), false, 1, 65536, NULL,   0},
+    {"layers_per_block",   VN_FIELD_INT,    AT(layers_per_block),   false, 0, 64,    NULL,   0},
+    {"norm_num_groups",    VN_FIELD_INT,    AT(norm_num_groups),    false, 1, 65536, NULL,   0},
+    {"dropout",            VN_FIELD_NUMBER, AT(dropout),            false, 0, 0.999, NULL,   0},
+    {"time",               VN_FIELD_BOOL,   AT(time),               true,  0, 0,     NULL,   0},
+};
+
+const vn_param vn_classifier_presets[] = {
+    {"channels", "channels of the first level, doubled in each; points: units", 32, 4, 4096, 1, NULL},
+    {"levels",   "sizes of the image, each half of the one before",             3,  1, 8,    1, NULL},
+    {"layers",   "residual blocks a level",                                     1,  0, 64,   1, NULL},
+    {"time",     "whether it is told how noisy its input is",                   1,  0, 1,    1, "no|yes"},
+    {NULL, NULL, 0, 0, 0, 0, NULL},
+};
+// clang-format on
+
+static json_t *list_channels(int64_t levels, int64_t channels) {
+    json_t *list = json_array();
+    int bad = 0;
+    for (int64_t i = 0; i < levels; i++, channels *= 2) bad |= json_array_append_new(list, json_integer(channels));
+    if (!bad) return list;
+    json_decref(list);
+    return NULL;
+}
+
+json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    bool image = data->rank == 3;
+    int64_t channels = (int64_t)vn_preset(preset, "channels", NULL), groups = 8;
+    int64_t levels = image ? (int64_t)vn_preset(preset, "levels", NULL) : 1;
+    while (channels % groups) groups--;
+    if (data->labels < 2) {
+        vn_fail(err, VN_BAD_ARGUMENT, "classifier needs data with labels");
+        return NULL;
+    }
+    json_t *c = json_object();
+    int bad = json_object_set_new(c, "_class_name", json_string("VaneClassifier"));
+    bad |= json_object_set_new(c, "input", json_string(inputs[image ? INPUT_IMAGE : INPUT_POINTS]));
+    bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "sample_size", image ? vn_config_pair(data->height, data->width) : json_null());
+    bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1)); // the null row is no class
+    bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels));
+    bad |= json_object_set_new(c, "layers_per_block", json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
+    bad |= json_object_set_new(c, "norm_num_groups", json_integer(groups));
+    bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
+    bad |= json_object_set_new(c, "time", json_boolean(vn_preset(preset, "time", NULL) != 0));
+    return vn_config_done(c, bad, err);
+}
+
+vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    classifier *c = vn_calloc(1, sizeof *c);
+    if (!c) return vn_no_memory(err);
+    *c = defaults;
+    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
+    if (status == VN_OK && c->input == INPUT_POINTS && c->block_out_channels.count != 1)
+        status =
+            vn_fail(err, VN_BAD_FILE, "classifier: block_out_channels must have one entry where input is \"points\"");
+    if (status != VN_OK) {
+        vn_free(c);
+        return status;
+    }
+    *io = (vn_net_io){.rank = c->input == INPUT_POINTS ? 1 : 3,
+                      .in_channels = c->in_channels,
+                      .out_channels = c->num_classes,
+                      .height = c->sample_size[0],
+                      .width = c->sample_size[1],
+                      .multiple = 1,
+                      .takes_time = c->time};
+    *self = c;
+    return VN_OK;
+}
+
+void vn_classifier_close(void *self) {
+    vn_free(self);
+}
+
+#define NORM_EPS 1e-5
+
+static vn_node *image_trunk(const vn_scope *s, const classifier *c, vn_node *x, const vn_time *time) {
+    const int64_t *channels = c->block_out_channels.at;
+    x = vn_layer_conv3(s, "conv_in", x, c->in_channels, channels[0]);
+    for (size_t i = 0; i < c->block_out_channels.count; i++) {
+        vn_scope level = vn_scope_in(s, "levels.%zu", i);
+        if (i > 0)
+            x = vn_layer_conv(&level, "downsample", x,
+                              (vn_conv){channels[i - 1], channels[i], 3, 2, {1, 1, 1, 1}, true});
+        for (int j = 0; j < c->layers_per_block; j++) {
+            vn_scope at = vn_scope_in(&level, "resnets.%d", j);
+            vn_resnet r = {.in = channels[i],
+                           .out = channels[i],
+                           .groups_in = c->norm_num_groups,
+                           .groups_out = c->norm_num_groups,
+                           .eps = NORM_EPS,
+                           .dropout = c->dropout,
+                           .act = VN_FN_SILU,
+                           .output_scale = 1};
+            x = vn_resnet_block(&at, x, time, &r);
+        }
+    }
+    int64_t last = channels[c->block_out_channels.count - 1];
+    return vn_spatial_mean(s, vn_layer_group_norm(s, "norm_out", x, last, c->norm_num_groups, NORM_EPS, VN_FN_SILU));
+}
+
+vn_node *vn_classifier_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+    const classifier *c = self;
+    vn_scope s = {.g = g, .w = w, .train = in->train, .net = net_name};
+    int64_t width = c->block_out_channels.at[0];
+    vn_time time = {.width = 4 * width};
+    if (c->time) {
+        vn_node *t = vn_time_sinusoids(&s, in->timestep, width, true, 0);
+        time.raw = vn_time_embedding(&s, "time_embedding", t, width, time.width);
+        time.active = vn_unary(g, time.raw, VN_FN_SILU);
+    }
+    bool points = c->input == INPUT_POINTS;
+    vn_node *x = points ? vn_mlp_trunk(&s, in->sample, &time, c->in_channels, width, c->layers_per_block, c->dropout)
+                        : image_trunk(&s, c, in->sample, &time);
+    return vn_layer_linear(&s, "head", x, c->block_out_channels.at[c->block_out_channels.count - 1], c->num_classes);
+}

@@ -1,0 +1,179 @@
+/* config.c - a network's config, read by a table of its keys: every key is checked for its type and range, an unknown one is refused
+ * with the nearest that exists, and a missing one keeps its default. Configs are untrusted files. */
+#include "nn/internal.h"
+
+#include <string.h>
+#include <strings.h>
+
+vn_status vn_config_refuse(const char *net, const char *key, const char *text, const char *const *known, size_t count,
+                           vn_err *err) {
+    char list[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", known[i]);
+    const char *near = vn_nearest(text, known, count);
+    return vn_fail(err, VN_BAD_FILE, "%s: %s: \"%.64s\" is not one of %s%s%s%s", net, key, text, list,
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* Where a value is read to and what to call it in a message. */
+typedef struct reader {
+    const char *net;
+    const vn_field *field;
+    vn_err *err;
+} reader;
+
+static vn_status refuse_type(const reader *r, const char *expected) {
+    return vn_fail(r->err, VN_BAD_FILE, "%s: %s must be %s", r->net, r->field->name, expected);
+}
+
+static vn_status read_number(const reader *r, const json_t *value, double *out) {
+    if (!json_is_number(value)) return refuse_type(r, "a number");
+    double x = json_number_value(value);
+    if (!(x >= r->field->min && x <= r->field->max))
+        return vn_fail(r->err, VN_BAD_FILE, "%s: %s is %g; it must be in [%g, %g]", r->net, r->field->name, x,
+                       r->field->min, r->field->max);
+    *out = x;
+    return VN_OK;
+}
+
+static vn_status read_int(const reader *r, const json_t *value, int64_t *out) {
+    if (!json_is_integer(value)) return refuse_type(r, "a whole number");
+    double x = 0;
+    vn_status status = read_number(r, value, &x);
+    if (status == VN_OK) *out = (int64_t)json_integer_value(value);
+    return status;
+}
+
+static vn_status read_choice(const reader *r, const json_t *value, int64_t *out) {
+    if (!json_is_string(value)) return refuse_type(r, "a string");
+    const char *text = json_string_value(value);
+    size_t count = 0;
+    for (; r->field->choices[count]; count++)
+        if (!strcasecmp(text, r->field->choices[count])) {
+            *out = (int64_t)count;
+            return VN_OK;
+        }
+    return vn_config_refuse(r->net, r->field->name, text, r->field->choices, count, r->err);
+}
+
+static vn_status check_list(const reader *r, const json_t *value) {
+    if (!json_is_array(value) || json_array_size(value) == 0) return refuse_type(r, "a list");
+    if (json_array_size(value) > VN_CONFIG_MAX_LIST)
+        return vn_fail(r->err, VN_UNSUPPORTED, "%s: %s has %zu entries; at most %d are supported", r->net,
+                       r->field->name, json_array_size(value), VN_CONFIG_MAX_LIST);
+    return VN_OK;
+}
+
+static vn_status read_ints(const reader *r, const json_t *value, vn_config_ints *out) {
+    vn_status status = check_list(r, value);
+    size_t count = status == VN_OK ? json_array_size(value) : 0;
+    for (size_t i = 0; i < count && status == VN_OK; i++) status = read_int(r, json_array_get(value, i), &out->at[i]);
+    if (status == VN_OK) out->count = count;
+    return status;
+}
+
+static vn_status read_names(const reader *r, const json_t *value, vn_config_names *out) {
+    vn_status status = check_list(r, value);
+    if (status != VN_OK) return status;
+    out->count = json_array_size(value);
+    for (size_t i = 0; i < out->count; i++) {
+        out->at[i] = json_string_value(json_array_get(value, i));
+        if (!out->at[i]) return refuse_type(r, "a list of strings");
+    }
+    return VN_OK;
+}
+
+static vn_status read_size(const reader *r, const json_t *value, int64_t out[2]) {
+    if (!json_is_array(value)) {
+        vn_status status = read_int(r, value, &out[0]);
+        out[1] = out[0];
+        return status;
+    }
+    if (json_array_size(value) != 2) return refuse_type(r, "a number or a pair of them");
+    vn_status status = read_int(r, json_array_get(value, 0), &out[0]);
+    return status == VN_OK ? read_int(r, json_array_get(value, 1), &out[1]) : status;
+}
+
+static vn_status read_null(const reader *r, void *member) {
+    if (!r->field->nullable && r->field->kind != VN_FIELD_BOOL) return refuse_type(r, "given: it cannot be null");
+    switch (r->field->kind) {
+    case VN_FIELD_INT: *(int64_t *)member = 0; break;
+    case VN_FIELD_BOOL: *(bool *)member = false; break;
+    case VN_FIELD_CHOICE: *(int64_t *)member = r->field->none; break;
+    case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
+    case VN_FIELD_NUMBER:
+    case VN_FIELD_INTS:
+    case VN_FIELD_NAMES: break; // no table has these nullable
+    }
+    return VN_OK;
+}
+
+static vn_status read_field(const reader *r, const json_t *value, void *member) {
+    if (json_is_null(value)) return read_null(r, member);
+    switch (r->field->kind) {
+    case VN_FIELD_INT: return read_int(r, value, member);
+    case VN_FIELD_NUMBER: return read_number(r, value, member);
+    case VN_FIELD_BOOL:
+        if (!json_is_boolean(value)) return refuse_type(r, "true or false");
+        *(bool *)member = json_is_true(value);
+        return VN_OK;
+    case VN_FIELD_CHOICE: return read_choice(r, value, member);
+    case VN_FIELD_INTS: return read_ints(r, value, member);
+    case VN_FIELD_NAMES: return read_names(r, value, member);
+    case VN_FIELD_SIZE: break;
+    }
+    return read_size(r, value, member);
+}
+
+#define MAX_FIELDS 40
+
+static vn_status refuse_key(const char *net, const char *key, const vn_field *fields, size_t count, vn_err *err) {
+    const char *known[MAX_FIELDS];
+    for (size_t i = 0; i < count && i < MAX_FIELDS; i++) known[i] = fields[i].name;
+    const char *near = vn_nearest(key, known, count);
+    return vn_fail(err, VN_BAD_FILE, "%s: unknown key \"%.64s\"%s%s%s", net, key, near ? "; did you mean \"" : "",
+                   near ? near : "", near ? "\"?" : "");
+}
+
+vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields, size_t count, void *into,
+                         vn_err *err) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)config, key, value) { // jansson's iterator is not const, and does not change it
+        if (key[0] == '_') continue;
+        size_t i = 0;
+        while (i < count && strcmp(fields[i].name, key)) i++;
+        if (i == count) return refuse_key(net, key, fields, count, err);
+        reader r = {net, &fields[i], err};
+        vn_status status = read_field(&r, value, (char *)into + fields[i].offset);
+        if (status != VN_OK) return status;
+    }
+    return VN_OK;
+}
+
+double vn_preset(const vn_choice *preset, const char *name, bool *given) {
+    for (size_t i = 0; preset->row->params && preset->row->params[i].name; i++)
+        if (!strcmp(preset->row->params[i].name, name)) {
+            if (given) *given = preset->given[i];
+            return preset->value[i];
+        }
+    if (given) *given = false;
+    return 0; // a name that its own row lacks: only a misspelling in this room, which the presets' tests find
+}
+
+json_t *vn_config_pair(int64_t a, int64_t b) {
+    json_t *pair = json_array();
+    int bad = json_array_append_new(pair, json_integer(a));
+    bad |= json_array_append_new(pair, json_integer(b));
+    if (!bad) return pair;
+    json_decref(pair);
+    return NULL;
+}
+
+json_t *vn_config_done(json_t *config, int bad, vn_err *err) {
+    if (!bad) return config;
+    json_decref(config);
+    vn_no_memory(err);
+    return NULL;
+}

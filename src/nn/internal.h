@@ -1,0 +1,218 @@
+/* internal.h - what the networks share: reading a config, layers that declare their weights, the residual and attention blocks of
+ * diffusers. Nodes are channels last; a NULL node (an earlier error) passes through everything. */
+#ifndef VN_NN_INTERNAL_H
+#define VN_NN_INTERNAL_H
+
+#include "nn/nn.h"
+
+/* ---- config.c: a JSON object into a struct, by a table of its keys ---------------------------------- */
+
+#define VN_CONFIG_MAX_LIST 16 /* entries of a list in a config: levels of a U-Net */
+
+typedef struct vn_config_ints {
+    size_t count;
+    int64_t at[VN_CONFIG_MAX_LIST];
+} vn_config_ints;
+
+typedef struct vn_config_names {
+    size_t count;
+    const char *at[VN_CONFIG_MAX_LIST]; /* owned by the JSON */
+} vn_config_names;
+
+typedef enum vn_field_kind {
+    VN_FIELD_INT,    /* int64_t; null is 0 */
+    VN_FIELD_NUMBER, /* double */
+    VN_FIELD_BOOL,   /* bool; null is false */
+    VN_FIELD_CHOICE, /* int64_t: index in `choices`, any case; null is `none` */
+    VN_FIELD_INTS,   /* vn_config_ints */
+    VN_FIELD_NAMES,  /* vn_config_names */
+    VN_FIELD_SIZE    /* int64_t[2]: one number for both, a pair, or null for 0 */
+} vn_field_kind;
+
+typedef struct vn_field {
+    const char *name;
+    vn_field_kind kind;
+    size_t offset; /* of the member in the struct that is filled */
+    bool nullable;
+    double min, max;            /* of numbers, and of a list's entries */
+    const char *const *choices; /* ends with NULL */
+    int64_t none;
+} vn_field;
+
+/* Fills `into`, which holds the defaults already. Keys that begin with "_" are skipped; unknown ones are refused with the nearest. */
+vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields, size_t count, void *into,
+                         vn_err *err);
+/* "what: text is not one of a, b, c; did you mean b?" */
+vn_status vn_config_refuse(const char *net, const char *key, const char *text, const char *const *known, size_t count,
+                           vn_err *err);
+/* A preset's parameter by name; *given (or NULL): whether the user set it. */
+double vn_preset(const vn_choice *preset, const char *name, bool *given);
+/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything was `bad` (out of memory). */
+json_t *vn_config_pair(int64_t a, int64_t b);
+json_t *vn_config_done(json_t *config, int bad, vn_err *err);
+
+/* ---- layers.c: where in the network, and layers that declare their weights there -------------------- */
+
+#define VN_SCOPE_PATH 160
+
+typedef struct vn_scope {
+    vn_graph *g;
+    vn_weights *w;
+    bool train;
+    const char *net;          /* for messages: "unet2d" */
+    char path[VN_SCOPE_PATH]; /* "down_blocks.0.resnets.1" */
+} vn_scope;
+
+/* The scope of a child: path.child. Also the label of the nodes made next. */
+vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
+/* Refuses what cannot be built here, naming network and place. Returns NULL. */
+vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
+
+typedef struct vn_conv {
+    int64_t in, out;
+    int kernel, stride;
+    int pad[4]; /* top, bottom, left, right */
+    bool bias;
+} vn_conv;
+
+/* All weights begin as PyTorch's reset_parameters leaves them. in: the channels declared; x must have them. */
+vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv c);
+vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out); /* 3x3, same size */
+vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias);
+vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
+vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
+                             double eps, vn_fn act);
+vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width);
+vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p);
+/* x [N,..,C] (1 + scale) + shift, with e [N,2C] = scale | shift. */
+vn_node *vn_modulate(const vn_scope *s, vn_node *x, vn_node *e);
+/* x [N,..,C] plus e [N,C] at every position. */
+vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e);
+vn_node *vn_spatial_mean(const vn_scope *s, vn_node *x); /* [N,H,W,C] -> [N,C] */
+
+/* Sinusoids of t [N]: [N,width], frequencies 10000^(-i/(half-shift)); cosines first if flip. */
+vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool flip, double shift);
+/* sin | cos of 2 pi log(t) w, with frozen random w [width]: [N, 2 width]. */
+vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width, double scale);
+/* linear_1, SiLU, linear_2 under `name`. */
+vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width);
+
+/* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of --------- */
+
+/* The time embedding [N,width] as it is, and through the network's activation; both NULL where a network has none. */
+typedef struct vn_time {
+    vn_node *raw, *active;
+    int64_t width;
+} vn_time;
+
+typedef enum vn_resize { VN_RESIZE_NONE, VN_RESIZE_UP, VN_RESIZE_DOWN, VN_RESIZE_FIR_UP, VN_RESIZE_FIR_DOWN } vn_resize;
+
+typedef struct vn_resnet {
+    int64_t in, out;
+    int64_t groups_in, groups_out;
+    double eps, dropout;
+    vn_fn act;
+    double output_scale;  /* the sum is divided by it */
+    bool scale_shift;     /* the time scales and shifts after norm2, instead of being added before it */
+    bool always_shortcut; /* a convolution on the shortcut even where in = out */
+    vn_resize resize;     /* after norm1, on both branches */
+} vn_resnet;
+
+vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r); /* ResnetBlock2D */
+/* ResnetBlockCondNorm2D with "ada_group": the time replaces both norms' affine parts. */
+vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r);
+
+typedef struct vn_attention_layer {
+    int64_t channels, head_dim; /* channels / head_dim heads, rounded down */
+    int64_t groups;             /* of the norm before; 0: none */
+    double eps, output_scale;
+} vn_attention_layer;
+
+vn_node *vn_attention_block(const vn_scope *s, vn_node *x,
+                            const vn_attention_layer *a); /* self-attention over pixels, residual */
+
+vn_node *vn_downsample_conv(const vn_scope *s, vn_node *x, int64_t channels, int pad); /* 3x3, stride 2 */
+vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels);            /* nearest, then 3x3 */
+vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);                /* by 2, without weights */
+/* k-diffusion's smooth resampling by 2, edges reflected. */
+vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
+
+/* ---- mlp.c ------------------------------------------------------------------------------------------ */
+
+/* Residual layers on points: x [N,in] -> [N,width], the time (if any) added in each. */
+vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width, int64_t layers,
+                      double dropout);
+
+/* ---- unet_blocks.c: the levels of a U-Net, a table of block types ----------------------------------- */
+
+/* What every block of one U-Net has in common. */
+typedef struct vn_unet_style {
+    int64_t layers;
+    int64_t groups;   /* 0: null, which only skip and K blocks can do without */
+    int64_t head_dim; /* 0: null, one head */
+    double eps, dropout;
+    vn_fn act;
+    bool scale_shift;
+    int64_t downsample_pad;
+    bool resnet_downsample, resnet_upsample; /* of the attention blocks */
+} vn_unet_style;
+
+/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own, `prev` (up only) what comes in. */
+typedef struct vn_unet_level {
+    int64_t in, out, prev;
+    bool resize; /* all but the last */
+} vn_unet_level;
+
+#define VN_UNET_MAX_LAYERS 32
+#define VN_UNET_MAX_SKIPS  (1 + VN_CONFIG_MAX_LIST * (VN_UNET_MAX_LAYERS + 1))
+
+/* What flows through the levels. */
+typedef struct vn_unet_flow {
+    vn_node *x;
+    vn_node
+        *image; /* of the skip blocks: the input made smaller going down, the output made larger going up; or NULL */
+    vn_time time;
+    size_t skips;
+    vn_node *skip[VN_UNET_MAX_SKIPS];
+} vn_unet_flow;
+
+typedef struct vn_unet_block {
+    const char *name;
+    void (*build)(const vn_scope *s, const vn_unet_style *style, const vn_unet_level *level, vn_unet_flow *flow,
+                  const struct vn_unet_block *self);
+    bool attention;
+    bool resnet;         /* resizes by a residual block, not by a convolution */
+    const char *refusal; /* why UNet2DModel cannot run it, or NULL */
+} vn_unet_block;
+
+/* By diffusers' name, with or without "UNetRes" in front; fails if unknown or not runnable. */
+vn_status vn_unet_down_block(const char *name, const vn_unet_block **out, vn_err *err);
+vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *err);
+
+int64_t vn_unet_default_groups(int64_t channels); /* where norm_num_groups is null */
+/* The side image and features of one size; fails the graph where the sizes differ. */
+vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x);
+
+typedef struct vn_unet_mid {
+    int64_t channels, groups;
+    double output_scale;
+    bool attention;
+    int64_t attention_groups; /* 0: no norm */
+} vn_unet_mid;
+
+void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid, vn_unet_flow *flow);
+
+/* ---- one file a network: what the rows in nn.c point to --------------------------------------------- */
+
+#define VN_NET_DECLARE(id)                                                                                             \
+    extern const vn_param vn_##id##_presets[];                                                                         \
+    json_t *vn_##id##_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);                           \
+    vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);                           \
+    void vn_##id##_close(void *self);                                                                                  \
+    vn_node *vn_##id##_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
+
+VN_NET_DECLARE(unet2d)
+VN_NET_DECLARE(mlp)
+VN_NET_DECLARE(classifier)
+
+#endif

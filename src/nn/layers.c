@@ -1,0 +1,181 @@
+/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and with PyTorch's initial values:
+ * convolutions and linears begin uniform within 1/sqrt(fan-in) (kaiming_uniform with a = sqrt 5), norms at one and zero, embeddings
+ * normal. Every layer is told its channels and checks what it is given, so that a config whose levels do not fit is refused by place. */
+#include "nn/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static void path_join(char out[VN_SCOPE_PATH], const vn_scope *s, const char *name) {
+    int length = snprintf(out, VN_SCOPE_PATH, "%s%s%s", s->path, s->path[0] ? "." : "", name);
+    if (length >= VN_SCOPE_PATH) vn_scope_fail(s, "the name \"%s\" is too long", name);
+}
+
+vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) {
+    char name[64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    vn_scope child = *s;
+    path_join(child.path, s, name);
+    return child;
+}
+
+vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    vn_graph_label(s->g, "%s", ""); // the place is said here
+    return vn_graph_fail(s->g, VN_BAD_ARGUMENT, "%s: %s%s%s", s->net, s->path, s->path[0] ? ": " : "", text);
+}
+
+/* A layer's two names, and its place as the label of the nodes it makes. */
+typedef struct names {
+    char weight[VN_SCOPE_PATH + 8], bias[VN_SCOPE_PATH + 8];
+} names;
+
+static names begin_layer(const vn_scope *s, const char *name) {
+    names n;
+    char place[VN_SCOPE_PATH];
+    path_join(place, s, name);
+    snprintf(n.weight, sizeof n.weight, "%s.weight", place);
+    snprintf(n.bias, sizeof n.bias, "%s.bias", place);
+    vn_graph_label(s->g, "%s", place);
+    return n;
+}
+
+/* Whether x ends in `channels` channels; fails the graph otherwise. */
+static bool has_channels(const vn_scope *s, const char *name, const vn_node *x, int64_t channels) {
+    if (!x) return false;
+    int64_t found = x->shape.dim[x->shape.rank - 1];
+    if (found == channels) return true;
+    vn_scope_fail(s, "%s expects %lld channels, gets %lld", name, (long long)channels, (long long)found);
+    return false;
+}
+
+static vn_init uniform_by_fan_in(int64_t fan_in) {
+    return (vn_init){VN_INIT_UNIFORM, fan_in > 0 ? 1 / sqrt((double)fan_in) : 0};
+}
+
+vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv c) {
+    if (!has_channels(s, name, x, c.in)) return NULL;
+    names n = begin_layer(s, name);
+    vn_init init = uniform_by_fan_in(c.in * c.kernel * c.kernel);
+    vn_node *w = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(c.out, c.in, c.kernel, c.kernel), VN_LAYOUT_CONV, init);
+    vn_node *b = c.bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(c.out), VN_LAYOUT_PLAIN, init) : NULL;
+    return vn_conv2d(s->g, x, w, b, c.bias, c.stride, c.pad);
+}
+
+vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out) {
+    return vn_layer_conv(s, name, x,
+                         (vn_conv){.in = in, .out = out, .kernel = 3, .stride = 1, .pad = {1, 1, 1, 1}, .bias = true});
+}
+
+vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias) {
+    return vn_layer_conv(s, name, x, (vn_conv){.in = in, .out = out, .kernel = 1, .stride = 1, .bias = bias});
+}
+
+vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out) {
+    if (!has_channels(s, name, x, in)) return NULL;
+    names n = begin_layer(s, name);
+    vn_init init = uniform_by_fan_in(in);
+    vn_node *w = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, init);
+    vn_node *b = vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, init);
+    return vn_linear(s->g, x, w, b, true);
+}
+
+vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
+                             double eps, vn_fn act) {
+    if (!has_channels(s, name, x, channels)) return NULL;
+    if (groups < 1 || channels % groups)
+        return vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels,
+                             (long long)groups);
+    names n = begin_layer(s, name);
+    vn_shape each = VN_SHAPE(channels);
+    vn_node *gamma = vn_param_node(s->g, s->w, n.weight, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
+    vn_node *beta = vn_param_node(s->g, s->w, n.bias, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+    bool fused = act == VN_FN_SILU;
+    vn_node *y = vn_norm(s->g, x, gamma, beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
+    return fused ? y : vn_unary(s->g, y, act);
+}
+
+vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width) {
+    names n = begin_layer(s, name);
+    vn_init init = {VN_INIT_NORMAL, 1};
+    vn_node *table = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(rows, width), VN_LAYOUT_PLAIN, init);
+    return vn_embedding(s->g, table, index);
+}
+
+vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p) {
+    return s->train ? vn_dropout(s->g, x, p) : x;
+}
+
+/* e [N,C] as [N,1,..,1,C], to meet x [N,..,C]. */
+static vn_node *over_positions(const vn_scope *s, vn_node *e, const vn_node *x) {
+    if (!e || !x) return NULL;
+    vn_shape shape = x->shape;
+    for (int i = 1; i < shape.rank - 1; i++) shape.dim[i] = 1;
+    return vn_reshape(s->g, e, shape);
+}
+
+vn_node *vn_modulate(const vn_scope *s, vn_node *x, vn_node *e) {
+    if (!x || !e) return NULL;
+    int64_t channels = x->shape.dim[x->shape.rank - 1];
+    vn_node *scale = over_positions(s, vn_slice(s->g, e, -1, 0, channels), x);
+    vn_node *shift = over_positions(s, vn_slice(s->g, e, -1, channels, channels), x);
+    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, scale, 1, 1)), shift);
+}
+
+vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e) {
+    return vn_add(s->g, x, over_positions(s, e, x));
+}
+
+vn_node *vn_spatial_mean(const vn_scope *s, vn_node *x) {
+    if (!x) return NULL;
+    const int64_t *d = x->shape.dim;
+    vn_node *sum = vn_sum_to(s->g, x, VN_SHAPE(d[0], 1, 1, d[3]));
+    vn_node *mean = vn_affine(s->g, sum, 1 / (double)(d[1] * d[2]), 0);
+    return vn_reshape(s->g, mean, VN_SHAPE(d[0], d[3]));
+}
+
+/* [sin a | cos a], or the other way round, of angles a [N,width]. */
+static vn_node *sine_cosine(const vn_scope *s, vn_node *angle, bool cosine_first) {
+    vn_node *sine = vn_unary(s->g, angle, VN_FN_SIN), *cosine = vn_unary(s->g, angle, VN_FN_COS);
+    vn_node *both[2] = {cosine_first ? cosine : sine, cosine_first ? sine : cosine};
+    return vn_concat(s->g, -1, 2, both);
+}
+
+vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool flip, double shift) {
+    if (!t) return NULL;
+    int64_t n = t->shape.dim[0], half = width / 2;
+    if (half == 0) return vn_fill(s->g, VN_SHAPE(n, width), 0);
+    if ((double)half == shift)
+        return vn_scope_fail(s, "freq_shift must not be half of the embedding's %lld", (long long)width);
+    float *frequency = vn_alloc((size_t)half, sizeof *frequency);
+    if (!frequency) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    // In floats and in this order, as PyTorch does: at t = 1000 one rounding of a frequency shows in the fifth digit.
+    for (int64_t i = 0; i < half; i++)
+        frequency[i] = expf((float)-log(10000.0) * (float)i / (float)((double)half - shift));
+    vn_node *f = vn_const(s->g, VN_F32, VN_SHAPE(1, half), frequency);
+    vn_free(frequency);
+    vn_node *y = sine_cosine(s, vn_mul(s->g, vn_reshape(s->g, t, VN_SHAPE(n, 1)), f), flip);
+    return width % 2 ? vn_place(s->g, y, -1, 0, width) : y;
+}
+
+vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width, double scale) {
+    if (!t) return NULL;
+    names n = begin_layer(s, name);
+    vn_node *w = vn_param_frozen(s->g, s->w, n.weight, VN_SHAPE(width), (vn_init){VN_INIT_NORMAL, scale});
+    vn_node *log_t = vn_reshape(s->g, vn_unary(s->g, t, VN_FN_LOG), VN_SHAPE(t->shape.dim[0], 1));
+    vn_node *turns = vn_mul(s->g, log_t, vn_reshape(s->g, w, VN_SHAPE(1, width)));
+    return sine_cosine(s, vn_affine(s->g, vn_affine(s->g, turns, 2, 0), acos(-1.0), 0), false);
+}
+
+vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width) {
+    vn_scope at = vn_scope_in(s, "%s", name);
+    vn_node *hidden = vn_unary(s->g, vn_layer_linear(&at, "linear_1", x, in, width), VN_FN_SILU);
+    return vn_layer_linear(&at, "linear_2", hidden, width, width);
+}

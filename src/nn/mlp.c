@@ -1,0 +1,98 @@
+/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into which sinusoids of the time and a class
+ * embedding are added, as a U-Net's residual blocks have it. Config class "VaneMLP", vane's own. */
+#include "nn/internal.h"
+
+static const char net_name[] = "mlp";
+
+typedef struct mlp {
+    int64_t dimension, width, layers, time_features, num_class_embeds;
+    double dropout;
+} mlp;
+
+static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
+
+#define AT(member) offsetof(mlp, member)
+// clang-format off
+static const vn_field fields[] = {
+    {"dimension",        VN_FIELD_INT,    AT(dimension),        false, 1, 65536, NULL, 0},
+    {"width",            VN_FIELD_INT,    AT(width),            false, 1, 65536, NULL, 0},
+    {"layers",           VN_FIELD_INT,    AT(layers),           false, 0, 64,    NULL, 0},
+    {"time_features",    VN_FIELD_INT,    AT(time_features),    false, 2, 65536, NULL, 0},
+    {"num_class_embeds", VN_FIELD_INT,    AT(num_class_embeds), true,  1, 1e8,   NULL, 0},
+    {"dropout",          VN_FIELD_NUMBER, AT(dropout),          false, 0, 0.999, NULL, 0},
+};
+
+const vn_param vn_mlp_presets[] = {
+    {"width",    "units of a layer",             128, 1, 65536, 1, NULL},
+    {"layers",   "residual layers",              4,   0, 64,    1, NULL},
+    {"features", "sinusoids of the time",        64,  2, 65536, 1, NULL},
+    {NULL, NULL, 0, 0, 0, 0, NULL},
+};
+// clang-format on
+
+json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    if (data->rank != 1) {
+        vn_fail(err, VN_BAD_ARGUMENT, "mlp is for points; for images use unet2d");
+        return NULL;
+    }
+    json_t *c = json_object();
+    int bad = json_object_set_new(c, "_class_name", json_string("VaneMLP"));
+    bad |= json_object_set_new(c, "dimension", json_integer(data->channels));
+    bad |= json_object_set_new(c, "width", json_integer((json_int_t)vn_preset(preset, "width", NULL)));
+    bad |= json_object_set_new(c, "layers", json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
+    bad |= json_object_set_new(c, "time_features", json_integer((json_int_t)vn_preset(preset, "features", NULL)));
+    bad |= json_object_set_new(c, "num_class_embeds", data->labels ? json_integer(data->labels) : json_null());
+    bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
+    return vn_config_done(c, bad, err);
+}
+
+vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    mlp *m = vn_calloc(1, sizeof *m);
+    if (!m) return vn_no_memory(err);
+    *m = defaults;
+    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), m, err);
+    if (status != VN_OK) {
+        vn_free(m);
+        return status;
+    }
+    *io = (vn_net_io){.rank = 1,
+                      .in_channels = m->dimension,
+                      .out_channels = m->dimension,
+                      .labels = m->num_class_embeds,
+                      .takes_time = true,
+                      .class_kind = m->num_class_embeds ? VN_CLASS_INDEX : VN_CLASS_NONE};
+    *self = m;
+    return VN_OK;
+}
+
+void vn_mlp_close(void *self) {
+    vn_free(self);
+}
+
+#define NORM_EPS 1e-5
+
+vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width, int64_t layers,
+                      double dropout) {
+    x = vn_layer_linear(s, "input", x, in, width);
+    for (int i = 0; i < layers; i++) {
+        vn_scope at = vn_scope_in(s, "layers.%d", i);
+        vn_node *h = vn_layer_group_norm(&at, "norm", x, width, 1, NORM_EPS, VN_FN_SILU);
+        h = vn_layer_linear(&at, "linear_1", h, width, width);
+        if (time->active) h = vn_add(s->g, h, vn_layer_linear(&at, "time_proj", time->active, time->width, width));
+        h = vn_layer_dropout(&at, vn_unary(s->g, h, VN_FN_SILU), dropout);
+        x = vn_add(s->g, x, vn_layer_linear(&at, "linear_2", h, width, width));
+    }
+    return vn_layer_group_norm(s, "norm_out", x, width, 1, NORM_EPS, VN_FN_SILU);
+}
+
+vn_node *vn_mlp_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+    const mlp *m = self;
+    vn_scope s = {.g = g, .w = w, .train = in->train, .net = net_name};
+    vn_node *t = vn_time_sinusoids(&s, in->timestep, m->time_features, true, 0);
+    vn_node *e = vn_time_embedding(&s, "time_embedding", t, m->time_features, m->width);
+    if (m->num_class_embeds)
+        e = vn_add(g, e, vn_layer_embedding(&s, "class_embedding", in->class_labels, m->num_class_embeds, m->width));
+    vn_time time = {e, vn_unary(g, e, VN_FN_SILU), m->width};
+    vn_node *x = vn_mlp_trunk(&s, in->sample, &time, m->dimension, m->width, m->layers, m->dropout);
+    return vn_layer_linear(&s, "output", x, m->width, m->dimension);
+}

@@ -1,0 +1,188 @@
+/* nn.c - the table of networks, and what all of them share: opened from a config, built into a graph for a batch, fed. */
+#include "nn/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define VN_NET_FUNCTIONS(id)                                                                                           \
+    .config = vn_##id##_config, .open = vn_##id##_open, .close = vn_##id##_close, .build = vn_##id##_build
+
+const vn_net_row vn_net_rows[] = {
+    {.row = {.name = "unet2d",
+             .summary = "convolutional U-Net with attention, for images: diffusers' UNet2DModel",
+             .source = "arXiv 1505.04597, 2006.11239; diffusers 0.42.1",
+             .params = vn_unet2d_presets},
+     .class_name = "UNet2DModel",
+     .folder = "unet",
+     VN_NET_FUNCTIONS(unet2d)},
+    {.row = {.name = "mlp",
+             .summary = "residual multi-layer perceptron, for points",
+             .source = "vane",
+             .params = vn_mlp_presets},
+     .class_name = "VaneMLP",
+     .folder = "model",
+     VN_NET_FUNCTIONS(mlp)},
+    {.row = {.name = "classifier",
+             .summary = "classifier of images or points, clean or noisy at a known time",
+             .source = "arXiv 1512.03385, 2105.05233",
+             .params = vn_classifier_presets},
+     .class_name = "VaneClassifier",
+     .folder = "classifier",
+     VN_NET_FUNCTIONS(classifier)},
+};
+const size_t vn_net_row_count = VN_COUNT(vn_net_rows);
+
+struct vn_net {
+    const vn_net_row *row;
+    json_t *config;
+    void *self;
+    vn_net_io io;
+    vn_weights *weights;
+};
+
+static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *err) {
+    const char *class_name = json_string_value(json_object_get(config, "_class_name"));
+    if (!class_name) return vn_fail(err, VN_BAD_FILE, "no \"_class_name\": not the config of a network");
+    const char *known[VN_COUNT(vn_net_rows)];
+    for (size_t i = 0; i < vn_net_row_count; i++) {
+        *row = &vn_net_rows[i];
+        if (!strcmp(class_name, (*row)->class_name)) return VN_OK;
+        known[i] = (*row)->class_name;
+    }
+    return vn_config_refuse("network", "_class_name", class_name, known, vn_net_row_count, err);
+}
+
+/* Builds once, for the list of weights, at a size that any network can do. What does not fit is the config's fault. */
+static vn_status declare_weights(vn_net *net, vn_err *err) {
+    vn_graph *g = NULL;
+    vn_status status = vn_graph_open(&g, err);
+    if (status != VN_OK) return status;
+    vn_net_inputs in;
+    vn_net_build(net, g, 1, 4 * net->io.multiple, 4 * net->io.multiple, false, &in);
+    status = vn_graph_status(g, err);
+    vn_graph_close(&g);
+    if (status == VN_BAD_ARGUMENT) {
+        status = VN_BAD_FILE;
+        if (err) err->status = status;
+    }
+    return status;
+}
+
+vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
+    const vn_net_row *row = NULL;
+    vn_status status = find_row(config, &row, err);
+    if (status != VN_OK) return status;
+    vn_net *net = vn_calloc(1, sizeof *net);
+    if (!net) return vn_no_memory(err);
+    net->row = row;
+    net->config = json_deep_copy(config);
+    status = net->config ? vn_weights_open(&net->weights, err) : vn_no_memory(err);
+    if (status == VN_OK) status = row->open(net->config, &net->self, &net->io, err);
+    if (status == VN_OK) status = declare_weights(net, err);
+    if (status == VN_OK)
+        *out = net;
+    else
+        vn_net_close(&net);
+    return status;
+}
+
+void vn_net_close(vn_net **net) {
+    if (!*net) return;
+    if ((*net)->self) (*net)->row->close((*net)->self);
+    vn_weights_close(&(*net)->weights);
+    json_decref((*net)->config);
+    vn_free(*net);
+    *net = NULL;
+}
+
+const vn_net_row *vn_net_get_row(const vn_net *net) {
+    return net->row;
+}
+
+const vn_net_io *vn_net_get_io(const vn_net *net) {
+    return &net->io;
+}
+
+const json_t *vn_net_config(const vn_net *net) {
+    return net->config;
+}
+
+vn_weights *vn_net_weights(const vn_net *net) {
+    return net->weights;
+}
+
+static vn_node *class_input(const vn_net_io *io, vn_graph *g, int64_t batch) {
+    switch (io->class_kind) {
+    case VN_CLASS_INDEX: return vn_input(g, VN_I32, VN_SHAPE(batch));
+    case VN_CLASS_NUMBER: return vn_input(g, VN_F32, VN_SHAPE(batch));
+    case VN_CLASS_VECTOR: return vn_input(g, VN_F32, VN_SHAPE(batch, io->class_width));
+    case VN_CLASS_NONE: break;
+    }
+    return NULL;
+}
+
+vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
+                      vn_net_inputs *in) {
+    const vn_net_io *io = &net->io;
+    *in = (vn_net_inputs){.train = train};
+    if (height == 0) height = io->height;
+    if (width == 0) width = io->width;
+    const char *name = net->row->row.name;
+    if (batch < 1 || (io->rank == 3 && (height < 1 || width < 1)))
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels", name,
+                             (long long)batch, (long long)height, (long long)width);
+    if (io->rank == 3 && (height % io->multiple || width % io->multiple))
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld: both sides must be multiples of %lld",
+                             name, (long long)height, (long long)width, (long long)io->multiple);
+    vn_shape shape = io->rank == 3 ? VN_SHAPE(batch, height, width, io->in_channels) : VN_SHAPE(batch, io->in_channels);
+    in->sample = vn_input(g, VN_F32, shape);
+    if (io->takes_time) in->timestep = vn_input(g, io->times ? VN_I32 : VN_F32, VN_SHAPE(batch));
+    in->class_labels = class_input(io, g, batch);
+    return net->row->build(net->self, g, net->weights, in);
+}
+
+/* ---- feeding ---------------------------------------------------------------------------------------- */
+
+static vn_status write_times(const vn_net *net, void *to, int64_t n, const float *time, vn_err *err) {
+    if (!time) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs a timestep", net->row->row.name);
+    if (!net->io.times) {
+        memcpy(to, time, (size_t)n * sizeof *time);
+        return VN_OK;
+    }
+    int32_t *row = to;
+    for (int64_t i = 0; i < n; i++) {
+        if (!(time[i] >= 0 && time[i] < (float)net->io.times) || time[i] != floorf(time[i]))
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: timestep %g is not a whole number in 0 .. %lld",
+                           net->row->row.name, (double)time[i], (long long)net->io.times - 1);
+        row[i] = (int32_t)time[i];
+    }
+    return VN_OK;
+}
+
+static vn_status write_labels(const vn_net *net, void *to, int64_t n, const int32_t *labels, vn_err *err) {
+    const char *name = net->row->row.name;
+    if (net->io.class_kind == VN_CLASS_VECTOR)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: class_embed_type \"identity\" takes a vector, not a class", name);
+    if (!labels) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs class_labels", name);
+    for (int64_t i = 0; i < n; i++) {
+        if (net->io.class_kind == VN_CLASS_NUMBER) {
+            ((float *)to)[i] = (float)labels[i];
+            continue;
+        }
+        if (labels[i] < 0 || labels[i] >= net->io.labels)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: class label %d is not in 0 .. %lld", name, (int)labels[i],
+                           (long long)net->io.labels - 1);
+        ((int32_t *)to)[i] = labels[i];
+    }
+    return VN_OK;
+}
+
+vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
+                              const int32_t *labels, vn_err *err) {
+    int64_t n = in->sample->shape.dim[0];
+    vn_status status = VN_OK;
+    if (in->timestep) status = write_times(net, vn_program_input(p, in->timestep), n, time, err);
+    if (status == VN_OK && in->class_labels)
+        status = write_labels(net, vn_program_input(p, in->class_labels), n, labels, err);
+    return status;
+}

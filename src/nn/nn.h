@@ -1,0 +1,92 @@
+/* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON) into a graph whose weights carry
+ * diffusers' names. A network never sees a path or a sampler. */
+#ifndef VN_NN_H
+#define VN_NN_H
+
+#include "tensor/tensor.h"
+
+/* How a network is told the class. */
+typedef enum vn_class_kind {
+    VN_CLASS_NONE,
+    VN_CLASS_INDEX,  /* i32 [N], 0 .. labels-1: a row of a table; what training and sampling by class need */
+    VN_CLASS_NUMBER, /* f32 [N], embedded like a time (class_embed_type "timestep") */
+    VN_CLASS_VECTOR  /* f32 [N,class_width], added as it is (class_embed_type "identity") */
+} vn_class_kind;
+
+/* What a network takes and gives, read from its config. */
+typedef struct vn_net_io {
+    int rank;              /* 3: images [C,H,W]; 1: points [D] */
+    int64_t in_channels;   /* or D */
+    int64_t out_channels;  /* of its output */
+    int64_t height, width; /* the config's sample_size; 0: any */
+    int64_t multiple;      /* images: height and width must be multiples of it */
+    int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */
+    bool takes_time;
+    int64_t times; /* the time is a whole number below this, a row of a learned table; 0: any number */
+    vn_class_kind class_kind;
+    int64_t class_width; /* of VN_CLASS_VECTOR */
+} vn_net_io;
+
+/* A network's inputs as nodes; those it does not take are NULL. */
+typedef struct vn_net_inputs {
+    vn_node *sample;       /* [N,H,W,C] or [N,D] */
+    vn_node *timestep;     /* f32 [N]; i32 [N] where io.times > 0 */
+    vn_node *class_labels; /* as io.class_kind says */
+    bool train;            /* dropout on */
+} vn_net_inputs;
+
+typedef struct vn_net vn_net;
+
+/* What `vane train --model NAME:...` needs to know of the data to write a config. */
+typedef struct vn_net_data {
+    int rank;
+    int64_t channels, height, width; /* points: channels = D */
+    int64_t labels;                  /* with the null row; 0: none */
+    double dropout;                  /* < 0: the model's own */
+} vn_net_data;
+
+typedef struct vn_net_row {
+    vn_row row;             /* parameters are the presets' */
+    const char *class_name; /* diffusers' _class_name; vane's own for networks it lacks */
+    const char *folder;     /* "unet", "transformer", "model", "classifier" */
+    json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err); /* a new config.json */
+    /* Reads and checks a config, refusing by name what is not supported. */
+    vn_status (*open)(const json_t *config, void **self, vn_net_io *io, vn_err *err);
+    void (*close)(void *self);
+    vn_node *(*build)(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in); /* -> the output */
+} vn_net_row;
+
+extern const vn_net_row vn_net_rows[];
+extern const size_t vn_net_row_count;
+
+/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so vn_net_weights is complete. */
+vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
+void vn_net_close(vn_net **net);
+const vn_net_row *vn_net_get_row(const vn_net *net);
+const vn_net_io *vn_net_get_io(const vn_net *net);
+const json_t *vn_net_config(const vn_net *net);
+vn_weights *vn_net_weights(const vn_net *net);
+/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's) and its output node. */
+vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
+                      vn_net_inputs *in);
+
+/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a program, checked: a label in
+ * 0 .. io.labels-1, a time that is whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
+vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
+                              const int32_t *labels, vn_err *err);
+/* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back, `threads` at most. */
+void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads);
+void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads);
+
+/* ---- running: forward passes with a program kept for each batch shape ------------------------------ */
+
+typedef struct vn_runner vn_runner;
+/* values: flat weights, not owned, must outlive the runner. */
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, int threads, const float *values,
+                         vn_runner **out, vn_err *err);
+void vn_runner_close(vn_runner **r);
+/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. Allocates only when the shape is new. */
+vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
+                            const int32_t *labels, float *y, vn_err *err);
+
+#endif

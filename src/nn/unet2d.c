@@ -1,0 +1,282 @@
+/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A convolution in, levels that shrink the image
+ * and keep what they found, a middle, levels that grow it back and join what was kept; the time, and the class with it, steers every
+ * residual block. Its state dict loads here tensor for tensor and the other way round; what UNet2DModel cannot run is refused by name. */
+#include "nn/internal.h"
+
+static const char net_name[] = "unet2d";
+
+/* The keys of config.json, with diffusers' defaults in `defaults`. */
+typedef struct unet_config {
+    int64_t sample_size[2], in_channels, out_channels;
+    bool center_input_sample;
+    int64_t time_embedding_type, time_embedding_dim;
+    double freq_shift;
+    bool flip_sin_to_cos;
+    vn_config_names down_block_types, up_block_types;
+    int64_t mid_block_type;
+    vn_config_ints block_out_channels;
+    int64_t layers_per_block;
+    double mid_block_scale_factor;
+    int64_t downsample_padding, downsample_type, upsample_type;
+    double dropout;
+    int64_t act_fn, attention_head_dim, norm_num_groups, attn_norm_num_groups;
+    double norm_eps;
+    int64_t resnet_time_scale_shift;
+    bool add_attention;
+    int64_t class_embed_type, num_class_embeds, num_train_timesteps;
+} unet_config;
+
+enum { TIME_POSITIONAL, TIME_FOURIER, TIME_LEARNED };
+enum { MID_BLOCK, MID_NONE };
+enum { RESIZE_CONV, RESIZE_RESNET };
+enum { SHIFT_DEFAULT, SHIFT_SCALE };
+enum { CLASS_TIMESTEP, CLASS_IDENTITY, CLASS_DEFAULT };
+
+static const unet_config defaults = {
+    .in_channels = 3,
+    .out_channels = 3,
+    .flip_sin_to_cos = true,
+    .down_block_types = {4, {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"}},
+    .up_block_types = {4, {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"}},
+    .block_out_channels = {4, {224, 448, 672, 896}},
+    .layers_per_block = 2,
+    .mid_block_scale_factor = 1,
+    .downsample_padding = 1,
+    .attention_head_dim = 8,
+    .norm_num_groups = 32,
+    .norm_eps = 1e-5,
+    .add_attention = true,
+    .class_embed_type = CLASS_DEFAULT,
+};
+
+static const char *const time_types[] = {"positional", "fourier", "learned", NULL};
+static const char *const mid_types[] = {"UNetMidBlock2D", NULL};
+static const char *const resize_types[] = {"conv", "resnet", NULL};
+static const char *const shift_types[] = {"default", "scale_shift", NULL};
+static const char *const class_types[] = {"timestep", "identity", NULL};
+static const char *const activations[] = {"silu", "swish", "mish", "gelu", "relu", NULL};
+static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_GELU, VN_FN_RELU};
+
+#define MAX_SIZE 65536.0 // pixels on a side, channels
+#define MAX_ROWS 1e8     // of a table
+
+#define AT(member) offsetof(unet_config, member)
+// clang-format off
+static const vn_field fields[] = {
+    //name                      kind             member                        null   min  max        choices       null is
+    {"sample_size",             VN_FIELD_SIZE,   AT(sample_size),              true,  1,   MAX_SIZE,  NULL,         0},
+    {"in_channels",             VN_FIELD_INT,    AT(in_channels),              false, 1,   MAX_SIZE,  NULL,         0},
+    {"out_channels",            VN_FIELD_INT,    AT(out_channels),             false, 1,   MAX_SIZE,  NULL,         0},
+    {"center_input_sample",     VN_FIELD_BOOL,   AT(center_input_sample),      true,  0,   0,         NULL,         0},
+    {"time_embedding_type",     VN_FIELD_CHOICE, AT(time_embedding_type),      false, 0,   0,         time_types,   0},
+    {"time_embedding_dim",      VN_FIELD_INT,    AT(time_embedding_dim),       true,  0,   MAX_SIZE,  NULL,         0},
+    {"freq_shift",              VN_FIELD_NUMBER, AT(freq_shift),               false, -1e6, 1e6,      NULL,         0},
+    {"flip_sin_to_cos",         VN_FIELD_BOOL,   AT(flip_sin_to_cos),          true,  0,   0,         NULL,         0},
+    {"down_block_types",        VN_FIELD_NAMES,  AT(down_block_types),         false, 0,   0,         NULL,         0},
+    {"mid_block_type",          VN_FIELD_CHOICE, AT(mid_block_type),           true,  0,   0,         mid_types,    MID_NONE},
+    {"up_block_types",          VN_FIELD_NAMES,  AT(up_block_types),           false, 0,   0,         NULL,         0},
+    {"block_out_channels",      VN_FIELD_INTS,   AT(block_out_channels),       false, 1,   MAX_SIZE,  NULL,         0},
+    {"layers_per_block",        VN_FIELD_INT,    AT(layers_per_block),         false, 0,   VN_UNET_MAX_LAYERS, NULL, 0},
+    {"mid_block_scale_factor",  VN_FIELD_NUMBER, AT(mid_block_scale_factor),   false, -1e6, 1e6,      NULL,         0},
+    {"downsample_padding",      VN_FIELD_INT,    AT(downsample_padding),       false, 0,   16,        NULL,         0},
+    {"downsample_type",         VN_FIELD_CHOICE, AT(downsample_type),          true,  0,   0,         resize_types, RESIZE_CONV},
+    {"upsample_type",           VN_FIELD_CHOICE, AT(upsample_type),            true,  0,   0,         resize_types, RESIZE_CONV},
+    {"dropout",                 VN_FIELD_NUMBER, AT(dropout),                  false, 0,   0.999,     NULL,         0},
+    {"act_fn",                  VN_FIELD_CHOICE, AT(act_fn),                   false, 0,   0,         activations,  0},
+    {"attention_head_dim",      VN_FIELD_INT,    AT(attention_head_dim),       true,  1,   MAX_SIZE,  NULL,         0},
+    {"norm_num_groups",         VN_FIELD_INT,    AT(norm_num_groups),          true,  1,   MAX_SIZE,  NULL,         0},
+    {"attn_norm_num_groups",    VN_FIELD_INT,    AT(attn_norm_num_groups),     true,  1,   MAX_SIZE,  NULL,         0},
+    {"norm_eps",                VN_FIELD_NUMBER, AT(norm_eps),                 false, 0,   1,         NULL,         0},
+    {"resnet_time_scale_shift", VN_FIELD_CHOICE, AT(resnet_time_scale_shift),  false, 0,   0,         shift_types,  0},
+    {"add_attention",           VN_FIELD_BOOL,   AT(add_attention),            true,  0,   0,         NULL,         0},
+    {"class_embed_type",        VN_FIELD_CHOICE, AT(class_embed_type),         true,  0,   0,         class_types,  CLASS_DEFAULT},
+    {"num_class_embeds",        VN_FIELD_INT,    AT(num_class_embeds),         true,  1,   MAX_ROWS,  NULL,         0},
+    {"num_train_timesteps",     VN_FIELD_INT,    AT(num_train_timesteps),      true,  1,   MAX_ROWS,  NULL,         0},
+};
+// clang-format on
+
+/* A config ready to build. */
+typedef struct unet {
+    unet_config config;
+    vn_unet_style style;
+    size_t levels;
+    const vn_unet_block *down[VN_CONFIG_MAX_LIST], *up[VN_CONFIG_MAX_LIST];
+    int64_t time_width; /* of the embedding that every block gets */
+} unet;
+
+/* ---- config ----------------------------------------------------------------------------------------- */
+
+static vn_status find_blocks(unet *u, vn_err *err) {
+    const unet_config *c = &u->config;
+    u->levels = c->block_out_channels.count;
+    if (c->down_block_types.count != u->levels || c->up_block_types.count != u->levels)
+        return vn_fail(
+            err, VN_BAD_FILE,
+            "unet2d: down_block_types, up_block_types and block_out_channels must be of one length; they have "
+            "%zu, %zu and %zu entries",
+            c->down_block_types.count, c->up_block_types.count, u->levels);
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < u->levels && status == VN_OK; i++) {
+        status = vn_unet_down_block(c->down_block_types.at[i], &u->down[i], err);
+        if (status == VN_OK) status = vn_unet_up_block(c->up_block_types.at[i], &u->up[i], err);
+    }
+    return status;
+}
+
+static vn_status check_config(const unet_config *c, vn_err *err) {
+    if (c->time_embedding_type == TIME_LEARNED && !c->num_train_timesteps)
+        return vn_fail(err, VN_BAD_FILE, "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
+    if (c->mid_block_scale_factor == 0)
+        return vn_fail(err, VN_BAD_FILE, "unet2d: mid_block_scale_factor must not be 0");
+    return VN_OK;
+}
+
+static void set_style(unet *u) {
+    const unet_config *c = &u->config;
+    u->time_width = c->time_embedding_dim ? c->time_embedding_dim : 4 * c->block_out_channels.at[0];
+    u->style = (vn_unet_style){.layers = c->layers_per_block,
+                               .groups = c->norm_num_groups,
+                               .head_dim = c->attention_head_dim,
+                               .eps = c->norm_eps,
+                               .dropout = c->dropout,
+                               .act = activation_fn[c->act_fn],
+                               .scale_shift = c->resnet_time_scale_shift == SHIFT_SCALE,
+                               .downsample_pad = c->downsample_padding,
+                               .resnet_downsample = c->downsample_type == RESIZE_RESNET,
+                               .resnet_upsample = c->upsample_type == RESIZE_RESNET};
+}
+
+static void set_io(const unet *u, vn_net_io *io) {
+    const unet_config *c = &u->config;
+    bool learned = c->time_embedding_type == TIME_LEARNED;
+    *io = (vn_net_io){.rank = 3,
+                      .in_channels = c->in_channels,
+                      .out_channels = c->out_channels,
+                      .height = c->sample_size[0],
+                      .width = c->sample_size[1],
+                      .multiple = (int64_t)1 << (u->levels - 1),
+                      .takes_time = true,
+                      .times = learned ? c->num_train_timesteps : 0};
+    if (c->class_embed_type == CLASS_TIMESTEP) {
+        io->class_kind = learned ? VN_CLASS_INDEX : VN_CLASS_NUMBER;
+        io->labels = io->times;
+    } else if (c->class_embed_type == CLASS_IDENTITY) {
+        io->class_kind = VN_CLASS_VECTOR;
+        io->class_width = u->time_width;
+    } else if (c->num_class_embeds) {
+        io->class_kind = VN_CLASS_INDEX;
+        io->labels = c->num_class_embeds;
+    }
+}
+
+vn_status vn_unet2d_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+    unet *u = vn_calloc(1, sizeof *u);
+    if (!u) return vn_no_memory(err);
+    u->config = defaults;
+    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), &u->config, err);
+    if (status == VN_OK) status = check_config(&u->config, err);
+    if (status == VN_OK) status = find_blocks(u, err);
+    if (status != VN_OK) {
+        vn_free(u);
+        return status;
+    }
+    set_style(u);
+    set_io(u, io);
+    *self = u;
+    return VN_OK;
+}
+
+void vn_unet2d_close(void *self) {
+    vn_free(self);
+}
+
+/* ---- graph ------------------------------------------------------------------------------------------ */
+
+#define FOURIER_SCALE 16.0
+
+/* How the time, and a class given as one, becomes numbers: [N, time_features]. */
+static vn_node *time_features(const vn_scope *s, const unet_config *c, vn_node *t) {
+    int64_t width = c->block_out_channels.at[0];
+    if (c->time_embedding_type == TIME_FOURIER) return vn_time_fourier(s, "time_proj", t, width, FOURIER_SCALE);
+    if (c->time_embedding_type == TIME_LEARNED)
+        return vn_layer_embedding(s, "time_proj", t, c->num_train_timesteps, width);
+    return vn_time_sinusoids(s, t, width, c->flip_sin_to_cos, c->freq_shift);
+}
+
+static vn_time embed(const vn_scope *s, const unet *u, const vn_net_inputs *in) {
+    const unet_config *c = &u->config;
+    int64_t features = c->block_out_channels.at[0] * (c->time_embedding_type == TIME_FOURIER ? 2 : 1);
+    vn_node *e = vn_time_embedding(s, "time_embedding", time_features(s, c, in->timestep), features, u->time_width);
+
+    if (c->class_embed_type == CLASS_TIMESTEP) {
+        vn_node *label = time_features(s, c, in->class_labels);
+        e = vn_add(s->g, e, vn_time_embedding(s, "class_embedding", label, features, u->time_width));
+    } else if (c->class_embed_type == CLASS_IDENTITY) {
+        e = vn_add(s->g, e, in->class_labels);
+    } else if (c->num_class_embeds) {
+        vn_node *label = vn_layer_embedding(s, "class_embedding", in->class_labels, c->num_class_embeds, u->time_width);
+        e = vn_add(s->g, e, label);
+    }
+    return (vn_time){e, vn_unary(s->g, e, u->style.act), u->time_width};
+}
+
+static void go_down(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+    const int64_t *channels = u->config.block_out_channels.at;
+    for (size_t i = 0; i < u->levels; i++) {
+        vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
+        vn_unet_level level = {.in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < u->levels};
+        u->down[i]->build(&at, &u->style, &level, flow, u->down[i]);
+    }
+}
+
+static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+    const int64_t *channels = u->config.block_out_channels.at;
+    for (size_t i = 0; i < u->levels; i++) {
+        vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
+        size_t own = u->levels - 1 - i; // the level going down that this one undoes
+        vn_unet_level level = {.in = channels[own ? own - 1 : 0],
+                               .out = channels[own],
+                               .prev = channels[i ? own + 1 : own],
+                               .resize = own > 0};
+        u->up[i]->build(&at, &u->style, &level, flow, u->up[i]);
+    }
+}
+
+static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+    const unet_config *c = &u->config;
+    if (c->mid_block_type == MID_NONE) return;
+    vn_scope at = vn_scope_in(s, "mid_block");
+    int64_t channels = c->block_out_channels.at[u->levels - 1];
+    vn_unet_mid mid = {.channels = channels,
+                       .groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels),
+                       .output_scale = c->mid_block_scale_factor,
+                       .attention = c->add_attention,
+                       .attention_groups = c->attn_norm_num_groups};
+    if (!mid.attention_groups && !u->style.scale_shift) mid.attention_groups = mid.groups;
+    vn_unet_mid_block(&at, &u->style, &mid, flow);
+}
+
+vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+    const unet *u = self;
+    const unet_config *c = &u->config;
+    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name};
+    const vn_scope *s = &root;
+
+    vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;
+    vn_unet_flow flow = {.image = x, .time = embed(s, u, in)};
+    flow.x = vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]);
+    flow.skip[flow.skips++] = flow.x;
+    go_down(s, u, &flow);
+    middle(s, u, &flow);
+    flow.image = NULL;
+    go_up(s, u, &flow);
+
+    int64_t channels = c->block_out_channels.at[0];
+    int64_t groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);
+    x = vn_layer_group_norm(s, "conv_norm_out", flow.x, channels, groups, c->norm_eps, VN_FN_SILU);
+    x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
+    if (flow.image) x = vn_unet_add_image(s, flow.image, x);
+    if (c->time_embedding_type == TIME_FOURIER && in->timestep)
+        x = vn_div(g, x, vn_reshape(g, in->timestep, VN_SHAPE(in->timestep->shape.dim[0], 1, 1, 1)));
+    return x;
+}

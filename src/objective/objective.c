@@ -1,0 +1,125 @@
+/* objective.c - an objective at work: opened from its texts, it turns data into what a training step needs. */
+#include "objective/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LEAST_TIME 1e-5 // score_sde's; no target is infinite there
+
+struct vn_objective {
+    const vn_path *path;
+    vn_prediction prediction;
+    const vn_objective_row *row;
+    const vn_times_row *times;
+    vn_choice choice, times_choice;
+    bool stratified;
+    double drop;
+    int32_t null_label;
+    uint64_t seed;
+};
+
+/* ---- opening --------------------------------------------------------------------------------------------- */
+
+/* Whether `name` is one of "a|b|c". */
+static bool among(const char *name, const char *list) {
+    size_t n = strlen(name);
+    for (; list; list = strchr(list, '|') ? strchr(list, '|') + 1 : NULL)
+        if (strcspn(list, "|") == n && strncmp(list, name, n) == 0) return true;
+    return false;
+}
+
+static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err) {
+    vn_status s = vn_choice_parse(text, vn_objective_rows, sizeof *vn_objective_rows, vn_objective_row_count,
+                                  "objective", &o->choice, err);
+    if (s) return s;
+    o->row = &vn_objective_rows[o->choice.index];
+    const char *prediction = o->prediction.row->row.name;
+    if (!among(prediction, o->row->predictions))
+        return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s, not %s", o->row->row.name,
+                       o->row->predictions, prediction);
+    if (strcmp(prediction, "edm") == 0 && !o->choice.given[VN_WEIGHT_SIGMA_DATA]) // one sigma_data, not two
+        o->choice.value[VN_WEIGHT_SIGMA_DATA] = o->prediction.choice.value[0];
+    return o->row->check ? o->row->check(&o->choice, err) : VN_OK;
+}
+
+static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
+    vn_status s = vn_choice_parse(text, vn_times_rows, sizeof *vn_times_rows, vn_times_row_count,
+                                  "distribution of times", &o->times_choice, err);
+    if (s) return s;
+    o->times = &vn_times_rows[o->times_choice.index];
+    o->stratified = o->times->stratified;
+    const vn_param *params = o->times->row.params;
+    for (int i = 0; params && params[i].name; i++)
+        if (strcmp(params[i].name, "stratified") == 0) o->stratified = o->times_choice.value[i] != 0;
+    return VN_OK;
+}
+
+vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err) {
+    *out = NULL;
+    if (!(options->drop >= 0 && options->drop <= 1))
+        return vn_fail(err, VN_BAD_ARGUMENT, "drop %g is outside [0, 1]", options->drop);
+    vn_objective *o = vn_calloc(1, sizeof *o);
+    if (!o) return vn_no_memory(err);
+    o->path = options->path;
+    o->prediction = *options->prediction;
+    o->drop = options->drop;
+    o->null_label = options->null_label;
+    o->seed = options->seed;
+    const char *objective = options->objective ? options->objective : o->prediction.row->objective;
+    vn_status s = choose_objective(o, objective, err);
+    if (!s) s = choose_times(o, options->times ? options->times : o->path->row->times, err);
+    if (s) vn_objective_close(&o);
+    *out = o;
+    return s;
+}
+
+void vn_objective_close(vn_objective **o) {
+    vn_free(*o);
+    *o = NULL;
+}
+
+/* ---- a batch ---------------------------------------------------------------------------------------------- */
+
+static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint64_t sample) {
+    const int64_t total = b->total ? b->total : b->n;
+    double u = vn_random_double(o->seed, VN_STREAM_TIME, o->stratified ? 0 : sample, b->step);
+    if (o->stratified) u = fmod(u + (double)sample / (double)total, 1);
+    u = fmin(fmax(u, 1e-12), 1 - 1e-12);
+    double t = o->times->quantile(&o->times_choice, o->path, u);
+    return vn_path_snap(o->path, fmin(fmax(t, LEAST_TIME), 1));
+}
+
+static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i, uint64_t sample) {
+    bool dropped = vn_random_double(o->seed, VN_STREAM_DROP, sample, b->step) < o->drop;
+    return dropped || b->labels[i] < 0 ? o->null_label : b->labels[i];
+}
+
+/* eps is drawn into the target's place, and both outputs made of (x0, eps) in one pass. */
+static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
+    const uint64_t sample = b->first + (uint64_t)i;
+    const size_t size = (size_t)b->size;
+    const vn_level l = vn_path_level(o->path, draw_time(o, b, sample));
+    const vn_meaning m = vn_prediction_meaning(&o->prediction, &l);
+    const float x_x0 = (float)(m.input * l.alpha), x_eps = (float)(m.input * l.sigma);
+    const float raw_x0 = (float)m.raw_x0, raw_eps = (float)m.raw_eps;
+    const float *restrict x0 = b->x0 + (size_t)i * size;
+    float *restrict x = b->x + (size_t)i * size, *restrict target = b->target + (size_t)i * size;
+    vn_random_normal(target, size, o->seed, VN_STREAM_TRAIN_NOISE, sample, b->step);
+    for (size_t j = 0; j < size; j++) {
+        float eps = target[j];
+        x[j] = x_x0 * x0[j] + x_eps * eps;
+        target[j] = raw_x0 * x0[j] + raw_eps * eps;
+    }
+    b->time[i] = (float)vn_path_network_time(o->path, &l);
+    b->weight[i] = (float)o->row->weight(&o->choice, &o->prediction, &l);
+    if (b->labels && b->network_labels) b->network_labels[i] = draw_label(o, b, i, sample);
+}
+
+void vn_objective_fill(const vn_objective *o, const vn_objective_batch *b) {
+#pragma omp parallel for num_threads(b->threads > 0 ? b->threads : 1) schedule(static)
+    for (int64_t i = 0; i < b->n; i++) fill_row(o, b, i);
+}
+
+vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, const vn_loss_nodes *nodes) {
+    return o->row->loss(g, nodes);
+}

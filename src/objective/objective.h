@@ -1,0 +1,80 @@
+/* objective.h - what training minimises: how t is drawn, what the network is given and should answer, how much each
+ * sample counts. The host side fills plain arrays for a batch; the graph side is one node, the loss.
+ *
+ * Every draw is keyed by (seed, step, sample), so a batch is the same whatever the thread count and after a resume. */
+#ifndef VN_OBJECTIVE_H
+#define VN_OBJECTIVE_H
+
+#include "path/path.h"
+#include "tensor/tensor.h"
+
+/* ---- how t is drawn --------------------------------------------------------------------------------- */
+
+typedef struct vn_times_row {
+    vn_row row;
+    bool
+        stratified; /* u covers [0,1) evenly over the batch; else as the row's parameter "stratified" says, if it has one */
+    double (*quantile)(const vn_choice *c, const vn_path *p, double u); /* t from u in (0,1) */
+} vn_times_row;
+
+extern const vn_times_row vn_times_rows[];
+extern const size_t vn_times_row_count;
+
+/* ---- objectives ------------------------------------------------------------------------------------- */
+
+typedef struct vn_objective vn_objective;
+
+/* The nodes a loss may use. */
+typedef struct vn_loss_nodes {
+    vn_node *x;      /* network input */
+    vn_node *output; /* network output, same shape */
+    vn_node *target; /* INPUT, same shape */
+    vn_node *weight; /* INPUT [N] */
+} vn_loss_nodes;
+
+typedef struct vn_objective_row {
+    vn_row row;
+    const char *predictions;                             /* what it can train: "x0|eps|v" */
+    vn_status (*check)(const vn_choice *c, vn_err *err); /* NULL: all values are fine */
+    /* Of one sample's mean square error. */
+    double (*weight)(const vn_choice *c, const vn_prediction *p, const vn_level *l);
+    vn_node *(*loss)(vn_graph *g, const vn_loss_nodes *nodes); /* rank 0 */
+} vn_objective_row;
+
+extern const vn_objective_row vn_objective_rows[];
+extern const size_t vn_objective_row_count;
+
+typedef struct vn_objective_options {
+    const vn_path *path;             /* outlives the objective */
+    const vn_prediction *prediction; /* copied */
+    const char *objective;           /* NULL: the prediction's own */
+    const char *times;               /* NULL: the path's own */
+    double drop;                     /* probability of the null label, in [0,1] */
+    int32_t null_label;              /* K; < 0: no labels */
+    uint64_t seed;
+} vn_objective_options;
+
+vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err);
+void vn_objective_close(vn_objective **o);
+
+/* One batch; arrays are the caller's. Layout of a row does not matter, as long as it is one. */
+typedef struct vn_objective_batch {
+    int64_t n, size;
+    uint64_t step;           /* of training, < 2^24 */
+    uint64_t first;          /* row i is sample first + i of all rows of this step (several workers) */
+    int64_t total;           /* rows of this step in all; 0: n */
+    const float *x0;         /* [n,size] data */
+    const int32_t *labels;   /* [n] or NULL */
+    float *x;                /* out [n,size] network input */
+    float *target;           /* out [n,size] */
+    float *time;             /* out [n] network time */
+    float *weight;           /* out [n] */
+    int32_t *network_labels; /* out [n]: the label, or null_label where it was dropped; NULL without labels */
+    int threads;
+} vn_objective_batch;
+
+void vn_objective_fill(const vn_objective *o, const vn_objective_batch *b);
+/* The loss of these nodes, rank 0: mean over samples of weight times mean square error. */
+vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, const vn_loss_nodes *nodes);
+
+#endif

@@ -1,0 +1,112 @@
+/* path.c - a path at work: opening one from its text, and the questions every room asks of it. The curves themselves are in
+ * ddpm.c (discrete) and curves.c (closed forms); the table is in table.c. */
+#include "path/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+const vn_level vn_level_clean = {.t = 0, .alpha = 1, .sigma = 0, .dalpha = 0, .dsigma = 0};
+
+double vn_level_ratio(const vn_level *l) {
+    return l->sigma / l->alpha;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------ */
+
+/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of the first parameter. */
+static char *full_text(const char *text) {
+    const char *colon = strchr(text, ':');
+    if (!colon || !colon[1] || colon[1 + strcspn(colon + 1, "=,")] == '=') return vn_strdup(text);
+    size_t name = (size_t)(colon - text);
+    for (size_t i = 0; i < vn_path_row_count; i++) {
+        const vn_row *row = &vn_path_rows[i].row;
+        if (strlen(row->name) == name && strncmp(row->name, text, name) == 0 && row->params)
+            return vn_format("%s:%s=%s", row->name, row->params[0].name, colon + 1);
+    }
+    return vn_strdup(text);
+}
+
+vn_status vn_path_open(const char *text, vn_path **out, vn_err *err) {
+    char *full = full_text(text);
+    vn_path *p = vn_calloc(1, sizeof *p);
+    vn_status s = VN_OK;
+    if (!full || !p) s = vn_no_memory(err);
+    if (!s) s = vn_choice_parse(full, vn_path_rows, sizeof *vn_path_rows, vn_path_row_count, "path", &p->choice, err);
+    if (!s) {
+        p->row = &vn_path_rows[p->choice.index];
+        if (p->row->open) s = p->row->open(p, err);
+    }
+    if (s) vn_path_close(&p);
+    vn_free(full);
+    *out = p;
+    return s;
+}
+
+void vn_path_close(vn_path **p) {
+    if (!*p) return;
+    vn_free((*p)->table);
+    vn_free(*p);
+    *p = NULL;
+}
+
+char *vn_path_text(const vn_path *p) {
+    return vn_choice_text(&p->choice);
+}
+
+/* ---- levels ------------------------------------------------------------------------------------------- */
+
+vn_level vn_path_level(const vn_path *p, double t) {
+    vn_level l = {.t = t};
+    p->row->level(p, t, &l);
+    return l;
+}
+
+/* The path's slopes at the t where sigma/alpha = s, but this very alpha and sigma. */
+static vn_level level_at(const vn_path *p, double s, double alpha, double sigma) {
+    vn_level l = vn_path_level(p, p->row->time_of_ratio(p, s));
+    l.alpha = alpha;
+    l.sigma = sigma;
+    return l;
+}
+
+vn_level vn_path_level_of_sigma(const vn_path *p, double sigma) {
+    if (sigma <= 0) return vn_level_clean;
+    double alpha = p->row->alpha_of_sigma(sigma);
+    return level_at(p, sigma / alpha, alpha, sigma);
+}
+
+vn_level vn_path_level_of_ratio(const vn_path *p, double ratio) {
+    if (ratio <= 0) return vn_level_clean;
+    double alpha = p->row->alpha_of_ratio(ratio);
+    if (isinf(ratio)) return vn_path_level(p, 1);
+    return level_at(p, ratio, alpha, ratio * alpha);
+}
+
+vn_level vn_path_level_of_step(const vn_path *p, double step) {
+    return vn_path_level(p, (step + 1) / p->steps);
+}
+
+double vn_path_network_time(const vn_path *p, const vn_level *l) {
+    return p->row->network_time(p, l);
+}
+
+double vn_path_snap(const vn_path *p, double t) {
+    if (!p->steps) return t;
+    double step = ceil(t * p->steps - 1e-9);
+    return fmin(fmax(step, 1), p->steps) / p->steps;
+}
+
+/* ---- straight coordinates ------------------------------------------------------------------------------ */
+
+double vn_path_scale(const vn_path *p, const vn_level *l) {
+    return l->alpha + p->row->straight * l->sigma;
+}
+
+double vn_path_clock(const vn_path *p, const vn_level *l) {
+    return l->sigma / vn_path_scale(p, l);
+}
+
+vn_level vn_path_level_of_clock(const vn_path *p, double clock) {
+    if (!p->row->straight) return vn_path_level_of_ratio(p, clock);
+    return vn_path_level_of_ratio(p, clock < 1 ? clock / (1 - clock) : (double)INFINITY);
+}

@@ -1,0 +1,131 @@
+/* prediction.c - what a network's raw output means. Each kind is affine in (x, raw) and in (x0, eps) with coefficients that
+ * depend on the level only, so a row is one function that states them; the loops are written once.
+ *
+ * At the ends an output may say nothing of one of the two. The limits taken there: alpha = 0 (pure noise) with eps or score:
+ * x0 = 0; sigma = 0 (data) with x0: eps = 0, which is E[eps|x] there. */
+#include "path/internal.h"
+
+#include <math.h>
+
+static void x0_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    (void)c;
+    m->x0_raw = 1;
+    if (l->sigma > 0) {
+        m->eps_x = 1 / l->sigma;
+        m->eps_raw = -l->alpha / l->sigma;
+    }
+    m->raw_x0 = 1;
+    m->noise = l->alpha / l->sigma;
+}
+
+static void eps_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    (void)c;
+    if (l->alpha > 0) {
+        m->x0_x = 1 / l->alpha;
+        m->x0_raw = -l->sigma / l->alpha;
+    }
+    m->eps_raw = 1;
+    m->raw_eps = 1;
+    m->noise = 1;
+}
+
+/* score = -eps/sigma */
+static void score_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    eps_meaning(c, l, m);
+    m->x0_raw *= -l->sigma;
+    m->eps_raw = -l->sigma;
+    m->raw_eps = l->sigma > 0 ? -1 / l->sigma : 0;
+    m->noise = l->sigma;
+    m->weight = l->sigma * l->sigma;
+}
+
+/* v = alpha eps - sigma x0 (2202.00512), on any path: divided by alpha^2 + sigma^2, which is 1 on the paper's. */
+static void v_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    (void)c;
+    double n = l->alpha * l->alpha + l->sigma * l->sigma;
+    m->x0_x = m->eps_raw = l->alpha / n;
+    m->eps_x = l->sigma / n;
+    m->x0_raw = -m->eps_x;
+    m->raw_x0 = -l->sigma;
+    m->raw_eps = l->alpha;
+    m->noise = l->alpha / n;
+}
+
+/* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope (the clean one), u says nothing
+ * that x does not. */
+static void velocity_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    (void)c;
+    double det = l->alpha * l->dsigma - l->dalpha * l->sigma; // alpha^2 d(sigma/alpha)/dt
+    m->raw_x0 = l->dalpha;
+    if (!(det > 0 && isfinite(det))) {
+        m->x0_x = 1 / l->alpha;
+        return;
+    }
+    m->raw_eps = l->dsigma;
+    m->x0_x = l->dsigma / det;
+    m->x0_raw = -l->sigma / det;
+    m->eps_x = -l->dalpha / det;
+    m->eps_raw = l->alpha / det;
+    m->noise = l->alpha / det;
+}
+
+/* EDM's F (2206.00364): x0 = c_skip y + c_out F(c_in y) with y = x/alpha, s = sigma/alpha, written so that alpha may be 0. */
+static void edm_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+    double sd = c->value[VN_EDM_SIGMA_DATA], q = l->sigma * l->sigma + l->alpha * l->alpha * sd * sd, root = sqrt(q);
+    m->x0_x = sd * sd * l->alpha / q;
+    m->x0_raw = l->sigma * sd / root;
+    m->eps_x = l->sigma / q;
+    m->eps_raw = -l->alpha * sd / root;
+    m->raw_x0 = l->sigma / (sd * root);
+    m->raw_eps = -l->alpha * sd / root;
+    m->input = 1 / root;
+    m->noise = l->alpha * sd / root;
+}
+
+static const vn_param edm_params[] = {
+    {"sigma_data", "standard deviation of the data", 0.5, 1e-3, 1e3, 0, NULL},
+    {0},
+};
+
+const vn_prediction_row vn_prediction_rows[] = {
+    {{"x0", "the data", "2006.11239", NULL}, "dsm", x0_meaning},
+    {{"eps", "the noise", "2006.11239", NULL}, "dsm", eps_meaning},
+    {{"v", "alpha eps - sigma x0", "2202.00512", NULL}, "dsm", v_meaning},
+    {{"score", "gradient of log p(x)", "2011.13456", NULL}, "dsm", score_meaning},
+    {{"velocity", "dx/dt along the path", "2210.02747", NULL}, "cfm", velocity_meaning},
+    {{"edm", "EDM's preconditioned F; scales the network's input too", "2206.00364", edm_params}, "dsm", edm_meaning},
+};
+const size_t vn_prediction_row_count = VN_COUNT(vn_prediction_rows);
+
+/* ---- at work ------------------------------------------------------------------------------------------- */
+
+vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err) {
+    vn_status s = vn_choice_parse(text, vn_prediction_rows, sizeof *vn_prediction_rows, vn_prediction_row_count,
+                                  "prediction", &out->choice, err);
+    if (!s) out->row = &vn_prediction_rows[out->choice.index];
+    return s;
+}
+
+vn_meaning vn_prediction_meaning(const vn_prediction *p, const vn_level *l) {
+    vn_meaning m = {.input = 1, .weight = 1};
+    p->row->meaning(&p->choice, l, &m);
+    return m;
+}
+
+void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x, const float *raw,
+                           float *x0, float *eps) {
+    const vn_meaning m = vn_prediction_meaning(p, l);
+    const float a = (float)m.x0_x, b = (float)m.x0_raw, c = (float)m.eps_x, d = (float)m.eps_raw;
+    for (size_t i = 0; i < size; i++) {
+        float r = raw[i];
+        x0[i] = a * x[i] + b * r;
+        eps[i] = c * x[i] + d * r;
+    }
+}
+
+void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x0, const float *eps,
+                             float *raw) {
+    const vn_meaning m = vn_prediction_meaning(p, l);
+    const float a = (float)m.raw_x0, b = (float)m.raw_eps;
+    for (size_t i = 0; i < size; i++) raw[i] = a * x0[i] + b * eps[i];
+}

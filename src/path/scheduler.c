@@ -1,0 +1,227 @@
+/* scheduler.c - a path and a prediction as diffusers' scheduler_config.json, both ways.
+ *
+ * What diffusers has a class for is written under that class; anything else as "VaneScheduler" with the texts of path and
+ * prediction, so that no file claims to be what it is not. Reading takes every class whose path is one of ours. A key that changes
+ * the path or the meaning of the network's output in a way not known here is refused by name; what only steers sampling
+ * (timestep_spacing, clip_sample, use_karras_sigmas, shift, ...) is the sampler's business. */
+#include "path/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define OURS "VaneScheduler"
+
+/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the one written. */
+static const struct {
+    const char *name, *path;
+    double beta_start, beta_end;
+} classes[] = {
+    {"DDPMScheduler", "ddpm", 0.0001, 0.02},
+    {"DDIMScheduler", "ddpm", 0.0001, 0.02},
+    {"PNDMScheduler", "ddpm", 0.0001, 0.02},
+    {"LMSDiscreteScheduler", "ddpm", 0.0001, 0.02},
+    {"EulerDiscreteScheduler", "ddpm", 0.0001, 0.02},
+    {"EulerAncestralDiscreteScheduler", "ddpm", 0.0001, 0.02},
+    {"HeunDiscreteScheduler", "ddpm", 0.00085, 0.012},
+    {"KDPM2DiscreteScheduler", "ddpm", 0.00085, 0.012},
+    {"KDPM2AncestralDiscreteScheduler", "ddpm", 0.00085, 0.012},
+    {"DPMSolverMultistepScheduler", "ddpm", 0.0001, 0.02},
+    {"DPMSolverSinglestepScheduler", "ddpm", 0.0001, 0.02},
+    {"DPMSolverSDEScheduler", "ddpm", 0.00085, 0.012},
+    {"DEISMultistepScheduler", "ddpm", 0.0001, 0.02},
+    {"UniPCMultistepScheduler", "ddpm", 0.0001, 0.02},
+    {"FlowMatchEulerDiscreteScheduler", "rectified", 0, 0},
+    {"FlowMatchHeunDiscreteScheduler", "rectified", 0, 0},
+    {"EDMEulerScheduler", "edm", 0, 0},
+    {"EDMDPMSolverMultistepScheduler", "edm", 0, 0},
+};
+
+/* prediction_type of each prediction on each path; the first of a path is the default. NULL: the class has no such key. */
+static const struct {
+    const char *path, *prediction, *type;
+} types[] = {
+    {"ddpm", "eps", "epsilon"},      {"ddpm", "x0", "sample"},  {"ddpm", "v", "v_prediction"},
+    {"rectified", "velocity", NULL}, {"edm", "edm", "epsilon"},
+};
+
+static const char *const schedules[] = {"linear", "scaled_linear", "squaredcos_cap_v2"}; // by VN_LINEAR, ...
+
+static bool same(const char *a, const char *b) {
+    return strcmp(a, b) == 0;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------- */
+
+/* Adds `value`, which it owns; false when memory runs out, here or where value was made. */
+static bool put(json_t *config, const char *key, json_t *value) {
+    return json_object_set_new(config, key, value) == 0;
+}
+
+static bool put_path(json_t *config, const vn_path *p, const vn_prediction *predict) {
+    const double *v = p->choice.value;
+    if (same(p->row->row.name, "edm"))
+        return put(config, "sigma_min", json_real(v[VN_SIGMA_MIN])) &&
+               put(config, "sigma_max", json_real(v[VN_SIGMA_MAX])) &&
+               put(config, "sigma_data", json_real(predict->choice.value[VN_EDM_SIGMA_DATA]));
+    if (same(p->row->row.name, "ddpm"))
+        return put(config, "num_train_timesteps", json_integer(p->steps)) &&
+               put(config, "beta_schedule", json_string(schedules[(int)v[VN_DDPM_SCHEDULE]])) &&
+               put(config, "beta_start", json_real(v[VN_DDPM_BETA_START])) &&
+               put(config, "beta_end", json_real(v[VN_DDPM_BETA_END])) &&
+               put(config, "timestep_spacing", json_string("trailing")) && put(config, "clip_sample", json_false());
+    return put(config, "num_train_timesteps", json_integer(1000)) && put(config, "shift", json_real(1));
+}
+
+static bool put_ours(json_t *config, const vn_path *p, const vn_prediction *predict) {
+    char *path = vn_path_text(p), *prediction = vn_choice_text(&predict->choice);
+    bool ok = path && prediction && put(config, "_class_name", json_string(OURS)) &&
+              put(config, "path", json_string(path)) && put(config, "prediction_type", json_string(prediction));
+    vn_free(path);
+    vn_free(prediction);
+    return ok;
+}
+
+static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict) {
+    const char *path = p->row->row.name;
+    size_t type = 0, class = 0;
+    while (type < VN_COUNT(types) &&
+           !(same(types[type].path, path) && same(types[type].prediction, predict->row->row.name)))
+        type++;
+    if (type == VN_COUNT(types)) return put_ours(config, p, predict);
+    while (!same(classes[class].path, path)) class ++;
+    bool ok = put(config, "_class_name", json_string(classes[class].name)) && put_path(config, p, predict);
+    return ok && (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
+}
+
+json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict) {
+    json_t *config = json_object();
+    if (config && put_all(config, p, predict)) return config;
+    json_decref(config);
+    return NULL;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
+static vn_status get_number(const json_t *config, const char *key, double missing, double *out, vn_err *err) {
+    const json_t *value = json_object_get(config, key);
+    *out = missing;
+    if (!value || json_is_null(value)) return VN_OK;
+    if (!json_is_number(value)) return vn_fail(err, VN_BAD_FILE, "%s is not a number", key);
+    *out = json_number_value(value);
+    return VN_OK;
+}
+
+static vn_status get_text(const json_t *config, const char *key, const char *missing, const char **out, vn_err *err) {
+    const json_t *value = json_object_get(config, key);
+    *out = missing;
+    if (!value || json_is_null(value)) return VN_OK;
+    if (!json_is_string(value)) return vn_fail(err, VN_BAD_FILE, "%s is not a string", key);
+    *out = json_string_value(value);
+    return VN_OK;
+}
+
+/* Keys that would make another path or another output of it. */
+static vn_status refuse_unknown(const json_t *config, vn_err *err) {
+    static const char *const switches[] = {"rescale_betas_zero_snr", "invert_sigmas", "use_flow_sigmas"};
+    for (size_t i = 0; i < VN_COUNT(switches); i++)
+        if (json_is_true(json_object_get(config, switches[i])))
+            return vn_fail(err, VN_UNSUPPORTED, "%s is not supported", switches[i]);
+    const json_t *betas = json_object_get(config, "trained_betas");
+    if (betas && !json_is_null(betas)) return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
+    const char *variance, *type;
+    vn_status s = get_text(config, "variance_type", "fixed_small", &variance, err);
+    if (!s && strncmp(variance, "learned", 7) == 0)
+        return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
+    if (!s) s = get_text(config, "timestep_type", "discrete", &type, err);
+    if (!s && !same(type, "discrete"))
+        return vn_fail(err, VN_UNSUPPORTED, "timestep_type %.40s is not supported", type);
+    return s;
+}
+
+static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, vn_err *err) {
+    const char *name;
+    double steps, start, end;
+    vn_status s = get_text(config, "beta_schedule", schedules[VN_LINEAR], &name, err);
+    if (!s) s = get_number(config, "num_train_timesteps", 1000, &steps, err);
+    if (!s) s = get_number(config, "beta_start", classes[class].beta_start, &start, err);
+    if (!s) s = get_number(config, "beta_end", classes[class].beta_end, &end, err);
+    if (s) return s;
+    char text[160];
+    if (same(name, schedules[VN_COSINE]))
+        snprintf(text, sizeof text, "ddpm:cosine,T=%.17g", steps);
+    else if (same(name, schedules[VN_LINEAR]) || same(name, schedules[VN_SCALED_LINEAR]))
+        snprintf(text, sizeof text, "ddpm:%s,T=%.17g,beta_start=%.17g,beta_end=%.17g",
+                 same(name, schedules[VN_LINEAR]) ? "linear" : "scaled-linear", steps, start, end);
+    else
+        return vn_fail(err, VN_UNSUPPORTED, "beta_schedule %.40s is not supported", name);
+    return vn_path_open(text, path, err);
+}
+
+static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *err) {
+    double steps;
+    vn_status s = get_number(config, "num_train_timesteps", 1000, &steps, err);
+    if (!s && steps != 1000) // the network is told 1000 t
+        s = vn_fail(err, VN_UNSUPPORTED, "num_train_timesteps %g of a flow is not supported, only 1000", steps);
+    return s ? s : vn_path_open("rectified", path, err);
+}
+
+static vn_status read_edm(const json_t *config, vn_path **path, char text[64], vn_err *err) {
+    double min, max, data;
+    vn_status s = get_number(config, "sigma_min", 0.002, &min, err);
+    if (!s) s = get_number(config, "sigma_max", 80, &max, err);
+    if (!s) s = get_number(config, "sigma_data", 0.5, &data, err);
+    if (s) return s;
+    char name[96];
+    snprintf(name, sizeof name, "edm:sigma_min=%.17g,sigma_max=%.17g", min, max);
+    snprintf(text, 64, "edm:sigma_data=%.17g", data);
+    return vn_path_open(name, path, err);
+}
+
+/* A class of diffusers: *text becomes the prediction's. */
+static vn_status read_class(const json_t *config, size_t class, vn_path **path, char text[64], vn_err *err) {
+    const char *on = classes[class].path, *type;
+    size_t first = 0, i;
+    while (!same(types[first].path, on)) first++;
+    vn_status s = refuse_unknown(config, err);
+    if (!s) s = get_text(config, "prediction_type", types[first].type, &type, err);
+    if (s) return s;
+    for (i = first; i < VN_COUNT(types) && same(types[i].path, on); i++)
+        if (!types[i].type || same(types[i].type, type)) break;
+    if (i == VN_COUNT(types) || !same(types[i].path, on))
+        return vn_fail(err, VN_UNSUPPORTED, "prediction_type %.40s of %s is not supported", type, classes[class].name);
+    snprintf(text, 64, "%s", types[i].prediction);
+    if (same(on, "ddpm")) return read_ddpm(config, class, path, err);
+    if (same(on, "edm")) return read_edm(config, path, text, err);
+    return read_rectified(config, path, err);
+}
+
+static vn_status read_ours(const json_t *config, vn_path **path, char text[64], vn_err *err) {
+    const char *name, *prediction;
+    vn_status s = get_text(config, "path", "", &name, err);
+    if (!s) s = get_text(config, "prediction_type", "", &prediction, err);
+    if (s) return s;
+    snprintf(text, 64, "%s", prediction);
+    return vn_path_open(name, path, err);
+}
+
+static vn_status read_any(const json_t *config, vn_path **path, char text[64], vn_err *err) {
+    const char *name;
+    if (!json_is_object(config)) return vn_fail(err, VN_BAD_FILE, "not a JSON object");
+    vn_status s = get_text(config, "_class_name", "", &name, err);
+    if (s) return s;
+    if (same(name, OURS)) return read_ours(config, path, text, err);
+    for (size_t i = 0; i < VN_COUNT(classes); i++)
+        if (same(classes[i].name, name)) return read_class(config, i, path, text, err);
+    return vn_fail(err, VN_UNSUPPORTED, "_class_name '%.60s' is not a scheduler that vane knows", name);
+}
+
+vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err) {
+    char text[64];
+    *path = NULL;
+    vn_status s = read_any(config, path, text, err);
+    if (!s) s = vn_prediction_parse(text, predict, err);
+    if (s) vn_path_close(path);
+    if (s != VN_BAD_ARGUMENT) return s;
+    if (err) err->status = VN_BAD_FILE; // the numbers came from a file, not from the caller
+    return VN_BAD_FILE;
+}

@@ -1,0 +1,52 @@
+/* table.c - the paths. */
+#include "path/internal.h"
+
+#include <math.h>
+
+static const vn_param ddpm_params[] = {
+    {"schedule", "how beta grows", VN_LINEAR, 0, 2, 1, "linear|scaled-linear|cosine"},
+    {"T", "number of steps", 1000, 2, 100000, 1, NULL},
+    {"beta_start", "beta of the first step; 0: the schedule's own", 0, 0, 0.5, 0, NULL},
+    {"beta_end", "beta of the last step; 0: the schedule's own", 0, 0, 0.999, 0, NULL},
+    {0},
+};
+static const vn_param vp_params[] = {
+    {"beta_min", "beta at t = 0", 0.1, 1e-4, 100, 0, NULL},
+    {"beta_max", "beta at t = 1", 20, 1e-4, 100, 0, NULL},
+    {0},
+};
+static const vn_param ve_params[] = {
+    {"sigma_min", "sigma at t = 0", 0.01, 1e-6, 1e6, 0, NULL},
+    {"sigma_max", "sigma at t = 1", 50, 1e-6, 1e6, 0, NULL},
+    {0},
+};
+static const vn_param edm_params[] = {
+    {"sigma_min", "least sigma that grids visit before 0", 0.002, 1e-6, 1e6, 0, NULL},
+    {"sigma_max", "sigma at t = 1", 80, 1e-6, 1e6, 0, NULL},
+    {0},
+};
+
+// The functions of a row, by their common stem.
+#define CURVE(name) vn_##name##_level, vn_##name##_time_of_ratio
+#define PRESERVING  vn_preserving_of_sigma, vn_preserving_of_ratio
+#define EXPLODING   vn_exploding_of_sigma, vn_exploding_of_ratio
+#define STRAIGHT    vn_straight_of_sigma, vn_straight_of_ratio
+#define TOLD(name)  vn_##name##_network_time, vn_##name##_least
+
+// clang-format off
+const vn_path_row vn_path_rows[] = {
+    {{"rectified", "alpha = 1-t, sigma = t: rectified flow, CondOT", "2209.03003", NULL},
+     "velocity", "euler", "uniform", "logit-normal", NULL, CURVE(rectified), STRAIGHT, TOLD(rectified), 1},
+    {{"ddpm", "T discrete steps of variance-preserving noise", "2006.11239", ddpm_params},
+     "eps", "ddim", "trailing", "uniform", vn_ddpm_open, CURVE(ddpm), PRESERVING, TOLD(ddpm), 0},
+    {{"edm", "alpha = 1, sigma = sigma_max t", "2206.00364", edm_params},
+     "edm", "heun", "karras", "edm", vn_between_open, CURVE(edm), EXPLODING, TOLD(edm), 0},
+    {{"vp", "variance-preserving SDE with linear beta(t)", "2011.13456", vp_params},
+     "eps", "dpmpp-2m", "linspace", "uniform", vn_vp_open, CURVE(vp), PRESERVING, TOLD(vp), 0},
+    {{"ve", "variance-exploding SDE: alpha = 1, sigma geometric", "2011.13456", ve_params},
+     "edm", "heun", "linspace", "uniform", vn_between_open, CURVE(ve), EXPLODING, TOLD(ve), 0},
+    {{"trigonometric", "alpha = cos(pi t/2), sigma = sin(pi t/2): TrigFlow, GVP", "2303.08797", NULL},
+     "v", "heun", "uniform", "uniform", NULL, CURVE(trigonometric), PRESERVING, TOLD(trigonometric), 1},
+};
+// clang-format on
+const size_t vn_path_row_count = VN_COUNT(vn_path_rows);

@@ -1,0 +1,96 @@
+/* world_denoiser.c - a world as a denoiser: exact, on any path, answering with any kind of prediction, so that every sampler,
+ * guide and conversion can be run where the right answer is known. */
+#include "path/internal.h"
+
+#include <omp.h>
+
+typedef struct exact {
+    const vn_world *w;
+    vn_prediction prediction;
+    int threads;
+    size_t each;  /* doubles of work space a thread */
+    double *work; /* [threads,each] */
+} exact;
+
+/* raw = raw_x0 x0 + raw_eps eps */
+static void predict_row(const exact *e, const vn_query *q, size_t row, float *raw, double *work) {
+    const size_t size = e->w->size;
+    const vn_level *l = &q->level[row];
+    const vn_meaning m = vn_prediction_meaning(&e->prediction, l);
+    double *x = work, *x0 = x + size, *eps = x0 + size;
+    for (size_t i = 0; i < size; i++) x[i] = (double)q->x[row * size + i];
+    vn_world_denoise(e->w, q->network, q->label[row], l->alpha, l->sigma, x, x0, eps, eps + size);
+    for (size_t i = 0; i < size; i++) raw[row * size + i] = (float)(m.raw_x0 * x0[i] + m.raw_eps * eps[i]);
+}
+
+/* eps = (x - alpha x0)/sigma, so raw's derivative is that of x0 and a multiple of the identity. */
+static void vjp_row(const exact *e, const vn_query *q, size_t row, float *out, double *work) {
+    const size_t size = e->w->size;
+    const vn_level *l = &q->level[row];
+    const vn_meaning m = vn_prediction_meaning(&e->prediction, l);
+    const double of_x0 = m.raw_x0 - m.raw_eps * l->alpha / l->sigma, of_x = m.raw_eps / l->sigma;
+    double *x = work, *v = x + size, *back = v + size;
+    for (size_t i = 0; i < size; i++) {
+        x[i] = (double)q->x[row * size + i];
+        v[i] = (double)q->cotangent[row * size + i];
+    }
+    vn_world_vjp(e->w, q->network, q->label[row], l->alpha, l->sigma, x, v, back, back + size);
+    for (size_t i = 0; i < size; i++) out[row * size + i] = (float)(of_x0 * back[i] + of_x * v[i]);
+}
+
+static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
+    const exact *e = self;
+    for (int64_t i = 0; i < q->n; i++)
+        if (q->label[i] < VN_LABEL_NULL || q->label[i] >= e->w->classes)
+            return vn_fail(err, VN_BAD_ARGUMENT, "the world has no class %d", q->label[i]);
+    if (q->network == VN_NETWORK_WEAK && !e->w->has_weak)
+        return vn_fail(err, VN_UNSUPPORTED, "the world has no weak model");
+#pragma omp parallel for num_threads(e->threads) schedule(static) if (q->n > 1)
+    for (int64_t i = 0; i < q->n; i++) {
+        double *work = e->work + (size_t)omp_get_thread_num() * e->each;
+        if (q->cotangent)
+            vjp_row(e, q, (size_t)i, raw, work);
+        else
+            predict_row(e, q, (size_t)i, raw, work);
+    }
+    return VN_OK;
+}
+
+vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction, int threads,
+                            vn_denoiser *out, vn_err *err) {
+    vn_prediction lossless;
+    *out = (vn_denoiser){0};
+    vn_status s = prediction ? VN_OK : vn_prediction_parse("v", &lossless, err);
+    if (s) return s;
+    if (!prediction) prediction = &lossless;
+    exact *e = vn_alloc(1, sizeof *e);
+    if (!e) return vn_no_memory(err);
+    *e = (exact){.w = w, .prediction = *prediction, .threads = threads < 1 ? 1 : threads};
+    e->each = vn_world_work(w) + 3 * w->size;
+    e->work = vn_alloc((size_t)e->threads, e->each * sizeof *e->work);
+    if (!e->work) {
+        vn_free(e);
+        return vn_no_memory(err);
+    }
+    *out = (vn_denoiser){
+        .path = path,
+        .prediction = *prediction,
+        .rank = 1,
+        .shape = {(int64_t)w->size},
+        .size = (int64_t)w->size,
+        .classes = w->classes,
+        .has_null = true,
+        .has_weak = w->has_weak,
+        .has_vjp = true,
+        .self = e,
+        .predict = predict,
+    };
+    return VN_OK;
+}
+
+void vn_world_denoiser_close(vn_denoiser *d) {
+    exact *e = d->self;
+    if (e) vn_free(e->work);
+    vn_free(e);
+    *d = (vn_denoiser){0};
+}

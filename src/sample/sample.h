@@ -1,0 +1,110 @@
+/* sample.h - samplers, grids and the walk.
+ *
+ * A sampler is one step: it moves a state from one noise level to the next and asks for guided predictions on the way. The
+ * walk owns all else: levels, initial noise, progress, cancel, the check for NaN. A grid chooses the levels.
+ *
+ *     vn_walk_open      once for a model and settings; all memory is taken here
+ *     vn_walk_run       a batch from noise to data, or vn_walk_begin and vn_walk_step by step from a loop of one's own
+ *
+ * Noise of a sample is keyed by (seed, its index, step): it does not depend on the batch it is drawn in. */
+#ifndef VN_SAMPLE_H
+#define VN_SAMPLE_H
+
+#include "guide/guide.h"
+#include "path/path.h"
+
+#define VN_MAX_STEPS 100000
+
+/* ---- samplers --------------------------------------------------------------------------------------- */
+
+#define VN_MAX_SLOTS 8
+
+/* How the program that a sampler is compared with places levels on a discrete path (diffusers' timestep_spacing). */
+typedef enum vn_spacing {
+    VN_SPACING_WHOLE,   /* on whole steps: DDIM, DDPM */
+    VN_SPACING_BETWEEN, /* also between them, sigma/alpha interpolated linearly: Euler, Heun */
+    VN_SPACING_EXTRA    /* whole steps of a grid with one more level, whose last is dropped: DPM-Solver */
+} vn_spacing;
+
+/* A step at work. Formulas read like their papers in these terms. */
+typedef struct vn_step {
+    const vn_choice *choice; /* the sampler's parameters, in its row's order */
+    const vn_path *path;
+    const vn_level *from, *to; /* from[-1] is the level before, when index > 0 */
+    int index, count;          /* this step, of how many */
+    int64_t n, size;
+    float *x;                  /* [n,size] at `from`; becomes x at `to` */
+    float *slot[VN_MAX_SLOTS]; /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
+    struct vn_walk *walk;
+} vn_step;
+
+typedef struct vn_sampler_row {
+    vn_row row;
+    vn_spacing spacing;
+    int slots;
+    vn_status (*check)(const vn_choice *c, vn_err *err); /* NULL: all values are fine */
+    vn_status (*step)(vn_step *s, vn_err *err);
+} vn_sampler_row;
+
+extern const vn_sampler_row vn_sampler_rows[];
+extern const size_t vn_sampler_row_count;
+
+/* What a step may ask of the walk. */
+vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out, vn_err *err);
+/* out [n,size] ~ N(0,1). draw 0..7 tells the draws of one step apart. */
+void vn_step_noise(const vn_step *s, int draw, float *out);
+
+/* ---- grids ------------------------------------------------------------------------------------------ */
+
+typedef struct vn_grid_row {
+    vn_row row;
+    bool discrete; /* only for paths with steps */
+    /* Fills level[0 .. steps-1], falling noise; what follows them is *last, preset to vn_level_clean. */
+    vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
+                      vn_level *last, vn_err *err);
+} vn_grid_row;
+
+extern const vn_grid_row vn_grid_rows[];
+extern const size_t vn_grid_row_count;
+
+/* ---- the walk --------------------------------------------------------------------------------------- */
+
+typedef struct vn_walk_options {
+    const vn_denoiser *denoiser; /* outlives the walk */
+    const char *sampler;         /* NULL: the path's own */
+    const char *grid;            /* NULL: the path's own */
+    int steps;                   /* >= 1; ignored with sigmas */
+    const double *sigmas;        /* the path's sigma(t) at each level, falling, the last one 0; or NULL */
+    size_t sigma_count;
+    const char *guide; /* NULL: "cfg" */
+    double guidance;   /* gamma */
+    uint64_t seed;
+    int64_t capacity; /* largest batch */
+} vn_walk_options;
+
+typedef struct vn_walk vn_walk;
+
+vn_status vn_walk_open(const vn_walk_options *options, vn_walk **out, vn_err *err);
+void vn_walk_close(vn_walk **w);
+int vn_walk_steps(const vn_walk *w);
+const vn_level *vn_walk_levels(const vn_walk *w); /* [steps + 1] */
+int64_t vn_walk_passes(const vn_walk *w);         /* network passes of each sample since begin */
+
+/* A batch of samples. */
+typedef struct vn_walk_batch {
+    int64_t n;             /* <= capacity */
+    uint64_t first;        /* index of its first sample */
+    const int32_t *labels; /* [n], each a class or VN_LABEL_NULL; outlives the batch's last step */
+    const float *noise;    /* [n,size] of unit variance; NULL: by (seed, index) */
+    float *x;              /* [n,size] the state; the samples at the end */
+} vn_walk_batch;
+
+/* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
+vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *batch, vn_err *err);
+/* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the last was made. */
+vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err);
+/* begin, then all steps. Reports "sampling" in "steps" as done..done+steps of total (for several batches in a row). */
+vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done, int64_t total,
+                      vn_err *err);
+
+#endif

@@ -1,0 +1,130 @@
+/* checkpoint.c - saving a training so that a kill at any instant costs at most the steps since the last save. store.h says
+ * why the order of the two files makes it so. */
+#include "store/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE_FOLDER "state"
+#define STATE_FILE   "state/train.safetensors"
+#define INFO_KEY     "vane.info"
+#define MOST_ARRAYS  4
+
+/* The arrays that c has, under their prefixes; returns how many. */
+static size_t arrays_of(const vn_checkpoint *c, vn_weight_array arrays[MOST_ARRAYS]) {
+    const vn_weight_array all[MOST_ARRAYS] = {
+        {"live.", c->live}, {"average.", c->average}, {"moment1.", c->moment1}, {"moment2.", c->moment2}};
+    size_t count = 0;
+    for (size_t i = 0; i < MOST_ARRAYS; i++)
+        if (all[i].values) arrays[count++] = all[i];
+    return count;
+}
+
+static const float *shown_weights(const vn_checkpoint *c) {
+    return c->average ? c->average : c->live;
+}
+
+bool vn_store_has_checkpoint(const char *dir) {
+    char path[4096]; // not allocated, so that the answer is never "out of memory"
+    int n = snprintf(path, sizeof path, "%s/%s", dir, STATE_FILE);
+    return n > 0 && (size_t)n < sizeof path && vn_is_file(path);
+}
+
+/* ---- saving ---------------------------------------------------------------------------------------------- */
+
+static json_t *state_metadata(const vn_checkpoint *c) {
+    char step[24];
+    snprintf(step, sizeof step, "%lld", (long long)c->step);
+    char *info = json_dumps(c->info, JSON_COMPACT);
+    json_t *metadata = info ? json_pack("{ss ss}", VN_STEP_KEY, step, INFO_KEY, info) : NULL;
+    free(info);
+    return metadata;
+}
+
+static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err) {
+    vn_weight_array arrays[MOST_ARRAYS];
+    size_t count = arrays_of(c, arrays);
+    char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
+    json_t *metadata = state_metadata(c);
+    vn_status s = folder && path && metadata ? vn_make_dirs(folder, err) : vn_no_memory(err);
+    if (!s) s = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
+    json_decref(metadata);
+    vn_free(path);
+    vn_free(folder);
+    return s;
+}
+
+static vn_status save_shown(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
+    char *path = vn_store_weights_path(dir, folder);
+    if (!path) return vn_no_memory(err);
+    vn_status s = vn_store_save_weights(path, c->weights, shown_weights(c), c->step, err);
+    vn_free(path);
+    return s;
+}
+
+vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
+    vn_status s = save_state(dir, c, err);
+    return s ? s : save_shown(dir, folder, c, err);
+}
+
+/* ---- loading --------------------------------------------------------------------------------------------- */
+
+static vn_status load_info(const vn_safetensors *st, vn_checkpoint *c, vn_err *err) {
+    const char *path = vn_safetensors_path(st), *text = vn_safetensors_metadata_text(st, INFO_KEY);
+    c->step = vn_store_step_of(st);
+    if (!text || c->step < 0) return vn_fail(err, VN_BAD_FILE, "%s: is not a training state of vane", path);
+    return vn_json_parse(text, strlen(text), path, &c->info, err);
+}
+
+static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
+    vn_weight_array arrays[MOST_ARRAYS];
+    size_t count = arrays_of(c, arrays);
+    vn_safetensors *st;
+    vn_status s = vn_safetensors_open(path, &st, err);
+    if (!s) s = vn_store_load_arrays(&st, 1, c->weights, arrays, count, err);
+    if (!s) s = load_info(st, c, err);
+    vn_safetensors_close(&st);
+    return s;
+}
+
+/* Writes the network's weights again if they are not those of the state's step. */
+static vn_status repair(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
+    char *path = vn_store_weights_path(dir, folder);
+    if (!path) return vn_no_memory(err);
+    int64_t step = -1;
+    vn_err ignored;
+    vn_status s = vn_store_weights_step(path, &step, &ignored);
+    vn_free(path);
+    if (s == VN_NO_MEMORY) return vn_no_memory(err);
+    return s == VN_OK && step == c->step ? VN_OK : save_shown(dir, folder, c, err);
+}
+
+vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c, vn_err *err) {
+    c->info = NULL;
+    char *path = vn_path_join(dir, STATE_FILE);
+    if (!path) return vn_no_memory(err);
+    vn_status s = load_state(path, c, err);
+    vn_free(path);
+    if (!s) s = repair(dir, folder, c, err);
+    if (s) {
+        json_decref(c->info);
+        c->info = NULL;
+    }
+    return s;
+}
+
+/* ---- removing -------------------------------------------------------------------------------------------- */
+
+static vn_status remove_file(char *path, vn_err *err) {
+    if (!path) return vn_no_memory(err);
+    vn_status s = unlink(path) == 0 || errno == ENOENT ? VN_OK : vn_fail_errno(err, "%s: cannot be removed", path);
+    vn_free(path);
+    return s;
+}
+
+vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err) {
+    vn_status s = remove_file(vn_path_join(dir, STATE_FILE), err);
+    return s ? s : remove_file(vn_store_weights_path(dir, folder), err);
+}

@@ -1,0 +1,201 @@
+/* dtype.c - the number types of files, and their conversion to those vane computes with. A row says how one element,
+ * little-endian and at any address, is read. */
+#include "store/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "files are little-endian, and read and written as they lie in memory");
+
+/* ---- one element ----------------------------------------------------------------------------------------- */
+
+#define INTEGER(name, type)                                                                                            \
+    static int64_t name(const void *p) {                                                                               \
+        type value;                                                                                                    \
+        memcpy(&value, p, sizeof value);                                                                               \
+        return (int64_t)value;                                                                                         \
+    }
+
+INTEGER(u8_int, uint8_t)
+INTEGER(i8_int, int8_t)
+INTEGER(i16_int, int16_t)
+INTEGER(u16_int, uint16_t)
+INTEGER(i32_int, int32_t)
+INTEGER(u32_int, uint32_t)
+INTEGER(i64_int, int64_t)
+INTEGER(u64_int, uint64_t) // negative when above INT64_MAX
+
+static int64_t bool_int(const void *p) {
+    return u8_int(p) != 0;
+}
+
+static float from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* A small float of `exponent` and `mantissa` bits, with subnormals; its infinities and NaNs are the caller's. */
+static float small_float(uint32_t bits, int exponent, int mantissa) {
+    uint32_t sign = bits >> (exponent + mantissa) & 1, e = bits >> mantissa & ((1U << exponent) - 1);
+    uint32_t m = bits & ((1U << mantissa) - 1);
+    int bias = (1 << (exponent - 1)) - 1;
+    float value =
+        e ? ldexpf((float)(m | 1U << mantissa), (int)e - bias - mantissa) : ldexpf((float)m, 1 - bias - mantissa);
+    return sign ? -value : value;
+}
+
+static float half_float(uint32_t bits) {
+    if ((bits & 0x7C00) == 0x7C00) return from_bits((bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13);
+    return small_float(bits, 5, 10);
+}
+
+static float f16_float(const void *p) {
+    return half_float((uint32_t)u16_int(p));
+}
+
+static float bf16_float(const void *p) {
+    return from_bits((uint32_t)u16_int(p) << 16);
+}
+
+static float f8_e5m2_float(const void *p) {
+    return half_float((uint32_t)u8_int(p) << 8);
+}
+
+static float f8_e4m3_float(const void *p) { // the "fn" variant: no infinities
+    uint32_t bits = (uint32_t)u8_int(p);
+    return (bits & 0x7F) == 0x7F ? NAN : small_float(bits, 4, 3);
+}
+
+static float f32_float(const void *p) {
+    return from_bits((uint32_t)u32_int(p));
+}
+
+static float f64_float(const void *p) {
+    double value;
+    memcpy(&value, p, sizeof value);
+    return (float)value;
+}
+
+static float u64_float(const void *p) {
+    return (float)(uint64_t)u64_int(p);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------- */
+
+typedef struct dtype_row {
+    const char *name;
+    size_t size;
+    int64_t (*to_int)(const void *p); // integers
+    float (*to_float)(const void *p); // floats, and integers that to_int does not hold
+} dtype_row;
+
+// clang-format off
+static const dtype_row rows[] = {
+    {"BOOL",    1, bool_int, NULL},
+    {"U8",      1, u8_int,   NULL},
+    {"I8",      1, i8_int,   NULL},
+    {"F8_E5M2", 1, NULL,     f8_e5m2_float},
+    {"F8_E4M3", 1, NULL,     f8_e4m3_float},
+    {"I16",     2, i16_int,  NULL},
+    {"U16",     2, u16_int,  NULL},
+    {"F16",     2, NULL,     f16_float},
+    {"BF16",    2, NULL,     bf16_float},
+    {"I32",     4, i32_int,  NULL},
+    {"U32",     4, u32_int,  NULL},
+    {"F32",     4, NULL,     f32_float},
+    {"F64",     8, NULL,     f64_float},
+    {"I64",     8, i64_int,  NULL},
+    {"U64",     8, u64_int,  u64_float},
+};
+// clang-format on
+_Static_assert(VN_COUNT(rows) == VN_FILE_DTYPE_COUNT, "a row for each dtype, in the enum's order");
+
+const char *vn_file_dtype_name(vn_file_dtype dtype) {
+    return rows[dtype].name;
+}
+
+size_t vn_file_dtype_size(vn_file_dtype dtype) {
+    return rows[dtype].size;
+}
+
+bool vn_file_dtype_is_float(vn_file_dtype dtype) {
+    return !rows[dtype].to_int;
+}
+
+bool vn_file_dtype_parse(const char *name, vn_file_dtype *out) {
+    for (size_t i = 0; i < VN_COUNT(rows); i++) {
+        if (strcmp(rows[i].name, name) != 0) continue;
+        *out = (vn_file_dtype)i;
+        return true;
+    }
+    return false;
+}
+
+/* ---- whole tensors --------------------------------------------------------------------------------------- */
+
+bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes) {
+    *count = 1;
+    bool empty = false;
+    for (int i = 0; i < shape->rank; i++) {
+        if (shape->dim[i] < 0) return false;
+        if (shape->dim[i] == 0)
+            empty = true;
+        else if (vn_mul_overflows(*count, (size_t)shape->dim[i], count))
+            return false;
+    }
+    if (empty) *count = 0;
+    return !vn_mul_overflows(*count, rows[dtype].size, bytes) && *bytes <= INT64_MAX;
+}
+
+const char *vn_shape_text(const vn_shape *shape, char text[128]) {
+    size_t used = (size_t)snprintf(text, 128, "[");
+    for (int i = 0; i < shape->rank && used < 128; i++)
+        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i ? ", " : "", (long long)shape->dim[i]);
+    if (used < 128) snprintf(text + used, 128 - used, "]");
+    return text;
+}
+
+void vn_tensor_read_f32(const vn_file_tensor *t, float *out) {
+    const dtype_row *row = &rows[t->dtype];
+    const char *p = t->data;
+    size_t count = (size_t)vn_shape_count(&t->shape);
+    if (t->dtype == VN_FILE_F32) {
+        if (count) memcpy(out, p, count * sizeof *out);
+        return;
+    }
+    for (size_t i = 0; i < count; i++, p += row->size)
+        out[i] = row->to_float ? row->to_float(p) : (float)row->to_int(p);
+}
+
+static vn_status not_integers(const vn_file_tensor *t, vn_err *err) {
+    return vn_fail(err, VN_BAD_FILE, "tensor '%.200s' is %s, not integers", t->name, rows[t->dtype].name);
+}
+
+/* Element i as an integer in [min, max]. */
+static vn_status read_integer(const vn_file_tensor *t, size_t i, int64_t min, int64_t max, int64_t *out, vn_err *err) {
+    *out = rows[t->dtype].to_int((const char *)t->data + i * rows[t->dtype].size);
+    if (*out >= min && *out <= max && !(t->dtype == VN_FILE_U64 && *out < 0)) return VN_OK;
+    return vn_fail(err, VN_BAD_FILE, "tensor '%.200s': element %zu is out of range", t->name, i);
+}
+
+vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err) {
+    if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
+    size_t count = (size_t)vn_shape_count(&t->shape);
+    vn_status s = VN_OK;
+    for (size_t i = 0; i < count && !s; i++) s = read_integer(t, i, INT64_MIN, INT64_MAX, &out[i], err);
+    return s;
+}
+
+vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err) {
+    if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
+    size_t count = (size_t)vn_shape_count(&t->shape);
+    vn_status s = VN_OK;
+    for (size_t i = 0; i < count && !s; i++) {
+        int64_t value = 0;
+        s = read_integer(t, i, INT32_MIN, INT32_MAX, &value, err);
+        out[i] = (int32_t)value;
+    }
+    return s;
+}

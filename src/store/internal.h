@@ -1,0 +1,36 @@
+/* internal.h - what the files of store/ share. */
+#ifndef VN_STORE_INTERNAL_H
+#define VN_STORE_INTERNAL_H
+
+#include "store/store.h"
+
+#define VN_WEIGHTS_FILE "diffusion_pytorch_model.safetensors"
+#define VN_STEP_KEY     "vane.step" /* metadata of weights and state: the training step they belong to */
+
+/* Elements and bytes of a tensor; false if they overflow. */
+bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes);
+/* False if there is no such dtype. */
+bool vn_file_dtype_parse(const char *name, vn_file_dtype *out);
+bool vn_file_dtype_is_float(vn_file_dtype dtype);
+
+/* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its place in `tensors`, whose
+ * data is not looked at); they may lie in one buffer that the next call reuses. */
+typedef const void *(*vn_tensor_source)(void *user, size_t i);
+vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
+                                vn_tensor_source source, void *user, vn_err *err);
+
+/* A flat array of a network's weights, whose tensors are called prefix + the weight's name. */
+typedef struct vn_weight_array {
+    const char *prefix;
+    float *values;
+} vn_weight_array;
+
+/* All arrays out of the files together: every tensor there, of the right shape, and nothing else. */
+vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
+                               const vn_weight_array *arrays, size_t array_count, vn_err *err);
+vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
+                               const json_t *metadata, vn_err *err);
+/* The step in a file's metadata, -1 if there is none. */
+int64_t vn_store_step_of(const vn_safetensors *st);
+
+#endif

@@ -1,0 +1,53 @@
+/* npy.c - numpy's file for one array, version 1.0: a magic, the length of a Python dictionary in text, the dictionary filled
+ * with spaces to a multiple of 64, then the numbers. */
+#include "store/internal.h"
+
+#include <string.h>
+
+#define HEADER_BYTES 256 // enough for VN_MAX_RANK sizes of 19 digits
+#define PREFIX_BYTES 10  // before the dictionary
+
+static const char *numpy_type(vn_file_dtype dtype) {
+    switch (dtype) {
+    case VN_FILE_U8: return "|u1";
+    case VN_FILE_I32: return "<i4";
+    case VN_FILE_I64: return "<i8";
+    case VN_FILE_F32: return "<f4";
+    case VN_FILE_F64: return "<f8";
+    default: return NULL;
+    }
+}
+
+/* "(3, 4)"; one axis is "(3,)" */
+static void tuple_text(const vn_shape *shape, char text[160]) {
+    size_t used = (size_t)snprintf(text, 160, "(");
+    for (int i = 0; i < shape->rank; i++)
+        used += (size_t)snprintf(text + used, 160 - used, "%s%lld", i ? ", " : "", (long long)shape->dim[i]);
+    snprintf(text + used, 160 - used, shape->rank == 1 ? ",)" : ")");
+}
+
+static void write_header(FILE *file, const char *type, const vn_shape *shape) {
+    char tuple[160], dictionary[HEADER_BYTES];
+    tuple_text(shape, tuple);
+    int length =
+        snprintf(dictionary, sizeof dictionary, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type, tuple);
+    int padded = (PREFIX_BYTES + length + 1 + 63) / 64 * 64 - PREFIX_BYTES; // with a line end
+    const char prefix[PREFIX_BYTES] = {
+        '\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, (char)(padded & 0xFF), (char)(padded >> 8)};
+    fwrite(prefix, 1, sizeof prefix, file);
+    fprintf(file, "%-*s\n", padded - 1, dictionary);
+}
+
+vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err) {
+    const char *type = numpy_type(dtype);
+    size_t count, bytes;
+    if (!type) return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
+    if (!vn_tensor_size(shape, dtype, &count, &bytes))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
+    vn_writer w;
+    vn_status s = vn_writer_open(&w, path, err);
+    if (s) return s;
+    write_header(w.file, type, shape);
+    if (bytes) fwrite(data, 1, bytes, w.file);
+    return vn_writer_commit(&w, err);
+}

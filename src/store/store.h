@@ -1,0 +1,158 @@
+/* store.h - what vane leaves on disk and takes from it: safetensors, .npy, model directories in diffusers' layout, and
+ * checkpoints. Every file read is untrusted; every file written appears whole or not at all (vn_writer).
+ *
+ * A model directory, as diffusers writes it and as `vane train` does:
+ *
+ *     model_index.json                                 names the parts and their classes
+ *     unet/ or transformer/ (a network's folder)       config.json, diffusion_pytorch_model.safetensors
+ *     scheduler/scheduler_config.json
+ *     vane.json                                        vane's own: data, objective, path, seed, class names, version
+ *     state/train.safetensors                          what resuming needs
+ *
+ * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a whole one. All that
+ * training needs is in one of them, state/train.safetensors: live weights, average (EMA), optimiser and counters of one
+ * step. vn_store_save_checkpoint writes it first and the network's weights, which are a copy of its average, second;
+ * both carry the step (metadata "vane.step"). Killed before the first rename, both are the last checkpoint. Killed
+ * between the two, the weights are whole but of the last checkpoint: they load and sample, and vn_store_load_checkpoint
+ * sees the two steps differ and writes the weights again from the state. There is no third case. */
+#ifndef VN_STORE_H
+#define VN_STORE_H
+
+#include "nn/nn.h"
+#include "tensor/tensor.h"
+
+/* ---- tensors in files -------------------------------------------------------------------------------- */
+
+/* safetensors' number types, in the reference's order: its writer puts the tensors of the last first. */
+typedef enum vn_file_dtype {
+    VN_FILE_BOOL,
+    VN_FILE_U8,
+    VN_FILE_I8,
+    VN_FILE_F8_E5M2,
+    VN_FILE_F8_E4M3,
+    VN_FILE_I16,
+    VN_FILE_U16,
+    VN_FILE_F16,
+    VN_FILE_BF16,
+    VN_FILE_I32,
+    VN_FILE_U32,
+    VN_FILE_F32,
+    VN_FILE_F64,
+    VN_FILE_I64,
+    VN_FILE_U64,
+    VN_FILE_DTYPE_COUNT
+} vn_file_dtype;
+
+const char *vn_file_dtype_name(vn_file_dtype dtype); /* "F32" */
+size_t vn_file_dtype_size(vn_file_dtype dtype);      /* bytes of one element */
+
+typedef struct vn_file_tensor {
+    const char *name;
+    vn_file_dtype dtype;
+    vn_shape shape;
+    const void *data; /* little-endian, row-major; when read: at any address, so take it with vn_tensor_read_* */
+} vn_file_tensor;
+
+/* Whole tensors as one type; out holds vn_shape_count(&t->shape) numbers. float takes every dtype; the others take
+ * integers only, and those out of range are VN_BAD_FILE, naming the tensor. */
+void vn_tensor_read_f32(const vn_file_tensor *t, float *out);
+vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err);
+vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err);
+/* "[2, 3]"; returns text. */
+const char *vn_shape_text(const vn_shape *shape, char text[128]);
+
+/* ---- safetensors ---------------------------------------------------------------------------------------- */
+
+typedef struct vn_safetensors vn_safetensors;
+
+/* Maps a file and checks all of its header: sizes, types, offsets without holes or overlaps, no duplicates. Tensors of
+ * more than VN_MAX_RANK axes are VN_UNSUPPORTED. Everything that it hands out lives until the close. */
+vn_status vn_safetensors_open(const char *path, vn_safetensors **out, vn_err *err);
+void vn_safetensors_close(vn_safetensors **st);
+const char *vn_safetensors_path(const vn_safetensors *st);
+size_t vn_safetensors_count(const vn_safetensors *st);
+const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i);           /* in the order of their data */
+const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name); /* NULL if absent */
+/* Like find, but absent is VN_BAD_FILE, naming file, tensor and the nearest that is there. */
+vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out, vn_err *err);
+/* The object "__metadata__" of strings; NULL if there is none. Owned by the file. */
+const json_t *vn_safetensors_metadata(const vn_safetensors *st);
+const char *vn_safetensors_metadata_text(const vn_safetensors *st, const char *key); /* NULL if absent */
+
+/* Writes tensors in the order, alignment and bytes of the reference writer, atomically. metadata: an object of strings,
+ * or NULL. Names must be unique and not "__metadata__" (VN_BAD_ARGUMENT). */
+vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
+                               vn_err *err);
+
+/* numpy's format for one array, atomically. F32, F64, I32, I64 and U8. */
+vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err);
+
+/* ---- a network's weights --------------------------------------------------------------------------------- */
+
+/* Reads `path`, a .safetensors or the .safetensors.index.json of a sharded one, into values[vn_weights_floats(w)], repacked.
+ * Every weight must be there in its file shape, of any float type, and nothing else; else VN_BAD_FILE with file, tensor,
+ * found and expected shape. The gaps between weights become zero. On failure values is undefined. */
+vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, vn_err *err);
+/* Writes F32 in PyTorch's shapes; step >= 0 goes into the metadata. */
+vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values, int64_t step, vn_err *err);
+/* The step that save_weights was given, or -1. VN_IO, VN_BAD_FILE as opening does. */
+vn_status vn_store_weights_step(const char *path, int64_t *step, vn_err *err);
+
+/* ---- model directories ----------------------------------------------------------------------------------- */
+
+/* What a directory holds. JSON objects are owned by it; those that are absent are NULL. */
+typedef struct vn_model_dir {
+    char *path;        /* the directory */
+    char *folder;      /* the network's, "unet"; "" in a plain folder that holds config.json itself */
+    char *weights;     /* file to load the weights from, or NULL: there is only a config */
+    json_t *index;     /* model_index.json */
+    json_t *config;    /* the network's config.json; never NULL */
+    json_t *scheduler; /* scheduler_config.json */
+    json_t *vane;      /* vane.json */
+} vn_model_dir;
+
+/* path: a run or diffusers directory, a plain folder with config.json, or a config.json. Fails with VN_IO, VN_BAD_FILE or
+ * VN_UNSUPPORTED (pickled weights, a pipeline without a network that nn knows the folder of). */
+vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err);
+void vn_model_dir_close(vn_model_dir *d); /* safe on a zeroed one */
+/* Like d->weights, but NULL is VN_BAD_FILE: the directory has no weights. */
+vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err);
+
+/* What vn_store_save_model writes. Each part's class is its JSON's _class_name; a part with _diffusers_version is listed as
+ * diffusers', any other as vane's own. */
+typedef struct vn_model_parts {
+    const char *pipeline;    /* diffusers' class for the whole, "DDPMPipeline" */
+    const char *folder;      /* the network's: vn_net_row.folder */
+    const json_t *config;    /* vn_net_config */
+    const json_t *scheduler; /* or NULL */
+    const json_t *vane;      /* or NULL */
+} vn_model_parts;
+
+/* Makes the directory and all its JSON files, model_index.json last, so that it says the others are there. */
+vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_err *err);
+/* dir/folder/diffusion_pytorch_model.safetensors; new string or NULL. */
+char *vn_store_weights_path(const char *dir, const char *folder);
+
+/* ---- checkpoints ------------------------------------------------------------------------------------------ */
+
+/* All that training needs to go on from `step`. Arrays are flat, vn_weights_floats(weights) long, owned by the caller. */
+typedef struct vn_checkpoint {
+    const vn_weights *weights;
+    int64_t step;
+    float *live;    /* the weights being trained */
+    float *average; /* their EMA; NULL: none is kept */
+    float *moment1; /* Adam's m and v */
+    float *moment2;
+    json_t *info; /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
+} vn_checkpoint;
+
+bool vn_store_has_checkpoint(const char *dir);
+/* Writes the state, then the network's weights (the average, or live if there is none). */
+vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err);
+/* Fills the arrays, step and info (a new reference) of c, whose weights and array pointers are set; average must be NULL if
+ * and only if it was when saved. Repairs the network's weights if a kill left them behind the state. */
+vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c, vn_err *err);
+/* Removes state and weights, the first step of overwriting a run: no instant must pair a config with another's weights. */
+vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err);
+
+#endif

@@ -1,0 +1,112 @@
+/* gradient.c - reverse-mode differentiation as graph building: one sweep from y down, in which each node's rule turns its
+ * cotangent into its inputs' cotangents, and cotangents that meet are added.
+ *
+ * Only what the gradient is for is built: a node whose inputs do not depend on any of `wrt` is not visited. Rules build the
+ * gradient of a weight before that of the activation, so that the activation can die before the new one is born. A gradient's
+ * nodes carry the label of the node they came from.
+ */
+#include "tensor/internal.h"
+
+#include <string.h>
+
+bool vn_wanted(const vn_node *n, int i) {
+    const vn_graph *g = n->graph;
+    return n->in[i]->dtype == VN_F32 && n->in[i]->id < g->wanted_count && g->wanted[n->in[i]->id];
+}
+
+static void add_to(vn_graph *g, vn_node **sum, vn_node *part) {
+    *sum = *sum ? vn_add(g, *sum, part) : part;
+}
+
+/* The gradient of an op without a rule: its expansion on aliases of its inputs, differentiated. */
+static void gradient_by_expand(vn_node *n, vn_node *dy, vn_node **grad) {
+    vn_graph *g = n->graph;
+    vn_node *leaf[VN_MAX_IN], *part[VN_MAX_IN] = {NULL};
+    int at[VN_MAX_IN], leaves = 0;
+    vn_node twin = *n;
+    for (int i = 0; i < n->inputs; i++)
+        if (vn_wanted(n, i)) {
+            twin.in[i] = leaf[leaves] = vn_alias(g, n->in[i]);
+            at[leaves++] = i;
+        }
+    if (g->err.status != VN_OK) return;
+    if (!vn_gradient_parts(g, vn_op_get(n->op)->expand(&twin), dy, leaves, leaf, part)) return;
+    for (int k = 0; k < leaves; k++) grad[at[k]] = part[k];
+}
+
+/* cotangent[] by id: hands n's on to its inputs. */
+static void step_down(vn_node *n, vn_node **cotangent) {
+    vn_graph *g = n->graph;
+    const vn_op_row *row = vn_op_get(n->op);
+    vn_node *grad[VN_MAX_IN] = {NULL};
+    bool any = false;
+    for (int i = 0; i < n->inputs; i++) any = any || vn_wanted(n, i);
+    if (!any) return;
+    g->label = n->label;
+    if (row->gradient)
+        row->gradient(n, cotangent[n->id], grad);
+    else if (row->expand)
+        gradient_by_expand(n, cotangent[n->id], grad);
+    else
+        vn_graph_fail(g, VN_UNSUPPORTED, "%s: has no gradient", row->name);
+    for (int i = 0; i < n->inputs && g->err.status == VN_OK; i++)
+        if (grad[i] && vn_wanted(n, i)) add_to(g, &cotangent[n->in[i]->id], grad[i]);
+}
+
+/* wanted[id]: is the node in wrt, or does it depend on one that is? */
+static void mark_wanted(const vn_graph *g, int size, int n, vn_node *const *wrt, bool *wanted) {
+    for (int i = 0; i < n; i++) wanted[wrt[i]->id] = true;
+    for (int id = 0; id < size; id++) {
+        const vn_node *node = g->node[id];
+        for (int i = 0; i < node->inputs; i++) wanted[id] = wanted[id] || wanted[node->in[i]->id];
+    }
+}
+
+bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt, vn_node **out) {
+    if (g->err.status != VN_OK) return false;
+    int size = g->count;
+    bool *wanted = vn_calloc((size_t)size, sizeof *wanted);
+    vn_node **cotangent = vn_calloc((size_t)size, sizeof *cotangent);
+    if (wanted && cotangent) {
+        const bool *outer = g->wanted;
+        int outer_count = g->wanted_count;
+        const char *label = g->label;
+        mark_wanted(g, size, n, wrt, wanted);
+        g->wanted = wanted;
+        g->wanted_count = size;
+        if (wanted[y->id]) cotangent[y->id] = dy;
+        for (int id = y->id; id >= 0 && g->err.status == VN_OK; id--)
+            if (cotangent[id]) step_down(g->node[id], cotangent);
+        for (int i = 0; i < n; i++) out[i] = cotangent[wrt[i]->id];
+        g->wanted = outer;
+        g->wanted_count = outer_count;
+        g->label = label;
+    } else
+        vn_no_memory(&g->err);
+    vn_free(wanted);
+    vn_free(cotangent);
+    return g->err.status == VN_OK;
+}
+
+/* What cannot be asked for, said through the graph's error. */
+static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int n, vn_node *const *wrt) {
+    if (g->err.status != VN_OK) return false;
+    if (!y || y->graph != g || y->dtype != VN_F32)
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: what is differentiated is not a float node of this graph");
+    else if (dy && (dy->graph != g || dy->dtype != VN_F32 || !vn_shape_equal(&dy->shape, &y->shape)))
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: the cotangent does not have the output's shape");
+    for (int i = 0; i < n; i++)
+        if (!wrt[i] || wrt[i]->graph != g || wrt[i]->dtype != VN_F32)
+            vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is not a float node of this graph", i);
+    return g->err.status == VN_OK;
+}
+
+vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt, vn_node **out,
+                            vn_err *err) {
+    if (!check_request(g, y, cotangent, n, wrt)) return vn_graph_status(g, err);
+    vn_node *dy = cotangent ? cotangent : vn_fill(g, y->shape, 1);
+    vn_gradient_parts(g, y, dy, n, wrt, out);
+    for (int i = 0; i < n && g->err.status == VN_OK; i++)
+        if (!out[i]) out[i] = vn_fill(g, wrt[i]->shape, 0);
+    return vn_graph_status(g, err);
+}

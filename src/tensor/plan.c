@@ -1,0 +1,318 @@
+/* plan.c - from a graph and what is wanted of it to a list of kernel calls and one arena.
+ *
+ *   need     mark what the outputs depend on; the rest is not run
+ *   order    the steps, with copies where a gradient cannot be written in its place
+ *   memory   who reads what last; a view shares its root's memory; an op that may, writes over its input
+ *   pack     offsets (pack.c)
+ *
+ * A gradient that is asked for in the run's flat array is written there by the op that computes it, also when views lie between,
+ * provided the weights it covers lie there as it lies in memory.
+ */
+#include "tensor/internal.h"
+
+#include <string.h>
+
+#define ALIGNMENT 64 /* bytes */
+#define FLOAT     4  /* bytes of an element, of both dtypes */
+
+/* What is known of a node, by its id. */
+typedef struct info {
+    const vn_node *node; /* the graph's, or the plan's own version of it */
+    int root;            /* the node in whose memory it lies: its own unless it is a view */
+    int64_t shift;       /* elements from the root's begin */
+    /* Of roots only: */
+    int last;      /* the last step that reads it */
+    int buffer;    /* its memory, if that is in the arena */
+    size_t bound;  /* where it is written in run.grads, in floats */
+    bool is_bound; /* it is */
+    bool kept;     /* readable after the run */
+    bool needed;
+} info;
+
+typedef struct planner {
+    const vn_graph *g;
+    const vn_program_options *o;
+    vn_plan *plan;
+    info *info;
+    vn_buffer *buffer;
+    int buffers;
+    vn_err *err;
+} planner;
+
+static size_t align(size_t bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static info *root_of(planner *p, const vn_node *n) {
+    return &p->info[p->info[n->id].root];
+}
+
+static bool is_leaf(const vn_node *n) {
+    return n->op == VN_OP_INPUT || n->op == VN_OP_PARAM || n->op == VN_OP_CONST;
+}
+
+/* ---- need ------------------------------------------------------------------------------------------- */
+
+/* Arithmetic broadcasts by itself: a broadcast that only feeds it is skipped, in a copy of the node. False: out of memory. */
+static bool skip_broadcasts(planner *p, info *at) {
+    const vn_node *n = at->node;
+    if (n->op != VN_OP_ADD && n->op != VN_OP_SUB && n->op != VN_OP_MUL && n->op != VN_OP_DIV) return true;
+    for (int i = 0; i < 2; i++) {
+        vn_shape both;
+        const vn_node *from = at->node->in[i], *other = at->node->in[1 - i];
+        if (from->op != VN_OP_BROADCAST || !vn_shape_broadcast(&from->in[0]->shape, &other->shape, &both) ||
+            !vn_shape_equal(&both, &n->shape))
+            continue;
+        vn_node *own = vn_arena_alloc(&p->plan->arena, sizeof *own);
+        if (!own) return false;
+        *own = *at->node;
+        own->in[i] = from->in[0];
+        at->node = own;
+    }
+    return true;
+}
+
+/* Marks what the outputs need, and finds each node's root. */
+static vn_status find_needed(planner *p) {
+    for (int i = 0; i < p->o->n_outputs; i++) p->info[p->o->outputs[i]->id].needed = true;
+    for (int i = 0; i < p->o->n_grads; i++) p->info[p->o->grads[i]->id].needed = true;
+    for (int id = p->g->count - 1; id >= 0; id--) {
+        info *at = &p->info[id];
+        at->node = p->g->node[id];
+        if (!at->needed) continue;
+        if (!skip_broadcasts(p, at)) return vn_no_memory(p->err);
+        for (int i = 0; i < at->node->inputs; i++) p->info[at->node->in[i]->id].needed = true;
+    }
+    for (int id = 0; id < p->g->count; id++) {
+        info *at = &p->info[id];
+        at->root = id;
+        at->buffer = at->last = -1;
+        if (at->node->op != VN_OP_VIEW) continue;
+        const info *in = &p->info[at->node->in[0]->id];
+        at->root = in->root;
+        at->shift = in->shift + at->node->attr.view.offset;
+    }
+    for (int i = 0; i < p->o->n_outputs; i++) root_of(p, p->o->outputs[i])->kept = true;
+    return VN_OK;
+}
+
+/* ---- order ------------------------------------------------------------------------------------------ */
+
+/* Where the root of gradient k would begin in run.grads for k to land in its place; may be negative. */
+static int64_t base_of(const planner *p, int k) {
+    return (int64_t)p->o->grad_offset[k] - p->info[p->o->grads[k]->id].shift;
+}
+
+/* Can gradient k's root be written to run.grads as a whole? Its wanted parts must cover it there. */
+static bool can_bind(planner *p, int k) {
+    const info *root = root_of(p, p->o->grads[k]);
+    int64_t base = base_of(p, k), covered = 0;
+    if (is_leaf(root->node) || root->kept || base < 0 || base % (ALIGNMENT / FLOAT)) return false;
+    for (int j = 0; j < p->o->n_grads; j++)
+        if (root_of(p, p->o->grads[j]) == root && base_of(p, j) == base)
+            covered += vn_shape_count(&p->o->grads[j]->shape);
+    return covered == vn_shape_count(&root->node->shape);
+}
+
+static void bind_gradients(planner *p) {
+    for (int k = 0; k < p->o->n_grads; k++) {
+        info *root = root_of(p, p->o->grads[k]);
+        if (root->is_bound || !can_bind(p, k)) continue;
+        root->is_bound = true;
+        root->bound = (size_t)base_of(p, k);
+    }
+}
+
+static bool is_in_place(planner *p, int k) {
+    const info *root = root_of(p, p->o->grads[k]);
+    return root->is_bound && (int64_t)root->bound == base_of(p, k);
+}
+
+/* A step that copies x to `to`. */
+static vn_status add_copy(planner *p, const vn_node *x, vn_location to) {
+    vn_node *n = vn_arena_alloc(&p->plan->arena, sizeof *n);
+    if (!n) return vn_no_memory(p->err);
+    *n = *x;
+    n->op = VN_OP_VIEW;
+    n->inputs = 1;
+    n->in[0] = p->g->node[x->id];
+    p->plan->step[p->plan->steps++] = (vn_step){.node = n, .out = to};
+    return VN_OK;
+}
+
+/* Copies to run.grads of what lies in root's memory and is not there already. */
+static vn_status copy_gradients(planner *p, const info *root) {
+    vn_status status = VN_OK;
+    for (int k = 0; k < p->o->n_grads && status == VN_OK; k++)
+        if (root_of(p, p->o->grads[k]) == root && !is_in_place(p, k))
+            status =
+                add_copy(p, p->o->grads[k], (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * FLOAT});
+    return status;
+}
+
+/* In the order of the graph, which is the order in which memory is freed early: see gradient.c. */
+static vn_status list_steps(planner *p) {
+    vn_status status = VN_OK;
+    for (int id = 0; id < p->g->count && status == VN_OK; id++) {
+        const info *at = &p->info[id];
+        if (!at->needed || at->root != id) continue;
+        if (!is_leaf(at->node)) p->plan->step[p->plan->steps++] = (vn_step){.node = at->node};
+        status = copy_gradients(p, at);
+    }
+    return status;
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+static vn_location place_of(planner *p, const vn_node *n) {
+    const info *root = root_of(p, n);
+    int64_t shift = p->info[n->id].shift;
+    size_t bytes = (size_t)shift * FLOAT;
+    if (root->is_bound) return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * FLOAT + bytes};
+    if (root->node->op == VN_OP_PARAM)
+        return (vn_location){.home = VN_IN_VALUES, .offset = root->node->from.param * FLOAT + bytes};
+    if (root->node->op == VN_OP_CONST)
+        return (vn_location){.home = VN_IN_DATA, .data = (const char *)root->node->from.data + bytes};
+    return (vn_location){.home = VN_IN_ARENA, .offset = p->buffer[root->buffer].offset + bytes};
+}
+
+/* Who reads each root last; what stays readable is read by no step, after all. */
+static void find_last(planner *p) {
+    for (int s = 0; s < p->plan->steps; s++) {
+        const vn_node *n = p->plan->step[s].node;
+        for (int i = 0; i < n->inputs; i++) root_of(p, n->in[i])->last = s;
+    }
+    for (int id = 0; id < p->g->count; id++)
+        if (p->info[id].kept || p->info[id].node->op == VN_OP_INPUT) p->info[id].last = p->plan->steps;
+}
+
+/* May step s write over input i? It must own all of that memory, and read it elsewhere only as it reads input i. */
+static bool can_overwrite(planner *p, int s, int i) {
+    const vn_node *n = p->plan->step[s].node;
+    unsigned mask = vn_op_get(n->op)->in_place;
+    const info *root = root_of(p, n->in[i]);
+    int64_t count = vn_shape_count(&n->shape);
+    if (!(mask >> i & 1) || root->buffer < 0 || root->last != s || vn_shape_count(&root->node->shape) != count)
+        return false;
+    for (int j = 0; j < n->inputs; j++)
+        if (root_of(p, n->in[j]) == root && (!(mask >> j & 1) || vn_shape_count(&n->in[j]->shape) != count))
+            return false;
+    return true;
+}
+
+static int new_buffer(planner *p, const vn_node *n, int first, int last) {
+    p->buffer[p->buffers] = (vn_buffer){align((size_t)vn_shape_count(&n->shape) * FLOAT), first, last, 0};
+    return p->buffers++;
+}
+
+static void give_memory(planner *p, int s) {
+    const vn_node *n = p->plan->step[s].node;
+    info *at = &p->info[n->id];
+    if (n->op == VN_OP_VIEW || at->is_bound) return;
+    int last = at->last > s ? at->last : s;
+    for (int i = 0; i < n->inputs && at->buffer < 0; i++)
+        if (can_overwrite(p, s, i)) {
+            at->buffer = root_of(p, n->in[i])->buffer;
+            p->buffer[at->buffer].last = last;
+        }
+    if (at->buffer < 0) at->buffer = new_buffer(p, n, s, last);
+}
+
+static vn_status plan_memory(planner *p) {
+    vn_plan *plan = p->plan;
+    find_last(p);
+    for (int id = 0; id < p->g->count; id++)
+        if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
+            p->info[id].buffer = new_buffer(p, p->info[id].node, 0, plan->steps);
+    for (int s = 0; s < plan->steps; s++) give_memory(p, s);
+    vn_status status = vn_pack(p->buffer, p->buffers, &plan->arena_bytes, p->err);
+    for (int s = 0; s < plan->steps && status == VN_OK; s++) {
+        vn_step *step = &plan->step[s];
+        for (int i = 0; i < step->node->inputs; i++) step->in[i] = place_of(p, step->node->in[i]);
+        if (step->node->op != VN_OP_VIEW) step->out = place_of(p, step->node);
+    }
+    return status;
+}
+
+/* One work space for all: as much as the neediest op asks for. */
+static vn_status plan_work(planner *p) {
+    const vn_backend *b = p->o->backend;
+    for (int s = 0; s < p->plan->steps; s++) {
+        const vn_node *n = p->plan->step[s].node;
+        if (n->op == VN_OP_VIEW) continue;
+        if (!b->kernel[n->op])
+            return vn_fail(p->err, VN_UNSUPPORTED, "the %s backend has no kernel for %s", b->name,
+                           vn_op_get(n->op)->name);
+        size_t bytes = b->workspace[n->op] ? align(b->workspace[n->op](n, p->o->threads)) : 0;
+        if (bytes > p->plan->work_bytes) p->plan->work_bytes = bytes;
+    }
+    return VN_OK;
+}
+
+static void list_ports(planner *p) {
+    vn_plan *plan = p->plan;
+    for (int id = 0; id < p->g->count; id++)
+        if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
+            plan->input[plan->inputs++] = (vn_port){p->g->node[id], place_of(p, p->g->node[id])};
+    for (int i = 0; i < p->o->n_outputs; i++)
+        plan->output[plan->outputs++] = (vn_port){p->o->outputs[i], place_of(p, p->o->outputs[i])};
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------- */
+
+static vn_status check_options(const vn_graph *g, const vn_program_options *o, vn_err *err) {
+    vn_status status = vn_graph_status(g, err);
+    if (status == VN_OK && o->threads < 1) return vn_fail(err, VN_BAD_ARGUMENT, "a program takes at least one thread");
+    for (int i = 0; i < o->n_outputs && status == VN_OK; i++)
+        if (!o->outputs[i] || o->outputs[i]->graph != g)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "output %d is not a node of this graph", i);
+    for (int i = 0; i < o->n_grads && status == VN_OK; i++)
+        if (!o->grads[i] || o->grads[i]->graph != g || o->grads[i]->dtype != VN_F32)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "gradient %d is not a float node of this graph", i);
+    return status;
+}
+
+static vn_status check_outputs(planner *p) {
+    for (int i = 0; i < p->o->n_outputs; i++)
+        if (root_of(p, p->o->outputs[i])->node->op == VN_OP_PARAM)
+            return vn_fail(p->err, VN_UNSUPPORTED, "output %d is a weight: it is in the values already", i);
+    return VN_OK;
+}
+
+static vn_status make(planner *p) {
+    vn_status status = find_needed(p);
+    if (status == VN_OK) status = check_outputs(p);
+    if (status != VN_OK) return status;
+    bind_gradients(p);
+    status = list_steps(p);
+    if (status == VN_OK) status = plan_work(p);
+    if (status == VN_OK) status = plan_memory(p);
+    if (status == VN_OK) list_ports(p);
+    return status;
+}
+
+vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options, vn_err *err) {
+    vn_status status = check_options(g, options, err);
+    if (status != VN_OK) return status;
+    size_t nodes = (size_t)g->count, steps = nodes + (size_t)options->n_grads;
+    *plan = (vn_plan){.step = vn_alloc(steps, sizeof *plan->step),
+                      .input = vn_alloc(nodes, sizeof *plan->input),
+                      .output = vn_alloc((size_t)options->n_outputs, sizeof *plan->output)};
+    planner p = {.g = g, .o = options, .plan = plan, .err = err};
+    p.info = vn_calloc(nodes, sizeof *p.info);
+    p.buffer = vn_alloc(nodes, sizeof *p.buffer);
+    bool room = plan->step && plan->input && plan->output && p.info && p.buffer;
+    status = room ? make(&p) : vn_no_memory(err);
+    vn_free(p.info);
+    vn_free(p.buffer);
+    if (status != VN_OK) vn_plan_close(plan);
+    return status;
+}
+
+void vn_plan_close(vn_plan *plan) {
+    vn_arena_free(&plan->arena);
+    vn_free(plan->step);
+    vn_free(plan->input);
+    vn_free(plan->output);
+    memset(plan, 0, sizeof *plan);
+}

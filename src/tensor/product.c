@@ -1,0 +1,102 @@
+/* product.c - matrix products. Linear is a product with the weight as PyTorch stores it, [out, in], and a bias; its gradients
+ * are products over all rows at once.
+ */
+#include "tensor/internal.h"
+
+/* ---- matmul ----------------------------------------------------------------------------------------- */
+
+const char *vn_shape_matmul(vn_node *n) {
+    const vn_shape *a = &n->in[0]->shape, *b = &n->in[1]->shape;
+    bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb;
+    if (!vn_all_floats(n)) return "takes floats";
+    if (a->rank < 2 || b->rank < 2) return "takes matrices";
+    if (b->rank > 2 && a->rank != b->rank) return "the leading axes differ";
+    for (int i = 0; b->rank > 2 && i < b->rank - 2; i++)
+        if (a->dim[i] != b->dim[i]) return "the leading axes differ";
+    int64_t inner = a->dim[a->rank - (ta ? 2 : 1)];
+    if (inner != b->dim[b->rank - (tb ? 1 : 2)]) return "the inner axes differ";
+    n->shape = *a;
+    n->shape.dim[a->rank - 2] = a->dim[a->rank - (ta ? 1 : 2)];
+    n->shape.dim[a->rank - 1] = b->dim[b->rank - (tb ? 2 : 1)];
+    return NULL;
+}
+
+vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb) {
+    vn_node n = vn_draft(VN_OP_MATMUL, 2, a, b);
+    n.attr.matmul.ta = ta;
+    n.attr.matmul.tb = tb;
+    return vn_graph_add(g, &n);
+}
+
+static vn_node *transpose(vn_graph *g, vn_node *x) {
+    int perm[VN_MAX_RANK];
+    for (int i = 0; i < x->shape.rank; i++) perm[i] = i;
+    perm[x->shape.rank - 2]++;
+    perm[x->shape.rank - 1]--;
+    return vn_permute(g, x, perm);
+}
+
+static vn_node *as_rows(vn_graph *g, vn_node *x) {
+    return vn_reshape(g, x, vn_shape_rows(&x->shape));
+}
+
+/* One matrix b under many a: its gradient is a product over all of a's rows, and a is never second. */
+static void gradient_shared(vn_node *n, vn_node *dy, vn_node **grad) {
+    vn_graph *g = n->graph;
+    vn_node *a = n->in[0], *b = n->in[1];
+    bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb;
+    if (vn_wanted(n, 1)) {
+        vn_node *rows = as_rows(g, ta ? transpose(g, a) : a), *dy_rows = as_rows(g, dy);
+        if (rows && dy_rows)
+            grad[1] = tb ? vn_matmul(g, dy_rows, rows, true, false) : vn_matmul(g, rows, dy_rows, true, false);
+    }
+    if (vn_wanted(n, 0)) {
+        vn_node *da = vn_matmul(g, dy, b, false, !tb);
+        grad[0] = ta && da ? transpose(g, da) : da;
+    }
+}
+
+void vn_gradient_matmul(vn_node *n, vn_node *dy, vn_node **grad) {
+    vn_graph *g = n->graph;
+    vn_node *a = n->in[0], *b = n->in[1];
+    bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb;
+    if (a->shape.rank > b->shape.rank) {
+        gradient_shared(n, dy, grad);
+        return;
+    }
+    if (vn_wanted(n, 1)) grad[1] = tb ? vn_matmul(g, dy, a, true, ta) : vn_matmul(g, a, dy, !ta, false);
+    if (vn_wanted(n, 0)) grad[0] = ta ? vn_matmul(g, b, dy, tb, true) : vn_matmul(g, dy, b, false, !tb);
+}
+
+/* ---- linear ----------------------------------------------------------------------------------------- */
+
+const char *vn_shape_linear(vn_node *n) {
+    const vn_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    if (!vn_all_floats(n)) return "takes floats";
+    if (x->rank < 1) return "x has no axes";
+    if (w->rank != 2) return "the weight is not [out, in]";
+    if (vn_shape_last(x) != w->dim[1]) return "x's last axis and the weight's differ";
+    if (n->inputs > 2 && (n->in[2]->shape.rank != 1 || n->in[2]->shape.dim[0] != w->dim[0]))
+        return "the bias is not [out]";
+    n->shape = vn_shape_with(x, x->rank - 1, w->dim[0]);
+    return NULL;
+}
+
+vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias) {
+    vn_node n = vn_draft(VN_OP_LINEAR, has_bias ? 3 : 2, x, w, b);
+    return vn_graph_add(g, &n);
+}
+
+void vn_gradient_linear(vn_node *n, vn_node *dy, vn_node **grad) {
+    vn_graph *g = n->graph;
+    vn_node *x = n->in[0], *w = n->in[1], *dy_rows = as_rows(g, dy);
+    if (vn_wanted(n, 1)) grad[1] = vn_matmul(g, dy_rows, as_rows(g, x), true, false);
+    if (n->inputs > 2 && vn_wanted(n, 2)) grad[2] = vn_sum_to(g, dy_rows, n->in[2]->shape);
+    if (vn_wanted(n, 0)) grad[0] = vn_reshape(g, vn_matmul(g, dy_rows, w, false, false), x->shape);
+}
+
+vn_node *vn_expand_linear(vn_node *n) {
+    vn_graph *g = n->graph;
+    vn_node *y = vn_reshape(g, vn_matmul(g, as_rows(g, n->in[0]), n->in[1], false, true), n->shape);
+    return n->inputs > 2 ? vn_add(g, y, n->in[2]) : y;
+}

@@ -1,0 +1,167 @@
+/* weights.c - the list of a network's parameters: names and shapes as PyTorch has them, and where each one lies in the flat arrays
+ * that hold values, gradients and averages. Offsets are multiples of 16 floats, so that every weight begins a cache line.
+ */
+#include "tensor/internal.h"
+
+#include <string.h>
+
+#define ALIGNMENT 16 /* floats */
+
+struct vn_weights {
+    vn_arena arena;     /* weights and their names */
+    vn_weight **weight; /* in the order of declaration */
+    size_t count, capacity, floats;
+};
+
+vn_status vn_weights_open(vn_weights **out, vn_err *err) {
+    *out = vn_calloc(1, sizeof **out);
+    return *out ? VN_OK : vn_no_memory(err);
+}
+
+void vn_weights_close(vn_weights **w) {
+    if (!*w) return;
+    vn_arena_free(&(*w)->arena);
+    vn_free((*w)->weight);
+    vn_free(*w);
+    *w = NULL;
+}
+
+size_t vn_weights_count(const vn_weights *w) {
+    return w->count;
+}
+
+const vn_weight *vn_weights_at(const vn_weights *w, size_t i) {
+    return w->weight[i];
+}
+
+/* One by one: a network has hundreds of weights, and they are looked up when it is built or loaded, not when it runs. */
+const vn_weight *vn_weights_find(const vn_weights *w, const char *name) {
+    for (size_t i = 0; i < w->count; i++)
+        if (strcmp(w->weight[i]->name, name) == 0) return w->weight[i];
+    return NULL;
+}
+
+size_t vn_weights_floats(const vn_weights *w) {
+    return w->floats;
+}
+
+int64_t vn_weights_parameters(const vn_weights *w) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < w->count; i++) sum += (int64_t)w->weight[i]->count;
+    return sum;
+}
+
+/* ---- declaring -------------------------------------------------------------------------------------- */
+
+static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight *like) {
+    size_t length = strlen(name) + 1;
+    if (w->count == w->capacity) {
+        size_t capacity = w->capacity ? 2 * w->capacity : 64;
+        vn_weight **grown = vn_realloc(w->weight, capacity, sizeof *grown);
+        if (!grown) return NULL;
+        w->weight = grown;
+        w->capacity = capacity;
+    }
+    vn_weight *new = vn_arena_alloc(&w->arena, sizeof *new);
+    char *copy = vn_arena_alloc(&w->arena, length);
+    if (!new || !copy) return NULL;
+    *new = *like;
+    new->name = memcpy(copy, name, length);
+    new->count = (size_t)vn_shape_count(&new->shape);
+    new->offset = w->floats;
+    w->floats += (new->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return w->weight[w->count++] = new;
+}
+
+/* [O,I,kh,kw] is [kh,kw,I,O] inside. */
+static vn_shape inside(vn_shape file, vn_layout layout) {
+    if (layout == VN_LAYOUT_PLAIN) return file;
+    return VN_SHAPE(file.dim[2], file.dim[3], file.dim[1], file.dim[0]);
+}
+
+static vn_node *param_node(vn_graph *g, vn_weights *w, const char *name, const vn_weight *like) {
+    if (g->err.status != VN_OK) return NULL;
+    if (!vn_shape_valid(&like->file) || (like->layout == VN_LAYOUT_CONV && like->file.rank != 4))
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "weight %s: such a shape cannot be", name);
+    const vn_weight *found = vn_weights_find(w, name);
+    if (found && (!vn_shape_equal(&found->file, &like->file) || found->layout != like->layout))
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "weight %s: used in two shapes", name);
+    if (!found) {
+        vn_weight new = *like;
+        new.shape = inside(like->file, like->layout);
+        found = declare(w, name, &new);
+    }
+    if (!found) {
+        vn_no_memory(&g->err);
+        return NULL;
+    }
+    vn_node n = vn_draft(VN_OP_PARAM, 0);
+    n.shape = found->shape;
+    n.from.param = found->offset;
+    return vn_graph_add(g, &n);
+}
+
+vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_layout layout, vn_init init) {
+    return param_node(g, w, name, &(vn_weight){.file = file, .layout = layout, .init = init});
+}
+
+vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_init init) {
+    return param_node(g, w, name, &(vn_weight){.file = file, .layout = VN_LAYOUT_PLAIN, .init = init, .frozen = true});
+}
+
+/* ---- values ----------------------------------------------------------------------------------------- */
+
+static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint64_t index) {
+    double scale = weight->init.scale;
+    switch (weight->init.kind) {
+    case VN_INIT_ZEROS: break; /* as they are */
+    case VN_INIT_ONES:
+        for (size_t i = 0; i < weight->count; i++) value[i] = 1;
+        break;
+    case VN_INIT_UNIFORM:
+        vn_random_uniform(value, weight->count, seed, VN_STREAM_WEIGHTS, index, 0);
+        for (size_t i = 0; i < weight->count; i++) value[i] = (float)((2 * (double)value[i] - 1) * scale);
+        break;
+    case VN_INIT_NORMAL:
+        vn_random_normal(value, weight->count, seed, VN_STREAM_WEIGHTS, index, 0);
+        for (size_t i = 0; i < weight->count; i++) value[i] = (float)((double)value[i] * scale);
+        break;
+    }
+}
+
+void vn_weights_init(const vn_weights *w, float *values, uint64_t seed) {
+    memset(values, 0, w->floats * sizeof *values);
+    for (size_t i = 0; i < w->count; i++) init_one(w->weight[i], values + w->weight[i]->offset, seed, i);
+}
+
+/* Of a convolution weight: rows [O] of [I*kh*kw] in the file, [kh*kw] of [I] of [O] inside. */
+typedef struct conv_walk {
+    size_t out, in, area;
+} conv_walk;
+
+static conv_walk walk_of(const vn_weight *w) {
+    const int64_t *d = w->file.dim;
+    return (conv_walk){(size_t)d[0], (size_t)d[1], (size_t)(d[2] * d[3])};
+}
+
+void vn_weight_to_file(const vn_weight *w, const float *from, float *file) {
+    if (w->layout == VN_LAYOUT_PLAIN) {
+        memcpy(file, from, w->count * sizeof *file);
+        return;
+    }
+    conv_walk c = walk_of(w);
+    for (size_t k = 0; k < c.area; k++)
+        for (size_t i = 0; i < c.in; i++)
+            for (size_t o = 0; o < c.out; o++) file[(o * c.in + i) * c.area + k] = from[(k * c.in + i) * c.out + o];
+}
+
+void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
+    if (w->layout == VN_LAYOUT_PLAIN) {
+        memcpy(to, file, w->count * sizeof *to);
+        return;
+    }
+    conv_walk c = walk_of(w);
+    for (size_t k = 0; k < c.area; k++)
+        for (size_t i = 0; i < c.in; i++)
+            for (size_t o = 0; o < c.out; o++) to[(k * c.in + i) * c.out + o] = file[(o * c.in + i) * c.area + k];
+}

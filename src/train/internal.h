@@ -1,0 +1,58 @@
+/* internal.h - what the files of train share: a run at work. */
+#ifndef VN_TRAIN_INTERNAL_H
+#define VN_TRAIN_INTERNAL_H
+
+#include "train/train.h"
+
+/* A graph that scores a batch, planned, with the places of its inputs. */
+typedef struct vn_scorer {
+    int64_t batch;
+    vn_graph *graph;
+    vn_program *program;
+    vn_net_inputs in;
+    vn_loss_nodes nodes;
+    vn_node *loss;
+    float *x0;       /* [batch,size] data */
+    float *time;     /* [batch] */
+    int32_t *labels; /* [batch] of the data */
+    int32_t *given;  /* [batch] as the network is told: null where dropped */
+} vn_scorer;
+
+typedef struct vn_trainer {
+    const vn_train_setup *s;
+    vn_checkpoint at; /* the weights, their average, the optimiser's moments, and the steps made */
+    float *grads;
+    size_t floats;         /* length of each of these arrays */
+    vn_scorer train, held; /* held.program NULL: nothing is held out */
+
+    double before, started;  /* seconds spent before this call; when it began */
+    int64_t first;           /* step it began with */
+    double loss, grad_norm;  /* of the latest step */
+    double smooth;           /* running mean of the loss; NaN before the first step */
+    double held_loss;        /* NaN: unknown */
+    double saved, previewed; /* when */
+    FILE *log;
+} vn_trainer;
+
+/* trainer.c */
+vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err);
+void vn_trainer_close(vn_trainer *t);
+vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
+double vn_trainer_seconds(const vn_trainer *t);
+
+/* scorer.c: gradients NULL for a graph that only scores, else where they go (every weight's offset). */
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err);
+void vn_scorer_close(vn_scorer *c);
+/* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step number. */
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,
+                        const float *values, float *grads, double *loss, vn_err *err);
+
+/* schedule.c */
+double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);
+double vn_train_ema(const vn_train_setup *s, int64_t step);
+
+/* log.c: log.jsonl, one object a line. Opening drops the lines after `step`, which a killed run may have left. */
+vn_status vn_train_log_open(vn_trainer *t, vn_err *err);
+vn_status vn_train_log_line(vn_trainer *t, double rate, vn_err *err);
+
+#endif

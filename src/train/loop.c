@@ -1,0 +1,163 @@
+/* loop.c - the loop itself: step, look at the clock, log, save, show. */
+#include "train/internal.h"
+
+#include <math.h>
+
+/* The held-out loss is taken over so many samples, always with the same noise and levels, so that two values compare. */
+#define HELD_SAMPLES 512
+/* Step numbers of the held-out draws: the last that streams have, out of training's reach. */
+#define HELD_DRAW ((uint64_t)(1 << 24) - HELD_SAMPLES)
+
+#define SAVE_SECONDS    60.0
+#define PREVIEW_SECONDS 60.0
+
+static double progress(const vn_trainer *t) {
+    const vn_train_setup *s = t->s;
+    return s->steps ? (double)t->at.step / (double)s->steps : vn_trainer_seconds(t) / s->seconds;
+}
+
+static bool finished(const vn_trainer *t) {
+    return progress(t) >= 1;
+}
+
+/* One update of the live weights and their average. Frozen weights get no gradient and no decay. */
+static void update(vn_trainer *t, double rate) {
+    const vn_train_setup *s = t->s;
+    const double clip = s->clip > 0 && t->grad_norm > s->clip ? s->clip / t->grad_norm : 1;
+    const vn_adamw o = {.lr = rate,
+                        .beta1 = 0.9,
+                        .beta2 = 0.999,
+                        .eps = 1e-8,
+                        .weight_decay = s->weight_decay,
+                        .step = t->at.step + 1,
+                        .grad_scale = clip,
+                        .ema = vn_train_ema(s, t->at.step)};
+    const size_t count = vn_weights_count(t->at.weights);
+    for (size_t i = 0; i < count;) { /* runs of weights that train lie together */
+        const vn_weight *w = vn_weights_at(t->at.weights, i++);
+        if (w->frozen) continue;
+        const size_t begin = w->offset;
+        size_t end = begin + w->count;
+        for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
+            end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
+        s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin, t->at.moment1 + begin,
+                          t->at.moment2 + begin, t->at.average + begin, s->threads);
+    }
+}
+
+static vn_status step(vn_trainer *t, double rate, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    const uint64_t number = (uint64_t)t->at.step;
+    vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch, number, t->at.live,
+                                     t->grads, &t->loss, err);
+    if (status != VN_OK) return status;
+    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->threads));
+    if (!isfinite(t->loss) || !isfinite(t->grad_norm))
+        return vn_fail(
+            err, VN_NOT_FINITE,
+            "training diverged at step %lld: loss %g, gradient norm %g; the last checkpoint is kept (a smaller "
+            "learning rate than %g may help)",
+            (long long)t->at.step + 1, t->loss, t->grad_norm, s->lr);
+    update(t, rate);
+    t->at.step++;
+    t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;
+    return VN_OK;
+}
+
+static vn_status score_held(vn_trainer *t, vn_err *err) {
+    if (!t->held.program) return VN_OK;
+    const int64_t held = vn_data_get_info(t->s->data)->held;
+    const int64_t samples = held < HELD_SAMPLES ? held : HELD_SAMPLES;
+    double sum = 0;
+    int64_t batches = 0;
+    for (int64_t at = 0; at < samples; at += t->held.batch, batches++) {
+        double loss = 0;
+        const vn_status status = vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at,
+                                               HELD_DRAW + (uint64_t)batches, t->at.average, NULL, &loss, err);
+        if (status != VN_OK) return status;
+        sum += loss;
+    }
+    t->held_loss = sum / (double)batches;
+    return VN_OK;
+}
+
+static vn_status save(vn_trainer *t, vn_err *err) {
+    t->saved = vn_now();
+    vn_status status = score_held(t, err);
+    if (status == VN_OK) status = vn_trainer_save(t, err);
+    return status;
+}
+
+static vn_status preview(vn_trainer *t, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    t->previewed = vn_now();
+    char *path = vn_format("%s/previews/%06lld.png", s->run, (long long)t->at.step);
+    if (!path) return vn_no_memory(err);
+    const vn_status status = s->preview(s->user, t->at.average, path, err);
+    vn_free(path);
+    return status;
+}
+
+static bool due(int64_t every, int64_t at_step, double last, double seconds) {
+    return every > 0 ? at_step % every == 0 : every == 0 && vn_now() - last >= seconds;
+}
+
+/* Tells the watcher; true when it wants to stop. */
+static bool report(const vn_trainer *t) {
+    const vn_train_setup *s = t->s;
+    const double part = fmin(progress(t), 1), here = vn_now() - t->started;
+    const int64_t made = t->at.step - t->first;
+    const double images = (double)made * (double)s->batch;
+    const int64_t total = s->steps ? s->steps : part > 0 ? (int64_t)ceil((double)t->at.step / part) : 0;
+    const double left = !s->steps  ? s->seconds - vn_trainer_seconds(t)
+                        : made > 0 ? here / (double)made * (double)(s->steps - t->at.step)
+                                   : -1;
+    const vn_progress p = {.what = "training",
+                           .unit = "images",
+                           .done = t->at.step * s->batch,
+                           .total = total * s->batch,
+                           .rate = here > 0 ? images / here : 0,
+                           .seconds_left = left,
+                           .loss = t->smooth};
+    return vn_report(s->watch, &p);
+}
+
+/* From a finished step to the next: log, save and preview where they are due. */
+static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
+    const vn_train_setup *s = t->s;
+    const bool last = finished(t);
+    vn_status status = VN_OK;
+    const bool saving = last || due(s->save_every, t->at.step, t->saved, SAVE_SECONDS);
+    if (saving) status = save(t, err);
+    if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, err);
+    if (!last) t->held_loss = NAN; /* a line has it when it was measured there */
+    if (status == VN_OK && s->preview && s->preview_every >= 0 &&
+        (last || due(s->preview_every, t->at.step, t->previewed, PREVIEW_SECONDS)))
+        status = preview(t, err);
+    return status;
+}
+
+vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err *err) {
+    vn_trainer t;
+    bool stop = false;
+    vn_status status = vn_trainer_open(&t, s, err);
+    while (status == VN_OK && !stop && !finished(&t)) {
+        const double rate = vn_train_rate(s, t.at.step, progress(&t));
+        status = step(&t, rate, err);
+        if (status == VN_OK) status = after_step(&t, rate, err);
+        if (status == VN_OK) stop = report(&t);
+    }
+    if (status == VN_OK && stop && !finished(&t)) {
+        status = save(&t, err);
+        if (status == VN_OK)
+            status = vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved", (long long)t.at.step);
+    }
+    if (result)
+        *result = (vn_train_result){.step = t.at.step,
+                                    .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,
+                                    .loss = t.smooth,
+                                    .held_loss = t.held_loss,
+                                    .bytes = t.train.program ? vn_program_bytes(t.train.program) : 0};
+    vn_trainer_close(&t);
+    return status;
+}

@@ -1,0 +1,104 @@
+/* scorer.c - one batch, scored: the network and the loss as a planned graph, and the arrays that feed it. Training and the
+ * held-out loss are the same thing with and without gradients. */
+#include "train/internal.h"
+
+static int64_t row_size(const vn_data_info *info) {
+    int64_t size = 1;
+    for (int i = 0; i < info->rank; i++) size *= info->shape[i];
+    return size;
+}
+
+/* The program with gradients of the loss by every weight that trains, each written to its place. */
+static vn_status open_program(vn_scorer *c, const vn_train_setup *s, bool train, vn_err *err) {
+    const vn_weights *weights = vn_net_weights(s->net);
+    const size_t count = vn_weights_count(weights);
+    vn_node **wrt = vn_calloc(count + 1, sizeof(*wrt));
+    vn_node **grads = vn_calloc(count + 1, sizeof(*grads));
+    size_t *offsets = vn_calloc(count + 1, sizeof(*offsets));
+    vn_status status = wrt && grads && offsets ? VN_OK : vn_no_memory(err);
+    int n = 0;
+    if (status == VN_OK && train) {
+        for (size_t i = 0; i < count; i++) {
+            const vn_weight *w = vn_weights_at(weights, i);
+            if (w->frozen) continue;
+            wrt[n] = vn_param_node(c->graph, vn_net_weights(s->net), w->name, w->file, w->layout, w->init);
+            offsets[n++] = w->offset;
+        }
+        status = vn_graph_gradient(c->graph, c->loss, NULL, n, wrt, grads, err);
+    }
+    if (status == VN_OK) {
+        const vn_program_options options = {.backend = s->backend,
+                                            .threads = s->threads,
+                                            .n_outputs = 1,
+                                            .outputs = &c->loss,
+                                            .n_grads = n,
+                                            .grads = grads,
+                                            .grad_offset = offsets};
+        status = vn_program_open(c->graph, &options, &c->program, err);
+    }
+    vn_free(wrt);
+    vn_free(grads);
+    vn_free(offsets);
+    return status;
+}
+
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err) {
+    const vn_data_info *info = vn_data_get_info(s->data);
+    c->batch = batch;
+    vn_status status = vn_graph_open(&c->graph, err);
+    if (status != VN_OK) return status;
+    const bool images = info->rank == 3;
+    c->nodes.output =
+        vn_net_build(s->net, c->graph, batch, images ? info->shape[1] : 0, images ? info->shape[2] : 0, train, &c->in);
+    if (c->nodes.output && c->in.sample) {
+        c->nodes.x = c->in.sample;
+        c->nodes.target = vn_input(c->graph, VN_F32, c->nodes.output->shape);
+        c->nodes.weight = vn_input(c->graph, VN_F32, VN_SHAPE(batch));
+        c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
+    }
+    status = vn_graph_status(c->graph, err);
+    if (status == VN_OK) status = open_program(c, s, train, err);
+    if (status != VN_OK) return status;
+
+    const size_t n = (size_t)batch;
+    c->x0 = vn_alloc_aligned(n * (size_t)row_size(info), sizeof(float));
+    c->time = vn_alloc(n, sizeof(float));
+    c->labels = vn_alloc(n, sizeof(int32_t));
+    c->given = vn_alloc(n, sizeof(int32_t));
+    return c->x0 && c->time && c->labels && c->given ? VN_OK : vn_no_memory(err);
+}
+
+void vn_scorer_close(vn_scorer *c) {
+    vn_program_close(&c->program);
+    vn_graph_close(&c->graph);
+    vn_free(c->x0);
+    vn_free(c->time);
+    vn_free(c->labels);
+    vn_free(c->given);
+    *c = (vn_scorer){0};
+}
+
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,
+                        const float *values, float *grads, double *loss, vn_err *err) {
+    vn_status status = vn_data_batch(s->data, part, position, c->batch, c->x0, c->labels, err);
+    if (status != VN_OK) return status;
+    const bool labelled = c->in.class_labels != NULL;
+    const vn_objective_batch batch = {.n = c->batch,
+                                      .size = row_size(vn_data_get_info(s->data)),
+                                      .step = draw,
+                                      .x0 = c->x0,
+                                      .labels = labelled ? c->labels : NULL,
+                                      .x = vn_program_input(c->program, c->nodes.x),
+                                      .target = vn_program_input(c->program, c->nodes.target),
+                                      .time = c->time,
+                                      .weight = vn_program_input(c->program, c->nodes.weight),
+                                      .network_labels = labelled ? c->given : NULL,
+                                      .threads = s->threads};
+    vn_objective_fill(s->objective, &batch);
+    status = vn_net_write_inputs(s->net, c->program, &c->in, c->time, labelled ? c->given : NULL, err);
+    if (status != VN_OK) return status;
+    const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
+    vn_program_run(c->program, &run);
+    *loss = (double)*(const float *)vn_program_output(c->program, c->loss);
+    return VN_OK;
+}

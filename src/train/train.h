@@ -1,0 +1,57 @@
+/* train.h - the training loop: batches in, weights out, and a run directory that survives anything.
+ *
+ * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run that stopped at any step and
+ * goes on ends in the same bits as one that never stopped. Everything a step needs is planned before the first one; a step
+ * allocates nothing.
+ *
+ * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is not the same twice. */
+#ifndef VN_TRAIN_H
+#define VN_TRAIN_H
+
+#include "base/base.h"
+#include "data/data.h"
+#include "nn/nn.h"
+#include "objective/objective.h"
+#include "store/store.h"
+#include "tensor/tensor.h"
+
+typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
+
+typedef struct vn_train_setup {
+    const vn_backend *backend;
+    int threads;
+    const vn_watch *watch;
+    const vn_net *net;
+    vn_data *data;
+    const vn_objective *objective;
+    const char *run; /* the run directory, with a checkpoint to go on from: vn_train_create writes the first */
+
+    uint64_t seed;
+    int64_t batch;
+    int64_t steps;  /* of the whole run, those before a resume included; 0: by seconds */
+    double seconds; /* of the whole run */
+    double lr, weight_decay;
+    double clip; /* bound on the gradient's norm; 0: none */
+    vn_rate rate;
+    int64_t warmup;
+    double ema; /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
+    int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
+
+    /* Draws a preview with these weights to a PNG; NULL: none. */
+    vn_status (*preview)(void *user, const float *values, const char *path, vn_err *err);
+    void *user;
+} vn_train_setup;
+
+/* What a run has come to. */
+typedef struct vn_train_result {
+    int64_t step;
+    double seconds, loss, held_loss; /* loss: smoothed; held_loss NaN without a held-out part */
+    size_t bytes;                    /* planned memory */
+} vn_train_result;
+
+/* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
+vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
+/* Trains from the checkpoint in setup->run to the end, or until cancelled (VN_CANCELLED, saved). result may be NULL. */
+vn_status vn_train_run(const vn_train_setup *setup, vn_train_result *result, vn_err *err);
+
+#endif

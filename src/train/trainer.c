@@ -1,0 +1,102 @@
+/* trainer.c - the life of a run: its first checkpoint; arrays, graphs and log opened from one; saved; closed. */
+#include "train/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+double vn_trainer_seconds(const vn_trainer *t) {
+    return t->before + (vn_now() - t->started);
+}
+
+/* ---- checkpoints ------------------------------------------------------------------------------------------- */
+
+static float *zeros(size_t count) {
+    float *x = vn_alloc_aligned(count, sizeof(float));
+    for (size_t i = 0; x && i < count; i++) x[i] = 0;
+    return x;
+}
+
+static vn_status open_arrays(vn_checkpoint *c, vn_err *err) {
+    float **const arrays[] = {&c->live, &c->average, &c->moment1, &c->moment2};
+    for (size_t i = 0; i < VN_COUNT(arrays); i++)
+        if (!(*arrays[i] = zeros(vn_weights_floats(c->weights)))) return vn_no_memory(err);
+    return VN_OK;
+}
+
+static void close_arrays(vn_checkpoint *c) {
+    vn_free(c->live);
+    vn_free(c->average);
+    vn_free(c->moment1);
+    vn_free(c->moment2);
+}
+
+static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, double seconds, double smooth,
+                       vn_err *err) {
+    c->info = json_pack("{s:f}", "seconds", seconds);
+    if (!c->info) return vn_no_memory(err);
+    vn_status status = VN_OK;
+    if (isfinite(smooth) && json_object_set_new(c->info, "loss_mean", json_real(smooth)) != 0)
+        status = vn_no_memory(err);
+    if (status == VN_OK) status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
+    json_decref(c->info);
+    c->info = NULL;
+    return status;
+}
+
+vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err) {
+    vn_checkpoint c = {.weights = vn_net_weights(net)};
+    vn_status status = open_arrays(&c, err);
+    if (status == VN_OK) {
+        vn_weights_init(c.weights, c.live, seed);
+        memcpy(c.average, c.live, vn_weights_floats(c.weights) * sizeof(float));
+        status = write(&c, run, net, 0, NAN, err);
+    }
+    close_arrays(&c);
+    return status;
+}
+
+vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
+    return write(&t->at, t->s->run, t->s->net, vn_trainer_seconds(t), t->smooth, err);
+}
+
+static vn_status load(vn_trainer *t, vn_err *err) {
+    const vn_status status = vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
+    if (status != VN_OK) return status;
+    const json_t *smooth = json_object_get(t->at.info, "loss_mean");
+    t->before = json_number_value(json_object_get(t->at.info, "seconds"));
+    if (smooth) t->smooth = json_number_value(smooth);
+    json_decref(t->at.info);
+    t->at.info = NULL;
+    return VN_OK;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
+    *t = (vn_trainer){.s = s, .at.weights = vn_net_weights(s->net), .smooth = NAN, .held_loss = NAN};
+    t->floats = vn_weights_floats(t->at.weights);
+    const int64_t held = vn_data_get_info(s->data)->held;
+    vn_status status = open_arrays(&t->at, err);
+    if (status == VN_OK && !(t->grads = zeros(t->floats))) status = vn_no_memory(err);
+    if (status == VN_OK) status = vn_scorer_open(&t->train, s, s->batch, true, err);
+    if (status == VN_OK && held > 0)
+        status = vn_scorer_open(&t->held, s, min_i64(min_i64(s->batch, held), 64), false, err);
+    if (status == VN_OK) status = load(t, err);
+    if (status == VN_OK) status = vn_train_log_open(t, err);
+    t->first = t->at.step;
+    t->started = t->saved = t->previewed = vn_now();
+    return status;
+}
+
+void vn_trainer_close(vn_trainer *t) {
+    vn_scorer_close(&t->train);
+    vn_scorer_close(&t->held);
+    close_arrays(&t->at);
+    vn_free(t->grads);
+    if (t->log) fclose(t->log);
+    *t = (vn_trainer){0};
+}

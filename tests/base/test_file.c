@@ -1,0 +1,348 @@
+/* Files: whole or not at all, whatever happens in between - abandoning, a full disk, a kill, memory running out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/base.h"
+#include "support/alloc.h"
+#include "support/scratch.h"
+
+static void assert_holds(const char *path, const char *text) {
+    size_t size;
+    char *found = scratch_read(path, &size);
+    assert_string_equal(found, text);
+    assert_int_equal(size, strlen(text));
+    free(found);
+}
+
+static vn_status write_text(const char *path, const char *text, vn_err *err) {
+    vn_writer w;
+    vn_status s = vn_writer_open(&w, path, err);
+    if (s) return s;
+    fputs(text, w.file);
+    return vn_writer_commit(&w, err);
+}
+
+/* Every test has a folder of its own in the scratch folder. */
+static int enter(void **state) {
+    (void)state;
+    return mkdir("each", 0777) || chdir("each");
+}
+
+static int leave(void **state) {
+    (void)state;
+    if (chdir("..")) return 1;
+    scratch_remove("each");
+    return 0;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------- */
+
+static void files_appear_at_commit(void **state) {
+    (void)state;
+    vn_writer w;
+    assert_int_equal(vn_writer_open(&w, "a", NULL), VN_OK);
+    fputs("new", w.file);
+    fflush(w.file);
+    assert_false(vn_is_file("a"));
+    assert_int_equal(vn_writer_commit(&w, NULL), VN_OK);
+    assert_holds("a", "new");
+    assert_int_equal(scratch_count("."), 1);
+    vn_writer_abandon(&w); // safe after commit
+    assert_holds("a", "new");
+}
+
+static void an_old_file_stays_until_commit(void **state) {
+    (void)state;
+    scratch_write_text("a", "old");
+    vn_writer w;
+    assert_int_equal(vn_writer_open(&w, "a", NULL), VN_OK);
+    fputs("new", w.file);
+    fflush(w.file);
+    assert_holds("a", "old");
+    vn_writer_abandon(&w);
+    assert_holds("a", "old");
+    assert_int_equal(scratch_count("."), 1);
+    assert_int_equal(write_text("a", "new", NULL), VN_OK);
+    assert_holds("a", "new");
+}
+
+static void what_a_killed_writer_left_is_taken_over(void **state) {
+    (void)state;
+    scratch_write_text("a.tmp", "left by someone, and longer than what follows");
+    assert_int_equal(write_text("a", "new", NULL), VN_OK);
+    assert_holds("a", "new");
+    assert_int_equal(scratch_count("."), 1);
+}
+
+static void two_writers_do_not_mix(void **state) {
+    (void)state;
+    vn_writer first, second;
+    vn_err err = {0};
+    assert_int_equal(vn_writer_open(&first, "a", NULL), VN_OK);
+    fputs("first", first.file);
+    assert_int_equal(vn_writer_open(&second, "a", &err), VN_IO);
+    assert_string_equal(err.text, "a: is being written by another process");
+    vn_writer_abandon(&second);
+    assert_int_equal(vn_writer_commit(&first, NULL), VN_OK);
+    assert_holds("a", "first");
+}
+
+static void links_stay_links(void **state) {
+    (void)state;
+    assert_int_equal(mkdir("there", 0777), 0);
+    scratch_write_text("there/a", "old");
+    assert_int_equal(symlink("there/a", "link"), 0);
+    assert_int_equal(write_text("link", "new", NULL), VN_OK);
+    assert_holds("there/a", "new");
+    struct stat info;
+    assert_int_equal(lstat("link", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void impossible_targets_are_named(void **state) {
+    (void)state;
+    char long_name[301];
+    memset(long_name, 'x', 300);
+    long_name[300] = 0;
+    assert_int_equal(mkdir("folder", 0777), 0);
+    assert_int_equal(mkfifo("pipe", 0666), 0);
+    const struct {
+        const char *path, *words;
+    } refused[] = {
+        {"folder", "folder: is a directory"},
+        {"pipe", "pipe: is not a regular file"},
+        {"nowhere/a", "nowhere/a: cannot be written: No such file or directory"},
+        {long_name, "xxxx"},
+    };
+    for (size_t i = 0; i < VN_COUNT(refused); i++) {
+        vn_err err = {0};
+        assert_int_equal(write_text(refused[i].path, "new", &err), VN_IO);
+        assert_memory_equal(err.text, refused[i].words, strlen(refused[i].words));
+    }
+    assert_int_equal(scratch_count("."), 2);
+}
+
+/* A disk that is full, as far as a process can tell: writing beyond the limit fails. It is met in the middle of a large
+ * fwrite, at the flush of a small one, and anywhere between. */
+static void a_full_disk_leaves_the_old_file(void **state) {
+    (void)state;
+    static const size_t sizes[] = {8193, 12000, 65536, 1 << 20};
+    static char bytes[1 << 20];
+    signal(SIGXFSZ, SIG_IGN);
+    scratch_write_text("a", "old");
+    for (size_t i = 0; i < VN_COUNT(sizes); i++)
+        for (size_t piece = 100; piece <= sizes[i]; piece *= 50) {
+            struct rlimit limit, kept;
+            getrlimit(RLIMIT_FSIZE, &kept);
+            limit = kept;
+            limit.rlim_cur = 8192;
+            vn_writer w;
+            vn_err err = {0};
+            assert_int_equal(vn_writer_open(&w, "a", NULL), VN_OK);
+            setrlimit(RLIMIT_FSIZE, &limit);
+            for (size_t done = 0; done < sizes[i]; done += piece) fwrite(bytes, 1, piece, w.file);
+            vn_status s = vn_writer_commit(&w, &err);
+            setrlimit(RLIMIT_FSIZE, &kept);
+            assert_int_equal(s, VN_IO);
+            assert_non_null(strstr(err.text, "a: cannot be written: File too large"));
+            assert_holds("a", "old");
+            assert_int_equal(scratch_count("."), 1);
+        }
+}
+
+/* kill -9 after each of many small steps of a writer: the file is the old or the new one, and the next writer works. */
+static void a_kill_leaves_old_or_new(void **state) {
+    (void)state;
+    enum { PIECES = 40 };
+    bool seen_old = false, seen_new = false;
+    for (int kill_after = 0; kill_after <= PIECES + 1; kill_after++) {
+        assert_int_equal(write_text("a", "old", NULL), VN_OK);
+        pid_t child = fork();
+        if (child == 0) {
+            vn_writer w;
+            if (vn_writer_open(&w, "a", NULL)) _exit(1);
+            for (int i = 0; i < PIECES; i++) {
+                if (i == kill_after) raise(SIGKILL);
+                fputs("new ", w.file);
+                fflush(w.file);
+            }
+            if (kill_after == PIECES) raise(SIGKILL);
+            vn_writer_commit(&w, NULL);
+            raise(SIGKILL);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        size_t size;
+        char *text = scratch_read("a", &size);
+        bool is_new = strncmp(text, "new", 3) == 0;
+        assert_int_equal(size, is_new ? 4 * PIECES : 3);
+        seen_new = seen_new || is_new;
+        seen_old = seen_old || !is_new;
+        free(text);
+        assert_in_range(scratch_count("."), 1, 2);
+    }
+    assert_true(seen_old && seen_new);
+    assert_int_equal(write_text("a", "newest", NULL), VN_OK);
+    assert_int_equal(scratch_count("."), 1);
+}
+
+/* stdio works without a buffer of its own, so one failure of many is no failure; then the file must be right. */
+static void failed_writes_leave_the_old_file(void **state) {
+    (void)state;
+    scratch_write_text("a", "old");
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            vn_err err = {0};
+            int64_t live = alloc_live();
+            alloc_fail(n, mode);
+            vn_status s = write_text("a", "new", &err);
+            bool failed = alloc_fail_end();
+            assert_int_equal(alloc_live(), live);
+            if (s) assert_int_equal(s, VN_NO_MEMORY);
+            if (s) assert_true(failed);
+            if (!failed) break;
+            assert_int_equal(scratch_count("."), 1);
+        }
+    assert_holds("a", "new");
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------- */
+
+static void files_are_read_whole(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 100000};
+    for (size_t i = 0; i < VN_COUNT(sizes); i++) {
+        char *bytes = vn_alloc(sizes[i], 1), *data;
+        size_t size;
+        for (size_t k = 0; k < sizes[i]; k++) bytes[k] = (char)(k * 7);
+        scratch_write("a", bytes, sizes[i]);
+        assert_int_equal(vn_read_file("a", sizes[i], &data, &size, NULL), VN_OK);
+        assert_int_equal(size, sizes[i]);
+        assert_memory_equal(data, bytes, size);
+        assert_int_equal(data[size], 0);
+        vn_free(data);
+        vn_free(bytes);
+    }
+}
+
+static void larger_files_are_refused(void **state) {
+    (void)state;
+    char *data;
+    size_t size;
+    vn_err err = {0};
+    scratch_write_text("a", "12345");
+    assert_int_equal(vn_read_file("a", 4, &data, &size, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, "a: larger than 4 bytes, which is too large for what it should be");
+    assert_null(data);
+    assert_int_equal(vn_read_file("/dev/zero", 100000, &data, &size, &err), VN_BAD_FILE);
+    assert_null(data);
+}
+
+/* A pipe tells no size and gives its bytes in pieces. */
+static void pipes_are_read_whole(void **state) {
+    (void)state;
+    enum { PIECE = 3000, PIECES = 7 };
+    assert_int_equal(mkfifo("pipe", 0666), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        FILE *f = fopen("pipe", "wb");
+        for (int i = 0; f && i < PIECES; i++) {
+            for (int k = 0; k < PIECE; k++) fputc('a' + i, f);
+            fflush(f);
+        }
+        _exit(0);
+    }
+    char *data;
+    size_t size;
+    assert_int_equal(vn_read_file("pipe", 1 << 20, &data, &size, NULL), VN_OK);
+    assert_int_equal(size, PIECE * PIECES);
+    for (size_t i = 0; i < size; i++) assert_int_equal(data[i], 'a' + (int)(i / PIECE));
+    vn_free(data);
+    waitpid(child, NULL, 0);
+}
+
+static void failed_reads_give_nothing(void **state) {
+    (void)state;
+    scratch_write_text("a", "text");
+    int64_t live = alloc_live();
+    char *data;
+    size_t size;
+    alloc_fail(0, ALLOC_ONCE);
+    vn_status s = vn_read_file("a", 100, &data, &size, NULL);
+    assert_true(alloc_fail_end());
+    assert_int_equal(s, VN_NO_MEMORY);
+    assert_null(data);
+    assert_int_equal(alloc_live(), live);
+}
+
+/* ---- names ----------------------------------------------------------------------------------------------- */
+
+static void directories_are_made(void **state) {
+    (void)state;
+    vn_err err = {0};
+    assert_int_equal(vn_make_dirs("x/y//z/", NULL), VN_OK);
+    assert_true(vn_is_dir("x/y/z"));
+    assert_int_equal(vn_make_dirs("x/y/z", NULL), VN_OK);
+    assert_int_equal(vn_make_dirs("./x/../w", NULL), VN_OK);
+    assert_true(vn_is_dir("w"));
+    scratch_write_text("file", "");
+    assert_int_equal(vn_make_dirs("file", &err), VN_IO);
+    assert_string_equal(err.text, "file: cannot be made: Not a directory");
+    assert_int_equal(vn_make_dirs("file/x", &err), VN_IO);
+    assert_string_equal(err.text, "file/x: cannot be made: Not a directory");
+}
+
+static void kinds_of_files_are_told(void **state) {
+    (void)state;
+    scratch_write_text("file", "");
+    assert_true(vn_is_file("file") && !vn_is_dir("file"));
+    assert_true(vn_is_dir(".") && !vn_is_file("."));
+    assert_false(vn_is_dir("nowhere") || vn_is_file("nowhere"));
+}
+
+static void paths_are_joined(void **state) {
+    (void)state;
+    static const struct {
+        const char *a, *b, *joined;
+    } cases[] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        char *path = vn_path_join(cases[i].a, cases[i].b);
+        assert_string_equal(path, cases[i].joined);
+        vn_free(path);
+    }
+    assert_true(vn_ends_with("a.png", ".png") && vn_ends_with("a", "") && vn_ends_with("", ""));
+    assert_false(vn_ends_with("png", ".png") || vn_ends_with("a.PNG", ".png"));
+}
+
+#define EACH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        EACH(files_appear_at_commit),
+        EACH(an_old_file_stays_until_commit),
+        EACH(what_a_killed_writer_left_is_taken_over),
+        EACH(two_writers_do_not_mix),
+        EACH(links_stay_links),
+        EACH(impossible_targets_are_named),
+        EACH(a_full_disk_leaves_the_old_file),
+        EACH(a_kill_leaves_old_or_new),
+        EACH(failed_writes_leave_the_old_file),
+        EACH(files_are_read_whole),
+        EACH(larger_files_are_refused),
+        EACH(pipes_are_read_whole),
+        EACH(failed_reads_give_nothing),
+        EACH(directories_are_made),
+        EACH(kinds_of_files_are_told),
+        EACH(paths_are_joined),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}

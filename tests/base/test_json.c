@@ -1,0 +1,235 @@
+/* Reading and writing JSON: what is valid, what is refused and in which words, damage, and memory running out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "support/alloc.h"
+#include "support/mutate.h"
+
+static const char document[] =
+    "{\"_class_name\": \"UNet2DModel\", \"sizes\": [32, -64, 0.5, 1.25e-3, 1E+2],\n"
+    " \"a rather long key, longer than any buffer's first size\": {\"deep\": [[], {}, \"\"]},\n"
+    " \"text\": \"tab\\t quote\\\" slash\\/ \\u20ac \\ud83d\\ude00 \xE2\x82\xAC\",\n"
+    " \"yes\": true, \"no\": false, \"none\": null, \"large\": -9223372036854775808}\n";
+
+static vn_status parse(const char *text, json_t **out, vn_err *err) {
+    return vn_json_parse(text, strlen(text), "f.json", out, err);
+}
+
+static void values_are_read(void **state) {
+    (void)state;
+    json_t *v;
+    assert_int_equal(parse(document, &v, NULL), VN_OK);
+    assert_int_equal(json_object_size(v), 8);
+    assert_string_equal(json_string_value(json_object_get(v, "_class_name")), "UNet2DModel");
+    const json_t *sizes = json_object_get(v, "sizes");
+    assert_int_equal(json_integer_value(json_array_get(sizes, 0)), 32);
+    assert_int_equal(json_integer_value(json_array_get(sizes, 1)), -64);
+    assert_true(json_real_value(json_array_get(sizes, 2)) == 0.5);
+    assert_true(json_real_value(json_array_get(sizes, 3)) == 1.25e-3);
+    assert_true(json_is_real(json_array_get(sizes, 4)) && json_real_value(json_array_get(sizes, 4)) == 100);
+    assert_string_equal(json_string_value(json_object_get(v, "text")),
+                        "tab\t quote\" slash/ \xE2\x82\xAC \xF0\x9F\x98\x80 \xE2\x82\xAC");
+    assert_true(json_is_true(json_object_get(v, "yes")) && json_is_false(json_object_get(v, "no")));
+    assert_true(json_is_null(json_object_get(v, "none")));
+    assert_int_equal(json_integer_value(json_object_get(v, "large")), INT64_MIN);
+    const json_t *deep =
+        json_object_get(json_object_get(v, "a rather long key, longer than any buffer's first size"), "deep");
+    assert_int_equal(json_array_size(deep), 3);
+    json_decref(v);
+}
+
+/* jansson's own parser is a second opinion on what the document means. */
+static void values_are_those_of_jansson(void **state) {
+    (void)state;
+    json_t *ours, *theirs = json_loads(document, 0, NULL);
+    assert_int_equal(parse(document, &ours, NULL), VN_OK);
+    assert_true(json_equal(ours, theirs));
+    json_decref(ours);
+    json_decref(theirs);
+}
+
+static void refusals_name_file_line_and_reason(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } refused[] = {
+        {"", "f.json: line 1: ends where a value should be"},
+        {"{", "f.json: line 1: ends where a key in quotes should be"},
+        {"{\"a\":1,\n\"b\" 2}", "f.json: line 2: ':' expected, not '2'"},
+        {"{\"a\":1,\n\n}", "f.json: line 3: a key in quotes expected, not '}'"},
+        {"[1 2]", "f.json: line 1: ',' or ']' expected, not '2'"},
+        {"[1,]", "f.json: line 1: a value expected, not ']'"},
+        {"{\"a\":1", "f.json: line 1: ends where ',' or '}' should be"},
+        {"1 1", "f.json: line 1: the end expected, not '1'"},
+        {"{\"a\":1,\"b\":2,\"a\":3}", "f.json: line 1: key 'a' is there twice"},
+        {"NaN", "f.json: line 1: a value expected, not 'N'"},
+        {"-Infinity", "f.json: line 1: a digit expected, not 'I'"},
+        {"01", "f.json: line 1: the end expected, not '1'"},
+        {"1.", "f.json: line 1: ends where a digit should be"},
+        {"1.e3", "f.json: line 1: a digit expected, not 'e'"},
+        {"1e", "f.json: line 1: ends where a digit should be"},
+        {"-", "f.json: line 1: ends where a digit should be"},
+        {"+1", "f.json: line 1: a value expected, not '+'"},
+        {"9223372036854775808", "f.json: line 1: a number is too large"},
+        {"1e999", "f.json: line 1: a number is too large"},
+        {"0.00000000000000000000000000000000000000000000000000000000000000001", "f.json: line 1: a number is too long"},
+        {"tru", "f.json: line 1: a value expected, not 't'"},
+        {"'a'", "f.json: line 1: a value expected, not '''"},
+        {"\"a", "f.json: line 1: a string has no end"},
+        {"\"a\\", "f.json: line 1: a string holds an invalid escape"},
+        {"\"a\\x\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"a\\u12g4\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"a\\u0000\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"\\ud83d\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"\\ud83d\\u0041\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"\\ude00\"", "f.json: line 1: a string holds an invalid escape"},
+        {"\"a\nb\"", "f.json: line 1: a string holds a control character"},
+        {"\"\xC0\x80\"", "f.json: line 1: a string is not UTF-8"},     // overlong
+        {"\"\xED\xA0\x80\"", "f.json: line 1: a string is not UTF-8"}, // a surrogate
+        {"\"\xF4\x90\x80\x80\"", "f.json: line 1: a string is not UTF-8"},
+        {"\"\xE2\x82\"", "f.json: line 1: a string is not UTF-8"},
+        {"\"\xFF\"", "f.json: line 1: a string is not UTF-8"},
+        {"\xEF\xBB\xBF{}", "f.json: line 1: a value expected, not byte 0xEF"}, // a byte order mark
+    };
+    for (size_t i = 0; i < VN_COUNT(refused); i++) {
+        json_t *v;
+        vn_err err = {0};
+        assert_int_equal(parse(refused[i].text, &v, &err), VN_BAD_FILE);
+        assert_null(v);
+        assert_memory_equal(err.text, refused[i].words, strlen(refused[i].words));
+    }
+}
+
+static void depth_is_bounded(void **state) {
+    (void)state;
+    enum { DEEP = 1000000 };
+    char *text = vn_alloc(DEEP + 1, 1);
+    json_t *v;
+    vn_err err = {0};
+    memset(text, '[', DEEP);
+    text[DEEP] = 0;
+    assert_int_equal(parse(text, &v, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, "f.json: line 1: nested too deeply");
+    memset(text + 256, ']', 256);
+    assert_int_equal(vn_json_parse(text, 512, "f", &v, NULL), VN_OK);
+    json_decref(v);
+    vn_free(text);
+}
+
+static void utf8_is_told(void **state) {
+    (void)state;
+    assert_true(vn_is_utf8("") && vn_is_utf8("boot") && vn_is_utf8("Stiefel \xE2\x82\xAC \xF0\x9F\x98\x80"));
+    assert_false(vn_is_utf8("\xFF") || vn_is_utf8("a\xE2\x82") || vn_is_utf8("\xC0\x80") || vn_is_utf8("\x80"));
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------- */
+
+static void files_come_back_equal(void **state) {
+    (void)state;
+    json_t *v = json_pack("{sf sf sf si s[] so}", "beta", 1e-4, "third", 1.0 / 3, "tiny", 5e-324, "n", 3, "empty",
+                          "off", json_false());
+    json_t *back;
+    assert_int_equal(vn_json_write("a.json", v, NULL), VN_OK);
+    assert_int_equal(vn_json_read("a.json", &back, NULL), VN_OK);
+    assert_true(json_equal(v, back));
+    json_decref(back);
+    json_decref(v);
+}
+
+/* Digits that are not needed are not written: a config keeps the numbers that a person typed. */
+static void numbers_are_written_short(void **state) {
+    (void)state;
+    json_t *v = json_pack("{sf s[f]}", "beta", 1e-4, "list", 0.1);
+    size_t size;
+    assert_int_equal(vn_json_write("a.json", v, NULL), VN_OK);
+    char *text = scratch_read("a.json", &size);
+    assert_string_equal(text, "{\n  \"beta\": 0.0001,\n  \"list\": [\n    0.1\n  ]\n}\n");
+    free(text);
+    json_decref(v);
+}
+
+static void missing_files_are_named(void **state) {
+    (void)state;
+    json_t *v;
+    vn_err err = {0};
+    assert_int_equal(vn_json_read("nowhere.json", &v, &err), VN_IO);
+    assert_string_equal(err.text, "nowhere.json: No such file or directory");
+    assert_int_equal(vn_json_read(".", &v, &err), VN_IO);
+    assert_string_equal(err.text, ".: Is a directory");
+}
+
+/* ---- damage and want ------------------------------------------------------------------------------------- */
+
+/* Damaged or not, jansson must agree on whether it is JSON and on what it says; the exceptions are limits of ours, and
+ * that it overlooks a byte of 0 after a number. */
+static void check_damaged(const char *path) {
+    json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+    vn_err err = {0};
+    vn_status s = vn_json_read(path, &v, &err);
+    if (s == VN_OK) {
+        assert_true(json_equal(v, theirs));
+    } else {
+        assert_int_equal(s, VN_BAD_FILE);
+        assert_true(!theirs || strstr(err.text, "too l") || strstr(err.text, "byte 0x00"));
+        assert_memory_equal(err.text, "damaged.json: line ", 19);
+    }
+    json_decref(v);
+    json_decref(theirs);
+}
+
+static void damaged_files_are_refused_or_right(void **state) {
+    (void)state;
+    scratch_write_text("valid.json", document);
+    mutate_each("valid.json", "damaged.json", 5000, check_damaged);
+    mutate_truncations("valid.json", "damaged.json", check_damaged);
+}
+
+static void failed_allocations_are_reported(void **state) {
+    (void)state;
+    json_t *expected;
+    scratch_write_text("valid.json", document);
+    assert_int_equal(vn_json_read("valid.json", &expected, NULL), VN_OK);
+    int64_t live = alloc_live();
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            json_t *v;
+            vn_err err = {0};
+            alloc_fail(n, mode);
+            vn_status s = vn_json_read("valid.json", &v, &err);
+            bool failed = alloc_fail_end();
+            if (failed) {
+                assert_int_equal(s, VN_NO_MEMORY);
+                assert_null(v);
+            } else {
+                assert_int_equal(s, VN_OK);
+                assert_true(json_equal(v, expected));
+            }
+            json_decref(v);
+            assert_int_equal(alloc_live(), live);
+            if (!failed) break;
+        }
+    json_decref(expected);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_are_read),
+        cmocka_unit_test(values_are_those_of_jansson),
+        cmocka_unit_test(refusals_name_file_line_and_reason),
+        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(utf8_is_told),
+        cmocka_unit_test(files_come_back_equal),
+        cmocka_unit_test(numbers_are_written_short),
+        cmocka_unit_test(missing_files_are_named),
+        cmocka_unit_test(damaged_files_are_refused_or_right),
+        cmocka_unit_test(failed_allocations_are_reported),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}

@@ -1,0 +1,279 @@
+/* test_sample.c - `vane sample`, `info`, `forward` and `bench`: every kind of output, and that the same command gives
+ * the same bits. Networks come from one short training; their pictures need not be good. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/support_program.h"
+#include "support/scratch.h"
+
+static int prepare(void **state) {
+    if (scratch_enter(state) != 0) return -1;
+    make_idx("data", 60);
+    make_config();
+    make_world();
+    const outcome *o =
+        run_vane("train data --model tiny.json --batch 8 --preview-every -1 --steps 3 --out run --quiet");
+    if (o->status != 0) fprintf(stderr, "%s", o->err);
+    return o->status;
+}
+
+/* The header of a safetensors file, to be released. */
+static json_t *tensor_header(const char *path) {
+    size_t size;
+    char *bytes = scratch_read(path, &size);
+    uint64_t length;
+    memcpy(&length, bytes, sizeof length);
+    json_t *header = json_loadb(bytes + sizeof length, length, 0, NULL);
+    free(bytes);
+    assert_non_null(header);
+    return header;
+}
+
+static void expect_shape(const json_t *tensor, const char *dtype, const char *shape) {
+    char *text = json_dumps(json_object_get(tensor, "shape"), JSON_COMPACT);
+    assert_string_equal(json_string_value(json_object_get(tensor, "dtype")), dtype);
+    assert_string_equal(text, shape);
+    free(text);
+}
+
+/* ---- outputs ---------------------------------------------------------------------------------------- */
+
+static void test_world_to_tensors(void **state) {
+    (void)state;
+    expect_status(0, "sample world.json -n 6 --seed 7 --out w.safetensors");
+    json_t *header = tensor_header("w.safetensors");
+    expect_shape(json_object_get(header, "samples"), "F32", "[6,2]");
+    expect_shape(json_object_get(header, "labels"), "I64", "[6]");
+    json_decref(header);
+
+    expect_status(0, "sample world.json -n 6 --seed 7 --out w.npy");
+    size_t size;
+    char *npy = scratch_read("w.npy", &size);
+    assert_memory_equal(npy, "\x93NUMPY", 6);
+    assert_non_null(strstr(npy + 10, "(6, 2)"));
+    free(npy);
+}
+
+/* Class "left" lies left of 0 by five standard deviations. */
+static void test_class_by_name_index_and_all(void **state) {
+    (void)state;
+    enum { count = 8 };
+    expect_status(0, "sample world.json -n 8 --class left --out left.npy");
+    expect_status(0, "sample world.json -n 8 --class 0 --out zero.npy");
+    expect_same_file("left.npy", "zero.npy");
+    size_t size;
+    char *bytes = scratch_read("left.npy", &size);
+    float points[count][2];
+    memcpy(points, bytes + size - sizeof points, sizeof points);
+    free(bytes);
+    for (int i = 0; i < count; i++) assert_true(points[i][0] < 0);
+
+    expect_status(0, "sample world.json -n 4 --class null --out null.npy");
+    expect_complaint(expect_status(2, "sample world.json --class lift --out no.npy"), "left");
+    expect_complaint(expect_status(2, "sample world.json --class 2 --out no.npy"), "2");
+    assert_false(exists("no.npy"));
+}
+
+static void test_network_to_picture_folder_and_tensors(void **state) {
+    (void)state;
+    expect_status(0, "sample run -n 6 --steps 2 --guidance 0,1,2.5 --seed 11 --out grid.png");
+    expect_status(0, "sample run -n 3 --steps 2 --out folder");
+    assert_int_equal(system("test $(ls folder/*.png | wc -l) -eq 3"), 0);
+    expect_status(0, "sample run -n 3 --steps 2 --guidance 1,2 --out run.safetensors");
+    json_t *header = tensor_header("run.safetensors");
+    expect_shape(json_object_get(header, "samples"), "F32", "[6,1,8,8]");
+    expect_shape(json_object_get(header, "labels"), "I64", "[6]");
+    json_decref(header);
+}
+
+static void test_picture_tells_how_it_was_made(void **state) {
+    (void)state;
+    expect_status(0, "sample run -n 2 --steps 3 --guidance 2.5 --seed 4242 --out told.png");
+    const outcome *o = expect_status(0, "info told.png");
+    assert_non_null(strstr(o->out, "4242"));
+    assert_non_null(strstr(o->out, "2.5"));
+    json_t *object = expect_json(expect_status(0, "info told.png --json"));
+    json_decref(object);
+}
+
+static void test_counts_are_chosen_where_not_given(void **state) {
+    (void)state;
+    json_t *result = expect_json(expect_status(0, "sample run --steps 1 --out many.npy --json --quiet"));
+    assert_int_equal(json_integer_value(json_object_get(result, "count")), 3 * 8);
+    json_decref(result);
+    result = expect_json(expect_status(0, "sample run --class 1 --steps 1 --out one.npy --json --quiet"));
+    assert_int_equal(json_integer_value(json_object_get(result, "count")), 16);
+    json_decref(result);
+}
+
+static void test_passes_are_only_those_that_matter(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "sample run -n 2 --steps 4 --sampler euler --guidance 0,1,3 --out p.npy "
+                                             "--json --quiet"));
+    char *passes = json_dumps(json_object_get(r, "passes"), JSON_COMPACT);
+    assert_string_equal(passes, "[4,4,8]");
+    free(passes);
+    json_decref(r);
+}
+
+/* ---- the same again --------------------------------------------------------------------------------- */
+
+static void test_same_command_same_bits(void **state) {
+    (void)state;
+    expect_status(0, "sample run -n 5 --steps 3 --guidance 2 --seed 3 --out a.npy");
+    expect_status(0, "sample run -n 5 --steps 3 --guidance 2 --seed 3 --threads 1 --out b.npy");
+    expect_same_file("a.npy", "b.npy");
+    expect_status(0, "sample run -n 5 --steps 3 --guidance 2 --seed 4 --out c.npy");
+    size_t size;
+    char *a = scratch_read("a.npy", &size), *c = scratch_read("c.npy", &size);
+    assert_true(memcmp(a, c, size) != 0);
+    free(a);
+    free(c);
+}
+
+/* A safetensors file with `noise` [2,2] = values. */
+static void write_noise(const char *path, const float values[4]) {
+    char file[256] = {0};
+    const char *header = "{\"noise\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}   ";
+    uint64_t length = strlen(header);
+    memcpy(file, &length, 8);
+    memcpy(file + 8, header, length);
+    memcpy(file + 8 + length, values, 16);
+    scratch_write(path, file, 24 + length);
+}
+
+static void test_noise_from_a_file(void **state) {
+    (void)state;
+    write_noise("noise.safetensors", (float[]){1, 0, 1, 0});
+    json_t *r =
+        expect_json(expect_status(0, "sample world.json --class left --noise noise.safetensors --out n.npy --json"));
+    assert_int_equal(json_integer_value(json_object_get(r, "count")), 2);
+    json_decref(r);
+    size_t size;
+    float points[2][2];
+    char *bytes = scratch_read("n.npy", &size);
+    memcpy(points, bytes + size - sizeof points, sizeof points);
+    free(bytes);
+    assert_memory_equal(points[0], points[1], sizeof points[0]); /* equal noise, equal samples */
+
+    write_noise("nan.safetensors", (float[]){1, 0, NAN, 0});
+    const outcome *o = run_vane("sample world.json --noise nan.safetensors --out no.npy");
+    assert_true(o->status == 1 || o->status == 2);
+    expect_complaint(o, "nan.safetensors");
+    expect_complaint(expect_status(2, "sample world.json -n 3 --noise noise.safetensors --out no.npy"), "3");
+    assert_false(exists("no.npy"));
+}
+
+static void test_sigmas_in_place_of_steps(void **state) {
+    (void)state;
+    expect_status(0, "sample world.json -n 2 --sigmas 1,0.5,0.2,0 --out s.npy");
+    expect_complaint(expect_status(2, "sample world.json -n 2 --sigmas 1,0.5,0 --steps 3 --out no.npy"), "sigmas");
+    expect_complaint(expect_status(2, "sample world.json -n 2 --sigmas 0.2,0.5,0 --out no.npy"), "sigmas");
+    expect_complaint(expect_status(2, "sample world.json -n 2 --sigmas 1,0.5 --out no.npy"), "sigmas");
+}
+
+/* ---- bad input -------------------------------------------------------------------------------------- */
+
+static void test_bad_sources_and_options_are_named(void **state) {
+    (void)state;
+    static const struct {
+        int status;
+        const char *words, *complaint;
+    } cases[] = {
+        {1, "sample nowhere --out no.npy", "nowhere"},
+        {1, "sample data --out no.npy", "data"},
+        {1, "sample half.json --out no.npy", "half.json"},
+        {2, "sample run --out no.npy --sampler huen", "heun"},
+        {2, "sample run --out no.npy --sampler euler:chrun=1", "churn"},
+        {2, "sample run --out no.npy --guide cgf", "cfg"},
+        {2, "sample run --out no.npy --steps -1", "steps"},
+        {2, "sample run --out no.npy -n -4", "count"},
+        {2, "sample run --out no.npy --path vp", "path"},
+        {1, "info nowhere", "nowhere"},
+        {1, "info half.json", "half.json"},
+        {1, "forward nowhere --in a --out b", "nowhere"},
+        {1, "bench nowhere", "nowhere"},
+    };
+    scratch_write("half.json", "{\"classes\": [", 13);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_complaint(expect_status(cases[i].status, "%s", cases[i].words), cases[i].complaint);
+    }
+    assert_false(exists("no.npy"));
+}
+
+/* ---- the other verbs -------------------------------------------------------------------------------- */
+
+static void test_forward_gives_an_output_and_gradients(void **state) {
+    (void)state;
+    enum { values = 64 };
+    const char *header = "{\"sample\":{\"dtype\":\"F32\",\"shape\":[1,1,8,8],\"data_offsets\":[0,256]},"
+                         "\"timestep\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[256,264]},"
+                         "\"class_labels\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[264,272]},"
+                         "\"cotangent\":{\"dtype\":\"F32\",\"shape\":[1,1,8,8],\"data_offsets\":[272,528]}}";
+    char file[1024] = {0};
+    uint64_t length = strlen(header);
+    memcpy(file, &length, 8);
+    memcpy(file + 8, header, length);
+    for (int i = 0; i < values; i++) {
+        float x = (float)i / values, one = 1;
+        memcpy(file + 8 + length + 4 * i, &x, 4);
+        memcpy(file + 8 + length + 272 + 4 * i, &one, 4);
+    }
+    scratch_write("in.safetensors", file, 8 + length + 528);
+    expect_status(0, "forward run --in in.safetensors --out out.safetensors --grad grad.safetensors");
+    json_t *out = tensor_header("out.safetensors"), *grad = tensor_header("grad.safetensors");
+    expect_shape(json_object_get(out, "sample"), "F32", "[1,1,8,8]");
+    expect_shape(json_object_get(grad, "grad.sample"), "F32", "[1,1,8,8]");
+    expect_shape(json_object_get(grad, "grad.conv_in.weight"), "F32", "[8,1,3,3]");
+    json_decref(out);
+    json_decref(grad);
+}
+
+static void test_bench_json_has_the_keys_of_the_contract(void **state) {
+    (void)state;
+    static const char *const keys[] = {"min_ms", "median_ms", "images_per_s", "gflops", "gemm_gflops", "peak_rss_mb"};
+    json_t *r = expect_json(expect_status(0, "bench run --mode train --batch 2 --steps 2 --json --quiet"));
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        assert_true(json_number_value(json_object_get(r, keys[i])) > 0);
+    }
+    json_decref(r);
+    const outcome *o = expect_status(0, "bench tiny.json --batch 2 --steps 2");
+    assert_non_null(strstr(o->out, "GF/s"));
+}
+
+/* The aim is 100 ms; the bound leaves room for a busy machine and for sanitizers. The least of five counts. */
+static void test_first_sample_is_there_at_once(void **state) {
+    (void)state;
+    double least = 1e9;
+    for (int i = 0; i < 5; i++) {
+        const outcome *o = expect_status(0, "sample run -n 1 --steps 4 --out quick.png --quiet");
+        if (o->seconds < least) least = o->seconds;
+    }
+    assert_true(least < 0.5);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_world_to_tensors),
+        cmocka_unit_test(test_class_by_name_index_and_all),
+        cmocka_unit_test(test_network_to_picture_folder_and_tensors),
+        cmocka_unit_test(test_picture_tells_how_it_was_made),
+        cmocka_unit_test(test_counts_are_chosen_where_not_given),
+        cmocka_unit_test(test_passes_are_only_those_that_matter),
+        cmocka_unit_test(test_same_command_same_bits),
+        cmocka_unit_test(test_noise_from_a_file),
+        cmocka_unit_test(test_sigmas_in_place_of_steps),
+        cmocka_unit_test(test_bad_sources_and_options_are_named),
+        cmocka_unit_test(test_forward_gives_an_output_and_gradients),
+        cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
+        cmocka_unit_test(test_first_sample_is_there_at_once),
+    };
+    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+}

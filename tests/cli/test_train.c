@@ -1,0 +1,205 @@
+/* test_train.c - `vane train` as a user meets it: runs, what is refused, Ctrl-C, kill -9, and going on afterwards. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/support_program.h"
+#include "support/scratch.h"
+
+#define TRAIN   "train data --model tiny.json --batch 8 --preview-every -1"
+#define WEIGHTS "unet/diffusion_pytorch_model.safetensors"
+
+static int prepare(void **state) {
+    if (scratch_enter(state) != 0) return -1;
+    make_idx("data", 60);
+    make_config();
+    return 0;
+}
+
+/* Waits until a running training has written a line of its log, and a first checkpoint. */
+static void wait_until_it_trains(const char *run) {
+    char log[64], weights[128];
+    snprintf(log, sizeof log, "%s/log.jsonl", run);
+    snprintf(weights, sizeof weights, "%s/" WEIGHTS, run);
+    for (int i = 0; i < 1200; i++) {
+        if (exists(log) && exists(weights)) return;
+        sleep_ms(50);
+    }
+    fail_msg("%s did not begin within a minute", run);
+}
+
+/* ---- a run ------------------------------------------------------------------------------------------ */
+
+static void test_train_writes_a_run_that_samples(void **state) {
+    (void)state;
+    const outcome *o = expect_status(0, TRAIN " --out run --steps 4 --log-every 1 --validate 0.1");
+    assert_non_null(strstr(o->out, "run is trained"));
+    assert_true(exists("run/model_index.json"));
+    assert_true(exists("run/unet/config.json"));
+    assert_true(exists("run/" WEIGHTS));
+    assert_true(exists("run/scheduler/scheduler_config.json"));
+    assert_true(exists("run/vane.json"));
+
+    size_t size;
+    char *log = scratch_read("run/log.jsonl", &size);
+    int lines = 0;
+    for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        json_t *entry = json_loads(line, 0, NULL);
+        assert_non_null(entry);
+        json_decref(entry);
+        lines++;
+    }
+    free(log);
+    assert_true(lines >= 4);
+
+    expect_status(0, "sample run -n 2 --steps 2 --class 1 --guidance 2 --out run.png");
+    o = expect_status(0, "info run");
+    assert_non_null(strstr(o->out, "unet2d"));
+}
+
+static void test_train_json_is_one_object(void **state) {
+    (void)state;
+    json_t *result = expect_json(expect_status(0, TRAIN " --out json-run --steps 2 --json"));
+    assert_string_equal(json_string_value(json_object_get(result, "out")), "json-run");
+    assert_true(json_is_object(json_object_get(result, "run")));
+    json_decref(result);
+}
+
+static void test_quiet_says_nothing_on_stderr(void **state) {
+    (void)state;
+    const outcome *o = expect_status(0, TRAIN " --out quiet-run --steps 2 --quiet");
+    assert_string_equal(o->err, "");
+}
+
+static void test_points_train_too(void **state) {
+    (void)state;
+    json_t *points = expect_json(expect_status(0, "list points --json"));
+    json_t *first = json_array_get(json_object_get(points, "points"), 0);
+    expect_status(0, "train points:%s --out points-run --steps 3 --batch 16 --quiet",
+                  json_string_value(json_object_get(first, "name")));
+    json_decref(points);
+    expect_status(0, "sample points-run -n 5 --steps 2 --out points.npy");
+}
+
+/* ---- what is refused -------------------------------------------------------------------------------- */
+
+static void test_a_run_is_not_overwritten_by_accident(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out kept --steps 2 --quiet");
+    assert_int_equal(system("cp kept/" WEIGHTS " before"), 0);
+    const outcome *o = run_vane(TRAIN " --out kept --steps 2 --seed 5 --quiet");
+    assert_true(o->status == 1 || o->status == 2);
+    expect_complaint(o, "kept");
+    assert_non_null(strstr(o->err, "overwrite"));
+    expect_same_file("kept/" WEIGHTS, "before");
+    expect_status(0, TRAIN " --out kept --steps 2 --seed 5 --quiet --overwrite");
+}
+
+static void test_bad_input_is_named_and_nothing_is_written(void **state) {
+    (void)state;
+    static const struct {
+        int status;
+        const char *words, *complaint;
+    } cases[] = {
+        {1, "train nowhere --out bad --steps 2", "nowhere"},
+        {1, "train empty --out bad --steps 2", "empty"},
+        {1, "train cut --out bad --steps 2", "cut/train-images-idx3-ubyte"},
+        {2, "train data --out bad --steps 2 --model unet3d", "unet3d"},
+        {2, "train data --out bad --steps 2 --path crooked", "crooked"},
+        {2, "train data --out bad --steps 2 --predict w", "'w'"},
+        {2, "train data --out bad --steps -2", "steps"},
+        {2, "train data --out bad --steps 2 --minutes 3", "minutes"},
+        {2, "train data --out bad --steps 2 --drop 1.5", "drop"},
+        {2, "train data --out bad --steps 2 --ema 1", "ema"},
+        {2, "train data --out bad --steps 2 --batch 0", "batch"},
+        {2, "train data --out bad --steps 2 --grey", "grey"},
+        {2, "train data --out bad --steps 2 --schedule linear", "linear"},
+        {2, "train data --out bad --steps 2 --resume --overwrite", "resume"},
+        {1, "train data --out bad --steps 2 --model broken.json", "broken.json"},
+    };
+    scratch_write("broken.json", "{\"_class_name\": ", 15);
+    make_idx("cut", 60);
+    size_t size;
+    char *images = scratch_read("cut/train-images-idx3-ubyte", &size);
+    scratch_write("cut/train-images-idx3-ubyte", images, size / 2);
+    free(images);
+    assert_int_equal(system("mkdir -p empty"), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_complaint(expect_status(cases[i].status, "%s --quiet", cases[i].words), cases[i].complaint);
+        if (exists("bad")) fail_msg("%s wrote a run", cases[i].words);
+    }
+}
+
+static void test_resume_of_nothing_is_refused(void **state) {
+    (void)state;
+    const outcome *o = run_vane("train data --out absent --resume --quiet");
+    assert_true(o->status == 1 || o->status == 2);
+    expect_complaint(o, "absent");
+    assert_false(exists("absent"));
+}
+
+/* ---- stopping and going on -------------------------------------------------------------------------- */
+
+static void test_interrupt_saves_and_says_how_to_go_on(void **state) {
+    (void)state;
+    pid_t pid = start_vane(TRAIN " --out stopped --steps 1000000 --save-every 1 --log-every 1");
+    wait_until_it_trains("stopped");
+    kill(pid, SIGINT);
+    assert_int_equal(wait_vane(pid), 130);
+    size_t size;
+    char *words = scratch_read("started.txt", &size);
+    assert_non_null(strstr(words, "--out stopped --resume"));
+    free(words);
+    expect_status(0, "sample stopped -n 1 --steps 1 --out stopped.npy --quiet");
+}
+
+static void test_interrupted_and_resumed_is_the_same_as_never_stopped(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out straight --steps 60 --quiet");
+    pid_t pid = start_vane(TRAIN " --out broken --steps 60 --save-every 1 --log-every 1");
+    wait_until_it_trains("broken");
+    kill(pid, SIGINT);
+    int status = wait_vane(pid);
+    if (status != 0) assert_int_equal(status, 130); /* 0: it was done before the signal came */
+    expect_status(0, "train data --out broken --resume --quiet");
+    expect_same_file("straight/" WEIGHTS, "broken/" WEIGHTS);
+}
+
+static void test_kill_leaves_a_run_that_loads_and_resumes(void **state) {
+    (void)state;
+    enum { tries = 8 };
+    for (int i = 0; i < tries; i++) {
+        pid_t pid = start_vane(TRAIN " --out killed --steps 100000 --save-every 1 --overwrite");
+        wait_until_it_trains("killed");
+        sleep_ms(17 * i); /* into another moment of the writing each time */
+        kill(pid, SIGKILL);
+        assert_int_equal(wait_vane(pid), 128 + SIGKILL);
+        expect_status(0, "sample killed -n 1 --steps 1 --out killed.npy --quiet");
+    }
+    pid_t pid = start_vane("train data --out killed --resume --quiet");
+    sleep_ms(200);
+    kill(pid, SIGINT);
+    assert_int_equal(wait_vane(pid), 130);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_train_writes_a_run_that_samples),
+        cmocka_unit_test(test_train_json_is_one_object),
+        cmocka_unit_test(test_quiet_says_nothing_on_stderr),
+        cmocka_unit_test(test_points_train_too),
+        cmocka_unit_test(test_a_run_is_not_overwritten_by_accident),
+        cmocka_unit_test(test_bad_input_is_named_and_nothing_is_written),
+        cmocka_unit_test(test_resume_of_nothing_is_refused),
+        cmocka_unit_test(test_interrupt_saves_and_says_how_to_go_on),
+        cmocka_unit_test(test_interrupted_and_resumed_is_the_same_as_never_stopped),
+        cmocka_unit_test(test_kill_leaves_a_run_that_loads_and_resumes),
+    };
+    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+}

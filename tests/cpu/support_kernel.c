@@ -1,0 +1,169 @@
+#include "cpu/support_kernel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "support/reference.h"
+
+#define GUARD       64 /* floats on either side of an array */
+#define MAX_THREADS 4
+
+static const vn_run run_of_tests = {.seed = 11, .step = 5, .first_sample = 3};
+
+int64_t kernel_draw(int64_t least, int64_t most) {
+    static uint64_t draws;
+    double u = vn_random_double(7, VN_STREAM_TEST, draws++, 0);
+    return least + (int64_t)(u * (double)(most - least + 1));
+}
+
+void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out) {
+    *c = (kernel_case){.node = {.op = op, .inputs = inputs, .attr = attr}};
+    bool first_is_label = op == VN_OP_ONE_HOT || op == VN_OP_EMBEDDING_GRAD;
+    bool second_is_label = op == VN_OP_EMBEDDING || op == VN_OP_CROSS_ENTROPY || op == VN_OP_CROSS_ENTROPY_GRAD;
+    for (int i = 0; i < inputs; i++) {
+        c->in[i].op = VN_OP_INPUT;
+        c->in[i].shape = in[i];
+        c->node.in[i] = &c->in[i];
+        if ((i == 0 && first_is_label) || (i == 1 && second_is_label)) {
+            c->in[i].dtype = VN_I32;
+            c->fill[i] = KERNEL_LABELS;
+        }
+    }
+    if (out) c->node.shape = *out;
+    const char *why = vn_op_get(op)->shape(&c->node);
+    if (why) fail_msg("%s: %s", vn_op_get(op)->name, why);
+}
+
+float *kernel_array_open(int64_t count) {
+    size_t all = (size_t)count + 2 * GUARD;
+    float *p = vn_alloc_aligned(all, sizeof(float));
+    assert_non_null(p);
+    memset(p, 0xff, all * sizeof(float));
+    return p + GUARD;
+}
+
+void kernel_array_close(float *array, int64_t count) {
+    for (int i = 0; i < GUARD; i++)
+        if (!isnan(array[-1 - i]) || !isnan(array[count + i]))
+            fail_msg("written outside an array of %lld", (long long)count);
+    vn_free(array - GUARD);
+}
+
+void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads, const vn_run *run) {
+    size_t bytes = b->workspace[n->op] ? b->workspace[n->op](n, threads) : 0;
+    unsigned char *work = vn_alloc_aligned(bytes + 64, 1);
+    assert_non_null(work);
+    memset(work, 0xff, bytes + 64);
+    vn_kernel_args a = {.node = n, .out = out, .work = work, .threads = threads, .run = run};
+    for (int i = 0; i < n->inputs; i++) a.in[i] = in[i];
+    b->kernel[n->op](&a);
+    for (size_t i = bytes; i < bytes + 64; i++)
+        if (work[i] != 0xff) fail_msg("%s on %s: written past the workspace", vn_op_get(n->op)->name, b->name);
+    vn_free(work);
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------------ */
+
+static void fill_input(const kernel_case *c, int i, float *x, double *exact) {
+    int64_t count = vn_shape_count(&c->in[i].shape);
+    int32_t *label = (int32_t *)(void *)x;
+    uint64_t sample = (uint64_t)kernel_draw(0, 1 << 20);
+    if (c->fill[i] == KERNEL_NORMAL) vn_random_normal(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
+    if (c->fill[i] == KERNEL_POSITIVE) vn_random_uniform(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
+    for (int64_t k = 0; k < count; k++) {
+        if (c->fill[i] == KERNEL_POSITIVE) x[k] = 0.2f + 3.8f * x[k];
+        if (i == 0 && c->offset != 0.0f) x[k] += c->offset;
+        if (c->fill[i] == KERNEL_LABELS) label[k] = (int32_t)kernel_draw(0, c->labels - 1);
+        exact[k] = c->fill[i] == KERNEL_LABELS ? label[k] : (double)x[k];
+    }
+}
+
+static void describe(const vn_node *n, char *text, size_t size) {
+    size_t used = (size_t)snprintf(text, size, "%s", vn_op_get(n->op)->name);
+    for (int i = 0; i <= n->inputs && used < size; i++) {
+        const vn_shape *s = i < n->inputs ? &n->in[i]->shape : &n->shape;
+        used += (size_t)snprintf(text + used, size - used, i < n->inputs ? " [" : " -> [");
+        for (int k = 0; k < s->rank && used < size; k++)
+            used += (size_t)snprintf(text + used, size - used, k ? ",%lld" : "%lld", (long long)s->dim[k]);
+        if (used < size) used += (size_t)snprintf(text + used, size - used, "]");
+    }
+}
+
+/* ---- checks ------------------------------------------------------------------------------------------ */
+
+static double largest_error(int64_t count, const float *out, const double *truth) {
+    double error = 0, largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double e = fabs((double)out[i] - truth[i]);
+        if (!(e <= error)) error = e; /* a NaN stays */
+        largest = fmax(largest, fabs(truth[i]));
+    }
+    return largest > 0 ? error / largest : error;
+}
+
+/* The result in place of input i has the same bits. */
+static void check_in_place(const vn_backend *b, const vn_node *n, float *const *in, int i, const float *expected,
+                           const char *what) {
+    int64_t count = vn_shape_count(&n->shape);
+    float *shared[VN_MAX_IN], *out = kernel_array_open(count);
+    memcpy(shared, in, sizeof shared);
+    memcpy(out, in[i], (size_t)count * sizeof(float));
+    shared[i] = out;
+    kernel_run(b, n, shared, out, 2, &run_of_tests);
+    if (memcmp(out, expected, (size_t)count * sizeof(float)) != 0)
+        fail_msg("%s on %s: in place of input %d the result differs", what, b->name, i);
+    kernel_array_close(out, count);
+}
+
+static double check_backend(const vn_backend *b, const vn_node *n, float *const *in, const double *truth,
+                            double tolerance) {
+    int64_t count = vn_shape_count(&n->shape);
+    float *first = kernel_array_open(count), *out = kernel_array_open(count);
+    char what[256];
+    describe(n, what, sizeof what);
+    kernel_run(b, n, in, first, 1, &run_of_tests);
+    double error = largest_error(count, first, truth);
+    if (!(error <= tolerance)) fail_msg("%s on %s: error %g above %g", what, b->name, error, tolerance);
+    for (int threads = 2; threads <= MAX_THREADS; threads++) {
+        memset(out, 0xff, (size_t)count * sizeof(float));
+        kernel_run(b, n, in, out, threads, &run_of_tests);
+        if (memcmp(out, first, (size_t)count * sizeof(float)) != 0)
+            fail_msg("%s on %s: %d threads change the result", what, b->name, threads);
+    }
+    for (int i = 0; i < n->inputs; i++)
+        if (vn_op_get(n->op)->in_place >> i & 1 && vn_shape_equal(&n->in[i]->shape, &n->shape))
+            check_in_place(b, n, in, i, first, what);
+    kernel_array_close(first, count);
+    kernel_array_close(out, count);
+    return error;
+}
+
+double kernel_check(kernel_case *c, double tolerance) {
+    const vn_node *n = &c->node;
+    float *in[VN_MAX_IN] = {0};
+    double *exact[VN_MAX_IN] = {0}, worst = 0;
+    for (int i = 0; i < n->inputs; i++) {
+        int64_t count = vn_shape_count(&n->in[i]->shape);
+        in[i] = kernel_array_open(count);
+        exact[i] = vn_alloc((size_t)count, sizeof(double));
+        assert_non_null(exact[i]);
+        fill_input(c, i, in[i], exact[i]);
+    }
+    double *truth = vn_calloc((size_t)vn_shape_count(&n->shape), sizeof(double));
+    assert_non_null(truth);
+    ref_eval(n, (ref_in)exact, truth, &run_of_tests);
+    for (size_t i = 0; vn_cpu_backend_at(i); i++)
+        worst = fmax(worst, check_backend(vn_cpu_backend_at(i), n, in, truth, tolerance));
+    for (int i = 0; i < n->inputs; i++) {
+        int64_t count = vn_shape_count(&n->in[i]->shape);
+        for (int64_t k = 0; k < count && c->fill[i] != KERNEL_LABELS; k++)
+            if ((double)in[i][k] != exact[i][k]) fail_msg("input %d was written", i);
+        kernel_array_close(in[i], count);
+        vn_free(exact[i]);
+    }
+    vn_free(truth);
+    return worst;
+}

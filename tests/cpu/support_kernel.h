@@ -1,0 +1,40 @@
+/* support_kernel.h - one kernel at a time, on every instruction set this CPU runs, against the plain reference: any op, any inputs.
+ * (support_product.h is the same for ops whose inputs are all floats around 0.) */
+#ifndef VN_TEST_SUPPORT_KERNEL_H
+#define VN_TEST_SUPPORT_KERNEL_H
+
+#include "cpu/cpu.h"
+
+typedef enum kernel_fill {
+    KERNEL_NORMAL,   /* standard normal */
+    KERNEL_POSITIVE, /* uniform in [0.2, 4] */
+    KERNEL_LABELS    /* integers in [0, labels) */
+} kernel_fill;
+
+typedef struct kernel_case {
+    vn_node node, in[VN_MAX_IN];
+    kernel_fill fill[VN_MAX_IN];
+    int64_t labels;
+    float offset; /* added to input 0 */
+} kernel_case;
+
+/* The next whole number in [least, most] of a sequence that is the same in every run. */
+int64_t kernel_draw(int64_t least, int64_t most);
+
+/* Sets c to a node of `op` with inputs of these shapes (fill all KERNEL_NORMAL). out: its shape, where the op's rule needs it. */
+void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out);
+
+/* Runs c on drawn inputs with 1 to 4 threads, and in place where the op's row allows it. Fails the test where the largest error,
+ * relative to the reference's largest value, is above tolerance; where a thread count or the place changes a bit; where an
+ * input, an array's neighbour or the workspace's end is written; or where undefined memory shows in the result. Returns the
+ * largest error. */
+double kernel_check(kernel_case *c, double tolerance);
+
+/* `count` floats (or integers) with NaN on both sides; closing fails the test if those were written. */
+float *kernel_array_open(int64_t count);
+void kernel_array_close(float *array, int64_t count);
+
+/* Runs the node once on backend b; the workspace is as large as asked for and undefined. */
+void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads, const vn_run *run);
+
+#endif

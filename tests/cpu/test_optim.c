@@ -1,0 +1,147 @@
+/* The optimiser's pass against PyTorch's AdamW over ten clipped steps, against a plain version in double on odd lengths, and the
+ * same bits for every thread count. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cpu/support_kernel.h"
+#include "golden/optim.h"
+
+#define TOLERANCE 3e-7 /* relative to the largest weight; measured 1.2e-7 */
+
+static double largest_difference(const float *a, const float *b, size_t n) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    return worst;
+}
+
+static void agrees_with_pytorch(void **state) {
+    (void)state;
+    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
+        const vn_backend *b = vn_cpu_backend_at(k);
+        float value[optim_count], ema[optim_count], m[optim_count] = {0}, v[optim_count] = {0};
+        memcpy(value, optim_start, sizeof value);
+        memcpy(ema, optim_start, sizeof ema);
+        for (int step = 0; step < optim_steps; step++) {
+            const float *grad = optim_grad + step * optim_count;
+            double norm = sqrt(b->sum_squares(optim_count, grad, 1));
+            assert_true(fabs(norm - (double)optim_norm[step]) <= 2e-7 * norm);
+            vn_adamw o = {
+                optim_lr, optim_beta1, optim_beta2, optim_eps, optim_decay, step + 1, fmin(1, optim_clip / norm),
+                optim_ema};
+            b->adamw(&o, optim_count, value, grad, m, v, ema, 1);
+            double error = largest_difference(value, optim_value + step * optim_count, optim_count);
+            double average = largest_difference(ema, optim_average + step * optim_count, optim_count);
+            if (getenv("VANE_TEST_VERBOSE")) print_message("%s step %d: %.1e %.1e\n", b->name, step, error, average);
+            assert_true(error <= TOLERANCE && average <= TOLERANCE);
+        }
+    }
+}
+
+/* One step in double from float arrays. */
+static double plain(const vn_adamw *o, double value, double grad, double m, double v) {
+    double g = grad * o->grad_scale;
+    m = o->beta1 * m + (1 - o->beta1) * g;
+    v = o->beta2 * v + (1 - o->beta2) * g * g;
+    double mean = m / (1 - pow(o->beta1, (double)o->step)), square = v / (1 - pow(o->beta2, (double)o->step));
+    return value * (1 - o->lr * o->weight_decay) - o->lr * mean / (sqrt(square) + o->eps);
+}
+
+typedef struct arrays {
+    float *value, *grad, *m, *v, *ema;
+} arrays;
+
+static arrays arrays_open(int64_t n) {
+    arrays a = {kernel_array_open(n), kernel_array_open(n), kernel_array_open(n), kernel_array_open(n),
+                kernel_array_open(n)};
+    vn_random_normal(a.value, (size_t)n, 1, VN_STREAM_TEST, 1, 0);
+    vn_random_normal(a.grad, (size_t)n, 1, VN_STREAM_TEST, 2, 0);
+    vn_random_normal(a.m, (size_t)n, 1, VN_STREAM_TEST, 3, 0);
+    vn_random_uniform(a.v, (size_t)n, 1, VN_STREAM_TEST, 4, 0);
+    memcpy(a.ema, a.value, (size_t)n * sizeof(float));
+    return a;
+}
+
+static void arrays_close(arrays *a, int64_t n) {
+    kernel_array_close(a->value, n);
+    kernel_array_close(a->grad, n);
+    kernel_array_close(a->m, n);
+    kernel_array_close(a->v, n);
+    kernel_array_close(a->ema, n);
+}
+
+static void any_length_and_thread_count(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 15, 17, 4097, 70003};
+    vn_adamw o = {.lr = 1e-2,
+                  .beta1 = 0.9,
+                  .beta2 = 0.99,
+                  .eps = 1e-8,
+                  .weight_decay = 0.01,
+                  .step = 3,
+                  .grad_scale = 0.5,
+                  .ema = 0.9};
+    for (size_t k = 0; vn_cpu_backend_at(k); k++)
+        for (size_t l = 0; l < VN_COUNT(lengths); l++) {
+            const vn_backend *b = vn_cpu_backend_at(k);
+            int64_t n = lengths[l];
+            arrays start = arrays_open(n), first = arrays_open(n);
+            b->adamw(&o, (size_t)n, first.value, first.grad, first.m, first.v, first.ema, 1);
+            for (int64_t i = 0; i < n; i++) {
+                double truth =
+                    plain(&o, (double)start.value[i], (double)start.grad[i], (double)start.m[i], (double)start.v[i]);
+                double average = o.ema * (double)start.value[i] + (1 - o.ema) * truth;
+                assert_true(fabs((double)first.value[i] - truth) <= 4e-7 * fmax(1, fabs(truth)));
+                assert_true(fabs((double)first.ema[i] - average) <= 4e-7 * fmax(1, fabs(average)));
+            }
+            for (int threads = 2; threads <= 4; threads++) {
+                arrays again = arrays_open(n);
+                bool averaged = threads % 2 == 0; /* without an average, too */
+                b->adamw(&o, (size_t)n, again.value, again.grad, again.m, again.v, averaged ? again.ema : NULL,
+                         threads);
+                assert_memory_equal(again.value, first.value, (size_t)n * sizeof(float));
+                assert_memory_equal(again.m, first.m, (size_t)n * sizeof(float));
+                assert_memory_equal(again.v, first.v, (size_t)n * sizeof(float));
+                assert_memory_equal(again.ema, averaged ? first.ema : start.ema, (size_t)n * sizeof(float));
+                arrays_close(&again, n);
+            }
+            arrays_close(&start, n);
+            arrays_close(&first, n);
+        }
+}
+
+static void squares_are_summed_in_a_fixed_order(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
+    for (size_t k = 0; vn_cpu_backend_at(k); k++)
+        for (size_t l = 0; l < VN_COUNT(lengths); l++) {
+            int64_t n = lengths[l];
+            float *x = kernel_array_open(n);
+            double truth = 0, first = vn_cpu_backend_at(k)->sum_squares(
+                                  (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x, 1);
+            for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
+            assert_true(fabs(first - truth) <= 2e-7 * truth);
+            for (int threads = 2; threads <= 4; threads++)
+                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, threads) == first);
+            kernel_array_close(x, n);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_pytorch),
+        cmocka_unit_test(any_length_and_thread_count),
+        cmocka_unit_test(squares_are_summed_in_a_fixed_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,162 @@
+/* test_hostile.c - damaged pictures and failing allocations: refused in one line or read, never a crash, a leak or an
+ * uninitialised pixel. Run under the sanitizers by ./check. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "support/alloc.h"
+#include "support/mutate.h"
+#include "support_image.h"
+
+enum { MUTATIONS = 1500 };
+
+static void read_or_refuse(const char *path) {
+    vn_image image;
+    vn_err err = {0};
+    const vn_status s = vn_image_read(path, &image, &err);
+    if (s == VN_OK) {
+        unsigned sum = 0;
+        for (size_t i = 0; i < (size_t)image.width * (size_t)image.height * (size_t)image.channels; i++)
+            sum += image.pixels[i];
+        assert_true(sum > 0);
+        vn_image_free(&image);
+        assert_int_equal(vn_image_probe(path, &image, &err), VN_OK);
+    } else {
+        assert_true(s == VN_BAD_FILE || s == VN_UNSUPPORTED);
+        assert_non_null(strstr(err.text, path));
+        assert_null(strchr(err.text, '\n'));
+        assert_null(image.pixels);
+    }
+}
+
+static void describe_or_refuse(const char *path) {
+    json_t *said = NULL;
+    vn_err err = {0};
+    const vn_status s = vn_png_describe(path, &said, &err);
+    assert_true(s == VN_OK ? said != NULL : s == VN_BAD_FILE && strstr(err.text, path) != NULL);
+    json_decref(said);
+}
+
+static void refuse_cut(const char *path) {
+    vn_image image;
+    vn_err err = {0};
+    assert_int_equal(vn_image_read(path, &image, &err), VN_BAD_FILE);
+    assert_non_null(strstr(err.text, path));
+}
+
+static void make_png(const char *path) {
+    vn_image image = image_must_read(GOLDEN("resize-in.png"));
+    assert_int_equal(vn_png_write(path, &image, (vn_setting[]){{"seed", "7"}, {"class", "caf\xc3\xa9"}}, 2, NULL),
+                     VN_OK);
+    vn_image_free(&image);
+}
+
+static void survives_damaged_png(void **state) {
+    (void)state;
+    make_png("valid.png");
+    mutate_each("valid.png", "damaged.png", MUTATIONS, read_or_refuse);
+    mutate_each("valid.png", "damaged.png", MUTATIONS, describe_or_refuse);
+    mutate_truncations("valid.png", "damaged.png", refuse_cut);
+    const png_kind interlaced = {3, 4, true, true, 2}; /* palette */
+    png_make("small.png", &interlaced, 7, 5);
+    mutate_each("small.png", "damaged.png", MUTATIONS, read_or_refuse);
+    mutate_truncations("small.png", "damaged.png", refuse_cut);
+}
+
+static void survives_damaged_jpeg(void **state) {
+    (void)state;
+    mutate_each(GOLDEN("subsampled.jpg"), "damaged.jpg", MUTATIONS, read_or_refuse);
+    mutate_each(GOLDEN("progressive.jpg"), "damaged.jpg", MUTATIONS, read_or_refuse);
+    mutate_each(GOLDEN("grey.jpg"), "damaged.jpg", MUTATIONS, read_or_refuse);
+    mutate_truncations(GOLDEN("progressive.jpg"), "damaged.jpg", refuse_cut);
+}
+
+/* ---- allocations ------------------------------------------------------------------------------------ */
+
+static vn_status read_png(vn_err *err) {
+    vn_image image;
+    const vn_status s = vn_image_read("valid.png", &image, err);
+    vn_image_free(&image);
+    return s;
+}
+
+static vn_status read_jpeg(vn_err *err) {
+    vn_image image;
+    const vn_status s = vn_image_read(GOLDEN("progressive.jpg"), &image, err);
+    vn_image_free(&image);
+    return s;
+}
+
+static vn_status probe_jpeg(vn_err *err) {
+    vn_image image;
+    return vn_image_probe(GOLDEN("colour.jpg"), &image, err);
+}
+
+static vn_status write_png(vn_err *err) {
+    uint8_t pixels[300] = {0};
+    const vn_image image = {10, 10, 3, pixels};
+    return vn_png_write("out.png", &image, (vn_setting[]){{"class", "caf\xc3\xa9"}, {"seed", "1"}}, 2, err);
+}
+
+static vn_status describe_png(vn_err *err) {
+    json_t *said = NULL;
+    const vn_status s = vn_png_describe("valid.png", &said, err);
+    json_decref(said);
+    return s;
+}
+
+static vn_status resize(vn_err *err) {
+    uint8_t pixels[48] = {0};
+    const vn_image image = {4, 4, 3, pixels};
+    vn_image out;
+    vn_status s = vn_image_square(&image, 3, &out, err);
+    if (s == VN_OK) s = vn_image_set_channels(&out, 1, err);
+    if (s == VN_OK) s = vn_image_set_channels(&out, 3, err);
+    vn_image_free(&out);
+    return s;
+}
+
+static vn_status show(vn_err *err) {
+    static const float samples[8];
+    static const int32_t labels[] = {0, 1};
+    const vn_show grid = {
+        .samples = samples, .count = 2, .channels = 1, .height = 2, .width = 2, .labels = labels, .classes = 2};
+    const vn_show points = {.samples = samples, .count = 2, .labels = labels, .classes = 2};
+    vn_image out;
+    vn_status s = vn_show_grid(&grid, &out, err);
+    vn_image_free(&out);
+    if (s == VN_OK) s = vn_show_points(&points, &out, err);
+    vn_image_free(&out);
+    return s;
+}
+
+static void says_when_memory_is_out(void **state) {
+    (void)state;
+    static vn_status (*const calls[])(vn_err *) = {read_png,     read_jpeg, probe_jpeg, write_png,
+                                                   describe_png, resize,    show};
+    make_png("valid.png");
+    for (size_t i = 0; i < VN_COUNT(calls); i++) {
+        vn_err err = {0};
+        assert_int_equal(calls[i].run(&err), VN_OK);
+        for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+            for (int64_t n = 0;; n++) {
+                const int64_t live = alloc_live();
+                alloc_fail(n, mode);
+                const vn_status s = calls[i].run(&err);
+                if (!alloc_fail_end()) break;
+                assert_int_equal(alloc_live(), live);
+                assert_true(s == VN_NO_MEMORY || (s == VN_OK && mode == ALLOC_ONCE && calls[i].recovers));
+            }
+    }
+    assert_int_equal(scratch_count("."), 2); /* valid.png and out.png, nothing aside */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(survives_damaged_png, scratch_enter, scratch_leave),
+        cmocka_unit_test_setup_teardown(survives_damaged_jpeg, scratch_enter, scratch_leave),
+        cmocka_unit_test_setup_teardown(says_when_memory_is_out, scratch_enter, scratch_leave),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,90 @@
+#!/bin/sh
+# run.sh BUILD: installs a build into an empty prefix and uses it from there as a stranger would: the example of
+# vane.h, in C and in C++, through pkg-config and CMake, shared and static; and looks at what the library exports.
+set -u
+build=$1
+source=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+failed=0
+
+holds() { # holds WHAT COMMAND...
+    what=$1
+    shift
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok - $what"
+    else
+        echo "not ok - $what"
+        sed 's/^/    /' "$work/log"
+        failed=1
+    fi
+}
+
+cmake --install "$build" --prefix "$prefix" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+library=$(dirname "$(find "$prefix" -name libvane.so)")
+export PKG_CONFIG_PATH="$library/pkgconfig" CMAKE_PREFIX_PATH="$prefix"
+cd "$work" || exit 1
+
+# ---- the example ----------------------------------------------------------------------------------------------
+
+sed -n '/\[example\]/,/\[\/example\]/s/^ \*     //p; /\[\/example\]/q' "$source/include/vane.h" >app.c
+cp app.c app.cc
+printf '%s\n' '{"classes": [' \
+    '{"components": [{"weight": 1, "mean": [0, 0], "std": 1}]}, {"components": [{"weight": 1, "mean": [1, 0], "std": 1}]},' \
+    '{"components": [{"weight": 1, "mean": [0, 1], "std": 1}]}, {"components": [{"weight": 1, "mean": [1, 1], "std": 1}]}' \
+    ']}' >world.json
+
+draws() { # draws PROGRAM OUT: the example's program draws the same samples as `vane sample` with its settings
+    "$1" world.json "$2" && cmp "$2" expected.npy
+}
+"$prefix/bin/vane" sample world.json -n 8 --class 3 --guidance 2 --seed 7 --out expected.npy || exit 1
+
+export LD_LIBRARY_PATH="$library"
+strict="-Wall -Wextra -Wpedantic -Werror"
+# shellcheck disable=SC2046,SC2086
+build_c() { cc -std=c17 $strict app.c -o app-c $(pkg-config --cflags --libs vane); }
+# shellcheck disable=SC2046,SC2086
+build_cc() { c++ -std=c++17 $strict app.cc -o app-cc $(pkg-config --cflags --libs vane); }
+# shellcheck disable=SC2046
+build_static() { # -Wl,-Bstatic for vane alone: its own libraries stay shared
+    cc app.c -o app-static $(pkg-config --cflags vane) \
+        $(pkg-config --static --libs vane | sed 's/-lvane/-Wl,-Bstatic -lvane -Wl,-Bdynamic/')
+}
+draws_alone() { env -u LD_LIBRARY_PATH ./app-static world.json static.npy && cmp static.npy expected.npy; }
+fails() { ! ./app-c nowhere 2>said && grep -q nowhere said; }
+
+holds "the example of vane.h builds in C through pkg-config" build_c
+holds "it draws what vane sample draws" draws ./app-c c.npy
+holds "it fails with the library's words on a model that is not there" fails
+if command -v c++ >/dev/null; then
+    holds "the example builds in C++" build_cc
+    holds "and draws the same" draws ./app-cc cc.npy
+fi
+holds "the example builds with the static library" build_static
+holds "and draws the same without the shared one" draws_alone
+
+# ---- CMake -----------------------------------------------------------------------------------------------------
+
+cat >CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(app C)
+find_package(vane 0.1 REQUIRED COMPONENTS static)
+add_executable(with-shared app.c)
+target_link_libraries(with-shared vane::vane)
+add_executable(with-static app.c)
+target_link_libraries(with-static vane::static)
+END
+with_cmake() { cmake -S . -B cmake-build -G Ninja && cmake --build cmake-build; }
+holds "find_package(vane) gives vane::vane and vane::static" with_cmake
+holds "a program built so draws the same" draws cmake-build/with-shared cmake.npy
+
+# ---- what is exported --------------------------------------------------------------------------------------------
+
+nm -D --defined-only "$library/libvane.so" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort >exported
+tr '\n' ' ' <"$source/include/vane.h" | grep -oE 'VN_API [^;(]*\(' | grep -oE 'vn_[a-z0-9_]+\(' | tr -d '(' | sort >declared
+holds "libvane.so exports what vane.h declares and nothing else" diff declared exported
+soname() { readelf -d "$library/libvane.so" | grep -q 'SONAME.*\[libvane\.so\.0\]'; }
+holds "libvane.so is found by its major version" soname
+
+exit $failed

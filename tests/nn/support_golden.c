@@ -1,0 +1,273 @@
+#include "nn/support_golden.h"
+
+#include "cpu/cpu.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        vn_err err = {0};                                                                                              \
+        if ((call) != VN_OK) fail_msg("%s", err.text);                                                                 \
+    } while (0)
+
+/* ---- the file --------------------------------------------------------------------------------------- */
+
+float *vn_golden_read(const vn_golden *g, const char *name, vn_shape *shape) {
+    const vn_file_tensor *t = vn_safetensors_find(g->file, name);
+    if (!t) return NULL;
+    size_t count = (size_t)vn_shape_count(&t->shape);
+    float *out = vn_alloc(count, sizeof *out);
+    assert_non_null(out);
+    if (shape) *shape = t->shape;
+    if (t->dtype != VN_FILE_I64) {
+        vn_tensor_read_f32(t, out);
+        return out;
+    }
+    int32_t *whole = vn_alloc(count, sizeof *whole);
+    assert_non_null(whole);
+    CHECK(vn_tensor_read_i32(t, whole, &err));
+    for (size_t i = 0; i < count; i++) out[i] = (float)whole[i];
+    vn_free(whole);
+    return out;
+}
+
+static void read_weights(vn_golden *g) {
+    vn_weights *w = vn_net_weights(g->net);
+    g->values = vn_calloc(vn_weights_floats(w), sizeof *g->values);
+    assert_non_null(g->values);
+    size_t in_file = 0;
+    for (size_t i = 0; i < vn_safetensors_count(g->file); i++)
+        in_file += strncmp(vn_safetensors_at(g->file, i)->name, "weight.", 7) == 0;
+    assert_int_equal(in_file, vn_weights_count(w));
+    for (size_t i = 0; i < vn_weights_count(w); i++) {
+        const vn_weight *weight = vn_weights_at(w, i);
+        char name[256];
+        snprintf(name, sizeof name, "weight.%s", weight->name);
+        vn_shape shape;
+        float *file = vn_golden_read(g, name, &shape);
+        if (!file) fail_msg("the file has no %s", name);
+        if (!vn_shape_equal(&shape, &weight->file)) fail_msg("%s has another shape", name);
+        vn_weight_from_file(weight, file, g->values + weight->offset);
+        vn_free(file);
+    }
+}
+
+void vn_golden_open(vn_golden *g, const char *path) {
+    *g = (vn_golden){0};
+    char full[512];
+    snprintf(full, sizeof full, "%s/tests/golden/%s.safetensors", VN_SOURCE_DIR, path);
+    CHECK(vn_safetensors_open(full, &g->file, &err));
+    json_t *config = json_loads(vn_safetensors_metadata_text(g->file, "config"), 0, NULL);
+    assert_non_null(config);
+    CHECK(vn_net_open(config, &g->net, &err));
+    json_decref(config);
+    read_weights(g);
+}
+
+void vn_golden_close(vn_golden *g) {
+    vn_net_close(&g->net);
+    vn_safetensors_close(&g->file);
+    vn_free(g->values);
+}
+
+/* ---- running ---------------------------------------------------------------------------------------- */
+
+/* Relative error in the norm; `floor` keeps a gradient that is zero but for rounding from counting as wrong. */
+static double relative(const float *found, const float *expected, size_t n, double floor) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)found[i] - (double)expected[i];
+        if (!isfinite(d)) return INFINITY;
+        difference += d * d;
+        norm += (double)expected[i] * (double)expected[i];
+    }
+    return sqrt(difference) / fmax(sqrt(norm), floor);
+}
+
+static void sizes(const vn_shape *file, int64_t *channels, int64_t *pixels) {
+    *channels = file->dim[1];
+    *pixels = file->rank == 4 ? file->dim[2] * file->dim[3] : 1;
+}
+
+static void write_sample(const vn_golden *g, const char *name, void *to, int threads) {
+    vn_shape shape;
+    float *file = vn_golden_read(g, name, &shape);
+    int64_t channels, pixels;
+    assert_non_null(file);
+    sizes(&shape, &channels, &pixels);
+    vn_channels_last(to, file, shape.dim[0], channels, pixels, threads);
+    vn_free(file);
+}
+
+static double compare_sample(const vn_golden *g, const char *name, const void *found, int threads) {
+    vn_shape shape;
+    float *expected = vn_golden_read(g, name, &shape);
+    int64_t channels, pixels;
+    assert_non_null(expected);
+    sizes(&shape, &channels, &pixels);
+    size_t count = (size_t)vn_shape_count(&shape);
+    float *first = vn_alloc(count, sizeof *first);
+    assert_non_null(first);
+    vn_channels_first(first, found, shape.dim[0], channels, pixels, threads);
+    double error = relative(first, expected, count, 0);
+    vn_free(first);
+    vn_free(expected);
+    return error;
+}
+
+/* A time or class input as its node wants it. */
+static void write_condition(const vn_golden *g, const char *name, const vn_node *node, void *to) {
+    if (!node) return;
+    vn_shape shape;
+    float *file = vn_golden_read(g, name, &shape);
+    assert_non_null(file);
+    assert_true(vn_shape_equal(&shape, &node->shape));
+    for (int64_t i = 0; i < vn_shape_count(&shape); i++) {
+        if (node->dtype == VN_I32)
+            ((int32_t *)to)[i] = (int32_t)file[i];
+        else
+            ((float *)to)[i] = file[i];
+    }
+    vn_free(file);
+}
+
+typedef struct run {
+    vn_graph *graph;
+    vn_program *program;
+    vn_net_inputs in;
+    vn_node *out, *cotangent, *sample_gradient;
+    float *grads; /* flat, as the weights */
+} run;
+
+static void open_run(run *r, const vn_golden *g, const vn_backend *backend, int threads) {
+    vn_weights *w = vn_net_weights(g->net);
+    size_t count = vn_weights_count(w), params = 0;
+    const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
+    bool image = x->rank == 4;
+    CHECK(vn_graph_open(&r->graph, &err));
+    r->out = vn_net_build(g->net, r->graph, x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0, false, &r->in);
+    CHECK(vn_graph_status(r->graph, &err));
+    r->cotangent = vn_input(r->graph, VN_F32, r->out->shape);
+
+    vn_node **wrt = vn_alloc(count + 1, sizeof *wrt), **grad = vn_alloc(count + 1, sizeof *grad);
+    size_t *offset = vn_alloc(count, sizeof *offset);
+    assert_true(wrt && grad && offset);
+    for (size_t i = 0; i < count; i++) {
+        const vn_weight *weight = vn_weights_at(w, i);
+        if (weight->frozen) continue;
+        offset[params] = weight->offset;
+        wrt[params++] = vn_param_node(r->graph, w, weight->name, weight->file, weight->layout, weight->init);
+    }
+    wrt[params] = r->in.sample;
+    CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
+    r->sample_gradient = grad[params];
+    vn_program_options options = {.backend = backend,
+                                  .threads = threads,
+                                  .n_outputs = 2,
+                                  .outputs = (vn_node *[]){r->out, r->sample_gradient},
+                                  .n_grads = (int)params,
+                                  .grads = grad,
+                                  .grad_offset = offset};
+    CHECK(vn_program_open(r->graph, &options, &r->program, &err));
+    r->grads = vn_calloc(vn_weights_floats(w), sizeof *r->grads);
+    assert_non_null(r->grads);
+    vn_free(wrt);
+    vn_free(grad);
+    vn_free(offset);
+}
+
+/* The file has every stride-th number of a gradient. */
+static double compare_gradient(const vn_golden *g, const vn_weight *weight, const float *grads, double floor) {
+    char name[256];
+    snprintf(name, sizeof name, "grad.%s", weight->name);
+    vn_shape shape;
+    float *expected = vn_golden_read(g, name, &shape), *file = vn_alloc(weight->count, sizeof *file);
+    assert_true(expected && file);
+    vn_weight_to_file(weight, grads + weight->offset, file);
+    size_t kept = (size_t)shape.dim[0], stride = (weight->count + 399) / 400;
+    assert_int_equal(kept, (weight->count + stride - 1) / stride);
+    for (size_t i = 0; i < kept; i++) file[i] = file[i * stride];
+    double error = relative(file, expected, kept, floor);
+    vn_free(expected);
+    vn_free(file);
+    return error;
+}
+
+/* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for rounding: attention does not see the
+ * key's bias, nor a norm what it takes away. */
+static double gradient_floor(const vn_golden *g) {
+    double largest = 0;
+    for (size_t i = 0; i < vn_safetensors_count(g->file); i++) {
+        const char *name = vn_safetensors_at(g->file, i)->name;
+        if (strncmp(name, "grad.", 5)) continue;
+        vn_shape shape;
+        float *values = vn_golden_read(g, name, &shape);
+        double sum = 0;
+        for (int64_t j = 0; j < vn_shape_count(&shape); j++) sum += (double)values[j] * (double)values[j];
+        largest = fmax(largest, sqrt(sum));
+        vn_free(values);
+    }
+    assert_true(largest > 0);
+    return 1e-3 * largest;
+}
+
+vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend, int threads) {
+    run r = {0};
+    open_run(&r, g, backend, threads);
+    write_sample(g, "sample", vn_program_input(r.program, r.in.sample), threads);
+    write_sample(g, "cotangent", vn_program_input(r.program, r.cotangent), threads);
+    if (r.in.timestep) write_condition(g, "timestep", r.in.timestep, vn_program_input(r.program, r.in.timestep));
+    if (r.in.class_labels)
+        write_condition(g, "class_labels", r.in.class_labels, vn_program_input(r.program, r.in.class_labels));
+    vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
+
+    vn_golden_error e = {0};
+    e.output = compare_sample(g, "output", vn_program_output(r.program, r.out), threads);
+    e.gradient = compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), threads);
+    snprintf(e.worst, sizeof e.worst, "sample");
+    const vn_weights *w = vn_net_weights(g->net);
+    double floor = gradient_floor(g);
+    for (size_t i = 0; i < vn_weights_count(w); i++) {
+        const vn_weight *weight = vn_weights_at(w, i);
+        if (weight->frozen) continue;
+        double error = compare_gradient(g, weight, r.grads, floor);
+        if (error <= e.gradient) continue;
+        e.gradient = error;
+        snprintf(e.worst, sizeof e.worst, "%s", weight->name);
+    }
+    vn_free(r.grads);
+    vn_program_close(&r.program);
+    vn_graph_close(&r.graph);
+    return e;
+}
+
+double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, int threads) {
+    vn_shape shape, out;
+    float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
+    float *expected = vn_golden_read(g, "output", &out), *label = vn_golden_read(g, "class_labels", NULL);
+    int64_t n = shape.dim[0];
+    int32_t *labels = vn_calloc((size_t)n, sizeof *labels);
+    size_t count = (size_t)vn_shape_count(&out);
+    float *y = vn_alloc(count, sizeof *y);
+    assert_true(x && expected && labels && y);
+    for (int64_t i = 0; label && i < n; i++) labels[i] = (int32_t)label[i];
+
+    vn_runner *runner = NULL;
+    CHECK(vn_runner_open(g->net, backend, threads, g->values, &runner, &err));
+    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL, y, &err));
+    double error = relative(y, expected, count, 0);
+    vn_runner_close(&runner);
+    vn_free(x);
+    vn_free(time);
+    vn_free(expected);
+    vn_free(label);
+    vn_free(labels);
+    vn_free(y);
+    return error;
+}

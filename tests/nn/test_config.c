@@ -1,0 +1,326 @@
+/* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs; memory that runs out. */
+#include "nn/nn.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/alloc.h"
+#include "support/mutate.h"
+
+static vn_net *open_text(const char *text) {
+    vn_err err = {0};
+    vn_net *net = NULL;
+    json_t *config = json_loads(text, 0, NULL);
+    assert_non_null(config);
+    if (vn_net_open(config, &net, &err) != VN_OK) fail_msg("%s", err.text);
+    json_decref(config);
+    return net;
+}
+
+/* ---- refusals --------------------------------------------------------------------------------------- */
+
+typedef struct refusal {
+    const char *config;
+    vn_status status;
+    const char *words;
+} refusal;
+
+#define UNET      "\"_class_name\": \"UNet2DModel\", "
+#define ONE_LEVEL UNET "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], "
+#define TINY      ONE_LEVEL "\"block_out_channels\": [8], \"norm_num_groups\": 4, "
+
+// clang-format off
+static const refusal refusals[] = {
+    {"{}", VN_BAD_FILE, "_class_name"},
+    {"[]", VN_BAD_FILE, "_class_name"},
+    {"{\"_class_name\": \"UNet2dModel\"}", VN_BAD_FILE, "did you mean \"UNet2DModel\"?"},
+    {"{\"_class_name\": 3}", VN_BAD_FILE, "_class_name"},
+    {"{" TINY "\"layer_per_block\": 1}", VN_BAD_FILE, "unet2d: unknown key \"layer_per_block\"; did you mean \"layers_per_block\"?"},
+    {"{" TINY "\"layers_per_block\": \"2\"}", VN_BAD_FILE, "unet2d: layers_per_block must be a whole number"},
+    {"{" TINY "\"layers_per_block\": 1.0}", VN_BAD_FILE, "unet2d: layers_per_block must be a whole number"},
+    {"{" TINY "\"layers_per_block\": null}", VN_BAD_FILE, "layers_per_block must be given"},
+    {"{" TINY "\"layers_per_block\": 1000000}", VN_BAD_FILE, "must be in [0, 32]"},
+    {"{" TINY "\"in_channels\": 0}", VN_BAD_FILE, "in_channels is 0; it must be in [1,"},
+    {"{" TINY "\"dropout\": 1}", VN_BAD_FILE, "dropout is 1"},
+    {"{" TINY "\"dropout\": true}", VN_BAD_FILE, "dropout must be a number"},
+    {"{" TINY "\"center_input_sample\": 1}", VN_BAD_FILE, "center_input_sample must be true or false"},
+    {"{" TINY "\"act_fn\": \"silo\"}", VN_BAD_FILE, "act_fn: \"silo\" is not one of silu, swish, mish, gelu, relu; did you mean \"silu\"?"},
+    {"{" TINY "\"act_fn\": 1}", VN_BAD_FILE, "act_fn must be a string"},
+    {"{" TINY "\"time_embedding_type\": \"sinus\"}", VN_BAD_FILE, "time_embedding_type"},
+    {"{" TINY "\"time_embedding_type\": \"learned\"}", VN_BAD_FILE, "needs num_train_timesteps"},
+    {"{" TINY "\"resnet_time_scale_shift\": \"ada_group\"}", VN_BAD_FILE, "resnet_time_scale_shift"},
+    {"{" TINY "\"class_embed_type\": \"projection\"}", VN_BAD_FILE, "class_embed_type"},
+    {"{" TINY "\"mid_block_type\": \"UNetMidBlock2DCrossAttn\"}", VN_BAD_FILE, "mid_block_type"},
+    {"{" TINY "\"mid_block_scale_factor\": 0}", VN_BAD_FILE, "mid_block_scale_factor must not be 0"},
+    {"{" TINY "\"downsample_type\": \"fir\"}", VN_BAD_FILE, "downsample_type"},
+    {"{" TINY "\"sample_size\": [8]}", VN_BAD_FILE, "sample_size must be a number or a pair of them"},
+    {"{" TINY "\"sample_size\": [8, \"8\"]}", VN_BAD_FILE, "sample_size must be a whole number"},
+    {"{" TINY "\"freq_shift\": 4}", VN_BAD_FILE, "freq_shift must not be half"},
+    {"{" TINY "\"attention_head_dim\": 16}", VN_BAD_FILE, "unet2d: mid_block.attentions.0: attention_head_dim 16 is more than its 8 channels"},
+    {"{" TINY "\"block_out_channels\": []}", VN_BAD_FILE, "block_out_channels must be a list"},
+    {"{" TINY "\"block_out_channels\": [8, 16]}", VN_BAD_FILE, "must be of one length; they have 1, 1 and 2 entries"},
+    {"{" TINY "\"block_out_channels\": [8.5]}", VN_BAD_FILE, "block_out_channels must be a whole number"},
+    {"{" TINY "\"block_out_channels\": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}", VN_UNSUPPORTED, "at most 16"},
+    {"{" TINY "\"block_out_channels\": [6]}", VN_BAD_FILE, "norm1 cannot split 6 channels into 4 groups"},
+    {"{" ONE_LEVEL "\"block_out_channels\": [8], \"norm_num_groups\": null}", VN_BAD_FILE, "into 0 groups"},
+    {"{" TINY "\"up_block_types\": [3]}", VN_BAD_FILE, "up_block_types must be a list of strings"},
+    {"{" TINY "\"up_block_types\": [\"UpBlock\"]}", VN_BAD_FILE, "did you mean \"UpBlock2D\"?"},
+    {"{" TINY "\"up_block_types\": [\"CrossAttnUpBlock2D\"]}", VN_UNSUPPORTED, "needs encoder_hidden_states"},
+    {"{" TINY "\"up_block_types\": [\"UpDecoderBlock2D\"]}", VN_UNSUPPORTED, "\"UpDecoderBlock2D\" keeps no skip connections"},
+    {"{" TINY "\"down_block_types\": [\"KCrossAttnDownBlock2D\"]}", VN_UNSUPPORTED, "needs encoder_hidden_states"},
+    {"{" TINY "\"down_block_types\": [\"AttnDownEncoderBlock2D\"]}", VN_UNSUPPORTED, "keeps no skip connections"},
+    {"{" TINY "\"down_block_types\": [\"KDownBlock2D\"]}", VN_BAD_FILE, "cannot split 8 channels into 0 groups"},
+    {"{\"_class_name\": \"VaneMLP\", \"depth\": 3}", VN_BAD_FILE, "mlp: unknown key \"depth\""},
+    {"{\"_class_name\": \"VaneMLP\", \"width\": 0}", VN_BAD_FILE, "mlp: width is 0"},
+    {"{\"_class_name\": \"VaneClassifier\", \"input\": \"points\"}", VN_BAD_FILE, "must have one entry"},
+    {"{\"_class_name\": \"VaneClassifier\", \"norm_num_groups\": 5}", VN_BAD_FILE, "classifier: levels.0.resnets.0: norm1 cannot split"},
+};
+// clang-format on
+
+static void refuses_by_name(void **state) {
+    (void)state;
+    for (size_t i = 0; i < VN_COUNT(refusals); i++) {
+        vn_err err = {0};
+        vn_net *net = NULL;
+        json_error_t where;
+        json_t *config = json_loads(refusals[i].config, 0, &where);
+        if (!config) fail_msg("%s: %s", refusals[i].config, where.text);
+        vn_status status = vn_net_open(config, &net, &err);
+        json_decref(config);
+        assert_null(net);
+        if (status != refusals[i].status || !strstr(err.text, refusals[i].words))
+            fail_msg("%s\n  gives %d \"%s\", expected %d \"%s\"", refusals[i].config, status, err.text,
+                     refusals[i].status, refusals[i].words);
+    }
+}
+
+static void accepts_what_diffusers_does(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "{" TINY "\"_diffusers_version\": \"0.42.1\", \"_anything\": {}}",
+        "{" TINY
+        "\"sample_size\": null, \"time_embedding_dim\": null, \"downsample_type\": null, \"add_attention\": null}",
+        "{" TINY "\"act_fn\": \"SiLU\", \"attention_head_dim\": 3, \"freq_shift\": -0.5, \"layers_per_block\": 0}",
+        "{" UNET "\"down_block_types\": [\"UNetResSkipDownBlock2D\"], \"up_block_types\": [\"UNetResSkipUpBlock2D\"], "
+        "\"block_out_channels\": [8], \"norm_num_groups\": null, \"mid_block_type\": null}",
+    };
+    for (size_t i = 0; i < VN_COUNT(good); i++) {
+        vn_net *net = open_text(good[i]);
+        vn_net_close(&net);
+    }
+}
+
+/* ---- defaults and presets --------------------------------------------------------------------------- */
+
+static void defaults_are_those_of_diffusers(void **state) {
+    (void)state;
+    vn_net *net = open_text("{\"_class_name\": \"UNet2DModel\"}");
+    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 274056163);
+    assert_int_equal(vn_weights_count(vn_net_weights(net)), 432);
+    const vn_net_io *io = vn_net_get_io(net);
+    assert_int_equal(io->in_channels, 3);
+    assert_int_equal(io->multiple, 8);
+    assert_int_equal(io->class_kind, VN_CLASS_NONE);
+    assert_true(io->takes_time && io->times == 0 && io->height == 0);
+    vn_net_close(&net);
+}
+
+static vn_status preset(const char *text, const vn_net_data *data, json_t **config, vn_err *err) {
+    vn_choice choice;
+    vn_status status = vn_choice_parse(text, vn_net_rows, sizeof *vn_net_rows, vn_net_row_count, "model", &choice, err);
+    if (status != VN_OK) return status;
+    *config = vn_net_rows[choice.index].config(&choice, data, err);
+    return *config ? VN_OK : err->status;
+}
+
+static vn_net *open_preset(const char *text, const vn_net_data *data) {
+    vn_err err = {0};
+    json_t *config = NULL;
+    vn_net *net = NULL;
+    if (preset(text, data, &config, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_open(config, &net, &err) != VN_OK) fail_msg("%s", err.text);
+    json_decref(config);
+    return net;
+}
+
+static const vn_net_data fashion = {.rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
+static const vn_net_data points = {.rank = 1, .channels = 2, .labels = 4, .dropout = 0.1};
+
+static void presets_fit_the_data(void **state) {
+    (void)state;
+    vn_net *net = open_preset("unet2d", &fashion);
+    const vn_net_io *io = vn_net_get_io(net);
+    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 687473);
+    assert_true(io->rank == 3 && io->in_channels == 1 && io->out_channels == 1 && io->labels == 11);
+    assert_true(io->height == 28 && io->width == 28 && io->multiple == 4);
+    vn_net_close(&net);
+
+    vn_net_data odd = fashion; // 30 x 44: one halving
+    odd.height = 30;
+    odd.width = 44;
+    odd.labels = 0;
+    net = open_preset("unet2d:channels=20,layers=2,attention=6,head_dim=10,shift=scale_shift", &odd);
+    assert_int_equal(vn_net_get_io(net)->multiple, 2);
+    assert_int_equal(vn_net_get_io(net)->class_kind, VN_CLASS_NONE);
+    vn_net_close(&net);
+
+    net = open_preset("mlp:width=32,layers=2", &points);
+    assert_true(vn_net_get_io(net)->rank == 1 && vn_net_get_io(net)->labels == 4);
+    vn_net_close(&net);
+    net = open_preset("classifier:time=no", &fashion);
+    assert_true(vn_net_get_io(net)->out_channels == 10 && !vn_net_get_io(net)->takes_time);
+    vn_net_close(&net);
+    net = open_preset("classifier", &points);
+    assert_true(vn_net_get_io(net)->out_channels == 3 && vn_net_get_io(net)->takes_time);
+    vn_net_close(&net);
+}
+
+static void expect_no_preset(const char *text, const vn_net_data *data, const char *words) {
+    vn_err err = {0};
+    json_t *config = NULL;
+    assert_int_equal(preset(text, data, &config, &err), VN_BAD_ARGUMENT);
+    if (!strstr(err.text, words)) fail_msg("%s: \"%s\" lacks \"%s\"", text, err.text, words);
+}
+
+static void presets_refuse_data_that_does_not_fit(void **state) {
+    (void)state;
+    vn_net_data unlabelled = points;
+    unlabelled.labels = 0;
+    expect_no_preset("unet2d:levels=4", &fashion, "levels=4 needs sides divisible by 8; 28 x 28 images allow levels=3");
+    expect_no_preset("unet2d", &points, "for points use mlp");
+    expect_no_preset("mlp", &fashion, "for images use unet2d");
+    expect_no_preset("classifier", &unlabelled, "needs data with labels");
+    expect_no_preset("unet2d:channel=8", &fashion, "channels");
+}
+
+/* ---- initial weights -------------------------------------------------------------------------------- */
+
+typedef struct moments {
+    double mean, deviation, largest;
+} moments;
+
+static moments moments_of(const float *x, size_t n) {
+    moments m = {0};
+    for (size_t i = 0; i < n; i++) m.mean += (double)x[i] / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        m.deviation += ((double)x[i] - m.mean) * ((double)x[i] - m.mean) / (double)n;
+        m.largest = fmax(m.largest, fabs((double)x[i]));
+    }
+    m.deviation = sqrt(m.deviation);
+    return m;
+}
+
+static moments initial(const vn_net *net, const float *values, const char *name, bool frozen) {
+    const vn_weight *w = vn_weights_find(vn_net_weights(net), name);
+    if (!w) fail_msg("no weight %s", name);
+    assert_int_equal(w->frozen, frozen);
+    return moments_of(values + w->offset, w->count);
+}
+
+/* Uniform within `bound`: the largest of so many is close to it. */
+static void expect_uniform(moments m, double bound) {
+    assert_true(m.largest <= bound && m.largest > 0.97 * bound);
+    assert_true(fabs(m.deviation / (bound / sqrt(3)) - 1) < 0.1);
+}
+
+static void weights_begin_as_in_pytorch(void **state) {
+    (void)state;
+    vn_net *net =
+        open_text("{" ONE_LEVEL "\"block_out_channels\": [64], \"norm_num_groups\": 4, \"num_class_embeds\": 20, "
+                  "\"time_embedding_type\": \"fourier\"}");
+    float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
+    assert_non_null(values);
+    vn_weights_init(vn_net_weights(net), values, 5);
+    expect_uniform(initial(net, values, "conv_in.weight", false), 1 / sqrt(27));
+    expect_uniform(initial(net, values, "conv_in.bias", false), 1 / sqrt(27));
+    expect_uniform(initial(net, values, "down_blocks.0.resnets.0.conv1.weight", false), 1 / sqrt(576));
+    expect_uniform(initial(net, values, "up_blocks.0.resnets.0.conv_shortcut.weight", false), 1 / sqrt(128));
+    expect_uniform(initial(net, values, "mid_block.attentions.0.to_q.weight", false), 1 / sqrt(64));
+    expect_uniform(initial(net, values, "time_embedding.linear_1.weight", false), 1 / sqrt(128));
+    moments table = initial(net, values, "class_embedding.weight", false);
+    assert_true(fabs(table.deviation - 1) < 0.05 && fabs(table.mean) < 0.05);
+    moments fourier = initial(net, values, "time_proj.weight", true);
+    assert_true(fabs(fourier.deviation / 16 - 1) < 0.3);
+    moments gamma = initial(net, values, "conv_norm_out.weight", false);
+    moments beta = initial(net, values, "conv_norm_out.bias", false);
+    assert_true(gamma.mean == 1 && gamma.deviation == 0 && beta.largest == 0);
+    vn_free(values);
+    vn_net_close(&net);
+}
+
+/* ---- hostile ---------------------------------------------------------------------------------------- */
+
+static const char small[] = "{" TINY "\"layers_per_block\": 1, \"num_class_embeds\": 5, \"sample_size\": [8, 4], "
+                            "\"attention_head_dim\": null, \"norm_eps\": 1e-05, \"act_fn\": \"silu\"}";
+
+static int opened; // how many damaged configs were still good
+
+static void open_damaged(const char *path) {
+    json_t *config = json_load_file(path, 0, NULL);
+    if (!config) return;
+    vn_err err = {0};
+    vn_net *net = NULL;
+    vn_status status = vn_net_open(config, &net, &err);
+    if (status == VN_OK) {
+        opened++;
+        vn_net_close(&net);
+    } else {
+        assert_true(err.text[0] && !net);
+    }
+    json_decref(config);
+}
+
+static void survives_damaged_configs(void **state) {
+    (void)state;
+    scratch_write_text("config.json", small);
+    opened = 0;
+    mutate_each("config.json", "damaged.json", 1000, open_damaged);
+    assert_true(opened > 0 && opened < 1000);
+}
+
+static vn_status preset_and_open(vn_err *err) {
+    json_t *config = NULL;
+    vn_net *net = NULL;
+    vn_status status = preset("unet2d:channels=8,attention=2", &fashion, &config, err);
+    if (status == VN_OK) status = vn_net_open(config, &net, err);
+    json_decref(config);
+    vn_net_close(&net);
+    return status;
+}
+
+static void says_when_memory_runs_out(void **state) {
+    (void)state;
+    vn_err err = {0};
+    assert_int_equal(preset_and_open(&err), VN_OK);
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            int64_t live = alloc_live();
+            err = (vn_err){0};
+            alloc_fail(n, mode);
+            vn_status status = preset_and_open(&err);
+            bool hit = alloc_fail_end();
+            assert_int_equal(alloc_live(), live);
+            if (!hit) break;
+            assert_int_equal(status, VN_NO_MEMORY);
+            assert_int_equal(err.status, VN_NO_MEMORY);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_by_name),
+        cmocka_unit_test(accepts_what_diffusers_does),
+        cmocka_unit_test(defaults_are_those_of_diffusers),
+        cmocka_unit_test(presets_fit_the_data),
+        cmocka_unit_test(presets_refuse_data_that_does_not_fit),
+        cmocka_unit_test(weights_begin_as_in_pytorch),
+        cmocka_unit_test_setup_teardown(survives_damaged_configs, scratch_enter, scratch_leave),
+        cmocka_unit_test(says_when_memory_runs_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

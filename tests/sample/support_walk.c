@@ -1,0 +1,54 @@
+#include "support_walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const bench_world =
+    "{\"classes\": ["
+    "{\"name\": \"a\", \"components\": [{\"weight\": 0.7, \"mean\": [-1.0, 0.4], \"cov\": [[0.1, 0.03], [0.03, 0.2]]},"
+    " {\"weight\": 0.3, \"mean\": [0.5, -0.8], \"std\": 0.25}]},"
+    "{\"name\": \"b\", \"components\": [{\"mean\": [1.1, 0.9], \"cov\": [[0.3, -0.15], [-0.15, 0.12]]}]}],"
+    " \"class_weights\": [0.4, 0.6]}";
+
+static void must(vn_status s, const vn_err *err) {
+    if (s == VN_OK) return;
+    fprintf(stderr, "the bench does not open: %s\n", err->text);
+    abort();
+}
+
+bench bench_open(const char *world, const char *path, const char *prediction) {
+    bench b = {0};
+    vn_err err = {0};
+    json_t *json = NULL;
+    must(vn_json_parse(world, strlen(world), "world", &json, &err), &err);
+    must(vn_world_from_json(json, &b.world, &err), &err);
+    json_decref(json);
+    must(vn_path_open(path, &b.path, &err), &err);
+    must(vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction, &err), &err);
+    must(vn_world_denoiser(b.world, b.path, &b.prediction, 1, &b.denoiser, &err), &err);
+    return b;
+}
+
+void bench_close(bench *b) {
+    vn_world_denoiser_close(&b->denoiser);
+    vn_path_close(&b->path);
+    vn_world_close(&b->world);
+}
+
+vn_status bench_run(const bench *b, vn_walk_options o, int64_t n, uint64_t first, int32_t label, const float *noise,
+                    float *x, int64_t *passes, vn_err *err) {
+    vn_walk *w;
+    o.denoiser = &b->denoiser;
+    if (!o.capacity) o.capacity = n;
+    vn_status s = vn_walk_open(&o, &w, err);
+    if (s) return s;
+    int32_t *labels = malloc((size_t)n * sizeof *labels);
+    if (!labels) abort();
+    for (int64_t i = 0; i < n; i++) labels[i] = label;
+    const vn_walk_batch batch = {.n = n, .first = first, .labels = labels, .noise = noise, .x = x};
+    s = vn_walk_run(w, &batch, NULL, 0, vn_walk_steps(w), err);
+    if (passes) *passes = vn_walk_passes(w);
+    vn_walk_close(&w);
+    free(labels);
+    return s;
+}

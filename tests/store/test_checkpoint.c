@@ -1,0 +1,327 @@
+/* Checkpoints: bit for bit what was saved, and always one that loads, wherever a kill, a full disk or missing memory
+ * stopped the saving. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "store/support_network.h"
+#include "support/alloc.h"
+#include "support/mutate.h"
+
+#define STATE "run/state/train.safetensors"
+#define SHOWN "run/unet/diffusion_pytorch_model.safetensors"
+
+static vn_weights *network;
+
+static int open_all(void **state) {
+    scratch_enter(state);
+    network = open_network();
+    return 0;
+}
+
+static int close_all(void **state) {
+    vn_weights_close(&network);
+    return scratch_leave(state);
+}
+
+static int fresh_run(void **state) {
+    (void)state;
+    scratch_remove("run");
+    return vn_make_dirs("run/unet", NULL);
+}
+
+/* What a training would hold after `step` steps: every number tells the step it is of. */
+static vn_checkpoint checkpoint_at(int64_t step) {
+    float first = (float)(1000 * step);
+    return (vn_checkpoint){.weights = network,
+                           .step = step,
+                           .live = number_values(network, first + 0.1F),
+                           .average = number_values(network, first + 0.2F),
+                           .moment1 = number_values(network, first + 0.3F),
+                           .moment2 = number_values(network, first + 0.4F),
+                           .info =
+                               json_pack("{sI sf}", "images", (json_int_t)(step * 64), "loss", 1.0 / 3 + (double)step)};
+}
+
+static void free_checkpoint(vn_checkpoint *c) {
+    vn_free(c->live);
+    vn_free(c->average);
+    vn_free(c->moment1);
+    vn_free(c->moment2);
+    json_decref(c->info);
+}
+
+/* A checkpoint to load into, full of something else. */
+static vn_checkpoint empty_checkpoint(void) {
+    vn_checkpoint c = checkpoint_at(77);
+    json_decref(c.info);
+    c.info = NULL;
+    c.step = -5;
+    return c;
+}
+
+static void assert_equal_checkpoints(const vn_checkpoint *a, const vn_checkpoint *b) {
+    size_t bytes = vn_weights_floats(network) * sizeof(float);
+    assert_int_equal(a->step, b->step);
+    assert_memory_equal(a->live, b->live, bytes);
+    assert_memory_equal(a->moment1, b->moment1, bytes);
+    assert_memory_equal(a->moment2, b->moment2, bytes);
+    if (a->average) assert_memory_equal(a->average, b->average, bytes);
+    assert_true(json_equal(a->info, b->info));
+}
+
+/* The weights that people sample from are c's, of c's step. */
+static void assert_shown(const vn_checkpoint *c) {
+    int64_t step;
+    float *shown = number_values(network, 0);
+    assert_int_equal(vn_store_weights_step(SHOWN, &step, NULL), VN_OK);
+    assert_int_equal(step, c->step);
+    assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL), VN_OK);
+    assert_memory_equal(shown, c->average ? c->average : c->live, vn_weights_floats(network) * sizeof *shown);
+    vn_free(shown);
+}
+
+static void assert_loads(const vn_checkpoint *expected) {
+    vn_checkpoint c = empty_checkpoint();
+    vn_err err = {0};
+    vn_status s = vn_store_load_checkpoint("run", "unet", &c, &err);
+    if (s) print_error("%s\n", err.text);
+    assert_int_equal(s, VN_OK);
+    assert_equal_checkpoints(&c, expected);
+    assert_shown(expected);
+    free_checkpoint(&c);
+}
+
+/* ---- saving and loading ---------------------------------------------------------------------------------- */
+
+static void checkpoints_come_back(void **state) {
+    (void)state;
+    assert_false(vn_store_has_checkpoint("run"));
+    for (int64_t step = 0; step < 3; step++) {
+        vn_checkpoint c = checkpoint_at(step);
+        assert_int_equal(vn_store_save_checkpoint("run", "unet", &c, NULL), VN_OK);
+        assert_true(vn_store_has_checkpoint("run"));
+        assert_loads(&c);
+        free_checkpoint(&c);
+    }
+}
+
+static void the_average_may_be_absent(void **state) {
+    (void)state;
+    vn_checkpoint c = checkpoint_at(4), back = empty_checkpoint();
+    vn_free(c.average);
+    c.average = NULL;
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &c, NULL), VN_OK);
+    assert_shown(&c);
+    vn_err err = {0};
+    assert_int_equal(vn_store_load_checkpoint("run", "unet", &back, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, STATE ": tensor 'average.conv.weight' is missing");
+    assert_null(back.info);
+    vn_free(back.average);
+    back.average = NULL;
+    assert_int_equal(vn_store_load_checkpoint("run", "unet", &back, NULL), VN_OK);
+    assert_equal_checkpoints(&back, &c);
+    free_checkpoint(&c);
+    free_checkpoint(&back);
+}
+
+static void weights_behind_the_state_are_repaired(void **state) {
+    (void)state;
+    vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2);
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &new, NULL), VN_OK);
+    const char *const damages[] = {"behind", "damaged", "missing"};
+    for (size_t i = 0; i < VN_COUNT(damages); i++) {
+        if (i == 0) assert_int_equal(vn_store_save_weights(SHOWN, network, old.average, old.step, NULL), VN_OK);
+        if (i == 1) scratch_write_text(SHOWN, "damaged");
+        if (i == 2) assert_int_equal(unlink(SHOWN), 0);
+        assert_loads(&new);
+    }
+    free_checkpoint(&old);
+    free_checkpoint(&new);
+}
+
+static void checkpoints_are_removed(void **state) {
+    (void)state;
+    vn_checkpoint c = checkpoint_at(1);
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &c, NULL), VN_OK);
+    assert_int_equal(vn_store_remove_checkpoint("run", "unet", NULL), VN_OK);
+    assert_false(vn_store_has_checkpoint("run") || vn_is_file(SHOWN));
+    assert_int_equal(vn_store_remove_checkpoint("run", "unet", NULL), VN_OK);
+    free_checkpoint(&c);
+}
+
+static void other_files_are_no_states(void **state) {
+    (void)state;
+    vn_checkpoint c = checkpoint_at(1), back = empty_checkpoint();
+    vn_err err = {0};
+    assert_int_equal(vn_store_load_checkpoint("run", "unet", &back, &err), VN_IO);
+    assert_string_equal(err.text, STATE ": No such file or directory");
+    assert_int_equal(vn_make_dirs("run/state", NULL), VN_OK);
+    assert_int_equal(vn_store_save_weights(STATE, network, c.live, 3, NULL), VN_OK);
+    assert_int_equal(vn_store_load_checkpoint("run", "unet", &back, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, STATE ": tensor 'live.conv.weight' is missing");
+    free_checkpoint(&c);
+    free_checkpoint(&back);
+}
+
+/* ---- what can happen while saving ------------------------------------------------------------------------ */
+
+/* Saves checkpoint 2 over 1 in a child that is killed after a time that grows from one try to the next: what is left must
+ * load as one of the two, whole. */
+static void a_kill_leaves_a_checkpoint(void **state) {
+    (void)state;
+    vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2);
+    int seen_old = 0, seen_new = 0;
+    for (int delay = 0; delay < 4000 && seen_new < 5; delay += 40) { // microseconds
+        assert_int_equal(vn_store_save_checkpoint("run", "unet", &old, NULL), VN_OK);
+        int ready[2];
+        char byte;
+        assert_int_equal(pipe(ready), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            if (write(ready[1], "x", 1) != 1) _exit(1);
+            vn_store_save_checkpoint("run", "unet", &new, NULL);
+            pause();
+        }
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        usleep((useconds_t)delay);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        close(ready[0]);
+        close(ready[1]);
+        vn_checkpoint c = empty_checkpoint();
+        float *shown = number_values(network, 0);
+        assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL), VN_OK); // before any repair
+        assert_int_equal(vn_store_load_checkpoint("run", "unet", &c, NULL), VN_OK);
+        assert_true(c.step == 1 || c.step == 2);
+        assert_equal_checkpoints(&c, c.step == 1 ? &old : &new);
+        assert_shown(&c);
+        seen_old += c.step == 1;
+        seen_new += c.step == 2;
+        vn_free(shown);
+        free_checkpoint(&c);
+    }
+    assert_true(seen_old + seen_new > 0);
+    free_checkpoint(&old);
+    free_checkpoint(&new);
+}
+
+static void a_full_disk_leaves_the_checkpoint(void **state) {
+    (void)state;
+    vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2);
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &old, NULL), VN_OK);
+    size_t state_size, shown_size;
+    free(scratch_read(STATE, &state_size));
+    free(scratch_read(SHOWN, &shown_size));
+    signal(SIGXFSZ, SIG_IGN);
+    for (size_t room = 0; room < state_size; room += 97) {
+        struct rlimit limit, kept;
+        getrlimit(RLIMIT_FSIZE, &kept);
+        limit = kept;
+        limit.rlim_cur = room;
+        vn_err err = {0};
+        setrlimit(RLIMIT_FSIZE, &limit);
+        vn_status s = vn_store_save_checkpoint("run", "unet", &new, &err);
+        setrlimit(RLIMIT_FSIZE, &kept);
+        assert_int_equal(s, VN_IO);
+        assert_non_null(strstr(err.text, "train.safetensors: cannot be written: File too large"));
+        assert_loads(&old);
+        assert_int_equal(scratch_count("run/state"), 1);
+        assert_int_equal(scratch_count("run/unet"), 1);
+    }
+    free_checkpoint(&old);
+    free_checkpoint(&new);
+}
+
+static void failed_allocations_leave_a_checkpoint(void **state) {
+    (void)state;
+    vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2);
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &old, NULL), VN_OK);
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            int64_t live = alloc_live();
+            alloc_fail(n, mode);
+            vn_status s = vn_store_save_checkpoint("run", "unet", &new, NULL);
+            bool failed = alloc_fail_end();
+            assert_int_equal(alloc_live(), live);
+            assert_true(s == VN_OK || (failed && s == VN_NO_MEMORY));
+            vn_checkpoint c = empty_checkpoint();
+            assert_int_equal(vn_store_load_checkpoint("run", "unet", &c, NULL), VN_OK);
+            assert_equal_checkpoints(&c, c.step == 1 ? &old : &new);
+            assert_shown(&c);
+            free_checkpoint(&c);
+            if (!failed) break;
+            assert_int_equal(vn_store_save_checkpoint("run", "unet", &old, NULL), VN_OK);
+        }
+    free_checkpoint(&old);
+    free_checkpoint(&new);
+}
+
+static void failed_allocations_do_not_hurt_loading(void **state) {
+    (void)state;
+    vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2), c = empty_checkpoint();
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &new, NULL), VN_OK);
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            assert_int_equal(vn_store_save_weights(SHOWN, network, old.average, old.step, NULL),
+                             VN_OK); // to be repaired
+            int64_t live = alloc_live();
+            alloc_fail(n, mode);
+            vn_status s = vn_store_load_checkpoint("run", "unet", &c, NULL);
+            bool failed = alloc_fail_end();
+            assert_true(s == VN_OK || (failed && s == VN_NO_MEMORY));
+            if (s == VN_OK) assert_equal_checkpoints(&c, &new);
+            json_decref(c.info);
+            c.info = NULL;
+            assert_int_equal(alloc_live(), live);
+            if (!failed) break;
+        }
+    free_checkpoint(&old);
+    free_checkpoint(&new);
+    free_checkpoint(&c);
+}
+
+static void check_damaged(const char *path) {
+    vn_checkpoint c = empty_checkpoint();
+    vn_err err = {0};
+    vn_status s = vn_store_load_checkpoint("run", "unet", &c, &err);
+    assert_true(s == VN_OK || s == VN_BAD_FILE || s == VN_UNSUPPORTED);
+    if (s) assert_memory_equal(err.text, path, strlen(path));
+    if (s) assert_null(c.info);
+    free_checkpoint(&c);
+}
+
+static void damaged_states_are_refused_or_whole(void **state) {
+    (void)state;
+    vn_checkpoint c = checkpoint_at(1);
+    assert_int_equal(vn_store_save_checkpoint("run", "unet", &c, NULL), VN_OK);
+    assert_int_equal(rename(STATE, "valid"), 0);
+    mutate_each("valid", STATE, 1000, check_damaged);
+    mutate_truncations("valid", STATE, check_damaged);
+    free_checkpoint(&c);
+}
+
+#define EACH(test) cmocka_unit_test_setup(test, fresh_run)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        EACH(checkpoints_come_back),
+        EACH(the_average_may_be_absent),
+        EACH(weights_behind_the_state_are_repaired),
+        EACH(checkpoints_are_removed),
+        EACH(other_files_are_no_states),
+        EACH(a_kill_leaves_a_checkpoint),
+        EACH(a_full_disk_leaves_the_checkpoint),
+        EACH(failed_allocations_leave_a_checkpoint),
+        EACH(failed_allocations_do_not_hurt_loading),
+        EACH(damaged_states_are_refused_or_whole),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}

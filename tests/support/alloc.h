@@ -1,0 +1,128 @@
+/* alloc.h - fails allocations on purpose, wherever they are made: in vane, jansson, libpng or libc. Include it in one
+ * source of a test program (it defines malloc and its kin for the whole program), then:
+ *
+ *     for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+ *         for (int64_t n = 0;; n++) {
+ *             alloc_fail(n, mode);           // the n-th allocation from now fails, or all from the n-th on
+ *             vn_status s = the_call();
+ *             if (!alloc_fail_end()) break;  // it made fewer than n + 1
+ *             assert_int_equal(s, VN_NO_MEMORY);
+ *         }
+ *
+ * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a sanitizer too. alloc_made()
+ * counts allocations since the start. Run the call once before counting: libc and OpenMP keep what they make at first use.
+ * libc gets by without some allocations (a stream's buffer, qsort's): then VN_OK is right, if the result is. */
+#ifndef VN_TEST_ALLOC_H
+#define VN_TEST_ALLOC_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ALLOC_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ALLOC_SANITIZED 1
+#endif
+#endif
+
+enum { ALLOC_ONCE, ALLOC_FROM_THEN_ON };
+
+static struct {
+    _Atomic int64_t made, live, left; // left: allocations until the failure; < 0 is past it
+    atomic_bool armed, hit;
+    int mode;
+} alloc_state;
+
+static inline void alloc_fail(int64_t n, int mode) {
+    alloc_state.left = n;
+    alloc_state.mode = mode;
+    alloc_state.hit = false;
+    alloc_state.armed = true;
+}
+
+/* Stops failing; true if an allocation was failed. */
+static inline bool alloc_fail_end(void) {
+    alloc_state.armed = false;
+    return alloc_state.hit;
+}
+
+static inline int64_t alloc_live(void) {
+#ifdef ALLOC_SANITIZED
+    return 0; // it has allocations of its own, and finds leaks itself
+#else
+    return alloc_state.live;
+#endif
+}
+
+static inline int64_t alloc_made(void) {
+    return alloc_state.made;
+}
+
+/* ---- the interposed functions, over those of libc or of the address sanitizer -------------------------- */
+
+#ifdef ALLOC_SANITIZED
+#define ALLOC_REAL(name) __interceptor_##name
+#else
+#define ALLOC_REAL(name) __libc_##name
+#endif
+
+void *ALLOC_REAL(malloc)(size_t);
+void *ALLOC_REAL(calloc)(size_t, size_t);
+void *ALLOC_REAL(realloc)(void *, size_t);
+void *ALLOC_REAL(memalign)(size_t, size_t);
+void ALLOC_REAL(free)(void *);
+
+/* They run before the sanitizer is ready. */
+#define ALLOC_PLAIN __attribute__((no_sanitize("address")))
+
+ALLOC_PLAIN static bool alloc_refused(void) {
+    alloc_state.made++;
+    if (!alloc_state.armed) return false;
+    int64_t left = alloc_state.left--;
+    if (left > 0 || (left < 0 && alloc_state.mode == ALLOC_ONCE)) return false;
+    alloc_state.hit = true;
+    errno = ENOMEM;
+    return true;
+}
+
+ALLOC_PLAIN static void *alloc_counted(void *p) {
+    if (p) alloc_state.live++;
+    return p;
+}
+
+ALLOC_PLAIN void *malloc(size_t size) {
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(malloc)(size));
+}
+
+ALLOC_PLAIN void *calloc(size_t count, size_t size) {
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(calloc)(count, size));
+}
+
+ALLOC_PLAIN void *realloc(void *old, size_t size) {
+    if (alloc_refused()) return NULL;
+    void *p = ALLOC_REAL(realloc)(old, size);
+    return old ? p : alloc_counted(p);
+}
+
+ALLOC_PLAIN void *aligned_alloc(size_t alignment, size_t size) {
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size));
+}
+
+ALLOC_PLAIN int posix_memalign(void **p, size_t alignment, size_t size) {
+    void *block = aligned_alloc(alignment, size);
+    if (!block) return ENOMEM;
+    *p = block;
+    return 0;
+}
+
+ALLOC_PLAIN void free(void *p) {
+    if (p) alloc_state.live--;
+    ALLOC_REAL(free)(p);
+}
+
+#endif

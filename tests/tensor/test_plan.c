@@ -1,0 +1,518 @@
+/* test_plan.c - programs against the same graph with a buffer for every node, bit for bit: on random graphs with gradients, so
+ * that whatever two arrays share memory, none is overwritten too early. Then where gradients land, what is planned, what a run
+ * allocates, and the packing of buffers by itself.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "support/alloc.h"
+#include "tensor/support_backend.h"
+#include "tensor/support_cases.h"
+
+static vn_graph *open_graph(void) {
+    vn_graph *g = NULL;
+    assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
+    return g;
+}
+
+static vn_program *open_program(vn_graph *g, vn_program_options o, const vn_backend *backend) {
+    vn_program *p = NULL;
+    vn_err err = {0};
+    o.backend = backend;
+    o.threads = 1;
+    if (vn_program_open(g, &o, &p, &err) != VN_OK) fail_msg("%s", err.text);
+    return p;
+}
+
+static uint64_t draw(uint64_t *state, uint64_t below) {
+    return (uint64_t)(vn_random_double(++*state, VN_STREAM_TEST, 0, 0) * (double)below);
+}
+
+/* ---- a buffer for every node ------------------------------------------------------------------------ */
+
+typedef struct apart {
+    const vn_graph *g;
+    float **value; /* by id */
+} apart;
+
+static apart run_apart(const vn_graph *g, uint64_t seed, const vn_run *run) {
+    apart a = {g, calloc((size_t)vn_graph_size(g), sizeof(float *))};
+    for (int id = 0; id < vn_graph_size(g); id++) {
+        const vn_node *n = vn_graph_node(g, id);
+        size_t count = (size_t)vn_shape_count(&n->shape);
+        float *y = a.value[id] = calloc(count + 1, sizeof(float));
+        double *exact = calloc(count + 1, sizeof(double)), *work = malloc(toy_work(n, 1) + 8);
+        vn_kernel_args args = {.node = n, .out = y, .work = work, .threads = 1, .run = run};
+        for (int i = 0; i < n->inputs; i++) args.in[i] = a.value[n->in[i]->id];
+        if (n->op == VN_OP_INPUT) {
+            fill_input(n, exact, false, seed);
+            for (size_t i = 0; i < count; i++) y[i] = (float)exact[i];
+        } else if (n->op == VN_OP_PARAM)
+            memcpy(y, run->values + n->from.param, count * sizeof(float));
+        else if (n->op == VN_OP_CONST)
+            memcpy(y, n->from.data, count * sizeof(float));
+        else
+            toy_run(&args);
+        free(exact);
+        free(work);
+    }
+    return a;
+}
+
+static void free_apart(apart *a) {
+    for (int id = 0; id < vn_graph_size(a->g); id++) free(a->value[id]);
+    free(a->value);
+}
+
+static void set_inputs(vn_program *p, const apart *a) {
+    for (int id = 0; id < vn_graph_size(a->g); id++) {
+        const vn_node *n = vn_graph_node(a->g, id);
+        void *to = n->op == VN_OP_INPUT ? vn_program_input(p, n) : NULL;
+        if (to) memcpy(to, a->value[id], (size_t)vn_shape_count(&n->shape) * sizeof(float));
+    }
+}
+
+static void assert_same(const char *what, uint64_t seed, const vn_node *n, const float *got, const float *want) {
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++)
+        if (memcmp(&got[i], &want[i], sizeof *got) != 0)
+            fail_msg("seed %llu: %s, node %d (%s), element %d: %g instead of %g", (unsigned long long)seed, what, n->id,
+                     vn_op_get(n->op)->name, (int)i, (double)got[i], (double)want[i]);
+}
+
+/* ---- random graphs ---------------------------------------------------------------------------------- */
+
+/* All of the pool is [2,3,4]. */
+typedef struct pool {
+    vn_graph *g;
+    vn_weights *w;
+    uint64_t random;
+    vn_node *node[80], *param[8];
+    int nodes, params;
+} pool;
+
+static vn_node *pick(pool *p) {
+    return p->node[draw(&p->random, (uint64_t)p->nodes)];
+}
+
+static vn_node *pick_param(pool *p, vn_shape shape) {
+    char name[32];
+    snprintf(name, sizeof name, "w%d.%d", (int)draw(&p->random, 2), (int)vn_shape_count(&shape));
+    vn_node *n = vn_param_node(p->g, p->w, name, shape, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.7});
+    for (int i = 0; i < p->params; i++)
+        if (p->param[i] == n) return n;
+    return p->param[p->params++] = n;
+}
+
+static vn_node *grow_views(pool *p) {
+    vn_graph *g = p->g;
+    vn_node *two[2] = {pick(p), pick(p)};
+    switch (draw(&p->random, 4)) {
+    case 0: return vn_view(g, vn_concat(g, 0, 2, two), 16, VN_SHAPE(2, 3, 4));
+    case 1: return vn_reshape(g, vn_softmax(g, vn_reshape(g, two[0], VN_SHAPE(4, 6))), VN_SHAPE(2, 3, 4));
+    case 2: return vn_permute(g, vn_reshape(g, two[0], VN_SHAPE(4, 3, 2)), (int[3]){2, 1, 0});
+    default: {
+        vn_node *part[2] = {vn_slice(g, two[0], 2, 1, 3), vn_slice(g, two[1], 2, 0, 1)};
+        return vn_concat(g, -1, 2, part);
+    }
+    }
+}
+
+static vn_node *grow_layers(pool *p) {
+    vn_graph *g = p->g;
+    vn_node *x = pick(p), *w = pick_param(p, VN_SHAPE(4, 4)), *b = pick_param(p, VN_SHAPE(4));
+    switch (draw(&p->random, 5)) {
+    case 0: return vn_linear(g, x, w, b, true);
+    case 1: return vn_matmul(g, x, w, false, true);
+    case 2: return vn_norm(g, x, b, pick_param(p, VN_SHAPE(4)), true, 2, 1e-3, VN_FN_SILU);
+    case 3: return vn_attention(g, x, pick(p), x, 2, 0.5);
+    default: return vn_dropout(g, vn_layer_norm(g, x, NULL, NULL, false, 1e-3), 0.3);
+    }
+}
+
+static vn_node *grow_pointwise(pool *p) {
+    vn_graph *g = p->g;
+    vn_node *x = pick(p), *y = pick(p);
+    switch (draw(&p->random, 7)) {
+    case 0: return vn_affine(g, x, -0.5, 0.1);
+    case 1: return vn_unary(g, x, VN_FN_SILU);
+    case 2: return vn_add(g, x, y);
+    case 3: return vn_sub(g, x, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(3, 1)), x->shape));
+    case 4: return vn_mul(g, x, vn_unary(g, y, VN_FN_TANH));
+    case 5: return vn_mul(g, vn_sum_to(g, x, VN_SHAPE(4)), vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(3, 1)), y->shape));
+    default: return vn_mul(g, vn_view(g, x, 0, VN_SHAPE(1, 1, 4)), y);
+    }
+}
+
+static void grow(pool *p) {
+    p->node[p->nodes++] = vn_input(p->g, VN_F32, VN_SHAPE(2, 3, 4));
+    p->node[p->nodes++] = vn_input(p->g, VN_F32, VN_SHAPE(2, 3, 4));
+    while (p->nodes < 25) {
+        uint64_t kind = draw(&p->random, 3);
+        vn_node *n = kind == 0 ? grow_views(p) : kind == 1 ? grow_layers(p) : grow_pointwise(p);
+        p->node[p->nodes] = vn_affine(p->g, vn_unary(p->g, n, VN_FN_TANH), 1, 0.01 * p->nodes);
+        p->nodes++;
+    }
+}
+
+/* The gradient of a mean for all weights and an input, some of it kept as outputs too. */
+static void check_random_graph(uint64_t seed, const vn_backend *backend) {
+    pool p = {.g = open_graph(), .random = seed * 1000};
+    assert_int_equal(vn_weights_open(&p.w, NULL), VN_OK);
+    grow(&p);
+    vn_node *wrt[9], *grad[9], *out[5];
+    size_t offset[9];
+    for (int i = 0; i < p.params; i++) wrt[i] = p.param[i];
+    wrt[p.params] = p.node[0];
+    vn_err err = {0};
+    vn_node *loss = vn_mean(p.g, vn_mul(p.g, p.node[24], p.node[23]));
+    if (vn_graph_gradient(p.g, loss, NULL, p.params + 1, wrt, grad, &err) != VN_OK) fail_msg("%s", err.text);
+    for (int i = 0; i < p.params; i++) offset[i] = p.param[i]->from.param;
+    out[0] = loss;
+    out[1] = grad[p.params];
+    out[2] = pick(&p);
+    out[3] = vn_reshape(p.g, pick(&p), VN_SHAPE(24));
+    out[4] = p.params ? grad[0] : loss;
+
+    size_t floats = vn_weights_floats(p.w);
+    float *values = vn_calloc(floats, 4), *grads = vn_alloc_aligned(floats, 4);
+    vn_weights_init(p.w, values, seed);
+    vn_run run = {.values = values, .grads = grads, .seed = seed, .step = 3, .first_sample = 7};
+    apart want = run_apart(p.g, seed, &run);
+    vn_program *program = open_program(
+        p.g,
+        (vn_program_options){.n_outputs = 5, .outputs = out, .n_grads = p.params, .grads = grad, .grad_offset = offset},
+        backend);
+    set_inputs(program, &want);
+    for (int again = 0; again < 2; again++) { /* inputs are still there, and what was left does not matter */
+        for (size_t i = 0; i < floats; i++) grads[i] = 77;
+        vn_program_run(program, &run);
+        for (int i = 0; i < 5; i++)
+            assert_same("output", seed, out[i], vn_program_output(program, out[i]), want.value[out[i]->id]);
+        for (int i = 0; i < p.params; i++)
+            assert_same("gradient", seed, grad[i], grads + offset[i], want.value[grad[i]->id]);
+    }
+    vn_program_close(&program);
+    free_apart(&want);
+    vn_free(values);
+    vn_free(grads);
+    vn_weights_close(&p.w);
+    vn_graph_close(&p.g);
+}
+
+static void random_graphs_as_if_apart(void **state) {
+    vn_backend backend = toy_backend();
+    (void)state;
+    for (uint64_t seed = 1; seed <= 150; seed++) check_random_graph(seed, &backend);
+}
+
+static void every_op_as_if_apart(void **state) {
+    vn_backend backend = toy_backend();
+    (void)state;
+    for (size_t k = 0; k < op_case_count; k++)
+        for (int v = 0; v < op_cases[k].variants; v++) {
+            static const float values[64] = {1, 2, 3};
+            vn_graph *g = open_graph();
+            vn_run run = {.values = values, .seed = 3};
+            vn_node *n = op_cases[k].build(g, v);
+            if (n->op == VN_OP_PARAM) n = vn_affine(g, n, 2, 0);
+            apart want = run_apart(g, 5, &run);
+            vn_program *p = open_program(g, (vn_program_options){.n_outputs = 1, .outputs = &n}, &backend);
+            set_inputs(p, &want);
+            vn_program_run(p, &run);
+            assert_same("output", k, n, vn_program_output(p, n), want.value[n->id]);
+            vn_program_close(&p);
+            free_apart(&want);
+            vn_graph_close(&g);
+        }
+}
+
+/* ---- a small network, for the rest ------------------------------------------------------------------ */
+
+typedef struct network {
+    vn_graph *g;
+    vn_weights *w;
+    vn_node *x, *loss, *grad[8];
+    size_t offset[8];
+    int grads;
+} network;
+
+static vn_status build_network(network *net, vn_err *err) {
+    const int pad[4] = {1, 1, 1, 1};
+    vn_init init = {VN_INIT_NORMAL, 0.3};
+    vn_node *p[7], *h;
+    *net = (network){.grads = 7};
+    if (vn_graph_open(&net->g, err) != VN_OK || vn_weights_open(&net->w, err) != VN_OK) return err->status;
+    vn_graph *g = net->g;
+    vn_graph_label(g, "conv");
+    p[0] = vn_param_node(g, net->w, "conv.weight", VN_SHAPE(16, 3, 3, 3), VN_LAYOUT_CONV, init);
+    p[1] = vn_param_node(g, net->w, "conv.bias", VN_SHAPE(16), VN_LAYOUT_PLAIN, init);
+    p[2] = vn_param_node(g, net->w, "norm.weight", VN_SHAPE(16), VN_LAYOUT_PLAIN, init);
+    p[3] = vn_param_node(g, net->w, "norm.bias", VN_SHAPE(16), VN_LAYOUT_PLAIN, init);
+    p[4] = vn_param_node(g, net->w, "linear.weight", VN_SHAPE(5, 16), VN_LAYOUT_PLAIN, init);
+    p[5] = vn_param_node(g, net->w, "linear.bias", VN_SHAPE(5), VN_LAYOUT_PLAIN, init);
+    p[6] = vn_param_node(g, net->w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN, init);
+    net->x = vn_input(g, VN_F32, VN_SHAPE(2, 4, 4, 3));
+    h = vn_conv2d(g, net->x, p[0], p[1], true, 1, pad);
+    h = vn_norm(g, h, p[2], p[3], true, 4, 1e-3, VN_FN_SILU);
+    h = vn_linear(g, vn_reshape(g, h, VN_SHAPE(32, 16)), p[4], p[5], true);
+    net->loss = vn_mean(g, vn_unary(g, h, VN_FN_SQUARE));
+    if (vn_graph_gradient(g, net->loss, NULL, 7, p, net->grad, err) != VN_OK) return err->status;
+    for (int i = 0; i < 7; i++) net->offset[i] = p[i]->from.param;
+    return VN_OK;
+}
+
+static void close_network(network *net) {
+    vn_graph_close(&net->g);
+    vn_weights_close(&net->w);
+}
+
+static vn_program_options train_options(const network *net, const vn_backend *backend) {
+    return (vn_program_options){.backend = backend,
+                                .threads = 1,
+                                .n_outputs = 1,
+                                .outputs = &net->loss,
+                                .n_grads = net->grads,
+                                .grads = net->grad,
+                                .grad_offset = net->offset};
+}
+
+static void gradients_are_written_in_their_place(void **state) {
+    vn_backend backend = toy_backend();
+    vn_plan plan = {0};
+    network net;
+    vn_err err = {0};
+    (void)state;
+    assert_int_equal(build_network(&net, &err), VN_OK);
+    vn_program_options o = train_options(&net, &backend);
+    assert_int_equal(vn_plan_open(&plan, net.g, &o, &err), VN_OK);
+    int direct = 0;
+    for (int s = 0; s < plan.steps; s++) {
+        assert_int_not_equal(plan.step[s].node->op, VN_OP_VIEW); /* no copies */
+        direct += plan.step[s].out.home == VN_IN_GRADS;
+    }
+    assert_int_equal(direct, 6); /* gamma and beta come from one op */
+    vn_plan_close(&plan);
+    close_network(&net);
+}
+
+/* A convolution that uses less than half of what it would take to keep every node. */
+static void what_is_dead_shares_memory(void **state) {
+    vn_backend backend = toy_backend();
+    vn_plan plan = {0};
+    vn_err err = {0};
+    (void)state;
+    vn_graph *g = open_graph();
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1024)), *y = x, *unused = NULL;
+    for (int i = 0; i < 10; i++) y = vn_unary(g, vn_affine(g, y, 0.5, 1), VN_FN_TANH);
+    unused = vn_unary(g, y, VN_FN_EXP);
+    vn_node *z =
+        vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)), vn_reshape(g, y, VN_SHAPE(1024)));
+    vn_program_options o = {.backend = &backend, .threads = 1, .n_outputs = 1, .outputs = &z};
+    assert_int_equal(vn_plan_open(&plan, g, &o, &err), VN_OK);
+    assert_int_equal(plan.arena_bytes, 2 * 4096 + 64); /* x, all else in place, one number; the broadcast is not made */
+    assert_int_equal(plan.steps, 22);
+    for (int s = 0; s < plan.steps; s++) assert_ptr_not_equal(plan.step[s].node, unused);
+    vn_plan_close(&plan);
+    vn_graph_close(&g);
+}
+
+static void run_does_not_allocate(void **state) {
+    vn_backend backend = toy_backend();
+    network net;
+    vn_err err = {0};
+    (void)state;
+    assert_int_equal(build_network(&net, &err), VN_OK);
+    vn_program_options o = train_options(&net, &backend);
+    o.profile = true;
+    vn_program *p = NULL;
+    assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
+    size_t floats = vn_weights_floats(net.w);
+    float *values = vn_calloc(floats, 4), *grads = vn_alloc_aligned(floats, 4);
+    vn_weights_init(net.w, values, 1);
+    memset(vn_program_input(p, net.x), 0, 2 * 4 * 4 * 3 * sizeof(float));
+    int64_t before = alloc_made();
+    vn_program_run(p, &(vn_run){.values = values, .grads = grads});
+    assert_int_equal(alloc_made(), before);
+    vn_free(values);
+    vn_free(grads);
+    vn_program_close(&p);
+    close_network(&net);
+}
+
+static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
+    network net = {0};
+    vn_program *p = NULL;
+    vn_status status = build_network(&net, err);
+    if (status == VN_OK) {
+        vn_program_options o = train_options(&net, backend);
+        o.profile = true;
+        status = vn_program_open(net.g, &o, &p, err);
+    }
+    vn_program_close(&p);
+    close_network(&net);
+    return status;
+}
+
+static void every_failed_allocation_is_reported(void **state) {
+    vn_backend backend = toy_backend();
+    int64_t failed = 0;
+    (void)state;
+    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+        for (int64_t n = 0;; n++) {
+            vn_err err = {0};
+            int64_t live = alloc_live();
+            alloc_fail(n, mode);
+            vn_status status = build_and_plan(&backend, &err);
+            bool hit = alloc_fail_end();
+            assert_int_equal(alloc_live(), live);
+            if (!hit) break;
+            assert_int_equal(status, VN_NO_MEMORY);
+            assert_string_equal(err.text, "out of memory");
+            failed++;
+        }
+    print_message("%d allocations failed\n", (int)failed);
+    assert_true(failed >= 30);
+}
+
+static void profile_names_each_op(void **state) {
+    vn_backend backend = toy_backend();
+    network net;
+    vn_err err = {0};
+    char text[8192] = "";
+    (void)state;
+    assert_int_equal(build_network(&net, &err), VN_OK);
+    vn_program_options o = train_options(&net, &backend);
+    vn_program *p = NULL;
+    o.profile = true;
+    assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
+    float *values = vn_calloc(vn_weights_floats(net.w), 4), *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
+    vn_program_run(p, &(vn_run){.values = values, .grads = grads});
+    FILE *to = fmemopen(text, sizeof text, "w");
+    vn_program_print_profile(p, to);
+    fclose(to);
+    assert_non_null(strstr(text, "1 runs of "));
+    assert_non_null(strstr(text, "conv2d_grad_w        conv "));
+    double conv = 2.0 * 2 * 16 * 16 * 27, linear = 2.0 * 32 * 5 * 16;
+    assert_true(vn_program_cost(p).flops > 2 * conv + 3 * linear); /* nobody asked for dx: one product less */
+    assert_true(vn_program_cost(p).flops < 3 * conv + 3 * linear);
+    vn_free(values);
+    vn_free(grads);
+    vn_program_close(&p);
+    close_network(&net);
+}
+
+/* ---- refused ---------------------------------------------------------------------------------------- */
+
+static void assert_refused(vn_graph *g, vn_program_options o, vn_status status, const char *text) {
+    vn_program *p = NULL;
+    vn_err err = {0};
+    assert_int_equal(vn_program_open(g, &o, &p, &err), status);
+    assert_null(p);
+    assert_string_equal(err.text, text);
+}
+
+static void bad_programs_are_refused(void **state) {
+    vn_backend backend = toy_backend();
+    network net;
+    vn_err err = {0};
+    (void)state;
+    assert_int_equal(build_network(&net, &err), VN_OK);
+    vn_graph *other = open_graph();
+    vn_node *foreign = vn_fill(other, VN_SHAPE(2), 1), *none = NULL, *labels = vn_input(other, VN_I32, VN_SHAPE(2));
+    vn_node *weight = vn_param_node(net.g, net.w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+    vn_program_options o = {.backend = &backend, .threads = 1, .n_outputs = 1, .outputs = &foreign};
+    assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
+    o.outputs = &none;
+    assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
+    o.outputs = &weight;
+    assert_refused(net.g, o, VN_UNSUPPORTED, "output 0 is a weight: it is in the values already");
+    o.outputs = &net.loss;
+    o.threads = 0;
+    assert_refused(net.g, o, VN_BAD_ARGUMENT, "a program takes at least one thread");
+    o.threads = 1;
+    o.n_grads = 1;
+    o.grads = &labels;
+    o.grad_offset = net.offset;
+    assert_refused(net.g, o, VN_BAD_ARGUMENT, "gradient 0 is not a float node of this graph");
+    o.n_grads = 0;
+    backend.kernel[VN_OP_NORM] = NULL;
+    assert_refused(net.g, o, VN_UNSUPPORTED, "the toy backend has no kernel for norm");
+    vn_graph_fail(net.g, VN_BAD_FILE, "broken");
+    assert_refused(net.g, o, VN_BAD_FILE, "conv: broken");
+    vn_graph_close(&other);
+    close_network(&net);
+}
+
+static void only_the_program_s_nodes_have_memory(void **state) {
+    vn_backend backend = toy_backend();
+    (void)state;
+    vn_graph *g = open_graph();
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(2));
+    vn_node *y = vn_affine(g, x, 2, 0), *data = vn_const(g, VN_F32, VN_SHAPE(2), (float[]){1, 2}),
+            *out[3] = {y, x, data};
+    vn_program *p = open_program(g, (vn_program_options){.n_outputs = 3, .outputs = out}, &backend);
+    assert_null(vn_program_input(p, other));
+    assert_null(vn_program_output(p, other));
+    assert_non_null(vn_program_output(p, y));
+    assert_ptr_equal(vn_program_output(p, x), vn_program_input(p, x));
+    assert_true(((const float *)vn_program_output(p, data))[1] == 2);
+    vn_program_close(&p);
+    vn_graph_close(&g);
+}
+
+/* ---- packing ---------------------------------------------------------------------------------------- */
+
+static size_t most_alive(const vn_buffer *b, int n, int steps) {
+    size_t most = 0;
+    for (int s = 0; s < steps; s++) {
+        size_t sum = 0;
+        for (int i = 0; i < n; i++) sum += b[i].first <= s && s <= b[i].last ? b[i].bytes : 0;
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+static void buffers_that_live_together_do_not_overlap(void **state) {
+    enum { N = 200, STEPS = 100 };
+    vn_buffer b[N];
+    double worst = 1;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        uint64_t random = seed * 100000;
+        size_t total = 0;
+        for (int i = 0; i < N; i++) {
+            int first = (int)draw(&random, STEPS), life = (int)draw(&random, i % 4 ? 4 : STEPS);
+            b[i] = (vn_buffer){64 * (1 + draw(&random, 100)), first, first + life, 0};
+        }
+        assert_int_equal(vn_pack(b, N, &total, NULL), VN_OK);
+        for (int i = 0; i < N; i++) {
+            assert_true(b[i].offset + b[i].bytes <= total && b[i].offset % 64 == 0);
+            for (int j = 0; j < i; j++)
+                assert_true(b[i].first > b[j].last || b[j].first > b[i].last ||
+                            b[i].offset + b[i].bytes <= b[j].offset || b[j].offset + b[j].bytes <= b[i].offset);
+        }
+        worst = fmax(worst, (double)total / (double)most_alive(b, N, 2 * STEPS));
+    }
+    print_message("at most %.3f times what is alive at once\n", worst);
+    assert_true(worst < 1.2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_graphs_as_if_apart),
+        cmocka_unit_test(every_op_as_if_apart),
+        cmocka_unit_test(gradients_are_written_in_their_place),
+        cmocka_unit_test(what_is_dead_shares_memory),
+        cmocka_unit_test(run_does_not_allocate),
+        cmocka_unit_test(every_failed_allocation_is_reported),
+        cmocka_unit_test(profile_names_each_op),
+        cmocka_unit_test(bad_programs_are_refused),
+        cmocka_unit_test(only_the_program_s_nodes_have_memory),
+        cmocka_unit_test(buffers_that_live_together_do_not_overlap),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
