@@ -63,18 +63,15 @@ struct vn_model {
     vn_world *world; /* or a network: */
     vn_net *net;
     float *values;
+
+    /* What it is sampled with: opened on first use and kept, with all that it has planned, until another path is named. */
+    vn_path *chosen; /* by the user, where the model has no path */
+    vn_net_denoiser net_denoiser;
+    vn_denoiser denoiser; /* self NULL: not open */
 };
 
-/* The model's denoiser on its own path, or on `path` where that may be chosen. Closed with vn_model_denoiser_close. */
-typedef struct vn_model_denoiser {
-    vn_denoiser denoiser;
-    vn_net_denoiser net;
-    vn_path *path; /* owned when the model has none */
-    vn_model *model;
-} vn_model_denoiser;
-
-vn_status vn_model_denoiser_open(vn_model *model, const char *path, vn_model_denoiser *out, vn_err *err);
-void vn_model_denoiser_close(vn_model_denoiser *d);
+/* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the model. */
+vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
 /* ---- samples (samples.c) ------------------------------------------------------------------------------- */
 

@@ -147,21 +147,6 @@ vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
     return VN_OK;
 }
 
-void vn_model_close(vn_model **model) {
-    if (!model || !*model) return;
-    vn_model *m = *model;
-    for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);
-    vn_free(m->names);
-    vn_free(m->source);
-    vn_free(m->path_text);
-    vn_free(m->values);
-    vn_net_close(&m->net);
-    vn_path_close(&m->path);
-    vn_world_close(&m->world);
-    vn_free(m);
-    *model = NULL;
-}
-
 vn_model_info vn_model_get_info(const vn_model *m) {
     vn_model_info info = {.kind = m->kind,
                           .path = m->path_text,
@@ -207,18 +192,17 @@ vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *labe
 
 /* ---- the denoiser ------------------------------------------------------------------------------------- */
 
-/* The path to sample on: the model's own where it has one, which a wish may only confirm. */
-static vn_status choose_path(vn_model *m, const char *wish, vn_model_denoiser *d, const vn_path **path, vn_err *err) {
-    if (!m->path) {
-        if (!wish && !m->world)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path",
-                           m->source);
-        const vn_status status = vn_path_open(wish ? wish : "rectified", &d->path, err);
-        *path = d->path;
-        return status;
-    }
-    *path = m->path;
-    if (!wish) return VN_OK;
+static void close_denoiser(vn_model *m) {
+    if (!m->denoiser.self) return;
+    if (m->world)
+        vn_world_denoiser_close(&m->denoiser);
+    else
+        vn_net_denoiser_close(&m->net_denoiser);
+    m->denoiser = (vn_denoiser){0};
+}
+
+/* The model's own path, which a wish may only confirm. */
+static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) {
     vn_path *other = NULL;
     vn_status status = vn_path_open(wish, &other, err);
     if (status != VN_OK) return status;
@@ -232,23 +216,52 @@ static vn_status choose_path(vn_model *m, const char *wish, vn_model_denoiser *d
     return status;
 }
 
-vn_status vn_model_denoiser_open(vn_model *m, const char *wish, vn_model_denoiser *out, vn_err *err) {
-    *out = (vn_model_denoiser){.model = m};
-    const vn_path *path = NULL;
-    vn_status status = choose_path(m, wish, out, &path, err);
-    vn_prediction prediction = m->prediction;
-    if (status == VN_OK && !m->path) status = vn_prediction_parse(path->row->prediction, &prediction, err);
-    if (status == VN_OK && m->world)
-        status = vn_world_denoiser(m->world, path, &prediction, m->vn->threads, &out->denoiser, err);
-    else if (status == VN_OK)
-        status = vn_net_denoiser_open(&out->net, m->vn, m->net, m->values, path, &prediction, m->shape, m->classes,
-                                      &out->denoiser, err);
-    if (status != VN_OK) vn_model_denoiser_close(out);
+/* A path for a model that has none of its own. */
+static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
+    if (!wish && !m->world)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path", m->source);
+    vn_path *path = NULL;
+    vn_status status = vn_path_open(wish ? wish : "rectified", &path, err);
+    if (status != VN_OK) return status;
+    close_denoiser(m);
+    vn_path_close(&m->chosen);
+    m->chosen = path;
+    return vn_prediction_parse(path->row->prediction, &m->prediction, err);
+}
+
+vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **out, vn_err *err) {
+    vn_status status = VN_OK;
+    if (!m->path)
+        status = choose_path(m, wish, err);
+    else if (wish)
+        status = confirm_path(m, wish, err);
+    const vn_path *path = m->path ? m->path : m->chosen;
+    if (status == VN_OK && !m->denoiser.self) {
+        if (m->world)
+            status = vn_world_denoiser(m->world, path, &m->prediction, m->vn->threads, &m->denoiser, err);
+        else
+            status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path, &m->prediction, m->shape,
+                                          m->classes, &m->denoiser, err);
+    }
+    *out = &m->denoiser;
     return status;
 }
 
-void vn_model_denoiser_close(vn_model_denoiser *d) {
-    if (d->model->world && d->denoiser.self) vn_world_denoiser_close(&d->denoiser);
-    if (d->model->net) vn_net_denoiser_close(&d->net);
-    vn_path_close(&d->path);
+/* ---- closing ------------------------------------------------------------------------------------------ */
+
+void vn_model_close(vn_model **model) {
+    if (!model || !*model) return;
+    vn_model *m = *model;
+    close_denoiser(m);
+    for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);
+    vn_free(m->names);
+    vn_free(m->source);
+    vn_free(m->path_text);
+    vn_free(m->values);
+    vn_net_close(&m->net);
+    vn_path_close(&m->path);
+    vn_path_close(&m->chosen);
+    vn_world_close(&m->world);
+    vn_free(m);
+    *model = NULL;
 }

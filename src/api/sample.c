@@ -163,7 +163,7 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
 
 static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn_err *err) {
     float *file_noise = NULL;
-    vn_model_denoiser d = {.model = m};
+    const vn_denoiser *denoiser = NULL;
     s->count = o->count ? o->count : DEFAULT_COUNT;
     s->rank = m->rank;
     s->size = m->size;
@@ -172,9 +172,9 @@ static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn
     if (status == VN_OK) status = make_labels(m, o, s, err);
     if (status == VN_OK && !(s->data = vn_alloc((size_t)s->count, (size_t)s->size * sizeof(float))))
         status = vn_no_memory(err);
-    if (status == VN_OK) status = vn_model_denoiser_open(m, o->path, &d, err);
+    if (status == VN_OK) status = vn_model_denoise(m, o->path, &denoiser, err);
     if (status == VN_OK) {
-        const vn_walk_options options = {.denoiser = &d.denoiser,
+        const vn_walk_options options = {.denoiser = denoiser,
                                          .sampler = o->sampler,
                                          .grid = o->grid,
                                          .steps = o->steps ? o->steps : DEFAULT_STEPS,
@@ -185,8 +185,7 @@ static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn
                                          .seed = o->seed,
                                          .capacity = choose_batch(m, o, s->count)};
         status = run(s, &options, o, o->noise ? o->noise : file_noise, err);
-        if (status == VN_OK) status = remember(m, o, d.denoiser.path, s, err);
-        vn_model_denoiser_close(&d);
+        if (status == VN_OK) status = remember(m, o, denoiser->path, s, err);
     }
     vn_free(file_noise);
     return status;

@@ -12,7 +12,7 @@ typedef struct table {
     size_t stride;
 } table;
 
-#define TABLE(name, rows, count)                                                                                        \
+#define TABLE(name, rows, count)                                                                                       \
     { name, rows, &count, sizeof((rows)[0]) }
 
 static const table tables[] = {

@@ -27,13 +27,13 @@ typedef struct vn_err {
     char text[1024];
 } vn_err;
 
-/* Sets *err (may be NULL) to status and the formatted line; returns status. */
+/* Sets *err (may be NULL) to status and the formatted line, its control characters replaced; returns status. */
 vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
 /* "out of memory": returns VN_NO_MEMORY. */
 vn_status vn_no_memory(vn_err *err);
 /* Puts "prefix: " before err's text: to name the file that a helper of yours complained about. Returns err->status. */
 vn_status vn_fail_in(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
-/* Like vn_fail(VN_IO), ending in strerror(errno). */
+/* Like vn_fail(VN_IO), ending in strerror(errno); VN_NO_MEMORY when that is ENOMEM. */
 vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 
 /* ---- memory: plain malloc underneath, sizes checked for overflow ------------------------------------ */
@@ -111,12 +111,15 @@ vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *
 vn_status vn_json_read(const char *path, json_t **out, vn_err *err); /* json_decref by the caller */
 /* JSON text of `size` bytes; name: of where it comes from, for messages. */
 vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out, vn_err *err);
+/* As json_dumps with these flags, but its "out of memory" can be trusted: new string, vn_free'd by the caller, or NULL. */
+char *vn_json_text(const json_t *value, size_t flags);
 bool vn_is_utf8(const char *text); /* what JSON can hold; names of files may be anything */
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
 
 /* ---- files ----------------------------------------------------------------------------------------- */
 
-/* Writing that cannot leave half a file: bytes go aside, commit makes them durable (fsync) and renames. */
+/* Writing that cannot leave half a file: bytes go aside to PATH.tmp, commit makes them durable (fsync) and renames. Only
+ * regular files are replaced, links are followed, and a second writer of the same path is refused (VN_IO). */
 typedef struct vn_writer {
     FILE *file; /* write with fwrite; errors show at commit */
     char *path, *aside;

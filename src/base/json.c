@@ -36,6 +36,36 @@ static int digits_needed(const json_t *value, int digits) {
     return digits;
 }
 
+/* A text that grows; jansson (2.14) overlooks some failures of its own to grow, so this one remembers them. */
+typedef struct text_buffer {
+    char *text; // with a 0 after its end
+    size_t used, room;
+    bool failed;
+} text_buffer;
+
+static int append(const char *text, size_t size, void *user) {
+    text_buffer *b = user;
+    if (size >= b->room - b->used && !b->failed) {
+        size_t room = 2 * b->room + size;
+        char *grown = vn_realloc(b->text, room, 1);
+        b->failed = !grown;
+        if (grown) *b = (text_buffer){grown, b->used, room, false};
+    }
+    if (b->failed) return -1;
+    memcpy(b->text + b->used, text, size);
+    b->used += size;
+    b->text[b->used] = 0;
+    return 0;
+}
+
+char *vn_json_text(const json_t *value, size_t flags) {
+    text_buffer b = {.text = vn_alloc(256, 1), .room = 256};
+    bool ok = b.text && json_dump_callback(value, append, &b, flags) == 0 && !b.failed;
+    if (ok) return b.text;
+    vn_free(b.text);
+    return NULL;
+}
+
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err) {
     vn_writer w;
     vn_status s = vn_writer_open(&w, path, err);

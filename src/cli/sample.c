@@ -56,11 +56,13 @@ static int64_t chosen_count(const vn_model_info *info, int32_t label) {
 }
 
 /* Samples for each guidance value, appended to one; passes[i] receives what value i took. */
-static vn_status draw(vn_model *model, args *a, int64_t *passes, vn_samples **all) {
+static vn_status draw(cli_session *s, vn_model *model, args *a, int64_t *passes, vn_samples **all) {
     vn_status status = VN_OK;
     for (size_t i = 0; i < a->band_count && status == VN_OK; i++) {
         vn_samples *band = NULL;
         a->o.guidance = a->bands[i];
+        s->part = (int)i;
+        s->parts = (int)a->band_count;
         status = vn_sample(model, &a->o, &band);
         if (status != VN_OK) break;
         passes[i] = vn_samples_passes(band);
@@ -112,7 +114,7 @@ static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
     vn_samples *samples = NULL;
     int64_t *passes = calloc(a->band_count, sizeof *passes);
     if (passes == NULL) return VN_NO_MEMORY;
-    vn_status status = draw(model, a, passes, &samples);
+    vn_status status = draw(s, model, a, passes, &samples);
     if (status == VN_OK) status = vn_samples_save(samples, a->out);
     cli_progress_clear(&s->progress);
     if (status == VN_OK && s->json)

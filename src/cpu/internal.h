@@ -55,7 +55,7 @@
     X(EMBEDDING_GRAD,     embedding_grad,     PLAIN, isa) \
     X(ATTENTION,          attention,          WORK,  isa) \
     X(ATTENTION_GRAD,     attention_grad,     WORK,  isa) \
-    X(RESAMPLE,           resample,           PLAIN, isa) \
+    X(RESAMPLE,           resample,           WORK,  isa) \
     X(DROPOUT,            dropout,            WORK,  isa)
 // clang-format on
 

@@ -104,7 +104,7 @@ static const vn_rows_tile rows_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_ROWS_
 static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height, int64_t columns,
                          const float *const *row, float *const *out) {
     float sum[VN_MAX_ROWS][VN_PANEL];
-    float *to[VN_MAX_ROWS];
+    float *to[VN_MAX_ROWS] = {0};
     vn_part_sum alone = *p;
     alone.add = false;
     alone.column = 0;
@@ -135,9 +135,7 @@ static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const f
 
 /* So many rows of B are used at a time: a panel's stay in the first cache while all rows of A pass by, and A's in the second
  * while the panels do. */
-#ifndef VN_ROWS_TERMS
 #define VN_ROWS_TERMS 256
-#endif
 
 /* One part of the sum, for all panels. */
 static void rows_part(int64_t m, int64_t n, int64_t k, vn_part_sum *p, const float *const *row, const float *packed,
@@ -241,22 +239,27 @@ void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const fl
 
 /* ---- tiles of the outer form ------------------------------------------------------------------------ */
 
-/* A tile's rows of A are packed so many floats apart: whole vectors. */
+/* A packed tile's rows of A are so many floats apart: whole vectors. */
 #define VN_SLOT ((VN_MAX_ROWS + VN_LANES - 1) / VN_LANES * VN_LANES)
 
-typedef void (*vn_outer_tile)(int64_t terms, const float *a, const float *b, float *out, int64_t stride);
+/* Below so many columns a tile reads A where it lies. */
+#define VN_OUTER_DIRECT 4096
 
-VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *a, const float *b, float *out,
-                          int64_t stride) {
+typedef void (*vn_outer_tile)(int64_t terms, const float *const *a, int64_t from, const float *b, float *out,
+                              int64_t stride);
+
+VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *const *a, int64_t from,
+                          const float *b, float *out, int64_t stride) {
     vn_vec sum[VN_MAX_ROWS][2];
     VN_UNROLL for (int i = 0; i < mr; i++) {
         VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_set(0);
     }
-    for (int64_t k = 0; k < terms; k++, a += VN_SLOT, b += nv * VN_LANES) {
+    for (int64_t k = 0; k < terms; k++, b += nv * VN_LANES) {
+        const float *x = a[k] + from;
         const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
         VN_UNROLL for (int i = 0; i < mr; i++) {
-            const vn_vec x = vn_set(a[i]);
-            VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(x, j ? b1 : b0, sum[i][j]);
+            const vn_vec xi = vn_set(x[i]);
+            VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(xi, j ? b1 : b0, sum[i][j]);
         }
     }
     VN_UNROLL for (int i = 0; i < mr; i++) {
@@ -268,8 +271,9 @@ VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float
 }
 
 #define VN_OUTER_TILE(mr, nv)                                                                                          \
-    static void outer_tile_##mr##_##nv(int64_t terms, const float *a, const float *b, float *out, int64_t stride) {    \
-        outer_tile(mr, nv, terms, a, b, out, stride);                                                                  \
+    static void outer_tile_##mr##_##nv(int64_t terms, const float *const *a, int64_t from, const float *b, float *out, \
+                                       int64_t stride) {                                                               \
+        outer_tile(mr, nv, terms, a, from, b, out, stride);                                                            \
     }
 #define VN_OUTER_NAME(mr, nv) outer_tile_##mr##_##nv,
 
@@ -279,21 +283,14 @@ VN_EACH_HEIGHT(VN_OUTER_TILE, 2)
 static const vn_outer_tile outer_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_OUTER_NAME, 1)},
                                                           {VN_EACH_HEIGHT(VN_OUTER_NAME, 2)}};
 
-/* Packs the rows of A, cut into tiles: tile i's `terms` slots are at to + i * terms * VN_SLOT. Row by row, because that is how
- * memory likes to be read. */
-static void pack_slots(const vn_tiles *tiles, int64_t m, int64_t terms, const float *const *a, int64_t from,
-                       float *to) {
-    for (int64_t k = 0; k < terms; k++, to += VN_SLOT) {
-        const float *x = a[k] + from, *end = x + m;
-        float *slot = to;
-        for (int64_t i = 0; i < tiles->count; i++, slot += terms * VN_SLOT) {
-            const int64_t height = tiles->height + (i < tiles->taller);
-            if (end - x >= VN_SLOT)
-                for (int64_t j = 0; j < VN_SLOT; j += VN_LANES) vn_store(slot + j, vn_load(x + j));
-            else
-                for (int64_t j = 0; j < height; j++) slot[j] = x[j];
-            x += height;
-        }
+/* Packs floats [from, from + height) of each row of A; up to `room` may be read. */
+static void pack_slots(int64_t terms, const float *const *a, int64_t from, int64_t height, int64_t room, float *to) {
+    if (room >= VN_SLOT) {
+        for (int64_t k = 0; k < terms; k++, to += VN_SLOT)
+            for (int64_t i = 0; i < VN_SLOT; i += VN_LANES) vn_store(to + i, vn_load(a[k] + from + i));
+    } else {
+        for (int64_t k = 0; k < terms; k++, to += VN_SLOT)
+            for (int64_t i = 0; i < height; i++) to[i] = a[k][from + i];
     }
 }
 
@@ -311,45 +308,53 @@ static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t
     }
 }
 
-/* A tile that is not whole vectors wide goes through memory of its own. */
-static void outer_partial(vn_outer_tile tile, int64_t height, int64_t columns, int64_t terms, const float *a,
-                          const float *b, float *out, int64_t stride) {
-    float sum[VN_MAX_ROWS][VN_PANEL] = {{0}};
-    tile(terms, a, b, sum[0], VN_PANEL);
-    for (int64_t i = 0; i < height; i++)
-        for (int64_t j = 0; j < columns; j++) out[i * stride + j] += sum[i][j];
+/* One tile's rows by all packed panels. */
+static void outer_columns(int64_t height, int64_t n, int64_t terms, const float *const *a, int64_t from, const float *b,
+                          float *out, int64_t stride) {
+    for (int64_t first = 0; first < n; first += VN_PANEL, b += VN_PANEL * terms) {
+        const int64_t columns = vn_min_i64(VN_PANEL, n - first), vectors = vn_ceil_div(columns, VN_LANES);
+        const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
+        if (columns == vectors * VN_LANES) {
+            tile(terms, a, from, b, out + first, stride);
+            continue;
+        }
+        float sum[VN_MAX_ROWS][VN_PANEL] = {{0}}; /* the last tile is not whole vectors wide */
+        tile(terms, a, from, b, sum[0], VN_PANEL);
+        for (int64_t i = 0; i < height; i++)
+            for (int64_t j = 0; j < columns; j++) out[i * stride + first + j] += sum[i][j];
+    }
 }
 
-/* All packed tiles by one packed panel. */
-static void outer_panel(const vn_tiles *tiles, int64_t columns, int64_t terms, const float *a, const float *b,
-                        float *out, int64_t stride) {
-    const int64_t vectors = vn_ceil_div(columns, VN_LANES);
-    for (int64_t i = 0; i < tiles->count; i++, a += terms * VN_SLOT) {
-        const int64_t height = tiles->height + (i < tiles->taller);
-        const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
-        if (columns == vectors * VN_LANES)
-            tile(terms, a, b, out, stride);
-        else
-            outer_partial(tile, height, columns, terms, a, b, out, stride);
-        out += height * stride;
-    }
+/* Reads rows ahead in the order of memory, which the tiles, that walk down columns, do not keep. Of a window only the last segment
+ * is new. */
+static void read_ahead(const vn_reach *reach, int64_t count, const float *const *row) {
+    const int64_t from = (reach->segments - 1) * reach->jump;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < reach->length; k += 64 / (int64_t)sizeof(float)) __builtin_prefetch(row[i] + from + k, 0, 2);
 }
 
 /* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. */
 static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
                         int64_t b_from, float *out, int64_t stride, float *scratch) {
-    const int64_t most = VN_OUTER_SLOTS / VN_SLOT * VN_MAX_ROWS; /* rows of out at a time */
-    float *slots = scratch, *panels = scratch + VN_OUTER_TERMS * VN_OUTER_SLOTS;
+    float *slots = scratch, *panels = scratch + VN_OUTER_TERMS * VN_SLOT;
+    const float *slot[VN_OUTER_TERMS];
+    const vn_tiles tiles = cut_tiles(reach->length);
+    const bool direct = n < VN_OUTER_DIRECT;
+    if (reach->segments > 0) read_ahead(reach, terms, a);
     pack_panels(n, terms, b, b_from, panels);
-    for (int64_t s = 0; s < reach->segments; s++)
-        for (int64_t i = 0; i < reach->length; i += most) {
-            const int64_t m = vn_min_i64(most, reach->length - i);
-            const vn_tiles tiles = cut_tiles(m);
-            float *to = out + (reach->first + s * reach->step + i) * stride;
-            pack_slots(&tiles, m, terms, a, s * reach->jump + i, slots);
-            for (int64_t j = 0; j < n; j += VN_PANEL)
-                outer_panel(&tiles, vn_min_i64(VN_PANEL, n - j), terms, slots, panels + j * terms, to + j, stride);
+    for (int64_t k = 0; k < terms; k++) slot[k] = slots + k * VN_SLOT;
+    for (int64_t s = 0; s < reach->segments; s++) {
+        float *to = out + (reach->first + s * reach->step) * stride;
+        int64_t from = s * reach->jump;
+        for (int64_t i = 0, done = 0; i < tiles.count; i++) {
+            const int64_t height = tiles.height + (i < tiles.taller);
+            if (!direct) pack_slots(terms, a, from, height, reach->length - done, slots);
+            outer_columns(height, n, terms, direct ? a : slot, direct ? from : 0, panels, to, stride);
+            from += height;
+            done += height;
+            to += height * stride;
         }
+    }
 }
 
 void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,

@@ -56,10 +56,9 @@ void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const fl
 /* So many terms are summed in registers before they are added to out: what is packed stays in the first cache, and the error grows
  * with the square root of this and of the number of blocks, not of their product. */
 #define VN_OUTER_TERMS 128
-/* Floats of a row of A and of B that are packed at a time, and all that `outer` needs for both. */
-#define VN_OUTER_SLOTS   192
+/* Columns of B packed at a time, and floats that `outer` needs for them and a tile of A. */
 #define VN_OUTER_COLUMNS 256
-#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * (VN_OUTER_SLOTS + VN_OUTER_COLUMNS))
+#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * (VN_OUTER_COLUMNS + 16))
 
 /* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
 void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,

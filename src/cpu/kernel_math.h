@@ -51,14 +51,31 @@ VN_INLINE vn_vec vn_vsqrt(vn_vec x) {
 #endif
 }
 
-/* e^x = 2^n e^r, |r| <= ln(2)/2; ln 2 in two parts, so that n times the first is exact. */
-VN_INLINE vn_vec vn_vexp(vn_vec x) {
-    x = vn_vmin(vn_set(89.0f), vn_vmax(vn_set(-104.0f), x)); /* in this order NaN passes */
-    vn_vec n = vn_fma(x, vn_set(1.44269504f), vn_set(VN_ROUNDER)) - VN_ROUNDER;
-    vn_vec r = vn_fma(n, vn_set(-0.693145752f), x);
-    r = vn_fma(n, vn_set(-1.42860677e-06f), r);
+/* e^x = 2^n e^r, |r| <= ln(2)/2, with ln 2 in two parts, so that n times the first is exact: e^r, and n in *shifted, left in the
+ * low bits of the rounding sum. */
+VN_INLINE vn_vec vn_vexp_parts(vn_vec x, vn_vec *shifted) {
+    *shifted = vn_fma(x, vn_set(1.44269504f), vn_set(VN_ROUNDER));
+    vn_vec n = *shifted - VN_ROUNDER;
+    vn_vec r = vn_fma(n, vn_set(-1.42860677e-06f), vn_fma(n, vn_set(-0.693145752f), x));
     vn_vec p = VN_POLY(r, 0.499999996f, 0.166665773f, 0.0416668533f, 0.00836314038f, 0.00139012851f);
-    return vn_scale2(vn_fma(r * r, p, r) + 1.0f, n);
+    return vn_fma(r * r, p, r) + 1.0f;
+}
+
+VN_INLINE vn_vec vn_vexp(vn_vec x) {
+    vn_vec shifted,
+        p = vn_vexp_parts(vn_vmin(vn_set(89.0f), vn_vmax(vn_set(-104.0f), x)), &shifted); /* so NaN passes */
+    return vn_scale2(p, shifted - VN_ROUNDER);
+}
+
+/* The same for |x| <= 87, where neither x nor 2^n needs care: n is added to the exponent. */
+VN_INLINE vn_vec vn_vexp_mid(vn_vec x) {
+    vn_vec shifted, p = vn_vexp_parts(x, &shifted);
+    return (vn_vec)((vn_ivec)p + ((vn_ivec)shifted << 23));
+}
+
+/* x within +-87; NaN stays. */
+VN_INLINE vn_vec vn_vclamp87(vn_vec x) {
+    return vn_vmin(vn_set(87.0f), vn_vmax(vn_set(-87.0f), x));
 }
 
 /* ln x = e ln 2 + ln m, m in [sqrt(1/2), sqrt(2)). */
@@ -77,22 +94,20 @@ VN_INLINE vn_vec vn_vlog(vn_vec x) {
     return vn_select((x >= 0.0f), y, vn_set(NAN));
 }
 
-/* 1 / (1 + e^-x) */
-VN_INLINE vn_vec vn_vsigmoid(vn_vec x) {
-    return 1.0f / (1.0f + vn_vexp(-x));
-}
-
-/* The same with 1 - sigmoid(x) = e^-x sigmoid(x), which keeps its digits where sigmoid is near 1; x is held above -87, so that
- * e^-x is finite. */
+/* 1 / (1 + e^-x), and 1 - that = e^-x / (1 + e^-x), which keeps its digits where the first is near 1. Held at x = +-87. */
 VN_INLINE vn_vec vn_vsigmoid_pair(vn_vec x, vn_vec *rest) {
-    vn_vec e = vn_vexp(-vn_vmax(vn_set(-87.0f), x)), s = 1.0f / (1.0f + e);
+    vn_vec e = vn_vexp_mid(-vn_vclamp87(x)), s = 1.0f / (1.0f + e);
     *rest = e * s;
     return s;
 }
 
+VN_INLINE vn_vec vn_vsigmoid(vn_vec x) {
+    return 1.0f / (1.0f + vn_vexp_mid(-vn_vclamp87(x)));
+}
+
 /* x sigmoid(x), its first or second derivative. */
 VN_INLINE vn_vec vn_vsilu(vn_vec x, int order) {
-    if (order == 0) return x * vn_vsigmoid(x);
+    if (order == 0) return x / (1.0f + vn_vexp_mid(-vn_vclamp87(x)));
     vn_vec rest, s = vn_vsigmoid_pair(x, &rest);
     if (order == 1) return s * vn_fma(x, rest, vn_set(1.0f));
     return s * rest * (2.0f + x * (rest - s));
@@ -100,17 +115,18 @@ VN_INLINE vn_vec vn_vsilu(vn_vec x, int order) {
 
 /* Near 0 an odd polynomial, beyond it 1 - 2 / (e^2x + 1). */
 VN_INLINE vn_vec vn_vtanh(vn_vec x) {
-    vn_vec a = vn_vabs(x), z = x * x;
+    vn_vec a = vn_vmin(vn_set(20.0f), vn_vabs(x)), z = x * x;
     vn_vec near = VN_POLY(z, -0.33333332f, 0.133331138f, -0.0539094462f, 0.0213094803f, -0.00661037862f);
-    vn_vec far = 1.0f - 2.0f / (vn_vexp(a + a) + 1.0f);
+    vn_vec far = 1.0f - 2.0f / (vn_vexp_mid(a + a) + 1.0f);
     far = (vn_vec)((vn_ivec)far | ((vn_ivec)x & INT32_MIN));
     return vn_select(a < 0.55f, vn_fma(z * x, near, x), far);
 }
 
 /* Standard normal density and distribution. Phi(-a) = e^(-a^2/2) R(a), with R a polynomial in 1/(1 + 0.33 a): keeps its digits
- * in the left tail, where (1 + erf)/2 has none. */
+ * in the left tail, where (1 + erf)/2 has none. Held at |x| = 13, where the density is 1e-37. */
 VN_INLINE vn_vec vn_vnormal(vn_vec x, vn_vec *pdf) {
-    vn_vec e = vn_vexp(x * x * -0.5f), u = 1.0f / vn_fma(vn_vabs(x), vn_set(0.33f), vn_set(1.0f)) - 0.6f;
+    vn_vec a = vn_vmin(vn_set(13.0f), vn_vabs(x)), e = vn_vexp_mid(a * a * -0.5f);
+    vn_vec u = 1.0f / vn_fma(a, vn_set(0.33f), vn_set(1.0f)) - 0.6f;
     vn_vec tail = e * VN_POLY(u, 0.166843205f, 0.520920054f, 0.613450941f, 0.412801929f, 0.0579648138f, -0.118993929f,
                               -0.0337487062f, 0.0559707401f, 0.00847444208f, -0.0271825616f);
     *pdf = e * 0.398942280f;

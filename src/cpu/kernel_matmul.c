@@ -6,6 +6,7 @@
 
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
 #define VN_TASK_ROWS    128
+#define VN_TASK_TERMS   (8 * VN_OUTER_TERMS)
 #define VN_TASK_COLUMNS (4 * VN_PANEL)
 
 /* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's likewise. */
@@ -50,12 +51,12 @@ typedef struct vn_block {
 } vn_block;
 
 static void block_outer(const vn_product *p, const float *b, int64_t b_row, const vn_block *block, float *scratch) {
-    const float *a_rows[VN_OUTER_TERMS], *b_rows[VN_OUTER_TERMS];
+    const float *a_rows[VN_TASK_TERMS], *b_rows[VN_TASK_TERMS];
     const vn_reach reach = vn_reach_row(block->rows);
     float *out = p->out + block->row * p->n + block->column;
     for (int64_t i = 0; i < block->rows; i++) memset(out + i * p->n, 0, (size_t)block->columns * sizeof(float));
-    for (int64_t k = 0; k < p->k; k += VN_OUTER_TERMS) {
-        const int64_t terms = vn_min_i64(VN_OUTER_TERMS, p->k - k);
+    for (int64_t k = 0; k < p->k; k += VN_TASK_TERMS) {
+        const int64_t terms = vn_min_i64(VN_TASK_TERMS, p->k - k);
         for (int64_t i = 0; i < terms; i++) {
             a_rows[i] = p->a + (k + i) * p->a_column + block->row;
             b_rows[i] = b + (k + i) * b_row;

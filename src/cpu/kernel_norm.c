@@ -25,8 +25,9 @@ static inline void join(moments *a, double count, double mean, double m2) {
 #define CHUNK 4096 /* floats: read twice, the second time from the first-level cache */
 
 /* x[n], n <= CHUNK, in two passes; what rounding left in the mean is taken out of the deviations again. */
-static void chunk_moments(const float *x, int64_t n, moments *m) {
-    float mean = (float)(vn_sum(x, n) / (double)n);
+static inline moments row_moments(const float *x, int64_t n) {
+    double over = 1 / (double)n;
+    float mean = (float)(vn_sum(x, n) * over);
     vn_vec d1 = {0}, d2 = {0}, e1 = {0}, e2 = {0};
     int64_t i = 0;
     for (; i + 2 * VN_LANES <= n; i += 2 * VN_LANES) {
@@ -39,14 +40,15 @@ static void chunk_moments(const float *x, int64_t n, moments *m) {
         double d = (double)(x[i] - mean);
         sum += d, square += d * d;
     }
-    join(m, (double)n, (double)mean + sum / (double)n, square - sum * sum / (double)n);
+    return (moments){(double)n, (double)mean + sum * over, square - sum * sum * over};
 }
 
-/* Columns c .. c+n of `rows` <= VN_SUM_RUN rows: mean[c] and m2[c] around their first row. That row is one of the data, so the
- * cancellation in m2 costs at most a factor `rows` of the rounding. */
+/* n columns of `rows` <= VN_SUM_RUN rows: mean and m2 of each, by deviations from the mean of four of the rows. Those are among the
+ * data, so even if one of them lies far from all others, cancellation in m2 costs at most rows/16 times the rounding. */
 VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2, int64_t n) {
-    vn_vec pivot = vn_load_n(x, n), d1 = {0}, d2 = {0};
-    for (int64_t r = 1; r < rows; r++) {
+    vn_vec pivot = {0}, d1 = {0}, d2 = {0};
+    for (int64_t k = 0; k < 4; k++) pivot += 0.25f * vn_load_n(x + rows * k / 4 * step, n);
+    for (int64_t r = 0; r < rows; r++) {
         vn_vec d = vn_load_n(x + r * step, n) - pivot;
         d1 += d, d2 = vn_fma(d, d, d2);
     }
@@ -77,8 +79,10 @@ static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, i
     int64_t channels = v->channels;
     for (int64_t g = 0; g < v->groups; g++) group[g] = (moments){0};
     if (v->whole) {
-        for (int64_t i = begin * channels; i < end * channels; i += CHUNK)
-            chunk_moments(x + i, vn_min_i64(CHUNK, end * channels - i), group);
+        for (int64_t i = begin * channels; i < end * channels; i += CHUNK) {
+            moments m = row_moments(x + i, vn_min_i64(CHUNK, end * channels - i));
+            join(group, m.count, m.mean, m.m2);
+        }
         return;
     }
     for (int64_t r = begin; r < end; r += VN_SUM_RUN) {
@@ -89,6 +93,13 @@ static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, i
         if (c < channels) column_moments(run + c, channels, rows, scratch + c, scratch + channels + c, channels - c);
         join_columns(v, rows, scratch, scratch + channels, group);
     }
+}
+
+/* A layer norm's row of n <= CHUNK numbers: nothing to join. */
+static void row_stats(const float *x, int64_t n, double eps, float *out) {
+    moments m = row_moments(x, n);
+    out[0] = (float)m.mean;
+    out[1] = (float)(1 / sqrt(m.m2 / (double)n + eps));
 }
 
 /* ---- norm_stats --------------------------------------------------------------------------------------- */
@@ -116,6 +127,7 @@ void VN_K(norm_stats)(const vn_kernel_args *a) {
     vn_norm_view v = vn_norm_view_of(a->node);
     const float *x = a->in[0];
     float *out = a->out;
+    bool short_rows = v.whole && v.rows == 1 && v.channels > 0 && v.channels <= CHUNK;
     double eps = a->node->attr.norm.eps, floats = (double)(v.samples * v.rows * v.channels);
     moments *moment = a->work; /* of each sample's parts where there are several, else of each thread's sample */
     size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)a->threads);
@@ -123,6 +135,10 @@ void VN_K(norm_stats)(const vn_kernel_args *a) {
 #pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
     for (int64_t i = 0; i < v.samples * v.parts; i++) {
         int64_t thread = omp_get_thread_num(), begin, end, sample = vn_norm_task(&v, i, &begin, &end);
+        if (short_rows) {
+            row_stats(x + sample * v.channels, v.channels, eps, out + sample * 2);
+            continue;
+        }
         moments *m = moment + (v.parts > 1 ? i : thread) * v.groups;
         part_moments(&v, x + sample * v.rows * v.channels, begin, end,
                      (float *)(void *)(scratch + (size_t)thread * vn_norm_scratch(&v)), m);
@@ -139,35 +155,24 @@ size_t VN_W(norm)(const vn_node *n, int threads) {
     return (size_t)threads * vn_norm_scratch(&v);
 }
 
-/* y of n channels from c on of one row; gamma NULL: no affine map. */
-VN_INLINE void norm_vector(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x,
-                           const float *gamma, const float *beta, float *y, int64_t c, int64_t n) {
-    vn_vec z = vn_norm_xhat(whole, s, 0, c, x + c, n);
-    if (affine) z = vn_fma(z, vn_load_n(gamma + c, n), vn_load_n(beta + c, n));
-    vn_store_n(y + c, silu ? vn_vsilu(z, 0) : z, n);
-}
-
-VN_INLINE void norm_rows(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
-                         const float *beta, float *y, int64_t rows, int64_t channels) {
-    for (int64_t r = 0; r < rows; r++, x += channels, y += channels) {
-        int64_t c = 0;
-        for (; c + VN_LANES <= channels; c += VN_LANES)
-            norm_vector(whole, affine, silu, s, x, gamma, beta, y, c, VN_LANES);
-        if (c < channels) norm_vector(whole, affine, silu, s, x, gamma, beta, y, c, channels - c);
+/* n columns from c on of `rows` rows. */
+VN_INLINE void norm_columns(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
+                            const float *beta, float *y, int64_t rows, int64_t channels, int64_t c, int64_t n) {
+    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, gamma, beta, c, n);
+    for (int64_t at = c; at < rows * channels; at += channels) {
+        vn_vec z = vn_norm_z(&k, vn_norm_xhat(&k, vn_load_n(x + at, n)));
+        vn_store_n(y + at, silu ? vn_vsilu(z, 0) : z, n);
     }
 }
 
-/* Chooses the loop: from here on the flags are constants. */
-VN_INLINE void norm_case(bool whole, bool affine, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
+VN_INLINE void norm_rows(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
                          const float *beta, float *y, int64_t rows, int64_t channels) {
-    if (affine && silu)
-        norm_rows(whole, true, true, s, x, gamma, beta, y, rows, channels);
-    else if (affine)
-        norm_rows(whole, true, false, s, x, gamma, beta, y, rows, channels);
-    else if (silu)
-        norm_rows(whole, false, true, s, x, gamma, beta, y, rows, channels);
-    else
-        norm_rows(whole, false, false, s, x, gamma, beta, y, rows, channels);
+    for (int64_t r = 0; r < rows; r += VN_NORM_RUN, x += VN_NORM_RUN * channels, y += VN_NORM_RUN * channels) {
+        int64_t run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, VN_LANES);
+        if (c < channels) norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, channels - c);
+    }
 }
 
 void VN_K(norm)(const vn_kernel_args *a) {
@@ -179,12 +184,16 @@ void VN_K(norm)(const vn_kernel_args *a) {
 #pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
     for (int64_t i = 0; i < v.samples * v.parts; i++) {
         int64_t begin, end, sample = vn_norm_task(&v, i, &begin, &end);
-        int64_t at = (sample * v.rows + begin) * v.channels;
+        int64_t at = (sample * v.rows + begin) * v.channels, rows = end - begin;
         char *scratch = (char *)a->work + (size_t)omp_get_thread_num() * vn_norm_scratch(&v);
         vn_norm_stat s = vn_norm_expand(&v, a->in[1], sample, (float *)(void *)scratch);
-        if (v.whole)
-            norm_case(true, gamma, silu, &s, x + at, gamma, beta, y + at, end - begin, v.channels);
+        if (v.whole && silu)
+            norm_rows(true, true, &s, x + at, gamma, beta, y + at, rows, v.channels);
+        else if (v.whole)
+            norm_rows(true, false, &s, x + at, gamma, beta, y + at, rows, v.channels);
+        else if (silu)
+            norm_rows(false, true, &s, x + at, gamma, beta, y + at, rows, v.channels);
         else
-            norm_case(false, gamma, silu, &s, x + at, gamma, beta, y + at, end - begin, v.channels);
+            norm_rows(false, false, &s, x + at, gamma, beta, y + at, rows, v.channels);
     }
 }

@@ -11,6 +11,9 @@
 #define VN_NORM_TASKS       16    /* samples are cut into parts to make so many tasks, if */
 #define VN_NORM_PART_FLOATS 32768 /* each part has at least this many numbers */
 
+#define VN_NORM_RUN                                                                                                    \
+    32 /* rows that a loop goes down before the next columns: what it touches stays in the first-level cache */
+
 typedef struct vn_norm_view {
     int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
     int64_t parts;                                  /* of a sample's rows */
@@ -56,11 +59,26 @@ static inline vn_norm_stat vn_norm_expand(const vn_norm_view *v, const float *st
     return (vn_norm_stat){scratch, scratch + v->channels, 0};
 }
 
-/* xhat of n <= VN_LANES channels from c on, in row `row` of the statistics. */
-VN_INLINE vn_vec vn_norm_xhat(bool whole, const vn_norm_stat *s, int64_t row, int64_t c, const float *x, int64_t n) {
-    vn_vec mean = whole ? vn_set(s->mean[row * s->row_step]) : vn_load_n(s->mean + c, n);
-    vn_vec r = whole ? vn_set(s->r[row * s->row_step]) : vn_load_n(s->r + c, n);
-    return (vn_load_n(x, n) - mean) * r;
+/* What is constant down n <= VN_LANES columns: loops go down the rows with this at hand. */
+typedef struct vn_norm_lane {
+    vn_vec mean, r, gamma, beta;
+} vn_norm_lane;
+
+/* Columns from c on, with row `row` of the statistics; gamma and beta NULL: 1 and 0. */
+VN_INLINE vn_norm_lane vn_norm_lane_of(bool whole, const vn_norm_stat *s, int64_t row, const float *gamma,
+                                       const float *beta, int64_t c, int64_t n) {
+    return (vn_norm_lane){.mean = whole ? vn_set(s->mean[row * s->row_step]) : vn_load_n(s->mean + c, n),
+                          .r = whole ? vn_set(s->r[row * s->row_step]) : vn_load_n(s->r + c, n),
+                          .gamma = gamma ? vn_load_n(gamma + c, n) : vn_set(1.0f),
+                          .beta = beta ? vn_load_n(beta + c, n) : vn_set(0.0f)};
+}
+
+VN_INLINE vn_vec vn_norm_xhat(const vn_norm_lane *k, vn_vec x) {
+    return (x - k->mean) * k->r;
+}
+
+VN_INLINE vn_vec vn_norm_z(const vn_norm_lane *k, vn_vec xhat) {
+    return vn_fma(xhat, k->gamma, k->beta);
 }
 
 #endif

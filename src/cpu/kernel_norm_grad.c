@@ -37,14 +37,12 @@ static double grads_floats(const grads *g) {
     return 3.0 * (double)(g->view.samples * g->view.rows * g->view.channels);
 }
 
-/* g and xhat of n channels from c on. at: the row's first element; row: its place in the statistics. */
-VN_INLINE vn_vec grad_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t row,
-                             int64_t c, int64_t n, vn_vec *xhat) {
-    vn_vec dy = vn_load_n(g->dy + at + c, n), z = vn_norm_xhat(whole, s, row, c, g->x + at + c, n);
-    *xhat = z;
-    if (!silu) return dy;
-    if (g->gamma) z = vn_fma(z, vn_load_n(g->gamma + c, n), vn_load_n(g->beta + c, n));
-    return dy * vn_vsilu(z, 1);
+/* g, and xhat, of n columns of a row; x and dy point at them. */
+VN_INLINE vn_vec grad_vector(bool silu, const vn_norm_lane *k, const float *x, const float *dy, int64_t n,
+                             vn_vec *xhat) {
+    vn_vec d = vn_load_n(dy, n);
+    *xhat = vn_norm_xhat(k, vn_load_n(x, n));
+    return silu ? d * vn_vsilu(vn_norm_z(k, *xhat), 1) : d;
 }
 
 /* Two sums for each of C channels: sum[c] and sum[C + c]. */
@@ -62,54 +60,49 @@ typedef struct pair {
     double h, hx;
 } pair;
 
-/* h and xhat of n channels from c on. */
-VN_INLINE vn_vec h_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t c,
-                          int64_t n, vn_vec *xhat) {
-    vn_vec d = grad_vector(whole, silu, g, s, at, 0, c, n, xhat);
-    return g->gamma ? d * vn_load_n(g->gamma + c, n) : d;
-}
-
-/* First pass over n channels of `rows` <= VN_SUM_RUN rows: the channels' sums. */
-VN_INLINE void column_pass(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                           double *sum, int64_t c, int64_t n) {
-    vn_vec total = {0}, dot = {0}, xhat;
-    for (int64_t r = 0; r < rows; r++, at += g->view.channels) {
-        vn_vec h = h_vector(whole, silu, g, s, at, c, n, &xhat);
-        if (g->keep) vn_store_n(g->dx + at + c, h, n);
-        total += h;
-        dot = vn_fma(h, xhat, dot);
+/* First pass over n columns from c on of `rows` rows from element `at` on: sums of h and of h xhat in lanes. */
+VN_INLINE void sum_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                           int64_t c, int64_t n, vn_vec *total, vn_vec *dot) {
+    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
+    int64_t channels = g->view.channels;
+    const float *x = g->x + at + c, *dy = g->dy + at + c;
+    float *keep = g->keep ? g->dx + at + c : NULL;
+    for (int64_t i = 0; i < rows * channels; i += channels) {
+        vn_vec xhat, h = k.gamma * grad_vector(silu, &k, x + i, dy + i, n, &xhat);
+        if (keep) vn_store_n(keep + i, h, n);
+        *total += h; /* lanes from n on: dy, and so h, is 0 there */
+        *dot = vn_fma(h, xhat, *dot);
     }
-    add_lanes(sum, g->view.channels, total, dot, c, n);
 }
 
-VN_INLINE void column_passes(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                             double *sum) {
+/* First pass over rows: the channels' sums. */
+VN_INLINE void sum_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                        double *sum) {
     int64_t channels = g->view.channels;
     memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
-    for (int64_t r = 0; r < rows; r += VN_SUM_RUN) {
-        int64_t run = at + r * channels, count = vn_min_i64(VN_SUM_RUN, rows - r), c = 0;
-        for (; c + VN_LANES <= channels; c += VN_LANES) column_pass(whole, silu, g, s, run, count, sum, c, VN_LANES);
-        if (c < channels) column_pass(whole, silu, g, s, run, count, sum, c, channels - c);
+    for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
+        int64_t run = vn_min_i64(VN_NORM_RUN, rows - r);
+        for (int64_t c = 0; c < channels; c += VN_LANES) {
+            vn_vec total = {0}, dot = {0};
+            int64_t n = vn_min_i64(VN_LANES, channels - c);
+            if (n == VN_LANES)
+                sum_columns(whole, silu, g, s, at + r * channels, run, c, VN_LANES, &total, &dot);
+            else
+                sum_columns(whole, silu, g, s, at + r * channels, run, c, n, &total, &dot);
+            add_lanes(sum, channels, total, dot, c, n);
+        }
     }
 }
 
-/* First pass over n channels of a layer norm's row. */
-VN_INLINE void row_vector(bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t c, int64_t n,
-                          vn_vec *total, vn_vec *dot) {
-    vn_vec xhat, h = h_vector(true, silu, g, s, at, c, n, &xhat);
-    if (g->keep) vn_store_n(g->dx + at + c, h, n);
-    *total += h; /* lanes from n on: dy, and so h, is 0 there */
-    *dot = vn_fma(h, xhat, *dot);
-}
-
-VN_INLINE pair row_pass(bool silu, const grads *g, const vn_norm_stat *s, int64_t at) {
+/* First pass over one long row, a layer norm's. */
+VN_INLINE pair sum_row(bool silu, const grads *g, const vn_norm_stat *s, int64_t at) {
     int64_t c = 0, channels = g->view.channels;
     pair sums = {0};
     while (c < channels) {
         vn_vec total = {0}, dot = {0};
         int64_t end = vn_min_i64(channels, c + VN_SUM_RUN * VN_LANES);
-        for (; c + VN_LANES <= end; c += VN_LANES) row_vector(silu, g, s, at, c, VN_LANES, &total, &dot);
-        if (c < end) row_vector(silu, g, s, at, c, end - c, &total, &dot);
+        for (; c + VN_LANES <= end; c += VN_LANES) sum_columns(true, silu, g, s, at, 1, c, VN_LANES, &total, &dot);
+        if (c < end) sum_columns(true, silu, g, s, at, 1, c, end - c, &total, &dot);
         c = end;
         sums.h += (double)vn_hsum(total);
         sums.hx += (double)vn_hsum(dot);
@@ -117,28 +110,35 @@ VN_INLINE pair row_pass(bool silu, const grads *g, const vn_norm_stat *s, int64_
     return sums;
 }
 
-/* dx of n channels of a row; mean: of h [1 or C], then as many of h xhat. */
-VN_INLINE void finish_vector(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
-                             const float *mean, int64_t c, int64_t n) {
-    vn_vec xhat, h, r = whole ? vn_set(s->r[0]) : vn_load_n(s->r + c, n);
-    if (g->keep) {
-        h = vn_load_n(g->dx + at + c, n);
-        xhat = vn_norm_xhat(whole, s, 0, c, g->x + at + c, n);
-    } else {
-        h = h_vector(whole, silu, g, s, at, c, n, &xhat);
-    }
+/* Second pass over n columns from c on of `rows` rows; mean: of h [1 or C], then as many of h xhat. */
+VN_INLINE void finish_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                              const float *mean, int64_t c, int64_t n) {
+    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
+    int64_t channels = g->view.channels;
     vn_vec mean_h = whole ? vn_set(mean[0]) : vn_load_n(mean + c, n);
-    vn_vec mean_hx = whole ? vn_set(mean[1]) : vn_load_n(mean + g->view.channels + c, n);
-    vn_store_n(g->dx + at + c, r * (h - mean_h - xhat * mean_hx), n);
+    vn_vec mean_hx = whole ? vn_set(mean[1]) : vn_load_n(mean + channels + c, n);
+    const float *x = g->x + at + c, *dy = g->dy + at + c;
+    float *dx = g->dx + at + c;
+    bool kept = g->keep;
+    for (int64_t i = 0; i < rows * channels; i += channels) {
+        vn_vec h, xhat;
+        if (silu && kept) {
+            h = vn_load_n(dx + i, n);
+            xhat = vn_norm_xhat(&k, vn_load_n(x + i, n));
+        } else {
+            h = k.gamma * grad_vector(silu, &k, x + i, dy + i, n, &xhat);
+        }
+        vn_store_n(dx + i, k.r * (h - mean_h - xhat * mean_hx), n);
+    }
 }
 
-VN_INLINE void second_pass(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+VN_INLINE void finish_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
                            const float *mean) {
     int64_t channels = g->view.channels;
-    for (int64_t r = 0; r < rows; r++, at += channels) {
-        int64_t c = 0;
-        for (; c + VN_LANES <= channels; c += VN_LANES) finish_vector(whole, silu, g, s, at, mean, c, VN_LANES);
-        if (c < channels) finish_vector(whole, silu, g, s, at, mean, c, channels - c);
+    for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
+        int64_t from = at + r * channels, run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES) finish_columns(whole, silu, g, s, from, run, mean, c, VN_LANES);
+        if (c < channels) finish_columns(whole, silu, g, s, from, run, mean, c, channels - c);
     }
 }
 
@@ -171,17 +171,17 @@ size_t VN_W(norm_grad_x)(const vn_node *n, int threads) {
 static void sum_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum, pair *group) {
     const vn_norm_view *v = &g->view;
     if (v->whole && rows == 1) {
-        *group = g->silu ? row_pass(true, g, s, at) : row_pass(false, g, s, at);
+        *group = g->silu ? sum_row(true, g, s, at) : sum_row(false, g, s, at);
         return;
     }
     if (v->whole && g->silu)
-        column_passes(true, true, g, s, at, rows, sum);
+        sum_rows(true, true, g, s, at, rows, sum);
     else if (v->whole)
-        column_passes(true, false, g, s, at, rows, sum);
+        sum_rows(true, false, g, s, at, rows, sum);
     else if (g->silu)
-        column_passes(false, true, g, s, at, rows, sum);
+        sum_rows(false, true, g, s, at, rows, sum);
     else
-        column_passes(false, false, g, s, at, rows, sum);
+        sum_rows(false, false, g, s, at, rows, sum);
     for (int64_t k = 0; k < v->groups; k++) {
         group[k] = (pair){0};
         for (int64_t c = k * v->width; c < (k + 1) * v->width; c++) {
@@ -193,13 +193,13 @@ static void sum_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t 
 
 static void finish_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, const float *mean) {
     if (g->view.whole && g->silu)
-        second_pass(true, true, g, s, at, rows, mean);
+        finish_rows(true, true, g, s, at, rows, mean);
     else if (g->view.whole)
-        second_pass(true, false, g, s, at, rows, mean);
+        finish_rows(true, false, g, s, at, rows, mean);
     else if (g->silu)
-        second_pass(false, true, g, s, at, rows, mean);
+        finish_rows(false, true, g, s, at, rows, mean);
     else
-        second_pass(false, false, g, s, at, rows, mean);
+        finish_rows(false, false, g, s, at, rows, mean);
 }
 
 /* A sample's means from its parts' sums, in order; expanded to channels unless whole. */
@@ -266,23 +266,27 @@ size_t VN_W(norm_grad_affine)(const vn_node *n, int threads) {
     return affine_bytes(&v) + (size_t)threads * vn_norm_scratch(&v);
 }
 
-/* n channels of `rows` rows that share statistics, or (layer norm) have one after the other. */
+/* n columns of `rows` rows that share statistics, or (layer norm) have one after the other. */
 VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                              double *sum, int64_t c, int64_t n) {
+                              int64_t c, int64_t n, double *sum) {
+    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
     vn_vec gamma = {0}, beta = {0};
-    for (int64_t r = 0; r < rows; r++, at += g->view.channels) {
-        vn_vec xhat, d = grad_vector(whole, silu, g, s, at, r, c, n, &xhat);
+    int64_t channels = g->view.channels, row_step = s->row_step;
+    const float *x = g->x + at + c, *dy = g->dy + at + c, *mean = s->mean, *r = s->r;
+    for (int64_t i = 0; i < rows; i++) {
+        if (whole) k.mean = vn_set(mean[i * row_step]), k.r = vn_set(r[i * row_step]);
+        vn_vec xhat, d = grad_vector(silu, &k, x + i * channels, dy + i * channels, n, &xhat);
         gamma = vn_fma(d, xhat, gamma);
         beta += d;
     }
-    add_lanes(sum, g->view.channels, gamma, beta, c, n);
+    add_lanes(sum, channels, gamma, beta, c, n);
 }
 
 VN_INLINE void affine_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
                            double *sum) {
     int64_t channels = g->view.channels, c = 0;
-    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, sum, c, VN_LANES);
-    if (c < channels) affine_columns(whole, silu, g, s, at, rows, sum, c, channels - c);
+    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, c, VN_LANES, sum);
+    if (c < channels) affine_columns(whole, silu, g, s, at, rows, c, channels - c, sum);
 }
 
 /* Rows [begin, end) of all samples' rows, in runs that neither are long nor cross from one sample's statistics to another's. */
@@ -293,7 +297,7 @@ static void affine_part(const grads *g, int64_t begin, int64_t end, float *stat,
     memset(sum, 0, 2 * (size_t)v->channels * sizeof *sum);
     for (int64_t row = begin, rows; row < end; row += rows) {
         int64_t sample = row / v->rows, left = v->whole && v->rows == 1 ? end - row : (sample + 1) * v->rows - row;
-        rows = vn_min_i64(VN_SUM_RUN, vn_min_i64(left, end - row));
+        rows = vn_min_i64(VN_NORM_RUN, vn_min_i64(left, end - row));
         if (sample != expanded) s = vn_norm_expand(v, g->stats, sample, stat), expanded = sample;
         if (v->whole && g->silu)
             affine_rows(true, true, g, &s, row * v->channels, rows, sum);

@@ -20,15 +20,40 @@ VN_INLINE vn_vec over(vn_vec a, vn_vec b) {
     return a / b;
 }
 
-/* One row. a_step, b_step: 1, or 0 for one number. */
+/* n <= VN_LANES elements of each side. a_step, b_step: 1, or 0 for one number. */
+VN_INLINE void run_vector(combine f, int a_step, int b_step, const float *a, const float *b, float *y, int64_t n) {
+    vn_store_n(y, f(a_step ? vn_load_n(a, n) : vn_set(*a), b_step ? vn_load_n(b, n) : vn_set(*b)), n);
+}
+
 VN_INLINE void run_row(combine f, int a_step, int b_step, const float *a, const float *b, float *y, int64_t n) {
-    vn_vec a0 = vn_set(a[0]), b0 = vn_set(b[0]);
     int64_t i = 0;
     for (; i + VN_LANES <= n; i += VN_LANES)
-        vn_store(y + i, f(a_step ? vn_load(a + i) : a0, b_step ? vn_load(b + i) : b0));
-    if (i < n)
-        vn_store_part(y + i, f(a_step ? vn_load_part(a + i, n - i) : a0, b_step ? vn_load_part(b + i, n - i) : b0),
-                      n - i);
+        run_vector(f, a_step, b_step, a + i * a_step, b + i * b_step, y + i, VN_LANES);
+    if (i < n) run_vector(f, a_step, b_step, a + i * a_step, b + i * b_step, y + i, n - i);
+}
+
+#define HELD 4 /* vectors of b that repeat_columns holds */
+
+/* Rows of `vectors` <= HELD vectors, b the same for all: a bias. */
+VN_INLINE void repeat_columns(combine f, const float *a, int64_t a_row, const float *b, float *y, int64_t y_row,
+                              int64_t rows, int vectors) {
+    vn_vec held[HELD];
+    for (int k = 0; k < vectors; k++) held[k] = vn_load(b + k * VN_LANES);
+    for (int64_t r = 0; r < rows; r++)
+        for (int k = 0; k < vectors; k++)
+            vn_store(y + r * y_row + k * VN_LANES, f(vn_load(a + r * a_row + k * VN_LANES), held[k]));
+}
+
+VN_INLINE void repeat_tile(combine f, const float *a, int64_t a_row, const float *b, float *y, int64_t y_row,
+                           int64_t rows, int64_t columns) {
+    int64_t c = 0;
+    for (; c + 4 * VN_LANES <= columns; c += 4 * VN_LANES)
+        repeat_columns(f, a + c, a_row, b + c, y + c, y_row, rows, 4);
+    for (; c + 2 * VN_LANES <= columns; c += 2 * VN_LANES)
+        repeat_columns(f, a + c, a_row, b + c, y + c, y_row, rows, 2);
+    for (; c + VN_LANES <= columns; c += VN_LANES) repeat_columns(f, a + c, a_row, b + c, y + c, y_row, rows, 1);
+    for (int64_t r = 0; r < rows && c < columns; r++)
+        run_vector(f, 1, 1, a + r * a_row + c, b + c, y + r * y_row + c, columns - c);
 }
 
 VN_INLINE void run_tile(combine f, int a_step, int b_step, const vn_axes *x, const vn_tile *t, const float *a,
@@ -37,8 +62,11 @@ VN_INLINE void run_tile(combine f, int a_step, int b_step, const vn_axes *x, con
     a += t->at[0];
     b += t->at[1];
     y += t->out;
-    for (int64_t r = 0; r < t->rows; r++, a += a_row, b += b_row, y += y_row)
-        run_row(f, a_step, b_step, a, b, y, t->columns);
+    if (a_step && b_step && b_row == 0)
+        repeat_tile(f, a, a_row, b, y, y_row, t->rows, t->columns);
+    else
+        for (int64_t r = 0; r < t->rows; r++)
+            run_row(f, a_step, b_step, a + r * a_row, b + r * b_row, y + r * y_row, t->columns);
 }
 
 VN_INLINE void run_binary(combine f, const vn_kernel_args *args) {

@@ -34,24 +34,31 @@ VN_INLINE void mix(const float *x, int64_t row_step, int64_t channels, const rea
     vn_store_n(y, sum, n);
 }
 
+/* The reach of every output column. */
+size_t VN_W(resample)(const vn_node *n, int threads) {
+    (void)threads;
+    return vn_region((size_t)n->shape.dim[2], sizeof(reach));
+}
+
 void VN_K(resample)(const vn_kernel_args *a) {
     const vn_attr *attr = &a->node->attr;
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
     int64_t height = to->dim[1], width = to->dim[2], channels = to->dim[3], row_step = from->dim[2] * channels;
     const float *x = a->in[0];
     float *y = a->out;
+    reach *columns = a->work;
     double floats = 2.0 * (double)(vn_shape_count(from) + vn_shape_count(to));
+    for (int64_t o = 0; o < width; o++) columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
 #pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
     for (int64_t line = 0; line < to->dim[0] * height; line++) {
         const float *sample = x + line / height * from->dim[1] * row_step;
         reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]);
         for (int64_t o = 0; o < width; o++) {
-            reach columns = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
             float *out = y + (line * width + o) * channels;
             int64_t c = 0;
             for (; c + VN_LANES <= channels; c += VN_LANES)
-                mix(sample + c, row_step, channels, &rows, &columns, out + c, VN_LANES);
-            if (c < channels) mix(sample + c, row_step, channels, &rows, &columns, out + c, channels - c);
+                mix(sample + c, row_step, channels, &rows, &columns[o], out + c, VN_LANES);
+            if (c < channels) mix(sample + c, row_step, channels, &rows, &columns[o], out + c, channels - c);
         }
     }
 }

@@ -46,7 +46,8 @@ VN_INLINE vn_vec sigmoid(vn_vec x, int order) {
 
 /* x w, w = tanh(ln(1 + e^x)) = n / (n + 2) with n = e (e + 2), e = e^x; beyond 20, w is 1. */
 VN_INLINE vn_vec mish(vn_vec x, int order) {
-    vn_vec e = vn_vexp(vn_vmin(vn_set(20.0f), x)), n = e * (e + 2.0f), over = 1.0f / (n + 2.0f), w = n * over;
+    vn_vec e = vn_vexp_mid(vn_vmin(vn_set(20.0f), vn_vmax(vn_set(-87.0f), x))), n = e * (e + 2.0f),
+           over = 1.0f / (n + 2.0f), w = n * over;
     if (order == 0) return x * w;
     vn_vec w1 = 4.0f * e * (1.0f + e) * over * over;
     if (order == 1) return vn_fma(x, w1, w);

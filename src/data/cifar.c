@@ -70,7 +70,8 @@ static vn_status take_record(const layout *l, const uint8_t *record, vn_source *
     const uint8_t *planes = record + l->label_bytes;
     uint8_t *pixels = out->pixels + i * 3 * PLANE;
     if (record[l->label_at] >= l->classes)
-        return vn_fail(err, VN_BAD_FILE, "label %d of a record is not below %d", record[l->label_at], (int)l->classes);
+        return vn_fail(err, VN_BAD_FILE, "label %d of record %lld is not below %d", record[l->label_at], (long long)i,
+                       (int)l->classes);
     out->labels[i] = record[l->label_at];
     for (int k = 0; k < PLANE; k++)
         for (int c = 0; c < 3; c++) pixels[3 * k + c] = planes[c * PLANE + k];

@@ -148,7 +148,7 @@ vn_status vn_data_open(const char *source, const vn_data_options *options, vn_da
     vn_status s = row != NULL ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
     vn_data *d = s == VN_OK ? vn_calloc(1, sizeof *d) : NULL;
     if (s == VN_OK && d == NULL) s = vn_no_memory(&own);
-    if (s == VN_OK) {
+    if (d != NULL) {
         d->seed = options->seed;
         d->flip = options->flip;
         for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;

@@ -29,7 +29,7 @@ struct vn_feed {
     pthread_cond_t ready; /* a slot became ready or failed, or a worker became idle */
     bool have_lock, have_work, have_ready;
     bool stop, paused; /* paused: no new work is begun */
-    int busy; /* workers that are decoding */
+    int busy;          /* workers that are decoding */
     vn_data_part part;
     uint64_t tail, head;
     slot *slots;
@@ -101,7 +101,9 @@ static vn_status start_threads(vn_feed *f, vn_err *err) {
     while (f->thread_count < wanted && pthread_create(&f->threads[f->thread_count], NULL, worker, f) == 0)
         f->thread_count++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return f->thread_count > 0 ? VN_OK : vn_fail(err, VN_IO, "cannot start a thread to decode pictures");
+    if (f->thread_count > 0) return VN_OK;
+    return vn_fail(err, VN_NO_MEMORY,
+                   "no thread can be started to decode pictures: out of memory, or too many threads");
 }
 
 static vn_status make_ring(vn_feed *f, vn_err *err) {

@@ -197,7 +197,7 @@ static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) 
                                       .total = (int64_t)f->files.count,
                                       .rate = rate,
                                       .seconds_left = (double)(f->files.count - i - 1) / rate,
-                                      .loss = NAN};
+                                      .loss = (double)NAN};
         if (vn_report(watch, &progress)) return vn_fail(err, VN_CANCELLED, "%s: reading was cancelled", f->root);
     }
     return VN_OK;

@@ -19,12 +19,11 @@ enum { MAGIC_LABELS = 0x0801, MAGIC_IMAGES = 0x0803, CHUNK = 1 << 28 };
 static const char *const image_names[] = {"train-images-idx3-ubyte", "train-images-idx3-ubyte.gz",
                                           "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"};
 
-/* Replaces the last `from` in *text by `to` of the same length; false if there is none. */
-static bool replace_last(char *text, const char *from, const char *to) {
+/* Replaces the last `from` in text by `to`, which is as long. */
+static void replace_last(char *text, const char *from, const char *to) {
     char *found = NULL;
     for (char *at = text; (at = strstr(at, from)) != NULL; at++) found = at;
-    if (found != NULL) memcpy(found, to, strlen(to));
-    return found != NULL;
+    while (found != NULL && *to != '\0') *found++ = *to++;
 }
 
 static bool is_pair_name(const char *path) {
@@ -43,32 +42,31 @@ bool vn_idx_detect(const char *source) {
     return vn_is_dir(source) ? find_images(source) != NULL : is_pair_name(source);
 }
 
-/* The partner of one file of a pair: gzipped or not, whichever is there. New string, naming the missing file if none is. */
-static char *partner_of(const char *path, const char *const from[2], const char *const to[2]) {
-    char *partner = vn_format("%s.gz", path); /* room for an ending */
-    if (partner == NULL) return NULL;
+static const char *const words[2][2] = {{"images", "labels"}, {"idx3", "idx1"}};
+
+/* New string: `path` as part 0 (images) or 1 (labels) of its pair, gzipped if `path` is, or if `other` the other way round. */
+static char *partner_named(const char *path, int part, bool other) {
     const bool packed = vn_ends_with(path, ".gz");
-    const size_t plain = strlen(path) - (packed ? 3 : 0);
-    strcpy(partner + plain, packed ? ".gz" : "");
-    replace_last(partner, from[0], to[0]);
-    replace_last(partner, from[1], to[1]);
-    if (vn_is_file(partner)) return partner;
-    strcpy(partner + plain, packed ? "" : ".gz");
-    if (!vn_is_file(partner)) strcpy(partner + plain, packed ? ".gz" : "");
+    const int plain = (int)strlen(path) - (packed ? 3 : 0);
+    char *partner = vn_format("%.*s%s", plain, path, packed != other ? ".gz" : "");
+    for (int i = 0; partner != NULL && i < 2; i++) replace_last(partner, words[i][1 - part], words[i][part]);
     return partner;
 }
 
-static vn_status find_pair(const char *source, char **images, char **labels, vn_err *err) {
-    static const char *const image_words[] = {"images", "idx3"}, *const label_words[] = {"labels", "idx1"};
+/* The partner of one file of a pair: gzipped or not, whichever is there; if neither is, the one that should be. */
+static char *partner_of(const char *path, int part) {
+    for (int other = 0; other < 2; other++) {
+        char *partner = partner_named(path, part, other != 0);
+        if (partner == NULL || vn_is_file(partner)) return partner;
+        vn_free(partner);
+    }
+    return partner_named(path, part, false);
+}
+
+static char *images_of(const char *source) {
     const char *slash = strrchr(source, '/');
-    if (vn_is_dir(source))
-        *images = vn_path_join(source, find_images(source));
-    else if (strstr(slash != NULL ? slash : source, "idx3") != NULL)
-        *images = vn_strdup(source);
-    else
-        *images = partner_of(source, label_words, image_words);
-    if (*images != NULL) *labels = partner_of(*images, image_words, label_words);
-    return *labels != NULL ? VN_OK : vn_no_memory(err);
+    if (vn_is_dir(source)) return vn_path_join(source, find_images(source));
+    return strstr(slash != NULL ? slash : source, "idx3") != NULL ? vn_strdup(source) : partner_of(source, 0);
 }
 
 /* ---- one file --------------------------------------------------------------------------------------- */
@@ -111,12 +109,13 @@ static vn_status packed_read(packed *p, uint8_t *to, size_t size, vn_err *err) {
     return VN_OK;
 }
 
-/* Nothing may follow; of gzipped data this also checks the checksum. */
+/* Nothing may follow, and of gzipped data the checksum must be there and right. */
 static vn_status packed_end(packed *p, vn_err *err) {
     uint8_t more;
-    const int got = gzread(p->file, &more, 1);
-    if (got < 0) return packed_error(p, err);
-    return got == 0 ? VN_OK : vn_fail(err, VN_BAD_FILE, "holds more bytes than its header says");
+    int code = Z_OK;
+    if (gzread(p->file, &more, 1) > 0) return vn_fail(err, VN_BAD_FILE, "holds more bytes than its header says");
+    gzerror(p->file, &code);
+    return code == Z_OK || code == Z_STREAM_END ? VN_OK : packed_error(p, err);
 }
 
 static uint32_t big_endian(const uint8_t *b) {
@@ -212,7 +211,7 @@ static vn_status take_labels(vn_source *out, const char *path, const uint8_t *la
 }
 
 static vn_status read_pair(const char *images, const char *labels, vn_source *out, vn_err *err) {
-    int64_t size[3], count = 0;
+    int64_t size[3] = {0}, count = 0;
     uint8_t *label = NULL;
     vn_status s = read_array(labels, MAGIC_LABELS, 1, &count, &label, err);
     if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, size, &out->pixels, err);
@@ -233,9 +232,8 @@ static vn_status read_pair(const char *images, const char *labels, vn_source *ou
 
 vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
     (void)options;
-    char *images = NULL, *labels = NULL;
-    vn_status s = find_pair(source, &images, &labels, err);
-    if (s == VN_OK) s = read_pair(images, labels, out, err);
+    char *images = images_of(source), *labels = images != NULL ? partner_of(images, 1) : NULL;
+    const vn_status s = labels != NULL ? read_pair(images, labels, out, err) : vn_no_memory(err);
     vn_free(images);
     vn_free(labels);
     return s;

@@ -5,6 +5,7 @@
  * never taken on a small file's word alone. Arrays are streamed: nothing is held twice. */
 #include "data/internal.h"
 
+#include <errno.h>
 #include <string.h>
 #include <zip.h>
 
@@ -18,10 +19,12 @@ typedef struct member {
 
 /* ---- members ---------------------------------------------------------------------------------------- */
 
+/* libzip tells some failed allocations as other errors ("not a zip archive"); malloc's errno gives them away. */
 static vn_status zip_failed(zip_error_t *e, vn_err *err) {
     const int code = zip_error_code_zip(e);
-    if (code == ZIP_ER_MEMORY) return vn_no_memory(err);
-    return vn_fail(err, code == ZIP_ER_OPEN || code == ZIP_ER_READ ? VN_IO : VN_BAD_FILE, "%s", zip_error_strerror(e));
+    const bool system = code == ZIP_ER_NOENT || zip_error_system_type(e) == ZIP_ET_SYS;
+    if (code == ZIP_ER_MEMORY || errno == ENOMEM) return vn_no_memory(err);
+    return vn_fail(err, system ? VN_IO : VN_BAD_FILE, "%s", zip_error_strerror(e));
 }
 
 static vn_status member_read(member *m, void *to, size_t size, vn_err *err) {
@@ -62,8 +65,8 @@ static vn_status read_header(member *m, vn_err *err) {
     s = member_read(m, text, length, err);
     if (s == VN_OK) s = vn_npy_parse(text, length, &m->array, err);
     if (s == VN_OK && m->array.count * (size_t)m->array.bytes != m->left)
-        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %llu", (unsigned long long)m->left,
-                    (unsigned long long)(m->array.count * (size_t)m->array.bytes));
+        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %zu", (unsigned long long)m->left,
+                    m->array.count * (size_t)m->array.bytes);
     return s;
 }
 
@@ -251,6 +254,7 @@ bool vn_npz_detect(const char *source) {
 vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
     (void)options;
     int code = 0;
+    errno = 0;
     zip_t *zip = zip_open(source, ZIP_RDONLY, &code);
     if (zip == NULL) {
         zip_error_t e;

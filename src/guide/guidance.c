@@ -80,8 +80,9 @@ static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
 static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     const vn_denoiser *d = g->denoiser;
     if (!isfinite(g->gamma)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
-    for (int i = 0; i < g->count && g->gamma != 1; i++) {
+    for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
+        if (g->gamma == 1 && row->stage == VN_GUIDE_RULE) continue;
         const char *lacks = (row->needs & VN_NEEDS_CLASSES) && !d->classes ? "conditions"
                             : (row->needs & VN_NEEDS_NULL) && !d->has_null ? "the null condition"
                             : (row->needs & VN_NEEDS_WEAK) && !d->has_weak ? "a weak model"

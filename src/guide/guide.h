@@ -58,7 +58,7 @@ enum { VN_NEEDS_NULL = 1, VN_NEEDS_WEAK = 2, VN_NEEDS_VJP = 4, VN_NEEDS_CLASSES 
 typedef struct vn_guide_row {
     vn_row row;
     vn_guide_stage stage;
-    unsigned needs; /* of the denoiser, VN_NEEDS_*, when gamma is not 1 */
+    unsigned needs; /* of the denoiser, VN_NEEDS_*; of a rule only when gamma is not 1 */
     int passes;     /* at most so many in all rounds of one prediction */
     int slots;
     vn_status (*check)(const vn_choice *c, vn_err *err);                              /* NULL: all values are fine */

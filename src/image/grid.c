@@ -96,7 +96,7 @@ static vn_status find_groups(layout *l, vn_err *err) {
 /* As many columns as the largest class needs, while the band stays about as wide as high. */
 static int64_t choose_columns(const layout *l) {
     if (l->show->columns > 0) return l->show->columns;
-    int64_t most = 0, total = 0;
+    int64_t most = 1, total = 0;
     for (size_t g = 0; g < l->group_count; g++) {
         total += l->groups[g].most;
         if (l->groups[g].most > most) most = l->groups[g].most;
@@ -180,8 +180,8 @@ static void layout_close(layout *l) {
 static void draw_names(const layout *l, vn_image *canvas, int64_t top) {
     char number[16];
     for (size_t g = 0; l->named && g < l->group_count; g++) {
-        const float middle = (float)(top + l->title_h + l->groups[g].top + (l->cell_h - GAP) / 2);
-        vn_font_draw(canvas, MARGIN, middle + name_size / 2.0f, group_name(l, &l->groups[g], number), name_size,
+        const int64_t middle = top + l->title_h + l->groups[g].top + (l->cell_h - GAP) / 2;
+        vn_font_draw(canvas, MARGIN, (float)middle + name_size / 2.0f, group_name(l, &l->groups[g], number), name_size,
                      (float)(l->name_w - NAME_GAP), dark);
     }
 }

@@ -107,7 +107,7 @@ vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err) {
     }
     vn_image out;
     const vn_status s = vn_image_alloc(&out, image->width, image->height, channels, err);
-    if (s != VN_OK) return s;
+    if (out.pixels == NULL) return s;
     for (size_t i = 0; i < count; i++) memset(out.pixels + 3 * i, image->pixels[i], 3);
     vn_image_free(image);
     *image = out;
@@ -122,7 +122,7 @@ static uint8_t to_byte(float x) {
 
 vn_status vn_image_from_sample(const float *sample, int channels, int height, int width, vn_image *out, vn_err *err) {
     const vn_status s = vn_image_alloc(out, width, height, channels, err);
-    if (s != VN_OK) return s;
+    if (out->pixels == NULL) return s;
     const size_t plane = (size_t)width * (size_t)height, c = (size_t)channels;
     for (size_t k = 0; k < c; k++)
         for (size_t i = 0; i < plane; i++) out->pixels[i * c + k] = to_byte(sample[k * plane + i]);

@@ -89,8 +89,8 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
     axis across = {0}, down = {0};
     const size_t c = (size_t)image->channels, n = (size_t)out->width * c;
     uint16_t *between = vn_alloc((size_t)height * n, sizeof *between);
-    vn_status s = between != NULL ? VN_OK : vn_no_memory(err);
-    if (s == VN_OK) s = axis_open(&across, width, out->width, err);
+    if (between == NULL) return vn_no_memory(err);
+    vn_status s = axis_open(&across, width, out->width, err);
     if (s == VN_OK) s = axis_open(&down, height, out->height, err);
     if (s == VN_OK) {
         for (int y = 0; y < height; y++) {

@@ -1,5 +1,6 @@
-/* blocks.c - the blocks of diffusers that U-Nets, autoencoders and classifiers are made of: ResnetBlock2D and its adaptive-norm
- * sister, self-attention over pixels, and the ways to change size by two. They agree with diffusers 0.42 number for number. */
+/* blocks.c - the blocks of diffusers that U-Nets, autoencoders and classifiers are made of: ResnetBlock2D and its
+ * adaptive-norm sister, self-attention over pixels, and the ways to change size by two. They agree with diffusers 0.42
+ * number for number. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -33,21 +34,17 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
     return close_residual(s, vn_resize_to(s, x, r->resize), h, r, true);
 }
 
-/* AdaGroupNorm: a norm whose scale and shift come from the time. */
+/* A norm scaled and shifted by the time, activated. */
 static vn_node *ada_norm(const vn_scope *s, const char *name, vn_node *x, const vn_time *time, int64_t channels,
-                         int64_t groups, double eps) {
-    if (groups < 1 || channels % groups)
-        return vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels,
-                             (long long)groups);
-    vn_scope at = vn_scope_in(s, "%s", name);
-    vn_node *e = vn_layer_linear(&at, "linear", time->raw, time->width, 2 * channels);
-    return vn_modulate(s, vn_norm(s->g, x, NULL, NULL, false, (int)groups, eps, VN_FN_IDENTITY), e);
+                         int64_t groups, const vn_resnet *r) {
+    vn_node *h = vn_layer_ada_norm(s, name, x, time->raw, time->width, channels, groups, r->eps);
+    return vn_unary(s->g, h, r->act);
 }
 
 vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r) {
-    vn_node *h = vn_unary(s->g, ada_norm(s, "norm1", x, time, r->in, r->groups_in, r->eps), r->act);
+    vn_node *h = ada_norm(s, "norm1", x, time, r->in, r->groups_in, r);
     h = vn_layer_conv3(s, "conv1", h, r->in, r->out);
-    h = vn_unary(s->g, ada_norm(s, "norm2", h, time, r->out, r->groups_out, r->eps), r->act);
+    h = ada_norm(s, "norm2", h, time, r->out, r->groups_out, r);
     return close_residual(s, x, h, r, false);
 }
 

@@ -1,6 +1,6 @@
-/* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual layers for points. Told the time it
- * classifies noisy samples, which classifier guidance needs; without, it is a judge of finished ones. Config class
- * "VaneClassifier", vane's own. */
+/* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual layers for points.
+ * Told the time it classifies noisy samples, which classifier guidance needs; without, it is a judge of finished ones.
+ * Config class "VaneClassifier", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "classifier";
@@ -23,18 +23,19 @@ static const classifier defaults = {.in_channels = 3,
                                     .norm_num_groups = 8,
                                     .time = true};
 
-#define AT(member) offsetof(classifier, member)
+#define KEY(kind, member) VN_CONFIG_KEY(classifier, kind, member)
 // clang-format off
 static const vn_field fields[] = {
-    {"input",              VN_FIELD_CHOICE, AT(input),              false, 0, 0,     inputs, 0},
-    {"in_channels",        VN_FIELD_INT,    AT(in_channels),        false, 1, 65536, NULL,   0},
-    {"sample_size",        VN_FIELD_SIZE,   AT(sample_size),        true,  1, 65536, NULL,   0},
-    {"num_classes",        VN_FIELD_INT,    AT(num_classes),        false, 1, 1e7,   NULL,   0},
-    {"block_out_channels", VN_FIELD_INTS,   AT(block_out_channels), false, 1, 65536, NULL,   0},
-    {"layers_per_block",   VN_FIELD_INT,    AT(layers_per_block),   false, 0, 64,    NULL,   0},
-    {"norm_num_groups",    VN_FIELD_INT,    AT(norm_num_groups),    false, 1, 65536, NULL,   0},
-    {"dropout",            VN_FIELD_NUMBER, AT(dropout),            false, 0, 0.999, NULL,   0},
-    {"time",               VN_FIELD_BOOL,   AT(time),               true,  0, 0,     NULL,   0},
+    //  kind, key                   null   min  max    choices  null is
+    {KEY(CHOICE, input),            false, 0,   0,     inputs,  0},
+    {KEY(INT, in_channels),         false, 1,   65536, NULL,    0},
+    {KEY(SIZE, sample_size),        true,  1,   65536, NULL,    0},
+    {KEY(INT, num_classes),         false, 1,   1e7,   NULL,    0},
+    {KEY(INTS, block_out_channels), false, 1,   65536, NULL,    0},
+    {KEY(INT, layers_per_block),    false, 0,   64,    NULL,    0},
+    {KEY(INT, norm_num_groups),     false, 1,   65536, NULL,    0},
+    {KEY(NUMBER, dropout),          false, 0,   0.999, NULL,    0},
+    {KEY(BOOL, time),               true,  0,   0,     NULL,    0},
 };
 
 const vn_param vn_classifier_presets[] = {

@@ -1,5 +1,5 @@
-/* config.c - a network's config, read by a table of its keys: every key is checked for its type and range, an unknown one is refused
- * with the nearest that exists, and a missing one keeps its default. Configs are untrusted files. */
+/* config.c - a network's config, read by a table of its keys: every key is checked for its type and range, an unknown
+ * one is refused with the nearest that exists, and a missing one keeps its default. Configs are untrusted files. */
 #include "nn/internal.h"
 
 #include <string.h>

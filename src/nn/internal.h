@@ -1,5 +1,5 @@
-/* internal.h - what the networks share: reading a config, layers that declare their weights, the residual and attention blocks of
- * diffusers. Nodes are channels last; a NULL node (an earlier error) passes through everything. */
+/* internal.h - what the networks share: reading a config, layers that declare their weights, the residual and
+ * attention blocks of diffusers. Nodes are channels last; a NULL node (an earlier error) passes through everything. */
 #ifndef VN_NN_INTERNAL_H
 #define VN_NN_INTERNAL_H
 
@@ -39,7 +39,11 @@ typedef struct vn_field {
     int64_t none;
 } vn_field;
 
-/* Fills `into`, which holds the defaults already. Keys that begin with "_" are skipped; unknown ones are refused with the nearest. */
+/* A row's beginning: the key is the member's name. */
+#define VN_CONFIG_KEY(type, kind, member) #member, VN_FIELD_##kind, offsetof(type, member)
+
+/* Fills `into`, which holds the defaults already. Keys that begin with "_" are skipped; unknown ones are refused with
+ * the nearest. */
 vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields, size_t count, void *into,
                          vn_err *err);
 /* "what: text is not one of a, b, c; did you mean b?" */
@@ -47,7 +51,8 @@ vn_status vn_config_refuse(const char *net, const char *key, const char *text, c
                            vn_err *err);
 /* A preset's parameter by name; *given (or NULL): whether the user set it. */
 double vn_preset(const vn_choice *preset, const char *name, bool *given);
-/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything was `bad` (out of memory). */
+/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything was `bad` (out of
+ * memory). */
 json_t *vn_config_pair(int64_t a, int64_t b);
 json_t *vn_config_done(json_t *config, int bad, vn_err *err);
 
@@ -82,6 +87,9 @@ vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
 vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
                              double eps, vn_fn act);
+/* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
+vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
+                           int64_t channels, int64_t groups, double eps);
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width);
 vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p);
 /* x [N,..,C] (1 + scale) + shift, with e [N,2C] = scale | shift. */
@@ -157,7 +165,8 @@ typedef struct vn_unet_style {
     bool resnet_downsample, resnet_upsample; /* of the attention blocks */
 } vn_unet_style;
 
-/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own, `prev` (up only) what comes in. */
+/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own, `prev` (up only) what
+ * comes in. */
 typedef struct vn_unet_level {
     int64_t in, out, prev;
     bool resize; /* all but the last */

@@ -1,6 +1,7 @@
-/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and with PyTorch's initial values:
- * convolutions and linears begin uniform within 1/sqrt(fan-in) (kaiming_uniform with a = sqrt 5), norms at one and zero, embeddings
- * normal. Every layer is told its channels and checks what it is given, so that a config whose levels do not fit is refused by place. */
+/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and with PyTorch's
+ * initial values: convolutions and linears begin uniform within 1/sqrt(fan-in) (kaiming_uniform with a = sqrt 5),
+ * norms at one and zero, embeddings normal. Every layer is told its channels and checks what it is given, so that a
+ * config whose levels do not fit is refused by place. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -87,12 +88,16 @@ vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_
     return vn_linear(s->g, x, w, b, true);
 }
 
+static bool can_norm(const vn_scope *s, const char *name, const vn_node *x, int64_t channels, int64_t groups) {
+    if (!has_channels(s, name, x, channels)) return false;
+    if (groups >= 1 && channels % groups == 0) return true;
+    vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels, (long long)groups);
+    return false;
+}
+
 vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
                              double eps, vn_fn act) {
-    if (!has_channels(s, name, x, channels)) return NULL;
-    if (groups < 1 || channels % groups)
-        return vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels,
-                             (long long)groups);
+    if (!can_norm(s, name, x, channels, groups)) return NULL;
     names n = begin_layer(s, name);
     vn_shape each = VN_SHAPE(channels);
     vn_node *gamma = vn_param_node(s->g, s->w, n.weight, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
@@ -100,6 +105,14 @@ vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, in
     bool fused = act == VN_FN_SILU;
     vn_node *y = vn_norm(s->g, x, gamma, beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
     return fused ? y : vn_unary(s->g, y, act);
+}
+
+vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
+                           int64_t channels, int64_t groups, double eps) {
+    if (!can_norm(s, name, x, channels, groups)) return NULL;
+    vn_scope at = vn_scope_in(s, "%s", name);
+    vn_node *e = vn_layer_linear(&at, "linear", time, time_width, 2 * channels);
+    return vn_modulate(s, vn_norm(s->g, x, NULL, NULL, false, (int)groups, eps, VN_FN_IDENTITY), e);
 }
 
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width) {

@@ -1,5 +1,5 @@
-/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into which sinusoids of the time and a class
- * embedding are added, as a U-Net's residual blocks have it. Config class "VaneMLP", vane's own. */
+/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into which sinusoids of the
+ * time and a class embedding are added, as a U-Net's residual blocks have it. Config class "VaneMLP", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "mlp";
@@ -11,15 +11,16 @@ typedef struct mlp {
 
 static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
 
-#define AT(member) offsetof(mlp, member)
+#define KEY(kind, member) VN_CONFIG_KEY(mlp, kind, member)
 // clang-format off
 static const vn_field fields[] = {
-    {"dimension",        VN_FIELD_INT,    AT(dimension),        false, 1, 65536, NULL, 0},
-    {"width",            VN_FIELD_INT,    AT(width),            false, 1, 65536, NULL, 0},
-    {"layers",           VN_FIELD_INT,    AT(layers),           false, 0, 64,    NULL, 0},
-    {"time_features",    VN_FIELD_INT,    AT(time_features),    false, 2, 65536, NULL, 0},
-    {"num_class_embeds", VN_FIELD_INT,    AT(num_class_embeds), true,  1, 1e8,   NULL, 0},
-    {"dropout",          VN_FIELD_NUMBER, AT(dropout),          false, 0, 0.999, NULL, 0},
+    //  kind, key                null   min  max    choices  null is
+    {KEY(INT, dimension),        false, 1,   65536, NULL,    0},
+    {KEY(INT, width),            false, 1,   65536, NULL,    0},
+    {KEY(INT, layers),           false, 0,   64,    NULL,    0},
+    {KEY(INT, time_features),    false, 2,   65536, NULL,    0},
+    {KEY(INT, num_class_embeds), true,  1,   1e8,   NULL,    0},
+    {KEY(NUMBER, dropout),       false, 0,   0.999, NULL,    0},
 };
 
 const vn_param vn_mlp_presets[] = {

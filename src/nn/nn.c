@@ -1,4 +1,4 @@
-/* nn.c - the table of networks, and what all of them share: opened from a config, built into a graph for a batch, fed. */
+/* nn.c - the table of networks, and what they share: opened from a config, built into a graph for a batch, fed. */
 #include "nn/internal.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON) into a graph whose weights carry
- * diffusers' names. A network never sees a path or a sampler. */
+/* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON) into a graph whose
+ * weights carry diffusers' names. A network never sees a path or a sampler. */
 #ifndef VN_NN_H
 #define VN_NN_H
 
@@ -59,19 +59,21 @@ typedef struct vn_net_row {
 extern const vn_net_row vn_net_rows[];
 extern const size_t vn_net_row_count;
 
-/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so vn_net_weights is complete. */
+/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so vn_net_weights is
+ * complete. */
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
 const vn_net_io *vn_net_get_io(const vn_net *net);
 const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
-/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's) and its output node. */
+/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's) and its output
+ * node. */
 vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
                       vn_net_inputs *in);
 
-/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a program, checked: a label in
- * 0 .. io.labels-1, a time that is whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
+/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a program, checked: a
+ * label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
 vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
                               const int32_t *labels, vn_err *err);
 /* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back, `threads` at most. */
@@ -85,7 +87,8 @@ typedef struct vn_runner vn_runner;
 vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, int threads, const float *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
-/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. Allocates only when the shape is new. */
+/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. Allocates only when the shape
+ * is new. */
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
                             const int32_t *labels, float *y, vn_err *err);
 

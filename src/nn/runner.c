@@ -1,5 +1,6 @@
-/* runner.c - forward passes: a program kept for each batch shape, so that a shape seen before runs without allocating. A sampler uses
- * a handful (the batch, both passes of guidance in one, the rest at the end); past MAX_KEPT the one unused longest gives way. */
+/* runner.c - forward passes: a program kept for each batch shape, so that a shape seen before runs without allocating.
+ * A sampler uses a handful (the batch, both passes of guidance in one, the rest at the end); past MAX_KEPT the one
+ * unused longest gives way. */
 #include "nn/internal.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
-/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A convolution in, levels that shrink the image
- * and keep what they found, a middle, levels that grow it back and join what was kept; the time, and the class with it, steers every
- * residual block. Its state dict loads here tensor for tensor and the other way round; what UNet2DModel cannot run is refused by name. */
+/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A convolution in, levels that
+ * shrink the image and keep what they found, a middle, levels that grow it back and join what was kept; the time, and
+ * the class with it, steers every residual block. Its state dict loads here tensor for tensor and the other way round;
+ * what UNet2DModel cannot run is refused by name. */
 #include "nn/internal.h"
 
 static const char net_name[] = "unet2d";
@@ -49,49 +50,49 @@ static const unet_config defaults = {
     .class_embed_type = CLASS_DEFAULT,
 };
 
-static const char *const time_types[] = {"positional", "fourier", "learned", NULL};
-static const char *const mid_types[] = {"UNetMidBlock2D", NULL};
-static const char *const resize_types[] = {"conv", "resnet", NULL};
-static const char *const shift_types[] = {"default", "scale_shift", NULL};
-static const char *const class_types[] = {"timestep", "identity", NULL};
+static const char *const times[] = {"positional", "fourier", "learned", NULL};
+static const char *const mids[] = {"UNetMidBlock2D", NULL};
+static const char *const resizes[] = {"conv", "resnet", NULL};
+static const char *const shifts[] = {"default", "scale_shift", NULL};
+static const char *const classes[] = {"timestep", "identity", NULL};
 static const char *const activations[] = {"silu", "swish", "mish", "gelu", "relu", NULL};
 static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_GELU, VN_FN_RELU};
 
 #define MAX_SIZE 65536.0 // pixels on a side, channels
 #define MAX_ROWS 1e8     // of a table
 
-#define AT(member) offsetof(unet_config, member)
+#define KEY(kind, member) VN_CONFIG_KEY(unet_config, kind, member)
 // clang-format off
 static const vn_field fields[] = {
-    //name                      kind             member                        null   min  max        choices       null is
-    {"sample_size",             VN_FIELD_SIZE,   AT(sample_size),              true,  1,   MAX_SIZE,  NULL,         0},
-    {"in_channels",             VN_FIELD_INT,    AT(in_channels),              false, 1,   MAX_SIZE,  NULL,         0},
-    {"out_channels",            VN_FIELD_INT,    AT(out_channels),             false, 1,   MAX_SIZE,  NULL,         0},
-    {"center_input_sample",     VN_FIELD_BOOL,   AT(center_input_sample),      true,  0,   0,         NULL,         0},
-    {"time_embedding_type",     VN_FIELD_CHOICE, AT(time_embedding_type),      false, 0,   0,         time_types,   0},
-    {"time_embedding_dim",      VN_FIELD_INT,    AT(time_embedding_dim),       true,  0,   MAX_SIZE,  NULL,         0},
-    {"freq_shift",              VN_FIELD_NUMBER, AT(freq_shift),               false, -1e6, 1e6,      NULL,         0},
-    {"flip_sin_to_cos",         VN_FIELD_BOOL,   AT(flip_sin_to_cos),          true,  0,   0,         NULL,         0},
-    {"down_block_types",        VN_FIELD_NAMES,  AT(down_block_types),         false, 0,   0,         NULL,         0},
-    {"mid_block_type",          VN_FIELD_CHOICE, AT(mid_block_type),           true,  0,   0,         mid_types,    MID_NONE},
-    {"up_block_types",          VN_FIELD_NAMES,  AT(up_block_types),           false, 0,   0,         NULL,         0},
-    {"block_out_channels",      VN_FIELD_INTS,   AT(block_out_channels),       false, 1,   MAX_SIZE,  NULL,         0},
-    {"layers_per_block",        VN_FIELD_INT,    AT(layers_per_block),         false, 0,   VN_UNET_MAX_LAYERS, NULL, 0},
-    {"mid_block_scale_factor",  VN_FIELD_NUMBER, AT(mid_block_scale_factor),   false, -1e6, 1e6,      NULL,         0},
-    {"downsample_padding",      VN_FIELD_INT,    AT(downsample_padding),       false, 0,   16,        NULL,         0},
-    {"downsample_type",         VN_FIELD_CHOICE, AT(downsample_type),          true,  0,   0,         resize_types, RESIZE_CONV},
-    {"upsample_type",           VN_FIELD_CHOICE, AT(upsample_type),            true,  0,   0,         resize_types, RESIZE_CONV},
-    {"dropout",                 VN_FIELD_NUMBER, AT(dropout),                  false, 0,   0.999,     NULL,         0},
-    {"act_fn",                  VN_FIELD_CHOICE, AT(act_fn),                   false, 0,   0,         activations,  0},
-    {"attention_head_dim",      VN_FIELD_INT,    AT(attention_head_dim),       true,  1,   MAX_SIZE,  NULL,         0},
-    {"norm_num_groups",         VN_FIELD_INT,    AT(norm_num_groups),          true,  1,   MAX_SIZE,  NULL,         0},
-    {"attn_norm_num_groups",    VN_FIELD_INT,    AT(attn_norm_num_groups),     true,  1,   MAX_SIZE,  NULL,         0},
-    {"norm_eps",                VN_FIELD_NUMBER, AT(norm_eps),                 false, 0,   1,         NULL,         0},
-    {"resnet_time_scale_shift", VN_FIELD_CHOICE, AT(resnet_time_scale_shift),  false, 0,   0,         shift_types,  0},
-    {"add_attention",           VN_FIELD_BOOL,   AT(add_attention),            true,  0,   0,         NULL,         0},
-    {"class_embed_type",        VN_FIELD_CHOICE, AT(class_embed_type),         true,  0,   0,         class_types,  CLASS_DEFAULT},
-    {"num_class_embeds",        VN_FIELD_INT,    AT(num_class_embeds),         true,  1,   MAX_ROWS,  NULL,         0},
-    {"num_train_timesteps",     VN_FIELD_INT,    AT(num_train_timesteps),      true,  1,   MAX_ROWS,  NULL,         0},
+    //  kind, key                          null   min   max                 choices      null is
+    {KEY(SIZE, sample_size),               true,  1,    MAX_SIZE,           NULL,        0},
+    {KEY(INT, in_channels),                false, 1,    MAX_SIZE,           NULL,        0},
+    {KEY(INT, out_channels),               false, 1,    MAX_SIZE,           NULL,        0},
+    {KEY(BOOL, center_input_sample),       true,  0,    0,                  NULL,        0},
+    {KEY(CHOICE, time_embedding_type),     false, 0,    0,                  times,       0},
+    {KEY(INT, time_embedding_dim),         true,  0,    MAX_SIZE,           NULL,        0},
+    {KEY(NUMBER, freq_shift),              false, -1e6, 1e6,                NULL,        0},
+    {KEY(BOOL, flip_sin_to_cos),           true,  0,    0,                  NULL,        0},
+    {KEY(NAMES, down_block_types),         false, 0,    0,                  NULL,        0},
+    {KEY(CHOICE, mid_block_type),          true,  0,    0,                  mids,        MID_NONE},
+    {KEY(NAMES, up_block_types),           false, 0,    0,                  NULL,        0},
+    {KEY(INTS, block_out_channels),        false, 1,    MAX_SIZE,           NULL,        0},
+    {KEY(INT, layers_per_block),           false, 0,    VN_UNET_MAX_LAYERS, NULL,        0},
+    {KEY(NUMBER, mid_block_scale_factor),  false, -1e6, 1e6,                NULL,        0},
+    {KEY(INT, downsample_padding),         false, 0,    16,                 NULL,        0},
+    {KEY(CHOICE, downsample_type),         true,  0,    0,                  resizes,     RESIZE_CONV},
+    {KEY(CHOICE, upsample_type),           true,  0,    0,                  resizes,     RESIZE_CONV},
+    {KEY(NUMBER, dropout),                 false, 0,    0.999,              NULL,        0},
+    {KEY(CHOICE, act_fn),                  false, 0,    0,                  activations, 0},
+    {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE,           NULL,        0},
+    {KEY(INT, norm_num_groups),            true,  1,    MAX_SIZE,           NULL,        0},
+    {KEY(INT, attn_norm_num_groups),       true,  1,    MAX_SIZE,           NULL,        0},
+    {KEY(NUMBER, norm_eps),                false, 0,    1,                  NULL,        0},
+    {KEY(CHOICE, resnet_time_scale_shift), false, 0,    0,                  shifts,      0},
+    {KEY(BOOL, add_attention),             true,  0,    0,                  NULL,        0},
+    {KEY(CHOICE, class_embed_type),        true,  0,    0,                  classes,     CLASS_DEFAULT},
+    {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS,           NULL,        0},
+    {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS,           NULL,        0},
 };
 // clang-format on
 

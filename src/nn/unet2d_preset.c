@@ -1,5 +1,6 @@
-/* unet2d_preset.c - `--model unet2d:channels=...`: a config.json for the data at hand. The default is small on purpose: 0.69 million
- * parameters learn 28x28 pictures in five minutes on two cores; channels=32,layers=2,attention=2 is four times the work. */
+/* unet2d_preset.c - `--model unet2d:channels=...`: a config.json for the data at hand. The default is small on
+ * purpose: 0.69 million parameters learn 28x28 pictures in five minutes on two cores; channels=32,layers=2,attention=2
+ * is four times the work. */
 #include "nn/internal.h"
 
 #define MAX_LEVELS 6.0

@@ -1,9 +1,9 @@
-/* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level runs its layers, keeps each result
- * for the way up, and changes size; the way up takes those results back, last first. Three families:
+/* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level runs its layers,
+ * keeps each result for the way up, and changes size; the way up takes those results back, last first. Families:
  *   plain  residual blocks, perhaps attention after each, resized by a convolution or by a residual block
  *   skip   score-SDE's: a smoothed copy of the image is carried beside and mixed in at every size
  *   K      k-diffusion's: norms made by the time, smooth resampling, one skip a level
- * A name that UNet2DModel can construct but never run stands here with the reason. */
+ * A name that diffusers knows but UNet2DModel cannot run stands here with the reason. */
 #include "nn/internal.h"
 
 #include <math.h>

@@ -116,7 +116,11 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
 }
 
 void vn_objective_fill(const vn_objective *o, const vn_objective_batch *b) {
-#pragma omp parallel for num_threads(b->threads > 0 ? b->threads : 1) schedule(static)
+    if (b->threads <= 1) { // a team of one would cost an allocation
+        for (int64_t i = 0; i < b->n; i++) fill_row(o, b, i);
+        return;
+    }
+#pragma omp parallel for num_threads(b->threads) schedule(static)
     for (int64_t i = 0; i < b->n; i++) fill_row(o, b, i);
 }
 

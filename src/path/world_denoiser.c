@@ -38,6 +38,15 @@ static void vjp_row(const exact *e, const vn_query *q, size_t row, float *out, d
     for (size_t i = 0; i < size; i++) out[row * size + i] = (float)(of_x0 * back[i] + of_x * v[i]);
 }
 
+static void answer(const exact *e, const vn_query *q, int64_t begin, int64_t end, float *raw, double *work) {
+    for (int64_t i = begin; i < end; i++) {
+        if (q->cotangent)
+            vjp_row(e, q, (size_t)i, raw, work);
+        else
+            predict_row(e, q, (size_t)i, raw, work);
+    }
+}
+
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     const exact *e = self;
     for (int64_t i = 0; i < q->n; i++)
@@ -45,13 +54,14 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
             return vn_fail(err, VN_BAD_ARGUMENT, "the world has no class %d", q->label[i]);
     if (q->network == VN_NETWORK_WEAK && !e->w->has_weak)
         return vn_fail(err, VN_UNSUPPORTED, "the world has no weak model");
-#pragma omp parallel for num_threads(e->threads) schedule(static) if (q->n > 1)
-    for (int64_t i = 0; i < q->n; i++) {
-        double *work = e->work + (size_t)omp_get_thread_num() * e->each;
-        if (q->cotangent)
-            vjp_row(e, q, (size_t)i, raw, work);
-        else
-            predict_row(e, q, (size_t)i, raw, work);
+    if (e->threads == 1 || q->n == 1)
+        answer(e, q, 0, q->n, raw, e->work); // a team of one would cost an allocation
+    else {
+#pragma omp parallel num_threads(e->threads)
+        {
+            const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+            answer(e, q, q->n * me / team, q->n * (me + 1) / team, raw, e->work + (size_t)me * e->each);
+        }
     }
     return VN_OK;
 }

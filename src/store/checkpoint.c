@@ -3,7 +3,6 @@
 #include "store/internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,9 +36,9 @@ bool vn_store_has_checkpoint(const char *dir) {
 static json_t *state_metadata(const vn_checkpoint *c) {
     char step[24];
     snprintf(step, sizeof step, "%lld", (long long)c->step);
-    char *info = json_dumps(c->info, JSON_COMPACT);
+    char *info = vn_json_text(c->info, JSON_COMPACT);
     json_t *metadata = info ? json_pack("{ss ss}", VN_STEP_KEY, step, INFO_KEY, info) : NULL;
-    free(info);
+    vn_free(info);
     return metadata;
 }
 

@@ -36,19 +36,16 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
-/* A small float of `exponent` and `mantissa` bits, with subnormals; its infinities and NaNs are the caller's. */
-static float small_float(uint32_t bits, int exponent, int mantissa) {
-    uint32_t sign = bits >> (exponent + mantissa) & 1, e = bits >> mantissa & ((1U << exponent) - 1);
-    uint32_t m = bits & ((1U << mantissa) - 1);
-    int bias = (1 << (exponent - 1)) - 1;
-    float value =
-        e ? ldexpf((float)(m | 1U << mantissa), (int)e - bias - mantissa) : ldexpf((float)m, 1 - bias - mantissa);
-    return sign ? -value : value;
+/* A float of fewer bits (sign, exponent, mantissa): its bits put where a float has them, and the exponent's bias mended by
+ * a multiplication, which is exact, for subnormals too. Infinities and NaNs are the caller's. */
+static float small_float(uint32_t bits, int exponent, int mantissa, float bias) {
+    uint32_t sign = bits >> (exponent + mantissa) & 1, rest = bits & ((1U << (exponent + mantissa)) - 1);
+    return from_bits(sign << 31 | rest << (23 - mantissa)) * bias;
 }
 
 static float half_float(uint32_t bits) {
     if ((bits & 0x7C00) == 0x7C00) return from_bits((bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13);
-    return small_float(bits, 5, 10);
+    return small_float(bits, 5, 10, 0x1p112F); // 127 - 15
 }
 
 static float f16_float(const void *p) {
@@ -65,7 +62,7 @@ static float f8_e5m2_float(const void *p) {
 
 static float f8_e4m3_float(const void *p) { // the "fn" variant: no infinities
     uint32_t bits = (uint32_t)u8_int(p);
-    return (bits & 0x7F) == 0x7F ? NAN : small_float(bits, 4, 3);
+    return (bits & 0x7F) == 0x7F ? NAN : small_float(bits, 4, 3, 0x1p120F); // 127 - 7
 }
 
 static float f32_float(const void *p) {

@@ -49,7 +49,7 @@ static vn_status add_entry(json_t *header, const placed *p, size_t offset, vn_er
     return no_memory_unless(ok, err);
 }
 
-/* The header as text, freed with free(). */
+/* The header as a new text. */
 static vn_status make_header(const char *path, const placed *order, size_t count, const json_t *metadata, char **text,
                              vn_err *err) {
     json_t *header = json_object();
@@ -66,7 +66,7 @@ static vn_status make_header(const char *path, const placed *order, size_t count
         offset += order[i].bytes;
     }
     if (!s) {
-        *text = json_dumps(header, JSON_COMPACT);
+        *text = vn_json_text(header, JSON_COMPACT);
         s = no_memory_unless(*text, err);
     }
     json_decref(header);
@@ -98,7 +98,7 @@ vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors,
     vn_status s = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
     if (!s) s = make_header(path, order, count, metadata, &header, err);
     if (!s) s = write_file(path, header, order, count, tensors, source, user, err);
-    free(header);
+    vn_free(header);
     vn_free(order);
     return s;
 }

@@ -66,7 +66,7 @@ bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *con
     if (g->err.status != VN_OK) return false;
     int size = g->count;
     bool *wanted = vn_calloc((size_t)size, sizeof *wanted);
-    vn_node **cotangent = vn_calloc((size_t)size, sizeof *cotangent);
+    vn_node **cotangent = vn_calloc((size_t)size, sizeof(vn_node *));
     if (wanted && cotangent) {
         const bool *outer = g->wanted;
         int outer_count = g->wanted_count;
@@ -98,6 +98,8 @@ static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int 
     for (int i = 0; i < n; i++)
         if (!wrt[i] || wrt[i]->graph != g || wrt[i]->dtype != VN_F32)
             vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is not a float node of this graph", i);
+        else if (wrt[i]->op == VN_OP_FILL) // builders fold fills away, so what depends on one is not known
+            vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is a fill", i);
     return g->err.status == VN_OK;
 }
 

@@ -119,7 +119,7 @@ static bool check(vn_graph *g, vn_node *draft) {
 static bool append(vn_graph *g, vn_node *n) {
     if (g->count == g->capacity) {
         int capacity = g->capacity ? 2 * g->capacity : 256;
-        vn_node **grown = vn_realloc(g->node, (size_t)capacity, sizeof *grown);
+        vn_node **grown = vn_realloc(g->node, (size_t)capacity, sizeof(vn_node *));
         if (!grown) return false;
         g->node = grown;
         g->capacity = capacity;
@@ -162,12 +162,16 @@ static uint64_t node_hash(const vn_node *n) {
     return hash;
 }
 
+static bool same_bytes(const void *a, const void *b, size_t size) {
+    return memcmp(a, b, size) == 0;
+}
+
 static bool node_equal(const vn_node *a, const vn_node *b) {
     if (a->op != b->op || a->dtype != b->dtype || a->inputs != b->inputs) return false;
     for (int i = 0; i < a->inputs; i++)
         if (a->in[i] != b->in[i]) return false;
-    return vn_shape_equal(&a->shape, &b->shape) && memcmp(&a->attr, &b->attr, sizeof a->attr) == 0 &&
-           memcmp(&a->from, &b->from, sizeof a->from) == 0;
+    return vn_shape_equal(&a->shape, &b->shape) && same_bytes(&a->attr, &b->attr, sizeof a->attr) &&
+           same_bytes(&a->from, &b->from, sizeof a->from);
 }
 
 /* Where a node equal to n is, or would be put. */

@@ -10,13 +10,9 @@
 
 typedef int (*compare_fn)(const void *, const void *);
 
-static int order_of(size_t a, size_t b) {
-    return (a > b) - (a < b);
-}
-
 static int by_size(const void *a, const void *b) {
     const vn_buffer *x = *(vn_buffer *const *)a, *y = *(vn_buffer *const *)b;
-    if (x->bytes != y->bytes) return order_of(y->bytes, x->bytes);
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
     return x->first != y->first ? x->first - y->first : x < y ? -1 : x > y;
 }
 
@@ -62,25 +58,28 @@ static size_t pack_in_order(vn_buffer *const *queue, int n, vn_buffer **placed) 
     return total;
 }
 
-vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err) {
-    vn_buffer **queue = vn_alloc((size_t)n, sizeof *queue), **placed = vn_alloc((size_t)n, sizeof *placed);
-    vn_status status = queue && placed ? VN_OK : vn_no_memory(err);
-    compare_fn best = NULL;
-    *total = SIZE_MAX;
-    for (int i = 0; i < n && status == VN_OK; i++) queue[i] = &buffer[i];
-    for (size_t k = 0; k < VN_COUNT(orders) && status == VN_OK; k++) {
-        qsort(queue, (size_t)n, sizeof *queue, orders[k]);
+/* As vn_pack, in queue[n] and placed[n]. */
+static size_t pack_best(vn_buffer **queue, int n, vn_buffer **placed) {
+    size_t total = SIZE_MAX, best = 0;
+    for (size_t k = 0; k < VN_COUNT(orders); k++) {
+        qsort(queue, (size_t)n, sizeof(vn_buffer *), orders[k]);
         size_t bytes = pack_in_order(queue, n, placed);
-        if (bytes < *total) {
-            *total = bytes;
-            best = orders[k];
-        }
+        if (bytes >= total) continue;
+        total = bytes;
+        best = k;
     }
-    if (best) {
-        qsort(queue, (size_t)n, sizeof *queue, best);
-        pack_in_order(queue, n, placed);
+    qsort(queue, (size_t)n, sizeof(vn_buffer *), orders[best]);
+    return pack_in_order(queue, n, placed);
+}
+
+vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err) {
+    vn_buffer **queue = vn_alloc((size_t)n, sizeof(vn_buffer *)), **placed = vn_alloc((size_t)n, sizeof(vn_buffer *));
+    bool room = queue && placed;
+    if (room) {
+        for (int i = 0; i < n; i++) queue[i] = &buffer[i];
+        *total = pack_best(queue, n, placed);
     }
     vn_free(queue);
     vn_free(placed);
-    return status;
+    return room ? VN_OK : vn_no_memory(err);
 }

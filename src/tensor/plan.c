@@ -53,7 +53,7 @@ static bool is_leaf(const vn_node *n) {
 
 /* ---- need ------------------------------------------------------------------------------------------- */
 
-/* Arithmetic broadcasts by itself: a broadcast that only feeds it is skipped, in a copy of the node. False: out of memory. */
+/* Arithmetic broadcasts by itself: it reads what was to be broadcast, in a copy of its node. False: out of memory. */
 static bool skip_broadcasts(planner *p, info *at) {
     const vn_node *n = at->node;
     if (n->op != VN_OP_ADD && n->op != VN_OP_SUB && n->op != VN_OP_MUL && n->op != VN_OP_DIV) return true;

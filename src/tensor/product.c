@@ -29,7 +29,7 @@ vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb) {
 }
 
 static vn_node *transpose(vn_graph *g, vn_node *x) {
-    int perm[VN_MAX_RANK];
+    int perm[VN_MAX_RANK] = {0};
     for (int i = 0; i < x->shape.rank; i++) perm[i] = i;
     perm[x->shape.rank - 2]++;
     perm[x->shape.rank - 1]--;

@@ -73,16 +73,18 @@ static void *locate(const vn_program *p, const vn_run *run, const vn_location *p
 }
 
 static void run_step(const vn_program *p, const vn_step *step, const vn_run *run) {
+    if (step->node->op == VN_OP_VIEW) {
+        size_t bytes = (size_t)vn_shape_count(&step->node->shape) * sizeof(float);
+        memcpy(locate(p, run, &step->out), locate(p, run, &step->in[0]), bytes);
+        return;
+    }
     vn_kernel_args a = {.node = step->node,
                         .out = locate(p, run, &step->out),
                         .work = p->memory + p->plan.arena_bytes,
                         .threads = p->threads,
                         .run = run};
     for (int i = 0; i < step->node->inputs; i++) a.in[i] = locate(p, run, &step->in[i]);
-    if (step->node->op == VN_OP_VIEW)
-        memcpy(a.out, a.in[0], (size_t)vn_shape_count(&step->node->shape) * sizeof(float));
-    else
-        p->backend->kernel[step->node->op](&a);
+    p->backend->kernel[step->node->op](&a);
 }
 
 void vn_program_run(vn_program *p, const vn_run *run) {

@@ -57,7 +57,7 @@ static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight
     size_t length = strlen(name) + 1;
     if (w->count == w->capacity) {
         size_t capacity = w->capacity ? 2 * w->capacity : 64;
-        vn_weight **grown = vn_realloc(w->weight, capacity, sizeof *grown);
+        vn_weight **grown = vn_realloc(w->weight, capacity, sizeof(vn_weight *));
         if (!grown) return NULL;
         w->weight = grown;
         w->capacity = capacity;

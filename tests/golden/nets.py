@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes nets/*.safetensors: vane's own networks (VaneMLP, VaneClassifier) beside a PyTorch twin of each, in unet2d.py's format.
+"""Writes nets/*.safetensors: vane's own networks (VaneMLP, VaneClassifier) as PyTorch has them, in unet2d.py's format.
 
     nets.py [FOLDER]
 """
@@ -144,7 +144,7 @@ CASES = {
     "mlp": (
         MLP,
         {"_class_name": "VaneMLP", "dimension": 3, "width": 20, "layers": 2, "time_features": 8, "num_class_embeds": 4},
-        lambda: {"sample": torch.randn(5, 3), "timestep": torch.rand(5) * 1000, "class_labels": torch.randint(0, 4, (5,))},
+        lambda: {"sample": torch.randn(5, 3), "timestep": 1000 * torch.rand(5), "class_labels": torch.randint(4, (5,))},
     ),
     "classifier-points": (
         PointClassifier,

@@ -3,9 +3,9 @@
 
     unet2d.py [FOLDER]
 
-A file holds "weight.<name>" (half precision, exactly), the inputs, "cotangent", diffusers' "output" in single precision and its
-gradients of sum(cotangent * output): "grad.sample" whole, "grad.<name>" every STRIDE-th number so that at most 400 remain.
-The metadata holds config.json. tests/nn/test_unet2d.c holds vane to them.
+A file holds "weight.<name>" (exact in half precision), the inputs, "cotangent", diffusers' "output" in single precision
+and its gradients of sum(cotangent * output): "grad.sample" whole, "grad.<name>" every n-th number, so that at most 400
+remain. The metadata holds config.json. tests/nn/test_golden.c holds vane to them.
 """
 
 import os

@@ -3,7 +3,7 @@
 
     unet_random.py --forward build/vane --count 40 [--seed 0]
 
-Each case writes a model directory, runs `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside each
+A case writes a model directory, runs `PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an
 error is PyTorch's own, against itself in double precision. Exit status 1 if any case is past 1e-5 (output) or 1e-4 (any
 gradient) and past four times PyTorch's own error, or if vane runs what diffusers cannot or the other way round.
 """
@@ -110,8 +110,8 @@ def run_vane(program, folder, config, model, given, cotangent):
 
 
 def worst(found, expected):
-    """Errors of the output, of the worst gradient and its name. Many gradients are zero but for rounding (attention does not
-    see the key's bias, nor a norm what it takes away): small ones are held to a thousandth of the largest."""
+    """Errors of the output and of the worst gradient, and its name. Many are zero but for rounding (attention does
+    not see the key's bias, nor a norm what it takes away): small ones are held to a thousandth of the largest."""
     largest = max(v.norm().item() for k, v in expected.items() if k.startswith("grad."))
     errors = {}
     for name, e in expected.items():
@@ -156,8 +156,8 @@ def one(program, seed):
         return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False
     out, grad, name = worst(found, expected)
     good = out < max(1e-5, 4 * own[0]) and grad < max(1e-4, 4 * own[1])
-    line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e}) {name}"
-    return line + ("" if good else "\n    " + text), good
+    line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e})"
+    return f"{line} {name}" + ("" if good else "\n    " + text), good
 
 
 def refused(program, config, seed, size, why):

@@ -9,7 +9,7 @@
 #include "support/mutate.h"
 #include "support_image.h"
 
-enum { MUTATIONS = 1500 };
+enum { MUTATIONS = 400 };
 
 static void read_or_refuse(const char *path) {
     vn_image image;
@@ -56,7 +56,7 @@ static void survives_damaged_png(void **state) {
     (void)state;
     make_png("valid.png");
     mutate_each("valid.png", "damaged.png", MUTATIONS, read_or_refuse);
-    mutate_each("valid.png", "damaged.png", MUTATIONS, describe_or_refuse);
+    mutate_each("valid.png", "damaged.png", MUTATIONS / 2, describe_or_refuse);
     mutate_truncations("valid.png", "damaged.png", refuse_cut);
     const png_kind interlaced = {3, 4, true, true, 2}; /* palette */
     png_make("small.png", &interlaced, 7, 5);
@@ -133,8 +133,12 @@ static vn_status show(vn_err *err) {
 
 static void says_when_memory_is_out(void **state) {
     (void)state;
-    static vn_status (*const calls[])(vn_err *) = {read_png,     read_jpeg, probe_jpeg, write_png,
-                                                   describe_png, resize,    show};
+    /* Some go on after one failure: libjpeg asks for less, stdio does without a buffer, probing reads another way. */
+    static const struct {
+        vn_status (*run)(vn_err *);
+        bool recovers;
+    } calls[] = {{read_png, false},     {read_jpeg, true}, {probe_jpeg, true}, {write_png, true},
+                 {describe_png, false}, {resize, false},   {show, false}};
     make_png("valid.png");
     for (size_t i = 0; i < VN_COUNT(calls); i++) {
         vn_err err = {0};

@@ -199,8 +199,8 @@ static double compare_gradient(const vn_golden *g, const vn_weight *weight, cons
     return error;
 }
 
-/* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for rounding: attention does not see the
- * key's bias, nor a norm what it takes away. */
+/* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for rounding: attention does
+ * not see the key's bias, nor a norm what it takes away. */
 static double gradient_floor(const vn_golden *g) {
     double largest = 0;
     for (size_t i = 0; i < vn_safetensors_count(g->file); i++) {

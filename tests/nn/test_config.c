@@ -1,4 +1,5 @@
-/* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs; memory that runs out. */
+/* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs; memory that runs
+ * out. */
 #include "nn/nn.h"
 
 #include <math.h>
@@ -40,7 +41,8 @@ static const refusal refusals[] = {
     {"[]", VN_BAD_FILE, "_class_name"},
     {"{\"_class_name\": \"UNet2dModel\"}", VN_BAD_FILE, "did you mean \"UNet2DModel\"?"},
     {"{\"_class_name\": 3}", VN_BAD_FILE, "_class_name"},
-    {"{" TINY "\"layer_per_block\": 1}", VN_BAD_FILE, "unet2d: unknown key \"layer_per_block\"; did you mean \"layers_per_block\"?"},
+    {"{" TINY "\"layer_per_block\": 1}", VN_BAD_FILE,
+     "unet2d: unknown key \"layer_per_block\"; did you mean \"layers_per_block\"?"},
     {"{" TINY "\"layers_per_block\": \"2\"}", VN_BAD_FILE, "unet2d: layers_per_block must be a whole number"},
     {"{" TINY "\"layers_per_block\": 1.0}", VN_BAD_FILE, "unet2d: layers_per_block must be a whole number"},
     {"{" TINY "\"layers_per_block\": null}", VN_BAD_FILE, "layers_per_block must be given"},
@@ -49,7 +51,8 @@ static const refusal refusals[] = {
     {"{" TINY "\"dropout\": 1}", VN_BAD_FILE, "dropout is 1"},
     {"{" TINY "\"dropout\": true}", VN_BAD_FILE, "dropout must be a number"},
     {"{" TINY "\"center_input_sample\": 1}", VN_BAD_FILE, "center_input_sample must be true or false"},
-    {"{" TINY "\"act_fn\": \"silo\"}", VN_BAD_FILE, "act_fn: \"silo\" is not one of silu, swish, mish, gelu, relu; did you mean \"silu\"?"},
+    {"{" TINY "\"act_fn\": \"silo\"}", VN_BAD_FILE,
+     "act_fn: \"silo\" is not one of silu, swish, mish, gelu, relu; did you mean \"silu\"?"},
     {"{" TINY "\"act_fn\": 1}", VN_BAD_FILE, "act_fn must be a string"},
     {"{" TINY "\"time_embedding_type\": \"sinus\"}", VN_BAD_FILE, "time_embedding_type"},
     {"{" TINY "\"time_embedding_type\": \"learned\"}", VN_BAD_FILE, "needs num_train_timesteps"},
@@ -61,7 +64,8 @@ static const refusal refusals[] = {
     {"{" TINY "\"sample_size\": [8]}", VN_BAD_FILE, "sample_size must be a number or a pair of them"},
     {"{" TINY "\"sample_size\": [8, \"8\"]}", VN_BAD_FILE, "sample_size must be a whole number"},
     {"{" TINY "\"freq_shift\": 4}", VN_BAD_FILE, "freq_shift must not be half"},
-    {"{" TINY "\"attention_head_dim\": 16}", VN_BAD_FILE, "unet2d: mid_block.attentions.0: attention_head_dim 16 is more than its 8 channels"},
+    {"{" TINY "\"attention_head_dim\": 16}", VN_BAD_FILE,
+     "unet2d: mid_block.attentions.0: attention_head_dim 16 is more than its 8 channels"},
     {"{" TINY "\"block_out_channels\": []}", VN_BAD_FILE, "block_out_channels must be a list"},
     {"{" TINY "\"block_out_channels\": [8, 16]}", VN_BAD_FILE, "must be of one length; they have 1, 1 and 2 entries"},
     {"{" TINY "\"block_out_channels\": [8.5]}", VN_BAD_FILE, "block_out_channels must be a whole number"},
@@ -71,14 +75,16 @@ static const refusal refusals[] = {
     {"{" TINY "\"up_block_types\": [3]}", VN_BAD_FILE, "up_block_types must be a list of strings"},
     {"{" TINY "\"up_block_types\": [\"UpBlock\"]}", VN_BAD_FILE, "did you mean \"UpBlock2D\"?"},
     {"{" TINY "\"up_block_types\": [\"CrossAttnUpBlock2D\"]}", VN_UNSUPPORTED, "needs encoder_hidden_states"},
-    {"{" TINY "\"up_block_types\": [\"UpDecoderBlock2D\"]}", VN_UNSUPPORTED, "\"UpDecoderBlock2D\" keeps no skip connections"},
+    {"{" TINY "\"up_block_types\": [\"UpDecoderBlock2D\"]}", VN_UNSUPPORTED,
+     "\"UpDecoderBlock2D\" keeps no skip connections"},
     {"{" TINY "\"down_block_types\": [\"KCrossAttnDownBlock2D\"]}", VN_UNSUPPORTED, "needs encoder_hidden_states"},
     {"{" TINY "\"down_block_types\": [\"AttnDownEncoderBlock2D\"]}", VN_UNSUPPORTED, "keeps no skip connections"},
     {"{" TINY "\"down_block_types\": [\"KDownBlock2D\"]}", VN_BAD_FILE, "cannot split 8 channels into 0 groups"},
     {"{\"_class_name\": \"VaneMLP\", \"depth\": 3}", VN_BAD_FILE, "mlp: unknown key \"depth\""},
     {"{\"_class_name\": \"VaneMLP\", \"width\": 0}", VN_BAD_FILE, "mlp: width is 0"},
     {"{\"_class_name\": \"VaneClassifier\", \"input\": \"points\"}", VN_BAD_FILE, "must have one entry"},
-    {"{\"_class_name\": \"VaneClassifier\", \"norm_num_groups\": 5}", VN_BAD_FILE, "classifier: levels.0.resnets.0: norm1 cannot split"},
+    {"{\"_class_name\": \"VaneClassifier\", \"norm_num_groups\": 5}", VN_BAD_FILE,
+     "classifier: levels.0.resnets.0: norm1 cannot split"},
 };
 // clang-format on
 

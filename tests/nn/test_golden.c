@@ -1,4 +1,5 @@
-/* Every network against PyTorch, on every backend that runs here: outputs and gradients by the sample and by each weight. */
+/* Every network against PyTorch, on every backend that runs here: outputs and gradients by the sample and by each
+ * weight. */
 #include "cpu/cpu.h"
 #include "nn/support_golden.h"
 

@@ -1,5 +1,5 @@
-/* Runners and what every network promises: no allocation for a shape seen before, samples that do not depend on their batch, inputs
- * checked before they are used as indices, dropout in training alone, second derivatives. */
+/* Runners and what every network promises: no allocation for a shape seen before, samples that do not depend on their
+ * batch, inputs checked before they are used as indices, dropout in training alone, second derivatives. */
 #include "cpu/cpu.h"
 #include "nn/nn.h"
 
@@ -176,17 +176,17 @@ static void inputs_are_checked(void **state) {
     close_fixture(&f);
 }
 
+/* The label is refused when all is planned, so that no kernel runs: OpenMP allocates for itself, and cannot be refused. */
 static void says_when_memory_runs_out(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
     make_batch();
-    vn_runner *r = open_runner(&f);
-    must_run(r, 1, 4, 4); // OpenMP keeps what it makes at first use
-    vn_runner_close(&r);
+    labels[0] = -1;
     for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
         for (int64_t n = 0;; n++) {
             int64_t live = alloc_live();
+            vn_runner *r = NULL;
             vn_err err = {0};
             alloc_fail(n, mode);
             vn_status status = vn_runner_open(f.net, f.backend, 2, f.values, &r, &err);
@@ -194,8 +194,8 @@ static void says_when_memory_runs_out(void **state) {
             bool hit = alloc_fail_end();
             vn_runner_close(&r);
             assert_int_equal(alloc_live(), live);
+            assert_int_equal(status, hit ? VN_NO_MEMORY : VN_BAD_ARGUMENT);
             if (!hit) break;
-            assert_int_equal(status, VN_NO_MEMORY);
         }
     close_fixture(&f);
 }
@@ -262,7 +262,8 @@ static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     if (in.class_labels) ref_set(&s->ref, in.class_labels, (double[]){2});
 }
 
-/* The network is a function that can be differentiated twice: Hessian times a direction against differences of the gradient. */
+/* The network is a function that can be differentiated twice: Hessian times a direction against differences of the
+ * gradient. */
 static void second_derivatives(void **state) {
     fixture f;
     second s;

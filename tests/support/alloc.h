@@ -77,8 +77,9 @@ void *ALLOC_REAL(realloc)(void *, size_t);
 void *ALLOC_REAL(memalign)(size_t, size_t);
 void ALLOC_REAL(free)(void *);
 
-/* They run before the sanitizer is ready. */
+/* They run before the sanitizer is ready, and shared libraries must find them whatever -fvisibility says. */
 #define ALLOC_PLAIN __attribute__((no_sanitize("address")))
+#define ALLOC_SEEN  __attribute__((no_sanitize("address"), visibility("default")))
 
 ALLOC_PLAIN static bool alloc_refused(void) {
     alloc_state.made++;
@@ -95,32 +96,32 @@ ALLOC_PLAIN static void *alloc_counted(void *p) {
     return p;
 }
 
-ALLOC_PLAIN void *malloc(size_t size) {
+ALLOC_SEEN void *malloc(size_t size) {
     return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(malloc)(size));
 }
 
-ALLOC_PLAIN void *calloc(size_t count, size_t size) {
+ALLOC_SEEN void *calloc(size_t count, size_t size) {
     return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(calloc)(count, size));
 }
 
-ALLOC_PLAIN void *realloc(void *old, size_t size) {
+ALLOC_SEEN void *realloc(void *old, size_t size) {
     if (alloc_refused()) return NULL;
     void *p = ALLOC_REAL(realloc)(old, size);
     return old ? p : alloc_counted(p);
 }
 
-ALLOC_PLAIN void *aligned_alloc(size_t alignment, size_t size) {
+ALLOC_SEEN void *aligned_alloc(size_t alignment, size_t size) {
     return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size));
 }
 
-ALLOC_PLAIN int posix_memalign(void **p, size_t alignment, size_t size) {
+ALLOC_SEEN int posix_memalign(void **p, size_t alignment, size_t size) {
     void *block = aligned_alloc(alignment, size);
     if (!block) return ENOMEM;
     *p = block;
     return 0;
 }
 
-ALLOC_PLAIN void free(void *p) {
+ALLOC_SEEN void free(void *p) {
     if (p) alloc_state.live--;
     ALLOC_REAL(free)(p);
 }

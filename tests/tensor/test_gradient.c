@@ -288,12 +288,12 @@ static void third_derivative_is_refused_by_name(void **state) {
 static void bad_requests_are_refused(void **state) {
     (void)state;
     vn_err err = {0};
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
         vn_graph *g = open_graph();
         vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *i = vn_input(g, VN_I32, VN_SHAPE(2)), *grad = NULL,
                 *none = NULL;
         vn_node *y = k == 0 ? i : vn_affine(g, x, 2, 0), *dy = k == 1 ? vn_fill(g, VN_SHAPE(3), 1) : NULL;
-        vn_node *const *wrt = k == 2 ? &i : k == 3 ? &none : &x;
+        vn_node *fill = vn_fill(g, VN_SHAPE(2), 1), *const *wrt = k == 2 ? &i : k == 3 ? &none : k == 4 ? &fill : &x;
         assert_int_equal(vn_graph_gradient(g, y, dy, 1, wrt, &grad, &err), VN_BAD_ARGUMENT);
         assert_non_null(strstr(err.text, "gradient: "));
         vn_graph_close(&g);

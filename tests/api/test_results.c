@@ -1,0 +1,279 @@
+/* test_results.c - what results must not depend on: threads, batches, company, stops. */
+#include "api/support_api.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/scratch.h"
+
+#define WEIGHTS "/unet/diffusion_pytorch_model.safetensors"
+
+static vn_context *open_context(int threads) {
+    vn_context_options o = vn_context_options_default();
+    o.threads = threads;
+    vn_context *vn = NULL;
+    assert_int_equal(vn_context_open(&vn, &o), VN_OK);
+    return vn;
+}
+
+static void train(int threads, const char *out, const vn_train_options *o) {
+    vn_context *vn = open_context(threads);
+    expect_ok(vn, vn_train(vn, "data", out, o));
+    vn_context_close(&vn);
+}
+
+static void expect_same_file(const char *a, const char *b) {
+    size_t n = 0, m = 0;
+    char *x = scratch_read(a, &n), *y = scratch_read(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+static int prepare(void **state) {
+    scratch_enter(state);
+    make_data("data", 40);
+    make_world("world.json");
+    const vn_train_options o = tiny_options(12);
+    train(2, "whole", &o);
+    return 0;
+}
+
+/* ---- training ---------------------------------------------------------------------------------------- */
+
+static void test_training_is_the_same_for_any_thread_count(void **state) {
+    (void)state;
+    const vn_train_options o = tiny_options(12);
+    train(1, "one", &o);
+    train(3, "three", &o);
+    expect_same_file("one" WEIGHTS, "whole" WEIGHTS);
+    expect_same_file("three" WEIGHTS, "whole" WEIGHTS);
+}
+
+static void test_more_steps_later_are_the_same_as_at_once(void **state) {
+    (void)state;
+    vn_train_options o = tiny_options(5);
+    train(2, "parts", &o);
+    o = vn_train_options_default();
+    o.resume = 1;
+    o.steps = 12;
+    train(2, "parts", &o);
+    expect_same_file("parts" WEIGHTS, "whole" WEIGHTS);
+}
+
+static int stop_at_four(void *user, const vn_progress *p) {
+    (void)user;
+    return p->what && !strcmp(p->what, "training") && p->done >= 4 * 6 && p->done < 5 * 6;
+}
+
+static void test_a_stopped_run_goes_on_bit_for_bit(void **state) {
+    (void)state;
+    vn_context_options options = vn_context_options_default();
+    options.progress = stop_at_four;
+    vn_context *vn = NULL;
+    assert_int_equal(vn_context_open(&vn, &options), VN_OK);
+    vn_train_options o = tiny_options(12);
+    assert_int_equal(vn_train(vn, "data", "stopped", &o), VN_CANCELLED);
+    assert_non_null(strstr(vn_error_text(vn), "step 4"));
+    vn_context_close(&vn);
+    o = vn_train_options_default();
+    o.resume = 1;
+    train(2, "stopped", &o);
+    expect_same_file("stopped" WEIGHTS, "whole" WEIGHTS);
+}
+
+static void test_what_would_change_a_run_is_refused_on_resume(void **state) {
+    (void)state;
+    vn_context *vn = open_context(2);
+    vn_train_options o = vn_train_options_default();
+    o.resume = 1;
+    o.batch = 7;
+    assert_int_equal(vn_train(vn, "data", "whole", &o), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(vn_error_text(vn), "batch"));
+    make_data("other", 44);
+    o = vn_train_options_default();
+    o.resume = 1;
+    assert_int_equal(vn_train(vn, "other", "whole", &o), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(vn_error_text(vn), "other"));
+    vn_context_close(&vn);
+}
+
+/* Training works at all: on two distinct classes the loss falls well below that of knowing nothing. */
+static void test_training_learns(void **state) {
+    (void)state;
+    vn_train_options o = tiny_options(300);
+    o.lr = 3e-3;
+    o.log_every = 300;
+    train(2, "learnt", &o);
+    size_t size = 0;
+    char *log = scratch_read("learnt/log.jsonl", &size);
+    const char *held = strstr(log, "\"held_loss\": ");
+    assert_non_null(held);
+    const double loss = atof(held + strlen("\"held_loss\": "));
+    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2] = 1.66; measured after 300 steps: 0.21. */
+    assert_true(loss > 0 && loss < 0.3);
+    free(log);
+}
+
+/* ---- sampling ---------------------------------------------------------------------------------------- */
+
+static vn_samples *draw(vn_context *vn, const char *source, vn_sample_options o) {
+    vn_model *model = NULL;
+    vn_samples *out = NULL;
+    expect_ok(vn, vn_model_open(vn, source, &model));
+    expect_ok(vn, vn_sample(model, &o, &out));
+    vn_model_close(&model);
+    return out;
+}
+
+static vn_sample_options eight(void) {
+    vn_sample_options o = vn_sample_options_default();
+    o.count = 8;
+    o.steps = 5;
+    o.guidance = 2;
+    o.seed = 3;
+    return o;
+}
+
+static double farthest(const vn_samples *a, int64_t from, const vn_samples *b) {
+    int64_t shape[3], size = 1;
+    for (int i = 0, rank = vn_samples_shape(a, shape); i < rank; i++) size *= shape[i];
+    double most = 0;
+    for (int64_t i = 0; i < vn_samples_count(b) * size; i++)
+        most = fmax(most, fabs((double)vn_samples_data(a)[from * size + i] - (double)vn_samples_data(b)[i]));
+    return most;
+}
+
+static void test_samples_do_not_depend_on_batch_threads_or_company(void **state) {
+    (void)state;
+    vn_context *one = open_context(1), *two = open_context(2);
+    vn_sample_options o = eight();
+    vn_samples *all = draw(two, "whole", o);
+    o.batch = 3;
+    vn_samples *batches = draw(one, "whole", o);
+    o.batch = 0;
+    o.first = 5;
+    o.count = 3;
+    vn_samples *last = draw(two, "whole", o);
+    assert_true(farthest(all, 0, batches) < 2e-6); /* measured: 0 */
+    assert_true(farthest(all, 5, last) < 2e-6);
+    vn_samples_close(&all);
+    vn_samples_close(&batches);
+    vn_samples_close(&last);
+    vn_context_close(&one);
+    vn_context_close(&two);
+}
+
+static void test_guidance_has_its_meaning_and_costs_what_it_must(void **state) {
+    (void)state;
+    vn_context *vn = open_context(2);
+    vn_sample_options o = eight();
+    o.label = VN_LABEL_NULL;
+    vn_samples *null = draw(vn, "whole", o);
+    assert_int_equal(vn_samples_passes(null), 5);
+    o.label = 1;
+    o.guidance = 0;
+    vn_samples *zero = draw(vn, "whole", o);
+    assert_int_equal(vn_samples_passes(zero), 5);
+    assert_true(farthest(zero, 0, null) == 0);
+    o.guidance = 1;
+    vn_samples *one = draw(vn, "whole", o);
+    assert_int_equal(vn_samples_passes(one), 5);
+    o.guidance = 2;
+    vn_samples *two = draw(vn, "whole", o);
+    assert_int_equal(vn_samples_passes(two), 10);
+    assert_true(farthest(two, 0, one) > 1e-3);
+    vn_samples_close(&null);
+    vn_samples_close(&zero);
+    vn_samples_close(&one);
+    vn_samples_close(&two);
+    vn_context_close(&vn);
+}
+
+static void test_saved_samples_are_whole(void **state) {
+    (void)state;
+    vn_context *vn = open_context(2);
+    vn_samples *s = draw(vn, "whole", eight()), *more = draw(vn, "whole", eight());
+    expect_ok(vn, vn_samples_append(s, more));
+    assert_int_equal(vn_samples_count(s), 16);
+    expect_ok(vn, vn_samples_save(s, "grid.png"));
+    expect_ok(vn, vn_samples_save(s, "all.npy"));
+    expect_ok(vn, vn_samples_save(s, "all.safetensors"));
+    expect_ok(vn, vn_samples_save(s, "folder"));
+    assert_int_equal(scratch_count("folder"), 16);
+    char *text = NULL;
+    expect_ok(vn, vn_describe(vn, "grid.png", &text));
+    assert_non_null(strstr(text, "\"seed\": \"3\""));
+    assert_non_null(strstr(text, "\"count\": \"16\""));
+    vn_text_free(&text);
+    vn_samples_close(&s);
+    vn_samples_close(&more);
+    vn_context_close(&vn);
+}
+
+/* A run is its own noise's image: given noise, the seed has no part in it. */
+static void test_noise_given_is_the_noise_used(void **state) {
+    (void)state;
+    vn_context *vn = open_context(2);
+    vn_sample_options o = vn_sample_options_default();
+    const float noise[] = {0.5f, -1, 1, 0.25f};
+    o.count = 2;
+    o.noise = noise;
+    o.label = 0;
+    vn_samples *a = draw(vn, "world.json", o);
+    o.seed = 9;
+    vn_samples *b = draw(vn, "world.json", o);
+    assert_true(farthest(a, 0, b) == 0);
+    vn_samples_close(&a);
+    vn_samples_close(&b);
+    vn_context_close(&vn);
+}
+
+static void test_bad_arguments_are_named(void **state) {
+    (void)state;
+    vn_context *vn = open_context(2);
+    vn_model *model = NULL;
+    vn_samples *out = NULL;
+    expect_ok(vn, vn_model_open(vn, "world.json", &model));
+    const double rising[] = {0.5, 0.7, 0};
+    struct {
+        vn_sample_options o;
+        const char *word;
+    } cases[] = {
+        {{.count = 2, .label = 7, .guidance = 1}, "class 7"},
+        {{.count = -1, .guidance = 1}, "count"},
+        {{.count = 2, .guidance = NAN}, "guidance"},
+        {{.count = 2, .guidance = 1, .steps = -3}, "steps"},
+        {{.count = 2, .guidance = 1, .sampler = "eulr"}, "did you mean 'euler'"},
+        {{.count = 2, .guidance = 1, .guide = "cgf"}, "'cgf'"},
+        {{.count = 2, .guidance = 1, .path = "rectifed"}, "'rectified'"},
+        {{.count = 2, .guidance = 1, .sigmas = rising, .sigma_count = 3}, "sigmas"},
+        {{.count = 2, .guidance = 1, .noise_file = "world.json"}, "world.json"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_not_equal(vn_sample(model, &cases[i].o, &out), VN_OK);
+        assert_null(out);
+        if (!strstr(vn_error_text(vn), cases[i].word)) fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
+        assert_null(strchr(vn_error_text(vn), '\n'));
+    }
+    vn_model_close(&model);
+    vn_context_close(&vn);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_training_is_the_same_for_any_thread_count),
+        cmocka_unit_test(test_more_steps_later_are_the_same_as_at_once),
+        cmocka_unit_test(test_a_stopped_run_goes_on_bit_for_bit),
+        cmocka_unit_test(test_what_would_change_a_run_is_refused_on_resume),
+        cmocka_unit_test(test_training_learns),
+        cmocka_unit_test(test_samples_do_not_depend_on_batch_threads_or_company),
+        cmocka_unit_test(test_guidance_has_its_meaning_and_costs_what_it_must),
+        cmocka_unit_test(test_saved_samples_are_whole),
+        cmocka_unit_test(test_noise_given_is_the_noise_used),
+        cmocka_unit_test(test_bad_arguments_are_named),
+    };
+    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+}

@@ -1,0 +1,230 @@
+/* test_folder.c - folders of pictures: classes, sizes, colours, and the background decoding: the same batches for any
+ * number of threads and any memory, errors that surface where they belong, threads that end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+
+#include "image/image.h"
+#include "support/scratch.h"
+#include "support_data.h"
+
+enum { WIDTH = 5, HEIGHT = 4, EACH = 11, COUNT = 3 * EACH };
+static const vn_data_options plain = {.seed = 3, .threads = 2};
+
+static int make(void **state) {
+    scratch_enter(state);
+    make_classes("tree", EACH, WIDTH, HEIGHT, 1);
+    return 0;
+}
+
+static float level(uint8_t byte) {
+    return (float)byte / 127.5f - 1.0f;
+}
+
+static void check_tree(vn_data *data, int channels) {
+    const vn_data_info *info = vn_data_get_info(data);
+    int32_t labels[COUNT];
+    assert_string_equal(info->source, "folder");
+    assert_true(info->count == COUNT && info->classes == 3 && info->shape[0] == channels);
+    assert_true(info->shape[1] == HEIGHT && info->shape[2] == WIDTH);
+    float *x = read_all(data, labels);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(labels[i], i / EACH);
+        for (int k = 0; k < WIDTH * HEIGHT * channels; k++)
+            assert_float_equal(x[i * WIDTH * HEIGHT * channels + k], level(data_pixel(i, k / channels)), 0.0);
+    }
+    free(x);
+}
+
+static void reads_classes(void **state) {
+    (void)state;
+    scratch_write_text("tree/notes.txt", "not a picture");
+    mkdir("tree/.hidden", 0777);
+    vn_data *data = must_open("tree/", &plain);
+    check_tree(data, 1);
+    assert_string_equal(vn_data_class_name(data, 0), "ant");
+    assert_string_equal(vn_data_class_name(data, 2), "cat");
+    vn_data_close(&data);
+}
+
+static void reads_pictures_alone(void **state) {
+    (void)state;
+    mkdir("tree/ant/nothing", 0777);
+    vn_data *data = must_open("tree/ant", &plain);
+    int32_t labels[EACH];
+    float *x = read_all(data, labels);
+    assert_true(vn_data_get_info(data)->classes == 0 && vn_data_get_info(data)->count == EACH);
+    for (int i = 0; i < EACH; i++) assert_int_equal(labels[i], VN_LABEL_NULL);
+    free(x);
+    vn_data_close(&data);
+}
+
+/* One colour picture makes all three-channel; `grey` makes all grey. */
+static void mixes_colours(void **state) {
+    (void)state;
+    make_picture("tree/bee/007.png", 77, WIDTH, HEIGHT, 3);
+    vn_data *data = must_open("tree", &plain);
+    float *x = read_all(data, NULL);
+    const float *grey = x, *colour = x + (EACH + 7) * WIDTH * HEIGHT * 3;
+    assert_int_equal(vn_data_get_info(data)->shape[0], 3);
+    for (int k = 0; k < WIDTH * HEIGHT * 3; k++) {
+        assert_float_equal(grey[k], level(data_pixel(0, k / 3)), 0.0);
+        assert_float_equal(colour[k], level(data_pixel(77, k)), 0.0);
+    }
+    free(x);
+    vn_data_close(&data);
+    data = must_open("tree", &(vn_data_options){.grey = true});
+    assert_int_equal(vn_data_get_info(data)->shape[0], 1);
+    x = read_all(data, NULL);
+    for (int k = 0; k < WIDTH * HEIGHT; k++) {
+        const double luma =
+            0.299 * data_pixel(77, 3 * k) + 0.587 * data_pixel(77, 3 * k + 1) + 0.114 * data_pixel(77, 3 * k + 2);
+        assert_float_equal(x[(EACH + 7) * WIDTH * HEIGHT + k], level((uint8_t)lround(luma)), 0.0);
+    }
+    free(x);
+    vn_data_close(&data);
+}
+
+static void resizes_and_crops(void **state) {
+    (void)state;
+    make_picture("tree/bee/003.png", 5, 16, 9, 1);
+    must_refuse("tree", &plain, VN_BAD_FILE, "pictures differ in size, ant/000.png is 5x4 and bee/003.png is 16x9");
+    vn_data *data = must_open("tree", &(vn_data_options){.size = 4, .threads = 1});
+    assert_true(vn_data_get_info(data)->shape[1] == 4 && vn_data_get_info(data)->shape[2] == 4);
+    float *x = read_all(data, NULL);
+    vn_image in, out;
+    assert_int_equal(vn_image_read("tree/bee/003.png", &in, NULL), VN_OK);
+    assert_int_equal(vn_image_square(&in, 4, &out, NULL), VN_OK);
+    for (int k = 0; k < 16; k++) assert_float_equal(x[(EACH + 3) * 16 + k], level(out.pixels[k]), 0.0);
+    vn_image_free(&in);
+    vn_image_free(&out);
+    free(x);
+    vn_data_close(&data);
+}
+
+/* One slot a thread and no cache, or everything kept; one thread or many: bit for bit the same. */
+static void threads_and_memory_change_nothing(void **state) {
+    (void)state;
+    enum { BATCH = 7, BATCHES = 20, SIZE = WIDTH * HEIGHT };
+    static float truth[BATCHES][BATCH * SIZE], x[BATCH * SIZE];
+    static int32_t truth_labels[BATCHES][BATCH], labels[BATCH];
+    static const struct {
+        int threads;
+        size_t memory;
+    } ways[] = {{1, 0}, {1, 2 * SIZE}, {4, 5 * SIZE}, {4, 20 * SIZE}, {7, 0}};
+    for (size_t w = 0; w < VN_COUNT(ways); w++) {
+        const vn_data_options options = {
+            .seed = 3, .validate = 0.1, .flip = true, .threads = ways[w].threads, .memory = ways[w].memory};
+        vn_data *data = must_open("tree", &options);
+        const size_t kept = ways[w].memory ? ways[w].memory : (size_t)1 << 30;
+        assert_in_range(vn_data_get_info(data)->memory, ways[w].memory ? SIZE : COUNT * SIZE,
+                        kept + (size_t)ways[w].threads * 2000);
+        for (int b = 0; b < BATCHES; b++) {
+            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL), VN_OK);
+            if (w == 0) {
+                memcpy(truth[b], x, sizeof x);
+                memcpy(truth_labels[b], labels, sizeof labels);
+            }
+            assert_memory_equal(x, truth[b], sizeof x);
+            assert_memory_equal(labels, truth_labels[b], sizeof labels);
+            /* Held-out batches in between, and going back, disturb nothing. */
+            if (b % 4 == 3) assert_int_equal(vn_data_batch(data, VN_DATA_HELD, 0, 3, x, NULL, NULL), VN_OK);
+        }
+        for (int b = BATCHES - 1; b >= 0; b -= 6) {
+            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL), VN_OK);
+            assert_memory_equal(x, truth[b], sizeof x);
+        }
+        vn_data_close(&data);
+    }
+    must_refuse("tree", &(vn_data_options){.threads = 3, .memory = 3 * SIZE}, VN_BAD_ARGUMENT,
+                "are too few for 4 decoded pictures");
+}
+
+/* Damaged pixels behind a good header: found when the picture is reached, not before, and again when asked again. */
+static void damaged_picture_stops_at_its_place(void **state) {
+    (void)state;
+    static const char path[] = "tree/bee/004.png";
+    float x[WIDTH * HEIGHT];
+    size_t size;
+    char *bytes = scratch_read(path, &size);
+    scratch_write(path, bytes, size - 20);
+    free(bytes);
+    vn_data *data = must_open("tree", &(vn_data_options){.threads = 3});
+    for (int again = 0; again < 2; again++)
+        for (uint64_t i = 0; i < COUNT; i++) {
+            vn_err err = {0};
+            const vn_status s = vn_data_batch(data, VN_DATA_ALL, i, 1, x, NULL, &err);
+            assert_int_equal(s, i == EACH + 4 ? VN_BAD_FILE : VN_OK);
+            if (s != VN_OK) assert_non_null(strstr(err.text, "tree/bee/004.png: PNG: "));
+        }
+    vn_data_close(&data); /* with a failed picture in the ring */
+}
+
+static void changed_files_are_noticed(void **state) {
+    (void)state;
+    float x[WIDTH * HEIGHT];
+    vn_err err = {0};
+    vn_data *data = must_open("tree", &plain);
+    const uint32_t fingerprint = vn_data_get_info(data)->fingerprint;
+    make_picture("tree/ant/000.png", 0, WIDTH + 1, HEIGHT, 1);
+    assert_int_equal(vn_data_batch(data, VN_DATA_ALL, 0, 1, x, NULL, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, "tree/ant/000.png: its size has changed since it was listed");
+    vn_data_close(&data);
+    unlink("tree/ant/000.png");
+    data = must_open("tree", &plain);
+    assert_int_not_equal(vn_data_get_info(data)->fingerprint, fingerprint);
+    vn_data_close(&data);
+}
+
+static void refuses_in_words(void **state) {
+    (void)state;
+    mkdir("empty", 0777);
+    must_refuse("empty", &plain, VN_BAD_FILE, "empty: holds neither PNG or JPEG files nor folders of them");
+    must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
+    scratch_write_text("file.txt", "x");
+    must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
+    mkdir("tree/dog", 0777);
+    must_refuse("tree", &plain, VN_BAD_FILE, "tree/dog: holds no PNG or JPEG files");
+    rmdir("tree/dog");
+    make_picture("tree/stray.png", 0, WIDTH, HEIGHT, 1);
+    must_refuse("tree", &plain, VN_BAD_FILE, "tree: holds both pictures (stray.png) and a folder with pictures (ant)");
+    unlink("tree/stray.png");
+    scratch_write_text("tree/ant/zz.jpg", "no picture");
+    must_refuse("tree", &plain, VN_BAD_FILE, "tree/ant/zz.jpg: neither PNG nor JPEG");
+    unlink("tree/ant/zz.jpg");
+    assert_int_equal(symlink("nowhere", "tree/ant/zz.png"), 0);
+    must_refuse("tree", &plain, VN_IO, "tree/ant/zz.png: No such file");
+}
+
+static int stop_at_once(void *user, const vn_progress *progress) {
+    *(vn_progress *)user = *progress;
+    return 1;
+}
+
+static void opening_can_be_cancelled(void **state) {
+    (void)state;
+    vn_progress seen = {0};
+    const vn_watch watch = {.progress = stop_at_once, .user = &seen};
+    make_classes("more", 40, 1, 1, 1);
+    must_refuse("more", &(vn_data_options){.watch = &watch}, VN_CANCELLED, "more: reading was cancelled");
+    assert_true(seen.done == 64 && seen.total == 120);
+}
+
+#define FOLDER_TEST(f) cmocka_unit_test_setup_teardown(f, make, scratch_leave)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        FOLDER_TEST(reads_classes),
+        FOLDER_TEST(reads_pictures_alone),
+        FOLDER_TEST(mixes_colours),
+        FOLDER_TEST(resizes_and_crops),
+        FOLDER_TEST(threads_and_memory_change_nothing),
+        FOLDER_TEST(damaged_picture_stops_at_its_place),
+        FOLDER_TEST(changed_files_are_noticed),
+        FOLDER_TEST(refuses_in_words),
+        FOLDER_TEST(opening_can_be_cancelled),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,417 @@
+/* The walk: every sampler, path, prediction and guide together; samples that do not depend on their batch; moments; what stops
+ * it; and that it takes its memory once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/alloc.h"
+#include "support_walk.h"
+
+#define D 2
+
+static const char *const samplers[] = {"ddpm",    "ddpm:variance=large", "ddim", "ddim:eta=0.5",
+                                       "euler",   "euler:churn=10",      "heun", "heun:churn=10,tmin=0.05,noise=1.003",
+                                       "dpmpp-2m"};
+static const char *const paths[] = {"rectified", "trigonometric",      "edm",        "vp", "ve",
+                                    "ddpm",      "ddpm:scaled-linear", "ddpm:cosine"};
+static const char *const guides[] = {"cfg", "interval", "schedule:shape=cosine"};
+
+static void must(vn_status s, const vn_err *err) {
+    if (s) fail_msg("%s", err->text);
+}
+
+/* ---- all together ------------------------------------------------------------------------------------------ */
+
+static void all_rows_are_tried(void **state) {
+    (void)state;
+    for (size_t i = 0; i < vn_sampler_row_count; i++) {
+        bool tried = false;
+        for (size_t k = 0; k < VN_COUNT(samplers); k++) tried |= strcmp(samplers[k], vn_sampler_rows[i].row.name) == 0;
+        assert_true(tried);
+    }
+}
+
+/* Distance from x to the nearest mean of the world, in standard deviations of about 1/3. */
+static double strangeness(const float *x) {
+    static const double mean[][D] = {{-1, 0.4}, {0.5, -0.8}, {1.1, 0.9}};
+    double best = INFINITY;
+    for (size_t k = 0; k < VN_COUNT(mean); k++)
+        best = fmin(best, hypot((double)x[0] - mean[k][0], (double)x[1] - mean[k][1]) * 3);
+    return best;
+}
+
+/* Finite, and near the data: at guidance 1.5 no sample lies further than 8 deviations from every mean. */
+static void every_combination_walks(void **state) {
+    (void)state;
+    enum { N = 3 };
+    float x[N * D];
+    int count = 0;
+    for (size_t p = 0; p < VN_COUNT(paths); p++)
+        for (size_t r = 0; r < vn_prediction_row_count; r++) {
+            bench b = bench_open(bench_world, paths[p], vn_prediction_rows[r].row.name);
+            for (size_t s = 0; s < VN_COUNT(samplers); s++)
+                for (size_t g = 0; g < VN_COUNT(guides); g++) {
+                    vn_err err = {0};
+                    vn_walk_options o = {
+                        .sampler = samplers[s], .guide = guides[g], .guidance = 1.5, .steps = 40, .seed = count};
+                    if (strcmp(paths[p], "ve") == 0) o.grid = "karras";
+                    must(bench_run(&b, o, N, 0, count % 3 - 1, NULL, x, NULL, &err), &err);
+                    for (int i = 0; i < N; i++)
+                        if (!(strangeness(x + i * D) < 8))
+                            fail_msg("%s, %s, %s, %s: a sample %g deviations away", samplers[s], guides[g], paths[p],
+                                     vn_prediction_rows[r].row.name, strangeness(x + i * D));
+                    count++;
+                }
+            bench_close(&b);
+        }
+    print_message("%d combinations\n", count);
+    assert_int_equal(count, 9 * 3 * 8 * 6);
+}
+
+/* ---- independence ------------------------------------------------------------------------------------------- */
+
+/* n in one batch, in batches of one, and with other neighbours: the same bits. */
+static void samples_do_not_depend_on_their_batch(void **state) {
+    (void)state;
+    enum { N = 9 };
+    float together[N * D], alone[D];
+    vn_err err = {0};
+    for (size_t s = 0; s < VN_COUNT(samplers); s++) {
+        bench b = bench_open(bench_world, "vp", NULL);
+        vn_walk_options o = {.sampler = samplers[s], .guidance = 2, .steps = 12, .seed = 42};
+        must(bench_run(&b, o, N, 100, 1, NULL, together, NULL, &err), &err);
+        for (uint64_t i = 0; i < N; i++) {
+            must(bench_run(&b, o, 1, 100 + i, 1, NULL, alone, NULL, &err), &err);
+            assert_memory_equal(alone, together + i * D, sizeof alone);
+        }
+        o.seed = 43;
+        must(bench_run(&b, o, 1, 100, 1, NULL, alone, NULL, &err), &err);
+        assert_memory_not_equal(alone, together, sizeof alone);
+        bench_close(&b);
+    }
+}
+
+/* A walk used twice, and driven step by step, gives what one that is new gives in one go. */
+static void walks_can_be_used_again_and_by_hand(void **state) {
+    (void)state;
+    enum { N = 4 };
+    float first[N * D], again[N * D], by_hand[N * D];
+    const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 0};
+    bench b = bench_open(bench_world, "rectified", NULL);
+    vn_err err = {0};
+    for (size_t s = 0; s < VN_COUNT(samplers); s++) {
+        vn_walk *w;
+        vn_walk_options o = {
+            .denoiser = &b.denoiser, .sampler = samplers[s], .guidance = 2, .steps = 10, .seed = 1, .capacity = N + 3};
+        must(vn_walk_open(&o, &w, &err), &err);
+        assert_int_equal(vn_walk_steps(w), 10);
+        assert_true(vn_walk_levels(w)[0].t == 1 && vn_walk_levels(w)[10].t == 0);
+        vn_walk_batch batch = {.n = N, .labels = labels, .x = first};
+        must(vn_walk_run(w, &batch, NULL, 0, 10, &err), &err);
+        const int64_t passes = vn_walk_passes(w);
+        batch.x = again;
+        must(vn_walk_run(w, &batch, NULL, 0, 10, &err), &err);
+        assert_memory_equal(again, first, sizeof first);
+        assert_int_equal(vn_walk_passes(w), passes);
+        batch.x = by_hand;
+        bool done = false;
+        must(vn_walk_begin(w, &batch, &err), &err);
+        for (int i = 0; i < 10; i++) {
+            assert_false(done);
+            must(vn_walk_step(w, &done, &err), &err);
+        }
+        assert_true(done);
+        assert_memory_equal(by_hand, first, sizeof first);
+        assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT);
+        vn_walk_close(&w);
+    }
+    bench_close(&b);
+}
+
+static void gamma_one_is_conditional_and_zero_unconditional(void **state) {
+    (void)state;
+    enum { N = 6 };
+    float x[N * D], want[N * D];
+    int64_t passes;
+    bench b = bench_open(bench_world, "edm", NULL);
+    vn_err err = {0};
+    vn_walk_options o = {.sampler = "dpmpp-2m", .steps = 10, .guidance = 1};
+    must(bench_run(&b, o, N, 0, VN_LABEL_NULL, NULL, want, &passes, &err), &err);
+    assert_int_equal(passes, 10);
+    o.guidance = 0;
+    must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
+    assert_int_equal(passes, 10);
+    assert_memory_equal(x, want, sizeof x);
+    o.guidance = 1;
+    must(bench_run(&b, o, N, 0, 1, NULL, want, &passes, &err), &err);
+    assert_int_equal(passes, 10);
+    o.guidance = 7;
+    o.guide = "interval:lo=0,hi=1e-6"; // below every level that is visited
+    must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
+    assert_int_equal(passes, 10);
+    assert_memory_equal(x, want, sizeof x);
+    o.guide = NULL;
+    must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
+    assert_int_equal(passes, 20);
+    o.sampler = "heun";
+    must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
+    assert_int_equal(passes, 38); // two predictions a step but in the last, two passes each
+    bench_close(&b);
+}
+
+/* The flow's Euler, DDIM with eta 0 and Euler's rule are one rule. */
+static void euler_is_ddim(void **state) {
+    (void)state;
+    enum { N = 4 };
+    float euler[N * D], ddim[N * D];
+    vn_err err = {0};
+    for (size_t p = 0; p < VN_COUNT(paths); p++) {
+        bench b = bench_open(bench_world, paths[p], "v");
+        vn_walk_options o = {.guidance = 1, .steps = 10, .grid = "karras"};
+        o.sampler = "euler";
+        must(bench_run(&b, o, N, 0, 0, NULL, euler, NULL, &err), &err);
+        o.sampler = "ddim";
+        must(bench_run(&b, o, N, 0, 0, NULL, ddim, NULL, &err), &err);
+        for (int i = 0; i < N * D; i++) assert_true(fabsf(euler[i] - ddim[i]) < 2e-6f * (1 + fabsf(ddim[i])));
+        bench_close(&b);
+    }
+}
+
+/* ---- moments -------------------------------------------------------------------------------------------------- */
+
+/* Mean and variance of the samples of N(0.8, 0.5^2); a noisy sampler's are right whatever its noise. */
+static void noisy_samplers_keep_the_moments(void **state) {
+    (void)state;
+    enum { N = 3000 };
+    static const char one[] = "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
+    static const struct {
+        const char *sampler, *path, *grid;
+        int steps;
+    } noisy[] = {{"ddpm", "ddpm", NULL, 150},
+                 {"ddpm:variance=large", "ddpm", NULL, 150},
+                 {"ddim:eta=0.7", "vp", NULL, 150},
+                 {"ddpm", "rectified", NULL, 150},
+                 {"euler:churn=40", "edm", NULL, 150},
+                 {"heun:churn=40", "edm", NULL, 100},
+                 {"heun:churn=20", "rectified", NULL, 100},
+                 {"ddim:eta=1", "ve", "karras", 150}};
+    float *x = malloc(N * sizeof *x);
+    for (size_t i = 0; i < VN_COUNT(noisy); i++) {
+        bench b = bench_open(one, noisy[i].path, "v");
+        vn_err err = {0};
+        vn_walk_options o = {
+            .sampler = noisy[i].sampler, .grid = noisy[i].grid, .guidance = 1, .steps = noisy[i].steps, .seed = 9};
+        must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
+        double mean = 0, var = 0;
+        for (int k = 0; k < N; k++) mean += (double)x[k] / N;
+        for (int k = 0; k < N; k++) var += pow((double)x[k] - mean, 2) / (N - 1);
+        // three standard errors are .028 and 8%; finite steps add up to 4% of the variance
+        print_message("%-20s on %-9s mean %.4f, variance %.4f\n", noisy[i].sampler, noisy[i].path, mean, var);
+        if (!(fabs(mean - 0.8) < 0.028 && fabs(var / 0.25 - 1) < 0.12))
+            fail_msg("%s: %g, %g", noisy[i].sampler, mean, var);
+        bench_close(&b);
+    }
+    free(x);
+}
+
+/* ---- what stops it ----------------------------------------------------------------------------------------------- */
+
+static void nonsense_is_refused_by_name(void **state) {
+    (void)state;
+    static const double rising[] = {0.5, 0.7, 0};
+    const struct {
+        vn_walk_options o;
+        const char *word;
+    } bad[] = {
+        {{.steps = 0, .guidance = 1}, "steps 0"},
+        {{.steps = -3, .guidance = 1}, "steps -3"},
+        {{.steps = VN_MAX_STEPS + 1, .guidance = 1}, "steps"},
+        {{.steps = 10, .guidance = NAN}, "guidance"},
+        {{.steps = 10, .guidance = 2, .sampler = "huen"}, "heun"},
+        {{.steps = 10, .guidance = 2, .sampler = "ddim:eta=2"}, "eta"},
+        {{.steps = 10, .guidance = 2, .sampler = "euler:noise=1.1"}, "no effect"},
+        {{.steps = 10, .guidance = 2, .sampler = "heun:churn=1,tmin=3,tmax=2"}, "tmin"},
+        {{.steps = 10, .guidance = 2, .guide = "cfgg"}, "cfg"},
+        {{.steps = 10, .guidance = 2, .grid = "even"}, "grid"},
+        {{.guidance = 2, .sigmas = rising, .sigma_count = 3}, "sigmas"},
+        {{.guidance = 2, .sigmas = rising, .sigma_count = 3, .grid = "uniform"}, "no effect"},
+    };
+    bench b = bench_open(bench_world, "rectified", NULL);
+    for (size_t i = 0; i < VN_COUNT(bad); i++) {
+        vn_walk *w = (void *)1;
+        vn_walk_options o = bad[i].o;
+        vn_err err = {0};
+        o.denoiser = &b.denoiser;
+        o.capacity = 4;
+        assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT);
+        if (!strstr(err.text, bad[i].word)) fail_msg("%zu: %s", i, err.text);
+        assert_null(w);
+    }
+    bench_close(&b);
+}
+
+static void bad_batches_are_refused(void **state) {
+    (void)state;
+    bench b = bench_open(bench_world, "rectified", NULL);
+    vn_walk *w;
+    vn_err err = {0};
+    float x[2 * D], noise[2 * D] = {0, 1, NAN, 0};
+    int32_t labels[2] = {0, 2};
+    vn_walk_options o = {.denoiser = &b.denoiser, .steps = 3, .guidance = 1};
+    assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT); // a capacity of 0
+    o.capacity = 2;
+    must(vn_walk_open(&o, &w, &err), &err);
+    bool done;
+    assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT); // not begun
+    vn_walk_batch batch = {.n = 2, .labels = labels, .x = x};
+    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(err.text, "sample 1: class 2"));
+    labels[1] = -2;
+    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    labels[1] = 1;
+    batch.noise = noise;
+    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(err.text, "noise of sample 1"));
+    batch.noise = NULL;
+    batch.n = 3;
+    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    vn_walk_close(&w);
+    b.denoiser.has_null = false;
+    must(vn_walk_open(&o, &w, &err), &err);
+    batch.n = 2;
+    labels[0] = VN_LABEL_NULL;
+    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(err.text, "null"));
+    vn_walk_close(&w);
+    bench_close(&b);
+}
+
+/* A denoiser that answers NaN in one row from some query on. */
+typedef struct broken {
+    const vn_denoiser *inner;
+    int left;
+} broken;
+
+static vn_status break_down(void *self, const vn_query *q, float *raw, vn_err *err) {
+    broken *d = self;
+    vn_status s = d->inner->predict(d->inner->self, q, raw, err);
+    if (d->left-- <= 0) raw[1 * D + 1] = NAN;
+    return s;
+}
+
+static void a_nan_never_becomes_a_sample(void **state) {
+    (void)state;
+    bench b = bench_open(bench_world, "rectified", NULL);
+    broken self = {&b.denoiser, 4};
+    vn_denoiser d = b.denoiser;
+    d.self = &self;
+    d.predict = break_down;
+    vn_walk *w;
+    vn_err err = {0};
+    float x[3 * D];
+    const int32_t labels[3] = {0, 1, 0};
+    vn_walk_options o = {.denoiser = &d, .sampler = "euler", .steps = 20, .guidance = 1, .capacity = 3};
+    must(vn_walk_open(&o, &w, &err), &err);
+    const vn_walk_batch batch = {.n = 3, .first = 50, .labels = labels, .x = x};
+    assert_int_equal(vn_walk_run(w, &batch, NULL, 0, 20, &err), VN_NOT_FINITE);
+    assert_non_null(strstr(err.text, "step 5 of 20"));
+    assert_non_null(strstr(err.text, "sample 51"));
+    vn_walk_close(&w);
+    bench_close(&b);
+}
+
+typedef struct seen {
+    int calls, stop_at;
+    int64_t done, total;
+} seen;
+
+static int look(void *user, const vn_progress *p) {
+    seen *s = user;
+    s->calls++;
+    assert_string_equal(p->what, "sampling");
+    assert_int_equal(p->done, s->done + s->calls);
+    assert_int_equal(p->total, s->total);
+    assert_true(p->rate > 0 && p->seconds_left >= 0);
+    return s->calls == s->stop_at;
+}
+
+static void progress_is_told_and_can_stop(void **state) {
+    (void)state;
+    bench b = bench_open(bench_world, "rectified", NULL);
+    vn_walk *w;
+    vn_err err = {0};
+    float x[D];
+    const int32_t label = 0;
+    vn_walk_options o = {.denoiser = &b.denoiser, .steps = 8, .guidance = 1, .capacity = 1};
+    must(vn_walk_open(&o, &w, &err), &err);
+    const vn_walk_batch batch = {.n = 1, .labels = &label, .x = x};
+    seen all = {.done = 16, .total = 24}, some = {.stop_at = 3, .total = 8};
+    vn_watch watch = {.progress = look, .user = &all};
+    must(vn_walk_run(w, &batch, &watch, 16, 24, &err), &err);
+    assert_int_equal(all.calls, 8);
+    watch.user = &some;
+    assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
+    assert_int_equal(some.calls, 3);
+    volatile int cancel = 1;
+    watch = (vn_watch){.cancel = &cancel};
+    assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
+    vn_walk_close(&w);
+    bench_close(&b);
+}
+
+/* Opening fails cleanly at every allocation; running makes none. */
+static void memory_is_taken_once(void **state) {
+    (void)state;
+    enum { N = 3 };
+    bench b = bench_open(bench_world, "edm", NULL);
+    float x[N * D];
+    const int32_t labels[N] = {0, 1, 0};
+    vn_err err;
+    for (size_t s = 0; s < VN_COUNT(samplers); s++) {
+        const int64_t live = alloc_live();
+        bool hit = true;
+        for (int64_t n = 0; hit; n++) {
+            vn_walk *w;
+            vn_walk_options o = {
+                .denoiser = &b.denoiser, .sampler = samplers[s], .steps = 5, .guidance = 2, .capacity = N};
+            alloc_fail(n, ALLOC_ONCE);
+            vn_status status = vn_walk_open(&o, &w, &err);
+            hit = alloc_fail_end();
+            assert_int_equal(status, hit ? VN_NO_MEMORY : VN_OK);
+            if (!hit) {
+                const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
+                const int64_t made = alloc_made();
+                must(vn_walk_run(w, &batch, NULL, 0, 5, &err), &err);
+                assert_int_equal(alloc_made(), made);
+                assert_true(n > 10);
+            }
+            vn_walk_close(&w);
+            assert_int_equal(alloc_live(), live);
+        }
+    }
+    bench_close(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_rows_are_tried),
+        cmocka_unit_test(every_combination_walks),
+        cmocka_unit_test(samples_do_not_depend_on_their_batch),
+        cmocka_unit_test(walks_can_be_used_again_and_by_hand),
+        cmocka_unit_test(gamma_one_is_conditional_and_zero_unconditional),
+        cmocka_unit_test(euler_is_ddim),
+        cmocka_unit_test(noisy_samplers_keep_the_moments),
+        cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(bad_batches_are_refused),
+        cmocka_unit_test(a_nan_never_becomes_a_sample),
+        cmocka_unit_test(progress_is_told_and_can_stop),
+        cmocka_unit_test(memory_is_taken_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
