@@ -43,5 +43,5 @@ $list
 EOF
 done
 
-[ "$breaches" -eq 0 ] && echo "layers: every include is allowed"
+[ "$breaches" -eq 0 ] && echo "ok - every include is allowed"
 [ "$breaches" -eq 0 ]

@@ -1,8 +1,6 @@
 /* describe.c - vn_describe: what a path is, in JSON. A row of the table below a kind of thing. */
 #include "api/internal.h"
 
-#include <stdlib.h>
-
 static json_t *size_list(const int64_t *dim, int rank) {
     json_t *list = json_array();
     for (int i = 0; list && i < rank; i++) {
@@ -128,10 +126,8 @@ vn_status vn_describe(vn_context *vn, const char *path, char **json) {
     while (!vn_ends_with(path, table[i].ending)) i++;
     json_t *object = table[i].describe(vn, path, err);
     if (!object) return err->status;
-    char *text = json_dumps(object, JSON_INDENT(2));
+    *json = vn_json_text(object, JSON_INDENT(2));
     json_decref(object);
-    *json = text ? vn_strdup(text) : NULL;
-    free(text);
     return *json ? VN_OK : vn_no_memory(err);
 }
 

@@ -134,6 +134,18 @@ bool vn_ends_with(const char *text, const char *ending);
 char *vn_path_join(const char *a, const char *b); /* new string or NULL */
 double vn_now(void);                              /* seconds, monotonic */
 
+/* ---- threads ---------------------------------------------------------------------------------------- */
+
+/* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
+typedef struct vn_crew vn_crew;
+/* One task of a loop; `thread` < vn_crew_threads tells whose scratch memory is free to use. Must not run another loop. */
+typedef void (*vn_task)(void *context, int64_t index, int thread);
+vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err);
+void vn_crew_close(vn_crew **crew);
+int vn_crew_threads(const vn_crew *crew); /* NULL: 1 */
+/* Tasks 0 .. count-1, each once, by whoever is free; returns when all are done. One loop at a time. NULL: by the caller. */
+void vn_crew_run(vn_crew *crew, int64_t count, vn_task task, void *context);
+
 /* ---- what a long call may use of its caller --------------------------------------------------------- */
 
 /* Log, progress and cancel of a context, for rooms that do long work. Any may be absent. */

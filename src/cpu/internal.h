@@ -89,7 +89,7 @@ VN_DECLARE_ISA(VN_ISA)
 
 /* For num_threads(): one or all, nothing between, because libgomp ends threads when a team shrinks and starts them anew when
  * it grows. */
-static inline int vn_team(int threads, double floats) {
+static inline int vn_threads_for(int threads, double floats) {
     return floats < VN_PARALLEL_FLOATS ? 1 : threads;
 }
 
@@ -231,11 +231,24 @@ VN_INLINE bool vn_any(vn_ivec mask) {
 #endif
 }
 
-/* Sum and maximum of the lanes, pairwise. */
+typedef float vn_quad __attribute__((vector_size(16)));
+
+/* The sum of the two halves, again and again, down to four lanes. */
+VN_INLINE vn_quad vn_fold(vn_vec v) {
+#if defined(__AVX512F__)
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    return (vn_quad)_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+    return (vn_quad)_mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+    return v;
+#endif
+}
+
+/* Sum and maximum of the lanes. */
 VN_INLINE float vn_hsum(vn_vec v) {
-    for (int half = VN_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) v[i] += v[i + half];
-    return v[0];
+    vn_quad q = vn_fold(v);
+    return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 VN_INLINE float vn_hmax(vn_vec v) {

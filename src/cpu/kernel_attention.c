@@ -178,7 +178,7 @@ static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i
 
 static int attention_team(const vn_kernel_args *a, const vn_head *h, int products) {
     const double scores = (double)head_count(a->node) * (double)h->tq * (double)h->tk;
-    return vn_team(a->threads, scores * (products * (double)h->d + 16) / 25);
+    return vn_threads_for(a->threads, scores * (products * (double)h->d + 16) / 25);
 }
 
 size_t VN_W(attention)(const vn_node *n, int threads) {

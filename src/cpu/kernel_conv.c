@@ -116,7 +116,7 @@ static void convolve(const vn_convolution *c, void *work, int threads) {
     const size_t pointers = vn_region((size_t)strips.windows, sizeof(void *));
     const double flops = 2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
     float *packed = work;
-#pragma omp parallel num_threads(vn_team(threads, flops / 50))
+#pragma omp parallel num_threads(vn_threads_for(threads, flops / 50))
     {
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < v->kh; i++) pack_taps(c, i, packed);

@@ -8,6 +8,7 @@
 #include "cpu/kernel_conv.h"
 
 #define VN_MOST_CHUNKS  16
+#define VN_CHUNK_PIXELS 512       /* at least, to be worth an array */
 #define VN_CHUNK_FLOATS (1 << 21) /* all chunks' sums together, if that leaves two */
 
 /* A strip is large, so that its edges too make long sums. */
@@ -16,7 +17,8 @@
 typedef struct vn_grad_w {
     vn_windows windows;
     int64_t outputs, window; /* the sum is [window, outputs] */
-    bool turned;             /* few outputs: it is [outputs, window], so that vectors are full */
+    bool turned;             /* few outputs: it is [outputs, window], so that vectors are full
+                */
     vn_strips strips;
     int64_t chunks;
     const float *x, *dy;
@@ -27,14 +29,16 @@ static vn_grad_w describe(const vn_node *node) {
     vn_grad_w g = {.windows = VN_C(windows)(node, x, w, dy), .outputs = w->dim[3]};
     g.window = w->dim[0] * w->dim[1] * w->dim[2];
     g.turned = g.outputs < VN_LANES / 2 && w->dim[1] * w->dim[2] > g.outputs;
-    g.chunks = vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), VN_MOST_CHUNKS);
-    g.chunks = vn_max_i64(g.chunks, 2);
+    const int64_t pixels = g.windows.n * g.windows.oh * g.windows.ow;
+    g.chunks = vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), pixels / VN_CHUNK_PIXELS);
+    g.chunks = vn_max_i64(vn_min_i64(g.chunks, VN_MOST_CHUNKS), 2);
     g.strips = VN_C(cut)(&g.windows, INT64_MAX, VN_STRIP_WINDOWS, g.chunks);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, g.strips.count), 1);
     return g;
 }
 
-/* ---- memory: the sums of chunks; then, for each thread, what `outer` needs and pointers to windows and to dy --------------- */
+/* ---- memory: the sums of chunks; then, for each thread, what `outer` needs
+ * and pointers to windows and to dy --------------- */
 
 static size_t sum_bytes(const vn_grad_w *g) {
     return vn_region((size_t)(g->chunks * g->window * g->outputs), sizeof(float));
@@ -80,7 +84,8 @@ static void add_strip(const vn_grad_w *g, const vn_strip *s, char *memory, float
         if (g->turned)
             add_turned(g, &reach, count, window, dy, sum, scratch);
         else
-            VN_G(outer)(&reach, g->outputs, count, window, dy, 0, sum, g->outputs, scratch);
+            VN_G(outer)
+        (&reach, g->outputs, count, window, dy, 0, sum, g->outputs, scratch);
     }
 }
 
@@ -116,7 +121,7 @@ void VN_K(conv2d_grad_w)(const vn_kernel_args *a) {
     float *sum = a->work;
     const int64_t weights = g.window * g.outputs;
     const double flops = 2.0 * (double)(g.windows.n * g.windows.oh * g.windows.ow) * (double)weights;
-#pragma omp parallel num_threads(vn_team(a->threads, flops / 50))
+#pragma omp parallel num_threads(vn_threads_for(a->threads, flops / 50))
     {
         char *memory = (char *)a->work + sum_bytes(&g) + (size_t)omp_get_thread_num() * thread_bytes(&g);
 #pragma omp for schedule(dynamic)

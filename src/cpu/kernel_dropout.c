@@ -33,7 +33,7 @@ void VN_K(dropout)(const vn_kernel_args *a) {
     uint64_t seed = vn_dropout_seed(a->run->seed, a->node->attr.dropout.site);
     int64_t rows = row_count(&a->node->shape), length = row_length(&a->node->shape);
     size_t region = vn_region((size_t)length, sizeof(float));
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 8.0 * (double)(rows * length)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 8.0 * (double)(rows * length)))
     for (int64_t r = 0; r < rows; r++) {
         float *u = (float *)(void *)((char *)a->work + (size_t)omp_get_thread_num() * region);
         vn_random_uniform(u, (size_t)length, seed, VN_STREAM_DROPOUT, a->run->first_sample + (uint64_t)r, a->run->step);

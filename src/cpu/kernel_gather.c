@@ -8,7 +8,7 @@ void VN_K(embedding)(const vn_kernel_args *a) {
     float *y = a->out;
     int64_t rows = table->dim[0], length = table->dim[1], n = vn_shape_count(&a->node->in[1]->shape);
     size_t bytes = (size_t)length * sizeof(float);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 2.0 * (double)(n * length)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 2.0 * (double)(n * length)))
     for (int64_t i = 0; i < n; i++) {
         if (index[i] >= 0 && index[i] < rows)
             memcpy(y + i * length, from + index[i] * length, bytes);
@@ -28,7 +28,7 @@ void VN_K(embedding_grad)(const vn_kernel_args *a) {
     const float *dy = a->in[1];
     float *table = a->out;
     int64_t rows = a->node->shape.dim[0], length = a->node->shape.dim[1], n = vn_shape_count(&a->node->in[0]->shape);
-    int team = vn_team(a->threads, (double)(n * length) * 3.0 + (double)(rows * length));
+    int team = vn_threads_for(a->threads, (double)(n * length) * 3.0 + (double)(rows * length));
 #pragma omp parallel for schedule(static) num_threads(team)
     for (int64_t part = 0; part < team; part++) {
         int64_t begin, end;

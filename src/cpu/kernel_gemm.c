@@ -1,9 +1,8 @@
 /* kernel_gemm.c - register tiles of the matrix product, and the loops that walk them.
  *
- * A tile is MR rows by one or two vectors of columns, held in registers for the whole sum. The tile functions are written once
- * for constant sizes that the compiler unrolls; a table holds one for each number of rows, so that m rows are cut into tiles of
- * nearly equal height instead of many tall ones and a poor short one.
- */
+ * A tile is some rows by one or two vectors of columns, held in registers for the whole sum. The tile functions are written once for
+ * constant sizes that the compiler unrolls; a table holds one for each number of rows, so that m rows are cut into tiles of nearly
+ * equal height instead of many tall ones and a poor short one. */
 #include "cpu/kernel_gemm.h"
 
 #if defined(__clang__)
@@ -18,7 +17,8 @@
 #define VN_EACH_HEIGHT(X, nv)                                                                                          \
     X(1, nv)                                                                                                           \
     X(2, nv)                                                                                                           \
-    X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
+    X(3, nv)                                                                                                           \
+    X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
 #else
 #define VN_MAX_ROWS           6
 #define VN_EACH_HEIGHT(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
@@ -239,12 +239,6 @@ void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const fl
 
 /* ---- tiles of the outer form ------------------------------------------------------------------------ */
 
-/* A packed tile's rows of A are so many floats apart: whole vectors. */
-#define VN_SLOT ((VN_MAX_ROWS + VN_LANES - 1) / VN_LANES * VN_LANES)
-
-/* Below so many columns a tile reads A where it lies. */
-#define VN_OUTER_DIRECT 4096
-
 typedef void (*vn_outer_tile)(int64_t terms, const float *const *a, int64_t from, const float *b, float *out,
                               int64_t stride);
 
@@ -283,28 +277,19 @@ VN_EACH_HEIGHT(VN_OUTER_TILE, 2)
 static const vn_outer_tile outer_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_OUTER_NAME, 1)},
                                                           {VN_EACH_HEIGHT(VN_OUTER_NAME, 2)}};
 
-/* Packs floats [from, from + height) of each row of A; up to `room` may be read. */
-static void pack_slots(int64_t terms, const float *const *a, int64_t from, int64_t height, int64_t room, float *to) {
-    if (room >= VN_SLOT) {
-        for (int64_t k = 0; k < terms; k++, to += VN_SLOT)
-            for (int64_t i = 0; i < VN_SLOT; i += VN_LANES) vn_store(to + i, vn_load(a[k] + from + i));
-    } else {
-        for (int64_t k = 0; k < terms; k++, to += VN_SLOT)
-            for (int64_t i = 0; i < height; i++) to[i] = a[k][from + i];
-    }
-}
-
-/* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors. */
+/* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors. Row by row, because that
+ * is how memory likes to be read. */
 static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t from, float *to) {
+    const int64_t whole = n / VN_PANEL * VN_PANEL, rest = vn_ceil_div(n - whole, VN_LANES) * VN_LANES;
     for (int64_t k = 0; k < terms; k++) {
         const float *y = b[k] + from;
-        for (int64_t first = 0; first < n; first += VN_PANEL) {
-            const int64_t columns = vn_min_i64(VN_PANEL, n - first), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
-            float *panel = to + first * terms + k * width;
-            int64_t j = 0;
-            for (; j + VN_LANES <= columns; j += VN_LANES) vn_store(panel + j, vn_load(y + first + j));
-            for (; j < width; j++) panel[j] = j < columns ? y[first + j] : 0;
+        float *panel = to + k * VN_PANEL;
+        for (int64_t j = 0; j < whole; j += VN_PANEL, panel += VN_PANEL * terms) {
+            vn_store(panel, vn_load(y + j));
+            vn_store(panel + VN_LANES, vn_load(y + j + VN_LANES));
         }
+        panel = to + whole * terms + k * rest;
+        for (int64_t j = 0; j < rest; j++) panel[j] = whole + j < n ? y[whole + j] : 0;
     }
 }
 
@@ -325,42 +310,42 @@ static void outer_columns(int64_t height, int64_t n, int64_t terms, const float 
     }
 }
 
-/* Reads rows ahead in the order of memory, which the tiles, that walk down columns, do not keep. Of a window only the last segment
- * is new. */
-static void read_ahead(const vn_reach *reach, int64_t count, const float *const *row) {
-    const int64_t from = (reach->segments - 1) * reach->jump;
+/* Asks for `floats` floats from `from` on of each of `count` rows. */
+static void fetch_rows(int64_t count, const float *const *row, int64_t from, int64_t floats) {
     for (int64_t i = 0; i < count; i++)
-        for (int64_t k = 0; k < reach->length; k += 64 / (int64_t)sizeof(float)) __builtin_prefetch(row[i] + from + k, 0, 2);
+        for (int64_t k = 0; k < floats; k += 64 / (int64_t)sizeof(float)) __builtin_prefetch(row[i] + from + k, 0, 2);
 }
 
-/* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. */
-static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                        int64_t b_from, float *out, int64_t stride, float *scratch) {
-    float *slots = scratch, *panels = scratch + VN_OUTER_TERMS * VN_SLOT;
-    const float *slot[VN_OUTER_TERMS];
+/* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. Between the tiles the rows of the `ahead` terms that come next
+ * are fetched, which otherwise all miss at once; of windows only the last segment, because the others were that before. */
+static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t ahead, const float *const *a,
+                        const float *const *b, int64_t b_from, float *out, int64_t stride, float *panels) {
     const vn_tiles tiles = cut_tiles(reach->length);
-    const bool direct = n < VN_OUTER_DIRECT;
-    if (reach->segments > 0) read_ahead(reach, terms, a);
+    const int64_t all = tiles.count * reach->segments;
     pack_panels(n, terms, b, b_from, panels);
-    for (int64_t k = 0; k < terms; k++) slot[k] = slots + k * VN_SLOT;
-    for (int64_t s = 0; s < reach->segments; s++) {
+    for (int64_t s = 0, t = 0; s < reach->segments; s++) {
         float *to = out + (reach->first + s * reach->step) * stride;
         int64_t from = s * reach->jump;
-        for (int64_t i = 0, done = 0; i < tiles.count; i++) {
+        for (int64_t i = 0; i < tiles.count; i++, t++) {
             const int64_t height = tiles.height + (i < tiles.taller);
-            if (!direct) pack_slots(terms, a, from, height, reach->length - done, slots);
-            outer_columns(height, n, terms, direct ? a : slot, direct ? from : 0, panels, to, stride);
+            int64_t begin, end;
+            vn_part(ahead, all, t, &begin, &end);
+            fetch_rows(end - begin, a + terms + begin, (reach->segments - 1) * reach->jump, reach->length);
+            fetch_rows(end - begin, b + terms + begin, b_from, n);
+            outer_columns(height, n, terms, a, from, panels, to, stride);
             from += height;
-            done += height;
             to += height * stride;
         }
     }
 }
 
 void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                 int64_t b_from, float *out, int64_t stride, float *scratch) {
-    for (int64_t t = 0; t < terms; t += VN_OUTER_TERMS)
+                 int64_t b_from, float *out, int64_t stride, float *panels) {
+    for (int64_t t = 0; t < terms; t += VN_OUTER_TERMS) {
+        const int64_t count = vn_min_i64(VN_OUTER_TERMS, terms - t);
+        const int64_t ahead = vn_min_i64(VN_OUTER_TERMS, terms - count - t);
         for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
-            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), vn_min_i64(VN_OUTER_TERMS, terms - t), a + t, b + t,
-                        b_from + j, out + j, stride, scratch);
+            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), count, ahead, a + t, b + t, b_from + j, out + j,
+                        stride, panels);
+    }
 }

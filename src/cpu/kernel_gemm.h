@@ -1,12 +1,17 @@
-/* kernel_gemm.h - the one matrix product under linear layers, matmuls, convolutions and attention.
+/* kernel_gemm.h - the one matrix product under linear layers, matmuls,
+ * convolutions and attention.
  *
  * Two forms, both computing a register tile of `out` at a time:
- *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k, B is packed into panels;
- *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); both are packed on the way.
- * Rows come as arrays of pointers (after the indirect convolution, arXiv 1907.02129), so that a convolution is the same product
- * as a linear layer: a pixel's window is a few runs of contiguous floats, one for each row of the kernel.
+ *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats
+ * contiguous along k, B is packed into panels; outer  out[m][n] += sum_k
+ * a[k][m] b[k][n]: for sums over rows (weight gradients); both are packed on
+ * the way. Rows come as arrays of pointers (after the indirect convolution,
+ * arXiv 1907.02129), so that a convolution is the same product as a linear
+ * layer: a pixel's window is a few runs of contiguous floats, one for each row
+ * of the kernel.
  *
- * An output is summed by one thread in an order that its shape alone decides: its bits do not depend on how the work is cut.
+ * An output is summed by one thread in an order that its shape alone decides:
+ * its bits do not depend on how the work is cut.
  */
 #ifndef VN_CPU_KERNEL_GEMM_H
 #define VN_CPU_KERNEL_GEMM_H
@@ -21,8 +26,8 @@
 /* With so few columns, `dots` is faster than `rows`. */
 #define VN_DOT_COLUMNS 4
 
-/* How a row of A is read, and what it meets: for s < segments and i < length, the float at row[s * jump + i] is multiplied with
- * row first + s * step + i of B. In the outer form the latter is a row of out. */
+/* How a row of A is read, and what it meets: for s < segments and i < length, the float at row[s * jump + i] is multiplied
+ * with row first + s * step + i of B. In the outer form the latter is a row of out. */
 typedef struct vn_reach {
     int64_t segments, length, jump, first, step;
 } vn_reach;
@@ -53,15 +58,16 @@ void VN_G(rows)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const fl
 void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
                 const float *bias, float *const *out);
 
-/* So many terms are summed in registers before they are added to out: what is packed stays in the first cache, and the error grows
- * with the square root of this and of the number of blocks, not of their product. */
+/* So many terms are summed in registers before they are added to out: the rows in use stay in the first cache, and the error
+ * grows with the square root of this and of the number of blocks, not of their product. */
 #define VN_OUTER_TERMS 128
-/* Columns of B packed at a time, and floats that `outer` needs for them and a tile of A. */
+
+/* Columns of B packed at a time, and the floats that `outer` needs for them. */
 #define VN_OUTER_COLUMNS 256
-#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * (VN_OUTER_COLUMNS + 16))
+#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * VN_OUTER_COLUMNS)
 
 /* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
 void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                 int64_t b_from, float *out, int64_t stride, float *scratch);
+                 int64_t b_from, float *out, int64_t stride, float *panels);
 
 #endif

@@ -127,7 +127,7 @@ static void product_shared(const vn_product *p, char *work, int threads) {
     const vn_cut cut = cut_product(p, threads);
     const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, tasks = cut.down * cut.across;
     float *copy = (float *)work;
-#pragma omp parallel num_threads(vn_team(threads, (double)p->m *(double)p->n *(double)p->k / 25))
+#pragma omp parallel num_threads(vn_threads_for(threads, (double)p->m *(double)p->n *(double)p->k / 25))
     {
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < panels; i++) copy_panel(p, i, copy);
@@ -240,7 +240,7 @@ void VN_K(matmul)(const vn_kernel_args *args) {
     }
     const size_t own = copy_bytes(&first) + scratch_bytes(&first);
     const double flops = 2.0 * (double)batch * (double)first.m * (double)first.n * (double)first.k;
-#pragma omp parallel for schedule(dynamic) num_threads(vn_team(args->threads, flops / 50))
+#pragma omp parallel for schedule(dynamic) num_threads(vn_threads_for(args->threads, flops / 50))
     for (int64_t i = 0; i < batch; i++) {
         const vn_product p = batch_product(&first, i, b_step);
         product_alone(&p, (char *)args->work + (size_t)omp_get_thread_num() * own);

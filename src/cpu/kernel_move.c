@@ -22,7 +22,7 @@ void VN_K(fill)(const vn_kernel_args *a) {
     word bits, *y = a->out;
     memcpy(&bits, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real, sizeof bits);
     int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)n))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n))
     for (int64_t i = 0; i < n; i += VN_BLOCK) fill_words(y + i, bits, vn_min_i64(VN_BLOCK, n - i));
 }
 
@@ -33,7 +33,7 @@ static void gather_rows(const vn_axes *axes, const word *x, word *y, int threads
     vn_pieces p = vn_axes_pieces(axes);
     int64_t length = axes->dim[axes->rank - 1], step = axes->stride[0][axes->rank - 1];
     int64_t x_row = axes->stride[0][axes->rank - 2];
-#pragma omp parallel for schedule(static) num_threads(vn_team(threads, 2.0 * (double)(p.rows * length)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 2.0 * (double)(p.rows * length)))
     for (int64_t i = 0; i < p.count; i++) {
         vn_tile t;
         for (int64_t row = 0; vn_piece_tile(axes, &p, i, &row, &t);)
@@ -78,7 +78,7 @@ static void transpose(const vn_axes *axes, int k, const word *x, word *y, int th
     outer.stride[0][k] *= TILE;
     outer.stride[1][k] *= TILE;
     int64_t count = vn_axes_count(&outer, last), inside = count / vn_axes_count(&outer, k + 1);
-#pragma omp parallel for schedule(static) num_threads(vn_team(threads, 4.0 * (double)(count * columns * TILE)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 4.0 * (double)(count * columns * TILE)))
     for (int64_t i = 0; i < count; i++) {
         int64_t rows = vn_min_i64(TILE, axes->dim[k] - i / inside % strips * TILE);
         transpose_strip(x + vn_axes_offset(&outer, 0, last, i), axes->stride[0][last],
@@ -108,7 +108,7 @@ void VN_K(permute)(const vn_kernel_args *a) {
 /* `rows` runs of `length` words, x_step and y_step apart. */
 static void copy_runs(const word *x, int64_t x_step, word *y, int64_t y_step, int64_t rows, int64_t length,
                       int threads) {
-#pragma omp parallel for schedule(static) num_threads(vn_team(threads, 2.0 * (double)rows * (double)length))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 2.0 * (double)rows * (double)length))
     for (int64_t r = 0; r < rows; r++) copy_words(y + r * y_step, x + r * x_step, length);
 }
 
@@ -152,7 +152,8 @@ void VN_K(place)(const vn_kernel_args *a) {
     int64_t head = a->node->attr.slice.begin * inner, length = from->dim[axis] * inner;
     const word *x = a->in[0];
     word *y = a->out;
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)rows *(double)(whole + length)))
+#pragma omp parallel for schedule(static)                                                                              \
+    num_threads(vn_threads_for(a->threads, (double)rows *(double)(whole + length)))
     for (int64_t r = 0; r < rows; r++) {
         word *row = y + r * whole;
         fill_words(row, 0, head);

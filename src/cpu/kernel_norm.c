@@ -43,18 +43,23 @@ static inline moments row_moments(const float *x, int64_t n) {
     return (moments){(double)n, (double)mean + sum * over, square - sum * sum * over};
 }
 
-/* n columns of `rows` <= VN_SUM_RUN rows: mean and m2 of each, by deviations from the mean of four of the rows. Those are among the
- * data, so even if one of them lies far from all others, cancellation in m2 costs at most rows/16 times the rounding. */
-VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2, int64_t n) {
-    vn_vec pivot = {0}, d1 = {0}, d2 = {0};
-    for (int64_t k = 0; k < 4; k++) pivot += 0.25f * vn_load_n(x + rows * k / 4 * step, n);
-    for (int64_t r = 0; r < rows; r++) {
-        vn_vec d = vn_load_n(x + r * step, n) - pivot;
-        d1 += d, d2 = vn_fma(d, d, d2);
+/* `tile` vectors of n columns each, of `rows` <= VN_SUM_RUN rows: mean and m2 of each column, by deviations from the mean of four of
+ * the rows. Those are among the data, so even if one of them lies far from all others, cancellation in m2 costs at most rows/16
+ * times the rounding. */
+VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2, int tile, int64_t n) {
+    vn_vec pivot[VN_NORM_TILE] = {{0}}, d1[VN_NORM_TILE] = {{0}}, d2[VN_NORM_TILE] = {{0}};
+    for (int t = 0; t < tile; t++)
+        for (int64_t k = 0; k < 4; k++) pivot[t] += 0.25f * vn_load_n(x + rows * k / 4 * step + t * VN_LANES, n);
+    for (int64_t r = 0; r < rows; r++)
+        for (int t = 0; t < tile; t++) {
+            vn_vec d = vn_load_n(x + r * step + t * VN_LANES, n) - pivot[t];
+            d1[t] += d, d2[t] = vn_fma(d, d, d2[t]);
+        }
+    for (int t = 0; t < tile; t++) {
+        vn_vec shift = d1[t] * (1.0f / (float)rows);
+        vn_store_n(mean + t * VN_LANES, pivot[t] + shift, n);
+        vn_store_n(m2 + t * VN_LANES, d2[t] - d1[t] * shift, n);
     }
-    vn_vec shift = d1 * (1.0f / (float)rows);
-    vn_store_n(mean, pivot + shift, n);
-    vn_store_n(m2, d2 - d1 * shift, n);
 }
 
 /* Joins the columns' moments, each of `rows` numbers, to their groups'. */
@@ -86,12 +91,15 @@ static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, i
         return;
     }
     for (int64_t r = begin; r < end; r += VN_SUM_RUN) {
-        int64_t rows = vn_min_i64(VN_SUM_RUN, end - r), c = 0;
+        int64_t rows = vn_min_i64(VN_SUM_RUN, end - r), tile = VN_NORM_TILE * VN_LANES, c = 0;
         const float *run = x + r * channels;
+        float *mean = scratch, *m2 = scratch + channels;
+        for (; c + tile <= channels; c += tile)
+            column_moments(run + c, channels, rows, mean + c, m2 + c, VN_NORM_TILE, VN_LANES);
         for (; c + VN_LANES <= channels; c += VN_LANES)
-            column_moments(run + c, channels, rows, scratch + c, scratch + channels + c, VN_LANES);
-        if (c < channels) column_moments(run + c, channels, rows, scratch + c, scratch + channels + c, channels - c);
-        join_columns(v, rows, scratch, scratch + channels, group);
+            column_moments(run + c, channels, rows, mean + c, m2 + c, 1, VN_LANES);
+        if (c < channels) column_moments(run + c, channels, rows, mean + c, m2 + c, 1, channels - c);
+        join_columns(v, rows, mean, m2, group);
     }
 }
 
@@ -132,7 +140,7 @@ void VN_K(norm_stats)(const vn_kernel_args *a) {
     moments *moment = a->work; /* of each sample's parts where there are several, else of each thread's sample */
     size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)a->threads);
     char *scratch = (char *)a->work + vn_region(groups, sizeof(moments));
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
     for (int64_t i = 0; i < v.samples * v.parts; i++) {
         int64_t thread = omp_get_thread_num(), begin, end, sample = vn_norm_task(&v, i, &begin, &end);
         if (short_rows) {
@@ -155,23 +163,29 @@ size_t VN_W(norm)(const vn_node *n, int threads) {
     return (size_t)threads * vn_norm_scratch(&v);
 }
 
-/* n columns from c on of `rows` rows. */
+/* `tile` vectors of n columns each, from c on, of `rows` rows. */
 VN_INLINE void norm_columns(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
-                            const float *beta, float *y, int64_t rows, int64_t channels, int64_t c, int64_t n) {
-    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, gamma, beta, c, n);
-    for (int64_t at = c; at < rows * channels; at += channels) {
-        vn_vec z = vn_norm_z(&k, vn_norm_xhat(&k, vn_load_n(x + at, n)));
-        vn_store_n(y + at, silu ? vn_vsilu(z, 0) : z, n);
-    }
+                            const float *beta, float *y, int64_t rows, int64_t channels, int64_t c, int tile,
+                            int64_t n) {
+    vn_norm_lane k[VN_NORM_TILE];
+    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, gamma, beta, c + t * VN_LANES, n);
+    for (int64_t at = c; at < rows * channels; at += channels)
+        for (int t = 0; t < tile; t++) {
+            vn_vec z = vn_norm_z(&k[t], vn_norm_xhat(&k[t], vn_load_n(x + at + t * VN_LANES, n)));
+            vn_store_n(y + at + t * VN_LANES, silu ? vn_vsilu(z, 0) : z, n);
+        }
 }
 
 VN_INLINE void norm_rows(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
                          const float *beta, float *y, int64_t rows, int64_t channels) {
+    const int64_t tile = VN_NORM_TILE * VN_LANES;
     for (int64_t r = 0; r < rows; r += VN_NORM_RUN, x += VN_NORM_RUN * channels, y += VN_NORM_RUN * channels) {
         int64_t run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
+        for (; c + tile <= channels; c += tile)
+            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, VN_NORM_TILE, VN_LANES);
         for (; c + VN_LANES <= channels; c += VN_LANES)
-            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, VN_LANES);
-        if (c < channels) norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, channels - c);
+            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, 1, VN_LANES);
+        if (c < channels) norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, 1, channels - c);
     }
 }
 
@@ -181,7 +195,7 @@ void VN_K(norm)(const vn_kernel_args *a) {
     float *y = a->out;
     bool silu = a->node->attr.norm.act == VN_FN_SILU;
     double floats = 2.0 * (double)(v.samples * v.rows * v.channels);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
     for (int64_t i = 0; i < v.samples * v.parts; i++) {
         int64_t begin, end, sample = vn_norm_task(&v, i, &begin, &end);
         int64_t at = (sample * v.rows + begin) * v.channels, rows = end - begin;

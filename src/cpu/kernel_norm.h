@@ -11,8 +11,9 @@
 #define VN_NORM_TASKS       16    /* samples are cut into parts to make so many tasks, if */
 #define VN_NORM_PART_FLOATS 32768 /* each part has at least this many numbers */
 
-#define VN_NORM_RUN                                                                                                    \
-    32 /* rows that a loop goes down before the next columns: what it touches stays in the first-level cache */
+#define VN_NORM_RUN 64 /* rows that a loop goes down before it turns to the next columns */
+#define VN_NORM_TILE                                                                                                   \
+    (VN_LANES == 16 ? 2 : 4) /* vectors of columns that it takes with it, to read whole stretches of a row */
 
 typedef struct vn_norm_view {
     int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
@@ -59,16 +60,16 @@ static inline vn_norm_stat vn_norm_expand(const vn_norm_view *v, const float *st
     return (vn_norm_stat){scratch, scratch + v->channels, 0};
 }
 
-/* What is constant down n <= VN_LANES columns: loops go down the rows with this at hand. */
+/* What is constant down the n <= VN_LANES columns of a vector. */
 typedef struct vn_norm_lane {
     vn_vec mean, r, gamma, beta;
 } vn_norm_lane;
 
-/* Columns from c on, with row `row` of the statistics; gamma and beta NULL: 1 and 0. */
-VN_INLINE vn_norm_lane vn_norm_lane_of(bool whole, const vn_norm_stat *s, int64_t row, const float *gamma,
-                                       const float *beta, int64_t c, int64_t n) {
-    return (vn_norm_lane){.mean = whole ? vn_set(s->mean[row * s->row_step]) : vn_load_n(s->mean + c, n),
-                          .r = whole ? vn_set(s->r[row * s->row_step]) : vn_load_n(s->r + c, n),
+/* Columns from c on, with the first row of the statistics; gamma and beta NULL: 1 and 0. */
+VN_INLINE vn_norm_lane vn_norm_lane_of(bool whole, const vn_norm_stat *s, const float *gamma, const float *beta,
+                                       int64_t c, int64_t n) {
+    return (vn_norm_lane){.mean = whole ? vn_set(*s->mean) : vn_load_n(s->mean + c, n),
+                          .r = whole ? vn_set(*s->r) : vn_load_n(s->r + c, n),
                           .gamma = gamma ? vn_load_n(gamma + c, n) : vn_set(1.0f),
                           .beta = beta ? vn_load_n(beta + c, n) : vn_set(0.0f)};
 }

@@ -60,85 +60,95 @@ typedef struct pair {
     double h, hx;
 } pair;
 
-/* First pass over n columns from c on of `rows` rows from element `at` on: sums of h and of h xhat in lanes. */
+/* First pass over `tile` vectors of n columns each, from c on, of `rows` rows from element `at` on: adds h and h xhat to lanes. */
 VN_INLINE void sum_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                           int64_t c, int64_t n, vn_vec *total, vn_vec *dot) {
-    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
+                           int64_t c, int tile, int64_t n, vn_vec *total, vn_vec *dot) {
+    vn_norm_lane k[VN_NORM_TILE];
     int64_t channels = g->view.channels;
     const float *x = g->x + at + c, *dy = g->dy + at + c;
     float *keep = g->keep ? g->dx + at + c : NULL;
-    for (int64_t i = 0; i < rows * channels; i += channels) {
-        vn_vec xhat, h = k.gamma * grad_vector(silu, &k, x + i, dy + i, n, &xhat);
-        if (keep) vn_store_n(keep + i, h, n);
-        *total += h; /* lanes from n on: dy, and so h, is 0 there */
-        *dot = vn_fma(h, xhat, *dot);
-    }
+    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
+    for (int64_t r = 0; r < rows; r++)
+        for (int t = 0; t < tile; t++) {
+            int64_t i = r * channels + t * VN_LANES;
+            vn_vec xhat, h = k[t].gamma * grad_vector(silu, &k[t], x + i, dy + i, n, &xhat);
+            if (keep) vn_store_n(keep + i, h, n);
+            total[t] += h; /* lanes from n on: dy, and so h, is 0 there */
+            dot[t] = vn_fma(h, xhat, dot[t]);
+        }
 }
 
-/* First pass over rows: the channels' sums. */
+/* The same into the channels' sums. */
+VN_INLINE void sum_tile(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                        int64_t c, int tile, int64_t n, double *sum) {
+    vn_vec total[VN_NORM_TILE] = {{0}}, dot[VN_NORM_TILE] = {{0}};
+    sum_columns(whole, silu, g, s, at, rows, c, tile, n, total, dot);
+    for (int t = 0; t < tile; t++) add_lanes(sum, g->view.channels, total[t], dot[t], c + t * VN_LANES, n);
+}
+
 VN_INLINE void sum_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
                         double *sum) {
-    int64_t channels = g->view.channels;
+    const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
     for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
-        int64_t run = vn_min_i64(VN_NORM_RUN, rows - r);
-        for (int64_t c = 0; c < channels; c += VN_LANES) {
-            vn_vec total = {0}, dot = {0};
-            int64_t n = vn_min_i64(VN_LANES, channels - c);
-            if (n == VN_LANES)
-                sum_columns(whole, silu, g, s, at + r * channels, run, c, VN_LANES, &total, &dot);
-            else
-                sum_columns(whole, silu, g, s, at + r * channels, run, c, n, &total, &dot);
-            add_lanes(sum, channels, total, dot, c, n);
-        }
+        int64_t from = at + r * channels, run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
+        for (; c + tile <= channels; c += tile) sum_tile(whole, silu, g, s, from, run, c, VN_NORM_TILE, VN_LANES, sum);
+        for (; c + VN_LANES <= channels; c += VN_LANES) sum_tile(whole, silu, g, s, from, run, c, 1, VN_LANES, sum);
+        if (c < channels) sum_tile(whole, silu, g, s, from, run, c, 1, channels - c, sum);
     }
 }
 
 /* First pass over one long row, a layer norm's. */
 VN_INLINE pair sum_row(bool silu, const grads *g, const vn_norm_stat *s, int64_t at) {
-    int64_t c = 0, channels = g->view.channels;
+    const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     pair sums = {0};
-    while (c < channels) {
-        vn_vec total = {0}, dot = {0};
-        int64_t end = vn_min_i64(channels, c + VN_SUM_RUN * VN_LANES);
-        for (; c + VN_LANES <= end; c += VN_LANES) sum_columns(true, silu, g, s, at, 1, c, VN_LANES, &total, &dot);
-        if (c < end) sum_columns(true, silu, g, s, at, 1, c, end - c, &total, &dot);
-        c = end;
-        sums.h += (double)vn_hsum(total);
-        sums.hx += (double)vn_hsum(dot);
+    for (int64_t c = 0, end; c < channels; c = end) {
+        vn_vec total[VN_NORM_TILE] = {{0}}, dot[VN_NORM_TILE] = {{0}};
+        end = vn_min_i64(channels, c + VN_SUM_RUN * tile);
+        for (; c + tile <= end; c += tile) sum_columns(true, silu, g, s, at, 1, c, VN_NORM_TILE, VN_LANES, total, dot);
+        for (; c + VN_LANES <= end; c += VN_LANES) sum_columns(true, silu, g, s, at, 1, c, 1, VN_LANES, total, dot);
+        if (c < end) sum_columns(true, silu, g, s, at, 1, c, 1, end - c, total, dot);
+        for (int t = 1; t < VN_NORM_TILE; t++) total[0] += total[t], dot[0] += dot[t];
+        sums.h += (double)vn_hsum(total[0]);
+        sums.hx += (double)vn_hsum(dot[0]);
     }
     return sums;
 }
 
-/* Second pass over n columns from c on of `rows` rows; mean: of h [1 or C], then as many of h xhat. */
+/* Second pass over `tile` vectors of n columns each; mean: of h [1 or C], then as many of h xhat. */
 VN_INLINE void finish_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                              const float *mean, int64_t c, int64_t n) {
-    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
+                              const float *mean, int64_t c, int tile, int64_t n) {
+    vn_norm_lane k[VN_NORM_TILE];
+    vn_vec mean_h[VN_NORM_TILE], mean_hx[VN_NORM_TILE];
     int64_t channels = g->view.channels;
-    vn_vec mean_h = whole ? vn_set(mean[0]) : vn_load_n(mean + c, n);
-    vn_vec mean_hx = whole ? vn_set(mean[1]) : vn_load_n(mean + channels + c, n);
     const float *x = g->x + at + c, *dy = g->dy + at + c;
     float *dx = g->dx + at + c;
-    bool kept = g->keep;
-    for (int64_t i = 0; i < rows * channels; i += channels) {
-        vn_vec h, xhat;
-        if (silu && kept) {
-            h = vn_load_n(dx + i, n);
-            xhat = vn_norm_xhat(&k, vn_load_n(x + i, n));
-        } else {
-            h = k.gamma * grad_vector(silu, &k, x + i, dy + i, n, &xhat);
-        }
-        vn_store_n(dx + i, k.r * (h - mean_h - xhat * mean_hx), n);
+    bool kept = silu && g->keep;
+    for (int t = 0; t < tile; t++) {
+        int64_t first = c + t * VN_LANES;
+        k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, first, n);
+        mean_h[t] = whole ? vn_set(mean[0]) : vn_load_n(mean + first, n);
+        mean_hx[t] = whole ? vn_set(mean[1]) : vn_load_n(mean + channels + first, n);
     }
+    for (int64_t r = 0; r < rows; r++)
+        for (int t = 0; t < tile; t++) {
+            int64_t i = r * channels + t * VN_LANES;
+            vn_vec xhat = vn_norm_xhat(&k[t], vn_load_n(x + i, n));
+            vn_vec h = kept ? vn_load_n(dx + i, n) : k[t].gamma * grad_vector(silu, &k[t], x + i, dy + i, n, &xhat);
+            vn_store_n(dx + i, k[t].r * (h - mean_h[t] - xhat * mean_hx[t]), n);
+        }
 }
 
 VN_INLINE void finish_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
                            const float *mean) {
-    int64_t channels = g->view.channels;
+    const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
         int64_t from = at + r * channels, run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
-        for (; c + VN_LANES <= channels; c += VN_LANES) finish_columns(whole, silu, g, s, from, run, mean, c, VN_LANES);
-        if (c < channels) finish_columns(whole, silu, g, s, from, run, mean, c, channels - c);
+        for (; c + tile <= channels; c += tile)
+            finish_columns(whole, silu, g, s, from, run, mean, c, VN_NORM_TILE, VN_LANES);
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            finish_columns(whole, silu, g, s, from, run, mean, c, 1, VN_LANES);
+        if (c < channels) finish_columns(whole, silu, g, s, from, run, mean, c, 1, channels - c);
     }
 }
 
@@ -224,7 +234,7 @@ static void grad_x_passes(const vn_kernel_args *a, const grads *g, bool first, b
     const vn_norm_view *v = &g->view;
     pair *sums = a->work;
     char *own = (char *)a->work + sums_bytes(v);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, grads_floats(g)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, grads_floats(g)))
     for (int64_t i = 0; i < v->samples * v->parts; i++) {
         int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
         scratch mine = scratch_at(v, own + (size_t)omp_get_thread_num() * scratch_bytes(v));
@@ -266,27 +276,32 @@ size_t VN_W(norm_grad_affine)(const vn_node *n, int threads) {
     return affine_bytes(&v) + (size_t)threads * vn_norm_scratch(&v);
 }
 
-/* n columns of `rows` rows that share statistics, or (layer norm) have one after the other. */
+/* `tile` vectors of n columns each, of `rows` rows that share statistics, or (layer norm) have one after the other. */
 VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                              int64_t c, int64_t n, double *sum) {
-    vn_norm_lane k = vn_norm_lane_of(whole, s, 0, g->gamma, g->beta, c, n);
-    vn_vec gamma = {0}, beta = {0};
+                              int64_t c, int tile, int64_t n, double *sum) {
+    vn_norm_lane k[VN_NORM_TILE];
+    vn_vec gamma[VN_NORM_TILE] = {{0}}, beta[VN_NORM_TILE] = {{0}};
     int64_t channels = g->view.channels, row_step = s->row_step;
     const float *x = g->x + at + c, *dy = g->dy + at + c, *mean = s->mean, *r = s->r;
-    for (int64_t i = 0; i < rows; i++) {
-        if (whole) k.mean = vn_set(mean[i * row_step]), k.r = vn_set(r[i * row_step]);
-        vn_vec xhat, d = grad_vector(silu, &k, x + i * channels, dy + i * channels, n, &xhat);
-        gamma = vn_fma(d, xhat, gamma);
-        beta += d;
-    }
-    add_lanes(sum, channels, gamma, beta, c, n);
+    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
+    for (int64_t row = 0; row < rows; row++)
+        for (int t = 0; t < tile; t++) {
+            int64_t i = row * channels + t * VN_LANES;
+            if (whole) k[t].mean = vn_set(mean[row * row_step]), k[t].r = vn_set(r[row * row_step]);
+            vn_vec xhat, d = grad_vector(silu, &k[t], x + i, dy + i, n, &xhat);
+            gamma[t] = vn_fma(d, xhat, gamma[t]);
+            beta[t] += d;
+        }
+    for (int t = 0; t < tile; t++) add_lanes(sum, channels, gamma[t], beta[t], c + t * VN_LANES, n);
 }
 
 VN_INLINE void affine_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
                            double *sum) {
-    int64_t channels = g->view.channels, c = 0;
-    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, c, VN_LANES, sum);
-    if (c < channels) affine_columns(whole, silu, g, s, at, rows, c, channels - c, sum);
+    const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
+    int64_t c = 0;
+    for (; c + tile <= channels; c += tile) affine_columns(whole, silu, g, s, at, rows, c, VN_NORM_TILE, VN_LANES, sum);
+    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, c, 1, VN_LANES, sum);
+    if (c < channels) affine_columns(whole, silu, g, s, at, rows, c, 1, channels - c, sum);
 }
 
 /* Rows [begin, end) of all samples' rows, in runs that neither are long nor cross from one sample's statistics to another's. */
@@ -316,7 +331,7 @@ void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
     double *sums = a->work;
     float *out = a->out;
     int64_t parts = affine_parts(v), outputs = 2 * v->channels;
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, grads_floats(&g)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, grads_floats(&g)))
     for (int64_t i = 0; i < parts; i++) {
         int64_t begin, end;
         char *own = (char *)a->work + affine_bytes(v) + (size_t)omp_get_thread_num() * vn_norm_scratch(v);

@@ -48,7 +48,7 @@ static void adamw_span(const coefficients *k, float *value, const float *grad, f
 void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
                  int threads) {
     coefficients k = coefficients_of(o);
-#pragma omp parallel for schedule(static) num_threads(vn_team(threads, (double)n * 9))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, (double)n * 9))
     for (size_t i = 0; i < n; i += VN_BLOCK)
         adamw_span(&k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, vn_min_i64(VN_BLOCK, (int64_t)(n - i)));
 }
@@ -78,7 +78,7 @@ static double span_squares(const float *x, int64_t n) {
 
 double VN_K(sum_squares)(size_t n, const float *x, int threads) {
     double part[SQUARE_PARTS], total = 0;
-#pragma omp parallel for schedule(static) num_threads(vn_team(threads, (double)n))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, (double)n))
     for (int i = 0; i < SQUARE_PARTS; i++) {
         int64_t begin, end;
         vn_part((int64_t)n, SQUARE_PARTS, i, &begin, &end);

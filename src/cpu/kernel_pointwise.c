@@ -79,7 +79,8 @@ VN_INLINE void run_binary(combine f, const vn_kernel_args *args) {
     vn_axes_merge(&x);
     vn_pieces p = vn_axes_pieces(&x);
     int64_t a_step = x.stride[0][x.rank - 1], b_step = x.stride[1][x.rank - 1];
-#pragma omp parallel for schedule(static) num_threads(vn_team(args->threads, (double)vn_shape_count(&n->shape) * 2))
+#pragma omp parallel for schedule(static)                                                                              \
+    num_threads(vn_threads_for(args->threads, (double)vn_shape_count(&n->shape) * 2))
     for (int64_t i = 0; i < p.count; i++) {
         vn_tile t;
         for (int64_t row = 0; vn_piece_tile(&x, &p, i, &row, &t);)
@@ -119,6 +120,6 @@ void VN_K(affine)(const vn_kernel_args *a) {
     float *y = a->out;
     vn_vec scale = vn_set((float)a->node->attr.affine.scale), shift = vn_set((float)a->node->attr.affine.shift);
     int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)n * 2))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n * 2))
     for (int64_t i = 0; i < n; i += VN_BLOCK) affine_span(x + i, y + i, vn_min_i64(VN_BLOCK, n - i), scale, shift);
 }

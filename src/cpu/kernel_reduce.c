@@ -81,7 +81,7 @@ void VN_K(sum_to)(const vn_kernel_args *a) {
     double *parts = a->work;
     plan p = plan_of(a->node);
     int64_t tasks = p.outer * p.tiles * p.parts, inputs = vn_shape_count(&a->node->in[0]->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)inputs))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)inputs))
     for (int64_t task = 0; task < tasks; task++) {
         int64_t part = task % p.parts, tile = task / p.parts % p.tiles, outer = task / p.parts / p.tiles;
         int64_t first = tile * COLUMNS, columns = vn_min_i64(COLUMNS, p.columns - first),

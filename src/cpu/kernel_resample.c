@@ -49,7 +49,7 @@ void VN_K(resample)(const vn_kernel_args *a) {
     reach *columns = a->work;
     double floats = 2.0 * (double)(vn_shape_count(from) + vn_shape_count(to));
     for (int64_t o = 0; o < width; o++) columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, floats))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
     for (int64_t line = 0; line < to->dim[0] * height; line++) {
         const float *sample = x + line / height * from->dim[1] * row_step;
         reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]);

@@ -60,7 +60,7 @@ void VN_K(softmax)(const vn_kernel_args *a) {
     const float *x = a->in[0];
     float *y = a->out;
     int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 4.0 * (double)(rows * k)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 4.0 * (double)(rows * k)))
     for (int64_t r = 0; r < rows; r++) row_softmax(x + r * k, y + r * k, k, 1.0f);
 }
 
@@ -86,7 +86,7 @@ void VN_K(softmax_grad)(const vn_kernel_args *a) {
     const float *y = a->in[0], *dy = a->in[1];
     float *dx = a->out;
     int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 3.0 * (double)(rows * k)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 3.0 * (double)(rows * k)))
     for (int64_t r = 0; r < rows; r++) row_softmax_grad(y + r * k, dy + r * k, dx + r * k, k);
 }
 
@@ -95,7 +95,7 @@ void VN_K(cross_entropy)(const vn_kernel_args *a) {
     const int32_t *label = a->in[1];
     float *loss = a->out;
     int64_t rows = vn_shape_count(&a->node->shape), k = last_dim(&a->node->in[0]->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 2.0 * (double)(rows * k)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 2.0 * (double)(rows * k)))
     for (int64_t r = 0; r < rows; r++) {
         const float *row = x + r * k;
         bool valid = label[r] >= 0 && label[r] < k;
@@ -109,7 +109,7 @@ void VN_K(cross_entropy_grad)(const vn_kernel_args *a) {
     const int32_t *label = a->in[1];
     float *dx = a->out;
     int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, 4.0 * (double)(rows * k)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 4.0 * (double)(rows * k)))
     for (int64_t r = 0; r < rows; r++) {
         if (label[r] >= 0 && label[r] < k) {
             row_softmax(x + r * k, dx + r * k, k, dy[r]);
@@ -124,7 +124,7 @@ void VN_K(one_hot)(const vn_kernel_args *a) {
     const int32_t *label = a->in[0];
     float *y = a->out;
     int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)(rows * k)))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)(rows * k)))
     for (int64_t r = 0; r < rows; r++) {
         memset(y + r * k, 0, (size_t)k * sizeof *y);
         if (label[r] >= 0 && label[r] < k) y[r * k + label[r]] = 1;

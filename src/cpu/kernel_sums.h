@@ -20,6 +20,7 @@ static inline double vn_sum(const float *x, int64_t n) {
             for (int k = 0; k < VN_SUM_TILE; k++) s[k] += vn_load(x + i + k * VN_LANES);
         total += (double)vn_hsum((s[0] + s[1]) + (s[2] + s[3]));
     }
+    if (i == n) return total;
     vn_vec rest = {0};
     for (; i + VN_LANES <= n; i += VN_LANES) rest += vn_load(x + i);
     if (i < n) rest += vn_load_part(x + i, n - i);

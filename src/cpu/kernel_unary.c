@@ -169,7 +169,7 @@ static void run_blocks(span run, const vn_kernel_args *a, const float *dy) {
     const float *x = a->in[0];
     float *y = a->out;
     int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_team(a->threads, (double)n * 4))
+#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n * 4))
     for (int64_t i = 0; i < n; i += VN_BLOCK) run(x + i, dy ? dy + i : NULL, y + i, vn_min_i64(VN_BLOCK, n - i));
 }
 

@@ -2,7 +2,6 @@
  * after the other. */
 #include "data/internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -68,7 +68,6 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
     if (!folder && o->grey)
         return vn_fail(err, VN_BAD_ARGUMENT, "grey has no effect on %s: only folders of pictures are converted",
                        source);
-    if (o->flip && row->open == vn_points_open) return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
     return VN_OK;
 }
 

@@ -6,7 +6,6 @@
 #include "image/internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {

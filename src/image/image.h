@@ -23,7 +23,8 @@ void vn_image_free(vn_image *image); /* and clears it; safe on a zeroed one */
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
 /* Reads a PNG (any colour type, depth and interlacing) or JPEG (grey or colour, not CMYK), told apart by content. 16-bit
- * depths are scaled to 8; transparency is composited on white; colour profiles and gamma are ignored. On failure the
+ * depths are scaled to 8; transparency is composited on white; colour profiles, gamma and EXIF's orientation are
+ * ignored. On failure the
  * message names the file, and `image` is left zeroed. */
 vn_status vn_image_read(const char *path, vn_image *image, vn_err *err);
 /* The same from memory; messages have no file name. */

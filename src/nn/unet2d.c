@@ -155,9 +155,10 @@ static void set_io(const unet *u, vn_net_io *io) {
                       .out_channels = c->out_channels,
                       .height = c->sample_size[0],
                       .width = c->sample_size[1],
-                      .multiple = (int64_t)1 << (u->levels - 1),
+                      .multiple = 1,
                       .takes_time = true,
                       .times = learned ? c->num_train_timesteps : 0};
+    for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
     if (c->class_embed_type == CLASS_TIMESTEP) {
         io->class_kind = learned ? VN_CLASS_INDEX : VN_CLASS_NUMBER;
         io->labels = io->times;

@@ -53,8 +53,11 @@ vn_status vn_ddpm_open(vn_path *p, vn_err *err) {
     if (c->value[VN_DDPM_SCHEDULE] == VN_COSINE && (c->given[VN_DDPM_BETA_START] || c->given[VN_DDPM_BETA_END]))
         return vn_fail(err, VN_BAD_ARGUMENT, "ddpm:cosine has its own betas; beta_start and beta_end have no effect");
     double *start = &c->value[VN_DDPM_BETA_START], *end = &c->value[VN_DDPM_BETA_END];
-    if (*start == 0) *start = scaled ? 0.00085 : 0.0001;
-    if (*end == 0) *end = scaled ? 0.012 : 0.02;
+    const double own_start = scaled ? 0.00085 : 0.0001, own_end = scaled ? 0.012 : 0.02;
+    if (*start == 0) *start = own_start;
+    if (*end == 0) *end = own_end;
+    c->given[VN_DDPM_BETA_START] = *start != own_start;
+    c->given[VN_DDPM_BETA_END] = *end != own_end;
     if (*start > *end) return vn_fail(err, VN_BAD_ARGUMENT, "ddpm: beta_start %g is above beta_end %g", *start, *end);
     p->steps = (int)c->value[VN_DDPM_STEPS];
     p->table = vn_alloc((size_t)p->steps, sizeof *p->table);

@@ -13,17 +13,24 @@ double vn_level_ratio(const vn_level *l) {
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
-/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of the first parameter. */
+/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of a first choice. */
 static char *full_text(const char *text) {
     const char *colon = strchr(text, ':');
     if (!colon || !colon[1] || colon[1 + strcspn(colon + 1, "=,")] == '=') return vn_strdup(text);
     size_t name = (size_t)(colon - text);
     for (size_t i = 0; i < vn_path_row_count; i++) {
         const vn_row *row = &vn_path_rows[i].row;
-        if (strlen(row->name) == name && strncmp(row->name, text, name) == 0 && row->params)
+        if (strlen(row->name) == name && strncmp(row->name, text, name) == 0 && row->params && row->params[0].choices)
             return vn_format("%s:%s=%s", row->name, row->params[0].name, colon + 1);
     }
     return vn_strdup(text);
+}
+
+/* One text for one path: what equals its default was not given, but for a first choice, which is part of the name. */
+static void make_canonical(vn_choice *c) {
+    const vn_param *params = c->row->params;
+    for (int i = 0; params && params[i].name; i++)
+        c->given[i] = c->value[i] != params[i].value || (i == 0 && params[i].choices);
 }
 
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err) {
@@ -34,6 +41,7 @@ vn_status vn_path_open(const char *text, vn_path **out, vn_err *err) {
     if (!s) s = vn_choice_parse(full, vn_path_rows, sizeof *vn_path_rows, vn_path_row_count, "path", &p->choice, err);
     if (!s) {
         p->row = &vn_path_rows[p->choice.index];
+        make_canonical(&p->choice);
         if (p->row->open) s = p->row->open(p, err);
     }
     if (s) vn_path_close(&p);
@@ -50,7 +58,12 @@ void vn_path_close(vn_path **p) {
 }
 
 char *vn_path_text(const vn_path *p) {
-    return vn_choice_text(&p->choice);
+    const vn_param *params = p->row->row.params;
+    char *text = vn_choice_text(&p->choice);
+    if (!text || !params || !params[0].choices) return text;
+    char *name = strchr(text, ':') + 1; // "ddpm:schedule=cosine" -> "ddpm:cosine"
+    memmove(name, strchr(name, '=') + 1, strlen(strchr(name, '=')));
+    return text;
 }
 
 /* ---- levels ------------------------------------------------------------------------------------------- */

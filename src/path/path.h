@@ -61,10 +61,11 @@ struct vn_path {
     double *table; /* discrete: alpha-bar[T] */
 };
 
-/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' sets the first parameter. */
+/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' sets a first choice. */
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err);
 void vn_path_close(vn_path **p);
-char *vn_path_text(const vn_path *p); /* parses to the same path; new string or NULL */
+/* Parses to the same path, and is the same text for equal paths, however they were spelled. New string or NULL. */
+char *vn_path_text(const vn_path *p);
 
 vn_level vn_path_level(const vn_path *p, double t); /* t in [0, 1] */
 /* The level whose sigma(t) (or sigma/alpha) is this: t by the path's inverse, clamped; alpha and sigma exact. */

@@ -33,9 +33,9 @@ def random_config(r):
     """Mostly runnable; now and then not, which both sides must notice."""
     family = r.choices(["plain", "skip", "k", "any"], [6, 2, 2, 1])[0]
     levels = r.choice([1, 2, 2, 3, 3, 4])
-    unit = {"plain": r.choice([4, 8, 12, 16]), "skip": 32, "k": 32, "any": 32}[family]
+    unit = {"plain": r.choice([4, 5, 7, 8, 12, 16]), "skip": 32, "k": 32, "any": 32}[family]
     channels = [unit * r.choice([1, 1, 2, 3]) for _ in range(levels)]
-    groups = r.choice([g for g in (1, 2, 3, 4, 8) if unit % g == 0])
+    groups = r.choice([g for g in (1, 2, 3, 4, 5, 7, 8) if unit % g == 0])
     down = {"plain": PLAIN_DOWN, "skip": SKIP_DOWN, "k": ["KDownBlock2D"]}
     up = {"plain": PLAIN_UP, "skip": SKIP_UP, "k": ["KUpBlock2D"]}
     down["any"], up["any"] = sum(down.values(), []), sum(up.values(), [])
@@ -52,7 +52,7 @@ def random_config(r):
         "mid_block_type": r.choice(["UNetMidBlock2D", "UNetMidBlock2D", None]),
         "up_block_types": [r.choice(up[family]) for _ in range(levels)],
         "block_out_channels": channels,
-        "layers_per_block": r.choice([1, 1, 2, 3]),
+        "layers_per_block": r.choice([0, 1, 1, 1, 2, 3]),
         "mid_block_scale_factor": r.choice([1, 1, 2**0.5, 0.7]),
         "downsample_padding": r.choice([0, 1, 1]),
         "downsample_type": r.choice(["conv", "resnet"]),

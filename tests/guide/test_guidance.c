@@ -388,8 +388,8 @@ static void nonsense_is_refused_by_name(void **state) {
         {"interval:low=2", "lo", 2},
         {"schedule:power=3", "no effect", 2},
         {"schedule:shape=square", "constant|linear", 2},
-        {"cfg", "not a finite", NAN},
-        {"cfg", "not a finite", INFINITY},
+        {"cfg", "not a finite", (double)NAN},
+        {"cfg", "not a finite", (double)INFINITY},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_guidance *g = (void *)1;

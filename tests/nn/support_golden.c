@@ -83,7 +83,7 @@ static double relative(const float *found, const float *expected, size_t n, doub
     double difference = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
         double d = (double)found[i] - (double)expected[i];
-        if (!isfinite(d)) return INFINITY;
+        if (!isfinite(d)) return HUGE_VAL;
         difference += d * d;
         norm += (double)expected[i] * (double)expected[i];
     }
@@ -248,7 +248,7 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
 }
 
 double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, int threads) {
-    vn_shape shape, out;
+    vn_shape shape = {0}, out = {0};
     float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
     float *expected = vn_golden_read(g, "output", &out), *label = vn_golden_read(g, "class_labels", NULL);
     int64_t n = shape.dim[0];

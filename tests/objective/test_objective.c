@@ -371,7 +371,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"eps", NULL, "edm:std=0", "std", 0},
         {"eps", NULL, NULL, "drop", -0.1},
         {"eps", NULL, NULL, "drop", 1.5},
-        {"eps", NULL, NULL, "drop", NAN},
+        {"eps", NULL, NULL, "drop", (double)NAN},
     };
     vn_path *path;
     vn_err err = {0};

@@ -185,6 +185,28 @@ static void texts_come_back(void **state) {
     }
 }
 
+/* Paths that are the same have the same text, however they were spelled. */
+static void texts_are_canonical(void **state) {
+    (void)state;
+    static const char *const spelled[][2] = {
+        {"ddpm", "ddpm:linear"},
+        {"ddpm:schedule=linear,T=1000,beta_start=0.0001,beta_end=0.02", "ddpm:linear"},
+        {"ddpm:scaled-linear,beta_end=0.012", "ddpm:scaled-linear"},
+        {"ddpm:scaled-linear,beta_end=0.02", "ddpm:scaled-linear,beta_end=0.02"},
+        {"ddpm:cosine,T=500", "ddpm:cosine,T=500"},
+        {"edm:sigma_max=80", "edm"},
+        {"edm:sigma_max=40,sigma_min=0.002", "edm:sigma_max=40"},
+        {"rectified", "rectified"},
+    };
+    for (size_t i = 0; i < VN_COUNT(spelled); i++) {
+        vn_path *p = open(spelled[i][0]);
+        char *text = vn_path_text(p);
+        assert_string_equal(text, spelled[i][1]);
+        vn_free(text);
+        vn_path_close(&p);
+    }
+}
+
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
     static const char *const bad[][2] = {
@@ -199,6 +221,8 @@ static void nonsense_is_refused_by_name(void **state) {
         {"ve:sigma_max=nan", "sigma_max"},
         {"vp:beta_min=9,beta_max=8", "beta_min"},
         {"rectified:shift=2", "no"},
+        {"vp:20", "20"},
+        {"rectified:linear", "linear"},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_path *p = (void *)1;
@@ -239,6 +263,7 @@ int main(void) {
         cmocka_unit_test(tables_are_those_of_diffusers),
         cmocka_unit_test(times_snap_to_steps),
         cmocka_unit_test(texts_come_back),
+        cmocka_unit_test(texts_are_canonical),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(failed_allocations_are_reported),
     };

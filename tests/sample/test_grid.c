@@ -140,11 +140,15 @@ static void lists_of_sigmas(void **state) {
         size_t count;
         const char *word;
     } bad[] = {
-        {{0}, 1, "between 2"},          {{1, 0.5}, 2, "the last number is 0.5, not 0"},
-        {{0.5, 0.5, 0}, 3, "number 2"}, {{0.2, 0.5, 0}, 3, "not below"},
-        {{NAN, 0.5, 0}, 3, "number 1"}, {{1, NAN, 0}, 3, "number 2 is not finite"},
-        {{1.5, 0.5, 0}, 3, "largest"},  {{1, 0.5, -0.1}, 3, "not 0"},
-        {{INFINITY, 0}, 2, "finite"},
+        {{0}, 1, "between 2"},
+        {{1, 0.5}, 2, "the last number is 0.5, not 0"},
+        {{0.5, 0.5, 0}, 3, "number 2"},
+        {{0.2, 0.5, 0}, 3, "not below"},
+        {{(double)NAN, 0.5, 0}, 3, "number 1"},
+        {{1, (double)NAN, 0}, 3, "number 2 is not finite"},
+        {{1.5, 0.5, 0}, 3, "largest"},
+        {{1, 0.5, -0.1}, 3, "not 0"},
+        {{(double)INFINITY, 0}, 2, "finite"},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         assert_int_equal(vn_sigma_levels(bad[i].sigma, bad[i].count, flow, level, &err), VN_BAD_ARGUMENT);

@@ -40,7 +40,7 @@ static void all_rows_are_tried(void **state) {
 /* Distance from x to the nearest mean of the world, in standard deviations of about 1/3. */
 static double strangeness(const float *x) {
     static const double mean[][D] = {{-1, 0.4}, {0.5, -0.8}, {1.1, 0.9}};
-    double best = INFINITY;
+    double best = (double)INFINITY;
     for (size_t k = 0; k < VN_COUNT(mean); k++)
         best = fmin(best, hypot((double)x[0] - mean[k][0], (double)x[1] - mean[k][1]) * 3);
     return best;
@@ -232,7 +232,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {{.steps = 0, .guidance = 1}, "steps 0"},
         {{.steps = -3, .guidance = 1}, "steps -3"},
         {{.steps = VN_MAX_STEPS + 1, .guidance = 1}, "steps"},
-        {{.steps = 10, .guidance = NAN}, "guidance"},
+        {{.steps = 10, .guidance = (double)NAN}, "guidance"},
         {{.steps = 10, .guidance = 2, .sampler = "huen"}, "heun"},
         {{.steps = 10, .guidance = 2, .sampler = "ddim:eta=2"}, "eta"},
         {{.steps = 10, .guidance = 2, .sampler = "euler:noise=1.1"}, "no effect"},

@@ -76,6 +76,7 @@ void *ALLOC_REAL(calloc)(size_t, size_t);
 void *ALLOC_REAL(realloc)(void *, size_t);
 void *ALLOC_REAL(memalign)(size_t, size_t);
 void ALLOC_REAL(free)(void *);
+void *memalign(size_t alignment, size_t size);
 
 /* They run before the sanitizer is ready, and shared libraries must find them whatever -fvisibility says. */
 #define ALLOC_PLAIN __attribute__((no_sanitize("address")))
@@ -112,6 +113,10 @@ ALLOC_SEEN void *realloc(void *old, size_t size) {
 
 ALLOC_SEEN void *aligned_alloc(size_t alignment, size_t size) {
     return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size));
+}
+
+ALLOC_SEEN void *memalign(size_t alignment, size_t size) { /* libgomp's */
+    return aligned_alloc(alignment, size);
 }
 
 ALLOC_SEEN int posix_memalign(void **p, size_t alignment, size_t size) {

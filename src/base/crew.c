@@ -1,0 +1,182 @@
+/* crew.c - threads that share loops.
+ *
+ * Why not OpenMP: libgomp allocates in every region that has one thread, ends the program when it gets no memory, and waits for
+ * every thread at the end of a loop, also for one that the system has put aside. Here a loop is done when its tasks are:
+ * a thread that was away when the last task was taken is not waited for. On a busy machine that is most of the time.
+ *
+ * All that threads agree on is one word, the gate: the number of the loop, whether it is closed, and how many threads entered.
+ * A thread enters by adding one to an open gate; the caller closes it when no task is left and waits for those that entered. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/base.h"
+
+#define CLOSED    ((uint64_t)1 << 31)
+#define NEXT_LOOP ((uint64_t)1 << 32)
+#define ENTERED   (CLOSED - 1)
+
+/* How long a thread looks for a new loop before it sleeps: longer than the pauses between the loops of one pass through a network. */
+#define SPINS 20000
+
+struct vn_crew {
+    int threads; /* the caller's included */
+    int started;
+    pthread_t *thread; /* [threads - 1] */
+
+    _Atomic uint64_t gate;
+    _Atomic int64_t next;  /* task to be taken */
+    _Atomic uint64_t left; /* threads that entered and are done */
+    _Atomic int sleeping;  /* threads waiting at `wake` */
+    _Atomic bool quit;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+
+    vn_task task;
+    void *context;
+    int64_t count, chunk;
+};
+
+static void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void take_tasks(vn_crew *t, int thread) {
+    for (;;) {
+        const int64_t begin = atomic_fetch_add(&t->next, t->chunk);
+        if (begin >= t->count) return;
+        const int64_t end = begin + t->chunk < t->count ? begin + t->chunk : t->count;
+        for (int64_t i = begin; i < end; i++) t->task(t->context, i, thread);
+    }
+}
+
+/* Enters the loop the gate shows if it is open and not `seen`. */
+static bool enter(vn_crew *t, uint64_t *seen) {
+    uint64_t gate = atomic_load(&t->gate);
+    while (!(gate & CLOSED) && gate / NEXT_LOOP != *seen) {
+        if (!atomic_compare_exchange_weak(&t->gate, &gate, gate + 1)) continue;
+        *seen = gate / NEXT_LOOP;
+        return true;
+    }
+    return false;
+}
+
+static void sleep_until_called(vn_crew *t, uint64_t seen) {
+    pthread_mutex_lock(&t->lock);
+    atomic_fetch_add(&t->sleeping, 1);
+    for (;;) {
+        const uint64_t gate = atomic_load(&t->gate);
+        if (atomic_load(&t->quit) || (!(gate & CLOSED) && gate / NEXT_LOOP != seen)) break;
+        pthread_cond_wait(&t->wake, &t->lock);
+    }
+    atomic_fetch_sub(&t->sleeping, 1);
+    pthread_mutex_unlock(&t->lock);
+}
+
+typedef struct start {
+    vn_crew *crew;
+    int thread;
+} start;
+
+static void *work(void *given) {
+    const start s = *(start *)given;
+    vn_free(given);
+    vn_crew *t = s.crew;
+    uint64_t seen = 0;
+    while (!atomic_load(&t->quit)) {
+        bool entered = false;
+        for (int spin = 0; spin < SPINS && !(entered = enter(t, &seen)); spin++) pause_briefly();
+        if (!entered) {
+            sleep_until_called(t, seen);
+            continue;
+        }
+        take_tasks(t, s.thread);
+        atomic_fetch_add(&t->left, 1);
+    }
+    return NULL;
+}
+
+vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
+    *out = NULL;
+    vn_crew *t = vn_calloc(1, sizeof *t);
+    if (!t) return vn_no_memory(err);
+    t->threads = threads < 1 ? 1 : threads;
+    t->gate = CLOSED;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->wake, NULL);
+    t->thread = vn_calloc((size_t)t->threads, sizeof *t->thread);
+    vn_status status = t->thread ? VN_OK : vn_no_memory(err);
+    for (int i = 1; i < t->threads && status == VN_OK; i++) {
+        start *s = vn_alloc(1, sizeof *s);
+        if (!s) {
+            status = vn_no_memory(err);
+            break;
+        }
+        *s = (start){t, i};
+        if (pthread_create(&t->thread[t->started], NULL, work, s) == 0) {
+            t->started++;
+        } else {
+            vn_free(s);
+            status = vn_fail(err, VN_NO_MEMORY, "thread %d of %d could not be started", i + 1, t->threads);
+        }
+    }
+    if (status != VN_OK) {
+        vn_crew_close(&t);
+        return status;
+    }
+    *out = t;
+    return VN_OK;
+}
+
+void vn_crew_close(vn_crew **crew) {
+    if (!crew || !*crew) return;
+    vn_crew *t = *crew;
+    pthread_mutex_lock(&t->lock);
+    atomic_store(&t->quit, true);
+    pthread_cond_broadcast(&t->wake);
+    pthread_mutex_unlock(&t->lock);
+    for (int i = 0; i < t->started; i++) pthread_join(t->thread[i], NULL);
+    pthread_cond_destroy(&t->wake);
+    pthread_mutex_destroy(&t->lock);
+    vn_free(t->thread);
+    vn_free(t);
+    *crew = NULL;
+}
+
+int vn_crew_threads(const vn_crew *t) {
+    return t ? t->threads : 1;
+}
+
+/* Waits for the threads that entered; they are at their last tasks, so mostly not for long. */
+static void wait_for(vn_crew *t, uint64_t entered) {
+    const struct timespec moment = {.tv_nsec = 50000};
+    for (int spin = 0; atomic_load(&t->left) != entered; spin++) {
+        if (spin < SPINS)
+            pause_briefly();
+        else
+            nanosleep(&moment, NULL);
+    }
+}
+
+void vn_crew_run(vn_crew *t, int64_t count, vn_task task, void *context) {
+    if (!t || t->threads == 1 || count < 2) {
+        for (int64_t i = 0; i < count; i++) task(context, i, 0);
+        return;
+    }
+    t->task = task;
+    t->context = context;
+    t->count = count;
+    t->chunk = count / (16 * t->threads) + 1; /* many short tasks are taken several at a time */
+    atomic_store(&t->next, 0);
+    atomic_store(&t->left, 0);
+    atomic_store(&t->gate, (atomic_load(&t->gate) / NEXT_LOOP + 1) * NEXT_LOOP);
+    if (atomic_load(&t->sleeping) > 0) {
+        pthread_mutex_lock(&t->lock);
+        pthread_cond_broadcast(&t->wake);
+        pthread_mutex_unlock(&t->lock);
+    }
+    take_tasks(t, 0);
+    wait_for(t, atomic_fetch_or(&t->gate, CLOSED) & ENTERED);
+}

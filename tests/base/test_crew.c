@@ -1,0 +1,83 @@
+/* test_crew.c - loops shared by threads: every task once, whatever the timing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/base.h"
+
+enum { MOST = 5000 };
+
+typedef struct tally {
+    _Atomic int seen[MOST];
+    _Atomic uint64_t threads; /* a bit for each that took part */
+} tally;
+
+static void count(void *context, int64_t i, int thread) {
+    tally *t = context;
+    atomic_fetch_add(&t->seen[i], 1);
+    atomic_fetch_or(&t->threads, (uint64_t)1 << thread);
+}
+
+static void test_every_task_runs_once(void **state) {
+    (void)state;
+    static tally t;
+    for (int threads = 1; threads <= 5; threads++) {
+        vn_crew *crew = NULL;
+        assert_int_equal(vn_crew_open(threads, &crew, NULL), VN_OK);
+        assert_int_equal(vn_crew_threads(crew), threads);
+        for (int64_t round = 0; round < 400; round++) {
+            const int64_t n = round * round % MOST;
+            t = (tally){.threads = 0};
+            vn_crew_run(crew, n, count, &t);
+            for (int64_t i = 0; i < MOST; i++) assert_int_equal(t.seen[i], i < n);
+            assert_true(t.threads < (uint64_t)1 << threads);
+        }
+        vn_crew_close(&crew);
+        assert_null(crew);
+    }
+}
+
+static void dawdle(void *context, int64_t i, int thread) {
+    const struct timespec while_ = {.tv_nsec = 2000000};
+    nanosleep(&while_, NULL);
+    count(context, i, thread);
+}
+
+static void test_threads_take_part_after_sleeping(void **state) {
+    (void)state;
+    static tally t;
+    vn_crew *crew = NULL;
+    assert_int_equal(vn_crew_open(3, &crew, NULL), VN_OK);
+    for (int round = 0; round < 3; round++) {
+        const struct timespec pause = {.tv_nsec = 30000000};
+        nanosleep(&pause, NULL); /* long enough for them to sleep */
+        t = (tally){.threads = 0};
+        vn_crew_run(crew, 60, dawdle, &t);
+        for (int64_t i = 0; i < 60; i++) assert_int_equal(t.seen[i], 1);
+        assert_int_equal(t.threads, 7);
+    }
+    vn_crew_close(&crew);
+}
+
+static void test_no_team_is_a_team_of_one(void **state) {
+    (void)state;
+    static tally t;
+    assert_int_equal(vn_crew_threads(NULL), 1);
+    vn_crew_run(NULL, 3, count, &t);
+    for (int64_t i = 0; i < 3; i++) assert_int_equal(t.seen[i], 1);
+    assert_int_equal(t.threads, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_task_runs_once),
+        cmocka_unit_test(test_threads_take_part_after_sleeping),
+        cmocka_unit_test(test_no_team_is_a_team_of_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
