@@ -2,7 +2,7 @@
  *
  * Not part of the build, because vane needs neither library. With vane built in DIR (apt: libdnnl-dev libopenblas-dev):
  *
- *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -fopenmp -Iinclude -Isrc bench/conv_vs_onednn.c DIR/libvane.a -ldnnl -lopenblas \
+ *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c DIR/libvane.a -ldnnl -lopenblas \
  *      $(pkg-config --libs jansson libzip libpng libjpeg zlib) -lm -o conv_vs_onednn
  *   ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]
  *
@@ -42,6 +42,7 @@ typedef struct rival {
 
 static struct {
     int rounds, threads;
+    vn_crew *crew;
     const char *only;
     double log_ratio[2]; /* of vane's backends to the library: sum of logarithms */
     double worst[2];
@@ -72,7 +73,7 @@ static vane_state vane_open(const char *backend, const vn_node *node, float *con
     vane_state s = {.backend = vn_cpu_backend(backend, &err)};
     if (!s.backend) return s;
     const size_t bytes = s.backend->workspace[node->op] ? s.backend->workspace[node->op](node, run.threads) : 0;
-    s.args = (vn_kernel_args){.node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .threads = run.threads};
+    s.args = (vn_kernel_args){.node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .crew = run.crew};
     for (int i = 0; i < node->inputs; i++) s.args.in[i] = in[i];
     return s;
 }
@@ -315,6 +316,7 @@ int main(int argc, char **argv) {
     if (run.rounds > MOST_ROUNDS) run.rounds = MOST_ROUNDS;
     dnnl_engine_t engine;
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
+    if (vn_crew_open(run.threads, &run.crew, NULL) != VN_OK) return 1;
     openblas_set_num_threads(run.threads);
     printf(
         "GF/s best and median of %d rounds, %d threads; then the library's time over vane's, by best and by median\n",
@@ -333,5 +335,6 @@ int main(int argc, char **argv) {
     bench_product(49, 49, 32, false, true);
     print_total("matrix products");
     CHECK(dnnl_engine_destroy(engine));
+    vn_crew_close(&run.crew);
     return 0;
 }

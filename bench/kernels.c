@@ -2,14 +2,13 @@
  *
  * Not part of the build. With vane built in DIR:
  *
- *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -fopenmp -Iinclude -Isrc bench/kernels.c DIR/libvane.a \
+ *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/kernels.c DIR/libvane.a \
  *      $(pkg-config --libs jansson libzip libpng libjpeg zlib) -lm -o kernels
  *   ./kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]
  *
  * GB/s counts each input and the output once, whatever a kernel reads again; the copy reads and writes as many bytes in all, with
  * memcpy on as many threads. "cached" works on the same arrays each round, "cold" on others in turn, more than a cache holds, as
  * most do in a network. Times are the fastest of the rounds. */
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,12 +114,23 @@ static void *allocate(size_t bytes) {
     return p;
 }
 
-static void copy(char *to, const char *from, size_t bytes, int threads) {
-#pragma omp parallel num_threads(threads)
-    {
-        size_t n = (size_t)omp_get_num_threads(), i = (size_t)omp_get_thread_num(), part = bytes / n;
-        memcpy(to + part * i, from + part * i, i + 1 == n ? bytes - part * i : part);
-    }
+typedef struct copying {
+    char *to;
+    const char *from;
+    size_t bytes;
+} copying;
+
+#define COPY_BLOCK ((size_t)1 << 18)
+
+static void copy_block(void *context, int64_t i, int thread) {
+    const copying *c = context;
+    const size_t at = (size_t)i * COPY_BLOCK, rest = c->bytes - at;
+    (void)thread;
+    memcpy(c->to + at, c->from + at, rest < COPY_BLOCK ? rest : COPY_BLOCK);
+}
+
+static void copy(char *to, const char *from, size_t bytes, vn_crew *crew) {
+    vn_crew_run(crew, (int64_t)((bytes + COPY_BLOCK - 1) / COPY_BLOCK), copy_block, &(copying){to, from, bytes});
 }
 
 typedef struct measured {
@@ -145,7 +155,7 @@ static size_t place(int64_t floats, int round) {
     return places > 1 ? (size_t)round % places * step : 0;
 }
 
-static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes, int threads,
+static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes, vn_crew *crew,
                           int rounds, bool cold, float **array) {
     measured m = {0};
     for (int r = 0; r < rounds; r++) {
@@ -156,46 +166,46 @@ static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_ar
         b->kernel[c->op](&a);
         double middle = vn_now();
         size_t at = place((int64_t)bytes / 8, cold ? turn + 1 : 0);
-        copy((char *)(array[VN_MAX_IN] + at), (const char *)(array[0] + at), (size_t)bytes / 2, threads);
+        copy((char *)(array[VN_MAX_IN] + at), (const char *)(array[0] + at), (size_t)bytes / 2, crew);
         note(&m, middle - begin, vn_now() - middle);
     }
     return m;
 }
 
-static void run_case(const vn_backend *b, const bench_case *c, int threads, int rounds, float **array) {
+static void run_case(const vn_backend *b, const bench_case *c, vn_crew *crew, int rounds, float **array) {
     vn_node in[VN_MAX_IN] = {0}, n = {.op = c->op, .attr = c->attr, .inputs = c->inputs, .shape = c->out};
     vn_run run = {0};
     double bytes = 4 * (double)vn_shape_count(&c->out);
-    vn_kernel_args a = {.node = &n, .threads = threads, .run = &run};
+    vn_kernel_args a = {.node = &n, .crew = crew, .run = &run};
     for (int i = 0; i < c->inputs; i++) {
         in[i].shape = c->in[i];
         n.in[i] = &in[i];
         bytes += 4 * (double)vn_shape_count(&c->in[i]);
     }
-    a.work = allocate(b->workspace[c->op] ? b->workspace[c->op](&n, threads) : 0);
-    measured cached = time_case(b, c, a, bytes, threads, rounds, false, array);
-    measured cold = time_case(b, c, a, bytes, threads, rounds, true, array);
+    a.work = allocate(b->workspace[c->op] ? b->workspace[c->op](&n, vn_crew_threads(crew)) : 0);
+    measured cached = time_case(b, c, a, bytes, crew, rounds, false, array);
+    measured cold = time_case(b, c, a, bytes, crew, rounds, true, array);
     print_row(c->name, bytes, cached, cold);
     vn_free(a.work);
 }
 
-static measured time_adamw(const vn_backend *b, size_t count, int threads, int rounds, float **array) {
+static measured time_adamw(const vn_backend *b, size_t count, vn_crew *crew, int rounds, float **array) {
     measured m = {0};
     vn_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1, 1, 0.999};
     for (int r = 0; r < rounds; r++) {
         double begin = vn_now();
-        b->adamw(&o, count, array[0], array[1], array[2], array[3], array[4], threads);
+        b->adamw(&o, count, array[0], array[1], array[2], array[3], array[4], crew);
         double middle = vn_now();
-        copy((char *)array[VN_MAX_IN], (const char *)array[0], count * 4 * 9 / 2, threads);
+        copy((char *)array[VN_MAX_IN], (const char *)array[0], count * 4 * 9 / 2, crew);
         note(&m, middle - begin, vn_now() - middle);
     }
     return m;
 }
 
 /* Five arrays read, four written. */
-static void run_adamw(const vn_backend *b, int threads, int rounds, float **array) {
+static void run_adamw(const vn_backend *b, vn_crew *crew, int rounds, float **array) {
     size_t few = 1 << 18, many = 3 << 20;
-    measured cached = time_adamw(b, few, threads, rounds, array), cold = time_adamw(b, many, threads, rounds, array);
+    measured cached = time_adamw(b, few, crew, rounds, array), cold = time_adamw(b, many, crew, rounds, array);
     double scale = (double)few / (double)many;
     print_row("adamw+ema, per 256k", 36.0 * (double)few, cached, (measured){cold.seconds * scale, cold.copy * scale});
 }
@@ -210,6 +220,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", b ? "usage: kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]" : err.text);
         return 2;
     }
+    vn_crew *crew = NULL;
+    if (vn_crew_open(threads, &crew, &err) != VN_OK) return fprintf(stderr, "%s\n", err.text), 1;
     for (int i = 0; i <= VN_MAX_IN; i++) {
         array[i] = allocate(MAX_BYTES);
         for (size_t k = 0; k < MAX_BYTES / 4; k++)
@@ -217,8 +229,9 @@ int main(int argc, char **argv) {
     }
     printf("%s, %d threads\n%-26s %-41s  %s\n", b->name, threads, "", "cached", "cold");
     for (size_t i = 0; i < VN_COUNT(cases); i++)
-        if (strstr(cases[i].name, part)) run_case(b, &cases[i], threads, rounds, array);
-    if (strstr("adamw", part)) run_adamw(b, threads, rounds, array);
+        if (strstr(cases[i].name, part)) run_case(b, &cases[i], crew, rounds, array);
+    if (strstr("adamw", part)) run_adamw(b, crew, rounds, array);
     for (int i = 0; i <= VN_MAX_IN; i++) vn_free(array[i]);
+    vn_crew_close(&crew);
     return 0;
 }

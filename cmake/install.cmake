@@ -21,11 +21,7 @@ install(FILES ${CMAKE_BINARY_DIR}/vaneConfig.cmake ${CMAKE_BINARY_DIR}/vaneConfi
   DESTINATION ${package_dir})
 
 file(RELATIVE_PATH VANE_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # relocatable
-set(VANE_PC_PRIVATE ${JANSSON_LDFLAGS} ${LIBZIP_LDFLAGS} -lpng -ljpeg -lz)
-foreach(library ${OpenMP_C_LIB_NAMES})
-  list(APPEND VANE_PC_PRIVATE -l${library})
-endforeach()
-list(APPEND VANE_PC_PRIVATE -lm)
+set(VANE_PC_PRIVATE ${JANSSON_LDFLAGS} ${LIBZIP_LDFLAGS} -lpng -ljpeg -lz ${CMAKE_THREAD_LIBS_INIT} -lm)
 list(JOIN VANE_PC_PRIVATE " " VANE_PC_PRIVATE)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/vane.pc.in ${CMAKE_BINARY_DIR}/vane.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/vane.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

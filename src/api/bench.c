@@ -77,7 +77,7 @@ static vn_status build(bench *b, int64_t batch, bool train, vn_err *err) {
     }
     if (status == VN_OK && train) status = vn_graph_gradient(b->graph, b->loss, NULL, count, wrt, grads, err);
     const vn_program_options options = {.backend = b->vn->backend,
-                                        .threads = b->vn->threads,
+                                        .crew = b->vn->crew,
                                         .n_outputs = 1,
                                         .outputs = &b->loss,
                                         .n_grads = count,
@@ -114,7 +114,7 @@ static void step(bench *b) {
     b->step++;
     if (!b->grads) return;
     const vn_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
-    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->threads);
+    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->crew);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -125,7 +125,7 @@ static int by_value(const void *a, const void *b) {
 static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r, vn_err *err) {
     double *seconds = vn_alloc((size_t)o->steps, sizeof *seconds);
     if (!seconds) return vn_no_memory(err);
-    vn_cpu_measure(b->vn->backend, b->vn->threads, &r->gemm_gflops, &r->memory_gbs);
+    vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
     bool stop = false;
     for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
         const double began = vn_now();

@@ -27,8 +27,12 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
     if (!backend) return err.status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return VN_NO_MEMORY;
+    const vn_status status = vn_crew_open(o.threads ? o.threads : vn_cpu_cores(), &vn->crew, &err);
+    if (status != VN_OK) {
+        vn_free(vn);
+        return status;
+    }
     vn->backend = backend;
-    vn->threads = o.threads ? o.threads : vn_cpu_cores();
     vn->watch = (vn_watch){o.log, o.progress, o.user, &vn->cancel};
     *out = vn;
     return VN_OK;
@@ -36,6 +40,7 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
 
 void vn_context_close(vn_context **vn) {
     if (!vn || !*vn) return;
+    vn_crew_close(&(*vn)->crew);
     vn_free(*vn);
     *vn = NULL;
 }

@@ -52,7 +52,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
     d->height = io->rank == 3 ? shape[1] : 0;
     d->width = io->rank == 3 ? shape[2] : 0;
     d->null_label = io->labels > classes ? (int32_t)io->labels - 1 : -1;
-    const vn_status status = vn_runner_open(net, vn->backend, vn->threads, values, &d->runner, err);
+    const vn_status status = vn_runner_open(net, vn->backend, vn->crew, values, &d->runner, err);
     if (status != VN_OK) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,

@@ -90,7 +90,7 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     if (status == VN_OK) {
         vn_node *const outputs[] = {p->output, p->grad_sample};
         const vn_program_options options = {.backend = p->vn->backend,
-                                            .threads = p->vn->threads,
+                                            .crew = p->vn->crew,
                                             .n_outputs = gradients ? 2 : 1,
                                             .outputs = outputs,
                                             .n_grads = gradients ? (int)count : 0,
@@ -115,7 +115,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, int6
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_tensor_read_f32(t, numbers);
-    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, p->pixels, p->vn->threads);
+    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, p->pixels, p->vn->crew);
     vn_free(numbers);
     return status;
 }
@@ -184,7 +184,7 @@ static vn_status put_inputs(pass *p, vn_err *err) {
 static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
     if (numbers)
-        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, p->pixels, p->vn->threads);
+        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, p->pixels, p->vn->crew);
     return numbers;
 }
 

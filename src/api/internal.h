@@ -12,7 +12,7 @@
 
 struct vn_context {
     const vn_backend *backend;
-    int threads;
+    vn_crew *crew;
     vn_err err;
     volatile int cancel; /* set by vn_context_cancel from any thread or signal handler; cleared when a call begins */
     vn_watch watch;

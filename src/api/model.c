@@ -238,7 +238,7 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
     const vn_path *path = m->path ? m->path : m->chosen;
     if (status == VN_OK && !m->denoiser.self) {
         if (m->world)
-            status = vn_world_denoiser(m->world, path, NULL, m->vn->threads, &m->denoiser, err);
+            status = vn_world_denoiser(m->world, path, NULL, m->vn->crew, &m->denoiser, err);
         else
             status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path, &m->prediction, m->shape,
                                           m->classes, &m->denoiser, err);

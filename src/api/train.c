@@ -35,7 +35,7 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .size = j->o.size,
                                      .grey = j->o.grey != 0,
                                      .flip = j->o.flip != 0,
-                                     .threads = j->vn->threads,
+                                     .threads = vn_crew_threads(j->vn->crew),
                                      .watch = &j->vn->watch};
     vn_status status = vn_data_open(j->source, &options, &j->data, err);
     if (status != VN_OK) return status;
@@ -240,7 +240,7 @@ static vn_status run(job *j, vn_err *err) {
                           .seed = j->o.seed};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_setup setup = {.backend = j->vn->backend,
-                                  .threads = j->vn->threads,
+                                  .crew = j->vn->crew,
                                   .watch = &j->vn->watch,
                                   .net = j->net,
                                   .data = j->data,

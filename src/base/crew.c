@@ -1,8 +1,9 @@
 /* crew.c - threads that share loops.
  *
- * Why not OpenMP: libgomp allocates in every region that has one thread, ends the program when it gets no memory, and waits for
- * every thread at the end of a loop, also for one that the system has put aside. Here a loop is done when its tasks are:
- * a thread that was away when the last task was taken is not waited for. On a busy machine that is most of the time.
+ * Why not the compiler's: gcc's run-time library allocates in every region that has one thread, ends the program when it gets
+ * no memory, and waits for every thread at the end of a loop, also for one that the system has put aside. Here a loop is done
+ * when its tasks are: a thread that was away when the last task was taken is not waited for. On a busy machine that is most of
+ * the time.
  *
  * All that threads agree on is one word, the gate: the number of the loop, whether it is closed, and how many threads entered.
  * A thread enters by adding one to an open gate; the caller closes it when no task is left and waits for those that entered. */

@@ -1,10 +1,12 @@
 /* cores.c - how many cores this process may use: those it is bound to, or fewer where a control group (a container, a batch
  * system) grants less time than that. Oversubscribed threads wait for each other at the end of every kernel, so guessing too
  * many costs far more than guessing too few. */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "cpu/cpu.h"
 
-#include <omp.h>
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
@@ -36,8 +38,14 @@ static void own_group(char *group, size_t size) {
     fclose(f);
 }
 
+/* Cores this process is bound to, or else all. */
+static int bound_cores(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 int vn_cpu_cores(void) {
-    int cores = omp_get_num_procs(); /* honours the affinity mask */
+    int cores = bound_cores();
     char group[900];
     own_group(group, sizeof group);
     for (;;) { /* a limit holds for all groups below it */

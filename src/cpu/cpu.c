@@ -1,8 +1,6 @@
 /* cpu.c - the backends: one table of kernels for each instruction set this build has, chosen by what the CPU that runs it can do. */
 #include "cpu/internal.h"
 
-#include <omp.h>
-
 /* ---- tables ----------------------------------------------------------------------------------------- */
 
 /* Every op is in exactly one of the two lists. */
@@ -113,11 +111,11 @@ static void run_gemm(void *what) {
     c->kernel(&c->args);
 }
 
-static double measure_gemm(const vn_backend *b, int threads) {
+static double measure_gemm(const vn_backend *b, vn_crew *crew) {
     vn_node a = {.op = VN_OP_INPUT, .dtype = VN_F32, .shape = {2, {GEMM_SIZE, GEMM_SIZE}}};
     vn_node n = {.op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
     size_t count = (size_t)GEMM_SIZE * GEMM_SIZE;
-    size_t work = b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, threads) : 0;
+    size_t work = b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, vn_crew_threads(crew)) : 0;
     float *in = vn_alloc_aligned(count, sizeof(float));
     float *out = vn_alloc_aligned(count, sizeof(float));
     void *scratch = vn_alloc_aligned(work, 1);
@@ -126,7 +124,7 @@ static double measure_gemm(const vn_backend *b, int threads) {
         for (size_t i = 0; i < count; i++) in[i] = (float)(i % 13) / 13;
         vn_run run = {0};
         gemm_case c = {b->kernel[VN_OP_MATMUL],
-                       {.node = &n, .in = {in, in}, .out = out, .work = scratch, .threads = threads, .run = &run}};
+                       {.node = &n, .in = {in, in}, .out = out, .work = scratch, .crew = crew, .run = &run}};
         rate = best_rate(run_gemm, &c, 2.0 * GEMM_SIZE * GEMM_SIZE * GEMM_SIZE) / 1e9;
     }
     vn_free(in);
@@ -138,26 +136,28 @@ static double measure_gemm(const vn_backend *b, int threads) {
 typedef struct copy_case {
     char *to;
     const char *from;
-    int threads;
+    vn_crew *crew;
 } copy_case;
+
+#define COPY_TASK ((size_t)1 << 20)
+
+static void copy_task(void *what, int64_t i, int thread) {
+    const copy_case *c = what;
+    (void)thread;
+    memcpy(c->to + (size_t)i * COPY_TASK, c->from + (size_t)i * COPY_TASK, COPY_TASK);
+}
 
 static void run_copy(void *what) {
     const copy_case *c = what;
-#pragma omp parallel num_threads(c->threads)
-    {
-        size_t parts = (size_t)omp_get_num_threads(), i = (size_t)omp_get_thread_num();
-        size_t begin = COPY_BYTES / parts * i;
-        size_t end = i + 1 == parts ? COPY_BYTES : COPY_BYTES / parts * (i + 1);
-        memcpy(c->to + begin, c->from + begin, end - begin);
-    }
+    vn_crew_run(c->crew, COPY_BYTES / COPY_TASK, copy_task, what);
 }
 
-static double measure_copy(int threads) {
+static double measure_copy(vn_crew *crew) {
     char *from = vn_alloc_aligned(COPY_BYTES, 1), *to = vn_alloc_aligned(COPY_BYTES, 1);
     double rate = 0;
     if (from && to) {
         memset(from, 1, COPY_BYTES);
-        copy_case c = {to, from, threads};
+        copy_case c = {to, from, crew};
         rate = best_rate(run_copy, &c, 2.0 * (double)COPY_BYTES) / 1e9; /* read and written */
     }
     vn_free(from);
@@ -166,7 +166,7 @@ static double measure_copy(int threads) {
 }
 
 /* 0 where memory for the measurement is lacking. */
-void vn_cpu_measure(const vn_backend *b, int threads, double *gemm_gflops, double *memory_gbs) {
-    *gemm_gflops = measure_gemm(b, threads);
-    *memory_gbs = measure_copy(threads);
+void vn_cpu_measure(const vn_backend *b, vn_crew *crew, double *gemm_gflops, double *memory_gbs) {
+    *gemm_gflops = measure_gemm(b, crew);
+    *memory_gbs = measure_copy(crew);
 }

@@ -73,8 +73,8 @@
 #define VN_DECLARE(op, kernel, work, isa) VN_DECLARE_##work(kernel, isa)
 #define VN_DECLARE_OPTIMISER(isa)                                                                                      \
     void vn_k_adamw_##isa(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,            \
-                          float *ema, int threads);                                                                    \
-    double vn_k_sum_squares_##isa(size_t n, const float *x, int threads);
+                          float *ema, vn_crew *crew);                                                                  \
+    double vn_k_sum_squares_##isa(size_t n, const float *x, vn_crew *crew);
 #define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)
 
 #if defined(VN_ISA)
@@ -83,14 +83,12 @@ VN_DECLARE_ISA(VN_ISA)
 
 /* ---- threads ---------------------------------------------------------------------------------------- */
 
-/* Below this many floats read or written (or the time of as many: a float takes about 0.5 ns), starting threads costs more
+/* Below this many floats read or written (or the time of as many: a float takes about 0.5 ns), sharing costs more
  * than it saves. */
 #define VN_PARALLEL_FLOATS 32768
 
-/* For num_threads(): one or all, nothing between, because libgomp ends threads when a team shrinks and starts them anew when
- * it grows. */
-static inline int vn_threads_for(int threads, double floats) {
-    return floats < VN_PARALLEL_FLOATS ? 1 : threads;
+static inline vn_crew *vn_share(vn_crew *crew, double floats) {
+    return floats < VN_PARALLEL_FLOATS ? NULL : crew;
 }
 
 static inline int64_t vn_min_i64(int64_t a, int64_t b) {
@@ -111,9 +109,18 @@ static inline void vn_part(int64_t n, int64_t parts, int64_t i, int64_t *begin, 
     *end = n * (i + 1) / parts;
 }
 
-/* Pointwise loops run over blocks of this many floats: where a block begins, and so which elements share a vector, does not
+/* A task of a pointwise loop is a block of this many floats: where a block begins, and so which elements share a vector, does not
  * depend on the number of threads. */
 #define VN_BLOCK 4096
+
+static inline int64_t vn_block_count(int64_t floats) {
+    return vn_ceil_div(floats, VN_BLOCK);
+}
+
+/* Rows of `length` floats: into how many parts of about VN_BLOCK floats they are cut. */
+static inline int64_t vn_row_parts(int64_t rows, int64_t length) {
+    return vn_min_i64(rows, rows * length / VN_BLOCK + 1);
+}
 
 /* Size of the region that begins `count` items of `size` bytes in a workspace: keeps 64-byte alignment. */
 static inline size_t vn_region(size_t count, size_t size) {

@@ -3,8 +3,6 @@
  * A task takes VN_QUERIES queries of one head and holds their scores as [Tk, VN_QUERIES]: vectors run along the queries, so that
  * the softmax needs no sums across a vector and a head may have any width. The gradient computes the scores anew; its tasks are
  * whole heads, because all queries of a head add to the same dk and dv. */
-#include <omp.h>
-
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
 
@@ -25,7 +23,7 @@ typedef struct vn_scratch {
     float *across;           /* [d, VN_QUERIES] packed: q or dy of the block, turned */
     float *turned;           /* [d, VN_QUERIES] out or dq of the block, before it is turned back */
     float *along;            /* [VN_QUERIES, d] packed: q or dy of the block */
-    float *outer;            /* for VN_G(outer) */
+    float *outer;            /* for vn_gemm_outer */
     const float **k, **v;    /* [tk] rows of k and v ... */
     float **dk, **dv;        /* ... of their gradients */
     float **p_row, **ds_row; /* ... of p and ds */
@@ -73,8 +71,8 @@ static int64_t block_width(int64_t count) {
 static void times_queries(const vn_head *h, const float *const *rows, const float *x, int64_t count, float *across,
                           float *const *s) {
     const vn_reach reach = vn_reach_row(h->d);
-    for (int64_t p = 0; p < vn_panels(count); p++) VN_G(pack)(across, h->d, count, p, 0, h->d, x, 1, h->step);
-    VN_G(rows)(h->tk, block_width(count), h->d, &reach, rows, across, NULL, false, s);
+    for (int64_t p = 0; p < vn_panels(count); p++) vn_gemm_pack(across, h->d, count, p, 0, h->d, x, 1, h->step);
+    vn_gemm_rows(h->tk, block_width(count), h->d, &reach, rows, across, NULL, false, s);
 }
 
 /* out[j] = sum_i s[i][j] row i */
@@ -82,7 +80,7 @@ static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *
                      float *out) {
     const vn_reach reach = vn_reach_row(h->d);
     memset(m->turned, 0, (size_t)(h->d * VN_QUERIES) * sizeof(float));
-    VN_G(outer)(&reach, block_width(count), h->tk, rows, (const float *const *)s, 0, m->turned, VN_QUERIES, m->outer);
+    vn_gemm_outer(&reach, block_width(count), h->tk, rows, (const float *const *)s, 0, m->turned, VN_QUERIES, m->outer);
     for (int64_t j = 0; j < count; j++)
         for (int64_t i = 0; i < h->d; i++) out[j * h->step + i] = m->turned[i * VN_QUERIES + j];
 }
@@ -91,8 +89,8 @@ static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *
 static void add_queries(const vn_head *h, float *const *s, const float *x, int64_t count, bool first, float *along,
                         float *const *out) {
     const vn_reach reach = vn_reach_row(count);
-    for (int64_t p = 0; p < vn_panels(h->d); p++) VN_G(pack)(along, count, h->d, p, 0, count, x, h->step, 1);
-    VN_G(rows)(h->tk, h->d, count, &reach, (const float *const *)s, along, NULL, !first, out);
+    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(along, count, h->d, p, 0, count, x, h->step, 1);
+    vn_gemm_rows(h->tk, h->d, count, &reach, (const float *const *)s, along, NULL, !first, out);
 }
 
 /* Columns of p become softmax(scale p). */
@@ -176,9 +174,20 @@ static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i
     return h;
 }
 
-static int attention_team(const vn_kernel_args *a, const vn_head *h, int products) {
+static vn_crew *attention_crew(const vn_kernel_args *a, const vn_head *h, int products) {
     const double scores = (double)head_count(a->node) * (double)h->tq * (double)h->tk;
-    return vn_threads_for(a->threads, scores * (products * (double)h->d + 16) / 25);
+    return vn_share(a->crew, scores * (products * (double)h->d + 16) / 25);
+}
+
+/* What a task knows. */
+typedef struct vn_attending {
+    const vn_kernel_args *a;
+    vn_head shared;
+    int64_t blocks; /* of a head's queries */
+} vn_attending;
+
+static vn_scratch scratch_of(const vn_attending *t, const vn_head *h, int thread) {
+    return scratch_at(h, (char *)t->a->work + (size_t)thread * scratch_bytes(h));
 }
 
 size_t VN_W(attention)(const vn_node *n, int threads) {
@@ -186,44 +195,47 @@ size_t VN_W(attention)(const vn_node *n, int threads) {
     return (size_t)threads * scratch_bytes(&h);
 }
 
+static void forward_task(void *context, int64_t i, int thread) {
+    const vn_attending *t = context;
+    int64_t query, key;
+    vn_head h = head_at(t->a, &t->shared, i / t->blocks, &query, &key);
+    h.out = (float *)t->a->out + query;
+    const vn_scratch s = scratch_of(t, &h, thread);
+    const int64_t from = i % t->blocks * VN_QUERIES;
+    head_forward(&h, &s, from, vn_min_i64(VN_QUERIES, h.tq - from));
+}
+
 void VN_K(attention)(const vn_kernel_args *a) {
-    const vn_head shared = describe(a->node);
-    const int64_t blocks = vn_ceil_div(shared.tq, VN_QUERIES), tasks = head_count(a->node) * blocks;
-    if (shared.tk == 0) {
+    vn_attending t = {.a = a, .shared = describe(a->node)};
+    t.blocks = vn_ceil_div(t.shared.tq, VN_QUERIES);
+    if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->shape) * sizeof(float));
-        return;
-    }
-#pragma omp parallel for schedule(dynamic) num_threads(attention_team(a, &shared, 2))
-    for (int64_t i = 0; i < tasks; i++) {
-        int64_t query, key;
-        vn_head h = head_at(a, &shared, i / blocks, &query, &key);
-        h.out = (float *)a->out + query;
-        const vn_scratch s = scratch_at(&h, (char *)a->work + (size_t)omp_get_thread_num() * scratch_bytes(&h));
-        const int64_t from = i % blocks * VN_QUERIES;
-        head_forward(&h, &s, from, vn_min_i64(VN_QUERIES, h.tq - from));
-    }
+    else
+        vn_crew_run(attention_crew(a, &t.shared, 2), head_count(a->node) * t.blocks, forward_task, &t);
 }
 
 size_t VN_W(attention_grad)(const vn_node *n, int threads) {
     return VN_W(attention)(n, threads);
 }
 
-void VN_K(attention_grad)(const vn_kernel_args *a) {
-    const vn_head shared = describe(a->node);
+static void gradient_task(void *context, int64_t i, int thread) {
+    const vn_attending *t = context;
+    const vn_kernel_args *a = t->a;
     const int64_t queries = vn_shape_count(&a->node->in[0]->shape), keys = vn_shape_count(&a->node->in[1]->shape);
-    if (shared.tk == 0) {
-        memset(a->out, 0, (size_t)queries * sizeof(float));
-        return;
-    }
-#pragma omp parallel for schedule(dynamic) num_threads(attention_team(a, &shared, 5))
-    for (int64_t i = 0; i < head_count(a->node); i++) {
-        int64_t query, key;
-        vn_head h = head_at(a, &shared, i, &query, &key);
-        h.dy = (const float *)a->in[3] + query;
-        h.dq = (float *)a->out + query;
-        h.dk = (float *)a->out + queries + key;
-        h.dv = (float *)a->out + queries + keys + key;
-        const vn_scratch s = scratch_at(&h, (char *)a->work + (size_t)omp_get_thread_num() * scratch_bytes(&h));
-        head_gradient(&h, &s);
-    }
+    int64_t query, key;
+    vn_head h = head_at(a, &t->shared, i, &query, &key);
+    h.dy = (const float *)a->in[3] + query;
+    h.dq = (float *)a->out + query;
+    h.dk = (float *)a->out + queries + key;
+    h.dv = (float *)a->out + queries + keys + key;
+    const vn_scratch s = scratch_of(t, &h, thread);
+    head_gradient(&h, &s);
+}
+
+void VN_K(attention_grad)(const vn_kernel_args *a) {
+    vn_attending t = {.a = a, .shared = describe(a->node)};
+    if (t.shared.tk == 0)
+        memset(a->out, 0, (size_t)vn_shape_count(&a->node->in[0]->shape) * sizeof(float));
+    else
+        vn_crew_run(attention_crew(a, &t.shared, 5), head_count(a->node), gradient_task, &t);
 }

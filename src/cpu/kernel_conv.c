@@ -2,8 +2,6 @@
  *
  * Both are one thing: windows times packed weights. The gradient reads dy, with the kernel turned round. With a stride s its
  * pixels fall into s * s phases, each a convolution of dy with its own part of the kernel, so no zero is ever multiplied. */
-#include <omp.h>
-
 #include "cpu/kernel_conv.h"
 
 /* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y * row + x * pixel]. */
@@ -62,9 +60,9 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
         return;
     }
     for (int64_t p = 0; p < vn_panels(t->n); p++)
-        for (int64_t j = 0; j < v->kw; j++) VN_G(pack)
-    (packed, window_floats(v), t->n, p, (i * v->kw + j) * v->c, v->c, c->w + t->from + i * t->down + j * t->across,
-     t->row, t->column);
+        for (int64_t j = 0; j < v->kw; j++)
+            vn_gemm_pack(packed, window_floats(v), t->n, p, (i * v->kw + j) * v->c, v->c,
+                         c->w + t->from + i * t->down + j * t->across, t->row, t->column);
 }
 
 /* ---- windows times weights -------------------------------------------------------------------------- */
@@ -74,7 +72,7 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
 #define VN_STRIP_WINDOWS 640
 
 static vn_strips cut_strips(const vn_windows *v, int threads) {
-    return VN_C(cut)(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
+    return vn_conv_cut(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
 }
 
 static size_t packed_bytes(const vn_convolution *c) {
@@ -99,40 +97,50 @@ static void point_to_results(const vn_convolution *c, const vn_strip *s, const v
 static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s, const float **window,
                            float **out) {
     const vn_windows *v = &c->windows;
-    for (vn_group g = {0}; VN_C(next_group)(v, s, &g);) {
-        const vn_reach reach = VN_C(reach)(v, &g);
-        const int64_t count = VN_C(gather)(v, s, &g, c->in, window);
+    for (vn_group g = {0}; vn_conv_next_group(v, s, &g);) {
+        const vn_reach reach = vn_conv_reach(v, &g);
+        const int64_t count = vn_conv_gather(v, s, &g, c->in, window);
         point_to_results(c, s, &g, out);
         if (is_dots(c->taps.n))
-            VN_G(dots)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
+            vn_gemm_dots(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
         else
-            VN_G(rows)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
+            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
     }
 }
 
-static void convolve(const vn_convolution *c, void *work, int threads) {
+/* What the tasks of a convolution share. */
+typedef struct vn_convolving {
+    const vn_convolution *c;
+    vn_strips strips;
+    void *work;
+} vn_convolving;
+
+static void pack_task(void *context, int64_t row, int thread) {
+    const vn_convolving *t = context;
+    (void)thread;
+    pack_taps(t->c, row, t->work);
+}
+
+static void strip_task(void *context, int64_t i, int thread) {
+    const vn_convolving *t = context;
+    const size_t pointers = vn_region((size_t)t->strips.windows, sizeof(void *));
+    char *own = (char *)t->work + packed_bytes(t->c) + 2 * (size_t)thread * pointers;
+    const vn_strip strip = vn_conv_strip(&t->c->windows, &t->strips, i);
+    convolve_strip(t->c, t->work, &strip, (const float **)own, (float **)(own + pointers));
+}
+
+static void convolve(const vn_convolution *c, void *work, vn_crew *crew) {
     const vn_windows *v = &c->windows;
-    const vn_strips strips = cut_strips(v, threads);
-    const size_t pointers = vn_region((size_t)strips.windows, sizeof(void *));
     const double flops = 2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
-    float *packed = work;
-#pragma omp parallel num_threads(vn_threads_for(threads, flops / 50))
-    {
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < v->kh; i++) pack_taps(c, i, packed);
-        char *own = (char *)work + packed_bytes(c) + 2 * (size_t)omp_get_thread_num() * pointers;
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < strips.count; i++) {
-            const vn_strip strip = VN_C(strip)(v, &strips, i);
-            convolve_strip(c, packed, &strip, (const float **)own, (float **)(own + pointers));
-        }
-    }
+    vn_convolving t = {c, cut_strips(v, vn_crew_threads(crew)), work};
+    vn_crew_run(vn_share(crew, (double)weight_floats(v, c->taps.n)), v->kh, pack_task, &t);
+    vn_crew_run(vn_share(crew, flops / 50), t.strips.count, strip_task, &t);
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------- */
 
 static vn_convolution forward(const vn_node *n) {
-    const vn_windows v = VN_C(windows)(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    const vn_windows v = vn_conv_windows(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
     const int64_t outputs = n->shape.dim[3];
     return (vn_convolution){
         .windows = v,
@@ -152,7 +160,7 @@ void VN_K(conv2d)(const vn_kernel_args *a) {
     c.w = a->in[1];
     c.bias = a->node->inputs > 2 ? a->in[2] : NULL;
     c.out = a->out;
-    convolve(&c, a->work, a->threads);
+    convolve(&c, a->work, a->crew);
 }
 
 /* ---- gradient with respect to the input ------------------------------------------------------------- */
@@ -224,6 +232,6 @@ void VN_K(conv2d_grad_x)(const vn_kernel_args *a) {
         c.in = a->in[0];
         c.w = a->in[1];
         c.out = a->out;
-        convolve(&c, a->work, a->threads);
+        convolve(&c, a->work, a->crew);
     }
 }

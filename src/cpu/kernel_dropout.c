@@ -3,7 +3,6 @@
 #include "cpu/internal.h"
 
 #include <math.h>
-#include <omp.h>
 
 static int64_t row_count(const vn_shape *s) {
     return s->rank > 0 ? s->dim[0] : 1;
@@ -23,20 +22,31 @@ static void drop_row(const float *x, const float *u, float *y, int64_t n, float 
     for (int64_t i = 0; i < n; i++) y[i] = u[i] < below ? 0.0f : x[i] * scale;
 }
 
+typedef struct dropping {
+    const vn_kernel_args *a;
+    uint64_t seed;
+    float below, scale;
+    int64_t length;
+} dropping;
+
+static void drop_task(void *context, int64_t row, int thread) {
+    const dropping *d = context;
+    const vn_run *run = d->a->run;
+    const float *x = (const float *)d->a->in[0] + row * d->length;
+    float *u = (float *)(void *)((char *)d->a->work + (size_t)thread * vn_region((size_t)d->length, sizeof(float)));
+    vn_random_uniform(u, (size_t)d->length, d->seed, VN_STREAM_DROPOUT, run->first_sample + (uint64_t)row, run->step);
+    drop_row(x, u, (float *)d->a->out + row * d->length, d->length, d->below, d->scale);
+}
+
 void VN_K(dropout)(const vn_kernel_args *a) {
-    const float *x = a->in[0];
-    float *y = a->out;
-    double p = a->node->attr.dropout.p;
-    float below =
-        (float)(ceil(p * 0x1p24) * 0x1p-24); /* uniforms are multiples of 2^-24: u < p as u < below, exactly */
-    float scale = p < 1 ? (float)(1 / (1 - p)) : 0.0f;
-    uint64_t seed = vn_dropout_seed(a->run->seed, a->node->attr.dropout.site);
-    int64_t rows = row_count(&a->node->shape), length = row_length(&a->node->shape);
-    size_t region = vn_region((size_t)length, sizeof(float));
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 8.0 * (double)(rows * length)))
-    for (int64_t r = 0; r < rows; r++) {
-        float *u = (float *)(void *)((char *)a->work + (size_t)omp_get_thread_num() * region);
-        vn_random_uniform(u, (size_t)length, seed, VN_STREAM_DROPOUT, a->run->first_sample + (uint64_t)r, a->run->step);
-        drop_row(x + r * length, u, y + r * length, length, below, scale);
-    }
+    const double p = a->node->attr.dropout.p;
+    const int64_t rows = row_count(&a->node->shape), length = row_length(&a->node->shape);
+    dropping d = {
+        .a = a,
+        .seed = vn_dropout_seed(a->run->seed, a->node->attr.dropout.site),
+        .below = (float)(ceil(p * 0x1p24) * 0x1p-24), /* uniforms are multiples of 2^-24: u < p as u < below, exactly */
+        .scale = p < 1 ? (float)(1 / (1 - p)) : 0.0f,
+        .length = length,
+    };
+    vn_crew_run(vn_share(a->crew, 8.0 * (double)(rows * length)), rows, drop_task, &d);
 }

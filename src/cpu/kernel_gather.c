@@ -1,20 +1,34 @@
 /* kernel_gather.c - embedding lookup and its gradient. An index outside the table stands for a row of zeros. */
 #include "cpu/internal.h"
 
+/* A table, and rows taken from it or added to it. */
+typedef struct lookup {
+    int64_t rows, length, n; /* of the table [rows, length]; of the indices */
+    const int32_t *index;
+    const float *from;
+    float *to;
+    int64_t parts;
+} lookup;
+
+static void take_rows(void *context, int64_t part, int thread) {
+    const lookup *l = context;
+    const size_t bytes = (size_t)l->length * sizeof(float);
+    int64_t begin, end;
+    (void)thread;
+    vn_part(l->n, l->parts, part, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        if (l->index[i] >= 0 && l->index[i] < l->rows)
+            memcpy(l->to + i * l->length, l->from + l->index[i] * l->length, bytes);
+        else
+            memset(l->to + i * l->length, 0, bytes);
+    }
+}
+
 void VN_K(embedding)(const vn_kernel_args *a) {
     const vn_shape *table = &a->node->in[0]->shape;
-    const float *from = a->in[0];
-    const int32_t *index = a->in[1];
-    float *y = a->out;
-    int64_t rows = table->dim[0], length = table->dim[1], n = vn_shape_count(&a->node->in[1]->shape);
-    size_t bytes = (size_t)length * sizeof(float);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 2.0 * (double)(n * length)))
-    for (int64_t i = 0; i < n; i++) {
-        if (index[i] >= 0 && index[i] < rows)
-            memcpy(y + i * length, from + index[i] * length, bytes);
-        else
-            memset(y + i * length, 0, bytes);
-    }
+    const int64_t length = table->dim[1], n = vn_shape_count(&a->node->in[1]->shape);
+    lookup l = {table->dim[0], length, n, a->in[1], a->in[0], a->out, vn_row_parts(n, length)};
+    vn_crew_run(vn_share(a->crew, 2.0 * (double)(n * length)), l.parts, take_rows, &l);
 }
 
 static void add_row(float *y, const float *x, int64_t n) {
@@ -23,18 +37,21 @@ static void add_row(float *y, const float *x, int64_t n) {
 
 /* Each part owns a range of the table and reads all indices in order, so no two threads add to one row and the order of
  * addition is that of the batch. */
+static void add_rows(void *context, int64_t part, int thread) {
+    const lookup *l = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(l->rows, l->parts, part, &begin, &end);
+    memset(l->to + begin * l->length, 0, (size_t)((end - begin) * l->length) * sizeof *l->to);
+    for (int64_t i = 0; i < l->n; i++)
+        if (l->index[i] >= begin && l->index[i] < end)
+            add_row(l->to + l->index[i] * l->length, l->from + i * l->length, l->length);
+}
+
 void VN_K(embedding_grad)(const vn_kernel_args *a) {
-    const int32_t *index = a->in[0];
-    const float *dy = a->in[1];
-    float *table = a->out;
-    int64_t rows = a->node->shape.dim[0], length = a->node->shape.dim[1], n = vn_shape_count(&a->node->in[0]->shape);
-    int team = vn_threads_for(a->threads, (double)(n * length) * 3.0 + (double)(rows * length));
-#pragma omp parallel for schedule(static) num_threads(team)
-    for (int64_t part = 0; part < team; part++) {
-        int64_t begin, end;
-        vn_part(rows, team, part, &begin, &end);
-        memset(table + begin * length, 0, (size_t)((end - begin) * length) * sizeof *table);
-        for (int64_t i = 0; i < n; i++)
-            if (index[i] >= begin && index[i] < end) add_row(table + index[i] * length, dy + i * length, length);
-    }
+    const vn_shape *table = &a->node->shape;
+    const int64_t rows = table->dim[0], length = table->dim[1], n = vn_shape_count(&a->node->in[0]->shape);
+    vn_crew *crew = vn_share(a->crew, (double)(n * length) * 3.0 + (double)(rows * length));
+    lookup l = {rows, length, n, a->in[0], a->in[1], a->out, vn_crew_threads(crew)};
+    vn_crew_run(crew, l.parts, add_rows, &l);
 }

@@ -1,7 +1,5 @@
 /* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a shape takes, and how it is
  * cut into tasks. */
-#include <omp.h>
-
 #include "cpu/kernel_gemm.h"
 
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
@@ -36,7 +34,7 @@ static size_t copied_floats(const vn_product *p) {
 /* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
 static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
     if (!is_outer(p)) {
-        VN_G(pack)(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
+        vn_gemm_pack(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
         return;
     }
     const int64_t first = panel * VN_PANEL, last = vn_min_i64(first + VN_PANEL, p->n);
@@ -61,7 +59,7 @@ static void block_outer(const vn_product *p, const float *b, int64_t b_row, cons
             a_rows[i] = p->a + (k + i) * p->a_column + block->row;
             b_rows[i] = b + (k + i) * b_row;
         }
-        VN_G(outer)(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
+        vn_gemm_outer(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
     }
 }
 
@@ -74,9 +72,9 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
         out[i] = p->out + (block->row + i) * p->n + block->column;
     }
     if (is_dots(p))
-        VN_G(dots)(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
+        vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
     else
-        VN_G(rows)(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
+        vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
 }
 
 static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {
@@ -122,34 +120,33 @@ static size_t scratch_bytes(const vn_product *p) {
     return is_outer(p) ? vn_region(VN_OUTER_FLOATS, sizeof(float)) : 0;
 }
 
-/* One product by all threads. */
-static void product_shared(const vn_product *p, char *work, int threads) {
-    const vn_cut cut = cut_product(p, threads);
-    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, tasks = cut.down * cut.across;
-    float *copy = (float *)work;
-#pragma omp parallel num_threads(vn_threads_for(threads, (double)p->m *(double)p->n *(double)p->k / 25))
-    {
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < panels; i++) copy_panel(p, i, copy);
-        float *scratch = (float *)(work + copy_bytes(p) + (size_t)omp_get_thread_num() * scratch_bytes(p));
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < tasks; i++) {
-            const vn_block block = cut_block(p, &cut, i);
-            product_block(p, copy, scratch, &block);
-        }
-    }
+/* What the tasks of a product share. */
+typedef struct vn_sharing {
+    const vn_product *p;
+    vn_cut cut;
+    char *work;
+} vn_sharing;
+
+static void copy_task(void *context, int64_t panel, int thread) {
+    const vn_sharing *s = context;
+    (void)thread;
+    copy_panel(s->p, panel, (float *)s->work);
 }
 
-/* One product by one thread. */
-static void product_alone(const vn_product *p, char *work) {
-    const vn_cut cut = cut_product(p, 1);
+static void block_task(void *context, int64_t i, int thread) {
+    const vn_sharing *s = context;
+    float *scratch = (float *)(s->work + copy_bytes(s->p) + (size_t)thread * scratch_bytes(s->p));
+    const vn_block block = cut_block(s->p, &s->cut, i);
+    product_block(s->p, (const float *)s->work, scratch, &block);
+}
+
+/* One product by all threads. */
+static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
+    vn_sharing s = {p, cut_product(p, vn_crew_threads(crew)), work};
     const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0;
-    float *copy = (float *)work, *scratch = (float *)(work + copy_bytes(p));
-    for (int64_t i = 0; i < panels; i++) copy_panel(p, i, copy);
-    for (int64_t i = 0; i < cut.down * cut.across; i++) {
-        const vn_block block = cut_block(p, &cut, i);
-        product_block(p, copy, scratch, &block);
-    }
+    vn_crew_run(vn_share(crew, (double)copied_floats(p)), panels, copy_task, &s);
+    vn_crew_run(vn_share(crew, (double)p->m * (double)p->n * (double)p->k / 25), s.cut.down * s.cut.across, block_task,
+                &s);
 }
 
 /* ---- ops -------------------------------------------------------------------------------------------- */
@@ -200,7 +197,7 @@ void VN_K(linear)(const vn_kernel_args *args) {
     p.b = args->in[1];
     p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
     p.out = args->out;
-    product_shared(&p, args->work, args->threads);
+    product_shared(&p, args->work, args->crew);
 }
 
 /* Many small products go one to a thread, each with a copy of its own B. */
@@ -214,35 +211,42 @@ size_t VN_W(matmul)(const vn_node *n, int threads) {
     return (is_many(batch, threads) ? (size_t)threads : 1) * copy_bytes(&p) + (size_t)threads * scratch_bytes(&p);
 }
 
-/* Product i of a batch whose first is p. */
-static vn_product batch_product(const vn_product *p, int64_t i, int64_t b_step) {
-    vn_product at = *p;
-    at.a += i * p->m * p->k;
-    at.b += i * b_step;
-    at.out += i * p->m * p->n;
-    return at;
+typedef struct vn_batch {
+    vn_product first;
+    int64_t b_step;
+    char *work;
+} vn_batch;
+
+static vn_product batch_product(const vn_batch *b, int64_t i) {
+    vn_product p = b->first;
+    p.a += i * p.m * p.k;
+    p.b += i * b->b_step;
+    p.out += i * p.m * p.n;
+    return p;
+}
+
+static void product_task(void *context, int64_t i, int thread) {
+    const vn_batch *b = context;
+    const vn_product p = batch_product(b, i);
+    product_shared(&p, b->work + (size_t)thread * (copy_bytes(&p) + scratch_bytes(&p)), NULL);
 }
 
 void VN_K(matmul)(const vn_kernel_args *args) {
     const vn_node *node = args->node;
     int64_t batch;
-    vn_product first = matmul_product(node, &batch);
-    first.a = args->in[0];
-    first.b = args->in[1];
-    first.out = args->out;
-    const int64_t b_step = node->in[1]->shape.rank == 2 ? 0 : first.k * first.n;
-    if (!is_many(batch, args->threads)) {
-        for (int64_t i = 0; i < batch; i++) {
-            const vn_product p = batch_product(&first, i, b_step);
-            product_shared(&p, args->work, args->threads);
-        }
+    vn_batch b = {.first = matmul_product(node, &batch), .work = args->work};
+    vn_product *first = &b.first;
+    first->a = args->in[0];
+    first->b = args->in[1];
+    first->out = args->out;
+    b.b_step = node->in[1]->shape.rank == 2 ? 0 : first->k * first->n;
+    if (is_many(batch, vn_crew_threads(args->crew))) {
+        const double flops = 2.0 * (double)batch * (double)first->m * (double)first->n * (double)first->k;
+        vn_crew_run(vn_share(args->crew, flops / 50), batch, product_task, &b);
         return;
     }
-    const size_t own = copy_bytes(&first) + scratch_bytes(&first);
-    const double flops = 2.0 * (double)batch * (double)first.m * (double)first.n * (double)first.k;
-#pragma omp parallel for schedule(dynamic) num_threads(vn_threads_for(args->threads, flops / 50))
     for (int64_t i = 0; i < batch; i++) {
-        const vn_product p = batch_product(&first, i, b_step);
-        product_alone(&p, (char *)args->work + (size_t)omp_get_thread_num() * own);
+        const vn_product p = batch_product(&b, i);
+        product_shared(&p, b.work, args->crew);
     }
 }

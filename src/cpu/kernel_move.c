@@ -15,43 +15,64 @@ static void copy_words(word *y, const word *x, int64_t n) {
         memcpy(y, x, (size_t)n * sizeof *y);
 }
 
+typedef struct filling {
+    word *y, value;
+    int64_t n;
+} filling;
+
+static void fill_block(void *context, int64_t block, int thread) {
+    const filling *f = context;
+    const int64_t i = block * VN_BLOCK;
+    (void)thread;
+    fill_words(f->y + i, f->value, vn_min_i64(VN_BLOCK, f->n - i));
+}
+
 void VN_K(fill)(const vn_kernel_args *a) {
     double value = a->node->attr.fill.value;
     int32_t whole = a->node->dtype == VN_I32 ? (int32_t)value : 0;
     float real = (float)value;
-    word bits, *y = a->out;
-    memcpy(&bits, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real, sizeof bits);
-    int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n))
-    for (int64_t i = 0; i < n; i += VN_BLOCK) fill_words(y + i, bits, vn_min_i64(VN_BLOCK, n - i));
+    filling f = {.y = a->out, .n = vn_shape_count(&a->node->shape)};
+    memcpy(&f.value, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real, sizeof f.value);
+    vn_crew_run(vn_share(a->crew, (double)f.n), vn_block_count(f.n), fill_block, &f);
 }
 
 /* ---- rows in order: broadcast, and permutations that keep the last axis ------------------------------- */
 
+typedef struct gathering {
+    const vn_axes *axes;
+    vn_pieces pieces;
+    const word *x;
+    word *y;
+} gathering;
+
+static void gather_piece(void *context, int64_t piece, int thread) {
+    const gathering *g = context;
+    const vn_axes *axes = g->axes;
+    const int64_t length = axes->dim[axes->rank - 1], step = axes->stride[0][axes->rank - 1];
+    const int64_t x_row = axes->stride[0][axes->rank - 2];
+    vn_tile t;
+    (void)thread;
+    for (int64_t row = 0; vn_piece_tile(axes, &g->pieces, piece, &row, &t);)
+        for (int64_t r = 0; r < t.rows; r++) {
+            const word *from = g->x + t.at[0] + r * x_row;
+            if (step)
+                copy_words(g->y + t.out + r * length, from, t.columns);
+            else
+                fill_words(g->y + t.out + r * length, *from, t.columns);
+        }
+}
+
 /* y, walked in order, from x by the axes' strides; the inner one is 0 or 1. */
-static void gather_rows(const vn_axes *axes, const word *x, word *y, int threads) {
-    vn_pieces p = vn_axes_pieces(axes);
-    int64_t length = axes->dim[axes->rank - 1], step = axes->stride[0][axes->rank - 1];
-    int64_t x_row = axes->stride[0][axes->rank - 2];
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 2.0 * (double)(p.rows * length)))
-    for (int64_t i = 0; i < p.count; i++) {
-        vn_tile t;
-        for (int64_t row = 0; vn_piece_tile(axes, &p, i, &row, &t);)
-            for (int64_t r = 0; r < t.rows; r++) {
-                const word *from = x + t.at[0] + r * x_row;
-                if (step)
-                    copy_words(y + t.out + r * length, from, t.columns);
-                else
-                    fill_words(y + t.out + r * length, *from, t.columns);
-            }
-    }
+static void gather_rows(const vn_axes *axes, const vn_kernel_args *a) {
+    gathering g = {axes, vn_axes_pieces(axes), a->in[0], a->out};
+    vn_crew_run(vn_share(a->crew, 2.0 * (double)vn_axes_count(axes, axes->rank)), g.pieces.count, gather_piece, &g);
 }
 
 void VN_K(broadcast)(const vn_kernel_args *a) {
     vn_axes axes = vn_axes_of(&a->node->shape);
     vn_axes_broadcast(&axes, 0, &a->node->in[0]->shape);
     vn_axes_merge(&axes);
-    gather_rows(&axes, a->in[0], a->out, a->threads);
+    gather_rows(&axes, a);
 }
 
 /* ---- transposition ------------------------------------------------------------------------------------ */
@@ -67,23 +88,39 @@ static void transpose_strip(const word *x, int64_t x_step, word *y, int64_t y_st
     }
 }
 
+typedef struct strips {
+    vn_axes outer;                  /* axis k counts strips; operand 0: x, 1: y */
+    int64_t length, strips, inside; /* axis k: elements, strips; strips that differ in axes behind k alone */
+    int64_t columns, x_step, y_step;
+    const word *x;
+    word *y;
+} strips;
+
+static void transpose_task(void *context, int64_t i, int thread) {
+    const strips *s = context;
+    const int last = s->outer.rank - 1;
+    const int64_t rows = vn_min_i64(TILE, s->length - i / s->inside % s->strips * TILE);
+    (void)thread;
+    transpose_strip(s->x + vn_axes_offset(&s->outer, 0, last, i), s->x_step,
+                    s->y + vn_axes_offset(&s->outer, 1, last, i), s->y_step, rows, s->columns);
+}
+
 /* The inner axis of x is axis k of y, k < the last: strips of TILE of it, for every index of the other axes. */
-static void transpose(const vn_axes *axes, int k, const word *x, word *y, int threads) {
-    int last = axes->rank - 1;
-    int64_t columns = axes->dim[last], y_step = 1, strips = vn_ceil_div(axes->dim[k], TILE);
-    vn_axes outer = *axes; /* operand 1 becomes y */
-    for (int i = k + 1; i <= last; i++) y_step *= axes->dim[i];
-    for (int64_t i = last, step = 1; i >= 0; step *= axes->dim[i], i--) outer.stride[1][i] = step;
-    outer.dim[k] = strips;
-    outer.stride[0][k] *= TILE;
-    outer.stride[1][k] *= TILE;
-    int64_t count = vn_axes_count(&outer, last), inside = count / vn_axes_count(&outer, k + 1);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 4.0 * (double)(count * columns * TILE)))
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rows = vn_min_i64(TILE, axes->dim[k] - i / inside % strips * TILE);
-        transpose_strip(x + vn_axes_offset(&outer, 0, last, i), axes->stride[0][last],
-                        y + vn_axes_offset(&outer, 1, last, i), y_step, rows, columns);
-    }
+static void transpose(const vn_axes *axes, int k, const vn_kernel_args *a) {
+    const int last = axes->rank - 1;
+    strips s = {.outer = *axes, .length = axes->dim[k], .x = a->in[0], .y = a->out};
+    s.strips = vn_ceil_div(s.length, TILE);
+    s.columns = axes->dim[last];
+    s.x_step = axes->stride[0][last];
+    s.y_step = 1;
+    for (int i = k + 1; i <= last; i++) s.y_step *= axes->dim[i];
+    for (int64_t i = last, step = 1; i >= 0; step *= axes->dim[i], i--) s.outer.stride[1][i] = step;
+    s.outer.dim[k] = s.strips;
+    s.outer.stride[0][k] *= TILE;
+    s.outer.stride[1][k] *= TILE;
+    const int64_t count = vn_axes_count(&s.outer, last);
+    s.inside = count / vn_axes_count(&s.outer, k + 1);
+    vn_crew_run(vn_share(a->crew, 4.0 * (double)(count * s.columns * TILE)), count, transpose_task, &s);
 }
 
 void VN_K(permute)(const vn_kernel_args *a) {
@@ -97,19 +134,39 @@ void VN_K(permute)(const vn_kernel_args *a) {
     vn_axes_merge(&axes);
     for (int i = 0; i < axes.rank - 1; i++)
         if (axes.dim[i] > 1 && axes.stride[0][i] == 1) {
-            transpose(&axes, i, a->in[0], a->out, a->threads);
+            transpose(&axes, i, a);
             return;
         }
-    gather_rows(&axes, a->in[0], a->out, a->threads);
+    gather_rows(&axes, a);
 }
 
 /* ---- parts of an axis: concat, slice, place ------------------------------------------------------------ */
 
-/* `rows` runs of `length` words, x_step and y_step apart. */
-static void copy_runs(const word *x, int64_t x_step, word *y, int64_t y_step, int64_t rows, int64_t length,
-                      int threads) {
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, 2.0 * (double)rows * (double)length))
-    for (int64_t r = 0; r < rows; r++) copy_words(y + r * y_step, x + r * x_step, length);
+/* `rows` runs of `length` words, x_step and y_step apart; before each in y are `head` zeros, and after it `tail`. */
+typedef struct runs {
+    const word *x;
+    int64_t x_step;
+    word *y;
+    int64_t y_step, rows, length, head, tail, parts;
+} runs;
+
+static void copy_part(void *context, int64_t part, int thread) {
+    const runs *c = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(c->rows, c->parts, part, &begin, &end);
+    for (int64_t r = begin; r < end; r++) {
+        word *y = c->y + r * c->y_step;
+        fill_words(y, 0, c->head);
+        copy_words(y + c->head, c->x + r * c->x_step, c->length);
+        fill_words(y + c->head + c->length, 0, c->tail);
+    }
+}
+
+static void copy_runs(vn_crew *crew, runs c) {
+    const int64_t words = 2 * c.length + c.head + c.tail; /* read or written */
+    c.parts = vn_row_parts(c.rows, words);
+    vn_crew_run(vn_share(crew, (double)c.rows * (double)words), c.parts, copy_part, &c);
 }
 
 /* Product of the axes before and after `axis`. */
@@ -132,7 +189,8 @@ void VN_K(concat)(const vn_kernel_args *a) {
     word *y = a->out;
     for (int i = 0; i < n->inputs; i++) {
         int64_t length = n->in[i]->shape.dim[axis] * inner;
-        copy_runs(a->in[i], length, y, whole, rows, length, a->threads);
+        copy_runs(a->crew,
+                  (runs){.x = a->in[i], .x_step = length, .y = y, .y_step = whole, .rows = rows, .length = length});
         y += length;
     }
 }
@@ -140,24 +198,26 @@ void VN_K(concat)(const vn_kernel_args *a) {
 void VN_K(slice)(const vn_kernel_args *a) {
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
     int axis = a->node->attr.slice.axis;
-    int64_t inner = after(to, axis);
-    copy_runs((const word *)a->in[0] + a->node->attr.slice.begin * inner, from->dim[axis] * inner, a->out,
-              to->dim[axis] * inner, before(to, axis), to->dim[axis] * inner, a->threads);
+    int64_t inner = after(to, axis), length = to->dim[axis] * inner;
+    copy_runs(a->crew, (runs){.x = (const word *)a->in[0] + a->node->attr.slice.begin * inner,
+                              .x_step = from->dim[axis] * inner,
+                              .y = a->out,
+                              .y_step = length,
+                              .rows = before(to, axis),
+                              .length = length});
 }
 
 void VN_K(place)(const vn_kernel_args *a) {
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
     int axis = a->node->attr.slice.axis;
-    int64_t inner = after(to, axis), rows = before(to, axis), whole = to->dim[axis] * inner;
+    int64_t inner = after(to, axis), whole = to->dim[axis] * inner;
     int64_t head = a->node->attr.slice.begin * inner, length = from->dim[axis] * inner;
-    const word *x = a->in[0];
-    word *y = a->out;
-#pragma omp parallel for schedule(static)                                                                              \
-    num_threads(vn_threads_for(a->threads, (double)rows *(double)(whole + length)))
-    for (int64_t r = 0; r < rows; r++) {
-        word *row = y + r * whole;
-        fill_words(row, 0, head);
-        copy_words(row + head, x + r * length, length);
-        fill_words(row + head + length, 0, whole - head - length);
-    }
+    copy_runs(a->crew, (runs){.x = a->in[0],
+                              .x_step = length,
+                              .y = a->out,
+                              .y_step = whole,
+                              .rows = before(to, axis),
+                              .length = length,
+                              .head = head,
+                              .tail = whole - head - length});
 }

@@ -5,8 +5,6 @@
 #include "cpu/kernel_norm.h"
 #include "cpu/kernel_sums.h"
 
-#include <omp.h>
-
 /* ---- moments ------------------------------------------------------------------------------------------ */
 
 /* Mean and sum of squared deviations of `count` numbers. */
@@ -112,10 +110,13 @@ static void row_stats(const float *x, int64_t n, double eps, float *out) {
 
 /* ---- norm_stats --------------------------------------------------------------------------------------- */
 
+static size_t moment_count(const vn_norm_view *v, int threads) {
+    return (size_t)(v->parts * v->groups) * (v->parts > 1 ? (size_t)v->samples : (size_t)threads);
+}
+
 size_t VN_W(norm_stats)(const vn_node *n, int threads) {
     vn_norm_view v = vn_norm_view_of(n);
-    size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)threads);
-    return vn_region(groups, sizeof(moments)) + (size_t)threads * vn_norm_scratch(&v);
+    return vn_region(moment_count(&v, threads), sizeof(moments)) + (size_t)threads * vn_norm_scratch(&v);
 }
 
 /* One sample's statistics from its parts'. */
@@ -131,29 +132,46 @@ static void write_stats(const vn_norm_view *v, const moments *parts, double eps,
     }
 }
 
+typedef struct statistics {
+    vn_norm_view v;
+    const float *x;
+    float *out;
+    double eps;
+    moments *moment; /* of each sample's parts where there are several, else of each thread's sample */
+    char *scratch;
+} statistics;
+
+static void stats_task(void *context, int64_t i, int thread) {
+    const statistics *s = context;
+    const vn_norm_view *v = &s->v;
+    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end);
+    float *scratch = (float *)(void *)(s->scratch + (size_t)thread * vn_norm_scratch(v));
+    moments *m = s->moment + (v->parts > 1 ? i : thread) * v->groups;
+    part_moments(v, s->x + sample * v->rows * v->channels, begin, end, scratch, m);
+    if (v->parts == 1) write_stats(v, m, s->eps, s->out + sample * v->groups * 2);
+}
+
+static void row_stats_task(void *context, int64_t part, int thread) {
+    const statistics *s = context;
+    const int64_t n = s->v.channels;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(s->v.samples, vn_row_parts(s->v.samples, n), part, &begin, &end);
+    for (int64_t row = begin; row < end; row++) row_stats(s->x + row * n, n, s->eps, s->out + row * 2);
+}
+
 void VN_K(norm_stats)(const vn_kernel_args *a) {
-    vn_norm_view v = vn_norm_view_of(a->node);
-    const float *x = a->in[0];
-    float *out = a->out;
-    bool short_rows = v.whole && v.rows == 1 && v.channels > 0 && v.channels <= CHUNK;
-    double eps = a->node->attr.norm.eps, floats = (double)(v.samples * v.rows * v.channels);
-    moments *moment = a->work; /* of each sample's parts where there are several, else of each thread's sample */
-    size_t groups = (size_t)(v.parts * v.groups) * (v.parts > 1 ? (size_t)v.samples : (size_t)a->threads);
-    char *scratch = (char *)a->work + vn_region(groups, sizeof(moments));
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
-    for (int64_t i = 0; i < v.samples * v.parts; i++) {
-        int64_t thread = omp_get_thread_num(), begin, end, sample = vn_norm_task(&v, i, &begin, &end);
-        if (short_rows) {
-            row_stats(x + sample * v.channels, v.channels, eps, out + sample * 2);
-            continue;
-        }
-        moments *m = moment + (v.parts > 1 ? i : thread) * v.groups;
-        part_moments(&v, x + sample * v.rows * v.channels, begin, end,
-                     (float *)(void *)(scratch + (size_t)thread * vn_norm_scratch(&v)), m);
-        if (v.parts == 1) write_stats(&v, m, eps, out + sample * v.groups * 2);
+    const vn_norm_view v = vn_norm_view_of(a->node);
+    statistics s = {v, a->in[0], a->out, a->node->attr.norm.eps, a->work, a->work};
+    vn_crew *crew = vn_share(a->crew, (double)(v.samples * v.rows * v.channels));
+    if (v.whole && v.rows == 1 && v.channels > 0 && v.channels <= CHUNK) {
+        vn_crew_run(crew, vn_row_parts(v.samples, v.channels), row_stats_task, &s);
+        return;
     }
+    s.scratch += vn_region(moment_count(&v, vn_crew_threads(a->crew)), sizeof(moments));
+    vn_crew_run(crew, v.samples * v.parts, stats_task, &s);
     for (int64_t sample = 0; sample < v.samples && v.parts > 1; sample++)
-        write_stats(&v, moment + sample * v.parts * v.groups, eps, out + sample * v.groups * 2);
+        write_stats(&v, s.moment + sample * v.parts * v.groups, s.eps, s.out + sample * v.groups * 2);
 }
 
 /* ---- norm --------------------------------------------------------------------------------------------- */
@@ -189,25 +207,35 @@ VN_INLINE void norm_rows(bool whole, bool silu, const vn_norm_stat *s, const flo
     }
 }
 
+typedef struct normalisation {
+    vn_norm_view v;
+    const vn_kernel_args *a;
+} normalisation;
+
+static void norm_task(void *context, int64_t i, int thread) {
+    const normalisation *n = context;
+    const vn_norm_view *v = &n->v;
+    const vn_kernel_args *a = n->a;
+    const bool silu = a->node->attr.norm.act == VN_FN_SILU;
+    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end);
+    const int64_t at = (sample * v->rows + begin) * v->channels, rows = end - begin;
+    const float *x = (const float *)a->in[0] + at;
+    const float *gamma = a->node->inputs > 2 ? a->in[2] : NULL, *beta = gamma ? a->in[3] : NULL;
+    float *y = (float *)a->out + at;
+    char *scratch = (char *)a->work + (size_t)thread * vn_norm_scratch(v);
+    const vn_norm_stat s = vn_norm_expand(v, a->in[1], sample, (float *)(void *)scratch);
+    if (v->whole && silu)
+        norm_rows(true, true, &s, x, gamma, beta, y, rows, v->channels);
+    else if (v->whole)
+        norm_rows(true, false, &s, x, gamma, beta, y, rows, v->channels);
+    else if (silu)
+        norm_rows(false, true, &s, x, gamma, beta, y, rows, v->channels);
+    else
+        norm_rows(false, false, &s, x, gamma, beta, y, rows, v->channels);
+}
+
 void VN_K(norm)(const vn_kernel_args *a) {
-    vn_norm_view v = vn_norm_view_of(a->node);
-    const float *x = a->in[0], *gamma = a->node->inputs > 2 ? a->in[2] : NULL, *beta = gamma ? a->in[3] : NULL;
-    float *y = a->out;
-    bool silu = a->node->attr.norm.act == VN_FN_SILU;
-    double floats = 2.0 * (double)(v.samples * v.rows * v.channels);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
-    for (int64_t i = 0; i < v.samples * v.parts; i++) {
-        int64_t begin, end, sample = vn_norm_task(&v, i, &begin, &end);
-        int64_t at = (sample * v.rows + begin) * v.channels, rows = end - begin;
-        char *scratch = (char *)a->work + (size_t)omp_get_thread_num() * vn_norm_scratch(&v);
-        vn_norm_stat s = vn_norm_expand(&v, a->in[1], sample, (float *)(void *)scratch);
-        if (v.whole && silu)
-            norm_rows(true, true, &s, x + at, gamma, beta, y + at, rows, v.channels);
-        else if (v.whole)
-            norm_rows(true, false, &s, x + at, gamma, beta, y + at, rows, v.channels);
-        else if (silu)
-            norm_rows(false, true, &s, x + at, gamma, beta, y + at, rows, v.channels);
-        else
-            norm_rows(false, false, &s, x + at, gamma, beta, y + at, rows, v.channels);
-    }
+    normalisation n = {vn_norm_view_of(a->node), a};
+    const double floats = 2.0 * (double)(n.v.samples * n.v.rows * n.v.channels);
+    vn_crew_run(vn_share(a->crew, floats), n.v.samples * n.v.parts, norm_task, &n);
 }

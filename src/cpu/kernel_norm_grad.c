@@ -9,8 +9,6 @@
 #include "cpu/kernel_norm.h"
 #include "cpu/kernel_sums.h"
 
-#include <omp.h>
-
 /* What both gradients read. */
 typedef struct grads {
     vn_norm_view view;
@@ -177,8 +175,8 @@ size_t VN_W(norm_grad_x)(const vn_node *n, int threads) {
     return sums_bytes(&v) + (size_t)threads * scratch_bytes(&v);
 }
 
-/* First pass of a task, rows from element `at` on: the groups' sums. */
-static void sum_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum, pair *group) {
+/* First pass of a part, rows from element `at` on: the groups' sums. */
+static void sum_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum, pair *group) {
     const vn_norm_view *v = &g->view;
     if (v->whole && rows == 1) {
         *group = g->silu ? sum_row(true, g, s, at) : sum_row(false, g, s, at);
@@ -201,7 +199,7 @@ static void sum_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t 
     }
 }
 
-static void finish_task(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, const float *mean) {
+static void finish_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, const float *mean) {
     if (g->view.whole && g->silu)
         finish_rows(true, true, g, s, at, rows, mean);
     else if (g->view.whole)
@@ -229,30 +227,38 @@ static void group_means(const vn_norm_view *v, const pair *parts, float *mean) {
     }
 }
 
-/* One or both passes of every task. */
-static void grad_x_passes(const vn_kernel_args *a, const grads *g, bool first, bool second) {
+typedef struct passes {
+    grads g;
+    char *work;
+    bool first, second;
+} passes;
+
+/* One or both passes of a part of a sample. */
+static void grad_x_task(void *context, int64_t i, int thread) {
+    const passes *p = context;
+    const grads *g = &p->g;
     const vn_norm_view *v = &g->view;
-    pair *sums = a->work;
-    char *own = (char *)a->work + sums_bytes(v);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, grads_floats(g)))
-    for (int64_t i = 0; i < v->samples * v->parts; i++) {
-        int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
-        scratch mine = scratch_at(v, own + (size_t)omp_get_thread_num() * scratch_bytes(v));
-        vn_norm_stat s = vn_norm_expand(v, g->stats, sample, mine.stat);
-        if (first) sum_task(g, &s, at, end - begin, mine.sum, sums + i * v->groups);
-        if (!second) continue;
-        group_means(v, sums + sample * v->parts * v->groups, mine.mean);
-        finish_task(g, &s, at, end - begin, mine.mean);
-    }
+    pair *sums = (pair *)(void *)p->work;
+    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
+    scratch mine = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
+    vn_norm_stat s = vn_norm_expand(v, g->stats, sample, mine.stat);
+    if (p->first) sum_part(g, &s, at, end - begin, mine.sum, sums + i * v->groups);
+    if (!p->second) return;
+    group_means(v, sums + sample * v->parts * v->groups, mine.mean);
+    finish_part(g, &s, at, end - begin, mine.mean);
+}
+
+static void grad_x_passes(const vn_kernel_args *a, bool first, bool second) {
+    passes p = {grads_of(a), a->work, first, second};
+    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.parts, grad_x_task, &p);
 }
 
 void VN_K(norm_grad_x)(const vn_kernel_args *a) {
-    grads g = grads_of(a);
-    if (g.view.parts == 1) {
-        grad_x_passes(a, &g, true, true);
+    if (vn_norm_view_of(a->node).parts == 1) {
+        grad_x_passes(a, true, true);
     } else { /* a sample's sums are complete only when all its parts are */
-        grad_x_passes(a, &g, true, false);
-        grad_x_passes(a, &g, false, true);
+        grad_x_passes(a, true, false);
+        grad_x_passes(a, false, true);
     }
 }
 
@@ -325,19 +331,28 @@ static void affine_part(const grads *g, int64_t begin, int64_t end, float *stat,
     }
 }
 
+typedef struct affine_sums {
+    grads g;
+    char *work;
+    int64_t parts;
+} affine_sums;
+
+static void affine_task(void *context, int64_t i, int thread) {
+    const affine_sums *s = context;
+    const vn_norm_view *v = &s->g.view;
+    char *stat = s->work + affine_bytes(v) + (size_t)thread * vn_norm_scratch(v);
+    double *sums = (double *)(void *)s->work;
+    int64_t begin, end;
+    vn_part(v->samples * v->rows, s->parts, i, &begin, &end);
+    affine_part(&s->g, begin, end, (float *)(void *)stat, sums + i * 2 * v->channels);
+}
+
 void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
-    grads g = grads_of(a);
-    const vn_norm_view *v = &g.view;
-    double *sums = a->work;
+    affine_sums s = {.g = grads_of(a), .work = a->work};
+    const double *sums = a->work;
+    const int64_t parts = s.parts = affine_parts(&s.g.view), outputs = 2 * s.g.view.channels;
     float *out = a->out;
-    int64_t parts = affine_parts(v), outputs = 2 * v->channels;
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, grads_floats(&g)))
-    for (int64_t i = 0; i < parts; i++) {
-        int64_t begin, end;
-        char *own = (char *)a->work + affine_bytes(v) + (size_t)omp_get_thread_num() * vn_norm_scratch(v);
-        vn_part(v->samples * v->rows, parts, i, &begin, &end);
-        affine_part(&g, begin, end, (float *)(void *)own, sums + i * outputs);
-    }
+    vn_crew_run(vn_share(a->crew, grads_floats(&s.g)), parts, affine_task, &s);
     for (int64_t c = 0; c < outputs; c++) {
         double sum = 0;
         for (int64_t i = 0; i < parts; i++) sum += sums[i * outputs + c];

@@ -45,13 +45,29 @@ static void adamw_span(const coefficients *k, float *value, const float *grad, f
     if (i < n) adamw_vector(k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, n - i);
 }
 
-void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
-                 int threads) {
-    coefficients k = coefficients_of(o);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, (double)n * 9))
-    for (size_t i = 0; i < n; i += VN_BLOCK)
-        adamw_span(&k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, vn_min_i64(VN_BLOCK, (int64_t)(n - i)));
+typedef struct weights {
+    coefficients k;
+    float *value;
+    const float *grad;
+    float *m, *v, *ema;
+    int64_t n;
+} weights;
+
+static void adamw_block(void *context, int64_t block, int thread) {
+    const weights *w = context;
+    const int64_t i = block * VN_BLOCK;
+    (void)thread;
+    adamw_span(&w->k, w->value + i, w->grad + i, w->m + i, w->v + i, w->ema ? w->ema + i : NULL,
+               vn_min_i64(VN_BLOCK, w->n - i));
 }
+
+void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
+                 vn_crew *crew) {
+    weights w = {coefficients_of(o), value, grad, m, v, ema, (int64_t)n};
+    vn_crew_run(vn_share(crew, (double)n * 9), vn_block_count(w.n), adamw_block, &w);
+}
+
+/* ---- the gradient's norm ------------------------------------------------------------------------------ */
 
 static double span_squares(const float *x, int64_t n) {
     double total = 0;
@@ -76,14 +92,24 @@ static double span_squares(const float *x, int64_t n) {
 
 #define SQUARE_PARTS 64 /* whatever the thread count */
 
-double VN_K(sum_squares)(size_t n, const float *x, int threads) {
-    double part[SQUARE_PARTS], total = 0;
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(threads, (double)n))
-    for (int i = 0; i < SQUARE_PARTS; i++) {
-        int64_t begin, end;
-        vn_part((int64_t)n, SQUARE_PARTS, i, &begin, &end);
-        part[i] = span_squares(x + begin, end - begin);
-    }
-    for (int i = 0; i < SQUARE_PARTS; i++) total += part[i];
+typedef struct squares {
+    const float *x;
+    int64_t n;
+    double part[SQUARE_PARTS];
+} squares;
+
+static void sum_part(void *context, int64_t i, int thread) {
+    squares *s = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(s->n, SQUARE_PARTS, i, &begin, &end);
+    s->part[i] = span_squares(s->x + begin, end - begin);
+}
+
+double VN_K(sum_squares)(size_t n, const float *x, vn_crew *crew) {
+    squares s = {.x = x, .n = (int64_t)n};
+    double total = 0;
+    vn_crew_run(vn_share(crew, (double)n), SQUARE_PARTS, sum_part, &s);
+    for (int i = 0; i < SQUARE_PARTS; i++) total += s.part[i];
     return total;
 }

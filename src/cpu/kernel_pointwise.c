@@ -69,45 +69,48 @@ VN_INLINE void run_tile(combine f, int a_step, int b_step, const vn_axes *x, con
             run_row(f, a_step, b_step, a + r * a_row, b + r * b_row, y + r * y_row, t->columns);
 }
 
-VN_INLINE void run_binary(combine f, const vn_kernel_args *args) {
-    const vn_node *n = args->node;
-    const float *a = args->in[0], *b = args->in[1];
-    float *y = args->out;
-    vn_axes x = vn_axes_of(&n->shape);
-    vn_axes_broadcast(&x, 0, &n->in[0]->shape);
-    vn_axes_broadcast(&x, 1, &n->in[1]->shape);
-    vn_axes_merge(&x);
-    vn_pieces p = vn_axes_pieces(&x);
-    int64_t a_step = x.stride[0][x.rank - 1], b_step = x.stride[1][x.rank - 1];
-#pragma omp parallel for schedule(static)                                                                              \
-    num_threads(vn_threads_for(args->threads, (double)vn_shape_count(&n->shape) * 2))
-    for (int64_t i = 0; i < p.count; i++) {
-        vn_tile t;
-        for (int64_t row = 0; vn_piece_tile(&x, &p, i, &row, &t);)
-            if (a_step && b_step)
-                run_tile(f, 1, 1, &x, &t, a, b, y);
-            else if (a_step)
-                run_tile(f, 1, 0, &x, &t, a, b, y);
-            else
-                run_tile(f, 0, 1, &x, &t, a, b, y);
+typedef struct operands {
+    vn_axes axes;
+    vn_pieces pieces;
+    const float *a, *b;
+    float *y;
+} operands;
+
+VN_INLINE void run_piece(combine f, const operands *o, int64_t piece) {
+    const vn_axes *x = &o->axes;
+    const int64_t a_step = x->stride[0][x->rank - 1], b_step = x->stride[1][x->rank - 1];
+    vn_tile t;
+    for (int64_t row = 0; vn_piece_tile(x, &o->pieces, piece, &row, &t);)
+        if (a_step && b_step)
+            run_tile(f, 1, 1, x, &t, o->a, o->b, o->y);
+        else if (a_step)
+            run_tile(f, 1, 0, x, &t, o->a, o->b, o->y);
+        else
+            run_tile(f, 0, 1, x, &t, o->a, o->b, o->y);
+}
+
+static void run_binary(vn_task task, const vn_kernel_args *a) {
+    const vn_node *n = a->node;
+    operands o = {.axes = vn_axes_of(&n->shape), .a = a->in[0], .b = a->in[1], .y = a->out};
+    vn_axes_broadcast(&o.axes, 0, &n->in[0]->shape);
+    vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
+    vn_axes_merge(&o.axes);
+    o.pieces = vn_axes_pieces(&o.axes);
+    vn_crew_run(vn_share(a->crew, (double)vn_shape_count(&n->shape) * 2), o.pieces.count, task, &o);
+}
+
+#define VN_BINARY(kernel, f)                                                                                           \
+    static void kernel##_piece(void *context, int64_t piece, int thread) {                                             \
+        (void)thread;                                                                                                  \
+        run_piece(f, context, piece);                                                                                  \
+    }                                                                                                                  \
+    void VN_K(kernel)(const vn_kernel_args *a) {                                                                       \
+        run_binary(kernel##_piece, a);                                                                                 \
     }
-}
-
-void VN_K(add)(const vn_kernel_args *a) {
-    run_binary(plus, a);
-}
-
-void VN_K(sub)(const vn_kernel_args *a) {
-    run_binary(minus, a);
-}
-
-void VN_K(mul)(const vn_kernel_args *a) {
-    run_binary(times, a);
-}
-
-void VN_K(div)(const vn_kernel_args *a) {
-    run_binary(over, a);
-}
+VN_BINARY(add, plus)
+VN_BINARY(sub, minus)
+VN_BINARY(mul, times)
+VN_BINARY(div, over)
 
 static void affine_span(const float *x, float *y, int64_t n, vn_vec scale, vn_vec shift) {
     int64_t i = 0;
@@ -115,11 +118,22 @@ static void affine_span(const float *x, float *y, int64_t n, vn_vec scale, vn_ve
     if (i < n) vn_store_part(y + i, vn_fma(vn_load_part(x + i, n - i), scale, shift), n - i);
 }
 
+typedef struct line {
+    const float *x;
+    float *y;
+    int64_t n;
+    float scale, shift;
+} line;
+
+static void affine_block(void *context, int64_t block, int thread) {
+    const line *l = context;
+    const int64_t i = block * VN_BLOCK;
+    (void)thread;
+    affine_span(l->x + i, l->y + i, vn_min_i64(VN_BLOCK, l->n - i), vn_set(l->scale), vn_set(l->shift));
+}
+
 void VN_K(affine)(const vn_kernel_args *a) {
-    const float *x = a->in[0];
-    float *y = a->out;
-    vn_vec scale = vn_set((float)a->node->attr.affine.scale), shift = vn_set((float)a->node->attr.affine.shift);
-    int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n * 2))
-    for (int64_t i = 0; i < n; i += VN_BLOCK) affine_span(x + i, y + i, vn_min_i64(VN_BLOCK, n - i), scale, shift);
+    const vn_attr *attr = &a->node->attr;
+    line l = {a->in[0], a->out, vn_shape_count(&a->node->shape), (float)attr->affine.scale, (float)attr->affine.shift};
+    vn_crew_run(vn_share(a->crew, (double)l.n * 2), vn_block_count(l.n), affine_block, &l);
 }

@@ -51,7 +51,7 @@ size_t VN_W(sum_to)(const vn_node *n, int threads) {
 }
 
 /* sum[columns] of one task: a tile of outputs over one part of the rows, for every index of the other summed axes. */
-static void sum_task(const plan *p, const float *x, int64_t outer, int64_t first, int64_t columns, int64_t part,
+static void sum_tile(const plan *p, const float *x, int64_t outer, int64_t first, int64_t columns, int64_t part,
                      double *sum) {
     int64_t begin, end;
     vn_part(p->rows, p->parts, part, &begin, &end);
@@ -75,23 +75,31 @@ static void sum_parts(const plan *p, const double *parts, float *y) {
     }
 }
 
+typedef struct reduction {
+    plan p;
+    const float *x;
+    float *y;
+    double *parts;
+} reduction;
+
+static void sum_task(void *context, int64_t task, int thread) {
+    const reduction *r = context;
+    const plan *p = &r->p;
+    const int64_t part = task % p->parts, tile = task / p->parts % p->tiles, outer = task / p->parts / p->tiles;
+    const int64_t first = tile * COLUMNS, columns = vn_min_i64(COLUMNS, p->columns - first);
+    const int64_t at = outer * p->columns + first;
+    double sum[COLUMNS];
+    (void)thread;
+    sum_tile(p, r->x, outer, first, columns, part, sum);
+    if (p->parts == 1)
+        for (int64_t c = 0; c < columns; c++) r->y[at + c] = (float)sum[c];
+    else
+        memcpy(r->parts + part * p->outer * p->columns + at, sum, (size_t)columns * sizeof(double));
+}
+
 void VN_K(sum_to)(const vn_kernel_args *a) {
-    const float *x = a->in[0];
-    float *y = a->out;
-    double *parts = a->work;
-    plan p = plan_of(a->node);
-    int64_t tasks = p.outer * p.tiles * p.parts, inputs = vn_shape_count(&a->node->in[0]->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)inputs))
-    for (int64_t task = 0; task < tasks; task++) {
-        int64_t part = task % p.parts, tile = task / p.parts % p.tiles, outer = task / p.parts / p.tiles;
-        int64_t first = tile * COLUMNS, columns = vn_min_i64(COLUMNS, p.columns - first),
-                at = outer * p.columns + first;
-        double sum[COLUMNS];
-        sum_task(&p, x, outer, first, columns, part, sum);
-        if (p.parts == 1)
-            for (int64_t c = 0; c < columns; c++) y[at + c] = (float)sum[c];
-        else
-            memcpy(parts + part * p.outer * p.columns + at, sum, (size_t)columns * sizeof(double));
-    }
-    if (p.parts > 1) sum_parts(&p, parts, y);
+    reduction r = {plan_of(a->node), a->in[0], a->out, a->work};
+    const double inputs = (double)vn_shape_count(&a->node->in[0]->shape);
+    vn_crew_run(vn_share(a->crew, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
+    if (r.p.parts > 1) sum_parts(&r.p, r.parts, r.y);
 }

@@ -40,25 +40,30 @@ size_t VN_W(resample)(const vn_node *n, int threads) {
     return vn_region((size_t)n->shape.dim[2], sizeof(reach));
 }
 
+/* One line of one output image. */
+static void resample_line(void *context, int64_t line, int thread) {
+    const vn_kernel_args *a = context;
+    const vn_attr *attr = &a->node->attr;
+    const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
+    const int64_t height = to->dim[1], width = to->dim[2], channels = to->dim[3], row_step = from->dim[2] * channels;
+    const float *sample = (const float *)a->in[0] + line / height * from->dim[1] * row_step;
+    const reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]), *columns = a->work;
+    (void)thread;
+    for (int64_t o = 0; o < width; o++) {
+        float *out = (float *)a->out + (line * width + o) * channels;
+        int64_t c = 0;
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            mix(sample + c, row_step, channels, &rows, &columns[o], out + c, VN_LANES);
+        if (c < channels) mix(sample + c, row_step, channels, &rows, &columns[o], out + c, channels - c);
+    }
+}
+
 void VN_K(resample)(const vn_kernel_args *a) {
     const vn_attr *attr = &a->node->attr;
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
-    int64_t height = to->dim[1], width = to->dim[2], channels = to->dim[3], row_step = from->dim[2] * channels;
-    const float *x = a->in[0];
-    float *y = a->out;
+    const double floats = 2.0 * (double)(vn_shape_count(from) + vn_shape_count(to));
+    vn_kernel_args shared = *a;
     reach *columns = a->work;
-    double floats = 2.0 * (double)(vn_shape_count(from) + vn_shape_count(to));
-    for (int64_t o = 0; o < width; o++) columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, floats))
-    for (int64_t line = 0; line < to->dim[0] * height; line++) {
-        const float *sample = x + line / height * from->dim[1] * row_step;
-        reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]);
-        for (int64_t o = 0; o < width; o++) {
-            float *out = y + (line * width + o) * channels;
-            int64_t c = 0;
-            for (; c + VN_LANES <= channels; c += VN_LANES)
-                mix(sample + c, row_step, channels, &rows, &columns[o], out + c, VN_LANES);
-            if (c < channels) mix(sample + c, row_step, channels, &rows, &columns[o], out + c, channels - c);
-        }
-    }
+    for (int64_t o = 0; o < to->dim[2]; o++) columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
+    vn_crew_run(vn_share(a->crew, floats), to->dim[0] * to->dim[1], resample_line, &shared);
 }

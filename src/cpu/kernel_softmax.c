@@ -13,6 +13,31 @@ static int64_t row_count(const vn_shape *s, int64_t length) {
     return length > 0 ? vn_shape_count(s) / length : 0;
 }
 
+/* ---- loops over rows ---------------------------------------------------------------------------------- */
+
+typedef struct rows {
+    void (*compute)(const vn_kernel_args *a, int64_t row, int64_t k);
+    const vn_kernel_args *a;
+    int64_t count, k, parts;
+} rows;
+
+static void compute_rows(void *context, int64_t part, int thread) {
+    const rows *r = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(r->count, r->parts, part, &begin, &end);
+    for (int64_t row = begin; row < end; row++) r->compute(r->a, row, r->k);
+}
+
+/* `count` rows of k numbers, each the work of `floats` of them. */
+static void for_rows(const vn_kernel_args *a, int64_t count, int64_t k, double floats,
+                     void (*compute)(const vn_kernel_args *a, int64_t row, int64_t k)) {
+    rows r = {compute, a, count, k, vn_row_parts(count, k)};
+    vn_crew_run(vn_share(a->crew, floats * (double)(count * k)), r.parts, compute_rows, &r);
+}
+
+/* ---- softmax ------------------------------------------------------------------------------------------ */
+
 static float row_max(const float *x, int64_t n) {
     vn_vec top = vn_set(-INFINITY);
     int64_t i = 0;
@@ -56,12 +81,13 @@ static void row_softmax(const float *x, float *y, int64_t n, float scale) {
     row_scale(y, n, (float)((double)scale / row_exp(x, y, n, row_max(x, n))));
 }
 
+static void softmax_row(const vn_kernel_args *a, int64_t row, int64_t k) {
+    row_softmax((const float *)a->in[0] + row * k, (float *)a->out + row * k, k, 1.0f);
+}
+
 void VN_K(softmax)(const vn_kernel_args *a) {
-    const float *x = a->in[0];
-    float *y = a->out;
-    int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 4.0 * (double)(rows * k)))
-    for (int64_t r = 0; r < rows; r++) row_softmax(x + r * k, y + r * k, k, 1.0f);
+    const int64_t k = last_dim(&a->node->shape);
+    for_rows(a, row_count(&a->node->shape, k), k, 4, softmax_row);
 }
 
 static float run_dot(const float *x, const float *y, int64_t n) {
@@ -73,7 +99,9 @@ static float run_dot(const float *x, const float *y, int64_t n) {
 }
 
 /* dx = y (dy - sum(y dy)) */
-static void row_softmax_grad(const float *y, const float *dy, float *dx, int64_t n) {
+static void softmax_grad_row(const vn_kernel_args *a, int64_t row, int64_t n) {
+    const float *y = (const float *)a->in[0] + row * n, *dy = (const float *)a->in[1] + row * n;
+    float *dx = (float *)a->out + row * n;
     double dot = 0;
     for (int64_t i = 0; i < n; i += RUN) dot += (double)run_dot(y + i, dy + i, vn_min_i64(RUN, n - i));
     float sum = (float)dot;
@@ -83,50 +111,50 @@ static void row_softmax_grad(const float *y, const float *dy, float *dx, int64_t
 }
 
 void VN_K(softmax_grad)(const vn_kernel_args *a) {
-    const float *y = a->in[0], *dy = a->in[1];
-    float *dx = a->out;
-    int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 3.0 * (double)(rows * k)))
-    for (int64_t r = 0; r < rows; r++) row_softmax_grad(y + r * k, dy + r * k, dx + r * k, k);
+    const int64_t k = last_dim(&a->node->shape);
+    for_rows(a, row_count(&a->node->shape, k), k, 3, softmax_grad_row);
+}
+
+/* ---- cross entropy and one-hot ------------------------------------------------------------------------- */
+
+static void cross_entropy_row(const vn_kernel_args *a, int64_t row, int64_t k) {
+    const float *x = (const float *)a->in[0] + row * k;
+    const int32_t label = ((const int32_t *)a->in[1])[row];
+    const bool valid = label >= 0 && label < k;
+    const float top = valid ? row_max(x, k) : 0;
+    float *loss = a->out;
+    loss[row] = valid ? (float)(log(row_exp(x, NULL, k, top)) + (double)top - (double)x[label]) : 0;
 }
 
 void VN_K(cross_entropy)(const vn_kernel_args *a) {
-    const float *x = a->in[0];
-    const int32_t *label = a->in[1];
-    float *loss = a->out;
-    int64_t rows = vn_shape_count(&a->node->shape), k = last_dim(&a->node->in[0]->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 2.0 * (double)(rows * k)))
-    for (int64_t r = 0; r < rows; r++) {
-        const float *row = x + r * k;
-        bool valid = label[r] >= 0 && label[r] < k;
-        float top = valid ? row_max(row, k) : 0;
-        loss[r] = valid ? (float)(log(row_exp(row, NULL, k, top)) + (double)top - (double)row[label[r]]) : 0;
+    for_rows(a, vn_shape_count(&a->node->shape), last_dim(&a->node->in[0]->shape), 2, cross_entropy_row);
+}
+
+static void cross_entropy_grad_row(const vn_kernel_args *a, int64_t row, int64_t k) {
+    const int32_t label = ((const int32_t *)a->in[1])[row];
+    const float dy = ((const float *)a->in[2])[row];
+    float *dx = (float *)a->out + row * k;
+    if (label >= 0 && label < k) {
+        row_softmax((const float *)a->in[0] + row * k, dx, k, dy);
+        dx[label] -= dy;
+    } else {
+        memset(dx, 0, (size_t)k * sizeof *dx);
     }
 }
 
 void VN_K(cross_entropy_grad)(const vn_kernel_args *a) {
-    const float *x = a->in[0], *dy = a->in[2];
-    const int32_t *label = a->in[1];
-    float *dx = a->out;
-    int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, 4.0 * (double)(rows * k)))
-    for (int64_t r = 0; r < rows; r++) {
-        if (label[r] >= 0 && label[r] < k) {
-            row_softmax(x + r * k, dx + r * k, k, dy[r]);
-            dx[r * k + label[r]] -= dy[r];
-        } else {
-            memset(dx + r * k, 0, (size_t)k * sizeof *dx);
-        }
-    }
+    const int64_t k = last_dim(&a->node->shape);
+    for_rows(a, row_count(&a->node->shape, k), k, 4, cross_entropy_grad_row);
+}
+
+static void one_hot_row(const vn_kernel_args *a, int64_t row, int64_t k) {
+    const int32_t label = ((const int32_t *)a->in[0])[row];
+    float *y = (float *)a->out + row * k;
+    memset(y, 0, (size_t)k * sizeof *y);
+    if (label >= 0 && label < k) y[label] = 1;
 }
 
 void VN_K(one_hot)(const vn_kernel_args *a) {
-    const int32_t *label = a->in[0];
-    float *y = a->out;
-    int64_t k = last_dim(&a->node->shape), rows = row_count(&a->node->shape, k);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)(rows * k)))
-    for (int64_t r = 0; r < rows; r++) {
-        memset(y + r * k, 0, (size_t)k * sizeof *y);
-        if (label[r] >= 0 && label[r] < k) y[r * k + label[r]] = 1;
-    }
+    const int64_t k = last_dim(&a->node->shape);
+    for_rows(a, row_count(&a->node->shape, k), k, 1, one_hot_row);
 }

@@ -165,12 +165,23 @@ VN_FNS(VN_SPANS)
 #define VN_SPAN_ROW(id, f) [VN_FN_##id] = {id##_0, id##_1, id##_2, id##_GRAD},
 static const span spans[VN_FN_COUNT][4] = {VN_FNS(VN_SPAN_ROW)};
 
+typedef struct blocks {
+    span run;
+    const float *x, *dy;
+    float *y;
+    int64_t n;
+} blocks;
+
+static void run_block(void *context, int64_t block, int thread) {
+    const blocks *b = context;
+    const int64_t i = block * VN_BLOCK;
+    (void)thread;
+    b->run(b->x + i, b->dy ? b->dy + i : NULL, b->y + i, vn_min_i64(VN_BLOCK, b->n - i));
+}
+
 static void run_blocks(span run, const vn_kernel_args *a, const float *dy) {
-    const float *x = a->in[0];
-    float *y = a->out;
-    int64_t n = vn_shape_count(&a->node->shape);
-#pragma omp parallel for schedule(static) num_threads(vn_threads_for(a->threads, (double)n * 4))
-    for (int64_t i = 0; i < n; i += VN_BLOCK) run(x + i, dy ? dy + i : NULL, y + i, vn_min_i64(VN_BLOCK, n - i));
+    blocks b = {run, a->in[0], dy, a->out, vn_shape_count(&a->node->shape)};
+    vn_crew_run(vn_share(a->crew, (double)b.n * 4), vn_block_count(b.n), run_block, &b);
 }
 
 void VN_K(unary)(const vn_kernel_args *a) {

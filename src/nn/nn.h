@@ -76,15 +76,15 @@ vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t hei
  * label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
 vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
                               const int32_t *labels, vn_err *err);
-/* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back, `threads` at most. */
-void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads);
-void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads);
+/* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back. */
+void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
+void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
 
 /* ---- running: forward passes with a program kept for each batch shape ------------------------------ */
 
 typedef struct vn_runner vn_runner;
 /* values: flat weights, not owned, must outlive the runner. */
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, int threads, const float *values,
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew, const float *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
 /* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. Allocates only when the shape

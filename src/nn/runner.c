@@ -19,19 +19,19 @@ typedef struct kept {
 struct vn_runner {
     const vn_net *net;
     const vn_backend *backend;
-    int threads;
+    vn_crew *crew;
     const float *values;
     uint64_t runs;
     kept kept[MAX_KEPT];
 };
 
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, int threads, const float *values,
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew, const float *values,
                          vn_runner **out, vn_err *err) {
     vn_runner *r = vn_calloc(1, sizeof *r);
     if (!r) return vn_no_memory(err);
     r->net = net;
     r->backend = backend;
-    r->threads = threads;
+    r->crew = crew;
     r->values = values;
     *out = r;
     return VN_OK;
@@ -55,7 +55,7 @@ static vn_status prepare(const vn_runner *r, kept *k, int64_t n, int64_t height,
     if (status != VN_OK) return status;
     k->out = vn_net_build(r->net, k->graph, n, height, width, false, &k->in);
     status = vn_graph_status(k->graph, err);
-    vn_program_options options = {.backend = r->backend, .threads = r->threads, .n_outputs = 1, .outputs = &k->out};
+    vn_program_options options = {.backend = r->backend, .crew = r->crew, .n_outputs = 1, .outputs = &k->out};
     if (status == VN_OK) status = vn_program_open(k->graph, &options, &k->program, err);
     if (status != VN_OK) {
         let_go(k);
@@ -94,37 +94,48 @@ vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t wid
     if (status != VN_OK) return status;
     k->used = ++r->runs;
     int64_t pixels = io->rank == 3 ? height * width : 1;
-    vn_channels_last(vn_program_input(k->program, k->in.sample), x, n, io->in_channels, pixels, r->threads);
+    vn_channels_last(vn_program_input(k->program, k->in.sample), x, n, io->in_channels, pixels, r->crew);
     vn_program_run(k->program, &(vn_run){.values = r->values});
     int64_t out_pixels = k->out->shape.rank == 4 ? pixels : 1;
-    vn_channels_first(y, vn_program_output(k->program, k->out), n, io->out_channels, out_pixels, r->threads);
+    vn_channels_first(y, vn_program_output(k->program, k->out), n, io->out_channels, out_pixels, r->crew);
     return VN_OK;
 }
 
 /* ---- layout ----------------------------------------------------------------------------------------- */
 
-/* out[j][i] = in[i][j], n matrices of rows x columns, in blocks that stay in the first cache. */
-static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns, int threads) {
+/* Matrices of rows x columns, to be transposed. */
+typedef struct matrices {
+    float *out;
+    const float *in;
+    int64_t rows, columns;
+} matrices;
+
+/* out[j][i] = in[i][j], in blocks that stay in the first cache. */
+static void transpose_one(void *context, int64_t index, int thread) {
     enum { BLOCK = 16 };
-    if (rows == 1 || columns == 1) {
+    const matrices *m = context;
+    const int64_t rows = m->rows, columns = m->columns;
+    const float *a = m->in + index * rows * columns;
+    float *b = m->out + index * rows * columns;
+    (void)thread;
+    for (int64_t i0 = 0; i0 < rows; i0 += BLOCK)
+        for (int64_t j0 = 0; j0 < columns; j0 += BLOCK)
+            for (int64_t i = i0; i < rows && i < i0 + BLOCK; i++)
+                for (int64_t j = j0; j < columns && j < j0 + BLOCK; j++) b[j * rows + i] = a[i * columns + j];
+}
+
+static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns, vn_crew *crew) {
+    matrices m = {out, in, rows, columns};
+    if (rows == 1 || columns == 1)
         memcpy(out, in, (size_t)(n * rows * columns) * sizeof *out);
-        return;
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t m = 0; m < n; m++) {
-        const float *a = in + m * rows * columns;
-        float *b = out + m * rows * columns;
-        for (int64_t i0 = 0; i0 < rows; i0 += BLOCK)
-            for (int64_t j0 = 0; j0 < columns; j0 += BLOCK)
-                for (int64_t i = i0; i < rows && i < i0 + BLOCK; i++)
-                    for (int64_t j = j0; j < columns && j < j0 + BLOCK; j++) b[j * rows + i] = a[i * columns + j];
-    }
+    else
+        vn_crew_run(crew, n, transpose_one, &m);
 }
 
-void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads) {
-    transpose(out, in, n, channels, pixels, threads);
+void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew) {
+    transpose(out, in, n, channels, pixels, crew);
 }
 
-void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, int threads) {
-    transpose(out, in, n, pixels, channels, threads);
+void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew) {
+    transpose(out, in, n, pixels, channels, crew);
 }

@@ -115,13 +115,19 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
     if (b->labels && b->network_labels) b->network_labels[i] = draw_label(o, b, i, sample);
 }
 
+typedef struct filling {
+    const vn_objective *objective;
+    const vn_objective_batch *batch;
+} filling;
+
+static void fill_task(void *context, int64_t i, int thread) {
+    const filling *f = context;
+    (void)thread;
+    fill_row(f->objective, f->batch, i);
+}
+
 void vn_objective_fill(const vn_objective *o, const vn_objective_batch *b) {
-    if (b->threads <= 1) { // a team of one would cost an allocation
-        for (int64_t i = 0; i < b->n; i++) fill_row(o, b, i);
-        return;
-    }
-#pragma omp parallel for num_threads(b->threads) schedule(static)
-    for (int64_t i = 0; i < b->n; i++) fill_row(o, b, i);
+    vn_crew_run(b->crew, b->n, fill_task, &(filling){o, b});
 }
 
 vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, const vn_loss_nodes *nodes) {

@@ -70,7 +70,7 @@ typedef struct vn_objective_batch {
     float *time;             /* out [n] network time */
     float *weight;           /* out [n] */
     int32_t *network_labels; /* out [n]: the label, or null_label where it was dropped; NULL without labels */
-    int threads;
+    vn_crew *crew;           /* NULL: one thread */
 } vn_objective_batch;
 
 void vn_objective_fill(const vn_objective *o, const vn_objective_batch *b);

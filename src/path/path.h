@@ -194,9 +194,9 @@ void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alp
 void vn_world_posterior(const vn_world *w, double alpha, double sigma, const double *x, double *out, double *work);
 
 /* A denoiser over the world, on any path, with any prediction; NULL: "v", from which x0 and eps come without loss at every
- * level (float32 eps at alpha = 1e-4 would cost x0 four digits). Holds work space for `threads`; closed with
- * vn_world_denoiser_close before the world and the path. */
-vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict, int threads,
+ * level (float32 eps at alpha = 1e-4 would cost x0 four digits). Closed with vn_world_denoiser_close before the
+ * world, the path and the crew (NULL: one thread). */
+vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict, vn_crew *crew,
                             vn_denoiser *out, vn_err *err);
 void vn_world_denoiser_close(vn_denoiser *d);
 

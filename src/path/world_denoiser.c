@@ -2,12 +2,10 @@
  * guide and conversion can be run where the right answer is known. */
 #include "path/internal.h"
 
-#include <omp.h>
-
 typedef struct exact {
     const vn_world *w;
     vn_prediction prediction;
-    int threads;
+    vn_crew *crew;
     size_t each;  /* doubles of work space a thread */
     double *work; /* [threads,each] */
 } exact;
@@ -38,13 +36,19 @@ static void vjp_row(const exact *e, const vn_query *q, size_t row, float *out, d
     for (size_t i = 0; i < size; i++) out[row * size + i] = (float)(of_x0 * back[i] + of_x * v[i]);
 }
 
-static void answer(const exact *e, const vn_query *q, int64_t begin, int64_t end, float *raw, double *work) {
-    for (int64_t i = begin; i < end; i++) {
-        if (q->cotangent)
-            vjp_row(e, q, (size_t)i, raw, work);
-        else
-            predict_row(e, q, (size_t)i, raw, work);
-    }
+typedef struct question {
+    const exact *e;
+    const vn_query *q;
+    float *raw;
+} question;
+
+static void answer_row(void *context, int64_t row, int thread) {
+    const question *c = context;
+    double *work = c->e->work + (size_t)thread * c->e->each;
+    if (c->q->cotangent)
+        vjp_row(c->e, c->q, (size_t)row, c->raw, work);
+    else
+        predict_row(c->e, c->q, (size_t)row, c->raw, work);
 }
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -54,19 +58,11 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
             return vn_fail(err, VN_BAD_ARGUMENT, "the world has no class %d", q->label[i]);
     if (q->network == VN_NETWORK_WEAK && !e->w->has_weak)
         return vn_fail(err, VN_UNSUPPORTED, "the world has no weak model");
-    if (e->threads == 1 || q->n == 1)
-        answer(e, q, 0, q->n, raw, e->work); // a team of one would cost an allocation
-    else {
-#pragma omp parallel num_threads(e->threads)
-        {
-            const int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
-            answer(e, q, q->n * me / team, q->n * (me + 1) / team, raw, e->work + (size_t)me * e->each);
-        }
-    }
+    vn_crew_run(e->crew, q->n, answer_row, &(question){e, q, raw});
     return VN_OK;
 }
 
-vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction, int threads,
+vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction, vn_crew *crew,
                             vn_denoiser *out, vn_err *err) {
     vn_prediction lossless;
     *out = (vn_denoiser){0};
@@ -75,9 +71,9 @@ vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_pre
     if (!prediction) prediction = &lossless;
     exact *e = vn_alloc(1, sizeof *e);
     if (!e) return vn_no_memory(err);
-    *e = (exact){.w = w, .prediction = *prediction, .threads = threads < 1 ? 1 : threads};
+    *e = (exact){.w = w, .prediction = *prediction, .crew = crew};
     e->each = vn_world_work(w) + 3 * w->size;
-    e->work = vn_alloc((size_t)e->threads, e->each * sizeof *e->work);
+    e->work = vn_alloc((size_t)vn_crew_threads(crew), e->each * sizeof *e->work);
     if (!e->work) {
         vn_free(e);
         return vn_no_memory(err);

@@ -243,7 +243,7 @@ static vn_status plan_work(planner *p) {
         if (!b->kernel[n->op])
             return vn_fail(p->err, VN_UNSUPPORTED, "the %s backend has no kernel for %s", b->name,
                            vn_op_get(n->op)->name);
-        size_t bytes = b->workspace[n->op] ? align(b->workspace[n->op](n, p->o->threads)) : 0;
+        size_t bytes = b->workspace[n->op] ? align(b->workspace[n->op](n, vn_crew_threads(p->o->crew))) : 0;
         if (bytes > p->plan->work_bytes) p->plan->work_bytes = bytes;
     }
     return VN_OK;
@@ -262,7 +262,6 @@ static void list_ports(planner *p) {
 
 static vn_status check_options(const vn_graph *g, const vn_program_options *o, vn_err *err) {
     vn_status status = vn_graph_status(g, err);
-    if (status == VN_OK && o->threads < 1) return vn_fail(err, VN_BAD_ARGUMENT, "a program takes at least one thread");
     for (int i = 0; i < o->n_outputs && status == VN_OK; i++)
         if (!o->outputs[i] || o->outputs[i]->graph != g)
             status = vn_fail(err, VN_BAD_ARGUMENT, "output %d is not a node of this graph", i);

@@ -41,7 +41,7 @@ static void update(vn_trainer *t, double rate) {
         for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
             end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
         s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin, t->at.moment1 + begin,
-                          t->at.moment2 + begin, t->at.average + begin, s->threads);
+                          t->at.moment2 + begin, t->at.average + begin, s->crew);
     }
 }
 
@@ -51,7 +51,7 @@ static vn_status step(vn_trainer *t, double rate, vn_err *err) {
     vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch, number, t->at.live,
                                      t->grads, &t->loss, err);
     if (status != VN_OK) return status;
-    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->threads));
+    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->crew));
     if (!isfinite(t->loss) || !isfinite(t->grad_norm))
         return vn_fail(
             err, VN_NOT_FINITE,

@@ -28,7 +28,7 @@ static vn_status open_program(vn_scorer *c, const vn_train_setup *s, bool train,
     }
     if (status == VN_OK) {
         const vn_program_options options = {.backend = s->backend,
-                                            .threads = s->threads,
+                                            .crew = s->crew,
                                             .n_outputs = 1,
                                             .outputs = &c->loss,
                                             .n_grads = n,
@@ -93,7 +93,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .time = c->time,
                                       .weight = vn_program_input(c->program, c->nodes.weight),
                                       .network_labels = labelled ? c->given : NULL,
-                                      .threads = s->threads};
+                                      .crew = s->crew};
     vn_objective_fill(s->objective, &batch);
     status = vn_net_write_inputs(s->net, c->program, &c->in, c->time, labelled ? c->given : NULL, err);
     if (status != VN_OK) return status;

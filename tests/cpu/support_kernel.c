@@ -6,10 +6,10 @@
 
 #include <cmocka.h>
 
+#include "support/crew.h"
 #include "support/reference.h"
 
-#define GUARD       64 /* floats on either side of an array */
-#define MAX_THREADS 4
+#define GUARD 64 /* floats on either side of an array */
 
 static const vn_run run_of_tests = {.seed = 11, .step = 5, .first_sample = 3};
 
@@ -57,7 +57,7 @@ void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *
     unsigned char *work = vn_alloc_aligned(bytes + 64, 1);
     assert_non_null(work);
     memset(work, 0xff, bytes + 64);
-    vn_kernel_args a = {.node = n, .out = out, .work = work, .threads = threads, .run = run};
+    vn_kernel_args a = {.node = n, .out = out, .work = work, .crew = crew_of(threads), .run = run};
     for (int i = 0; i < n->inputs; i++) a.in[i] = in[i];
     b->kernel[n->op](&a);
     for (size_t i = bytes; i < bytes + 64; i++)
@@ -127,7 +127,7 @@ static double check_backend(const vn_backend *b, const vn_node *n, float *const 
     kernel_run(b, n, in, first, 1, &run_of_tests);
     double error = largest_error(count, first, truth);
     if (!(error <= tolerance)) fail_msg("%s on %s: error %g above %g", what, b->name, error, tolerance);
-    for (int threads = 2; threads <= MAX_THREADS; threads++) {
+    for (int threads = 2; threads <= CREW_MOST; threads++) {
         memset(out, 0xff, (size_t)count * sizeof(float));
         kernel_run(b, n, in, out, threads, &run_of_tests);
         if (memcmp(out, first, (size_t)count * sizeof(float)) != 0)

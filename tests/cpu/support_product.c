@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "support/crew.h"
 #include "support/reference.h"
 
 #define GUARD 64 /* floats on either side of an array, all NaN; without them an edge could be read unseen */
@@ -79,7 +80,7 @@ static void run_once(const vn_backend *b, const vn_node *n, float *const *in, fl
     memset(work, 0xff, bytes + 64);
     memset(out, 0xff, (size_t)count * sizeof(float));
     const vn_run run = {0};
-    vn_kernel_args a = {.node = n, .out = out, .work = work, .threads = threads, .run = &run};
+    vn_kernel_args a = {.node = n, .out = out, .work = work, .crew = crew_of(threads), .run = &run};
     for (int i = 0; i < n->inputs; i++) a.in[i] = in[i];
     b->kernel[n->op](&a);
     for (size_t i = bytes; i < bytes + 64; i++)
@@ -97,7 +98,7 @@ static void check_backend(const vn_backend *b, const vn_node *n, float *const *i
     const double error = largest_error(count, first, truth);
     if (!(error <= seen.worst)) seen.worst = error;
     if (!(error <= tolerance)) fail_msg("%s on %s: error %g above %g", what, b->name, error, tolerance);
-    for (int threads = 2; threads <= 4; threads++) {
+    for (int threads = 2; threads <= CREW_MOST; threads++) {
         run_once(b, n, in, out, threads);
         if (memcmp(out, first, (size_t)count * sizeof(float)) != 0)
             fail_msg("%s on %s: %d threads change the result", what, b->name, threads);

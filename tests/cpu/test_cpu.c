@@ -4,9 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
-#include <omp.h>
 
 #include "cpu/cpu.h"
 
@@ -45,13 +45,13 @@ static void unknown_names_are_refused(void **state) {
 static void cores_are_within_the_affinity_mask(void **state) {
     (void)state;
     int cores = vn_cpu_cores();
-    assert_in_range(cores, 1, omp_get_num_procs());
+    assert_in_range(cores, 1, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static void measured_rates_are_plausible(void **state) {
     (void)state;
     double flops = 0, copy = 0, begin = vn_now();
-    vn_cpu_measure(vn_cpu_backend_at(0), 1, &flops, &copy);
+    vn_cpu_measure(vn_cpu_backend_at(0), NULL, &flops, &copy);
     assert_true(flops > 0.1 && flops < 1e5);
     assert_true(copy > 0.1 && copy < 1e4);
     assert_true(vn_now() - begin < 10); /* 0.3 s on an idle machine */

@@ -13,6 +13,7 @@
 
 #include "cpu/support_kernel.h"
 #include "golden/optim.h"
+#include "support/crew.h"
 
 #define TOLERANCE 3e-7 /* relative to the largest weight; measured 1.2e-7 */
 
@@ -34,12 +35,12 @@ static void agrees_with_pytorch(void **state) {
         memcpy(ema, optim_start, sizeof ema);
         for (int step = 0; step < optim_steps; step++) {
             const float *grad = optim_grad + step * optim_count;
-            double norm = sqrt(b->sum_squares(optim_count, grad, 1));
+            double norm = sqrt(b->sum_squares(optim_count, grad, NULL));
             assert_true(fabs(norm - (double)optim_norm[step]) <= 2e-7 * norm);
             vn_adamw o = {
                 optim_lr, optim_beta1, optim_beta2, optim_eps, optim_decay, step + 1, fmin(1, optim_clip / norm),
                 optim_ema};
-            b->adamw(&o, optim_count, value, grad, m, v, ema, 1);
+            b->adamw(&o, optim_count, value, grad, m, v, ema, NULL);
             double error = largest_difference(value, optim_value + step * optim_count, optim_count);
             double average = largest_difference(ema, optim_average + step * optim_count, optim_count);
             if (getenv("VANE_TEST_VERBOSE")) print_message("%s step %d: %.1e %.1e\n", b->name, step, error, average);
@@ -96,7 +97,7 @@ static void any_length_and_thread_count(void **state) {
             const vn_backend *b = vn_cpu_backend_at(k);
             int64_t n = lengths[l];
             arrays start = arrays_open(n), first = arrays_open(n);
-            b->adamw(&o, (size_t)n, first.value, first.grad, first.m, first.v, first.ema, 1);
+            b->adamw(&o, (size_t)n, first.value, first.grad, first.m, first.v, first.ema, NULL);
             for (int64_t i = 0; i < n; i++) {
                 double truth =
                     plain(&o, (double)start.value[i], (double)start.grad[i], (double)start.m[i], (double)start.v[i]);
@@ -104,11 +105,11 @@ static void any_length_and_thread_count(void **state) {
                 assert_true(fabs((double)first.value[i] - truth) <= 4e-7 * fmax(1, fabs(truth)));
                 assert_true(fabs((double)first.ema[i] - average) <= 4e-7 * fmax(1, fabs(average)));
             }
-            for (int threads = 2; threads <= 4; threads++) {
+            for (int threads = 2; threads <= CREW_MOST; threads++) {
                 arrays again = arrays_open(n);
                 bool averaged = threads % 2 == 0; /* without an average, too */
                 b->adamw(&o, (size_t)n, again.value, again.grad, again.m, again.v, averaged ? again.ema : NULL,
-                         threads);
+                         crew_of(threads));
                 assert_memory_equal(again.value, first.value, (size_t)n * sizeof(float));
                 assert_memory_equal(again.m, first.m, (size_t)n * sizeof(float));
                 assert_memory_equal(again.v, first.v, (size_t)n * sizeof(float));
@@ -128,11 +129,11 @@ static void squares_are_summed_in_a_fixed_order(void **state) {
             int64_t n = lengths[l];
             float *x = kernel_array_open(n);
             double truth = 0, first = vn_cpu_backend_at(k)->sum_squares(
-                                  (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x, 1);
+                                  (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x, NULL);
             for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
             assert_true(fabs(first - truth) <= 2e-7 * truth);
-            for (int threads = 2; threads <= 4; threads++)
-                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, threads) == first);
+            for (int threads = 2; threads <= CREW_MOST; threads++)
+                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, crew_of(threads)) == first);
             kernel_array_close(x, n);
         }
 }

@@ -45,7 +45,7 @@ static int set_up(void **state) {
     assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
     json_decref(json);
     assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, path, NULL, 1, &inner, &err), VN_OK);
+    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &inner, &err), VN_OK);
     denoiser = inner;
     denoiser.self = &inner;
     denoiser.predict = counting;

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "support/crew.h"
+
 // Measured: at most 1.0e-6 and 1.5e-5. PyTorch's single precision is as far from double.
 #define OUTPUT_TOLERANCE   2e-6
 #define GRADIENT_TOLERANCE 3e-5
@@ -24,7 +26,7 @@ static void outputs_and_gradients(void **state) {
     vn_golden_open(&g, *state);
     const vn_backend *backend = NULL;
     for (size_t i = 0; (backend = vn_cpu_backend_at(i)); i++) {
-        vn_golden_error e = vn_golden_compare(&g, backend, 2);
+        vn_golden_error e = vn_golden_compare(&g, backend, crew_of(2));
         print_message("%-24s %-8s output %.1e gradient %.1e of %s\n", (char *)*state, backend->name, e.output,
                       e.gradient, e.worst);
         if (!(e.output < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e", e.output);
@@ -37,7 +39,7 @@ static void through_a_runner(void **state) {
     vn_golden g;
     vn_golden_open(&g, *state);
     if (vn_net_get_io(g.net)->class_kind != VN_CLASS_VECTOR) {
-        double error = vn_golden_compare_runner(&g, vn_cpu_backend_at(0), 2);
+        double error = vn_golden_compare_runner(&g, vn_cpu_backend_at(0), crew_of(2));
         if (!(error < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e", error);
     }
     vn_golden_close(&g);

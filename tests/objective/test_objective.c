@@ -11,6 +11,7 @@
 
 #include "objective/internal.h"
 #include "support/alloc.h"
+#include "support/crew.h"
 #include "support/reference.h"
 
 #define N    64
@@ -65,8 +66,7 @@ static vn_objective_batch batch_of(arrays *a) {
                                 .target = a->target,
                                 .time = a->time,
                                 .weight = a->weight,
-                                .network_labels = a->network_labels,
-                                .threads = 1};
+                                .network_labels = a->network_labels};
 }
 
 static void near(double got, double want, double tolerance, const char *what) {
@@ -134,7 +134,7 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
         vn_objective_batch b = batch_of(&a);
         vn_objective_fill(s.objective, &b);
         b = batch_of(&other);
-        b.threads = 3;
+        b.crew = crew_of(3);
         b.n = N / 4;
         b.total = N;
         for (b.first = 0; b.first < N; b.first += N / 4) {

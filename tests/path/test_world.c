@@ -11,6 +11,7 @@
 
 #include "path/internal.h"
 #include "support/alloc.h"
+#include "support/crew.h"
 #include "support/mutate.h"
 #include "support/scratch.h"
 
@@ -202,7 +203,7 @@ static void the_denoiser_answers_row_by_row(void **state) {
         vn_prediction p;
         vn_denoiser d;
         assert_int_equal(vn_prediction_parse(vn_prediction_rows[k].row.name, &p, &err), VN_OK);
-        assert_int_equal(vn_world_denoiser(w, path, &p, 3, &d, &err), VN_OK);
+        assert_int_equal(vn_world_denoiser(w, path, &p, crew_of(3), &d, &err), VN_OK);
         vn_query q = {.n = N, .x = x, .level = level, .label = label};
         assert_int_equal(d.predict(d.self, &q, raw, &err), VN_OK);
         for (int i = 0; i < N; i++) {
@@ -234,7 +235,7 @@ static void the_denoiser_refuses_what_it_lacks(void **state) {
     float x[1] = {0}, raw[1];
     assert_int_equal(parse("{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", &w, &err), VN_OK);
     assert_int_equal(vn_path_open("rectified", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(w, path, NULL, 1, &d, &err), VN_OK);
+    assert_int_equal(vn_world_denoiser(w, path, NULL, NULL, &d, &err), VN_OK);
     assert_string_equal(d.prediction.row->row.name, "v");
     vn_level level = vn_path_level(path, 0.5);
     int32_t label = 1;
@@ -352,6 +353,7 @@ static void failed_allocations_are_reported(void **state) {
     assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
     json_t *json = NULL;
     assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
+    vn_crew *crew = crew_of(2);
     const int64_t live = alloc_live();
     bool hit = true;
     for (int64_t n = 0; hit; n++) {
@@ -359,7 +361,7 @@ static void failed_allocations_are_reported(void **state) {
         vn_denoiser d = {0};
         alloc_fail(n, ALLOC_ONCE);
         vn_status s = vn_world_from_json(json, &w, &err);
-        if (!s) s = vn_world_denoiser(w, path, NULL, 2, &d, &err);
+        if (!s) s = vn_world_denoiser(w, path, NULL, crew, &d, &err);
         hit = alloc_fail_end();
         assert_int_equal(s, hit ? VN_NO_MEMORY : VN_OK);
         vn_world_denoiser_close(&d);

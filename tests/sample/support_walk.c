@@ -25,7 +25,7 @@ bench bench_open(const char *world, const char *path, const char *prediction) {
     json_decref(json);
     must(vn_path_open(path, &b.path, &err), &err);
     must(vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction, &err), &err);
-    must(vn_world_denoiser(b.world, b.path, &b.prediction, 1, &b.denoiser, &err), &err);
+    must(vn_world_denoiser(b.world, b.path, &b.prediction, NULL, &b.denoiser, &err), &err);
     return b;
 }
 

@@ -10,7 +10,7 @@
  *         }
  *
  * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a sanitizer too. alloc_made()
- * counts allocations since the start. Run the call once before counting: libc and OpenMP keep what they make at first use.
+ * counts allocations since the start. Run the call once before counting: libc keeps what it makes at first use.
  * libc gets by without some allocations (a stream's buffer, qsort's): then VN_OK is right, if the result is. */
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
@@ -115,7 +115,7 @@ ALLOC_SEEN void *aligned_alloc(size_t alignment, size_t size) {
     return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size));
 }
 
-ALLOC_SEEN void *memalign(size_t alignment, size_t size) { /* libgomp's */
+ALLOC_SEEN void *memalign(size_t alignment, size_t size) {
     return aligned_alloc(alignment, size);
 }
 

@@ -23,7 +23,6 @@ static vn_program *open_program(vn_graph *g, vn_program_options o, const vn_back
     vn_program *p = NULL;
     vn_err err = {0};
     o.backend = backend;
-    o.threads = 1;
     if (vn_program_open(g, &o, &p, &err) != VN_OK) fail_msg("%s", err.text);
     return p;
 }
@@ -46,7 +45,7 @@ static apart run_apart(const vn_graph *g, uint64_t seed, const vn_run *run) {
         size_t count = (size_t)vn_shape_count(&n->shape);
         float *y = a.value[id] = calloc(count + 1, sizeof(float));
         double *exact = calloc(count + 1, sizeof(double)), *work = malloc(toy_work(n, 1) + 8);
-        vn_kernel_args args = {.node = n, .out = y, .work = work, .threads = 1, .run = run};
+        vn_kernel_args args = {.node = n, .out = y, .work = work, .run = run};
         for (int i = 0; i < n->inputs; i++) args.in[i] = a.value[n->in[i]->id];
         if (n->op == VN_OP_INPUT) {
             fill_input(n, exact, false, seed);
@@ -272,7 +271,6 @@ static void close_network(network *net) {
 
 static vn_program_options train_options(const network *net, const vn_backend *backend) {
     return (vn_program_options){.backend = backend,
-                                .threads = 1,
                                 .n_outputs = 1,
                                 .outputs = &net->loss,
                                 .n_grads = net->grads,
@@ -344,7 +342,7 @@ static void what_is_dead_shares_memory(void **state) {
     unused = vn_unary(g, y, VN_FN_EXP);
     vn_node *z =
         vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)), vn_reshape(g, y, VN_SHAPE(1024)));
-    vn_program_options o = {.backend = &backend, .threads = 1, .n_outputs = 1, .outputs = &z};
+    vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &z};
     assert_int_equal(vn_plan_open(&plan, g, &o, &err), VN_OK);
     assert_int_equal(plan.arena_bytes, 2 * 4096 + 64); /* x, the chain, one number */
     assert_int_equal(plan.steps, 22);
@@ -457,16 +455,13 @@ static void bad_programs_are_refused(void **state) {
     vn_graph *other = open_graph();
     vn_node *foreign = vn_fill(other, VN_SHAPE(2), 1), *none = NULL, *labels = vn_input(other, VN_I32, VN_SHAPE(2));
     vn_node *weight = vn_param_node(net.g, net.w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
-    vn_program_options o = {.backend = &backend, .threads = 1, .n_outputs = 1, .outputs = &foreign};
+    vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &foreign};
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
     o.outputs = &none;
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
     o.outputs = &weight;
     assert_refused(net.g, o, VN_UNSUPPORTED, "output 0 is a weight: it is in the values already");
     o.outputs = &net.loss;
-    o.threads = 0;
-    assert_refused(net.g, o, VN_BAD_ARGUMENT, "a program takes at least one thread");
-    o.threads = 1;
     o.n_grads = 1;
     o.grads = &labels;
     o.grad_offset = net.offset;
