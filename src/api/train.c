@@ -126,7 +126,7 @@ static vn_status open_objective(job *j, vn_err *err) {
     return vn_objective_open(&options, &j->objective, err);
 }
 
-static void close(job *j) {
+static void close_job(job *j) {
     vn_objective_close(&j->objective);
     vn_path_close(&j->path);
     vn_net_close(&j->net);
@@ -281,6 +281,6 @@ vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_t
     job j = {.vn = vn, .source = data, .out = out};
     vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
     if (status == VN_OK) status = run(&j, err);
-    close(&j);
+    close_job(&j);
     return status;
 }

@@ -25,7 +25,7 @@ typedef struct vn_scratch {
     float *across;           /* [d, VN_QUERIES] packed: q or dy of the block, turned */
     float *turned;           /* [d, VN_QUERIES] out or dq of the block, before it is turned back */
     float *along;            /* [VN_QUERIES, d] packed: q or dy of the block */
-    float *outer;            /* for VN_G(outer) */
+    float *outer;            /* for vn_gemm_outer */
     const float **k, **v;    /* [tk] rows of k and v ... */
     float **dk, **dv;        /* ... of their gradients */
     float **p_row, **ds_row; /* ... of p and ds */
@@ -73,8 +73,8 @@ static int64_t block_width(int64_t count) {
 static void times_queries(const vn_head *h, const float *const *rows, const float *x, int64_t count, float *across,
                           float *const *s) {
     const vn_reach reach = vn_reach_row(h->d);
-    for (int64_t p = 0; p < vn_panels(count); p++) VN_G(pack)(across, h->d, count, p, 0, h->d, x, 1, h->step);
-    VN_G(rows)(h->tk, block_width(count), h->d, &reach, rows, across, NULL, false, s);
+    for (int64_t p = 0; p < vn_panels(count); p++) vn_gemm_pack(across, h->d, count, p, 0, h->d, x, 1, h->step);
+    vn_gemm_rows(h->tk, block_width(count), h->d, &reach, rows, across, NULL, false, s);
 }
 
 /* out[j] = sum_i s[i][j] row i */
@@ -82,7 +82,7 @@ static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *
                      float *out) {
     const vn_reach reach = vn_reach_row(h->d);
     memset(m->turned, 0, (size_t)(h->d * VN_QUERIES) * sizeof(float));
-    VN_G(outer)(&reach, block_width(count), h->tk, rows, (const float *const *)s, 0, m->turned, VN_QUERIES, m->outer);
+    vn_gemm_outer(&reach, block_width(count), h->tk, rows, (const float *const *)s, 0, m->turned, VN_QUERIES, m->outer);
     for (int64_t j = 0; j < count; j++)
         for (int64_t i = 0; i < h->d; i++) out[j * h->step + i] = m->turned[i * VN_QUERIES + j];
 }
@@ -91,8 +91,8 @@ static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *
 static void add_queries(const vn_head *h, float *const *s, const float *x, int64_t count, bool first, float *along,
                         float *const *out) {
     const vn_reach reach = vn_reach_row(count);
-    for (int64_t p = 0; p < vn_panels(h->d); p++) VN_G(pack)(along, count, h->d, p, 0, count, x, h->step, 1);
-    VN_G(rows)(h->tk, h->d, count, &reach, (const float *const *)s, along, NULL, !first, out);
+    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(along, count, h->d, p, 0, count, x, h->step, 1);
+    vn_gemm_rows(h->tk, h->d, count, &reach, (const float *const *)s, along, NULL, !first, out);
 }
 
 /* Columns of p become softmax(scale p). */

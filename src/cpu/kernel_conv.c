@@ -62,9 +62,9 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
         return;
     }
     for (int64_t p = 0; p < vn_panels(t->n); p++)
-        for (int64_t j = 0; j < v->kw; j++) VN_G(pack)
-    (packed, window_floats(v), t->n, p, (i * v->kw + j) * v->c, v->c, c->w + t->from + i * t->down + j * t->across,
-     t->row, t->column);
+        for (int64_t j = 0; j < v->kw; j++)
+            vn_gemm_pack(packed, window_floats(v), t->n, p, (i * v->kw + j) * v->c, v->c,
+                         c->w + t->from + i * t->down + j * t->across, t->row, t->column);
 }
 
 /* ---- windows times weights -------------------------------------------------------------------------- */
@@ -74,7 +74,7 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
 #define VN_STRIP_WINDOWS 640
 
 static vn_strips cut_strips(const vn_windows *v, int threads) {
-    return VN_C(cut)(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
+    return vn_conv_cut(v, VN_STRIP_FLOATS, VN_STRIP_WINDOWS, 4 * threads);
 }
 
 static size_t packed_bytes(const vn_convolution *c) {
@@ -99,14 +99,14 @@ static void point_to_results(const vn_convolution *c, const vn_strip *s, const v
 static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s, const float **window,
                            float **out) {
     const vn_windows *v = &c->windows;
-    for (vn_group g = {0}; VN_C(next_group)(v, s, &g);) {
-        const vn_reach reach = VN_C(reach)(v, &g);
-        const int64_t count = VN_C(gather)(v, s, &g, c->in, window);
+    for (vn_group g = {0}; vn_conv_next_group(v, s, &g);) {
+        const vn_reach reach = vn_conv_reach(v, &g);
+        const int64_t count = vn_conv_gather(v, s, &g, c->in, window);
         point_to_results(c, s, &g, out);
         if (is_dots(c->taps.n))
-            VN_G(dots)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
+            vn_gemm_dots(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
         else
-            VN_G(rows)(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
+            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
     }
 }
 
@@ -123,7 +123,7 @@ static void convolve(const vn_convolution *c, void *work, int threads) {
         char *own = (char *)work + packed_bytes(c) + 2 * (size_t)omp_get_thread_num() * pointers;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < strips.count; i++) {
-            const vn_strip strip = VN_C(strip)(v, &strips, i);
+            const vn_strip strip = vn_conv_strip(v, &strips, i);
             convolve_strip(c, packed, &strip, (const float **)own, (float **)(own + pointers));
         }
     }
@@ -132,7 +132,7 @@ static void convolve(const vn_convolution *c, void *work, int threads) {
 /* ---- forward ---------------------------------------------------------------------------------------- */
 
 static vn_convolution forward(const vn_node *n) {
-    const vn_windows v = VN_C(windows)(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
+    const vn_windows v = vn_conv_windows(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
     const int64_t outputs = n->shape.dim[3];
     return (vn_convolution){
         .windows = v,

@@ -4,7 +4,13 @@
 
 #include "cpu/kernel_gemm.h"
 
-#define VN_C(name) VN_PASTE(vn_conv_##name, VN_ISA)
+/* Every instruction set has its own of these. */
+#define vn_conv_windows    VN_PASTE(vn_conv_windows, VN_ISA)
+#define vn_conv_cut        VN_PASTE(vn_conv_cut, VN_ISA)
+#define vn_conv_strip      VN_PASTE(vn_conv_strip, VN_ISA)
+#define vn_conv_next_group VN_PASTE(vn_conv_next_group, VN_ISA)
+#define vn_conv_reach      VN_PASTE(vn_conv_reach, VN_ISA)
+#define vn_conv_gather     VN_PASTE(vn_conv_gather, VN_ISA)
 
 /* Windows of kh x kw pixels of an input [n,h,w,c]: window (y, x) of the oh x ow of an image begins at pixel
  * (y * stride - top, x * stride - left); what lies outside the image is zero. top and left may be negative. */
@@ -30,7 +36,7 @@ typedef struct vn_group {
 } vn_group;
 
 /* The windows of a forward convolution x [N,H,W,I], w [kh,kw,I,O] -> out [N,oh,ow,O]. */
-vn_windows VN_C(windows)(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out);
+vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out);
 
 /* How all windows are cut into strips: `images` whole images make one, or an image is cut into `parts`. */
 typedef struct vn_strips {
@@ -39,14 +45,15 @@ typedef struct vn_strips {
 } vn_strips;
 
 /* Strips of at most so many floats of input and so many windows, as far as that goes, and at least so many strips. */
-vn_strips VN_C(cut)(const vn_windows *v, int64_t floats, int64_t windows, int64_t least);
-vn_strip VN_C(strip)(const vn_windows *v, const vn_strips *s, int64_t i);
+vn_strips vn_conv_cut(const vn_windows *v, int64_t floats, int64_t windows, int64_t least);
+vn_strip vn_conv_strip(const vn_windows *v, const vn_strips *s, int64_t i);
 
 /* Steps to the strip's next group; false after the last. Begin with a group of zeros. */
-bool VN_C(next_group)(const vn_windows *v, const vn_strip *s, vn_group *g);
+bool vn_conv_next_group(const vn_windows *v, const vn_strip *s, vn_group *g);
 /* How the group's windows are read, and which rows of the weights [kh * kw * c, ..] they meet. */
-vn_reach VN_C(reach)(const vn_windows *v, const vn_group *g);
+vn_reach vn_conv_reach(const vn_windows *v, const vn_group *g);
 /* Points to the group's windows, image by image and row by row; returns how many. */
-int64_t VN_C(gather)(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in, const float **window);
+int64_t vn_conv_gather(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in,
+                       const float **window);
 
 #endif

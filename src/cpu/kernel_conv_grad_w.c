@@ -16,9 +16,9 @@
 
 typedef struct vn_grad_w {
     vn_windows windows;
-    int64_t outputs, window; /* the sum is [window, outputs] */
-    bool turned;             /* few outputs: it is [outputs, window], so that vectors are full
-                */
+    int64_t window, outputs; /* the weights are [window, outputs] */
+    bool turned;             /* few outputs: the sum is [outputs, window], so that vectors are full */
+    int64_t rows, columns;   /* of the sum */
     vn_strips strips;
     int64_t chunks;
     const float *x, *dy;
@@ -26,19 +26,22 @@ typedef struct vn_grad_w {
 
 static vn_grad_w describe(const vn_node *node) {
     const vn_shape *x = &node->in[0]->shape, *dy = &node->in[1]->shape, *w = &node->shape;
-    vn_grad_w g = {.windows = VN_C(windows)(node, x, w, dy), .outputs = w->dim[3]};
+    vn_grad_w g = {.windows = vn_conv_windows(node, x, w, dy), .outputs = w->dim[3]};
     g.window = w->dim[0] * w->dim[1] * w->dim[2];
     g.turned = g.outputs < VN_LANES / 2 && w->dim[1] * w->dim[2] > g.outputs;
+    g.rows = g.turned ? g.outputs : g.window;
+    g.columns = g.turned ? g.window : g.outputs;
     const int64_t pixels = g.windows.n * g.windows.oh * g.windows.ow;
     g.chunks = vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), pixels / VN_CHUNK_PIXELS);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, VN_MOST_CHUNKS), 2);
-    g.strips = VN_C(cut)(&g.windows, INT64_MAX, VN_STRIP_WINDOWS, g.chunks);
+    g.strips = vn_conv_cut(&g.windows, INT64_MAX, VN_STRIP_WINDOWS, g.chunks);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, g.strips.count), 1);
     return g;
 }
 
-/* ---- memory: the sums of chunks; then, for each thread, what `outer` needs
- * and pointers to windows and to dy --------------- */
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+/* The sums of chunks; then, for each thread, what `outer` needs and pointers to windows and to dy. */
 
 static size_t sum_bytes(const vn_grad_w *g) {
     return vn_region((size_t)(g->chunks * g->window * g->outputs), sizeof(float));
@@ -65,38 +68,56 @@ static void point_to_dy(const vn_grad_w *g, const vn_strip *s, const vn_group *g
 
 /* sum [outputs, window] += dy^T windows, one row of the kernel after the other. */
 static void add_turned(const vn_grad_w *g, const vn_reach *reach, int64_t count, const float *const *window,
-                       const float *const *dy, float *sum, float *scratch) {
+                       const float *const *dy, float *sum, float *panels) {
     const vn_reach outputs = vn_reach_row(g->outputs);
-    for (int64_t s = 0; s < reach->segments; s++) VN_G(outer)
-    (&outputs, reach->length, count, dy, window, s * reach->jump, sum + reach->first + s * reach->step, g->window,
-     scratch);
+    for (int64_t s = 0; s < reach->segments; s++)
+        vn_gemm_outer(&outputs, reach->length, count, dy, window, s * reach->jump, sum + reach->first + s * reach->step,
+                      g->window, panels);
 }
 
-static void add_strip(const vn_grad_w *g, const vn_strip *s, char *memory, float *sum) {
+/* Some columns of the sum. */
+typedef struct vn_columns {
+    int64_t begin, end;
+} vn_columns;
+
+static void add_strip(const vn_grad_w *g, const vn_strip *s, const vn_columns *c, char *memory, float *sum) {
     const vn_windows *v = &g->windows;
-    float *scratch = (float *)memory;
+    float *panels = (float *)memory;
     const float **window = (const float **)(memory + vn_region(VN_OUTER_FLOATS, sizeof(float)));
     const float **dy = (const float **)((char *)window + pointer_bytes(g));
-    for (vn_group group = {0}; VN_C(next_group)(v, s, &group);) {
-        const vn_reach reach = VN_C(reach)(v, &group);
-        const int64_t count = VN_C(gather)(v, s, &group, g->x, window);
+    for (vn_group group = {0}; vn_conv_next_group(v, s, &group);) {
+        const vn_reach reach = vn_conv_reach(v, &group);
+        const int64_t count = vn_conv_gather(v, s, &group, g->x, window);
         point_to_dy(g, s, &group, dy);
         if (g->turned)
-            add_turned(g, &reach, count, window, dy, sum, scratch);
+            add_turned(g, &reach, count, window, dy, sum, panels);
         else
-            VN_G(outer)
-        (&reach, g->outputs, count, window, dy, 0, sum, g->outputs, scratch);
+            vn_gemm_outer(&reach, c->end - c->begin, count, window, dy, c->begin, sum + c->begin, g->outputs, panels);
     }
 }
 
-static void sum_chunk(const vn_grad_w *g, int64_t chunk, char *memory, float *sum) {
+static void sum_chunk(const vn_grad_w *g, int64_t chunk, const vn_columns *c, char *memory, float *sum) {
     int64_t begin, end;
     vn_part(g->strips.count, g->chunks, chunk, &begin, &end);
-    memset(sum, 0, (size_t)(g->window * g->outputs) * sizeof(float));
+    for (int64_t i = 0; i < g->rows; i++)
+        memset(sum + i * g->columns + c->begin, 0, (size_t)(c->end - c->begin) * sizeof(float));
     for (int64_t i = begin; i < end; i++) {
-        const vn_strip strip = VN_C(strip)(&g->windows, &g->strips, i);
-        add_strip(g, &strip, memory, sum);
+        const vn_strip strip = vn_conv_strip(&g->windows, &g->strips, i);
+        add_strip(g, &strip, c, memory, sum);
     }
+}
+
+/* Parts that a chunk's columns are cut into when there are fewer chunks than threads want. A turned sum is small and stays whole. */
+static int64_t column_parts(const vn_grad_w *g, int threads) {
+    return g->turned ? 1 : vn_max_i64(vn_min_i64(2 * threads / g->chunks, g->columns / VN_PANEL), 1);
+}
+
+static vn_columns columns_of(const vn_grad_w *g, int64_t parts, int64_t part) {
+    vn_columns c;
+    vn_part(vn_panels(g->columns), parts, part, &c.begin, &c.end);
+    c.begin *= VN_PANEL;
+    c.end = vn_min_i64(c.end * VN_PANEL, g->columns);
+    return c;
 }
 
 /* out[begin, end) = the sum over chunks, turned back where they are turned. */
@@ -119,13 +140,16 @@ void VN_K(conv2d_grad_w)(const vn_kernel_args *a) {
     g.x = a->in[0];
     g.dy = a->in[1];
     float *sum = a->work;
-    const int64_t weights = g.window * g.outputs;
+    const int64_t weights = g.window * g.outputs, parts = column_parts(&g, a->threads);
     const double flops = 2.0 * (double)(g.windows.n * g.windows.oh * g.windows.ow) * (double)weights;
 #pragma omp parallel num_threads(vn_threads_for(a->threads, flops / 50))
     {
         char *memory = (char *)a->work + sum_bytes(&g) + (size_t)omp_get_thread_num() * thread_bytes(&g);
 #pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < g.chunks; i++) sum_chunk(&g, i, memory, sum + i * weights);
+        for (int64_t i = 0; i < g.chunks * parts; i++) {
+            const vn_columns columns = columns_of(&g, parts, i % parts);
+            sum_chunk(&g, i / parts, &columns, memory, sum + i / parts * weights);
+        }
 #pragma omp for
         for (int64_t i = 0; i < VN_MOST_CHUNKS; i++) {
             int64_t begin, end;

@@ -4,7 +4,7 @@
  * product serves them: count.y runs of count.x pixels, each run contiguous floats. */
 #include "cpu/kernel_conv.h"
 
-vn_windows VN_C(windows)(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out) {
+vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out) {
     return (vn_windows){.n = x->dim[0],
                         .h = x->dim[1],
                         .w = x->dim[2],
@@ -20,7 +20,7 @@ vn_windows VN_C(windows)(const vn_node *conv, const vn_shape *x, const vn_shape 
 
 /* ---- strips ----------------------------------------------------------------------------------------- */
 
-vn_strips VN_C(cut)(const vn_windows *v, int64_t floats, int64_t windows, int64_t least) {
+vn_strips vn_conv_cut(const vn_windows *v, int64_t floats, int64_t windows, int64_t least) {
     const int64_t high = vn_max_i64(v->oh, 1);
     int64_t rows = vn_min_i64(floats / vn_max_i64(v->stride * v->w * v->c, 1), windows / vn_max_i64(v->ow, 1));
     rows = vn_max_i64(vn_min_i64(rows, v->n * v->oh / least), 1);
@@ -34,7 +34,7 @@ vn_strips VN_C(cut)(const vn_windows *v, int64_t floats, int64_t windows, int64_
     return s;
 }
 
-vn_strip VN_C(strip)(const vn_windows *v, const vn_strips *s, int64_t i) {
+vn_strip vn_conv_strip(const vn_windows *v, const vn_strips *s, int64_t i) {
     vn_strip strip = {.image = i / s->parts * s->images};
     strip.last = vn_min_i64(strip.image + s->images, v->n);
     vn_part(v->oh, s->parts, i % s->parts, &strip.begin, &strip.end);
@@ -61,7 +61,7 @@ static vn_clip clip_run(int64_t begin, int64_t end, int64_t stride, int64_t befo
     return run;
 }
 
-bool VN_C(next_group)(const vn_windows *v, const vn_strip *s, vn_group *g) {
+bool vn_conv_next_group(const vn_windows *v, const vn_strip *s, vn_group *g) {
     if (s->begin == s->end || v->ow == 0) return false;
     const bool begin = g->y.end == 0, next_row = begin || g->x.end == v->ow;
     if (next_row) {
@@ -73,7 +73,7 @@ bool VN_C(next_group)(const vn_windows *v, const vn_strip *s, vn_group *g) {
     return true;
 }
 
-vn_reach VN_C(reach)(const vn_windows *v, const vn_group *g) {
+vn_reach vn_conv_reach(const vn_windows *v, const vn_group *g) {
     return (vn_reach){.segments = g->x.count > 0 ? g->y.count : 0,
                       .length = g->x.count * v->c,
                       .jump = v->w * v->c,
@@ -81,7 +81,8 @@ vn_reach VN_C(reach)(const vn_windows *v, const vn_group *g) {
                       .step = v->kw * v->c};
 }
 
-int64_t VN_C(gather)(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in, const float **window) {
+int64_t vn_conv_gather(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in,
+                       const float **window) {
     const bool empty = g->y.count == 0 || g->x.count == 0; /* nothing is read: any pointer will do */
     const int64_t step = empty ? 0 : v->stride * v->c;
     int64_t count = 0;

@@ -14,29 +14,15 @@
 /* Tallest tile: 2 * MR sums, 2 vectors of B and one of A must fit the registers (32 with AVX-512, 16 otherwise). */
 #if defined(__AVX512F__)
 #define VN_MAX_ROWS 14
+// clang-format off
 #define VN_EACH_HEIGHT(X, nv)                                                                                          \
-    X(1, nv)                                                                                                           \
-    X(2, nv)                                                                                                           \
-    X(3, nv)                                                                                                           \
-    X(4, nv) X(5, nv) X(6, nv) X(7, nv) X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
+    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv)                                                     \
+    X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
+// clang-format on
 #else
 #define VN_MAX_ROWS           6
 #define VN_EACH_HEIGHT(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
 #endif
-
-/* ---- packing ---------------------------------------------------------------------------------------- */
-
-void VN_G(pack)(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
-                int64_t row, int64_t column) {
-    const int64_t first = p * VN_PANEL, columns = vn_min_i64(VN_PANEL, n - first);
-    const int64_t width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
-    float *to = packed + first * k + begin * width;
-    b += first * column;
-    for (int64_t i = 0; i < count; i++, to += width, b += row) {
-        for (int64_t j = 0; j < columns; j++) to[j] = b[j * column];
-        for (int64_t j = columns; j < width; j++) to[j] = 0;
-    }
-}
 
 /* m rows cut into tiles of nearly equal height: tile i has `height` rows, one more if i < taller. */
 typedef struct vn_tiles {
@@ -46,6 +32,20 @@ typedef struct vn_tiles {
 static inline vn_tiles cut_tiles(int64_t m) {
     const int64_t count = vn_ceil_div(m, VN_MAX_ROWS);
     return count > 0 ? (vn_tiles){count, m / count, m % count} : (vn_tiles){0};
+}
+
+/* ---- packing ---------------------------------------------------------------------------------------- */
+
+void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
+                  int64_t row, int64_t column) {
+    const int64_t first = p * VN_PANEL, columns = vn_min_i64(VN_PANEL, n - first);
+    const int64_t width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+    float *to = packed + first * k + begin * width;
+    b += first * column;
+    for (int64_t i = 0; i < count; i++, to += width, b += row) {
+        for (int64_t j = 0; j < columns; j++) to[j] = b[j * column];
+        for (int64_t j = columns; j < width; j++) to[j] = 0;
+    }
 }
 
 /* ---- tiles of the row form -------------------------------------------------------------------------- */
@@ -153,8 +153,8 @@ static void rows_part(int64_t m, int64_t n, int64_t k, vn_part_sum *p, const flo
     }
 }
 
-void VN_G(rows)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
-                const float *bias, bool add, float *const *out) {
+void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
+                  const float *bias, bool add, float *const *out) {
     const int64_t together = vn_max_i64(VN_ROWS_TERMS / vn_max_i64(reach->length, 1), 1); /* segments in a part */
     const int64_t pieces = vn_max_i64(vn_ceil_div(reach->length, VN_ROWS_TERMS), 1);      /* parts of a segment */
     vn_part_sum p = {.reach = *reach, .add = add};
@@ -223,8 +223,8 @@ static const vn_dots_tile dots_tiles[VN_DOT_COLUMNS][VN_DOT_ROWS] = {{VN_EACH_DO
                                                                      {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 3)},
                                                                      {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 4)}};
 
-void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
-                const float *bias, float *const *out) {
+void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
+                  const float *bias, float *const *out) {
     for (int64_t j = 0; j < n; j += VN_DOT_COLUMNS) {
         const int64_t columns = vn_min_i64(VN_DOT_COLUMNS, n - j);
         for (int64_t i = 0; i < m; i += VN_DOT_ROWS) {
@@ -339,8 +339,8 @@ static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t
     }
 }
 
-void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                 int64_t b_from, float *out, int64_t stride, float *panels) {
+void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
+                   int64_t b_from, float *out, int64_t stride, float *panels) {
     for (int64_t t = 0; t < terms; t += VN_OUTER_TERMS) {
         const int64_t count = vn_min_i64(VN_OUTER_TERMS, terms - t);
         const int64_t ahead = vn_min_i64(VN_OUTER_TERMS, terms - count - t);

@@ -1,24 +1,22 @@
-/* kernel_gemm.h - the one matrix product under linear layers, matmuls,
- * convolutions and attention.
+/* kernel_gemm.h - the one matrix product under linear layers, matmuls, convolutions and attention.
  *
  * Two forms, both computing a register tile of `out` at a time:
- *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats
- * contiguous along k, B is packed into panels; outer  out[m][n] += sum_k
- * a[k][m] b[k][n]: for sums over rows (weight gradients); both are packed on
- * the way. Rows come as arrays of pointers (after the indirect convolution,
- * arXiv 1907.02129), so that a convolution is the same product as a linear
- * layer: a pixel's window is a few runs of contiguous floats, one for each row
- * of the kernel.
+ *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k, B is packed into panels;
+ *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); B is packed on the way, A read in place.
+ * Rows come as arrays of pointers (after the indirect convolution, arXiv 1907.02129), so that a convolution is the same product as a
+ * linear layer: a pixel's window is a few runs of contiguous floats, one for each row of the kernel.
  *
- * An output is summed by one thread in an order that its shape alone decides:
- * its bits do not depend on how the work is cut.
- */
+ * An output is summed by one thread in an order that its shape alone decides: its bits do not depend on how the work is cut. */
 #ifndef VN_CPU_KERNEL_GEMM_H
 #define VN_CPU_KERNEL_GEMM_H
 
 #include "cpu/internal.h"
 
-#define VN_G(name) VN_PASTE(vn_gemm_##name, VN_ISA)
+/* Every instruction set has its own of these. */
+#define vn_gemm_pack  VN_PASTE(vn_gemm_pack, VN_ISA)
+#define vn_gemm_rows  VN_PASTE(vn_gemm_rows, VN_ISA)
+#define vn_gemm_dots  VN_PASTE(vn_gemm_dots, VN_ISA)
+#define vn_gemm_outer VN_PASTE(vn_gemm_outer, VN_ISA)
 
 /* B's columns are cut into panels of this width; the last one is padded with zeros to whole vectors. */
 #define VN_PANEL (2 * VN_LANES)
@@ -47,16 +45,16 @@ static inline size_t vn_packed_floats(int64_t k, int64_t n) {
 }
 
 /* Packs rows [begin, begin + count) of panel p of B [k, n]; B's element (i, j) is b[(i - begin) * row + j * column]. */
-void VN_G(pack)(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
-                int64_t row, int64_t column);
+void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
+                  int64_t row, int64_t column);
 
 /* out[i][j] = bias[j] + sum, or out[i][j] + sum if `add`; i < m, j < n. B is [k, n]. bias may be NULL. */
-void VN_G(rows)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
-                const float *bias, bool add, float *const *out);
+void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
+                  const float *bias, bool add, float *const *out);
 
 /* The same from B transposed: its column j is the k floats from b + j * k. For few columns or few rows. */
-void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
-                const float *bias, float *const *out);
+void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
+                  const float *bias, float *const *out);
 
 /* So many terms are summed in registers before they are added to out: the rows in use stay in the first cache, and the error
  * grows with the square root of this and of the number of blocks, not of their product. */
@@ -67,7 +65,7 @@ void VN_G(dots)(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const fl
 #define VN_OUTER_FLOATS  (VN_OUTER_TERMS * VN_OUTER_COLUMNS)
 
 /* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
-void VN_G(outer)(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                 int64_t b_from, float *out, int64_t stride, float *panels);
+void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
+                   int64_t b_from, float *out, int64_t stride, float *panels);
 
 #endif

@@ -36,7 +36,7 @@ static size_t copied_floats(const vn_product *p) {
 /* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
 static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
     if (!is_outer(p)) {
-        VN_G(pack)(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
+        vn_gemm_pack(copy, p->k, p->n, panel, 0, p->k, p->b, p->b_row, p->b_column);
         return;
     }
     const int64_t first = panel * VN_PANEL, last = vn_min_i64(first + VN_PANEL, p->n);
@@ -61,7 +61,7 @@ static void block_outer(const vn_product *p, const float *b, int64_t b_row, cons
             a_rows[i] = p->a + (k + i) * p->a_column + block->row;
             b_rows[i] = b + (k + i) * b_row;
         }
-        VN_G(outer)(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
+        vn_gemm_outer(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
     }
 }
 
@@ -74,9 +74,9 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
         out[i] = p->out + (block->row + i) * p->n + block->column;
     }
     if (is_dots(p))
-        VN_G(dots)(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
+        vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
     else
-        VN_G(rows)(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
+        vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
 }
 
 static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {

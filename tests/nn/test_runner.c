@@ -82,22 +82,30 @@ static void must_run(vn_runner *r, int64_t n, int64_t h, int64_t w) {
     if (forward(r, n, h, w, &err) != VN_OK) fail_msg("%s", err.text);
 }
 
+/* Allocations of a pass that is refused for its label, when its program is at hand and before a kernel runs: OpenMP
+ * allocates in there, which is not this room's business. */
+static int64_t allocations_for(vn_runner *r, int64_t n) {
+    int32_t label = labels[0];
+    vn_err err = {0};
+    labels[0] = -1;
+    int64_t made = alloc_made();
+    assert_int_equal(forward(r, n, 8, 4, &err), VN_BAD_ARGUMENT);
+    made = alloc_made() - made;
+    labels[0] = label;
+    return made;
+}
+
 static void a_known_shape_allocates_nothing(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
     vn_runner *r = open_runner(&f);
     make_batch();
-    for (int i = 1; i <= 8; i++) must_run(r, i, 8, 4); // as many as are kept
-    int64_t made = alloc_made();
-    for (int i = 8; i >= 1; i--) must_run(r, i, 8, 4);
-    assert_int_equal(alloc_made(), made);
-    must_run(r, 9, 8, 4); // a ninth takes the place of the one unused longest, 8
-    made = alloc_made();
-    must_run(r, 7, 8, 4);
-    assert_int_equal(alloc_made(), made);
-    must_run(r, 8, 8, 4);
-    assert_true(alloc_made() > made);
+    for (int i = 8; i >= 1; i--) must_run(r, i, 8, 4); // as many as are kept
+    for (int i = 1; i <= 8; i++) assert_int_equal(allocations_for(r, i), 0);
+    must_run(r, 9, 8, 4); // takes the place of the one unused longest, 8
+    for (int i = 1; i <= 7; i++) assert_int_equal(allocations_for(r, i), 0);
+    assert_true(allocations_for(r, 8) > 0);
     vn_runner_close(&r);
     close_fixture(&f);
 }
@@ -176,7 +184,8 @@ static void inputs_are_checked(void **state) {
     close_fixture(&f);
 }
 
-/* The label is refused when all is planned, so that no kernel runs: OpenMP allocates for itself, and cannot be refused. */
+/* The label is refused when all is planned, so that no kernel runs: OpenMP allocates for itself, and cannot be
+ * refused. */
 static void says_when_memory_runs_out(void **state) {
     (void)state;
     fixture f;
