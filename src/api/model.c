@@ -59,6 +59,8 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (m->shape[0] != io->in_channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld", m->source,
                        (long long)m->shape[0], (long long)io->in_channels);
+    if (io->classifies)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers", m->source);
     if (io->out_channels != io->in_channels)
         return vn_fail(err, VN_UNSUPPORTED, "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
                        m->source, (long long)io->in_channels, (long long)io->out_channels);

@@ -69,6 +69,8 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const vn_net_io *io = vn_net_get_io(j->net);
     const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
     const int64_t rows = info->classes ? info->classes + 1 : 0;
+    if (io->classifies)
+        return vn_fail(err, VN_UNSUPPORTED, "model %s answers with classes: it cannot be trained to denoise", name);
     if (io->rank != info->rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
                        io->rank == 3 ? "images" : "points", j->source, info->rank == 3 ? "images" : "points");
