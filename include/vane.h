@@ -89,9 +89,9 @@ typedef void (*vn_log_fn)(void *user, vn_log_level level, const char *text);
 typedef int (*vn_progress_fn)(void *user, const vn_progress *progress);
 
 typedef struct vn_context_options {
-    int threads;     /* 0: one per available core. Results do not depend on it. */
-    const char *cpu; /* NULL or "auto": the best kernels this CPU runs; or "avx512", "avx2", "portable" */
-    vn_log_fn log;   /* NULL: silent */
+    int threads;             /* 0: one per available core. Results do not depend on it. */
+    const char *cpu;         /* NULL or "auto": the best kernels this CPU runs; or "avx512", "avx2", "portable" */
+    vn_log_fn log;           /* NULL: silent */
     vn_progress_fn progress; /* NULL: none */
     void *user;              /* handed to both */
 } vn_context_options;
@@ -115,15 +115,15 @@ VN_API const char *vn_version(void);                 /* "0.1.0" */
 typedef struct vn_model vn_model;
 
 typedef struct vn_model_info {
-    const char *kind;     /* row of the models table, "world" or "callback" */
-    const char *path;     /* the path it was trained on, e.g. "rectified" */
-    const char *predict;  /* what its output means, e.g. "velocity" */
-    int rank;             /* 3 for images (channels, height, width), 1 for points (dimension) */
-    int64_t shape[3];     /* one sample's size, without the batch */
-    int32_t classes;      /* K; labels are 0 .. K-1; 0: an unconditional model */
-    int has_null;         /* nonzero if it knows the null condition, which guidance other than 1 needs */
-    int64_t parameters;   /* count of trained numbers */
-    int64_t steps;        /* training steps behind it; 0 if unknown */
+    const char *kind;    /* row of the models table, "world" or "callback" */
+    const char *path;    /* the path it was trained on, e.g. "rectified" */
+    const char *predict; /* what its output means, e.g. "velocity" */
+    int rank;            /* 3 for images (channels, height, width), 1 for points (dimension) */
+    int64_t shape[3];    /* one sample's size, without the batch */
+    int32_t classes;     /* K; labels are 0 .. K-1; 0: an unconditional model */
+    int has_null;        /* nonzero if it knows the null condition, which guidance other than 1 needs */
+    int64_t parameters;  /* count of trained numbers */
+    int64_t steps;       /* training steps behind it; 0 if unknown */
 } vn_model_info;
 
 /* Opens a run directory of vane, a diffusers model directory, or a world file (an exact mixture of
@@ -140,7 +140,7 @@ VN_API vn_status vn_model_find_label(const vn_model *model, const char *text, in
 /* ---- 3. Sampling ----------------------------------------------------------------------------------- */
 
 #define VN_LABEL_NULL (-1) /* no condition: a sample of p(x) */
-#define VN_LABEL_ALL (-2)  /* sample i gets class i mod K */
+#define VN_LABEL_ALL  (-2) /* sample i gets class i mod K */
 
 typedef struct vn_samples vn_samples;
 
@@ -155,12 +155,12 @@ typedef struct vn_sample_options {
     const char *grid;      /* a row of the grids table; NULL: the path's own choice */
     const double *sigmas;  /* or the path's sigma(t) at each level, falling, the last one 0; [sigma_count] */
     size_t sigma_count;
-    const char *path;      /* NULL: the model's own. Needed only by worlds (default "rectified") */
-    uint64_t seed;         /* noise of sample i depends on (seed, i) and on nothing else */
-    uint64_t first;        /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
-    const float *noise;    /* or unit-variance noise to begin with, [count, one sample], channels first */
+    const char *path;       /* NULL: the model's own. Needed only by worlds (default "rectified") */
+    uint64_t seed;          /* noise of sample i depends on (seed, i) and on nothing else */
+    uint64_t first;         /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
+    const float *noise;     /* or unit-variance noise to begin with, [count, one sample], channels first */
     const char *noise_file; /* or a safetensors file that holds it as `noise`; count 0 then means its first size */
-    int64_t batch;         /* samples in one forward pass; 0: chosen. Does not change the samples */
+    int64_t batch;          /* samples in one forward pass; 0: chosen. Does not change the samples */
 } vn_sample_options;
 
 VN_API vn_sample_options vn_sample_options_default(void);
@@ -193,11 +193,13 @@ typedef struct vn_train_options {
     double drop;           /* probability of replacing the class by null; default 0.1 */
     int64_t batch;         /* default 128 */
     double lr;             /* peak learning rate; default 1e-3 */
-    const char *schedule;  /* "cosine" (to 0) or "constant"; default "cosine" */
-    int64_t warmup;        /* steps of linear warm-up; -1: chosen */
+    const char *schedule;  /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a
+                              finished run may be given more of them and ends as if it had had them at once */
+    int64_t warmup;        /* steps of linear warm-up; -1: 50 */
     double weight_decay;   /* AdamW; default 0 */
     double clip;           /* bound on the gradient's global norm; 0: none; default 1 */
-    double ema;            /* decay of the weights' moving average, in [0, 1); -1: chosen from the length */
+    double ema;            /* decay of the weights' moving average, in [0, 1); -1: EDM2's power function, which
+                              averages over a fixed share of the run so far (2312.02696) */
     double dropout;        /* in the network; -1: the model's own */
     uint64_t seed;
     int64_t steps;         /* 0: by minutes */
@@ -231,9 +233,9 @@ VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, con
 /* ---- 6. Measuring ---------------------------------------------------------------------------------- */
 
 typedef struct vn_bench_options {
-    int train;      /* 0: forward; 1: forward, backward and AdamW */
-    int64_t batch;  /* default 64 */
-    int64_t steps;  /* timed steps, after two that are not; default 10 */
+    int train;     /* 0: forward; 1: forward, backward and AdamW */
+    int64_t batch; /* default 64 */
+    int64_t steps; /* timed steps, after two that are not; default 10 */
 } vn_bench_options;
 
 typedef struct vn_bench_result {
@@ -273,7 +275,7 @@ typedef struct vn_row {
 } vn_row;
 
 VN_API size_t vn_kind_count(void);
-VN_API const char *vn_kind_name(size_t kind);           /* "models", ...; NULL past the end */
+VN_API const char *vn_kind_name(size_t kind);            /* "models", ...; NULL past the end */
 VN_API const vn_row *vn_kind_row(size_t kind, size_t i); /* NULL past the end */
 
 #ifdef __cplusplus

@@ -136,7 +136,7 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
                                       .done = i + 1 > 0 ? i + 1 : 0,
                                       .total = o->steps,
                                       .seconds_left = -1,
-                                      .loss = NAN};
+                                      .loss = (double)NAN};
         stop = vn_report(&b->vn->watch, &progress);
     }
     qsort(seconds, (size_t)o->steps, sizeof *seconds, by_value);

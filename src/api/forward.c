@@ -12,7 +12,7 @@ typedef struct pass {
     vn_weights *weights;
     float *values, *grads;
     vn_safetensors *in;
-    int64_t batch, channels, pixels; /* points: pixels 1 */
+    int64_t batch, channels; /* channels: of the output */
     vn_graph *graph;
     vn_program *program;
     vn_net_inputs inputs;
@@ -62,7 +62,6 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
     const bool images = io->rank == 3;
     p->batch = shape->dim[0];
     p->channels = io->out_channels;
-    p->pixels = images ? shape->dim[2] * shape->dim[3] : 1;
 
     status = vn_graph_open(&p->graph, err);
     if (status != VN_OK) return status;
@@ -104,6 +103,11 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     return status;
 }
 
+/* Pixels of one channel: those of an image, else 1 (points, a classifier's logits). */
+static int64_t pixels_of(const vn_node *node) {
+    return node->shape.rank == 4 ? node->shape.dim[1] * node->shape.dim[2] : 1;
+}
+
 /* A tensor in the file's channels-first order into an input of the program. */
 static vn_status put_image(pass *p, const char *name, const vn_node *input, int64_t channels, vn_err *err) {
     const vn_file_tensor *t = NULL;
@@ -115,7 +119,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, int6
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_tensor_read_f32(t, numbers);
-    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, p->pixels, p->vn->crew);
+    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, pixels_of(input), p->vn->crew);
     vn_free(numbers);
     return status;
 }
@@ -184,7 +188,8 @@ static vn_status put_inputs(pass *p, vn_err *err) {
 static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
     if (numbers)
-        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, p->pixels, p->vn->crew);
+        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, pixels_of(node),
+                          p->vn->crew);
     return numbers;
 }
 

@@ -1,5 +1,6 @@
 /* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its path and what its output
  * means) or a world file (exact). */
+#define _GNU_SOURCE /* strcasestr */
 #include "api/internal.h"
 
 #include <string.h>
@@ -58,6 +59,8 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (m->shape[0] != io->in_channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld", m->source,
                        (long long)m->shape[0], (long long)io->in_channels);
+    if (io->classifies)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers", m->source);
     if (io->out_channels != io->in_channels)
         return vn_fail(err, VN_UNSUPPORTED, "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
                        m->source, (long long)io->in_channels, (long long)io->out_channels);
@@ -164,6 +167,17 @@ const char *vn_model_label_name(const vn_model *m, int32_t label) {
     return label >= 0 && label < m->classes ? m->names[label] : NULL;
 }
 
+/* The only class whose name has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or several. */
+static const char *containing(const vn_model *m, const char *text) {
+    const char *found = NULL;
+    for (int32_t i = 0; i < m->classes; i++) {
+        if (!text[0] || !strcasestr(m->names[i], text)) continue;
+        if (found) return NULL;
+        found = m->names[i];
+    }
+    return found;
+}
+
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
     vn_err *err = vn_begin(m->vn);
     if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
@@ -183,7 +197,8 @@ vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *labe
                            (int)m->classes - 1);
         *label = index == m->classes ? VN_LABEL_NULL : (int32_t)index; /* the table's last row is null */
     } else {
-        const char *near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
+        const char *near = containing(m, text);
+        if (!near) near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
         return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
                        text, near);
     }

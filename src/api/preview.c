@@ -11,7 +11,7 @@ bool vn_preview_possible(const vn_net_io *io) {
     return io->rank == 3 ? io->in_channels == 1 || io->in_channels == 3 : io->in_channels == 2;
 }
 
-static vn_status open(vn_preview *p, const float *values, vn_err *err) {
+static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status = vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction, p->shape,
                                             p->classes, &p->denoiser, err);
@@ -33,7 +33,7 @@ static vn_status open(vn_preview *p, const float *values, vn_err *err) {
 
 vn_status vn_preview_draw(void *preview, const float *values, const char *path, vn_err *err) {
     vn_preview *p = preview;
-    vn_status status = p->walk ? VN_OK : open(p, values, err);
+    vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
     if (status != VN_OK) return status;
     const vn_walk_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
     const vn_watch quiet = {.cancel = p->vn->watch.cancel};

@@ -80,8 +80,8 @@ static vn_status make_labels(const vn_model *m, const vn_sample_options *o, vn_s
 static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64_t count) {
     int64_t batch = o->batch;
     if (!batch) batch = m->net ? BATCH_FLOATS / m->size : 4096;
-    if (batch < 1) batch = 1;
-    return batch < count ? batch : count;
+    if (batch > count) batch = count;
+    return batch < 1 ? 1 : batch;
 }
 
 static vn_status run(vn_samples *s, const vn_walk_options *options, const vn_sample_options *o, const float *noise,

@@ -69,6 +69,8 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const vn_net_io *io = vn_net_get_io(j->net);
     const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
     const int64_t rows = info->classes ? info->classes + 1 : 0;
+    if (io->classifies)
+        return vn_fail(err, VN_UNSUPPORTED, "model %s answers with classes: it cannot be trained to denoise", name);
     if (io->rank != info->rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
                        io->rank == 3 ? "images" : "points", j->source, info->rank == 3 ? "images" : "points");
@@ -126,7 +128,7 @@ static vn_status open_objective(job *j, vn_err *err) {
     return vn_objective_open(&options, &j->objective, err);
 }
 
-static void close(job *j) {
+static void close_job(job *j) {
     vn_objective_close(&j->objective);
     vn_path_close(&j->path);
     vn_net_close(&j->net);
@@ -281,6 +283,6 @@ vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_t
     job j = {.vn = vn, .source = data, .out = out};
     vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
     if (status == VN_OK) status = run(&j, err);
-    close(&j);
+    close_job(&j);
     return status;
 }

@@ -38,7 +38,8 @@ vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 
 /* ---- memory: plain malloc underneath, sizes checked for overflow ------------------------------------ */
 
-void *vn_alloc(size_t count, size_t size);  /* not cleared; NULL on failure or overflow; count*size = 0 gives a valid pointer */
+void *vn_alloc(size_t count,
+               size_t size); /* not cleared; NULL on failure or overflow; count*size = 0 gives a valid pointer */
 void *vn_calloc(size_t count, size_t size); /* cleared */
 void *vn_realloc(void *old, size_t count, size_t size);
 void *vn_alloc_aligned(size_t count, size_t size); /* 64 bytes; freed with vn_free */
@@ -74,8 +75,10 @@ typedef enum vn_stream {
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* n numbers that depend on (seed, stream, sample, step, their index) only. step < 2^24. */
 void vn_random_bits(uint32_t *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);
-void vn_random_uniform(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1) */
-void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);  /* N(0,1) */
+void vn_random_uniform(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample,
+                       uint64_t step); /* [0,1) */
+void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample,
+                      uint64_t step);                                                     /* N(0,1) */
 double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1), 53 bits */
 /* A permutation of 0..n-1 by (seed, stream, epoch). */
 void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch);

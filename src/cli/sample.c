@@ -1,6 +1,9 @@
 /* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values
  * each value is one band, and all bands begin with the same noise. */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -79,7 +82,8 @@ static vn_status draw(cli_session *s, vn_model *model, args *a, int64_t *passes,
 /* ---- what is printed -------------------------------------------------------------------------------- */
 
 static void print_text(const cli_session *s, const args *a, const int64_t *passes, const vn_samples *samples) {
-    printf("%s: %lld samples, guidance ", a->out, (long long)vn_samples_count(samples));
+    int64_t count = vn_samples_count(samples);
+    printf("%s: %lld sample%s, guidance ", a->out, (long long)count, count == 1 ? "" : "s");
     for (size_t i = 0; i < a->band_count; i++) printf("%s%g", i > 0 ? ", " : "", a->bands[i]);
     printf(", seed %llu, %lld", (unsigned long long)a->o.seed, (long long)passes[0]);
     for (size_t i = 1; i < a->band_count; i++) printf(" + %lld", (long long)passes[i]);
@@ -141,6 +145,19 @@ static vn_status sample(cli_session *s, args *a) {
     return status;
 }
 
+/* Whether the folder that OUT goes to can be written: to be known before an hour of sampling, not after. Folders on the
+ * way to a folder of pictures are made. */
+static bool can_write(const char *out) {
+    char folder[4096];
+    const char *slash = strrchr(out, '/'), *dot = strrchr(slash != NULL ? slash : out, '.');
+    if (dot == NULL) return true;
+    int length = slash == NULL ? 0 : (int)(slash - out) + 1;
+    snprintf(folder, sizeof folder, "%.*s", length, out);
+    if (access(length > 0 ? folder : ".", W_OK) == 0) return true;
+    fprintf(stderr, "vane sample: %s: cannot be written: %s\n", out, strerror(errno));
+    return false;
+}
+
 static int run(const cli_verb *verb, int argc, char **argv) {
     static const double as_trained[] = {1};
     args a = {.o = vn_sample_options_default()};
@@ -148,7 +165,10 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     a.o.steps = 0;
     cli_session s;
     int status;
-    if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {
+    bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);
+    if (ready && !can_write(a.out)) {
+        status = CLI_FAILED;
+    } else if (ready) {
         a.bands = a.guidance.count > 0 ? a.guidance.value : as_trained;
         a.band_count = a.guidance.count > 0 ? a.guidance.count : 1;
         a.o.sigmas = a.sigmas.value;

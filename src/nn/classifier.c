@@ -94,6 +94,7 @@ vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, v
     *io = (vn_net_io){.rank = c->input == INPUT_POINTS ? 1 : 3,
                       .in_channels = c->in_channels,
                       .out_channels = c->num_classes,
+                      .classifies = true,
                       .height = c->sample_size[0],
                       .width = c->sample_size[1],
                       .multiple = 1,

@@ -18,6 +18,7 @@ typedef struct vn_net_io {
     int rank;              /* 3: images [C,H,W]; 1: points [D] */
     int64_t in_channels;   /* or D */
     int64_t out_channels;  /* of its output */
+    bool classifies;       /* its output is logits [N,out_channels], not a sample */
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
     int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */

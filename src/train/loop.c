@@ -130,7 +130,7 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     const bool saving = last || due(s->save_every, t->at.step, t->saved, SAVE_SECONDS);
     if (saving) status = save(t, err);
     if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, err);
-    if (!last) t->held_loss = NAN; /* a line has it when it was measured there */
+    if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
     if (status == VN_OK && s->preview && s->preview_every >= 0 &&
         (last || due(s->preview_every, t->at.step, t->previewed, PREVIEW_SECONDS)))
         status = preview(t, err);

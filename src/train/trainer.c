@@ -49,7 +49,7 @@ vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_
     if (status == VN_OK) {
         vn_weights_init(c.weights, c.live, seed);
         memcpy(c.average, c.live, vn_weights_floats(c.weights) * sizeof(float));
-        status = write(&c, run, net, 0, NAN, err);
+        status = write(&c, run, net, 0, (double)NAN, err);
     }
     close_arrays(&c);
     return status;
@@ -77,7 +77,7 @@ static int64_t min_i64(int64_t a, int64_t b) {
 }
 
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
-    *t = (vn_trainer){.s = s, .at.weights = vn_net_weights(s->net), .smooth = NAN, .held_loss = NAN};
+    *t = (vn_trainer){.s = s, .at.weights = vn_net_weights(s->net), .smooth = (double)NAN, .held_loss = (double)NAN};
     t->floats = vn_weights_floats(t->at.weights);
     const int64_t held = vn_data_get_info(s->data)->held;
     vn_status status = open_arrays(&t->at, err);

@@ -190,6 +190,7 @@ static void test_bad_sources_and_options_are_named(void **state) {
         {1, "sample nowhere --out no.npy", "nowhere"},
         {1, "sample data --out no.npy", "data"},
         {1, "sample half.json --out no.npy", "half.json"},
+        {1, "sample run --out nowhere/no.npy", "nowhere/no.npy"},
         {2, "sample run --out no.npy --sampler huen", "heun"},
         {2, "sample run --out no.npy --sampler euler:chrun=1", "churn"},
         {2, "sample run --out no.npy --guide cgf", "cfg"},

@@ -146,7 +146,7 @@ def one(program, seed):
         given = unet_case.inputs(model, r.choice([1, 2, 3]), *size, seed)
         expected = unet_case.run(model, given)
     except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, AssertionError) as e:
-        return refused(program, config, seed, size, f"{type(e).__name__}: {str(e).splitlines()[0][:80]}")
+        return refused(program, config, seed, size, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
     own = torch_errors(model, given, expected)
     with tempfile.TemporaryDirectory() as folder:
         found, error = run_vane(program, folder, some_keys(model, r), model, given, expected.pop("cotangent"))
