@@ -341,11 +341,13 @@ static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t
 
 void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
                    int64_t b_from, float *out, int64_t stride, float *panels) {
-    for (int64_t t = 0; t < terms; t += VN_OUTER_TERMS) {
-        const int64_t count = vn_min_i64(VN_OUTER_TERMS, terms - t);
-        const int64_t ahead = vn_min_i64(VN_OUTER_TERMS, terms - count - t);
+    const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t begin, end;
+        vn_part(terms, blocks, i, &begin, &end);
+        const int64_t ahead = vn_min_i64(end - begin, terms - end);
         for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
-            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), count, ahead, a + t, b + t, b_from + j, out + j,
-                        stride, panels);
+            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead, a + begin, b + begin,
+                        b_from + j, out + j, stride, panels);
     }
 }

@@ -56,7 +56,7 @@ void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
 void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
                   const float *bias, float *const *out);
 
-/* So many terms are summed in registers before they are added to out: the rows in use stay in the first cache, and the error
+/* So many terms at most are summed in registers before they are added to out: the rows in use stay in the first cache, and the error
  * grows with the square root of this and of the number of blocks, not of their product. */
 #define VN_OUTER_TERMS 128
 

@@ -3,7 +3,7 @@
 #include "cpu/kernel_gemm.h"
 
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
-#define VN_TASK_ROWS    128
+#define VN_TASK_ROWS    126
 #define VN_TASK_TERMS   (8 * VN_OUTER_TERMS)
 #define VN_TASK_COLUMNS (4 * VN_PANEL)
 
@@ -93,15 +93,38 @@ typedef struct vn_cut {
     int64_t rows, columns, down, across;
 } vn_cut;
 
+/* Items in a part when n are cut into about so many; a whole number of `step`. */
+static int64_t part_size(int64_t n, int64_t parts, int64_t step) {
+    return vn_max_i64(vn_ceil_div(vn_ceil_div(n, parts), step) * step, step);
+}
+
+/* Every block reads A's and B's columns from the first row to the last: few blocks, cut along the longer side first. */
+static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
+    int64_t parts = threads > 1 ? 2 * threads : 1;
+    if (p->m >= p->n) {
+        cut->rows = part_size(p->m, parts, 16);
+        parts = vn_ceil_div(parts, vn_max_i64(vn_ceil_div(p->m, cut->rows), 1));
+        cut->columns = part_size(p->n, parts, VN_PANEL);
+    } else {
+        cut->columns = part_size(p->n, parts, VN_PANEL);
+        parts = vn_ceil_div(parts, vn_ceil_div(p->n, cut->columns));
+        cut->rows = part_size(p->m, parts, 16);
+    }
+}
+
+/* Blocks of rows; of columns too when there are too few for all threads. */
+static void cut_rows(const vn_product *p, int threads, vn_cut *cut) {
+    cut->rows = vn_min_i64(part_size(p->m, 3 * threads, 14), VN_TASK_ROWS);
+    cut->columns = vn_ceil_div(p->m, cut->rows) < 2 * threads ? VN_TASK_COLUMNS : vn_max_i64(p->n, 1);
+}
+
 static vn_cut cut_product(const vn_product *p, int threads) {
-    vn_cut cut = {.columns = vn_max_i64(p->n, 1)};
-    const int64_t share = vn_ceil_div(p->m, 3 * threads);
-    if (is_outer(p)) /* a task reads all of B: the fewer the better */
-        cut.rows = vn_max_i64(VN_TASK_ROWS / 4, share);
+    vn_cut cut = {0};
+    if (is_outer(p))
+        cut_outer(p, threads, &cut);
     else
-        cut.rows = vn_min_i64(vn_max_i64(16, share), VN_TASK_ROWS);
+        cut_rows(p, threads, &cut);
     cut.down = vn_ceil_div(p->m, cut.rows);
-    if (cut.down < 2 * threads) cut.columns = VN_TASK_COLUMNS;
     cut.across = vn_ceil_div(p->n, cut.columns);
     return cut;
 }

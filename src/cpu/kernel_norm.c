@@ -20,6 +20,11 @@ static inline void join(moments *a, double count, double mean, double m2) {
     a->count = total;
 }
 
+/* 1 / deviation. Rounding may leave m2 just below 0; NaN stays. */
+static inline float inverse_deviation(double m2, double count, double eps) {
+    return (float)(1 / sqrt((m2 > 0 ? m2 / count : 0 * m2) + eps));
+}
+
 #define CHUNK 4096 /* floats: read twice, the second time from the first-level cache */
 
 /* x[n], n <= CHUNK, in two passes; what rounding left in the mean is taken out of the deviations again. */
@@ -105,7 +110,7 @@ static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, i
 static void row_stats(const float *x, int64_t n, double eps, float *out) {
     moments m = row_moments(x, n);
     out[0] = (float)m.mean;
-    out[1] = (float)(1 / sqrt(m.m2 / (double)n + eps));
+    out[1] = inverse_deviation(m.m2, m.count, eps);
 }
 
 /* ---- norm_stats --------------------------------------------------------------------------------------- */
@@ -128,7 +133,7 @@ static void write_stats(const vn_norm_view *v, const moments *parts, double eps,
             join(&m, part->count, part->mean, part->m2);
         }
         out[2 * g] = (float)m.mean;
-        out[2 * g + 1] = (float)(1 / sqrt((m.count > 0 ? m.m2 / m.count : 0) + eps));
+        out[2 * g + 1] = inverse_deviation(m.m2, m.count, eps);
     }
 }
 

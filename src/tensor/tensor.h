@@ -15,7 +15,7 @@
 #include "base/base.h"
 
 #define VN_MAX_RANK 6
-#define VN_MAX_IN 6
+#define VN_MAX_IN   6
 
 typedef enum vn_dtype { VN_F32, VN_I32 } vn_dtype;
 
@@ -28,6 +28,7 @@ int64_t vn_shape_count(const vn_shape *s);
 bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
 
 /* name, then what it computes. Order is the enum's; src/tensor/ops.c and each backend are locked to it. */
+// clang-format off
 #define VN_OPS(X)                                                                                             \
     X(INPUT, "input")              /* bound before a run, any dtype */                                        \
     X(PARAM, "param")              /* a weight: values + offset of the run's flat array */                    \
@@ -67,6 +68,7 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy) -> flat [dq | dk | dv] */                            \
     X(RESAMPLE, "resample")        /* x [N,H,W,C]: up- and down-sampling by a separable FIR; see builder */    \
     X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */
+// clang-format on
 
 typedef enum vn_op {
 #define VN_OP_ENUM(id, name) VN_OP_##id,
@@ -98,6 +100,7 @@ typedef enum vn_fn {
 
 #define VN_MAX_TAPS 8
 
+// clang-format off
 typedef union vn_attr {
     struct { double value; } fill;
     struct { int64_t offset; } view;   /* in elements */
@@ -112,6 +115,7 @@ typedef union vn_attr {
     struct { int up, down, pad[2], taps; float tap[VN_MAX_TAPS]; } resample; /* pad[0] rows, pad[1] columns, before */
     struct { double p; uint32_t site; } dropout;
 } vn_attr;
+// clang-format on
 
 typedef struct vn_graph vn_graph;
 typedef struct vn_node vn_node;
@@ -147,13 +151,13 @@ typedef struct vn_init {
 } vn_init;
 
 typedef struct vn_weight {
-    const char *name;  /* PyTorch's, e.g. "conv_in.weight" */
-    vn_shape file;     /* PyTorch's shape */
-    vn_shape shape;    /* the shape inside */
+    const char *name; /* PyTorch's, e.g. "conv_in.weight" */
+    vn_shape file;    /* PyTorch's shape */
+    vn_shape shape;   /* the shape inside */
     vn_layout layout;
     vn_init init;
-    bool frozen;       /* not trained (Fourier features) */
-    size_t offset;     /* in the flat array, a multiple of 16 floats; the gap is zero */
+    bool frozen;   /* not trained (Fourier features) */
+    size_t offset; /* in the flat array, a multiple of 16 floats; the gap is zero */
     size_t count;
 } vn_weight;
 
@@ -164,8 +168,8 @@ void vn_weights_close(vn_weights **w);
 size_t vn_weights_count(const vn_weights *w);
 const vn_weight *vn_weights_at(const vn_weights *w, size_t i);
 const vn_weight *vn_weights_find(const vn_weights *w, const char *name); /* NULL if unknown */
-size_t vn_weights_floats(const vn_weights *w);    /* length of the flat array */
-int64_t vn_weights_parameters(const vn_weights *w); /* without gaps */
+size_t vn_weights_floats(const vn_weights *w);                           /* length of the flat array */
+int64_t vn_weights_parameters(const vn_weights *w);                      /* without gaps */
 /* Fills values[vn_weights_floats] by each weight's init, Philox stream VN_STREAM_WEIGHTS, sample = index. */
 void vn_weights_init(const vn_weights *w, float *values, uint64_t seed);
 void vn_weight_to_file(const vn_weight *w, const float *inside, float *file); /* one weight, repacked */
@@ -197,7 +201,7 @@ vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data)
 vn_node *vn_fill(vn_graph *g, vn_shape shape, double value);
 vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape); /* one dim may be -1 */
 vn_node *vn_view(vn_graph *g, vn_node *x, int64_t offset, vn_shape shape);
-vn_node *vn_permute(vn_graph *g, vn_node *x, const int *perm); /* perm[rank] */
+vn_node *vn_permute(vn_graph *g, vn_node *x, const int *perm);       /* perm[rank] */
 vn_node *vn_concat(vn_graph *g, int axis, int n, vn_node *const *x); /* axis may be negative, here and below */
 vn_node *vn_slice(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t length);
 vn_node *vn_place(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t total);
@@ -214,8 +218,10 @@ vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */
 vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride, const int pad[4]);
 /* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group. gamma, beta [C] or
  * both NULL with has_affine false. act: VN_FN_IDENTITY or VN_FN_SILU. */
-vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, int groups, double eps, vn_fn act);
-vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, double eps); /* last axis */
+vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, int groups, double eps,
+                 vn_fn act);
+vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
+                       double eps); /* last axis */
 vn_node *vn_softmax(vn_graph *g, vn_node *x);
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels);
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k);
@@ -229,8 +235,8 @@ vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const 
                      int64_t out_h, int64_t out_w);
 vn_node *vn_upsample_nearest(vn_graph *g, vn_node *x, int factor);
 vn_node *vn_avg_pool(vn_graph *g, vn_node *x, int factor); /* floor(H/f) x floor(W/f) */
-vn_node *vn_dropout(vn_graph *g, vn_node *x, double p); /* x itself if p = 0; each call is a site of its own */
-vn_node *vn_mean(vn_graph *g, vn_node *x); /* of all elements, rank 0 */
+vn_node *vn_dropout(vn_graph *g, vn_node *x, double p);    /* x itself if p = 0; each call is a site of its own */
+vn_node *vn_mean(vn_graph *g, vn_node *x);                 /* of all elements, rank 0 */
 
 /* Appends the gradient of sum(cotangent * y) for each of n nodes in `wrt`: out[i] has wrt[i]'s shape, a zero fill where y does
  * not depend on it. cotangent NULL: ones. Applies to what it made itself, up to the rules' reach; beyond: VN_UNSUPPORTED, naming
@@ -279,8 +285,8 @@ static inline uint64_t vn_dropout_seed(uint64_t seed, uint32_t site) {
 typedef struct vn_kernel_args {
     const vn_node *node;
     const void *in[VN_MAX_IN];
-    void *out;  /* 64-byte aligned; in-place: equals one of in[] */
-    void *work; /* as many bytes as the backend's workspace function asked for, 64-byte aligned */
+    void *out;     /* 64-byte aligned; in-place: equals one of in[] */
+    void *work;    /* as many bytes as the backend's workspace function asked for, 64-byte aligned */
     vn_crew *crew; /* NULL: one thread */
     const vn_run *run;
 } vn_kernel_args;
@@ -324,8 +330,8 @@ void vn_program_close(vn_program **p);
 void *vn_program_input(vn_program *p, const vn_node *input);
 const void *vn_program_output(const vn_program *p, const vn_node *output);
 void vn_program_run(vn_program *p, const vn_run *run);
-size_t vn_program_bytes(const vn_program *p);     /* arena and workspace */
-vn_cost vn_program_cost(const vn_program *p);     /* of one run */
+size_t vn_program_bytes(const vn_program *p); /* arena and workspace */
+vn_cost vn_program_cost(const vn_program *p); /* of one run */
 /* Prints a table: op, label, calls, ms, share, GF/s, GB/s. Only with options.profile. */
 void vn_program_print_profile(const vn_program *p, FILE *to);
 
