@@ -4,7 +4,7 @@
  *
  *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c DIR/libvane.a -ldnnl -lopenblas \
  *      $(pkg-config --libs jansson libzip libpng libjpeg zlib) -lm -o conv_vs_onednn
- *   ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]
+ *   OMP_WAIT_POLICY=passive ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]
  *
  * In each round every contender runs once, so that what else the machine does meets all alike. Rates are GF/s by the fastest and by
  * the median round; the ratio is the library's time over vane's, so above 1 vane is faster. oneDNN: channels last, weights in the

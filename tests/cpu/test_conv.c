@@ -8,7 +8,7 @@
 
 #include "cpu/support_product.h"
 
-#define TOLERANCE 1.5e-6
+#define TOLERANCE 1e-6
 
 typedef struct conv_size {
     int64_t n, h, w, inputs, outputs, kh, kw;
