@@ -120,7 +120,7 @@ static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height
 /* All rows, for a panel's columns and a part of the sum. */
 static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row, float *const *out) {
     const vn_tiles tiles = cut_tiles(m);
-    const int64_t vectors = vn_ceil_div(columns, VN_LANES);
+    const int64_t vectors = columns > VN_LANES ? 2 : 1;
     for (int64_t i = 0; i < tiles.count; i++) {
         const int64_t height = tiles.height + (i < tiles.taller);
         const vn_rows_tile tile = rows_tiles[vectors - 1][height - 1];
@@ -138,18 +138,19 @@ static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const f
 #define VN_ROWS_TERMS 256
 
 /* One part of the sum, for all panels. */
-static void rows_part(int64_t m, int64_t n, int64_t k, vn_part_sum *p, const float *const *row, const float *packed,
-                      const float *bias, float *const *out) {
-    for (p->column = 0; p->column < n; p->column += VN_PANEL) {
-        const int64_t columns = vn_min_i64(VN_PANEL, n - p->column), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
-        float padded[VN_PANEL] = {0};
-        p->b = packed + p->column * k + p->reach.first * width;
-        p->bias = bias ? bias + p->column : NULL;
+static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part, const float *const *row,
+                      const float *packed, const float *bias, float *const *out) {
+    vn_part_sum p = *part;
+    float padded[VN_PANEL] = {0};
+    for (p.column = 0; p.column < n; p.column += VN_PANEL) {
+        const int64_t columns = vn_min_i64(VN_PANEL, n - p.column), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+        p.b = packed + p.column * k + p.reach.first * width;
+        p.bias = bias ? bias + p.column : NULL;
         if (bias && columns < width) {
-            memcpy(padded, p->bias, (size_t)columns * sizeof(float));
-            p->bias = padded;
+            memcpy(padded, p.bias, (size_t)columns * sizeof(float));
+            p.bias = padded;
         }
-        rows_panel(m, columns, p, row, out);
+        rows_panel(m, columns, &p, row, out);
     }
 }
 
