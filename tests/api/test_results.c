@@ -112,8 +112,9 @@ static void test_training_learns(void **state) {
     const char *held = strstr(log, "\"held_loss\": ");
     assert_non_null(held);
     const double loss = atof(held + strlen("\"held_loss\": "));
-    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2] = 1.66; measured after 300 steps: 0.21. */
-    assert_true(loss > 0 && loss < 0.3);
+    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2], more than 1. Measured after 300 steps, average
+     * weights: 0.1093 on every instruction set. */
+    assert_true(loss > 0 && loss < 0.12);
     free(log);
 }
 
@@ -157,8 +158,9 @@ static void test_samples_do_not_depend_on_batch_threads_or_company(void **state)
     o.first = 5;
     o.count = 3;
     vn_samples *last = draw(two, "whole", o);
-    assert_true(farthest(all, 0, batches) < 2e-6); /* measured: 0 */
-    assert_true(farthest(all, 5, last) < 2e-6);
+    /* Measured: 7.2e-7 (AVX-512, portable), 9.6e-7 (AVX2) and 0. */
+    assert_true(farthest(all, 0, batches) < 1.5e-6);
+    assert_true(farthest(all, 5, last) < 1.5e-6);
     vn_samples_close(&all);
     vn_samples_close(&batches);
     vn_samples_close(&last);
