@@ -8,7 +8,10 @@
  * where eps(r) is the noise predicted a fraction r into the step: by u1 there for r1, and for r2 by u1 and
  * - s(r2) (r2/r1) (phi(r2 h)/(r2 h) - 1) (eps(r1) - eps). Orders p and p - 1 are compared (r1 = 1/2, or 1/3 and r2 = 2/3) and a PID
  * controller of the error E chooses h: it grows by 1 + atan(f - 1) with f = E^(-b1) E_1^(-b2) E_2^(-b3), and the step counts if
- * that is at least `accept`. */
+ * that is at least `accept`.
+ *
+ * At much noise E is the difference of states that agree to more digits than float32 has, and decides how long steps become: so a
+ * sample travels in double, between predictions that are float32. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -32,63 +35,71 @@ static const vn_param params[] = {
     {0},
 };
 
-enum { X0, EPS, EPS_1, EPS_2, U, X, LOW, BEFORE, SLOTS };
+enum { X0, EPS, X, SLOTS };
+enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, WORK };
 
 /* One sample on its way. */
 typedef struct trip {
     vn_step *step;
     int64_t row;
     size_t n;
-    float *u;   /* [n] the state, x/alpha */
-    float *eps; /* [n] its noise */
-    float *eps1, *eps2, *stage, *x, *x0;
-    float *low, *before; /* [n] the lower order's result, now and of the last step that counted */
+    double *u;            /* [n] the state, x/alpha */
+    double *eps;          /* [n] its noise */
+    double *later;        /* [n] noise within a step */
+    double *stage;        /* [n] where that is asked for; the step's result at last */
+    double *low, *before; /* [n] the lower order's result, now and of the last step that counted */
+    float *x;             /* [n] what the denoiser sees */
+    vn_pair pair;         /* [n] and what it says */
     int64_t evaluations;
 } trip;
 
+/* out = the noise that pair means in u at a level. Where there is more noise than data x0 is what has the digits. */
+static void read_noise(const trip *t, const vn_level *level, const double *u, double *out) {
+    const double s = vn_level_ratio(level);
+    for (size_t i = 0; i < t->n; i++) out[i] = s > 1 ? (u[i] - (double)t->pair.x0[i]) / s : (double)t->pair.eps[i];
+}
+
 /* out = noise in u at lambda. */
-static vn_status find_eps(trip *t, double lambda, const float *u, float *out, vn_err *err) {
+static vn_status find_eps(trip *t, double lambda, const double *u, double *out, vn_err *err) {
     const vn_level level = vn_path_level_of_ratio(t->step->path, exp(-lambda));
-    memcpy(t->x, u, t->n * sizeof *u);
-    vn_step_scale(t->n, level.alpha, t->x);
+    for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
     t->evaluations++;
-    return vn_step_ask(t->step, &(vn_ask){.x = t->x, .level = &level, .row = t->row, .n = 1}, (vn_pair){t->x0, out},
-                       err);
+    const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
+    vn_status s = vn_step_ask(t->step, &ask, t->pair, err);
+    if (!s) read_noise(t, &level, u, out);
+    return s;
 }
 
 /* out = u - a eps - b (other - eps) */
-static void move(const trip *t, double a, double b, const float *other, float *out) {
-    for (size_t i = 0; i < t->n; i++) {
-        const double eps = (double)t->eps[i];
-        out[i] = (float)((double)t->u[i] - a * eps - b * ((double)other[i] - eps));
-    }
+static void move(const trip *t, double a, double b, const double *other, double *out) {
+    for (size_t i = 0; i < t->n; i++) out[i] = t->u[i] - a * t->eps[i] - b * (other[i] - t->eps[i]);
 }
 
 /* stage and low become the results of orders p and p - 1 after a step h from lambda. */
 static vn_status solve(trip *t, int order, double lambda, double h, vn_err *err) {
     const double s = exp(-(lambda + h)), r1 = order == 3 ? 1.0 / 3 : 0.5, r2 = 2.0 / 3;
     move(t, exp(-(lambda + r1 * h)) * expm1(r1 * h), 0, t->eps, t->stage);
-    vn_status status = find_eps(t, lambda + r1 * h, t->stage, t->eps1, err);
+    vn_status status = find_eps(t, lambda + r1 * h, t->stage, t->later, err);
     if (status) return status;
     const double second = s / (2 * r1) * expm1(h);
     if (order == 2) {
         move(t, s * expm1(h), 0, t->eps, t->low);
-        move(t, s * expm1(h), second, t->eps1, t->stage);
+        move(t, s * expm1(h), second, t->later, t->stage);
         return VN_OK;
     }
     const double s2 = exp(-(lambda + r2 * h)), bend = expm1(r2 * h) / (r2 * h) - 1;
-    move(t, s * expm1(h), second, t->eps1, t->low);
-    move(t, s2 * expm1(r2 * h), s2 * (r2 / r1) * bend, t->eps1, t->stage);
-    status = find_eps(t, lambda + r2 * h, t->stage, t->eps2, err);
-    if (!status) move(t, s * expm1(h), s / r2 * (expm1(h) / h - 1), t->eps2, t->stage);
+    move(t, s * expm1(h), second, t->later, t->low);
+    move(t, s2 * expm1(r2 * h), s2 * (r2 / r1) * bend, t->later, t->stage);
+    status = find_eps(t, lambda + r2 * h, t->stage, t->later, err);
+    if (!status) move(t, s * expm1(h), s / r2 * (expm1(h) / h - 1), t->later, t->stage);
     return status;
 }
 
 static double error_of(const trip *t, double rtol, double atol) {
     double sum = 0;
     for (size_t i = 0; i < t->n; i++) {
-        const double size = fmax(fabs((double)t->low[i]), fabs((double)t->before[i]));
-        const double error = ((double)t->low[i] - (double)t->stage[i]) / fmax(atol, rtol * size);
+        const double size = fmax(fabs(t->low[i]), fabs(t->before[i]));
+        const double error = (t->low[i] - t->stage[i]) / fmax(atol, rtol * size);
         sum += error * error;
     }
     return sqrt(sum / (double)t->n);
@@ -147,22 +158,24 @@ static vn_status run(trip *t, const double *p, double lambda, double end, vn_err
 }
 
 static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err) {
-    const size_t n = (size_t)s->size, at = (size_t)row * n;
+    const size_t n = (size_t)s->size;
+    double *work = s->work;
+    float *x = s->x + (size_t)row * n;
     trip t = {.step = s,
               .row = row,
               .n = n,
-              .u = s->x + at,
-              .eps = s->slot[EPS] + at,
-              .eps1 = s->slot[EPS_1],
-              .eps2 = s->slot[EPS_2],
-              .stage = s->slot[U],
+              .u = work + STATE * n,
+              .eps = work + NOISE * n,
+              .later = work + NOISE_LATER * n,
+              .stage = work + STAGE * n,
+              .low = work + LOW * n,
+              .before = work + BEFORE * n,
               .x = s->slot[X],
-              .x0 = s->slot[X0],
-              .low = s->slot[LOW],
-              .before = s->slot[BEFORE]};
-    vn_step_scale(n, 1 / from->alpha, t.u);
+              .pair = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
+    for (size_t i = 0; i < n; i++) t.u[i] = (double)x[i] / from->alpha;
+    read_noise(&t, from, t.u, t.eps);
     vn_status status = run(&t, s->choice->value, -log(vn_level_ratio(from)), -log(vn_level_ratio(to)), err);
-    vn_step_scale(n, to->alpha, t.u);
+    for (size_t i = 0; i < n; i++) x[i] = (float)(to->alpha * t.u[i]);
     return status;
 }
 
@@ -178,5 +191,6 @@ const vn_sampler_row vn_dpm_adaptive_sampler = {
     .row = {"dpm-adaptive", "DPM-Solver-12 or -23; steps of its own between the grid's", "2206.00927", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = SLOTS,
+    .work = WORK,
     .step = step,
 };

@@ -38,6 +38,7 @@ typedef struct vn_step {
     uint64_t first;            /* index of sample 0, for messages */
     float *x;                  /* [n,size] at `from`; becomes x at `to` */
     float *slot[VN_MAX_SLOTS]; /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
+    double *work;              /* row->work arrays [size], for one sample at a time; kept by nobody */
     struct vn_walk *walk;
 } vn_step;
 
@@ -46,6 +47,7 @@ typedef struct vn_sampler_row {
     vn_spacing spacing;
     unsigned abilities; /* what guides may need of it: VN_NEEDS_PAIRS, VN_NEEDS_SDE */
     int slots;
+    int work;
     vn_status (*check)(const vn_choice *c, const vn_path *p, vn_err *err); /* NULL: all values are fine */
     vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);      /* NULL: levels as they are */
     vn_status (*step)(vn_step *s, vn_err *err);

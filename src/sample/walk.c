@@ -66,6 +66,10 @@ static vn_status take_memory(vn_walk *w, vn_err *err) {
     const size_t rows = (size_t)w->capacity, row = (size_t)w->denoiser->size * sizeof(float);
     for (int i = 0; i < w->row->slots; i++)
         if (!(w->step.slot[i] = vn_alloc(rows, row))) return vn_no_memory(err);
+    if (w->row->work) {
+        w->step.work = vn_alloc((size_t)w->row->work * (size_t)w->denoiser->size, sizeof(double));
+        if (!w->step.work) return vn_no_memory(err);
+    }
     w->ancestor = vn_alloc(rows, sizeof *w->ancestor);
     w->spare = vn_alloc(rows, row);
     return w->ancestor && w->spare ? VN_OK : vn_no_memory(err);
@@ -92,6 +96,7 @@ void vn_walk_close(vn_walk **walk) {
     vn_walk *w = *walk;
     if (!w) return;
     for (int i = 0; i < VN_MAX_SLOTS; i++) vn_free(w->step.slot[i]);
+    vn_free(w->step.work);
     vn_guidance_close(&w->guidance);
     vn_free(w->route.level);
     vn_free(w->ancestor);

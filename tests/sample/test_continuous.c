@@ -167,7 +167,7 @@ static void too_many_evaluations_name_the_sample(void **state) {
  * same: a sample at a time. */
 static void dpm_adaptive_takes_the_steps_of_k_diffusion(void **state) {
     (void)state;
-    const double tolerance = 1.6e-3; // measured: 1.2e-3, where k-diffusion in float32 has 3e-3
+    const double tolerance = 9e-5; // measured: 6.9e-5, where k-diffusion in float32 has 3e-3
     char *world;
     size_t size;
     json_t *golden;
