@@ -5,8 +5,8 @@
  *     place / theta^(4i / head)
  *
  * so that a query and a key meet at an angle that says how far apart they lie. The turn of a pair (a, b) is
- * (a, b) cos + (-b, a) sin, and the quarter turn in it one product with a small matrix of zeros and ones, exact and
- * several times cheaper than taking the pairs apart and putting them together. */
+ * (a, b) cos + (-b, a) sin. The quarter turn in it is a linear map by a small matrix of zeros and ones: exact, and one
+ * pass over the heads, where taking the pairs apart and putting them together would be several. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -20,13 +20,13 @@ static void turn_half(float *cosine, float *sine, int64_t half, float place, dou
     }
 }
 
-/* x times it: (a, b) to (-b, a). */
+/* The weight of a linear map that takes each pair (a, b) to (-b, a). */
 static vn_node *quarter_turn(const vn_scope *s, int64_t head) {
     float *turn = vn_calloc((size_t)(head * head), sizeof *turn);
     if (!turn) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     for (int64_t i = 0; i < head; i += 2) {
-        turn[(i + 1) * head + i] = -1;
-        turn[i * head + i + 1] = 1;
+        turn[i * head + i + 1] = -1;
+        turn[(i + 1) * head + i] = 1;
     }
     vn_node *node = vn_const(s->g, VN_F32, VN_SHAPE(head, head), turn);
     vn_free(turn);
@@ -60,6 +60,6 @@ vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t colu
 }
 
 vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope) {
-    vn_node *turned = vn_matmul(s->g, x, rope->quarter, false, false);
+    vn_node *turned = vn_linear(s->g, x, rope->quarter, NULL, false);
     return vn_add(s->g, vn_mul(s->g, x, rope->cosine), vn_mul(s->g, turned, rope->sine));
 }

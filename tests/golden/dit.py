@@ -143,11 +143,14 @@ class VaneDiT(DiTTransformer2DModel):
         return Transformer2DModelOutput(sample=x)
 
 
+def kind(config):
+    return VaneDiT if any(key in config for key in OWN) else DiTTransformer2DModel
+
+
 def build(config, seed):
     """The model with every weight random, so that none hides behind a zero or a one."""
     torch.manual_seed(seed)
-    kind = VaneDiT if any(key in config for key in OWN) else DiTTransformer2DModel
-    model = kind(**config).eval()
+    model = kind(config)(**config).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
