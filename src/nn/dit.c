@@ -161,9 +161,9 @@ static vn_status check_config(const dit *d, vn_err *err) {
     if (d->side < 1)
         return vn_fail(err, VN_BAD_FILE, "dit: sample_size %lld is less than patch_size %lld",
                        (long long)c->sample_size, (long long)c->patch_size);
-    if (c->rope_theta > 0 && c->attention_head_dim % 4)
-        return vn_fail(err, VN_BAD_FILE, "dit: attention_head_dim %lld is not divisible by 4, as rope_theta needs",
-                       (long long)c->attention_head_dim);
+    if (c->rope_theta > 0 && (c->attention_head_dim % 4 || c->attention_head_dim > VN_ROPE_MOST))
+        return vn_fail(err, VN_BAD_FILE, "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
+                       (long long)c->attention_head_dim, VN_ROPE_MOST);
     return VN_OK;
 }
 

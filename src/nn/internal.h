@@ -169,7 +169,8 @@ typedef struct vn_rope {
 } vn_rope;
 
 /* Of `before` tokens without a place, which are not turned, and then of rows x columns patches, `stretch` of them for
- * each place. `head`, the numbers in a head, is a multiple of 4. */
+ * each place. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
+#define VN_ROPE_MOST 1024
 vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
                    double theta);
 /* x [N,T,heads,head], turned. */

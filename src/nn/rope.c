@@ -41,11 +41,10 @@ vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t colu
     vn_rope rope = {0};
     if (cosine && sine) {
         for (int64_t t = 0; t < tokens; t++) {
-            const int64_t patch = t - before, at = t * head;
-            const float row = patch < 0 ? 0 : (float)(patch / columns) / stretch;
-            const float column = patch < 0 ? 0 : (float)(patch % columns) / stretch;
-            turn_half(cosine + at, sine + at, half, row, theta);
-            turn_half(cosine + at + half, sine + at + half, half, column, theta);
+            const int64_t patch = t < before ? 0 : t - before, row = patch / columns, column = patch % columns;
+            const int64_t at = t * head;
+            turn_half(cosine + at, sine + at, half, (float)row / stretch, theta);
+            turn_half(cosine + at + half, sine + at + half, half, (float)column / stretch, theta);
         }
         vn_graph_label(s->g, "rope");
         rope.cosine = vn_const(s->g, VN_F32, VN_SHAPE(1, tokens, 1, head), cosine);

@@ -66,7 +66,8 @@ static const struct {
     {"{" OWN SMALL ", \"rope_theta\": 0.5}", "dit: rope_theta is 0.5; it must be in [1,"},
     {"{" OWN SMALL ", \"num_register_tokens\": 1025}", "dit: num_register_tokens is 1025; it must be in [0, 1024]"},
     {"{" OWN SMALL ", \"attention_head_dim\": 6, \"rope_theta\": 100}",
-     "dit: attention_head_dim 6 is not divisible by 4, as rope_theta needs"},
+     "dit: attention_head_dim is 6; rope_theta needs a multiple of 4, up to 1024"},
+    {"{" OWN SMALL ", \"attention_head_dim\": 2048, \"rope_theta\": 100}", "attention_head_dim is 2048; rope_theta needs"},
 };
 // clang-format on
 
@@ -204,7 +205,7 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
         {"dit:width=130,heads=4", &fashion, "dit: width=130 is not divisible by heads=4"},
         {"dit:width=30,heads=3", &fashion, "dit: width=30 is not divisible by 4"},
         {"dit:width=72,heads=12,rope=100", &fashion,
-         "dit: width=72 and heads=12 make heads of 6 numbers; rope needs a multiple of 4"},
+         "dit: width=72 and heads=12 make heads of 6 numbers; rope needs a multiple of 4, up to 1024"},
         {"dit", &long_images, "dit is for square images, these are 14 x 28; use unet2d"},
         {"dit", &points, "dit is for images; for points use mlp"},
     };
