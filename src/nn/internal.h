@@ -21,7 +21,7 @@ typedef struct vn_config_names {
 
 typedef enum vn_field_kind {
     VN_FIELD_INT,    /* int64_t; null is 0 */
-    VN_FIELD_NUMBER, /* double */
+    VN_FIELD_NUMBER, /* double; null is 0 */
     VN_FIELD_BOOL,   /* bool; null is false */
     VN_FIELD_CHOICE, /* int64_t: index in `choices`, any case; null is `none` */
     VN_FIELD_INTS,   /* vn_config_ints */
@@ -99,6 +99,9 @@ vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, in
                              double eps, vn_fn act);
 /* LayerNorm, over the channels of each token. */
 vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
+/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under `name`. */
+vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps);
+vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
 /* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
 vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
                            int64_t channels, int64_t groups, double eps);
@@ -156,6 +159,22 @@ vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels);     
 vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);                /* by 2, without weights */
 /* k-diffusion's smooth resampling by 2, edges reflected. */
 vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
+
+/* ---- rope.c: rotary positions ----------------------------------------------------------------------- */
+
+/* What turns the heads of T tokens by their places. */
+typedef struct vn_rope {
+    vn_node *cosine, *sine; /* [1,T,1,head] */
+    vn_node *quarter;       /* [head,head], a quarter turn of every pair */
+} vn_rope;
+
+/* Of `before` tokens without a place, which are not turned, and then of rows x columns patches, `stretch` of them for
+ * each place. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
+#define VN_ROPE_MOST 1024
+vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
+                   double theta);
+/* x [N,T,heads,head], turned. */
+vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
 /* ---- mlp.c ------------------------------------------------------------------------------------------ */
 
@@ -231,6 +250,8 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
     vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);                           \
     void vn_##id##_close(void *self);                                                                                  \
     vn_node *vn_##id##_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
+
+#define VN_DIT_OWN_CLASS "VaneDiT"
 
 VN_NET_DECLARE(unet2d)
 VN_NET_DECLARE(dit)
