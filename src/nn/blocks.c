@@ -25,8 +25,8 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
     if (time->active)
         e = vn_layer_linear(s, "time_emb_proj", time->active, time->width, r->scale_shift ? 2 * r->out : r->out);
     if (e && r->scale_shift) {
-        h = vn_layer_group_norm(s, "norm2", h, r->out, r->groups_out, r->eps, VN_FN_IDENTITY);
-        h = vn_unary(s->g, vn_modulate(s, h, e), r->act);
+        const vn_steering by = vn_steering_of(s, e, r->out);
+        h = vn_layer_steered_norm(s, "norm2", h, &by, r->out, r->groups_out, r->eps, r->act);
     } else {
         if (e) h = vn_add_channels(s, h, e);
         h = vn_layer_group_norm(s, "norm2", h, r->out, r->groups_out, r->eps, r->act);

@@ -317,20 +317,26 @@ static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
     return vn_unary(s->g, vn_add(s->g, time, label), VN_FN_SILU);
 }
 
-/* The i-th width of e [N,..], to meet tokens: [N,1,width]. */
+/* The i-th width of e [N,..]. */
 static vn_node *part(const vn_scope *s, const dit *d, vn_node *e, int i) {
-    if (!e) return NULL;
-    return vn_reshape(s->g, vn_slice(s->g, e, -1, i * d->width, d->width), VN_SHAPE(e->shape.dim[0], 1, d->width));
+    return vn_slice(s->g, e, -1, i * d->width, d->width);
 }
 
-/* x (1 + scale) + shift; shift is the i-th part of e, scale the next. */
-static vn_node *steer(const vn_scope *s, const dit *d, vn_node *x, vn_node *e, int i) {
-    vn_node *scale = vn_affine(s->g, part(s, d, e, i + 1), 1, 1);
-    return vn_add(s->g, vn_mul(s->g, x, scale), part(s, d, e, i));
+/* The same, to meet tokens: [N,1,width]. */
+static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
+    return e ? vn_reshape(s->g, part(s, d, e, i), VN_SHAPE(e->shape.dim[0], 1, d->width)) : NULL;
 }
 
-static vn_node *plain_norm(const vn_scope *s, const dit *d, vn_node *x, double eps) {
-    return d->config.block_norm == RMS_NORM ? vn_rms_norm(s, x, eps) : vn_layer_norm(s->g, x, NULL, NULL, false, eps);
+/* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of its own under `name`, unless
+ * that is NULL. */
+static vn_node *steered_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x, double eps, vn_node *e,
+                             int i) {
+    if (d->config.block_norm != RMS_NORM) {
+        const vn_steering by = {part(s, d, e, i + 1), part(s, d, e, i)};
+        return vn_layer_steered_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
+    }
+    x = name ? vn_layer_rms_norm(s, name, x, d->width, eps) : vn_rms_norm(s, x, eps);
+    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)), token_part(s, d, e, i));
 }
 
 /* Queries or keys x [N,T,width] as they meet: each head normed under `name` and turned by its place, if at all. */
@@ -370,23 +376,17 @@ static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
 }
 
-static vn_node *norm3(const vn_scope *s, const dit *d, vn_node *x) {
-    const double eps = d->config.norm_eps;
-    if (!d->config.norm_elementwise_affine) return plain_norm(s, d, x, eps);
-    return d->config.block_norm == RMS_NORM ? vn_layer_rms_norm(s, "norm3", x, d->width, eps)
-                                            : vn_layer_token_norm(s, "norm3", x, d->width, eps);
-}
-
 enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, STEERS };
 
 static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c, const vn_rope *rope) {
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"), feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
-    vn_node *h = attention(&attend, d, steer(s, d, plain_norm(s, d, x, STEERED_EPS), e, SHIFT_1), rope);
-    x = vn_add(s->g, x, vn_mul(s->g, h, part(s, d, e, GATE_1)));
-    h = feed_forward(&feed, d, steer(s, d, norm3(s, d, x), e, SHIFT_2));
-    return vn_add(s->g, x, vn_mul(s->g, h, part(s, d, e, GATE_2)));
+    vn_node *h = attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
+    x = vn_mul_add(s->g, h, token_part(s, d, e, GATE_1), x);
+    const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
+    h = feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
+    return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
@@ -417,6 +417,6 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     zero.start = VN_START_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
-    x = steer(s, d, plain_norm(s, d, x, STEERED_EPS), e, SHIFT_1);
+    x = steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1);
     return to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side);
 }

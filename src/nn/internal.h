@@ -102,13 +102,19 @@ vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, in
 /* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under `name`. */
 vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps);
 vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
+/* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two halves. */
+typedef struct vn_steering {
+    vn_node *scale, *shift;
+} vn_steering;
+vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels);
+/* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or without one where that is NULL. */
+vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, const vn_steering *by, int64_t channels,
+                               int64_t groups, double eps, vn_fn act);
 /* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
 vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
                            int64_t channels, int64_t groups, double eps);
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width);
 vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p);
-/* x [N,..,C] (1 + scale) + shift, with e [N,2C] = scale | shift. */
-vn_node *vn_modulate(const vn_scope *s, vn_node *x, vn_node *e);
 /* x [N,..,C] plus e [N,C] at every position. */
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e);
 vn_node *vn_spatial_mean(const vn_scope *s, vn_node *x); /* [N,H,W,C] -> [N,C] */
