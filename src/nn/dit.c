@@ -128,7 +128,11 @@ static void set_io(const dit *d, vn_net_io *io) {
                       .height = c->sample_size,
                       .width = c->sample_size,
                       .multiple = c->patch_size,
-                      .takes_time = true};
+                      .takes_time = true,
+                      .disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                                      VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                      .layers = (int)c->num_layers,
+                      .middle = (int)(c->num_layers - 1) / 2};
     if (!c->num_embeds_ada_norm) return; // the null row alone is no choice
     io->class_kind = VN_CLASS_INDEX;
     io->labels = c->num_embeds_ada_norm + 1;
@@ -258,7 +262,9 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x) {
     vn_node *q = vn_layer_linear_if(s, "to_q", x, d->width, d->width, c->attention_bias);
     vn_node *k = vn_layer_linear_if(s, "to_k", x, d->width, d->width, c->attention_bias);
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
-    vn_node *y = vn_attention(s->g, q, k, v, (int)c->num_attention_heads, 1 / sqrt((double)c->attention_head_dim));
+    const int64_t side = x ? llround(sqrt((double)x->shape.dim[1])) : 0;
+    const vn_heads heads = {(int)c->num_attention_heads, 1 / sqrt((double)c->attention_head_dim), side, side};
+    vn_node *y = vn_self_attention(s, q, k, v, &heads);
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
 
@@ -288,9 +294,11 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c) {
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"), feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
-    vn_node *h = attention(&attend, d, steer(s, d, plain_norm(s, x), e, SHIFT_1));
-    x = vn_add(s->g, x, vn_mul(s->g, h, part(s, d, e, GATE_1)));
-    h = feed_forward(&feed, d, steer(s, d, norm3(s, d, x), e, SHIFT_2));
+    if (!vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
+        vn_node *a = attention(&attend, d, steer(s, d, plain_norm(s, x), e, SHIFT_1));
+        x = vn_add(s->g, x, vn_mul(s->g, a, part(s, d, e, GATE_1)));
+    }
+    vn_node *h = feed_forward(&feed, d, steer(s, d, norm3(s, d, x), e, SHIFT_2));
     return vn_add(s->g, x, vn_mul(s->g, h, part(s, d, e, GATE_2)));
 }
 
@@ -298,7 +306,8 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c) {
 
 vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const dit *d = self;
-    const vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .start = VN_START_XAVIER};
+    const vn_scope root = {
+        .g = g, .w = w, .train = in->train, .net = net_name, .disturb = in->disturb, .start = VN_START_XAVIER};
     const vn_scope *s = &root;
     if (!in->sample) return NULL;
     const int64_t height = in->sample->shape.dim[1], width = in->sample->shape.dim[2];
@@ -312,8 +321,9 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     vn_node *x = to_tokens(s, d, in->sample), *first = NULL;
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
+        at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        x = block(&at, d, x, c);
+        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = block(&at, d, x, c);
         if (i == 0) first = c;
     }
     vn_scope zero = root;

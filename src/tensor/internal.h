@@ -128,7 +128,6 @@ const char *vn_shape_norm_grad_x(vn_node *n);
 const char *vn_shape_norm_grad_affine(vn_node *n);
 const char *vn_shape_softmax(vn_node *n);
 const char *vn_shape_softmax_grad(vn_node *n);
-const char *vn_shape_entmax_root(vn_node *n);
 const char *vn_shape_cross_entropy(vn_node *n);
 const char *vn_shape_cross_entropy_grad(vn_node *n);
 const char *vn_shape_one_hot(vn_node *n);

@@ -138,7 +138,7 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(ATTENTION_GRAD,     attention_grad,     NULL,                       vn_expand_attention_grad,     attention_grad, 0)              \
     ROW(RESAMPLE,           resample,           vn_gradient_resample,       NULL,                         resample,       0)              \
     ROW(DROPOUT,            dropout,            vn_gradient_dropout,        NULL,                         function,       FIRST)          \
-    ROW(ENTMAX_ROOT,        entmax_root,        vn_gradient_entmax_root,    NULL,                         entmax_root,    FIRST)
+    ROW(ENTMAX_ROOT,        softmax,            vn_gradient_entmax_root,    NULL,                         entmax_root,    FIRST)
 // clang-format on
 
 enum {

@@ -33,12 +33,6 @@ vn_node *vn_expand_softmax_grad(vn_node *n) {
 /* alpha-entmax of alpha 1.5 (1905.05702) is p = max(x/2 - t, 0)^2, with t such that p adds up to 1. The op gives the root r of
  * p: unlike p's own, its gradient is made of smooth parts, so that gradients of gradients come by themselves too. */
 
-const char *vn_shape_entmax_root(vn_node *n) {
-    const char *why = vn_shape_softmax(n);
-    if (why) return why;
-    return vn_shape_last(&n->shape) < 1 ? "there is nothing to choose from" : NULL;
-}
-
 vn_node *vn_entmax15(vn_graph *g, vn_node *x) {
     vn_node n = vn_draft(VN_OP_ENTMAX_ROOT, 1, x);
     return vn_unary(g, vn_graph_add(g, &n), VN_FN_SQUARE);
