@@ -263,7 +263,7 @@ static const struct {
     [VN_OP_ATTENTION_GRAD] = {open_attention, 7e-7},
     [VN_OP_RESAMPLE] = {open_resample, 4e-7},
     [VN_OP_DROPOUT] = {open_dropout, 2e-7},
-    [VN_OP_ENTMAX_ROOT] = {open_softmax, 4.4e-7},
+    [VN_OP_ENTMAX_ROOT] = {open_softmax, 2.4e-7},
 };
 // clang-format on
 
