@@ -56,6 +56,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_net_denoiser *d = self;
+    vn_runner_disturb(d->runner, (vn_disturb[VN_NET_DISTURBS]){q->disturb, q->always});
     const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk, chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
     for (int64_t first = 0; first < q->n && status == VN_OK; first += chunk) {
@@ -90,6 +91,9 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                          .classes = classes,
                          .has_null = d->null_label >= 0 || io->labels == 0,
                          .has_vjp = true,
+                         .disturbances = io->disturbances,
+                         .layers = io->layers,
+                         .middle = io->middle,
                          .self = d,
                          .predict = predict};
     return VN_OK;

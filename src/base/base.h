@@ -89,6 +89,30 @@ double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64
 /* A permutation of 0..n-1 by (seed, stream, epoch). */
 void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch);
 
+/* ---- a hand inside a network ------------------------------------------------------------------------ */
+
+/* What guides have done inside a network: path carries it in a query, nn builds it, and neither knows the other. Layers count
+ * from 0 in the order of a forward pass: a transformer's blocks, a U-Net's attention blocks. */
+typedef enum vn_disturbance {
+    VN_UNDISTURBED,
+    VN_ATTENTION_IDENTITY = 1, /* each token attends to itself alone (PAG 2403.17377) */
+    VN_ATTENTION_BLUR = 2,     /* queries blurred by a Gaussian of deviation `amount` tokens (SEG 2408.00760) */
+    VN_ATTENTION_SPARSE = 4,   /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
+    VN_ATTENTION_SKIPPED = 8,  /* what attention would add is left out (STG 2411.18664) */
+    VN_BLOCKS_SKIPPED = 16     /* the blocks pass on what they are given (SLG; STG) */
+} vn_disturbance;
+typedef struct vn_disturb {
+    vn_disturbance kind;
+    double amount;
+    int first, last; /* layers, both of them too; more than there are: to the end */
+} vn_disturb;
+static inline bool vn_disturb_equal(const vn_disturb *a, const vn_disturb *b) {
+    return a->kind == b->kind && a->amount == b->amount && a->first == b->first && a->last == b->last;
+}
+
+#define VN_BLUR_INFINITE 1e4 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
+#define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */
+
 /* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------------- */
 
 #define VN_MAX_PARAMS 12

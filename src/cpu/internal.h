@@ -57,7 +57,8 @@
     X(ATTENTION,          attention,          WORK,  isa) \
     X(ATTENTION_GRAD,     attention_grad,     WORK,  isa) \
     X(RESAMPLE,           resample,           WORK,  isa) \
-    X(DROPOUT,            dropout,            WORK,  isa)
+    X(DROPOUT,            dropout,            WORK,  isa) \
+    X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa)
 // clang-format on
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */

@@ -1,4 +1,4 @@
-/* kernel_softmax.c - softmax over the last axis, cross entropy of logits and integer labels, one-hot rows, and their gradients.
+/* kernel_softmax.c - softmax and entmax over the last axis, cross entropy of logits and integer labels, one-hot rows, and their gradients.
  * A label outside 0 .. K-1 stands for no class: loss 0, gradient 0, a row of zeros; its memory is never touched. */
 #include "cpu/kernel_math.h"
 
@@ -113,6 +113,64 @@ static void softmax_grad_row(const vn_kernel_args *a, int64_t row, int64_t n) {
 void VN_K(softmax_grad)(const vn_kernel_args *a) {
     const int64_t k = last_dim(&a->node->shape);
     for_rows(a, row_count(&a->node->shape, k), k, 3, softmax_grad_row);
+}
+
+/* ---- entmax -------------------------------------------------------------------------------------------- */
+
+/* r = max((x - top)/2 - t, 0): from the largest x on, so that nothing is lost where all x are large */
+VN_INLINE vn_vec above(vn_vec x, float top, float t) {
+    return vn_vmax(vn_fma(x - top, vn_set(0.5f), vn_set(-t)), vn_set(0));
+}
+
+VN_INLINE float one_above(float x, float top, float t) {
+    const float r = 0.5f * (x - top) - t;
+    return r > 0 ? r : 0;
+}
+
+/* Adds the sum and the sum of squares of r, n <= RUN. */
+VN_INLINE void run_above(const float *x, int64_t n, float top, float t, double *sum, double *squares) {
+    vn_vec s = {0}, q = {0};
+    int64_t i = 0;
+    for (; i + VN_LANES <= n; i += VN_LANES) {
+        const vn_vec r = above(vn_load(x + i), top, t);
+        s += r;
+        q = vn_fma(r, r, q);
+    }
+    float rest = 0, rest_squares = 0;
+    for (; i < n; i++) {
+        const float r = one_above(x[i], top, t);
+        rest += r;
+        rest_squares += r * r;
+    }
+    *sum += (double)vn_hsum(s) + (double)rest;
+    *squares += (double)vn_hsum(q) + (double)rest_squares;
+}
+
+/* The sum of squares less 1 falls in t and is convex, and at t = -1 it is not below 0: from there Newton's rule rises to the root
+ * without passing it. Where n numbers are alike it halves the way until 1/sqrt(n) is left, and then doubles its digits. */
+static float entmax_threshold(const float *x, int64_t n, float top) {
+    enum { MOST = 64 };
+    double t = -1, step = 1;
+    for (int k = 0; k < MOST && step > 1e-6; k++) {
+        double sum = 0, squares = 0;
+        for (int64_t i = 0; i < n; i += RUN) run_above(x + i, vn_min_i64(RUN, n - i), top, (float)t, &sum, &squares);
+        step = (squares - 1) / (2 * sum);
+        if (step > 0) t += step; // not where x is not finite
+    }
+    return (float)t;
+}
+
+static void entmax_root_row(const vn_kernel_args *a, int64_t row, int64_t n) {
+    const float *x = (const float *)a->in[0] + row * n, top = row_max(x, n), t = entmax_threshold(x, n, top);
+    float *y = (float *)a->out + row * n;
+    int64_t i = 0;
+    for (; i + VN_LANES <= n; i += VN_LANES) vn_store(y + i, above(vn_load(x + i), top, t));
+    for (; i < n; i++) y[i] = one_above(x[i], top, t);
+}
+
+void VN_K(entmax_root)(const vn_kernel_args *a) {
+    const int64_t k = last_dim(&a->node->shape);
+    for_rows(a, row_count(&a->node->shape, k), k, 50, entmax_root_row);
 }
 
 /* ---- cross entropy and one-hot ------------------------------------------------------------------------- */

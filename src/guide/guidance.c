@@ -24,8 +24,9 @@ struct vn_guidance {
     vn_guide guide[MAX_GUIDES];
     vn_guide_at at; /* of the walk; in a step, as at its first prediction */
     vn_plan plan;
-    int32_t *null; /* [capacity] */
-    double *spare; /* [capacity] */
+    vn_disturb always; /* in every pass through the main network */
+    int32_t *null;     /* [capacity] */
+    double *spare;     /* [capacity] */
     /* a batch of passes, [most,capacity] rows */
     float *x, *raw, *cotangent;
     vn_level *level;
@@ -65,6 +66,9 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
     if (a->row->stage == VN_GUIDE_RULE && b->row->stage == VN_GUIDE_RULE)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each makes the whole prediction", first,
                        second);
+    if (a->row->inside && b->row->inside)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each changes the network itself", first,
+                       second);
     if (a->row->select && b->row->select)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each selects among the samples", first,
                        second);
@@ -92,6 +96,7 @@ static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     for (int i = 0; i < g->count && !s; i++) s = check_together(&g->guide[i], one, err);
     if (s) return s;
     g->count++;
+    if (one->row->inside) g->always = one->row->inside(&one->choice, g->denoiser);
     return one->row->check ? one->row->check(&one->choice, g->denoiser, err) : VN_OK;
 }
 
@@ -278,12 +283,8 @@ void vn_guidance_close(vn_guidance **guidance) {
 
 /* ---- plan ------------------------------------------------------------------------------------------------- */
 
-static bool same_disturbance(const vn_disturb *a, const vn_disturb *b) {
-    return a->kind == b->kind && a->amount == b->amount && a->blocks == b->blocks;
-}
-
 static bool same_pass(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && same_disturbance(&a->disturb, &b->disturb) && a->labels == b->labels &&
+    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) && a->labels == b->labels &&
            a->x == b->x && a->level == b->level && a->cotangent == b->cotangent;
 }
 
@@ -301,7 +302,7 @@ const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
 
 /* Whether two passes can share a forward pass. */
 static bool go_together(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && same_disturbance(&a->disturb, &b->disturb) && !a->cotangent == !b->cotangent;
+    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) && !a->cotangent == !b->cotangent;
 }
 
 /* raw rows -> the pair of one pass. */
@@ -340,6 +341,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
     vn_query q = {.n = count * at->n,
                   .network = first.network,
                   .disturb = first.disturb,
+                  .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_disturb){0},
                   .x = g->x,
                   .level = g->level,
                   .label = g->label,

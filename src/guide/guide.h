@@ -74,6 +74,7 @@ typedef struct vn_population {
 
 /* In the order in which they act. */
 typedef enum vn_guide_stage {
+    VN_GUIDE_NETWORK,  /* changes the network that is asked, in all its passes. One */
     VN_GUIDE_STRENGTH, /* changes gamma: intervals, schedules. Any number */
     VN_GUIDE_RULE,     /* makes the prediction from passes: cfg and its rivals. One; "cfg" if none is named */
     VN_GUIDE_ADDITION, /* adds to it: gradients of classifiers and energies, perturbed passes */
@@ -105,6 +106,7 @@ typedef struct vn_guide_row {
     int passes;            /* at most so many in all rounds of one prediction */
     int slots;
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);        /* NULL: all values are fine */
+    vn_disturb (*inside)(const vn_choice *c, const vn_denoiser *d);                   /* NETWORK only */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);      /* STRENGTH only */
     void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);                  /* other stages */
     void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out); /* *out: what came so far */
@@ -150,7 +152,7 @@ typedef struct vn_ask {
     const float *x;        /* [n,size]; may not overlap with what is returned */
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
-    bool plain;            /* the conditional prediction alone, without any guide */
+    bool plain;            /* the conditional prediction alone, without any guide but those inside the network */
 } vn_ask;
 vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err);
 /* After a step to x: ancestor [n] receives which sample takes each place; *moved if not each its own. */

@@ -14,6 +14,7 @@
     ROW(negative) ROW(also) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) ROW(tcfg) ROW(mambo_g) ROW(fdg) \
     ROW(rescale) ROW(dynamic_threshold) \
+    ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) \
     ROW(interval) ROW(schedule)
 // clang-format on
 
@@ -72,6 +73,13 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
 /* The user's log reward of x0 [n,size], or log p(label|x0) in its place: value [n], gradient [n,size] or NULL. All finite, or
  * false. */
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value, float *gradient);
+
+/* ---- a hand inside the network (perturbed.c, pladis.c) ---------------------------------------------------- */
+
+/* The parameters `first` and `last`, which layers, at these places of a row's. */
+enum { VN_PARAM_FIRST = 1, VN_PARAM_LAST = 2 };
+/* Refuses layers that the denoiser does not have; VN_OK where it has none at all, which is refused elsewhere. */
+vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 
 /* ---- populations (population.c) ------------------------------------------------------------------------- */
 

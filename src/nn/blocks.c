@@ -49,7 +49,8 @@ vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
 }
 
 vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_layer *a) {
-    if (!x) return NULL;
+    if (!x || vn_disturbed(s, VN_BLOCKS_SKIPPED, NULL)) return x;
+    if (vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) return divided(s, x, a->output_scale);
     int64_t heads = a->channels / a->head_dim, inner = heads * a->head_dim;
     if (heads < 1)
         return vn_scope_fail(s, "attention_head_dim %lld is more than its %lld channels", (long long)a->head_dim,
@@ -61,7 +62,9 @@ vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_la
     vn_node *q = vn_layer_linear(s, "to_q", h, a->channels, inner);
     vn_node *k = vn_layer_linear(s, "to_k", h, a->channels, inner);
     vn_node *v = vn_layer_linear(s, "to_v", h, a->channels, inner);
-    h = vn_attention(s->g, q, k, v, (int)heads, 1 / sqrt((double)a->head_dim));
+    const vn_heads of = {
+        .count = (int)heads, .scale = 1 / sqrt((double)a->head_dim), .rows = image.dim[1], .columns = image.dim[2]};
+    h = vn_self_attention(s, q, k, v, &of);
     h = vn_reshape(s->g, vn_layer_linear(s, "to_out.0", h, inner, a->channels), image);
     return divided(s, vn_add(s->g, h, x), a->output_scale);
 }

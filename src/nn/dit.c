@@ -176,7 +176,11 @@ static void set_io(const dit *d, vn_net_io *io) {
                       .height = c->sample_size,
                       .width = c->sample_size,
                       .multiple = c->patch_size,
-                      .takes_time = true};
+                      .takes_time = true,
+                      .disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                                      VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                      .layers = (int)c->num_layers,
+                      .middle = (int)(c->num_layers - 1) / 2};
     if (!c->num_embeds_ada_norm) return; // the null row alone is no choice
     io->class_kind = VN_CLASS_INDEX;
     io->labels = c->num_embeds_ada_norm + 1;
@@ -358,7 +362,13 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
     q = prepare_heads(s, d, "norm_q", q, rope);
     k = prepare_heads(s, d, "norm_k", k, rope);
-    vn_node *y = vn_attention(s->g, q, k, v, (int)c->num_attention_heads, 1 / sqrt((double)c->attention_head_dim));
+    const int64_t prefix = c->num_register_tokens, side = x ? llround(sqrt((double)(x->shape.dim[1] - prefix))) : 0;
+    const vn_heads heads = {.count = (int)c->num_attention_heads,
+                            .scale = 1 / sqrt((double)c->attention_head_dim),
+                            .prefix = prefix,
+                            .rows = side,
+                            .columns = side};
+    vn_node *y = vn_self_attention(s, q, k, v, &heads);
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
 
@@ -382,10 +392,12 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c, c
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"), feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
-    vn_node *h = attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
-    x = vn_mul_add(s->g, h, token_part(s, d, e, GATE_1), x);
+    if (!vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
+        vn_node *a = attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
+        x = vn_mul_add(s->g, a, token_part(s, d, e, GATE_1), x);
+    }
     const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
-    h = feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
+    vn_node *h = feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
     return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
@@ -393,7 +405,8 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c, c
 
 vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const dit *d = self;
-    const vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .start = VN_START_XAVIER};
+    const vn_scope root = {
+        .g = g, .w = w, .train = in->train, .net = net_name, .disturb = in->disturb, .start = VN_START_XAVIER};
     const vn_scope *s = &root;
     if (!in->sample) return NULL;
     const int64_t height = in->sample->shape.dim[1], width = in->sample->shape.dim[2];
@@ -408,8 +421,9 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     vn_node *x = with_registers(s, d, to_tokens(s, d, in->sample)), *first = NULL;
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
+        at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        x = block(&at, d, x, c, &given.rope);
+        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = block(&at, d, x, c, &given.rope);
         if (i == 0) first = c;
     }
     x = without_registers(s, d, x);

@@ -72,9 +72,11 @@ typedef struct vn_scope {
     vn_graph *g;
     vn_weights *w;
     bool train;
-    vn_start start;           /* TORCH if not said */
-    const char *net;          /* for messages: "unet2d" */
-    char path[VN_SCOPE_PATH]; /* "down_blocks.0.resnets.1" */
+    vn_start start;            /* TORCH if not said */
+    const char *net;           /* for messages: "unet2d" */
+    const vn_disturb *disturb; /* [VN_NET_DISTURBS] or NULL: nothing is disturbed */
+    int layer;                 /* which of those that can be disturbed this is */
+    char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
 
 /* The scope of a child: path.child. Also the label of the nodes made next. */
@@ -125,6 +127,20 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
 vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width, double scale);
 /* linear_1, SiLU, linear_2 under `name`. */
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width);
+
+/* ---- disturb.c: a hand inside the network, for guides ----------------------------------------------- */
+
+/* Whether the scope's layer is to be disturbed so; *amount (or NULL) by how much. */
+bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount);
+
+/* Self-attention of tokens that lie on a grid, in row-major order, after some that do not. */
+typedef struct vn_heads {
+    int count;
+    double scale;
+    int64_t prefix, rows, columns;
+} vn_heads;
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
+vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *heads);
 
 /* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of --------- */
 
@@ -218,6 +234,7 @@ typedef struct vn_unet_flow {
     vn_node
         *image; /* of the skip blocks: the input made smaller going down, the output made larger going up; or NULL */
     vn_time time;
+    int attentions; /* built so far */
     size_t skips;
     vn_node *skip[VN_UNET_MAX_SKIPS];
 } vn_unet_flow;
@@ -235,6 +252,8 @@ typedef struct vn_unet_block {
 vn_status vn_unet_down_block(const char *name, const vn_unet_block **out, vn_err *err);
 vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *err);
 
+/* How many attention blocks a level of this type has: going down, or up. */
+int64_t vn_unet_attentions(const vn_unet_style *style, const vn_unet_block *block, bool up);
 int64_t vn_unet_default_groups(int64_t channels); /* where norm_num_groups is null */
 /* The side image and features of one size; fails the graph where the sizes differ. */
 vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x);

@@ -26,8 +26,12 @@ typedef struct vn_net_io {
     bool takes_time;
     int64_t times; /* the time is a whole number below this, a row of a learned table; 0: any number */
     vn_class_kind class_kind;
-    int64_t class_width; /* of VN_CLASS_VECTOR */
+    int64_t class_width;   /* of VN_CLASS_VECTOR */
+    unsigned disturbances; /* sum of the vn_disturbance it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    int layers, middle;
 } vn_net_io;
+
+#define VN_NET_DISTURBS 2 /* at once: one of a pass, one of all passes */
 
 /* A network's inputs as nodes; those it does not take are NULL. */
 typedef struct vn_net_inputs {
@@ -35,6 +39,7 @@ typedef struct vn_net_inputs {
     vn_node *timestep;     /* f32 [N]; i32 [N] where io.times > 0 */
     vn_node *class_labels; /* as io.class_kind says */
     bool train;            /* dropout on */
+    vn_disturb disturb[VN_NET_DISTURBS];
 } vn_net_inputs;
 
 typedef struct vn_net vn_net;
@@ -76,6 +81,11 @@ vn_weights *vn_net_weights(const vn_net *net);
 vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
                       vn_net_inputs *in);
 
+/* The same with a hand inside: disturb [VN_NET_DISTURBS], NULL for none. Weights are those of the network as it is. What the
+ * network's io does not declare fails the graph. */
+vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
+                                bool train, const vn_disturb *disturb, vn_net_inputs *in);
+
 /* The prediction in an output: all of it, but where the network learns a variance its first in_channels. */
 vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output);
 
@@ -87,13 +97,15 @@ vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inp
 void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
 
-/* ---- running: passes forward and back, with a program kept for each batch shape --------------------- */
+/* ---- running: passes forward and back, with a program kept for each shape and disturbance --------------------- */
 
 typedef struct vn_runner vn_runner;
 /* values: flat weights, not owned, must outlive the runner. */
 vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew, const float *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
+/* What the runs from now on have done inside the network, [VN_NET_DISTURBS]; NULL: nothing. */
+void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb);
 /* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the prediction, without a
  * learned variance. Allocates only when the shape is new. */
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,

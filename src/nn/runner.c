@@ -1,16 +1,17 @@
-/* runner.c - passes forward, and back to the input: a program kept for each batch shape, so that a shape seen before runs
- * without allocating. A sampler uses a handful (the batch, both passes of guidance in one, the rest at the end); past
- * MAX_KEPT the one unused longest gives way. */
+/* runner.c - passes forward, and back to the input: a program kept for each batch shape and disturbance, so that one seen before
+ * runs without allocating. A sampler uses a handful (the batch, both passes of guidance in one, the rest at the end, and for each
+ * guide with a hand inside the network the batch and the rest again); past MAX_KEPT the one unused longest gives way. */
 #include "nn/internal.h"
 
 #include <string.h>
 
-#define MAX_KEPT 8
+#define MAX_KEPT 16
 
-/* A batch's shape, and which way it goes. */
+/* A batch's shape, which way it goes, and what is done on the way. */
 typedef struct pass {
     int64_t n, height, width;
     bool back; // the vector-Jacobian product by the sample
+    vn_disturb disturb[VN_NET_DISTURBS];
 } pass;
 
 typedef struct kept {
@@ -30,6 +31,7 @@ struct vn_runner {
     vn_crew *crew;
     const float *values;
     uint64_t runs;
+    vn_disturb disturb[VN_NET_DISTURBS];
     kept kept[MAX_KEPT];
 };
 
@@ -43,6 +45,10 @@ vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *
     r->values = values;
     *out = r;
     return VN_OK;
+}
+
+void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb) {
+    for (int i = 0; i < VN_NET_DISTURBS; i++) r->disturb[i] = disturb ? disturb[i] : (vn_disturb){0};
 }
 
 static void let_go(kept *k) {
@@ -61,7 +67,7 @@ void vn_runner_close(vn_runner **r) {
 static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
     if (status != VN_OK) return status;
-    vn_node *output = vn_net_build(net, k->graph, p->n, p->height, p->width, false, &k->in);
+    vn_node *output = vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
     k->out = k->y = vn_net_prediction(net, k->graph, output);
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
     status = vn_graph_status(k->graph, err);
@@ -83,7 +89,9 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
 }
 
 static bool same_pass(const pass *a, const pass *b) {
-    return a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
+    bool same = a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
+    for (int i = 0; i < VN_NET_DISTURBS; i++) same = same && vn_disturb_equal(&a->disturb[i], &b->disturb[i]);
+    return same;
 }
 
 /* The program for a pass, made if need be. */
@@ -118,6 +126,7 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
                      const float *cotangent, float *out, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(r->net);
     if (p.n == 0) return VN_OK;
+    memcpy(p.disturb, r->disturb, sizeof p.disturb);
     if (io->rank != 3) p.height = p.width = 0;
     if (io->rank == 3 && p.height == 0) p.height = io->height;
     if (io->rank == 3 && p.width == 0) p.width = io->width;
@@ -135,12 +144,13 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
 
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
                             const int32_t *labels, float *y, vn_err *err) {
-    return run(r, (pass){n, height, width, false}, x, time, labels, NULL, y, err);
+    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y, err);
 }
 
 vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
                         const int32_t *labels, const float *cotangent, float *back, vn_err *err) {
-    return run(r, (pass){n, height, width, true}, x, time, labels, cotangent, back, err);
+    return run(r, (pass){.n = n, .height = height, .width = width, .back = true}, x, time, labels, cotangent, back,
+               err);
 }
 
 /* ---- layout ----------------------------------------------------------------------------------------- */

@@ -147,6 +147,21 @@ static void set_style(unet *u) {
                                .resnet_upsample = c->upsample_type == RESIZE_RESNET};
 }
 
+/* Disturbances act on its attention blocks; the innermost is the middle's, or without one the last going down. */
+static void set_layers(const unet *u, vn_net_io *io) {
+    int64_t down = 0, up = 0;
+    const bool middle = u->config.mid_block_type != MID_NONE && u->config.add_attention;
+    for (size_t i = 0; i < u->levels; i++) {
+        down += vn_unet_attentions(&u->style, u->down[i], false);
+        up += vn_unet_attentions(&u->style, u->up[i], true);
+    }
+    io->layers = (int)(down + middle + up);
+    io->middle = (int)(middle || !down ? down : down - 1);
+    if (io->layers)
+        io->disturbances =
+            VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
+}
+
 static void set_io(const unet *u, vn_net_io *io) {
     const unet_config *c = &u->config;
     bool learned = c->time_embedding_type == TIME_LEARNED;
@@ -159,6 +174,7 @@ static void set_io(const unet *u, vn_net_io *io) {
                       .takes_time = true,
                       .times = learned ? c->num_train_timesteps : 0};
     for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
+    set_layers(u, io);
     if (c->class_embed_type == CLASS_TIMESTEP) {
         io->class_kind = learned ? VN_CLASS_INDEX : VN_CLASS_NUMBER;
         io->labels = io->times;
@@ -261,7 +277,7 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
 vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const unet *u = self;
     const unet_config *c = &u->config;
-    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name};
+    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .disturb = in->disturb};
     const vn_scope *s = &root;
 
     vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;

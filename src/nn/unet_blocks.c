@@ -51,15 +51,16 @@ static int64_t head_dim_of(const vn_unet_style *u, int64_t channels) {
     return u->head_dim ? u->head_dim : channels;
 }
 
-static vn_node *attend(const vn_scope *s, const vn_unet_style *u, vn_node *x, int index, int64_t channels,
-                       int64_t groups, double output_scale) {
+static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_flow *flow, int index, int64_t channels,
+                   int64_t groups, double output_scale) {
     vn_scope at = vn_scope_in(s, "attentions.%d", index);
+    at.layer = flow->attentions++;
     vn_attention_layer a = {.channels = channels,
                             .head_dim = head_dim_of(u, channels),
                             .groups = groups,
                             .eps = u->eps,
                             .output_scale = output_scale};
-    return vn_attention_block(&at, x, &a);
+    flow->x = vn_attention_block(&at, flow->x, &a);
 }
 
 /* Channels that layer i on the way up takes: what flows, and what it is joined with. */
@@ -79,7 +80,7 @@ static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, i == 0 ? l->in : l->out, l->out);
         flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (self->attention) flow->x = attend(s, u, flow->x, i, l->out, u->groups, 1);
+        if (self->attention) attend(s, u, flow, i, l->out, u->groups, 1);
         push(s, flow);
     }
     if (!l->resize) return;
@@ -101,7 +102,7 @@ static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_le
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, flow_channels(l, i) + skip_channels(l, i, layers), l->out);
         flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
-        if (self->attention) flow->x = attend(s, u, flow->x, i, l->out, u->groups, 1);
+        if (self->attention) attend(s, u, flow, i, l->out, u->groups, 1);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "upsamplers.0");
@@ -148,7 +149,7 @@ static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_l
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = skip_resnet_of(u, i == 0 ? l->in : l->out, l->out, VN_RESIZE_NONE);
         flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (self->attention) flow->x = attend(s, u, flow->x, i, l->out, SKIP_ATTENTION_GROUPS, r.output_scale);
+        if (self->attention) attend(s, u, flow, i, l->out, SKIP_ATTENTION_GROUPS, r.output_scale);
         push(s, flow);
     }
     if (!l->resize) return;
@@ -174,7 +175,7 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
             r.groups_in = 32;
         flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
     }
-    if (self->attention) flow->x = attend(s, u, flow->x, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
+    if (self->attention) attend(s, u, flow, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
 
     flow->image = vn_resize_to(s, flow->image, VN_RESIZE_FIR_UP);
     if (!l->resize) return;
@@ -234,9 +235,15 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *u, const vn_unet_
     for (int i = 0; i < 2; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (i == 0 && mid->attention)
-            flow->x = attend(s, u, flow->x, 0, mid->channels, mid->attention_groups, mid->output_scale);
+        if (i == 0 && mid->attention) attend(s, u, flow, 0, mid->channels, mid->attention_groups, mid->output_scale);
     }
+}
+
+/* ---- counting --------------------------------------------------------------------------------------- */
+
+int64_t vn_unet_attentions(const vn_unet_style *u, const vn_unet_block *block, bool up) {
+    if (!block->attention) return 0;
+    return block->build == skip_up ? 1 : u->layers + up;
 }
 
 /* ---- the table -------------------------------------------------------------------------------------- */

@@ -152,25 +152,13 @@ typedef enum vn_network {
 } vn_network;
 
 /* A part of the network put out of action for one pass. */
-typedef enum vn_disturbance {
-    VN_UNDISTURBED,
-    VN_ATTENTION_IDENTITY = 1, /* each token attends to itself alone (PAG 2403.17377) */
-    VN_ATTENTION_BLUR = 2,     /* queries blurred by a Gaussian of deviation `amount` (SEG 2408.00760) */
-    VN_ATTENTION_SPARSE = 4,   /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
-    VN_BLOCKS_SKIPPED = 8      /* the blocks pass on what they are given (SLG; STG 2411.18664) */
-} vn_disturbance;
-typedef struct vn_disturb {
-    vn_disturbance kind;
-    double amount;
-    uint64_t blocks; /* bit i: block i, in the order of a forward pass */
-} vn_disturb;
-
 /* One forward pass. Each row has its own level and condition, so a guide may mix them. A condition is a number that the
  * denoiser knows: a class, or VN_LABEL_NULL for none. */
 typedef struct vn_query {
     int64_t n;
     vn_network network;
-    vn_disturb disturb;
+    vn_disturb disturb;     /* of this pass alone */
+    vn_disturb always;      /* of every pass through this network */
     const float *x;         /* [n,size] */
     const vn_level *level;  /* [n] */
     const int32_t *label;   /* [n] */
@@ -200,6 +188,7 @@ typedef struct vn_denoiser {
     bool has_weak;         /* answers VN_NETWORK_WEAK */
     bool has_vjp;          /* answers queries with a cotangent */
     unsigned disturbances; /* sum of the vn_disturbance it knows */
+    int layers, middle;    /* how many can be disturbed; which is taken where none is named */
     void *self;
     /* raw [n,size]. Must not keep the query. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);

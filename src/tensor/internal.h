@@ -161,6 +161,7 @@ void vn_gradient_conv2d_grad_w(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_resample(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_norm(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_softmax(vn_node *n, vn_node *dy, vn_node **grad);
+void vn_gradient_entmax_root(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_cross_entropy(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_embedding(vn_node *n, vn_node *dy, vn_node **grad);
 void vn_gradient_embedding_grad(vn_node *n, vn_node *dy, vn_node **grad);

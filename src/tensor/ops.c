@@ -43,6 +43,11 @@ static vn_cost cost_function(const vn_node *n) {
     return (vn_cost){10 * count(n), bytes(n)};
 }
 
+/* Some ten rounds of Newton's rule, each a difference, two sums and a square. */
+static vn_cost cost_entmax_root(const vn_node *n) {
+    return (vn_cost){50 * count(n), bytes(n)};
+}
+
 static vn_cost cost_matmul(const vn_node *n) {
     const vn_shape *a = &n->in[0]->shape;
     double inner = (double)a->dim[a->rank - (n->attr.matmul.ta ? 2 : 1)];
@@ -137,7 +142,8 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(ATTENTION,          attention,          vn_gradient_attention,      vn_expand_attention,          attention,      0)              \
     ROW(ATTENTION_GRAD,     attention_grad,     NULL,                       vn_expand_attention_grad,     attention_grad, 0)              \
     ROW(RESAMPLE,           resample,           vn_gradient_resample,       NULL,                         resample,       0)              \
-    ROW(DROPOUT,            dropout,            vn_gradient_dropout,        NULL,                         function,       FIRST)
+    ROW(DROPOUT,            dropout,            vn_gradient_dropout,        NULL,                         function,       FIRST)          \
+    ROW(ENTMAX_ROOT,        softmax,            vn_gradient_entmax_root,    NULL,                         entmax_root,    FIRST)
 // clang-format on
 
 enum {

@@ -1,4 +1,4 @@
-/* softmax.c - softmax over the last axis, and cross entropy of logits against labels. */
+/* softmax.c - softmax and its sparse sister entmax over the last axis, and cross entropy of logits against labels. */
 #include "tensor/internal.h"
 
 /* ---- softmax ---------------------------------------------------------------------------------------- */
@@ -26,6 +26,25 @@ vn_node *vn_expand_softmax_grad(vn_node *n) {
     vn_node *y = n->in[0], *dy = n->in[1];
     vn_shape column = vn_shape_with(&n->shape, n->shape.rank - 1, 1);
     return vn_mul(g, y, vn_sub(g, dy, vn_sum_to(g, vn_mul(g, y, dy), column)));
+}
+
+/* ---- entmax ------------------------------------------------------------------------------------------ */
+
+/* alpha-entmax of alpha 1.5 (1905.05702) is p = max(x/2 - t, 0)^2, with t such that p adds up to 1. The op gives the root r of
+ * p: unlike p's own, its gradient is made of smooth parts, so that gradients of gradients come by themselves too. */
+
+vn_node *vn_entmax15(vn_graph *g, vn_node *x) {
+    vn_node n = vn_draft(VN_OP_ENTMAX_ROOT, 1, x);
+    return vn_unary(g, vn_graph_add(g, &n), VN_FN_SQUARE);
+}
+
+/* dx = (m - r sum(m) / sum(r)) / 2, m = dy where r > 0: from sum(r^2) = 1 follows dt = sum(r dx) / (2 sum(r)). */
+void vn_gradient_entmax_root(vn_node *n, vn_node *dy, vn_node **grad) {
+    vn_graph *g = n->graph;
+    vn_shape column = vn_shape_with(&n->shape, n->shape.rank - 1, 1);
+    vn_node *m = vn_mul(g, dy, vn_unary_order(g, n, VN_FN_RELU, 1));
+    vn_node *share = vn_div(g, vn_sum_to(g, m, column), vn_sum_to(g, n, column));
+    grad[0] = vn_affine(g, vn_sub(g, m, vn_mul(g, n, share)), 0.5, 0);
 }
 
 /* ---- cross entropy ---------------------------------------------------------------------------------- */

@@ -68,7 +68,8 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(ATTENTION, "attention")      /* q [B,Tq,C], k, v [B,Tk,C], heads, scale: softmax(scale q k^T) v */      \
     X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy) -> flat [dq | dk | dv] */                            \
     X(RESAMPLE, "resample")        /* x [N,H,W,C]: up- and down-sampling by a separable FIR; see builder */    \
-    X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */
+    X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */         \
+    X(ENTMAX_ROOT, "entmax_root")  /* over the last axis: max(x/2 - t, 0), t such that the squares add up to 1 */
 // clang-format on
 
 typedef enum vn_op {
@@ -227,6 +228,7 @@ vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool ha
 vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
                        double eps); /* last axis */
 vn_node *vn_softmax(vn_graph *g, vn_node *x);
+vn_node *vn_entmax15(vn_graph *g, vn_node *x); /* alpha-entmax of alpha 1.5 over the last axis: sparse, adds up to 1 */
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels);
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k);
 vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index);

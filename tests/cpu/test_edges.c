@@ -76,6 +76,39 @@ static void labels_out_of_range_are_no_class(void **state) {
     }
 }
 
+/* ---- entmax ------------------------------------------------------------------------------------------ */
+
+/* Numbers that are all large choose as their differences do; n that are alike get 1/n each; the row adds up to 1. */
+static void entmax_knows_differences_alone(void **state) {
+    (void)state;
+    enum { LONG = 5000 };
+    const vn_shape shape = {2, {1, LONG}};
+    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
+        float *in[VN_MAX_IN] = {kernel_array_open(LONG)}, *near = kernel_array_open(LONG),
+              *far = kernel_array_open(LONG);
+        kernel_case c;
+        kernel_open(&c, VN_OP_ENTMAX_ROOT, (vn_attr){0}, 1, &shape, NULL);
+        for (int i = 0; i < LONG; i++) in[0][i] = (float)(i * 7919 % LONG) / 512;
+        kernel_run(vn_cpu_backend_at(k), &c.node, in, near, 2, NULL);
+        for (int i = 0; i < LONG; i++) in[0][i] += 4096;
+        kernel_run(vn_cpu_backend_at(k), &c.node, in, far, 2, NULL);
+        double sum = 0, worst = 0;
+        for (int i = 0; i < LONG; i++) {
+            sum += (double)far[i] * (double)far[i];
+            worst = fmax(worst, fabs((double)far[i] - (double)near[i]));
+        }
+        if (!(fabs(sum - 1) < 2e-6) || worst != 0) fail_msg("sum %.9g, off by %.2g", sum, worst);
+        for (int i = 0; i < LONG; i++) in[0][i] = -3;
+        kernel_run(vn_cpu_backend_at(k), &c.node, in, far, 2, NULL);
+        for (int i = 0; i < LONG; i++)
+            if (!(fabs((double)far[i] * (double)far[i] * LONG - 1) < 6e-6)) // 2048 squares are added in float
+                fail_msg("%.9g", (double)far[i]);
+        kernel_array_close(in[0], LONG);
+        kernel_array_close(near, LONG);
+        kernel_array_close(far, LONG);
+    }
+}
+
 /* ---- statistics far from 0 --------------------------------------------------------------------------- */
 
 /* Data of mean 1000 and deviation 1: 1e-7 of the mean is 1e-4 of a deviation, and no more may be lost. */
@@ -168,9 +201,8 @@ static void dropout_depends_on_the_sample_alone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(labels_out_of_range_are_no_class),
-        cmocka_unit_test(a_large_mean_costs_no_digits),
-        cmocka_unit_test(deviations_are_exact_too),
+        cmocka_unit_test(labels_out_of_range_are_no_class),    cmocka_unit_test(entmax_knows_differences_alone),
+        cmocka_unit_test(a_large_mean_costs_no_digits),        cmocka_unit_test(deviations_are_exact_too),
         cmocka_unit_test(dropout_depends_on_the_sample_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

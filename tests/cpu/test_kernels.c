@@ -183,7 +183,7 @@ static void open_norm(kernel_case *c, vn_op op, int round) {
 static void open_softmax(kernel_case *c, vn_op op, int round) {
     vn_shape in[2] = {draw_shape((int)kernel_draw(1, 4), round)};
     in[1] = in[0];
-    kernel_open(c, op, (vn_attr){0}, op == VN_OP_SOFTMAX ? 1 : 2, in, NULL);
+    kernel_open(c, op, (vn_attr){0}, op == VN_OP_SOFTMAX_GRAD ? 2 : 1, in, NULL);
 }
 
 static void open_cross_entropy(kernel_case *c, vn_op op, int round) {
@@ -276,6 +276,7 @@ static const struct {
     [VN_OP_ATTENTION_GRAD] = {open_attention, 7e-7},
     [VN_OP_RESAMPLE] = {open_resample, 4e-7},
     [VN_OP_DROPOUT] = {open_dropout, 2e-7},
+    [VN_OP_ENTMAX_ROOT] = {open_softmax, 2.4e-7},
 };
 // clang-format on
 

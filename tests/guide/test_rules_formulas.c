@@ -334,14 +334,14 @@ static void tables_are_interpolated(void **state) {
 static vn_status disturbed_answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
     const vn_status s = inner->predict(inner->self, q, raw, err);
-    assert_true(q->disturb.kind == VN_UNDISTURBED || (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.blocks == 6));
+    assert_true(q->disturb.kind == VN_UNDISTURBED || (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.first == 1));
     for (int64_t i = 0; i < q->n * D && q->disturb.kind; i++) raw[i] /= 2;
     return s;
 }
 
 /* c + s (c - c without blocks 1 and 2) */
 static vn_pass skipped(const vn_guide_at *at) {
-    return (vn_pass){.labels = at->labels, .disturb = {.kind = VN_BLOCKS_SKIPPED, .blocks = 6}};
+    return (vn_pass){.labels = at->labels, .disturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
 }
 
 static void skip_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {

@@ -58,6 +58,7 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
     case VN_OP_NORM_GRAD_AFFINE: ref_norm_grad_affine(n, in, out); break;
     case VN_OP_SOFTMAX: ref_softmax(n, in, out); break;
     case VN_OP_SOFTMAX_GRAD: ref_softmax_grad(n, in, out); break;
+    case VN_OP_ENTMAX_ROOT: ref_entmax_root(n, in, out); break;
     case VN_OP_CROSS_ENTROPY: ref_cross_entropy(n, in, out); break;
     case VN_OP_CROSS_ENTROPY_GRAD: ref_cross_entropy_grad(n, in, out); break;
     case VN_OP_ONE_HOT: ref_one_hot(n, in, out); break;

@@ -353,6 +353,33 @@ static inline void ref_softmax_grad(const vn_node *n, ref_in in, double *out) {
     }
 }
 
+static inline int ref_falling(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* max(x/2 - t, 0), exactly, by sorting (1905.05702, algorithm 2): t solves sum (x/2 - t)^2 = 1 over the k largest, of the largest
+ * k for which all of them are above it. */
+static inline void ref_entmax_root(const vn_node *n, ref_in in, double *out) {
+    int64_t k = ref_last(&n->shape);
+    double *z = malloc(sizeof(double) * (size_t)(k + 1));
+    if (!z) abort();
+    for (int64_t r = 0; r < ref_rows(&n->shape); r++) {
+        double mean = 0, spread = 0, t = 0;
+        for (int64_t i = 0; i < k; i++) z[i] = in[0][r * k + i] / 2;
+        qsort(z, (size_t)k, sizeof *z, ref_falling);
+        for (int64_t i = 0; i < k; i++) {
+            const double away = z[i] - mean;
+            mean += away / (double)(i + 1);
+            spread += away * (z[i] - mean); /* sum of squares about the mean */
+            const double left = (1 - spread) / (double)(i + 1), own = mean - (left > 0 ? sqrt(left) : 0);
+            if (own <= z[i]) t = own;
+        }
+        for (int64_t i = 0; i < k; i++) out[r * k + i] = fmax(in[0][r * k + i] / 2 - t, 0);
+    }
+    free(z);
+}
+
 /* The row an index chooses among `rows`; -1 for one outside, which stands for none: zeros, no loss, no gradient. */
 static inline int64_t ref_choice(double index, int64_t rows) {
     return index >= 0 && index < (double)rows ? (int64_t)index : -1;

@@ -244,6 +244,11 @@ static vn_node *build_softmax_grad(vn_graph *g, int variant) {
     return vn_graph_add(g, &n);
 }
 
+static vn_node *build_entmax_root(vn_graph *g, int variant) {
+    vn_node n = vn_draft(VN_OP_ENTMAX_ROOT, 1, f32(g, variant ? VN_SHAPE(7) : VN_SHAPE(2, 2, 3)));
+    return vn_graph_add(g, &n);
+}
+
 static vn_node *build_cross_entropy(vn_graph *g, int variant) {
     (void)variant;
     return vn_cross_entropy(g, f32(g, VN_SHAPE(4, 3)), i32(g, VN_SHAPE(4)));
@@ -332,6 +337,7 @@ const op_case op_cases[] = {
     {VN_OP_ATTENTION_GRAD, build_attention_grad, 2},
     {VN_OP_RESAMPLE, build_resample, 4},
     {VN_OP_DROPOUT, build_dropout, 2},
+    {VN_OP_ENTMAX_ROOT, build_entmax_root, 2},
 };
 // clang-format on
 const size_t op_case_count = VN_COUNT(op_cases);

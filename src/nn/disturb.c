@@ -1,0 +1,105 @@
+/* disturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a guide can compare the network with
+ * itself. Weights stay as they are; what a disturbance leaves out is not computed either.
+ *
+ *   identity  out = v                                                                       PAG (2403.17377)
+ *   blur      the queries of the grid of tokens, by a Gaussian with mirrored edges          SEG (2408.00760)
+ *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5          PLADIS (2503.07677)
+ *
+ * The blur is that of the paper's code, kernel size and all (diffusers 0.42.1 has the two cases of its sigma the wrong way round).
+ * The paper of PLADIS changes cross-attention; the networks here have self-attention alone, and theirs is changed. */
+#include "nn/internal.h"
+
+#include <math.h>
+#include <string.h>
+
+bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount) {
+    for (int i = 0; s->disturb && i < VN_NET_DISTURBS; i++) {
+        const vn_disturb *d = &s->disturb[i];
+        if (d->kind != kind || s->layer < d->first || s->layer > d->last) continue;
+        if (amount) *amount = d->amount;
+        return true;
+    }
+    return false;
+}
+
+/* ---- blur ------------------------------------------------------------------------------------------- */
+
+/* Where position i of n is after mirroring at both ends, which are not repeated; n > 1 unless i = 0. */
+static int64_t mirrored(int64_t i, int64_t n) {
+    if (i < 0) return -i;
+    return i < n ? i : 2 * (n - 1) - i;
+}
+
+/* b [n,n]: row i says what of each position the blurred i is made of. */
+static void fill_blur(float *b, int64_t n, double sigma) {
+    const int64_t size = (int64_t)ceil(6 * sigma), odd = size + 1 - size % 2, most = n - (n % 2 - 1);
+    const int64_t half = ((odd < most ? odd : most) - 1) / 2;
+    double sum = 0;
+    for (int64_t k = -half; k <= half; k++) sum += exp(-0.5 * (double)(k * k) / (sigma * sigma));
+    memset(b, 0, (size_t)(n * n) * sizeof *b);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = -half; k <= half; k++)
+            b[i * n + mirrored(i + k, n)] += (float)(exp(-0.5 * (double)(k * k) / (sigma * sigma)) / sum);
+}
+
+/* The blur of x [.., n, inner] along n, as matrices [A, n, inner]. */
+static vn_node *blur_axis(const vn_scope *s, vn_node *x, int64_t n, int64_t inner, double sigma) {
+    if (!x || n == 1) return x;
+    float *matrix = vn_alloc((size_t)(n * n), sizeof *matrix);
+    if (!matrix) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+    fill_blur(matrix, n, sigma);
+    vn_node *b = vn_const(s->g, VN_F32, VN_SHAPE(n, n), matrix);
+    vn_free(matrix);
+    vn_node *y = vn_matmul(s->g, vn_reshape(s->g, x, VN_SHAPE(-1, n, inner)), b, true, true); // [A,inner,n]
+    return vn_permute(s->g, y, (int[3]){0, 2, 1});
+}
+
+static vn_node *mean_of_tokens(const vn_scope *s, vn_node *x) {
+    const int64_t *d = x->shape.dim;
+    vn_node *sum = vn_sum_to(s->g, x, VN_SHAPE(d[0], 1, d[2]));
+    return vn_broadcast(s->g, vn_affine(s->g, sum, 1 / (double)d[1], 0), x->shape);
+}
+
+static vn_node *blurred_grid(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
+    if (!q) return NULL;
+    if (sigma >= VN_BLUR_INFINITE) return mean_of_tokens(s, q);
+    const int64_t width = q->shape.dim[2];
+    vn_node *y = blur_axis(s, q, h->columns, width, sigma);
+    return vn_reshape(s->g, blur_axis(s, y, h->rows, h->columns * width, sigma), q->shape);
+}
+
+/* What comes before the grid stays as it is. */
+static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
+    if (!h->prefix) return blurred_grid(s, q, h, sigma);
+    vn_node *part[2] = {vn_slice(s->g, q, 1, 0, h->prefix),
+                        blurred_grid(s, vn_slice(s->g, q, 1, h->prefix, h->rows * h->columns), h, sigma)};
+    return vn_concat(s->g, 1, 2, part);
+}
+
+/* ---- sparse ----------------------------------------------------------------------------------------- */
+
+/* [B,T,C] to [B,heads,T,C/heads]. */
+static vn_node *split(const vn_scope *s, vn_node *x, int heads) {
+    const int64_t *d = x->shape.dim;
+    return vn_permute(s->g, vn_reshape(s->g, x, VN_SHAPE(d[0], d[1], heads, d[2] / heads)), (int[4]){0, 2, 1, 3});
+}
+
+/* Attention by entmax: it holds the scores of all tokens, [B,heads,T,T]. */
+static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
+    if (!q || !k || !v) return NULL;
+    vn_node *scores = vn_matmul(s->g, split(s, q, h->count), split(s, k, h->count), false, true);
+    vn_node *p = vn_entmax15(s->g, vn_affine(s->g, scores, h->scale, 0));
+    vn_node *y = vn_matmul(s->g, p, split(s, v, h->count), false, false);
+    return vn_reshape(s->g, vn_permute(s->g, y, (int[4]){0, 2, 1, 3}), q->shape);
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------- */
+
+vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
+    double amount = 0;
+    if (vn_disturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
+    if (vn_disturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
+    vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
+    if (!vn_disturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
+    return vn_add(s->g, dense, vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
+}

@@ -1,0 +1,309 @@
+/* Guides with a hand inside the network, on exact answers that a disturbance scales: what they ask for, their sum, the steps in which
+ * they act, how they go with each other and with rules, and what is refused. What a disturbance does to a network is in
+ * tests/nn/test_disturb.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guide/internal.h"
+#include "support_rules.h"
+
+#define N         4
+#define D         3
+#define F         (N * D)
+#define TOLERANCE 6e-7 // 3.0e-7 measured: float
+
+enum {
+    LAYERS = 12,
+    MIDDLE = 5,
+    ALL = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED
+};
+
+static const char text[] = "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}]},"
+                           " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}],"
+                           " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
+                           "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}]}}";
+
+static vn_world *world;
+static vn_path *path;
+static vn_denoiser exact, denoiser;
+static vn_level level, next;
+static float x[F];
+static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1};
+static const int32_t none[N] = {-1, -1, -1, -1};
+
+typedef struct rows {
+    float x0[F], eps[F];
+} rows;
+
+static vn_pair pair_of(rows *r) {
+    return (vn_pair){r->x0, r->eps};
+}
+
+/* ---- a denoiser that can be disturbed ------------------------------------------------------------------------- */
+
+static struct {
+    vn_disturb disturb, always;
+    vn_network network;
+} asked[16]; // the queries of a prediction
+static int queries;
+
+static float factor(const vn_disturb *d) {
+    return d->kind ? 1 - 0.05F * (float)d->kind - 0.01F * (float)d->first : 1;
+}
+
+static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
+    const vn_denoiser *inner = self;
+    const vn_status s = inner->predict(inner->self, q, raw, err);
+    assert_true(queries < (int)VN_COUNT(asked));
+    asked[queries].disturb = q->disturb;
+    asked[queries].always = q->always;
+    asked[queries++].network = q->network;
+    for (int64_t i = 0; i < q->n * D; i++) raw[i] *= factor(&q->disturb) * factor(&q->always);
+    return s;
+}
+
+/* What the denoiser says of x, disturbed. */
+static rows ask(const int32_t *condition, const vn_disturb *disturb) {
+    vn_level levels[N] = {level, level, level, level};
+    const vn_query q = {.n = N, .x = x, .level = levels, .label = condition, .disturb = *disturb};
+    float raw[F];
+    rows r;
+    vn_err err;
+    queries = 0;
+    assert_int_equal(denoiser.predict(denoiser.self, &q, raw, &err), VN_OK);
+    vn_prediction_to_pair(&denoiser.prediction, &level, F, x, raw, r.x0, r.eps);
+    return r;
+}
+
+static const vn_disturb undisturbed = {0};
+
+static int set_up(void **state) {
+    (void)state;
+    json_t *json = NULL;
+    vn_err err;
+    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
+    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
+    json_decref(json);
+    assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
+    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &exact, &err), VN_OK);
+    denoiser = exact;
+    denoiser.self = &exact;
+    denoiser.predict = answer;
+    denoiser.disturbances = ALL;
+    denoiser.layers = LAYERS;
+    denoiser.middle = MIDDLE;
+    level = vn_path_level(path, 0.5);
+    next = vn_path_level(path, 0.4);
+    for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    vn_world_denoiser_close(&exact);
+    vn_path_close(&path);
+    vn_world_close(&world);
+    return 0;
+}
+
+/* One prediction of a walk; returns its passes. */
+static double predict(const char *list, double gamma, const int32_t *condition, int step, int steps, rows *out) {
+    vn_guidance *g = open_guides(list, gamma, &denoiser, N);
+    vn_err err;
+    queries = 0;
+    vn_guidance_begin(g, N, 0, condition);
+    vn_guidance_step(g, step, steps, 0, &next);
+    assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(out), &err), VN_OK);
+    const double passes = vn_guidance_passes(g);
+    vn_guidance_close(&g);
+    return passes;
+}
+
+/* ---- the sum ---------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *list;
+    double scale;
+    vn_disturb disturb;
+} rules[] = {
+    {"pag", 3, {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}},
+    {"pag:scale=-1.5,first=0", -1.5, {VN_ATTENTION_IDENTITY, 0, 0, 0}},
+    {"seg", 3, {VN_ATTENTION_BLUR, VN_BLUR_INFINITE, MIDDLE, MIDDLE}},
+    {"seg:sigma=2.5,first=3,last=7", 3, {VN_ATTENTION_BLUR, 2.5, 3, 7}},
+    {"slg", 2.8, {VN_BLOCKS_SKIPPED, 0, MIDDLE, MIDDLE}},
+    {"slg:first=7,last=9", 2.8, {VN_BLOCKS_SKIPPED, 0, 7, 9}},
+    {"stg", 1, {VN_ATTENTION_SKIPPED, 0, MIDDLE, MIDDLE}},
+    {"stg:skip=scores,scale=2", 2, {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}},
+    {"stg:skip=block,first=11", 1, {VN_BLOCKS_SKIPPED, 0, 11, 11}},
+};
+
+static void check_sum(size_t i, double gamma, const int32_t *condition, double passes) {
+    rows got;
+    const rows c = ask(condition, &undisturbed), u = ask(none, &undisturbed), d = ask(condition, &rules[i].disturb);
+    const double took = predict(rules[i].list, gamma, condition, 1, 28, &got);
+    if (took != passes) fail_msg("%s at %g: %g passes, not %g", rules[i].list, gamma, took, passes);
+    bool found = false;
+    for (int k = 0; k < queries; k++) found |= vn_disturb_equal(&asked[k].disturb, &rules[i].disturb);
+    if (!found) fail_msg("%s asks for something else", rules[i].list);
+    rows want;
+    const float g = (float)gamma, s = (float)rules[i].scale;
+    for (int k = 0; k < F; k++) {
+        want.x0[k] = u.x0[k] + g * (c.x0[k] - u.x0[k]) + s * (c.x0[k] - d.x0[k]);
+        want.eps[k] = u.eps[k] + g * (c.eps[k] - u.eps[k]) + s * (c.eps[k] - d.eps[k]);
+    }
+    near(rules[i].list, F, got.x0, want.x0, TOLERANCE);
+    near(rules[i].list, F, got.eps, want.eps, TOLERANCE);
+}
+
+static void each_moves_away_from_the_disturbed(void **state) {
+    (void)state;
+    for (size_t i = 0; i < VN_COUNT(rules); i++) {
+        check_sum(i, 2, labels, 3); // c once for both
+        check_sum(i, 1, labels, 2); // they are additions: gamma 1 does not switch them off
+        check_sum(i, 0, labels, 3);
+        check_sum(i, 2, none, 2); // and need no condition
+    }
+}
+
+static void they_add_up_and_share_passes(void **state) {
+    (void)state;
+    static const vn_disturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}, three = {VN_BLOCKS_SKIPPED, 0, 3, 3};
+    const rows c = ask(labels, &undisturbed), p = ask(labels, &values), s = ask(labels, &three);
+    rows got, want;
+    assert_true(predict("pag,slg:first=3", 1, labels, 0, 28, &got) == 3);
+    for (int i = 0; i < F; i++) want.x0[i] = c.x0[i] + 3 * (c.x0[i] - p.x0[i]) + 2.8F * (c.x0[i] - s.x0[i]);
+    near("pag,slg", F, got.x0, want.x0, TOLERANCE);
+    assert_true(predict("pag,stg:skip=scores", 1, labels, 0, 28, &got) == 2); // one pass is enough for both
+    for (int i = 0; i < F; i++) want.x0[i] = c.x0[i] + 4 * (c.x0[i] - p.x0[i]);
+    near("pag,stg", F, got.x0, want.x0, TOLERANCE);
+    assert_true(predict("apg,pag,interval:lo=0,hi=99,rescale", 2, labels, 0, 28, &got) == 3);
+    assert_true(all_finite(F, got.x0) && all_finite(F, got.eps));
+}
+
+/* ---- windows ---------------------------------------------------------------------------------------------------- */
+
+/* Steps of a walk in which a list acts, as bits. */
+static uint64_t steps_of(const char *list, int steps) {
+    uint64_t bits = 0;
+    rows got;
+    for (int k = 0; k < steps; k++) bits |= (uint64_t)(predict(list, 1, labels, k, steps, &got) == 2) << k;
+    return bits;
+}
+
+static void windows_are_fractions_of_the_steps(void **state) {
+    (void)state;
+    static const struct {
+        const char *list;
+        int steps;
+        uint64_t acts;
+    } cases[] = {
+        {"pag", 5, 0x1f},
+        {"slg", 28, 0x3f}, // diffusers leaves out step 0; both stop after step 5 < 5.6
+        {"slg", 20, 0xf},
+        {"slg", 4, 1}, // diffusers: int(0.8) = 0, never
+        {"slg", 1, 1},
+        {"pag:start=0.5", 4, 0xc},
+        {"pag:start=0.3,stop=0.4", 2, 1}, // never none
+        {"seg:start=0.29,stop=0.3", 50, 0x4000},
+        {"stg:stop=0.28", 25, 0x7f}, // 0.28 of 25 is above 7 in binary
+    };
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        const uint64_t acts = steps_of(cases[i].list, cases[i].steps);
+        if (acts != cases[i].acts)
+            fail_msg("%s in %d steps: %llx", cases[i].list, cases[i].steps, (unsigned long long)acts);
+    }
+}
+
+/* ---- the network itself ------------------------------------------------------------------------------------------ */
+
+static void sparse_attention_is_in_every_pass(void **state) {
+    (void)state;
+    static const struct {
+        const char *list;
+        int first, last;
+    } cases[] = {{"pladis", 0, INT_MAX}, {"pladis:first=4", 4, 4}, {"pladis:first=4,last=6", 4, 6}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        const vn_disturb sparse = {VN_ATTENTION_SPARSE, 2, cases[i].first, cases[i].last};
+        const rows c = ask(labels, &sparse), u = ask(none, &sparse);
+        rows got, want;
+        assert_true(predict(cases[i].list, 2, labels, 0, 28, &got) == 2);
+        assert_int_equal(queries, 1);
+        assert_true(vn_disturb_equal(&asked[0].always, &sparse) && !asked[0].disturb.kind);
+        for (int k = 0; k < F; k++) want.x0[k] = u.x0[k] + 2 * (c.x0[k] - u.x0[k]);
+        near(cases[i].list, F, got.x0, want.x0, TOLERANCE);
+        assert_true(predict(cases[i].list, 1, labels, 0, 28, &got) == 1); // gamma 1 does not switch it off
+        near(cases[i].list, F, got.x0, c.x0, TOLERANCE);
+    }
+}
+
+static void sparse_attention_is_in_disturbed_passes_too(void **state) {
+    (void)state;
+    rows got;
+    assert_true(predict("pladis,pag", 2, labels, 0, 28, &got) == 3);
+    for (int i = 0; i < queries; i++) assert_true(asked[i].always.kind == VN_ATTENTION_SPARSE);
+    assert_true(predict("autoguidance,pladis", 2, labels, 0, 28, &got) == 2);
+    for (int i = 0; i < queries; i++) // the weak model is another network
+        assert_int_equal(asked[i].always.kind,
+                         asked[i].network == VN_NETWORK_MAIN ? VN_ATTENTION_SPARSE : VN_UNDISTURBED);
+}
+
+/* ---- refusals --------------------------------------------------------------------------------------------------- */
+
+static void what_cannot_be_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *list, *words;
+    } bad[] = {
+        {"pag:first=12", "pag: layer 12: this model has 12, from 0 to 11"},
+        {"slg:first=7,last=40", "slg: layer 40: this model has 12, from 0 to 11"},
+        {"pladis:first=12", "pladis: layer 12: this model has 12, from 0 to 11"},
+        {"stg:last=3", "stg: last=3 needs first"},
+        {"seg:first=3,last=2", "seg: last=2 is before first=3"},
+        {"pag:scale=0", "pag: scale=0 has no effect"},
+        {"pladis:scale=0", "pladis: scale=0 has no effect"},
+        {"slg:start=0.2", "slg: start=0.2 is not below stop=0.2"},
+        {"seg:sigma=0.1", "seg: sigma=0.1 is outside [0.2, 1e+09]"},
+        {"stg:skip=all", "skip=all is none of attention|scores|block"},
+        {"pag:first=0.5", "first=0.5 is not a whole number"},
+        {"pag,pag:first=2", "the guide pag is named twice"},
+        {"pladis,pladis", "the guide pladis is named twice"},
+        {"cfg-plus-plus,pag", "cfg-plus-plus and pag cannot be combined"},
+        {"fkc,pladis", "fkc and pladis cannot be combined: fkc is right for cfg alone"},
+    };
+    for (size_t i = 0; i < VN_COUNT(bad); i++) refused(bad[i].list, 2, &denoiser, bad[i].words);
+}
+
+static void models_without_layers_are_refused(void **state) {
+    (void)state;
+    for (size_t i = 0; i < vn_guides.count; i++) {
+        const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, i);
+        char words[96];
+        if (!row->disturbances) continue;
+        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be disturbed", row->row.name);
+        refused(row->row.name, 1, &exact, words);
+    }
+    vn_denoiser some = denoiser;
+    some.disturbances = VN_ATTENTION_IDENTITY;
+    refused("stg", 1, &some, "needs layers that can be disturbed");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_moves_away_from_the_disturbed),
+        cmocka_unit_test(they_add_up_and_share_passes),
+        cmocka_unit_test(windows_are_fractions_of_the_steps),
+        cmocka_unit_test(sparse_attention_is_in_every_pass),
+        cmocka_unit_test(sparse_attention_is_in_disturbed_passes_too),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(models_without_layers_are_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

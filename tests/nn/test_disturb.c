@@ -1,0 +1,265 @@
+/* A hand inside the networks: every disturbance against attention written out in PyTorch (golden/disturb.py), which layers there
+ * are, what is refused, derivatives through sparse attention, memory that runs out. */
+#include "cpu/cpu.h"
+#include "nn/support_golden.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/alloc.h"
+#include "support/crew.h"
+
+enum { MOST = 1024 }; /* floats of a sample's batch */
+
+/* Measured at most, against double precision: 2.4e-6, hardly more than without a hand inside (test_golden.c says why). */
+#define OUTPUT_TOLERANCE 4e-6
+
+typedef struct fixture {
+    vn_golden golden;
+    vn_runner *runner;
+    vn_shape shape;
+    float *x, *time, *label;
+    int32_t labels[8];
+} fixture;
+
+static fixture open_fixture(const char *network) {
+    fixture f = {0};
+    vn_err err = {0};
+    vn_golden_open(&f.golden, network);
+    f.x = vn_golden_read(&f.golden, "sample", &f.shape);
+    f.time = vn_golden_read(&f.golden, "timestep", NULL);
+    f.label = vn_golden_read(&f.golden, "class_labels", NULL);
+    for (int i = 0; f.label && i < f.shape.dim[0]; i++) f.labels[i] = (int32_t)f.label[i];
+    if (vn_runner_open(f.golden.net, vn_cpu_backend_at(0), crew_of(2), f.golden.values, &f.runner, &err))
+        fail_msg("%s", err.text);
+    return f;
+}
+
+static void close_fixture(fixture *f) {
+    vn_runner_close(&f->runner);
+    vn_golden_close(&f->golden);
+    vn_free(f->x);
+    vn_free(f->time);
+    vn_free(f->label);
+}
+
+static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x, float *y, vn_err *err) {
+    const int64_t *d = f->shape.dim;
+    vn_runner_disturb(f->runner, disturb);
+    return vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL, y, err);
+}
+
+static void must_run(const fixture *f, const vn_disturb *disturb, float *y) {
+    vn_err err = {0};
+    if (run(f, disturb, f->x, y, &err) != VN_OK) fail_msg("%s", err.text);
+}
+
+/* Norm of a - b over that of b. */
+static double relative(const float *a, const float *b, int64_t n) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)b[i] * (double)b[i];
+    }
+    return sqrt(difference / norm);
+}
+
+/* ---- values ----------------------------------------------------------------------------------------- */
+
+/* "dit/plain 2 0.7 0 99": the network's file; kind, amount, first, last, once or twice. */
+static void parse(const char *name, char network[64], vn_disturb disturb[VN_NET_DISTURBS]) {
+    int kind[VN_NET_DISTURBS] = {0},
+        count = sscanf(name, "%63s %d %lf %d %d %d %lf %d %d", network, &kind[0], &disturb[0].amount, &disturb[0].first,
+                       &disturb[0].last, &kind[1], &disturb[1].amount, &disturb[1].first, &disturb[1].last);
+    assert_true(count == 5 || count == 9);
+    for (int i = 0; i < VN_NET_DISTURBS; i++) disturb[i].kind = (vn_disturbance)kind[i];
+}
+
+static void networks_are_disturbed_as_in_pytorch(void **state) {
+    (void)state;
+    vn_err err = {0};
+    vn_safetensors *file = NULL;
+    double worst = 0;
+    unsigned kinds = 0;
+    if (vn_safetensors_open(VN_SOURCE_DIR "/tests/golden/disturb/outputs.safetensors", &file, &err))
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < vn_safetensors_count(file); i++) {
+        const vn_file_tensor *t = vn_safetensors_at(file, i);
+        static float want[MOST], got[MOST], plain[MOST];
+        char network[64];
+        vn_disturb disturb[VN_NET_DISTURBS] = {{0}};
+        const int64_t n = vn_shape_count(&t->shape);
+        assert_true(n <= MOST);
+        parse(t->name, network, disturb);
+        kinds |= (unsigned)disturb[0].kind;
+        vn_tensor_read_f32(t, want);
+        fixture f = open_fixture(network);
+        must_run(&f, disturb, got);
+        must_run(&f, NULL, plain);
+        const double error = relative(got, want, n);
+        if (!(error < OUTPUT_TOLERANCE)) fail_msg("%s is off by %.2e", t->name, error);
+        if (!(relative(plain, want, n) > 4 * OUTPUT_TOLERANCE)) fail_msg("%s changes nothing", t->name);
+        worst = fmax(worst, error);
+        close_fixture(&f);
+    }
+    print_message("%d outputs, off by %.1e at most\n", (int)vn_safetensors_count(file), worst);
+    assert_int_equal(kinds, VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+                                VN_BLOCKS_SKIPPED);
+    vn_safetensors_close(&file);
+}
+
+/* What is disturbed for one pass is not for the next. */
+static void nothing_stays_behind(void **state) {
+    (void)state;
+    static float before[MOST], other[MOST], after[MOST];
+    fixture f = open_fixture("unet2d/shift");
+    must_run(&f, NULL, before);
+    must_run(&f, (vn_disturb[VN_NET_DISTURBS]){{VN_ATTENTION_IDENTITY, 0, 0, 2}}, other);
+    must_run(&f, NULL, after);
+    assert_memory_equal(before, after, (size_t)vn_shape_count(&f.shape) * sizeof *before);
+    close_fixture(&f);
+}
+
+/* ---- layers ----------------------------------------------------------------------------------------- */
+
+/* The layers that a network declares are those it has: one to_q each. */
+static void layers_are_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *network;
+        int layers, middle;
+    } cases[] = {{"dit/plain", 2, 0},
+                 {"unet2d/plain", 4, 1},
+                 {"unet2d/shift", 4, 1},
+                 {"unet2d/learned", 3, 0},
+                 {"unet2d/skip-attention", 2, 0},
+                 {"unet2d/attention-skip", 1, 0},
+                 {"unet2d/k", 0, 0},
+                 {"nets/mlp", 0, 0}};
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        vn_golden g;
+        int layers = 0;
+        vn_golden_open(&g, cases[i].network);
+        for (size_t k = 0; k < vn_weights_count(vn_net_weights(g.net)); k++)
+            layers += strstr(vn_weights_at(vn_net_weights(g.net), k)->name, ".to_q.weight") != NULL;
+        const vn_net_io *io = vn_net_get_io(g.net);
+        print_message("%s: %d layers, middle %d\n", cases[i].network, io->layers, io->middle);
+        if (strncmp(cases[i].network, "nets", 4) != 0) assert_int_equal(io->layers, layers);
+        assert_int_equal(io->layers > 0, io->disturbances != 0);
+        assert_int_equal(io->layers, cases[i].layers);
+        assert_int_equal(io->middle, cases[i].middle);
+        vn_golden_close(&g);
+    }
+}
+
+static void what_cannot_be_disturbed_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *network;
+        vn_disturb disturb;
+        vn_status status;
+        const char *words;
+    } cases[] = {
+        {"nets/mlp", {VN_ATTENTION_IDENTITY, 0, 0, 0}, VN_UNSUPPORTED, "mlp: no layer here can be disturbed"},
+        {"unet2d/k", {VN_BLOCKS_SKIPPED, 0, 0, 0}, VN_UNSUPPORTED, "unet2d: no layer here can be disturbed"},
+        {"dit/plain", {VN_ATTENTION_BLUR, 1, 2, 3}, VN_BAD_ARGUMENT, "dit: layers 2 to 3 of 2"},
+        {"dit/plain", {VN_ATTENTION_BLUR, 1, 1, 0}, VN_BAD_ARGUMENT, "dit: layers 1 to 0 of 2"},
+        {"dit/plain", {VN_ATTENTION_BLUR, 1, -1, 0}, VN_BAD_ARGUMENT, "dit: layers -1 to 0 of 2"},
+    };
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        vn_golden g;
+        vn_graph *graph = NULL;
+        vn_net_inputs in;
+        vn_err err = {0};
+        const vn_disturb disturb[VN_NET_DISTURBS] = {cases[i].disturb};
+        vn_golden_open(&g, cases[i].network);
+        assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
+        assert_null(vn_net_build_disturbed(g.net, graph, 1, 8, 8, false, disturb, &in));
+        assert_int_equal(vn_graph_status(graph, &err), cases[i].status);
+        if (!strstr(err.text, cases[i].words)) fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
+        vn_graph_close(&graph);
+        vn_golden_close(&g);
+    }
+}
+
+/* ---- derivatives ------------------------------------------------------------------------------------ */
+
+static double dot(const float *a, const float *b, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* d<c, y>/dx . v of the disturbed network against differences. Measured at most: 1.0e-4. */
+static void derivatives_follow_what_is_disturbed(void **state) {
+    (void)state;
+    static const vn_disturb each[][VN_NET_DISTURBS] = {
+        {{VN_ATTENTION_SPARSE, 2, 0, 9}},
+        {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}},
+    };
+    static float c[MOST], v[MOST], moved[MOST], y[MOST], back[MOST];
+    fixture f = open_fixture("dit/plain");
+    const int64_t n = vn_shape_count(&f.shape), *d = f.shape.dim;
+    vn_err err = {0};
+    for (size_t k = 0; k < VN_COUNT(each); k++) {
+        double side[2];
+        vn_random_normal(c, (size_t)n, 1, VN_STREAM_TEST, k, 0);
+        vn_random_normal(v, (size_t)n, 2, VN_STREAM_TEST, k, 0);
+        vn_runner_disturb(f.runner, each[k]);
+        if (vn_runner_vjp(f.runner, d[0], d[2], d[3], f.x, f.time, f.labels, c, back, &err)) fail_msg("%s", err.text);
+        for (int s = 0; s < 2; s++) {
+            for (int64_t i = 0; i < n; i++) moved[i] = f.x[i] + (s ? 2e-3F : -2e-3F) * v[i];
+            if (run(&f, each[k], moved, y, &err)) fail_msg("%s", err.text);
+            side[s] = dot(c, y, n);
+        }
+        const double difference = (side[1] - side[0]) / 4e-3, product = dot(back, v, n);
+        const double error = fabs(difference - product) / sqrt(dot(back, back, n));
+        print_message("%.6g by differences, %.6g: %.1e\n", difference, product, error);
+        assert_true(error < 3e-4);
+    }
+    close_fixture(&f);
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+static void says_when_memory_runs_out(void **state) {
+    (void)state;
+    static const vn_disturb disturb[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}};
+    static float y[MOST];
+    fixture f = open_fixture("dit/plain");
+    int failed = 0;
+    for (int64_t n = 0;; n++) {
+        vn_err err = {0};
+        vn_runner_close(&f.runner);
+        const int64_t live = alloc_live();
+        alloc_fail(n, ALLOC_ONCE);
+        vn_status status =
+            vn_runner_open(f.golden.net, vn_cpu_backend_at(0), crew_of(2), f.golden.values, &f.runner, &err);
+        if (status == VN_OK) status = run(&f, disturb, f.x, y, &err);
+        const bool hit = alloc_fail_end();
+        vn_runner_close(&f.runner);
+        assert_int_equal(alloc_live(), live);
+        if (!hit) break;
+        failed += status == VN_NO_MEMORY; // libc's qsort gets by without a buffer
+    }
+    print_message("%d allocations failed\n", failed);
+    assert_true(failed > 15);
+    close_fixture(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(networks_are_disturbed_as_in_pytorch),
+        cmocka_unit_test(nothing_stays_behind),
+        cmocka_unit_test(layers_are_counted),
+        cmocka_unit_test(what_cannot_be_disturbed_is_refused),
+        cmocka_unit_test(derivatives_follow_what_is_disturbed),
+        cmocka_unit_test(says_when_memory_runs_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
