@@ -193,7 +193,8 @@ static json_t *describe(const job *j) {
 static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status != VN_OK) return status;
-    json_t *vane = describe(j), *scheduler = vn_path_scheduler(j->path, &j->prediction);
+    json_t *vane = describe(j),
+           *scheduler = vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (status == VN_OK) {
         const vn_model_parts parts = {.pipeline = "DDPMPipeline",
