@@ -118,9 +118,12 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const int64_t out = (variance ? 2 : 1) * info->shape[0];
     if (io->in_channels != info->shape[0] || io->out_channels != out)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "model %s takes %lld channels and gives %lld; %s has %lld, and the objective wants %lld%s", name,
-                       (long long)io->in_channels, (long long)io->out_channels, j->source, (long long)info->shape[0],
-                       (long long)out, variance ? ", as it learns a variance" : "");
+                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this objective wants %lld%s",
+                       name, (long long)io->in_channels, (long long)io->out_channels, j->source,
+                       (long long)info->shape[0], (long long)out,
+                       variance              ? ", for a variance too"
+                       : io->learns_variance ? "; hybrid is the one that learns a variance"
+                                             : "");
     if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR || io->class_kind == VN_CLASS_NUMBER)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,

@@ -51,10 +51,8 @@ enum { VARIANCE };
 enum { AUTO, SMALL, LARGE, LEARNED };
 static const vn_param ddpm_params[] = {
     {"variance",
-     "of a step's noise: the posterior's for known x0 (small), the forward step's (large), what the model learned to "
-     "say "
-     "between them (learned); auto: learned where the model does, else small",
-     AUTO, 0, 3, 1, "auto|small|large|learned"},
+     "of the noise: of known x0, of the step forward, as the model learned; auto: the last if it did, else small", AUTO,
+     0, 3, 1, "auto|small|large|learned"},
     {0},
 };
 
