@@ -182,6 +182,27 @@ static void what_is_far_off_stays_finite(void **state) {
     close(&s);
 }
 
+/* Also from pure noise, alpha = 0, and where a path has two steps. */
+static void the_ends_of_a_path_have_numbers(void **state) {
+    (void)state;
+    static const char *const paths[] = {"ddpm:zero_snr=1", "ddpm:cosine", "ddpm:T=2,beta_start=0.1,beta_end=0.5"};
+    for (size_t i = 0; i < VN_COUNT(paths); i++) {
+        setting s = open(paths[i], "v", "hybrid");
+        vn_choice choice;
+        vn_err err;
+        assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
+        for (int step = 0; step < s.path->steps; step++) {
+            const vn_level l = vn_path_level_of_step(s.path, step);
+            const vn_meaning m = vn_prediction_meaning(&s.prediction, &l);
+            double number[VN_BOUND_NUMBERS];
+            vn_hybrid_objective.bound(&choice, s.path, &l, &m, number);
+            for (int k = 0; k < VN_BOUND_NUMBERS; k++) assert_true(isfinite(number[k]));
+            assert_true(number[VN_BOUND_RANGE] > 0 && number[VN_BOUND_BIN] > 0);
+        }
+        close(&s);
+    }
+}
+
 /* ---- a batch -------------------------------------------------------------------------------------------------- */
 
 enum { N = 4096, MOST = 8 };
@@ -333,11 +354,9 @@ static void only_it_learns_a_variance(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_bound_is_that_of_the_paper),
-        cmocka_unit_test(what_is_far_off_stays_finite),
-        cmocka_unit_test(batches_carry_the_numbers_of_their_steps),
-        cmocka_unit_test(gaussian_data_has_its_variance),
-        cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(the_bound_is_that_of_the_paper),  cmocka_unit_test(what_is_far_off_stays_finite),
+        cmocka_unit_test(the_ends_of_a_path_have_numbers), cmocka_unit_test(batches_carry_the_numbers_of_their_steps),
+        cmocka_unit_test(gaussian_data_has_its_variance),  cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(only_it_learns_a_variance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
