@@ -44,7 +44,9 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
         d->labels[i] = label[i] == VN_LABEL_NULL ? d->null_label : label[i];
     }
     const int32_t *labels = vn_net_get_io(d->net)->labels > 0 ? d->labels : NULL;
-    if (!q->cotangent) return vn_runner_forward(d->runner, n, d->height, d->width, d->input, d->time, labels, raw, err);
+    float *variance = q->variance ? q->variance + first * d->size : NULL;
+    if (!q->cotangent)
+        return vn_runner_forward(d->runner, n, d->height, d->width, d->input, d->time, labels, raw, variance, err);
     const vn_status status = vn_runner_vjp(d->runner, n, d->height, d->width, d->input, d->time, labels,
                                            q->cotangent + first * d->size, raw, err);
     for (int64_t i = 0; status == VN_OK && i < n; i++) {
@@ -94,6 +96,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                          .disturbances = io->disturbances,
                          .layers = io->layers,
                          .middle = io->middle,
+                         .learns_variance = io->learns_variance && path->steps > 0,
                          .self = d,
                          .predict = predict};
     return VN_OK;

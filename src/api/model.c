@@ -105,6 +105,11 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
         if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
+    const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
+    if (variance && !strcmp(variance, "learned_range") && !vn_net_get_io(m->net)->learns_variance)
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: variance_type learned_range in scheduler_config.json, but the network gives %lld channels",
+                       m->source, (long long)vn_net_get_io(m->net)->out_channels);
     if (m->path && !(m->path_text = vn_path_text(m->path))) return vn_no_memory(err);
     return VN_OK;
 }

@@ -49,6 +49,29 @@ static vn_status open_data(job *j, vn_err *err) {
     return VN_OK;
 }
 
+static vn_status open_objective(job *j, vn_err *err) {
+    const char *predict = j->o.predict;
+    vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
+    if (status != VN_OK) return status;
+    status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
+    if (status == VN_OK) status = vn_path_allows(j->path, &j->prediction, err);
+    if (status != VN_OK) return status;
+    if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
+    const vn_world *world = vn_data_world(j->data);
+    if (world) status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
+    if (status != VN_OK) return status;
+    const vn_objective_options options = {
+        .path = j->path,
+        .prediction = &j->prediction,
+        .objective = j->o.objective,
+        .times = j->o.times,
+        .drop = j->o.drop,
+        .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
+        .seed = j->o.seed,
+        .truth = world ? &j->truth : NULL};
+    return vn_objective_open(&options, &j->objective, err);
+}
+
 /* A U-Net halves its images as often as their sides allow, which may be less than it would. */
 static void tell_levels(const job *j, const vn_choice *choice, const json_t *config) {
     const int64_t *shape = vn_data_get_info(j->data)->shape;
@@ -73,7 +96,8 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
                               .height = images ? info->shape[1] : 0,
                               .width = images ? info->shape[2] : 0,
                               .labels = info->classes ? info->classes + 1 : 0,
-                              .dropout = j->o.dropout};
+                              .dropout = j->o.dropout,
+                              .learns_variance = vn_objective_learns_variance(j->objective)};
     *config = vn_net_rows[choice.index].config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
@@ -90,9 +114,16 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     if (io->rank != info->rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
                        io->rank == 3 ? "images" : "points", j->source, info->rank == 3 ? "images" : "points");
-    if (io->in_channels != info->shape[0] || io->out_channels != info->shape[0])
-        return vn_fail(err, VN_BAD_ARGUMENT, "model %s takes %lld channels and gives %lld, %s has %lld", name,
-                       (long long)io->in_channels, (long long)io->out_channels, j->source, (long long)info->shape[0]);
+    const bool variance = vn_objective_learns_variance(j->objective);
+    const int64_t out = (variance ? 2 : 1) * info->shape[0];
+    if (io->in_channels != info->shape[0] || io->out_channels != out)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this objective wants %lld%s",
+                       name, (long long)io->in_channels, (long long)io->out_channels, j->source,
+                       (long long)info->shape[0], (long long)out,
+                       variance              ? ", for a variance too"
+                       : io->learns_variance ? "; hybrid is the one that learns a variance"
+                                             : "");
     if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR || io->class_kind == VN_CLASS_NUMBER)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
@@ -124,29 +155,6 @@ static vn_status open_net(job *j, vn_err *err) {
     if (status == VN_OK) status = check_net(j, info, err);
     json_decref(config);
     return status;
-}
-
-static vn_status open_objective(job *j, vn_err *err) {
-    const char *predict = j->o.predict;
-    vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
-    if (status != VN_OK) return status;
-    status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
-    if (status == VN_OK) status = vn_path_allows(j->path, &j->prediction, err);
-    if (status != VN_OK) return status;
-    if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
-    const vn_world *world = vn_data_world(j->data);
-    if (world) status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
-    if (status != VN_OK) return status;
-    const vn_objective_options options = {
-        .path = j->path,
-        .prediction = &j->prediction,
-        .objective = j->o.objective,
-        .times = j->o.times,
-        .drop = j->o.drop,
-        .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
-        .seed = j->o.seed,
-        .truth = world ? &j->truth : NULL};
-    return vn_objective_open(&options, &j->objective, err);
 }
 
 static void close_job(job *j) {
@@ -193,7 +201,8 @@ static json_t *describe(const job *j) {
 static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status != VN_OK) return status;
-    json_t *vane = describe(j), *scheduler = vn_path_scheduler(j->path, &j->prediction);
+    json_t *vane = describe(j),
+           *scheduler = vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (status == VN_OK) {
         const vn_model_parts parts = {.pipeline = "DDPMPipeline",
@@ -215,8 +224,8 @@ static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     if (status == VN_OK) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (status == VN_OK) status = open_data(j, err);
     if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
-    if (status == VN_OK) status = open_net(j, err);
     if (status == VN_OK) status = open_objective(j, err);
+    if (status == VN_OK) status = open_net(j, err);
     if (status == VN_OK) status = create(j, err);
     return status;
 }
@@ -239,8 +248,8 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     const json_int_t known = json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
     if (known != (json_int_t)vn_data_get_info(j->data)->fingerprint)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source, j->out);
-    status = open_net(j, err);
-    if (status == VN_OK) status = open_objective(j, err);
+    status = open_objective(j, err);
+    if (status == VN_OK) status = open_net(j, err);
     return status;
 }
 

@@ -28,9 +28,12 @@ struct vn_guidance {
     int32_t *null;     /* [capacity] */
     double *spare;     /* [capacity] */
     /* a batch of passes, [most,capacity] rows */
-    float *x, *raw, *cotangent;
+    float *x, *raw, *cotangent, *variance;
     vn_level *level;
     int32_t *label;
+    /* of the prediction at work: where a learned variance goes, or NULL; that of a pass is there, of the conditional one */
+    float *wanted;
+    bool found, settled;
 };
 
 /* ---- opening: the text ---------------------------------------------------------------------------------- */
@@ -226,6 +229,7 @@ static vn_status take_memory(vn_guidance *g) {
     g->label = vn_alloc(rows, sizeof *g->label);
     g->x = new_rows(g, plan->most);
     g->raw = new_rows(g, plan->most);
+    if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most))) return VN_NO_MEMORY;
     if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->pair || !g->null || !g->spare || !g->level || !g->label || !g->x || !g->raw)
         return VN_NO_MEMORY;
@@ -277,6 +281,7 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->x);
     vn_free(g->raw);
     vn_free(g->cotangent);
+    vn_free(g->variance);
     vn_free(g);
     *guidance = NULL;
 }
@@ -321,6 +326,16 @@ static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, 
     }
 }
 
+/* The learned variance of a pass, if it is one at the state itself and none more fit was there. */
+static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *rows) {
+    const vn_pass conditional = vn_conditional(at);
+    const bool fit = same_pass(p, &conditional);
+    if (p->x || p->level || p->disturb.kind || g->settled || (g->found && !fit)) return;
+    memcpy(g->wanted, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);
+    g->found = true;
+    g->settled = fit;
+}
+
 /* Runs all passes that go with the first one not done, as one batch, and moves them to the front of what is left. */
 static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     vn_plan *plan = &g->plan;
@@ -345,10 +360,13 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .x = g->x,
                   .level = g->level,
                   .label = g->label,
-                  .cotangent = first.cotangent ? g->cotangent : NULL};
+                  .cotangent = first.cotangent ? g->cotangent : NULL,
+                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.cotangent ? g->variance : NULL};
     vn_status s = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
-    for (int i = 0; i < count && !s; i++, plan->done++)
+    for (int i = 0; i < count && !s; i++, plan->done++) {
         keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats, &plan->pair[plan->done]);
+        if (q.variance) keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
+    }
     g->rows_passed += count * at->n;
     return s;
 }
@@ -440,6 +458,8 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     at.n = ask->n ? ask->n : g->n;
     at.first += (uint64_t)ask->row;
     at.labels += ask->row;
+    g->wanted = ask->variance;
+    g->found = g->settled = false;
     if (ask->plain) return predict_plain(g, &at, out, err);
     at.gamma = g->gamma;
     for (int i = 0; i < g->count; i++)
@@ -453,7 +473,8 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     vn_status s = evaluate(g, &at, err);
     if (!s) s = combine(g, &at, &out, err);
     move_memory(g, -ask->row);
-    return s;
+    if (s || !g->wanted || g->found) return s;
+    return vn_fail(err, VN_BAD_ARGUMENT, "no pass of these guides is the model's own: it has no variance to say");
 }
 
 /* ---- between steps ------------------------------------------------------------------------------------------- */

@@ -153,6 +153,8 @@ typedef struct vn_ask {
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
     bool plain;            /* the conditional prediction alone, without any guide but those inside the network */
+    float
+        *variance; /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is none */
 } vn_ask;
 vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err);
 /* After a step to x: ancestor [n] receives which sample takes each place; *moved if not each its own. */

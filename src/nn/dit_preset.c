@@ -90,7 +90,7 @@ json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     bad |= json_object_set_new(c, "num_attention_heads", json_integer(z.heads));
     bad |= json_object_set_new(c, "attention_head_dim", json_integer(z.width / z.heads));
     bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
-    bad |= json_object_set_new(c, "out_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "out_channels", json_integer((data->learns_variance ? 2 : 1) * data->channels));
     bad |= json_object_set_new(c, "num_layers", json_integer(z.depth));
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
     bad |= json_object_set_new(c, "sample_size", json_integer(data->height));

@@ -7,6 +7,7 @@ static const char net_name[] = "mlp";
 typedef struct mlp {
     int64_t dimension, width, layers, time_features, num_class_embeds;
     double dropout;
+    bool learns_variance; // the output is twice as wide
 } mlp;
 
 static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
@@ -21,6 +22,7 @@ static const vn_field fields[] = {
     {KEY(INT, time_features),    false, 2,   65536, NULL,    0},
     {KEY(INT, num_class_embeds), true,  1,   1e8,   NULL,    0},
     {KEY(NUMBER, dropout),       false, 0,   0.999, NULL,    0},
+    {KEY(BOOL, learns_variance), false, 0,   0,     NULL,    0},
 };
 
 const vn_param vn_mlp_presets[] = {
@@ -44,6 +46,7 @@ json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     bad |= json_object_set_new(c, "time_features", json_integer((json_int_t)vn_preset(preset, "features", NULL)));
     bad |= json_object_set_new(c, "num_class_embeds", data->labels ? json_integer(data->labels) : json_null());
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
+    if (data->learns_variance) bad |= json_object_set_new(c, "learns_variance", json_true());
     return vn_config_done(c, bad, err);
 }
 
@@ -58,7 +61,8 @@ vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *
     }
     *io = (vn_net_io){.rank = 1,
                       .in_channels = m->dimension,
-                      .out_channels = m->dimension,
+                      .out_channels = (m->learns_variance ? 2 : 1) * m->dimension,
+                      .learns_variance = m->learns_variance,
                       .labels = m->num_class_embeds,
                       .takes_time = true,
                       .class_kind = m->num_class_embeds ? VN_CLASS_INDEX : VN_CLASS_NONE};
@@ -95,5 +99,5 @@ vn_node *vn_mlp_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         e = vn_add(g, e, vn_layer_embedding(&s, "class_embedding", in->class_labels, m->num_class_embeds, m->width));
     vn_time time = {e, vn_unary(g, e, VN_FN_SILU), m->width};
     vn_node *x = vn_mlp_trunk(&s, in->sample, &time, m->dimension, m->width, m->layers, m->dropout);
-    return vn_layer_linear(&s, "output", x, m->width, m->dimension);
+    return vn_layer_linear(&s, "output", x, m->width, (m->learns_variance ? 2 : 1) * m->dimension);
 }

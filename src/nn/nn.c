@@ -177,6 +177,11 @@ vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output) {
     return net->io.learns_variance ? vn_slice(g, output, -1, 0, net->io.in_channels) : output;
 }
 
+vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output) {
+    const vn_net_io *io = &net->io;
+    return io->learns_variance ? vn_slice(g, output, -1, io->in_channels, io->in_channels) : NULL;
+}
+
 /* ---- feeding ---------------------------------------------------------------------------------------- */
 
 static vn_status write_times(const vn_net *net, void *to, int64_t n, const float *time, vn_err *err) {

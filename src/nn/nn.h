@@ -50,6 +50,7 @@ typedef struct vn_net_data {
     int64_t channels, height, width; /* points: channels = D */
     int64_t labels;                  /* with the null row; 0: none */
     double dropout;                  /* < 0: the model's own */
+    bool learns_variance;            /* as in vn_net_io */
 } vn_net_data;
 
 typedef struct vn_net_row {
@@ -88,6 +89,8 @@ vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, i
 
 /* The prediction in an output: all of it, but where the network learns a variance its first in_channels. */
 vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output);
+/* Its last in_channels, of a network that learns a variance; else NULL. */
+vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output);
 
 /* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a program, checked: a
  * label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
@@ -106,10 +109,10 @@ vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *
 void vn_runner_close(vn_runner **r);
 /* What the runs from now on have done inside the network, [VN_NET_DISTURBS]; NULL: nothing. */
 void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb);
-/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the prediction, without a
- * learned variance. Allocates only when the shape is new. */
+/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the prediction; variance, shaped
+ * like it, receives what the network learned to say of a step's, or is NULL. Allocates only when the shape is new. */
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                            const int32_t *labels, float *y, vn_err *err);
+                            const int32_t *labels, float *y, float *variance, vn_err *err);
 /* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. Planned when first asked for. */
 vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
                         const int32_t *labels, const float *cotangent, float *back, vn_err *err);

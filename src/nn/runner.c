@@ -21,6 +21,7 @@ typedef struct kept {
     vn_program *program;
     vn_net_inputs in;
     vn_node *y;         // the network's prediction
+    vn_node *variance;  // NULL: it learns none
     vn_node *cotangent; // of a pass back
     vn_node *out;       // what is asked for: y, or the gradient of <cotangent, y> by the sample
 } kept;
@@ -69,6 +70,7 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     if (status != VN_OK) return status;
     vn_node *output = vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
     k->out = k->y = vn_net_prediction(net, k->graph, output);
+    if (!p->back) k->variance = vn_net_variance(net, k->graph, output);
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
     status = vn_graph_status(k->graph, err);
     if (status != VN_OK || !p->back) return status;
@@ -77,9 +79,9 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
 
 static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err) {
     vn_status status = build(r->net, p, k, err);
-    vn_node *const outputs[] = {k->out, k->y}; // y in both, so that every input is part of the program
+    vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance}; // y in both, so that every input is part of it
     const vn_program_options options = {
-        .backend = r->backend, .crew = r->crew, .n_outputs = p->back ? 2 : 1, .outputs = outputs};
+        .backend = r->backend, .crew = r->crew, .n_outputs = outputs[1] ? 2 : 1, .outputs = outputs};
     if (status == VN_OK) status = vn_program_open(k->graph, &options, &k->program, err);
     if (status == VN_OK)
         k->pass = *p;
@@ -121,10 +123,16 @@ static void put(vn_runner *r, kept *k, const vn_node *input, const float *x) {
     vn_channels_last(vn_program_input(k->program, input), x, k->pass.n, channels_of(input), pixels_of(input), r->crew);
 }
 
-/* cotangent NULL: forward. */
+static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
+    vn_channels_first(out, vn_program_output(k->program, node), k->pass.n, channels_of(node), pixels_of(node), r->crew);
+}
+
+/* cotangent NULL: forward. variance NULL: it is not asked for. */
 static vn_status run(vn_runner *r, pass p, const float *x, const float *time, const int32_t *labels,
-                     const float *cotangent, float *out, vn_err *err) {
+                     const float *cotangent, float *out, float *variance, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(r->net);
+    if (variance && !io->learns_variance)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: this network learns no variance", vn_net_get_row(r->net)->row.name);
     if (p.n == 0) return VN_OK;
     memcpy(p.disturb, r->disturb, sizeof p.disturb);
     if (io->rank != 3) p.height = p.width = 0;
@@ -138,19 +146,20 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
     put(r, k, k->in.sample, x);
     if (cotangent) put(r, k, k->cotangent, cotangent);
     vn_program_run(k->program, &(vn_run){.values = r->values});
-    vn_channels_first(out, vn_program_output(k->program, k->out), p.n, channels_of(k->out), pixels_of(k->out), r->crew);
+    get(r, k, k->out, out);
+    if (variance) get(r, k, k->variance, variance);
     return VN_OK;
 }
 
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                            const int32_t *labels, float *y, vn_err *err) {
-    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y, err);
+                            const int32_t *labels, float *y, float *variance, vn_err *err) {
+    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y, variance, err);
 }
 
 vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
                         const int32_t *labels, const float *cotangent, float *back, vn_err *err) {
     return run(r, (pass){.n = n, .height = height, .width = width, .back = true}, x, time, labels, cotangent, back,
-               err);
+               NULL, err);
 }
 
 /* ---- layout ----------------------------------------------------------------------------------------- */

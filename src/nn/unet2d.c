@@ -168,6 +168,7 @@ static void set_io(const unet *u, vn_net_io *io) {
     *io = (vn_net_io){.rank = 3,
                       .in_channels = c->in_channels,
                       .out_channels = c->out_channels,
+                      .learns_variance = c->out_channels == 2 * c->in_channels,
                       .height = c->sample_size[0],
                       .width = c->sample_size[1],
                       .multiple = 1,

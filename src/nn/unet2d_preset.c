@@ -82,7 +82,7 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     bad |= json_object_set_new(c, "_diffusers_version", json_string("0.42.1"));
     bad |= json_object_set_new(c, "sample_size", vn_config_pair(data->height, data->width));
     bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
-    bad |= json_object_set_new(c, "out_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "out_channels", json_integer((data->learns_variance ? 2 : 1) * data->channels));
     bad |= json_object_set_new(c, "down_block_types", list_blocks(levels, attention, false));
     bad |= json_object_set_new(c, "mid_block_type", json_string("UNetMidBlock2D"));
     bad |= json_object_set_new(c, "up_block_types", list_blocks(levels, attention, true));

@@ -41,6 +41,10 @@ static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "the objective %s needs data whose score is known: points:gaussians or a world file",
                        o->row->row.name);
+    if (o->row->bound && !o->path->steps)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "the objective %s learns the variance of a step, and %s has no steps; use ddpm",
+                       o->row->row.name, o->path->row->row.name);
     const bool regresses = o->row->weight != NULL;
     if (regresses && strcmp(prediction, "edm") == 0 && !o->choice.given[VN_WEIGHT_SIGMA_DATA]) // one, not two
         o->choice.value[VN_WEIGHT_SIGMA_DATA] = o->prediction.choice.value[0];
@@ -84,6 +88,10 @@ void vn_objective_close(vn_objective **o) {
     *o = NULL;
 }
 
+bool vn_objective_learns_variance(const vn_objective *o) {
+    return o->row->bound != NULL;
+}
+
 /* ---- a batch ---------------------------------------------------------------------------------------------- */
 
 static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint64_t sample) {
@@ -114,6 +122,12 @@ static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i, c
     for (size_t j = 0; j < size; j++) x[j] = alpha * x0[j] + sigma * x[j];
 }
 
+static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64_t i, const vn_meaning *m) {
+    double number[VN_BOUND_NUMBERS];
+    o->row->bound(&o->choice, o->path, &b->level[i], m, number);
+    for (int k = 0; k < VN_BOUND_NUMBERS; k++) b->bound[k * b->n + i] = (float)number[k];
+}
+
 static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
     const uint64_t sample = b->first + (uint64_t)i;
     const vn_level l = b->level[i] = vn_path_level(o->path, draw_time(o, b, sample));
@@ -130,6 +144,8 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
         b->noise[b->n + i] = (float)m.eps_raw;
         b->noise[2 * b->n + i] = (float)(l.sigma * m.input);
     }
+    if (b->data) memcpy(b->data + i * b->size, b->x0 + i * b->size, (size_t)b->size * sizeof *b->data);
+    if (b->bound) fill_bound(o, b, i, &m);
 }
 
 /* Until here x is x_t and null VN_LABEL_NULL, as denoisers know them; the network has a scale and a number of its own. */

@@ -26,12 +26,15 @@ typedef struct vn_objective vn_objective;
 
 /* The nodes of a loss. The caller gives x and output; the loss adds the inputs that it reads, the others stay NULL. */
 typedef struct vn_loss_nodes {
-    vn_node *x;      /* network input [N,..] */
-    vn_node *output; /* network output, same shape */
-    vn_node *target; /* INPUT, same shape */
+    vn_node *x; /* network input [N,..] */
+    vn_node
+        *output; /* network output, same shape; with a learned variance twice the channels: the prediction, then v */
+    vn_node *target; /* INPUT, as x */
     vn_node *weight; /* INPUT [N] */
     vn_node *probe;  /* INPUT [N,K,..]: K directions v for each sample, E[v v^T] = 1 */
     vn_node *noise;  /* INPUT [3,N]: p, q and r, with E[eps|x] = p x + q output, and sigma times d/dx_t = r d/dx */
+    vn_node *data;   /* INPUT, as x: x0 */
+    vn_node *bound;  /* INPUT [VN_BOUND_NUMBERS,N]: what the variational bound of a step is made of (internal.h) */
 } vn_loss_nodes;
 
 typedef struct vn_objective_row {
@@ -45,6 +48,9 @@ typedef struct vn_objective_row {
      * NULL: it needs none. */
     int64_t (*directions)(const vn_choice *c, int64_t size);
     void (*probe)(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample, uint64_t step, float *v);
+    /* What the variational bound of the reverse step from a level is made of. NULL: it learns no variance. Otherwise it trains
+     * networks that do, on paths with steps. */
+    void (*bound)(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_meaning *m, double *number);
     /* Rank 0. Adds its inputs to the nodes. */
     vn_node *(*loss)(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes);
 } vn_objective_row;
@@ -65,6 +71,8 @@ typedef struct vn_objective_options {
 
 vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err);
 void vn_objective_close(vn_objective **o);
+/* Whether it trains networks that learn a variance, and no others (vn_net_io). */
+bool vn_objective_learns_variance(const vn_objective *o);
 
 /* One batch; arrays are the caller's. Layout of a row does not matter, as long as it is one. */
 typedef struct vn_objective_batch {
@@ -79,7 +87,7 @@ typedef struct vn_objective_batch {
     float *time;             /* out [n] network time */
     int32_t *network_labels; /* out [n]: the label, or null_label where it was dropped or there is none */
     /* out: the inputs of the loss, shaped as in vn_loss_nodes; NULL where it has none */
-    float *target, *weight, *probe, *noise;
+    float *target, *weight, *probe, *noise, *data, *bound;
     vn_crew *crew; /* NULL: one thread */
 } vn_objective_batch;
 

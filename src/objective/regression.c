@@ -16,14 +16,12 @@
 #include <math.h>
 
 static const vn_param params[] = {
-    {"weight", "how much each noise level counts", 0, 0, 2, 1, "none|min-snr|edm"},
-    {"gamma", "min-snr's bound on the signal-to-noise ratio (2303.09556)", 5, 1e-3, 1e6, 0, NULL},
-    {"sigma_data", "edm's standard deviation of the data (2206.00364)", 0.5, 1e-3, 1e3, 0, NULL},
+    VN_WEIGHTS,
     {0},
 };
 enum { NONE, MIN_SNR, EDM }; // weights
 
-static vn_status check(const vn_choice *c, vn_err *err) {
+vn_status vn_weight_check(const vn_choice *c, vn_err *err) {
     int weight = (int)c->value[VN_WEIGHT];
     const char *name = c->row->name;
     if (c->given[VN_WEIGHT_GAMMA] && weight != MIN_SNR)
@@ -33,7 +31,7 @@ static vn_status check(const vn_choice *c, vn_err *err) {
     return VN_OK;
 }
 
-static double weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l) {
+double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     const double ratio = l->alpha / l->sigma;
     double sd = c->value[VN_WEIGHT_SIGMA_DATA];
@@ -44,17 +42,19 @@ static double weight_of(const vn_choice *c, const vn_prediction *p, const vn_lev
     }
 }
 
-/* mean over samples of weight times the mean of (output - target)^2 */
-static vn_node *loss(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
-    (void)c;
-    const vn_shape shape = nodes->output->shape;
-    nodes->target = vn_input(g, VN_F32, shape);
-    nodes->weight = vn_input(g, VN_F32, VN_SHAPE(shape.dim[0]));
-    vn_node *error = vn_unary(g, vn_sub(g, nodes->output, nodes->target), VN_FN_SQUARE);
-    return vn_mean(g, vn_mul(g, error, vn_per_sample(g, nodes->weight, nodes->output)));
+vn_node *vn_regression_loss(vn_graph *g, vn_node *prediction, vn_loss_nodes *nodes) {
+    nodes->target = vn_input(g, VN_F32, nodes->x->shape);
+    nodes->weight = vn_input(g, VN_F32, VN_SHAPE(nodes->x->shape.dim[0]));
+    vn_node *error = vn_unary(g, vn_sub(g, prediction, nodes->target), VN_FN_SQUARE);
+    return vn_mean(g, vn_mul(g, error, vn_per_sample(g, nodes->weight, nodes->x)));
 }
 
-#define REGRESSION .check = check, .weight = weight_of, .loss = loss
+static vn_node *loss(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
+    (void)c;
+    return vn_regression_loss(g, nodes->output, nodes);
+}
+
+#define REGRESSION .check = vn_weight_check, .weight = vn_weight_of, .loss = loss
 
 const vn_objective_row vn_dsm_objective = {
     {"dsm", "denoising score matching: regression on x0, noise or a mix", "2011.13456", params},

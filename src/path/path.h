@@ -137,8 +137,9 @@ void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t s
 
 /* ---- diffusers' scheduler_config.json --------------------------------------------------------------- */
 
-/* A new object that diffusers opens as this path and prediction (vane's own class name where it has none). NULL: memory. */
-json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict);
+/* A new object that diffusers opens as this path and prediction, and as steps whose variance the network learns (vane's own
+ * class name where it has none). NULL: memory. */
+json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
 /* The path and prediction that a scheduler config describes. What changes the path and is not known here is refused by name
  * (VN_UNSUPPORTED); what only steers sampling (timestep_spacing, clip_sample, ...) is the sampler's business. */
 vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err);
@@ -163,6 +164,7 @@ typedef struct vn_query {
     const vn_level *level;  /* [n] */
     const int32_t *label;   /* [n] */
     const float *cotangent; /* NULL: the raw output. [n,size]: its vector-Jacobian product by x instead */
+    float *variance;        /* NULL, or [n,size] where the answer has room for the learned v (vn_denoiser) */
 } vn_query;
 
 /* What a classifier of noisy samples is asked: log p(label|x_t), and its gradient by x_t. */
@@ -189,6 +191,10 @@ typedef struct vn_denoiser {
     bool has_vjp;          /* answers queries with a cotangent */
     unsigned disturbances; /* sum of the vn_disturbance it knows */
     int layers, middle;    /* how many can be disturbed; which is taken where none is named */
+    /* Its main network answers queries for a variance: v, by which the reverse step has the variance exp(f log beta +
+     * (1 - f) log beta~), f = (v + 1)/2, with beta that of the step forward and beta~ that of the step back for known x0
+     * (2102.09672). On paths with steps. */
+    bool learns_variance;
     void *self;
     /* raw [n,size]. Must not keep the query. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);

@@ -37,7 +37,8 @@ static const struct {
     {"EDMDPMSolverMultistepScheduler", "edm", 0, 0},
 };
 
-#define FLOW_SIGMAS "use_flow_sigmas" // makes a class of ddpm walk on the rectified path
+#define LEARNED_RANGE "learned_range"   // the variance_type of path.h's vn_denoiser.learns_variance
+#define FLOW_SIGMAS   "use_flow_sigmas" // makes a class of ddpm walk on the rectified path
 
 /* prediction_type of each prediction on each path; the first of a path is the default. NULL: the class has no such key. */
 static const struct {
@@ -114,9 +115,11 @@ static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predi
     return ok && (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
 }
 
-json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict) {
+json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance) {
     json_t *config = json_object();
-    if (config && put_all(config, p, predict)) return config;
+    if (config && put_all(config, p, predict) &&
+        (!learns_variance || put(config, "variance_type", json_string(LEARNED_RANGE))))
+        return config;
     json_decref(config);
     return NULL;
 }
@@ -152,7 +155,7 @@ static vn_status refuse_unknown(const json_t *config, vn_err *err) {
     if (betas && !json_is_null(betas)) return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
     const char *variance, *type;
     vn_status s = get_text(config, "variance_type", "fixed_small", &variance, err);
-    if (!s && strncmp(variance, "learned", 7) == 0)
+    if (!s && strncmp(variance, "learned", 7) == 0 && !same(variance, LEARNED_RANGE))
         return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
     if (!s) s = get_text(config, "timestep_type", "discrete", &type, err);
     if (!s && !same(type, "discrete"))

@@ -5,10 +5,22 @@
  *     nu    = tau sigma'/sigma                          deviation of the next state, x0 known
  *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z
  *
- * ddpm is eta = 1; with variance=large its noise has deviation tau instead of nu. */
+ * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f nu^(1-f) with f of each number
+ * of the sample what the model learned (variance=learned, 2102.09672). The mean stays what it is, and no noise ends a walk. */
 #include "sample/internal.h"
 
 #include <math.h>
+
+/* A step's deviations of noise, as above, and what it keeps of eps. */
+typedef struct parts {
+    double tau, nu, keep;
+} parts;
+
+static parts parts_of(const vn_step *s, double eta) {
+    const vn_level *from = s->from, *to = s->to;
+    const double tau = sqrt(vn_step_variance(from, to)), nu = tau * to->sigma / from->sigma;
+    return (parts){tau, nu, sqrt(fmax(to->sigma * to->sigma - eta * eta * nu * nu, 0))};
+}
 
 static void move_with_noise(vn_step *s, vn_pair p, double keep, double noise, float *z) {
     const float a = (float)s->to->alpha, b = (float)keep, c = (float)noise;
@@ -19,18 +31,6 @@ static void move_with_noise(vn_step *s, vn_pair p, double keep, double noise, fl
     }
 }
 
-static vn_status step(vn_step *s, double eta, bool large, vn_err *err) {
-    const vn_level *from = s->from, *to = s->to;
-    const vn_pair p = {s->slot[0], s->slot[1]};
-    vn_status status = vn_step_predict(s, s->x, from, p, err);
-    if (status) return status;
-    double ratio = from->alpha / to->alpha * to->sigma;
-    double tau = sqrt(fmax(from->sigma * from->sigma - ratio * ratio, 0)), nu = tau * to->sigma / from->sigma;
-    double keep = sqrt(fmax(to->sigma * to->sigma - eta * eta * nu * nu, 0));
-    move_with_noise(s, p, keep, large && to->sigma > 0 ? tau : eta * nu, s->slot[2]);
-    return VN_OK;
-}
-
 enum { ETA };
 static const vn_param ddim_params[] = {
     {"eta", "0: no noise; 1: that of ddpm", 0, 0, 1, 0, NULL},
@@ -38,26 +38,58 @@ static const vn_param ddim_params[] = {
 };
 
 static vn_status ddim_step(vn_step *s, vn_err *err) {
-    return step(s, s->choice->value[ETA], false, err);
+    const double eta = s->choice->value[ETA];
+    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_status status = vn_step_predict(s, s->x, s->from, p, err);
+    if (status) return status;
+    const parts of = parts_of(s, eta);
+    move_with_noise(s, p, of.keep, eta * of.nu, s->slot[2]);
+    return VN_OK;
 }
 
 enum { VARIANCE };
-enum { SMALL, LARGE };
+enum { AUTO, SMALL, LARGE, LEARNED };
 static const vn_param ddpm_params[] = {
-    {"variance", "of a step's noise: the posterior's for known x0, or the forward step's", SMALL, 0, 1, 1,
-     "small|large"},
+    {"variance",
+     "of the noise: of known x0, of the step forward, as the model learned; auto: the last if it did, else small", AUTO,
+     0, 3, 1, "auto|small|large|learned"},
     {0},
 };
 
+static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    if (c->value[VARIANCE] != LEARNED || d->learns_variance) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
+}
+
+/* x += tau^f nu^(1-f) z with f = (v + 1)/2 */
+static void add_learned_noise(vn_step *s, const parts *of, const float *v, float *z) {
+    const float middle = (float)sqrt(of->tau * of->nu), half = (float)(0.5 * log(of->tau / of->nu));
+    if (!(of->nu > 0)) return;
+    vn_step_noise(s, 0, z);
+    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] += middle * expf(half * v[i]) * z[i];
+}
+
 static vn_status ddpm_step(vn_step *s, vn_err *err) {
-    return step(s, 1, s->choice->value[VARIANCE] == LARGE, err);
+    const int variance = (int)s->choice->value[VARIANCE];
+    const bool learned = variance == LEARNED || (variance == AUTO && s->learns_variance);
+    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_ask ask = {.x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
+    const vn_status status = vn_step_ask(s, &ask, p, err);
+    if (status) return status;
+    const parts of = parts_of(s, 1);
+    const double fixed = variance == LARGE && s->to->sigma > 0 ? of.tau : of.nu;
+    move_with_noise(s, p, of.keep, learned ? 0 : fixed, s->slot[2]);
+    if (learned) add_learned_noise(s, &of, s->slot[3], s->slot[2]);
+    return VN_OK;
 }
 
 const vn_sampler_row vn_ddpm_sampler = {
     .row = {"ddpm", "ancestral sampling", "2006.11239", ddpm_params},
     .spacing = VN_SPACING_WHOLE,
     .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE,
-    .slots = 3,
+    .slots = 4,
+    .check = ddpm_check,
     .step = ddpm_step,
 };
 

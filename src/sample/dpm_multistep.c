@@ -37,8 +37,8 @@ const vn_param vn_dpm_params[] = {
     {0},
 };
 
-vn_status vn_dpm_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->given[SOLVER] && c->value[ORDER] < 2)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: solver has no effect on order 1", c->row->name);
     return VN_OK;

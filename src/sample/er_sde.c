@@ -28,8 +28,8 @@ static const vn_param params[] = {
     {0},
 };
 
-static vn_status check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[SCALING] != ODE || !c->given[NOISE]) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "er-sde: noise has no effect with scaling=ode");
 }

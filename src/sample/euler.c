@@ -14,8 +14,8 @@ const vn_param vn_churn_params[] = {
     {0},
 };
 
-vn_status vn_churn_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     bool others = c->given[CHURN_MIN] || c->given[CHURN_MAX] || c->given[CHURN_NOISE];
     if (others && c->value[CHURN] == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: tmin, tmax and noise have no effect without churn", c->row->name);

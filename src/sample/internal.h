@@ -41,7 +41,7 @@ void vn_step_move(vn_step *s, vn_pair p);
 /* EDM's churn: adds noise to x, by the first four parameters, and returns the level that it then has. scratch [n,size]. */
 vn_level vn_step_churn(vn_step *s, float *scratch);
 extern const vn_param vn_churn_params[];
-vn_status vn_churn_check(const vn_choice *c, const vn_path *p, vn_err *err);
+vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* Heun's step from `level`, where x is, to s->to; slots 0 to 3. */
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
 /* log(alpha/sigma): +inf at data, -inf at pure noise. */
@@ -62,7 +62,7 @@ vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta);
     {"noise", "standard deviation of that noise", 1, 0, 2, 0, NULL}
 // clang-format on
 extern const vn_param vn_noise_params[];
-vn_status vn_noise_check(const vn_choice *c, const vn_path *p, vn_err *err);
+vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* out = a x + b y, all [n,size]; out may be x or y. */
 void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y, float *out);
 /* The state becomes down/sigma x + (alpha' - alpha down/sigma) x0: the landing without its noise, eps taken from x and x0. */
@@ -96,7 +96,7 @@ void vn_step_adams(vn_step *s, double scale, int n, const double *node, const do
 void vn_step_remember(vn_step *s, int now, int first, int count);
 /* DPM-Solver's order and solver. */
 extern const vn_param vn_dpm_params[];
-vn_status vn_dpm_check(const vn_choice *c, const vn_path *p, vn_err *err);
+vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 
 /* ---- Runge-Kutta (runge_kutta.c) ------------------------------------------------------------------------ */
 

@@ -34,8 +34,8 @@ vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta) {
 enum { ETA, NOISE };
 const vn_param vn_noise_params[] = {VN_NOISE_PARAMS, {0}};
 
-vn_status vn_noise_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[ETA] > 0 || !c->given[NOISE]) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: noise has no effect with eta 0", c->row->name);
 }

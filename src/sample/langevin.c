@@ -57,8 +57,8 @@ static const vn_param langevin_params[] = {
     {0},
 };
 
-static vn_status langevin_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+static vn_status langevin_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[L_EPSILON] > 0 && c->given[L_SNR])
         return vn_fail(err, VN_BAD_ARGUMENT, "langevin: snr has no effect beside epsilon");
     return VN_OK;
@@ -102,8 +102,8 @@ static const vn_param pc_params[] = {
     {0},
 };
 
-static vn_status pc_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+static vn_status pc_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[C_CORRECTIONS] == 0 && (c->given[C_SNR] || c->given[C_SIZE]))
         return vn_fail(err, VN_BAD_ARGUMENT, "pc: snr and size have no effect without corrections");
     return VN_OK;

@@ -126,10 +126,10 @@ static const vn_param ipndm_params[] = {
     {0},
 };
 
-static vn_status ipndm_check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    if (c->given[START] && vn_path_level(p, 1).alpha > 0)
+static vn_status ipndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    if (c->given[START] && vn_path_level(d->path, 1).alpha > 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "ipndm: start has no effect on %s, which has no pure noise",
-                       p->row->row.name);
+                       d->path->row->row.name);
     return VN_OK;
 }
 

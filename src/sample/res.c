@@ -23,8 +23,8 @@ static const vn_param params[] = {
     {0},
 };
 
-static vn_status check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     const double order = c->value[ORDER];
     if (c->given[FORM] && order == 1) return vn_fail(err, VN_BAD_ARGUMENT, "res: form has no effect on order 1");
     if (c->value[FORM] == SINGLESTEP && order > 3)

@@ -21,8 +21,8 @@ static const vn_param params[] = {
     {0},
 };
 
-static vn_status check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    const vn_level most = vn_path_level(p, 1);
+static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    const vn_level most = vn_path_level(d->path, 1);
     if (c->value[TMIN] >= c->value[TMAX]) return vn_fail(err, VN_BAD_ARGUMENT, "restart: tmin is not below tmax");
     if (c->value[TMAX] > vn_level_ratio(&most))
         return vn_fail(err, VN_BAD_ARGUMENT, "restart: tmax is above the path's most noise, sigma/alpha = %g",

@@ -26,8 +26,8 @@ static const vn_param params[] = {
     {0},
 };
 
-static vn_status check(const vn_choice *c, const vn_path *p, vn_err *err) {
-    (void)p;
+static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[TAU] == 0 && (c->given[TAU_MIN] || c->given[TAU_MAX]))
         return vn_fail(err, VN_BAD_ARGUMENT, "sa-solver: tmin and tmax have no effect with tau 0");
     if (c->value[TAU_MIN] > c->value[TAU_MAX]) return vn_fail(err, VN_BAD_ARGUMENT, "sa-solver: tmin is above tmax");

@@ -35,6 +35,7 @@ typedef struct vn_step {
     int index, count;          /* this step, of how many */
     int history;               /* steps made since the walk began or went back to more noise: slots hold that much */
     int64_t n, size;
+    bool learns_variance;      /* of the denoiser: an ask may ask for one */
     uint64_t first;            /* index of sample 0, for messages */
     float *x;                  /* [n,size] at `from`; becomes x at `to` */
     float *slot[VN_MAX_SLOTS]; /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
@@ -48,8 +49,8 @@ typedef struct vn_sampler_row {
     unsigned abilities; /* what guides may need of it: VN_NEEDS_PAIRS, VN_NEEDS_SDE */
     int slots;
     int work;
-    vn_status (*check)(const vn_choice *c, const vn_path *p, vn_err *err); /* NULL: all values are fine */
-    vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);      /* NULL: levels as they are */
+    vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err); /* NULL: all values are fine */
+    vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);          /* NULL: levels as they are */
     vn_status (*step)(vn_step *s, vn_err *err);
 } vn_sampler_row;
 

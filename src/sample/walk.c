@@ -26,7 +26,7 @@ static vn_status choose_sampler(vn_walk *w, const vn_table *table, const char *t
     vn_status s = vn_choice_parse(text, table ? table : &vn_samplers, &w->choice, err);
     if (s) return s;
     w->row = (const vn_sampler_row *)w->choice.row;
-    return w->row->check ? w->row->check(&w->choice, w->denoiser->path, err) : VN_OK;
+    return w->row->check ? w->row->check(&w->choice, w->denoiser, err) : VN_OK;
 }
 
 static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err) {
@@ -242,6 +242,7 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
     s->count = w->route.steps;
     s->n = w->batch.n;
     s->size = w->denoiser->size;
+    s->learns_variance = w->denoiser->learns_variance;
     s->first = w->batch.first;
     s->x = w->batch.x;
     s->walk = w;

@@ -34,6 +34,10 @@ static void gradient_by_expand(vn_node *n, vn_node *dy, vn_node **grad) {
     for (int k = 0; k < leaves; k++) grad[at[k]] = part[k];
 }
 
+static bool stops(const vn_node *n) {
+    return n->op == VN_OP_VIEW && n->attr.view.stops;
+}
+
 /* cotangent[] by id: hands n's on to its inputs. */
 static void step_down(vn_node *n, vn_node **cotangent) {
     vn_graph *g = n->graph;
@@ -41,7 +45,7 @@ static void step_down(vn_node *n, vn_node **cotangent) {
     vn_node *grad[VN_MAX_IN] = {NULL};
     bool any = false;
     for (int i = 0; i < n->inputs; i++) any = any || vn_wanted(n, i);
-    if (!any) return;
+    if (!any || stops(n)) return;
     g->label = n->label;
     if (row->gradient)
         row->gradient(n, cotangent[n->id], grad);
@@ -58,7 +62,7 @@ static void mark_wanted(const vn_graph *g, int size, int n, vn_node *const *wrt,
     for (int i = 0; i < n; i++) wanted[wrt[i]->id] = true;
     for (int id = 0; id < size; id++) {
         const vn_node *node = g->node[id];
-        for (int i = 0; i < node->inputs; i++) wanted[id] = wanted[id] || wanted[node->in[i]->id];
+        for (int i = 0; i < node->inputs && !stops(node); i++) wanted[id] = wanted[id] || wanted[node->in[i]->id];
     }
 }
 

@@ -30,6 +30,14 @@ vn_node *vn_alias(vn_graph *g, vn_node *x) {
     return vn_graph_add_new(g, &n);
 }
 
+vn_node *vn_stop_gradient(vn_graph *g, vn_node *x) {
+    if (x && x->op == VN_OP_FILL) return x;
+    vn_node n = vn_draft(VN_OP_VIEW, 1, x);
+    if (x) n.shape = x->shape;
+    n.attr.view.stops = true;
+    return vn_graph_add(g, &n);
+}
+
 vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape) {
     int open = -1;
     int64_t known = 1, count = x ? vn_shape_count(&x->shape) : 0;

@@ -105,7 +105,7 @@ typedef enum vn_fn {
 // clang-format off
 typedef union vn_attr {
     struct { double value; } fill;
-    struct { int64_t offset; } view;   /* in elements */
+    struct { int64_t offset; bool stops; } view; /* in elements; stops: no gradient goes back through it */
     struct { int perm[VN_MAX_RANK]; } permute;
     struct { int axis; int64_t begin; } slice; /* slice, place; concat uses axis */
     struct { double scale, shift; } affine;
@@ -203,6 +203,7 @@ vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data)
 vn_node *vn_fill(vn_graph *g, vn_shape shape, double value);
 vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape); /* one dim may be -1 */
 vn_node *vn_view(vn_graph *g, vn_node *x, int64_t offset, vn_shape shape);
+vn_node *vn_stop_gradient(vn_graph *g, vn_node *x);                  /* x, a constant to derivatives */
 vn_node *vn_permute(vn_graph *g, vn_node *x, const int *perm);       /* perm[rank] */
 vn_node *vn_concat(vn_graph *g, int axis, int n, vn_node *const *x); /* axis may be negative, here and below */
 vn_node *vn_slice(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t length);

@@ -96,6 +96,8 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .weight = vn_program_input(c->program, c->nodes.weight),
                                       .probe = vn_program_input(c->program, c->nodes.probe),
                                       .noise = vn_program_input(c->program, c->nodes.noise),
+                                      .data = vn_program_input(c->program, c->nodes.data),
+                                      .bound = vn_program_input(c->program, c->nodes.bound),
                                       .crew = s->crew};
     status = vn_objective_fill(s->objective, &batch, err);
     if (status == VN_OK)

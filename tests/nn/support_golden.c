@@ -269,7 +269,7 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, v
 
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, backend, crew, g->values, &runner, &err));
-    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL, y, &err));
+    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL, y, NULL, &err));
     double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
     vn_free(x);

@@ -51,7 +51,7 @@ static void close_fixture(fixture *f) {
 static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x, float *y, vn_err *err) {
     const int64_t *d = f->shape.dim;
     vn_runner_disturb(f->runner, disturb);
-    return vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL, y, err);
+    return vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL, y, NULL, err);
 }
 
 static void must_run(const fixture *f, const vn_disturb *disturb, float *y) {

@@ -345,7 +345,7 @@ static vn_status preset_and_run(vn_err *err) {
         vn_weights_init(vn_net_weights(net), values, 0);
         status = vn_runner_open(net, vn_cpu_backend_at(0), crew_of(1), values, &runner, err);
     }
-    if (status == VN_OK) status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, err);
+    if (status == VN_OK) status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
     for (int i = 0; status == VN_OK && i < 28 * 28; i++) assert_true(y[i] == 0);
     vn_runner_close(&runner);
     vn_free(values);

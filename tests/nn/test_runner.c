@@ -78,7 +78,7 @@ static void make_batch(void) {
 }
 
 static vn_status forward(vn_runner *r, int64_t n, int64_t h, int64_t w, vn_err *err) {
-    return vn_runner_forward(r, n, h, w, x, times, labels, y, err);
+    return vn_runner_forward(r, n, h, w, x, times, labels, y, NULL, err);
 }
 
 static void must_run(vn_runner *r, int64_t n, int64_t h, int64_t w) {
@@ -133,14 +133,15 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     for (size_t i = 0; i < 5; i++) {
         vn_err err = {0};
         const int32_t *label = io->labels ? labels + i : NULL;
-        if (vn_runner_forward(r, 1, h, w, x + i * in, times + i, label, one, &err) != VN_OK) fail_msg("%s", err.text);
+        if (vn_runner_forward(r, 1, h, w, x + i * in, times + i, label, one, NULL, &err) != VN_OK)
+            fail_msg("%s", err.text);
         for (size_t j = 0; j < size; j++) assert_true(fabsf(one[j] - all[i * size + j]) < 2e-6f);
         // neither does another time or class leave them as they are
         float before = one[0];
-        vn_runner_forward(r, 1, h, w, x + i * in, times + (i + 1) % 5, label, one, &err);
+        vn_runner_forward(r, 1, h, w, x + i * in, times + (i + 1) % 5, label, one, NULL, &err);
         assert_true(fabsf(one[0] - before) > 1e-5f);
         if (!io->labels) continue;
-        vn_runner_forward(r, 1, h, w, x + i * in, times + i, labels + (i + 1) % 5, one, &err);
+        vn_runner_forward(r, 1, h, w, x + i * in, times + i, labels + (i + 1) % 5, one, NULL, &err);
         assert_true(fabsf(one[0] - before) > 1e-5f);
     }
     vn_runner_close(&r);
@@ -167,8 +168,8 @@ static void inputs_are_checked(void **state) {
     labels[1] = -1;
     expect_refusal(r, 2, 8, 4, "class label -1");
     vn_err err = {0};
-    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, times, NULL, y, &err), VN_BAD_ARGUMENT);
-    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, NULL, labels, y, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, times, NULL, y, NULL, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, NULL, labels, y, NULL, &err), VN_BAD_ARGUMENT);
     vn_runner_close(&r);
     close_fixture(&f);
 
@@ -332,7 +333,7 @@ static double along(vn_runner *r, int64_t n, size_t in, size_t out, const float 
     double sum = 0;
     vn_random_normal(cotangent, VN_COUNT(cotangent), 2, VN_STREAM_TEST, 0, 0);
     for (size_t i = 0; i < in; i++) moved[i] = x[i] + (float)step * direction[i];
-    if (vn_runner_forward(r, n, 8, 4, moved, times, labels, y, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_runner_forward(r, n, 8, 4, moved, times, labels, y, NULL, &err) != VN_OK) fail_msg("%s", err.text);
     for (size_t i = 0; i < out; i++) sum += (double)cotangent[i] * (double)y[i];
     return sum;
 }

@@ -42,7 +42,7 @@ static void round_trips(void **state) {
             vn_err err = {0};
             assert_int_equal(vn_path_open(paths[i], &a, &err), VN_OK);
             assert_int_equal(vn_prediction_parse(predictions[k], &p, &err), VN_OK);
-            json_t *config = vn_path_scheduler(a, &p);
+            json_t *config = vn_path_scheduler(a, &p, false);
             assert_non_null(config);
             vn_status s = vn_path_from_scheduler(config, &b, &q, &err);
             if (vn_path_allows(a, &p, NULL)) { // eps or score with zero_snr
@@ -70,7 +70,7 @@ static const char *class_of(const char *path, const char *prediction) {
     vn_err err;
     assert_int_equal(vn_path_open(path, &p, &err), VN_OK);
     assert_int_equal(vn_prediction_parse(prediction, &q, &err), VN_OK);
-    json_t *config = vn_path_scheduler(p, &q);
+    json_t *config = vn_path_scheduler(p, &q, false);
     snprintf(name, sizeof name, "%s", json_string_value(json_object_get(config, "_class_name")));
     json_decref(config);
     vn_path_close(&p);
@@ -91,6 +91,25 @@ static void classes_are_honest(void **state) {
     assert_string_equal(class_of("ddpm:sigmoid-bar", "eps"), "VaneScheduler");
     assert_string_equal(class_of("ddpm:zero_snr=1", "v"), "DDPMScheduler");
     assert_string_equal(class_of("polynomial:n=1", "velocity"), "VaneScheduler");
+}
+
+/* A learned variance is said, and only then. */
+static void a_learned_variance_is_written(void **state) {
+    (void)state;
+    vn_path *p, *again;
+    vn_prediction q;
+    vn_err err;
+    assert_int_equal(vn_path_open("ddpm:cosine", &p, &err), VN_OK);
+    assert_int_equal(vn_prediction_parse("eps", &q, &err), VN_OK);
+    for (int learns = 0; learns < 2; learns++) {
+        json_t *config = vn_path_scheduler(p, &q, learns != 0);
+        const char *type = json_string_value(json_object_get(config, "variance_type"));
+        assert_true(learns ? type && strcmp(type, "learned_range") == 0 : !type);
+        assert_int_equal(vn_path_from_scheduler(config, &again, &q, &err), VN_OK);
+        vn_path_close(&again);
+        json_decref(config);
+    }
+    vn_path_close(&p);
 }
 
 static void files_of_diffusers_are_read(void **state) {
@@ -153,7 +172,7 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         {"{\"_class_name\": \"DDIMScheduler\", \"rescale_betas_zero_snr\": true}",
          "eps says nothing of the data at the last step", VN_BAD_FILE},
         {"{\"_class_name\": \"DDIMScheduler\", \"trained_betas\": [0.1]}", "trained_betas", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned_range\"}", "learned_range", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned\"}", "learned", VN_UNSUPPORTED},
         {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"laplace\"}", "laplace", VN_UNSUPPORTED},
         {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"sigmoid-bar\"}", "sigmoid-bar", VN_UNSUPPORTED},
         {"{\"_class_name\": \"DDPMScheduler\", \"beta_start\": 0}", "beta_start 0", VN_BAD_FILE},
@@ -196,7 +215,7 @@ static void failed_allocations_are_reported(void **state) {
     const int64_t live = alloc_live();
     for (int64_t n = 0;; n++) {
         alloc_fail(n, ALLOC_ONCE);
-        json_t *config = vn_path_scheduler(p, &q);
+        json_t *config = vn_path_scheduler(p, &q, false);
         bool hit = alloc_fail_end();
         assert_true(hit == !config);
         json_decref(config);
@@ -210,6 +229,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),
         cmocka_unit_test(classes_are_honest),
+        cmocka_unit_test(a_learned_variance_is_written),
         cmocka_unit_test(files_of_diffusers_are_read),
         cmocka_unit_test(what_is_unknown_is_refused_by_name),
         cmocka_unit_test(failed_allocations_are_reported),

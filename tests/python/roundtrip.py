@@ -5,6 +5,7 @@
 1. A run that vane trained loads with UNet2DModel.from_pretrained and gives the same output as `vane forward`.
 2. A model that diffusers saved gives the same output and gradients in vane, for several configurations.
 3. A pipeline that diffusers saved gives the same samples in vane, from the same noise.
+4. A run that learned a variance loads too, and its scheduler, diffusers' DDPMScheduler, takes vane's steps.
 
 Prints a line `ok - ...` or `not ok - ...` for each; the exit status is 0 only if all hold.
 """
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.schedulers import scheduling_ddpm
 from safetensors.torch import load_file, save_file
 
-OUTPUT_TOLERANCE, GRADIENT_TOLERANCE, SAMPLE_TOLERANCE = 1e-5, 3e-5, 1e-4  # relative norms
+OUTPUT_TOLERANCE, GRADIENT_TOLERANCE, SAMPLE_TOLERANCE, NOISE_TOLERANCE = 1e-5, 3e-5, 1e-4, 5e-6  # relative norms
 
 PLAIN = dict(
     sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
@@ -140,12 +142,51 @@ def pipeline_from_diffusers(vane: Vane, steps: int = 10) -> None:
     holds("a pipeline of diffusers samples the same in vane", error < SAMPLE_TOLERANCE, f"{error:.1e}")
 
 
+def step_with(scheduler: DDPMScheduler, noise: float, *step: torch.Tensor) -> torch.Tensor:
+    """diffusers' step with this for its noise."""
+    scheduling_ddpm.randn_tensor = lambda shape, **_: torch.full(shape, noise)
+    return scheduler.step(*step).prev_sample
+
+
+def learned_variance(vane: Vane, steps: int = 10) -> None:
+    run, out = vane.folder / "learned", vane.folder / "trace.safetensors"
+    vane("train", vane.folder / "data", "--out", run, "--steps", 20, "--batch", 8, "--preview-every", -1,
+         "--path", "ddpm:cosine", "--predict", "v", "--objective", "hybrid")  # fmt: skip
+    model = UNet2DModel.from_pretrained(run / "unet", low_cpu_mem_usage=False).eval()
+    compare(vane, "a run that learned a variance in diffusers", run, model)
+    vane("sample", run, "-n", 3, "--sampler", "ddpm", "--grid", "trailing", "--steps", steps, "--trace", "--out", out)
+    learned = load_file(out)["trace"]
+    vane("sample", run, "-n", 3, "--sampler", "ddpm:variance=small", "--grid", "trailing", "--steps", steps, "--trace",
+         "--out", out)  # fmt: skip
+    small = load_file(out)["trace"]
+
+    # the noise in every step of both walks, as diffusers' schedulers would have needed it: it must be the same
+    noise = {}
+    for trace, kind in ((learned, None), (small, "fixed_small")):
+        scheduler = DDPMScheduler.from_pretrained(run / "scheduler")
+        if kind is None:
+            holds("its scheduler is told of it", scheduler.config.variance_type == "learned_range")
+        else:
+            scheduler = DDPMScheduler.from_config(scheduler.config, variance_type=kind)
+        scheduler.set_timesteps(steps)
+        for k, t in enumerate(scheduler.timesteps[:-1]):  # the last step has none
+            with torch.no_grad():
+                output = model(trace[k], t, class_labels=torch.tensor([0, 1, 2])).sample
+            output = output[:, :1] if kind else output
+            mean, more = (step_with(scheduler, z, output, t, trace[k]) for z in (0.0, 1.0))
+            noise.setdefault(k, []).append((trace[k + 1] - mean) / (more - mean))
+    worst = max(distance(*pair) for pair in noise.values())
+    apart = distance(learned[-1], small[-1])
+    holds("its steps are diffusers' with learned_range", worst < NOISE_TOLERANCE and apart > 0.01, f"worst {worst:.1e}")
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         vane = Vane(str(Path(sys.argv[1]).resolve()), Path(folder))
         from_vane(vane)
         from_diffusers(vane)
         pipeline_from_diffusers(vane)
+        learned_variance(vane)
     return failures > 0
 
 

@@ -257,6 +257,23 @@ static void gradient_is_zero_without_a_path(void **state) {
     vn_graph_close(&g);
 }
 
+/* What is stopped is a constant, also where it is asked for by itself. */
+static void gradient_stops_where_told(void **state) {
+    (void)state;
+    vn_graph *g = open_graph();
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)), *stopped = vn_stop_gradient(g, vn_unary(g, x, VN_FN_SQUARE));
+    vn_node *y = vn_mul(g, x, vn_reshape(g, stopped, VN_SHAPE(1))), *wrt[2] = {x, stopped}, *grad[2];
+    const int before = vn_graph_size(g);
+    assert_int_equal(vn_graph_gradient(g, y, NULL, 1, wrt, grad, NULL), VN_OK);
+    for (int id = before; id < vn_graph_size(g); id++) assert_int_not_equal(vn_graph_node(g, id)->op, VN_OP_UNARY_GRAD);
+    assert_true(only_value(g, y, 3) == 27);
+    assert_true(only_value(g, grad[0], 3) == 9); /* x^2, not 3 x^2 */
+    assert_int_equal(vn_graph_gradient(g, y, NULL, 2, wrt, grad, NULL), VN_OK);
+    assert_true(only_value(g, grad[0], 3) == 9 && only_value(g, grad[1], 3) == 3);
+    assert_ptr_equal(vn_stop_gradient(g, vn_fill(g, VN_SHAPE(1), 2)), vn_fill(g, VN_SHAPE(1), 2));
+    vn_graph_close(&g);
+}
+
 /* Nothing is built for inputs that do not depend on wrt. */
 static void gradient_builds_only_what_is_asked(void **state) {
     (void)state;
@@ -310,6 +327,7 @@ int main(void) {
         cmocka_unit_test(second_order_of_a_network),
         cmocka_unit_test(gradient_reaches_nodes_inside),
         cmocka_unit_test(gradient_is_zero_without_a_path),
+        cmocka_unit_test(gradient_stops_where_told),
         cmocka_unit_test(gradient_builds_only_what_is_asked),
         cmocka_unit_test(third_derivative_is_refused_by_name),
         cmocka_unit_test(bad_requests_are_refused),
