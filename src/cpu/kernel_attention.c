@@ -1,12 +1,16 @@
 /* kernel_attention.c - softmax(scale q k^T) v for every head, and its gradient.
  *
- * A task takes VN_QUERIES queries of one head and holds their scores as [Tk, VN_QUERIES]: vectors run along the queries, so that
- * the softmax needs no sums across a vector and a head may have any width. The gradient computes the scores anew; its tasks are
- * whole heads, because all queries of a head add to the same dk and dv. */
+ * Queries are taken VN_QUERIES at a time, and their scores held as [Tk, queries], in panels that the products of kernel_gemm.h read as
+ * they are: vectors run along the queries, so that the softmax needs no sums across a vector and a head may have any width. Nothing
+ * is as large as Tq x Tk. Queries are scaled by scale / ln 2 when they are turned, which makes the softmax one of powers of two; its
+ * division comes last, on what is smaller than the scores. The gradient computes the scores anew; its tasks are whole heads, because
+ * all queries of a head add to the same dk and dv. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
+#include "cpu/kernel_turn.h"
 
 #define VN_QUERIES 32
+#define VN_BLOCKS  (VN_QUERIES / VN_PANEL) /* panels of a block */
 
 /* One head of one image: sizes, and its arrays, whose rows are `step` floats apart. */
 typedef struct vn_head {
@@ -18,114 +22,175 @@ typedef struct vn_head {
 
 /* ---- a thread's own memory -------------------------------------------------------------------------- */
 
+/* Arrays of a block lie panel by panel: of [rows, VN_QUERIES], panel b begins at b * rows * VN_PANEL and has rows of panel_width. */
 typedef struct vn_scratch {
-    float *p, *ds;           /* [tk, VN_QUERIES] probabilities; gradient of the scores */
-    float *across;           /* [d, VN_QUERIES] packed: q or dy of the block, turned */
-    float *turned;           /* [d, VN_QUERIES] out or dq of the block, before it is turned back */
-    float *along;            /* [VN_QUERIES, d] packed: q or dy of the block */
-    float *outer;            /* for vn_gemm_outer */
-    const float **k, **v;    /* [tk] rows of k and v ... */
-    float **dk, **dv;        /* ... of their gradients */
-    float **p_row, **ds_row; /* ... of p and ds */
+    float *p, *ds;        /* [tk, VN_QUERIES] probabilities, still to be divided by their sum; gradient of the scores */
+    float *q, *dy;        /* [d, VN_QUERIES] the block's queries, scaled, and dy, both turned */
+    float *turned;        /* [d, VN_PANEL] out or dq, before it is turned back */
+    float *along;         /* [VN_QUERIES, d] packed: q or dy of the block */
+    float *inverse;       /* [VN_QUERIES] 1 / sum of p */
+    const float **k, **v; /* [tk] rows of k and v ... */
+    float **dk, **dv;     /* ... of their gradients */
+    float **row;          /* ... and of a panel of p or ds */
 } vn_scratch;
 
 /* Every array of floats is whole cache lines long. */
 static size_t scratch_floats(const vn_head *h) {
-    return (size_t)(2 * VN_QUERIES * (h->tk + h->d)) + vn_packed_floats(VN_QUERIES, h->d) + VN_OUTER_FLOATS;
+    return (size_t)(2 * VN_QUERIES * (h->tk + h->d)) + (size_t)(h->d * VN_PANEL) + vn_packed_floats(VN_QUERIES, h->d) +
+           VN_QUERIES;
 }
 
 static size_t scratch_bytes(const vn_head *h) {
-    return vn_region(scratch_floats(h), sizeof(float)) + vn_region(6 * (size_t)h->tk, sizeof(void *));
+    return vn_region(scratch_floats(h), sizeof(float)) + vn_region(5 * (size_t)h->tk, sizeof(void *));
 }
 
 static vn_scratch scratch_at(const vn_head *h, char *memory) {
     vn_scratch s = {.p = (float *)memory};
     s.ds = s.p + h->tk * VN_QUERIES;
-    s.across = s.ds + h->tk * VN_QUERIES;
-    s.turned = s.across + h->d * VN_QUERIES;
-    s.along = s.turned + h->d * VN_QUERIES;
-    s.outer = s.along + vn_packed_floats(VN_QUERIES, h->d);
+    s.q = s.ds + h->tk * VN_QUERIES;
+    s.dy = s.q + h->d * VN_QUERIES;
+    s.turned = s.dy + h->d * VN_QUERIES;
+    s.along = s.turned + h->d * VN_PANEL;
+    s.inverse = s.along + vn_packed_floats(VN_QUERIES, h->d);
     s.k = (const float **)(memory + vn_region(scratch_floats(h), sizeof(float)));
     s.v = s.k + h->tk;
     s.dk = (float **)(s.v + h->tk);
     s.dv = s.dk + h->tk;
-    s.p_row = s.dv + h->tk;
-    s.ds_row = s.p_row + h->tk;
+    s.row = s.dv + h->tk;
     for (int64_t i = 0; i < h->tk; i++) {
         s.k[i] = h->k + i * h->step;
         s.v[i] = h->v + i * h->step;
-        s.p_row[i] = s.p + i * VN_QUERIES;
-        s.ds_row[i] = s.ds + i * VN_QUERIES;
     }
     return s;
 }
 
 /* ---- steps on a block of `count` queries ------------------------------------------------------------ */
 
-/* Columns of the block in whole vectors. */
-static int64_t block_width(int64_t count) {
-    return vn_ceil_div(count, VN_LANES) * VN_LANES;
+static int64_t block_panels(int64_t count) {
+    return vn_ceil_div(count, VN_PANEL);
 }
 
-/* s[i][j] = row i . x_j, for the tk rows and the block's queries x. */
-static void times_queries(const vn_head *h, const float *const *rows, const float *x, int64_t count, float *across,
-                          float *const *s) {
+/* Columns of panel b, in whole vectors. */
+static int64_t panel_width(int64_t count, int64_t b) {
+    return vn_min_i64(vn_ceil_div(count - b * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
+}
+
+/* to [d, count] = factor x^T, zeros beside it. */
+static void turn_block(const vn_head *h, const float *x, int64_t count, float factor, float *to) {
+    for (int64_t b = 0; b < block_panels(count); b++, to += h->d * VN_PANEL) {
+        const int64_t width = panel_width(count, b), columns = vn_min_i64(count - b * VN_PANEL, width);
+        if (columns < width) memset(to, 0, (size_t)(h->d * width) * sizeof(float));
+        vn_turn(to, width, x + b * VN_PANEL * h->step, h->step, columns, h->d);
+        for (int64_t i = 0; i < h->d * width && factor != 1; i += VN_LANES) vn_store(to + i, factor * vn_load(to + i));
+    }
+}
+
+/* s[i][j] = row i . x_j, for the tk rows and the block's queries x, turned. */
+static void times_block(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *x, int64_t count,
+                        float *s) {
     const vn_reach reach = vn_reach_row(h->d);
-    for (int64_t p = 0; p < vn_panels(count); p++) vn_gemm_pack(across, h->d, count, p, 0, h->d, x, 1, h->step);
-    vn_gemm_rows(h->tk, block_width(count), h->d, &reach, rows, across, NULL, false, s);
+    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
+        const int64_t width = panel_width(count, b);
+        for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * width;
+        vn_gemm_rows(h->tk, width, h->d, &reach, rows, x + b * h->d * VN_PANEL, NULL, false, m->row);
+    }
 }
 
-/* out[j] = sum_i s[i][j] row i */
-static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows, float *const *s, int64_t count,
-                     float *out) {
-    const vn_reach reach = vn_reach_row(h->d);
-    memset(m->turned, 0, (size_t)(h->d * VN_QUERIES) * sizeof(float));
-    vn_gemm_outer(&reach, block_width(count), h->tk, rows, (const float *const *)s, 0, m->turned, VN_QUERIES, m->outer);
-    for (int64_t j = 0; j < count; j++)
-        for (int64_t i = 0; i < h->d; i++) out[j * h->step + i] = m->turned[i * VN_QUERIES + j];
+/* out[j] = factor[j] sum_i s[i][j] row i; factor NULL: 1. */
+static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *s, int64_t count,
+                     const float *factor, float *out) {
+    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
+        const int64_t first = b * VN_PANEL, width = panel_width(count, b);
+        memset(m->turned, 0, (size_t)(h->d * width) * sizeof(float));
+        vn_gemm_outer_panel(h->d, width, h->tk, rows, s, m->turned);
+        for (int64_t i = 0; i < h->d * width && factor; i += width)
+            for (int64_t j = 0; j < width; j += VN_LANES)
+                vn_store(m->turned + i + j, vn_load(factor + first + j) * vn_load(m->turned + i + j));
+        vn_turn(out + first * h->step, h->step, m->turned, width, h->d, vn_min_i64(count - first, width));
+    }
 }
 
-/* out[i] += sum_j s[i][j] x_j; set at the first block. */
-static void add_queries(const vn_head *h, float *const *s, const float *x, int64_t count, bool first, float *along,
-                        float *const *out) {
-    const vn_reach reach = vn_reach_row(count);
-    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(along, count, h->d, p, 0, count, x, h->step, 1);
-    vn_gemm_rows(h->tk, h->d, count, &reach, (const float *const *)s, along, NULL, !first, out);
+/* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. */
+static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x, int64_t count,
+                      const float *factor, bool first, float *const *out) {
+    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
+    for (int64_t p = 0; p < vn_panels(h->d) && factor; p++) {
+        const int64_t width = vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
+        float *at = m->along + p * VN_PANEL * count;
+        for (int64_t j = 0; j < count; j++)
+            for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
+    }
+    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
+        vn_reach reach = vn_reach_row(vn_min_i64(count - b * VN_PANEL, VN_PANEL));
+        reach.first = b * VN_PANEL;
+        for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * panel_width(count, b);
+        vn_gemm_rows(h->tk, h->d, count, &reach, (const float *const *)m->row, m->along, NULL, !first || b > 0, out);
+    }
 }
 
-/* Columns of p become softmax(scale p). */
-static void softmax_columns(const vn_head *h, float *p, int64_t count) {
-    const vn_vec scale = vn_set(h->scale);
-    for (float *column = p; column < p + block_width(count); column += VN_LANES) {
-        vn_vec top = scale * vn_load(column), sum = vn_set(0);
-        for (int64_t i = 1; i < h->tk; i++) top = vn_vmax(top, scale * vn_load(column + i * VN_QUERIES));
-        for (int64_t i = 0; i < h->tk; i++) {
-            float *at = column + i * VN_QUERIES;
-            const vn_vec e = vn_vexp(scale * vn_load(at) - top);
-            sum += e;
-            vn_store(at, e);
+/* Scores to base 2 of a panel of nv vectors become their powers of two over that of the largest; inverse = 1 / their sum. */
+VN_INLINE void softmax_panel(const int nv, int64_t tk, float *p, float *inverse) {
+    vn_vec top[2], sum[2] = {{0}};
+    float *const end = p + tk * nv * VN_LANES;
+    for (int j = 0; j < nv; j++) top[j] = vn_load(p + j * VN_LANES);
+    for (const float *at = p; at < end; at += nv * VN_LANES)
+        for (int j = 0; j < nv; j++) top[j] = vn_vmax(top[j], vn_load(at + j * VN_LANES));
+    for (float *at = p; at < end; at += nv * VN_LANES)
+        for (int j = 0; j < nv; j++) {
+            const vn_vec e = vn_vexp2_down(vn_load(at + j * VN_LANES) - top[j]);
+            sum[j] += e;
+            vn_store(at + j * VN_LANES, e);
         }
-        const vn_vec share = 1.0f / sum;
-        for (int64_t i = 0; i < h->tk; i++) vn_store(column + i * VN_QUERIES, share * vn_load(column + i * VN_QUERIES));
-    }
+    for (int j = 0; j < nv; j++) vn_store(inverse + j * VN_LANES, 1.0f / sum[j]);
 }
 
-/* ds holds dL/dp and becomes dL/d(q k^T) = scale p (ds - sum of its column's p ds). */
-static void softmax_columns_gradient(const vn_head *h, const float *p, float *ds, int64_t count) {
-    for (int64_t j = 0; j < block_width(count); j += VN_LANES) {
-        vn_vec sum = vn_set(0);
-        for (int64_t i = j; i < h->tk * VN_QUERIES; i += VN_QUERIES) sum = vn_fma(vn_load(p + i), vn_load(ds + i), sum);
-        for (int64_t i = j; i < h->tk * VN_QUERIES; i += VN_QUERIES)
-            vn_store(ds + i, h->scale * vn_load(p + i) * (vn_load(ds + i) - sum));
+static void softmax_block(const vn_head *h, float *p, int64_t count, float *inverse) {
+    for (int64_t b = 0; b < block_panels(count); b++, p += h->tk * VN_PANEL, inverse += VN_PANEL)
+        if (panel_width(count, b) == VN_PANEL)
+            softmax_panel(2, h->tk, p, inverse);
+        else
+            softmax_panel(1, h->tk, p, inverse);
+}
+
+/* ds holds dL/dp and becomes dL/d(q k^T) = scale p (ds - sum of its column's p ds), p being divided by its sum here. */
+VN_INLINE void softmax_panel_gradient(const int nv, const vn_head *h, const float *p, float *ds, const float *inverse) {
+    vn_vec sum[2] = {{0}}, factor[2];
+    const int64_t step = nv * VN_LANES, all = h->tk * step;
+    for (int64_t i = 0; i < all; i += step)
+        for (int j = 0; j < nv; j++)
+            sum[j] = vn_fma(vn_load(p + i + j * VN_LANES), vn_load(ds + i + j * VN_LANES), sum[j]);
+    for (int j = 0; j < nv; j++) {
+        const vn_vec share = vn_load(inverse + j * VN_LANES);
+        sum[j] *= share;
+        factor[j] = h->scale * share;
     }
+    for (int64_t i = 0; i < all; i += step)
+        for (int j = 0; j < nv; j++) {
+            float *at = ds + i + j * VN_LANES;
+            vn_store(at, factor[j] * vn_load(p + i + j * VN_LANES) * (vn_load(at) - sum[j]));
+        }
+}
+
+static void softmax_block_gradient(const vn_head *h, const float *p, float *ds, int64_t count, const float *inverse) {
+    for (int64_t b = 0; b < block_panels(count);
+         b++, p += h->tk * VN_PANEL, ds += h->tk * VN_PANEL, inverse += VN_PANEL)
+        if (panel_width(count, b) == VN_PANEL)
+            softmax_panel_gradient(2, h, p, ds, inverse);
+        else
+            softmax_panel_gradient(1, h, p, ds, inverse);
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------ */
 
+static void scores(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
+    turn_block(h, h->q + from * h->step, count, h->scale * 1.44269504f, s->q);
+    times_block(h, s, s->k, s->q, count, s->p);
+    softmax_block(h, s->p, count, s->inverse);
+}
+
 static void head_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
-    times_queries(h, s->k, h->q + from * h->step, count, s->across, s->p_row);
-    softmax_columns(h, s->p, count);
-    sum_rows(h, s, s->v, s->p_row, count, h->out + from * h->step);
+    scores(h, s, from, count);
+    sum_rows(h, s, s->v, s->p, count, s->inverse, h->out + from * h->step);
 }
 
 static void head_gradient(const vn_head *h, const vn_scratch *s) {
@@ -135,13 +200,13 @@ static void head_gradient(const vn_head *h, const vn_scratch *s) {
     }
     for (int64_t from = 0; from == 0 || from < h->tq; from += VN_QUERIES) {
         const int64_t count = vn_min_i64(VN_QUERIES, h->tq - from), at = from * h->step;
-        times_queries(h, s->k, h->q + at, count, s->across, s->p_row);
-        softmax_columns(h, s->p, count);
-        add_queries(h, s->p_row, h->dy + at, count, from == 0, s->along, s->dv);
-        times_queries(h, s->v, h->dy + at, count, s->across, s->ds_row);
-        softmax_columns_gradient(h, s->p, s->ds, count);
-        add_queries(h, s->ds_row, h->q + at, count, from == 0, s->along, s->dk);
-        sum_rows(h, s, s->k, s->ds_row, count, h->dq + at);
+        scores(h, s, from, count);
+        add_block(h, s, s->p, h->dy + at, count, s->inverse, from == 0, s->dv);
+        turn_block(h, h->dy + at, count, 1, s->dy);
+        times_block(h, s, s->v, s->dy, count, s->ds);
+        softmax_block_gradient(h, s->p, s->ds, count, s->inverse);
+        add_block(h, s, s->ds, h->q + at, count, NULL, from == 0, s->dk);
+        sum_rows(h, s, s->k, s->ds, count, NULL, h->dq + at);
     }
 }
 
@@ -201,8 +266,8 @@ static void forward_task(void *context, int64_t i, int thread) {
     vn_head h = head_at(t->a, &t->shared, i / t->blocks, &query, &key);
     h.out = (float *)t->a->out + query;
     const vn_scratch s = scratch_of(t, &h, thread);
-    const int64_t from = i % t->blocks * VN_QUERIES;
-    head_forward(&h, &s, from, vn_min_i64(VN_QUERIES, h.tq - from));
+    const int64_t from = i % t->blocks * VN_QUERIES, count = vn_min_i64(VN_QUERIES, h.tq - from);
+    head_forward(&h, &s, from, count);
 }
 
 void VN_K(attention)(const vn_kernel_args *a) {

@@ -4,6 +4,7 @@
  * constant sizes that the compiler unrolls; a table holds one for each number of rows, so that m rows are cut into tiles of nearly
  * equal height instead of many tall ones and a poor short one. */
 #include "cpu/kernel_gemm.h"
+#include "cpu/kernel_turn.h"
 
 #if defined(__clang__)
 #define VN_UNROLL _Pragma("clang loop unroll(full)")
@@ -36,14 +37,22 @@ static inline vn_tiles cut_tiles(int64_t m) {
 
 /* ---- packing ---------------------------------------------------------------------------------------- */
 
+static inline void copy_row(float *to, const float *from, int64_t n, int64_t step) {
+    if (step == 1)
+        memcpy(to, from, (size_t)n * sizeof(float));
+    else
+        for (int64_t j = 0; j < n; j++) to[j] = from[j * step];
+}
+
 void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
                   int64_t row, int64_t column) {
     const int64_t first = p * VN_PANEL, columns = vn_min_i64(VN_PANEL, n - first);
     const int64_t width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
     float *to = packed + first * k + begin * width;
     b += first * column;
+    if (row == 1) vn_turn(to, width, b, column, columns, count);
     for (int64_t i = 0; i < count; i++, to += width, b += row) {
-        for (int64_t j = 0; j < columns; j++) to[j] = b[j * column];
+        if (row != 1) copy_row(to, b, columns, column);
         for (int64_t j = columns; j < width; j++) to[j] = 0;
     }
 }
@@ -117,13 +126,25 @@ static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height
         }
 }
 
+/* Asks for what the tile after this one will write: a store waits for its line, and at a tile's end all lines are missing. */
+static inline void fetch_tile(int64_t height, int64_t column, float *const *out) {
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < VN_PANEL; j += 64 / (int64_t)sizeof(float))
+            __builtin_prefetch(out[i] + column + j, 1, 2);
+}
+
 /* All rows, for a panel's columns and a part of the sum. */
 static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row, float *const *out) {
     const vn_tiles tiles = cut_tiles(m);
     const int64_t vectors = columns > VN_LANES ? 2 : 1;
+    float *const *const first = out;
     for (int64_t i = 0; i < tiles.count; i++) {
         const int64_t height = tiles.height + (i < tiles.taller);
         const vn_rows_tile tile = rows_tiles[vectors - 1][height - 1];
+        if (i + 1 < tiles.count)
+            fetch_tile(tiles.height, p->column, out + height);
+        else
+            fetch_tile(tiles.height, p->column + VN_PANEL, first);
         if (columns == vectors * VN_LANES)
             tile(p, row, out);
         else
@@ -350,5 +371,21 @@ void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float 
         for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
             outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead, a + begin, b + begin,
                         b_from + j, out + j, stride, panels);
+    }
+}
+
+void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a, const float *panel,
+                         float *out) {
+    const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
+    const vn_tiles tiles = cut_tiles(m);
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t begin, end, from = 0;
+        vn_part(terms, blocks, i, &begin, &end);
+        for (int64_t t = 0; t < tiles.count; t++) {
+            const int64_t height = tiles.height + (t < tiles.taller);
+            outer_tiles[width / VN_LANES - 1][height - 1](end - begin, a + begin, from, panel + begin * width,
+                                                          out + from * width, width);
+            from += height;
+        }
     }
 }

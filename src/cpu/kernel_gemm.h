@@ -13,10 +13,11 @@
 #include "cpu/internal.h"
 
 /* Every instruction set has its own of these. */
-#define vn_gemm_pack  VN_PASTE(vn_gemm_pack, VN_ISA)
-#define vn_gemm_rows  VN_PASTE(vn_gemm_rows, VN_ISA)
-#define vn_gemm_dots  VN_PASTE(vn_gemm_dots, VN_ISA)
-#define vn_gemm_outer VN_PASTE(vn_gemm_outer, VN_ISA)
+#define vn_gemm_pack        VN_PASTE(vn_gemm_pack, VN_ISA)
+#define vn_gemm_rows        VN_PASTE(vn_gemm_rows, VN_ISA)
+#define vn_gemm_dots        VN_PASTE(vn_gemm_dots, VN_ISA)
+#define vn_gemm_outer       VN_PASTE(vn_gemm_outer, VN_ISA)
+#define vn_gemm_outer_panel VN_PASTE(vn_gemm_outer_panel, VN_ISA)
 
 /* B's columns are cut into panels of this width; the last one is padded with zeros to whole vectors. */
 #define VN_PANEL (2 * VN_LANES)
@@ -67,5 +68,10 @@ void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
 /* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
 void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
                    int64_t b_from, float *out, int64_t stride, float *panels);
+
+/* out[i][j] += sum over t < terms of a[t][i] * panel[t][j], i < m, j < width: B is one panel, width VN_LANES or VN_PANEL, and out's
+ * rows are as wide. */
+void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a, const float *panel,
+                         float *out);
 
 #endif

@@ -73,6 +73,15 @@ VN_INLINE vn_vec vn_vexp_mid(vn_vec x) {
     return (vn_vec)((vn_ivec)p + ((vn_ivec)shifted << 23));
 }
 
+/* 2^x for x <= 0, no smaller than 2^-126; NaN stays. */
+VN_INLINE vn_vec vn_vexp2_down(vn_vec x) {
+    x = vn_vmax(vn_set(-126.0f), x);
+    const vn_vec shifted = x + VN_ROUNDER, r = x - (shifted - VN_ROUNDER);
+    const vn_vec p =
+        VN_POLY(r, 1.0f, 0.693147182f, 0.240226477f, 0.0555033237f, 0.00961843692f, 0.0013398875f, 0.00015353362f);
+    return (vn_vec)((vn_ivec)p + ((vn_ivec)shifted << 23));
+}
+
 /* x within +-87; NaN stays. */
 VN_INLINE vn_vec vn_vclamp87(vn_vec x) {
     return vn_vmin(vn_set(87.0f), vn_vmax(vn_set(-87.0f), x));

@@ -225,7 +225,9 @@ static void norm_task(void *context, int64_t i, int thread) {
     int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end);
     const int64_t at = (sample * v->rows + begin) * v->channels, rows = end - begin;
     const float *x = (const float *)a->in[0] + at;
-    const float *gamma = a->node->inputs > 2 ? a->in[2] : NULL, *beta = gamma ? a->in[3] : NULL;
+    const int64_t affine = vn_norm_affine_at(v, sample);
+    const float *gamma = a->node->inputs > 2 ? (const float *)a->in[2] + affine : NULL;
+    const float *beta = gamma ? (const float *)a->in[3] + affine : NULL;
     float *y = (float *)a->out + at;
     char *scratch = (char *)a->work + (size_t)thread * vn_norm_scratch(v);
     const vn_norm_stat s = vn_norm_expand(v, a->in[1], sample, (float *)(void *)scratch);

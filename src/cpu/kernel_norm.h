@@ -18,6 +18,7 @@
 typedef struct vn_norm_view {
     int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
     int64_t parts;                                  /* of a sample's rows */
+    int64_t runs, run;                              /* gamma's rows, and the samples of each */
     bool whole;                                     /* one group */
 } vn_norm_view;
 
@@ -25,6 +26,9 @@ static inline vn_norm_view vn_norm_view_of(const vn_node *n) {
     const vn_shape *s = &n->in[0]->shape;
     vn_norm_view v = {.samples = s->dim[0], .rows = 1, .channels = s->dim[s->rank - 1], .groups = n->attr.norm.groups};
     for (int i = 1; i < s->rank - 1; i++) v.rows *= s->dim[i];
+    const vn_node *gamma = n->inputs > 3 ? n->in[n->op == VN_OP_NORM ? 2 : 3] : NULL;
+    v.runs = gamma && gamma->shape.rank == 2 ? gamma->shape.dim[0] : 1;
+    v.run = v.samples / v.runs;
     v.width = v.channels / v.groups;
     v.whole = v.groups == 1;
     int64_t want = VN_NORM_TASKS / vn_max_i64(v.samples, 1), have = v.rows * v.channels / VN_NORM_PART_FLOATS;
@@ -36,6 +40,11 @@ static inline vn_norm_view vn_norm_view_of(const vn_node *n) {
 static inline int64_t vn_norm_task(const vn_norm_view *v, int64_t i, int64_t *begin, int64_t *end) {
     vn_part(v->rows, v->parts, i % v->parts, begin, end);
     return i / v->parts;
+}
+
+/* Where a sample's row of gamma and beta begins. */
+static inline int64_t vn_norm_affine_at(const vn_norm_view *v, int64_t sample) {
+    return v->runs > 1 ? sample / v->run * v->channels : 0;
 }
 
 /* Scratch of a thread for the expanded statistics: mean[C], r[C]. */

@@ -31,6 +31,13 @@ static grads grads_of(const vn_kernel_args *a) {
                    .keep = silu && a->out != a->in[0]};
 }
 
+/* The same with gamma and beta at a sample's row. */
+static grads grads_at(const grads *g, int64_t sample) {
+    grads at = *g;
+    if (g->gamma) at.gamma += vn_norm_affine_at(&g->view, sample), at.beta += vn_norm_affine_at(&g->view, sample);
+    return at;
+}
+
 static double grads_floats(const grads *g) {
     return 3.0 * (double)(g->view.samples * g->view.rows * g->view.channels);
 }
@@ -236,16 +243,16 @@ typedef struct passes {
 /* One or both passes of a part of a sample. */
 static void grad_x_task(void *context, int64_t i, int thread) {
     const passes *p = context;
-    const grads *g = &p->g;
-    const vn_norm_view *v = &g->view;
+    const vn_norm_view *v = &p->g.view;
     pair *sums = (pair *)(void *)p->work;
     int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
     scratch mine = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
-    vn_norm_stat s = vn_norm_expand(v, g->stats, sample, mine.stat);
-    if (p->first) sum_part(g, &s, at, end - begin, mine.sum, sums + i * v->groups);
+    const grads g = grads_at(&p->g, sample);
+    vn_norm_stat s = vn_norm_expand(v, g.stats, sample, mine.stat);
+    if (p->first) sum_part(&g, &s, at, end - begin, mine.sum, sums + i * v->groups);
     if (!p->second) return;
     group_means(v, sums + sample * v->parts * v->groups, mine.mean);
-    finish_part(g, &s, at, end - begin, mine.mean);
+    finish_part(&g, &s, at, end - begin, mine.mean);
 }
 
 static void grad_x_passes(const vn_kernel_args *a, bool first, bool second) {
@@ -267,14 +274,14 @@ void VN_K(norm_grad_x)(const vn_kernel_args *a) {
 #define MAX_PARTS   64
 #define PART_FLOATS 16384
 
-/* All rows of all samples, cut into parts. */
+/* All rows of a run's samples, cut into parts. */
 static int64_t affine_parts(const vn_norm_view *v) {
-    int64_t rows = v->samples * v->rows, have = rows * v->channels / PART_FLOATS;
-    return vn_max_i64(1, vn_min_i64(vn_min_i64(MAX_PARTS, have), rows));
+    int64_t rows = v->run * v->rows, have = rows * v->channels / PART_FLOATS, want = MAX_PARTS / v->runs;
+    return vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), rows));
 }
 
 static size_t affine_bytes(const vn_norm_view *v) {
-    return vn_region((size_t)(affine_parts(v) * 2 * v->channels), sizeof(double));
+    return vn_region((size_t)(v->runs * affine_parts(v) * 2 * v->channels), sizeof(double));
 }
 
 size_t VN_W(norm_grad_affine)(const vn_node *n, int threads) {
@@ -342,20 +349,23 @@ static void affine_task(void *context, int64_t i, int thread) {
     const vn_norm_view *v = &s->g.view;
     char *stat = s->work + affine_bytes(v) + (size_t)thread * vn_norm_scratch(v);
     double *sums = (double *)(void *)s->work;
+    const int64_t rows = v->run * v->rows, run = i / s->parts;
+    const grads g = grads_at(&s->g, run * v->run);
     int64_t begin, end;
-    vn_part(v->samples * v->rows, s->parts, i, &begin, &end);
-    affine_part(&s->g, begin, end, (float *)(void *)stat, sums + i * 2 * v->channels);
+    vn_part(rows, s->parts, i % s->parts, &begin, &end);
+    affine_part(&g, run * rows + begin, run * rows + end, (float *)(void *)stat, sums + i * 2 * v->channels);
 }
 
 void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
     affine_sums s = {.g = grads_of(a), .work = a->work};
     const double *sums = a->work;
-    const int64_t parts = s.parts = affine_parts(&s.g.view), outputs = 2 * s.g.view.channels;
+    const int64_t runs = s.g.view.runs, parts = s.parts = affine_parts(&s.g.view), channels = s.g.view.channels;
     float *out = a->out;
-    vn_crew_run(vn_share(a->crew, grads_floats(&s.g)), parts, affine_task, &s);
-    for (int64_t c = 0; c < outputs; c++) {
-        double sum = 0;
-        for (int64_t i = 0; i < parts; i++) sum += sums[i * outputs + c];
-        out[c] = (float)sum;
-    }
+    vn_crew_run(vn_share(a->crew, grads_floats(&s.g)), runs * parts, affine_task, &s);
+    for (int64_t run = 0; run < runs; run++, sums += parts * 2 * channels)
+        for (int64_t c = 0; c < 2 * channels; c++) {
+            double sum = 0;
+            for (int64_t i = 0; i < parts; i++) sum += sums[i * 2 * channels + c];
+            out[(c / channels * runs + run) * channels + c % channels] = (float)sum;
+        }
 }

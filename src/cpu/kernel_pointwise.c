@@ -1,4 +1,4 @@
-/* kernel_pointwise.c - add, subtract, multiply and divide with numpy's broadcasting, and scale * x + shift.
+/* kernel_pointwise.c - add, subtract, multiply and divide with numpy's broadcasting, x y + z, and scale * x + shift.
  * After vn_axes_merge the inner axis of each side is either contiguous or one number, so three loops serve every shape. */
 #include "cpu/kernel_axes.h"
 
@@ -111,6 +111,50 @@ VN_BINARY(add, plus)
 VN_BINARY(sub, minus)
 VN_BINARY(mul, times)
 VN_BINARY(div, over)
+
+/* ---- x y + z ---------------------------------------------------------------------------------------- */
+
+VN_INLINE void mul_add_row(int y_step, const float *x, const float *y, const float *z, float *out, int64_t n) {
+    int64_t i = 0;
+    for (; i + VN_LANES <= n; i += VN_LANES)
+        vn_store(out + i, vn_fma(vn_load(x + i), y_step ? vn_load(y + i) : vn_set(*y), vn_load(z + i)));
+    if (i == n) return;
+    const vn_vec by = y_step ? vn_load_part(y + i, n - i) : vn_set(*y);
+    vn_store_part(out + i, vn_fma(vn_load_part(x + i, n - i), by, vn_load_part(z + i, n - i)), n - i);
+}
+
+typedef struct three {
+    vn_axes axes; /* operand 0: x, as z and out; 1: y */
+    vn_pieces pieces;
+    const float *x, *y, *z;
+    float *out;
+} three;
+
+static void mul_add_piece(void *context, int64_t piece, int thread) {
+    const three *o = context;
+    const vn_axes *a = &o->axes;
+    const int64_t y_row = a->stride[1][a->rank - 2], row = a->dim[a->rank - 1];
+    vn_tile t;
+    (void)thread;
+    for (int64_t done = 0; vn_piece_tile(a, &o->pieces, piece, &done, &t);)
+        for (int64_t r = 0, at = t.out; r < t.rows; r++, at += row)
+            if (a->stride[1][a->rank - 1])
+                mul_add_row(1, o->x + at, o->y + t.at[1] + r * y_row, o->z + at, o->out + at, t.columns);
+            else
+                mul_add_row(0, o->x + at, o->y + t.at[1] + r * y_row, o->z + at, o->out + at, t.columns);
+}
+
+void VN_K(mul_add)(const vn_kernel_args *a) {
+    const vn_node *n = a->node;
+    three o = {.axes = vn_axes_of(&n->shape), .x = a->in[0], .y = a->in[1], .z = a->in[2], .out = a->out};
+    vn_axes_broadcast(&o.axes, 0, &n->shape);
+    vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
+    vn_axes_merge(&o.axes);
+    o.pieces = vn_axes_pieces(&o.axes);
+    vn_crew_run(vn_share(a->crew, (double)vn_shape_count(&n->shape) * 3), o.pieces.count, mul_add_piece, &o);
+}
+
+/* ---- scale * x + shift ------------------------------------------------------------------------------ */
 
 static void affine_span(const float *x, float *y, int64_t n, vn_vec scale, vn_vec shift) {
     int64_t i = 0;

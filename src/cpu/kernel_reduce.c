@@ -1,4 +1,4 @@
-/* kernel_reduce.c - sum_to, the adjoint of broadcasting.
+/* kernel_reduce.c - sum_to, the adjoint of broadcasting: sums of x, or of x y.
  *
  * After merging, the input's axes alternate between kept and summed ones. The output is cut into tasks: an index of the kept axes
  * but the last, and a tile of the last. Few outputs (a bias's gradient, a loss) would leave threads idle, so there the summed rows
@@ -51,18 +51,18 @@ size_t VN_W(sum_to)(const vn_node *n, int threads) {
 }
 
 /* sum[columns] of one task: a tile of outputs over one part of the rows, for every index of the other summed axes. */
-static void sum_tile(const plan *p, const float *x, int64_t outer, int64_t first, int64_t columns, int64_t part,
-                     double *sum) {
+VN_INLINE void sum_tile(const plan *p, const float *x, const float *y, int64_t outer, int64_t first, int64_t columns,
+                        int64_t part, double *sum) {
     int64_t begin, end;
     vn_part(p->rows, p->parts, part, &begin, &end);
-    x += vn_axes_offset(&p->kept, 0, p->kept.rank, outer) + begin * p->row_step + first;
+    const int64_t at = vn_axes_offset(&p->kept, 0, p->kept.rank, outer) + begin * p->row_step + first;
     for (int64_t c = 0; c < columns; c++) sum[c] = 0;
     for (int64_t i = 0; i < p->inner; i++) {
-        const float *from = x + vn_axes_offset(&p->summed, 0, p->summed.rank, i);
+        const int64_t from = at + vn_axes_offset(&p->summed, 0, p->summed.rank, i);
         if (columns == 1 && p->row_step == 1)
-            sum[0] += vn_sum(from, end - begin);
+            sum[0] += vn_sum_terms(x + from, y ? y + from : y, end - begin);
         else
-            vn_column_sums(from, p->row_step, end - begin, columns, sum);
+            vn_column_terms(x + from, y ? y + from : y, p->row_step, end - begin, columns, sum);
     }
 }
 
@@ -77,7 +77,7 @@ static void sum_parts(const plan *p, const double *parts, float *y) {
 
 typedef struct reduction {
     plan p;
-    const float *x;
+    const float *x, *by; /* by: NULL, or what x is multiplied with */
     float *y;
     double *parts;
 } reduction;
@@ -90,7 +90,10 @@ static void sum_task(void *context, int64_t task, int thread) {
     const int64_t at = outer * p->columns + first;
     double sum[COLUMNS];
     (void)thread;
-    sum_tile(p, r->x, outer, first, columns, part, sum);
+    if (r->by)
+        sum_tile(p, r->x, r->by, outer, first, columns, part, sum);
+    else
+        sum_tile(p, r->x, NULL, outer, first, columns, part, sum);
     if (p->parts == 1)
         for (int64_t c = 0; c < columns; c++) r->y[at + c] = (float)sum[c];
     else
@@ -98,8 +101,8 @@ static void sum_task(void *context, int64_t task, int thread) {
 }
 
 void VN_K(sum_to)(const vn_kernel_args *a) {
-    reduction r = {plan_of(a->node), a->in[0], a->out, a->work};
-    const double inputs = (double)vn_shape_count(&a->node->in[0]->shape);
+    reduction r = {plan_of(a->node), a->in[0], a->node->inputs > 1 ? a->in[1] : NULL, a->out, a->work};
+    const double inputs = a->node->inputs * (double)vn_shape_count(&a->node->in[0]->shape);
     vn_crew_run(vn_share(a->crew, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
     if (r.p.parts > 1) sum_parts(&r.p, r.parts, r.y);
 }

@@ -8,8 +8,13 @@
 #define VN_SUM_RUN  128 /* terms that one lane adds up in float */
 #define VN_SUM_TILE 4   /* vectors side by side, to hide the latency of an addition */
 
-/* Sum of x[n]. */
-static inline double vn_sum(const float *x, int64_t n) {
+/* A term: x, or with y x y. */
+VN_INLINE vn_vec vn_add_term(vn_vec sum, const float *x, const float *y, int64_t n) {
+    return y ? vn_fma(vn_load_n(x, n), vn_load_n(y, n), sum) : sum + vn_load_n(x, n);
+}
+
+/* Sum of x[n], or of x y. */
+VN_INLINE double vn_sum_terms(const float *x, const float *y, int64_t n) {
     const int64_t step = VN_SUM_TILE * VN_LANES;
     double total = 0;
     int64_t i = 0;
@@ -17,38 +22,52 @@ static inline double vn_sum(const float *x, int64_t n) {
         vn_vec s[VN_SUM_TILE] = {{0}};
         int64_t end = i + vn_min_i64((n - i) / step, VN_SUM_RUN) * step;
         for (; i < end; i += step)
-            for (int k = 0; k < VN_SUM_TILE; k++) s[k] += vn_load(x + i + k * VN_LANES);
+            for (int k = 0; k < VN_SUM_TILE; k++)
+                s[k] = vn_add_term(s[k], x + i + k * VN_LANES, y ? y + i + k * VN_LANES : y, VN_LANES);
         total += (double)vn_hsum((s[0] + s[1]) + (s[2] + s[3]));
     }
     if (i == n) return total;
     vn_vec rest = {0};
-    for (; i + VN_LANES <= n; i += VN_LANES) rest += vn_load(x + i);
-    if (i < n) rest += vn_load_part(x + i, n - i);
+    for (; i + VN_LANES <= n; i += VN_LANES) rest = vn_add_term(rest, x + i, y ? y + i : y, VN_LANES);
+    if (i < n) rest = vn_add_term(rest, x + i, y ? y + i : y, n - i);
     return total + (double)vn_hsum(rest);
 }
 
-/* acc[c] += sum over r < rows of x[r * step + c], for `vectors` whole vectors of columns (1 .. VN_SUM_TILE, a constant). */
-VN_INLINE void vn_column_run(const float *x, int64_t step, int64_t rows, int vectors, double *acc) {
+static inline double vn_sum(const float *x, int64_t n) {
+    return vn_sum_terms(x, NULL, n);
+}
+
+/* acc[c] += sum over r < rows of x[r * step + c], or of x y, for `vectors` whole vectors of columns (1 .. VN_SUM_TILE, a constant). */
+VN_INLINE void vn_column_run(const float *x, const float *y, int64_t step, int64_t rows, int vectors, double *acc) {
     vn_vec s[VN_SUM_TILE] = {{0}};
     for (int64_t r = 0; r < rows; r++)
-        for (int k = 0; k < vectors; k++) s[k] += vn_load(x + r * step + k * VN_LANES);
+        for (int k = 0; k < vectors; k++) {
+            const int64_t at = r * step + k * VN_LANES;
+            s[k] = vn_add_term(s[k], x + at, y ? y + at : y, VN_LANES);
+        }
     for (int k = 0; k < vectors; k++)
         for (int l = 0; l < VN_LANES; l++) acc[k * VN_LANES + l] += (double)s[k][l];
 }
 
-/* acc[c] += sum over r < rows of x[r * step + c], c < columns. */
-static inline void vn_column_sums(const float *x, int64_t step, int64_t rows, int64_t columns, double *acc) {
+/* acc[c] += sum over r < rows of x[r * step + c], or of x y, c < columns. */
+VN_INLINE void vn_column_terms(const float *x, const float *y, int64_t step, int64_t rows, int64_t columns,
+                               double *acc) {
     for (int64_t done = 0; done < rows; done += VN_SUM_RUN) {
-        const float *run = x + done * step;
+        const float *run = x + done * step, *by = y ? y + done * step : y;
         int64_t count = vn_min_i64(VN_SUM_RUN, rows - done), c = 0;
-        for (; c + 4 * VN_LANES <= columns; c += 4 * VN_LANES) vn_column_run(run + c, step, count, 4, acc + c);
-        if (c + 2 * VN_LANES <= columns) vn_column_run(run + c, step, count, 2, acc + c), c += 2 * VN_LANES;
-        if (c + VN_LANES <= columns) vn_column_run(run + c, step, count, 1, acc + c), c += VN_LANES;
+        for (; c + 4 * VN_LANES <= columns; c += 4 * VN_LANES)
+            vn_column_run(run + c, y ? by + c : y, step, count, 4, acc + c);
+        for (; c + VN_LANES <= columns; c += VN_LANES) vn_column_run(run + c, y ? by + c : y, step, count, 1, acc + c);
         if (c == columns) continue;
         vn_vec s = {0};
-        for (int64_t r = 0; r < count; r++) s += vn_load_part(run + r * step + c, columns - c);
+        for (int64_t r = 0; r < count; r++)
+            s = vn_add_term(s, run + r * step + c, y ? by + r * step + c : y, columns - c);
         for (int l = 0; c + l < columns; l++) acc[c + l] += (double)s[l];
     }
+}
+
+static inline void vn_column_sums(const float *x, int64_t step, int64_t rows, int64_t columns, double *acc) {
+    vn_column_terms(x, NULL, step, rows, columns, acc);
 }
 
 #endif

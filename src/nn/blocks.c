@@ -25,8 +25,8 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
     if (time->active)
         e = vn_layer_linear(s, "time_emb_proj", time->active, time->width, r->scale_shift ? 2 * r->out : r->out);
     if (e && r->scale_shift) {
-        h = vn_layer_group_norm(s, "norm2", h, r->out, r->groups_out, r->eps, VN_FN_IDENTITY);
-        h = vn_unary(s->g, vn_modulate(s, h, e), r->act);
+        const vn_steering by = vn_steering_of(s, e, r->out);
+        h = vn_layer_steered_norm(s, "norm2", h, &by, r->out, r->groups_out, r->eps, r->act);
     } else {
         if (e) h = vn_add_channels(s, h, e);
         h = vn_layer_group_norm(s, "norm2", h, r->out, r->groups_out, r->eps, r->act);
@@ -62,7 +62,8 @@ vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_la
     vn_node *q = vn_layer_linear(s, "to_q", h, a->channels, inner);
     vn_node *k = vn_layer_linear(s, "to_k", h, a->channels, inner);
     vn_node *v = vn_layer_linear(s, "to_v", h, a->channels, inner);
-    const vn_heads of = {(int)heads, 1 / sqrt((double)a->head_dim), image.dim[1], image.dim[2]};
+    const vn_heads of = {
+        .count = (int)heads, .scale = 1 / sqrt((double)a->head_dim), .rows = image.dim[1], .columns = image.dim[2]};
     h = vn_self_attention(s, q, k, v, &of);
     h = vn_reshape(s->g, vn_layer_linear(s, "to_out.0", h, inner, a->channels), image);
     return divided(s, vn_add(s->g, h, x), a->output_scale);

@@ -102,7 +102,7 @@ static vn_status read_null(const reader *r, void *member) {
     case VN_FIELD_BOOL: *(bool *)member = false; break;
     case VN_FIELD_CHOICE: *(int64_t *)member = r->field->none; break;
     case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
-    case VN_FIELD_NUMBER:
+    case VN_FIELD_NUMBER: *(double *)member = 0; break;
     case VN_FIELD_INTS:
     case VN_FIELD_NAMES: break; // no table has these nullable
     }

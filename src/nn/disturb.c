@@ -60,12 +60,20 @@ static vn_node *mean_of_tokens(const vn_scope *s, vn_node *x) {
     return vn_broadcast(s->g, vn_affine(s->g, sum, 1 / (double)d[1], 0), x->shape);
 }
 
-static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
+static vn_node *blurred_grid(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
     if (!q) return NULL;
     if (sigma >= VN_BLUR_INFINITE) return mean_of_tokens(s, q);
     const int64_t width = q->shape.dim[2];
     vn_node *y = blur_axis(s, q, h->columns, width, sigma);
     return vn_reshape(s->g, blur_axis(s, y, h->rows, h->columns * width, sigma), q->shape);
+}
+
+/* Tokens that are no part of the image have no neighbours and stay. */
+static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
+    if (!h->before) return blurred_grid(s, q, h, sigma);
+    vn_node *grid = vn_slice(s->g, q, 1, h->before, h->rows * h->columns);
+    vn_node *parts[2] = {vn_slice(s->g, q, 1, 0, h->before), blurred_grid(s, grid, h, sigma)};
+    return vn_concat(s->g, 1, 2, parts);
 }
 
 /* ---- sparse ----------------------------------------------------------------------------------------- */

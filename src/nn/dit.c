@@ -7,7 +7,15 @@
  *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
  *
  * and at the end a norm steered by the first block's c, and each token back to its patch. Weights begin as in the
- * paper: W at zero, so that every block begins as the identity, and the last layer too, so that the first answer is 0. */
+ * paper: W at zero, so that every block begins as the identity, and the last layer too, so that the first answer is 0.
+ *
+ * Four keys of vane's own go beyond that, each as later transformers of diffusers have it; a config with any of them is
+ * of class VaneDiT, so that none passes for diffusers' that diffusers would not build:
+ *
+ *     block_norm           "rms_norm": RMSNorm in place of every norm above (arXiv 1910.07467)
+ *     qk_norm              "layer_norm" or "rms_norm" of each head's queries and keys (arXiv 2302.05442)
+ *     rope_theta           rotary positions of queries and keys, beside the sinusoids added to the tokens (rope.c)
+ *     num_register_tokens  learned tokens that go through the blocks before the image's (arXiv 2309.16588) */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -26,6 +34,9 @@ typedef struct dit_config {
     int64_t norm_type;
     bool norm_elementwise_affine;
     double norm_eps;
+    int64_t block_norm, qk_norm; // vane's own, from here on
+    double rope_theta;           // 0: none
+    int64_t num_register_tokens;
 } dit_config;
 
 /* What the feed-forward layer does between its two linear maps: f(slope x) / slope; or, gated, one half of x times f of
@@ -37,6 +48,9 @@ typedef struct activation {
 } activation;
 
 static const char *const norm_types[] = {"ada_norm_zero", NULL};
+
+enum { LAYER_NORM, RMS_NORM, NO_NORM };
+static const char *const norms[] = {"layer_norm", "rms_norm", NULL};
 
 // clang-format off
 enum { GELU, GELU_APPROXIMATE, GEGLU, GEGLU_APPROXIMATE, SWIGLU, LINEAR_SILU };
@@ -65,12 +79,16 @@ static const dit_config defaults = {
     .activation_fn = GELU_APPROXIMATE,
     .num_embeds_ada_norm = 1000,
     .norm_eps = 1e-5,
+    .block_norm = LAYER_NORM,
+    .qk_norm = NO_NORM,
 };
 
 #define MAX_SIZE   65536.0 // pixels on a side, channels
 #define MAX_ROWS   1e8     // of a table
 #define MAX_LAYERS 1024
 #define MAX_PATCH  64
+#define MAX_THETA  1e9
+#define MAX_EXTRA  1024 // register tokens
 
 #define KEY(kind, member) VN_CONFIG_KEY(dit_config, kind, member)
 // clang-format off
@@ -92,8 +110,13 @@ static const vn_field fields[] = {
     {KEY(CHOICE, norm_type),               false, 0,  0,          norm_types,  0},
     {KEY(BOOL, norm_elementwise_affine),   true,  0,  0,          NULL,        0},
     {KEY(NUMBER, norm_eps),                false, 0,  1,          NULL,        0},
+    {KEY(CHOICE, block_norm),              false, 0,  0,          norms,       0},
+    {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       NO_NORM},
+    {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
+    {KEY(INT, num_register_tokens),        false, 0,  MAX_EXTRA,  NULL,        0},
 };
 // clang-format on
+#define OWN_FIELDS 4 // the last of them
 
 /* A config ready to build. */
 typedef struct dit {
@@ -104,6 +127,28 @@ typedef struct dit {
 } dit;
 
 /* ---- config ----------------------------------------------------------------------------------------- */
+
+static bool goes_beyond(const dit_config *c) {
+    return c->block_norm != defaults.block_norm || c->qk_norm != defaults.qk_norm || c->rope_theta > 0 ||
+           c->num_register_tokens > 0;
+}
+
+/* Each network has one class: diffusers' wherever diffusers could build it. */
+static vn_status check_class(const dit_config *c, const json_t *config, vn_err *err) {
+    const char *class_name = json_string_value(json_object_get(config, "_class_name"));
+    if (!strcmp(class_name, VN_DIT_OWN_CLASS)) {
+        if (goes_beyond(c)) return VN_OK;
+        return vn_fail(err, VN_BAD_FILE,
+                       "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens is a "
+                       "DiTTransformer2DModel: its _class_name must say so",
+                       class_name);
+    }
+    for (size_t i = VN_COUNT(fields) - OWN_FIELDS; i < VN_COUNT(fields); i++)
+        if (json_object_get(config, fields[i].name))
+            return vn_fail(err, VN_BAD_FILE, "dit: diffusers' %s has no %s: the _class_name of one that has it is %s",
+                           class_name, fields[i].name, VN_DIT_OWN_CLASS);
+    return VN_OK;
+}
 
 static vn_status check_config(const dit *d, vn_err *err) {
     const dit_config *c = &d->config;
@@ -116,6 +161,9 @@ static vn_status check_config(const dit *d, vn_err *err) {
     if (d->side < 1)
         return vn_fail(err, VN_BAD_FILE, "dit: sample_size %lld is less than patch_size %lld",
                        (long long)c->sample_size, (long long)c->patch_size);
+    if (c->rope_theta > 0 && (c->attention_head_dim % 4 || c->attention_head_dim > VN_ROPE_MOST))
+        return vn_fail(err, VN_BAD_FILE, "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
+                       (long long)c->attention_head_dim, VN_ROPE_MOST);
     return VN_OK;
 }
 
@@ -144,6 +192,7 @@ vn_status vn_dit_open(const json_t *config, void **self, vn_net_io *io, vn_err *
     dit_config *c = &d->config;
     *c = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
+    if (status == VN_OK) status = check_class(c, config, err);
     if (status == VN_OK) {
         if (!c->out_channels) c->out_channels = c->in_channels;
         d->width = c->num_attention_heads * c->attention_head_dim;
@@ -166,6 +215,8 @@ void vn_dit_close(void *self) {
 
 /* ---- tokens and pixels ------------------------------------------------------------------------------ */
 
+#define REGISTER_DEVIATION 0.02 // as of the other embeddings
+
 /* Sines, then cosines, of place / 10000^(i/quarter): 2 * quarter numbers. */
 static void encode_place(float *to, int64_t quarter, float place) {
     for (int64_t i = 0; i < quarter; i++) {
@@ -175,11 +226,16 @@ static void encode_place(float *to, int64_t quarter, float place) {
     }
 }
 
+/* Patches of an image of side x side of them for each of the size that the network was made for. */
+static float stretch_of(const dit *d, int64_t side) {
+    return (float)((double)side / (double)d->side);
+}
+
 /* Where the tokens of side x side patches lie, [1,side*side,width]: half of a token says its column, half its row. Other
  * sizes than the network was made for are spread over the places of that one. */
 static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     const int64_t half = d->width / 2;
-    const float stretch = (float)((double)side / (double)d->side);
+    const float stretch = stretch_of(d, side);
     float *place = vn_alloc((size_t)(side * half), sizeof *place);
     float *token = vn_alloc((size_t)(side * side * d->width), sizeof *token);
     vn_node *all = NULL;
@@ -210,6 +266,29 @@ static vn_node *to_tokens(const vn_scope *s, const dit *d, vn_node *image) {
     return vn_add(s->g, vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], side * side, d->width)), positions(&at, d, side));
 }
 
+/* The learned tokens, then x; they have no place. */
+static vn_node *with_registers(const vn_scope *s, const dit *d, vn_node *x) {
+    const int64_t count = d->config.num_register_tokens;
+    if (!x || count == 0) return x;
+    const vn_init small = {VN_INIT_NORMAL, REGISTER_DEVIATION};
+    vn_graph_label(s->g, "register_tokens");
+    vn_node *w = vn_param_node(s->g, s->w, "register_tokens", VN_SHAPE(1, count, d->width), VN_LAYOUT_PLAIN, small);
+    vn_node *both[2] = {vn_broadcast(s->g, w, VN_SHAPE(x->shape.dim[0], count, d->width)), x};
+    return vn_concat(s->g, 1, 2, both);
+}
+
+static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
+    const int64_t count = d->config.num_register_tokens;
+    return x && count > 0 ? vn_slice(s->g, x, 1, count, x->shape.dim[1] - count) : x;
+}
+
+/* Where queries and keys lie: at the places of the sinusoids. Nothing where there is no rope. */
+static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
+    const dit_config *c = &d->config;
+    if (c->rope_theta == 0) return (vn_rope){0};
+    return vn_rope_at(s, c->num_register_tokens, side, side, stretch_of(d, side), c->attention_head_dim, c->rope_theta);
+}
+
 /* Tokens [N,T,patch*patch*C] to [N,H,W,C]. */
 static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t side) {
     if (!x) return NULL;
@@ -229,6 +308,7 @@ static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t s
 typedef struct condition {
     vn_node *time;  // sinusoids [N,256]
     vn_node *label; // i32 [N], or [1] where there are no classes
+    vn_rope rope;
 } condition;
 
 /* silu(c) of a block, [N,width]. */
@@ -241,29 +321,53 @@ static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
     return vn_unary(s->g, vn_add(s->g, time, label), VN_FN_SILU);
 }
 
-/* The i-th width of e [N,..], to meet tokens: [N,1,width]. */
+/* The i-th width of e [N,..]. */
 static vn_node *part(const vn_scope *s, const dit *d, vn_node *e, int i) {
-    if (!e) return NULL;
-    return vn_reshape(s->g, vn_slice(s->g, e, -1, i * d->width, d->width), VN_SHAPE(e->shape.dim[0], 1, d->width));
+    return vn_slice(s->g, e, -1, i * d->width, d->width);
 }
 
-/* x (1 + scale) + shift; shift is the i-th part of e, scale the next. */
-static vn_node *steer(const vn_scope *s, const dit *d, vn_node *x, vn_node *e, int i) {
-    vn_node *scale = vn_affine(s->g, part(s, d, e, i + 1), 1, 1);
-    return vn_add(s->g, vn_mul(s->g, x, scale), part(s, d, e, i));
+/* The same, to meet tokens: [N,1,width]. */
+static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
+    return e ? vn_reshape(s->g, part(s, d, e, i), VN_SHAPE(e->shape.dim[0], 1, d->width)) : NULL;
 }
 
-static vn_node *plain_norm(const vn_scope *s, vn_node *x) {
-    return vn_layer_norm(s->g, x, NULL, NULL, false, STEERED_EPS);
+/* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of its own under `name`, unless
+ * that is NULL. */
+static vn_node *steered_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x, double eps, vn_node *e,
+                             int i) {
+    if (d->config.block_norm != RMS_NORM) {
+        const vn_steering by = {part(s, d, e, i + 1), part(s, d, e, i)};
+        return vn_layer_steered_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
+    }
+    x = name ? vn_layer_rms_norm(s, name, x, d->width, eps) : vn_rms_norm(s, x, eps);
+    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)), token_part(s, d, e, i));
 }
 
-static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x) {
+/* Queries or keys x [N,T,width] as they meet: each head normed under `name` and turned by its place, if at all. */
+static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x, const vn_rope *rope) {
+    const dit_config *c = &d->config;
+    const int64_t head = c->attention_head_dim;
+    if (!x || (c->qk_norm == NO_NORM && !rope->cosine)) return x;
+    vn_node *y = vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
+    if (c->qk_norm == LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, STEERED_EPS);
+    if (c->qk_norm == RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, STEERED_EPS);
+    if (rope->cosine) y = vn_rope_turn(s, y, rope);
+    return vn_reshape(s->g, y, x->shape);
+}
+
+static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_rope *rope) {
     const dit_config *c = &d->config;
     vn_node *q = vn_layer_linear_if(s, "to_q", x, d->width, d->width, c->attention_bias);
     vn_node *k = vn_layer_linear_if(s, "to_k", x, d->width, d->width, c->attention_bias);
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
-    const int64_t side = x ? llround(sqrt((double)x->shape.dim[1])) : 0;
-    const vn_heads heads = {(int)c->num_attention_heads, 1 / sqrt((double)c->attention_head_dim), side, side};
+    q = prepare_heads(s, d, "norm_q", q, rope);
+    k = prepare_heads(s, d, "norm_k", k, rope);
+    const int64_t side = x ? llround(sqrt((double)(x->shape.dim[1] - c->num_register_tokens))) : 0;
+    const vn_heads heads = {.count = (int)c->num_attention_heads,
+                            .scale = 1 / sqrt((double)c->attention_head_dim),
+                            .before = c->num_register_tokens,
+                            .rows = side,
+                            .columns = side};
     vn_node *y = vn_self_attention(s, q, k, v, &heads);
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
@@ -282,24 +386,19 @@ static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
 }
 
-static vn_node *norm3(const vn_scope *s, const dit *d, vn_node *x) {
-    const double eps = d->config.norm_eps;
-    return d->config.norm_elementwise_affine ? vn_layer_token_norm(s, "norm3", x, d->width, eps)
-                                             : vn_layer_norm(s->g, x, NULL, NULL, false, eps);
-}
-
 enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, STEERS };
 
-static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c) {
+static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c, const vn_rope *rope) {
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"), feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
     if (!vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
-        vn_node *a = attention(&attend, d, steer(s, d, plain_norm(s, x), e, SHIFT_1));
-        x = vn_add(s->g, x, vn_mul(s->g, a, part(s, d, e, GATE_1)));
+        vn_node *a = attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
+        x = vn_mul_add(s->g, a, token_part(s, d, e, GATE_1), x);
     }
-    vn_node *h = feed_forward(&feed, d, steer(s, d, norm3(s, d, x), e, SHIFT_2));
-    return vn_add(s->g, x, vn_mul(s->g, h, part(s, d, e, GATE_2)));
+    const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
+    vn_node *h = feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
+    return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
@@ -312,24 +411,26 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     if (!in->sample) return NULL;
     const int64_t height = in->sample->shape.dim[1], width = in->sample->shape.dim[2];
     if (height != width)
-        return vn_scope_fail(s, "images of %lld x %lld: DiTTransformer2DModel is for square ones", (long long)height,
-                             (long long)width);
+        return vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height, (long long)width);
 
+    const int64_t side = height / d->config.patch_size;
     condition given = {.time = vn_time_sinusoids(s, in->timestep, TIME_FEATURES, true, TIME_SHIFT),
-                       .label = in->class_labels};
+                       .label = in->class_labels,
+                       .rope = rotations(s, d, side)};
     if (!given.label) given.label = vn_const(g, VN_I32, VN_SHAPE(1), &(int32_t){0});
-    vn_node *x = to_tokens(s, d, in->sample), *first = NULL;
+    vn_node *x = with_registers(s, d, to_tokens(s, d, in->sample)), *first = NULL;
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = block(&at, d, x, c);
+        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = block(&at, d, x, c, &given.rope);
         if (i == 0) first = c;
     }
+    x = without_registers(s, d, x);
     vn_scope zero = root;
     zero.start = VN_START_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
-    x = vn_layer_linear(&zero, "proj_out_2", steer(s, d, plain_norm(s, x), e, SHIFT_1), d->width, out);
-    return to_pixels(s, d, x, height / d->config.patch_size);
+    x = steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1);
+    return to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side);
 }

@@ -21,7 +21,7 @@ typedef struct vn_config_names {
 
 typedef enum vn_field_kind {
     VN_FIELD_INT,    /* int64_t; null is 0 */
-    VN_FIELD_NUMBER, /* double */
+    VN_FIELD_NUMBER, /* double; null is 0 */
     VN_FIELD_BOOL,   /* bool; null is false */
     VN_FIELD_CHOICE, /* int64_t: index in `choices`, any case; null is `none` */
     VN_FIELD_INTS,   /* vn_config_ints */
@@ -101,13 +101,22 @@ vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, in
                              double eps, vn_fn act);
 /* LayerNorm, over the channels of each token. */
 vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
+/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under `name`. */
+vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps);
+vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
+/* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two halves. */
+typedef struct vn_steering {
+    vn_node *scale, *shift;
+} vn_steering;
+vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels);
+/* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or without one where that is NULL. */
+vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, const vn_steering *by, int64_t channels,
+                               int64_t groups, double eps, vn_fn act);
 /* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
 vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
                            int64_t channels, int64_t groups, double eps);
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width);
 vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p);
-/* x [N,..,C] (1 + scale) + shift, with e [N,2C] = scale | shift. */
-vn_node *vn_modulate(const vn_scope *s, vn_node *x, vn_node *e);
 /* x [N,..,C] plus e [N,C] at every position. */
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e);
 vn_node *vn_spatial_mean(const vn_scope *s, vn_node *x); /* [N,H,W,C] -> [N,C] */
@@ -124,13 +133,13 @@ vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int6
 /* Whether the scope's layer is to be disturbed so; *amount (or NULL) by how much. */
 bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount);
 
-/* Self-attention of tokens that lie on a grid, in row-major order. */
+/* Self-attention of tokens that lie on a grid, in row-major order, `before` others in front of them. */
 typedef struct vn_heads {
     int count;
     double scale;
-    int64_t rows, columns;
+    int64_t before, rows, columns;
 } vn_heads;
-/* q, k, v [B,rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
+/* q, k, v [B,before+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *heads);
 
 /* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of --------- */
@@ -172,6 +181,22 @@ vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels);     
 vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);                /* by 2, without weights */
 /* k-diffusion's smooth resampling by 2, edges reflected. */
 vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
+
+/* ---- rope.c: rotary positions ----------------------------------------------------------------------- */
+
+/* What turns the heads of T tokens by their places. */
+typedef struct vn_rope {
+    vn_node *cosine, *sine; /* [1,T,1,head] */
+    vn_node *quarter;       /* [head,head], a quarter turn of every pair */
+} vn_rope;
+
+/* Of `before` tokens without a place, which are not turned, and then of rows x columns patches, `stretch` of them for
+ * each place. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
+#define VN_ROPE_MOST 1024
+vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
+                   double theta);
+/* x [N,T,heads,head], turned. */
+vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
 /* ---- mlp.c ------------------------------------------------------------------------------------------ */
 
@@ -250,6 +275,8 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
     vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);                           \
     void vn_##id##_close(void *self);                                                                                  \
     vn_node *vn_##id##_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
+
+#define VN_DIT_OWN_CLASS "VaneDiT"
 
 VN_NET_DECLARE(unet2d)
 VN_NET_DECLARE(dit)

@@ -146,12 +146,45 @@ vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, in
     return vn_layer_norm(s->g, x, a.gamma, a.beta, true, eps);
 }
 
+vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps) {
+    if (!x) return NULL;
+    vn_shape one = x->shape;
+    const int64_t channels = one.dim[one.rank - 1];
+    one.dim[one.rank - 1] = 1;
+    vn_node *squares = vn_sum_to(s->g, vn_unary(s->g, x, VN_FN_SQUARE), one);
+    return vn_mul(s->g, x, vn_unary(s->g, vn_affine(s->g, squares, 1 / (double)channels, eps), VN_FN_RSQRT));
+}
+
+vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps) {
+    if (!has_channels(s, name, x, channels)) return NULL;
+    names n = begin_layer(s, name);
+    const vn_init ones = {VN_INIT_ONES, 0};
+    return vn_mul(s->g, vn_rms_norm(s, x, eps),
+                  vn_param_node(s->g, s->w, n.weight, VN_SHAPE(channels), VN_LAYOUT_PLAIN, ones));
+}
+
+vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, const vn_steering *by, int64_t channels,
+                               int64_t groups, double eps, vn_fn act) {
+    if (!can_norm(s, name ? name : "norm", x, channels, groups ? groups : 1)) return NULL;
+    affine a = {vn_affine(s->g, by->scale, 1, 1), by->shift};
+    if (name) {
+        names n = begin_layer(s, name);
+        const affine own = norm_weights(s, &n, channels);
+        a.beta = vn_add(s->g, vn_mul(s->g, a.gamma, own.beta), a.beta);
+        a.gamma = vn_mul(s->g, a.gamma, own.gamma);
+    }
+    if (!groups) return vn_unary(s->g, vn_layer_norm(s->g, x, a.gamma, a.beta, true, eps), act);
+    bool fused = act == VN_FN_SILU;
+    vn_node *y = vn_norm(s->g, x, a.gamma, a.beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
+    return fused ? y : vn_unary(s->g, y, act);
+}
+
 vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
                            int64_t channels, int64_t groups, double eps) {
     if (!can_norm(s, name, x, channels, groups)) return NULL;
     vn_scope at = vn_scope_in(s, "%s", name);
-    vn_node *e = vn_layer_linear(&at, "linear", time, time_width, 2 * channels);
-    return vn_modulate(s, vn_norm(s->g, x, NULL, NULL, false, (int)groups, eps, VN_FN_IDENTITY), e);
+    const vn_steering by = vn_steering_of(s, vn_layer_linear(&at, "linear", time, time_width, 2 * channels), channels);
+    return vn_layer_steered_norm(s, NULL, x, &by, channels, groups, eps, VN_FN_IDENTITY);
 }
 
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width) {
@@ -173,12 +206,8 @@ static vn_node *over_positions(const vn_scope *s, vn_node *e, const vn_node *x) 
     return vn_reshape(s->g, e, shape);
 }
 
-vn_node *vn_modulate(const vn_scope *s, vn_node *x, vn_node *e) {
-    if (!x || !e) return NULL;
-    int64_t channels = x->shape.dim[x->shape.rank - 1];
-    vn_node *scale = over_positions(s, vn_slice(s->g, e, -1, 0, channels), x);
-    vn_node *shift = over_positions(s, vn_slice(s->g, e, -1, channels, channels), x);
-    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, scale, 1, 1)), shift);
+vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels) {
+    return (vn_steering){vn_slice(s->g, e, -1, 0, channels), vn_slice(s->g, e, -1, channels, channels)};
 }
 
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e) {

@@ -16,10 +16,11 @@ const vn_net_row vn_net_rows[] = {
      .folder = "unet",
      VN_NET_FUNCTIONS(unet2d)},
     {.row = {.name = "dit",
-             .summary = "diffusion transformer, for square images: diffusers' DiTTransformer2DModel",
-             .source = "arXiv 2212.09748; diffusers 0.42.1",
+             .summary = "diffusion transformer, for square images: diffusers' DiTTransformer2DModel and more",
+             .source = "arXiv 2212.09748, 2401.08740; diffusers 0.42.1",
              .params = vn_dit_presets},
      .class_name = "DiTTransformer2DModel",
+     .own_class = VN_DIT_OWN_CLASS,
      .folder = "transformer",
      VN_NET_FUNCTIONS(dit)},
     {.row = {.name = "mlp",
@@ -51,13 +52,15 @@ struct vn_net {
 static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *err) {
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     if (!class_name) return vn_fail(err, VN_BAD_FILE, "no \"_class_name\": not the config of a network");
-    const char *known[VN_COUNT(vn_net_rows)];
+    const char *known[2 * VN_COUNT(vn_net_rows)];
+    size_t count = 0;
     for (size_t i = 0; i < vn_net_row_count; i++) {
         *row = &vn_net_rows[i];
-        if (!strcmp(class_name, (*row)->class_name)) return VN_OK;
-        known[i] = (*row)->class_name;
+        known[count++] = (*row)->class_name;
+        if ((*row)->own_class) known[count++] = (*row)->own_class;
+        if (!strcmp(class_name, (*row)->class_name) || !strcmp(class_name, known[count - 1])) return VN_OK;
     }
-    return vn_config_refuse("network", "_class_name", class_name, known, vn_net_row_count, err);
+    return vn_config_refuse("network", "_class_name", class_name, known, count, err);
 }
 
 /* Builds once, for the list of weights, at a size that any network can do. What does not fit is the config's fault. */

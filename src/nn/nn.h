@@ -55,6 +55,7 @@ typedef struct vn_net_data {
 typedef struct vn_net_row {
     vn_row row;             /* parameters are the presets' */
     const char *class_name; /* diffusers' _class_name; vane's own for networks it lacks */
+    const char *own_class;  /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;     /* "unet", "transformer", "model", "classifier" */
     json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err); /* a new config.json */
     /* Reads and checks a config, refusing by name what is not supported. */

@@ -203,6 +203,7 @@ void vn_gradient_broadcast(vn_node *n, vn_node *dy, vn_node **grad) {
 
 const char *vn_shape_sum_to(vn_node *n) {
     if (!vn_shape_valid(&n->shape)) return "such a shape cannot be";
+    if (n->inputs > 1 && !vn_shape_equal(&n->in[0]->shape, &n->in[1]->shape)) return "x and y differ in shape";
     return vn_all_floats(n) ? check_broadcast(&n->shape, &n->in[0]->shape) : "takes floats";
 }
 
@@ -213,8 +214,21 @@ vn_node *vn_sum_to(vn_graph *g, vn_node *x, vn_shape shape) {
     return vn_graph_add(g, &n);
 }
 
+/* A product with a fill, or one that is not summed, is simpler by itself. */
+vn_node *vn_sum_product_to(vn_graph *g, vn_node *x, vn_node *y, vn_shape shape) {
+    if (x && y && (vn_shape_equal(&x->shape, &shape) || x->op == VN_OP_FILL || y->op == VN_OP_FILL))
+        return vn_sum_to(g, vn_mul(g, x, y), shape);
+    vn_node n = vn_draft(VN_OP_SUM_TO, 2, x, y);
+    n.shape = shape;
+    return vn_graph_add(g, &n);
+}
+
 void vn_gradient_sum_to(vn_node *n, vn_node *dy, vn_node **grad) {
-    grad[0] = vn_broadcast(n->graph, dy, n->in[0]->shape);
+    vn_graph *g = n->graph;
+    vn_node *each = vn_broadcast(g, dy, n->in[0]->shape);
+    if (n->inputs == 1) grad[0] = each;
+    for (int i = 0; i < n->inputs && n->inputs > 1; i++)
+        if (vn_wanted(n, i)) grad[i] = vn_mul(g, n->in[1 - i], each);
 }
 
 vn_node *vn_mean(vn_graph *g, vn_node *x) {

@@ -2,7 +2,7 @@
  *
  * The statistics are a node of their own, so that the gradient finds them ready. They are functions of x: the rules here carry
  * the gradient through them, and none goes to the statistics as an input. Second derivatives go through the expansions, which
- * compute the statistics from x again.
+ * compute the statistics from x again. gamma and beta may have a row for each of B equal runs of samples.
  */
 #include "tensor/internal.h"
 
@@ -27,8 +27,13 @@ static const char *check_inputs(const vn_node *n, int affine) {
         return "the statistics are not [N,groups,2]";
     if (affine == 3 && !vn_shape_equal(x, &n->in[2]->shape)) return "x and dy differ in shape";
     if (n->inputs != affine && n->inputs != affine + 2) return "gamma and beta come together";
-    for (int i = affine; i < n->inputs; i++)
-        if (n->in[i]->shape.rank != 1 || n->in[i]->shape.dim[0] != vn_shape_last(x)) return "gamma or beta is not [C]";
+    if (n->inputs == affine) return NULL;
+    const vn_shape *gamma = &n->in[affine]->shape;
+    if (!vn_shape_equal(gamma, &n->in[affine + 1]->shape)) return "gamma and beta differ in shape";
+    if (gamma->rank < 1 || gamma->rank > 2 || vn_shape_last(gamma) != vn_shape_last(x))
+        return "gamma is neither [C] nor [B,C]";
+    if (gamma->rank == 2 && (gamma->dim[0] < 1 || x->dim[0] % gamma->dim[0]))
+        return "gamma's rows do not divide the samples";
     return NULL;
 }
 
@@ -50,7 +55,8 @@ const char *vn_shape_norm_grad_x(vn_node *n) {
 const char *vn_shape_norm_grad_affine(vn_node *n) {
     const char *why = check_inputs(n, 3);
     if (n->inputs != 5) return "takes x, statistics, dy, gamma and beta";
-    n->shape = VN_SHAPE(2, vn_shape_last(&n->in[0]->shape));
+    const vn_shape *gamma = &n->in[3]->shape;
+    n->shape = gamma->rank == 2 ? VN_SHAPE(2, gamma->dim[0], gamma->dim[1]) : VN_SHAPE(2, vn_shape_last(gamma));
     return why;
 }
 
@@ -86,9 +92,9 @@ static vn_node *norm_grad(vn_node *n, vn_op op, vn_node *dy) {
 void vn_gradient_norm(vn_node *n, vn_node *dy, vn_node **grad) {
     if (n->inputs > 2 && (vn_wanted(n, 2) || vn_wanted(n, 3))) {
         vn_node *both = norm_grad(n, VN_OP_NORM_GRAD_AFFINE, dy);
-        int64_t channels = n->in[2]->shape.dim[0];
+        int64_t count = vn_shape_count(&n->in[2]->shape);
         if (vn_wanted(n, 2)) grad[2] = vn_view(n->graph, both, 0, n->in[2]->shape);
-        if (vn_wanted(n, 3)) grad[3] = vn_view(n->graph, both, channels, n->in[3]->shape);
+        if (vn_wanted(n, 3)) grad[3] = vn_view(n->graph, both, count, n->in[3]->shape);
     }
     if (vn_wanted(n, 0)) grad[0] = norm_grad(n, VN_OP_NORM_GRAD_X, dy);
 }
@@ -117,9 +123,14 @@ static norm_parts normalise(vn_graph *g, vn_node *x, const vn_attr *a) {
 
 static vn_node *norm_of(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, const vn_attr *a) {
     if (!x) return NULL;
-    vn_node *y = vn_reshape(g, normalise(g, x, a).xhat, x->shape);
-    if (gamma) y = vn_add(g, vn_mul(g, y, gamma), beta);
-    return vn_unary(g, y, a->norm.act);
+    vn_node *y = normalise(g, x, a).xhat;
+    if (gamma) {
+        const int64_t runs = gamma->shape.rank == 2 ? gamma->shape.dim[0] : 1;
+        const vn_shape each = VN_SHAPE(runs, 1, vn_shape_last(&x->shape));
+        y = vn_reshape(g, y, VN_SHAPE(runs, vn_shape_count(&x->shape) / vn_shape_count(&each), each.dim[2]));
+        y = vn_add(g, vn_mul(g, y, vn_reshape(g, gamma, each)), vn_reshape(g, beta, each));
+    }
+    return vn_unary(g, vn_reshape(g, y, x->shape), a->norm.act);
 }
 
 vn_node *vn_expand_norm_stats(vn_node *n) {

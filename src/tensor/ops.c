@@ -31,8 +31,12 @@ static vn_cost cost_one(const vn_node *n) {
     return (vn_cost){count(n), bytes(n)};
 }
 
+static vn_cost cost_mul_add(const vn_node *n) {
+    return (vn_cost){2 * count(n), bytes(n)};
+}
+
 static vn_cost cost_sum(const vn_node *n) {
-    return (vn_cost){count(n->in[0]), bytes(n)};
+    return (vn_cost){n->inputs * count(n->in[0]), bytes(n)};
 }
 
 static vn_cost cost_function(const vn_node *n) {
@@ -115,6 +119,7 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(SUB,                binary,             vn_gradient_sub,            NULL,                         one,            FIRST | SECOND) \
     ROW(MUL,                binary,             vn_gradient_mul,            NULL,                         one,            FIRST | SECOND) \
     ROW(DIV,                binary,             vn_gradient_div,            NULL,                         one,            FIRST | SECOND) \
+    ROW(MUL_ADD,            mul_add,            vn_gradient_mul_add,        vn_expand_mul_add,            mul_add,        FIRST | THIRD)  \
     ROW(AFFINE,             same,               vn_gradient_affine,         NULL,                         one,            FIRST)          \
     ROW(UNARY,              unary,              vn_gradient_unary,          NULL,                         function,       FIRST)          \
     ROW(UNARY_GRAD,         unary_grad,         vn_gradient_unary_grad,     vn_expand_unary_grad,         function,       FIRST | SECOND) \

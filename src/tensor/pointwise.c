@@ -61,9 +61,17 @@ void vn_gradient_sub(vn_node *n, vn_node *dy, vn_node **grad) {
     if (vn_wanted(n, 1)) grad[1] = vn_affine(n->graph, vn_sum_to(n->graph, dy, n->in[1]->shape), -1, 0);
 }
 
+/* grad[i] = dy times the other factor, summed over what was broadcast. */
+static void share_product(vn_node *n, int i, vn_node *dy, vn_node *other, vn_node **grad) {
+    if (other && dy && vn_shape_equal(&other->shape, &dy->shape))
+        grad[i] = vn_sum_product_to(n->graph, dy, other, n->in[i]->shape);
+    else
+        share(n, i, vn_mul(n->graph, dy, other), grad);
+}
+
 void vn_gradient_mul(vn_node *n, vn_node *dy, vn_node **grad) {
-    if (vn_wanted(n, 0)) share(n, 0, vn_mul(n->graph, dy, n->in[1]), grad);
-    if (vn_wanted(n, 1)) share(n, 1, vn_mul(n->graph, dy, n->in[0]), grad);
+    if (vn_wanted(n, 0)) share_product(n, 0, dy, n->in[1], grad);
+    if (vn_wanted(n, 1)) share_product(n, 1, dy, n->in[0], grad);
 }
 
 /* y = a / b: da = dy / b, db = -da y. */
@@ -72,6 +80,34 @@ void vn_gradient_div(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_node *da = vn_div(g, dy, n->in[1]);
     if (vn_wanted(n, 0)) share(n, 0, da, grad);
     if (vn_wanted(n, 1)) share(n, 1, vn_affine(g, vn_mul(g, da, n), -1, 0), grad);
+}
+
+/* ---- x y + z ---------------------------------------------------------------------------------------- */
+
+const char *vn_shape_mul_add(vn_node *n) {
+    const vn_shape *x = &n->in[0]->shape;
+    vn_shape both;
+    if (!vn_all_floats(n)) return "takes floats";
+    if (!vn_shape_equal(x, &n->in[2]->shape)) return "x and z differ in shape";
+    if (!vn_shape_broadcast(x, &n->in[1]->shape, &both) || !vn_shape_equal(x, &both))
+        return "y does not broadcast to x's shape";
+    n->shape = *x;
+    return NULL;
+}
+
+vn_node *vn_mul_add(vn_graph *g, vn_node *x, vn_node *y, vn_node *z) {
+    vn_node n = vn_draft(VN_OP_MUL_ADD, 3, x, y, z);
+    return vn_graph_add(g, &n);
+}
+
+void vn_gradient_mul_add(vn_node *n, vn_node *dy, vn_node **grad) {
+    if (vn_wanted(n, 1)) share_product(n, 1, dy, n->in[0], grad);
+    if (vn_wanted(n, 0)) grad[0] = vn_mul(n->graph, dy, n->in[1]);
+    if (vn_wanted(n, 2)) grad[2] = dy;
+}
+
+vn_node *vn_expand_mul_add(vn_node *n) {
+    return vn_add(n->graph, vn_mul(n->graph, n->in[0], n->in[1]), n->in[2]);
 }
 
 /* ---- affine ----------------------------------------------------------------------------------------- */

@@ -40,11 +40,12 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(SLICE, "slice")              /* [begin, begin+out.dim[axis]) of axis */                                 \
     X(PLACE, "place")              /* zeros, with in0 at begin along axis; adjoint of slice */                \
     X(BROADCAST, "broadcast")      /* to a larger shape, numpy rules (trailing axes aligned) */               \
-    X(SUM_TO, "sum_to")            /* adjoint of broadcast: sums down to a smaller shape */                   \
+    X(SUM_TO, "sum_to")            /* adjoint of broadcast: x, or x y of one shape, summed to a smaller one */ \
     X(ADD, "add")                  /* add..div: numpy broadcasting of either side */                          \
     X(SUB, "sub")                                                                                             \
     X(MUL, "mul")                                                                                             \
     X(DIV, "div")                                                                                             \
+    X(MUL_ADD, "mul_add")          /* (x, y, z): x y + z; x and z of one shape, y broadcast to it */          \
     X(AFFINE, "affine")            /* scale * x + shift */                                                    \
     X(UNARY, "unary")              /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                         \
     X(UNARY_GRAD, "unary_grad")    /* (x, dy): dy * f'(x) */                                                  \
@@ -54,9 +55,9 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(CONV2D_GRAD_X, "conv2d_grad_x") /* (dy, w) -> x's shape */                                              \
     X(CONV2D_GRAD_W, "conv2d_grad_w") /* (x, dy) -> w's shape */                                              \
     X(NORM_STATS, "norm_stats")    /* x [N,..,C], groups, eps -> [N,G,2] mean and 1/sqrt(var+eps) */          \
-    X(NORM, "norm")                /* (x, stats, gamma [C], beta [C]; both or none): act((x-m) r gamma + beta) */ \
+    X(NORM, "norm")                /* (x, stats, gamma, beta; both or none): act((x-m) r gamma + beta) */     \
     X(NORM_GRAD_X, "norm_grad_x")  /* (x, stats, dy, gamma, beta) through the statistics too */               \
-    X(NORM_GRAD_AFFINE, "norm_grad_affine") /* (x, stats, dy, gamma, beta) -> [2,C] dgamma, dbeta */          \
+    X(NORM_GRAD_AFFINE, "norm_grad_affine") /* (x, stats, dy, gamma, beta) -> [2,(B,)C] dgamma, dbeta */      \
     X(SOFTMAX, "softmax")          /* over the last axis */                                                   \
     X(SOFTMAX_GRAD, "softmax_grad") /* (y, dy): y (dy - sum(y dy)) */                                         \
     X(CROSS_ENTROPY, "cross_entropy") /* logits [N,K], labels i32 [N] -> [N] */                               \
@@ -208,17 +209,20 @@ vn_node *vn_slice(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t leng
 vn_node *vn_place(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t total);
 vn_node *vn_broadcast(vn_graph *g, vn_node *x, vn_shape shape); /* x itself if equal */
 vn_node *vn_sum_to(vn_graph *g, vn_node *x, vn_shape shape);
+vn_node *vn_sum_product_to(vn_graph *g, vn_node *x, vn_node *y, vn_shape shape); /* of x y, both of one shape */
 vn_node *vn_add(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_sub(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_mul(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_div(vn_graph *g, vn_node *a, vn_node *b);
+vn_node *vn_mul_add(vn_graph *g, vn_node *x, vn_node *y, vn_node *z); /* x y + z: z of x's shape, y broadcasts to it */
 vn_node *vn_affine(vn_graph *g, vn_node *x, double scale, double shift);
 vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn); /* x itself for identity */
 vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb);
 vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */, bool has_bias);
 vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride, const int pad[4]);
-/* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group. gamma, beta [C] or
- * both NULL with has_affine false. act: VN_FN_IDENTITY or VN_FN_SILU. */
+/* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group. gamma, beta: [C]; or [B,C], a
+ * row for each N/B samples (of a layer norm: rows) in turn, as time and class steer a norm; or both NULL with has_affine false.
+ * act: VN_FN_IDENTITY or VN_FN_SILU. */
 vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, int groups, double eps,
                  vn_fn act);
 vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,

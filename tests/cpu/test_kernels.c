@@ -97,8 +97,9 @@ static void open_broadcast(kernel_case *c, vn_op op, int round) {
     if (op == VN_OP_BROADCAST)
         kernel_open(c, op, (vn_attr){0}, 1, &small, &large);
     else
-        kernel_open(c, op, (vn_attr){0}, 1, &large, &small);
-    if (op == VN_OP_SUM_TO) c->fill[0] = KERNEL_POSITIVE; /* else sums may vanish, and no relative error is small */
+        kernel_open(c, op, (vn_attr){0}, 1 + round % 2, (vn_shape[]){large, large}, &small);
+    if (op == VN_OP_SUM_TO)
+        c->fill[0] = c->fill[1] = KERNEL_POSITIVE; /* else sums may vanish, and no relative error is small */
 }
 
 static void open_binary(kernel_case *c, vn_op op, int round) {
@@ -107,6 +108,12 @@ static void open_binary(kernel_case *c, vn_op op, int round) {
     if (kernel_draw(0, 3)) in[1] = draw_smaller(&large);
     kernel_open(c, op, (vn_attr){0}, 2, in, NULL);
     if (op == VN_OP_DIV) c->fill[1] = KERNEL_POSITIVE;
+}
+
+static void open_mul_add(kernel_case *c, vn_op op, int round) {
+    vn_shape large = draw_shape((int)kernel_draw(0, 5), round), in[3] = {large, large, large};
+    if (kernel_draw(0, 3)) in[1] = draw_smaller(&large);
+    kernel_open(c, op, (vn_attr){0}, 3, in, NULL);
 }
 
 static void open_affine(kernel_case *c, vn_op op, int round) {
@@ -160,6 +167,11 @@ static void open_norm(kernel_case *c, vn_op op, int round) {
     x.dim[x.rank - 1] = channels;
     if (large && round % (2 * LARGE) == 0) x = shape3(1, 70000 / channels, channels); /* one sample, cut into parts */
     vn_shape stats = shape3(x.dim[0], groups, 2), width = shape1(channels);
+    if (x.dim[0] > 0 && kernel_draw(0, 2) == 0) { /* an affine map for each of some runs of samples */
+        int64_t runs = kernel_draw(1, 4);
+        while (x.dim[0] % runs) runs--;
+        width = shape2(runs, channels);
+    }
     vn_attr attr = {.norm = {(int)groups, 1e-5, kernel_draw(0, 1) ? VN_FN_SILU : VN_FN_IDENTITY}};
     if (op == VN_OP_NORM_STATS) kernel_open(c, op, attr, 1, &x, NULL);
     if (op == VN_OP_NORM) kernel_open(c, op, attr, affine ? 4 : 2, (vn_shape[]){x, stats, width, width}, NULL);
@@ -240,9 +252,10 @@ static const struct {
     [VN_OP_SUB] = {open_binary, 1.2e-7},
     [VN_OP_MUL] = {open_binary, 1.2e-7},
     [VN_OP_DIV] = {open_binary, 1.2e-7},
+    [VN_OP_MUL_ADD] = {open_mul_add, 1.2e-7},
     [VN_OP_AFFINE] = {open_affine, 6e-7},
     [VN_OP_UNARY] = {open_unary, 5e-6},
-    [VN_OP_UNARY_GRAD] = {open_unary, 4e-7},
+    [VN_OP_UNARY_GRAD] = {open_unary, 4.5e-7},
     [VN_OP_MATMUL] = {open_matmul, 6e-7},
     [VN_OP_LINEAR] = {open_linear, 8e-7},
     [VN_OP_CONV2D] = {open_conv, 5e-7},

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Random DiTTransformer2DModel configs against diffusers: outputs, gradients, and that both refuse the same ones.
 
-    dit_random.py --forward build/vane --count 40 [--seed 0]
+    dit_random.py --forward build/vane --count 40 [--seed 0] [--own]
+
+With --own each config has some of the keys that vane adds, and dit.py's module stands for diffusers'.
 
 As unet_random.py, by which it works: a case is a model directory, run by `PROGRAM forward` and compared. Exit status 1 if
 any case is past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if vane runs what
@@ -57,38 +59,52 @@ def random_config(r):
     return config
 
 
+def random_own(r):
+    """At least one of vane's own keys."""
+    own = {
+        "block_norm": r.choice(["layer_norm", "rms_norm"]),
+        "qk_norm": r.choice([None, "layer_norm", "rms_norm"]),
+        "rope_theta": r.choice([None, 100, 10000.0]),
+        "num_register_tokens": r.choice([0, 1, 4, 7]),
+    }
+    if own == {"block_norm": "layer_norm", "qk_norm": None, "rope_theta": None, "num_register_tokens": 0}:
+        own["qk_norm"] = "rms_norm"
+    return own
+
+
 def some_keys(model, r):
     """The config without some of the keys that have diffusers' default value: a reader must know them."""
     config = json.loads(unet_case.config_text(model))
     default = {k: p.default for k, p in inspect.signature(DiTTransformer2DModel.__init__).parameters.items()}
+    default |= {"block_norm": "layer_norm", "qk_norm": None, "rope_theta": None, "num_register_tokens": 0}
     same = [k for k in config if k in default and config[k] == default[k]]
     return {k: v for k, v in config.items() if k not in same or r.random() < 0.5}
 
 
-def one(program, seed):
-    """A line for the case, and whether it is right."""
+def one(program, seed, own):
+    """A line for the case, whether it is right, and the errors of output and gradients."""
     r = random.Random(seed)
-    config = random_config(r)
+    config = random_config(r) | (random_own(r) if own else {})
     side = config["patch_size"] * r.choice([1, 2, 3, 4])
     text = " ".join(f"{k}={v}" for k, v in config.items())
     try:
         model = dit.build(config, seed)
         given = dit.inputs(model, r.choice([1, 2, 3]), side, seed)
         expected = unet_case.run(model, given)
-    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError) as e:
+    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
         return refused(program, config, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
     own = unet_random.torch_errors(model, given, expected)
     with tempfile.TemporaryDirectory() as folder:
         cotangent = expected.pop("cotangent")
         found, error = unet_random.run_vane(program, folder, some_keys(model, r), model, given, cotangent)
     if found is None:
-        return f"REFUSED  {error}\n    {text}", False
+        return f"REFUSED  {error}\n    {text}", False, (0, 0)
     if set(expected) - set(found):
-        return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False
+        return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False, (0, 0)
     out, grad, name = unet_random.worst(found, expected)
     good = out < max(1e-5, 4 * own[0]) and grad < max(1e-4, 4 * own[1])
     line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e})"
-    return f"{line} {name}" + ("" if good else "\n    " + text), good
+    return f"{line} {name}" + ("" if good else "\n    " + text), good, (out, grad)
 
 
 def refused(program, config, why):
@@ -96,13 +112,13 @@ def refused(program, config, why):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "config.json")
         with open(path, "w") as f:
-            json.dump({"_class_name": "DiTTransformer2DModel", **config}, f)
+            json.dump({"_class_name": dit.kind(config).__name__, **config}, f)
         save_file({"none": torch.zeros(1)}, os.path.join(folder, "diffusion_pytorch_model.safetensors"))
         done = subprocess.run([program, "forward", folder, "--in", path, "--out", os.devnull],
                               capture_output=True, text=True)  # fmt: skip
     message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
     good = done.returncode in (1, 2) and "dit:" in message
-    return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good
+    return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)
 
 
 def main():
@@ -110,14 +126,16 @@ def main():
     parser.add_argument("--forward", required=True, metavar="PROGRAM")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--own", action="store_true")
     a = parser.parse_args()
     torch.set_num_threads(2)
-    bad = 0
+    bad, largest = 0, [0.0, 0.0]
     for seed in range(a.seed, a.seed + a.count):
-        line, good = one(a.forward, seed)
+        line, good, errors = one(a.forward, seed, a.own)
         bad += not good
+        largest = [max(pair) for pair in zip(largest, errors)]
         print(f"{seed:5} {line}", flush=True)
-    print(f"{a.count - bad} of {a.count} right")
+    print(f"{a.count - bad} of {a.count} right; output off by {largest[0]:.1e} at most, gradients by {largest[1]:.1e}")
     sys.exit(bad > 0)
 
 

@@ -31,8 +31,10 @@ static vn_net *must_open(const char *text) {
     return net;
 }
 
-#define DIT  "\"_class_name\": \"DiTTransformer2DModel\""
-#define TINY DIT ", \"num_attention_heads\": 2, \"attention_head_dim\": 4, \"num_layers\": 1, \"sample_size\": 8"
+#define DIT   "\"_class_name\": \"DiTTransformer2DModel\""
+#define OWN   "\"_class_name\": \"VaneDiT\""
+#define SMALL ", \"num_attention_heads\": 2, \"attention_head_dim\": 4, \"num_layers\": 1, \"sample_size\": 8"
+#define TINY  DIT SMALL
 
 /* ---- configs ---------------------------------------------------------------------------------------- */
 
@@ -51,6 +53,21 @@ static const struct {
     {"{" TINY ", \"patch_size\": 9}", "dit: sample_size 8 is less than patch_size 9"},
     {"{" TINY ", \"patch_size\": 0}", "dit: patch_size is 0"},
     {"{" TINY ", \"sample_size\": [8, 8]}", "dit: sample_size must be a whole number"},
+    // the two classes
+    {"{" TINY ", \"qk_norm\": \"rms_norm\"}",
+     "dit: diffusers' DiTTransformer2DModel has no qk_norm: the _class_name of one that has it is VaneDiT"},
+    {"{" TINY ", \"num_register_tokens\": 0}", "diffusers' DiTTransformer2DModel has no num_register_tokens"},
+    {"{" OWN SMALL "}", "dit: a VaneDiT without block_norm, qk_norm, rope_theta or num_register_tokens is a "
+                        "DiTTransformer2DModel: its _class_name must say so"},
+    {"{" OWN SMALL ", \"qk_norm\": null, \"rope_theta\": null, \"block_norm\": \"layer_norm\"}", "dit: a VaneDiT without"},
+    {"{\"_class_name\": \"VaneDit\"}", "did you mean \"VaneDiT\"?"},
+    {"{" OWN SMALL ", \"qk_norm\": \"l2\"}", "dit: qk_norm: \"l2\" is not one of layer_norm, rms_norm"},
+    {"{" OWN SMALL ", \"block_norm\": null}", "dit: block_norm must be given: it cannot be null"},
+    {"{" OWN SMALL ", \"rope_theta\": 0.5}", "dit: rope_theta is 0.5; it must be in [1,"},
+    {"{" OWN SMALL ", \"num_register_tokens\": 1025}", "dit: num_register_tokens is 1025; it must be in [0, 1024]"},
+    {"{" OWN SMALL ", \"attention_head_dim\": 6, \"rope_theta\": 100}",
+     "dit: attention_head_dim is 6; rope_theta needs a multiple of 4, up to 1024"},
+    {"{" OWN SMALL ", \"attention_head_dim\": 2048, \"rope_theta\": 100}", "attention_head_dim is 2048; rope_theta needs"},
 };
 // clang-format on
 
@@ -72,7 +89,7 @@ static void refuses_images_that_do_not_fit(void **state) {
         int64_t height, width;
         const char *words;
     } images[] = {{9, 9, "dit: images of 9 x 9: both sides must be multiples of 2"},
-                  {8, 16, "dit: images of 8 x 16: DiTTransformer2DModel is for square ones"}};
+                  {8, 16, "dit: images of 8 x 16: it is for square ones"}};
     vn_net *net = must_open("{" TINY "}");
     for (size_t i = 0; i < VN_COUNT(images); i++) {
         vn_graph *g = NULL;
@@ -142,6 +159,38 @@ static void presets_fit_the_data(void **state) {
     vn_net_close(&net);
 }
 
+/* Parameters with what vane adds, in a model whose blocks have 16 x 16 attention of 2 heads. */
+static void presets_go_beyond_diffusers(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *class_name;
+        int64_t more; // parameters than dit:depth=1,width=16,heads=2 has
+    } cases[] = {
+        {"dit:depth=1,width=16,heads=2,mlp=swiglu", "DiTTransformer2DModel", 64 * 16 + 64},
+        {"dit:depth=1,width=16,heads=2,norm=layer,qk_norm=none,rope=0,registers=0", "DiTTransformer2DModel", 0},
+        {"dit:depth=1,width=16,heads=2,norm=rms", "VaneDiT", 0},
+        {"dit:depth=1,width=16,heads=2,qk_norm=rms", "VaneDiT", 2 * 8},
+        {"dit:depth=1,width=16,heads=2,qk_norm=layer", "VaneDiT", 4 * 8},
+        {"dit:depth=1,width=16,heads=2,rope=10000", "VaneDiT", 0},
+        {"dit:depth=1,width=16,heads=2,registers=4", "VaneDiT", 4 * 16},
+    };
+    vn_err err = {0};
+    vn_net *net = NULL;
+    if (preset("dit:depth=1,width=16,heads=2", &fashion, &net, &err) != VN_OK) fail_msg("%s", err.text);
+    const int64_t plain = vn_weights_parameters(vn_net_weights(net));
+    vn_net_close(&net);
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        if (preset(cases[i].text, &fashion, &net, &err) != VN_OK) fail_msg("%s: %s", cases[i].text, err.text);
+        assert_int_equal(vn_weights_parameters(vn_net_weights(net)) - plain, cases[i].more);
+        const json_t *config = vn_net_config(net);
+        assert_string_equal(json_string_value(json_object_get(config, "_class_name")), cases[i].class_name);
+        // what a model directory says of whose class it is
+        const bool own = strcmp(cases[i].class_name, "VaneDiT") == 0;
+        assert_true(own == !json_object_get(config, "_diffusers_version"));
+        vn_net_close(&net);
+    }
+}
+
 static void presets_refuse_data_that_does_not_fit(void **state) {
     (void)state;
     vn_net_data long_images = fashion;
@@ -155,6 +204,8 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
         {"dit:patch=3", &fashion, "dit: images of 28 x 28 are not divisible by patch=3"},
         {"dit:width=130,heads=4", &fashion, "dit: width=130 is not divisible by heads=4"},
         {"dit:width=30,heads=3", &fashion, "dit: width=30 is not divisible by 4"},
+        {"dit:width=72,heads=12,rope=100", &fashion,
+         "dit: width=72 and heads=12 make heads of 6 numbers; rope needs a multiple of 4, up to 1024"},
         {"dit", &long_images, "dit is for square images, these are 14 x 28; use unet2d"},
         {"dit", &points, "dit is for images; for points use mlp"},
     };
@@ -227,6 +278,24 @@ static void weights_begin_as_in_the_paper(void **state) {
     vn_net_close(&net);
 }
 
+static void own_weights_begin_small_or_as_one(void **state) {
+    (void)state;
+    vn_err err = {0};
+    vn_net *net = NULL;
+    if (preset("dit:depth=1,width=64,qk_norm=rms,registers=64", &fashion, &net, &err) != VN_OK)
+        fail_msg("%s", err.text);
+    float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
+    assert_non_null(values);
+    vn_weights_init(vn_net_weights(net), values, 3);
+    expect_small(net, values, "register_tokens");
+    size_t n;
+    const float *gamma = initial(net, values, BLOCK "attn1.norm_q.weight", &n);
+    assert_int_equal(n, 16);
+    for (size_t i = 0; i < n; i++) assert_true(gamma[i] == 1);
+    vn_free(values);
+    vn_net_close(&net);
+}
+
 /* ---- hostile ---------------------------------------------------------------------------------------- */
 
 static int opened; // how many damaged configs were still good
@@ -250,9 +319,14 @@ static void survives_damaged_configs(void **state) {
     scratch_write_text("config.json",
                        "{" TINY ", \"norm_eps\": 1e-05, \"attention_bias\": false, \"out_channels\": null, "
                        "\"activation_fn\": \"geglu\", \"num_embeds_ada_norm\": 5}");
-    opened = 0;
-    mutate_each("config.json", "damaged.json", 1000, open_damaged);
-    assert_true(opened > 0 && opened < 1000);
+    scratch_write_text("own.json", "{" OWN SMALL ", \"block_norm\": \"rms_norm\", \"qk_norm\": \"layer_norm\", "
+                                   "\"rope_theta\": 10000, \"num_register_tokens\": 4}");
+    static const char *const good[] = {"config.json", "own.json"};
+    for (size_t i = 0; i < VN_COUNT(good); i++) {
+        opened = 0;
+        mutate_each(good[i], "damaged.json", 1000, open_damaged);
+        assert_true(opened > 0 && opened < 1000);
+    }
 }
 
 /* From the preset to an answer, which begins as zero because the last layer does. */
@@ -260,7 +334,9 @@ static vn_status preset_and_run(vn_err *err) {
     vn_net *net = NULL;
     vn_runner *runner = NULL;
     float *values = NULL, x[28 * 28] = {1, -1}, y[28 * 28] = {1, 1}, time = 0.5F;
-    vn_status status = preset("dit:depth=1,width=8,heads=2,patch=7", &fashion, &net, err);
+    vn_status status =
+        preset("dit:depth=1,width=8,heads=2,patch=7,mlp=swiglu,norm=rms,qk_norm=layer,rope=100,registers=2", &fashion,
+               &net, err);
     if (status == VN_OK) {
         values = vn_alloc_aligned(vn_weights_floats(vn_net_weights(net)), sizeof *values);
         if (!values) status = vn_no_memory(err);
@@ -302,8 +378,10 @@ int main(void) {
         cmocka_unit_test(defaults_are_those_of_diffusers),
         cmocka_unit_test(twice_the_channels_are_a_variance),
         cmocka_unit_test(presets_fit_the_data),
+        cmocka_unit_test(presets_go_beyond_diffusers),
         cmocka_unit_test(presets_refuse_data_that_does_not_fit),
         cmocka_unit_test(weights_begin_as_in_the_paper),
+        cmocka_unit_test(own_weights_begin_small_or_as_one),
         cmocka_unit_test_setup_teardown(survives_damaged_configs, scratch_enter, scratch_leave),
         cmocka_unit_test(says_when_memory_runs_out),
     };

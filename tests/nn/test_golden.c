@@ -11,9 +11,10 @@
 
 #include "support/crew.h"
 
-// Measured: at most 1.8e-6 and 1.5e-5. PyTorch's single precision is as far from double. The largest is dit/plain at t near
-// 1000, where one of PyTorch's 128 frequencies is a rounding off.
-#define OUTPUT_TOLERANCE   2.5e-6
+// Measured: at most 2.8e-6 and 2.1e-5. The largest outputs are of dit/own and dit/plain at t near
+// 1000, where one of PyTorch's 128 frequencies is a rounding off; the largest gradient is one of those that are zero but
+// for rounding.
+#define OUTPUT_TOLERANCE   3.5e-6
 #define GRADIENT_TOLERANCE 3e-5
 
 static const char *const cases[] = {
@@ -34,6 +35,13 @@ static const char *const cases[] = {
     "dit/pixel",
     "dit/large-patch",
     "dit/gelu",
+    "dit/rms",
+    "dit/rms-plain",
+    "dit/qk-rms",
+    "dit/qk-layer",
+    "dit/rope",
+    "dit/registers",
+    "dit/own",
 };
 
 static void outputs_and_gradients(void **state) {

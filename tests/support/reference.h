@@ -33,6 +33,10 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
             out[i] = ref_binary(n->op, in[0][ref_broadcast_at(&n->in[0]->shape, &n->shape, i)],
                                 in[1][ref_broadcast_at(&n->in[1]->shape, &n->shape, i)]);
         break;
+    case VN_OP_MUL_ADD:
+        for (int64_t i = 0; i < count; i++)
+            out[i] = in[0][i] * in[1][ref_broadcast_at(&n->in[1]->shape, &n->shape, i)] + in[2][i];
+        break;
     case VN_OP_AFFINE:
         for (int64_t i = 0; i < count; i++) out[i] = n->attr.affine.scale * in[0][i] + n->attr.affine.shift;
         break;

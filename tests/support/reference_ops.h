@@ -96,7 +96,7 @@ static inline void ref_place(const vn_node *n, ref_in in, double *out) {
 static inline void ref_sum_to(const vn_node *n, ref_in in, double *out) {
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) out[i] = 0;
     for (int64_t i = 0; i < vn_shape_count(&n->in[0]->shape); i++)
-        out[ref_broadcast_at(&n->shape, &n->in[0]->shape, i)] += in[0][i];
+        out[ref_broadcast_at(&n->shape, &n->in[0]->shape, i)] += n->inputs > 1 ? in[0][i] * in[1][i] : in[0][i];
 }
 
 /* ---- pointwise -------------------------------------------------------------------------------------- */
@@ -271,14 +271,22 @@ static inline void ref_norm_stats(const vn_node *n, ref_in in, double *out) {
         }
 }
 
+/* Where gamma and beta for element i of x lie. */
+static inline int64_t ref_norm_affine(const vn_node *n, int affine, int64_t i) {
+    const vn_shape *gamma = &n->in[affine]->shape;
+    int64_t runs = gamma->rank == 2 ? gamma->dim[0] : 1, c = ref_last(gamma);
+    return i / (vn_shape_count(&n->in[0]->shape) / runs) * c + i % c;
+}
+
 /* Normalised value, its affine image z, and act'(z), for element i of x. */
 static inline void ref_norm_at(const vn_node *n, const double *x, const double *stats, const double *gamma,
                                const double *beta, int64_t i, double *xhat, double d[3], double *r) {
     ref_groups g = ref_group(n);
     int64_t c = i % g.channels, b = i / (g.channels * g.positions), k = b * g.groups + c / g.width;
+    int64_t at = gamma ? ref_norm_affine(n, n->op == VN_OP_NORM ? 2 : 3, i) : 0;
     *r = stats[2 * k + 1];
     *xhat = (x[i] - stats[2 * k]) * *r;
-    ref_fn(n->attr.norm.act, gamma ? *xhat * gamma[c] + beta[c] : *xhat, d);
+    ref_fn(n->attr.norm.act, gamma ? *xhat * gamma[at] + beta[at] : *xhat, d);
 }
 
 static inline void ref_norm(const vn_node *n, ref_in in, double *out) {
@@ -301,7 +309,7 @@ static inline void ref_norm_grad_x(const vn_node *n, ref_in in, double *out) {
             for (int64_t e = 0; e < g.positions * g.width; e++) {
                 int64_t c = channel + e % g.width, i = first + e / g.width * g.channels + c;
                 ref_norm_at(n, in[0], in[1], gamma, beta, i, &xhat, d, &r);
-                double grad = in[2][i] * d[1] * (gamma ? gamma[c] : 1);
+                double grad = in[2][i] * d[1] * (gamma ? gamma[ref_norm_affine(n, 3, i)] : 1);
                 if (pass == 0)
                     mean += grad / count, dot += grad * xhat / count;
                 else
@@ -311,13 +319,14 @@ static inline void ref_norm_grad_x(const vn_node *n, ref_in in, double *out) {
 }
 
 static inline void ref_norm_grad_affine(const vn_node *n, ref_in in, double *out) {
-    int64_t channels = n->shape.dim[1];
+    int64_t count = vn_shape_count(&n->in[3]->shape);
     double xhat, r, d[3];
-    for (int64_t i = 0; i < 2 * channels; i++) out[i] = 0;
+    for (int64_t i = 0; i < 2 * count; i++) out[i] = 0;
     for (int64_t i = 0; i < vn_shape_count(&n->in[0]->shape); i++) {
+        int64_t at = ref_norm_affine(n, 3, i);
         ref_norm_at(n, in[0], in[1], in[3], in[4], i, &xhat, d, &r);
-        out[i % channels] += in[2][i] * d[1] * xhat;
-        out[channels + i % channels] += in[2][i] * d[1];
+        out[at] += in[2][i] * d[1] * xhat;
+        out[count + at] += in[2][i] * d[1];
     }
 }
 

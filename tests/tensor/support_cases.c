@@ -66,8 +66,9 @@ static vn_node *build_broadcast(vn_graph *g, int variant) {
 }
 
 static vn_node *build_sum_to(vn_graph *g, int variant) {
-    vn_shape small[4] = {VN_SHAPE(3, 1), VN_SHAPE(4), VN_SHAPE(2, 1, 4), {.rank = 0}};
-    return vn_sum_to(g, f32(g, VN_SHAPE(2, 3, 4)), small[variant]);
+    vn_shape small[4] = {VN_SHAPE(3, 1), VN_SHAPE(4), VN_SHAPE(2, 1, 4), {.rank = 0}}, large = VN_SHAPE(2, 3, 4);
+    vn_node *x = f32(g, large);
+    return variant < 4 ? vn_sum_to(g, x, small[variant]) : vn_sum_product_to(g, x, f32(g, large), small[variant - 4]);
 }
 
 /* ---- pointwise -------------------------------------------------------------------------------------- */
@@ -93,6 +94,12 @@ static vn_node *build_mul(vn_graph *g, int variant) {
 
 static vn_node *build_div(vn_graph *g, int variant) {
     return operands(g, variant, vn_div);
+}
+
+static vn_node *build_mul_add(vn_graph *g, int variant) {
+    const vn_shape y[4] = {VN_SHAPE(2, 3, 4), VN_SHAPE(2, 1, 4), VN_SHAPE(3, 1), {.rank = 0}};
+    vn_node *x = f32(g, VN_SHAPE(2, 3, 4)), *by = f32(g, y[variant]);
+    return vn_mul_add(g, x, by, f32(g, VN_SHAPE(2, 3, 4)));
 }
 
 static vn_node *build_affine(vn_graph *g, int variant) {
@@ -181,7 +188,7 @@ static vn_node *build_resample(vn_graph *g, int variant) {
 /* ---- norms ------------------------------------------------------------------------------------------ */
 
 static vn_node *norm_input(vn_graph *g, int variant) {
-    return f32(g, variant & 1 ? VN_SHAPE(2, 3, 2, 4) : VN_SHAPE(3, 4));
+    return f32(g, variant & 1 ? VN_SHAPE(2, 3, 2, 4) : VN_SHAPE(6, 4));
 }
 
 static vn_node *norm_stats(vn_graph *g, vn_node *x, int variant) {
@@ -195,18 +202,22 @@ static vn_node *build_norm_stats(vn_graph *g, int variant) {
     return norm_stats(g, norm_input(g, variant), variant);
 }
 
-/* Bits of a variant: 1 images in two groups (else rows in one), 2 affine, 4 silu. */
+/* Bits of a variant: 1 images in two groups (else rows in one), 2 affine, 4 silu, 8 an affine map for each half of the samples. */
+static vn_shape norm_affine(int variant) {
+    return variant & 8 ? VN_SHAPE(2, 4) : VN_SHAPE(4);
+}
+
 static vn_node *build_norm(vn_graph *g, int variant) {
     vn_node *x = norm_input(g, variant);
     bool affine = variant & 2;
-    vn_node *gamma = affine ? f32(g, VN_SHAPE(4)) : NULL, *beta = affine ? f32(g, VN_SHAPE(4)) : NULL;
+    vn_node *gamma = affine ? f32(g, norm_affine(variant)) : NULL, *beta = affine ? f32(g, norm_affine(variant)) : NULL;
     return vn_norm(g, x, gamma, beta, affine, variant & 1 ? 2 : 1, 1e-3, variant & 4 ? VN_FN_SILU : VN_FN_IDENTITY);
 }
 
 static vn_node *build_norm_grad(vn_graph *g, int variant, vn_op op) {
     vn_node *x = norm_input(g, variant), *stats = norm_stats(g, x, variant), *dy = f32(g, x->shape);
-    vn_node *gamma = f32(g, VN_SHAPE(4));
-    vn_node n = vn_draft(op, variant & 2 ? 5 : 3, x, stats, dy, gamma, f32(g, VN_SHAPE(4)));
+    vn_node *gamma = f32(g, norm_affine(variant));
+    vn_node n = vn_draft(op, variant & 2 ? 5 : 3, x, stats, dy, gamma, f32(g, norm_affine(variant)));
     n.attr = stats->attr;
     n.attr.norm.act = variant & 4 ? VN_FN_SILU : VN_FN_IDENTITY;
     return vn_graph_add(g, &n);
@@ -297,11 +308,12 @@ const op_case op_cases[] = {
     {VN_OP_SLICE, build_slice, 3},
     {VN_OP_PLACE, build_place, 2},
     {VN_OP_BROADCAST, build_broadcast, 3},
-    {VN_OP_SUM_TO, build_sum_to, 4},
+    {VN_OP_SUM_TO, build_sum_to, 8},
     {VN_OP_ADD, build_add, 4},
     {VN_OP_SUB, build_sub, 4},
     {VN_OP_MUL, build_mul, 4},
     {VN_OP_DIV, build_div, 4},
+    {VN_OP_MUL_ADD, build_mul_add, 4},
     {VN_OP_AFFINE, build_affine, 1},
     {VN_OP_UNARY, build_unary, 3 * VN_FN_COUNT},
     {VN_OP_UNARY_GRAD, build_unary_grad, VN_FN_COUNT},
@@ -311,9 +323,9 @@ const op_case op_cases[] = {
     {VN_OP_CONV2D_GRAD_X, build_conv2d_grad_x, CONVS},
     {VN_OP_CONV2D_GRAD_W, build_conv2d_grad_w, CONVS},
     {VN_OP_NORM_STATS, build_norm_stats, 2},
-    {VN_OP_NORM, build_norm, 8},
-    {VN_OP_NORM_GRAD_X, build_norm_grad_x, 8},
-    {VN_OP_NORM_GRAD_AFFINE, build_norm_grad_affine, 8},
+    {VN_OP_NORM, build_norm, 16},
+    {VN_OP_NORM_GRAD_X, build_norm_grad_x, 16},
+    {VN_OP_NORM_GRAD_AFFINE, build_norm_grad_affine, 16},
     {VN_OP_SOFTMAX, build_softmax, 2},
     {VN_OP_SOFTMAX_GRAD, build_softmax_grad, 1},
     {VN_OP_CROSS_ENTROPY, build_cross_entropy, 1},

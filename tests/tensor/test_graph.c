@@ -132,6 +132,25 @@ static vn_node *wrong_gamma(vn_graph *g) {
     return vn_norm(g, f32(g, VN_SHAPE(2, 4)), f32(g, VN_SHAPE(4)), f32(g, VN_SHAPE(2)), true, 2, 1e-5, VN_FN_SILU);
 }
 
+static vn_node *wrong_gamma_width(vn_graph *g) {
+    vn_node *x = f32(g, VN_SHAPE(2, 4)), *gamma = f32(g, VN_SHAPE(2));
+    return vn_norm(g, x, gamma, gamma, true, 2, 1e-5, VN_FN_IDENTITY);
+}
+
+static vn_node *wrong_gamma_rows(vn_graph *g) {
+    vn_node *x = f32(g, VN_SHAPE(4, 4)), *gamma = f32(g, VN_SHAPE(3, 4));
+    return vn_norm(g, x, gamma, gamma, true, 2, 1e-5, VN_FN_IDENTITY);
+}
+
+static vn_node *wrong_factor(vn_graph *g) {
+    vn_node *x = f32(g, VN_SHAPE(2, 4));
+    return vn_mul_add(g, x, f32(g, VN_SHAPE(3)), x);
+}
+
+static vn_node *wrong_sum(vn_graph *g) {
+    return vn_mul_add(g, f32(g, VN_SHAPE(2, 4)), f32(g, VN_SHAPE(4)), f32(g, VN_SHAPE(4)));
+}
+
 static vn_node *wrong_labels(vn_graph *g) {
     return vn_cross_entropy(g, f32(g, VN_SHAPE(2, 4)), i32(g, VN_SHAPE(3)));
 }
@@ -183,7 +202,11 @@ static const struct refusal {
     {wrong_stride, "here: conv2d: the stride is below 1 (inputs [2,4,4,3] [3,3,3,5])"},
     {wrong_resample, "here: upsample: factor 2 of an array of rank 2"},
     {wrong_groups, "here: norm_stats: the channels do not divide into the groups (inputs [2,5])"},
-    {wrong_gamma, "here: norm: gamma or beta is not [C] (inputs [2,4] [2,2,2] [4] [2])"},
+    {wrong_gamma, "here: norm: gamma and beta differ in shape (inputs [2,4] [2,2,2] [4] [2])"},
+    {wrong_gamma_width, "here: norm: gamma is neither [C] nor [B,C] (inputs [2,4] [2,2,2] [2] [2])"},
+    {wrong_gamma_rows, "here: norm: gamma's rows do not divide the samples (inputs [4,4] [4,2,2] [3,4] [3,4])"},
+    {wrong_factor, "here: mul_add: y does not broadcast to x's shape (inputs [2,4] [3] [2,4])"},
+    {wrong_sum, "here: mul_add: x and z differ in shape (inputs [2,4] [4] [4])"},
     {wrong_labels, "here: cross_entropy: the labels are not [N] (inputs [2,4] [3])"},
     {wrong_index, "here: embedding: takes a float table and an integer index (inputs [2,4] [3])"},
     {wrong_heads, "here: attention: the channels do not divide into the heads (inputs [2,3,4] [2,3,4] [2,3,4])"},
