@@ -120,7 +120,7 @@ static void add_block(const vn_head *h, const vn_scratch *m, const float *s, con
         for (int64_t j = 0; j < count; j++)
             for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
     }
-    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
+    for (int64_t b = 0; b == 0 || b < block_panels(count); b++, s += h->tk * VN_PANEL) {
         vn_reach reach = vn_reach_row(vn_min_i64(count - b * VN_PANEL, VN_PANEL));
         reach.first = b * VN_PANEL;
         for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * panel_width(count, b);

@@ -68,12 +68,12 @@ static vn_node *blurred_grid(const vn_scope *s, vn_node *q, const vn_heads *h, d
     return vn_reshape(s->g, blur_axis(s, y, h->rows, h->columns * width, sigma), q->shape);
 }
 
-/* Tokens that are no part of the image have no neighbours and stay. */
+/* What comes before the grid stays as it is. */
 static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
-    if (!h->before) return blurred_grid(s, q, h, sigma);
-    vn_node *grid = vn_slice(s->g, q, 1, h->before, h->rows * h->columns);
-    vn_node *parts[2] = {vn_slice(s->g, q, 1, 0, h->before), blurred_grid(s, grid, h, sigma)};
-    return vn_concat(s->g, 1, 2, parts);
+    if (!h->prefix) return blurred_grid(s, q, h, sigma);
+    vn_node *part[2] = {vn_slice(s->g, q, 1, 0, h->prefix),
+                        blurred_grid(s, vn_slice(s->g, q, 1, h->prefix, h->rows * h->columns), h, sigma)};
+    return vn_concat(s->g, 1, 2, part);
 }
 
 /* ---- sparse ----------------------------------------------------------------------------------------- */

@@ -362,10 +362,10 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
     q = prepare_heads(s, d, "norm_q", q, rope);
     k = prepare_heads(s, d, "norm_k", k, rope);
-    const int64_t side = x ? llround(sqrt((double)(x->shape.dim[1] - c->num_register_tokens))) : 0;
+    const int64_t prefix = c->num_register_tokens, side = x ? llround(sqrt((double)(x->shape.dim[1] - prefix))) : 0;
     const vn_heads heads = {.count = (int)c->num_attention_heads,
                             .scale = 1 / sqrt((double)c->attention_head_dim),
-                            .before = c->num_register_tokens,
+                            .prefix = prefix,
                             .rows = side,
                             .columns = side};
     vn_node *y = vn_self_attention(s, q, k, v, &heads);

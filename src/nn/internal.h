@@ -133,13 +133,13 @@ vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int6
 /* Whether the scope's layer is to be disturbed so; *amount (or NULL) by how much. */
 bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount);
 
-/* Self-attention of tokens that lie on a grid, in row-major order, `before` others in front of them. */
+/* Self-attention of tokens that lie on a grid, in row-major order, after some that do not. */
 typedef struct vn_heads {
     int count;
     double scale;
-    int64_t before, rows, columns;
+    int64_t prefix, rows, columns;
 } vn_heads;
-/* q, k, v [B,before+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *heads);
 
 /* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of --------- */

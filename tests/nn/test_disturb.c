@@ -170,7 +170,7 @@ static void attend_plainly(const double *q, const double *k, const double *v, do
 static void tokens_before_the_grid_are_not_blurred(void **state) {
     (void)state;
     const vn_disturb blur[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
-    const vn_heads heads = {.count = 1, .scale = 0.6, .before = BEFORE, .rows = ROWS, .columns = COLUMNS};
+    const vn_heads heads = {.count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
     vn_graph *g = NULL;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
