@@ -1,6 +1,7 @@
 /* A hand inside the networks: every disturbance against attention written out in PyTorch (golden/disturb.py), which layers there
  * are, what is refused, derivatives through sparse attention, memory that runs out. */
 #include "cpu/cpu.h"
+#include "nn/internal.h"
 #include "nn/support_golden.h"
 
 #include <math.h>
@@ -13,6 +14,7 @@
 
 #include "support/alloc.h"
 #include "support/crew.h"
+#include "support/reference.h"
 
 enum { MOST = 1024 }; /* floats of a sample's batch */
 
@@ -123,6 +125,73 @@ static void nothing_stays_behind(void **state) {
     must_run(&f, NULL, after);
     assert_memory_equal(before, after, (size_t)vn_shape_count(&f.shape) * sizeof *before);
     close_fixture(&f);
+}
+
+/* ---- tokens that are no part of the image ------------------------------------------------------------- */
+
+enum { BEFORE = 2, ROWS = 3, COLUMNS = 4, WIDTH = 2, TOKENS = BEFORE + ROWS * COLUMNS };
+
+static int mirror(int i, int n) {
+    return i < 0 ? -i : i < n ? i : 2 * n - 2 - i;
+}
+
+/* The queries blurred by both axes at once, with mirrored edges; sigma 0.5 has three taps. */
+static void blur_plainly(const double *q, double sigma, double *out) {
+    double tap[3], sum = 0;
+    for (int k = 0; k < 3; k++) sum += tap[k] = exp(-0.5 * (k - 1) * (k - 1) / (sigma * sigma));
+    memcpy(out, q, sizeof(double) * TOKENS * WIDTH);
+    for (int i = 0; i < ROWS * COLUMNS * WIDTH; i++) {
+        const int row = i / WIDTH / COLUMNS, column = i / WIDTH % COLUMNS;
+        double *to = &out[BEFORE * WIDTH + i];
+        *to = 0;
+        for (int r = -1; r <= 1; r++)
+            for (int c = -1; c <= 1; c++) {
+                const int at = mirror(row + r, ROWS) * COLUMNS + mirror(column + c, COLUMNS);
+                *to += tap[r + 1] * tap[c + 1] / (sum * sum) * q[(BEFORE + at) * WIDTH + i % WIDTH];
+            }
+    }
+}
+
+static void attend_plainly(const double *q, const double *k, const double *v, double scale, double *out) {
+    for (int i = 0; i < TOKENS; i++) {
+        double p[TOKENS], sum = 0;
+        for (int j = 0; j < TOKENS; j++) {
+            double score = 0;
+            for (int d = 0; d < WIDTH; d++) score += q[i * WIDTH + d] * k[j * WIDTH + d];
+            sum += p[j] = exp(scale * score);
+        }
+        for (int d = 0; d < WIDTH; d++) {
+            out[i * WIDTH + d] = 0;
+            for (int j = 0; j < TOKENS; j++) out[i * WIDTH + d] += p[j] / sum * v[j * WIDTH + d];
+        }
+    }
+}
+
+static void tokens_before_the_grid_are_not_blurred(void **state) {
+    (void)state;
+    const vn_disturb blur[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
+    const vn_heads heads = {.count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
+    vn_graph *g = NULL;
+    vn_err err = {0};
+    assert_int_equal(vn_graph_open(&g, &err), VN_OK);
+    const vn_scope s = {.g = g, .net = "test", .disturb = blur};
+    vn_node *in[3];
+    double value[3][TOKENS * WIDTH], blurred[TOKENS * WIDTH], want[TOKENS * WIDTH];
+    for (int k = 0; k < 3; k++) in[k] = vn_input(g, VN_F32, VN_SHAPE(1, TOKENS, WIDTH));
+    const vn_node *y = vn_self_attention(&s, in[0], in[1], in[2], &heads);
+    if (vn_graph_status(g, &err)) fail_msg("%s", err.text);
+    ref_graph r = ref_open(g);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < TOKENS * WIDTH; i++)
+            value[k][i] = 2 * vn_random_double(1, VN_STREAM_TEST, (uint64_t)k, (uint64_t)i) - 1;
+        ref_set(&r, in[k], value[k]);
+    }
+    ref_run(&r, &(vn_run){.seed = 1});
+    blur_plainly(value[0], 0.5, blurred);
+    attend_plainly(blurred, value[1], value[2], heads.scale, want);
+    for (int i = 0; i < TOKENS * WIDTH; i++) assert_true(fabs(ref_get(&r, y)[i] - want[i]) < 1e-7); // taps are floats
+    ref_close(&r);
+    vn_graph_close(&g);
 }
 
 /* ---- layers ----------------------------------------------------------------------------------------- */
@@ -256,6 +325,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_are_disturbed_as_in_pytorch),
         cmocka_unit_test(nothing_stays_behind),
+        cmocka_unit_test(tokens_before_the_grid_are_not_blurred),
         cmocka_unit_test(layers_are_counted),
         cmocka_unit_test(what_cannot_be_disturbed_is_refused),
         cmocka_unit_test(derivatives_follow_what_is_disturbed),
