@@ -372,10 +372,27 @@ VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eva
 
 /* ---- 7. Speed and descriptions --------------------------------------------------------------------- */
 
+/* Where the time of a step goes: to all calls of one op or, with a place, to those at one place in the network. */
+typedef struct vn_bench_op {
+    const char *op;    /* "linear", "conv2d_grad_w", ...; "adamw" */
+    const char *place; /* a layer, as its weights are named ("mid_block.resnets.0.conv1"); NULL: the whole network */
+    int64_t calls;     /* in a step */
+    double ms;         /* a step, on average */
+    double share;      /* of the step's time, in [0, 1] */
+    double gflops;     /* its arithmetic in that time, 1e9 flop/s */
+    double gbs;        /* its arrays, each once, in that time, 1e9 byte/s */
+} vn_bench_op;
+
+typedef void (*vn_bench_op_fn)(void *user, const vn_bench_op *op);
+
 typedef struct vn_bench_options {
     int train;     /* 0: forward; 1: forward, backward and AdamW */
     int64_t batch; /* default 64 */
     int64_t steps; /* timed steps, after two that are not; default 10 */
+    /* Called after the last step: for each op, the slowest first; then for each op at each place, the slowest first. NULL: the
+     * ops are not timed, which takes a little time of its own. The texts live until it returns. */
+    vn_bench_op_fn profile;
+    void *profile_user;
 } vn_bench_options;
 
 typedef struct vn_bench_result {

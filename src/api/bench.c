@@ -22,6 +22,7 @@ typedef struct bench {
     vn_net_inputs in;
     vn_node *target, *output, *loss;
     int64_t step;
+    double in_adamw; /* seconds */
 } bench;
 
 static float *zeros(size_t count) {
@@ -54,7 +55,7 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_err *err) {
     return status;
 }
 
-static vn_status build(bench *b, int64_t batch, bool train, vn_err *err) {
+static vn_status build(bench *b, int64_t batch, bool train, bool profile, vn_err *err) {
     vn_status status = vn_graph_open(&b->graph, err);
     if (status != VN_OK) return status;
     b->output = b->loss = vn_net_build(b->net, b->graph, batch, 0, 0, train, &b->in);
@@ -82,7 +83,8 @@ static vn_status build(bench *b, int64_t batch, bool train, vn_err *err) {
                                         .outputs = &b->loss,
                                         .n_grads = count,
                                         .grads = grads,
-                                        .grad_offset = offsets};
+                                        .grad_offset = offsets,
+                                        .profile = profile};
     if (status == VN_OK) status = vn_program_open(b->graph, &options, &b->program, err);
     vn_free(wrt);
     vn_free(grads);
@@ -114,8 +116,55 @@ static void step(bench *b) {
     b->step++;
     if (!b->grads) return;
     const vn_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
+    const double began = vn_now();
     b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->crew);
+    b->in_adamw += vn_now() - began;
 }
+
+/* ---- where the time goes ------------------------------------------------------------------------------------- */
+
+/* A line of the program's profile, of a step of `total` seconds, told. */
+static void tell(const vn_bench_options *o, const vn_profile_line *l, double total) {
+    const double seconds = l->seconds > 0 ? l->seconds : 1e-12;
+    const vn_bench_op op = {.op = l->op,
+                            .place = l->label,
+                            .calls = l->steps,
+                            .ms = 1e3 * l->seconds,
+                            .share = total > 0 ? l->seconds / total : 0,
+                            .gflops = 1e-9 * l->cost.flops / seconds,
+                            .gbs = 1e-9 * l->cost.bytes / seconds};
+    o->profile(o->profile_user, &op);
+}
+
+/* The optimiser among the ops: values and moments in and out, gradients in; a dozen operations each. */
+static vn_profile_line adamw_line(const bench *b, int64_t steps) {
+    const double n = (double)b->floats;
+    return (vn_profile_line){"adamw", NULL, 1, b->in_adamw / (double)steps, {12 * n, 7 * sizeof(float) * n}};
+}
+
+static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err *err) {
+    const vn_profile_line adamw = adamw_line(b, o->steps);
+    vn_status status = VN_OK;
+    for (int by_place = 0; by_place < 2 && status == VN_OK; by_place++) {
+        vn_profile_line *lines = NULL;
+        int n = 0;
+        double total = adamw.seconds;
+        bool told = !b->grads || by_place;
+        status = vn_program_profile(b->program, by_place, &lines, &n, err);
+        for (int i = 0; i < n; i++) total += lines[i].seconds;
+        for (int i = 0; i < n; i++) {
+            if (by_place && !lines[i].label) continue; // between the layers
+            if (!told && lines[i].seconds < adamw.seconds) tell(o, &adamw, total);
+            told = told || lines[i].seconds < adamw.seconds;
+            tell(o, &lines[i], total);
+        }
+        if (!told) tell(o, &adamw, total);
+        vn_free(lines);
+    }
+    return status;
+}
+
+/* ---- timing ---------------------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -134,6 +183,10 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
     bool stop = false;
     for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
+        if (i == 0) {
+            vn_program_forget_times(b->program);
+            b->in_adamw = 0;
+        }
         const double began = vn_now();
         step(b);
         if (i >= 0) seconds[i] = vn_now() - began;
@@ -157,7 +210,8 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     getrusage(RUSAGE_SELF, &usage);
     r->peak_rss_mb = (double)usage.ru_maxrss * 1024e-6;
     vn_free(seconds);
-    return stop ? vn_fail(err, VN_CANCELLED, "stopped") : VN_OK;
+    if (stop) return vn_fail(err, VN_CANCELLED, "stopped");
+    return o->profile ? tell_profile(b, o, err) : VN_OK;
 }
 
 vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options, vn_bench_result *result) {
@@ -172,7 +226,7 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
         return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]", (long long)o.steps);
     bench b = {.vn = vn};
     vn_status status = open_net(&b, dir, o.train != 0, err);
-    if (status == VN_OK) status = build(&b, o.batch, o.train != 0, err);
+    if (status == VN_OK) status = build(&b, o.batch, o.train != 0, o.profile != NULL, err);
     if (status == VN_OK) status = fill(&b, o.batch, err);
     if (status == VN_OK) status = measure(&b, &o, result, err);
     vn_program_close(&b.program);

@@ -332,7 +332,19 @@ const void *vn_program_output(const vn_program *p, const vn_node *output);
 void vn_program_run(vn_program *p, const vn_run *run);
 size_t vn_program_bytes(const vn_program *p); /* arena and workspace */
 vn_cost vn_program_cost(const vn_program *p); /* of one run */
-/* Prints a table: op, label, calls, ms, share, GF/s, GB/s. Only with options.profile. */
-void vn_program_print_profile(const vn_program *p, FILE *to);
+
+/* A line of a profile: all steps of one op, or of one op at one place in the model. */
+typedef struct vn_profile_line {
+    const char *op;    /* "copy" where a view is copied */
+    const char *label; /* NULL: at all places, or at one without a label */
+    int64_t steps;     /* of a run */
+    double seconds;    /* of a run, on average */
+    vn_cost cost;      /* of a run */
+} vn_profile_line;
+
+/* With options.profile, and after a run: the time of each op or, by_place, of each op at each place, the slowest first. *lines is
+ * freed with vn_free; its texts are the graph's. */
+vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n, vn_err *err);
+void vn_program_forget_times(vn_program *p); /* the profile begins anew: after runs that warmed up */
 
 #endif

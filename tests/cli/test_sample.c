@@ -315,6 +315,33 @@ static void test_bench_json_has_the_keys_of_the_contract(void **state) {
     assert_non_null(strstr(o->out, "GF/s"));
 }
 
+/* Every op once, the slowest first, then each at its places, which add up to no more. */
+static void test_bench_tells_where_the_time_goes(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "bench run --mode train --batch 2 --steps 2 --profile --json --quiet"));
+    const json_t *ops = json_object_get(r, "ops"), *places = json_object_get(r, "places"), *row;
+    double share = 0, before = INFINITY, of_places = 0;
+    bool adamw = false, conv = false;
+    size_t i;
+    json_array_foreach(ops, i, row) {
+        const double ms = json_number_value(json_object_get(row, "ms"));
+        assert_true(ms <= before && json_integer_value(json_object_get(row, "calls")) > 0);
+        adamw = adamw || strcmp(json_string_value(json_object_get(row, "op")), "adamw") == 0;
+        share += json_number_value(json_object_get(row, "share"));
+        before = ms;
+    }
+    json_array_foreach(places, i, row) {
+        conv = conv || strcmp(json_string_value(json_object_get(row, "place")), "conv_in") == 0;
+        of_places += json_number_value(json_object_get(row, "share"));
+    }
+    assert_true(adamw && conv);
+    assert_true(fabs(share - 1) < 1e-9 && of_places < 1 && of_places > 0);
+    json_decref(r);
+    const outcome *o = expect_status(0, "bench bare --batch 2 --steps 2 --profile");
+    assert_non_null(strstr(o->out, "share"));
+    assert_non_null(strstr(o->out, "place\n"));
+}
+
 /* With --mode sample: what a step costs, and what of it is not the network's. */
 static void test_bench_tells_the_arithmetic_of_a_walk(void **state) {
     (void)state;
@@ -395,6 +422,7 @@ int main(void) {
         cmocka_unit_test(test_a_picture_tells_of_its_weak_model),
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
+        cmocka_unit_test(test_bench_tells_where_the_time_goes),
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_walk),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
         cmocka_unit_test(test_info_of_a_world),

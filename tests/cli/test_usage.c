@@ -94,6 +94,7 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"bench m --mode tran", "--mode: expected infer|train|sample, not 'tran'"},
         {"bench m --sampler euler", "need --mode sample"},
         {"bench m --guidance 3 --mode train", "need --mode sample"},
+        {"bench m --profile --mode sample", "--profile"},
         {"sample m --out a --steps 0", "--steps 0: at least one step"},
         {"sample m --out a --count 0", "--count 0: at least one sample"},
         {"sample m --out a.npy --trace", "--trace has no effect on a.npy"},
