@@ -306,8 +306,10 @@ typedef struct vn_train_options {
     int flip;           /* random left-right flips */
     int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
     int64_t preview_every; /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
-    int resume;            /* go on with the run in `out`: options that would change it are refused */
-    int overwrite;         /* replace the run in `out` */
+    int recompute; /* less memory for more time: the network's blocks are computed again on the way back, instead of kept
+                      (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */
+    int resume;    /* go on with the run in `out`: options that would change it are refused */
+    int overwrite; /* replace the run in `out` */
 } vn_train_options;
 
 VN_API vn_train_options vn_train_options_default(void);
@@ -389,6 +391,7 @@ typedef struct vn_bench_options {
     int train;     /* 0: forward; 1: forward, backward and AdamW */
     int64_t batch; /* default 64 */
     int64_t steps; /* timed steps, after two that are not; default 10 */
+    int recompute; /* as in vn_train_options; with train alone */
     /* Called after the last step: for each op, the slowest first; then for each op at each place, the slowest first. NULL: the
      * ops are not timed, which takes a little time of its own. The texts live until it returns. */
     vn_bench_op_fn profile;
@@ -401,6 +404,8 @@ typedef struct vn_bench_result {
     double gemm_gflops, memory_gbs;         /* this machine now: largest matrix product, memory copy */
     double peak_rss_mb;                     /* of the process */
     double arena_mb;                        /* of the plan */
+    double arena_kept_mb;                   /* and without options.recompute; the same if that was not asked for */
+    double recomputed;                      /* arithmetic that it adds, as a part of a step's: 0.3 is 30% more */
     int64_t parameters;
 } vn_bench_result;
 

@@ -24,6 +24,7 @@ static const cli_option rows[] = {
             "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from noise to data"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "images in one step"),
     CLI_ROW("steps", CLI_INT64, o.steps, "K", "timed steps, after some that are not; sample: steps of a walk"),
+    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "train: as vane train --recompute, beside what it costs and saves"),
     CLI_ROW("profile", CLI_FLAG, profile, "", "where the time of a step goes: by op, then the slowest places"),
 
     CLI_SECTION("Sampling"),
@@ -39,11 +40,12 @@ static const cli_option rows[] = {
 /* ---- training and forward passes ---------------------------------------------------------------------- */
 
 static json_t *network_json(const vn_bench_result *r) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms", cli_json_number(r->min_ms), "median_ms",
-                     cli_json_number(r->median_ms), "images_per_s", cli_json_number(r->images_per_s), "gflops",
-                     cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops), "memory_gbs",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms", cli_json_number(r->min_ms),
+                     "median_ms", cli_json_number(r->median_ms), "images_per_s", cli_json_number(r->images_per_s),
+                     "gflops", cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops), "memory_gbs",
                      cli_json_number(r->memory_gbs), "peak_rss_mb", cli_json_number(r->peak_rss_mb), "arena_mb",
-                     cli_json_number(r->arena_mb), "parameters", (json_int_t)r->parameters);
+                     cli_json_number(r->arena_mb), "arena_kept_mb", cli_json_number(r->arena_kept_mb), "recomputed",
+                     cli_json_number(r->recomputed), "parameters", (json_int_t)r->parameters);
 }
 
 static void print_network(const args *a, const vn_bench_result *r) {
@@ -54,6 +56,9 @@ static void print_network(const args *a, const vn_bench_result *r) {
            100 * r->gflops / r->gemm_gflops, r->gemm_gflops);
     printf("  memory      %8.1f MB planned, %.1f MB at most in use; this machine copies %.1f GB/s\n", r->arena_mb,
            r->peak_rss_mb, r->memory_gbs);
+    if (a->o.recompute)
+        printf("  recompute   %8.1f MB planned instead of %.1f, for %.0f%% more arithmetic\n", r->arena_mb,
+               r->arena_kept_mb, 100 * r->recomputed);
 }
 
 /* ---- where the time goes ------------------------------------------------------------------------------ */
@@ -193,6 +198,10 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     }
     if (a.mode == SAMPLE && a.profile) {
         fprintf(stderr, "vane bench: --profile is of the network: it needs --mode infer or train\n");
+        return CLI_USAGE;
+    }
+    if (a.mode != TRAIN && a.o.recompute) {
+        fprintf(stderr, "vane bench: --recompute needs --mode train: only the way back reads what was kept\n");
         return CLI_USAGE;
     }
     vn_status done = cli_open(&s);

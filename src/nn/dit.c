@@ -313,7 +313,7 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         vn_node *c = embed(&at, d, &given);
-        x = block(&at, d, x, c);
+        x = vn_block_end(block(&at, d, x, c));
         if (i == 0) first = c;
     }
     vn_scope zero = root;

@@ -98,7 +98,7 @@ void vn_program_run(vn_program *p, const vn_run *run) {
 
 /* ---- cost and profile ------------------------------------------------------------------------------- */
 
-static vn_cost step_cost(const vn_step *step) {
+vn_cost vn_step_cost(const vn_step *step) {
     double copied = 2 * (double)sizeof(float) * (double)vn_shape_count(&step->node->shape);
     return step->node->op == VN_OP_VIEW ? (vn_cost){0, copied} : vn_node_cost(step->node);
 }
@@ -106,7 +106,7 @@ static vn_cost step_cost(const vn_step *step) {
 vn_cost vn_program_cost(const vn_program *p) {
     vn_cost sum = {0, 0};
     for (int s = 0; s < p->plan.steps; s++) {
-        vn_cost c = step_cost(&p->plan.step[s]);
+        vn_cost c = vn_step_cost(&p->plan.step[s]);
         sum.flops += c.flops;
         sum.bytes += c.bytes;
     }
@@ -132,7 +132,7 @@ static int gather(const vn_program *p, bool by_place, vn_profile_line *lines) {
         int i = 0;
         while (i < n && (lines[i].op != op || !same_label(lines[i].label, label))) i++;
         if (i == n) lines[n++] = (vn_profile_line){.op = op, .label = label};
-        vn_cost c = step_cost(step);
+        vn_cost c = vn_step_cost(step);
         lines[i].steps++;
         lines[i].seconds += p->seconds[s] / (double)p->runs;
         lines[i].cost.flops += c.flops;

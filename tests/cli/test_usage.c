@@ -95,6 +95,8 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"bench m --sampler euler", "need --mode sample"},
         {"bench m --guidance 3 --mode train", "need --mode sample"},
         {"bench m --profile --mode sample", "--profile"},
+        {"bench m --recompute", "--recompute needs --mode train"},
+        {"bench m --recompute --mode sample", "--recompute needs --mode train"},
         {"sample m --out a --steps 0", "--steps 0: at least one step"},
         {"sample m --out a --count 0", "--count 0: at least one sample"},
         {"sample m --out a.npy --trace", "--trace has no effect on a.npy"},
