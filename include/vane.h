@@ -441,6 +441,10 @@ VN_API vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_
                                 vn_bench_walk_fn report, void *user, vn_bench_result *machine);
 /* What a file or directory is (run, model, world, safetensors, PNG): JSON text, freed with vn_text_free. */
 VN_API vn_status vn_describe(vn_context *vn, const char *path, char **json);
+/* What steps of `batch` samples of a network take, planned without taking it: bytes of weights and of all that is made from them,
+ * arithmetic, what fills memory when it is fullest; forward, training, and training with recompute. dir as in vn_bench; JSON text,
+ * freed with vn_text_free. */
+VN_API vn_status vn_describe_plan(vn_context *vn, const char *dir, int64_t batch, char **json);
 VN_API void vn_text_free(char **text);
 
 /* ---- 8. The tables --------------------------------------------------------------------------------- */

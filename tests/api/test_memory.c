@@ -111,6 +111,8 @@ static vn_status train_and_sample(void) {
     char *text = NULL;
     if (status == VN_OK) status = vn_describe(vn, "run", &text);
     vn_text_free(&text);
+    if (status == VN_OK) status = vn_describe_plan(vn, "run", 2, &text);
+    vn_text_free(&text);
     vn_samples_close(&out);
     vn_model_close(&model);
     vn_context_close(&vn);
