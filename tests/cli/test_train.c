@@ -128,7 +128,7 @@ static void test_a_run_is_not_overwritten_by_accident(void **state) {
     assert_true(o->status == 1 || o->status == 2);
     expect_complaint(o, "kept");
     assert_non_null(strstr(o->err, "overwrite"));
-    expect_same_file("whole/" WEIGHTS, "before");
+    expect_same_file("kept/" WEIGHTS, "before");
     expect_status(0, TRAIN " --out kept --steps 2 --seed 5 --quiet --overwrite");
 }
 
