@@ -306,8 +306,10 @@ typedef struct vn_train_options {
     int flip;           /* random left-right flips */
     int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
     int64_t preview_every; /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
-    int resume;            /* go on with the run in `out`: options that would change it are refused */
-    int overwrite;         /* replace the run in `out` */
+    int recompute; /* less memory for more time: the network's blocks are computed again on the way back, instead of kept
+                      (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */
+    int resume;    /* go on with the run in `out`: options that would change it are refused */
+    int overwrite; /* replace the run in `out` */
 } vn_train_options;
 
 VN_API vn_train_options vn_train_options_default(void);
@@ -372,10 +374,28 @@ VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eva
 
 /* ---- 7. Speed and descriptions --------------------------------------------------------------------- */
 
+/* Where the time of a step goes: to all calls of one op or, with a place, to those at one place in the network. */
+typedef struct vn_bench_op {
+    const char *op;    /* "linear", "conv2d_grad_w", ...; "adamw" */
+    const char *place; /* a layer, as its weights are named ("mid_block.resnets.0.conv1"); NULL: the whole network */
+    int64_t calls;     /* in a step */
+    double ms;         /* a step, on average */
+    double share;      /* of the step's time, in [0, 1] */
+    double gflops;     /* its arithmetic in that time, 1e9 flop/s */
+    double gbs;        /* its arrays, each once, in that time, 1e9 byte/s */
+} vn_bench_op;
+
+typedef void (*vn_bench_op_fn)(void *user, const vn_bench_op *op);
+
 typedef struct vn_bench_options {
     int train;     /* 0: forward; 1: forward, backward and AdamW */
     int64_t batch; /* default 64 */
     int64_t steps; /* timed steps, after two that are not; default 10 */
+    int recompute; /* as in vn_train_options; with train alone */
+    /* Called after the last step: for each op, the slowest first; then for each op at each place, the slowest first. NULL: the
+     * ops are not timed, which takes a little time of its own. The texts live until it returns. */
+    vn_bench_op_fn profile;
+    void *profile_user;
 } vn_bench_options;
 
 typedef struct vn_bench_result {
@@ -384,6 +404,8 @@ typedef struct vn_bench_result {
     double gemm_gflops, memory_gbs;         /* this machine now: largest matrix product, memory copy */
     double peak_rss_mb;                     /* of the process */
     double arena_mb;                        /* of the plan */
+    double arena_kept_mb;                   /* and without options.recompute; the same if that was not asked for */
+    double recomputed;                      /* arithmetic that it adds, as a part of a step's: 0.3 is 30% more */
     int64_t parameters;
 } vn_bench_result;
 
@@ -419,6 +441,10 @@ VN_API vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_
                                 vn_bench_walk_fn report, void *user, vn_bench_result *machine);
 /* What a file or directory is (run, model, world, safetensors, PNG): JSON text, freed with vn_text_free. */
 VN_API vn_status vn_describe(vn_context *vn, const char *path, char **json);
+/* What steps of `batch` samples of a network take, planned without taking it: bytes of weights and of all that is made from them,
+ * arithmetic, what fills memory when it is fullest; forward, training, and training with recompute. dir as in vn_bench; JSON text,
+ * freed with vn_text_free. */
+VN_API vn_status vn_describe_plan(vn_context *vn, const char *dir, int64_t batch, char **json);
 VN_API void vn_text_free(char **text);
 
 /* ---- 8. The tables --------------------------------------------------------------------------------- */

@@ -17,11 +17,10 @@ typedef struct bench {
     vn_weights *weights;
     size_t floats;
     float *live, *grads, *moment1, *moment2;
-    vn_graph *graph;
+    vn_net_step s;
     vn_program *program;
-    vn_net_inputs in;
-    vn_node *target, *output, *loss;
     int64_t step;
+    double in_adamw; /* seconds */
 } bench;
 
 static float *zeros(size_t count) {
@@ -54,39 +53,27 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_err *err) {
     return status;
 }
 
-static vn_status build(bench *b, int64_t batch, bool train, vn_err *err) {
-    vn_status status = vn_graph_open(&b->graph, err);
-    if (status != VN_OK) return status;
-    b->output = b->loss = vn_net_build(b->net, b->graph, batch, 0, 0, train, &b->in);
-    if (b->output && train) {
-        b->target = vn_input(b->graph, VN_F32, b->output->shape);
-        vn_node *difference = vn_sub(b->graph, b->output, b->target);
-        b->loss = vn_mean(b->graph, vn_unary(b->graph, difference, VN_FN_SQUARE));
-    }
-    status = vn_graph_status(b->graph, err);
-    if (status != VN_OK) return status;
+static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
+    const vn_recompute how = o->recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP;
+    vn_status status = vn_net_step_open(&b->s, b->net, o->batch, NULL, o->train != 0, how, err);
+    vn_program_options options = vn_net_step_options(&b->s, b->vn);
+    options.profile = o->profile != NULL;
+    return status == VN_OK ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
+}
 
-    const int count = train ? (int)vn_weights_count(b->weights) : 0;
-    vn_node **wrt = vn_calloc((size_t)count + 1, sizeof(*wrt)), **grads = vn_calloc((size_t)count + 1, sizeof(*grads));
-    size_t *offsets = vn_calloc((size_t)count + 1, sizeof(*offsets));
-    if (!wrt || !grads || !offsets) status = vn_no_memory(err);
-    for (int i = 0; status == VN_OK && i < count; i++) {
-        const vn_weight *w = vn_weights_at(b->weights, (size_t)i);
-        wrt[i] = vn_param_node(b->graph, b->weights, w->name, w->file, w->layout, w->init);
-        offsets[i] = w->offset;
+/* What the step takes without options.recompute. */
+static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_bench_result *r, vn_err *err) {
+    vn_net_step s;
+    vn_footprint plain = {0};
+    vn_status status = vn_net_step_open(&s, b->net, o->batch, NULL, true, VN_RECOMPUTE_CHEAP, err);
+    const vn_program_options options = vn_net_step_options(&s, b->vn);
+    if (status == VN_OK) status = vn_footprint_open(s.graph, &options, &plain, err);
+    if (status == VN_OK) {
+        r->arena_kept_mb = 1e-6 * (double)plain.bytes;
+        r->recomputed = vn_program_cost(b->program).flops / plain.cost.flops - 1;
     }
-    if (status == VN_OK && train) status = vn_graph_gradient(b->graph, b->loss, NULL, count, wrt, grads, err);
-    const vn_program_options options = {.backend = b->vn->backend,
-                                        .crew = b->vn->crew,
-                                        .n_outputs = 1,
-                                        .outputs = &b->loss,
-                                        .n_grads = count,
-                                        .grads = grads,
-                                        .grad_offset = offsets};
-    if (status == VN_OK) status = vn_program_open(b->graph, &options, &b->program, err);
-    vn_free(wrt);
-    vn_free(grads);
-    vn_free(offsets);
+    vn_footprint_close(&plain);
+    vn_net_step_close(&s);
     return status;
 }
 
@@ -94,15 +81,15 @@ static vn_status fill(bench *b, int64_t batch, vn_err *err) {
     float *time = zeros((size_t)batch);
     int32_t *labels = vn_calloc((size_t)batch, sizeof(int32_t));
     vn_status status = time && labels ? VN_OK : vn_no_memory(err);
-    const vn_node *const images[] = {b->in.sample, b->target};
+    const vn_node *const images[] = {b->s.in.sample, b->s.target};
     for (size_t i = 0; status == VN_OK && i < VN_COUNT(images); i++)
         if (images[i])
             vn_random_normal(vn_program_input(b->program, images[i]), (size_t)vn_shape_count(&images[i]->shape), 0,
                              VN_STREAM_NOISE, i, 0);
     for (int64_t i = 0; status == VN_OK && i < batch; i++) time[i] = (float)((i * 37) % 1000);
     if (status == VN_OK)
-        status = vn_net_write_inputs(b->net, b->program, &b->in, b->in.timestep ? time : NULL,
-                                     b->in.class_labels ? labels : NULL, err);
+        status = vn_net_write_inputs(b->net, b->program, &b->s.in, b->s.in.timestep ? time : NULL,
+                                     b->s.in.class_labels ? labels : NULL, err);
     vn_free(time);
     vn_free(labels);
     return status;
@@ -114,8 +101,55 @@ static void step(bench *b) {
     b->step++;
     if (!b->grads) return;
     const vn_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
+    const double began = vn_now();
     b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->crew);
+    b->in_adamw += vn_now() - began;
 }
+
+/* ---- where the time goes ------------------------------------------------------------------------------------- */
+
+/* A line of the program's profile, of a step of `total` seconds, told. */
+static void tell(const vn_bench_options *o, const vn_profile_line *l, double total) {
+    const double seconds = l->seconds > 0 ? l->seconds : 1e-12;
+    const vn_bench_op op = {.op = l->op,
+                            .place = l->label,
+                            .calls = l->steps,
+                            .ms = 1e3 * l->seconds,
+                            .share = total > 0 ? l->seconds / total : 0,
+                            .gflops = 1e-9 * l->cost.flops / seconds,
+                            .gbs = 1e-9 * l->cost.bytes / seconds};
+    o->profile(o->profile_user, &op);
+}
+
+/* The optimiser among the ops: values and moments in and out, gradients in; a dozen operations each. */
+static vn_profile_line adamw_line(const bench *b, int64_t steps) {
+    const double n = (double)b->floats;
+    return (vn_profile_line){"adamw", NULL, 1, b->in_adamw / (double)steps, {12 * n, 7 * sizeof(float) * n}};
+}
+
+static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err *err) {
+    const vn_profile_line adamw = adamw_line(b, o->steps);
+    vn_status status = VN_OK;
+    for (int by_place = 0; by_place < 2 && status == VN_OK; by_place++) {
+        vn_profile_line *lines = NULL;
+        int n = 0;
+        double total = adamw.seconds;
+        bool told = !b->grads || by_place;
+        status = vn_program_profile(b->program, by_place, &lines, &n, err);
+        for (int i = 0; i < n; i++) total += lines[i].seconds;
+        for (int i = 0; i < n; i++) {
+            if (by_place && !lines[i].label) continue; // between the layers
+            if (!told && lines[i].seconds < adamw.seconds) tell(o, &adamw, total);
+            told = told || lines[i].seconds < adamw.seconds;
+            tell(o, &lines[i], total);
+        }
+        if (!told) tell(o, &adamw, total);
+        vn_free(lines);
+    }
+    return status;
+}
+
+/* ---- timing ---------------------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -134,6 +168,10 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
     bool stop = false;
     for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
+        if (i == 0) {
+            vn_program_forget_times(b->program);
+            b->in_adamw = 0;
+        }
         const double began = vn_now();
         step(b);
         if (i >= 0) seconds[i] = vn_now() - began;
@@ -153,11 +191,13 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     r->gflops = 1e-9 * vn_program_cost(b->program).flops / least;
     r->arena_mb = 1e-6 * (double)vn_program_bytes(b->program);
     r->parameters = vn_weights_parameters(b->weights);
+    r->arena_kept_mb = r->arena_mb;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     r->peak_rss_mb = (double)usage.ru_maxrss * 1024e-6;
     vn_free(seconds);
-    return stop ? vn_fail(err, VN_CANCELLED, "stopped") : VN_OK;
+    if (stop) return vn_fail(err, VN_CANCELLED, "stopped");
+    return o->profile ? tell_profile(b, o, err) : VN_OK;
 }
 
 vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options, vn_bench_result *result) {
@@ -170,13 +210,16 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
         return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)o.batch);
     if (o.steps < 1 || o.steps > 1000000)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]", (long long)o.steps);
+    if (o.recompute && !o.train)
+        return vn_fail(err, VN_BAD_ARGUMENT, "recompute: a forward pass keeps nothing that could be computed again");
     bench b = {.vn = vn};
     vn_status status = open_net(&b, dir, o.train != 0, err);
-    if (status == VN_OK) status = build(&b, o.batch, o.train != 0, err);
+    if (status == VN_OK) status = build(&b, &o, err);
     if (status == VN_OK) status = fill(&b, o.batch, err);
     if (status == VN_OK) status = measure(&b, &o, result, err);
+    if (status == VN_OK && o.recompute) status = measure_plain(&b, &o, result, err);
     vn_program_close(&b.program);
-    vn_graph_close(&b.graph);
+    vn_net_step_close(&b.s);
     vn_free(b.live);
     vn_free(b.grads);
     vn_free(b.moment1);

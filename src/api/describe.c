@@ -1,6 +1,8 @@
 /* describe.c - vn_describe: what a path is, in JSON. A row of the table below a kind of thing. */
 #include "api/internal.h"
 
+#include <string.h>
+
 static json_t *size_list(const int64_t *dim, int rank) {
     json_t *list = json_array();
     for (int i = 0; list && i < rank; i++) {
@@ -71,6 +73,38 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     if (ok) return out;
     json_decref(out);
     return NULL;
+}
+
+/* A config.json without weights: what the network would be. */
+static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_err *err) {
+    vn_net *net = NULL;
+    if (vn_net_open(dir->config, &net, err) != VN_OK) {
+        vn_fail_in(err, "%s", path);
+        return NULL;
+    }
+    const vn_net_io *io = vn_net_get_io(net);
+    const int64_t shape[3] = {io->in_channels, io->height, io->width};
+    const vn_net_row *row = vn_net_get_row(net);
+    json_t *out = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
+                            row->class_name, "shape", size_list(shape, io->rank), "labels", (json_int_t)io->labels,
+                            "parameters", (json_int_t)vn_weights_parameters(vn_net_weights(net)));
+    if (!out) vn_no_memory(err);
+    vn_net_close(&net);
+    return out;
+}
+
+static json_t *describe_dir(vn_context *vn, const char *path, vn_err *err) {
+    vn_model_dir dir = {0};
+    const char *weights = NULL;
+    json_t *out = NULL;
+    vn_status status = vn_model_dir_open(path, &dir, err);
+    if (status == VN_OK) status = vn_model_dir_weights(&dir, &weights, err);
+    if (status == VN_BAD_FILE && dir.config && !dir.index) {
+        *err = (vn_err){0};
+        out = describe_network(&dir, path, err);
+    }
+    vn_model_dir_close(&dir);
+    return status == VN_OK ? describe_model(vn, path, err) : out;
 }
 
 /* ---- worlds ------------------------------------------------------------------------------------------------------- */
@@ -147,7 +181,7 @@ static json_t *describe_png(vn_context *vn, const char *path, vn_err *err) {
     return NULL;
 }
 
-/* A directory is a model; a file is what its ending says. */
+/* A directory, or the config.json that stands for it, is a model; a file is what its ending says. */
 static const struct {
     const char *ending;
     json_t *(*describe)(vn_context *vn, const char *path, vn_err *err);
@@ -158,7 +192,8 @@ static const struct {
 };
 
 static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
-    if (vn_is_dir(path)) return describe_model(vn, path, err);
+    const char *slash = strrchr(path, '/');
+    if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0) return describe_dir(vn, path, err);
     for (size_t i = 0; i < VN_COUNT(table); i++)
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
     if (vn_is_file(path))

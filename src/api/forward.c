@@ -16,7 +16,8 @@ typedef struct pass {
     vn_graph *graph;
     vn_program *program;
     vn_net_inputs inputs;
-    vn_node *output, *cotangent, *grad_sample;
+    vn_node *output, *cotangent;
+    vn_gradients by; /* with grad */
 } pass;
 
 /* ---- the network ------------------------------------------------------------------------------------------------- */
@@ -72,35 +73,18 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
 }
 
 static vn_status plan(pass *p, bool gradients, vn_err *err) {
-    const size_t count = vn_weights_count(p->weights);
-    vn_node **wrt = vn_calloc(count + 1, sizeof(*wrt)), **grads = vn_calloc(count + 1, sizeof(*grads));
-    size_t *offsets = vn_calloc(count + 1, sizeof(*offsets));
-    vn_status status = wrt && grads && offsets ? VN_OK : vn_no_memory(err);
-    if (status == VN_OK && gradients) {
-        for (size_t i = 0; i < count; i++) {
-            const vn_weight *w = vn_weights_at(p->weights, i);
-            wrt[i] = vn_param_node(p->graph, p->weights, w->name, w->file, w->layout, w->init);
-            offsets[i] = w->offset;
-        }
-        wrt[count] = p->inputs.sample;
-        status = vn_graph_gradient(p->graph, p->output, p->cotangent, (int)count + 1, wrt, grads, err);
-        p->grad_sample = grads[count];
-    }
-    if (status == VN_OK) {
-        vn_node *const outputs[] = {p->output, p->grad_sample};
-        const vn_program_options options = {.backend = p->vn->backend,
-                                            .crew = p->vn->crew,
-                                            .n_outputs = gradients ? 2 : 1,
-                                            .outputs = outputs,
-                                            .n_grads = gradients ? (int)count : 0,
-                                            .grads = grads,
-                                            .grad_offset = offsets};
-        status = vn_program_open(p->graph, &options, &p->program, err);
-    }
-    vn_free(wrt);
-    vn_free(grads);
-    vn_free(offsets);
-    return status;
+    p->by = (vn_gradients){.weights = p->weights, .frozen = true, .x = p->inputs.sample};
+    vn_status status = gradients ? vn_gradients_open(&p->by, p->output, p->cotangent, err) : VN_OK;
+    if (status != VN_OK) return status;
+    vn_node *const outputs[] = {p->output, p->by.by_x};
+    const vn_program_options options = {.backend = p->vn->backend,
+                                        .crew = p->vn->crew,
+                                        .n_outputs = gradients ? 2 : 1,
+                                        .outputs = outputs,
+                                        .n_grads = p->by.n,
+                                        .grads = p->by.node,
+                                        .grad_offset = p->by.offset};
+    return vn_program_open(p->graph, &options, &p->program, err);
 }
 
 /* Pixels of one channel: those of an image, else 1 (points, a classifier's logits). */
@@ -213,7 +197,7 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     vn_arena arena = {0};
     vn_file_tensor *tensors = vn_calloc(count + 1, sizeof *tensors);
     float *numbers = vn_alloc(vn_weights_floats(p->weights), sizeof(float));
-    float *sample = take_image(p, p->grad_sample, vn_net_get_io(p->net)->in_channels);
+    float *sample = take_image(p, p->by.by_x, vn_net_get_io(p->net)->in_channels);
     bool ok = tensors && numbers && sample;
     for (size_t i = 0; ok && i < count; i++) {
         const vn_weight *w = vn_weights_at(p->weights, i);
@@ -228,7 +212,7 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     }
     if (ok)
         tensors[count] = (vn_file_tensor){
-            .name = "grad.sample", .dtype = VN_FILE_F32, .shape = file_shape(p->grad_sample), .data = sample};
+            .name = "grad.sample", .dtype = VN_FILE_F32, .shape = file_shape(p->by.by_x), .data = sample};
     const vn_status status = ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);
     vn_free(tensors);
@@ -260,6 +244,7 @@ vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char
     pass p = {.vn = vn, .dir = dir};
     const vn_status status = run(&p, in, out, grad, err);
     vn_program_close(&p.program);
+    vn_gradients_close(&p.by);
     vn_graph_close(&p.graph);
     vn_safetensors_close(&p.in);
     vn_free(p.values);

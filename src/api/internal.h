@@ -120,6 +120,22 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
 /* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the model. */
 vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
+/* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
+
+typedef struct vn_net_step {
+    vn_graph *graph;
+    vn_net_inputs in;
+    vn_node *output, *target; /* target: input, of the output's shape; NULL without train */
+    vn_node *result;          /* the mean squared error; without train the output */
+    vn_gradients by;
+} vn_net_step;
+
+/* size: height and width; NULL: the config's. Closed with vn_net_step_close, after a failure too. */
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size, bool train,
+                           vn_recompute recompute, vn_err *err);
+vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn); /* s stays where it is */
+void vn_net_step_close(vn_net_step *s);
+
 /* ---- timing (bench.c) ---------------------------------------------------------------------------------- */
 
 /* Sorts seconds [n]. */

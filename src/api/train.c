@@ -285,6 +285,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                                   .rate = !strcmp(j->o.schedule, "cosine") ? VN_RATE_COSINE : VN_RATE_CONSTANT,
                                   .warmup = j->o.warmup,
                                   .ema = j->o.ema,
+                                  .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP,
                                   .log_every = j->o.log_every,
                                   .save_every = j->o.save_every,
                                   .preview_every = j->o.preview_every,

@@ -179,5 +179,6 @@ vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *
                            spelt(f, name));
         copy(o, wish, f);
     }
+    o->recompute = wish->recompute; // of the machine rather than of the run: not stored
     return vn_train_options_settle(o, err);
 }

@@ -6,12 +6,14 @@ enum { INFER, TRAIN, SAMPLE };
 
 typedef struct args {
     const char *dir;
-    int mode;
+    int mode, profile;
     vn_bench_options o;
     vn_bench_walk_options walk;
-    json_t *walks; /* --json: what was reported so far */
+    json_t *walks;        /* --json: what was reported so far */
+    json_t *ops, *places; /* --profile --json: likewise */
     bool json, no_memory;
-    bool begun; /* the heading is printed */
+    bool begun;         /* the heading is printed */
+    int places_printed; /* --profile */
 } args;
 
 // clang-format off
@@ -22,6 +24,8 @@ static const cli_option rows[] = {
             "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from noise to data"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "images in one step"),
     CLI_ROW("steps", CLI_INT64, o.steps, "K", "timed steps, after some that are not; sample: steps of a walk"),
+    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "train: as vane train --recompute, beside what it costs and saves"),
+    CLI_ROW("profile", CLI_FLAG, profile, "", "where the time of a step goes: by op, then the slowest places"),
 
     CLI_SECTION("Sampling"),
     CLI_ROW("sampler", CLI_TEXT, walk.sampler, "NAME", "or all: each in turn", .kind = "samplers",
@@ -36,11 +40,12 @@ static const cli_option rows[] = {
 /* ---- training and forward passes ---------------------------------------------------------------------- */
 
 static json_t *network_json(const vn_bench_result *r) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms", cli_json_number(r->min_ms), "median_ms",
-                     cli_json_number(r->median_ms), "images_per_s", cli_json_number(r->images_per_s), "gflops",
-                     cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops), "memory_gbs",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms", cli_json_number(r->min_ms),
+                     "median_ms", cli_json_number(r->median_ms), "images_per_s", cli_json_number(r->images_per_s),
+                     "gflops", cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops), "memory_gbs",
                      cli_json_number(r->memory_gbs), "peak_rss_mb", cli_json_number(r->peak_rss_mb), "arena_mb",
-                     cli_json_number(r->arena_mb), "parameters", (json_int_t)r->parameters);
+                     cli_json_number(r->arena_mb), "arena_kept_mb", cli_json_number(r->arena_kept_mb), "recomputed",
+                     cli_json_number(r->recomputed), "parameters", (json_int_t)r->parameters);
 }
 
 static void print_network(const args *a, const vn_bench_result *r) {
@@ -51,16 +56,76 @@ static void print_network(const args *a, const vn_bench_result *r) {
            100 * r->gflops / r->gemm_gflops, r->gemm_gflops);
     printf("  memory      %8.1f MB planned, %.1f MB at most in use; this machine copies %.1f GB/s\n", r->arena_mb,
            r->peak_rss_mb, r->memory_gbs);
+    if (a->o.recompute)
+        printf("  recompute   %8.1f MB planned instead of %.1f, for %.0f%% more arithmetic\n", r->arena_mb,
+               r->arena_kept_mb, 100 * r->recomputed);
+}
+
+/* ---- where the time goes ------------------------------------------------------------------------------ */
+
+enum { PLACES_SHOWN = 20 };
+
+static json_t *op_json(const vn_bench_op *op) {
+    json_t *row = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "op", op->op, "calls", (json_int_t)op->calls, "ms",
+                            cli_json_number(op->ms), "share", cli_json_number(op->share), "gflops",
+                            cli_json_number(op->gflops), "gbs", cli_json_number(op->gbs));
+    if (op->place != NULL && json_object_set_new(row, "place", json_string(op->place)) != 0) {
+        json_decref(row);
+        return NULL;
+    }
+    return row;
+}
+
+static void print_op(const args *a, const vn_bench_op *op) {
+    if (!a->begun || (op->place != NULL && a->places_printed == 0))
+        printf("%s%-20s %5s %9s %6s %8s %8s%s\n", a->begun ? "\n" : "", "op", "calls", "ms", "share", "GF/s", "GB/s",
+               op->place != NULL ? "  place" : "");
+    printf("%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls, op->ms, 100 * op->share,
+           op->gflops, op->gbs, op->place != NULL ? "  " : "", op->place != NULL ? op->place : "");
+}
+
+static void on_op(void *user, const vn_bench_op *op) {
+    args *a = user;
+    if (a->json) {
+        if (json_array_append_new(op->place != NULL ? a->places : a->ops, op_json(op)) != 0) a->no_memory = true;
+        return;
+    }
+    if (op->place == NULL || a->places_printed < PLACES_SHOWN) print_op(a, op);
+    a->places_printed += op->place != NULL;
+    a->begun = true;
+}
+
+/* The result with the profile in it. */
+static json_t *profile_json(const args *a, json_t *object) {
+    if (!a->no_memory && json_object_set(object, "ops", a->ops) == 0 &&
+        json_object_set(object, "places", a->places) == 0)
+        return object;
+    json_decref(object);
+    return NULL;
 }
 
 static vn_status bench_network(cli_session *s, args *a) {
     vn_bench_result result;
+    a->json = s->json;
     a->o.train = a->mode == TRAIN;
+    if (a->profile) {
+        a->o.profile = on_op;
+        a->o.profile_user = a;
+        a->ops = json_array();
+        a->places = json_array();
+    }
     const vn_status status = vn_bench(s->vn, a->dir, &a->o, &result);
-    if (status != VN_OK) return status;
-    if (s->json) return cli_print_json(network_json(&result));
-    print_network(a, &result);
-    return VN_OK;
+    vn_status printed = VN_OK;
+    if (status == VN_OK && s->json) {
+        json_t *object = network_json(&result);
+        printed = cli_print_json(a->profile ? profile_json(a, object) : object);
+    } else if (status == VN_OK) {
+        if (a->profile) printf("\n");
+        print_network(a, &result);
+    }
+    json_decref(a->ops);
+    json_decref(a->places);
+    return status != VN_OK ? status : printed;
 }
 
 /* ---- sampling ------------------------------------------------------------------------------------------- */
@@ -129,6 +194,14 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     const bool walks = a.walk.sampler != NULL || a.walk.guide != NULL || a.walk.path != NULL;
     if (a.mode != SAMPLE && (walks || a.walk.guidance != guidance)) {
         fprintf(stderr, "vane bench: --sampler, --guide, --guidance and --path need --mode sample\n");
+        return CLI_USAGE;
+    }
+    if (a.mode == SAMPLE && a.profile) {
+        fprintf(stderr, "vane bench: --profile is of the network: it needs --mode infer or train\n");
+        return CLI_USAGE;
+    }
+    if (a.mode != TRAIN && a.o.recompute) {
+        fprintf(stderr, "vane bench: --recompute needs --mode train: only the way back reads what was kept\n");
         return CLI_USAGE;
     }
     vn_status done = cli_open(&s);

@@ -1,26 +1,48 @@
-/* info.c - `vane info`: what a file or directory is. */
+/* info.c - `vane info`: what a file or directory is and, of a network, what running and training it takes. */
+#include <string.h>
+
 #include "cli/cli.h"
+
+enum { BATCH = 64 };
 
 typedef struct args {
     const char *path;
+    int64_t batch; /* 0: not asked for */
 } args;
 
 static const cli_option rows[] = {
-    CLI_ROW("PATH", CLI_TEXT, path, "", "a run, a model directory, a world, a .safetensors or a .png that vane wrote",
+    CLI_ROW("PATH", CLI_TEXT, path, "",
+            "a run, a model directory or its config.json, a world, a .safetensors or a .png that vane wrote",
             .required = true),
+    CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples", .unset = "64"),
 };
 
-static vn_status describe(cli_session *s, const char *path) {
+/* The text as an object; frees the text. */
+static vn_status take(char **text, json_t **object) {
+    *object = json_loads(*text, JSON_DECODE_ANY, NULL);
+    vn_text_free(text);
+    return *object != NULL ? VN_OK : VN_NO_MEMORY;
+}
+
+static vn_status describe(cli_session *s, const args *a, bool *usage) {
     char *text = NULL;
-    vn_status status = vn_describe(s->vn, path, &text);
-    if (status != VN_OK) return status;
-    json_t *object = json_loads(text, JSON_DECODE_ANY, NULL);
-    vn_text_free(&text);
-    if (object == NULL) return VN_NO_MEMORY;
-    if (s->json) return cli_print_json(object);
-    cli_print_description(stdout, object);
+    json_t *object = NULL;
+    vn_status status = vn_describe(s->vn, a->path, &text);
+    if (status == VN_OK) status = take(&text, &object);
+    const char *is = json_string_value(json_object_get(object, "is"));
+    if (status == VN_OK && is != NULL && (strcmp(is, "model") == 0 || strcmp(is, "network") == 0)) {
+        json_t *plan = NULL;
+        status = vn_describe_plan(s->vn, a->path, a->batch != 0 ? a->batch : BATCH, &text);
+        if (status == VN_OK) status = take(&text, &plan);
+        if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
+    } else if (status == VN_OK && a->batch != 0) {
+        fprintf(stderr, "vane info: --batch is of a model's plan; %s is none\n", a->path);
+        *usage = true;
+    }
+    if (status == VN_OK && !*usage && s->json) return cli_print_json(object);
+    if (status == VN_OK && !*usage) cli_print_description(stdout, object);
     json_decref(object);
-    return VN_OK;
+    return status;
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
@@ -29,15 +51,20 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int status;
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (done == VN_OK) done = describe(&s, a.path);
-    return cli_end(&s, done);
+    bool usage = false;
+    if (done == VN_OK) done = describe(&s, &a, &usage);
+    const int code = cli_end(&s, done);
+    return code == CLI_DONE && usage ? CLI_USAGE : code;
 }
 
 const cli_verb cli_info = {
     .name = "info",
     .summary = "what a run, model, world, tensor file or picture is",
     .example = "vane info samples.png",
-    .about = "Says what PATH is and what it holds. For a picture that vane wrote: the model, the settings and the seed "
-             "it was made with, which make it again.",
+    .about =
+        "Says what PATH is and what it holds. For a model, or a config.json alone: what a pass forward and a training "
+        "step of a batch take, with and without --recompute, and which arrays fill memory. For a picture that vane "
+        "wrote: the model, the settings and the seed "
+        "it was made with, which make it again.",
     .run = run,
 };

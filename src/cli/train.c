@@ -49,6 +49,8 @@ static const cli_option rows[] = {
     CLI_ROW("clip", CLI_DOUBLE, o.clip, "X", "bound on the norm of the whole gradient; 0: none", .unset = "1"),
     CLI_ROW("ema", CLI_DOUBLE, o.ema, "X", "decay of the weights' moving average, which is what is saved for sampling",
             .unset = "a share of the run so far, the power function of EDM2"),
+    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "less memory, for more time: blocks of the network are computed "
+            "again on the way back; the result is the same"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of weights, data order, noise and all else"),
 
     CLI_SECTION("What is written while it runs"),

@@ -1,6 +1,6 @@
 /* blocks.c - the blocks of diffusers that U-Nets, autoencoders and classifiers are made of: ResnetBlock2D and its
  * adaptive-norm sister, self-attention over pixels, and the ways to change size by two. They agree with diffusers 0.42
- * number for number. */
+ * number for number. What a block hands on is marked, for the way back to begin from (vn_block_end). */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static vn_node *divided(const vn_scope *s, vn_node *x, double by) {
 static vn_node *close_residual(const vn_scope *s, vn_node *x, vn_node *branch, const vn_resnet *r, bool shortcut_bias) {
     branch = vn_layer_conv3(s, "conv2", vn_layer_dropout(s, branch, r->dropout), r->out, r->out);
     if (r->in != r->out || r->always_shortcut) x = vn_layer_conv1(s, "conv_shortcut", x, r->in, r->out, shortcut_bias);
-    return divided(s, vn_add(s->g, x, branch), r->output_scale);
+    return vn_block_end(divided(s, vn_add(s->g, x, branch), r->output_scale));
 }
 
 vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r) {
@@ -66,17 +66,17 @@ vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_la
         .count = (int)heads, .scale = 1 / sqrt((double)a->head_dim), .rows = image.dim[1], .columns = image.dim[2]};
     h = vn_self_attention(s, q, k, v, &of);
     h = vn_reshape(s->g, vn_layer_linear(s, "to_out.0", h, inner, a->channels), image);
-    return divided(s, vn_add(s->g, h, x), a->output_scale);
+    return vn_block_end(divided(s, vn_add(s->g, h, x), a->output_scale));
 }
 
 vn_node *vn_downsample_conv(const vn_scope *s, vn_node *x, int64_t channels, int pad) {
     vn_conv c = {.in = channels, .out = channels, .kernel = 3, .stride = 2, .pad = {pad, pad, pad, pad}, .bias = true};
     if (pad == 0) c.pad[1] = c.pad[3] = 1; // diffusers then pads below and to the right
-    return vn_layer_conv(s, "conv", x, c);
+    return vn_block_end(vn_layer_conv(s, "conv", x, c));
 }
 
 vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels) {
-    return vn_layer_conv3(s, "conv", vn_upsample_nearest(s->g, x, 2), channels, channels);
+    return vn_block_end(vn_layer_conv3(s, "conv", vn_upsample_nearest(s->g, x, 2), channels, channels));
 }
 
 static vn_node *too_small(const vn_scope *s, const vn_node *x) {

@@ -423,7 +423,7 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = block(&at, d, x, c, &given.rope);
+        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = vn_block_end(block(&at, d, x, c, &given.rope));
         if (i == 0) first = c;
     }
     x = without_registers(s, d, x);

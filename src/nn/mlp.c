@@ -85,7 +85,7 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
         h = vn_layer_linear(&at, "linear_1", h, width, width);
         if (time->active) h = vn_add(s->g, h, vn_layer_linear(&at, "time_proj", time->active, time->width, width));
         h = vn_layer_dropout(&at, vn_unary(s->g, h, VN_FN_SILU), dropout);
-        x = vn_add(s->g, x, vn_layer_linear(&at, "linear_2", h, width, width));
+        x = vn_block_end(vn_add(s->g, x, vn_layer_linear(&at, "linear_2", h, width, width)));
     }
     return vn_layer_group_norm(s, "norm_out", x, width, 1, NORM_EPS, VN_FN_SILU);
 }

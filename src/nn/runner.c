@@ -23,6 +23,7 @@ typedef struct kept {
     vn_node *y;         // the network's prediction
     vn_node *variance;  // NULL: it learns none
     vn_node *cotangent; // of a pass back
+    vn_gradients by;    // likewise
     vn_node *out;       // what is asked for: y, or the gradient of <cotangent, y> by the sample
 } kept;
 
@@ -54,6 +55,7 @@ void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb) {
 
 static void let_go(kept *k) {
     vn_program_close(&k->program);
+    vn_gradients_close(&k->by);
     vn_graph_close(&k->graph);
     *k = (kept){0};
 }
@@ -74,7 +76,10 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
     status = vn_graph_status(k->graph, err);
     if (status != VN_OK || !p->back) return status;
-    return vn_graph_gradient(k->graph, k->y, k->cotangent, 1, &k->in.sample, &k->out, err);
+    k->by.x = k->in.sample;
+    status = vn_gradients_open(&k->by, k->y, k->cotangent, err);
+    k->out = k->by.by_x;
+    return status;
 }
 
 static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err) {

@@ -283,7 +283,7 @@ vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_
 
     vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;
     vn_unet_flow flow = {.image = x, .time = embed(s, u, in)};
-    flow.x = vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]);
+    flow.x = vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
     flow.skip[flow.skips++] = flow.x;
     go_down(s, u, &flow);
     middle(s, u, &flow);

@@ -116,3 +116,40 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
         if (!out[i]) out[i] = vn_fill(g, wrt[i]->shape, 0);
     return vn_graph_status(g, err);
 }
+
+/* ---- by weights ------------------------------------------------------------------------------------- */
+
+/* Room for the weights and x. */
+static vn_status gradients_room(vn_gradients *d, vn_node ***wrt, vn_err *err) {
+    const size_t most = (d->weights ? vn_weights_count(d->weights) : 0) + 1;
+    *wrt = vn_calloc(most, sizeof(vn_node *));
+    d->node = vn_calloc(most, sizeof(vn_node *));
+    d->offset = vn_calloc(most, sizeof *d->offset);
+    return *wrt && d->node && d->offset ? VN_OK : vn_no_memory(err);
+}
+
+vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_err *err) {
+    vn_graph *g = y->graph;
+    vn_node **wrt = NULL;
+    vn_status status = gradients_room(d, &wrt, err);
+    d->n = 0;
+    for (size_t i = 0; status == VN_OK && d->weights && i < vn_weights_count(d->weights); i++) {
+        const vn_weight *w = vn_weights_at(d->weights, i);
+        if (w->frozen && !d->frozen) continue;
+        wrt[d->n] = vn_param_node(g, d->weights, w->name, w->file, w->layout, w->init);
+        d->offset[d->n++] = w->offset;
+    }
+    const int all = d->x ? d->n + 1 : d->n, forward = g->count;
+    if (status == VN_OK && d->x) wrt[d->n] = d->x;
+    if (status == VN_OK) status = vn_graph_gradient(g, y, cotangent, all, wrt, d->node, err);
+    if (status == VN_OK) status = vn_graph_recompute(g, d->recompute, forward, all, d->node, err);
+    if (status == VN_OK && d->x) d->by_x = d->node[d->n];
+    vn_free(wrt);
+    return status;
+}
+
+void vn_gradients_close(vn_gradients *d) {
+    vn_free(d->node);
+    vn_free(d->offset);
+    *d = (vn_gradients){0};
+}

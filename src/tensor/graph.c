@@ -145,6 +145,12 @@ vn_node *vn_graph_add_new(vn_graph *g, vn_node *draft) {
     return check(g, draft) ? add_checked(g, draft) : NULL;
 }
 
+vn_node *vn_graph_add_copy(vn_graph *g, const vn_node *draft) {
+    if (g->err.status != VN_OK) return NULL;
+    g->label = draft->label;
+    return add_checked(g, draft);
+}
+
 /* ---- equal requests --------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t hash, const void *data, size_t size) {

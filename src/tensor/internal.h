@@ -29,6 +29,8 @@ vn_node vn_draft(vn_op op, int inputs, ...);
 vn_node *vn_graph_add(vn_graph *g, vn_node *draft);
 /* As vn_graph_add, but always a node of its own. */
 vn_node *vn_graph_add_new(vn_graph *g, vn_node *draft);
+/* As vn_graph_add_new, of a copy of a node with other inputs of the same shapes; it keeps its label. */
+vn_node *vn_graph_add_copy(vn_graph *g, const vn_node *draft);
 /* x under another id: what is built on it depends on it alone, so that a gradient can stop there. */
 vn_node *vn_alias(vn_graph *g, vn_node *x);
 bool vn_is_fill(const vn_node *n, double value);
@@ -51,6 +53,10 @@ bool vn_all_floats(const vn_node *n);    /* every input is VN_F32 */
 bool vn_wanted(const vn_node *n, int i);
 /* vn_graph_gradient with out[i] NULL where y does not depend on wrt[i]; false on failure (the graph's error is set). */
 bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt, vn_node **out);
+
+/* Builds what the wanted nodes need of a gradient, all nodes from `forward` on, once more, with forward nodes computed again; gives
+ * the new nodes in wanted[n]. */
+vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted, vn_err *err);
 
 /* ---- builders that only rules use ------------------------------------------------------------------- */
 
@@ -98,6 +104,7 @@ typedef struct vn_plan {
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */
 } vn_plan;
 
+vn_cost vn_step_cost(const vn_step *step);
 vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options, vn_err *err);
 void vn_plan_close(vn_plan *plan);
 

@@ -98,7 +98,7 @@ void vn_program_run(vn_program *p, const vn_run *run) {
 
 /* ---- cost and profile ------------------------------------------------------------------------------- */
 
-static vn_cost step_cost(const vn_step *step) {
+vn_cost vn_step_cost(const vn_step *step) {
     double copied = 2 * (double)sizeof(float) * (double)vn_shape_count(&step->node->shape);
     return step->node->op == VN_OP_VIEW ? (vn_cost){0, copied} : vn_node_cost(step->node);
 }
@@ -106,23 +106,15 @@ static vn_cost step_cost(const vn_step *step) {
 vn_cost vn_program_cost(const vn_program *p) {
     vn_cost sum = {0, 0};
     for (int s = 0; s < p->plan.steps; s++) {
-        vn_cost c = step_cost(&p->plan.step[s]);
+        vn_cost c = vn_step_cost(&p->plan.step[s]);
         sum.flops += c.flops;
         sum.bytes += c.bytes;
     }
     return sum;
 }
 
-/* A line of the profile: all steps of one op, or of one op at one place in the model. */
-typedef struct line {
-    const char *op, *label;
-    int steps;
-    double seconds;
-    vn_cost cost;
-} line;
-
 static int by_seconds(const void *a, const void *b) {
-    const line *x = a, *y = b;
+    const vn_profile_line *x = a, *y = b;
     return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
@@ -130,46 +122,37 @@ static bool same_label(const char *a, const char *b) {
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Gathers the steps into lines[steps]; returns how many there are, the slowest first. */
-static int gather(const vn_program *p, bool with_labels, line *lines) {
+/* Gathers the steps into lines[steps]; returns how many there are. O(steps * lines), once. */
+static int gather(const vn_program *p, bool by_place, vn_profile_line *lines) {
     int n = 0;
     for (int s = 0; s < p->plan.steps; s++) {
         const vn_step *step = &p->plan.step[s];
-        const char *label = with_labels ? step->node->label : NULL;
+        const char *label = by_place ? step->node->label : NULL;
         const char *op = step->node->op == VN_OP_VIEW ? "copy" : vn_op_get(step->node->op)->name;
         int i = 0;
         while (i < n && (lines[i].op != op || !same_label(lines[i].label, label))) i++;
-        if (i == n) lines[n++] = (line){.op = op, .label = label};
-        vn_cost c = step_cost(step);
+        if (i == n) lines[n++] = (vn_profile_line){.op = op, .label = label};
+        vn_cost c = vn_step_cost(step);
         lines[i].steps++;
         lines[i].seconds += p->seconds[s] / (double)p->runs;
         lines[i].cost.flops += c.flops;
         lines[i].cost.bytes += c.bytes;
     }
-    qsort(lines, (size_t)n, sizeof *lines, by_seconds);
     return n;
 }
 
-static void print_lines(const line *lines, int n, double total, FILE *to) {
-    for (int i = 0; i < n; i++) {
-        const line *l = &lines[i];
-        double time = l->seconds > 0 ? l->seconds : 1e-12, share = total > 0 ? 100 * l->seconds / total : 0;
-        fprintf(to, "%-20s %-48s %5d %9.3f %5.1f%% %8.1f %8.1f\n", l->op, l->label ? l->label : "", l->steps,
-                1e3 * l->seconds, share, l->cost.flops / time * 1e-9, l->cost.bytes / time * 1e-9);
-    }
+vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n, vn_err *err) {
+    *lines = NULL;
+    *n = 0;
+    if (!p->seconds || !p->runs) return vn_fail(err, VN_BAD_ARGUMENT, "the program was not run to be profiled");
+    *lines = vn_alloc((size_t)p->plan.steps, sizeof **lines);
+    if (!*lines) return vn_no_memory(err);
+    *n = gather(p, by_place, *lines);
+    qsort(*lines, (size_t)*n, sizeof **lines, by_seconds);
+    return VN_OK;
 }
 
-void vn_program_print_profile(const vn_program *p, FILE *to) {
-    enum { SLOWEST = 40 };
-    line *lines = p->seconds && p->runs ? vn_alloc((size_t)p->plan.steps, sizeof *lines) : NULL;
-    if (!lines) return;
-    double total = 0;
-    for (int s = 0; s < p->plan.steps; s++) total += p->seconds[s] / (double)p->runs;
-    fprintf(to, "%lld runs of %.3f ms\n", (long long)p->runs, 1e3 * total);
-    fprintf(to, "%-20s %-48s %5s %9s %6s %8s %8s\n", "op", "label", "calls", "ms", "share", "GF/s", "GB/s");
-    print_lines(lines, gather(p, false, lines), total, to);
-    int n = gather(p, true, lines);
-    fprintf(to, "the slowest by place:\n");
-    print_lines(lines, n < SLOWEST ? n : SLOWEST, total, to);
-    vn_free(lines);
+void vn_program_forget_times(vn_program *p) {
+    for (int s = 0; p->seconds && s < p->plan.steps; s++) p->seconds[s] = 0;
+    p->runs = 0;
 }

@@ -136,6 +136,7 @@ struct vn_node {
         const void *data; /* CONST */
     } from;
     const char *label; /* where in the model: for profiles and errors; may be NULL */
+    bool block_end;    /* see vn_block_end */
 };
 
 /* ---- weights: one flat array of floats for all parameters of a network ------------------------------ */
@@ -251,6 +252,35 @@ vn_node *vn_mean(vn_graph *g, vn_node *x);                 /* of all elements, r
 vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt, vn_node **out,
                             vn_err *err);
 
+/* How much of the forward pass is computed again on the way back, instead of kept in memory from the one to the other. The
+ * gradients are the same bits. */
+typedef enum vn_recompute {
+    VN_RECOMPUTE_CHEAP,  /* what costs little: norms, activations, sums */
+    VN_RECOMPUTE_BLOCKS, /* all but what vn_block_end marks */
+    VN_RECOMPUTE_NONE
+} vn_recompute;
+
+/* Marks what a block of a model hands on: from here VN_RECOMPUTE_BLOCKS computes what follows. Returns x. */
+vn_node *vn_block_end(vn_node *x);
+
+/* The gradients of a network by its weights and its input, as a program wants them. */
+typedef struct vn_gradients {
+    /* What is asked for: */
+    vn_weights *weights; /* NULL: by x alone */
+    bool frozen;         /* by the weights that do not train too */
+    vn_node *x;          /* NULL: by weights alone */
+    vn_recompute recompute;
+    /* What it gives: */
+    int n;
+    vn_node **node; /* [n] in a weight's inside shape */
+    size_t *offset; /* [n] where in run.grads, in floats */
+    vn_node *by_x;
+} vn_gradients;
+
+/* vn_graph_gradient of sum(cotangent * y) by what *d asks for. d is closed with vn_gradients_close, after a failure too. */
+vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_err *err);
+void vn_gradients_close(vn_gradients *d);
+
 /* ---- op table --------------------------------------------------------------------------------------- */
 
 typedef struct vn_cost {
@@ -333,13 +363,45 @@ typedef struct vn_program_options {
 /* Plans the nodes that outputs and grads need. The graph must outlive the program. Several programs may come from one graph. */
 vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out, vn_err *err);
 void vn_program_close(vn_program **p);
+
+/* An array that is alive. */
+typedef struct vn_array {
+    const vn_node *node;
+    size_t bytes;
+} vn_array;
+
+/* What a program of these options would take, without taking it. */
+typedef struct vn_footprint {
+    size_t bytes; /* vn_program_bytes */
+    size_t
+        alive_bytes; /* of them, all that is alive at the step where most is; the rest: work space, and gaps between arrays */
+    vn_cost cost; /* vn_program_cost */
+    int arrays;
+    vn_array *array; /* [arrays] alive at that step, the largest first */
+} vn_footprint;
+
+vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *out, vn_err *err);
+void vn_footprint_close(vn_footprint *f);
+
 /* Where to write an INPUT before a run / read an output after it; NULL if the node is not part of the program. */
 void *vn_program_input(vn_program *p, const vn_node *input);
 const void *vn_program_output(const vn_program *p, const vn_node *output);
 void vn_program_run(vn_program *p, const vn_run *run);
 size_t vn_program_bytes(const vn_program *p); /* arena and workspace */
 vn_cost vn_program_cost(const vn_program *p); /* of one run */
-/* Prints a table: op, label, calls, ms, share, GF/s, GB/s. Only with options.profile. */
-void vn_program_print_profile(const vn_program *p, FILE *to);
+
+/* A line of a profile: all steps of one op, or of one op at one place in the model. */
+typedef struct vn_profile_line {
+    const char *op;    /* "copy" where a view is copied */
+    const char *label; /* NULL: at all places, or at one without a label */
+    int64_t steps;     /* of a run */
+    double seconds;    /* of a run, on average */
+    vn_cost cost;      /* of a run */
+} vn_profile_line;
+
+/* With options.profile, and after a run: the time of each op or, by_place, of each op at each place, the slowest first. *lines is
+ * freed with vn_free; its texts are the graph's. */
+vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n, vn_err *err);
+void vn_program_forget_times(vn_program *p); /* the profile begins anew: after runs that warmed up */
 
 #endif

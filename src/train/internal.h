@@ -12,6 +12,7 @@ typedef struct vn_scorer {
     vn_net_inputs in;
     vn_loss_nodes nodes;
     vn_node *loss;
+    vn_gradients by; /* with train */
     float *x0;       /* [batch,size] data */
     float *time;     /* [batch] */
     int32_t *labels; /* [batch] of the data */
@@ -42,8 +43,10 @@ void vn_trainer_close(vn_trainer *t);
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
 double vn_trainer_seconds(const vn_trainer *t);
 
-/* scorer.c: gradients NULL for a graph that only scores, else where they go (every weight's offset). */
+/* scorer.c: with train, gradients go to every trained weight's offset. */
 vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err);
+/* What a training step takes when so much is computed again: its plan, and its arithmetic. */
+vn_status vn_scorer_measure(const vn_train_setup *s, vn_recompute how, size_t *bytes, double *flops, vn_err *err);
 void vn_scorer_close(vn_scorer *c);
 /* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step number. */
 vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,

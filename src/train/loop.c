@@ -176,6 +176,18 @@ static void say_plan(const vn_trainer *t) {
                               : "the held-out loss is not measured: none are held out");
 }
 
+/* What computing blocks again saves, and what it costs. */
+static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
+    size_t kept = 0;
+    double flops = 0;
+    const vn_status status = vn_scorer_measure(t->s, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
+    if (status != VN_OK) return status;
+    vn_log(t->s->watch, VN_LOG_INFO, "recompute: a step takes %.0f MB instead of %.0f, for %.0f%% more arithmetic",
+           ceil(1e-6 * (double)vn_program_bytes(t->train.program)), ceil(1e-6 * (double)kept),
+           100 * (vn_program_cost(t->train.program).flops / flops - 1));
+    return VN_OK;
+}
+
 static void say_end(const vn_trainer *t) {
     if (isnan(t->held_loss))
         vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f", (long long)t->at.step, t->smooth);
@@ -191,6 +203,7 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
     bool stop = false;
     vn_status status = vn_trainer_open(&t, s, err);
     if (status == VN_OK) say_plan(&t);
+    if (status == VN_OK && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
     while (status == VN_OK && !stop && !finished(&t)) {
         const double rate = vn_train_rate(s, t.at.step, progress(&t));

@@ -8,41 +8,9 @@ static int64_t row_size(const vn_data_info *info) {
     return size;
 }
 
-/* The program with gradients of the loss by every weight that trains, each written to its place. */
-static vn_status open_program(vn_scorer *c, const vn_train_setup *s, bool train, vn_err *err) {
-    const vn_weights *weights = vn_net_weights(s->net);
-    const size_t count = vn_weights_count(weights);
-    vn_node **wrt = vn_calloc(count + 1, sizeof(*wrt));
-    vn_node **grads = vn_calloc(count + 1, sizeof(*grads));
-    size_t *offsets = vn_calloc(count + 1, sizeof(*offsets));
-    vn_status status = wrt && grads && offsets ? VN_OK : vn_no_memory(err);
-    int n = 0;
-    if (status == VN_OK && train) {
-        for (size_t i = 0; i < count; i++) {
-            const vn_weight *w = vn_weights_at(weights, i);
-            if (w->frozen) continue;
-            wrt[n] = vn_param_node(c->graph, vn_net_weights(s->net), w->name, w->file, w->layout, w->init);
-            offsets[n++] = w->offset;
-        }
-        status = vn_graph_gradient(c->graph, c->loss, NULL, n, wrt, grads, err);
-    }
-    if (status == VN_OK) {
-        const vn_program_options options = {.backend = s->backend,
-                                            .crew = s->crew,
-                                            .n_outputs = 1,
-                                            .outputs = &c->loss,
-                                            .n_grads = n,
-                                            .grads = grads,
-                                            .grad_offset = offsets};
-        status = vn_program_open(c->graph, &options, &c->program, err);
-    }
-    vn_free(wrt);
-    vn_free(grads);
-    vn_free(offsets);
-    return status;
-}
-
-vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err) {
+/* The network and its loss; with train the gradients of it by every weight that trains, each with its place. */
+static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
+                       vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
     vn_status status = vn_graph_open(&c->graph, err);
@@ -55,11 +23,41 @@ vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, b
         c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
     }
     status = vn_graph_status(c->graph, err);
-    if (status == VN_OK) status = open_program(c, s, train, err);
+    c->by = (vn_gradients){.weights = vn_net_weights(s->net), .recompute = how};
+    return status == VN_OK && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
+}
+
+static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s) {
+    return (vn_program_options){.backend = s->backend,
+                                .crew = s->crew,
+                                .n_outputs = 1,
+                                .outputs = &c->loss,
+                                .n_grads = c->by.n,
+                                .grads = c->by.node,
+                                .grad_offset = c->by.offset};
+}
+
+vn_status vn_scorer_measure(const vn_train_setup *s, vn_recompute how, size_t *bytes, double *flops, vn_err *err) {
+    vn_scorer c = {0};
+    vn_footprint f = {0};
+    vn_status status = build(&c, s, s->batch, true, how, err);
+    const vn_program_options options = options_of(&c, s);
+    if (status == VN_OK) status = vn_footprint_open(c.graph, &options, &f, err);
+    *bytes = f.bytes;
+    *flops = f.cost.flops;
+    vn_footprint_close(&f);
+    vn_scorer_close(&c);
+    return status;
+}
+
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err) {
+    vn_status status = build(c, s, batch, train, s->recompute, err);
+    const vn_program_options options = options_of(c, s);
+    if (status == VN_OK) status = vn_program_open(c->graph, &options, &c->program, err);
     if (status != VN_OK) return status;
 
     const size_t n = (size_t)batch;
-    c->x0 = vn_alloc_aligned(n * (size_t)row_size(info), sizeof(float));
+    c->x0 = vn_alloc_aligned(n * (size_t)row_size(vn_data_get_info(s->data)), sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
     c->labels = vn_alloc(n, sizeof(int32_t));
     c->given = vn_alloc(n, sizeof(int32_t));
@@ -69,6 +67,7 @@ vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, b
 
 void vn_scorer_close(vn_scorer *c) {
     vn_program_close(&c->program);
+    vn_gradients_close(&c->by);
     vn_graph_close(&c->graph);
     vn_free(c->x0);
     vn_free(c->time);

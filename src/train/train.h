@@ -34,7 +34,8 @@ typedef struct vn_train_setup {
     double clip; /* bound on the gradient's norm; 0: none */
     vn_rate rate;
     int64_t warmup;
-    double ema; /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
+    double ema;             /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
+    vn_recompute recompute; /* what is not kept for the way back */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
     /* Draws a preview with these weights to a PNG; NULL: none. */

@@ -45,12 +45,15 @@ static void expect_none_between(const record *r, int last) {
 
 static void test_a_training_step_does_not_allocate(void **state) {
     (void)state;
-    record r = {.count = 0};
-    vn_context *vn = open_context(&r);
-    const vn_train_options o = tiny_options(20);
-    expect_ok(vn, vn_train(vn, "data", "steps", &o));
-    expect_none_between(&r, r.count - 1); /* the last step saves */
-    vn_context_close(&vn);
+    for (int recompute = 0; recompute < 2; recompute++) {
+        record r = {.count = 0};
+        vn_context *vn = open_context(&r);
+        vn_train_options o = tiny_options(20);
+        o.recompute = recompute;
+        expect_ok(vn, vn_train(vn, "data", recompute ? "again" : "steps", &o));
+        expect_none_between(&r, r.count - 1); /* the last step saves */
+        vn_context_close(&vn);
+    }
 }
 
 static void test_a_sampling_step_does_not_allocate(void **state) {
@@ -87,6 +90,7 @@ static vn_status train_and_sample(void) {
     if (!vn) return VN_NO_MEMORY;
     vn_train_options o = tiny_options(2);
     o.model = "unet2d:channels=4,levels=2,attention=1";
+    o.recompute = 1;
     o.overwrite = 1;
     o.log_every = 1;
     o.preview_every = 2;
@@ -106,6 +110,8 @@ static vn_status train_and_sample(void) {
     if (status == VN_OK) status = vn_samples_save(out, "out.npy");
     char *text = NULL;
     if (status == VN_OK) status = vn_describe(vn, "run", &text);
+    vn_text_free(&text);
+    if (status == VN_OK) status = vn_describe_plan(vn, "run", 2, &text);
     vn_text_free(&text);
     vn_samples_close(&out);
     vn_model_close(&model);

@@ -315,6 +315,33 @@ static void test_bench_json_has_the_keys_of_the_contract(void **state) {
     assert_non_null(strstr(o->out, "GF/s"));
 }
 
+/* Every op once, the slowest first, then each at its places, which add up to no more. */
+static void test_bench_tells_where_the_time_goes(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "bench run --mode train --batch 2 --steps 2 --profile --json --quiet"));
+    const json_t *ops = json_object_get(r, "ops"), *places = json_object_get(r, "places"), *row;
+    double share = 0, before = INFINITY, of_places = 0;
+    bool adamw = false, conv = false;
+    size_t i;
+    json_array_foreach(ops, i, row) {
+        const double ms = json_number_value(json_object_get(row, "ms"));
+        assert_true(ms <= before && json_integer_value(json_object_get(row, "calls")) > 0);
+        adamw = adamw || strcmp(json_string_value(json_object_get(row, "op")), "adamw") == 0;
+        share += json_number_value(json_object_get(row, "share"));
+        before = ms;
+    }
+    json_array_foreach(places, i, row) {
+        conv = conv || strcmp(json_string_value(json_object_get(row, "place")), "conv_in") == 0;
+        of_places += json_number_value(json_object_get(row, "share"));
+    }
+    assert_true(adamw && conv);
+    assert_true(fabs(share - 1) < 1e-9 && of_places < 1 && of_places > 0);
+    json_decref(r);
+    const outcome *o = expect_status(0, "bench bare --batch 2 --steps 2 --profile");
+    assert_non_null(strstr(o->out, "share"));
+    assert_non_null(strstr(o->out, "place\n"));
+}
+
 /* With --mode sample: what a step costs, and what of it is not the network's. */
 static void test_bench_tells_the_arithmetic_of_a_walk(void **state) {
     (void)state;
@@ -353,6 +380,47 @@ static void test_eval_gives_a_number_and_its_interval(void **state) {
     expect_complaint(expect_status(2, "eval world.json --metric nil"), "'nll'");
     expect_complaint(expect_status(2, "eval run --metric nll"), "data is needed");
     expect_complaint(expect_status(2, "eval world.json --metric nll --probes 0"), "probes");
+}
+
+/* A run and a config.json alone: what running and training take; more of a larger batch, less with recompute. */
+static void test_info_plans_a_network(void **state) {
+    (void)state;
+    static const char *const sources[] = {"run", "bare", "bare/config.json"};
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        double before = 0;
+        for (int batch = 2; batch <= 8; batch *= 4) {
+            json_t *r = expect_json(expect_status(0, "info %s --batch %d --json", sources[i], batch));
+            const json_t *plan = json_object_get(r, "plan"), *train = json_object_get(plan, "train");
+            assert_string_equal(json_string_value(json_object_get(r, "is")), i == 0 ? "model" : "network");
+            assert_int_equal(json_integer_value(json_object_get(plan, "batch")), batch);
+            assert_true(json_integer_value(json_object_get(plan, "parameters")) > 0);
+            const double arena = json_number_value(json_object_get(train, "arena_mb"));
+            const json_t *again = json_object_get(plan, "train_recompute");
+            assert_true(arena > before && json_number_value(json_object_get(again, "arena_mb")) <= arena);
+            assert_true(json_number_value(json_object_get(again, "gflop_per_image")) >
+                        json_number_value(json_object_get(train, "gflop_per_image")));
+            assert_true(json_number_value(json_object_get(train, "alive_mb")) <= arena);
+            assert_true(json_array_size(json_object_get(train, "alive_by_op")) > 2);
+            assert_true(json_array_size(json_object_get(train, "largest")) > 2);
+            assert_true(json_number_value(json_object_get(json_object_get(plan, "forward"), "memory_mb")) > 0);
+            before = arena;
+            json_decref(r);
+        }
+    }
+    assert_non_null(strstr(expect_status(0, "info bare")->out, "train_recompute"));
+    expect_complaint(expect_status(2, "info world.json --batch 3"), "--batch");
+    expect_complaint(expect_status(2, "info bare --batch 100000"), "batch: 100000");
+}
+
+static void test_bench_with_recompute_says_what_it_costs(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "bench bare --mode train --batch 8 --steps 1 --recompute --json --quiet"));
+    const double arena = json_number_value(json_object_get(r, "arena_mb"));
+    assert_true(arena > 0 && arena <= json_number_value(json_object_get(r, "arena_kept_mb")));
+    assert_true(json_number_value(json_object_get(r, "recomputed")) > 0.01);
+    json_decref(r);
+    assert_non_null(
+        strstr(expect_status(0, "bench bare --mode train --batch 8 --steps 1 --recompute")->out, "more arithmetic"));
 }
 
 static void test_info_of_a_world(void **state) {
@@ -395,8 +463,11 @@ int main(void) {
         cmocka_unit_test(test_a_picture_tells_of_its_weak_model),
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
         cmocka_unit_test(test_bench_json_has_the_keys_of_the_contract),
+        cmocka_unit_test(test_bench_tells_where_the_time_goes),
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_walk),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
+        cmocka_unit_test(test_info_plans_a_network),
+        cmocka_unit_test(test_bench_with_recompute_says_what_it_costs),
         cmocka_unit_test(test_info_of_a_world),
         cmocka_unit_test(test_first_sample_is_there_at_once),
     };

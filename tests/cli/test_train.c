@@ -321,6 +321,22 @@ static void test_interrupted_and_resumed_is_the_same_as_never_stopped(void **sta
     expect_same_file("straight/" WEIGHTS, "broken/" WEIGHTS);
 }
 
+/* And a run may ask for it in one part and not in the next. */
+static void test_recompute_changes_memory_and_no_bit(void **state) {
+    (void)state;
+#define DROPOUT "train data --model unet2d:channels=8,levels=2 --dropout 0.2 --batch 8 --preview-every -1"
+    expect_status(0, DROPOUT " --out whole --steps 6 --quiet");
+    const outcome *o = expect_status(0, DROPOUT " --out again --steps 4 --recompute");
+    const char *words = strstr(o->err, "recompute: a step takes ");
+    assert_non_null(words);
+    double takes = 0, instead = 0, more = 0;
+    assert_int_equal(sscanf(words, "recompute: a step takes %lf MB instead of %lf, for %lf%%", &takes, &instead, &more),
+                     3);
+    assert_true(takes > 0 && takes <= instead && more > 1 && more < 50);
+    expect_status(0, "train data --out again --resume --steps 6 --quiet");
+    expect_same_file("whole/" WEIGHTS, "again/" WEIGHTS);
+}
+
 static void test_kill_leaves_a_run_that_loads_and_resumes(void **state) {
     (void)state;
     enum { tries = 8 };
@@ -359,6 +375,7 @@ int main(void) {
         cmocka_unit_test(test_interrupt_saves_and_says_how_to_go_on),
         cmocka_unit_test(test_a_run_is_trained_by_one_process),
         cmocka_unit_test(test_interrupted_and_resumed_is_the_same_as_never_stopped),
+        cmocka_unit_test(test_recompute_changes_memory_and_no_bit),
         cmocka_unit_test(test_kill_leaves_a_run_that_loads_and_resumes),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
+#include "tensor/internal.h"
 #include "tensor/support_backend.h"
 #include "tensor/support_cases.h"
 
@@ -157,18 +158,23 @@ static void grow(pool *p) {
     }
 }
 
-/* The gradient of a mean for all weights and an input, some of it kept as outputs too. */
-static void check_random_graph(uint64_t seed, const vn_backend *backend) {
+/* The gradient of a mean for all weights and an input, some of it kept as outputs too; with forward nodes computed again or
+ * not, which changes no bit. */
+static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend *backend) {
     pool p = {.g = open_graph(), .random = seed * 1000};
     assert_int_equal(vn_weights_open(&p.w, NULL), VN_OK);
     grow(&p);
-    vn_node *wrt[9], *grad[9], *out[5];
+    vn_node *wrt[9], *grad[9], *plain[9], *out[5];
     size_t offset[9];
     for (int i = 0; i < p.params; i++) wrt[i] = p.param[i];
     wrt[p.params] = p.node[0];
     vn_err err = {0};
     vn_node *loss = vn_mean(p.g, vn_mul(p.g, p.node[24], p.node[23]));
+    for (int i = 3; i < 25; i += 7) vn_block_end(p.node[i]);
+    const int forward = vn_graph_size(p.g);
     if (vn_graph_gradient(p.g, loss, NULL, p.params + 1, wrt, grad, &err) != VN_OK) fail_msg("%s", err.text);
+    memcpy(plain, grad, sizeof plain);
+    if (vn_graph_recompute(p.g, how, forward, p.params + 1, grad, &err) != VN_OK) fail_msg("%s", err.text);
     for (int i = 0; i < p.params; i++) offset[i] = p.param[i]->from.param;
     out[0] = loss;
     out[1] = grad[p.params];
@@ -190,9 +196,10 @@ static void check_random_graph(uint64_t seed, const vn_backend *backend) {
         for (size_t i = 0; i < floats; i++) grads[i] = 77;
         vn_program_run(program, &run);
         for (int i = 0; i < 5; i++)
-            assert_same("output", seed, out[i], vn_program_output(program, out[i]), want.value[out[i]->id]);
+            assert_same("output", seed, out[i], vn_program_output(program, out[i]),
+                        want.value[out[i] == grad[p.params] ? plain[p.params]->id : out[i]->id]);
         for (int i = 0; i < p.params; i++)
-            assert_same("gradient", seed, grad[i], grads + offset[i], want.value[grad[i]->id]);
+            assert_same("gradient", seed, plain[i], grads + offset[i], want.value[plain[i]->id]);
     }
     vn_program_close(&program);
     free_apart(&want);
@@ -205,7 +212,9 @@ static void check_random_graph(uint64_t seed, const vn_backend *backend) {
 static void random_graphs_as_if_apart(void **state) {
     vn_backend backend = toy_backend();
     (void)state;
-    for (uint64_t seed = 1; seed <= 150; seed++) check_random_graph(seed, &backend);
+    for (uint64_t seed = 1; seed <= 150; seed++)
+        for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_NONE; how++)
+            check_random_graph(seed, (vn_recompute)how, &backend);
 }
 
 static void every_op_as_if_apart(void **state) {
@@ -374,15 +383,71 @@ static void run_does_not_allocate(void **state) {
     close_network(&net);
 }
 
+/* What a footprint says is what the program then takes, and what is alive at the fullest step fits in it. */
+static void footprint_is_the_program_s(void **state) {
+    vn_backend backend = toy_backend();
+    (void)state;
+    for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_NONE; how++) {
+        vn_graph *g = open_graph();
+        vn_weights *w = NULL;
+        assert_int_equal(vn_weights_open(&w, NULL), VN_OK);
+        vn_node *x = vn_input(g, VN_F32, VN_SHAPE(8, 64)), *y = x;
+        for (int i = 0; i < 6; i++) {
+            char name[8];
+            snprintf(name, sizeof name, "w%d", i);
+            vn_graph_label(g, "layers.%d", i);
+            vn_node *a = vn_param_node(g, w, name, VN_SHAPE(64, 64), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.1});
+            y = vn_block_end(
+                vn_add(g, y, vn_unary(g, vn_linear(g, vn_unary(g, y, VN_FN_SILU), a, NULL, false), VN_FN_GELU)));
+        }
+        vn_node *loss = vn_mean(g, vn_unary(g, y, VN_FN_SQUARE));
+        vn_gradients by = {.weights = w, .recompute = (vn_recompute)how};
+        vn_footprint f = {0};
+        assert_int_equal(vn_gradients_open(&by, loss, NULL, NULL), VN_OK);
+        assert_int_equal(by.n, 6);
+        assert_null(by.by_x);
+        const vn_program_options o = {.backend = &backend,
+                                      .n_outputs = 1,
+                                      .outputs = &loss,
+                                      .n_grads = by.n,
+                                      .grads = by.node,
+                                      .grad_offset = by.offset};
+        assert_int_equal(vn_footprint_open(g, &o, &f, NULL), VN_OK);
+        vn_program *p = open_program(g, o, &backend);
+        assert_int_equal(f.bytes, vn_program_bytes(p));
+        assert_true(f.cost.flops == vn_program_cost(p).flops && f.cost.bytes == vn_program_cost(p).bytes);
+        size_t sum = 0;
+        for (int i = 0; i < f.arrays; i++) {
+            sum += f.array[i].bytes;
+            assert_true(i == 0 || f.array[i].bytes <= f.array[i - 1].bytes);
+        }
+        assert_true(f.arrays > 6 && sum == f.alive_bytes && sum <= f.bytes);
+        vn_program_close(&p);
+        vn_footprint_close(&f);
+        vn_gradients_close(&by);
+        vn_graph_close(&g);
+        vn_weights_close(&w);
+    }
+}
+
 static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
     network net = {0};
     vn_program *p = NULL;
     vn_status status = build_network(&net, err);
+    vn_gradients by = {.weights = net.w};
+    vn_footprint f = {0};
+    if (status == VN_OK) status = vn_gradients_open(&by, net.loss, NULL, err);
     if (status == VN_OK) {
         vn_program_options o = train_options(&net, backend);
         o.profile = true;
+        o.n_grads = by.n;
+        o.grads = by.node;
+        o.grad_offset = by.offset;
         status = vn_program_open(net.g, &o, &p, err);
+        if (status == VN_OK) status = vn_footprint_open(net.g, &o, &f, err);
     }
+    vn_footprint_close(&f);
+    vn_gradients_close(&by);
     vn_program_close(&p);
     close_network(&net);
     return status;
@@ -409,11 +474,33 @@ static void every_failed_allocation_is_reported(void **state) {
     assert_true(failed >= 30);
 }
 
+/* The lines add up to the program, slowest first, each op (or op and place) once. */
+static void check_profile(const vn_program *p, bool by_place) {
+    vn_profile_line *lines = NULL;
+    int n = 0, found = 0;
+    vn_cost sum = {0, 0}, whole = vn_program_cost(p);
+    assert_int_equal(vn_program_profile(p, by_place, &lines, &n, NULL), VN_OK);
+    for (int i = 0; i < n; i++) {
+        sum.flops += lines[i].cost.flops;
+        sum.bytes += lines[i].cost.bytes;
+        assert_true(i == 0 || lines[i].seconds <= lines[i - 1].seconds);
+        for (int k = 0; k < i; k++) assert_true(strcmp(lines[i].op, lines[k].op) != 0 || by_place);
+        if (strcmp(lines[i].op, "conv2d_grad_w") != 0) continue;
+        found++;
+        assert_int_equal(lines[i].steps, 1);
+        assert_true(by_place ? strcmp(lines[i].label, "conv") == 0 : lines[i].label == NULL);
+    }
+    assert_int_equal(found, 1);
+    assert_true(sum.flops == whole.flops && sum.bytes == whole.bytes);
+    vn_free(lines);
+}
+
 static void profile_names_each_op(void **state) {
     vn_backend backend = toy_backend();
     network net;
     vn_err err = {0};
-    char text[8192] = "";
+    vn_profile_line *lines = NULL;
+    int n = 0;
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
     vn_program_options o = train_options(&net, &backend);
@@ -421,12 +508,12 @@ static void profile_names_each_op(void **state) {
     o.profile = true;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
     float *values = vn_calloc(vn_weights_floats(net.w), 4), *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
-    vn_program_run(p, &(vn_run){.values = values, .grads = grads});
-    FILE *to = fmemopen(text, sizeof text, "w");
-    vn_program_print_profile(p, to);
-    fclose(to);
-    assert_non_null(strstr(text, "1 runs of "));
-    assert_non_null(strstr(text, "conv2d_grad_w        conv "));
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(vn_program_profile(p, true, &lines, &n, &err), VN_BAD_ARGUMENT);
+        vn_program_run(p, &(vn_run){.values = values, .grads = grads});
+        for (int by_place = 0; by_place < 2; by_place++) check_profile(p, by_place);
+        vn_program_forget_times(p);
+    }
     double conv = 2.0 * 2 * 16 * 16 * 27, linear = 2.0 * 32 * 5 * 16;
     assert_true(vn_program_cost(p).flops > 2 * conv + 3 * linear); /* nobody asked for dx: one product less */
     assert_true(vn_program_cost(p).flops < 3 * conv + 3 * linear);
@@ -500,6 +587,7 @@ int main(void) {
         cmocka_unit_test(shared_gradients_are_copied),
         cmocka_unit_test(what_is_dead_shares_memory),
         cmocka_unit_test(run_does_not_allocate),
+        cmocka_unit_test(footprint_is_the_program_s),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(profile_names_each_op),
         cmocka_unit_test(bad_programs_are_refused),
