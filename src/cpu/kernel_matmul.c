@@ -31,6 +31,14 @@ static size_t copied_floats(const vn_product *p) {
     return is_dots(p) ? 0 : vn_packed_floats(p->k, p->n);
 }
 
+/* Rows a whole number of 4 kB apart, and long: those of a tile all want the same few lines of the first cache and drive each other
+ * out. Each block of them is copied to rows that are not. */
+static bool rows_clash(const vn_product *p) {
+    return !is_outer(p) && !is_dots(p) && p->a_row % 1024 == 0 && p->k >= 512;
+}
+
+#define VN_APART 16 /* floats between copied rows */
+
 /* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
 static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
     if (!is_outer(p)) {
@@ -63,12 +71,14 @@ static void block_outer(const vn_product *p, const float *b, int64_t b_row, cons
     }
 }
 
-static void block_rows(const vn_product *p, const float *copy, const vn_block *block) {
+static void block_rows(const vn_product *p, const float *copy, const vn_block *block, float *scratch) {
     const vn_reach reach = vn_reach_row(p->k);
     const float *row[VN_TASK_ROWS], *bias = p->bias ? p->bias + block->column : NULL;
     float *out[VN_TASK_ROWS];
+    const bool clash = rows_clash(p);
     for (int64_t i = 0; i < block->rows; i++) {
         row[i] = p->a + (block->row + i) * p->a_row;
+        if (clash) row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
         out[i] = p->out + (block->row + i) * p->n + block->column;
     }
     if (is_dots(p))
@@ -79,7 +89,7 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
 
 static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {
     if (!is_outer(p))
-        block_rows(p, copy, block);
+        block_rows(p, copy, block, scratch);
     else if (p->b_column == 1)
         block_outer(p, p->b, p->b_row, block, scratch);
     else
@@ -140,6 +150,7 @@ static size_t copy_bytes(const vn_product *p) {
 }
 
 static size_t scratch_bytes(const vn_product *p) {
+    if (rows_clash(p)) return vn_region((size_t)(VN_TASK_ROWS * (p->k + VN_APART)), sizeof(float));
     return is_outer(p) ? vn_region(VN_OUTER_FLOATS, sizeof(float)) : 0;
 }
 
