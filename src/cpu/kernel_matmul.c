@@ -1,6 +1,7 @@
 /* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a shape takes, and how it is
  * cut into tasks. */
 #include "cpu/kernel_gemm.h"
+#include "cpu/kernel_unary.h"
 
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
 #define VN_TASK_ROWS    126
@@ -13,6 +14,7 @@ typedef struct vn_product {
     const float *a, *b, *bias;
     int64_t a_row, a_column, b_row, b_column;
     float *out;
+    vn_fn act; /* of the result; identity but for linear layers */
 } vn_product;
 
 /* Few rows or columns, and both operands contiguous along k: no packing. */
@@ -85,6 +87,8 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
         vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
     else
         vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
+    for (int64_t i = 0; i < block->rows && p->act != VN_FN_IDENTITY; i++) /* while it is in the second cache */
+        vn_unary_span(p->act, out[i], block->columns, out[i]);
 }
 
 static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {
@@ -199,7 +203,8 @@ static vn_product linear_product(const vn_node *n) {
                         .a_row = inputs,
                         .a_column = 1,
                         .b_row = 1,
-                        .b_column = inputs};
+                        .b_column = inputs,
+                        .act = n->attr.linear.act};
 }
 
 /* The product of one matrix of the batch, or of all of them at once where that is the same; *batch is how many are left. */

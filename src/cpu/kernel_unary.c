@@ -1,6 +1,7 @@
 /* kernel_unary.c - functions of one number: f(x), f'(x), f''(x) and dy f'(x), a loop for each, made from the formulas below.
  * A formula is written once for the three orders of derivative; `order` is a constant wherever it is inlined. */
 #include "cpu/kernel_math.h"
+#include "cpu/kernel_unary.h"
 
 /* ---- formulas ---------------------------------------------------------------------------------------- */
 
@@ -182,6 +183,10 @@ static void run_block(void *context, int64_t block, int thread) {
 static void run_blocks(span run, const vn_kernel_args *a, const float *dy) {
     blocks b = {run, a->in[0], dy, a->out, vn_shape_count(&a->node->shape)};
     vn_crew_run(vn_share(a->crew, (double)b.n * 4), vn_block_count(b.n), run_block, &b);
+}
+
+void vn_unary_span(vn_fn fn, const float *x, int64_t n, float *y) {
+    spans[fn][0](x, NULL, y, n);
 }
 
 void VN_K(unary)(const vn_kernel_args *a) {

@@ -377,6 +377,10 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
 static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     const int64_t hidden = HIDDEN * d->width;
     const activation *f = &d->act;
+    if (!f->gated && f->slope == 1) {
+        vn_node *h = vn_layer_linear_act(s, "net.0.proj", x, d->width, hidden, f->fn);
+        return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
+    }
     vn_node *h = vn_layer_linear(s, "net.0.proj", x, d->width, f->gated ? 2 * hidden : hidden);
     vn_node *gate = f->gated ? vn_slice(s->g, h, -1, hidden, hidden) : h;
     if (f->slope != 1) gate = vn_affine(s->g, gate, f->slope, 0);

@@ -96,6 +96,8 @@ vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv 
 vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out); /* 3x3, same size */
 vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias);
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
+/* With a function of the result. */
+vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, vn_fn act);
 vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias);
 vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
                              double eps, vn_fn act);

@@ -97,13 +97,21 @@ vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t
     return vn_layer_conv(s, name, x, (vn_conv){.in = in, .out = out, .kernel = 1, .stride = 1, .bias = bias});
 }
 
-vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias) {
+static vn_node *linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias, vn_fn act) {
     if (!has_channels(s, name, x, in)) return NULL;
     names n = begin_layer(s, name);
     starts from = start_of(s, in, out);
     vn_node *w = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight);
     vn_node *b = bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, from.bias) : NULL;
-    return vn_linear(s->g, x, w, b, bias);
+    return s->train ? vn_unary(s->g, vn_linear(s->g, x, w, b, bias), act) : vn_linear_act(s->g, x, w, b, bias, act);
+}
+
+vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias) {
+    return linear(s, name, x, in, out, bias, VN_FN_IDENTITY);
+}
+
+vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, vn_fn act) {
+    return linear(s, name, x, in, out, true, act);
 }
 
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out) {
@@ -257,6 +265,6 @@ vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_
 
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width) {
     vn_scope at = vn_scope_in(s, "%s", name);
-    vn_node *hidden = vn_unary(s->g, vn_layer_linear(&at, "linear_1", x, in, width), VN_FN_SILU);
+    vn_node *hidden = vn_layer_linear_act(&at, "linear_1", x, in, width, VN_FN_SILU);
     return vn_layer_linear(&at, "linear_2", hidden, width, width);
 }

@@ -55,7 +55,8 @@ static vn_cost cost_matmul(const vn_node *n) {
 }
 
 static vn_cost cost_linear(const vn_node *n) {
-    return (vn_cost){2 * count(n) * (double)vn_shape_last(&n->in[0]->shape), bytes(n)};
+    const double act = n->attr.linear.act == VN_FN_IDENTITY ? 0 : 10;
+    return (vn_cost){count(n) * (2 * (double)vn_shape_last(&n->in[0]->shape) + act), bytes(n)};
 }
 
 /* All three convolutions: each position of y meets each weight once. */

@@ -78,18 +78,33 @@ const char *vn_shape_linear(vn_node *n) {
     if (vn_shape_last(x) != w->dim[1]) return "x's last axis and the weight's differ";
     if (n->inputs > 2 && (n->in[2]->shape.rank != 1 || n->in[2]->shape.dim[0] != w->dim[0]))
         return "the bias is not [out]";
+    if (n->attr.linear.act < 0 || n->attr.linear.act >= VN_FN_COUNT) return "no such function";
     n->shape = vn_shape_with(x, x->rank - 1, w->dim[0]);
     return NULL;
 }
 
-vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias) {
+vn_node *vn_linear_act(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, vn_fn act) {
     vn_node n = vn_draft(VN_OP_LINEAR, has_bias ? 3 : 2, x, w, b);
+    n.attr.linear.act = act;
     return vn_graph_add(g, &n);
+}
+
+vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias) {
+    return vn_linear_act(g, x, w, b, has_bias, VN_FN_IDENTITY);
+}
+
+/* The derivative of act is taken at what came before it, which was not kept. */
+static vn_node *before_act(vn_node *n, vn_node *dy) {
+    if (n->attr.linear.act == VN_FN_IDENTITY) return dy;
+    vn_node *z = vn_linear(n->graph, n->in[0], n->in[1], n->in[2], n->inputs > 2);
+    vn_node draft = vn_draft(VN_OP_UNARY_GRAD, 2, z, dy);
+    draft.attr.unary.fn = n->attr.linear.act;
+    return vn_graph_add(n->graph, &draft);
 }
 
 void vn_gradient_linear(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_graph *g = n->graph;
-    vn_node *x = n->in[0], *w = n->in[1], *dy_rows = as_rows(g, dy);
+    vn_node *x = n->in[0], *w = n->in[1], *dy_rows = as_rows(g, before_act(n, dy));
     if (vn_wanted(n, 1)) grad[1] = vn_matmul(g, dy_rows, as_rows(g, x), true, false);
     if (n->inputs > 2 && vn_wanted(n, 2)) grad[2] = vn_sum_to(g, dy_rows, n->in[2]->shape);
     if (vn_wanted(n, 0)) grad[0] = vn_reshape(g, vn_matmul(g, dy_rows, w, false, false), x->shape);
@@ -98,5 +113,5 @@ void vn_gradient_linear(vn_node *n, vn_node *dy, vn_node **grad) {
 vn_node *vn_expand_linear(vn_node *n) {
     vn_graph *g = n->graph;
     vn_node *y = vn_reshape(g, vn_matmul(g, as_rows(g, n->in[0]), n->in[1], false, true), n->shape);
-    return n->inputs > 2 ? vn_add(g, y, n->in[2]) : y;
+    return vn_unary(g, n->inputs > 2 ? vn_add(g, y, n->in[2]) : y, n->attr.linear.act);
 }

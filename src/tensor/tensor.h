@@ -50,7 +50,7 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(UNARY, "unary")              /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                         \
     X(UNARY_GRAD, "unary_grad")    /* (x, dy): dy * f'(x) */                                                  \
     X(MATMUL, "matmul")            /* a [..,M,K], b [..,K,N]: same leading axes, or b of rank 2; ta, tb */     \
-    X(LINEAR, "linear")            /* x [..,I], w [O,I], b [O] or none: x w^T + b */                          \
+    X(LINEAR, "linear")            /* x [..,I], w [O,I], b [O] or none: act(x w^T + b) */                     \
     X(CONV2D, "conv2d")            /* x [N,H,W,I], w [kh,kw,I,O], b [O] or none */                            \
     X(CONV2D_GRAD_X, "conv2d_grad_x") /* (dy, w) -> x's shape */                                              \
     X(CONV2D_GRAD_W, "conv2d_grad_w") /* (x, dy) -> w's shape */                                              \
@@ -111,6 +111,7 @@ typedef union vn_attr {
     struct { double scale, shift; } affine;
     struct { vn_fn fn; int order; } unary;     /* order 0, 1 or 2 */
     struct { bool ta, tb; } matmul;            /* read the last two axes transposed */
+    struct { vn_fn act; } linear;
     struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
     struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu */
     struct { int heads; double scale; } attention;
@@ -221,6 +222,8 @@ vn_node *vn_affine(vn_graph *g, vn_node *x, double scale, double shift);
 vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn); /* x itself for identity */
 vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb);
 vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */, bool has_bias);
+/* With a function of the result, in one pass; where a gradient is to come it is better apart, since that needs what came before. */
+vn_node *vn_linear_act(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, vn_fn act);
 vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride, const int pad[4]);
 /* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group. gamma, beta: [C]; or [B,C], a
  * row for each N/B samples (of a layer norm: rows) in turn, as time and class steer a norm; or both NULL with has_affine false.

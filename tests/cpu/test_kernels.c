@@ -144,7 +144,8 @@ static void open_linear(kernel_case *c, vn_op op, int round) {
     int64_t in_width = kernel_draw(1, 40), out_width = kernel_draw(1, 40);
     vn_shape in[3] = {shape2(round % LARGE ? kernel_draw(1, 30) : 800, in_width), shape2(out_width, in_width),
                       shape1(out_width)};
-    kernel_open(c, op, (vn_attr){0}, (int)kernel_draw(2, 3), in, NULL);
+    const vn_attr attr = {.linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH}};
+    kernel_open(c, op, attr, (int)kernel_draw(2, 3), in, NULL);
 }
 
 static void open_conv(kernel_case *c, vn_op op, int round) {

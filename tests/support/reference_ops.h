@@ -199,8 +199,10 @@ static inline void ref_linear(const vn_node *n, ref_in in, double *out) {
     for (int64_t r = 0; r < ref_rows(&n->shape); r++)
         for (int64_t o = 0; o < outs; o++) {
             double sum = n->inputs > 2 ? in[2][o] : 0;
+            double d[3];
             for (int64_t k = 0; k < depth; k++) sum += in[0][r * depth + k] * in[1][o * depth + k];
-            out[r * outs + o] = sum;
+            ref_fn(n->attr.linear.act, sum, d);
+            out[r * outs + o] = d[0];
         }
 }
 

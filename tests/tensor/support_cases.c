@@ -135,8 +135,10 @@ static vn_node *build_matmul(vn_graph *g, int variant) {
 }
 
 static vn_node *build_linear(vn_graph *g, int variant) {
+    static const vn_fn acts[5] = {VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_GELU_TANH, VN_FN_SILU};
     vn_node *x = f32(g, variant == 2 ? VN_SHAPE(3) : VN_SHAPE(2, 4, 3)), *w = f32(g, VN_SHAPE(5, 3));
-    return vn_linear(g, x, w, variant ? f32(g, VN_SHAPE(5)) : NULL, variant);
+    bool bias = variant % 4;
+    return vn_linear_act(g, x, w, bias ? f32(g, VN_SHAPE(5)) : NULL, bias, acts[variant]);
 }
 
 typedef struct conv_case {
@@ -318,7 +320,7 @@ const op_case op_cases[] = {
     {VN_OP_UNARY, build_unary, 3 * VN_FN_COUNT},
     {VN_OP_UNARY_GRAD, build_unary_grad, VN_FN_COUNT},
     {VN_OP_MATMUL, build_matmul, 12},
-    {VN_OP_LINEAR, build_linear, 3},
+    {VN_OP_LINEAR, build_linear, 5},
     {VN_OP_CONV2D, build_conv2d, CONVS},
     {VN_OP_CONV2D_GRAD_X, build_conv2d_grad_x, CONVS},
     {VN_OP_CONV2D_GRAD_W, build_conv2d_grad_w, CONVS},
