@@ -29,7 +29,8 @@ static float *zeros(size_t count) {
     return x;
 }
 
-static vn_status open_net(bench *b, const char *dir, bool train, vn_err *err) {
+/* The machine is measured before the network takes memory, so that the most in use is the network's. */
+static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result *r, vn_err *err) {
     vn_model_dir d = {0};
     vn_status status = vn_model_dir_open(dir, &d, err);
     if (status != VN_OK) return status;
@@ -37,6 +38,7 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_err *err) {
     if (status != VN_OK) {
         vn_fail_in(err, "%s", dir);
     } else {
+        vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
         b->live = zeros(b->floats);
@@ -165,7 +167,6 @@ void vn_least_and_median(double *seconds, int64_t n, double *least, double *medi
 static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r, vn_err *err) {
     double *seconds = vn_alloc((size_t)o->steps, sizeof *seconds);
     if (!seconds) return vn_no_memory(err);
-    vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
     bool stop = false;
     for (int64_t i = -UNTIMED; i < o->steps && !stop; i++) {
         if (i == 0) {
@@ -213,7 +214,7 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
     if (o.recompute && !o.train)
         return vn_fail(err, VN_BAD_ARGUMENT, "recompute: a forward pass keeps nothing that could be computed again");
     bench b = {.vn = vn};
-    vn_status status = open_net(&b, dir, o.train != 0, err);
+    vn_status status = open_net(&b, dir, o.train != 0, result, err);
     if (status == VN_OK) status = build(&b, &o, err);
     if (status == VN_OK) status = fill(&b, o.batch, err);
     if (status == VN_OK) status = measure(&b, &o, result, err);

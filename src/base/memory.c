@@ -38,8 +38,8 @@ void *vn_realloc(void *old, size_t count, size_t size) {
     return byte_count(count, size, &bytes) ? realloc(old, bytes) : NULL;
 }
 
-/* Large arrays ask for large pages: a step touches all of an arena, and looking up each of its small pages costs a seventh
- * of a matrix product where the machine is a virtual one. What remains of the last page stays small. */
+/* Large arrays ask for large pages: a step touches all of an arena, and looking up each of its small pages costs a tenth
+ * of a training step where the machine is a virtual one. What remains of the last page stays small. */
 void *vn_alloc_aligned(size_t count, size_t size) {
     size_t bytes;
     void *p = NULL;
