@@ -315,12 +315,20 @@ static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t
     }
 }
 
+/* Asks for the lines that a tile adds to when its sum is done. */
+static inline void fetch_sums(int64_t height, int64_t columns, const float *out, int64_t stride) {
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(float))
+            __builtin_prefetch(out + i * stride + j, 1, 3);
+}
+
 /* One tile's rows by all packed panels. */
 static void outer_columns(int64_t height, int64_t n, int64_t terms, const float *const *a, int64_t from, const float *b,
                           float *out, int64_t stride) {
     for (int64_t first = 0; first < n; first += VN_PANEL, b += VN_PANEL * terms) {
         const int64_t columns = vn_min_i64(VN_PANEL, n - first), vectors = vn_ceil_div(columns, VN_LANES);
         const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
+        fetch_sums(height, columns, out + first, stride);
         if (columns == vectors * VN_LANES) {
             tile(terms, a, from, b, out + first, stride);
             continue;
