@@ -320,7 +320,7 @@ static void test_bench_tells_where_the_time_goes(void **state) {
     (void)state;
     json_t *r = expect_json(expect_status(0, "bench run --mode train --batch 2 --steps 2 --profile --json --quiet"));
     const json_t *ops = json_object_get(r, "ops"), *places = json_object_get(r, "places"), *row;
-    double share = 0, before = INFINITY, of_places = 0;
+    double share = 0, before = HUGE_VAL, of_places = 0;
     bool adamw = false, conv = false;
     size_t i;
     json_array_foreach(ops, i, row) {

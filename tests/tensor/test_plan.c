@@ -393,7 +393,7 @@ static void footprint_is_the_program_s(void **state) {
         assert_int_equal(vn_weights_open(&w, NULL), VN_OK);
         vn_node *x = vn_input(g, VN_F32, VN_SHAPE(8, 64)), *y = x;
         for (int i = 0; i < 6; i++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "w%d", i);
             vn_graph_label(g, "layers.%d", i);
             vn_node *a = vn_param_node(g, w, name, VN_SHAPE(64, 64), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.1});
