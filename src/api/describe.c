@@ -104,8 +104,9 @@ static json_t *describe_dir(vn_context *vn, const char *path, vn_err *err) {
         *err = (vn_err){0};
         out = describe_network(&dir, path, err);
     }
+    if (status == VN_OK) out = describe_model(vn, dir.path, err); // a model is opened by its folder, not by its config
     vn_model_dir_close(&dir);
-    return status == VN_OK ? describe_model(vn, path, err) : out;
+    return out;
 }
 
 /* ---- worlds ------------------------------------------------------------------------------------------------------- */
@@ -174,9 +175,12 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
 
 static json_t *describe_png(vn_context *vn, const char *path, vn_err *err) {
     (void)vn;
-    json_t *out = NULL;
-    if (vn_png_describe(path, &out, err) != VN_OK) return NULL;
-    if (json_object_set_new(out, "is", json_string("picture")) == 0) return out;
+    json_t *picture = NULL, *out = NULL;
+    if (vn_png_describe(path, &picture, err) != VN_OK) return NULL;
+    out = json_pack("{s:s}", "is", "picture");
+    const bool ok = out && json_object_update(out, picture) == 0;
+    json_decref(picture);
+    if (ok) return out;
     vn_no_memory(err);
     json_decref(out);
     return NULL;

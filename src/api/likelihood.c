@@ -11,16 +11,33 @@ vn_likelihood_settings vn_likelihood_settings_default(void) {
     return (vn_likelihood_settings){.probes = -1, .rtol = 1e-5, .atol = 1e-5};
 }
 
-static bool report(const vn_context *vn, int64_t done, int64_t total, double began) {
-    const double rate = (double)done / fmax(vn_now() - began, 1e-9);
-    const vn_progress p = {.what = "integrating",
-                           .unit = "samples",
-                           .done = done,
-                           .total = total,
-                           .rate = rate,
-                           .seconds_left = (double)(total - done) / rate,
-                           .loss = (double)NAN};
-    return vn_report(&vn->watch, &p);
+/* How far it has come, for those who watch. */
+typedef struct watched {
+    const vn_context *vn;
+    int64_t first, total; /* samples: before this batch, and of all */
+    double began;
+} watched;
+
+/* Until a sample is done nothing is known of how long one takes, which may be minutes: then its evaluations are told. */
+static bool report(void *user, int64_t row, int64_t evaluations) {
+    const watched *w = user;
+    const int64_t done = w->first + row;
+    const double seconds = fmax(vn_now() - w->began, 1e-9);
+    vn_progress p = {.what = "integrating the first sample",
+                     .unit = "evaluations",
+                     .done = evaluations,
+                     .rate = (double)evaluations / seconds,
+                     .seconds_left = -1,
+                     .loss = (double)NAN};
+    if (done > 0)
+        p = (vn_progress){.what = "integrating",
+                          .unit = "samples",
+                          .done = done,
+                          .total = w->total,
+                          .rate = (double)done / seconds,
+                          .seconds_left = (double)(w->total - done) * seconds / (double)done,
+                          .loss = (double)NAN};
+    return vn_report(&w->vn->watch, &p);
 }
 
 static vn_status check_finite(const vn_model *m, int64_t n, const float *x, vn_err *err) {
@@ -44,17 +61,18 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, int6
     o.atol = s->atol;
     o.seed = s->seed;
     const int64_t fits = VN_BATCH_FLOATS / m->size, most = fits < 1 ? 1 : fits;
-    const double began = vn_now();
-    for (int64_t first = 0; first < n && status == VN_OK; first += most) {
-        const vn_likelihood_batch batch = {.n = n - first < most ? n - first : most,
-                                           .first = (uint64_t)first,
-                                           .x = x + first * m->size,
-                                           .labels = labels + first,
-                                           .log_p = log_p + first,
-                                           .evaluations = evaluations ? evaluations + first : NULL};
+    watched w = {.vn = m->vn, .total = n, .began = vn_now()};
+    o.evaluated = report;
+    o.user = &w;
+    for (; w.first < n && status == VN_OK; w.first += most) {
+        const int64_t at = w.first;
+        const vn_likelihood_batch batch = {.n = n - at < most ? n - at : most,
+                                           .first = (uint64_t)at,
+                                           .x = x + at * m->size,
+                                           .labels = labels + at,
+                                           .log_p = log_p + at,
+                                           .evaluations = evaluations ? evaluations + at : NULL};
         status = vn_likelihood(&o, &batch, err);
-        if (status == VN_OK && report(m->vn, first + batch.n, n, began))
-            status = vn_fail(err, VN_CANCELLED, "stopped after %lld samples", (long long)(first + batch.n));
     }
     return status;
 }

@@ -1,5 +1,5 @@
 /* describe.c - a description in JSON as lines for people: `key  value`, an object's members under its key, a list
- * of plain values on one line, a list of objects as one line each. Knows nothing of what is described, so that what
+ * of plain values on one line, a list of objects as one line each below their keys. Knows nothing of what is described, so that what
  * the library adds is shown too. */
 #include <string.h>
 
@@ -54,15 +54,36 @@ static void print_short(FILE *to, const json_t *value) {
         print_list(to, value);
 }
 
-/* Its keys are the same in every item of the list: not repeated. */
-static void print_item(FILE *to, const json_t *item, int indent) {
+/* Whether it is a line of a list: an object whose values are all short. */
+static bool is_line(const json_t *item) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)item, key, value) {
-        if (!is_short(value)) {
-            print_value(to, item, indent);
-            return;
-        }
+        if (!is_short(value)) return false;
+    }
+    return json_is_object(item);
+}
+
+/* "  (op, arrays, mb)": what stands in the lines of a list. */
+static void print_columns(FILE *to, const json_t *list) {
+    const json_t *first = json_array_get(list, 0);
+    const char *key, *before = "  (";
+    json_t *value;
+    if (!is_line(first)) return;
+    json_object_foreach((json_t *)(uintptr_t)first, key, value) {
+        fprintf(to, "%s%s", before, key);
+        before = ", ";
+    }
+    fputc(')', to);
+}
+
+/* Its keys are the same in every item of the list, and stand above it. */
+static void print_item(FILE *to, const json_t *item, int indent) {
+    const char *key;
+    json_t *value;
+    if (!is_line(item)) {
+        print_value(to, item, indent);
+        return;
     }
     fprintf(to, "%*s", indent - step, "");
     json_object_foreach((json_t *)(uintptr_t)item, key, value) {
@@ -82,10 +103,13 @@ static void print_object(FILE *to, const json_t *object, int indent) {
     }
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
         fprintf(to, "%*s", indent, "");
-        if (is_short(value))
+        if (is_short(value)) {
             fprintf(to, "%-*s  ", width, key);
-        else
-            fprintf(to, "%s\n", key);
+        } else {
+            fputs(key, to);
+            print_columns(to, value);
+            fputc('\n', to);
+        }
         print_value(to, value, indent + step);
     }
 }

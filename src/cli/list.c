@@ -40,16 +40,33 @@ static void print_default(const vn_param *p, char *text, size_t size) {
     snprintf(text, size, "%s=%.*s", p->name, (int)strcspn(choice, "|"), choice);
 }
 
-static void print_range(const vn_param *p) {
+/* "  (whole, 1 to 64)", "  (layer, rms)"; "" where all is allowed. */
+static void range_text(const vn_param *p, char *text, size_t size) {
+    const char *whole = p->integer ? "whole, " : "", *comma = "";
+    text[0] = '\0';
     if (p->choices != NULL) {
-        printf("  (%s)\n", p->choices);
+        size_t used = (size_t)snprintf(text, size, "  (");
+        for (const char *c = p->choices; *c != '\0' && used < size; comma = ", ") {
+            const int length = (int)strcspn(c, "|");
+            used += (size_t)snprintf(text + used, size - used, "%s%.*s", comma, length, c);
+            c += length + (c[length] == '|');
+        }
+        if (used < size) snprintf(text + used, size - used, ")");
     } else if (isfinite(p->min) && isfinite(p->max)) {
-        printf("  (%s%g to %g)\n", p->integer ? "whole, " : "", p->min, p->max);
+        snprintf(text, size, "  (%s%g to %g)", whole, p->min, p->max);
     } else if (isfinite(p->min)) {
-        printf("  (%s%g or more)\n", p->integer ? "whole, " : "", p->min);
-    } else {
-        putchar('\n');
+        snprintf(text, size, "  (%s%g or more)", whole, p->min);
     }
+}
+
+static void print_param(const vn_param *p, int column, int width) {
+    enum { name_width = 24 };
+    char name[80], range[256], text[512];
+    print_default(p, name, sizeof name);
+    range_text(p, range, sizeof range);
+    snprintf(text, sizeof text, "%s%s", p->summary, range);
+    const int at = printf("%*s%-*s ", column, "", name_width, name);
+    cli_print_wrapped(stdout, text, at, column + name_width + 1, width);
 }
 
 /* A number alone is arXiv's. */
@@ -62,16 +79,11 @@ static void print_source(const char *source, int column) {
 static void print_rows(size_t kind) {
     enum { column = 20, width = 96 };
     const vn_row *row;
-    char text[80];
     for (size_t i = 0; (row = vn_kind_row(kind, i)) != NULL; i++) {
         if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
         cli_print_wrapped(stdout, row->summary, column, column, width);
         print_source(row->source, column);
-        for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) {
-            print_default(p, text, sizeof text);
-            printf("%*s%-24s %s", column, "", text, p->summary);
-            print_range(p);
-        }
+        for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) print_param(p, column, width);
     }
 }
 

@@ -102,7 +102,9 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     }
     int code = cli_end(&s, done);
     if (code == CLI_INTERRUPTED && !s.quiet) {
-        fprintf(stderr, "go on with: vane train %s --out %s --resume\n", a.data, a.out);
+        /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
+        fprintf(stderr, "go on with: vane train %s --out %s --resume%s\n", a.data, a.out,
+                a.o.recompute ? " --recompute" : "");
     }
     return code;
 }

@@ -19,8 +19,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_autoguidance_guide = {
-    .row = {"autoguidance", "weak + gamma (model - weak), of a weaker model under the same condition", "2406.02507",
-            NULL},
+    .row = {"autoguidance", "weak + G (model - weak), of a weaker model under the same condition", "2406.02507", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_WEAK,
     .passes = 2,

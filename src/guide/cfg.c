@@ -15,7 +15,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_cfg_guide = {
-    .row = {"cfg", "null + gamma (conditional - null)", "2207.12598", NULL},
+    .row = {"cfg", "null + G (conditional - null)", "2207.12598", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 2,

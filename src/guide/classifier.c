@@ -12,8 +12,8 @@
 enum { BASE };
 enum { OF_NULL, OF_CONDITION };
 static const vn_param params[] = {
-    {"base", "the model whose score the classifier adds to; conditional: only gamma - 1 of its gradient", OF_NULL, 0, 1,
-     1, "null|conditional"},
+    {"base", "the model whose score the classifier adds to; conditional: only G - 1 of its gradient", OF_NULL, 0, 1, 1,
+     "null|conditional"},
     {0},
 };
 
@@ -59,7 +59,7 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
 }
 
 const vn_guide_row vn_classifier_guide = {
-    .row = {"classifier", "adds gamma times the gradient of a classifier's log p(class|x)", "2105.05233", params},
+    .row = {"classifier", "adds G times the gradient of a classifier's log p(class|x)", "2105.05233", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSIFIER | VN_NEEDS_CLASSES,
     .passes = 1,

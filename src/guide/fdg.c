@@ -1,4 +1,4 @@
-/* fdg.c - frequency-decoupled guidance (2506.19713), for images: CFG with less gamma for low frequencies, which decide on layout
+/* fdg.c - frequency-decoupled guidance (2506.19713), for images: CFG with less G for low frequencies, which decide on layout
  * and colour and saturate first, than for high ones. Of the Laplacian pyramid of c - u only the coarsest image has its own gamma:
  *
  *     B = up(down(c - u)), `levels` - 1 times down and as often up
@@ -11,7 +11,7 @@
 
 enum { LOW, LEVELS };
 static const vn_param params[] = {
-    {"low", "part of gamma - 1 that the low frequencies get", 0.44, -10, 10, 0, NULL},
+    {"low", "part of G - 1 that the low frequencies get", 0.44, -10, 10, 0, NULL},
     {"levels", "of the pyramid: each more halves the highest of the low frequencies", 2, 2, 8, 1, NULL},
     {0},
 };

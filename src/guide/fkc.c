@@ -100,8 +100,7 @@ static void resample(vn_guide *g, vn_population *p) {
 }
 
 const vn_guide_row vn_fkc_guide = {
-    .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^gamma p(x)^(1-gamma)", "2503.02819",
-            params},
+    .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^G p(x)^(1-G)", "2503.02819", params},
     .stage = VN_GUIDE_FINISH,
     .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .rule = "cfg",

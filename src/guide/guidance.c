@@ -79,9 +79,8 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: %s is right for %s alone", first, second,
                        a->row->rule ? first : second, a->row->rule ? a->row->rule : b->row->rule);
     if (intrudes(a->row, b->row) || intrudes(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: %s takes gamma and the prediction as they are", first, second,
-                       a->row->alone ? first : second);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: %s takes G and the prediction as they are",
+                       first, second, a->row->alone ? first : second);
     if (reroutes(a->row, b->row) || reroutes(b->row, a->row))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: one changes the levels the other needs",
                        first, second);

@@ -27,7 +27,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_icg_guide = {
-    .row = {"icg", "random class + gamma (conditional - random class): needs no null condition", "2407.02687", NULL},
+    .row = {"icg", "random class + G (conditional - random class): needs no null condition", "2407.02687", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSES,
     .passes = 2,

@@ -3,7 +3,7 @@
 
 enum { LO, HI };
 static const vn_param params[] = {
-    {"lo", "gamma holds where sigma/alpha is above this", 0.28, 0, 1e9, 0, NULL},
+    {"lo", "G holds where sigma/alpha is above this", 0.28, 0, 1e9, 0, NULL},
     {"hi", "and not above this", 1.61, 0, 1e9, 0, NULL},
     {0},
 };
@@ -20,7 +20,7 @@ static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) 
 }
 
 const vn_guide_row vn_interval_guide = {
-    .row = {"interval", "gamma only between two noise levels, 1 outside", "2404.07724", params},
+    .row = {"interval", "G only between two noise levels, 1 outside", "2404.07724", params},
     .stage = VN_GUIDE_STRENGTH,
     .check = check,
     .strength = strength,

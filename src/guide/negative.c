@@ -27,8 +27,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_negative_guide = {
-    .row = {"negative", "negative + gamma (conditional - negative), of another class", "Stable Diffusion web UI",
-            params},
+    .row = {"negative", "negative + G (conditional - negative), of another class", "Stable Diffusion web UI", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSES,
     .passes = 2,

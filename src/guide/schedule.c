@@ -81,7 +81,7 @@ static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) 
 }
 
 const vn_guide_row vn_schedule_guide = {
-    .row = {"schedule", "gamma - 1, or with shape=beta gamma, times a function of t", "2404.13040", params},
+    .row = {"schedule", "G - 1, or with shape=beta G, times a function of t", "2404.13040", params},
     .stage = VN_GUIDE_STRENGTH,
     .check = check,
     .strength = strength,

@@ -47,7 +47,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_tsg_guide = {
-    .row = {"tsg", "wrong time + gamma (right time - wrong time): needs no conditions", "2407.02687", params},
+    .row = {"tsg", "wrong time + G (right time - wrong time): needs no conditions", "2407.02687", params},
     .stage = VN_GUIDE_RULE,
     .passes = 2,
     .slots = 1,

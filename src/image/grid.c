@@ -126,10 +126,12 @@ static int64_t names_width(const layout *l) {
     return (int64_t)ceil(fmin(widest, NAME_MAX_WIDTH)) + NAME_GAP;
 }
 
-static bool any_title(const layout *l) {
+/* 0: no band has a title. */
+static int64_t titles_width(const layout *l) {
+    double widest = 0;
     for (size_t b = 0; b < l->band_count; b++)
-        if (l->bands[b].title != NULL) return true;
-    return false;
+        if (l->bands[b].title != NULL) widest = fmax(widest, vn_font_width(l->bands[b].title, title_size));
+    return (int64_t)ceil(widest);
 }
 
 static void picture_size(const layout *l, bool side_by_side, int64_t *width, int64_t *height) {
@@ -152,8 +154,10 @@ static void place(layout *l) {
     l->cell_h = (int64_t)show->height * l->scale + GAP;
     l->named = l->group_count > 1 || l->groups[0].label >= 0;
     l->name_w = names_width(l);
-    l->title_h = any_title(l) ? (int64_t)(2 * title_size) : 0;
+    const int64_t title_w = titles_width(l);
+    l->title_h = title_w > 0 ? (int64_t)(2 * title_size) : 0;
     l->band_w = l->columns * l->cell_w - GAP;
+    if (l->band_w < title_w) l->band_w = title_w;
     const bool spread = l->group_count > 1; /* and some class has several rows: then space between the classes */
     bool several = false;
     for (size_t g = 0; g < l->group_count; g++) {

@@ -23,6 +23,7 @@ typedef struct bench {
     const vn_path *path;
     size_t size;
     uint64_t index; /* of the row */
+    int64_t row, evaluations;
     int probes, at_once;
     float *y, *stage, *slope[VN_STAGES];
     float *x0, *raw;         /* [size] */
@@ -117,6 +118,8 @@ static vn_status find_slope(void *self, double clock, const float *y, float *slo
     bench *b = self;
     const vn_level level = vn_path_level_of_clock(b->path, clock);
     double sum = 0;
+    if (b->o->evaluated && b->o->evaluated(b->o->user, b->row, b->evaluations++))
+        return vn_fail(err, VN_CANCELLED, "stopped");
     memcpy(b->x, y, b->size * sizeof *y);
     vn_step_scale(b->size, vn_path_scale(b->path, &level), b->x);
     vn_status s = predict(b, &level, b->x, b->x0, slope, err);
@@ -196,11 +199,13 @@ vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batc
     for (int64_t i = 0; i < batch->n && !s; i++) {
         memcpy(b.y, batch->x + (size_t)i * b.size, b.size * sizeof *b.y);
         b.index = batch->first + (uint64_t)i;
+        b.row = i;
+        b.evaluations = 0;
         b.label[0] = batch->labels[i];
         if (!known(o->denoiser, batch->labels[i]))
             s = vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", batch->labels[i]);
         if (!s) s = find_log_p(&b, &batch->log_p[i], batch->evaluations ? &batch->evaluations[i] : NULL, err);
-        if (s) vn_fail_in(err, "likelihood: sample %llu", (unsigned long long)b.index);
+        if (s && s != VN_CANCELLED) vn_fail_in(err, "likelihood: sample %llu", (unsigned long long)b.index);
     }
     close_bench(&b);
     return s;

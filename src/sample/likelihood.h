@@ -18,6 +18,9 @@ typedef struct vn_likelihood_options {
     double rtol, atol; /* of dopri5 */
     double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
     uint64_t seed;     /* of the probes */
+    /* Called before each evaluation of a row with how many it has had, or NULL; true stops with VN_CANCELLED. */
+    bool (*evaluated)(void *user, int64_t row, int64_t evaluations);
+    void *user;
 } vn_likelihood_options;
 
 /* 1e-5 and 1e-5, one Rademacher probe, as 2011.13456. */
@@ -35,7 +38,8 @@ typedef struct vn_likelihood_batch {
 
 /* log_p is the log density of x0 + ratio noise at x: that of the data itself is singular for the ODE, and as a rule infinite.
  * VN_BAD_ARGUMENT names a bad option, or the sample with a bad label or whose trajectory takes too many evaluations;
- * VN_UNSUPPORTED: the denoiser has no derivatives; VN_NOT_FINITE names the sample whose trajectory breaks down. */
+ * VN_UNSUPPORTED: the denoiser has no derivatives; VN_NOT_FINITE names the sample whose trajectory breaks down; VN_CANCELLED: evaluated
+ * asked to stop. */
 vn_status vn_likelihood(const vn_likelihood_options *options, const vn_likelihood_batch *batch, vn_err *err);
 
 #endif

@@ -182,14 +182,17 @@ static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     double flops = 0;
     const vn_status status = vn_scorer_measure(t->s, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status != VN_OK) return status;
-    vn_log(t->s->watch, VN_LOG_INFO, "recompute: a step takes %.0f MB instead of %.0f, for %.0f%% more arithmetic",
-           ceil(1e-6 * (double)vn_program_bytes(t->train.program)), ceil(1e-6 * (double)kept),
-           100 * (vn_program_cost(t->train.program).flops / flops - 1));
+    const double takes = 1e-6 * (double)vn_program_bytes(t->train.program), instead = 1e-6 * (double)kept;
+    const int digits = instead < 10; /* small networks differ after the point */
+    vn_log(t->s->watch, VN_LOG_INFO, "recompute: a step takes %.*f MB instead of %.*f, for %.0f%% more arithmetic",
+           digits, takes, digits, instead, 100 * (vn_program_cost(t->train.program).flops / flops - 1));
     return VN_OK;
 }
 
 static void say_end(const vn_trainer *t) {
-    if (isnan(t->held_loss))
+    if (t->at.step == t->first)
+        vn_log(t->s->watch, VN_LOG_INFO, "nothing to do: the run is at step %lld already", (long long)t->at.step);
+    else if (isnan(t->held_loss))
         vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f", (long long)t->at.step, t->smooth);
     else
         vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f, held-out loss %.4f", (long long)t->at.step, t->smooth,
@@ -217,7 +220,7 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
         if (status == VN_OK)
             status = vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved", (long long)t.at.step);
     }
-    if ((status == VN_OK || status == VN_CANCELLED) && t.at.step > t.first) say_end(&t);
+    if (status == VN_OK || status == VN_CANCELLED) say_end(&t);
     if (result)
         *result = (vn_train_result){.step = t.at.step,
                                     .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,

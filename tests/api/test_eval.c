@@ -77,6 +77,29 @@ static void test_a_likelihood_is_the_density(void **state) {
     vn_model_close(&m);
 }
 
+static int stop_at_the_fifth(void *user, const vn_progress *p) {
+    *(int *)user += 1;
+    return p->done > 3;
+}
+
+/* One sample may take minutes: it is stopped amid its trajectory, and has told of its evaluations. */
+static void test_a_likelihood_can_be_stopped_amid_a_sample(void **state) {
+    (void)state;
+    int told = 0;
+    const vn_context_options options = {.progress = stop_at_the_fifth, .user = &told};
+    vn_context *watched = NULL;
+    assert_int_equal(vn_context_open(&watched, &options), VN_OK);
+    vn_model *m = NULL;
+    expect_ok(watched, vn_model_from_world(watched, BELL, &m));
+    const float x[3] = {1, 0, -2};
+    const int32_t none = VN_LABEL_NULL;
+    double log_p;
+    assert_int_equal(vn_log_likelihood(m, NULL, 1, x, &none, &log_p, NULL), VN_CANCELLED);
+    assert_int_equal(told, 5);
+    vn_model_close(&m);
+    vn_context_close(&watched);
+}
+
 static void test_bad_likelihood_settings_are_named(void **state) {
     (void)state;
     vn_model *m = open_bell();
@@ -200,6 +223,7 @@ static void test_what_cannot_be_measured_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_likelihood_is_the_density),
+        cmocka_unit_test(test_a_likelihood_can_be_stopped_amid_a_sample),
         cmocka_unit_test(test_bad_likelihood_settings_are_named),
         cmocka_unit_test(test_nll_of_a_world_is_its_entropy),
         cmocka_unit_test(test_data_may_be_tensors_or_toys),

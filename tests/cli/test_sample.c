@@ -385,13 +385,13 @@ static void test_eval_gives_a_number_and_its_interval(void **state) {
 /* A run and a config.json alone: what running and training take; more of a larger batch, less with recompute. */
 static void test_info_plans_a_network(void **state) {
     (void)state;
-    static const char *const sources[] = {"run", "bare", "bare/config.json"};
+    static const char *const sources[] = {"run", "run/unet/config.json", "bare", "bare/config.json"};
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         double before = 0;
         for (int batch = 2; batch <= 8; batch *= 4) {
             json_t *r = expect_json(expect_status(0, "info %s --batch %d --json", sources[i], batch));
             const json_t *plan = json_object_get(r, "plan"), *train = json_object_get(plan, "train");
-            assert_string_equal(json_string_value(json_object_get(r, "is")), i == 0 ? "model" : "network");
+            assert_string_equal(json_string_value(json_object_get(r, "is")), i < 2 ? "model" : "network");
             assert_int_equal(json_integer_value(json_object_get(plan, "batch")), batch);
             assert_true(json_integer_value(json_object_get(plan, "parameters")) > 0);
             const double arena = json_number_value(json_object_get(train, "arena_mb"));
@@ -407,7 +407,9 @@ static void test_info_plans_a_network(void **state) {
             json_decref(r);
         }
     }
-    assert_non_null(strstr(expect_status(0, "info bare")->out, "train_recompute"));
+    const outcome *o = expect_status(0, "info bare");
+    assert_non_null(strstr(o->out, "train_recompute"));
+    assert_non_null(strstr(o->out, "alive_by_op  (op, arrays, mb)")); /* what the numbers of a line are */
     expect_complaint(expect_status(2, "info world.json --batch 3"), "--batch");
     expect_complaint(expect_status(2, "info bare --batch 100000"), "batch: 100000");
 }

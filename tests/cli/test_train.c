@@ -335,6 +335,8 @@ static void test_recompute_changes_memory_and_no_bit(void **state) {
     assert_true(takes > 0 && takes <= instead && more > 1 && more < 50);
     expect_status(0, "train data --out again --resume --steps 6 --quiet");
     expect_same_file("whole/" WEIGHTS, "again/" WEIGHTS);
+    /* What is over goes no further, and says so. */
+    assert_non_null(strstr(expect_status(0, "train data --out again --resume --steps 5")->err, "at step 6 already"));
 }
 
 static void test_kill_leaves_a_run_that_loads_and_resumes(void **state) {

@@ -130,6 +130,27 @@ static void bands_are_alike(void **state) {
     free(x);
 }
 
+/* One narrow column under a title: the picture is as wide as the title needs. */
+static void titles_are_not_cut(void **state) {
+    (void)state;
+    const int32_t labels[] = {0, 1, 2};
+    const vn_band bands[] = {{"guidance 2", 0, 3}}, longer[] = {{"guidance 2222", 0, 3}};
+    float *x = make_samples(3);
+    vn_show show = show_of(x, labels, 3);
+    show.band_count = 1;
+    show.bands = bands;
+    vn_image image = must_show(&show);
+    show.bands = longer;
+    vn_image wider = must_show(&show);
+    const box first = find_sample(&image, 0, 2);
+    assert_true(image.width - first.left > 2 * WIDTH * 2);
+    assert_true(wider.width > image.width);
+    assert_true(ink(&wider, image.width - 16, 0, wider.width, first.top) > 10); /* the last letters are there */
+    vn_image_free(&image);
+    vn_image_free(&wider);
+    free(x);
+}
+
 /* Wide bands go below each other, narrow ones beside: whatever is nearer to a pleasant shape. */
 static void bands_choose_their_place(void **state) {
     (void)state;
@@ -253,10 +274,15 @@ static void plots_points(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_classes),         cmocka_unit_test(bands_are_alike),
-        cmocka_unit_test(bands_choose_their_place), cmocka_unit_test(columns_wrap),
-        cmocka_unit_test(choices_fit_the_picture),  cmocka_unit_test(refuses_what_cannot_be_shown),
-        cmocka_unit_test(letters_differ),           cmocka_unit_test(plots_points),
+        cmocka_unit_test(rows_are_classes),
+        cmocka_unit_test(bands_are_alike),
+        cmocka_unit_test(titles_are_not_cut),
+        cmocka_unit_test(bands_choose_their_place),
+        cmocka_unit_test(columns_wrap),
+        cmocka_unit_test(choices_fit_the_picture),
+        cmocka_unit_test(refuses_what_cannot_be_shown),
+        cmocka_unit_test(letters_differ),
+        cmocka_unit_test(plots_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
