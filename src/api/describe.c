@@ -85,10 +85,10 @@ static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_er
     const vn_net_io *io = vn_net_get_io(net);
     const int64_t shape[3] = {io->in_channels, io->height, io->width};
     const vn_net_row *row = vn_net_get_row(net);
-    json_t *out =
-        json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class", row->class_name,
-                  "shape", size_list(shape, io->rank == 3 ? 3 : 1), "labels", (json_int_t)io->labels, "parameters",
-                  (json_int_t)vn_weights_parameters(vn_net_weights(net)));
+    json_t *out = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
+                            json_string_value(json_object_get(dir->config, "_class_name")), "shape",
+                            size_list(shape, io->rank == 3 ? 3 : 1), "labels", (json_int_t)io->labels, "parameters",
+                            (json_int_t)vn_weights_parameters(vn_net_weights(net)));
     if (!out) vn_no_memory(err);
     vn_net_close(&net);
     return out;

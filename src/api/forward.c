@@ -92,14 +92,22 @@ static int64_t pixels_of(const vn_node *node) {
     return node->shape.rank == 4 ? node->shape.dim[1] * node->shape.dim[2] : 1;
 }
 
-/* A tensor in the file's channels-first order into an input of the program. */
-static vn_status put_image(pass *p, const char *name, const vn_node *input, int64_t channels, vn_err *err) {
+/* The shape of what a node holds in the file's channels-first order. */
+static vn_shape file_shape(const vn_node *node) {
+    vn_shape s = node->shape;
+    if (s.rank == 4) s = VN_SHAPE(s.dim[0], s.dim[3], s.dim[1], s.dim[2]);
+    return s;
+}
+
+/* A tensor of the file into an input of the program. */
+static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_err *err) {
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_get(p->in, name, &t, err);
     if (status != VN_OK) return status;
-    const int64_t count = vn_shape_count(&input->shape);
-    if (vn_shape_count(&t->shape) != count || t->shape.rank != input->shape.rank || t->shape.dim[1] != channels)
-        return bad_shape(p, t, "that of the output", err);
+    const vn_shape expected = file_shape(input);
+    char text[128];
+    if (!vn_shape_equal(&t->shape, &expected)) return bad_shape(p, t, vn_shape_text(&expected, text), err);
+    const int64_t count = vn_shape_count(&expected), channels = expected.dim[1];
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_tensor_read_f32(t, numbers);
@@ -146,8 +154,7 @@ static vn_status put_inputs(pass *p, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     float *time = vn_alloc((size_t)p->batch, sizeof(float));
     int32_t *labels = vn_alloc((size_t)p->batch, sizeof(int32_t));
-    vn_status status =
-        time && labels ? put_image(p, "sample", p->inputs.sample, io->in_channels, err) : vn_no_memory(err);
+    vn_status status = time && labels ? put_image(p, "sample", p->inputs.sample, err) : vn_no_memory(err);
     const bool index = io->class_kind == VN_CLASS_INDEX;
     vn_net_inputs in = p->inputs;
     if (status == VN_OK && in.timestep) status = read_numbers(p, "timestep", time, err);
@@ -160,7 +167,7 @@ static vn_status put_inputs(pass *p, vn_err *err) {
         status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL, index ? labels : NULL, err);
     if (status != VN_OK && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
         vn_fail_in(err, "%s", vn_safetensors_path(p->in));
-    if (status == VN_OK && p->cotangent) status = put_image(p, "cotangent", p->cotangent, io->out_channels, err);
+    if (status == VN_OK && p->cotangent) status = put_image(p, "cotangent", p->cotangent, err);
     vn_free(time);
     vn_free(labels);
     return status;
@@ -175,12 +182,6 @@ static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
         vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, pixels_of(node),
                           p->vn->crew);
     return numbers;
-}
-
-static vn_shape file_shape(const vn_node *node) {
-    vn_shape s = node->shape;
-    if (s.rank == 4) s = VN_SHAPE(s.dim[0], s.dim[3], s.dim[1], s.dim[2]);
-    return s;
 }
 
 static vn_status write_output(const pass *p, const char *path, vn_err *err) {

@@ -115,6 +115,7 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
     }
     for (size_t k = 0; k < VN_COUNT(kinds) && status == VN_OK; k++)
         status = add_kind(vn, net, batch, size_of(&dir, size), k, *out, err);
+    if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE; // the batch fits: what does not is the model
     if (status != VN_OK && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);
     vn_net_close(&net);
     vn_model_dir_close(&dir);

@@ -88,7 +88,8 @@ static const dit_config defaults = {
 #define MAX_LAYERS 1024
 #define MAX_PATCH  64
 #define MAX_THETA  1e9
-#define MAX_EXTRA  1024 // register tokens
+#define MAX_EXTRA  1024               // register tokens
+#define MAX_TABLE  (INT64_C(1) << 28) // numbers of all tokens of an image, whose places are a table: 1 GB
 
 #define KEY(kind, member) VN_CONFIG_KEY(dit_config, kind, member)
 // clang-format off
@@ -418,6 +419,10 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         return vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height, (long long)width);
 
     const int64_t side = height / d->config.patch_size;
+    if (side * side > MAX_TABLE / d->width)
+        return vn_scope_fail(s, "images of %lld x %lld make %lld tokens of %lld numbers; it takes up to %lld numbers",
+                             (long long)height, (long long)width, (long long)(side * side), (long long)d->width,
+                             (long long)MAX_TABLE);
     condition given = {.time = vn_time_sinusoids(s, in->timestep, TIME_FEATURES, true, TIME_SHIFT),
                        .label = in->class_labels,
                        .rope = rotations(s, d, side)};

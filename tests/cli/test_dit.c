@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -176,12 +177,28 @@ static void test_what_does_not_fit_is_named(void **state) {
     }
 }
 
+/* A config without weights is called by its own class; what it cannot be planned for is its own fault. */
+static void test_info_of_a_config(void **state) {
+    (void)state;
+    make_run();
+    make_changed("{}");
+    assert_int_equal(unlink("changed/diffusion_pytorch_model.safetensors"), 0);
+    json_t *r = expect_json(expect_status(0, "info changed --batch 2 --json"));
+    assert_string_equal(json_string_value(json_object_get(r, "class")), "VaneDiT");
+    json_decref(r);
+    make_changed("{\"sample_size\": 40000}");
+    assert_int_equal(unlink("changed/diffusion_pytorch_model.safetensors"), 0);
+    expect_complaint(expect_status(1, "info changed --batch 2"),
+                     "changed: dit: images of 40000 x 40000 make 400000000 tokens of 16 numbers");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choices_that_do_not_fit_are_wrong_usage),
         cmocka_unit_test(test_the_loss_falls_on_every_kind_of_path),
         cmocka_unit_test(test_a_run_goes_on_and_samples),
         cmocka_unit_test(test_what_does_not_fit_is_named),
+        cmocka_unit_test(test_info_of_a_config),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);
 }

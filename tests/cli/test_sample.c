@@ -300,6 +300,14 @@ static void test_forward_gives_an_output_and_gradients(void **state) {
     expect_shape(json_object_get(grad, "grad.conv_in.weight"), "F32", "[8,1,3,3]");
     json_decref(out);
     json_decref(grad);
+
+    char *cotangent = strstr(file + 8, "\"cotangent\""); /* as many numbers in another shape */
+    assert_non_null(cotangent);
+    memcpy(strstr(cotangent, "8,8"), "4,4", 3);
+    memcpy(strstr(cotangent, "[1,1"), "[4,1", 4);
+    scratch_write("in.safetensors", file, 8 + length + 528);
+    expect_complaint(expect_status(1, "forward run --in in.safetensors --out out.safetensors --grad grad.safetensors"),
+                     "in.safetensors: cotangent has shape [4, 1, 4, 4], expected [1, 1, 8, 8]");
 }
 
 static void test_bench_json_has_the_keys_of_the_contract(void **state) {

@@ -89,7 +89,10 @@ static void refuses_images_that_do_not_fit(void **state) {
         int64_t height, width;
         const char *words;
     } images[] = {{9, 9, "dit: images of 9 x 9: both sides must be multiples of 2"},
-                  {8, 16, "dit: images of 8 x 16: it is for square ones"}};
+                  {8, 16, "dit: images of 8 x 16: it is for square ones"},
+                  {65536, 65536,
+                   "dit: images of 65536 x 65536 make 1073741824 tokens of 8 numbers; it takes up to "
+                   "268435456 numbers"}};
     vn_net *net = must_open("{" TINY "}");
     for (size_t i = 0; i < VN_COUNT(images); i++) {
         vn_graph *g = NULL;
