@@ -109,6 +109,7 @@ static vn_status open_bench(bench *b, vn_err *err) {
     b->denoiser = *b->real;
     b->denoiser.self = b;
     b->denoiser.predict = answer;
+    b->denoiser.exact = NULL; // what float32 costs is measured
     b->denoiser.classify = classify;
     b->denoiser.has_weak = true; // of the same cost
     for (int32_t i = 0; i < (int32_t)n; i++) b->labels[i] = b->real->classes ? i % b->real->classes : VN_LABEL_NULL;

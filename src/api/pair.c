@@ -17,6 +17,12 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     return d->main->classify(d->main->self, q, err);
 }
 
+static vn_status answer_in_double(void *self, int32_t label, const vn_level *level, const double *x, double *x0,
+                                  double *eps, vn_err *err) {
+    const vn_pair_denoiser *d = self;
+    return d->main->exact(d->main->self, label, level, x, x0, eps, err);
+}
+
 /* Whether two texts of rows with parameters are the same; frees both. */
 static vn_status compare(char *a, char *b, const char *what, const vn_model *main, const vn_model *weak, vn_err *err) {
     vn_status status = VN_OK;
@@ -49,6 +55,7 @@ vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoi
     out->has_vjp = of_main->has_vjp && of_weak->has_vjp;
     out->self = d;
     out->predict = predict;
+    out->exact = of_main->exact ? answer_in_double : NULL;
     out->classify = of_main->classify ? classify : NULL;
     return VN_OK;
 }

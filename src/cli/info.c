@@ -7,7 +7,7 @@ enum { BATCH = 64 };
 
 typedef struct args {
     const char *path;
-    int64_t batch; /* 0: not asked for */
+    int64_t batch; /* -1: not asked for */
 } args;
 
 static const cli_option rows[] = {
@@ -32,10 +32,10 @@ static vn_status describe(cli_session *s, const args *a, bool *usage) {
     const char *is = json_string_value(json_object_get(object, "is"));
     if (status == VN_OK && is != NULL && (strcmp(is, "model") == 0 || strcmp(is, "network") == 0)) {
         json_t *plan = NULL;
-        status = vn_describe_plan(s->vn, a->path, a->batch != 0 ? a->batch : BATCH, &text);
+        status = vn_describe_plan(s->vn, a->path, a->batch >= 0 ? a->batch : BATCH, &text);
         if (status == VN_OK) status = take(&text, &plan);
         if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
-    } else if (status == VN_OK && a->batch != 0) {
+    } else if (status == VN_OK && a->batch >= 0) {
         fprintf(stderr, "vane info: --batch is of a model's plan; %s is none\n", a->path);
         *usage = true;
     }
@@ -46,7 +46,7 @@ static vn_status describe(cli_session *s, const args *a, bool *usage) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {0};
+    args a = {.batch = -1};
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;

@@ -171,14 +171,24 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
     return false;
 }
 
+/* The row's number, if it is one that can be below 0; else 0. */
+static double signed_number(const cli_option *o, const void *at) {
+    if (o->type == CLI_INT) return *(const int *)at;
+    if (o->type == CLI_INT64) return (double)*(const int64_t *)at;
+    return o->type == CLI_DOUBLE ? *(const double *)at : 0;
+}
+
+/* A number below 0 that stands in the struct for "not asked for" cannot be asked for: nothing would come of it. */
 static bool set(parser *p, size_t i, const char *shown, const char *text) {
     void *into;
     const cli_option *o = row_at(p, i, &into);
+    const double unset = signed_number(o, into);
     const char *expected;
     if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
     p->seen[i] = true;
-    if (store(o, text, into, &expected)) return true;
-    return complain(p, "%s: expected %s, not '%s'", shown, expected, text);
+    if (!store(o, text, into, &expected)) return complain(p, "%s: expected %s, not '%s'", shown, expected, text);
+    if (unset >= 0 || signed_number(o, into) != unset) return true;
+    return complain(p, "%s: expected a number that is not negative, not '%s'", shown, text, NULL);
 }
 
 /* ---- words ------------------------------------------------------------------------------------------ */

@@ -27,6 +27,7 @@ struct vn_guidance {
     vn_disturb always; /* in every pass through the main network */
     int32_t *null;     /* [capacity] */
     double *spare;     /* [capacity] */
+    double *null_pair; /* [2,size], x0 and eps; NULL unless it answers in double */
     /* a batch of passes, [most,capacity] rows */
     float *x, *raw, *cotangent, *variance;
     vn_level *level;
@@ -211,6 +212,14 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     return VN_OK;
 }
 
+/* Whether the denoiser answers in double and no guide does more with its answers than cfg. */
+static bool can_be_exact(const vn_guidance *g) {
+    bool plain = g->denoiser->exact != NULL;
+    for (int i = 0; i < g->count; i++)
+        plain &= g->guide[i].row == &vn_cfg_guide || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
+    return plain;
+}
+
 static vn_status take_memory(vn_guidance *g) {
     vn_plan *plan = &g->plan;
     bool vjp = false;
@@ -231,6 +240,8 @@ static vn_status take_memory(vn_guidance *g) {
     if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most))) return VN_NO_MEMORY;
     if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->pair || !g->null || !g->spare || !g->level || !g->label || !g->x || !g->raw)
+        return VN_NO_MEMORY;
+    if (can_be_exact(g) && !(g->null_pair = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_pair)))
         return VN_NO_MEMORY;
     for (int i = 0; i < plan->most; i++) {
         plan->pair[i] = (vn_pair){new_rows(g, 1), new_rows(g, 1)};
@@ -275,6 +286,7 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->plan.pass);
     vn_free(g->null);
     vn_free(g->spare);
+    vn_free(g->null_pair);
     vn_free(g->level);
     vn_free(g->label);
     vn_free(g->x);
@@ -450,6 +462,13 @@ static void move_memory(vn_guidance *g, int64_t by) {
     }
 }
 
+static double gamma_at(const vn_guidance *g, const vn_guide_at *at) {
+    double gamma = g->gamma;
+    for (int i = 0; i < g->count; i++)
+        if (g->guide[i].row->strength) gamma = g->guide[i].row->strength(&g->guide[i].choice, at, gamma);
+    return gamma;
+}
+
 vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err) {
     vn_guide_at at = g->at;
     at.x = ask->x;
@@ -460,9 +479,7 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     g->wanted = ask->variance;
     g->found = g->settled = false;
     if (ask->plain) return predict_plain(g, &at, out, err);
-    at.gamma = g->gamma;
-    for (int i = 0; i < g->count; i++)
-        if (g->guide[i].row->strength) at.gamma = g->guide[i].row->strength(&g->guide[i].choice, &at, at.gamma);
+    at.gamma = gamma_at(g, &at);
     if (at.call == 0) {
         g->at.level = at.level;
         g->at.gamma = at.gamma;
@@ -474,6 +491,30 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     move_memory(g, -ask->row);
     if (s || !g->wanted || g->found) return s;
     return vn_fail(err, VN_BAD_ARGUMENT, "no pass of these guides is the model's own: it has no variance to say");
+}
+
+bool vn_guidance_is_exact(const vn_guidance *g) {
+    return g->null_pair != NULL;
+}
+
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err) {
+    const vn_denoiser *d = g->denoiser;
+    const size_t n = (size_t)d->size;
+    const int32_t label = g->at.labels[ask->row];
+    vn_guide_at at = g->at;
+    at.level = ask->level;
+    const double gamma = label == VN_LABEL_NULL ? 0 : gamma_at(g, &at);
+    const bool both = gamma != 0 && gamma != 1;
+    if (!ask->again) g->rows_passed += both ? 2 : 1;
+    vn_status s = d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
+    if (s || !both) return s;
+    double *null_x0 = g->null_pair, *null_eps = null_x0 + n;
+    s = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
+    for (size_t i = 0; i < n; i++) {
+        x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
+        eps[i] = null_eps[i] + gamma * (eps[i] - null_eps[i]);
+    }
+    return s;
 }
 
 /* ---- between steps ------------------------------------------------------------------------------------------- */

@@ -157,6 +157,18 @@ typedef struct vn_ask {
         *variance; /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is none */
 } vn_ask;
 vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err);
+
+/* For rules that decide by small differences: one sample in double. Only where the denoiser has such answers and no guide does more
+ * with them than cfg. */
+typedef struct vn_ask_exact {
+    const double *x; /* [size] */
+    const vn_level *level;
+    int64_t row; /* of the batch */
+    bool again;  /* was asked for before, in float32: no pass is counted */
+} vn_ask_exact;
+bool vn_guidance_is_exact(const vn_guidance *g);
+/* x0 [size], eps [size]; may not overlap with x. */
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err);
 /* After a step to x: ancestor [n] receives which sample takes each place; *moved if not each its own. */
 vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved, vn_err *err);
 /* Network passes of each row since begin: their mean, where rows differ. */

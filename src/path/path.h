@@ -198,6 +198,9 @@ typedef struct vn_denoiser {
     void *self;
     /* raw [n,size]. Must not keep the query. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);
+    /* The main network's answer for one sample in double: x0 [size] and eps [size] at x [size]. NULL: float32 is all it has. */
+    vn_status (*exact)(void *self, int32_t label, const vn_level *level, const double *x, double *x0, double *eps,
+                       vn_err *err);
     /* p(label|x_t) beside the denoiser; NULL: it has none. */
     vn_status (*classify)(void *self, const vn_classify *q, vn_err *err);
 } vn_denoiser;

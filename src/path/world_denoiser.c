@@ -93,6 +93,14 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     return VN_OK;
 }
 
+static vn_status answer_in_double(void *self, int32_t label, const vn_level *l, const double *x, double *x0,
+                                  double *eps, vn_err *err) {
+    const exact *e = self;
+    vn_status s = check_labels(e, &label, 1, VN_LABEL_NULL, err);
+    if (!s) vn_world_denoise(e->w, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, x0, eps, e->work);
+    return s;
+}
+
 static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     const exact *e = self;
     vn_status s = check_labels(e, q->label, q->n, 0, err);
@@ -130,6 +138,7 @@ vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_pre
         .has_vjp = true,
         .self = e,
         .predict = predict,
+        .exact = answer_in_double,
         .classify = classify,
     };
     return VN_OK;

@@ -11,9 +11,10 @@
  * that is at least `accept`.
  *
  * At much noise E is the difference of states that agree to more digits than float32 has, and decides how long steps become: so a
- * sample travels in double, between predictions that are float32. What their rounding leaves in E, some 1e-8, is what E itself can
- * be in the first steps of order 3: the step's growth then differs by 1e-3 and the samples by up to 4e-4, k-diffusion's too if its
- * model's answers are rounded to float32. Should E be that close to where a step stops counting, the ways part. */
+ * sample travels in double, and asks for predictions in double where the denoiser has them (a world). Those of a network are float32.
+ * What their rounding leaves in E, some 1e-8, is what E itself can be in the first steps of order 3: the step's growth then differs by
+ * 1e-3 and the samples by up to 4e-4, k-diffusion's too if its model's answers are rounded to float32. Should E be that close to where
+ * a step stops counting, the ways part. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -38,7 +39,7 @@ static const vn_param params[] = {
 };
 
 enum { X0, EPS, X, SLOTS };
-enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, WORK };
+enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, ASKED, DATA, WORK };
 
 /* One sample on its way. */
 typedef struct trip {
@@ -50,26 +51,42 @@ typedef struct trip {
     double *later;        /* [n] noise within a step */
     double *stage;        /* [n] where that is asked for; the step's result at last */
     double *low, *before; /* [n] the lower order's result, now and of the last step that counted */
-    float *x;             /* [n] what the denoiser sees */
-    vn_pair pair;         /* [n] and what it says */
+    double *asked, *x0;   /* [n] what the denoiser sees, and what it says of the data, in double */
+    float *x;             /* [n] the same in float32 */
+    vn_pair pair;
     int64_t evaluations;
 } trip;
 
-/* out = the noise that pair means in u at a level. Where there is more noise than data x0 is what has the digits. */
+/* out = the noise that the pair means in u at a level. Where there is more noise than data x0 is what has the digits. */
 static void read_noise(const trip *t, const vn_level *level, const double *u, double *out) {
     const double s = vn_level_ratio(level);
     for (size_t i = 0; i < t->n; i++) out[i] = s > 1 ? (u[i] - (double)t->pair.x0[i]) / s : (double)t->pair.eps[i];
 }
 
+static vn_status ask_exact(trip *t, const vn_level *level, bool again, const double *u, double *out, vn_err *err) {
+    for (size_t i = 0; i < t->n; i++) t->asked[i] = level->alpha * u[i];
+    const vn_ask_exact ask = {.x = t->asked, .level = level, .row = t->row, .again = again};
+    return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
+}
+
 /* out = noise in u at lambda. */
 static vn_status find_eps(trip *t, double lambda, const double *u, double *out, vn_err *err) {
     const vn_level level = vn_path_level_of_ratio(t->step->path, exp(-lambda));
-    for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
     t->evaluations++;
+    if (vn_step_is_exact(t->step)) return ask_exact(t, &level, false, u, out, err);
+    for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
     const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
     vn_status s = vn_step_ask(t->step, &ask, t->pair, err);
     if (!s) read_noise(t, &level, u, out);
     return s;
+}
+
+/* The noise where the step begins, which vn_step_inside has asked for in float32. */
+static vn_status begin(trip *t, const vn_level *from, const float *x, vn_err *err) {
+    for (size_t i = 0; i < t->n; i++) t->u[i] = (double)x[i] / from->alpha;
+    if (vn_step_is_exact(t->step)) return ask_exact(t, from, true, t->u, t->eps, err);
+    read_noise(t, from, t->u, t->eps);
+    return VN_OK;
 }
 
 /* out = u - a eps - b (other - eps) */
@@ -172,11 +189,12 @@ static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const v
               .stage = work + STAGE * n,
               .low = work + LOW * n,
               .before = work + BEFORE * n,
+              .asked = work + ASKED * n,
+              .x0 = work + DATA * n,
               .x = s->slot[X],
               .pair = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
-    for (size_t i = 0; i < n; i++) t.u[i] = (double)x[i] / from->alpha;
-    read_noise(&t, from, t.u, t.eps);
-    vn_status status = run(&t, s->choice->value, -log(vn_level_ratio(from)), -log(vn_level_ratio(to)), err);
+    vn_status status = begin(&t, from, x, err);
+    if (!status) status = run(&t, s->choice->value, -log(vn_level_ratio(from)), -log(vn_level_ratio(to)), err);
     for (size_t i = 0; i < n; i++) x[i] = (float)(to->alpha * t.u[i]);
     return status;
 }

@@ -60,6 +60,9 @@ extern const vn_table vn_samplers; /* of vn_sampler_row */
 vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out, vn_err *err);
 /* The same for some rows alone, or without guides (guide.h). */
 vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err);
+/* The same for one sample in double, if that can be (guide.h). */
+bool vn_step_is_exact(const vn_step *s);
+vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err);
 /* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are independent. */
 #define VN_MAX_DRAWS 127
 void vn_step_noise(const vn_step *s, int draw, float *out);

@@ -185,6 +185,14 @@ vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_
     return vn_step_ask(s, &(vn_ask){.x = x, .level = level}, out, err);
 }
 
+bool vn_step_is_exact(const vn_step *s) {
+    return vn_guidance_is_exact(s->walk->guidance);
+}
+
+vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err) {
+    return vn_guidance_predict_exact(s->walk->guidance, ask, x0, eps, err);
+}
+
 static void noise(const vn_step *s, int draw, float *out) {
     const uint64_t key = (uint64_t)s->index * (VN_MAX_DRAWS + 1) + (uint64_t)draw;
     for (int64_t i = 0; i < s->n; i++)

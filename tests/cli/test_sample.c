@@ -419,6 +419,8 @@ static void test_info_plans_a_network(void **state) {
     assert_non_null(strstr(o->out, "train_recompute"));
     assert_non_null(strstr(o->out, "alive_by_op  (op, arrays, mb)")); /* what the numbers of a line are */
     expect_complaint(expect_status(2, "info world.json --batch 3"), "--batch");
+    expect_complaint(expect_status(2, "info world.json --batch 0"), "--batch");
+    expect_complaint(expect_status(2, "info bare --batch 0"), "batch: 0 is outside");
     expect_complaint(expect_status(2, "info bare --batch 100000"), "batch: 100000");
 }
 
