@@ -242,6 +242,9 @@ vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     if (!dir || !in || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_forward: dir, in and out are needed");
+    if (strcmp(in, out) == 0 || (grad && (strcmp(grad, in) == 0 || strcmp(grad, out) == 0)))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s is named twice: one file would write over the other",
+                       strcmp(in, out) == 0 ? in : grad);
     pass p = {.vn = vn, .dir = dir};
     const vn_status status = run(&p, in, out, grad, err);
     vn_program_close(&p.program);

@@ -200,6 +200,8 @@ static void test_bad_sources_and_options_are_named(void **state) {
         {1, "info nowhere", "nowhere"},
         {1, "info half.json", "half.json"},
         {1, "forward nowhere --in a --out b", "nowhere"},
+        {2, "forward nowhere --in a --out a", "a is named twice"},
+        {2, "forward nowhere --in a --out b --grad b", "b is named twice"},
         {1, "bench nowhere", "nowhere"},
     };
     scratch_write("half.json", "{\"classes\": [", 13);
