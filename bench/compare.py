@@ -101,7 +101,7 @@ def network(spec):
 
 
 def worker(spec):
-    """Answers each line of stdin, a number of steps, with a line of their times."""
+    """Answers each line of stdin, a number of steps, with a line of their times. The first line out says that it is ready."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the libraries print
     import diffusers  # noqa: F401 - its memory counts as the libraries'
@@ -109,6 +109,8 @@ def worker(spec):
 
     libraries = peak_mb()
     step, parameters = network(spec)
+    step()  # which compiles
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         seconds = []
         for i in range(-UNTIMED, int(line)):
@@ -130,13 +132,17 @@ class Peer:
         command = [python, str(Path(__file__).resolve()), "--worker", json.dumps(spec)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env=environment)  # fmt: skip
+        self.answer()  # imports and compiles while nobody is timed
 
     def round(self, steps):
         with contextlib.suppress(BrokenPipeError):
             print(steps, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if answer:
-            return json.loads(answer)
+        return json.loads(self.answer())
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if line:
+            return line
         self.log.seek(0)
         lines = [line for line in self.log.read().splitlines() if line.strip()]
         sys.exit(f"compare: PyTorch {self.name} failed: {lines[-1] if lines else 'no word of why'}")

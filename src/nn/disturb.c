@@ -98,6 +98,7 @@ static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, co
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
     double amount = 0;
     if (vn_disturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
+    vn_graph_label(s->g, "%s", s->path);
     if (vn_disturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
     vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
     if (!vn_disturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
