@@ -35,7 +35,10 @@ vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_
     vn_status status = VN_OK;
     for (int64_t row = 0; row < s->n && !status; row++) {
         status = step(s, row, from, to, err);
-        if (status) vn_fail_in(err, "%s: sample %llu", s->choice->row->name, (unsigned long long)s->first + row);
+        if (status)
+            vn_fail_in(err, "%s: sample %llu", s->choice->row->name, (unsigned long long)s->first + row);
+        else if (row + 1 < s->n)
+            status = vn_step_made(s, (double)(row + 1) / (double)s->n, err);
     }
     return status;
 }

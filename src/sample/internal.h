@@ -141,7 +141,7 @@ void vn_step_scale(size_t n, double by, float *x);
 typedef vn_status (*vn_inner_step)(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err);
 /* A step by `inner`, which never ends at sigma = 0, nor begins at alpha = 0 unless most_ratio is infinite. */
 vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err);
-/* The same for one sample, and an inner step of such steps. */
+/* The same for one sample, and an inner step of such steps, which tells how far it is after each. */
 typedef vn_status (*vn_row_step)(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err);
 vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step, vn_err *err);
 

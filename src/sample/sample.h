@@ -63,6 +63,8 @@ vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err);
 /* The same for one sample in double, if that can be (guide.h). */
 bool vn_step_is_exact(const vn_step *s);
 vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err);
+/* Tells that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED: make no more of it. */
+vn_status vn_step_made(const vn_step *s, double part, vn_err *err);
 /* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are independent. */
 #define VN_MAX_DRAWS 127
 void vn_step_noise(const vn_step *s, int draw, float *out);

@@ -18,6 +18,10 @@ struct vn_walk {
     int round;         /* how often it has gone back to more noise */
     int64_t *ancestor; /* [capacity] */
     float *spare;      /* [capacity,size] */
+    /* of vn_walk_run: whom to tell, and what is counted */
+    const vn_watch *watch;
+    int64_t done, total; /* steps before this batch, and in all */
+    double began;
 };
 
 /* ---- open ----------------------------------------------------------------------------------------------- */
@@ -258,7 +262,7 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
     if (back) go_back(w);
     vn_status status = back ? VN_OK : make_step(w, err);
     if (status) {
-        vn_fail_in(err, "step %d of %d", s->index + 1, s->count);
+        if (status != VN_CANCELLED) vn_fail_in(err, "step %d of %d", s->index + 1, s->count);
         return status;
     }
     int64_t row = broken_row(s->n, s->size, s->x);
@@ -273,22 +277,36 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
 
 /* ---- run ------------------------------------------------------------------------------------------------ */
 
+/* Tells how far the walk has come, in steps; VN_CANCELLED if it should go no further. */
+static vn_status report(const vn_walk *w, double made, vn_err *err) {
+    const double rate = made / fmax(vn_now() - w->began, 1e-9);
+    const vn_progress p = {.what = "sampling",
+                           .unit = "steps",
+                           .done = w->done + (int64_t)made,
+                           .total = w->total,
+                           .rate = rate,
+                           .seconds_left = ((double)(w->total - w->done) - made) / rate,
+                           .loss = (double)NAN};
+    return vn_report(w->watch, &p) ? vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %g", ceil(made))
+                                   : VN_OK;
+}
+
+vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
+    return report(s->walk, s->index + part, err);
+}
+
 vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done, int64_t total,
                       vn_err *err) {
-    const double begin = vn_now();
+    w->watch = watch;
+    w->done = done;
+    w->total = total;
+    w->began = vn_now();
     vn_status s = vn_walk_begin(w, batch, err);
     for (int i = 0; i < w->route.steps && !s; i++) {
         bool last;
         s = vn_walk_step(w, &last, err);
-        double rate = (i + 1) / fmax(vn_now() - begin, 1e-9);
-        vn_progress p = {.what = "sampling",
-                         .unit = "steps",
-                         .done = done + i + 1,
-                         .total = total,
-                         .rate = rate,
-                         .seconds_left = (double)(total - done - i - 1) / rate,
-                         .loss = (double)NAN};
-        if (!s && vn_report(watch, &p)) s = vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %d", i + 1);
+        if (!s) s = report(w, i + 1, err);
     }
+    w->watch = NULL;
     return s;
 }

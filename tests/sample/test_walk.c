@@ -330,6 +330,39 @@ static void progress_is_told_and_can_stop(void **state) {
     bench_close(&b);
 }
 
+/* Steps that take their samples one by one tell after each, and can be stopped there. */
+static int look_within(void *user, const vn_progress *p) {
+    int *left = user;
+    assert_true(p->done <= 1 && p->total == 1 && p->rate > 0 && p->seconds_left >= 0 && isfinite(p->seconds_left));
+    return --*left == 0;
+}
+
+static void long_steps_tell_how_far_they_are(void **state) {
+    (void)state;
+    enum { N = 4 };
+    static const char *const samplers[] = {"dopri5", "dpm-adaptive"};
+    bench b = bench_open(bench_world, "rectified", NULL);
+    const int32_t labels[N] = {0, 1, 0, 1};
+    for (size_t k = 0; k < VN_COUNT(samplers); k++) {
+        vn_walk *w;
+        vn_err err = {0};
+        float x[N * D];
+        vn_walk_options o = {.denoiser = &b.denoiser, .sampler = samplers[k], .steps = 1, .guidance = 2, .capacity = N};
+        must(vn_walk_open(&o, &w, &err), &err);
+        int left = 100;
+        const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
+        const vn_watch watch = {.progress = look_within, .user = &left};
+        must(vn_walk_run(w, &batch, &watch, 0, 1, &err), &err);
+        assert_int_equal(left, 100 - N); // three samples, then the step
+        left = 2;
+        assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 1, &err), VN_CANCELLED);
+        assert_int_equal(left, 0);
+        assert_string_equal(err.text, "sampling was cancelled at step 1");
+        vn_walk_close(&w);
+    }
+    bench_close(&b);
+}
+
 /* Opening fails cleanly at every allocation; running makes none. */
 static void memory_is_taken_once(void **state) {
     (void)state;
@@ -374,6 +407,7 @@ int main(void) {
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(a_nan_never_becomes_a_sample),
         cmocka_unit_test(progress_is_told_and_can_stop),
+        cmocka_unit_test(long_steps_tell_how_far_they_are),
         cmocka_unit_test(memory_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
