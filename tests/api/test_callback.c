@@ -1,5 +1,5 @@
 /* test_callback.c - denoisers and rewards of the user's, worlds from memory, a weak model beside a model, traces. */
-#include "api/support_api.h"
+#include "api/support_context.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,18 +25,6 @@
 #define REWARD_GUIDE "energy"
 /* 400 samples, which know their mean to 0.025. Measured: -0.2347 for -0.25. */
 #define REWARD_ERROR 0.02
-
-static vn_context *vn;
-
-static int prepare(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) == VN_OK ? 0 : -1;
-}
-
-static int finish(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
-}
 
 /* ---- a callback ----------------------------------------------------------------------------------------- */
 
@@ -398,5 +386,5 @@ int main(void) {
         cmocka_unit_test(test_a_population_is_one_batch),
         cmocka_unit_test(test_a_trace_holds_every_state),
     };
-    return cmocka_run_group_tests(tests, prepare, finish);
+    return cmocka_run_group_tests(tests, context_enter, context_leave);
 }

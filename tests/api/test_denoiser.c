@@ -3,7 +3,7 @@
 #include "support/alloc.h"
 
 #include "api/internal.h"
-#include "api/support_api.h"
+#include "api/support_context.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,7 +17,6 @@ enum { ROWS = 7, SIZE = 64 };
 #define FORWARD_ERROR    8e-8
 #define CHUNK_ERROR      1.5e-6
 
-static vn_context *vn;
 static vn_model *model;
 static const vn_denoiser *d;
 static float x[ROWS * SIZE], cotangent[ROWS * SIZE], raw[ROWS * SIZE];
@@ -25,14 +24,11 @@ static vn_level level[ROWS];
 static int32_t label[ROWS];
 
 static int prepare(void **state) {
-    scratch_enter(state);
+    if (context_enter(state)) return -1;
     make_data("data", 24);
-    vn_err err = {0};
     vn_train_options o = tiny_options(4);
     o.path = "edm"; /* its input is scaled, which a derivative must know */
-    if (vn_context_open(&vn, NULL) != VN_OK || vn_train(vn, "data", "run", &o) != VN_OK ||
-        vn_model_open(vn, "run", &model) != VN_OK || vn_model_denoise(model, NULL, &d, &err) != VN_OK)
-        return -1;
+    d = train_and_open("data", "run", &o, &model);
     vn_random_normal(x, ROWS * SIZE, 1, VN_STREAM_TEST, 0, 0);
     vn_random_normal(cotangent, ROWS * SIZE, 1, VN_STREAM_TEST, 1, 0);
     for (int i = 0; i < ROWS; i++) {
@@ -44,8 +40,7 @@ static int prepare(void **state) {
 
 static int finish(void **state) {
     vn_model_close(&model);
-    vn_context_close(&vn);
-    return scratch_leave(state);
+    return context_leave(state);
 }
 
 static void ask(int64_t n, const float *at, const float *v, float *out) {

@@ -1,5 +1,5 @@
 /* test_eval.c - likelihoods and metrics: against the world's own density, on each kind of data, and what is refused. */
-#include "api/support_api.h"
+#include "api/support_context.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,20 +13,12 @@
 /* Measured at most: 5.0e-6. */
 #define LIKELIHOOD_ERROR 6e-6
 
-static vn_context *vn;
-
 static int prepare(void **state) {
-    scratch_enter(state);
+    if (context_enter(state)) return -1;
     make_world("world.json");
     make_data("data", 20);
     const vn_train_options o = tiny_options(3);
-    if (vn_context_open(&vn, NULL) != VN_OK) return -1;
     return vn_train(vn, "data", "run", &o) == VN_OK ? 0 : -1;
-}
-
-static int finish(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
 }
 
 static vn_model *open_bell(void) {
@@ -230,5 +222,5 @@ int main(void) {
         cmocka_unit_test(test_images_are_measured_in_bits_of_pixels),
         cmocka_unit_test(test_what_cannot_be_measured_is_named),
     };
-    return cmocka_run_group_tests(tests, prepare, finish);
+    return cmocka_run_group_tests(tests, prepare, context_leave);
 }

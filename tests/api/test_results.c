@@ -23,15 +23,6 @@ static void train(int threads, const char *out, const vn_train_options *o) {
     vn_context_close(&vn);
 }
 
-static void expect_same_file(const char *a, const char *b) {
-    size_t n = 0, m = 0;
-    char *x = scratch_read(a, &n), *y = scratch_read(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
-}
-
 static int prepare(void **state) {
     scratch_enter(state);
     make_data("data", 40);

@@ -5,28 +5,17 @@
 #include <string.h>
 
 #include "api/internal.h"
-#include "api/support_api.h"
+#include "api/support_context.h"
 #include "data/data.h"
 #include "support/scratch.h"
 
 #define DATA "points:gaussians:noise=0.25"
 
-static vn_context *vn;
-
 static vn_train_options score_options(const char *objective, int64_t steps) {
-    vn_train_options o = vn_train_options_default();
-    o.model = "mlp:width=64,layers=2";
+    vn_train_options o = points_options(objective, steps);
     o.predict = "eps";
-    o.objective = objective;
-    o.times = "stratified";
     o.drop = 0.4;
     o.batch = 128;
-    o.lr = 5e-3;
-    o.schedule = "cosine";
-    o.steps = steps;
-    o.seed = 3;
-    o.preview_every = -1;
-    o.save_every = o.log_every = 1000;
     return o;
 }
 
@@ -68,15 +57,12 @@ static double error_at(const vn_denoiser *d, const vn_world *w, double t, int32_
 static double train(const char *objective, int64_t steps, const char *run) {
     static const double times[] = {0.1, 0.3, 0.5, 0.7, 0.9};
     static const int32_t labels[] = {VN_LABEL_NULL, 0, 3, 6};
-    vn_train_options o = score_options(objective, steps);
+    const vn_train_options o = score_options(objective, steps);
     vn_model *model;
-    const vn_denoiser *d;
+    const vn_denoiser *d = train_and_open(DATA, run, &o, &model);
     vn_data *data;
     vn_err err = {0};
     double sum = 0;
-    expect_ok(vn, vn_train(vn, DATA, run, &o));
-    expect_ok(vn, vn_model_open(vn, run, &model));
-    assert_int_equal(vn_model_denoise(model, NULL, &d, &err), VN_OK);
     assert_int_equal(vn_data_open(DATA, &(vn_data_options){.seed = 1}, &data, &err), VN_OK);
     for (size_t i = 0; i < VN_COUNT(times); i++)
         for (size_t k = 0; k < VN_COUNT(labels); k++)
@@ -108,18 +94,6 @@ static void every_objective_learns_the_score(void **state) {
 
 /* ---- runs on a world file -------------------------------------------------------------------------------------------- */
 
-static void expect_same(const char *a, const char *b) {
-    size_t size_a, size_b;
-    char *x, *y;
-    vn_err err = {0};
-    assert_int_equal(vn_read_file(a, 1 << 24, &x, &size_a, &err), VN_OK);
-    assert_int_equal(vn_read_file(b, 1 << 24, &y, &size_b, &err), VN_OK);
-    assert_int_equal(size_a, size_b);
-    assert_memory_equal(x, y, size_a);
-    vn_free(x);
-    vn_free(y);
-}
-
 /* A run on a world that stopped ends in the same weights as one that did not, with the objective it began with. */
 static void runs_on_a_world_go_on(void **state) {
     (void)state;
@@ -141,7 +115,7 @@ static void runs_on_a_world_go_on(void **state) {
         expect_ok(vn, vn_train(vn, "world.json:count=100", parts, &o));
         snprintf(a, sizeof a, "%s/model/diffusion_pytorch_model.safetensors", whole);
         snprintf(b, sizeof b, "%s/model/diffusion_pytorch_model.safetensors", parts);
-        expect_same(a, b);
+        expect_same_file(a, b);
     }
 }
 
@@ -177,16 +151,6 @@ static void refusals_name_what_is_wrong(void **state) {
     }
 }
 
-static int begin(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
-static int end(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_objective_learns_the_score),
@@ -194,5 +158,5 @@ int main(void) {
         cmocka_unit_test(pictures_train_too),
         cmocka_unit_test(refusals_name_what_is_wrong),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, context_enter, context_leave);
 }

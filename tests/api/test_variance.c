@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "api/internal.h"
-#include "api/support_api.h"
+#include "api/support_context.h"
 #include "support/scratch.h"
 
 #define STEPS     20
@@ -14,31 +14,13 @@
 #define DEVIATION 0.6
 #define WORLD     "{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 0.6}]}]}"
 
-static vn_context *vn;
-
 static vn_train_options variance_options(int64_t steps) {
-    vn_train_options o = vn_train_options_default();
-    o.model = "mlp:width=64,layers=2";
+    vn_train_options o = points_options("hybrid", steps);
     o.path = PATH;
     o.predict = "v";
-    o.objective = "hybrid";
-    o.times = "stratified";
     o.drop = 0;
     o.batch = 256;
-    o.lr = 5e-3;
-    o.schedule = "cosine";
-    o.steps = steps;
-    o.seed = 3;
-    o.preview_every = -1;
-    o.save_every = o.log_every = 1000;
     return o;
-}
-
-static void write_text(const char *file, const char *text) {
-    FILE *f = fopen(file, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
 }
 
 /* ---- the variance learnt ------------------------------------------------------------------------------------- */
@@ -93,13 +75,9 @@ static void a_gaussian_is_given_its_variance(void **state) {
     (void)state;
     const vn_train_options o = variance_options(1500);
     vn_model *m;
-    const vn_denoiser *d;
-    vn_err err = {0};
     double error = 0, range = 0;
-    write_text("gaussian.json", WORLD);
-    expect_ok(vn, vn_train(vn, "gaussian.json", "run", &o));
-    expect_ok(vn, vn_model_open(vn, "run", &m));
-    assert_int_equal(vn_model_denoise(m, NULL, &d, &err), VN_OK);
+    scratch_write_text("gaussian.json", WORLD);
+    const vn_denoiser *d = train_and_open("gaussian.json", "run", &o, &m);
     assert_true(d->learns_variance);
     for (int k = 1; k < STEPS; k++) {
         const logs l = logs_of(d, k);
@@ -171,11 +149,6 @@ static void models_are_made_for_it(void **state) {
     }
 }
 
-static void expect_refused(vn_status got, vn_status status, const char *word) {
-    assert_int_equal(got, status);
-    if (!strstr(vn_error_text(vn), word)) fail_msg("'%s' does not say '%s'", vn_error_text(vn), word);
-}
-
 static void refusals_say_what_would_do(void **state) {
     (void)state;
     vn_model *m;
@@ -201,19 +174,9 @@ static void refusals_say_what_would_do(void **state) {
     draw.sampler = "ddpm:variance=learned";
     expect_refused(vn_sample(m, &draw, &s), VN_BAD_ARGUMENT, "variance=learned needs a model");
     vn_model_close(&m);
-    write_text("without/scheduler/scheduler_config.json",
-               "{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned_range\"}");
+    scratch_write_text("without/scheduler/scheduler_config.json",
+                       "{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned_range\"}");
     expect_refused(vn_model_open(vn, "without", &m), VN_BAD_FILE, "learned_range");
-}
-
-static int enter(void **state) {
-    scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
-}
-
-static int leave(void **state) {
-    vn_context_close(&vn);
-    return scratch_leave(state);
 }
 
 int main(void) {
@@ -222,5 +185,5 @@ int main(void) {
         cmocka_unit_test(models_are_made_for_it),
         cmocka_unit_test(refusals_say_what_would_do),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, context_enter, context_leave);
 }

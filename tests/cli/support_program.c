@@ -15,22 +15,13 @@
 #include <cmocka.h>
 
 #include "cli/support_program.h"
-#include "support/scratch.h"
+#include "support/idx.h"
 
 /* ---- files ------------------------------------------------------------------------------------------ */
 
 bool exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
-}
-
-void expect_same_file(const char *a, const char *b) {
-    size_t a_size, b_size;
-    char *a_bytes = scratch_read(a, &a_size), *b_bytes = scratch_read(b, &b_size);
-    bool same = a_size == b_size && memcmp(a_bytes, b_bytes, a_size) == 0;
-    free(a_bytes);
-    free(b_bytes);
-    if (!same) fail_msg("%s and %s differ", a, b);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------- */
@@ -123,24 +114,10 @@ json_t *expect_json(const outcome *o) {
 
 /* ---- things to run on ------------------------------------------------------------------------------- */
 
-/* Numbers of `rank` sizes after IDX's magic, then the bytes. */
-static void write_idx(const char *path, const uint32_t *sizes, size_t rank, const uint8_t *bytes, size_t size) {
-    enum { largest = 1 << 16 };
-    static uint8_t file[largest] = {0, 0, 8};
-    size_t used = 4;
-    file[3] = (uint8_t)rank;
-    for (size_t i = 0; i < rank; i++) {
-        for (int shift = 24; shift >= 0; shift -= 8) file[used++] = (uint8_t)(sizes[i] >> shift);
-    }
-    assert_true(used + size <= largest);
-    memcpy(file + used, bytes, size);
-    scratch_write(path, file, used + size);
-}
-
 void make_idx(const char *folder, int count) {
     enum { side = 8, pixels = side * side, classes = 3, most = 100 };
     static uint8_t images[most * pixels], labels[most];
-    char path[300];
+    char prefix[300];
     assert_true(count <= most);
     for (int i = 0; i < count; i++) {
         labels[i] = (uint8_t)(i % classes);
@@ -150,10 +127,8 @@ void make_idx(const char *folder, int count) {
         }
     }
     mkdir(folder, 0777);
-    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte", folder);
-    write_idx(path, (uint32_t[]){(uint32_t)count, side, side}, 3, images, (size_t)count * pixels);
-    snprintf(path, sizeof path, "%s/train-labels-idx1-ubyte", folder);
-    write_idx(path, (uint32_t[]){(uint32_t)count}, 1, labels, (size_t)count);
+    snprintf(prefix, sizeof prefix, "%s/train", folder);
+    idx_write(prefix, "", (int[]){count, side, side}, images, labels, scratch_write);
 }
 
 void make_config(void) {

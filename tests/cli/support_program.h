@@ -29,7 +29,6 @@ void expect_complaint(const outcome *o, const char *words);
 json_t *expect_json(const outcome *o);
 
 bool exists(const char *path);
-void expect_same_file(const char *a, const char *b);
 
 /* Makes the folder with an IDX pair: `count` pictures of 8 x 8, three classes that a network can tell apart. */
 void make_idx(const char *folder, int count);

@@ -13,10 +13,19 @@
 
 static const vn_run run_of_tests = {.seed = 11, .step = 5, .first_sample = 3};
 
+static int64_t draw(uint64_t seed, uint64_t *draws, int64_t least, int64_t most) {
+    const double u = vn_random_double(seed, VN_STREAM_TEST, (*draws)++, 0);
+    return least + (int64_t)(u * (double)(most - least + 1));
+}
+
 int64_t kernel_draw(int64_t least, int64_t most) {
     static uint64_t draws;
-    double u = vn_random_double(7, VN_STREAM_TEST, draws++, 0);
-    return least + (int64_t)(u * (double)(most - least + 1));
+    return draw(7, &draws, least, most);
+}
+
+int64_t product_draw(int64_t least, int64_t most) {
+    static uint64_t draws;
+    return draw(1, &draws, least, most);
 }
 
 void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out) {
@@ -70,8 +79,9 @@ void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *
 static void fill_input(const kernel_case *c, int i, float *x, double *exact) {
     int64_t count = vn_shape_count(&c->in[i].shape);
     int32_t *label = (int32_t *)(void *)x;
-    uint64_t sample = (uint64_t)kernel_draw(0, 1 << 20);
-    if (c->fill[i] == KERNEL_NORMAL) vn_random_normal(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
+    uint64_t sample = c->fill[i] == KERNEL_SAME ? (uint64_t)i : (uint64_t)kernel_draw(0, 1 << 20);
+    if (c->fill[i] == KERNEL_NORMAL || c->fill[i] == KERNEL_SAME)
+        vn_random_normal(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
     if (c->fill[i] == KERNEL_POSITIVE) vn_random_uniform(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
     for (int64_t k = 0; k < count; k++) {
         if (c->fill[i] == KERNEL_POSITIVE) x[k] = 0.2f + 3.8f * x[k];
@@ -166,4 +176,20 @@ double kernel_check(kernel_case *c, double tolerance) {
     }
     vn_free(truth);
     return worst;
+}
+
+static double product_worst;
+
+vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out, double tolerance) {
+    kernel_case c;
+    kernel_open(&c, op, attr, inputs, in, out);
+    for (int i = 0; i < inputs; i++) c.fill[i] = KERNEL_SAME;
+    product_worst = fmax(product_worst, kernel_check(&c, tolerance));
+    return c.node.shape;
+}
+
+int product_print_worst(void **state) {
+    (void)state;
+    printf("largest error %.3g\n", product_worst);
+    return 0;
 }

@@ -1,5 +1,5 @@
-/* support_kernel.h - one kernel at a time, on every instruction set this CPU runs, against the plain reference: any op, any inputs.
- * (support_product.h is the same for ops whose inputs are all floats around 0.) */
+/* support_kernel.h - one kernel at a time, on every instruction set this CPU runs, against the plain reference: any op, any
+ * inputs. */
 #ifndef VN_TEST_SUPPORT_KERNEL_H
 #define VN_TEST_SUPPORT_KERNEL_H
 
@@ -7,6 +7,7 @@
 
 typedef enum kernel_fill {
     KERNEL_NORMAL,   /* standard normal */
+    KERNEL_SAME,     /* standard normal, the same in every case */
     KERNEL_POSITIVE, /* uniform in [0.2, 4] */
     KERNEL_LABELS    /* integers in [0, labels) */
 } kernel_fill;
@@ -18,8 +19,9 @@ typedef struct kernel_case {
     float offset; /* added to input 0 */
 } kernel_case;
 
-/* The next whole number in [least, most] of a sequence that is the same in every run. */
+/* The next whole number in [least, most] of a sequence that is the same in every run; of a second one. */
 int64_t kernel_draw(int64_t least, int64_t most);
+int64_t product_draw(int64_t least, int64_t most);
 
 /* Sets c to a node of `op` with inputs of these shapes (fill all KERNEL_NORMAL). out: its shape, where the op's rule needs it. */
 void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out);
@@ -29,6 +31,12 @@ void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_sh
  * input, an array's neighbour or the workspace's end is written; or where undefined memory shows in the result. Returns the
  * largest error. */
 double kernel_check(kernel_case *c, double tolerance);
+
+/* kernel_open and kernel_check for ops whose inputs are all floats around 0: filled with KERNEL_SAME. Returns the
+ * result's shape. */
+vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out, double tolerance);
+/* A fixture: prints the largest error that product_check has seen, for setting tolerances. */
+int product_print_worst(void **state);
 
 /* `count` floats (or integers) with NaN on both sides; closing fails the test if those were written. */
 float *kernel_array_open(int64_t count);

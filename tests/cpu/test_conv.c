@@ -2,11 +2,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
-#include "cpu/support_product.h"
+#include "cpu/support_kernel.h"
 
 #define TOLERANCE 1e-6
 
@@ -19,16 +18,11 @@ typedef struct conv_size {
 static void check_conv(const conv_size *s) {
     const vn_attr attr = {.conv = {.stride = s->stride, .pad = {s->pad[0], s->pad[1], s->pad[2], s->pad[3]}}};
     const vn_shape x = VN_SHAPE(s->n, s->h, s->w, s->inputs), w = VN_SHAPE(s->kh, s->kw, s->inputs, s->outputs);
-    product_case c;
-    product_open(&c, VN_OP_CONV2D, attr, 3, (vn_shape[]){x, w, VN_SHAPE(s->outputs)}, NULL);
-    product_check(&c, TOLERANCE);
-    const vn_shape y = c.node.shape;
-    product_open(&c, VN_OP_CONV2D, attr, 2, (vn_shape[]){x, w}, NULL);
-    product_check(&c, TOLERANCE);
-    product_open(&c, VN_OP_CONV2D_GRAD_X, attr, 2, (vn_shape[]){y, w}, &x);
-    product_check(&c, TOLERANCE);
-    product_open(&c, VN_OP_CONV2D_GRAD_W, attr, 2, (vn_shape[]){x, y}, &w);
-    product_check(&c, TOLERANCE);
+    const vn_shape in[] = {x, w, VN_SHAPE(s->outputs)};
+    const vn_shape y = product_check(VN_OP_CONV2D, attr, 3, in, NULL, TOLERANCE);
+    product_check(VN_OP_CONV2D, attr, 2, in, NULL, TOLERANCE);
+    product_check(VN_OP_CONV2D_GRAD_X, attr, 2, (vn_shape[]){y, w}, &x, TOLERANCE);
+    product_check(VN_OP_CONV2D_GRAD_W, attr, 2, (vn_shape[]){x, y}, &w, TOLERANCE);
 }
 
 static void the_usual_ones(void **state) {
@@ -99,17 +93,11 @@ static void of_random_sizes(void **state) {
     }
 }
 
-static int print_worst(void **state) {
-    (void)state;
-    printf("largest error %.3g\n", product_worst());
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_usual_ones),  cmocka_unit_test(one_pixel_or_one_channel),
         cmocka_unit_test(of_random_sizes), cmocka_unit_test(a_stride_beyond_the_kernel_and_padding_beyond_it),
         cmocka_unit_test(large_ones),      cmocka_unit_test(of_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, print_worst);
+    return cmocka_run_group_tests(tests, NULL, product_print_worst);
 }

@@ -2,11 +2,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
-#include "cpu/support_product.h"
+#include "cpu/support_kernel.h"
 
 #define TOLERANCE 8e-7
 
@@ -18,9 +17,7 @@ static void check_matmul(int rank, int64_t batch, bool shared, bool ta, bool tb,
     a->dim[rank - 1] = ta ? m : k;
     b->dim[b->rank - 2] = tb ? n : k;
     b->dim[b->rank - 1] = tb ? k : n;
-    product_case c;
-    product_open(&c, VN_OP_MATMUL, (vn_attr){.matmul = {ta, tb}}, 2, in, NULL);
-    product_check(&c, TOLERANCE);
+    product_check(VN_OP_MATMUL, (vn_attr){.matmul = {ta, tb}}, 2, in, NULL, TOLERANCE);
 }
 
 static void each_transposition(int rank, int64_t batch, bool shared, int64_t m, int64_t n, int64_t k) {
@@ -71,9 +68,7 @@ static void matmul_of_nothing(void **state) {
 
 static void check_linear(int64_t rows, int64_t inputs, int64_t outputs, bool bias) {
     const vn_shape in[3] = {VN_SHAPE(rows, inputs), VN_SHAPE(outputs, inputs), VN_SHAPE(outputs)};
-    product_case c;
-    product_open(&c, VN_OP_LINEAR, (vn_attr){0}, bias ? 3 : 2, in, NULL);
-    product_check(&c, TOLERANCE);
+    product_check(VN_OP_LINEAR, (vn_attr){0}, bias ? 3 : 2, in, NULL, TOLERANCE);
 }
 
 static void linear_of_random_sizes(void **state) {
@@ -95,12 +90,6 @@ static void linear_of_nothing(void **state) {
     check_linear(30, 0, 3, true);
 }
 
-static int print_worst(void **state) {
-    (void)state;
-    printf("largest error %.3g\n", product_worst());
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul_of_random_sizes), cmocka_unit_test(matmul_of_few_rows_or_columns),
@@ -108,5 +97,5 @@ int main(void) {
         cmocka_unit_test(matmul_of_nothing),      cmocka_unit_test(linear_of_random_sizes),
         cmocka_unit_test(linear_of_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, print_worst);
+    return cmocka_run_group_tests(tests, NULL, product_print_worst);
 }

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "image/image.h"
+#include "support/idx.h"
 
 static void require(bool ok, const char *what) {
     if (ok) return;
@@ -20,32 +21,21 @@ uint8_t data_pixel(int64_t i, int64_t k) {
 
 /* ---- IDX -------------------------------------------------------------------------------------------- */
 
-static void write_packed(const char *path, const uint8_t *bytes, size_t size, bool packed) {
-    gzFile f = gzopen(path, packed ? "wb" : "wbT"); /* T: as it is */
+static void write_packed(const char *path, const void *bytes, size_t size) {
+    gzFile f = gzopen(path, "wb");
     require(f != NULL && gzwrite(f, bytes, (unsigned)size) == (int)size && gzclose(f) == Z_OK, path);
-}
-
-static void put_size(uint8_t *to, int value) {
-    for (int i = 0; i < 4; i++) to[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
 void make_idx(const char *prefix, int count, int height, int width, bool packed) {
     const int size = height * width;
-    uint8_t *bytes = malloc(16 + (size_t)(count * size));
-    char path[512];
-    require(bytes != NULL, "memory");
-    put_size(bytes, 0x0803);
-    put_size(bytes + 4, count);
-    put_size(bytes + 8, height);
-    put_size(bytes + 12, width);
-    for (int i = 0; i < count * size; i++) bytes[16 + i] = data_pixel(i / size, i % size);
-    snprintf(path, sizeof path, "%s-images-idx3-ubyte%s", prefix, packed ? ".gz" : "");
-    write_packed(path, bytes, 16 + (size_t)(count * size), packed);
-    put_size(bytes, 0x0801);
-    for (int i = 0; i < count; i++) bytes[8 + i] = (uint8_t)(i % 3);
-    snprintf(path, sizeof path, "%s-labels-idx1-ubyte%s", prefix, packed ? ".gz" : "");
-    write_packed(path, bytes, 8 + (size_t)count, packed);
-    free(bytes);
+    uint8_t *pixels = malloc((size_t)(count * size)), *labels = malloc((size_t)count);
+    require(pixels != NULL && labels != NULL, "memory");
+    for (int i = 0; i < count * size; i++) pixels[i] = data_pixel(i / size, i % size);
+    for (int i = 0; i < count; i++) labels[i] = (uint8_t)(i % 3);
+    idx_write(prefix, packed ? ".gz" : "", (int[]){count, height, width}, pixels, labels,
+              packed ? write_packed : scratch_write);
+    free(pixels);
+    free(labels);
 }
 
 /* ---- folders ---------------------------------------------------------------------------------------- */
@@ -105,4 +95,16 @@ float *read_all(vn_data *data, int32_t *labels) {
     require(x != NULL, "memory");
     require(vn_data_batch(data, VN_DATA_ALL, 0, info->count, x, labels, &err) == VN_OK, err.text);
     return x;
+}
+
+void must_be_keyed(vn_data *few, vn_data *many, vn_data *other, size_t n) {
+    float *a = read_all(few, NULL), *b = read_all(many, NULL), *c = read_all(other, NULL);
+    assert_memory_equal(a, b, n * sizeof *a);
+    assert_memory_not_equal(a, c, n * sizeof *a);
+    free(a);
+    free(b);
+    free(c);
+    vn_data_close(&few);
+    vn_data_close(&many);
+    vn_data_close(&other);
 }

@@ -22,6 +22,9 @@ vn_data *must_open(const char *source, const vn_data_options *options);
 void must_refuse(const char *source, const vn_data_options *options, vn_status status, const char *words);
 /* All samples of VN_DATA_ALL; freed by the caller. */
 float *read_all(vn_data *data, int32_t *labels);
+/* Sample i depends on (seed, i) alone: the first n floats are the same in few and in many, others under another seed. Closes all
+ * three. */
+void must_be_keyed(vn_data *few, vn_data *many, vn_data *other, size_t n);
 size_t sample_size(const vn_data *data);
 
 #endif

@@ -19,6 +19,7 @@ from diffusers.models.normalization import RMSNorm
 from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 
 import unet2d
+import unet_case
 
 OWN = ["block_norm", "qk_norm", "rope_theta", "num_register_tokens"]
 
@@ -148,13 +149,7 @@ def kind(config):
 
 
 def build(config, seed):
-    """The model with every weight random, so that none hides behind a zero or a one."""
-    torch.manual_seed(seed)
-    model = kind(config)(**config).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return model
+    return unet_case.build(config, seed, kind(config))
 
 
 def inputs(model, batch, side, seed):

@@ -5,27 +5,13 @@
 
 With --own each config has some of the keys that vane adds, and dit.py's module stands for diffusers'.
 
-As unet_random.py, by which it works: a case is a model directory, run by `PROGRAM forward` and compared. Exit status 1 if
-any case is past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if vane runs what
-diffusers cannot or the other way round.
+What a case is and when it is right: random_case.py. Exit status 1 if any is wrong.
 """
 
-import argparse
-import inspect
-import json
-import os
-import random
-import subprocess
-import sys
-import tempfile
-
-import torch
 from diffusers import DiTTransformer2DModel
-from safetensors.torch import save_file
 
 import dit
-import unet_case
-import unet_random
+import random_case
 
 ACTIVATIONS = ["gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu"]
 
@@ -72,72 +58,19 @@ def random_own(r):
     return own
 
 
-def some_keys(model, r):
-    """The config without some of the keys that have diffusers' default value: a reader must know them."""
-    config = json.loads(unet_case.config_text(model))
-    default = {k: p.default for k, p in inspect.signature(DiTTransformer2DModel.__init__).parameters.items()}
-    default |= {"block_norm": "layer_norm", "qk_norm": None, "rope_theta": None, "num_register_tokens": 0}
-    same = [k for k in config if k in default and config[k] == default[k]]
-    return {k: v for k, v in config.items() if k not in same or r.random() < 0.5}
+def family(own):
+    def draw(r):
+        config = random_config(r) | (random_own(r) if own else {})
+        side = config["patch_size"] * r.choice([1, 2, 3, 4])
+        return config, (side, side)
 
+    def inputs(model, batch, side, _, seed):
+        return dit.inputs(model, batch, side, seed)
 
-def one(program, seed, own):
-    """A line for the case, whether it is right, and the errors of output and gradients."""
-    r = random.Random(seed)
-    config = random_config(r) | (random_own(r) if own else {})
-    side = config["patch_size"] * r.choice([1, 2, 3, 4])
-    text = " ".join(f"{k}={v}" for k, v in config.items())
-    try:
-        model = dit.build(config, seed)
-        given = dit.inputs(model, r.choice([1, 2, 3]), side, seed)
-        expected = unet_case.run(model, given)
-    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
-        return refused(program, config, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
-    own = unet_random.torch_errors(model, given, expected)
-    with tempfile.TemporaryDirectory() as folder:
-        cotangent = expected.pop("cotangent")
-        found, error = unet_random.run_vane(program, folder, some_keys(model, r), model, given, cotangent)
-    if found is None:
-        return f"REFUSED  {error}\n    {text}", False, (0, 0)
-    if set(expected) - set(found):
-        return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False, (0, 0)
-    out, grad, name = unet_random.worst(found, expected)
-    good = out < max(1e-5, 4 * own[0]) and grad < max(1e-4, 4 * own[1])
-    line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e})"
-    return f"{line} {name}" + ("" if good else "\n    " + text), good, (out, grad)
-
-
-def refused(program, config, why):
-    """diffusers cannot: vane must not either, and the config alone says so."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "config.json")
-        with open(path, "w") as f:
-            json.dump({"_class_name": dit.kind(config).__name__, **config}, f)
-        save_file({"none": torch.zeros(1)}, os.path.join(folder, "diffusion_pytorch_model.safetensors"))
-        done = subprocess.run([program, "forward", folder, "--in", path, "--out", os.devnull],
-                              capture_output=True, text=True)  # fmt: skip
-    message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
-    good = done.returncode in (1, 2) and "dit:" in message
-    return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--forward", required=True, metavar="PROGRAM")
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--own", action="store_true")
-    a = parser.parse_args()
-    torch.set_num_threads(2)
-    bad, largest = 0, [0.0, 0.0]
-    for seed in range(a.seed, a.seed + a.count):
-        line, good, errors = one(a.forward, seed, a.own)
-        bad += not good
-        largest = [max(pair) for pair in zip(largest, errors)]
-        print(f"{seed:5} {line}", flush=True)
-    print(f"{a.count - bad} of {a.count} right; output off by {largest[0]:.1e} at most, gradients by {largest[1]:.1e}")
-    sys.exit(bad > 0)
+    defaults = random_case.defaults_of(DiTTransformer2DModel)
+    defaults |= {"block_norm": "layer_norm", "qk_norm": None, "rope_theta": None, "num_register_tokens": 0}
+    return random_case.Family("dit", draw, dit.kind, inputs, defaults)
 
 
 if __name__ == "__main__":
-    main()
+    random_case.main(__doc__, family(own=False), own=family(own=True))

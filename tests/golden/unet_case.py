@@ -1,6 +1,6 @@
 """A UNet2DModel case: a config, random weights and inputs, and what diffusers makes of them.
 
-Shared by unet2d.py (the golden set) and unet_random.py (as many random configs as you like).
+Shared by unet2d.py (the golden set) and random_case.py (as many random configs as you like); parts of it serve dit.py too.
 Needs torch, diffusers and safetensors; made with torch 2.13.0 (CPU) and diffusers 0.42.1.
 """
 
@@ -13,10 +13,10 @@ from diffusers import UNet2DModel
 diffusers.utils.logging.set_verbosity_error()
 
 
-def build(config, seed):
+def build(config, seed, kind=UNet2DModel):
     """The model with every weight random, so that none hides behind a zero or a one."""
     torch.manual_seed(seed)
-    model = UNet2DModel(**config).eval()
+    model = kind(**config).eval()
     with torch.no_grad():
         for p in model.parameters():
             if p.requires_grad:

@@ -53,26 +53,30 @@ vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, i
 
 double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
               const vn_level *level, const vn_level *next, vn_pair out) {
+    return guided_at(list, gamma, d, n, labels, x, level, next, 5, 28, out);
+}
+
+double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
+                 const vn_level *level, const vn_level *next, int step, int steps, vn_pair out) {
     vn_guidance *g = open_guides(list, gamma, d, n);
     vn_err err;
     vn_guidance_begin(g, n, 0, labels);
-    vn_guidance_step(g, 5, 28, 0, next);
+    vn_guidance_step(g, step, steps, 0, next);
     if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, out, &err)) fail_msg("%s: %s", list, err.text);
     const double passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     return passes;
 }
 
-void unguided(const vn_denoiser *d, vn_network network, int64_t n, const int32_t *labels, const float *x,
-              const vn_level *level, vn_pair out) {
+void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair out) {
     vn_level levels[MAX_FLOATS];
     float raw[MAX_FLOATS];
     vn_err err;
-    assert_true(n * d->size <= MAX_FLOATS);
-    for (int64_t i = 0; i < n; i++) levels[i] = *level;
-    const vn_query q = {.n = n, .network = network, .x = x, .level = levels, .label = labels};
+    assert_true(q.n * d->size <= MAX_FLOATS);
+    for (int64_t i = 0; i < q.n; i++) levels[i] = *level;
+    q.level = levels;
     assert_int_equal(d->predict(d->self, &q, raw, &err), VN_OK);
-    vn_prediction_to_pair(&d->prediction, level, (size_t)(n * d->size), x, raw, out.x0, out.eps);
+    vn_prediction_to_pair(&d->prediction, level, (size_t)(q.n * d->size), q.x, raw, out.x0, out.eps);
 }
 
 void refused(const char *list, double gamma, const vn_denoiser *d, const char *words) {

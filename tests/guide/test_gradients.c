@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "guide/internal.h"
+#include "support/bench.h"
 #include "support/crew.h"
 
 #define N 5
@@ -31,37 +32,13 @@ static const char *const paths[] = {"rectified", "vp", "edm", "ddpm"};
 static const double times[] = {1, 0.8, 0.5, 0.1, 0.004};
 static const int32_t labels[N] = {0, 0, 0, VN_LABEL_NULL, 0};
 
-typedef struct bench {
-    vn_world *world;
-    vn_path *path;
-    vn_prediction prediction;
-    vn_denoiser denoiser;
-    float x[F];
-} bench;
+static float noisy[F]; // the samples that are guided
 
-static bench bench_open(const char *world, const char *path, const char *prediction, vn_crew *crew) {
-    bench b = {0};
-    vn_err err = {0};
-    json_t *json = NULL;
-    if (vn_json_parse(world, strlen(world), "world", &json, &err) || vn_world_from_json(json, &b.world, &err) ||
-        vn_path_open(path, &b.path, &err) || vn_prediction_parse(prediction, &b.prediction, &err) ||
-        vn_world_denoiser(b.world, b.path, &b.prediction, crew, &b.denoiser, &err))
-        fail_msg("%s", err.text);
-    json_decref(json);
-    return b;
-}
-
-static void bench_close(bench *b) {
-    vn_world_denoiser_close(&b->denoiser);
-    vn_path_close(&b->path);
-    vn_world_close(&b->world);
-}
-
-/* x as noisy as the level. */
-static void draw(bench *b, const vn_level *l) {
+/* As noisy as the level. */
+static void draw(const vn_level *l) {
     for (int i = 0; i < N; i++) {
-        vn_random_normal(b->x + i * D, D, 5, VN_STREAM_TEST, (uint64_t)i, 0);
-        for (int j = 0; j < D; j++) b->x[i * D + j] *= (float)hypot(l->alpha, l->sigma);
+        vn_random_normal(noisy + i * D, D, 5, VN_STREAM_TEST, (uint64_t)i, 0);
+        for (int j = 0; j < D; j++) noisy[i * D + j] *= (float)hypot(l->alpha, l->sigma);
     }
 }
 
@@ -81,13 +58,13 @@ static double log_ratio(const bench *b, const vn_level *l, int32_t label, const 
 static void check_classify(bench *b, const vn_level *l, int32_t label) {
     float log_p[N], shift[F];
     const int32_t label_of[N] = {label, label, label, label, label};
-    const vn_classify q = {.n = N, .x = b->x, .level = l, .label = label_of, .log_probability = log_p, .shift = shift};
+    const vn_classify q = {.n = N, .x = noisy, .level = l, .label = label_of, .log_probability = log_p, .shift = shift};
     const double log_prior = label ? log(0.6) : vn_world_classes(b->world) > 1 ? log(0.4) : 0, h = 1e-5 * l->sigma;
     double *work = malloc(vn_world_work(b->world) * sizeof *work), x[D], eps[D], given[D], any[D];
     vn_err err;
     assert_int_equal(b->denoiser.classify(b->denoiser.self, &q, &err), VN_OK);
     for (int i = 0; i < N; i++) {
-        for (int j = 0; j < D; j++) x[j] = (double)b->x[i * D + j];
+        for (int j = 0; j < D; j++) x[j] = (double)noisy[i * D + j];
         near((double)log_p[i], log_prior + log_ratio(b, l, label, x, work), 1e-7);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, given, eps, work);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, any, eps, work);
@@ -110,11 +87,11 @@ static void classifiers_are_exact(void **state) {
     static const char *const worlds[] = {two_classes, tilted};
     for (size_t w = 0; w < VN_COUNT(worlds); w++)
         for (size_t p = 0; p < VN_COUNT(paths); p++) {
-            bench b = bench_open(worlds[w], paths[p], "v", NULL);
+            bench b = bench_open(worlds[w], paths[p], "v");
             for (size_t t = 0; t < VN_COUNT(times); t++)
                 for (int32_t label = 0; label < b.denoiser.classes; label++) {
                     const vn_level l = vn_path_level(b.path, times[t]);
-                    draw(&b, &l);
+                    draw(&l);
                     check_classify(&b, &l, label);
                 }
             bench_close(&b);
@@ -124,18 +101,18 @@ static void classifiers_are_exact(void **state) {
 /* Where p(x) is the union of the classes it is their posterior. */
 static void classifiers_are_posteriors(void **state) {
     (void)state;
-    bench b = bench_open(two_classes, "vp", "v", NULL);
+    bench b = bench_open(two_classes, "vp", "v");
     const vn_level l = vn_path_level(b.path, 0.3);
     double *work = malloc(vn_world_work(b.world) * sizeof *work), posterior[2];
-    draw(&b, &l);
+    draw(&l);
     for (int32_t label = 0; label < 2; label++) {
         float log_p[N];
         const int32_t label_of[N] = {label, label, label, label, label};
-        const vn_classify q = {.n = N, .x = b.x, .level = &l, .label = label_of, .log_probability = log_p};
+        const vn_classify q = {.n = N, .x = noisy, .level = &l, .label = label_of, .log_probability = log_p};
         vn_err err;
         assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_OK);
         for (int i = 0; i < N; i++) {
-            const double x[D] = {(double)b.x[i * D], (double)b.x[i * D + 1]};
+            const double x[D] = {(double)noisy[i * D], (double)noisy[i * D + 1]};
             vn_world_posterior(b.world, l.alpha, l.sigma, x, posterior, work);
             near(exp((double)log_p[i]), posterior[label], 4e-8);
         }
@@ -146,13 +123,13 @@ static void classifiers_are_posteriors(void **state) {
 
 static void threads_and_bad_labels(void **state) {
     (void)state;
-    bench b = bench_open(two_classes, "vp", "v", NULL), many = bench_open(two_classes, "vp", "v", crew_of(3));
+    bench b = bench_open(two_classes, "vp", "v"), many = bench_open_crew(two_classes, "vp", "v", crew_of(3));
     const vn_level l = vn_path_level(b.path, 0.3);
     const int32_t label_of[N] = {0, 1, 1, 0, 1}, unknown[N] = {0, 1, 2, 0, 0};
     float one[F], other[F];
     vn_err err = {0};
-    draw(&b, &l);
-    vn_classify q = {.n = N, .x = b.x, .level = &l, .label = label_of, .shift = one};
+    draw(&l);
+    vn_classify q = {.n = N, .x = noisy, .level = &l, .label = label_of, .shift = one};
     assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_OK);
     q.shift = other;
     assert_int_equal(many.denoiser.classify(many.denoiser.self, &q, &err), VN_OK);
@@ -177,7 +154,7 @@ static vn_status try_guide(const bench *b, const char *list, double gamma, const
     if (s) return s;
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    s = vn_guidance_predict(g, &(vn_ask){.x = b->x, .level = l}, (vn_pair){x0, eps}, err);
+    s = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_pair){x0, eps}, err);
     if (passes) *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     return s;
@@ -197,12 +174,12 @@ static void exact_classifiers_are_cfg(void **state) {
     static const double gammas[] = {-1, 0, 0.5, 1, 2, 5};
     static const char *const bases[] = {"classifier", "classifier:base=conditional"};
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
-        bench b = bench_open(two_classes, paths[p], "v", NULL);
+        bench b = bench_open(two_classes, paths[p], "v");
         for (size_t t = 0; t < VN_COUNT(times); t++)
             for (size_t k = 0; k < VN_COUNT(gammas); k++) {
                 float want_x0[F], want_eps[F], x0[F], eps[F];
                 const vn_level l = vn_path_level(b.path, times[t]);
-                draw(&b, &l);
+                draw(&l);
                 guide(&b, "cfg", gammas[k], NULL, &l, want_x0, want_eps);
                 for (size_t i = 0; i < VN_COUNT(bases); i++) {
                     assert_true(guide(&b, bases[i], gammas[k], NULL, &l, x0, eps) == 1);
@@ -251,22 +228,22 @@ static void quadratic_rewards_are_linear(void **state) {
     const vn_reward reward = {quadratic, &a};
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t k = 0; k < VN_COUNT(predictions); k++) {
-            bench b = bench_open(gaussian, paths[p], predictions[k], NULL);
+            bench b = bench_open(gaussian, paths[p], predictions[k]);
             for (size_t t = 0; t < VN_COUNT(times); t++) {
                 float x0[F], eps[F], plain_x0[F], plain_eps[F];
                 const vn_level l = vn_path_level(b.path, times[t]);
-                draw(&b, &l);
+                draw(&l);
                 guide(&b, "cfg", 1, NULL, &l, plain_x0, plain_eps);
                 const double passes = guide(&b, "energy:scale=1.5", 1, &reward, &l, x0, eps);
                 assert_true(passes == (l.alpha > 0 ? 2 : 1));
                 for (int i = 0; i < F; i++) {
                     const double m = prior_mean[i % D], S = prior_variance[i % D], price = i / D == 3 ? 2 : 1;
                     const double total = l.alpha * l.alpha * S + l.sigma * l.sigma, C = l.sigma * l.sigma * S / total;
-                    const double d = m + l.alpha * S / total * ((double)b.x[i] - l.alpha * m);
+                    const double d = m + l.alpha * S / total * ((double)noisy[i] - l.alpha * m);
                     const double move = 1.5 * price * C * (d - (double)a.at[i % D]) / 0.64;
                     const double want = l.alpha > 0 ? d - move : d;
                     near((double)x0[i], want, 3e-7);
-                    near(l.alpha * (double)x0[i] + l.sigma * (double)eps[i], (double)b.x[i], 3e-7);
+                    near(l.alpha * (double)x0[i] + l.sigma * (double)eps[i], (double)noisy[i], 3e-7);
                     if (l.alpha == 0) assert_true(x0[i] == plain_x0[i] && eps[i] == plain_eps[i]);
                 }
             }
@@ -280,16 +257,16 @@ static void rewards_are_right_at_low_noise(void **state) {
     (void)state;
     goal a = {.at = {1, -0.5f}, .tau = 0.8f};
     const vn_reward reward = {quadratic, &a};
-    bench b = bench_open(gaussian, "edm", "x0", NULL);
+    bench b = bench_open(gaussian, "edm", "x0");
     double error[2] = {0, 0};
     for (int half = 0; half < 2; half++) {
         float x0[F], eps[F];
         const vn_level l = vn_path_level_of_sigma(b.path, half ? 0.05 : 0.1);
-        draw(&b, &l);
+        draw(&l);
         guide(&b, "energy", 1, &reward, &l, x0, eps);
         const double S = prior_variance[0], C = l.sigma * l.sigma * S / (S + l.sigma * l.sigma);
         for (int i = 0; i < F; i += D) { // the first coordinate
-            const double d = prior_mean[0] + C / (l.sigma * l.sigma) * ((double)b.x[i] - prior_mean[0]);
+            const double d = prior_mean[0] + C / (l.sigma * l.sigma) * ((double)noisy[i] - prior_mean[0]);
             const double tau2 = i / D == 3 ? 0.32 : 0.64, want = d + C / (C + tau2) * ((double)a.at[0] - d);
             error[half] = fmax(error[half], fabs((double)x0[i] - want) / fabs((double)a.at[0] - d));
         }
@@ -303,15 +280,15 @@ static void rewards_are_right_at_low_noise(void **state) {
  * denoiser. Measured: 2.1e-8. */
 static void classifiers_stand_in_for_rewards(void **state) {
     (void)state;
-    bench b = bench_open(two_classes, "rectified", "x0", NULL);
+    bench b = bench_open(two_classes, "rectified", "x0");
     const vn_level l = vn_path_level(b.path, 0.4), clean = vn_path_level(b.path, 1e-3);
     float plain_x0[F], plain_eps[F], x0[F], eps[F];
     double *work = malloc(vn_world_work(b.world) * sizeof *work);
-    draw(&b, &l);
+    draw(&l);
     assert_true(guide(&b, "cfg,energy", 2, NULL, &l, x0, eps) == 3);
     guide(&b, "cfg", 2, NULL, &l, plain_x0, plain_eps);
     for (int i = 0; i < F; i++) {
-        double value[2], x[D] = {(double)b.x[i / D * D], (double)b.x[i / D * D + 1]}, h = 1e-6, d[D], e[D];
+        double value[2], x[D] = {(double)noisy[i / D * D], (double)noisy[i / D * D + 1]}, h = 1e-6, d[D], e[D];
         for (int side = 0; side < 2; side++, h = -h) {
             x[i % D] += h;
             vn_world_denoise(b.world, VN_NETWORK_MAIN, 0, l.alpha, l.sigma, x, d, e, work);
@@ -338,9 +315,9 @@ static void refused(const bench *b, const char *list, const vn_reward *reward, v
 static void what_cannot_be_is_refused(void **state) {
     (void)state;
     goal closed = {.tau = 1, .fails = VN_IO}, broken = {.tau = 1, .value = (float)NAN};
-    bench b = bench_open(two_classes, "vp", "v", NULL);
+    bench b = bench_open(two_classes, "vp", "v");
     const vn_level l = vn_path_level(b.path, 0.5);
-    draw(&b, &l);
+    draw(&l);
     refused(&b, "energy:scale=0", NULL, VN_BAD_ARGUMENT, "scale=0 has no effect");
     refused(&b, "classifier,cfg", NULL, VN_BAD_ARGUMENT, "classifier and cfg cannot be combined");
     refused(&b, "energy", &(vn_reward){quadratic, &closed}, VN_IO, "the guide energy: the shop is closed");

@@ -11,6 +11,8 @@
 
 #include "guide/internal.h"
 #include "support/alloc.h"
+#include "support/bench.h"
+#include "support_rules.h"
 
 #define N 5
 #define D 2
@@ -22,7 +24,7 @@ static const char text[] =
     " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 1}]},"
     "   {\"components\": [{\"mean\": [1, 1], \"std\": 1}]}]}}";
 
-static vn_world *world;
+static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
 static float x[F];
@@ -35,19 +37,12 @@ static vn_status counting(void *self, const vn_query *q, float *raw, vn_err *err
     return inner->predict(inner->self, q, raw, err);
 }
 
-static vn_denoiser inner;
-
 static int set_up(void **state) {
     (void)state;
-    json_t *json = NULL;
-    vn_err err;
-    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
-    json_decref(json);
-    assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &inner, &err), VN_OK);
-    denoiser = inner;
-    denoiser.self = &inner;
+    exact = bench_open(text, "vp", "v");
+    path = exact.path;
+    denoiser = exact.denoiser;
+    denoiser.self = &exact.denoiser;
     denoiser.predict = counting;
     for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
     return 0;
@@ -55,9 +50,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    vn_world_denoiser_close(&inner);
-    vn_path_close(&path);
-    vn_world_close(&world);
+    bench_close(&exact);
     return 0;
 }
 
@@ -100,21 +93,16 @@ static int64_t guide(const char *list, double gamma, const int32_t *condition, d
 
 /* The pair under one condition, asked of the denoiser directly. */
 static void plain(vn_network network, const int32_t *condition, double t, float x0[F], float eps[F]) {
-    vn_level level[N];
-    float raw[F];
-    vn_err err;
-    for (int i = 0; i < N; i++) level[i] = vn_path_level(path, t);
-    vn_query q = {.n = N, .network = network, .x = x, .level = level, .label = condition};
-    assert_int_equal(inner.predict(inner.self, &q, raw, &err), VN_OK);
-    for (int i = 0; i < N; i++)
-        vn_prediction_to_pair(&inner.prediction, &level[i], D, x + i * D, raw + i * D, x0 + i * D, eps + i * D);
+    const vn_level level = vn_path_level(path, t);
+    const vn_query q = {.n = N, .network = network, .x = x, .label = condition};
+    unguided(&exact.denoiser, q, &level, (vn_pair){x0, eps});
 }
 
 static void same(const float *a, const float *b) {
     assert_memory_equal(a, b, F * sizeof *a);
 }
 
-static void near(const float *a, const float *b, double tolerance) {
+static void within(const float *a, const float *b, double tolerance) {
     for (int i = 0; i < F; i++)
         if (!(fabs((double)a[i] - (double)b[i]) < tolerance))
             fail_msg("%d: %.8g, not %.8g", i, (double)a[i], (double)b[i]);
@@ -160,9 +148,9 @@ static void guidance_extrapolates(void **state) {
         assert_int_equal(passes, 2);
         assert_int_equal(queries, 1); // both in one batch
         for (int i = 0; i < F; i++) want[i] = (float)((double)u_x0[i] + gamma * ((double)c_x0[i] - (double)u_x0[i]));
-        near(x0, want, 1e-6);
+        within(x0, want, 1e-6);
         for (int i = 0; i < F; i++) want[i] = (float)((double)u_eps[i] + gamma * ((double)c_eps[i] - (double)u_eps[i]));
-        near(eps, want, 1e-6);
+        within(eps, want, 1e-6);
         for (int j = 3 * D; j < 4 * D; j++) assert_true(x0[j] == u_x0[j]); // the row without a condition
     }
 }
@@ -339,26 +327,20 @@ static void networks_are_batched_apart(void **state) {
     plain(VN_NETWORK_MAIN, labels, 0.4, a_x0, a_eps);
     plain(VN_NETWORK_WEAK, labels, 0.4, b_x0, b_eps);
     for (int i = 0; i < F; i++) want[i] = 2 * a_x0[i] - b_x0[i];
-    near(x0, want, 1e-6);
+    within(x0, want, 1e-6);
     vn_guidance_close(&g);
 }
 
 static void second_rounds_see_the_first(void **state) {
     (void)state;
-    float x0[F], eps[F], first_x0[F], first_eps[F], moved[F], raw[F], want_x0[F], want_eps[F];
-    vn_err err;
-    vn_level l = vn_path_level(path, 0.8), half[N];
+    float x0[F], eps[F], first_x0[F], first_eps[F], moved[F], want_x0[F], want_eps[F];
+    vn_level l = vn_path_level(path, 0.8), half = vn_path_level(path, 0.4);
     vn_guidance *g = open_own("rounds", 2);
     predict(g, &l, x0, eps);
     assert_int_equal(vn_guidance_passes(g), 2);
     plain(VN_NETWORK_MAIN, labels, 0.8, first_x0, first_eps);
-    for (int i = 0; i < N; i++) half[i] = vn_path_level(path, 0.4);
-    for (int i = 0; i < F; i++) moved[i] = (float)half->alpha * first_x0[i] + (float)half->sigma * first_eps[i];
-    vn_query q = {.n = N, .x = moved, .level = half, .label = none};
-    assert_int_equal(inner.predict(inner.self, &q, raw, &err), VN_OK);
-    for (int i = 0; i < N; i++)
-        vn_prediction_to_pair(&inner.prediction, half, D, moved + i * D, raw + i * D, want_x0 + i * D,
-                              want_eps + i * D);
+    for (int i = 0; i < F; i++) moved[i] = (float)half.alpha * first_x0[i] + (float)half.sigma * first_eps[i];
+    unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .label = none}, &half, (vn_pair){want_x0, want_eps});
     same(x0, want_x0);
     same(eps, want_eps);
     vn_guidance_close(&g);
@@ -486,23 +468,16 @@ static void memory_is_taken_once(void **state) {
     float x0[F], eps[F];
     vn_err err;
     vn_level l = vn_path_level(path, 0.4);
-    bool hit = true;
-    const int64_t live = alloc_live();
-    for (int64_t n = 0; hit; n++) {
+    for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_guidance *g;
-        alloc_fail(n, ALLOC_ONCE);
-        vn_status s = try_open(&own, "pull,rounds", 2, &denoiser, &g, &err);
-        hit = alloc_fail_end();
-        assert_int_equal(s, hit ? VN_NO_MEMORY : VN_OK);
-        if (!hit) {
+        if (!alloc_hit(&t, try_open(&own, "pull,rounds", 2, &denoiser, &g, &err))) {
             const int64_t made = alloc_made();
             vn_guidance_begin(g, N, 0, labels);
             predict(g, &l, x0, eps);
             assert_int_equal(alloc_made(), made);
-            assert_true(n > 15);
+            assert_true(t.n > 15);
         }
         vn_guidance_close(&g);
-        assert_int_equal(alloc_live(), live);
     }
 }
 

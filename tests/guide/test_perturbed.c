@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "guide/internal.h"
+#include "support/bench.h"
 #include "support_rules.h"
 
 #define N         4
@@ -31,9 +32,8 @@ static const char text[] = "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4
                            " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
                            "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}]}}";
 
-static vn_world *world;
-static vn_path *path;
-static vn_denoiser exact, denoiser;
+static bench exact;
+static vn_denoiser denoiser;
 static vn_level level, next;
 static float x[F];
 static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1};
@@ -72,14 +72,9 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
 
 /* What the denoiser says of x, disturbed. */
 static rows ask(const int32_t *condition, const vn_disturb *disturb) {
-    vn_level levels[N] = {level, level, level, level};
-    const vn_query q = {.n = N, .x = x, .level = levels, .label = condition, .disturb = *disturb};
-    float raw[F];
     rows r;
-    vn_err err;
     queries = 0;
-    assert_int_equal(denoiser.predict(denoiser.self, &q, raw, &err), VN_OK);
-    vn_prediction_to_pair(&denoiser.prediction, &level, F, x, raw, r.x0, r.eps);
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .disturb = *disturb}, &level, pair_of(&r));
     return r;
 }
 
@@ -87,44 +82,29 @@ static const vn_disturb undisturbed = {0};
 
 static int set_up(void **state) {
     (void)state;
-    json_t *json = NULL;
-    vn_err err;
-    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
-    json_decref(json);
-    assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &exact, &err), VN_OK);
-    denoiser = exact;
-    denoiser.self = &exact;
+    exact = bench_open(text, "vp", "v");
+    denoiser = exact.denoiser;
+    denoiser.self = &exact.denoiser;
     denoiser.predict = answer;
     denoiser.disturbances = ALL;
     denoiser.layers = LAYERS;
     denoiser.middle = MIDDLE;
-    level = vn_path_level(path, 0.5);
-    next = vn_path_level(path, 0.4);
+    level = vn_path_level(exact.path, 0.5);
+    next = vn_path_level(exact.path, 0.4);
     for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    vn_world_denoiser_close(&exact);
-    vn_path_close(&path);
-    vn_world_close(&world);
+    bench_close(&exact);
     return 0;
 }
 
 /* One prediction of a walk; returns its passes. */
 static double predict(const char *list, double gamma, const int32_t *condition, int step, int steps, rows *out) {
-    vn_guidance *g = open_guides(list, gamma, &denoiser, N);
-    vn_err err;
     queries = 0;
-    vn_guidance_begin(g, N, 0, condition);
-    vn_guidance_step(g, step, steps, 0, &next);
-    assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(out), &err), VN_OK);
-    const double passes = vn_guidance_passes(g);
-    vn_guidance_close(&g);
-    return passes;
+    return guided_at(list, gamma, &denoiser, N, condition, x, &level, &next, step, steps, pair_of(out));
 }
 
 /* ---- the sum ---------------------------------------------------------------------------------------------------- */
@@ -288,7 +268,7 @@ static void models_without_layers_are_refused(void **state) {
         char words[96];
         if (!row->disturbances) continue;
         snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be disturbed", row->row.name);
-        refused(row->row.name, 1, &exact, words);
+        refused(row->row.name, 1, &exact.denoiser, words);
     }
     vn_denoiser some = denoiser;
     some.disturbances = VN_ATTENTION_IDENTITY;

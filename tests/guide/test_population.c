@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "guide/internal.h"
+#include "support/bench.h"
+#include "support_rules.h"
 
 #define N 12
 
@@ -156,27 +158,21 @@ static void draws_are_keyed(void **state) {
 static const char text[] = "{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}],"
                            " \"unconditional\": [{\"mean\": [0], \"cov\": [[2]]}]}";
 
-static vn_world *world;
+static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
 
 static int set_up(void **state) {
     (void)state;
-    json_t *json = NULL;
-    vn_err err;
-    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
-    json_decref(json);
-    assert_int_equal(vn_path_open("edm", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &denoiser, &err), VN_OK);
+    exact = bench_open(text, "edm", "v");
+    path = exact.path;
+    denoiser = exact.denoiser;
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    vn_world_denoiser_close(&denoiser);
-    vn_path_close(&path);
-    vn_world_close(&world);
+    bench_close(&exact);
     return 0;
 }
 
@@ -381,13 +377,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"fk:lambda=0", "lambda=0 has no effect"},
         {"fk:potential=min", "difference|max|sum"},
     };
-    for (size_t i = 0; i < VN_COUNT(bad); i++) {
-        vn_guidance *g;
-        vn_err err = {0};
-        const vn_guidance_options o = {.guide = bad[i].list, .gamma = 2, .denoiser = &denoiser, .capacity = N};
-        assert_int_equal(vn_guidance_open(&o, &g, &err), VN_BAD_ARGUMENT);
-        if (!strstr(err.text, bad[i].words)) fail_msg("%s: %s", bad[i].list, err.text);
-    }
+    for (size_t i = 0; i < VN_COUNT(bad); i++) refused(bad[i].list, 2, &denoiser, bad[i].words);
     assert_true(vn_guides_select("interval,fkc") && vn_guides_select("fk:lambda=2") && !vn_guides_select("gibbs-like"));
 }
 

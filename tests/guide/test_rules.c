@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "support/alloc.h"
+#include "support/bench.h"
 #include "support_rules.h"
 
 #define N 5
@@ -55,7 +56,7 @@ static const struct {
 };
 
 static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1, 0}, none[N] = {-1, -1, -1, -1, -1};
-static vn_world *world;
+static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
 static vn_level level, next;
@@ -69,12 +70,8 @@ static vn_pair pair_of(rows *r) {
     return (vn_pair){r->x0, r->eps};
 }
 
-static vn_denoiser open_images(const vn_path *on, const char *prediction) {
-    vn_denoiser d;
-    vn_prediction p;
-    vn_err err;
-    assert_int_equal(vn_prediction_parse(prediction, &p, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, on, &p, NULL, &d, &err), VN_OK);
+/* The same, of pictures of 3 x 3. */
+static vn_denoiser of_images(vn_denoiser d) {
     d.rank = 3;
     d.shape[0] = 1;
     d.shape[1] = d.shape[2] = 3;
@@ -83,13 +80,9 @@ static vn_denoiser open_images(const vn_path *on, const char *prediction) {
 
 static int set_up(void **state) {
     (void)state;
-    json_t *json = NULL;
-    vn_err err;
-    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
-    json_decref(json);
-    assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
-    denoiser = open_images(path, "v");
+    exact = bench_open(text, "vp", "v");
+    path = exact.path;
+    denoiser = of_images(exact.denoiser);
     level = vn_path_level(path, 0.5);
     next = vn_path_level(path, 0.4);
     for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
@@ -98,9 +91,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    vn_world_denoiser_close(&denoiser);
-    vn_path_close(&path);
-    vn_world_close(&world);
+    bench_close(&exact);
     return 0;
 }
 
@@ -110,7 +101,7 @@ static double run(const char *list, double gamma, const int32_t *condition, rows
 
 static rows plain(const int32_t *condition) {
     rows r;
-    unguided(&denoiser, VN_NETWORK_MAIN, N, condition, x, &level, pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition}, &level, pair_of(&r));
     return r;
 }
 
@@ -183,14 +174,13 @@ static void ends_are_finite(void **state) {
     const double part = sqrt(D);
     int count = 0;
     for (size_t p = 0; p < VN_COUNT(paths) * VN_COUNT(predictions); p++) {
-        vn_path *on;
-        vn_err err;
-        assert_int_equal(vn_path_open(paths[p / VN_COUNT(predictions)], &on, &err), VN_OK);
-        vn_denoiser d = open_images(on, predictions[p % VN_COUNT(predictions)]);
+        bench b = bench_open(text, paths[p / VN_COUNT(predictions)], predictions[p % VN_COUNT(predictions)]);
+        const vn_denoiser d = of_images(b.denoiser);
         for (size_t k = 0; k < VN_COUNT(times) * VN_COUNT(gammas) * VN_COUNT(rules); k++) {
             const char *list = rules[k % VN_COUNT(rules)].list;
             const size_t rest = k / VN_COUNT(rules);
-            const vn_level at = vn_path_level(on, times[rest % VN_COUNT(times)]), to = vn_path_level(on, at.t / 2);
+            const vn_level at = vn_path_level(b.path, times[rest % VN_COUNT(times)]),
+                           to = vn_path_level(b.path, at.t / 2);
             float noisy[F];
             rows got;
             for (int i = 0; i < F; i++) noisy[i] = (float)((at.alpha + at.sigma) * (double)x[i] / part);
@@ -200,8 +190,7 @@ static void ends_are_finite(void **state) {
                          at.t);
             count++;
         }
-        vn_world_denoiser_close(&d);
-        vn_path_close(&on);
+        bench_close(&b);
     }
     assert_int_equal(count, 36 * 20 * (int)VN_COUNT(rules));
 }
@@ -216,10 +205,7 @@ static void equal_predictions_are_finite(void **state) {
         parrot p = {.n = N, .size = D};
         for (int k = 0; k < ANSWERS; k++) p.raw[k] = answers[i % 2];
         p.raw[ANSWER_NULL] = answers[i / 2 % 2];
-        vn_denoiser d = parrot_denoiser(&p, path, "eps");
-        d.rank = 3;
-        d.shape[0] = 1;
-        d.shape[1] = d.shape[2] = 3;
+        vn_denoiser d = of_images(parrot_denoiser(&p, path, "eps"));
         rows got;
         guided(rules[i / 4].list, 3, &d, N, labels, x, &level, &next, pair_of(&got));
         if (!all_finite(F, got.x0) || !all_finite(F, got.eps)) fail_msg("%s", rules[i / 4].list);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "guide/internal.h"
+#include "support/bench.h"
 #include "support_rules.h"
 
 #define N         6
@@ -26,7 +27,7 @@ static const char text[] =
     "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}, {\"components\": [{\"mean\": [0, 1, 1], \"std\": "
     "1}]}]}}";
 
-static vn_world *world;
+static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
 static vn_level level, next;
@@ -40,13 +41,9 @@ typedef struct rows {
 
 static int set_up(void **state) {
     (void)state;
-    json_t *json = NULL;
-    vn_err err;
-    assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    assert_int_equal(vn_world_from_json(json, &world, &err), VN_OK);
-    json_decref(json);
-    assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
-    assert_int_equal(vn_world_denoiser(world, path, NULL, NULL, &denoiser, &err), VN_OK);
+    exact = bench_open(text, "vp", "v");
+    path = exact.path;
+    denoiser = exact.denoiser;
     level = vn_path_level(path, 0.5);
     next = vn_path_level(path, 0.4);
     for (int i = 0; i < N; i++) vn_random_normal(x + i * D, D, 3, VN_STREAM_TEST, (uint64_t)i, 0);
@@ -55,9 +52,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    vn_world_denoiser_close(&denoiser);
-    vn_path_close(&path);
-    vn_world_close(&world);
+    bench_close(&exact);
     return 0;
 }
 
@@ -71,7 +66,7 @@ static double run(const char *list, double gamma, rows *out) {
 
 static rows ask_at(vn_network network, const int32_t *condition, const float *at, const vn_level *l) {
     rows r;
-    unguided(&denoiser, network, N, condition, at, l, pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .label = condition}, l, pair_of(&r));
     return r;
 }
 
@@ -235,21 +230,18 @@ static void rectified_cfg_plus_plus_looks_ahead(void **state) {
     (void)state;
     static const char *const paths[] = {"rectified", "vp"};
     for (int k = 0; k < 2; k++) {
-        vn_path *other;
-        vn_denoiser d;
-        vn_err err;
+        bench b = bench_open(text, paths[k], "v");
+        const vn_denoiser d = b.denoiser;
         rows c, ca, ua, got;
         float ahead[F], v[F], want[F];
-        assert_int_equal(vn_path_open(paths[k], &other, &err), VN_OK);
-        assert_int_equal(vn_world_denoiser(world, other, NULL, NULL, &d, &err), VN_OK);
-        const vn_level from = vn_path_level(other, 0.6), to = vn_path_level(other, 0.45);
+        const vn_level from = vn_path_level(b.path, 0.6), to = vn_path_level(b.path, 0.45);
         const double per = hypot(from.dalpha, from.dsigma) / hypot(to.dalpha, to.dsigma);
-        unguided(&d, VN_NETWORK_MAIN, N, labels, x, &from, pair_of(&c));
+        unguided(&d, (vn_query){.n = N, .x = x, .label = labels}, &from, pair_of(&c));
         for (int i = 0; i < F; i++) ahead[i] = (float)(to.alpha * (double)c.x0[i] + to.sigma * (double)c.eps[i]);
         for (int i = 0; i < F && k == 0; i++)
             assert_true(fabs((double)ahead[i] - ((double)x[i] - 0.15 * (double)(c.eps[i] - c.x0[i]))) < 1e-6);
-        unguided(&d, VN_NETWORK_MAIN, N, labels, ahead, &to, pair_of(&ca));
-        unguided(&d, VN_NETWORK_MAIN, N, none, ahead, &to, pair_of(&ua));
+        unguided(&d, (vn_query){.n = N, .x = ahead, .label = labels}, &to, pair_of(&ca));
+        unguided(&d, (vn_query){.n = N, .x = ahead, .label = none}, &to, pair_of(&ua));
         for (int i = 0; i < F; i++)
             want[i] =
                 (float)(from.dalpha * (double)c.x0[i] + from.dsigma * (double)c.eps[i] +
@@ -266,22 +258,14 @@ static void rectified_cfg_plus_plus_looks_ahead(void **state) {
         assert_memory_equal(&got, &c, sizeof c); // the last step
         assert_true(guided("rectified-cfg-plus-plus", 1, &d, N, labels, x, &from, &to, pair_of(&got)) == 1);
         assert_memory_equal(&got, &c, sizeof c);
-        vn_world_denoiser_close(&d);
-        vn_path_close(&other);
+        bench_close(&b);
     }
 }
 
 /* ---- the first steps of CFG-Zero* ---------------------------------------------------------------------------- */
 
 static double zero_star_passes(int step, int steps, const int32_t *condition, rows *out) {
-    vn_guidance *g = open_guides("cfg-zero-star:zero=0.1", 3, &denoiser, N);
-    vn_err err;
-    vn_guidance_begin(g, N, 0, condition);
-    vn_guidance_step(g, step, steps, 0, &next);
-    assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(out), &err), VN_OK);
-    const double passes = vn_guidance_passes(g);
-    vn_guidance_close(&g);
-    return passes;
+    return guided_at("cfg-zero-star:zero=0.1", 3, &denoiser, N, condition, x, &level, &next, step, steps, pair_of(out));
 }
 
 static void first_steps_stand_still(void **state) {

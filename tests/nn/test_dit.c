@@ -13,23 +13,8 @@
 
 #include "support/alloc.h"
 #include "support/crew.h"
-#include "support/mutate.h"
-
-static vn_status open_text(const char *text, vn_net **net, vn_err *err) {
-    json_t *config = json_loads(text, 0, NULL);
-    if (!config) fail_msg("%s is no JSON", text);
-    *net = NULL;
-    vn_status status = vn_net_open(config, net, err);
-    json_decref(config);
-    return status;
-}
-
-static vn_net *must_open(const char *text) {
-    vn_err err = {0};
-    vn_net *net = NULL;
-    if (open_text(text, &net, &err) != VN_OK) fail_msg("%s", err.text);
-    return net;
-}
+#include "support/scratch.h"
+#include "support_config.h"
 
 #define DIT   "\"_class_name\": \"DiTTransformer2DModel\""
 #define OWN   "\"_class_name\": \"VaneDiT\""
@@ -301,35 +286,12 @@ static void own_weights_begin_small_or_as_one(void **state) {
 
 /* ---- hostile ---------------------------------------------------------------------------------------- */
 
-static int opened; // how many damaged configs were still good
-
-static void open_damaged(const char *path) {
-    json_t *config = json_load_file(path, 0, NULL);
-    if (!config) return;
-    vn_err err = {0};
-    vn_net *net = NULL;
-    vn_status status = vn_net_open(config, &net, &err);
-    if (status == VN_OK)
-        opened++;
-    else
-        assert_true(err.text[0] && !net);
-    vn_net_close(&net);
-    json_decref(config);
-}
-
 static void survives_damaged_configs(void **state) {
     (void)state;
-    scratch_write_text("config.json",
-                       "{" TINY ", \"norm_eps\": 1e-05, \"attention_bias\": false, \"out_channels\": null, "
-                       "\"activation_fn\": \"geglu\", \"num_embeds_ada_norm\": 5}");
-    scratch_write_text("own.json", "{" OWN SMALL ", \"block_norm\": \"rms_norm\", \"qk_norm\": \"layer_norm\", "
-                                   "\"rope_theta\": 10000, \"num_register_tokens\": 4}");
-    static const char *const good[] = {"config.json", "own.json"};
-    for (size_t i = 0; i < VN_COUNT(good); i++) {
-        opened = 0;
-        mutate_each(good[i], "damaged.json", 1000, open_damaged);
-        assert_true(opened > 0 && opened < 1000);
-    }
+    damaged_configs("{" TINY ", \"norm_eps\": 1e-05, \"attention_bias\": false, \"out_channels\": null, "
+                    "\"activation_fn\": \"geglu\", \"num_embeds_ada_norm\": 5}");
+    damaged_configs("{" OWN SMALL ", \"block_norm\": \"rms_norm\", \"qk_norm\": \"layer_norm\", "
+                    "\"rope_theta\": 10000, \"num_register_tokens\": 4}");
 }
 
 /* From the preset to an answer, which begins as zero because the last layer does. */
@@ -360,18 +322,11 @@ static void says_when_memory_runs_out(void **state) {
     (void)state;
     vn_err err = {0};
     assert_int_equal(preset_and_run(&err), VN_OK);
-    for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
-        for (int64_t n = 0;; n++) {
-            int64_t live = alloc_live();
-            err = (vn_err){0};
-            alloc_fail(n, mode);
-            vn_status status = preset_and_run(&err);
-            bool hit = alloc_fail_end();
-            assert_int_equal(alloc_live(), live);
-            if (!hit) break;
-            assert_int_equal(status, VN_NO_MEMORY);
-            assert_int_equal(err.status, VN_NO_MEMORY);
-        }
+    for (alloc_turn t = {0}; alloc_next(&t);) {
+        err = (vn_err){0};
+        vn_status status = preset_and_run(&err);
+        if (alloc_hit(&t, status)) assert_int_equal(err.status, VN_NO_MEMORY);
+    }
 }
 
 int main(void) {

@@ -412,24 +412,17 @@ static void memory_is_taken_once(void **state) {
     static arrays a;
     setting s = open("ddpm", "edm", NULL, NULL, 0.1);
     vn_objective_options options = {.path = s.path, .prediction = &s.prediction, .null_label = 3};
-    const int64_t live = alloc_live();
-    bool hit = true;
-    for (int64_t n = 0; hit; n++) {
+    for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_objective *o;
         vn_err err;
-        alloc_fail(n, ALLOC_ONCE);
-        vn_status status = vn_objective_open(&options, &o, &err);
-        hit = alloc_fail_end();
-        assert_int_equal(status, hit ? VN_NO_MEMORY : VN_OK);
-        if (!hit) {
+        if (!alloc_hit(&t, vn_objective_open(&options, &o, &err))) {
             vn_objective_batch b = batch_of(&a);
             const int64_t made = alloc_made();
             fill(o, &b);
             assert_int_equal(alloc_made(), made);
-            assert_true(n >= 3);
+            assert_true(t.n >= 3);
         }
         vn_objective_close(&o);
-        assert_int_equal(alloc_live(), live);
     }
     close(&s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "objective/internal.h"
+#include "support/bench.h"
 #include "support/reference.h"
 
 enum { MOST = 4096, SIZE = 2, PROBES = 3 };
@@ -22,40 +23,28 @@ static const char world_text[] =
 static const double mean_0[2] = {1, -0.5}, cov_0[2][2] = {{0.5, 0.3}, {0.3, 0.4}};
 
 typedef struct setting {
-    vn_path *path;
-    vn_prediction prediction;
-    vn_world *world;
-    vn_denoiser truth;
+    bench truth;
     vn_objective *objective;
 } setting;
 
 static void open(setting *s, const char *path, const char *prediction, const char *objective, const char *times,
                  double drop) {
-    *s = (setting){0};
+    *s = (setting){.truth = bench_open(world_text, path, prediction)};
     vn_err err = {0};
-    json_t *json = json_loads(world_text, 0, NULL);
-    vn_status status = vn_path_open(path, &s->path, &err);
-    if (!status) status = vn_prediction_parse(prediction, &s->prediction, &err);
-    if (!status) status = vn_world_from_json(json, &s->world, &err);
-    if (!status) status = vn_world_denoiser(s->world, s->path, &s->prediction, NULL, &s->truth, &err);
-    const vn_objective_options o = {.path = s->path,
-                                    .prediction = &s->prediction,
+    const vn_objective_options o = {.path = s->truth.path,
+                                    .prediction = &s->truth.prediction,
                                     .objective = objective,
                                     .times = times,
                                     .drop = drop,
                                     .null_label = 2,
                                     .seed = 8,
-                                    .truth = &s->truth};
-    if (!status) status = vn_objective_open(&o, &s->objective, &err);
-    if (status) fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
-    json_decref(json);
+                                    .truth = &s->truth.denoiser};
+    if (vn_objective_open(&o, &s->objective, &err)) fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
 }
 
 static void close(setting *s) {
     vn_objective_close(&s->objective);
-    vn_world_denoiser_close(&s->truth);
-    vn_world_close(&s->world);
-    vn_path_close(&s->path);
+    bench_close(&s->truth);
 }
 
 typedef struct arrays {
@@ -69,7 +58,7 @@ typedef struct arrays {
 static void fill(const setting *s, arrays *a, const vn_loss_nodes *nodes, int n, uint64_t step, bool one_class) {
     for (int i = 0; i < n; i++) {
         a->labels[i] = one_class ? 0 : i % 2;
-        vn_world_draw(s->world, a->labels[i], 77, step * MOST + (uint64_t)i, a->x0 + i * SIZE);
+        vn_world_draw(s->truth.world, a->labels[i], 77, step * MOST + (uint64_t)i, a->x0 + i * SIZE);
     }
     const vn_objective_batch b = {.n = n,
                                   .size = SIZE,
@@ -209,7 +198,7 @@ static void check_implicit(const char *path, const char *prediction, size_t form
     double want = 0;
     const int count = forms[form].directions ? forms[form].directions : SIZE;
     for (int i = 0; i < N; i++) {
-        const double in = vn_prediction_meaning(&s.prediction, &a.level[i]).input;
+        const double in = vn_prediction_meaning(&s.truth.prediction, &a.level[i]).input;
         double x[SIZE];
         for (int j = 0; j < SIZE; j++) x[j] = (double)a.x[i * SIZE + j] / in;
         const float *probe = forms[form].directions ? a.probe + i * count * SIZE : NULL;
@@ -374,7 +363,7 @@ static void explicit_targets_are_exact(void **state) {
             fill(&s, &a, &nodes, N, 4, false);
             for (int i = 0; i < N; i++) {
                 const vn_level *l = &a.level[i];
-                const vn_meaning m = vn_prediction_meaning(&s.prediction, l);
+                const vn_meaning m = vn_prediction_meaning(&s.truth.prediction, l);
                 double x[SIZE];
                 for (int j = 0; j < SIZE; j++) x[j] = (double)a.x[i * SIZE + j] / m.input;
                 met[a.network_labels[i]]++;

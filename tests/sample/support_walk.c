@@ -1,7 +1,6 @@
 #include "support_walk.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 const char *const bench_world =
     "{\"classes\": ["
@@ -9,31 +8,6 @@ const char *const bench_world =
     " {\"weight\": 0.3, \"mean\": [0.5, -0.8], \"std\": 0.25}]},"
     "{\"name\": \"b\", \"components\": [{\"mean\": [1.1, 0.9], \"cov\": [[0.3, -0.15], [-0.15, 0.12]]}]}],"
     " \"class_weights\": [0.4, 0.6]}";
-
-static void must(vn_status s, const vn_err *err) {
-    if (s == VN_OK) return;
-    fprintf(stderr, "the bench does not open: %s\n", err->text);
-    abort();
-}
-
-bench bench_open(const char *world, const char *path, const char *prediction) {
-    bench b = {0};
-    vn_err err = {0};
-    json_t *json = NULL;
-    must(vn_json_parse(world, strlen(world), "world", &json, &err), &err);
-    must(vn_world_from_json(json, &b.world, &err), &err);
-    json_decref(json);
-    must(vn_path_open(path, &b.path, &err), &err);
-    must(vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction, &err), &err);
-    must(vn_world_denoiser(b.world, b.path, &b.prediction, NULL, &b.denoiser, &err), &err);
-    return b;
-}
-
-void bench_close(bench *b) {
-    vn_world_denoiser_close(&b->denoiser);
-    vn_path_close(&b->path);
-    vn_world_close(&b->world);
-}
 
 vn_status bench_run(const bench *b, vn_walk_options o, int64_t n, uint64_t first, int32_t label, const float *noise,
                     float *x, int64_t *passes, vn_err *err) {

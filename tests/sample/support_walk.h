@@ -3,18 +3,7 @@
 #define VN_TEST_WALK_H
 
 #include "sample/sample.h"
-
-/* Everything a walk needs, opened together. */
-typedef struct bench {
-    vn_world *world;
-    vn_path *path;
-    vn_prediction prediction;
-    vn_denoiser denoiser;
-} bench;
-
-/* world: JSON text. prediction NULL: the path's own. Aborts the test program on failure: worlds in tests are valid. */
-bench bench_open(const char *world, const char *path, const char *prediction);
-void bench_close(bench *b);
+#include "support/bench.h"
 
 /* Runs one batch of n rows of one label; what `o` lacks is filled in. x [n,D]; noise NULL: by o->seed. */
 vn_status bench_run(const bench *b, vn_walk_options o, int64_t n, uint64_t first, int32_t label, const float *noise,

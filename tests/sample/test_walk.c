@@ -372,25 +372,18 @@ static void memory_is_taken_once(void **state) {
     const int32_t labels[N] = {0, 1, 0};
     vn_err err;
     for (size_t s = 0; s < sampler_count(); s++) {
-        const int64_t live = alloc_live();
-        bool hit = true;
-        for (int64_t n = 0; hit; n++) {
+        const vn_walk_options o = {
+            .denoiser = &b.denoiser, .sampler = sampler_text(s), .steps = 5, .guidance = 2, .capacity = N};
+        for (alloc_turn t = {.once = true}; alloc_next(&t);) {
             vn_walk *w;
-            vn_walk_options o = {
-                .denoiser = &b.denoiser, .sampler = sampler_text(s), .steps = 5, .guidance = 2, .capacity = N};
-            alloc_fail(n, ALLOC_ONCE);
-            vn_status status = vn_walk_open(&o, &w, &err);
-            hit = alloc_fail_end();
-            assert_int_equal(status, hit ? VN_NO_MEMORY : VN_OK);
-            if (!hit) {
+            if (!alloc_hit(&t, vn_walk_open(&o, &w, &err))) {
                 const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
                 const int64_t made = alloc_made();
                 must(vn_walk_run(w, &batch, NULL, 0, 5, &err), &err);
                 assert_int_equal(alloc_made(), made);
-                assert_true(n > 10);
+                assert_true(t.n > 10);
             }
             vn_walk_close(&w);
-            assert_int_equal(alloc_live(), live);
         }
     }
     bench_close(&b);

@@ -1,26 +1,32 @@
 /* alloc.h - fails allocations on purpose, wherever they are made: in vane, jansson, libpng or libc. Include it in one
  * source of a test program (it defines malloc and its kin for the whole program), then:
  *
- *     for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
- *         for (int64_t n = 0;; n++) {
- *             alloc_fail(n, mode);           // the n-th allocation from now fails, or all from the n-th on
- *             vn_status s = the_call();
- *             if (!alloc_fail_end()) break;  // it made fewer than n + 1
- *             assert_int_equal(s, VN_NO_MEMORY);
- *         }
+ *     for (alloc_turn t = {0}; alloc_next(&t);) { // in turn t.n the n-th allocation from here fails, or all from it on
+ *         vn_status s = the_call();
+ *         if (!alloc_hit(&t, s)) ..               // the last turn: the call made no more than t.n
+ *         ..                                      // frees what it made
+ *     }
+ *
+ * The loop holds the call to its word: VN_NO_MEMORY where an allocation failed, else VN_OK, and no block left over. Where more is to
+ * be said, alloc_fail(n, mode) and alloc_fail_end() around a call do the failing alone.
  *
  * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a sanitizer too. alloc_made()
- * counts allocations since the start. Run the call once before counting: libc keeps what it makes at first use.
- * libc gets by without some allocations (a stream's buffer, qsort's): then VN_OK is right, if the result is. */
+ * counts allocations since the start. Run the call once before counting: libc keeps what it makes at first use. */
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
 
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "vane.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ALLOC_SANITIZED 1
@@ -61,6 +67,38 @@ static inline int64_t alloc_live(void) {
 
 static inline int64_t alloc_made(void) {
     return alloc_state.made;
+}
+
+/* ---- each allocation in turn ------------------------------------------------------------------------------ */
+
+typedef struct alloc_turn {
+    bool once;     // not also all from the n-th on
+    bool recovers; // libc gets by without some (a stream's buffer, qsort's): then VN_OK is right, if the result is
+    int mode;
+    int64_t n, live, refused; // refused: turns that ended in VN_NO_MEMORY
+    bool begun, hit;
+} alloc_turn;
+
+/* Begins a turn; false after the last. */
+static inline bool alloc_next(alloc_turn *t) {
+    if (t->begun) {
+        assert_int_equal(alloc_live(), t->live);
+        if (!t->hit && (t->once || t->mode == ALLOC_FROM_THEN_ON)) return false;
+        t->mode = t->hit ? t->mode : ALLOC_FROM_THEN_ON;
+        t->n = t->hit ? t->n + 1 : 0;
+    }
+    t->begun = true;
+    t->live = alloc_live();
+    alloc_fail(t->n, t->mode);
+    return true;
+}
+
+/* Stops failing and checks what the call answered; true if an allocation was failed. */
+static inline bool alloc_hit(alloc_turn *t, vn_status s) {
+    t->hit = alloc_fail_end();
+    if (s != VN_OK || !t->recovers) assert_int_equal(s, t->hit ? VN_NO_MEMORY : VN_OK);
+    t->refused += s == VN_NO_MEMORY;
+    return t->hit;
 }
 
 /* ---- the interposed functions, over those of libc or of the address sanitizer -------------------------- */

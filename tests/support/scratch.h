@@ -3,12 +3,18 @@
 #define VN_TEST_SCRATCH_H
 
 #include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char scratch_path[256];
 
@@ -75,6 +81,15 @@ static inline char *scratch_read(const char *path, size_t *size) {
     bytes[*size] = 0;
     fclose(f);
     return bytes;
+}
+
+static inline void expect_same_file(const char *a, const char *b) {
+    size_t a_size, b_size;
+    char *a_bytes = scratch_read(a, &a_size), *b_bytes = scratch_read(b, &b_size);
+    bool same = a_size == b_size && memcmp(a_bytes, b_bytes, a_size) == 0;
+    free(a_bytes);
+    free(b_bytes);
+    if (!same) fail_msg("%s and %s differ", a, b);
 }
 
 /* Names in a folder, "." and ".." not counted. */

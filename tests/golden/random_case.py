@@ -1,0 +1,144 @@
+"""A random config against diffusers: outputs, gradients, and that both refuse the same ones.
+
+Shared by unet_random.py and dit_random.py. A case writes a model directory, runs
+`PROGRAM forward DIR --in .. --out .. --grad ..` and compares. `torch` beside an error is PyTorch's own, against itself in
+double precision. A case is wrong past 1e-5 (output) or 1e-4 (any gradient) and past four times PyTorch's own error, or if
+vane runs what diffusers cannot or the other way round.
+"""
+
+import argparse
+import inspect
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import unet_case
+
+
+@dataclass
+class Family:
+    name: str  # with which vane's complaints begin
+    draw: Callable  # of a random.Random: a config and the images' height and width
+    kind: Callable  # of a config: its model's class
+    inputs: Callable  # of a model, a batch, height, width and a seed
+    defaults: dict  # of the config's keys
+
+
+def defaults_of(kind):
+    return {k: p.default for k, p in inspect.signature(kind.__init__).parameters.items()}
+
+
+def some_keys(family, model, r):
+    """The config without some of the keys that have their default value: a reader must know them."""
+    config = json.loads(unet_case.config_text(model))
+    default = family.defaults
+    same = [k for k in config if k in default and json.dumps(config[k]) == json.dumps(default[k])]
+    return {k: v for k, v in config.items() if k not in same or r.random() < 0.5}
+
+
+def forward(program, folder, config, weights, given, *options):
+    """`PROGRAM forward` of a model directory that is made for it."""
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f)
+    save_file(weights, os.path.join(folder, "diffusion_pytorch_model.safetensors"))
+    save_file(given, os.path.join(folder, "in.safetensors"))
+    command = [program, "forward", folder, "--in", os.path.join(folder, "in.safetensors"), *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def run_vane(program, config, model, given):
+    with tempfile.TemporaryDirectory() as folder:
+        state = {k: v.contiguous() for k, v in model.state_dict().items()}
+        out, grad = (os.path.join(folder, k + ".safetensors") for k in ("out", "grad"))
+        done = forward(program, folder, config, state, given, "--out", out, "--grad", grad)
+        if done.returncode:
+            return None, done.stderr.strip()
+        return {**load_file(out), **load_file(grad)}, ""
+
+
+def worst(found, expected):
+    """Errors of the output and of the worst gradient, and its name. Many are zero but for rounding (attention does
+    not see the key's bias, nor a norm what it takes away): small ones are held to a thousandth of the largest."""
+    largest = max(v.norm().item() for k, v in expected.items() if k.startswith("grad."))
+    errors = {}
+    for name, e in expected.items():
+        if name.startswith("grad."):
+            scale = max(e.norm().item(), 1e-3 * largest)
+            errors[name] = (found[name].double() - e.double()).norm().item() / scale
+    name = max(errors, key=errors.get)
+    return unet_case.relative(found["sample"], expected["sample"]), errors[name], name
+
+
+def torch_errors(model, given, single):
+    """PyTorch's own: single against double precision. diffusers cannot embed a class as a time in double."""
+    try:
+        double = unet_case.run(model, given, single["cotangent"], torch.float64)
+        return worst(single, double)[:2]
+    except RuntimeError:
+        return 0.0, 0.0
+    finally:
+        model.float()
+
+
+def one(program, family, seed):
+    """A line for the case, whether it is right, and the errors of output and gradients."""
+    r = random.Random(seed)
+    config, size = family.draw(r)
+    text = " ".join(f"{k}={v}" for k, v in config.items())
+    try:
+        model = unet_case.build(config, seed, family.kind(config))
+        given = family.inputs(model, r.choice([1, 2, 3]), *size, seed)
+        expected = unet_case.run(model, given)
+    except (ValueError, RuntimeError, TypeError, IndexError, ZeroDivisionError, NameError, AssertionError) as e:
+        return refused(program, family, config, size, f"{type(e).__name__}: {str(e).partition(chr(10))[0][:80]}")
+    own = torch_errors(model, given, expected)
+    given["cotangent"] = expected.pop("cotangent")
+    found, error = run_vane(program, some_keys(family, model, r), model, given)
+    if found is None:
+        return f"REFUSED  {error}\n    {text}", False, (0, 0)
+    if set(expected) - set(found):
+        return f"MISSING  {sorted(set(expected) - set(found))[:4]}\n    {text}", False, (0, 0)
+    out, grad, name = worst(found, expected)
+    good = out < max(1e-5, 4 * own[0]) and grad < max(1e-4, 4 * own[1])
+    line = f"{'ok' if good else 'WRONG':8} out {out:.1e} (torch {own[0]:.1e})  grad {grad:.1e} (torch {own[1]:.1e})"
+    return f"{line} {name}" + ("" if good else "\n    " + text), good, (out, grad)
+
+
+def refused(program, family, config, size, why):
+    """diffusers cannot: vane must not either. Without weights there is nothing to run, but the config says enough."""
+    named = {"_class_name": family.kind(config).__name__, **config}
+    given = {"sample": torch.zeros(1, config["in_channels"], *size)}
+    with tempfile.TemporaryDirectory() as folder:
+        done = forward(program, folder, named, {"none": torch.zeros(1)}, given, "--out", os.devnull)
+    message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
+    good = done.returncode in (1, 2) and family.name + ":" in message
+    return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)
+
+
+def main(doc, family, own=None):
+    """own: the family that --own asks for."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forward", required=True, metavar="PROGRAM")
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(family=family)
+    if own:
+        parser.add_argument("--own", dest="family", action="store_const", const=own)
+    a = parser.parse_args()
+    torch.set_num_threads(2)
+    bad, largest = 0, [0.0, 0.0]
+    for seed in range(a.seed, a.seed + a.count):
+        line, good, errors = one(a.forward, a.family, seed)
+        bad += not good
+        largest = [max(pair) for pair in zip(largest, errors)]
+        print(f"{seed:5} {line}", flush=True)
+    print(f"{a.count - bad} of {a.count} right; output off by {largest[0]:.1e} at most, gradients by {largest[1]:.1e}")
+    sys.exit(bad > 0)
