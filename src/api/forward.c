@@ -7,7 +7,7 @@
 /* One forward run and what it holds. */
 typedef struct pass {
     vn_context *vn;
-    const char *dir;
+    const char *dir, *out, *grad;
     vn_net *net;
     vn_weights *weights;
     float *values, *grads;
@@ -30,6 +30,8 @@ static vn_status open_net(pass *p, vn_err *err) {
     status = vn_net_open(dir.config, &p->net, err);
     if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
     if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);
+    if (status == VN_OK && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
+        status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds the weights of the network: they would be written over", file);
     if (status == VN_OK) {
         p->weights = vn_net_weights(p->net);
         p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
@@ -242,10 +244,10 @@ vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     if (!dir || !in || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_forward: dir, in and out are needed");
-    if (strcmp(in, out) == 0 || (grad && (strcmp(grad, in) == 0 || strcmp(grad, out) == 0)))
+    if (vn_same_file(in, out) || (grad && (vn_same_file(grad, in) || vn_same_file(grad, out))))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is named twice: one file would write over the other",
-                       strcmp(in, out) == 0 ? in : grad);
-    pass p = {.vn = vn, .dir = dir};
+                       vn_same_file(in, out) ? out : grad);
+    pass p = {.vn = vn, .dir = dir, .out = out, .grad = grad};
     const vn_status status = run(&p, in, out, grad, err);
     vn_program_close(&p.program);
     vn_gradients_close(&p.by);

@@ -183,7 +183,7 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
     bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note_file(to, "source", m->source) &&
               note(to, "seed", "%llu", (unsigned long long)o->seed) &&
               note(to, "first", "%llu", (unsigned long long)o->first) &&
-              note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%g", o->guidance) &&
+              note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%.15g", o->guidance) &&
               note(to, "guide", "%s", o->guide ? o->guide : "cfg") &&
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);

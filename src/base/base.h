@@ -177,6 +177,8 @@ vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 bool vn_is_dir(const char *path);
 bool vn_is_file(const char *path);
+bool vn_same_file(const char *a,
+                  const char *b); /* whether writing to one replaces the other, which need not be there yet */
 bool vn_ends_with(const char *text, const char *ending);
 char *vn_path_join(const char *a, const char *b); /* new string or NULL */
 double vn_now(void);                              /* seconds, monotonic */

@@ -239,6 +239,29 @@ bool vn_is_file(const char *path) {
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/* Where writing to `path` would put its file, whether there is one or not; new string, NULL where that cannot be. */
+static char *target_of(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0) return realpath(path, NULL);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == path ? vn_strdup("/")
+                   : slash       ? vn_format("%.*s", (int)(slash - path), path)
+                                 : vn_strdup(".");
+    char *real = folder ? realpath(folder, NULL) : NULL;
+    char *target = real ? vn_path_join(real, slash ? slash + 1 : path) : NULL;
+    free(real);
+    vn_free(folder);
+    return target;
+}
+
+bool vn_same_file(const char *a, const char *b) {
+    char *x = target_of(a), *y = target_of(b);
+    const bool same = strcmp(a, b) == 0 || (x && y && strcmp(x, y) == 0);
+    free(x);
+    free(y);
+    return same;
+}
+
 bool vn_ends_with(const char *text, const char *ending) {
     size_t n = strlen(text), m = strlen(ending);
     return m <= n && memcmp(text + n - m, ending, m) == 0;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -198,13 +199,27 @@ static bool can_write(const char *out) {
     return false;
 }
 
+/* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same again. */
+static bool reads_out(const args *a) {
+    const char *const read[] = {a->source, a->o.noise_file, a->weak};
+    struct stat out, one;
+    if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
+        if (read[i] == NULL || stat(read[i], &one) != 0 || one.st_ino != out.st_ino || one.st_dev != out.st_dev)
+            continue;
+        fprintf(stderr, "vane sample: --out %s would write over %s, which is read\n", a->out, read[i]);
+        return true;
+    }
+    return false;
+}
+
 static int run(const cli_verb *verb, int argc, char **argv) {
     static const double as_trained[] = {1};
     args a = {.count = UNSET, .steps = UNSET, .o = vn_sample_options_default()};
     cli_session s;
     int status;
     bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);
-    if (ready && !makes_sense(&a)) {
+    if (ready && (!makes_sense(&a) || reads_out(&a))) {
         status = CLI_USAGE;
     } else if (ready && !can_write(a.out)) {
         status = CLI_FAILED;

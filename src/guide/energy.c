@@ -78,6 +78,9 @@ static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, c
 
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value, float *gradient) {
     const vn_reward *r = g->reward;
+    const int64_t values = at->n, numbers = at->n * g->denoiser->size;
+    for (int64_t i = 0; i < values; i++) value[i] = NAN; // what a reward leaves out is not taken for an answer
+    for (int64_t i = 0; gradient && i < numbers; i++) gradient[i] = NAN;
     if (!r && !classify_clean(g, at, x0, value, gradient)) return false;
     if (r) g->status = r->evaluate(r->self, at->n, x0, at->labels, value, gradient, &g->err);
     return !g->status && check_finite(g, at, "log reward", value, 1) &&

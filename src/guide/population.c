@@ -58,8 +58,18 @@ static void fill_places(const vn_guide_at *at, int32_t label, int32_t *places, i
     }
 }
 
+/* Weights that are no numbers would leave one sample in all places. */
+static bool check_weights(vn_guide *g, const vn_guide_at *at) {
+    for (int64_t i = 0; i < at->n && !g->status; i++)
+        if (!isfinite(g->tally[i]))
+            g->status = vn_fail(&g->err, VN_NOT_FINITE, "the weight of sample %llu is not finite",
+                                (unsigned long long)at->first + (unsigned long long)i);
+    return !g->status;
+}
+
 void vn_population_resample(vn_guide *g, vn_population *p, double ess) {
     const vn_guide_at *at = p->at;
+    if (!check_weights(g, at)) return;
     for (int32_t label = VN_LABEL_NULL; label < g->denoiser->classes; label++) {
         const weights w = weigh(at, g->tally, label);
         if (!w.count || w.sum * w.sum >= ess * (double)w.count * w.sum2) continue;

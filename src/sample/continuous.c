@@ -31,6 +31,10 @@ vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_
     return status || s->to->sigma > 0 ? status : euler(s, &to, s->to, err);
 }
 
+double vn_step_straight_ratio(const vn_step *s, double most) {
+    return s->path->row->straight ? (double)INFINITY : most;
+}
+
 vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step, vn_err *err) {
     vn_status status = VN_OK;
     for (int64_t row = 0; row < s->n && !status; row++) {

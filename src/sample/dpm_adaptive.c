@@ -21,7 +21,7 @@
 #include <string.h>
 
 /* Where it begins if not at a finite sigma/alpha, on the scale that its tolerances are made for: rtol is relative to u, and u is
- * of sigma/alpha's size. */
+ * of sigma/alpha's size. The way there is dopri5's, in coordinates that are finite. */
 #define MOST_RATIO 100
 
 enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
@@ -38,7 +38,7 @@ static const vn_param params[] = {
     {0},
 };
 
-enum { X0, EPS, X, SLOTS };
+enum { X0, EPS, X };
 enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, ASKED, DATA, WORK };
 
 /* One sample on its way. */
@@ -81,9 +81,19 @@ static vn_status find_eps(trip *t, double lambda, const double *u, double *out, 
     return s;
 }
 
-/* The noise where the step begins, which vn_step_inside has asked for in float32. */
-static vn_status begin(trip *t, const vn_level *from, const float *x, vn_err *err) {
+/* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure noise x goes to *from first. */
+static vn_status begin(trip *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
+    const bool pure = isinf(vn_level_ratio(from));
+    if (pure) {
+        const double *p = t->step->choice->value;
+        const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]}; // of an order that can
+        const vn_level start = *from;
+        *from = vn_path_level_of_ratio(t->step->path, fmax(MOST_RATIO, vn_level_ratio(to)));
+        vn_status s = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
+        if (s) return s;
+    }
     for (size_t i = 0; i < t->n; i++) t->u[i] = (double)x[i] / from->alpha;
+    if (pure) return find_eps(t, -log(vn_level_ratio(from)), t->u, t->eps, err);
     if (vn_step_is_exact(t->step)) return ask_exact(t, from, true, t->u, t->eps, err);
     read_noise(t, from, t->u, t->eps);
     return VN_OK;
@@ -193,8 +203,9 @@ static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const v
               .x0 = work + DATA * n,
               .x = s->slot[X],
               .pair = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
-    vn_status status = begin(&t, from, x, err);
-    if (!status) status = run(&t, s->choice->value, -log(vn_level_ratio(from)), -log(vn_level_ratio(to)), err);
+    vn_level begins = *from;
+    vn_status status = begin(&t, &begins, to, x, err);
+    if (!status) status = run(&t, s->choice->value, -log(vn_level_ratio(&begins)), -log(vn_level_ratio(to)), err);
     for (size_t i = 0; i < n; i++) x[i] = (float)(to->alpha * t.u[i]);
     return status;
 }
@@ -204,13 +215,13 @@ static vn_status inside(vn_step *s, const vn_level *from, const vn_level *to, vn
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, MOST_RATIO, inside, err);
+    return vn_step_inside(s, vn_step_straight_ratio(s, MOST_RATIO), inside, err);
 }
 
 const vn_sampler_row vn_dpm_adaptive_sampler = {
     .row = {"dpm-adaptive", "DPM-Solver-12 or -23; steps of its own between the grid's", "2206.00927", params},
     .spacing = VN_SPACING_BETWEEN,
-    .slots = SLOTS,
+    .slots = VN_DOPRI5_SLOTS,
     .work = WORK,
     .step = step,
 };

@@ -129,6 +129,16 @@ void vn_ode_advance(vn_ode *o, double h, float *y);
  * many evaluations, VN_NOT_FINITE when no step is short enough. */
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err);
 
+/* One row of s->x from level to level by dopri5, whose clock must be finite at both; slots 0 and 1 hold its x0 and eps at `from`, and
+ * are spent. */
+#define VN_DOPRI5_SLOTS 10
+typedef struct vn_tolerance {
+    double rtol, atol;
+    int64_t most; /* evaluations */
+} vn_tolerance;
+vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, const vn_tolerance *by,
+                         vn_err *err);
+
 /* pair.eps becomes the slope eps - k x0 of the straight coordinates. n floats. */
 void vn_flow_slope(const vn_path *p, size_t n, vn_pair pair);
 void vn_step_scale(size_t n, double by, float *x);
@@ -141,6 +151,8 @@ void vn_step_scale(size_t n, double by, float *x);
 typedef vn_status (*vn_inner_step)(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err);
 /* A step by `inner`, which never ends at sigma = 0, nor begins at alpha = 0 unless most_ratio is infinite. */
 vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err);
+/* For most_ratio: infinite where straight coordinates are finite at alpha = 0, else `most`. */
+double vn_step_straight_ratio(const vn_step *s, double most);
 /* The same for one sample, and an inner step of such steps, which tells how far it is after each. */
 typedef vn_status (*vn_row_step)(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err);
 vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step, vn_err *err);

@@ -148,6 +148,7 @@ void vn_flow_slope(const vn_path *p, size_t n, vn_pair pair) {
 
 /* X0 and EPS: of all samples at the step's beginning, where vn_step_inside leaves them. */
 enum { X0, EPS, STAGE, X, MORE_SLOPES };
+_Static_assert(VN_DOPRI5_SLOTS == MORE_SLOPES + VN_STAGES - 1, "a slot for every slope");
 
 /* n rows of a step from `row` on; n 0: all. */
 typedef struct flow {
@@ -226,7 +227,7 @@ static vn_status rk4_inside(vn_step *s, const vn_level *from, const vn_level *to
 
 /* sigma/alpha where a rule with fixed or tight steps begins when its clock would be infinite at alpha = 0. */
 static double begin_ratio(const vn_step *s) {
-    return s->path->row->straight ? (double)INFINITY : VN_MOST_RATIO;
+    return vn_step_straight_ratio(s, VN_MOST_RATIO);
 }
 
 static vn_status midpoint_step(vn_step *s, vn_err *err) {
@@ -248,14 +249,20 @@ static const vn_param dopri5_params[] = {
 };
 
 /* One sample alone: its steps do not depend on the batch. */
-static vn_status dopri5_row(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err) {
-    const double *p = s->choice->value;
+vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, const vn_tolerance *by,
+                         vn_err *err) {
     flow f = {.step = s, .row = row, .n = 1, .at = (size_t)(row * s->size), .from = from, .to = to};
-    vn_ode o = {.rtol = p[RTOL], .atol = p[ATOL], .most = (int64_t)p[MOST]};
+    vn_ode o = {.rtol = by->rtol, .atol = by->atol, .most = by->most};
     float *y = begin(&f, &vn_dopri5, &o);
     vn_status status = vn_ode_run(&o, vn_path_clock(s->path, from), vn_path_clock(s->path, to), y, err);
     vn_step_scale(o.n, vn_path_scale(s->path, to), y);
     return status;
+}
+
+static vn_status dopri5_row(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err) {
+    const double *p = s->choice->value;
+    const vn_tolerance by = {p[RTOL], p[ATOL], (int64_t)p[MOST]};
+    return vn_step_dopri5(s, row, from, to, &by, err);
 }
 
 static vn_status dopri5_inside(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err) {
@@ -286,6 +293,6 @@ const vn_sampler_row vn_dopri5_sampler = {
     .row = {"dopri5", "Dormand-Prince 5(4) on the ODE; steps of its own between the grid's", "2011.13456",
             dopri5_params},
     .spacing = VN_SPACING_BETWEEN,
-    .slots = MORE_SLOPES + 6,
+    .slots = VN_DOPRI5_SLOTS,
     .step = dopri5_step,
 };

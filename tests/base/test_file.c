@@ -299,6 +299,20 @@ static void kinds_of_files_are_told(void **state) {
     assert_false(vn_is_dir("nowhere") || vn_is_file("nowhere"));
 }
 
+/* By where writing would put them, whether they are there or not. */
+static void same_files_are_told(void **state) {
+    (void)state;
+    scratch_write_text("file", "");
+    assert_int_equal(symlink("file", "link"), 0);
+    assert_int_equal(vn_make_dirs("folder", NULL), VN_OK);
+    assert_int_equal(symlink("folder", "other"), 0);
+    assert_true(vn_same_file("file", "./file") && vn_same_file("link", "file") &&
+                vn_same_file("folder/../link", "file"));
+    assert_true(vn_same_file("new", "./new") && vn_same_file("folder/new", "other/new"));
+    assert_true(vn_same_file("nowhere/new", "nowhere/new"));
+    assert_false(vn_same_file("file", "new") || vn_same_file("folder/new", "new") || vn_same_file("a", "nowhere/a"));
+}
+
 static void paths_are_joined(void **state) {
     (void)state;
     static const struct {
@@ -332,6 +346,7 @@ int main(void) {
         EACH(failed_reads_give_nothing),
         EACH(directories_are_made),
         EACH(kinds_of_files_are_told),
+        EACH(same_files_are_told),
         EACH(paths_are_joined),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

@@ -201,6 +201,7 @@ static void test_bad_sources_and_options_are_named(void **state) {
         {1, "info half.json", "half.json"},
         {1, "forward nowhere --in a --out b", "nowhere"},
         {2, "forward nowhere --in a --out a", "a is named twice"},
+        {2, "forward nowhere --in a --out ./a", "./a is named twice"},
         {2, "forward nowhere --in a --out b --grad b", "b is named twice"},
         {1, "bench nowhere", "nowhere"},
     };
@@ -234,6 +235,7 @@ static void test_the_impossible_is_refused(void **state) {
         {2, "sample run --out no.png --guide autoguidance --guidance 2 --weak world.json", "another shape"},
         {2, "sample run --out no.png --steps 2 --trace", "--trace"},
         {1, "sample world.json --out no.safetensors --weak nowhere", "nowhere"},
+        {2, "sample world.json --out ./world.json", "--out ./world.json would write over world.json"},
         {1, "info words.md", "words.md: no known kind of file"},
         {1, "info nowhere.md", "nowhere.md: no such file"},
     };

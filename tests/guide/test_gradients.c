@@ -312,6 +312,13 @@ static void refused(const bench *b, const char *list, const vn_reward *reward, v
     if (!strstr(err.text, words)) fail_msg("%s: %s", list, err.text);
 }
 
+static vn_status only_value(void *self, int64_t n, const float *x0, const int32_t *of, float *value, float *gradient,
+                            vn_err *err) {
+    (void)self, (void)x0, (void)of, (void)gradient, (void)err;
+    for (int64_t i = 0; i < n; i++) value[i] = 1;
+    return VN_OK;
+}
+
 static void what_cannot_be_is_refused(void **state) {
     (void)state;
     goal closed = {.tau = 1, .fails = VN_IO}, broken = {.tau = 1, .value = (float)NAN};
@@ -322,6 +329,7 @@ static void what_cannot_be_is_refused(void **state) {
     refused(&b, "classifier,cfg", NULL, VN_BAD_ARGUMENT, "classifier and cfg cannot be combined");
     refused(&b, "energy", &(vn_reward){quadratic, &closed}, VN_IO, "the guide energy: the shop is closed");
     refused(&b, "energy", &(vn_reward){quadratic, &broken}, VN_NOT_FINITE, "the log reward of sample 0 is not finite");
+    refused(&b, "energy", &(vn_reward){only_value, NULL}, VN_NOT_FINITE, "the log reward's gradient of sample 0");
     b.denoiser.classify = NULL;
     refused(&b, "classifier", NULL, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
     refused(&b, "energy", NULL, VN_BAD_ARGUMENT, "a reward, or a classifier in its place");

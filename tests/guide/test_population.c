@@ -102,6 +102,21 @@ static void the_one_heavy_takes_all(void **state) {
     for (int i = 0; i < N; i++) assert_true(f.ancestor[i] == 5);
 }
 
+/* Whose weights are no numbers is not left with one sample in all places. */
+static void weights_that_are_no_numbers_are_named(void **state) {
+    (void)state;
+    const double bad[] = {(double)NAN, (double)INFINITY, (double)-INFINITY};
+    for (size_t k = 0; k < VN_COUNT(bad); k++) {
+        flock f;
+        gather(&f, uneven, 0);
+        f.at.first = 40;
+        f.tally[3] = bad[k];
+        vn_population_resample(&f.guide, &f.population, 0.5);
+        assert_int_equal(f.guide.status, VN_NOT_FINITE);
+        assert_string_equal(f.guide.err.text, "the weight of sample 43 is not finite");
+    }
+}
+
 /* ESS of one of the weights 1, .., 1, w out of N: (N - 1 + w)^2 / (N - 1 + w^2). */
 static void only_uneven_populations_are_resampled(void **state) {
     (void)state;
@@ -417,6 +432,7 @@ int main(void) {
         cmocka_unit_test(shares_are_fair),
         cmocka_unit_test(equal_weights_move_nothing),
         cmocka_unit_test(the_one_heavy_takes_all),
+        cmocka_unit_test(weights_that_are_no_numbers_are_named),
         cmocka_unit_test(only_uneven_populations_are_resampled),
         cmocka_unit_test(draws_are_keyed),
         cmocka_unit_test(potentials_multiply_to_the_reward),

@@ -219,6 +219,35 @@ static void dpm_adaptive_by_float32_takes_the_same_steps(void **state) {
     takes_the_steps_of_k_diffusion(false, 9e-5); // measured: 6.9e-5, where k-diffusion in float32 has 3e-3
 }
 
+/* From pure noise, where sigma/alpha is infinite, data of any width. N(0, s^2): the flow ends at s/sigma x. */
+static void dpm_adaptive_begins_at_pure_noise(void **state) {
+    (void)state;
+    enum { N = 4 };
+    static const struct {
+        const char *std, *path;
+        double tolerance; // measured: 3.9e-6, 1.4e-6, 5.2e-7, 4.5e-7
+    } cases[] = {{"1", "rectified", 5e-6},
+                 {"10", "trigonometric", 2e-6},
+                 {"100", "rectified", 1e-6},
+                 {"1000", "polynomial", 1e-6}};
+    for (size_t c = 0; c < VN_COUNT(cases); c++) {
+        char world[128];
+        float x[N * D], truth[N * D];
+        snprintf(world, sizeof world, "{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": %s}]}]}",
+                 cases[c].std);
+        bench b = bench_open(world, cases[c].path, NULL);
+        vn_err err = {0};
+        vn_walk_options o = {.sampler = "dpm-adaptive:rtol=1e-6,atol=1e-9", .steps = 1, .guidance = 1, .seed = 3};
+        must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
+        o.sampler = "dopri5:rtol=1e-7,atol=1e-9";
+        must(bench_run(&b, o, N, 0, 0, NULL, truth, NULL, &err), &err);
+        const double error = distance(N * D, x, truth) / distance(N * D, truth, (float[N * D]){0});
+        print_message("std %s on %s: %.1e\n", cases[c].std, cases[c].path, error);
+        if (!(error < cases[c].tolerance)) fail_msg("std %s on %s", cases[c].std, cases[c].path);
+        bench_close(&b);
+    }
+}
+
 /* ---- noise ---------------------------------------------------------------------------------------------------------- */
 
 /* Its definition, g^2 dt of the SDE summed up and carried to `from`; and what the forward step adds. */
@@ -421,6 +450,7 @@ int main(void) {
         cmocka_unit_test(too_many_evaluations_name_the_sample),
         cmocka_unit_test(dpm_adaptive_is_k_diffusion_s),
         cmocka_unit_test(dpm_adaptive_by_float32_takes_the_same_steps),
+        cmocka_unit_test(dpm_adaptive_begins_at_pure_noise),
         cmocka_unit_test(step_variance_is_the_integral_of_the_diffusion),
         cmocka_unit_test(noisy_samplers_keep_the_moments),
         cmocka_unit_test(guided_noise_has_the_variance_of_theory),
