@@ -111,11 +111,12 @@ static bool parse_int64(const char *text, int64_t *out) {
     return stop != text && *stop == '\0' && errno == 0;
 }
 
+/* Up to what JSON's readers and writers here hold. */
 static bool parse_uint64(const char *text, uint64_t *out) {
     char *stop;
     errno = 0;
     *out = strtoull(text, &stop, 10);
-    return text[0] >= '0' && text[0] <= '9' && *stop == '\0' && errno == 0;
+    return text[0] >= '0' && text[0] <= '9' && *stop == '\0' && errno == 0 && *out <= INT64_MAX;
 }
 
 static bool parse_choice(const char *text, const char *choices, int *out) {
@@ -158,7 +159,7 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
     case CLI_DOUBLE: return parse_double(text, &end, into) && *end == '\0';
     case CLI_NUMBERS: *expected = "numbers with commas between them"; return parse_numbers(text, into);
     case CLI_CHOICE: *expected = o->value; return parse_choice(text, o->value, into);
-    case CLI_UINT64: *expected = "a whole number from 0 to 2^64-1"; return parse_uint64(text, into);
+    case CLI_UINT64: *expected = "a whole number from 0 to 2^63-1"; return parse_uint64(text, into);
     case CLI_INT64: *expected = "a whole number"; return parse_int64(text, into);
     case CLI_INT:
         *expected = "a whole number";

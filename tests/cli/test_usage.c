@@ -91,6 +91,7 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"sample m --out a --guidance 1,2x", "--guidance: expected numbers"},
         {"train data --out a --lr fast", "--lr: expected a number, not 'fast'"},
         {"train data --out a --lr inf", "--lr: expected a number, not 'inf'"},
+        {"sample m --out a --seed 9223372036854775808", "--seed: expected a whole number from 0 to 2^63-1"},
         {"train data --out a --lr -1", "--lr: expected a number that is not negative, not '-1'"},
         {"train data --out a --batch -1", "--batch: expected a number that is not negative, not '-1'"},
         {"bench m --mode tran", "--mode: expected infer|train|sample, not 'tran'"},
