@@ -18,6 +18,7 @@ const vn_guide_row vn_cfg_guide = {
     .row = {"cfg", "null + G (conditional - null)", "2207.12598", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .plain = true,
     .passes = 2,
     .plan = plan,
     .combine = combine,

@@ -212,11 +212,10 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     return VN_OK;
 }
 
-/* Whether the denoiser answers in double and no guide does more with its answers than cfg. */
+/* Whether the denoiser answers in double and no guide does more with its answers than the plain rule. */
 static bool can_be_exact(const vn_guidance *g) {
     bool plain = g->denoiser->exact != NULL;
-    for (int i = 0; i < g->count; i++)
-        plain &= g->guide[i].row == &vn_cfg_guide || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
+    for (int i = 0; i < g->count; i++) plain &= g->guide[i].row->plain || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
     return plain;
 }
 

@@ -103,6 +103,7 @@ typedef struct vn_guide_row {
     const char *rule;      /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
     bool alone;            /* nothing that changes gamma or the prediction goes with it */
     bool many;             /* may be named more than once */
+    bool plain;            /* null + G (conditional - null) itself: made in double where that is asked for */
     int passes;            /* at most so many in all rounds of one prediction */
     int slots;
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);        /* NULL: all values are fine */
