@@ -2,6 +2,8 @@
 #ifndef VN_TEST_CREW_H
 #define VN_TEST_CREW_H
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/base.h"
@@ -14,11 +16,22 @@ static void crews_close(void) {
     for (int i = 0; i <= CREW_MOST; i++) vn_crew_close(&crews[i]);
 }
 
-/* threads <= CREW_MOST; 1: no crew, NULL. */
+/* A task for every thread, which ends when all are there. */
+static void crew_meet(void *missing, int64_t task, int thread) {
+    (void)task, (void)thread;
+    atomic_fetch_sub((atomic_int *)missing, 1);
+    while (atomic_load((atomic_int *)missing) > 0) sched_yield();
+}
+
+/* threads <= CREW_MOST; 1: no crew, NULL. They have all begun: a thread allocates when it does, at worst where a test fails that. */
 static inline vn_crew *crew_of(int threads) {
     static bool closes;
     if (!closes) closes = atexit(crews_close) == 0;
-    if (threads > 1 && !crews[threads] && vn_crew_open(threads, &crews[threads], NULL) != VN_OK) abort();
+    if (threads > 1 && !crews[threads]) {
+        atomic_int missing = threads;
+        if (vn_crew_open(threads, &crews[threads], NULL) != VN_OK) abort();
+        vn_crew_run(crews[threads], threads, crew_meet, &missing);
+    }
     return threads > 1 ? crews[threads] : NULL;
 }
 
