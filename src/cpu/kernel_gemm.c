@@ -377,16 +377,34 @@ static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t
     }
 }
 
+/* Whether A's rows are so far apart (a multiple of 512 bytes) that a tile's columns of them all want the same few lines of the first
+ * cache and drive each other out. Windows of several segments are not moved: theirs are too many. */
+static bool terms_clash(const vn_reach *reach, int64_t terms, const float *const *a) {
+    return reach->segments == 1 && reach->length <= VN_OUTER_ROWS && terms > 1 && (a[1] - a[0]) % 128 == 0;
+}
+
+/* Copies `terms` rows of m floats to where they do not clash and points `row` at them, then at the `ahead` that follow. */
+static void copy_apart(int64_t terms, int64_t ahead, int64_t m, const float *const *a, float *to, const float **row) {
+    for (int64_t k = 0; k < terms; k++, to += VN_OUTER_ROWS + VN_OUTER_APART)
+        row[k] = memcpy(to, a[k], (size_t)m * sizeof(float));
+    for (int64_t k = terms; k < terms + ahead; k++) row[k] = a[k];
+}
+
 void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                   int64_t b_from, float *out, int64_t stride, float *panels) {
+                   int64_t b_from, float *out, int64_t stride, float *scratch) {
     const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
+    const bool clash = terms_clash(reach, terms, a);
+    const float *apart[2 * VN_OUTER_TERMS];
     for (int64_t i = 0; i < blocks; i++) {
         int64_t begin, end;
         vn_part(terms, blocks, i, &begin, &end);
         const int64_t ahead = vn_min_i64(end - begin, terms - end);
+        if (clash)
+            copy_apart(end - begin, ahead, reach->length, a + begin, scratch + VN_OUTER_TERMS * VN_OUTER_COLUMNS,
+                       apart);
         for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
-            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead, a + begin, b + begin,
-                        b_from + j, out + j, stride, panels);
+            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead, clash ? apart : a + begin,
+                        b + begin, b_from + j, out + j, stride, scratch);
     }
 }
 

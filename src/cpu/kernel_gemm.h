@@ -2,7 +2,8 @@
  *
  * Two forms, both computing a register tile of `out` at a time:
  *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k, B is packed into panels;
- *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); B is packed on the way, A read in place.
+ *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); B is packed on the way, A read in place or
+ *          copied where its rows clash in the first cache.
  * Rows come as arrays of pointers (after the indirect convolution, arXiv 1907.02129), so that a convolution is the same product as a
  * linear layer: a pixel's window is a few runs of contiguous floats, one for each row of the kernel.
  *
@@ -61,13 +62,16 @@ void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
  * grows with the square root of this and of the number of blocks, not of their product. */
 #define VN_OUTER_TERMS 128
 
-/* Columns of B packed at a time, and the floats that `outer` needs for them. */
+/* Columns of B packed at a time, columns of A that may be copied to rows VN_OUTER_APART floats further apart, and the floats that
+ * `outer` needs for both. */
 #define VN_OUTER_COLUMNS 256
-#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * VN_OUTER_COLUMNS)
+#define VN_OUTER_ROWS    256
+#define VN_OUTER_APART   16
+#define VN_OUTER_FLOATS  (VN_OUTER_TERMS * (VN_OUTER_COLUMNS + VN_OUTER_ROWS + VN_OUTER_APART))
 
 /* out[first + s * step + i][j] += sum over t < terms of a[t][s * jump + i] * b[t][j], j < n, rows of out `stride` apart. */
 void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                   int64_t b_from, float *out, int64_t stride, float *panels);
+                   int64_t b_from, float *out, int64_t stride, float *scratch);
 
 /* out[i][j] += sum over t < terms of a[t][i] * panel[t][j], i < m, j < width: B is one panel, width VN_LANES or VN_PANEL, and out's
  * rows are as wide. */

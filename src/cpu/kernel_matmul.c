@@ -112,7 +112,8 @@ static int64_t part_size(int64_t n, int64_t parts, int64_t step) {
     return vn_max_i64(vn_ceil_div(vn_ceil_div(n, parts), step) * step, step);
 }
 
-/* Every block reads A's and B's columns from the first row to the last: few blocks, cut along the longer side first. */
+/* Every block reads A's and B's columns from the first row to the last: few blocks, cut along the longer side first, and as many
+ * rows as `outer` can copy at most. */
 static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
     int64_t parts = threads > 1 ? 2 * threads : 1;
     if (p->m >= p->n) {
@@ -124,6 +125,7 @@ static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
         parts = vn_ceil_div(parts, vn_ceil_div(p->n, cut->columns));
         cut->rows = part_size(p->m, parts, 16);
     }
+    cut->rows = vn_min_i64(cut->rows, VN_OUTER_ROWS);
 }
 
 /* Blocks of rows; of columns too when there are too few for all threads. */
