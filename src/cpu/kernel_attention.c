@@ -9,7 +9,7 @@
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_turn.h"
 
-#define VN_QUERIES 32
+#define VN_QUERIES 64
 #define VN_BLOCKS  (VN_QUERIES / VN_PANEL) /* panels of a block */
 
 /* One head of one image: sizes, and its arrays, whose rows are `step` floats apart. */
@@ -120,12 +120,16 @@ static void add_block(const vn_head *h, const vn_scratch *m, const float *s, con
         for (int64_t j = 0; j < count; j++)
             for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
     }
-    for (int64_t b = 0; b == 0 || b < block_panels(count); b++, s += h->tk * VN_PANEL) {
-        vn_reach reach = vn_reach_row(vn_min_i64(count - b * VN_PANEL, VN_PANEL));
-        reach.first = b * VN_PANEL;
-        for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * panel_width(count, b);
-        vn_gemm_rows(h->tk, h->d, count, &reach, (const float *const *)m->row, m->along, NULL, !first || b > 0, out);
-    }
+    /* all whole panels in one sum, a segment each; what is left in another */
+    const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL, width = panel_width(count, whole);
+    const vn_reach panels = {.segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
+    const vn_reach last = {.segments = 1, .length = rest, .first = whole * VN_PANEL};
+    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * VN_PANEL;
+    if (whole > 0 || rest == 0)
+        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL, !first, out);
+    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
+    if (rest > 0)
+        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL, !first || whole > 0, out);
 }
 
 /* Scores to base 2 of a panel of nv vectors become their powers of two over that of the largest; inverse = 1 / their sum. */
