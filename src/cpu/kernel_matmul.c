@@ -8,6 +8,11 @@
 #define VN_TASK_TERMS   (8 * VN_OUTER_TERMS)
 #define VN_TASK_COLUMNS (4 * VN_PANEL)
 
+/* Of a sum of outer products: terms in a chunk, at least; chunks, at most; and chunks times blocks of the result, at most. */
+#define VN_CHUNK_TERMS  1024
+#define VN_MOST_CHUNKS  8
+#define VN_CHUNK_BLOCKS 16
+
 /* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's likewise. */
 typedef struct vn_product {
     int64_t m, n, k;
@@ -25,6 +30,15 @@ static bool is_dots(const vn_product *p) {
 /* A is contiguous along m: a sum of outer products. */
 static bool is_outer(const vn_product *p) {
     return p->a_column != 1;
+}
+
+/* A long sum of outer products with a small result is cut into chunks of its terms, which are summed apart and added in order: threads
+ * then read rows of their own, which they do half as fast again as rows that they share. Cut by the shape alone. */
+static int64_t chunk_count(const vn_product *p) {
+    if (!is_outer(p)) return 1;
+    const int64_t blocks = vn_ceil_div(p->m, VN_OUTER_ROWS) * vn_ceil_div(p->n, VN_OUTER_COLUMNS);
+    const int64_t most = vn_min_i64(VN_MOST_CHUNKS, VN_CHUNK_BLOCKS / vn_max_i64(blocks, 1));
+    return vn_max_i64(vn_min_i64(most, p->k / VN_CHUNK_TERMS), 1);
 }
 
 /* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous along k. */
@@ -54,17 +68,21 @@ static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
 
 /* ---- one block of the output ------------------------------------------------------------------------ */
 
+/* A block of the result, and for an outer product the chunk whose terms it sums and the array [m, n] of that chunk. */
 typedef struct vn_block {
-    int64_t row, rows, column, columns;
+    int64_t row, rows, column, columns, chunk;
+    float *out;
 } vn_block;
 
 static void block_outer(const vn_product *p, const float *b, int64_t b_row, const vn_block *block, float *scratch) {
     const float *a_rows[VN_TASK_TERMS], *b_rows[VN_TASK_TERMS];
     const vn_reach reach = vn_reach_row(block->rows);
-    float *out = p->out + block->row * p->n + block->column;
+    float *out = block->out + block->row * p->n + block->column;
+    int64_t begin, end;
+    vn_part(p->k, chunk_count(p), block->chunk, &begin, &end);
     for (int64_t i = 0; i < block->rows; i++) memset(out + i * p->n, 0, (size_t)block->columns * sizeof(float));
-    for (int64_t k = 0; k < p->k; k += VN_TASK_TERMS) {
-        const int64_t terms = vn_min_i64(VN_TASK_TERMS, p->k - k);
+    for (int64_t k = begin; k < end; k += VN_TASK_TERMS) {
+        const int64_t terms = vn_min_i64(VN_TASK_TERMS, end - k);
         for (int64_t i = 0; i < terms; i++) {
             a_rows[i] = p->a + (k + i) * p->a_column + block->row;
             b_rows[i] = b + (k + i) * b_row;
@@ -102,9 +120,9 @@ static void product_block(const vn_product *p, const float *copy, float *scratch
 
 /* ---- tasks ------------------------------------------------------------------------------------------ */
 
-/* How one product is cut for a number of threads: into blocks of rows x columns. */
+/* How one product is cut for a number of threads: into blocks of rows x columns, for each chunk. */
 typedef struct vn_cut {
-    int64_t rows, columns, down, across;
+    int64_t rows, columns, down, across, chunks;
 } vn_cut;
 
 /* Items in a part when n are cut into about so many; a whole number of `step`. */
@@ -112,10 +130,10 @@ static int64_t part_size(int64_t n, int64_t parts, int64_t step) {
     return vn_max_i64(vn_ceil_div(vn_ceil_div(n, parts), step) * step, step);
 }
 
-/* Every block reads A's and B's columns from the first row to the last: few blocks, cut along the longer side first, and as many
- * rows as `outer` can copy at most. */
+/* Every block reads A's and B's columns from the chunk's first row to the last: few blocks, cut along the longer side first, and as
+ * many rows as `outer` can copy at most. */
 static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
-    int64_t parts = threads > 1 ? 2 * threads : 1;
+    int64_t parts = threads > 1 ? vn_ceil_div(2 * threads, cut->chunks) : 1;
     if (p->m >= p->n) {
         cut->rows = part_size(p->m, parts, 16);
         parts = vn_ceil_div(parts, vn_max_i64(vn_ceil_div(p->m, cut->rows), 1));
@@ -135,7 +153,7 @@ static void cut_rows(const vn_product *p, int threads, vn_cut *cut) {
 }
 
 static vn_cut cut_product(const vn_product *p, int threads) {
-    vn_cut cut = {0};
+    vn_cut cut = {.chunks = chunk_count(p)};
     if (is_outer(p))
         cut_outer(p, threads, &cut);
     else
@@ -145,12 +163,7 @@ static vn_cut cut_product(const vn_product *p, int threads) {
     return cut;
 }
 
-static vn_block cut_block(const vn_product *p, const vn_cut *cut, int64_t task) {
-    const int64_t row = task / cut->across * cut->rows, column = task % cut->across * cut->columns;
-    return (vn_block){row, vn_min_i64(cut->rows, p->m - row), column, vn_min_i64(cut->columns, p->n - column)};
-}
-
-/* Memory for a product: the copy of B, then what each thread needs for itself. */
+/* Memory for a product: the copy of B, what each thread needs for itself, and the sums of all chunks but the first. */
 static size_t copy_bytes(const vn_product *p) {
     return vn_region(copied_floats(p), sizeof(float));
 }
@@ -160,12 +173,32 @@ static size_t scratch_bytes(const vn_product *p) {
     return is_outer(p) ? vn_region(VN_OUTER_FLOATS, sizeof(float)) : 0;
 }
 
+static size_t product_bytes(const vn_product *p, int threads) {
+    const int64_t sums = (chunk_count(p) - 1) * p->m * p->n;
+    return copy_bytes(p) + (size_t)threads * scratch_bytes(p) + vn_region((size_t)sums, sizeof(float));
+}
+
 /* What the tasks of a product share. */
 typedef struct vn_sharing {
     const vn_product *p;
     vn_cut cut;
     char *work;
+    float *sums;
 } vn_sharing;
+
+/* The chunks of a block come one after the other. */
+static vn_block block_of(const vn_sharing *s, int64_t task) {
+    const vn_product *p = s->p;
+    const vn_cut *cut = &s->cut;
+    const int64_t chunk = task % cut->chunks, at = task / cut->chunks;
+    const int64_t row = at / cut->across * cut->rows, column = at % cut->across * cut->columns;
+    return (vn_block){.row = row,
+                      .rows = vn_min_i64(cut->rows, p->m - row),
+                      .column = column,
+                      .columns = vn_min_i64(cut->columns, p->n - column),
+                      .chunk = chunk,
+                      .out = chunk > 0 ? s->sums + (chunk - 1) * p->m * p->n : p->out};
+}
 
 static void copy_task(void *context, int64_t panel, int thread) {
     const vn_sharing *s = context;
@@ -176,17 +209,32 @@ static void copy_task(void *context, int64_t panel, int thread) {
 static void block_task(void *context, int64_t i, int thread) {
     const vn_sharing *s = context;
     float *scratch = (float *)(s->work + copy_bytes(s->p) + (size_t)thread * scratch_bytes(s->p));
-    const vn_block block = cut_block(s->p, &s->cut, i);
+    const vn_block block = block_of(s, i);
     product_block(s->p, (const float *)s->work, scratch, &block);
+}
+
+/* Adds the other chunks' sums to a part of the first's. */
+static void add_task(void *context, int64_t part, int thread) {
+    const vn_sharing *s = context;
+    const int64_t count = s->p->m * s->p->n;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(count, vn_block_count(count), part, &begin, &end);
+    for (int64_t c = 0; c < s->cut.chunks - 1; c++)
+        for (int64_t i = begin; i < end; i++) s->p->out[i] += s->sums[c * count + i];
 }
 
 /* One product by all threads. */
 static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
-    vn_sharing s = {p, cut_product(p, vn_crew_threads(crew)), work};
-    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0;
+    const int threads = vn_crew_threads(crew);
+    vn_sharing s = {p, cut_product(p, threads), work, NULL};
+    s.sums = (float *)(work + copy_bytes(p) + (size_t)threads * scratch_bytes(p));
+    const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, count = p->m * p->n;
     vn_crew_run(vn_share(crew, (double)copied_floats(p)), panels, copy_task, &s);
-    vn_crew_run(vn_share(crew, (double)p->m * (double)p->n * (double)p->k / 25), s.cut.down * s.cut.across, block_task,
+    vn_crew_run(vn_share(crew, (double)count * (double)p->k / 25), s.cut.chunks * s.cut.down * s.cut.across, block_task,
                 &s);
+    if (s.cut.chunks > 1)
+        vn_crew_run(vn_share(crew, (double)(count * s.cut.chunks)), vn_block_count(count), add_task, &s);
 }
 
 /* ---- ops -------------------------------------------------------------------------------------------- */
@@ -229,7 +277,7 @@ static vn_product matmul_product(const vn_node *n, int64_t *batch) {
 
 size_t VN_W(linear)(const vn_node *n, int threads) {
     const vn_product p = linear_product(n);
-    return copy_bytes(&p) + (size_t)threads * scratch_bytes(&p);
+    return product_bytes(&p, threads);
 }
 
 void VN_K(linear)(const vn_kernel_args *args) {
@@ -249,7 +297,7 @@ static bool is_many(int64_t batch, int threads) {
 size_t VN_W(matmul)(const vn_node *n, int threads) {
     int64_t batch;
     const vn_product p = matmul_product(n, &batch);
-    return (is_many(batch, threads) ? (size_t)threads : 1) * copy_bytes(&p) + (size_t)threads * scratch_bytes(&p);
+    return is_many(batch, threads) ? (size_t)threads * product_bytes(&p, 1) : product_bytes(&p, threads);
 }
 
 typedef struct vn_batch {
@@ -269,7 +317,7 @@ static vn_product batch_product(const vn_batch *b, int64_t i) {
 static void product_task(void *context, int64_t i, int thread) {
     const vn_batch *b = context;
     const vn_product p = batch_product(b, i);
-    product_shared(&p, b->work + (size_t)thread * (copy_bytes(&p) + scratch_bytes(&p)), NULL);
+    product_shared(&p, b->work + (size_t)thread * product_bytes(&p, 1), NULL);
 }
 
 void VN_K(matmul)(const vn_kernel_args *args) {
