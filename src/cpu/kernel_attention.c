@@ -10,7 +10,6 @@
 #include "cpu/kernel_turn.h"
 
 #define VN_QUERIES 64
-#define VN_BLOCKS  (VN_QUERIES / VN_PANEL) /* panels of a block */
 
 /* One head of one image: sizes, and its arrays, whose rows are `step` floats apart. */
 typedef struct vn_head {
@@ -22,10 +21,11 @@ typedef struct vn_head {
 
 /* ---- a thread's own memory -------------------------------------------------------------------------- */
 
-/* Arrays of a block lie panel by panel: of [rows, VN_QUERIES], panel b begins at b * rows * VN_PANEL and has rows of panel_width. */
+/* Of the block's queries a panel is taken at a time, as long as its scores are in the first cache; only what is summed over all queries
+ * of the block waits for the last. p and ds lie panel by panel: panel b begins at b * tk * VN_PANEL, its rows are as wide as the panel. */
 typedef struct vn_scratch {
     float *p, *ds;        /* [tk, VN_QUERIES] probabilities, still to be divided by their sum; gradient of the scores */
-    float *q, *dy;        /* [d, VN_QUERIES] the block's queries, scaled, and dy, both turned */
+    float *q, *dy;        /* [d, VN_PANEL] the panel's queries, scaled, and dy, both turned */
     float *turned;        /* [d, VN_PANEL] out or dq, before it is turned back */
     float *along;         /* [VN_QUERIES, d] packed: q or dy of the block */
     float *inverse;       /* [VN_QUERIES] 1 / sum of p */
@@ -36,8 +36,7 @@ typedef struct vn_scratch {
 
 /* Every array of floats is whole cache lines long. */
 static size_t scratch_floats(const vn_head *h) {
-    return (size_t)(2 * VN_QUERIES * (h->tk + h->d)) + (size_t)(h->d * VN_PANEL) + vn_packed_floats(VN_QUERIES, h->d) +
-           VN_QUERIES;
+    return (size_t)(2 * VN_QUERIES * h->tk + 3 * VN_PANEL * h->d) + vn_packed_floats(VN_QUERIES, h->d) + VN_QUERIES;
 }
 
 static size_t scratch_bytes(const vn_head *h) {
@@ -48,8 +47,8 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
     vn_scratch s = {.p = (float *)memory};
     s.ds = s.p + h->tk * VN_QUERIES;
     s.q = s.ds + h->tk * VN_QUERIES;
-    s.dy = s.q + h->d * VN_QUERIES;
-    s.turned = s.dy + h->d * VN_QUERIES;
+    s.dy = s.q + h->d * VN_PANEL;
+    s.turned = s.dy + h->d * VN_PANEL;
     s.along = s.turned + h->d * VN_PANEL;
     s.inverse = s.along + vn_packed_floats(VN_QUERIES, h->d);
     s.k = (const float **)(memory + vn_region(scratch_floats(h), sizeof(float)));
@@ -64,76 +63,49 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
     return s;
 }
 
-/* ---- steps on a block of `count` queries ------------------------------------------------------------ */
+/* ---- steps on a panel of queries ---------------------------------------------------------------------- */
 
-static int64_t block_panels(int64_t count) {
-    return vn_ceil_div(count, VN_PANEL);
+/* Queries of a panel, and the same in whole vectors. */
+typedef struct vn_panel {
+    int64_t count, width;
+} vn_panel;
+
+/* Panel `first` / VN_PANEL of a block of `count` queries. */
+static vn_panel panel_at(int64_t count, int64_t first) {
+    const int64_t columns = vn_min_i64(count - first, VN_PANEL);
+    return (vn_panel){columns, vn_ceil_div(columns, VN_LANES) * VN_LANES};
 }
 
-/* Columns of panel b, in whole vectors. */
-static int64_t panel_width(int64_t count, int64_t b) {
-    return vn_min_i64(vn_ceil_div(count - b * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
+/* to [d, width] = factor x^T, zeros beside it. */
+static void turn_panel(const vn_head *h, const float *x, const vn_panel *panel, float factor, float *to) {
+    const int64_t all = h->d * panel->width;
+    if (panel->count < panel->width) memset(to, 0, (size_t)all * sizeof(float));
+    vn_turn(to, panel->width, x, h->step, panel->count, h->d);
+    for (int64_t i = 0; i < all && factor != 1; i += VN_LANES) vn_store(to + i, factor * vn_load(to + i));
 }
 
-/* to [d, count] = factor x^T, zeros beside it. */
-static void turn_block(const vn_head *h, const float *x, int64_t count, float factor, float *to) {
-    for (int64_t b = 0; b < block_panels(count); b++, to += h->d * VN_PANEL) {
-        const int64_t width = panel_width(count, b), columns = vn_min_i64(count - b * VN_PANEL, width);
-        if (columns < width) memset(to, 0, (size_t)(h->d * width) * sizeof(float));
-        vn_turn(to, width, x + b * VN_PANEL * h->step, h->step, columns, h->d);
-        for (int64_t i = 0; i < h->d * width && factor != 1; i += VN_LANES) vn_store(to + i, factor * vn_load(to + i));
-    }
-}
-
-/* s[i][j] = row i . x_j, for the tk rows and the block's queries x, turned. */
-static void times_block(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *x, int64_t count,
-                        float *s) {
+/* s[i][j] = row i . x_j, for the tk rows and the panel's queries x, turned. */
+static void times_panel(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *x,
+                        const vn_panel *panel, float *s) {
     const vn_reach reach = vn_reach_row(h->d);
-    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
-        const int64_t width = panel_width(count, b);
-        for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * width;
-        vn_gemm_rows(h->tk, width, h->d, &reach, rows, x + b * h->d * VN_PANEL, NULL, false, m->row);
-    }
+    for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * panel->width;
+    vn_gemm_rows(h->tk, panel->width, h->d, &reach, rows, x, NULL, false, m->row);
 }
 
 /* out[j] = factor[j] sum_i s[i][j] row i; factor NULL: 1. */
-static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *s, int64_t count,
-                     const float *factor, float *out) {
-    for (int64_t b = 0; b < block_panels(count); b++, s += h->tk * VN_PANEL) {
-        const int64_t first = b * VN_PANEL, width = panel_width(count, b);
-        memset(m->turned, 0, (size_t)(h->d * width) * sizeof(float));
-        vn_gemm_outer_panel(h->d, width, h->tk, rows, s, m->turned);
-        for (int64_t i = 0; i < h->d * width && factor; i += width)
-            for (int64_t j = 0; j < width; j += VN_LANES)
-                vn_store(m->turned + i + j, vn_load(factor + first + j) * vn_load(m->turned + i + j));
-        vn_turn(out + first * h->step, h->step, m->turned, width, h->d, vn_min_i64(count - first, width));
-    }
-}
-
-/* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. */
-static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x, int64_t count,
-                      const float *factor, bool first, float *const *out) {
-    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
-    for (int64_t p = 0; p < vn_panels(h->d) && factor; p++) {
-        const int64_t width = vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
-        float *at = m->along + p * VN_PANEL * count;
-        for (int64_t j = 0; j < count; j++)
-            for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
-    }
-    /* all whole panels in one sum, a segment each; what is left in another */
-    const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL, width = panel_width(count, whole);
-    const vn_reach panels = {.segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
-    const vn_reach last = {.segments = 1, .length = rest, .first = whole * VN_PANEL};
-    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * VN_PANEL;
-    if (whole > 0 || rest == 0)
-        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL, !first, out);
-    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
-    if (rest > 0)
-        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL, !first || whole > 0, out);
+static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *s,
+                     const vn_panel *panel, const float *factor, float *out) {
+    const int64_t all = h->d * panel->width;
+    memset(m->turned, 0, (size_t)all * sizeof(float));
+    vn_gemm_outer_panel(h->d, panel->width, h->tk, rows, s, m->turned);
+    for (int64_t i = 0; i < all && factor; i += panel->width)
+        for (int64_t j = 0; j < panel->width; j += VN_LANES)
+            vn_store(m->turned + i + j, vn_load(factor + j) * vn_load(m->turned + i + j));
+    vn_turn(out, h->step, m->turned, panel->width, h->d, panel->count);
 }
 
 /* Scores to base 2 of a panel of nv vectors become their powers of two over that of the largest; inverse = 1 / their sum. */
-VN_INLINE void softmax_panel(const int nv, int64_t tk, float *p, float *inverse) {
+VN_INLINE void powers(const int nv, int64_t tk, float *p, float *inverse) {
     vn_vec top[2], sum[2] = {{0}};
     float *const end = p + tk * nv * VN_LANES;
     for (int j = 0; j < nv; j++) top[j] = vn_load(p + j * VN_LANES);
@@ -148,16 +120,15 @@ VN_INLINE void softmax_panel(const int nv, int64_t tk, float *p, float *inverse)
     for (int j = 0; j < nv; j++) vn_store(inverse + j * VN_LANES, 1.0f / sum[j]);
 }
 
-static void softmax_block(const vn_head *h, float *p, int64_t count, float *inverse) {
-    for (int64_t b = 0; b < block_panels(count); b++, p += h->tk * VN_PANEL, inverse += VN_PANEL)
-        if (panel_width(count, b) == VN_PANEL)
-            softmax_panel(2, h->tk, p, inverse);
-        else
-            softmax_panel(1, h->tk, p, inverse);
+static void softmax_panel(const vn_head *h, const vn_panel *panel, float *p, float *inverse) {
+    if (panel->width == VN_PANEL)
+        powers(2, h->tk, p, inverse);
+    else
+        powers(1, h->tk, p, inverse);
 }
 
 /* ds holds dL/dp and becomes dL/d(q k^T) = scale p (ds - sum of its column's p ds), p being divided by its sum here. */
-VN_INLINE void softmax_panel_gradient(const int nv, const vn_head *h, const float *p, float *ds, const float *inverse) {
+VN_INLINE void powers_gradient(const int nv, const vn_head *h, const float *p, float *ds, const float *inverse) {
     vn_vec sum[2] = {{0}}, factor[2];
     const int64_t step = nv * VN_LANES, all = h->tk * step;
     for (int64_t i = 0; i < all; i += step)
@@ -175,26 +146,68 @@ VN_INLINE void softmax_panel_gradient(const int nv, const vn_head *h, const floa
         }
 }
 
-static void softmax_block_gradient(const vn_head *h, const float *p, float *ds, int64_t count, const float *inverse) {
-    for (int64_t b = 0; b < block_panels(count);
-         b++, p += h->tk * VN_PANEL, ds += h->tk * VN_PANEL, inverse += VN_PANEL)
-        if (panel_width(count, b) == VN_PANEL)
-            softmax_panel_gradient(2, h, p, ds, inverse);
-        else
-            softmax_panel_gradient(1, h, p, ds, inverse);
+static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, const float *p, float *ds,
+                                   const float *inverse) {
+    if (panel->width == VN_PANEL)
+        powers_gradient(2, h, p, ds, inverse);
+    else
+        powers_gradient(1, h, p, ds, inverse);
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------------ */
-
-static void scores(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
-    turn_block(h, h->q + from * h->step, count, h->scale * 1.44269504f, s->q);
-    times_block(h, s, s->k, s->q, count, s->p);
-    softmax_block(h, s->p, count, s->inverse);
+/* p and inverse of a panel of queries. */
+static void scores(const vn_head *h, const vn_scratch *s, const float *q, const vn_panel *panel, float *p,
+                   float *inverse) {
+    turn_panel(h, q, panel, h->scale * 1.44269504f, s->q);
+    times_panel(h, s, s->k, s->q, panel, p);
+    softmax_panel(h, panel, p, inverse);
 }
 
-static void head_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
-    scores(h, s, from, count);
-    sum_rows(h, s, s->v, s->p, count, s->inverse, h->out + from * h->step);
+/* ---- a block of `count` queries ------------------------------------------------------------------------ */
+
+/* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. */
+static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x, int64_t count,
+                      const float *factor, bool first, float *const *out) {
+    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
+    for (int64_t p = 0; p < vn_panels(h->d) && factor; p++) {
+        const int64_t width = vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
+        float *at = m->along + p * VN_PANEL * count;
+        for (int64_t j = 0; j < count; j++)
+            for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
+    }
+    /* all whole panels in one sum, a segment each; what is left in another */
+    const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL, width = vn_ceil_div(rest, VN_LANES) * VN_LANES;
+    const vn_reach panels = {.segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
+    const vn_reach last = {.segments = 1, .length = rest, .first = whole * VN_PANEL};
+    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * VN_PANEL;
+    if (whole > 0 || rest == 0)
+        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL, !first, out);
+    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
+    if (rest > 0)
+        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL, !first || whole > 0, out);
+}
+
+static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
+    for (int64_t i = 0; i < count; i += VN_PANEL) {
+        const vn_panel panel = panel_at(count, i);
+        const int64_t at = (from + i) * h->step;
+        scores(h, s, h->q + at, &panel, s->p, s->inverse);
+        sum_rows(h, s, s->v, s->p, &panel, s->inverse, h->out + at);
+    }
+}
+
+static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
+    for (int64_t i = 0; i < count; i += VN_PANEL) {
+        const vn_panel panel = panel_at(count, i);
+        const int64_t at = (from + i) * h->step;
+        float *p = s->p + i * h->tk, *ds = s->ds + i * h->tk, *inverse = s->inverse + i;
+        scores(h, s, h->q + at, &panel, p, inverse);
+        turn_panel(h, h->dy + at, &panel, 1, s->dy);
+        times_panel(h, s, s->v, s->dy, &panel, ds);
+        softmax_panel_gradient(h, &panel, p, ds, inverse);
+        sum_rows(h, s, s->k, ds, &panel, NULL, h->dq + at);
+    }
+    add_block(h, s, s->p, h->dy + from * h->step, count, s->inverse, from == 0, s->dv);
+    add_block(h, s, s->ds, h->q + from * h->step, count, NULL, from == 0, s->dk);
 }
 
 static void head_gradient(const vn_head *h, const vn_scratch *s) {
@@ -202,16 +215,8 @@ static void head_gradient(const vn_head *h, const vn_scratch *s) {
         s->dk[i] = h->dk + i * h->step;
         s->dv[i] = h->dv + i * h->step;
     }
-    for (int64_t from = 0; from == 0 || from < h->tq; from += VN_QUERIES) {
-        const int64_t count = vn_min_i64(VN_QUERIES, h->tq - from), at = from * h->step;
-        scores(h, s, from, count);
-        add_block(h, s, s->p, h->dy + at, count, s->inverse, from == 0, s->dv);
-        turn_block(h, h->dy + at, count, 1, s->dy);
-        times_block(h, s, s->v, s->dy, count, s->ds);
-        softmax_block_gradient(h, s->p, s->ds, count, s->inverse);
-        add_block(h, s, s->ds, h->q + at, count, NULL, from == 0, s->dk);
-        sum_rows(h, s, s->k, s->ds, count, NULL, h->dq + at);
-    }
+    for (int64_t from = 0; from == 0 || from < h->tq; from += VN_QUERIES)
+        block_gradient(h, s, from, vn_min_i64(VN_QUERIES, h->tq - from));
 }
 
 /* ---- ops -------------------------------------------------------------------------------------------- */
@@ -271,7 +276,7 @@ static void forward_task(void *context, int64_t i, int thread) {
     h.out = (float *)t->a->out + query;
     const vn_scratch s = scratch_of(t, &h, thread);
     const int64_t from = i % t->blocks * VN_QUERIES, count = vn_min_i64(VN_QUERIES, h.tq - from);
-    head_forward(&h, &s, from, count);
+    block_forward(&h, &s, from, count);
 }
 
 void VN_K(attention)(const vn_kernel_args *a) {
