@@ -133,7 +133,10 @@ static inline void fetch_tile(int64_t height, int64_t column, float *const *out)
             __builtin_prefetch(out[i] + column + j, 1, 2);
 }
 
-/* Asks for the rows of A that the next tile will read. Whole rows are read only once from memory, by the first panel. */
+/* Rows of A so short that the processor would not see them coming, unlike longer ones. */
+#define VN_SHORT_TERMS 128
+
+/* Asks for the rows of A that the next tile will read. */
 static inline void fetch_terms(int64_t height, const vn_part_sum *p, const float *const *row) {
     for (int64_t i = 0; i < height; i++)
         for (int64_t k = 0; k < p->reach.length; k += 64 / (int64_t)sizeof(float))
@@ -144,6 +147,7 @@ static inline void fetch_terms(int64_t height, const vn_part_sum *p, const float
 static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row, float *const *out) {
     const vn_tiles tiles = cut_tiles(m);
     const int64_t vectors = columns > VN_LANES ? 2 : 1;
+    const bool unseen = p->column == 0 && p->reach.segments == 1 && p->reach.length <= VN_SHORT_TERMS;
     float *const *const first = out;
     for (int64_t i = 0; i < tiles.count; i++) {
         const int64_t height = tiles.height + (i < tiles.taller);
@@ -152,7 +156,7 @@ static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const f
             fetch_tile(tiles.height, p->column, out + height);
         else
             fetch_tile(tiles.height, p->column + VN_PANEL, first);
-        if (p->column == 0 && p->reach.segments == 1 && i + 1 < tiles.count) fetch_terms(tiles.height, p, row + height);
+        if (unseen && i + 1 < tiles.count) fetch_terms(tiles.height, p, row + height);
         if (columns == vectors * VN_LANES)
             tile(p, row, out);
         else
