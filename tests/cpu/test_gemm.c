@@ -48,6 +48,17 @@ static void matmul_of_many_rows(void **state) {
     each_transposition(2, 1, false, 60, 50, 1000);
 }
 
+/* Summed in chunks; with rows of A that clash in the first cache, and rows and columns beyond what is packed at once. */
+static void matmul_of_long_sums(void **state) {
+    (void)state;
+    check_matmul(2, 1, false, true, false, 37, 21, 2047);
+    check_matmul(2, 1, false, true, false, 128, 70, 2049);
+    check_matmul(2, 1, false, true, true, 33, 19, 4100);
+    check_matmul(2, 1, false, true, false, 384, 300, 2500);
+    check_matmul(2, 1, false, true, false, 5, 9, 9000);
+    check_matmul(3, 9, false, true, false, 17, 11, 2100);
+}
+
 static void matmul_of_batches(void **state) {
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
@@ -94,8 +105,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul_of_random_sizes), cmocka_unit_test(matmul_of_few_rows_or_columns),
         cmocka_unit_test(matmul_of_many_rows),    cmocka_unit_test(matmul_of_batches),
-        cmocka_unit_test(matmul_of_nothing),      cmocka_unit_test(linear_of_random_sizes),
-        cmocka_unit_test(linear_of_nothing),
+        cmocka_unit_test(matmul_of_long_sums),    cmocka_unit_test(matmul_of_nothing),
+        cmocka_unit_test(linear_of_random_sizes), cmocka_unit_test(linear_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, product_print_worst);
 }
