@@ -227,7 +227,9 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
 /* ---- the public call -------------------------------------------------------------------------------------------------- */
 
 static vn_status run(pass *p, const char *in, const char *out, const char *grad, vn_err *err) {
-    vn_status status = open_net(p, err);
+    vn_status status = vn_check_file(out, err); /* both, so that one is not written without the other */
+    if (status == VN_OK && grad) status = vn_check_file(grad, err);
+    if (status == VN_OK) status = open_net(p, err);
     if (status == VN_OK) status = vn_safetensors_open(in, &p->in, err);
     if (status == VN_OK) status = build(p, grad != NULL, err);
     if (status == VN_OK) status = plan(p, grad != NULL, err);

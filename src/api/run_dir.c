@@ -137,6 +137,7 @@ static vn_status start(vn_run_dir *d, const char *out, vn_err *err) {
 vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err) {
     vn_status status = start(d, out, err);
     if (status == VN_OK) status = lock(d->out, &d->lock, err);
+    if (status == VN_OK) status = vn_check_folder(d->out, err);
     if (status == VN_OK) remove_leftovers(d->out);
     return status;
 }
@@ -149,12 +150,23 @@ static vn_status check_replaceable(const char *out, vn_err *err) {
     return run ? VN_OK : vn_fail(err, VN_BAD_ARGUMENT, "%s is not a run of vane: not overwritten", out);
 }
 
+/* Whether the run can take its name in the end, which is a matter of the folder it is in. */
+static vn_status check_parent(const char *out, vn_err *err) {
+    char *parent = parent_of(out);
+    vn_status status = parent ? vn_check_folder(parent, err) : vn_no_memory(err);
+    if (status == VN_IO) status = vn_fail_in(err, "%s", out);
+    vn_free(parent);
+    return status;
+}
+
 vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_err *err) {
     vn_status status = start(d, out, err);
-    if (status != VN_OK || !exists(d->out)) return status;
+    if (status != VN_OK) return status;
+    if (!exists(d->out)) return check_parent(d->out, err);
     if (!overwrite)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s exists: --resume goes on with it, --overwrite replaces it", d->out);
     status = check_replaceable(d->out, err);
+    if (status == VN_OK) status = check_parent(d->out, err);
     return status == VN_OK ? lock(d->out, &d->replaced_lock, err) : status;
 }
 

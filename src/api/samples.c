@@ -140,13 +140,11 @@ static vn_status write_png(const vn_image *image, const json_t *settings, const 
     return vn_png_write(path, image, list, count, err);
 }
 
-static vn_status show_images(const vn_samples *s, vn_show *show, const char *path, vn_image *image, vn_err *err) {
+static vn_status show_images(const vn_samples *s, vn_show *show, vn_image *image, vn_err *err) {
     show->channels = (int)s->shape[0];
     show->height = (int)s->shape[1];
     show->width = (int)s->shape[2];
-    if (show->channels == 1 || show->channels == 3) return vn_show_grid(show, image, err);
-    return vn_fail(err, VN_UNSUPPORTED, "%s: samples of %d channels are no picture; save .safetensors or .npy", path,
-                   show->channels);
+    return vn_show_grid(show, image, err);
 }
 
 /* A world's density behind its samples. */
@@ -160,10 +158,7 @@ static double density_at(void *self, int32_t label, const double *x) {
     return exp(vn_world_log_density(d->world, VN_NETWORK_MAIN, label, 1, 0, x, d->work));
 }
 
-static vn_status show_points(const vn_samples *s, vn_show *show, const char *path, vn_image *image, vn_err *err) {
-    if (s->size > 2)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: points of %lld dimensions are no picture; save .safetensors or .npy",
-                       path, (long long)s->size);
+static vn_status show_points(const vn_samples *s, vn_show *show, vn_image *image, vn_err *err) {
     density d = {.world = s->world};
     show->dimension = (int)s->size;
     show->trace = s->trace;
@@ -198,8 +193,7 @@ static vn_status save_grid(const vn_samples *s, const char *path, vn_err *err) {
                     .bands = bands,
                     .band_count = count};
     vn_image image = {0};
-    vn_status status =
-        s->rank == 3 ? show_images(s, &show, path, &image, err) : show_points(s, &show, path, &image, err);
+    vn_status status = s->rank == 3 ? show_images(s, &show, &image, err) : show_points(s, &show, &image, err);
     vn_free(bands);
     if (status == VN_OK) status = write_png(&image, s->settings, path, err);
     vn_image_free(&image);
@@ -237,9 +231,6 @@ static vn_status save_one(const vn_samples *s, int64_t i, const char *folder, js
 }
 
 static vn_status save_folder(const vn_samples *s, const char *path, vn_err *err) {
-    if (s->rank != 3 || (s->shape[0] != 1 && s->shape[0] != 3))
-        return vn_fail(err, VN_UNSUPPORTED,
-                       "%s: a folder of pictures needs images of 1 or 3 channels; save .safetensors or .npy", path);
     json_t *settings = vn_json_copy(s->settings);
     vn_status status = settings ? vn_make_dirs(path, err) : vn_no_memory(err);
     for (int64_t i = 0; i < s->count && status == VN_OK; i++) status = save_one(s, i, path, settings, err);
@@ -273,12 +264,52 @@ static vn_status save_safetensors(const vn_samples *s, const char *path, vn_err 
     return status;
 }
 
+static vn_status save_npy(const vn_samples *s, const char *path, vn_err *err) {
+    const vn_shape shape = shape_of(s);
+    return vn_npy_write(path, VN_FILE_F32, &shape, s->data, err);
+}
+
+/* ---- by the path's ending ------------------------------------------------------------------------------------- */
+
+typedef struct form {
+    const char *ending;
+    int dimensions;                                    /* of points, at most; -1: any, and images of any channels */
+    vn_status (*check)(const char *path, vn_err *err); /* can it be written? */
+    vn_status (*save)(const vn_samples *s, const char *path, vn_err *err);
+} form;
+
+static const form forms[] = {
+    {".png", 2, vn_check_file, save_grid},
+    {".safetensors", -1, vn_check_file, save_safetensors},
+    {".npy", -1, vn_check_file, save_npy},
+    {"", 0, vn_check_folder, save_folder},
+};
+
+static const form *form_of(const char *path) {
+    const form *f = forms;
+    while (!vn_ends_with(path, f->ending)) f++;
+    return f;
+}
+
+static vn_status check_shape(const form *f, const char *path, int rank, const int64_t *shape, vn_err *err) {
+    const char *what = f->dimensions ? "picture" : "folder of pictures";
+    if (f->dimensions < 0 || (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions)) return VN_OK;
+    return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy", path,
+                   rank == 3 ? "images" : "points", (long long)shape[0], rank == 3 ? "channels" : "dimensions", what);
+}
+
+vn_status vn_samples_can_save(const vn_model *m, const char *path) {
+    vn_err *err = vn_begin(m->vn);
+    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_can_save: a path is needed");
+    const form *f = form_of(path);
+    const vn_status status = check_shape(f, path, m->rank, m->shape, err);
+    return status == VN_OK ? f->check(path, err) : status;
+}
+
 vn_status vn_samples_save(const vn_samples *s, const char *path) {
     vn_err *err = vn_begin(s->vn);
     if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_save: a path is needed");
-    const vn_shape shape = shape_of(s);
-    if (vn_ends_with(path, ".png")) return save_grid(s, path, err);
-    if (vn_ends_with(path, ".safetensors")) return save_safetensors(s, path, err);
-    if (vn_ends_with(path, ".npy")) return vn_npy_write(path, VN_FILE_F32, &shape, s->data, err);
-    return save_folder(s, path, err);
+    const form *f = form_of(path);
+    const vn_status status = check_shape(f, path, s->rank, s->shape, err);
+    return status == VN_OK ? f->save(s, path, err) : status;
 }

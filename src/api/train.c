@@ -29,9 +29,13 @@ typedef struct job {
 
 /* ---- the parts ------------------------------------------------------------------------------------------------ */
 
+/* Before anything is tried in OUT. */
+static vn_status check_outside(const job *j, vn_err *err) {
+    if (!vn_data_is_folder(j->source) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class", j->out, j->source);
+}
+
 static vn_status open_data(job *j, vn_err *err) {
-    if (vn_data_is_folder(j->source) && vn_run_dir_inside(j->out, j->source))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class", j->out, j->source);
     const vn_data_options options = {.seed = j->o.seed,
                                      .validate = j->o.validate,
                                      .size = j->o.size,
@@ -221,6 +225,7 @@ static vn_status create(job *j, vn_err *err) {
 static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     j->o = *wish;
     vn_status status = vn_train_options_settle(&j->o, err);
+    if (status == VN_OK) status = check_outside(j, err);
     if (status == VN_OK) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (status == VN_OK) status = open_data(j, err);
     if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
@@ -234,7 +239,8 @@ static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
 
 static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     if (wish->overwrite) return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
-    vn_status status = vn_run_dir_open(&j->run, j->out, err);
+    vn_status status = check_outside(j, err);
+    if (status == VN_OK) status = vn_run_dir_open(&j->run, j->out, err);
     if (status == VN_OK) status = vn_model_dir_open(j->out, &j->dir, err);
     if (status != VN_OK) return status;
     const json_t *stored = json_object_get(j->dir.vane, "train");

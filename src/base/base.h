@@ -134,7 +134,8 @@ typedef struct vn_table {
 /* The table of an array of structs. */
 #define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
-/* Unknown names and keys are refused with the nearest known one; values out of range with the range. */
+/* Unknown names and keys are refused with the nearest known one; values out of range with the range. Spaces around names, keys
+ * and values do not count. */
 vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
 /* The text that parses to the same choice, only what was given. New string or NULL. */
 char *vn_choice_text(const vn_choice *choice);
@@ -173,6 +174,10 @@ vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err);
 vn_status vn_writer_commit(vn_writer *w, vn_err *err); /* closes; on failure removes what was aside */
 void vn_writer_abandon(vn_writer *w);                  /* closes and removes; safe after commit */
 vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */
+/* Whether a writer of this path could be opened, and whether a folder of this path, with those on the way, could be made or
+ * written into: to be known before the work. Found by trying, as permissions do not tell all; leaves nothing behind. */
+vn_status vn_check_file(const char *path, vn_err *err);
+vn_status vn_check_folder(const char *path, vn_err *err);
 /* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes and devices are refused, not waited for. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 bool vn_is_dir(const char *path);

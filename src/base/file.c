@@ -229,6 +229,37 @@ vn_status vn_make_dirs(const char *path, vn_err *err) {
     return ok ? VN_OK : vn_fail_errno(err, "%s: cannot be made", path);
 }
 
+vn_status vn_check_file(const char *path, vn_err *err) {
+    vn_writer w;
+    const vn_status s = vn_writer_open(&w, path, err);
+    if (s == VN_OK) vn_writer_abandon(&w);
+    return s;
+}
+
+/* Shortens `path` to as much of it as there is. */
+static void keep_existing(char *path) {
+    struct stat info;
+    while (stat(path, &info) != 0 && errno == ENOENT && strcmp(path, ".") != 0) {
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            memcpy(path, ".", 2);
+        else
+            slash[slash == path] = 0;
+    }
+}
+
+vn_status vn_check_folder(const char *path, vn_err *err) {
+    char *at = vn_format("%s%s", path, path[0] ? "" : "."), *probe = NULL;
+    if (at) keep_existing(at);
+    if (at) probe = vn_format("%s/.vane-tmp-%ld", at, (long)getpid());
+    vn_status s = probe ? VN_OK : vn_no_memory(err);
+    if (s == VN_OK && mkdir(probe, 0777) != 0 && errno != EEXIST) s = vn_fail_errno(err, "%s: cannot be written", path);
+    if (s == VN_OK) rmdir(probe);
+    vn_free(probe);
+    vn_free(at);
+    return s;
+}
+
 bool vn_is_dir(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);

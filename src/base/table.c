@@ -178,24 +178,33 @@ static vn_status parse_value(const vn_row *row, const vn_param *p, const char *t
     return VN_OK;
 }
 
+/* The text without the spaces around it, cut off where it stands. */
+static char *trim(char *text) {
+    text += strspn(text, " ");
+    for (size_t n = strlen(text); n > 0 && text[n - 1] == ' ';) text[--n] = 0;
+    return text;
+}
+
 /* One "key=value"; the text is cut in two at the '='. */
 static vn_status parse_pair(char *pair, vn_choice *out, vn_err *err) {
     const vn_row *row = out->row;
     char *equals = strchr(pair, '=');
     if (equals) *equals = 0;
+    pair = trim(pair);
     size_t i = 0, count = param_count(row);
     while (i < count && strcmp(row->params[i].name, pair) != 0) i++;
     if (i == count) return unknown_key(row, pair, err);
     if (!equals) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s has no value; write %s=VALUE", row->name, pair, pair);
     if (out->given[i]) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is given twice", row->name, pair);
     out->given[i] = true;
-    return parse_value(row, &row->params[i], equals + 1, &out->value[i], err);
+    return parse_value(row, &row->params[i], trim(equals + 1), &out->value[i], err);
 }
 
 /* name, then pairs; `text` is cut to pieces. */
 static vn_status parse_choice(char *text, const vn_table *table, vn_choice *out, vn_err *err) {
     char *pairs = strchr(text, ':');
     if (pairs) *pairs++ = 0;
+    text = trim(text);
     size_t index = 0;
     while (index < table->count && strcmp(vn_table_row(table, index)->name, text) != 0) index++;
     if (index == table->count) return unknown_name(text, table, err);

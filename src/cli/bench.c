@@ -24,16 +24,19 @@ static const cli_option rows[] = {
             "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from noise to data"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "images in one step"),
     CLI_ROW("steps", CLI_INT64, o.steps, "K", "timed steps, after some that are not; sample: steps of a walk"),
-    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "train: as vane train --recompute, beside what it costs and saves"),
-    CLI_ROW("profile", CLI_FLAG, profile, "", "where the time of a step goes: by op, then the slowest places"),
+    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "train: as vane train --recompute, beside what it costs and saves",
+            .modes = "train"),
+    CLI_ROW("profile", CLI_FLAG, profile, "", "where the time of a step goes: by op, then the slowest places",
+            .modes = "infer|train"),
 
     CLI_SECTION("Sampling"),
     CLI_ROW("sampler", CLI_TEXT, walk.sampler, "NAME", "or all: each in turn", .kind = "samplers",
-            .unset = "the path's own"),
-    CLI_ROW("guide", CLI_TEXT, walk.guide, "NAME", "or all: each in turn", .kind = "guides", .unset = "cfg"),
-    CLI_ROW("guidance", CLI_DOUBLE, walk.guidance, "G", "strength of the condition"),
+            .unset = "the path's own", .modes = "sample"),
+    CLI_ROW("guide", CLI_TEXT, walk.guide, "NAME", "or all: each in turn", .kind = "guides", .unset = "cfg",
+            .modes = "sample"),
+    CLI_ROW("guidance", CLI_DOUBLE, walk.guidance, "G", "strength of the condition", .modes = "sample"),
     CLI_ROW("path", CLI_TEXT, walk.path, "NAME", "for a config.json, which has none", .kind = "paths",
-            .unset = "rectified"),
+            .unset = "rectified", .modes = "sample"),
 };
 // clang-format on
 
@@ -187,23 +190,9 @@ static vn_status bench_walks(cli_session *s, args *a) {
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_bench_options_default(), .walk = vn_bench_walk_options_default()};
-    const double guidance = a.walk.guidance;
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
-    const bool walks = a.walk.sampler != NULL || a.walk.guide != NULL || a.walk.path != NULL;
-    if (a.mode != SAMPLE && (walks || a.walk.guidance != guidance)) {
-        fprintf(stderr, "vane bench: --sampler, --guide, --guidance and --path need --mode sample\n");
-        return CLI_USAGE;
-    }
-    if (a.mode == SAMPLE && a.profile) {
-        fprintf(stderr, "vane bench: --profile is of the network: it needs --mode infer or train\n");
-        return CLI_USAGE;
-    }
-    if (a.mode != TRAIN && a.o.recompute) {
-        fprintf(stderr, "vane bench: --recompute needs --mode train: only the way back reads what was kept\n");
-        return CLI_USAGE;
-    }
     vn_status done = cli_open(&s);
     if (done == VN_OK) done = a.mode == SAMPLE ? bench_walks(&s, &a) : bench_network(&s, &a);
     return cli_end(&s, done);

@@ -1,6 +1,7 @@
 /* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n value`, arguments.
  * What is refused: flags that are not in the table, flags given twice, missing values, values of the wrong type,
- * arguments too many or too few. Whether a number makes sense is for the library to say. */
+ * arguments too many or too few, flags without effect in the mode chosen, and the number that means "not given" to the
+ * library. Whether another number makes sense is for the library to say. */
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
@@ -97,18 +98,20 @@ static bool unknown_flag(const parser *p, const char *shown) {
 
 /* ---- values ----------------------------------------------------------------------------------------- */
 
+/* A finite decimal; strtod alone takes hexadecimals, inf and nan too, and it and its kin skip spaces. */
 static bool parse_double(const char *text, const char **end, double *out) {
+    const size_t decimal = strspn(text, "0123456789+-.eE");
     char *stop;
     *out = strtod(text, &stop);
     *end = stop;
-    return stop != text && isfinite(*out);
+    return stop != text && stop <= text + decimal && isfinite(*out);
 }
 
 static bool parse_int64(const char *text, int64_t *out) {
     char *stop;
     errno = 0;
     *out = strtoll(text, &stop, 10);
-    return stop != text && *stop == '\0' && errno == 0;
+    return text[strspn(text, "0123456789+-")] == '\0' && stop != text && *stop == '\0' && errno == 0;
 }
 
 /* Up to what JSON's readers and writers here hold. */
@@ -135,8 +138,10 @@ static bool parse_numbers(const char *text, cli_numbers *out) {
     out->value = calloc(commas + 1, sizeof *out->value);
     if (out->value == NULL) return false;
     for (;;) {
+        text += strspn(text, " ");
         if (!parse_double(text, &text, &out->value[out->count])) break;
         out->count++;
+        text += strspn(text, " ");
         if (*text == '\0') return true;
         if (*text++ != ',') break;
     }
@@ -172,24 +177,28 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
     return false;
 }
 
-/* The row's number, if it is one that can be below 0; else 0. */
-static double signed_number(const cli_option *o, const void *at) {
+/* The row's number; 0 for what is none. */
+static double number(const cli_option *o, const void *at) {
     if (o->type == CLI_INT) return *(const int *)at;
     if (o->type == CLI_INT64) return (double)*(const int64_t *)at;
     return o->type == CLI_DOUBLE ? *(const double *)at : 0;
 }
 
-/* A number below 0 that stands in the struct for "not asked for" cannot be asked for: nothing would come of it. */
+static bool is_number(const cli_option *o) {
+    return o->type == CLI_INT || o->type == CLI_INT64 || o->type == CLI_DOUBLE;
+}
+
+/* The number that stands in the struct for "not given" cannot be given: it would not be what was asked for. */
 static bool set(parser *p, size_t i, const char *shown, const char *text) {
     void *into;
     const cli_option *o = row_at(p, i, &into);
-    const double unset = signed_number(o, into);
+    const double unset = number(o, into);
     const char *expected;
     if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
     p->seen[i] = true;
     if (!store(o, text, into, &expected)) return complain(p, "%s: expected %s, not '%s'", shown, expected, text);
-    if (unset >= 0 || signed_number(o, into) != unset) return true;
-    return complain(p, "%s: expected a number that is not negative, not '%s'", shown, text, NULL);
+    if (!is_number(o) || o->unset == NULL || number(o, into) != unset) return true;
+    return complain(p, "%s: expected a number that is not %s, not '%s'", shown, unset < 0 ? "negative" : "0", text);
 }
 
 /* ---- words ------------------------------------------------------------------------------------------ */
@@ -252,6 +261,33 @@ static bool check_required(const parser *p) {
     return true;
 }
 
+/* What the row `mode` was given; NULL: the verb has none. */
+static const char *mode_of(const parser *p, char *text, size_t size) {
+    void *into;
+    const cli_option *o;
+    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+        if (o->type != CLI_CHOICE || strcmp(o->name, "mode") != 0) continue;
+        const char *choice = o->value;
+        for (int k = *(int *)into; k > 0; k--) choice += strcspn(choice, "|") + 1;
+        snprintf(text, size, "%.*s", (int)strcspn(choice, "|"), choice);
+        return text;
+    }
+    return NULL;
+}
+
+static bool check_modes(const parser *p) {
+    char text[32];
+    void *into;
+    int index;
+    const cli_option *o;
+    const char *mode = mode_of(p, text, sizeof text);
+    for (size_t i = 0; mode != NULL && (o = row_at(p, i, &into)) != NULL; i++) {
+        if (!p->seen[i] || o->modes == NULL || parse_choice(mode, o->modes, &index)) continue;
+        return complain(p, "--%s has no effect with --mode %s: it needs --mode %s", o->name, mode, o->modes);
+    }
+    return true;
+}
+
 bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count) {
     parser p = {.verb = verb, .tables = tables, .table_count = table_count};
     for (int i = 0, used = 1; i < argc; i += used) {
@@ -259,5 +295,5 @@ bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables,
         used = 1;
         if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i])) return false;
     }
-    return check_required(&p);
+    return check_required(&p) && check_modes(&p);
 }

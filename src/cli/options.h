@@ -34,8 +34,9 @@ typedef struct cli_option {
     size_t offset;     /* of the value in the verb's struct */
     const char *value; /* what stands for the value in the help: "N"; "" where there is none */
     const char *help;  /* one sentence */
-    const char *unset; /* what the help gives as default where the number in the struct would not say it */
+    const char *unset; /* the number in the struct stands for "not given"; the help says this instead */
     const char *kind;  /* a table of the library whose rows are the values */
+    const char *modes; /* "a|b": of the choices of the row `mode` those beside which it has an effect; NULL: all */
     char letter;       /* "-n" */
     bool required;
 } cli_option;

@@ -1,26 +1,19 @@
 /* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values
  * each value is one band, and all bands begin with the same noise. */
-#include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 
 typedef struct args {
     const char *source, *out, *label, *weak;
-    int64_t count; /* UNSET: not given, as below */
-    int steps;
     cli_numbers guidance, sigmas;
     const double *bands; /* the guidance values, or 1 where the user gave none: [band_count] */
     size_t band_count;
     bool refused; /* once the model is known; the words are printed */
     vn_sample_options o;
 } args;
-
-#define UNSET INT_MIN
 
 // clang-format off
 static const cli_option rows[] = {
@@ -31,7 +24,7 @@ static const cli_option rows[] = {
             .required = true),
 
     CLI_SECTION("What is drawn"),
-    CLI_ROW("count", CLI_INT64, count, "N", "samples for each guidance value", .letter = 'n',
+    CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
             .unset = "8 of each class, 16 of one, 1000 points"),
     CLI_ROW("class", CLI_TEXT, label, "C", "a class by name or index, all (sample i gets class i mod K), or null",
             .unset = "all"),
@@ -51,7 +44,7 @@ static const cli_option rows[] = {
     CLI_SECTION("How it is drawn"),
     CLI_ROW("sampler", CLI_TEXT, o.sampler, "NAME", "how one step is made", .kind = "samplers",
             .unset = "the path's own"),
-    CLI_ROW("steps", CLI_INT, steps, "N", "steps from noise to data", .unset = "32"),
+    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data", .unset = "32"),
     CLI_ROW("grid", CLI_TEXT, o.grid, "NAME", "where the steps are", .kind = "grids", .unset = "the path's own"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
@@ -163,6 +156,7 @@ static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
     vn_status status = cli_open(s);
     if (status == VN_OK) status = vn_model_open(s->vn, a->source, &model);
+    if (status == VN_OK) status = vn_samples_can_save(model, a->out);
     if (status == VN_OK && a->weak != NULL) status = vn_model_open(s->vn, a->weak, &a->o.weak);
     if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
     if (status == VN_OK) {
@@ -175,28 +169,6 @@ static vn_status sample(cli_session *s, args *a) {
     vn_model_close(&a->o.weak);
     vn_model_close(&model);
     return status;
-}
-
-/* What the library would take for "not given": the user did give it. */
-static bool makes_sense(const args *a) {
-    const char *wrong = a->count == 0   ? "--count 0: at least one sample"
-                        : a->steps == 0 ? "--steps 0: at least one step"
-                                        : NULL;
-    if (wrong != NULL) fprintf(stderr, "vane sample: %s\n", wrong);
-    return wrong == NULL && (!a->o.trace || holds_trace(a->out, true));
-}
-
-/* Whether the folder that OUT goes to can be written: to be known before an hour of sampling, not after. Folders on the
- * way to a folder of pictures are made. */
-static bool can_write(const char *out) {
-    char folder[4096];
-    const char *slash = strrchr(out, '/'), *dot = strrchr(slash != NULL ? slash : out, '.');
-    if (dot == NULL) return true;
-    int length = slash == NULL ? 0 : (int)(slash - out) + 1;
-    snprintf(folder, sizeof folder, "%.*s", length, out);
-    if (access(length > 0 ? folder : ".", W_OK) == 0) return true;
-    fprintf(stderr, "vane sample: %s: cannot be written: %s\n", out, strerror(errno));
-    return false;
 }
 
 /* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same again. */
@@ -215,19 +187,15 @@ static bool reads_out(const args *a) {
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     static const double as_trained[] = {1};
-    args a = {.count = UNSET, .steps = UNSET, .o = vn_sample_options_default()};
+    args a = {.o = vn_sample_options_default()};
     cli_session s;
     int status;
     bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);
-    if (ready && (!makes_sense(&a) || reads_out(&a))) {
+    if (ready && ((a.o.trace && !holds_trace(a.out, true)) || reads_out(&a))) {
         status = CLI_USAGE;
-    } else if (ready && !can_write(a.out)) {
-        status = CLI_FAILED;
     } else if (ready) {
         a.bands = a.guidance.count > 0 ? a.guidance.value : as_trained;
         a.band_count = a.guidance.count > 0 ? a.guidance.count : 1;
-        a.o.count = a.count == UNSET ? 0 : a.count;
-        a.o.steps = a.steps == UNSET ? 0 : a.steps;
         a.o.sigmas = a.sigmas.value;
         a.o.sigma_count = a.sigmas.count;
         status = cli_end(&s, sample(&s, &a));

@@ -13,8 +13,8 @@ static const cli_option shared_rows[] = {
     CLI_SECTION("Output and machine"),
     CLI_ROW("json", CLI_FLAG, json, "", "print the result as one JSON object"),
     CLI_ROW("quiet", CLI_FLAG, quiet, "", "no progress and no log"),
-    CLI_ROW("threads", CLI_INT, threads, "N", "threads to compute with; the result does not depend on it",
-            .unset = "one per core"),
+    CLI_ROW("threads", CLI_INT, threads, "N",
+            "threads to compute with, 0: one per core; the result does not depend on it"),
     CLI_ROW("cpu", CLI_TEXT, cpu, "NAME", "kernels to use: auto, avx512, avx2 or portable"),
 };
 // clang-format on

@@ -51,7 +51,7 @@ static const cli_option rows[] = {
             .unset = "a share of the run so far, the power function of EDM2"),
     CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "less memory, for more time: blocks of the network are computed "
             "again on the way back; the result is the same"),
-    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of weights, data order, noise and all else"),
+    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of weights, data order, noise and all else", .unset = "0"),
 
     CLI_SECTION("What is written while it runs"),
     CLI_ROW("log-every", CLI_INT64, o.log_every, "N", "steps between lines of RUN/log.jsonl", .unset = "10"),

@@ -56,6 +56,14 @@ static void values_are_read_and_defaults_kept(void **state) {
     }
 }
 
+static void spaces_around_words_do_not_count(void **state) {
+    (void)state;
+    vn_choice c;
+    assert_int_equal(parse(" ddim : order = 3 , spacing= trailing", &c, NULL), VN_OK);
+    assert_true(c.value[1] == 3 && c.value[2] == 2);
+    assert_int_equal(parse("dd im", &c, NULL), VN_BAD_ARGUMENT);
+}
+
 /* Every refusal is one line that a person can act on. */
 static void refusals_say_what_to_do(void **state) {
     (void)state;
@@ -77,7 +85,7 @@ static void refusals_say_what_to_do(void **state) {
         {"ddim:eta=-0.1", "ddim: eta=-0.1 is outside [0, 1]"},
         {"ddim:eta=nan", "ddim: eta=nan is not a number"},
         {"ddim:eta=0.5x", "ddim: eta=0.5x is not a number"},
-        {"ddim:eta= 0.5", "ddim: eta= 0.5 is not a number"},
+        {"ddim:eta=0 .5", "ddim: eta=0 .5 is not a number"},
         {"ddim:eta=0x1", "ddim: eta=0x1 is not a number"},
         {"ddim:eta=1e999", "ddim: eta=1e999 is not a number"},
         {"ddim:order=1.5", "ddim: order=1.5 is not a whole number"},
@@ -190,6 +198,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_found),
         cmocka_unit_test(values_are_read_and_defaults_kept),
+        cmocka_unit_test(spaces_around_words_do_not_count),
         cmocka_unit_test(refusals_say_what_to_do),
         cmocka_unit_test(endless_input_is_refused_briefly),
         cmocka_unit_test(choices_survive_being_written),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -253,6 +254,24 @@ static void test_the_impossible_is_refused(void **state) {
     assert_false(exists("no.safetensors"));
 }
 
+/* Told before anything is drawn: each of these would take hours. */
+static void test_what_cannot_be_saved_is_not_drawn(void **state) {
+    (void)state;
+    static const char *const outs[][2] = {{"world.json/a.png", "cannot be written"},
+                                          {"absent/a.npy", "cannot be written"},
+                                          {"/proc/a.safetensors", "cannot be written"},
+                                          {"world.json/folder", "points of 2 dimensions are no folder of pictures"}};
+    for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)
+        expect_complaint(expect_status(1, "sample world.json -n 1000000 --steps 1000 --out %s", outs[i][0]),
+                         outs[i][1]);
+    expect_complaint(expect_status(1, "sample run -n 1000000 --steps 1000 --out world.json/folder"),
+                     "world.json/folder: cannot be written");
+    scratch_write_text("space.json", "{\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]}]}");
+    expect_complaint(expect_status(1, "sample space.json -n 1000000 --steps 1000 --out a.png"),
+                     "a.png: points of 3 dimensions are no picture");
+    assert_false(exists("absent") || exists("a.png"));
+}
+
 /* ---- traces and weak models --------------------------------------------------------------------------- */
 
 static void test_a_trace_goes_into_the_tensors(void **state) {
@@ -304,6 +323,11 @@ static void test_forward_gives_an_output_and_gradients(void **state) {
     expect_shape(json_object_get(grad, "grad.conv_in.weight"), "F32", "[8,1,3,3]");
     json_decref(out);
     json_decref(grad);
+
+    unlink("out.safetensors"); /* all or nothing is written */
+    expect_complaint(expect_status(1, "forward run --in in.safetensors --out out.safetensors --grad absent/g"),
+                     "absent/g: cannot be written");
+    assert_false(exists("out.safetensors"));
 
     char *cotangent = strstr(file + 8, "\"cotangent\""); /* as many numbers in another shape */
     assert_non_null(cotangent);
@@ -475,6 +499,7 @@ int main(void) {
         cmocka_unit_test(test_sigmas_in_place_of_steps),
         cmocka_unit_test(test_bad_sources_and_options_are_named),
         cmocka_unit_test(test_the_impossible_is_refused),
+        cmocka_unit_test(test_what_cannot_be_saved_is_not_drawn),
         cmocka_unit_test(test_a_trace_goes_into_the_tensors),
         cmocka_unit_test(test_a_picture_tells_of_its_weak_model),
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),

@@ -176,15 +176,31 @@ static void test_bad_input_is_named_and_nothing_is_written(void **state) {
 /* What is typed counts also where it is what would have been used without it. */
 static void test_resume_keeps_what_the_run_began_with(void **state) {
     (void)state;
-    expect_status(0, TRAIN " --out begun --steps 2 --lr 0.01 --clip 2 --quiet");
+    expect_status(0, TRAIN " --out begun --steps 2 --lr 0.01 --clip 2 --seed 7 --quiet");
     static const char *const refused[][2] = {{"--batch 64", "batch"}, {"--lr 0.001", "lr"},
                                              {"--clip 1", "clip"},    {"--weight-decay 0.1", "weight-decay"},
-                                             {"--drop 0.2", "drop"},  {"--validate 0", "validate"}};
+                                             {"--drop 0.2", "drop"},  {"--validate 0", "validate"},
+                                             {"--seed 0", "seed"},    {"--seed 5", "seed"}};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         expect_complaint(expect_status(2, "train data --out begun --resume --steps 3 --quiet %s", refused[i][0]),
                          refused[i][1]);
     expect_status(0, "train data --out begun --resume --steps 3 --quiet --batch 8 --lr 0.01 --clip 2 --drop 0.1 "
-                     "--weight-decay 0 --validate 0.02 --log-every 10");
+                     "--weight-decay 0 --validate 0.02 --log-every 10 --seed 7");
+}
+
+/* Told at once: the data, which is not there, has not been looked for. */
+static void test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read(void **state) {
+    (void)state;
+    scratch_write_text("file", "no folder");
+    static const char *const outs[][2] = {
+        {"file/run", "file"}, {"/proc/run", "/proc"}, {"/proc/of/run", "/proc/of"}, {"/dev/null/run", "/dev/null"}};
+    for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++) {
+        char words[64];
+        snprintf(words, sizeof words, "train: %s: %s: cannot be written", outs[i][0], outs[i][1]);
+        expect_complaint(expect_status(1, "train nowhere --out %s --steps 1", outs[i][0]), words);
+    }
+    expect_complaint(expect_status(1, "train nowhere --out new/run --steps 1"), "nowhere");
+    assert_false(exists("new")); /* to find out leaves nothing */
 }
 
 static void test_resume_of_nothing_is_refused(void **state) {
@@ -367,6 +383,7 @@ int main(void) {
         cmocka_unit_test(test_a_run_is_not_overwritten_by_accident),
         cmocka_unit_test(test_bad_input_is_named_and_nothing_is_written),
         cmocka_unit_test(test_resume_keeps_what_the_run_began_with),
+        cmocka_unit_test(test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read),
         cmocka_unit_test(test_resume_of_nothing_is_refused),
         cmocka_unit_test(test_a_run_without_a_step_is_removed),
         cmocka_unit_test(test_what_killed_runs_left_is_removed),

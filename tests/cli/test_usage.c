@@ -95,13 +95,29 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"train data --out a --lr -1", "--lr: expected a number that is not negative, not '-1'"},
         {"train data --out a --batch -1", "--batch: expected a number that is not negative, not '-1'"},
         {"bench m --mode tran", "--mode: expected infer|train|sample, not 'tran'"},
-        {"bench m --sampler euler", "need --mode sample"},
-        {"bench m --guidance 3 --mode train", "need --mode sample"},
-        {"bench m --profile --mode sample", "--profile"},
-        {"bench m --recompute", "--recompute needs --mode train"},
-        {"bench m --recompute --mode sample", "--recompute needs --mode train"},
-        {"sample m --out a --steps 0", "--steps 0: at least one step"},
-        {"sample m --out a --count 0", "--count 0: at least one sample"},
+        {"bench m --sampler euler", "--sampler has no effect with --mode infer: it needs --mode sample"},
+        {"bench m --guidance 2 --mode train", "--guidance has no effect with --mode train: it needs --mode sample"},
+        {"bench m --profile --mode sample", "--profile has no effect with --mode sample: it needs --mode infer|train"},
+        {"bench m --recompute", "--recompute has no effect with --mode infer: it needs --mode train"},
+        {"bench m --recompute --mode sample", "it needs --mode train"},
+        {"sample m --out a --steps 0", "--steps: expected a number that is not 0, not '0'"},
+        {"sample m --out a --count 0", "--count: expected a number that is not 0, not '0'"},
+        {"sample m --out a --batch 0", "--batch: expected a number that is not 0, not '0'"},
+        {"eval m --metric nll -n 0", "-n: expected a number that is not 0, not '0'"},
+        {"train data --out a --steps 0", "--steps: expected a number that is not 0, not '0'"},
+        {"train data --out a --minutes 0.0", "--minutes: expected a number that is not 0, not '0.0'"},
+        {"train data --out a --minutes 1 --size 0", "--size: expected a number that is not 0, not '0'"},
+        {"train data --out a --steps 1 --save-every 0", "--save-every: expected a number that is not 0, not '0'"},
+        {"train data --out a --steps 1 --preview-every 0", "--preview-every: expected a number that is not 0"},
+        {"train data --out a --steps 1 --size -3", "size: -3 is outside [1, 4096]"},
+        {"train data --out a --lr 0x1p-3", "--lr: expected a number, not '0x1p-3'"},
+        {"train data --out a --lr ' 1'", "--lr: expected a number, not ' 1'"},
+        {"train data --out a --minutes infinity", "--minutes: expected a number, not 'infinity'"},
+        {"train data --out a --minutes 1e999", "--minutes: expected a number, not '1e999'"},
+        {"sample m --out a --guidance 1,0x2", "--guidance: expected numbers"},
+        {"sample m --out a --sigmas inf,1,0", "--sigmas: expected numbers"},
+        {"sample m --out a --seed 0x10", "--seed: expected a whole number"},
+        {"sample m --out a --count ' 3'", "--count: expected a whole number, not ' 3'"},
         {"sample m --out a.npy --trace", "--trace has no effect on a.npy"},
         {"eval m", "--metric NAME is missing"},
         {"eval m --metric nll --exact --probes 4", "--probes has no effect beside --exact"},
@@ -122,6 +138,15 @@ static void test_both_ways_to_give_a_value(void **state) {
     make_world();
     expect_status(0, "sample world.json --out a.npy --count 5 --seed 3 --quiet");
     expect_status(0, "sample --seed=3 world.json -n 5 --out=b.npy --quiet");
+    expect_same_file("a.npy", "b.npy");
+}
+
+static void test_spaces_in_lists_do_not_count(void **state) {
+    (void)state;
+    make_world();
+    expect_status(0, "sample world.json --out a.npy -n 3 --guidance 1,2 --guide interval:lo=0.1,hi=0.9,cfg --quiet");
+    expect_status(0, "sample world.json --out b.npy -n 3 --guidance '1, 2 ' --guide 'interval: lo = 0.1, hi=0.9 , cfg' "
+                     "--quiet");
     expect_same_file("a.npy", "b.npy");
 }
 
@@ -182,6 +207,7 @@ int main(void) {
         cmocka_unit_test(test_help_shows_defaults_and_table_rows),
         cmocka_unit_test(test_mistakes_are_one_line_and_status_2),
         cmocka_unit_test(test_both_ways_to_give_a_value),
+        cmocka_unit_test(test_spaces_in_lists_do_not_count),
         cmocka_unit_test(test_list_shows_every_row),
         cmocka_unit_test(test_list_json_has_names_summaries_and_parameters),
         cmocka_unit_test(test_help_is_there_at_once),
