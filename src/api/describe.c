@@ -1,5 +1,6 @@
 /* describe.c - vn_describe: what a path is, in JSON. A row of the table below a kind of thing. */
 #include "api/internal.h"
+#include "api/train_options.h"
 
 #include <string.h>
 
@@ -58,14 +59,15 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
              json_object_set_new(out, "predict", json_string(info.predict)) == 0;
     if (ok)
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
-             json_object_set_new(out, "steps", json_integer(info.steps)) == 0;
+             (info.steps == 0 || json_object_set_new(out, "steps", json_integer(info.steps)) == 0); // 0: not known
     if (!ok) vn_no_memory(err);
     if (ok) ok = add_plan(m, out, err);
     vn_model_dir dir = {0};
     if (ok) {
         ok = vn_model_dir_open(path, &dir, err) == VN_OK;
         json_t *train = json_object_get(dir.vane, "train"), *data = json_object_get(dir.vane, "data");
-        if (ok && train) ok = json_object_set(out, "train", train) == 0;
+        if (ok && json_is_object(train))
+            ok = json_object_set_new(out, "train", vn_train_options_describe(train)) == 0 || vn_no_memory(err) == VN_OK;
         if (ok && data) ok = json_object_set(out, "data", data) == 0;
     }
     vn_model_dir_close(&dir);

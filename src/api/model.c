@@ -48,6 +48,23 @@ static vn_status take_world(vn_model *m, vn_err *err) {
     return vn_model_copy_names(m, vn_world_classes(m->world), world_name, m->world, err);
 }
 
+/* A file of a model in place of the model, as completion of names gives it. */
+static vn_status open_world(vn_model *m, vn_err *err) {
+    static const char *const parts[] = {"config.json", "model_index.json", "vane.json", ".safetensors"};
+    bool part = false;
+    for (size_t i = 0; i < VN_COUNT(parts); i++) part = part || vn_ends_with(m->source, parts[i]);
+    char *dir = part && vn_is_file(m->source) ? vn_model_dir_around(m->source) : NULL;
+    vn_status status = VN_OK;
+    if (dir) {
+        status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder", m->source, dir);
+    } else {
+        status = vn_world_open(m->source, &m->world, err);
+        if (status == VN_OK) status = take_world(m, err);
+    }
+    vn_free(dir);
+    return status;
+}
+
 /* ---- networks ----------------------------------------------------------------------------------------- */
 
 /* Sizes that vane.json gives, which a network of any size leaves open. */
@@ -161,8 +178,7 @@ vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
     if (status == VN_OK && vn_is_dir(source)) {
         status = open_network(m, false, err);
     } else if (status == VN_OK) {
-        status = vn_world_open(source, &m->world, err);
-        if (status == VN_OK) status = take_world(m, err);
+        status = open_world(m, err);
     }
     if (status != VN_OK) vn_model_close(&m);
     *out = m;
@@ -277,8 +293,13 @@ static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) 
 
 /* A path for a model that has none of its own. */
 static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
-    if (!wish && m->net)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path", m->source);
+    if (!wish && m->net) {
+        char *whole = vn_model_dir_around(m->source);
+        vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path%s%s", m->source,
+                whole ? ", or the model that it is a part of: " : "", whole ? whole : "");
+        vn_free(whole);
+        return err->status;
+    }
     vn_path *path = NULL;
     vn_status status = vn_path_open(wish ? wish : "rectified", &path, err);
     if (status != VN_OK) return status;

@@ -146,6 +146,23 @@ json_t *vn_train_options_to_json(const vn_train_options *o) {
     return out;
 }
 
+/* The numbers that stand for "not asked for" still after settling, and for "none", are no numbers to show. */
+json_t *vn_train_options_describe(const json_t *stored) {
+    json_t *out = vn_json_copy(stored);
+    for (size_t i = 0; out && i < VN_COUNT(fields); i++) {
+        const field *f = &fields[i];
+        const json_t *value = json_object_get(out, f->name);
+        if (f->type == TEXT || !json_is_number(value)) continue;
+        if (json_number_value(value) == f->unset && f->unset == f->standard)
+            json_object_del(out, f->name);
+        else if (json_number_value(value) < 0 && json_object_set_new(out, f->name, json_string("none")) != 0) {
+            json_decref(out);
+            out = NULL;
+        }
+    }
+    return out;
+}
+
 static bool take(vn_train_options *o, const field *f, const json_t *value) {
     void *to = (char *)o + f->offset;
     if (f->type == TEXT && json_is_string(value))

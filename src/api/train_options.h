@@ -8,6 +8,8 @@
 vn_status vn_train_options_settle(vn_train_options *o, vn_err *err);
 /* An object with every option; strings that are NULL are left out. NULL: memory. */
 json_t *vn_train_options_to_json(const vn_train_options *o);
+/* The same of a run's object in vane.json for people: without what was left to others to decide. NULL: memory. */
+json_t *vn_train_options_describe(const json_t *stored);
 /* What a run was trained with, from vane.json's object, whose strings *o borrows, settled. On top of it comes what `wish` asks for:
  * allowed for how long and how often, refused for what would make it another run. */
 vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish, vn_train_options *o, vn_err *err);

@@ -157,15 +157,17 @@ vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, i
         if (!can_disturb(net, g, &disturb[i])) return NULL;
         in->disturb[i] = disturb[i];
     }
+    const char *name = net->row->row.name, *whose = height == 0 ? " (sample_size)" : "";
     if (height == 0) height = io->height;
     if (width == 0) width = io->width;
-    const char *name = net->row->row.name;
+    if (batch >= 1 && io->rank == 3 && *whose && height < 1)
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: no sample_size in the config, so images of no known size", name);
     if (batch < 1 || (io->rank == 3 && (height < 1 || width < 1)))
         return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels", name,
                              (long long)batch, (long long)height, (long long)width);
     if (io->rank == 3 && (height % io->multiple || width % io->multiple))
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld: both sides must be multiples of %lld",
-                             name, (long long)height, (long long)width, (long long)io->multiple);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld%s: both sides must be multiples of %lld",
+                             name, (long long)height, (long long)width, whose, (long long)io->multiple);
     vn_shape shape = io->rank == 3 ? VN_SHAPE(batch, height, width, io->in_channels) : VN_SHAPE(batch, io->in_channels);
     in->sample = vn_input(g, VN_F32, shape);
     if (io->takes_time) in->timestep = vn_input(g, io->times ? VN_I32 : VN_F32, VN_SHAPE(batch));

@@ -82,6 +82,38 @@ static vn_status open_dir(vn_model_dir *d, vn_err *err) {
     return s;
 }
 
+static bool holds(const char *dir, const char *name) {
+    char *path = dir ? join3(dir, "", name) : NULL;
+    const bool is = path && vn_is_file(path);
+    vn_free(path);
+    return is;
+}
+
+/* The folder that `path` is in; new string or NULL. */
+static char *folder_of(const char *path) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    const size_t end = n;
+    while (n > 0 && path[n - 1] != '/') n--;
+    if (n == 0 && end == 1 && path[0] == '.') return vn_strdup("..");
+    if (n == 0) return vn_strdup(".");
+    while (n > 1 && path[n - 1] == '/') n--;
+    return vn_format("%.*s", (int)n, path);
+}
+
+char *vn_model_dir_around(const char *part) {
+    char *near = folder_of(part), *far = near ? folder_of(near) : NULL, *found = NULL;
+    if (holds(near, "model_index.json"))
+        found = near;
+    else if (holds(far, "model_index.json"))
+        found = far;
+    else if (holds(near, "config.json"))
+        found = near;
+    if (near != found) vn_free(near);
+    if (far != found) vn_free(far);
+    return found;
+}
+
 /* A config.json by itself stands for its directory. */
 static vn_status resolve(const char *path, char **dir, vn_err *err) {
     const char *slash = strrchr(path, '/');

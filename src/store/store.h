@@ -114,6 +114,9 @@ typedef struct vn_model_dir {
 /* path: a run or diffusers directory, a plain folder with config.json, or a config.json. Fails with VN_IO, VN_BAD_FILE or
  * VN_UNSUPPORTED (pickled weights, a pipeline without a network that nn knows the folder of). */
 vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err);
+/* The directory of the model that the file or folder is a part of, by the model_index.json or config.json in those above it; new
+ * string, NULL: none (or no memory). For messages: the directory was meant. */
+char *vn_model_dir_around(const char *part);
 void vn_model_dir_close(vn_model_dir *d); /* safe on a zeroed one */
 /* Like d->weights, but NULL is VN_BAD_FILE: the directory has no weights. */
 vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err);

@@ -272,6 +272,25 @@ static void test_what_cannot_be_saved_is_not_drawn(void **state) {
     assert_false(exists("absent") || exists("a.png"));
 }
 
+/* As the shell completes names: what was meant is said. */
+static void test_a_part_of_a_model_names_the_model(void **state) {
+    (void)state;
+    static const char *const parts[] = {"run/unet/config.json", "run/vane.json", "./run/model_index.json",
+                                        "run/unet/diffusion_pytorch_model.safetensors"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char words[128];
+        snprintf(words, sizeof words, "%s: is a part of the model %s; name that folder", parts[i],
+                 parts[i][0] == '.' ? "./run" : "run");
+        expect_complaint(expect_status(1, "sample %s --out no.npy", parts[i]), words);
+        expect_complaint(expect_status(1, "eval %s --metric nll --data data", parts[i]), words);
+    }
+    expect_complaint(expect_status(2, "sample run/unet --out no.npy"), "or the model that it is a part of: run\n");
+    assert_int_equal(system("mkdir alone && cp tiny.json alone/config.json && cp world.json alone/world.json"), 0);
+    expect_complaint(expect_status(1, "sample alone/config.json --out no.npy"), "model alone; name that folder");
+    expect_status(0, "sample alone/world.json --out yes.npy -n 2 --quiet");
+    assert_false(exists("no.npy"));
+}
+
 /* ---- traces and weak models --------------------------------------------------------------------------- */
 
 static void test_a_trace_goes_into_the_tensors(void **state) {
@@ -452,6 +471,36 @@ static void test_info_plans_a_network(void **state) {
     expect_complaint(expect_status(2, "info bare --batch 100000"), "batch: 100000");
 }
 
+/* What was not asked for stands in vane.json as 0 or -1; for people it is left out, or said in a word. */
+static void test_info_of_a_run_shows_no_placeholders(void **state) {
+    (void)state;
+    json_t *r = expect_json(expect_status(0, "info run --json"));
+    const json_t *train = json_object_get(r, "train");
+    static const char *const absent[] = {"ema", "dropout", "minutes", "size", "save_every"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) assert_null(json_object_get(train, absent[i]));
+    assert_string_equal(json_string_value(json_object_get(train, "preview_every")), "none");
+    assert_int_equal(json_integer_value(json_object_get(train, "seed")), 0);
+    assert_int_equal(json_integer_value(json_object_get(train, "batch")), 8);
+    assert_true(json_is_false(json_object_get(train, "flip")));
+    json_decref(r);
+}
+
+static void test_info_of_a_size_that_does_not_fit(void **state) {
+    (void)state;
+    assert_int_equal(system("mkdir odd sizeless"), 0);
+    scratch_write_text(
+        "odd/config.json",
+        "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, \"attention_head_dim\": "
+        "16, \"in_channels\": 1, \"num_layers\": 1, \"sample_size\": 10, \"patch_size\": 4}");
+    expect_complaint(expect_status(1, "info odd"),
+                     "dit: images of 10 x 10 (sample_size): both sides must be multiples of 4");
+    scratch_write_text(
+        "sizeless/config.json",
+        "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, \"block_out_channels\": "
+        "[32], \"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"]}");
+    expect_complaint(expect_status(1, "info sizeless"), "no sample_size in the config");
+}
+
 static void test_bench_with_recompute_says_what_it_costs(void **state) {
     (void)state;
     json_t *r = expect_json(expect_status(0, "bench bare --mode train --batch 8 --steps 1 --recompute --json --quiet"));
@@ -500,6 +549,7 @@ int main(void) {
         cmocka_unit_test(test_bad_sources_and_options_are_named),
         cmocka_unit_test(test_the_impossible_is_refused),
         cmocka_unit_test(test_what_cannot_be_saved_is_not_drawn),
+        cmocka_unit_test(test_a_part_of_a_model_names_the_model),
         cmocka_unit_test(test_a_trace_goes_into_the_tensors),
         cmocka_unit_test(test_a_picture_tells_of_its_weak_model),
         cmocka_unit_test(test_forward_gives_an_output_and_gradients),
@@ -508,6 +558,8 @@ int main(void) {
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_walk),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
         cmocka_unit_test(test_info_plans_a_network),
+        cmocka_unit_test(test_info_of_a_run_shows_no_placeholders),
+        cmocka_unit_test(test_info_of_a_size_that_does_not_fit),
         cmocka_unit_test(test_bench_with_recompute_says_what_it_costs),
         cmocka_unit_test(test_info_of_a_world),
         cmocka_unit_test(test_first_sample_is_there_at_once),

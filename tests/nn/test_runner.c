@@ -161,7 +161,8 @@ static void inputs_are_checked(void **state) {
     vn_runner *r = open_runner(&f);
     make_batch();
     expect_refusal(r, 2, 7, 4, "unet2d: images of 7 x 4: both sides must be multiples of 2");
-    expect_refusal(r, 2, 0, 0, "unet2d: a batch of 2 images of 0 x 0 pixels");
+    expect_refusal(r, 2, 0, 0, "unet2d: no sample_size in the config");
+    expect_refusal(r, 2, -2, 4, "unet2d: a batch of 2 images of -2 x 4 pixels");
     expect_refusal(r, -1, 8, 4, "a batch of -1");
     labels[1] = 6;
     expect_refusal(r, 2, 8, 4, "unet2d: class label 6 is not in 0 .. 5");
