@@ -10,7 +10,7 @@
 /* An array in the arena. */
 typedef struct life {
     const vn_node *node;
-    size_t begin, end; /* bytes of the arena */
+    size_t bytes;
     int first, last;
 } life;
 
@@ -18,13 +18,13 @@ typedef struct lives {
     const vn_plan *plan;
     life *life;
     int n;
+    int *latest;   /* by buffer: the array that was written there last, + 1; 0: none */
+    size_t *alive; /* by step: bytes */
 } lives;
 
-/* The array that a location of the arena is in: the latest that was written there. */
 static life *find(const lives *l, const vn_location *at) {
-    for (int i = l->n - 1; at->home == VN_IN_ARENA && i >= 0; i--)
-        if (at->offset >= l->life[i].begin && at->offset < l->life[i].end) return &l->life[i];
-    return NULL;
+    const int latest = at->home == VN_IN_ARENA ? l->latest[at->buffer] : 0;
+    return latest ? &l->life[latest - 1] : NULL;
 }
 
 static void add(lives *l, const vn_node *n, const vn_location *at, int first, int last) {
@@ -32,7 +32,8 @@ static void add(lives *l, const vn_node *n, const vn_location *at, int first, in
     if (at->home != VN_IN_ARENA) return;
     life *over = find(l, at); // written over at this step: one array, not two
     if (over && over->last == first && first > 0) over->last = first - 1;
-    l->life[l->n++] = (life){n, at->offset, at->offset + bytes, first, last};
+    l->life[l->n++] = (life){n, bytes, first, last};
+    l->latest[at->buffer] = l->n;
 }
 
 static void find_lives(lives *l) {
@@ -52,14 +53,17 @@ static void find_lives(lives *l) {
     }
 }
 
-/* The step at which most is alive. */
+/* The step at which most is alive. Each array adds its bytes where it begins and takes them away behind its end; what is
+ * taken away may come to less than nothing until the sum is made, which unsigned numbers do not mind. */
 static int fullest(const lives *l, size_t *most) {
     int at = 0;
-    *most = 0;
+    size_t sum = *most = 0;
+    for (int i = 0; i < l->n; i++) {
+        l->alive[l->life[i].first] += l->life[i].bytes;
+        l->alive[l->life[i].last + 1] -= l->life[i].bytes;
+    }
     for (int s = 0; s < l->plan->steps; s++) {
-        size_t sum = 0;
-        for (int i = 0; i < l->n; i++)
-            if (l->life[i].first <= s && s <= l->life[i].last) sum += l->life[i].end - l->life[i].begin;
+        sum += l->alive[s];
         if (sum <= *most) continue;
         *most = sum;
         at = s;
@@ -77,7 +81,7 @@ static void fill(vn_footprint *f, const lives *l) {
     for (int i = 0; i < l->n; i++) {
         const life *a = &l->life[i];
         if (a->first <= at && at <= a->last)
-            f->array[f->arrays++] = (vn_array){vn_graph_node(a->node->graph, a->node->id), a->end - a->begin};
+            f->array[f->arrays++] = (vn_array){vn_graph_node(a->node->graph, a->node->id), a->bytes};
     }
     qsort(f->array, (size_t)f->arrays, sizeof *f->array, by_bytes);
 }
@@ -94,14 +98,19 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
         f->cost.bytes += c.bytes;
     }
     const size_t most = (size_t)plan.steps + (size_t)plan.inputs;
-    lives l = {.plan = &plan, .life = vn_alloc(most, sizeof *l.life)};
+    lives l = {.plan = &plan,
+               .life = vn_alloc(most, sizeof *l.life),
+               .latest = vn_calloc((size_t)plan.buffers, sizeof *l.latest),
+               .alive = vn_calloc((size_t)plan.steps + 2, sizeof *l.alive)};
     f->array = vn_alloc(most, sizeof *f->array);
-    if (l.life && f->array) {
+    if (l.life && l.latest && l.alive && f->array) {
         find_lives(&l);
         fill(f, &l);
     } else
         status = vn_no_memory(err);
     vn_free(l.life);
+    vn_free(l.latest);
+    vn_free(l.alive);
     vn_plan_close(&plan);
     return status;
 }

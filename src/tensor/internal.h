@@ -79,6 +79,7 @@ vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err);
 /* Where an array is when a program runs. */
 typedef struct vn_place {
     enum { VN_IN_ARENA, VN_IN_VALUES, VN_IN_GRADS, VN_IN_DATA } home;
+    int buffer;       /* VN_IN_ARENA: which of the plan's, for those who ask what lies there */
     size_t offset;    /* bytes from the begin of the arena, run.values or run.grads */
     const void *data; /* VN_IN_DATA: a constant */
 } vn_location;
@@ -100,7 +101,7 @@ typedef struct vn_plan {
     vn_step *step;
     int steps;
     vn_port *input, *output;
-    int inputs, outputs;
+    int inputs, outputs, buffers;
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */
 } vn_plan;
 

@@ -25,6 +25,7 @@ typedef struct info {
     int buffer;    /* its memory, if that is in the arena */
     size_t bound;  /* where it is written in run.grads, in floats */
     bool is_bound; /* it is */
+    int gradient;  /* the first gradient that lies in its memory; -1: none */
     bool kept;     /* readable after the run */
     bool needed;
 } info;
@@ -34,6 +35,7 @@ typedef struct planner {
     const vn_program_options *o;
     vn_plan *plan;
     info *info;
+    int *next; /* by gradient: the next one that lies in the same memory; -1: none */
     vn_buffer *buffer;
     int buffers;
     vn_err *err;
@@ -72,7 +74,7 @@ static bool skip_broadcasts(planner *p, info *at) {
     return true;
 }
 
-/* Marks what the outputs need, and finds each node's root. */
+/* Marks what the outputs need, and finds each node's root and each root's gradients. */
 static vn_status find_needed(planner *p) {
     for (int i = 0; i < p->o->n_outputs; i++) p->info[p->o->outputs[i]->id].needed = true;
     for (int i = 0; i < p->o->n_grads; i++) p->info[p->o->grads[i]->id].needed = true;
@@ -86,13 +88,18 @@ static vn_status find_needed(planner *p) {
     for (int id = 0; id < p->g->count; id++) {
         info *at = &p->info[id];
         at->root = id;
-        at->buffer = at->last = -1;
+        at->buffer = at->last = at->gradient = -1;
         if (at->node->op != VN_OP_VIEW) continue;
         const info *in = &p->info[at->node->in[0]->id];
         at->root = in->root;
         at->shift = in->shift + at->node->attr.view.offset;
     }
     for (int i = 0; i < p->o->n_outputs; i++) root_of(p, p->o->outputs[i])->kept = true;
+    for (int k = p->o->n_grads - 1; k >= 0; k--) {
+        info *root = root_of(p, p->o->grads[k]);
+        p->next[k] = root->gradient;
+        root->gradient = k;
+    }
     return VN_OK;
 }
 
@@ -108,9 +115,8 @@ static bool can_bind(planner *p, int k) {
     const info *root = root_of(p, p->o->grads[k]);
     int64_t base = base_of(p, k), covered = 0;
     if (is_leaf(root->node) || root->kept || base < 0 || base % (ALIGNMENT / FLOAT)) return false;
-    for (int j = 0; j < p->o->n_grads; j++)
-        if (root_of(p, p->o->grads[j]) == root && base_of(p, j) == base)
-            covered += vn_shape_count(&p->o->grads[j]->shape);
+    for (int j = root->gradient; j >= 0; j = p->next[j])
+        if (base_of(p, j) == base) covered += vn_shape_count(&p->o->grads[j]->shape);
     return covered == vn_shape_count(&root->node->shape);
 }
 
@@ -143,8 +149,8 @@ static vn_status add_copy(planner *p, const vn_node *x, vn_location to) {
 /* Copies to run.grads of what lies in root's memory and is not there already. */
 static vn_status copy_gradients(planner *p, const info *root) {
     vn_status status = VN_OK;
-    for (int k = 0; k < p->o->n_grads && status == VN_OK; k++)
-        if (root_of(p, p->o->grads[k]) == root && !is_in_place(p, k))
+    for (int k = root->gradient; k >= 0 && status == VN_OK; k = p->next[k])
+        if (!is_in_place(p, k))
             status =
                 add_copy(p, p->o->grads[k], (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * FLOAT});
     return status;
@@ -173,7 +179,7 @@ static vn_location place_of(planner *p, const vn_node *n) {
         return (vn_location){.home = VN_IN_VALUES, .offset = root->node->from.param * FLOAT + bytes};
     if (root->node->op == VN_OP_CONST)
         return (vn_location){.home = VN_IN_DATA, .data = (const char *)root->node->from.data + bytes};
-    return (vn_location){.home = VN_IN_ARENA, .offset = p->buffer[root->buffer].offset + bytes};
+    return (vn_location){.home = VN_IN_ARENA, .buffer = root->buffer, .offset = p->buffer[root->buffer].offset + bytes};
 }
 
 /* Who reads each root last; what stays readable is read by no step, after all. */
@@ -225,6 +231,7 @@ static vn_status plan_memory(planner *p) {
         if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
             p->info[id].buffer = new_buffer(p, p->info[id].node, 0, plan->steps);
     for (int s = 0; s < plan->steps; s++) give_memory(p, s);
+    plan->buffers = p->buffers;
     vn_status status = vn_pack(p->buffer, p->buffers, &plan->arena_bytes, p->err);
     for (int s = 0; s < plan->steps && status == VN_OK; s++) {
         vn_step *step = &plan->step[s];
@@ -299,10 +306,12 @@ vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_option
                       .output = vn_alloc((size_t)options->n_outputs, sizeof *plan->output)};
     planner p = {.g = g, .o = options, .plan = plan, .err = err};
     p.info = vn_calloc(nodes, sizeof *p.info);
+    p.next = vn_alloc((size_t)options->n_grads, sizeof *p.next);
     p.buffer = vn_alloc(nodes, sizeof *p.buffer);
-    bool room = plan->step && plan->input && plan->output && p.info && p.buffer;
+    bool room = plan->step && plan->input && plan->output && p.info && p.next && p.buffer;
     status = room ? make(&p) : vn_no_memory(err);
     vn_free(p.info);
+    vn_free(p.next);
     vn_free(p.buffer);
     if (status != VN_OK) vn_plan_close(plan);
     return status;

@@ -10,6 +10,7 @@
 struct vn_weights {
     vn_arena arena;     /* weights and their names */
     vn_weight **weight; /* in the order of declaration */
+    size_t *table;      /* [2 capacity] by hash of the name: place in weight + 1; 0: free */
     size_t count, capacity, floats;
 };
 
@@ -22,6 +23,7 @@ void vn_weights_close(vn_weights **w) {
     if (!*w) return;
     vn_arena_free(&(*w)->arena);
     vn_free((*w)->weight);
+    vn_free((*w)->table);
     vn_free(*w);
     *w = NULL;
 }
@@ -34,11 +36,19 @@ const vn_weight *vn_weights_at(const vn_weights *w, size_t i) {
     return w->weight[i];
 }
 
-/* One by one: a network has hundreds of weights, and they are looked up when it is built or loaded, not when it runs. */
+/* Where the name is in the table, or would be. FNV-1a. */
+static size_t *slot_of(const vn_weights *w, const char *name) {
+    const size_t mask = 2 * w->capacity - 1;
+    uint32_t hash = 2166136261u;
+    for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    size_t at = hash & mask;
+    while (w->table[at] && strcmp(w->weight[w->table[at] - 1]->name, name) != 0) at = (at + 1) & mask;
+    return &w->table[at];
+}
+
 const vn_weight *vn_weights_find(const vn_weights *w, const char *name) {
-    for (size_t i = 0; i < w->count; i++)
-        if (strcmp(w->weight[i]->name, name) == 0) return w->weight[i];
-    return NULL;
+    const size_t place = w->count ? *slot_of(w, name) : 0;
+    return place ? w->weight[place - 1] : NULL;
 }
 
 size_t vn_weights_floats(const vn_weights *w) {
@@ -53,15 +63,27 @@ int64_t vn_weights_parameters(const vn_weights *w) {
 
 /* ---- declaring -------------------------------------------------------------------------------------- */
 
+/* Room for one more; false when memory runs out. */
+static bool grow(vn_weights *w) {
+    if (w->count < w->capacity) return true;
+    const size_t capacity = w->capacity ? 2 * w->capacity : 64; // a power of two, as the table asks for
+    size_t *table = vn_calloc(2 * capacity, sizeof *table);
+    vn_weight **grown = table ? vn_realloc(w->weight, capacity, sizeof(vn_weight *)) : NULL;
+    if (!grown) {
+        vn_free(table);
+        return false;
+    }
+    vn_free(w->table);
+    w->weight = grown;
+    w->table = table;
+    w->capacity = capacity;
+    for (size_t i = 0; i < w->count; i++) *slot_of(w, grown[i]->name) = i + 1;
+    return true;
+}
+
 static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight *like) {
     size_t length = strlen(name) + 1;
-    if (w->count == w->capacity) {
-        size_t capacity = w->capacity ? 2 * w->capacity : 64;
-        vn_weight **grown = vn_realloc(w->weight, capacity, sizeof(vn_weight *));
-        if (!grown) return NULL;
-        w->weight = grown;
-        w->capacity = capacity;
-    }
+    if (!grow(w)) return NULL;
     vn_weight *new = vn_arena_alloc(&w->arena, sizeof *new);
     char *copy = vn_arena_alloc(&w->arena, length);
     if (!new || !copy) return NULL;
@@ -70,6 +92,7 @@ static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight
     new->count = (size_t)vn_shape_count(&new->shape);
     new->offset = w->floats;
     w->floats += (new->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    *slot_of(w, name) = w->count + 1;
     return w->weight[w->count++] = new;
 }
 
