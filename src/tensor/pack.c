@@ -1,7 +1,8 @@
 /* pack.c - offsets in one arena for buffers that live from one step to another.
  *
  * Finding the smallest arena is NP-hard; each greedy order below, with the tightest gap that fits, comes within a few percent of
- * the most that is alive at one step, and which is best depends on the network. They are cheap, so all are tried.
+ * the most that is alive at one step, and which is best depends on the network. They are cheap, so all are tried. What lives with
+ * a buffer is found in a tree over the steps, so that a network of a thousand layers is planned in a second.
  */
 #include "tensor/internal.h"
 
@@ -29,57 +30,166 @@ static int by_time(const void *a, const void *b) {
 
 static const compare_fn orders[] = {by_size, by_life, by_time};
 
-/* The tightest gap for b between those of placed[n] (in order of offset) that live with it. */
-static size_t find_gap(const vn_buffer *b, vn_buffer *const *placed, int n) {
-    size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
-    for (int i = 0; i < n; i++) {
-        const vn_buffer *p = placed[i];
-        if (p->first > b->last || b->first > p->last) continue;
-        if (p->offset >= end + b->bytes && p->offset - end < best_gap) {
-            best = end;
-            best_gap = p->offset - end;
+/* ---- what is taken -------------------------------------------------------------------------------------- */
+
+/* Bytes of the arena: disjoint spans, rising, those that touch made one. Well packed buffers leave few. */
+typedef struct span {
+    size_t begin, end;
+} span;
+typedef struct spans {
+    span *at;
+    int n, room;
+} spans;
+
+/* Takes [begin, end) in. False: out of memory. */
+static bool take(spans *s, size_t begin, size_t end) {
+    int low = 0, high = s->n;
+    while (low < high) { // to the first that ends at begin or behind it
+        const int middle = (low + high) / 2;
+        if (s->at[middle].end < begin)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; high < s->n && s->at[high].begin <= end; high++) {
+        if (s->at[high].begin < begin) begin = s->at[high].begin;
+        if (s->at[high].end > end) end = s->at[high].end;
+    }
+    if (low == high && s->n == s->room) {
+        const int room = s->room ? 2 * s->room : 4;
+        span *grown = vn_realloc(s->at, (size_t)room, sizeof *grown);
+        if (!grown) return false;
+        s->at = grown;
+        s->room = room;
+    }
+    memmove(s->at + low + 1, s->at + high, (size_t)(s->n - high) * sizeof *s->at);
+    s->n += low + 1 - high;
+    s->at[low] = (span){begin, end};
+    return true;
+}
+
+static bool take_all(spans *s, const spans *more) {
+    bool ok = true;
+    for (int i = 0; i < more->n && ok; i++) ok = take(s, more->at[i].begin, more->at[i].end);
+    return ok;
+}
+
+/* By step: a tree whose leaves are the steps. A life is a few nodes that together cover it; `whole` of a node is what lives all
+ * through its steps by way of the node itself, `part` all that lives in some of them. What lives with a buffer is then the parts
+ * of its life's nodes and the wholes of those above. */
+typedef struct taken {
+    spans *whole, *part; /* [2 leaves]; the children of node v are 2v and 2v + 1 */
+    int leaves;
+    spans found; /* scratch */
+} taken;
+
+/* Adds a placed buffer. */
+static bool add(taken *t, const vn_buffer *b) {
+    const size_t begin = b->offset, end = b->offset + b->bytes;
+    bool ok = true;
+    int low = b->first + t->leaves, high = b->last + t->leaves;
+    for (int v = low; v > 0 && ok; v /= 2) ok = take(&t->part[v], begin, end);
+    for (int v = high; v > 0 && ok; v /= 2) ok = take(&t->part[v], begin, end);
+    for (high++; low < high && ok; low /= 2, high /= 2) {
+        if (low & 1) {
+            ok = take(&t->whole[low], begin, end) && take(&t->part[low], begin, end);
+            low++;
         }
-        if (p->offset + p->bytes > end) end = p->offset + p->bytes;
+        if (high & 1) {
+            high--;
+            ok = ok && take(&t->whole[high], begin, end) && take(&t->part[high], begin, end);
+        }
+    }
+    return ok;
+}
+
+/* What lives with b: in t->found. */
+static bool find(taken *t, const vn_buffer *b) {
+    spans *found = &t->found;
+    bool ok = true;
+    int low = b->first + t->leaves, high = b->last + t->leaves;
+    found->n = 0;
+    for (int v = low; v > 0 && ok; v /= 2) ok = take_all(found, &t->whole[v]);
+    for (int v = high; v > 0 && ok; v /= 2) ok = take_all(found, &t->whole[v]);
+    for (high++; low < high && ok; low /= 2, high /= 2) {
+        if (low & 1) ok = take_all(found, &t->part[low++]);
+        if (high & 1) ok = ok && take_all(found, &t->part[--high]);
+    }
+    return ok;
+}
+
+/* ---- placing -------------------------------------------------------------------------------------------- */
+
+/* The tightest gap for so many bytes, the first of such; without one the end of all. */
+static size_t find_gap(const spans *s, size_t bytes) {
+    size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+    for (int i = 0; i < s->n; i++) {
+        const size_t gap = s->at[i].begin - end;
+        if (gap >= bytes && gap < best_gap) {
+            best = end;
+            best_gap = gap;
+        }
+        end = s->at[i].end;
     }
     return best != SIZE_MAX ? best : end;
 }
 
-/* Places queue[n] one after another; placed[n] is room to keep them by offset. */
-static size_t pack_in_order(vn_buffer *const *queue, int n, vn_buffer **placed) {
-    size_t total = 0;
+/* Places queue[n] one after another. False: out of memory. */
+static bool pack_in_order(taken *t, vn_buffer *const *queue, int n, size_t *total) {
+    *total = 0;
+    for (int v = 0; v < 2 * t->leaves; v++) t->whole[v].n = t->part[v].n = 0;
     for (int i = 0; i < n; i++) {
         vn_buffer *b = queue[i];
-        b->offset = find_gap(b, placed, i);
-        if (b->offset + b->bytes > total) total = b->offset + b->bytes;
-        int at = i;
-        for (; at > 0 && placed[at - 1]->offset > b->offset; at--) placed[at] = placed[at - 1];
-        placed[at] = b;
+        if (!find(t, b)) return false;
+        b->offset = find_gap(&t->found, b->bytes);
+        if (b->offset + b->bytes > *total) *total = b->offset + b->bytes;
+        if (!add(t, b)) return false;
     }
-    return total;
+    return true;
 }
 
-/* As vn_pack, in queue[n] and placed[n]. */
-static size_t pack_best(vn_buffer **queue, int n, vn_buffer **placed) {
-    size_t total = SIZE_MAX, best = 0;
+/* As vn_pack, with queue[n] of the buffers in any order. */
+static bool pack_best(taken *t, vn_buffer **queue, int n, size_t *total) {
+    size_t best = 0, bytes;
+    *total = SIZE_MAX;
     for (size_t k = 0; k < VN_COUNT(orders); k++) {
         qsort(queue, (size_t)n, sizeof(vn_buffer *), orders[k]);
-        size_t bytes = pack_in_order(queue, n, placed);
-        if (bytes >= total) continue;
-        total = bytes;
+        if (!pack_in_order(t, queue, n, &bytes)) return false;
+        if (bytes >= *total) continue;
+        *total = bytes;
         best = k;
     }
+    if (best == VN_COUNT(orders) - 1) return true;
     qsort(queue, (size_t)n, sizeof(vn_buffer *), orders[best]);
-    return pack_in_order(queue, n, placed);
+    return pack_in_order(t, queue, n, total);
+}
+
+static bool open_taken(taken *t, const vn_buffer *buffer, int n) {
+    t->leaves = 1;
+    for (int i = 0; i < n; i++)
+        while (t->leaves <= buffer[i].last) t->leaves *= 2;
+    t->whole = vn_calloc(2 * (size_t)t->leaves, sizeof *t->whole);
+    t->part = vn_calloc(2 * (size_t)t->leaves, sizeof *t->part);
+    return t->whole && t->part;
+}
+
+static void close_taken(taken *t) {
+    for (int v = 0; t->whole && t->part && v < 2 * t->leaves; v++) {
+        vn_free(t->whole[v].at);
+        vn_free(t->part[v].at);
+    }
+    vn_free(t->whole);
+    vn_free(t->part);
+    vn_free(t->found.at);
 }
 
 vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err) {
-    vn_buffer **queue = vn_alloc((size_t)n, sizeof(vn_buffer *)), **placed = vn_alloc((size_t)n, sizeof(vn_buffer *));
-    bool room = queue && placed;
-    if (room) {
-        for (int i = 0; i < n; i++) queue[i] = &buffer[i];
-        *total = pack_best(queue, n, placed);
-    }
+    vn_buffer **queue = vn_alloc((size_t)n, sizeof(vn_buffer *));
+    taken t = {0};
+    bool ok = open_taken(&t, buffer, n) && queue;
+    for (int i = 0; i < n && ok; i++) queue[i] = &buffer[i];
+    ok = ok && pack_best(&t, queue, n, total);
+    close_taken(&t);
     vn_free(queue);
-    vn_free(placed);
-    return room ? VN_OK : vn_no_memory(err);
+    return ok ? VN_OK : vn_no_memory(err);
 }
