@@ -1,4 +1,4 @@
-/* likelihood.c - vn_log_likelihood: a model's density at given samples, in batches that report and can be stopped. */
+/* likelihood.c - vn_log_likelihood: a model's density at given samples; reports as it goes, and can be stopped. */
 #include "api/eval.h"
 #include "sample/sample.h"
 
@@ -14,16 +14,15 @@ vn_likelihood_settings vn_likelihood_settings_default(void) {
 /* How far it has come, for those who watch. */
 typedef struct watched {
     const vn_context *vn;
-    int64_t first, total; /* samples: before this batch, and of all */
+    int64_t total; /* samples */
     double began;
 } watched;
 
-/* Until a sample is done nothing is known of how long one takes, which may be minutes: then its evaluations are told. */
-static bool report(void *user, int64_t row, int64_t evaluations) {
+/* Until a sample is done nothing is known of how long one takes, which may be minutes: then evaluations are told. */
+static bool report(void *user, int64_t done, int64_t evaluations) {
     const watched *w = user;
-    const int64_t done = w->first + row;
     const double seconds = fmax(vn_now() - w->began, 1e-9);
-    vn_progress p = {.what = "integrating the first sample",
+    vn_progress p = {.what = "integrating the first samples",
                      .unit = "evaluations",
                      .done = evaluations,
                      .rate = (double)evaluations / seconds,
@@ -60,21 +59,11 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, int6
     o.rtol = s->rtol;
     o.atol = s->atol;
     o.seed = s->seed;
-    const int64_t fits = VN_BATCH_FLOATS / m->size, most = fits < 1 ? 1 : fits;
     watched w = {.vn = m->vn, .total = n, .began = vn_now()};
     o.evaluated = report;
     o.user = &w;
-    for (; w.first < n && status == VN_OK; w.first += most) {
-        const int64_t at = w.first;
-        const vn_likelihood_batch batch = {.n = n - at < most ? n - at : most,
-                                           .first = (uint64_t)at,
-                                           .x = x + at * m->size,
-                                           .labels = labels + at,
-                                           .log_p = log_p + at,
-                                           .evaluations = evaluations ? evaluations + at : NULL};
-        status = vn_likelihood(&o, &batch, err);
-    }
-    return status;
+    const vn_likelihood_batch batch = {.n = n, .x = x, .labels = labels, .log_p = log_p, .evaluations = evaluations};
+    return vn_likelihood(&o, &batch, err);
 }
 
 vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings, int64_t n, const float *x,

@@ -119,8 +119,10 @@ typedef struct vn_ode {
     double rate[VN_STAGES];
     float *stage; /* [n] */
     double integral;
-    double rtol, atol; /* of vn_ode_run alone, with the evaluations it may make */
+    double rtol, atol; /* of vn_ode_run alone, as all below, with the evaluations it may make */
     int64_t most, evaluations;
+    double clock, to, h; /* where it is, where it ends, the step it tries */
+    int at;              /* the stage that is to be evaluated; 0: between steps */
 } vn_ode;
 /* The slopes of a step's later stages, y being left alone; then y and integral as they are after it. */
 vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err);
@@ -128,6 +130,11 @@ void vn_ode_advance(vn_ode *o, double h, float *y);
 /* From clock to clock in steps that keep to the tolerance: for dopri5. The first slope stays that at y. VN_BAD_ARGUMENT after too
  * many evaluations, VN_NOT_FINITE when no step is short enough. */
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err);
+/* The same, one evaluation at a time, for those who evaluate many at once: begin; then, as long as ask says, the caller finds
+ * slope[at] and rate[at] of `stage` at *clock, and tells. */
+void vn_ode_begin(vn_ode *o, double from, double to);
+vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err);
+void vn_ode_tell(vn_ode *o, float *y);
 
 /* One row of s->x from level to level by dopri5, whose clock must be finite at both; slots 0 and 1 hold its x0 and eps at `from`, and
  * are spent. */

@@ -6,35 +6,66 @@
  *
  * A trace tr A is the sum of e.Ae over unit vectors, or Hutchinson's mean of v.Av over random v (FFJORD, 1810.01367). The prior at the
  * noisiest level is the Gaussian whose mean, score and log-determinant the denoiser itself tells: exact from alpha = 0 on, and
- * elsewhere right to the second order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm. */
+ * elsewhere right to the second order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm.
+ *
+ * Each row has steps of its own. Those under way are evaluated together, each once in a round, and where one has come to its end
+ * the next row begins: networks are quicker with many rows at a time, and no row depends on its company. */
 #include "sample/likelihood.h"
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PI          3.14159265358979323846
-#define MOST        100000 // evaluations of a row
-#define MOST_PROBES 64     // in one query
+#define PI   3.14159265358979323846
+#define MOST 100000 // evaluations of a row
 
-/* Room for one row's trajectory. */
+enum { MOST_ROWS = 64 }; // in one query
+
+/* A row under way. */
+typedef struct trajectory {
+    int64_t row; /* of the batch */
+    enum {
+        FIRST,
+        INSIDE,
+        LAST,
+        DONE
+    } phase;      /* the slope where it begins; the steps; what the prior asks for at the end */
+    double clock; /* of what is evaluated */
+    vn_ode ode;
+    float *y, *block; /* [size]; [VN_STAGES + 2, size], where it and the slopes are */
+} trajectory;
+
 typedef struct bench {
     const vn_likelihood_options *o;
+    const vn_likelihood_batch *batch;
     const vn_path *path;
     size_t size;
-    uint64_t index; /* of the row */
-    int64_t row, evaluations;
-    int probes, at_once;
-    float *y, *stage, *slope[VN_STAGES];
-    float *x0, *raw;         /* [size] */
-    float *x, *probe, *back; /* [at_once,size] */
-    vn_level *level;         /* [at_once] */
-    int32_t *label;          /* [at_once] */
+    double from, to;              /* clock */
+    vn_level most;                /* there */
+    int64_t next, evaluations;    /* row to begin; of all rows */
+    int rows, room;               /* under way, and at most */
+    int probes, at_once;          /* of a row; in one query */
+    trajectory *under_way;        /* [room] */
+    float *blocks;                /* theirs */
+    float *x, *raw;               /* [room,size] what is asked about each row under way, and the answers */
+    float *x0;                    /* [size] */
+    float *copies, *probe, *back; /* [room*at_once,size] */
+    vn_level *level, *levels;     /* [room], [room*at_once] */
+    int32_t *label, *labels;
 } bench;
 
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
     return (vn_likelihood_options){
         .denoiser = d, .divergence = VN_DIVERGENCE_RADEMACHER, .probes = 1, .rtol = 1e-5, .atol = 1e-5};
+}
+
+static bool known(const vn_denoiser *d, int32_t label) {
+    return label == VN_LABEL_NULL ? d->has_null || !d->classes : label >= 0 && label < d->classes;
+}
+
+/* Puts before the message whose it is. */
+static vn_status fail_in_row(const bench *b, int64_t row, vn_err *err) {
+    return vn_fail_in(err, "likelihood: sample %llu", (unsigned long long)b->batch->first + (unsigned long long)row);
 }
 
 static vn_status check(const vn_likelihood_options *o, vn_err *err) {
@@ -50,43 +81,63 @@ static vn_status check(const vn_likelihood_options *o, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status open_bench(bench *b, const vn_likelihood_options *o, vn_err *err) {
+static vn_status check_labels(const bench *b, vn_err *err) {
+    for (int64_t i = 0; i < b->batch->n; i++) {
+        if (known(b->o->denoiser, b->batch->labels[i])) continue;
+        vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", b->batch->labels[i]);
+        return fail_in_row(b, i, err);
+    }
+    return VN_OK;
+}
+
+static vn_status open_bench(bench *b, const vn_likelihood_options *o, const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
-    const int at_once = probes < MOST_PROBES ? probes : MOST_PROBES;
-    *b = (bench){.o = o, .path = o->denoiser->path, .size = size, .probes = probes, .at_once = at_once};
-    float **one[] = {&b->y, &b->stage, &b->x0, &b->raw}, **many[] = {&b->x, &b->probe, &b->back};
-    bool all = (b->level = vn_alloc((size_t)at_once, sizeof *b->level)) != NULL;
-    all &= (b->label = vn_alloc((size_t)at_once, sizeof *b->label)) != NULL;
-    for (size_t i = 0; i < VN_COUNT(one); i++) all &= (*one[i] = vn_alloc(1, row)) != NULL;
-    for (size_t i = 0; i < VN_COUNT(many); i++) all &= (*many[i] = vn_alloc((size_t)at_once, row)) != NULL;
-    for (int i = 0; i < VN_STAGES; i++) all &= (b->slope[i] = vn_alloc(1, row)) != NULL;
+    const int at_once = probes < MOST_ROWS ? probes : MOST_ROWS;
+    int room = MOST_ROWS / at_once;
+    if (room > batch->n) room = batch->n > 0 ? (int)batch->n : 1;
+    *b = (bench){.o = o,
+                 .batch = batch,
+                 .path = o->denoiser->path,
+                 .size = size,
+                 .room = room,
+                 .probes = probes,
+                 .at_once = at_once};
+    const size_t many = (size_t)room * (size_t)at_once;
+    b->under_way = vn_calloc((size_t)room, sizeof *b->under_way);
+    b->blocks = vn_alloc((size_t)room * (VN_STAGES + 2), row);
+    b->x = vn_alloc((size_t)room, row);
+    b->raw = vn_alloc((size_t)room, row);
+    b->x0 = vn_alloc(1, row);
+    b->copies = vn_alloc(many, row);
+    b->probe = vn_alloc(many, row);
+    b->back = vn_alloc(many, row);
+    b->level = vn_alloc((size_t)room, sizeof *b->level);
+    b->levels = vn_alloc(many, sizeof *b->levels);
+    b->label = vn_alloc((size_t)room, sizeof *b->label);
+    b->labels = vn_alloc(many, sizeof *b->labels);
+    for (int i = 0; i < room && b->under_way && b->blocks; i++)
+        b->under_way[i].block = b->blocks + (size_t)i * (VN_STAGES + 2) * size;
+    const bool all = b->under_way && b->blocks && b->x && b->raw && b->x0 && b->copies && b->probe && b->back &&
+                     b->level && b->levels && b->label && b->labels;
     return all ? VN_OK : vn_no_memory(err);
 }
 
 static void close_bench(bench *b) {
-    void *all[] = {b->y, b->stage, b->x0, b->raw, b->x, b->probe, b->back, b->level, b->label};
+    void *all[] = {b->under_way, b->blocks, b->x,     b->raw,    b->x0,    b->copies,
+                   b->probe,     b->back,   b->level, b->levels, b->label, b->labels};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
-    for (int i = 0; i < VN_STAGES; i++) vn_free(b->slope[i]);
 }
 
-/* ---- the slope and its divergence ------------------------------------------------------------------------------- */
+/* ---- the slopes and their divergence ---------------------------------------------------------------------------- */
 
-static vn_status predict(bench *b, const vn_level *level, const float *x, float *x0, float *eps, vn_err *err) {
-    const vn_denoiser *d = b->o->denoiser;
-    const vn_query q = {.n = 1, .x = x, .level = level, .label = b->label};
-    vn_status s = d->predict(d->self, &q, b->raw, err);
-    if (!s) vn_prediction_to_pair(&d->prediction, level, b->size, x, b->raw, x0, eps);
-    return s;
-}
-
-/* Probe k of the row, the same at every evaluation. */
-static void find_probe(const bench *b, int k, float *v) {
-    const uint64_t seed = b->o->seed;
+/* Probe k of a row, the same at every evaluation. */
+static void find_probe(const bench *b, int64_t row, int k, float *v) {
+    const uint64_t seed = b->o->seed, index = b->batch->first + (uint64_t)row;
     if (b->o->divergence == VN_DIVERGENCE_NORMAL) {
-        vn_random_normal(v, b->size, seed, VN_STREAM_PROBE, b->index, (uint64_t)k);
+        vn_random_normal(v, b->size, seed, VN_STREAM_PROBE, index, (uint64_t)k);
     } else if (b->o->divergence == VN_DIVERGENCE_RADEMACHER) {
-        vn_random_uniform(v, b->size, seed, VN_STREAM_PROBE, b->index, (uint64_t)k);
+        vn_random_uniform(v, b->size, seed, VN_STREAM_PROBE, index, (uint64_t)k);
         for (size_t i = 0; i < b->size; i++) v[i] = v[i] < 0.5f ? -1 : 1;
     } else {
         memset(v, 0, b->size * sizeof *v);
@@ -94,43 +145,45 @@ static void find_probe(const bench *b, int k, float *v) {
     }
 }
 
-/* *sum += v.(I - m J)v over the probes first .. first + count - 1. raw's derivative gives that of x0 = x0_x x + x0_raw raw. */
-static vn_status add_probes(bench *b, const vn_level *level, int first, int count, double *sum, vn_err *err) {
+/* rate[0] += v.(I - m J)v over the probes first .. first + count - 1 of each row that is not at its end; raw's derivative gives
+ * that of x0 = x0_x x + x0_raw raw. */
+static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
-    const vn_meaning meaning = vn_prediction_meaning(&d->prediction, level);
-    const double m = vn_path_scale(b->path, level);
-    for (int i = 0; i < count; i++) {
-        find_probe(b, first + i, b->probe + (size_t)i * b->size);
-        if (i) memcpy(b->x + (size_t)i * b->size, b->x, b->size * sizeof *b->x);
-        b->level[i] = *level;
-        b->label[i] = b->label[0];
-    }
-    const vn_query q = {.n = count, .x = b->x, .level = b->level, .label = b->label, .cotangent = b->probe};
-    vn_status s = d->predict(d->self, &q, b->back, err);
-    for (size_t i = 0; i < (size_t)count * b->size && !s; i++) {
-        const double v = (double)b->probe[i], back = meaning.x0_x * v + meaning.x0_raw * (double)b->back[i];
-        *sum += v * (v - m * back);
+    const size_t size = b->size;
+    size_t n = 0;
+    for (int r = 0; r < b->rows; r++)
+        for (int i = 0; i < count && b->under_way[r].phase != LAST; i++, n++) {
+            find_probe(b, b->under_way[r].row, first + i, b->probe + n * size);
+            memcpy(b->copies + n * size, b->x + (size_t)r * size, size * sizeof *b->x);
+            b->levels[n] = b->level[r];
+            b->labels[n] = b->label[r];
+        }
+    const vn_query q = {.n = (int64_t)n, .x = b->copies, .level = b->levels, .label = b->labels, .cotangent = b->probe};
+    const vn_status s = n > 0 ? d->predict(d->self, &q, b->back, err) : VN_OK;
+    const float *probe = b->probe, *back = b->back;
+    for (int r = 0; r < b->rows && !s; r++) {
+        if (b->under_way[r].phase == LAST) continue;
+        const vn_meaning meaning = vn_prediction_meaning(&d->prediction, &b->level[r]);
+        const double m = vn_path_scale(b->path, &b->level[r]);
+        for (size_t i = 0; i < (size_t)count * size; i++) {
+            const double v = (double)*probe++, by_x = meaning.x0_x * v + meaning.x0_raw * (double)*back++;
+            sum[r] += v * (v - m * by_x);
+        }
     }
     return s;
 }
 
-static vn_status find_slope(void *self, double clock, const float *y, float *slope, double *rate, vn_err *err) {
-    bench *b = self;
-    const vn_level level = vn_path_level_of_clock(b->path, clock);
-    double sum = 0;
-    if (b->o->evaluated && b->o->evaluated(b->o->user, b->row, b->evaluations++))
-        return vn_fail(err, VN_CANCELLED, "stopped");
-    memcpy(b->x, y, b->size * sizeof *y);
-    vn_step_scale(b->size, vn_path_scale(b->path, &level), b->x);
-    vn_status s = predict(b, &level, b->x, b->x0, slope, err);
+/* raw of every row, and the sum over its probes. */
+static vn_status evaluate(bench *b, double *sum, vn_err *err) {
+    const vn_denoiser *d = b->o->denoiser;
+    const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .label = b->label};
+    vn_status s = d->predict(d->self, &q, b->raw, err);
+    for (int r = 0; r < b->rows; r++) sum[r] = 0;
     for (int k = 0; k < b->probes && !s; k += b->at_once) {
         const int left = b->probes - k;
-        s = add_probes(b, &level, k, left < b->at_once ? left : b->at_once, &sum, err);
+        s = add_probes(b, k, left < b->at_once ? left : b->at_once, sum, err);
     }
-    if (s) return s;
-    vn_flow_slope(b->path, b->size, (vn_pair){b->x0, slope});
-    *rate = (b->o->divergence == VN_DIVERGENCE_EXACT ? sum : sum / b->probes) / clock;
-    return VN_OK;
+    return s;
 }
 
 /* ---- a row ------------------------------------------------------------------------------------------------------ */
@@ -145,67 +198,144 @@ static vn_level most_noise(const bench *b) {
     return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO) : most;
 }
 
-/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end. With C = c^2 (I + S) a Gaussian's
- * score is -C^-1 (y - beta mu) = -eps/c, and to first order in S, log det (I + S) = tr S = beta m tr J. */
-static vn_status log_prior(bench *b, const vn_level *level, const vn_ode *ode, const float *y, double *out,
-                           vn_err *err) {
-    const double c = vn_path_clock(b->path, level), beta = level->alpha / vn_path_scale(b->path, level);
+/* From x of the data to x at the least level is a factor alpha, to y one of alpha/m. */
+static double scale_of(const bench *b) {
+    const vn_level least = least_noise(b);
+    return least.alpha / vn_path_scale(b->path, &least);
+}
+
+/* Begins the next row where none is under way. */
+static void begin_row(bench *b, trajectory *t) {
+    float *block = t->block;
+    *t = (trajectory){.row = b->next++, .block = block, .y = block + (VN_STAGES + 1) * b->size};
+    t->ode = (vn_ode){.tableau = &vn_dopri5,
+                      .n = b->size,
+                      .stage = block + VN_STAGES * b->size,
+                      .rtol = b->o->rtol,
+                      .atol = b->o->atol,
+                      .most = MOST,
+                      .evaluations = 1};
+    for (size_t i = 0; i < VN_STAGES; i++) t->ode.slope[i] = block + i * b->size;
+    memcpy(t->y, b->batch->x + (size_t)t->row * b->size, b->size * sizeof *t->y);
+    vn_step_scale(b->size, scale_of(b), t->y);
+    vn_ode_begin(&t->ode, b->from, b->to);
+    t->clock = b->from;
+}
+
+/* What row r wants evaluated. */
+static vn_status ask(bench *b, int r, vn_err *err) {
+    trajectory *t = &b->under_way[r];
+    float *x = b->x + (size_t)r * b->size;
+    bool more = true;
+    vn_status s = VN_OK;
+    if (t->phase == INSIDE) s = vn_ode_ask(&t->ode, t->y, &more, &t->clock, err);
+    if (s) return fail_in_row(b, t->row, err);
+    b->label[r] = b->batch->labels[t->row];
+    if (more) {
+        b->level[r] = vn_path_level_of_clock(b->path, t->clock);
+        memcpy(x, t->phase == FIRST ? t->y : t->ode.stage, b->size * sizeof *x);
+        vn_step_scale(b->size, vn_path_scale(b->path, &b->level[r]), x);
+    } else {
+        t->phase = LAST;
+        b->level[r] = b->most;
+        memset(x, 0, b->size * sizeof *x);
+    }
+    return VN_OK;
+}
+
+/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end and x0 and eps at x = 0. With
+ * C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to first order in S, log det (I + S) = tr S = beta m tr J. */
+static double log_prior(const bench *b, const trajectory *t) {
+    const double c = vn_path_clock(b->path, &b->most), beta = b->most.alpha / vn_path_scale(b->path, &b->most);
     const double k = b->path->row->straight, size = (double)b->size;
     double product = 0;
-    memset(b->x, 0, b->size * sizeof *b->x);
-    vn_status s = predict(b, level, b->x, b->x0, b->stage, err);
-    for (size_t i = 0; i < b->size && !s; i++) {
-        const double slope = (double)ode->slope[0][i], eps = slope + k * ((double)y[i] - c * slope);
-        product += ((double)y[i] - beta * (double)b->x0[i]) * eps / c;
+    for (size_t i = 0; i < b->size; i++) {
+        const double y = (double)t->y[i], slope = (double)t->ode.slope[0][i], eps = slope + k * (y - c * slope);
+        product += (y - beta * (double)b->x0[i]) * eps / c;
     }
-    *out = -(product + beta * (size - c * ode->rate[0])) / 2 - size * log(c * sqrt(2 * PI));
+    return -(product + beta * (size - c * t->ode.rate[0])) / 2 - size * log(c * sqrt(2 * PI));
+}
+
+static vn_status finish_row(bench *b, trajectory *t, vn_err *err) {
+    double *log_p = &b->batch->log_p[t->row];
+    *log_p = log_prior(b, t);
+    *log_p += t->ode.integral + (double)b->size * log(scale_of(b));
+    if (b->batch->evaluations) b->batch->evaluations[t->row] = t->ode.evaluations;
+    t->phase = DONE;
+    if (isfinite(*log_p)) return VN_OK;
+    vn_fail(err, VN_NOT_FINITE, "the log-likelihood is not finite");
+    return fail_in_row(b, t->row, err);
+}
+
+/* Takes what was evaluated for row r, `sum` over its probes. */
+static vn_status tell(bench *b, int r, double sum, vn_err *err) {
+    trajectory *t = &b->under_way[r];
+    vn_ode *ode = &t->ode;
+    const int at = t->phase == INSIDE ? ode->at : 0;
+    float *slope = t->phase == LAST ? ode->stage : ode->slope[at];
+    const size_t begin = (size_t)r * b->size;
+    vn_prediction_to_pair(&b->o->denoiser->prediction, &b->level[r], b->size, b->x + begin, b->raw + begin, b->x0,
+                          slope);
+    if (t->phase == LAST) return finish_row(b, t, err);
+    vn_flow_slope(b->path, b->size, (vn_pair){b->x0, slope});
+    ode->rate[at] = (b->o->divergence == VN_DIVERGENCE_EXACT ? sum : sum / b->probes) / t->clock;
+    if (t->phase == INSIDE) vn_ode_tell(ode, t->y);
+    t->phase = INSIDE;
+    return VN_OK;
+}
+
+/* ---- all rows --------------------------------------------------------------------------------------------------- */
+
+static void begin_rows(bench *b) {
+    while (b->rows < b->room && b->next < b->batch->n) begin_row(b, &b->under_way[b->rows++]);
+}
+
+/* The last row under way takes the place of one that is done. */
+static void end_rows(bench *b) {
+    for (int r = b->rows - 1; r >= 0; r--) {
+        if (b->under_way[r].phase != DONE) continue;
+        const trajectory done = b->under_way[r];
+        b->under_way[r] = b->under_way[--b->rows];
+        b->under_way[b->rows] = done;
+    }
+}
+
+/* Each row under way is evaluated once. */
+static vn_status go_round(bench *b, vn_err *err) {
+    double sum[MOST_ROWS];
+    vn_status s = VN_OK;
+    if (b->o->evaluated && b->o->evaluated(b->o->user, b->next - b->rows, b->evaluations))
+        return vn_fail(err, VN_CANCELLED, "stopped");
+    for (int r = 0; r < b->rows && !s; r++) s = ask(b, r, err);
+    if (s) return s;
+    s = evaluate(b, sum, err);
+    if (s && s != VN_CANCELLED) vn_fail_in(err, "likelihood");
+    for (int r = 0; r < b->rows && !s; r++) s = tell(b, r, sum[r], err);
+    b->evaluations += b->rows;
     return s;
 }
 
-/* b->y holds x, b->label[0] its label. From x of the data to x at the least level is a factor alpha, to y one of alpha/m. */
-static vn_status find_log_p(bench *b, double *log_p, int64_t *evaluations, vn_err *err) {
-    const vn_level least = least_noise(b), most = most_noise(b);
-    const double from = vn_path_clock(b->path, &least), to = vn_path_clock(b->path, &most);
-    const double scale = least.alpha / vn_path_scale(b->path, &least);
-    if (!(from < to)) return vn_fail(err, VN_BAD_ARGUMENT, "ratio %g is above the path's noise", b->o->ratio);
-    vn_ode ode = {.tableau = &vn_dopri5,
-                  .n = b->size,
-                  .find_slope = find_slope,
-                  .self = b,
-                  .stage = b->stage,
-                  .rtol = b->o->rtol,
-                  .atol = b->o->atol,
-                  .most = MOST,
-                  .evaluations = 1};
-    memcpy(ode.slope, b->slope, sizeof ode.slope);
-    vn_step_scale(b->size, scale, b->y);
-    vn_status s = find_slope(b, from, b->y, ode.slope[0], &ode.rate[0], err);
-    if (!s) s = vn_ode_run(&ode, from, to, b->y, err);
-    if (!s) s = log_prior(b, &most, &ode, b->y, log_p, err);
-    if (s) return s;
-    *log_p += ode.integral + (double)b->size * log(scale);
-    if (evaluations) *evaluations = ode.evaluations;
-    return isfinite(*log_p) ? VN_OK : vn_fail(err, VN_NOT_FINITE, "the log-likelihood is not finite");
-}
-
-static bool known(const vn_denoiser *d, int32_t label) {
-    return label == VN_LABEL_NULL ? d->has_null || !d->classes : label >= 0 && label < d->classes;
+/* Where trajectories begin and end. */
+static vn_status find_ends(bench *b, vn_err *err) {
+    const vn_level least = least_noise(b);
+    b->most = most_noise(b);
+    b->from = vn_path_clock(b->path, &least);
+    b->to = vn_path_clock(b->path, &b->most);
+    if (b->from < b->to) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is above the path's noise", b->o->ratio);
 }
 
 vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batch *batch, vn_err *err) {
     bench b = {0};
     vn_status s = check(o, err);
-    if (!s) s = open_bench(&b, o, err);
-    for (int64_t i = 0; i < batch->n && !s; i++) {
-        memcpy(b.y, batch->x + (size_t)i * b.size, b.size * sizeof *b.y);
-        b.index = batch->first + (uint64_t)i;
-        b.row = i;
-        b.evaluations = 0;
-        b.label[0] = batch->labels[i];
-        if (!known(o->denoiser, batch->labels[i]))
-            s = vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", batch->labels[i]);
-        if (!s) s = find_log_p(&b, &batch->log_p[i], batch->evaluations ? &batch->evaluations[i] : NULL, err);
-        if (s && s != VN_CANCELLED) vn_fail_in(err, "likelihood: sample %llu", (unsigned long long)b.index);
+    if (!s) s = open_bench(&b, o, batch, err);
+    if (!s) s = check_labels(&b, err);
+    if (!s) s = find_ends(&b, err);
+    if (!s) begin_rows(&b);
+    while (!s && b.rows > 0) {
+        s = go_round(&b, err);
+        end_rows(&b);
+        begin_rows(&b);
     }
     close_bench(&b);
     return s;

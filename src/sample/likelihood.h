@@ -18,15 +18,16 @@ typedef struct vn_likelihood_options {
     double rtol, atol; /* of dopri5 */
     double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
     uint64_t seed;     /* of the probes */
-    /* Called before each evaluation of a row with how many it has had, or NULL; true stops with VN_CANCELLED. */
-    bool (*evaluated)(void *user, int64_t row, int64_t evaluations);
+    /* Called before each round of evaluations with how many rows are done and how many evaluations there were, or NULL; true
+     * stops with VN_CANCELLED. */
+    bool (*evaluated)(void *user, int64_t done, int64_t evaluations);
     void *user;
 } vn_likelihood_options;
 
 /* 1e-5 and 1e-5, one Rademacher probe, as 2011.13456. */
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d);
 
-/* A batch. Rows do not depend on each other. */
+/* Any number of rows, which do not depend on each other; as many as networks are quick with are evaluated together. */
 typedef struct vn_likelihood_batch {
     int64_t n;
     uint64_t first;        /* index of row 0, for its probes */

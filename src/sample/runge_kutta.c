@@ -62,13 +62,17 @@ static double weighted(const vn_ode *o, const double *w, int count, size_t i) {
     return sum;
 }
 
-vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err) {
+/* o->stage for stage i, and its clock. */
+static double form_stage(vn_ode *o, int i, double from, double to, const float *y) {
     const vn_tableau *t = o->tableau;
+    for (size_t j = 0; j < o->n; j++) o->stage[j] = (float)((double)y[j] + (to - from) * weighted(o, t->a[i], i, j));
+    return (1 - t->node[i]) * from + t->node[i] * to; // exactly from and to at the nodes 0 and 1
+}
+
+vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err) {
     vn_status s = VN_OK;
-    for (int i = 1; i < t->stages && !s; i++) {
-        for (size_t j = 0; j < o->n; j++)
-            o->stage[j] = (float)((double)y[j] + (to - from) * weighted(o, t->a[i], i, j));
-        const double clock = (1 - t->node[i]) * from + t->node[i] * to; // exactly from and to at the nodes 0 and 1
+    for (int i = 1; i < o->tableau->stages && !s; i++) {
+        const double clock = form_stage(o, i, from, to, y);
         s = o->find_slope(o->self, clock, o->stage, o->slope[i], &o->rate[i], err);
         o->evaluations++;
     }
@@ -107,30 +111,62 @@ static void keep_last_slope(vn_ode *o) {
     o->rate[0] = o->rate[last];
 }
 
-vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
-    double clock = from, h = to - from;
-    while (clock != to) {
-        const bool rest = fabs(h) >= fabs(to - clock);
-        const double next = rest ? to : clock + h;
-        if (next == clock) return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g", clock);
+void vn_ode_begin(vn_ode *o, double from, double to) {
+    o->clock = from;
+    o->to = to;
+    o->h = to - from;
+    o->at = 0;
+}
+
+/* Where the step that is tried ends. */
+static double end_of_step(const vn_ode *o) {
+    return fabs(o->h) >= fabs(o->to - o->clock) ? o->to : o->clock + o->h;
+}
+
+vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err) {
+    *ask = o->clock != o->to;
+    if (!*ask) return VN_OK;
+    if (o->at == 0) {
+        if (end_of_step(o) == o->clock)
+            return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g", o->clock);
         if (o->evaluations + o->tableau->stages - 1 > o->most)
             return vn_fail(err, VN_BAD_ARGUMENT, "more than %lld evaluations at tolerances %g and %g",
                            (long long)o->most, o->rtol, o->atol);
-        vn_status s = vn_ode_stages(o, clock, next, y, err);
-        if (s) return s;
-        h = next - clock;
-        const double error = error_of(o, h, y);
-        const double factor = isfinite(error) ? 0.9 * pow(error, -1.0 / o->tableau->order) : 0;
-        if (error <= 1) {
-            vn_ode_advance(o, h, y);
-            keep_last_slope(o);
-            clock = next;
-            h *= fmin(fmax(factor, 1), 10);
-        } else {
-            h *= fmax(factor, 0.2);
-        }
+        o->at = 1;
     }
+    *clock = form_stage(o, o->at, o->clock, end_of_step(o), y);
     return VN_OK;
+}
+
+void vn_ode_tell(vn_ode *o, float *y) {
+    o->evaluations++;
+    if (++o->at < o->tableau->stages) return;
+    const double next = end_of_step(o), h = next - o->clock;
+    const double error = error_of(o, h, y);
+    const double factor = isfinite(error) ? 0.9 * pow(error, -1.0 / o->tableau->order) : 0;
+    o->at = 0;
+    if (error <= 1) {
+        vn_ode_advance(o, h, y);
+        keep_last_slope(o);
+        o->clock = next;
+        o->h = h * fmin(fmax(factor, 1), 10);
+    } else {
+        o->h = h * fmax(factor, 0.2);
+    }
+}
+
+vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
+    bool ask;
+    double clock;
+    vn_ode_begin(o, from, to);
+    vn_status s = vn_ode_ask(o, y, &ask, &clock, err);
+    while (!s && ask) {
+        s = o->find_slope(o->self, clock, o->stage, o->slope[o->at], &o->rate[o->at], err);
+        if (s) break;
+        vn_ode_tell(o, y);
+        s = vn_ode_ask(o, y, &ask, &clock, err);
+    }
+    return s;
 }
 
 /* ---- the ODE of a walk's step ------------------------------------------------------------------------------------ */

@@ -143,6 +143,52 @@ static void rows_do_not_depend_on_their_batch(void **state) {
     bench_close(&b);
 }
 
+/* A denoiser that counts what it is asked. */
+typedef struct counted {
+    const vn_denoiser *denoiser;
+    int64_t queries, rows;
+} counted;
+
+static vn_status count(void *self, const vn_query *q, float *raw, vn_err *err) {
+    counted *c = self;
+    c->queries++;
+    c->rows += q->n;
+    return c->denoiser->predict(c->denoiser->self, q, raw, err);
+}
+
+/* More rows than are under way at once, with steps of their own: in few queries, and each as if alone. */
+static void many_rows_are_evaluated_together(void **state) {
+    (void)state;
+    enum { MANY = 150 };
+    bench b = bench_open(bench_world, "rectified", NULL);
+    counted c = {.denoiser = &b.denoiser};
+    vn_denoiser d = b.denoiser;
+    d.self = &c;
+    d.predict = count;
+    vn_likelihood_options o = vn_likelihood_default(&d);
+    o.rtol = o.atol = 1e-3;
+    float x[MANY * D];
+    int32_t label[MANY];
+    double together[MANY], alone;
+    int64_t evaluations[MANY], own;
+    vn_err err = {0};
+    for (int i = 0; i < MANY; i++) {
+        label[i] = labels[i % N];
+        for (int j = 0; j < D; j++) x[i * D + j] = points[i % N * D + j] + 0.01f * (float)i;
+    }
+    const vn_likelihood_batch all = {.n = MANY, .x = x, .labels = label, .log_p = together, .evaluations = evaluations};
+    if (vn_likelihood(&o, &all, &err)) fail_msg("%s", err.text);
+    print_message("%lld rows in %lld queries\n", (long long)c.rows, (long long)c.queries);
+    assert_true(c.rows > 30 * c.queries);
+    for (int i = 0; i < MANY; i++) {
+        const vn_likelihood_batch one = {
+            .n = 1, .first = (uint64_t)i, .x = x + i * D, .labels = label + i, .log_p = &alone, .evaluations = &own};
+        if (vn_likelihood(&o, &one, &err)) fail_msg("%s", err.text);
+        assert_true(alone == together[i] && own == evaluations[i]);
+    }
+    bench_close(&b);
+}
+
 static vn_status broken(void *self, const vn_query *q, float *raw, vn_err *err) {
     (void)self, (void)err;
     for (int64_t i = 0; i < q->n * D; i++) raw[i] = NAN;
@@ -187,15 +233,19 @@ static void what_makes_no_sense_is_refused(void **state) {
     d.predict = broken;
     refused(&fine, VN_NOT_FINITE, "likelihood: sample 0: the step has shrunk to nothing");
     d.predict = failing;
-    refused(&fine, VN_IO, "likelihood: sample 0: the network is away");
+    refused(&fine, VN_IO, "likelihood: the network is away");
     bench_close(&b);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exact_divergence_gives_the_worlds_density), cmocka_unit_test(ratio_chooses_the_noise),
-        cmocka_unit_test(estimates_are_right_in_the_mean),           cmocka_unit_test(probes_are_independent),
-        cmocka_unit_test(rows_do_not_depend_on_their_batch),         cmocka_unit_test(what_makes_no_sense_is_refused),
+        cmocka_unit_test(exact_divergence_gives_the_worlds_density),
+        cmocka_unit_test(ratio_chooses_the_noise),
+        cmocka_unit_test(estimates_are_right_in_the_mean),
+        cmocka_unit_test(probes_are_independent),
+        cmocka_unit_test(rows_do_not_depend_on_their_batch),
+        cmocka_unit_test(many_rows_are_evaluated_together),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
