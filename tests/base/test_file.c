@@ -313,6 +313,33 @@ static void same_files_are_told(void **state) {
     assert_false(vn_same_file("file", "new") || vn_same_file("folder/new", "new") || vn_same_file("a", "nowhere/a"));
 }
 
+static void expect_unwritable(vn_status s, const vn_err *err) {
+    assert_int_equal(s, VN_IO);
+    assert_non_null(strstr(err->text, ": cannot be written: "));
+}
+
+/* As another user, where the tests are run by root, to whom everything is open. */
+static void what_cannot_be_written_is_known_before(void **state) {
+    (void)state;
+    static const char *const folders[] = {"closed", "closed/a/b", "file/a"};
+    scratch_write_text("file", "no folder");
+    assert_int_equal(mkdir("closed", 0555) | mkdir("open", 0777) | chmod("open", 0777), 0);
+    assert_int_equal(chmod("..", 0755) | chmod(".", 0755), 0);
+    const bool root = geteuid() == 0;
+    assert_true(!root || seteuid(65534) == 0);
+    for (size_t i = 0; i < VN_COUNT(folders); i++) {
+        vn_err err = {0};
+        expect_unwritable(vn_check_folder(folders[i], &err), &err);
+    }
+    vn_err err = {0};
+    expect_unwritable(vn_check_file("closed/x", &err), &err);
+    const vn_status made = vn_check_folder("open/a/b/c", NULL), in = vn_check_folder("open", NULL),
+                    file = vn_check_file("open/x", NULL);
+    assert_true(!root || seteuid(0) == 0);
+    assert_true(made == VN_OK && in == VN_OK && file == VN_OK);
+    assert_int_equal(scratch_count("open"), 0); /* nothing is left of finding out */
+}
+
 static void paths_are_joined(void **state) {
     (void)state;
     static const struct {
@@ -347,6 +374,7 @@ int main(void) {
         EACH(directories_are_made),
         EACH(kinds_of_files_are_told),
         EACH(same_files_are_told),
+        EACH(what_cannot_be_written_is_known_before),
         EACH(paths_are_joined),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
