@@ -156,8 +156,8 @@ void vn_ode_tell(vn_ode *o, float *y) {
 }
 
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
-    bool ask;
-    double clock;
+    bool ask = false;
+    double clock = from;
     vn_ode_begin(o, from, to);
     vn_status s = vn_ode_ask(o, y, &ask, &clock, err);
     while (!s && ask) {

@@ -103,11 +103,10 @@ static char *folder_of(const char *path) {
 
 char *vn_model_dir_around(const char *part) {
     char *near = folder_of(part), *far = near ? folder_of(near) : NULL, *found = NULL;
-    if (holds(near, "model_index.json"))
-        found = near;
-    else if (holds(far, "model_index.json"))
+    const bool whole = holds(near, "model_index.json");
+    if (!whole && holds(far, "model_index.json"))
         found = far;
-    else if (holds(near, "config.json"))
+    else if (whole || holds(near, "config.json"))
         found = near;
     if (near != found) vn_free(near);
     if (far != found) vn_free(far);
