@@ -390,7 +390,7 @@ static void test_bench_tells_where_the_time_goes(void **state) {
         of_places += json_number_value(json_object_get(row, "share"));
     }
     assert_true(adamw && conv);
-    assert_true(fabs(share - 1) < 1e-9 && of_places < 1 && of_places > 0);
+    assert_true(fabs(share - 1) < 1e-8 && of_places < 1 && of_places > 0); /* nine digits of each are printed */
     json_decref(r);
     const outcome *o = expect_status(0, "bench bare --batch 2 --steps 2 --profile");
     assert_non_null(strstr(o->out, "share"));
