@@ -141,6 +141,13 @@ static inline size_t vn_region(size_t count, size_t size) {
 
 #define VN_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop of a constant number of turns, whose variables are then registers. */
+#if defined(__clang__)
+#define VN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 typedef float vn_vec __attribute__((vector_size(VN_LANES * 4)));
 typedef int32_t vn_ivec __attribute__((vector_size(VN_LANES * 4))); /* integers, and masks: -1 true, 0 false */
 

@@ -1,28 +1,9 @@
 /* kernel_conv.c - convolution and its gradient with respect to the input.
  *
  * Both are one thing: windows times packed weights. The gradient reads dy, with the kernel turned round. With a stride s its
- * pixels fall into s * s phases, each a convolution of dy with its own part of the kernel, so no zero is ever multiplied. */
-#include "cpu/kernel_conv.h"
-
-/* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y * row + x * pixel]. */
-typedef struct vn_target {
-    int64_t from, image, row, pixel;
-} vn_target;
-
-/* The weights of one convolution as a matrix [kh * kw * c, n]: tap (i, j)'s rows begin at w[from + i * down + j * across], its
- * element (c, o) is c * row + o * column further. */
-typedef struct vn_taps {
-    int64_t n, from, down, across, row, column;
-} vn_taps;
-
-/* One convolution: its geometry, and (but for the workspace's size) its arrays. */
-typedef struct vn_convolution {
-    vn_windows windows;
-    vn_taps taps;
-    vn_target target;
-    const float *in, *w, *bias;
-    float *out;
-} vn_convolution;
+ * pixels fall into s * s phases, each a convolution of dy with its own part of the kernel, so no zero is ever multiplied. Where
+ * fewer multiplications pay, kernel_winograd.c has it. */
+#include "cpu/kernel_winograd.h"
 
 static bool is_dots(int64_t columns) {
     return columns <= VN_DOT_COLUMNS;
@@ -81,6 +62,7 @@ static size_t packed_bytes(const vn_convolution *c) {
 
 /* The packed weights; then, for each thread, pointers to the windows of a strip and to where their results go. */
 static size_t convolve_bytes(const vn_convolution *c, int threads) {
+    if (vn_winograd_suits(&c->windows, c->taps.n)) return vn_winograd_bytes(c, threads);
     const vn_strips strips = cut_strips(&c->windows, threads);
     return packed_bytes(c) + 2 * (size_t)threads * vn_region((size_t)strips.windows, sizeof(void *));
 }
@@ -131,6 +113,10 @@ static void strip_task(void *context, int64_t i, int thread) {
 
 static void convolve(const vn_convolution *c, void *work, vn_crew *crew) {
     const vn_windows *v = &c->windows;
+    if (vn_winograd_suits(v, c->taps.n)) {
+        vn_winograd_convolve(c, work, crew);
+        return;
+    }
     const double flops = 2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
     vn_convolving t = {c, cut_strips(v, vn_crew_threads(crew)), work};
     vn_crew_run(vn_share(crew, (double)weight_floats(v, c->taps.n)), v->kh, pack_task, &t);

@@ -56,4 +56,24 @@ vn_reach vn_conv_reach(const vn_windows *v, const vn_group *g);
 int64_t vn_conv_gather(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in,
                        const float **window);
 
+/* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y * row + x * pixel]. */
+typedef struct vn_target {
+    int64_t from, image, row, pixel;
+} vn_target;
+
+/* The weights of one convolution as a matrix [kh * kw * c, n]: tap (i, j)'s rows begin at w[from + i * down + j * across], its
+ * element (c, o) is c * row + o * column further. */
+typedef struct vn_taps {
+    int64_t n, from, down, across, row, column;
+} vn_taps;
+
+/* One convolution: its geometry, and (but for the workspace's size) its arrays. */
+typedef struct vn_convolution {
+    vn_windows windows;
+    vn_taps taps;
+    vn_target target;
+    const float *in, *w, *bias;
+    float *out;
+} vn_convolution;
+
 #endif

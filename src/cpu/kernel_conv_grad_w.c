@@ -2,8 +2,9 @@
  * the pixel's window and its dy.
  *
  * The strips of pixels are dealt out to chunks by the shape alone, so that the sum has the same order for any number of threads;
- * each chunk sums into an array of its own, and these are added in order at the end. */
-#include "cpu/kernel_conv.h"
+ * each chunk sums into an array of its own, and these are added in order at the end. Where fewer multiplications pay,
+ * kernel_winograd_grad_w.c has it. */
+#include "cpu/kernel_winograd.h"
 
 #define VN_MOST_CHUNKS  16
 #define VN_CHUNK_PIXELS 512       /* at least, to be worth an array */
@@ -130,6 +131,7 @@ static void add_chunks(const vn_grad_w *g, const float *sum, int64_t begin, int6
 
 size_t VN_W(conv2d_grad_w)(const vn_node *n, int threads) {
     const vn_grad_w g = describe(n);
+    if (vn_winograd_suits(&g.windows, g.outputs)) return vn_winograd_grad_w_bytes(&g.windows, g.outputs, threads);
     return sum_bytes(&g) + (size_t)threads * thread_bytes(&g);
 }
 
@@ -158,6 +160,10 @@ static void add_task(void *context, int64_t i, int thread) {
 
 void VN_K(conv2d_grad_w)(const vn_kernel_args *a) {
     vn_summing s = {.g = describe(a->node), .work = a->work, .out = a->out};
+    if (vn_winograd_suits(&s.g.windows, s.g.outputs)) {
+        vn_winograd_grad_w(&s.g.windows, s.g.outputs, a->in[0], a->in[1], a->out, a->work, a->crew);
+        return;
+    }
     s.g.x = a->in[0];
     s.g.dy = a->in[1];
     s.weights = s.g.window * s.g.outputs;

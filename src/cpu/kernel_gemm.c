@@ -6,12 +6,6 @@
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_turn.h"
 
-#if defined(__clang__)
-#define VN_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define VN_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* Tallest tile: 2 * MR sums, 2 vectors of B and one of A must fit the registers (32 with AVX-512, 16 otherwise). */
 #if defined(__AVX512F__)
 #define VN_MAX_ROWS 14
