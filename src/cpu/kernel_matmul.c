@@ -1,6 +1,7 @@
 /* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a shape takes, and how it is
  * cut into tasks. */
 #include "cpu/kernel_gemm.h"
+#include "cpu/kernel_sums.h"
 #include "cpu/kernel_unary.h"
 
 /* Rows of A in a task: they and their pointers stay in cache while the panels of B pass by. */
@@ -213,17 +214,6 @@ static void block_task(void *context, int64_t i, int thread) {
     product_block(s->p, (const float *)s->work, scratch, &block);
 }
 
-/* Adds the other chunks' sums to a part of the first's. */
-static void add_task(void *context, int64_t part, int thread) {
-    const vn_sharing *s = context;
-    const int64_t count = s->p->m * s->p->n;
-    int64_t begin, end;
-    (void)thread;
-    vn_part(count, vn_block_count(count), part, &begin, &end);
-    for (int64_t c = 0; c < s->cut.chunks - 1; c++)
-        for (int64_t i = begin; i < end; i++) s->p->out[i] += s->sums[c * count + i];
-}
-
 /* One product by all threads. */
 static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
     const int threads = vn_crew_threads(crew);
@@ -233,8 +223,7 @@ static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
     vn_crew_run(vn_share(crew, (double)copied_floats(p)), panels, copy_task, &s);
     vn_crew_run(vn_share(crew, (double)count * (double)p->k / 25), s.cut.chunks * s.cut.down * s.cut.across, block_task,
                 &s);
-    if (s.cut.chunks > 1)
-        vn_crew_run(vn_share(crew, (double)(count * s.cut.chunks)), vn_block_count(count), add_task, &s);
+    vn_add_arrays(p->out, s.sums, count, s.cut.chunks - 1, crew);
 }
 
 /* ---- ops -------------------------------------------------------------------------------------------- */

@@ -70,4 +70,27 @@ static inline void vn_column_sums(const float *x, int64_t step, int64_t rows, in
     vn_column_terms(x, NULL, step, rows, columns, acc);
 }
 
+/* Arrays [count] that are added to the first of them. */
+typedef struct vn_arrays {
+    float *out;
+    const float *more; /* [arrays, count] */
+    int64_t count, arrays;
+} vn_arrays;
+
+static inline void vn_add_arrays_task(void *context, int64_t block, int thread) {
+    const vn_arrays *a = context;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(a->count, vn_block_count(a->count), block, &begin, &end);
+    for (int64_t k = 0; k < a->arrays; k++)
+        for (int64_t i = begin; i < end; i++) a->out[i] += a->more[k * a->count + i];
+}
+
+/* out[i] += more[0][i], then more[1][i] and so on: the sums of chunks that threads summed apart. */
+static inline void vn_add_arrays(float *out, const float *more, int64_t count, int64_t arrays, vn_crew *crew) {
+    vn_arrays a = {out, more, count, arrays};
+    if (arrays > 0)
+        vn_crew_run(vn_share(crew, (double)(count * (arrays + 1))), vn_block_count(count), vn_add_arrays_task, &a);
+}
+
 #endif

@@ -4,6 +4,7 @@
  * Input and output channels are cut into pieces, so that a piece's sums at all points stay in the second cache while tiles pass
  * by. The tiles are dealt out to chunks by the shape alone, so that the sum has the same order for any number of threads; the
  * chunks' gradients are added in order at the end. */
+#include "cpu/kernel_sums.h"
 #include "cpu/kernel_winograd.h"
 
 #define VN_PIECE 64 /* channels, at most */
@@ -156,20 +157,9 @@ static void sum_task(void *context, int64_t i, int thread) {
     part_gradient(g, &p, s->sums, chunk ? g->chunk + (chunk - 1) * weights_of(g) : g->out);
 }
 
-static void add_task(void *context, int64_t i, int thread) {
-    const vn_winograd_grad *g = context;
-    const int64_t weights = weights_of(g);
-    int64_t begin, end;
-    (void)thread;
-    vn_part(weights, vn_row_parts(weights, g->chunks), i, &begin, &end);
-    for (int64_t c = 0; c < g->chunks - 1; c++)
-        for (int64_t k = begin; k < end; k++) g->out[k] += g->chunk[c * weights + k];
-}
-
 void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out, void *work,
                         vn_crew *crew) {
     vn_winograd_grad g = describe(v, n);
-    const int64_t weights = weights_of(&g);
     const double products = (double)vn_winograd_tiles(v) * VN_POINTS * (double)(v->c * n);
     g.x = x;
     g.dy = dy;
@@ -177,5 +167,5 @@ void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const fl
     g.chunk = work;
     g.threads = (vn_winograd_sums *)((char *)work + chunk_bytes(&g));
     vn_crew_run(vn_share(crew, products / 25), g.chunks * g.c_pieces * g.n_pieces, sum_task, &g);
-    vn_crew_run(vn_share(crew, (double)(weights * g.chunks)), vn_row_parts(weights, g.chunks), add_task, &g);
+    vn_add_arrays(out, g.chunk, weights_of(&g), g.chunks - 1, crew);
 }
