@@ -54,7 +54,7 @@ void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin,
 void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
                   const float *bias, bool add, float *const *out);
 
-/* The same from B transposed: its column j is the k floats from b + j * k. For few columns or few rows. */
+/* The same from B transposed: its column j is the k floats from b + j * k. For few columns. */
 void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
                   const float *bias, float *const *out);
 

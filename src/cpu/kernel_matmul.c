@@ -23,9 +23,10 @@ typedef struct vn_product {
     vn_fn act; /* of the result; identity but for linear layers */
 } vn_product;
 
-/* Few rows or columns, and both operands contiguous along k: no packing. */
+/* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be samples, whose bits must not depend on
+ * how many there are. */
 static bool is_dots(const vn_product *p) {
-    return p->a_column == 1 && p->b_row == 1 && (p->m <= VN_DOT_COLUMNS || p->n <= VN_DOT_COLUMNS);
+    return p->a_column == 1 && p->b_row == 1 && p->n <= VN_DOT_COLUMNS;
 }
 
 /* A is contiguous along m: a sum of outer products. */
@@ -42,10 +43,15 @@ static int64_t chunk_count(const vn_product *p) {
     return vn_max_i64(vn_min_i64(most, p->k / VN_CHUNK_TERMS), 1);
 }
 
+/* One block of rows, so that every panel of B is used once: each is packed where it is used. */
+static bool is_flat(const vn_product *p) {
+    return !is_outer(p) && !is_dots(p) && p->m <= VN_TASK_ROWS;
+}
+
 /* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous along k. */
 static size_t copied_floats(const vn_product *p) {
     if (is_outer(p)) return p->b_column == 1 ? 0 : (size_t)(p->k * p->n);
-    return is_dots(p) ? 0 : vn_packed_floats(p->k, p->n);
+    return is_dots(p) || is_flat(p) ? 0 : vn_packed_floats(p->k, p->n);
 }
 
 /* Rows a whole number of 4 kB apart, and long: those of a tile all want the same few lines of the first cache and drive each other
@@ -55,6 +61,11 @@ static bool rows_clash(const vn_product *p) {
 }
 
 #define VN_APART 16 /* floats between copied rows */
+
+/* Floats of a packed panel, in whole lines. */
+static int64_t panel_floats(const vn_product *p) {
+    return vn_ceil_div(p->k * VN_PANEL, 16) * 16;
+}
 
 /* Copies B, or the part of it that is panel `panel` of vn_panels(n). */
 static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
@@ -92,11 +103,25 @@ static void block_outer(const vn_product *p, const float *b, int64_t b_row, cons
     }
 }
 
+/* The block panel by panel, each packed first. */
+static void flat_panels(const vn_product *p, const vn_block *block, const float *const *row, float **out,
+                        float *panel) {
+    const vn_reach reach = vn_reach_row(p->k);
+    for (int64_t first = block->column, end = first + block->columns; first < end; first += VN_PANEL) {
+        const int64_t columns = vn_min_i64(VN_PANEL, end - first);
+        float *to[VN_TASK_ROWS];
+        for (int64_t i = 0; i < block->rows; i++) to[i] = out[i] + first - block->column;
+        vn_gemm_pack(panel, p->k, columns, 0, 0, p->k, p->b + first * p->b_column, p->b_row, p->b_column);
+        vn_gemm_rows(block->rows, columns, p->k, &reach, row, panel, p->bias ? p->bias + first : NULL, false, to);
+    }
+}
+
 static void block_rows(const vn_product *p, const float *copy, const vn_block *block, float *scratch) {
     const vn_reach reach = vn_reach_row(p->k);
     const float *row[VN_TASK_ROWS], *bias = p->bias ? p->bias + block->column : NULL;
-    float *out[VN_TASK_ROWS];
+    float *out[VN_TASK_ROWS], *panel = scratch;
     const bool clash = rows_clash(p);
+    if (is_flat(p)) scratch += panel_floats(p);
     for (int64_t i = 0; i < block->rows; i++) {
         row[i] = p->a + (block->row + i) * p->a_row;
         if (clash) row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
@@ -104,6 +129,8 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
     }
     if (is_dots(p))
         vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
+    else if (is_flat(p))
+        flat_panels(p, block, row, out, panel);
     else
         vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
     for (int64_t i = 0; i < block->rows && p->act != VN_FN_IDENTITY; i++) /* while it is in the second cache */
@@ -149,6 +176,11 @@ static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
 
 /* Blocks of rows; of columns too when there are too few for all threads. */
 static void cut_rows(const vn_product *p, int threads, vn_cut *cut) {
+    if (is_flat(p)) {
+        cut->rows = vn_max_i64(p->m, 1);
+        cut->columns = p->n > 2 * threads * VN_TASK_COLUMNS ? VN_TASK_COLUMNS : VN_PANEL;
+        return;
+    }
     cut->rows = vn_min_i64(part_size(p->m, 3 * threads, 14), VN_TASK_ROWS);
     cut->columns = vn_ceil_div(p->m, cut->rows) < 2 * threads ? VN_TASK_COLUMNS : vn_max_i64(p->n, 1);
 }
@@ -170,8 +202,9 @@ static size_t copy_bytes(const vn_product *p) {
 }
 
 static size_t scratch_bytes(const vn_product *p) {
-    if (rows_clash(p)) return vn_region((size_t)(VN_TASK_ROWS * (p->k + VN_APART)), sizeof(float));
-    return is_outer(p) ? vn_region(VN_OUTER_FLOATS, sizeof(float)) : 0;
+    if (is_outer(p)) return vn_region(VN_OUTER_FLOATS, sizeof(float));
+    const int64_t rows = rows_clash(p) ? VN_TASK_ROWS * (p->k + VN_APART) : 0;
+    return vn_region((size_t)(rows + (is_flat(p) ? panel_floats(p) : 0)), sizeof(float));
 }
 
 static size_t product_bytes(const vn_product *p, int threads) {

@@ -116,7 +116,7 @@ static void row_stats(const float *x, int64_t n, double eps, float *out) {
 /* ---- norm_stats --------------------------------------------------------------------------------------- */
 
 static size_t moment_count(const vn_norm_view *v, int threads) {
-    return (size_t)(v->parts * v->groups) * (v->parts > 1 ? (size_t)v->samples : (size_t)threads);
+    return (size_t)(v->parts * v->groups) * (v->tasks > 1 ? (size_t)v->samples : (size_t)threads);
 }
 
 size_t VN_W(norm_stats)(const vn_node *n, int threads) {
@@ -142,18 +142,21 @@ typedef struct statistics {
     const float *x;
     float *out;
     double eps;
-    moments *moment; /* of each sample's parts where there are several, else of each thread's sample */
+    moments *moment; /* of the parts of every sample where they are tasks, else of each thread's sample */
     char *scratch;
 } statistics;
 
 static void stats_task(void *context, int64_t i, int thread) {
     const statistics *s = context;
     const vn_norm_view *v = &s->v;
-    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end);
+    const int64_t count = vn_norm_parts_of_task(v), sample = i / v->tasks;
     float *scratch = (float *)(void *)(s->scratch + (size_t)thread * vn_norm_scratch(v));
-    moments *m = s->moment + (v->parts > 1 ? i : thread) * v->groups;
-    part_moments(v, s->x + sample * v->rows * v->channels, begin, end, scratch, m);
-    if (v->parts == 1) write_stats(v, m, s->eps, s->out + sample * v->groups * 2);
+    moments *m = s->moment + (v->tasks > 1 ? i : thread) * count * v->groups;
+    for (int64_t k = 0; k < count; k++) {
+        const vn_norm_rows r = vn_norm_part(v, i, k);
+        part_moments(v, s->x + sample * v->rows * v->channels, r.begin, r.end, scratch, m + k * v->groups);
+    }
+    if (v->tasks == 1) write_stats(v, m, s->eps, s->out + sample * v->groups * 2);
 }
 
 static void row_stats_task(void *context, int64_t part, int thread) {
@@ -174,8 +177,8 @@ void VN_K(norm_stats)(const vn_kernel_args *a) {
         return;
     }
     s.scratch += vn_region(moment_count(&v, vn_crew_threads(a->crew)), sizeof(moments));
-    vn_crew_run(crew, v.samples * v.parts, stats_task, &s);
-    for (int64_t sample = 0; sample < v.samples && v.parts > 1; sample++)
+    vn_crew_run(crew, v.samples * v.tasks, stats_task, &s);
+    for (int64_t sample = 0; sample < v.samples && v.tasks > 1; sample++)
         write_stats(&v, s.moment + sample * v.parts * v.groups, s.eps, s.out + sample * v.groups * 2);
 }
 
@@ -222,8 +225,8 @@ static void norm_task(void *context, int64_t i, int thread) {
     const vn_norm_view *v = &n->v;
     const vn_kernel_args *a = n->a;
     const bool silu = a->node->attr.norm.act == VN_FN_SILU;
-    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end);
-    const int64_t at = (sample * v->rows + begin) * v->channels, rows = end - begin;
+    const vn_norm_rows r = vn_norm_task(v, i);
+    const int64_t sample = r.sample, at = (sample * v->rows + r.begin) * v->channels, rows = r.end - r.begin;
     const float *x = (const float *)a->in[0] + at;
     const int64_t affine = vn_norm_affine_at(v, sample);
     const float *gamma = a->node->inputs > 2 ? (const float *)a->in[2] + affine : NULL;
@@ -244,5 +247,5 @@ static void norm_task(void *context, int64_t i, int thread) {
 void VN_K(norm)(const vn_kernel_args *a) {
     normalisation n = {vn_norm_view_of(a->node), a};
     const double floats = 2.0 * (double)(n.v.samples * n.v.rows * n.v.channels);
-    vn_crew_run(vn_share(a->crew, floats), n.v.samples * n.v.parts, norm_task, &n);
+    vn_crew_run(vn_share(a->crew, floats), n.v.samples * n.v.tasks, norm_task, &n);
 }

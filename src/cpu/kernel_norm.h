@@ -2,13 +2,14 @@
  * xhat = (x - mean) r with the group's statistics, which go to [N,G,2].
  *
  * With one group ("whole"; layer norm is that with S = 1) mean and r are numbers; with more they are expanded to one a channel
- * for each sample. Work is cut into samples, and few samples also into parts of their rows. */
+ * for each sample. A sample's sums are those of parts of its rows, which its size alone decides: its bits do not depend on how many
+ * others there are. A task is a sample, or where there are few, a part. */
 #ifndef VN_CPU_KERNEL_NORM_H
 #define VN_CPU_KERNEL_NORM_H
 
 #include "cpu/kernel_math.h"
 
-#define VN_NORM_TASKS       16    /* samples are cut into parts to make so many tasks, if */
+#define VN_NORM_PARTS       16    /* of a sample, at most; and so many samples are tasks enough */
 #define VN_NORM_PART_FLOATS 32768 /* each part has at least this many numbers */
 
 #define VN_NORM_RUN 64 /* rows that a loop goes down before it turns to the next columns */
@@ -17,7 +18,7 @@
 
 typedef struct vn_norm_view {
     int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
-    int64_t parts;                                  /* of a sample's rows */
+    int64_t parts, tasks;                           /* of a sample's rows; of a sample: 1, or one a part */
     int64_t runs, run;                              /* gamma's rows, and the samples of each */
     bool whole;                                     /* one group */
 } vn_norm_view;
@@ -31,15 +32,32 @@ static inline vn_norm_view vn_norm_view_of(const vn_node *n) {
     v.run = v.samples / v.runs;
     v.width = v.channels / v.groups;
     v.whole = v.groups == 1;
-    int64_t want = VN_NORM_TASKS / vn_max_i64(v.samples, 1), have = v.rows * v.channels / VN_NORM_PART_FLOATS;
-    v.parts = vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), v.rows));
+    v.parts = vn_min_i64(v.rows * v.channels / VN_NORM_PART_FLOATS, vn_min_i64(VN_NORM_PARTS, v.rows));
+    v.parts = vn_max_i64(v.parts, 1);
+    v.tasks = v.samples < VN_NORM_PARTS ? v.parts : 1;
     return v;
 }
 
-/* Task i: rows [begin, end) of a sample. */
-static inline int64_t vn_norm_task(const vn_norm_view *v, int64_t i, int64_t *begin, int64_t *end) {
-    vn_part(v->rows, v->parts, i % v->parts, begin, end);
-    return i / v->parts;
+/* A run of a sample's rows: a part, or the rows of a task. */
+typedef struct vn_norm_rows {
+    int64_t sample, begin, end;
+} vn_norm_rows;
+
+static inline vn_norm_rows vn_norm_task(const vn_norm_view *v, int64_t i) {
+    vn_norm_rows r = {.sample = i / v->tasks};
+    vn_part(v->rows, v->tasks, i % v->tasks, &r.begin, &r.end);
+    return r;
+}
+
+/* Part k of task i, k < vn_norm_parts_of_task. */
+static inline int64_t vn_norm_parts_of_task(const vn_norm_view *v) {
+    return v->parts / v->tasks;
+}
+
+static inline vn_norm_rows vn_norm_part(const vn_norm_view *v, int64_t i, int64_t k) {
+    vn_norm_rows r = {.sample = i / v->tasks};
+    vn_part(v->rows, v->parts, i % v->tasks * vn_norm_parts_of_task(v) + k, &r.begin, &r.end);
+    return r;
 }
 
 /* Where a sample's row of gamma and beta begins. */

@@ -240,28 +240,32 @@ typedef struct passes {
     bool first, second;
 } passes;
 
-/* One or both passes of a part of a sample. */
+/* One or both passes of a task. */
 static void grad_x_task(void *context, int64_t i, int thread) {
     const passes *p = context;
     const vn_norm_view *v = &p->g.view;
     pair *sums = (pair *)(void *)p->work;
-    int64_t begin, end, sample = vn_norm_task(v, i, &begin, &end), at = (sample * v->rows + begin) * v->channels;
+    const vn_norm_rows all = vn_norm_task(v, i);
+    const int64_t sample = all.sample, first = sample * v->rows * v->channels, count = vn_norm_parts_of_task(v);
     scratch mine = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
     const grads g = grads_at(&p->g, sample);
     vn_norm_stat s = vn_norm_expand(v, g.stats, sample, mine.stat);
-    if (p->first) sum_part(&g, &s, at, end - begin, mine.sum, sums + i * v->groups);
+    for (int64_t k = 0; k < count && p->first; k++) {
+        const vn_norm_rows r = vn_norm_part(v, i, k);
+        sum_part(&g, &s, first + r.begin * v->channels, r.end - r.begin, mine.sum, sums + (i * count + k) * v->groups);
+    }
     if (!p->second) return;
     group_means(v, sums + sample * v->parts * v->groups, mine.mean);
-    finish_part(&g, &s, at, end - begin, mine.mean);
+    finish_part(&g, &s, first + all.begin * v->channels, all.end - all.begin, mine.mean);
 }
 
 static void grad_x_passes(const vn_kernel_args *a, bool first, bool second) {
     passes p = {grads_of(a), a->work, first, second};
-    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.parts, grad_x_task, &p);
+    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.tasks, grad_x_task, &p);
 }
 
 void VN_K(norm_grad_x)(const vn_kernel_args *a) {
-    if (vn_norm_view_of(a->node).parts == 1) {
+    if (vn_norm_view_of(a->node).tasks == 1) {
         grad_x_passes(a, true, true);
     } else { /* a sample's sums are complete only when all its parts are */
         grad_x_passes(a, true, false);

@@ -2,7 +2,8 @@
  *
  * After merging, the input's axes alternate between kept and summed ones. The output is cut into tasks: an index of the kept axes
  * but the last, and a tile of the last. Few outputs (a bias's gradient, a loss) would leave threads idle, so there the summed rows
- * are cut too, into a number of parts that depends on the shape alone; the parts' sums meet in the workspace, in order. */
+ * are cut too, into a number of parts that the size of one sum decides, not how many sums there are: a sample's bits do not depend on the
+ * batch. The parts' sums meet in the workspace, in order. */
 #include "cpu/kernel_axes.h"
 #include "cpu/kernel_sums.h"
 
@@ -39,7 +40,7 @@ static plan plan_of(const vn_node *n) {
     p.outer = vn_axes_count(&p.kept, p.kept.rank);
     p.inner = vn_axes_count(&p.summed, p.summed.rank);
     p.tiles = vn_ceil_div(p.columns, COLUMNS);
-    int64_t want = MAX_PARTS / vn_max_i64(p.outer * p.tiles, 1), have = p.inner * p.rows * p.columns / PART_FLOATS;
+    int64_t want = MAX_PARTS / vn_max_i64(p.tiles, 1), have = p.inner * p.rows * p.columns / PART_FLOATS;
     p.parts = vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), p.rows));
     return p;
 }
@@ -66,21 +67,26 @@ VN_INLINE void sum_tile(const plan *p, const float *x, const float *y, int64_t o
     }
 }
 
-static void sum_parts(const plan *p, const double *parts, float *y) {
-    int64_t outputs = p->outer * p->columns;
-    for (int64_t i = 0; i < outputs; i++) {
-        double sum = 0;
-        for (int64_t part = 0; part < p->parts; part++) sum += parts[part * outputs + i];
-        y[i] = (float)sum;
-    }
-}
-
 typedef struct reduction {
     plan p;
     const float *x, *by; /* by: NULL, or what x is multiplied with */
     float *y;
     double *parts;
 } reduction;
+
+/* Adds the parts of a block of outputs. */
+static void parts_task(void *context, int64_t block, int thread) {
+    const reduction *r = context;
+    const int64_t outputs = r->p.outer * r->p.columns;
+    int64_t begin, end;
+    (void)thread;
+    vn_part(outputs, vn_block_count(outputs), block, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        double sum = 0;
+        for (int64_t part = 0; part < r->p.parts; part++) sum += r->parts[part * outputs + i];
+        r->y[i] = (float)sum;
+    }
+}
 
 static void sum_task(void *context, int64_t task, int thread) {
     const reduction *r = context;
@@ -104,5 +110,7 @@ void VN_K(sum_to)(const vn_kernel_args *a) {
     reduction r = {plan_of(a->node), a->in[0], a->node->inputs > 1 ? a->in[1] : NULL, a->out, a->work};
     const double inputs = a->node->inputs * (double)vn_shape_count(&a->node->in[0]->shape);
     vn_crew_run(vn_share(a->crew, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
-    if (r.p.parts > 1) sum_parts(&r.p, r.parts, r.y);
+    const int64_t outputs = r.p.outer * r.p.columns;
+    if (r.p.parts > 1)
+        vn_crew_run(vn_share(a->crew, (double)(outputs * r.p.parts)), vn_block_count(outputs), parts_task, &r);
 }
