@@ -270,7 +270,7 @@ VN_API const double *vn_samples_trace_times(const vn_samples *samples); /* [leve
 VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
 /* Saves by the path's ending: ".png" one grid with class names (settings in its text chunks),
  * ".safetensors" (samples, labels and, if kept, trace and trace_t) or ".npy" tensors, otherwise a folder with one PNG a
- * sample. Atomic. */
+ * sample; endings of other files (".jpg", ".npz") are refused. Atomic. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* Whether samples of the model could be saved there: that they are what such a file shows, and that it can be written. To be
  * asked before an hour of sampling; leaves nothing behind. */

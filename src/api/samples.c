@@ -291,6 +291,16 @@ static const form *form_of(const char *path) {
     return f;
 }
 
+/* A folder with the name of a file that is not written would not be what was asked for. */
+static vn_status check_ending(const form *f, const char *path, vn_err *err) {
+    static const char *const others[] = {".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif",  ".tiff",
+                                         ".npz", ".pt",   ".csv", ".PNG", ".JPG",  ".JPEG", ".NPY"};
+    bool other = false;
+    for (size_t i = 0; i < VN_COUNT(others) && !f->ending[0]; i++) other = other || vn_ends_with(path, others[i]);
+    if (!other) return VN_OK;
+    return vn_fail(err, VN_UNSUPPORTED, "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
+}
+
 static vn_status check_shape(const form *f, const char *path, int rank, const int64_t *shape, vn_err *err) {
     const char *what = f->dimensions ? "picture" : "folder of pictures";
     if (f->dimensions < 0 || (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions)) return VN_OK;
@@ -302,7 +312,8 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     vn_err *err = vn_begin(m->vn);
     if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_can_save: a path is needed");
     const form *f = form_of(path);
-    const vn_status status = check_shape(f, path, m->rank, m->shape, err);
+    vn_status status = check_ending(f, path, err);
+    if (status == VN_OK) status = check_shape(f, path, m->rank, m->shape, err);
     return status == VN_OK ? f->check(path, err) : status;
 }
 
@@ -310,6 +321,7 @@ vn_status vn_samples_save(const vn_samples *s, const char *path) {
     vn_err *err = vn_begin(s->vn);
     if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_save: a path is needed");
     const form *f = form_of(path);
-    const vn_status status = check_shape(f, path, s->rank, s->shape, err);
+    vn_status status = check_ending(f, path, err);
+    if (status == VN_OK) status = check_shape(f, path, s->rank, s->shape, err);
     return status == VN_OK ? f->save(s, path, err) : status;
 }

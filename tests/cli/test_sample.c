@@ -264,12 +264,14 @@ static void test_what_cannot_be_saved_is_not_drawn(void **state) {
     for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)
         expect_complaint(expect_status(1, "sample world.json -n 1000000 --steps 1000 --out %s", outs[i][0]),
                          outs[i][1]);
+    expect_complaint(expect_status(1, "sample run -n 1000000 --steps 1000 --out a.jpg"),
+                     "a.jpg: samples are saved as .png, .safetensors or .npy, or in a folder");
     expect_complaint(expect_status(1, "sample run -n 1000000 --steps 1000 --out world.json/folder"),
                      "world.json/folder: cannot be written");
     scratch_write_text("space.json", "{\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]}]}");
     expect_complaint(expect_status(1, "sample space.json -n 1000000 --steps 1000 --out a.png"),
                      "a.png: points of 3 dimensions are no picture");
-    assert_false(exists("absent") || exists("a.png"));
+    assert_false(exists("absent") || exists("a.png") || exists("a.jpg"));
 }
 
 /* As the shell completes names: what was meant is said. */
