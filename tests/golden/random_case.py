@@ -117,7 +117,7 @@ def refused(program, family, config, size, why):
     named = {"_class_name": family.kind(config).__name__, **config}
     given = {"sample": torch.zeros(1, config["in_channels"], *size)}
     with tempfile.TemporaryDirectory() as folder:
-        done = forward(program, folder, named, {"none": torch.zeros(1)}, given, "--out", os.devnull)
+        done = forward(program, folder, named, {"none": torch.zeros(1)}, given, "--out", os.path.join(folder, "out.safetensors"))
     message = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
     good = done.returncode in (1, 2) and family.name + ":" in message
     return f"{'ok' if good else 'RUNS'}       both refuse: {message}   [{why}]", good, (0, 0)
