@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 int64_t vn_samples_count(const vn_samples *s) {
     return s->count;
@@ -292,16 +293,21 @@ static const form *form_of(const char *path) {
 }
 
 /* A folder with the name of a file that is not written would not be what was asked for. */
-static vn_status check_ending(const form *f, const char *path, vn_err *err) {
-    static const char *const others[] = {".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif",  ".tiff",
-                                         ".npz", ".pt",   ".csv", ".PNG", ".JPG",  ".JPEG", ".NPY"};
+static vn_status check_ending(const char *path, vn_err *err) {
+    static const char *const others[] = {".png", ".npy",  ".jpg", ".jpeg", ".bmp", ".gif", ".webp",
+                                         ".tif", ".tiff", ".npz", ".pt",   ".csv"}; /* ".PNG" too is none of ours */
+    const char *dot = strrchr(path, '.');
     bool other = false;
-    for (size_t i = 0; i < VN_COUNT(others) && !f->ending[0]; i++) other = other || vn_ends_with(path, others[i]);
+    for (size_t i = 0; i < VN_COUNT(others) && dot; i++) other = other || !strcasecmp(dot, others[i]);
     if (!other) return VN_OK;
     return vn_fail(err, VN_UNSUPPORTED, "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
 }
 
-static vn_status check_shape(const form *f, const char *path, int rank, const int64_t *shape, vn_err *err) {
+/* The form of a path and whether samples of this shape can have it. */
+static vn_status find_form(const char *path, int rank, const int64_t *shape, const form **out, vn_err *err) {
+    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
+    const form *f = *out = form_of(path);
+    if (!f->ending[0] && check_ending(path, err) != VN_OK) return err->status;
     const char *what = f->dimensions ? "picture" : "folder of pictures";
     if (f->dimensions < 0 || (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions)) return VN_OK;
     return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy", path,
@@ -309,19 +315,15 @@ static vn_status check_shape(const form *f, const char *path, int rank, const in
 }
 
 vn_status vn_samples_can_save(const vn_model *m, const char *path) {
+    const form *f;
     vn_err *err = vn_begin(m->vn);
-    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_can_save: a path is needed");
-    const form *f = form_of(path);
-    vn_status status = check_ending(f, path, err);
-    if (status == VN_OK) status = check_shape(f, path, m->rank, m->shape, err);
+    const vn_status status = find_form(path, m->rank, m->shape, &f, err);
     return status == VN_OK ? f->check(path, err) : status;
 }
 
 vn_status vn_samples_save(const vn_samples *s, const char *path) {
+    const form *f;
     vn_err *err = vn_begin(s->vn);
-    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "vn_samples_save: a path is needed");
-    const form *f = form_of(path);
-    vn_status status = check_ending(f, path, err);
-    if (status == VN_OK) status = check_shape(f, path, s->rank, s->shape, err);
+    const vn_status status = find_form(path, s->rank, s->shape, &f, err);
     return status == VN_OK ? f->save(s, path, err) : status;
 }

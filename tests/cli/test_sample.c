@@ -474,7 +474,7 @@ static void test_info_plans_a_network(void **state) {
 }
 
 /* What was not asked for stands in vane.json as 0 or -1; for people it is left out, or said in a word. */
-static void test_info_of_a_run_shows_no_placeholders(void **state) {
+static void test_info_of_a_run_shows_only_what_was_asked_for(void **state) {
     (void)state;
     json_t *r = expect_json(expect_status(0, "info run --json"));
     const json_t *train = json_object_get(r, "train");
@@ -560,7 +560,7 @@ int main(void) {
         cmocka_unit_test(test_bench_tells_the_arithmetic_of_a_walk),
         cmocka_unit_test(test_eval_gives_a_number_and_its_interval),
         cmocka_unit_test(test_info_plans_a_network),
-        cmocka_unit_test(test_info_of_a_run_shows_no_placeholders),
+        cmocka_unit_test(test_info_of_a_run_shows_only_what_was_asked_for),
         cmocka_unit_test(test_info_of_a_size_that_does_not_fit),
         cmocka_unit_test(test_bench_with_recompute_says_what_it_costs),
         cmocka_unit_test(test_info_of_a_world),

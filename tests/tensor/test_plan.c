@@ -8,8 +8,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <math.h>
-#include <time.h>
 
 #include "support/alloc.h"
 #include "tensor/internal.h"
@@ -385,95 +383,6 @@ static void run_does_not_allocate(void **state) {
     close_network(&net);
 }
 
-/* The loss of so many layers of `width`, x + gelu(W silu(x)), each the end of a block. */
-static vn_node *build_deep(vn_graph *g, vn_weights *w, int layers, int64_t rows, int64_t width) {
-    vn_node *y = vn_input(g, VN_F32, VN_SHAPE(rows, width));
-    for (int i = 0; i < layers; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "w%d", i);
-        vn_graph_label(g, "layers.%d", i);
-        vn_node *a = vn_param_node(g, w, name, VN_SHAPE(width, width), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.1});
-        y = vn_block_end(
-            vn_add(g, y, vn_unary(g, vn_linear(g, vn_unary(g, y, VN_FN_SILU), a, NULL, false), VN_FN_GELU)));
-    }
-    return vn_mean(g, vn_unary(g, y, VN_FN_SQUARE));
-}
-
-/* What a footprint says is what the program then takes, and what is alive at the fullest step fits in it. */
-static void footprint_is_the_program_s(void **state) {
-    vn_backend backend = toy_backend();
-    (void)state;
-    for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_NONE; how++) {
-        vn_graph *g = open_graph();
-        vn_weights *w = NULL;
-        assert_int_equal(vn_weights_open(&w, NULL), VN_OK);
-        vn_node *loss = build_deep(g, w, 6, 8, 64);
-        vn_gradients by = {.weights = w, .recompute = (vn_recompute)how};
-        vn_footprint f = {0};
-        assert_int_equal(vn_gradients_open(&by, loss, NULL, NULL), VN_OK);
-        assert_int_equal(by.n, 6);
-        assert_null(by.by_x);
-        const vn_program_options o = {.backend = &backend,
-                                      .n_outputs = 1,
-                                      .outputs = &loss,
-                                      .n_grads = by.n,
-                                      .grads = by.node,
-                                      .grad_offset = by.offset};
-        assert_int_equal(vn_footprint_open(g, &o, &f, NULL), VN_OK);
-        vn_program *p = open_program(g, o, &backend);
-        assert_int_equal(f.bytes, vn_program_bytes(p));
-        assert_true(f.cost.flops == vn_program_cost(p).flops && f.cost.bytes == vn_program_cost(p).bytes);
-        size_t sum = 0;
-        for (int i = 0; i < f.arrays; i++) {
-            sum += f.array[i].bytes;
-            assert_true(i == 0 || f.array[i].bytes <= f.array[i - 1].bytes);
-        }
-        assert_true(f.arrays > 6 && sum == f.alive_bytes && sum <= f.bytes);
-        vn_program_close(&p);
-        vn_footprint_close(&f);
-        vn_gradients_close(&by);
-        vn_graph_close(&g);
-        vn_weights_close(&w);
-    }
-}
-
-/* Processor seconds to build a network of so many layers with its gradient and to plan it. */
-static double planning_time(const vn_backend *backend, int layers) {
-    const clock_t begin = clock();
-    vn_graph *g = open_graph();
-    vn_weights *w = NULL;
-    assert_int_equal(vn_weights_open(&w, NULL), VN_OK);
-    vn_node *loss = build_deep(g, w, layers, 2, 16);
-    vn_gradients by = {.weights = w};
-    vn_footprint f = {0};
-    assert_int_equal(vn_gradients_open(&by, loss, NULL, NULL), VN_OK);
-    const vn_program_options o = {.backend = backend,
-                                  .n_outputs = 1,
-                                  .outputs = &loss,
-                                  .n_grads = by.n,
-                                  .grads = by.node,
-                                  .grad_offset = by.offset};
-    assert_int_equal(vn_footprint_open(g, &o, &f, NULL), VN_OK);
-    vn_footprint_close(&f);
-    vn_gradients_close(&by);
-    vn_graph_close(&g);
-    vn_weights_close(&w);
-    return (double)(clock() - begin) / CLOCKS_PER_SEC;
-}
-
-/* Eight times as deep takes some eight times as long; where all pairs were looked at it was 50. The least of three counts. */
-static void planning_is_near_linear_in_depth(void **state) {
-    (void)state;
-    const vn_backend backend = toy_backend();
-    double shallow = 1e9, deep = 1e9;
-    for (int i = 0; i < 3; i++) {
-        shallow = fmin(shallow, planning_time(&backend, 250));
-        deep = fmin(deep, planning_time(&backend, 2000));
-    }
-    print_message("250 layers: %.4f s, 2000: %.4f s\n", shallow, deep);
-    assert_true(deep < 25 * shallow);
-}
-
 static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
     network net = {0};
     vn_program *p = NULL;
@@ -623,8 +532,6 @@ int main(void) {
         cmocka_unit_test(shared_gradients_are_copied),
         cmocka_unit_test(what_is_dead_shares_memory),
         cmocka_unit_test(run_does_not_allocate),
-        cmocka_unit_test(footprint_is_the_program_s),
-        cmocka_unit_test(planning_is_near_linear_in_depth),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(profile_names_each_op),
         cmocka_unit_test(bad_programs_are_refused),
