@@ -19,7 +19,8 @@
 #define PI   3.14159265358979323846
 #define MOST 100000 // evaluations of a row
 
-enum { MOST_ROWS = 64 }; // in one query
+/* In one query; numbers too, because what a network remembers for its way back grows with them. */
+enum { MOST_ROWS = 64, MOST_FLOATS = MOST_ROWS * 784 };
 
 /* A row under way. */
 typedef struct trajectory {
@@ -93,8 +94,10 @@ static vn_status check_labels(const bench *b, vn_err *err) {
 static vn_status open_bench(bench *b, const vn_likelihood_options *o, const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
-    const int at_once = probes < MOST_ROWS ? probes : MOST_ROWS;
-    int room = MOST_ROWS / at_once;
+    const size_t fit = MOST_FLOATS / size;
+    const int most = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
+    const int at_once = probes < most ? probes : most;
+    int room = most / at_once;
     if (room > batch->n) room = batch->n > 0 ? (int)batch->n : 1;
     *b = (bench){.o = o,
                  .batch = batch,

@@ -189,6 +189,36 @@ static void many_rows_are_evaluated_together(void **state) {
     bench_close(&b);
 }
 
+static vn_status note_rows(void *self, const vn_query *q, float *raw, vn_err *err) {
+    (void)raw;
+    *(int64_t *)self = q->n;
+    return vn_fail(err, VN_IO, "seen enough");
+}
+
+/* Of large samples fewer, for memory: 50176 numbers together, or one sample. */
+static void large_rows_are_few_together(void **state) {
+    (void)state;
+    enum { LARGE = 20000, MANY = 5 };
+    static float x[MANY * 4 * LARGE];
+    static const int32_t label[MANY] = {0};
+    const struct { int size, rows; } cases[] = {{LARGE, 2}, {4 * LARGE, 1}};
+    bench b = bench_open(bench_world, "rectified", NULL);
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        int64_t rows = 0;
+        double log_p[MANY];
+        vn_err err = {0};
+        vn_denoiser d = b.denoiser;
+        d.self = &rows;
+        d.predict = note_rows;
+        d.size = cases[i].size;
+        const vn_likelihood_options o = vn_likelihood_default(&d);
+        const vn_likelihood_batch all = {.n = MANY, .x = x, .labels = label, .log_p = log_p};
+        assert_int_equal(vn_likelihood(&o, &all, &err), VN_IO);
+        assert_int_equal(rows, cases[i].rows);
+    }
+    bench_close(&b);
+}
+
 static vn_status broken(void *self, const vn_query *q, float *raw, vn_err *err) {
     (void)self, (void)err;
     for (int64_t i = 0; i < q->n * D; i++) raw[i] = NAN;
@@ -245,6 +275,7 @@ int main(void) {
         cmocka_unit_test(probes_are_independent),
         cmocka_unit_test(rows_do_not_depend_on_their_batch),
         cmocka_unit_test(many_rows_are_evaluated_together),
+        cmocka_unit_test(large_rows_are_few_together),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
