@@ -3,13 +3,16 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 vn_context *vn;
 
 int context_enter(void **state) {
+    vn_context_options o = vn_context_options_default();
+    o.cpu = kernels->name;
     scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
+    return vn_context_open(&vn, &o) != VN_OK;
 }
 
 int context_leave(void **state) {

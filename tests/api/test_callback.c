@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 #define WORLD                                                                                                          \
@@ -302,6 +303,7 @@ static void test_a_population_is_one_batch(void **state) {
     (void)state;
     int64_t total = 0;
     vn_context_options options = vn_context_options_default();
+    options.cpu = kernels->name;
     options.progress = note_total;
     options.user = &total;
     vn_context *watched = NULL;
@@ -386,5 +388,5 @@ int main(void) {
         cmocka_unit_test(test_a_population_is_one_batch),
         cmocka_unit_test(test_a_trace_holds_every_state),
     };
-    return cmocka_run_group_tests(tests, context_enter, context_leave);
+    return run_under_each_kernel_set(tests, context_enter, context_leave);
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 enum { ROWS = 7, SIZE = 64 };
@@ -149,5 +150,5 @@ int main(void) {
         cmocka_unit_test(test_chunks_cannot_be_seen),
         cmocka_unit_test(test_nothing_is_allocated_for_a_shape_seen_before),
     };
-    return cmocka_run_group_tests(tests, prepare, finish);
+    return run_under_each_kernel_set(tests, prepare, finish);
 }

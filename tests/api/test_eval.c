@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 /* N(mean, 0.25 I) in three dimensions: its negative log-likelihood is on average its entropy, 3/2 log(2 pi e 0.25). */
@@ -78,7 +79,7 @@ static int stop_at_the_fifth(void *user, const vn_progress *p) {
 static void test_a_likelihood_can_be_stopped_amid_a_sample(void **state) {
     (void)state;
     int told = 0;
-    const vn_context_options options = {.progress = stop_at_the_fifth, .user = &told};
+    const vn_context_options options = {.cpu = kernels->name, .progress = stop_at_the_fifth, .user = &told};
     vn_context *watched = NULL;
     assert_int_equal(vn_context_open(&watched, &options), VN_OK);
     vn_model *m = NULL;
@@ -222,5 +223,5 @@ int main(void) {
         cmocka_unit_test(test_images_are_measured_in_bits_of_pixels),
         cmocka_unit_test(test_what_cannot_be_measured_is_named),
     };
-    return cmocka_run_group_tests(tests, prepare, context_leave);
+    return run_under_each_kernel_set(tests, prepare, context_leave);
 }

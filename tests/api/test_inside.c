@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 static const char *const networks[] = {"transformer", "unet"};
@@ -46,6 +47,7 @@ static int note(void *user, const vn_progress *p) {
 
 static vn_context *open_context(void) {
     vn_context_options o = vn_context_options_default();
+    o.cpu = kernels->name;
     o.threads = 2;
     o.progress = note;
     o.user = &steps;
@@ -188,5 +190,5 @@ int main(void) {
         cmocka_unit_test(test_steps_do_not_allocate),
         cmocka_unit_test(test_what_a_network_lacks_is_named),
     };
-    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+    return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

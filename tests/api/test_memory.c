@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 /* ---- no allocation in a step ------------------------------------------------------------------------- */
@@ -28,6 +29,7 @@ static int note(void *user, const vn_progress *p) {
 
 static vn_context *open_context(record *r) {
     vn_context_options o = vn_context_options_default();
+    o.cpu = kernels->name;
     o.threads = 2;
     o.progress = r ? note : NULL;
     o.user = r;
@@ -157,5 +159,5 @@ int main(void) {
         cmocka_unit_test(test_a_sampling_step_does_not_allocate),
         cmocka_unit_test(test_each_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+    return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 #define WEIGHTS "/unet/diffusion_pytorch_model.safetensors"
 
 static vn_context *open_context(int threads) {
     vn_context_options o = vn_context_options_default();
+    o.cpu = kernels->name;
     o.threads = threads;
     vn_context *vn = NULL;
     assert_int_equal(vn_context_open(&vn, &o), VN_OK);
@@ -62,6 +64,7 @@ static int stop_at_four(void *user, const vn_progress *p) {
 static void test_a_stopped_run_goes_on_bit_for_bit(void **state) {
     (void)state;
     vn_context_options options = vn_context_options_default();
+    options.cpu = kernels->name;
     options.progress = stop_at_four;
     vn_context *vn = NULL;
     assert_int_equal(vn_context_open(&vn, &options), VN_OK);
@@ -287,5 +290,5 @@ int main(void) {
         cmocka_unit_test(test_noise_given_is_the_noise_used),
         cmocka_unit_test(test_bad_arguments_are_named),
     };
-    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+    return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

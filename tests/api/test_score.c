@@ -7,6 +7,7 @@
 #include "api/internal.h"
 #include "api/support_context.h"
 #include "data/data.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 #define DATA "points:gaussians:noise=0.25"
@@ -158,5 +159,5 @@ int main(void) {
         cmocka_unit_test(pictures_train_too),
         cmocka_unit_test(refusals_name_what_is_wrong),
     };
-    return cmocka_run_group_tests(tests, context_enter, context_leave);
+    return run_under_each_kernel_set(tests, context_enter, context_leave);
 }

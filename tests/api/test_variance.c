@@ -7,6 +7,7 @@
 
 #include "api/internal.h"
 #include "api/support_context.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 #define STEPS     20
@@ -185,5 +186,5 @@ int main(void) {
         cmocka_unit_test(models_are_made_for_it),
         cmocka_unit_test(refusals_say_what_would_do),
     };
-    return cmocka_run_group_tests(tests, context_enter, context_leave);
+    return run_under_each_kernel_set(tests, context_enter, context_leave);
 }

@@ -1,6 +1,5 @@
 /* DiT beside what the golden files hold it to: what is refused and in which words, defaults, presets, how weights begin,
  * memory that runs out. */
-#include "cpu/cpu.h"
 #include "nn/nn.h"
 
 #include <math.h>
@@ -13,6 +12,7 @@
 
 #include "support/alloc.h"
 #include "support/crew.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 #include "support_config.h"
 
@@ -308,7 +308,7 @@ static vn_status preset_and_run(vn_err *err) {
     }
     if (status == VN_OK) {
         vn_weights_init(vn_net_weights(net), values, 0);
-        status = vn_runner_open(net, vn_cpu_backend_at(0), crew_of(1), values, &runner, err);
+        status = vn_runner_open(net, kernels, crew_of(1), values, &runner, err);
     }
     if (status == VN_OK) status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
     for (int i = 0; status == VN_OK && i < 28 * 28; i++) assert_true(y[i] == 0);
@@ -343,5 +343,5 @@ int main(void) {
         cmocka_unit_test_setup_teardown(survives_damaged_configs, scratch_enter, scratch_leave),
         cmocka_unit_test(says_when_memory_runs_out),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_under_each_kernel_set(tests, NULL, NULL);
 }

@@ -1,6 +1,5 @@
 /* Every network against PyTorch, on every backend that runs here: outputs and gradients by the sample and by each
  * weight. */
-#include "cpu/cpu.h"
 #include "nn/support_golden.h"
 
 #include <setjmp.h>
@@ -10,6 +9,7 @@
 #include <cmocka.h>
 
 #include "support/crew.h"
+#include "support/kernels.h"
 
 // Measured: at most 2.8e-6 and 2.1e-5. The largest outputs are of dit/own and dit/plain at t near
 // 1000, where one of PyTorch's 128 frequencies is a rounding off; the largest gradient is one of those that are zero but
@@ -47,14 +47,11 @@ static const char *const cases[] = {
 static void outputs_and_gradients(void **state) {
     vn_golden g;
     vn_golden_open(&g, *state);
-    const vn_backend *backend = NULL;
-    for (size_t i = 0; (backend = vn_cpu_backend_at(i)); i++) {
-        vn_golden_error e = vn_golden_compare(&g, backend, crew_of(2));
-        print_message("%-24s %-8s output %.1e gradient %.1e of %s\n", (char *)*state, backend->name, e.output,
-                      e.gradient, e.worst);
-        if (!(e.output < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e", e.output);
-        if (!(e.gradient < GRADIENT_TOLERANCE)) fail_msg("gradient of %s is off by %.2e", e.worst, e.gradient);
-    }
+    const vn_golden_error e = vn_golden_compare(&g, kernels, crew_of(2));
+    print_message("%-24s %-8s output %.1e gradient %.1e of %s\n", (char *)*state, kernels->name, e.output, e.gradient,
+                  e.worst);
+    if (!(e.output < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e", e.output);
+    if (!(e.gradient < GRADIENT_TOLERANCE)) fail_msg("gradient of %s is off by %.2e", e.worst, e.gradient);
     vn_golden_close(&g);
 }
 
@@ -62,7 +59,7 @@ static void through_a_runner(void **state) {
     vn_golden g;
     vn_golden_open(&g, *state);
     if (vn_net_get_io(g.net)->class_kind != VN_CLASS_VECTOR) {
-        double error = vn_golden_compare_runner(&g, vn_cpu_backend_at(0), crew_of(2));
+        double error = vn_golden_compare_runner(&g, kernels, crew_of(2));
         if (!(error < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e", error);
     }
     vn_golden_close(&g);
@@ -74,5 +71,5 @@ int main(void) {
         tests[2 * i] = (struct CMUnitTest){cases[i], outputs_and_gradients, NULL, NULL, (void *)cases[i]};
         tests[2 * i + 1] = (struct CMUnitTest){cases[i], through_a_runner, NULL, NULL, (void *)cases[i]};
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_under_each_kernel_set(tests, NULL, NULL);
 }

@@ -1,6 +1,5 @@
 /* test_recompute.c - gradients with forward values computed again, on every network that trains: the same bits with dropout on,
  * in less memory, for the arithmetic that was promised, on one thread and on two. */
-#include "cpu/cpu.h"
 #include "nn/nn.h"
 
 #include <setjmp.h>
@@ -10,6 +9,7 @@
 #include <cmocka.h>
 
 #include "support/crew.h"
+#include "support/kernels.h"
 
 // clang-format off
 static const struct {
@@ -63,7 +63,7 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     vn_gradients by = {.weights = vn_net_weights(net), .recompute = how};
     if (vn_gradients_open(&by, loss, NULL, &err) != VN_OK) fail_msg("%s", err.text);
     vn_program *p = NULL;
-    const vn_program_options o = {.backend = vn_cpu_backend_at(0),
+    const vn_program_options o = {.backend = kernels,
                                   .crew = crew_of(threads),
                                   .n_outputs = 1,
                                   .outputs = &loss,
@@ -129,5 +129,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_the_same_bits_in_less_memory),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_under_each_kernel_set(tests, NULL, NULL);
 }

@@ -1,7 +1,6 @@
 /* Runners and what every network promises: no allocation for a shape seen before, samples that do not depend on their
  * batch, inputs checked before they are used as indices, dropout in training alone, second derivatives. */
-#include "cpu/cpu.h"
-#include "nn/nn.h"
+#include "nn/support_slope.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -13,6 +12,7 @@
 
 #include "support/alloc.h"
 #include "support/crew.h"
+#include "support/kernels.h"
 #include "support/reference.h"
 
 /* A network with random weights. */
@@ -41,7 +41,7 @@ static void open_fixture(fixture *f, const char *config_text) {
     vn_err err = {0};
     json_t *config = json_loads(config_text, 0, NULL);
     assert_non_null(config);
-    *f = (fixture){.backend = vn_cpu_backend_at(0)};
+    *f = (fixture){.backend = kernels};
     if (vn_net_open(config, &f->net, &err) != VN_OK) fail_msg("%s", err.text);
     json_decref(config);
     f->values = vn_alloc(vn_weights_floats(vn_net_weights(f->net)), sizeof *f->values);
@@ -62,9 +62,6 @@ static vn_runner *open_runner(const fixture *f) {
 }
 
 /* A batch of up to 9 samples of up to 2 x 16 x 16, the same ones whatever their number. */
-/* Of differences in float32, for the networks below and 4 directions each. Measured at most: 1.5e-4. */
-#define VJP_ERROR 2e-4
-
 enum { MAX_BATCH = 9, SAMPLE = 2 * 16 * 16 };
 static float x[MAX_BATCH * SAMPLE], y[MAX_BATCH * SAMPLE * 2], times[MAX_BATCH];
 static int32_t labels[MAX_BATCH];
@@ -312,52 +309,26 @@ static void second_derivatives(void **state) {
 
 /* ---- back --------------------------------------------------------------------------------------------- */
 
+static float cotangent[MAX_BATCH * SAMPLE];
+
 static void vjp(vn_runner *r, int64_t n, float *back) {
-    static float cotangent[MAX_BATCH * SAMPLE];
     vn_err err = {0};
     vn_random_normal(cotangent, VN_COUNT(cotangent), 2, VN_STREAM_TEST, 0, 0);
     if (vn_runner_vjp(r, n, 8, 4, x, times, labels, cotangent, back, &err) != VN_OK) fail_msg("%s", err.text);
 }
 
-/* <cotangent, y> at x moved along `direction`, in double. */
-static double along(vn_runner *r, int64_t n, size_t in, size_t out, const float *direction, double step) {
-    static float moved[MAX_BATCH * SAMPLE], cotangent[MAX_BATCH * SAMPLE];
-    vn_err err = {0};
-    double sum = 0;
-    vn_random_normal(cotangent, VN_COUNT(cotangent), 2, VN_STREAM_TEST, 0, 0);
-    for (size_t i = 0; i < in; i++) moved[i] = x[i] + (float)step * direction[i];
-    if (vn_runner_forward(r, n, 8, 4, moved, times, labels, y, NULL, &err) != VN_OK) fail_msg("%s", err.text);
-    for (size_t i = 0; i < out; i++) sum += (double)cotangent[i] * (double)y[i];
-    return sum;
-}
-
-/* <back, direction> is the derivative of <cotangent, y> along the direction. */
 static void vjp_is_the_derivative(void **state) {
     fixture f;
     open_fixture(&f, *state);
-    const vn_net_io *io = vn_net_get_io(f.net);
     vn_runner *r = open_runner(&f);
     make_batch();
-    static float back[MAX_BATCH * SAMPLE], direction[MAX_BATCH * SAMPLE];
-    const int64_t n = 3, pixels = io->rank == 3 ? 32 : 1;
-    const size_t in = (size_t)(n * io->in_channels * pixels),
-                 out = (size_t)(n * io->out_channels * (io->classifies ? 1 : pixels));
-    const double step = 4e-3;
-    vjp(r, n, back);
-    for (uint64_t k = 0; k < 4; k++) {
-        vn_random_normal(direction, in, 4, VN_STREAM_TEST, k, 0);
-        double product = 0, size = 0;
-        for (size_t i = 0; i < in; i++) {
-            product += (double)back[i] * (double)direction[i];
-            size += (double)back[i] * (double)back[i];
-        }
-        const double difference =
-            (along(r, n, in, out, direction, step) - along(r, n, in, out, direction, -step)) / (2 * step);
-        const double error = fabs(difference - product) / sqrt(size);
-        if (!(error < VJP_ERROR)) fail_msg("%.3g, not %.3g: %.2e of the gradient", difference, product, error);
-    }
+    static float back[MAX_BATCH * SAMPLE];
+    vjp(r, 3, back);
+    const slope_at at = {f.net, f.values, NULL, 3, 8, 4, x, times, labels};
+    const double error = slope_error(&at, cotangent, back);
     vn_runner_close(&r);
     close_fixture(&f);
+    expect_slope_error(error);
 }
 
 static void a_known_shape_goes_back_without_allocating(void **state) {
@@ -403,5 +374,5 @@ int main(void) {
         TEST_WITH(second_derivatives, classifier),
         TEST_WITH(second_derivatives, learned),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_under_each_kernel_set(tests, NULL, NULL);
 }
