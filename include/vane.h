@@ -475,6 +475,10 @@ typedef struct vn_row {
 VN_API size_t vn_kind_count(void);
 VN_API const char *vn_kind_name(size_t kind);            /* "models", ...; NULL past the end */
 VN_API const vn_row *vn_kind_row(size_t kind, size_t i); /* NULL past the end */
+/* By name: the kind's number, vn_kind_count() if there is none such; the row, NULL if the kind has none such. A name may be a row
+ * of several kinds ("edm" is a path, a prediction, ...). */
+VN_API size_t vn_kind_find(const char *name);
+VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
 
 #ifdef __cplusplus
 }

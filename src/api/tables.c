@@ -5,6 +5,8 @@
 #include "objective/objective.h"
 #include "sample/sample.h"
 
+#include <string.h>
+
 #define ROWS(name, rows, count)                                                                                        \
     { name, NULL, rows, &count, sizeof((rows)[0]) }
 
@@ -43,4 +45,17 @@ const vn_row *vn_kind_row(size_t kind, size_t i) {
     const vn_table *table = kinds[kind].table ? kinds[kind].table : &rows;
     const size_t count = kinds[kind].table ? table->count : *kinds[kind].count;
     return i < count ? vn_table_row(table, i) : NULL;
+}
+
+size_t vn_kind_find(const char *name) {
+    size_t kind = 0;
+    while (kind < VN_COUNT(kinds) && (!name || strcmp(kinds[kind].name, name) != 0)) kind++;
+    return kind;
+}
+
+const vn_row *vn_kind_find_row(size_t kind, const char *name) {
+    const vn_row *row;
+    for (size_t i = 0; name && (row = vn_kind_row(kind, i)); i++)
+        if (!strcmp(row->name, name)) return row;
+    return NULL;
 }

@@ -139,7 +139,7 @@ const vn_row *vn_table_row(const vn_table *table, size_t i);
 vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
 /* The text that parses to the same choice, only what was given. New string or NULL. */
 char *vn_choice_text(const vn_choice *choice);
-/* Nearest of `count` names by edit distance, or NULL when none is near. */
+/* Of `count` names the shortest that begins with the text, else the nearest by edit distance, or NULL when none is near. */
 const char *vn_nearest(const char *text, const char *const *names, size_t count);
 /* Whole text is one number; false otherwise (also for NaN and infinities). */
 bool vn_parse_double(const char *text, double *out);

@@ -8,10 +8,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#define LONGEST_NAME   63
-#define LONGEST_NUMBER 63
-#define LIST_AT_MOST   16 // names that a message lists; beyond, `vane list` does
+#define LONGEST_NAME       63
+#define LONGEST_NUMBER     63
+#define LIST_AT_MOST       16 // names that a message lists; beyond, `vane list` does
+#define SHORTEST_BEGINNING 3  // letters that tell what a word begins
 
 /* ---- numbers, whatever the locale's decimal point ---------------------------------------------------- */
 
@@ -77,9 +79,21 @@ static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
     return last[m];
 }
 
+/* The shortest name that begins with the text, which is likelier cut short than misspelt. */
+static const char *completion(const char *text, const char *const *names, size_t count) {
+    const size_t n = strlen(text);
+    const char *shortest = NULL;
+    for (size_t i = 0; n >= SHORTEST_BEGINNING && i < count; i++) {
+        if (strncasecmp(names[i], text, n) != 0) continue;
+        if (!shortest || strlen(names[i]) < strlen(shortest)) shortest = names[i];
+    }
+    return shortest;
+}
+
 const char *vn_nearest(const char *text, const char *const *names, size_t count) {
     size_t n = strlen(text), best = SIZE_MAX;
-    const char *nearest = NULL;
+    const char *nearest = completion(text, names, count);
+    if (nearest) return nearest;
     if (n == 0 || n > LONGEST_NAME) return NULL;
     for (size_t i = 0; i < count; i++) {
         size_t m = strlen(names[i]);

@@ -9,8 +9,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cli/error.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/suggest.h"
 #include "vane.h"
 
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };

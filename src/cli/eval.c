@@ -87,7 +87,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     const int probes = a.o.likelihood.probes;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     if (a.o.likelihood.exact && a.o.likelihood.probes != probes) {
-        fprintf(stderr, "vane eval: --probes has no effect beside --exact\n");
+        cli_misuse("eval", "--probes has no effect beside --exact");
         return CLI_USAGE;
     }
     return cli_end(&s, eval(&s, &a));

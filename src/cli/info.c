@@ -36,7 +36,7 @@ static vn_status describe(cli_session *s, const args *a, bool *usage) {
         if (status == VN_OK) status = take(&text, &plan);
         if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
     } else if (status == VN_OK && a->batch >= 0) {
-        fprintf(stderr, "vane info: --batch is of a model's plan; %s is none\n", a->path);
+        cli_misuse("info", "--batch is of a model's plan; %s is none", a->path);
         *usage = true;
     }
     if (status == VN_OK && !*usage && s->json) return cli_print_json(object);

@@ -5,13 +5,40 @@
 #include "cli/cli.h"
 
 typedef struct args {
-    const char *kind;
+    const char *kind, *name;
 } args;
 
 static const cli_option rows[] = {
-    CLI_ROW("KIND", CLI_TEXT, kind, "", "one of the kinds: its rows, each with its parameters and source",
+    CLI_ROW("KIND", CLI_TEXT, kind, "",
+            "one of the kinds: its rows, each with its parameters and source; or the name of a row, of whatever kind",
             .unset = "the kinds"),
+    CLI_ROW("NAME", CLI_TEXT, name, "", "of the kind's rows this one alone"),
 };
+
+/* What is listed: all kinds, one, or the rows of a name in one or all. */
+typedef struct selection {
+    size_t kind;      /* vn_kind_count(): all */
+    const char *name; /* NULL: all rows */
+} selection;
+
+/* How rows of a kind are used, where they are a flag's value. */
+static const struct {
+    const char *kind, *command;
+} uses[] = {
+    {"models", "vane train DATA --out RUN --model"},
+    {"paths", "vane train DATA --out RUN --path"},
+    {"predictions", "vane train DATA --out RUN --predict"},
+    {"objectives", "vane train DATA --out RUN --objective"},
+    {"times", "vane train DATA --out RUN --times"},
+    {"grids", "vane sample RUN --out OUT --grid"},
+    {"samplers", "vane sample RUN --out OUT --sampler"},
+    {"guides", "vane sample RUN --out OUT --guide"},
+    {"metrics", "vane eval RUN --metric"},
+};
+
+static bool wanted(const selection *c, size_t kind, const vn_row *row) {
+    return (c->kind == vn_kind_count() || c->kind == kind) && (c->name == NULL || strcmp(c->name, row->name) == 0);
+}
 
 /* ---- for people ------------------------------------------------------------------------------------- */
 
@@ -76,14 +103,39 @@ static void print_source(const char *source, int column) {
     printf("%*ssource: %s%s\n", column, "", number ? "arXiv " : "", source);
 }
 
-static void print_rows(size_t kind) {
+/* "ddim:eta=0": the row with its parameters as they are without being given. */
+static void print_use(size_t kind, const vn_row *row, int column) {
+    char value[80];
+    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+        if (strcmp(uses[i].kind, vn_kind_name(kind)) != 0) continue;
+        printf("%*suse: %s %s", column, "", uses[i].command, row->name);
+        for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) {
+            print_default(p, value, sizeof value);
+            printf("%s%s", p == row->params ? ":" : ",", value);
+        }
+        putchar('\n');
+    }
+}
+
+static void print_row(const vn_row *row) {
     enum { column = 20, width = 96 };
+    if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
+    cli_print_wrapped(stdout, row->summary, column, column, width);
+    print_source(row->source, column);
+    for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) print_param(p, column, width);
+}
+
+static void print_rows(const selection *c) {
+    enum { column = 20 };
     const vn_row *row;
-    for (size_t i = 0; (row = vn_kind_row(kind, i)) != NULL; i++) {
-        if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
-        cli_print_wrapped(stdout, row->summary, column, column, width);
-        print_source(row->source, column);
-        for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) print_param(p, column, width);
+    for (size_t k = 0; k < vn_kind_count(); k++) {
+        for (size_t i = 0; (row = vn_kind_row(k, i)) != NULL; i++) {
+            if (!wanted(c, k, row)) continue;
+            print_row(row);
+            if (c->name == NULL) continue;
+            printf("%*skind: %s\n", column, "", vn_kind_name(k));
+            print_use(k, row, column);
+        }
     }
 }
 
@@ -112,24 +164,27 @@ static json_t *row_json(const vn_row *row) {
     return NULL;
 }
 
-static json_t *kind_json(size_t kind) {
+static json_t *kind_json(const selection *c, size_t kind) {
     json_t *array = json_array();
     const vn_row *row;
     for (size_t i = 0; (row = vn_kind_row(kind, i)) != NULL; i++) {
-        if (append(array, row_json(row))) continue;
+        if (!wanted(c, kind, row) || append(array, row_json(row))) continue;
         json_decref(array);
         return NULL;
     }
     return array;
 }
 
-/* Only the kind at `only`, or all if there is none such. */
-static json_t *kinds_json(size_t only) {
+/* The kinds that have what is wanted. */
+static json_t *kinds_json(const selection *c) {
     json_t *object = json_object();
     const char *name;
     for (size_t k = 0; (name = vn_kind_name(k)) != NULL; k++) {
-        if (only < vn_kind_count() && k != only) continue;
-        if (json_object_set_new(object, name, kind_json(k)) == 0) continue;
+        if (c->kind != vn_kind_count() && k != c->kind) continue;
+        json_t *found = kind_json(c, k);
+        const bool none = c->name != NULL && found != NULL && json_array_size(found) == 0;
+        if (none) json_decref(found);
+        if (none || json_object_set_new(object, name, found) == 0) continue;
         json_decref(object);
         return NULL;
     }
@@ -138,34 +193,69 @@ static json_t *kinds_json(size_t only) {
 
 /* ---- the verb --------------------------------------------------------------------------------------- */
 
-/* False, with a line on stderr, when there is no such kind. */
-static bool find_kind(const char *name, size_t *kind) {
-    enum { most = 32 };
-    const char *names[most];
-    size_t count = vn_kind_count() < most ? vn_kind_count() : most;
-    for (*kind = 0; *kind < count; ++*kind) {
-        names[*kind] = vn_kind_name(*kind);
-        if (strcmp(names[*kind], name) == 0) return true;
+enum { most = 512 }; /* names that a mistake is held against */
+
+static size_t kind_names(const char **names) {
+    size_t count = 0;
+    while (count < most && vn_kind_name(count) != NULL) {
+        names[count] = vn_kind_name(count);
+        count++;
     }
-    const char *nearest = cli_nearest(name, names, count);
-    fprintf(stderr, "vane list: unknown kind '%s'; ", name);
-    if (nearest != NULL)
-        fprintf(stderr, "did you mean %s?\n", nearest);
-    else
-        fprintf(stderr, "see: vane list\n");
-    return false;
+    return count;
+}
+
+/* Of one kind, or of all for vn_kind_count(). */
+static size_t row_names(size_t kind, const char **names) {
+    size_t count = 0;
+    const vn_row *row;
+    for (size_t k = 0; k < vn_kind_count(); k++) {
+        if (kind != vn_kind_count() && k != kind) continue;
+        for (size_t i = 0; count < most && (row = vn_kind_row(k, i)) != NULL; i++) names[count++] = row->name;
+    }
+    return count;
+}
+
+static bool unknown_word(const char *word) {
+    const char *names[most];
+    char text[512];
+    if (cli_suggest(word, "", names, kind_names(names), text, sizeof text))
+        return cli_misuse("list", "unknown kind '%s'; %s", word, text);
+    if (cli_suggest(word, "", names, row_names(vn_kind_count(), names), text, sizeof text))
+        return cli_misuse("list", "unknown kind or name '%s'; %s", word, text);
+    return cli_misuse("list", "unknown kind or name '%s'; see: vane list", word);
+}
+
+/* False, with a line on stderr, when there is no such kind or row. */
+static bool choose(const args *a, selection *c) {
+    *c = (selection){.kind = vn_kind_count()};
+    if (a->kind == NULL) return true;
+    c->kind = vn_kind_find(a->kind);
+    c->name = a->name;
+    if (c->kind == vn_kind_count()) {
+        if (a->name != NULL) return unknown_word(a->kind);
+        c->name = a->kind;
+        for (size_t k = 0; k < vn_kind_count(); k++)
+            if (vn_kind_find_row(k, c->name) != NULL) return true;
+        return unknown_word(a->kind);
+    }
+    if (c->name == NULL || vn_kind_find_row(c->kind, c->name) != NULL) return true;
+    const char *names[most];
+    char text[512];
+    if (cli_suggest(c->name, "", names, row_names(c->kind, names), text, sizeof text))
+        return cli_misuse("list", "%s has no '%s'; %s", a->kind, c->name, text);
+    return cli_misuse("list", "%s has no '%s'; see: vane list %s", a->kind, c->name, a->kind);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {0};
+    selection c;
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
-    size_t kind = vn_kind_count();
-    if (a.kind != NULL && !find_kind(a.kind, &kind)) return CLI_USAGE;
-    if (s.json) return cli_end(&s, cli_print_json(kinds_json(kind)));
+    if (!choose(&a, &c)) return CLI_USAGE;
+    if (s.json) return cli_end(&s, cli_print_json(kinds_json(&c)));
     if (a.kind != NULL)
-        print_rows(kind);
+        print_rows(&c);
     else
         print_kinds();
     return cli_end(&s, VN_OK);
@@ -175,7 +265,8 @@ const cli_verb cli_list = {
     .name = "list",
     .summary = "the models, paths, samplers, guides, ... vane knows",
     .example = "vane list samplers",
-    .about = "Lists every name that the flags of the other verbs take. A name with parameters is written "
-             "name:key=value,key=value.",
+    .about =
+        "Lists every name that the flags of the other verbs take: vane list guides apg and vane list ddim show one in "
+        "full. A name with parameters is written name:key=value,key=value.",
     .run = run,
 };

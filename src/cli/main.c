@@ -13,32 +13,48 @@ static void print_help(void) {
            "  vane sample runs/photos --guidance 1,2,4 --out samples.png\n\n",
            vn_version());
     for (size_t i = 0; i < verb_count; i++) printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-    printf("\nvane VERB --help opens with an example and explains each flag.\n");
+    printf(
+        "\nvane help VERB opens with an example and explains each flag; vane --version says what it was built with.\n");
+}
+
+static const cli_verb *find_verb(const char *name) {
+    for (size_t i = 0; i < verb_count; i++)
+        if (strcmp(verbs[i]->name, name) == 0) return verbs[i];
+    return NULL;
 }
 
 static int unknown_verb(const char *word) {
-    const char *names[verb_count];
+    const char *names[verb_count], *foreign = cli_foreign_verb(word);
+    char text[256];
     for (size_t i = 0; i < verb_count; i++) names[i] = verbs[i]->name;
-    const char *nearest = cli_nearest(word, names, verb_count);
-    fprintf(stderr, "vane: unknown verb '%s'; ", word);
-    if (nearest != NULL)
-        fprintf(stderr, "did you mean %s?\n", nearest);
+    if (foreign != NULL)
+        cli_misuse(NULL, "vane says %s for %s; see: vane %s --help", foreign, word, foreign);
+    else if (cli_suggest(word, "", names, verb_count, text, sizeof text))
+        cli_misuse(NULL, "unknown verb '%s'; %s", word, text);
     else
-        fprintf(stderr, "see: vane --help\n");
+        cli_misuse(NULL, "unknown verb '%s'; see: vane --help", word);
     return CLI_USAGE;
 }
 
-int main(int argc, char **argv) {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+/* `vane help sample` is `vane sample --help`. */
+static int help(int argc, char **argv) {
+    static char *const flag[] = {"--help"};
+    if (argc == 0) {
         print_help();
         return CLI_DONE;
     }
+    const cli_verb *verb = find_verb(argv[0]);
+    return verb != NULL ? verb->run(verb, 1, (char **)flag) : unknown_verb(argv[0]);
+}
+
+int main(int argc, char **argv) {
+    cli_errors_begin(argc, argv);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(0, NULL);
+    if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
     if (strcmp(argv[1], "--version") == 0) {
         printf("vane %s\n", vn_version());
         return CLI_DONE;
     }
-    for (size_t i = 0; i < verb_count; i++) {
-        if (strcmp(argv[1], verbs[i]->name) == 0) return verbs[i]->run(verbs[i], argc - 2, argv + 2);
-    }
-    return unknown_verb(argv[1]);
+    const cli_verb *verb = find_verb(argv[1]);
+    return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

@@ -1,14 +1,18 @@
-/* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n value`, arguments.
+/* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n value`, `-nvalue`, arguments, and
+ * `--`, behind which all words are arguments.
  * What is refused: flags that are not in the table, flags given twice, missing values, values of the wrong type,
  * arguments too many or too few, flags without effect in the mode chosen, and the number that means "not given" to the
  * library. Whether another number makes sense is for the library to say. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/error.h"
 #include "cli/options.h"
+#include "cli/suggest.h"
 
 typedef struct parser {
     const char *verb;
@@ -39,61 +43,28 @@ static const cli_option *row_at(const parser *p, size_t i, void **into) {
     return NULL;
 }
 
-static bool complain(const parser *p, const char *format, const char *a, const char *b, const char *c) {
-    fprintf(stderr, "vane %s: ", p->verb);
-    fprintf(stderr, format, a, b, c);
-    fputc('\n', stderr);
-    return false;
-}
+/* ---- names that are not known ------------------------------------------------------------------------ */
 
-/* ---- names that are nearly right -------------------------------------------------------------------- */
-
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-/* Levenshtein's distance; texts past 63 bytes are far from everything. */
-static size_t edit_distance(const char *a, const char *b) {
-    enum { longest = 63 };
-    size_t n = strlen(a), m = strlen(b), row[longest + 1];
-    if (n > longest || m > longest) return longest;
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least(replaced, 1 + least(row[j], row[j - 1]));
-        }
-    }
-    return row[m];
-}
-
-const char *cli_nearest(const char *text, const char *const *names, size_t count) {
-    const char *best = NULL;
-    size_t best_distance = strlen(text) / 3 + 2; /* farther than this is another word */
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(text, names[i]);
-        if (distance < best_distance) {
-            best_distance = distance;
-            best = names[i];
-        }
-    }
-    return best;
-}
-
+/* Words of other programs first: --epochs is near to no flag of ours, and --w to the wrong one. */
 static bool unknown_flag(const parser *p, const char *shown) {
-    const char *names[CLI_MAX_OPTIONS];
-    size_t count = 0;
+    const char *names[CLI_MAX_OPTIONS], *flags[CLI_MAX_OPTIONS];
+    char text[512];
+    size_t count = 0, flag_count = 0;
     void *into;
     const cli_option *o;
     for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
-        if (is_flag(o)) names[count++] = o->name;
+        if (o->type == CLI_HEADING) continue;
+        names[count++] = o->name;
+        if (is_flag(o)) flags[flag_count++] = o->name;
     }
-    const char *nearest = cli_nearest(shown + strspn(shown, "-"), names, count);
-    if (nearest != NULL) return complain(p, "unknown flag %s; did you mean --%s?", shown, nearest, NULL);
-    return complain(p, "unknown flag %s; see: vane %s --help", shown, p->verb, NULL);
+    if (cli_foreign(p->verb, shown, names, count, text, sizeof text)) return cli_misuse(p->verb, "%s", text);
+    if (cli_suggest(shown + strspn(shown, "-"), "--", flags, flag_count, text, sizeof text))
+        return cli_misuse(p->verb, "unknown flag %s; %s", shown, text);
+    return cli_misuse(p->verb, "unknown flag %s; see: vane %s --help", shown, p->verb);
+}
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
@@ -189,28 +160,41 @@ static bool is_number(const cli_option *o) {
 }
 
 /* The number that stands in the struct for "not given" cannot be given: it would not be what was asked for. */
+static bool is_unset(parser *p, const cli_option *o, double unset, const char *shown, const char *text) {
+    const char *whole = o->type == CLI_DOUBLE ? "a number" : "a whole number";
+    const char *instead = o->bounds != NULL ? o->bounds : unset < 0 ? "from 0 up" : "above 0";
+    return cli_misuse(p->verb, "%s: expected %s %s, not '%s'", shown, whole, instead, text);
+}
+
 static bool set(parser *p, size_t i, const char *shown, const char *text) {
     void *into;
     const cli_option *o = row_at(p, i, &into);
     const double unset = number(o, into);
     const char *expected;
-    if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
+    if (p->seen[i]) return cli_misuse(p->verb, "%s is given twice", shown);
     p->seen[i] = true;
-    if (!store(o, text, into, &expected)) return complain(p, "%s: expected %s, not '%s'", shown, expected, text);
+    if (!store(o, text, into, &expected))
+        return cli_misuse(p->verb, "%s: expected %s, not '%s'", shown, expected, text);
     if (!is_number(o) || o->unset == NULL || number(o, into) != unset) return true;
-    return complain(p, "%s: expected a number that is not %s, not '%s'", shown, unset < 0 ? "negative" : "0", text);
+    return is_unset(p, o, unset, shown, text);
 }
 
 /* ---- words ------------------------------------------------------------------------------------------ */
 
-/* The place of the row that `shown` ("--name" or "-n") means. */
-static bool find_flag(const parser *p, const char *shown, size_t *index) {
+/* The place of the row that the word ("--name", "--name=value", "-n", "-n=value" or "-n4") means; *value receives what stands
+ * behind the flag, or NULL; `shown` the flag alone. */
+static bool find_flag(const parser *p, const char *word, size_t *index, const char **value, char *shown, size_t size) {
+    const bool by_name = word[1] == '-';
+    const char *equals = strchr(word, '=');
+    const bool attached = !by_name && (isdigit((unsigned char)word[2]) || word[2] == '-' || word[2] == '+');
+    const size_t length = attached ? 2 : equals != NULL ? (size_t)(equals - word) : strlen(word);
+    snprintf(shown, size, "%.*s", (int)least(length, size - 1), word);
+    *value = attached ? word + 2 : equals != NULL ? equals + 1 : NULL;
     void *into;
     const cli_option *o;
-    bool by_name = shown[1] == '-';
     for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
-        if (!is_flag(o)) continue;
-        if (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0') continue;
+        if (!is_flag(o) || (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0'))
+            continue;
         *index = i;
         return true;
     }
@@ -220,23 +204,22 @@ static bool find_flag(const parser *p, const char *shown, size_t *index) {
 /* argv[0] is a flag; *used receives how many words it took. */
 static bool parse_flag(parser *p, int argc, char **argv, int *used) {
     char shown[80];
-    size_t length = strcspn(argv[0], "="), i;
-    const char *value = argv[0][length] == '=' ? argv[0] + length + 1 : NULL;
-    snprintf(shown, sizeof shown, "%.*s", (int)least(length, sizeof shown - 1), argv[0]);
-    if (!find_flag(p, shown, &i)) return unknown_flag(p, shown);
+    const char *value;
+    size_t i;
+    if (!find_flag(p, argv[0], &i, &value, shown, sizeof shown)) return unknown_flag(p, shown);
 
     void *into;
     const cli_option *o = row_at(p, i, &into);
     *used = 1;
     if (o->type == CLI_FLAG) {
-        if (value != NULL) return complain(p, "%s takes no value", shown, NULL, NULL);
-        if (p->seen[i]) return complain(p, "%s is given twice", shown, NULL, NULL);
+        if (value != NULL) return cli_misuse(p->verb, "%s takes no value", shown);
+        if (p->seen[i]) return cli_misuse(p->verb, "%s is given twice", shown);
         p->seen[i] = true;
         *(int *)into = 1;
         return true;
     }
     if (value != NULL) return set(p, i, shown, value);
-    if (argc < 2 || strncmp(argv[1], "--", 2) == 0) return complain(p, "%s needs a value: %s", shown, o->value, NULL);
+    if (argc < 2 || strncmp(argv[1], "--", 2) == 0) return cli_misuse(p->verb, "%s needs a value: %s", shown, o->value);
     *used = 2;
     return set(p, i, shown, argv[1]);
 }
@@ -247,7 +230,7 @@ static bool parse_argument(parser *p, const char *text) {
     for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
         if (cli_is_argument(o) && !p->seen[i]) return set(p, i, o->name, text);
     }
-    return complain(p, "one argument too many: '%s'; see: vane %s --help", text, p->verb, NULL);
+    return cli_misuse(p->verb, "one argument too many: '%s'; see: vane %s --help", text, p->verb);
 }
 
 static bool check_required(const parser *p) {
@@ -255,8 +238,8 @@ static bool check_required(const parser *p) {
     const cli_option *o;
     for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
         if (!o->required || p->seen[i]) continue;
-        if (cli_is_argument(o)) return complain(p, "%s is missing: %s", o->name, o->help, NULL);
-        return complain(p, "--%s %s is missing: %s", o->name, o->value, o->help);
+        if (cli_is_argument(o)) return cli_misuse(p->verb, "%s is missing: %s", o->name, o->help);
+        return cli_misuse(p->verb, "--%s %s is missing: %s", o->name, o->value, o->help);
     }
     return true;
 }
@@ -283,17 +266,21 @@ static bool check_modes(const parser *p) {
     const char *mode = mode_of(p, text, sizeof text);
     for (size_t i = 0; mode != NULL && (o = row_at(p, i, &into)) != NULL; i++) {
         if (!p->seen[i] || o->modes == NULL || parse_choice(mode, o->modes, &index)) continue;
-        return complain(p, "--%s has no effect with --mode %s: it needs --mode %s", o->name, mode, o->modes);
+        return cli_misuse(p->verb, "--%s has no effect with --mode %s: it needs --mode %s", o->name, mode, o->modes);
     }
     return true;
 }
 
 bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count) {
     parser p = {.verb = verb, .tables = tables, .table_count = table_count};
+    bool flags_end = false; /* at "--": what follows are arguments, whatever they begin with */
     for (int i = 0, used = 1; i < argc; i += used) {
-        bool flag = argv[i][0] == '-' && argv[i][1] != '\0';
+        const bool flag = !flags_end && argv[i][0] == '-' && argv[i][1] != '\0';
         used = 1;
-        if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i])) return false;
+        if (flag && strcmp(argv[i], "--") == 0)
+            flags_end = true;
+        else if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i]))
+            return false;
     }
     return check_required(&p) && check_modes(&p);
 }

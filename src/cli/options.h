@@ -31,13 +31,14 @@ typedef struct cli_numbers {
 typedef struct cli_option {
     const char *name; /* without its dashes; in capitals it is an argument without a flag; or the heading */
     cli_type type;
-    size_t offset;     /* of the value in the verb's struct */
-    const char *value; /* what stands for the value in the help: "N"; "" where there is none */
-    const char *help;  /* one sentence */
-    const char *unset; /* the number in the struct stands for "not given"; the help says this instead */
-    const char *kind;  /* a table of the library whose rows are the values */
-    const char *modes; /* "a|b": of the choices of the row `mode` those beside which it has an effect; NULL: all */
-    char letter;       /* "-n" */
+    size_t offset;      /* of the value in the verb's struct */
+    const char *value;  /* what stands for the value in the help: "N"; "" where there is none */
+    const char *help;   /* one sentence */
+    const char *unset;  /* the number in the struct stands for "not given"; the help says this instead */
+    const char *kind;   /* a table of the library whose rows are the values */
+    const char *modes;  /* "a|b": of the choices of the row `mode` those beside which it has an effect; NULL: all */
+    const char *bounds; /* with `unset`: what a number must be, where it is not "above 0" or "from 0 up" */
+    char letter;        /* "-n" */
     bool required;
 } cli_option;
 
@@ -61,7 +62,7 @@ typedef struct cli_table {
 #define CLI_MAX_OPTIONS 64 /* rows of one verb, all tables together */
 
 /* Reads argv[0..argc-1], the words after the verb, into the tables' structs. Returns false after saying on stderr
- * in one line what is wrong; an unknown flag is named with the nearest known one. */
+ * in one line what is wrong; an unknown flag is named with what may have been meant. */
 bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count);
 /* The flags and arguments, one a paragraph, under their headings. */
 void cli_print_options(FILE *to, const cli_table *tables, size_t table_count);
@@ -71,8 +72,6 @@ void cli_print_usage(FILE *to, const char *verb, const cli_table *tables, size_t
 /* Whether the row is an argument rather than a flag: its name is in capitals. */
 bool cli_is_argument(const cli_option *option);
 void cli_numbers_free(cli_numbers *list);
-/* Nearest of the names by edit distance, or NULL when none is near. */
-const char *cli_nearest(const char *text, const char *const *names, size_t count);
 /* Words of `text` in lines of at most `width` columns, those after the first indented by `indent`. */
 void cli_print_wrapped(FILE *to, const char *text, int column, int indent, int width);
 

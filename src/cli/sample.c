@@ -147,9 +147,7 @@ static bool ends_with(const char *text, const char *ending) {
 /* Whether OUT can hold a trace: tensors can, and pictures of points. */
 static bool holds_trace(const char *out, bool points) {
     if (ends_with(out, ".safetensors") || (points && ends_with(out, ".png"))) return true;
-    fprintf(stderr, "vane sample: --trace has no effect on %s: a .safetensors and a picture of points can hold it\n",
-            out);
-    return false;
+    return cli_misuse("sample", "--trace has no effect on %s: a .safetensors and a picture of points can hold it", out);
 }
 
 static vn_status sample(cli_session *s, args *a) {
@@ -179,7 +177,7 @@ static bool reads_out(const args *a) {
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
         if (read[i] == NULL || stat(read[i], &one) != 0 || one.st_ino != out.st_ino || one.st_dev != out.st_dev)
             continue;
-        fprintf(stderr, "vane sample: --out %s would write over %s, which is read\n", a->out, read[i]);
+        cli_misuse("sample", "--out %s would write over %s, which is read", a->out, read[i]);
         return true;
     }
     return false;

@@ -23,7 +23,8 @@ enum { output_only = 2 }; /* the rows of CLI_OUTPUT */
 /* ---- command line ----------------------------------------------------------------------------------- */
 
 static bool asks_for_help(int argc, char **argv) {
-    for (int i = 0; i < argc; i++) {
+    if (argc == 1 && strcmp(argv[0], "help") == 0) return true;
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
     }
     return false;
@@ -116,17 +117,16 @@ static int exit_status(vn_status status) {
 
 /* One line. A context that could not be opened has no words of its own. */
 static void print_error(const cli_session *s, vn_status status) {
-    const char *why = s->vn != NULL ? vn_error_text(s->vn) : "";
-    fprintf(stderr, "vane %s: ", s->verb->name);
+    const char *verb = s->verb->name, *why = s->vn != NULL ? vn_error_text(s->vn) : "";
     if (why[0] != '\0')
-        fprintf(stderr, "%s\n", why);
+        cli_error(verb, status, "%s", why);
     else if (s->vn != NULL || status == VN_NO_MEMORY)
-        fprintf(stderr, "%s\n", vn_status_name(status));
+        cli_error(verb, status, "%s", vn_status_name(status));
     else if (status == VN_UNSUPPORTED)
-        fprintf(stderr, "this machine does not run the %s kernels\n", s->cpu);
+        cli_error(verb, status, "this machine does not run the %s kernels", s->cpu);
     else
-        fprintf(stderr, "--threads %d, --cpu %s: expected 0 to 1024; auto, avx512, avx2 or portable\n", s->threads,
-                s->cpu);
+        cli_error(verb, status, "--threads %d, --cpu %s: expected 0 to 1024; auto, avx512, avx2 or portable",
+                  s->threads, s->cpu);
 }
 
 int cli_end(cli_session *s, vn_status status) {

@@ -57,7 +57,7 @@ static const cli_option rows[] = {
     CLI_ROW("log-every", CLI_INT64, o.log_every, "N", "steps between lines of RUN/log.jsonl", .unset = "10"),
     CLI_ROW("save-every", CLI_INT64, o.save_every, "N", "steps between checkpoints", .unset = "about once a minute"),
     CLI_ROW("preview-every", CLI_INT64, o.preview_every, "N", "steps between pictures in RUN/previews; -1: none",
-            .unset = "after 20 seconds, then every minute"),
+            .unset = "after 20 seconds, then every minute", .bounds = "above 0, or -1 for none"),
 };
 // clang-format on
 

@@ -72,6 +72,7 @@ static void refusals_say_what_to_do(void **state) {
     } refused[] = {
         {"eulr", "unknown sampler 'eulr'; did you mean 'euler'?"},
         {"Heun", "unknown sampler 'Heun'; did you mean 'heun'?"},
+        {"dpmpp", "unknown sampler 'dpmpp'; did you mean 'dpmpp-2m'?"},
         {"dpmpp2m", "unknown sampler 'dpmpp2m'; did you mean 'dpmpp-2m'?"},
         {"plms", "unknown sampler 'plms'; known: euler, heun, ddim, dpmpp-2m"},
         {"", "no sampler is named; known: euler, heun, ddim, dpmpp-2m"},
@@ -176,6 +177,8 @@ static void nearest_names_are_near(void **state) {
     assert_string_equal(vn_nearest("RECTIFIED", names, VN_COUNT(names)), "rectified");
     assert_string_equal(vn_nearest("dppm", names, VN_COUNT(names)), "ddpm");
     assert_string_equal(vn_nearest("emd", names, VN_COUNT(names)), "edm");
+    assert_string_equal(vn_nearest("rect", names, VN_COUNT(names)), "rectified"); /* cut short, not misspelt */
+    assert_string_equal(vn_nearest("Rec", names, VN_COUNT(names)), "rectified");
     assert_null(vn_nearest("cosine", names, VN_COUNT(names)));
     assert_null(vn_nearest("", names, VN_COUNT(names)));
     assert_null(vn_nearest("edm", names, 0));

@@ -1,0 +1,42 @@
+/* error.c - see error.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static bool as_json; /* one command line in a process */
+
+void cli_errors_begin(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) as_json = as_json || strcmp(argv[i], "--json") == 0;
+}
+
+/* What cannot be put into JSON for want of memory stands on stderr all the same. */
+static void print_json(vn_status status, const char *why) {
+    json_t *object = json_pack("{s:o, s:s}", "error", cli_json_name(why), "status", vn_status_name(status));
+    if (object != NULL) cli_print_json(object);
+    fflush(stdout);
+}
+
+static void report(const char *verb, vn_status status, const char *format, va_list words) {
+    char why[2048];
+    vsnprintf(why, sizeof why, format, words);
+    fprintf(stderr, "vane%s%s: %s\n", verb != NULL ? " " : "", verb != NULL ? verb : "", why);
+    if (as_json) print_json(status, why);
+}
+
+void cli_error(const char *verb, vn_status status, const char *format, ...) {
+    va_list words;
+    va_start(words, format);
+    report(verb, status, format, words);
+    va_end(words);
+}
+
+bool cli_misuse(const char *verb, const char *format, ...) {
+    va_list words;
+    va_start(words, format);
+    report(verb, VN_BAD_ARGUMENT, format, words);
+    va_end(words);
+    return false;
+}

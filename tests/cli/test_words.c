@@ -1,0 +1,213 @@
+/* test_words.c - the words people type: those of other programs, words cut short, letters and values in one, names of rows and
+ * verbs, and what programs read when something failed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/support_program.h"
+#include "support/scratch.h"
+#include "vane.h"
+
+static void expect_text(const char *text, const char *words) {
+    if (strstr(text, words) == NULL) fail_msg("'%s' is not in: %s", words, text);
+}
+
+/* ---- words of other programs ------------------------------------------------------------------------ */
+
+static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *complaint;
+    } typed[] = {
+        {"train d --out r --epochs 3", "vane says --steps for --epochs; an epoch is images / --batch steps"},
+        {"train d --out r --epoch 3", "vane says --steps for --epoch"},
+        {"train d --out r --iterations 3", "vane says --steps for --iterations"},
+        {"train d --out r --max_train_steps=3", "vane says --steps for --max_train_steps"},
+        {"train d --out r --batch-size 3", "vane says --batch for --batch-size"},
+        {"train d --out r --batch_size=3", "vane says --batch for --batch_size"},
+        {"train d --out r --Batch_Size=3", "vane says --batch for --Batch_Size"},
+        {"train d --out r -b 3", "vane says --batch for -b"},
+        {"train d --out r --learning-rate 1e-4", "vane says --lr for --learning-rate"},
+        {"train d --out r --lr-scheduler cosine", "vane says --schedule for --lr-scheduler"},
+        {"train d --out r --lr_warmup_steps 3", "vane says --warmup for --lr_warmup_steps"},
+        {"train d --out r --image-size 64", "vane says --size for --image-size; images become S x S"},
+        {"train d --out r --resolution 64", "vane says --size for --resolution"},
+        {"train d --output-dir r", "vane says --out for --output-dir; the run directory"},
+        {"train d --output r", "vane says --out for --output"},
+        {"train d -o r", "vane says --out for -o"},
+        {"train --data_dir d --out r", "--data_dir needs no flag: write vane train DATA"},
+        {"train d --out r --device cuda", "vane says --cpu for --device; vane computes on the processor"},
+        {"train d --out r --workers 4", "vane says --threads for --workers"},
+        {"train d --out r --num_workers 4", "vane says --threads for --num_workers"},
+        {"train d --out r -j4", "vane says --threads for -j"},
+        {"train d --out r --fp16", "vane has no --fp16: it computes in float32"},
+        {"train d --out r --mixed_precision bf16", "vane has no --mixed_precision: it computes in float32"},
+        {"train d --out r --p-uncond 0.1", "vane says --drop for --p-uncond"},
+        {"train d --out r --prediction_type v", "vane says --predict for --prediction_type"},
+        {"train d --out r --gradient_checkpointing", "vane says --recompute for --gradient_checkpointing"},
+        {"train d --out r --resume_from_checkpoint x", "vane says --resume for --resume_from_checkpoint"},
+        {"train d --out r --wandb", "vane has no --wandb: a line for each logged step is in RUN/log.jsonl"},
+        {"train d --out r --arch unet", "vane says --model for --arch; vane list models"},
+        {"sample m --out o --cfg 4", "vane says --guidance for --cfg; 1 as trained"},
+        {"sample m --out o --cfg-scale 4", "vane says --guidance for --cfg-scale"},
+        {"sample m --out o --guidance-scale 4", "the w of (1+w)c - wu is guidance - 1"},
+        {"sample m --out o --guidance_scale=4", "vane says --guidance for --guidance_scale"},
+        {"sample m --out o --w 4", "vane says --guidance for --w; the w of (1+w)c - wu is guidance - 1"},
+        {"sample m --out o -w 4", "vane says --guidance for -w"},
+        {"sample m --out o --num 4", "vane says --count for --num; -n for short"},
+        {"sample m --out o --num-samples 4", "vane says --count for --num-samples"},
+        {"sample m --out o -num 4", "vane says --count for -num"},
+        {"sample m --out o --num-inference-steps 4", "vane says --steps for --num-inference-steps"},
+        {"sample m --out o --scheduler ddim", "vane says --sampler for --scheduler; vane list samplers"},
+        {"sample m --out o --eta 0.5", "vane says --sampler for --eta; a sampler's parameters stand behind its name"},
+        {"sample m --out o --label 3", "vane says --class for --label"},
+        {"sample m --out o --prompt cat", "vane has no --prompt: no text conditions yet"},
+        {"sample m --out o --size 64", "vane has no --size: a model draws the size it was trained on"},
+        {"sample --ckpt m --out o", "--ckpt needs no flag: write vane sample SOURCE"},
+        {"sample m --output o", "vane says --out for --output"},
+        {"sample m --out o --latents x", "vane says --noise for --latents"},
+        {"eval m --metric nll --dataset d", "vane says --data for --dataset"},
+        {"eval m --metrics nll", "vane says --metric for --metrics"},
+        {"bench m --iterations 3", "vane says --steps for --iterations"},
+        {"bench m --batch-size 3", "vane says --batch for --batch-size"},
+        {"info --model m", "--model needs no flag: write vane info PATH"},
+        {"generate m", "vane says sample for generate; see: vane sample --help"},
+        {"fit d", "vane says train for fit"},
+        {"Evaluate d", "vane says eval for Evaluate"},
+    };
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++)
+        expect_complaint(expect_status(2, "%s", typed[i].words), typed[i].complaint);
+    assert_false(exists("r"));
+}
+
+/* Beginnings first: by edit distance alone --guid would be --guide. */
+static void words_cut_short_are_completed(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *complaint;
+    } typed[] = {
+        {"sample m --guid 2", "unknown flag --guid; did you mean --guidance or --guide?"},
+        {"sample m --samp ddim", "unknown flag --samp; did you mean --sampler?"},
+        {"sample m --coun 3", "unknown flag --coun; did you mean --count?"},
+        {"sample m --Seed 3", "unknown flag --Seed; did you mean --seed?"},
+        {"sample m --sampler-name ddim", "vane says --sampler for --sampler-name"},
+        {"sample m --guide-name apg", "unknown flag --guide-name; did you mean --guide?"},
+        {"sample m --seedling 3", "unknown flag --seedling; did you mean --seed?"},
+        {"train d --weight_decay 0", "unknown flag --weight_decay; did you mean --weight-decay?"},
+        {"train d --prev 3", "unknown flag --prev; did you mean --preview-every?"},
+        {"samp", "unknown verb 'samp'; did you mean sample?"},
+        {"list samp", "unknown kind 'samp'; did you mean samplers?"},
+        {"list guides cfg-z", "guides has no 'cfg-z'; did you mean cfg-zero-star?"},
+        {"list dddim", "unknown kind or name 'dddim'; did you mean ddim?"},
+    };
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++)
+        expect_complaint(expect_status(2, "%s", typed[i].words), typed[i].complaint);
+}
+
+/* ---- letters, values and what ends the flags ---------------------------------------------------------- */
+
+static void a_letter_may_hold_its_value(void **state) {
+    (void)state;
+    make_world();
+    expect_status(0, "sample world.json --out a.npy --count 5 --quiet");
+    expect_status(0, "sample world.json --out b.npy -n5 --quiet");
+    expect_same_file("a.npy", "b.npy");
+    expect_status(0, "sample world.json --out b.npy -n=5 --quiet");
+    expect_same_file("a.npy", "b.npy");
+    expect_complaint(expect_status(2, "sample world.json --out a.npy -n5x"), "-n: expected a whole number, not '5x'");
+    expect_complaint(expect_status(2, "sample world.json --out a.npy -n0"), "-n: expected a whole number above 0");
+    expect_complaint(expect_status(2, "sample world.json --out a.npy -k5"), "unknown flag -k; see");
+}
+
+static void two_dashes_end_the_flags(void **state) {
+    (void)state;
+    make_world();
+    assert_int_equal(rename("world.json", "--world.json"), 0);
+    expect_status(0, "sample --out a.npy -n 2 --quiet -- --world.json");
+    assert_true(exists("a.npy"));
+    expect_complaint(expect_status(2, "sample --out a.npy -- --world.json -n"), "one argument too many: '-n'");
+    expect_complaint(expect_status(1, "info -- --help"), "--help");
+    assert_int_equal(remove("--world.json"), 0);
+}
+
+/* ---- help and list ------------------------------------------------------------------------------------ */
+
+static void help_of_a_verb_is_there_in_each_way(void **state) {
+    (void)state;
+    char *plain = strdup(expect_status(0, "sample --help")->out);
+    assert_string_equal(expect_status(0, "help sample")->out, plain);
+    assert_string_equal(expect_status(0, "sample help")->out, plain);
+    free(plain);
+    expect_complaint(expect_status(2, "help smaple"), "unknown verb 'smaple'; did you mean sample?");
+}
+
+static void one_row_is_shown_in_full(void **state) {
+    (void)state;
+    const outcome *o = expect_status(0, "list guides apg");
+    assert_ptr_equal(strstr(o->out, "apg  "), o->out);
+    expect_text(o->out, "source: arXiv 2410.02416");
+    expect_text(o->out, "kind: guides");
+    expect_text(o->out, "use: vane sample RUN --out OUT --guide apg:");
+    assert_null(strstr(o->out, "cfg-zero-star"));
+
+    o = expect_status(0, "list ddim"); /* a row by its name, whatever its kind */
+    assert_ptr_equal(strstr(o->out, "ddim  "), o->out);
+    expect_text(o->out, "--sampler ddim:eta=0\n");
+
+    o = expect_status(0, "list edm"); /* one of several kinds */
+    expect_text(o->out, "kind: paths");
+    expect_text(o->out, "kind: predictions");
+    expect_text(o->out, "kind: times");
+
+    json_t *found = expect_json(expect_status(0, "list ddim --json"));
+    assert_int_equal(json_object_size(found), 1);
+    const json_t *rows = json_object_get(found, "samplers");
+    assert_int_equal(json_array_size(rows), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "name")), "ddim");
+    json_decref(found);
+}
+
+/* ---- errors for programs ------------------------------------------------------------------------------ */
+
+/* On stdout, where the result would be; the line for people stands on stderr all the same. */
+static void expect_error(int status, const char *words, const char *name, const char *complaint) {
+    const outcome *o = expect_status(status, "%s", words);
+    json_t *error = expect_json(o);
+    assert_int_equal(json_object_size(error), 2);
+    assert_string_equal(json_string_value(json_object_get(error, "status")), name);
+    expect_text(json_string_value(json_object_get(error, "error")), complaint);
+    expect_text(o->err, complaint);
+    json_decref(error);
+}
+
+static void errors_are_json_where_results_would_be(void **state) {
+    (void)state;
+    make_world();
+    expect_error(2, "sample m --out a --stpes 3 --json", "bad argument", "unknown flag --stpes; did you mean --steps?");
+    expect_error(2, "--json frobnicate", "bad argument", "unknown verb '--json'");
+    expect_error(2, "frobnicate --json", "bad argument", "unknown verb 'frobnicate'");
+    expect_error(2, "sample world.json --out a.npy --trace --json", "bad argument", "--trace has no effect on a.npy");
+    expect_error(2, "list nothing-like-it --json", "bad argument", "unknown kind or name");
+    expect_error(1, "info absent --json", "io", "absent: no such file or directory");
+    expect_error(1, "sample absent --out a.npy --json", "io", "absent");
+    expect_error(2, "sample world.json --out a.npy --class middle --json", "bad argument", "unknown class 'middle'");
+    assert_string_equal(expect_status(2, "list -- --json")->out, ""); /* an argument, no flag */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(foreign_words_lead_to_vane_s_in_one_line),
+        cmocka_unit_test(words_cut_short_are_completed),
+        cmocka_unit_test(a_letter_may_hold_its_value),
+        cmocka_unit_test(two_dashes_end_the_flags),
+        cmocka_unit_test(help_of_a_verb_is_there_in_each_way),
+        cmocka_unit_test(one_row_is_shown_in_full),
+        cmocka_unit_test(errors_are_json_where_results_would_be),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
