@@ -255,6 +255,11 @@ vn_node *vn_mean(vn_graph *g, vn_node *x);                 /* of all elements, r
 vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt, vn_node **out,
                             vn_err *err);
 
+/* Appends the forward derivative of y, J t: what y changes by, to first order, when each of n nodes wrt[i] changes by tangent[i]
+ * (of its shape). *out has y's shape; a zero fill where y depends on none of them. Fails as vn_graph_gradient does. */
+vn_status vn_graph_jvp(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, vn_node *const *tangent, vn_node **out,
+                       vn_err *err);
+
 /* How much of the forward pass is computed again on the way back, instead of kept in memory from the one to the other. The
  * gradients are the same bits. */
 typedef enum vn_recompute {
