@@ -1,20 +1,29 @@
-/* kernel_attention.c - softmax(scale q k^T) v for every head, and its gradient.
+/* kernel_attention.c - softmax(scale q k^T + bias) v for every head, and its gradient.
  *
  * Queries are taken VN_QUERIES at a time, and their scores held as [Tk, queries], in panels that the products of kernel_gemm.h read as
  * they are: vectors run along the queries, so that the softmax needs no sums across a vector and a head may have any width. Nothing
  * is as large as Tq x Tk. Queries are scaled by scale / ln 2 when they are turned, which makes the softmax one of powers of two; its
- * division comes last, on what is smaller than the scores. The gradient computes the scores anew; its tasks are whole heads, because
- * all queries of a head add to the same dk and dv. */
+ * division comes last, on what is smaller than the scores. The gradient computes the scores anew; its tasks are whole heads of keys,
+ * because all queries of all heads that read one add to the same dk and dv. Of causal attention, a panel takes the keys that its
+ * last query sees; what the others of it do not see is masked. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_turn.h"
 
 #define VN_QUERIES 64
 
-/* One head of one image: sizes, and its arrays, whose rows are `step` floats apart. */
+#define VN_LOG2E  1.44269504f
+#define VN_MASKED (-1e30f) /* what a bias is at least */
+#define VN_UNSEEN (-1e38f) /* the score of a key after a causal query: below any that a bias makes */
+
+/* One head of one image: sizes, and its arrays, whose rows are `step` floats apart, those of keys and values `key_step`. The bias
+ * of query i and key j is bias[i * bias_step + j]; NULL: none. */
 typedef struct vn_head {
-    int64_t tq, tk, d, step;
+    int64_t tq, tk, whole_tk; /* tk: the keys that are looked at, of whole_tk */
+    int64_t d, step, key_step, bias_step;
     float scale;
+    bool causal;
+    const float *bias;
     const float *q, *k, *v, *dy;
     float *out, *dq, *dk, *dv;
 } vn_head;
@@ -57,8 +66,8 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
     s.dv = s.dk + h->tk;
     s.row = s.dv + h->tk;
     for (int64_t i = 0; i < h->tk; i++) {
-        s.k[i] = h->k + i * h->step;
-        s.v[i] = h->v + i * h->step;
+        s.k[i] = h->k + i * h->key_step;
+        s.v[i] = h->v + i * h->key_step;
     }
     return s;
 }
@@ -154,12 +163,53 @@ static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, cons
         powers_gradient(1, h, p, ds, inverse);
 }
 
-/* p and inverse of a panel of queries. */
-static void scores(const vn_head *h, const vn_scratch *s, const float *q, const vn_panel *panel, float *p,
+/* Scores to base 2 of one key, for a panel: + the bias, which is the same for all queries if step is 0. */
+static void add_bias_row(const float *bias, int64_t step, const vn_panel *panel, float *p) {
+    for (int64_t j = 0; j < panel->width; j += VN_LANES) {
+        const vn_vec b = step ? vn_load(bias + j) : vn_set(*bias);
+        vn_store(p + j, vn_fma(vn_vmax(vn_set(VN_MASKED), b), vn_set(VN_LOG2E), vn_load(p + j)));
+    }
+}
+
+/* Rows of the bias are turned as many keys at a time as m->turned, which is free here, has room for. */
+static void add_bias(const vn_head *h, const vn_scratch *m, int64_t query, const vn_panel *panel, float *p) {
+    const float *bias = h->bias + query * h->bias_step;
+    for (int64_t i = 0; i < h->tk && h->bias_step == 0; i++) add_bias_row(bias + i, 0, panel, p + i * panel->width);
+    for (int64_t from = 0; from < h->tk && h->bias_step > 0; from += h->d) {
+        const int64_t keys = vn_min_i64(h->d, h->tk - from);
+        if (panel->count < panel->width) memset(m->turned, 0, (size_t)(keys * panel->width) * sizeof(float));
+        vn_turn(m->turned, panel->width, bias + from, h->bias_step, panel->count, keys);
+        for (int64_t i = 0; i < keys; i++)
+            add_bias_row(m->turned + i * panel->width, 1, panel, p + (from + i) * panel->width);
+    }
+}
+
+/* The keys that query `query` of a causal head sees. */
+static int64_t keys_seen(const vn_head *h, int64_t query) {
+    return h->causal ? vn_min_i64(query + 1 + h->whole_tk - h->tq, h->whole_tk) : h->whole_tk;
+}
+
+/* What the first queries of a causal panel do not see of the keys that its last one does. */
+static void mask_future(const vn_head *h, int64_t query, const vn_panel *panel, float *p) {
+    for (int64_t j = 0; j < panel->count; j++)
+        for (int64_t i = keys_seen(h, query + j); i < h->tk; i++) p[i * panel->width + j] = VN_UNSEEN;
+}
+
+/* p and inverse of a panel of queries, the first of which is `query`; h->tk keys of it. */
+static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const vn_panel *panel, float *p,
                    float *inverse) {
-    turn_panel(h, q, panel, h->scale * 1.44269504f, s->q);
+    turn_panel(h, h->q + query * h->step, panel, h->scale * VN_LOG2E, s->q);
     times_panel(h, s, s->k, s->q, panel, p);
+    if (h->bias) add_bias(h, s, query, panel, p);
+    if (h->causal) mask_future(h, query, panel, p);
     softmax_panel(h, panel, p, inverse);
+}
+
+/* h with the keys alone that a panel sees. */
+static vn_head of_panel(const vn_head *h, int64_t query, const vn_panel *panel) {
+    vn_head part = *h;
+    part.tk = keys_seen(h, query + panel->count - 1);
+    return part;
 }
 
 /* ---- a block of `count` queries ------------------------------------------------------------------------ */
@@ -189,37 +239,46 @@ static void add_block(const vn_head *h, const vn_scratch *m, const float *s, con
 static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
     for (int64_t i = 0; i < count; i += VN_PANEL) {
         const vn_panel panel = panel_at(count, i);
-        const int64_t at = (from + i) * h->step;
-        scores(h, s, h->q + at, &panel, s->p, s->inverse);
-        sum_rows(h, s, s->v, s->p, &panel, s->inverse, h->out + at);
+        const vn_head part = of_panel(h, from + i, &panel);
+        scores(&part, s, from + i, &panel, s->p, s->inverse);
+        sum_rows(&part, s, s->v, s->p, &panel, s->inverse, h->out + (from + i) * h->step);
     }
 }
 
-static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
+/* first: dk and dv are set, not added to. */
+static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count, bool first) {
     for (int64_t i = 0; i < count; i += VN_PANEL) {
         const vn_panel panel = panel_at(count, i);
-        const int64_t at = (from + i) * h->step;
+        const vn_head part = of_panel(h, from + i, &panel);
+        const int64_t at = (from + i) * h->step, unseen = (h->tk - part.tk) * panel.width;
         float *p = s->p + i * h->tk, *ds = s->ds + i * h->tk, *inverse = s->inverse + i;
-        scores(h, s, h->q + at, &panel, p, inverse);
+        scores(&part, s, from + i, &panel, p, inverse);
         turn_panel(h, h->dy + at, &panel, 1, s->dy);
-        times_panel(h, s, s->v, s->dy, &panel, ds);
-        softmax_panel_gradient(h, &panel, p, ds, inverse);
-        sum_rows(h, s, s->k, ds, &panel, NULL, h->dq + at);
+        times_panel(&part, s, s->v, s->dy, &panel, ds);
+        softmax_panel_gradient(&part, &panel, p, ds, inverse);
+        sum_rows(&part, s, s->k, ds, &panel, NULL, h->dq + at);
+        memset(p + part.tk * panel.width, 0, (size_t)unseen * sizeof(float));
+        memset(ds + part.tk * panel.width, 0, (size_t)unseen * sizeof(float));
     }
-    add_block(h, s, s->p, h->dy + from * h->step, count, s->inverse, from == 0, s->dv);
-    add_block(h, s, s->ds, h->q + from * h->step, count, NULL, from == 0, s->dk);
+    add_block(h, s, s->p, h->dy + from * h->step, count, s->inverse, first, s->dv);
+    add_block(h, s, s->ds, h->q + from * h->step, count, NULL, first, s->dk);
 }
 
-static void head_gradient(const vn_head *h, const vn_scratch *s) {
+/* first: of the heads that read these keys. */
+static void head_gradient(const vn_head *h, const vn_scratch *s, bool first) {
     for (int64_t i = 0; i < h->tk; i++) {
-        s->dk[i] = h->dk + i * h->step;
-        s->dv[i] = h->dv + i * h->step;
+        s->dk[i] = h->dk + i * h->key_step;
+        s->dv[i] = h->dv + i * h->key_step;
     }
     for (int64_t from = 0; from == 0 || from < h->tq; from += VN_QUERIES)
-        block_gradient(h, s, from, vn_min_i64(VN_QUERIES, h->tq - from));
+        block_gradient(h, s, from, vn_min_i64(VN_QUERIES, h->tq - from), first && from == 0);
 }
 
 /* ---- ops -------------------------------------------------------------------------------------------- */
+
+static int key_heads(const vn_node *n) {
+    return n->attr.attention.key_heads ? n->attr.attention.key_heads : n->attr.attention.heads;
+}
 
 /* What all heads share. */
 static vn_head describe(const vn_node *n) {
@@ -227,24 +286,38 @@ static vn_head describe(const vn_node *n) {
     const int heads = n->attr.attention.heads;
     return (vn_head){.tq = q->dim[1],
                      .tk = k->dim[1],
+                     .whole_tk = k->dim[1],
                      .d = q->dim[2] / heads,
                      .step = q->dim[2],
-                     .scale = (float)n->attr.attention.scale};
+                     .key_step = k->dim[2],
+                     .scale = (float)n->attr.attention.scale,
+                     .causal = n->attr.attention.causal};
 }
 
 static int64_t head_count(const vn_node *n) {
     return n->in[0]->shape.dim[0] * n->attr.attention.heads;
 }
 
-/* Head i of all heads of all images: its inputs, and the offsets of its arrays of queries and of keys. */
-static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i, int64_t *query, int64_t *key) {
-    const int heads = a->node->attr.attention.heads;
+/* The bias of image i's head, of an input of the node; axes of length 1 are shared. */
+static void find_bias(const vn_kernel_args *a, int input, int64_t image, int64_t head, vn_head *h) {
+    if (a->node->inputs <= input) return;
+    const int64_t *b = a->node->in[input]->shape.dim;
+    const int64_t row = (b[0] > 1 ? image * b[1] : 0) + (b[1] > 1 ? head : 0);
+    h->bias = (const float *)a->in[input] + row * b[2] * b[3];
+    h->bias_step = b[2] > 1 ? b[3] : 0;
+}
+
+/* Head i of all heads of all images: its inputs, and the offsets of its arrays of queries and of keys. bias: the input that is one. */
+static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i, int bias, int64_t *query,
+                       int64_t *key) {
+    const int64_t heads = a->node->attr.attention.heads, image = i / heads, head = i % heads;
     vn_head h = *shared;
-    *query = i / heads * h.tq * h.step + i % heads * h.d;
-    *key = i / heads * h.tk * h.step + i % heads * h.d;
+    *query = image * h.tq * h.step + head * h.d;
+    *key = image * h.tk * h.key_step + head * key_heads(a->node) / heads * h.d;
     h.q = (const float *)a->in[0] + *query;
     h.k = (const float *)a->in[1] + *key;
     h.v = (const float *)a->in[2] + *key;
+    find_bias(a, bias, image, head, &h);
     return h;
 }
 
@@ -272,7 +345,7 @@ size_t VN_W(attention)(const vn_node *n, int threads) {
 static void forward_task(void *context, int64_t i, int thread) {
     const vn_attending *t = context;
     int64_t query, key;
-    vn_head h = head_at(t->a, &t->shared, i / t->blocks, &query, &key);
+    vn_head h = head_at(t->a, &t->shared, i / t->blocks, 3, &query, &key);
     h.out = (float *)t->a->out + query;
     const vn_scratch s = scratch_of(t, &h, thread);
     const int64_t from = i % t->blocks * VN_QUERIES, count = vn_min_i64(VN_QUERIES, h.tq - from);
@@ -292,18 +365,22 @@ size_t VN_W(attention_grad)(const vn_node *n, int threads) {
     return VN_W(attention)(n, threads);
 }
 
+/* Head i of the keys, with all heads of queries that read it. */
 static void gradient_task(void *context, int64_t i, int thread) {
     const vn_attending *t = context;
     const vn_kernel_args *a = t->a;
     const int64_t queries = vn_shape_count(&a->node->in[0]->shape), keys = vn_shape_count(&a->node->in[1]->shape);
-    int64_t query, key;
-    vn_head h = head_at(a, &t->shared, i, &query, &key);
-    h.dy = (const float *)a->in[3] + query;
-    h.dq = (float *)a->out + query;
-    h.dk = (float *)a->out + queries + key;
-    h.dv = (float *)a->out + queries + keys + key;
-    const vn_scratch s = scratch_of(t, &h, thread);
-    head_gradient(&h, &s);
+    const int64_t readers = a->node->attr.attention.heads / key_heads(a->node);
+    for (int64_t r = 0; r < readers; r++) {
+        int64_t query, key;
+        vn_head h = head_at(a, &t->shared, i * readers + r, 4, &query, &key);
+        h.dy = (const float *)a->in[3] + query;
+        h.dq = (float *)a->out + query;
+        h.dk = (float *)a->out + queries + key;
+        h.dv = (float *)a->out + queries + keys + key;
+        const vn_scratch s = scratch_of(t, &h, thread);
+        head_gradient(&h, &s, r == 0);
+    }
 }
 
 void VN_K(attention_grad)(const vn_kernel_args *a) {
@@ -311,5 +388,6 @@ void VN_K(attention_grad)(const vn_kernel_args *a) {
     if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->in[0]->shape) * sizeof(float));
     else
-        vn_crew_run(attention_crew(a, &t.shared, 5), head_count(a->node), gradient_task, &t);
+        vn_crew_run(attention_crew(a, &t.shared, 5), a->node->in[0]->shape.dim[0] * key_heads(a->node), gradient_task,
+                    &t);
 }

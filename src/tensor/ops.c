@@ -80,13 +80,19 @@ static vn_cost cost_norm(const vn_node *n) {
     return (vn_cost){10 * count(n->in[0]), bytes(n)};
 }
 
+/* Keys that a query sees, on average. */
+static double keys_seen(const vn_node *n) {
+    const double queries = (double)n->in[0]->shape.dim[1], keys = (double)n->in[1]->shape.dim[1];
+    return n->attr.attention.causal ? keys - (queries - 1) / 2 : keys;
+}
+
 /* Two products forward, five backward (one of them the scores again). */
 static vn_cost cost_attention(const vn_node *n) {
-    return (vn_cost){2 * 2 * count(n->in[0]) * (double)n->in[1]->shape.dim[1], bytes(n)};
+    return (vn_cost){2 * 2 * count(n->in[0]) * keys_seen(n), bytes(n)};
 }
 
 static vn_cost cost_attention_grad(const vn_node *n) {
-    return (vn_cost){5 * 2 * count(n->in[0]) * (double)n->in[1]->shape.dim[1], bytes(n)};
+    return (vn_cost){5 * 2 * count(n->in[0]) * keys_seen(n), bytes(n)};
 }
 
 static vn_cost cost_resample(const vn_node *n) {

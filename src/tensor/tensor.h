@@ -65,8 +65,8 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(ONE_HOT, "one_hot")          /* i32 [..] -> [..,K] */                                                   \
     X(EMBEDDING, "embedding")      /* (table [V,D], index i32 [..]) -> [..,D] */                              \
     X(EMBEDDING_GRAD, "embedding_grad") /* (index, dy) -> [V,D] */                                            \
-    X(ATTENTION, "attention")      /* q [B,Tq,C], k, v [B,Tk,C], heads, scale: softmax(scale q k^T) v */      \
-    X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy) -> flat [dq | dk | dv] */                            \
+    X(ATTENTION, "attention")      /* (q, k, v, bias or none): softmax(scale q k^T + bias) v; see builder */  \
+    X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy, bias or none) -> flat [dq | dk | dv] */              \
     X(RESAMPLE, "resample")        /* x [N,H,W,C]: up- and down-sampling by a separable FIR; see builder */    \
     X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */         \
     X(ENTMAX_ROOT, "entmax_root")  /* over the last axis: max(x/2 - t, 0), t such that the squares add up to 1 */
@@ -114,7 +114,7 @@ typedef union vn_attr {
     struct { vn_fn act; } linear;
     struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
     struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu */
-    struct { int heads; double scale; } attention;
+    struct { int heads; double scale; int key_heads; bool causal; } attention; /* key_heads 0: as many as heads */
     struct { int up, down, pad[2], taps; float tap[VN_MAX_TAPS]; } resample; /* pad[0] rows, pad[1] columns, before */
     struct { double p; uint32_t site; } dropout;
 } vn_attr;
@@ -237,7 +237,21 @@ vn_node *vn_entmax15(vn_graph *g, vn_node *x); /* alpha-entmax of alpha 1.5 over
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels);
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k);
 vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index);
+/* Attention of queries q [B,Tq,heads d] over keys and values k, v [B,Tk,heads d]: out [B,Tq,heads d]. */
 vn_node *vn_attention(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, int heads, double scale);
+
+typedef struct vn_attention_options {
+    int heads;
+    int key_heads; /* of k and v [B,Tk,key_heads d], a divisor of heads: query head h reads key head h key_heads / heads
+                      (grouped queries, 2305.13245); 0: as many as heads */
+    double scale;
+    bool causal; /* query i sees the keys up to i + Tk - Tq, so that the last query sees all; Tk >= Tq */
+    bool
+        has_bias; /* bias is added to the scaled scores: [B or 1, heads or 1, Tq or 1, Tk]. A mask is one of 0 and -INFINITY; */
+    vn_node *bias; /* below -1e30 counts as -1e30, so that a query that sees nothing takes the mean of all values */
+} vn_attention_options;
+
+vn_node *vn_attention_of(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, const vn_attention_options *o);
 /* Separable FIR resampling of rows and columns. In one dimension, with x zero outside:
  *   out[o] = sum_i x[i] tap[o*down - i*up + pad],  0 <= index < taps.
  * Nearest upsampling by f: up f, taps f ones, pad 0, out f*H. Average pooling by f: down f, taps f of 1/f, pad f-1, out H/f.

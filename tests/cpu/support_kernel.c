@@ -87,6 +87,7 @@ static void fill_input(const kernel_case *c, int i, float *x, double *exact) {
         if (c->fill[i] == KERNEL_POSITIVE) x[k] = 0.2f + 3.8f * x[k];
         if (i == 0 && c->offset != 0.0f) x[k] += c->offset;
         if (c->fill[i] == KERNEL_LABELS) label[k] = (int32_t)kernel_draw(0, c->labels - 1);
+        if (c->fill[i] == KERNEL_MASK) x[k] = kernel_draw(0, 2) ? 0 : -INFINITY;
         exact[k] = c->fill[i] == KERNEL_LABELS ? label[k] : (double)x[k];
     }
 }

@@ -1,4 +1,6 @@
-/* Attention and its gradient: lengths around a block of queries, narrow and wide heads, queries and keys of different number. */
+/* Attention and its gradient: lengths around a block of queries, narrow and wide heads, queries and keys of different number; with
+ * a bias or a mask, causal, and with heads of queries that share one of keys. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +11,8 @@
 
 #define TOLERANCE       1.6e-6
 #define TOLERANCE_LARGE 8e-6 /* scores near 200, each off by their rounding */
+
+static double worst; /* of check_kind */
 
 static void check_attention(int64_t batch, int64_t tq, int64_t tk, int heads, int64_t d, double scale) {
     const double tolerance = scale > 1 ? TOLERANCE_LARGE : TOLERANCE;
@@ -43,6 +47,51 @@ static void long_ones(void **state) {
     check_attention(1, 40, 1100, 1, 16, 0.25);
 }
 
+/* bias: its shape, or one of rank 0 for none. */
+static void check_kind(const vn_attr *attr, int64_t tq, int64_t tk, int64_t d, vn_shape bias, kernel_fill fill) {
+    const int64_t heads = attr->attention.heads, own = attr->attention.key_heads ? attr->attention.key_heads : heads;
+    const vn_shape q = VN_SHAPE(2, tq, heads * d), k = VN_SHAPE(2, tk, own * d);
+    const vn_shape in[5] = {q, k, k, bias.rank ? bias : q, bias}, grad[5] = {q, k, k, q, bias};
+    kernel_case c;
+    kernel_open(&c, VN_OP_ATTENTION, *attr, bias.rank ? 4 : 3, in, NULL);
+    c.fill[3] = fill;
+    worst = fmax(worst, kernel_check(&c, TOLERANCE));
+    kernel_open(&c, VN_OP_ATTENTION_GRAD, *attr, bias.rank ? 5 : 4, grad, NULL);
+    c.fill[4] = fill;
+    worst = fmax(worst, kernel_check(&c, TOLERANCE));
+}
+
+static void a_bias_or_a_mask_of_any_shape(void **state) {
+    (void)state;
+    const vn_attr attr = {.attention = {.heads = 3, .scale = 0.4}};
+    const int64_t sizes[][3] = {{1, 1, 4}, {5, 7, 3}, {33, 65, 8}, {70, 40, 20}};
+    for (size_t i = 0; i < VN_COUNT(sizes); i++)
+        for (int shared = 0; shared < 8; shared++) {
+            const int64_t tq = sizes[i][0], tk = sizes[i][1];
+            const vn_shape bias = VN_SHAPE(shared & 1 ? 1 : 2, shared & 2 ? 1 : 3, shared & 4 ? 1 : tq, tk);
+            check_kind(&attr, tq, tk, sizes[i][2], bias, KERNEL_NORMAL);
+            check_kind(&attr, tq, tk, sizes[i][2], bias, KERNEL_MASK); /* some rows of which see nothing */
+        }
+}
+
+static void causal_and_grouped(void **state) {
+    (void)state;
+    const vn_shape none = {.rank = 0};
+    const int64_t lengths[] = {1, 2, 15, 16, 17, 33, 64, 65, 130};
+    for (size_t i = 0; i < VN_COUNT(lengths); i++)
+        for (int key_heads = 1; key_heads <= 4; key_heads *= 2) {
+            const vn_attr attr = {.attention = {.heads = 4, .key_heads = key_heads, .scale = 0.5, .causal = true}};
+            vn_attr open = attr;
+            open.attention.causal = false;
+            check_kind(&attr, lengths[i], lengths[i], 8, none, KERNEL_NORMAL);
+            check_kind(&attr, lengths[i], lengths[i] + 9, 5, none, KERNEL_NORMAL); /* keys from before the queries */
+            check_kind(&open, lengths[i], 21, 8, none, KERNEL_NORMAL);
+            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(1, 4, 1, lengths[i]), KERNEL_NORMAL);
+            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(2, 1, lengths[i], lengths[i]), KERNEL_MASK);
+        }
+    print_message("largest error %.1e\n", worst);
+}
+
 /* Scores whose exponentials overflow float on their own. */
 static void large_scores(void **state) {
     (void)state;
@@ -57,8 +106,13 @@ static void of_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lengths_around_a_block), cmocka_unit_test(heads_of_any_width), cmocka_unit_test(long_ones),
-        cmocka_unit_test(large_scores),           cmocka_unit_test(of_nothing),
+        cmocka_unit_test(lengths_around_a_block),
+        cmocka_unit_test(heads_of_any_width),
+        cmocka_unit_test(long_ones),
+        cmocka_unit_test(large_scores),
+        cmocka_unit_test(of_nothing),
+        cmocka_unit_test(a_bias_or_a_mask_of_any_shape),
+        cmocka_unit_test(causal_and_grouped),
     };
     return cmocka_run_group_tests(tests, NULL, product_print_worst);
 }

@@ -434,54 +434,64 @@ static inline void ref_embedding_grad(const vn_node *n, ref_in in, double *out) 
 /* ---- attention -------------------------------------------------------------------------------------- */
 
 /* Row i of one head: p[Tk] = softmax(scale q_i k^T). q, k point at the head's first channel. */
-static inline void ref_attention_row(const double *q, const double *k, int64_t tk, int64_t c, int64_t width,
-                                     double scale, double *p) {
-    for (int64_t j = 0; j < tk; j++) {
-        p[j] = 0;
-        for (int64_t d = 0; d < width; d++) p[j] += scale * q[d] * k[j * c + d];
-    }
-    ref_softmax_row(p, tk, p);
+/* The bias of a score, and whether the key is seen at all. bias NULL: none. */
+static inline double ref_attention_bias(const vn_node *bias, const double *value, int64_t image, int64_t head,
+                                        int64_t i, int64_t j) {
+    if (!bias) return 0;
+    const int64_t *d = bias->shape.dim, at[3] = {image, head, i};
+    int64_t row = 0;
+    for (int axis = 0; axis < 3; axis++) row = row * d[axis] + (d[axis] > 1 ? at[axis] : 0);
+    return value[row * d[3] + j] < -1e30 ? -1e30 : value[row * d[3] + j];
 }
 
-/* Forward into y, or with dy into dq, dk, dv (cleared). */
-static inline void ref_attention_walk(const vn_node *n, ref_in in, const double *dy, double *y, double *dq, double *dk,
-                                      double *dv) {
-    const vn_shape *s = &n->in[0]->shape;
-    int64_t c = s->dim[2], tk = n->in[1]->shape.dim[1], width = c / n->attr.attention.heads;
-    double scale = n->attr.attention.scale, *p = malloc(sizeof(double) * 2 * (size_t)(tk + 1)), *dp = p + tk + 1;
+/* Forward into y, or with dy into dq, dk, dv (cleared). mask: the input that is the bias, if there are so many. */
+static inline void ref_attention_walk(const vn_node *n, ref_in in, int mask, const double *dy, double *y, double *dq,
+                                      double *dk, double *dv) {
+    const int64_t *qs = n->in[0]->shape.dim, *ks = n->in[1]->shape.dim, heads = n->attr.attention.heads;
+    const int64_t width = qs[2] / heads, readers = qs[2] / ks[2], tk = ks[1];
+    const vn_node *bias = n->inputs > mask ? n->in[mask] : NULL;
+    const double scale = n->attr.attention.scale;
+    double *p = malloc(sizeof(double) * 2 * (size_t)(tk + 1)), *dp = p + tk + 1;
     if (!p) abort();
-    for (int64_t row = 0; row < s->dim[0] * s->dim[1]; row++)
-        for (int64_t h = 0; h < c; h += width) {
-            int64_t q = row * c + h, kv = row / s->dim[1] * tk * c + h; /* offsets */
-            double dot = 0;
-            ref_attention_row(in[0] + q, in[1] + kv, tk, c, width, scale, p);
-            for (int64_t d = 0; d < width && y; d++) {
-                y[q + d] = 0;
-                for (int64_t j = 0; j < tk; j++) y[q + d] += p[j] * in[2][kv + j * c + d];
-            }
-            if (!dy) continue;
-            for (int64_t j = 0; j < tk; j++) {
-                dp[j] = 0;
-                for (int64_t d = 0; d < width; d++) {
-                    dp[j] += dy[q + d] * in[2][kv + j * c + d];
-                    dv[kv + j * c + d] += p[j] * dy[q + d];
+    for (int64_t b = 0; b < qs[0]; b++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t i = 0; i < qs[1]; i++) {
+                const int64_t q = (b * qs[1] + i) * qs[2] + h * width, kv = b * tk * ks[2] + h / readers * width;
+                double dot = 0;
+                for (int64_t j = 0; j < tk; j++) {
+                    p[j] = 0;
+                    for (int64_t d = 0; d < width; d++) p[j] += scale * in[0][q + d] * in[1][kv + j * ks[2] + d];
+                    p[j] += ref_attention_bias(bias, bias ? in[mask] : NULL, b, h, i, j);
+                    if (n->attr.attention.causal && j - i > tk - qs[1]) p[j] = -INFINITY;
                 }
-                dot += p[j] * dp[j];
-            }
-            for (int64_t j = 0; j < tk; j++)
-                for (int64_t d = 0; d < width; d++) {
-                    double ds = scale * p[j] * (dp[j] - dot);
-                    dq[q + d] += ds * in[1][kv + j * c + d];
-                    dk[kv + j * c + d] += ds * in[0][q + d];
+                ref_softmax_row(p, tk, p);
+                for (int64_t d = 0; d < width && y; d++) {
+                    y[q + d] = 0;
+                    for (int64_t j = 0; j < tk; j++) y[q + d] += p[j] * in[2][kv + j * ks[2] + d];
                 }
-        }
+                if (!dy) continue;
+                for (int64_t j = 0; j < tk; j++) {
+                    dp[j] = 0;
+                    for (int64_t d = 0; d < width; d++) {
+                        dp[j] += dy[q + d] * in[2][kv + j * ks[2] + d];
+                        dv[kv + j * ks[2] + d] += p[j] * dy[q + d];
+                    }
+                    dot += p[j] * dp[j];
+                }
+                for (int64_t j = 0; j < tk; j++)
+                    for (int64_t d = 0; d < width; d++) {
+                        const double ds = scale * p[j] * (dp[j] - dot);
+                        dq[q + d] += ds * in[1][kv + j * ks[2] + d];
+                        dk[kv + j * ks[2] + d] += ds * in[0][q + d];
+                    }
+            }
     free(p);
 }
 
 static inline void ref_attention_grad(const vn_node *n, ref_in in, double *out) {
     int64_t q = vn_shape_count(&n->in[0]->shape), k = vn_shape_count(&n->in[1]->shape);
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) out[i] = 0;
-    ref_attention_walk(n, in, in[3], NULL, out, out + q, out + q + k);
+    ref_attention_walk(n, in, 4, in[3], NULL, out, out + q, out + q + k);
 }
 
 /* ---- resampling ------------------------------------------------------------------------------------- */

@@ -281,15 +281,47 @@ static vn_node *build_embedding_grad(vn_graph *g, int variant) {
     return vn_graph_add(g, &n);
 }
 
+/* Grouped queries, a bias of every kind, causal, and all of it. */
+typedef struct attention_case {
+    int heads, key_heads;
+    bool causal;
+    vn_shape bias; /* rank 0: none */
+} attention_case;
+
+static const attention_case attention_cases[] = {
+    {1, 0, false, {0}},
+    {2, 0, false, {0}},
+    {2, 0, false, {0}},
+    {2, 1, false, {0}},
+    {2, 0, true, {0}},
+    {2, 0, false, {4, {2, 2, 3, 5}}},
+    {1, 0, false, {4, {2, 1, 1, 5}}},
+    {4, 2, true, {4, {1, 4, 3, 5}}},
+    {2, 0, false, {4, {1, 1, 3, 5}}},
+};
+
+static vn_attention_options attention_options(const attention_case *c, vn_node *bias) {
+    return (vn_attention_options){c->heads, c->key_heads, 0.7, c->causal, c->bias.rank > 0, bias};
+}
+
 static vn_node *build_attention(vn_graph *g, int variant) {
-    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, 4)), *v = f32(g, VN_SHAPE(2, 5, 4));
-    return vn_attention(g, q, k, variant == 2 ? k : v, variant ? 2 : 1, 0.7);
+    const attention_case *c = &attention_cases[variant];
+    const int64_t channels = c->key_heads ? 4 * c->key_heads / c->heads : 4;
+    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)), *v = f32(g, k->shape);
+    const vn_attention_options o = attention_options(c, c->bias.rank ? f32(g, c->bias) : NULL);
+    return vn_attention_of(g, q, k, variant == 2 ? k : v, &o);
 }
 
 static vn_node *build_attention_grad(vn_graph *g, int variant) {
-    vn_node *q = f32(g, VN_SHAPE(1, 3, 4)), *k = f32(g, VN_SHAPE(1, 2, 4)), *v = f32(g, VN_SHAPE(1, 2, 4));
-    vn_node n = vn_draft(VN_OP_ATTENTION_GRAD, 4, q, k, v, f32(g, VN_SHAPE(1, 3, 4)));
-    n.attr.attention.heads = variant ? 2 : 1;
+    const attention_case *c = &attention_cases[variant];
+    const int64_t channels = c->key_heads ? 4 * c->key_heads / c->heads : 4;
+    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)), *v = f32(g, k->shape);
+    vn_node *dy = f32(g, q->shape);
+    vn_node n = vn_draft(VN_OP_ATTENTION_GRAD, 4, q, k, v, dy);
+    if (c->bias.rank) n = vn_draft(VN_OP_ATTENTION_GRAD, 5, q, k, v, dy, f32(g, c->bias));
+    n.attr.attention.heads = c->heads;
+    n.attr.attention.key_heads = c->key_heads;
+    n.attr.attention.causal = c->causal;
     n.attr.attention.scale = 0.7;
     return vn_graph_add(g, &n);
 }
@@ -335,8 +367,8 @@ const op_case op_cases[] = {
     {VN_OP_ONE_HOT, build_one_hot, 1},
     {VN_OP_EMBEDDING, build_embedding, 1},
     {VN_OP_EMBEDDING_GRAD, build_embedding_grad, 1},
-    {VN_OP_ATTENTION, build_attention, 3},
-    {VN_OP_ATTENTION_GRAD, build_attention_grad, 2},
+    {VN_OP_ATTENTION, build_attention, (int)VN_COUNT(attention_cases)},
+    {VN_OP_ATTENTION_GRAD, build_attention_grad, (int)VN_COUNT(attention_cases)},
     {VN_OP_RESAMPLE, build_resample, 4},
     {VN_OP_DROPOUT, build_dropout, 2},
     {VN_OP_ENTMAX_ROOT, build_entmax_root, 2},

@@ -169,6 +169,21 @@ static vn_node *wrong_values(vn_graph *g) {
     return vn_attention(g, x, x, f32(g, VN_SHAPE(2, 2, 4)), 2, 1);
 }
 
+static vn_node *wrong_key_heads(vn_graph *g) {
+    vn_node *x = f32(g, VN_SHAPE(2, 3, 6));
+    return vn_attention_of(g, x, x, x, &(vn_attention_options){.heads = 3, .key_heads = 2, .scale = 1});
+}
+
+static vn_node *wrong_mask(vn_graph *g) {
+    vn_node *x = f32(g, VN_SHAPE(2, 3, 4)), *bias = f32(g, VN_SHAPE(2, 1, 3, 1));
+    return vn_attention_of(g, x, x, x, &(vn_attention_options){.heads = 2, .scale = 1, .has_bias = true, .bias = bias});
+}
+
+static vn_node *wrong_causal(vn_graph *g) {
+    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 2, 4));
+    return vn_attention_of(g, q, k, k, &(vn_attention_options){.heads = 2, .scale = 1, .causal = true});
+}
+
 static vn_node *missing(vn_graph *g) {
     return vn_add(g, f32(g, VN_SHAPE(2)), NULL);
 }
@@ -211,6 +226,11 @@ static const struct refusal {
     {wrong_index, "here: embedding: takes a float table and an integer index (inputs [2,4] [3])"},
     {wrong_heads, "here: attention: the channels do not divide into the heads (inputs [2,3,4] [2,3,4] [2,3,4])"},
     {wrong_values, "here: attention: k and v differ in shape (inputs [2,3,4] [2,3,4] [2,2,4])"},
+    {wrong_key_heads,
+     "here: attention: the heads do not divide among those of the keys (inputs [2,3,6] [2,3,6] [2,3,6])"},
+    {wrong_mask,
+     "here: attention: the bias does not fit the scores [B,heads,Tq,Tk] (inputs [2,3,4] [2,3,4] [2,3,4] [2,1,3,1])"},
+    {wrong_causal, "here: attention: causal, but with fewer keys than queries (inputs [2,3,4] [2,2,4] [2,2,4])"},
     {missing, "here: add: input 1 is missing"},
 };
 
