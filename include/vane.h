@@ -259,6 +259,8 @@ VN_API int vn_samples_shape(const vn_samples *samples, int64_t shape[3]); /* ret
 /* [count, channels, height, width] in about [-1, 1], or [count, dimension]; owned by the samples. */
 VN_API const float *vn_samples_data(const vn_samples *samples);
 VN_API const int32_t *vn_samples_labels(const vn_samples *samples); /* [count]; VN_LABEL_NULL: none */
+/* [count] the guidance each was drawn with: the bands in the order they were appended. Owned by the samples. */
+VN_API const double *vn_samples_guidance(const vn_samples *samples);
 /* Network passes that were run for each sample: 2 a step under guidance, 1 where guidance has no effect. */
 VN_API int64_t vn_samples_passes(const vn_samples *samples);
 /* With options.trace: the states of all samples at every level, from noise to data, [levels, count, one sample]; the
@@ -269,8 +271,9 @@ VN_API const double *vn_samples_trace_times(const vn_samples *samples); /* [leve
  * guidance value. */
 VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
 /* Saves by the path's ending: ".png" one grid with class names (settings in its text chunks),
- * ".safetensors" (samples, labels and, if kept, trace and trace_t) or ".npy" tensors, otherwise a folder with one PNG a
- * sample; endings of other files (".jpg", ".npz") are refused. Atomic. */
+ * ".safetensors" (samples, labels, guidance and, if kept, trace and trace_t) or ".npy" tensors, otherwise a folder with one
+ * PNG a sample, named by index and class ("000003-boot.png", of several guidance values "000003-g2-boot.png") and with
+ * the sample's own settings in its text chunks; endings of other files (".jpg", ".npz") are refused. Atomic. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* Whether samples of the model could be saved there: that they are what such a file shows, and that it can be written. To be
  * asked before an hour of sampling; leaves nothing behind. */

@@ -141,15 +141,25 @@ void vn_net_step_close(vn_net_step *s);
 /* Sorts seconds [n]. */
 void vn_least_and_median(double *seconds, int64_t n, double *least, double *median);
 
-/* ---- samples (samples.c) ------------------------------------------------------------------------------- */
+/* ---- samples (samples.c, save.c) ----------------------------------------------------------------------- */
+
+/* Samples that one call drew. */
+typedef struct vn_samples_band {
+    int64_t first, count; /* samples [first, first + count) */
+    uint64_t index;       /* the first one's noise: vn_sample_options.first */
+    double guidance;
+    bool alone;       /* each can be drawn again without the others */
+    json_t *settings; /* object of strings, in the order they are shown; shared, never changed */
+} vn_samples_band;
 
 struct vn_samples {
     vn_context *vn;
     int64_t count;
     int rank;
     int64_t shape[3], size;
-    float *data;     /* [count,size] */
-    int32_t *labels; /* [count] */
+    float *data;      /* [count,size] */
+    int32_t *labels;  /* [count] */
+    double *guidance; /* [count] */
     int64_t passes;
     float *trace;    /* [levels,count,size]; NULL: not kept */
     double *trace_t; /* [levels] */
@@ -157,8 +167,9 @@ struct vn_samples {
     char **names; /* [classes] */
     int32_t classes;
     vn_world *world;  /* that they were drawn from, for pictures; NULL: none */
-    json_t *settings; /* object of strings, in the order they are shown */
-    json_t *bands;    /* array of {title, first, count} */
+    json_t *settings; /* of all: object of strings, in the order they are shown */
+    vn_samples_band *bands;
+    size_t band_count;
 };
 
 #endif

@@ -175,6 +175,20 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
     return ok;
 }
 
+static bool one_band(const vn_sample_options *o, vn_samples *s) {
+    s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
+    s->bands = vn_alloc(1, sizeof *s->bands);
+    if (!s->guidance || !s->bands) return false;
+    for (int64_t i = 0; i < s->count; i++) s->guidance[i] = o->guidance;
+    s->bands[0] = (vn_samples_band){.count = s->count,
+                                    .index = o->first,
+                                    .guidance = o->guidance,
+                                    .alone = !o->noise && !o->noise_file && !vn_guides_select(o->guide),
+                                    .settings = json_incref(s->settings)};
+    s->band_count = 1;
+    return true;
+}
+
 static vn_status remember(const vn_model *m, const vn_sample_options *o, const vn_path *path, vn_samples *s,
                           vn_err *err) {
     s->settings = json_object();
@@ -197,11 +211,7 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
     if (ok && o->weak) ok = note_file(to, "weak", o->weak->source);
     if (ok && o->trace) ok = note(to, "trace", "%lld levels", (long long)s->levels);
     if (ok && m->world) s->world = vn_world_share(m->world);
-    if (ok) {
-        s->bands = json_pack("[{s:o, s:i, s:I}]", "title", json_sprintf("guidance %g", o->guidance), "first", 0,
-                             "count", (json_int_t)s->count);
-        ok = s->bands != NULL;
-    }
+    if (ok) ok = one_band(o, s);
     vn_free(path_text);
     s->names = vn_calloc((size_t)m->classes + 1, sizeof(char *));
     for (int32_t i = 0; ok && s->names && i < m->classes; i++, s->classes++)
