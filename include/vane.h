@@ -125,6 +125,8 @@ typedef struct vn_model_info {
     int has_null;        /* nonzero if it knows the null condition, which guidance other than 1 needs */
     int64_t parameters;  /* count of trained numbers */
     int64_t steps;       /* training steps behind it; 0 if unknown */
+    double guidance;     /* what it is sampled with unless told otherwise: 1, or what its run says; and so many steps */
+    int sampling_steps;
 } vn_model_info;
 
 /* Opens a run directory of vane, a diffusers model directory, or a world file (an exact mixture of
@@ -227,12 +229,13 @@ typedef struct vn_sample_options {
     int64_t count;         /* how many; default 16 */
     int32_t label;         /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     const int32_t *labels; /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
-    double guidance;       /* gamma; default 1 */
+    double guidance;       /* gamma; default NaN: the model's own, vn_model_info.guidance */
     const char *guide;     /* a row of the guides table, or several with commas; NULL: "cfg" */
     const char *sampler;   /* a row of the samplers table, with parameters; NULL: the path's own choice */
-    int steps;             /* >= 1; default 32. Refused together with sigmas. 0: the default */
-    const char *grid;      /* a row of the grids table; NULL: the path's own choice */
-    const double *sigmas;  /* or the path's sigma(t) at each level, falling, the last one 0; [sigma_count] */
+    int steps; /* >= 1; default 0: the model's own, vn_model_info.sampling_steps, which is 32 where nothing else is
+                              said. Refused together with sigmas */
+    const char *grid;     /* a row of the grids table; NULL: the path's own choice */
+    const double *sigmas; /* or the path's sigma(t) at each level, falling, the last one 0; [sigma_count] */
     size_t sigma_count;
     const char *path;       /* NULL: the model's own. Only for models without one, such as worlds ("rectified") */
     uint64_t seed;          /* noise of sample i depends on (seed, i) and on nothing else */

@@ -60,6 +60,7 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     if (ok)
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
              (info.steps == 0 || json_object_set_new(out, "steps", json_integer(info.steps)) == 0); // 0: not known
+    if (ok) ok = json_object_set_new(out, "sampling", vn_sampling_to_json(&m->sampling)) == 0;
     if (!ok) vn_no_memory(err);
     if (ok) ok = add_plan(m, out, err);
     vn_model_dir dir = {0};

@@ -3,6 +3,7 @@
 #ifndef VN_API_INTERNAL_H
 #define VN_API_INTERNAL_H
 
+#include "api/sampling.h"
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"
@@ -88,6 +89,7 @@ struct vn_model {
     int rank;
     int64_t shape[3], size;
     int64_t steps; /* training steps behind it */
+    vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
     char *path_text;

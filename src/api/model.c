@@ -13,6 +13,7 @@ vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_er
         return vn_no_memory(err);
     }
     m->vn = vn;
+    m->sampling = vn_sampling_plain();
     *out = m;
     return VN_OK;
 }
@@ -108,7 +109,7 @@ static vn_status read_classes(vn_model *m, const vn_model_dir *dir, vn_err *err)
     return vn_model_copy_names(m, (int32_t)rows - 1, json_name, names, err);
 }
 
-/* The path and what the output means: vane.json says it exactly, a scheduler config in diffusers' words. */
+/* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler config in diffusers' words. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
     const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
@@ -122,6 +123,8 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
         if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
+    status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
+    if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
     const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
     if (variance && !strcmp(variance, "learned_range") && !vn_net_get_io(m->net)->learns_variance)
         return vn_fail(err, VN_BAD_FILE,
@@ -220,7 +223,9 @@ vn_model_info vn_model_get_info(const vn_model *m) {
                           .shape = {m->shape[0], m->shape[1], m->shape[2]},
                           .classes = m->classes,
                           .has_null = m->has_null,
-                          .steps = m->steps};
+                          .steps = m->steps,
+                          .guidance = m->sampling.guidance,
+                          .sampling_steps = m->sampling.steps};
     if (m->net) info.parameters = vn_weights_parameters(vn_net_weights(m->net));
     return info;
 }

@@ -1,19 +1,13 @@
 /* preview.c - a few samples of each class with the average weights, always from the same noise, so that pictures of one run
- * can be laid side by side. */
+ * can be laid side by side; and drawn as `vane sample` would draw them, so that they show what one will get. */
 #include "api/preview.h"
 #include "sample/sample.h"
 
-/* Enough to see, and cheap beside a minute of training. */
-enum { EACH_CLASS = 4, MOST_IMAGES = 40, POINTS = 1000, STEPS = 12 };
-#define GUIDANCE 2.0
+/* Enough to see. */
+enum { EACH_CLASS = 4, MOST_IMAGES = 40, POINTS = 1000 };
 
 bool vn_preview_possible(const vn_net_io *io) {
     return io->in_channels == 1 || io->in_channels == (io->rank == 3 ? 3 : 2);
-}
-
-/* A short discrete path has no more levels than its own. */
-static int steps_on(const vn_path *path) {
-    return path->steps && path->steps < STEPS ? path->steps : STEPS;
 }
 
 static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
@@ -29,14 +23,44 @@ static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     if (!p->samples || !p->labels) return vn_no_memory(err);
     for (int64_t i = 0; i < p->count; i++) p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
     const vn_walk_options options = {.denoiser = &p->denoiser,
-                                     .steps = steps_on(p->path),
-                                     .guidance = p->denoiser.has_null && p->classes ? GUIDANCE : 1,
+                                     .steps = p->sampling.steps,
+                                     .guidance = p->sampling.guidance,
                                      .seed = p->seed,
                                      .capacity = p->count};
     return vn_walk_open(&options, &p->walk, err);
 }
 
-vn_status vn_preview_draw(void *preview, const float *values, const char *path, vn_err *err) {
+/* With the settings that vn_sample's pictures have. */
+static vn_status write(const vn_preview *p, int64_t step, const vn_image *image, const char *path, vn_err *err) {
+    char seed[24], count[24], guidance[32], steps[16], trained[24];
+    char *form = vn_path_text(p->path);
+    json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
+    snprintf(count, sizeof count, "%lld", (long long)p->count);
+    snprintf(guidance, sizeof guidance, "%.15g", p->sampling.guidance);
+    snprintf(steps, sizeof steps, "%d", p->sampling.steps);
+    snprintf(trained, sizeof trained, "%lld", (long long)step);
+    const vn_setting settings[] = {{"vane", vn_version()},
+                                   {"source", json_string_value(run)},
+                                   {"training_step", trained},
+                                   {"seed", seed},
+                                   {"first", "0"},
+                                   {"count", count},
+                                   {"guidance", guidance},
+                                   {"guide", "cfg"},
+                                   {"sampler", p->path->row->sampler},
+                                   {"path", form},
+                                   {"steps", steps},
+                                   {"grid", p->path->row->grid},
+                                   {"class", p->classes ? "all" : "null"}};
+    const vn_status status =
+        form && run ? vn_png_write(path, image, settings, VN_COUNT(settings), err) : vn_no_memory(err);
+    vn_free(form);
+    json_decref(run);
+    return status;
+}
+
+vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path, vn_err *err) {
     vn_preview *p = preview;
     vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
     if (status != VN_OK) return status;
@@ -46,6 +70,10 @@ vn_status vn_preview_draw(void *preview, const float *values, const char *path, 
     /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on are no failure either. */
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
     if (status != VN_OK) return status;
+    char title[96];
+    snprintf(title, sizeof title, "training step %lld; guidance %g, %d steps", (long long)step, p->sampling.guidance,
+             p->sampling.steps);
+    const vn_band whole = {.title = title, .count = p->count};
     const vn_show show = {.samples = p->samples,
                           .count = p->count,
                           .channels = p->denoiser.rank == 3 ? (int)p->shape[0] : 0,
@@ -54,10 +82,12 @@ vn_status vn_preview_draw(void *preview, const float *values, const char *path, 
                           .dimension = (int)p->size,
                           .labels = p->labels,
                           .names = p->names,
-                          .classes = p->classes};
+                          .classes = p->classes,
+                          .bands = &whole,
+                          .band_count = 1};
     vn_image image = {0};
     status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err) : vn_show_points(&show, &image, err);
-    if (status == VN_OK) status = vn_png_write(path, &image, NULL, 0, err);
+    if (status == VN_OK) status = write(p, step, &image, path, err);
     vn_image_free(&image);
     return status;
 }

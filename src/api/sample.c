@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_COUNT = 16, DEFAULT_STEPS = 32 };
+enum { DEFAULT_COUNT = 16 };
 
 vn_sample_options vn_sample_options_default(void) {
-    return (vn_sample_options){.label = VN_LABEL_ALL, .guidance = 1};
+    return (vn_sample_options){.label = VN_LABEL_ALL, .guidance = (double)NAN};
 }
 
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
     if (o->count < 0 || o->count > INT32_MAX)
         return vn_fail(err, VN_BAD_ARGUMENT, "count %lld is not a number of samples", (long long)o->count);
-    if (!isfinite(o->guidance)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
+    if (isinf(o->guidance)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
     if (o->steps < 0 || o->steps > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
     if (o->batch < 0) return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld is negative", (long long)o->batch);
@@ -163,7 +163,7 @@ static bool note_file(json_t *to, const char *key, const char *name) {
 }
 
 static bool note_levels(json_t *to, const vn_sample_options *o) {
-    if (!o->sigmas) return note(to, "steps", "%d", o->steps ? o->steps : DEFAULT_STEPS);
+    if (!o->sigmas) return note(to, "steps", "%d", o->steps);
     char *list = vn_strdup("");
     for (size_t i = 0; list && i < o->sigma_count; i++) {
         char *longer = vn_format("%s%s%.17g", list, i ? "," : "", o->sigmas[i]);
@@ -236,7 +236,16 @@ static vn_status open_denoiser(vn_model *m, const vn_sample_options *o, vn_pair_
     return weak ? vn_pair_open(pair, m, main, o->weak, weak, out, err) : VN_OK;
 }
 
-static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn_err *err) {
+/* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is no amplification (CFG++'s lambda,
+ * the scale of a reward). */
+static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o) {
+    const unsigned others = VN_NEEDS_REWARD | VN_NEEDS_CLASSIFIER | VN_NEEDS_PAIRS | VN_NEEDS_SDE;
+    const bool other = vn_guides_need(o->guide) & others;
+    if (isnan(o->guidance)) o->guidance = other ? vn_sampling_plain().guidance : m->sampling.guidance;
+    if (!o->steps && !o->sigmas) o->steps = vn_sampling_steps_on(&m->sampling, path);
+}
+
+static vn_status draw(vn_model *m, vn_sample_options *o, vn_samples *s, vn_err *err) {
     float *file_noise = NULL;
     vn_denoiser denoiser;
     vn_pair_denoiser pair;
@@ -250,12 +259,13 @@ static vn_status draw(vn_model *m, const vn_sample_options *o, vn_samples *s, vn
         status = vn_no_memory(err);
     if (status == VN_OK) status = open_denoiser(m, o, &pair, &denoiser, err);
     if (status == VN_OK) {
+        settle(m, denoiser.path, o);
         reward mine = {o, m->size};
         const vn_reward theirs = {evaluate, &mine};
         const vn_walk_options options = {.denoiser = &denoiser,
                                          .sampler = o->sampler,
                                          .grid = o->grid,
-                                         .steps = o->steps ? o->steps : DEFAULT_STEPS,
+                                         .steps = o->steps,
                                          .sigmas = o->sigmas,
                                          .sigma_count = o->sigma_count,
                                          .guide = o->guide,
@@ -275,7 +285,7 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
     vn_err *err = vn_begin(m->vn);
     if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed");
     *out = NULL;
-    const vn_sample_options o = options ? *options : vn_sample_options_default();
+    vn_sample_options o = options ? *options : vn_sample_options_default();
     vn_status status = check(m, &o, err);
     if (status != VN_OK) return status;
     vn_samples *s = vn_calloc(1, sizeof *s);

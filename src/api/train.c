@@ -25,6 +25,7 @@ typedef struct job {
     vn_objective *objective;
     const char **names; /* [classes] */
     char *path_text;
+    vn_sampling sampling; /* how the run is sampled unless told otherwise */
 } job;
 
 /* ---- the parts ------------------------------------------------------------------------------------------------ */
@@ -193,12 +194,13 @@ static json_t *describe(const job *j) {
             json_decref(shape);
             shape = NULL;
         }
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:{s:o, s:s, s:o, s:I, s:I, s:I}, s:o}", "vane", vn_version(),
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:I, s:I}, s:o}", "vane", vn_version(),
                      "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
                      j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
-                     text_list(j->names, info->classes), "data", "source", vn_json_string(j->source), "kind",
-                     info->source, "shape", shape, "count", (json_int_t)info->count, "held", (json_int_t)info->held,
-                     "fingerprint", (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+                     text_list(j->names, info->classes), "sampling", vn_sampling_to_json(&j->sampling), "data",
+                     "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
+                     (json_int_t)info->count, "held", (json_int_t)info->held, "fingerprint",
+                     (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
 }
 
 /* Everything of the run at step 0, complete before it takes its name. */
@@ -231,6 +233,7 @@ static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
     if (status == VN_OK) status = open_objective(j, err);
     if (status == VN_OK) status = open_net(j, err);
+    if (status == VN_OK) j->sampling = vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
     if (status == VN_OK) status = create(j, err);
     return status;
 }
@@ -254,6 +257,8 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     const json_int_t known = json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
     if (known != (json_int_t)vn_data_get_info(j->data)->fingerprint)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source, j->out);
+    status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
+    if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_objective(j, err);
     if (status == VN_OK) status = open_net(j, err);
     return status;
@@ -265,14 +270,17 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
     char *previews = vn_path_join(j->out, "previews");
     if (!previews) return vn_no_memory(err);
-    vn_preview preview = {.vn = j->vn,
-                          .net = j->net,
-                          .path = j->path,
-                          .prediction = &j->prediction,
-                          .shape = info->shape,
-                          .names = j->names,
-                          .classes = info->classes,
-                          .seed = j->o.seed};
+    vn_preview preview = {
+        .vn = j->vn,
+        .net = j->net,
+        .path = j->path,
+        .prediction = &j->prediction,
+        .shape = info->shape,
+        .names = j->names,
+        .classes = info->classes,
+        .seed = j->o.seed,
+        .sampling = {.guidance = j->sampling.guidance, .steps = vn_sampling_steps_on(&j->sampling, j->path)},
+        .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_setup setup = {.backend = j->vn->backend,
                                   .crew = j->vn->crew,

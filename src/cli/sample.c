@@ -9,8 +9,9 @@
 typedef struct args {
     const char *source, *out, *label, *weak;
     cli_numbers guidance, sigmas;
-    const double *bands; /* the guidance values, or 1 where the user gave none: [band_count] */
+    const double *bands; /* the guidance values: [band_count] */
     size_t band_count;
+    double usual; /* the model's own, where the user gave none */
     bool refused; /* once the model is known; the words are printed */
     vn_sample_options o;
 } args;
@@ -35,7 +36,7 @@ static const cli_option rows[] = {
     CLI_SECTION("Guidance"),
     CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]",
             "strength of the condition: 0 none, 1 as trained, more: amplified. Several values: one band of samples "
-            "each", .unset = "1"),
+            "each", .unset = "what the run says, 1 where nothing does"),
     CLI_ROW("guide", CLI_TEXT, o.guide, "NAME", "the rule, or several with commas", .kind = "guides", .unset = "cfg"),
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from: a run or a world of the same path and shape",
@@ -44,7 +45,7 @@ static const cli_option rows[] = {
     CLI_SECTION("How it is drawn"),
     CLI_ROW("sampler", CLI_TEXT, o.sampler, "NAME", "how one step is made", .kind = "samplers",
             .unset = "the path's own"),
-    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data", .unset = "32"),
+    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data", .unset = "what the run says, else 32"),
     CLI_ROW("grid", CLI_TEXT, o.grid, "NAME", "where the steps are", .kind = "grids", .unset = "the path's own"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
@@ -162,6 +163,9 @@ static vn_status sample(cli_session *s, args *a) {
         bool by_file = a->o.noise_file != NULL; /* then the file says how many, unless the user does */
         if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, a->o.label);
         a->refused = a->o.trace && !holds_trace(a->out, info.rank == 1);
+        a->usual = info.guidance;
+        a->bands = a->guidance.count > 0 ? a->guidance.value : &a->usual;
+        a->band_count = a->guidance.count > 0 ? a->guidance.count : 1;
         if (!a->refused) status = sample_and_save(s, model, a);
     }
     vn_model_close(&a->o.weak);
@@ -184,7 +188,6 @@ static bool reads_out(const args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    static const double as_trained[] = {1};
     args a = {.o = vn_sample_options_default()};
     cli_session s;
     int status;
@@ -192,8 +195,6 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     if (ready && ((a.o.trace && !holds_trace(a.out, true)) || reads_out(&a))) {
         status = CLI_USAGE;
     } else if (ready) {
-        a.bands = a.guidance.count > 0 ? a.guidance.value : as_trained;
-        a.band_count = a.guidance.count > 0 ? a.guidance.count : 1;
         a.o.sigmas = a.sigmas.value;
         a.o.sigma_count = a.sigmas.count;
         status = cli_end(&s, sample(&s, &a));

@@ -33,6 +33,7 @@ typedef struct vn_trainer {
     double smooth;           /* running mean of the loss; NaN before the first step */
     double held_loss;        /* NaN: unknown */
     double saved, previewed; /* when */
+    double preview_seconds;  /* what the latest preview took */
     int64_t saved_step;      /* of the checkpoint on disk */
     FILE *log;
 } vn_trainer;

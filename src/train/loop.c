@@ -14,6 +14,7 @@
 #define SAVE_SECONDS          60.0
 #define PREVIEW_SECONDS       60.0
 #define FIRST_PREVIEW_SECONDS 20.0
+#define PREVIEW_SHARE         0.05 // of the time, at most, goes into previews
 
 static double progress(const vn_trainer *t) {
     const vn_train_setup *s = t->s;
@@ -108,10 +109,12 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 
 static vn_status preview(vn_trainer *t, vn_err *err) {
     const vn_train_setup *s = t->s;
-    t->previewed = vn_now();
+    const double began = vn_now();
     char *path = vn_format("%s/previews/%06lld.png", s->run, (long long)t->at.step);
     if (!path) return vn_no_memory(err);
-    const vn_status status = s->preview(s->user, t->at.average, path, err);
+    const vn_status status = s->preview(s->user, t->at.average, t->at.step, path, err);
+    t->previewed = vn_now();
+    t->preview_seconds = t->previewed - began;
     vn_free(path);
     return status;
 }
@@ -150,7 +153,8 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, err);
     if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
     if (status == VN_OK && s->preview && s->preview_every >= 0 &&
-        (last || due(s->preview_every, t->at.step, t->previewed, PREVIEW_SECONDS)))
+        (last ||
+         due(s->preview_every, t->at.step, t->previewed, fmax(PREVIEW_SECONDS, t->preview_seconds / PREVIEW_SHARE))))
         status = preview(t, err);
     return status;
 }

@@ -38,8 +38,8 @@ typedef struct vn_train_setup {
     vn_recompute recompute; /* what is not kept for the way back */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
-    /* Draws a preview with these weights to a PNG; NULL: none. */
-    vn_status (*preview)(void *user, const float *values, const char *path, vn_err *err);
+    /* Draws a preview with these weights, of so many steps, to a PNG; NULL: none. */
+    vn_status (*preview)(void *user, const float *values, int64_t step, const char *path, vn_err *err);
     void *user;
 } vn_train_setup;
 

@@ -258,7 +258,7 @@ static void test_bad_arguments_are_named(void **state) {
     } cases[] = {
         {{.count = 2, .label = 7, .guidance = 1}, "class 7"},
         {{.count = -1, .guidance = 1}, "count"},
-        {{.count = 2, .guidance = (double)NAN}, "guidance"},
+        {{.count = 2, .guidance = (double)INFINITY}, "guidance"},
         {{.count = 2, .guidance = 1, .steps = -3}, "steps"},
         {{.count = 2, .guidance = 1, .sampler = "eulr"}, "did you mean 'euler'"},
         {{.count = 2, .guidance = 1, .guide = "cgf"}, "'cgf'"},

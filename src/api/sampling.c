@@ -1,0 +1,61 @@
+/* sampling.c - see sampling.h.
+ *
+ * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0 at 1 and 14.1 at 2, and 94% of
+ * its samples are taken for their class, against 82% (docs/training.md). Points are drawn as trained, for what one looks at there
+ * is the distribution, which guidance changes. */
+#include "api/sampling.h"
+#include "path/path.h"
+#include "sample/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { STEPS = 32 };
+static const double as_trained = 1, of_pictures = 1.5, most_guidance = 1e6;
+
+vn_sampling vn_sampling_plain(void) {
+    return (vn_sampling){.guidance = as_trained, .steps = STEPS};
+}
+
+int vn_sampling_steps_on(const vn_sampling *s, const vn_path *path) {
+    return path->steps && path->steps < s->steps ? path->steps : s->steps;
+}
+
+vn_sampling vn_sampling_choose(bool pictures, bool drops, const vn_path *path) {
+    vn_sampling s = vn_sampling_plain();
+    if (pictures && drops) s.guidance = of_pictures;
+    s.steps = vn_sampling_steps_on(&s, path);
+    return s;
+}
+
+json_t *vn_sampling_to_json(const vn_sampling *s) {
+    return json_pack("{s:f, s:i}", "guidance", s->guidance, "steps", s->steps);
+}
+
+static vn_status read_key(const char *key, const json_t *value, vn_sampling *out, vn_err *err) {
+    const double number = json_number_value(value);
+    if (!strcmp(key, "guidance")) {
+        out->guidance = number;
+        if (json_is_number(value) && fabs(number) <= most_guidance) return VN_OK;
+        return vn_fail(err, VN_BAD_FILE, "sampling: guidance is not a number");
+    }
+    if (!strcmp(key, "steps")) {
+        out->steps = (int)fmin(fmax(number, 0), VN_MAX_STEPS);
+        if (json_is_integer(value) && number >= 1 && number <= VN_MAX_STEPS) return VN_OK;
+        return vn_fail(err, VN_BAD_FILE, "sampling: steps is not a whole number from 1 to %d", VN_MAX_STEPS);
+    }
+    return vn_fail(err, VN_BAD_FILE, "sampling: unknown key \"%.80s\"", key);
+}
+
+vn_status vn_sampling_from_json(const json_t *stored, vn_sampling *out, vn_err *err) {
+    *out = vn_sampling_plain();
+    if (!stored) return VN_OK;
+    if (!json_is_object(stored)) return vn_fail(err, VN_BAD_FILE, "sampling is not an object");
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)stored, key, value) {
+        const vn_status status = read_key(key, value, out, err);
+        if (status != VN_OK) return status;
+    }
+    return VN_OK;
+}

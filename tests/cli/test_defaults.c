@@ -1,0 +1,153 @@
+/* test_defaults.c - how a model is sampled where nobody says: what its run recorded, which previews, samples and `vane info` all
+ * follow; and 1 where nothing is recorded. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/support_program.h"
+#include "support/scratch.h"
+
+#define TRAIN "train data --model tiny.json --batch 8 --steps 2 --quiet"
+
+static int prepare(void **state) {
+    if (scratch_enter(state) != 0) return -1;
+    make_idx("data", 60);
+    make_config();
+    return 0;
+}
+
+static double recorded(const char *run, const char *key) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/vane.json", run);
+    json_t *vane = json_load_file(path, 0, NULL);
+    const json_t *sampling = json_object_get(vane, "sampling");
+    assert_int_equal(json_object_size(sampling), 2);
+    const double value = json_number_value(json_object_get(sampling, key));
+    json_decref(vane);
+    return value;
+}
+
+/* What vane info of a picture or tensor file says of how it was drawn. */
+static json_t *settings(const char *path, const char *member) {
+    json_t *all = expect_json(expect_status(0, "info %s --json", path));
+    json_t *text = json_deep_copy(json_object_get(all, member));
+    assert_true(json_is_object(text));
+    json_decref(all);
+    return text;
+}
+
+static void expect_setting(const json_t *text, const char *key, const char *value) {
+    const char *found = json_string_value(json_object_get(text, key));
+    if (found == NULL || strcmp(found, value) != 0) fail_msg("%s is %s, not %s", key, found ? found : "absent", value);
+}
+
+static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out run --preview-every 2");
+    assert_true(recorded("run", "guidance") == 1.5 && recorded("run", "steps") == 32);
+
+    json_t *preview = settings("run/previews/000002.png", "text");
+    expect_setting(preview, "guidance", "1.5");
+    expect_setting(preview, "steps", "32");
+    expect_setting(preview, "training_step", "2");
+    expect_setting(preview, "source", "run");
+
+    const outcome *o = expect_status(0, "sample run -n 12 --out own.png --quiet");
+    if (strstr(o->out, "guidance 1.5") == NULL) fail_msg("%s", o->out);
+    json_t *picture = settings("own.png", "text");
+    static const char *const same[] = {"guidance", "guide", "steps", "sampler", "grid",
+                                       "path",     "seed",  "count", "first",   "class"};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) /* the last preview shows what sampling gives */
+        expect_setting(picture, same[i], json_string_value(json_object_get(preview, same[i])));
+    json_decref(picture);
+    json_decref(preview);
+
+    json_t *info = expect_json(expect_status(0, "info run --json"));
+    const json_t *sampling = json_object_get(info, "sampling");
+    assert_true(json_number_value(json_object_get(sampling, "guidance")) == 1.5);
+    assert_true(json_integer_value(json_object_get(sampling, "steps")) == 32);
+    json_decref(info);
+}
+
+static void what_is_asked_for_counts(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out asked --preview-every -1");
+    expect_status(0, "sample asked -n 6 --out own.npy --quiet");
+    expect_status(0, "sample asked -n 6 --guidance 1.5 --steps 32 --out same.npy --quiet");
+    expect_same_file("own.npy", "same.npy");
+    expect_status(0, "sample asked -n 6 --guidance 1 --out one.npy --quiet"); /* 1 is 1, not "not asked for" */
+    expect_status(0, "sample asked -n 6 --guidance 1 --out one.safetensors --quiet");
+    json_t *text = settings("one.safetensors", "metadata");
+    expect_setting(text, "guidance", "1");
+    json_decref(text);
+    size_t size, other_size;
+    char *own = scratch_read("own.npy", &size), *one = scratch_read("one.npy", &other_size);
+    assert_int_equal(size, other_size);
+    assert_memory_not_equal(own, one, size);
+    free(own);
+    free(one);
+}
+
+static void without_null_or_pictures_it_is_drawn_as_trained(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out never --preview-every -1 --drop 0");
+    assert_true(recorded("never", "guidance") == 1);
+    expect_status(0,
+                  "train points:moons --out moons --steps 1 --preview-every -1 --quiet --model mlp:width=8,layers=1");
+    assert_true(recorded("moons", "guidance") == 1);
+    /* A path of few steps has no more levels than they are. */
+    expect_status(0, TRAIN " --out few --preview-every 2 --path ddpm:cosine,T=20 --predict eps");
+    assert_true(recorded("few", "steps") == 20);
+    expect_status(0, "sample few -n 2 --out few.npy --quiet");
+    make_world();
+    assert_non_null(strstr(expect_status(0, "sample world.json -n 2 --out w.npy --quiet")->out, "guidance 1,"));
+    expect_status(0, "sample world.json -n 2 --path ddpm:cosine,T=10 --out w.npy --quiet");
+}
+
+/* A run of an older vane has no entry, and is drawn as that vane drew it; what makes no sense is refused. */
+static void the_entry_is_read_as_untrusted(void **state) {
+    (void)state;
+    expect_status(0, TRAIN " --out old --preview-every -1");
+    json_t *vane = json_load_file("old/vane.json", 0, NULL);
+    json_object_del(vane, "sampling");
+    assert_int_equal(json_dump_file(vane, "old/vane.json", 0), 0);
+    assert_non_null(strstr(expect_status(0, "sample old -n 2 --out o.npy --quiet")->out, "guidance 1,"));
+    expect_status(0, "train data --out old --resume --steps 3 --preview-every 3 --quiet");
+    json_t *preview = settings("old/previews/000003.png", "text");
+    expect_setting(preview, "guidance", "1");
+    json_decref(preview);
+
+    static const struct {
+        const char *sampling, *complaint;
+    } wrong[] = {
+        {"[]", "old/vane.json: sampling is not an object"},
+        {"{\"guidance\": \"much\"}", "old/vane.json: sampling: guidance is not a number"},
+        {"{\"guidance\": 1e300}", "guidance is not a number"},
+        {"{\"steps\": 0}", "sampling: steps is not a whole number from 1 to 100000"},
+        {"{\"steps\": 2.5}", "steps is not a whole number"},
+        {"{\"steps\": 1000000000000}", "steps is not a whole number"},
+        {"{\"gamma\": 2}", "sampling: unknown key \"gamma\""},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        json_object_set_new(vane, "sampling", json_loads(wrong[i].sampling, 0, NULL));
+        assert_int_equal(json_dump_file(vane, "old/vane.json", 0), 0);
+        expect_complaint(expect_status(1, "sample old -n 2 --out o.npy"), wrong[i].complaint);
+        expect_complaint(expect_status(1, "train data --out old --resume --steps 4"), wrong[i].complaint);
+    }
+    json_decref(vane);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_of_pictures_is_drawn_at_one_and_a_half_by_all),
+        cmocka_unit_test(what_is_asked_for_counts),
+        cmocka_unit_test(without_null_or_pictures_it_is_drawn_as_trained),
+        cmocka_unit_test(the_entry_is_read_as_untrusted),
+    };
+    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+}
