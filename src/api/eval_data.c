@@ -78,6 +78,8 @@ static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_
     const vn_data_options options = {.seed = o->seed,
                                      .size = pictures && m->shape[1] == m->shape[2] ? m->shape[1] : 0,
                                      .grey = pictures && m->shape[0] == 1,
+                                     .classes = (const char *const *)m->names,
+                                     .class_count = o->label == VN_LABEL_ALL ? m->classes : 0,
                                      .watch = &m->vn->watch};
     vn_data *data = NULL;
     float *last = NULL;

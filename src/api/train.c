@@ -24,6 +24,8 @@ typedef struct job {
     vn_denoiser truth; /* of data that is drawn from a world */
     vn_objective *objective;
     const char **names; /* [classes] */
+    const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
+    int32_t known_count;
     char *path_text;
     vn_sampling sampling; /* how the run is sampled unless told otherwise */
 } job;
@@ -36,6 +38,17 @@ static vn_status check_outside(const job *j, vn_err *err) {
     return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class", j->out, j->source);
 }
 
+/* The classes of a run that goes on. */
+static vn_status read_names(job *j, vn_err *err) {
+    const json_t *list = json_object_get(j->dir.vane, "classes");
+    j->known = vn_calloc(json_array_size(list) + 1, sizeof(*j->known));
+    if (!j->known) return vn_no_memory(err);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!(j->known[j->known_count++] = json_string_value(json_array_get(list, i))))
+            return vn_fail(err, VN_BAD_FILE, "%s/vane.json: class %zu has no name", j->out, i);
+    return VN_OK;
+}
+
 static vn_status open_data(job *j, vn_err *err) {
     const vn_data_options options = {.seed = j->o.seed,
                                      .validate = j->o.validate,
@@ -43,6 +56,8 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .grey = j->o.grey != 0,
                                      .flip = j->o.flip != 0,
                                      .threads = vn_crew_threads(j->vn->crew),
+                                     .classes = j->known,
+                                     .class_count = j->known_count,
                                      .watch = &j->vn->watch};
     vn_status status = vn_data_open(j->source, &options, &j->data, err);
     if (status != VN_OK) return status;
@@ -170,6 +185,7 @@ static void close_job(job *j) {
     vn_data_close(&j->data);
     vn_model_dir_close(&j->dir);
     vn_free(j->names);
+    vn_free(j->known);
     vn_free(j->path_text);
 }
 
@@ -252,7 +268,8 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     status = vn_train_options_resume(stored, wish, &j->o, err);
     if (status != VN_OK) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
-    status = open_data(j, err);
+    status = read_names(j, err);
+    if (status == VN_OK) status = open_data(j, err);
     if (status != VN_OK) return status;
     const json_int_t known = json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
     if (known != (json_int_t)vn_data_get_info(j->data)->fingerprint)
@@ -307,8 +324,12 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                                   .user = &preview};
     vn_status status = show ? vn_make_dirs(previews, err) : VN_OK;
     if (status == VN_OK) {
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d classes; path %s, predicts %s", j->source, (int)info->classes,
-               j->path_text, j->prediction.row->row.name);
+        if (info->classes == 0)
+            vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source, j->path_text,
+                   j->prediction.row->row.name);
+        else
+            vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source, (int)info->classes,
+                   info->classes == 1 ? "" : "es", j->path_text, j->prediction.row->row.name);
         status = vn_train_run(&setup, result, err);
     }
     vn_preview_close(&preview);

@@ -141,6 +141,7 @@ static vn_status open_source(vn_data *d, const vn_data_row *row, const char *sou
                              vn_err *err) {
     vn_status s = row->open(source, options, &d->source, err);
     if (s == VN_OK) s = check_source(&d->source, options, source, err);
+    if (s == VN_OK) s = vn_source_settle_classes(&d->source, options, source, err);
     if (s == VN_OK) s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, err);
     if (s != VN_OK) return s;
     fill_info(d, row);
@@ -182,6 +183,11 @@ const vn_data_info *vn_data_get_info(const vn_data *data) {
 
 const char *vn_data_class_name(const vn_data *data, int32_t label) {
     return label >= 0 && label < data->source.classes ? data->source.names[label] : NULL;
+}
+
+const char *const *vn_data_left_out(const vn_data *data, int32_t *count) {
+    *count = data->source.left_out_count;
+    return data->source.left_out;
 }
 
 const vn_world *vn_data_world(const vn_data *data) {

@@ -25,6 +25,9 @@ typedef struct vn_data_options {
     bool flip;     /* images: random left-right flips in VN_DATA_TRAIN */
     int threads;   /* folders: decoding threads; 0: one */
     size_t memory; /* folders: bytes for decoded pictures; 0: 1 GiB. See vn_data_info.memory */
+    const char *const *classes; /* [class_count] what labels mean: the classes of a run or model, among which the data's
+                                   are found by name. NULL: the data's own, those without samples left out */
+    int32_t class_count;
     const vn_watch *watch; /* log, progress and cancel while opening; may be NULL */
 } vn_data_options;
 
@@ -49,6 +52,8 @@ void vn_data_close(vn_data **data); /* stops and joins the threads */
 bool vn_data_is_folder(const char *source);
 const vn_data_info *vn_data_get_info(const vn_data *data);
 const char *vn_data_class_name(const vn_data *data, int32_t label); /* owned by data; NULL if out of range */
+/* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by data. */
+const char *const *vn_data_left_out(const vn_data *data, int32_t *count);
 /* The distribution that the points were drawn from, with the data's classes, where it is known exactly: of world files and of
  * toys that are mixtures of Gaussians. NULL: it is not. Owned by data. */
 const vn_world *vn_data_world(const vn_data *data);

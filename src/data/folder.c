@@ -1,39 +1,24 @@
-/* folder.c - a folder of pictures: one folder for each class with PNG and JPEG files in it, or such files alone.
+/* folder.c - a folder of pictures: one folder for each class with PNG and JPEG files in it, at any depth, or such files alone.
  *
  * Opening lists all files and reads every header, so that a wrong size or a file that is no picture is told at once and not
  * an hour into training; pixels are decoded when they are needed, by feed.c's threads. Classes are the sorted names of
- * the folders. Names that begin with '.' and files that are neither PNG nor JPEG by name are passed over. Pictures of many
- * sizes become squares of CHOSEN_SIDE unless a size is asked for. */
+ * the folders. What else lies there is counted by kind and told (listing.h). Pictures of many sizes become squares of
+ * CHOSEN_SIDE unless a size is asked for. */
 #include "data/internal.h"
+#include "data/listing.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <strings.h>
 
 enum { REPORT_EVERY = 64, CHOSEN_SIDE = 32, SLOW_SIDE = 64 };
 
-#define ENDINGS "(.png, .jpg and .jpeg count)"
-
-typedef struct entry {
-    const char *path; /* below the root, in the arena */
-    int64_t bytes;
-    int32_t label;
-} entry;
-
-typedef struct entries {
-    entry *at;
-    size_t count, room;
-} entries;
+#define ENDINGS "PNG and JPEG files count (.png, .jpg, .jpeg)"
 
 struct vn_folder {
     char *root;
-    vn_arena arena;
-    entries files;
-    const char *passed_over; /* the latest file that is no picture by its name, or NULL */
-    int64_t passed_count;
+    vn_listing listing;
+    vn_entries files;
     int size; /* pictures become size x size; 0: they are all width x height */
     int width, height, channels;
     vn_image least, most; /* headers of the smallest and the largest picture */
@@ -46,133 +31,109 @@ void vn_folder_close(vn_folder **folder) {
     if (f == NULL) return;
     vn_free(f->root);
     vn_free(f->files.at);
-    vn_arena_free(&f->arena);
+    vn_arena_free(&f->listing.arena);
     vn_free(f);
     *folder = NULL;
 }
 
-/* ---- listing ---------------------------------------------------------------------------------------- */
-
-static vn_status append(entries *list, entry e, vn_err *err) {
-    if (list->count == list->room) {
-        const size_t room = list->room > 0 ? 2 * list->room : 64;
-        entry *grown = vn_realloc(list->at, room, sizeof *grown);
-        if (grown == NULL) return vn_no_memory(err);
-        list->at = grown;
-        list->room = room;
-    }
-    list->at[list->count++] = e;
-    return VN_OK;
-}
-
-static int by_path(const void *a, const void *b) {
-    return strcmp(((const entry *)a)->path, ((const entry *)b)->path);
-}
-
-static void pass_over(vn_folder *f, const char *path) {
-    f->passed_over = path;
-    f->passed_count++;
-}
-
-/* Adds one name of the folder `below` (itself below the root; "" for the root) to what it is: a folder or a picture. */
-static vn_status add_name(vn_folder *f, const char *below, const char *name, entries *folders, entries *files,
-                          vn_err *err) {
-    struct stat info;
-    const size_t length = strlen(below) + 1 + strlen(name) + 1;
-    char *path = vn_arena_alloc(&f->arena, length);
-    if (path == NULL) return vn_no_memory(err);
-    snprintf(path, length, "%s%s%s", below, below[0] != '\0' ? "/" : "", name);
-    char *full = vn_path_join(f->root, path);
-    if (full == NULL) return vn_no_memory(err);
-    vn_status s = VN_OK;
-    if (stat(full, &info) != 0)
-        s = vn_image_named(name) ? vn_fail_errno(err, "%s", full) : VN_OK;
-    else if (S_ISDIR(info.st_mode))
-        s = append(folders, (entry){path, 0, 0}, err);
-    else if (vn_image_named(name))
-        s = append(files, (entry){path, (int64_t)info.st_size, 0}, err);
-    else
-        pass_over(f, path);
-    vn_free(full);
-    return s;
-}
-
-static vn_status read_names(vn_folder *f, DIR *dir, const char *below, entries *folders, entries *files, vn_err *err) {
-    for (;;) {
-        errno = 0;
-        const struct dirent *d = readdir(dir);
-        if (d == NULL) return errno == 0 ? VN_OK : vn_fail_errno(err, "%s/%s", f->root, below);
-        if (d->d_name[0] == '.') continue;
-        const vn_status s = add_name(f, below, d->d_name, folders, files, err);
-        if (s != VN_OK) return s;
-    }
-}
-
-/* The folders and pictures in one folder, sorted. */
-static vn_status list(vn_folder *f, const char *below, entries *folders, entries *files, vn_err *err) {
-    char *full = vn_path_join(f->root, below);
-    if (full == NULL) return vn_no_memory(err);
-    DIR *dir = opendir(full);
-    vn_status s = dir != NULL ? read_names(f, dir, below, folders, files, err) : vn_fail_errno(err, "%s", full);
-    if (dir != NULL) closedir(dir);
-    vn_free(full);
-    if (folders->count > 0) qsort(folders->at, folders->count, sizeof *folders->at, by_path);
-    if (files->count > 0) qsort(files->at, files->count, sizeof *files->at, by_path);
-    return s;
-}
-
 /* ---- classes ---------------------------------------------------------------------------------------- */
 
-/* `folder` is the one listed last, below the root, or "". Names a file in it whose ending does not count. */
-static vn_status refuse_empty(const vn_folder *f, const char *folder, const char *what, vn_err *err) {
-    const char *passed = f->passed_over;
-    vn_fail(err, VN_BAD_FILE, "%s%s%s: %s " ENDINGS, f->root, folder[0] != '\0' ? "/" : "", folder, what);
-    if (passed == NULL || strncmp(passed, folder, strlen(folder)) != 0) return VN_BAD_FILE;
-    return vn_fail_after(err, "%s is passed over", passed);
+static vn_status refuse_empty(const vn_folder *f, vn_err *err) {
+    char *passed = vn_listing_passed(&f->listing);
+    if (passed == NULL) return vn_no_memory(err);
+    vn_fail(err, VN_BAD_FILE, "%s: holds no pictures, nor do the folders in it; " ENDINGS, f->root);
+    if (passed[0] != '\0') vn_fail_after(err, "passed over: %s", passed);
+    vn_free(passed);
+    return VN_BAD_FILE;
 }
 
-/* A class without pictures but with folders: data whose classes lie one deeper, often below "train" and "test". */
-static vn_status refuse_nested(const vn_folder *f, const char *name, vn_err *err) {
-    char *train = vn_path_join(f->root, "train");
-    if (train == NULL) return vn_no_memory(err);
-    const char *meant = vn_is_dir(train) ? "train" : name;
-    vn_free(train);
-    return vn_fail(err, VN_BAD_FILE, "%s: each folder in it is a class, but %s holds folders: did you mean %s/%s?",
-                   f->root, name, f->root, meant);
+static bool is_split(const char *name) {
+    static const char *const splits[] = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"};
+    for (size_t i = 0; i < VN_COUNT(splits); i++)
+        if (strcasecmp(name, splits[i]) == 0) return true;
+    return false;
 }
 
-/* Appends the pictures of one class. `wanted` tells whether there must be some. */
-static vn_status add_class(vn_folder *f, const char *name, int32_t label, bool wanted, vn_err *err) {
-    entries folders = {0}, files = {0};
-    vn_status s = list(f, name, &folders, &files, err);
-    if (s == VN_OK && wanted && files.count == 0 && folders.count > 0)
-        s = refuse_nested(f, name, err);
-    else if (s == VN_OK && wanted && files.count == 0)
-        s = refuse_empty(f, name, "a class (as each folder there is) without PNG or JPEG files", err);
-    if (s == VN_OK && !wanted && files.count > 0)
-        s = vn_fail(err, VN_BAD_FILE, "%s: holds both pictures (%s) and a folder with pictures (%s)", f->root,
-                    f->files.at[0].path, name);
-    for (size_t i = 0; s == VN_OK && i < files.count; i++) {
-        files.at[i].label = label;
-        s = append(&f->files, files.at[i], err);
+/* Data whose classes lie one deeper, below "train" and "test": there a folder would be taken for a class. */
+static vn_status check_splits(const vn_folder *f, const vn_entries *folders, vn_err *err) {
+    const char *train = folders->at[0].path;
+    for (size_t i = 0; i < folders->count; i++) {
+        if (!is_split(folders->at[i].path)) return VN_OK;
+        if (strncasecmp(folders->at[i].path, "train", 5) == 0) train = folders->at[i].path;
     }
-    vn_free(folders.at);
-    vn_free(files.at);
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: each folder in it is a class, but %s is a part of a data set: did you mean %s/%s?", f->root,
+                   folders->at[0].path, f->root, train);
+}
+
+/* A single class whose pictures all lie in several folders is more likely a folder too many on the way. */
+static void doubt_single_class(const vn_folder *f, const char *name, const vn_watch *watch) {
+    const size_t skip = strlen(name) + 1;
+    const char *first = f->files.at[0].path + skip;
+    bool several = false;
+    for (size_t i = 0; i < f->files.count; i++) {
+        const char *path = f->files.at[i].path + skip;
+        const size_t length = strcspn(path, "/");
+        if (path[length] == '\0') return; /* a picture of the class's own */
+        several = several || strncmp(path, first, length + 1) != 0;
+    }
+    if (several)
+        vn_log(watch, VN_LOG_WARNING, "%s: one class, %s, with pictures in folders of its own; did you mean %s/%s?",
+               f->root, name, f->root, name);
+}
+
+/* StyleGAN's and EDM's tools number their folders, which are no classes, and write the labels into dataset.json. */
+static void doubt_numbers(const vn_folder *f, const vn_entries *folders, const vn_watch *watch) {
+    for (size_t i = 0; i < folders->count; i++)
+        if (strlen(folders->at[i].path) != 5 || strspn(folders->at[i].path, "0123456789") != 5) return;
+    vn_log(watch, VN_LOG_WARNING,
+           "%s: %s and its like are taken as classes; a data set of StyleGAN's tools, in which "
+           "they are not, has a dataset.json in this folder",
+           f->root, folders->at[0].path);
+}
+
+/* Pictures in the folder itself are without classes; then there may be none in the folders beside them. */
+static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err) {
+    vn_entries inside = {0};
+    vn_status s = VN_OK;
+    for (size_t k = 0; s == VN_OK && k < folders->count; k++) {
+        s = vn_listing_walk(&f->listing, folders->at[k].path, &inside, err);
+        if (s == VN_OK && inside.count > 0)
+            s = vn_fail(err, VN_BAD_FILE,
+                        "%s: holds both pictures (%s) and a folder with pictures (%s): move the pictures into a folder "
+                        "of their class, or the folder away",
+                        f->root, f->files.at[0].path, folders->at[k].path);
+    }
+    vn_free(inside.at);
+    return s;
+}
+
+static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source *out, vn_err *err) {
+    vn_status s = check_splits(f, folders, err);
+    if (s == VN_OK) s = vn_source_room_for_names(out, (int32_t)folders->count, err);
+    for (size_t k = 0; s == VN_OK && k < folders->count; k++) {
+        const char *name = folders->at[k].path;
+        const size_t first = f->files.count;
+        s = vn_listing_walk(&f->listing, name, &f->files, err);
+        for (size_t i = first; i < f->files.count; i++) f->files.at[i].label = (int32_t)k;
+        if (s == VN_OK) s = vn_source_set_name(out, (int32_t)k, name, strlen(name), err);
+    }
     return s;
 }
 
 /* Either pictures in the folder itself, or in the folders that are its classes; not both. */
-static vn_status find_files(vn_folder *f, vn_source *out, vn_err *err) {
-    entries folders = {0};
-    vn_status s = list(f, "", &folders, &f->files, err);
+static vn_status find_files(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err) {
+    vn_entries folders = {0};
+    vn_status s = vn_listing_read(&f->listing, "", &folders, &f->files, err);
     const bool flat = f->files.count > 0;
-    if (s == VN_OK && !flat && folders.count == 0)
-        s = refuse_empty(f, "", "holds neither PNG or JPEG files nor folders of them", err);
-    for (size_t k = 0; s == VN_OK && k < folders.count; k++)
-        s = add_class(f, folders.at[k].path, (int32_t)k, !flat, err);
-    if (s == VN_OK && !flat) s = vn_source_room_for_names(out, (int32_t)folders.count, err);
-    for (size_t k = 0; s == VN_OK && !flat && k < folders.count; k++)
-        s = vn_source_set_name(out, (int32_t)k, folders.at[k].path, strlen(folders.at[k].path), err);
+    if (s == VN_OK && flat) s = check_flat(f, &folders, err);
+    if (s == VN_OK && !flat && folders.count > 0) s = add_classes(f, &folders, out, err);
+    if (s == VN_OK && f->files.count == 0) s = refuse_empty(f, err);
+    if (s == VN_OK && flat)
+        vn_log(watch, VN_LOG_INFO, "%s: pictures without classes; a folder for each class would make classes of them",
+               f->root);
+    if (s == VN_OK && !flat) doubt_numbers(f, &folders, watch);
+    if (s == VN_OK && folders.count == 1 && !flat) doubt_single_class(f, folders.at[0].path, watch);
     vn_free(folders.at);
     return s;
 }
@@ -182,6 +143,17 @@ static vn_status set_labels(const vn_folder *f, vn_source *out, vn_err *err) {
     out->labels = vn_alloc(f->files.count, sizeof *out->labels);
     if (out->labels == NULL) return vn_no_memory(err);
     for (size_t i = 0; i < f->files.count; i++) out->labels[i] = f->files.at[i].label;
+    return VN_OK;
+}
+
+static vn_status tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err) {
+    char *passed = vn_listing_passed(&f->listing);
+    if (passed == NULL) return vn_no_memory(err);
+    if (passed[0] != '\0') vn_log(watch, VN_LOG_INFO, "%s: passed over: %s; " ENDINGS, f->root, passed);
+    if (f->listing.sidecar != NULL)
+        vn_log(watch, VN_LOG_INFO, "%s: %s is not used: classes are folders, and captions are not read", f->root,
+               f->listing.sidecar);
+    vn_free(passed);
     return VN_OK;
 }
 
@@ -268,14 +240,12 @@ bool vn_folder_detect(const char *source) {
 }
 
 static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err) {
-    vn_status s = find_files(f, out, err);
+    vn_status s = find_files(f, options->watch, out, err);
     if (s == VN_OK) s = set_labels(f, out, err);
     if (s == VN_OK) s = read_headers(f, options->watch, err);
+    if (s == VN_OK) s = tell_passed(f, options->watch, err);
     if (s != VN_OK) return s;
     choose_size(f, options->watch);
-    if (f->passed_count > 0)
-        vn_log(options->watch, VN_LOG_INFO, "%s: %lld other file%s passed over, as %s " ENDINGS, f->root,
-               (long long)f->passed_count, f->passed_count == 1 ? "" : "s", f->passed_over);
     if (options->grey) f->channels = 1;
     out->rank = 3;
     out->shape[0] = f->channels;
@@ -293,6 +263,7 @@ vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_
     f->root = vn_strdup(source);
     if (f->root == NULL) return vn_no_memory(err);
     for (size_t n = strlen(f->root); n > 1 && f->root[n - 1] == '/'; n--) f->root[n - 1] = '\0';
+    f->listing.root = f->root;
     return fill(f, options, out, err);
 }
 

@@ -19,12 +19,14 @@ typedef struct vn_source {
     int64_t shape[3]; /* C, H, W or D */
     int64_t count;
     int32_t classes;
-    const char **names; /* [classes], in the arena */
-    int32_t *labels;    /* [count]; NULL when classes is 0 */
-    uint8_t *pixels;    /* [count, H, W, C], or */
-    float *points;      /* [count, D], or */
-    vn_folder *folder;  /* pictures decoded when they are needed */
-    vn_world *world;    /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
+    const char **names;    /* [classes], in the arena */
+    const char **left_out; /* [left_out_count] classes that no sample has: see vn_source_settle_classes */
+    int32_t left_out_count;
+    int32_t *labels;   /* [count]; NULL when classes is 0 */
+    uint8_t *pixels;   /* [count, H, W, C], or */
+    float *points;     /* [count, D], or */
+    vn_folder *folder; /* pictures decoded when they are needed */
+    vn_world *world;   /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
     vn_arena arena;
 } vn_source;
 
@@ -38,6 +40,9 @@ vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t c
 vn_status vn_source_number_names(vn_source *s, int32_t classes, vn_err *err);
 /* Class names from a text file, one a line; `classes` of them, or any number if that is 0. */
 vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, vn_err *err);
+/* Leaves out the classes that no sample has, which would never be trained; a log line says which. With options->classes the
+ * classes are those, and the data's are found among them by name. */
+vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source, vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
 uint32_t vn_source_fingerprint(const vn_source *s);

@@ -191,9 +191,110 @@ static void names_what_is_passed_over(void **state) {
     (void)state;
     words w = {0};
     const vn_watch watch = {.log = hear, .user = &w};
-    scratch_write_text("tree/ant/x.webp", "");
+    static const char *const files[] = {"tree/ant/x.gif",   "tree/ant/Y.GIF",    "tree/bee/more/z.bmp",
+                                        "tree/read.me.txt", "tree/ant/noending", "tree/cat/x.Heic"};
+    mkdir("tree/bee/more", 0777);
+    for (size_t i = 0; i < VN_COUNT(files); i++) scratch_write_text(files[i], "");
     check_size(WIDTH, HEIGHT, &watch);
-    assert_string_equal(w.text, "tree: 1 other file passed over, as ant/x.webp (.png, .jpg and .jpeg count)");
+    assert_string_equal(w.text, "tree: passed over: 2 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG and JPEG files count "
+                                "(.png, .jpg, .jpeg)");
+    assert_int_equal(w.count, 1);
+    scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
+    check_size(WIDTH, HEIGHT, &watch);
+    assert_string_equal(w.text, "tree: cat/metadata.csv is not used: classes are folders, and captions are not read");
+}
+
+/* What a system leaves behind is neither a class nor worth a word. */
+static void litter_does_not_count(void **state) {
+    (void)state;
+    words w = {0};
+    const vn_watch watch = {.log = hear, .user = &w};
+    static const char *const folders[] = {"tree/__MACOSX", "tree/__MACOSX/ant", "tree/.hidden",
+                                          "tree/@eaDir",   "tree/ant/@eaDir",   "tree/ant/__macosx"};
+    for (size_t i = 0; i < VN_COUNT(folders); i++) {
+        char path[64];
+        mkdir(folders[i], 0777);
+        snprintf(path, sizeof path, "%s/000.png", folders[i]);
+        make_picture(path, 1, 9, 9, 3);
+    }
+    static const char *const files[] = {"tree/Thumbs.db", "tree/.DS_Store", "tree/ant/thumbs.DB",
+                                        "tree/bee/desktop.ini", "tree/bee/._000.png"};
+    for (size_t i = 0; i < VN_COUNT(files); i++) scratch_write_text(files[i], "x");
+    vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
+    check_tree(data, 1);
+    assert_int_equal(w.count, 0);
+    vn_data_close(&data);
+}
+
+/* Pictures count at any depth of their class's folder, in the order of their paths; links do not lead in circles. */
+static void walks_down_inside_a_class(void **state) {
+    (void)state;
+    words w = {0};
+    const vn_watch watch = {.log = hear, .user = &w};
+    assert_int_equal(mkdir("tree/bee/003.deep", 0777), 0);
+    assert_int_equal(mkdir("tree/bee/003.deep/er", 0777), 0);
+    assert_int_equal(rename("tree/bee/004.png", "tree/bee/003.deep/x.png"), 0);
+    assert_int_equal(rename("tree/bee/003.png", "tree/bee/003.deep/er/x.png"), 0);
+    assert_int_equal(symlink("..", "tree/bee/003.deep/up"), 0);
+    assert_int_equal(symlink("../../../bee", "tree/bee/003.deep/er/self"), 0);
+    assert_int_equal(symlink("003.deep", "tree/bee/again"), 0);
+    vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
+    check_tree(data, 1);
+    assert_string_equal(w.text, "tree: passed over: 3 folders too deep or met before; PNG and JPEG files count "
+                                "(.png, .jpg, .jpeg)");
+    vn_data_close(&data);
+}
+
+static void reads_the_case_nested(void **state) {
+    (void)state;
+    vn_data *data = must_open(VN_SOURCE_DIR "/tests/cases/nested", &plain);
+    assert_int_equal(vn_data_get_info(data)->count, 8);
+    assert_int_equal(vn_data_get_info(data)->classes, 2);
+    vn_data_close(&data);
+}
+
+/* Bounded also where a folder is deeper than any that people make. */
+static void too_deep_is_passed_over(void **state) {
+    (void)state;
+    words w = {0};
+    const vn_watch watch = {.log = hear, .user = &w};
+    char path[512] = "tree/ant";
+    for (int i = 0; i < 40; i++) {
+        strcat(path, "/d");
+        assert_int_equal(mkdir(path, 0777), 0);
+    }
+    strcat(path, "/000.png");
+    make_picture(path, 1, WIDTH, HEIGHT, 1);
+    vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
+    check_tree(data, 1);
+    assert_non_null(strstr(w.text, "passed over: 1 folder too deep or met before"));
+    vn_data_close(&data);
+}
+
+/* Folders that may not be the classes are taken as such, with a doubt; a training part beside a test part is not. */
+static void doubts_folders_that_may_be_no_classes(void **state) {
+    (void)state;
+    words w = {0};
+    const vn_watch watch = {.log = hear, .user = &w};
+    mkdir("nest", 0777);
+    assert_int_equal(rename("tree", "nest/pets"), 0);
+    vn_data *data = must_open("nest", &(vn_data_options){.watch = &watch});
+    assert_true(vn_data_get_info(data)->classes == 1 && vn_data_get_info(data)->count == COUNT);
+    assert_string_equal(w.text, "nest: one class, pets, with pictures in folders of its own; did you mean nest/pets?");
+    vn_data_close(&data);
+    w = (words){0};
+    make_picture("nest/pets/own.png", 0, WIDTH, HEIGHT, 1);
+    data = must_open("nest", &(vn_data_options){.watch = &watch});
+    assert_int_equal(w.count, 0);
+    vn_data_close(&data);
+    unlink("nest/pets/own.png");
+    assert_int_equal(rename("nest/pets", "tree"), 0);
+    assert_int_equal(rename("tree/ant", "tree/00000"), 0);
+    assert_int_equal(rename("tree/bee", "tree/00001"), 0);
+    assert_int_equal(rename("tree/cat", "tree/00002"), 0);
+    data = must_open("tree", &(vn_data_options){.watch = &watch});
+    assert_non_null(strstr(w.text, "tree: 00000 and its like are taken as classes"));
+    vn_data_close(&data);
 }
 
 /* Names of folders are bytes; those of classes are text. */
@@ -247,22 +348,20 @@ static void changed_files_are_noticed(void **state) {
 static void refuses_in_words(void **state) {
     (void)state;
     mkdir("empty", 0777);
-    must_refuse("empty", &plain, VN_BAD_FILE, "empty: holds neither PNG or JPEG files nor folders of them");
+    must_refuse("empty", &plain, VN_BAD_FILE,
+                "empty: holds no pictures, nor do the folders in it; PNG and JPEG files count (.png, .jpg, .jpeg)");
     must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
     scratch_write_text("file.txt", "x");
     must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
-    mkdir("tree/dog", 0777);
-    must_refuse("tree", &plain, VN_BAD_FILE,
-                "tree/dog: a class (as each folder there is) without PNG or JPEG files (.png, .jpg and .jpeg count)");
-    scratch_write_text("tree/dog/x.webp", "");
-    must_refuse("tree", &plain, VN_BAD_FILE, "(.png, .jpg and .jpeg count); dog/x.webp is passed over");
-    scratch_remove("tree/dog");
+    mkdir("empty/dog", 0777);
+    scratch_write_text("empty/dog/x.webp", "");
+    must_refuse("empty", &plain, VN_BAD_FILE, "(.png, .jpg, .jpeg); passed over: 1 WebP");
     mkdir("nest", 0777);
     assert_int_equal(rename("tree", "nest/test"), 0);
     must_refuse("nest", &plain, VN_BAD_FILE,
-                "nest: each folder in it is a class, but test holds folders: did you mean nest/test?");
-    mkdir("nest/train", 0777);
-    must_refuse("nest", &plain, VN_BAD_FILE, "but test holds folders: did you mean nest/train?");
+                "nest: each folder in it is a class, but test is a part of a data set: did you mean nest/test?");
+    mkdir("nest/Train", 0777);
+    must_refuse("nest", &plain, VN_BAD_FILE, "did you mean nest/Train?");
     assert_int_equal(rename("nest/test", "tree"), 0);
     make_picture("tree/stray.png", 0, WIDTH, HEIGHT, 1);
     must_refuse("tree", &plain, VN_BAD_FILE, "tree: holds both pictures (stray.png) and a folder with pictures (ant)");
@@ -298,6 +397,11 @@ int main(void) {
         FOLDER_TEST(resizes_and_crops),
         FOLDER_TEST(chooses_a_size),
         FOLDER_TEST(names_what_is_passed_over),
+        FOLDER_TEST(litter_does_not_count),
+        FOLDER_TEST(walks_down_inside_a_class),
+        FOLDER_TEST(reads_the_case_nested),
+        FOLDER_TEST(too_deep_is_passed_over),
+        FOLDER_TEST(doubts_folders_that_may_be_no_classes),
         FOLDER_TEST(names_are_utf8),
         FOLDER_TEST(threads_and_memory_change_nothing),
         FOLDER_TEST(damaged_picture_stops_at_its_place),

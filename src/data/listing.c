@@ -1,0 +1,250 @@
+/* listing.c - see listing.h. */
+#include "data/listing.h"
+#include "image/image.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { MAX_DEPTH = 32 };
+
+/* ---- entries ---------------------------------------------------------------------------------------- */
+
+vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err) {
+    if (list->count == list->room) {
+        const size_t room = list->room > 0 ? 2 * list->room : 64;
+        vn_entry *grown = vn_realloc(list->at, room, sizeof *grown);
+        if (grown == NULL) return vn_no_memory(err);
+        list->at = grown;
+        list->room = room;
+    }
+    list->at[list->count++] = e;
+    return VN_OK;
+}
+
+static int by_path(const void *a, const void *b) {
+    return strcmp(((const vn_entry *)a)->path, ((const vn_entry *)b)->path);
+}
+
+void vn_entries_sort(vn_entries *list) {
+    if (list->count > 0) qsort(list->at, list->count, sizeof *list->at, by_path);
+}
+
+/* ---- kinds of files ---------------------------------------------------------------------------------- */
+
+/* What systems and programs leave in folders without being asked. Names with a dot in front are hidden anyway. */
+static const char *const litter[] = {"__MACOSX",     "Thumbs.db",       "ehthumbs.db",
+                                     "desktop.ini",  "@eaDir",          "#recycle",
+                                     "$RECYCLE.BIN", "lost+found",      "System Volume Information",
+                                     "Icon\r",       "ZbThumbnail.info"};
+
+static bool is_litter(const char *name) {
+    for (size_t i = 0; i < VN_COUNT(litter); i++)
+        if (strcasecmp(name, litter[i]) == 0) return true;
+    return name[0] == '.';
+}
+
+/* Files that hold labels or captions of the pictures beside them, as Hugging Face's imagefolder and others have them. */
+static const char *const sidecars[] = {"metadata.csv", "metadata.jsonl",   "metadata.parquet",      "labels.csv",
+                                       "train.csv",    "annotations.json", "_annotations.coco.json"};
+
+static bool is_sidecar(const char *name) {
+    for (size_t i = 0; i < VN_COUNT(sidecars); i++)
+        if (strcasecmp(name, sidecars[i]) == 0) return true;
+    return false;
+}
+
+static const struct {
+    const char *name;
+    const char *endings; /* each between blanks */
+} kinds[VN_LISTING_KINDS] = {
+    {"WebP", " .webp "},
+    {"GIF", " .gif "},
+    {"BMP", " .bmp .dib "},
+    {"TIFF", " .tif .tiff "},
+    {"HEIC", " .heic .heif "},
+    {"AVIF", " .avif "},
+    {"JPEG XL", " .jxl "},
+    {"JPEG 2000", " .jp2 .j2k .jpx "},
+    {"PNM", " .pnm .pbm .pgm .ppm .pam "},
+    {"TGA", " .tga "},
+    {"SVG", " .svg .svgz "},
+    {"PDF", " .pdf .ps .eps "},
+    {"PSD", " .psd .xcf "},
+    {"raw photograph", " .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .srw .pef "},
+    {"video", " .mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .3gp "},
+    {"sound", " .mp3 .wav .flac .ogg .m4a .aac "},
+    {"archive", " .zip .tar .gz .tgz .bz2 .xz .7z .rar .zst "},
+    {"text", " .txt .md .csv .tsv .json .jsonl .xml .yaml .yml .html .caption .log .ini .toml "},
+    {"array", " .npy .npz .mat .pkl .pickle .pt .h5 .hdf5 .safetensors .parquet .tfrecord "},
+    {"other", ""},
+};
+
+const char *vn_listing_kind(size_t kind) {
+    return kind < VN_LISTING_KINDS ? kinds[kind].name : NULL;
+}
+
+static size_t kind_of(const char *name) {
+    char ending[16];
+    const char *dot = strrchr(name, '.');
+    const int n = dot != NULL ? snprintf(ending, sizeof ending, " %s ", dot) : 0;
+    size_t k = 0;
+    for (int i = 0; i < n && i < (int)sizeof ending; i++)
+        if (ending[i] >= 'A' && ending[i] <= 'Z') ending[i] = (char)(ending[i] - 'A' + 'a');
+    for (; kinds[k].endings[0] != '\0'; k++)
+        if (n > 0 && n < (int)sizeof ending && strstr(kinds[k].endings, ending) != NULL) break;
+    return k;
+}
+
+char *vn_listing_passed(const vn_listing *l) {
+    char text[1024];
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t k = 0; k < VN_LISTING_KINDS; k++)
+        if (l->passed[k] > 0)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld %s", used > 0 ? ", " : "",
+                                     (long long)l->passed[k], kinds[k].name);
+    if (l->passed_folders > 0)
+        snprintf(text + used, sizeof text - used, "%s%lld folder%s too deep or met before", used > 0 ? ", " : "",
+                 (long long)l->passed_folders, l->passed_folders == 1 ? "" : "s");
+    return vn_strdup(text);
+}
+
+/* ---- one folder -------------------------------------------------------------------------------------- */
+
+static void count_other(vn_listing *l, const char *path, const char *name) {
+    if (is_sidecar(name))
+        l->sidecar = l->sidecar != NULL ? l->sidecar : path;
+    else
+        l->passed[kind_of(name)]++;
+}
+
+/* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays: reading it will tell why. */
+static vn_status add_name(vn_listing *l, const char *below, const char *name, vn_entries *folders, vn_entries *files,
+                          vn_err *err) {
+    struct stat info;
+    const size_t length = strlen(below) + 1 + strlen(name) + 1;
+    char *path = vn_arena_alloc(&l->arena, length);
+    if (path == NULL) return vn_no_memory(err);
+    snprintf(path, length, "%s%s%s", below, below[0] != '\0' ? "/" : "", name);
+    char *full = vn_path_join(l->root, path);
+    if (full == NULL) return vn_no_memory(err);
+    const bool there = stat(full, &info) == 0;
+    vn_status s = VN_OK;
+    if (there && S_ISDIR(info.st_mode))
+        s = vn_entries_append(folders, (vn_entry){.path = path}, err);
+    else if (vn_image_named(name))
+        s = vn_entries_append(files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);
+    else
+        count_other(l, path, name);
+    vn_free(full);
+    return s;
+}
+
+static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entries *folders, vn_entries *files,
+                            vn_err *err) {
+    for (;;) {
+        errno = 0;
+        const struct dirent *d = readdir(dir);
+        if (d == NULL) return errno == 0 ? VN_OK : vn_fail_errno(err, "%s/%s", l->root, below);
+        if (is_litter(d->d_name)) continue;
+        const vn_status s = add_name(l, below, d->d_name, folders, files, err);
+        if (s != VN_OK) return s;
+    }
+}
+
+/* Folders sorted, files as they come. */
+static vn_status read_folder(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err) {
+    char *full = below[0] != '\0' ? vn_path_join(l->root, below) : vn_strdup(l->root);
+    if (full == NULL) return vn_no_memory(err);
+    DIR *dir = opendir(full);
+    const vn_status s = dir != NULL ? read_names(l, dir, below, folders, files, err) : vn_fail_errno(err, "%s", full);
+    if (dir != NULL) closedir(dir);
+    vn_free(full);
+    vn_entries_sort(folders);
+    return s;
+}
+
+vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err) {
+    const vn_status s = read_folder(l, below, folders, files, err);
+    vn_entries_sort(files);
+    return s;
+}
+
+/* ---- a tree ------------------------------------------------------------------------------------------- */
+
+/* A folder by what it is rather than by its name. */
+typedef struct place {
+    dev_t device;
+    ino_t node;
+} place;
+
+typedef struct places {
+    place *at; /* ascending */
+    size_t count, room;
+} places;
+
+static int compare_places(const place *a, const place *b) {
+    if (a->device != b->device) return a->device < b->device ? -1 : 1;
+    return a->node < b->node ? -1 : a->node > b->node;
+}
+
+/* *met: whether the folder was there already; if not, it is now. */
+static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met, vn_err *err) {
+    struct stat info;
+    char *full = vn_path_join(l->root, below);
+    if (full == NULL) return vn_no_memory(err);
+    const vn_status s = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
+    vn_free(full);
+    if (s != VN_OK) return s;
+    const place here = {info.st_dev, info.st_ino};
+    size_t low = 0, high = seen->count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (compare_places(&seen->at[middle], &here) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *met = low < seen->count && compare_places(&seen->at[low], &here) == 0;
+    if (*met) return VN_OK;
+    if (seen->count == seen->room) {
+        const size_t room = seen->room > 0 ? 2 * seen->room : 16;
+        place *grown = vn_realloc(seen->at, room, sizeof *grown);
+        if (grown == NULL) return vn_no_memory(err);
+        seen->at = grown;
+        seen->room = room;
+    }
+    memmove(&seen->at[low + 1], &seen->at[low], (seen->count - low) * sizeof *seen->at);
+    seen->at[low] = here;
+    seen->count++;
+    return VN_OK;
+}
+
+static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files, vn_err *err) {
+    vn_entries folders = {0};
+    bool met = false;
+    vn_status s = meet(l, below, seen, &met, err);
+    if (s == VN_OK && (met || depth > MAX_DEPTH))
+        l->passed_folders++;
+    else if (s == VN_OK)
+        s = read_folder(l, below, &folders, files, err);
+    for (size_t i = 0; s == VN_OK && i < folders.count; i++)
+        s = walk(l, folders.at[i].path, depth + 1, seen, files, err);
+    vn_free(folders.at);
+    return s;
+}
+
+vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err) {
+    vn_entries found = {0};
+    places seen = {0};
+    vn_status s = walk(l, below, 0, &seen, &found, err);
+    vn_entries_sort(&found);
+    for (size_t i = 0; s == VN_OK && i < found.count; i++) s = vn_entries_append(files, found.at[i], err);
+    vn_free(found.at);
+    vn_free(seen.at);
+    return s;
+}

@@ -1,0 +1,43 @@
+/* listing.h - what lies in a folder of pictures: the files that are pictures by their names, at any depth, in an order that
+ * depends on the names alone, and how many other files there are of which kind. */
+#ifndef VN_DATA_LISTING_H
+#define VN_DATA_LISTING_H
+
+#include "base/base.h"
+
+typedef struct vn_entry {
+    const char *path; /* below the root, in the listing's arena */
+    int64_t bytes;
+    int32_t label;
+} vn_entry;
+
+typedef struct vn_entries {
+    vn_entry *at;
+    size_t count, room;
+} vn_entries;
+
+vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err);
+void vn_entries_sort(vn_entries *list); /* by path */
+
+/* Files that are no pictures by name, by kind: "GIF", "text", ..., "other". */
+enum { VN_LISTING_KINDS = 24 };
+const char *vn_listing_kind(size_t kind); /* its name; NULL past the end */
+
+typedef struct vn_listing {
+    const char *root;
+    vn_arena arena;
+    int64_t passed[VN_LISTING_KINDS]; /* how many files of each kind are passed over */
+    int64_t passed_folders;           /* folders below the deepest that is looked into, or met a second time */
+    const char *sidecar;              /* a file that tells something of the pictures which vane does not use; or NULL */
+} vn_listing;
+
+/* What is in one folder `below` the root ("" for the root), sorted: folders, and files that are pictures by name. Names of the
+ * system's own (hidden ones, __MACOSX, Thumbs.db, ...) do not count at all; other files are counted. */
+vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err);
+/* Appends all pictures in `below` and the folders in it, at any depth, sorted by path. A folder met twice, through a link, is
+ * read once. */
+vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err);
+/* "3 GIF, 2 BMP, 1 text"; "" when nothing was passed over. New string or NULL. */
+char *vn_listing_passed(const vn_listing *l);
+
+#endif
