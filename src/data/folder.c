@@ -4,12 +4,14 @@
  * an hour into training; pixels are decoded when they are needed, by feed.c's threads. Classes are the sorted names of
  * the folders. What else lies there is counted by kind and told (listing.h). Pictures of many sizes become squares of
  * CHOSEN_SIDE unless a size is asked for. */
+#include "data/dataset_json.h"
 #include "data/internal.h"
 #include "data/listing.h"
 
 #include <math.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 enum { REPORT_EVERY = 64, CHOSEN_SIDE = 32, SLOW_SIDE = 64 };
 
@@ -19,7 +21,8 @@ struct vn_folder {
     char *root;
     vn_listing listing;
     vn_entries files;
-    int size; /* pictures become size x size; 0: they are all width x height */
+    int64_t unlisted; /* pictures that dataset.json does not name */
+    int size;         /* pictures become size x size; 0: they are all width x height */
     int width, height, channels;
     vn_image least, most; /* headers of the smallest and the largest picture */
     bool differ;          /* in size */
@@ -83,13 +86,18 @@ static void doubt_single_class(const vn_folder *f, const char *name, const vn_wa
 }
 
 /* StyleGAN's and EDM's tools number their folders, which are no classes, and write the labels into dataset.json. */
-static void doubt_numbers(const vn_folder *f, const vn_entries *folders, const vn_watch *watch) {
+static bool are_numbered(const vn_entries *folders) {
     for (size_t i = 0; i < folders->count; i++)
-        if (strlen(folders->at[i].path) != 5 || strspn(folders->at[i].path, "0123456789") != 5) return;
+        if (strlen(folders->at[i].path) != 5 || strspn(folders->at[i].path, "0123456789") != 5) return false;
+    return folders->count > 0;
+}
+
+static vn_status doubt_numbers(const vn_folder *f, const vn_watch *watch) {
     vn_log(watch, VN_LOG_WARNING,
-           "%s: %s and its like are taken as classes; a data set of StyleGAN's tools, in which "
-           "they are not, has a dataset.json in this folder",
-           f->root, folders->at[0].path);
+           "%s: its numbered folders are taken as classes; a data set of StyleGAN's or EDM's tools, in which they are "
+           "not, has its labels in " VN_DATASET_JSON,
+           f->root);
+    return VN_OK;
 }
 
 /* Pictures in the folder itself are without classes; then there may be none in the folders beside them. */
@@ -121,20 +129,82 @@ static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source 
     return s;
 }
 
+/* The folders of StyleGAN's tools that have no list with them cannot be told from classes that are numbers. */
+static vn_status refuse_foreign(const vn_folder *f, vn_err *err) {
+    return vn_fail(err, VN_BAD_FILE, "%s/" VN_DATASET_JSON ": has no \"labels\" (null there means no classes)",
+                   f->root);
+}
+
+/* What of the listed file is known without reading it; if it is not there, reading it will tell. */
+static vn_status add_listed(vn_folder *f, vn_entry e, vn_err *err) {
+    struct stat info;
+    char *full = vn_path_join(f->root, e.path);
+    if (full == NULL) return vn_no_memory(err);
+    if (stat(full, &info) == 0) e.bytes = (int64_t)info.st_size;
+    vn_free(full);
+    return vn_entries_append(&f->files, e, err);
+}
+
+/* Both sorted: `found` pictures get their labels; those that are not listed are passed over, and listed ones that were not
+ * found, perhaps as their names do not end like a picture's, join them. */
+static vn_status join(vn_folder *f, const vn_entries *found, const vn_entries *list, vn_err *err) {
+    vn_status s = VN_OK;
+    size_t i = 0;
+    for (size_t k = 0; s == VN_OK && k < list->count; k++) {
+        for (; i < found->count && strcmp(found->at[i].path, list->at[k].path) < 0; i++) f->unlisted++;
+        vn_entry e = list->at[k];
+        const bool there = i < found->count && strcmp(found->at[i].path, e.path) == 0;
+        if (there) e.bytes = found->at[i++].bytes;
+        s = there ? vn_entries_append(&f->files, e, err) : add_listed(f, e, err);
+    }
+    f->unlisted += (int64_t)(found->count - i);
+    return s;
+}
+
+/* The pictures of a data set with a dataset.json, whose folders are no classes. */
+static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list, int32_t classes, vn_source *out,
+                             vn_err *err) {
+    vn_entries found = {0};
+    vn_status s = vn_listing_walk(&f->listing, "", labelled ? &found : &f->files, err);
+    if (s == VN_OK && labelled) s = join(f, &found, list, err);
+    if (s == VN_OK && labelled) s = vn_source_number_names(out, classes, err);
+    vn_free(found.at);
+    return s;
+}
+
 /* Either pictures in the folder itself, or in the folders that are its classes; not both. */
-static vn_status find_files(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err) {
+static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out, vn_err *err) {
     vn_entries folders = {0};
     vn_status s = vn_listing_read(&f->listing, "", &folders, &f->files, err);
     const bool flat = f->files.count > 0;
     if (s == VN_OK && flat) s = check_flat(f, &folders, err);
     if (s == VN_OK && !flat && folders.count > 0) s = add_classes(f, &folders, out, err);
-    if (s == VN_OK && f->files.count == 0) s = refuse_empty(f, err);
     if (s == VN_OK && flat)
         vn_log(watch, VN_LOG_INFO, "%s: pictures without classes; a folder for each class would make classes of them",
                f->root);
-    if (s == VN_OK && !flat) doubt_numbers(f, &folders, watch);
-    if (s == VN_OK && folders.count == 1 && !flat) doubt_single_class(f, folders.at[0].path, watch);
+    if (s == VN_OK && !flat && are_numbered(&folders)) s = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
+    if (s == VN_OK && folders.count == 1 && f->files.count > 0 && !flat)
+        doubt_single_class(f, folders.at[0].path, watch);
     vn_free(folders.at);
+    return s;
+}
+
+static vn_status find_files(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err) {
+    vn_labels_kind kind = VN_LABELS_NONE;
+    vn_entries list = {0};
+    int32_t classes = 0;
+    bool foreign = false;
+    vn_status s = vn_dataset_json_read(&f->listing, &kind, &list, &classes, &foreign, err);
+    if (s == VN_OK)
+        s = kind == VN_LABELS_NONE ? find_unlisted(f, foreign, watch, out, err)
+                                   : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
+    if (foreign) f->listing.sidecar = VN_DATASET_JSON;
+    if (s == VN_OK && f->files.count == 0) s = refuse_empty(f, err);
+    if (s == VN_OK && kind != VN_LABELS_NONE)
+        vn_log(watch, VN_LOG_INFO, "%s: %s", f->root,
+               kind == VN_LABELS_LIST ? "classes are the labels in " VN_DATASET_JSON
+                                      : "no classes, as labels is null in " VN_DATASET_JSON);
+    vn_free(list.at);
     return s;
 }
 
@@ -150,6 +220,9 @@ static vn_status tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *
     char *passed = vn_listing_passed(&f->listing);
     if (passed == NULL) return vn_no_memory(err);
     if (passed[0] != '\0') vn_log(watch, VN_LOG_INFO, "%s: passed over: %s; " ENDINGS, f->root, passed);
+    if (f->unlisted > 0)
+        vn_log(watch, VN_LOG_WARNING, "%s: passed over: %lld picture%s that " VN_DATASET_JSON " does not name", f->root,
+               (long long)f->unlisted, f->unlisted == 1 ? "" : "s");
     if (f->listing.sidecar != NULL)
         vn_log(watch, VN_LOG_INFO, "%s: %s is not used: classes are folders, and captions are not read", f->root,
                f->listing.sidecar);

@@ -115,7 +115,9 @@ char *vn_listing_passed(const vn_listing *l) {
 
 /* ---- one folder -------------------------------------------------------------------------------------- */
 
+/* The list of labels in the root is read (dataset_json.h). */
 static void count_other(vn_listing *l, const char *path, const char *name) {
+    if (strcmp(path, "dataset.json") == 0) return;
     if (is_sidecar(name))
         l->sidecar = l->sidecar != NULL ? l->sidecar : path;
     else
