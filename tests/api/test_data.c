@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "support/idx.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 enum { SIDE = 8, N = 12 };
@@ -77,5 +78,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_labels_from_one_are_as_many_classes_as_there_are),
     };
-    return cmocka_run_group_tests(tests, context_enter, context_leave);
+    return run_under_each_kernel_set(tests, context_enter, context_leave);
 }
