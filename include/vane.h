@@ -451,6 +451,9 @@ VN_API vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_
                                 vn_bench_walk_fn report, void *user, vn_bench_result *machine);
 /* What a file or directory is (run, model, world, safetensors, PNG): JSON text, freed with vn_text_free. */
 VN_API vn_status vn_describe(vn_context *vn, const char *path, char **json);
+/* What this library is: its version and compiler, the sets of kernels that it holds and the one that the context uses, the versions of
+ * the libraries it runs with. JSON text, freed with vn_text_free; for reports of faults. */
+VN_API vn_status vn_describe_build(vn_context *vn, char **json);
 /* What steps of `batch` samples of a network take, planned without taking it: bytes of weights and of all that is made from them,
  * arithmetic, what fills memory when it is fullest; forward, training, and training with recompute. dir as in vn_bench; JSON text,
  * freed with vn_text_free. */

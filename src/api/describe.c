@@ -51,21 +51,24 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
     if (vn_model_open(vn, path, &m) != VN_OK) return NULL;
     const vn_model_info info = vn_model_get_info(m);
-    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:b}", "is", "model", "kind", info.kind, "shape",
-                            size_list(info.shape, info.rank), "classes", name_list(m), "null", info.has_null);
-    bool ok = out != NULL;
+    vn_model_dir dir = {0};
+    json_t *out = json_pack("{s:s}", "is", "model");
+    bool ok = out ? vn_model_dir_open(path, &dir, err) == VN_OK && vn_describe_run(m, dir.vane, out, err) == VN_OK
+                  : vn_no_memory(err) == VN_OK;
+    json_t *kind = ok ? json_pack("{s:s, s:o, s:o, s:b}", "kind", info.kind, "shape", size_list(info.shape, info.rank),
+                                  "classes", name_list(m), "null", info.has_null)
+                      : NULL;
+    ok = ok && (json_object_update(out, kind) == 0 || vn_no_memory(err) == VN_OK);
+    json_decref(kind);
     if (ok && info.path)
         ok = json_object_set_new(out, "path", json_string(info.path)) == 0 &&
              json_object_set_new(out, "predict", json_string(info.predict)) == 0;
     if (ok)
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
              (info.steps == 0 || json_object_set_new(out, "steps", json_integer(info.steps)) == 0); // 0: not known
-    if (ok) ok = json_object_set_new(out, "sampling", vn_sampling_to_json(&m->sampling)) == 0;
-    if (!ok) vn_no_memory(err);
+    if (!ok && !err->status) vn_no_memory(err);
     if (ok) ok = add_plan(m, out, err);
-    vn_model_dir dir = {0};
     if (ok) {
-        ok = vn_model_dir_open(path, &dir, err) == VN_OK;
         json_t *train = json_object_get(dir.vane, "train"), *data = json_object_get(dir.vane, "data");
         if (ok && json_is_object(train))
             ok = json_object_set_new(out, "train", vn_train_options_describe(train)) == 0 || vn_no_memory(err) == VN_OK;

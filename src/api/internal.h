@@ -122,6 +122,11 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
 /* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the model. */
 vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
+/* ---- descriptions (describe_run.c) --------------------------------------------------------------------- */
+
+/* Adds `sampling` and, of a run, `trained`; vane is its vane.json or NULL. */
+vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err);
+
 /* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
 
 typedef struct vn_net_step {

@@ -71,8 +71,8 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
     if (status != VN_OK) return status;
     char title[96];
-    snprintf(title, sizeof title, "training step %lld; guidance %g, %d steps", (long long)step, p->sampling.guidance,
-             p->sampling.steps);
+    snprintf(title, sizeof title, "training step %lld; guidance %g, %d step%s", (long long)step, p->sampling.guidance,
+             p->sampling.steps, VN_S(p->sampling.steps));
     const vn_band whole = {.title = title, .count = p->count};
     const vn_show show = {.samples = p->samples,
                           .count = p->count,

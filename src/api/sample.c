@@ -14,11 +14,11 @@ vn_sample_options vn_sample_options_default(void) {
 
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
     if (o->count < 0 || o->count > INT32_MAX)
-        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld is not a number of samples", (long long)o->count);
+        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
     if (isinf(o->guidance)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
     if (o->steps < 0 || o->steps > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
-    if (o->batch < 0) return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld is negative", (long long)o->batch);
+    if (o->batch < 0) return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld: expected 1 or more", (long long)o->batch);
     if (o->sigmas && (o->grid || o->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
@@ -52,8 +52,8 @@ static vn_status read_noise(const vn_model *m, const vn_sample_options *o, int64
         else if (n == 0)
             status = vn_fail(err, VN_BAD_FILE, "%s: noise is empty", o->noise_file);
         else if (o->count && o->count != n)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld samples, not %lld", o->noise_file,
-                             (long long)n, (long long)o->count);
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld sample%s, not %lld", o->noise_file,
+                             (long long)n, VN_S(n), (long long)o->count);
         else if (!(*noise = vn_alloc((size_t)n, (size_t)m->size * sizeof(float))))
             status = vn_no_memory(err);
         else
@@ -209,7 +209,7 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
                                               : m->names[o->label]);
     if (ok && o->noise_file) ok = note_file(to, "noise", o->noise_file);
     if (ok && o->weak) ok = note_file(to, "weak", o->weak->source);
-    if (ok && o->trace) ok = note(to, "trace", "%lld levels", (long long)s->levels);
+    if (ok && o->trace) ok = note(to, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
     if (ok && m->world) s->world = vn_world_share(m->world);
     if (ok) ok = one_band(o, s);
     vn_free(path_text);

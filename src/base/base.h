@@ -20,6 +20,10 @@
 
 #define VN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+/* What a noun ends in beside the number n: "%d class%s", n, VN_ES(n). */
+#define VN_S(n)  ((n) == 1 ? "" : "s")
+#define VN_ES(n) ((n) == 1 ? "" : "es")
+
 /* ---- errors: the first cause is kept; what is called later only adds where it happened -------------- */
 
 typedef struct vn_err {

@@ -22,9 +22,11 @@ struct cli_verb {
     const char *name, *summary; /* the summary stands in `vane --help` */
     const char *example;        /* a command that works */
     const char *about;          /* what a user should know, below the example; NULL: the summary says it */
+    cli_complete_fn complete;   /* NULL: what was typed is all there is */
     int (*run)(const cli_verb *verb, int argc, char **argv); /* the words after the verb; returns the exit status */
 };
 
+extern const cli_verb cli_version; /* `vane --version` */
 extern const cli_verb cli_train, cli_sample, cli_forward, cli_eval, cli_list, cli_info, cli_bench;
 
 /* A verb's run: the flags all verbs share, and the library's context once it is open. */
@@ -60,6 +62,8 @@ vn_status cli_print_json(json_t *object);
 json_t *cli_json_number(double value);
 /* The name of a file, with '?' for bytes that JSON cannot hold. New reference or NULL. */
 json_t *cli_json_name(const char *name);
+/* The text of a vn_describe call as an object; frees the text. */
+vn_status cli_take_json(char **text, json_t **object);
 /* A description from vn_describe as lines for people. */
 void cli_print_description(FILE *to, const json_t *object);
 

@@ -44,6 +44,7 @@ static void default_text(const cli_option *o, const void *value, char *out, size
         snprintf(out, size, "%.*s", (int)strcspn(o->value, "|"), o->value);
         break;
     case CLI_NUMBERS:
+    case CLI_TEXTS:
     case CLI_FLAG:
     case CLI_HEADING: break;
     }

@@ -17,23 +17,16 @@ static const cli_option rows[] = {
     CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples", .unset = "64"),
 };
 
-/* The text as an object; frees the text. */
-static vn_status take(char **text, json_t **object) {
-    *object = json_loads(*text, JSON_DECODE_ANY, NULL);
-    vn_text_free(text);
-    return *object != NULL ? VN_OK : VN_NO_MEMORY;
-}
-
 static vn_status describe(cli_session *s, const args *a, bool *usage) {
     char *text = NULL;
     json_t *object = NULL;
     vn_status status = vn_describe(s->vn, a->path, &text);
-    if (status == VN_OK) status = take(&text, &object);
+    if (status == VN_OK) status = cli_take_json(&text, &object);
     const char *is = json_string_value(json_object_get(object, "is"));
     if (status == VN_OK && is != NULL && (strcmp(is, "model") == 0 || strcmp(is, "network") == 0)) {
         json_t *plan = NULL;
         status = vn_describe_plan(s->vn, a->path, a->batch >= 0 ? a->batch : BATCH, &text);
-        if (status == VN_OK) status = take(&text, &plan);
+        if (status == VN_OK) status = cli_take_json(&text, &plan);
         if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
     } else if (status == VN_OK && a->batch >= 0) {
         cli_misuse("info", "--batch is of a model's plan; %s is none", a->path);

@@ -51,10 +51,7 @@ int main(int argc, char **argv) {
     cli_errors_begin(argc, argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(0, NULL);
     if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("vane %s\n", vn_version());
-        return CLI_DONE;
-    }
+    if (strcmp(argv[1], "--version") == 0) return cli_version.run(&cli_version, argc - 2, argv + 2);
     const cli_verb *verb = find_verb(argv[1]);
     return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

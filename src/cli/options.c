@@ -5,21 +5,22 @@
  * library. Whether another number makes sense is for the library to say. */
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/error.h"
+#include "cli/numbers.h"
 #include "cli/options.h"
 #include "cli/suggest.h"
 
-typedef struct parser {
+struct cli_parser {
     const char *verb;
     const cli_table *tables;
     size_t table_count;
     bool seen[CLI_MAX_OPTIONS]; /* by the row's place in all tables */
-} parser;
+};
+typedef cli_parser parser;
 
 bool cli_is_argument(const cli_option *o) {
     return o->type != CLI_HEADING && o->name[0] >= 'A' && o->name[0] <= 'Z';
@@ -69,15 +70,6 @@ static size_t least(size_t a, size_t b) {
 
 /* ---- values ----------------------------------------------------------------------------------------- */
 
-/* A finite decimal; strtod alone takes hexadecimals, inf and nan too, and it and its kin skip spaces. */
-static bool parse_double(const char *text, const char **end, double *out) {
-    const size_t decimal = strspn(text, "0123456789+-.eE");
-    char *stop;
-    *out = strtod(text, &stop);
-    *end = stop;
-    return stop != text && stop <= text + decimal && isfinite(*out);
-}
-
 static bool parse_int64(const char *text, int64_t *out) {
     char *stop;
     errno = 0;
@@ -103,26 +95,17 @@ static bool parse_choice(const char *text, const char *choices, int *out) {
     }
 }
 
-static bool parse_numbers(const char *text, cli_numbers *out) {
-    size_t commas = 0;
-    for (const char *c = text; *c != '\0'; c++) commas += *c == ',';
-    out->value = calloc(commas + 1, sizeof *out->value);
-    if (out->value == NULL) return false;
-    for (;;) {
-        text += strspn(text, " ");
-        if (!parse_double(text, &text, &out->value[out->count])) break;
-        out->count++;
-        text += strspn(text, " ");
-        if (*text == '\0') return true;
-        if (*text++ != ',') break;
-    }
-    cli_numbers_free(out);
-    return false;
+static bool add_text(cli_texts *list, const char *text) {
+    const char **longer = realloc(list->text, (list->count + 1) * sizeof *longer);
+    if (longer == NULL) return false;
+    list->text = longer;
+    list->text[list->count++] = text;
+    return true;
 }
 
-void cli_numbers_free(cli_numbers *list) {
-    free(list->value);
-    *list = (cli_numbers){0};
+void cli_texts_free(cli_texts *list) {
+    free(list->text);
+    *list = (cli_texts){0};
 }
 
 /* Stores the value; false if the text is not of the row's type, then *expected says what is. */
@@ -132,8 +115,11 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
     *expected = "a number";
     switch (o->type) {
     case CLI_TEXT: *(const char **)into = text; return true;
-    case CLI_DOUBLE: return parse_double(text, &end, into) && *end == '\0';
-    case CLI_NUMBERS: *expected = "numbers with commas between them"; return parse_numbers(text, into);
+    case CLI_DOUBLE: return cli_parse_double(text, &end, into) && *end == '\0';
+    case CLI_NUMBERS:
+        *expected = "numbers with commas between them, or from:to:step";
+        return cli_parse_numbers(text, into);
+    case CLI_TEXTS: return add_text(into, text);
     case CLI_CHOICE: *expected = o->value; return parse_choice(text, o->value, into);
     case CLI_UINT64: *expected = "a whole number from 0 to 2^63-1"; return parse_uint64(text, into);
     case CLI_INT64: *expected = "a whole number"; return parse_int64(text, into);
@@ -171,7 +157,7 @@ static bool set(parser *p, size_t i, const char *shown, const char *text) {
     const cli_option *o = row_at(p, i, &into);
     const double unset = number(o, into);
     const char *expected;
-    if (p->seen[i]) return cli_misuse(p->verb, "%s is given twice", shown);
+    if (p->seen[i] && o->type != CLI_TEXTS) return cli_misuse(p->verb, "%s is given twice", shown);
     p->seen[i] = true;
     if (!store(o, text, into, &expected))
         return cli_misuse(p->verb, "%s: expected %s, not '%s'", shown, expected, text);
@@ -271,7 +257,36 @@ static bool check_modes(const parser *p) {
     return true;
 }
 
-bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count) {
+/* ---- values from elsewhere ---------------------------------------------------------------------------- */
+
+static bool find_row(const parser *p, const char *name, size_t *index) {
+    void *into;
+    const cli_option *o;
+    for (*index = 0; (o = row_at(p, *index, &into)) != NULL; ++*index)
+        if (o->type != CLI_HEADING && strcmp(o->name, name) == 0) return true;
+    return false;
+}
+
+bool cli_given(const cli_parser *p, const char *name) {
+    size_t i;
+    return find_row(p, name, &i) && p->seen[i];
+}
+
+bool cli_give(cli_parser *p, const char *name, const char *text, const char *from) {
+    size_t i;
+    void *into;
+    const char *expected;
+    if (!find_row(p, name, &i)) return cli_misuse(p->verb, "%s: there is no flag --%s", from, name);
+    if (p->seen[i]) return true;
+    const cli_option *o = row_at(p, i, &into);
+    if (!store(o, text, into, &expected))
+        return cli_misuse(p->verb, "%s: %s: expected %s, not '%s'", from, name, expected, text);
+    p->seen[i] = o->type != CLI_TEXTS; /* which may be given more */
+    return true;
+}
+
+bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
+               cli_complete_fn complete) {
     parser p = {.verb = verb, .tables = tables, .table_count = table_count};
     bool flags_end = false; /* at "--": what follows are arguments, whatever they begin with */
     for (int i = 0, used = 1; i < argc; i += used) {
@@ -282,5 +297,6 @@ bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables,
         else if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i]))
             return false;
     }
+    if (complete != NULL && !complete(tables[0].into, &p)) return false;
     return check_required(&p) && check_modes(&p);
 }

@@ -19,7 +19,8 @@ typedef enum cli_type {
     CLI_UINT64,  /* uint64_t */
     CLI_DOUBLE,  /* double */
     CLI_CHOICE,  /* int: index into `value`, which is "a|b|c" */
-    CLI_NUMBERS  /* cli_numbers: numbers with commas between them */
+    CLI_NUMBERS, /* cli_numbers: numbers with commas between them, or from:to:step */
+    CLI_TEXTS    /* cli_texts: the flag may be given more than once */
 } cli_type;
 
 /* Numbers from the command line; freed by the verb with cli_numbers_free. */
@@ -27,6 +28,12 @@ typedef struct cli_numbers {
     double *value;
     size_t count;
 } cli_numbers;
+
+/* What a flag was given each time; freed by the verb with cli_texts_free. The texts are the command line's own. */
+typedef struct cli_texts {
+    const char **text;
+    size_t count;
+} cli_texts;
 
 typedef struct cli_option {
     const char *name; /* without its dashes; in capitals it is an argument without a flag; or the heading */
@@ -61,9 +68,22 @@ typedef struct cli_table {
 
 #define CLI_MAX_OPTIONS 64 /* rows of one verb, all tables together */
 
-/* Reads argv[0..argc-1], the words after the verb, into the tables' structs. Returns false after saying on stderr
+/* A command line that is being read. */
+typedef struct cli_parser cli_parser;
+/* Whether the flag or argument was typed. */
+bool cli_given(const cli_parser *p, const char *name);
+/* Gives a flag or argument, unless it was typed, the value that this text has: as if it had been typed. `from` says where the text
+ * is from. False: the text is none of the row's, or the verb has no such row; the words are on stderr. The text stays the caller's. */
+bool cli_give(cli_parser *p, const char *name, const char *text, const char *from);
+/* A verb's last word on its values, after the words are read and before one is missed. False: it is refused, and the words are on
+ * stderr. */
+typedef bool (*cli_complete_fn)(void *into, cli_parser *p);
+
+/* Reads argv[0..argc-1], the words after the verb, into the tables' structs; complete (or NULL) is given the
+ * first table's. Returns false after saying on stderr
  * in one line what is wrong; an unknown flag is named with what may have been meant. */
-bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count);
+bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
+               cli_complete_fn complete);
 /* The flags and arguments, one a paragraph, under their headings. */
 void cli_print_options(FILE *to, const cli_table *tables, size_t table_count);
 /* DATA --out RUN: what a command needs at least. */
@@ -72,6 +92,7 @@ void cli_print_usage(FILE *to, const char *verb, const cli_table *tables, size_t
 /* Whether the row is an argument rather than a flag: its name is in capitals. */
 bool cli_is_argument(const cli_option *option);
 void cli_numbers_free(cli_numbers *list);
+void cli_texts_free(cli_texts *list);
 /* Words of `text` in lines of at most `width` columns, those after the first indented by `indent`. */
 void cli_print_wrapped(FILE *to, const char *text, int column, int indent, int width);
 

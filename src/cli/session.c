@@ -49,7 +49,7 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
         return false;
     }
     *status = CLI_USAGE;
-    if (!cli_parse(verb->name, argc, argv, tables, 2)) return false;
+    if (!cli_parse(verb->name, argc, argv, tables, 2, verb->complete)) return false;
     cli_progress_begin(&s->progress, s->quiet);
     return true;
 }
@@ -160,6 +160,12 @@ json_t *cli_json_name(const char *name) {
     text = json_string(copy);
     free(copy);
     return text;
+}
+
+vn_status cli_take_json(char **text, json_t **object) {
+    *object = json_loads(*text, JSON_DECODE_ANY, NULL);
+    vn_text_free(text);
+    return *object != NULL ? VN_OK : VN_NO_MEMORY;
 }
 
 vn_status cli_print_json(json_t *object) {

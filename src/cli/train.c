@@ -16,8 +16,8 @@ static const cli_option rows[] = {
     CLI_ROW("overwrite", CLI_FLAG, o.overwrite, "", "replace the run in RUN"),
 
     CLI_SECTION("How long"),
-    CLI_ROW("steps", CLI_INT64, o.steps, "N", "training steps", .unset = ""),
-    CLI_ROW("minutes", CLI_DOUBLE, o.minutes, "M", "or as many steps as fit in this time", .unset = ""),
+    CLI_ROW("steps", CLI_INT64, o.steps, "N", "training steps; with --resume in all", .unset = ""),
+    CLI_ROW("minutes", CLI_DOUBLE, o.minutes, "M", "or as many steps as fit in this time; with --resume in all", .unset = ""),
 
     CLI_SECTION("What is trained"),
     CLI_ROW("model", CLI_TEXT, o.model, "NAME", "a model with parameters (unet2d:channels=32), or a config.json of "

@@ -193,6 +193,13 @@ static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     return VN_OK;
 }
 
+/* Of a run that goes on by minutes: they are those of the whole run, not of this call. */
+static void say_time(const vn_trainer *t) {
+    if (!t->s->steps && t->before > 0)
+        vn_log(t->s->watch, VN_LOG_INFO, "%.3g of %.3g minutes are over: minutes count the whole run", t->before / 60,
+               t->s->seconds / 60);
+}
+
 static void say_end(const vn_trainer *t) {
     if (t->at.step == t->first)
         vn_log(t->s->watch, VN_LOG_INFO, "nothing to do: the run is at step %lld already", (long long)t->at.step);
@@ -210,6 +217,7 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
     bool stop = false;
     vn_status status = vn_trainer_open(&t, s, err);
     if (status == VN_OK) say_plan(&t);
+    if (status == VN_OK) say_time(&t);
     if (status == VN_OK && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
     while (status == VN_OK && !stop && !finished(&t)) {

@@ -1,5 +1,5 @@
 /* test_defaults.c - how a model is sampled where nobody says: what its run recorded, which previews, samples and `vane info` all
- * follow; and 1 where nothing is recorded. */
+ * follow, and 1 where nothing is recorded; and what else `vane info` says of a run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -142,12 +142,87 @@ static void the_entry_is_read_as_untrusted(void **state) {
     json_decref(vane);
 }
 
+/* ---- what a run was --------------------------------------------------------------------------------- */
+
+static double number_in(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_number(value)) fail_msg("no number %s", key);
+    return json_number_value(value);
+}
+
+static void info_of_a_run_begins_with_what_it_is(void **state) {
+    (void)state;
+    expect_status(0, "train data --model tiny.json --batch 8 --steps 6 --log-every 2 --validate 0.2 --out 'a run' "
+                     "--preview-every -1 --quiet");
+    const outcome *o = expect_status(0, "info 'a run'");
+    const char *trained = strstr(o->out, "\ntrained\n"), *sampling = strstr(o->out, "\nsampling\n");
+    assert_true(trained != NULL && sampling != NULL && trained < sampling && sampling < strstr(o->out, "\nkind"));
+    assert_non_null(strstr(o->out, "vane sample 'a run' --out samples.png\n"));
+
+    json_t *info = expect_json(expect_status(0, "info 'a run' --json"));
+    const json_t *run = json_object_get(info, "trained");
+    assert_string_equal(json_string_value(json_object_get(run, "model")), "unet2d");
+    assert_string_equal(json_string_value(json_object_get(run, "data")), "data");
+    assert_true(number_in(run, "samples") == 60 && number_in(run, "held") == 12 && number_in(run, "classes") == 3);
+    assert_true(number_in(run, "steps") == 6 && number_in(run, "batch") == 8);
+    assert_true(number_in(run, "epochs") == 1); /* 48 of 48 */
+    assert_true(number_in(run, "minutes") > 0 && number_in(run, "minutes") < 1);
+    size_t size;
+    char *log = scratch_read("a run/log.jsonl", &size), *last = NULL; /* the figures are the last line's */
+    for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) last = line;
+    json_t *line = json_loads(last, 0, NULL);
+    assert_true(number_in(run, "loss") == number_in(line, "loss_mean"));
+    assert_true(number_in(run, "held_loss") == number_in(line, "held_loss"));
+    json_decref(line);
+    free(log);
+    json_decref(info);
+
+    /* The log is for people, who may have done anything with it. */
+    scratch_write_text("a run/log.jsonl",
+                       "no json\n{\"step\": 6, \"loss_mean\": 0.25}\n{\"step\": 8, \"loss_mean\": 9}\n{");
+    info = expect_json(expect_status(0, "info 'a run' --json"));
+    assert_true(number_in(json_object_get(info, "trained"), "loss") == 0.25);
+    assert_null(json_object_get(json_object_get(info, "trained"), "held_loss"));
+    json_decref(info);
+    assert_int_equal(remove("a run/log.jsonl"), 0);
+    info = expect_json(expect_status(0, "info 'a run' --json"));
+    assert_null(json_object_get(json_object_get(info, "trained"), "loss"));
+    assert_true(number_in(json_object_get(info, "trained"), "steps") == 6);
+    json_decref(info);
+}
+
+/* The command that info shows is one. */
+static void the_command_of_info_draws(void **state) {
+    (void)state;
+    assert_int_equal(system("mkdir -p \"it's\""), 0);
+    expect_status(0, "train data --model tiny.json --batch 8 --steps 1 --out \"it's/-run\" --preview-every -1 --quiet");
+    json_t *info = expect_json(expect_status(0, "info \"it's/-run\" --json"));
+    const char *command = json_string_value(json_object_get(json_object_get(info, "sampling"), "command"));
+    assert_ptr_equal(strstr(command, "vane sample "), command);
+    expect_status(0, "%s --quiet -n 2 --steps 1", command + strlen("vane "));
+    assert_true(exists("samples.png"));
+    json_decref(info);
+}
+
+static void minutes_of_a_resumed_run_are_all_of_it(void **state) {
+    (void)state;
+    expect_status(0, "train data --model tiny.json --batch 8 --minutes 0.005 --out timed --preview-every -1 --quiet");
+    const outcome *o = expect_status(0, "train data --out timed --resume --minutes 0.01");
+    assert_non_null(strstr(o->err, " of 0.01 minutes are over: minutes count the whole run"));
+    o = expect_status(0, "train data --out timed --resume --minutes 0.01");
+    assert_non_null(strstr(o->err, "nothing to do"));
+    assert_non_null(strstr(expect_status(0, "train --help")->out, "with --resume"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_of_pictures_is_drawn_at_one_and_a_half_by_all),
         cmocka_unit_test(what_is_asked_for_counts),
         cmocka_unit_test(without_null_or_pictures_it_is_drawn_as_trained),
         cmocka_unit_test(the_entry_is_read_as_untrusted),
+        cmocka_unit_test(info_of_a_run_begins_with_what_it_is),
+        cmocka_unit_test(the_command_of_info_draws),
+        cmocka_unit_test(minutes_of_a_resumed_run_are_all_of_it),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);
 }

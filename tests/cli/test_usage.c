@@ -32,7 +32,7 @@ static void test_help_names_every_verb(void **state) {
     const outcome *o = expect_status(0, "--version");
     char version[64];
     snprintf(version, sizeof version, "vane %d.%d.%d\n", VN_VERSION_MAJOR, VN_VERSION_MINOR, VN_VERSION_PATCH);
-    assert_string_equal(o->out, version);
+    assert_ptr_equal(strstr(o->out, version), o->out); /* the first line; what follows is in test_words */
 }
 
 static void test_help_of_a_verb_opens_with_an_example(void **state) {
@@ -86,7 +86,8 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"sample m --out a --steps 99999999999", "--steps: expected a whole number"},
         {"sample m --out a --steps ''", "--steps: expected a whole number, not ''"},
         {"sample m --out a --seed -1", "--seed: expected a whole number from 0"},
-        {"sample m --out a --guidance 1,,2", "--guidance: expected numbers with commas between them, not '1,,2'"},
+        {"sample m --out a --guidance 1,,2",
+         "--guidance: expected numbers with commas between them, or from:to:step, not '1,,2'"},
         {"sample m --out a --guidance nan", "--guidance: expected numbers"},
         {"sample m --out a --guidance 1,2x", "--guidance: expected numbers"},
         {"train data --out a --lr fast", "--lr: expected a number, not 'fast'"},

@@ -199,6 +199,66 @@ static void errors_are_json_where_results_would_be(void **state) {
     assert_string_equal(expect_status(2, "list -- --json")->out, ""); /* an argument, no flag */
 }
 
+/* ---- ranges ------------------------------------------------------------------------------------------- */
+
+static void a_range_of_guidance_has_both_ends(void **state) {
+    (void)state;
+    make_world();
+    static const struct {
+        const char *typed, *same;
+    } ranges[] = {
+        {"1:4:0.5", "1,1.5,2,2.5,3,3.5,4"},
+        {"1:1.5:0.1", "1,1.1,1.2,1.3,1.4,1.5"},
+        {"4:1:-1", "4,3,2,1"},
+        {"0:1:0.4", "0,0.4,0.8"},
+        {"2:2:1", "2"},
+        {"' 1 : 2 : 1 , 8'", "1,2,8"},
+        {"-1:1:1", "-1,0,1"},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        json_t *a = expect_json(
+            expect_status(0, "sample world.json -n 1 --steps 1 --out a.npy --json --guidance %s", ranges[i].typed));
+        json_t *b = expect_json(
+            expect_status(0, "sample world.json -n 1 --steps 1 --out b.npy --json --guidance %s", ranges[i].same));
+        assert_true(json_equal(json_object_get(a, "guidance"), json_object_get(b, "guidance"))); /* to the last bit */
+        json_decref(a);
+        json_decref(b);
+    }
+    static const char *const wrong[] = {"1:4", "1:4:0", "1:4:-1", "1:4:1e-9", "1:", "1::1", "1:2:3:4", "1:nan:1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        expect_complaint(expect_status(2, "sample world.json --out a.npy --guidance %s", wrong[i]),
+                         "--guidance: expected numbers with commas between them, or from:to:step");
+}
+
+/* ---- the version -------------------------------------------------------------------------------------- */
+
+static void the_version_says_what_was_built(void **state) {
+    (void)state;
+    json_t *build = expect_json(expect_status(0, "--version --json"));
+    char version[64];
+    snprintf(version, sizeof version, "%d.%d.%d", VN_VERSION_MAJOR, VN_VERSION_MINOR, VN_VERSION_PATCH);
+    assert_string_equal(json_string_value(json_object_get(build, "vane")), version);
+    const char *compiler = json_string_value(json_object_get(build, "compiler"));
+    assert_true(strncmp(compiler, "gcc ", 4) == 0 || strncmp(compiler, "clang ", 6) == 0);
+    const json_t *kernels = json_object_get(build, "kernels"), *name;
+    const char *used = json_string_value(json_object_get(build, "used"));
+    bool portable = false, has_used = false;
+    size_t i;
+    json_array_foreach(kernels, i, name) {
+        portable = portable || strcmp(json_string_value(name), "portable") == 0;
+        has_used = has_used || strcmp(json_string_value(name), used) == 0;
+    }
+    assert_true(portable && has_used);
+    static const char *const libraries[] = {"libpng", "libjpeg", "zlib", "libzip", "jansson"};
+    for (i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
+        const char *number = json_string_value(json_object_get(json_object_get(build, "libraries"), libraries[i]));
+        assert_true(number != NULL && strpbrk(number, "0123456789") != NULL);
+        expect_text(expect_status(0, "--version")->out, number);
+    }
+    json_decref(build);
+    expect_complaint(expect_status(2, "--version --jsn"), "unknown flag --jsn; did you mean --json?");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(foreign_words_lead_to_vane_s_in_one_line),
@@ -207,6 +267,8 @@ int main(void) {
         cmocka_unit_test(two_dashes_end_the_flags),
         cmocka_unit_test(help_of_a_verb_is_there_in_each_way),
         cmocka_unit_test(one_row_is_shown_in_full),
+        cmocka_unit_test(a_range_of_guidance_has_both_ends),
+        cmocka_unit_test(the_version_says_what_was_built),
         cmocka_unit_test(errors_are_json_where_results_would_be),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
