@@ -179,10 +179,9 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
     return out;
 }
 
-static json_t *describe_png(vn_context *vn, const char *path, vn_err *err) {
-    (void)vn;
+static json_t *describe_picture(const char *path, vn_err *err) {
     json_t *picture = NULL, *out = NULL;
-    if (vn_png_describe(path, &picture, err) != VN_OK) return NULL;
+    if (vn_image_describe(path, &picture, err) != VN_OK) return NULL;
     out = json_pack("{s:s}", "is", "picture");
     const bool ok = out && json_object_update(out, picture) == 0;
     json_decref(picture);
@@ -192,13 +191,12 @@ static json_t *describe_png(vn_context *vn, const char *path, vn_err *err) {
     return NULL;
 }
 
-/* A directory, or the config.json that stands for it, is a model; a file is what its ending says. */
+/* A directory, or the config.json that stands for it, is a model; a file is a picture by its ending, or what this says. */
 static const struct {
     const char *ending;
     json_t *(*describe)(vn_context *vn, const char *path, vn_err *err);
 } table[] = {
     {".safetensors", describe_safetensors},
-    {".png", describe_png},
     {".json", describe_world},
 };
 
@@ -207,8 +205,10 @@ static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
     if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0) return describe_dir(vn, path, err);
     for (size_t i = 0; i < VN_COUNT(table); i++)
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
+    if (vn_image_kind_named(path)) return describe_picture(path, err);
     if (vn_is_file(path))
-        vn_fail(err, VN_UNSUPPORTED, "%s: no known kind of file; expected .safetensors, .png or .json", path);
+        vn_fail(err, VN_UNSUPPORTED,
+                "%s: no known kind of file; expected .safetensors, .json or a picture (" VN_IMAGE_ENDINGS ")", path);
     else
         vn_fail(err, VN_IO, "%s: no such file or directory", path);
     return NULL;

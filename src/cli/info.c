@@ -12,8 +12,7 @@ typedef struct args {
 
 static const cli_option rows[] = {
     CLI_ROW("PATH", CLI_TEXT, path, "",
-            "a run, a model directory or its config.json, a world, a .safetensors or a .png that vane wrote",
-            .required = true),
+            "a run, a model directory or its config.json, a world, a .safetensors or a picture", .required = true),
     CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples", .unset = "64"),
 };
 

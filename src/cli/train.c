@@ -9,7 +9,7 @@ typedef struct args {
 // clang-format off
 static const cli_option rows[] = {
     CLI_ROW("DATA", CLI_TEXT, data, "",
-            "a folder of class folders with PNG or JPEG files; an IDX folder or file (.gz too); an .npz with images or "
+            "a folder of class folders with PNG, JPEG or WebP files; an IDX folder or file (.gz too); an .npz with images or "
             "points, and labels; CIFAR's binary batches; a world file (.json); or points:NAME", .required = true),
     CLI_ROW("out", CLI_TEXT, out, "RUN", "the run directory to write", .required = true),
     CLI_ROW("resume", CLI_FLAG, o.resume, "", "go on with the run in RUN, exactly where it was"),

@@ -20,7 +20,7 @@ const vn_data_row vn_data_rows[] = {
      vn_idx_detect, vn_idx_open},
     {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files", "CIFAR", NULL},
      vn_cifar_detect, vn_cifar_open},
-    {{"folder", "a folder of class folders with PNG or JPEG files, of such files alone (no classes), or with StyleGAN's dataset.json", "vane", NULL},
+    {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no classes), or with StyleGAN's dataset.json", "vane", NULL},
      vn_folder_detect, vn_folder_open},
 };
 // clang-format on

@@ -1,4 +1,4 @@
-/* folder.c - a folder of pictures: one folder for each class with PNG and JPEG files in it, at any depth, or such files alone.
+/* folder.c - a folder of pictures: one folder for each class with PNG, JPEG and WebP files in it, at any depth, or such files alone.
  *
  * Opening lists all files and reads every header, so that a wrong size or a file that is no picture is told at once and not
  * an hour into training; pixels are decoded when they are needed, by feed.c's threads. Classes are the sorted names of
@@ -15,7 +15,7 @@
 
 enum { REPORT_EVERY = 64, CHOSEN_SIDE = 32, SLOW_SIDE = 64 };
 
-#define ENDINGS "PNG and JPEG files count (.png, .jpg, .jpeg)"
+#define ENDINGS "PNG, JPEG and WebP files count (" VN_IMAGE_ENDINGS ")"
 
 struct vn_folder {
     char *root;

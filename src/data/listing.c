@@ -61,7 +61,6 @@ static const struct {
     const char *name;
     const char *endings; /* each between blanks */
 } kinds[VN_LISTING_KINDS] = {
-    {"WebP", " .webp "},
     {"GIF", " .gif "},
     {"BMP", " .bmp .dib "},
     {"TIFF", " .tif .tiff "},

@@ -20,7 +20,7 @@ vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err);
 void vn_entries_sort(vn_entries *list); /* by path */
 
 /* Files that are no pictures by name, by kind: "GIF", "text", ..., "other". */
-enum { VN_LISTING_KINDS = 24 };
+enum { VN_LISTING_KINDS = 23 };
 const char *vn_listing_kind(size_t kind); /* its name; NULL past the end */
 
 typedef struct vn_listing {

@@ -1,10 +1,8 @@
-/* image.c - the picture itself: memory, reading by content, conversions that need no library. */
+/* image.c - the picture itself: memory, and conversions that need no library. */
 #include "image/internal.h"
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
-#include <strings.h>
 
 static const char *size_problem(int64_t width, int64_t height, int channels) {
     if (channels != 1 && channels != 3) return "channels must be 1 or 3";
@@ -36,59 +34,6 @@ void vn_image_free(vn_image *image) {
     *image = (vn_image){0};
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
-
-static vn_status decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
-    *image = (vn_image){0};
-    if (vn_png_is(bytes)) return vn_png_decode(bytes, header_only, image, err);
-    if (vn_jpeg_is(bytes)) return vn_jpeg_decode(bytes, header_only, image, err);
-    return vn_fail(err, VN_BAD_FILE, bytes.left == 0 ? "empty file" : "neither PNG nor JPEG");
-}
-
-vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_err *err) {
-    return decode((vn_bytes){bytes, size}, false, image, err);
-}
-
-static vn_status read_whole(const char *path, bool header_only, vn_image *image, vn_err *err) {
-    char *data = NULL;
-    size_t size = 0;
-    *image = (vn_image){0};
-    vn_status s = vn_read_file(path, VN_IMAGE_MAX_BYTES, &data, &size, err);
-    if (s != VN_OK) return s;
-    s = decode((vn_bytes){(const uint8_t *)data, size}, header_only, image, err);
-    vn_free(data);
-    if (s != VN_OK) vn_fail_in(err, "%s", path);
-    return s;
-}
-
-vn_status vn_image_read(const char *path, vn_image *image, vn_err *err) {
-    return read_whole(path, false, image, err);
-}
-
-/* Nearly every header lies in the file's first block; where it does not (thumbnails and colour profiles come first), or
- * where something is wrong, the whole file is read. */
-vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
-    uint8_t block[16384];
-    int fd;
-    *image = (vn_image){0};
-    vn_status s = vn_file_open(path, &fd, err);
-    if (s != VN_OK) return s;
-    const ssize_t size = read(fd, block, sizeof block);
-    close(fd);
-    if (size > 0 && decode((vn_bytes){block, (size_t)size}, true, image, NULL) == VN_OK) return VN_OK;
-    return read_whole(path, true, image, err);
-}
-
-bool vn_image_named(const char *path) {
-    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
-    const size_t length = strlen(path);
-    for (size_t i = 0; i < VN_COUNT(endings); i++) {
-        const size_t n = strlen(endings[i]);
-        if (length > n && strcasecmp(path + length - n, endings[i]) == 0) return true;
-    }
-    return false;
-}
-
 /* ---- changing --------------------------------------------------------------------------------------- */
 
 /* BT.601 in 16-bit fixed point; the weights add up to 65536, so grey stays grey. */
@@ -112,6 +57,54 @@ vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err) {
     if (out.pixels == NULL) return s;
     for (size_t i = 0; i < count; i++) memset(out.pixels + 3 * i, image->pixels[i], 3);
     vn_image_free(image);
+    *image = out;
+    return VN_OK;
+}
+
+/* c' = a c + (1 - a) 255, rounded. */
+void vn_image_flatten(vn_image *image) {
+    const size_t count = (size_t)image->width * (size_t)image->height, c = (size_t)image->channels;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *from = image->pixels + i * (c + 1);
+        const unsigned alpha = from[c];
+        for (size_t k = 0; k < c; k++)
+            image->pixels[i * c + k] = (uint8_t)((from[k] * alpha + 255u * (255u - alpha) + 127u) / 255u);
+    }
+}
+
+/* How what is stored lies: its rows are the upright picture's columns, and it runs from right to left, from bottom to top. */
+static const struct {
+    bool transposed, from_right, from_bottom;
+} lies[9] = {
+    [2] = {false, true, false}, [3] = {false, true, true}, [4] = {false, false, true}, [5] = {true, false, false},
+    [6] = {true, false, true},  [7] = {true, true, true},  [8] = {true, true, false},
+};
+
+static void move_pixels(const vn_image *from, int orientation, vn_image *to) {
+    const bool transposed = lies[orientation].transposed;
+    const size_t c = (size_t)from->channels;
+    uint8_t *out = to->pixels;
+    for (int y = 0; y < to->height; y++)
+        for (int x = 0; x < to->width; x++, out += c) {
+            int column = transposed ? y : x, row = transposed ? x : y;
+            if (lies[orientation].from_right) column = from->width - 1 - column;
+            if (lies[orientation].from_bottom) row = from->height - 1 - row;
+            const uint8_t *in = from->pixels + ((size_t)row * (size_t)from->width + (size_t)column) * c;
+            for (size_t k = 0; k < c; k++) out[k] = in[k];
+        }
+}
+
+vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err) {
+    if (orientation <= 1) return VN_OK;
+    const bool transposed = lies[orientation].transposed;
+    const int width = transposed ? image->height : image->width, height = transposed ? image->width : image->height;
+    vn_image out = {width, height, image->channels, NULL};
+    if (image->pixels != NULL) {
+        const vn_status s = vn_image_alloc(&out, width, height, image->channels, err);
+        if (out.pixels == NULL) return s;
+        move_pixels(image, orientation, &out);
+        vn_image_free(image);
+    }
     *image = out;
     return VN_OK;
 }

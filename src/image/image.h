@@ -1,4 +1,4 @@
-/* image.h - pictures in and out: PNG and JPEG to bytes, resizing, and the labelled grids that samples are shown in.
+/* image.h - pictures in and out: PNG, JPEG and WebP to bytes, resizing, and the labelled grids that samples are shown in.
  *
  * A picture is 8-bit [height, width, channels], one channel (grey) or three (RGB), rows without gaps. Files are
  * untrusted: sizes are checked before memory is taken, and what a decoder would only warn about (a file cut short) is
@@ -22,17 +22,33 @@ void vn_image_free(vn_image *image); /* and clears it; safe on a zeroed one */
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
-/* Reads a PNG (any colour type, depth and interlacing) or JPEG (grey or colour, not CMYK), told apart by content. 16-bit
- * depths are scaled to 8; transparency is composited on white; colour profiles, gamma and EXIF's orientation are
- * ignored. On failure the
+/* Reads a PNG (any colour type, depth and interlacing), JPEG (grey, colour or CMYK) or WebP, told apart by content, and turns it
+ * upright as EXIF's orientation says. 16-bit depths are scaled to 8; transparency is composited on white; of an animated
+ * picture the first frame is read; CMYK becomes RGB without a profile; colour profiles and gamma are ignored. On failure the
  * message names the file, and `image` is left zeroed. */
 vn_status vn_image_read(const char *path, vn_image *image, vn_err *err);
 /* The same from memory; messages have no file name. */
 vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_err *err);
-/* Only the header: sets width, height and channels of `image`, pixels NULL. Cheap. */
+/* Only the header: sets width and height (upright) and channels of `image`, pixels NULL. Cheap. */
 vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err);
-/* Whether the name ends like a file that vn_image_read may know: .png .jpg .jpeg, in any case. */
+
+/* Reads all of it and says what it is: {"format": "JPEG", "width", "height", "channels"}, and of a PNG {"text": {key: value, ...}}.
+ * json_decref by the caller. */
+vn_status vn_image_describe(const char *path, json_t **out, vn_err *err);
+
+/* A kind of picture file. Those that are not read are known by name, so that it can be said what they are. */
+typedef struct vn_image_kind {
+    const char *name;    /* "JPEG" */
+    const char *endings; /* of names, in lower case, each with a blank behind it: ".jpg .jpeg " */
+    bool reads;          /* whether vn_image_read does */
+} vn_image_kind;
+/* By the end of a name, in any case, and by the first bytes of a file (32 of them suffice); NULL: no picture's. */
+const vn_image_kind *vn_image_kind_named(const char *path);
+const vn_image_kind *vn_image_kind_of(const void *bytes, size_t size);
+/* Whether the name ends like a file that vn_image_read may know, and those endings for messages. */
 bool vn_image_named(const char *path);
+#define VN_IMAGE_KINDS   "PNG, JPEG or WebP"
+#define VN_IMAGE_ENDINGS ".png, .jpg, .jpeg, .jpe, .jfif and .webp"
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
 

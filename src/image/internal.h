@@ -1,23 +1,61 @@
-/* internal.h - what the files of this room share: the two decoders, and drawing on a picture. */
+/* internal.h - what the files of this room share: the codecs, and drawing on a picture. */
 #ifndef VN_IMAGE_INTERNAL_H
 #define VN_IMAGE_INTERNAL_H
 
 #include "image/image.h"
 
-/* ---- decoders: told apart by the first bytes -------------------------------------------------------- */
+/* ---- codecs: told apart by the first bytes ------------------------------------------------------------- */
 
 typedef struct vn_bytes {
     const uint8_t *at;
     size_t left;
 } vn_bytes;
 
+/* A file's bytes, in memory or, where `bytes` is NULL, read from an open file as they are asked for. */
+typedef struct vn_span {
+    const uint8_t *bytes;
+    int fd;
+    uint64_t size;
+} vn_span;
+/* n bytes from `at` on; false when the file has not so many there. */
+bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n);
+
+/* Where something lies in a file. */
+typedef struct vn_part {
+    uint64_t at, size;
+} vn_part;
+
+/* A kind of picture file: to add one is a file and a row of vn_codecs. */
+typedef struct vn_codec {
+    vn_image_kind kind;
+    bool (*is)(vn_bytes bytes); /* by what it begins with */
+    /* Decodes all, or with `header_only` just width, height and channels. `image` is zeroed on entry and after failure. Failure
+     * with header_only may only mean that the bytes end too early. NULL: a kind that is not read. */
+    vn_status (*decode)(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err);
+    /* Where its EXIF data lies; false: it has none. */
+    bool (*find_exif)(const vn_span *file, vn_part *exif);
+} vn_codec;
+
+extern const vn_codec vn_codecs[];
+extern const size_t vn_codec_count;
+
 bool vn_png_is(vn_bytes bytes);
 bool vn_jpeg_is(vn_bytes bytes);
-/* Decode all, or with `header_only` just width, height and channels. `image` is zeroed on entry and after failure. */
+bool vn_webp_is(vn_bytes bytes);
 vn_status vn_png_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err);
 vn_status vn_jpeg_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err);
+vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err);
+bool vn_png_find_exif(const vn_span *file, vn_part *exif);
+bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif);
+bool vn_webp_find_exif(const vn_span *file, vn_part *exif);
 /* The limits of image.h, for sizes that a file claims: VN_BAD_FILE. */
 vn_status vn_image_check_size(int64_t width, int64_t height, int channels, vn_err *err);
+/* White shows through: from `channels` + 1 values a pixel, the last of them alpha, to `channels`, in place. */
+void vn_image_flatten(vn_image *image);
+/* The orientation 1 .. 8 that EXIF data gives; 1 when it gives none, or makes no sense. */
+int vn_exif_orientation(const vn_span *file, const vn_part *exif);
+/* What is stored so, upright: pixels are moved (when there are some), width and height follow. */
+vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err);
 
 /* ---- drawing: coordinates in pixels from the top left; what lies outside the picture is left out ----- */
 

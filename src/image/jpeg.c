@@ -9,8 +9,9 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-/* A progressive file may claim any number of scans over a large picture; libjpeg would decode them all. */
-enum { MAX_SCANS = 200 };
+/* A progressive file may claim any number of scans over a large picture; libjpeg would decode them all. MAX_SEGMENTS: before
+ * the first scan, when EXIF is looked for. */
+enum { MAX_SCANS = 200, MAX_SEGMENTS = 1 << 16 };
 
 typedef struct reader {
     struct jpeg_decompress_struct jpeg;
@@ -25,6 +26,27 @@ typedef struct reader {
 
 bool vn_jpeg_is(vn_bytes bytes) {
     return bytes.left >= 3 && memcmp(bytes.at, "\xff\xd8\xff", 3) == 0;
+}
+
+/* A segment is 0xFF (any number of them), a marker and, but for a few, its length and data. EXIF is in an APP1 of this name, which
+ * must stand before the first scan. */
+bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif) {
+    enum { APP1 = 0xe1, SCAN = 0xda, END = 0xd9 };
+    uint8_t head[10];
+    uint64_t at = 2;
+    for (int segments = 0; segments < MAX_SEGMENTS && vn_span_read(file, at, head, 4); segments++) {
+        if (head[0] != 0xff || head[1] == SCAN || head[1] == END) return false;
+        const unsigned size = (unsigned)head[2] << 8 | head[3];
+        if (head[1] == 0xff) { /* filling */
+            at++;
+            continue;
+        }
+        *exif = (vn_part){at + 10, size - 8};
+        if (head[1] == APP1 && size >= 8 && vn_span_read(file, at, head, 10) && memcmp(head + 4, "Exif\0", 6) == 0)
+            return true;
+        at += 2 + (uint64_t)size;
+    }
+    return false;
 }
 
 static _Noreturn void fail(j_common_ptr jpeg) {
@@ -61,8 +83,32 @@ static void choose_colour(reader *r) {
     case JCS_YCbCr:
     case JCS_RGB: r->jpeg.out_color_space = JCS_RGB; return;
     case JCS_CMYK:
-    case JCS_YCCK: refuse(r, VN_UNSUPPORTED, "CMYK colours are not supported: convert the picture to RGB");
+    case JCS_YCCK: r->jpeg.out_color_space = JCS_CMYK; return;
     default: refuse(r, VN_UNSUPPORTED, "unknown colour space");
+    }
+}
+
+/* One row of inks to colours, in place. Files hold what is left of the paper's white, 255 for no ink, as Adobe's programs began to
+ * write them and readers take them since. Rounded as Pillow does. */
+static void inks_to_rgb(uint8_t *row, size_t width) {
+    for (size_t i = 0; i < width; i++) {
+        const unsigned black = row[4 * i + 3];
+        for (size_t k = 0; k < 3; k++) row[3 * i + k] = (uint8_t)((row[4 * i + k] * black + 127u) / 255u);
+    }
+}
+
+static void read_rows(reader *r) {
+    struct jpeg_decompress_struct *jpeg = &r->jpeg;
+    const size_t width = jpeg->output_width, stride = width * (size_t)r->image->channels;
+    const bool inks = jpeg->out_color_space == JCS_CMYK;
+    uint8_t *wide = inks ? (*jpeg->mem->alloc_small)((j_common_ptr)jpeg, JPOOL_IMAGE, 4 * width) : NULL;
+    while (jpeg->output_scanline < jpeg->output_height) {
+        uint8_t *to = r->image->pixels + (size_t)jpeg->output_scanline * stride;
+        JSAMPROW row = inks ? wide : to;
+        jpeg_read_scanlines(jpeg, &row, 1);
+        if (!inks) continue;
+        inks_to_rgb(wide, width);
+        memcpy(to, wide, stride);
     }
 }
 
@@ -75,7 +121,7 @@ static void run(reader *r) {
     jpeg_read_header(jpeg, TRUE);
     choose_colour(r);
     vn_image *image = r->image;
-    const int channels = jpeg->out_color_space == JCS_RGB ? 3 : 1;
+    const int channels = jpeg->out_color_space == JCS_GRAYSCALE ? 1 : 3;
     if (vn_image_check_size(jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
     if (r->header_only) {
         *image = (vn_image){(int)jpeg->image_width, (int)jpeg->image_height, channels, NULL};
@@ -83,10 +129,7 @@ static void run(reader *r) {
     }
     if (vn_image_alloc(image, jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
     jpeg_start_decompress(jpeg);
-    while (jpeg->output_scanline < jpeg->output_height) {
-        JSAMPROW row = image->pixels + (size_t)jpeg->output_scanline * jpeg->output_width * (size_t)channels;
-        jpeg_read_scanlines(jpeg, &row, 1);
-    }
+    read_rows(r);
     jpeg_finish_decompress(jpeg);
 }
 

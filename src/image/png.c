@@ -6,7 +6,8 @@
 #include <string.h>
 #include <png.h>
 
-enum { MAX_CHUNK = 8 << 20, MAX_CHUNKS = 1000 }; /* of text and the like; pixels are bounded by the picture's size */
+/* Of text and the like; pixels are bounded by the picture's size. MAX_WALK: of all chunks, when EXIF is looked for. */
+enum { MAX_CHUNK = 8 << 20, MAX_CHUNKS = 1000, MAX_WALK = 1 << 16 };
 
 typedef struct session {
     png_structp png;
@@ -18,6 +19,19 @@ typedef struct session {
 
 bool vn_png_is(vn_bytes bytes) {
     return bytes.left >= 8 && memcmp(bytes.at, "\x89PNG\r\n\x1a\n", 8) == 0;
+}
+
+/* A chunk is its length, four letters, its data and a checksum. EXIF may stand behind the pixels, where ImageMagick puts it. */
+bool vn_png_find_exif(const vn_span *file, vn_part *exif) {
+    uint8_t head[8];
+    uint64_t at = 8;
+    for (int chunks = 0; chunks < MAX_WALK && vn_span_read(file, at, head, sizeof head); chunks++) {
+        const uint32_t size = (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
+        *exif = (vn_part){at + 8, size};
+        if (memcmp(head + 4, "eXIf", 4) == 0) return true;
+        at += 12 + (uint64_t)size;
+    }
+    return false;
 }
 
 /* ---- what libpng calls ------------------------------------------------------------------------------ */
@@ -105,17 +119,6 @@ static void read_header(reader *r) {
     r->image->channels = png_get_color_type(r->p.png, r->p.info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
 }
 
-/* White shows through: c' = a c + (1 - a) 255. In place, from `channels` + 1 values a pixel to `channels`. */
-static void flatten(vn_image *image) {
-    const size_t count = (size_t)image->width * (size_t)image->height, c = (size_t)image->channels;
-    for (size_t i = 0; i < count; i++) {
-        const uint8_t *from = image->pixels + i * (c + 1);
-        const unsigned alpha = from[c];
-        for (size_t k = 0; k < c; k++)
-            image->pixels[i * c + k] = (uint8_t)((from[k] * alpha + 255u * (255u - alpha) + 127u) / 255u);
-    }
-}
-
 static void read_pixels(reader *r) {
     png_structp png = r->p.png;
     vn_image *image = r->image;
@@ -135,7 +138,7 @@ static void read_pixels(reader *r) {
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < image->height; y++) png_read_row(png, image->pixels + (size_t)y * stride, NULL);
     png_read_end(png, r->p.info); /* text may follow the pixels */
-    if (r->alpha) flatten(image);
+    if (r->alpha) vn_image_flatten(image);
 }
 
 static vn_status read_trapped(reader *r, bool header_only) {

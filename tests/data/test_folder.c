@@ -8,6 +8,7 @@
 
 #include "image/image.h"
 #include "support/scratch.h"
+#include "image/image.h"
 #include "support_data.h"
 
 enum { WIDTH = 5, HEIGHT = 4, EACH = 11, COUNT = 3 * EACH };
@@ -196,8 +197,9 @@ static void names_what_is_passed_over(void **state) {
     mkdir("tree/bee/more", 0777);
     for (size_t i = 0; i < VN_COUNT(files); i++) scratch_write_text(files[i], "");
     check_size(WIDTH, HEIGHT, &watch);
-    assert_string_equal(w.text, "tree: passed over: 2 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG and JPEG files count "
-                                "(.png, .jpg, .jpeg)");
+    assert_string_equal(w.text,
+                        "tree: passed over: 2 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG, JPEG and WebP files count "
+                        "(" VN_IMAGE_ENDINGS ")");
     assert_int_equal(w.count, 1);
     scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
     check_size(WIDTH, HEIGHT, &watch);
@@ -240,8 +242,8 @@ static void walks_down_inside_a_class(void **state) {
     assert_int_equal(symlink("003.deep", "tree/bee/again"), 0);
     vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
     check_tree(data, 1);
-    assert_string_equal(w.text, "tree: passed over: 3 folders too deep or met before; PNG and JPEG files count "
-                                "(.png, .jpg, .jpeg)");
+    assert_string_equal(w.text, "tree: passed over: 3 folders too deep or met before; PNG, JPEG and WebP files count "
+                                "(" VN_IMAGE_ENDINGS ")");
     vn_data_close(&data);
 }
 
@@ -349,13 +351,14 @@ static void refuses_in_words(void **state) {
     (void)state;
     mkdir("empty", 0777);
     must_refuse("empty", &plain, VN_BAD_FILE,
-                "empty: holds no pictures, nor do the folders in it; PNG and JPEG files count (.png, .jpg, .jpeg)");
+                "empty: holds no pictures, nor do the folders in it; PNG, JPEG and WebP files count (" VN_IMAGE_ENDINGS
+                ")");
     must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
     scratch_write_text("file.txt", "x");
     must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
     mkdir("empty/dog", 0777);
-    scratch_write_text("empty/dog/x.webp", "");
-    must_refuse("empty", &plain, VN_BAD_FILE, "(.png, .jpg, .jpeg); passed over: 1 WebP");
+    scratch_write_text("empty/dog/x.tif", "");
+    must_refuse("empty", &plain, VN_BAD_FILE, VN_IMAGE_ENDINGS "); passed over: 1 TIFF");
     mkdir("nest", 0777);
     assert_int_equal(rename("tree", "nest/test"), 0);
     must_refuse("nest", &plain, VN_BAD_FILE,
@@ -367,7 +370,7 @@ static void refuses_in_words(void **state) {
     must_refuse("tree", &plain, VN_BAD_FILE, "tree: holds both pictures (stray.png) and a folder with pictures (ant)");
     unlink("tree/stray.png");
     scratch_write_text("tree/ant/zz.jpg", "no picture");
-    must_refuse("tree", &plain, VN_BAD_FILE, "tree/ant/zz.jpg: neither PNG nor JPEG");
+    must_refuse("tree", &plain, VN_BAD_FILE, "tree/ant/zz.jpg: no picture of a known kind");
     unlink("tree/ant/zz.jpg");
     assert_int_equal(symlink("nowhere", "tree/ant/zz.png"), 0);
     must_refuse("tree", &plain, VN_IO, "tree/ant/zz.png: No such file");

@@ -38,7 +38,6 @@ def main():
     for name, (image, options) in kinds.items():
         image.save(path(name + ".jpg"), **options)
         Image.open(path(name + ".jpg")).save(path(name + ".png"), optimize=True)
-    picture.convert("CMYK").save(path("cmyk.jpg"))
 
     picture.save(path("resize-in.png"), optimize=True)
     for size in [(8, 8), (17, 40), (70, 11), (35, 27), (1, 1)]:

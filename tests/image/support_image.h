@@ -4,7 +4,8 @@
 
 #include "image/image.h"
 
-#define GOLDEN(name) VN_SOURCE_DIR "/tests/golden/images/" name
+#define GOLDEN(name)  VN_SOURCE_DIR "/tests/golden/images/" name
+#define PICTURE(name) VN_SOURCE_DIR "/tests/golden/pictures/" name
 
 /* Largest difference of two pictures' values; 256 when their shapes differ. */
 int image_difference(const vn_image *a, const vn_image *b);

@@ -25,14 +25,6 @@ static void decodes_as_libjpeg_does(void **state) {
     }
 }
 
-static void refuses_cmyk(void **state) {
-    (void)state;
-    vn_image image;
-    vn_err err = {0};
-    assert_int_equal(vn_image_read(GOLDEN("cmyk.jpg"), &image, &err), VN_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "cmyk.jpg: JPEG: CMYK"));
-}
-
 /* libjpeg itself only warns: it fills the rest with grey. The last two bytes are the end marker, which it can do without. */
 static void refuses_files_cut_short(void **state) {
     (void)state;
@@ -103,13 +95,11 @@ static void tells_kinds_by_content(void **state) {
     assert_string_equal(err.text, "empty.jpg: empty file");
     scratch_write_text("text.jpg", "hello");
     assert_int_equal(vn_image_read("text.jpg", &image, &err), VN_BAD_FILE);
-    assert_string_equal(err.text, "text.jpg: neither PNG nor JPEG");
+    assert_string_equal(err.text, "text.jpg: no picture of a known kind (PNG, JPEG or WebP)");
     assert_int_equal(vn_image_read("missing.jpg", &image, &err), VN_IO);
     assert_int_equal(vn_image_read(".", &image, &err), VN_IO);
     assert_int_equal(vn_image_probe("text.jpg", &image, &err), VN_BAD_FILE);
     assert_int_equal(vn_image_probe("missing.jpg", &image, &err), VN_IO);
-    assert_true(vn_image_named("a.JPG") && vn_image_named("b.jpeg") && vn_image_named("c.Png"));
-    assert_false(vn_image_named("png") || vn_image_named(".png") || vn_image_named("a.gif"));
 }
 
 /* Headers may be long: thumbnails and profiles stand before the size. */
@@ -135,9 +125,9 @@ static void probes_long_headers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decodes_as_libjpeg_does), cmocka_unit_test(refuses_cmyk),
-        cmocka_unit_test(refuses_files_cut_short), cmocka_unit_test(bounds_the_scans),
-        cmocka_unit_test(tells_kinds_by_content),  cmocka_unit_test(probes_long_headers),
+        cmocka_unit_test(decodes_as_libjpeg_does), cmocka_unit_test(refuses_files_cut_short),
+        cmocka_unit_test(bounds_the_scans),        cmocka_unit_test(tells_kinds_by_content),
+        cmocka_unit_test(probes_long_headers),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }
