@@ -39,7 +39,8 @@
  * clears it, and does nothing on NULL. Time t runs from 0 (data) to 1 (noise). `guidance` is gamma:
  * 0 unconditional, 1 conditional, above 1 amplified; the w of "(1+w) c - w u" is gamma - 1.
  * Strings are UTF-8 (names of files may be any bytes) and are only read during the call. One context may be
- * used by one thread at a time; different contexts are independent.
+ * used by one thread at a time; different contexts are independent. VANE_MEMORY in the environment ("24G")
+ * says how much memory there is, where that is not to be asked of the system (docs/formats.md).
  */
 #ifndef VANE_H
 #define VANE_H

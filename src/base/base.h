@@ -54,6 +54,13 @@ char *vn_format(const char *format, ...) VN_PRINTF(1, 2); /* new string or NULL 
 void vn_free(void *p);
 bool vn_mul_overflows(size_t a, size_t b, size_t *product);
 
+/* Bytes of memory that this process may have in all: the machine's, or less where a control group or `ulimit -v` says so;
+ * VANE_MEMORY in the environment ("24G") stands for these. vn_memory_given: whether it is there. Both look anew each time. */
+size_t vn_memory_total(void);
+bool vn_memory_given(void);
+/* "1.2 TB", for messages, in the same letters whatever the locale; returns text. */
+const char *vn_bytes_text(double bytes, char text[32]);
+
 /* An arena: many small things with one lifetime. Zero-initialise to open. */
 typedef struct vn_arena {
     struct vn_arena_block *head;
@@ -92,6 +99,10 @@ void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uin
 double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1), 53 bits */
 /* A permutation of 0..n-1 by (seed, stream, epoch). */
 void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch);
+/* Exchanges [first, last) of the n that make it, from 0 on in turn; first is a multiple of 65536. For large ones that may have to
+ * be stopped. */
+void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch, int64_t first,
+                       int64_t last);
 
 /* ---- a hand inside a network ------------------------------------------------------------------------ */
 

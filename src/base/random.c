@@ -168,11 +168,16 @@ void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uin
 
 /* Fisher-Yates from the end; the bias of 64 random bits modulo i + 1 is below n / 2^64. */
 void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch) {
+    vn_random_permute(out, n, seed, stream, epoch, 0, n);
+}
+
+void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch, int64_t first,
+                       int64_t last) {
     draw d = draw_of(seed, stream, epoch, 0);
-    for (int64_t i = 0; i < n; i++) out[i] = i;
+    for (int64_t i = 0; first == 0 && i < n; i++) out[i] = i;
     uint32_t word[4][LANES];
     const int64_t chunk = 2 * LANES; // indices that one call gives bits for
-    for (int64_t k = 0; k < n - 1; k++) {
+    for (int64_t k = first; k < last && k < n - 1; k++) {
         if (k % chunk == 0) draw_lanes(&d, (uint32_t)(k / 2), word);
         int64_t lane = k % chunk / 2, half = 2 * (k % 2);
         uint64_t bits = (uint64_t)word[half + 1][lane] << 32 | word[half][lane];

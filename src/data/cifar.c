@@ -79,10 +79,13 @@ static vn_status take_record(const layout *l, const uint8_t *record, vn_source *
 }
 
 /* Appends the records of one file; room for them is there. */
-static vn_status read_records(const layout *l, const char *path, int64_t records, vn_source *out, vn_err *err) {
+static vn_status read_records(const layout *l, const char *path, int64_t records, const vn_watch *watch, vn_source *out,
+                              vn_err *err) {
     uint8_t record[2 + 3 * PLANE];
     const size_t size = l->label_bytes + 3 * PLANE;
+    vn_reading reading;
     int fd;
+    vn_reading_begin(&reading, watch, (uint64_t)records * size);
     vn_status s = vn_file_open(path, &fd, err);
     if (s != VN_OK) return s;
     FILE *f = fdopen(fd, "rb");
@@ -96,6 +99,7 @@ static vn_status read_records(const layout *l, const char *path, int64_t records
             s = take_record(l, record, out, err);
         else
             s = vn_fail(err, VN_IO, "cannot be read to its end");
+        if (s == VN_OK) s = vn_reading_advance(&reading, size, err);
     }
     fclose(f);
     if (s != VN_OK) vn_fail_in(err, "%s", path);
@@ -104,7 +108,8 @@ static vn_status read_records(const layout *l, const char *path, int64_t records
 
 static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
     const size_t count = (size_t)(out->count + records);
-    if (count * 3 * PLANE > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "more than 4 GiB of data");
+    const vn_status s = vn_source_fits((int64_t)count, 3 * PLANE, err);
+    if (s != VN_OK) return s;
     uint8_t *pixels = vn_realloc(out->pixels, count, 3 * PLANE);
     if (pixels == NULL) return vn_no_memory(err);
     out->pixels = pixels;
@@ -114,20 +119,20 @@ static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status read_file(const layout *l, const char *path, vn_source *out, vn_err *err) {
+static vn_status read_file(const layout *l, const char *path, const vn_watch *watch, vn_source *out, vn_err *err) {
     int64_t records = 0;
     vn_status s = count_records(l, path, &records, err);
-    if (s == VN_OK) s = grow(out, records, err);
-    if (s == VN_OK) s = read_records(l, path, records, out, err);
+    if (s == VN_OK && grow(out, records, err) != VN_OK) s = vn_fail_in(err, "%s", path);
+    if (s == VN_OK) s = read_records(l, path, records, watch, out, err);
     return s;
 }
 
-static vn_status read_folder(const layout *l, const char *folder, vn_source *out, vn_err *err) {
+static vn_status read_folder(const layout *l, const char *folder, const vn_watch *watch, vn_source *out, vn_err *err) {
     vn_status s = VN_OK;
     for (size_t i = 0; s == VN_OK && l->train[i] != NULL; i++) {
         if (!vn_source_has(folder, l->train[i])) continue;
         char *path = vn_path_join(folder, l->train[i]);
-        s = path != NULL ? read_file(l, path, out, err) : vn_no_memory(err);
+        s = path != NULL ? read_file(l, path, watch, out, err) : vn_no_memory(err);
         vn_free(path);
     }
     return s;
@@ -145,12 +150,13 @@ static vn_status name_classes(const layout *l, const char *source, vn_source *ou
 }
 
 vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
-    (void)options;
     const layout *l = find_layout(source);
     out->rank = 3;
     out->shape[0] = 3;
     out->shape[1] = out->shape[2] = SIDE;
     vn_status s = name_classes(l, source, out, err);
-    if (s == VN_OK) s = vn_is_dir(source) ? read_folder(l, source, out, err) : read_file(l, source, out, err);
+    if (s == VN_OK)
+        s = vn_is_dir(source) ? read_folder(l, source, options->watch, out, err)
+                              : read_file(l, source, options->watch, out, err);
     return s;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
+enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
 // clang-format off
 const vn_data_row vn_data_rows[] = {
@@ -93,9 +93,11 @@ static vn_status check_source(const vn_source *s, const vn_data_options *options
 }
 
 /* Root mean square distance of a coordinate from its own mean. */
-static double deviation(const vn_source *s) {
+static vn_status deviation(const vn_source *s, const vn_watch *watch, double *out, vn_err *err) {
     double sum = 0.0;
     const int64_t dim = s->shape[0];
+    vn_reading reading;
+    vn_reading_begin(&reading, watch, (uint64_t)(s->count * dim) * sizeof *s->points);
     for (int64_t d = 0; d < dim; d++) {
         double mean = 0.0;
         for (int64_t i = 0; i < s->count; i++) mean += (double)s->points[i * dim + d];
@@ -104,26 +106,37 @@ static double deviation(const vn_source *s) {
             const double x = (double)s->points[i * dim + d] - mean;
             sum += x * x;
         }
+        const vn_status status = vn_reading_advance(&reading, (uint64_t)s->count * sizeof *s->points, err);
+        if (status != VN_OK) return status;
     }
-    return sqrt(sum / ((double)s->count * (double)dim));
+    *out = sqrt(sum / ((double)s->count * (double)dim));
+    return VN_OK;
 }
 
 static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *err) {
-    const int threads = options->threads > 0 ? options->threads : 1;
+    const size_t share = vn_memory_total() / 4, work = vn_folder_work_bytes(d->source.folder);
+    int threads = options->threads > 0 ? options->threads : 1;
+    while (threads > 1 && work > share / (size_t)threads) threads--; /* each holds a picture */
     const vn_feed_options feed = {.folder = d->source.folder,
                                   .order = &d->order,
                                   .count = d->source.count,
                                   .sample_bytes = vn_source_sample_size(&d->source),
-                                  .memory = options->memory > 0 ? options->memory : DEFAULT_MEMORY,
+                                  .memory = options->memory > 0   ? options->memory
+                                            : share < MOST_MEMORY ? share
+                                                                  : MOST_MEMORY,
                                   .threads = threads};
     const vn_status s = vn_feed_open(&feed, &d->feed, err);
     if (s != VN_OK) return s;
-    d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * vn_folder_work_bytes(d->source.folder);
+    d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * work;
     return VN_OK;
 }
 
-static void fill_info(vn_data *d, const vn_data_row *row) {
+static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *watch, vn_err *err) {
     const vn_source *s = &d->source;
+    double spread = 0.0;
+    uint32_t fingerprint = 0;
+    vn_status status = s->points != NULL ? deviation(s, watch, &spread, err) : VN_OK;
+    if (status == VN_OK) status = vn_source_fingerprint(s, watch, &fingerprint, err);
     d->info = (vn_data_info){.source = row->row.name,
                              .rank = s->rank,
                              .shape = {s->shape[0], s->shape[1], s->shape[2]},
@@ -131,10 +144,11 @@ static void fill_info(vn_data *d, const vn_data_row *row) {
                              .count = s->count,
                              .train = d->order.train,
                              .held = d->order.held,
-                             .deviation = s->points != NULL ? deviation(s) : 0.0,
+                             .deviation = spread,
                              .memory = (size_t)s->count * vn_source_sample_size(s) *
                                        (s->points != NULL ? sizeof *s->points : sizeof *s->pixels),
-                             .fingerprint = vn_source_fingerprint(s)};
+                             .fingerprint = fingerprint};
+    return status;
 }
 
 static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source, const vn_data_options *options,
@@ -142,9 +156,10 @@ static vn_status open_source(vn_data *d, const vn_data_row *row, const char *sou
     vn_status s = row->open(source, options, &d->source, err);
     if (s == VN_OK) s = check_source(&d->source, options, source, err);
     if (s == VN_OK) s = vn_source_settle_classes(&d->source, options, source, err);
-    if (s == VN_OK) s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, err);
+    if (s == VN_OK)
+        s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, options->watch, err);
+    if (s == VN_OK) s = fill_info(d, row, options->watch, err);
     if (s != VN_OK) return s;
-    fill_info(d, row);
     return d->source.folder != NULL ? open_feed(d, options, err) : VN_OK;
 }
 

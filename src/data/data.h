@@ -24,7 +24,7 @@ typedef struct vn_data_options {
     bool grey;     /* folders: one channel; false: three if any file has colour */
     bool flip;     /* images: random left-right flips in VN_DATA_TRAIN */
     int threads;   /* folders: decoding threads; 0: one */
-    size_t memory; /* folders: bytes for decoded pictures; 0: 1 GiB. See vn_data_info.memory */
+    size_t memory; /* folders: bytes for decoded pictures; 0: 1 GiB, or less; see vn_data_info.memory */
     const char *const *classes; /* [class_count] what labels mean: the classes of a run or model, among which the data's
                                    are found by name. NULL: the data's own, those without samples left out */
     int32_t class_count;

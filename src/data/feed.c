@@ -109,9 +109,11 @@ static vn_status start_threads(vn_feed *f, vn_err *err) {
 static vn_status make_ring(vn_feed *f, vn_err *err) {
     const size_t size = f->options.sample_bytes, fit = f->options.memory / size, count = (size_t)f->options.count;
     const size_t least = (size_t)f->options.threads + 1;
+    char each[32], all[32];
     if (fit < least)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%zu bytes of memory are too few for %zu decoded pictures of %zu bytes",
-                       f->options.memory, least, size);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%zu decoded pictures of %s do not fit in %s: give a smaller size (--size 64)", least,
+                       vn_bytes_text((double)size, each), vn_bytes_text((double)f->options.memory, all));
     const bool keep = fit >= least && count <= fit - least;
     f->slot_count = fit - (keep ? count : 0);
     if (f->slot_count > MAX_SLOTS) f->slot_count = MAX_SLOTS;

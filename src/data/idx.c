@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-enum { MAGIC_LABELS = 0x0801, MAGIC_IMAGES = 0x0803, CHUNK = 1 << 28 };
+enum { MAGIC_LABELS = 0x0801, MAGIC_IMAGES = 0x0803, CHUNK = 1 << 20 };
 
 /* ---- finding the pair ------------------------------------------------------------------------------- */
 
@@ -74,6 +74,7 @@ static char *images_of(const char *source) {
 typedef struct packed {
     gzFile file;
     uint64_t bytes; /* on disk */
+    vn_reading reading;
 } packed;
 
 static vn_status packed_open(packed *p, const char *path, vn_err *err) {
@@ -103,6 +104,8 @@ static vn_status packed_read(packed *p, uint8_t *to, size_t size, vn_err *err) {
         const unsigned part = size < CHUNK ? (unsigned)size : CHUNK;
         const int got = gzread(p->file, to, part);
         if (got < 0 || (unsigned)got < part) return packed_error(p, err);
+        const vn_status s = vn_reading_advance(&p->reading, part, err);
+        if (s != VN_OK) return s;
         to += part;
         size -= part;
     }
@@ -136,18 +139,21 @@ static vn_status read_header(packed *p, uint32_t magic, int rank, int64_t *dim, 
         dim[i] = big_endian(head + 4 + 4 * i);
         overflow = overflow || __builtin_mul_overflow(total, (uint64_t)dim[i], &total);
     }
-    if (overflow || total > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "claims more than 4 GiB of data");
+    if (overflow) return vn_fail(err, VN_BAD_FILE, "claims more data than there can be");
     if (total == 0) return vn_fail(err, VN_BAD_FILE, "claims to hold nothing");
     if (total / VN_DEFLATE_RATIO > p->bytes || (gzdirect(p->file) && total > p->bytes))
         return vn_fail(err, VN_BAD_FILE, "claims %llu bytes of data, more than a file of %llu bytes can hold",
                        (unsigned long long)total, (unsigned long long)p->bytes);
-    return VN_OK;
+    p->reading.total = total;
+    return vn_source_fits(dim[0], rank == 3 ? (double)dim[1] * (double)dim[2] : 0, err);
 }
 
 /* The whole file: *data receives dim[0] * ... bytes, vn_free'd by the caller. */
-static vn_status read_array(const char *path, uint32_t magic, int rank, int64_t *dim, uint8_t **data, vn_err *err) {
+static vn_status read_array(const char *path, uint32_t magic, int rank, const vn_watch *watch, int64_t *dim,
+                            uint8_t **data, vn_err *err) {
     packed p = {0};
     size_t total = 1;
+    vn_reading_begin(&p.reading, watch, 0);
     vn_status s = packed_open(&p, path, err);
     if (s == VN_OK) s = read_header(&p, magic, rank, dim, err);
     if (s == VN_OK) {
@@ -210,11 +216,11 @@ static vn_status take_labels(vn_source *out, const char *path, const uint8_t *la
     return name_classes(out, path, labels, used, err);
 }
 
-static vn_status read_pair(const char *images, const char *labels, vn_source *out, vn_err *err) {
+static vn_status read_pair(const char *images, const char *labels, const vn_watch *watch, vn_source *out, vn_err *err) {
     int64_t size[3] = {0}, count = 0;
     uint8_t *label = NULL;
-    vn_status s = read_array(labels, MAGIC_LABELS, 1, &count, &label, err);
-    if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, size, &out->pixels, err);
+    vn_status s = read_array(labels, MAGIC_LABELS, 1, watch, &count, &label, err);
+    if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
     if (s == VN_OK && size[0] != count)
         s = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images, (long long)size[0],
                     labels, (long long)count);
@@ -231,9 +237,8 @@ static vn_status read_pair(const char *images, const char *labels, vn_source *ou
 }
 
 vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
-    (void)options;
     char *images = images_of(source), *labels = images != NULL ? partner_of(images, 1) : NULL;
-    const vn_status s = labels != NULL ? read_pair(images, labels, out, err) : vn_no_memory(err);
+    const vn_status s = labels != NULL ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
     vn_free(images);
     vn_free(labels);
     return s;

@@ -6,8 +6,21 @@
 #include "data/data.h"
 #include "image/image.h"
 
-/* Sources other than folders are held in memory; more than this is refused before it is read. */
-#define VN_SOURCE_MAX_BYTES ((size_t)4 << 30)
+/* Sources other than folders are held in memory: 4 GiB of it, or half of all (vn_memory_total) where that is less or VANE_MEMORY
+ * is given. What does not fit with labels and order is VN_BAD_FILE, with both numbers, before memory is taken for it. */
+size_t vn_source_bound(void);
+vn_status vn_source_fits(int64_t count, double sample_bytes, vn_err *err);
+
+/* A long read, told to the watch every few megabytes. */
+typedef struct vn_reading {
+    const vn_watch *watch;
+    uint64_t total, done, told; /* bytes */
+    double start;
+} vn_reading;
+void vn_reading_begin(vn_reading *r, const vn_watch *watch, uint64_t total);
+/* So many bytes more are read; VN_CANCELLED when the caller wants to stop. */
+vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err);
+
 /* The most that zlib can make of a byte: a file that claims more is lying. */
 #define VN_DEFLATE_RATIO 1032
 
@@ -45,7 +58,7 @@ vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, 
 vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source, vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
-uint32_t vn_source_fingerprint(const vn_source *s);
+vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out, vn_err *err);
 
 /* ---- readers: see the table in data.c --------------------------------------------------------------- */
 
@@ -104,7 +117,7 @@ typedef struct vn_order {
     bool have_epoch;
 } vn_order;
 
-vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, vn_err *err);
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, const vn_watch *watch, vn_err *err);
 void vn_order_close(vn_order *o);
 /* Not const: keeps the permutation of the epoch asked for last. */
 int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position);

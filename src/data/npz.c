@@ -11,12 +11,13 @@
 #include <unistd.h>
 #include <zip.h>
 
-enum { CHUNK = 4096, MAX_CLASSES = 65536, MAX_DIMENSION = 65536, MAX_HEADER = 65536 };
+enum { CHUNK = 4096, PIECE = 1 << 20, MAX_CLASSES = 65536, MAX_DIMENSION = 65536, MAX_HEADER = 65536 };
 
 typedef struct member {
     zip_file_t *file;
     uint64_t left; /* bytes not yet read */
     vn_npy array;
+    vn_reading reading;
 } member;
 
 /* ---- members ---------------------------------------------------------------------------------------- */
@@ -33,12 +34,14 @@ static vn_status member_read(member *m, void *to, size_t size, vn_err *err) {
     if (size > m->left) return vn_fail(err, VN_BAD_FILE, "ends too early");
     uint8_t *at = to;
     while (size > 0) {
-        const zip_int64_t got = zip_fread(m->file, at, size);
+        const zip_int64_t got = zip_fread(m->file, at, size < PIECE ? size : PIECE);
         if (got < 0) return zip_failed(zip_file_get_error(m->file), err);
         if (got == 0) return vn_fail(err, VN_BAD_FILE, "ends too early");
         at += got;
         size -= (size_t)got;
         m->left -= (uint64_t)got;
+        const vn_status s = vn_reading_advance(&m->reading, (uint64_t)got, err);
+        if (s != VN_OK) return s;
     }
     return VN_OK;
 }
@@ -75,7 +78,6 @@ static vn_status read_header(member *m, vn_err *err) {
 static vn_status check_size(const zip_stat_t *info, vn_err *err) {
     const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
     if ((info->valid & needed) != needed) return vn_fail(err, VN_BAD_FILE, "has no size");
-    if (info->size > VN_SOURCE_MAX_BYTES) return vn_fail(err, VN_BAD_FILE, "is larger than 4 GiB");
     if (info->size / VN_DEFLATE_RATIO > info->comp_size)
         return vn_fail(err, VN_BAD_FILE, "claims %llu bytes, more than its %llu compressed bytes can hold",
                        (unsigned long long)info->size, (unsigned long long)info->comp_size);
@@ -83,7 +85,7 @@ static vn_status check_size(const zip_stat_t *info, vn_err *err) {
 }
 
 /* *found tells whether the archive has the member; only then is there something to close. */
-static vn_status member_open(zip_t *zip, const char *name, member *m, bool *found, vn_err *err) {
+static vn_status member_open(zip_t *zip, const char *name, const vn_watch *watch, member *m, bool *found, vn_err *err) {
     zip_stat_t info;
     *m = (member){0};
     const zip_int64_t index = zip_name_locate(zip, name, 0);
@@ -95,6 +97,7 @@ static vn_status member_open(zip_t *zip, const char *name, member *m, bool *foun
     m->file = zip_fopen_index(zip, (zip_uint64_t)index, 0);
     if (m->file == NULL) return zip_failed(zip_get_error(zip), err);
     m->left = info.size;
+    vn_reading_begin(&m->reading, watch, info.size);
     return read_header(m, err);
 }
 
@@ -138,6 +141,8 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     vn_status s = image_shape(&m->array, out, &planar, err);
     if (s != VN_OK) return s;
     const size_t channels = (size_t)out->shape[0], plane = (size_t)(out->shape[1] * out->shape[2]);
+    s = vn_source_fits(out->count, (double)(m->array.count / (size_t)out->count), err);
+    if (s != VN_OK) return s;
     uint8_t *work = vn_alloc(channels, plane);
     out->pixels = vn_alloc(m->array.count, 1);
     s = work != NULL && out->pixels != NULL ? member_read(m, out->pixels, m->array.count, err) : vn_no_memory(err);
@@ -182,6 +187,8 @@ static vn_status read_points(member *m, vn_source *out, vn_err *err) {
     out->rank = 1;
     out->count = a->dim[0];
     out->shape[0] = a->dim[1];
+    const vn_status s = vn_source_fits(out->count, (double)a->dim[1] * sizeof *out->points, err);
+    if (s != VN_OK) return s;
     out->points = vn_alloc(a->count, sizeof *out->points);
     return out->points != NULL ? each_chunk(m, take_points, out, err) : vn_no_memory(err);
 }
@@ -232,9 +239,9 @@ static vn_status read_names(member *m, vn_source *out, vn_err *err) {
 /* ---- the archive ------------------------------------------------------------------------------------ */
 
 static vn_status read_member(zip_t *zip, const char *name, vn_status (*read)(member *, vn_source *, vn_err *),
-                             vn_source *out, bool *found, vn_err *err) {
+                             const vn_watch *watch, vn_source *out, bool *found, vn_err *err) {
     member m;
-    vn_status s = member_open(zip, name, &m, found, err);
+    vn_status s = member_open(zip, name, watch, &m, found, err);
     if (s == VN_OK && *found) s = read(&m, out, err);
     if (s == VN_OK && *found) s = member_end(&m, err);
     member_close(&m);
@@ -242,15 +249,15 @@ static vn_status read_member(zip_t *zip, const char *name, vn_status (*read)(mem
     return s;
 }
 
-static vn_status read_archive(zip_t *zip, vn_source *out, vn_err *err) {
+static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out, vn_err *err) {
     bool images = false, points = false, labels = false, names = false;
     if (zip_name_locate(zip, "images.npy", 0) >= 0 && zip_name_locate(zip, "points.npy", 0) >= 0)
         return vn_fail(err, VN_BAD_FILE, "holds both \"images\" and \"points\"");
-    vn_status s = read_member(zip, "images.npy", read_images, out, &images, err);
-    if (s == VN_OK && !images) s = read_member(zip, "points.npy", read_points, out, &points, err);
+    vn_status s = read_member(zip, "images.npy", read_images, watch, out, &images, err);
+    if (s == VN_OK && !images) s = read_member(zip, "points.npy", read_points, watch, out, &points, err);
     if (s == VN_OK && !images && !points) s = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
-    if (s == VN_OK) s = read_member(zip, "labels.npy", read_labels, out, &labels, err);
-    if (s == VN_OK) s = read_member(zip, "class_names.npy", read_names, out, &names, err);
+    if (s == VN_OK) s = read_member(zip, "labels.npy", read_labels, watch, out, &labels, err);
+    if (s == VN_OK) s = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
     if (s == VN_OK && labels && !names) s = vn_source_number_names(out, out->classes, err);
     return s;
 }
@@ -260,7 +267,6 @@ bool vn_npz_detect(const char *source) {
 }
 
 vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
-    (void)options;
     int code = 0, fd;
     vn_status s = vn_file_open(source, &fd, err); // what libzip would wait for, or call "not supported"
     if (s != VN_OK) return s;
@@ -274,7 +280,7 @@ vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_sou
         zip_error_fini(&e);
         return vn_fail_in(err, "%s", source);
     }
-    s = read_archive(zip, out, err);
+    s = read_archive(zip, options->watch, out, err);
     zip_discard(zip);
     if (s != VN_OK) vn_fail_in(err, "%s", source);
     return s;

@@ -13,9 +13,21 @@ void vn_order_close(vn_order *o) {
     *o = (vn_order){0};
 }
 
+/* Permutation 0, to be stopped between two parts of it. */
+static vn_status permute(const vn_order *o, int64_t *permutation, const vn_watch *watch, vn_err *err) {
+    const int64_t part = 1 << 20;
+    vn_reading reading;
+    vn_reading_begin(&reading, watch, (uint64_t)o->count * sizeof *permutation);
+    vn_status s = VN_OK;
+    for (int64_t first = 0; s == VN_OK && first < o->count; first += part) {
+        vn_random_permute(permutation, o->count, o->seed, VN_STREAM_ORDER, 0, first, first + part);
+        s = first > 0 ? vn_reading_advance(&reading, (uint64_t)part * sizeof *permutation, err) : VN_OK;
+    }
+    return s;
+}
+
 /* The first `held` of the split's permutation are held out; both parts keep the source's order. */
-static void split(vn_order *o, int64_t *permutation, bool *is_held) {
-    vn_random_permutation(permutation, o->count, o->seed, VN_STREAM_ORDER, 0);
+static void split(vn_order *o, const int64_t *permutation, bool *is_held) {
     for (int64_t i = 0; i < o->held; i++) is_held[permutation[i]] = true;
     int64_t train = 0, held = 0;
     for (int64_t i = 0; i < o->count; i++)
@@ -25,20 +37,20 @@ static void split(vn_order *o, int64_t *permutation, bool *is_held) {
             o->train_index[train++] = i;
 }
 
-vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, vn_err *err) {
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, const vn_watch *watch,
+                        vn_err *err) {
     const int64_t held = (int64_t)floor(validate * (double)count);
     *o = (vn_order){.count = count, .held = held, .train = count - held, .seed = seed};
     o->train_index = vn_alloc((size_t)o->train, sizeof *o->train_index);
     o->held_index = vn_alloc((size_t)o->held, sizeof *o->held_index);
-    o->shuffled = vn_alloc((size_t)o->train, sizeof *o->shuffled);
-    int64_t *permutation = vn_alloc((size_t)count, sizeof *permutation);
+    o->shuffled = vn_alloc((size_t)count, sizeof *o->shuffled); /* until the first epoch the split's permutation */
     bool *is_held = vn_calloc((size_t)count, sizeof *is_held);
-    const bool ok = o->train_index && o->held_index && o->shuffled && permutation && is_held;
-    if (ok) split(o, permutation, is_held);
-    vn_free(permutation);
+    const bool ok = o->train_index && o->held_index && o->shuffled && is_held;
+    const vn_status s = ok ? permute(o, o->shuffled, watch, err) : vn_no_memory(err);
+    if (s == VN_OK) split(o, o->shuffled, is_held);
     vn_free(is_held);
-    if (!ok) vn_order_close(o);
-    return ok ? VN_OK : vn_no_memory(err);
+    if (s != VN_OK) vn_order_close(o);
+    return s;
 }
 
 int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position) {

@@ -159,14 +159,18 @@ vn_status vn_points_open(const char *source, const vn_data_options *options, vn_
     out->rank = 1;
     out->shape[0] = 2;
     out->count = (int64_t)choice.value[PARAM_COUNT];
+    if (vn_source_fits(out->count, 2 * sizeof(float), err) != VN_OK) return err->status = VN_BAD_ARGUMENT;
     out->points = vn_alloc(2 * (size_t)out->count, sizeof *out->points);
     out->labels = vn_alloc((size_t)out->count, sizeof *out->labels);
     if (out->points == NULL || out->labels == NULL) return vn_no_memory(err);
-    for (int64_t i = 0; i < out->count; i++) {
+    vn_reading reading;
+    vn_reading_begin(&reading, options->watch, (uint64_t)out->count * 2 * sizeof(float));
+    for (int64_t i = 0; s == VN_OK && i < out->count; i++) {
         float u[4], z[2];
         vn_random_uniform(u, 4, options->seed, VN_STREAM_DATA, (uint64_t)i, 0);
         vn_random_normal(z, 2, options->seed, VN_STREAM_DATA, (uint64_t)i, 1);
         out->labels[i] = toy->draw(u, z, choice.value, out->points + 2 * i);
+        s = vn_reading_advance(&reading, 2 * sizeof(float), err);
     }
-    return VN_OK;
+    return s;
 }

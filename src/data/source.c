@@ -122,14 +122,30 @@ static uLong add_files(uLong crc, const vn_folder *folder, int64_t count) {
     return crc;
 }
 
-uint32_t vn_source_fingerprint(const vn_source *s) {
+/* The same in pieces, between which it can be stopped. */
+static vn_status add_much(uLong *crc, const void *data, size_t size, vn_reading *r, vn_err *err) {
+    const size_t piece = (size_t)4 << 20;
+    vn_status s = VN_OK;
+    for (size_t at = 0; s == VN_OK && at < size; at += piece) {
+        const size_t n = size - at < piece ? size - at : piece;
+        *crc = add(*crc, (const char *)data + at, n);
+        s = vn_reading_advance(r, n, err);
+    }
+    return s;
+}
+
+vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out, vn_err *err) {
     const size_t count = (size_t)s->count, numbers = count * vn_source_sample_size(s);
     uLong crc = add(crc32_z(0, NULL, 0), s->shape, sizeof s->shape);
     crc = add(crc, &s->count, sizeof s->count);
     for (int32_t k = 0; k < s->classes; k++) crc = add(crc, s->names[k], strlen(s->names[k]) + 1);
     if (s->labels != NULL) crc = add(crc, s->labels, count * sizeof *s->labels);
-    if (s->pixels != NULL) crc = add(crc, s->pixels, numbers);
-    if (s->points != NULL) crc = add(crc, s->points, numbers * sizeof *s->points);
+    vn_reading reading;
+    vn_reading_begin(&reading, watch, numbers * (s->points != NULL ? sizeof *s->points : 1));
+    vn_status status = VN_OK;
+    if (s->pixels != NULL) status = add_much(&crc, s->pixels, numbers, &reading, err);
+    if (s->points != NULL) status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
     if (s->folder != NULL) crc = add_files(crc, s->folder, s->count);
-    return (uint32_t)crc;
+    *out = (uint32_t)crc;
+    return status;
 }

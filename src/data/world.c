@@ -45,7 +45,7 @@ static int32_t draw_label(const vn_world *w, uint64_t seed, uint64_t i) {
     return label;
 }
 
-static vn_status draw(vn_source *out, int64_t count, uint64_t seed, vn_err *err) {
+static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_watch *watch, vn_err *err) {
     const vn_world *w = out->world;
     const size_t size = (size_t)vn_world_size(w);
     vn_status s = vn_source_room_for_names(out, vn_world_classes(w), err);
@@ -54,19 +54,21 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, vn_err *err)
         s = vn_source_set_name(out, k, name, strlen(name), err);
     }
     if (s != VN_OK) return s;
-    if ((size_t)count > VN_SOURCE_MAX_BYTES / sizeof(float) / size)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%lld points of %zu numbers are more than 4 GiB", (long long)count, size);
+    if (vn_source_fits(count, (double)(size * sizeof(float)), err) != VN_OK) return err->status = VN_BAD_ARGUMENT;
+    vn_reading reading;
+    vn_reading_begin(&reading, watch, (uint64_t)count * size * sizeof(float));
     out->rank = 1;
     out->shape[0] = (int64_t)size;
     out->count = count;
     out->points = vn_alloc((size_t)count * size, sizeof *out->points);
     out->labels = vn_alloc((size_t)count, sizeof *out->labels);
     if (out->points == NULL || out->labels == NULL) return vn_no_memory(err);
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; s == VN_OK && i < count; i++) {
         out->labels[i] = draw_label(w, seed, (uint64_t)i);
         vn_world_draw(w, out->labels[i], seed, (uint64_t)i, out->points + (size_t)i * size);
+        s = vn_reading_advance(&reading, size * sizeof(float), err);
     }
-    return VN_OK;
+    return s;
 }
 
 vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
@@ -75,7 +77,7 @@ vn_status vn_world_data_open(const char *source, const vn_data_options *options,
     vn_status s = parse(source, &file, &choice, err);
     if (s == VN_OK) s = vn_world_open(file, &out->world, err);
     if (s == VN_OK) {
-        s = draw(out, (int64_t)choice.value[0], options->seed, err);
+        s = draw(out, (int64_t)choice.value[0], options->seed, options->watch, err);
         if (s != VN_OK) vn_fail_in(err, "%s", file);
     }
     vn_free(file);

@@ -139,7 +139,7 @@ vn_status vn_image_read(const char *path, vn_image *image, vn_err *err) {
     char *data = NULL;
     size_t size = 0;
     *image = (vn_image){0};
-    vn_status s = vn_read_file(path, VN_IMAGE_MAX_BYTES, &data, &size, err);
+    vn_status s = vn_read_file(path, vn_image_bound(), &data, &size, err);
     if (s != VN_OK) return s;
     s = vn_image_decode(data, size, image, err);
     vn_free(data);
@@ -174,8 +174,8 @@ vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
     if (s != VN_OK) return s;
     if (fstat(file.fd, &info) != 0)
         s = vn_fail_errno(err, "cannot be read");
-    else if ((uint64_t)info.st_size > VN_IMAGE_MAX_BYTES)
-        s = vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture", VN_IMAGE_MAX_BYTES);
+    else if ((uint64_t)info.st_size > vn_image_bound())
+        s = vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture", vn_image_bound());
     file.size = s == VN_OK ? (uint64_t)info.st_size : 0;
     if (s == VN_OK) s = read_header(&file, image, err);
     if (s == VN_OK) s = vn_image_orient(image, orientation_of(&file), err);

@@ -12,10 +12,37 @@ static const char *size_problem(int64_t width, int64_t height, int channels) {
     return NULL;
 }
 
-vn_status vn_image_check_size(int64_t width, int64_t height, int channels, vn_err *err) {
-    const char *problem = size_problem(width, height, channels);
-    if (problem == NULL) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: %s", (long long)width, (long long)height, problem);
+size_t vn_image_bound(void) {
+    const size_t most = (size_t)2 << 30, quarter = vn_memory_total() / 4;
+    return vn_memory_given() || quarter < most ? quarter : most;
+}
+
+/* Of small pictures nobody asks the system how much memory there is. */
+vn_status vn_image_check_size(int64_t width, int64_t height, int channels, double more, vn_err *err) {
+    const double small = 1 << 20;
+    char needed[32], bound[32];
+    if (width < 1 || height < 1)
+        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: empty", (long long)width, (long long)height);
+    if (width > VN_IMAGE_READ_SIDE || height > VN_IMAGE_READ_SIDE)
+        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: a side may have at most %d pixels", (long long)width,
+                       (long long)height, VN_IMAGE_READ_SIDE);
+    const double need = (double)width * (double)height * (2 * channels + 1) + more; /* with alpha, and turned */
+    const double most = need > small ? (double)vn_image_bound() : small;
+    if (need <= most) return VN_OK;
+    return vn_fail(
+        err, VN_BAD_FILE,
+        "picture of %lldx%lld: reading it would take %s, and one picture may take %s (VANE_MEMORY=%.0fM in the "
+        "environment would allow it)",
+        (long long)width, (long long)height, vn_bytes_text(need, needed), vn_bytes_text(most, bound),
+        ceil(4 * need / (1 << 20)));
+}
+
+vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn_err *err) {
+    *image = (vn_image){0};
+    uint8_t *pixels = vn_alloc((size_t)width * (size_t)height, (size_t)channels);
+    if (pixels == NULL) return vn_no_memory(err);
+    *image = (vn_image){width, height, channels, pixels};
+    return VN_OK;
 }
 
 vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels, vn_err *err) {
@@ -23,10 +50,7 @@ vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int cha
     const char *problem = size_problem(width, height, channels);
     if (problem != NULL)
         return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width, (long long)height, problem);
-    uint8_t *pixels = vn_alloc((size_t)width * (size_t)height, (size_t)channels);
-    if (pixels == NULL) return vn_no_memory(err);
-    *image = (vn_image){(int)width, (int)height, channels, pixels};
-    return VN_OK;
+    return vn_image_make(image, (int)width, (int)height, channels, err);
 }
 
 void vn_image_free(vn_image *image) {
@@ -53,7 +77,7 @@ vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err) {
         return VN_OK;
     }
     vn_image out;
-    const vn_status s = vn_image_alloc(&out, image->width, image->height, channels, err);
+    const vn_status s = vn_image_make(&out, image->width, image->height, channels, err);
     if (out.pixels == NULL) return s;
     for (size_t i = 0; i < count; i++) memset(out.pixels + 3 * i, image->pixels[i], 3);
     vn_image_free(image);
@@ -100,7 +124,7 @@ vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err) {
     const int width = transposed ? image->height : image->width, height = transposed ? image->width : image->height;
     vn_image out = {width, height, image->channels, NULL};
     if (image->pixels != NULL) {
-        const vn_status s = vn_image_alloc(&out, width, height, image->channels, err);
+        const vn_status s = vn_image_make(&out, width, height, image->channels, err);
         if (out.pixels == NULL) return s;
         move_pixels(image, orientation, &out);
         vn_image_free(image);

@@ -8,8 +8,11 @@
 
 #include "base/base.h"
 
+/* Of a picture that is made. */
 #define VN_IMAGE_MAX_SIDE  16384
-#define VN_IMAGE_MAX_BYTES ((size_t)256 << 20) /* of a decoded picture */
+#define VN_IMAGE_MAX_BYTES ((size_t)256 << 20)
+/* Of one that is read. What reading it takes in all is bounded by vn_image_bound. */
+#define VN_IMAGE_READ_SIDE 65535
 
 typedef struct vn_image {
     int width, height, channels; /* channels: 1 or 3 */
@@ -22,6 +25,9 @@ void vn_image_free(vn_image *image); /* and clears it; safe on a zeroed one */
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
+/* Bytes that reading one picture may take, its file and every copy of its pixels together: a quarter of the memory
+ * (vn_memory_total), and at most 2 GiB unless VANE_MEMORY is given. */
+size_t vn_image_bound(void);
 /* Reads a PNG (any colour type, depth and interlacing), JPEG (grey, colour or CMYK) or WebP, told apart by content, and turns it
  * upright as EXIF's orientation says. 16-bit depths are scaled to 8; transparency is composited on white; of an animated
  * picture the first frame is read; CMYK becomes RGB without a profile; colour profiles and gamma are ignored. On failure the

@@ -48,8 +48,11 @@ vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_e
 bool vn_png_find_exif(const vn_span *file, vn_part *exif);
 bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif);
 bool vn_webp_find_exif(const vn_span *file, vn_part *exif);
-/* The limits of image.h, for sizes that a file claims: VN_BAD_FILE. */
-vn_status vn_image_check_size(int64_t width, int64_t height, int channels, vn_err *err);
+/* The limits of reading, for what a file claims before memory is taken for it; more: bytes that its decoder takes beside the
+ * pixels. VN_BAD_FILE. */
+vn_status vn_image_check_size(int64_t width, int64_t height, int channels, double more, vn_err *err);
+/* A picture of a size that was checked. Pixels are not cleared. */
+vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn_err *err);
 /* White shows through: from `channels` + 1 values a pixel, the last of them alpha, to `channels`, in place. */
 void vn_image_flatten(vn_image *image);
 /* The orientation 1 .. 8 that EXIF data gives; 1 when it gives none, or makes no sense. */

@@ -112,6 +112,14 @@ static void read_rows(reader *r) {
     }
 }
 
+/* Where a picture comes in several scans, libjpeg keeps the coefficients of all of it. */
+static double coefficient_bytes(const struct jpeg_decompress_struct *jpeg) {
+    double blocks = 0;
+    for (int i = 0; i < jpeg->num_components; i++)
+        blocks += (double)jpeg->comp_info[i].width_in_blocks * (double)jpeg->comp_info[i].height_in_blocks;
+    return blocks * sizeof(JBLOCK);
+}
+
 static void run(reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     jpeg_create_decompress(jpeg);
@@ -122,12 +130,15 @@ static void run(reader *r) {
     choose_colour(r);
     vn_image *image = r->image;
     const int channels = jpeg->out_color_space == JCS_GRAYSCALE ? 1 : 3;
-    if (vn_image_check_size(jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
+    const double kept = jpeg_has_multiple_scans(jpeg) ? coefficient_bytes(jpeg) : 0;
+    if (vn_image_check_size(jpeg->image_width, jpeg->image_height, channels, kept, r->err) != VN_OK)
+        longjmp(r->trap, 1);
     if (r->header_only) {
         *image = (vn_image){(int)jpeg->image_width, (int)jpeg->image_height, channels, NULL};
         return;
     }
-    if (vn_image_alloc(image, jpeg->image_width, jpeg->image_height, channels, r->err) != VN_OK) longjmp(r->trap, 1);
+    if (vn_image_make(image, (int)jpeg->image_width, (int)jpeg->image_height, channels, r->err) != VN_OK)
+        longjmp(r->trap, 1);
     jpeg_start_decompress(jpeg);
     read_rows(r);
     jpeg_finish_decompress(jpeg);

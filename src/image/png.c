@@ -7,13 +7,14 @@
 #include <png.h>
 
 /* Of text and the like; pixels are bounded by the picture's size. MAX_WALK: of all chunks, when EXIF is looked for. */
-enum { MAX_CHUNK = 8 << 20, MAX_CHUNKS = 1000, MAX_WALK = 1 << 16 };
+enum { MAX_CHUNK = 8 << 20, MAX_CHUNKS = 1000, MAX_TEXT = 64 << 20, MAX_WALK = 1 << 16 };
 
 typedef struct session {
     png_structp png;
     png_infop info;
     jmp_buf trap;
-    bool out_of_memory;
+    bool out_of_memory, too_much;
+    size_t left; /* what libpng may still take in all; a chunk of a few bytes can hold megabytes of text */
     vn_err *err;
 } session;
 
@@ -38,6 +39,9 @@ bool vn_png_find_exif(const vn_span *file, vn_part *exif) {
 
 static void *take(png_structp png, png_alloc_size_t size) {
     session *p = png_get_mem_ptr(png);
+    p->too_much = p->too_much || size > p->left;
+    if (p->too_much) return NULL;
+    p->left -= size;
     void *memory = vn_alloc(1, size);
     if (memory == NULL) p->out_of_memory = true;
     return memory;
@@ -48,12 +52,15 @@ static void give(png_structp png, void *memory) {
     vn_free(memory);
 }
 
+/* What libpng went on without, or told in words of its own; VN_OK: nothing. */
+static vn_status lacked(const session *p) {
+    if (p->out_of_memory) return vn_no_memory(p->err);
+    return p->too_much ? vn_fail(p->err, VN_BAD_FILE, "PNG: more than %d MB of text", MAX_TEXT >> 20) : VN_OK;
+}
+
 static _Noreturn void on_error(png_structp png, const char *text) {
     session *p = png_get_error_ptr(png);
-    if (p->out_of_memory)
-        vn_no_memory(p->err);
-    else
-        vn_fail(p->err, VN_BAD_FILE, "PNG: %s", text);
+    if (lacked(p) == VN_OK) vn_fail(p->err, VN_BAD_FILE, "PNG: %s", text);
     longjmp(p->trap, 1);
 }
 
@@ -89,6 +96,7 @@ typedef struct reader {
     vn_bytes bytes;
     vn_image *image;
     bool alpha; /* rows have one more channel than the picture */
+    bool words; /* text is wanted, not the pixels alone */
 } reader;
 
 static void reader_close(reader *r) {
@@ -97,7 +105,7 @@ static void reader_close(reader *r) {
 
 /* To be closed even when it fails. */
 static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err *err) {
-    *r = (reader){.bytes = bytes, .image = image, .p.err = err};
+    *r = (reader){.bytes = bytes, .image = image, .p = {.left = SIZE_MAX, .err = err}};
     r->p.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r->p, on_error, on_warning, &r->p, take, give);
     if (r->p.png != NULL) r->p.info = png_create_info_struct(r->p.png);
     if (r->p.info == NULL) return vn_no_memory(err);
@@ -106,13 +114,20 @@ static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err 
 }
 
 static void set_limits(png_structp png) {
-    png_set_user_limits(png, VN_IMAGE_MAX_SIDE, VN_IMAGE_MAX_SIDE);
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* vn_image_check_size has the words for it */
     png_set_chunk_malloc_max(png, MAX_CHUNK);
     png_set_chunk_cache_max(png, MAX_CHUNKS);
 }
 
+/* What is of no use for pixels is not even unpacked. */
+static void leave_out_words(png_structp png) {
+    static const png_byte chunks[] = "tEXt\0zTXt\0iTXt\0iCCP\0sPLT\0hIST\0eXIf";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, chunks, (int)sizeof chunks / 5);
+}
+
 static void read_header(reader *r) {
     set_limits(r->p.png);
+    if (!r->words) leave_out_words(r->p.png);
     png_read_info(r->p.png, r->p.info);
     r->image->width = (int)png_get_image_width(r->p.png, r->p.info);
     r->image->height = (int)png_get_image_height(r->p.png, r->p.info);
@@ -144,10 +159,9 @@ static void read_pixels(reader *r) {
 static vn_status read_trapped(reader *r, bool header_only) {
     if (setjmp(r->p.trap) != 0) return r->p.err->status;
     read_header(r);
-    const vn_status s = vn_image_check_size(r->image->width, r->image->height, r->image->channels, r->p.err);
+    const vn_status s = vn_image_check_size(r->image->width, r->image->height, r->image->channels, 0, r->p.err);
     if (s == VN_OK && !header_only) read_pixels(r);
-    if (r->p.out_of_memory) return vn_no_memory(r->p.err); /* libpng went on without some chunk */
-    return s;
+    return s == VN_OK ? lacked(&r->p) : s;
 }
 
 vn_status vn_png_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
@@ -220,6 +234,8 @@ static vn_status describe(vn_bytes bytes, json_t **out, vn_err *err) {
     reader r;
     if (!vn_png_is(bytes)) return vn_fail(err, VN_BAD_FILE, "not a PNG");
     vn_status s = reader_open(&r, bytes, &image, err);
+    r.p.left = MAX_TEXT;
+    r.words = true;
     if (s == VN_OK) s = read_trapped(&r, false);
     if (s == VN_OK) {
         json_t *text = text_object(&r);
@@ -238,7 +254,7 @@ vn_status vn_png_describe(const char *path, json_t **out, vn_err *err) {
     size_t size = 0;
     vn_err own = {0};
     *out = NULL;
-    vn_status s = vn_read_file(path, VN_IMAGE_MAX_BYTES, &data, &size, &own);
+    vn_status s = vn_read_file(path, vn_image_bound(), &data, &size, &own);
     if (s == VN_OK) {
         s = describe((vn_bytes){(const uint8_t *)data, size}, out, &own);
         if (s != VN_OK) vn_fail_in(&own, "%s", path);
@@ -300,7 +316,7 @@ static vn_status write_trapped(output *o, const vn_image *image, FILE *file) {
 }
 
 static vn_status encode(const vn_image *image, const vn_setting *settings, size_t count, FILE *file, vn_err *err) {
-    output o = {.p.err = err};
+    output o = {.p = {.left = SIZE_MAX, .err = err}};
     vn_status s = set_text(&o, settings, count);
     if (s == VN_OK) {
         o.p.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &o.p, on_error, on_warning, &o.p, take, give);

@@ -29,6 +29,17 @@ static int64_t triangle(int64_t in, int64_t out, int64_t o, int64_t i) {
     return distance < reach ? reach - distance : 0;
 }
 
+/* Weights that add up without a remainder: each is the step of the rounded running sum. */
+static void fill_evenly(uint16_t *weight, int64_t in, int64_t out, int64_t o, int64_t first, int64_t end, int64_t sum) {
+    int64_t part = 0, before = 0;
+    for (int64_t i = first; i < end; i++) {
+        part += triangle(in, out, o, i);
+        const int64_t here = ((part << WEIGHT_BITS) + sum / 2) / sum;
+        weight[i - first] = (uint16_t)(here - before);
+        before = here;
+    }
+}
+
 static void axis_fill(axis *a, int in, int out, int o) {
     const int64_t reach = in > out ? in : out;
     int64_t first = ((2 * (int64_t)o + 1) * in - 2 * reach) / (2 * (int64_t)out) - 1;
@@ -44,7 +55,11 @@ static void axis_fill(axis *a, int in, int out, int o) {
         left -= weight[k];
         if (weight[k] > weight[largest]) largest = k;
     }
-    weight[largest] = (uint16_t)(weight[largest] + left); /* rounding's remainder */
+    if (llabs(left) <= weight[largest] / 2)
+        weight[largest] = (uint16_t)(weight[largest] + left); /* rounding's remainder */
+    else
+        fill_evenly(weight, in, out, o, first, end,
+                    sum); /* so many inputs that most weights round to nothing or to 1 */
     a->first[o] = (int)first;
     a->end[o] = (int)end;
 }

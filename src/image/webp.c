@@ -84,7 +84,8 @@ vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_e
     errno = 0;
     const VP8StatusCode code = WebPGetFeatures(bytes.at, bytes.left, &features);
     if (code != VP8_STATUS_OK) return failed(code, err);
-    vn_status s = vn_image_check_size(features.width, features.height, 3, err);
+    const double own = 4.0 * features.width * features.height; /* lossless ones are kept as words */
+    vn_status s = vn_image_check_size(features.width, features.height, 3, own, err);
     if (s != VN_OK) return s;
     *image = (vn_image){features.width, features.height, 3, NULL};
     if (header_only) return VN_OK;

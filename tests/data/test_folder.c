@@ -8,7 +8,6 @@
 
 #include "image/image.h"
 #include "support/scratch.h"
-#include "image/image.h"
 #include "support_data.h"
 
 enum { WIDTH = 5, HEIGHT = 4, EACH = 11, COUNT = 3 * EACH };
@@ -139,7 +138,7 @@ static void threads_and_memory_change_nothing(void **state) {
         vn_data_close(&data);
     }
     must_refuse("tree", &(vn_data_options){.threads = 3, .memory = 3 * SIZE}, VN_BAD_ARGUMENT,
-                "are too few for 4 decoded pictures");
+                "4 decoded pictures of 20 bytes do not fit in 60 bytes");
 }
 
 typedef struct words {

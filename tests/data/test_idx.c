@@ -98,7 +98,7 @@ static void refuses_what_does_not_fit(void **state) {
         {"bad/train-images-idx3-ubyte", 3, 1,
          "train-images-idx3-ubyte: not an IDX file of images (magic number 00000801"},
         {"bad/train-images-idx3-ubyte", 2, 9, "not an IDX file of images"},
-        {"bad/train-images-idx3-ubyte", 4, 255, "train-images-idx3-ubyte: claims more than 4 GiB"},
+        {"bad/train-images-idx3-ubyte", 4, 255, "bytes of data, more than a file of 88 bytes can hold"},
         {"bad/train-images-idx3-ubyte", 6, 1, "bytes of data, more than a file of 88 bytes can hold"},
         {"bad/train-images-idx3-ubyte", 7, 5, "holds more bytes than its header says"},
         {"bad/train-images-idx3-ubyte", 11, 0, "claims to hold nothing"},

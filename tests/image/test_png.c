@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <png.h>
+#include <stdlib.h>
 
 #include "support/scratch.h"
 #include "support_image.h"
@@ -71,7 +72,16 @@ static void reads_every_kind(void **state) {
 /* A header that promises what the limits forbid; libpng checks the header's own checksum, so that is right. */
 static void refuses_large_sizes(void **state) {
     (void)state;
-    static const struct { uint32_t width, height; } sizes[] = {{16385, 1}, {1, 0x7fffffff}, {16384, 16384}, {0, 5}};
+    static const struct {
+        uint32_t width, height;
+        const char *words;
+    } sizes[] = {{65536, 1, "picture of 65536x1: a side may have at most 65535 pixels"},
+                 {1, 0x7fffffff, "picture of 1x2147483647: a side may have at most 65535 pixels"},
+                 {17000, 1000,
+                  "picture of 17000x1000: reading it would take 119 MB, and one picture may take 105 MB "
+                  "(VANE_MEMORY=454M in the environment would allow it)"},
+                 {0, 5, "PNG: Invalid IHDR data"}};
+    setenv("VANE_MEMORY", "400M", 1);
     for (size_t i = 0; i < VN_COUNT(sizes); i++) {
         const png_kind kind = {PNG_COLOR_TYPE_RGB, 8, false, false, 0};
         png_make("large.png", &kind, 2, 2);
@@ -90,9 +100,57 @@ static void refuses_large_sizes(void **state) {
         vn_image image;
         vn_err err = {0};
         assert_int_equal(vn_image_read("large.png", &image, &err), VN_BAD_FILE);
-        assert_non_null(strstr(err.text, "large.png: "));
+        assert_non_null(strstr(err.text, sizes[i].words));
         assert_null(image.pixels);
     }
+    unsetenv("VANE_MEMORY");
+}
+
+/* More than 16384 pixels are no reason to refuse a picture that memory is there for. */
+static void reads_what_is_very_wide(void **state) {
+    (void)state;
+    const png_kind kind = {PNG_COLOR_TYPE_RGB, 8, false, false, 0};
+    png_make("wide.png", &kind, 17000, 2);
+    vn_image image = image_must_read("wide.png"), small;
+    assert_true(image.width == 17000 && image.height == 2);
+    for (int c = 0; c < 3; c++) assert_int_equal(image.pixels[(17000 + 16999) * 3 + c], png_value(&kind, 16999, 1, c));
+    assert_int_equal(vn_image_square(&image, 2, &small, NULL), VN_OK);
+    assert_int_equal(small.pixels[0], image.pixels[3 * 8499]);
+    vn_image_free(&small);
+    vn_image_free(&image);
+}
+
+/* Text of a megabyte takes a kilobyte when it is packed. Pixels need none of it; who asks for text is given up to 64 MB. */
+static void text_that_unpacks_to_more_than_memory_is_not_unpacked(void **state) {
+    (void)state;
+    enum { EACH = 4 << 20, CHUNKS = 20 };
+    char *blanks = malloc(EACH + 1);
+    assert_non_null(blanks);
+    memset(blanks, ' ', EACH);
+    blanks[EACH] = 0;
+    FILE *f = fopen("bomb.png", "wb");
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png);
+    png_init_io(png, f);
+    png_set_IHDR(png, info, 1, 1, 8, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
+    png_text text = {.compression = PNG_TEXT_COMPRESSION_zTXt, .key = "k", .text = blanks, .text_length = EACH};
+    for (int i = 0; i < CHUNKS; i++) png_set_text(png, info, &text, 1);
+    png_write_info(png, info);
+    png_write_row(png, &(png_byte){9});
+    png_write_end(png, NULL);
+    png_destroy_write_struct(&png, &info);
+    assert_int_equal(fclose(f), 0);
+    free(blanks);
+
+    vn_image image = image_must_read("bomb.png");
+    assert_int_equal(image.pixels[0], 9);
+    vn_image_free(&image);
+    json_t *said = NULL;
+    vn_err err = {0};
+    assert_int_equal(vn_png_describe("bomb.png", &said, &err), VN_BAD_FILE);
+    assert_string_equal(err.text, "bomb.png: PNG: more than 64 MB of text");
+    assert_null(said);
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
@@ -179,9 +237,15 @@ static void describes_only_png(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_every_kind),     cmocka_unit_test(refuses_large_sizes),
-        cmocka_unit_test(writes_what_it_reads), cmocka_unit_test(keeps_settings),
-        cmocka_unit_test(refuses_bad_keys),     cmocka_unit_test(says_why_it_cannot_write),
+        cmocka_unit_test(reads_every_kind),
+        cmocka_unit_test(refuses_large_sizes),
+        cmocka_unit_test(reads_what_is_very_wide),
+        cmocka_unit_test(text_that_unpacks_to_more_than_memory_is_not_unpacked),
+
+        cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(keeps_settings),
+        cmocka_unit_test(refuses_bad_keys),
+        cmocka_unit_test(says_why_it_cannot_write),
         cmocka_unit_test(describes_only_png),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

@@ -106,6 +106,25 @@ static void changes_channels(void **state) {
     vn_image_free(&colour);
 }
 
+/* A ramp from black to white over 65535 pixels: each of `size` averages its part, and by the triangle's reach a little of its
+ * neighbours', which changes nothing but at the ends. */
+static void very_wide_pictures_are_averaged_too(void **state) {
+    (void)state;
+    static const int sizes[] = {3, 8, 32};
+    vn_image wide = {65535, 1, 1, NULL}, out;
+    wide.pixels = malloc(65535);
+    assert_non_null(wide.pixels);
+    for (int i = 0; i < 65535; i++) wide.pixels[i] = (uint8_t)(i * 255 / 65534);
+    for (size_t k = 0; k < VN_COUNT(sizes); k++) {
+        assert_int_equal(vn_image_resize(&wide, sizes[k], 1, &out, NULL), VN_OK);
+        for (int i = 1; i < sizes[k] - 1; i++)
+            assert_in_range(out.pixels[i] + 1, 255 * (2 * i + 1) / (2 * sizes[k]) - 1,
+                            255 * (2 * i + 1) / (2 * sizes[k]) + 2);
+        vn_image_free(&out);
+    }
+    free(wide.pixels);
+}
+
 static void turns_samples_to_bytes(void **state) {
     (void)state;
     const float sample[] = {-1, 1, 0, -7, 7, NAN, 0.0039f, -0.5f}; /* two channels would be planar: [C, H, W] */
@@ -127,9 +146,13 @@ static void turns_samples_to_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_pillow),     cmocka_unit_test(same_size_changes_nothing),
-        cmocka_unit_test(one_colour_stays),       cmocka_unit_test(does_not_alias),
-        cmocka_unit_test(crops_the_middle),       cmocka_unit_test(changes_channels),
+        cmocka_unit_test(agrees_with_pillow),
+        cmocka_unit_test(same_size_changes_nothing),
+        cmocka_unit_test(one_colour_stays),
+        cmocka_unit_test(does_not_alias),
+        cmocka_unit_test(crops_the_middle),
+        cmocka_unit_test(changes_channels),
+        cmocka_unit_test(very_wide_pictures_are_averaged_too),
         cmocka_unit_test(turns_samples_to_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
