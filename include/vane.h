@@ -123,7 +123,7 @@ typedef struct vn_model_info {
     int rank;            /* 3 for images (channels, height, width), 1 for points (dimension) */
     int64_t shape[3];    /* one sample's size, without the batch */
     int32_t classes;     /* K; labels are 0 .. K-1; 0: an unconditional model */
-    int has_null;        /* nonzero if it knows the null condition, which guidance other than 1 needs */
+    int has_null;        /* nonzero if it knows the null condition, which most guides need at guidance other than 1 */
     int64_t parameters;  /* count of trained numbers */
     int64_t steps;       /* training steps behind it; 0 if unknown */
     double guidance;     /* what it is sampled with unless told otherwise: 1, or what its run says; and so many steps */
@@ -134,6 +134,19 @@ typedef struct vn_model_info {
  * Gaussians, in JSON). The files are untrusted: sizes are checked before they are used. *out is closed
  * with vn_model_close. Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED or VN_NO_MEMORY. */
 VN_API vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out);
+
+/* What the files of a model may leave open. */
+typedef struct vn_model_options {
+    /* The row of a network's class table that is the null condition, where no file says it: a diffusers UNet2DModel has
+     * classes only, all rows of its table. Labels then count the other rows, and each is named by its row. -1, the
+     * default: none. VN_BAD_ARGUMENT where there is no such row, or where the model says itself which is null. */
+    int32_t null_class;
+} vn_model_options;
+
+VN_API vn_model_options vn_model_options_default(void);
+/* vn_model_open with options, which may be NULL. Fails also with VN_BAD_ARGUMENT (names the option). */
+VN_API vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_options *options,
+                                    vn_model **out);
 /* The same for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or VN_NO_MEMORY. */
 VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
 VN_API void vn_model_close(vn_model **model);

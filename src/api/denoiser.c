@@ -31,6 +31,12 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
     return VN_OK;
 }
 
+/* The row of the class table that stands for a label: labels count the rows without null's. */
+static int32_t row_of(const vn_net_denoiser *d, int32_t label) {
+    if (label == VN_LABEL_NULL) return d->null_row;
+    return label + (d->null_row >= 0 && label >= d->null_row);
+}
+
 /* raw = F(c x), so d<v, raw>/dx = c (dF)^T v. Rows [first, first + n) of the query. */
 static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n, float *raw, vn_err *err) {
     const float *x = q->x + first * d->size;
@@ -41,7 +47,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
         const float scale = (float)vn_prediction_meaning(&d->prediction, level).input;
         for (int64_t j = i * d->size; j < (i + 1) * d->size; j++) d->input[j] = scale * x[j];
         d->time[i] = (float)vn_path_network_time(d->path, level);
-        d->labels[i] = label[i] == VN_LABEL_NULL ? d->null_label : label[i];
+        d->labels[i] = row_of(d, label[i]);
     }
     const int32_t *labels = vn_net_get_io(d->net)->labels > 0 ? d->labels : NULL;
     float *variance = q->variance ? q->variance + first * d->size : NULL;
@@ -75,14 +81,18 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
 
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net, const float *values,
                                const vn_path *path, const vn_prediction *prediction, const int64_t shape[3],
-                               int32_t classes, vn_denoiser *out, vn_err *err) {
+                               int32_t null_row, vn_denoiser *out, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(net);
-    *d = (vn_net_denoiser){.net = net, .path = path, .prediction = *prediction, .size = 1};
+    *d = (vn_net_denoiser){.net = net, .path = path, .prediction = *prediction, .size = 1, .null_row = null_row};
     for (int i = 0; i < io->rank; i++) d->size *= shape[i];
     vn_net_denoiser_batch(d, 0);
     d->height = io->rank == 3 ? shape[1] : 0;
     d->width = io->rank == 3 ? shape[2] : 0;
-    d->null_label = io->labels > classes ? (int32_t)io->labels - 1 : -1;
+    if (io->class_kind == VN_CLASS_NUMBER || io->class_kind == VN_CLASS_VECTOR)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "the network takes a %s as its class (class_embed_type); samples are drawn from networks with a "
+                       "table of classes, or without classes",
+                       io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
     const vn_status status = vn_runner_open(net, vn->backend, vn->crew, values, &d->runner, err);
     if (status != VN_OK) return status;
     *out = (vn_denoiser){.path = path,
@@ -90,8 +100,8 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                          .rank = io->rank,
                          .shape = {shape[0], shape[1], shape[2]},
                          .size = d->size,
-                         .classes = classes,
-                         .has_null = d->null_label >= 0 || io->labels == 0,
+                         .classes = (int32_t)io->labels - (null_row >= 0),
+                         .has_null = null_row >= 0 || io->labels == 0,
                          .has_vjp = true,
                          .disturbances = io->disturbances,
                          .layers = io->layers,

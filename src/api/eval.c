@@ -96,9 +96,7 @@ static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err)
     if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
     if (o->count < 0 || o->count > INT32_MAX)
         return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
-    if (o->label != VN_LABEL_ALL && o->label != VN_LABEL_NULL && (o->label < 0 || o->label >= m->classes))
-        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %d classes", (int)o->label, m->source, (int)m->classes);
-    return VN_OK;
+    return o->label == VN_LABEL_ALL ? VN_OK : vn_model_check_label(m, o->label, err);
 }
 
 vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {

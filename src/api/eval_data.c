@@ -108,9 +108,10 @@ vn_status vn_eval_data_open(vn_eval_data *d, const vn_model *m, const vn_eval_op
     for (int64_t i = 0; i < d->count && status == VN_OK; i++) {
         if (o->label != VN_LABEL_ALL) d->labels[i] = o->label;
         if (m->classes == 0) d->labels[i] = VN_LABEL_NULL;
-        if (d->labels[i] < VN_LABEL_NULL || d->labels[i] >= m->classes)
-            status = vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d; %s has %d", o->data, (long long)i,
-                             (int)d->labels[i], m->source, (int)m->classes);
+        if (vn_model_check_label(m, d->labels[i], err) != VN_OK) {
+            err->status = status = VN_BAD_FILE;
+            vn_fail_in(err, "%s: sample %lld", o->data, (long long)i);
+        }
     }
     return status;
 }

@@ -31,18 +31,18 @@ typedef struct vn_net_denoiser {
     const vn_path *path;
     vn_prediction prediction;
     int64_t size, height, width;
-    int32_t null_label; /* the row of the class table for VN_LABEL_NULL; < 0: none */
-    int64_t chunk;      /* most rows of one forward pass; a gradient takes a part of it, for what it remembers */
-    int64_t capacity;   /* rows the arrays hold, at most a chunk */
-    float *input;       /* [capacity,size] */
-    float *time;        /* [capacity] */
-    int32_t *labels;    /* [capacity] */
+    int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
+    int64_t chunk;    /* most rows of one forward pass; a gradient takes a part of it, for what it remembers */
+    int64_t capacity; /* rows the arrays hold, at most a chunk */
+    float *input;     /* [capacity,size] */
+    float *time;      /* [capacity] */
+    int32_t *labels;  /* [capacity] */
 } vn_net_denoiser;
 
-/* shape: one sample's. values, net and path outlive it. `classes`: labels a user may name. */
+/* shape: one sample's. values, net and path outlive it. null_row: of the class table; -1: all its rows are classes. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net, const float *values,
                                const vn_path *path, const vn_prediction *prediction, const int64_t shape[3],
-                               int32_t classes, vn_denoiser *out, vn_err *err);
+                               int32_t null_row, vn_denoiser *out, vn_err *err);
 /* How many samples one forward pass should hold; 0: chosen. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
 void vn_net_denoiser_close(vn_net_denoiser *d);
@@ -86,6 +86,7 @@ struct vn_model {
     char **names; /* [classes] */
     int32_t classes;
     bool has_null;
+    int32_t null_row; /* of a network's class table; -1: none of its rows is null */
     int rank;
     int64_t shape[3], size;
     int64_t steps; /* training steps behind it */
@@ -126,6 +127,15 @@ vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser 
 
 /* Adds `sampling` and, of a run, `trained`; vane is its vane.json or NULL. */
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err);
+
+/* ---- classes (classes.c) ------------------------------------------------------------------------------- */
+
+/* The classes of a network that is being opened; null_class: the row that the user calls null, or -1. */
+vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err);
+/* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means something. */
+vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
+/* "classes 0 to 9", "one class, 0", "no classes"; returns text. */
+const char *vn_model_classes_text(const vn_model *m, char text[64]);
 
 /* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
 

@@ -1,6 +1,5 @@
 /* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its path and what its output
  * means) or a world (exact). Callbacks are made in callback.c. */
-#define _GNU_SOURCE /* strcasestr */
 #include "api/internal.h"
 
 #include <string.h>
@@ -14,6 +13,7 @@ vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_er
     }
     m->vn = vn;
     m->sampling = vn_sampling_plain();
+    m->null_row = -1;
     *out = m;
     return VN_OK;
 }
@@ -32,10 +32,6 @@ vn_status vn_model_copy_names(vn_model *m, int32_t classes, const char *(*name)(
 
 static const char *world_name(const void *world, int32_t i) {
     return vn_world_class_name(world, i);
-}
-
-static const char *json_name(const void *names, int32_t i) {
-    return json_string_value(json_array_get(names, (size_t)i));
 }
 
 /* ---- worlds ------------------------------------------------------------------------------------------ */
@@ -96,19 +92,6 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     return VN_OK;
 }
 
-/* Classes and null. vane.json names them; without it the last row of the class table is null, as vane trains it. */
-static vn_status read_classes(vn_model *m, const vn_model_dir *dir, vn_err *err) {
-    const int64_t rows = vn_net_get_io(m->net)->labels;
-    if (rows > INT32_MAX) return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
-    const json_t *names = json_object_get(dir->vane, "classes");
-    m->has_null = true;
-    if (rows == 0) return VN_OK;
-    if (names && json_array_size(names) != (size_t)rows - 1)
-        return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %lld and null",
-                       m->source, json_array_size(names), (long long)rows - 1);
-    return vn_model_copy_names(m, (int32_t)rows - 1, json_name, names, err);
-}
-
 /* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler config in diffusers' words. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
@@ -151,7 +134,7 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     return status;
 }
 
-static vn_status open_network(vn_model *m, bool random, vn_err *err) {
+static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(m->source, &dir, err);
     if (status != VN_OK) return status;
@@ -161,7 +144,7 @@ static vn_status open_network(vn_model *m, bool random, vn_err *err) {
     } else {
         m->kind = vn_net_get_row(m->net)->row.name;
         status = read_shape(m, &dir, err);
-        if (status == VN_OK) status = read_classes(m, &dir, err);
+        if (status == VN_OK) status = vn_model_read_classes(m, &dir, null_class, err);
         if (status == VN_OK) status = read_path(m, &dir, err);
         if (status == VN_OK) status = load_values(m, &dir, random, err);
     }
@@ -171,17 +154,29 @@ static vn_status open_network(vn_model *m, bool random, vn_err *err) {
 
 /* ---- the public calls --------------------------------------------------------------------------------- */
 
+vn_model_options vn_model_options_default(void) {
+    return (vn_model_options){.null_class = -1};
+}
+
 vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
+    return vn_model_open_with(vn, source, NULL, out);
+}
+
+vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_options *options, vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     if (!source || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
     *out = NULL;
+    const vn_model_options o = options ? *options : vn_model_options_default();
+    if (o.null_class < -1) return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
     if (status == VN_OK && vn_is_dir(source)) {
-        status = open_network(m, false, err);
+        status = open_network(m, o.null_class, false, err);
     } else if (status == VN_OK) {
         status = open_world(m, err);
+        if (status == VN_OK && o.null_class >= 0)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "null-class %d has no effect on a world", (int)o.null_class);
     }
     if (status != VN_OK) vn_model_close(&m);
     *out = m;
@@ -209,7 +204,7 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
     *out = NULL;
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
-    if (status == VN_OK) status = open_network(m, true, err);
+    if (status == VN_OK) status = open_network(m, -1, true, err);
     if (status != VN_OK) vn_model_close(&m);
     *out = m;
     return status;
@@ -228,48 +223,6 @@ vn_model_info vn_model_get_info(const vn_model *m) {
                           .sampling_steps = m->sampling.steps};
     if (m->net) info.parameters = vn_weights_parameters(vn_net_weights(m->net));
     return info;
-}
-
-const char *vn_model_label_name(const vn_model *m, int32_t label) {
-    return label >= 0 && label < m->classes ? m->names[label] : NULL;
-}
-
-/* The only class whose name has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or several. */
-static const char *containing(const vn_model *m, const char *text) {
-    const char *found = NULL;
-    for (int32_t i = 0; i < m->classes; i++) {
-        if (!text[0] || !strcasestr(m->names[i], text)) continue;
-        if (found) return NULL;
-        found = m->names[i];
-    }
-    return found;
-}
-
-vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
-    vn_err *err = vn_begin(m->vn);
-    if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
-    for (int32_t i = 0; i < m->classes; i++) {
-        if (strcmp(text, m->names[i]) != 0) continue;
-        *label = i;
-        return VN_OK;
-    }
-    int64_t index = 0;
-    if (strcmp(text, "null") == 0) {
-        *label = VN_LABEL_NULL;
-    } else if (strcmp(text, "all") == 0) {
-        *label = VN_LABEL_ALL;
-    } else if (vn_parse_int(text, &index)) {
-        if (index < 0 || index >= m->classes + (m->classes > 0 && m->net))
-            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has classes 0 to %d", text, m->source,
-                           (int)m->classes - 1);
-        *label = index == m->classes ? VN_LABEL_NULL : (int32_t)index; /* the table's last row is null */
-    } else {
-        const char *near = containing(m, text);
-        if (!near) near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
-        return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
-                       text, near);
-    }
-    return VN_OK;
 }
 
 /* ---- the denoiser ------------------------------------------------------------------------------------- */
@@ -329,7 +282,8 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
             vn_callback_denoiser(&m->callback, m, path, &m->denoiser);
         else
             status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path, &m->prediction, m->shape,
-                                          m->classes, &m->denoiser, err);
+                                          m->null_row, &m->denoiser, err);
+        if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
     *out = &m->denoiser;
     return status;

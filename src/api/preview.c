@@ -13,7 +13,7 @@ bool vn_preview_possible(const vn_net_io *io) {
 static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status = vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction, p->shape,
-                                            p->classes, &p->denoiser, err);
+                                            p->classes ? p->classes : -1, &p->denoiser, err);
     if (status != VN_OK) return status;
     p->size = p->denoiser.size;
     p->count = io->rank == 1 ? POINTS : p->classes ? (int64_t)p->classes * EACH_CLASS : EACH_CLASS * EACH_CLASS;

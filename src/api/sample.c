@@ -23,8 +23,10 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
     if (o->noise && o->noise_file) return vn_fail(err, VN_BAD_ARGUMENT, "noise and noise_file exclude each other");
-    if (!o->labels && o->label != VN_LABEL_ALL && o->label != VN_LABEL_NULL && (o->label < 0 || o->label >= m->classes))
-        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %d classes", (int)o->label, m->source, (int)m->classes);
+    if (!o->labels && o->label != VN_LABEL_ALL) {
+        const vn_status status = vn_model_check_label(m, o->label, err);
+        if (status != VN_OK) return status;
+    }
     const unsigned needs = vn_guides_need(o->guide);
     if (o->weak && !(needs & VN_NEEDS_WEAK))
         return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s", o->guide ? o->guide : "cfg");
@@ -71,9 +73,7 @@ static vn_status make_labels(const vn_model *m, const vn_sample_options *o, vn_s
         int32_t label = o->labels ? o->labels[i] : o->label;
         if (label == VN_LABEL_ALL)
             label = m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)m->classes) : VN_LABEL_NULL;
-        if (label < VN_LABEL_NULL || label >= m->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "label %d of sample %lld: %s has %d classes", (int)label, (long long)i,
-                           m->source, (int)m->classes);
+        if (vn_model_check_label(m, label, err) != VN_OK) return vn_fail_in(err, "sample %lld", (long long)i);
         s->labels[i] = label;
     }
     return VN_OK;
@@ -221,6 +221,14 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
 
 /* ---- the public call --------------------------------------------------------------------------------------- */
 
+/* A weak model is asked under the samples' own conditions. */
+static vn_status check_weak_labels(const vn_model *weak, const vn_samples *s, vn_err *err) {
+    vn_status status = VN_OK;
+    for (int64_t i = 0; weak && i < s->count && status == VN_OK; i++)
+        if ((status = vn_model_check_label(weak, s->labels[i], err)) != VN_OK) vn_fail_in(err, "weak");
+    return status;
+}
+
 /* The model's denoiser, with the weak model beside it if one was given. */
 static vn_status open_denoiser(vn_model *m, const vn_sample_options *o, vn_pair_denoiser *pair, vn_denoiser *out,
                                vn_err *err) {
@@ -258,6 +266,7 @@ static vn_status draw(vn_model *m, vn_sample_options *o, vn_samples *s, vn_err *
     if (status == VN_OK && !(s->data = vn_alloc((size_t)s->count, (size_t)s->size * sizeof(float))))
         status = vn_no_memory(err);
     if (status == VN_OK) status = open_denoiser(m, o, &pair, &denoiser, err);
+    if (status == VN_OK) status = check_weak_labels(o->weak, s, err);
     if (status == VN_OK) {
         settle(m, denoiser.path, o);
         reward mine = {o, m->size};

@@ -5,6 +5,7 @@
 
 typedef struct args {
     const char *source, *label;
+    int null_class;
     vn_eval_options o;
 } args;
 
@@ -22,6 +23,9 @@ static const cli_option rows[] = {
     CLI_ROW("class", CLI_TEXT, label, "C",
             "the condition: a class by name or index for all samples, null for none, all for each sample's own",
             .unset = "all"),
+    CLI_ROW("null-class", CLI_INT, null_class, "ROW",
+            "of a diffusers model: the row of its class table that stands for no class, where no file says it",
+            .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of draws and probes"),
     CLI_ROW("path", CLI_TEXT, o.likelihood.path, "NAME", "for what was trained on none, such as worlds",
             .kind = "paths", .unset = "rectified"),
@@ -68,7 +72,8 @@ static vn_status eval(cli_session *s, args *a) {
     vn_model *model = NULL;
     vn_eval_result result;
     vn_status status = cli_open(s);
-    if (status == VN_OK) status = vn_model_open(s->vn, a->source, &model);
+    const vn_model_options options = {.null_class = a->null_class};
+    if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
     if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
     if (status == VN_OK) status = vn_eval(model, &a->o, &result);
     cli_progress_clear(&s->progress);
@@ -81,7 +86,7 @@ static vn_status eval(cli_session *s, args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_eval_options_default()};
+    args a = {.o = vn_eval_options_default(), .null_class = vn_model_options_default().null_class};
     cli_session s;
     int status;
     const int probes = a.o.likelihood.probes;

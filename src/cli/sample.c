@@ -8,6 +8,7 @@
 
 typedef struct args {
     const char *source, *out, *label, *weak;
+    int null_class;
     cli_numbers guidance, sigmas;
     const double *bands; /* the guidance values: [band_count] */
     size_t band_count;
@@ -29,6 +30,9 @@ static const cli_option rows[] = {
             .unset = "8 of each class, 16 of one, 1000 points"),
     CLI_ROW("class", CLI_TEXT, label, "C", "a class by name or index, all (sample i gets class i mod K), or null",
             .unset = "all"),
+    CLI_ROW("null-class", CLI_INT, null_class, "ROW",
+            "of a diffusers model: the row of its class table that stands for no class, where no file says it",
+            .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "sample i depends on S and i only"),
     CLI_ROW("noise", CLI_TEXT, o.noise_file, "FILE",
             "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"),
@@ -151,12 +155,21 @@ static bool holds_trace(const char *out, bool points) {
     return cli_misuse("sample", "--trace has no effect on %s: a .safetensors and a picture of points can hold it", out);
 }
 
+/* The weak model; where it does not say which class is null, as the model. */
+static vn_status open_weak(cli_session *s, args *a, const vn_model_options *options) {
+    vn_status status = vn_model_open(s->vn, a->weak, &a->o.weak);
+    if (status != VN_OK || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null) return status;
+    vn_model_close(&a->o.weak);
+    return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
+}
+
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
+    const vn_model_options options = {.null_class = a->null_class};
     vn_status status = cli_open(s);
-    if (status == VN_OK) status = vn_model_open(s->vn, a->source, &model);
+    if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
     if (status == VN_OK) status = vn_samples_can_save(model, a->out);
-    if (status == VN_OK && a->weak != NULL) status = vn_model_open(s->vn, a->weak, &a->o.weak);
+    if (status == VN_OK && a->weak != NULL) status = open_weak(s, a, &options);
     if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
     if (status == VN_OK) {
         vn_model_info info = vn_model_get_info(model);
@@ -188,7 +201,7 @@ static bool reads_out(const args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_sample_options_default()};
+    args a = {.o = vn_sample_options_default(), .null_class = vn_model_options_default().null_class};
     cli_session s;
     int status;
     bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);

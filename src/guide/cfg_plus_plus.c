@@ -6,12 +6,6 @@
  * that changes gamma or the prediction goes with it. */
 #include "guide/internal.h"
 
-static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    if (d->has_null && d->classes) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s needs conditions and the null condition, whatever the guidance",
-                   c->row->name);
-}
-
 static bool wants_conditional(const vn_guide_at *at) {
     return at->gamma != 0 && !at->all_null;
 }
@@ -38,7 +32,6 @@ const vn_guide_row vn_cfg_plus_plus_guide = {
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES | VN_NEEDS_PAIRS,
     .alone = true,
     .passes = 2,
-    .check = check,
     .plan = plan,
     .combine = combine,
 };

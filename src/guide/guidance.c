@@ -147,10 +147,10 @@ unsigned vn_guides_need(const char *text) {
     return needs;
 }
 
-/* What `row` needs and the denoiser does not have, in words; NULL: nothing. */
-static const char *lacking(const vn_guidance *g, const vn_guide_row *row) {
+/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that something else fulfils. */
+static const char *lacking(const vn_guidance *g, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = g->denoiser;
-    const unsigned needs = row->needs;
+    const unsigned needs = row->needs & ~lent;
     if ((needs & VN_NEEDS_CLASSES) && !d->classes) return "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !d->has_weak) return "a weak model";
@@ -161,15 +161,53 @@ static const char *lacking(const vn_guidance *g, const vn_guide_row *row) {
     return NULL;
 }
 
+/* What a user can give a guide beside the model. */
+#define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
+
+/* Whether the guide, with its defaults, can guide this model: by itself, or only where another guide does. */
+static bool can_guide(const vn_guidance *g, const vn_guide_row *row, bool by_itself) {
+    const bool itself =
+        row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_RULE || row->stage == VN_GUIDE_ADDITION || row->select;
+    vn_choice c;
+    return itself == by_itself && !lacking(g, row, LENT) && !vn_choice_parse(row->row.name, g->table, &c, NULL) &&
+           (!row->check || !row->check(&c, g->denoiser, NULL));
+}
+
+/* Appends "a, b (with a weak model), c" to text. */
+static void list_guides(const vn_guidance *g, bool by_itself, char *text, size_t size) {
+    const char *comma = "";
+    for (size_t i = 0; i < g->table->count; i++) {
+        const vn_guide_row *row = (const vn_guide_row *)vn_table_row(g->table, i);
+        if (!can_guide(g, row, by_itself)) continue;
+        const unsigned beside = row->needs & LENT & ~(g->denoiser->has_weak ? VN_NEEDS_WEAK : 0) &
+                                ~(g->reward || g->denoiser->classify ? VN_NEEDS_REWARD : 0);
+        const size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s%s", comma, row->row.name,
+                 beside & VN_NEEDS_WEAK     ? " (with a weak model)"
+                 : beside & VN_NEEDS_REWARD ? " (with a reward)"
+                                            : "");
+        comma = ", ";
+    }
+}
+
+/* The refusal of a guide, with those that this model can be guided by. */
+static vn_status refuse(const vn_guidance *g, const vn_guide_row *row, const char *lacks, vn_err *err) {
+    char able[512] = "", beside[256] = "";
+    list_guides(g, true, able, sizeof able);
+    list_guides(g, false, beside, sizeof beside);
+    vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have", g->gamma, row->row.name,
+            lacks);
+    if (able[0]) vn_fail_after(err, "guides that do without: %s%s%s", able, beside[0] ? "; beside them: " : "", beside);
+    return VN_BAD_ARGUMENT;
+}
+
 static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     if (!isfinite(g->gamma)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
-        if (g->gamma == 1 && row->stage == VN_GUIDE_RULE) continue;
-        const char *lacks = lacking(g, row);
-        if (lacks)
-            return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have", g->gamma,
-                           row->row.name, lacks);
+        if (g->gamma == 1 && row->stage == VN_GUIDE_RULE && !row->alone) continue;
+        const char *lacks = lacking(g, row, 0);
+        if (lacks) return refuse(g, row, lacks, err);
     }
     return VN_OK;
 }

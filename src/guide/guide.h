@@ -98,7 +98,7 @@ enum {
 typedef struct vn_guide_row {
     vn_row row;
     vn_guide_stage stage;
-    unsigned needs;        /* VN_NEEDS_*; of a rule's needs those of the denoiser count only when gamma is not 1 */
+    unsigned needs;        /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned disturbances; /* vn_disturbance it asks for */
     const char *rule;      /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
     bool alone;            /* nothing that changes gamma or the prediction goes with it */

@@ -185,6 +185,7 @@ static void set_io(const dit *d, vn_net_io *io) {
     if (!c->num_embeds_ada_norm) return; // the null row alone is no choice
     io->class_kind = VN_CLASS_INDEX;
     io->labels = c->num_embeds_ada_norm + 1;
+    io->null_row = true;
 }
 
 vn_status vn_dit_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {

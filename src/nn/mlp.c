@@ -64,6 +64,7 @@ vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *
                       .out_channels = (m->learns_variance ? 2 : 1) * m->dimension,
                       .learns_variance = m->learns_variance,
                       .labels = m->num_class_embeds,
+                      .null_row = m->num_class_embeds > 0,
                       .takes_time = true,
                       .class_kind = m->num_class_embeds ? VN_CLASS_INDEX : VN_CLASS_NONE};
     *self = m;

@@ -23,6 +23,7 @@ typedef struct vn_net_io {
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
     int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */
+    bool null_row;         /* its class says that the last of them is null; else its files say what they are */
     bool takes_time;
     int64_t times; /* the time is a whole number below this, a row of a learned table; 0: any number */
     vn_class_kind class_kind;

@@ -85,7 +85,11 @@ static vn_status check(const vn_likelihood_options *o, vn_err *err) {
 static vn_status check_labels(const bench *b, vn_err *err) {
     for (int64_t i = 0; i < b->batch->n; i++) {
         if (known(b->o->denoiser, b->batch->labels[i])) continue;
-        vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", b->batch->labels[i]);
+        const int32_t label = b->batch->labels[i];
+        if (label == VN_LABEL_NULL)
+            vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
+        else
+            vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", label);
         return fail_in_row(b, i, err);
     }
     return VN_OK;

@@ -127,7 +127,7 @@ static vn_status check_labels(const vn_denoiser *d, const vn_walk_batch *b, vn_e
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = b->labels[i];
         if (label == VN_LABEL_NULL && (d->has_null || !d->classes)) continue;
-        if (label == VN_LABEL_NULL) return vn_fail(err, VN_BAD_ARGUMENT, "this model does not know the null condition");
+        if (label == VN_LABEL_NULL) return vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
         if (label < 0 || label >= d->classes)
             return vn_fail(err, VN_BAD_ARGUMENT, "sample %llu: class %d is none of the model's %d",
                            (unsigned long long)(b->first + (uint64_t)i), label, d->classes);

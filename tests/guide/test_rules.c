@@ -270,7 +270,10 @@ static void what_the_model_lacks_is_named(void **state) {
     refused("fdg", 2, &points, "points have no frequencies");
     refused("cfg,rescale", 2, &one, "one number");
     refused("autoguidance", 2, &simple, "a weak model");
-    refused("cfg-plus-plus", 1, &simple, "the null condition, whatever the guidance");
+    refused("cfg-plus-plus", 1, &simple, "guidance 1 by cfg-plus-plus needs the null condition, which this model");
+    refused("apg", 2, &simple, "; guides that do without: energy");
+    refused("cfg", 2, &simple, "icg, tsg; beside them: gibbs-like, rescale, dynamic-threshold, interval, schedule");
+    refused("cfg", 2, &unlabelled, "needs conditions, which this model does not have; guides that do without: ");
     static const char *const of_null[] = {"apg", "cfg-zero-star", "rectified-cfg-plus-plus", "tcfg", "mambo-g", "fdg"};
     for (size_t i = 0; i < VN_COUNT(of_null); i++) {
         refused(of_null[i], 2, &simple, "the null condition");

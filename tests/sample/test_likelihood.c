@@ -255,7 +255,7 @@ static void what_makes_no_sense_is_refused(void **state) {
     refused(&fine, VN_BAD_ARGUMENT, "likelihood: sample 2: class 1 is none of the model's");
     d = b.denoiser;
     d.has_null = false;
-    refused(&fine, VN_BAD_ARGUMENT, "likelihood: sample 3: class -1 is none of the model's");
+    refused(&fine, VN_BAD_ARGUMENT, "likelihood: sample 3: this model has no null condition");
     d = b.denoiser;
     d.has_vjp = false;
     refused(&fine, VN_UNSUPPORTED, "likelihood needs derivatives");

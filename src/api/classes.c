@@ -1,0 +1,131 @@
+/* classes.c - which rows of a network's class table are classes and which is null, what they are called, and how a label is found
+ * by what a person writes.
+ *
+ * A run of vane's has the null row last, as it was trained; so has every DiT, by its class. A UNet2DModel of diffusers' own has
+ * classes only, unless somebody says which row was trained as null: vane.json's "null_class", or the user. */
+#define _GNU_SOURCE /* strcasestr */
+#include "api/internal.h"
+
+#include <string.h>
+
+/* ---- of a network -------------------------------------------------------------------------------------- */
+
+/* Which row of the class table is null: the last one in a run of vane and in classes of networks that say so; else
+ * vane.json's null_class, or the user's, or none. */
+static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t asked, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(m->net);
+    const json_t *said = json_object_get(dir->vane, "null_class");
+    const bool known = io->labels > 0 && (io->null_row || dir->vane);
+    m->null_row = known ? (int32_t)io->labels - 1 : asked;
+    if (said && json_is_null(said)) m->null_row = -1;
+    if (said && json_is_integer(said) && json_integer_value(said) >= 0 && json_integer_value(said) < io->labels)
+        m->null_row = (int32_t)json_integer_value(said);
+    else if (said && !json_is_null(said))
+        return vn_fail(err, VN_BAD_FILE, "%s: null_class in vane.json is no row of the class table, which has %lld",
+                       m->source, (long long)io->labels);
+    if (asked < 0) return VN_OK;
+    if (known)
+        return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: %s says itself which row of its class table is null",
+                       (int)asked, m->source);
+    if (asked < io->labels) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: the class table of %s has %lld row%s", (int)asked, m->source,
+                   (long long)io->labels, io->labels == 1 ? "" : "s");
+}
+
+/* The names of classes: those that vane.json gives, else the numbers of their rows. */
+typedef struct class_names {
+    const json_t *given; /* or NULL */
+    int32_t null_row;
+    char *number; /* [NUMBER] */
+} class_names;
+
+enum { NUMBER = 16 };
+
+static const char *class_name(const void *from, int32_t i) {
+    const class_names *n = from;
+    if (n->given) return json_string_value(json_array_get(n->given, (size_t)i));
+    snprintf(n->number, NUMBER, "%d", (int)(i + (n->null_row >= 0 && i >= n->null_row)));
+    return n->number;
+}
+
+vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(m->net);
+    const int64_t rows = io->labels;
+    if (rows > INT32_MAX) return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
+    vn_status status = find_null_row(m, dir, null_class, err);
+    m->has_null = m->null_row >= 0 || io->class_kind == VN_CLASS_NONE;
+    if (status != VN_OK || rows == 0) return status;
+    const int32_t classes = (int32_t)rows - (m->null_row >= 0);
+    const json_t *names = json_object_get(dir->vane, "classes");
+    if (names && json_array_size(names) != (size_t)classes)
+        return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %d%s", m->source,
+                       json_array_size(names), (int)classes, m->null_row >= 0 ? " and null" : "");
+    char number[NUMBER];
+    const class_names from = {names, m->null_row, number};
+    return vn_model_copy_names(m, classes, class_name, &from, err);
+}
+
+/* ---- labels -------------------------------------------------------------------------------------------- */
+
+const char *vn_model_label_name(const vn_model *m, int32_t label) {
+    return label >= 0 && label < m->classes ? m->names[label] : NULL;
+}
+
+const char *vn_model_classes_text(const vn_model *m, char text[64]) {
+    if (m->classes < 2)
+        snprintf(text, 64, "%s", m->classes ? "one class, 0" : "no classes");
+    else
+        snprintf(text, 64, "classes 0 to %d", (int)m->classes - 1);
+    return text;
+}
+
+vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
+    char text[64];
+    if (label >= 0 && label < m->classes) return VN_OK;
+    if (label != VN_LABEL_NULL)
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source,
+                       vn_model_classes_text(m, text));
+    if (m->has_null || m->classes == 0) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s", m->source,
+                   vn_model_classes_text(m, text), m->net ? "; if one of them is null, say which (null-class)" : "");
+}
+
+/* The only class whose name has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or several. */
+static const char *containing(const vn_model *m, const char *text) {
+    const char *found = NULL;
+    for (int32_t i = 0; i < m->classes; i++) {
+        if (!text[0] || !strcasestr(m->names[i], text)) continue;
+        if (found) return NULL;
+        found = m->names[i];
+    }
+    return found;
+}
+
+vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
+    vn_err *err = vn_begin(m->vn);
+    if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
+    for (int32_t i = 0; i < m->classes; i++) {
+        if (strcmp(text, m->names[i]) != 0) continue;
+        *label = i;
+        return VN_OK;
+    }
+    int64_t index = 0;
+    if (strcmp(text, "null") == 0) {
+        *label = VN_LABEL_NULL;
+    } else if (strcmp(text, "all") == 0) {
+        *label = VN_LABEL_ALL;
+    } else if (vn_parse_int(text, &index)) {
+        char classes[64];
+        if (index < 0 || index >= m->classes)
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
+                           vn_model_classes_text(m, classes),
+                           m->has_null && m->classes ? "; null is the word for none" : "");
+        *label = (int32_t)index;
+    } else {
+        const char *near = containing(m, text);
+        if (!near) near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
+        return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
+                       text, near);
+    }
+    return VN_OK;
+}

@@ -1,0 +1,58 @@
+/* test_classes.c - classes as a person names them: of a model made elsewhere, whose table says nothing of null. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cli/support_program.h"
+#include "support/scratch.h"
+
+#define FOREIGN VN_SOURCE_DIR "/tests/cases/three_classes_no_null"
+
+static void a_class_beyond_the_last_is_no_class(void **state) {
+    (void)state;
+    make_world();
+    expect_complaint(expect_status(2, "sample " FOREIGN " --class 3 --steps 2 --out x.npy"),
+                     "class 3: " FOREIGN " has classes 0 to 2");
+    expect_complaint(expect_status(2, "sample " FOREIGN " --class null --steps 2 --out x.npy"),
+                     "has no null condition");
+    expect_complaint(expect_status(2, "sample world.json --class 2 --out x.npy"),
+                     "class 2: world.json has classes 0 to 1; null is the word for none");
+    expect_status(0, "sample " FOREIGN " --class 2 --steps 2 -n 2 --out x.npy --quiet");
+    json_t *r = expect_json(expect_status(0, "info " FOREIGN " --json"));
+    assert_int_equal(json_array_size(json_object_get(r, "classes")), 3);
+    assert_true(json_is_false(json_object_get(r, "null")));
+    json_decref(r);
+}
+
+static void the_null_row_can_be_named(void **state) {
+    (void)state;
+    expect_complaint(expect_status(2, "sample " FOREIGN " --guidance 2 --steps 2 --out x.npy"),
+                     "needs the null condition, which this model does not have; guides that do without: ");
+    json_t *r = expect_json(expect_status(
+        0, "sample " FOREIGN " --null-class 2 --guidance 2 --class 1 --steps 2 -n 2 --out x.npy --quiet --json"));
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(r, "passes"), 0)), 4);
+    json_decref(r);
+    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 2 --class 2 --steps 2 --out x.npy"),
+                     "class 2: " FOREIGN " has classes 0 to 1; null is the word for none");
+    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 3 --out x.npy"), "null-class 3");
+    expect_complaint(expect_status(2, "sample world.json --null-class 0 --out x.npy"), "has no effect on a world");
+    /* A weak model that does not say which row is null is asked as the model is. */
+    scratch_require(system("cp -r '" FOREIGN "' weak") == 0, "weak");
+    expect_status(0, "sample " FOREIGN " --null-class 2 --weak weak --guide autoguidance --guidance 2 --class null "
+                     "--steps 2 -n 2 --out x.npy --quiet");
+    expect_status(0, "sample " FOREIGN " --null-class 2 --class null --steps 2 -n 1 --out x.safetensors --quiet");
+    expect_status(0, "eval " FOREIGN " --null-class 2 --metric nll --data x.safetensors --rtol 0.1 --atol 0.1 --quiet");
+    expect_complaint(expect_status(1, "eval " FOREIGN " --metric nll --data x.safetensors --quiet"),
+                     "x.safetensors: sample 0: class null: " FOREIGN " has no null condition");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_class_beyond_the_last_is_no_class),
+        cmocka_unit_test(the_null_row_can_be_named),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
