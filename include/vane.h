@@ -244,7 +244,8 @@ typedef struct vn_sample_options {
     int32_t label;         /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     const int32_t *labels; /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
     double guidance;       /* gamma; default NaN: the model's own, vn_model_info.guidance */
-    const char *guide;     /* a row of the guides table, or several with commas; NULL: "cfg" */
+    const char *guide;     /* a row of the guides table, or several with commas; NULL: "cfg". A class in it is written
+                              by name or number; a name with a comma in it in double quotes */
     const char *sampler;   /* a row of the samplers table, with parameters; NULL: the path's own choice */
     int steps; /* >= 1; default 0: the model's own, vn_model_info.sampling_steps, which is 32 where nothing else is
                               said. Refused together with sigmas */
@@ -476,13 +477,19 @@ VN_API void vn_text_free(char **text);
 
 /* ---- 8. The tables --------------------------------------------------------------------------------- */
 
+enum {
+    VN_PARAM_REAL = 0,
+    VN_PARAM_WHOLE = 1, /* whole numbers only */
+    VN_PARAM_CLASS = 2  /* one of the model's classes, written by name or number: "negative:class=boot" */
+};
+
 /* One parameter of a row. Numbers unless `choices` ("a|b|c") is set, when values are an index into it. */
 typedef struct vn_param {
     const char *name;
     const char *summary;
     double value;    /* default */
     double min, max; /* inclusive */
-    int integer;     /* nonzero: whole numbers only */
+    int integer;     /* VN_PARAM_REAL, VN_PARAM_WHOLE or VN_PARAM_CLASS */
     const char *choices;
 } vn_param;
 

@@ -3,7 +3,6 @@
  *
  * A run of vane's has the null row last, as it was trained; so has every DiT, by its class. A UNet2DModel of diffusers' own has
  * classes only, unless somebody says which row was trained as null: vane.json's "null_class", or the user. */
-#define _GNU_SOURCE /* strcasestr */
 #include "api/internal.h"
 
 #include <string.h>
@@ -90,40 +89,24 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
                    vn_model_classes_text(m, text), m->net ? "; if one of them is null, say which (null-class)" : "");
 }
 
-/* The only class whose name has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or several. */
-static const char *containing(const vn_model *m, const char *text) {
-    const char *found = NULL;
-    for (int32_t i = 0; i < m->classes; i++) {
-        if (!text[0] || !strcasestr(m->names[i], text)) continue;
-        if (found) return NULL;
-        found = m->names[i];
-    }
-    return found;
-}
-
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
     vn_err *err = vn_begin(m->vn);
     if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
-    for (int32_t i = 0; i < m->classes; i++) {
-        if (strcmp(text, m->names[i]) != 0) continue;
-        *label = i;
-        return VN_OK;
-    }
+    const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};
     int64_t index = 0;
-    if (strcmp(text, "null") == 0) {
+    if (vn_names_find(&classes, text, &index)) {
+        char range[64];
+        if (index < 0 || index >= m->classes)
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
+                           vn_model_classes_text(m, range),
+                           m->has_null && m->classes ? "; null is the word for none" : "");
+        *label = (int32_t)index;
+    } else if (strcmp(text, "null") == 0) {
         *label = VN_LABEL_NULL;
     } else if (strcmp(text, "all") == 0) {
         *label = VN_LABEL_ALL;
-    } else if (vn_parse_int(text, &index)) {
-        char classes[64];
-        if (index < 0 || index >= m->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
-                           vn_model_classes_text(m, classes),
-                           m->has_null && m->classes ? "; null is the word for none" : "");
-        *label = (int32_t)index;
     } else {
-        const char *near = containing(m, text);
-        if (!near) near = vn_nearest(text, (const char *const *)m->names, (size_t)m->classes);
+        const char *near = vn_names_nearest(&classes, text);
         return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
                        text, near);
     }

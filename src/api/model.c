@@ -285,6 +285,7 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
                                           m->null_row, &m->denoiser, err);
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
+    m->denoiser.names = (const char *const *)m->names;
     *out = &m->denoiser;
     return status;
 }

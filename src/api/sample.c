@@ -157,8 +157,8 @@ static bool note(json_t *to, const char *key, const char *format, ...) {
     return text && json_object_set_new(to, key, text) == 0;
 }
 
-/* Names of files may be anything. */
-static bool note_file(json_t *to, const char *key, const char *name) {
+/* Names of files and classes may be any bytes. */
+static bool note_text(json_t *to, const char *key, const char *name) {
     return json_object_set_new(to, key, vn_json_string(name)) == 0;
 }
 
@@ -194,21 +194,21 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;
-    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note_file(to, "source", m->source) &&
+    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note_text(to, "source", m->source) &&
               note(to, "seed", "%llu", (unsigned long long)o->seed) &&
               note(to, "first", "%llu", (unsigned long long)o->first) &&
               note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%.15g", o->guidance) &&
-              note(to, "guide", "%s", o->guide ? o->guide : "cfg") &&
+              note_text(to, "guide", o->guide ? o->guide : "cfg") &&
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);
     if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
     if (ok && !o->labels)
-        ok = note(to, "class", "%s",
-                  o->label == VN_LABEL_ALL    ? "all"
-                  : o->label == VN_LABEL_NULL ? "null"
-                                              : m->names[o->label]);
-    if (ok && o->noise_file) ok = note_file(to, "noise", o->noise_file);
-    if (ok && o->weak) ok = note_file(to, "weak", o->weak->source);
+        ok = note_text(to, "class",
+                       o->label == VN_LABEL_ALL    ? "all"
+                       : o->label == VN_LABEL_NULL ? "null"
+                                                   : m->names[o->label]);
+    if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
+    if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok && o->trace) ok = note(to, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
     if (ok && m->world) s->world = vn_world_share(m->world);
     if (ok) ok = one_band(o, s);

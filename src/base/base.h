@@ -128,6 +128,19 @@ static inline bool vn_disturb_equal(const vn_disturb *a, const vn_disturb *b) {
 #define VN_BLUR_INFINITE 1e4 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
 #define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */
 
+/* ---- names and numbers: one of a list by what a person writes (names.c) ----------------------------- */
+
+typedef struct vn_names {
+    const char *const *names; /* [count]; NULL: they have numbers only */
+    size_t count;
+} vn_names;
+
+/* The one of exactly this name, else the whole number that the text is, which may be out of range; false: neither, also where
+ * the names are such numbers themselves, other ones: of "1", "2", "3" 0 is none. */
+bool vn_names_find(const vn_names *list, const char *text, int64_t *index);
+/* The name that was probably meant: the only one that holds the text, or the nearest by edit distance; or NULL. */
+const char *vn_names_nearest(const vn_names *list, const char *text);
+
 /* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------------- */
 
 #define VN_MAX_PARAMS 12
@@ -150,8 +163,13 @@ typedef struct vn_table {
 #define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
 /* Unknown names and keys are refused with the nearest known one; values out of range with the range. Spaces around names, keys
- * and values do not count. */
-vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
+ * and values do not count; a value in double quotes may hold commas and begin or end with a space, and "" in it is a ". Classes
+ * (VN_PARAM_CLASS) are looked up in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */
+vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes, vn_choice *out,
+                             vn_err *err);
+vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err); /* classes NULL */
+/* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its end. */
+size_t vn_pair_length(const char *text);
 /* The text that parses to the same choice, only what was given. New string or NULL. */
 char *vn_choice_text(const vn_choice *choice);
 /* Of `count` names the shortest that begins with the text, else the nearest by edit distance, or NULL when none is near. */

@@ -176,7 +176,33 @@ static vn_status out_of_range(const vn_row *row, const vn_param *p, const char *
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is outside [%s, %s]", row->name, p->name, text, min, max);
 }
 
-static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text, double *value, vn_err *err) {
+static vn_status unknown_class(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
+                               vn_err *err) {
+    vn_err message;
+    const char *near = vn_names_nearest(classes, text);
+    vn_fail(&message, VN_BAD_ARGUMENT, "%s: %s=%.80s is no class of the model", row->name, p->name, text);
+    if (near) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, near);
+    if (classes->names) add_hint(&message, text, classes->names, classes->count);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
+}
+
+/* A class by name or number. */
+static vn_status parse_class(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
+                             double *value, vn_err *err) {
+    static const vn_names unknown = {NULL, 0};
+    int64_t index;
+    const bool found = vn_names_find(classes ? classes : &unknown, text, &index);
+    *value = found ? (double)index : (double)NAN;
+    if (!classes) return VN_OK;
+    if (!found) return unknown_class(row, p, text, classes, err);
+    if (index >= 0 && (size_t)index < classes->count) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is none of the model's %zu classes", row->name, p->name, text,
+                   classes->count);
+}
+
+static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
+                             double *value, vn_err *err) {
+    if (p->integer == VN_PARAM_CLASS) return parse_class(row, p, text, classes, value, err);
     if (p->choices) {
         int index = choice_index(p->choices, text);
         if (index < 0)
@@ -199,8 +225,37 @@ static char *trim(char *text) {
     return text;
 }
 
+/* Where the quotes end that `text` begins with: past the closing one, or at the end of the text. */
+static size_t quoted_length(const char *text) {
+    size_t n = 1;
+    while (text[n] && (text[n] != '"' || text[n + 1] == '"')) n += text[n] == '"' ? 2 : 1;
+    return text[n] ? n + 1 : n;
+}
+
+size_t vn_pair_length(const char *text) {
+    size_t n = strcspn(text, "=,");
+    if (text[n] == '=') n += 1 + strspn(text + n + 1, " ");
+    if (n > 0 && text[n] == '"') n += quoted_length(text + n);
+    return n + strcspn(text + n, ",");
+}
+
+/* A value without its quotes, in place; NULL where they do not close at its end. */
+static char *unquote(char *text) {
+    const size_t n = strlen(text);
+    if (text[0] != '"') return text;
+    if (n < 2 || text[n - 1] != '"' || quoted_length(text) != n) return NULL;
+    text[n - 1] = 0;
+    char *to = text;
+    for (const char *from = text + 1; *from; from++) {
+        *to++ = *from;
+        from += *from == '"'; // of two, one
+    }
+    *to = 0;
+    return text;
+}
+
 /* One "key=value"; the text is cut in two at the '='. */
-static vn_status parse_pair(char *pair, vn_choice *out, vn_err *err) {
+static vn_status parse_pair(char *pair, const vn_names *classes, vn_choice *out, vn_err *err) {
     const vn_row *row = out->row;
     char *equals = strchr(pair, '=');
     if (equals) *equals = 0;
@@ -211,11 +266,13 @@ static vn_status parse_pair(char *pair, vn_choice *out, vn_err *err) {
     if (!equals) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s has no value; write %s=VALUE", row->name, pair, pair);
     if (out->given[i]) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is given twice", row->name, pair);
     out->given[i] = true;
-    return parse_value(row, &row->params[i], trim(equals + 1), &out->value[i], err);
+    char *value = unquote(trim(equals + 1));
+    if (!value) return vn_fail(err, VN_BAD_ARGUMENT, "%s: the quotes of %s are not closed at its end", row->name, pair);
+    return parse_value(row, &row->params[i], value, classes, &out->value[i], err);
 }
 
 /* name, then pairs; `text` is cut to pieces. */
-static vn_status parse_choice(char *text, const vn_table *table, vn_choice *out, vn_err *err) {
+static vn_status parse_choice(char *text, const vn_table *table, const vn_names *classes, vn_choice *out, vn_err *err) {
     char *pairs = strchr(text, ':');
     if (pairs) *pairs++ = 0;
     text = trim(text);
@@ -225,21 +282,26 @@ static vn_status parse_choice(char *text, const vn_table *table, vn_choice *out,
     *out = (vn_choice){.row = vn_table_row(table, index), .index = index};
     for (size_t i = 0; i < param_count(out->row); i++) out->value[i] = out->row->params[i].value;
     while (pairs) {
-        char *next = strchr(pairs, ',');
-        if (next) *next++ = 0;
-        vn_status s = parse_pair(pairs, out, err);
+        char *end = pairs + vn_pair_length(pairs), *next = *end ? end + 1 : NULL;
+        *end = 0;
+        vn_status s = parse_pair(pairs, classes, out, err);
         if (s) return s;
         pairs = next;
     }
     return VN_OK;
 }
 
-vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err) {
+vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes, vn_choice *out,
+                             vn_err *err) {
     char *copy = vn_strdup(text);
     if (!copy) return vn_no_memory(err);
-    vn_status s = parse_choice(copy, table, out, err);
+    vn_status s = parse_choice(copy, table, classes, out, err);
     vn_free(copy);
     return s;
+}
+
+vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err) {
+    return vn_choice_parse_of(text, table, NULL, out, err);
 }
 
 /* ---- and back to text ---------------------------------------------------------------------------------- */

@@ -79,6 +79,8 @@ static void range_text(const vn_param *p, char *text, size_t size) {
             c += length + (c[length] == '|');
         }
         if (used < size) snprintf(text + used, size - used, ")");
+    } else if (p->integer == VN_PARAM_CLASS) {
+        snprintf(text, size, "  (a class, by name or number)");
     } else if (isfinite(p->min) && isfinite(p->max)) {
         snprintf(text, size, "  (%s%g to %g)", whole, p->min, p->max);
     } else if (isfinite(p->min)) {
@@ -147,9 +149,10 @@ static bool append(json_t *array, json_t *value) {
 }
 
 static json_t *param_json(const vn_param *p) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:s?}", "name", p->name, "summary", p->summary, "default",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:s?}", "name", p->name, "summary", p->summary, "default",
                      cli_json_number(p->value), "min", cli_json_number(p->min), "max", cli_json_number(p->max),
-                     "integer", p->integer, "choices", p->choices);
+                     "integer", p->integer != VN_PARAM_REAL, "class", p->integer == VN_PARAM_CLASS, "choices",
+                     p->choices);
 }
 
 static json_t *row_json(const vn_row *row) {

@@ -7,14 +7,15 @@
 
 enum { CLASS, WEIGHT };
 static const vn_param params[] = {
-    {"class", "index of the class to add", 0, 0, 1e6, 1, NULL},
+    {"class", "the class to add", 0, 0, 1e6, VN_PARAM_CLASS, NULL},
     {"weight", "how much of it; negative: move away from it", 1, -1000, 1000, 0, NULL},
     {0},
 };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
     if (c->value[WEIGHT] == 0) return vn_fail(err, VN_BAD_ARGUMENT, "also: weight=0 has no effect");
-    return vn_check_class(c, CLASS, d, err);
+    return VN_OK;
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {

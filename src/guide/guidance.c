@@ -41,11 +41,11 @@ struct vn_guidance {
 
 /* Where the guide that begins at `text` ends: at a comma whose next word is a name, not key=value. */
 static size_t guide_length(const char *text) {
-    size_t end = strcspn(text, ",");
+    size_t end = vn_pair_length(text);
     while (text[end]) {
         const char *word = text + end + 1;
         if (word[strcspn(word, "=:,")] != '=') break;
-        end += 1 + strcspn(word, ",");
+        end += 1 + vn_pair_length(word);
     }
     return end;
 }
@@ -91,7 +91,8 @@ static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *er
 static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     if (g->count == MAX_GUIDES) return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
     vn_guide *one = &g->guide[g->count];
-    vn_status s = vn_choice_parse(text, g->table, &one->choice, err);
+    const vn_names classes = {g->denoiser->names, (size_t)g->denoiser->classes};
+    vn_status s = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
     if (s) return s;
     one->row = (const vn_guide_row *)one->choice.row;
     one->denoiser = g->denoiser;

@@ -59,8 +59,6 @@ vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const
 void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float *x, double wa, const vn_pair *a,
                   double wb, const vn_pair *b, vn_pair *out);
 
-/* Refuses a class, the value of a guide's parameter, that the model does not have. */
-vn_status vn_check_class(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
 /* The pass under one class, in g->label; rows without a condition stay without. The same when asked again. */
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label);
 

@@ -4,13 +4,9 @@
 
 enum { CLASS };
 static const vn_param params[] = {
-    {"class", "index of the class to move away from", 0, 0, 1e6, 1, NULL},
+    {"class", "the class to move away from", 0, 0, 1e6, VN_PARAM_CLASS, NULL},
     {0},
 };
-
-static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_check_class(c, CLASS, d, err);
-}
 
 static vn_pass negative(vn_guide *g, const vn_guide_at *at) {
     return vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]);
@@ -31,7 +27,6 @@ const vn_guide_row vn_negative_guide = {
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSES,
     .passes = 2,
-    .check = check,
     .plan = plan,
     .combine = combine,
 };

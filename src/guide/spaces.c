@@ -98,13 +98,6 @@ void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float 
 
 /* ---- conditions ----------------------------------------------------------------------------------------- */
 
-vn_status vn_check_class(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
-    const int32_t label = (int32_t)c->value[param];
-    if (label < d->classes) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%d is none of the model's %d classes", c->row->name,
-                   c->row->params[param].name, label, d->classes);
-}
-
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label) {
     if (at->all_null) return vn_null(at);
     for (int64_t i = 0; i < at->n; i++) g->label[i] = at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : label;

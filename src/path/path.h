@@ -184,13 +184,14 @@ typedef struct vn_denoiser {
     vn_prediction prediction;
     int rank; /* 3: [C,H,W]; 1: [D] */
     int64_t shape[3];
-    int64_t size;          /* floats in a row: the shape's product */
-    int32_t classes;       /* labels are 0 .. classes-1 */
-    bool has_null;         /* knows VN_LABEL_NULL */
-    bool has_weak;         /* answers VN_NETWORK_WEAK */
-    bool has_vjp;          /* answers queries with a cotangent */
-    unsigned disturbances; /* sum of the vn_disturbance it knows */
-    int layers, middle;    /* how many can be disturbed; which is taken where none is named */
+    int64_t size;             /* floats in a row: the shape's product */
+    int32_t classes;          /* labels are 0 .. classes-1 */
+    const char *const *names; /* [classes] what guides may call them; NULL: by number only */
+    bool has_null;            /* knows VN_LABEL_NULL */
+    bool has_weak;            /* answers VN_NETWORK_WEAK */
+    bool has_vjp;             /* answers queries with a cotangent */
+    unsigned disturbances;    /* sum of the vn_disturbance it knows */
+    int layers, middle;       /* how many can be disturbed; which is taken where none is named */
     /* Its main network answers queries for a variance: v, by which the reverse step has the variance exp(f log beta +
      * (1 - f) log beta~), f = (v + 1)/2, with beta that of the step forward and beta~ that of the step back for known x0
      * (2102.09672). On paths with steps. */

@@ -321,6 +321,36 @@ static void a_likelihood_takes_the_classes_there_are(void **state) {
     vn_model_close(&m);
 }
 
+static void guides_take_classes_by_name(void **state) {
+    (void)state;
+    scratch_write_text("things.json",
+                       "{\"classes\": [{\"name\": \"shirt\", \"components\": [{\"mean\": [-1, 0], \"std\": 0.3}]}, "
+                       "{\"name\": \"tench, Tinca tinca\", \"components\": [{\"mean\": [1, 0.5], \"std\": 0.3}]}, "
+                       "{\"name\": \"Ankle boot\", \"components\": [{\"mean\": [2, -1], \"std\": 0.3}]}]}");
+    static const char *const pairs[][2] = {
+        {"negative:class=Ankle boot", "negative:class=2"},
+        {"cfg,also:class=\"tench, Tinca tinca\",weight=0.5,interval", "cfg,also:class=1,weight=0.5,interval"},
+        {"cfg, also:class=Ankle boot, perp-neg:weight=2,class=shirt", "cfg,also:class=2,perp-neg:class=0,weight=2"},
+    };
+    vn_model *m = NULL;
+    expect_ok(vn, vn_model_open(vn, "things.json", &m));
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        vn_samples *s[2] = {NULL, NULL};
+        for (int k = 0; k < 2; k++) {
+            vn_sample_options o = options_of(VN_LABEL_ALL, 3);
+            o.count = 6;
+            o.guide = pairs[i][k];
+            expect_ok(vn, vn_sample(m, &o, &s[k]));
+        }
+        assert_memory_equal(vn_samples_data(s[0]), vn_samples_data(s[1]), 6 * 2 * sizeof(float));
+        vn_samples_close(&s[0]);
+        vn_samples_close(&s[1]);
+    }
+    refuse(m, 0, 3, "negative:class=boot", "negative: class=boot is no class of the model; did you mean 'Ankle boot'?");
+    refuse(m, 0, 3, "cfg,also:class=3", "also: class=3 is none of the model's 3 classes");
+    vn_model_close(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_rows_of_a_foreign_table_are_classes),
@@ -334,6 +364,7 @@ int main(void) {
         cmocka_unit_test(vane_json_may_name_classes_and_null_of_a_foreign_model),
         cmocka_unit_test(a_weak_model_must_know_the_samples_conditions),
         cmocka_unit_test(a_likelihood_takes_the_classes_there_are),
+        cmocka_unit_test(guides_take_classes_by_name),
     };
     return run_under_each_kernel_set(tests, context_enter, context_leave);
 }

@@ -49,10 +49,24 @@ static void the_null_row_can_be_named(void **state) {
                      "x.safetensors: sample 0: class null: " FOREIGN " has no null condition");
 }
 
+static void guides_take_classes_by_name(void **state) {
+    (void)state;
+    make_world();
+    expect_status(0, "sample world.json -n 6 --guidance 2 --guide negative:class=left --out name.npy --quiet");
+    expect_status(0, "sample world.json -n 6 --guidance 2 --guide negative:class=0 --out number.npy --quiet");
+    expect_same_file("name.npy", "number.npy");
+    expect_status(0, "sample world.json -n 4 --guidance 2 --guide 'negative:class=\"left\"' --out x.png --quiet");
+    assert_non_null(strstr(expect_status(0, "info x.png")->out, "negative:class=\"left\"")); /* makes it again */
+    expect_complaint(expect_status(2, "sample world.json --guidance 2 --guide negative:class=lefd --out x.npy"),
+                     "negative: class=lefd is no class of the model; did you mean 'left'?");
+    assert_non_null(strstr(expect_status(0, "list guides negative")->out, "(a class, by name or"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_class_beyond_the_last_is_no_class),
         cmocka_unit_test(the_null_row_can_be_named),
+        cmocka_unit_test(guides_take_classes_by_name),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

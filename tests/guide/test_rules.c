@@ -235,7 +235,8 @@ static void nonsense_is_refused_by_name(void **state) {
         const char *list, *words;
     } bad[] = {
         {"negative:class=2", "negative: class=2 is none of the model's 2 classes"},
-        {"also:class=7", "also: class=7"},
+        {"also:class=7", "also: class=7 is none of the model's 2 classes"},
+        {"negative:class=boot", "negative: class=boot is no class of the model"},
         {"perp-neg:class=2", "perp-neg: class=2"},
         {"also:weight=0", "weight=0 has no effect"},
         {"perp-neg:weight=0", "weight=0 has no effect"},
@@ -281,7 +282,7 @@ static void what_the_model_lacks_is_named(void **state) {
     }
     refused("also", 2, &simple, "the null condition");
     refused("perp-neg", 2, &simple, "the null condition");
-    refused("perp-neg", 2, &unlabelled, "the model's 0 classes");
+    refused("perp-neg", 2, &unlabelled, "needs conditions");
     refused("icg", 2, &unlabelled, "conditions");
     rows got;
     assert_true(guided("icg", 2, &simple, N, labels, x, &level, &next, pair_of(&got)) == 2);
