@@ -5,21 +5,45 @@
  *     D = D min(1, r / |D|)
  *     c + (gamma - 1) (D_perpendicular + eta D_parallel)        to c
  *
- * As in the paper D_before is what it was before the limit. eps follows x0. */
+ * As in the paper D_before is what it was before the limit. eps follows x0.
+ *
+ * A norm grows with the root of the count of numbers, and the paper's r belongs to its models: 15 to SDXL, whose latents are
+ * 4 x 128 x 128. Beside a delta of 3 x 32 x 32 numbers that is no limit at all; so where r is not given it is 15 for as many
+ * numbers as SDXL's, and for others the same length a number. */
 #include "guide/internal.h"
 
 #include <math.h>
 
+#define FOR_THE_SIZE (-1.0)
+#define SDXL_LIMIT   15.0
+#define SDXL_NUMBERS 65536.0
+
 enum { BETA, LIMIT, ETA };
 static const vn_param params[] = {
     {"beta", "how much of the delta before is added; negative: what stays is damped", -0.5, -1, 1, 0, NULL},
-    {"r", "largest norm of a sample's delta, the paper's for SDXL; 0: none", 15, 0, 1e9, 0, NULL},
+    {"r",
+     "largest norm of a sample's delta; 0: none; -1: the paper's 15 for the 65536 numbers of SDXL's latents, for other "
+     "sizes by "
+     "the root of their count (3.2 for 3 x 32 x 32)",
+     FOR_THE_SIZE, FOR_THE_SIZE, 1e9, 0, NULL},
     {"eta", "how much of the part along the conditional prediction is kept", 0, -10, 10, 0, NULL},
     {0},
 };
 
+static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    (void)d;
+    if (c->value[LIMIT] >= 0 || c->value[LIMIT] == FOR_THE_SIZE) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "apg: r=%g is no norm", c->value[LIMIT]);
+}
+
+static double limit_of(const vn_guide *g) {
+    const double r = g->choice.value[LIMIT];
+    return r == FOR_THE_SIZE ? SDXL_LIMIT * sqrt((double)g->denoiser->size / SDXL_NUMBERS) : r;
+}
+
 /* One sample: shift = D_perpendicular + eta D_parallel, before the limit at `memory`. */
-static void project(const double *v, size_t size, const float *c, const float *u, float *memory, float *shift) {
+static void project(const double *v, double limit, size_t size, const float *c, const float *u, float *memory,
+                    float *shift) {
     double dd = 0, dc = 0, cc = 0;
     for (size_t j = 0; j < size; j++) {
         const double delta = (double)c[j] - (double)u[j] + v[BETA] * (double)memory[j];
@@ -28,7 +52,7 @@ static void project(const double *v, size_t size, const float *c, const float *u
         dc += delta * (double)c[j];
         cc += (double)c[j] * (double)c[j];
     }
-    const double scale = v[LIMIT] > 0 && dd > 0 ? fmin(1, v[LIMIT] / sqrt(dd)) : 1;
+    const double scale = limit > 0 && dd > 0 ? fmin(1, limit / sqrt(dd)) : 1;
     const double along = cc > 0 ? (1 - v[ETA]) * dc / cc : 0;
     for (size_t j = 0; j < size; j++) shift[j] = (float)(scale * ((double)memory[j] - along * (double)c[j]));
 }
@@ -39,7 +63,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     float *memory = g->slot[0], *shift = g->slot[1];
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t row = 0; row < (size_t)at->n * size; row += size)
-        project(g->choice.value, size, c->x0 + row, u->x0 + row, memory + row, shift + row);
+        project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row, shift + row);
     vn_shift_pair(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 
@@ -49,6 +73,7 @@ const vn_guide_row vn_apg_guide = {
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 2,
     .slots = 2,
+    .check = check,
     .plan = vn_plan_two,
     .combine = combine,
 };

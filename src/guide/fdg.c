@@ -11,7 +11,7 @@
 
 enum { LOW, LEVELS };
 static const vn_param params[] = {
-    {"low", "part of G - 1 that the low frequencies get", 0.44, -10, 10, 0, NULL},
+    {"low", "part of G - 1 that the low frequencies get; the paper's for SDXL", 0.44, -10, 10, 0, NULL},
     {"levels", "of the pyramid: each more halves the highest of the low frequencies", 2, 2, 8, 1, NULL},
     {0},
 };

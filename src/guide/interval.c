@@ -3,8 +3,9 @@
 
 enum { LO, HI };
 static const vn_param params[] = {
-    {"lo", "G holds where sigma/alpha is above this", 0.28, 0, 1e9, 0, NULL},
-    {"hi", "and not above this", 1.61, 0, 1e9, 0, NULL},
+    {"lo", "G holds where sigma/alpha is above this; the paper's for ImageNet in latents of 64 x 64", 0.28, 0, 1e9, 0,
+     NULL},
+    {"hi", "and not above this, likewise", 1.61, 0, 1e9, 0, NULL},
     {0},
 };
 

@@ -28,7 +28,7 @@ enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
 static const vn_param params[] = {
     {"order", "of the solver that is kept; it is compared with the one below", 3, 2, 3, 1, NULL},
     {"rtol", "error of a step, relative to the state", 0.05, 1e-6, 1, 0, NULL},
-    {"atol", "and absolute; the larger counts", 0.0078, 1e-9, 1, 0, NULL},
+    {"atol", "and absolute; the larger counts. A step of 8-bit pixels in [-1,1]", 0.0078, 1e-9, 1, 0, NULL},
     {"first", "first step in log(alpha/sigma)", 0.05, 1e-4, 10, 0, NULL},
     {"p", "proportional part of the controller", 0, 0, 10, 0, NULL},
     {"i", "integral part", 1, 0, 10, 0, NULL},

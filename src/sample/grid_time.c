@@ -46,7 +46,7 @@ enum { TOKENS, BASE_TOKENS, MAX_TOKENS, BASE_SHIFT, MAX_SHIFT, TYPE, OVER, TERMI
 enum { EXPONENTIAL, LINEAR };
 enum { UNIFORM, LINSPACE };
 static const vn_param dynamic_params[] = {
-    {"tokens", "tokens of an image", 4096, 1, 1e7, 1, NULL},
+    {"tokens", "tokens of an image: as many as a picture of 1024 x 1024 is to Flux and SD3", 4096, 1, 1e7, 1, NULL},
     {"base_tokens", "where mu is base_shift", 256, 1, 1e7, 1, NULL},
     {"max_tokens", "where mu is max_shift", 4096, 1, 1e7, 1, NULL},
     {"base_shift", "mu at base_tokens", 0.5, -10, 100, 0, NULL},

@@ -51,7 +51,7 @@ static vn_status correct(vn_step *s, const vn_level *level, double snr, bool nor
 enum { L_CORRECTIONS, L_SNR, L_EPSILON, L_DENOISE };
 static const vn_param langevin_params[] = {
     {"corrections", "steps at each level", 10, 1, VN_MAX_DRAWS, 1, NULL},
-    {"snr", "size of a step: sqrt(a/2) / sigma", 0.22, 1e-4, MOST_SNR, 0, NULL},
+    {"snr", "size of a step: sqrt(a/2) / sigma; NCSN's for CIFAR-10", 0.22, 1e-4, MOST_SNR, 0, NULL},
     {"epsilon", "or NCSN's step at the last level, 2a; 0: by snr", 0, 0, 1, 0, NULL},
     {"denoise", "at the end: to the mean of x0, or leave the last level's noise in", 1, 0, 1, 1, "no|yes"},
     {0},
@@ -96,7 +96,7 @@ enum { LEVEL, NORM };
 enum { REVERSE_DIFFUSION, ANCESTRAL };
 static const vn_param pc_params[] = {
     {"corrections", "Langevin steps at each level", 1, 0, VN_MAX_DRAWS - 1, 1, NULL},
-    {"snr", "their size", 0.16, 1e-4, MOST_SNR, 0, NULL},
+    {"snr", "their size; the paper's for CIFAR-10", 0.16, 1e-4, MOST_SNR, 0, NULL},
     {"size", "snr is to sigma, or to norms of noise and score as published", LEVEL, 0, 1, 1, "level|norm"},
     {"predictor", "the step between levels", REVERSE_DIFFUSION, 0, 1, 1, "reverse-diffusion|ancestral"},
     {0},

@@ -14,8 +14,9 @@
 
 enum { TMIN, TMAX, STEPS, ROUNDS };
 static const vn_param params[] = {
-    {"tmin", "goes back from the level whose sigma/alpha is nearest to this", 0.06, 1e-6, 1e6, 0, NULL},
-    {"tmax", "to this sigma/alpha", 0.3, 1e-6, 1e6, 0, NULL},
+    {"tmin", "goes back from the level whose sigma/alpha is nearest to this; the paper's for CIFAR-10, 32 x 32", 0.06,
+     1e-6, 1e6, 0, NULL},
+    {"tmax", "to this sigma/alpha, likewise", 0.3, 1e-6, 1e6, 0, NULL},
     {"steps", "from tmax down again, each time", 2, 1, MOST_STEPS, 1, NULL},
     {"rounds", "how many times", 2, 1, 100, 1, NULL},
     {0},

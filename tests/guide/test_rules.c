@@ -227,6 +227,22 @@ static void predicting_takes_no_memory(void **state) {
     }
 }
 
+/* ---- numbers that belong to one size ---------------------------------------------------------------------- */
+
+/* 15 for 65536 numbers is 15 x 3/256 for 9: the same bits as with that limit, and not those without one. */
+static void apgs_limit_grows_with_the_size_of_a_sample(void **state) {
+    (void)state;
+    rows chosen, scaled, free, published;
+    run("apg", 2, labels, &chosen);
+    run("apg:r=0.17578125", 2, labels, &scaled);
+    run("apg:r=0", 2, labels, &free);
+    run("apg:r=15", 2, labels, &published);
+    assert_memory_equal(&chosen, &scaled, sizeof chosen);
+    assert_memory_equal(&published, &free, sizeof free); /* which never acts here */
+    assert_true(memcmp(&chosen, &free, sizeof free) != 0);
+    refused("apg:r=-0.5", 2, &denoiser, "apg: r=-0.5 is no norm");
+}
+
 /* ---- refusals ------------------------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
@@ -302,6 +318,7 @@ int main(void) {
         cmocka_unit_test(ends_are_finite),
         cmocka_unit_test(equal_predictions_are_finite),
         cmocka_unit_test(predicting_takes_no_memory),
+        cmocka_unit_test(apgs_limit_grows_with_the_size_of_a_sample),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(what_the_model_lacks_is_named),
     };
