@@ -130,9 +130,10 @@ typedef struct vn_model_info {
     int sampling_steps;
 } vn_model_info;
 
-/* Opens a run directory of vane, a diffusers model directory, or a world file (an exact mixture of
- * Gaussians, in JSON). The files are untrusted: sizes are checked before they are used. *out is closed
- * with vn_model_close. Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED or VN_NO_MEMORY. */
+/* Opens a run directory of vane, a diffusers model directory (or one of several files of weights in it, beside a
+ * config.json), or a world file (an exact mixture of Gaussians, in JSON). The files are untrusted: sizes are checked
+ * before they are used. *out is closed with vn_model_close. Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED,
+ * VN_NO_MEMORY or, where several files of weights are there, VN_BAD_ARGUMENT. */
 VN_API vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out);
 
 /* What the files of a model may leave open. */

@@ -31,9 +31,10 @@ static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t ask
                    (long long)io->labels, io->labels == 1 ? "" : "s");
 }
 
-/* The names of classes: those that vane.json gives, else the numbers of their rows. */
+/* The names of classes: those that vane.json gives, or model_index.json as diffusers' DiTPipeline does, by their rows; else the
+ * numbers of the rows. */
 typedef struct class_names {
-    const json_t *given; /* or NULL */
+    const json_t *given, *by_row; /* or NULL */
     int32_t null_row;
     char *number; /* [NUMBER] */
 } class_names;
@@ -44,7 +45,8 @@ static const char *class_name(const void *from, int32_t i) {
     const class_names *n = from;
     if (n->given) return json_string_value(json_array_get(n->given, (size_t)i));
     snprintf(n->number, NUMBER, "%d", (int)(i + (n->null_row >= 0 && i >= n->null_row)));
-    return n->number;
+    const char *name = json_string_value(json_object_get(n->by_row, n->number));
+    return name ? name : n->number;
 }
 
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err) {
@@ -60,7 +62,7 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %d%s", m->source,
                        json_array_size(names), (int)classes, m->null_row >= 0 ? " and null" : "");
     char number[NUMBER];
-    const class_names from = {names, m->null_row, number};
+    const class_names from = {names, json_object_get(dir->index, "id2label"), m->null_row, number};
     return vn_model_copy_names(m, classes, class_name, &from, err);
 }
 

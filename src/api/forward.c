@@ -27,6 +27,7 @@ static vn_status open_net(pass *p, vn_err *err) {
     vn_status status = vn_model_dir_open(p->dir, &dir, err);
     if (status != VN_OK) return status;
     const char *file = NULL;
+    if (dir.variant) vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", dir.weights);
     status = vn_net_open(dir.config, &p->net, err);
     if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
     if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);

@@ -128,6 +128,7 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     }
     vn_status status = vn_model_dir_weights(dir, &file, err);
     if (status != VN_OK) return status;
+    if (dir->variant) vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
     status = vn_store_load_weights(file, weights, m->values, err);
     if (status == VN_OK) status = vn_store_weights_step(file, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
@@ -171,7 +172,7 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     if (o.null_class < -1) return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
-    if (status == VN_OK && vn_is_dir(source)) {
+    if (status == VN_OK && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
         status = open_network(m, o.null_class, false, err);
     } else if (status == VN_OK) {
         status = open_world(m, err);

@@ -56,6 +56,9 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given);
 json_t *vn_config_pair(int64_t a, int64_t b);
 json_t *vn_config_done(json_t *config, int bad, vn_err *err);
 
+/* What earlier versions of diffusers wrote, as today's (legacy.c). Changes the config. */
+vn_status vn_config_update(json_t *config, vn_err *err);
+
 /* ---- layers.c: where in the network, and layers that declare their weights there -------------------- */
 
 #define VN_SCOPE_PATH 160

@@ -80,15 +80,13 @@ static vn_status declare_weights(vn_net *net, vn_err *err) {
 }
 
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
-    const vn_net_row *row = NULL;
-    vn_status status = find_row(config, &row, err);
-    if (status != VN_OK) return status;
     vn_net *net = vn_calloc(1, sizeof *net);
     if (!net) return vn_no_memory(err);
-    net->row = row;
     net->config = vn_json_copy(config);
-    status = net->config ? vn_weights_open(&net->weights, err) : vn_no_memory(err);
-    if (status == VN_OK) status = row->open(net->config, &net->self, &net->io, err);
+    vn_status status = net->config ? vn_config_update(net->config, err) : vn_no_memory(err);
+    if (status == VN_OK) status = find_row(net->config, &net->row, err);
+    if (status == VN_OK) status = vn_weights_open(&net->weights, err);
+    if (status == VN_OK) status = net->row->open(net->config, &net->self, &net->io, err);
     if (status == VN_OK) status = declare_weights(net, err);
     if (status == VN_OK)
         *out = net;

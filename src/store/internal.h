@@ -30,6 +30,20 @@ vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, 
                                const vn_weight_array *arrays, size_t array_count, vn_err *err);
 vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
                                const json_t *metadata, vn_err *err);
+/* The name that diffusers once had for a tensor (to_old), or the name today of one that is called so; NULL: it has one name. New
+ * string. */
+vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err);
+
+/* ---- which file holds a network's weights (weights_file.c) ------------------------------------------------ */
+
+/* The file in a folder to load them from: the plain one, else the only variant that there is (*variant); NULL: none, or several
+ * variants. New string. */
+vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, vn_err *err);
+/* Why vn_store_find_weights found none, with what is there. */
+vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err);
+/* Whether a file's name says that it is one network's whole weights, or their index. */
+bool vn_store_is_weights(const char *name);
+
 /* The step in a file's metadata, -1 if there is none. */
 int64_t vn_store_step_of(const vn_safetensors *st);
 

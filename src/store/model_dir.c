@@ -6,8 +6,7 @@
 #include <string.h>
 
 #define DIFFUSERS_VERSION "0.42.1"
-#define SHARDS_FILE       VN_WEIGHTS_FILE ".index.json"
-#define PICKLE_FILE       "diffusion_pytorch_model.bin"
+#define EMA_ENDING        "_ema" // of the folder that a training script keeps the average in
 
 /* a/b/c without empty parts; new string or NULL. */
 static char *join3(const char *a, const char *b, const char *c) {
@@ -44,49 +43,51 @@ static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
         return vn_fail(err, VN_UNSUPPORTED, "%s: vane knows no network in a pipeline of class '%.80s'", d->path,
                        pipeline ? pipeline : "?");
     }
-    d->folder = vn_strdup(folder);
-    return d->folder ? VN_OK : vn_no_memory(err);
+    /* The first pipelines had all their parts in one folder, where diffusers still looks for a part that has none. */
+    char *path = join3(d->path, folder, "");
+    bool flat = false;
+    if (!path) return vn_no_memory(err);
+    vn_status s = vn_is_dir(path) ? VN_OK : has_file(d->path, "", "config.json", &flat, err);
+    vn_free(path);
+    d->folder = s ? NULL : vn_strdup(flat ? "" : folder);
+    return s || d->folder ? s : vn_no_memory(err);
+}
+
+/* "; it has unet/ and unet_ema/: name one": the networks in a directory that is none itself. */
+static void tell_networks(const vn_model_dir *d, vn_err *err) {
+    static const char *const endings[] = {"", EMA_ENDING};
+    char text[512] = "";
+    for (size_t i = 0; i < vn_net_row_count; i++)
+        for (size_t k = 0; k < VN_COUNT(endings); k++) {
+            char *folder = vn_format("%s%s", vn_net_rows[i].folder, endings[k]);
+            const size_t used = strlen(text);
+            bool has = false;
+            if (folder && !has_file(d->path, folder, "config.json", &has, NULL) && has)
+                snprintf(text + used, sizeof text - used, "%s%s/%s", used ? ", " : "", d->path, folder);
+            vn_free(folder);
+        }
+    if (text[0]) vn_fail_after(err, "name one of the networks in it: %s", text);
 }
 
 static vn_status read_config(vn_model_dir *d, vn_err *err) {
     vn_status s = read_part(d->path, d->folder, "config.json", &d->config, err);
     if (s || d->config) return s;
-    if (d->index) return vn_fail(err, VN_BAD_FILE, "%s/%s: has no config.json", d->path, d->folder);
-    return vn_fail(err, VN_BAD_FILE, "%s: holds neither model_index.json nor config.json, so it is no model", d->path);
+    if (d->index)
+        vn_fail(err, VN_BAD_FILE, "%s/%s: has no config.json", d->path, d->folder);
+    else
+        vn_fail(err, VN_BAD_FILE, "%s: holds neither model_index.json nor config.json, so it is no model", d->path);
+    tell_networks(d, err);
+    return VN_BAD_FILE;
 }
 
-static vn_status find_weights(vn_model_dir *d, vn_err *err) {
-    static const char *const names[] = {VN_WEIGHTS_FILE, SHARDS_FILE};
-    for (size_t i = 0; i < VN_COUNT(names); i++) {
-        bool has = false;
-        vn_status s = has_file(d->path, d->folder, names[i], &has, err);
-        if (s) return s;
-        if (!has) continue;
-        d->weights = join3(d->path, d->folder, names[i]);
-        return d->weights ? VN_OK : vn_no_memory(err);
-    }
-    return VN_OK;
+/* The folder of the network. */
+static char *folder_path(const vn_model_dir *d) {
+    return join3(d->path, d->folder, "");
 }
 
-static vn_status open_dir(vn_model_dir *d, vn_err *err) {
-    vn_status s = read_part(d->path, "", "model_index.json", &d->index, err);
-    if (!s && d->index) s = choose_folder(d, err);
-    if (!s && !d->folder) {
-        d->folder = vn_strdup("");
-        if (!d->folder) s = vn_no_memory(err);
-    }
-    if (!s) s = read_config(d, err);
-    if (!s && d->index) s = read_part(d->path, "scheduler", "scheduler_config.json", &d->scheduler, err);
-    if (!s && d->index) s = read_part(d->path, "", "vane.json", &d->vane, err);
-    if (!s) s = find_weights(d, err);
-    return s;
-}
-
-static bool holds(const char *dir, const char *name) {
-    char *path = dir ? join3(dir, "", name) : NULL;
-    const bool is = path && vn_is_file(path);
-    vn_free(path);
-    return is;
+static vn_status read_scheduler(vn_model_dir *d, const char *model, vn_err *err) {
+    const vn_status s = read_part(model, "scheduler", "scheduler_config.json", &d->scheduler, err);
+    return s || d->scheduler ? s : read_part(model, "", "scheduler_config.json", &d->scheduler, err); // flat
 }
 
 /* The folder that `path` is in; new string or NULL. */
@@ -101,37 +102,126 @@ static char *folder_of(const char *path) {
     return vn_format("%.*s", (int)n, path);
 }
 
+/* The directory of the model around a file or folder; NULL: there is none. New string. */
+static vn_status find_around(const char *part, char **out, vn_err *err) {
+    char *near = folder_of(part), *far = near ? folder_of(near) : NULL;
+    bool whole = false, far_whole = false, network = false;
+    vn_status s = far ? has_file(near, "", "model_index.json", &whole, err) : vn_no_memory(err);
+    if (!s && !whole) s = has_file(far, "", "model_index.json", &far_whole, err);
+    if (!s && !whole && !far_whole) s = has_file(near, "", "config.json", &network, err);
+    *out = s ? NULL : far_whole ? far : whole || network ? near : NULL;
+    if (near != *out) vn_free(near);
+    if (far != *out) vn_free(far);
+    return s;
+}
+
 char *vn_model_dir_around(const char *part) {
-    char *near = folder_of(part), *far = near ? folder_of(near) : NULL, *found = NULL;
-    const bool whole = holds(near, "model_index.json");
-    if (!whole && holds(far, "model_index.json"))
-        found = far;
-    else if (whole || holds(near, "config.json"))
-        found = near;
-    if (near != found) vn_free(near);
-    if (far != found) vn_free(far);
+    char *found;
+    find_around(part, &found, NULL);
     return found;
 }
 
-/* A config.json by itself stands for its directory. */
-static vn_status resolve(const char *path, char **dir, vn_err *err) {
+/* Whether the index of a model names the folder as one of its parts. */
+static vn_status is_part(const char *model, const json_t *index, const char *folder, bool *is, vn_err *err) {
+    char *config = join3(folder, "config.json", "");
+    vn_status s = config ? VN_OK : vn_no_memory(err);
+    const char *part;
+    json_t *entry;
+    *is = false;
+    json_object_foreach((json_t *)index, part, entry) { // jansson's iterator is not const, and does not change it
+        if (s || !json_is_array(entry)) continue;
+        char *other = join3(model, part, "config.json");
+        if (!other) s = vn_no_memory(err);
+        if (!s) *is = *is || (vn_is_file(other) && vn_same_file(other, config));
+        vn_free(other);
+    }
+    vn_free(config);
+    return s;
+}
+
+/* The scheduler of the model around a folder that its index does not name, such as unet_ema; and what else it says of a network whose
+ * weights are another file. */
+static vn_status look_around(vn_model_dir *d, vn_err *err) {
+    char *model = NULL;
+    json_t *index = NULL;
+    bool part = false;
+    vn_status s = find_around(d->path, &model, err);
+    if (!s && model) s = read_part(model, "", "model_index.json", &index, err);
+    if (!s && index) s = is_part(model, index, d->path, &part, err);
+    if (!s && index && (d->weights || !part)) s = read_scheduler(d, model, err);
+    if (!s && d->weights && part) s = read_part(model, "", "vane.json", &d->vane, err);
+    json_decref(index);
+    vn_free(model);
+    return s;
+}
+
+/* A file that the user named, other than the one that the folder stands for, is d->weights already. */
+static vn_status find_weights(vn_model_dir *d, vn_err *err) {
+    char *folder = folder_path(d), *found = NULL;
+    vn_status s = folder ? vn_store_find_weights(folder, &found, &d->variant, err) : vn_no_memory(err);
+    if (!s && d->weights && found && !d->variant && vn_same_file(d->weights, found)) {
+        char *model = vn_model_dir_around(d->weights);
+        s = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder", d->weights,
+                    model ? model : folder);
+        vn_free(model);
+    }
+    if (d->weights) {
+        vn_free(found);
+        d->variant = false;
+    } else {
+        d->weights = found;
+    }
+    vn_free(folder);
+    return s;
+}
+
+static vn_status open_dir(vn_model_dir *d, vn_err *err) {
+    vn_status s = read_part(d->path, "", "model_index.json", &d->index, err);
+    if (!s && d->index) s = choose_folder(d, err);
+    if (!s && !d->folder) {
+        d->folder = vn_strdup("");
+        if (!d->folder) s = vn_no_memory(err);
+    }
+    if (!s) s = read_config(d, err);
+    if (!s && d->index) s = read_scheduler(d, d->path, err);
+    if (!s && d->index) s = read_part(d->path, "", "vane.json", &d->vane, err);
+    if (!s && !d->index) s = look_around(d, err);
+    if (!s) s = find_weights(d, err);
+    return s;
+}
+
+/* A config.json by itself stands for its directory, and a file of weights beside one for that with these. */
+static vn_status resolve(const char *path, vn_model_dir *d, vn_err *err) {
     const char *slash = strrchr(path, '/');
     if (vn_is_dir(path)) {
-        *dir = vn_strdup(path);
-    } else if (vn_is_file(path)) {
-        if (strcmp(slash ? slash + 1 : path, "config.json") != 0)
-            return vn_fail(err, VN_BAD_FILE, "%s: is neither a model directory nor a config.json", path);
-        *dir = slash ? vn_format("%.*s", (int)(slash - path), slash == path ? "/" : path) : vn_strdup(".");
-    } else {
+        const size_t n = strlen(path);
+        d->path = n > 1 && path[n - 1] == '/' ? vn_format("%.*s", (int)n - 1, path) : vn_strdup(path);
+        return d->path ? VN_OK : vn_no_memory(err);
+    }
+    if (!vn_is_file(path)) {
         errno = ENOENT;
         return vn_fail_errno(err, "%s", path);
     }
-    return *dir ? VN_OK : vn_no_memory(err);
+    const char *name = slash ? slash + 1 : path;
+    const bool weights = vn_store_is_weights(name);
+    if (!weights && strcmp(name, "config.json") != 0)
+        return vn_fail(err, VN_BAD_FILE, "%s: is neither a model directory nor a config.json", path);
+    d->path = slash ? vn_format("%.*s", (int)(slash - path), slash == path ? "/" : path) : vn_strdup(".");
+    if (weights) d->weights = vn_strdup(path);
+    return d->path && (!weights || d->weights) ? VN_OK : vn_no_memory(err);
+}
+
+bool vn_model_dir_is_weights(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *config = vn_format("%.*sconfig.json", (int)(slash ? slash + 1 - path : 0), path);
+    const bool is = config && vn_store_is_weights(path) && vn_is_file(path) && vn_is_file(config);
+    vn_free(config);
+    return is;
 }
 
 vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err) {
     *out = (vn_model_dir){0};
-    vn_status s = resolve(path, &out->path, err);
+    vn_status s = resolve(path, out, err);
     if (!s) s = open_dir(out, err);
     if (s) vn_model_dir_close(out);
     return s;
@@ -151,14 +241,12 @@ void vn_model_dir_close(vn_model_dir *d) {
 vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err) {
     *path = d->weights;
     if (d->weights) return VN_OK;
-    bool pickle = false;
-    vn_status s = has_file(d->path, d->folder, PICKLE_FILE, &pickle, err);
-    if (s) return s;
-    const char *slash = d->folder[0] ? "/" : "";
-    if (pickle)
-        return vn_fail(err, VN_UNSUPPORTED, "%s%s%s: %s is a pickle, which can run code; save it as safetensors",
-                       d->path, slash, d->folder, PICKLE_FILE);
-    return vn_fail(err, VN_BAD_FILE, "%s%s%s: has no %s", d->path, slash, d->folder, VN_WEIGHTS_FILE);
+    char *folder = folder_path(d);
+    const char *class_name = json_string_value(json_object_get(d->config, "_class_name"));
+    const vn_status s =
+        folder ? vn_store_refuse_weights(folder, class_name ? class_name : "ModelMixin", err) : vn_no_memory(err);
+    vn_free(folder);
+    return s;
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------- */

@@ -104,21 +104,25 @@ vn_status vn_store_weights_step(const char *path, int64_t *step, vn_err *err);
 typedef struct vn_model_dir {
     char *path;        /* the directory */
     char *folder;      /* the network's, "unet"; "" in a plain folder that holds config.json itself */
-    char *weights;     /* file to load the weights from, or NULL: there is only a config */
+    char *weights;     /* file to load the weights from, or NULL: there is only a config, or several variants */
+    bool variant;      /* weights is not the plain file but the only variant of it that is there */
     json_t *index;     /* model_index.json */
     json_t *config;    /* the network's config.json; never NULL */
     json_t *scheduler; /* scheduler_config.json */
     json_t *vane;      /* vane.json */
 } vn_model_dir;
 
-/* path: a run or diffusers directory, a plain folder with config.json, or a config.json. Fails with VN_IO, VN_BAD_FILE or
- * VN_UNSUPPORTED (pickled weights, a pipeline without a network that nn knows the folder of). */
+/* path: a run or diffusers directory, a plain folder with config.json, a config.json, or one of several files of weights beside it.
+ * A folder inside a pipeline whose index does not name it (unet_ema) has the pipeline's scheduler, and so has such a file. Fails
+ * with VN_IO, VN_BAD_FILE or VN_UNSUPPORTED (a pipeline without a network that nn knows the folder of). */
 vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err);
 /* The directory of the model that the file or folder is a part of, by the model_index.json or config.json in those above it; new
  * string, NULL: none (or no memory). For messages: the directory was meant. */
 char *vn_model_dir_around(const char *part);
 void vn_model_dir_close(vn_model_dir *d); /* safe on a zeroed one */
-/* Like d->weights, but NULL is VN_BAD_FILE: the directory has no weights. */
+/* Whether the path is a file of weights with a config.json beside it. */
+bool vn_model_dir_is_weights(const char *path);
+/* Like d->weights, but NULL is VN_BAD_FILE, or VN_UNSUPPORTED where they are pickled: says what there is in their place. */
 vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err);
 
 /* What vn_store_save_model writes. Each part's class is its JSON's _class_name; a part with _diffusers_version is listed as

@@ -8,18 +8,27 @@
 
 /* ---- reading --------------------------------------------------------------------------------------------- */
 
-/* The tensor prefix + name in any of the files; NULL if it is in none. */
-static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix, const char *name,
-                             const vn_file_tensor **out, const char **path, vn_err *err) {
-    char *full = vn_format("%s%s", prefix, name);
-    if (!full) return vn_no_memory(err);
-    *out = NULL;
-    for (size_t i = 0; i < file_count && !*out; i++) {
-        *out = vn_safetensors_find(files[i], full);
+static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_count, const char *name,
+                                     const char **path) {
+    const vn_file_tensor *found = NULL;
+    for (size_t i = 0; i < file_count && !found; i++) {
+        found = vn_safetensors_find(files[i], name);
         *path = vn_safetensors_path(files[i]);
     }
-    vn_status s = *out ? VN_OK : vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is missing", *path, full);
+    return found;
+}
+
+/* The tensor prefix + name in any of the files, or where there is none under the name that it once had. */
+static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix, const char *name,
+                             const vn_file_tensor **out, const char **path, vn_err *err) {
+    char *full = vn_format("%s%s", prefix, name), *old = NULL;
+    if (!full) return vn_no_memory(err);
+    *out = find_in(files, file_count, full, path);
+    vn_status s = *out ? VN_OK : vn_store_old_name(full, true, &old, err);
+    if (!s && old) *out = find_in(files, file_count, old, path);
+    if (!s && !*out) s = vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is missing", *path, full);
     vn_free(full);
+    vn_free(old);
     return s;
 }
 
@@ -58,6 +67,17 @@ static bool is_wanted(const char *name, const vn_weights *w, const vn_weight_arr
     return false;
 }
 
+/* Whether a tensor is wanted under the name that it once had, in place of today's. */
+static vn_status is_old(vn_safetensors *const *files, size_t file_count, const char *name, const vn_weights *w,
+                        const vn_weight_array *arrays, size_t array_count, bool *is, vn_err *err) {
+    char *now;
+    const char *path;
+    const vn_status s = vn_store_old_name(name, false, &now, err);
+    *is = now && is_wanted(now, w, arrays, array_count) && !find_in(files, file_count, now, &path);
+    vn_free(now);
+    return s;
+}
+
 /* Once all that is wanted has been found: is there more? */
 static vn_status refuse_extras(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
                                const vn_weight_array *arrays, size_t array_count, vn_err *err) {
@@ -66,7 +86,10 @@ static vn_status refuse_extras(vn_safetensors *const *files, size_t file_count, 
         size_t count = vn_safetensors_count(files[f]);
         for (size_t i = 0; i < count; i++) {
             const char *name = vn_safetensors_at(files[f], i)->name;
-            if (!is_wanted(name, w, arrays, array_count))
+            bool wanted = is_wanted(name, w, arrays, array_count);
+            const vn_status s = wanted ? VN_OK : is_old(files, file_count, name, w, arrays, array_count, &wanted, err);
+            if (s) return s;
+            if (!wanted)
                 return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is not part of this model",
                                vn_safetensors_path(files[f]), name);
         }

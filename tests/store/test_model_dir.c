@@ -127,14 +127,18 @@ static void what_is_no_model_is_named(void **state) {
     scratch_write_text("no/model_index.json", "{\"_class_name\": \"FluxPipeline\", \"flux\": [\"a\", \"b\"]}");
     assert_refused("no", VN_UNSUPPORTED, "no: vane knows no network in a pipeline of class 'FluxPipeline'");
     scratch_write_text("no/model_index.json", "{\"unet\": [\"diffusers\", \"UNet2DModel\"]}");
+    assert_int_equal(unlink("no/config.json"), 0);
     assert_refused("no", VN_BAD_FILE, "no/unet: has no config.json");
     assert_int_equal(mkdir("no/unet", 0777), 0);
     scratch_write_text("no/unet/config.json", "{}");
     scratch_write_text("no/unet/diffusion_pytorch_model.bin", "");
     assert_int_equal(vn_model_dir_open("no", &d, NULL), VN_OK);
     assert_int_equal(vn_model_dir_weights(&d, &weights, &err), VN_UNSUPPORTED);
-    assert_string_equal(err.text, "no/unet: diffusion_pytorch_model.bin is a pickle, which can run code; save it as "
-                                  "safetensors");
+    assert_string_equal(err.text,
+                        "no/unet: has no diffusion_pytorch_model.safetensors but diffusion_pytorch_model.bin, pickled, "
+                        "which can run code as it is read. To write one, in Python: "
+                        "diffusers.ModelMixin.from_pretrained(\"no/unet\").save_pretrained(\"no/unet\", "
+                        "safe_serialization=True)");
     vn_model_dir_close(&d);
 }
 
@@ -173,6 +177,27 @@ static void failed_allocations_are_reported(void **state) {
     }
 }
 
+/* What lies beside the index: opened whole, or refused as memory is out. */
+static void failed_allocations_hide_nothing(void **state) {
+    (void)state;
+    assert_int_equal(vn_store_save_model("beside", &parts, NULL), VN_OK);
+    assert_int_equal(rename("beside/unet", "beside/unet_ema"), 0);
+    scratch_write_text("beside/unet_ema/diffusion_pytorch_model.fp16.safetensors", "");
+    scratch_write_text("beside/unet_ema/diffusion_pytorch_model.bf16.safetensors", "");
+    static const char *const files[] = {"", "/diffusion_pytorch_model.fp16.safetensors"};
+    for (size_t i = 0; i < VN_COUNT(files); i++)
+        for (alloc_turn t = {.recovers = true}; alloc_next(&t);) {
+            vn_model_dir d;
+            char path[128];
+            snprintf(path, sizeof path, "beside/unet_ema%s", files[i]);
+            const vn_status s = vn_model_dir_open(path, &d, NULL);
+            const bool whole = !s && d.scheduler && !d.variant && !d.weights == !files[i][0];
+            if (!s) vn_model_dir_close(&d);
+            alloc_hit(&t, s);
+            assert_true(s || whole);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_found),
@@ -181,6 +206,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_model_is_named),
         cmocka_unit_test(damaged_indexes_are_refused_or_right),
         cmocka_unit_test(failed_allocations_are_reported),
+        cmocka_unit_test(failed_allocations_hide_nothing),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
