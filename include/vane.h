@@ -289,14 +289,48 @@ VN_API const double *vn_samples_trace_times(const vn_samples *samples); /* [leve
 /* Appends all samples of `more` (same shape and same levels of a trace, else VN_BAD_ARGUMENT): bands of a picture, one a
  * guidance value. */
 VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
+
+/* What becomes of samples that are in a folder already. (A picture or a tensor file is replaced whatever is said here; files that
+ * vane did not write are never touched.) */
+typedef enum vn_existing {
+    VN_EXISTING_REFUSE = 0, /* a folder that holds samples is refused: VN_BAD_ARGUMENT */
+    VN_EXISTING_REPLACE,    /* the samples in it are removed when the first new ones are ready */
+    VN_EXISTING_APPEND      /* indices go on after the highest in it; only for folders */
+} vn_existing;
+
 /* Saves by the path's ending: ".png" one grid with class names (settings in its text chunks),
  * ".safetensors" (samples, labels, guidance and, if kept, trace and trace_t) or ".npy" tensors, otherwise a folder with one
  * PNG a sample, named by index and class ("000003-boot.png", of several guidance values "000003-g2-boot.png") and with
- * the sample's own settings in its text chunks; endings of other files (".jpg", ".npz") are refused. Atomic. */
+ * the sample's own settings in its text chunks; endings of other files (".jpg", ".npz") are refused. Class names keep
+ * their letters; separators and control characters become '-', long names are cut. Atomic. A folder that holds samples of
+ * vane is refused. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
-/* Whether samples of the model could be saved there: that they are what such a file shows, and that it can be written. To be
- * asked before an hour of sampling; leaves nothing behind. */
+/* The same, and what becomes of those samples. */
+VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path, vn_existing existing);
+/* Whether samples of the model could be saved there by vn_samples_save: that they are what such a file shows, and that it can be
+ * written. vn_sample_check knows more. Leaves nothing behind. */
 VN_API vn_status vn_samples_can_save(const vn_model *model, const char *path);
+
+/* What vn_sample_to wrote of one band. */
+typedef struct vn_written {
+    int64_t count;  /* samples */
+    uint64_t first; /* index of the first; the others follow */
+    int64_t passes; /* as vn_samples_passes */
+} vn_written;
+
+/* Draws and saves: the samples of each of `count` options, all of one model, as bands one after the other, in the same bits as
+ * vn_sample and vn_samples_append would give. Tensors and folders are written as they are drawn, so that memory does not grow with the
+ * count: some 16 MiB of samples are held, or one batch if that is more. Pictures need all of them, and so do guides that select
+ * among samples, for their band. With VN_EXISTING_APPEND each `first` that is 0 becomes the index after the highest in the
+ * folder, so that the noise is new; another must not be below it. written (or NULL) receives what became of each band: [count].
+ * Stopped or failed, a file is not there, and a folder keeps the whole pictures that were done. Errors as vn_sample and
+ * vn_samples_save; all that can be known before the first sample is refused before it. */
+VN_API vn_status vn_sample_to(vn_model *model, const vn_sample_options *bands, size_t count, const char *path,
+                              vn_existing existing, vn_written *written);
+/* Only the refusals: whether these options draw samples of this model, and whether so many of them, under these names and in these
+ * bands, can be saved there. Leaves nothing behind. */
+VN_API vn_status vn_sample_check(vn_model *model, const vn_sample_options *bands, size_t count, const char *path,
+                                 vn_existing existing);
 VN_API void vn_samples_close(vn_samples **samples);
 
 /* ---- 4. Training ----------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "image/image.h"
 #include "nn/nn.h"
 #include "path/path.h"
+#include "sample/sample.h"
 #include "store/store.h"
 
 struct vn_context {
@@ -188,5 +189,79 @@ struct vn_samples {
     vn_samples_band *bands;
     size_t band_count;
 };
+
+/* Adds count, bands and settings of `more`; what is drawn is the caller's to add. VN_BAD_ARGUMENT where they cannot be joined. */
+vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err);
+
+/* ---- drawing (sample.c) -------------------------------------------------------------------------------- */
+
+/* The user's reward, as guides ask for it. */
+typedef struct vn_user_reward {
+    const vn_sample_options *o;
+    int64_t size;
+} vn_user_reward;
+
+/* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts point to each other. */
+typedef struct vn_drawing {
+    vn_model *m;
+    vn_sample_options o; /* what was left open is the model's by now */
+    int64_t count;       /* samples in all */
+    int64_t batch;       /* samples of one sampling run */
+    bool selects;        /* a guide selects among the samples: all are drawn at once */
+    int64_t levels;
+    int64_t passes;            /* a sample, so far */
+    vn_safetensors *noise;     /* options.noise_file; NULL: none */
+    vn_file_tensor noise_rows; /* of it */
+    float *scratch;            /* [batch,size] of them */
+    vn_user_reward user_reward;
+    vn_reward reward;
+    vn_denoiser denoiser;
+    vn_pair_denoiser pair;
+    vn_walk *walk;
+} vn_drawing;
+
+/* Where samples go. */
+typedef struct vn_rows {
+    float *data;     /* [n,size] */
+    int32_t *labels; /* [n] */
+    float *trace;    /* [levels,n,size] with options.trace, else NULL */
+} vn_rows;
+
+/* How far sampling has come, over several drawings. */
+typedef struct vn_draw_progress {
+    const vn_watch *watch;
+    int64_t done, total; /* samples */
+    double began;        /* 0: not yet */
+    /* of the batch that is drawn */
+    int64_t n;
+} vn_draw_progress;
+
+/* What o points to outlives it. To be closed even when it fails. */
+vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err);
+void vn_drawing_close(vn_drawing *d);
+/* Everything about the samples but the samples: all members but data, labels, guidance, trace and passes. */
+vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err);
+int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
+/* Draws samples [first, first + n), whose bits do not depend on how all are divided into such calls. */
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out, vn_draw_progress *progress,
+                          vn_err *err);
+
+/* ---- saving (save.c and save_*.c) ---------------------------------------------------------------------- */
+
+/* Something that samples are written to, piece by piece. */
+typedef struct vn_saver vn_saver;
+
+/* Whether the path's ending stands for something that takes all samples in one put, as a picture does. */
+bool vn_saver_whole(const char *path);
+/* The index that samples appended to the folder would begin with: 0 where there are none. */
+vn_status vn_saver_next(const char *path, uint64_t *next, vn_err *err);
+/* Refuses all that could be known to fail later. `of` says what the samples are, before there are any (vn_drawing_describe); its
+ * labels must be known to a picture. of and path outlive the saver. */
+vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing, vn_saver **out, vn_err *err);
+/* Samples [first, first + n) of `of`; in the order of samples, and never across two bands except where all come at once. */
+vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
+vn_status vn_saver_commit(vn_saver **s, vn_err *err); /* closes, whatever comes of it */
+/* Closes; a file is not there then. Returns how many samples are kept. Safe on NULL. */
+int64_t vn_saver_abandon(vn_saver **s);
 
 #endif

@@ -1,6 +1,6 @@
-/* sample.c - vn_sample: options checked, a walk for each batch, samples out. */
+/* sample.c - what one call draws: options checked, a walk for each batch, samples out into rows; and vn_sample, which draws all at
+ * once. stream.c draws piece by piece. */
 #include "api/internal.h"
-#include "sample/sample.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,44 +37,55 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
 
 /* ---- what is drawn -------------------------------------------------------------------------------------- */
 
-/* A file's noise, [N, one sample]; N becomes the count. */
-static vn_status read_noise(const vn_model *m, const vn_sample_options *o, int64_t *count, float **noise, vn_err *err) {
-    vn_safetensors *st = NULL;
+/* Opens the file's noise, [N, one sample]; N becomes the count. */
+static vn_status open_noise(vn_drawing *d, vn_err *err) {
+    const vn_model *m = d->m;
+    const vn_sample_options *o = &d->o;
     const vn_file_tensor *t = NULL;
-    vn_status status = vn_safetensors_open(o->noise_file, &st, err);
-    if (status == VN_OK) status = vn_safetensors_get(st, "noise", &t, err);
-    if (status == VN_OK) {
-        bool fits = t->shape.rank == m->rank + 1;
-        for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
-        char text[128];
-        const int64_t n = fits ? t->shape.dim[0] : 0;
-        if (!fits)
-            status = vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers", o->noise_file,
-                             vn_shape_text(&t->shape, text), (long long)m->size);
-        else if (n == 0)
-            status = vn_fail(err, VN_BAD_FILE, "%s: noise is empty", o->noise_file);
-        else if (o->count && o->count != n)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld sample%s, not %lld", o->noise_file,
-                             (long long)n, VN_S(n), (long long)o->count);
-        else if (!(*noise = vn_alloc((size_t)n, (size_t)m->size * sizeof(float))))
-            status = vn_no_memory(err);
-        else
-            vn_tensor_read_f32(t, *noise);
-        *count = n;
-    }
-    vn_safetensors_close(&st);
-    return status;
+    vn_status status = vn_safetensors_open(o->noise_file, &d->noise, err);
+    if (status == VN_OK) status = vn_safetensors_get(d->noise, "noise", &t, err);
+    if (status != VN_OK) return status;
+    bool fits = t->shape.rank == m->rank + 1;
+    for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
+    char text[128];
+    if (!fits)
+        return vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers", o->noise_file,
+                       vn_shape_text(&t->shape, text), (long long)m->size);
+    const int64_t n = t->shape.dim[0];
+    if (n == 0) return vn_fail(err, VN_BAD_FILE, "%s: noise is empty", o->noise_file);
+    if (o->count && o->count != n)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld sample%s, not %lld", o->noise_file, (long long)n,
+                       VN_S(n), (long long)o->count);
+    d->count = n;
+    d->noise_rows = *t;
+    return VN_OK;
 }
 
-static vn_status make_labels(const vn_model *m, const vn_sample_options *o, vn_samples *s, vn_err *err) {
-    s->labels = vn_alloc((size_t)s->count, sizeof(int32_t));
-    if (!s->labels) return vn_no_memory(err);
-    for (int64_t i = 0; i < s->count; i++) {
-        int32_t label = o->labels ? o->labels[i] : o->label;
-        if (label == VN_LABEL_ALL)
-            label = m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)m->classes) : VN_LABEL_NULL;
-        if (vn_model_check_label(m, label, err) != VN_OK) return vn_fail_in(err, "sample %lld", (long long)i);
-        s->labels[i] = label;
+/* The file's noise of n samples from `first` on. */
+static const float *read_noise(vn_drawing *d, int64_t first, int64_t n) {
+    vn_file_tensor rows = d->noise_rows;
+    rows.shape.dim[0] = n;
+    rows.data = (const char *)rows.data + (size_t)(first * d->m->size) * vn_file_dtype_size(rows.dtype);
+    vn_tensor_read_f32(&rows, d->scratch);
+    return d->scratch;
+}
+
+int32_t vn_drawing_label(const vn_drawing *d, int64_t i) {
+    const int32_t label = d->o.labels ? d->o.labels[i] : d->o.label;
+    if (label != VN_LABEL_ALL) return label;
+    return d->m->classes ? (int32_t)((d->o.first + (uint64_t)i) % (uint64_t)d->m->classes) : VN_LABEL_NULL;
+}
+
+/* How many samples have labels that those before them may not have had. */
+static int64_t labels_differ(const vn_drawing *d) {
+    const int64_t n = d->o.labels ? d->count : d->o.label == VN_LABEL_ALL && d->m->classes ? d->m->classes : 1;
+    return n < d->count ? n : d->count;
+}
+
+static vn_status check_labels(const vn_drawing *d, vn_err *err) {
+    for (int64_t i = 0; i < labels_differ(d); i++) {
+        if (vn_model_check_label(d->m, vn_drawing_label(d, i), err) != VN_OK)
+            return vn_fail_in(err, "sample %lld", (long long)i);
     }
     return VN_OK;
 }
@@ -89,14 +100,9 @@ static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64
 
 /* ---- the user's reward ---------------------------------------------------------------------------------- */
 
-typedef struct reward {
-    const vn_sample_options *o;
-    int64_t size;
-} reward;
-
 static vn_status evaluate(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
                           vn_err *err) {
-    const reward *r = self;
+    const vn_user_reward *r = self;
     const vn_status status = r->o->reward(r->o->reward_user, n, x0, labels, value, gradient);
     if (status != VN_OK) return vn_call_failed("the reward", status, err);
     int64_t row = vn_row_not_finite(n, 1, value);
@@ -104,46 +110,6 @@ static vn_status evaluate(void *self, int64_t n, const float *x0, const int32_t 
     if (row < 0) return VN_OK;
     return vn_fail(err, VN_NOT_FINITE, "the reward: row %lld of %lld: the answer is not finite", (long long)row,
                    (long long)n);
-}
-
-/* ---- the walks ------------------------------------------------------------------------------------------ */
-
-/* Memory for every state, and the times they are at. */
-static vn_status reserve_trace(vn_samples *s, const vn_walk *walk, vn_err *err) {
-    s->levels = vn_walk_steps(walk) + 1;
-    size_t rows = 0;
-    if (!vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows))
-        s->trace = vn_alloc(rows, (size_t)s->size * sizeof(float));
-    s->trace_t = vn_alloc((size_t)s->levels, sizeof(double));
-    if (!s->trace || !s->trace_t) return vn_no_memory(err);
-    for (int64_t i = 0; i < s->levels; i++) s->trace_t[i] = vn_walk_levels(walk)[i].t;
-    return VN_OK;
-}
-
-static vn_status run(vn_samples *s, const vn_walk_options *options, const vn_sample_options *o, const float *noise,
-                     vn_err *err) {
-    vn_walk *walk = NULL;
-    vn_status status = vn_walk_open(options, &walk, err);
-    if (status == VN_OK && o->trace) status = reserve_trace(s, walk, err);
-    if (status != VN_OK) {
-        vn_walk_close(&walk);
-        return status;
-    }
-    const int64_t batches = (s->count + options->capacity - 1) / options->capacity, steps = vn_walk_steps(walk);
-    for (int64_t i = 0; i < batches && status == VN_OK; i++) {
-        const int64_t begin = i * options->capacity, left = s->count - begin;
-        const vn_walk_batch batch = {.n = left < options->capacity ? left : options->capacity,
-                                     .first = o->first + (uint64_t)begin,
-                                     .labels = s->labels + begin,
-                                     .noise = noise ? noise + begin * s->size : NULL,
-                                     .x = s->data + begin * s->size,
-                                     .trace = s->trace ? s->trace + begin * s->size : NULL,
-                                     .trace_stride = s->count * s->size};
-        status = vn_walk_run(walk, &batch, &s->vn->watch, i * steps, batches * steps, err);
-        if (status == VN_OK && vn_walk_passes(walk) > s->passes) s->passes = vn_walk_passes(walk);
-    }
-    vn_walk_close(&walk);
-    return status;
 }
 
 /* ---- what is remembered of it ---------------------------------------------------------------------------- */
@@ -175,22 +141,32 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
     return ok;
 }
 
-static bool one_band(const vn_sample_options *o, vn_samples *s) {
-    s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
+/* The times of the levels. */
+static bool note_trace(const vn_drawing *d, vn_samples *s) {
+    s->levels = d->levels;
+    s->trace_t = vn_alloc((size_t)d->levels, sizeof *s->trace_t);
+    for (int64_t i = 0; s->trace_t && i < d->levels; i++) s->trace_t[i] = vn_walk_levels(d->walk)[i].t;
+    return s->trace_t && note(s->settings, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
+}
+
+static bool note_band(const vn_drawing *d, vn_samples *s) {
     s->bands = vn_alloc(1, sizeof *s->bands);
-    if (!s->guidance || !s->bands) return false;
-    for (int64_t i = 0; i < s->count; i++) s->guidance[i] = o->guidance;
-    s->bands[0] = (vn_samples_band){.count = s->count,
-                                    .index = o->first,
-                                    .guidance = o->guidance,
-                                    .alone = !o->noise && !o->noise_file && !vn_guides_select(o->guide),
+    if (!s->bands) return false;
+    s->bands[0] = (vn_samples_band){.count = d->count,
+                                    .index = d->o.first,
+                                    .guidance = d->o.guidance,
+                                    .alone = !d->o.noise && !d->noise && !d->selects,
                                     .settings = json_incref(s->settings)};
     s->band_count = 1;
     return true;
 }
 
-static vn_status remember(const vn_model *m, const vn_sample_options *o, const vn_path *path, vn_samples *s,
-                          vn_err *err) {
+vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
+    const vn_model *m = d->m;
+    const vn_sample_options *o = &d->o;
+    const vn_path *path = d->denoiser.path;
+    *s = (vn_samples){.vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size};
+    memcpy(s->shape, m->shape, sizeof s->shape);
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;
@@ -209,9 +185,9 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
                                                    : m->names[o->label]);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
-    if (ok && o->trace) ok = note(to, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
+    if (ok && o->trace) ok = note_trace(d, s);
     if (ok && m->world) s->world = vn_world_share(m->world);
-    if (ok) ok = one_band(o, s);
+    if (ok) ok = note_band(d, s);
     vn_free(path_text);
     s->names = vn_calloc((size_t)m->classes + 1, sizeof(char *));
     for (int32_t i = 0; ok && s->names && i < m->classes; i++, s->classes++)
@@ -219,19 +195,20 @@ static vn_status remember(const vn_model *m, const vn_sample_options *o, const v
     return ok && s->names ? VN_OK : vn_no_memory(err);
 }
 
-/* ---- the public call --------------------------------------------------------------------------------------- */
+/* ---- drawing ------------------------------------------------------------------------------------------------ */
 
 /* A weak model is asked under the samples' own conditions. */
-static vn_status check_weak_labels(const vn_model *weak, const vn_samples *s, vn_err *err) {
+static vn_status check_weak_labels(const vn_drawing *d, vn_err *err) {
     vn_status status = VN_OK;
-    for (int64_t i = 0; weak && i < s->count && status == VN_OK; i++)
-        if ((status = vn_model_check_label(weak, s->labels[i], err)) != VN_OK) vn_fail_in(err, "weak");
+    for (int64_t i = 0; d->o.weak && i < labels_differ(d) && status == VN_OK; i++)
+        if ((status = vn_model_check_label(d->o.weak, vn_drawing_label(d, i), err)) != VN_OK) vn_fail_in(err, "weak");
     return status;
 }
 
 /* The model's denoiser, with the weak model beside it if one was given. */
-static vn_status open_denoiser(vn_model *m, const vn_sample_options *o, vn_pair_denoiser *pair, vn_denoiser *out,
-                               vn_err *err) {
+static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
+    vn_model *m = d->m;
+    const vn_sample_options *o = &d->o;
     const vn_denoiser *main = NULL, *weak = NULL;
     if (o->weak == m) return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is the model itself", m->source);
     if (o->weak && o->weak->vn != m->vn)
@@ -240,8 +217,8 @@ static vn_status open_denoiser(vn_model *m, const vn_sample_options *o, vn_pair_
     if (status == VN_OK && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
     if (status != VN_OK) return status;
     if (m->net) vn_net_denoiser_batch(&m->net_denoiser, o->batch);
-    *out = *main;
-    return weak ? vn_pair_open(pair, m, main, o->weak, weak, out, err) : VN_OK;
+    d->denoiser = *main;
+    return weak ? vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err) : VN_OK;
 }
 
 /* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is no amplification (CFG++'s lambda,
@@ -253,39 +230,110 @@ static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o)
     if (!o->steps && !o->sigmas) o->steps = vn_sampling_steps_on(&m->sampling, path);
 }
 
-static vn_status draw(vn_model *m, vn_sample_options *o, vn_samples *s, vn_err *err) {
-    float *file_noise = NULL;
-    vn_denoiser denoiser;
-    vn_pair_denoiser pair;
-    s->count = o->count ? o->count : DEFAULT_COUNT;
-    s->rank = m->rank;
-    s->size = m->size;
-    memcpy(s->shape, m->shape, sizeof s->shape);
-    vn_status status = o->noise_file ? read_noise(m, o, &s->count, &file_noise, err) : VN_OK;
-    if (status == VN_OK) status = make_labels(m, o, s, err);
-    if (status == VN_OK && !(s->data = vn_alloc((size_t)s->count, (size_t)s->size * sizeof(float))))
-        status = vn_no_memory(err);
-    if (status == VN_OK) status = open_denoiser(m, o, &pair, &denoiser, err);
-    if (status == VN_OK) status = check_weak_labels(o->weak, s, err);
-    if (status == VN_OK) {
-        settle(m, denoiser.path, o);
-        reward mine = {o, m->size};
-        const vn_reward theirs = {evaluate, &mine};
-        const vn_walk_options options = {.denoiser = &denoiser,
-                                         .sampler = o->sampler,
-                                         .grid = o->grid,
-                                         .steps = o->steps,
-                                         .sigmas = o->sigmas,
-                                         .sigma_count = o->sigma_count,
-                                         .guide = o->guide,
-                                         .guidance = o->guidance,
-                                         .reward = o->reward ? &theirs : NULL,
-                                         .seed = o->seed,
-                                         .capacity = choose_batch(m, o, s->count)};
-        status = run(s, &options, o, o->noise ? o->noise : file_noise, err);
-        if (status == VN_OK) status = remember(m, o, denoiser.path, s, err);
+static vn_status open_walk(vn_drawing *d, vn_err *err) {
+    const vn_sample_options *o = &d->o;
+    d->user_reward = (vn_user_reward){&d->o, d->m->size};
+    d->reward = (vn_reward){evaluate, &d->user_reward};
+    const vn_walk_options options = {.denoiser = &d->denoiser,
+                                     .sampler = o->sampler,
+                                     .grid = o->grid,
+                                     .steps = o->steps,
+                                     .sigmas = o->sigmas,
+                                     .sigma_count = o->sigma_count,
+                                     .guide = o->guide,
+                                     .guidance = o->guidance,
+                                     .reward = o->reward ? &d->reward : NULL,
+                                     .seed = o->seed,
+                                     .capacity = d->batch};
+    const vn_status status = vn_walk_open(&options, &d->walk, err);
+    if (status == VN_OK) d->levels = vn_walk_steps(d->walk) + 1;
+    return status;
+}
+
+vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err) {
+    *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
+    vn_status status = check(m, o, err);
+    if (status == VN_OK && o->noise_file) status = open_noise(d, err);
+    if (status == VN_OK) status = check_labels(d, err);
+    if (status == VN_OK) status = open_denoiser(d, err);
+    if (status == VN_OK) status = check_weak_labels(d, err);
+    if (status != VN_OK) return status;
+    settle(m, d->denoiser.path, &d->o);
+    d->selects = vn_guides_select(o->guide);
+    d->batch = choose_batch(m, o, d->count);
+    if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
+        return vn_no_memory(err);
+    return open_walk(d, err);
+}
+
+void vn_drawing_close(vn_drawing *d) {
+    vn_walk_close(&d->walk);
+    vn_safetensors_close(&d->noise);
+    vn_free(d->scratch);
+    *d = (vn_drawing){0};
+}
+
+/* A walk tells of its steps; who waits for samples hears of samples. */
+static int on_steps(void *user, const vn_progress *steps) {
+    const vn_draw_progress *s = user;
+    const double done = (double)s->done + (double)s->n * (double)steps->done / (double)steps->total;
+    const double rate = done / fmax(vn_now() - s->began, 1e-9);
+    const vn_progress samples = {.what = steps->what,
+                                 .unit = "samples",
+                                 .done = (int64_t)done,
+                                 .total = s->total,
+                                 .rate = rate,
+                                 .seconds_left = ((double)s->total - done) / rate,
+                                 .loss = (double)NAN};
+    return vn_report(s->watch, &samples);
+}
+
+static void on_log(void *user, vn_log_level level, const char *text) {
+    vn_log(((const vn_draw_progress *)user)->watch, level, "%s", text);
+}
+
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out, vn_draw_progress *progress,
+                          vn_err *err) {
+    const vn_watch watch = {on_log, on_steps, progress, progress->watch->cancel};
+    const int64_t size = d->m->size, steps = vn_walk_steps(d->walk);
+    vn_status status = VN_OK;
+    if (progress->began <= 0) progress->began = vn_now();
+    for (int64_t i = 0; i < n; i++) out->labels[i] = vn_drawing_label(d, first + i);
+    for (int64_t i = 0; i < n && status == VN_OK; i += progress->n) {
+        progress->n = n - i < d->batch ? n - i : d->batch;
+        const float *noise = d->o.noise ? d->o.noise + (first + i) * size
+                             : d->noise ? read_noise(d, first + i, progress->n)
+                                        : NULL;
+        const vn_walk_batch batch = {.n = progress->n,
+                                     .first = d->o.first + (uint64_t)(first + i),
+                                     .labels = out->labels + i,
+                                     .noise = noise,
+                                     .x = out->data + i * size,
+                                     .trace = out->trace ? out->trace + i * size : NULL,
+                                     .trace_stride = n * size};
+        status = vn_walk_run(d->walk, &batch, &watch, 0, steps, err);
+        if (status == VN_OK) progress->done += progress->n;
+        if (status == VN_OK && vn_walk_passes(d->walk) > d->passes) d->passes = vn_walk_passes(d->walk);
     }
-    vn_free(file_noise);
+    return status;
+}
+
+/* ---- the public call --------------------------------------------------------------------------------------- */
+
+/* Memory for all samples, and all of them drawn. */
+static vn_status draw_all(vn_drawing *d, vn_samples *s, vn_err *err) {
+    const size_t row = (size_t)s->size * sizeof(float);
+    size_t rows = 0;
+    s->data = vn_alloc((size_t)s->count, row);
+    s->labels = vn_alloc((size_t)s->count, sizeof *s->labels);
+    s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
+    if (s->levels && !vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows)) s->trace = vn_alloc(rows, row);
+    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace)) return vn_no_memory(err);
+    for (int64_t i = 0; i < s->count; i++) s->guidance[i] = d->o.guidance;
+    vn_draw_progress progress = {.watch = &s->vn->watch, .total = s->count};
+    const vn_rows out = {s->data, s->labels, s->trace};
+    const vn_status status = vn_drawing_rows(d, 0, s->count, &out, &progress, err);
+    s->passes = d->passes;
     return status;
 }
 
@@ -294,17 +342,17 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
     vn_err *err = vn_begin(m->vn);
     if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed");
     *out = NULL;
-    vn_sample_options o = options ? *options : vn_sample_options_default();
-    vn_status status = check(m, &o, err);
-    if (status != VN_OK) return status;
+    const vn_sample_options o = options ? *options : vn_sample_options_default();
+    vn_drawing d;
     vn_samples *s = vn_calloc(1, sizeof *s);
     if (!s) return vn_no_memory(err);
-    s->vn = m->vn;
-    status = draw(m, &o, s, err);
-    if (status != VN_OK) {
+    vn_status status = vn_drawing_open(&d, m, &o, err);
+    if (status == VN_OK) status = vn_drawing_describe(&d, s, err);
+    if (status == VN_OK) status = draw_all(&d, s, err);
+    vn_drawing_close(&d);
+    if (status != VN_OK)
         vn_samples_close(&s);
-        return status;
-    }
-    *out = s;
-    return VN_OK;
+    else
+        *out = s;
+    return status;
 }

@@ -104,10 +104,32 @@ static vn_samples_band *join_bands(const vn_samples *a, const vn_samples *b) {
 }
 
 static bool same_levels(const vn_samples *a, const vn_samples *b) {
-    if (!a->trace != !b->trace || a->levels != b->levels) return false;
+    if (a->levels != b->levels) return false;
     for (int64_t i = 0; i < a->levels; i++)
         if (a->trace_t[i] != b->trace_t[i]) return false;
     return true;
+}
+
+vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err) {
+    if (s->rank != more->rank || memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
+    if (!same_levels(s, more))
+        return vn_fail(err, VN_BAD_ARGUMENT, "samples with traces of different levels cannot be joined");
+    const size_t first = s->band_count, bands = first + more->band_count;
+    vn_samples_band *both = join_bands(s, more);
+    json_t *settings = both ? join_settings(both, bands, s->count + more->count) : NULL;
+    if (!settings) {
+        vn_free(both);
+        return vn_no_memory(err);
+    }
+    json_decref(s->settings);
+    s->settings = settings;
+    vn_free(s->bands);
+    s->bands = both;
+    s->band_count = bands;
+    for (size_t i = first; i < bands; i++) json_incref(both[i].settings);
+    s->count += more->count;
+    return VN_OK;
 }
 
 /* The traces of both, level by level: new array, or NULL. */
@@ -123,39 +145,25 @@ static float *join_traces(const vn_samples *a, const vn_samples *b) {
 
 vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     vn_err *err = vn_begin(s->vn);
-    if (s->rank != more->rank || memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
-    if (!same_levels(s, more))
-        return vn_fail(err, VN_BAD_ARGUMENT, "samples with traces of different levels cannot be joined");
-    const size_t count = (size_t)(s->count + more->count), row = (size_t)s->size * sizeof(float);
-    const size_t first_band = s->band_count, band_count = s->band_count + more->band_count;
-    vn_samples_band *bands = join_bands(s, more);
-    json_t *settings = bands ? join_settings(bands, band_count, (int64_t)count) : NULL;
-    float *trace = settings && s->trace ? join_traces(s, more) : NULL;
-    float *data = settings && !trace == !s->trace ? vn_realloc(s->data, count, row) : NULL;
+    const size_t old = (size_t)s->count, added = (size_t)more->count, size = (size_t)s->size;
+    if (more->size != s->size || !same_levels(s, more)) return vn_samples_join(s, more, err);
+    float *trace = s->trace ? join_traces(s, more) : NULL;
+    float *data = !trace == !s->trace ? vn_realloc(s->data, old + added, size * sizeof *data) : NULL;
     if (data) s->data = data;
-    int32_t *labels = data ? vn_realloc(s->labels, count, sizeof *labels) : NULL;
+    int32_t *labels = data ? vn_realloc(s->labels, old + added, sizeof *labels) : NULL;
     if (labels) s->labels = labels;
-    double *guidance = labels ? vn_realloc(s->guidance, count, sizeof *guidance) : NULL;
-    if (!guidance) {
+    double *guidance = labels ? vn_realloc(s->guidance, old + added, sizeof *guidance) : NULL;
+    if (guidance) s->guidance = guidance;
+    const vn_status status = guidance ? vn_samples_join(s, more, err) : vn_no_memory(err);
+    if (status != VN_OK) {
         vn_free(trace);
-        json_decref(settings);
-        vn_free(bands);
-        return vn_no_memory(err);
+        return status;
     }
-    s->guidance = guidance;
-    memcpy(s->data + s->count * s->size, more->data, (size_t)more->count * row);
-    memcpy(s->labels + s->count, more->labels, (size_t)more->count * sizeof *labels);
-    memcpy(s->guidance + s->count, more->guidance, (size_t)more->count * sizeof *guidance);
+    memcpy(s->data + old * size, more->data, added * size * sizeof *data);
+    memcpy(s->labels + old, more->labels, added * sizeof *labels);
+    memcpy(s->guidance + old, more->guidance, added * sizeof *guidance);
     vn_free(s->trace);
     s->trace = trace;
-    json_decref(s->settings);
-    s->settings = settings;
-    vn_free(s->bands);
-    s->bands = bands;
-    s->band_count = band_count;
-    for (size_t i = first_band; i < band_count; i++) json_incref(bands[i].settings);
-    s->count += more->count;
     if (more->passes > s->passes) s->passes = more->passes;
     return VN_OK;
 }

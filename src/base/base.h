@@ -192,6 +192,11 @@ json_t *vn_json_copy(const json_t *value);
 bool vn_is_utf8(const char *text); /* what JSON can hold; names of files may be anything */
 /* The text if it is UTF-8; else its bytes as Latin-1, made UTF-8. For names that are shown. New string or NULL. */
 char *vn_utf8(const char *text);
+/* The next character, and *text moves behind it; at the end 0, and it stays. A byte that begins none is VN_NOT_UTF8. */
+#define VN_NOT_UTF8 UINT32_MAX
+uint32_t vn_utf8_next(const char **text);
+/* Characters that are orders to a terminal or a file manager instead of text: controls, line ends, changes of direction. */
+bool vn_is_control(uint32_t code);
 json_t *vn_json_string(const char *text); /* json_string of vn_utf8: NULL only when memory runs out */
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
 
@@ -211,6 +216,8 @@ vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */
  * written into: to be known before the work. Found by trying, as permissions do not tell all; leaves nothing behind. */
 vn_status vn_check_file(const char *path, vn_err *err);
 vn_status vn_check_folder(const char *path, vn_err *err);
+/* Whether the disk that the file would be on has space for so many bytes, as far as the system tells. */
+vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err);
 /* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes and devices are refused, not waited for. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 bool vn_is_dir(const char *path);

@@ -1,5 +1,5 @@
 /* error.c - the words that go with a status. A text is always one printable line: what it quotes may come from a hostile
- * file, so control characters are replaced, and a text that is too long is cut between two UTF-8 characters. */
+ * file, so control characters (utf8.c) are replaced, and a text that is too long is cut between two UTF-8 characters. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -16,11 +16,15 @@ static void write_line(char text[LONGEST], const char *format, va_list args) {
         n = LONGEST - 1;
         for (int i = 0; i < 3 && ((unsigned char)line[n] & 0xC0) == 0x80; i++) n--;
     }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)line[i];
-        text[i] = c < 0x20 || c == 0x7F ? '?' : line[i];
+    line[n] = 0;
+    size_t used = 0;
+    for (const char *at = line, *begin; *(begin = at);) {
+        if (vn_is_control(vn_utf8_next(&at)))
+            text[used++] = '?';
+        else
+            for (; begin < at; begin++) text[used++] = *begin;
     }
-    text[n] = 0;
+    text[used] = 0;
 }
 
 vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) {

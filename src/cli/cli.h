@@ -36,7 +36,6 @@ typedef struct cli_session {
     const char *cpu;
     vn_context *vn;
     cli_progress progress;
-    int part, parts; /* of several calls of one kind, which one runs: progress is of all; 0: there is one */
     double began;
 } cli_session;
 

@@ -14,6 +14,7 @@ typedef struct args {
     size_t band_count;
     double usual; /* the model's own, where the user gave none */
     bool refused; /* once the model is known; the words are printed */
+    int overwrite, append;
     vn_sample_options o;
 } args;
 
@@ -24,6 +25,8 @@ static const cli_option rows[] = {
     CLI_ROW("out", CLI_TEXT, out, "OUT",
             "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with one PNG a sample",
             .required = true),
+    CLI_ROW("overwrite", CLI_FLAG, overwrite, "", "replace the samples in the folder OUT; files that vane did not write stay"),
+    CLI_ROW("append", CLI_FLAG, append, "", "go on after the samples in the folder OUT: the next indices, and so new noise"),
 
     CLI_SECTION("What is drawn"),
     CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
@@ -72,35 +75,21 @@ static int64_t chosen_count(const vn_model_info *info, int32_t label) {
     return info->classes <= most / of_each ? (int64_t)info->classes * of_each : most;
 }
 
-/* Samples for each guidance value, appended to one; passes[i] receives what value i took. */
-static vn_status draw(cli_session *s, vn_model *model, args *a, int64_t *passes, vn_samples **all) {
-    vn_status status = VN_OK;
-    for (size_t i = 0; i < a->band_count && status == VN_OK; i++) {
-        vn_samples *band = NULL;
-        a->o.guidance = a->bands[i];
-        s->part = (int)i;
-        s->parts = (int)a->band_count;
-        status = vn_sample(model, &a->o, &band);
-        if (status != VN_OK) break;
-        passes[i] = vn_samples_passes(band);
-        if (*all == NULL) {
-            *all = band;
-        } else {
-            status = vn_samples_append(*all, band);
-            vn_samples_close(&band);
-        }
-    }
-    return status;
-}
-
 /* ---- what is printed -------------------------------------------------------------------------------- */
 
-static void print_text(const cli_session *s, const args *a, const int64_t *passes, const vn_samples *samples) {
-    int64_t count = vn_samples_count(samples);
+static int64_t total(const args *a, const vn_written *written) {
+    int64_t count = 0;
+    for (size_t i = 0; i < a->band_count; i++) count += written[i].count;
+    return count;
+}
+
+static void print_text(const cli_session *s, const args *a, const vn_written *written) {
+    const int64_t count = total(a, written);
     printf("%s: %lld sample%s, guidance ", a->out, (long long)count, count == 1 ? "" : "s");
     for (size_t i = 0; i < a->band_count; i++) printf("%s%g", i > 0 ? ", " : "", a->bands[i]);
-    printf(", seed %llu, %lld", (unsigned long long)a->o.seed, (long long)passes[0]);
-    for (size_t i = 1; i < a->band_count; i++) printf(" + %lld", (long long)passes[i]);
+    printf(", seed %llu, ", (unsigned long long)a->o.seed);
+    if (written[0].first > 0) printf("from index %llu, ", (unsigned long long)written[0].first);
+    for (size_t i = 0; i < a->band_count; i++) printf("%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
     printf(" network passes each, %.1f s\n", cli_seconds(s));
 }
 
@@ -116,31 +105,48 @@ static json_t *number_array(const double *numbers, const int64_t *whole, size_t 
     return array;
 }
 
-static vn_status print_json(const cli_session *s, const args *a, const int64_t *passes, const vn_samples *samples) {
-    int64_t shape[3];
-    int rank = vn_samples_shape(samples, shape);
+static json_t *passes_array(const args *a, const vn_written *written) {
+    json_t *array = json_array();
+    for (size_t i = 0; array != NULL && i < a->band_count; i++) {
+        if (json_array_append_new(array, json_integer(written[i].passes)) == 0) continue;
+        json_decref(array);
+        return NULL;
+    }
+    return array;
+}
+
+static vn_status print_json(const cli_session *s, const args *a, const vn_written *written, const vn_model *model) {
+    const vn_model_info info = vn_model_get_info(model);
     return cli_print_json(
-        json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
-                  (json_int_t)vn_samples_count(samples), "shape", number_array(NULL, shape, (size_t)rank), "guidance",
-                  number_array(a->bands, NULL, a->band_count), "passes", number_array(NULL, passes, a->band_count),
-                  "seed", json_integer((json_int_t)a->o.seed), "seconds", cli_json_number(cli_seconds(s))));
+        json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
+                  (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank), "guidance",
+                  number_array(a->bands, NULL, a->band_count), "passes", passes_array(a, written), "seed",
+                  json_integer((json_int_t)a->o.seed), "first", json_integer((json_int_t)written[0].first), "seconds",
+                  cli_json_number(cli_seconds(s))));
 }
 
 /* ---- the verb --------------------------------------------------------------------------------------- */
 
+/* Each guidance value is a band. */
 static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
-    vn_samples *samples = NULL;
-    int64_t *passes = calloc(a->band_count, sizeof *passes);
-    if (passes == NULL) return VN_NO_MEMORY;
-    vn_status status = draw(s, model, a, passes, &samples);
-    if (status == VN_OK) status = vn_samples_save(samples, a->out);
+    vn_sample_options *bands = calloc(a->band_count, sizeof *bands);
+    vn_written *written = calloc(a->band_count, sizeof *written);
+    const vn_existing existing = a->append      ? VN_EXISTING_APPEND
+                                 : a->overwrite ? VN_EXISTING_REPLACE
+                                                : VN_EXISTING_REFUSE;
+    vn_status status = bands != NULL && written != NULL ? VN_OK : VN_NO_MEMORY;
+    for (size_t i = 0; status == VN_OK && i < a->band_count; i++) {
+        bands[i] = a->o;
+        bands[i].guidance = a->bands[i];
+    }
+    if (status == VN_OK) status = vn_sample_to(model, bands, a->band_count, a->out, existing, written);
     cli_progress_clear(&s->progress);
     if (status == VN_OK && s->json)
-        status = print_json(s, a, passes, samples);
+        status = print_json(s, a, written, model);
     else if (status == VN_OK)
-        print_text(s, a, passes, samples);
-    vn_samples_close(&samples);
-    free(passes);
+        print_text(s, a, written);
+    free(bands);
+    free(written);
     return status;
 }
 
@@ -168,7 +174,6 @@ static vn_status sample(cli_session *s, args *a) {
     const vn_model_options options = {.null_class = a->null_class};
     vn_status status = cli_open(s);
     if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
-    if (status == VN_OK) status = vn_samples_can_save(model, a->out);
     if (status == VN_OK && a->weak != NULL) status = open_weak(s, a, &options);
     if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
     if (status == VN_OK) {
@@ -200,12 +205,16 @@ static bool reads_out(const args *a) {
     return false;
 }
 
+static bool contradicts(const args *a) {
+    return a->overwrite && a->append && !cli_misuse("sample", "--overwrite and --append exclude each other");
+}
+
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_sample_options_default(), .null_class = vn_model_options_default().null_class};
     cli_session s;
     int status;
     bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);
-    if (ready && ((a.o.trace && !holds_trace(a.out, true)) || reads_out(&a))) {
+    if (ready && ((a.o.trace && !holds_trace(a.out, true)) || reads_out(&a) || contradicts(&a))) {
         status = CLI_USAGE;
     } else if (ready) {
         a.o.sigmas = a.sigmas.value;
@@ -223,6 +232,8 @@ const cli_verb cli_sample = {
     .summary = "draw samples, with as much guidance as you like",
     .example = "vane sample runs/fashion-mnist --guidance 1,2,4 --out samples.png",
     .about = "Draws samples from a trained model or an exact world. The same seed gives the same samples, whatever the "
-             "batch and the number of threads; `vane info samples.png` tells how a picture was made.",
+             "batch and the number of threads; `vane info samples.png` tells how a picture was made. Folders and "
+             "tensors are "
+             "written as samples are drawn, so that any number of them takes little memory.",
     .run = run,
 };

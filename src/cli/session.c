@@ -83,13 +83,7 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 
 static int on_progress(void *user, const vn_progress *now) {
     cli_session *s = user;
-    vn_progress all = *now;
-    if (s->parts > 1) {
-        all.done += s->part * now->total;
-        all.total *= s->parts;
-        if (now->rate > 0) all.seconds_left = (double)(all.total - all.done) / now->rate;
-    }
-    cli_progress_show(&s->progress, &all);
+    cli_progress_show(&s->progress, now);
     return interrupted != 0;
 }
 

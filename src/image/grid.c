@@ -234,17 +234,29 @@ static vn_status draw(layout *l, vn_image *out, vn_err *err) {
     return s;
 }
 
-vn_status vn_show_grid(const vn_show *show, vn_image *out, vn_err *err) {
-    layout l = {.show = show};
-    *out = (vn_image){0};
+static vn_status open_layout(layout *l, const vn_show *show, vn_err *err) {
+    *l = (layout){.show = show};
     vn_status s = vn_show_check(show, err);
     if (s != VN_OK) return s;
-    choose_bands(&l);
-    s = find_groups(&l, err);
-    if (s == VN_OK) {
-        place(&l);
-        s = draw(&l, out, err);
-    }
+    choose_bands(l);
+    s = find_groups(l, err);
+    if (s == VN_OK) place(l);
+    return s;
+}
+
+vn_status vn_show_grid_size(const vn_show *show, int64_t *width, int64_t *height, vn_err *err) {
+    layout l;
+    const vn_status s = open_layout(&l, show, err);
+    if (s == VN_OK) picture_size(&l, l.side_by_side, width, height);
+    layout_close(&l);
+    return s;
+}
+
+vn_status vn_show_grid(const vn_show *show, vn_image *out, vn_err *err) {
+    layout l;
+    *out = (vn_image){0};
+    vn_status s = open_layout(&l, show, err);
+    if (s == VN_OK) s = draw(&l, out, err);
     layout_close(&l);
     return s;
 }

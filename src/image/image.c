@@ -45,11 +45,16 @@ vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn
     return VN_OK;
 }
 
+vn_status vn_image_fits(int64_t width, int64_t height, int channels, vn_err *err) {
+    const char *problem = size_problem(width, height, channels);
+    if (problem == NULL) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width, (long long)height, problem);
+}
+
 vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels, vn_err *err) {
     *image = (vn_image){0};
-    const char *problem = size_problem(width, height, channels);
-    if (problem != NULL)
-        return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width, (long long)height, problem);
+    const vn_status s = vn_image_fits(width, height, channels, err);
+    if (s != VN_OK) return s;
     return vn_image_make(image, (int)width, (int)height, channels, err);
 }
 

@@ -113,6 +113,9 @@ typedef struct vn_show {
     int scale;   /* whole-number magnification; 0: chosen, so that small images become visible */
 } vn_show;
 
+#define VN_SHOW_MOST ((int64_t)64 << 20) /* samples in a picture */
+/* Whether the picture can be drawn: VN_BAD_ARGUMENT where it would pass the limits above. The samples are not looked at. */
+vn_status vn_show_fits(const vn_show *show, vn_err *err);
 /* Images as one picture: a band for each guidance value, in it a row (or several) for each class with the class's name
  * beside it, a sample in each column in their order. Bands stand side by side or one below the other, whichever gives the
  * better shape. VN_BAD_ARGUMENT when the picture would pass the limits above. */

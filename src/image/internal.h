@@ -48,6 +48,8 @@ vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_e
 bool vn_png_find_exif(const vn_span *file, vn_part *exif);
 bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif);
 bool vn_webp_find_exif(const vn_span *file, vn_part *exif);
+/* The limits of image.h, for pictures that are made: VN_BAD_ARGUMENT. */
+vn_status vn_image_fits(int64_t width, int64_t height, int channels, vn_err *err);
 /* The limits of reading, for what a file claims before memory is taken for it; more: bytes that its decoder takes beside the
  * pixels. VN_BAD_FILE. */
 vn_status vn_image_check_size(int64_t width, int64_t height, int channels, double more, vn_err *err);
@@ -111,6 +113,9 @@ double vn_font_width(const char *text, double size);
 /* Draws text cut to max_width with "..." if it is wider; max_width <= 0: never cut. */
 void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double size, double max_width, vn_ink ink);
 
+/* The size of the picture; images and points. */
+vn_status vn_show_grid_size(const vn_show *show, int64_t *width, int64_t *height, vn_err *err);
+void vn_show_points_size(const vn_show *show, int64_t *width, int64_t *height);
 /* Bands within the samples, labels within the classes: else VN_BAD_ARGUMENT. */
 vn_status vn_show_check(const vn_show *show, vn_err *err);
 

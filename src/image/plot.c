@@ -20,7 +20,7 @@ enum {
     LEGEND_MAX_WIDTH = 170,
     MOST_WAYS = 150 /* of a band; more would hide one another */
 };
-static const double text_size = 9, title_size = 13;
+static const double text_size = 9, title_size = 13, over_panels = MARGIN + 2 * 13 /* titles */;
 static const vn_ink dark = {34, 38, 46}, frame = {150, 155, 165}, faint = {226, 229, 234};
 
 static const vn_ink colours[] = {{31, 98, 184}, {222, 108, 20}, {26, 140, 74}, {196, 40, 56},  {122, 74, 176},
@@ -365,6 +365,14 @@ static void draw_bands(vn_canvas *canvas, const vn_show *show, const vn_band *ba
     }
 }
 
+void vn_show_points_size(const vn_show *show, int64_t *width, int64_t *height) {
+    const size_t n = show->band_count > 0 ? show->band_count : 1;
+    const bool traced = show->trace != NULL || show->trace_levels > 0;
+    const double high = show->dimension == 2 ? PANEL : HISTOGRAM + (traced ? WAYS : 0);
+    *width = (int64_t)(2 * MARGIN + (double)n * (LABEL + PANEL + GAP) - GAP + legend_width(show));
+    *height = (int64_t)(over_panels + high + LABEL + MARGIN);
+}
+
 vn_status vn_show_points(const vn_show *request, vn_image *out, vn_err *err) {
     vn_show show = *request;
     *out = (vn_image){0};
@@ -374,16 +382,15 @@ vn_status vn_show_points(const vn_show *request, vn_image *out, vn_err *err) {
     if (s != VN_OK) return s;
     const vn_band whole = {NULL, 0, show.count}, *bands = show.band_count > 0 ? show.bands : &whole;
     const size_t n = show.band_count > 0 ? show.band_count : 1;
-    const double top = MARGIN + 2 * title_size;
-    const double height = show.dimension == 2 ? PANEL : HISTOGRAM + (show.trace ? WAYS : 0);
-    const double width = 2 * MARGIN + (double)n * (LABEL + PANEL + GAP) - GAP + legend_width(&show);
+    int64_t width, height;
+    vn_show_points_size(&show, &width, &height);
     show.scratch = vn_alloc(2 * CELLS * CELLS, sizeof(float));
     if (show.scratch == NULL) return vn_no_memory(err);
     vn_canvas canvas;
-    s = vn_canvas_open(&canvas, (int64_t)width, (int64_t)(top + height + LABEL + MARGIN), 3, err);
+    s = vn_canvas_open(&canvas, width, height, 3, err);
     if (s == VN_OK) {
-        draw_bands(&canvas, &show, bands, n, top);
-        draw_legend(&canvas, &show, MARGIN + (double)n * (LABEL + PANEL + GAP), top);
+        draw_bands(&canvas, &show, bands, n, over_panels);
+        draw_legend(&canvas, &show, MARGIN + (double)n * (LABEL + PANEL + GAP), over_panels);
         s = vn_canvas_take(&canvas, out, err);
     }
     vn_free(show.scratch);

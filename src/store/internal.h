@@ -19,6 +19,19 @@ typedef const void *(*vn_tensor_source)(void *user, size_t i);
 vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
                                 vn_tensor_source source, void *user, vn_err *err);
 
+/* A file whose header is written; tensors follow at their places. */
+typedef struct vn_tensor_place {
+    uint64_t offset; /* in the file */
+    size_t element;  /* bytes of one */
+} vn_tensor_place;
+struct vn_tensor_file {
+    vn_writer w;
+    vn_tensor_place *place; /* [tensors] */
+    uint64_t at;            /* where the next byte would go */
+};
+/* Opens the file for `bytes` in all, with uncleared places. */
+vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes, vn_tensor_file **out, vn_err *err);
+
 /* A flat array of a network's weights, whose tensors are called prefix + the weight's name. */
 typedef struct vn_weight_array {
     const char *prefix;

@@ -26,7 +26,8 @@ static void tuple_text(const vn_shape *shape, char text[160]) {
     snprintf(text + used, 160 - used, shape->rank == 1 ? ",)" : ")");
 }
 
-static void write_header(FILE *file, const char *type, const vn_shape *shape) {
+/* Returns the bytes of the header. */
+static uint64_t write_header(FILE *file, const char *type, const vn_shape *shape) {
     char tuple[160], dictionary[HEADER_BYTES];
     tuple_text(shape, tuple);
     int length =
@@ -36,18 +37,29 @@ static void write_header(FILE *file, const char *type, const vn_shape *shape) {
         '\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, (char)(padded & 0xFF), (char)(padded >> 8)};
     fwrite(prefix, 1, sizeof prefix, file);
     fprintf(file, "%-*s\n", padded - 1, dictionary);
+    return (uint64_t)(PREFIX_BYTES + padded);
 }
 
-vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err) {
+vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape, vn_tensor_file **out,
+                       vn_err *err) {
     const char *type = numpy_type(dtype);
     size_t count, bytes;
+    *out = NULL;
     if (!type) return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
     if (!vn_tensor_size(shape, dtype, &count, &bytes))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
-    vn_writer w;
-    vn_status s = vn_writer_open(&w, path, err);
+    const vn_status s = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
     if (s) return s;
-    write_header(w.file, type, shape);
-    if (bytes) fwrite(data, 1, bytes, w.file);
-    return vn_writer_commit(&w, err);
+    (*out)->at = write_header((*out)->w.file, type, shape);
+    (*out)->place[0] = (vn_tensor_place){(*out)->at, vn_file_dtype_size(dtype)};
+    return VN_OK;
+}
+
+vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err) {
+    vn_tensor_file *f = NULL;
+    vn_status s = vn_npy_begin(path, dtype, shape, &f, err);
+    if (!s) s = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);
+    if (!s) s = vn_tensor_file_commit(&f, err);
+    vn_tensor_file_abandon(&f);
+    return s;
 }

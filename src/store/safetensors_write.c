@@ -103,6 +103,28 @@ vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors,
     return s;
 }
 
+vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
+                               vn_tensor_file **out, vn_err *err) {
+    char *header = NULL;
+    *out = NULL;
+    placed *order = vn_alloc(count, sizeof *order);
+    vn_status s = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
+    if (!s) s = make_header(path, order, count, metadata, &header, err);
+    uint64_t begin = header ? 8 + (strlen(header) + 7) / 8 * 8 : 0, bytes = begin;
+    for (size_t i = 0; !s && i < count; i++) bytes += order[i].bytes;
+    if (!s) s = vn_tensor_file_open(path, count, bytes, out, err);
+    if (!s) {
+        write_header((*out)->w.file, header);
+        (*out)->at = begin;
+        for (size_t i = 0; i < count; begin += order[i].bytes, i++)
+            (*out)->place[order[i].tensor - tensors] =
+                (vn_tensor_place){begin, vn_file_dtype_size(order[i].tensor->dtype)};
+    }
+    vn_free(header);
+    vn_free(order);
+    return s;
+}
+
 static const void *data_of(void *user, size_t i) {
     return ((const vn_file_tensor *)user)[i].data;
 }

@@ -87,6 +87,18 @@ vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, 
 /* numpy's format for one array, atomically. F32, F64, I32, I64 and U8. */
 vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err);
 
+/* The same two kinds of file written piece by piece, for tensors that are larger than memory. Begin writes the header (data of
+ * the tensors is not looked at) and refuses what the disk has no space for; put takes pieces in any order, as many in all as
+ * the tensors have; commit makes the file appear, and without it there is none. */
+typedef struct vn_tensor_file vn_tensor_file;
+vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
+                               vn_tensor_file **out, vn_err *err);
+vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape, vn_tensor_file **out, vn_err *err);
+/* Elements [first, first + n) of the tensor at this place of `tensors` (.npy: 0). */
+vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n, const void *data, vn_err *err);
+vn_status vn_tensor_file_commit(vn_tensor_file **f, vn_err *err); /* closes, whatever comes of it */
+void vn_tensor_file_abandon(vn_tensor_file **f);                  /* closes and removes; safe on NULL */
+
 /* ---- a network's weights --------------------------------------------------------------------------------- */
 
 /* Reads `path`, a .safetensors or the .safetensors.index.json of a sharded one, into values[vn_weights_floats(w)], repacked.

@@ -293,19 +293,20 @@ static void test_a_reward_moves_samples(void **state) {
 
 /* ---- populations ------------------------------------------------------------------------------------------- */
 
-static int note_total(void *user, const vn_progress *p) {
-    *(int64_t *)user = p->total;
+static int count_reports(void *user, const vn_progress *p) {
+    assert_int_equal(p->total, 5000);
+    ++*(int64_t *)user;
     return 0;
 }
 
-/* Guides that select among samples are given all of them at once: as many steps are reported as one batch takes. */
+/* Guides that select among samples are given all of them at once: there are as many reports as one batch takes steps. */
 static void test_a_population_is_one_batch(void **state) {
     (void)state;
-    int64_t total = 0;
+    int64_t reports = 0;
     vn_context_options options = vn_context_options_default();
     options.cpu = kernels->name;
-    options.progress = note_total;
-    options.user = &total;
+    options.progress = count_reports;
+    options.user = &reports;
     vn_context *watched = NULL;
     vn_model *m = NULL;
     assert_int_equal(vn_context_open(&watched, &options), VN_OK);
@@ -318,8 +319,9 @@ static void test_a_population_is_one_batch(void **state) {
     for (int i = 0; i < 2; i++) {
         vn_samples *s = NULL;
         o.guide = guides[i];
+        reports = 0;
         expect_ok(watched, vn_sample(m, &o, &s));
-        assert_int_equal(total, batches[i] * 2);
+        assert_int_equal(reports, batches[i] * 2);
         vn_samples_close(&s);
     }
     vn_model_close(&m);

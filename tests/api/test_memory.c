@@ -110,6 +110,12 @@ static vn_status train_and_sample(void) {
     if (status == VN_OK) status = vn_samples_save(out, "out.png");
     if (status == VN_OK) status = vn_samples_save(out, "out.safetensors");
     if (status == VN_OK) status = vn_samples_save(out, "out.npy");
+    vn_sample_options bands[] = {s, s};
+    bands[1].guidance = 1;
+    if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out.safetensors", VN_EXISTING_REFUSE, NULL);
+    if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out", VN_EXISTING_REPLACE, NULL);
+    if (status == VN_OK) status = vn_sample_check(model, bands, 2, "out", VN_EXISTING_APPEND);
+    if (status == VN_OK) status = vn_sample_check(model, bands, 2, "out.png", VN_EXISTING_REFUSE);
     char *text = NULL;
     if (status == VN_OK) status = vn_describe(vn, "run", &text);
     vn_text_free(&text);

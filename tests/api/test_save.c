@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
+#include <sys/resource.h>
 
 #include "image/image.h"
 #include "store/store.h"
@@ -14,8 +15,11 @@ enum { SIDE = 4, SIZE = SIDE * SIDE };
 
 /* ---- a model of small pictures: brighter under one class than the other, and shaped by the noise ------------- */
 
+static int64_t asked; /* how often the model was */
+
 static vn_status denoise(void *user, const vn_predict_query *q, float *out) {
     (void)user;
+    asked++;
     for (int64_t i = 0; i < q->n * SIZE; i++) out[i] = 0.25f * (float)(q->labels[i / SIZE] + 1) + 0.4f * tanhf(q->x[i]);
     return VN_OK;
 }
@@ -134,8 +138,8 @@ static void test_names_in_a_folder_tell_bands_apart(void **state) {
          {"000000-g1-sandal.png", "000001-g1-boot.png", "000000-g2.5-sandal.png", "000001-g2.5-boot.png"}},
         {"guides",
          {few(2, 2, NULL), few(2, 2, "cfg,rescale")},
-         {"000000-cfg-sandal.png", "000001-cfg-boot.png", "000000-cfg-rescale-sandal.png",
-          "000001-cfg-rescale-boot.png"}},
+         {"000000-cfg-sandal.png", "000001-cfg-boot.png", "000000-cfg,rescale-sandal.png",
+          "000001-cfg,rescale-boot.png"}},
         {"both",
          {few(2, 1, NULL), few(2, 2, "apg")},
          {"000000-g1-cfg-sandal.png", "000001-g1-cfg-boot.png", "000000-g2-apg-sandal.png", "000001-g2-apg-boot.png"}},
@@ -190,11 +194,326 @@ static void test_a_picture_of_a_folder_says_how_to_draw_it_again(void **state) {
     end(&f);
 }
 
+/* ---- names -------------------------------------------------------------------------------------------------------- */
+
+static void test_class_names_keep_their_letters_in_names_of_files(void **state) {
+    (void)state;
+    char longest[301];
+    memset(longest, 'x', 300);
+    longest[300] = 0;
+    /* 22 characters of three bytes: 66, and 64 may stay */
+    const char *shoes_of_japan = "靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴";
+    const char *const names[] = {"Größe",        "été/hiver", "été\\hiver",      "a\033[31mb",  "",           longest,
+                                 shoes_of_japan, "null",      "\xE2\x80\xAEgnp", "(v1.0): ж=λ", "été-hiver-1"};
+    const char *const expected[] = {
+        "000000-Größe.png",
+        "000001-été-hiver-1-1.png",
+        "000002-été-hiver-2.png",
+        "000003-a-[31mb.png",
+        "000004-.png",
+        "000005-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.png",
+        "000006-靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴.png",
+        "000007-null-7.png",
+        "000008--gnp.png",
+        "000009-(v1.0):-ж=λ.png",
+        "000010-été-hiver-1-10.png",
+    };
+    enum { CLASSES = sizeof names / sizeof *names };
+    fixture f = begin(names, CLASSES);
+    vn_sample_options o = few(CLASSES, 1, NULL);
+    expect_ok(f.vn, vn_sample_to(f.model, &o, 1, "words", VN_EXISTING_REFUSE, NULL));
+    expect_files("words", expected, CLASSES);
+    end(&f);
+}
+
+/* ---- samples that are there already --------------------------------------------------------------------------------- */
+
+static void expect_refused(const fixture *f, vn_status status, vn_status expected, const char *words) {
+    if (status != expected || !strstr(vn_error_text(f->vn), words))
+        fail_msg("%s: \"%s\" lacks \"%s\"", vn_status_name(status), vn_error_text(f->vn), words);
+}
+
+static void test_samples_in_a_folder_are_not_mixed_without_a_word(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    vn_sample_options three = few(3, 1, NULL), one = few(1, 1, NULL);
+    expect_ok(f.vn, vn_sample_to(f.model, &three, 1, "old", VN_EXISTING_REFUSE, NULL));
+    scratch_write_text("old/notes.txt", "mine");
+    scratch_write_text("old/000009-mine.png", "mine");
+    asked = 0;
+    expect_refused(&f, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                   "old holds samples already, 00000");
+    expect_refused(&f, vn_sample_check(f.model, &one, 1, "old", VN_EXISTING_REFUSE), VN_BAD_ARGUMENT, "--append");
+    expect_refused(&f, vn_samples_can_save(f.model, "old"), VN_BAD_ARGUMENT, "--overwrite");
+    assert_int_equal(asked, 0);
+    vn_samples *s = draw(&f, one);
+    expect_refused(&f, vn_samples_save(s, "old"), VN_BAD_ARGUMENT, "old holds samples already");
+    assert_int_equal(scratch_count("old"), 5);
+
+    expect_ok(f.vn, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REPLACE, NULL));
+    static const char *const replaced[] = {"000000-sandal.png", "notes.txt", "000009-mine.png"};
+    expect_files("old", replaced, 3);
+    expect_ok(f.vn, vn_samples_save_as(s, "old", VN_EXISTING_APPEND)); /* the other file's 9 is taken */
+    static const char *const appended[] = {"000000-sandal.png", "000010-sandal.png", "notes.txt", "000009-mine.png"};
+    expect_files("old", appended, 4);
+    vn_samples_close(&s);
+    end(&f);
+}
+
+static void test_what_vane_did_not_write_is_never_replaced(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    vn_sample_options o = few(2, 1, NULL);
+    mkdir("mine", 0777);
+    scratch_write_text("mine/000001.png", "mine");
+    scratch_write_text("mine/000001-shoe.png", "mine");
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "mine", VN_EXISTING_REFUSE));
+    scratch_write_text("mine/000001-boot.png", "mine");
+    for (int existing = VN_EXISTING_REFUSE; existing <= VN_EXISTING_REPLACE; existing++)
+        expect_refused(&f, vn_sample_to(f.model, &o, 1, "mine", (vn_existing)existing, NULL), VN_BAD_ARGUMENT,
+                       "mine/000001-boot.png exists and vane did not write it");
+    assert_int_equal(scratch_count("mine"), 3);
+    end(&f);
+}
+
+/* Four, and then three more, are the same pictures as seven. */
+static void test_appended_samples_are_new_ones(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    vn_sample_options bands[] = {few(7, 1, NULL), few(7, 3, NULL)};
+    expect_ok(f.vn, vn_sample_to(f.model, bands, 2, "seven", VN_EXISTING_APPEND, NULL));
+    vn_written written[2];
+    bands[0].count = bands[1].count = 4;
+    expect_ok(f.vn, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, written));
+    bands[0].count = bands[1].count = 3;
+    expect_ok(f.vn, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, written));
+    assert_int_equal(written[1].first, 4);
+    assert_int_equal(written[1].count, 3);
+    assert_int_equal(scratch_count("parts"), 14);
+    for (int i = 0; i < 7; i++) {
+        char a[64], b[64];
+        snprintf(a, sizeof a, "seven/%06d-g3-%s.png", i, shoes[i % 2]);
+        snprintf(b, sizeof b, "parts/%06d-g3-%s.png", i, shoes[i % 2]);
+        expect_same_file(a, b);
+    }
+    bands[0].first = 5;
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
+                   "first 5: parts holds samples up to 6");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "seven.npy", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
+                   "appended to a folder");
+    end(&f);
+}
+
+static void test_a_file_is_replaced(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    static const char *const files[] = {"twice.png", "twice.npy", "twice.safetensors"};
+    vn_sample_options o = few(2, 1, NULL);
+    for (int i = 0; i < 3; i++) {
+        scratch_write_text(files[i], "old");
+        expect_ok(f.vn, vn_sample_to(f.model, &o, 1, files[i], VN_EXISTING_REFUSE, NULL));
+        size_t size;
+        free(scratch_read(files[i], &size));
+        assert_true(size > 100);
+    }
+    end(&f);
+}
+
+/* ---- before the work -------------------------------------------------------------------------------------------------- */
+
+static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    vn_sample_options bands[] = {few(8, 1, NULL), few(8, 2, NULL)};
+    asked = 0;
+    bands[0].count = 20000;
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                   "grid.png: picture of ");
+    bands[0].count = 2000000000;
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                   "too many for a picture");
+    bands[0].count = 8;
+    bands[1].guide = "nothing";
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                   "nothing");
+    bands[1].guide = NULL;
+    bands[1].trace = 1;
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                   "levels");
+    expect_refused(&f, vn_sample_to(f.model, bands, 1, "none/grid.npy", VN_EXISTING_REFUSE, NULL), VN_IO, "none/grid");
+    expect_refused(&f, vn_sample_to(f.model, NULL, 0, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "band");
+    assert_int_equal(asked, 0);
+    assert_int_not_equal(access("grid.png", F_OK), 0);
+    assert_int_not_equal(access("grid.npy", F_OK), 0);
+    end(&f);
+}
+
+/* ---- as they are drawn ------------------------------------------------------------------------------------------------- */
+
+enum { WIDE = 4096 }; /* numbers of a point, so that few are many bytes */
+
+static vn_status denoise_wide(void *user, const vn_predict_query *q, float *out) {
+    (void)user;
+    asked++;
+    for (int64_t i = 0; i < q->n * WIDE; i++) out[i] = 0.5f * q->x[i];
+    return VN_OK;
+}
+
+/* Stops when so many samples are done. */
+static int64_t stop_at = INT64_MAX;
+static vn_progress latest;
+static int64_t falls; /* how often progress went back */
+
+static int on_progress(void *user, const vn_progress *p) {
+    (void)user;
+    if (p->done < latest.done) falls++;
+    latest = *p;
+    return p->done >= stop_at;
+}
+
+static fixture begin_wide(void) {
+    fixture f = {0};
+    vn_context_options o = vn_context_options_default();
+    o.progress = on_progress;
+    assert_int_equal(vn_context_open(&f.vn, &o), VN_OK);
+    vn_callback_model spec = vn_callback_model_default();
+    spec.rank = 1;
+    spec.shape[0] = WIDE;
+    spec.predict = denoise_wide;
+    expect_ok(f.vn, vn_model_from_callback(f.vn, &spec, &f.model));
+    stop_at = INT64_MAX;
+    latest = (vn_progress){0};
+    falls = 0;
+    return f;
+}
+
+static vn_sample_options wide(int64_t count) {
+    vn_sample_options o = vn_sample_options_default();
+    o.count = count;
+    o.steps = 1;
+    o.batch = 64;
+    o.path = "rectified";
+    return o;
+}
+
+/* 1024 of them are written at a time. */
+static void test_samples_written_as_they_are_drawn_are_those_drawn_at_once(void **state) {
+    (void)state;
+    fixture f = begin_wide();
+    vn_sample_options bands[] = {wide(1100), wide(40)};
+    bands[1].seed = 8;
+    bands[0].trace = bands[1].trace = 1; /* two levels: 341 at a time, in whole batches 320 */
+    static const char *const forms[][2] = {{"at-once.npy", "drawn.npy"}, {"at-once.safetensors", "drawn.safetensors"}};
+    vn_samples *s = draw_bands(&f, bands, 2);
+    latest = (vn_progress){0};
+    falls = 0;
+    for (int i = 0; i < 2; i++) {
+        expect_ok(f.vn, vn_samples_save(s, forms[i][0]));
+        expect_ok(f.vn, vn_sample_to(f.model, bands, 2, forms[i][1], VN_EXISTING_REFUSE, NULL));
+        expect_same_file(forms[i][0], forms[i][1]);
+        assert_int_equal(latest.done, 1140);
+        assert_int_equal(latest.total, 1140);
+        assert_string_equal(latest.unit, "samples");
+        latest = (vn_progress){0};
+        unlink(forms[i][0]);
+        unlink(forms[i][1]);
+    }
+    assert_int_equal(falls, 0);
+    vn_samples_close(&s);
+    end(&f);
+}
+
+static void test_what_the_disk_has_no_space_for_is_refused_before_the_first_sample(void **state) {
+    (void)state;
+    fixture f = begin_wide();
+    const vn_sample_options o = wide(2000000000);
+    asked = 0;
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "huge.npy", VN_EXISTING_REFUSE, NULL), VN_IO,
+                   "huge.npy: needs 32768.0 GB, and its disk has ");
+    assert_int_equal(asked, 0);
+    assert_int_not_equal(access("huge.npy", F_OK), 0);
+    end(&f);
+}
+
+static int64_t peak_bytes(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (int64_t)usage.ru_maxrss * 1024;
+}
+
+/* A hundred times as many samples take no more memory than the 16 MiB that are held: 105 MB of samples here. */
+static void test_memory_does_not_grow_with_the_count(void **state) {
+    (void)state;
+    fixture f = begin_wide();
+    vn_sample_options o = wide(64);
+    expect_ok(f.vn, vn_sample_to(f.model, &o, 1, "few.npy", VN_EXISTING_REFUSE, NULL));
+    const int64_t before = peak_bytes();
+    o = wide(6400);
+    expect_ok(f.vn, vn_sample_to(f.model, &o, 1, "many.npy", VN_EXISTING_REFUSE, NULL));
+    /* Measured: 15.8 MB. */
+    if (peak_bytes() - before > 32000000) fail_msg("%lld bytes more", (long long)(peak_bytes() - before));
+    unlink("many.npy");
+    end(&f);
+}
+
+static void test_what_is_stopped_leaves_no_half_file_and_whole_pictures(void **state) {
+    (void)state;
+    fixture f = begin_wide();
+    vn_sample_options o = wide(6400);
+    stop_at = 2000;
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.npy", VN_EXISTING_REFUSE, NULL), VN_CANCELLED, "cancelled");
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.safetensors", VN_EXISTING_REFUSE, NULL), VN_CANCELLED, "");
+    end(&f);
+    mkdir("halves", 0777);
+    assert_int_equal(system("ls -A | grep -q half[.]"), 256);
+
+    vn_context_options c = vn_context_options_default();
+    c.progress = on_progress;
+    assert_int_equal(vn_context_open(&f.vn, &c), VN_OK);
+    f.model = open_pictures(f.vn, shoes, 2);
+    vn_sample_options bands[] = {few(5, 1, NULL), few(5, 2, NULL)};
+    stop_at = 7;
+    bands[0].batch = bands[1].batch = 2;
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "halves", VN_EXISTING_REFUSE, NULL), VN_CANCELLED,
+                   "5 of 10 samples are in halves");
+    assert_int_equal(scratch_count("halves"), 5);
+    end(&f);
+}
+
+/* Guides that select among samples see all samples of their band. */
+static void test_populations_are_drawn_at_once(void **state) {
+    (void)state;
+    vn_context *vn = NULL;
+    vn_model *model = NULL;
+    make_world("world.json");
+    assert_int_equal(vn_context_open(&vn, NULL), VN_OK);
+    expect_ok(vn, vn_model_open(vn, "world.json", &model));
+    fixture f = {vn, model};
+    vn_sample_options o = few(6000, 2, "fk");
+    vn_samples *s = draw(&f, o);
+    expect_ok(vn, vn_samples_save(s, "at-once.npy"));
+    expect_ok(vn, vn_sample_to(model, &o, 1, "drawn.npy", VN_EXISTING_REFUSE, NULL));
+    expect_same_file("at-once.npy", "drawn.npy");
+    vn_samples_close(&s);
+    end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_sample_says_its_guidance),
         cmocka_unit_test(test_names_in_a_folder_tell_bands_apart),
         cmocka_unit_test(test_a_picture_of_a_folder_says_how_to_draw_it_again),
+        cmocka_unit_test(test_class_names_keep_their_letters_in_names_of_files),
+        cmocka_unit_test(test_samples_in_a_folder_are_not_mixed_without_a_word),
+        cmocka_unit_test(test_what_vane_did_not_write_is_never_replaced),
+        cmocka_unit_test(test_appended_samples_are_new_ones),
+        cmocka_unit_test(test_a_file_is_replaced),
+        cmocka_unit_test(test_what_cannot_be_saved_is_refused_before_the_first_sample),
+        cmocka_unit_test(test_what_the_disk_has_no_space_for_is_refused_before_the_first_sample),
+        cmocka_unit_test(test_memory_does_not_grow_with_the_count),
+        cmocka_unit_test(test_samples_written_as_they_are_drawn_are_those_drawn_at_once),
+        cmocka_unit_test(test_what_is_stopped_leaves_no_half_file_and_whole_pictures),
+        cmocka_unit_test(test_populations_are_drawn_at_once),
     };
     return cmocka_run_group_tests_name("samples on disk", tests, scratch_enter, scratch_leave);
 }

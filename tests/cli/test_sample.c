@@ -94,6 +94,25 @@ static void test_network_to_picture_folder_and_tensors(void **state) {
     json_decref(header);
 }
 
+static void test_a_folder_of_samples_is_replaced_or_goes_on_only_when_asked(void **state) {
+    (void)state;
+    expect_status(0, "sample run -n 3 --steps 2 --out kept");
+    expect_complaint(expect_status(2, "sample run -n 2 --steps 2 --out kept"),
+                     "--append goes on after them, --overwrite replaces them");
+    expect_complaint(expect_status(2, "sample run -n 2 --steps 2 --out kept --append --overwrite"),
+                     "exclude each other");
+    const outcome *o = expect_status(0, "sample run -n 2 --steps 2 --out kept --append");
+    assert_non_null(strstr(o->out, "from index 3"));
+    assert_int_equal(system("test $(ls kept | wc -l) -eq 5 && ls kept/000004-*.png > list"), 0);
+    o = expect_status(0, "sample run -n 2 --steps 2 --out kept --overwrite");
+    assert_non_null(strstr(o->err, "kept: 5 older samples removed"));
+    assert_int_equal(system("test $(ls kept | wc -l) -eq 2"), 0);
+    /* refused before a step is made, of a thousand */
+    o = expect_status(2, "sample run -n 100000 --steps 1000 --out large.png");
+    expect_complaint(o, "large.png: picture of ");
+    assert_true(o->seconds < 5);
+}
+
 static void test_picture_tells_how_it_was_made(void **state) {
     (void)state;
     expect_status(0, "sample run -n 2 --steps 3 --guidance 2.5 --seed 4242 --out told.png");
@@ -544,6 +563,7 @@ int main(void) {
         cmocka_unit_test(test_world_to_tensors),
         cmocka_unit_test(test_class_by_name_index_and_all),
         cmocka_unit_test(test_network_to_picture_folder_and_tensors),
+        cmocka_unit_test(test_a_folder_of_samples_is_replaced_or_goes_on_only_when_asked),
         cmocka_unit_test(test_picture_tells_how_it_was_made),
         cmocka_unit_test(test_counts_are_chosen_where_not_given),
         cmocka_unit_test(test_passes_are_only_those_that_matter),

@@ -1,0 +1,188 @@
+/* stream.c - vn_sample_to: samples are written as they are drawn, so that memory does not grow with their count. All that could be
+ * refused is refused before the first of them. */
+#include "api/internal.h"
+
+#include <string.h>
+
+#define HELD_FLOATS ((int64_t)4 << 20) /* samples, and their traces, between drawing and writing */
+
+typedef struct stream {
+    vn_model *m;
+    vn_sample_options *bands; /* [count] a copy: what is appended begins later */
+    size_t count;
+    const char *path;
+    vn_existing existing;
+    vn_samples *of; /* all bands, without what will be drawn */
+    vn_saver *saver;
+} stream;
+
+/* ---- what will be drawn ----------------------------------------------------------------------------------------- */
+
+/* Appended samples are drawn from noise that those in the folder were not. */
+static vn_status go_on(stream *s, vn_err *err) {
+    uint64_t next = 0;
+    if (s->existing != VN_EXISTING_APPEND) return VN_OK;
+    const vn_status status = vn_saver_next(s->path, &next, err);
+    for (size_t i = 0; i < s->count && status == VN_OK; i++) {
+        if (s->bands[i].first > 0 && s->bands[i].first < next)
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "first %llu: %s holds samples up to %llu, and --append goes on after them",
+                           (unsigned long long)s->bands[i].first, s->path, (unsigned long long)next - 1);
+        if (s->bands[i].first == 0) s->bands[i].first = next;
+    }
+    return status;
+}
+
+/* The labels of the band's samples, for what is shown class by class. */
+static vn_status add_labels(vn_samples *of, const vn_drawing *d, int64_t before, vn_err *err) {
+    int32_t *labels = vn_realloc(of->labels, (size_t)(before + d->count), sizeof *labels);
+    if (!labels) return vn_no_memory(err);
+    of->labels = labels;
+    for (int64_t i = 0; i < d->count; i++) labels[before + i] = vn_drawing_label(d, i);
+    return VN_OK;
+}
+
+/* Adds the band to the description of all, for which the whole sampling run is opened: what is wrong with it shows now. */
+static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
+    vn_drawing d;
+    vn_samples *of = vn_calloc(1, sizeof *of);
+    if (!of) return vn_no_memory(err);
+    const int64_t before = s->of ? s->of->count : 0;
+    vn_status status = vn_drawing_open(&d, s->m, o, err);
+    if (status == VN_OK) status = vn_drawing_describe(&d, of, err);
+    if (status == VN_OK && s->of) status = vn_samples_join(s->of, of, err);
+    if (status == VN_OK && !s->of) {
+        s->of = of;
+        of = NULL;
+    }
+    if (status == VN_OK && vn_saver_whole(s->path)) {
+        if (s->of->count > VN_SHOW_MOST)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture", s->path,
+                             (long long)s->of->count);
+        else
+            status = add_labels(s->of, &d, before, err);
+    }
+    vn_drawing_close(&d);
+    vn_samples_close(&of);
+    return status;
+}
+
+static vn_status prepare(stream *s, const vn_sample_options *bands, vn_err *err) {
+    if (!s->path || !s->path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
+    if (!bands || !s->count) return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
+    s->bands = vn_alloc(s->count, sizeof *s->bands);
+    if (!s->bands) return vn_no_memory(err);
+    memcpy(s->bands, bands, s->count * sizeof *bands);
+    vn_status status = go_on(s, err);
+    for (size_t i = 0; i < s->count && status == VN_OK; i++) status = add_band(s, &s->bands[i], err);
+    return status == VN_OK ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
+}
+
+/* Returns how many samples are kept of what was not finished. */
+static int64_t finish(stream *s) {
+    const int64_t kept = vn_saver_abandon(&s->saver);
+    vn_samples_close(&s->of);
+    vn_free(s->bands);
+    return kept;
+}
+
+/* ---- drawing ------------------------------------------------------------------------------------------------------ */
+
+static void rows_close(vn_rows *rows) {
+    vn_free(rows->data);
+    vn_free(rows->labels);
+    vn_free(rows->trace);
+}
+
+static vn_status rows_open(vn_rows *rows, int64_t n, int64_t size, int64_t levels, vn_err *err) {
+    size_t states = 0;
+    *rows = (vn_rows){.data = vn_alloc((size_t)n, (size_t)size * sizeof(float)),
+                      .labels = vn_alloc((size_t)n, sizeof(int32_t))};
+    if (levels && !vn_mul_overflows((size_t)levels, (size_t)n, &states))
+        rows->trace = vn_alloc(states, (size_t)size * sizeof(float));
+    return rows->data && rows->labels && (!levels || rows->trace) ? VN_OK : vn_no_memory(err);
+}
+
+/* Samples drawn between two writes: whole batches within the bound. */
+static int64_t choose_held(const vn_drawing *d, const vn_samples *of) {
+    int64_t n = HELD_FLOATS / (of->size * (1 + of->levels)) / d->batch * d->batch;
+    if (n < d->batch) n = d->batch;
+    return n < d->count ? n : d->count;
+}
+
+static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_written *written, vn_err *err) {
+    vn_drawing d;
+    vn_rows rows = {0};
+    int64_t held = 0;
+    vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
+    if (status == VN_OK) held = choose_held(&d, s->of);
+    if (status == VN_OK) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
+    const int64_t first = s->of->bands[band].first;
+    for (int64_t i = 0, n; i < d.count && status == VN_OK; i += n) {
+        n = d.count - i < held ? d.count - i : held;
+        status = vn_drawing_rows(&d, i, n, &rows, progress, err);
+        if (status == VN_OK) status = vn_saver_put(s->saver, first + i, n, &rows, err);
+    }
+    if (written) *written = (vn_written){d.count, s->bands[band].first, d.passes};
+    rows_close(&rows);
+    vn_drawing_close(&d);
+    return status;
+}
+
+/* All bands into one array, for a picture. */
+static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *written, vn_err *err) {
+    vn_rows all = {0};
+    const int64_t size = s->of->size, levels = s->of->levels;
+    vn_status status = rows_open(&all, s->of->count, size, levels, err);
+    for (size_t b = 0; b < s->count && status == VN_OK; b++) {
+        vn_drawing d;
+        vn_rows rows = {0};
+        const int64_t first = s->of->bands[b].first;
+        status = vn_drawing_open(&d, s->m, &s->bands[b], err);
+        if (status == VN_OK) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
+        const vn_rows to = {all.data + first * size, all.labels + first, rows.trace};
+        if (status == VN_OK) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
+        for (int64_t level = 0; level < levels && status == VN_OK; level++)
+            memcpy(all.trace + (level * s->of->count + first) * size, rows.trace + level * d.count * size,
+                   (size_t)(d.count * size) * sizeof(float));
+        if (written) written[b] = (vn_written){d.count, s->bands[b].first, d.passes};
+        rows_close(&rows);
+        vn_drawing_close(&d);
+    }
+    if (status == VN_OK) status = vn_saver_put(s->saver, 0, s->of->count, &all, err);
+    rows_close(&all);
+    return status;
+}
+
+static vn_status draw(stream *s, vn_written *written, vn_err *err) {
+    vn_draw_progress progress = {.watch = &s->m->vn->watch, .total = s->of->count};
+    vn_status status = VN_OK;
+    if (vn_saver_whole(s->path)) status = draw_whole(s, &progress, written, err);
+    for (size_t b = 0; b < s->count && status == VN_OK && !vn_saver_whole(s->path); b++)
+        status = draw_band(s, b, &progress, written ? &written[b] : NULL, err);
+    return status == VN_OK ? vn_saver_commit(&s->saver, err) : status;
+}
+
+/* ---- the public calls --------------------------------------------------------------------------------------------- */
+
+vn_status vn_sample_check(vn_model *m, const vn_sample_options *bands, size_t count, const char *path,
+                          vn_existing existing) {
+    if (!m) return VN_BAD_ARGUMENT;
+    stream s = {.m = m, .count = count, .path = path, .existing = existing};
+    const vn_status status = prepare(&s, bands, vn_begin(m->vn));
+    finish(&s);
+    return status;
+}
+
+vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count, const char *path,
+                       vn_existing existing, vn_written *written) {
+    if (!m) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(m->vn);
+    stream s = {.m = m, .count = count, .path = path, .existing = existing};
+    vn_status status = prepare(&s, bands, err);
+    if (status == VN_OK) status = draw(&s, written, err);
+    const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);
+    if (status != VN_OK && kept > 0)
+        vn_fail_after(err, "%lld of %lld samples are in %s", (long long)kept, (long long)all, path);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* space.c - whether a disk has space for a file: asked before the work whose result it is. */
+#include "base/base.h"
+
+#include <string.h>
+#include <sys/statvfs.h>
+
+#define LEAST ((uint64_t)1 << 20) // what is smaller is soon written, or not
+
+vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
+    if (bytes < LEAST) return VN_OK;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == path ? vn_strdup("/")
+                   : slash       ? vn_format("%.*s", (int)(slash - path), path)
+                                 : vn_strdup(".");
+    if (!folder) return vn_no_memory(err);
+    struct statvfs disk;
+    const bool known = statvfs(folder, &disk) == 0 && disk.f_blocks > 0; // some file systems do not say
+    vn_free(folder);
+    if (!known || disk.f_bavail >= bytes / disk.f_frsize) return VN_OK;
+    return vn_fail(err, VN_IO, "%s: needs %.1f GB, and its disk has %.1f GB free", path, 1e-9 * (double)bytes,
+                   1e-9 * (double)disk.f_bavail * (double)disk.f_frsize);
+}

@@ -1,0 +1,14 @@
+/* show.c - what pictures of images and of points have in common: what they are made of is checked, and their size is known before
+ * there is anything to show. */
+#include "image/internal.h"
+
+vn_status vn_show_fits(const vn_show *show, vn_err *err) {
+    int64_t width = 0, height = 0;
+    vn_status s = vn_show_check(show, err);
+    if (s != VN_OK) return s;
+    if (show->dimension == 0)
+        s = vn_show_grid_size(show, &width, &height, err);
+    else
+        vn_show_points_size(show, &width, &height);
+    return s == VN_OK ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err) : s;
+}
