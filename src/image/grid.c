@@ -112,9 +112,7 @@ static int64_t choose_scale(const vn_show *show) {
 
 static const char *group_name(const layout *l, const group *g, char number[16]) {
     if (g->label < 0) return "no class";
-    if (l->show->names != NULL) return l->show->names[g->label];
-    snprintf(number, 16, "%d", (int)g->label);
-    return number;
+    return vn_show_name(l->show, g->label, number);
 }
 
 static int64_t names_width(const layout *l) {

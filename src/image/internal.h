@@ -107,8 +107,9 @@ void vn_paint_dot(vn_canvas *c, double x, double y, double radius, vn_ink ink, d
 void vn_paint_tile(vn_canvas *c, int64_t left, int64_t top, const vn_image *tile, int scale);
 void vn_paint_tint(vn_canvas *c, int64_t x, int64_t y, vn_ink ink, double alpha); /* one pixel, which must lie inside */
 
-/* Text: `size` is the height of a capital letter in pixels; y is the base line. UTF-8, of which ASCII and the letters of
- * Latin-1 and Latin Extended-A have glyphs; any other character shows as one '?'. */
+/* Text: `size` is the height of a capital letter in pixels; y is the base line. UTF-8. A character without a glyph
+ * (font.c says which have one) shows as one '?'. */
+bool vn_font_has(const char *text); /* glyphs for all of it; false of "" */
 double vn_font_width(const char *text, double size);
 /* Draws text cut to max_width with "..." if it is wider; max_width <= 0: never cut. */
 void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double size, double max_width, vn_ink ink);
@@ -116,6 +117,9 @@ void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double siz
 /* The size of the picture; images and points. */
 vn_status vn_show_grid_size(const vn_show *show, int64_t *width, int64_t *height, vn_err *err);
 void vn_show_points_size(const vn_show *show, int64_t *width, int64_t *height);
+/* What stands for a class: its name, or "#3" where the font has not all of its characters, or its number where there are no
+ * names. */
+const char *vn_show_name(const vn_show *show, int32_t label, char number[16]);
 /* Bands within the samples, labels within the classes: else VN_BAD_ARGUMENT. */
 vn_status vn_show_check(const vn_show *show, vn_err *err);
 

@@ -306,9 +306,7 @@ static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *ban
 /* Name of class k in the legend, which ends in "..." where there are too many. */
 static const char *legend_name(const vn_show *show, int32_t k, char number[16]) {
     if (k == LEGEND_MAX - 1 && show->classes > LEGEND_MAX) return "...";
-    if (show->names != NULL) return show->names[k];
-    snprintf(number, 16, "%d", (int)k);
-    return number;
+    return vn_show_name(show, k, number);
 }
 
 static int32_t legend_lines(const vn_show *show) {

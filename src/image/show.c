@@ -12,3 +12,9 @@ vn_status vn_show_fits(const vn_show *show, vn_err *err) {
         vn_show_points_size(show, &width, &height);
     return s == VN_OK ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err) : s;
 }
+
+const char *vn_show_name(const vn_show *show, int32_t label, char number[16]) {
+    if (show->names != NULL && vn_font_has(show->names[label])) return show->names[label];
+    snprintf(number, 16, show->names != NULL ? "#%d" : "%d", (int)label);
+    return number;
+}

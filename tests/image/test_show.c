@@ -254,6 +254,66 @@ static void letters_differ(void **state) {
     for (size_t i = 0; i < VN_COUNT(pictures); i++) vn_image_free(&pictures[i]);
 }
 
+/* A white sample under a name. */
+static vn_image named(const char *name) {
+    static const float sample[1] = {1.0f};
+    static const int32_t label = 0;
+    const char *const names[] = {name};
+    const vn_show show = {.samples = sample,
+                          .count = 1,
+                          .channels = 1,
+                          .height = 1,
+                          .width = 1,
+                          .labels = &label,
+                          .names = names,
+                          .classes = 1,
+                          .scale = 20};
+    return must_show(&show);
+}
+
+static bool same_picture(const char *a, const char *b) {
+    vn_image one = named(a), other = named(b);
+    const bool same = one.width == other.width && one.height == other.height &&
+                      memcmp(one.pixels, other.pixels, (size_t)one.width * (size_t)one.height) == 0;
+    vn_image_free(&one);
+    vn_image_free(&other);
+    return same;
+}
+
+/* Greek, Cyrillic, Vietnamese and typography: each has a shape, and those that are no Latin letter's one of their own. */
+static void other_alphabets_have_letters(void **state) {
+    (void)state;
+    static const char *const own[] = {
+        "Γ", "Δ", "Θ", "Λ", "Ξ", "Π", "Σ", "Φ", "Ψ", "Ω", "α", "β", "γ", "δ", "ε", "ζ", "η", "θ", "ι", "κ", "λ", "μ",
+        "ξ", "π", "ρ", "ς", "σ", "τ", "υ", "φ", "χ", "ψ", "ω", "Б", "Д", "Ж", "И", "Л", "У", "Ц", "Ч", "Ш", "Щ", "Ъ",
+        "Ы", "Ь", "Э", "Ю", "Я", "б", "в", "г", "д", "ж", "з", "и", "л", "м", "н", "п", "т", "ф", "ц", "ч", "ш", "щ",
+        "ъ", "ы", "ь", "э", "ю", "я", "Є", "є", "Ђ", "Љ", "Њ", "Ћ", "Џ", "љ", "њ", "ћ", "џ", "Ґ", "ґ", "Й", "й", "Ё",
+        "ё", "ї", "ў", "ά", "ΐ", "ế", "ộ", "ữ", "ằ", "ỷ", "ơ", "ư", "ǚ", "ș", "ț", "ï", "¿", "«", "€", "“", "°", "?"};
+    for (size_t i = 0; i < VN_COUNT(own); i++) {
+        assert_false(same_picture(own[i], "#0"));
+        for (size_t k = 0; k < i; k++)
+            if (same_picture(own[i], own[k])) fail_msg("%s looks like %s", own[i], own[k]);
+    }
+    assert_true(same_picture("Ρ", "P") && same_picture("С", "C") && same_picture("З", "3"));
+}
+
+/* As file systems may hand them over. */
+static void decomposed_letters_are_the_composed_ones(void **state) {
+    (void)state;
+    assert_true(same_picture("e\xCC\x81te\xCC\x81", "été"));
+    assert_true(same_picture("\xD0\xB8\xCC\x86", "й"));
+    assert_true(same_picture("o\xCC\xA3\xCC\x82", "ộ"));
+    assert_true(same_picture("i\xCC\x88", "ï"));
+}
+
+static void a_name_without_all_its_letters_is_a_number(void **state) {
+    (void)state;
+    static const char *const others[] = {"靴",        "boot 靴", "سلام",      "",
+                                         "a\033[31m", "\xFF",    "a\xCC\x8F", "\xF0\x9F\x91\x9F"};
+    for (size_t i = 0; i < VN_COUNT(others); i++)
+        if (!same_picture(others[i], "#0")) fail_msg("%s is not shown as #0", others[i]);
+}
+
 static void plots_points(void **state) {
     (void)state;
     const float points[] = {1, 1, -1, -1, -1, 1, NAN, 0, INFINITY, 0};
@@ -282,6 +342,9 @@ int main(void) {
         cmocka_unit_test(choices_fit_the_picture),
         cmocka_unit_test(refuses_what_cannot_be_shown),
         cmocka_unit_test(letters_differ),
+        cmocka_unit_test(other_alphabets_have_letters),
+        cmocka_unit_test(decomposed_letters_are_the_composed_ones),
+        cmocka_unit_test(a_name_without_all_its_letters_is_a_number),
         cmocka_unit_test(plots_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
