@@ -52,8 +52,8 @@ static json_t *network_json(const vn_bench_result *r) {
 }
 
 static void print_network(const args *a, const vn_bench_result *r) {
-    printf("%s: %lld parameters, %s, batch %lld, %lld steps\n", a->dir, (long long)r->parameters,
-           a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch, (long long)a->o.steps);
+    cli_print(stdout, "%s: %lld parameters, %s, batch %lld, %lld steps\n", a->dir, (long long)r->parameters,
+              a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch, (long long)a->o.steps);
     printf("  step        %8.2f ms least, %.2f ms median, %.0f images/s\n", r->min_ms, r->median_ms, r->images_per_s);
     printf("  arithmetic  %8.1f GF/s, %.0f%% of this machine's %.1f GF/s (largest matrix product)\n", r->gflops,
            100 * r->gflops / r->gemm_gflops, r->gemm_gflops);
@@ -83,8 +83,8 @@ static void print_op(const args *a, const vn_bench_op *op) {
     if (!a->begun || (op->place != NULL && a->places_printed == 0))
         printf("%s%-20s %5s %9s %6s %8s %8s%s\n", a->begun ? "\n" : "", "op", "calls", "ms", "share", "GF/s", "GB/s",
                op->place != NULL ? "  place" : "");
-    printf("%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls, op->ms, 100 * op->share,
-           op->gflops, op->gbs, op->place != NULL ? "  " : "", op->place != NULL ? op->place : "");
+    cli_print(stdout, "%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls, op->ms,
+              100 * op->share, op->gflops, op->gbs, op->place != NULL ? "  " : "", op->place != NULL ? op->place : "");
 }
 
 static void on_op(void *user, const vn_bench_op *op) {
@@ -149,7 +149,7 @@ static void print_walk(args *a, const vn_bench_walk *r) {
     a->begun = true;
     printf("%-16s %-24s", r->sampler, r->guide);
     if (r->refused != NULL)
-        printf("  refused: %s\n", r->refused);
+        cli_print(stdout, "  refused: %s\n", r->refused);
     else
         printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms, r->arithmetic_ms,
                100 * r->arithmetic_share);

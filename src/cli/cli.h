@@ -12,6 +12,7 @@
 #include "cli/error.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/text.h"
 #include "cli/suggest.h"
 #include "vane.h"
 

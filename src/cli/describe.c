@@ -15,7 +15,7 @@ static bool is_plain(const json_t *value) {
 
 static void print_plain(FILE *to, const json_t *value) {
     switch (json_typeof(value)) {
-    case JSON_STRING: fputs(json_string_value(value), to); break;
+    case JSON_STRING: cli_put(to, json_string_value(value)); break;
     case JSON_INTEGER: fprintf(to, "%lld", (long long)json_integer_value(value)); break;
     case JSON_REAL: fprintf(to, "%.6g", json_real_value(value)); break;
     case JSON_TRUE: fputs("yes", to); break;
@@ -71,7 +71,7 @@ static void print_columns(FILE *to, const json_t *list) {
     json_t *value;
     if (!is_line(first)) return;
     json_object_foreach((json_t *)(uintptr_t)first, key, value) {
-        fprintf(to, "%s%s", before, key);
+        cli_print(to, "%s%s", before, key);
         before = ", ";
     }
     fputc(')', to);
@@ -104,9 +104,9 @@ static void print_object(FILE *to, const json_t *object, int indent) {
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
         fprintf(to, "%*s", indent, "");
         if (is_short(value)) {
-            fprintf(to, "%-*s  ", width, key);
+            cli_print(to, "%-*s  ", width, key);
         } else {
-            fputs(key, to);
+            cli_put(to, key);
             print_columns(to, value);
             fputc('\n', to);
         }

@@ -22,7 +22,7 @@ static void print_json(vn_status status, const char *why) {
 static void report(const char *verb, vn_status status, const char *format, va_list words) {
     char why[2048];
     vsnprintf(why, sizeof why, format, words);
-    fprintf(stderr, "vane%s%s: %s\n", verb != NULL ? " " : "", verb != NULL ? verb : "", why);
+    cli_print(stderr, "vane%s%s: %s\n", verb != NULL ? " " : "", verb != NULL ? verb : "", why);
     if (as_json) print_json(status, why);
 }
 

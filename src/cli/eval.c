@@ -40,8 +40,8 @@ static const cli_option rows[] = {
 // clang-format on
 
 static void print_text(const cli_session *s, const args *a, const vn_eval_result *r) {
-    printf("%s: %s of %lld sample%s, seed %llu, %.1f s\n", a->source, a->o.metric, (long long)r->count,
-           r->count == 1 ? "" : "s", (unsigned long long)a->o.seed, cli_seconds(s));
+    cli_print(stdout, "%s: %s of %lld sample%s, seed %llu, %.1f s\n", a->source, a->o.metric, (long long)r->count,
+              r->count == 1 ? "" : "s", (unsigned long long)a->o.seed, cli_seconds(s));
     for (size_t i = 0; i < r->measures; i++) {
         const vn_measure *m = &r->measure[i];
         printf("  %-30s %12.6g", m->name, m->value);

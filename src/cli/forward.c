@@ -22,7 +22,8 @@ static vn_status report(const cli_session *s, const args *a) {
                                         a->grad != NULL ? cli_json_name(a->grad) : NULL, "seconds",
                                         cli_json_number(cli_seconds(s))));
     }
-    printf("%s%s%s  %.2f s\n", a->out, a->grad != NULL ? "  " : "", a->grad != NULL ? a->grad : "", cli_seconds(s));
+    cli_print(stdout, "%s%s%s  %.2f s\n", a->out, a->grad != NULL ? "  " : "", a->grad != NULL ? a->grad : "",
+              cli_seconds(s));
     return VN_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/progress.h"
+#include "cli/text.h"
 
 static const double live_every = 0.1, plain_every = 10; /* seconds */
 
@@ -63,11 +64,11 @@ void cli_progress_show(cli_progress *p, const vn_progress *now) {
     p->shown = time;
     progress_text(now, text, sizeof text);
     if (p->live) {
-        fprintf(stderr, "\r\033[K%.*s", terminal_width() - 1, text);
+        cli_print(stderr, "\r\033[K%.*s", terminal_width() - 1, text);
         fflush(stderr);
         p->open = true;
     } else {
-        fprintf(stderr, "%s\n", text);
+        cli_print(stderr, "%s\n", text);
     }
 }
 

@@ -85,7 +85,7 @@ static int64_t total(const args *a, const vn_written *written) {
 
 static void print_text(const cli_session *s, const args *a, const vn_written *written) {
     const int64_t count = total(a, written);
-    printf("%s: %lld sample%s, guidance ", a->out, (long long)count, count == 1 ? "" : "s");
+    cli_print(stdout, "%s: %lld sample%s, guidance ", a->out, (long long)count, count == 1 ? "" : "s");
     for (size_t i = 0; i < a->band_count; i++) printf("%s%g", i > 0 ? ", " : "", a->bands[i]);
     printf(", seed %llu, ", (unsigned long long)a->o.seed);
     if (written[0].first > 0) printf("from index %llu, ", (unsigned long long)written[0].first);

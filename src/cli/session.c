@@ -78,7 +78,7 @@ static void on_log(void *user, vn_log_level level, const char *text) {
     cli_session *s = user;
     if (s->quiet) return;
     cli_progress_clear(&s->progress);
-    fprintf(stderr, "%s%s\n", level == VN_LOG_WARNING ? "warning: " : "", text);
+    cli_print(stderr, "%s%s\n", level == VN_LOG_WARNING ? "warning: " : "", text);
 }
 
 static int on_progress(void *user, const vn_progress *now) {
@@ -164,8 +164,11 @@ vn_status cli_take_json(char **text, json_t **object) {
 
 vn_status cli_print_json(json_t *object) {
     if (object == NULL) return VN_NO_MEMORY;
-    int failed = json_dumpf(object, stdout, JSON_REAL_PRECISION(9));
-    putchar('\n');
+    char *text = json_dumps(object, JSON_REAL_PRECISION(9));
     json_decref(object);
-    return failed != 0 ? VN_IO : VN_OK;
+    if (text == NULL) return VN_NO_MEMORY;
+    cli_put_json(stdout, text);
+    putchar('\n');
+    free(text);
+    return VN_OK;
 }

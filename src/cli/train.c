@@ -64,8 +64,8 @@ static const cli_option rows[] = {
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a plane. */
 static void print_next(const args *a, const vn_model_info *info) {
     const bool shows = info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
-    printf("next: vane sample %s%s --out samples.%s\n", a->out, info->classes > 0 ? " --guidance 1,2,4" : "",
-           shows ? "png" : "npy");
+    cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", a->out, info->classes > 0 ? " --guidance 1,2,4" : "",
+              shows ? "png" : "npy");
 }
 
 static vn_status report(const cli_session *s, const args *a) {
@@ -75,7 +75,7 @@ static vn_status report(const cli_session *s, const args *a) {
         vn_status opened = vn_model_open(s->vn, a->out, &model);
         if (opened != VN_OK) return opened;
         const vn_model_info info = vn_model_get_info(model);
-        printf("%s is trained (%s)\n", a->out, cli_duration(cli_seconds(s), took, sizeof took));
+        cli_print(stdout, "%s is trained (%s)\n", a->out, cli_duration(cli_seconds(s), took, sizeof took));
         print_next(a, &info);
         vn_model_close(&model);
         return VN_OK;
@@ -103,8 +103,8 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int code = cli_end(&s, done);
     if (code == CLI_INTERRUPTED && !s.quiet) {
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
-        fprintf(stderr, "go on with: vane train %s --out %s --resume%s\n", a.data, a.out,
-                a.o.recompute ? " --recompute" : "");
+        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", a.data, a.out,
+                  a.o.recompute ? " --recompute" : "");
     }
     return code;
 }
