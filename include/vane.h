@@ -356,14 +356,15 @@ typedef struct vn_train_options {
     int64_t log_every;   /* 10: steps between lines of log.jsonl */
     uint64_t seed;       /* 0: of weights, data order, noise and all else; below 2^63 but for the -1 */
     /* And these are 0 or NULL unless asked for. */
-    const char *schedule; /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a
+    const char *schedule;  /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a
                              finished run may be given more of them and ends as if it had had them at once */
-    int64_t steps;        /* 0: by minutes */
-    double minutes;       /* 0: by steps */
-    int64_t size;         /* class folders: images become size x size; 0: 32 if they differ in size, else as they are */
-    int grey;             /* class folders: 1 grey, 0 as the files are, */
-    int flip;             /* random left-right flips */
-    int64_t save_every;   /* steps between checkpoints; 0: by time, about once a minute */
+    int64_t steps;         /* 0: by minutes */
+    double minutes;        /* 0: by steps */
+    int64_t size;          /* class folders: images become size x size; -1: as they are; 0: as they are
+                             if they all have one size of up to 64 pixels a side, else 32 */
+    int grey;              /* class folders: 1 grey, 0 as the files are, */
+    int flip;              /* random left-right flips */
+    int64_t save_every;    /* steps between checkpoints; 0: by time, about once a minute */
     int64_t preview_every; /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
     int recompute; /* less memory for more time: the network's blocks are computed again on the way back, instead of kept
                       (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */

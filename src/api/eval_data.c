@@ -76,7 +76,9 @@ static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_ev
 static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
     const bool pictures = m->rank == 3 && vn_data_is_folder(o->data); /* to be made what the model was trained on */
     const vn_data_options options = {.seed = o->seed,
-                                     .size = pictures && m->shape[1] == m->shape[2] ? m->shape[1] : 0,
+                                     .size = !pictures                    ? 0
+                                             : m->shape[1] == m->shape[2] ? m->shape[1]
+                                                                          : -1,
                                      .grey = pictures && m->shape[0] == 1,
                                      .classes = (const char *const *)m->names,
                                      .class_count = o->label == VN_LABEL_ALL ? m->classes : 0,

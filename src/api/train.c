@@ -3,6 +3,7 @@
 #include "api/internal.h"
 #include "api/preview.h"
 #include "api/run_dir.h"
+#include "api/train_memory.h"
 #include "api/train_options.h"
 #include "data/data.h"
 #include "objective/objective.h"
@@ -177,6 +178,19 @@ static vn_status open_net(job *j, vn_err *err) {
     return status;
 }
 
+/* Before anything of the run's size is made. */
+static vn_status check_memory(job *j, vn_err *err) {
+    const vn_train_setup setup = {.backend = j->vn->backend,
+                                  .crew = j->vn->crew,
+                                  .net = j->net,
+                                  .data = j->data,
+                                  .objective = j->objective,
+                                  .batch = j->o.batch,
+                                  .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
+    const bool may_resize = !j->o.resume && vn_data_is_folder(j->source);
+    return vn_train_check_memory(&setup, may_resize, j->source, err);
+}
+
 static void close_job(job *j) {
     vn_objective_close(&j->objective);
     vn_world_denoiser_close(&j->truth);
@@ -249,12 +263,22 @@ static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
     if (status == VN_OK) status = open_objective(j, err);
     if (status == VN_OK) status = open_net(j, err);
+    if (status == VN_OK) status = check_memory(j, err);
     if (status == VN_OK) j->sampling = vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
     if (status == VN_OK) status = create(j, err);
     return status;
 }
 
 /* ---- a run that goes on ------------------------------------------------------------------------------------------- */
+
+/* What the size was chosen to be stays so, whatever would be chosen now. */
+static void keep_size(job *j) {
+    const json_t *data = json_object_get(j->dir.vane, "data"), *shape = json_object_get(data, "shape");
+    if (j->o.size != 0 || json_array_size(shape) != 3 || !vn_data_is_folder(j->source)) return;
+    const int64_t height = json_integer_value(json_array_get(shape, 1)),
+                  width = json_integer_value(json_array_get(shape, 2));
+    j->o.size = height == width ? height : -1;
+}
 
 static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     if (wish->overwrite) return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
@@ -268,6 +292,7 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     status = vn_train_options_resume(stored, wish, &j->o, err);
     if (status != VN_OK) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
+    keep_size(j);
     status = read_names(j, err);
     if (status == VN_OK) status = open_data(j, err);
     if (status != VN_OK) return status;
@@ -278,6 +303,7 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_objective(j, err);
     if (status == VN_OK) status = open_net(j, err);
+    if (status == VN_OK) status = check_memory(j, err);
     return status;
 }
 

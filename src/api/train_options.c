@@ -38,7 +38,7 @@ static const field fields[] = {
     {FIELD(seed, WHOLE),         -1,  0,     0, 9.2e18,    false},
     {FIELD(steps, WHOLE),         0,  0,     1, MAX_STEPS, true},
     {FIELD(minutes, REAL),        0,  0,     0, 1e7,       true},
-    {FIELD(size, WHOLE),          0,  0,     1, 4096,      false},
+    {FIELD(size, WHOLE),          0,  0,    -1, 4096,      false},
     {FIELD(grey, FLAG),           0,  0,     0, 1,         false},
     {FIELD(flip, FLAG),           0,  0,     0, 1,         false},
     {FIELD(validate, REAL),      -1,  0.02,  0, 0.5,       false},

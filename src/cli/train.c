@@ -33,7 +33,8 @@ static const cli_option rows[] = {
     CLI_ROW("dropout", CLI_DOUBLE, o.dropout, "P", "dropout inside the network", .unset = "the model's own"),
 
     CLI_SECTION("The data"),
-    CLI_ROW("size", CLI_INT64, o.size, "S", "class folders: resize and crop to S x S", .unset = "as the files are if they all have one size, else 32"),
+    CLI_ROW("size", CLI_INT64, o.size, "S", "class folders: resize and crop to S x S; -1: as the files are",
+            .unset = "as the files are if they all have one size of up to 64 pixels a side, else 32"),
     CLI_ROW("grey", CLI_FLAG, o.grey, "", "class folders: read as grey"),
     CLI_ROW("flip", CLI_FLAG, o.flip, "", "flip images left-right at random"),
     CLI_ROW("validate", CLI_DOUBLE, o.validate, "P", "part of the data that is held out for the validation loss",

@@ -66,8 +66,8 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
     const bool folder = row->open == vn_folder_open;
     if (!(o->validate >= 0.0 && o->validate <= 0.5))
         return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
-    if (o->size < 0 || o->size > VN_IMAGE_MAX_SIDE)
-        return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [0, %d], not %lld", VN_IMAGE_MAX_SIDE,
+    if (o->size < -1 || o->size > VN_IMAGE_MAX_SIDE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [-1, %d], not %lld", VN_IMAGE_MAX_SIDE,
                        (long long)o->size);
     if (o->threads < 0) return vn_fail(err, VN_BAD_ARGUMENT, "threads must not be negative");
     if (!folder && o->size != 0)

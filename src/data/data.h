@@ -20,7 +20,7 @@ typedef struct vn_data_options {
     uint64_t seed;   /* of the order, the held-out split, flips and toy points */
     double validate; /* held-out part, in [0, 0.5] */
     int64_t size;  /* folders: pictures become size x size (centred square, resampled); 0: as they are if they all have
-                        one size, else chosen */
+                        one size of up to 64 a side, else chosen; -1: as they are */
     bool grey;     /* folders: one channel; false: three if any file has colour */
     bool flip;     /* images: random left-right flips in VN_DATA_TRAIN */
     int threads;   /* folders: decoding threads; 0: one */

@@ -13,7 +13,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { REPORT_EVERY = 64, CHOSEN_SIDE = 32, SLOW_SIDE = 64 };
+enum { REPORT_EVERY = 64, CHOSEN_SIDE = 32, LARGEST_KEPT = 64 };
 
 #define ENDINGS "PNG, JPEG and WebP files count (" VN_IMAGE_ENDINGS ")"
 
@@ -290,20 +290,28 @@ static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) 
     return VN_OK;
 }
 
-/* Pictures of one size keep it; of several, all become small squares that a first run can learn from. */
-static void choose_size(vn_folder *f, const vn_watch *watch) {
-    const int least = side_of(&f->least), largest = f->least.width > f->least.height ? f->least.width : f->least.height;
+/* Pictures of one size up to LARGEST_KEPT keep it; others become small squares that a first run can learn from. */
+static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
+    const vn_image *least = &f->least, *most = &f->most;
+    const int side = side_of(least), largest = least->width > least->height ? least->width : least->height;
+    if (f->size < 0 && f->differ)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: pictures differ in size (%dx%d .. %dx%d), so they cannot stay as they are", f->root,
+                       least->width, least->height, most->width, most->height);
     if (f->size == 0 && f->differ) {
-        f->size = least >= CHOSEN_SIDE ? CHOSEN_SIDE : least >= 4 ? least / 4 * 4 : least;
+        f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side >= 4 ? side / 4 * 4 : side;
         vn_log(watch, VN_LOG_INFO,
                "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; --size changes that", f->root,
-               f->least.width, f->least.height, f->most.width, f->most.height, f->size, f->size);
-    } else if (f->size == 0 && largest > SLOW_SIDE) {
-        vn_log(watch, VN_LOG_WARNING, "%s: training at %dx%d is slow; --size %d is good for a first run", f->root,
-               f->least.width, f->least.height, CHOSEN_SIDE);
+               least->width, least->height, most->width, most->height, f->size, f->size);
+    } else if (f->size == 0 && largest > LARGEST_KEPT) {
+        f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side;
+        vn_log(watch, VN_LOG_INFO,
+               "%s: pictures of %dx%d: resized to %dx%d; --size changes that, and --size -1 keeps them as they are",
+               f->root, least->width, least->height, f->size, f->size);
     }
-    f->width = f->size > 0 ? f->size : f->least.width;
-    f->height = f->size > 0 ? f->size : f->least.height;
+    f->width = f->size > 0 ? f->size : least->width;
+    f->height = f->size > 0 ? f->size : least->height;
+    return VN_OK;
 }
 
 /* ---- the source ------------------------------------------------------------------------------------- */
@@ -317,8 +325,8 @@ static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *o
     if (s == VN_OK) s = set_labels(f, out, err);
     if (s == VN_OK) s = read_headers(f, options->watch, err);
     if (s == VN_OK) s = tell_passed(f, options->watch, err);
+    if (s == VN_OK) s = choose_size(f, options->watch, err);
     if (s != VN_OK) return s;
-    choose_size(f, options->watch);
     if (options->grey) f->channels = 1;
     out->rank = 3;
     out->shape[0] = f->channels;

@@ -46,8 +46,11 @@ double vn_trainer_seconds(const vn_trainer *t);
 
 /* scorer.c: with train, gradients go to every trained weight's offset. */
 vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err);
-/* What a training step takes when so much is computed again: its plan, and its arithmetic. */
-vn_status vn_scorer_measure(const vn_train_setup *s, vn_recompute how, size_t *bytes, double *flops, vn_err *err);
+/* What it would take when so much is computed again: its plan, and its arithmetic. */
+vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how, size_t *bytes,
+                            double *flops, vn_err *err);
+/* Samples in a batch of the held-out loss; 0: nothing is held out. */
+int64_t vn_held_batch(const vn_train_setup *s);
 void vn_scorer_close(vn_scorer *c);
 /* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step number. */
 vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,

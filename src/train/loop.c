@@ -184,7 +184,7 @@ static void say_plan(const vn_trainer *t) {
 static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     size_t kept = 0;
     double flops = 0;
-    const vn_status status = vn_scorer_measure(t->s, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
+    const vn_status status = vn_scorer_measure(t->s, t->s->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status != VN_OK) return status;
     const double takes = 1e-6 * (double)vn_program_bytes(t->train.program), instead = 1e-6 * (double)kept;
     const int digits = instead < 10; /* small networks differ after the point */

@@ -37,10 +37,11 @@ static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s
                                 .grad_offset = c->by.offset};
 }
 
-vn_status vn_scorer_measure(const vn_train_setup *s, vn_recompute how, size_t *bytes, double *flops, vn_err *err) {
+vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how, size_t *bytes,
+                            double *flops, vn_err *err) {
     vn_scorer c = {0};
     vn_footprint f = {0};
-    vn_status status = build(&c, s, s->batch, true, how, err);
+    vn_status status = build(&c, s, batch, train, how, err);
     const vn_program_options options = options_of(&c, s);
     if (status == VN_OK) status = vn_footprint_open(c.graph, &options, &f, err);
     *bytes = f.bytes;

@@ -52,6 +52,9 @@ typedef struct vn_train_result {
 
 /* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
+/* Bytes that vn_train_run takes with this setup, of which backend to batch and recompute are read: weights and what is made from
+ * them, a step, the held-out loss, and the data. Planned without taking them. */
+vn_status vn_train_measure(const vn_train_setup *setup, double *bytes, vn_err *err);
 /* Trains from the checkpoint in setup->run to the end, or until cancelled (VN_CANCELLED, saved). result may be NULL. */
 vn_status vn_train_run(const vn_train_setup *setup, vn_train_result *result, vn_err *err);
 

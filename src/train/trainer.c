@@ -76,15 +76,29 @@ static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+int64_t vn_held_batch(const vn_train_setup *s) {
+    return min_i64(min_i64(s->batch, vn_data_get_info(s->data)->held), 64);
+}
+
+vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) {
+    const int64_t held = vn_held_batch(s);
+    size_t step = 0, score = 0;
+    double flops;
+    vn_status status = vn_scorer_measure(s, s->batch, true, s->recompute, &step, &flops, err);
+    if (status == VN_OK && held > 0) status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
+    *bytes = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net)) + (double)step + (double)score +
+             (double)vn_data_get_info(s->data)->memory;
+    return status;
+}
+
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     *t = (vn_trainer){.s = s, .at.weights = vn_net_weights(s->net), .smooth = (double)NAN, .held_loss = (double)NAN};
     t->floats = vn_weights_floats(t->at.weights);
-    const int64_t held = vn_data_get_info(s->data)->held;
+    const int64_t held = vn_held_batch(s);
     vn_status status = open_arrays(&t->at, err);
     if (status == VN_OK && !(t->grads = zeros(t->floats))) status = vn_no_memory(err);
     if (status == VN_OK) status = vn_scorer_open(&t->train, s, s->batch, true, err);
-    if (status == VN_OK && held > 0)
-        status = vn_scorer_open(&t->held, s, min_i64(min_i64(s->batch, held), 64), false, err);
+    if (status == VN_OK && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
     if (status == VN_OK) status = load(t, err);
     if (status == VN_OK) status = vn_train_log_open(t, err);
     t->first = t->saved_step = t->at.step;

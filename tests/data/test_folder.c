@@ -161,7 +161,7 @@ static void check_size(int width, int height, const vn_watch *watch) {
     vn_data_close(&data);
 }
 
-/* Without a size asked for: pictures of one size keep it, others become squares of 32, or less where one has less. */
+/* Without a size asked for: pictures of one size up to 64 keep it, others become squares of 32, or less where one has less. */
 static void chooses_a_size(void **state) {
     (void)state;
     words w = {0};
@@ -181,10 +181,22 @@ static void chooses_a_size(void **state) {
     check_size(28, 28, &watch);
     assert_non_null(strstr(w.text, "(45x31 .. 39x45): resized to 28x28"));
     scratch_remove("tree");
+    make_classes("tree", 1, 64, 40, 1);
+    w = (words){0};
+    check_size(64, 40, &watch);
+    assert_int_equal(w.count, 0);
+    scratch_remove("tree");
     make_classes("tree", 1, 40, 65, 1);
-    check_size(40, 65, &watch);
-    assert_string_equal(w.text, "tree: training at 40x65 is slow; --size 32 is good for a first run");
-    assert_int_equal(w.level, VN_LOG_WARNING);
+    check_size(32, 32, &watch);
+    assert_string_equal(
+        w.text, "tree: pictures of 40x65: resized to 32x32; --size changes that, and --size -1 keeps them as they "
+                "are");
+    vn_data *data = must_open("tree", &(vn_data_options){.size = -1});
+    assert_true(vn_data_get_info(data)->shape[1] == 65 && vn_data_get_info(data)->shape[2] == 40);
+    vn_data_close(&data);
+    make_picture("tree/bee/001.png", 5, 45, 31, 1);
+    must_refuse("tree", &(vn_data_options){.size = -1}, VN_BAD_ARGUMENT,
+                "tree: pictures differ in size (45x31 .. 40x65), so they cannot stay as they are");
 }
 
 static void names_what_is_passed_over(void **state) {

@@ -89,7 +89,7 @@ static void refuses_options_without_effect(void **state) {
     must_refuse(ARRAYS("grey"), &(vn_data_options){.grey = true}, VN_BAD_ARGUMENT, "grey has no effect");
     must_refuse(ARRAYS("points32"), &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT, "flip has no effect on points");
     must_refuse(ARRAYS("grey"), &(vn_data_options){.validate = 0.6}, VN_BAD_ARGUMENT, "validate must lie in");
-    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = -1}, VN_BAD_ARGUMENT, "size must lie in");
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = -2}, VN_BAD_ARGUMENT, "size must lie in");
 }
 
 int main(void) {

@@ -1,0 +1,124 @@
+/* test_train_memory.c - what would not fit in memory is refused before anything of it is made, with what it would take, what there
+ * is, and a choice that does fit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/base.h"
+#include "image/image.h"
+#include "support/scratch.h"
+
+static void make_pictures(int width, int height) {
+    vn_image image;
+    assert_int_equal(vn_image_alloc(&image, width, height, 3, NULL), VN_OK);
+    memset(image.pixels, 77, (size_t)(width * height * 3));
+    mkdir("photos", 0777);
+    mkdir("photos/a", 0777);
+    assert_int_equal(vn_png_write("photos/a/1.png", &image, NULL, 0, NULL), VN_OK);
+    assert_int_equal(vn_png_write("photos/a/2.png", &image, NULL, 0, NULL), VN_OK);
+    vn_image_free(&image);
+}
+
+static const char *refused(vn_context *vn, const char *data, const vn_train_options *o) {
+    assert_int_equal(vn_train(vn, data, "run", o), VN_NO_MEMORY);
+    assert_false(vn_is_dir("run"));
+    return vn_error_text(vn);
+}
+
+static vn_train_options options(int64_t size, int64_t batch) {
+    vn_train_options o = vn_train_options_default();
+    o.steps = 1;
+    o.size = size;
+    o.batch = batch;
+    o.preview_every = -1;
+    return o;
+}
+
+static int64_t number_behind(const char *text, const char *word) {
+    const char *at = strstr(text, word);
+    if (at == NULL) fail_msg("%s: no %s", text, word);
+    return strtoll(at + strlen(word), NULL, 10);
+}
+
+/* Four photographs of 24 megapixels were "out of memory": now it is said of what, and the size named can be trained. */
+static void large_pictures_are_refused_with_a_size_that_fits(void **state) {
+    vn_context *vn = *state;
+    make_pictures(600, 400);
+    setenv("VANE_MEMORY", "2G", 1);
+    vn_train_options o = options(-1, 64);
+    const char *text = refused(vn, "photos", &o);
+    assert_non_null(
+        strstr(text, "photos: training at 600x400 would take 28 GB with 64 samples in a step, and there are 2.1 GB of "
+                     "memory: use --size 64 or --batch 4"));
+    o = options(64, 64);
+    assert_int_equal(vn_train(vn, "photos", "run", &o), VN_OK);
+    scratch_remove("run");
+}
+
+static void a_batch_that_does_not_fit_names_one_that_does(void **state) {
+    vn_context *vn = *state;
+    setenv("VANE_MEMORY", "64M", 1);
+    vn_train_options o = options(0, 65536);
+    const char *text = refused(vn, "points:moons:count=1000", &o);
+    assert_non_null(strstr(text, "with 65536 samples in a step, and there are 67 MB of memory: use --batch "));
+    const int64_t batch = number_behind(text, "--batch ");
+    assert_in_range(batch, 1024, 32768);
+    o = options(0, batch);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o), VN_OK);
+    scratch_remove("run");
+}
+
+static void a_model_that_does_not_fit_is_refused_too(void **state) {
+    vn_context *vn = *state;
+    setenv("VANE_MEMORY", "64M", 1);
+    vn_train_options o = options(0, 64);
+    o.model = "mlp:width=2048,layers=8";
+    const char *text = refused(vn, "points:moons:count=1000", &o);
+    assert_non_null(strstr(text, "of memory: use a smaller model, or --recompute"));
+}
+
+/* Not even a resume, which would find its run too large for another machine, touches it. */
+static void a_run_that_no_longer_fits_is_left_alone(void **state) {
+    vn_context *vn = *state;
+    unsetenv("VANE_MEMORY");
+    vn_train_options o = options(0, 4096);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o), VN_OK);
+    vn_train_options on = vn_train_options_default();
+    on.resume = 1;
+    on.steps = 2;
+    on.preview_every = -1;
+    setenv("VANE_MEMORY", "16M", 1);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on), VN_NO_MEMORY);
+    assert_non_null(strstr(vn_error_text(vn), "17 MB of memory"));
+    unsetenv("VANE_MEMORY");
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on), VN_OK);
+    scratch_remove("run");
+}
+
+static int enter(void **state) {
+    scratch_enter(state);
+    vn_context *vn = NULL;
+    const vn_status s = vn_context_open(&vn, NULL);
+    *state = vn;
+    return s;
+}
+
+static int leave(void **state) {
+    vn_context *vn = *state;
+    unsetenv("VANE_MEMORY");
+    vn_context_close(&vn);
+    return scratch_leave(state);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_pictures_are_refused_with_a_size_that_fits),
+        cmocka_unit_test(a_batch_that_does_not_fit_names_one_that_does),
+        cmocka_unit_test(a_model_that_does_not_fit_is_refused_too),
+        cmocka_unit_test(a_run_that_no_longer_fits_is_left_alone),
+    };
+    return cmocka_run_group_tests(tests, enter, leave);
+}
