@@ -181,6 +181,8 @@ static vn_status unknown_class(const vn_row *row, const vn_param *p, const char 
     vn_err message;
     const char *near = vn_names_nearest(classes, text);
     vn_fail(&message, VN_BAD_ARGUMENT, "%s: %s=%.80s is no class of the model", row->name, p->name, text);
+    if (near && strchr(near, ',')) // to be written in quotes
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean %s=\"%s\"?", message.text, p->name, near);
     if (near) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, near);
     if (classes->names) add_hint(&message, text, classes->names, classes->count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
@@ -225,26 +227,29 @@ static char *trim(char *text) {
     return text;
 }
 
-/* Where the quotes end that `text` begins with: past the closing one, or at the end of the text. */
-static size_t quoted_length(const char *text) {
+/* Where the quote is that closes the one `text` begins with; 0: nowhere. */
+static size_t closing_quote(const char *text) {
     size_t n = 1;
     while (text[n] && (text[n] != '"' || text[n + 1] == '"')) n += text[n] == '"' ? 2 : 1;
-    return text[n] ? n + 1 : n;
+    return text[n] ? n : 0;
 }
 
 size_t vn_pair_length(const char *text) {
     size_t n = strcspn(text, "=,");
     if (text[n] == '=') n += 1 + strspn(text + n + 1, " ");
-    if (n > 0 && text[n] == '"') n += quoted_length(text + n);
+    if (n > 0 && text[n] == '"') {
+        const size_t closing = closing_quote(text + n);
+        n = closing ? n + closing : strlen(text);
+    }
     return n + strcspn(text + n, ",");
 }
 
 /* A value without its quotes, in place; NULL where they do not close at its end. */
 static char *unquote(char *text) {
-    const size_t n = strlen(text);
     if (text[0] != '"') return text;
-    if (n < 2 || text[n - 1] != '"' || quoted_length(text) != n) return NULL;
-    text[n - 1] = 0;
+    const size_t closing = closing_quote(text);
+    if (!closing || text[closing + 1]) return NULL;
+    text[closing] = 0;
     char *to = text;
     for (const char *from = text + 1; *from; from++) {
         *to++ = *from;

@@ -64,6 +64,8 @@ static void what_is_no_class_is_refused_with_the_nearest(void **state) {
     } wrong[] = {
         {"also:class=boot", "also: class=boot is no class of the model; did you mean 'Ankle boot'?"},
         {"also:class=shrit", "did you mean 'shirt'?"},
+        {"also:class=tench, Tinca tinca",
+         "also: class=tench is no class of the model; did you mean class=\"tench, Tinca tinca\"?"},
         {"also:class=zebra", "also: class=zebra is no class of the model; known: shirt, Ankle boot"},
         {"also:class=10", "also: class=10 is none of the model's 10 classes"},
         {"also:class=-1", "also: class=-1 is none of the model's 10 classes"},
@@ -71,6 +73,9 @@ static void what_is_no_class_is_refused_with_the_nearest(void **state) {
         {"also:class=", "is no class of the model"},
         {"also:class=\"shirt", "also: the quotes of class are not closed at its end"},
         {"also:class=\"shirt\"s,weight=2", "the quotes of class are not closed at its end"},
+        {"also:class=\"shirt\"\"", "the quotes of class are not closed at its end"},
+        {"also:class=\"\"\"", "the quotes of class are not closed at its end"},
+        {"also:class=\"\"", "is no class of the model"},
         {"also:class=\"", "the quotes of class are not closed at its end"},
         {"also:class=\"shirt,weight=2", "the quotes of class are not closed at its end"},
     };
