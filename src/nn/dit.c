@@ -288,7 +288,8 @@ static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
 static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
     const dit_config *c = &d->config;
     if (c->rope_theta == 0) return (vn_rope){0};
-    return vn_rope_at(s, c->num_register_tokens, side, side, stretch_of(d, side), c->attention_head_dim, c->rope_theta);
+    return vn_rope_plane(s, c->num_register_tokens, side, side, stretch_of(d, side), c->attention_head_dim,
+                         c->rope_theta);
 }
 
 /* Tokens [N,T,patch*patch*C] to [N,H,W,C]. */

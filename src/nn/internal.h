@@ -195,11 +195,23 @@ typedef struct vn_rope {
     vn_node *quarter;       /* [head,head], a quarter turn of every pair */
 } vn_rope;
 
-/* Of `before` tokens without a place, which are not turned, and then of rows x columns patches, `stretch` of them for
- * each place. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
+/* Where tokens lie: on each axis, of which each turns numbers of its own of every head. */
+typedef struct vn_rope_axes {
+    int64_t tokens;
+    int axes;
+    const float *place;     /* [tokens, axes] */
+    const int64_t *numbers; /* [axes] of a head that each axis turns, even; together they are the head */
+    double theta;
+    bool halves; /* pairs are i and i + numbers / 2 of an axis, not 2i and 2i + 1 */
+} vn_rope_axes;
+
+vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
+/* Of `before` tokens at place 0, which are not turned, and then of rows x columns patches, `stretch` of them for each place; the
+ * first half of a head turns by the row, the second by the column. `head`, the numbers in a head, is a multiple of 4, up to
+ * VN_ROPE_MOST. */
 #define VN_ROPE_MOST 1024
-vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
-                   double theta);
+vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
+                      double theta);
 /* x [N,T,heads,head], turned. */
 vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
 

@@ -1,60 +1,89 @@
-/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens that lie in a plane, as diffusers' Flux has them:
- * FluxPosEmbed(theta, [head/2, head/2]) of (row, column), applied by apply_rotary_emb. The first half of a head's numbers
- * turns by its row, the second by its column; in each half the numbers 2i and 2i+1 are a pair, turned by the angle
+/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens that lie on one or several axes. Each axis turns numbers of a
+ * head of its own, in pairs: pair k of the d numbers of an axis turns by the angle
  *
- *     place / theta^(4i / head)
+ *     place / theta^(2k / d)
  *
- * so that a query and a key meet at an angle that says how far apart they lie. The turn of a pair (a, b) is
+ * so that a query and a key meet at an angle that says how far apart they lie. A pair is two neighbours, as in diffusers'
+ * FluxPosEmbed with apply_rotary_emb, or numbers k and k + d/2, as transformers' Llama has them. The turn of a pair (a, b) is
  * (a, b) cos + (-b, a) sin. The quarter turn in it is a linear map by a small matrix of zeros and ones: exact, and one
  * pass over the heads, where taking the pairs apart and putting them together would be several. */
 #include "nn/internal.h"
 
 #include <math.h>
 
-/* The turns of one place along half of a head. */
-static void turn_half(float *cosine, float *sine, int64_t half, float place, double theta) {
-    for (int64_t i = 0; i < half; i++) {
-        const double angle = (double)place / pow(theta, (double)(i - i % 2) / (double)half);
-        cosine[i] = (float)cos(angle);
-        sine[i] = (float)sin(angle);
+/* Of number i of an axis with `numbers`: the pair that it belongs to, and the other of that pair. */
+static int64_t pair_of(const vn_rope_axes *a, int64_t numbers, int64_t i) {
+    return a->halves ? i % (numbers / 2) : i / 2;
+}
+
+static int64_t other_of(const vn_rope_axes *a, int64_t numbers, int64_t i) {
+    return a->halves ? (i + numbers / 2) % numbers : i ^ 1;
+}
+
+/* The turns of one token by its places on all axes. */
+static void turn_token(const vn_rope_axes *a, const float *place, float *cosine, float *sine) {
+    for (int axis = 0; axis < a->axes; axis++) {
+        const int64_t numbers = a->numbers[axis];
+        for (int64_t i = 0; i < numbers; i++) {
+            const double power = (double)(2 * pair_of(a, numbers, i)) / (double)numbers;
+            const double angle = (double)place[axis] / pow(a->theta, power);
+            *cosine++ = (float)cos(angle);
+            *sine++ = (float)sin(angle);
+        }
     }
 }
 
 /* The weight of a linear map that takes each pair (a, b) to (-b, a). */
-static vn_node *quarter_turn(const vn_scope *s, int64_t head) {
+static vn_node *quarter_turn(const vn_scope *s, const vn_rope_axes *a, int64_t head) {
     float *turn = vn_calloc((size_t)(head * head), sizeof *turn);
     if (!turn) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
-    for (int64_t i = 0; i < head; i += 2) {
-        turn[i * head + i + 1] = -1;
-        turn[(i + 1) * head + i] = 1;
-    }
+    int64_t first = 0;
+    for (int axis = 0; axis < a->axes; first += a->numbers[axis++])
+        for (int64_t i = 0; i < a->numbers[axis]; i++) {
+            const int64_t other = other_of(a, a->numbers[axis], i);
+            turn[(first + i) * head + first + other] = i < other ? -1 : 1;
+        }
     vn_node *node = vn_const(s->g, VN_F32, VN_SHAPE(head, head), turn);
     vn_free(turn);
     return node;
 }
 
-vn_rope vn_rope_at(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
-                   double theta) {
-    const int64_t half = head / 2, tokens = before + rows * columns;
-    float *cosine = vn_alloc((size_t)(tokens * head), sizeof *cosine);
-    float *sine = vn_alloc((size_t)(tokens * head), sizeof *sine);
+vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
+    int64_t head = 0;
+    for (int axis = 0; axis < a->axes; axis++) head += a->numbers[axis];
+    float *cosine = vn_alloc((size_t)(a->tokens * head), sizeof *cosine);
+    float *sine = vn_alloc((size_t)(a->tokens * head), sizeof *sine);
     vn_rope rope = {0};
     if (cosine && sine) {
-        for (int64_t t = 0; t < tokens; t++) {
-            const int64_t patch = t < before ? 0 : t - before, row = patch / columns, column = patch % columns;
-            const int64_t at = t * head;
-            turn_half(cosine + at, sine + at, half, (float)row / stretch, theta);
-            turn_half(cosine + at + half, sine + at + half, half, (float)column / stretch, theta);
-        }
+        for (int64_t t = 0; t < a->tokens; t++)
+            turn_token(a, a->place + t * a->axes, cosine + t * head, sine + t * head);
         vn_graph_label(s->g, "rope");
-        rope.cosine = vn_const(s->g, VN_F32, VN_SHAPE(1, tokens, 1, head), cosine);
-        rope.sine = vn_const(s->g, VN_F32, VN_SHAPE(1, tokens, 1, head), sine);
-        rope.quarter = quarter_turn(s, head);
+        rope.cosine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head), cosine);
+        rope.sine = vn_const(s->g, VN_F32, VN_SHAPE(1, a->tokens, 1, head), sine);
+        rope.quarter = quarter_turn(s, a, head);
     } else {
         vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     }
     vn_free(cosine);
     vn_free(sine);
+    return rope;
+}
+
+vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
+                      double theta) {
+    const int64_t tokens = before + rows * columns, numbers[2] = {head / 2, head / 2};
+    float *place = vn_calloc((size_t)(2 * tokens), sizeof *place);
+    if (!place) {
+        vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
+        return (vn_rope){0};
+    }
+    for (int64_t t = before; t < tokens; t++) {
+        place[2 * t] = (float)((t - before) / columns) / stretch;
+        place[2 * t + 1] = (float)((t - before) % columns) / stretch;
+    }
+    const vn_rope_axes axes = {.tokens = tokens, .axes = 2, .place = place, .numbers = numbers, .theta = theta};
+    const vn_rope rope = vn_rope_of(s, &axes);
+    vn_free(place);
     return rope;
 }
 
