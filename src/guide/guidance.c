@@ -165,21 +165,28 @@ static const char *lacking(const vn_guidance *g, const vn_guide_row *row, unsign
 /* What a user can give a guide beside the model. */
 #define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
 
-/* Whether the guide, with its defaults, can guide this model: by itself, or only where another guide does. */
-static bool can_guide(const vn_guidance *g, const vn_guide_row *row, bool by_itself) {
-    const bool itself =
-        row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_RULE || row->stage == VN_GUIDE_ADDITION || row->select;
+/* What a guide is to one who looks for another: a rule, which takes G; something that guides at G = 1 too; or what only changes how
+ * others do. */
+typedef enum use { AS_RULE, AT_ONE, BESIDE } use;
+
+static use use_of(const vn_guide_row *row) {
+    if (row->stage == VN_GUIDE_RULE) return AS_RULE;
+    return row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_ADDITION || row->select ? AT_ONE : BESIDE;
+}
+
+/* Whether the guide, with its defaults, can guide this model. */
+static bool can_guide(const vn_guidance *g, const vn_guide_row *row) {
     vn_choice c;
-    return itself == by_itself && !lacking(g, row, LENT) && !vn_choice_parse(row->row.name, g->table, &c, NULL) &&
+    return !lacking(g, row, LENT) && !vn_choice_parse(row->row.name, g->table, &c, NULL) &&
            (!row->check || !row->check(&c, g->denoiser, NULL));
 }
 
-/* Appends "a, b (with a weak model), c" to text. */
-static void list_guides(const vn_guidance *g, bool by_itself, char *text, size_t size) {
-    const char *comma = "";
+/* Appends "; before: a, b (with a weak model), c" to text. */
+static void list_guides(const vn_guidance *g, use as, const char *before, char *text, size_t size) {
+    const char *comma = before;
     for (size_t i = 0; i < g->table->count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(g->table, i);
-        if (!can_guide(g, row, by_itself)) continue;
+        if (use_of(row) != as || !can_guide(g, row)) continue;
         const unsigned beside = row->needs & LENT & ~(g->denoiser->has_weak ? VN_NEEDS_WEAK : 0) &
                                 ~(g->reward || g->denoiser->classify ? VN_NEEDS_REWARD : 0);
         const size_t used = strlen(text);
@@ -191,14 +198,18 @@ static void list_guides(const vn_guidance *g, bool by_itself, char *text, size_t
     }
 }
 
-/* The refusal of a guide, with those that this model can be guided by. */
+/* The refusal of a guide; where conditions or null are lacking, with the guides that do without. */
 static vn_status refuse(const vn_guidance *g, const vn_guide_row *row, const char *lacks, vn_err *err) {
-    char able[512] = "", beside[256] = "";
-    list_guides(g, true, able, sizeof able);
-    list_guides(g, false, beside, sizeof beside);
+    const vn_denoiser *d = g->denoiser;
+    char able[600] = "";
     vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have", g->gamma, row->row.name,
             lacks);
-    if (able[0]) vn_fail_after(err, "guides that do without: %s%s%s", able, beside[0] ? "; beside them: " : "", beside);
+    if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) && (!(row->needs & VN_NEEDS_NULL) || d->has_null))
+        return VN_BAD_ARGUMENT; // what it lacks few other guides need
+    list_guides(g, AS_RULE, "", able, sizeof able);
+    list_guides(g, AT_ONE, able[0] ? "; at guidance 1: " : "at guidance 1: ", able, sizeof able);
+    if (able[0]) list_guides(g, BESIDE, "; beside them: ", able, sizeof able);
+    if (able[0]) vn_fail_after(err, "guides that do without: %s", able);
     return VN_BAD_ARGUMENT;
 }
 

@@ -288,8 +288,9 @@ static void what_the_model_lacks_is_named(void **state) {
     refused("cfg,rescale", 2, &one, "one number");
     refused("autoguidance", 2, &simple, "a weak model");
     refused("cfg-plus-plus", 1, &simple, "guidance 1 by cfg-plus-plus needs the null condition, which this model");
-    refused("apg", 2, &simple, "; guides that do without: energy");
-    refused("cfg", 2, &simple, "icg, tsg; beside them: gibbs-like, rescale, dynamic-threshold, interval, schedule");
+    refused("apg", 2, &simple,
+            "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at guidance 1: energy, "
+            "fk; beside them: gibbs-like, rescale, dynamic-threshold, interval, schedule");
     refused("cfg", 2, &unlabelled, "needs conditions, which this model does not have; guides that do without: ");
     static const char *const of_null[] = {"apg", "cfg-zero-star", "rectified-cfg-plus-plus", "tcfg", "mambo-g", "fdg"};
     for (size_t i = 0; i < VN_COUNT(of_null); i++) {
