@@ -290,7 +290,8 @@ static void what_the_model_lacks_is_named(void **state) {
     refused("cfg-plus-plus", 1, &simple, "guidance 1 by cfg-plus-plus needs the null condition, which this model");
     refused("apg", 2, &simple,
             "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at guidance 1: energy, "
-            "fk; beside them: gibbs-like, rescale, dynamic-threshold, interval, schedule");
+            "fk; beside them: gibbs-like");
+    refused("apg", 2, &simple, "interval, schedule");
     refused("cfg", 2, &unlabelled, "needs conditions, which this model does not have; guides that do without: ");
     static const char *const of_null[] = {"apg", "cfg-zero-star", "rectified-cfg-plus-plus", "tcfg", "mambo-g", "fdg"};
     for (size_t i = 0; i < VN_COUNT(of_null); i++) {
