@@ -356,15 +356,18 @@ typedef struct vn_train_options {
     int64_t log_every;   /* 10: steps between lines of log.jsonl */
     uint64_t seed;       /* 0: of weights, data order, noise and all else; below 2^63 but for the -1 */
     /* And these are 0 or NULL unless asked for. */
-    const char *schedule;  /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a
+    const char *schedule; /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a
                              finished run may be given more of them and ends as if it had had them at once */
-    int64_t steps;         /* 0: by minutes */
-    double minutes;        /* 0: by steps */
-    int64_t size;          /* class folders: images become size x size; -1: as they are; 0: as they are
+    int64_t steps;        /* 0: by minutes */
+    double minutes;       /* 0: by steps */
+    int64_t size;         /* class folders: images become size x size; -1: as they are; 0: as they are
                              if they all have one size of up to 64 pixels a side, else 32 */
-    int grey;              /* class folders: 1 grey, 0 as the files are, */
-    int flip;              /* random left-right flips */
-    int64_t save_every;    /* steps between checkpoints; 0: by time, about once a minute */
+    int grey;             /* class folders: 1 grey, 0 as the files are, */
+    int flip;             /* random left-right flips */
+    int skip_bad;       /* class folders: go on without pictures that cannot be read, each named in the log. Without it
+                              they fail the run: before the first step, all of them named, where decoding the data takes
+                              seconds; else when their turn comes. A resumed run may ask for it, and keeps it */
+    int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
     int64_t preview_every; /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
     int recompute; /* less memory for more time: the network's blocks are computed again on the way back, instead of kept
                       (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */
@@ -375,7 +378,8 @@ typedef struct vn_train_options {
 VN_API vn_train_options vn_train_options_default(void);
 /* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches, "points:NAME")
  * into the run directory `out`. Stopped by progress callback or signal-safe vn_context_cancel it saves and returns
- * VN_CANCELLED; resumed, it ends in the same bits as if never stopped. `out` is locked while it is trained: for another
+ * VN_CANCELLED; resumed, it ends in the same bits as if never stopped. A picture that was named as unreadable may have been
+ * repaired or removed by then; all others must be as they were. `out` is locked while it is trained: for another
  * process to resume or overwrite it then is VN_IO. A run in which an error came before the first step is removed again. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_train_options *options);
 /* Asks the running call to stop as soon as it can. Safe in a signal handler and from other threads. */

@@ -11,6 +11,9 @@
 
 #include <string.h>
 
+/* Which files a folder of pictures had, and what has become of them since: vn_data_save_list. */
+#define VN_RUN_FILES "state/files"
+
 /* All the parts of a run. */
 typedef struct job {
     vn_context *vn;
@@ -27,6 +30,8 @@ typedef struct job {
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
     int32_t known_count;
+    int64_t shape[3]; /* of its samples; [0] 0: not known */
+    char *list;       /* its list of the data's files, when it is resumed and has one; else NULL */
     char *path_text;
     vn_sampling sampling; /* how the run is sampled unless told otherwise */
 } job;
@@ -50,6 +55,23 @@ static vn_status read_names(job *j, vn_err *err) {
     return VN_OK;
 }
 
+/* What the run's samples are, where they are pictures. */
+static void read_shape(job *j) {
+    const json_t *shape = json_object_get(json_object_get(j->dir.vane, "data"), "shape");
+    for (size_t i = 0; json_array_size(shape) == 3 && i < 3; i++)
+        j->shape[i] = json_integer_value(json_array_get(shape, i));
+}
+
+/* The run's list of files: runs of older versions, and of other data than folders, have none. */
+static vn_status find_list(job *j, vn_err *err) {
+    j->list = vn_path_join(j->out, VN_RUN_FILES);
+    if (!j->list) return vn_no_memory(err);
+    if (vn_is_file(j->list)) return VN_OK;
+    vn_free(j->list);
+    j->list = NULL;
+    return VN_OK;
+}
+
 static vn_status open_data(job *j, vn_err *err) {
     const vn_data_options options = {.seed = j->o.seed,
                                      .validate = j->o.validate,
@@ -57,6 +79,10 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .grey = j->o.grey != 0,
                                      .flip = j->o.flip != 0,
                                      .threads = vn_crew_threads(j->vn->crew),
+                                     .check = true,
+                                     .skip_bad = j->o.skip_bad != 0,
+                                     .list = j->list,
+                                     .shape = j->shape[0] > 0 ? j->shape : NULL,
                                      .classes = j->known,
                                      .class_count = j->known_count,
                                      .watch = &j->vn->watch};
@@ -200,6 +226,7 @@ static void close_job(job *j) {
     vn_model_dir_close(&j->dir);
     vn_free(j->names);
     vn_free(j->known);
+    vn_free(j->list);
     vn_free(j->path_text);
 }
 
@@ -218,19 +245,34 @@ static json_t *text_list(const char *const *names, int32_t count) {
 /* vane.json: all that the run is, in words that a resume and a reader understand. */
 static json_t *describe(const job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    json_t *shape = json_array();
+    json_t *shape = json_array(), *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
     for (int i = 0; shape && i < info->rank; i++)
         if (json_array_append_new(shape, json_integer(info->shape[i])) != 0) {
             json_decref(shape);
             shape = NULL;
         }
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:I, s:I}, s:o}", "vane", vn_version(),
-                     "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
+                     vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
                      j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
                      text_list(j->names, info->classes), "sampling", vn_sampling_to_json(&j->sampling), "data",
                      "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
-                     (json_int_t)info->count, "held", (json_int_t)info->held, "fingerprint",
+                     (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held, "fingerprint",
                      (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+}
+
+static vn_status save_list(const job *j, vn_err *err) {
+    char *path = vn_path_join(j->run.aside, VN_RUN_FILES);
+    const vn_status status = path ? vn_data_save_list(j->data, path, err) : vn_no_memory(err);
+    vn_free(path);
+    return status;
+}
+
+/* Where the list is now that the run has its name. */
+static vn_status keep_list(const job *j, vn_err *err) {
+    char *path = vn_path_join(j->run.out, VN_RUN_FILES);
+    const vn_status status = path ? vn_data_keep_list(j->data, path, err) : vn_no_memory(err);
+    vn_free(path);
+    return status;
 }
 
 /* Everything of the run at step 0, complete before it takes its name. */
@@ -249,9 +291,11 @@ static vn_status create(job *j, vn_err *err) {
         status = vn_store_save_model(j->run.aside, &parts, err);
     }
     if (status == VN_OK) status = vn_train_create(j->run.aside, j->net, j->o.seed, err);
+    if (status == VN_OK) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
-    return status == VN_OK ? vn_run_dir_name(&j->run, err) : status;
+    if (status == VN_OK) status = vn_run_dir_name(&j->run, err);
+    return status == VN_OK ? keep_list(j, err) : status;
 }
 
 static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
@@ -293,11 +337,14 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     if (status != VN_OK) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
     keep_size(j);
+    read_shape(j);
     status = read_names(j, err);
+    if (status == VN_OK) status = find_list(j, err);
     if (status == VN_OK) status = open_data(j, err);
     if (status != VN_OK) return status;
-    const json_int_t known = json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
-    if (known != (json_int_t)vn_data_get_info(j->data)->fingerprint)
+    const json_int_t fingerprint =
+        json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
+    if (!j->list && fingerprint != (json_int_t)vn_data_get_info(j->data)->fingerprint)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source, j->out);
     status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", j->out);
@@ -357,6 +404,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
             vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source, (int)info->classes,
                    info->classes == 1 ? "" : "es", j->path_text, j->prediction.row->row.name);
         status = vn_train_run(&setup, result, err);
+        if (vn_data_get_info(j->data)->named > 0 && result->step > 0) vn_fail_after(err, "--resume goes on after that");
     }
     vn_preview_close(&preview);
     vn_free(previews);

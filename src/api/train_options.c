@@ -41,6 +41,7 @@ static const field fields[] = {
     {FIELD(size, WHOLE),          0,  0,    -1, 4096,      false},
     {FIELD(grey, FLAG),           0,  0,     0, 1,         false},
     {FIELD(flip, FLAG),           0,  0,     0, 1,         false},
+    {FIELD(skip_bad, FLAG),       0,  0,     0, 1,         true},
     {FIELD(validate, REAL),      -1,  0.02,  0, 0.5,       false},
     {FIELD(log_every, WHOLE),    -1,  10,    1, MAX_STEPS, true},
     {FIELD(save_every, WHOLE),    0,  0,     1, MAX_STEPS, true},
@@ -174,7 +175,8 @@ static bool take(vn_train_options *o, const field *f, const json_t *value) {
     else if (f->type == FLAG && json_is_boolean(value))
         *(int *)to = json_is_true(value);
     else
-        return f->type == TEXT && !value;
+        return (f->type == TEXT || f->type == FLAG) &&
+               !value; /* a flag that an older version did not know is not set */
     return true;
 }
 

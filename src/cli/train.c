@@ -37,6 +37,7 @@ static const cli_option rows[] = {
             .unset = "as the files are if they all have one size of up to 64 pixels a side, else 32"),
     CLI_ROW("grey", CLI_FLAG, o.grey, "", "class folders: read as grey"),
     CLI_ROW("flip", CLI_FLAG, o.flip, "", "flip images left-right at random"),
+    CLI_ROW("skip-bad", CLI_FLAG, o.skip_bad, "", "class folders: go on without pictures that cannot be read"),
     CLI_ROW("validate", CLI_DOUBLE, o.validate, "P", "part of the data that is held out for the validation loss",
             .unset = "0.02"),
 

@@ -31,6 +31,8 @@ struct vn_data {
     vn_source source;
     vn_order order;
     vn_feed *feed; /* folders */
+    char *list;    /* of a run, kept up to date; or NULL */
+    const vn_watch *watch;
     uint64_t seed;
     bool flip;
     float level[256]; /* byte to [-1, 1] */
@@ -124,7 +126,8 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
                                   .memory = options->memory > 0   ? options->memory
                                             : share < MOST_MEMORY ? share
                                                                   : MOST_MEMORY,
-                                  .threads = threads};
+                                  .threads = threads,
+                                  .skip_bad = options->skip_bad};
     const vn_status s = vn_feed_open(&feed, &d->feed, err);
     if (s != VN_OK) return s;
     d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * work;
@@ -142,6 +145,7 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
                              .shape = {s->shape[0], s->shape[1], s->shape[2]},
                              .classes = s->classes,
                              .count = s->count,
+                             .skipped = s->folder != NULL ? vn_folder_skipped(s->folder) : 0,
                              .train = d->order.train,
                              .held = d->order.held,
                              .deviation = spread,
@@ -151,11 +155,21 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
     return status;
 }
 
+/* What was found out about files while opening goes into the run's list. */
+static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err *err) {
+    if (d->source.folder == NULL)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: is of folders, and the data is none", options->list);
+    const vn_status s = vn_folder_check_labels(d->source.folder, d->source.labels, err);
+    if (s != VN_OK || !vn_folder_list_changed(d->source.folder)) return s;
+    return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
+}
+
 static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source, const vn_data_options *options,
                              vn_err *err) {
     vn_status s = row->open(source, options, &d->source, err);
     if (s == VN_OK) s = check_source(&d->source, options, source, err);
     if (s == VN_OK) s = vn_source_settle_classes(&d->source, options, source, err);
+    if (s == VN_OK && options->list != NULL) s = hold_to_list(d, options, err);
     if (s == VN_OK)
         s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, options->watch, err);
     if (s == VN_OK) s = fill_info(d, row, options->watch, err);
@@ -173,8 +187,10 @@ vn_status vn_data_open(const char *source, const vn_data_options *options, vn_da
     if (d != NULL) {
         d->seed = options->seed;
         d->flip = options->flip;
+        d->watch = options->watch;
         for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
         s = open_source(d, row, source, options, &own);
+        if (s == VN_OK && options->list != NULL) s = vn_data_keep_list(d, options->list, &own);
     }
     if (s != VN_OK) vn_data_close(&d);
     if (s != VN_OK && err != NULL) *err = own;
@@ -188,6 +204,7 @@ void vn_data_close(vn_data **data) {
     vn_feed_close(&d->feed);
     vn_order_close(&d->order);
     vn_source_close(&d->source);
+    vn_free(d->list);
     vn_free(d);
     *data = NULL;
 }
@@ -198,6 +215,21 @@ const vn_data_info *vn_data_get_info(const vn_data *data) {
 
 const char *vn_data_class_name(const vn_data *data, int32_t label) {
     return label >= 0 && label < data->source.classes ? data->source.names[label] : NULL;
+}
+
+vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err) {
+    if (data->source.folder == NULL) return VN_OK;
+    char *copy = vn_strdup(path);
+    if (copy == NULL) return vn_no_memory(err);
+    vn_free(data->list);
+    data->list = copy;
+    return VN_OK;
+}
+
+vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err) {
+    if (data->source.folder == NULL) return VN_OK;
+    const vn_status s = vn_folder_save_list(data->source.folder, data->source.labels, path, err);
+    return s == VN_OK ? vn_data_keep_list(data, path, err) : s;
 }
 
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count) {
@@ -229,17 +261,42 @@ static bool flips(const vn_data *d, vn_data_part part, uint64_t position) {
     return (bits & 1) != 0;
 }
 
+/* Pictures that others stand in for are told of, and remembered for the run. */
+static vn_status take_spoilt(vn_data *d, vn_err *err) {
+    vn_spoilt spoilt;
+    while (vn_feed_spoilt(d->feed, &spoilt)) {
+        vn_log(d->watch, VN_LOG_WARNING, "%s; skipped: another stands in for it", spoilt.err.text);
+        vn_folder_mark(d->source.folder, spoilt.index, true);
+        d->info.skipped++;
+    }
+    if (d->list == NULL || !vn_folder_list_changed(d->source.folder)) return VN_OK;
+    return vn_folder_save_list(d->source.folder, d->source.labels, d->list, err);
+}
+
+/* A picture that cannot be read ends the batch; a run may go on when it has been repaired or removed. */
+static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
+    const vn_status status = err->status;
+    if (!vn_is_files_fault(status)) return status;
+    if (!vn_folder_is_there(d->source.folder)) return vn_fail_after(err, "the folder itself is gone");
+    if (d->list == NULL) return status;
+    vn_folder_mark(d->source.folder, index, false);
+    vn_folder_save_list(d->source.folder, d->source.labels, d->list, NULL);
+    d->info.named++;
+    return vn_fail_after(err, "repair or remove it, or go on without it (--skip-bad)");
+}
+
 /* The sample at one position; *index receives which it is. */
 static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x, int64_t *index, vn_err *err) {
     const vn_source *s = &d->source;
     const size_t size = vn_source_sample_size(s);
     const uint8_t *pixels = NULL;
     if (d->feed != NULL) {
-        const vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
-        if (status != VN_OK) return status;
+        vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
+        if (status != VN_OK) return fail_at(d, *index, err);
+        status = take_spoilt(d, err);
         copy_image(d, pixels, flips(d, part, position), x);
         vn_feed_done(d->feed);
-        return VN_OK;
+        return status;
     }
     *index = vn_order_at(&d->order, part, position);
     if (s->points != NULL)
@@ -253,6 +310,8 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
                         vn_err *err) {
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
+    vn_err own = {0};
+    if (err == NULL) err = &own;
     if (n < 0 || n > MAX_BATCH) return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
     if (part == VN_DATA_HELD && data->order.held == 0) return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
     for (int64_t i = 0; i < n; i++) {

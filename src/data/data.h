@@ -25,11 +25,22 @@ typedef struct vn_data_options {
     bool flip;     /* images: random left-right flips in VN_DATA_TRAIN */
     int threads;   /* folders: decoding threads; 0: one */
     size_t memory; /* folders: bytes for decoded pictures; 0: 1 GiB, or less; see vn_data_info.memory */
+    bool check;    /* folders: decode every picture while opening, where that takes seconds: see VN_CHECK_WORK */
+    bool
+        skip_bad; /* folders: go on without pictures that cannot be read, each told in the log. Without it such a picture
+                      fails the opening or, where it shows later, the batch it stands in */
+    const char *list; /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Those that were
+                             told to be unreadable may have been repaired or removed; the list is kept up to date. NULL: none */
+    const int64_t *shape;       /* [3] folders: what samples are made to be, as a run made them; NULL: chosen */
     const char *const *classes; /* [class_count] what labels mean: the classes of a run or model, among which the data's
                                    are found by name. NULL: the data's own, those without samples left out */
     int32_t class_count;
     const vn_watch *watch; /* log, progress and cancel while opening; may be NULL */
 } vn_data_options;
+
+/* Pixels, and so many for each file, that are decoded beforehand: some seconds on one core. */
+#define VN_CHECK_WORK     ((int64_t)400 << 20)
+#define VN_CHECK_PER_FILE 3000
 
 typedef struct vn_data_info {
     const char *source; /* the row's name: "idx", "folder", ... */
@@ -37,6 +48,8 @@ typedef struct vn_data_info {
     int64_t shape[3];
     int32_t classes; /* K; labels are 0 .. K-1; 0: unlabelled */
     int64_t count;   /* all samples: train + held */
+    int64_t skipped; /* folders: pictures that cannot be read and are passed over */
+    int64_t named;   /* folders: pictures that failed a batch, and are to be repaired or removed */
     int64_t train, held;
     double deviation; /* points: root mean square distance of a coordinate from its mean; images: 0 */
     size_t memory;    /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
@@ -52,6 +65,10 @@ void vn_data_close(vn_data **data); /* stops and joins the threads */
 bool vn_data_is_folder(const char *source);
 const vn_data_info *vn_data_get_info(const vn_data *data);
 const char *vn_data_class_name(const vn_data *data, int32_t label); /* owned by data; NULL if out of range */
+/* Folders: writes the list of their files for a run (vn_data_options.list), and keeps it up to date from then on. A list that has been
+ * moved is kept up to date where it is now by vn_data_keep_list. Other sources have none: nothing is done. */
+vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err);
+vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err);
 /* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by data. */
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count);
 /* The distribution that the points were drawn from, with the data's classes, where it is known exactly: of world files and of

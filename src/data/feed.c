@@ -4,7 +4,8 @@
  * caller takes them in order at `tail`. Asking for any other position empties the ring and starts there. What fits in
  * memory is kept as well, so that a small folder is decoded once. All shared state is under one lock, which is not held
  * while decoding; the order (and with it the random numbers) is touched only under it, so what stands at a position does not
- * depend on how many workers there are. A picture that cannot be decoded fails the position it stands at, when that is taken. */
+ * depend on how many workers there are. A picture that cannot be decoded fails the position it stands at, when that is taken;
+ * or, where such may be skipped, another stands in for it. */
 #include "data/internal.h"
 
 #include <pthread.h>
@@ -34,9 +35,12 @@ struct vn_feed {
     uint64_t tail, head;
     slot *slots;
     size_t slot_count;
-    uint8_t *ring;  /* [slot_count, sample] */
-    uint8_t *cache; /* [count, sample], or NULL when that does not fit */
-    bool *cached;   /* [count] */
+    uint8_t *ring;   /* [slot_count, sample] */
+    uint8_t *cache;  /* [count, sample], or NULL when that does not fit */
+    bool *cached;    /* [count] */
+    bool *spoilt;    /* [count] pictures that another stands in for */
+    vn_spoilt *told; /* [told_count] those of them that are to be taken */
+    size_t told_count, told_room;
     pthread_t threads[MAX_THREADS];
     int thread_count;
 };
@@ -57,6 +61,54 @@ static void cache_put(vn_feed *f, int64_t index, const uint8_t *pixels) {
     f->cached[index] = true;
 }
 
+/* The picture s->index into the slot. The lock is held on entry and return, not while decoding. */
+static vn_status fill(vn_feed *f, slot *s) {
+    if (cache_get(f, s->index, s->pixels)) return VN_OK;
+    pthread_mutex_unlock(&f->lock);
+    const vn_status status = vn_folder_decode(f->options.folder, s->index, s->pixels, &s->err);
+    pthread_mutex_lock(&f->lock);
+    if (status == VN_OK) cache_put(f, s->index, s->pixels);
+    return status;
+}
+
+/* Whether another may stand in for the picture that failed with this status: it is its own fault, and not the whole folder's, which
+ * may have been taken away. */
+static bool may_skip(const vn_feed *f, vn_status status) {
+    return f->options.skip_bad && vn_is_files_fault(status) && vn_folder_is_there(f->options.folder);
+}
+
+static vn_status tell(vn_feed *f, const slot *s) {
+    if (f->told_count == f->told_room) {
+        const size_t room = f->told_room > 0 ? 2 * f->told_room : 8;
+        vn_spoilt *grown = vn_realloc(f->told, room, sizeof *grown);
+        if (grown == NULL) return VN_NO_MEMORY;
+        f->told = grown;
+        f->told_room = room;
+    }
+    f->told[f->told_count++] = (vn_spoilt){s->index, s->err};
+    f->spoilt[s->index] = true;
+    return VN_OK;
+}
+
+/* The picture s->index or, where that cannot be read and may be skipped, the first after it in its part that can. Which one that
+ * is depends on the files alone, not on what has been read before. */
+static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
+    const int64_t first = s->index;
+    const vn_data_part part = f->part;
+    for (;;) {
+        vn_status status = VN_OK;
+        if (!f->spoilt[s->index]) {
+            status = fill(f, s);
+            if (status == VN_OK || !may_skip(f, status)) return status;
+            if (f->spoilt[s->index]) continue; /* another thread has met it too */
+            status = tell(f, s);
+            if (status != VN_OK) return vn_no_memory(&s->err);
+        }
+        s->index = vn_order_next(f->options.order, part, s->index);
+        if (s->index == first) return vn_fail(&s->err, VN_BAD_FILE, "none of the pictures can be read any more");
+    }
+}
+
 /* Makes the picture at the next position. The lock is held on entry and return, not while decoding. */
 static void work_once(vn_feed *f) {
     const uint64_t position = f->head++;
@@ -64,15 +116,7 @@ static void work_once(vn_feed *f) {
     s->state = SLOT_BUSY;
     s->index = vn_order_at(f->options.order, f->part, position);
     f->busy++;
-    if (cache_get(f, s->index, s->pixels)) {
-        s->state = SLOT_READY;
-    } else {
-        pthread_mutex_unlock(&f->lock);
-        const vn_status status = vn_folder_decode(f->options.folder, s->index, s->pixels, &s->err);
-        pthread_mutex_lock(&f->lock);
-        if (status == VN_OK) cache_put(f, s->index, s->pixels);
-        s->state = status == VN_OK ? SLOT_READY : SLOT_FAILED;
-    }
+    s->state = fill_or_stand_in(f, s) == VN_OK ? SLOT_READY : SLOT_FAILED;
     f->busy--;
     pthread_cond_broadcast(&f->ready);
 }
@@ -119,11 +163,13 @@ static vn_status make_ring(vn_feed *f, vn_err *err) {
     if (f->slot_count > MAX_SLOTS) f->slot_count = MAX_SLOTS;
     f->slots = vn_calloc(f->slot_count, sizeof *f->slots);
     f->ring = vn_alloc(f->slot_count, size);
+    f->spoilt = vn_calloc(count, sizeof *f->spoilt);
     if (keep) f->cache = vn_alloc(count, size);
     if (keep) f->cached = vn_calloc(count, sizeof *f->cached);
-    if (f->slots == NULL || f->ring == NULL || (keep && (f->cache == NULL || f->cached == NULL)))
+    if (f->slots == NULL || f->ring == NULL || f->spoilt == NULL || (keep && (f->cache == NULL || f->cached == NULL)))
         return vn_no_memory(err);
     for (size_t i = 0; i < f->slot_count; i++) f->slots[i].pixels = f->ring + i * size;
+    for (size_t i = 0; i < count; i++) f->spoilt[i] = vn_folder_is_hole(f->options.folder, (int64_t)i);
     return VN_OK;
 }
 
@@ -165,6 +211,8 @@ void vn_feed_close(vn_feed **feed) {
     vn_free(f->ring);
     vn_free(f->cache);
     vn_free(f->cached);
+    vn_free(f->spoilt);
+    vn_free(f->told);
     vn_free(f);
     *feed = NULL;
 }
@@ -185,6 +233,14 @@ static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
     f->tail = f->head = position;
     f->paused = false;
     pthread_cond_broadcast(&f->work);
+}
+
+bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out) {
+    pthread_mutex_lock(&feed->lock);
+    const bool any = feed->told_count > 0;
+    if (any) *out = feed->told[--feed->told_count];
+    pthread_mutex_unlock(&feed->lock);
+    return any;
 }
 
 vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,

@@ -105,6 +105,20 @@ const char *vn_folder_path(const vn_folder *folder, int64_t i); /* below the fol
 int64_t vn_folder_file_bytes(const vn_folder *folder, int64_t i);
 /* The most that decoding one picture holds at a time. */
 size_t vn_folder_work_bytes(const vn_folder *folder);
+/* Whether a failure is the file's fault, rather than the machine's or the caller's. */
+bool vn_is_files_fault(vn_status s);
+int64_t vn_folder_skipped(const vn_folder *folder);
+/* Whether picture i has a place but is not read any more. */
+bool vn_folder_is_hole(const vn_folder *folder, int64_t i);
+/* That picture i cannot be read: it becomes a hole or, until it is repaired or removed, is remembered as named. */
+void vn_folder_mark(vn_folder *folder, int64_t i, bool hole);
+/* The list of a run (match.c). labels [count] of the files; NULL: all 0. */
+vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path, vn_err *err);
+bool vn_folder_list_changed(const vn_folder *folder);
+/* The labels that the list said, against the folder's: VN_BAD_ARGUMENT names the first that is another. */
+vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels, vn_err *err);
+/* Whether the folder itself is still there: else its files are not to be blamed. */
+bool vn_folder_is_there(const vn_folder *folder);
 
 /* ---- which sample stands at a position --------------------------------------------------------------- */
 
@@ -121,6 +135,8 @@ vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t se
 void vn_order_close(vn_order *o);
 /* Not const: keeps the permutation of the epoch asked for last. */
 int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position);
+/* The sample after `index` in a part, in the source's order, and after the last the first: it stands in where index cannot be read. */
+int64_t vn_order_next(const vn_order *o, vn_data_part part, int64_t index);
 
 /* ---- pictures decoded ahead -------------------------------------------------------------------------- */
 
@@ -133,12 +149,21 @@ typedef struct vn_feed_options {
     size_t sample_bytes;
     size_t memory; /* for pictures kept and made ahead */
     int threads;
+    bool skip_bad; /* another stands in for a picture that cannot be read: the next in its part that can */
 } vn_feed_options;
+
+/* A picture that could not be read, found on the way. */
+typedef struct vn_spoilt {
+    int64_t index;
+    vn_err err;
+} vn_spoilt;
 
 vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err);
 void vn_feed_close(vn_feed **feed);
 size_t vn_feed_bytes(const vn_feed *feed);
-/* The picture at a position and its index. Pixels stay valid until vn_feed_done, which must follow success. */
+/* Takes one of those that another picture stands in for, each once; false: there is none that was not taken. */
+bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out);
+/* The picture at a position and its index, also of one that fails. Pixels stay valid until vn_feed_done, which must follow success. */
 vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,
                        vn_err *err);
 void vn_feed_done(vn_feed *feed);

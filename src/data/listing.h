@@ -5,10 +5,24 @@
 
 #include "base/base.h"
 
+/* What has become of a file; the letters stand in a run's list of files (record.h). */
+typedef enum vn_file_state {
+    VN_FILE_USED = 'u',    /* it is read */
+    VN_FILE_NAMED = 'n',   /* it was told that it cannot be read: it may be repaired, or removed */
+    VN_FILE_HOLE = 'h',    /* has its place in the order, but is not read any more: another stands in for it */
+    VN_FILE_SKIPPED = 's', /* could not be read when the run began: has no place in the order */
+} vn_file_state;
+
 typedef struct vn_entry {
     const char *path; /* below the root, in the listing's arena */
     int64_t bytes;
     int32_t label;
+    int32_t width, height; /* of the picture, by its header */
+    int16_t channels;
+    char state;      /* vn_file_state; 0: used */
+    bool gone;       /* in a run's list, but not in the folder */
+    int32_t listed;  /* label in a run's list */
+    const char *why; /* it cannot be read; NULL: it can, as far as is known. In the listing's arena */
 } vn_entry;
 
 typedef struct vn_entries {

@@ -53,6 +53,21 @@ vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t se
     return s;
 }
 
+int64_t vn_order_next(const vn_order *o, vn_data_part part, int64_t index) {
+    if (part == VN_DATA_ALL) return (index + 1) % o->count;
+    const int64_t *list = part == VN_DATA_TRAIN ? o->train_index : o->held_index;
+    const int64_t count = part == VN_DATA_TRAIN ? o->train : o->held;
+    int64_t low = 0, high = count; /* the first that is larger */
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (list[middle] <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return list[low % count];
+}
+
 int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position) {
     if (part == VN_DATA_ALL) return (int64_t)(position % (uint64_t)o->count);
     if (part == VN_DATA_HELD) return o->held_index[position % (uint64_t)o->held];

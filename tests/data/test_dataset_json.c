@@ -139,7 +139,7 @@ static void what_is_wrong_is_named(void **state) {
         must_refuse("set", &plain, cases[i].status, cases[i].words);
     }
     scratch_write_text("set/dataset.json", LIST(A "," B "," C ",[\"00007/x.png\", 1]"));
-    must_refuse("set", &plain, VN_IO, "set/00007/x.png: No such file");
+    must_refuse("set", &plain, VN_BAD_FILE, "set/00007/x.png: No such file or directory; repair or remove it");
 }
 
 /* Classes that are folders may have a file of that name beside them. */
