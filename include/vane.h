@@ -504,7 +504,8 @@ VN_API vn_bench_walk_options vn_bench_walk_options_default(void);
  * machine (or NULL) receives what vn_bench says of the network's pass forward of `batch` samples. */
 VN_API vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_options *options,
                                 vn_bench_walk_fn report, void *user, vn_bench_result *machine);
-/* What a file or directory is (run, model, world, safetensors, picture): JSON text, freed with vn_text_free. */
+/* What a file or directory is: a run, model, world, safetensors file, picture, or data that vn_train takes (its kind, classes with their
+ * counts, sizes, what cannot be read, what is passed over, the command that trains on it). JSON text, freed with vn_text_free. */
 VN_API vn_status vn_describe(vn_context *vn, const char *path, char **json);
 /* What this library is: its version and compiler, the sets of kernels that it holds and the one that the context uses, the versions of
  * the libraries it runs with. JSON text, freed with vn_text_free; for reports of faults. */

@@ -1,6 +1,7 @@
 /* describe.c - vn_describe: what a path is, in JSON. A row of the table below a kind of thing. */
 #include "api/internal.h"
 #include "api/train_options.h"
+#include "data/data.h"
 
 #include <string.h>
 
@@ -172,10 +173,14 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
                                              "shape", size_list(t->shape.dim, t->shape.rank))) == 0;
     }
     json_t *out = ok ? json_pack("{s:s, s:O, s:O}", "is", "safetensors", "metadata", copy, "tensors", tensors) : NULL;
+    if (out && vn_describe_samples(st, out, err) != VN_OK) {
+        json_decref(out);
+        out = NULL;
+    }
     json_decref(copy);
     json_decref(tensors);
     vn_safetensors_close(&st);
-    if (!out) vn_no_memory(err);
+    if (!out && err->status == VN_OK) vn_no_memory(err);
     return out;
 }
 
@@ -200,15 +205,34 @@ static const struct {
     {".json", describe_world},
 };
 
+static bool is_model_dir(const char *path) {
+    static const char *const marks[] = {"model_index.json", "config.json", "vane.json"};
+    bool found = false;
+    for (size_t i = 0; i < VN_COUNT(marks) && !found; i++) {
+        char *mark = vn_path_join(path, marks[i]);
+        found = !mark || vn_is_file(mark);
+        vn_free(mark);
+    }
+    return found;
+}
+
 static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
     const char *slash = strrchr(path, '/');
+    if (vn_is_dir(path) && !is_model_dir(path)) {
+        json_t *data = vn_describe_data(vn, path, err);
+        if (!data && err->status == VN_BAD_FILE) vn_fail_after(err, "nor is it a model");
+        return data;
+    }
     if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0) return describe_dir(vn, path, err);
     for (size_t i = 0; i < VN_COUNT(table); i++)
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
     if (vn_image_kind_named(path)) return describe_picture(path, err);
+    if (vn_data_is_known(path)) return vn_describe_data(vn, path, err);
     if (vn_is_file(path))
         vn_fail(err, VN_UNSUPPORTED,
-                "%s: no known kind of file; expected .safetensors, .json or a picture (" VN_IMAGE_ENDINGS ")", path);
+                "%s: no known kind of file; expected .safetensors, .json, a picture (" VN_IMAGE_ENDINGS
+                "), or data that can be trained on",
+                path);
     else
         vn_fail(err, VN_IO, "%s: no such file or directory", path);
     return NULL;

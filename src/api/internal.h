@@ -128,6 +128,10 @@ vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser 
 
 /* Adds `sampling` and, of a run, `trained`; vane is its vane.json or NULL. */
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err);
+/* Data that could be trained on (describe_data.c); NULL: err says why not. */
+json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err);
+/* Of tensors named as samples are: how many there are, and of which classes. */
+vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err);
 
 /* ---- classes (classes.c) ------------------------------------------------------------------------------- */
 

@@ -12,7 +12,9 @@ typedef struct args {
 
 static const cli_option rows[] = {
     CLI_ROW("PATH", CLI_TEXT, path, "",
-            "a run, a model directory or its config.json, a world, a .safetensors or a picture", .required = true),
+            "data as `vane train` takes it, a run, a model directory or its config.json, a world, a .safetensors or a "
+            "picture",
+            .required = true),
     CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples", .unset = "64"),
 };
 
@@ -51,10 +53,13 @@ static int run(const cli_verb *verb, int argc, char **argv) {
 
 const cli_verb cli_info = {
     .name = "info",
-    .summary = "what a run, model, world, tensor file or picture is",
-    .example = "vane info samples.png",
+    .summary = "what data, a run, model, world, tensor file or picture is",
+    .example = "vane info photos",
     .about =
-        "Says what PATH is and what it holds. For a model, or a config.json alone: what a pass forward and a training "
+        "Says what PATH is and what it holds. For data, before anything is trained: classes and how many samples each "
+        "has, "
+        "sizes, what cannot be read, what is passed over, and the command that trains on it. For a model, or a "
+        "config.json alone: what a pass forward and a training "
         "step of a batch take, with and without --recompute, and which arrays fill memory. For a picture that vane "
         "wrote: the model, the settings and the seed "
         "it was made with, which make it again.",

@@ -46,6 +46,14 @@ static const vn_data_row *find_row(const char *source) {
     return NULL;
 }
 
+bool vn_data_is_known(const char *source) {
+    return find_row(source) != NULL;
+}
+
+vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err) {
+    return vn_source_describe(&data->source, data->info.source, out, err);
+}
+
 bool vn_data_is_folder(const char *source) {
     const vn_data_row *row = find_row(source);
     return row != NULL && row->open == vn_folder_open;

@@ -69,6 +69,11 @@ const char *vn_data_class_name(const vn_data *data, int32_t label); /* owned by 
  * moved is kept up to date where it is now by vn_data_keep_list. Other sources have none: nothing is done. */
 vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err);
 vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err);
+/* What the data is, for people and programs: kind, samples, classes with their counts and, of a folder, sizes, colours, what cannot
+ * be read and what is passed over. An object, json_decref by the caller. */
+vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err);
+/* Whether one of the rows below would open it. */
+bool vn_data_is_known(const char *source);
 /* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by data. */
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count);
 /* The distribution that the points were drawn from, with the data's classes, where it is known exactly: of world files and of

@@ -58,6 +58,7 @@ vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, 
 vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source, vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
+vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out, vn_err *err); /* describe.c */
 vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out, vn_err *err);
 
 /* ---- readers: see the table in data.c --------------------------------------------------------------- */
@@ -117,6 +118,8 @@ vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const ch
 bool vn_folder_list_changed(const vn_folder *folder);
 /* The labels that the list said, against the folder's: VN_BAD_ARGUMENT names the first that is another. */
 vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels, vn_err *err);
+/* Adds what a folder has to tell of its pictures to the object; false: no memory. */
+bool vn_folder_describe(const vn_folder *folder, json_t *out);
 /* Whether the folder itself is still there: else its files are not to be blamed. */
 bool vn_folder_is_there(const vn_folder *folder);
 
