@@ -39,7 +39,7 @@ typedef struct class_names {
     char *number; /* [NUMBER] */
 } class_names;
 
-enum { NUMBER = 16 };
+enum { NUMBER = 16, LONGEST = 80 };
 
 static const char *class_name(const void *from, int32_t i) {
     const class_names *n = from;
@@ -62,6 +62,7 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %d%s", m->source,
                        json_array_size(names), (int)classes, m->null_row >= 0 ? " and null" : "");
     char number[NUMBER];
+    m->named_by_row = !names && !json_object_get(dir->index, "id2label") && m->null_row >= 0 && m->null_row < classes;
     const class_names from = {names, json_object_get(dir->index, "id2label"), m->null_row, number};
     return vn_model_copy_names(m, classes, class_name, &from, err);
 }
@@ -72,23 +73,30 @@ const char *vn_model_label_name(const vn_model *m, int32_t label) {
     return label >= 0 && label < m->classes ? m->names[label] : NULL;
 }
 
-const char *vn_model_classes_text(const vn_model *m, char text[64]) {
+/* "classes 0 to 9", "one class, 0", "no classes": the labels there are; returns text. */
+static const char *labels_text(const vn_model *m, char text[LONGEST]) {
     if (m->classes < 2)
-        snprintf(text, 64, "%s", m->classes ? "one class, 0" : "no classes");
+        snprintf(text, LONGEST, "%s", m->classes ? "one class, 0" : "no classes");
     else
-        snprintf(text, 64, "classes 0 to %d", (int)m->classes - 1);
+        snprintf(text, LONGEST, "classes 0 to %d", (int)m->classes - 1);
+    return text;
+}
+
+/* The same, of what a person may write. */
+static const char *classes_text(const vn_model *m, char text[LONGEST]) {
+    if (!m->named_by_row) return labels_text(m, text);
+    snprintf(text, LONGEST, "the rows 0 to %d for classes, and %d is null", (int)m->classes, (int)m->null_row);
     return text;
 }
 
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
-    char text[64];
+    char text[LONGEST];
     if (label >= 0 && label < m->classes) return VN_OK;
     if (label != VN_LABEL_NULL)
-        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source,
-                       vn_model_classes_text(m, text));
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source, labels_text(m, text));
     if (m->has_null || m->classes == 0) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s", m->source,
-                   vn_model_classes_text(m, text), m->net ? "; if one of them is null, say which (null-class)" : "");
+                   labels_text(m, text), m->net ? "; if one of them is null, say which (null-class)" : "");
 }
 
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
@@ -97,16 +105,18 @@ vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *labe
     const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};
     int64_t index = 0;
     if (vn_names_find(&classes, text, &index)) {
-        char range[64];
+        char range[LONGEST];
         if (index < 0 || index >= m->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
-                           vn_model_classes_text(m, range),
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source, classes_text(m, range),
                            m->has_null && m->classes ? "; null is the word for none" : "");
         *label = (int32_t)index;
     } else if (strcmp(text, "null") == 0) {
         *label = VN_LABEL_NULL;
     } else if (strcmp(text, "all") == 0) {
         *label = VN_LABEL_ALL;
+    } else if (m->named_by_row && vn_parse_int(text, &index) && index == m->null_row) {
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %s: this row of %s is null; null is the word for none", text,
+                       m->source);
     } else {
         const char *near = vn_names_nearest(&classes, text);
         return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",

@@ -87,7 +87,8 @@ struct vn_model {
     char **names; /* [classes] */
     int32_t classes;
     bool has_null;
-    int32_t null_row; /* of a network's class table; -1: none of its rows is null */
+    int32_t null_row;  /* of a network's class table; -1: none of its rows is null */
+    bool named_by_row; /* labels are not the numbers that classes are named by, as null lies between them */
     int rank;
     int64_t shape[3], size;
     int64_t steps; /* training steps behind it */
@@ -139,8 +140,6 @@ vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err);
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
-/* "classes 0 to 9", "one class, 0", "no classes"; returns text. */
-const char *vn_model_classes_text(const vn_model *m, char text[64]);
 
 /* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
 

@@ -39,6 +39,14 @@ static void the_null_row_can_be_named(void **state) {
                      "class 2: " FOREIGN " has classes 0 to 1; null is the word for none");
     expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 3 --out x.npy"), "null-class 3");
     expect_complaint(expect_status(2, "sample world.json --null-class 0 --out x.npy"), "has no effect on a world");
+    /* Between others, classes are named by their rows. */
+    expect_status(0, "sample " FOREIGN " --null-class 1 --class 2 --steps 2 -n 1 --out x.npy --quiet");
+    expect_status(0, "sample " FOREIGN " --class 2 --steps 2 -n 1 --out y.npy --quiet");
+    expect_same_file("x.npy", "y.npy");
+    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 1 --class 1 --out x.npy"),
+                     "class 1: this row of " FOREIGN " is null; null is the word for none");
+    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 1 --class 3 --out x.npy"),
+                     "class 3: " FOREIGN " has the rows 0 to 2 for classes, and 1 is null");
     /* A weak model that does not say which row is null is asked as the model is. */
     scratch_require(system("cp -r '" FOREIGN "' weak") == 0, "weak");
     expect_status(0, "sample " FOREIGN " --null-class 2 --weak weak --guide autoguidance --guidance 2 --class null "
