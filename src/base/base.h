@@ -183,8 +183,11 @@ bool vn_parse_int(const char *text, int64_t *out);
 /* Reads a whole file; more than max_bytes is VN_BAD_FILE. *data is vn_free'd by the caller and has a 0 after its end. */
 vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err);
 vn_status vn_json_read(const char *path, json_t **out, vn_err *err); /* json_decref by the caller */
-/* JSON text of `size` bytes, of at most two million values; name: of where it comes from, for messages. */
+/* JSON text of `size` bytes, of at most two million values; name: of where it comes from, for messages. Python's words NaN, Infinity
+ * and -Infinity are strings in it, which vn_json_number takes for what they mean. */
 vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out, vn_err *err);
+bool vn_json_number(const json_t *value,
+                    double *out); /* a number, infinite and NaN ones among them; value may be NULL */
 /* As json_dumps with these flags, but its "out of memory" can be trusted: new string, vn_free'd by the caller, or NULL. */
 char *vn_json_text(const json_t *value, size_t flags);
 /* A deep copy, whole or NULL: json_deep_copy leaves members out when memory runs out. */

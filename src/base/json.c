@@ -1,6 +1,7 @@
 /* json.c - JSON files. */
 #include "base/base.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,23 @@ vn_status vn_json_read(const char *path, json_t **out, vn_err *err) {
     s = vn_json_parse(text, size, path, out, err);
     vn_free(text);
     return s;
+}
+
+bool vn_json_number(const json_t *value, double *out) {
+    static const struct {
+        const char *word;
+        double number;
+    } not_finite[] = {{"NaN", (double)NAN}, {"Infinity", (double)INFINITY}, {"-Infinity", -(double)INFINITY}};
+    if (json_is_number(value)) {
+        *out = json_number_value(value);
+        return true;
+    }
+    for (size_t i = 0; i < VN_COUNT(not_finite) && json_is_string(value); i++) {
+        if (strcmp(json_string_value(value), not_finite[i].word) != 0) continue;
+        *out = not_finite[i].number;
+        return true;
+    }
+    return false;
 }
 
 /* Digits that every real number below `value` needs to read back as itself. */

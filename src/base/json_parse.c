@@ -4,7 +4,11 @@
  * without its end is read past it (2.14). Files are untrusted and every allocation may fail here, so the text is read by
  * this recursive descent, and jansson keeps the values. Duplicate keys, NUL, invalid UTF-8, integers beyond 64 bits and
  * numbers beyond double are refused; and more values than any config or world has, since a value of two bytes of text
- * takes a hundred times as many in memory. */
+ * takes a hundred times as many in memory.
+ *
+ * Python's json writes three words that RFC 8259 does not have: NaN, Infinity and -Infinity, which diffusers' DPM-Solvers have
+ * in every scheduler_config.json. They become strings of these letters (jansson has no such numbers), so that whoever
+ * asks for a number refuses them unless he asks by vn_json_number. */
 #include "base/base.h"
 
 #include <string.h>
@@ -192,6 +196,14 @@ static const char *take_string(parser *p) {
     return p->scratch + from;
 }
 
+/* Python's words for what is no finite number; NULL: none is here. */
+static const char *take_not_finite(parser *p) {
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    for (size_t i = 0; i < VN_COUNT(words); i++)
+        if (take_word(p, words[i])) return words[i];
+    return NULL;
+}
+
 /* ---- values ---------------------------------------------------------------------------------------------- */
 
 static json_t *parse_value(parser *p);
@@ -287,6 +299,8 @@ static json_t *parse_value(parser *p) {
     if (take(p, '{')) return parse_items(p, json_object(), parse_member, '}');
     if (take(p, '[')) return parse_items(p, json_array(), parse_element, ']');
     if (take(p, '"')) return parse_string(p);
+    const char *word = take_not_finite(p);
+    if (word) return made(p, json_string(word));
     if (*p->at == '-' || (*p->at >= '0' && *p->at <= '9')) return parse_number(p);
     if (take_word(p, "true")) return json_true();
     if (take_word(p, "false")) return json_false();

@@ -69,8 +69,11 @@ static void refusals_name_file_line_and_reason(void **state) {
         {"{\"a\":1", "f.json: line 1: ends where ',' or '}' should be"},
         {"1 1", "f.json: line 1: the end expected, not '1'"},
         {"{\"a\":1,\"b\":2,\"a\":3}", "f.json: line 1: key 'a' is there twice"},
-        {"NaN", "f.json: line 1: a value expected, not 'N'"},
-        {"-Infinity", "f.json: line 1: a digit expected, not 'I'"},
+        {"Nan", "f.json: line 1: a value expected, not 'N'"},
+        {"-inf", "f.json: line 1: a digit expected, not 'i'"},
+        {"+Infinity", "f.json: line 1: a value expected, not '+'"},
+        {"-NaN", "f.json: line 1: a digit expected, not 'N'"},
+        {"Infinity1", "f.json: line 1: the end expected, not '1'"},
         {"01", "f.json: line 1: the end expected, not '1'"},
         {"1.", "f.json: line 1: ends where a digit should be"},
         {"1.e3", "f.json: line 1: a digit expected, not 'e'"},
@@ -105,6 +108,20 @@ static void refusals_name_file_line_and_reason(void **state) {
         assert_null(v);
         assert_memory_equal(err.text, refused[i].words, strlen(refused[i].words));
     }
+}
+
+/* Three words that Python's json writes for floats that are not finite. */
+static void words_of_python_are_numbers_for_those_who_ask(void **state) {
+    (void)state;
+    json_t *v;
+    vn_err err = {0};
+    double x[4], dummy;
+    assert_int_equal(parse("[-Infinity, Infinity,NaN, 2, \"inf\", null]", &v, &err), VN_OK);
+    for (size_t i = 0; i < VN_COUNT(x); i++) assert_true(vn_json_number(json_array_get(v, i), &x[i]));
+    assert_true(isinf(x[0]) && x[0] < 0 && isinf(x[1]) && x[1] > 0 && isnan(x[2]) && x[3] == 2);
+    for (size_t i = 4; i < 7; i++) assert_false(vn_json_number(json_array_get(v, i), &dummy));
+    for (size_t i = 0; i < 3; i++) assert_false(json_is_number(json_array_get(v, i))); // nobody takes them unaware
+    json_decref(v);
 }
 
 static void depth_is_bounded(void **state) {
@@ -266,6 +283,7 @@ int main(void) {
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(values_are_those_of_jansson),
         cmocka_unit_test(refusals_name_file_line_and_reason),
+        cmocka_unit_test(words_of_python_are_numbers_for_those_who_ask),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(values_are_counted),
         cmocka_unit_test(utf8_is_told),
