@@ -245,12 +245,17 @@ typedef struct vn_sample_options {
     int32_t label;         /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     const int32_t *labels; /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
     double guidance;       /* gamma; default NaN: the model's own, vn_model_info.guidance */
-    const char *guide;     /* a row of the guides table, or several with commas; NULL: "cfg". A class in it is written
-                              by name or number; a name with a comma in it in double quotes */
-    const char *sampler;   /* a row of the samplers table, with parameters; NULL: the path's own choice */
     int steps; /* >= 1; default 0: the model's own, vn_model_info.sampling_steps, which is 32 where nothing else is
                               said. Refused together with sigmas */
-    const char *grid;     /* a row of the grids table; NULL: the path's own choice */
+    /* What is NULL of these four is as the model's scheduler_config.json says (a pipeline of diffusers); without one, or beside a
+     * vane.json, as the last word of each says. A scheduler's clipping of x0 stays beside any guide that does not clip: ask for
+     * "clip:range=0" to be without. VN_UNSUPPORTED names what the scheduler wants of a part that is NULL and vane cannot do. */
+    const char *guide; /* a row of the guides table, or several with commas; "cfg". A class in it is written by name or
+                            number; a name with a comma in it in double quotes */
+    const char *sampler; /* a row of the samplers table, with parameters; the path's own choice */
+    const char *grid;    /* a row of the grids table, with parameters; the path's own choice */
+    const char *begin; /* what the noise is times: "scaled", sigma(t) of the first level, or "unit", 1 (where alpha is 1
+                              on the whole path, the deviation of data of unit variance with that noise); "scaled" */
     const double *sigmas; /* or the path's sigma(t) at each level, falling, the last one 0; [sigma_count] */
     size_t sigma_count;
     const char *path;       /* NULL: the model's own. Only for models without one, such as worlds ("rectified") */

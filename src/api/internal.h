@@ -98,6 +98,8 @@ struct vn_model {
     char *path_text;
     vn_prediction prediction;
     bool says; /* its prediction is known though its path is not */
+    vn_scheduler
+        scheduler; /* how diffusers' config says that it is sampled; name "": it has none, or vane.json says more */
 
     vn_world *world;      /* one of these three: */
     vn_callback callback; /* predict NULL: is none */
@@ -208,9 +210,11 @@ typedef struct vn_user_reward {
 typedef struct vn_drawing {
     vn_model *m;
     vn_sample_options o; /* what was left open is the model's by now */
-    int64_t count;       /* samples in all */
-    int64_t batch;       /* samples of one sampling run */
-    bool selects;        /* a guide selects among the samples: all are drawn at once */
+    char *guide;         /* its text, where the model's scheduler has a part in it; NULL: the user's */
+    vn_first_noise begin;
+    int64_t count; /* samples in all */
+    int64_t batch; /* samples of one sampling run */
+    bool selects;  /* a guide selects among the samples: all are drawn at once */
     int64_t levels;
     int64_t passes;            /* a sample, so far */
     vn_safetensors *noise;     /* options.noise_file; NULL: none */

@@ -92,6 +92,14 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     return VN_OK;
 }
 
+/* How many tokens an image is to its transformer; pixels for other networks. */
+static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
+    const json_t *patch = json_object_get(dir->config, "patch_size");
+    const int64_t side = json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
+    const int64_t tokens = m->rank == 3 ? (m->shape[1] / side) * (m->shape[2] / side) : m->size;
+    return tokens < 1 ? 1 : tokens;
+}
+
 /* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler config in diffusers' words. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
@@ -104,6 +112,8 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
     } else if (dir->scheduler) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
+        if (status == VN_OK)
+            status = vn_scheduler_read(dir->scheduler, m->path, count_tokens(m, dir), &m->scheduler, err);
         if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
     status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);

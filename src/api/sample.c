@@ -35,6 +35,29 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     return VN_OK;
 }
 
+/* ---- what the model's own scheduler says ------------------------------------------------------------------ */
+
+/* Fills in the options that the user left to it. */
+static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
+    static const char *const begins[] = {"scaled", "unit"};
+    const vn_model *m = d->m;
+    vn_sample_options *o = &d->o;
+    vn_way way = {.sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
+    vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &way, err) : VN_OK;
+    d->guide = way.own;
+    if (status != VN_OK) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
+    o->sampler = way.sampler;
+    o->grid = way.grid;
+    o->guide = way.guide;
+    if (!o->begin) o->begin = begins[way.begin];
+    for (size_t i = 0; i < VN_COUNT(begins); i++) {
+        if (strcmp(o->begin, begins[i]) != 0) continue;
+        d->begin = (vn_first_noise)i;
+        return VN_OK;
+    }
+    return vn_fail(err, VN_BAD_ARGUMENT, "begin '%.40s' is neither scaled nor unit", o->begin);
+}
+
 /* ---- what is drawn -------------------------------------------------------------------------------------- */
 
 /* Opens the file's noise, [N, one sample]; N becomes the count. */
@@ -184,6 +207,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
                        : o->label == VN_LABEL_NULL ? "null"
                                                    : m->names[o->label]);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
+    if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
     if (ok && o->trace) ok = note_trace(d, s);
     if (ok && m->world) s->world = vn_world_share(m->world);
@@ -243,6 +267,7 @@ static vn_status open_walk(vn_drawing *d, vn_err *err) {
                                      .guide = o->guide,
                                      .guidance = o->guidance,
                                      .reward = o->reward ? &d->reward : NULL,
+                                     .begin = d->begin,
                                      .seed = o->seed,
                                      .capacity = d->batch};
     const vn_status status = vn_walk_open(&options, &d->walk, err);
@@ -253,6 +278,7 @@ static vn_status open_walk(vn_drawing *d, vn_err *err) {
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     vn_status status = check(m, o, err);
+    if (status == VN_OK) status = apply_scheduler(d, err);
     if (status == VN_OK && o->noise_file) status = open_noise(d, err);
     if (status == VN_OK) status = check_labels(d, err);
     if (status == VN_OK) status = open_denoiser(d, err);
@@ -270,6 +296,7 @@ void vn_drawing_close(vn_drawing *d) {
     vn_walk_close(&d->walk);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);
+    vn_free(d->guide);
     *d = (vn_drawing){0};
 }
 

@@ -4,15 +4,17 @@
  *     x0 = clip(x0, -q, q) bound / q
  *
  * so that data known to be in [-1,1] stays there under strong guidance without saturating. eps follows x0, as in DDPM's posterior
- * mean and diffusers' use_clipped_model_output. The percentile between two values is interpolated, as torch.quantile does. */
+ * mean and diffusers' use_clipped_model_output, or is kept, as in its DDIMScheduler without that. The percentile between two values is interpolated, as torch.quantile does. */
 #include "guide/internal.h"
 
 #include <math.h>
 
-enum { PERCENTILE, BOUND };
+enum { PERCENTILE, BOUND = VN_PARAM_NOISE + 1, MOST };
 static const vn_param params[] = {
     {"percentile", "part of |x0| that is not clipped", 0.995, 0, 1, 0, NULL},
+    VN_NOISE_PARAM,
     {"bound", "of the data: where it should stay; no threshold is below it", 1, 1e-6, 1e9, 0, NULL},
+    {"most", "nor is any above this (diffusers' sample_max_value)", 1e9, 1e-6, 1e9, 0, NULL},
     {0},
 };
 
@@ -44,6 +46,11 @@ static double quantile(float *v, int64_t n, double part) {
     return (double)v[k] + (at - (double)k) * ((double)next - (double)v[k]);
 }
 
+/* NaN stays NaN, for the walk to see. */
+static double clip(double x, double q) {
+    return x < -q ? -q : x > q ? q : x;
+}
+
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
     (void)p;
     const int64_t size = g->denoiser->size;
@@ -51,18 +58,21 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     float *shift = g->slot[0];
     for (int64_t row = 0; row < at->n * size; row += size) {
         for (int64_t j = row; j < row + size; j++) shift[j] = fabsf(out->x0[j]);
-        const double q = fmax(quantile(shift + row, size, g->choice.value[PERCENTILE]), bound);
+        const double high = quantile(shift + row, size, g->choice.value[PERCENTILE]);
+        const double q = fmin(fmax(high, bound), g->choice.value[MOST]);
         for (int64_t j = row; j < row + size; j++) {
             const double x0 = (double)out->x0[j];
-            shift[j] = (float)(fmin(fmax(x0, -q), q) * bound / q - x0);
+            shift[j] = (float)(clip(x0, q) * bound / q - x0);
         }
     }
-    vn_shift_pair(at, g->denoiser->size, shift, 1, out);
+    vn_shift_x0(at, size, shift, vn_noise_follows(at, &g->choice), out);
 }
 
 const vn_guide_row vn_dynamic_threshold_guide = {
     .row = {"dynamic-threshold", "clips x0 at a high percentile of itself and scales it back", "2205.11487", params},
     .stage = VN_GUIDE_FINISH,
+    .replaces = true,
+    .needs_by = vn_noise_needs,
     .slots = 1,
     .combine = combine,
 };

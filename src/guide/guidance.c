@@ -148,6 +148,37 @@ unsigned vn_guides_need(const char *text) {
     return needs;
 }
 
+/* `list`, which is freed, with one more guide of so many characters. New string or NULL. */
+static char *with_guide(char *list, const char *one, size_t length) {
+    char *longer = list ? vn_format("%s%s%.*s", list, *list ? "," : "", (int)length, one) : NULL;
+    vn_free(list);
+    return longer;
+}
+
+char *vn_guides_finish(const char *guide, const char *last) {
+    bool replaced = false;
+    char *list = vn_strdup("");
+    for (const char *text = guide; text && list;) {
+        const size_t length = guide_length(text);
+        char *one = vn_format("%.*s", (int)length, text);
+        vn_choice c;
+        const vn_status status = one ? vn_choice_parse(one, &vn_guides, &c, NULL) : VN_NO_MEMORY;
+        const vn_guide_row *row = status ? NULL : (const vn_guide_row *)c.row; // what is no guide is refused later
+        const bool left_out = row == &vn_clip_guide && c.value[0] == 0;
+        replaced |= row && row->replaces;
+        if (status == VN_NO_MEMORY) {
+            vn_free(list);
+            list = NULL;
+        } else if (!left_out) {
+            list = with_guide(list, text, length);
+        }
+        vn_free(one);
+        text = text[length] == ',' ? text + length + 1 : NULL;
+    }
+    if (list && !*list) list = with_guide(list, "cfg", 3);
+    return replaced || !list ? list : with_guide(list, last, strlen(last));
+}
+
 /* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that something else fulfils. */
 static const char *lacking(const vn_guidance *g, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = g->denoiser;
@@ -227,7 +258,8 @@ static vn_status check_needs(const vn_guidance *g, vn_err *err) {
 vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities, vn_err *err) {
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
-        const unsigned lacks = row->needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
+        const unsigned needs = row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
+        const unsigned lacks = needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
         const char *words = lacks & VN_NEEDS_PAIRS ? "a sampler that moves x0 and noise apart, such as ddim or euler"
                             : lacks & VN_NEEDS_SDE ? "a sampler that follows the reverse SDE, such as euler-maruyama"
                                                    : "a sampler that keeps to the grid";

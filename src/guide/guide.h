@@ -101,10 +101,12 @@ typedef struct vn_guide_row {
     unsigned needs;        /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned disturbances; /* vn_disturbance it asks for */
     const char *rule;      /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
+    bool replaces;         /* x0 by one within bounds */
     bool alone;            /* nothing that changes gamma or the prediction goes with it */
     bool many;             /* may be named more than once */
     bool plain;            /* null + G (conditional - null) itself: made in double where that is asked for */
-    int passes;            /* at most so many in all rounds of one prediction */
+    unsigned (*needs_by)(const vn_choice *c); /* what it needs besides, by its parameters; NULL: nothing */
+    int passes;                               /* at most so many in all rounds of one prediction */
     int slots;
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);        /* NULL: all values are fine */
     vn_disturb (*inside)(const vn_choice *c, const vn_denoiser *d);                   /* NETWORK only */
@@ -140,6 +142,9 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err);
 /* Whether a list of guides selects among samples, so that all samples should be one batch. False for what is no list. */
 bool vn_guides_select(const char *guide);
+/* A list (NULL: "cfg") with `last`, a guide that replaces x0, after it; unless the list has one of that kind already, of which
+ * clip:range=0 is left out, for it says that there should be none. New string or NULL: memory. */
+char *vn_guides_finish(const char *guide, const char *last);
 /* What the guides of a list need, VN_NEEDS_*. 0 for what is no list. */
 unsigned vn_guides_need(const char *guide);
 

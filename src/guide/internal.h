@@ -13,7 +13,7 @@
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(also) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) ROW(tcfg) ROW(mambo_g) ROW(fdg) \
-    ROW(rescale) ROW(dynamic_threshold) \
+    ROW(rescale) ROW(dynamic_threshold) ROW(clip) \
     ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) \
     ROW(interval) ROW(schedule)
 // clang-format on
@@ -61,6 +61,21 @@ void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float 
 
 /* The pass under one class, in g->label; rows without a condition stay without. The same when asked again. */
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label);
+
+/* ---- what replaces x0 (clip.c, dynamic_threshold.c) ------------------------------------------------------- */
+
+/* The parameter `noise` at this place of a row's: whether eps follows x0, so that x = alpha x0 + sigma eps still holds, or is kept as
+ * it was, which takes a sampler that moves the two apart. */
+enum { VN_PARAM_NOISE = 1 };
+// clang-format off
+#define VN_NOISE_PARAM \
+    {"noise", "follows x0, or is kept, which takes a sampler that moves x0 and noise apart", 0, 0, 1, 1, "follow|keep"}
+// clang-format on
+unsigned vn_noise_needs(const vn_choice *c);
+/* What eps loses for each unit that x0 gains: alpha/sigma, or 0 if it is kept or sigma is 0. */
+double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
+/* x0 becomes x0 + shift [n,size], and eps loses `follow` times as much. */
+void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow, vn_pair *out);
 
 /* ---- classifiers and rewards (classifier.c, energy.c) --------------------------------------------------- */
 

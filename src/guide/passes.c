@@ -25,10 +25,27 @@ void vn_copy_pair(size_t n, vn_pair out, const vn_pair *from) {
     memcpy(out.eps, from->eps, n * sizeof(float));
 }
 
+void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow, vn_pair *out) {
+    const float b = (float)follow;
+    for (size_t i = 0; i < (size_t)(at->n * size); i++) {
+        out->x0[i] += shift[i];
+        out->eps[i] -= b * shift[i];
+    }
+}
+
 void vn_shift_pair(const vn_guide_at *at, int64_t size, const float *shift, double amount, vn_pair *out) {
     const float a = (float)amount, b = (float)(at->level->sigma > 0 ? amount * at->level->alpha / at->level->sigma : 0);
     for (size_t i = 0; i < (size_t)(at->n * size); i++) {
         out->x0[i] += a * shift[i];
         out->eps[i] -= b * shift[i];
     }
+}
+
+unsigned vn_noise_needs(const vn_choice *c) {
+    return c->value[VN_PARAM_NOISE] != 0 ? VN_NEEDS_PAIRS : 0;
+}
+
+double vn_noise_follows(const vn_guide_at *at, const vn_choice *c) {
+    const bool kept = c->value[VN_PARAM_NOISE] != 0;
+    return kept || !(at->level->sigma > 0) ? 0 : at->level->alpha / at->level->sigma;
 }

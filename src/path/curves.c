@@ -172,7 +172,7 @@ double vn_rectified_time_of_ratio(const vn_path *p, double s) {
 
 double vn_rectified_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return 1000 * l->t; // diffusers' flow matching
+    return 1000 * (l->t + l->rounding); // diffusers' flow matching
 }
 
 double vn_rectified_least(const vn_path *p) {

@@ -141,7 +141,7 @@ void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t s
  * class name where it has none). NULL: memory. */
 json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
 /* The path and prediction that a scheduler config describes. What changes the path and is not known here is refused by name
- * (VN_UNSUPPORTED); what only steers sampling (timestep_spacing, clip_sample, ...) is the sampler's business. */
+ * (VN_UNSUPPORTED); what only steers sampling (timestep_spacing, clip_sample, ...) is for vn_scheduler_read. */
 vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err);
 
 /* ---- denoisers -------------------------------------------------------------------------------------- */

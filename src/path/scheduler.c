@@ -4,7 +4,7 @@
  * prediction, so that no file claims to be what it is not. Reading takes every class whose path is one of ours. A key that changes
  * the path or the meaning of the network's output in a way not known here is refused by name (use_flow_sigmas is known: a class of
  * ddpm then walks on the rectified path); what only steers sampling (timestep_spacing, clip_sample, use_karras_sigmas, shift, ...)
- * is the sampler's business. */
+ * is for sample/scheduler.c. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -16,25 +16,36 @@
 static const struct {
     const char *name, *path;
     double beta_start, beta_end;
+    const char *schedule; /* NULL: linear */
 } classes[] = {
-    {"DDPMScheduler", "ddpm", 0.0001, 0.02},
-    {"DDIMScheduler", "ddpm", 0.0001, 0.02},
-    {"PNDMScheduler", "ddpm", 0.0001, 0.02},
-    {"LMSDiscreteScheduler", "ddpm", 0.0001, 0.02},
-    {"EulerDiscreteScheduler", "ddpm", 0.0001, 0.02},
-    {"EulerAncestralDiscreteScheduler", "ddpm", 0.0001, 0.02},
-    {"HeunDiscreteScheduler", "ddpm", 0.00085, 0.012},
-    {"KDPM2DiscreteScheduler", "ddpm", 0.00085, 0.012},
-    {"KDPM2AncestralDiscreteScheduler", "ddpm", 0.00085, 0.012},
-    {"DPMSolverMultistepScheduler", "ddpm", 0.0001, 0.02},
-    {"DPMSolverSinglestepScheduler", "ddpm", 0.0001, 0.02},
-    {"DPMSolverSDEScheduler", "ddpm", 0.00085, 0.012},
-    {"DEISMultistepScheduler", "ddpm", 0.0001, 0.02},
-    {"UniPCMultistepScheduler", "ddpm", 0.0001, 0.02},
-    {"FlowMatchEulerDiscreteScheduler", "rectified", 0, 0},
-    {"FlowMatchHeunDiscreteScheduler", "rectified", 0, 0},
-    {"EDMEulerScheduler", "edm", 0, 0},
-    {"EDMDPMSolverMultistepScheduler", "edm", 0, 0},
+    {"DDPMScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DDPMParallelScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DDIMScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DDIMParallelScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DDIMInverseScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"PNDMScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"RePaintScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"UnCLIPScheduler", "ddpm", 0.0001, 0.02, "squaredcos_cap_v2"},
+    {"LMSDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"EulerDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"EulerAncestralDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"HeunDiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
+    {"KDPM2DiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
+    {"KDPM2AncestralDiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
+    {"LCMScheduler", "ddpm", 0.00085, 0.012, "scaled_linear"},
+    {"TCDScheduler", "ddpm", 0.00085, 0.012, "scaled_linear"},
+    {"DPMSolverMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DPMSolverMultistepInverseScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DPMSolverSinglestepScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"DPMSolverSDEScheduler", "ddpm", 0.00085, 0.012, NULL},
+    {"DEISMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"SASolverScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"UniPCMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
+    {"FlowMatchEulerDiscreteScheduler", "rectified", 0, 0, NULL},
+    {"FlowMatchHeunDiscreteScheduler", "rectified", 0, 0, NULL},
+    {"FlowMatchLCMScheduler", "rectified", 0, 0, NULL},
+    {"EDMEulerScheduler", "edm", 0, 0, NULL},
+    {"EDMDPMSolverMultistepScheduler", "edm", 0, 0, NULL},
 };
 
 #define LEARNED_RANGE "learned_range"   // the variance_type of path.h's vn_denoiser.learns_variance
@@ -153,12 +164,13 @@ static vn_status refuse_unknown(const json_t *config, vn_err *err) {
     if (is_on(config, "invert_sigmas")) return vn_fail(err, VN_UNSUPPORTED, "invert_sigmas is not supported");
     const json_t *betas = json_object_get(config, "trained_betas");
     if (betas && !json_is_null(betas)) return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
-    const char *variance, *type;
+    const char *variance, *type, *output;
     vn_status s = get_text(config, "variance_type", "fixed_small", &variance, err);
     if (!s && strncmp(variance, "learned", 7) == 0 && !same(variance, LEARNED_RANGE))
         return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
     if (!s) s = get_text(config, "timestep_type", "discrete", &type, err);
-    if (!s && !same(type, "discrete"))
+    if (!s) s = get_text(config, "prediction_type", "", &output, err);
+    if (!s && !same(type, "discrete") && same(output, "v_prediction")) // of others the class makes nothing of it
         return vn_fail(err, VN_UNSUPPORTED, "timestep_type %.40s is not supported", type);
     return s;
 }
@@ -176,7 +188,8 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
     const char *name;
     size_t schedule = VN_LINEAR;
     double steps, start, end;
-    vn_status s = get_text(config, "beta_schedule", schedules[VN_LINEAR].theirs, &name, err);
+    const char *missing = classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].theirs;
+    vn_status s = get_text(config, "beta_schedule", missing, &name, err);
     if (!s) s = get_number(config, "num_train_timesteps", 1000, &steps, err);
     if (!s) s = get_number(config, "beta_start", classes[class].beta_start, &start, err);
     if (!s) s = get_number(config, "beta_end", classes[class].beta_end, &end, err);

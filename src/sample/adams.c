@@ -65,10 +65,17 @@ int vn_step_order(const vn_step *s, int order, bool fall) {
     return most < order ? most : order;
 }
 
-/* Clocks run to infinity at pure noise and at data: a step from or to there has no nodes, a node there no say. */
+int vn_step_order_by(const vn_step *s, int order, int fall) {
+    const bool few = s->count < VN_FEW_STEPS && (fall == VN_FALL_FEW || fall == VN_FALL_BOTH);
+    const bool last = s->index == s->count - 1 && (fall == VN_FALL_LAST || fall == VN_FALL_BOTH);
+    return vn_step_order(s, last ? 1 : order, few);
+}
+
+/* Clocks run to infinity at pure noise and at data: a step from or to there has no nodes, nor has one that goes nowhere; a node
+ * there has no say. */
 int vn_step_nodes(int most, double from, double to, const double *past, double *node) {
     int n = 0;
-    if (!isfinite(from) || !isfinite(to)) return 0;
+    if (!isfinite(from) || !isfinite(to) || from == to) return 0;
     while (n < most && isfinite(past[n])) {
         node[n] = (past[n] - from) / (to - from);
         n++;

@@ -6,7 +6,7 @@
  *     scm           x' = alpha' x0 + sigma' z                              (2410.11081)
  *
  * They are diffusers' CMStochasticIterativeScheduler, LCMScheduler and SCMScheduler. What those have besides belongs to the model: the
- * boundary conditions c_skip and c_out make F into x0 (lcm's move x0 by less than 1e-5 from step 19 on), and sCM's
+ * boundary conditions c_skip and c_out make F into x0 (lcm's move x0 by less than 1e-5 from step 19 on, and may be asked for), and sCM's
  * cos(t') x0 + sin(t') sigma_data z is the line above with alpha'/sigma' = cot(t')/sigma_data. Nothing here minds alpha = 0. */
 #include "sample/internal.h"
 
@@ -19,13 +19,16 @@ static const vn_param params[] = {
     {0},
 };
 
+static void renoise(vn_step *s, vn_pair p, const vn_level *to, double deviation) {
+    vn_step_noise(s, 0, p.eps);
+    vn_step_blend(s, to->alpha, p.x0, deviation, p.eps, s->x);
+}
+
 static vn_status jump(vn_step *s, const vn_level *to, double deviation, vn_err *err) {
     const vn_pair p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
-    if (status) return status;
-    vn_step_noise(s, 0, p.eps);
-    vn_step_blend(s, to->alpha, p.x0, deviation, p.eps, s->x);
-    return VN_OK;
+    if (!status) renoise(s, p, to, deviation);
+    return status;
 }
 
 static vn_status consistency_step(vn_step *s, vn_err *err) {
@@ -33,9 +36,33 @@ static vn_status consistency_step(vn_step *s, vn_err *err) {
     return jump(s, s->to, value[NOISE] * sqrt(fmax(sigma * sigma - least * least, 0)), err);
 }
 
+enum { SCALING };
+static const vn_param lcm_params[] = {
+    {"scaling", "timestep_scaling of the boundary conditions, on a path with steps; 0: without them", 0, 0, 1e6, 0,
+     NULL},
+    {0},
+};
+
+static vn_status lcm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    if (c->value[SCALING] == 0 || d->path->steps) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "lcm: scaling is for paths with steps, such as ddpm; %s has none",
+                   d->path->row->row.name);
+}
+
+/* x0 becomes c_out x0 + c_skip x, with q = scaling times the step, c_skip = sd^2 / (q^2 + sd^2), c_out = q / sqrt(q^2 + sd^2). */
+static void keep_boundary(vn_step *s, float *x0) {
+    const double sd = 0.5, q = s->choice->value[SCALING] * (s->from->t * s->path->steps - 1), r = q * q + sd * sd;
+    vn_step_blend(s, q / sqrt(r), x0, sd * sd / r, s->x, x0);
+}
+
 static vn_status lcm_step(vn_step *s, vn_err *err) {
     const vn_level *to = s->index == s->count - 1 ? &vn_level_clean : s->to;
-    return jump(s, to, to->sigma, err);
+    const vn_pair p = {s->slot[0], s->slot[1]};
+    vn_status status = vn_step_predict(s, s->x, s->from, p, err);
+    if (status) return status;
+    if (s->choice->value[SCALING] > 0) keep_boundary(s, p.x0);
+    renoise(s, p, to, to->sigma);
+    return VN_OK;
 }
 
 static vn_status scm_step(vn_step *s, vn_err *err) {
@@ -50,9 +77,10 @@ const vn_sampler_row vn_consistency_sampler = {
 };
 
 const vn_sampler_row vn_lcm_sampler = {
-    .row = {"lcm", "the same for latent consistency models: ends in x0", "2310.04378", NULL},
+    .row = {"lcm", "the same for latent consistency models: ends in x0", "2310.04378", lcm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = 2,
+    .check = lcm_check,
     .step = lcm_step,
 };
 

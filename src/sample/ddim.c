@@ -6,7 +6,8 @@
  *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z
  *
  * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f nu^(1-f) with f of each number
- * of the sample what the model learned (variance=learned, 2102.09672). The mean stays what it is, and no noise ends a walk. */
+ * of the sample what the model learned (variance=learned, 2102.09672). The mean stays what it is, and no noise ends a walk unless
+ * `last` asks for it. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -31,32 +32,47 @@ static void move_with_noise(vn_step *s, vn_pair p, double keep, double noise, fl
     }
 }
 
-enum { ETA };
+enum { ETA, LAND };
 static const vn_param ddim_params[] = {
     {"eta", "0: no noise; 1: that of ddpm", 0, 0, 1, 0, NULL},
+    VN_LAND_PARAM,
     {0},
 };
+
+static vn_status ddim_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    return vn_land_check(c, LAND, d, err);
+}
 
 static vn_status ddim_step(vn_step *s, vn_err *err) {
     const double eta = s->choice->value[ETA];
     const vn_pair p = {s->slot[0], s->slot[1]};
     const vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
+    const vn_level *next = s->to, landing = vn_step_landing(s, (int)s->choice->value[LAND]);
+    s->to = &landing;
     const parts of = parts_of(s, eta);
     move_with_noise(s, p, of.keep, eta * of.nu, s->slot[2]);
+    s->to = next;
     return VN_OK;
 }
 
-enum { VARIANCE };
+#define LEAST_NOISE 1e-10 // deviation for known x0, where diffusers has none
+
+enum { VARIANCE, LAST };
 enum { AUTO, SMALL, LARGE, LEARNED };
 static const vn_param ddpm_params[] = {
     {"variance",
      "of the noise: of known x0, of the step forward, as the model learned; auto: the last if it did, else small", AUTO,
      0, 3, 1, "auto|small|large|learned"},
+    {"last", "1: large and learned noise in the last step too, unless it begins on step 0, as in diffusers", 0, 0, 1, 1,
+     NULL},
     {0},
 };
 
 static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    if (c->value[LAST] != 0 && (c->value[VARIANCE] == SMALL || !d->path->steps))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "ddpm: last has no effect with variance=small, nor on a path without steps");
     if (c->value[VARIANCE] != LEARNED || d->learns_variance) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
@@ -77,8 +93,10 @@ static vn_status ddpm_step(vn_step *s, vn_err *err) {
     const vn_ask ask = {.x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
     const vn_status status = vn_step_ask(s, &ask, p, err);
     if (status) return status;
-    const parts of = parts_of(s, 1);
-    const double fixed = variance == LARGE && s->to->sigma > 0 ? of.tau : of.nu;
+    parts of = parts_of(s, 1);
+    const bool last = s->choice->value[LAST] != 0 && s->from->t * s->path->steps > 1.5;
+    const double fixed = variance == LARGE && (s->to->sigma > 0 || last) ? of.tau : of.nu;
+    if (last) of.nu = fmax(of.nu, LEAST_NOISE);
     move_with_noise(s, p, of.keep, learned ? 0 : fixed, s->slot[2]);
     if (learned) add_learned_noise(s, &of, s->slot[3], s->slot[2]);
     return VN_OK;
@@ -98,5 +116,6 @@ const vn_sampler_row vn_ddim_sampler = {
     .spacing = VN_SPACING_WHOLE,
     .abilities = VN_NEEDS_PAIRS,
     .slots = 3,
+    .check = ddim_check,
     .step = ddim_step,
 };

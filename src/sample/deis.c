@@ -7,9 +7,10 @@
  * order 1 and the one before at most of order 2; so is a step to sigma = 0, where log rho has no end. */
 #include "sample/internal.h"
 
-enum { ORDER };
+enum { ORDER, FALL };
 static const vn_param params[] = {
     {"order", "of the solver", 2, 1, 3, 1, NULL},
+    VN_FALL_PARAM,
     {0},
 };
 
@@ -20,7 +21,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     vn_step_move(s, p);
-    const int order = vn_step_order(s, (int)s->choice->value[ORDER], s->count < VN_FEW_STEPS);
+    const int order = vn_step_order_by(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL]);
     const int n = vn_step_lambda_nodes(s, order - 1, node);
     vn_adams_moments(n, h, moment);
     vn_step_adams(s, -s->to->sigma * h, n, node, moment, &s->slot[2], p.eps);

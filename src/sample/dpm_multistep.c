@@ -6,8 +6,7 @@
  *
  * with D_1 and D_2 the coefficients of that polynomial. Order 2 has M_1 = phi_1/2, the midpoint rule of the paper, or phi_2, which
  * is exact. Order 3 has M = (phi_2, phi_3), as in diffusers; exact would be 2 phi_3, so its order is 2 with
- * a small constant. The order falls towards the end as in diffusers: to sigma = 0 it is 1, and of fewer than 15 steps the last is
- * of order 1 and the one before at most of order 2. */
+ * a small constant. The order falls towards the end as in diffusers, by the parameter `fall`. */
 #include "sample/internal.h"
 
 static void moments(int n, double z, bool midpoint, double *moment) {
@@ -15,7 +14,7 @@ static void moments(int n, double z, bool midpoint, double *moment) {
     moment[1] = vn_phi(3, z);
 }
 
-static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *err) {
+static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data, vn_err *err) {
     const vn_pair p = {s->slot[0], s->slot[1]};
     const float *now = data ? p.x0 : p.eps;
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
@@ -23,19 +22,15 @@ static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *e
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     vn_step_move(s, p);
-    const int n = vn_step_lambda_nodes(s, vn_step_order(s, order, s->count < VN_FEW_STEPS) - 1, node);
+    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, fall) - 1, node);
     moments(n, data ? -h : h, midpoint, moment);
     vn_step_adams(s, data ? s->to->alpha * h : -s->to->sigma * h, n, node, moment, &s->slot[2], now);
     vn_step_remember(s, data ? 0 : 1, 2, 2);
     return VN_OK;
 }
 
-enum { ORDER, SOLVER };
-const vn_param vn_dpm_params[] = {
-    {"order", "of the solver", 2, 1, 3, 1, NULL},
-    {"solver", "how order 2 integrates its slope: by the midpoint, or exactly", 0, 0, 1, 1, "midpoint|heun"},
-    {0},
-};
+enum { ORDER, SOLVER, FALL };
+static const vn_param params[] = {VN_DPM_PARAMS, VN_FALL_PARAM, {0}};
 
 vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
@@ -45,23 +40,24 @@ vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 }
 
 static vn_status dpmpp_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], s->choice->value[SOLVER] == 0, true, err);
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL], s->choice->value[SOLVER] == 0, true, err);
 }
 
 static vn_status dpm_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], s->choice->value[SOLVER] == 0, false, err);
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL], s->choice->value[SOLVER] == 0, false,
+                err);
 }
 
 static vn_status dpmpp_2m_step(vn_step *s, vn_err *err) {
-    return step(s, 2, true, true, err);
+    return step(s, 2, VN_FALL_FEW, true, true, err);
 }
 
 static vn_status dpmpp_3m_step(vn_step *s, vn_err *err) {
-    return step(s, 3, true, true, err);
+    return step(s, 3, VN_FALL_FEW, true, true, err);
 }
 
 const vn_sampler_row vn_dpmpp_sampler = {
-    .row = {"dpmpp", "DPM-Solver++, multistep: x0 a polynomial in log(alpha/sigma)", "2211.01095", vn_dpm_params},
+    .row = {"dpmpp", "DPM-Solver++, multistep: x0 a polynomial in log(alpha/sigma)", "2211.01095", params},
     .spacing = VN_SPACING_EXTRA,
     .slots = 4,
     .check = vn_dpm_check,
@@ -83,7 +79,7 @@ const vn_sampler_row vn_dpmpp_3m_sampler = {
 };
 
 const vn_sampler_row vn_dpm_sampler = {
-    .row = {"dpm", "DPM-Solver, multistep: eps a polynomial in log(alpha/sigma)", "2206.00927", vn_dpm_params},
+    .row = {"dpm", "DPM-Solver, multistep: eps a polynomial in log(alpha/sigma)", "2206.00927", params},
     .spacing = VN_SPACING_EXTRA,
     .slots = 4,
     .check = vn_dpm_check,

@@ -13,9 +13,13 @@
 
 enum { BEGIN_X0, BEGIN_EPS, X0, EPS, MIDDLE, SLOTS };
 
+enum { ORDER, SOLVER, FALL };
+
 /* How many steps of the walk ago this one's began. */
 static int place(const vn_step *s, int order) {
     const int back = s->history % order;
+    const bool fall = s->choice->row->params && s->choice->value[FALL] != 0;
+    if (fall && s->index == s->count - 1 && s->count % order == 0) return 0;
     return s->to->sigma == 0 || s->from[-back].alpha == 0 ? 0 : back;
 }
 
@@ -49,7 +53,11 @@ static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *e
     return VN_OK;
 }
 
-enum { ORDER, SOLVER };
+static const vn_param params[] = {
+    VN_DPM_PARAMS,
+    {"fall", "yes: where the order divides the number of steps, the last is of order 1", 0, 0, 1, 1, "no|yes"},
+    {0},
+};
 
 static vn_status dpmpp_step(vn_step *s, vn_err *err) {
     return step(s, (int)s->choice->value[ORDER], s->choice->value[SOLVER] == 0, true, err);
@@ -64,7 +72,7 @@ static vn_status dpmpp_2s_step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_dpmpp_s_sampler = {
-    .row = {"dpmpp-s", "DPM-Solver++, singlestep: every `order` steps start anew", "2211.01095", vn_dpm_params},
+    .row = {"dpmpp-s", "DPM-Solver++, singlestep: every `order` steps start anew", "2211.01095", params},
     .spacing = VN_SPACING_EXTRA,
     .slots = SLOTS,
     .check = vn_dpm_check,
@@ -79,7 +87,7 @@ const vn_sampler_row vn_dpmpp_2s_sampler = {
 };
 
 const vn_sampler_row vn_dpm_s_sampler = {
-    .row = {"dpm-s", "DPM-Solver, singlestep: every `order` steps start anew", "2206.00927", vn_dpm_params},
+    .row = {"dpm-s", "DPM-Solver, singlestep: every `order` steps start anew", "2206.00927", params},
     .spacing = VN_SPACING_EXTRA,
     .slots = SLOTS,
     .check = vn_dpm_check,

@@ -13,6 +13,23 @@
 
 #include <math.h>
 
+// clang-format off
+#define TOLD_PARAM \
+    {"told", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
+     "auto|exact|rounded|cut"}
+#define END_PARAM {"end", "the last level: no noise at all, or the level before it again", 0, 0, 1, 1, "zero|last"}
+#define SPAN_PARAMS \
+    {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, NULL}, \
+    {"sigma_max", "the largest; 0: the path's", 0, 0, 1e6, 0, NULL}, \
+    {"over", "between the path's ends, or those of the grid leading or trailing", PATH, 0, 2, 1, "path|leading|trailing"}, \
+    {"offset", "steps_offset of over=leading", 0, 0, 1e5, 1, NULL}, \
+    TOLD_PARAM, \
+    END_PARAM
+// clang-format on
+enum { LEAST, MOST, OVER, OFFSET, TOLD, END }; /* of SPAN_PARAMS, from where they begin in a row */
+enum { PATH, LEADING, TRAILING };              /* values of OVER */
+enum { AUTO };                                 /* and of TOLD; then VN_TOLD_EXACT + 1, ... */
+
 /* ---- ends --------------------------------------------------------------------------------------------------- */
 
 typedef struct span {
@@ -24,39 +41,54 @@ static double clock_at(const vn_path *p, double t) {
     return vn_path_clock(p, &l);
 }
 
-// clang-format off
-#define SPAN_PARAMS \
-    {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, NULL}, \
-    {"sigma_max", "the largest; 0: the path's", 0, 0, 1e6, 0, NULL}
-// clang-format on
+static double clock_of_step(const vn_path *p, double step) {
+    return clock_at(p, (step + 1) / p->steps);
+}
 
-/* From the parameters `at` and `at + 1`. Bounds are often quoted to five digits, so a little above the path's is the path's. */
-static vn_status find_span(const vn_choice *c, int at, const vn_path *p, span *out, vn_err *err) {
-    const double wanted_least = c->value[at], wanted_most = c->value[at + 1];
-    out->most = clock_at(p, 1);
+/* The ends that N steps of another grid have. */
+static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
+    const double offset = c->value[at + OFFSET], stride = p->steps / steps, even = (double)p->steps / steps;
+    const bool leading = c->value[at + OVER] == LEADING;
+    if (!p->steps) return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for paths with steps", c->row->name);
+    if (!leading && c->given[at + OFFSET])
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading", c->row->name);
+    const double most = leading ? (steps - 1) * stride + offset : p->steps - 1;
+    if (most > p->steps - 1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: step %g is above the path's last, %d", c->row->name, most,
+                       p->steps - 1);
+    out->most = clock_of_step(p, most);
+    out->least = clock_of_step(p, leading ? offset : rint(p->steps - (steps - 1) * even) - 1);
+    return VN_OK;
+}
+
+/* By the parameters from `at` on. Bounds are often quoted to five digits, so a little above the path's is the path's. */
+static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
+    const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
+    *out = (span){clock_at(p, 1), clock_at(p, p->row->least(p))};
+    if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading", c->row->name);
+    vn_status s = c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
+    if (s) return s;
     if (isinf(out->most)) out->most = VN_LARGEST_RATIO;
     if (wanted_most > out->most * 1.0001)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g", c->row->name,
                        wanted_most, out->most);
     if (wanted_most > 0) out->most = fmin(out->most, wanted_most);
-    out->least = wanted_least > 0 ? wanted_least : clock_at(p, p->row->least(p));
-    if (out->least < out->most) return VN_OK;
+    if (wanted_least > 0) out->least = wanted_least;
+    if (out->least < out->most || steps == 1) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g", c->row->name, out->least,
                    out->most);
 }
 
 /* ---- what the network is told ------------------------------------------------------------------------------- */
 
-typedef enum telling { NEAREST, CUT } telling;
-
-#define NEARLY_WHOLE 1e-4 // of a step: what float32 logarithms leave of a whole one
-
-static void tell(const vn_path *p, vn_spacing spacing, telling how, int steps, vn_level *level) {
-    if (!p->steps || spacing != VN_SPACING_EXTRA) return;
-    for (int i = 0; i < steps; i++) {
-        const double step = level[i].t * p->steps - 1;
-        vn_level_tell_step(p, &level[i], how == NEAREST ? rint(step) : floor(step + NEARLY_WHOLE));
-    }
+/* The parameters `told` and `end` at work, the levels being there; `own` is what `told` is where the sampler is DPM-Solver's kind. */
+static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own, int steps,
+                   vn_level *level, vn_level *last) {
+    const int wanted = (int)c->value[at + TOLD];
+    const int how = wanted != AUTO ? wanted - 1 : p->steps && spacing == VN_SPACING_EXTRA ? own : VN_TOLD_EXACT;
+    for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
+    if (c->value[at + END] != 0) *last = level[steps - 1];
 }
 
 /* ---- karras ------------------------------------------------------------------------------------------------- */
@@ -70,14 +102,13 @@ static const vn_param karras_params[] = {
 
 static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                              vn_level *last, vn_err *err) {
-    (void)last;
     const double rho = c->value[RHO];
     span ends = {0};
-    vn_status s = find_span(c, SPAN, p, &ends, err);
+    vn_status s = find_span(c, SPAN, p, steps, &ends, err);
     if (s) return s;
     const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
     for (int i = 0; i < steps; i++) level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
-    tell(p, spacing, NEAREST, steps, level);
+    finish(c, SPAN, p, spacing, VN_TOLD_NEAREST, steps, level, last);
     return VN_OK;
 }
 
@@ -96,16 +127,15 @@ static const vn_param exponential_params[] = {
 
 static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                                   vn_level *last, vn_err *err) {
-    (void)last;
     span ends = {0};
-    vn_status s = find_span(c, SPAN, p, &ends, err);
+    vn_status s = find_span(c, SPAN, p, steps, &ends, err);
     if (s) return s;
     const double rise = log(ends.most / ends.least);
     for (int i = 0; i < steps; i++) {
         const double part = pow(vn_spread(1, 0, i, steps), c->value[RHO]);
         level[i] = vn_path_level_of_clock(p, i ? ends.least * exp(part * rise) : ends.most);
     }
-    tell(p, spacing, CUT, steps, level);
+    finish(c, SPAN, p, spacing, VN_TOLD_CUT, steps, level, last);
     return VN_OK;
 }
 
@@ -126,15 +156,14 @@ static const vn_param beta_params[] = {
 
 static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                            vn_level *last, vn_err *err) {
-    (void)last;
     span ends = {0};
-    vn_status s = find_span(c, BETA_SPAN, p, &ends, err);
+    vn_status s = find_span(c, BETA_SPAN, p, steps, &ends, err);
     if (s) return s;
     for (int i = 0; i < steps; i++) {
         const double part = vn_beta_quantile(c->value[A], c->value[B], vn_spread(1, 0, i, steps));
         level[i] = vn_path_level_of_clock(p, ends.least + part * (ends.most - ends.least));
     }
-    tell(p, spacing, CUT, steps, level);
+    finish(c, BETA_SPAN, p, spacing, VN_TOLD_CUT, steps, level, last);
     return VN_OK;
 }
 
@@ -150,21 +179,28 @@ static double lambda_at(const vn_path *p, double t) {
     return vn_level_lambda(&l);
 }
 
+enum { LU_TOLD, LU_END };
+static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
+
 /* A flow begins at pure noise, where lambda is infinite; that level stands for the one as far from 1 as the last is from 0. */
 static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                                 vn_level *last, vn_err *err) {
-    (void)c, (void)last, (void)err;
+    (void)err;
     const double end = p->row->least(p), least = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
     double most = lambda_at(p, pure ? 1 - end : 1);
     if (isinf(most)) most = -log(VN_LARGEST_RATIO);
     for (int i = 0; i < steps; i++) level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(most, least, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);
-    tell(p, spacing, NEAREST, steps, level);
+    const int wanted = (int)c->value[LU_TOLD];
+    const bool whole = p->steps && spacing == VN_SPACING_EXTRA;
+    const int how = wanted != AUTO ? wanted - 1 : whole ? VN_TOLD_NEAREST : VN_TOLD_EXACT;
+    for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
+    if (c->value[LU_END] != 0) *last = level[steps - 1];
     return VN_OK;
 }
 
 const vn_grid_row vn_lu_lambda_grid = {
-    .row = {"lu-lambda", "evenly in log(alpha/sigma), then 0", "2206.00927", NULL},
+    .row = {"lu-lambda", "evenly in log(alpha/sigma), then 0", "2206.00927", lu_lambda_params},
     .fill = fill_lu_lambda,
 };

@@ -44,6 +44,16 @@ extern const vn_param vn_churn_params[];
 vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* Heun's step from `level`, where x is, to s->to; slots 0 to 3. */
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
+/* Where a step lands on a path with steps, by the parameter `land`: on s->to, or T/N steps down from s->from, as diffusers' DDIM and
+ * PNDM do whatever the next level is; the same on `leading`. Past step 0 that is the walk's last level. */
+enum { VN_LAND_NEXT, VN_LAND_EVEN };
+// clang-format off
+#define VN_LAND_PARAM \
+    {"land", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_LAND_NEXT, \
+     0, 1, 1, "next|even"}
+// clang-format on
+vn_level vn_step_landing(const vn_step *s, int land);
+vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
 /* log(alpha/sigma): +inf at data, -inf at pure noise. */
 double vn_level_lambda(const vn_level *l);
 
@@ -82,8 +92,17 @@ void vn_adams_moments(int n, double z, double *moment);
 void vn_adams_weights(int n, const double *node, const double *moment, double *weight);
 /* The order that a step can have: no more than the predictions there are and, if it is to fall, than the steps left. */
 int vn_step_order(const vn_step *s, int order, bool fall);
-/* Of fewer steps DPM-Solver's and DEIS's order falls at the end, as in diffusers. */
+/* The order of DPM-Solver's and DEIS's steps by the parameter `fall` (diffusers' lower_order_final and euler_at_final): whether the last
+ * is of order 1 and the one before at most of order 2 where there are fewer than 15 (few), never (no), where the last alone
+ * is (last), or as few with fewer than 15 and as last with more (both). To sigma = 0 it is 1 in any case. */
 #define VN_FEW_STEPS 15
+enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
+// clang-format off
+#define VN_FALL_PARAM \
+    {"fall", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", VN_FALL_FEW, \
+     0, 3, 1, "few|no|last|both"}
+// clang-format on
+int vn_step_order_by(const vn_step *s, int order, int fall);
 /* node[k] = (past[k] - from)/(to - from) in some clock, as many of `most` as are finite; returns how many. */
 int vn_step_nodes(int most, double from, double to, const double *past, double *node);
 /* The same for the levels before s->from, in lambda. */
@@ -94,8 +113,11 @@ void vn_step_adams(vn_step *s, double scale, int n, const double *node, const do
                    const float *now);
 /* slot[now] becomes slot[first], which holds the latest of `count`; the oldest becomes slot[now]. */
 void vn_step_remember(vn_step *s, int now, int first, int count);
-/* DPM-Solver's order and solver. */
-extern const vn_param vn_dpm_params[];
+/* DPM-Solver's order and solver, of rows that begin with these. */
+#define VN_DPM_PARAMS                                                                                                  \
+    {"order", "of the solver", 2, 1, 3, 1, NULL}, {                                                                    \
+        "solver", "how order 2 integrates its slope: by the midpoint, or exactly", 0, 0, 1, 1, "midpoint|heun"         \
+    }
 vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 
 /* ---- Runge-Kutta (runge_kutta.c) ------------------------------------------------------------------------ */
@@ -174,6 +196,17 @@ vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, 
                           vn_err *err);
 /* Has the network told that the level lies at this step, whole or not. */
 void vn_level_tell_step(const vn_path *p, vn_level *l, double step);
+/* The same by the parameter `told` of a grid: t as it is, or of a level that lies between steps the nearest or the one below. On
+ * rectified, steps are thousandths of t. */
+enum { VN_TOLD_EXACT, VN_TOLD_NEAREST, VN_TOLD_CUT };
+void vn_level_tell(const vn_path *p, vn_level *l, int how);
+// clang-format off
+#define VN_TOLD_PARAM \
+    {"told", "t that the network is told: as it is, or rounded or cut to a step (a thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
+     1, "exact|rounded|cut"}
+// clang-format on
+/* The parameter `end` of a grid: where its levels end. */
+enum { VN_END_ZERO, VN_END_FIRST, VN_END_LAST };
 /* sigma/alpha at alpha-bar = 2^-24. diffusers' classes that work on x/alpha take it for pure noise, which they cannot hold; so do
  * samplers that are not VN_SPACING_WHOLE, on paths whose clock is infinite there, and grids that run in that clock. */
 #define VN_LARGEST_RATIO 4095.9998779296857

@@ -40,6 +40,21 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: noise has no effect with eta 0", c->row->name);
 }
 
+/* ---- on a path with steps ---------------------------------------------------------------------------------------- */
+
+vn_level vn_step_landing(const vn_step *s, int land) {
+    const int steps = s->path->steps;
+    if (land != VN_LAND_EVEN) return *s->to;
+    const double step = rint(s->from->t * steps - 1) - floor((double)steps / s->count);
+    return step >= 0 ? vn_path_level_of_step(s->path, step) : s->from[s->count - s->index];
+}
+
+vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
+    if (c->value[param] == VN_LAND_NEXT || d->path->steps) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: land=even is for paths with steps, such as ddpm; %s has none",
+                   c->row->name, d->path->row->row.name);
+}
+
 /* ---- arrays ------------------------------------------------------------------------------------------------------ */
 
 void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y, float *out) {

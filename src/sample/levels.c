@@ -7,11 +7,27 @@ void vn_level_tell_step(const vn_path *p, vn_level *l, double step) {
     l->rounding = (step + 1) / p->steps - l->t;
 }
 
+#define NEARLY_WHOLE 1e-4 // of a step: what float32 logarithms leave of a whole one
+#define FLOW_STEPS   1000 // of a flow, in t as its network is told
+
+void vn_level_tell(const vn_path *p, vn_level *l, int how) {
+    const double steps = p->steps ? p->steps : FLOW_STEPS, first = p->steps ? 1 : 0, step = l->t * steps - first;
+    if (how == VN_TOLD_EXACT) return;
+    double told = how == VN_TOLD_NEAREST ? rint(step) : floor(step + NEARLY_WHOLE);
+    if (how == VN_TOLD_CUT && !p->steps) told = fmin(told, FLOW_STEPS - 1); // diffusers' UniPC begins 1e-6 below 1
+    l->rounding = (told + first) / steps - l->t;
+}
+
 /* A second level may be noisier than that: the first is then twice as noisy. */
 static void leave_pure_noise(const vn_path *p, vn_spacing spacing, vn_level *first) {
     if (first->alpha > 0 || p->row->straight || spacing == VN_SPACING_WHOLE) return;
     *first = vn_path_level_of_ratio(p, fmax(VN_LARGEST_RATIO, 2 * vn_level_ratio(first + 1)));
     vn_level_tell_step(p, first, p->steps - 1);
+}
+
+/* Whether the last step, which begins here, goes nowhere: grids may end so, as some of diffusers do. */
+static bool stays(const vn_level *l) {
+    return l[0].alpha == l[1].alpha && l[0].sigma == l[1].sigma;
 }
 
 vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
@@ -27,7 +43,7 @@ vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing,
     s = row->fill(&c, p, spacing, steps, level, &level[steps], err);
     if (!s) leave_pure_noise(p, spacing, level);
     for (int i = 0; i < steps && !s; i++)
-        if (!(vn_level_ratio(&level[i]) > vn_level_ratio(&level[i + 1])))
+        if (!(vn_level_ratio(&level[i]) > vn_level_ratio(&level[i + 1])) && !(i == steps - 1 && stays(&level[i])))
             s = vn_fail(err, VN_BAD_ARGUMENT, "the grid %s has no %d different levels on this path", row->row.name,
                         steps);
     return s;

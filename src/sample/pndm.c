@@ -44,19 +44,36 @@ static void even_rule(vn_step *s, int order) {
     vn_step_adams(s, weight_of_noise(s->from, s->to), n, node, moment, &s->slot[PAST], s->slot[EPS]);
 }
 
+/* DDIM's move, and with it that change, to where the step lands. */
+static void move_to_landing(vn_step *s, vn_pair p, bool even) {
+    const vn_level *next = s->to, landing = vn_step_landing(s, even ? VN_LAND_EVEN : VN_LAND_NEXT);
+    s->to = &landing;
+    vn_step_move(s, p);
+    s->to = next;
+}
+
+static void move_by_rule(vn_step *s, vn_pair p, int order, bool even) {
+    const vn_level *next = s->to, landing = vn_step_landing(s, even ? VN_LAND_EVEN : VN_LAND_NEXT);
+    s->to = &landing;
+    vn_step_move(s, p);
+    even_rule(s, order);
+    s->to = next;
+}
+
 /* ---- how to begin -------------------------------------------------------------------------------------------- */
 
 /* The middle of a step, in t. Where it falls between two steps of a discrete path diffusers takes the one above to move to and
- * the one below to ask at. */
-static vn_level middle(const vn_step *s, bool below) {
-    const double gap = (s->from->t - s->to->t) * s->path->steps, half = floor(round(gap) / 2);
+ * the one below to ask at; its half step is that of even steps. */
+static vn_level middle(const vn_step *s, bool even, bool below) {
+    const double own = (s->from->t - s->to->t) * s->path->steps;
+    const double gap = even ? floor((double)s->path->steps / s->count) : own, half = floor(round(gap) / 2);
     if (!s->path->steps || fabs(gap - round(gap)) > 1e-3) return vn_path_level(s->path, (s->from->t + s->to->t) / 2);
     return vn_path_level(s->path, below ? s->to->t + half / s->path->steps : s->from->t - half / s->path->steps);
 }
 
 /* e = (e_1 + 2 e_2 + 2 e_3 + e_4)/6. */
-static vn_status runge_kutta(vn_step *s, vn_pair begin, vn_err *err) {
-    const vn_level first = middle(s, false), second = middle(s, true);
+static vn_status runge_kutta(vn_step *s, vn_pair begin, bool even, vn_err *err) {
+    const vn_level first = middle(s, even, false), second = middle(s, even, true);
     const struct {
         const vn_level *move, *ask;
         double share;
@@ -77,44 +94,62 @@ static vn_status runge_kutta(vn_step *s, vn_pair begin, vn_err *err) {
     return VN_OK;
 }
 
+/* The move from T/N steps above `to`, wherever x was, as diffusers makes it. */
+static void transfer_evenly(vn_step *s, vn_pair begin, const float *e) {
+    const double above = rint(s->to->t * s->path->steps - 1) + floor((double)s->path->steps / s->count);
+    const vn_level from = vn_path_level_of_step(s->path, fmin(above, s->path->steps - 1));
+    const double keep = s->to->alpha / from.alpha;
+    vn_step_blend(s, keep * s->from->alpha, begin.x0, keep * s->from->sigma, begin.eps, s->x);
+    add(s, s->x, weight_of_noise(&from, s->to), e);
+}
+
 /* e = (e_1 + e_2)/2. */
-static vn_status heun(vn_step *s, vn_pair begin, vn_err *err) {
+static vn_status heun(vn_step *s, vn_pair begin, bool even, vn_err *err) {
     const vn_pair there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
-    vn_step_move(s, begin);
+    move_to_landing(s, begin, even);
     vn_status status = vn_step_predict(s, s->x, s->to, there, err);
     if (status) return status;
     memset(s->slot[SUM], 0, (size_t)(s->n * s->size) * sizeof *s->x);
     add(s, s->slot[SUM], 0.5, begin.eps);
     add(s, s->slot[SUM], 0.5, there.eps);
-    transfer(s, begin, s->to, s->slot[SUM]);
+    if (even)
+        transfer_evenly(s, begin, s->slot[SUM]);
+    else
+        transfer(s, begin, s->to, s->slot[SUM]);
     return VN_OK;
 }
 
 /* ---- the rows ------------------------------------------------------------------------------------------------ */
 
-typedef vn_status prelude(vn_step *s, vn_pair begin, vn_err *err);
+typedef vn_status prelude(vn_step *s, vn_pair begin, bool even, vn_err *err);
 
 /* The first `count` steps by `begin_by`, the others by Adams and Bashforth. */
-static vn_status step(vn_step *s, int count, prelude *begin_by, int order, vn_err *err) {
+static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool even, vn_err *err) {
     const vn_pair p = {s->slot[X0], s->slot[EPS]};
     const bool plain = s->from->alpha == 0 || s->to->sigma == 0;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (!status && begin_by && s->history < count && !plain) {
-        status = begin_by(s, p, err);
+        status = begin_by(s, p, even, err);
     } else if (!status) {
-        vn_step_move(s, p);
-        even_rule(s, order);
+        move_by_rule(s, p, order, even);
     }
     vn_step_remember(s, EPS, PAST, 3);
     return status;
 }
 
+enum { LAND };
+static const vn_param pndm_params[] = {VN_LAND_PARAM, {0}};
+
+static vn_status pndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
+    return vn_land_check(c, LAND, d, err);
+}
+
 static vn_status pndm_step(vn_step *s, vn_err *err) {
-    return step(s, 3, runge_kutta, 4, err);
+    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_LAND_EVEN, err);
 }
 
 static vn_status plms_step(vn_step *s, vn_err *err) {
-    return step(s, 1, heun, 4, err);
+    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_LAND_EVEN, err);
 }
 
 enum { ORDER, START };
@@ -134,22 +169,25 @@ static vn_status ipndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *e
 }
 
 static vn_status ipndm_step(vn_step *s, vn_err *err) {
-    vn_status status = step(s, 0, NULL, (int)s->choice->value[ORDER], err);
+    vn_status status = step(s, 0, NULL, (int)s->choice->value[ORDER], false, err);
     if (!status && s->from->alpha == 0 && s->choice->value[START] == NOISE) add(s, s->x, -s->to->alpha, s->slot[X0]);
     return status;
 }
 
 const vn_sampler_row vn_pndm_sampler = {
-    .row = {"pndm", "pseudo linear multistep, order 4, after three steps of Runge and Kutta's", "2202.09778", NULL},
+    .row = {"pndm", "pseudo linear multistep, order 4, after three steps of Runge and Kutta's", "2202.09778",
+            pndm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = SLOTS,
+    .check = pndm_check,
     .step = pndm_step,
 };
 
 const vn_sampler_row vn_plms_sampler = {
-    .row = {"plms", "pseudo linear multistep, order 4, after one step of Heun's", "2202.09778", NULL},
+    .row = {"plms", "pseudo linear multistep, order 4, after one step of Heun's", "2202.09778", pndm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = SLOTS,
+    .check = pndm_check,
     .step = plms_step,
 };
 

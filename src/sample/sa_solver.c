@@ -16,13 +16,14 @@
 
 #define MOST 4 // x0s in a sum
 
-enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX };
+enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, FALL };
 static const vn_param params[] = {
     {"predictor_order", "x0s that the predictor looks at", 2, 1, MOST, 1, NULL},
     {"corrector_order", "x0s that the corrector looks at; 0: none", 2, 0, MOST, 1, NULL},
     {"tau", "amount of noise: 0 the ODE, 1 the reverse SDE", 1, 0, 2, 0, NULL},
     {"tmin", "tau only where sigma/alpha is at least this, 0 elsewhere", 0, 0, 1e9, 0, NULL},
     {"tmax", "and at most this", 1e9, 0, 1e9, 0, NULL},
+    {"fall", "yes: the orders fall towards the end, to 1 in the last step", 0, 0, 1, 1, "yes|no"},
     {0},
 };
 
@@ -79,14 +80,15 @@ static void correct(vn_step *s, int order) {
 static vn_status step(vn_step *s, vn_err *err) {
     const vn_pair p = {s->slot[X0], s->slot[EPS]};
     const int predictor = (int)s->choice->value[PREDICTOR], corrector = (int)s->choice->value[CORRECTOR];
-    const int left = s->count - s->index, known = vn_step_order(s, corrector, false);
+    const bool fall = s->choice->value[FALL] == 0;
+    const int left = fall ? s->count - s->index : MOST, known = vn_step_order(s, corrector, false);
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (s->history > 0 && corrector > 0) correct(s, known < left + 2 ? known : left + 2);
     const vn_landing l = vn_land_sde(s->from, s->to, strength(s->choice, s->from));
     vn_step_blend(s, l.down / s->from->sigma, s->x, 0, p.x0, s->slot[BASE]);
     vn_step_spread(s, l.up, 0, s->slot[BASE], p.eps);
-    predict(s, vn_step_order(s, predictor, true));
+    predict(s, vn_step_order(s, predictor, fall));
     vn_step_remember(s, X0, PAST, MOST - 1);
     return VN_OK;
 }

@@ -81,6 +81,39 @@ typedef struct vn_grid_row {
 
 extern const vn_table vn_grids; /* of vn_grid_row */
 
+/* ---- how a pipeline is sampled by its own scheduler (scheduler.c, way.c) ---------------------------- */
+
+typedef enum vn_scheduler_part { VN_SCHEDULER_SAMPLER, VN_SCHEDULER_GRID, VN_SCHEDULER_PARTS } vn_scheduler_part;
+
+/* What a scheduler_config.json of diffusers says of sampling. */
+typedef struct vn_scheduler {
+    char name[64];                       /* of its class; "": it says nothing, and the rest is empty */
+    char sampler[160], grid[240];        /* rows with parameters */
+    double clip_range;                   /* x0 is clipped to; 0: it is not */
+    bool thresholds;                     /* x0 is thresholded instead, with these: */
+    double percentile, most;             /* dynamic_thresholding_ratio, sample_max_value */
+    char lacks[VN_SCHEDULER_PARTS][160]; /* what a part asks for that we cannot do; "": nothing */
+} vn_scheduler;
+
+/* A path that vn_path_from_scheduler found; tokens: how many an image is, for use_dynamic_shifting. VN_BAD_FILE names a key whose value is
+ * of the wrong type. */
+vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens, vn_scheduler *out, vn_err *err);
+
+/* How a state begins: the noise times sigma of the first level, or of unit variance (of unit variance beside data that has it, where
+ * alpha is 1 all the way), as diffusers' pipelines do. The same where a walk begins at pure noise. */
+typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
+
+/* What a user asked for, each NULL if not; then what is done. */
+typedef struct vn_way {
+    const char *sampler, *grid, *guide;
+    bool sigmas; /* a list of them stands for the grid */
+    vn_first_noise begin;
+    char *own; /* the guide's text where it was made here; vn_free'd by the caller */
+} vn_way;
+
+/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that cannot be honoured in a part that he left to it. */
+vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
+
 /* ---- the walk --------------------------------------------------------------------------------------- */
 
 typedef struct vn_walk_options {
@@ -95,6 +128,7 @@ typedef struct vn_walk_options {
     const char *guide;       /* NULL: "cfg" */
     double guidance;         /* gamma */
     const vn_reward *reward; /* for guides that ask for one; or NULL */
+    vn_first_noise begin;
     uint64_t seed;
     int64_t capacity; /* largest batch */
 } vn_walk_options;

@@ -15,11 +15,12 @@
 
 #define MOST_ORDER 4
 enum { X0, EPS, LAST, PAST, SLOTS = PAST + MOST_ORDER };
-enum { ORDER, VARIANT };
+enum { ORDER, VARIANT, FALL };
 enum { BH1, BH2 };
 static const vn_param params[] = {
     {"order", "p of UniPC-p", 2, 1, MOST_ORDER, 1, NULL},
     {"variant", "which B(h)", BH2, 0, 1, 1, "bh1|bh2"},
+    {"fall", "yes: the order is at most the number of steps left", 0, 0, 1, 1, "yes|no"},
     {0},
 };
 
@@ -71,12 +72,13 @@ static void predict(vn_step *s, int order) {
 
 static vn_status step(vn_step *s, vn_err *err) {
     const int order = (int)s->choice->value[ORDER];
+    const bool fall = s->choice->value[FALL] == 0;
     const vn_step before = {.index = s->index - 1, .count = s->count, .history = s->history - 1};
     vn_status status = vn_step_predict(s, s->x, s->from, (vn_pair){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
-    if (s->history) correct(s, vn_step_order(&before, order, true));
+    if (s->history) correct(s, vn_step_order(&before, order, fall));
     memcpy(s->slot[LAST], s->x, (size_t)(s->n * s->size) * sizeof *s->x);
-    predict(s, vn_step_order(s, order, true));
+    predict(s, vn_step_order(s, order, fall));
     vn_step_remember(s, X0, PAST, MOST_ORDER);
     return VN_OK;
 }

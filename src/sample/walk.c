@@ -11,6 +11,7 @@ struct vn_walk {
     vn_choice choice;
     vn_route route;
     vn_guidance *guidance;
+    vn_first_noise begin;
     uint64_t seed;
     int64_t capacity;
     vn_walk_batch batch;
@@ -85,6 +86,7 @@ vn_status vn_walk_open(const vn_walk_options *o, vn_walk **out, vn_err *err) {
     vn_walk *w = vn_calloc(1, sizeof *w);
     if (!w) return vn_no_memory(err);
     w->denoiser = o->denoiser;
+    w->begin = o->begin;
     w->seed = o->seed;
     w->capacity = o->capacity;
     vn_status s = choose_sampler(w, o->samplers, o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
@@ -154,9 +156,16 @@ static void keep_trace(const vn_walk_batch *b, int64_t size, int64_t index) {
     if (b->trace) memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
 }
 
+/* What noise of unit variance is multiplied with. */
+static double first_deviation(const vn_walk *w) {
+    const vn_level *first = &w->route.level[0];
+    if (w->begin == VN_FIRST_SCALED) return first->sigma;
+    return w->denoiser->path->row->straight ? 1 : hypot(first->alpha, first->sigma);
+}
+
 vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
     const size_t size = (size_t)w->denoiser->size;
-    const float sigma = (float)w->route.level[0].sigma;
+    const float sigma = (float)first_deviation(w);
     if (b->n < 1 || b->n > w->capacity)
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld", (long long)b->n,
                        (long long)w->capacity);

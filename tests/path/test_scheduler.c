@@ -130,6 +130,9 @@ static void files_of_diffusers_are_read(void **state) {
          "ddpm:linear,beta_start=0.00085,beta_end=0.012", "v"},
         {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"shift\": 3.0, \"num_train_timesteps\": 1000}",
          "rectified", "velocity"},
+        {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\"}", "ddpm:linear", "eps"},
+        {"{\"_class_name\": \"LCMScheduler\"}", "ddpm:scaled-linear", "eps"},
+        {"{\"_class_name\": \"UnCLIPScheduler\", \"prediction_type\": \"sample\"}", "ddpm:cosine", "x0"},
         {"{\"_class_name\": \"EDMEulerScheduler\", \"sigma_max\": 120.0, \"prediction_type\": \"epsilon\"}",
          "edm:sigma_max=120", "edm"},
         {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"sigmoid\", \"beta_end\": 0.01}",
@@ -185,8 +188,9 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true, \"prediction_type\": "
          "\"v_prediction\"}",
          "v_prediction", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\"}", "continuous",
-         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\","
+         " \"prediction_type\": \"v_prediction\"}",
+         "continuous", VN_UNSUPPORTED},
         {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"num_train_timesteps\": 500}", "500", VN_UNSUPPORTED},
         {"{\"_class_name\": \"EDMEulerScheduler\", \"prediction_type\": \"v_prediction\"}", "v_prediction",
          VN_UNSUPPORTED},

@@ -1,0 +1,173 @@
+/* Pipelines sampled as their schedulers say, against diffusers: golden/schedulers/samples.json holds, for every scheduler class that
+ * starts from noise, its saved form, what is changed in it, a number of steps and diffusers' samples. The network here is the one of
+ * golden/schedulers.py: exact for data from N(mean, variance), but knowing no more than its input and the time that it is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "sample/sample.h"
+
+#define GOLDEN VN_SOURCE_DIR "/tests/golden/schedulers/samples.json"
+#define ROWS   2
+#define SIZE   4
+/* Largest error, relative to the largest number of the answer or 1: 1.03e-4 where the cosine schedule's first level, alpha = 5e-5, is
+ * visited, else 3e-5; and 5.4e-4 of UnCLIP's, whose last step divides two float32 of 4e-5 that it has rounded apart. */
+#define TOLERANCE        2e-4
+#define TOLERANCE_UNCLIP 1.2e-3
+
+static json_t *golden;
+static float noise[ROWS * SIZE];
+static double mean[SIZE], variance;
+
+static int read_golden(void **state) {
+    (void)state;
+    vn_err err;
+    if (vn_json_read(GOLDEN, &golden, &err)) return -1;
+    for (size_t i = 0; i < ROWS * SIZE; i++)
+        noise[i] = (float)json_number_value(
+            json_array_get(json_array_get(json_object_get(golden, "noise"), i / SIZE), i % SIZE));
+    for (size_t i = 0; i < SIZE; i++) mean[i] = json_number_value(json_array_get(json_object_get(golden, "mean"), i));
+    variance = json_number_value(json_object_get(golden, "variance"));
+    return 0;
+}
+
+static int close_golden(void **state) {
+    (void)state;
+    json_decref(golden);
+    return 0;
+}
+
+/* ---- the network -------------------------------------------------------------------------------------------- */
+
+/* The level that it takes the told time for. */
+static vn_level level_of_told(const vn_path *p, double told) {
+    if (p->steps) return vn_path_level_of_step(p, told);
+    if (p->row->straight) return vn_path_level(p, told / 1000);
+    return (vn_level){.alpha = 1, .sigma = exp(4 * told)};
+}
+
+static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
+    const vn_denoiser *d = self;
+    (void)err;
+    for (int64_t i = 0; i < q->n * SIZE; i++) {
+        const vn_level *level = &q->level[i / SIZE];
+        const vn_level l = level_of_told(d->path, vn_path_network_time(d->path, level));
+        const vn_meaning here = vn_prediction_meaning(&d->prediction, level);
+        const vn_meaning told = vn_prediction_meaning(&d->prediction, &l);
+        const double a = l.alpha, s = l.sigma, x = (double)q->x[i] * here.input / told.input, m = mean[i % SIZE];
+        const double x0 = m + a * variance / (a * a * variance + s * s) * (x - a * m);
+        const double eps = s > 0 ? (x - a * x0) / s : 0;
+        raw[i] = (float)(told.raw_x0 * x0 + told.raw_eps * eps);
+    }
+    return VN_OK;
+}
+
+/* ---- a pipeline at work --------------------------------------------------------------------------------------- */
+
+typedef struct pipeline {
+    vn_path *path;
+    vn_denoiser denoiser;
+    vn_scheduler scheduler;
+    vn_way way;
+} pipeline;
+
+static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
+    const int64_t tokens = json_integer_value(json_object_get(golden, "tokens"));
+    *p = (pipeline){.denoiser = {.rank = 1, .shape = {SIZE}, .size = SIZE, .has_null = true, .predict = predict}};
+    vn_status s = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
+    p->denoiser.path = p->path;
+    p->denoiser.self = &p->denoiser;
+    if (!s) s = vn_scheduler_read(config, p->path, tokens, &p->scheduler, err);
+    return s ? s : vn_scheduler_apply(&p->scheduler, p->path, &p->way, err);
+}
+
+static void close_pipeline(pipeline *p) {
+    vn_free(p->way.own);
+    vn_path_close(&p->path);
+}
+
+static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
+    const vn_walk_options o = {.denoiser = &p->denoiser,
+                               .sampler = p->way.sampler,
+                               .grid = p->way.grid,
+                               .guide = p->way.guide,
+                               .begin = p->way.begin,
+                               .guidance = 1,
+                               .steps = steps,
+                               .capacity = ROWS};
+    const int32_t labels[ROWS] = {VN_LABEL_NULL, VN_LABEL_NULL};
+    vn_walk *walk = NULL;
+    vn_status s = vn_walk_open(&o, &walk, err);
+    if (!s)
+        s = vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x}, NULL, 0, 1, err);
+    vn_walk_close(&walk);
+    return s;
+}
+
+static json_t *config_of(const json_t *class, const json_t *c) {
+    json_t *config = vn_json_copy(json_object_get(class, "config"));
+    assert_non_null(config);
+    assert_int_equal(json_object_update(config, json_object_get(c, "change")), 0);
+    return config;
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------------------ */
+
+static double error_of(const json_t *c, const float *x) {
+    double worst = 0, size = 1;
+    for (size_t i = 0; i < ROWS * SIZE; i++) {
+        const double want = json_number_value(json_array_get(json_object_get(c, "x"), i));
+        worst = fmax(worst, fabs((double)x[i] - want));
+        size = fmax(size, fabs(want));
+    }
+    return worst / size;
+}
+
+static double run(const json_t *class, const json_t *c, int *wrong) {
+    float x[ROWS * SIZE];
+    pipeline p;
+    vn_err err = {0};
+    json_t *config = config_of(class, c);
+    const int steps = (int)json_integer_value(json_object_get(c, "steps"));
+    vn_status s = open_pipeline(config, &p, &err);
+    if (!s) s = draw(&p, steps, x, &err);
+    const double error = s ? 0 : error_of(c, x);
+    const bool unclip = strcmp(p.scheduler.name, "UnCLIPScheduler") == 0;
+    if (s || !(error < (unclip ? TOLERANCE_UNCLIP : TOLERANCE))) {
+        char *change = vn_json_text(json_object_get(c, "change"), JSON_COMPACT);
+        print_error("%s %s, %d steps: %s %.2e (%s, %s, %s)\n",
+                    json_string_value(json_object_get(config, "_class_name")), change, steps, s ? err.text : "error",
+                    error, p.way.sampler, p.way.grid, p.way.guide);
+        vn_free(change);
+        ++*wrong;
+    }
+    close_pipeline(&p);
+    json_decref(config);
+    return error;
+}
+
+static void schedulers_of_diffusers_give_its_samples(void **state) {
+    (void)state;
+    const json_t *classes = json_object_get(golden, "classes"), *class, *c;
+    size_t i, k;
+    int cases = 0, wrong = 0;
+    double worst = 0;
+    json_array_foreach(classes, i, class) json_array_foreach(json_object_get(class, "cases"), k, c) {
+        worst = fmax(worst, run(class, c, &wrong));
+        cases++;
+    }
+    print_message("%d cases, largest error %.2e\n", cases, worst);
+    assert_int_equal(wrong, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(schedulers_of_diffusers_give_its_samples),
+    };
+    return cmocka_run_group_tests(tests, read_golden, close_golden);
+}
