@@ -12,7 +12,7 @@
 
 #define OURS "VaneScheduler"
 
-/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the one written. */
+/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the one written, but see class_of. */
 static const struct {
     const char *name, *path;
     double beta_start, beta_end;
@@ -46,6 +46,23 @@ static const struct {
     {"FlowMatchLCMScheduler", "rectified", 0, 0, NULL},
     {"EDMEulerScheduler", "edm", 0, 0, NULL},
     {"EDMDPMSolverMultistepScheduler", "edm", 0, 0, NULL},
+};
+
+/* Classes whose steps or networks are of another kind, and which. */
+static const struct {
+    const char *kind, *names[8];
+} others[] = {
+    {"is for discrete tokens",
+     {"AmusedScheduler", "VQDiffusionScheduler", "BlockRefinementScheduler", "DiscreteDDIMScheduler",
+      "EntropyBoundScheduler"}},
+    {"is for video",
+     {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "HeliosScheduler", "HeliosDMDScheduler",
+      "LTXEulerAncestralRFScheduler", "MiniMaxH3Scheduler"}},
+    {"tells its network of noise in another way than any path here",
+     {"CMStochasticIterativeScheduler", "SCMScheduler", "CosineDPMSolverMultistepScheduler", "IPNDMScheduler",
+      "ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "KarrasVeScheduler", "DDPMWuerstchenScheduler"}},
+    {"is for networks that answer with more than a denoiser does",
+     {"ConsistencyDecoderScheduler", "FlowMapEulerDiscreteScheduler", "PiflowScheduler", "RFD4ProteinaScheduler"}},
 };
 
 #define LEARNED_RANGE "learned_range"   // the variance_type of path.h's vn_denoiser.learns_variance
@@ -113,22 +130,31 @@ static bool known_to_diffusers(const vn_path *p) {
     return !same(p->row->row.name, "ddpm") || schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].theirs;
 }
 
-static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict) {
+/* That of the path's own sampler where it has such a path: DDIM, of which diffusers has neither a learned variance nor the sigmoid
+ * schedule. */
+static const char *class_of(const vn_path *p, bool learns_variance) {
+    size_t class = 0;
+    while (!same(classes[class].path, p->row->row.name)) class ++;
+    const bool ddpm = same(p->row->row.name, "ddpm");
+    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] != VN_SIGMOID ? "DDIMScheduler"
+                                                                                       : classes[class].name;
+}
+
+static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict, bool learns_variance) {
     const char *path = p->row->row.name;
     if (!known_to_diffusers(p)) return put_ours(config, p, predict);
-    size_t type = 0, class = 0;
+    size_t type = 0;
     while (type < VN_COUNT(types) &&
            !(same(types[type].path, path) && same(types[type].prediction, predict->row->row.name)))
         type++;
     if (type == VN_COUNT(types)) return put_ours(config, p, predict);
-    while (!same(classes[class].path, path)) class ++;
-    bool ok = put(config, "_class_name", json_string(classes[class].name)) && put_path(config, p, predict);
+    bool ok = put(config, "_class_name", json_string(class_of(p, learns_variance))) && put_path(config, p, predict);
     return ok && (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
 }
 
 json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance) {
     json_t *config = json_object();
-    if (config && put_all(config, p, predict) &&
+    if (config && put_all(config, p, predict, learns_variance) &&
         (!learns_variance || put(config, "variance_type", json_string(LEARNED_RANGE))))
         return config;
     json_decref(config);
@@ -253,6 +279,19 @@ static vn_status read_ours(const json_t *config, vn_path **path, char text[64], 
     return vn_path_open(name, path, err);
 }
 
+/* What to do is the same for all: the path is not known, and who knows it can name it where there is no scheduler. */
+static vn_status refuse_class(const char *name, vn_err *err) {
+    const char *kind = "is not a scheduler that vane knows";
+    for (size_t i = 0; i < VN_COUNT(others); i++)
+        for (size_t k = 0; k < VN_COUNT(others[i].names) && others[i].names[k]; k++)
+            if (same(others[i].names[k], name)) kind = others[i].kind;
+    return vn_fail(
+        err, VN_UNSUPPORTED,
+        "_class_name '%.60s' %s; if the network was trained on a path of vane's, remove this file and name it "
+        "(--path ddpm:linear --sampler ddim --grid trailing)",
+        name, kind);
+}
+
 static vn_status read_any(const json_t *config, vn_path **path, char text[64], vn_err *err) {
     const char *name;
     if (!json_is_object(config)) return vn_fail(err, VN_BAD_FILE, "not a JSON object");
@@ -261,7 +300,7 @@ static vn_status read_any(const json_t *config, vn_path **path, char text[64], v
     if (same(name, OURS)) return read_ours(config, path, text, err);
     for (size_t i = 0; i < VN_COUNT(classes); i++)
         if (same(classes[i].name, name)) return read_class(config, i, path, text, err);
-    return vn_fail(err, VN_UNSUPPORTED, "_class_name '%.60s' is not a scheduler that vane knows", name);
+    return refuse_class(name, err);
 }
 
 vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err) {

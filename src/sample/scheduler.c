@@ -154,7 +154,7 @@ static void read_variance(reader *r) {
     const bool learned = same(type, "learned_range");
     if (!small && !learned && !same(type, "fixed_large"))
         lack(r, VN_SCHEDULER_SAMPLER, "variance_type %.40s%s", type,
-             same(type, "fixed_large_log") ? ", with which diffusers makes numbers that are none" : "");
+             same(type, "fixed_large_log") ? " (of which diffusers makes NaN)" : "");
     set(r, &r->sampler, "variance", small ? DDPM_SMALL : learned ? DDPM_LEARNED : DDPM_LARGE);
     if (!small) set(r, &r->sampler, "last", 1);
 }
@@ -184,7 +184,7 @@ static void read_ddim(reader *r) {
 static void read_pndm(reader *r) {
     if (same(text(r, "prediction_type", "epsilon"), "v_prediction"))
         lack(r, VN_SCHEDULER_SAMPLER,
-             "prediction_type v_prediction, whose sums over several steps are not those of the noise");
+             "prediction_type v_prediction (whose sums over several steps are not those of noise)");
     use_sampler(r, flag(r, "skip_prk_steps", false) ? "plms" : "pndm");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", false));
     if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "land", VN_LAND_EVEN);
@@ -245,7 +245,7 @@ static void read_euler(reader *r) {
     set_span(r);
     const char *how = text(r, "interpolation_type", "linear");
     if (!same(how, "linear") && (grid_is(r, "linspace") || grid_is(r, "leading") || grid_is(r, "trailing")))
-        lack(r, VN_SCHEDULER_GRID, "interpolation_type %.40s, which tells the network of other steps than it visits",
+        lack(r, VN_SCHEDULER_GRID, "interpolation_type %.40s (which tells the network of other steps than it visits)",
              how);
 }
 
@@ -395,7 +395,7 @@ static void read_unipc_flow(reader *r, bool clean) {
     set(r, &r->grid, "told", VN_TOLD_CUT);
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
     if (flag(r, "use_dynamic_shifting", false))
-        lack(r, VN_SCHEDULER_GRID, "use_dynamic_shifting, which takes a number that only the pipeline's program knows");
+        lack(r, VN_SCHEDULER_GRID, "use_dynamic_shifting (by a number that only the pipeline's program knows)");
 }
 
 static void read_unipc(reader *r) {
@@ -523,7 +523,7 @@ static void read_edm_dpm(reader *r) {
 static void read_inverse(reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", true);
-    lack(r, VN_SCHEDULER_SAMPLER, "its steps, which go from data to noise");
+    lack(r, VN_SCHEDULER_SAMPLER, "a walk from data to noise");
 }
 
 static void read_repaint(reader *r) {
@@ -531,7 +531,7 @@ static void read_repaint(reader *r) {
     use_grid(r, "leading");
     set(r, &r->grid, "offset", 0);
     set(r, &r->grid, "end", 0);
-    lack(r, VN_SCHEDULER_SAMPLER, "its steps, which take a picture and a mask");
+    lack(r, VN_SCHEDULER_SAMPLER, "a walk that takes a picture and a mask");
     read_clip(r, true, false);
 }
 

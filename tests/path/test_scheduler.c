@@ -82,14 +82,14 @@ static void classes_are_honest(void **state) {
     (void)state;
     assert_string_equal(class_of("rectified", "velocity"), "FlowMatchEulerDiscreteScheduler");
     assert_string_equal(class_of("rectified", "x0"), "VaneScheduler");
-    assert_string_equal(class_of("ddpm:cosine", "v"), "DDPMScheduler");
+    assert_string_equal(class_of("ddpm:cosine", "v"), "DDIMScheduler");
     assert_string_equal(class_of("ddpm", "velocity"), "VaneScheduler");
     assert_string_equal(class_of("edm", "edm"), "EDMEulerScheduler");
     assert_string_equal(class_of("edm", "eps"), "VaneScheduler");
     assert_string_equal(class_of("vp", "eps"), "VaneScheduler");
     assert_string_equal(class_of("ddpm:sigmoid", "eps"), "DDPMScheduler");
     assert_string_equal(class_of("ddpm:sigmoid-bar", "eps"), "VaneScheduler");
-    assert_string_equal(class_of("ddpm:zero_snr=1", "v"), "DDPMScheduler");
+    assert_string_equal(class_of("ddpm:zero_snr=1", "v"), "DDIMScheduler");
     assert_string_equal(class_of("polynomial:n=1", "velocity"), "VaneScheduler");
 }
 
@@ -104,6 +104,8 @@ static void a_learned_variance_is_written(void **state) {
     for (int learns = 0; learns < 2; learns++) {
         json_t *config = vn_path_scheduler(p, &q, learns != 0);
         const char *type = json_string_value(json_object_get(config, "variance_type"));
+        const char *class = json_string_value(json_object_get(config, "_class_name"));
+        assert_string_equal(class, learns ? "DDPMScheduler" : "DDIMScheduler"); // who can say it
         assert_true(learns ? type && strcmp(type, "learned_range") == 0 : !type);
         assert_int_equal(vn_path_from_scheduler(config, &again, &q, &err), VN_OK);
         vn_path_close(&again);
@@ -171,7 +173,13 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         {"[]", "object", VN_BAD_FILE},
         {"{}", "_class_name", VN_UNSUPPORTED},
         {"{\"_class_name\": 3}", "_class_name", VN_BAD_FILE},
-        {"{\"_class_name\": \"CMStochasticIterativeScheduler\"}", "CMStochastic", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"CMStochasticIterativeScheduler\"}", "CMStochasticIterativeScheduler' tells its network",
+         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"AmusedScheduler\"}", "'AmusedScheduler' is for discrete tokens", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"CogVideoXDPMScheduler\"}", "'CogVideoXDPMScheduler' is for video", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"PiflowScheduler\"}", "more than a denoiser does", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"NewScheduler\"}", "'NewScheduler' is not a scheduler that vane knows; if the network",
+         VN_UNSUPPORTED},
         {"{\"_class_name\": \"DDIMScheduler\", \"rescale_betas_zero_snr\": true}",
          "eps says nothing of the data at the last step", VN_BAD_FILE},
         {"{\"_class_name\": \"DDIMScheduler\", \"trained_betas\": [0.1]}", "trained_betas", VN_UNSUPPORTED},

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "sample/sample.h"
+#include "support/alloc.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/schedulers/samples.json"
 #define ROWS   2
@@ -165,9 +166,152 @@ static void schedulers_of_diffusers_give_its_samples(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* What a class asks for and we cannot do: named, unless the user names that part himself. */
+static void what_cannot_be_honoured_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *words;
+        bool grid; /* the part that it is of; else the sampler */
+    } refused[] = {
+        {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log", false},
+        {"'DDPMScheduler', 'timestep_spacing': 'odd'", "timestep_spacing odd is not supported; name a grid", true},
+        {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1", "offset=-1 is outside", true},
+        {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction", false},
+        {"'EulerDiscreteScheduler', 'interpolation_type': 'log_linear'", "interpolation_type log_linear", true},
+        {"'EulerDiscreteScheduler', 'final_sigmas_type': 'one'", "final_sigmas_type one", true},
+        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver'", "algorithm_type sde-dpmsolver", false},
+        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver++', 'solver_order': 3", "solver_order 3",
+         false},
+        {"'DPMSolverMultistepScheduler', 'solver_order': 4", "order=4 is outside", false},
+        {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': -3, 'timestep_spacing': 'trailing'",
+         "lambda_min_clipped", true},
+        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
+         " 'use_karras_sigmas': true",
+         "karras sigmas with use_flow_sigmas", true},
+        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
+         " 'final_sigmas_type': 'sigma_min'",
+         "final_sigmas_type sigma_min", true},
+        {"'DPMSolverSinglestepScheduler', 'algorithm_type': 'sde-dpmsolver++'", "algorithm_type sde-dpmsolver++",
+         false},
+        {"'UniPCMultistepScheduler', 'predict_x0': false", "predict_x0 false", false},
+        {"'UniPCMultistepScheduler', 'disable_corrector': [0]", "disable_corrector", false},
+        {"'UniPCMultistepScheduler', 'solver_p': {}", "solver_p", false},
+        {"'UniPCMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
+         " 'use_dynamic_shifting': true",
+         "use_dynamic_shifting", true},
+        {"'SASolverScheduler', 'algorithm_type': 'noise_prediction'", "algorithm_type noise_prediction", false},
+        {"'FlowMatchLCMScheduler', 'scale_factors': [1, 2]", "scale_factors", false},
+        {"'FlowMatchEulerDiscreteScheduler', 'use_karras_sigmas': true, 'use_dynamic_shifting': true",
+         "karras sigmas with use_dynamic_shifting", true},
+        {"'EDMEulerScheduler', 'sigma_schedule': 'linear'", "sigma_schedule linear", true},
+        {"'DDIMInverseScheduler'", "a walk from data to noise is not supported; name a sampler", false},
+        {"'DPMSolverMultistepInverseScheduler'", "from data to noise", false},
+        {"'RePaintScheduler'", "a picture and a mask", false},
+    };
+    for (size_t i = 0; i < VN_COUNT(refused); i++) {
+        pipeline p;
+        vn_err err = {0};
+        json_t *config;
+        char *text = vn_format("{'_class_name': %s}", refused[i].config);
+        for (char *c = text; *c; c++)
+            if (*c == '\'') *c = '"';
+        assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
+        if (open_pipeline(config, &p, &err) != VN_UNSUPPORTED || !strstr(err.text, refused[i].words))
+            fail_msg("%s: %s", text, err.text);
+        vn_way way = {.sampler = "ddim", .grid = refused[i].grid ? "uniform" : NULL};
+        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &way, &err), VN_OK);
+        assert_string_equal(way.sampler, "ddim");
+        vn_free(way.own);
+        close_pipeline(&p);
+        json_decref(config);
+        vn_free(text);
+    }
+}
+
+/* Where the noise begins is diffusers' init_noise_sigma, of the class that goes with the sampler. */
+static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *sampler, *grid;
+        vn_first_noise begin;
+    } cases[] = {
+        {"'DDIMScheduler'", NULL, NULL, VN_FIRST_UNIT},
+        {"'DDIMScheduler'", "euler", NULL, VN_FIRST_UNIT}, // leading
+        {"'DDIMScheduler'", "euler", "trailing", VN_FIRST_SCALED},
+        {"'EulerDiscreteScheduler'", NULL, NULL, VN_FIRST_SCALED},
+        {"'EulerDiscreteScheduler'", "dpmpp-2m", NULL, VN_FIRST_UNIT},
+        {"'EulerDiscreteScheduler', 'timestep_spacing': 'leading', 'use_karras_sigmas': true", NULL, NULL,
+         VN_FIRST_UNIT},
+        {"'DPMSolverMultistepScheduler'", NULL, "karras", VN_FIRST_UNIT},
+        {"'FlowMatchEulerDiscreteScheduler'", NULL, NULL, VN_FIRST_UNIT},
+        {"'EDMEulerScheduler'", NULL, NULL, VN_FIRST_UNIT},
+    };
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        pipeline p;
+        vn_err err = {0};
+        json_t *config;
+        char *text = vn_format("{'_class_name': %s}", cases[i].config);
+        for (char *c = text; *c; c++)
+            if (*c == '\'') *c = '"';
+        assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
+        assert_int_equal(open_pipeline(config, &p, &err), VN_OK);
+        vn_way way = {.sampler = cases[i].sampler, .grid = cases[i].grid};
+        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &way, &err), VN_OK);
+        if (way.begin != cases[i].begin) fail_msg("%s with %s on %s", text, way.sampler, way.grid);
+        vn_free(way.own);
+        close_pipeline(&p);
+        json_decref(config);
+        vn_free(text);
+    }
+}
+
+/* The numbers of a config's grid, checked where a value of the wrong type would be read. */
+static void wrong_types_are_bad_files(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "{\"_class_name\": \"DDIMScheduler\", \"clip_sample\": 1}",
+        "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": 3}",
+        "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"solver_order\": \"two\"}",
+        "{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"shift\": [3]}",
+    };
+    for (size_t i = 0; i < VN_COUNT(bad); i++) {
+        pipeline p;
+        vn_err err = {0};
+        json_t *config;
+        assert_int_equal(vn_json_parse(bad[i], strlen(bad[i]), "config", &config, &err), VN_OK);
+        if (open_pipeline(config, &p, &err) != VN_BAD_FILE) fail_msg("%s: %s", bad[i], err.text);
+        close_pipeline(&p);
+        json_decref(config);
+    }
+}
+
+static void failed_allocations_are_reported(void **state) {
+    (void)state;
+    const char *text = "{\"_class_name\": \"DDIMScheduler\", \"clip_sample_range\": 2, \"set_alpha_to_one\": false}";
+    json_t *config;
+    vn_err err = {0};
+    vn_path *path;
+    assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
+    assert_int_equal(vn_path_open("ddpm", &path, &err), VN_OK);
+    for (alloc_turn t = {.once = true}; alloc_next(&t);) {
+        vn_scheduler s;
+        vn_way way = {.guide = "cfg,rescale"};
+        vn_status status = vn_scheduler_read(config, path, 1, &s, &err);
+        if (!status) status = vn_scheduler_apply(&s, path, &way, &err);
+        alloc_hit(&t, status);
+        vn_free(way.own);
+    }
+    vn_path_close(&path);
+    json_decref(config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedulers_of_diffusers_give_its_samples),
+        cmocka_unit_test(what_cannot_be_honoured_is_named),
+        cmocka_unit_test(noise_begins_as_in_the_class_of_the_sampler),
+        cmocka_unit_test(wrong_types_are_bad_files),
+        cmocka_unit_test(failed_allocations_are_reported),
     };
     return cmocka_run_group_tests(tests, read_golden, close_golden);
 }
