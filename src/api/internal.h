@@ -260,6 +260,8 @@ typedef struct vn_saver vn_saver;
 
 /* Whether the path's ending stands for something that takes all samples in one put, as a picture does. */
 bool vn_saver_whole(const char *path);
+/* Whether what was put is kept when the rest does not come: then there is no reason to hold it back. */
+bool vn_saver_keeps(const vn_saver *s);
 /* The index that samples appended to the folder would begin with: 0 where there are none. */
 vn_status vn_saver_next(const char *path, uint64_t *next, vn_err *err);
 /* Refuses all that could be known to fail later. `of` says what the samples are, before there are any (vn_drawing_describe); its

@@ -58,6 +58,10 @@ bool vn_saver_whole(const char *path) {
     return path && form_of(path)->whole;
 }
 
+bool vn_saver_keeps(const vn_saver *s) {
+    return s->form->keeps;
+}
+
 vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing, vn_saver **out, vn_err *err) {
     const vn_form *form = NULL;
     *out = NULL;

@@ -103,9 +103,10 @@ static vn_status rows_open(vn_rows *rows, int64_t n, int64_t size, int64_t level
     return rows->data && rows->labels && (!levels || rows->trace) ? VN_OK : vn_no_memory(err);
 }
 
-/* Samples drawn between two writes: whole batches within the bound. */
-static int64_t choose_held(const vn_drawing *d, const vn_samples *of) {
-    int64_t n = HELD_FLOATS / (of->size * (1 + of->levels)) / d->batch * d->batch;
+/* Samples drawn between two writes: whole batches within the bound, or one batch where what is written is safe. */
+static int64_t choose_held(const vn_drawing *d, const stream *s) {
+    int64_t n = HELD_FLOATS / (s->of->size * (1 + s->of->levels)) / d->batch * d->batch;
+    if (vn_saver_keeps(s->saver)) n = 0;
     if (n < d->batch) n = d->batch;
     return n < d->count ? n : d->count;
 }
@@ -115,7 +116,7 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
     vn_rows rows = {0};
     int64_t held = 0;
     vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
-    if (status == VN_OK) held = choose_held(&d, s->of);
+    if (status == VN_OK) held = choose_held(&d, s);
     if (status == VN_OK) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
     const int64_t first = s->of->bands[band].first;
     for (int64_t i = 0, n; i < d.count && status == VN_OK; i += n) {
