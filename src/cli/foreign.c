@@ -45,6 +45,13 @@ static const foreign table[] = {
      "label labels class-label class-labels classes class-id class-ids class-idx class-name "
      "class-names y cond condition target category",
      "a name, an index, all or null"},
+    {"sample eval", "null-class",
+     "null-index null-label null-token null-id uncond-class uncond-label uncond-id uncond-index "
+     "unconditional-class unconditional-label",
+     "the row of a foreign model's class table that means no class"},
+    {"sample eval forward info bench", NULL,
+     "variant subfolder weight-name weights-name ema-weights",
+     "name the folder or the file itself: DIR/unet_ema, DIR/unet/diffusion_pytorch_model.fp16.safetensors"},
     {"sample", NULL,
      "prompt prompts text caption negative-prompt neg-prompt",
      "no text conditions yet: a sample is conditioned on a class, --class"},

@@ -1,7 +1,7 @@
 /* legacy.c - configs as earlier versions and training scripts of diffusers wrote them, made what today's are. Run on a copy, before
  * the network reads it.
  *
- * Until 0.29 a DiT was saved as Transformer2DModel, one class for many transformers; diffusers 0.42.1 opens one of norm_type
+ * A DiT was once saved as Transformer2DModel, one class for many transformers; diffusers 0.42.1 opens one of norm_type
  * ada_norm_zero as DiTTransformer2DModel (model_loading_utils.py, _CLASS_REMAPPING_DICT). Its further keys chose between those
  * transformers: in a DiT they are off, and one that is not is refused. EMAModel.save_pretrained puts its own record among a
  * network's keys, all of it at once; it says nothing of the network. */

@@ -1,4 +1,4 @@
-/* old_names.c - names that weights had in earlier versions of diffusers. Up to 0.11 self-attention over pixels was a class of its own
+/* old_names.c - names that weights had in earlier versions of diffusers. Self-attention over pixels was once a class of its own
  * (AttentionBlock), whose four layers were called otherwise; diffusers 0.42.1 renames them as it loads (modeling_utils.py,
  * _fix_state_dict_keys_on_load), and some thousand published U-Nets still have them. Shapes and meaning are the same. */
 #include "store/internal.h"

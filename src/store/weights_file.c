@@ -3,7 +3,7 @@
  *     diffusion_pytorch_model.safetensors                         the plain file, or in shards
  *     diffusion_pytorch_model.safetensors.index.json              an index that names them
  *     diffusion_pytorch_model.fp16.safetensors                    a variant: another precision, without EMA, ...
- *     diffusion_pytorch_model.safetensors.index.fp16.json         its index; before 0.30 ...safetensors.fp16.index.json
+ *     diffusion_pytorch_model.safetensors.index.fp16.json         its index; once ....safetensors.fp16.index.json
  *
  * The plain file is taken, else the variant if there is one alone; of several the user names one. Everything else that a folder may
  * hold weights in (pickles above all) is refused by its name, with what to do. */
@@ -17,7 +17,6 @@
 #define ENDING  ".safetensors"
 #define PLAIN   STEM ENDING
 #define INDEX   PLAIN ".index.json"
-#define PICKLE  STEM ".bin"
 #define LISTED  6   // files that a message names
 #define LONGEST 255 // of a file's name
 
@@ -49,7 +48,7 @@ static bool may_hold_weights(const char *name) {
     return is && !strstr(name, "-of-");
 }
 
-/* The names in a folder that `wanted` holds for, sorted: [count], at most `most` of them kept. */
+/* The names in a folder that `wanted` holds for, sorted: `count` of them, of which the first LISTED are kept. */
 typedef struct name_list {
     size_t count;
     char name[LISTED][LONGEST + 1];
