@@ -35,9 +35,9 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     vn_status status = vn_model_dir_open(dir, &d, err);
     if (status != VN_OK) return status;
     status = vn_net_open(d.config, &b->net, err);
-    if (status != VN_OK) {
-        vn_fail_in(err, "%s", dir);
-    } else {
+    if (status != VN_OK) vn_fail_in(err, "%s", dir);
+    if (status == VN_OK) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
+    if (status == VN_OK) {
         vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);

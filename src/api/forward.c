@@ -30,6 +30,7 @@ static vn_status open_net(pass *p, vn_err *err) {
     if (dir.variant) vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", dir.weights);
     status = vn_net_open(dir.config, &p->net, err);
     if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
+    if (status == VN_OK) status = vn_weights_fit(p->net, 2, p->dir, err);
     if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);
     if (status == VN_OK && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
         status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds the weights of the network: they would be written over", file);

@@ -122,6 +122,8 @@ vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_er
 /* names[i] = name(from, i), or its number where that is NULL. */
 vn_status vn_model_copy_names(vn_model *m, int32_t classes, const char *(*name)(const void *from, int32_t i),
                               const void *from, vn_err *err);
+/* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there is (vn_memory_total). */
+vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err);
 /* A network as vn_model_open opens it, but with random weights where the directory, or config.json, has none. */
 vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **out, vn_err *err);
 /* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the model. */

@@ -127,16 +127,27 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     return VN_OK;
 }
 
+vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err) {
+    const double bytes = (double)arrays * sizeof(float) * (double)vn_weights_floats(vn_net_weights(net));
+    const double memory = (double)vn_memory_total();
+    char takes[32], has[32];
+    if (bytes <= memory) return VN_OK;
+    return vn_fail(err, VN_NO_MEMORY, "%s: its weights would take %s, and there are %s of memory", source,
+                   vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
+}
+
 static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, vn_err *err) {
     const vn_weights *weights = vn_net_weights(m->net);
     const char *file = NULL;
+    vn_status status = vn_weights_fit(m->net, 1, m->source, err);
+    if (status != VN_OK) return status;
     m->values = vn_alloc_aligned(vn_weights_floats(weights), sizeof(float));
     if (!m->values) return vn_no_memory(err);
     if (random && !dir->weights) {
         vn_weights_init(weights, m->values, 0);
         return VN_OK;
     }
-    vn_status status = vn_model_dir_weights(dir, &file, err);
+    status = vn_model_dir_weights(dir, &file, err);
     if (status != VN_OK) return status;
     if (dir->variant) vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
     status = vn_store_load_weights(file, weights, m->values, err);
@@ -155,9 +166,10 @@ static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_e
     } else {
         m->kind = vn_net_get_row(m->net)->row.name;
         status = read_shape(m, &dir, err);
-        if (status == VN_OK) status = vn_model_read_classes(m, &dir, null_class, err);
         if (status == VN_OK) status = read_path(m, &dir, err);
         if (status == VN_OK) status = load_values(m, &dir, random, err);
+        /* Not before the weights are known to be there: a config may claim any number of classes, each with a name. */
+        if (status == VN_OK) status = vn_model_read_classes(m, &dir, null_class, err);
     }
     vn_model_dir_close(&dir);
     return status;

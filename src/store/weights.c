@@ -43,9 +43,10 @@ static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const
     return VN_OK;
 }
 
+/* Goes through all tensors of an array: with scratch they are read, without it only looked for. */
 static vn_status load_array(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
                             const vn_weight_array *array, float *scratch, vn_err *err) {
-    memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
+    if (scratch) memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
     for (size_t i = 0; i < vn_weights_count(w); i++) {
         const vn_weight *weight = vn_weights_at(w, i);
         const vn_file_tensor *t = NULL;
@@ -53,6 +54,7 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
         vn_status s = find_tensor(files, file_count, array->prefix, weight->name, &t, &path, err);
         if (!s) s = check_tensor(t, weight, path, err);
         if (s) return s;
+        if (!scratch) continue;
         vn_tensor_read_f32(t, scratch);
         vn_weight_from_file(weight, scratch, array->values + weight->offset);
     }
@@ -108,9 +110,12 @@ static size_t largest_weight(const vn_weights *w) {
 
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
                                const vn_weight_array *arrays, size_t array_count, vn_err *err) {
+    vn_status s = VN_OK;
+    /* First all must be there: memory that was asked for on a small config's word is not touched before. */
+    for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], NULL, err);
+    if (s) return s;
     float *scratch = vn_alloc(largest_weight(w), sizeof *scratch);
     if (!scratch) return vn_no_memory(err);
-    vn_status s = VN_OK;
     for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], scratch, err);
     if (!s) s = refuse_extras(files, file_count, w, arrays, array_count, err);
     vn_free(scratch);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/base.h"
 #include "image/image.h"
@@ -98,6 +99,32 @@ static void a_run_that_no_longer_fits_is_left_alone(void **state) {
     scratch_remove("run");
 }
 
+/* A config of a few hundred bytes, with a weights file of ten, that claims to know millions of classes: each would have a name. */
+static void a_config_cannot_claim_more_than_its_weights_hold(void **state) {
+    vn_context *vn = *state;
+    vn_model *model = NULL;
+    mkdir("claims", 0777);
+    scratch_write_text(
+        "claims/config.json",
+        "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, \"out_channels\": 1, "
+        "\"block_out_channels\": [8, 8], \"layers_per_block\": 1, \"norm_num_groups\": 4, "
+        "\"down_block_types\": [\"DownBlock2D\", \"DownBlock2D\"], "
+        "\"up_block_types\": [\"UpBlock2D\", \"UpBlock2D\"], \"num_class_embeds\": 20000000}");
+    scratch_write("claims/diffusion_pytorch_model.safetensors", "\2\0\0\0\0\0\0\0{}", 10);
+    unsetenv("VANE_MEMORY");
+    struct timespec began, ended;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &began);
+    setenv("VANE_MEMORY", "100G", 1);
+    assert_int_equal(vn_model_open(vn, "claims", &model), VN_BAD_FILE);
+    assert_non_null(strstr(vn_error_text(vn), "claims/diffusion_pytorch_model.safetensors: "));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ended);
+    assert_true(ended.tv_sec - began.tv_sec < 2); /* names alone took seconds and a gigabyte */
+    setenv("VANE_MEMORY", "1G", 1);
+    assert_int_equal(vn_model_open(vn, "claims", &model), VN_NO_MEMORY);
+    assert_string_equal(vn_error_text(vn), "claims: its weights would take 2.6 GB, and there are 1.1 GB of memory");
+    unsetenv("VANE_MEMORY");
+}
+
 static int enter(void **state) {
     scratch_enter(state);
     vn_context *vn = NULL;
@@ -119,6 +146,7 @@ int main(void) {
         cmocka_unit_test(a_batch_that_does_not_fit_names_one_that_does),
         cmocka_unit_test(a_model_that_does_not_fit_is_refused_too),
         cmocka_unit_test(a_run_that_no_longer_fits_is_left_alone),
+        cmocka_unit_test(a_config_cannot_claim_more_than_its_weights_hold),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }
