@@ -85,6 +85,7 @@ typedef struct vn_progress {
     double rate, seconds_left, loss;
 } vn_progress;
 
+/* One line; control characters in what it quotes (names of files, classes) are replaced, as in vn_error_text. */
 typedef void (*vn_log_fn)(void *user, vn_log_level level, const char *text);
 /* Called often, from the thread that made the call. Return nonzero to stop: the call saves what it should
  * and returns VN_CANCELLED. */

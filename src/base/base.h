@@ -200,6 +200,7 @@ char *vn_utf8(const char *text);
 uint32_t vn_utf8_next(const char **text);
 /* Characters that are orders to a terminal or a file manager instead of text: controls, line ends, changes of direction. */
 bool vn_is_control(uint32_t code);
+void vn_clean_line(char *line); /* puts '?' in the place of each, so that the text is one line and nothing but text */
 json_t *vn_json_string(const char *text); /* json_string of vn_utf8: NULL only when memory runs out */
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
 

@@ -17,14 +17,8 @@ static void write_line(char text[LONGEST], const char *format, va_list args) {
         for (int i = 0; i < 3 && ((unsigned char)line[n] & 0xC0) == 0x80; i++) n--;
     }
     line[n] = 0;
-    size_t used = 0;
-    for (const char *at = line, *begin; *(begin = at);) {
-        if (vn_is_control(vn_utf8_next(&at)))
-            text[used++] = '?';
-        else
-            for (; begin < at; begin++) text[used++] = *begin;
-    }
-    text[used] = 0;
+    memcpy(text, line, n + 1);
+    vn_clean_line(text);
 }
 
 vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) {

@@ -18,6 +18,17 @@ uint32_t vn_utf8_next(const char **text) {
     return valid ? code : VN_NOT_UTF8;
 }
 
+void vn_clean_line(char *line) {
+    char *to = line;
+    for (const char *at = line, *begin; *(begin = at);) {
+        if (vn_is_control(vn_utf8_next(&at)))
+            *to++ = '?';
+        else
+            while (begin < at) *to++ = *begin++;
+    }
+    *to = 0;
+}
+
 bool vn_is_control(uint32_t code) {
     return code < 0x20 || (code >= 0x7F && code <= 0x9F) || // C0, DEL, C1
            code == 0x061C || code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||

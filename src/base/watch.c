@@ -16,7 +16,9 @@ void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) 
     va_start(args, format);
     int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (length >= 0) watch->log(watch->user, level, text);
+    if (length < 0) return;
+    vn_clean_line(text); // names of files and classes are in it
+    watch->log(watch->user, level, text);
 }
 
 bool vn_report(const vn_watch *watch, const vn_progress *progress) {

@@ -55,6 +55,18 @@ static void texts_are_one_printable_line(void **state) {
     vn_err err = {0};
     vn_fail(&err, VN_BAD_FILE, "name '%s'", "a\nb\x1b[31m\x7f");
     assert_string_equal(err.text, "name 'a?b?[31m?'");
+    /* a C1 control, a change of direction, a line separator, a byte order mark, bytes that are no UTF-8; and letters */
+    vn_fail(&err, VN_BAD_FILE, "%s",
+            "\xC2\x9B|\xE2\x80\xAE|\xE2\x80\xA8|\xEF\xBB\xBF|\xFF\xC3|\xC0\x80|\xED\xA0\x80|é靴👟");
+    assert_string_equal(err.text, "?|?|?|?|??|??|???|é靴👟");
+}
+
+static void characters_are_read_one_by_one(void **state) {
+    (void)state;
+    static const uint32_t codes[] = {'a', 0xE9, 0x9774, 0x1F45F, VN_NOT_UTF8, 'b', VN_NOT_UTF8, 0, 0};
+    const char *text = "aé靴👟\xE9"
+                       "b\xF0";
+    for (size_t i = 0; i < VN_COUNT(codes); i++) assert_true(vn_utf8_next(&text) == codes[i]);
 }
 
 static void long_texts_are_cut_between_characters(void **state) {
@@ -181,6 +193,8 @@ static void watch_reports_and_stops(void **state) {
     vn_progress p = {.what = "training", .done = 3};
     vn_log(&watch, VN_LOG_WARNING, "%d files", 2);
     assert_string_equal(h.text, "2 files");
+    vn_log(&watch, VN_LOG_WARNING, "'%s'", "\033[2J\nowned");
+    assert_string_equal(h.text, "'?[2J?owned'");
     assert_int_equal(h.level, VN_LOG_WARNING);
     assert_false(vn_report(&watch, &p));
     assert_int_equal(h.done, 3);
@@ -209,6 +223,7 @@ int main(void) {
         cmocka_unit_test(fail_may_quote_its_own_text),
         cmocka_unit_test(errno_gives_the_reason),
         cmocka_unit_test(texts_are_one_printable_line),
+        cmocka_unit_test(characters_are_read_one_by_one),
         cmocka_unit_test(long_texts_are_cut_between_characters),
         cmocka_unit_test(sizes_do_not_overflow),
         cmocka_unit_test(nothing_is_something),
