@@ -91,7 +91,8 @@ struct vn_model {
     bool named_by_row; /* labels are not the numbers that classes are named by, as null lies between them */
     int rank;
     int64_t shape[3], size;
-    int64_t steps; /* training steps behind it */
+    int64_t steps;  /* training steps behind it */
+    int64_t tokens; /* that a sample is to a network; else 0 */
     vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */

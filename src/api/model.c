@@ -105,6 +105,7 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
     const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
     vn_status status = VN_OK;
+    m->tokens = count_tokens(m, dir);
     if (path && predict) {
         status = vn_path_open(path, &m->path, err);
         if (status == VN_OK) status = vn_prediction_parse(predict, &m->prediction, err);
@@ -112,8 +113,7 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
     } else if (dir->scheduler) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
-        if (status == VN_OK)
-            status = vn_scheduler_read(dir->scheduler, m->path, count_tokens(m, dir), &m->scheduler, err);
+        if (status == VN_OK) status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
         if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
     status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
@@ -309,6 +309,7 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
     m->denoiser.names = (const char *const *)m->names;
+    m->denoiser.tokens = m->tokens;
     *out = &m->denoiser;
     return status;
 }

@@ -185,6 +185,7 @@ typedef struct vn_denoiser {
     int rank; /* 3: [C,H,W]; 1: [D] */
     int64_t shape[3];
     int64_t size;             /* floats in a row: the shape's product */
+    int64_t tokens;           /* that a sample is to its network; 0: not known */
     int32_t classes;          /* labels are 0 .. classes-1 */
     const char *const *names; /* [classes] what guides may call them; NULL: by number only */
     bool has_null;            /* knows VN_LABEL_NULL */

@@ -50,7 +50,10 @@ enum { TOKENS, BASE_TOKENS, MAX_TOKENS, BASE_SHIFT, MAX_SHIFT, TYPE, OVER, TERMI
 enum { EXPONENTIAL, LINEAR };
 enum { UNIFORM, LINSPACE };
 static const vn_param dynamic_params[] = {
-    {"tokens", "tokens of an image: as many as a picture of 1024 x 1024 is to Flux and SD3", 4096, 1, 1e7, 1, NULL},
+    {"tokens",
+     "tokens of an image; 0: as many as it is to the model, or where that is not known 4096, which a picture of 1024 x "
+     "1024 is to Flux and SD3",
+     0, 0, 1e7, 1, NULL},
     {"base_tokens", "where mu is base_shift", 256, 1, 1e7, 1, NULL},
     {"max_tokens", "where mu is max_shift", 4096, 1, 1e7, 1, NULL},
     {"base_shift", "mu at base_tokens", 0.5, -10, 100, 0, NULL},
@@ -90,6 +93,7 @@ static vn_status fill_dynamic(const vn_choice *c, const vn_path *p, vn_spacing s
 
 const vn_grid_row vn_dynamic_grid = {
     .row = {"dynamic", "evenly in t, shifted by the number of tokens", "2403.03206", dynamic_params},
+    .tokens = TOKENS + 1,
     .fill = fill_dynamic,
 };
 

@@ -191,6 +191,10 @@ vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_
 /* level [steps + 1] of a grid, checked to fall. */
 vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                          vn_err *err);
+/* The same for samples of so many tokens (0: not known, then those of a picture of 1024 x 1024). */
+vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, vn_spacing spacing, int steps,
+                            vn_level *level, vn_err *err);
+#define VN_FLUX_TOKENS 4096
 /* level [count] of a list of sigma(t), checked to fall to 0 within the path. */
 vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, vn_spacing spacing, vn_level *level,
                           vn_err *err);

@@ -32,10 +32,17 @@ static bool stays(const vn_level *l) {
 
 vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                          vn_err *err) {
+    return vn_grid_levels_of(text, 0, p, spacing, steps, level, err);
+}
+
+vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, vn_spacing spacing, int steps,
+                            vn_level *level, vn_err *err) {
     vn_choice c;
     vn_status s = vn_choice_parse(text, &vn_grids, &c, err);
     if (s) return s;
     const vn_grid_row *row = (const vn_grid_row *)c.row;
+    if (row->tokens && c.value[row->tokens - 1] == 0)
+        c.value[row->tokens - 1] = tokens ? (double)tokens : VN_FLUX_TOKENS;
     if (row->discrete && !p->steps)
         return vn_fail(err, VN_BAD_ARGUMENT, "the grid %s is for paths with steps, such as ddpm; %s has none",
                        row->row.name, p->row->row.name);

@@ -74,6 +74,7 @@ void vn_step_noise(const vn_step *s, int draw, float *out);
 typedef struct vn_grid_row {
     vn_row row;
     bool discrete; /* only for paths with steps */
+    int tokens;    /* 1 + the parameter that is a sample's tokens, where 0 is the model's own count; 0: none is */
     /* Fills level[0 .. steps-1], falling noise; what follows them is *last, preset to vn_level_clean. */
     vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                       vn_level *last, vn_err *err);

@@ -46,7 +46,8 @@ static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err
     r->level = vn_alloc(count, sizeof *r->level);
     if (!r->level) return vn_no_memory(err);
     if (o->sigmas) return vn_sigma_levels(o->sigmas, count, path, w->row->spacing, r->level, err);
-    return vn_grid_levels(o->grid ? o->grid : path->row->grid, path, w->row->spacing, r->steps, r->level, err);
+    return vn_grid_levels_of(o->grid ? o->grid : path->row->grid, w->denoiser->tokens, path, w->row->spacing, r->steps,
+                             r->level, err);
 }
 
 static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err) {

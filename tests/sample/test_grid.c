@@ -323,7 +323,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"edm", "exponential:sigma_min=100", "not below sigma_max 80", 10},
         {"edm", "beta:a=0", "outside [0.1, 10]", 10},
         {"rectified", "dynamic:base_tokens=4096", "both 4096", 10},
-        {"rectified", "dynamic:tokens=0", "tokens", 10},
+        {"rectified", "dynamic:tokens=-1", "tokens", 10},
         {"rectified", "dynamic:base_shift=-1,tokens=256,type=linear", "shift of -1", 10},
         {"rectified", "dynamic:terminal=0.1", "single step", 1},
         {"rectified", "linear-quadratic:linear=10", "leave none of 10", 10},
@@ -340,6 +340,23 @@ static void nonsense_is_refused_by_name(void **state) {
     }
 }
 
+/* Where the number of tokens is not given, it is the model's. */
+static void the_shift_of_dynamic_follows_the_model(void **state) {
+    (void)state;
+    vn_path *p = NULL;
+    vn_err err = {0};
+    vn_level own[11], given[11];
+    assert_int_equal(vn_path_open("rectified", &p, &err), VN_OK);
+    assert_int_equal(vn_grid_levels_of("dynamic", 256, p, VN_SPACING_BETWEEN, 10, own, &err), VN_OK);
+    assert_int_equal(vn_grid_levels("dynamic:tokens=256", p, VN_SPACING_BETWEEN, 10, given, &err), VN_OK);
+    for (int i = 0; i < 11; i++) assert_true(own[i].t == given[i].t);
+    assert_int_equal(vn_grid_levels_of("dynamic:tokens=4096", 256, p, VN_SPACING_BETWEEN, 10, own, &err), VN_OK);
+    assert_true(own[5].t > given[5].t);
+    assert_int_equal(vn_grid_levels("dynamic", p, VN_SPACING_BETWEEN, 10, given, &err), VN_OK);
+    for (int i = 0; i < 11; i++) assert_true(own[i].t == given[i].t);
+    vn_path_close(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_those_of_diffusers),
@@ -352,6 +369,7 @@ int main(void) {
         cmocka_unit_test(pure_noise_is_for_those_who_can),
         cmocka_unit_test(lists_of_sigmas),
         cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(the_shift_of_dynamic_follows_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
