@@ -179,78 +179,14 @@ char *vn_guides_finish(const char *guide, const char *last) {
     return replaced || !list ? list : with_guide(list, last, strlen(last));
 }
 
-/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that something else fulfils. */
-static const char *lacking(const vn_guidance *g, const vn_guide_row *row, unsigned lent) {
-    const vn_denoiser *d = g->denoiser;
-    const unsigned needs = row->needs & ~lent;
-    if ((needs & VN_NEEDS_CLASSES) && !d->classes) return "conditions";
-    if ((needs & VN_NEEDS_NULL) && !d->has_null) return "the null condition";
-    if ((needs & VN_NEEDS_WEAK) && !d->has_weak) return "a weak model";
-    if ((needs & VN_NEEDS_VJP) && !d->has_vjp) return "derivatives";
-    if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
-    if ((needs & VN_NEEDS_REWARD) && !g->reward && !d->classify) return "a reward, or a classifier in its place";
-    if (row->disturbances & ~d->disturbances) return "layers that can be disturbed";
-    return NULL;
-}
-
-/* What a user can give a guide beside the model. */
-#define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
-
-/* What a guide is to one who looks for another: a rule, which takes G; something that guides at G = 1 too; or what only changes how
- * others do. */
-typedef enum use { AS_RULE, AT_ONE, BESIDE } use;
-
-static use use_of(const vn_guide_row *row) {
-    if (row->stage == VN_GUIDE_RULE) return AS_RULE;
-    return row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_ADDITION || row->select ? AT_ONE : BESIDE;
-}
-
-/* Whether the guide, with its defaults, can guide this model. */
-static bool can_guide(const vn_guidance *g, const vn_guide_row *row) {
-    vn_choice c;
-    return !lacking(g, row, LENT) && !vn_choice_parse(row->row.name, g->table, &c, NULL) &&
-           (!row->check || !row->check(&c, g->denoiser, NULL));
-}
-
-/* Appends "; before: a, b (with a weak model), c" to text. */
-static void list_guides(const vn_guidance *g, use as, const char *before, char *text, size_t size) {
-    const char *comma = before;
-    for (size_t i = 0; i < g->table->count; i++) {
-        const vn_guide_row *row = (const vn_guide_row *)vn_table_row(g->table, i);
-        if (use_of(row) != as || !can_guide(g, row)) continue;
-        const unsigned beside = row->needs & LENT & ~(g->denoiser->has_weak ? VN_NEEDS_WEAK : 0) &
-                                ~(g->reward || g->denoiser->classify ? VN_NEEDS_REWARD : 0);
-        const size_t used = strlen(text);
-        snprintf(text + used, size - used, "%s%s%s", comma, row->row.name,
-                 beside & VN_NEEDS_WEAK     ? " (with a weak model)"
-                 : beside & VN_NEEDS_REWARD ? " (with a reward)"
-                                            : "");
-        comma = ", ";
-    }
-}
-
-/* The refusal of a guide; where conditions or null are lacking, with the guides that do without. */
-static vn_status refuse(const vn_guidance *g, const vn_guide_row *row, const char *lacks, vn_err *err) {
-    const vn_denoiser *d = g->denoiser;
-    char able[600] = "";
-    vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have", g->gamma, row->row.name,
-            lacks);
-    if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) && (!(row->needs & VN_NEEDS_NULL) || d->has_null))
-        return VN_BAD_ARGUMENT; // what it lacks few other guides need
-    list_guides(g, AS_RULE, "", able, sizeof able);
-    list_guides(g, AT_ONE, able[0] ? "; at guidance 1: " : "at guidance 1: ", able, sizeof able);
-    if (able[0]) list_guides(g, BESIDE, "; beside them: ", able, sizeof able);
-    if (able[0]) vn_fail_after(err, "guides that do without: %s", able);
-    return VN_BAD_ARGUMENT;
-}
-
 static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     if (!isfinite(g->gamma)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
+    const vn_means means = {g->table, g->denoiser, g->reward};
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
         if (g->gamma == 1 && row->stage == VN_GUIDE_RULE && !row->alone) continue;
-        const char *lacks = lacking(g, row, 0);
-        if (lacks) return refuse(g, row, lacks, err);
+        const vn_status status = vn_guide_check_needs(&means, row, g->gamma, err);
+        if (status) return status;
     }
     return VN_OK;
 }

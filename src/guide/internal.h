@@ -77,6 +77,16 @@ double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
 /* x0 becomes x0 + shift [n,size], and eps loses `follow` times as much. */
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow, vn_pair *out);
 
+/* ---- what guides need (needs.c) -------------------------------------------------------------------------- */
+
+typedef struct vn_means {
+    const vn_table *table; /* of guides */
+    const vn_denoiser *denoiser;
+    const vn_reward *reward; /* or NULL */
+} vn_means;
+/* VN_BAD_ARGUMENT names what the row needs and is not there. */
+vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma, vn_err *err);
+
 /* ---- classifiers and rewards (classifier.c, energy.c) --------------------------------------------------- */
 
 /* The denoiser's classifier at x: log p(label|x) [n] and shift [n,size] as in vn_classify, each or NULL; 0 for rows without a
