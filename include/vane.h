@@ -421,7 +421,7 @@ VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings
 typedef struct vn_eval_options {
     const char *metric; /* a row of the metrics table */
     const char *data;   /* what vn_train reads, or a .safetensors with samples; NULL: exact draws of a world */
-    int64_t count;      /* samples looked at, the data's first; 0: at most 1000 */
+    int64_t count;      /* samples looked at, drawn by seed, of each class its share; 0: at most 1000 */
     int32_t label;      /* a class or VN_LABEL_NULL for all samples; VN_LABEL_ALL: each its own, as the data says */
     uint64_t seed;
     vn_likelihood_settings likelihood; /* for nll; its seed is not used */
@@ -438,6 +438,11 @@ typedef struct vn_eval_result {
     int64_t count; /* samples */
     size_t measures;
     vn_measure measure[VN_MAX_MEASURES];
+    int64_t available; /* they were drawn of so many in the data; 0: of a world, by its own density */
+    int32_t classes;   /* of the model, where the data has labels; else 0 */
+    /* [2 classes]: how many samples of each class were drawn, then how many of it there are. Owned by the model until its next
+     * vn_eval; NULL where classes is 0 */
+    const int64_t *drawn;
 } vn_eval_result;
 
 VN_API vn_eval_options vn_eval_options_default(void);

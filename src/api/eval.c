@@ -3,6 +3,29 @@
 
 #include <math.h>
 
+/* ---- progress ------------------------------------------------------------------------------------------- */
+
+int vn_eval_parts(const vn_model *m) {
+    return m->world ? 3 : 2;
+}
+
+const char *vn_eval_part(const vn_model *m, const char *what, int number, char text[64]) {
+    snprintf(text, 64, "%s %d of %d", what, number, vn_eval_parts(m));
+    return text;
+}
+
+bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t total, double began) {
+    const double seconds = fmax(vn_now() - began, 1e-9), rate = (double)done / seconds;
+    const vn_progress p = {.what = what,
+                           .unit = "samples",
+                           .done = done,
+                           .total = total,
+                           .rate = rate,
+                           .seconds_left = done > 0 ? (double)(total - done) / rate : -1,
+                           .loss = (double)NAN};
+    return done % 64 == 0 && vn_report(&m->vn->watch, &p);
+}
+
 /* ---- results -------------------------------------------------------------------------------------------- */
 
 static void add(vn_eval_result *r, const char *name, const char *unit, double value, double half) {
@@ -36,7 +59,14 @@ static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn
     const size_t size = (size_t)m->size;
     double *work = vn_alloc(vn_world_work(m->world) + size, sizeof *work);
     if (!work) return vn_no_memory(err);
+    char part[64];
+    const double began = vn_now();
+    vn_eval_part(m, "exact", 3, part);
     for (int64_t i = 0; i < d->count; i++) {
+        if (vn_eval_report(m, part, i, d->count, began)) {
+            vn_free(work);
+            return vn_fail(err, VN_CANCELLED, "stopped");
+        }
         for (size_t j = 0; j < size; j++) work[j] = (double)d->x[(size_t)i * size + j];
         nll[i] = -vn_world_log_density(m->world, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
     }
@@ -48,7 +78,9 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
                          int64_t *evaluations, vn_eval_result *r, vn_err *err) {
     vn_likelihood_settings s = o->likelihood;
     s.seed = o->seed;
-    vn_status status = vn_model_likelihood(m, &s, d->count, d->x, d->labels, nll, evaluations, err);
+    char part[64];
+    vn_status status =
+        vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x, d->labels, nll, evaluations, err);
     if (status != VN_OK) return status;
     double half, asked = 0;
     for (int64_t i = 0; i < d->count; i++) {
@@ -64,6 +96,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     add(r, "evaluations", "a sample", asked, (double)NAN);
     if (!m->world) return VN_OK;
     status = exact(m, d, nll, err);
+    if (status != VN_OK) return status;
     const double truth = mean(nll, d->count, &half);
     add(r, "exact negative log-likelihood", "nats", truth, half);
     return status;
@@ -113,6 +146,12 @@ vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *r
     if (status == VN_OK) status = vn_eval_data_open(&data, m, options, err);
     if (status == VN_OK) {
         result->count = data.count;
+        result->available = data.available;
+        result->drawn = data.of_class;
+        result->classes = data.of_class ? m->classes : 0;
+        vn_free(m->drawn);
+        m->drawn = data.of_class; /* owned by the model from here on */
+        data.of_class = NULL;
         status = ((const vn_metric_row *)choice.row)->measure(m, options, &data, result, err);
     }
     vn_eval_data_close(&data);

@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-enum { DEFAULT_COUNT = 1000 };
+enum { DEFAULT_COUNT = 1000, MAX_CLASSES = 65536 };
 
 void vn_eval_data_close(vn_eval_data *d) {
     vn_free(d->x);
     vn_free(d->labels);
+    vn_free(d->of_class);
     *d = (vn_eval_data){0};
 }
 
@@ -21,6 +22,7 @@ static vn_status reserve(vn_eval_data *d, const vn_model *m, int64_t wanted, int
                        (long long)available);
     d->x = vn_alloc((size_t)d->count, (size_t)m->size * sizeof(float));
     d->labels = vn_alloc((size_t)d->count, sizeof(int32_t));
+    d->available = available;
     return d->x && d->labels ? VN_OK : vn_no_memory(err);
 }
 
@@ -41,35 +43,90 @@ static vn_status draw(const vn_model *m, const vn_eval_options *o, vn_eval_data 
     return status;
 }
 
-static vn_status read_labels(const vn_safetensors *st, vn_eval_data *d, int64_t available, vn_err *err) {
+/* How many samples of each class of the model there are, and how many of them were drawn. */
+static vn_status count_classes(vn_eval_data *d, const vn_model *m, const int32_t *labels, const int64_t *index,
+                               vn_err *err) {
+    if (!labels || m->classes == 0) return VN_OK;
+    d->of_class = vn_calloc(2 * (size_t)m->classes, sizeof *d->of_class);
+    if (!d->of_class) return vn_no_memory(err);
+    for (int64_t i = 0; i < d->available; i++)
+        if (labels[i] >= 0 && labels[i] < m->classes) d->of_class[m->classes + labels[i]]++;
+    for (int64_t i = 0; i < d->count; i++)
+        if (labels[index[i]] >= 0 && labels[index[i]] < m->classes) d->of_class[labels[index[i]]]++;
+    return VN_OK;
+}
+
+/* Which samples: *index [d->count], freed by the caller. */
+static vn_status choose(vn_eval_data *d, const vn_model *m, const vn_eval_options *o, const int32_t *labels,
+                        int64_t **index, vn_err *err) {
+    *index = vn_alloc((size_t)d->count, sizeof **index);
+    vn_status status = *index ? vn_eval_draw(labels, d->available, d->count, o->seed, *index, err) : vn_no_memory(err);
+    if (status == VN_OK && o->label == VN_LABEL_ALL) status = count_classes(d, m, labels, *index, err);
+    return status;
+}
+
+/* *labels [available], freed by the caller; NULL: the file has none. */
+static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_t **labels, vn_err *err) {
     const vn_file_tensor *t = vn_safetensors_find(st, "labels");
-    for (int64_t i = 0; i < d->count; i++) d->labels[i] = VN_LABEL_NULL;
     if (!t) return VN_OK;
     if (t->shape.rank != 1 || t->shape.dim[0] != available)
         return vn_fail(err, VN_BAD_FILE, "%s: labels are not one for each sample", vn_safetensors_path(st));
-    int32_t *all = vn_alloc((size_t)available, sizeof *all);
-    if (!all) return vn_no_memory(err);
-    const vn_status status = vn_tensor_read_i32(t, all, err);
-    if (status == VN_OK) memcpy(d->labels, all, (size_t)d->count * sizeof *all);
-    vn_free(all);
+    *labels = vn_alloc((size_t)available, sizeof **labels);
+    const vn_status status = *labels ? vn_tensor_read_i32(t, *labels, err) : vn_no_memory(err);
+    for (int64_t i = 0; status == VN_OK && i < available; i++)
+        if ((*labels)[i] < VN_LABEL_NULL || (*labels)[i] >= MAX_CLASSES)
+            return vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d", vn_safetensors_path(st), (long long)i,
+                           (int)(*labels)[i]);
     return status;
+}
+
+/* Row i of a tensor: its bytes lie together. */
+static void read_row(const vn_file_tensor *t, int64_t i, int64_t size, float *out) {
+    vn_file_tensor row = *t;
+    row.shape.dim[0] = 1;
+    row.data = (const char *)t->data + (size_t)i * (size_t)size * vn_file_dtype_size(t->dtype);
+    vn_tensor_read_f32(&row, out);
 }
 
 static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
     vn_safetensors *st = NULL;
     const vn_file_tensor *t = NULL;
+    int32_t *labels = NULL;
+    int64_t *index = NULL;
     vn_status status = vn_safetensors_open(o->data, &st, err);
     if (status == VN_OK) status = vn_safetensors_get(st, "samples", &t, err);
     if (status == VN_OK) status = check_shape(m, o->data, t->shape.rank - 1, t->shape.dim + 1, err);
     if (status == VN_OK && t->shape.dim[0] == 0) status = vn_fail(err, VN_BAD_FILE, "%s: is empty", o->data);
     if (status == VN_OK) status = reserve(d, m, o->count, t->shape.dim[0], err);
-    if (status == VN_OK) {
-        vn_file_tensor part = *t;
-        part.shape.dim[0] = d->count;
-        vn_tensor_read_f32(&part, d->x);
-        status = read_labels(st, d, t->shape.dim[0], err);
+    if (status == VN_OK) status = read_labels(st, t->shape.dim[0], &labels, err);
+    if (status == VN_OK) status = choose(d, m, o, labels, &index, err);
+    for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
+        read_row(t, index[i], m->size, d->x + i * m->size);
+        d->labels[i] = labels ? labels[index[i]] : VN_LABEL_NULL;
     }
+    vn_free(labels);
+    vn_free(index);
     vn_safetensors_close(&st);
+    return status;
+}
+
+/* The chosen samples of data, channels first. */
+static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *index, vn_eval_data *d, vn_err *err) {
+    char part[64];
+    const double began = vn_now();
+    float *last = vn_alloc((size_t)m->size, sizeof *last);
+    vn_status status = last ? VN_OK : vn_no_memory(err);
+    vn_eval_part(m, "reading", 1, part);
+    for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
+        if (vn_eval_report(m, part, i, d->count, began))
+            status = vn_fail(err, VN_CANCELLED, "stopped");
+        else
+            status = vn_data_at(data, index[i], last, &d->labels[i], err);
+        if (status == VN_OK)
+            vn_channels_first(d->x + i * m->size, last, 1, m->rank == 3 ? m->shape[0] : 1,
+                              m->rank == 3 ? m->shape[1] * m->shape[2] : m->size, NULL);
+    }
+    vn_free(last);
     return status;
 }
 
@@ -84,19 +141,15 @@ static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_
                                      .class_count = o->label == VN_LABEL_ALL ? m->classes : 0,
                                      .watch = &m->vn->watch};
     vn_data *data = NULL;
-    float *last = NULL;
+    int64_t *index = NULL;
     vn_status status = vn_data_open(o->data, &options, &data, err);
     if (status != VN_OK) return status;
     const vn_data_info *info = vn_data_get_info(data);
     status = check_shape(m, o->data, info->rank, info->shape, err);
     if (status == VN_OK) status = reserve(d, m, o->count, info->count, err);
-    if (status == VN_OK && !(last = vn_alloc((size_t)d->count, (size_t)m->size * sizeof *last)))
-        status = vn_no_memory(err);
-    if (status == VN_OK) status = vn_data_batch(data, VN_DATA_ALL, 0, d->count, last, d->labels, err);
-    if (status == VN_OK)
-        vn_channels_first(d->x, last, d->count, m->rank == 3 ? m->shape[0] : 1,
-                          m->rank == 3 ? m->shape[1] * m->shape[2] : m->size, m->vn->crew);
-    vn_free(last);
+    if (status == VN_OK) status = choose(d, m, o, vn_data_labels(data), &index, err);
+    if (status == VN_OK) status = take_samples(data, m, index, d, err);
+    vn_free(index);
     vn_data_close(&data);
     return status;
 }

@@ -93,6 +93,7 @@ struct vn_model {
     int64_t shape[3], size;
     int64_t steps;  /* training steps behind it */
     int64_t tokens; /* that a sample is to a network; else 0 */
+    int64_t *drawn; /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
     vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */

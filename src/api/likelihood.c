@@ -14,28 +14,25 @@ vn_likelihood_settings vn_likelihood_settings_default(void) {
 /* How far it has come, for those who watch. */
 typedef struct watched {
     const vn_context *vn;
+    const char *what;
     int64_t total; /* samples */
     double began;
 } watched;
 
-/* Until a sample is done nothing is known of how long one takes, which may be minutes: then evaluations are told. */
-static bool report(void *user, int64_t done, int64_t evaluations) {
+/* Below this part of the whole the time left is not guessed. */
+#define TOO_EARLY 0.01
+
+static bool report(void *user, double done, int64_t evaluations) {
     const watched *w = user;
     const double seconds = fmax(vn_now() - w->began, 1e-9);
-    vn_progress p = {.what = "integrating the first samples",
-                     .unit = "evaluations",
-                     .done = evaluations,
-                     .rate = (double)evaluations / seconds,
-                     .seconds_left = -1,
-                     .loss = (double)NAN};
-    if (done > 0)
-        p = (vn_progress){.what = "integrating",
-                          .unit = "samples",
-                          .done = done,
-                          .total = w->total,
-                          .rate = (double)done / seconds,
-                          .seconds_left = (double)(w->total - done) * seconds / (double)done,
-                          .loss = (double)NAN};
+    const bool early = evaluations == 0 || done < TOO_EARLY * (double)w->total;
+    const vn_progress p = {.what = w->what,
+                           .unit = "samples",
+                           .done = (int64_t)done,
+                           .total = w->total,
+                           .rate = done / seconds,
+                           .seconds_left = early ? -1 : ((double)w->total - done) * seconds / done,
+                           .loss = (double)NAN};
     return vn_report(&w->vn->watch, &p);
 }
 
@@ -46,7 +43,7 @@ static vn_status check_finite(const vn_model *m, int64_t n, const float *x, vn_e
     return VN_OK;
 }
 
-vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, int64_t n, const float *x,
+vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what, int64_t n, const float *x,
                               const int32_t *labels, double *log_p, int64_t *evaluations, vn_err *err) {
     const vn_denoiser *denoiser = NULL;
     vn_status status = check_finite(m, n, x, err);
@@ -59,7 +56,7 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, int6
     o.rtol = s->rtol;
     o.atol = s->atol;
     o.seed = s->seed;
-    watched w = {.vn = m->vn, .total = n, .began = vn_now()};
+    watched w = {.vn = m->vn, .what = what, .total = n, .began = vn_now()};
     o.evaluated = report;
     o.user = &w;
     const vn_likelihood_batch batch = {.n = n, .x = x, .labels = labels, .log_p = log_p, .evaluations = evaluations};
@@ -73,5 +70,5 @@ vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings,
     const vn_likelihood_settings s = settings ? *settings : vn_likelihood_settings_default();
     if (n < 0 || !x || !labels || !log_p)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_log_likelihood: n, x, labels and log_p are needed");
-    return vn_model_likelihood(m, &s, n, x, labels, log_p, evaluations, err);
+    return vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err);
 }

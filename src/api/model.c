@@ -326,6 +326,7 @@ void vn_model_close(vn_model **model) {
     vn_free(m->source);
     vn_free(m->path_text);
     vn_free(m->values);
+    vn_free(m->drawn);
     vn_net_close(&m->net);
     vn_path_close(&m->path);
     vn_path_close(&m->chosen);

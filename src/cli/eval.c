@@ -19,7 +19,7 @@ static const cli_option rows[] = {
     CLI_ROW("data", CLI_TEXT, o.data, "DATA",
             "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with samples",
             .unset = "exact draws, for a world"),
-    CLI_ROW("count", CLI_INT64, o.count, "N", "how many, the data's first", .letter = 'n', .unset = "at most 1000"),
+    CLI_ROW("count", CLI_INT64, o.count, "N", "how many: drawn by the seed, of each class its share", .letter = 'n', .unset = "at most 1000"),
     CLI_ROW("class", CLI_TEXT, label, "C",
             "the condition: a class by name or index for all samples, null for none, all for each sample's own",
             .unset = "all"),
@@ -39,14 +39,47 @@ static const cli_option rows[] = {
 };
 // clang-format on
 
-static void print_text(const cli_session *s, const args *a, const vn_eval_result *r) {
+/* "drawn of 60000 by seed 0: T-shirt 10 of 6000, ...", or of many classes how many at least and at most. */
+static void print_drawn(const vn_model *m, const args *a, const vn_eval_result *r) {
+    enum { listed = 12 };
+    if (r->available == 0) return;
+    printf("  %lld of %lld samples of %s, drawn by seed %llu", (long long)r->count, (long long)r->available, a->o.data,
+           (unsigned long long)a->o.seed);
+    int64_t least = r->count, most = 0;
+    for (int32_t k = 0; k < r->classes; k++) {
+        if (r->classes <= listed)
+            printf("%s %s %lld of %lld", k == 0 ? ":" : ",", vn_model_label_name(m, k), (long long)r->drawn[k],
+                   (long long)r->drawn[r->classes + k]);
+        if (r->drawn[k] < least) least = r->drawn[k];
+        if (r->drawn[k] > most) most = r->drawn[k];
+    }
+    if (r->classes > listed)
+        printf(": %lld to %lld of each of %d classes", (long long)least, (long long)most, (int)r->classes);
+    putchar('\n');
+}
+
+/* One object a class; NULL when memory ran out. */
+static json_t *drawn_json(const vn_model *m, const vn_eval_result *r) {
+    json_t *list = json_array();
+    for (int32_t k = 0; list != NULL && k < r->classes; k++) {
+        json_t *one = json_pack("{s:o, s:I, s:I}", "name", cli_json_name(vn_model_label_name(m, k)), "count",
+                                (json_int_t)r->drawn[k], "of", (json_int_t)r->drawn[r->classes + k]);
+        if (json_array_append_new(list, one) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
+}
+
+static void print_text(const cli_session *s, const vn_model *m, const args *a, const vn_eval_result *r) {
     cli_print(stdout, "%s: %s of %lld sample%s, seed %llu, %.1f s\n", a->source, a->o.metric, (long long)r->count,
               r->count == 1 ? "" : "s", (unsigned long long)a->o.seed, cli_seconds(s));
+    print_drawn(m, a, r);
     for (size_t i = 0; i < r->measures; i++) {
-        const vn_measure *m = &r->measure[i];
-        printf("  %-30s %12.6g", m->name, m->value);
-        if (isfinite(m->low)) printf("  (%.6g to %.6g)", m->low, m->high);
-        printf("  %s\n", m->unit);
+        const vn_measure *measure = &r->measure[i];
+        printf("  %-30s %12.6g", measure->name, measure->value);
+        if (isfinite(measure->low)) printf("  (%.6g to %.6g)", measure->low, measure->high);
+        printf("  %s\n", measure->unit);
     }
 }
 
@@ -56,15 +89,16 @@ static json_t *measure_json(const vn_measure *m) {
                      "low", cli_json_number(m->low), "high", cli_json_number(m->high));
 }
 
-static vn_status print_json(const cli_session *s, const args *a, const vn_eval_result *r) {
+static vn_status print_json(const cli_session *s, const vn_model *m, const args *a, const vn_eval_result *r) {
     json_t *list = json_array();
     for (size_t i = 0; i < r->measures; i++) {
         if (json_array_append_new(list, measure_json(&r->measure[i])) == 0) continue;
         json_decref(list);
         return VN_NO_MEMORY;
     }
-    return cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:o, s:o}", "source", cli_json_name(a->source), "metric",
-                                    a->o.metric, "count", (json_int_t)r->count, "seed", (json_int_t)a->o.seed,
+    return cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "source", cli_json_name(a->source),
+                                    "metric", a->o.metric, "count", (json_int_t)r->count, "available",
+                                    (json_int_t)r->available, "seed", (json_int_t)a->o.seed, "drawn", drawn_json(m, r),
                                     "measures", list, "seconds", cli_json_number(cli_seconds(s))));
 }
 
@@ -78,9 +112,9 @@ static vn_status eval(cli_session *s, args *a) {
     if (status == VN_OK) status = vn_eval(model, &a->o, &result);
     cli_progress_clear(&s->progress);
     if (status == VN_OK && s->json)
-        status = print_json(s, a, &result);
+        status = print_json(s, model, a, &result);
     else if (status == VN_OK)
-        print_text(s, a, &result);
+        print_text(s, model, a, &result);
     vn_model_close(&model);
     return status;
 }

@@ -330,3 +330,25 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
     }
     return VN_OK;
 }
+
+vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err) {
+    const vn_source *s = &data->source;
+    const size_t size = vn_source_sample_size(s);
+    vn_status status = VN_OK;
+    if (label != NULL) *label = s->labels != NULL ? s->labels[i] : VN_LABEL_NULL;
+    if (s->points != NULL) {
+        memcpy(x, s->points + (size_t)i * size, size * sizeof *x);
+    } else if (s->pixels != NULL) {
+        copy_image(data, s->pixels + (size_t)i * size, false, x);
+    } else {
+        uint8_t *pixels = vn_alloc(size, 1);
+        status = pixels != NULL ? vn_folder_decode(s->folder, i, pixels, err) : vn_no_memory(err);
+        if (status == VN_OK) copy_image(data, pixels, false, x);
+        vn_free(pixels);
+    }
+    return status;
+}
+
+const int32_t *vn_data_labels(const vn_data *data) {
+    return data->source.labels;
+}

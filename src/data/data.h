@@ -92,6 +92,10 @@ typedef enum vn_data_part {
 vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x, int32_t *labels,
                         vn_err *err);
 
+/* Sample i in the source's own order, as it is: for those who read a few of many. label may be NULL. */
+vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err);
+const int32_t *vn_data_labels(const vn_data *data); /* [info.count], owned by data; NULL where K is 0 */
+
 /* ---- tables ----------------------------------------------------------------------------------------- */
 
 struct vn_source; /* inside the room */

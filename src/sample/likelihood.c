@@ -307,11 +307,20 @@ static void end_rows(bench *b) {
     }
 }
 
+/* Rows that are done. Steps grow about as the clock does, so of a row under way its logarithm tells how far it has come. */
+static double rows_done(const bench *b) {
+    double done = (double)(b->next - b->rows);
+    const double all = log(b->to / b->from);
+    for (int r = 0; r < b->rows && isfinite(all) && all > 0; r++)
+        if (b->under_way[r].phase != FIRST) done += fmin(fmax(log(b->under_way[r].clock / b->from) / all, 0), 1);
+    return done;
+}
+
 /* Each row under way is evaluated once. */
 static vn_status go_round(bench *b, vn_err *err) {
     double sum[MOST_ROWS];
     vn_status s = VN_OK;
-    if (b->o->evaluated && b->o->evaluated(b->o->user, b->next - b->rows, b->evaluations))
+    if (b->o->evaluated && b->o->evaluated(b->o->user, rows_done(b), b->evaluations))
         return vn_fail(err, VN_CANCELLED, "stopped");
     for (int r = 0; r < b->rows && !s; r++) s = ask(b, r, err);
     if (s) return s;

@@ -18,9 +18,9 @@ typedef struct vn_likelihood_options {
     double rtol, atol; /* of dopri5 */
     double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
     uint64_t seed;     /* of the probes */
-    /* Called before each round of evaluations with how many rows are done and how many evaluations there were, or NULL; true
-     * stops with VN_CANCELLED. */
-    bool (*evaluated)(void *user, int64_t done, int64_t evaluations);
+    /* Called before each round of evaluations with how many rows are done (those under way by how far they have come, which is a
+     * guess) and how many evaluations there were, or NULL; true stops with VN_CANCELLED. */
+    bool (*evaluated)(void *user, double done, int64_t evaluations);
     void *user;
 } vn_likelihood_options;
 

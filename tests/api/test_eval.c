@@ -1,4 +1,5 @@
 /* test_eval.c - likelihoods and metrics: against the world's own density, on each kind of data, and what is refused. */
+#include "api/eval.h"
 #include "api/support_context.h"
 
 #include <math.h>
@@ -170,6 +171,101 @@ static void test_data_may_be_tensors_or_toys(void **state) {
     vn_model_close(&m);
 }
 
+/* ---- which samples ---------------------------------------------------------------------------------------- */
+
+/* Of each class its share, without replacement, by the seed, in the data's order. */
+static void test_samples_are_drawn_of_every_class(void **state) {
+    (void)state;
+    enum { N = 100, COUNT = 10 };
+    int32_t labels[N];
+    int64_t index[COUNT], again[COUNT], other[COUNT];
+    for (int i = 0; i < N; i++) labels[i] = i < 62 ? 0 : i < 95 ? 4 : 7; /* sorted; 62, 33 and 5 of 100 */
+    assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, index, NULL), VN_OK);
+    int of[8] = {0};
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(index[i] >= 0 && index[i] < N && (i == 0 || index[i] > index[i - 1]));
+        of[labels[index[i]]]++;
+    }
+    assert_true(of[0] == 6 && of[4] == 3 && of[7] == 1); /* 6.2, 3.3 and 0.5: the largest remainder gets the last */
+    assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, again, NULL), VN_OK);
+    assert_memory_equal(index, again, sizeof index);
+    assert_int_equal(vn_eval_draw(labels, N, COUNT, 2, other, NULL), VN_OK);
+    assert_memory_not_equal(index, other, sizeof index);
+    /* Every sample has its chance: over many seeds each comes up as often as its class's share says. */
+    int times[N] = {0};
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        assert_int_equal(vn_eval_draw(labels, N, COUNT, seed, index, NULL), VN_OK);
+        for (int i = 0; i < COUNT; i++) times[index[i]]++;
+    }
+    for (int i = 0; i < N; i++) {
+        const double p = labels[i] == 0 ? 6.0 / 62 : labels[i] == 4 ? 3.0 / 33 : 1.0 / 5;
+        assert_true(fabs(times[i] - 2000 * p) < 5 * sqrt(2000 * p * (1 - p))); /* measured at most: 3.1 deviations */
+    }
+    int64_t all[N];
+    assert_int_equal(vn_eval_draw(labels, N, N, 3, all, NULL), VN_OK);
+    for (int i = 0; i < N; i++) assert_int_equal(all[i], i);
+    assert_int_equal(vn_eval_draw(NULL, N, COUNT, 3, index, NULL), VN_OK); /* without labels of all alike */
+    for (int i = 1; i < COUNT; i++) assert_true(index[i] > index[i - 1]);
+}
+
+/* Sorted by class, as folders are: -n 4 of it is of both classes, and the result says how many of how many. */
+static void test_what_was_drawn_is_told(void **state) {
+    (void)state;
+    vn_model *m = open_model("world.json");
+    scratch_write_text("sorted.json",
+                       "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}, "
+                       "{\"name\": \"b\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}], "
+                       "\"class_weights\": [0.75, 0.25]}");
+    vn_eval_options o = nll(40);
+    vn_eval_result r;
+    o.data = "sorted.json:count=400";
+    expect_ok(vn, vn_eval(m, &o, &r));
+    assert_true(r.count == 40 && r.available == 400 && r.classes == 2);
+    assert_int_equal(r.drawn[2] + r.drawn[3], 400);
+    assert_true(fabs((double)r.drawn[0] - (double)r.drawn[2] / 10) < 1); /* a tenth of each */
+    assert_int_equal(r.drawn[0] + r.drawn[1], 40);
+    o.data = NULL;
+    expect_ok(vn, vn_eval(m, &o, &r));
+    assert_true(r.available == 0 && r.classes == 0 && r.drawn == NULL);
+    vn_model_close(&m);
+}
+
+typedef struct parts {
+    char what[8][32];
+    int count;
+    double left; /* seconds, of the latest report of the likelihood that had it */
+} parts;
+
+static int note_part(void *user, const vn_progress *p) {
+    parts *seen = user;
+    if (!strncmp(p->what, "nll", 3) && p->seconds_left >= 0) seen->left = p->seconds_left;
+    if (seen->count > 0 && !strcmp(seen->what[seen->count - 1], p->what)) return 0;
+    if (seen->count < 8) snprintf(seen->what[seen->count++], sizeof seen->what[0], "%s", p->what);
+    return 0;
+}
+
+static void test_progress_says_which_part_it_is_and_how_long_it_takes(void **state) {
+    (void)state;
+    parts seen = {.left = -1};
+    const vn_context_options options = {.progress = note_part, .user = &seen};
+    vn_context *watched = NULL;
+    assert_int_equal(vn_context_open(&watched, &options), VN_OK);
+    vn_model *m = NULL;
+    vn_eval_result r;
+    expect_ok(watched, vn_model_open(watched, "world.json", &m));
+    vn_eval_options o = nll(5);
+    o.data = "points:moons:count=100";
+    o.label = 0;
+    expect_ok(watched, vn_eval(m, &o, &r));
+    assert_int_equal(seen.count, 3);
+    assert_string_equal(seen.what[0], "reading 1 of 3");
+    assert_string_equal(seen.what[1], "nll 2 of 3");
+    assert_string_equal(seen.what[2], "exact 3 of 3");
+    assert_true(seen.left >= 0);
+    vn_model_close(&m);
+    vn_context_close(&watched);
+}
+
 static void test_images_are_measured_in_bits_of_pixels(void **state) {
     (void)state;
     vn_model *m = open_model("run");
@@ -220,6 +316,9 @@ int main(void) {
         cmocka_unit_test(test_bad_likelihood_settings_are_named),
         cmocka_unit_test(test_nll_of_a_world_is_its_entropy),
         cmocka_unit_test(test_data_may_be_tensors_or_toys),
+        cmocka_unit_test(test_samples_are_drawn_of_every_class),
+        cmocka_unit_test(test_what_was_drawn_is_told),
+        cmocka_unit_test(test_progress_says_which_part_it_is_and_how_long_it_takes),
         cmocka_unit_test(test_images_are_measured_in_bits_of_pixels),
         cmocka_unit_test(test_what_cannot_be_measured_is_named),
     };
