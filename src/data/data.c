@@ -66,6 +66,10 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
                            source);
     struct stat info;
     if (stat(source, &info) != 0) return vn_fail_errno(err, "%s", source);
+    static const char *const archives[] = {".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar"};
+    for (size_t i = 0; i < VN_COUNT(archives); i++)
+        if (vn_ends_with(source, archives[i]))
+            return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder", source);
     return vn_fail(err, VN_BAD_FILE,
                    "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, CIFAR batches, a "
                    "world file, or points:NAME)",

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_DEPTH = 32 };
 
@@ -79,6 +80,7 @@ static const struct {
     {"archive", " .zip .tar .gz .tgz .bz2 .xz .7z .rar .zst "},
     {"text", " .txt .md .csv .tsv .json .jsonl .xml .yaml .yml .html .caption .log .ini .toml "},
     {"array", " .npy .npz .mat .pkl .pickle .pt .h5 .hdf5 .safetensors .parquet .tfrecord "},
+    {"picture(s) with another ending", " "}, /* told by their first bytes */
     {"other", ""},
 };
 
@@ -86,16 +88,35 @@ const char *vn_listing_kind(size_t kind) {
     return kind < VN_LISTING_KINDS ? kinds[kind].name : NULL;
 }
 
-static size_t kind_of(const char *name) {
+/* The last row, "other", is the kind of what no row names. */
+static size_t kind_named(const char *name) {
+    size_t k = 0;
+    while (kinds[k].endings[0] != '\0' && strcmp(kinds[k].name, name) != 0) k++;
+    return k;
+}
+
+/* What the first bytes of a file say, where its name says nothing. */
+static size_t kind_inside(const char *path) {
+    unsigned char head[32];
+    int fd;
+    if (vn_file_open(path, &fd, NULL) != VN_OK) return kind_named("other");
+    const ssize_t size = read(fd, head, sizeof head);
+    close(fd);
+    const vn_image_kind *kind = size > 0 ? vn_image_kind_of(head, (size_t)size) : NULL;
+    if (kind == NULL) return kind_named("other");
+    return kind_named(kind->reads ? "picture(s) with another ending" : kind->name);
+}
+
+static size_t kind_of(const char *name, const char *path) {
     char ending[16];
     const char *dot = strrchr(name, '.');
     const int n = dot != NULL ? snprintf(ending, sizeof ending, " %s ", dot) : 0;
     size_t k = 0;
-    for (int i = 0; i < n && i < (int)sizeof ending; i++)
+    for (int i = 0; n > 0 && i < n && i < (int)sizeof ending; i++)
         if (ending[i] >= 'A' && ending[i] <= 'Z') ending[i] = (char)(ending[i] - 'A' + 'a');
     for (; kinds[k].endings[0] != '\0'; k++)
         if (n > 0 && n < (int)sizeof ending && strstr(kinds[k].endings, ending) != NULL) break;
-    return k;
+    return kinds[k].endings[0] != '\0' ? k : kind_inside(path);
 }
 
 char *vn_listing_passed(const vn_listing *l) {
@@ -115,12 +136,12 @@ char *vn_listing_passed(const vn_listing *l) {
 /* ---- one folder -------------------------------------------------------------------------------------- */
 
 /* The list of labels in the root is read (dataset_json.h). */
-static void count_other(vn_listing *l, const char *path, const char *name) {
+static void count_other(vn_listing *l, const char *path, const char *name, const char *full) {
     if (strcmp(path, "dataset.json") == 0) return;
     if (is_sidecar(name))
         l->sidecar = l->sidecar != NULL ? l->sidecar : path;
     else
-        l->passed[kind_of(name)]++;
+        l->passed[kind_of(name, full)]++;
 }
 
 /* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays: reading it will tell why. */
@@ -140,7 +161,7 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
     else if (vn_image_named(name))
         s = vn_entries_append(files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);
     else
-        count_other(l, path, name);
+        count_other(l, path, name, full);
     vn_free(full);
     return s;
 }

@@ -163,7 +163,7 @@ static void test_data_is_described_before_it_is_trained_on(void **state) {
                    "{\"count\": 3, \"classes\": [{\"name\": \"0\", \"count\": 1}, {\"name\": \"1\", \"count\": 2}]}");
     expect_members(VN_SOURCE_DIR "/tests/cases/damaged",
                    "{\"count\": 39, \"unreadable\": [{\"file\": \"a/17.png\", \"why\": \"PNG: the file ends too "
-                   "early\"}], \"passed_over\": {\"other\": 1}}");
+                   "early\"}], \"passed_over\": {\"picture(s) with another ending\": 1}}");
     mkdir("my photos", 0777);
     mkdir("my photos/cat", 0777);
     mkdir("my photos/dog", 0777);

@@ -207,9 +207,10 @@ static void names_what_is_passed_over(void **state) {
                                         "tree/read.me.txt", "tree/ant/noending", "tree/cat/x.Heic"};
     mkdir("tree/bee/more", 0777);
     for (size_t i = 0; i < VN_COUNT(files); i++) scratch_write_text(files[i], "");
+    scratch_write_text("tree/bee/more/photo", "GIF89a and more of it"); /* by its first bytes */
     check_size(WIDTH, HEIGHT, &watch);
     assert_string_equal(w.text,
-                        "tree: passed over: 2 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG, JPEG and WebP files count "
+                        "tree: passed over: 3 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG, JPEG and WebP files count "
                         "(" VN_IMAGE_ENDINGS ")");
     assert_int_equal(w.count, 1);
     scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
@@ -367,6 +368,8 @@ static void refuses_in_words(void **state) {
     must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
     scratch_write_text("file.txt", "x");
     must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
+    scratch_write_text("edm.zip", "PK");
+    must_refuse("edm.zip", &plain, VN_BAD_FILE, "edm.zip: an archive: unpack it, and name the folder");
     mkdir("empty/dog", 0777);
     scratch_write_text("empty/dog/x.tif", "");
     must_refuse("empty", &plain, VN_BAD_FILE, VN_IMAGE_ENDINGS "); passed over: 1 TIFF");
