@@ -22,15 +22,16 @@ typedef struct watched {
 /* Below this part of the whole the time left is not guessed. */
 #define TOO_EARLY 0.01
 
+/* Until a sample is done, which may take minutes, evaluations are told. */
 static bool report(void *user, double done, int64_t evaluations) {
     const watched *w = user;
     const double seconds = fmax(vn_now() - w->began, 1e-9);
-    const bool early = evaluations == 0 || done < TOO_EARLY * (double)w->total;
+    const bool early = done < TOO_EARLY * (double)w->total, none = done < 1;
     const vn_progress p = {.what = w->what,
-                           .unit = "samples",
-                           .done = (int64_t)done,
-                           .total = w->total,
-                           .rate = done / seconds,
+                           .unit = none ? "evaluations" : "samples",
+                           .done = none ? evaluations : (int64_t)done,
+                           .total = none ? 0 : w->total,
+                           .rate = (none ? (double)evaluations : done) / seconds,
                            .seconds_left = early ? -1 : ((double)w->total - done) * seconds / done,
                            .loss = (double)NAN};
     return vn_report(&w->vn->watch, &p);
