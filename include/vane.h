@@ -80,7 +80,7 @@ typedef enum vn_log_level { VN_LOG_INFO = 0, VN_LOG_WARNING } vn_log_level;
 /* How far a long call has come. `rate` is `unit` a second; `seconds_left` < 0 and `loss` NaN when unknown. */
 typedef struct vn_progress {
     const char *what; /* "training", "sampling", "reading" */
-    const char *unit; /* "images", "steps", "files" */
+    const char *unit; /* "images", "samples", "steps", "files" */
     int64_t done, total;
     double rate, seconds_left, loss;
 } vn_progress;

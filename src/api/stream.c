@@ -117,6 +117,9 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
     int64_t held = 0;
     vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
     if (status == VN_OK) held = choose_held(&d, s);
+    if (held * s->of->size > HELD_FLOATS && d.selects)
+        vn_log(&s->m->vn->watch, VN_LOG_INFO, "%s selects among samples: all %lld are held, %.4g MB", d.o.guide,
+               (long long)held, 1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
     if (status == VN_OK) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
     const int64_t first = s->of->bands[band].first;
     for (int64_t i = 0, n; i < d.count && status == VN_OK; i += n) {

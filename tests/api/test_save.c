@@ -371,9 +371,8 @@ static int on_progress(void *user, const vn_progress *p) {
     return p->done >= stop_at;
 }
 
-static fixture begin_wide(void) {
+static fixture begin_wide_with(vn_context_options o) {
     fixture f = {0};
-    vn_context_options o = vn_context_options_default();
     o.progress = on_progress;
     assert_int_equal(vn_context_open(&f.vn, &o), VN_OK);
     vn_callback_model spec = vn_callback_model_default();
@@ -385,6 +384,10 @@ static fixture begin_wide(void) {
     latest = (vn_progress){0};
     falls = 0;
     return f;
+}
+
+static fixture begin_wide(void) {
+    return begin_wide_with(vn_context_options_default());
 }
 
 static vn_sample_options wide(int64_t count) {
@@ -480,6 +483,41 @@ static void test_what_is_stopped_leaves_no_half_file_and_whole_pictures(void **s
     end(&f);
 }
 
+static char logged[256];
+
+static void note_log(void *user, vn_log_level level, const char *text) {
+    (void)user;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
+static vn_status reward_nothing(void *user, int64_t n, const float *x0, const int32_t *labels, float *value,
+                                float *gradient) {
+    (void)user;
+    (void)x0;
+    (void)labels;
+    memset(value, 0, (size_t)n * sizeof *value);
+    if (gradient) memset(gradient, 0, (size_t)n * WIDE * sizeof *gradient);
+    return VN_OK;
+}
+
+static void test_what_must_be_held_is_said(void **state) {
+    (void)state;
+    vn_context_options o = vn_context_options_default();
+    o.log = note_log;
+    fixture f = begin_wide_with(o);
+    vn_sample_options s = wide(1100);
+    expect_ok(f.vn, vn_sample_to(f.model, &s, 1, "held.npy", VN_EXISTING_REFUSE, NULL));
+    assert_string_equal(logged, "");
+    s.batch = 0;
+    s.guide = "fk";
+    s.reward = reward_nothing;
+    expect_ok(f.vn, vn_sample_to(f.model, &s, 1, "held.npy", VN_EXISTING_REFUSE, NULL));
+    assert_string_equal(logged, "fk selects among samples: all 1100 are held, 18.02 MB");
+    unlink("held.npy");
+    end(&f);
+}
+
 /* Guides that select among samples see all samples of their band. */
 static void test_populations_are_drawn_at_once(void **state) {
     (void)state;
@@ -514,6 +552,7 @@ int main(void) {
         cmocka_unit_test(test_samples_written_as_they_are_drawn_are_those_drawn_at_once),
         cmocka_unit_test(test_what_is_stopped_leaves_no_half_file_and_whole_pictures),
         cmocka_unit_test(test_populations_are_drawn_at_once),
+        cmocka_unit_test(test_what_must_be_held_is_said),
     };
     return cmocka_run_group_tests_name("samples on disk", tests, scratch_enter, scratch_leave);
 }
