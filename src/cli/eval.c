@@ -39,7 +39,7 @@ static const cli_option rows[] = {
 };
 // clang-format on
 
-/* "drawn of 60000 by seed 0: T-shirt 10 of 6000, ...", or of many classes how many at least and at most. */
+/* "100 of 60000 samples of data, drawn by seed 0; class T-shirt: 10 of 6000, ...", or of many classes how many at least and at most. */
 static void print_drawn(const vn_model *m, const args *a, const vn_eval_result *r) {
     enum { listed = 12 };
     if (r->available == 0) return;
@@ -48,13 +48,13 @@ static void print_drawn(const vn_model *m, const args *a, const vn_eval_result *
     int64_t least = r->count, most = 0;
     for (int32_t k = 0; k < r->classes; k++) {
         if (r->classes <= listed)
-            printf("%s %s %lld of %lld", k == 0 ? ":" : ",", vn_model_label_name(m, k), (long long)r->drawn[k],
+            printf("%s %s: %lld of %lld", k == 0 ? "; class" : ",", vn_model_label_name(m, k), (long long)r->drawn[k],
                    (long long)r->drawn[r->classes + k]);
         if (r->drawn[k] < least) least = r->drawn[k];
         if (r->drawn[k] > most) most = r->drawn[k];
     }
     if (r->classes > listed)
-        printf(": %lld to %lld of each of %d classes", (long long)least, (long long)most, (int)r->classes);
+        printf("; %lld to %lld of each of %d classes", (long long)least, (long long)most, (int)r->classes);
     putchar('\n');
 }
 
