@@ -214,15 +214,8 @@ static int compare_places(const place *a, const place *b) {
     return a->node < b->node ? -1 : a->node > b->node;
 }
 
-/* *met: whether the folder was there already; if not, it is now. */
-static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met, vn_err *err) {
-    struct stat info;
-    char *full = vn_path_join(l->root, below);
-    if (full == NULL) return vn_no_memory(err);
-    const vn_status s = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
-    vn_free(full);
-    if (s != VN_OK) return s;
-    const place here = {info.st_dev, info.st_ino};
+/* *met: whether the place was there already; if not, it is now. */
+static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     size_t low = 0, high = seen->count;
     while (low < high) {
         const size_t middle = (low + high) / 2;
@@ -246,6 +239,32 @@ static vn_status meet(const vn_listing *l, const char *below, places *seen, bool
     return VN_OK;
 }
 
+static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met, vn_err *err) {
+    struct stat info;
+    char *full = vn_path_join(l->root, below);
+    if (full == NULL) return vn_no_memory(err);
+    const vn_status s = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
+    vn_free(full);
+    return s == VN_OK ? meet_place((place){info.st_dev, info.st_ino}, seen, met, err) : s;
+}
+
+/* The folders that the root lies in count as met, and with `itself` the root does: links to them would lead in a circle. */
+static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, vn_err *err) {
+    struct stat info;
+    bool met = false;
+    vn_status s = VN_OK;
+    char *at = vn_strdup(l->root);
+    for (int i = 0; s == VN_OK && at != NULL && !met && stat(at, &info) == 0; i++) {
+        if (i > 0 || itself) s = meet_place((place){info.st_dev, info.st_ino}, seen, &met, err);
+        char *up = vn_path_join(at, "..");
+        vn_free(at);
+        at = up;
+    }
+    if (at == NULL) s = vn_no_memory(err);
+    vn_free(at);
+    return s;
+}
+
 static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files, vn_err *err) {
     vn_entries folders = {0};
     bool met = false;
@@ -263,7 +282,8 @@ static vn_status walk(vn_listing *l, const char *below, int depth, places *seen,
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err) {
     vn_entries found = {0};
     places seen = {0};
-    vn_status s = walk(l, below, 0, &seen, &found, err);
+    vn_status s = meet_ancestors(l, below[0] != '\0', &seen, err);
+    if (s == VN_OK) s = walk(l, below, 0, &seen, &found, err);
     vn_entries_sort(&found);
     for (size_t i = 0; s == VN_OK && i < found.count; i++) s = vn_entries_append(files, found.at[i], err);
     vn_free(found.at);

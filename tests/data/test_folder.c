@@ -259,6 +259,21 @@ static void walks_down_inside_a_class(void **state) {
     vn_data_close(&data);
 }
 
+/* Nor out of the folder and in again, nor from a class that is the folder itself. */
+static void links_to_the_folders_around_are_not_followed(void **state) {
+    (void)state;
+    words w = {0};
+    const vn_watch watch = {.log = hear, .user = &w};
+    make_classes("beside", 1, WIDTH, HEIGHT, 1);
+    assert_int_equal(symlink("../..", "tree/bee/out"), 0);
+    assert_int_equal(symlink("/", "tree/cat/all"), 0);
+    assert_int_equal(symlink(".", "tree/dot"), 0);
+    vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
+    check_tree(data, 1);
+    assert_string_equal(w.text, "tree: class dot has no samples and is left out");
+    vn_data_close(&data);
+}
+
 static void reads_the_case_nested(void **state) {
     (void)state;
     vn_data *data = must_open(VN_SOURCE_DIR "/tests/cases/nested", &plain);
@@ -416,6 +431,7 @@ int main(void) {
         FOLDER_TEST(names_what_is_passed_over),
         FOLDER_TEST(litter_does_not_count),
         FOLDER_TEST(walks_down_inside_a_class),
+        FOLDER_TEST(links_to_the_folders_around_are_not_followed),
         FOLDER_TEST(reads_the_case_nested),
         FOLDER_TEST(too_deep_is_passed_over),
         FOLDER_TEST(doubts_folders_that_may_be_no_classes),
