@@ -16,8 +16,8 @@ static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t ask
     const json_t *said = json_object_get(dir->vane, "null_class");
     const bool known = io->labels > 0 && (io->null_row || dir->vane);
     m->null_row = known ? (int32_t)io->labels - 1 : asked;
-    if (said && json_is_null(said)) m->null_row = -1;
-    if (said && json_is_integer(said) && json_integer_value(said) >= 0 && json_integer_value(said) < io->labels)
+    if (json_is_null(said)) m->null_row = -1;
+    if (json_is_integer(said) && json_integer_value(said) >= 0 && json_integer_value(said) < io->labels)
         m->null_row = (int32_t)json_integer_value(said);
     else if (said && !json_is_null(said))
         return vn_fail(err, VN_BAD_FILE, "%s: null_class in vane.json is no row of the class table, which has %lld",
