@@ -153,6 +153,9 @@ VN_API vn_status vn_model_open_with(vn_context *vn, const char *source, const vn
 VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
 VN_API void vn_model_close(vn_model **model);
 VN_API vn_model_info vn_model_get_info(const vn_model *model); /* strings are owned by the model */
+/* "unet2d-0123456789abcdef": the same for two models with the same weights, or two worlds with the same numbers, wherever their files
+ * are. Samples carry it as the setting `model`. Owned by the model; NULL for a callback, or without memory or the world's file. */
+VN_API const char *vn_model_fingerprint(vn_model *model);
 /* Name of class `label`, owned by the model; NULL if out of range. */
 VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the nearest. */
@@ -245,7 +248,10 @@ typedef struct vn_sample_options {
     int64_t count;         /* how many; default 16 */
     int32_t label;         /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     const int32_t *labels; /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
-    double guidance;       /* gamma; default NaN: the model's own, vn_model_info.guidance */
+    const int32_t *cycle;  /* or several in turn, [cycle_count], each a class or VN_LABEL_NULL: sample i gets
+                              cycle[i mod cycle_count], where the first sample is number `first`; else NULL */
+    size_t cycle_count;
+    double guidance; /* gamma; default NaN: the model's own, vn_model_info.guidance */
     int steps; /* >= 1; default 0: the model's own, vn_model_info.sampling_steps, which is 32 where nothing else is
                               said. Refused together with sigmas */
     /* What is NULL of these four is as the model's scheduler_config.json says (a pipeline of diffusers); without one, or beside a
@@ -269,6 +275,8 @@ typedef struct vn_sample_options {
     vn_model *weak; /* for guides that ask for one (autoguidance): a lesser model of the same shape, classes, path
                                and prediction, in the same context; NULL: the model's own, if it has one */
     int trace;      /* nonzero: every state is kept, see vn_samples_trace */
+    int scale; /* of images as PNG files: each pixel becomes scale x scale, 1 to 64; 0: chosen in one picture of all,
+                       1 in a folder */
     /* For guides that ask for a reward (or, minus it, an energy): value[i] of sample x0[i] [n, one sample] and, unless it is
      * NULL, its gradient by x0 [n, one sample]. Anything but VN_OK ends the call with that status. */
     vn_status (*reward)(void *user, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient);

@@ -7,6 +7,7 @@
 
 #include <jpeglib.h>
 #include <png.h>
+#include <webp/decode.h>
 #include <zip.h>
 #include <zlib.h>
 
@@ -42,7 +43,9 @@ static json_t *kernel_sets(void) {
 }
 
 static json_t *libraries(void) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL), "libjpeg", JPEG_VERSION, "zlib",
+    const int webp = WebPGetDecoderVersion();
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL), "libjpeg", JPEG_VERSION,
+                     "libwebp", json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255), "zlib",
                      zlibVersion(), "libzip", zip_libzip_version(), "jansson", jansson_version_str());
 }
 

@@ -87,13 +87,15 @@ struct vn_model {
     char **names; /* [classes] */
     int32_t classes;
     bool has_null;
-    int32_t null_row;  /* of a network's class table; -1: none of its rows is null */
-    bool named_by_row; /* labels are not the numbers that classes are named by, as null lies between them */
+    int32_t null_row;   /* of a network's class table; -1: none of its rows is null */
+    bool named_by_row;  /* labels are not the numbers that classes are named by, as null lies between them */
+    int32_t asked_null; /* which the user called null; -1: none was named */
     int rank;
     int64_t shape[3], size;
-    int64_t steps;  /* training steps behind it */
-    int64_t tokens; /* that a sample is to a network; else 0 */
-    int64_t *drawn; /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
+    int64_t steps;     /* training steps behind it */
+    int64_t tokens;    /* that a sample is to a network; else 0 */
+    int64_t *drawn;    /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
+    char *fingerprint; /* once it was asked for */
     vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
@@ -147,6 +149,11 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
 
+/* ---- which model it is (fingerprint.c) ------------------------------------------------------------------ */
+
+/* Of a world's JSON, which is gone later; does nothing without memory. */
+void vn_model_set_fingerprint(vn_model *m, const json_t *world);
+
 /* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
 
 typedef struct vn_net_step {
@@ -193,6 +200,7 @@ struct vn_samples {
     int64_t levels;
     char **names; /* [classes] */
     int32_t classes;
+    int scale;        /* of pictures; 0: chosen */
     vn_world *world;  /* that they were drawn from, for pictures; NULL: none */
     json_t *settings; /* of all: object of strings, in the order they are shown */
     vn_samples_band *bands;

@@ -13,6 +13,7 @@ vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_er
     }
     m->vn = vn;
     m->sampling = vn_sampling_plain();
+    m->asked_null = -1;
     m->null_row = -1;
     *out = m;
     return VN_OK;
@@ -166,6 +167,7 @@ static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_e
     } else {
         m->kind = vn_net_get_row(m->net)->row.name;
         status = read_shape(m, &dir, err);
+        m->asked_null = null_class;
         if (status == VN_OK) status = read_path(m, &dir, err);
         if (status == VN_OK) status = load_values(m, &dir, random, err);
         /* Not before the weights are known to be there: a config may claim any number of classes, each with a name. */
@@ -217,6 +219,7 @@ vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) 
     if (status == VN_OK) status = vn_model_new(vn, "world", &m, err);
     if (status == VN_OK) status = vn_world_from_json(json, &m->world, err);
     if (status == VN_OK) status = take_world(m, err);
+    if (status == VN_OK) vn_model_set_fingerprint(m, json);
     json_decref(json);
     if (status != VN_OK) vn_model_close(&m);
     *out = m;
@@ -325,6 +328,7 @@ void vn_model_close(vn_model **model) {
     vn_free(m->names);
     vn_free(m->source);
     vn_free(m->path_text);
+    vn_free(m->fingerprint);
     vn_free(m->values);
     vn_free(m->drawn);
     vn_net_close(&m->net);

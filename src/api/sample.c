@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_COUNT = 16 };
+enum { DEFAULT_COUNT = 16, MOST_SCALE = 64 };
 
 vn_sample_options vn_sample_options_default(void) {
     return (vn_sample_options){.label = VN_LABEL_ALL, .guidance = (double)NAN};
@@ -23,7 +23,12 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
     if (o->noise && o->noise_file) return vn_fail(err, VN_BAD_ARGUMENT, "noise and noise_file exclude each other");
-    if (!o->labels && o->label != VN_LABEL_ALL) {
+    if (!o->cycle != !o->cycle_count || (o->cycle && o->labels))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "cycle: labels in turn have a count, and no labels of each sample beside them");
+    if (o->scale < 0 || o->scale > MOST_SCALE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "scale %d is outside [1, %d]", o->scale, MOST_SCALE);
+    if (!o->labels && !o->cycle && o->label != VN_LABEL_ALL) {
         const vn_status status = vn_model_check_label(m, o->label, err);
         if (status != VN_OK) return status;
     }
@@ -94,14 +99,19 @@ static const float *read_noise(vn_drawing *d, int64_t first, int64_t n) {
 }
 
 int32_t vn_drawing_label(const vn_drawing *d, int64_t i) {
-    const int32_t label = d->o.labels ? d->o.labels[i] : d->o.label;
+    const vn_sample_options *o = &d->o;
+    if (o->cycle) return o->cycle[(o->first + (uint64_t)i) % o->cycle_count];
+    const int32_t label = o->labels ? o->labels[i] : o->label;
     if (label != VN_LABEL_ALL) return label;
-    return d->m->classes ? (int32_t)((d->o.first + (uint64_t)i) % (uint64_t)d->m->classes) : VN_LABEL_NULL;
+    return d->m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)d->m->classes) : VN_LABEL_NULL;
 }
 
 /* How many samples have labels that those before them may not have had. */
 static int64_t labels_differ(const vn_drawing *d) {
-    const int64_t n = d->o.labels ? d->count : d->o.label == VN_LABEL_ALL && d->m->classes ? d->m->classes : 1;
+    const int64_t n = d->o.labels                                   ? d->count
+                      : d->o.cycle                                  ? (int64_t)d->o.cycle_count
+                      : d->o.label == VN_LABEL_ALL && d->m->classes ? d->m->classes
+                                                                    : 1;
     return n < d->count ? n : d->count;
 }
 
@@ -164,6 +174,42 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
     return ok;
 }
 
+/* A name in which a comma stands cannot stand in a list of them. */
+static bool listable(const vn_model *m, const vn_sample_options *o) {
+    for (size_t i = 0; i < o->cycle_count; i++)
+        if (o->cycle[i] >= 0 && strchr(m->names[o->cycle[i]], ',')) return false;
+    return true;
+}
+
+/* As --class takes it: a name, all, null, or several with commas. */
+static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o) {
+    if (!o->cycle)
+        return note_text(to, "class",
+                         o->label == VN_LABEL_ALL    ? "all"
+                         : o->label == VN_LABEL_NULL ? "null"
+                                                     : m->names[o->label]);
+    const bool names = listable(m, o);
+    char *list = vn_strdup("");
+    for (size_t i = 0; list && i < o->cycle_count; i++) {
+        const int32_t label = o->cycle[i];
+        const char *comma = i ? "," : "";
+        char *longer = label < 0 ? vn_format("%s%snull", list, comma)
+                       : names   ? vn_format("%s%s%s", list, comma, m->names[label])
+                                 : vn_format("%s%s%d", list, comma, (int)label);
+        vn_free(list);
+        list = longer;
+    }
+    const bool ok = list && note_text(to, "class", list);
+    vn_free(list);
+    return ok;
+}
+
+/* Which model drew it, for those that have a fingerprint. */
+static bool note_model(json_t *to, vn_model *m) {
+    const char *fingerprint = vn_model_fingerprint(m);
+    return !fingerprint || note(to, "model", "%s", fingerprint);
+}
+
 /* The times of the levels. */
 static bool note_trace(const vn_drawing *d, vn_samples *s) {
     s->levels = d->levels;
@@ -188,27 +234,25 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     const vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
     const vn_path *path = d->denoiser.path;
-    *s = (vn_samples){.vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size};
+    *s = (vn_samples){.vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size, .scale = o->scale};
     memcpy(s->shape, m->shape, sizeof s->shape);
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;
     bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note_text(to, "source", m->source) &&
-              note(to, "seed", "%llu", (unsigned long long)o->seed) &&
+              note_model(to, d->m) && note(to, "seed", "%llu", (unsigned long long)o->seed) &&
               note(to, "first", "%llu", (unsigned long long)o->first) &&
               note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%.15g", o->guidance) &&
               note_text(to, "guide", o->guide ? o->guide : "cfg") &&
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);
     if (ok && !o->sigmas) ok = note(to, "grid", "%s", o->grid ? o->grid : path->row->grid);
-    if (ok && !o->labels)
-        ok = note_text(to, "class",
-                       o->label == VN_LABEL_ALL    ? "all"
-                       : o->label == VN_LABEL_NULL ? "null"
-                                                   : m->names[o->label]);
+    if (ok && !o->labels) ok = note_class(to, m, o);
+    if (ok && m->asked_null >= 0) ok = note(to, "null-class", "%d", (int)m->asked_null);
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
+    if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
     if (ok && m->world) s->world = vn_world_share(m->world);
     if (ok) ok = note_band(d, s);

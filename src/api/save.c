@@ -69,6 +69,8 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     if (status != VN_OK) return status;
     if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file", path);
+    if (of->scale && (of->rank != 3 || (form != &vn_form_picture && form != &vn_form_folder)))
+        return vn_fail(err, VN_BAD_ARGUMENT, "scale has no effect on %s: it is of images as PNG files", path);
     vn_saver *s = vn_calloc(1, sizeof *s);
     if (!s) return vn_no_memory(err);
     *s = (vn_saver){.form = form, .of = of, .path = path, .existing = existing};

@@ -54,6 +54,7 @@ static void describe(picture *p, const vn_samples *s) {
         p->show.channels = (int)s->shape[0];
         p->show.height = (int)s->shape[1];
         p->show.width = (int)s->shape[2];
+        p->show.scale = s->scale;
     } else {
         p->show.dimension = (int)s->size;
         p->show.trace_times = s->trace_t;

@@ -54,6 +54,8 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
 vn_status cli_open(cli_session *s);
 /* Says why `status` failed (unless VN_OK), closes the context and returns the exit status. */
 int cli_end(cli_session *s, vn_status status);
+/* The same for a failure whose words have been printed. */
+int cli_leave(cli_session *s, vn_status status);
 double cli_seconds(const cli_session *s); /* since cli_begin */
 
 /* Prints the object on stdout and releases it. NULL (out of memory) gives VN_NO_MEMORY. */

@@ -285,8 +285,8 @@ bool cli_give(cli_parser *p, const char *name, const char *text, const char *fro
     return true;
 }
 
-bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
-               cli_complete_fn complete) {
+vn_status cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
+                    cli_complete_fn complete) {
     parser p = {.verb = verb, .tables = tables, .table_count = table_count};
     bool flags_end = false; /* at "--": what follows are arguments, whatever they begin with */
     for (int i = 0, used = 1; i < argc; i += used) {
@@ -295,8 +295,9 @@ bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables,
         if (flag && strcmp(argv[i], "--") == 0)
             flags_end = true;
         else if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i]))
-            return false;
+            return VN_BAD_ARGUMENT;
     }
-    if (complete != NULL && !complete(tables[0].into, &p)) return false;
-    return check_required(&p) && check_modes(&p);
+    const vn_status status = complete != NULL ? complete(tables[0].into, &p) : VN_OK;
+    if (status != VN_OK) return status;
+    return check_required(&p) && check_modes(&p) ? VN_OK : VN_BAD_ARGUMENT;
 }

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "vane.h"
+
 typedef enum cli_type {
     CLI_HEADING, /* no flag: a title in the help */
     CLI_TEXT,    /* const char * */
@@ -75,15 +77,14 @@ bool cli_given(const cli_parser *p, const char *name);
 /* Gives a flag or argument, unless it was typed, the value that this text has: as if it had been typed. `from` says where the text
  * is from. False: the text is none of the row's, or the verb has no such row; the words are on stderr. The text stays the caller's. */
 bool cli_give(cli_parser *p, const char *name, const char *text, const char *from);
-/* A verb's last word on its values, after the words are read and before one is missed. False: it is refused, and the words are on
- * stderr. */
-typedef bool (*cli_complete_fn)(void *into, cli_parser *p);
+/* A verb's last word on its values, after the words are read and before one is missed. Where it fails, the words are on stderr. */
+typedef vn_status (*cli_complete_fn)(void *into, cli_parser *p);
 
 /* Reads argv[0..argc-1], the words after the verb, into the tables' structs; complete (or NULL) is given the
- * first table's. Returns false after saying on stderr
+ * first table's. Fails after saying on stderr
  * in one line what is wrong; an unknown flag is named with what may have been meant. */
-bool cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
-               cli_complete_fn complete);
+vn_status cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
+                    cli_complete_fn complete);
 /* The flags and arguments, one a paragraph, under their headings. */
 void cli_print_options(FILE *to, const cli_table *tables, size_t table_count);
 /* DATA --out RUN: what a command needs at least. */

@@ -1,19 +1,28 @@
-/* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values
- * each value is one band, and all bands begin with the same noise. */
+/* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values, or
+ * guides, each value under each guide is one band, and all bands begin with the same noise. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/classes.h"
 #include "cli/cli.h"
+#include "cli/like.h"
+#include "cli/pipe.h"
 
 typedef struct args {
-    const char *source, *out, *label, *weak;
+    const char *source, *out, *weak, *like;
     int null_class;
     cli_numbers guidance, sigmas;
-    const double *bands; /* the guidance values: [band_count] */
-    size_t band_count;
-    double usual; /* the model's own, where the user gave none */
-    bool refused; /* once the model is known; the words are printed */
+    cli_texts guides, classes;
+    double usual;         /* guidance, where none was given: the model's own */
+    const double *values; /* of guidance: [value_count] */
+    size_t value_count;
+    const char **rules; /* the guides: [rule_count]; each has a band of each value */
+    size_t rule_count;
+    cli_classes labels;
+    json_t *settings; /* of `like` */
+    cli_pipe pipe;    /* where samples go to stdout: its file is `out` */
+    bool refused;     /* once the model is known; the words are printed */
     int overwrite, append;
     vn_sample_options o;
 } args;
@@ -23,20 +32,23 @@ static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
     CLI_ROW("out", CLI_TEXT, out, "OUT",
-            "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with one PNG a sample",
-            .required = true),
+            "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with one PNG a sample; -: a "
+            "picture to stdout (npy:- and safetensors:- tensors)", .required = true),
     CLI_ROW("overwrite", CLI_FLAG, overwrite, "", "replace the samples in the folder OUT; files that vane did not write stay"),
     CLI_ROW("append", CLI_FLAG, append, "", "go on after the samples in the folder OUT: the next indices, and so new noise"),
 
     CLI_SECTION("What is drawn"),
     CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
             .unset = "8 of each class, 16 of one, 1000 points"),
-    CLI_ROW("class", CLI_TEXT, label, "C", "a class by name or index, all (sample i gets class i mod K), or null",
-            .unset = "all"),
+    CLI_ROW("class", CLI_TEXTS, classes, "C", "a class by name or index, null for none, or several (again, or with "
+            "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
     CLI_ROW("null-class", CLI_INT, null_class, "ROW",
             "of a diffusers model: the row of its class table that stands for no class, where no file says it",
             .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "sample i depends on S and i only"),
+    CLI_ROW("first", CLI_UINT64, o.first, "N", "index of the first sample: after -n 10, --first 10 draws others"),
+    CLI_ROW("like", CLI_TEXT, like, "x.png", "as this picture or tensor file of vane's was drawn, SOURCE too; what is typed "
+            "beside it counts instead"),
     CLI_ROW("begin", CLI_TEXT, o.begin, "KIND",
             "scaled: the noise times sigma of the first level; unit: of unit variance, as diffusers' pipelines",
             .unset = "the model's scheduler's, else scaled"),
@@ -45,10 +57,10 @@ static const cli_option rows[] = {
 
     CLI_SECTION("Guidance"),
     CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]",
-            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values: one band of samples "
-            "each", .unset = "what the run says, 1 where nothing does"),
-    CLI_ROW("guide", CLI_TEXT, o.guide, "NAME", "the rule, or several with commas", .kind = "guides",
-            .unset = "cfg, and the clipping of the model's scheduler"),
+            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values, or from:to:step: one band of "
+            "samples each", .unset = "what the run says, 1 where nothing does"),
+    CLI_ROW("guide", CLI_TEXTS, guides, "NAME", "the rule, or several that act together with commas; given again: bands "
+            "of their own", .kind = "guides", .unset = "cfg, and the clipping of the model's scheduler"),
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from: a run or a world of the same path and shape",
             .unset = "a world's own"),
@@ -67,35 +79,49 @@ static const cli_option rows[] = {
     CLI_ROW("trace", CLI_FLAG, o.trace, "",
             "keep the states at all levels: in a .safetensors as trace [levels,N,...] and trace_t, in a picture of points "
             "as lines"),
+    CLI_ROW("scale", CLI_INT, o.scale, "K", "each pixel becomes K x K in a PNG",
+            .unset = "1 in a folder, in one picture so that small images show"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in one forward pass; they do not depend on it",
             .unset = "chosen"),
 };
 // clang-format on
 
 /* How many samples to draw where the user did not say. */
-static int64_t chosen_count(const vn_model_info *info, int32_t label) {
+static int64_t chosen_count(const vn_model_info *info, const vn_sample_options *o) {
     enum { of_one = 16, of_each = 8, most = 128, points = 1000 };
+    const int64_t classes = o->cycle != NULL ? (int64_t)o->cycle_count : o->label == VN_LABEL_ALL ? info->classes : 0;
     if (info->rank == 1) return points;
-    if (label != VN_LABEL_ALL || info->classes == 0) return of_one;
-    return info->classes <= most / of_each ? (int64_t)info->classes * of_each : most;
+    if (classes == 0) return of_one;
+    return classes <= most / of_each ? classes * of_each : most;
 }
 
 /* ---- what is printed -------------------------------------------------------------------------------- */
 
+static size_t band_count(const args *a) {
+    return a->rule_count * a->value_count;
+}
+
 static int64_t total(const args *a, const vn_written *written) {
     int64_t count = 0;
-    for (size_t i = 0; i < a->band_count; i++) count += written[i].count;
+    for (size_t i = 0; i < band_count(a); i++) count += written[i].count;
     return count;
 }
 
 static void print_text(const cli_session *s, const args *a, const vn_written *written) {
     const int64_t count = total(a, written);
-    cli_print(stdout, "%s: %lld sample%s, guidance ", a->out, (long long)count, count == 1 ? "" : "s");
-    for (size_t i = 0; i < a->band_count; i++) printf("%s%g", i > 0 ? ", " : "", a->bands[i]);
-    printf(", seed %llu, ", (unsigned long long)a->o.seed);
-    if (written[0].first > 0) printf("from index %llu, ", (unsigned long long)written[0].first);
-    for (size_t i = 0; i < a->band_count; i++) printf("%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
-    printf(" network passes each, %.1f s\n", cli_seconds(s));
+    const bool piped = a->pipe.file[0] != '\0'; /* then stdout holds the samples */
+    if (piped && s->quiet) return;
+    FILE *to = piped ? stderr : stdout;
+    cli_print(to, "%s: %lld sample%s, ", piped ? "stdout" : a->out, (long long)count, count == 1 ? "" : "s");
+    for (size_t i = 0; i < a->rule_count && a->rule_count > 1; i++)
+        cli_print(to, "%s%s", i > 0 ? " | " : "guides ", a->rules[i]);
+    fprintf(to, "%sguidance ", a->rule_count > 1 ? ", " : "");
+    for (size_t i = 0; i < a->value_count; i++) fprintf(to, "%s%g", i > 0 ? ", " : "", a->values[i]);
+    fprintf(to, ", seed %llu, ", (unsigned long long)a->o.seed);
+    if (written[0].first > 0) fprintf(to, "from index %llu, ", (unsigned long long)written[0].first);
+    for (size_t i = 0; i < band_count(a); i++) fprintf(to, "%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
+    const bool one = band_count(a) == 1 && written[0].passes == 1;
+    fprintf(to, " network pass%s each, %.1f s\n", one ? "" : "es", cli_seconds(s));
 }
 
 /* [length] from numbers of one of the two types, or NULL. */
@@ -112,7 +138,7 @@ static json_t *number_array(const double *numbers, const int64_t *whole, size_t 
 
 static json_t *passes_array(const args *a, const vn_written *written) {
     json_t *array = json_array();
-    for (size_t i = 0; array != NULL && i < a->band_count; i++) {
+    for (size_t i = 0; array != NULL && i < band_count(a); i++) {
         if (json_array_append_new(array, json_integer(written[i].passes)) == 0) continue;
         json_decref(array);
         return NULL;
@@ -125,27 +151,33 @@ static vn_status print_json(const cli_session *s, const args *a, const vn_writte
     return cli_print_json(
         json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
                   (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank), "guidance",
-                  number_array(a->bands, NULL, a->band_count), "passes", passes_array(a, written), "seed",
+                  number_array(a->values, NULL, a->value_count), "passes", passes_array(a, written), "seed",
                   json_integer((json_int_t)a->o.seed), "first", json_integer((json_int_t)written[0].first), "seconds",
                   cli_json_number(cli_seconds(s))));
 }
 
 /* ---- the verb --------------------------------------------------------------------------------------- */
 
-/* Each guidance value is a band. */
+/* Each guide has a band of each guidance value. */
 static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
-    vn_sample_options *bands = calloc(a->band_count, sizeof *bands);
-    vn_written *written = calloc(a->band_count, sizeof *written);
+    const size_t count = band_count(a);
+    vn_sample_options *bands = calloc(count, sizeof *bands);
+    vn_written *written = calloc(count, sizeof *written);
     const vn_existing existing = a->append      ? VN_EXISTING_APPEND
                                  : a->overwrite ? VN_EXISTING_REPLACE
                                                 : VN_EXISTING_REFUSE;
     vn_status status = bands != NULL && written != NULL ? VN_OK : VN_NO_MEMORY;
-    for (size_t i = 0; status == VN_OK && i < a->band_count; i++) {
+    for (size_t i = 0; status == VN_OK && i < count; i++) {
         bands[i] = a->o;
-        bands[i].guidance = a->bands[i];
+        bands[i].guide = a->rules[i / a->value_count];
+        bands[i].guidance = a->values[i % a->value_count];
     }
-    if (status == VN_OK) status = vn_sample_to(model, bands, a->band_count, a->out, existing, written);
+    if (status == VN_OK) status = vn_sample_to(model, bands, count, a->out, existing, written);
     cli_progress_clear(&s->progress);
+    if (status == VN_OK && a->pipe.file[0] != '\0') {
+        status = cli_pipe_send(&a->pipe);
+        a->refused = status != VN_OK;
+    }
     if (status == VN_OK && s->json)
         status = print_json(s, a, written, model);
     else if (status == VN_OK)
@@ -174,22 +206,43 @@ static vn_status open_weak(cli_session *s, args *a, const vn_model_options *opti
     return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
 }
 
+static vn_status choose_classes(vn_model *model, args *a) {
+    const vn_status status = cli_find_classes(model, &a->classes, &a->labels, &a->refused);
+    if (status != VN_OK || a->labels.count == 0) return status;
+    if (a->labels.count == 1) {
+        a->o.label = a->labels.label[0];
+    } else {
+        a->o.cycle = a->labels.label;
+        a->o.cycle_count = a->labels.count;
+    }
+    return VN_OK;
+}
+
+static void choose_bands(args *a, const vn_model_info *info) {
+    static const char *usual[] = {NULL};
+    a->usual = info->guidance;
+    a->values = a->guidance.count > 0 ? a->guidance.value : &a->usual;
+    a->value_count = a->guidance.count > 0 ? a->guidance.count : 1;
+    a->rules = a->guides.count > 0 ? a->guides.text : usual;
+    a->rule_count = a->guides.count > 0 ? a->guides.count : 1;
+}
+
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
     const vn_model_options options = {.null_class = a->null_class};
     vn_status status = cli_open(s);
     if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
     if (status == VN_OK && a->weak != NULL) status = open_weak(s, a, &options);
-    if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
+    if (status == VN_OK) status = choose_classes(model, a);
     if (status == VN_OK) {
         vn_model_info info = vn_model_get_info(model);
         bool by_file = a->o.noise_file != NULL; /* then the file says how many, unless the user does */
-        if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, a->o.label);
-        a->refused = a->o.trace && !holds_trace(a->out, info.rank == 1);
-        a->usual = info.guidance;
-        a->bands = a->guidance.count > 0 ? a->guidance.value : &a->usual;
-        a->band_count = a->guidance.count > 0 ? a->guidance.count : 1;
-        if (!a->refused) status = sample_and_save(s, model, a);
+        if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, &a->o);
+        a->refused = (a->o.trace && !holds_trace(a->out, info.rank == 1)) ||
+                     (a->settings != NULL &&
+                      !cli_like_fits(a->settings, a->like, a->source, vn_model_fingerprint(model), info.steps));
+        choose_bands(a, &info);
+        status = a->refused ? VN_BAD_ARGUMENT : sample_and_save(s, model, a);
     }
     vn_model_close(&a->o.weak);
     vn_model_close(&model);
@@ -198,7 +251,7 @@ static vn_status sample(cli_session *s, args *a) {
 
 /* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same again. */
 static bool reads_out(const args *a) {
-    const char *const read[] = {a->source, a->o.noise_file, a->weak};
+    const char *const read[] = {a->source, a->o.noise_file, a->weak, a->like};
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
@@ -210,25 +263,51 @@ static bool reads_out(const args *a) {
     return false;
 }
 
-static bool contradicts(const args *a) {
-    return a->overwrite && a->append && !cli_misuse("sample", "--overwrite and --append exclude each other");
+static bool contradicts(const args *a, const cli_session *s) {
+    if (a->overwrite && a->append) return !cli_misuse("sample", "--overwrite and --append exclude each other");
+    return s->json && cli_is_pipe(a->out) && !cli_misuse("sample", "--json and --out %s both write to stdout", a->out);
+}
+
+/* Whether all that can be said before the model is known is right. OUT becomes the file that is written. */
+static bool begin(args *a, const cli_session *s) {
+    if (contradicts(a, s)) return false;
+    if (cli_is_pipe(a->out)) {
+        if (!cli_pipe_open(&a->pipe, a->out)) return false;
+        a->out = a->pipe.file;
+    }
+    return (!a->o.trace || holds_trace(a->out, true)) && !reads_out(a);
+}
+
+/* --like gives what was not typed. */
+static vn_status complete(void *into, cli_parser *p) {
+    args *a = into;
+    return a->like == NULL ? VN_OK : cli_like(p, a->like, cli_given(p, "quiet"), &a->settings);
+}
+
+static void close_args(args *a) {
+    cli_pipe_close(&a->pipe);
+    cli_numbers_free(&a->guidance);
+    cli_numbers_free(&a->sigmas);
+    cli_texts_free(&a->guides);
+    cli_texts_free(&a->classes);
+    cli_classes_free(&a->labels);
+    json_decref(a->settings);
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_sample_options_default(), .null_class = vn_model_options_default().null_class};
     cli_session s;
     int status;
-    bool ready = cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status);
-    if (ready && ((a.o.trace && !holds_trace(a.out, true)) || reads_out(&a) || contradicts(&a))) {
+    if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {
         status = CLI_USAGE;
-    } else if (ready) {
-        a.o.sigmas = a.sigmas.value;
-        a.o.sigma_count = a.sigmas.count;
-        status = cli_end(&s, sample(&s, &a));
-        if (a.refused) status = CLI_USAGE;
+        if (begin(&a, &s)) {
+            a.o.sigmas = a.sigmas.value;
+            a.o.sigma_count = a.sigmas.count;
+            const vn_status done = sample(&s, &a);
+            status = a.refused ? cli_leave(&s, done) : cli_end(&s, done);
+        }
     }
-    cli_numbers_free(&a.guidance);
-    cli_numbers_free(&a.sigmas);
+    close_args(&a);
     return status;
 }
 
@@ -236,9 +315,11 @@ const cli_verb cli_sample = {
     .name = "sample",
     .summary = "draw samples, with as much guidance as you like",
     .example = "vane sample runs/fashion-mnist --guidance 1,2,4 --out samples.png",
-    .about = "Draws samples from a trained model or an exact world. The same seed gives the same samples, whatever the "
-             "batch and the number of threads; `vane info samples.png` tells how a picture was made. Folders and "
-             "tensors are "
-             "written as samples are drawn, so that any number of them takes little memory.",
+    .about =
+        "Draws samples from a trained model or an exact world. The same seed gives the same samples, whatever the "
+        "batch and the number of threads; `vane info samples.png` tells how a picture was made, and --like samples.png "
+        "makes it again. Folders and tensors are written as samples are drawn, so that any number of them takes little "
+        "memory.",
+    .complete = complete,
     .run = run,
 };

@@ -20,6 +20,15 @@ static const cli_option shared_rows[] = {
 // clang-format on
 enum { output_only = 2 }; /* the rows of CLI_OUTPUT */
 
+static int exit_status(vn_status status) {
+    switch (status) {
+    case VN_OK: return CLI_DONE;
+    case VN_BAD_ARGUMENT: return CLI_USAGE;
+    case VN_CANCELLED: return CLI_INTERRUPTED;
+    default: return CLI_FAILED;
+    }
+}
+
 /* ---- command line ----------------------------------------------------------------------------------- */
 
 static bool asks_for_help(int argc, char **argv) {
@@ -48,8 +57,8 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
         *status = CLI_DONE;
         return false;
     }
-    *status = CLI_USAGE;
-    if (!cli_parse(verb->name, argc, argv, tables, 2, verb->complete)) return false;
+    *status = exit_status(cli_parse(verb->name, argc, argv, tables, 2, verb->complete));
+    if (*status != CLI_DONE) return false;
     cli_progress_begin(&s->progress, s->quiet);
     return true;
 }
@@ -100,15 +109,6 @@ vn_status cli_open(cli_session *s) {
     return status;
 }
 
-static int exit_status(vn_status status) {
-    switch (status) {
-    case VN_OK: return CLI_DONE;
-    case VN_BAD_ARGUMENT: return CLI_USAGE;
-    case VN_CANCELLED: return CLI_INTERRUPTED;
-    default: return CLI_FAILED;
-    }
-}
-
 /* One line. A context that could not be opened has no words of its own. */
 static void print_error(const cli_session *s, vn_status status) {
     const char *verb = s->verb->name, *why = s->vn != NULL ? vn_error_text(s->vn) : "";
@@ -126,6 +126,11 @@ static void print_error(const cli_session *s, vn_status status) {
 int cli_end(cli_session *s, vn_status status) {
     cli_progress_clear(&s->progress);
     if (status != VN_OK) print_error(s, status);
+    return cli_leave(s, status);
+}
+
+int cli_leave(cli_session *s, vn_status status) {
+    cli_progress_clear(&s->progress);
     running = NULL;
     vn_context_close(&s->vn);
     if (fflush(stdout) != 0 && status == VN_OK) {

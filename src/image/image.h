@@ -75,6 +75,8 @@ vn_status vn_png_describe(const char *path, json_t **out, vn_err *err);
 vn_status vn_image_resize(const vn_image *image, int width, int height, vn_image *out, vn_err *err);
 /* The largest centred square, resampled to size x size. */
 vn_status vn_image_square(const vn_image *image, int size, vn_image *out, vn_err *err);
+/* In place: each pixel becomes scale x scale, scale >= 1. */
+vn_status vn_image_enlarge(vn_image *image, int scale, vn_err *err);
 /* In place to 1 channel (luma of BT.601) or to 3 (grey repeated). */
 vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err);
 /* One sample [channels, height, width] in [-1, 1] to bytes: round(127.5 (x + 1)), clamped; NaN is black. */

@@ -7,6 +7,7 @@
 #include "image/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { WEIGHT_BITS = 14, BETWEEN_BITS = 8 };
 
@@ -136,4 +137,23 @@ vn_status vn_image_square(const vn_image *image, int size, vn_image *out, vn_err
     const int side = image->width < image->height ? image->width : image->height;
     const int part[4] = {(image->width - side) / 2, (image->height - side) / 2, side, side};
     return resample_new(image, part, size, size, out, err);
+}
+
+vn_status vn_image_enlarge(vn_image *image, int scale, vn_err *err) {
+    if (scale == 1) return VN_OK;
+    vn_image large = {0};
+    const vn_status status =
+        vn_image_alloc(&large, (int64_t)image->width * scale, (int64_t)image->height * scale, image->channels, err);
+    if (status != VN_OK) return status;
+    const size_t pixel = (size_t)image->channels, row = (size_t)large.width * pixel;
+    for (int y = 0; y < image->height; y++) {
+        uint8_t *to = large.pixels + (size_t)y * (size_t)scale * row;
+        for (int x = 0; x < large.width; x++)
+            memcpy(to + (size_t)x * pixel,
+                   image->pixels + ((size_t)y * (size_t)image->width + (size_t)(x / scale)) * pixel, pixel);
+        for (int k = 1; k < scale; k++) memcpy(to + (size_t)k * row, to, row);
+    }
+    vn_image_free(image);
+    *image = large;
+    return VN_OK;
 }

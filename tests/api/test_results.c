@@ -252,6 +252,7 @@ static void test_bad_arguments_are_named(void **state) {
     vn_samples *out = NULL;
     expect_ok(vn, vn_model_open(vn, "world.json", &model));
     const double rising[] = {0.5, 0.7, 0};
+    const int32_t beyond[] = {0, 7}, none[] = {VN_LABEL_NULL};
     struct {
         vn_sample_options o;
         const char *word;
@@ -265,6 +266,10 @@ static void test_bad_arguments_are_named(void **state) {
         {{.count = 2, .guidance = 1, .path = "rectifed"}, "'rectified'"},
         {{.count = 2, .guidance = 1, .sigmas = rising, .sigma_count = 3}, "sigmas"},
         {{.count = 2, .guidance = 1, .noise_file = "world.json"}, "world.json"},
+        {{.count = 2, .guidance = 1, .cycle = beyond, .cycle_count = 2}, "cycle: label 7"},
+        {{.count = 2, .guidance = 1, .cycle = none}, "cycle"},
+        {{.count = 1, .guidance = 1, .cycle = none, .cycle_count = 1, .labels = none}, "cycle"},
+        {{.count = 2, .guidance = 1, .scale = 65}, "scale 65"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_not_equal(vn_sample(model, &cases[i].o, &out), VN_OK);

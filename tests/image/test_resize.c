@@ -144,8 +144,27 @@ static void turns_samples_to_bytes(void **state) {
     assert_int_equal(vn_image_alloc(&image, 16384, 16384, 3, &err), VN_BAD_ARGUMENT);
 }
 
+static void pixels_become_squares(void **state) {
+    (void)state;
+    vn_image image;
+    assert_int_equal(vn_image_alloc(&image, 2, 2, 3, NULL), VN_OK);
+    for (int i = 0; i < 12; i++) image.pixels[i] = (uint8_t)(10 * i);
+    assert_int_equal(vn_image_enlarge(&image, 1, NULL), VN_OK);
+    assert_int_equal(image.width, 2);
+    assert_int_equal(vn_image_enlarge(&image, 3, NULL), VN_OK);
+    assert_true(image.width == 6 && image.height == 6 && image.channels == 3);
+    for (int y = 0; y < 6; y++)
+        for (int x = 0; x < 18; x++)
+            assert_int_equal(image.pixels[18 * y + x], 10 * (6 * (y / 3) + 3 * (x / 9) + x % 3));
+    vn_err err = {0};
+    assert_int_equal(vn_image_enlarge(&image, VN_IMAGE_MAX_SIDE, &err), VN_BAD_ARGUMENT); /* and is as it was */
+    assert_int_equal(image.width, 6);
+    vn_image_free(&image);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pixels_become_squares),
         cmocka_unit_test(agrees_with_pillow),
         cmocka_unit_test(same_size_changes_nothing),
         cmocka_unit_test(one_colour_stays),
