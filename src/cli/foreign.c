@@ -97,6 +97,9 @@ static const foreign table[] = {
     {"sample", NULL,
      "nrow nrows ncol ncols rows columns cols grid-size",
      "a picture has a row for each class and a band for each guidance value"},
+    {"sample", NULL,
+     "truncation trunc truncation-psi trunc-psi psi",
+     "it trades variety for clarity; --guidance above 1 does"},
     {"sample", "trace",
      "trajectory intermediates progressive log-every-t save-intermediate return-trajectory",
      ""},
@@ -138,12 +141,12 @@ static const foreign table[] = {
      NULL},
     {"info", "PATH", "model checkpoint ckpt file input in i dir data dataset", NULL},
     {"train", "out",
-     "output output-dir output-path outdir out-dir save-dir save-path savedir logdir log-dir "
+     "output output-dir output-folder out-folder output-path outdir out-dir save-dir save-path savedir logdir log-dir "
      "results-dir results-folder result-dir workdir work-dir run run-dir run-name exp-name "
      "experiment name exp exp-dir checkpoint-dir ckpt-dir model-dir project dest o",
      "the run directory"},
     {"sample", "out",
-     "output output-dir output-path outdir out-dir save save-dir save-path savedir sample-dir "
+     "output output-dir output-folder out-folder output-path outdir out-dir save save-dir save-path savedir sample-dir "
      "samples-dir results-folder image-dir outfile out-file output-file filename file dest o",
      "its ending says what is written: .png, .npy, .safetensors or a folder"},
     {"forward", "out", "output output-file outfile o", ""},
@@ -190,11 +193,15 @@ static const foreign table[] = {
      "num-layers num-heads num-res-blocks hidden-size patch-size width-mult",
      "a model's parameters stand behind its name: --model dit:depth=12,width=384"},
     {"train", "path",
+     "diffusion-steps timesteps num-timesteps num-diffusion-steps ddpm-num-steps "
+     "num-diffusion-timesteps beta-start beta-end",
+     "parameters of a path stand behind its name: --path ddpm:T=1000"},
+    {"train", "path",
      "noise-schedule beta-schedule noise-scheduler diffusion schedule-name sde interpolant "
      "path-type forward-process",
      "vane list paths"},
     {"train", "predict",
-     "prediction-type prediction parameterization parametrization predict-type param target "
+     "precond prediction-type prediction parameterization parametrization predict-type param target "
      "pred-type objective-type v-prediction",
      "vane list predictions"},
     {"train", "objective",
@@ -273,6 +280,8 @@ static const foreign table[] = {
      "eval-every eval-interval eval-steps validation-steps validation-epochs sample-steps "
      "image-every",
      "in steps; -1: none"},
+    {"train", NULL,
+     "metrics metric eval evaluate fid", "vane eval measures what was trained"},
     {"train", NULL,
      "wandb use-wandb tensorboard report-to tracker logger log-with wandb-project",
      "a line for each logged step is in RUN/log.jsonl"},

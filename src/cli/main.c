@@ -23,11 +23,21 @@ static const cli_verb *find_verb(const char *name) {
     return NULL;
 }
 
+/* `vane --version`, `vane version` */
+static bool asks_for_version(const char *word) {
+    static const char *const words[] = {"--version", "-V", "version"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(word, words[i]) == 0) return true;
+    return false;
+}
+
 static int unknown_verb(const char *word) {
     const char *names[verb_count], *foreign = cli_foreign_verb(word);
     char text[256];
     for (size_t i = 0; i < verb_count; i++) names[i] = verbs[i]->name;
-    if (foreign != NULL)
+    if (word[0] == '-')
+        cli_misuse(NULL, "the verb comes before its flags: vane VERB %s; see: vane --help", word);
+    else if (foreign != NULL)
         cli_misuse(NULL, "vane says %s for %s; see: vane %s --help", foreign, word, foreign);
     else if (cli_suggest(word, "", names, verb_count, text, sizeof text))
         cli_misuse(NULL, "unknown verb '%s'; %s", word, text);
@@ -51,7 +61,7 @@ int main(int argc, char **argv) {
     cli_errors_begin(argc, argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(0, NULL);
     if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
-    if (strcmp(argv[1], "--version") == 0) return cli_version.run(&cli_version, argc - 2, argv + 2);
+    if (asks_for_version(argv[1])) return cli_version.run(&cli_version, argc - 2, argv + 2);
     const cli_verb *verb = find_verb(argv[1]);
     return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }

@@ -6,7 +6,7 @@
 
 #include "cli/suggest.h"
 
-enum { longest = 63, most_shown = 5, shortest_stem = 4 };
+enum { longest = 63, most_shown = 5, shortest_stem = 4, shortest_word = 2 };
 
 /* As names are written; "" for what is too long to be one. */
 static void normalise(const char *word, char out[longest + 1]) {
@@ -60,7 +60,8 @@ static const char *stem(const char *word, bool of_words, const char *const *name
     const char *best = NULL;
     for (size_t i = 0; i < count; i++) {
         const size_t n = strlen(names[i]);
-        if (n < shortest_stem || !begins_with(word, names[i]) || (of_words && word[n] != '-')) continue;
+        if (n < (of_words ? shortest_word : shortest_stem) || !begins_with(word, names[i])) continue;
+        if (of_words && word[n] != '-') continue;
         if (best == NULL || strlen(names[i]) > strlen(best)) best = names[i];
     }
     return best;

@@ -76,6 +76,9 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"sample m --out o --latents x", "vane says --noise for --latents"},
         {"eval m --metric nll --dataset d", "vane says --data for --dataset"},
         {"eval m --metrics nll", "vane says --metric for --metrics"},
+        {"sample m --out o --truncation 0.7", "vane has no --truncation: it trades variety for clarity"},
+        {"train d --out r --timesteps 1000", "vane says --path for --timesteps"},
+        {"train d --output_folder r", "vane says --out for --output_folder"},
         {"bench m --iterations 3", "vane says --steps for --iterations"},
         {"bench m --batch-size 3", "vane says --batch for --batch-size"},
         {"info --model m", "--model needs no flag: write vane info PATH"},
@@ -100,6 +103,7 @@ static void words_cut_short_are_completed(void **state) {
         {"sample m --Seed 3", "unknown flag --Seed; did you mean --seed?"},
         {"sample m --sampler-name ddim", "vane says --sampler for --sampler-name"},
         {"sample m --guide-name apg", "unknown flag --guide-name; did you mean --guide?"},
+        {"train d --lr-peak 3", "unknown flag --lr-peak; did you mean --lr?"},
         {"sample m --seedling 3", "unknown flag --seedling; did you mean --seed?"},
         {"train d --weight_decay 0", "unknown flag --weight_decay; did you mean --weight-decay?"},
         {"train d --prev 3", "unknown flag --prev; did you mean --preview-every?"},
@@ -192,7 +196,7 @@ static void errors_are_json_where_results_would_be(void **state) {
     (void)state;
     make_world();
     expect_error(2, "sample m --out a --stpes 3 --json", "bad argument", "unknown flag --stpes; did you mean --steps?");
-    expect_error(2, "--json frobnicate", "bad argument", "unknown verb '--json'");
+    expect_error(2, "--json frobnicate", "bad argument", "the verb comes before its flags");
     expect_error(2, "frobnicate --json", "bad argument", "unknown verb 'frobnicate'");
     expect_error(2, "sample world.json --out a.npy --trace --json", "bad argument", "--trace has no effect on a.npy");
     expect_error(2, "list nothing-like-it --json", "bad argument", "unknown kind or name");
@@ -259,6 +263,8 @@ static void the_version_says_what_was_built(void **state) {
         expect_text(expect_status(0, "--version")->out, number);
     }
     json_decref(build);
+    expect_text(expect_status(0, "version")->out, version);
+    expect_text(expect_status(0, "-V")->out, version);
     expect_complaint(expect_status(2, "--version --jsn"), "unknown flag --jsn; did you mean --json?");
 }
 
