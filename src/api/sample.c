@@ -204,10 +204,10 @@ static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o
     return ok;
 }
 
-/* Which model drew it, for those that have a fingerprint. */
+/* Which model drew it. A callback has no fingerprint, nor has a world whose file is gone. */
 static bool note_model(json_t *to, vn_model *m) {
     const char *fingerprint = vn_model_fingerprint(m);
-    return !fingerprint || note(to, "model", "%s", fingerprint);
+    return fingerprint ? note(to, "model", "%s", fingerprint) : !m->net;
 }
 
 /* The times of the levels. */
@@ -252,6 +252,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && o->noise_file) ok = note_text(to, "noise", o->noise_file);
     if (ok && strcmp(o->begin, "scaled") != 0) ok = note_text(to, "begin", o->begin);
     if (ok && o->weak) ok = note_text(to, "weak", o->weak->source);
+    if (ok && o->batch && d->selects) ok = note(to, "batch", "%lld", (long long)o->batch);
     if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
     if (ok && m->world) s->world = vn_world_share(m->world);

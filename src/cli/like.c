@@ -1,12 +1,15 @@
-/* like.c - see like.h. A setting is named like the flag it belongs to, so that what is added to the one is taken by the other. */
+/* like.c - see like.h. A setting is named like the flag it belongs to. A file may hold anything: only settings in the table below become
+ * flags (never --out, say), and what else is in it is named. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/like.h"
 
-/* Settings that say something of the file, and belong to no flag. */
-static const char *const no_flags[] = {"vane", "model", "index", "trace", "training_step", "bands", "count", "guide"};
+static const char *const taken[] = {"source", "seed",  "first", "guidance", "sampler", "path",  "steps",      "grid",
+                                    "sigmas", "class", "noise", "weak",     "scale",   "batch", "null-class", "begin"};
+/* Settings that are no flag's, or are taken in a way of their own (count, guide). */
+static const char *const known[] = {"vane", "model", "index", "trace", "training_step", "bands", "count", "guide"};
 
 /* A setting that would contradict a flag that was typed. */
 static const struct {
@@ -20,10 +23,18 @@ static const char *text_of(const json_t *settings, const char *key) {
     return json_string_value(json_object_get(settings, key));
 }
 
-static bool is_no_flag(const char *key) {
-    for (size_t i = 0; i < sizeof no_flags / sizeof no_flags[0]; i++)
-        if (strcmp(no_flags[i], key) == 0) return true;
+static bool among(const char *key, const char *const *keys, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(keys[i], key) == 0) return true;
     return false;
+}
+
+static bool is_taken(const char *key) {
+    return among(key, taken, sizeof taken / sizeof taken[0]);
+}
+
+static bool is_known(const char *key) {
+    return among(key, known, sizeof known / sizeof known[0]);
 }
 
 static bool contradicted(const cli_parser *p, const char *key) {
@@ -79,26 +90,32 @@ static bool give_all(cli_parser *p, const char *file, json_t *settings) {
     const char *key;
     json_t *value;
     json_object_foreach(settings, key, value) {
-        if (is_no_flag(key) || contradicted(p, key)) continue;
+        if (!is_taken(key) || contradicted(p, key)) continue;
         if (!json_is_string(value) || !cli_give(p, flag_of(key), json_string_value(value), file)) return false;
     }
     return give_guides(p, file, settings) && give_count(p, file, settings);
 }
 
-/* "taken from x.png: source runs/x, seed 7, ..." */
+/* "taken from x.png: source runs/x, seed 7, ...; not taken: Software" */
 static void say(const cli_parser *p, const char *file, const json_t *settings, const bool *typed) {
     const char *key, *before = "";
     json_t *value;
     size_t i = 0;
     cli_print(stderr, "taken from %s: ", file);
     json_object_foreach((json_t *)(uintptr_t)settings, key, value) {
-        const bool taken = !typed[i++] && !contradicted(p, key) && json_is_string(value) &&
-                           (!is_no_flag(key) || strcmp(key, "count") == 0 || strcmp(key, "guide") == 0);
-        if (!taken) continue;
+        const bool flag = is_taken(key) || strcmp(key, "count") == 0 || strcmp(key, "guide") == 0;
+        if (typed[i++] || !flag || contradicted(p, key)) continue;
         cli_print(stderr, "%s%s %s", before, key, json_string_value(value));
         before = ", ";
     }
-    fprintf(stderr, "%s\n", before[0] != '\0' ? "" : "nothing, for all of it was given");
+    fputs(before[0] != '\0' ? "" : "nothing, for all of it was given", stderr);
+    before = "; not taken: ";
+    json_object_foreach((json_t *)(uintptr_t)settings, key, value) {
+        if (is_taken(key) || is_known(key) || !json_is_string(value)) continue;
+        cli_print(stderr, "%s%s", before, key);
+        before = ", ";
+    }
+    fputc('\n', stderr);
 }
 
 /* The file's settings as an object of strings. */

@@ -266,7 +266,7 @@ static void test_bad_arguments_are_named(void **state) {
         {{.count = 2, .guidance = 1, .path = "rectifed"}, "'rectified'"},
         {{.count = 2, .guidance = 1, .sigmas = rising, .sigma_count = 3}, "sigmas"},
         {{.count = 2, .guidance = 1, .noise_file = "world.json"}, "world.json"},
-        {{.count = 2, .guidance = 1, .cycle = beyond, .cycle_count = 2}, "cycle: label 7"},
+        {{.count = 2, .guidance = 1, .cycle = beyond, .cycle_count = 2}, "class 7"},
         {{.count = 2, .guidance = 1, .cycle = none}, "cycle"},
         {{.count = 1, .guidance = 1, .cycle = none, .cycle_count = 1, .labels = none}, "cycle"},
         {{.count = 2, .guidance = 1, .scale = 65}, "scale 65"},

@@ -206,6 +206,23 @@ static void what_is_typed_counts_beside_like(void **state) {
     expect_setting("other.png", "count", "4");
 }
 
+/* What is in a file is anybody's: it chooses no output, and what it holds besides is named. */
+static void only_settings_are_taken(void **state) {
+    (void)state;
+    expect_status(0, "sample run -n 2 --steps 1 --out plain.safetensors --quiet");
+    size_t size;
+    char *bytes = scratch_read("plain.safetensors", &size);
+    char *begin = strstr(bytes + 8, "\"sampler\":\"euler\"");
+    assert_non_null(begin);
+    memcpy(begin, "\"out\":\"evil.png\" ", strlen("\"out\":\"evil.png\" "));
+    scratch_write("plain.safetensors", bytes, size);
+    free(bytes);
+    expect_complaint(expect_status(2, "sample --like plain.safetensors --quiet"), "--out OUT is missing");
+    const outcome *o = expect_status(0, "sample --like plain.safetensors --out good.npy");
+    expect_text(o->err, "; not taken: out\n");
+    assert_false(exists("evil.png"));
+}
+
 static void like_is_of_the_same_model(void **state) {
     (void)state;
     expect_status(0, "train data --model tiny.json --batch 8 --preview-every 3 --steps 3 --seed 2 --out grown --quiet");
@@ -240,7 +257,7 @@ int main(void) {
         cmocka_unit_test(the_first_index_goes_on),   cmocka_unit_test(guides_are_bands_beside_guidance),
         cmocka_unit_test(pixels_are_enlarged),       cmocka_unit_test(samples_go_to_stdout),
         cmocka_unit_test(a_picture_is_drawn_again),  cmocka_unit_test(what_is_typed_counts_beside_like),
-        cmocka_unit_test(like_is_of_the_same_model),
+        cmocka_unit_test(only_settings_are_taken),   cmocka_unit_test(like_is_of_the_same_model),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);
 }
