@@ -48,6 +48,20 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     return ok;
 }
 
+/* How a pipeline is sampled where nobody says otherwise, or why it is not. */
+static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
+    if (!m->scheduler.name[0]) return true;
+    vn_way way = {0};
+    vn_err why = {0};
+    const vn_status status = vn_scheduler_apply(&m->scheduler, m->path, &way, &why);
+    json_t *one = status == VN_OK
+                      ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name, "sampler", way.sampler, "grid",
+                                  way.grid, "guide", way.guide ? way.guide : "cfg")
+                      : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused", vn_json_string(why.text));
+    vn_free(way.own);
+    return json_object_set_new(out, "scheduler", one) == 0 || vn_no_memory(err) == VN_OK;
+}
+
 static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
     if (vn_model_open(vn, path, &m) != VN_OK) return NULL;
@@ -68,6 +82,7 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
              (info.steps == 0 || json_object_set_new(out, "steps", json_integer(info.steps)) == 0); // 0: not known
     if (!ok && !err->status) vn_no_memory(err);
+    if (ok) ok = add_scheduler(m, out, err);
     if (ok) ok = add_plan(m, out, err);
     if (ok) {
         json_t *train = json_object_get(dir.vane, "train"), *data = json_object_get(dir.vane, "data");

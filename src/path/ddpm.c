@@ -1,5 +1,6 @@
 /* ddpm.c - the discrete paths of DDPM: T steps with noise rates beta (2006.11239; scaled-linear from 2112.10752, sigmoid as in
- * diffusers), or with alpha-bar on a curve (cosine from 2102.09672, sigmoid-bar from 2212.11972); alpha-bar = prod(1 - beta),
+ * diffusers), or with alpha-bar on a curve (cosine from 2102.09672, sigmoid-bar from 2212.11972, exp and laplace as in diffusers);
+ * alpha-bar = prod(1 - beta),
  * alpha = sqrt(alpha-bar).
  *
  * Step k lies at t = (k+1)/T; t = 0 is clean. Between steps log(sigma/alpha) runs straight, as k-diffusion and diffusers
@@ -30,6 +31,11 @@ static double alpha_bar(const vn_path *p, double t) {
     if (v[VN_DDPM_SCHEDULE] == VN_SIGMOID_BAR)
         return sigmoid(v[VN_DDPM_END] / v[VN_DDPM_TAU]) -
                sigmoid((t * (v[VN_DDPM_END] - v[VN_DDPM_START]) + v[VN_DDPM_START]) / v[VN_DDPM_TAU]);
+    if (v[VN_DDPM_SCHEDULE] == VN_EXP) return exp(-12 * t);
+    if (v[VN_DDPM_SCHEDULE] == VN_LAPLACE) { // 2407.03297's noise schedule, with the program's own square root
+        const double snr = exp(-0.5 * copysign(1, 0.5 - t) * log(1 - 2 * fabs(0.5 - t) + 1e-6));
+        return sqrt(snr / (1 + snr));
+    }
     double c = cos((t + 0.008) / 1.008 * acos(-1.0) / 2);
     return c * c;
 }
@@ -41,14 +47,18 @@ static float beta_between(int schedule, double a, double b, int n, int k) {
     return root * root;
 }
 
-/* 1 - beta of step k. The cosine's beta is a float32 in diffusers; sigmoid-bar's are float64 where they are from. */
+static bool is_of_alpha_bar(int schedule) {
+    return schedule == VN_COSINE || schedule >= VN_SIGMOID_BAR;
+}
+
+/* 1 - beta of step k. Those of diffusers' curves are float32; sigmoid-bar's are float64 where they are from. */
 static double kept_at(const vn_path *p, int k) {
     const double *v = p->choice.value;
     const int schedule = (int)v[VN_DDPM_SCHEDULE], n = p->steps;
-    if (schedule != VN_COSINE && schedule != VN_SIGMOID_BAR)
+    if (!is_of_alpha_bar(schedule))
         return (double)(1.0f - beta_between(schedule, v[VN_DDPM_BETA_START], v[VN_DDPM_BETA_END], n, k));
     const double beta = fmin(1 - alpha_bar(p, (k + 1.0) / n) / alpha_bar(p, (double)k / n), LARGEST_BETA);
-    return schedule == VN_COSINE ? (double)(1.0f - (float)beta) : 1 - beta;
+    return schedule == VN_SIGMOID_BAR ? 1 - beta : (double)(1.0f - (float)beta);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -109,11 +119,14 @@ static vn_status settle_betas(vn_choice *c, vn_err *err) {
 
 static vn_status check_curve(const vn_choice *c, vn_err *err) {
     const int schedule = (int)c->value[VN_DDPM_SCHEDULE];
-    const bool of_alpha_bar = schedule == VN_COSINE || schedule == VN_SIGMOID_BAR;
+    const bool of_alpha_bar = is_of_alpha_bar(schedule);
     const double start = c->value[VN_DDPM_START], end = c->value[VN_DDPM_END];
     if (of_alpha_bar && (c->given[VN_DDPM_BETA_START] || c->given[VN_DDPM_BETA_END]))
         return vn_fail(err, VN_BAD_ARGUMENT, "ddpm:%s has its own betas; beta_start and beta_end have no effect",
-                       schedule == VN_COSINE ? "cosine" : "sigmoid-bar");
+                       schedule == VN_COSINE        ? "cosine"
+                       : schedule == VN_SIGMOID_BAR ? "sigmoid-bar"
+                       : schedule == VN_EXP         ? "exp"
+                                                    : "laplace");
     if (schedule != VN_SIGMOID_BAR && (c->given[VN_DDPM_START] || c->given[VN_DDPM_END] || c->given[VN_DDPM_TAU]))
         return vn_fail(err, VN_BAD_ARGUMENT, "ddpm: start, end and tau have no effect without schedule=sigmoid-bar");
     if (start < end) return VN_OK;

@@ -50,7 +50,7 @@ enum { VN_VP_BETA_MIN, VN_VP_BETA_MAX }; /* vp and sub-vp */
 enum { VN_POLYNOMIAL_N, VN_POLYNOMIAL_OF };
 enum { VN_SIGMA_MIN, VN_SIGMA_MAX }; /* ve and edm */
 enum { VN_EDM_SIGMA_DATA };          /* of the edm prediction */
-enum { VN_LINEAR, VN_SCALED_LINEAR, VN_COSINE, VN_SIGMOID, VN_SIGMOID_BAR };
+enum { VN_LINEAR, VN_SCALED_LINEAR, VN_COSINE, VN_SIGMOID, VN_SIGMOID_BAR, VN_EXP, VN_LAPLACE };
 
 /* ---- worlds ------------------------------------------------------------------------------------------ */
 

@@ -88,6 +88,8 @@ static const struct {
     {"squaredcos_cap_v2", "cosine", false},
     {"sigmoid", "sigmoid", true},
     {NULL, "sigmoid-bar", false},
+    {"exp", "exp", false},
+    {"laplace", "laplace", false},
 };
 
 static bool same(const char *a, const char *b) {
@@ -136,8 +138,8 @@ static const char *class_of(const vn_path *p, bool learns_variance) {
     size_t class = 0;
     while (!same(classes[class].path, p->row->row.name)) class ++;
     const bool ddpm = same(p->row->row.name, "ddpm");
-    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] != VN_SIGMOID ? "DDIMScheduler"
-                                                                                       : classes[class].name;
+    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] <= VN_COSINE ? "DDIMScheduler"
+                                                                                      : classes[class].name;
 }
 
 static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict, bool learns_variance) {

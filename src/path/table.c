@@ -4,8 +4,8 @@
 #include <math.h>
 
 static const vn_param ddpm_params[] = {
-    {"schedule", "how beta grows, or alpha-bar falls (cosine, sigmoid-bar)", VN_LINEAR, 0, 4, 1,
-     "linear|scaled-linear|cosine|sigmoid|sigmoid-bar"},
+    {"schedule", "how beta grows, or alpha-bar falls (from cosine on)", VN_LINEAR, 0, VN_LAPLACE, 1,
+     "linear|scaled-linear|cosine|sigmoid|sigmoid-bar|exp|laplace"},
     {"T", "number of steps", 1000, 2, 100000, 1, NULL},
     {"beta_start", "beta of the first step; 0: the schedule's own", 0, 0, 0.5, 0, NULL},
     {"beta_end", "beta of the last step; 0: the schedule's own", 0, 0, 0.999, 0, NULL},

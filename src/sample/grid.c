@@ -85,8 +85,11 @@ static vn_status fill_trailing(const vn_choice *c, const vn_path *p, vn_spacing 
                                vn_level *last, vn_err *err) {
     (void)spacing;
     const int of = (int)c->value[OF];
-    if (of > p->steps || (of && steps > of))
-        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: %d levels of %d on a path of %d steps", steps, of, p->steps);
+    if (of > p->steps)
+        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: of=%d is more steps than the path's %d", of, p->steps);
+    if (of && steps > of)
+        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: %d steps are more than the %d levels they are taken from",
+                       steps, of);
     double stride = (double)p->steps / steps;
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_step(p, of ? step_of(p, of, steps, i) : rint(p->steps - i * stride) - 1);

@@ -90,6 +90,7 @@ typedef enum vn_scheduler_part { VN_SCHEDULER_SAMPLER, VN_SCHEDULER_GRID, VN_SCH
 typedef struct vn_scheduler {
     char name[64];                       /* of its class; "": it says nothing, and the rest is empty */
     char sampler[160], grid[240];        /* rows with parameters */
+    char sampler_elsewhere[160];         /* the sampler on levels of the user's own */
     double clip_range;                   /* x0 is clipped to; 0: it is not */
     bool thresholds;                     /* x0 is thresholded instead, with these: */
     double percentile, most;             /* dynamic_thresholding_ratio, sample_max_value */

@@ -78,8 +78,8 @@ static void set(reader *r, vn_choice *c, const char *param, double value) {
     c->value[i] = value;
     c->given[i] = value != p->value;
     if (value >= p->min && value <= p->max && (!p->integer || value == floor(value))) return;
-    lack(r, c == &r->sampler ? VN_SCHEDULER_SAMPLER : VN_SCHEDULER_GRID, "%s=%g is outside what %s takes", param, value,
-         c->row->name);
+    lack(r, c == &r->sampler ? VN_SCHEDULER_SAMPLER : VN_SCHEDULER_GRID, "%s=%g, which is outside what %s takes,",
+         param, value, c->row->name);
 }
 
 static void use_sampler(reader *r, const char *name) {
@@ -88,6 +88,13 @@ static void use_sampler(reader *r, const char *name) {
 
 static void use_grid(reader *r, const char *name) {
     begin(r, &r->grid, &vn_grids, name);
+}
+
+static void write_text(reader *r, const vn_choice *c, char *to, size_t room) {
+    char *row = r->status ? NULL : vn_choice_text(c);
+    if (!r->status && !row) r->status = vn_no_memory(r->err);
+    if (row) snprintf(to, room, "%s", row);
+    vn_free(row);
 }
 
 static bool grid_is(const reader *r, const char *name) {
@@ -100,13 +107,29 @@ static bool sampler_is(const reader *r, const char *name) {
 
 /* ---- what several kinds have in common ----------------------------------------------------------------------- */
 
+#define MOST_RANGE 1e9 // of clip's and dynamic-threshold's rows
+
+/* A number that makes sense above 0, up to `most`. */
+static double bounded(reader *r, const char *key, double missing, double most) {
+    const double value = number(r, key, missing);
+    if (!r->status && !(value > 0 && value <= most))
+        r->status = vn_fail(r->err, VN_BAD_FILE, "%s %g is not above 0 and up to %g", key, value, most);
+    return value;
+}
+
 /* clip_sample, or thresholding, which goes before. */
 static void read_clip(reader *r, bool clips, bool thresholds) {
     vn_scheduler *s = r->out;
-    s->clip_range = clips && flag(r, "clip_sample", true) ? number(r, "clip_sample_range", 1) : 0;
+    if (clips && flag(r, "clip_sample", true)) s->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
     s->thresholds = thresholds && flag(r, "thresholding", false);
-    s->percentile = number(r, "dynamic_thresholding_ratio", 0.995);
-    s->most = number(r, "sample_max_value", 1);
+    if (!s->thresholds) return;
+    s->percentile = bounded(r, "dynamic_thresholding_ratio", 0.995, 1);
+    s->most = bounded(r, "sample_max_value", 1, MOST_RANGE);
+}
+
+/* clip_sample of classes that do not clip unless they say so. */
+static void read_clip_if_said(reader *r) {
+    if (flag(r, "clip_sample", false)) r->out->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
 }
 
 /* timestep_spacing, its offset and where it ends. */
@@ -174,10 +197,16 @@ static void read_unclip(reader *r) {
     read_clip(r, true, false);
 }
 
+/* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be wrong. */
+static void land_evenly(reader *r) {
+    write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
+    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "land", VN_LAND_EVEN);
+}
+
 static void read_ddim(reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", true));
-    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "land", VN_LAND_EVEN);
+    land_evenly(r);
     read_clip(r, true, true);
 }
 
@@ -187,7 +216,7 @@ static void read_pndm(reader *r) {
              "prediction_type v_prediction (whose sums over several steps are not those of noise)");
     use_sampler(r, flag(r, "skip_prk_steps", false) ? "plms" : "pndm");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", false));
-    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "land", VN_LAND_EVEN);
+    land_evenly(r);
 }
 
 /* ---- latent consistency models -------------------------------------------------------------------------------- */
@@ -202,7 +231,7 @@ static void read_lcm(reader *r) {
     set(r, &r->sampler, "scaling", number(r, "timestep_scaling", 10));
     use_levels_of_lcm(r);
     read_clip(r, false, true);
-    r->out->clip_range = flag(r, "clip_sample", false) ? number(r, "clip_sample_range", 1) : 0;
+    read_clip_if_said(r);
 }
 
 static void read_tcd(reader *r) {
@@ -257,7 +286,7 @@ static void read_euler_ancestral(reader *r) {
 static void read_heun(reader *r) {
     use_sampler(r, "heun");
     use_grid_between(r, true);
-    r->out->clip_range = flag(r, "clip_sample", false) ? number(r, "clip_sample_range", 1) : 0;
+    read_clip_if_said(r);
 }
 
 static void read_lms(reader *r) {
@@ -297,8 +326,10 @@ static void set_top(reader *r) {
         const vn_level l = vn_path_level_of_step(r->path, k);
         if (!(vn_level_lambda(&l) < least)) break;
     }
-    if (noisier == 0) return;
-    if (grid_is(r, "trailing"))
+    if (noisier == 0 && !isnan(least)) return;
+    if (noisier == r->path->steps || isnan(least))
+        lack(r, VN_SCHEDULER_GRID, "lambda_min_clipped %g, which leaves no step,", least);
+    else if (grid_is(r, "trailing"))
         lack(r, VN_SCHEDULER_GRID, "lambda_min_clipped with timestep_spacing trailing");
     else
         set(r, &r->grid, "top", r->path->steps - noisier);
@@ -571,13 +602,6 @@ static const struct {
     {"RePaintScheduler", read_repaint},
 };
 
-static void write_text(reader *r, const vn_choice *c, char *to, size_t room) {
-    char *row = r->status ? NULL : vn_choice_text(c);
-    if (!r->status && !row) r->status = vn_no_memory(r->err);
-    if (row) snprintf(to, room, "%s", row);
-    vn_free(row);
-}
-
 vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens, vn_scheduler *out, vn_err *err) {
     *out = (vn_scheduler){0};
     reader r = {.config = config, .path = path, .tokens = tokens, .out = out, .err = err};
@@ -587,6 +611,8 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
         snprintf(out->name, sizeof out->name, "%s", r.name);
         classes[i].read(&r);
         write_text(&r, &r.sampler, out->sampler, sizeof out->sampler);
+        if (!out->sampler_elsewhere[0])
+            snprintf(out->sampler_elsewhere, sizeof out->sampler_elsewhere, "%s", out->sampler);
         write_text(&r, &r.grid, out->grid, sizeof out->grid);
     }
     return r.status;

@@ -46,7 +46,7 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way 
     if (!s->name[0]) return VN_OK;
     if (!way->sampler && s->lacks[VN_SCHEDULER_SAMPLER][0]) return refuse(s, VN_SCHEDULER_SAMPLER, err);
     if (!way->grid && !way->sigmas && s->lacks[VN_SCHEDULER_GRID][0]) return refuse(s, VN_SCHEDULER_GRID, err);
-    if (!way->sampler) way->sampler = s->sampler;
+    if (!way->sampler) way->sampler = way->grid || way->sigmas ? s->sampler_elsewhere : s->sampler;
     if (!way->grid && !way->sigmas) way->grid = s->grid;
     vn_choice sampler;
     vn_status status = vn_choice_parse(way->sampler, &vn_samplers, &sampler, err);

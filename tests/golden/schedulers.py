@@ -180,7 +180,7 @@ TYPES = [V, X0]
 K = BETAS[:4] + BETAS[5:] + [dict(beta_schedule="squaredcos_cap_v2", timestep_spacing="leading")] + SPACING + OFFSET + NOISES + NOISES_OF + [V]
 CASES = {
     "DDPMScheduler": BETAS + SPACING + OFFSET + CLIP + THRESHOLD + ZERO + TYPES + [
-        dict(beta_schedule="sigmoid"), dict(variance_type="fixed_small_log"), dict(variance_type="fixed_large"),
+        dict(beta_schedule="sigmoid"), dict(beta_schedule="laplace"), dict(variance_type="fixed_small_log"), dict(variance_type="fixed_large"),
         dict(variance_type="fixed_large", timestep_spacing="trailing"),
         dict(variance_type="fixed_large", timestep_spacing="leading", steps_offset=1)],
     "DDPMParallelScheduler": SPACING + CLIP,
@@ -203,7 +203,7 @@ CASES = {
                                                  dict(STABLE, timestep_spacing="leading", steps_offset=1),
                                                  dict(use_karras_sigmas=True, interpolation_type="log_linear")],
     "EulerAncestralDiscreteScheduler": BETAS + SPACING + OFFSET + ZERO + [V],
-    "HeunDiscreteScheduler": K + [X0] + CLIP,
+    "HeunDiscreteScheduler": K + [X0, dict(beta_schedule="exp")] + CLIP,
     "LMSDiscreteScheduler": K + [X0],
     "KDPM2DiscreteScheduler": K,
     "KDPM2AncestralDiscreteScheduler": K,

@@ -175,16 +175,19 @@ static void what_cannot_be_honoured_is_named(void **state) {
     } refused[] = {
         {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log", false},
         {"'DDPMScheduler', 'timestep_spacing': 'odd'", "timestep_spacing odd is not supported; name a grid", true},
-        {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1", "offset=-1 is outside", true},
+        {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1",
+         "offset=-1, which is outside what leading takes, is not supported", true},
         {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction", false},
         {"'EulerDiscreteScheduler', 'interpolation_type': 'log_linear'", "interpolation_type log_linear", true},
         {"'EulerDiscreteScheduler', 'final_sigmas_type': 'one'", "final_sigmas_type one", true},
         {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver'", "algorithm_type sde-dpmsolver", false},
         {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver++', 'solver_order': 3", "solver_order 3",
          false},
-        {"'DPMSolverMultistepScheduler', 'solver_order': 4", "order=4 is outside", false},
+        {"'DPMSolverMultistepScheduler', 'solver_order': 4", "order=4, which is outside", false},
         {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': -3, 'timestep_spacing': 'trailing'",
          "lambda_min_clipped", true},
+        {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': Infinity", "leaves no step", true},
+        {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': NaN", "leaves no step", true},
         {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
          " 'use_karras_sigmas': true",
          "karras sigmas with use_flow_sigmas", true},
@@ -266,10 +269,14 @@ static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
 }
 
 /* The numbers of a config's grid, checked where a value of the wrong type would be read. */
-static void wrong_types_are_bad_files(void **state) {
+static void values_that_make_no_sense_are_bad_files(void **state) {
     (void)state;
     static const char *const bad[] = {
         "{\"_class_name\": \"DDIMScheduler\", \"clip_sample\": 1}",
+        "{\"_class_name\": \"DDIMScheduler\", \"clip_sample_range\": NaN}",
+        "{\"_class_name\": \"HeunDiscreteScheduler\", \"clip_sample\": true, \"clip_sample_range\": 0}",
+        "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true, \"dynamic_thresholding_ratio\": 2}",
+        "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true, \"sample_max_value\": -1}",
         "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": 3}",
         "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"solver_order\": \"two\"}",
         "{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"shift\": [3]}",
@@ -283,6 +290,26 @@ static void wrong_types_are_bad_files(void **state) {
         close_pipeline(&p);
         json_decref(config);
     }
+}
+
+/* T/N steps down from levels of the user's own would lead nowhere near them. */
+static void even_steps_are_for_the_own_grid(void **state) {
+    (void)state;
+    const char *text = "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": \"linspace\"}";
+    json_t *config;
+    vn_err err = {0};
+    pipeline p;
+    assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
+    assert_int_equal(open_pipeline(config, &p, &err), VN_OK);
+    assert_string_equal(p.way.sampler, "ddim:land=even");
+    vn_way ways[] = {{.sigmas = true}, {.grid = "karras"}};
+    for (size_t i = 0; i < VN_COUNT(ways); i++) {
+        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &ways[i], &err), VN_OK);
+        assert_string_equal(ways[i].sampler, "ddim");
+        vn_free(ways[i].own);
+    }
+    close_pipeline(&p);
+    json_decref(config);
 }
 
 static void failed_allocations_are_reported(void **state) {
@@ -310,7 +337,8 @@ int main(void) {
         cmocka_unit_test(schedulers_of_diffusers_give_its_samples),
         cmocka_unit_test(what_cannot_be_honoured_is_named),
         cmocka_unit_test(noise_begins_as_in_the_class_of_the_sampler),
-        cmocka_unit_test(wrong_types_are_bad_files),
+        cmocka_unit_test(values_that_make_no_sense_are_bad_files),
+        cmocka_unit_test(even_steps_are_for_the_own_grid),
         cmocka_unit_test(failed_allocations_are_reported),
     };
     return cmocka_run_group_tests(tests, read_golden, close_golden);
