@@ -1,4 +1,6 @@
 /* train.c - `vane train`: from data to a run directory. */
+#include <unistd.h>
+
 #include "cli/cli.h"
 
 typedef struct args {
@@ -103,7 +105,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
         done = report(&s, &a);
     }
     int code = cli_end(&s, done);
-    if (code == CLI_INTERRUPTED && !s.quiet) {
+    if (code == CLI_INTERRUPTED && !s.quiet && access(a.out, F_OK) == 0) { /* not while the data was still read */
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
         cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", a.data, a.out,
                   a.o.recompute ? " --recompute" : "");
