@@ -31,6 +31,9 @@ static const foreign table[] = {
      "classifier-scale classifier-path guidance-type guidance-mode guidance-method "
      "guidance-rescale pag-scale sag-scale guidance-interval guidance-rule",
      "a rule with its parameters, as vane list guides shows them"},
+    {"sample", "guide",
+     "clip-denoised clip-sample clip thresholding dynamic-thresholding",
+     "x0 is clipped by --guide cfg,clip, or cfg,dynamic-threshold"},
     {NULL, "weak",
      "gnet guidance-net guiding-net weak-model bad-model autoguidance",
      "with --guide autoguidance"},

@@ -76,6 +76,8 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"sample m --out o --latents x", "vane says --noise for --latents"},
         {"eval m --metric nll --dataset d", "vane says --data for --dataset"},
         {"eval m --metrics nll", "vane says --metric for --metrics"},
+        {"sample m --out o --clip_denoised",
+         "vane says --guide for --clip_denoised; x0 is clipped by --guide cfg,clip"},
         {"sample m --out o --truncation 0.7", "vane has no --truncation: it trades variety for clarity"},
         {"train d --out r --timesteps 1000", "vane says --path for --timesteps"},
         {"train d --output_folder r", "vane says --out for --output_folder"},
