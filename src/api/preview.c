@@ -37,7 +37,7 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
     json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
     snprintf(count, sizeof count, "%lld", (long long)p->count);
-    snprintf(guidance, sizeof guidance, "%.15g", p->sampling.guidance);
+    vn_snprintf(guidance, sizeof guidance, "%.15g", p->sampling.guidance);
     snprintf(steps, sizeof steps, "%d", p->sampling.steps);
     snprintf(trained, sizeof trained, "%lld", (long long)step);
     const vn_setting settings[] = {{"vane", vn_version()},
@@ -71,8 +71,8 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
     if (status != VN_OK) return status;
     char title[96];
-    snprintf(title, sizeof title, "training step %lld; guidance %g, %d step%s", (long long)step, p->sampling.guidance,
-             p->sampling.steps, VN_S(p->sampling.steps));
+    vn_snprintf(title, sizeof title, "training step %lld; guidance %g, %d step%s", (long long)step,
+                p->sampling.guidance, p->sampling.steps, VN_S(p->sampling.steps));
     const vn_band whole = {.title = title, .count = p->count};
     const vn_show show = {.samples = p->samples,
                           .count = p->count,

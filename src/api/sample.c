@@ -151,7 +151,7 @@ static bool note(json_t *to, const char *key, const char *format, ...) VN_PRINTF
 static bool note(json_t *to, const char *key, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    json_t *text = json_vsprintf(format, args);
+    json_t *text = vn_json_vformat(format, args);
     va_end(args);
     return text && json_object_set_new(to, key, text) == 0;
 }

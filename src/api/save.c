@@ -2,7 +2,6 @@
 #include "api/save.h"
 
 #include <string.h>
-#include <strings.h>
 
 /* ---- bands -------------------------------------------------------------------------------------------------- */
 
@@ -36,7 +35,7 @@ static vn_status check_ending(const char *path, vn_err *err) {
                                          ".tif", ".tiff", ".npz", ".pt",   ".csv"}; /* ".PNG" too is none of ours */
     const char *dot = strrchr(path, '.');
     bool other = false;
-    for (size_t i = 0; i < VN_COUNT(others) && dot; i++) other = other || !strcasecmp(dot, others[i]);
+    for (size_t i = 0; i < VN_COUNT(others) && dot; i++) other = other || vn_same_but_for_case(dot, others[i]);
     if (!other) return VN_OK;
     return vn_fail(err, VN_UNSUPPORTED, "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
 }

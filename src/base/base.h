@@ -4,6 +4,7 @@
 #define VN_BASE_H
 
 #include <jansson.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,8 +40,25 @@ vn_status vn_no_memory(vn_err *err);
 vn_status vn_fail_in(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 /* Puts "; what else is to be known" after it. */
 vn_status vn_fail_after(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
-/* Like vn_fail(VN_IO), ending in strerror(errno); VN_NO_MEMORY when that is ENOMEM. */
+/* Like vn_fail(VN_IO), ending in what errno means; VN_NO_MEMORY when that is ENOMEM. */
 vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
+
+/* ---- text: as the C library's functions in the C locale, whatever locale the program has chosen ----- */
+
+int vn_snprintf(char *text, size_t size, const char *format, ...) VN_PRINTF(3, 4);
+int vn_vsnprintf(char *text, size_t size, const char *format, va_list args) VN_PRINTF(3, 0);
+int vn_fprintf(FILE *to, const char *format, ...) VN_PRINTF(2, 3);
+double vn_strtod(const char *text, char **end);
+void vn_strerror(int code, char *text, size_t size);
+char vn_small_letter(char c); /* of ASCII's letters, as in the next two */
+bool vn_begins_but_for_case(const char *text, const char *beginning);
+bool vn_same_but_for_case(const char *a, const char *b);
+/* For libraries that print: between the two this thread is in the C locale. */
+typedef struct vn_c_locale {
+    locale_t c, before;
+} vn_c_locale;
+vn_c_locale vn_c_locale_enter(void);
+void vn_c_locale_leave(vn_c_locale l);
 
 /* ---- memory: plain malloc underneath, sizes checked for overflow ------------------------------------ */
 
@@ -51,6 +69,7 @@ void *vn_realloc(void *old, size_t count, size_t size);
 void *vn_alloc_aligned(size_t count, size_t size); /* 64 bytes; freed with vn_free */
 char *vn_strdup(const char *text);
 char *vn_format(const char *format, ...) VN_PRINTF(1, 2); /* new string or NULL */
+char *vn_vformat(const char *format, va_list args) VN_PRINTF(1, 0);
 void vn_free(void *p);
 bool vn_mul_overflows(size_t a, size_t b, size_t *product);
 
@@ -201,6 +220,7 @@ uint32_t vn_utf8_next(const char **text);
 /* Characters that are orders to a terminal or a file manager instead of text: controls, line ends, changes of direction. */
 bool vn_is_control(uint32_t code);
 void vn_clean_line(char *line); /* puts '?' in the place of each, so that the text is one line and nothing but text */
+json_t *vn_json_vformat(const char *format, va_list args) VN_PRINTF(1, 0); /* a string; NULL as below */
 json_t *vn_json_string(const char *text); /* json_string of vn_utf8: NULL only when memory runs out */
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
 

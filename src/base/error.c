@@ -10,7 +10,8 @@
 /* Formats into text, which the arguments may point into. */
 static void write_line(char text[LONGEST], const char *format, va_list args) {
     char line[LONGEST + 1]; // one more than fits, to see whether the cut goes through a character
-    if (vsnprintf(line, sizeof line, format, args) < 0) snprintf(line, sizeof line, "(message could not be formatted)");
+    if (vn_vsnprintf(line, sizeof line, format, args) < 0)
+        snprintf(line, sizeof line, "(message could not be formatted)");
     size_t n = strlen(line);
     if (n >= LONGEST) {
         n = LONGEST - 1;
@@ -64,6 +65,6 @@ vn_status vn_fail_errno(vn_err *err, const char *format, ...) {
     va_start(args, format);
     write_line(what, format, args);
     va_end(args);
-    if (strerror_r(code, reason, sizeof reason) != 0) snprintf(reason, sizeof reason, "error %d", code);
+    vn_strerror(code, reason, sizeof reason);
     return vn_fail(err, status, "%s: %s", what, reason);
 }

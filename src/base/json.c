@@ -47,8 +47,8 @@ static int digits_needed(const json_t *value, int digits) {
     } else if (json_is_real(value)) {
         char text[40];
         for (; digits < 17; digits++) {
-            snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
-            if (strtod(text, NULL) == json_real_value(value)) break;
+            vn_snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
+            if (vn_strtod(text, NULL) == json_real_value(value)) break;
         }
     }
     return digits;
@@ -78,10 +78,19 @@ static int append(const char *text, size_t size, void *user) {
 
 char *vn_json_text(const json_t *value, size_t flags) {
     text_buffer b = {.text = vn_alloc(256, 1), .room = 256};
+    const vn_c_locale l = vn_c_locale_enter();
     bool ok = b.text && json_dump_callback(value, append, &b, flags) == 0 && !b.failed;
+    vn_c_locale_leave(l);
     if (ok) return b.text;
     vn_free(b.text);
     return NULL;
+}
+
+json_t *vn_json_vformat(const char *format, va_list args) {
+    char *text = vn_vformat(format, args);
+    json_t *value = text ? vn_json_string(text) : NULL;
+    vn_free(text);
+    return value;
 }
 
 json_t *vn_json_string(const char *text) {
@@ -103,7 +112,10 @@ vn_status vn_json_write(const char *path, const json_t *value, vn_err *err) {
     vn_status s = vn_writer_open(&w, path, err);
     if (s) return s;
     size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(digits_needed(value, 15));
-    if (json_dumpf(value, w.file, flags) != 0 && !ferror(w.file)) {
+    const vn_c_locale l = vn_c_locale_enter();
+    const bool dumped = json_dumpf(value, w.file, flags) == 0;
+    vn_c_locale_leave(l);
+    if (!dumped && !ferror(w.file)) {
         vn_writer_abandon(&w);
         return vn_no_memory(err);
     }

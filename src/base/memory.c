@@ -59,14 +59,20 @@ char *vn_strdup(const char *text) {
     return copy;
 }
 
-char *vn_format(const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
+char *vn_vformat(const char *format, va_list args) {
+    va_list again;
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = vn_vsnprintf(NULL, 0, format, args);
     char *text = length < 0 ? NULL : vn_alloc((size_t)length + 1, 1);
-    if (text) vsnprintf(text, (size_t)length + 1, format, again);
+    if (text) vn_vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
+    return text;
+}
+
+char *vn_format(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *text = vn_vformat(format, args);
     va_end(args);
     return text;
 }

@@ -2,32 +2,24 @@
  * nearest name that is, so that a slip of the finger costs one reading of the message. */
 #include "base/base.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define LONGEST_NAME       63
 #define LONGEST_NUMBER     63
 #define LIST_AT_MOST       16 // names that a message lists; beyond, `vane list` does
 #define SHORTEST_BEGINNING 3  // letters that tell what a word begins
 
-/* ---- numbers, whatever the locale's decimal point ---------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------ */
 
 bool vn_parse_double(const char *text, double *out) {
-    char number[LONGEST_NUMBER + 1];
     size_t n = strlen(text);
     if (n == 0 || n > LONGEST_NUMBER || text[strspn(text, "0123456789+-.eE")]) return false;
-    memcpy(number, text, n + 1);
-    char *point = strchr(number, '.');
-    const char *local = localeconv()->decimal_point;
-    if (point && local[0] && !local[1]) *point = local[0];
     char *end;
-    double value = strtod(number, &end);
-    if (*end || end == number || !isfinite(value)) return false;
+    double value = vn_strtod(text, &end);
+    if (*end || end == text || !isfinite(value)) return false;
     *out = value;
     return true;
 }
@@ -46,9 +38,7 @@ bool vn_parse_int(const char *text, int64_t *out) {
 static void number_text(char text[32], double value) {
     double back;
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, 32, "%.*g", digits, value);
-        char *point = strpbrk(text, localeconv()->decimal_point);
-        if (point) *point = '.';
+        vn_snprintf(text, 32, "%.*g", digits, value);
         if (vn_parse_double(text, &back) && back == value) return;
     }
 }
@@ -66,7 +56,7 @@ static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
     for (size_t i = 1; i <= n; i++) {
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
-            size_t cost = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
+            size_t cost = vn_small_letter(a[i - 1]) != vn_small_letter(b[j - 1]);
             row[j] = smaller(smaller(last[j], row[j - 1]) + 1, last[j - 1] + cost);
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
                 row[j] = smaller(row[j], before[j - 2] + 1);
@@ -84,7 +74,7 @@ static const char *completion(const char *text, const char *const *names, size_t
     const size_t n = strlen(text);
     const char *shortest = NULL;
     for (size_t i = 0; n >= SHORTEST_BEGINNING && i < count; i++) {
-        if (strncasecmp(names[i], text, n) != 0) continue;
+        if (!vn_begins_but_for_case(names[i], text)) continue;
         if (!shortest || strlen(names[i]) < strlen(shortest)) shortest = names[i];
     }
     return shortest;

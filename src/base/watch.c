@@ -14,7 +14,7 @@ void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) 
     char text[1024];
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(text, sizeof text, format, args);
+    int length = vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (length < 0) return;
     vn_clean_line(text); // names of files and classes are in it

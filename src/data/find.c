@@ -4,7 +4,6 @@
 #include "data/folder.h"
 
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 static vn_status refuse_empty(const vn_folder *f, vn_err *err) {
@@ -19,7 +18,7 @@ static vn_status refuse_empty(const vn_folder *f, vn_err *err) {
 static bool is_split(const char *name) {
     static const char *const splits[] = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"};
     for (size_t i = 0; i < VN_COUNT(splits); i++)
-        if (strcasecmp(name, splits[i]) == 0) return true;
+        if (vn_same_but_for_case(name, splits[i])) return true;
     return false;
 }
 
@@ -28,7 +27,7 @@ static vn_status check_splits(const vn_folder *f, const vn_entries *folders, vn_
     const char *train = folders->at[0].path;
     for (size_t i = 0; i < folders->count; i++) {
         if (!is_split(folders->at[i].path)) return VN_OK;
-        if (strncasecmp(folders->at[i].path, "train", 5) == 0) train = folders->at[i].path;
+        if (vn_begins_but_for_case(folders->at[i].path, "train")) train = folders->at[i].path;
     }
     return vn_fail(err, VN_BAD_FILE,
                    "%s: each folder in it is a class, but %s is a part of a data set: did you mean %s/%s?", f->root,

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +43,7 @@ static const char *const litter[] = {"__MACOSX",     "Thumbs.db",       "ehthumb
 
 static bool is_litter(const char *name) {
     for (size_t i = 0; i < VN_COUNT(litter); i++)
-        if (strcasecmp(name, litter[i]) == 0) return true;
+        if (vn_same_but_for_case(name, litter[i])) return true;
     return name[0] == '.';
 }
 
@@ -54,7 +53,7 @@ static const char *const sidecars[] = {"metadata.csv", "metadata.jsonl",   "meta
 
 static bool is_sidecar(const char *name) {
     for (size_t i = 0; i < VN_COUNT(sidecars); i++)
-        if (strcasecmp(name, sidecars[i]) == 0) return true;
+        if (vn_same_but_for_case(name, sidecars[i])) return true;
     return false;
 }
 

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,7 +76,8 @@ static bool has_ending(const char *name, const char *endings) {
     const size_t length = strlen(name);
     for (const char *end; (end = strchr(endings, ' ')) != NULL; endings = end + 1) {
         const size_t n = (size_t)(end - endings);
-        if (length > n && name[length - n - 1] != '/' && strncasecmp(name + length - n, endings, n) == 0) return true;
+        if (length > n && name[length - n - 1] != '/' && vn_begins_but_for_case(endings, name + length - n))
+            return true;
     }
     return false;
 }

@@ -79,7 +79,7 @@ static double to_y(const panel *p, double value) {
 /* The line of a tick, on whole pixels, and its number. */
 static void draw_tick(const panel *p, bool upright, double value) {
     char number[32];
-    snprintf(number, sizeof number, "%g", value);
+    vn_snprintf(number, sizeof number, "%g", value);
     const double width = vn_font_width(number, text_size);
     if (upright) {
         const double at = floor(to_x(p, value)), bottom = p->top + p->height;

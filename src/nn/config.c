@@ -3,7 +3,6 @@
 #include "nn/internal.h"
 
 #include <string.h>
-#include <strings.h>
 
 vn_status vn_config_refuse(const char *net, const char *key, const char *text, const char *const *known, size_t count,
                            vn_err *err) {
@@ -50,7 +49,7 @@ static vn_status read_choice(const reader *r, const json_t *value, int64_t *out)
     const char *text = json_string_value(value);
     size_t count = 0;
     for (; r->field->choices[count]; count++)
-        if (!strcasecmp(text, r->field->choices[count])) {
+        if (vn_same_but_for_case(text, r->field->choices[count])) {
             *out = (int64_t)count;
             return VN_OK;
         }

@@ -18,7 +18,7 @@ vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) {
     char name[64];
     va_list args;
     va_start(args, format);
-    vsnprintf(name, sizeof name, format, args);
+    vn_vsnprintf(name, sizeof name, format, args);
     va_end(args);
     vn_scope child = *s;
     path_join(child.path, s, name);
@@ -29,7 +29,7 @@ vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) {
     char text[256];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     vn_graph_label(s->g, "%s", ""); // the place is said here
     return vn_graph_fail(s->g, VN_BAD_ARGUMENT, "%s: %s%s%s", s->net, s->path, s->path[0] ? ": " : "", text);

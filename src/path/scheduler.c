@@ -226,10 +226,10 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
         s = vn_fail(err, VN_BAD_FILE, "beta_start %g and beta_end %g are not above 0", start, end);
     if (s) return s;
     char text[160];
-    int n = snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours, steps,
-                     is_on(config, "rescale_betas_zero_snr"));
+    int n = vn_snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours, steps,
+                        is_on(config, "rescale_betas_zero_snr"));
     if (schedules[schedule].has_betas)
-        snprintf(text + n, sizeof text - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start, end);
+        vn_snprintf(text + n, sizeof text - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start, end);
     return vn_path_open(text, path, err);
 }
 
@@ -248,8 +248,8 @@ static vn_status read_edm(const json_t *config, vn_path **path, char text[64], v
     if (!s) s = get_number(config, "sigma_data", 0.5, &data, err);
     if (s) return s;
     char name[96];
-    snprintf(name, sizeof name, "edm:sigma_min=%.17g,sigma_max=%.17g", min, max);
-    snprintf(text, 64, "edm:sigma_data=%.17g", data);
+    vn_snprintf(name, sizeof name, "edm:sigma_min=%.17g,sigma_max=%.17g", min, max);
+    vn_snprintf(text, 64, "edm:sigma_data=%.17g", data);
     return vn_path_open(name, path, err);
 }
 
@@ -266,7 +266,7 @@ static vn_status read_class(const json_t *config, size_t class, vn_path **path, 
         if (!types[i].type || same(types[i].type, type)) break;
     if (i == VN_COUNT(types) || !same(types[i].path, on))
         return vn_fail(err, VN_UNSUPPORTED, "prediction_type %.40s of %s is not supported", type, classes[class].name);
-    snprintf(text, 64, "%s", types[i].prediction);
+    vn_snprintf(text, 64, "%s", types[i].prediction);
     if (same(on, "ddpm")) return read_ddpm(config, class, path, err);
     if (same(on, "edm")) return read_edm(config, path, text, err);
     return read_rectified(config, path, err);
@@ -277,7 +277,7 @@ static vn_status read_ours(const json_t *config, vn_path **path, char text[64], 
     vn_status s = get_text(config, "path", "", &name, err);
     if (!s) s = get_text(config, "prediction_type", "", &prediction, err);
     if (s) return s;
-    snprintf(text, 64, "%s", prediction);
+    vn_snprintf(text, 64, "%s", prediction);
     return vn_path_open(name, path, err);
 }
 

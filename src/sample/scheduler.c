@@ -61,7 +61,7 @@ static void lack(reader *r, vn_scheduler_part part, const char *format, ...) {
     if (*to) return;
     va_list args;
     va_start(args, format);
-    vsnprintf(to, sizeof r->out->lacks[part], format, args);
+    vn_vsnprintf(to, sizeof r->out->lacks[part], format, args);
     va_end(args);
 }
 

@@ -38,7 +38,7 @@ void vn_graph_label(vn_graph *g, const char *format, ...) {
     char text[256];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (g->label && strcmp(g->label, text) == 0) return;
     g->label = NULL;
@@ -56,7 +56,7 @@ vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) {
     char text[sizeof g->err.text];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     vn_fail(&g->err, status, "%s%s%s", g->label ? g->label : "", g->label ? ": " : "", text);
     return NULL;

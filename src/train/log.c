@@ -33,7 +33,7 @@ vn_status vn_train_log_open(vn_trainer *t, vn_err *err) {
 }
 
 static void put(FILE *to, const char *key, double value) {
-    if (isfinite(value)) fprintf(to, ", \"%s\": %.9g", key, value);
+    if (isfinite(value)) vn_fprintf(to, ", \"%s\": %.9g", key, value);
 }
 
 vn_status vn_train_log_line(vn_trainer *t, double rate, vn_err *err) {
