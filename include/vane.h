@@ -246,7 +246,7 @@ VN_API vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model 
 typedef struct vn_samples vn_samples;
 
 typedef struct vn_sample_options {
-    int64_t count;         /* how many; default 16 */
+    int64_t count;         /* how many; default 0: 16, or as many as noise_file holds */
     int32_t label;         /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     const int32_t *labels; /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
     const int32_t *cycle;  /* or several in turn, [cycle_count], each a class or VN_LABEL_NULL: sample i gets
@@ -270,7 +270,7 @@ typedef struct vn_sample_options {
     uint64_t seed;          /* noise of sample i depends on (seed, i) and on nothing else */
     uint64_t first;         /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
     const float *noise;     /* or unit-variance noise to begin with, [count, one sample], channels first */
-    const char *noise_file; /* or a safetensors file that holds it as `noise`; count 0 then means its first size */
+    const char *noise_file; /* or a safetensors file that holds it as `noise`; its first size is count */
     int64_t batch;          /* samples in one forward pass; 0: chosen, all of them for guides that select among
                                samples. Does not change the samples of any other guide */
     vn_model *weak; /* for guides that ask for one (autoguidance): a lesser model of the same shape, classes, path
@@ -290,7 +290,7 @@ VN_API vn_sample_options vn_sample_options_default(void);
 VN_API vn_status vn_sample(vn_model *model, const vn_sample_options *options, vn_samples **out);
 VN_API int64_t vn_samples_count(const vn_samples *samples);
 VN_API int vn_samples_shape(const vn_samples *samples, int64_t shape[3]); /* returns the rank: 3 or 1 */
-/* [count, channels, height, width] in about [-1, 1], or [count, dimension]; owned by the samples. */
+/* [count, channels, height, width] as sampling ended: black is -1, white 1, and values beyond occur; or [count, dimension]. */
 VN_API const float *vn_samples_data(const vn_samples *samples);
 VN_API const int32_t *vn_samples_labels(const vn_samples *samples); /* [count]; VN_LABEL_NULL: none */
 /* [count] the guidance each was drawn with: the bands in the order they were appended. Owned by the samples. */
@@ -501,7 +501,7 @@ VN_API vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_option
 typedef struct vn_bench_walk_options {
     const char *sampler; /* a row with parameters; NULL: the path's own; "all": each row of the table in turn */
     const char *guide;   /* NULL: "cfg"; "all": each row in turn */
-    const char *path;    /* for models without one; default "rectified" */
+    const char *path;    /* for models without one; default NULL: "rectified" */
     double guidance;     /* default 2 */
     int steps;           /* of a walk; default 10 */
     int64_t batch;       /* samples of a walk; default 64 */

@@ -281,6 +281,34 @@ static void test_bad_arguments_are_named(void **state) {
     vn_context_close(&vn);
 }
 
+/* What vane.h promises of options left alone. */
+static void defaults_are_those_of_the_header(void **state) {
+    (void)state;
+    vn_context_options c = vn_context_options_default();
+    c.cpu = kernels->name;
+    vn_context *vn = NULL;
+    vn_model *model = NULL;
+    vn_samples *out = NULL;
+    assert_int_equal(vn_context_open(&vn, &c), VN_OK);
+    make_world("defaults.json");
+    expect_ok(vn, vn_model_open(vn, "defaults.json", &model));
+    vn_sample_options o = vn_sample_options_default();
+    o.sampler = "euler"; // a pass a step
+    expect_ok(vn, vn_sample(model, &o, &out));
+    assert_int_equal(vn_samples_count(out), 16);
+    assert_int_equal(vn_samples_passes(out), 32);
+    for (int i = 0; i < 16; i++) assert_int_equal(vn_samples_labels(out)[i], i % 2);
+    vn_samples_close(&out);
+    vn_model_close(&model);
+    vn_context_close(&vn);
+    const vn_bench_options b = vn_bench_options_default();
+    assert_true(b.batch == 64 && b.steps == 10);
+    const vn_bench_walk_options w = vn_bench_walk_options_default();
+    assert_true(w.guidance == 2 && w.steps == 10 && w.batch == 64 && !w.path);
+    const vn_likelihood_settings l = vn_likelihood_settings_default();
+    assert_true(l.probes == -1 && l.rtol == 1e-5 && l.atol == 1e-5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training_is_the_same_for_any_thread_count),
@@ -294,6 +322,7 @@ int main(void) {
         cmocka_unit_test(test_saved_samples_are_whole),
         cmocka_unit_test(test_noise_given_is_the_noise_used),
         cmocka_unit_test(test_bad_arguments_are_named),
+        cmocka_unit_test(defaults_are_those_of_the_header),
     };
     return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# run.sh BUILD: installs a build into an empty prefix and uses it from there as a stranger would: the example of
-# vane.h, in C and in C++, through pkg-config and CMake, shared and static; and looks at what the library exports.
+# run.sh BUILD: installs a build into an empty prefix and uses it from there as a stranger would: the examples of
+# vane.h and README.md, in C and in C++, through pkg-config and CMake, shared and static; and looks at what the library exports.
 set -u
 build=$1
 source=$(cd "$(dirname "$0")/../.." && pwd)
@@ -77,6 +77,30 @@ if command -v c++ >/dev/null; then
 fi
 holds "the example builds with the static library" build_static
 holds "and draws the same without the shared one" draws_alone
+
+# ---- README's program, the lines as they stand there -------------------------------------------------------------
+
+sed -n '/^```c$/,/^```$/{/^```/!p}' "$source/README.md" >readme.c
+cp readme.c readme.cc
+# shellcheck disable=SC2046,SC2086
+build_readme() { # by README's own command, but for the name; and once more with all warnings
+    line=$(sed -n 's/^    \(cc app\.c .*vane)\)$/\1/p' "$source/README.md")
+    [ -n "$line" ] && eval "$(echo "$line" | sed 's/app\.c/readme.c -o readme/')" &&
+        cc -std=c17 $strict readme.c -o readme $(pkg-config --cflags --libs vane)
+}
+# shellcheck disable=SC2046,SC2086
+build_readme_cc() { c++ -std=c++17 $strict readme.cc -o readme-cc $(pkg-config --cflags --libs vane); }
+draws_readme() { # draws_readme PROGRAM: what README says it draws
+    rm -f samples.png && "./$1" && cmp samples.png readme.png
+}
+"$prefix/bin/vane" train points:moons --model mlp:width=8 --steps 3 --preview-every -1 --quiet --out runs/photos || exit 1
+"$prefix/bin/vane" sample runs/photos -n 24 --guidance 2 --seed 7 --quiet --out readme.png || exit 1
+holds "README's program builds as it stands" build_readme
+holds "it draws 24 samples in all, the classes in turn" draws_readme readme
+if command -v c++ >/dev/null; then
+    holds "README's program builds in C++" build_readme_cc
+    holds "and draws the same" draws_readme readme-cc
+fi
 
 # ---- the documentation -------------------------------------------------------------------------------------------
 
