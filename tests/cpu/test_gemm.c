@@ -7,7 +7,7 @@
 
 #include "cpu/support_kernel.h"
 
-#define TOLERANCE 8e-7
+#define TOLERANCE 1.2e-6
 
 static void check_matmul(int rank, int64_t batch, bool shared, bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
     vn_shape in[2] = {{.rank = rank}, {.rank = shared ? 2 : rank}};

@@ -39,8 +39,8 @@ static double reciprocal_root(double x) {
     return 1 / sqrt(x);
 }
 
-/* floor: errors are counted in ulp of results of at least this size. ulp: the largest error measured on all instruction sets,
- * rounded up. */
+/* floor: errors are counted in ulp of results of at least this size. ulp: twice the largest error
+ * measured on any kernel set, as another compiler joins or splits other products and sums. sqrt is IEEE's own. */
 // clang-format off
 static const struct {
     const char *name;
@@ -49,21 +49,21 @@ static const struct {
     double (*exact)(double);
     double least, most, floor, ulp;
 } sweeps[] = {
-    {"exp",        VN_FN_EXP,     0, exp,             -87.3, 88.7,      1e-38, 1},
-    {"log",        VN_FN_LOG,     0, log,             1e-45, 3.4e38,    1e-38, 0.8},
-    {"tanh",       VN_FN_TANH,    0, tanh,            -20,   20,        1e-38, 1.3},
-    {"sigmoid",    VN_FN_SIGMOID, 0, sigmoid,         -87,   100,       1e-38, 2},
-    {"sin",        VN_FN_SIN,     0, sin,             -100,  100,       1e-38, 1.4},
-    {"cos",        VN_FN_COS,     0, cos,             -100,  100,       1e-38, 1.5},
-    {"sin, large", VN_FN_SIN,     0, sin,             -1e6,  1e6,       0.5,   1.4},
-    {"cos, large", VN_FN_COS,     0, cos,             -1e6,  1e6,       0.5,   1.5},
+    {"exp",        VN_FN_EXP,     0, exp,             -87.3, 88.7,      1e-38, 2},
+    {"log",        VN_FN_LOG,     0, log,             1e-45, 3.4e38,    1e-38, 1.6},
+    {"tanh",       VN_FN_TANH,    0, tanh,            -20,   20,        1e-38, 2.6},
+    {"sigmoid",    VN_FN_SIGMOID, 0, sigmoid,         -87,   100,       1e-38, 4},
+    {"sin",        VN_FN_SIN,     0, sin,             -100,  100,       1e-38, 2.8},
+    {"cos",        VN_FN_COS,     0, cos,             -100,  100,       1e-38, 3},
+    {"sin, large", VN_FN_SIN,     0, sin,             -1e6,  1e6,       0.5,   2.8},
+    {"cos, large", VN_FN_COS,     0, cos,             -1e6,  1e6,       0.5,   3},
     {"sqrt",       VN_FN_SQRT,    0, sqrt,            1e-38, 3.4e38,    1e-38, 0.51},
-    {"rsqrt",      VN_FN_RSQRT,   0, reciprocal_root, 1e-38, 3.4e38,    1e-38, 1.5},
-    {"silu",       VN_FN_SILU,    0, silu,            -80,   100,       1e-38, 2.3},
-    {"silu'",      VN_FN_SILU,    1, silu_slope,      -80,   100,       0.5,   2.6},
-    {"gelu",       VN_FN_GELU,    0, gelu,            -3,    100,       1e-38, 6.3},
-    {"gelu, tail", VN_FN_GELU,    0, gelu,            -12,   -3,        1e-38, 65},
-    {"gelu'",      VN_FN_GELU,    1, gelu_slope,      -12,   100,       0.5,   3.6},
+    {"rsqrt",      VN_FN_RSQRT,   0, reciprocal_root, 1e-38, 3.4e38,    1e-38, 3},
+    {"silu",       VN_FN_SILU,    0, silu,            -80,   100,       1e-38, 4},
+    {"silu'",      VN_FN_SILU,    1, silu_slope,      -80,   100,       0.5,   5.2},
+    {"gelu",       VN_FN_GELU,    0, gelu,            -3,    100,       1e-38, 12.5},
+    {"gelu, tail", VN_FN_GELU,    0, gelu,            -12,   -3,        1e-38, 130},
+    {"gelu'",      VN_FN_GELU,    1, gelu_slope,      -12,   100,       0.5,   7.2},
 };
 // clang-format on
 
@@ -114,7 +114,8 @@ static void functions_are_accurate(void **state) {
                 print_message("%-12s %-9s %.2f ulp at %g\n", sweeps[k].name, vn_cpu_backend_at(i)->name, ulp,
                               (double)at);
             if (!(ulp <= sweeps[k].ulp))
-                fail_msg("%s on %s: %g ulp at %g", sweeps[k].name, vn_cpu_backend_at(i)->name, ulp, (double)at);
+                fail_msg("%s on %s: %g ulp at %g, of at most %g", sweeps[k].name, vn_cpu_backend_at(i)->name, ulp,
+                         (double)at, sweeps[k].ulp);
         }
     }
     kernel_array_close(x, room);

@@ -184,17 +184,18 @@ static void check(size_t count, const char *const *names, bool pure, double belo
     for (size_t k = 0; k < count; k++) bench_close(&b[k]);
 }
 
-/* Measured: from 0.29 below (lms) to 0.45 above (unipc:order=4). */
+/* One order less would measure one less, so a bound lies about half-way; more than the order is no fault, but a whole order more
+ * would be another rule. Measured: from 0.29 below (lms) to 0.45 above (unipc:order=4). */
 static void samplers_converge_at_their_order(void **state) {
     (void)state;
-    check(VN_COUNT(paths), paths, false, 0.3, 0.5);
+    check(VN_COUNT(paths), paths, false, 0.6, 1);
 }
 
 /* Measured: from 0.28 below (dpm, deis) to 1.67 above (res:order=4). */
 static void pure_noise_leaves_an_order_of_two(void **state) {
     (void)state;
     static const char *const from_noise[] = {"rectified", "trigonometric"};
-    check(VN_COUNT(from_noise), from_noise, true, 0.35, 1.8);
+    check(VN_COUNT(from_noise), from_noise, true, 0.6, HUGE_VAL); // some keep more of their order
 }
 
 int main(void) {
