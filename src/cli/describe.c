@@ -27,6 +27,7 @@ static void print_plain(FILE *to, const json_t *value) {
 static void print_list(FILE *to, const json_t *list) {
     size_t i;
     json_t *item;
+    if (json_array_size(list) == 0) fputs("none", to);
     json_array_foreach(list, i, item) {
         if (i > 0) fputs(", ", to);
         print_plain(to, item);

@@ -19,7 +19,7 @@ static bool put_classes(const vn_source *s, json_t *out) {
     json_t *list = json_array();
     int64_t *samples = vn_calloc((size_t)s->classes + 1, sizeof *samples);
     bool ok = list != NULL && samples != NULL && put(out, "classes", json_incref(list));
-    for (int64_t i = 0; ok && i < s->count; i++) samples[s->labels[i]]++;
+    for (int64_t i = 0; ok && s->labels != NULL && i < s->count; i++) samples[s->labels[i]]++;
     for (int32_t k = 0; ok && k < s->classes; k++)
         ok = append(list, json_pack("{s:s, s:I}", "name", s->names[k], "count", (json_int_t)samples[k]));
     vn_free(samples);
@@ -49,7 +49,7 @@ vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out,
     bool ok =
         *out != NULL && put(*out, "kind", json_string(kind)) && put(*out, "count", json_integer((json_int_t)s->count));
     if (ok) ok = s->folder != NULL ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
-    if (ok) ok = s->labels != NULL ? put_classes(s, *out) : put(*out, "classes", json_string("none"));
+    if (ok) ok = put_classes(s, *out);
     if (ok) ok = put_left_out(s, *out);
     if (ok) return VN_OK;
     json_decref(*out);

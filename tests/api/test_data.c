@@ -185,6 +185,7 @@ static void test_data_is_described_before_it_is_trained_on(void **state) {
                               "[\"0\"], \"train_with\": \"vane train numbers --out runs/numbers --minutes 30\"}");
     expect_members("points:moons:count=10", "{\"kind\": \"points\", \"count\": 10, \"training_takes\": {\"dimension\": "
                                             "2}}");
+    expect_members("my photos/cat", "{\"count\": 2, \"classes\": []}");
     char *text = NULL;
     mkdir("nothing", 0777);
     expect_refused(vn_describe(vn, "nothing", &text), VN_BAD_FILE,
