@@ -156,17 +156,17 @@ static void fail_each_allocation(const source_case *c, int mode) {
 static void says_when_memory_is_out(void **state) {
     (void)state;
     static uint8_t batch[4 * 3073];
-    static const source_case cases[] = {{"points:moons:count=20", VN_OK, false, 0},
-                                        {"idx", VN_OK, false, 0},
-                                        {"idx-gz/train-labels-idx1-ubyte.gz", VN_OK, false, 0},
-                                        {ARRAYS("colour"), VN_OK, false, 1},
-                                        {ARRAYS("points64"), VN_OK, false, 1},
-                                        {"cifar", VN_OK, false, 0},
-                                        {"tree", VN_OK, true, 0},
+    static const source_case cases[] = {{"points:moons:count=20", VN_OK, false, 0, NULL, 0},
+                                        {"idx", VN_OK, false, 0, NULL, 0},
+                                        {"idx-gz/train-labels-idx1-ubyte.gz", VN_OK, false, 0, NULL, 0},
+                                        {ARRAYS("colour"), VN_OK, false, 1, NULL, 0},
+                                        {ARRAYS("points64"), VN_OK, false, 1, NULL, 0},
+                                        {"cifar", VN_OK, false, 0, NULL, 0},
+                                        {"tree", VN_OK, true, 0, NULL, 0},
                                         {"spoilt", VN_OK, true, 0, NULL, 2},
                                         {"spoilt", VN_OK, true, 0, "files", 2},
-                                        {VN_SOURCE_DIR "/tests/cases/edm_dataset", VN_OK, true, 0},
-                                        {"nowhere", VN_IO, false, 0}};
+                                        {VN_SOURCE_DIR "/tests/cases/edm_dataset", VN_OK, true, 0, NULL, 0},
+                                        {"nowhere", VN_IO, false, 0, NULL, 0}};
     mkdir("idx", 0777);
     mkdir("idx-gz", 0777);
     mkdir("cifar", 0777);
