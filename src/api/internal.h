@@ -272,6 +272,8 @@ typedef struct vn_saver vn_saver;
 
 /* Whether the path's ending stands for something that takes all samples in one put, as a picture does. */
 bool vn_saver_whole(const char *path);
+/* Whether the trace of such samples is part of what is saved there. */
+bool vn_saver_traces(const char *path, int rank);
 /* Whether what was put is kept when the rest does not come: then there is no reason to hold it back. */
 bool vn_saver_keeps(const vn_saver *s);
 /* The index that samples appended to the folder would begin with: 0 where there are none. */

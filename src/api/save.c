@@ -57,6 +57,11 @@ bool vn_saver_whole(const char *path) {
     return path && form_of(path)->whole;
 }
 
+bool vn_saver_traces(const char *path, int rank) {
+    const vn_form *form = form_of(path);
+    return form->traces || (form->point_traces && rank == 1);
+}
+
 bool vn_saver_keeps(const vn_saver *s) {
     return s->form->keeps;
 }

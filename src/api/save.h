@@ -18,6 +18,7 @@ typedef struct vn_form {
     int dimensions;                              /* of points, at most; -1: any, and images of any channels */
     bool whole;                                  /* all samples come in one put */
     bool keeps;                                  /* what was put stays when the rest does not come */
+    bool traces, point_traces;                   /* holds the trace of any samples; of points */
     vn_status (*open)(vn_saver *s, vn_err *err); /* to be closed even when it fails */
     vn_status (*put)(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
     vn_status (*commit)(vn_saver *s, vn_err *err); /* NULL: nothing is left to do */

@@ -126,6 +126,7 @@ const vn_form vn_form_picture = {
     .ending = ".png",
     .dimensions = 2,
     .whole = true,
+    .point_traces = true,
     .open = open_picture,
     .put = put_picture,
     .close = close_picture,

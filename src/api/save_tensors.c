@@ -110,6 +110,7 @@ static void close_tensors(vn_saver *s) {
 const vn_form vn_form_safetensors = {
     .ending = ".safetensors",
     .dimensions = -1,
+    .traces = true,
     .open = open_safetensors,
     .put = put_safetensors,
     .commit = commit_tensors,

@@ -55,6 +55,8 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
         s->of = of;
         of = NULL;
     }
+    if (status == VN_OK && s->of->levels > 0 && !vn_saver_traces(s->path, s->of->rank))
+        status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds no trace: a .safetensors and a picture of points do", s->path);
     if (status == VN_OK && vn_saver_whole(s->path)) {
         if (s->of->count > VN_SHOW_MOST)
             status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture", s->path,

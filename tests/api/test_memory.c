@@ -113,6 +113,7 @@ static vn_status train_and_sample(void) {
     vn_sample_options bands[] = {s, s};
     bands[1].guidance = 1;
     if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out.safetensors", VN_EXISTING_REFUSE, NULL);
+    bands[0].trace = bands[1].trace = 0;
     if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out", VN_EXISTING_REPLACE, NULL);
     if (status == VN_OK) status = vn_sample_check(model, bands, 2, "out", VN_EXISTING_APPEND);
     if (status == VN_OK) status = vn_sample_check(model, bands, 2, "out.png", VN_EXISTING_REFUSE);

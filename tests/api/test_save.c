@@ -340,6 +340,12 @@ static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **
     bands[1].trace = 1;
     expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
                    "levels");
+    bands[0].trace = 1;
+    static const char *const traceless[] = {"grid.npy", "grid.png", "folder"};
+    for (size_t i = 0; i < VN_COUNT(traceless); i++)
+        expect_refused(&f, vn_sample_to(f.model, bands, 2, traceless[i], VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
+                       "holds no trace");
+    bands[0].trace = 0;
     expect_refused(&f, vn_sample_to(f.model, bands, 1, "none/grid.npy", VN_EXISTING_REFUSE, NULL), VN_IO, "none/grid");
     expect_refused(&f, vn_sample_to(f.model, NULL, 0, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "band");
     assert_int_equal(asked, 0);
@@ -406,7 +412,7 @@ static void test_samples_written_as_they_are_drawn_are_those_drawn_at_once(void 
     vn_sample_options bands[] = {wide(1100), wide(40)};
     bands[1].seed = 8;
     bands[0].trace = bands[1].trace = 1; /* two levels: 341 at a time, in whole batches 320 */
-    static const char *const forms[][2] = {{"at-once.npy", "drawn.npy"}, {"at-once.safetensors", "drawn.safetensors"}};
+    static const char *const forms[][2] = {{"at-once.safetensors", "drawn.safetensors"}, {"at-once.npy", "drawn.npy"}};
     vn_samples *s = draw_bands(&f, bands, 2);
     latest = (vn_progress){0};
     falls = 0;
@@ -420,6 +426,7 @@ static void test_samples_written_as_they_are_drawn_are_those_drawn_at_once(void 
         latest = (vn_progress){0};
         unlink(forms[i][0]);
         unlink(forms[i][1]);
+        bands[0].trace = bands[1].trace = 0; /* which .npy does not hold */
     }
     assert_int_equal(falls, 0);
     vn_samples_close(&s);
