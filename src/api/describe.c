@@ -243,13 +243,11 @@ static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
     if (vn_image_kind_named(path)) return describe_picture(path, err);
     if (vn_data_is_known(path)) return vn_describe_data(vn, path, err);
-    if (vn_is_file(path))
+    if (vn_check_regular(path, err) == VN_OK)
         vn_fail(err, VN_UNSUPPORTED,
                 "%s: no known kind of file; expected .safetensors, .json, a picture (" VN_IMAGE_ENDINGS
                 "), or data that can be trained on",
                 path);
-    else
-        vn_fail(err, VN_IO, "%s: no such file or directory", path);
     return NULL;
 }
 

@@ -226,8 +226,8 @@ vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* 
 
 /* ---- files ----------------------------------------------------------------------------------------- */
 
-/* Writing that cannot leave half a file: bytes go aside to PATH.vane-tmp, commit makes them durable (fsync) and renames. Only
- * regular files are replaced, links are followed, and a second writer of the same path is refused (VN_IO). */
+/* Writing that cannot leave half a file: bytes go aside, under a name that cannot be guessed, and commit makes them durable
+ * (fsync) and renames. Only regular files are replaced, and links are followed. Of two writers of one path the later wins. */
 typedef struct vn_writer {
     FILE *file; /* write with fwrite; errors show at commit */
     char *path, *aside;
@@ -242,8 +242,17 @@ vn_status vn_check_file(const char *path, vn_err *err);
 vn_status vn_check_folder(const char *path, vn_err *err);
 /* Whether the disk that the file would be on has space for so many bytes, as far as the system tells. */
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err);
-/* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes and devices are refused, not waited for. */
+/* Removes from a folder the files aside that killed writers left: regular ones of the user's own that nobody holds. Called by the
+ * two above for the folder they look at. */
+void vn_remove_stale(const char *folder);
+/* So many random digits, for names that nobody can have put in the way; and whether a text is of such a form. */
+#define VN_UNGUESSABLE 16
+void vn_unguessable(char text[VN_UNGUESSABLE + 1]);
+bool vn_is_unguessable(const char *text);
+/* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes, sockets and devices are refused by their kind,
+ * not waited for; the second says so without opening. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
+vn_status vn_check_regular(const char *path, vn_err *err);
 bool vn_is_dir(const char *path);
 bool vn_is_file(const char *path);
 bool vn_same_file(const char *a,

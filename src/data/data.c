@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
@@ -64,8 +63,10 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
         if (strcmp(source, vn_toy_rows[i].row.name) == 0)
             return vn_fail(err, VN_BAD_ARGUMENT, "%s: no such file or folder; did you mean \"points:%s\"?", source,
                            source);
-    struct stat info;
-    if (stat(source, &info) != 0) return vn_fail_errno(err, "%s", source);
+    if (!vn_is_dir(source)) {
+        const vn_status s = vn_check_regular(source, err);
+        if (s != VN_OK) return s;
+    }
     static const char *const archives[] = {".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar"};
     for (size_t i = 0; i < VN_COUNT(archives); i++)
         if (vn_ends_with(source, archives[i]))

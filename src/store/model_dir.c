@@ -2,7 +2,6 @@
  * written. What the JSON means is for nn/ and path/ to say. */
 #include "store/internal.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define DIFFUSERS_VERSION "0.42.1"
@@ -198,10 +197,7 @@ static vn_status resolve(const char *path, vn_model_dir *d, vn_err *err) {
         d->path = n > 1 && path[n - 1] == '/' ? vn_format("%.*s", (int)n - 1, path) : vn_strdup(path);
         return d->path ? VN_OK : vn_no_memory(err);
     }
-    if (!vn_is_file(path)) {
-        errno = ENOENT;
-        return vn_fail_errno(err, "%s", path);
-    }
+    if (!vn_is_file(path)) return vn_check_regular(path, err);
     const char *name = slash ? slash + 1 : path;
     const bool weights = vn_store_is_weights(name);
     if (!weights && strcmp(name, "config.json") != 0)

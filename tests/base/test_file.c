@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/base.h"
@@ -74,27 +76,100 @@ static void an_old_file_stays_until_commit(void **state) {
     assert_holds("a", "new");
 }
 
-static void what_a_killed_writer_left_is_taken_over(void **state) {
-    (void)state;
-    scratch_write_text("a.vane-tmp", "left by someone, and longer than what follows");
-    scratch_write_text("a.tmp", "a user's own");
-    assert_int_equal(write_text("a", "new", NULL), VN_OK);
-    assert_holds("a", "new");
-    assert_holds("a.tmp", "a user's own");
-    assert_int_equal(scratch_count("."), 2);
-}
-
+/* Two writers at once: each writes a file of its own, and the later one is what stays. */
 static void two_writers_do_not_mix(void **state) {
     (void)state;
     vn_writer first, second;
-    vn_err err = {0};
     assert_int_equal(vn_writer_open(&first, "a", NULL), VN_OK);
+    assert_int_equal(vn_writer_open(&second, "a", NULL), VN_OK);
     fputs("first", first.file);
-    assert_int_equal(vn_writer_open(&second, "a", &err), VN_IO);
-    assert_string_equal(err.text, "a: is being written by another process");
-    vn_writer_abandon(&second);
+    fputs("second", second.file);
+    assert_int_equal(vn_writer_commit(&second, NULL), VN_OK);
+    assert_holds("a", "second");
     assert_int_equal(vn_writer_commit(&first, NULL), VN_OK);
     assert_holds("a", "first");
+    assert_int_equal(scratch_count("."), 1);
+}
+
+static void names_aside_cannot_be_guessed(void **state) {
+    (void)state;
+    enum { WRITERS = 50 };
+    char seen[WRITERS][64];
+    assert_int_equal(mkdir("folder", 0777), 0);
+    for (int i = 0; i < WRITERS; i++) {
+        static const char before[] = "folder/.vane-tmp-";
+        vn_writer w;
+        assert_int_equal(vn_writer_open(&w, "folder/a", NULL), VN_OK);
+        assert_memory_equal(w.aside, before, strlen(before));
+        assert_true(vn_is_unguessable(w.aside + strlen(before)));
+        snprintf(seen[i], sizeof seen[i], "%s", w.aside);
+        for (int k = 0; k < i; k++) assert_string_not_equal(seen[i], seen[k]);
+        vn_writer_abandon(&w);
+    }
+    assert_true(vn_is_unguessable("0123456789abcdef"));
+    assert_false(vn_is_unguessable("0123456789abcde") || vn_is_unguessable("0123456789abcdef0") ||
+                 vn_is_unguessable("0123456789abcdeF"));
+}
+
+/* A pipe nobody reads and a link to something dear, under the names that a writer could be thought to use. */
+static void what_stands_beside_the_output_is_neither_waited_for_nor_followed(void **state) {
+    (void)state;
+    static const char *const asides[] = {"a.vane-tmp", "a.tmp", ".vane-tmp-0", ".a.vane-tmp"};
+    scratch_write_text("dear", "kept");
+    for (int kind = 0; kind < 3; kind++) {
+        for (size_t i = 0; i < VN_COUNT(asides); i++) {
+            if (kind == 0) assert_int_equal(mkfifo(asides[i], 0666), 0);
+            if (kind == 1) assert_int_equal(link("dear", asides[i]), 0);
+            if (kind == 2) assert_int_equal(symlink("dear", asides[i]), 0);
+        }
+        alarm(20);
+        assert_int_equal(write_text("a", "new", NULL), VN_OK);
+        assert_int_equal(vn_check_file("a", NULL) | vn_check_folder(".", NULL), VN_OK);
+        alarm(0);
+        assert_holds("a", "new");
+        assert_holds("dear", "kept");
+        for (size_t i = 0; i < VN_COUNT(asides); i++) assert_int_equal(unlink(asides[i]), 0);
+    }
+    assert_int_equal(scratch_count("."), 2);
+}
+
+/* What is removed from a folder is only what a killed writer left: of the form of its names, a file or an empty folder, and not
+ * held by a writer that is at work. */
+static void what_killed_writers_left_is_removed(void **state) {
+    (void)state;
+    static const char *const kept[] = {".vane-tmp-0123456789abcde", ".vane-tmp-0123456789abcdeg", "a.vane-tmp",
+                                       "vane-tmp-0123456789abcdef", ".vane-tmp-0123456789abcdef0"};
+    for (size_t i = 0; i < VN_COUNT(kept); i++) scratch_write_text(kept[i], "not ours");
+    scratch_write_text("dear", "kept");
+    assert_int_equal(symlink("dear", ".vane-tmp-0000000000000001"), 0);
+    assert_int_equal(mkfifo(".vane-tmp-0000000000000002", 0666), 0);
+    assert_int_equal(mkdir(".vane-tmp-0000000000000003", 0777), 0);
+    scratch_write_text(".vane-tmp-0000000000000003/full", "kept");
+    assert_int_equal(mkdir(".vane-tmp-0000000000000004", 0777), 0);
+    scratch_write_text(".vane-tmp-0000000000000005", "left");
+    vn_writer w;
+    assert_int_equal(vn_writer_open(&w, "a", NULL), VN_OK);
+    fputs("new", w.file);
+    const int before = scratch_count(".");
+    alarm(20);
+    vn_remove_stale(".");
+    alarm(0);
+    assert_int_equal(scratch_count("."), before - 2);
+    assert_int_equal(access(".vane-tmp-0000000000000004", F_OK) & access(".vane-tmp-0000000000000005", F_OK), -1);
+    assert_int_equal(vn_writer_commit(&w, NULL), VN_OK); /* it was not taken away from under the writer */
+    assert_holds("a", "new");
+    vn_remove_stale("nowhere");
+}
+
+/* By whoever looks whether it can write there, before it does. */
+static void looking_removes_what_is_stale(void **state) {
+    (void)state;
+    assert_int_equal(mkdir("folder", 0777), 0);
+    for (int file = 0; file < 2; file++) {
+        scratch_write_text("folder/.vane-tmp-0000000000000005", "left");
+        assert_int_equal(file ? vn_check_file("folder/a", NULL) : vn_check_folder("folder", NULL), VN_OK);
+        assert_int_equal(scratch_count("folder"), 0);
+    }
 }
 
 static void links_stay_links(void **state) {
@@ -107,6 +182,30 @@ static void links_stay_links(void **state) {
     struct stat info;
     assert_int_equal(lstat("link", &info), 0);
     assert_true(S_ISLNK(info.st_mode));
+
+    assert_int_equal(symlink("there/b", "dangling") | symlink("../link", "there/first"), 0);
+    assert_int_equal(write_text("dangling", "of a link to nothing yet", NULL), VN_OK);
+    assert_holds("there/b", "of a link to nothing yet");
+    assert_int_equal(write_text("there/first", "of two links", NULL), VN_OK);
+    assert_holds("there/a", "of two links");
+    assert_int_equal(scratch_count(".") + scratch_count("there"), 6);
+    assert_int_equal(symlink("round", "round"), 0);
+    vn_err err = {0};
+    assert_int_equal(write_text("round", "new", &err), VN_IO);
+    assert_string_equal(err.text, "round: cannot be written: Too many levels of symbolic links");
+}
+
+static void permissions_are_what_the_umask_leaves(void **state) {
+    (void)state;
+    static const mode_t masks[] = {0, 022, 027, 077};
+    for (size_t i = 0; i < VN_COUNT(masks); i++) {
+        struct stat info;
+        const mode_t old = umask(masks[i]);
+        assert_int_equal(write_text("a", "new", NULL), VN_OK);
+        umask(old);
+        assert_int_equal(stat("a", &info), 0);
+        assert_int_equal(info.st_mode & 07777, 0666 & ~masks[i]);
+    }
 }
 
 static void impossible_targets_are_named(void **state) {
@@ -119,8 +218,9 @@ static void impossible_targets_are_named(void **state) {
     const struct {
         const char *path, *words;
     } refused[] = {
-        {"folder", "folder: is a directory"},
-        {"pipe", "pipe: is not a regular file"},
+        {"folder", "folder: is a folder"},
+        {"pipe", "pipe: is a pipe, not a regular file"},
+        {"/dev/full", "/dev/full: is a device, not a regular file"},
         {"nowhere/a", "nowhere/a: cannot be written: No such file or directory"},
         {long_name, "xxxx"},
     };
@@ -191,10 +291,10 @@ static void a_kill_leaves_old_or_new(void **state) {
         seen_old = seen_old || !is_new;
         free(text);
         assert_in_range(scratch_count("."), 1, 2);
+        vn_remove_stale(".");
+        assert_int_equal(scratch_count("."), 1);
     }
     assert_true(seen_old && seen_new);
-    assert_int_equal(write_text("a", "newest", NULL), VN_OK);
-    assert_int_equal(scratch_count("."), 1);
 }
 
 /* stdio works without a buffer of its own, so one failure of many is no failure; then the file must be right. */
@@ -246,10 +346,18 @@ static void only_regular_files_are_read(void **state) {
     (void)state;
     static const struct {
         const char *path, *words;
-    } refused[] = {{"pipe", "pipe: is not a regular file"},
-                   {"/dev/zero", "/dev/zero: is not a regular file"},
-                   {".", ".: is a folder"}};
-    assert_int_equal(mkfifo("pipe", 0666), 0);
+    } refused[] = {{"pipe", "pipe: is a pipe, not a regular file"},
+                   {"socket", "socket: is a socket, not a regular file"},
+                   {"link", "link: is a pipe, not a regular file"},
+                   {"/dev/zero", "/dev/zero: is a device, not a regular file"},
+                   {".", ".: is a folder"},
+                   {"nowhere", "nowhere: No such file or directory"}};
+    const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    const int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(sock, (const struct sockaddr *)&address, sizeof address), 0);
+    close(sock);
+    assert_int_equal(mkfifo("pipe", 0666) | symlink("pipe", "link"), 0);
+    alarm(20);
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         char *data;
         size_t size;
@@ -257,7 +365,11 @@ static void only_regular_files_are_read(void **state) {
         assert_int_equal(vn_read_file(refused[i].path, 1 << 20, &data, &size, &err), VN_IO);
         assert_string_equal(err.text, refused[i].words);
         assert_null(data);
+        err = (vn_err){0};
+        assert_int_equal(vn_check_regular(refused[i].path, &err), VN_IO);
+        assert_string_equal(err.text, refused[i].words);
     }
+    alarm(0);
 }
 
 static void failed_reads_give_nothing(void **state) {
@@ -360,9 +472,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         EACH(files_appear_at_commit),
         EACH(an_old_file_stays_until_commit),
-        EACH(what_a_killed_writer_left_is_taken_over),
         EACH(two_writers_do_not_mix),
+        EACH(names_aside_cannot_be_guessed),
+        EACH(what_stands_beside_the_output_is_neither_waited_for_nor_followed),
+        EACH(what_killed_writers_left_is_removed),
+        EACH(looking_removes_what_is_stale),
         EACH(links_stay_links),
+        EACH(permissions_are_what_the_umask_leaves),
         EACH(impossible_targets_are_named),
         EACH(a_full_disk_leaves_the_old_file),
         EACH(a_kill_leaves_old_or_new),

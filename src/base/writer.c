@@ -1,0 +1,297 @@
+/* writer.c - writing files whole. A file is written aside, in the same folder, and renamed over the old one when all of it is
+ * on the disk, so that a reader sees the old file or the new one and never a part.
+ *
+ * The file aside is called .vane-tmp- and 16 random digits, so that nobody can put a pipe or a link there before us, and it is
+ * made by this open or not at all. It is locked while it is written: one of such a name that is not locked was left by a killed
+ * process, and vn_remove_stale removes it. */
+#include "base/base.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char aside_name[] = ".vane-tmp-";
+
+/* ---- names ----------------------------------------------------------------------------------------------- */
+
+void vn_unguessable(char text[VN_UNGUESSABLE + 1]) {
+    static const char digits[] = "0123456789abcdef";
+    uint8_t bytes[VN_UNGUESSABLE / 2];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) { // a kernel without it: what is made exclusively
+        const double now = vn_now();                                  // is safe all the same
+        const uint32_t key[2] = {(uint32_t)getpid(), 0},
+                       counter[4] = {(uint32_t)now, (uint32_t)(1e9 * (now - floor(now)))};
+        uint32_t random[4];
+        vn_philox(counter, key, random);
+        memcpy(bytes, random, sizeof bytes);
+    }
+    for (size_t i = 0; i < VN_UNGUESSABLE; i++) text[i] = digits[bytes[i / 2] >> 4 * (i % 2) & 15];
+    text[VN_UNGUESSABLE] = 0;
+}
+
+bool vn_is_unguessable(const char *text) {
+    return strspn(text, "0123456789abcdef") == VN_UNGUESSABLE && !text[VN_UNGUESSABLE];
+}
+
+/* The folder that `path` is in; new string or NULL. */
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? vn_format("%.*s", slash == path ? 1 : (int)(slash - path), path) : vn_strdup(".");
+}
+
+/* Where the link at `path` points to, as seen from here; new string or NULL. */
+static char *link_target(const char *path) {
+    char target[PATH_MAX];
+    const ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n < 0) return NULL;
+    target[n] = 0;
+    if (target[0] == '/') return vn_strdup(target);
+    char *folder = folder_of(path), *out = folder ? vn_path_join(folder, target) : NULL;
+    vn_free(folder);
+    return out;
+}
+
+static bool is_link(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+/* Where writing to `path` puts its file, whether there is one or not: links are followed, so that a link stays one. New string
+ * or NULL. */
+static char *target_of(const char *path) {
+    enum { MOST_LINKS = 40 }; // the kernel's
+    char *at = vn_strdup(path);
+    for (int i = 0; at && i < MOST_LINKS && is_link(at); i++) {
+        char *next = link_target(at);
+        vn_free(at);
+        at = next;
+    }
+    return at;
+}
+
+/* Only regular files are replaced: renaming over /dev/null would take it from everyone. */
+static vn_status resolve_target(const char *path, char **out, vn_err *err) {
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        const vn_status s = vn_check_regular(path, err);
+        if (s) return s;
+    } else if (errno != ENOENT) {
+        return vn_fail_errno(err, "%s: cannot be written", path);
+    }
+    *out = target_of(path);
+    return *out ? VN_OK : vn_no_memory(err);
+}
+
+/* ---- files aside ----------------------------------------------------------------------------------------- */
+
+/* Whether `path` still names the open file. */
+static bool still_named(int fd, const char *path) {
+    struct stat ours, named;
+    return fstat(fd, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino &&
+           ours.st_dev == named.st_dev;
+}
+
+/* Makes and locks a file aside. Between the two vn_remove_stale may take it for a stale one: then another is made. */
+static vn_status make_aside(vn_writer *w, const char *folder, int *fd, vn_err *err) {
+    enum { TRIES = 100 };
+    for (int i = 0; i < TRIES; i++) {
+        char random[VN_UNGUESSABLE + 1];
+        vn_unguessable(random);
+        vn_free(w->aside);
+        w->aside = vn_format("%s%s%s%s", folder, vn_ends_with(folder, "/") ? "" : "/", aside_name, random);
+        if (!w->aside) return vn_no_memory(err);
+        *fd = open(w->aside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (*fd < 0 && errno != EEXIST) break;
+        if (*fd < 0) continue;
+        const bool taken = flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; // else: no locks here
+        if (!taken && still_named(*fd, w->aside)) return VN_OK;
+        close(*fd);
+        errno = EEXIST;
+    }
+    return vn_fail_errno(err, "%s: cannot be written", w->path);
+}
+
+static vn_status open_aside(vn_writer *w, vn_err *err) {
+    int fd = -1;
+    char *folder = folder_of(w->path);
+    vn_status s = folder ? make_aside(w, folder, &fd, err) : vn_no_memory(err);
+    vn_free(folder);
+    if (s) return s;
+    w->file = fdopen(fd, "wb");
+    if (w->file) return VN_OK;
+    s = vn_fail_errno(err, "%s: cannot be written", w->path);
+    unlink(w->aside);
+    close(fd);
+    return s;
+}
+
+/* Removes what is left of a file or of a probe for a folder. What is locked is being written; where there are no locks that
+ * cannot be told, and it stays. */
+static void remove_if_stale(const char *path) {
+    struct stat info;
+    if (lstat(path, &info) != 0 || info.st_uid != geteuid()) return;
+    if (S_ISDIR(info.st_mode)) rmdir(path); // only if it is empty
+    if (!S_ISREG(info.st_mode)) return;
+    const int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && still_named(fd, path)) unlink(path);
+    close(fd);
+}
+
+void vn_remove_stale(const char *folder) {
+    const size_t length = strlen(aside_name);
+    DIR *dir = opendir(folder);
+    for (const struct dirent *e; dir && (e = readdir(dir));) {
+        if (strncmp(e->d_name, aside_name, length) != 0 || !vn_is_unguessable(e->d_name + length)) continue;
+        char *path = vn_path_join(folder, e->d_name);
+        if (path) remove_if_stale(path);
+        vn_free(path);
+    }
+    if (dir) closedir(dir);
+}
+
+/* ---- the life of a writer -------------------------------------------------------------------------------- */
+
+static void writer_free(vn_writer *w) {
+    vn_free(w->path);
+    vn_free(w->aside);
+    *w = (vn_writer){0};
+}
+
+vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err) {
+    *w = (vn_writer){0};
+    vn_status s = resolve_target(path, &w->path, err);
+    if (s) return s;
+    s = open_aside(w, err);
+    if (s) writer_free(w);
+    return s;
+}
+
+/* stdio keeps that a write failed but not why, and what failed it may be flushed by now. Asks the system again, with
+ * writes that meet the same full disk or limit, and sets errno. */
+static void recall_write_error(int fd) {
+    static const char zeros[65536];
+    errno = EIO;
+    for (int tries = 0; tries < 16; tries++) {
+        ssize_t n = write(fd, zeros, sizeof zeros);
+        if (n < 0 && errno != EINTR) return;
+    }
+    errno = EIO;
+}
+
+/* fsync, where the file system has it. */
+static bool sync_file(int fd) {
+    int failed;
+    do failed = fsync(fd);
+    while (failed && errno == EINTR);
+    return !failed || errno == EINVAL || errno == ENOTSUP;
+}
+
+/* A rename is durable when the directory is. */
+static bool sync_directory_of(const char *path) {
+    char *folder = folder_of(path);
+    if (!folder) return false;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    vn_free(folder);
+    if (fd < 0) return errno == EACCES; // writable but not readable: nothing more can be done
+    bool ok = sync_file(fd);
+    int code = errno;
+    close(fd);
+    errno = code;
+    return ok;
+}
+
+vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
+    bool failed_before = ferror(w->file);
+    bool ok = fflush(w->file) == 0;
+    if (ok && failed_before) {
+        recall_write_error(fileno(w->file));
+        ok = false;
+    }
+    ok = ok && sync_file(fileno(w->file)) && rename(w->aside, w->path) == 0;
+    vn_status s = VN_OK;
+    if (!ok) {
+        s = vn_fail_errno(err, "%s: cannot be written", w->path);
+        unlink(w->aside);
+    } else if (!sync_directory_of(w->path)) {
+        s = vn_fail_errno(err, "%s: written, but its directory could not be synchronised", w->path);
+    }
+    fclose(w->file); // last, for it gives up the lock; nothing is left in its buffer
+    writer_free(w);
+    return s;
+}
+
+void vn_writer_abandon(vn_writer *w) {
+    if (!w->file) return;
+    unlink(w->aside);
+    fclose(w->file);
+    writer_free(w);
+}
+
+/* ---- to be known before the work --------------------------------------------------------------------------- */
+
+vn_status vn_check_file(const char *path, vn_err *err) {
+    vn_writer w;
+    const vn_status s = vn_writer_open(&w, path, err);
+    if (s) return s;
+    char *folder = folder_of(w.path);
+    if (folder) vn_remove_stale(folder);
+    vn_free(folder);
+    vn_writer_abandon(&w);
+    return VN_OK;
+}
+
+/* Shortens `path` to as much of it as there is. */
+static void keep_existing(char *path) {
+    struct stat info;
+    while (stat(path, &info) != 0 && errno == ENOENT && strcmp(path, ".") != 0) {
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            memcpy(path, ".", 2);
+        else
+            slash[slash == path] = 0;
+    }
+}
+
+vn_status vn_check_folder(const char *path, vn_err *err) {
+    char random[VN_UNGUESSABLE + 1];
+    vn_unguessable(random);
+    char *at = vn_format("%s%s", path, path[0] ? "" : "."), *probe = NULL;
+    if (at) keep_existing(at);
+    if (at) probe = vn_format("%s/%s%s", at, aside_name, random);
+    vn_status s = probe ? VN_OK : vn_no_memory(err);
+    if (s == VN_OK && mkdir(probe, 0777) != 0) s = vn_fail_errno(err, "%s: cannot be written", path);
+    if (s == VN_OK) rmdir(probe);
+    if (s == VN_OK && vn_is_dir(path)) vn_remove_stale(path);
+    vn_free(probe);
+    vn_free(at);
+    return s;
+}
+
+/* The real path of where writing to `path` would put its file; new string, NULL where that cannot be. */
+static char *real_target_of(const char *path) {
+    char *target = target_of(path), *folder = target ? folder_of(target) : NULL;
+    char *real = folder ? realpath(folder, NULL) : NULL;
+    const char *slash = target ? strrchr(target, '/') : NULL;
+    char *out = real ? vn_path_join(real, slash ? slash + 1 : target) : NULL;
+    free(real);
+    vn_free(folder);
+    vn_free(target);
+    return out;
+}
+
+bool vn_same_file(const char *a, const char *b) {
+    char *x = real_target_of(a), *y = real_target_of(b);
+    const bool same = strcmp(a, b) == 0 || (x && y && strcmp(x, y) == 0);
+    vn_free(x);
+    vn_free(y);
+    return same;
+}
