@@ -394,10 +394,14 @@ VN_API vn_train_options vn_train_options_default(void);
 /* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches, "points:NAME")
  * into the run directory `out`. Stopped by progress callback or signal-safe vn_context_cancel it saves and returns
  * VN_CANCELLED; resumed, it ends in the same bits as if never stopped. A picture that was named as unreadable may have been
- * repaired or removed by then; all others must be as they were. `out` is locked while it is trained: for another
+ * repaired or removed by then; all others must be as they were. An error after the first step, too, saves what was reached,
+ * where that can be and unless it is VN_NOT_FINITE, and its text says which step is on the disk. `out` is locked while it is
+ * trained: for another
  * process to resume or overwrite it then is VN_IO. A run in which an error came before the first step is removed again. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_train_options *options);
-/* Asks the running call to stop as soon as it can. Safe in a signal handler and from other threads. */
+/* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped: vn_train, vn_sample,
+ * vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_walks. The request is over with that call, also where it came too late for
+ * it. Safe in a signal handler and from other threads. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------------- */

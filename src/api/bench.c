@@ -226,5 +226,5 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
     vn_free(b.moment1);
     vn_free(b.moment2);
     vn_net_close(&b.net);
-    return status;
+    return vn_end(vn, status);
 }

@@ -230,7 +230,7 @@ vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_op
     if (status == VN_OK) status = run(&b, report, user, err);
     close_bench(&b);
     vn_model_close(&m);
-    if (status != VN_OK || !machine) return status;
+    if (status != VN_OK || !machine) return vn_end(vn, status);
     const vn_bench_options forward = {.batch = o.batch, .steps = TIMED};
     return vn_bench(vn, dir, &forward, machine);
 }

@@ -9,11 +9,18 @@
 #define VN_TEXT_EXPANDED(x) #x
 #define VN_TEXT(x)          VN_TEXT_EXPANDED(x)
 
+/* It is set in signal handlers. */
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "atomic_int must be free of locks");
+
 vn_err *vn_begin(vn_context *vn) {
     vn->err.status = VN_OK;
     vn->err.text[0] = 0;
-    vn->cancel = 0;
     return &vn->err;
+}
+
+vn_status vn_end(vn_context *vn, vn_status status) {
+    vn->cancel = 0;
+    return status;
 }
 
 vn_context_options vn_context_options_default(void) {
@@ -49,7 +56,7 @@ void vn_context_close(vn_context **vn) {
 }
 
 void vn_context_cancel(vn_context *vn) {
-    vn->cancel = 1;
+    if (vn) vn->cancel = 1;
 }
 
 const char *vn_error_text(const vn_context *vn) {

@@ -155,5 +155,5 @@ vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *r
         status = ((const vn_metric_row *)choice.row)->measure(m, options, &data, result, err);
     }
     vn_eval_data_close(&data);
-    return status;
+    return vn_end(m->vn, status);
 }

@@ -16,12 +16,15 @@ struct vn_context {
     const vn_backend *backend;
     vn_crew *crew;
     vn_err err;
-    volatile int cancel; /* set by vn_context_cancel from any thread or signal handler; cleared when a call begins */
+    atomic_int cancel; /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
     vn_watch watch;
 };
 
-/* Begins a public call: clears the error and a cancel that came before it. */
+/* Begins a public call: clears the error. A cancel that came before it is for this call. */
 vn_err *vn_begin(vn_context *vn);
+/* Ends a public call that looks at cancel, which was for it even if it came too late; returns status. Others leave a cancel to the
+ * next that does look. */
+vn_status vn_end(vn_context *vn, vn_status status);
 
 /* ---- networks as denoisers (denoiser.c) -------------------------------------------------------------- */
 

@@ -71,5 +71,5 @@ vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings,
     const vn_likelihood_settings s = settings ? *settings : vn_likelihood_settings_default();
     if (n < 0 || !x || !labels || !log_p)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_log_likelihood: n, x, labels and log_p are needed");
-    return vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err);
+    return vn_end(m->vn, vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err));
 }

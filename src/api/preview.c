@@ -63,7 +63,10 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
 vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path, vn_err *err) {
     vn_preview *p = preview;
     vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
-    if (status != VN_OK) return status;
+    if (status != VN_OK) {
+        vn_preview_close(p); /* the next one tries again */
+        return status;
+    }
     const vn_walk_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
     const vn_watch quiet = {.cancel = p->vn->watch.cancel};
     status = vn_walk_run(p->walk, &batch, &quiet, 0, vn_walk_steps(p->walk), err);
@@ -97,4 +100,6 @@ void vn_preview_close(vn_preview *p) {
     vn_net_denoiser_close(&p->net_denoiser);
     vn_free(p->samples);
     vn_free(p->labels);
+    p->samples = NULL;
+    p->labels = NULL;
 }

@@ -14,7 +14,8 @@
 #include "base/base.h"
 
 typedef struct vn_run_dir {
-    char *out;               /* its name */
+    char *name;              /* as its user calls it, for messages */
+    char *out;               /* where that leads: a link is followed, so that a run may be on another disk */
     char *aside;             /* of a new one: where it is before it has its name */
     char *replaced;          /* where the run is put that had the name before; NULL: none had */
     bool named;              /* the new one has its name */

@@ -426,5 +426,5 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
         vn_samples_close(&s);
     else
         *out = s;
-    return status;
+    return vn_end(m->vn, status);
 }

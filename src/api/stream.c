@@ -190,5 +190,5 @@ vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count
     const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);
     if (status != VN_OK && kept > 0)
         vn_fail_after(err, "%lld of %lld samples are in %s", (long long)kept, (long long)all, path);
-    return status;
+    return vn_end(m->vn, status);
 }

@@ -358,8 +358,6 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
 
 static vn_status run(job *j, vn_train_result *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    char *previews = vn_path_join(j->out, "previews");
-    if (!previews) return vn_no_memory(err);
     vn_preview preview = {
         .vn = j->vn,
         .net = j->net,
@@ -395,19 +393,15 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                                   .preview_every = j->o.preview_every,
                                   .preview = show ? vn_preview_draw : NULL,
                                   .user = &preview};
-    vn_status status = show ? vn_make_dirs(previews, err) : VN_OK;
-    if (status == VN_OK) {
-        if (info->classes == 0)
-            vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source, j->path_text,
-                   j->prediction.row->row.name);
-        else
-            vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source, (int)info->classes,
-                   info->classes == 1 ? "" : "es", j->path_text, j->prediction.row->row.name);
-        status = vn_train_run(&setup, result, err);
-        if (vn_data_get_info(j->data)->named > 0 && result->step > 0) vn_fail_after(err, "--resume goes on after that");
-    }
+    if (info->classes == 0)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source, j->path_text,
+               j->prediction.row->row.name);
+    else
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source, (int)info->classes,
+               info->classes == 1 ? "" : "es", j->path_text, j->prediction.row->row.name);
+    const vn_status status = vn_train_run(&setup, result, err);
+    if (vn_data_get_info(j->data)->named > 0 && result->step > 0) vn_fail_after(err, "--resume goes on after that");
     vn_preview_close(&preview);
-    vn_free(previews);
     return status;
 }
 
@@ -421,5 +415,5 @@ vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_t
     if (status == VN_OK) status = run(&j, &result, err);
     close_job(&j);
     vn_run_dir_close(&j.run, status == VN_OK || status == VN_CANCELLED || result.step > 0);
-    return status;
+    return vn_end(vn, status);
 }

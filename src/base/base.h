@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <locale.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -255,6 +256,10 @@ vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 vn_status vn_check_regular(const char *path, vn_err *err);
 bool vn_is_dir(const char *path);
 bool vn_is_file(const char *path);
+/* Where writing to `path` puts what it writes, whether there is something or not: a link is followed, so that it stays one. New
+ * string or NULL. */
+char *vn_follow_links(const char *path);
+bool vn_sync_folder_of(const char *path); /* makes a rename in it durable; false, with errno, where that fails */
 bool vn_same_file(const char *a,
                   const char *b); /* whether writing to one replaces the other, which need not be there yet */
 bool vn_ends_with(const char *text, const char *ending);
@@ -280,7 +285,7 @@ typedef struct vn_watch {
     vn_log_fn log;
     vn_progress_fn progress;
     void *user;
-    const volatile int *cancel;
+    const atomic_int *cancel;
 } vn_watch;
 void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) VN_PRINTF(3, 4);
 /* Reports; true when the caller should stop. watch may be NULL. */

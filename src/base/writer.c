@@ -64,9 +64,7 @@ static bool is_link(const char *path) {
     return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
 }
 
-/* Where writing to `path` puts its file, whether there is one or not: links are followed, so that a link stays one. New string
- * or NULL. */
-static char *target_of(const char *path) {
+char *vn_follow_links(const char *path) {
     enum { MOST_LINKS = 40 }; // the kernel's
     char *at = vn_strdup(path);
     for (int i = 0; at && i < MOST_LINKS && is_link(at); i++) {
@@ -86,7 +84,7 @@ static vn_status resolve_target(const char *path, char **out, vn_err *err) {
     } else if (errno != ENOENT) {
         return vn_fail_errno(err, "%s: cannot be written", path);
     }
-    *out = target_of(path);
+    *out = vn_follow_links(path);
     return *out ? VN_OK : vn_no_memory(err);
 }
 
@@ -196,7 +194,7 @@ static bool sync_file(int fd) {
 }
 
 /* A rename is durable when the directory is. */
-static bool sync_directory_of(const char *path) {
+bool vn_sync_folder_of(const char *path) {
     char *folder = folder_of(path);
     if (!folder) return false;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -221,7 +219,7 @@ vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
     if (!ok) {
         s = vn_fail_errno(err, "%s: cannot be written", w->path);
         unlink(w->aside);
-    } else if (!sync_directory_of(w->path)) {
+    } else if (!vn_sync_folder_of(w->path)) {
         s = vn_fail_errno(err, "%s: written, but its directory could not be synchronised", w->path);
     }
     fclose(w->file); // last, for it gives up the lock; nothing is left in its buffer
@@ -278,7 +276,7 @@ vn_status vn_check_folder(const char *path, vn_err *err) {
 
 /* The real path of where writing to `path` would put its file; new string, NULL where that cannot be. */
 static char *real_target_of(const char *path) {
-    char *target = target_of(path), *folder = target ? folder_of(target) : NULL;
+    char *target = vn_follow_links(path), *folder = target ? folder_of(target) : NULL;
     char *real = folder ? realpath(folder, NULL) : NULL;
     const char *slash = target ? strrchr(target, '/') : NULL;
     char *out = real ? vn_path_join(real, slash ? slash + 1 : target) : NULL;

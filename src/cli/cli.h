@@ -50,13 +50,22 @@ typedef enum cli_shared {
  * status (help was printed, or the command line is wrong). */
 bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv, cli_table rows,
                int *status);
-/* Opens the context, with Ctrl-C asking it to stop: the first lets the call save, a second one kills. */
+/* Opens the context, with Ctrl-C asking it to stop. */
 vn_status cli_open(cli_session *s);
 /* Says why `status` failed (unless VN_OK), closes the context and returns the exit status. */
 int cli_end(cli_session *s, vn_status status);
 /* The same for a failure whose words have been printed. */
 int cli_leave(cli_session *s, vn_status status);
 double cli_seconds(const cli_session *s); /* since cli_begin */
+
+/* process.c: of the process. main calls the first and the last, a session the others. */
+void cli_begin_process(void);
+void cli_catch_signals(vn_context *vn); /* from now on a signal asks it to stop */
+void cli_forget_signals(void);
+bool cli_interrupted(void);
+void cli_ignore_closed_pipes(void);
+/* Writes what stdout still holds; where that fails, says so and returns CLI_FAILED, else `status`. */
+int cli_end_process(int status);
 
 /* Prints the object on stdout and releases it. NULL (out of memory) gives VN_NO_MEMORY. */
 vn_status cli_print_json(json_t *object);

@@ -57,11 +57,16 @@ static int help(int argc, char **argv) {
     return verb != NULL ? verb->run(verb, 1, (char **)flag) : unknown_verb(argv[0]);
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
     cli_errors_begin(argc, argv);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(0, NULL);
     if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
     if (asks_for_version(argv[1])) return cli_version.run(&cli_version, argc - 2, argv + 2);
     const cli_verb *verb = find_verb(argv[1]);
     return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
+}
+
+int main(int argc, char **argv) {
+    cli_begin_process();
+    return cli_end_process(run(argc, argv));
 }

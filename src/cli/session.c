@@ -1,7 +1,6 @@
 /* session.c - what every verb does before and after its own work: flags, help, the library's context with its
- * log, progress and Ctrl-C, and the way from a vn_status to an exit status. */
+ * log and progress, and the way from a vn_status to an exit status. */
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,28 +59,11 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
     *status = exit_status(cli_parse(verb->name, argc, argv, tables, 2, verb->complete));
     if (*status != CLI_DONE) return false;
     cli_progress_begin(&s->progress, s->quiet);
+    if (shared == CLI_COMPUTE) cli_ignore_closed_pipes();
     return true;
 }
 
 /* ---- context ---------------------------------------------------------------------------------------- */
-
-/* For the signal handler, which gets nothing else. One verb runs in a process. */
-static vn_context *volatile running;
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-    if (running != NULL) vn_context_cancel(running);
-}
-
-/* SA_RESETHAND: the second signal of a kind meets the default action and ends the process. */
-static void catch_interrupts(void) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 static void on_log(void *user, vn_log_level level, const char *text) {
     cli_session *s = user;
@@ -93,7 +75,7 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 static int on_progress(void *user, const vn_progress *now) {
     cli_session *s = user;
     cli_progress_show(&s->progress, now);
-    return interrupted != 0;
+    return cli_interrupted();
 }
 
 vn_status cli_open(cli_session *s) {
@@ -104,8 +86,7 @@ vn_status cli_open(cli_session *s) {
     o.progress = on_progress;
     o.user = s;
     vn_status status = vn_context_open(&s->vn, &o);
-    running = s->vn;
-    catch_interrupts();
+    cli_catch_signals(s->vn);
     return status;
 }
 
@@ -131,12 +112,8 @@ int cli_end(cli_session *s, vn_status status) {
 
 int cli_leave(cli_session *s, vn_status status) {
     cli_progress_clear(&s->progress);
-    running = NULL;
+    cli_forget_signals();
     vn_context_close(&s->vn);
-    if (fflush(stdout) != 0 && status == VN_OK) {
-        perror("vane: stdout");
-        return CLI_FAILED;
-    }
     return exit_status(status);
 }
 
@@ -175,5 +152,5 @@ vn_status cli_print_json(json_t *object) {
     cli_put_json(stdout, text);
     putchar('\n');
     free(text);
-    return VN_OK;
+    return VN_OK; /* of output that fails the process tells in the end */
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define STATE_FOLDER "state"
@@ -31,6 +32,14 @@ bool vn_store_has_checkpoint(const char *dir) {
     return n > 0 && (size_t)n < sizeof path && vn_is_file(path);
 }
 
+vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err) {
+    char *path = vn_path_join(dir, STATE_FILE);
+    if (!path) return vn_no_memory(err);
+    const vn_status s = vn_store_weights_step(path, step, err);
+    vn_free(path);
+    return s;
+}
+
 /* ---- saving ---------------------------------------------------------------------------------------------- */
 
 static json_t *state_metadata(const vn_checkpoint *c) {
@@ -47,7 +56,9 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
     size_t count = arrays_of(c, arrays);
     char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
     json_t *metadata = state_metadata(c);
-    vn_status s = folder && path && metadata ? vn_make_dirs(folder, err) : vn_no_memory(err);
+    vn_status s = folder && path && metadata ? VN_OK : vn_no_memory(err);
+    // not with the directory itself: one that was removed while it was trained is not to come back as a part
+    if (!s && mkdir(folder, 0777) != 0 && errno != EEXIST) s = vn_fail_errno(err, "%s: cannot be made", folder);
     if (!s) s = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
     json_decref(metadata);
     vn_free(path);

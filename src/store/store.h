@@ -166,6 +166,8 @@ typedef struct vn_checkpoint {
 } vn_checkpoint;
 
 bool vn_store_has_checkpoint(const char *dir);
+/* The step of the checkpoint that is there; -1 where the file does not say. */
+vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err);
 /* Writes the state, then the network's weights (the average, or live if there is none). */
 vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err);
 /* Fills the arrays, step and info (a new reference) of c, whose weights and array pointers are set; average must be NULL if

@@ -20,6 +20,14 @@ typedef struct vn_scorer {
     vn_level *level; /* [batch] */
 } vn_scorer;
 
+/* log.jsonl, open to append to. */
+typedef struct vn_train_log {
+    int fd;
+    int64_t end; /* of the last whole line */
+    FILE *line;  /* in `text`, where a line is made */
+    char text[1024];
+} vn_train_log;
+
 typedef struct vn_trainer {
     const vn_train_setup *s;
     vn_checkpoint at; /* the weights, their average, the optimiser's moments, and the steps made */
@@ -35,12 +43,15 @@ typedef struct vn_trainer {
     double saved, previewed; /* when */
     double preview_seconds;  /* what the latest preview took */
     int64_t saved_step;      /* of the checkpoint on disk */
-    FILE *log;
+    bool save_failed;        /* the latest save */
+    char warned[256];        /* why the latest preview failed; "": it did not */
+    vn_train_log log;
 } vn_trainer;
 
 /* trainer.c */
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err);
 void vn_trainer_close(vn_trainer *t);
+/* VN_NOT_FINITE where a weight is not a number any more: the checkpoint on the disk is better. */
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
 double vn_trainer_seconds(const vn_trainer *t);
 
@@ -60,8 +71,10 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);
 double vn_train_ema(const vn_train_setup *s, int64_t step);
 
-/* log.c: log.jsonl, one object a line. Opening drops the lines after `step`, which a killed run may have left. */
+/* log.c: log.jsonl, one object a line. Opening drops the lines after the checkpoint's step, which a killed run may have left. A
+ * line is whole or not there, and with `durable` on the disk: so it is before a checkpoint, which must not be ahead of the log. */
 vn_status vn_train_log_open(vn_trainer *t, vn_err *err);
-vn_status vn_train_log_line(vn_trainer *t, double rate, vn_err *err);
+vn_status vn_train_log_line(vn_trainer *t, double rate, bool durable, vn_err *err);
+void vn_train_log_close(vn_trainer *t);
 
 #endif

@@ -1,7 +1,11 @@
-/* loop.c - the loop itself: step, look at the clock, log, save, show. */
+/* loop.c - the loop itself: step, look at the clock, log, save, show. Whatever ends it, what was reached is saved where that can
+ * be, and the error says what is on the disk. */
 #include "train/internal.h"
 
+#include <errno.h>
 #include <math.h>
+#include <string.h>
+#include <sys/stat.h>
 
 /* The held-out loss is taken over so many samples, always with the same noise and levels, so that two values compare. */
 #define HELD_SAMPLES 512
@@ -51,11 +55,10 @@ static void update(vn_trainer *t, double rate) {
 }
 
 static vn_status refuse_divergence(const vn_trainer *t, vn_err *err) {
-    vn_fail(err, VN_NOT_FINITE,
-            "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning rate than %g may help)",
-            (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
-    if (t->at.step > 0) vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)t->saved_step);
-    return VN_NOT_FINITE;
+    return vn_fail(
+        err, VN_NOT_FINITE,
+        "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning rate than %g may help)",
+        (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
 }
 
 static vn_status step(vn_trainer *t, double rate, vn_err *err) {
@@ -89,34 +92,68 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
     return VN_OK;
 }
 
+/* Saves; again where that failed, as a signal or a file system far away can fail a write that then succeeds. */
 static vn_status save(vn_trainer *t, vn_err *err) {
-    t->saved = vn_now();
-    vn_status status = score_held(t, err);
-    if (status != VN_OK) return status;
-    status = vn_trainer_save(t, err);
-    if (status != VN_OK) return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)t->saved_step);
-    t->saved_step = t->at.step;
-    return VN_OK;
+    vn_err first = {0};
+    vn_status status = vn_trainer_save(t, &first);
+    if (status != VN_OK && status != VN_NOT_FINITE) {
+        status = vn_trainer_save(t, err);
+        if (status == VN_OK) vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
+    } else if (status != VN_OK) {
+        *err = first;
+    }
+    if (status == VN_OK) t->saved_step = t->at.step;
+    t->save_failed = status != VN_OK;
+    return status;
 }
 
-/* What was reached is kept, whatever stopped it: a damaged picture must not cost the steps before it. */
+/* Adds to an error which step is on the disk. A save that failed may have written the half of it that counts. */
+static vn_status tell_saved(vn_trainer *t, vn_err *err) {
+    int64_t step = -1;
+    if (vn_store_checkpoint_step(t->s->run, &step, NULL) != VN_OK || step < 0)
+        return vn_fail_after(err, "no checkpoint is left in %s", t->s->run);
+    t->saved_step = step;
+    if (step == t->at.step && err->status != VN_NOT_FINITE)
+        return vn_fail_after(err, "saved at step %lld: go on with --resume", (long long)step);
+    return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)step);
+}
+
+/* Whatever ended the run, what it had reached is saved, unless that is what failed or what the weights are worth is not known. */
 static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
-    vn_err second;
-    if (err->status == VN_NOT_FINITE || t->at.step == t->saved_step) return err->status;
-    if (vn_trainer_save(t, &second) != VN_OK) return err->status;
-    return vn_fail_after(err, "the %lld steps before it are saved", (long long)t->at.step);
+    if (t->at.step == t->first) return err->status;
+    if (err->status == VN_NO_MEMORY) { /* saving takes some */
+        vn_scorer_close(&t->train);
+        vn_scorer_close(&t->held);
+    }
+    vn_err second = {0};
+    if (err->status != VN_NOT_FINITE && !t->save_failed && t->at.step != t->saved_step && save(t, &second) != VN_OK)
+        vn_fail_after(err, "saving failed too (%s)", second.text);
+    return tell_saved(t, err);
 }
 
-static vn_status preview(vn_trainer *t, vn_err *err) {
-    const vn_train_setup *s = t->s;
+static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST) return vn_fail_errno(err, "%s: cannot be made", folder);
+    return t->s->preview(t->s->user, t->at.average, t->at.step, path, err);
+}
+
+/* A preview that fails is a warning, once for each reason in a row. */
+static void preview(vn_trainer *t) {
     const double began = vn_now();
-    char *path = vn_format("%s/previews/%06lld.png", s->run, (long long)t->at.step);
-    if (!path) return vn_no_memory(err);
-    const vn_status status = s->preview(s->user, t->at.average, t->at.step, path, err);
+    vn_err err = {0};
+    char *folder = vn_path_join(t->s->run, "previews");
+    char *path = folder ? vn_format("%s/%06lld.png", folder, (long long)t->at.step) : NULL;
+    const vn_status status = path ? draw_preview(t, folder, path, &err) : vn_no_memory(&err);
+    const size_t length = path ? strlen(path) : 0;
+    const char *why =
+        path && !strncmp(err.text, path, length) ? err.text + length : err.text; /* path differs each time */
+    if (status != VN_OK && strncmp(why, t->warned, sizeof t->warned - 1) != 0)
+        vn_log(t->s->watch, VN_LOG_WARNING, "no preview of step %lld: %s; training goes on", (long long)t->at.step,
+               err.text);
     t->previewed = vn_now();
     t->preview_seconds = t->previewed - began;
+    snprintf(t->warned, sizeof t->warned, "%.255s", status != VN_OK ? why : "");
     vn_free(path);
-    return status;
+    vn_free(folder);
 }
 
 static bool due(int64_t every, int64_t at_step, double last, double seconds) {
@@ -143,19 +180,24 @@ static bool report(const vn_trainer *t) {
     return vn_report(s->watch, &p);
 }
 
-/* From a finished step to the next: log, save and preview where they are due. */
+/* From a finished step to the next: log, save and preview where they are due. The line is written before the checkpoint, so that
+ * a resumed run has every line up to it, and those of later steps are dropped when it resumes. */
 static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     const bool last = finished(t);
     vn_status status = VN_OK;
     const bool saving = last || due(s->save_every, t->at.step, t->saved, SAVE_SECONDS);
-    if (saving) status = save(t, err);
-    if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, err);
+    if (saving) {
+        t->saved = vn_now();
+        status = score_held(t, err);
+    }
+    if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, saving, err);
+    if (status == VN_OK && saving) status = save(t, err);
     if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
     if (status == VN_OK && s->preview && s->preview_every >= 0 &&
         (last ||
          due(s->preview_every, t->at.step, t->previewed, fmax(PREVIEW_SECONDS, t->preview_seconds / PREVIEW_SHARE))))
-        status = preview(t, err);
+        preview(t);
     return status;
 }
 
@@ -212,6 +254,13 @@ static void say_end(const vn_trainer *t) {
 
 /* ---- the loop ----------------------------------------------------------------------------------------------- */
 
+/* Asked to stop before the end. */
+static vn_status stop_early(vn_trainer *t, vn_err *err) {
+    const vn_status status = t->at.step != t->saved_step ? save(t, err) : VN_OK;
+    if (status != VN_OK) return status;
+    return vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved", (long long)t->at.step);
+}
+
 vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err *err) {
     vn_trainer t;
     bool stop = false;
@@ -219,26 +268,23 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
     if (status == VN_OK) say_plan(&t);
     if (status == VN_OK) say_time(&t);
     if (status == VN_OK && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
+    const size_t bytes = status == VN_OK ? planned_bytes(&t) : 0;
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
     while (status == VN_OK && !stop && !finished(&t)) {
         const double rate = vn_train_rate(s, t.at.step, progress(&t));
         status = step(&t, rate, err);
-        if (status != VN_OK) status = save_before_failing(&t, err);
         if (status == VN_OK) status = after_step(&t, rate, err);
         if (status == VN_OK) stop = report(&t);
     }
-    if (status == VN_OK && stop && !finished(&t)) {
-        status = save(&t, err);
-        if (status == VN_OK)
-            status = vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved", (long long)t.at.step);
-    }
+    if (status == VN_OK && stop && !finished(&t)) status = stop_early(&t, err);
+    if (status != VN_OK && status != VN_CANCELLED) status = save_before_failing(&t, err);
     if (status == VN_OK || status == VN_CANCELLED) say_end(&t);
     if (result)
         *result = (vn_train_result){.step = t.at.step,
                                     .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,
                                     .loss = t.smooth,
                                     .held_loss = t.held_loss,
-                                    .bytes = t.train.program ? planned_bytes(&t) : 0};
+                                    .bytes = bytes};
     vn_trainer_close(&t);
     return status;
 }

@@ -55,7 +55,21 @@ vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_
     return status;
 }
 
+/* All that a checkpoint holds of a step. */
+static bool all_finite(const vn_trainer *t) {
+    const float *const arrays[] = {t->at.live, t->at.average, t->at.moment1, t->at.moment2};
+    for (size_t i = 0; i < VN_COUNT(arrays); i++)
+        for (size_t k = 0; k < t->floats; k++)
+            if (!isfinite(arrays[i][k])) return false;
+    return true;
+}
+
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
+    if (!all_finite(t))
+        return vn_fail(
+            err, VN_NOT_FINITE,
+            "training diverged: the weights of step %lld are not finite (a smaller learning rate than %g may help)",
+            (long long)t->at.step, t->s->lr);
     return write(&t->at, t->s->run, t->s->net, vn_trainer_seconds(t), t->smooth, err);
 }
 
@@ -92,7 +106,8 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
 }
 
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
-    *t = (vn_trainer){.s = s, .at.weights = vn_net_weights(s->net), .smooth = (double)NAN, .held_loss = (double)NAN};
+    *t = (vn_trainer){
+        .s = s, .at.weights = vn_net_weights(s->net), .smooth = (double)NAN, .held_loss = (double)NAN, .log.fd = -1};
     t->floats = vn_weights_floats(t->at.weights);
     const int64_t held = vn_held_batch(s);
     vn_status status = open_arrays(&t->at, err);
@@ -111,6 +126,6 @@ void vn_trainer_close(vn_trainer *t) {
     vn_scorer_close(&t->held);
     close_arrays(&t->at);
     vn_free(t->grads);
-    if (t->log) fclose(t->log);
+    vn_train_log_close(t);
     *t = (vn_trainer){0};
 }

@@ -188,7 +188,7 @@ static int hear_progress(void *user, const vn_progress *p) {
 static void watch_reports_and_stops(void **state) {
     (void)state;
     heard h = {0};
-    volatile int cancel = 0;
+    atomic_int cancel = 0;
     vn_watch watch = {.log = hear_log, .progress = hear_progress, .user = &h, .cancel = &cancel};
     vn_progress p = {.what = "training", .done = 3};
     vn_log(&watch, VN_LOG_WARNING, "%d files", 2);

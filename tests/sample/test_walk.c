@@ -323,7 +323,7 @@ static void progress_is_told_and_can_stop(void **state) {
     watch.user = &some;
     assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
     assert_int_equal(some.calls, 3);
-    volatile int cancel = 1;
+    atomic_int cancel = 1;
     watch = (vn_watch){.cancel = &cancel};
     assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
     vn_walk_close(&w);
