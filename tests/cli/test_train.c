@@ -239,11 +239,13 @@ static void test_a_run_without_a_step_is_removed(void **state) {
 static void test_what_killed_runs_left_is_removed(void **state) {
     (void)state;
     assert_int_equal(
-        system("mkdir -p swept.vane-new-0/unet swept.vane-old-12 swept.vane-new-x swept.new other.vane-new-0"), 0);
+        system("mkdir -p swept.vane-new-0123456789abcdef/unet swept.vane-old-0123456789abcdef swept.vane-new-0 "
+               "swept.new other.vane-new-0123456789abcdef"),
+        0);
     expect_status(0, TRAIN " --out swept/ --steps 1 --quiet");
     assert_true(exists("swept/vane.json"));
-    assert_false(exists("swept.vane-new-0") || exists("swept.vane-old-12"));
-    assert_true(exists("swept.vane-new-x") && exists("swept.new") && exists("other.vane-new-0"));
+    assert_false(exists("swept.vane-new-0123456789abcdef") || exists("swept.vane-old-0123456789abcdef"));
+    assert_true(exists("swept.vane-new-0") && exists("swept.new") && exists("other.vane-new-0123456789abcdef"));
 }
 
 static void test_the_umask_is_respected(void **state) {

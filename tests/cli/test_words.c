@@ -202,7 +202,7 @@ static void errors_are_json_where_results_would_be(void **state) {
     expect_error(2, "frobnicate --json", "bad argument", "unknown verb 'frobnicate'");
     expect_error(2, "sample world.json --out a.npy --trace --json", "bad argument", "--trace has no effect on a.npy");
     expect_error(2, "list nothing-like-it --json", "bad argument", "unknown kind or name");
-    expect_error(1, "info absent --json", "io", "absent: no such file or directory");
+    expect_error(1, "info absent --json", "io", "absent: No such file or directory");
     expect_error(1, "sample absent --out a.npy --json", "io", "absent");
     expect_error(2, "sample world.json --out a.npy --class middle --json", "bad argument", "unknown class 'middle'");
     assert_string_equal(expect_status(2, "list -- --json")->out, ""); /* an argument, no flag */

@@ -232,7 +232,8 @@ static void a_kill_leaves_a_checkpoint(void **state) {
     assert_int_equal(vn_store_save_checkpoint("run", "unet", &new, NULL), VN_OK);
     vn_remove_stale("run/state");
     vn_remove_stale("run/unet");
-    assert_int_equal(scratch_count("run/state") + scratch_count("run/unet"), 2); // what the killed left is known as such
+    assert_int_equal(scratch_count("run/state") + scratch_count("run/unet"),
+                     2); // what the killed left is known as such
     free_checkpoint(&old);
     free_checkpoint(&new);
 }
