@@ -82,7 +82,7 @@ static void all_are_named_before_anything_is_done(void **state) {
     must_refuse(
         "tree", &o, VN_BAD_FILE,
         "tree: 4 of 18 files cannot be read: ant/002.png: PNG: the file ends too early, bee/001.png: empty file, "
-        "cat/000.png: is not a regular file, cat/005.png: No such file or directory; repair or remove them, or "
+        "cat/000.png: is a pipe, not a regular file, cat/005.png: No such file or directory; repair or remove them, or "
         "go on without them (--skip-bad)");
     assert_int_equal(said.count, 4);
     assert_true(heard("tree/ant/002.png: PNG: ") && heard("tree/bee/001.png: empty file"));
