@@ -106,9 +106,10 @@ static void test_training_learns(void **state) {
     const char *held = strstr(log, "\"held_loss\": ");
     assert_non_null(held);
     const double loss = atof(held + strlen("\"held_loss\": "));
-    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2], more than 1. Measured after 300 steps, average
-     * weights: 0.1093 on every instruction set. */
-    assert_true(loss > 0 && loss < 0.12);
+    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2], more than 1; the bound asks for three quarters of that. Measured
+     * after 300 steps, average weights: 0.1093 on every kernel set. */
+    print_message("loss %.4f, of at most 0.25\n", loss);
+    assert_true(loss > 0 && loss < 0.25);
     free(log);
 }
 

@@ -47,7 +47,7 @@ static void test_choices_that_do_not_fit_are_wrong_usage(void **state) {
 
 /* ---- learning --------------------------------------------------------------------------------------- */
 
-#define LEARNT 0.7 // of the first loss; measured: 0.30 to 0.61
+#define LEARNT 0.18 // the least share of the first loss that goes; measured: 0.39 to 0.70
 
 /* The mean loss of steps [begin, end) in a log with a line for each. */
 static double mean_loss(const char *path, int begin, int end) {
@@ -83,8 +83,11 @@ static void test_the_loss_falls_on_every_kind_of_path(void **state) {
                       "--preview-every -1 --validate 0 --model %s",
                       cases[i]);
         const double first = mean_loss("learns/log.jsonl", 0, 10), last = mean_loss("learns/log.jsonl", 100, 120);
-        print_message("%s: %.3f to %.3f\n", cases[i], first, last);
-        if (!(last < LEARNT * first)) fail_msg("%s: the loss goes from %g to %g", cases[i], first, last);
+        const double gone = 1 - last / first;
+        print_message("%s: %.3f to %.3f, %.2f less, of at least %.2f\n", cases[i], first, last, gone, LEARNT);
+        if (!(gone > LEARNT))
+            fail_msg("%s: the loss goes from %g to %g, %.2f less, of at least %.2f", cases[i], first, last, gone,
+                     LEARNT);
     }
 }
 
