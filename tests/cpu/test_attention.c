@@ -9,18 +9,20 @@
 
 #include "cpu/support_kernel.h"
 
-#define TOLERANCE       1.6e-6
-#define TOLERANCE_LARGE 1.5e-5 /* scores near 200, each off by their rounding */
+/* In roundings (support_kernel.h). An exponential is off by what its score is, a sum of products
+ * around 10; measured at most 23. With a bias, a mask or few keys, gradients that are 0 but for
+ * rounding are differences of numbers up to 10: measured at most 41. */
+#define MOST      50
+#define MOST_KIND 100
 
 static double worst; /* of check_kind */
 
 static void check_attention(int64_t batch, int64_t tq, int64_t tk, int heads, int64_t d, double scale) {
-    const double tolerance = scale > 1 ? TOLERANCE_LARGE : TOLERANCE;
     const vn_attr attr = {.attention = {heads, scale}};
     const vn_shape q = VN_SHAPE(batch, tq, heads * d), k = VN_SHAPE(batch, tk, heads * d);
     const vn_shape in[4] = {q, k, k, q};
-    product_check(VN_OP_ATTENTION, attr, 3, in, NULL, tolerance);
-    product_check(VN_OP_ATTENTION_GRAD, attr, 4, in, NULL, tolerance);
+    product_check(VN_OP_ATTENTION, attr, 3, in, NULL, MOST);
+    product_check(VN_OP_ATTENTION_GRAD, attr, 4, in, NULL, MOST);
 }
 
 static void lengths_around_a_block(void **state) {
@@ -55,10 +57,10 @@ static void check_kind(const vn_attr *attr, int64_t tq, int64_t tk, int64_t d, v
     kernel_case c;
     kernel_open(&c, VN_OP_ATTENTION, *attr, bias.rank ? 4 : 3, in, NULL);
     c.fill[3] = fill;
-    worst = fmax(worst, kernel_check(&c, TOLERANCE));
+    worst = fmax(worst, kernel_check(&c, MOST_KIND));
     kernel_open(&c, VN_OP_ATTENTION_GRAD, *attr, bias.rank ? 5 : 4, grad, NULL);
     c.fill[4] = fill;
-    worst = fmax(worst, kernel_check(&c, TOLERANCE));
+    worst = fmax(worst, kernel_check(&c, MOST_KIND));
 }
 
 static void a_bias_or_a_mask_of_any_shape(void **state) {
@@ -89,7 +91,7 @@ static void causal_and_grouped(void **state) {
             check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(1, 4, 1, lengths[i]), KERNEL_NORMAL);
             check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(2, 1, lengths[i], lengths[i]), KERNEL_MASK);
         }
-    print_message("largest error %.1e\n", worst);
+    print_message("off by %.3g roundings, of at most %d\n", worst, MOST_KIND);
 }
 
 /* Scores whose exponentials overflow float on their own. */

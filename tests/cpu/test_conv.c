@@ -7,8 +7,10 @@
 
 #include "cpu/support_kernel.h"
 
-#define TOLERANCE          1.8e-6
-#define WINOGRAD_TOLERANCE 1.2e-6 /* the largest error seen is 5.2e-7; of the plain way, 8.0e-7 */
+/* In roundings (support_kernel.h): sums of some hundred products in one accumulator, three times
+ * sqrt(n/2). Winograd's way adds and subtracts neighbours before and after, each of which may be
+ * larger than the result. Measured at most: 18. */
+#define MOST 40
 
 typedef struct conv_size {
     int64_t n, h, w, inputs, outputs, kh, kw;
@@ -16,18 +18,18 @@ typedef struct conv_size {
 } conv_size;
 
 /* The three ops of one geometry. */
-static void check_within(const conv_size *s, double tolerance) {
+static void check_within(const conv_size *s, double most) {
     const vn_attr attr = {.conv = {.stride = s->stride, .pad = {s->pad[0], s->pad[1], s->pad[2], s->pad[3]}}};
     const vn_shape x = VN_SHAPE(s->n, s->h, s->w, s->inputs), w = VN_SHAPE(s->kh, s->kw, s->inputs, s->outputs);
     const vn_shape in[] = {x, w, VN_SHAPE(s->outputs)};
-    const vn_shape y = product_check(VN_OP_CONV2D, attr, 3, in, NULL, tolerance);
-    product_check(VN_OP_CONV2D, attr, 2, in, NULL, tolerance);
-    product_check(VN_OP_CONV2D_GRAD_X, attr, 2, (vn_shape[]){y, w}, &x, tolerance);
-    product_check(VN_OP_CONV2D_GRAD_W, attr, 2, (vn_shape[]){x, y}, &w, tolerance);
+    const vn_shape y = product_check(VN_OP_CONV2D, attr, 3, in, NULL, most);
+    product_check(VN_OP_CONV2D, attr, 2, in, NULL, most);
+    product_check(VN_OP_CONV2D_GRAD_X, attr, 2, (vn_shape[]){y, w}, &x, most);
+    product_check(VN_OP_CONV2D_GRAD_W, attr, 2, (vn_shape[]){x, y}, &w, most);
 }
 
 static void check_conv(const conv_size *s) {
-    check_within(s, TOLERANCE);
+    check_within(s, MOST);
 }
 
 static void the_usual_ones(void **state) {
@@ -81,7 +83,7 @@ static void by_winograd(void **state) {
         {11, 14, 15, 32, 32, 3, 3, 1, {1, 1, 1, 1}},
     };
     // clang-format on
-    for (size_t i = 0; i < VN_COUNT(sizes); i++) check_within(&sizes[i], WINOGRAD_TOLERANCE);
+    for (size_t i = 0; i < VN_COUNT(sizes); i++) check_within(&sizes[i], MOST);
 }
 
 /* x and w, or dy and w, of `count` images; the result is as large as x. */

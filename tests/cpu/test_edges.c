@@ -123,8 +123,8 @@ static void a_large_mean_costs_no_digits(void **state) {
         vn_shape x = {3, {shapes[i].samples, shapes[i].rows, shapes[i].channels}};
         kernel_open(&c, VN_OP_NORM_STATS, (vn_attr){.norm = {shapes[i].groups, 1e-5, VN_FN_IDENTITY}}, 1, &x, NULL);
         c.offset = 1000.0f;
-        double mean_error = kernel_check(&c, 1e-7); /* relative to the mean: its own rounding */
-        if (getenv("VANE_TEST_VERBOSE")) print_message("mean 1000: %.1e\n", mean_error);
+        double mean_error = kernel_check(&c, 4); /* roundings of the data; measured at most 1.6 */
+        if (getenv("VANE_TEST_VERBOSE")) print_message("mean 1000: off by %.1e roundings, of at most 4\n", mean_error);
     }
 }
 

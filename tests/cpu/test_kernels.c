@@ -236,11 +236,15 @@ static void open_dropout(kernel_case *c, vn_op op, int round) {
                 NULL);
 }
 
-/* tolerance: twice the largest error these cases show, relative to the result's largest value. */
+/* The most roundings that an element may be off by (support_kernel.h), beside what any kernel
+ * set is. An op that rounds once is off by 1 at most; sums of n terms in one accumulator by
+ * sqrt(n/2), and three times that in the worst of thousands of elements: embedding_grad adds
+ * 1000 rows one after the other, others in lanes and blocks. norm_stats and unary_grad are
+ * largest where the answer is near 0 and hardly moves. */
 // clang-format off
 static const struct {
     void (*open)(kernel_case *c, vn_op op, int round);
-    double tolerance;
+    double roundings;
 } rows[VN_OP_COUNT] = {
     [VN_OP_FILL] = {open_fill, 0},
     [VN_OP_PERMUTE] = {open_permute, 0},
@@ -248,36 +252,36 @@ static const struct {
     [VN_OP_SLICE] = {open_slice, 0},
     [VN_OP_PLACE] = {open_slice, 0},
     [VN_OP_BROADCAST] = {open_broadcast, 0},
-    [VN_OP_SUM_TO] = {open_broadcast, 3e-7},
-    [VN_OP_ADD] = {open_binary, 1.2e-7},
-    [VN_OP_SUB] = {open_binary, 1.2e-7},
-    [VN_OP_MUL] = {open_binary, 1.2e-7},
-    [VN_OP_DIV] = {open_binary, 1.2e-7},
-    [VN_OP_MUL_ADD] = {open_mul_add, 1.8e-7},
-    [VN_OP_AFFINE] = {open_affine, 3.5e-7},
-    [VN_OP_UNARY] = {open_unary, 1.2e-6},
-    [VN_OP_UNARY_GRAD] = {open_unary, 9e-7},
-    [VN_OP_MATMUL] = {open_matmul, 6e-7},
-    [VN_OP_LINEAR] = {open_linear, 8e-7},
-    [VN_OP_CONV2D] = {open_conv, 8e-7},
-    [VN_OP_CONV2D_GRAD_X] = {open_conv, 6e-7},
-    [VN_OP_CONV2D_GRAD_W] = {open_conv, 6.5e-7},
-    [VN_OP_NORM_STATS] = {open_norm, 5e-7},
-    [VN_OP_NORM] = {open_norm, 3e-7},
-    [VN_OP_NORM_GRAD_X] = {open_norm, 1.8e-6},
-    [VN_OP_NORM_GRAD_AFFINE] = {open_norm, 5e-6},
-    [VN_OP_SOFTMAX] = {open_softmax, 4e-7},
-    [VN_OP_SOFTMAX_GRAD] = {open_softmax, 9e-7},
-    [VN_OP_CROSS_ENTROPY] = {open_cross_entropy, 1.5e-7},
-    [VN_OP_CROSS_ENTROPY_GRAD] = {open_cross_entropy, 2.4e-7},
+    [VN_OP_SUM_TO] = {open_broadcast, 5}, // 2.2
+    [VN_OP_ADD] = {open_binary, 2}, // 1
+    [VN_OP_SUB] = {open_binary, 2}, // 1
+    [VN_OP_MUL] = {open_binary, 2}, // 1
+    [VN_OP_DIV] = {open_binary, 2}, // 1
+    [VN_OP_MUL_ADD] = {open_mul_add, 4}, // 1.5
+    [VN_OP_AFFINE] = {open_affine, 4}, // 1
+    [VN_OP_UNARY] = {open_unary, 15}, // 6.8
+    [VN_OP_UNARY_GRAD] = {open_unary, 70}, // 32
+    [VN_OP_MATMUL] = {open_matmul, 14}, // 5.9
+    [VN_OP_LINEAR] = {open_linear, 16}, // 7.4
+    [VN_OP_CONV2D] = {open_conv, 12}, // 5
+    [VN_OP_CONV2D_GRAD_X] = {open_conv, 12}, // 4.8
+    [VN_OP_CONV2D_GRAD_W] = {open_conv, 12}, // 5.1
+    [VN_OP_NORM_STATS] = {open_norm, 60}, // 27
+    [VN_OP_NORM] = {open_norm, 20}, // 9.5
+    [VN_OP_NORM_GRAD_X] = {open_norm, 20}, // 8.7
+    [VN_OP_NORM_GRAD_AFFINE] = {open_norm, 15}, // 6.1
+    [VN_OP_SOFTMAX] = {open_softmax, 12}, // 5.2
+    [VN_OP_SOFTMAX_GRAD] = {open_softmax, 12}, // 5.3
+    [VN_OP_CROSS_ENTROPY] = {open_cross_entropy, 5}, // 1.9
+    [VN_OP_CROSS_ENTROPY_GRAD] = {open_cross_entropy, 9}, // 3.7
     [VN_OP_ONE_HOT] = {open_one_hot, 0},
     [VN_OP_EMBEDDING] = {open_embedding, 0},
-    [VN_OP_EMBEDDING_GRAD] = {open_embedding, 7e-6},
-    [VN_OP_ATTENTION] = {open_attention, 7e-7},
-    [VN_OP_ATTENTION_GRAD] = {open_attention, 8e-7},
-    [VN_OP_RESAMPLE] = {open_resample, 4e-7},
-    [VN_OP_DROPOUT] = {open_dropout, 2e-7},
-    [VN_OP_ENTMAX_ROOT] = {open_softmax, 2.7e-7},
+    [VN_OP_EMBEDDING_GRAD] = {open_embedding, 120}, // 53
+    [VN_OP_ATTENTION] = {open_attention, 14}, // 6
+    [VN_OP_ATTENTION_GRAD] = {open_attention, 25}, // 11
+    [VN_OP_RESAMPLE] = {open_resample, 10}, // 4.4
+    [VN_OP_DROPOUT] = {open_dropout, 2}, // 0.9
+    [VN_OP_ENTMAX_ROOT] = {open_softmax, 25}, // 11
 };
 // clang-format on
 
@@ -303,10 +307,12 @@ static void every_kernel_agrees_with_the_reference(void **state) {
         for (int round = 0; round < rounds; round++) {
             kernel_case c;
             rows[op].open(&c, (vn_op)op, round);
-            double error = kernel_check(&c, rows[op].tolerance);
+            double error = kernel_check(&c, rows[op].roundings);
             worst = error > worst ? error : worst;
         }
-        if (getenv("VANE_TEST_VERBOSE")) print_message("%-20s %.1e\n", vn_op_get((vn_op)op)->name, worst);
+        if (getenv("VANE_TEST_VERBOSE"))
+            print_message("%-20s off by %.2g roundings, of at most %g\n", vn_op_get((vn_op)op)->name, worst,
+                          rows[op].roundings);
     }
 }
 
