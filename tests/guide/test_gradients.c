@@ -54,7 +54,7 @@ static double log_ratio(const bench *b, const vn_level *l, int32_t label, const 
            vn_world_log_density(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, work);
 }
 
-/* Measured over all: probabilities 4.6e-8, shifts 2.7e-8 against both. */
+/* Numbers below 2 rounded to float, by at most 6e-8. Measured over all: probabilities 4.6e-8, shifts 2.7e-8 against both. */
 static void check_classify(bench *b, const vn_level *l, int32_t label) {
     float log_p[N], shift[F];
     const int32_t label_of[N] = {label, label, label, label, label};
@@ -65,7 +65,7 @@ static void check_classify(bench *b, const vn_level *l, int32_t label) {
     assert_int_equal(b->denoiser.classify(b->denoiser.self, &q, &err), VN_OK);
     for (int i = 0; i < N; i++) {
         for (int j = 0; j < D; j++) x[j] = (double)noisy[i * D + j];
-        near((double)log_p[i], log_prior + log_ratio(b, l, label, x, work), 1e-7);
+        near((double)log_p[i], log_prior + log_ratio(b, l, label, x, work), 1.2e-7);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, given, eps, work);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, any, eps, work);
         for (int j = 0; j < D; j++) {
@@ -185,7 +185,7 @@ static void exact_classifiers_are_cfg(void **state) {
                     assert_true(guide(&b, bases[i], gammas[k], NULL, &l, x0, eps) == 1);
                     for (int j = 0; j < F; j++) {
                         near((double)x0[j], (double)want_x0[j], 4e-7);
-                        near((double)eps[j], (double)want_eps[j], 6e-7);
+                        near((double)eps[j], (double)want_eps[j], 8e-7);
                     }
                 }
             }

