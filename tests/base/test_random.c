@@ -1,6 +1,6 @@
 /* Philox against the published vectors, streams against each other, and the numbers drawn from it against their
- * distributions. All of it is deterministic: a bound that holds once holds always; each is the measured value with a
- * small margin, and says what chance alone would give. */
+ * distributions. All of it is deterministic: a bound that holds once holds always. Each is what chance
+ * alone would break about once in 10,000: four standard errors, more where many numbers are tried. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,7 +112,7 @@ static int compare_floats(const void *a, const void *b) {
 }
 
 /* Largest distance between the sample's distribution and the true one, times sqrt(N); sorts `drawn`. By chance: above
- * 1.36 once in 20, above 1.95 once in 1000. */
+ * 1.36 once in 20, above 2.23 once in 10,000. */
 static double kolmogorov_smirnov(double (*cdf)(double)) {
     qsort(drawn, N, sizeof *drawn, compare_floats);
     double worst = 0;
@@ -141,17 +141,17 @@ static double moment_off(int power, double expected, double expected_of_square) 
 static void normals_have_the_moments(void **state) {
     (void)state;
     vn_random_normal(drawn, N, 5, VN_STREAM_TEST, 0, 0);
-    assert_true(moment_off(1, 0, 1) < 2);
-    assert_true(moment_off(2, 1, 3) < 2);
-    assert_true(moment_off(3, 0, 15) < 2);
-    assert_true(moment_off(4, 3, 105) < 2);
-    assert_true(moment_off(6, 15, 10395) < 2);
+    assert_true(moment_off(1, 0, 1) < 4);
+    assert_true(moment_off(2, 1, 3) < 4);
+    assert_true(moment_off(3, 0, 15) < 4);
+    assert_true(moment_off(4, 3, 105) < 4);
+    assert_true(moment_off(6, 15, 10395) < 4);
 }
 
 static void normals_have_the_distribution(void **state) {
     (void)state;
     vn_random_normal(drawn, N, 6, VN_STREAM_TEST, 0, 0);
-    assert_true(kolmogorov_smirnov(normal_cdf) < 1.36);
+    assert_true(kolmogorov_smirnov(normal_cdf) < 2.23);
 }
 
 /* How many lie beyond 3, 4 and 5 deviations: 2832, 66.4 and 0.60 expected in N. */
@@ -162,7 +162,7 @@ static void normals_have_the_tails(void **state) {
     for (size_t k = 0; k < VN_COUNT(bound); k++) {
         double expected = 2 * normal_cdf(-bound[k]) * N, count = 0;
         for (int i = 0; i < N; i++) count += fabs((double)drawn[i]) > bound[k];
-        assert_true(fabs(count - expected) < 2 * sqrt(expected) + 0.5);
+        assert_true(fabs(count - expected) < 4 * sqrt(expected) + 0.5);
     }
 }
 
@@ -177,8 +177,8 @@ static void normals_are_independent(void **state) {
             xy += a * b;
             x2y2 += (a * a - 1) * (b * b - 1);
         }
-        assert_true(fabs(xy / N) * sqrt(N) < 3.6);       // of 128 such numbers one is above 3.6 once in 25
-        assert_true(fabs(x2y2 / N) * sqrt(N) / 2 < 3.6); // (x^2-1)(y^2-1) has deviation 2
+        assert_true(fabs(xy / N) * sqrt(N) < 5);       // of 128 such numbers one is above 5 once in 10,000
+        assert_true(fabs(x2y2 / N) * sqrt(N) / 2 < 5); // (x^2-1)(y^2-1) has deviation 2
     }
 }
 
@@ -220,7 +220,7 @@ static void uniforms_have_the_distribution(void **state) {
     (void)state;
     vn_random_uniform(drawn, N, 10, VN_STREAM_TEST, 0, 0);
     for (int i = 0; i < N; i++) assert_true(drawn[i] >= 0 && drawn[i] < 1);
-    assert_true(kolmogorov_smirnov(uniform_cdf) < 1.36);
+    assert_true(kolmogorov_smirnov(uniform_cdf) < 2.23);
 }
 
 static void doubles_have_the_distribution(void **state) {
@@ -236,8 +236,8 @@ static void doubles_have_the_distribution(void **state) {
         fine = fine || (double)(float)u != u;
     }
     assert_true(fine);
-    assert_true(fabs(sum / M - 0.5) * sqrt(12.0 * M) < 2);
-    assert_true(fabs(squares / M - 1.0 / 3) / sqrt(4.0 / 45 / M) < 2);
+    assert_true(fabs(sum / M - 0.5) * sqrt(12.0 * M) < 4);
+    assert_true(fabs(squares / M - 1.0 / 3) / sqrt(4.0 / 45 / M) < 4);
 }
 
 /* ---- permutations ---------------------------------------------------------------------------------------- */

@@ -114,7 +114,7 @@ static void classifiers_are_posteriors(void **state) {
         for (int i = 0; i < N; i++) {
             const double x[D] = {(double)noisy[i * D], (double)noisy[i * D + 1]};
             vn_world_posterior(b.world, l.alpha, l.sigma, x, posterior, work);
-            near(exp((double)log_p[i]), posterior[label], 4e-8);
+            near(exp((double)log_p[i]), posterior[label], 1.2e-7);
         }
     }
     free(work);

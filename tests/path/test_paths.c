@@ -1,5 +1,6 @@
 /* Every path of the table: finite everywhere, true to its definition, its derivative and its inverse, and equal to what diffusers,
  * flow_matching and score_sde have (golden/grids/paths.json, made by golden/grids.py). */
+#include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +47,9 @@ static vn_path *open(const char *text) {
 }
 
 static void near(double a, double b, double relative, const char *what, double at) {
-    if (!(fabs(a - b) <= relative * fmax(fabs(a), fabs(b)))) fail_msg("%s at %g: %.12g, not %.12g", what, at, a, b);
+    const double error = fabs(a - b) / fmax(fmax(fabs(a), fabs(b)), DBL_MIN);
+    if (!(error <= relative))
+        fail_msg("%s at %g: %.12g, not %.12g: off by %.1e, of at most %.1e", what, at, a, b, error, relative);
 }
 
 static void all_rows_are_tried(void **state) {
@@ -99,8 +102,8 @@ static void check_slopes(const vn_path *p, const vn_level *l, const char *what) 
     vn_level a[5];
     for (int i = 0; i < 5; i++) a[i] = vn_path_level(p, l->t + (i - (one_sided ? 4 : 2)) * h);
     differences(a, h, one_sided, &dalpha, &dsigma);
-    if (!(fabs(dalpha - l->dalpha) <= 2e-7 * fmax(fabs(l->dalpha), 1e-8 / h * l->alpha) &&
-          fabs(dsigma - l->dsigma) <= 2e-7 * fmax(fabs(l->dsigma), 1e-8 / h * l->sigma)))
+    if (!(fabs(dalpha - l->dalpha) <= 3e-7 * fmax(fabs(l->dalpha), 1e-8 / h * l->alpha) &&
+          fabs(dsigma - l->dsigma) <= 3e-7 * fmax(fabs(l->dsigma), 1e-8 / h * l->sigma)))
         fail_msg("%s at t = %.9g: slopes %.9g, %.9g by differences, not %.9g, %.9g", what, l->t, dalpha, dsigma,
                  l->dalpha, l->dsigma);
 }
@@ -126,6 +129,8 @@ static void derivatives_are_those_of_the_curve(void **state) {
     }
 }
 
+/* Some ten roundings of 1.1e-16, and t is steeper than what it is found from. Measured at most: 1.6e-15 of t,
+ * 4.2e-16 of the others. */
 static void inverses_come_back(void **state) {
     (void)state;
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
@@ -135,14 +140,14 @@ static void inverses_come_back(void **state) {
             vn_level l = vn_path_level(p, t), by_sigma = vn_path_level_of_sigma(p, l.sigma),
                      by_ratio = vn_path_level_of_ratio(p, vn_level_ratio(&l)),
                      by_clock = vn_path_level_of_clock(p, vn_path_clock(p, &l));
-            near(by_ratio.t, t, 1e-10, "t of ratio", t);
-            near(by_ratio.alpha, l.alpha, 1e-10, "alpha of ratio", t);
-            near(by_ratio.sigma, l.sigma, 1e-10, "sigma of ratio", t);
-            near(by_sigma.sigma, l.sigma, 1e-14, "sigma", t);
+            near(by_ratio.t, t, 5e-15, "t of ratio", t);
+            near(by_ratio.alpha, l.alpha, 2e-15, "alpha of ratio", t);
+            near(by_ratio.sigma, l.sigma, 2e-15, "sigma of ratio", t);
+            near(by_sigma.sigma, l.sigma, 1e-15, "sigma", t);
             // 1 - sigma is all that is left of alpha: a rounding of sigma by 1e-16 moves alpha^2 by that
-            double lost = 4e-16 / fmax(l.alpha * l.alpha, 1e-16);
-            if (l.alpha > 1e-6) near(by_sigma.alpha, l.alpha, 1e-12 + lost, "alpha of sigma", t);
-            near(by_clock.sigma, l.sigma, 1e-10, "sigma of clock", t);
+            double lost = 8e-16 / fmax(l.alpha * l.alpha, 1e-16);
+            if (l.alpha > 1e-6) near(by_sigma.alpha, l.alpha, 2e-15 + lost, "alpha of sigma", t);
+            near(by_clock.sigma, l.sigma, 2e-15, "sigma of clock", t);
         }
         vn_path_close(&p);
     }
@@ -159,7 +164,7 @@ static void levels_lie_on_straight_lines(void **state) {
             if (l.alpha == 0 && k == 0) continue; // sigma/alpha is infinite
             double c = vn_path_clock(p, &l), y = (l.alpha * x0 + l.sigma * eps) / vn_path_scale(p, &l);
             assert_true(isfinite(c));
-            near(y, (1 - k * c) * x0 + c * eps, 1e-12, texts[i], l.t);
+            near(y, (1 - k * c) * x0 + c * eps, 1e-14, texts[i], l.t); // measured: 2.4e-15
         }
         vn_path_close(&p);
     }
@@ -189,8 +194,8 @@ static void known_values(void **state) {
     for (size_t i = 0; i < VN_COUNT(known); i++) {
         vn_path *p = open(known[i].path);
         vn_level l = vn_path_level(p, known[i].t);
-        near(l.alpha, known[i].alpha, 1e-11, known[i].path, known[i].t);
-        near(l.sigma, known[i].sigma, 1e-11, known[i].path, known[i].t);
+        near(l.alpha, known[i].alpha, 2e-12, known[i].path, known[i].t);
+        near(l.sigma, known[i].sigma, 2e-12, known[i].path, known[i].t);
         assert_true(fabs(vn_path_network_time(p, &l) - known[i].time) < 1e-8);
         vn_path_close(&p);
     }
@@ -211,7 +216,7 @@ static void tables_are_those_of_diffusers(void **state) {
         vn_path *p = open(known[i].path);
         for (int k = 0; k < 3; k++) {
             vn_level l = vn_path_level_of_step(p, k == 0 ? 0 : k == 1 ? 500 : 999);
-            near(l.alpha * l.alpha, (double)known[i].bar[k], 1e-12, known[i].path, k);
+            near(l.alpha * l.alpha, (double)known[i].bar[k], 2e-14, known[i].path, k);
         }
         vn_path_close(&p);
     }

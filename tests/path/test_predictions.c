@@ -45,7 +45,8 @@ static void close_to(float got, float want, double tolerance, const char *path, 
         fail_msg("%s on %s at t = %g: %.8g, not %.8g", p->row->row.name, path, t, (double)got, (double)want);
 }
 
-/* raw of (x0, eps) must give them back, as far as raw and x know them; rounding is amplified by the coefficients. */
+/* raw of (x0, eps) must give them back, as far as raw and x know them; rounding is amplified by the coefficients: x,
+ * raw and the answer are rounded once each, by 6e-8, and sums on the way. */
 static void there_and_back(const vn_path *path, const vn_prediction *p, const vn_level *l) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     float x[SIZE], raw[SIZE], x0_back[SIZE], eps_back[SIZE];
@@ -55,8 +56,8 @@ static void there_and_back(const vn_path *path, const vn_prediction *p, const vn
     for (int i = 0; i < SIZE; i++) {
         assert_true(isfinite(raw[i]) && isfinite(x0_back[i]) && isfinite(eps_back[i]));
         double size = fabs((double)x[i]), scale = fabs((double)raw[i]);
-        double x0_lost = 2e-7 * (fabs(m.x0_x) * size + fabs(m.x0_raw) * scale);
-        double eps_lost = 2e-7 * (fabs(m.eps_x) * size + fabs(m.eps_raw) * scale);
+        double x0_lost = 4e-7 * (fabs(m.x0_x) * size + fabs(m.x0_raw) * scale);
+        double eps_lost = 4e-7 * (fabs(m.eps_x) * size + fabs(m.eps_raw) * scale);
         bool knows_x0 = l->alpha > 0 || m.x0_raw != 0, knows_eps = l->sigma > 0 || m.eps_raw != 0;
         close_to(x0_back[i], knows_x0 ? x0[i] : 0, 1e-7 + x0_lost, path->row->row.name, p, l->t);
         close_to(eps_back[i], knows_eps ? eps[i] : 0, 1e-7 + eps_lost, path->row->row.name, p, l->t);

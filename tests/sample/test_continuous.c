@@ -68,8 +68,9 @@ static void fixed_steps_converge_at_their_order(void **state) {
                  {"trigonometric", "linspace", 16}};
     static const struct {
         const char *name;
-        double order, above, below; // measured: 1.96 to 2.09, 3.72 to 4.85, 4.01 to 4.67
-    } samplers[] = {{"midpoint", 2, 0.15, 0.1}, {"rk4", 4, 0.95, 0.35}, {"rk4:rule=classical", 4, 0.75, 0.1}};
+        double order, above,
+            below; // one order less would measure 1 less; measured: 1.96 to 2.09, 3.72 to 4.85, 4.01 to 4.67
+    } samplers[] = {{"midpoint", 2, 0.5, 0.5}, {"rk4", 4, HUGE_VAL, 0.6}, {"rk4:rule=classical", 4, HUGE_VAL, 0.5}};
     for (size_t i = 0; i < VN_COUNT(walks); i++)
         for (size_t k = 0; k < VN_COUNT(samplers); k++) {
             bench b = bench_open(wide, walks[i].path, "v");
@@ -307,35 +308,35 @@ static int64_t moments(const char *world, const char *path, const vn_walk_option
     return passes;
 }
 
-/* Moments of N(0.8, 0.5^2) from 20000 numbers, whose own errors are .0035 in the mean and 1% in the variance: the rest is that of
- * 100 steps. Langevin's keep some of the noise of earlier levels. */
+/* Moments of N(0.8, 0.5^2) from 20000 numbers, whose own errors are .0035 in the mean and 1% in the variance; 3.5 of them are
+ * allowed for, beside what 100 steps do to the variance. Langevin's keep some of the noise of earlier levels. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
     static const struct {
         const char *sampler, *path, *grid;
         int steps;
-        double most; // measured excess of the variance, and half a percent
+        double bias; // of the variance, measured
     } walks[] = {
-        {"euler-maruyama", "edm", "karras", 100, 0.024},
-        {"euler-maruyama", "vp", NULL, 100, 0.059},
-        {"euler-maruyama", "ve", NULL, 100, 0.018},
-        {"euler-maruyama", "rectified", NULL, 100, 0.035},
-        {"euler-maruyama", "ddpm:cosine", NULL, 100, 0.032},
-        {"euler-maruyama", "trigonometric", NULL, 100, 0.039},
-        {"flow-sde", "rectified", NULL, 100, 0.025},
-        {"flow-sde:diffusion=constant,scale=0.3", "rectified", NULL, 100, 0.039},
-        {"flow-sde:diffusion=sine,scale=3", "trigonometric", NULL, 100, 0.031},
-        {"flow-sde:diffusion=sde,scale=0.3", "vp", NULL, 100, 0.040},
-        {"flow-sde:scale=10", "edm", NULL, 100, 0.035},
-        {"langevin:corrections=20", "edm", "exponential", 80, 0.087},
-        {"langevin:epsilon=1.2e-5", "ve", NULL, 100, 0.176},
-        {"langevin", "rectified", NULL, 100, 0.127},
-        {"pc", "ve", NULL, 100, 0.051},
-        {"pc", "vp", NULL, 100, 0.029},
-        {"pc:predictor=ancestral", "rectified", NULL, 100, 0.053},
-        {"pc:corrections=0", "vp", NULL, 100, 0.050},
-        {"pcg", "edm", NULL, 100, 0.077},
-        {"pcg:corrections=3", "rectified", NULL, 100, 0.060},
+        {"euler-maruyama", "edm", "karras", 100, -0.019},
+        {"euler-maruyama", "vp", NULL, 100, -0.054},
+        {"euler-maruyama", "ve", NULL, 100, -0.013},
+        {"euler-maruyama", "rectified", NULL, 100, -0.030},
+        {"euler-maruyama", "ddpm:cosine", NULL, 100, -0.027},
+        {"euler-maruyama", "trigonometric", NULL, 100, -0.034},
+        {"flow-sde", "rectified", NULL, 100, -0.020},
+        {"flow-sde:diffusion=constant,scale=0.3", "rectified", NULL, 100, -0.034},
+        {"flow-sde:diffusion=sine,scale=3", "trigonometric", NULL, 100, -0.026},
+        {"flow-sde:diffusion=sde,scale=0.3", "vp", NULL, 100, -0.035},
+        {"flow-sde:scale=10", "edm", NULL, 100, -0.030},
+        {"langevin:corrections=20", "edm", "exponential", 80, 0.082},
+        {"langevin:epsilon=1.2e-5", "ve", NULL, 100, 0.171},
+        {"langevin", "rectified", NULL, 100, 0.122},
+        {"pc", "ve", NULL, 100, 0.046},
+        {"pc", "vp", NULL, 100, 0.024},
+        {"pc:predictor=ancestral", "rectified", NULL, 100, -0.048},
+        {"pc:corrections=0", "vp", NULL, 100, 0.045},
+        {"pcg", "edm", NULL, 100, -0.072},
+        {"pcg:corrections=3", "rectified", NULL, 100, -0.055},
     };
     char *world = gaussian(0.8, 0.5, 0.5);
     for (size_t i = 0; i < VN_COUNT(walks); i++) {
@@ -344,15 +345,16 @@ static void noisy_samplers_keep_the_moments(void **state) {
             .sampler = walks[i].sampler, .grid = walks[i].grid, .steps = walks[i].steps, .guidance = 1, .seed = 38};
         moments(world, walks[i].path, &o, 100, &mean, &variance);
         const double excess = variance / 0.25 - 1;
-        print_message("%-36s %-13s mean %.4f (.8) variance %+.1f%%\n", walks[i].sampler, walks[i].path, mean,
-                      100 * excess);
-        if (!(fabs(mean - 0.8) < 0.01 && fabs(excess) < walks[i].most))
+        print_message("%-36s %-13s mean %.4f (.8 by .0125) variance %+.1f%% (by 3.5%%)\n", walks[i].sampler,
+                      walks[i].path, mean, 100 * excess);
+        if (!(fabs(mean - 0.8) < 0.0125 && fabs(excess - walks[i].bias) < 0.035))
             fail_msg("%s on %s", walks[i].sampler, walks[i].path);
     }
     vn_free(world);
 }
 
-/* p(x|c) = N(0,1), p(x) = N(0,2): what each samples under guidance gamma, in closed form. Measured: 1.3% at most. */
+/* p(x|c) = N(0,1), p(x) = N(0,2): what each samples under guidance gamma, in closed form. 20000 numbers
+ * know theirs to 1%; 3.5 such are allowed. Measured: 1.3% at most. */
 static void guided_noise_has_the_variance_of_theory(void **state) {
     (void)state;
     static const struct {
@@ -379,7 +381,8 @@ static void guided_noise_has_the_variance_of_theory(void **state) {
         moments(world, "edm", &o, 100, &mean, &variance);
         const double excess = variance / walks[i].variance - 1;
         print_message("%-18s gamma %g variance %+.1f%%\n", walks[i].sampler, walks[i].gamma, 100 * excess);
-        if (!(fabs(excess) < 0.016)) fail_msg("%s: %.4f", walks[i].sampler, variance);
+        if (!(fabs(excess) < 0.035))
+            fail_msg("%s: %.4f, %+.1f%%, of at most 3.5%%", walks[i].sampler, variance, 100 * excess);
     }
     vn_free(world);
 }

@@ -63,9 +63,11 @@ static moments moments_of(const float *x, int n) {
 
 static void near(const char *what, double gamma, double got, double want, double tolerance) {
     const double error = got / want - 1;
-    print_message("tilt: %s, gamma %g: %.4f, exact %.4f\n", what, gamma, got, want);
+    print_message("tilt: %s, gamma %g: %.4f, exact %.4f, %+.2f%% of at most %.2f%%\n", what, gamma, got, want,
+                  100 * error, 100 * tolerance * sqrt(SHARE));
     if (!(fabs(error) <= tolerance * sqrt(SHARE)))
-        fail_msg("%s, gamma %g: %.5f, not %.5f (%+.2f%%)", what, gamma, got, want, 100 * error);
+        fail_msg("%s, gamma %g: %.5f, not %.5f (%+.2f%%, of at most %.2f%%)", what, gamma, got, want, 100 * error,
+                 100 * tolerance * sqrt(SHARE));
 }
 
 /* Everything is linear, so one walk from noise 1 tells the variance along the ODE. Measured, 200 steps of heun:
@@ -81,7 +83,7 @@ static void odes(void **state) {
             float x;
             const vn_walk_options o = {.sampler = "heun", .grid = "karras", .steps = 200, .guidance = gammas[k]};
             run(&b, &o, 1, 0, &noise, &x);
-            near(paths[p], gammas[k], (double)x * (double)x, ode(gammas[k]), 3e-3);
+            near(paths[p], gammas[k], (double)x * (double)x, ode(gammas[k]), 6e-3);
         }
         bench_close(&b);
     }
@@ -104,24 +106,24 @@ static double variance(const char *path, const char *guide, double gamma, int st
     return m.variance;
 }
 
-/* Measured: +0.9%, -1.4%, most of it chance. */
+/* 20000 samples know their variance to 1%: three and a half such. Measured: +0.9%, -1.4%. */
 static void sdes(void **state) {
     (void)state;
-    near("edm, SDE", 2, variance("edm", "cfg", 2, 150), sde(2), 0.02);
-    near("vp, SDE", 5, variance("vp", "cfg", 5, 150), sde(5), 0.02);
+    near("edm, SDE", 2, variance("edm", "cfg", 2, 150), sde(2), 0.035);
+    near("vp, SDE", 5, variance("vp", "cfg", 5, 150), sde(5), 0.035);
 }
 
-/* Measured: +0.9%, -1.6%. */
+/* Weights leave fewer independent samples than there are, some half: 1.4%, three times. Measured: +0.9%, -1.6%. */
 static void correctors_reach_the_tilt(void **state) {
     (void)state;
-    near("edm, fkc", 2, variance("edm", "fkc", 2, 150), tilted(2), 0.03);
-    near("vp, fkc", 5, variance("vp", "fkc", 5, 150), tilted(5), 0.03);
+    near("edm, fkc", 2, variance("edm", "fkc", 2, 150), tilted(2), 0.042);
+    near("vp, fkc", 5, variance("vp", "fkc", 5, 150), tilted(5), 0.042);
 }
 
 /* gamma is 1 above sigma = 2; the tilt is that of 3. Measured: -2.1%. */
 static void correctors_follow_an_interval(void **state) {
     (void)state;
-    near("edm, fkc, interval", 3, variance("edm", "fkc,interval:lo=0,hi=2", 3, 100), tilted(3), 0.035);
+    near("edm, fkc, interval", 3, variance("edm", "fkc,interval:lo=0,hi=2", 3, 100), tilted(3), 0.045);
 }
 
 /* Control: between N(1, 1/4) and N(0, 1/4) CFG does sample the tilt, N(gamma, 1/4). All weights are equal, and fkc
@@ -182,7 +184,8 @@ static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t
     return VN_OK;
 }
 
-/* N(0,1) times r^2 with tau = 1 is N(2/3, 1/3). Measured, 60 steps: means within 0.011, variances within 2.5%. */
+/* N(0,1) times r^2 with tau = 1 is N(2/3, 1/3). Measured, 60 steps: means within 0.011, variances within 2.5%; bounds are
+ * twice that, as standard errors are 0.004 and 1% and weights leave fewer independent samples. */
 static void steering_reaches_the_posterior(void **state) {
     (void)state;
     static const char *const guides[] = {"fk:lambda=2,ess=0.95", "fk:lambda=2,potential=max,every=20,ess=0.95",
@@ -200,8 +203,8 @@ static void steering_reaches_the_posterior(void **state) {
                                    .reward = &reward};
         run(&b, &o, MANY, 0, NULL, x);
         const moments m = moments_of(x, MANY);
-        near(guides[k], 1, 1 + m.mean, 1 + 2.0 / 3, 0.01);
-        near(guides[k], 1, m.variance, 1.0 / 3, 0.035);
+        near(guides[k], 1, 1 + m.mean, 1 + 2.0 / 3, 0.0135);
+        near(guides[k], 1, m.variance, 1.0 / 3, 0.05);
     }
     free(x);
     bench_close(&b);
@@ -232,7 +235,7 @@ static void gibbs_like_rounds(void **state) {
         if (bench_run(&b, o, MANY, 0, 0, NULL, x, &passes, &err)) fail_msg("%s", err.text);
         assert_int_equal(passes, 2 * LEVELS - 1 +
                                      rounds * 2 * (2 * (LEVELS - MIDDLE) - 1)); // heun: two a step, one in the last
-        near(guide, gamma, moments_of(x, MANY).variance, want, 0.03);
+        near(guide, gamma, moments_of(x, MANY).variance, want, 0.035);          // 3.5 standard errors
     }
     free(x);
     bench_close(&b);

@@ -176,9 +176,9 @@ static void noisy_samplers_keep_the_moments(void **state) {
         double mean = 0, var = 0;
         for (int k = 0; k < N; k++) mean += (double)x[k] / N;
         for (int k = 0; k < N; k++) var += pow((double)x[k] - mean, 2) / (N - 1);
-        // three standard errors are .014 and 4%; finite steps take or add up to 8% of the variance
+        // four standard errors are .018 and 5.2%; finite steps take or add up to 8% of the variance
         print_message("%-20s on %-9s mean %.4f, variance %.4f\n", noisy[i].sampler, noisy[i].path, mean, var);
-        if (!(fabs(mean - 0.8) < 0.014 && fabs(var / 0.25 - 1) < 0.12))
+        if (!(fabs(mean - 0.8) < 0.018 && fabs(var / 0.25 - 1) < 0.132))
             fail_msg("%s: %g, %g", noisy[i].sampler, mean, var);
         bench_close(&b);
     }
