@@ -186,8 +186,11 @@ static void put_back_left(const char *out) {
     vn_free(f.path);
 }
 
-/* What killed writers left in the run and its folders. */
+/* What killed writers left in the run and its folders, and beside it. */
 static void remove_stale(const char *run) {
+    char *parent = parent_of(run);
+    if (parent) vn_remove_stale(parent);
+    vn_free(parent);
     vn_remove_stale(run);
     DIR *dir = opendir(run);
     for (const struct dirent *e; dir && (e = readdir(dir));) {

@@ -115,7 +115,7 @@ static void the_null_row_may_be_named(void **state) {
         float x[SIZE], truth[SIZE];
         for (int32_t label = 0; label < 2; label++) {
             const int32_t of = label + (label >= row); /* the row that it stands for, and is named by */
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "%d", (int)of);
             assert_string_equal(vn_model_label_name(m, label), name);
             draw(m, label, 1, x);

@@ -18,7 +18,7 @@
 static double worst; /* of check_kind */
 
 static void check_attention(int64_t batch, int64_t tq, int64_t tk, int heads, int64_t d, double scale) {
-    const vn_attr attr = {.attention = {heads, scale}};
+    const vn_attr attr = {.attention = {.heads = heads, .scale = scale}};
     const vn_shape q = VN_SHAPE(batch, tq, heads * d), k = VN_SHAPE(batch, tk, heads * d);
     const vn_shape in[4] = {q, k, k, q};
     product_check(VN_OP_ATTENTION, attr, 3, in, NULL, MOST);

@@ -215,7 +215,7 @@ static void open_embedding(kernel_case *c, vn_op op, int round) {
 static void open_attention(kernel_case *c, vn_op op, int round) {
     int64_t heads = kernel_draw(1, 3), width = heads * kernel_draw(1, 9), b = round % LARGE ? 2 : 8;
     vn_shape q = shape3(b, kernel_draw(1, 30), width), k = shape3(b, kernel_draw(1, 30), width);
-    vn_attr attr = {.attention = {(int)heads, 0.4}};
+    vn_attr attr = {.attention = {.heads = (int)heads, .scale = 0.4}};
     kernel_open(c, op, attr, op == VN_OP_ATTENTION ? 3 : 4, (vn_shape[]){q, k, k, q}, NULL);
 }
 

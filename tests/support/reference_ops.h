@@ -462,7 +462,7 @@ static inline void ref_attention_walk(const vn_node *n, ref_in in, int mask, con
                     p[j] = 0;
                     for (int64_t d = 0; d < width; d++) p[j] += scale * in[0][q + d] * in[1][kv + j * ks[2] + d];
                     p[j] += ref_attention_bias(bias, bias ? in[mask] : NULL, b, h, i, j);
-                    if (n->attr.attention.causal && j - i > tk - qs[1]) p[j] = -INFINITY;
+                    if (n->attr.attention.causal && j - i > tk - qs[1]) p[j] = -HUGE_VAL;
                 }
                 ref_softmax_row(p, tk, p);
                 for (int64_t d = 0; d < width && y; d++) {
