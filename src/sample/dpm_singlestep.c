@@ -55,7 +55,7 @@ static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *e
 
 static const vn_param params[] = {
     VN_DPM_PARAMS,
-    {"fall", "yes: where the order divides the number of steps, the last is of order 1", 0, 0, 1, 1, "no|yes"},
+    {"lower_final", "yes: where the order divides the number of steps, the last is of order 1", 0, 0, 1, 1, "no|yes"},
     {0},
 };
 

@@ -15,7 +15,7 @@
 
 // clang-format off
 #define TOLD_PARAM \
-    {"told", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
+    {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
 #define END_PARAM {"end", "the last level: no noise at all, or the level before it again", 0, 0, 1, 1, "zero|last"}
 #define SPAN_PARAMS \

@@ -44,12 +44,12 @@ extern const vn_param vn_churn_params[];
 vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* Heun's step from `level`, where x is, to s->to; slots 0 to 3. */
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
-/* Where a step lands on a path with steps, by the parameter `land`: on s->to, or T/N steps down from s->from, as diffusers' DDIM and
+/* Where a step lands on a path with steps, by the parameter `spacing`: on s->to, or T/N steps down from s->from, as diffusers' DDIM and
  * PNDM do whatever the next level is; the same on `leading`. Past step 0 that is the walk's last level. */
 enum { VN_LAND_NEXT, VN_LAND_EVEN };
 // clang-format off
 #define VN_LAND_PARAM \
-    {"land", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_LAND_NEXT, \
+    {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_LAND_NEXT, \
      0, 1, 1, "next|even"}
 // clang-format on
 vn_level vn_step_landing(const vn_step *s, int land);
@@ -99,7 +99,7 @@ int vn_step_order(const vn_step *s, int order, bool fall);
 enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
 // clang-format off
 #define VN_FALL_PARAM \
-    {"fall", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", VN_FALL_FEW, \
+    {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", VN_FALL_FEW, \
      0, 3, 1, "few|no|last|both"}
 // clang-format on
 int vn_step_order_by(const vn_step *s, int order, int fall);
@@ -206,7 +206,7 @@ enum { VN_TOLD_EXACT, VN_TOLD_NEAREST, VN_TOLD_CUT };
 void vn_level_tell(const vn_path *p, vn_level *l, int how);
 // clang-format off
 #define VN_TOLD_PARAM \
-    {"told", "t that the network is told: as it is, or rounded or cut to a step (a thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
+    {"timestep", "t that the network is told: as it is, or rounded or cut to a step (a thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
      1, "exact|rounded|cut"}
 // clang-format on
 /* The parameter `end` of a grid: where its levels end. */

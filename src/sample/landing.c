@@ -51,7 +51,7 @@ vn_level vn_step_landing(const vn_step *s, int land) {
 
 vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
     if (c->value[param] == VN_LAND_NEXT || d->path->steps) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: land=even is for paths with steps, such as ddpm; %s has none",
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
                    c->row->name, d->path->row->row.name);
 }
 

@@ -23,7 +23,7 @@ static const vn_param params[] = {
     {"tau", "amount of noise: 0 the ODE, 1 the reverse SDE", 1, 0, 2, 0, NULL},
     {"tmin", "tau only where sigma/alpha is at least this, 0 elsewhere", 0, 0, 1e9, 0, NULL},
     {"tmax", "and at most this", 1e9, 0, 1e9, 0, NULL},
-    {"fall", "yes: the orders fall towards the end, to 1 in the last step", 0, 0, 1, 1, "yes|no"},
+    {"lower_final", "yes: the orders fall towards the end, to 1 in the last step", 0, 0, 1, 1, "yes|no"},
     {0},
 };
 

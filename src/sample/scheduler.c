@@ -200,7 +200,7 @@ static void read_unclip(reader *r) {
 /* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be wrong. */
 static void land_evenly(reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
-    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "land", VN_LAND_EVEN);
+    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "spacing", VN_LAND_EVEN);
 }
 
 static void read_ddim(reader *r) {
@@ -300,7 +300,7 @@ enum { TOLD_ROUNDED = 2, TOLD_CUT }; /* of noise grids */
 static void read_dpm2(reader *r, const char *sampler) {
     use_sampler(r, sampler);
     use_grid_between(r, true);
-    if (grid_is(r, "karras")) set(r, &r->grid, "told", TOLD_ROUNDED);
+    if (grid_is(r, "karras")) set(r, &r->grid, "timestep", TOLD_ROUNDED);
 }
 
 static void read_k_dpm2(reader *r) {
@@ -340,7 +340,7 @@ static void use_flow_levels(reader *r, int end) {
     use_grid(r, "uniform");
     set(r, &r->grid, "most", 0.999);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
-    set(r, &r->grid, "told", VN_TOLD_CUT);
+    set(r, &r->grid, "timestep", VN_TOLD_CUT);
     set(r, &r->grid, "end", end == VN_END_LAST ? 1 : 0);
     if (end == VN_END_FIRST) lack(r, VN_SCHEDULER_GRID, "final_sigmas_type sigma_min with use_flow_sigmas");
 }
@@ -367,7 +367,8 @@ static void read_solver_type(reader *r) {
 
 static void set_fall(reader *r) {
     const bool lower = flag(r, "lower_order_final", true), euler = flag(r, "euler_at_final", false);
-    set(r, &r->sampler, "fall", lower ? (euler ? VN_FALL_BOTH : VN_FALL_FEW) : (euler ? VN_FALL_LAST : VN_FALL_NO));
+    set(r, &r->sampler, "lower_final",
+        lower ? (euler ? VN_FALL_BOTH : VN_FALL_FEW) : (euler ? VN_FALL_LAST : VN_FALL_NO));
 }
 
 /* algorithm_type and what goes with it; single: one of the singlestep rows. */
@@ -393,7 +394,7 @@ static void read_dpm_multistep(reader *r) {
     use_solver_grid(r, true, true, ends_clean(r), false);
     read_clip(r, false, true);
     const bool cuts = same(text(r, "beta_schedule", "linear"), "squaredcos_cap_v2") && !is_flow(r);
-    if (cuts && (grid_is(r, "karras") || grid_is(r, "lu-lambda"))) set(r, &r->grid, "told", TOLD_CUT);
+    if (cuts && (grid_is(r, "karras") || grid_is(r, "lu-lambda"))) set(r, &r->grid, "timestep", TOLD_CUT);
 }
 
 static void read_dpm_singlestep(reader *r) {
@@ -405,14 +406,14 @@ static void read_dpm_singlestep(reader *r) {
         set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_FIRST);
         set_top(r);
     }
-    set(r, &r->sampler, "fall", !clean && flag(r, "lower_order_final", false) ? 1 : 0);
+    set(r, &r->sampler, "lower_final", !clean && flag(r, "lower_order_final", false) ? 1 : 0);
     read_clip(r, false, true);
 }
 
 static void read_deis(reader *r) {
     use_sampler(r, "deis");
     set(r, &r->sampler, "order", number(r, "solver_order", 2));
-    set(r, &r->sampler, "fall", flag(r, "lower_order_final", true) ? VN_FALL_FEW : VN_FALL_NO);
+    set(r, &r->sampler, "lower_final", flag(r, "lower_order_final", true) ? VN_FALL_FEW : VN_FALL_NO);
     use_solver_grid(r, false, false, false, true);
     read_clip(r, false, true);
 }
@@ -423,7 +424,7 @@ static void read_unipc_flow(reader *r, bool clean) {
     set(r, &r->grid, "least", 1);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
     set(r, &r->grid, "terminal", number(r, "shift_terminal", 0));
-    set(r, &r->grid, "told", VN_TOLD_CUT);
+    set(r, &r->grid, "timestep", VN_TOLD_CUT);
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
     if (flag(r, "use_dynamic_shifting", false))
         lack(r, VN_SCHEDULER_GRID, "use_dynamic_shifting (by a number that only the pipeline's program knows)");
@@ -434,7 +435,7 @@ static void read_unipc(reader *r) {
     use_sampler(r, "unipc");
     set(r, &r->sampler, "order", number(r, "solver_order", 2));
     set(r, &r->sampler, "variant", same(text(r, "solver_type", "bh2"), "bh1") ? 0 : 1);
-    set(r, &r->sampler, "fall", flag(r, "lower_order_final", true) ? 0 : 1);
+    set(r, &r->sampler, "lower_final", flag(r, "lower_order_final", true) ? 0 : 1);
     if (!flag(r, "predict_x0", true)) lack(r, VN_SCHEDULER_SAMPLER, "predict_x0 false");
     if (json_array_size(value_of(r, "disable_corrector"))) lack(r, VN_SCHEDULER_SAMPLER, "disable_corrector");
     if (value_of(r, "solver_p")) lack(r, VN_SCHEDULER_SAMPLER, "solver_p");
@@ -464,7 +465,7 @@ static void read_sa_solver(reader *r) {
     use_sampler(r, "sa-solver");
     set(r, &r->sampler, "predictor_order", number(r, "predictor_order", 2));
     set(r, &r->sampler, "corrector_order", number(r, "corrector_order", 2));
-    set(r, &r->sampler, "fall", flag(r, "lower_order_final", true) ? 0 : 1);
+    set(r, &r->sampler, "lower_final", flag(r, "lower_order_final", true) ? 0 : 1);
     if (!same(text(r, "algorithm_type", "data_prediction"), "data_prediction"))
         lack(r, VN_SCHEDULER_SAMPLER, "algorithm_type %.40s", text(r, "algorithm_type", ""));
     use_solver_grid(r, false, true, false, true);

@@ -20,7 +20,7 @@ enum { BH1, BH2 };
 static const vn_param params[] = {
     {"order", "p of UniPC-p", 2, 1, MOST_ORDER, 1, NULL},
     {"variant", "which B(h)", BH2, 0, 1, 1, "bh1|bh2"},
-    {"fall", "yes: the order is at most the number of steps left", 0, 0, 1, 1, "yes|no"},
+    {"lower_final", "yes: the order is at most the number of steps left", 0, 0, 1, 1, "yes|no"},
     {0},
 };
 

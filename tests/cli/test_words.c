@@ -166,7 +166,7 @@ static void one_row_is_shown_in_full(void **state) {
 
     o = expect_status(0, "list ddim"); /* a row by its name, whatever its kind */
     assert_ptr_equal(strstr(o->out, "ddim  "), o->out);
-    expect_text(o->out, "--sampler ddim:eta=0,land=next\n");
+    expect_text(o->out, "--sampler ddim:eta=0,spacing=next\n");
 
     o = expect_status(0, "list edm"); /* one of several kinds */
     expect_text(o->out, "kind: paths");

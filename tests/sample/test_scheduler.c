@@ -301,7 +301,7 @@ static void even_steps_are_for_the_own_grid(void **state) {
     pipeline p;
     assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
     assert_int_equal(open_pipeline(config, &p, &err), VN_OK);
-    assert_string_equal(p.way.sampler, "ddim:land=even");
+    assert_string_equal(p.way.sampler, "ddim:spacing=even");
     vn_way ways[] = {{.sigmas = true}, {.grid = "karras"}};
     for (size_t i = 0; i < VN_COUNT(ways); i++) {
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &ways[i], &err), VN_OK);
