@@ -100,9 +100,13 @@ replace() {
     count=${count:-100}
     local old=0 new=0 killed=0
     $vane $train --out first --steps 1 --seed 9 --preview-every -1 >/dev/null || exit 1
-    local began=$EPOCHREALTIME
-    cp -r first run && $vane $train --out run --steps 2 --overwrite --preview-every -1 >/dev/null
-    took=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN {print b - a}')
+    took=9
+    for ((i = 0; i < 5; i++)); do # the least time of it, so that the kills come before it ends
+        rm -rf run && cp -r first run
+        local began=$EPOCHREALTIME
+        $vane $train --out run --steps 2 --overwrite --preview-every -1 >/dev/null
+        took=$(awk -v a="$began" -v b="$EPOCHREALTIME" -v t="$took" 'BEGIN {print b - a < t ? b - a : t}')
+    done
     for ((i = 0; i < count; i++)); do
         rm -rf run run.vane-*
         cp -r first run

@@ -86,7 +86,7 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     if (ok) ok = add_plan(m, out, err);
     if (ok) {
         json_t *train = json_object_get(dir.vane, "train"), *data = json_object_get(dir.vane, "data");
-        if (ok && json_is_object(train))
+        if (json_is_object(train))
             ok = json_object_set_new(out, "train", vn_train_options_describe(train)) == 0 || vn_no_memory(err) == VN_OK;
         if (ok && data) ok = json_object_set(out, "data", data) == 0;
     }

@@ -125,7 +125,7 @@ vn_status vn_samples_save(const vn_samples *s, const char *path) {
 }
 
 vn_status vn_samples_can_save(const vn_model *m, const char *path) {
-    const vn_form *form;
+    const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
     const vn_status status = find_form(path, m->rank, m->shape, &form, err);
     if (status != VN_OK) return status;

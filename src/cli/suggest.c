@@ -82,7 +82,7 @@ static size_t completions(const char *word, const char *const *names, size_t cou
 }
 
 bool cli_suggest(const char *word, const char *before, const char *const *names, size_t count, char *out, size_t size) {
-    char typed[longest + 1];
+    char typed[longest + 1] = {0};
     const char *found[most_shown];
     normalise(word, typed);
     if (typed[0] == '\0') return false;

@@ -134,6 +134,7 @@ static void put_number(FILE *to, const conversion *c, va_list *args) {
     case 'u':
     case 'x':
         if (c->longs == 2)
+            // NOLINTNEXTLINE(bugprone-branch-clone): of other types
             fprintf(to, c->text, c->width, c->precision, va_arg(*args, long long));
         else if (c->longs == 1)
             fprintf(to, c->text, c->width, c->precision, va_arg(*args, long));

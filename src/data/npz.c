@@ -141,7 +141,8 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     vn_status s = image_shape(&m->array, out, &planar, err);
     if (s != VN_OK) return s;
     const size_t channels = (size_t)out->shape[0], plane = (size_t)(out->shape[1] * out->shape[2]);
-    s = vn_source_fits(out->count, (double)(m->array.count / (size_t)out->count), err);
+    const size_t numbers = m->array.count / (size_t)out->count;
+    s = vn_source_fits(out->count, (double)numbers, err);
     if (s != VN_OK) return s;
     uint8_t *work = vn_alloc(channels, plane);
     out->pixels = vn_alloc(m->array.count, 1);

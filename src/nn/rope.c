@@ -78,8 +78,9 @@ vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t c
         return (vn_rope){0};
     }
     for (int64_t t = before; t < tokens; t++) {
-        place[2 * t] = (float)((t - before) / columns) / stretch;
-        place[2 * t + 1] = (float)((t - before) % columns) / stretch;
+        const int64_t row = (t - before) / columns, column = (t - before) % columns;
+        place[2 * t] = (float)row / stretch;
+        place[2 * t + 1] = (float)column / stretch;
     }
     const vn_rope_axes axes = {.tokens = tokens, .axes = 2, .place = place, .numbers = numbers, .theta = theta};
     const vn_rope rope = vn_rope_of(s, &axes);

@@ -78,7 +78,8 @@ static const vn_param trailing_params[] = {
 
 /* Step i of N, of so many levels on every (T/of)th step: the (i of/N)th, cut. */
 static double step_of(const vn_path *p, int of, int steps, int i) {
-    return (double)(of - (int64_t)i * of / steps) * (p->steps / of) - 1;
+    const int64_t left = of - (int64_t)i * of / steps, stride = p->steps / of;
+    return (double)(left * stride) - 1;
 }
 
 static vn_status fill_trailing(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,

@@ -47,7 +47,8 @@ static double clock_of_step(const vn_path *p, double step) {
 
 /* The ends that N steps of another grid have. */
 static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
-    const double offset = c->value[at + OFFSET], stride = p->steps / steps, even = (double)p->steps / steps;
+    const int whole = p->steps / steps;
+    const double offset = c->value[at + OFFSET], stride = whole, even = (double)p->steps / steps;
     const bool leading = c->value[at + OVER] == LEADING;
     if (!p->steps) return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for paths with steps", c->row->name);
     if (!leading && c->given[at + OFFSET])

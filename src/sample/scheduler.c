@@ -47,7 +47,7 @@ static bool flag(reader *r, const char *key, bool missing) {
 static const char *text(reader *r, const char *key, const char *missing) {
     const json_t *value = value_of(r, key);
     if (value && !json_is_string(value)) wrong_type(r, key, "a string");
-    return value && json_is_string(value) ? json_string_value(value) : missing;
+    return json_is_string(value) ? json_string_value(value) : missing;
 }
 
 static bool same(const char *a, const char *b) {
