@@ -4,40 +4,26 @@
 
 #include <string.h>
 
-/* A word of a command line: in quotes where a shell would take it apart. New string or NULL. */
-static char *quoted(const char *text) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@%";
-    char *out = NULL;
-    if (text[0] != '\0' && text[0] != '-' && text[strspn(text, plain)] == '\0') return vn_strdup(text);
-    for (const char *at = text; *at; at++) {
-        char *longer = vn_format("%s%s%.*s", out ? out : "'", *at == '\'' ? "'\\'" : "", 1, at);
-        vn_free(out);
-        if (!(out = longer)) return NULL;
-        if (*at == '\'') {
-            longer = vn_format("%s'", out);
-            vn_free(out);
-            if (!(out = longer)) return NULL;
-        }
-    }
-    char *whole = vn_format("%s'", out ? out : "'");
-    vn_free(out);
-    return whole;
-}
-
-/* The name that a run of this data might have: the last part of its path, without an ending. New string or NULL. */
+/* The name that a run of this data might have: the last part of its path, without an ending, other characters of ASCII as '-'. New
+ * string or NULL. */
 static char *run_name(const char *source) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     size_t end = strlen(source);
     while (end > 0 && source[end - 1] == '/') end--;
     size_t begin = end;
     while (begin > 0 && source[begin - 1] != '/' && source[begin - 1] != ':') begin--;
-    size_t length = strspn(source + begin, plain);
+    size_t length = strcspn(source + begin, ".:=");
     if (begin + length > end) length = end - begin;
-    return length > 0 ? vn_format("runs/%.*s", (int)length, source + begin) : vn_strdup("runs/first");
+    if (length == 0) return vn_strdup("runs/first");
+    char *name = vn_format("runs/%.*s", (int)length, source + begin);
+    for (char *c = name ? name + strlen("runs/") : NULL; c && *c; c++) {
+        if ((unsigned char)*c < 0x80 && !strchr(plain, *c)) *c = '-';
+    }
+    return name;
 }
 
 static json_t *command(const char *source, int64_t unreadable) {
-    char *data = quoted(source), *run = run_name(source);
+    char *name = run_name(source), *data = vn_shell_word(source), *run = name ? vn_shell_word(name) : NULL;
     json_t *text = data && run ? json_sprintf("vane train %s --out %s --minutes 30%s", data, run,
                                               unreadable > 0 ? " --skip-bad" : "")
                                : NULL;
@@ -46,6 +32,7 @@ static json_t *command(const char *source, int64_t unreadable) {
         text = raw ? vn_json_string(raw) : NULL;
         vn_free(raw);
     }
+    vn_free(name);
     vn_free(data);
     vn_free(run);
     return text;

@@ -92,8 +92,7 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
     return NULL;
 }
 
-/* The word as a shell takes it for one: new string or NULL. */
-static char *shell_word(const char *word) {
+char *vn_shell_word(const char *word) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
     if (word[0] && word[0] != '-' && !word[strspn(word, plain)]) return vn_strdup(word);
     char *quoted = vn_strdup(word[0] == '-' ? "'./" : "'");
@@ -110,7 +109,7 @@ static char *shell_word(const char *word) {
 /* A command that draws what was trained, in a form that can hold it. */
 static json_t *command(const vn_model *m) {
     const bool shows = m->rank == 3 ? m->shape[0] == 1 || m->shape[0] == 3 : m->shape[0] <= 2;
-    char *source = shell_word(m->source);
+    char *source = vn_shell_word(m->source);
     char *text = source ? vn_format("vane sample %s --out samples.%s", source, shows ? "png" : "npy") : NULL;
     json_t *out = text ? vn_json_string(text) : NULL; /* names may be any bytes */
     vn_free(text);

@@ -138,6 +138,8 @@ vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser 
 
 /* ---- descriptions (describe_run.c) --------------------------------------------------------------------- */
 
+/* The word as a shell takes it for one: new string or NULL. */
+char *vn_shell_word(const char *word);
 /* Adds `sampling` and, of a run, `trained`; vane is its vane.json or NULL. */
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err);
 /* Data that could be trained on (describe_data.c); NULL: err says why not. */

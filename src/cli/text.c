@@ -169,3 +169,17 @@ void cli_print(FILE *to, const char *format, ...) {
     }
     va_end(args);
 }
+
+char *cli_shell_word(const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
+    if (word[0] && word[0] != '-' && !word[strspn(word, plain)]) return strdup(word);
+    char *quoted = malloc(4 * strlen(word) + sizeof "'./'"), *to = quoted;
+    if (!quoted) return NULL;
+    to = stpcpy(to, word[0] == '-' ? "'./" : "'"); /* no flag */
+    for (; *word; word++) {
+        if (*word == '\'') to = stpcpy(to, "'\\'");
+        *to++ = *word;
+    }
+    stpcpy(to, "'");
+    return quoted;
+}

@@ -14,6 +14,8 @@ void cli_put(FILE *to, const char *text);
 /* As fprintf, but each %s goes through cli_put; the format is the program's own and may have line ends. Knows s, d, i, u, x, f, g and
  * c with flags, width and precision. */
 void cli_print(FILE *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The word of a command to be typed, in quotes where a shell would take it apart: new string, or NULL without memory. */
+char *cli_shell_word(const char *word);
 /* Prints JSON; such characters in its strings become \uXXXX, which says the same. */
 void cli_put_json(FILE *to, const char *json);
 

@@ -1,4 +1,5 @@
 /* train.c - `vane train`: from data to a run directory. */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -68,8 +69,10 @@ static const cli_option rows[] = {
 /* A command that works with what was trained: guidance needs classes, pictures need pixels or a plane. */
 static void print_next(const args *a, const vn_model_info *info) {
     const bool shows = info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
-    cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", a->out, info->classes > 0 ? " --guidance 1,2,4" : "",
-              shows ? "png" : "npy");
+    char *run = cli_shell_word(a->out);
+    cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", run ? run : a->out,
+              info->classes > 0 ? " --guidance 1,2,4" : "", shows ? "png" : "npy");
+    free(run);
 }
 
 static vn_status report(const cli_session *s, const args *a) {
@@ -107,8 +110,11 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int code = cli_end(&s, done);
     if (code == CLI_INTERRUPTED && !s.quiet && access(a.out, F_OK) == 0) { /* not while the data was still read */
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
-        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", a.data, a.out,
+        char *data = cli_shell_word(a.data), *out = cli_shell_word(a.out);
+        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a.data, out ? out : a.out,
                   a.o.recompute ? " --recompute" : "");
+        free(data);
+        free(out);
     }
     return code;
 }

@@ -179,7 +179,14 @@ static void test_data_is_described_before_it_is_trained_on(void **state) {
                    "[{\"file\": \"dog/e.png\", \"why\": \"empty file\"}], \"passed_over\": {\"GIF\": 1}, \"classes\": "
                    "[{\"name\": \"cat\", \"count\": 2}, {\"name\": \"dog\", \"count\": 1}], "
                    "\"classes_without_samples\": [\"eel\"], \"training_takes\": {\"size\": \"8x8\", \"channels\": 3}, "
-                   "\"train_with\": \"vane train 'my photos' --out runs/my --minutes 30 --skip-bad\"}");
+                   "\"train_with\": \"vane train 'my photos' --out runs/my-photos --minutes 30 --skip-bad\"}");
+    mkdir("it's", 0777);
+    mkdir("it's/cat", 0777);
+    put_picture("it's/cat/a.png", 8, 8, 1);
+    expect_members("it's", "{\"train_with\": \"vane train 'it'\\\\''s' --out runs/it-s --minutes 30\"}");
+    mkdir("猫", 0777);
+    put_picture("猫/a.png", 8, 8, 1);
+    expect_members("猫", "{\"train_with\": \"vane train '猫' --out 'runs/猫' --minutes 30\"}");
     make_pair("numbers", 1, false, NULL);
     expect_members("numbers", "{\"kind\": \"idx\", \"count\": 12, \"shape\": [1, 8, 8], \"classes_without_samples\": "
                               "[\"0\"], \"train_with\": \"vane train numbers --out runs/numbers --minutes 30\"}");

@@ -109,6 +109,8 @@ static void test_what_to_do_next_works(void **state) {
                  next + strlen("next: vane "));
         expect_status(0, "%s -n 2 --steps 2 --quiet", words);
     }
+    const outcome *o = expect_status(0, "train three.json:count=40 --out 'it'\\''s a run' --steps 2 --batch 4 --quiet");
+    assert_non_null(strstr(o->out, "next: vane sample 'it'\\''s a run' --guidance 1,2,4 --out samples.npy\n"));
 }
 
 static void test_a_shallower_unet_is_announced(void **state) {
