@@ -119,8 +119,11 @@ vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *labe
                        m->source);
     } else {
         const char *near = vn_names_nearest(&classes, text);
-        return vn_fail(err, VN_BAD_ARGUMENT, near ? "unknown class '%s'; did you mean '%s'?" : "unknown class '%s'",
-                       text, near);
+        if (near) return vn_fail(err, VN_BAD_ARGUMENT, "unknown class '%s'; did you mean '%s'?", text, near);
+        vn_err message;
+        vn_fail(&message, VN_BAD_ARGUMENT, "unknown class '%.80s'", text);
+        vn_add_hint(&message, text, classes.names, classes.count);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
     }
     return VN_OK;
 }

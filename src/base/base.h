@@ -182,6 +182,9 @@ typedef struct vn_table {
 /* The table of an array of structs. */
 #define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
+/* Adds "; did you mean 'euler'?" or, of a few names, "; known: a, b, c" to a message about `text`. Names that are not vane's own may
+ * hold anything: such a message goes through vn_fail once more. */
+void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t count);
 /* Unknown names and keys are refused with the nearest known one; values out of range with the range. Spaces around names, keys
  * and values do not count; a value in double quotes may hold commas and begin or end with a space, and "" in it is a ". Classes
  * (VN_PARAM_CLASS) are looked up in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */

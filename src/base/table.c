@@ -97,8 +97,7 @@ const char *vn_nearest(const char *text, const char *const *names, size_t count)
     return nearest;
 }
 
-/* Adds "; did you mean 'euler'?" or "; known: a, b, c" to a message about `text`. */
-static void add_hint(vn_err *err, const char *text, const char *const *names, size_t count) {
+void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t count) {
     const char *nearest = vn_nearest(text, names, count);
     size_t used = strlen(err->text), room = sizeof err->text - used;
     if (nearest) {
@@ -131,7 +130,7 @@ static vn_status unknown_name(const char *name, const vn_table *table, vn_err *e
     for (size_t i = 0; i < count; i++) names[i] = vn_table_row(table, i)->name;
     vn_err message;
     vn_fail(&message, VN_BAD_ARGUMENT, name[0] ? "unknown %s '%.80s'" : "no %s is named%s", table->what, name);
-    add_hint(&message, name, names, count);
+    vn_add_hint(&message, name, names, count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
 
@@ -142,7 +141,7 @@ static vn_status unknown_key(const vn_row *row, const char *key, vn_err *err) {
     vn_err message;
     if (count == 0) return vn_fail(err, VN_BAD_ARGUMENT, "%s takes no parameters, so no '%.80s'", row->name, key);
     vn_fail(&message, VN_BAD_ARGUMENT, "%s has no parameter '%.80s'", row->name, key);
-    add_hint(&message, key, names, count);
+    vn_add_hint(&message, key, names, count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
 
@@ -174,7 +173,7 @@ static vn_status unknown_class(const vn_row *row, const vn_param *p, const char 
     if (near && strchr(near, ',')) // to be written in quotes
         return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean %s=\"%s\"?", message.text, p->name, near);
     if (near) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, near);
-    if (classes->names) add_hint(&message, text, classes->names, classes->count);
+    if (classes->names) vn_add_hint(&message, text, classes->names, classes->count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
 

@@ -204,7 +204,8 @@ static void errors_are_json_where_results_would_be(void **state) {
     expect_error(2, "list nothing-like-it --json", "bad argument", "unknown kind or name");
     expect_error(1, "info absent --json", "io", "absent: No such file or directory");
     expect_error(1, "sample absent --out a.npy --json", "io", "absent");
-    expect_error(2, "sample world.json --out a.npy --class middle --json", "bad argument", "unknown class 'middle'");
+    expect_error(2, "sample world.json --out a.npy --class middle --json", "bad argument",
+                 "unknown class 'middle'; known: left, right");
     assert_string_equal(expect_status(2, "list -- --json")->out, ""); /* an argument, no flag */
 }
 
