@@ -10,7 +10,7 @@
 enum { ORDER, FALL };
 static const vn_param params[] = {
     {"order", "of the solver", 2, 1, 3, 1, NULL},
-    VN_FALL_PARAM,
+    VN_FALL_PARAM(VN_FALL_FEW),
     {0},
 };
 

@@ -30,7 +30,7 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data,
 }
 
 enum { ORDER, SOLVER, FALL };
-static const vn_param params[] = {VN_DPM_PARAMS, VN_FALL_PARAM, {0}};
+static const vn_param params[] = {VN_DPM_PARAMS, VN_FALL_PARAM(VN_FALL_FEW), {0}};
 
 vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;

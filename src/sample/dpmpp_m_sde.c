@@ -9,20 +9,22 @@
  *     2m   M_1 = phi_1/2 (midpoint) or phi_2 (heun)
  *     3m   M_1 = phi_2, M_2 = phi_3      half of what order 3 asks: as published, on the ODE it stays of order 2
  *
- * The first steps know less and the one to sigma = 0 needs no more: they are of lower order. */
+ * The first steps know less and the one to sigma = 0 needs no more: they are of lower order, and of 2m
+ * the last steps too where the parameter `fall` says so. */
 #include "sample/internal.h"
 
-enum { ETA, NOISE, SOLVER };
+enum { ETA, NOISE, SOLVER, FALL };
 enum { MIDPOINT, HEUN };
 static const vn_param two_m_params[] = {
     VN_NOISE_PARAMS,
     {"solver", "how the slope of x0 counts", MIDPOINT, 0, 1, 1, "midpoint|heun"},
+    VN_FALL_PARAM(VN_FALL_NO),
     {0},
 };
 
 enum { X0, EPS, PAST }; // slots: this step's pair, then order - 1 earlier x0
 
-static vn_status step(vn_step *s, int order, bool midpoint, vn_err *err) {
+static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *err) {
     const vn_pair p = {s->slot[X0], s->slot[EPS]};
     const double *value = s->choice->value, alpha = s->to->alpha;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -31,7 +33,7 @@ static vn_status step(vn_step *s, int order, bool midpoint, vn_err *err) {
     const double z = (1 + value[ETA]) * (vn_level_lambda(s->to) - vn_level_lambda(s->from));
     const double moment[] = {midpoint ? vn_phi(1, -z) / 2 : vn_phi(2, -z), vn_phi(3, -z)};
     double node[2];
-    const int n = vn_step_lambda_nodes(s, vn_step_order(s, order, false) - 1, node);
+    const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, fall) - 1, node);
     vn_step_blend(s, alpha, p.x0, l.down, p.eps, s->x);
     vn_step_adams(s, alpha * z, n, node, moment, &s->slot[PAST], p.x0);
     vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
@@ -40,11 +42,11 @@ static vn_status step(vn_step *s, int order, bool midpoint, vn_err *err) {
 }
 
 static vn_status two_m_step(vn_step *s, vn_err *err) {
-    return step(s, 2, s->choice->value[SOLVER] == MIDPOINT, err);
+    return step(s, 2, (int)s->choice->value[FALL], s->choice->value[SOLVER] == MIDPOINT, err);
 }
 
 static vn_status three_m_step(vn_step *s, vn_err *err) {
-    return step(s, 3, false, err);
+    return step(s, 3, VN_FALL_NO, false, err);
 }
 
 const vn_sampler_row vn_dpmpp_2m_sde_sampler = {

@@ -17,7 +17,9 @@
 #define TOLD_PARAM \
     {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
-#define END_PARAM {"end", "the last level: no noise at all, or the level before it again", 0, 0, 1, 1, "zero|last"}
+#define END_PARAM \
+    {"end", "the last level: no noise at all, the first step (of paths with steps), or the level before it again", \
+     VN_END_ZERO, 0, 2, 1, "zero|first|last"}
 #define SPAN_PARAMS \
     {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, NULL}, \
     {"sigma_max", "the largest; 0: the path's", 0, 0, 1e6, 0, NULL}, \
@@ -62,6 +64,12 @@ static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int 
     return VN_OK;
 }
 
+static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err *err) {
+    if (p->steps || c->value[end] != VN_END_FIRST) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: end=first is for paths with steps; %s has none", c->row->name,
+                   p->row->row.name);
+}
+
 /* By the parameters from `at` on. Bounds are often quoted to five digits, so a little above the path's is the path's. */
 static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
     const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
@@ -69,6 +77,7 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading", c->row->name);
     vn_status s = c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
+    if (!s) s = check_end(c, at + END, p, err);
     if (s) return s;
     if (isinf(out->most)) out->most = VN_LARGEST_RATIO;
     if (wanted_most > out->most * 1.0001)
@@ -83,13 +92,18 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
 
 /* ---- what the network is told ------------------------------------------------------------------------------- */
 
+/* By the parameter `end`. */
+static vn_level last_level(const vn_path *p, int end, vn_level zero, const vn_level *before) {
+    return end == VN_END_ZERO ? zero : end == VN_END_FIRST ? vn_path_level_of_step(p, 0) : *before;
+}
+
 /* The parameters `told` and `end` at work, the levels being there; `own` is what `told` is where the sampler is DPM-Solver's kind. */
 static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own, int steps,
                    vn_level *level, vn_level *last) {
     const int wanted = (int)c->value[at + TOLD];
     const int how = wanted != AUTO ? wanted - 1 : p->steps && spacing == VN_SPACING_EXTRA ? own : VN_TOLD_EXACT;
     for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
-    if (c->value[at + END] != 0) *last = level[steps - 1];
+    *last = last_level(p, (int)c->value[at + END], *last, &level[steps - 1]);
 }
 
 /* ---- karras ------------------------------------------------------------------------------------------------- */
@@ -186,7 +200,8 @@ static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
 /* A flow begins at pure noise, where lambda is infinite; that level stands for the one as far from 1 as the last is from 0. */
 static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
                                 vn_level *last, vn_err *err) {
-    (void)err;
+    const vn_status s = check_end(c, LU_END, p, err);
+    if (s) return s;
     const double end = p->row->least(p), least = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
     double most = lambda_at(p, pure ? 1 - end : 1);
@@ -197,7 +212,7 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
     const bool whole = p->steps && spacing == VN_SPACING_EXTRA;
     const int how = wanted != AUTO ? wanted - 1 : whole ? VN_TOLD_NEAREST : VN_TOLD_EXACT;
     for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
-    if (c->value[LU_END] != 0) *last = level[steps - 1];
+    *last = last_level(p, (int)c->value[LU_END], *last, &level[steps - 1]);
     return VN_OK;
 }
 

@@ -98,8 +98,8 @@ int vn_step_order(const vn_step *s, int order, bool fall);
 #define VN_FEW_STEPS 15
 enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
 // clang-format off
-#define VN_FALL_PARAM \
-    {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", VN_FALL_FEW, \
+#define VN_FALL_PARAM(value) \
+    {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", value, \
      0, 3, 1, "few|no|last|both"}
 // clang-format on
 int vn_step_order_by(const vn_step *s, int order, int fall);

@@ -101,10 +101,6 @@ static bool grid_is(const reader *r, const char *name) {
     return !r->status && same(r->grid.row->name, name);
 }
 
-static bool sampler_is(const reader *r, const char *name) {
-    return !r->status && same(r->sampler.row->name, name);
-}
-
 /* ---- what several kinds have in common ----------------------------------------------------------------------- */
 
 #define MOST_RANGE 1e9 // of clip's and dynamic-threshold's rows
@@ -257,7 +253,8 @@ static void use_grid_between(reader *r, bool clean) {
     } else if (!same(spacing, "linspace")) {
         lack(r, VN_SCHEDULER_GRID, "timestep_spacing %.40s", spacing);
     }
-    if (!clean) set(r, &r->grid, "end", 1);
+    const bool elsewhere = !same(spacing, "linspace") || number(r, "sigma_min", 0) > 0; // than at the first step
+    if (!clean) set(r, &r->grid, "end", elsewhere ? VN_END_FIRST : VN_END_LAST);
 }
 
 /* sigma_min and sigma_max bound noise grids alone. */
@@ -352,7 +349,7 @@ static void use_solver_grid(reader *r, bool has_lu, bool has_top, bool clean, bo
     if (noise && is_flow(r))
         lack(r, VN_SCHEDULER_GRID, "%s sigmas with use_flow_sigmas", r->grid.row->name);
     else if (noise)
-        set(r, &r->grid, "end", clean ? 0 : 1);
+        set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
     else if (is_flow(r))
         use_flow_levels(r, clean ? VN_END_ZERO : stays ? VN_END_LAST : VN_END_FIRST);
     else
@@ -390,7 +387,7 @@ static void read_algorithm(reader *r, bool single) {
 
 static void read_dpm_multistep(reader *r) {
     read_algorithm(r, false);
-    if (!sampler_is(r, "dpmpp-2m-sde")) set_fall(r);
+    set_fall(r);
     use_solver_grid(r, true, true, ends_clean(r), false);
     read_clip(r, false, true);
     const bool cuts = same(text(r, "beta_schedule", "linear"), "squaredcos_cap_v2") && !is_flow(r);
@@ -535,7 +532,7 @@ static void use_edm_grid(reader *r) {
     if (!karras && !same(schedule, "exponential")) lack(r, VN_SCHEDULER_GRID, "sigma_schedule %.40s", schedule);
     use_grid(r, karras ? "karras" : "exponential");
     if (karras) set(r, &r->grid, "rho", number(r, "rho", 7));
-    set(r, &r->grid, "end", clean ? 0 : 1);
+    set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
 }
 
 static void read_edm_euler(reader *r) {
@@ -545,7 +542,7 @@ static void read_edm_euler(reader *r) {
 
 static void read_edm_dpm(reader *r) {
     read_algorithm(r, false);
-    if (!sampler_is(r, "dpmpp-2m-sde")) set_fall(r);
+    set_fall(r);
     use_edm_grid(r);
     read_clip(r, false, true);
 }
