@@ -100,6 +100,7 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
 }
 
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
+    if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
     if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
     const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};

@@ -229,7 +229,8 @@ static vn_status check_replaceable(const vn_run_dir *d, vn_err *err) {
     if (!mark) return vn_no_memory(err);
     const bool run = vn_is_file(mark);
     vn_free(mark);
-    return run ? VN_OK : vn_fail(err, VN_BAD_ARGUMENT, "%s is not a run of vane: not overwritten", d->name);
+    return run ? VN_OK
+               : vn_fail(err, VN_BAD_ARGUMENT, "%s exists and is no run of vane, so it stays: name another", d->name);
 }
 
 /* Whether the run can take its name in the end, which is a matter of the folder it is in. */
@@ -245,9 +246,9 @@ vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_er
     vn_status status = start(d, out, err);
     if (status != VN_OK) return status;
     if (!exists(d->out)) return check_parent(d, err);
-    if (!overwrite)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
     status = check_replaceable(d, err);
+    if (status == VN_OK && !overwrite)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
     if (status == VN_OK) status = check_parent(d, err);
     return status == VN_OK ? lock(d->out, d->name, &d->replaced_lock, err) : status;
 }

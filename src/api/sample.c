@@ -26,6 +26,13 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     if (!o->cycle != !o->cycle_count || (o->cycle && o->labels))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "cycle: labels in turn have a count, and no labels of each sample beside them");
+    for (size_t i = 0; i < o->cycle_count; i++) { /* those too that so few samples do not reach */
+        const vn_status status = vn_model_check_label(m, o->cycle[i], err);
+        if (status != VN_OK) return status;
+    }
+    if (o->first > UINT64_MAX - (uint64_t)o->count)
+        return vn_fail(err, VN_BAD_ARGUMENT, "first %llu: %lld samples from there on have no index",
+                       (unsigned long long)o->first, (long long)o->count);
     if (o->scale < 0 || o->scale > MOST_SCALE)
         return vn_fail(err, VN_BAD_ARGUMENT, "scale %d is outside [1, %d]", o->scale, MOST_SCALE);
     if (!o->labels && !o->cycle && o->label != VN_LABEL_ALL) {

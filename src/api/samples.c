@@ -144,6 +144,7 @@ static float *join_traces(const vn_samples *a, const vn_samples *b) {
 }
 
 vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
+    if (!s || !more) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(s->vn);
     const size_t old = (size_t)s->count, added = (size_t)more->count, size = (size_t)s->size;
     if (more->size != s->size || !same_levels(s, more)) return vn_samples_join(s, more, err);

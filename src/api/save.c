@@ -110,6 +110,7 @@ vn_status vn_saver_commit(vn_saver **saver, vn_err *err) {
 /* ---- the public calls ------------------------------------------------------------------------------------------- */
 
 vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing existing) {
+    if (!s) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(s->vn);
     vn_saver *saver = NULL;
     const vn_rows all = {s->data, s->labels, s->trace};
@@ -125,6 +126,7 @@ vn_status vn_samples_save(const vn_samples *s, const char *path) {
 }
 
 vn_status vn_samples_can_save(const vn_model *m, const char *path) {
+    if (!m) return VN_BAD_ARGUMENT;
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
     const vn_status status = find_form(path, m->rank, m->shape, &form, err);

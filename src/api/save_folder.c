@@ -113,10 +113,25 @@ static vn_status find_shift(vn_saver *s, vn_err *err) {
     return status;
 }
 
+/* Samples do not belong into a run or a model. */
+static vn_status check_no_model(const char *path, vn_err *err) {
+    static const char *const marks[] = {"vane.json", "model_index.json", "config.json"};
+    bool model = false;
+    for (size_t i = 0; i < VN_COUNT(marks) && !model; i++) {
+        char *mark = vn_path_join(path, marks[i]);
+        if (!mark) return vn_no_memory(err);
+        model = vn_is_file(mark);
+        vn_free(mark);
+    }
+    return model ? vn_fail(err, VN_BAD_ARGUMENT, "%s holds a model: samples go into a folder of their own", path)
+                 : VN_OK;
+}
+
 static vn_status open_folder(vn_saver *s, vn_err *err) {
     folder *f = s->self = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     vn_status status = vn_file_names_open(&f->names, s->of, err);
+    if (status == VN_OK) status = check_no_model(s->path, err);
     if (status == VN_OK) status = vn_check_folder(s->path, err);
     if (status == VN_OK && s->existing == VN_EXISTING_APPEND) return find_shift(s, err);
     return status == VN_OK ? each_file(s->path, check_one, s, err) : status;

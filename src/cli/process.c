@@ -17,9 +17,14 @@
 static vn_context *volatile running;
 static volatile sig_atomic_t interrupted;
 
+static volatile sig_atomic_t at_terminal; /* somebody at a terminal should read that stopping takes a while */
+
 static void on_interrupt(int number) {
-    (void)number;
+    static const char words[] = "\nstopping when this step is done; a second Ctrl-C ends at once\n";
+    const int code = errno;
     interrupted = 1;
+    if (number == SIGINT && at_terminal && write(STDERR_FILENO, words, sizeof words - 1) < 0) at_terminal = 0;
+    errno = code;
     if (running != NULL) vn_context_cancel(running);
 }
 
@@ -33,6 +38,7 @@ void cli_catch_signals(vn_context *vn) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     sigemptyset(&action.sa_mask);
     running = vn;
+    at_terminal = isatty(STDERR_FILENO);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     action.sa_flags = SA_RESTART;

@@ -354,6 +354,46 @@ static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **
     end(&f);
 }
 
+static void test_samples_are_not_put_into_a_model(void **state) {
+    (void)state;
+    static const char *const marks[] = {"model/vane.json", "model/model_index.json", "model/config.json"};
+    fixture f = begin(shoes, 2);
+    const vn_sample_options o = few(2, 1, NULL);
+    for (size_t i = 0; i < VN_COUNT(marks); i++) {
+        mkdir("model", 0777);
+        scratch_write(marks[i], "{}", 2);
+        expect_refused(&f, vn_sample_to(f.model, &o, 1, "model", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
+                       "model holds a model");
+        expect_refused(&f, vn_samples_can_save(f.model, "model"), VN_BAD_ARGUMENT, "model holds a model");
+        unlink(marks[i]);
+    }
+    end(&f);
+}
+
+static void test_nothing_given_is_a_bad_argument(void **state) {
+    (void)state;
+    int32_t label;
+    assert_int_equal(vn_samples_save(NULL, "x.png"), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_samples_save_as(NULL, "x.png", VN_EXISTING_REPLACE), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_samples_can_save(NULL, "x.png"), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_samples_append(NULL, NULL), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_model_find_label(NULL, "boot", &label), VN_BAD_ARGUMENT);
+}
+
+static void test_classes_and_indices_that_are_not_reached_are_checked_too(void **state) {
+    (void)state;
+    static const int32_t cycle[] = {0, 1, 7};
+    fixture f = begin(shoes, 2);
+    vn_sample_options o = few(2, 1, NULL);
+    o.cycle = cycle;
+    o.cycle_count = 3;
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "class 7");
+    o = few(2, 1, NULL);
+    o.first = UINT64_MAX - 1;
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "first 1844");
+    end(&f);
+}
+
 /* ---- as they are drawn ------------------------------------------------------------------------------------------------- */
 
 enum { WIDE = 4096 }; /* numbers of a point, so that few are many bytes */
@@ -554,6 +594,9 @@ int main(void) {
         cmocka_unit_test(test_appended_samples_are_new_ones),
         cmocka_unit_test(test_a_file_is_replaced),
         cmocka_unit_test(test_what_cannot_be_saved_is_refused_before_the_first_sample),
+        cmocka_unit_test(test_samples_are_not_put_into_a_model),
+        cmocka_unit_test(test_nothing_given_is_a_bad_argument),
+        cmocka_unit_test(test_classes_and_indices_that_are_not_reached_are_checked_too),
         cmocka_unit_test(test_what_the_disk_has_no_space_for_is_refused_before_the_first_sample),
         cmocka_unit_test(test_memory_does_not_grow_with_the_count),
         cmocka_unit_test(test_samples_written_as_they_are_drawn_are_those_drawn_at_once),
