@@ -49,7 +49,7 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
         }
         if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2))) status = vn_no_memory(err);
     }
-    if (status == VN_OK && d.weights) status = vn_store_load_weights(d.weights, b->weights, b->live, err);
+    if (status == VN_OK && d.weights) status = vn_store_load_weights(d.weights, b->weights, b->live, NULL, err);
     if (status == VN_OK && !d.weights) vn_weights_init(b->weights, b->live, 0);
     vn_model_dir_close(&d);
     return status;

@@ -38,7 +38,8 @@ static vn_status open_net(pass *p, vn_err *err) {
         p->weights = vn_net_weights(p->net);
         p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
         p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
-        status = p->values && p->grads ? vn_store_load_weights(file, p->weights, p->values, err) : vn_no_memory(err);
+        status = p->values && p->grads ? vn_store_load_weights(file, p->weights, p->values, &p->vn->watch, err)
+                                       : vn_no_memory(err);
     }
     vn_model_dir_close(&dir);
     return status;

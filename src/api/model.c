@@ -151,7 +151,7 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     status = vn_model_dir_weights(dir, &file, err);
     if (status != VN_OK) return status;
     if (dir->variant) vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
-    status = vn_store_load_weights(file, weights, m->values, err);
+    status = vn_store_load_weights(file, weights, m->values, &m->vn->watch, err);
     if (status == VN_OK) status = vn_store_weights_step(file, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
     return status;

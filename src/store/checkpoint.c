@@ -93,7 +93,7 @@ static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     size_t count = arrays_of(c, arrays);
     vn_safetensors *st;
     vn_status s = vn_safetensors_open(path, &st, err);
-    if (!s) s = vn_store_load_arrays(&st, 1, c->weights, arrays, count, err);
+    if (!s) s = vn_store_load_arrays(&st, 1, c->weights, arrays, count, NULL, err);
     if (!s) s = load_info(st, c, err);
     vn_safetensors_close(&st);
     return s;

@@ -103,8 +103,10 @@ void vn_tensor_file_abandon(vn_tensor_file **f);                  /* closes and 
 
 /* Reads `path`, a .safetensors or the .safetensors.index.json of a sharded one, into values[vn_weights_floats(w)], repacked.
  * Every weight must be there in its file shape, of any float type, and nothing else; else VN_BAD_FILE with file, tensor,
- * found and expected shape. The gaps between weights become zero. On failure values is undefined. */
-vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, vn_err *err);
+ * found and expected shape. The gaps between weights become zero. On failure values is undefined.
+ * watch (or NULL) hears of the progress of large ones, and may stop it: VN_CANCELLED. */
+vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, const vn_watch *watch,
+                                vn_err *err);
 /* Writes F32 in PyTorch's shapes; step >= 0 goes into the metadata. */
 vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values, int64_t step, vn_err *err);
 /* The step that save_weights was given, or -1. VN_IO, VN_BAD_FILE as opening does. */

@@ -1,8 +1,11 @@
 /* weights.c - flat arrays of a network's weights, in files under PyTorch's names and shapes. */
 #include "store/internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TELL_FROM ((int64_t)16 << 20) /* numbers: fewer are there at once */
 
 #define MOST_SHARDS 1000
 
@@ -43,9 +46,23 @@ static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const
     return VN_OK;
 }
 
+/* Reports how much of an array is read, of large ones; loading can be stopped there. */
+static vn_status report(const vn_watch *watch, const vn_weights *w, size_t numbers, vn_err *err) {
+    const int64_t total = vn_weights_parameters(w);
+    const vn_progress progress = {.what = "loading",
+                                  .unit = "million numbers",
+                                  .done = (int64_t)(numbers / 1000000),
+                                  .total = total / 1000000,
+                                  .seconds_left = -1,
+                                  .loss = (double)NAN};
+    if (total < TELL_FROM || !vn_report(watch, &progress)) return VN_OK;
+    return vn_fail(err, VN_CANCELLED, "loading of the weights was cancelled");
+}
+
 /* Goes through all tensors of an array: with scratch they are read, without it only looked for. */
 static vn_status load_array(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
-                            const vn_weight_array *array, float *scratch, vn_err *err) {
+                            const vn_weight_array *array, float *scratch, const vn_watch *watch, vn_err *err) {
+    size_t numbers = 0;
     if (scratch) memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
     for (size_t i = 0; i < vn_weights_count(w); i++) {
         const vn_weight *weight = vn_weights_at(w, i);
@@ -53,8 +70,10 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
         const char *path = NULL;
         vn_status s = find_tensor(files, file_count, array->prefix, weight->name, &t, &path, err);
         if (!s) s = check_tensor(t, weight, path, err);
+        if (!s && scratch) s = report(watch, w, numbers, err);
         if (s) return s;
         if (!scratch) continue;
+        numbers += weight->count;
         vn_tensor_read_f32(t, scratch);
         vn_weight_from_file(weight, scratch, array->values + weight->offset);
     }
@@ -109,14 +128,15 @@ static size_t largest_weight(const vn_weights *w) {
 }
 
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
-                               const vn_weight_array *arrays, size_t array_count, vn_err *err) {
+                               const vn_weight_array *arrays, size_t array_count, const vn_watch *watch, vn_err *err) {
     vn_status s = VN_OK;
     /* First all must be there: memory that was asked for on a small config's word is not touched before. */
-    for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], NULL, err);
+    for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
     if (s) return s;
     float *scratch = vn_alloc(largest_weight(w), sizeof *scratch);
     if (!scratch) return vn_no_memory(err);
-    for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], scratch, err);
+    for (size_t i = 0; i < array_count && !s; i++)
+        s = load_array(files, file_count, w, &arrays[i], scratch, watch, err);
     if (!s) s = refuse_extras(files, file_count, w, arrays, array_count, err);
     vn_free(scratch);
     return s;
@@ -155,25 +175,27 @@ static vn_status open_shards(const char *index_path, const json_t *index, vn_saf
     return s;
 }
 
-static vn_status load_sharded(const char *path, const vn_weights *w, const vn_weight_array *array, vn_err *err) {
+static vn_status load_sharded(const char *path, const vn_weights *w, const vn_weight_array *array,
+                              const vn_watch *watch, vn_err *err) {
     json_t *index = NULL;
     size_t count = 0;
     vn_safetensors **files = vn_calloc(MOST_SHARDS, sizeof(vn_safetensors *));
     vn_status s = files ? vn_json_read(path, &index, err) : vn_no_memory(err);
     if (!s) s = open_shards(path, index, files, &count, err);
-    if (!s) s = vn_store_load_arrays(files, count, w, array, 1, err);
+    if (!s) s = vn_store_load_arrays(files, count, w, array, 1, watch, err);
     for (size_t i = 0; i < count; i++) vn_safetensors_close(&files[i]);
     json_decref(index);
     vn_free(files);
     return s;
 }
 
-vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, vn_err *err) {
+vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, const vn_watch *watch,
+                                vn_err *err) {
     vn_weight_array array = {"", values};
-    if (vn_ends_with(path, ".json")) return load_sharded(path, w, &array, err);
+    if (vn_ends_with(path, ".json")) return load_sharded(path, w, &array, watch, err);
     vn_safetensors *st;
     vn_status s = vn_safetensors_open(path, &st, err);
-    if (!s) s = vn_store_load_arrays(&st, 1, w, &array, 1, err);
+    if (!s) s = vn_store_load_arrays(&st, 1, w, &array, 1, watch, err);
     vn_safetensors_close(&st);
     return s;
 }

@@ -85,7 +85,7 @@ static void assert_shown(const vn_checkpoint *c) {
     float *shown = number_values(network, 0);
     assert_int_equal(vn_store_weights_step(SHOWN, &step, NULL), VN_OK);
     assert_int_equal(step, c->step);
-    assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL), VN_OK);
+    assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL, NULL), VN_OK);
     assert_memory_equal(shown, c->average ? c->average : c->live, vn_weights_floats(network) * sizeof *shown);
     vn_free(shown);
 }
@@ -222,7 +222,7 @@ static void a_kill_leaves_a_checkpoint(void **state) {
         assert_int_equal(save_and_die(&new, calls), calls < CALLS);
         assert_int_equal(vn_store_weights_step(SHOWN, &shown_step, NULL), VN_OK);
         assert_int_equal(shown_step, calls < 9 ? 1 : 2); // whole before any repair
-        assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL), VN_OK);
+        assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL, NULL), VN_OK);
         assert_int_equal(vn_store_load_checkpoint("run", "unet", &c, NULL), VN_OK);
         assert_equal_checkpoints(&c, calls < 3 ? &old : &new);
         assert_shown(&c);

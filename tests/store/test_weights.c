@@ -32,7 +32,7 @@ static int close_all(void **state) {
 static void assert_loads(const char *path) {
     memset(loaded, 0xFF, vn_weights_floats(network) * sizeof *loaded);
     vn_err err = {0};
-    vn_status s = vn_store_load_weights(path, network, loaded, &err);
+    vn_status s = vn_store_load_weights(path, network, loaded, NULL, &err);
     if (s) print_error("%s\n", err.text);
     assert_int_equal(s, VN_OK);
     assert_memory_equal(loaded, values, vn_weights_floats(network) * sizeof *loaded);
@@ -90,7 +90,7 @@ static void fill_parts(parts *p) {
 static void assert_refused(const parts *p, size_t count, const char *words) {
     vn_err err = {0};
     assert_int_equal(vn_safetensors_write("f", p->tensor, count, NULL, NULL), VN_OK);
-    assert_int_equal(vn_store_load_weights("f", network, loaded, &err), VN_BAD_FILE);
+    assert_int_equal(vn_store_load_weights("f", network, loaded, NULL, &err), VN_BAD_FILE);
     assert_string_equal(err.text, words);
 }
 
@@ -117,7 +117,7 @@ static void other_float_types_are_converted(void **state) {
     p.tensor[2].dtype = VN_FILE_F16;
     p.tensor[2].data = halves;
     assert_int_equal(vn_safetensors_write("f", p.tensor, 3, NULL, NULL), VN_OK);
-    assert_int_equal(vn_store_load_weights("f", network, loaded, NULL), VN_OK);
+    assert_int_equal(vn_store_load_weights("f", network, loaded, NULL, NULL), VN_OK);
     const float *bias = loaded + vn_weights_find(network, "linear.bias")->offset;
     assert_true(bias[0] == 1 && bias[1] == -2 && bias[2] == 0.5F);
 }
@@ -176,7 +176,7 @@ static void broken_shards_are_named(void **state) {
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         vn_err err = {0};
         scratch_write_text("i.json", refused[i].index);
-        vn_status s = vn_store_load_weights("i.json", network, loaded, &err);
+        vn_status s = vn_store_load_weights("i.json", network, loaded, NULL, &err);
         assert_string_equal(err.text, refused[i].words);
         assert_true(s == VN_BAD_FILE || s == VN_IO);
     }
@@ -186,7 +186,7 @@ static void broken_shards_are_named(void **state) {
 
 static void check_damaged(const char *path) {
     vn_err err = {0};
-    vn_status s = vn_store_load_weights(path, network, loaded, &err);
+    vn_status s = vn_store_load_weights(path, network, loaded, NULL, &err);
     assert_true(s == VN_OK || s == VN_BAD_FILE || s == VN_UNSUPPORTED);
     if (s) assert_memory_equal(err.text, "damaged: ", 9);
 }
@@ -202,11 +202,11 @@ static vn_status save(void) {
 }
 
 static vn_status load(void) {
-    return vn_store_load_weights("w", network, loaded, NULL);
+    return vn_store_load_weights("w", network, loaded, NULL, NULL);
 }
 
 static vn_status load_shards(void) {
-    return vn_store_load_weights("s.safetensors.index.json", network, loaded, NULL);
+    return vn_store_load_weights("s.safetensors.index.json", network, loaded, NULL, NULL);
 }
 
 static void failed_allocations_are_reported(void **state) {
@@ -222,6 +222,41 @@ static void failed_allocations_are_reported(void **state) {
     assert_loads("w");
 }
 
+static int64_t read_so_far; /* millions of numbers, as the last report said */
+
+static int stop_in_the_middle(void *user, const vn_progress *p) {
+    (void)user;
+    assert_string_equal(p->what, "loading");
+    assert_int_equal(p->total, 18);
+    read_so_far = p->done;
+    return p->done >= 9;
+}
+
+static void loading_of_large_weights_can_be_stopped(void **state) {
+    (void)state;
+    const vn_watch watch = {.progress = stop_in_the_middle};
+    vn_weights *large;
+    vn_graph *g;
+    vn_err err = {0};
+    assert_int_equal(vn_weights_open(&large, NULL), VN_OK);
+    assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%d.weight", i);
+        vn_param_node(g, large, name, VN_SHAPE(3000, 3000), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+    }
+    vn_graph_close(&g);
+    float *numbers = vn_calloc(vn_weights_floats(large), sizeof *numbers);
+    assert_non_null(numbers);
+    assert_int_equal(vn_store_save_weights("large", large, numbers, 0, NULL), VN_OK);
+    assert_int_equal(vn_store_load_weights("large", large, numbers, &watch, &err), VN_CANCELLED);
+    assert_int_equal(read_so_far, 9);
+    assert_int_equal(vn_store_load_weights("large", large, numbers, NULL, NULL), VN_OK);
+    unlink("large");
+    vn_free(numbers);
+    vn_weights_close(&large);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_come_back),
@@ -232,6 +267,7 @@ int main(void) {
         cmocka_unit_test(broken_shards_are_named),
         cmocka_unit_test(damaged_files_are_refused_or_fit),
         cmocka_unit_test(failed_allocations_are_reported),
+        cmocka_unit_test(loading_of_large_weights_can_be_stopped),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
