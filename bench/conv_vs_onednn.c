@@ -1,14 +1,17 @@
-/* conv_vs_onednn.c - vane's convolutions and matrix products beside oneDNN's and OpenBLAS's, by turns in one run.
+/* conv_vs_onednn.c - vane's convolutions and matrix products beside oneDNN's and OpenBLAS's, by
+ * turns in one run.
  *
- * Not part of the build, because vane needs neither library. With vane built in DIR (apt: libdnnl-dev libopenblas-dev):
+ * Not part of the build, because vane needs neither library. With vane built in DIR (apt:
+ * libdnnl-dev libopenblas-dev):
  *
  *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c DIR/libvane.a -ldnnl -lopenblas \
  *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux zlib) -lm -o conv_vs_onednn
  *   OMP_WAIT_POLICY=passive ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]
  *
- * In each round every contender runs once, so that what else the machine does meets all alike. Rates are GF/s by the fastest and by
- * the median round; the ratio is the library's time over vane's, so above 1 vane is faster. oneDNN: channels last, weights in the
- * layout it likes best, packed before the clock starts (vane packs inside). */
+ * In each round every contender runs once, so that what else the machine does meets all alike.
+ * Rates are GF/s by the fastest and by the median round; the ratio is the library's time over
+ * vane's, so above 1 vane is faster. oneDNN: channels last, weights in the layout it likes best,
+ * packed before the clock starts (vane packs inside). */
 #include <cblas.h>
 #include <dnnl.h>
 #include <math.h>
@@ -24,12 +27,12 @@ void openblas_set_num_threads(int threads); /* cblas.h of other BLASes lacks it 
 
 #define MOST_ROUNDS 201
 #define MOST_RIVALS 4
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        if ((call) != dnnl_success) {                                                                                  \
-            fprintf(stderr, "oneDNN failed: %s\n", #call);                                                             \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        if ((call) != dnnl_success) {                                                              \
+            fprintf(stderr, "oneDNN failed: %s\n", #call);                                         \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 /* One who computes the case: a name, what to call, and the seconds of each round. */
@@ -56,7 +59,7 @@ static float *numbers(int64_t count) {
     return p;
 }
 
-/* ---- vane ------------------------------------------------------------------------------------------- */
+/* ---- vane ------------------------------------------------------------------------------------ */
 
 typedef struct vane_state {
     const vn_backend *backend;
@@ -68,17 +71,20 @@ static void run_vane(void *state) {
     s->backend->kernel[s->args.node->op](&s->args);
 }
 
-static vane_state vane_open(const char *backend, const vn_node *node, float *const *in, float *out) {
+static vane_state vane_open(const char *backend, const vn_node *node, float *const *in,
+                            float *out) {
     vn_err err;
     vane_state s = {.backend = vn_cpu_backend(backend, &err)};
     if (!s.backend) return s;
-    const size_t bytes = s.backend->workspace[node->op] ? s.backend->workspace[node->op](node, run.threads) : 0;
-    s.args = (vn_kernel_args){.node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .crew = run.crew};
+    const size_t bytes =
+        s.backend->workspace[node->op] ? s.backend->workspace[node->op](node, run.threads) : 0;
+    s.args = (vn_kernel_args){
+        .node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .crew = run.crew};
     for (int i = 0; i < node->inputs; i++) s.args.in[i] = in[i];
     return s;
 }
 
-/* ---- rounds ----------------------------------------------------------------------------------------- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 /* With one thread the processor's time, which a busy machine does not stretch. */
 static double now(void) {
@@ -110,7 +116,8 @@ static void compete(const char *name, double flops, rival *rivals, int count) {
     const double library = rivals[count - 1].seconds[0];
     for (int i = 0; i < count - 1; i++) {
         const double ratio = library / rivals[i].seconds[0];
-        printf(" | %.2f %.2f", ratio, rivals[count - 1].seconds[run.rounds / 2] / rivals[i].seconds[run.rounds / 2]);
+        printf(" | %.2f %.2f", ratio,
+               rivals[count - 1].seconds[run.rounds / 2] / rivals[i].seconds[run.rounds / 2]);
         run.log_ratio[i] += log(ratio);
         if (ratio < run.worst[i]) run.worst[i] = ratio;
     }
@@ -120,8 +127,9 @@ static void compete(const char *name, double flops, rival *rivals, int count) {
 }
 
 /* Both of vane's fast backends, then the library. */
-static void compete_vane(const char *name, double flops, const vn_node *node, float *const *in, float *out,
-                         void (*library)(void *), void *state, const char *library_name) {
+static void compete_vane(const char *name, double flops, const vn_node *node, float *const *in,
+                         float *out, void (*library)(void *), void *state,
+                         const char *library_name) {
     static const char *backends[] = {"avx512", "avx2"};
     rival rivals[MOST_RIVALS];
     vane_state vane[2];
@@ -138,7 +146,7 @@ static void compete_vane(const char *name, double flops, const vn_node *node, fl
     for (int i = 0; i < count - 1; i++) vn_free(vane[i].args.work);
 }
 
-/* ---- convolutions ----------------------------------------------------------------------------------- */
+/* ---- convolutions ---------------------------------------------------------------------------- */
 
 typedef struct conv_case {
     int64_t inputs, outputs, size, kernel;
@@ -164,9 +172,11 @@ static dnnl_memory_desc_t describe(int rank, const dnnl_dim_t *dims, dnnl_format
     return d;
 }
 
-static void add_arg(onednn_state *s, dnnl_engine_t engine, int arg, const_dnnl_primitive_desc_t pd, dnnl_query_t what) {
+static void add_arg(onednn_state *s, dnnl_engine_t engine, int arg, const_dnnl_primitive_desc_t pd,
+                    dnnl_query_t what) {
     dnnl_memory_t memory;
-    CHECK(dnnl_memory_create(&memory, dnnl_primitive_desc_query_md(pd, what, 0), engine, DNNL_MEMORY_ALLOCATE));
+    CHECK(dnnl_memory_create(&memory, dnnl_primitive_desc_query_md(pd, what, 0), engine,
+                             DNNL_MEMORY_ALLOCATE));
     const size_t bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, what, 0));
     void *data;
     CHECK(dnnl_memory_get_data_handle(memory, &data));
@@ -176,22 +186,23 @@ static void add_arg(onednn_state *s, dnnl_engine_t engine, int arg, const_dnnl_p
 
 static onednn_state open_onednn(dnnl_engine_t engine, const conv_case *c, int64_t batch, vn_op op) {
     const int64_t pad = c->kernel / 2, out = (c->size + 2 * pad - c->kernel) / c->stride + 1;
-    const dnnl_dims_t x = {batch, c->inputs, c->size, c->size}, w = {c->outputs, c->inputs, c->kernel, c->kernel};
+    const dnnl_dims_t x = {batch, c->inputs, c->size, c->size},
+                      w = {c->outputs, c->inputs, c->kernel, c->kernel};
     const dnnl_dims_t y = {batch, c->outputs, out, out}, b = {c->outputs};
     const dnnl_dims_t strides = {c->stride, c->stride}, pads = {pad, pad};
     const dnnl_memory_desc_t xd = describe(4, x, dnnl_nhwc), yd = describe(4, y, dnnl_nhwc),
                              wd = describe(4, w, dnnl_format_tag_any), bd = describe(1, b, dnnl_a);
     dnnl_convolution_desc_t d;
     dnnl_primitive_desc_t pd, hint = NULL;
-    CHECK(dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, dnnl_convolution_direct, &xd, &wd, &bd, &yd,
-                                             strides, pads, pads));
+    CHECK(dnnl_convolution_forward_desc_init(&d, dnnl_forward_training, dnnl_convolution_direct,
+                                             &xd, &wd, &bd, &yd, strides, pads, pads));
     CHECK(dnnl_primitive_desc_create(&hint, &d, NULL, engine, NULL));
     if (op == VN_OP_CONV2D_GRAD_X)
-        CHECK(
-            dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &xd, &wd, &yd, strides, pads, pads));
+        CHECK(dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, &xd, &wd, &yd,
+                                                       strides, pads, pads));
     if (op == VN_OP_CONV2D_GRAD_W)
-        CHECK(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &xd, &wd, NULL, &yd, strides,
-                                                          pads, pads));
+        CHECK(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, &xd, &wd,
+                                                          NULL, &yd, strides, pads, pads));
     CHECK(dnnl_primitive_desc_create(&pd, &d, NULL, engine, op == VN_OP_CONV2D ? NULL : hint));
     onednn_state s = {0};
     CHECK(dnnl_stream_create(&s.stream, engine, dnnl_stream_default_flags));
@@ -226,13 +237,16 @@ static void close_onednn(onednn_state *s) {
 static void bench_conv(dnnl_engine_t engine, const conv_case *c, vn_op op) {
     static const char *verbs[] = {"forward", "grad_x", "grad_w"};
     char name[64];
-    const int64_t batch = 64, pad = c->kernel / 2, out = (c->size + 2 * pad - c->kernel) / c->stride + 1;
-    snprintf(name, sizeof name, "%s %dx%d%s %d->%d at %d", verbs[op - VN_OP_CONV2D], (int)c->kernel, (int)c->kernel,
-             c->stride > 1 ? "/2" : "", (int)c->inputs, (int)c->outputs, (int)c->size);
+    const int64_t batch = 64, pad = c->kernel / 2,
+                  out = (c->size + 2 * pad - c->kernel) / c->stride + 1;
+    snprintf(name, sizeof name, "%s %dx%d%s %d->%d at %d", verbs[op - VN_OP_CONV2D], (int)c->kernel,
+             (int)c->kernel, c->stride > 1 ? "/2" : "", (int)c->inputs, (int)c->outputs,
+             (int)c->size);
     if (run.only && !strstr(name, run.only)) return;
     vn_node x = {.shape = VN_SHAPE(batch, c->size, c->size, c->inputs)},
             y = {.shape = VN_SHAPE(batch, out, out, c->outputs)};
-    vn_node w = {.shape = VN_SHAPE(c->kernel, c->kernel, c->inputs, c->outputs)}, b = {.shape = VN_SHAPE(c->outputs)};
+    vn_node w = {.shape = VN_SHAPE(c->kernel, c->kernel, c->inputs, c->outputs)},
+            b = {.shape = VN_SHAPE(c->outputs)};
     vn_node node = {.op = op,
                     .inputs = op == VN_OP_CONV2D ? 3 : 2,
                     .attr = {.conv = {c->stride, {(int)pad, (int)pad, (int)pad, (int)pad}}}};
@@ -249,7 +263,8 @@ static void bench_conv(dnnl_engine_t engine, const conv_case *c, vn_op op) {
         in[0] = xs, in[1] = ys, in[2] = NULL, to = ws;
     }
     onednn_state library = open_onednn(engine, c, batch, op);
-    const double flops = 2.0 * (double)vn_shape_count(&y.shape) * (double)(c->kernel * c->kernel * c->inputs);
+    const double flops =
+        2.0 * (double)vn_shape_count(&y.shape) * (double)(c->kernel * c->kernel * c->inputs);
     compete_vane(name, flops, &node, in, to, run_onednn, &library, "onednn");
     close_onednn(&library);
     vn_free(xs);
@@ -258,7 +273,7 @@ static void bench_conv(dnnl_engine_t engine, const conv_case *c, vn_op op) {
     vn_free(bs);
 }
 
-/* ---- matrix products -------------------------------------------------------------------------------- */
+/* ---- matrix products ------------------------------------------------------------------------- */
 
 typedef struct blas_state {
     bool ta, tb;
@@ -269,18 +284,25 @@ typedef struct blas_state {
 
 static void run_blas(void *state) {
     const blas_state *s = state;
-    cblas_sgemm(CblasRowMajor, s->ta ? CblasTrans : CblasNoTrans, s->tb ? CblasTrans : CblasNoTrans, s->m, s->n, s->k,
-                1, s->a, s->ta ? s->m : s->k, s->b, s->tb ? s->k : s->n, 0, s->out, s->n);
+    cblas_sgemm(CblasRowMajor, s->ta ? CblasTrans : CblasNoTrans, s->tb ? CblasTrans : CblasNoTrans,
+                s->m, s->n, s->k, 1, s->a, s->ta ? s->m : s->k, s->b, s->tb ? s->k : s->n, 0,
+                s->out, s->n);
 }
 
 static void bench_product(int m, int n, int k, bool ta, bool tb) {
     char name[64];
-    snprintf(name, sizeof name, "matmul %c%c m %d n %d k %d", ta ? 't' : 'n', tb ? 't' : 'n', m, n, k);
+    snprintf(name, sizeof name, "matmul %c%c m %d n %d k %d", ta ? 't' : 'n', tb ? 't' : 'n', m, n,
+             k);
     if (run.only && !strstr(name, run.only)) return;
-    vn_node a = {.shape = ta ? VN_SHAPE(k, m) : VN_SHAPE(m, k)}, b = {.shape = tb ? VN_SHAPE(n, k) : VN_SHAPE(k, n)};
-    const vn_node node = {
-        .op = VN_OP_MATMUL, .inputs = 2, .in = {&a, &b}, .shape = VN_SHAPE(m, n), .attr = {.matmul = {ta, tb}}};
-    float *in[2] = {numbers((int64_t)m * k), numbers((int64_t)n * k)}, *out = numbers((int64_t)m * n);
+    vn_node a = {.shape = ta ? VN_SHAPE(k, m) : VN_SHAPE(m, k)},
+            b = {.shape = tb ? VN_SHAPE(n, k) : VN_SHAPE(k, n)};
+    const vn_node node = {.op = VN_OP_MATMUL,
+                          .inputs = 2,
+                          .in = {&a, &b},
+                          .shape = VN_SHAPE(m, n),
+                          .attr = {.matmul = {ta, tb}}};
+    float *in[2] = {numbers((int64_t)m * k), numbers((int64_t)n * k)},
+          *out = numbers((int64_t)m * n);
     blas_state library = {ta, tb, m, n, k, in[0], in[1], out};
     compete_vane(name, 2.0 * m * n * k, &node, in, out, run_blas, &library, "openblas");
     vn_free(in[0]);
@@ -297,8 +319,9 @@ static void bench_linear(int rows, int inputs, int outputs) {
 
 static void print_total(const char *what) {
     if (run.cases > 0)
-        printf("%s: library's time over vane's, geometric mean %.3f %.3f, least %.2f %.2f\n\n", what,
-               exp(run.log_ratio[0] / run.cases), exp(run.log_ratio[1] / run.cases), run.worst[0], run.worst[1]);
+        printf("%s: library's time over vane's, geometric mean %.3f %.3f, least %.2f %.2f\n\n",
+               what, exp(run.log_ratio[0] / run.cases), exp(run.log_ratio[1] / run.cases),
+               run.worst[0], run.worst[1]);
     run.log_ratio[0] = run.log_ratio[1] = 0;
     run.worst[0] = run.worst[1] = INFINITY;
     run.cases = 0;
@@ -306,9 +329,10 @@ static void print_total(const char *what) {
 
 int main(int argc, char **argv) {
     static const conv_case cases[] = {
-        {32, 32, 28, 3, 1},   {64, 32, 28, 3, 1},   {96, 32, 28, 3, 1},  {64, 64, 14, 3, 1},  {128, 64, 14, 3, 1},
-        {128, 128, 14, 3, 1}, {256, 128, 14, 3, 1}, {128, 128, 7, 3, 1}, {256, 128, 7, 3, 1}, {1, 32, 28, 3, 1},
-        {32, 1, 28, 3, 1},    {32, 32, 28, 3, 2},   {64, 32, 28, 1, 1},  {128, 64, 14, 1, 1},
+        {32, 32, 28, 3, 1},  {64, 32, 28, 3, 1},   {96, 32, 28, 3, 1},   {64, 64, 14, 3, 1},
+        {128, 64, 14, 3, 1}, {128, 128, 14, 3, 1}, {256, 128, 14, 3, 1}, {128, 128, 7, 3, 1},
+        {256, 128, 7, 3, 1}, {1, 32, 28, 3, 1},    {32, 1, 28, 3, 1},    {32, 32, 28, 3, 2},
+        {64, 32, 28, 1, 1},  {128, 64, 14, 1, 1},
     };
     if (argc > 1) run.rounds = atoi(argv[1]) | 1;
     if (argc > 2) run.threads = atoi(argv[2]);
@@ -318,9 +342,9 @@ int main(int argc, char **argv) {
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
     if (vn_crew_open(run.threads, &run.crew, NULL) != VN_OK) return 1;
     openblas_set_num_threads(run.threads);
-    printf(
-        "GF/s best and median of %d rounds, %d threads; then the library's time over vane's, by best and by median\n",
-        run.rounds, run.threads);
+    printf("GF/s best and median of %d rounds, %d threads; then the library's time over vane's, by "
+           "best and by median\n",
+           run.rounds, run.threads);
     bench_product(1920, 1920, 1920, false, false);
     print_total("largest product");
     for (vn_op op = VN_OP_CONV2D; op <= VN_OP_CONV2D_GRAD_W; op++) {

@@ -1,4 +1,5 @@
-/* kernels.c - pointwise, norm, reduction and movement kernels against memory copies of as many bytes, by turns in one run.
+/* kernels.c - pointwise, norm, reduction and movement kernels against memory copies of as many
+ * bytes, by turns in one run.
  *
  * Not part of the build. With vane built in DIR:
  *
@@ -6,9 +7,10 @@
  *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux zlib) -lm -o kernels
  *   ./kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]
  *
- * GB/s counts each input and the output once, whatever a kernel reads again; the copy reads and writes as many bytes in all, with
- * memcpy on as many threads. "cached" works on the same arrays each round, "cold" on others in turn, more than a cache holds, as
- * most do in a network. Times are the fastest of the rounds. */
+ * GB/s counts each input and the output once, whatever a kernel reads again; the copy reads and
+ * writes as many bytes in all, with memcpy on as many threads. "cached" works on the same arrays
+ * each round, "cold" on others in turn, more than a cache holds, as most do in a network. Times are
+ * the fastest of the rounds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,46 +27,46 @@ typedef struct bench_case {
     vn_shape in[VN_MAX_IN], out;
 } bench_case;
 
-#define UNARY(FN, ORDER)                                                                                               \
-    {                                                                                                                  \
-        .unary = { VN_FN_##FN, ORDER }                                                                                 \
+#define UNARY(FN, ORDER)                                                                           \
+    {                                                                                              \
+        .unary = { VN_FN_##FN, ORDER }                                                             \
     }
-#define GROUPS(G, ACT)                                                                                                 \
-    {                                                                                                                  \
-        .norm = { G, 1e-5, VN_FN_##ACT }                                                                               \
+#define GROUPS(G, ACT)                                                                             \
+    {                                                                                              \
+        .norm = { G, 1e-5, VN_FN_##ACT }                                                           \
     }
-#define IMAGE                                                                                                          \
-    {                                                                                                                  \
-        4, {                                                                                                           \
-            64, 28, 28, 32                                                                                             \
-        }                                                                                                              \
+#define IMAGE                                                                                      \
+    {                                                                                              \
+        4, {                                                                                       \
+            64, 28, 28, 32                                                                         \
+        }                                                                                          \
     }
-#define SMALL                                                                                                          \
-    {                                                                                                                  \
-        4, {                                                                                                           \
-            64, 14, 14, 128                                                                                            \
-        }                                                                                                              \
+#define SMALL                                                                                      \
+    {                                                                                              \
+        4, {                                                                                       \
+            64, 14, 14, 128                                                                        \
+        }                                                                                          \
     }
-#define TOKENS                                                                                                         \
-    {                                                                                                                  \
-        2, {                                                                                                           \
-            16384, 128                                                                                                 \
-        }                                                                                                              \
+#define TOKENS                                                                                     \
+    {                                                                                              \
+        2, {                                                                                       \
+            16384, 128                                                                             \
+        }                                                                                          \
     }
-#define STATS(N, G)                                                                                                    \
-    {                                                                                                                  \
-        3, {                                                                                                           \
-            N, G, 2                                                                                                    \
-        }                                                                                                              \
+#define STATS(N, G)                                                                                \
+    {                                                                                              \
+        3, {                                                                                       \
+            N, G, 2                                                                                \
+        }                                                                                          \
     }
-#define C(N)                                                                                                           \
-    {                                                                                                                  \
-        1, {                                                                                                           \
-            N                                                                                                          \
-        }                                                                                                              \
+#define C(N)                                                                                       \
+    {                                                                                              \
+        1, {                                                                                       \
+            N                                                                                      \
+        }                                                                                          \
     }
 
-// clang-format off
+/* clang-format off */
 static const bench_case cases[] = {
     {"add same",             VN_OP_ADD, {{0}}, 2, {IMAGE, IMAGE}, IMAGE},
     {"add bias",             VN_OP_ADD, {{0}}, 2, {IMAGE, C(32)}, IMAGE},
@@ -106,7 +108,7 @@ static const bench_case cases[] = {
     {"softmax 64",           VN_OP_SOFTMAX, {{0}}, 1, {{2, {32768, 64}}}, {2, {32768, 64}}},
     {"dropout",              VN_OP_DROPOUT, {.dropout = {0.1, 1}}, 1, {IMAGE}, IMAGE},
 };
-// clang-format on
+/* clang-format on */
 
 static void *allocate(size_t bytes) {
     void *p = vn_alloc_aligned(bytes, 1);
@@ -130,7 +132,8 @@ static void copy_block(void *context, int64_t i, int thread) {
 }
 
 static void copy(char *to, const char *from, size_t bytes, vn_crew *crew) {
-    vn_crew_run(crew, (int64_t)((bytes + COPY_BLOCK - 1) / COPY_BLOCK), copy_block, &(copying){to, from, bytes});
+    vn_crew_run(crew, (int64_t)((bytes + COPY_BLOCK - 1) / COPY_BLOCK), copy_block,
+                &(copying){to, from, bytes});
 }
 
 typedef struct measured {
@@ -143,10 +146,10 @@ static void note(measured *m, double seconds, double copied) {
 }
 
 static void print_row(const char *name, double bytes, measured cached, measured cold) {
-    printf("%-26s %7.3f ms %6.1f of %6.1f GB/s %4.0f%%  %9.3f ms %6.1f of %6.1f GB/s %4.0f%%\n", name,
-           1e3 * cached.seconds, bytes / cached.seconds / 1e9, bytes / cached.copy / 1e9,
-           100 * cached.copy / cached.seconds, 1e3 * cold.seconds, bytes / cold.seconds / 1e9, bytes / cold.copy / 1e9,
-           100 * cold.copy / cold.seconds);
+    printf("%-26s %7.3f ms %6.1f of %6.1f GB/s %4.0f%%  %9.3f ms %6.1f of %6.1f GB/s %4.0f%%\n",
+           name, 1e3 * cached.seconds, bytes / cached.seconds / 1e9, bytes / cached.copy / 1e9,
+           100 * cached.copy / cached.seconds, 1e3 * cold.seconds, bytes / cold.seconds / 1e9,
+           bytes / cold.copy / 1e9, 100 * cold.copy / cold.seconds);
 }
 
 /* Where in an array of MAX_BYTES a round works, when each takes another place. */
@@ -155,25 +158,29 @@ static size_t place(int64_t floats, int round) {
     return places > 1 ? (size_t)round % places * step : 0;
 }
 
-static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes, vn_crew *crew,
-                          int rounds, bool cold, float **array) {
+static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes,
+                          vn_crew *crew, int rounds, bool cold, float **array) {
     measured m = {0};
     for (int r = 0; r < rounds; r++) {
         int turn = cold ? 2 * r : 0;
-        for (int i = 0; i < c->inputs; i++) a.in[i] = array[i] + place(vn_shape_count(&c->in[i]), turn);
+        for (int i = 0; i < c->inputs; i++)
+            a.in[i] = array[i] + place(vn_shape_count(&c->in[i]), turn);
         a.out = array[VN_MAX_IN] + place(vn_shape_count(&c->out), turn);
         double begin = vn_now();
         b->kernel[c->op](&a);
         double middle = vn_now();
         size_t at = place((int64_t)bytes / 8, cold ? turn + 1 : 0);
-        copy((char *)(array[VN_MAX_IN] + at), (const char *)(array[0] + at), (size_t)bytes / 2, crew);
+        copy((char *)(array[VN_MAX_IN] + at), (const char *)(array[0] + at), (size_t)bytes / 2,
+             crew);
         note(&m, middle - begin, vn_now() - middle);
     }
     return m;
 }
 
-static void run_case(const vn_backend *b, const bench_case *c, vn_crew *crew, int rounds, float **array) {
-    vn_node in[VN_MAX_IN] = {0}, n = {.op = c->op, .attr = c->attr, .inputs = c->inputs, .shape = c->out};
+static void run_case(const vn_backend *b, const bench_case *c, vn_crew *crew, int rounds,
+                     float **array) {
+    vn_node in[VN_MAX_IN] = {0},
+            n = {.op = c->op, .attr = c->attr, .inputs = c->inputs, .shape = c->out};
     vn_run run = {0};
     double bytes = 4 * (double)vn_shape_count(&c->out);
     vn_kernel_args a = {.node = &n, .crew = crew, .run = &run};
@@ -189,7 +196,8 @@ static void run_case(const vn_backend *b, const bench_case *c, vn_crew *crew, in
     vn_free(a.work);
 }
 
-static measured time_adamw(const vn_backend *b, size_t count, vn_crew *crew, int rounds, float **array) {
+static measured time_adamw(const vn_backend *b, size_t count, vn_crew *crew, int rounds,
+                           float **array) {
     measured m = {0};
     vn_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1, 1, 0.999};
     for (int r = 0; r < rounds; r++) {
@@ -205,9 +213,11 @@ static measured time_adamw(const vn_backend *b, size_t count, vn_crew *crew, int
 /* Five arrays read, four written. */
 static void run_adamw(const vn_backend *b, vn_crew *crew, int rounds, float **array) {
     size_t few = 1 << 18, many = 3 << 20;
-    measured cached = time_adamw(b, few, crew, rounds, array), cold = time_adamw(b, many, crew, rounds, array);
+    measured cached = time_adamw(b, few, crew, rounds, array),
+             cold = time_adamw(b, many, crew, rounds, array);
     double scale = (double)few / (double)many;
-    print_row("adamw+ema, per 256k", 36.0 * (double)few, cached, (measured){cold.seconds * scale, cold.copy * scale});
+    print_row("adamw+ema, per 256k", 36.0 * (double)few, cached,
+              (measured){cold.seconds * scale, cold.copy * scale});
 }
 
 int main(int argc, char **argv) {
@@ -217,7 +227,8 @@ int main(int argc, char **argv) {
     const char *part = argc > 4 ? argv[4] : "";
     float *array[VN_MAX_IN + 1];
     if (!b || threads < 1 || rounds < 1) {
-        fprintf(stderr, "%s\n", b ? "usage: kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]" : err.text);
+        fprintf(stderr, "%s\n",
+                b ? "usage: kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]" : err.text);
         return 2;
     }
     vn_crew *crew = NULL;

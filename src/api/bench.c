@@ -29,7 +29,8 @@ static float *zeros(size_t count) {
     return x;
 }
 
-/* The machine is measured before the network takes memory, so that the most in use is the network's. */
+/* The machine is measured before the network takes memory, so that the most in use is the
+ * network's. */
 static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result *r, vn_err *err) {
     vn_model_dir d = {0};
     vn_status status = vn_model_dir_open(dir, &d, err);
@@ -47,9 +48,11 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
             b->moment1 = zeros(b->floats);
             b->moment2 = zeros(b->floats);
         }
-        if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2))) status = vn_no_memory(err);
+        if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2)))
+            status = vn_no_memory(err);
     }
-    if (status == VN_OK && d.weights) status = vn_store_load_weights(d.weights, b->weights, b->live, NULL, err);
+    if (status == VN_OK && d.weights)
+        status = vn_store_load_weights(d.weights, b->weights, b->live, NULL, err);
     if (status == VN_OK && !d.weights) vn_weights_init(b->weights, b->live, 0);
     vn_model_dir_close(&d);
     return status;
@@ -64,7 +67,8 @@ static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
 }
 
 /* What the step takes without options.recompute. */
-static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_bench_result *r, vn_err *err) {
+static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_bench_result *r,
+                               vn_err *err) {
     vn_net_step s;
     vn_footprint plain = {0};
     vn_status status = vn_net_step_open(&s, b->net, o->batch, NULL, true, VN_RECOMPUTE_CHEAP, err);
@@ -86,8 +90,8 @@ static vn_status fill(bench *b, int64_t batch, vn_err *err) {
     const vn_node *const images[] = {b->s.in.sample, b->s.target};
     for (size_t i = 0; status == VN_OK && i < VN_COUNT(images); i++)
         if (images[i])
-            vn_random_normal(vn_program_input(b->program, images[i]), (size_t)vn_shape_count(&images[i]->shape), 0,
-                             VN_STREAM_NOISE, i, 0);
+            vn_random_normal(vn_program_input(b->program, images[i]),
+                             (size_t)vn_shape_count(&images[i]->shape), 0, VN_STREAM_NOISE, i, 0);
     for (int64_t i = 0; status == VN_OK && i < batch; i++) time[i] = (float)((i * 37) % 1000);
     if (status == VN_OK)
         status = vn_net_write_inputs(b->net, b->program, &b->s.in, b->s.in.timestep ? time : NULL,
@@ -102,13 +106,15 @@ static void step(bench *b) {
     vn_program_run(b->program, &run);
     b->step++;
     if (!b->grads) return;
-    const vn_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
+    const vn_adamw o = {
+        .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
     const double began = vn_now();
-    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL, b->vn->crew);
+    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL,
+                          b->vn->crew);
     b->in_adamw += vn_now() - began;
 }
 
-/* ---- where the time goes ------------------------------------------------------------------------------------- */
+/* ---- where the time goes --------------------------------------------------------------------- */
 
 /* A line of the program's profile, of a step of `total` seconds, told. */
 static void tell(const vn_bench_options *o, const vn_profile_line *l, double total) {
@@ -123,10 +129,12 @@ static void tell(const vn_bench_options *o, const vn_profile_line *l, double tot
     o->profile(o->profile_user, &op);
 }
 
-/* The optimiser among the ops: values and moments in and out, gradients in; a dozen operations each. */
+/* The optimiser among the ops: values and moments in and out, gradients in; a dozen operations
+ * each. */
 static vn_profile_line adamw_line(const bench *b, int64_t steps) {
     const double n = (double)b->floats;
-    return (vn_profile_line){"adamw", NULL, 1, b->in_adamw / (double)steps, {12 * n, 7 * sizeof(float) * n}};
+    return (vn_profile_line){
+        "adamw", NULL, 1, b->in_adamw / (double)steps, {12 * n, 7 * sizeof(float) * n}};
 }
 
 static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err *err) {
@@ -140,7 +148,7 @@ static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err 
         status = vn_program_profile(b->program, by_place, &lines, &n, err);
         for (int i = 0; i < n; i++) total += lines[i].seconds;
         for (int i = 0; i < n; i++) {
-            if (by_place && !lines[i].label) continue; // between the layers
+            if (by_place && !lines[i].label) continue; /* between the layers */
             if (!told && lines[i].seconds < adamw.seconds) tell(o, &adamw, total);
             told = told || lines[i].seconds < adamw.seconds;
             tell(o, &lines[i], total);
@@ -151,7 +159,7 @@ static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err 
     return status;
 }
 
-/* ---- timing ---------------------------------------------------------------------------------------------------- */
+/* ---- timing ---------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -201,18 +209,23 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     return o->profile ? tell_profile(b, o, err) : VN_OK;
 }
 
-vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options, vn_bench_result *result) {
+vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options,
+                   vn_bench_result *result) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     const vn_bench_options o = options ? *options : vn_bench_options_default();
-    if (!dir || !result) return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
+    if (!dir || !result)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
     *result = (vn_bench_result){0};
     if (o.batch < 1 || o.batch > 65536)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)o.batch);
+        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
+                       (long long)o.batch);
     if (o.steps < 1 || o.steps > 1000000)
-        return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]", (long long)o.steps);
+        return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]",
+                       (long long)o.steps);
     if (o.recompute && !o.train)
-        return vn_fail(err, VN_BAD_ARGUMENT, "recompute: a forward pass keeps nothing that could be computed again");
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "recompute: a forward pass keeps nothing that could be computed again");
     bench b = {.vn = vn};
     vn_status status = open_net(&b, dir, o.train != 0, result, err);
     if (status == VN_OK) status = build(&b, &o, err);

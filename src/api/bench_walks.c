@@ -1,6 +1,7 @@
-/* bench_walks.c - vn_bench_walks: what sampler and guides cost beside the network. The network takes so much longer that the
- * rest drowns in its fluctuation; so it is timed by itself, and walks go around a stand-in that answers at once. The stand-in
- * sweeps the caches, as a network would, so that the arithmetic finds its arrays where it would find them in earnest. */
+/* bench_walks.c - vn_bench_walks: what sampler and guides cost beside the network. The network
+ * takes so much longer that the rest drowns in its fluctuation; so it is timed by itself, and walks
+ * go around a stand-in that answers at once. The stand-in sweeps the caches, as a network would, so
+ * that the arithmetic finds its arrays where it would find them in earnest. */
 #include "api/internal.h"
 #include "sample/sample.h"
 
@@ -32,11 +33,12 @@ typedef struct bench {
     vn_level *level;      /* [batch] */
 } bench;
 
-/* ---- the network ------------------------------------------------------------------------------------------ */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
     const int64_t n = b->o->batch;
-    const vn_query q = {.n = n, .x = b->x, .level = b->level, .label = b->labels, .cotangent = back ? b->x : NULL};
+    const vn_query q = {
+        .n = n, .x = b->x, .level = b->level, .label = b->labels, .cotangent = back ? b->x : NULL};
     double seconds[TIMED];
     for (int64_t i = 0; i < n; i++) b->level[i] = vn_path_level(b->real->path, 0.5);
     vn_random_normal(b->x, (size_t)(n * b->real->size), 0, VN_STREAM_NOISE, 0, 0);
@@ -52,7 +54,7 @@ static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
     return VN_OK;
 }
 
-/* ---- the stand-in ----------------------------------------------------------------------------------------- */
+/* ---- the stand-in ---------------------------------------------------------------------------- */
 
 /* Nearly x itself, a little less without the class, so that guides have a difference to work on. */
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -86,8 +88,8 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                        vn_err *err) {
+static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *labels, float *value,
+                        float *gradient, vn_err *err) {
     bench *b = self;
     const double began = vn_now();
     const int64_t size = b->real->size;
@@ -109,10 +111,11 @@ static vn_status open_bench(bench *b, vn_err *err) {
     b->denoiser = *b->real;
     b->denoiser.self = b;
     b->denoiser.predict = answer;
-    b->denoiser.exact = NULL; // what float32 costs is measured
+    b->denoiser.exact = NULL; /* what float32 costs is measured */
     b->denoiser.classify = classify;
-    b->denoiser.has_weak = true; // of the same cost
-    for (int32_t i = 0; i < (int32_t)n; i++) b->labels[i] = b->real->classes ? i % b->real->classes : VN_LABEL_NULL;
+    b->denoiser.has_weak = true; /* of the same cost */
+    for (int32_t i = 0; i < (int32_t)n; i++)
+        b->labels[i] = b->real->classes ? i % b->real->classes : VN_LABEL_NULL;
     return time_network(b, false, &b->forward, err);
 }
 
@@ -124,7 +127,7 @@ static void close_bench(bench *b) {
     vn_free(b->level);
 }
 
-/* ---- a walk ------------------------------------------------------------------------------------------------ */
+/* ---- a walk ---------------------------------------------------------------------------------- */
 
 /* Seconds of a step outside the stand-in, on average over one walk. */
 static vn_status run_walk(bench *b, vn_walk *walk, double *arithmetic, vn_err *err) {
@@ -142,11 +145,14 @@ static vn_status time_walk(bench *b, vn_walk *walk, vn_bench_walk *r, vn_err *er
     double seconds[TIMED];
     timing arithmetic;
     vn_status status = VN_OK;
-    for (int i = -UNTIMED; i < TIMED && status == VN_OK; i++) status = run_walk(b, walk, &seconds[i < 0 ? 0 : i], err);
-    if (status == VN_OK && b->rows_back && b->back.least == 0) status = time_network(b, true, &b->back, err);
+    for (int i = -UNTIMED; i < TIMED && status == VN_OK; i++)
+        status = run_walk(b, walk, &seconds[i < 0 ? 0 : i], err);
+    if (status == VN_OK && b->rows_back && b->back.least == 0)
+        status = time_network(b, true, &b->back, err);
     if (status != VN_OK) return status;
     vn_least_and_median(seconds, TIMED, &arithmetic.least, &arithmetic.median);
-    const double steps = vn_walk_steps(walk), rows = (double)b->rows / steps, back = (double)b->rows_back / steps;
+    const double steps = vn_walk_steps(walk), rows = (double)b->rows / steps,
+                 back = (double)b->rows_back / steps;
     const double least = rows * b->forward.least + back * b->back.least;
     const double median = rows * b->forward.median + back * b->back.median;
     r->passes = (rows + back * b->back.least / b->forward.least) / (double)b->o->batch;
@@ -159,7 +165,8 @@ static vn_status time_walk(bench *b, vn_walk *walk, vn_bench_walk *r, vn_err *er
 }
 
 /* What refuses to go together is reported as such, unless it was all that was asked for. */
-static vn_status measure(bench *b, const char *sampler, const char *guide, bool alone, vn_bench_walk *r, vn_err *err) {
+static vn_status measure(bench *b, const char *sampler, const char *guide, bool alone,
+                         vn_bench_walk *r, vn_err *err) {
     vn_walk *walk = NULL;
     const vn_reward lent = {.evaluate = reward, .self = b};
     const vn_walk_options options = {.denoiser = &b->denoiser,
@@ -178,20 +185,24 @@ static vn_status measure(bench *b, const char *sampler, const char *guide, bool 
     return VN_OK;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
-/* Row i of the table if `text` asks for all, else `text` itself once; NULL when there is no more. */
+/* Row i of the table if `text` asks for all, else `text` itself once; NULL when there is no
+ * more. */
 static const char *choice_at(const char *text, bool all, const vn_table *table, size_t i) {
     if (!all) return i == 0 ? text : NULL;
     return i < table->count ? vn_table_row(table, i)->name : NULL;
 }
 
 static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err) {
-    const char *sampler = b->o->sampler ? b->o->sampler : b->real->path->row->sampler, *guide = NULL;
+    const char *sampler = b->o->sampler ? b->o->sampler : b->real->path->row->sampler,
+               *guide = NULL;
     const char *rule = b->o->guide ? b->o->guide : vn_table_row(&vn_guides, 0)->name;
     const bool samplers = !strcmp(sampler, "all"), guides = !strcmp(rule, "all");
-    const int64_t total = (int64_t)((samplers ? vn_samplers.count : 1) * (guides ? vn_guides.count : 1));
-    vn_progress p = {.what = "timing", .unit = "walks", .total = total, .seconds_left = -1, .loss = (double)NAN};
+    const int64_t total =
+        (int64_t)((samplers ? vn_samplers.count : 1) * (guides ? vn_guides.count : 1));
+    vn_progress p = {
+        .what = "timing", .unit = "walks", .total = total, .seconds_left = -1, .loss = (double)NAN};
     const char *name;
     for (size_t i = 0; (name = choice_at(sampler, samplers, &vn_samplers, i)) != NULL; i++)
         for (size_t k = 0; (guide = choice_at(rule, guides, &vn_guides, k)) != NULL; k++) {
@@ -199,7 +210,7 @@ static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err)
             const vn_status status = measure(b, name, guide, total == 1, &r, err);
             if (status != VN_OK) return status;
             report(user, &r);
-            *err = (vn_err){0}; // a refusal is no failure
+            *err = (vn_err){0}; /* a refusal is no failure */
             p.done++;
             if (vn_report(&b->vn->watch, &p)) return vn_fail(err, VN_CANCELLED, "stopped");
         }
@@ -208,21 +219,24 @@ static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err)
 
 static vn_status check(const vn_bench_walk_options *o, vn_err *err) {
     if (o->batch < 1 || o->batch > 65536)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)o->batch);
-    return VN_OK; // the walk checks the rest
+        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
+                       (long long)o->batch);
+    return VN_OK; /* the walk checks the rest */
 }
 
-vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_options *options, vn_bench_walk_fn report,
-                         void *user, vn_bench_result *machine) {
+vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_options *options,
+                         vn_bench_walk_fn report, void *user, vn_bench_result *machine) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     const vn_bench_walk_options o = options ? *options : vn_bench_walk_options_default();
-    if (!dir || !report) return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_walks: dir and report are needed");
+    if (!dir || !report)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_walks: dir and report are needed");
     vn_model *m = NULL;
     bench b = {.vn = vn, .o = &o};
     vn_status status = check(&o, err);
     if (status == VN_OK) status = vn_model_open_random(vn, dir, &m, err);
-    if (status == VN_OK) status = vn_model_denoise(m, o.path ? o.path : m->path ? NULL : "rectified", &b.real, err);
+    if (status == VN_OK)
+        status = vn_model_denoise(m, o.path ? o.path : m->path ? NULL : "rectified", &b.real, err);
     if (status == VN_OK) {
         vn_net_denoiser_batch(&m->net_denoiser, o.batch);
         status = open_bench(&b, err);

@@ -1,5 +1,6 @@
-/* build.c - vn_describe_build: what the library was built with and what it runs with here, for reports of faults. Versions are those
- * of the libraries that are loaded, which may be newer than their headers were; libjpeg says its own in its header alone. */
+/* build.c - vn_describe_build: what the library was built with and what it runs with here, for
+ * reports of faults. Versions are those of the libraries that are loaded, which may be newer than
+ * their headers were; libjpeg says its own in its header alone. */
 #include "api/internal.h"
 
 #include <jansson.h>
@@ -34,7 +35,8 @@ static json_t *kernel_sets(void) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < VN_COUNT(sets); i++) {
         vn_err err = {0};
-        if (!vn_cpu_backend(sets[i], &err) && err.status == VN_BAD_ARGUMENT) continue; /* not known to this build */
+        /* not known to this build */
+        if (!vn_cpu_backend(sets[i], &err) && err.status == VN_BAD_ARGUMENT) continue;
         if (json_array_append_new(list, json_string(sets[i])) == 0) continue;
         json_decref(list);
         list = NULL;
@@ -44,18 +46,20 @@ static json_t *kernel_sets(void) {
 
 static json_t *libraries(void) {
     const int webp = WebPGetDecoderVersion();
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL), "libjpeg", JPEG_VERSION,
-                     "libwebp", json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255), "zlib",
-                     zlibVersion(), "libzip", zip_libzip_version(), "jansson", jansson_version_str());
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL),
+                     "libjpeg", JPEG_VERSION, "libwebp",
+                     json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255),
+                     "zlib", zlibVersion(), "libzip", zip_libzip_version(), "jansson",
+                     jansson_version_str());
 }
 
 vn_status vn_describe_build(vn_context *vn, char **json) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     if (!json) return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe_build: json is needed");
-    json_t *all =
-        json_pack("{s:s, s:s, s:o, s:s, s:i, s:o}", "vane", vn_version(), "compiler", COMPILER, "kernels",
-                  kernel_sets(), "used", vn->backend->name, "cores", vn_cpu_cores(), "libraries", libraries());
+    json_t *all = json_pack("{s:s, s:s, s:o, s:s, s:i, s:o}", "vane", vn_version(), "compiler",
+                            COMPILER, "kernels", kernel_sets(), "used", vn->backend->name, "cores",
+                            vn_cpu_cores(), "libraries", libraries());
     *json = all ? vn_json_text(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     return *json ? VN_OK : vn_no_memory(err);

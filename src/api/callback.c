@@ -1,11 +1,11 @@
-/* callback.c - a denoiser of the user's behind the denoiser's interface: questions go out in the public header's terms, and no
- * answer comes in before it was found to be finite. */
+/* callback.c - a denoiser of the user's behind the denoiser's interface: questions go out in the
+ * public header's terms, and no answer comes in before it was found to be finite. */
 #include "api/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- the denoiser ------------------------------------------------------------------------------------- */
+/* ---- the denoiser ---------------------------------------------------------------------------- */
 
 static void close_arrays(vn_callback *c) {
     vn_free(c->t);
@@ -32,7 +32,8 @@ static vn_status reserve(vn_callback *c, int64_t n, vn_err *err) {
 
 vn_status vn_call_failed(const char *who, vn_status status, vn_err *err) {
     if ((int)status < 0 || status > VN_CANCELLED)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s returned %d, which is no vn_status", who, (int)status);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s returned %d, which is no vn_status", who,
+                       (int)status);
     return vn_fail(err, status, "%s returned \"%s\"", who, vn_status_name(status));
 }
 
@@ -63,11 +64,12 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     if (status != VN_OK) return vn_call_failed(c->name, status, err);
     const int64_t row = vn_row_not_finite(q->n, c->size, raw);
     if (row < 0) return VN_OK;
-    return vn_fail(err, VN_NOT_FINITE, "%s: row %lld of %lld, t = %.4g: the answer is not finite", c->name,
-                   (long long)row, (long long)q->n, c->t[row]);
+    return vn_fail(err, VN_NOT_FINITE, "%s: row %lld of %lld, t = %.4g: the answer is not finite",
+                   c->name, (long long)row, (long long)q->n, c->t[row]);
 }
 
-void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path, vn_denoiser *out) {
+void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path,
+                          vn_denoiser *out) {
     *out = (vn_denoiser){.path = path,
                          .prediction = m->prediction,
                          .rank = m->rank,
@@ -86,7 +88,7 @@ void vn_callback_close(vn_callback *c) {
     *c = (vn_callback){0};
 }
 
-/* ---- the model ---------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 vn_callback_model vn_callback_model_default(void) {
     return (vn_callback_model){.prediction = "x0", .rank = 1, .shape = {1}};
@@ -94,14 +96,19 @@ vn_callback_model vn_callback_model_default(void) {
 
 static vn_status check(const vn_callback_model *s, vn_err *err) {
     if (!s->predict) return vn_fail(err, VN_BAD_ARGUMENT, "vn_callback_model: predict is needed");
-    if (!s->prediction) return vn_fail(err, VN_BAD_ARGUMENT, "vn_callback_model: prediction says what predict answers");
-    if (s->rank != 1 && s->rank != 3) return vn_fail(err, VN_BAD_ARGUMENT, "rank %d is neither 1 nor 3", s->rank);
+    if (!s->prediction)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "vn_callback_model: prediction says what predict answers");
+    if (s->rank != 1 && s->rank != 3)
+        return vn_fail(err, VN_BAD_ARGUMENT, "rank %d is neither 1 nor 3", s->rank);
     for (int i = 0; i < s->rank; i++)
         if (s->shape[i] < 1 || s->shape[i] > VN_LARGEST_SIDE)
-            return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i, (long long)s->shape[i],
-                           VN_LARGEST_SIDE);
-    if (s->classes < 0) return vn_fail(err, VN_BAD_ARGUMENT, "classes: %d is negative", (int)s->classes);
-    if (s->class_names && !s->classes) return vn_fail(err, VN_BAD_ARGUMENT, "class_names without classes");
+            return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i,
+                           (long long)s->shape[i], VN_LARGEST_SIDE);
+    if (s->classes < 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "classes: %d is negative", (int)s->classes);
+    if (s->class_names && !s->classes)
+        return vn_fail(err, VN_BAD_ARGUMENT, "class_names without classes");
     return VN_OK;
 }
 
@@ -124,14 +131,17 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     m->says = true;
     vn_status status = vn_prediction_parse(s->prediction, &m->prediction, err);
     if (status == VN_OK && s->path) status = vn_path_open(s->path, &m->path, err);
-    if (status == VN_OK && m->path && !(m->path_text = vn_path_text(m->path))) status = vn_no_memory(err);
-    return status == VN_OK ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err) : status;
+    if (status == VN_OK && m->path && !(m->path_text = vn_path_text(m->path)))
+        status = vn_no_memory(err);
+    return status == VN_OK ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err)
+                           : status;
 }
 
 vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec, vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!spec || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_callback: spec and out are needed");
+    if (!spec || !out)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_callback: spec and out are needed");
     *out = NULL;
     vn_status status = check(spec, err);
     vn_model *m = NULL;

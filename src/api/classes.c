@@ -1,38 +1,42 @@
-/* classes.c - which rows of a network's class table are classes and which is null, what they are called, and how a label is found
- * by what a person writes.
+/* classes.c - which rows of a network's class table are classes and which is null, what they are
+ * called, and how a label is found by what a person writes.
  *
- * A run of vane's has the null row last, as it was trained; so has every DiT, by its class. A UNet2DModel of diffusers' own has
- * classes only, unless somebody says which row was trained as null: vane.json's "null_class", or the user. */
+ * A run of vane's has the null row last, as it was trained; so has every DiT, by its class. A
+ * UNet2DModel of diffusers' own has classes only, unless somebody says which row was trained as
+ * null: vane.json's "null_class", or the user. */
 #include "api/internal.h"
 
 #include <string.h>
 
-/* ---- of a network -------------------------------------------------------------------------------------- */
+/* ---- of a network ---------------------------------------------------------------------------- */
 
-/* Which row of the class table is null: the last one in a run of vane and in classes of networks that say so; else
- * vane.json's null_class, or the user's, or none. */
+/* Which row of the class table is null: the last one in a run of vane and in classes of networks
+ * that say so; else vane.json's null_class, or the user's, or none. */
 static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t asked, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(m->net);
     const json_t *said = json_object_get(dir->vane, "null_class");
     const bool known = io->labels > 0 && (io->null_row || dir->vane);
     m->null_row = known ? (int32_t)io->labels - 1 : asked;
     if (json_is_null(said)) m->null_row = -1;
-    if (json_is_integer(said) && json_integer_value(said) >= 0 && json_integer_value(said) < io->labels)
+    if (json_is_integer(said) && json_integer_value(said) >= 0 &&
+        json_integer_value(said) < io->labels)
         m->null_row = (int32_t)json_integer_value(said);
     else if (said && !json_is_null(said))
-        return vn_fail(err, VN_BAD_FILE, "%s: null_class in vane.json is no row of the class table, which has %lld",
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: null_class in vane.json is no row of the class table, which has %lld",
                        m->source, (long long)io->labels);
     if (asked < 0) return VN_OK;
     if (known)
-        return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: %s says itself which row of its class table is null",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "null-class %d: %s says itself which row of its class table is null",
                        (int)asked, m->source);
     if (asked < io->labels) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: the class table of %s has %lld row%s", (int)asked, m->source,
-                   (long long)io->labels, io->labels == 1 ? "" : "s");
+    return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: the class table of %s has %lld row%s",
+                   (int)asked, m->source, (long long)io->labels, io->labels == 1 ? "" : "s");
 }
 
-/* The names of classes: those that vane.json gives, or model_index.json as diffusers' DiTPipeline does, by their rows; else the
- * numbers of the rows. */
+/* The names of classes: those that vane.json gives, or model_index.json as diffusers' DiTPipeline
+ * does, by their rows; else the numbers of the rows. */
 typedef struct class_names {
     const json_t *given, *by_row; /* or NULL */
     int32_t null_row;
@@ -49,25 +53,29 @@ static const char *class_name(const void *from, int32_t i) {
     return name ? name : n->number;
 }
 
-vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err) {
+vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
+                                vn_err *err) {
     const vn_net_io *io = vn_net_get_io(m->net);
     const int64_t rows = io->labels;
-    if (rows > INT32_MAX) return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
+    if (rows > INT32_MAX)
+        return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
     vn_status status = find_null_row(m, dir, null_class, err);
     m->has_null = m->null_row >= 0 || io->class_kind == VN_CLASS_NONE;
     if (status != VN_OK || rows == 0) return status;
     const int32_t classes = (int32_t)rows - (m->null_row >= 0);
     const json_t *names = json_object_get(dir->vane, "classes");
     if (names && json_array_size(names) != (size_t)classes)
-        return vn_fail(err, VN_BAD_FILE, "%s: vane.json names %zu classes, the network has rows for %d%s", m->source,
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: vane.json names %zu classes, the network has rows for %d%s", m->source,
                        json_array_size(names), (int)classes, m->null_row >= 0 ? " and null" : "");
     char number[NUMBER];
-    m->named_by_row = !names && !json_object_get(dir->index, "id2label") && m->null_row >= 0 && m->null_row < classes;
+    m->named_by_row = !names && !json_object_get(dir->index, "id2label") && m->null_row >= 0 &&
+                      m->null_row < classes;
     const class_names from = {names, json_object_get(dir->index, "id2label"), m->null_row, number};
     return vn_model_copy_names(m, classes, class_name, &from, err);
 }
 
-/* ---- labels -------------------------------------------------------------------------------------------- */
+/* ---- labels ---------------------------------------------------------------------------------- */
 
 const char *vn_model_label_name(const vn_model *m, int32_t label) {
     return label >= 0 && label < m->classes ? m->names[label] : NULL;
@@ -85,7 +93,8 @@ static const char *labels_text(const vn_model *m, char text[LONGEST]) {
 /* The same, of what a person may write. */
 static const char *classes_text(const vn_model *m, char text[LONGEST]) {
     if (!m->named_by_row) return labels_text(m, text);
-    snprintf(text, LONGEST, "the rows 0 to %d for classes, and %d is null", (int)m->classes, (int)m->null_row);
+    snprintf(text, LONGEST, "the rows 0 to %d for classes, and %d is null", (int)m->classes,
+             (int)m->null_row);
     return text;
 }
 
@@ -93,22 +102,26 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
     char text[LONGEST];
     if (label >= 0 && label < m->classes) return VN_OK;
     if (label != VN_LABEL_NULL)
-        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source, labels_text(m, text));
+        return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source,
+                       labels_text(m, text));
     if (m->has_null || m->classes == 0) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s", m->source,
-                   labels_text(m, text), m->net ? "; if one of them is null, say which (null-class)" : "");
+    return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s",
+                   m->source, labels_text(m, text),
+                   m->net ? "; if one of them is null, say which (null-class)" : "");
 }
 
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    if (!text || !label) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
+    if (!text || !label)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
     const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};
     int64_t index = 0;
     if (vn_names_find(&classes, text, &index)) {
         char range[LONGEST];
         if (index < 0 || index >= m->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source, classes_text(m, range),
+            return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
+                           classes_text(m, range),
                            m->has_null && m->classes ? "; null is the word for none" : "");
         *label = (int32_t)index;
     } else if (strcmp(text, "null") == 0) {
@@ -116,11 +129,14 @@ vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *labe
     } else if (strcmp(text, "all") == 0) {
         *label = VN_LABEL_ALL;
     } else if (m->named_by_row && vn_parse_int(text, &index) && index == m->null_row) {
-        return vn_fail(err, VN_BAD_ARGUMENT, "class %s: this row of %s is null; null is the word for none", text,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "class %s: this row of %s is null; null is the word for none", text,
                        m->source);
     } else {
         const char *near = vn_names_nearest(&classes, text);
-        if (near) return vn_fail(err, VN_BAD_ARGUMENT, "unknown class '%s'; did you mean '%s'?", text, near);
+        if (near)
+            return vn_fail(err, VN_BAD_ARGUMENT, "unknown class '%s'; did you mean '%s'?", text,
+                           near);
         vn_err message;
         vn_fail(&message, VN_BAD_ARGUMENT, "unknown class '%.80s'", text);
         vn_add_hint(&message, text, classes.names, classes.count);

@@ -1,9 +1,10 @@
-/* denoiser.c - a trained network behind the denoiser's interface: scales the input, tells it time and class, and runs the rows
- * in chunks, so that memory does not grow with the batch. What its output means is the path room's business. */
+/* denoiser.c - a trained network behind the denoiser's interface: scales the input, tells it time
+ * and class, and runs the rows in chunks, so that memory does not grow with the batch. What its
+ * output means is the path room's business. */
 #include "api/internal.h"
 
-/* Rows of a forward pass for each sample of a batch: guidance asks for two. What a gradient remembers takes several times the
- * memory of a pass forward, so it goes in smaller chunks. */
+/* Rows of a forward pass for each sample of a batch: guidance asks for two. What a gradient
+ * remembers takes several times the memory of a pass forward, so it goes in smaller chunks. */
 enum { ROWS_A_SAMPLE = 2, BACK_PART = 4 };
 
 static void close_arrays(vn_net_denoiser *d) {
@@ -20,7 +21,8 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
     if (n <= d->capacity) return VN_OK;
     close_arrays(d);
     size_t floats = 0;
-    if (!vn_mul_overflows((size_t)n, (size_t)d->size, &floats)) d->input = vn_alloc_aligned(floats, sizeof(float));
+    if (!vn_mul_overflows((size_t)n, (size_t)d->size, &floats))
+        d->input = vn_alloc_aligned(floats, sizeof(float));
     d->time = vn_alloc((size_t)n, sizeof(float));
     d->labels = vn_alloc((size_t)n, sizeof(int32_t));
     if (!d->input || !d->time || !d->labels) {
@@ -38,7 +40,8 @@ static int32_t row_of(const vn_net_denoiser *d, int32_t label) {
 }
 
 /* raw = F(c x), so d<v, raw>/dx = c (dF)^T v. Rows [first, first + n) of the query. */
-static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n, float *raw, vn_err *err) {
+static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n,
+                           float *raw, vn_err *err) {
     const float *x = q->x + first * d->size;
     const int32_t *label = q->label + first;
     raw += first * d->size;
@@ -52,11 +55,13 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     const int32_t *labels = vn_net_get_io(d->net)->labels > 0 ? d->labels : NULL;
     float *variance = q->variance ? q->variance + first * d->size : NULL;
     if (!q->cotangent)
-        return vn_runner_forward(d->runner, n, d->height, d->width, d->input, d->time, labels, raw, variance, err);
-    const vn_status status = vn_runner_vjp(d->runner, n, d->height, d->width, d->input, d->time, labels,
-                                           q->cotangent + first * d->size, raw, err);
+        return vn_runner_forward(d->runner, n, d->height, d->width, d->input, d->time, labels, raw,
+                                 variance, err);
+    const vn_status status = vn_runner_vjp(d->runner, n, d->height, d->width, d->input, d->time,
+                                           labels, q->cotangent + first * d->size, raw, err);
     for (int64_t i = 0; status == VN_OK && i < n; i++) {
-        const float scale = (float)vn_prediction_meaning(&d->prediction, &q->level[first + i]).input;
+        const float scale =
+            (float)vn_prediction_meaning(&d->prediction, &q->level[first + i]).input;
         for (int64_t j = i * d->size; j < (i + 1) * d->size; j++) raw[j] *= scale;
     }
     return status;
@@ -65,7 +70,8 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_net_denoiser *d = self;
     vn_runner_disturb(d->runner, (vn_disturb[VN_NET_DISTURBS]){q->disturb, q->always});
-    const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk, chunk = part < 1 ? 1 : part;
+    const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk,
+                  chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
     for (int64_t first = 0; first < q->n && status == VN_OK; first += chunk) {
         const int64_t left = q->n - first;
@@ -79,18 +85,21 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
     if (d->chunk < ROWS_A_SAMPLE) d->chunk = ROWS_A_SAMPLE;
 }
 
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net, const float *values,
-                               const vn_path *path, const vn_prediction *prediction, const int64_t shape[3],
+vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
+                               const float *values, const vn_path *path,
+                               const vn_prediction *prediction, const int64_t shape[3],
                                int32_t null_row, vn_denoiser *out, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(net);
-    *d = (vn_net_denoiser){.net = net, .path = path, .prediction = *prediction, .size = 1, .null_row = null_row};
+    *d = (vn_net_denoiser){
+        .net = net, .path = path, .prediction = *prediction, .size = 1, .null_row = null_row};
     for (int i = 0; i < io->rank; i++) d->size *= shape[i];
     vn_net_denoiser_batch(d, 0);
     d->height = io->rank == 3 ? shape[1] : 0;
     d->width = io->rank == 3 ? shape[2] : 0;
     if (io->class_kind == VN_CLASS_NUMBER || io->class_kind == VN_CLASS_VECTOR)
         return vn_fail(err, VN_UNSUPPORTED,
-                       "the network takes a %s as its class (class_embed_type); samples are drawn from networks with a "
+                       "the network takes a %s as its class (class_embed_type); samples are drawn "
+                       "from networks with a "
                        "table of classes, or without classes",
                        io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
     const vn_status status = vn_runner_open(net, vn->backend, vn->crew, values, &d->runner, err);

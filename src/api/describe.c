@@ -25,7 +25,7 @@ static json_t *name_list(const vn_model *m) {
     return list;
 }
 
-/* ---- models ------------------------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_graph *g = NULL;
@@ -33,14 +33,15 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_net_inputs in;
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
-        vn_node *y =
-            vn_net_build(m->net, g, 1, m->rank == 3 ? m->shape[1] : 0, m->rank == 3 ? m->shape[2] : 0, false, &in);
-        const vn_program_options o = {.backend = m->vn->backend, .crew = m->vn->crew, .n_outputs = 1, .outputs = &y};
+        vn_node *y = vn_net_build(m->net, g, 1, m->rank == 3 ? m->shape[1] : 0,
+                                  m->rank == 3 ? m->shape[2] : 0, false, &in);
+        const vn_program_options o = {
+            .backend = m->vn->backend, .crew = m->vn->crew, .n_outputs = 1, .outputs = &y};
         ok = vn_graph_status(g, err) == VN_OK && vn_program_open(g, &o, &program, err) == VN_OK;
     }
     if (ok) {
-        json_t *pass = json_pack("{s:f, s:f}", "gflop", 1e-9 * vn_program_cost(program).flops, "memory_mb",
-                                 1e-6 * (double)vn_program_bytes(program));
+        json_t *pass = json_pack("{s:f, s:f}", "gflop", 1e-9 * vn_program_cost(program).flops,
+                                 "memory_mb", 1e-6 * (double)vn_program_bytes(program));
         ok = json_object_set_new(out, "one_pass", pass) == 0 || vn_no_memory(err) == VN_OK;
     }
     vn_program_close(&program);
@@ -54,10 +55,11 @@ static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
     vn_way way = {0};
     vn_err why = {0};
     const vn_status status = vn_scheduler_apply(&m->scheduler, m->path, &way, &why);
-    json_t *one = status == VN_OK
-                      ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name, "sampler", way.sampler, "grid",
-                                  way.grid, "guide", way.guide ? way.guide : "cfg")
-                      : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused", vn_json_string(why.text));
+    json_t *one = status == VN_OK ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name,
+                                              "sampler", way.sampler, "grid", way.grid, "guide",
+                                              way.guide ? way.guide : "cfg")
+                                  : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
+                                              vn_json_string(why.text));
     vn_free(way.own);
     return json_object_set_new(out, "scheduler", one) == 0 || vn_no_memory(err) == VN_OK;
 }
@@ -68,10 +70,12 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     const vn_model_info info = vn_model_get_info(m);
     vn_model_dir dir = {0};
     json_t *out = json_pack("{s:s}", "is", "model");
-    bool ok = out ? vn_model_dir_open(path, &dir, err) == VN_OK && vn_describe_run(m, dir.vane, out, err) == VN_OK
+    bool ok = out ? vn_model_dir_open(path, &dir, err) == VN_OK &&
+                        vn_describe_run(m, dir.vane, out, err) == VN_OK
                   : vn_no_memory(err) == VN_OK;
-    json_t *kind = ok ? json_pack("{s:s, s:o, s:o, s:b}", "kind", info.kind, "shape", size_list(info.shape, info.rank),
-                                  "classes", name_list(m), "null", info.has_null)
+    json_t *kind = ok ? json_pack("{s:s, s:o, s:o, s:b}", "kind", info.kind, "shape",
+                                  size_list(info.shape, info.rank), "classes", name_list(m), "null",
+                                  info.has_null)
                       : NULL;
     ok = ok && (json_object_update(out, kind) == 0 || vn_no_memory(err) == VN_OK);
     json_decref(kind);
@@ -80,14 +84,17 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
              json_object_set_new(out, "predict", json_string(info.predict)) == 0;
     if (ok)
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
-             (info.steps == 0 || json_object_set_new(out, "steps", json_integer(info.steps)) == 0); // 0: not known
+             (info.steps == 0 ||
+              json_object_set_new(out, "steps", json_integer(info.steps)) == 0); /* 0: not known */
     if (!ok && !err->status) vn_no_memory(err);
     if (ok) ok = add_scheduler(m, out, err);
     if (ok) ok = add_plan(m, out, err);
     if (ok) {
-        json_t *train = json_object_get(dir.vane, "train"), *data = json_object_get(dir.vane, "data");
+        json_t *train = json_object_get(dir.vane, "train"),
+               *data = json_object_get(dir.vane, "data");
         if (json_is_object(train))
-            ok = json_object_set_new(out, "train", vn_train_options_describe(train)) == 0 || vn_no_memory(err) == VN_OK;
+            ok = json_object_set_new(out, "train", vn_train_options_describe(train)) == 0 ||
+                 vn_no_memory(err) == VN_OK;
         if (ok && data) ok = json_object_set(out, "data", data) == 0;
     }
     vn_model_dir_close(&dir);
@@ -107,10 +114,11 @@ static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_er
     const vn_net_io *io = vn_net_get_io(net);
     const int64_t shape[3] = {io->in_channels, io->height, io->width};
     const vn_net_row *row = vn_net_get_row(net);
-    json_t *out = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
-                            json_string_value(json_object_get(dir->config, "_class_name")), "shape",
-                            size_list(shape, io->rank == 3 ? 3 : 1), "labels", (json_int_t)io->labels, "parameters",
-                            (json_int_t)vn_weights_parameters(vn_net_weights(net)));
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
+                  json_string_value(json_object_get(dir->config, "_class_name")), "shape",
+                  size_list(shape, io->rank == 3 ? 3 : 1), "labels", (json_int_t)io->labels,
+                  "parameters", (json_int_t)vn_weights_parameters(vn_net_weights(net)));
     if (!out) vn_no_memory(err);
     vn_net_close(&net);
     return out;
@@ -126,12 +134,13 @@ static json_t *describe_dir(vn_context *vn, const char *path, vn_err *err) {
         *err = (vn_err){0};
         out = describe_network(&dir, path, err);
     }
-    if (status == VN_OK) out = describe_model(vn, dir.path, err); // a model is opened by its folder, not by its config
+    /* a model is opened by its folder, not by its config */
+    if (status == VN_OK) out = describe_model(vn, dir.path, err);
     vn_model_dir_close(&dir);
     return out;
 }
 
-/* ---- worlds ------------------------------------------------------------------------------------------------------- */
+/* ---- worlds ---------------------------------------------------------------------------------- */
 
 /* The file has been read as a world, so all of it makes sense. */
 static double class_weight(const json_t *world, int32_t i) {
@@ -146,8 +155,9 @@ static json_t *class_list(const vn_model *m, const json_t *world) {
     for (int32_t i = 0; list && i < m->classes; i++) {
         const json_t *one = json_array_get(json_object_get(world, "classes"), (size_t)i);
         const size_t parts = json_array_size(json_object_get(one, "components"));
-        json_t *row = json_pack("{s:s, s:f, s:o}", "name", m->names[i], "weight", class_weight(world, i) / sum,
-                                "components", json_sprintf("%zu component%s", parts, parts == 1 ? "" : "s"));
+        json_t *row = json_pack("{s:s, s:f, s:o}", "name", m->names[i], "weight",
+                                class_weight(world, i) / sum, "components",
+                                json_sprintf("%zu component%s", parts, parts == 1 ? "" : "s"));
         if (json_array_append_new(list, row) == 0) continue;
         json_decref(list);
         list = NULL;
@@ -160,11 +170,13 @@ static json_t *describe_world(vn_context *vn, const char *path, vn_err *err) {
     json_t *world = NULL, *out = NULL;
     if (vn_model_open(vn, path, &m) == VN_OK && vn_json_read(path, &world, err) == VN_OK) {
         const json_t *all = json_object_get(world, "unconditional");
-        json_t *unconditional = all ? json_sprintf("its own, of %zu component%s", json_array_size(all),
-                                                   json_array_size(all) == 1 ? "" : "s")
-                                    : json_string("the weighted union of the classes");
-        out = json_pack("{s:s, s:I, s:o, s:o, s:b}", "is", "world", "dimension", (json_int_t)m->size, "classes",
-                        class_list(m, world), "unconditional", unconditional, "weak", vn_world_has_weak(m->world));
+        json_t *unconditional =
+            all ? json_sprintf("its own, of %zu component%s", json_array_size(all),
+                               json_array_size(all) == 1 ? "" : "s")
+                : json_string("the weighted union of the classes");
+        out = json_pack("{s:s, s:I, s:o, s:o, s:b}", "is", "world", "dimension",
+                        (json_int_t)m->size, "classes", class_list(m, world), "unconditional",
+                        unconditional, "weak", vn_world_has_weak(m->world));
         if (!out) vn_no_memory(err);
     }
     json_decref(world);
@@ -172,7 +184,7 @@ static json_t *describe_world(vn_context *vn, const char *path, vn_err *err) {
     return out;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *err) {
     (void)vn;
@@ -183,11 +195,13 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
     bool ok = tensors && copy;
     for (size_t i = 0; ok && i < vn_safetensors_count(st); i++) {
         const vn_file_tensor *t = vn_safetensors_at(st, i);
-        ok = json_array_append_new(tensors,
-                                   json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype", vn_file_dtype_name(t->dtype),
-                                             "shape", size_list(t->shape.dim, t->shape.rank))) == 0;
+        ok = json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype",
+                                                      vn_file_dtype_name(t->dtype), "shape",
+                                                      size_list(t->shape.dim, t->shape.rank))) == 0;
     }
-    json_t *out = ok ? json_pack("{s:s, s:O, s:O}", "is", "safetensors", "metadata", copy, "tensors", tensors) : NULL;
+    json_t *out =
+        ok ? json_pack("{s:s, s:O, s:O}", "is", "safetensors", "metadata", copy, "tensors", tensors)
+           : NULL;
     if (out && vn_describe_samples(st, out, err) != VN_OK) {
         json_decref(out);
         out = NULL;
@@ -211,7 +225,8 @@ static json_t *describe_picture(const char *path, vn_err *err) {
     return NULL;
 }
 
-/* A directory, or the config.json that stands for it, is a model; a file is a picture by its ending, or what this says. */
+/* A directory, or the config.json that stands for it, is a model; a file is a picture by its
+ * ending, or what this says. */
 static const struct {
     const char *ending;
     json_t *(*describe)(vn_context *vn, const char *path, vn_err *err);
@@ -238,23 +253,26 @@ static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
         if (!data && err->status == VN_BAD_FILE) vn_fail_after(err, "nor is it a model");
         return data;
     }
-    if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0) return describe_dir(vn, path, err);
+    if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0)
+        return describe_dir(vn, path, err);
     for (size_t i = 0; i < VN_COUNT(table); i++)
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
     if (vn_image_kind_named(path)) return describe_picture(path, err);
     if (vn_data_is_known(path)) return vn_describe_data(vn, path, err);
     if (vn_check_regular(path, err) == VN_OK)
-        vn_fail(err, VN_UNSUPPORTED,
-                "%s: no known kind of file; expected .safetensors, .json, a picture (" VN_IMAGE_ENDINGS
-                "), or data that can be trained on",
-                path);
+        vn_fail(
+            err, VN_UNSUPPORTED,
+            "%s: no known kind of file; expected .safetensors, .json, a picture (" VN_IMAGE_ENDINGS
+            "), or data that can be trained on",
+            path);
     return NULL;
 }
 
 vn_status vn_describe(vn_context *vn, const char *path, char **json) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!path || !json) return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe: path and json are needed");
+    if (!path || !json)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe: path and json are needed");
     *json = NULL;
     json_t *object = describe(vn, path, err);
     if (!object) return err->status;

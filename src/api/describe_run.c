@@ -1,5 +1,6 @@
-/* describe_run.c - what a person wants to know of a run first: what was trained, on what, for how long, how well, and how it is
- * sampled. From vane.json, and from the end of log.jsonl, which may be missing or damaged: then that much is left out. */
+/* describe_run.c - what a person wants to know of a run first: what was trained, on what, for how
+ * long, how well, and how it is sampled. From vane.json, and from the end of log.jsonl, which may
+ * be missing or damaged: then that much is left out. */
 #include "api/internal.h"
 
 #include <fcntl.h>
@@ -7,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- the log ------------------------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
-enum { TAIL = 1 << 18 }; /* bytes at the log's end that are read: more than a minute's lines, and so a held-out loss */
+/* bytes at the log's end that are read: more than a minute's lines, and so a held-out loss */
+enum { TAIL = 1 << 18 };
 
 typedef struct history {
     double loss, held_loss, seconds; /* NaN: not known */
@@ -40,10 +42,12 @@ static vn_status read_history(const char *run, int64_t step, history *h, vn_err 
     *h = (history){(double)NAN, (double)NAN, (double)NAN};
     char *path = vn_path_join(run, "log.jsonl"), *text = NULL;
     vn_status status = path ? read_tail(path, &text, err) : vn_no_memory(err);
-    for (char *line = text, *end; status == VN_OK && line && (end = strchr(line, '\n')); line = end + 1) {
+    for (char *line = text, *end; status == VN_OK && line && (end = strchr(line, '\n'));
+         line = end + 1) {
         vn_err damaged = {0};
         json_t *object = NULL;
-        if (vn_json_parse(line, (size_t)(end - line), "log.jsonl", &object, &damaged) == VN_NO_MEMORY)
+        if (vn_json_parse(line, (size_t)(end - line), "log.jsonl", &object, &damaged) ==
+            VN_NO_MEMORY)
             status = vn_no_memory(err);
         if (json_is_object(object) && json_integer_value(json_object_get(object, "step")) <= step) {
             take(object, "loss_mean", &h->loss);
@@ -57,7 +61,7 @@ static vn_status read_history(const char *run, int64_t step, history *h, vn_err 
     return status;
 }
 
-/* ---- the object ---------------------------------------------------------------------------------------------------- */
+/* ---- the object ------------------------------------------------------------------------------ */
 
 static bool put(json_t *to, const char *key, json_t *value) {
     return json_object_set_new(to, key, value) == 0;
@@ -70,21 +74,25 @@ static bool put_number(json_t *to, const char *key, double value) {
 
 static json_t *trained(const vn_model *m, const json_t *vane, const history *h) {
     const json_t *data = json_object_get(vane, "data");
-    const double count =
-        json_number_value(json_object_get(data, "count")) - json_number_value(json_object_get(data, "held"));
-    const json_int_t batch = json_integer_value(json_object_get(json_object_get(vane, "train"), "batch"));
+    const double count = json_number_value(json_object_get(data, "count")) -
+                         json_number_value(json_object_get(data, "held"));
+    const json_int_t batch =
+        json_integer_value(json_object_get(json_object_get(vane, "train"), "batch"));
     json_t *out = json_object();
     bool ok = out && put(out, "model", json_string(m->kind)) &&
-              put(out, "parameters", json_integer((json_int_t)vn_weights_parameters(vn_net_weights(m->net))));
+              put(out, "parameters",
+                  json_integer((json_int_t)vn_weights_parameters(vn_net_weights(m->net))));
     static const char *const of_data[][2] = {
         {"source", "data"}, {"kind", "kind"}, {"count", "samples"}, {"held", "held"}};
     for (size_t i = 0; ok && i < VN_COUNT(of_data); i++) {
         json_t *value = json_object_get(data, of_data[i][0]);
         ok = !value || json_object_set(out, of_data[i][1], value) == 0;
     }
-    ok = ok && put(out, "classes", json_integer(m->classes)) && put(out, "steps", json_integer((json_int_t)m->steps)) &&
+    ok = ok && put(out, "classes", json_integer(m->classes)) &&
+         put(out, "steps", json_integer((json_int_t)m->steps)) &&
          put(out, "batch", json_integer(batch)) &&
-         put_number(out, "epochs", count > 0 ? (double)m->steps * (double)batch / count : (double)NAN) &&
+         put_number(out, "epochs",
+                    count > 0 ? (double)m->steps * (double)batch / count : (double)NAN) &&
          put_number(out, "minutes", h->seconds / 60) && put_number(out, "loss", h->loss) &&
          put_number(out, "held_loss", h->held_loss);
     if (ok) return out;
@@ -93,7 +101,8 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
 }
 
 char *vn_shell_word(const char *word) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
     if (word[0] && word[0] != '-' && !word[strspn(word, plain)]) return vn_strdup(word);
     char *quoted = vn_strdup(word[0] == '-' ? "'./" : "'");
     for (const char *c = word; quoted && *c; c++) {
@@ -110,7 +119,8 @@ char *vn_shell_word(const char *word) {
 static json_t *command(const vn_model *m) {
     const bool shows = m->rank == 3 ? m->shape[0] == 1 || m->shape[0] == 3 : m->shape[0] <= 2;
     char *source = vn_shell_word(m->source);
-    char *text = source ? vn_format("vane sample %s --out samples.%s", source, shows ? "png" : "npy") : NULL;
+    char *text =
+        source ? vn_format("vane sample %s --out samples.%s", source, shows ? "png" : "npy") : NULL;
     json_t *out = text ? vn_json_string(text) : NULL; /* names may be any bytes */
     vn_free(text);
     vn_free(source);
@@ -123,9 +133,11 @@ vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn
     vn_status status = sampling && put(sampling, "command", command(m)) ? VN_OK : vn_no_memory(err);
     if (status == VN_OK && json_is_object(json_object_get(vane, "train"))) {
         status = read_history(m->source, m->steps, &h, err);
-        if (status == VN_OK && !put(out, "trained", trained(m, vane, &h))) status = vn_no_memory(err);
+        if (status == VN_OK && !put(out, "trained", trained(m, vane, &h)))
+            status = vn_no_memory(err);
     }
-    if (status == VN_OK && json_object_set(out, "sampling", sampling) != 0) status = vn_no_memory(err);
+    if (status == VN_OK && json_object_set(out, "sampling", sampling) != 0)
+        status = vn_no_memory(err);
     json_decref(sampling);
     return status;
 }

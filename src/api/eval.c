@@ -1,9 +1,10 @@
-/* eval.c - vn_eval and its metrics: numbers that say how good a model is, each with the interval in which it is known. */
+/* eval.c - vn_eval and its metrics: numbers that say how good a model is, each with the interval in
+ * which it is known. */
 #include "api/eval.h"
 
 #include <math.h>
 
-/* ---- progress ------------------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 int vn_eval_parts(const vn_model *m) {
     return m->world ? 3 : 2;
@@ -14,7 +15,8 @@ const char *vn_eval_part(const vn_model *m, const char *what, int number, char t
     return text;
 }
 
-bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t total, double began) {
+bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t total,
+                    double began) {
     const double seconds = fmax(vn_now() - began, 1e-9), rate = (double)done / seconds;
     const vn_progress p = {.what = what,
                            .unit = "samples",
@@ -26,7 +28,7 @@ bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t t
     return done % 64 == 0 && vn_report(&m->vn->watch, &p);
 }
 
-/* ---- results -------------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void add(vn_eval_result *r, const char *name, const char *unit, double value, double half) {
     r->measure[r->measures++] = (vn_measure){name, unit, value, value - half, value + half};
@@ -41,15 +43,17 @@ static double mean(const double *x, int64_t n, double *half) {
     return sum / (double)n;
 }
 
-/* ---- nll: the negative log-likelihood ------------------------------------------------------------------- */
+/* ---- nll: the negative log-likelihood -------------------------------------------------------- */
 
 /* 8-bit pixels in [-1,1] lie this far apart. */
 #define PIXEL (2.0 / 255)
 
-/* Pixels become uniform within what each stands for: a density of points that lie on a lattice means nothing (1511.01844). */
+/* Pixels become uniform within what each stands for: a density of points that lie on a lattice
+ * means nothing (1511.01844). */
 static void spread_pixels(const vn_model *m, uint64_t seed, const vn_eval_data *d) {
     for (int64_t i = 0; i < d->count * m->size; i++) {
-        const double u = vn_random_double(seed, VN_STREAM_AUGMENT, (uint64_t)(i / m->size), (uint64_t)(i % m->size));
+        const double u = vn_random_double(seed, VN_STREAM_AUGMENT, (uint64_t)(i / m->size),
+                                          (uint64_t)(i % m->size));
         d->x[i] += (float)(PIXEL * (u - 0.5));
     }
 }
@@ -68,7 +72,8 @@ static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn
             return vn_fail(err, VN_CANCELLED, "stopped");
         }
         for (size_t j = 0; j < size; j++) work[j] = (double)d->x[(size_t)i * size + j];
-        nll[i] = -vn_world_log_density(m->world, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
+        nll[i] =
+            -vn_world_log_density(m->world, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
     }
     vn_free(work);
     return VN_OK;
@@ -79,8 +84,8 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     vn_likelihood_settings s = o->likelihood;
     s.seed = o->seed;
     char part[64];
-    vn_status status =
-        vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x, d->labels, nll, evaluations, err);
+    vn_status status = vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x,
+                                           d->labels, nll, evaluations, err);
     if (status != VN_OK) return status;
     double half, asked = 0;
     for (int64_t i = 0; i < d->count; i++) {
@@ -90,7 +95,8 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     const double value = mean(nll, d->count, &half), bits = 1 / ((double)m->size * log(2.0));
     add(r, "negative log-likelihood", "nats", value, half);
     if (m->rank == 3)
-        add(r, "bits per dimension", "bits of 8-bit pixels", bits * value - log2(PIXEL), bits * half);
+        add(r, "bits per dimension", "bits of 8-bit pixels", bits * value - log2(PIXEL),
+            bits * half);
     else
         add(r, "bits per dimension", "bits", bits * value, bits * half);
     add(r, "evaluations", "a sample", asked, (double)NAN);
@@ -102,21 +108,23 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     return status;
 }
 
-static vn_status measure_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d, vn_eval_result *r,
-                             vn_err *err) {
+static vn_status measure_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d,
+                             vn_eval_result *r, vn_err *err) {
     if (m->rank == 3) spread_pixels(m, o->seed, d);
     double *nll = vn_alloc((size_t)d->count, sizeof *nll);
     int64_t *evaluations = vn_alloc((size_t)d->count, sizeof *evaluations);
-    const vn_status status = nll && evaluations ? add_nll(m, o, d, nll, evaluations, r, err) : vn_no_memory(err);
+    const vn_status status =
+        nll && evaluations ? add_nll(m, o, d, nll, evaluations, r, err) : vn_no_memory(err);
     vn_free(nll);
     vn_free(evaluations);
     return status;
 }
 
-/* ---- the table and the call ------------------------------------------------------------------------------ */
+/* ---- the table and the call ------------------------------------------------------------------ */
 
 const vn_metric_row vn_metric_rows[] = {
-    {{"nll", "negative log-likelihood by the probability-flow ODE, and bits per dimension", "2011.13456", NULL},
+    {{"nll", "negative log-likelihood by the probability-flow ODE, and bits per dimension",
+      "2011.13456", NULL},
      measure_nll},
 };
 const size_t vn_metric_row_count = VN_COUNT(vn_metric_rows);
@@ -135,14 +143,15 @@ static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err)
 vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    if (!options || !result) return vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
+    if (!options || !result)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
     *result = (vn_eval_result){0};
     vn_choice choice;
     vn_eval_data data = {0};
     vn_status status = check(m, options, err);
     if (status == VN_OK)
-        status =
-            vn_choice_parse(options->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count), &choice, err);
+        status = vn_choice_parse(
+            options->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count), &choice, err);
     if (status == VN_OK) status = vn_eval_data_open(&data, m, options, err);
     if (status == VN_OK) {
         result->count = data.count;

@@ -1,4 +1,5 @@
-/* eval_data.c - what a model is measured on: exact draws of a world, tensors that somebody drew, or data that could be trained on. */
+/* eval_data.c - what a model is measured on: exact draws of a world, tensors that somebody drew, or
+ * data that could be trained on. */
 #include "api/eval.h"
 #include "data/data.h"
 
@@ -14,27 +15,32 @@ void vn_eval_data_close(vn_eval_data *d) {
 }
 
 /* Takes memory for what is looked at of `available` samples (0: as many as wanted). */
-static vn_status reserve(vn_eval_data *d, const vn_model *m, int64_t wanted, int64_t available, vn_err *err) {
+static vn_status reserve(vn_eval_data *d, const vn_model *m, int64_t wanted, int64_t available,
+                         vn_err *err) {
     d->count = wanted ? wanted : DEFAULT_COUNT;
     if (available && !wanted && available < d->count) d->count = available;
     if (available && d->count > available)
-        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: there are only %lld samples", (long long)d->count,
-                       (long long)available);
+        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: there are only %lld samples",
+                       (long long)d->count, (long long)available);
     d->x = vn_alloc((size_t)d->count, (size_t)m->size * sizeof(float));
     d->labels = vn_alloc((size_t)d->count, sizeof(int32_t));
     d->available = available;
     return d->x && d->labels ? VN_OK : vn_no_memory(err);
 }
 
-static vn_status check_shape(const vn_model *m, const char *file, int rank, const int64_t *shape, vn_err *err) {
+static vn_status check_shape(const vn_model *m, const char *file, int rank, const int64_t *shape,
+                             vn_err *err) {
     if (rank == m->rank && memcmp(shape, m->shape, (size_t)rank * sizeof *shape) == 0) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "%s: samples have another shape than those of %s", file, m->source);
+    return vn_fail(err, VN_BAD_FILE, "%s: samples have another shape than those of %s", file,
+                   m->source);
 }
 
-/* ---- sources ------------------------------------------------------------------------------------------ */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static vn_status draw(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
-    if (!m->world) return vn_fail(err, VN_BAD_ARGUMENT, "data is needed: only a world can draw samples of the truth");
+    if (!m->world)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "data is needed: only a world can draw samples of the truth");
     const vn_status status = reserve(d, m, o->count, 0, err);
     for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
         d->labels[i] = o->label == VN_LABEL_ALL ? (int32_t)(i % m->classes) : o->label;
@@ -44,8 +50,8 @@ static vn_status draw(const vn_model *m, const vn_eval_options *o, vn_eval_data 
 }
 
 /* How many samples of each class of the model there are, and how many of them were drawn. */
-static vn_status count_classes(vn_eval_data *d, const vn_model *m, const int32_t *labels, const int64_t *index,
-                               vn_err *err) {
+static vn_status count_classes(vn_eval_data *d, const vn_model *m, const int32_t *labels,
+                               const int64_t *index, vn_err *err) {
     if (!labels || m->classes == 0) return VN_OK;
     d->of_class = vn_calloc(2 * (size_t)m->classes, sizeof *d->of_class);
     if (!d->of_class) return vn_no_memory(err);
@@ -57,26 +63,30 @@ static vn_status count_classes(vn_eval_data *d, const vn_model *m, const int32_t
 }
 
 /* Which samples: *index [d->count], freed by the caller. */
-static vn_status choose(vn_eval_data *d, const vn_model *m, const vn_eval_options *o, const int32_t *labels,
-                        int64_t **index, vn_err *err) {
+static vn_status choose(vn_eval_data *d, const vn_model *m, const vn_eval_options *o,
+                        const int32_t *labels, int64_t **index, vn_err *err) {
     *index = vn_alloc((size_t)d->count, sizeof **index);
-    vn_status status = *index ? vn_eval_draw(labels, d->available, d->count, o->seed, *index, err) : vn_no_memory(err);
-    if (status == VN_OK && o->label == VN_LABEL_ALL) status = count_classes(d, m, labels, *index, err);
+    vn_status status = *index ? vn_eval_draw(labels, d->available, d->count, o->seed, *index, err)
+                              : vn_no_memory(err);
+    if (status == VN_OK && o->label == VN_LABEL_ALL)
+        status = count_classes(d, m, labels, *index, err);
     return status;
 }
 
 /* *labels [available], freed by the caller; NULL: the file has none. */
-static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_t **labels, vn_err *err) {
+static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_t **labels,
+                             vn_err *err) {
     const vn_file_tensor *t = vn_safetensors_find(st, "labels");
     if (!t) return VN_OK;
     if (t->shape.rank != 1 || t->shape.dim[0] != available)
-        return vn_fail(err, VN_BAD_FILE, "%s: labels are not one for each sample", vn_safetensors_path(st));
+        return vn_fail(err, VN_BAD_FILE, "%s: labels are not one for each sample",
+                       vn_safetensors_path(st));
     *labels = vn_alloc((size_t)available, sizeof **labels);
     const vn_status status = *labels ? vn_tensor_read_i32(t, *labels, err) : vn_no_memory(err);
     for (int64_t i = 0; status == VN_OK && i < available; i++)
         if ((*labels)[i] < VN_LABEL_NULL || (*labels)[i] >= MAX_CLASSES)
-            return vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d", vn_safetensors_path(st), (long long)i,
-                           (int)(*labels)[i]);
+            return vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d",
+                           vn_safetensors_path(st), (long long)i, (int)(*labels)[i]);
     return status;
 }
 
@@ -88,7 +98,8 @@ static void read_row(const vn_file_tensor *t, int64_t i, int64_t size, float *ou
     vn_tensor_read_f32(&row, out);
 }
 
-static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
+static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_eval_data *d,
+                              vn_err *err) {
     vn_safetensors *st = NULL;
     const vn_file_tensor *t = NULL;
     int32_t *labels = NULL;
@@ -96,7 +107,8 @@ static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_ev
     vn_status status = vn_safetensors_open(o->data, &st, err);
     if (status == VN_OK) status = vn_safetensors_get(st, "samples", &t, err);
     if (status == VN_OK) status = check_shape(m, o->data, t->shape.rank - 1, t->shape.dim + 1, err);
-    if (status == VN_OK && t->shape.dim[0] == 0) status = vn_fail(err, VN_BAD_FILE, "%s: is empty", o->data);
+    if (status == VN_OK && t->shape.dim[0] == 0)
+        status = vn_fail(err, VN_BAD_FILE, "%s: is empty", o->data);
     if (status == VN_OK) status = reserve(d, m, o->count, t->shape.dim[0], err);
     if (status == VN_OK) status = read_labels(st, t->shape.dim[0], &labels, err);
     if (status == VN_OK) status = choose(d, m, o, labels, &index, err);
@@ -111,7 +123,8 @@ static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_ev
 }
 
 /* The chosen samples of data, channels first. */
-static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *index, vn_eval_data *d, vn_err *err) {
+static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *index,
+                              vn_eval_data *d, vn_err *err) {
     char part[64];
     const double began = vn_now();
     float *last = vn_alloc((size_t)m->size, sizeof *last);
@@ -130,8 +143,10 @@ static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *i
     return status;
 }
 
-static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
-    const bool pictures = m->rank == 3 && vn_data_is_folder(o->data); /* to be made what the model was trained on */
+static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_data *d,
+                           vn_err *err) {
+    /* to be made what the model was trained on */
+    const bool pictures = m->rank == 3 && vn_data_is_folder(o->data);
     const vn_data_options options = {.seed = o->seed,
                                      .size = !pictures                    ? 0
                                              : m->shape[1] == m->shape[2] ? m->shape[1]
@@ -154,9 +169,10 @@ static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_
     return status;
 }
 
-/* ---- the public part ------------------------------------------------------------------------------------ */
+/* ---- the public part ------------------------------------------------------------------------- */
 
-vn_status vn_eval_data_open(vn_eval_data *d, const vn_model *m, const vn_eval_options *o, vn_err *err) {
+vn_status vn_eval_data_open(vn_eval_data *d, const vn_model *m, const vn_eval_options *o,
+                            vn_err *err) {
     vn_status status = !o->data                                ? draw(m, o, d, err)
                        : vn_ends_with(o->data, ".safetensors") ? read_tensors(m, o, d, err)
                                                                : read_data(m, o, d, err);

@@ -1,6 +1,7 @@
-/* eval_draw.c - which samples of a data set a model is measured on when it is not all of them. Data often lies sorted by class, so that
- * its first samples are of one. Of every class its share is drawn (to a whole number, by largest remainders), by the seed and
- * without replacement, and read in the data's own order. */
+/* eval_draw.c - which samples of a data set a model is measured on when it is not all of them. Data
+ * often lies sorted by class, so that its first samples are of one. Of every class its share is
+ * drawn (to a whole number, by largest remainders), by the seed and without replacement, and read
+ * in the data's own order. */
 #include "api/eval.h"
 
 #include <stdlib.h>
@@ -45,8 +46,8 @@ static void divide(share *shares, int64_t classes, int64_t count, int64_t availa
 }
 
 /* The samples of each class, in their order, one class behind the other: places [available]. */
-static void sort_places(share *shares, int64_t classes, const int32_t *labels, int32_t first, int64_t available,
-                        int64_t *places) {
+static void sort_places(share *shares, int64_t classes, const int32_t *labels, int32_t first,
+                        int64_t available, int64_t *places) {
     int64_t begin = 0;
     for (int64_t k = 0; k < classes; k++) {
         shares[k].begin = begin;
@@ -60,19 +61,21 @@ static void sort_places(share *shares, int64_t classes, const int32_t *labels, i
 }
 
 /* Marks s->take of the samples of its class. order [s->have] is scratch memory. */
-static void mark(const share *s, uint64_t seed, const int64_t *places, int64_t *order, bool *marked) {
+static void mark(const share *s, uint64_t seed, const int64_t *places, int64_t *order,
+                 bool *marked) {
     if (s->take == 0) return;
     vn_random_permutation(order, s->have, seed, VN_STREAM_SELECT, (uint64_t)s->number);
     for (int64_t i = 0; i < s->take; i++) marked[places[s->begin + order[i]]] = true;
 }
 
-vn_status vn_eval_draw(const int32_t *labels, int64_t available, int64_t count, uint64_t seed, int64_t *index,
-                       vn_err *err) {
+vn_status vn_eval_draw(const int32_t *labels, int64_t available, int64_t count, uint64_t seed,
+                       int64_t *index, vn_err *err) {
     int32_t first, last;
     find_range(labels, available, &first, &last);
     const int64_t classes = (int64_t)last - first + 1;
     share *shares = vn_calloc((size_t)classes, sizeof *shares);
-    int64_t *places = vn_alloc((size_t)available, sizeof *places), *order = vn_alloc((size_t)available, sizeof *order);
+    int64_t *places = vn_alloc((size_t)available, sizeof *places),
+            *order = vn_alloc((size_t)available, sizeof *order);
     bool *marked = vn_calloc((size_t)available, sizeof *marked);
     const bool ok = shares && places && order && marked;
     if (ok) {

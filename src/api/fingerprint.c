@@ -1,5 +1,5 @@
-/* fingerprint.c - which model it is: a number made of a network's weights or a world's JSON. Not against malice: FNV-1a, 64 bits
- * (draft-eastlake-fnv), over words of 32 bits. */
+/* fingerprint.c - which model it is: a number made of a network's weights or a world's JSON. Not
+ * against malice: FNV-1a, 64 bits (draft-eastlake-fnv), over words of 32 bits. */
 #include "api/internal.h"
 
 #include <string.h>

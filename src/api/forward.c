@@ -1,5 +1,5 @@
-/* forward.c - vn_forward: a network run once on tensors from a file, and its gradients; what makes a network comparable with
- * another program's. */
+/* forward.c - vn_forward: a network run once on tensors from a file, and its gradients; what makes
+ * a network comparable with another program's. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -20,37 +20,42 @@ typedef struct pass {
     vn_gradients by; /* with grad */
 } pass;
 
-/* ---- the network ------------------------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 static vn_status open_net(pass *p, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(p->dir, &dir, err);
     if (status != VN_OK) return status;
     const char *file = NULL;
-    if (dir.variant) vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", dir.weights);
+    if (dir.variant)
+        vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights",
+               dir.weights);
     status = vn_net_open(dir.config, &p->net, err);
     if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
     if (status == VN_OK) status = vn_weights_fit(p->net, 2, p->dir, err);
     if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);
     if (status == VN_OK && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
-        status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds the weights of the network: they would be written over", file);
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "%s holds the weights of the network: they would be written over", file);
     if (status == VN_OK) {
         p->weights = vn_net_weights(p->net);
         p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
         p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
-        status = p->values && p->grads ? vn_store_load_weights(file, p->weights, p->values, &p->vn->watch, err)
-                                       : vn_no_memory(err);
+        status = p->values && p->grads
+                     ? vn_store_load_weights(file, p->weights, p->values, &p->vn->watch, err)
+                     : vn_no_memory(err);
     }
     vn_model_dir_close(&dir);
     return status;
 }
 
-/* ---- inputs -------------------------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
-static vn_status bad_shape(const pass *p, const vn_file_tensor *t, const char *expected, vn_err *err) {
+static vn_status bad_shape(const pass *p, const vn_file_tensor *t, const char *expected,
+                           vn_err *err) {
     char text[128];
-    return vn_fail(err, VN_BAD_FILE, "%s: %s has shape %s, expected %s", vn_safetensors_path(p->in), t->name,
-                   vn_shape_text(&t->shape, text), expected);
+    return vn_fail(err, VN_BAD_FILE, "%s: %s has shape %s, expected %s", vn_safetensors_path(p->in),
+                   t->name, vn_shape_text(&t->shape, text), expected);
 }
 
 /* Shape of the sample decides the graph's. */
@@ -61,18 +66,21 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
     if (status != VN_OK) return status;
     const vn_shape *shape = &sample->shape;
     char expected[64];
-    snprintf(expected, sizeof expected, io->rank == 3 ? "[B, %lld, H, W]" : "[B, %lld]", (long long)io->in_channels);
-    if (shape->rank != io->rank + 1 || shape->dim[1] != io->in_channels) return bad_shape(p, sample, expected, err);
+    snprintf(expected, sizeof expected, io->rank == 3 ? "[B, %lld, H, W]" : "[B, %lld]",
+             (long long)io->in_channels);
+    if (shape->rank != io->rank + 1 || shape->dim[1] != io->in_channels)
+        return bad_shape(p, sample, expected, err);
     for (int i = 0; i < shape->rank; i++)
-        if (shape->dim[i] < 1 || shape->dim[i] > 1 << 20) return bad_shape(p, sample, expected, err);
+        if (shape->dim[i] < 1 || shape->dim[i] > 1 << 20)
+            return bad_shape(p, sample, expected, err);
     const bool images = io->rank == 3;
     p->batch = shape->dim[0];
     p->channels = io->out_channels;
 
     status = vn_graph_open(&p->graph, err);
     if (status != VN_OK) return status;
-    p->output = vn_net_build(p->net, p->graph, p->batch, images ? shape->dim[2] : 0, images ? shape->dim[3] : 0, false,
-                             &p->inputs);
+    p->output = vn_net_build(p->net, p->graph, p->batch, images ? shape->dim[2] : 0,
+                             images ? shape->dim[3] : 0, false, &p->inputs);
     if (p->output && gradients) p->cotangent = vn_input(p->graph, VN_F32, p->output->shape);
     return vn_graph_status(p->graph, err);
 }
@@ -111,12 +119,14 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
     if (status != VN_OK) return status;
     const vn_shape expected = file_shape(input);
     char text[128];
-    if (!vn_shape_equal(&t->shape, &expected)) return bad_shape(p, t, vn_shape_text(&expected, text), err);
+    if (!vn_shape_equal(&t->shape, &expected))
+        return bad_shape(p, t, vn_shape_text(&expected, text), err);
     const int64_t count = vn_shape_count(&expected), channels = expected.dim[1];
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_tensor_read_f32(t, numbers);
-    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels, pixels_of(input), p->vn->crew);
+    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels,
+                     pixels_of(input), p->vn->crew);
     vn_free(numbers);
     return status;
 }
@@ -159,7 +169,8 @@ static vn_status put_inputs(pass *p, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     float *time = vn_alloc((size_t)p->batch, sizeof(float));
     int32_t *labels = vn_alloc((size_t)p->batch, sizeof(int32_t));
-    vn_status status = time && labels ? put_image(p, "sample", p->inputs.sample, err) : vn_no_memory(err);
+    vn_status status =
+        time && labels ? put_image(p, "sample", p->inputs.sample, err) : vn_no_memory(err);
     const bool index = io->class_kind == VN_CLASS_INDEX;
     vn_net_inputs in = p->inputs;
     if (status == VN_OK && in.timestep) status = read_numbers(p, "timestep", time, err);
@@ -169,7 +180,8 @@ static vn_status put_inputs(pass *p, vn_err *err) {
         in.class_labels = NULL;
     }
     if (status == VN_OK)
-        status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL, index ? labels : NULL, err);
+        status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL,
+                                     index ? labels : NULL, err);
     if (status != VN_OK && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
         vn_fail_in(err, "%s", vn_safetensors_path(p->in));
     if (status == VN_OK && p->cotangent) status = put_image(p, "cotangent", p->cotangent, err);
@@ -178,21 +190,22 @@ static vn_status put_inputs(pass *p, vn_err *err) {
     return status;
 }
 
-/* ---- outputs -------------------------------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 /* An image node of the program in the file's order; new array or NULL. */
 static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
     if (numbers)
-        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels, pixels_of(node),
-                          p->vn->crew);
+        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels,
+                          pixels_of(node), p->vn->crew);
     return numbers;
 }
 
 static vn_status write_output(const pass *p, const char *path, vn_err *err) {
     float *numbers = take_image(p, p->output, p->channels);
     if (!numbers) return vn_no_memory(err);
-    const vn_file_tensor t = {.name = "sample", .dtype = VN_FILE_F32, .shape = file_shape(p->output), .data = numbers};
+    const vn_file_tensor t = {
+        .name = "sample", .dtype = VN_FILE_F32, .shape = file_shape(p->output), .data = numbers};
     const vn_status status = vn_safetensors_write(path, &t, 1, NULL, err);
     vn_free(numbers);
     return status;
@@ -213,13 +226,16 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         if (!ok) break;
         snprintf(name, length, "grad.%s", w->name);
         vn_weight_to_file(w, p->grads + w->offset, numbers + w->offset);
-        tensors[i] =
-            (vn_file_tensor){.name = name, .dtype = VN_FILE_F32, .shape = w->file, .data = numbers + w->offset};
+        tensors[i] = (vn_file_tensor){
+            .name = name, .dtype = VN_FILE_F32, .shape = w->file, .data = numbers + w->offset};
     }
     if (ok)
-        tensors[count] = (vn_file_tensor){
-            .name = "grad.sample", .dtype = VN_FILE_F32, .shape = file_shape(p->by.by_x), .data = sample};
-    const vn_status status = ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
+        tensors[count] = (vn_file_tensor){.name = "grad.sample",
+                                          .dtype = VN_FILE_F32,
+                                          .shape = file_shape(p->by.by_x),
+                                          .data = sample};
+    const vn_status status =
+        ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);
     vn_free(tensors);
     vn_free(numbers);
@@ -227,10 +243,11 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     return status;
 }
 
-/* ---- the public call -------------------------------------------------------------------------------------------------- */
+/* ---- the public call ------------------------------------------------------------------------- */
 
 static vn_status run(pass *p, const char *in, const char *out, const char *grad, vn_err *err) {
-    vn_status status = vn_check_file(out, err); /* both, so that one is not written without the other */
+    /* both, so that one is not written without the other */
+    vn_status status = vn_check_file(out, err);
     if (status == VN_OK && grad) status = vn_check_file(grad, err);
     if (status == VN_OK) status = open_net(p, err);
     if (status == VN_OK) status = vn_safetensors_open(in, &p->in, err);
@@ -245,12 +262,15 @@ static vn_status run(pass *p, const char *in, const char *out, const char *grad,
     return status;
 }
 
-vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out, const char *grad) {
+vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
+                     const char *grad) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!dir || !in || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_forward: dir, in and out are needed");
+    if (!dir || !in || !out)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_forward: dir, in and out are needed");
     if (vn_same_file(in, out) || (grad && (vn_same_file(grad, in) || vn_same_file(grad, out))))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s is named twice: one file would write over the other",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s is named twice: one file would write over the other",
                        vn_same_file(in, out) ? out : grad);
     pass p = {.vn = vn, .dir = dir, .out = out, .grad = grad};
     const vn_status status = run(&p, in, out, grad, err);

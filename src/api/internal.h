@@ -1,5 +1,5 @@
-/* internal.h - what the files of api share: the context, the model and the samples behind the public handles, and how a
- * room's result becomes the context's error text. */
+/* internal.h - what the files of api share: the context, the model and the samples behind the
+ * public handles, and how a room's result becomes the context's error text. */
 #ifndef VN_API_INTERNAL_H
 #define VN_API_INTERNAL_H
 
@@ -16,17 +16,18 @@ struct vn_context {
     const vn_backend *backend;
     vn_crew *crew;
     vn_err err;
-    atomic_int cancel; /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
+    /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
+    atomic_int cancel;
     vn_watch watch;
 };
 
 /* Begins a public call: clears the error. A cancel that came before it is for this call. */
 vn_err *vn_begin(vn_context *vn);
-/* Ends a public call that looks at cancel, which was for it even if it came too late; returns status. Others leave a cancel to the
- * next that does look. */
+/* Ends a public call that looks at cancel, which was for it even if it came too late; returns
+ * status. Others leave a cancel to the next that does look. */
 vn_status vn_end(vn_context *vn, vn_status status);
 
-/* ---- networks as denoisers (denoiser.c) -------------------------------------------------------------- */
+/* ---- networks as denoisers (denoiser.c) ------------------------------------------------------ */
 
 /* A network behind the denoiser's interface: its runner and the arrays of one query. */
 typedef struct vn_net_denoiser {
@@ -36,22 +37,25 @@ typedef struct vn_net_denoiser {
     vn_prediction prediction;
     int64_t size, height, width;
     int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
-    int64_t chunk;    /* most rows of one forward pass; a gradient takes a part of it, for what it remembers */
+    /* most rows of one forward pass; a gradient takes a part of it, for what it remembers */
+    int64_t chunk;
     int64_t capacity; /* rows the arrays hold, at most a chunk */
     float *input;     /* [capacity,size] */
     float *time;      /* [capacity] */
     int32_t *labels;  /* [capacity] */
 } vn_net_denoiser;
 
-/* shape: one sample's. values, net and path outlive it. null_row: of the class table; -1: all its rows are classes. */
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net, const float *values,
-                               const vn_path *path, const vn_prediction *prediction, const int64_t shape[3],
+/* shape: one sample's. values, net and path outlive it. null_row: of the class table; -1: all its
+ * rows are classes. */
+vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
+                               const float *values, const vn_path *path,
+                               const vn_prediction *prediction, const int64_t shape[3],
                                int32_t null_row, vn_denoiser *out, vn_err *err);
 /* How many samples one forward pass should hold; 0: chosen. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
 void vn_net_denoiser_close(vn_net_denoiser *d);
 
-/* ---- callbacks as denoisers (callback.c) --------------------------------------------------------------- */
+/* ---- callbacks as denoisers (callback.c) ----------------------------------------------------- */
 
 typedef struct vn_callback {
     const char *name;
@@ -70,18 +74,20 @@ vn_status vn_call_failed(const char *who, vn_status status, vn_err *err);
 /* The first of n rows with a number that is not finite; -1: none. */
 int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
 
-/* ---- two models as one (pair.c) ------------------------------------------------------------------------ */
+/* ---- two models as one (pair.c) -------------------------------------------------------------- */
 
 /* A denoiser whose weak network is another model's main one. */
 typedef struct vn_pair_denoiser {
     const vn_denoiser *main, *weak;
 } vn_pair_denoiser;
 
-/* VN_BAD_ARGUMENT names what keeps `weak` from being a lesser model of the same thing. All outlive *out. */
-vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main, const vn_model *weak,
-                       const vn_denoiser *of_weak, vn_denoiser *out, vn_err *err);
+/* VN_BAD_ARGUMENT names what keeps `weak` from being a lesser model of the same thing. All outlive
+ * *out. */
+vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
+                       const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
+                       vn_err *err);
 
-/* ---- models (model.c) ---------------------------------------------------------------------------------- */
+/* ---- models (model.c) ------------------------------------------------------------------------ */
 
 struct vn_model {
     vn_context *vn;
@@ -90,8 +96,9 @@ struct vn_model {
     char **names; /* [classes] */
     int32_t classes;
     bool has_null;
-    int32_t null_row;   /* of a network's class table; -1: none of its rows is null */
-    bool named_by_row;  /* labels are not the numbers that classes are named by, as null lies between them */
+    int32_t null_row; /* of a network's class table; -1: none of its rows is null */
+    /* labels are not the numbers that classes are named by, as null lies between them */
+    bool named_by_row;
     int32_t asked_null; /* which the user called null; -1: none was named */
     int rank;
     int64_t shape[3], size;
@@ -113,13 +120,15 @@ struct vn_model {
     vn_net *net;
     float *values;
 
-    /* What it is sampled with: opened on first use and kept, with all that it has planned, until another path is named. */
+    /* What it is sampled with: opened on first use and kept, with all that it has planned, until
+     * another path is named. */
     vn_path *chosen; /* by the user, where the model has no path */
     vn_net_denoiser net_denoiser;
     vn_denoiser denoiser; /* self NULL: not open */
 };
 
-/* In an array of a query's or batch's samples: keeps a network's activations within a few hundred MB. */
+/* In an array of a query's or batch's samples: keeps a network's activations within a few hundred
+ * MB. */
 #define VN_BATCH_FLOATS (128 * 784)
 
 #define VN_LARGEST_SIDE 65536
@@ -127,16 +136,20 @@ struct vn_model {
 /* An empty model, to be closed with vn_model_close. */
 vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_err *err);
 /* names[i] = name(from, i), or its number where that is NULL. */
-vn_status vn_model_copy_names(vn_model *m, int32_t classes, const char *(*name)(const void *from, int32_t i),
-                              const void *from, vn_err *err);
-/* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there is (vn_memory_total). */
+vn_status vn_model_copy_names(vn_model *m, int32_t classes,
+                              const char *(*name)(const void *from, int32_t i), const void *from,
+                              vn_err *err);
+/* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there
+ * is (vn_memory_total). */
 vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err);
-/* A network as vn_model_open opens it, but with random weights where the directory, or config.json, has none. */
+/* A network as vn_model_open opens it, but with random weights where the directory, or config.json,
+ * has none. */
 vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **out, vn_err *err);
-/* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the model. */
+/* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the
+ * model. */
 vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
-/* ---- descriptions (describe_run.c) --------------------------------------------------------------------- */
+/* ---- descriptions (describe_run.c) ----------------------------------------------------------- */
 
 /* The word as a shell takes it for one: new string or NULL. */
 char *vn_shell_word(const char *word);
@@ -147,19 +160,22 @@ json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err);
 /* Of tensors named as samples are: how many there are, and of which classes. */
 vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err);
 
-/* ---- classes (classes.c) ------------------------------------------------------------------------------- */
+/* ---- classes (classes.c) --------------------------------------------------------------------- */
 
-/* The classes of a network that is being opened; null_class: the row that the user calls null, or -1. */
-vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class, vn_err *err);
-/* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means something. */
+/* The classes of a network that is being opened; null_class: the row that the user calls null, or
+ * -1. */
+vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
+                                vn_err *err);
+/* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means
+ * something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
 
-/* ---- which model it is (fingerprint.c) ------------------------------------------------------------------ */
+/* ---- which model it is (fingerprint.c) ------------------------------------------------------- */
 
 /* Of a world's JSON, which is gone later; does nothing without memory. */
 void vn_model_set_fingerprint(vn_model *m, const json_t *world);
 
-/* ---- a step of a network (step.c) ---------------------------------------------------------------------- */
+/* ---- a step of a network (step.c) ------------------------------------------------------------ */
 
 typedef struct vn_net_step {
     vn_graph *graph;
@@ -169,18 +185,20 @@ typedef struct vn_net_step {
     vn_gradients by;
 } vn_net_step;
 
-/* size: height and width; NULL: the config's. Closed with vn_net_step_close, after a failure too. */
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size, bool train,
-                           vn_recompute recompute, vn_err *err);
-vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn); /* s stays where it is */
+/* size: height and width; NULL: the config's. Closed with vn_net_step_close, after a failure
+ * too. */
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size,
+                           bool train, vn_recompute recompute, vn_err *err);
+/* s stays where it is */
+vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn);
 void vn_net_step_close(vn_net_step *s);
 
-/* ---- timing (bench.c) ---------------------------------------------------------------------------------- */
+/* ---- timing (bench.c) ------------------------------------------------------------------------ */
 
 /* Sorts seconds [n]. */
 void vn_least_and_median(double *seconds, int64_t n, double *least, double *median);
 
-/* ---- samples (samples.c, save.c) ----------------------------------------------------------------------- */
+/* ---- samples (samples.c, save.c) ------------------------------------------------------------- */
 
 /* Samples that one call drew. */
 typedef struct vn_samples_band {
@@ -212,10 +230,11 @@ struct vn_samples {
     size_t band_count;
 };
 
-/* Adds count, bands and settings of `more`; what is drawn is the caller's to add. VN_BAD_ARGUMENT where they cannot be joined. */
+/* Adds count, bands and settings of `more`; what is drawn is the caller's to add. VN_BAD_ARGUMENT
+ * where they cannot be joined. */
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err);
 
-/* ---- drawing (sample.c) -------------------------------------------------------------------------------- */
+/* ---- drawing (sample.c) ---------------------------------------------------------------------- */
 
 /* The user's reward, as guides ask for it. */
 typedef struct vn_user_reward {
@@ -223,11 +242,13 @@ typedef struct vn_user_reward {
     int64_t size;
 } vn_user_reward;
 
-/* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts point to each other. */
+/* The options of one call, checked, and all that draws by them. Stays where it is opened: its parts
+ * point to each other. */
 typedef struct vn_drawing {
     vn_model *m;
     vn_sample_options o; /* what was left open is the model's by now */
-    char *guide;         /* its text, where the model's scheduler has a part in it; NULL: the user's */
+    /* its text, where the model's scheduler has a part in it; NULL: the user's */
+    char *guide;
     vn_first_noise begin;
     int64_t count; /* samples in all */
     int64_t batch; /* samples of one sampling run */
@@ -263,30 +284,37 @@ typedef struct vn_draw_progress {
 /* What o points to outlives it. To be closed even when it fails. */
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err);
 void vn_drawing_close(vn_drawing *d);
-/* Everything about the samples but the samples: all members but data, labels, guidance, trace and passes. */
+/* Everything about the samples but the samples: all members but data, labels, guidance, trace and
+ * passes. */
 vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err);
 int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
-/* Draws samples [first, first + n), whose bits do not depend on how all are divided into such calls. */
-vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out, vn_draw_progress *progress,
-                          vn_err *err);
+/* Draws samples [first, first + n), whose bits do not depend on how all are divided into such
+ * calls. */
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+                          vn_draw_progress *progress, vn_err *err);
 
-/* ---- saving (save.c and save_*.c) ---------------------------------------------------------------------- */
+/* ---- saving (save.c and save_*.c) ------------------------------------------------------------ */
 
 /* Something that samples are written to, piece by piece. */
 typedef struct vn_saver vn_saver;
 
-/* Whether the path's ending stands for something that takes all samples in one put, as a picture does. */
+/* Whether the path's ending stands for something that takes all samples in one put, as a picture
+ * does. */
 bool vn_saver_whole(const char *path);
 /* Whether the trace of such samples is part of what is saved there. */
 bool vn_saver_traces(const char *path, int rank);
-/* Whether what was put is kept when the rest does not come: then there is no reason to hold it back. */
+/* Whether what was put is kept when the rest does not come: then there is no reason to hold it
+ * back. */
 bool vn_saver_keeps(const vn_saver *s);
 /* The index that samples appended to the folder would begin with: 0 where there are none. */
 vn_status vn_saver_next(const char *path, uint64_t *next, vn_err *err);
-/* Refuses all that could be known to fail later. `of` says what the samples are, before there are any (vn_drawing_describe); its
- * labels must be known to a picture. of and path outlive the saver. */
-vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing, vn_saver **out, vn_err *err);
-/* Samples [first, first + n) of `of`; in the order of samples, and never across two bands except where all come at once. */
+/* Refuses all that could be known to fail later. `of` says what the samples are, before there are
+ * any (vn_drawing_describe); its labels must be known to a picture. of and path outlive the
+ * saver. */
+vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing,
+                        vn_saver **out, vn_err *err);
+/* Samples [first, first + n) of `of`; in the order of samples, and never across two bands except
+ * where all come at once. */
 vn_status vn_saver_put(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
 vn_status vn_saver_commit(vn_saver **s, vn_err *err); /* closes, whatever comes of it */
 /* Closes; a file is not there then. Returns how many samples are kept. Safe on NULL. */

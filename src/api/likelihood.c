@@ -1,4 +1,5 @@
-/* likelihood.c - vn_log_likelihood: a model's density at given samples; reports as it goes, and can be stopped. */
+/* likelihood.c - vn_log_likelihood: a model's density at given samples; reports as it goes, and can
+ * be stopped. */
 #include "api/eval.h"
 #include "sample/sample.h"
 
@@ -40,19 +41,22 @@ static bool report(void *user, double done, int64_t evaluations) {
 static vn_status check_finite(const vn_model *m, int64_t n, const float *x, vn_err *err) {
     for (int64_t i = 0; i < n * m->size; i++)
         if (!isfinite(x[i]))
-            return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: sample %lld is not finite", (long long)(i / m->size));
+            return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: sample %lld is not finite",
+                           (long long)(i / m->size));
     return VN_OK;
 }
 
-vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what, int64_t n, const float *x,
-                              const int32_t *labels, double *log_p, int64_t *evaluations, vn_err *err) {
+vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what,
+                              int64_t n, const float *x, const int32_t *labels, double *log_p,
+                              int64_t *evaluations, vn_err *err) {
     const vn_denoiser *denoiser = NULL;
     vn_status status = check_finite(m, n, x, err);
     if (status == VN_OK) status = vn_model_denoise(m, s->path, &denoiser, err);
     if (status != VN_OK) return status;
     vn_likelihood_options o = vn_likelihood_default(denoiser);
     const bool chosen = s->probes == -1;
-    o.divergence = s->exact || (chosen && m->size <= FEW_DIMENSIONS) ? VN_DIVERGENCE_EXACT : o.divergence;
+    o.divergence =
+        s->exact || (chosen && m->size <= FEW_DIMENSIONS) ? VN_DIVERGENCE_EXACT : o.divergence;
     o.probes = chosen ? 1 : s->probes;
     o.rtol = s->rtol;
     o.atol = s->atol;
@@ -60,16 +64,20 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, cons
     watched w = {.vn = m->vn, .what = what, .total = n, .began = vn_now()};
     o.evaluated = report;
     o.user = &w;
-    const vn_likelihood_batch batch = {.n = n, .x = x, .labels = labels, .log_p = log_p, .evaluations = evaluations};
+    const vn_likelihood_batch batch = {
+        .n = n, .x = x, .labels = labels, .log_p = log_p, .evaluations = evaluations};
     return vn_likelihood(&o, &batch, err);
 }
 
-vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings, int64_t n, const float *x,
-                            const int32_t *labels, double *log_p, int64_t *evaluations) {
+vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings, int64_t n,
+                            const float *x, const int32_t *labels, double *log_p,
+                            int64_t *evaluations) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
     const vn_likelihood_settings s = settings ? *settings : vn_likelihood_settings_default();
     if (n < 0 || !x || !labels || !log_p)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_log_likelihood: n, x, labels and log_p are needed");
-    return vn_end(m->vn, vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err));
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "vn_log_likelihood: n, x, labels and log_p are needed");
+    return vn_end(m->vn,
+                  vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err));
 }

@@ -1,5 +1,5 @@
-/* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its path and what its output
- * means) or a world (exact). Callbacks are made in callback.c. */
+/* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its
+ * path and what its output means) or a world (exact). Callbacks are made in callback.c. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -19,8 +19,9 @@ vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_er
     return VN_OK;
 }
 
-vn_status vn_model_copy_names(vn_model *m, int32_t classes, const char *(*name)(const void *from, int32_t i),
-                              const void *from, vn_err *err) {
+vn_status vn_model_copy_names(vn_model *m, int32_t classes,
+                              const char *(*name)(const void *from, int32_t i), const void *from,
+                              vn_err *err) {
     m->names = vn_calloc((size_t)classes + 1, sizeof(char *));
     if (!m->names) return vn_no_memory(err);
     for (m->classes = 0; m->classes < classes; m->classes++) {
@@ -35,7 +36,7 @@ static const char *world_name(const void *world, int32_t i) {
     return vn_world_class_name(world, i);
 }
 
-/* ---- worlds ------------------------------------------------------------------------------------------ */
+/* ---- worlds ---------------------------------------------------------------------------------- */
 
 /* What the world, just read, says of the model. */
 static vn_status take_world(vn_model *m, vn_err *err) {
@@ -48,13 +49,15 @@ static vn_status take_world(vn_model *m, vn_err *err) {
 
 /* A file of a model in place of the model, as completion of names gives it. */
 static vn_status open_world(vn_model *m, vn_err *err) {
-    static const char *const parts[] = {"config.json", "model_index.json", "vane.json", ".safetensors"};
+    static const char *const parts[] = {"config.json", "model_index.json", "vane.json",
+                                        ".safetensors"};
     bool part = false;
     for (size_t i = 0; i < VN_COUNT(parts); i++) part = part || vn_ends_with(m->source, parts[i]);
     char *dir = part && vn_is_file(m->source) ? vn_model_dir_around(m->source) : NULL;
     vn_status status = VN_OK;
     if (dir) {
-        status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder", m->source, dir);
+        status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder",
+                         m->source, dir);
     } else {
         status = vn_world_open(m->source, &m->world, err);
         if (status == VN_OK) status = take_world(m, err);
@@ -63,7 +66,7 @@ static vn_status open_world(vn_model *m, vn_err *err) {
     return status;
 }
 
-/* ---- networks ----------------------------------------------------------------------------------------- */
+/* ---- networks -------------------------------------------------------------------------------- */
 
 /* Sizes that vane.json gives, which a network of any size leaves open. */
 static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
@@ -74,21 +77,26 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     m->shape[2] = io->width;
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
     if (json_array_size(shape) == (size_t)io->rank)
-        for (int i = 0; i < io->rank; i++) m->shape[i] = json_integer_value(json_array_get(shape, (size_t)i));
+        for (int i = 0; i < io->rank; i++)
+            m->shape[i] = json_integer_value(json_array_get(shape, (size_t)i));
     m->size = 1;
     for (int i = 0; i < io->rank; i++) {
         if (m->shape[i] < 1 || m->shape[i] > VN_LARGEST_SIDE)
-            return vn_fail(err, VN_BAD_FILE,
-                           "%s: neither the config's sample_size nor vane.json gives the size of a sample", m->source);
+            return vn_fail(
+                err, VN_BAD_FILE,
+                "%s: neither the config's sample_size nor vane.json gives the size of a sample",
+                m->source);
         m->size *= m->shape[i];
     }
     if (m->shape[0] != io->in_channels)
-        return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld", m->source,
-                       (long long)m->shape[0], (long long)io->in_channels);
+        return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
+                       m->source, (long long)m->shape[0], (long long)io->in_channels);
     if (io->classifies)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers", m->source);
+        return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers",
+                       m->source);
     if (io->out_channels != io->in_channels && !io->learns_variance)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
                        m->source, (long long)io->in_channels, (long long)io->out_channels);
     return VN_OK;
 }
@@ -96,12 +104,14 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
 /* How many tokens an image is to its transformer; pixels for other networks. */
 static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     const json_t *patch = json_object_get(dir->config, "patch_size");
-    const int64_t side = json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
+    const int64_t side =
+        json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
     const int64_t tokens = m->rank == 3 ? (m->shape[1] / side) * (m->shape[2] / side) : m->size;
     return tokens < 1 ? 1 : tokens;
 }
 
-/* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler config in diffusers' words. */
+/* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler
+ * config in diffusers' words. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
     const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
@@ -114,27 +124,31 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
         if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
     } else if (dir->scheduler) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
-        if (status == VN_OK) status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
-        if (status != VN_OK) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
+        if (status == VN_OK)
+            status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
+        if (status != VN_OK)
+            return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
     status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
     if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
     const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
     if (variance && !strcmp(variance, "learned_range") && !vn_net_get_io(m->net)->learns_variance)
         return vn_fail(err, VN_BAD_FILE,
-                       "%s: variance_type learned_range in scheduler_config.json, but the network gives %lld channels",
+                       "%s: variance_type learned_range in scheduler_config.json, but the network "
+                       "gives %lld channels",
                        m->source, (long long)vn_net_get_io(m->net)->out_channels);
     if (m->path && !(m->path_text = vn_path_text(m->path))) return vn_no_memory(err);
     return VN_OK;
 }
 
 vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err) {
-    const double bytes = (double)arrays * sizeof(float) * (double)vn_weights_floats(vn_net_weights(net));
+    const double bytes =
+        (double)arrays * sizeof(float) * (double)vn_weights_floats(vn_net_weights(net));
     const double memory = (double)vn_memory_total();
     char takes[32], has[32];
     if (bytes <= memory) return VN_OK;
-    return vn_fail(err, VN_NO_MEMORY, "%s: its weights would take %s, and there are %s of memory", source,
-                   vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
+    return vn_fail(err, VN_NO_MEMORY, "%s: its weights would take %s, and there are %s of memory",
+                   source, vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
 }
 
 static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, vn_err *err) {
@@ -150,7 +164,8 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     }
     status = vn_model_dir_weights(dir, &file, err);
     if (status != VN_OK) return status;
-    if (dir->variant) vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
+    if (dir->variant)
+        vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
     status = vn_store_load_weights(file, weights, m->values, &m->vn->watch, err);
     if (status == VN_OK) status = vn_store_weights_step(file, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
@@ -170,14 +185,15 @@ static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_e
         m->asked_null = null_class;
         if (status == VN_OK) status = read_path(m, &dir, err);
         if (status == VN_OK) status = load_values(m, &dir, random, err);
-        /* Not before the weights are known to be there: a config may claim any number of classes, each with a name. */
+        /* Not before the weights are known to be there: a config may claim any number of classes,
+         * each with a name. */
         if (status == VN_OK) status = vn_model_read_classes(m, &dir, null_class, err);
     }
     vn_model_dir_close(&dir);
     return status;
 }
 
-/* ---- the public calls --------------------------------------------------------------------------------- */
+/* ---- the public calls ------------------------------------------------------------------------ */
 
 vn_model_options vn_model_options_default(void) {
     return (vn_model_options){.null_class = -1};
@@ -187,13 +203,16 @@ vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
     return vn_model_open_with(vn, source, NULL, out);
 }
 
-vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_options *options, vn_model **out) {
+vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_options *options,
+                             vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!source || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
+    if (!source || !out)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
     *out = NULL;
     const vn_model_options o = options ? *options : vn_model_options_default();
-    if (o.null_class < -1) return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
+    if (o.null_class < -1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
     if (status == VN_OK && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
@@ -201,7 +220,8 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     } else if (status == VN_OK) {
         status = open_world(m, err);
         if (status == VN_OK && o.null_class >= 0)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "null-class %d has no effect on a world", (int)o.null_class);
+            status = vn_fail(err, VN_BAD_ARGUMENT, "null-class %d has no effect on a world",
+                             (int)o.null_class);
     }
     if (status != VN_OK) vn_model_close(&m);
     *out = m;
@@ -211,7 +231,8 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
 vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!text || !out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_world: json and out are needed");
+    if (!text || !out)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_world: json and out are needed");
     *out = NULL;
     json_t *json = NULL;
     vn_model *m = NULL;
@@ -251,7 +272,7 @@ vn_model_info vn_model_get_info(const vn_model *m) {
     return info;
 }
 
-/* ---- the denoiser ------------------------------------------------------------------------------------- */
+/* ---- the denoiser ---------------------------------------------------------------------------- */
 
 static void close_denoiser(vn_model *m) {
     if (!m->denoiser.self) return;
@@ -269,7 +290,8 @@ static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) 
     if (!text)
         status = vn_no_memory(err);
     else if (strcmp(text, m->path_text) != 0)
-        status = vn_fail(err, VN_BAD_ARGUMENT, "path %s: %s was trained on %s", text, m->source, m->path_text);
+        status = vn_fail(err, VN_BAD_ARGUMENT, "path %s: %s was trained on %s", text, m->source,
+                         m->path_text);
     vn_free(text);
     vn_path_close(&other);
     return status;
@@ -279,7 +301,8 @@ static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) 
 static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
     if (!wish && m->net) {
         char *whole = vn_model_dir_around(m->source);
-        vn_fail(err, VN_BAD_ARGUMENT, "%s has no scheduler_config.json or vane.json; name its path%s%s", m->source,
+        vn_fail(err, VN_BAD_ARGUMENT,
+                "%s has no scheduler_config.json or vane.json; name its path%s%s", m->source,
                 whole ? ", or the model that it is a part of: " : "", whole ? whole : "");
         vn_free(whole);
         return err->status;
@@ -307,8 +330,8 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
         else if (m->callback.predict)
             vn_callback_denoiser(&m->callback, m, path, &m->denoiser);
         else
-            status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path, &m->prediction, m->shape,
-                                          m->null_row, &m->denoiser, err);
+            status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path,
+                                          &m->prediction, m->shape, m->null_row, &m->denoiser, err);
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
     m->denoiser.names = (const char *const *)m->names;
@@ -317,7 +340,7 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
     return status;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------ */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 void vn_model_close(vn_model **model) {
     if (!model || !*model) return;

@@ -1,5 +1,6 @@
-/* pair.c - two models as one denoiser: the second answers where a guide asks for the weak network (autoguidance, 2406.02507).
- * They must mean the same by what they answer, so that answers can be set side by side row for row. */
+/* pair.c - two models as one denoiser: the second answers where a guide asks for the weak network
+ * (autoguidance, 2406.02507). They must mean the same by what they answer, so that answers can be
+ * set side by side row for row. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -17,37 +18,43 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     return d->main->classify(d->main->self, q, err);
 }
 
-static vn_status answer_in_double(void *self, int32_t label, const vn_level *level, const double *x, double *x0,
-                                  double *eps, vn_err *err) {
+static vn_status answer_in_double(void *self, int32_t label, const vn_level *level, const double *x,
+                                  double *x0, double *eps, vn_err *err) {
     const vn_pair_denoiser *d = self;
     return d->main->exact(d->main->self, label, level, x, x0, eps, err);
 }
 
 /* Whether two texts of rows with parameters are the same; frees both. */
-static vn_status compare(char *a, char *b, const char *what, const vn_model *main, const vn_model *weak, vn_err *err) {
+static vn_status compare(char *a, char *b, const char *what, const vn_model *main,
+                         const vn_model *weak, vn_err *err) {
     vn_status status = VN_OK;
     if (!a || !b)
         status = vn_no_memory(err);
     else if (strcmp(a, b) != 0)
-        status =
-            vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is of the %s %s, %s of %s", weak->source, what, b, main->source, a);
+        status = vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is of the %s %s, %s of %s", weak->source,
+                         what, b, main->source, a);
     vn_free(a);
     vn_free(b);
     return status;
 }
 
-vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main, const vn_model *weak,
-                       const vn_denoiser *of_weak, vn_denoiser *out, vn_err *err) {
-    if (main->rank != weak->rank || memcmp(main->shape, weak->shape, (size_t)main->rank * sizeof *main->shape) != 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "weak: samples of %s have another shape than those of %s", weak->source,
+vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
+                       const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
+                       vn_err *err) {
+    if (main->rank != weak->rank ||
+        memcmp(main->shape, weak->shape, (size_t)main->rank * sizeof *main->shape) != 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "weak: samples of %s have another shape than those of %s", weak->source,
                        main->source);
     if (main->classes != weak->classes)
-        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s has %d classes, %s has %d", weak->source, (int)weak->classes,
-                       main->source, (int)main->classes);
-    vn_status status = compare(vn_path_text(of_main->path), vn_path_text(of_weak->path), "path", main, weak, err);
+        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s has %d classes, %s has %d", weak->source,
+                       (int)weak->classes, main->source, (int)main->classes);
+    vn_status status =
+        compare(vn_path_text(of_main->path), vn_path_text(of_weak->path), "path", main, weak, err);
     if (status == VN_OK)
-        status = compare(vn_choice_text(&of_main->prediction.choice), vn_choice_text(&of_weak->prediction.choice),
-                         "prediction", main, weak, err);
+        status =
+            compare(vn_choice_text(&of_main->prediction.choice),
+                    vn_choice_text(&of_weak->prediction.choice), "prediction", main, weak, err);
     if (status != VN_OK) return status;
     *d = (vn_pair_denoiser){of_main, of_weak};
     *out = *of_main;

@@ -31,8 +31,8 @@ static json_t *by_op(const vn_footprint *f) {
         for (int op = 1; op < VN_OP_COUNT; op++)
             if (bytes[op] > bytes[most]) most = op;
         if (!bytes[most]) break;
-        ok = append(list, json_pack("{s:s, s:i, s:f}", "op", vn_op_get((vn_op)most)->name, "arrays", count[most], "mb",
-                                    mb(bytes[most])));
+        ok = append(list, json_pack("{s:s, s:i, s:f}", "op", vn_op_get((vn_op)most)->name, "arrays",
+                                    count[most], "mb", mb(bytes[most])));
         bytes[most] = 0;
     }
     if (ok) return list;
@@ -45,8 +45,8 @@ static json_t *largest(const vn_footprint *f) {
     bool ok = list != NULL;
     for (int i = 0; i < f->arrays && i < LARGEST && ok; i++) {
         const vn_node *n = f->array[i].node;
-        ok = append(list, json_pack("{s:s, s:f, s:s}", "op", vn_op_get(n->op)->name, "mb", mb(f->array[i].bytes),
-                                    "place", n->label ? n->label : ""));
+        ok = append(list, json_pack("{s:s, s:f, s:s}", "op", vn_op_get(n->op)->name, "mb",
+                                    mb(f->array[i].bytes), "place", n->label ? n->label : ""));
     }
     if (ok) return list;
     json_decref(list);
@@ -55,13 +55,15 @@ static json_t *largest(const vn_footprint *f) {
 
 /* arrays: how many as long as the weights a step needs. */
 static json_t *footprint_json(const vn_footprint *f, int64_t batch, size_t weights, int arrays) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "memory_mb", mb((size_t)arrays * weights + f->bytes),
-                     "weights_mb", mb((size_t)arrays * weights), "arena_mb", mb(f->bytes), "alive_mb",
-                     mb(f->alive_bytes), "gflop_per_image", 1e-9 * f->cost.flops / (double)batch, "alive_by_op",
-                     by_op(f), "largest", largest(f));
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "memory_mb",
+                     mb((size_t)arrays * weights + f->bytes), "weights_mb",
+                     mb((size_t)arrays * weights), "arena_mb", mb(f->bytes), "alive_mb",
+                     mb(f->alive_bytes), "gflop_per_image", 1e-9 * f->cost.flops / (double)batch,
+                     "alive_by_op", by_op(f), "largest", largest(f));
 }
 
-/* The three kinds of steps. Training has the weights' average, gradients and two moments beside them. */
+/* The three kinds of steps. Training has the weights' average, gradients and two moments beside
+ * them. */
 static const struct {
     const char *name;
     bool train;
@@ -73,16 +75,18 @@ static const struct {
     {"train_recompute", true, VN_RECOMPUTE_BLOCKS, 5},
 };
 
-static vn_status add_kind(const vn_context *vn, const vn_net *net, int64_t batch, const int64_t *size, size_t k,
-                          json_t *out, vn_err *err) {
+static vn_status add_kind(const vn_context *vn, const vn_net *net, int64_t batch,
+                          const int64_t *size, size_t k, json_t *out, vn_err *err) {
     vn_net_step s;
     vn_footprint f = {0};
-    vn_status status = vn_net_step_open(&s, net, batch, size, kinds[k].train, kinds[k].recompute, err);
+    vn_status status =
+        vn_net_step_open(&s, net, batch, size, kinds[k].train, kinds[k].recompute, err);
     const vn_program_options options = vn_net_step_options(&s, vn);
     if (status == VN_OK) status = vn_footprint_open(s.graph, &options, &f, err);
     if (status == VN_OK) {
         const size_t weights = vn_weights_floats(vn_net_weights(net)) * sizeof(float);
-        if (json_object_set_new(out, kinds[k].name, footprint_json(&f, batch, weights, kinds[k].arrays)) != 0)
+        if (json_object_set_new(out, kinds[k].name,
+                                footprint_json(&f, batch, weights, kinds[k].arrays)) != 0)
             status = vn_no_memory(err);
     }
     vn_footprint_close(&f);
@@ -101,7 +105,8 @@ static const int64_t *size_of(const vn_model_dir *dir, int64_t size[2]) {
     return size;
 }
 
-static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_t **out, vn_err *err) {
+static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_t **out,
+                          vn_err *err) {
     vn_model_dir dir = {0};
     vn_net *net = NULL;
     int64_t size[2];
@@ -115,7 +120,8 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
     }
     for (size_t k = 0; k < VN_COUNT(kinds) && status == VN_OK; k++)
         status = add_kind(vn, net, batch, size_of(&dir, size), k, *out, err);
-    if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE; // the batch fits: what does not is the model
+    /* the batch fits: what does not is the model */
+    if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE;
     if (status != VN_OK && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);
     vn_net_close(&net);
     vn_model_dir_close(&dir);
@@ -125,13 +131,15 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
 vn_status vn_describe_plan(vn_context *vn, const char *dir, int64_t batch, char **json) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!dir || !json) return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe_plan: dir and json are needed");
+    if (!dir || !json)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe_plan: dir and json are needed");
     *json = NULL;
     if (batch < 1 || batch > 65536)
         return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)batch);
     json_t *object = NULL;
     vn_status status = describe(vn, dir, batch, &object, err);
-    if (status == VN_OK && !(*json = vn_json_text(object, JSON_INDENT(2)))) status = vn_no_memory(err);
+    if (status == VN_OK && !(*json = vn_json_text(object, JSON_INDENT(2))))
+        status = vn_no_memory(err);
     json_decref(object);
     return status;
 }

@@ -1,5 +1,6 @@
-/* preview.c - a few samples of each class with the average weights, always from the same noise, so that pictures of one run
- * can be laid side by side; and drawn as `vane sample` would draw them, so that they show what one will get. */
+/* preview.c - a few samples of each class with the average weights, always from the same noise, so
+ * that pictures of one run can be laid side by side; and drawn as `vane sample` would draw them, so
+ * that they show what one will get. */
 #include "api/preview.h"
 #include "sample/sample.h"
 
@@ -12,16 +13,20 @@ bool vn_preview_possible(const vn_net_io *io) {
 
 static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
-    vn_status status = vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction, p->shape,
-                                            p->classes ? p->classes : -1, &p->denoiser, err);
+    vn_status status =
+        vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction,
+                             p->shape, p->classes ? p->classes : -1, &p->denoiser, err);
     if (status != VN_OK) return status;
     p->size = p->denoiser.size;
-    p->count = io->rank == 1 ? POINTS : p->classes ? (int64_t)p->classes * EACH_CLASS : EACH_CLASS * EACH_CLASS;
+    p->count = io->rank == 1 ? POINTS
+               : p->classes  ? (int64_t)p->classes * EACH_CLASS
+                             : EACH_CLASS * EACH_CLASS;
     if (io->rank == 3 && p->count > MOST_IMAGES) p->count = MOST_IMAGES;
     p->samples = vn_alloc((size_t)p->count, (size_t)p->size * sizeof(float));
     p->labels = vn_alloc((size_t)p->count, sizeof(int32_t));
     if (!p->samples || !p->labels) return vn_no_memory(err);
-    for (int64_t i = 0; i < p->count; i++) p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
+    for (int64_t i = 0; i < p->count; i++)
+        p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
     const vn_walk_options options = {.denoiser = &p->denoiser,
                                      .steps = p->sampling.steps,
                                      .guidance = p->sampling.guidance,
@@ -31,7 +36,8 @@ static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
 }
 
 /* With the settings that vn_sample's pictures have. */
-static vn_status write(const vn_preview *p, int64_t step, const vn_image *image, const char *path, vn_err *err) {
+static vn_status write(const vn_preview *p, int64_t step, const vn_image *image, const char *path,
+                       vn_err *err) {
     char seed[24], count[24], guidance[32], steps[16], trained[24];
     char *form = vn_path_text(p->path);
     json_t *run = vn_json_string(p->run); /* a name of any bytes, as UTF-8 */
@@ -53,14 +59,16 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
                                    {"steps", steps},
                                    {"grid", p->path->row->grid},
                                    {"class", p->classes ? "all" : "null"}};
-    const vn_status status =
-        form && run ? vn_png_write(path, image, settings, VN_COUNT(settings), err) : vn_no_memory(err);
+    const vn_status status = form && run
+                                 ? vn_png_write(path, image, settings, VN_COUNT(settings), err)
+                                 : vn_no_memory(err);
     vn_free(form);
     json_decref(run);
     return status;
 }
 
-vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path, vn_err *err) {
+vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path,
+                          vn_err *err) {
     vn_preview *p = preview;
     vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
     if (status != VN_OK) {
@@ -70,7 +78,8 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     const vn_walk_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
     const vn_watch quiet = {.cancel = p->vn->watch.cancel};
     status = vn_walk_run(p->walk, &batch, &quiet, 0, vn_walk_steps(p->walk), err);
-    /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on are no failure either. */
+    /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on
+     * are no failure either. */
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
     if (status != VN_OK) return status;
     char title[96];
@@ -89,7 +98,8 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
                           .bands = &whole,
                           .band_count = 1};
     vn_image image = {0};
-    status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err) : vn_show_points(&show, &image, err);
+    status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err)
+                                   : vn_show_points(&show, &image, err);
     if (status == VN_OK) status = write(p, step, &image, path, err);
     vn_image_free(&image);
     return status;

@@ -1,12 +1,14 @@
-/* run_dir.c - see the header. Beside OUT stands, while it is needed, OUT.vane-new- and 16 random digits: a run that is being made.
- * It is whole when it takes its name, and locked from the start: one that is not locked was left by a killed process, and the next
- * to train into OUT removes it.
+/* run_dir.c - see the header. Beside OUT stands, while it is needed, OUT.vane-new- and 16 random
+ * digits: a run that is being made. It is whole when it takes its name, and locked from the start:
+ * one that is not locked was left by a killed process, and the next to train into OUT removes it.
  *
- * How one run replaces another. The new one and the old one exchange their names in one step, so that OUT is at each instant a whole
- * run, and the old one, under the name aside, is removed in the end, or put back by the same step if the new one comes to nothing.
- * Some file systems cannot exchange. There the old one steps aside first, as OUT.vane-old- and 16 digits, and the new one takes its
- * name next. Killed between the two, OUT is missing; then the next to train into OUT gives the old one its name back before it
- * looks at anything else, and only where OUT is there are those aside removed. */
+ * How one run replaces another. The new one and the old one exchange their names in one step, so
+ * that OUT is at each instant a whole run, and the old one, under the name aside, is removed in the
+ * end, or put back by the same step if the new one comes to nothing. Some file systems cannot
+ * exchange. There the old one steps aside first, as OUT.vane-old- and 16 digits, and the new one
+ * takes its name next. Killed between the two, OUT is missing; then the next to train into OUT
+ * gives the old one its name back before it looks at anything else, and only where OUT is there are
+ * those aside removed. */
 #include "api/run_dir.h"
 
 #include <dirent.h>
@@ -23,7 +25,7 @@
 
 static const char new_ending[] = ".vane-new-", old_ending[] = ".vane-old-";
 
-/* ---- paths ------------------------------------------------------------------------------------------------ */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 static bool exists(const char *path) {
     struct stat st;
@@ -77,7 +79,7 @@ bool vn_run_dir_inside(const char *out, const char *folder) {
     return strncmp(real, real_folder, length) == 0 && (real[length] == 0 || real[length] == '/');
 }
 
-/* ---- locks ------------------------------------------------------------------------------------------------ */
+/* ---- locks ----------------------------------------------------------------------------------- */
 
 /* Whether `path` still names what is open: it may have been replaced before we got the lock. */
 static bool still_named(int fd, const char *path) {
@@ -99,7 +101,7 @@ static vn_status lock(const char *path, const char *name, int *fd, vn_err *err) 
     }
 }
 
-/* ---- what killed processes left ------------------------------------------------------------------------------- */
+/* ---- what killed processes left -------------------------------------------------------------- */
 
 /* What follows `beginning` in text; NULL if it does not begin so. */
 static const char *after(const char *text, const char *beginning) {
@@ -118,7 +120,8 @@ static int lock_left(const char *path) {
     struct stat st;
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return -1;
-    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
     close(fd);
     return -1;
 }
@@ -131,11 +134,13 @@ static void remove_left(const char *path) {
 }
 
 /* Calls `with` for each that stands beside `out` with this ending. */
-static void each_aside(const char *out, const char *ending, void (*with)(const char *path, void *user), void *user) {
+static void each_aside(const char *out, const char *ending,
+                       void (*with)(const char *path, void *user), void *user) {
     char *parent = parent_of(out);
     DIR *dir = parent ? opendir(parent) : NULL;
     for (const struct dirent *e; dir && (e = readdir(dir));) {
-        char *path = is_aside(e->d_name, name_of(out), ending) ? vn_path_join(parent, e->d_name) : NULL;
+        char *path =
+            is_aside(e->d_name, name_of(out), ending) ? vn_path_join(parent, e->d_name) : NULL;
         if (path) with(path, user);
         vn_free(path);
     }
@@ -201,7 +206,7 @@ static void remove_stale(const char *run) {
     if (dir) closedir(dir);
 }
 
-/* ---- the life of a run -------------------------------------------------------------------------------------- */
+/* ---- the life of a run ----------------------------------------------------------------------- */
 
 static vn_status start(vn_run_dir *d, const char *out, vn_err *err) {
     size_t length = strlen(out);
@@ -230,7 +235,8 @@ static vn_status check_replaceable(const vn_run_dir *d, vn_err *err) {
     const bool run = vn_is_file(mark);
     vn_free(mark);
     return run ? VN_OK
-               : vn_fail(err, VN_BAD_ARGUMENT, "%s exists and is no run of vane, so it stays: name another", d->name);
+               : vn_fail(err, VN_BAD_ARGUMENT,
+                         "%s exists and is no run of vane, so it stays: name another", d->name);
 }
 
 /* Whether the run can take its name in the end, which is a matter of the folder it is in. */
@@ -248,7 +254,8 @@ vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_er
     if (!exists(d->out)) return check_parent(d, err);
     status = check_replaceable(d, err);
     if (status == VN_OK && !overwrite)
-        status = vn_fail(err, VN_BAD_ARGUMENT, "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
     if (status == VN_OK) status = check_parent(d, err);
     return status == VN_OK ? lock(d->out, d->name, &d->replaced_lock, err) : status;
 }
@@ -282,7 +289,8 @@ static bool exchange(const char *a, const char *b) {
 #endif
 }
 
-/* `a` takes the name of `b`, whose folder is then called *instead, a new string. What was there stays reachable: see above. */
+/* `a` takes the name of `b`, whose folder is then called *instead, a new string. What was there
+ * stays reachable: see above. */
 static bool replace(const char *a, const char *b, const char *out, char **instead) {
     char *same = vn_strdup(a), *name = aside_name(out, old_ending);
     bool done = false;

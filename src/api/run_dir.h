@@ -1,5 +1,6 @@
-/* run_dir.h - the life of a run's directory. It is written aside and then given its name, so that a directory of that name is
- * always a whole run; and it is locked while it trains, so that two processes do not train into one.
+/* run_dir.h - the life of a run's directory. It is written aside and then given its name, so that a
+ * directory of that name is always a whole run; and it is locked while it trains, so that two
+ * processes do not train into one.
  *
  *   vn_run_dir_open(&d, "runs/a", err)                   one that is there, to go on with; or
  *   vn_run_dir_begin(&d, "runs/a", overwrite, err)       may there be a new one?
@@ -14,8 +15,9 @@
 #include "base/base.h"
 
 typedef struct vn_run_dir {
-    char *name;              /* as its user calls it, for messages */
-    char *out;               /* where that leads: a link is followed, so that a run may be on another disk */
+    char *name; /* as its user calls it, for messages */
+    /* where that leads: a link is followed, so that a run may be on another disk */
+    char *out;
     char *aside;             /* of a new one: where it is before it has its name */
     char *replaced;          /* where the run is put that had the name before; NULL: none had */
     bool named;              /* the new one has its name */
@@ -24,12 +26,13 @@ typedef struct vn_run_dir {
 
 /* VN_IO if another process trains it. */
 vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err);
-/* VN_BAD_ARGUMENT if `out` exists; with `overwrite` it may be a run of vane that no other process trains. Writes nothing. */
+/* VN_BAD_ARGUMENT if `out` exists; with `overwrite` it may be a run of vane that no other process
+ * trains. Writes nothing. */
 vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_err *err);
 vn_status vn_run_dir_make(vn_run_dir *d, vn_err *err);
 vn_status vn_run_dir_name(vn_run_dir *d, vn_err *err);
-/* A new run that has no name yet, or that is not to be kept, is removed, and the one it replaced put back. Safe on a zeroed
- * one and after a failure of the above. */
+/* A new run that has no name yet, or that is not to be kept, is removed, and the one it replaced
+ * put back. Safe on a zeroed one and after a failure of the above. */
 void vn_run_dir_close(vn_run_dir *d, bool keep);
 /* Whether `out`, which need not exist, is or lies in the folder. */
 bool vn_run_dir_inside(const char *out, const char *folder);

@@ -1,5 +1,5 @@
-/* sample.c - what one call draws: options checked, a walk for each batch, samples out into rows; and vn_sample, which draws all at
- * once. stream.c draws piece by piece. */
+/* sample.c - what one call draws: options checked, a walk for each batch, samples out into rows;
+ * and vn_sample, which draws all at once. stream.c draws piece by piece. */
 #include "api/internal.h"
 
 #include <math.h>
@@ -15,17 +15,21 @@ vn_sample_options vn_sample_options_default(void) {
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
     if (o->count < 0 || o->count > INT32_MAX)
         return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
-    if (isinf(o->guidance)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
+    if (isinf(o->guidance))
+        return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
     if (o->steps < 0 || o->steps > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
-    if (o->batch < 0) return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld: expected 1 or more", (long long)o->batch);
+    if (o->batch < 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld: expected 1 or more", (long long)o->batch);
     if (o->sigmas && (o->grid || o->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
-    if (o->noise && o->noise_file) return vn_fail(err, VN_BAD_ARGUMENT, "noise and noise_file exclude each other");
+    if (o->noise && o->noise_file)
+        return vn_fail(err, VN_BAD_ARGUMENT, "noise and noise_file exclude each other");
     if (!o->cycle != !o->cycle_count || (o->cycle && o->labels))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "cycle: labels in turn have a count, and no labels of each sample beside them");
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "cycle: labels in turn have a count, and no labels of each sample beside them");
     for (size_t i = 0; i < o->cycle_count; i++) { /* those too that so few samples do not reach */
         const vn_status status = vn_model_check_label(m, o->cycle[i], err);
         if (status != VN_OK) return status;
@@ -41,20 +45,23 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     }
     const unsigned needs = vn_guides_need(o->guide);
     if (o->weak && !(needs & VN_NEEDS_WEAK))
-        return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s", o->guide ? o->guide : "cfg");
+        return vn_fail(err, VN_BAD_ARGUMENT, "a weak model has no effect on the guide %s",
+                       o->guide ? o->guide : "cfg");
     if (o->reward && !(needs & VN_NEEDS_REWARD))
-        return vn_fail(err, VN_BAD_ARGUMENT, "a reward has no effect on the guide %s", o->guide ? o->guide : "cfg");
+        return vn_fail(err, VN_BAD_ARGUMENT, "a reward has no effect on the guide %s",
+                       o->guide ? o->guide : "cfg");
     return VN_OK;
 }
 
-/* ---- what the model's own scheduler says ------------------------------------------------------------------ */
+/* ---- what the model's own scheduler says ----------------------------------------------------- */
 
 /* Fills in the options that the user left to it. */
 static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     static const char *const begins[] = {"scaled", "unit"};
     const vn_model *m = d->m;
     vn_sample_options *o = &d->o;
-    vn_way way = {.sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
+    vn_way way = {
+        .sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
     vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &way, err) : VN_OK;
     d->guide = way.own;
     if (status != VN_OK) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
@@ -70,7 +77,7 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     return vn_fail(err, VN_BAD_ARGUMENT, "begin '%.40s' is neither scaled nor unit", o->begin);
 }
 
-/* ---- what is drawn -------------------------------------------------------------------------------------- */
+/* ---- what is drawn --------------------------------------------------------------------------- */
 
 /* Opens the file's noise, [N, one sample]; N becomes the count. */
 static vn_status open_noise(vn_drawing *d, vn_err *err) {
@@ -84,13 +91,13 @@ static vn_status open_noise(vn_drawing *d, vn_err *err) {
     for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
     char text[128];
     if (!fits)
-        return vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers", o->noise_file,
-                       vn_shape_text(&t->shape, text), (long long)m->size);
+        return vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers",
+                       o->noise_file, vn_shape_text(&t->shape, text), (long long)m->size);
     const int64_t n = t->shape.dim[0];
     if (n == 0) return vn_fail(err, VN_BAD_FILE, "%s: noise is empty", o->noise_file);
     if (o->count && o->count != n)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld sample%s, not %lld", o->noise_file, (long long)n,
-                       VN_S(n), (long long)o->count);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s holds noise for %lld sample%s, not %lld",
+                       o->noise_file, (long long)n, VN_S(n), (long long)o->count);
     d->count = n;
     d->noise_rows = *t;
     return VN_OK;
@@ -100,7 +107,8 @@ static vn_status open_noise(vn_drawing *d, vn_err *err) {
 static const float *read_noise(vn_drawing *d, int64_t first, int64_t n) {
     vn_file_tensor rows = d->noise_rows;
     rows.shape.dim[0] = n;
-    rows.data = (const char *)rows.data + (size_t)(first * d->m->size) * vn_file_dtype_size(rows.dtype);
+    rows.data =
+        (const char *)rows.data + (size_t)(first * d->m->size) * vn_file_dtype_size(rows.dtype);
     vn_tensor_read_f32(&rows, d->scratch);
     return d->scratch;
 }
@@ -110,7 +118,8 @@ int32_t vn_drawing_label(const vn_drawing *d, int64_t i) {
     if (o->cycle) return o->cycle[(o->first + (uint64_t)i) % o->cycle_count];
     const int32_t label = o->labels ? o->labels[i] : o->label;
     if (label != VN_LABEL_ALL) return label;
-    return d->m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)d->m->classes) : VN_LABEL_NULL;
+    return d->m->classes ? (int32_t)((o->first + (uint64_t)i) % (uint64_t)d->m->classes)
+                         : VN_LABEL_NULL;
 }
 
 /* How many samples have labels that those before them may not have had. */
@@ -133,26 +142,27 @@ static vn_status check_labels(const vn_drawing *d, vn_err *err) {
 /* Guides that select among samples see all of them. */
 static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64_t count) {
     int64_t batch = o->batch;
-    if (!batch) batch = vn_guides_select(o->guide) ? count : m->net ? VN_BATCH_FLOATS / m->size : 4096;
+    if (!batch)
+        batch = vn_guides_select(o->guide) ? count : m->net ? VN_BATCH_FLOATS / m->size : 4096;
     if (batch > count) batch = count;
     return batch < 1 ? 1 : batch;
 }
 
-/* ---- the user's reward ---------------------------------------------------------------------------------- */
+/* ---- the user's reward ----------------------------------------------------------------------- */
 
-static vn_status evaluate(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                          vn_err *err) {
+static vn_status evaluate(void *self, int64_t n, const float *x0, const int32_t *labels,
+                          float *value, float *gradient, vn_err *err) {
     const vn_user_reward *r = self;
     const vn_status status = r->o->reward(r->o->reward_user, n, x0, labels, value, gradient);
     if (status != VN_OK) return vn_call_failed("the reward", status, err);
     int64_t row = vn_row_not_finite(n, 1, value);
     if (row < 0 && gradient) row = vn_row_not_finite(n, r->size, gradient);
     if (row < 0) return VN_OK;
-    return vn_fail(err, VN_NOT_FINITE, "the reward: row %lld of %lld: the answer is not finite", (long long)row,
-                   (long long)n);
+    return vn_fail(err, VN_NOT_FINITE, "the reward: row %lld of %lld: the answer is not finite",
+                   (long long)row, (long long)n);
 }
 
-/* ---- what is remembered of it ---------------------------------------------------------------------------- */
+/* ---- what is remembered of it ---------------------------------------------------------------- */
 
 static bool note(json_t *to, const char *key, const char *format, ...) VN_PRINTF(3, 4);
 static bool note(json_t *to, const char *key, const char *format, ...) {
@@ -221,8 +231,10 @@ static bool note_model(json_t *to, vn_model *m) {
 static bool note_trace(const vn_drawing *d, vn_samples *s) {
     s->levels = d->levels;
     s->trace_t = vn_alloc((size_t)d->levels, sizeof *s->trace_t);
-    for (int64_t i = 0; s->trace_t && i < d->levels; i++) s->trace_t[i] = vn_walk_levels(d->walk)[i].t;
-    return s->trace_t && note(s->settings, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
+    for (int64_t i = 0; s->trace_t && i < d->levels; i++)
+        s->trace_t[i] = vn_walk_levels(d->walk)[i].t;
+    return s->trace_t &&
+           note(s->settings, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
 }
 
 static bool note_band(const vn_drawing *d, vn_samples *s) {
@@ -241,15 +253,18 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     const vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
     const vn_path *path = d->denoiser.path;
-    *s = (vn_samples){.vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size, .scale = o->scale};
+    *s = (vn_samples){
+        .vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size, .scale = o->scale};
     memcpy(s->shape, m->shape, sizeof s->shape);
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;
-    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) && note_text(to, "source", m->source) &&
-              note_model(to, d->m) && note(to, "seed", "%llu", (unsigned long long)o->seed) &&
+    bool ok = to && path_text && note(to, "vane", "%s", vn_version()) &&
+              note_text(to, "source", m->source) && note_model(to, d->m) &&
+              note(to, "seed", "%llu", (unsigned long long)o->seed) &&
               note(to, "first", "%llu", (unsigned long long)o->first) &&
-              note(to, "count", "%lld", (long long)s->count) && note(to, "guidance", "%.15g", o->guidance) &&
+              note(to, "count", "%lld", (long long)s->count) &&
+              note(to, "guidance", "%.15g", o->guidance) &&
               note_text(to, "guide", o->guide ? o->guide : "cfg") &&
               note(to, "sampler", "%s", o->sampler ? o->sampler : path->row->sampler) &&
               note(to, "path", "%s", path_text) && note_levels(to, o);
@@ -271,13 +286,14 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     return ok && s->names ? VN_OK : vn_no_memory(err);
 }
 
-/* ---- drawing ------------------------------------------------------------------------------------------------ */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 /* A weak model is asked under the samples' own conditions. */
 static vn_status check_weak_labels(const vn_drawing *d, vn_err *err) {
     vn_status status = VN_OK;
     for (int64_t i = 0; d->o.weak && i < labels_differ(d) && status == VN_OK; i++)
-        if ((status = vn_model_check_label(d->o.weak, vn_drawing_label(d, i), err)) != VN_OK) vn_fail_in(err, "weak");
+        if ((status = vn_model_check_label(d->o.weak, vn_drawing_label(d, i), err)) != VN_OK)
+            vn_fail_in(err, "weak");
     return status;
 }
 
@@ -286,9 +302,11 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
     const vn_denoiser *main = NULL, *weak = NULL;
-    if (o->weak == m) return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is the model itself", m->source);
+    if (o->weak == m)
+        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s is the model itself", m->source);
     if (o->weak && o->weak->vn != m->vn)
-        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s was opened in another context", o->weak->source);
+        return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s was opened in another context",
+                       o->weak->source);
     vn_status status = vn_model_denoise(m, o->path, &main, err);
     if (status == VN_OK && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
     if (status != VN_OK) return status;
@@ -297,12 +315,13 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     return weak ? vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err) : VN_OK;
 }
 
-/* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is no amplification (CFG++'s lambda,
- * the scale of a reward). */
+/* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is
+ * no amplification (CFG++'s lambda, the scale of a reward). */
 static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o) {
     const unsigned others = VN_NEEDS_REWARD | VN_NEEDS_CLASSIFIER | VN_NEEDS_PAIRS | VN_NEEDS_SDE;
     const bool other = vn_guides_need(o->guide) & others;
-    if (isnan(o->guidance)) o->guidance = other ? vn_sampling_plain().guidance : m->sampling.guidance;
+    if (isnan(o->guidance))
+        o->guidance = other ? vn_sampling_plain().guidance : m->sampling.guidance;
     if (!o->steps && !o->sigmas) o->steps = vn_sampling_steps_on(&m->sampling, path);
 }
 
@@ -371,8 +390,8 @@ static void on_log(void *user, vn_log_level level, const char *text) {
     vn_log(((const vn_draw_progress *)user)->watch, level, "%s", text);
 }
 
-vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out, vn_draw_progress *progress,
-                          vn_err *err) {
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+                          vn_draw_progress *progress, vn_err *err) {
     const vn_watch watch = {on_log, on_steps, progress, progress->watch->cancel};
     const int64_t size = d->m->size, steps = vn_walk_steps(d->walk);
     vn_status status = VN_OK;
@@ -392,12 +411,13 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
                                      .trace_stride = n * size};
         status = vn_walk_run(d->walk, &batch, &watch, 0, steps, err);
         if (status == VN_OK) progress->done += progress->n;
-        if (status == VN_OK && vn_walk_passes(d->walk) > d->passes) d->passes = vn_walk_passes(d->walk);
+        if (status == VN_OK && vn_walk_passes(d->walk) > d->passes)
+            d->passes = vn_walk_passes(d->walk);
     }
     return status;
 }
 
-/* ---- the public call --------------------------------------------------------------------------------------- */
+/* ---- the public call ------------------------------------------------------------------------- */
 
 /* Memory for all samples, and all of them drawn. */
 static vn_status draw_all(vn_drawing *d, vn_samples *s, vn_err *err) {
@@ -406,8 +426,10 @@ static vn_status draw_all(vn_drawing *d, vn_samples *s, vn_err *err) {
     s->data = vn_alloc((size_t)s->count, row);
     s->labels = vn_alloc((size_t)s->count, sizeof *s->labels);
     s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
-    if (s->levels && !vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows)) s->trace = vn_alloc(rows, row);
-    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace)) return vn_no_memory(err);
+    if (s->levels && !vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows))
+        s->trace = vn_alloc(rows, row);
+    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace))
+        return vn_no_memory(err);
     for (int64_t i = 0; i < s->count; i++) s->guidance[i] = d->o.guidance;
     vn_draw_progress progress = {.watch = &s->vn->watch, .total = s->count};
     const vn_rows out = {s->data, s->labels, s->trace};

@@ -1,4 +1,5 @@
-/* samples.c - what was drawn: kept in memory with the settings it came from, and joined. save.c writes it. */
+/* samples.c - what was drawn: kept in memory with the settings it came from, and joined. save.c
+ * writes it. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -55,18 +56,21 @@ void vn_samples_close(vn_samples **samples) {
     *samples = NULL;
 }
 
-/* ---- joining ---------------------------------------------------------------------------------------------- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
-/* The distinct values of a setting over the bands, in their order: "1,2,4"; guides, which have commas of their own, "cfg | apg". */
+/* The distinct values of a setting over the bands, in their order: "1,2,4"; guides, which have
+ * commas of their own, "cfg | apg". */
 static json_t *list_values(const char *key, const vn_samples_band *bands, size_t count) {
     const char *between = strcmp(key, "guide") == 0 ? " | " : ",";
     json_t *list = NULL;
     for (size_t i = 0; i < count; i++) {
         json_t *value = json_object_get(bands[i].settings, key);
         bool known = value == NULL;
-        for (size_t k = 0; k < i && !known; k++) known = json_equal(json_object_get(bands[k].settings, key), value);
+        for (size_t k = 0; k < i && !known; k++)
+            known = json_equal(json_object_get(bands[k].settings, key), value);
         if (known) continue;
-        json_t *longer = list ? json_sprintf("%s%s%s", json_string_value(list), between, json_string_value(value))
+        json_t *longer = list ? json_sprintf("%s%s%s", json_string_value(list), between,
+                                             json_string_value(value))
                               : json_incref(value);
         json_decref(list);
         if (!longer) return NULL;
@@ -83,8 +87,8 @@ static json_t *join_settings(const vn_samples_band *bands, size_t count, int64_t
         json_t *value;
         json_object_foreach(bands[i].settings, key, value) {
             if (json_object_get(all, key)) continue;
-            json_t *list =
-                strcmp(key, "count") ? list_values(key, bands, count) : json_sprintf("%lld", (long long)samples);
+            json_t *list = strcmp(key, "count") ? list_values(key, bands, count)
+                                                : json_sprintf("%lld", (long long)samples);
             if (json_object_set_new(all, key, list) == 0) continue;
             json_decref(all);
             return NULL;
@@ -93,7 +97,8 @@ static json_t *join_settings(const vn_samples_band *bands, size_t count, int64_t
     return all;
 }
 
-/* The bands of both, those of b moved behind the samples of a; to be freed without their settings. */
+/* The bands of both, those of b moved behind the samples of a; to be freed without their
+ * settings. */
 static vn_samples_band *join_bands(const vn_samples *a, const vn_samples *b) {
     vn_samples_band *both = vn_alloc(a->band_count + b->band_count, sizeof *both);
     if (!both) return NULL;
@@ -111,10 +116,12 @@ static bool same_levels(const vn_samples *a, const vn_samples *b) {
 }
 
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err) {
-    if (s->rank != more->rank || memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
+    if (s->rank != more->rank ||
+        memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
     if (!same_levels(s, more))
-        return vn_fail(err, VN_BAD_ARGUMENT, "samples with traces of different levels cannot be joined");
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "samples with traces of different levels cannot be joined");
     const size_t first = s->band_count, bands = first + more->band_count;
     vn_samples_band *both = join_bands(s, more);
     json_t *settings = both ? join_settings(both, bands, s->count + more->count) : NULL;
@@ -149,7 +156,8 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     const size_t old = (size_t)s->count, added = (size_t)more->count, size = (size_t)s->size;
     if (more->size != s->size || !same_levels(s, more)) return vn_samples_join(s, more, err);
     float *trace = s->trace ? join_traces(s, more) : NULL;
-    float *data = !trace == !s->trace ? vn_realloc(s->data, old + added, size * sizeof *data) : NULL;
+    float *data =
+        !trace == !s->trace ? vn_realloc(s->data, old + added, size * sizeof *data) : NULL;
     if (data) s->data = data;
     int32_t *labels = data ? vn_realloc(s->labels, old + added, sizeof *labels) : NULL;
     if (labels) s->labels = labels;

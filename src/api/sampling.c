@@ -1,8 +1,9 @@
 /* sampling.c - see sampling.h.
  *
- * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0 at 1 and 14.1 at 2, and 94% of
- * its samples are taken for their class, against 82% (docs/training.md). Points are drawn as trained, for what one looks at there
- * is the distribution, which guidance changes. */
+ * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0
+ * at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
+ * (docs/training.md). Points are drawn as trained, for what one looks at there is the distribution,
+ * which guidance changes. */
 #include "api/sampling.h"
 #include "path/path.h"
 #include "sample/sample.h"
@@ -42,7 +43,8 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling *out
     if (!strcmp(key, "steps")) {
         out->steps = (int)fmin(fmax(number, 0), VN_MAX_STEPS);
         if (json_is_integer(value) && number >= 1 && number <= VN_MAX_STEPS) return VN_OK;
-        return vn_fail(err, VN_BAD_FILE, "sampling: steps is not a whole number from 1 to %d", VN_MAX_STEPS);
+        return vn_fail(err, VN_BAD_FILE, "sampling: steps is not a whole number from 1 to %d",
+                       VN_MAX_STEPS);
     }
     return vn_fail(err, VN_BAD_FILE, "sampling: unknown key \"%.80s\"", key);
 }

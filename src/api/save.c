@@ -1,9 +1,10 @@
-/* save.c - samples into files. What a path's ending stands for is a row of the table below; each row has a file save_*.c. */
+/* save.c - samples into files. What a path's ending stands for is a row of the table below; each
+ * row has a file save_*.c. */
 #include "api/save.h"
 
 #include <string.h>
 
-/* ---- bands -------------------------------------------------------------------------------------------------- */
+/* ---- bands ----------------------------------------------------------------------------------- */
 
 const char *vn_band_setting(const vn_samples_band *band, const char *key) {
     return json_string_value(json_object_get(band->settings, key));
@@ -12,16 +13,18 @@ const char *vn_band_setting(const vn_samples_band *band, const char *key) {
 vn_differences vn_bands_differ(const vn_samples *s) {
     vn_differences differ = {0};
     for (size_t i = 1; i < s->band_count; i++) {
-        const char *one = vn_band_setting(&s->bands[0], "guide"), *other = vn_band_setting(&s->bands[i], "guide");
+        const char *one = vn_band_setting(&s->bands[0], "guide"),
+                   *other = vn_band_setting(&s->bands[i], "guide");
         differ.guidance = differ.guidance || s->bands[i].guidance != s->bands[0].guidance;
         differ.guide = differ.guide || strcmp(one, other) != 0;
     }
     return differ;
 }
 
-/* ---- by the path's ending ------------------------------------------------------------------------------------- */
+/* ---- by the path's ending -------------------------------------------------------------------- */
 
-static const vn_form *const forms[] = {&vn_form_picture, &vn_form_safetensors, &vn_form_npy, &vn_form_folder};
+static const vn_form *const forms[] = {&vn_form_picture, &vn_form_safetensors, &vn_form_npy,
+                                       &vn_form_folder};
 
 static const vn_form *form_of(const char *path) {
     size_t i = 0;
@@ -31,27 +34,35 @@ static const vn_form *form_of(const char *path) {
 
 /* A folder with the name of a file that is not written would not be what was asked for. */
 static vn_status check_ending(const char *path, vn_err *err) {
-    static const char *const others[] = {".png", ".npy",  ".jpg", ".jpeg", ".bmp", ".gif", ".webp",
-                                         ".tif", ".tiff", ".npz", ".pt",   ".csv"}; /* ".PNG" too is none of ours */
+    static const char *const others[] = {".png", ".npy", ".jpg", ".jpeg", ".bmp", ".gif", ".webp",
+                                         /* ".PNG" too is none of ours */
+                                         ".tif", ".tiff", ".npz", ".pt", ".csv"};
     const char *dot = strrchr(path, '.');
     bool other = false;
-    for (size_t i = 0; i < VN_COUNT(others) && dot; i++) other = other || vn_same_but_for_case(dot, others[i]);
+    for (size_t i = 0; i < VN_COUNT(others) && dot; i++)
+        other = other || vn_same_but_for_case(dot, others[i]);
     if (!other) return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED, "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
+    return vn_fail(err, VN_UNSUPPORTED,
+                   "%s: samples are saved as .png, .safetensors or .npy, or in a folder", path);
 }
 
 /* The form of a path, if samples of this shape can have it. */
-static vn_status find_form(const char *path, int rank, const int64_t *shape, const vn_form **out, vn_err *err) {
-    if (!path || !path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
+static vn_status find_form(const char *path, int rank, const int64_t *shape, const vn_form **out,
+                           vn_err *err) {
+    if (!path || !path[0])
+        return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
     const vn_form *f = *out = form_of(path);
     if (!f->ending[0] && check_ending(path, err) != VN_OK) return err->status;
     const char *what = f->dimensions ? "picture" : "folder of pictures";
-    if (f->dimensions < 0 || (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions)) return VN_OK;
-    return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy", path,
-                   rank == 3 ? "images" : "points", (long long)shape[0], rank == 3 ? "channels" : "dimensions", what);
+    if (f->dimensions < 0 ||
+        (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions))
+        return VN_OK;
+    return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy",
+                   path, rank == 3 ? "images" : "points", (long long)shape[0],
+                   rank == 3 ? "channels" : "dimensions", what);
 }
 
-/* ---- a saver's life --------------------------------------------------------------------------------------------- */
+/* ---- a saver's life -------------------------------------------------------------------------- */
 
 bool vn_saver_whole(const char *path) {
     return path && form_of(path)->whole;
@@ -66,15 +77,18 @@ bool vn_saver_keeps(const vn_saver *s) {
     return s->form->keeps;
 }
 
-vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing, vn_saver **out, vn_err *err) {
+vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing,
+                        vn_saver **out, vn_err *err) {
     const vn_form *form = NULL;
     *out = NULL;
     vn_status status = find_form(path, of->rank, of->shape, &form, err);
     if (status != VN_OK) return status;
     if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file", path);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
+                       path);
     if (of->scale && (of->rank != 3 || (form != &vn_form_picture && form != &vn_form_folder)))
-        return vn_fail(err, VN_BAD_ARGUMENT, "scale has no effect on %s: it is of images as PNG files", path);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "scale has no effect on %s: it is of images as PNG files", path);
     vn_saver *s = vn_calloc(1, sizeof *s);
     if (!s) return vn_no_memory(err);
     *s = (vn_saver){.form = form, .of = of, .path = path, .existing = existing};
@@ -107,7 +121,7 @@ vn_status vn_saver_commit(vn_saver **saver, vn_err *err) {
     return status;
 }
 
-/* ---- the public calls ------------------------------------------------------------------------------------------- */
+/* ---- the public calls ------------------------------------------------------------------------ */
 
 vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing existing) {
     if (!s) return VN_BAD_ARGUMENT;

@@ -1,4 +1,5 @@
-/* save.h - what the forms of saved samples share: a form is a row of save.c's table and a file save_*.c. */
+/* save.h - what the forms of saved samples share: a form is a row of save.c's table and a file
+ * save_*.c. */
 #ifndef VN_API_SAVE_H
 #define VN_API_SAVE_H
 
@@ -15,9 +16,11 @@ struct vn_saver {
 
 typedef struct vn_form {
     const char *ending;
-    int dimensions;                              /* of points, at most; -1: any, and images of any channels */
-    bool whole;                                  /* all samples come in one put */
-    bool keeps;                                  /* what was put stays when the rest does not come */
+    /* of points, at most; -1: any, and images of any channels */
+    int dimensions;
+    bool whole; /* all samples come in one put */
+    /* what was put stays when the rest does not come */
+    bool keeps;
     bool traces, point_traces;                   /* holds the trace of any samples; of points */
     vn_status (*open)(vn_saver *s, vn_err *err); /* to be closed even when it fails */
     vn_status (*put)(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err);
@@ -35,9 +38,10 @@ vn_differences vn_bands_differ(const vn_samples *s);
 const char *vn_band_setting(const vn_samples_band *band, const char *key);
 
 /* A picture with its settings (an object of strings) in its text chunks. */
-vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path, vn_err *err);
+vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
+                           vn_err *err);
 
-/* ---- names of files (save_names.c) ---------------------------------------------------------------------- */
+/* ---- names of files (save_names.c) ----------------------------------------------------------- */
 
 /* The parts of names in a folder: for each band and each class a word of its own. */
 typedef struct vn_file_names {
@@ -45,7 +49,8 @@ typedef struct vn_file_names {
     char **word; /* [classes + 1] "boot"; the last is of samples without a class */
     size_t tags, words;
 } vn_file_names;
-vn_status vn_file_names_open(vn_file_names *n, const vn_samples *s, vn_err *err); /* to be closed even when it fails */
+/* to be closed even when it fails */
+vn_status vn_file_names_open(vn_file_names *n, const vn_samples *s, vn_err *err);
 void vn_file_names_close(vn_file_names *n);
 /* "000003-g2-boot.png"; new string or NULL. */
 char *vn_file_name_of(const vn_file_names *n, uint64_t index, size_t band, int32_t label);

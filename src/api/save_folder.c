@@ -1,5 +1,6 @@
-/* save_folder.c - samples as a folder with one PNG each. A picture of vane's is known by its name and by its text chunks; what else is in
- * the folder is nobody's business here, and never replaced. */
+/* save_folder.c - samples as a folder with one PNG each. A picture of vane's is known by its name
+ * and by its text chunks; what else is in the folder is nobody's business here, and never
+ * replaced. */
 #include "api/save.h"
 
 #include <dirent.h>
@@ -13,7 +14,7 @@ typedef struct folder {
     bool begun;
 } folder;
 
-/* ---- what is there ------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 /* Whether vane wrote the picture as a sample; what cannot be read it did not. */
 static vn_status look(const char *path, bool *ours, vn_err *err) {
@@ -26,7 +27,8 @@ static vn_status look(const char *path, bool *ours, vn_err *err) {
     return status == VN_NO_MEMORY ? vn_no_memory(err) : VN_OK;
 }
 
-typedef vn_status (*visit)(void *self, const char *path, const char *name, uint64_t index, vn_err *err);
+typedef vn_status (*visit)(void *self, const char *path, const char *name, uint64_t index,
+                           vn_err *err);
 
 /* Calls for each file whose name could be a sample's, until one fails. No folder: none. */
 static vn_status each_file(const char *path, visit call, void *self, vn_err *err) {
@@ -44,7 +46,8 @@ static vn_status each_file(const char *path, visit call, void *self, vn_err *err
     return status;
 }
 
-static vn_status see_next(void *self, const char *path, const char *name, uint64_t index, vn_err *err) {
+static vn_status see_next(void *self, const char *path, const char *name, uint64_t index,
+                          vn_err *err) {
     (void)path;
     (void)name;
     (void)err;
@@ -63,7 +66,9 @@ static bool would_write(const vn_saver *s, const char *name, uint64_t index) {
     const folder *f = s->self;
     for (size_t b = 0; b < s->of->band_count; b++) {
         const vn_samples_band *band = &s->of->bands[b];
-        if (index - f->shift < band->index || index - f->shift - band->index >= (uint64_t)band->count) continue;
+        if (index - f->shift < band->index ||
+            index - f->shift - band->index >= (uint64_t)band->count)
+            continue;
         for (int32_t label = -1; label < s->of->classes; label++) {
             char *own = vn_file_name_of(&f->names, index, b, label);
             const bool same = own && strcmp(own, name) == 0;
@@ -74,21 +79,25 @@ static bool would_write(const vn_saver *s, const char *name, uint64_t index) {
     return false;
 }
 
-static vn_status check_one(void *self, const char *path, const char *name, uint64_t index, vn_err *err) {
+static vn_status check_one(void *self, const char *path, const char *name, uint64_t index,
+                           vn_err *err) {
     const vn_saver *s = self;
     bool ours;
     if (look(path, &ours, err) != VN_OK) return VN_NO_MEMORY;
     if (!ours) {
         if (!would_write(s, name, index)) return VN_OK;
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s exists and vane did not write it; name another folder", path);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s exists and vane did not write it; name another folder", path);
     }
     if (s->existing != VN_EXISTING_REFUSE) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s holds samples already, %s among them: --append goes on after them, --overwrite replaces them",
+                   "%s holds samples already, %s among them: --append goes on after them, "
+                   "--overwrite replaces them",
                    s->path, name);
 }
 
-static vn_status remove_one(void *self, const char *path, const char *name, uint64_t index, vn_err *err) {
+static vn_status remove_one(void *self, const char *path, const char *name, uint64_t index,
+                            vn_err *err) {
     (void)name;
     (void)index;
     int64_t *removed = self;
@@ -100,7 +109,7 @@ static vn_status remove_one(void *self, const char *path, const char *name, uint
     return VN_OK;
 }
 
-/* ---- saving ---------------------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 /* Samples that were drawn before the folder was looked at are numbered on. */
 static vn_status find_shift(vn_saver *s, vn_err *err) {
@@ -123,7 +132,8 @@ static vn_status check_no_model(const char *path, vn_err *err) {
         model = vn_is_file(mark);
         vn_free(mark);
     }
-    return model ? vn_fail(err, VN_BAD_ARGUMENT, "%s holds a model: samples go into a folder of their own", path)
+    return model ? vn_fail(err, VN_BAD_ARGUMENT,
+                           "%s holds a model: samples go into a folder of their own", path)
                  : VN_OK;
 }
 
@@ -140,19 +150,23 @@ static vn_status open_folder(vn_saver *s, vn_err *err) {
 static vn_status begin(vn_saver *s, vn_err *err) {
     int64_t removed = 0;
     vn_status status = vn_make_dirs(s->path, err);
-    if (status == VN_OK && s->existing == VN_EXISTING_REPLACE) status = each_file(s->path, remove_one, &removed, err);
+    if (status == VN_OK && s->existing == VN_EXISTING_REPLACE)
+        status = each_file(s->path, remove_one, &removed, err);
     if (removed > 0)
-        vn_log(&s->of->vn->watch, VN_LOG_INFO, "%s: %lld older sample%s removed", s->path, (long long)removed,
-               removed == 1 ? "" : "s");
+        vn_log(&s->of->vn->watch, VN_LOG_INFO, "%s: %lld older sample%s removed", s->path,
+               (long long)removed, removed == 1 ? "" : "s");
     return status;
 }
 
 /* The settings that make this one sample again. */
-static json_t *settings_of(const vn_saver *s, const vn_samples_band *band, int64_t i, int32_t label) {
+static json_t *settings_of(const vn_saver *s, const vn_samples_band *band, int64_t i,
+                           int32_t label) {
     const folder *f = s->self;
     const unsigned long long first = band->index + (uint64_t)(i - band->first);
     json_t *own = vn_json_copy(band->settings);
-    bool ok = own && json_object_set_new(own, "class", json_string(label < 0 ? "null" : s->of->names[label])) == 0 &&
+    bool ok = own &&
+              json_object_set_new(own, "class",
+                                  json_string(label < 0 ? "null" : s->of->names[label])) == 0 &&
               json_object_set_new(own, "index", json_sprintf("%llu", first + f->shift)) == 0;
     if (ok && band->alone)
         ok = json_object_set_new(own, "first", json_sprintf("%llu", first)) == 0 &&
@@ -162,17 +176,20 @@ static json_t *settings_of(const vn_saver *s, const vn_samples_band *band, int64
     return NULL;
 }
 
-static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, int32_t label, vn_err *err) {
+static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, int32_t label,
+                         vn_err *err) {
     const vn_samples *of = s->of;
     const vn_samples_band *band = &of->bands[b];
     const folder *f = s->self;
-    char *name = vn_file_name_of(&f->names, band->index + (uint64_t)(i - band->first) + f->shift, b, label);
+    char *name =
+        vn_file_name_of(&f->names, band->index + (uint64_t)(i - band->first) + f->shift, b, label);
     char *path = name ? vn_path_join(s->path, name) : NULL;
     json_t *settings = path ? settings_of(s, band, i, label) : NULL;
     vn_image image = {0};
     vn_status status = settings ? VN_OK : vn_no_memory(err);
     if (status == VN_OK)
-        status = vn_image_from_sample(sample, (int)of->shape[0], (int)of->shape[1], (int)of->shape[2], &image, err);
+        status = vn_image_from_sample(sample, (int)of->shape[0], (int)of->shape[1],
+                                      (int)of->shape[2], &image, err);
     if (status == VN_OK) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
     if (status == VN_OK) status = vn_picture_write(&image, settings, path, err);
     vn_image_free(&image);
@@ -182,7 +199,8 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
     return status;
 }
 
-static vn_status put_folder(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
+static vn_status put_folder(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+                            vn_err *err) {
     folder *f = s->self;
     vn_status status = f->begun ? VN_OK : begin(s, err);
     f->begun = true;

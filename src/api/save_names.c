@@ -1,12 +1,14 @@
-/* save_names.c - what the pictures of a folder are called: 000003-g2-boot.png is sample 3 of the band with guidance 2, of class
- * "boot". Class names keep their letters: only what cannot stand in a name, and what is an order to a terminal, is replaced.
- * Two classes never share a word, and no word is so long that a file system would refuse the name. */
+/* save_names.c - what the pictures of a folder are called: 000003-g2-boot.png is sample 3 of the
+ * band with guidance 2, of class "boot". Class names keep their letters: only what cannot stand in
+ * a name, and what is an order to a terminal, is replaced. Two classes never share a word, and no
+ * word is so long that a file system would refuse the name. */
 #include "api/save.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_BYTES = 64, GUIDE_BYTES = 40 }; /* at most, before what keeps two apart; names may have 255 with all else */
+/* at most, before what keeps two apart; names may have 255 with all else */
+enum { WORD_BYTES = 64, GUIDE_BYTES = 40 };
 
 /* White space and what parts a path into names. */
 static bool is_separator(uint32_t code) {
@@ -30,7 +32,7 @@ static char *file_word(const char *text, size_t most) {
     return word;
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------ */
+/* ---- classes --------------------------------------------------------------------------------- */
 
 static int compare_words(const void *a, const void *b) {
     return strcmp(**(char **const *)a, **(char **const *)b);
@@ -68,9 +70,10 @@ static bool make_words(vn_file_names *n, const vn_samples *s) {
     return ok;
 }
 
-/* ---- bands -------------------------------------------------------------------------------------------------- */
+/* ---- bands ----------------------------------------------------------------------------------- */
 
-/* Whether some sample of one band would have the same name as one of the other, both under the same tag. */
+/* Whether some sample of one band would have the same name as one of the other, both under the same
+ * tag. */
 static bool overlap(const vn_samples_band *a, const vn_samples_band *b) {
     return a->index < b->index + (uint64_t)b->count && b->index < a->index + (uint64_t)a->count;
 }
@@ -78,15 +81,16 @@ static bool overlap(const vn_samples_band *a, const vn_samples_band *b) {
 static char *make_tag(const vn_samples_band *band, vn_differences differ) {
     char *guide = file_word(vn_band_setting(band, "guide"), GUIDE_BYTES);
     char *tag = guide ? vn_format("%s%s%s%s%s", differ.guidance ? "g" : "",
-                                  differ.guidance ? vn_band_setting(band, "guidance") : "", differ.guidance ? "-" : "",
-                                  differ.guide ? guide : "", differ.guide ? "-" : "")
+                                  differ.guidance ? vn_band_setting(band, "guidance") : "",
+                                  differ.guidance ? "-" : "", differ.guide ? guide : "",
+                                  differ.guide ? "-" : "")
                       : NULL;
     vn_free(guide);
     return tag;
 }
 
-/* What tells the files of one band from another's: "g2-", "g2-cfg,interval-", or with the band's number "b2-"; "" where nothing
- * need be told. */
+/* What tells the files of one band from another's: "g2-", "g2-cfg,interval-", or with the band's
+ * number "b2-"; "" where nothing need be told. */
 static bool make_tags(vn_file_names *n, const vn_samples *s) {
     const vn_differences differ = vn_bands_differ(s);
     bool numbers = false;
@@ -95,7 +99,8 @@ static bool make_tags(vn_file_names *n, const vn_samples *s) {
     for (size_t i = 0; i < n->tags; i++) {
         if (!n->tag || !(n->tag[i] = make_tag(&s->bands[i], differ))) return false;
         for (size_t k = 0; k < i; k++)
-            numbers = numbers || (strcmp(n->tag[i], n->tag[k]) == 0 && overlap(&s->bands[i], &s->bands[k]));
+            numbers = numbers ||
+                      (strcmp(n->tag[i], n->tag[k]) == 0 && overlap(&s->bands[i], &s->bands[k]));
     }
     for (size_t i = 0; i < n->tags && numbers; i++) {
         char *longer = vn_format("%sb%zu-", n->tag[i], i + 1);
@@ -106,7 +111,7 @@ static bool make_tags(vn_file_names *n, const vn_samples *s) {
     return true;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 vn_status vn_file_names_open(vn_file_names *n, const vn_samples *s, vn_err *err) {
     *n = (vn_file_names){0};
@@ -129,7 +134,8 @@ char *vn_file_name_of(const vn_file_names *n, uint64_t index, size_t band, int32
 bool vn_file_name_index(const char *name, uint64_t *index) {
     char *end;
     const size_t digits = strspn(name, "0123456789");
-    if (digits < 6 || digits > 19 || name[digits] != '-' || !vn_ends_with(name, ".png")) return false;
+    if (digits < 6 || digits > 19 || name[digits] != '-' || !vn_ends_with(name, ".png"))
+        return false;
     *index = strtoull(name, &end, 10);
     return true;
 }

@@ -1,10 +1,12 @@
-/* save_picture.c - samples as one PNG: images as a grid, points as a plot, the settings of all in its text chunks. */
+/* save_picture.c - samples as one PNG: images as a grid, points as a plot, the settings of all in
+ * its text chunks. */
 #include "api/save.h"
 
 #include <math.h>
 #include <string.h>
 
-vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path, vn_err *err) {
+vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
+                           vn_err *err) {
     vn_setting list[32];
     size_t count = 0;
     const char *key;
@@ -25,7 +27,8 @@ typedef struct picture {
 
 /* What stands over the band: what it has of its own. */
 static char *band_title(const vn_samples_band *band, vn_differences differ) {
-    const char *guide = vn_band_setting(band, "guide"), *guidance = vn_band_setting(band, "guidance");
+    const char *guide = vn_band_setting(band, "guide"),
+               *guidance = vn_band_setting(band, "guidance");
     if (!differ.guide) return vn_format("guidance %s", guidance);
     return differ.guidance ? vn_format("%s, guidance %s", guide, guidance) : vn_format("%s", guide);
 }
@@ -69,8 +72,9 @@ static vn_status open_picture(vn_saver *s, vn_err *err) {
     describe(p, of);
     if (vn_show_fits(&p->show, err) != VN_OK) {
         vn_fail_in(err, "%s", s->path);
-        return vn_fail_after(err, of->rank == 3 ? "draw fewer, or save .safetensors, .npy or a folder"
-                                                : "draw fewer bands, or save .safetensors or .npy");
+        return vn_fail_after(err, of->rank == 3
+                                      ? "draw fewer, or save .safetensors, .npy or a folder"
+                                      : "draw fewer bands, or save .safetensors or .npy");
     }
     return vn_check_file(s->path, err);
 }
@@ -99,7 +103,8 @@ static vn_status show_points(const vn_samples *of, vn_show *show, vn_image *imag
     return status;
 }
 
-static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
+static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+                             vn_err *err) {
     (void)first;
     (void)n; /* all */
     picture *p = s->self;
@@ -107,8 +112,8 @@ static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_row
     p->show.labels = rows->labels;
     p->show.trace = s->of->rank == 1 ? rows->trace : NULL;
     vn_image image = {0};
-    vn_status status =
-        s->of->rank == 3 ? vn_show_grid(&p->show, &image, err) : show_points(s->of, &p->show, &image, err);
+    vn_status status = s->of->rank == 3 ? vn_show_grid(&p->show, &image, err)
+                                        : show_points(s->of, &p->show, &image, err);
     if (status == VN_OK) status = vn_picture_write(&image, s->of->settings, s->path, err);
     vn_image_free(&image);
     return status;

@@ -1,11 +1,13 @@
-/* save_tensors.c - samples as arrays: a .safetensors with all that is known of each sample, or a .npy of the samples alone. Both
- * are written as samples come. */
+/* save_tensors.c - samples as arrays: a .safetensors with all that is known of each sample, or a
+ * .npy of the samples alone. Both are written as samples come. */
 #include "api/save.h"
 
 #include <string.h>
 
-enum { SAMPLES, LABELS, GUIDANCE, TRACE, TRACE_T, TENSORS }; /* places in the .safetensors; SAMPLES in .npy too */
-enum { BLOCK = 4096 };                                       /* samples whose labels are put together */
+/* places in the .safetensors; SAMPLES in .npy too */
+enum { SAMPLES, LABELS, GUIDANCE, TRACE, TRACE_T, TENSORS };
+/* samples whose labels are put together */
+enum { BLOCK = 4096 };
 
 static vn_shape shape_of(const vn_samples *s) {
     vn_shape shape = {.rank = s->rank + 1, .dim = {s->count}};
@@ -13,19 +15,24 @@ static vn_shape shape_of(const vn_samples *s) {
     return shape;
 }
 
-/* The metadata: the settings of all and, of several bands, which samples each has and how they were drawn, as JSON. */
+/* The metadata: the settings of all and, of several bands, which samples each has and how they were
+ * drawn, as JSON. */
 static json_t *metadata_of(const vn_samples *s) {
     json_t *all = vn_json_copy(s->settings), *bands = json_array();
     bool ok = all && bands;
     for (size_t i = 0; ok && i < s->band_count; i++) {
         const vn_samples_band *band = &s->bands[i];
-        ok = json_array_append_new(bands, json_pack("{s:I, s:I, s:f, s:O, s:O}", "first", (json_int_t)band->first,
-                                                    "count", (json_int_t)band->count, "guidance", band->guidance,
-                                                    "guide", json_object_get(band->settings, "guide"), "seed",
-                                                    json_object_get(band->settings, "seed"))) == 0;
+        ok = json_array_append_new(
+                 bands, json_pack("{s:I, s:I, s:f, s:O, s:O}", "first", (json_int_t)band->first,
+                                  "count", (json_int_t)band->count, "guidance", band->guidance,
+                                  "guide", json_object_get(band->settings, "guide"), "seed",
+                                  json_object_get(band->settings, "seed"))) == 0;
     }
-    char *text = ok && s->band_count > 1 ? vn_json_text(bands, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    if (ok && s->band_count > 1) ok = text && json_object_set_new(all, "bands", json_string(text)) == 0;
+    char *text = ok && s->band_count > 1
+                     ? vn_json_text(bands, JSON_COMPACT | JSON_REAL_PRECISION(15))
+                     : NULL;
+    if (ok && s->band_count > 1)
+        ok = text && json_object_set_new(all, "bands", json_string(text)) == 0;
     vn_free(text);
     json_decref(bands);
     if (ok) return all;
@@ -47,9 +54,11 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
         [TRACE_T] = {.name = "trace_t", .dtype = VN_FILE_F64, .shape = VN_SHAPE(of->levels)},
     };
     vn_tensor_file *f = NULL;
-    vn_status status = vn_safetensors_begin(s->path, tensors, of->levels ? TENSORS : TRACE, metadata, &f, err);
+    vn_status status =
+        vn_safetensors_begin(s->path, tensors, of->levels ? TENSORS : TRACE, metadata, &f, err);
     s->self = f;
-    if (status == VN_OK && of->levels) status = vn_tensor_file_put(f, TRACE_T, 0, (size_t)of->levels, of->trace_t, err);
+    if (status == VN_OK && of->levels)
+        status = vn_tensor_file_put(f, TRACE_T, 0, (size_t)of->levels, of->trace_t, err);
     json_decref(metadata);
     return status;
 }
@@ -70,27 +79,32 @@ static double guidance_of(const vn_samples *s, int64_t i) {
 
 static vn_status put_npy(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
     const size_t size = (size_t)s->of->size;
-    return vn_tensor_file_put(s->self, SAMPLES, (size_t)first * size, (size_t)n * size, rows->data, err);
+    return vn_tensor_file_put(s->self, SAMPLES, (size_t)first * size, (size_t)n * size, rows->data,
+                              err);
 }
 
-static vn_status put_labels(vn_saver *s, int64_t first, int64_t n, const int32_t *labels, vn_err *err) {
+static vn_status put_labels(vn_saver *s, int64_t first, int64_t n, const int32_t *labels,
+                            vn_err *err) {
     int64_t wide[BLOCK];
     double guidance[BLOCK];
     for (int64_t i = 0; i < n; i++) {
         wide[i] = labels[i];
         guidance[i] = guidance_of(s->of, first + i);
     }
-    const vn_status status = vn_tensor_file_put(s->self, LABELS, (size_t)first, (size_t)n, wide, err);
-    return status ? status : vn_tensor_file_put(s->self, GUIDANCE, (size_t)first, (size_t)n, guidance, err);
+    const vn_status status =
+        vn_tensor_file_put(s->self, LABELS, (size_t)first, (size_t)n, wide, err);
+    return status ? status
+                  : vn_tensor_file_put(s->self, GUIDANCE, (size_t)first, (size_t)n, guidance, err);
 }
 
-static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows, vn_err *err) {
+static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn_rows *rows,
+                                 vn_err *err) {
     const vn_samples *of = s->of;
     const int64_t size = of->size;
     vn_status status = put_npy(s, first, n, rows, err);
     for (int64_t level = 0; level < of->levels && status == VN_OK; level++)
-        status = vn_tensor_file_put(s->self, TRACE, (size_t)((level * of->count + first) * size), (size_t)(n * size),
-                                    rows->trace + level * n * size, err);
+        status = vn_tensor_file_put(s->self, TRACE, (size_t)((level * of->count + first) * size),
+                                    (size_t)(n * size), rows->trace + level * n * size, err);
     for (int64_t i = 0; i < n && status == VN_OK; i += BLOCK)
         status = put_labels(s, first + i, n - i < BLOCK ? n - i : BLOCK, rows->labels + i, err);
     return status;

@@ -1,13 +1,14 @@
-/* step.c - a step of a network as a graph: forward alone, or with the gradients of a squared error by every weight that trains. What
- * vn_bench runs and vn_describe_plan plans. */
+/* step.c - a step of a network as a graph: forward alone, or with the gradients of a squared error
+ * by every weight that trains. What vn_bench runs and vn_describe_plan plans. */
 #include "api/internal.h"
 
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size, bool train,
-                           vn_recompute recompute, vn_err *err) {
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size,
+                           bool train, vn_recompute recompute, vn_err *err) {
     *s = (vn_net_step){.by = {.weights = vn_net_weights(net), .recompute = recompute}};
     vn_status status = vn_graph_open(&s->graph, err);
     if (status != VN_OK) return status;
-    s->output = s->result = vn_net_build(net, s->graph, batch, size ? size[0] : 0, size ? size[1] : 0, train, &s->in);
+    s->output = s->result =
+        vn_net_build(net, s->graph, batch, size ? size[0] : 0, size ? size[1] : 0, train, &s->in);
     if (s->output && train) {
         s->target = vn_input(s->graph, VN_F32, s->output->shape);
         vn_node *difference = vn_sub(s->graph, s->output, s->target);

@@ -1,5 +1,5 @@
-/* stream.c - vn_sample_to: samples are written as they are drawn, so that memory does not grow with their count. All that could be
- * refused is refused before the first of them. */
+/* stream.c - vn_sample_to: samples are written as they are drawn, so that memory does not grow with
+ * their count. All that could be refused is refused before the first of them. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ typedef struct stream {
     vn_saver *saver;
 } stream;
 
-/* ---- what will be drawn ----------------------------------------------------------------------------------------- */
+/* ---- what will be drawn ---------------------------------------------------------------------- */
 
 /* Appended samples are drawn from noise that those in the folder were not. */
 static vn_status go_on(stream *s, vn_err *err) {
@@ -25,9 +25,10 @@ static vn_status go_on(stream *s, vn_err *err) {
     const vn_status status = vn_saver_next(s->path, &next, err);
     for (size_t i = 0; i < s->count && status == VN_OK; i++) {
         if (s->bands[i].first > 0 && s->bands[i].first < next)
-            return vn_fail(err, VN_BAD_ARGUMENT,
-                           "first %llu: %s holds samples up to %llu, and --append goes on after them",
-                           (unsigned long long)s->bands[i].first, s->path, (unsigned long long)next - 1);
+            return vn_fail(
+                err, VN_BAD_ARGUMENT,
+                "first %llu: %s holds samples up to %llu, and --append goes on after them",
+                (unsigned long long)s->bands[i].first, s->path, (unsigned long long)next - 1);
         if (s->bands[i].first == 0) s->bands[i].first = next;
     }
     return status;
@@ -42,7 +43,8 @@ static vn_status add_labels(vn_samples *of, const vn_drawing *d, int64_t before,
     return VN_OK;
 }
 
-/* Adds the band to the description of all, for which the whole sampling run is opened: what is wrong with it shows now. */
+/* Adds the band to the description of all, for which the whole sampling run is opened: what is
+ * wrong with it shows now. */
 static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
     vn_drawing d;
     vn_samples *of = vn_calloc(1, sizeof *of);
@@ -56,11 +58,12 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
         of = NULL;
     }
     if (status == VN_OK && s->of->levels > 0 && !vn_saver_traces(s->path, s->of->rank))
-        status = vn_fail(err, VN_BAD_ARGUMENT, "%s holds no trace: a .safetensors and a picture of points do", s->path);
+        status = vn_fail(err, VN_BAD_ARGUMENT,
+                         "%s holds no trace: a .safetensors and a picture of points do", s->path);
     if (status == VN_OK && vn_saver_whole(s->path)) {
         if (s->of->count > VN_SHOW_MOST)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture", s->path,
-                             (long long)s->of->count);
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture",
+                             s->path, (long long)s->of->count);
         else
             status = add_labels(s->of, &d, before, err);
     }
@@ -70,13 +73,16 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
 }
 
 static vn_status prepare(stream *s, const vn_sample_options *bands, vn_err *err) {
-    if (!s->path || !s->path[0]) return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
-    if (!bands || !s->count) return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
+    if (!s->path || !s->path[0])
+        return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
+    if (!bands || !s->count)
+        return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
     s->bands = vn_alloc(s->count, sizeof *s->bands);
     if (!s->bands) return vn_no_memory(err);
     memcpy(s->bands, bands, s->count * sizeof *bands);
     vn_status status = go_on(s, err);
-    for (size_t i = 0; i < s->count && status == VN_OK; i++) status = add_band(s, &s->bands[i], err);
+    for (size_t i = 0; i < s->count && status == VN_OK; i++)
+        status = add_band(s, &s->bands[i], err);
     return status == VN_OK ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
 }
 
@@ -88,7 +94,7 @@ static int64_t finish(stream *s) {
     return kept;
 }
 
-/* ---- drawing ------------------------------------------------------------------------------------------------------ */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 static void rows_close(vn_rows *rows) {
     vn_free(rows->data);
@@ -105,7 +111,8 @@ static vn_status rows_open(vn_rows *rows, int64_t n, int64_t size, int64_t level
     return rows->data && rows->labels && (!levels || rows->trace) ? VN_OK : vn_no_memory(err);
 }
 
-/* Samples drawn between two writes: whole batches within the bound, or one batch where what is written is safe. */
+/* Samples drawn between two writes: whole batches within the bound, or one batch where what is
+ * written is safe. */
 static int64_t choose_held(const vn_drawing *d, const stream *s) {
     int64_t n = HELD_FLOATS / (s->of->size * (1 + s->of->levels)) / d->batch * d->batch;
     if (vn_saver_keeps(s->saver)) n = 0;
@@ -113,15 +120,17 @@ static int64_t choose_held(const vn_drawing *d, const stream *s) {
     return n < d->count ? n : d->count;
 }
 
-static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_written *written, vn_err *err) {
+static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_written *written,
+                           vn_err *err) {
     vn_drawing d;
     vn_rows rows = {0};
     int64_t held = 0;
     vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
     if (status == VN_OK) held = choose_held(&d, s);
     if (held * s->of->size > HELD_FLOATS && d.selects)
-        vn_log(&s->m->vn->watch, VN_LOG_INFO, "%s selects among samples: all %lld are held, %.4g MB", d.o.guide,
-               (long long)held, 1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
+        vn_log(&s->m->vn->watch, VN_LOG_INFO,
+               "%s selects among samples: all %lld are held, %.4g MB", d.o.guide, (long long)held,
+               1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
     if (status == VN_OK) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
     const int64_t first = s->of->bands[band].first;
     for (int64_t i = 0, n; i < d.count && status == VN_OK; i += n) {
@@ -136,7 +145,8 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
 }
 
 /* All bands into one array, for a picture. */
-static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *written, vn_err *err) {
+static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *written,
+                            vn_err *err) {
     vn_rows all = {0};
     const int64_t size = s->of->size, levels = s->of->levels;
     vn_status status = rows_open(&all, s->of->count, size, levels, err);
@@ -149,8 +159,8 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *w
         const vn_rows to = {all.data + first * size, all.labels + first, rows.trace};
         if (status == VN_OK) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
         for (int64_t level = 0; level < levels && status == VN_OK; level++)
-            memcpy(all.trace + (level * s->of->count + first) * size, rows.trace + level * d.count * size,
-                   (size_t)(d.count * size) * sizeof(float));
+            memcpy(all.trace + (level * s->of->count + first) * size,
+                   rows.trace + level * d.count * size, (size_t)(d.count * size) * sizeof(float));
         if (written) written[b] = (vn_written){d.count, s->bands[b].first, d.passes};
         rows_close(&rows);
         vn_drawing_close(&d);
@@ -169,10 +179,10 @@ static vn_status draw(stream *s, vn_written *written, vn_err *err) {
     return status == VN_OK ? vn_saver_commit(&s->saver, err) : status;
 }
 
-/* ---- the public calls --------------------------------------------------------------------------------------------- */
+/* ---- the public calls ------------------------------------------------------------------------ */
 
-vn_status vn_sample_check(vn_model *m, const vn_sample_options *bands, size_t count, const char *path,
-                          vn_existing existing) {
+vn_status vn_sample_check(vn_model *m, const vn_sample_options *bands, size_t count,
+                          const char *path, vn_existing existing) {
     if (!m) return VN_BAD_ARGUMENT;
     stream s = {.m = m, .count = count, .path = path, .existing = existing};
     const vn_status status = prepare(&s, bands, vn_begin(m->vn));

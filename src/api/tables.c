@@ -1,4 +1,5 @@
-/* tables.c - the kinds of things vane has, as the public header shows them: each a name and the rows of one room's table. */
+/* tables.c - the kinds of things vane has, as the public header shows them: each a name and the
+ * rows of one room's table. */
 #include "api/eval.h"
 #include "data/data.h"
 #include "guide/guide.h"
@@ -7,7 +8,7 @@
 
 #include <string.h>
 
-#define ROWS(name, rows, count)                                                                                        \
+#define ROWS(name, rows, count)                                                                    \
     { name, NULL, rows, &count, sizeof((rows)[0]) }
 
 static const struct {

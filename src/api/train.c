@@ -1,5 +1,5 @@
-/* train.c - vn_train: opens what a run is made of (data, network, path, objective), fresh from the options or again from the
- * run's own files, and hands it to the loop. */
+/* train.c - vn_train: opens what a run is made of (data, network, path, objective), fresh from the
+ * options or again from the run's own files, and hands it to the loop. */
 #include "api/internal.h"
 #include "api/preview.h"
 #include "api/run_dir.h"
@@ -36,12 +36,13 @@ typedef struct job {
     vn_sampling sampling; /* how the run is sampled unless told otherwise */
 } job;
 
-/* ---- the parts ------------------------------------------------------------------------------------------------ */
+/* ---- the parts ------------------------------------------------------------------------------- */
 
 /* Before anything is tried in OUT. */
 static vn_status check_outside(const job *j, vn_err *err) {
     if (!vn_data_is_folder(j->source) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class", j->out, j->source);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class",
+                   j->out, j->source);
 }
 
 /* The classes of a run that goes on. */
@@ -105,7 +106,8 @@ static vn_status open_objective(job *j, vn_err *err) {
     if (status != VN_OK) return status;
     if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
     const vn_world *world = vn_data_world(j->data);
-    if (world) status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
+    if (world)
+        status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
     if (status != VN_OK) return status;
     const vn_objective_options options = {
         .path = j->path,
@@ -127,15 +129,17 @@ static void tell_levels(const job *j, const vn_choice *choice, const json_t *con
     for (size_t i = 0; p && p[i].name && made; i++)
         if (!strcmp(p[i].name, "levels") && made < (int)choice->value[i])
             vn_log(&j->vn->watch, VN_LOG_INFO,
-                   "%s: %d level%s instead of %d, as %lldx%lld does not halve evenly more often", choice->row->name,
-                   made, made == 1 ? "" : "s", (int)choice->value[i], (long long)shape[2], (long long)shape[1]);
+                   "%s: %d level%s instead of %d, as %lldx%lld does not halve evenly more often",
+                   choice->row->name, made, made == 1 ? "" : "s", (int)choice->value[i],
+                   (long long)shape[2], (long long)shape[1]);
 }
 
 /* A config written for the data by a row of the models table. */
 static vn_status make_config(job *j, const vn_data_info *info, json_t **config, vn_err *err) {
     const char *name = j->o.model ? j->o.model : info->rank == 3 ? "unet2d" : "mlp";
     vn_choice choice;
-    vn_status status = vn_choice_parse(name, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
+    vn_status status =
+        vn_choice_parse(name, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
     if (status != VN_OK) return status;
     const bool images = info->rank == 3;
     const vn_net_data data = {.rank = info->rank,
@@ -157,28 +161,34 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
     const int64_t rows = info->classes ? info->classes + 1 : 0;
     if (io->classifies)
-        return vn_fail(err, VN_UNSUPPORTED, "model %s answers with classes: it cannot be trained to denoise", name);
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "model %s answers with classes: it cannot be trained to denoise", name);
     if (io->rank != info->rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
-                       io->rank == 3 ? "images" : "points", j->source, info->rank == 3 ? "images" : "points");
+                       io->rank == 3 ? "images" : "points", j->source,
+                       info->rank == 3 ? "images" : "points");
     const bool variance = vn_objective_learns_variance(j->objective);
     const int64_t out = (variance ? 2 : 1) * info->shape[0];
     if (io->in_channels != info->shape[0] || io->out_channels != out)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this objective wants %lld%s",
+                       "model %s takes %lld channels and gives %lld; %s has %lld, of which this "
+                       "objective wants %lld%s",
                        name, (long long)io->in_channels, (long long)io->out_channels, j->source,
                        (long long)info->shape[0], (long long)out,
                        variance              ? ", for a variance too"
                        : io->learns_variance ? "; hybrid is the one that learns a variance"
                                              : "");
-    if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR || io->class_kind == VN_CLASS_NUMBER)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
-                       (long long)io->labels, j->source, (long long)rows, (int)info->classes);
-    if (info->rank == 3 && io->height && (io->height != info->shape[1] || io->width != info->shape[2]))
-        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld", name,
-                       (long long)io->height, (long long)io->width, j->source, (long long)info->shape[1],
-                       (long long)info->shape[2]);
+    if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR ||
+        io->class_kind == VN_CLASS_NUMBER)
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
+            (long long)io->labels, j->source, (long long)rows, (int)info->classes);
+    if (info->rank == 3 && io->height &&
+        (io->height != info->shape[1] || io->width != info->shape[2]))
+        return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
+                       name, (long long)io->height, (long long)io->width, j->source,
+                       (long long)info->shape[1], (long long)info->shape[2]);
     return VN_OK;
 }
 
@@ -190,7 +200,8 @@ static vn_status open_net(job *j, vn_err *err) {
         config = json_incref(j->dir.config);
         status = VN_OK;
     } else if (j->o.model && vn_ends_with(j->o.model, ".json")) {
-        if (j->o.dropout >= 0) return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
+        if (j->o.dropout >= 0)
+            return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
         status = vn_json_read(j->o.model, &config, err);
     } else {
         status = make_config(j, info, &config, err);
@@ -212,7 +223,8 @@ static vn_status check_memory(job *j, vn_err *err) {
                                   .data = j->data,
                                   .objective = j->objective,
                                   .batch = j->o.batch,
-                                  .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
+                                  .recompute =
+                                      j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
     const bool may_resize = !j->o.resume && vn_data_is_folder(j->source);
     return vn_train_check_memory(&setup, may_resize, j->source, err);
 }
@@ -230,7 +242,7 @@ static void close_job(job *j) {
     vn_free(j->path_text);
 }
 
-/* ---- a fresh run ------------------------------------------------------------------------------------------------ */
+/* ---- a fresh run ----------------------------------------------------------------------------- */
 
 static json_t *text_list(const char *const *names, int32_t count) {
     json_t *list = json_array();
@@ -245,19 +257,21 @@ static json_t *text_list(const char *const *names, int32_t count) {
 /* vane.json: all that the run is, in words that a resume and a reader understand. */
 static json_t *describe(const job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    json_t *shape = json_array(), *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
+    json_t *shape = json_array(),
+           *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
     for (int i = 0; shape && i < info->rank; i++)
         if (json_array_append_new(shape, json_integer(info->shape[i])) != 0) {
             json_decref(shape);
             shape = NULL;
         }
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
-                     vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
-                     j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
-                     text_list(j->names, info->classes), "sampling", vn_sampling_to_json(&j->sampling), "data",
-                     "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
-                     (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held, "fingerprint",
-                     (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
+        vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
+        j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
+        text_list(j->names, info->classes), "sampling", vn_sampling_to_json(&j->sampling), "data",
+        "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
+        (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held, "fingerprint",
+        (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
 }
 
 static vn_status save_list(const job *j, vn_err *err) {
@@ -280,7 +294,8 @@ static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status != VN_OK) return status;
     json_t *vane = describe(j),
-           *scheduler = vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
+           *scheduler =
+               vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (status == VN_OK) {
         const vn_model_parts parts = {.pipeline = "DDPMPipeline",
@@ -308,16 +323,19 @@ static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     if (status == VN_OK) status = open_objective(j, err);
     if (status == VN_OK) status = open_net(j, err);
     if (status == VN_OK) status = check_memory(j, err);
-    if (status == VN_OK) j->sampling = vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
+    if (status == VN_OK)
+        j->sampling =
+            vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
     if (status == VN_OK) status = create(j, err);
     return status;
 }
 
-/* ---- a run that goes on ------------------------------------------------------------------------------------------- */
+/* ---- a run that goes on ---------------------------------------------------------------------- */
 
 /* What the size was chosen to be stays so, whatever would be chosen now. */
 static void keep_size(job *j) {
-    const json_t *data = json_object_get(j->dir.vane, "data"), *shape = json_object_get(data, "shape");
+    const json_t *data = json_object_get(j->dir.vane, "data"),
+                 *shape = json_object_get(data, "shape");
     if (j->o.size != 0 || json_array_size(shape) != 3 || !vn_data_is_folder(j->source)) return;
     const int64_t height = json_integer_value(json_array_get(shape, 1)),
                   width = json_integer_value(json_array_get(shape, 2));
@@ -325,7 +343,8 @@ static void keep_size(job *j) {
 }
 
 static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
-    if (wish->overwrite) return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
+    if (wish->overwrite)
+        return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
     vn_status status = check_outside(j, err);
     if (status == VN_OK) status = vn_run_dir_open(&j->run, j->out, err);
     if (status == VN_OK) status = vn_model_dir_open(j->out, &j->dir, err);
@@ -345,7 +364,8 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     const json_int_t fingerprint =
         json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
     if (!j->list && fingerprint != (json_int_t)vn_data_get_info(j->data)->fingerprint)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source, j->out);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source,
+                       j->out);
     status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_objective(j, err);
@@ -354,61 +374,66 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     return status;
 }
 
-/* ---- the public call ------------------------------------------------------------------------------------------------ */
+/* ---- the public call ------------------------------------------------------------------------- */
 
 static vn_status run(job *j, vn_train_result *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    vn_preview preview = {
-        .vn = j->vn,
-        .net = j->net,
-        .path = j->path,
-        .prediction = &j->prediction,
-        .shape = info->shape,
-        .names = j->names,
-        .classes = info->classes,
-        .seed = j->o.seed,
-        .sampling = {.guidance = j->sampling.guidance, .steps = vn_sampling_steps_on(&j->sampling, j->path)},
-        .run = j->out};
+    vn_preview preview = {.vn = j->vn,
+                          .net = j->net,
+                          .path = j->path,
+                          .prediction = &j->prediction,
+                          .shape = info->shape,
+                          .names = j->names,
+                          .classes = info->classes,
+                          .seed = j->o.seed,
+                          .sampling = {.guidance = j->sampling.guidance,
+                                       .steps = vn_sampling_steps_on(&j->sampling, j->path)},
+                          .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
-    const vn_train_setup setup = {.backend = j->vn->backend,
-                                  .crew = j->vn->crew,
-                                  .watch = &j->vn->watch,
-                                  .net = j->net,
-                                  .data = j->data,
-                                  .objective = j->objective,
-                                  .run = j->out,
-                                  .seed = j->o.seed,
-                                  .batch = j->o.batch,
-                                  .steps = j->o.steps,
-                                  .seconds = 60 * j->o.minutes,
-                                  .lr = j->o.lr,
-                                  .weight_decay = j->o.weight_decay,
-                                  .clip = j->o.clip,
-                                  .rate = !strcmp(j->o.schedule, "cosine") ? VN_RATE_COSINE : VN_RATE_CONSTANT,
-                                  .warmup = j->o.warmup,
-                                  .ema = j->o.ema,
-                                  .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP,
-                                  .log_every = j->o.log_every,
-                                  .save_every = j->o.save_every,
-                                  .preview_every = j->o.preview_every,
-                                  .preview = show ? vn_preview_draw : NULL,
-                                  .user = &preview};
+    const vn_train_setup setup = {
+        .backend = j->vn->backend,
+        .crew = j->vn->crew,
+        .watch = &j->vn->watch,
+        .net = j->net,
+        .data = j->data,
+        .objective = j->objective,
+        .run = j->out,
+        .seed = j->o.seed,
+        .batch = j->o.batch,
+        .steps = j->o.steps,
+        .seconds = 60 * j->o.minutes,
+        .lr = j->o.lr,
+        .weight_decay = j->o.weight_decay,
+        .clip = j->o.clip,
+        .rate = !strcmp(j->o.schedule, "cosine") ? VN_RATE_COSINE : VN_RATE_CONSTANT,
+        .warmup = j->o.warmup,
+        .ema = j->o.ema,
+        .recompute = j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP,
+        .log_every = j->o.log_every,
+        .save_every = j->o.save_every,
+        .preview_every = j->o.preview_every,
+        .preview = show ? vn_preview_draw : NULL,
+        .user = &preview};
     if (info->classes == 0)
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source, j->path_text,
-               j->prediction.row->row.name);
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: no classes; path %s, predicts %s", j->source,
+               j->path_text, j->prediction.row->row.name);
     else
-        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source, (int)info->classes,
-               info->classes == 1 ? "" : "es", j->path_text, j->prediction.row->row.name);
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source,
+               (int)info->classes, info->classes == 1 ? "" : "es", j->path_text,
+               j->prediction.row->row.name);
     const vn_status status = vn_train_run(&setup, result, err);
-    if (vn_data_get_info(j->data)->named > 0 && result->step > 0) vn_fail_after(err, "--resume goes on after that");
+    if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
+        vn_fail_after(err, "--resume goes on after that");
     vn_preview_close(&preview);
     return status;
 }
 
-vn_status vn_train(vn_context *vn, const char *data, const char *out, const vn_train_options *options) {
+vn_status vn_train(vn_context *vn, const char *data, const char *out,
+                   const vn_train_options *options) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!data || !out || !options) return vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
+    if (!data || !out || !options)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
     job j = {.vn = vn, .source = data, .out = out};
     vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
     vn_train_result result = {0};

@@ -1,5 +1,5 @@
-/* train_memory.c - whether a run fits in memory, before anything of it is made: what a step takes is planned, and where it is more
- * than there is, a size or batch that would fit is named. */
+/* train_memory.c - whether a run fits in memory, before anything of it is made: what a step takes
+ * is planned, and where it is more than there is, a size or batch that would fit is named. */
 #include "api/train_memory.h"
 
 #include <stdio.h>
@@ -24,17 +24,21 @@ static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *bat
     return status;
 }
 
-/* A side that folders' pictures could be made, from what a step takes for each pixel; 0: none is smaller and fits. */
+/* A side that folders' pictures could be made, from what a step takes for each pixel; 0: none is
+ * smaller and fits. */
 static int find_side(const vn_train_setup *s, double bytes, double memory) {
     const vn_data_info *info = vn_data_get_info(s->data);
     const double weights = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net));
     const double pixel = (bytes - weights) / ((double)info->shape[1] * (double)info->shape[2]);
     for (int side = GOOD_SIDE; side >= SMALL_SIDE; side /= 2)
-        if (side < info->shape[1] && side < info->shape[2] && weights + pixel * side * side <= memory) return side;
+        if (side < info->shape[1] && side < info->shape[2] &&
+            weights + pixel * side * side <= memory)
+            return side;
     return 0;
 }
 
-vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const char *source, vn_err *err) {
+vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const char *source,
+                                vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     const double memory = (double)vn_memory_total();
     double bytes = 0;
@@ -46,14 +50,18 @@ vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const 
     if (status != VN_OK) return status;
     const int side = may_resize && info->rank == 3 ? find_side(s, bytes, memory) : 0;
     if (info->rank == 3)
-        snprintf(size, sizeof size, " at %lldx%lld", (long long)info->shape[2], (long long)info->shape[1]);
+        snprintf(size, sizeof size, " at %lldx%lld", (long long)info->shape[2],
+                 (long long)info->shape[1]);
     if (side > 0) snprintf(resize, sizeof resize, "--size %d", side);
     if (batch > 0) snprintf(fewer, sizeof fewer, "--batch %lld", (long long)batch);
-    const char *none = s->recompute == VN_RECOMPUTE_BLOCKS ? "a smaller model" : "a smaller model, or --recompute";
+    const char *none =
+        s->recompute == VN_RECOMPUTE_BLOCKS ? "a smaller model" : "a smaller model, or --recompute";
     return vn_fail(err, VN_NO_MEMORY,
-                   "%s: training%s would take %s with %lld sample%s in a step, and there are %s of memory: use %s%s%s",
-                   source, size, vn_bytes_text(bytes, takes), (long long)s->batch, s->batch == 1 ? "" : "s",
-                   vn_bytes_text(memory, has), side > 0 ? resize : "", side > 0 && batch > 0 ? " or " : "",
+                   "%s: training%s would take %s with %lld sample%s in a step, and there are %s of "
+                   "memory: use %s%s%s",
+                   source, size, vn_bytes_text(bytes, takes), (long long)s->batch,
+                   s->batch == 1 ? "" : "s", vn_bytes_text(memory, has), side > 0 ? resize : "",
+                   side > 0 && batch > 0 ? " or " : "",
                    batch > 0   ? fewer
                    : side == 0 ? none
                                : "");

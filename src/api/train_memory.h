@@ -4,7 +4,9 @@
 
 #include "train/train.h"
 
-/* VN_NO_MEMORY, in words, when the run would take more than there is (vn_memory_total). may_resize: whether --size has an effect. */
-vn_status vn_train_check_memory(const vn_train_setup *setup, bool may_resize, const char *source, vn_err *err);
+/* VN_NO_MEMORY, in words, when the run would take more than there is (vn_memory_total). may_resize:
+ * whether --size has an effect. */
+vn_status vn_train_check_memory(const vn_train_setup *setup, bool may_resize, const char *source,
+                                vn_err *err);
 
 #endif

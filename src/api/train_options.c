@@ -19,7 +19,7 @@ typedef struct field {
 #define FIELD(name, type) #name, type, offsetof(vn_train_options, name)
 #define MAX_STEPS         16000000.0 /* random streams number 2^24 steps */
 
-// clang-format off
+/* clang-format off */
 static const field fields[] = {
     {FIELD(model, TEXT),          0,  0,     0, 0,         false},
     {FIELD(path, TEXT),           0,  0,     0, 0,         false},
@@ -47,7 +47,7 @@ static const field fields[] = {
     {FIELD(save_every, WHOLE),    0,  0,     1, MAX_STEPS, true},
     {FIELD(preview_every, WHOLE), 0,  0,    -1, MAX_STEPS, true},
 };
-// clang-format on
+/* clang-format on */
 
 static const void *at(const vn_train_options *o, const field *f) {
     return (const char *)o + f->offset;
@@ -88,8 +88,10 @@ static bool same(const vn_train_options *a, const vn_train_options *b, const fie
 }
 
 static void copy(vn_train_options *to, const vn_train_options *from, const field *f) {
-    static const size_t sizes[] = {
-        [TEXT] = sizeof(char *), [REAL] = sizeof(double), [WHOLE] = sizeof(int64_t), [FLAG] = sizeof(int)};
+    static const size_t sizes[] = {[TEXT] = sizeof(char *),
+                                   [REAL] = sizeof(double),
+                                   [WHOLE] = sizeof(int64_t),
+                                   [FLAG] = sizeof(int)};
     memcpy((char *)to + f->offset, at(from, f), sizes[f->type]);
 }
 
@@ -107,16 +109,21 @@ static vn_status check(const vn_train_options *o, vn_err *err) {
         const field *f = &fields[i];
         const double value = f->type == TEXT ? 0 : number_of(o, f);
         if (!is_unset(o, f) && !(value >= f->min && value <= f->max))
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %g is outside [%g, %g]", spelt(f, name), value, f->min, f->max);
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %g is outside [%g, %g]", spelt(f, name),
+                           value, f->min, f->max);
     }
-    if (o->ema >= 1) return vn_fail(err, VN_BAD_ARGUMENT, "ema: 1 would never move; give less than 1");
+    if (o->ema >= 1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "ema: 1 would never move; give less than 1");
     if (o->lr == 0) return vn_fail(err, VN_BAD_ARGUMENT, "lr: 0 would train nothing");
     if (o->steps && o->minutes > 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "steps and minutes (--steps, --minutes) exclude each other");
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "steps and minutes (--steps, --minutes) exclude each other");
     if (!o->steps && !(o->minutes > 0))
-        return vn_fail(err, VN_BAD_ARGUMENT, "say how long to train: steps or minutes (--steps N, --minutes M)");
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "say how long to train: steps or minutes (--steps N, --minutes M)");
     if (o->schedule && strcmp(o->schedule, "cosine") != 0 && strcmp(o->schedule, "constant") != 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "unknown schedule '%s'; known are: cosine, constant", o->schedule);
+        return vn_fail(err, VN_BAD_ARGUMENT, "unknown schedule '%s'; known are: cosine, constant",
+                       o->schedule);
     return VN_OK;
 }
 
@@ -124,8 +131,8 @@ vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
     const vn_status status = check(o, err);
     for (size_t i = 0; status == VN_OK && i < VN_COUNT(fields); i++)
         if (is_unset(o, &fields[i])) set_number(o, &fields[i], fields[i].standard);
-    /* A rate that falls to 0 needs an end; a run by steps may be given more of them and go on as if that had been so from
-     * the beginning. */
+    /* A rate that falls to 0 needs an end; a run by steps may be given more of them and go on as if
+     * that had been so from the beginning. */
     if (!o->schedule) o->schedule = o->minutes > 0 ? "cosine" : "constant";
     return status;
 }
@@ -133,7 +140,8 @@ vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
 static json_t *value_of(const vn_train_options *o, const field *f) {
     if (f->type == TEXT) return vn_json_string(text_of(o, f));
     if (f->type == REAL) return json_real(number_of(o, f));
-    return f->type == FLAG ? json_boolean(*(const int *)at(o, f)) : json_integer(*(const int64_t *)at(o, f));
+    return f->type == FLAG ? json_boolean(*(const int *)at(o, f))
+                           : json_integer(*(const int64_t *)at(o, f));
 }
 
 json_t *vn_train_options_to_json(const vn_train_options *o) {
@@ -147,7 +155,8 @@ json_t *vn_train_options_to_json(const vn_train_options *o) {
     return out;
 }
 
-/* The numbers that stand for "not asked for" still after settling, and for "none", are no numbers to show. */
+/* The numbers that stand for "not asked for" still after settling, and for "none", are no numbers
+ * to show. */
 json_t *vn_train_options_describe(const json_t *stored) {
     json_t *out = vn_json_copy(stored);
     for (size_t i = 0; out && i < VN_COUNT(fields); i++) {
@@ -156,7 +165,8 @@ json_t *vn_train_options_describe(const json_t *stored) {
         if (f->type == TEXT || !json_is_number(value)) continue;
         if (json_number_value(value) == f->unset && f->unset == f->standard)
             json_object_del(out, f->name);
-        else if (json_number_value(value) < 0 && json_object_set_new(out, f->name, json_string("none")) != 0) {
+        else if (json_number_value(value) < 0 &&
+                 json_object_set_new(out, f->name, json_string("none")) != 0) {
             json_decref(out);
             out = NULL;
         }
@@ -180,13 +190,14 @@ static bool take(vn_train_options *o, const field *f, const json_t *value) {
     return true;
 }
 
-vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish, vn_train_options *o,
-                                  vn_err *err) {
+vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish,
+                                  vn_train_options *o, vn_err *err) {
     char name[32];
     *o = vn_train_options_default();
     for (size_t i = 0; i < VN_COUNT(fields); i++)
         if (!take(o, &fields[i], json_object_get(stored, fields[i].name)))
-            return vn_fail(err, VN_BAD_FILE, "vane.json: train.%s is missing or of the wrong kind", fields[i].name);
+            return vn_fail(err, VN_BAD_FILE, "vane.json: train.%s is missing or of the wrong kind",
+                           fields[i].name);
     /* A wish for one way to end replaces the other. */
     if (wish->steps) o->minutes = 0;
     if (wish->minutes > 0) o->steps = 0;
@@ -194,10 +205,11 @@ vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *
         const field *f = &fields[i];
         if (is_unset(wish, f) || same(wish, o, f)) continue;
         if (!f->may_change)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: resuming goes on with what the run began with; leave it out",
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "%s: resuming goes on with what the run began with; leave it out",
                            spelt(f, name));
         copy(o, wish, f);
     }
-    o->recompute = wish->recompute; // of the machine rather than of the run: not stored
+    o->recompute = wish->recompute; /* of the machine rather than of the run: not stored */
     return vn_train_options_settle(o, err);
 }

@@ -1,17 +1,22 @@
-/* train_options.h - training options as a table: one walk each for defaults, ranges, vane.json and what a resume may change. */
+/* train_options.h - training options as a table: one walk each for defaults, ranges, vane.json and
+ * what a resume may change. */
 #ifndef VN_API_TRAIN_OPTIONS_H
 #define VN_API_TRAIN_OPTIONS_H
 
 #include "base/base.h"
 
-/* Checks ranges, and that what was given has an effect; gives what was not asked for its standard value. */
+/* Checks ranges, and that what was given has an effect; gives what was not asked for its standard
+ * value. */
 vn_status vn_train_options_settle(vn_train_options *o, vn_err *err);
 /* An object with every option; strings that are NULL are left out. NULL: memory. */
 json_t *vn_train_options_to_json(const vn_train_options *o);
-/* The same of a run's object in vane.json for people: without what was left to others to decide. NULL: memory. */
+/* The same of a run's object in vane.json for people: without what was left to others to decide.
+ * NULL: memory. */
 json_t *vn_train_options_describe(const json_t *stored);
-/* What a run was trained with, from vane.json's object, whose strings *o borrows, settled. On top of it comes what `wish` asks for:
- * allowed for how long and how often, refused for what would make it another run. */
-vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish, vn_train_options *o, vn_err *err);
+/* What a run was trained with, from vane.json's object, whose strings *o borrows, settled. On top
+ * of it comes what `wish` asks for: allowed for how long and how often, refused for what would make
+ * it another run. */
+vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish,
+                                  vn_train_options *o, vn_err *err);
 
 #endif

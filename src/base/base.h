@@ -1,5 +1,5 @@
-/* base.h - what every room stands on: status and words for it, memory, random numbers, tables of rows,
- * JSON, files. Nothing here knows what a model is. */
+/* base.h - what every room stands on: status and words for it, memory, random numbers, tables of
+ * rows, JSON, files. Nothing here knows what a model is. */
 #ifndef VN_BASE_H
 #define VN_BASE_H
 
@@ -26,25 +26,27 @@
 #define VN_S(n)  ((n) == 1 ? "" : "s")
 #define VN_ES(n) ((n) == 1 ? "" : "es")
 
-/* ---- errors: the first cause is kept; what is called later only adds where it happened -------------- */
+/* ---- errors: the first cause is kept; what is called later only adds where it happened ------- */
 
 typedef struct vn_err {
     vn_status status;
     char text[1024];
 } vn_err;
 
-/* Sets *err (may be NULL) to status and the formatted line, its control characters replaced; returns status. */
+/* Sets *err (may be NULL) to status and the formatted line, its control characters replaced;
+ * returns status. */
 vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
 /* "out of memory": returns VN_NO_MEMORY. */
 vn_status vn_no_memory(vn_err *err);
-/* Puts "prefix: " before err's text: to name the file that a helper of yours complained about. Returns err->status. */
+/* Puts "prefix: " before err's text: to name the file that a helper of yours complained about.
+ * Returns err->status. */
 vn_status vn_fail_in(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 /* Puts "; what else is to be known" after it. */
 vn_status vn_fail_after(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 /* Like vn_fail(VN_IO), ending in what errno means; VN_NO_MEMORY when that is ENOMEM. */
 vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 
-/* ---- text: as the C library's functions in the C locale, whatever locale the program has chosen ----- */
+/* ---- text: as the C library's functions in the C locale, whatever locale the program has chosen  */
 
 int vn_snprintf(char *text, size_t size, const char *format, ...) VN_PRINTF(3, 4);
 int vn_vsnprintf(char *text, size_t size, const char *format, va_list args) VN_PRINTF(3, 0);
@@ -61,10 +63,10 @@ typedef struct vn_c_locale {
 vn_c_locale vn_c_locale_enter(void);
 void vn_c_locale_leave(vn_c_locale l);
 
-/* ---- memory: plain malloc underneath, sizes checked for overflow ------------------------------------ */
+/* ---- memory: plain malloc underneath, sizes checked for overflow ----------------------------- */
 
-void *vn_alloc(size_t count,
-               size_t size); /* not cleared; NULL on failure or overflow; count*size = 0 gives a valid pointer */
+/* not cleared; NULL on failure or overflow; count*size = 0 gives a valid pointer */
+void *vn_alloc(size_t count, size_t size);
 void *vn_calloc(size_t count, size_t size); /* cleared */
 void *vn_realloc(void *old, size_t count, size_t size);
 void *vn_alloc_aligned(size_t count, size_t size); /* 64 bytes; freed with vn_free */
@@ -74,8 +76,9 @@ char *vn_vformat(const char *format, va_list args) VN_PRINTF(1, 0);
 void vn_free(void *p);
 bool vn_mul_overflows(size_t a, size_t b, size_t *product);
 
-/* Bytes of memory that this process may have in all: the machine's, or less where a control group or `ulimit -v` says so;
- * VANE_MEMORY in the environment ("24G") stands for these. vn_memory_given: whether it is there. Both look anew each time. */
+/* Bytes of memory that this process may have in all: the machine's, or less where a control group
+ * or `ulimit -v` says so; VANE_MEMORY in the environment ("24G") stands for these. vn_memory_given:
+ * whether it is there. Both look anew each time. */
 size_t vn_memory_total(void);
 bool vn_memory_given(void);
 /* "1.2 TB", for messages, in the same letters whatever the locale; returns text. */
@@ -88,7 +91,7 @@ typedef struct vn_arena {
 void *vn_arena_alloc(vn_arena *arena, size_t size); /* cleared, 16-byte aligned; NULL on failure */
 void vn_arena_free(vn_arena *arena);
 
-/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), counter based ----------------------------- */
+/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), counter based ----------------------- */
 
 /* Every use of chance is a stream of its own: drawing more from one never shifts another. */
 typedef enum vn_stream {
@@ -111,30 +114,36 @@ typedef enum vn_stream {
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* n numbers that depend on (seed, stream, sample, step, their index) only. step < 2^24. */
-void vn_random_bits(uint32_t *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);
+void vn_random_bits(uint32_t *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample,
+                    uint64_t step);
 void vn_random_uniform(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample,
                        uint64_t step); /* [0,1) */
+/* N(0,1) */
 void vn_random_normal(float *out, size_t n, uint64_t seed, vn_stream stream, uint64_t sample,
-                      uint64_t step);                                                     /* N(0,1) */
-double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step); /* [0,1), 53 bits */
+                      uint64_t step);
+/* [0,1), 53 bits */
+double vn_random_double(uint64_t seed, vn_stream stream, uint64_t sample, uint64_t step);
 /* A permutation of 0..n-1 by (seed, stream, epoch). */
-void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch);
-/* Exchanges [first, last) of the n that make it, from 0 on in turn; first is a multiple of 65536. For large ones that may have to
- * be stopped. */
-void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch, int64_t first,
-                       int64_t last);
+void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream stream,
+                           uint64_t epoch);
+/* Exchanges [first, last) of the n that make it, from 0 on in turn; first is a multiple of 65536.
+ * For large ones that may have to be stopped. */
+void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch,
+                       int64_t first, int64_t last);
 
-/* ---- a hand inside a network ------------------------------------------------------------------------ */
+/* ---- a hand inside a network ----------------------------------------------------------------- */
 
-/* What guides have done inside a network: path carries it in a query, nn builds it, and neither knows the other. Layers count
- * from 0 in the order of a forward pass: a transformer's blocks, a U-Net's attention blocks. */
+/* What guides have done inside a network: path carries it in a query, nn builds it, and neither
+ * knows the other. Layers count from 0 in the order of a forward pass: a transformer's blocks, a
+ * U-Net's attention blocks. */
 typedef enum vn_disturbance {
     VN_UNDISTURBED,
     VN_ATTENTION_IDENTITY = 1, /* each token attends to itself alone (PAG 2403.17377) */
-    VN_ATTENTION_BLUR = 2,     /* queries blurred by a Gaussian of deviation `amount` tokens (SEG 2408.00760) */
-    VN_ATTENTION_SPARSE = 4,   /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
-    VN_ATTENTION_SKIPPED = 8,  /* what attention would add is left out (STG 2411.18664) */
-    VN_BLOCKS_SKIPPED = 16     /* the blocks pass on what they are given (SLG; STG) */
+    /* queries blurred by a Gaussian of deviation `amount` tokens (SEG 2408.00760) */
+    VN_ATTENTION_BLUR = 2,
+    VN_ATTENTION_SPARSE = 4,  /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
+    VN_ATTENTION_SKIPPED = 8, /* what attention would add is left out (STG 2411.18664) */
+    VN_BLOCKS_SKIPPED = 16    /* the blocks pass on what they are given (SLG; STG) */
 } vn_disturbance;
 typedef struct vn_disturb {
     vn_disturbance kind;
@@ -142,26 +151,30 @@ typedef struct vn_disturb {
     int first, last; /* layers, both of them too; more than there are: to the end */
 } vn_disturb;
 static inline bool vn_disturb_equal(const vn_disturb *a, const vn_disturb *b) {
-    return a->kind == b->kind && a->amount == b->amount && a->first == b->first && a->last == b->last;
+    return a->kind == b->kind && a->amount == b->amount && a->first == b->first &&
+           a->last == b->last;
 }
 
-#define VN_BLUR_INFINITE 1e4 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
+/* from this deviation on a blur is the mean of all queries, as in the paper's code */
+#define VN_BLUR_INFINITE 1e4
 #define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */
 
-/* ---- names and numbers: one of a list by what a person writes (names.c) ----------------------------- */
+/* ---- names and numbers: one of a list by what a person writes (names.c) ---------------------- */
 
 typedef struct vn_names {
     const char *const *names; /* [count]; NULL: they have numbers only */
     size_t count;
 } vn_names;
 
-/* The one of exactly this name, else the whole number that the text is, which may be out of range; false: neither, also where
- * the names are such numbers themselves, other ones: of "1", "2", "3" 0 is none. */
+/* The one of exactly this name, else the whole number that the text is, which may be out of range;
+ * false: neither, also where the names are such numbers themselves, other ones: of "1", "2", "3" 0
+ * is none. */
 bool vn_names_find(const vn_names *list, const char *text, int64_t *index);
-/* The name that was probably meant: the only one that holds the text, or the nearest by edit distance; or NULL. */
+/* The name that was probably meant: the only one that holds the text, or the nearest by edit
+ * distance; or NULL. */
 const char *vn_names_nearest(const vn_names *list, const char *text);
 
-/* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------------- */
+/* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------- */
 
 #define VN_MAX_PARAMS 12
 
@@ -182,106 +195,128 @@ typedef struct vn_table {
 /* The table of an array of structs. */
 #define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
-/* Adds "; did you mean 'euler'?" or, of a few names, "; known: a, b, c" to a message about `text`. Names that are not vane's own may
- * hold anything: such a message goes through vn_fail once more. */
+/* Adds "; did you mean 'euler'?" or, of a few names, "; known: a, b, c" to a message about `text`.
+ * Names that are not vane's own may hold anything: such a message goes through vn_fail once
+ * more. */
 void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t count);
-/* Unknown names and keys are refused with the nearest known one; values out of range with the range. Spaces around names, keys
- * and values do not count; a value in double quotes may hold commas and begin or end with a space, and "" in it is a ". Classes
- * (VN_PARAM_CLASS) are looked up in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */
-vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes, vn_choice *out,
-                             vn_err *err);
-vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err); /* classes NULL */
-/* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its end. */
+/* Unknown names and keys are refused with the nearest known one; values out of range with the
+ * range. Spaces around names, keys and values do not count; a value in double quotes may hold
+ * commas and begin or end with a space, and "" in it is a ". Classes (VN_PARAM_CLASS) are looked up
+ * in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */
+vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes,
+                             vn_choice *out, vn_err *err);
+/* classes NULL */
+vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
+/* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its
+ * end. */
 size_t vn_pair_length(const char *text);
 /* The text that parses to the same choice, only what was given. New string or NULL. */
 char *vn_choice_text(const vn_choice *choice);
-/* Of `count` names the shortest that begins with the text, else the nearest by edit distance, or NULL when none is near. */
+/* Of `count` names the shortest that begins with the text, else the nearest by edit distance, or
+ * NULL when none is near. */
 const char *vn_nearest(const char *text, const char *const *names, size_t count);
 /* Whole text is one number; false otherwise (also for NaN and infinities). */
 bool vn_parse_double(const char *text, double *out);
 bool vn_parse_int(const char *text, int64_t *out);
 
-/* ---- JSON (jansson), with messages that name the file and key -------------------------------------- */
+/* ---- JSON (jansson), with messages that name the file and key -------------------------------- */
 
-/* Reads a whole file; more than max_bytes is VN_BAD_FILE. *data is vn_free'd by the caller and has a 0 after its end. */
+/* Reads a whole file; more than max_bytes is VN_BAD_FILE. *data is vn_free'd by the caller and has
+ * a 0 after its end. */
 vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err);
 vn_status vn_json_read(const char *path, json_t **out, vn_err *err); /* json_decref by the caller */
-/* JSON text of `size` bytes, of at most two million values; name: of where it comes from, for messages. Python's words NaN, Infinity
- * and -Infinity are strings in it, which vn_json_number takes for what they mean. */
+/* JSON text of `size` bytes, of at most two million values; name: of where it comes from, for
+ * messages. Python's words NaN, Infinity and -Infinity are strings in it, which vn_json_number
+ * takes for what they mean. */
 vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out, vn_err *err);
-bool vn_json_number(const json_t *value,
-                    double *out); /* a number, infinite and NaN ones among them; value may be NULL */
-/* As json_dumps with these flags, but its "out of memory" can be trusted: new string, vn_free'd by the caller, or NULL. */
+/* a number, infinite and NaN ones among them; value may be NULL */
+bool vn_json_number(const json_t *value, double *out);
+/* As json_dumps with these flags, but its "out of memory" can be trusted: new string, vn_free'd by
+ * the caller, or NULL. */
 char *vn_json_text(const json_t *value, size_t flags);
 /* A deep copy, whole or NULL: json_deep_copy leaves members out when memory runs out. */
 json_t *vn_json_copy(const json_t *value);
 bool vn_is_utf8(const char *text); /* what JSON can hold; names of files may be anything */
-/* The text if it is UTF-8; else its bytes as Latin-1, made UTF-8. For names that are shown. New string or NULL. */
+/* The text if it is UTF-8; else its bytes as Latin-1, made UTF-8. For names that are shown. New
+ * string or NULL. */
 char *vn_utf8(const char *text);
-/* The next character, and *text moves behind it; at the end 0, and it stays. A byte that begins none is VN_NOT_UTF8. */
+/* The next character, and *text moves behind it; at the end 0, and it stays. A byte that begins
+ * none is VN_NOT_UTF8. */
 #define VN_NOT_UTF8 UINT32_MAX
 uint32_t vn_utf8_next(const char **text);
-/* Characters that are orders to a terminal or a file manager instead of text: controls, line ends, changes of direction. */
+/* Characters that are orders to a terminal or a file manager instead of text: controls, line ends,
+ * changes of direction. */
 bool vn_is_control(uint32_t code);
-void vn_clean_line(char *line); /* puts '?' in the place of each, so that the text is one line and nothing but text */
-json_t *vn_json_vformat(const char *format, va_list args) VN_PRINTF(1, 0); /* a string; NULL as below */
-json_t *vn_json_string(const char *text); /* json_string of vn_utf8: NULL only when memory runs out */
+/* puts '?' in the place of each, so that the text is one line and nothing but text */
+void vn_clean_line(char *line);
+/* a string; NULL as below */
+json_t *vn_json_vformat(const char *format, va_list args) VN_PRINTF(1, 0);
+/* json_string of vn_utf8: NULL only when memory runs out */
+json_t *vn_json_string(const char *text);
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* atomic, indented */
 
-/* ---- files ----------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
-/* Writing that cannot leave half a file: bytes go aside, under a name that cannot be guessed, and commit makes them durable
- * (fsync) and renames. Only regular files are replaced, and links are followed. Of two writers of one path the later wins. */
+/* Writing that cannot leave half a file: bytes go aside, under a name that cannot be guessed, and
+ * commit makes them durable (fsync) and renames. Only regular files are replaced, and links are
+ * followed. Of two writers of one path the later wins. */
 typedef struct vn_writer {
     FILE *file; /* write with fwrite; errors show at commit */
     char *path, *aside;
 } vn_writer;
 vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err);
-vn_status vn_writer_commit(vn_writer *w, vn_err *err); /* closes; on failure removes what was aside */
+/* closes; on failure removes what was aside */
+vn_status vn_writer_commit(vn_writer *w, vn_err *err);
 void vn_writer_abandon(vn_writer *w);                  /* closes and removes; safe after commit */
 vn_status vn_make_dirs(const char *path, vn_err *err); /* like mkdir -p */
-/* Whether a writer of this path could be opened, and whether a folder of this path, with those on the way, could be made or
- * written into: to be known before the work. Found by trying, as permissions do not tell all; leaves nothing behind. */
+/* Whether a writer of this path could be opened, and whether a folder of this path, with those on
+ * the way, could be made or written into: to be known before the work. Found by trying, as
+ * permissions do not tell all; leaves nothing behind. */
 vn_status vn_check_file(const char *path, vn_err *err);
 vn_status vn_check_folder(const char *path, vn_err *err);
-/* Whether the disk that the file would be on has space for so many bytes, as far as the system tells. */
+/* Whether the disk that the file would be on has space for so many bytes, as far as the system
+ * tells. */
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err);
-/* Removes from a folder the files aside that killed writers left: regular ones of the user's own that nobody holds. Called by the
- * two above for the folder they look at. */
+/* Removes from a folder the files aside that killed writers left: regular ones of the user's own
+ * that nobody holds. Called by the two above for the folder they look at. */
 void vn_remove_stale(const char *folder);
-/* So many random digits, for names that nobody can have put in the way; and whether a text is of such a form. */
+/* So many random digits, for names that nobody can have put in the way; and whether a text is of
+ * such a form. */
 #define VN_UNGUESSABLE 16
 void vn_unguessable(char text[VN_UNGUESSABLE + 1]);
 bool vn_is_unguessable(const char *text);
-/* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes, sockets and devices are refused by their kind,
- * not waited for; the second says so without opening. */
+/* Opens a regular file for reading; *fd is closed by the caller. Folders, pipes, sockets and
+ * devices are refused by their kind, not waited for; the second says so without opening. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 vn_status vn_check_regular(const char *path, vn_err *err);
 bool vn_is_dir(const char *path);
 bool vn_is_file(const char *path);
-/* Where writing to `path` puts what it writes, whether there is something or not: a link is followed, so that it stays one. New
- * string or NULL. */
+/* Where writing to `path` puts what it writes, whether there is something or not: a link is
+ * followed, so that it stays one. New string or NULL. */
 char *vn_follow_links(const char *path);
-bool vn_sync_folder_of(const char *path); /* makes a rename in it durable; false, with errno, where that fails */
-bool vn_same_file(const char *a,
-                  const char *b); /* whether writing to one replaces the other, which need not be there yet */
+/* makes a rename in it durable; false, with errno, where that fails */
+bool vn_sync_folder_of(const char *path);
+/* whether writing to one replaces the other, which need not be there yet */
+bool vn_same_file(const char *a, const char *b);
 bool vn_ends_with(const char *text, const char *ending);
 char *vn_path_join(const char *a, const char *b); /* new string or NULL */
 double vn_now(void);                              /* seconds, monotonic */
 
-/* ---- threads ---------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
 typedef struct vn_crew vn_crew;
-/* One task of a loop; `thread` < vn_crew_threads tells whose scratch memory is free to use. Must not run another loop. */
+/* One task of a loop; `thread` < vn_crew_threads tells whose scratch memory is free to use. Must
+ * not run another loop. */
 typedef void (*vn_task)(void *context, int64_t index, int thread);
 vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err);
 void vn_crew_close(vn_crew **crew);
 int vn_crew_threads(const vn_crew *crew); /* NULL: 1 */
-/* Tasks 0 .. count-1, each once, by whoever is free; returns when all are done. One loop at a time. NULL: by the caller. */
+/* Tasks 0 .. count-1, each once, by whoever is free; returns when all are done. One loop at a time.
+ * NULL: by the caller. */
 void vn_crew_run(vn_crew *crew, int64_t count, vn_task task, void *context);
 
-/* ---- what a long call may use of its caller --------------------------------------------------------- */
+/* ---- what a long call may use of its caller -------------------------------------------------- */
 
 /* Log, progress and cancel of a context, for rooms that do long work. Any may be absent. */
 typedef struct vn_watch {

@@ -1,12 +1,13 @@
 /* crew.c - threads that share loops.
  *
- * Why not the compiler's: gcc's run-time library allocates in every region that has one thread, ends the program when it gets
- * no memory, and waits for every thread at the end of a loop, also for one that the system has put aside. Here a loop is done
- * when its tasks are: a thread that was away when the last task was taken is not waited for. On a busy machine that is most of
- * the time.
+ * Why not the compiler's: gcc's run-time library allocates in every region that has one thread,
+ * ends the program when it gets no memory, and waits for every thread at the end of a loop, also
+ * for one that the system has put aside. Here a loop is done when its tasks are: a thread that was
+ * away when the last task was taken is not waited for. On a busy machine that is most of the time.
  *
- * All that threads agree on is one word, the gate: the number of the loop, whether it is closed, and how many threads entered.
- * A thread enters by adding one to an open gate; the caller closes it when no task is left and waits for those that entered. */
+ * All that threads agree on is one word, the gate: the number of the loop, whether it is closed,
+ * and how many threads entered. A thread enters by adding one to an open gate; the caller closes it
+ * when no task is left and waits for those that entered. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -17,7 +18,8 @@
 #define NEXT_LOOP ((uint64_t)1 << 32)
 #define ENTERED   (CLOSED - 1)
 
-/* How long a thread looks for a new loop before it sleeps: longer than the pauses between the loops of one pass through a network. */
+/* How long a thread looks for a new loop before it sleeps: longer than the pauses between the loops
+ * of one pass through a network. */
 #define SPINS 20000
 
 /* One of the threads that are not the caller's. */
@@ -117,7 +119,8 @@ vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
         if (pthread_create(&w->thread, NULL, work, w) == 0)
             t->started++;
         else
-            status = vn_fail(err, VN_NO_MEMORY, "thread %d of %d could not be started", i + 1, t->threads);
+            status = vn_fail(err, VN_NO_MEMORY, "thread %d of %d could not be started", i + 1,
+                             t->threads);
     }
     if (status != VN_OK) {
         vn_crew_close(&t);

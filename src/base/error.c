@@ -1,5 +1,6 @@
-/* error.c - the words that go with a status. A text is always one printable line: what it quotes may come from a hostile
- * file, so control characters (utf8.c) are replaced, and a text that is too long is cut between two UTF-8 characters. */
+/* error.c - the words that go with a status. A text is always one printable line: what it quotes
+ * may come from a hostile file, so control characters (utf8.c) are replaced, and a text that is too
+ * long is cut between two UTF-8 characters. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 
 /* Formats into text, which the arguments may point into. */
 static void write_line(char text[LONGEST], const char *format, va_list args) {
-    char line[LONGEST + 1]; // one more than fits, to see whether the cut goes through a character
+    /* one more than fits, to see whether the cut goes through a character */
+    char line[LONGEST + 1];
     if (vn_vsnprintf(line, sizeof line, format, args) < 0)
         snprintf(line, sizeof line, "(message could not be formatted)");
     size_t n = strlen(line);

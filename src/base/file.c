@@ -1,5 +1,6 @@
-/* file.c - reading files, making folders, and what paths are. Only regular files are read: a pipe that nobody writes to
- * would keep us waiting, and to open a device can already do something. How files are written is in writer.c. */
+/* file.c - reading files, making folders, and what paths are. Only regular files are read: a pipe
+ * that nobody writes to would keep us waiting, and to open a device can already do something. How
+ * files are written is in writer.c. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- reading ------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static ssize_t read_some(int fd, char *data, size_t size) {
     ssize_t n;
@@ -18,16 +19,18 @@ static ssize_t read_some(int fd, char *data, size_t size) {
 }
 
 static vn_status too_large(const char *path, size_t max_bytes, vn_err *err) {
-    return vn_fail(err, VN_BAD_FILE, "%s: larger than %zu bytes, which is too large for what it should be", path,
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s: larger than %zu bytes, which is too large for what it should be", path,
                    max_bytes);
 }
 
 /* Reads to the end, whatever the size said: files of /proc have none, and files grow. */
-static vn_status read_all(int fd, const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err) {
+static vn_status read_all(int fd, const char *path, size_t max_bytes, char **data, size_t *size,
+                          vn_err *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return vn_fail_errno(err, "%s", path);
     if ((uintmax_t)info.st_size > max_bytes) return too_large(path, max_bytes, err);
-    size_t room = (size_t)info.st_size + 1; // one more, to see the end in one read
+    size_t room = (size_t)info.st_size + 1; /* one more, to see the end in one read */
     for (;;) {
         char *grown = vn_realloc(*data, room + 1, 1);
         if (!grown) return vn_no_memory(err);
@@ -54,17 +57,20 @@ static vn_status refuse_special(const char *path, mode_t mode, vn_err *err) {
 
 vn_status vn_check_regular(const char *path, vn_err *err) {
     struct stat info;
-    return stat(path, &info) == 0 ? refuse_special(path, info.st_mode, err) : vn_fail_errno(err, "%s", path);
+    return stat(path, &info) == 0 ? refuse_special(path, info.st_mode, err)
+                                  : vn_fail_errno(err, "%s", path);
 }
 
-/* Looked at before it is opened, as to open a device can do something, and after, when it cannot be another any more. */
+/* Looked at before it is opened, as to open a device can do something, and after, when it cannot be
+ * another any more. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err) {
     vn_status s = vn_check_regular(path, err);
     if (s) return s;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (*fd < 0) return vn_fail_errno(err, "%s", path);
     struct stat info;
-    s = fstat(*fd, &info) == 0 ? refuse_special(path, info.st_mode, err) : vn_fail_errno(err, "%s", path);
+    s = fstat(*fd, &info) == 0 ? refuse_special(path, info.st_mode, err)
+                               : vn_fail_errno(err, "%s", path);
     if (s) close(*fd);
     return s;
 }
@@ -85,7 +91,7 @@ vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *
     return s;
 }
 
-/* ---- directories and names ----------------------------------------------------------------------------- */
+/* ---- directories and names ------------------------------------------------------------------- */
 
 vn_status vn_make_dirs(const char *path, vn_err *err) {
     char *copy = vn_strdup(path);
@@ -97,7 +103,9 @@ vn_status vn_make_dirs(const char *path, vn_err *err) {
         char kept = *p;
         *p = 0;
         ok = mkdir(copy, 0777) == 0 || errno == EEXIST;
-        if (!ok) { // a folder that is there may also be refused as on a file system that is read-only or full
+        /* a folder that is there may also be refused as on a file system that is read-only or
+         * full */
+        if (!ok) {
             const int code = errno;
             ok = vn_is_dir(copy);
             errno = code;

@@ -22,7 +22,8 @@ bool vn_json_number(const json_t *value, double *out) {
     static const struct {
         const char *word;
         double number;
-    } not_finite[] = {{"NaN", (double)NAN}, {"Infinity", (double)INFINITY}, {"-Infinity", -(double)INFINITY}};
+    } not_finite[] = {
+        {"NaN", (double)NAN}, {"Infinity", (double)INFINITY}, {"-Infinity", -(double)INFINITY}};
     if (json_is_number(value)) {
         *out = json_number_value(value);
         return true;
@@ -54,9 +55,10 @@ static int digits_needed(const json_t *value, int digits) {
     return digits;
 }
 
-/* A text that grows; jansson (2.14) overlooks some failures of its own to grow, so this one remembers them. */
+/* A text that grows; jansson (2.14) overlooks some failures of its own to grow, so this one
+ * remembers them. */
 typedef struct text_buffer {
-    char *text; // with a 0 after its end
+    char *text; /* with a 0 after its end */
     size_t used, room;
     bool failed;
 } text_buffer;

@@ -1,14 +1,16 @@
 /* json_parse.c - JSON text (RFC 8259) into jansson's values.
  *
- * jansson has a parser, but it goes on when its token buffer cannot grow: a key then silently loses a character, and a string
- * without its end is read past it (2.14). Files are untrusted and every allocation may fail here, so the text is read by
- * this recursive descent, and jansson keeps the values. Duplicate keys, NUL, invalid UTF-8, integers beyond 64 bits and
- * numbers beyond double are refused; and more values than any config or world has, since a value of two bytes of text
- * takes a hundred times as many in memory.
+ * jansson has a parser, but it goes on when its token buffer cannot grow: a key then silently loses
+ * a character, and a string without its end is read past it (2.14). Files are untrusted and every
+ * allocation may fail here, so the text is read by this recursive descent, and jansson keeps the
+ * values. Duplicate keys, NUL, invalid UTF-8, integers beyond 64 bits and numbers beyond double are
+ * refused; and more values than any config or world has, since a value of two bytes of text takes a
+ * hundred times as many in memory.
  *
- * Python's json writes three words that RFC 8259 does not have: NaN, Infinity and -Infinity, which diffusers' DPM-Solvers have
- * in every scheduler_config.json. They become strings of these letters (jansson has no such numbers), so that whoever
- * asks for a number refuses them unless he asks by vn_json_number. */
+ * Python's json writes three words that RFC 8259 does not have: NaN, Infinity and -Infinity, which
+ * diffusers' DPM-Solvers have in every scheduler_config.json. They become strings of these letters
+ * (jansson has no such numbers), so that whoever asks for a number refuses them unless he asks by
+ * vn_json_number. */
 #include "base/base.h"
 
 #include <string.h>
@@ -19,15 +21,17 @@
 
 typedef struct parser {
     const char *at, *begin, *end;
-    char *scratch; // strings being decoded, as many bytes as the text: what is decoded is never longer than its source
-    size_t used;   // of scratch, by the keys of the objects that are open
+    /* strings being decoded, as many bytes as the text: what is decoded is never longer than its
+     * source */
+    char *scratch;
+    size_t used; /* of scratch, by the keys of the objects that are open */
     int depth, values;
-    const char *name; // of the file
+    const char *name; /* of the file */
     vn_err *err;
-    vn_status status; // of the first failure
+    vn_status status; /* of the first failure */
 } parser;
 
-/* ---- failures: each returns NULL, so that a rule can return one ------------------------------------------ */
+/* ---- failures: each returns NULL, so that a rule can return one ------------------------------ */
 
 static void *fail_at(parser *p, const char *where, const char *what) {
     if (p->status) return NULL;
@@ -55,10 +59,11 @@ static json_t *made(parser *p, json_t *value) {
     return value;
 }
 
-/* ---- tokens ---------------------------------------------------------------------------------------------- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 static void skip_space(parser *p) {
-    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r')) p->at++;
+    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r'))
+        p->at++;
 }
 
 static bool take(parser *p, char c) {
@@ -81,7 +86,8 @@ static bool take_digits(parser *p) {
     return p->at > from;
 }
 
-/* Bytes of the UTF-8 character at `s`, 0 if it is none: RFC 3629, so no overlong forms and no surrogates. */
+/* Bytes of the UTF-8 character at `s`, 0 if it is none: RFC 3629, so no overlong forms and no
+ * surrogates. */
 static size_t utf8_length(const char *s, const char *end) {
     const unsigned char *c = (const unsigned char *)s;
     size_t left = (size_t)(end - s), n = c[0] < 0x80   ? 1
@@ -172,14 +178,15 @@ static bool take_escape(parser *p) {
     return true;
 }
 
-/* A string after its opening quote, decoded onto the scratch with a 0 after it; NULL on failure. The caller takes it off
- * the scratch again. */
+/* A string after its opening quote, decoded onto the scratch with a 0 after it; NULL on failure.
+ * The caller takes it off the scratch again. */
 static const char *take_string(parser *p) {
     size_t from = p->used;
     for (;;) {
         if (p->at == p->end) return fail_at(p, p->at, "a string has no end");
         if (*p->at == '"') break;
-        if ((unsigned char)*p->at < 0x20) return fail_at(p, p->at, "a string holds a control character");
+        if ((unsigned char)*p->at < 0x20)
+            return fail_at(p, p->at, "a string holds a control character");
         if (*p->at == '\\') {
             const char *escape = p->at++;
             if (!take_escape(p)) return fail_at(p, escape, "a string holds an invalid escape");
@@ -192,7 +199,7 @@ static const char *take_string(parser *p) {
         p->at += n;
     }
     p->at++;
-    p->scratch[p->used++] = 0; // in the place of the opening quote
+    p->scratch[p->used++] = 0; /* in the place of the opening quote */
     return p->scratch + from;
 }
 
@@ -204,7 +211,7 @@ static const char *take_not_finite(parser *p) {
     return NULL;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static json_t *parse_value(parser *p);
 
@@ -277,7 +284,8 @@ static bool parse_element(parser *p, json_t *array) {
 }
 
 /* The rest of an array or object, after its opening bracket. */
-static json_t *parse_items(parser *p, json_t *container, bool (*item)(parser *, json_t *), char close) {
+static json_t *parse_items(parser *p, json_t *container, bool (*item)(parser *, json_t *),
+                           char close) {
     if (!made(p, container)) return NULL;
     bool ok = ++p->depth <= DEEPEST;
     if (!ok) fail_at(p, p->at, "nested too deeply");
@@ -308,7 +316,8 @@ static json_t *parse_value(parser *p) {
     return fail_here(p, "a value");
 }
 
-vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out, vn_err *err) {
+vn_status vn_json_parse(const char *text, size_t size, const char *name, json_t **out,
+                        vn_err *err) {
     *out = NULL;
     parser p = {.at = text, .begin = text, .end = text + size, .name = name, .err = err};
     p.scratch = vn_alloc(size, 1);

@@ -1,9 +1,10 @@
-/* limit.c - how much memory this process may have, so that what would not fit is refused before it is built: an allocation
- * that succeeds is no answer, as most systems promise more than they have and end the process when it is used.
+/* limit.c - how much memory this process may have, so that what would not fit is refused before it
+ * is built: an allocation that succeeds is no answer, as most systems promise more than they have
+ * and end the process when it is used.
  *
- * It is the least of the machine's memory, the limits of the control groups that the process is in (containers) and its limit of
- * address space (ulimit -v). VANE_MEMORY in the environment, a number of bytes or one with K, M, G or T, stands for all of
- * these. */
+ * It is the least of the machine's memory, the limits of the control groups that the process is in
+ * (containers) and its limit of address space (ulimit -v). VANE_MEMORY in the environment, a number
+ * of bytes or one with K, M, G or T, stands for all of these. */
 #include "base/base.h"
 
 #include <fcntl.h>
@@ -18,7 +19,7 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* ---- what is asked for ----------------------------------------------------------------------------------- */
+/* ---- what is asked for ----------------------------------------------------------------------- */
 
 /* "24G"; 0: not given, or no such number. */
 static size_t asked_for(void) {
@@ -37,7 +38,7 @@ bool vn_memory_given(void) {
     return asked_for() > 0;
 }
 
-/* ---- what there is --------------------------------------------------------------------------------------- */
+/* ---- what there is --------------------------------------------------------------------------- */
 
 static size_t of_machine(void) {
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -46,7 +47,9 @@ static size_t of_machine(void) {
 
 static size_t of_address_space(void) {
     struct rlimit limit;
-    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (size_t)limit.rlim_cur : SIZE_MAX;
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+               ? (size_t)limit.rlim_cur
+               : SIZE_MAX;
 }
 
 #if defined(__linux__)
@@ -66,7 +69,8 @@ static size_t number_in(const char *path) {
     return *text >= '0' && *text <= '9' ? (size_t)strtoull(text, NULL, 10) : SIZE_MAX;
 }
 
-/* The least limit of the group at `group` under `root` and of those above it. A container may see its own group as the root. */
+/* The least limit of the group at `group` under `root` and of those above it. A container may see
+ * its own group as the root. */
 static size_t of_groups(const char *root, const char *group, const char *file) {
     char path[1024];
     size_t limit = SIZE_MAX;
@@ -79,19 +83,22 @@ static size_t of_groups(const char *root, const char *group, const char *file) {
     }
 }
 
-/* A line of /proc/self/cgroup is "number:controllers:path"; of version 2 the controllers are empty. */
+/* A line of /proc/self/cgroup is "number:controllers:path"; of version 2 the controllers are
+ * empty. */
 static size_t of_control_groups(void) {
     char text[4096], *rest = NULL;
     size_t limit = SIZE_MAX;
     read_text("/proc/self/cgroup", text, sizeof text);
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+        char *controllers = strchr(line, ':'),
+             *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) continue;
         *group++ = 0;
         if (strcmp(controllers, ":") == 0)
             limit = least(limit, of_groups("/sys/fs/cgroup", group, "memory.max"));
         else if (strcmp(controllers, ":memory") == 0)
-            limit = least(limit, of_groups("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"));
+            limit =
+                least(limit, of_groups("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"));
     }
     return limit;
 }
@@ -109,7 +116,7 @@ size_t vn_memory_total(void) {
     return asked ? asked : least(of_machine(), least(of_address_space(), of_control_groups()));
 }
 
-/* ---- for messages ---------------------------------------------------------------------------------------- */
+/* ---- for messages ---------------------------------------------------------------------------- */
 
 const char *vn_bytes_text(double bytes, char text[32]) {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};

@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #endif
 
-#define ALIGNMENT       64 // a cache line, and the widest vector
+#define ALIGNMENT       64 /* a cache line, and the widest vector */
 #define LARGE_PAGE      ((size_t)2 << 20)
-#define ARENA_BLOCK     16384 // bytes asked of malloc at a time
+#define ARENA_BLOCK     16384 /* bytes asked of malloc at a time */
 #define ARENA_ALIGNMENT 16
 
 bool vn_mul_overflows(size_t a, size_t b, size_t *product) {
@@ -38,8 +38,9 @@ void *vn_realloc(void *old, size_t count, size_t size) {
     return byte_count(count, size, &bytes) ? realloc(old, bytes) : NULL;
 }
 
-/* Large arrays ask for large pages: a step touches all of an arena, and looking up each of its small pages costs a tenth
- * of a training step where the machine is a virtual one. What remains of the last page stays small. */
+/* Large arrays ask for large pages: a step touches all of an arena, and looking up each of its
+ * small pages costs a tenth of a training step where the machine is a virtual one. What remains of
+ * the last page stays small. */
 void *vn_alloc_aligned(size_t count, size_t size) {
     size_t bytes;
     void *p = NULL;
@@ -47,7 +48,8 @@ void *vn_alloc_aligned(size_t count, size_t size) {
     const bool large = bytes >= 2 * LARGE_PAGE;
     if (posix_memalign(&p, large ? LARGE_PAGE : ALIGNMENT, bytes) != 0) return NULL;
 #if defined(MADV_HUGEPAGE)
-    if (large) madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* advice: a refusal changes nothing */
+    /* advice: a refusal changes nothing */
+    if (large) madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
 #endif
     return p;
 }
@@ -83,7 +85,7 @@ void vn_free(void *p) {
 
 struct vn_arena_block {
     struct vn_arena_block *next;
-    size_t used, size; // bytes, this header included
+    size_t used, size; /* bytes, this header included */
 };
 
 static struct vn_arena_block *block_new(struct vn_arena_block *next, size_t size) {
@@ -95,7 +97,8 @@ static struct vn_arena_block *block_new(struct vn_arena_block *next, size_t size
     return b;
 }
 
-/* What does not fit in the newest block begins a new one; the rest of the old one is left unused. */
+/* What does not fit in the newest block begins a new one; the rest of the old one is left
+ * unused. */
 void *vn_arena_alloc(vn_arena *arena, size_t size) {
     if (size > SIZE_MAX - 2 * ARENA_BLOCK) return NULL;
     size = (size + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;

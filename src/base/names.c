@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-/* Whether the name at the index is a number as well, of another place: "1", "2", "3" begin at 0, and 0 is none of them. */
+/* Whether the name at the index is a number as well, of another place: "1", "2", "3" begin at 0,
+ * and 0 is none of them. */
 static bool is_number_of(const vn_names *list, int64_t index) {
     int64_t named;
-    return index >= 0 && (size_t)index < list->count && vn_parse_int(list->names[index], &named) && named >= 0 &&
-           (size_t)named <= list->count;
+    return index >= 0 && (size_t)index < list->count && vn_parse_int(list->names[index], &named) &&
+           named >= 0 && (size_t)named <= list->count;
 }
 
 bool vn_names_find(const vn_names *list, const char *text, int64_t *index) {
@@ -20,7 +21,8 @@ bool vn_names_find(const vn_names *list, const char *text, int64_t *index) {
     return vn_parse_int(text, index) && !(list->names && is_number_of(list, *index));
 }
 
-/* The only name that has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or several. */
+/* The only name that has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or
+ * several. */
 static const char *containing(const vn_names *list, const char *text) {
     const char *found = NULL;
     for (size_t i = 0; text[0] && i < list->count; i++) {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define LEAST ((uint64_t)1 << 20) // what is smaller is soon written, or not
+#define LEAST ((uint64_t)1 << 20) /* what is smaller is soon written, or not */
 
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
     if (bytes < LEAST) return VN_OK;
@@ -14,9 +14,10 @@ vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
                                  : vn_strdup(".");
     if (!folder) return vn_no_memory(err);
     struct statvfs disk;
-    const bool known = statvfs(folder, &disk) == 0 && disk.f_blocks > 0; // some file systems do not say
+    /* some file systems do not say */
+    const bool known = statvfs(folder, &disk) == 0 && disk.f_blocks > 0;
     vn_free(folder);
     if (!known || disk.f_bavail >= bytes / disk.f_frsize) return VN_OK;
-    return vn_fail(err, VN_IO, "%s: needs %.1f GB, and its disk has %.1f GB free", path, 1e-9 * (double)bytes,
-                   1e-9 * (double)disk.f_bavail * (double)disk.f_frsize);
+    return vn_fail(err, VN_IO, "%s: needs %.1f GB, and its disk has %.1f GB free", path,
+                   1e-9 * (double)bytes, 1e-9 * (double)disk.f_bavail * (double)disk.f_frsize);
 }

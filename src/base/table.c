@@ -1,5 +1,6 @@
-/* table.c - choosing a row of a table: "name" or "name:key=value,key=value". What is not known is refused with the
- * nearest name that is, so that a slip of the finger costs one reading of the message. */
+/* table.c - choosing a row of a table: "name" or "name:key=value,key=value". What is not known is
+ * refused with the nearest name that is, so that a slip of the finger costs one reading of the
+ * message. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -9,10 +10,10 @@
 
 #define LONGEST_NAME       63
 #define LONGEST_NUMBER     63
-#define LIST_AT_MOST       16 // names that a message lists; beyond, `vane list` does
-#define SHORTEST_BEGINNING 3  // letters that tell what a word begins
+#define LIST_AT_MOST       16 /* names that a message lists; beyond, `vane list` does */
+#define SHORTEST_BEGINNING 3  /* letters that tell what a word begins */
 
-/* ---- numbers ------------------------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 bool vn_parse_double(const char *text, double *out) {
     size_t n = strlen(text);
@@ -43,13 +44,14 @@ static void number_text(char text[32], double value) {
     }
 }
 
-/* ---- nearest names ------------------------------------------------------------------------------------ */
+/* ---- nearest names --------------------------------------------------------------------------- */
 
 static size_t smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* Insertions, deletions, replacements and swaps of neighbours that turn a into b (optimal string alignment). */
+/* Insertions, deletions, replacements and swaps of neighbours that turn a into b (optimal string
+ * alignment). */
 static size_t edit_distance(const char *a, size_t n, const char *b, size_t m) {
     size_t rows[3][LONGEST_NAME + 1], *before = rows[0], *last = rows[1], *row = rows[2];
     for (size_t j = 0; j <= m; j++) last[j] = j;
@@ -107,11 +109,12 @@ void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t
     if (count > LIST_AT_MOST) return;
     for (size_t i = 0; i < count; i++) {
         used = strlen(err->text);
-        snprintf(err->text + used, sizeof err->text - used, "%s%s", i ? ", " : "; known: ", names[i]);
+        snprintf(err->text + used, sizeof err->text - used, "%s%s",
+                 i ? ", " : "; known: ", names[i]);
     }
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 const vn_row *vn_table_row(const vn_table *table, size_t i) {
     if (table->stride == 0) return ((const vn_row *const *)table->rows)[i];
@@ -129,7 +132,8 @@ static vn_status unknown_name(const char *name, const vn_table *table, vn_err *e
     const size_t count = smaller(table->count, VN_COUNT(names));
     for (size_t i = 0; i < count; i++) names[i] = vn_table_row(table, i)->name;
     vn_err message;
-    vn_fail(&message, VN_BAD_ARGUMENT, name[0] ? "unknown %s '%.80s'" : "no %s is named%s", table->what, name);
+    vn_fail(&message, VN_BAD_ARGUMENT, name[0] ? "unknown %s '%.80s'" : "no %s is named%s",
+            table->what, name);
     vn_add_hint(&message, name, names, count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
@@ -139,7 +143,9 @@ static vn_status unknown_key(const vn_row *row, const char *key, vn_err *err) {
     size_t count = param_count(row);
     for (size_t i = 0; i < count; i++) names[i] = row->params[i].name;
     vn_err message;
-    if (count == 0) return vn_fail(err, VN_BAD_ARGUMENT, "%s takes no parameters, so no '%.80s'", row->name, key);
+    if (count == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s takes no parameters, so no '%.80s'", row->name,
+                       key);
     vn_fail(&message, VN_BAD_ARGUMENT, "%s has no parameter '%.80s'", row->name, key);
     vn_add_hint(&message, key, names, count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
@@ -160,26 +166,33 @@ static vn_status out_of_range(const vn_row *row, const vn_param *p, const char *
     char min[32], max[32];
     number_text(min, p->min);
     number_text(max, p->max);
-    if (isinf(p->max)) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is below %s", row->name, p->name, text, min);
-    if (isinf(p->min)) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is above %s", row->name, p->name, text, max);
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is outside [%s, %s]", row->name, p->name, text, min, max);
+    if (isinf(p->max))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is below %s", row->name, p->name, text,
+                       min);
+    if (isinf(p->min))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is above %s", row->name, p->name, text,
+                       max);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is outside [%s, %s]", row->name, p->name, text,
+                   min, max);
 }
 
-static vn_status unknown_class(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
-                               vn_err *err) {
+static vn_status unknown_class(const vn_row *row, const vn_param *p, const char *text,
+                               const vn_names *classes, vn_err *err) {
     vn_err message;
     const char *near = vn_names_nearest(classes, text);
-    vn_fail(&message, VN_BAD_ARGUMENT, "%s: %s=%.80s is no class of the model", row->name, p->name, text);
-    if (near && strchr(near, ',')) // to be written in quotes
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean %s=\"%s\"?", message.text, p->name, near);
+    vn_fail(&message, VN_BAD_ARGUMENT, "%s: %s=%.80s is no class of the model", row->name, p->name,
+            text);
+    if (near && strchr(near, ',')) /* to be written in quotes */
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean %s=\"%s\"?", message.text, p->name,
+                       near);
     if (near) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, near);
     if (classes->names) vn_add_hint(&message, text, classes->names, classes->count);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
 
 /* A class by name or number. */
-static vn_status parse_class(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
-                             double *value, vn_err *err) {
+static vn_status parse_class(const vn_row *row, const vn_param *p, const char *text,
+                             const vn_names *classes, double *value, vn_err *err) {
     static const vn_names unknown = {NULL, 0};
     int64_t index;
     const bool found = vn_names_find(classes ? classes : &unknown, text, &index);
@@ -187,25 +200,28 @@ static vn_status parse_class(const vn_row *row, const vn_param *p, const char *t
     if (!classes) return VN_OK;
     if (!found) return unknown_class(row, p, text, classes, err);
     if (index >= 0 && (size_t)index < classes->count) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is none of the model's %zu classes", row->name, p->name, text,
-                   classes->count);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is none of the model's %zu classes", row->name,
+                   p->name, text, classes->count);
 }
 
-static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text, const vn_names *classes,
-                             double *value, vn_err *err) {
+static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text,
+                             const vn_names *classes, double *value, vn_err *err) {
     if (p->integer == VN_PARAM_CLASS) return parse_class(row, p, text, classes, value, err);
     if (p->choices) {
         int index = choice_index(p->choices, text);
         if (index < 0)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is none of %s", row->name, p->name, text, p->choices);
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is none of %s", row->name, p->name,
+                           text, p->choices);
         *value = index;
         return VN_OK;
     }
     if (!vn_parse_double(text, value))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is not a number", row->name, p->name, text);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is not a number", row->name, p->name,
+                       text);
     if (*value < p->min || *value > p->max) return out_of_range(row, p, text, err);
     if (p->integer && *value != floor(*value))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is not a whole number", row->name, p->name, text);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is not a whole number", row->name, p->name,
+                       text);
     return VN_OK;
 }
 
@@ -242,7 +258,7 @@ static char *unquote(char *text) {
     char *to = text;
     for (const char *from = text + 1; *from; from++) {
         *to++ = *from;
-        from += *from == '"'; // of two, one
+        from += *from == '"'; /* of two, one */
     }
     *to = 0;
     return text;
@@ -257,16 +273,22 @@ static vn_status parse_pair(char *pair, const vn_names *classes, vn_choice *out,
     size_t i = 0, count = param_count(row);
     while (i < count && strcmp(row->params[i].name, pair) != 0) i++;
     if (i == count) return unknown_key(row, pair, err);
-    if (!equals) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s has no value; write %s=VALUE", row->name, pair, pair);
-    if (out->given[i]) return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is given twice", row->name, pair);
+    if (!equals)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s has no value; write %s=VALUE", row->name, pair,
+                       pair);
+    if (out->given[i])
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s is given twice", row->name, pair);
     out->given[i] = true;
     char *value = unquote(trim(equals + 1));
-    if (!value) return vn_fail(err, VN_BAD_ARGUMENT, "%s: the quotes of %s are not closed at its end", row->name, pair);
+    if (!value)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: the quotes of %s are not closed at its end",
+                       row->name, pair);
     return parse_value(row, &row->params[i], value, classes, &out->value[i], err);
 }
 
 /* name, then pairs; `text` is cut to pieces. */
-static vn_status parse_choice(char *text, const vn_table *table, const vn_names *classes, vn_choice *out, vn_err *err) {
+static vn_status parse_choice(char *text, const vn_table *table, const vn_names *classes,
+                              vn_choice *out, vn_err *err) {
     char *pairs = strchr(text, ':');
     if (pairs) *pairs++ = 0;
     text = trim(text);
@@ -285,8 +307,8 @@ static vn_status parse_choice(char *text, const vn_table *table, const vn_names 
     return VN_OK;
 }
 
-vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes, vn_choice *out,
-                             vn_err *err) {
+vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes,
+                             vn_choice *out, vn_err *err) {
     char *copy = vn_strdup(text);
     if (!copy) return vn_no_memory(err);
     vn_status s = parse_choice(copy, table, classes, out, err);
@@ -298,7 +320,7 @@ vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *ou
     return vn_choice_parse_of(text, table, NULL, out, err);
 }
 
-/* ---- and back to text ---------------------------------------------------------------------------------- */
+/* ---- and back to text ------------------------------------------------------------------------ */
 
 static void value_text(char text[LONGEST_NAME + 1], const vn_param *p, double value) {
     if (!p->choices) {
@@ -317,7 +339,8 @@ char *vn_choice_text(const vn_choice *choice) {
         if (!choice->given[i]) continue;
         char value[LONGEST_NAME + 1];
         value_text(value, &choice->row->params[i], choice->value[i]);
-        char *longer = vn_format("%s%c%s=%s", text, first ? ':' : ',', choice->row->params[i].name, value);
+        char *longer =
+            vn_format("%s%c%s=%s", text, first ? ':' : ',', choice->row->params[i].name, value);
         vn_free(text);
         text = longer;
         first = false;

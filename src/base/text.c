@@ -1,15 +1,17 @@
-/* text.c - numbers printed and read with a decimal point. The C library's printf and strtod use that of the locale, which
- * belongs to the program that uses us: after its setlocale(LC_ALL, "de_DE.UTF-8") a file would hold 1,5 and 1.5 would be read
- * as 1. So all that prints or reads a number with a fraction goes through here, where the calling thread is in the C locale
- * for the moment (POSIX's uselocale; no other thread sees it). tools/check_numbers.sh finds what does not. */
+/* text.c - numbers printed and read with a decimal point. The C library's printf and strtod use
+ * that of the locale, which belongs to the program that uses us: after its setlocale(LC_ALL,
+ * "de_DE.UTF-8") a file would hold 1,5 and 1.5 would be read as 1. So all that prints or reads a
+ * number with a fraction goes through here, where the calling thread is in the C locale for the
+ * moment (POSIX's uselocale; no other thread sees it). tools/check_numbers.sh finds what does
+ * not. */
 #include "base/base.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 vn_c_locale vn_c_locale_enter(void) {
-    vn_c_locale l = {
-        .c = newlocale(LC_ALL_MASK, "C", (locale_t)0)}; /* of the C library itself: takes no memory in glibc */
+    vn_c_locale l = {/* of the C library itself: takes no memory in glibc */
+                     .c = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
     if (l.c) l.before = uselocale(l.c);
     return l;
 }

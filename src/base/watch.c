@@ -17,7 +17,7 @@ void vn_log(const vn_watch *watch, vn_log_level level, const char *format, ...) 
     int length = vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (length < 0) return;
-    vn_clean_line(text); // names of files and classes are in it
+    vn_clean_line(text); /* names of files and classes are in it */
     watch->log(watch->user, level, text);
 }
 

@@ -1,9 +1,11 @@
-/* writer.c - writing files whole. A file is written aside, in the same folder, and renamed over the old one when all of it is
- * on the disk, so that a reader sees the old file or the new one and never a part.
+/* writer.c - writing files whole. A file is written aside, in the same folder, and renamed over the
+ * old one when all of it is on the disk, so that a reader sees the old file or the new one and
+ * never a part.
  *
- * The file aside is called .vane-tmp- and 16 random digits, so that nobody can put a pipe or a link there before us, and it is
- * made by this open or not at all. It is locked while it is written: one of such a name that is not locked was left by a killed
- * process, and vn_remove_stale removes it. */
+ * The file aside is called .vane-tmp- and 16 random digits, so that nobody can put a pipe or a link
+ * there before us, and it is made by this open or not at all. It is locked while it is written: one
+ * of such a name that is not locked was left by a killed process, and vn_remove_stale removes
+ * it. */
 #include "base/base.h"
 
 #include <dirent.h>
@@ -20,13 +22,14 @@
 
 static const char aside_name[] = ".vane-tmp-";
 
-/* ---- names ----------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 void vn_unguessable(char text[VN_UNGUESSABLE + 1]) {
     static const char digits[] = "0123456789abcdef";
     uint8_t bytes[VN_UNGUESSABLE / 2];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) { // a kernel without it: what is made exclusively
-        const double now = vn_now();                                  // is safe all the same
+    /* a kernel without it: what is made exclusively */
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
+        const double now = vn_now(); /* is safe all the same */
         const uint32_t key[2] = {(uint32_t)getpid(), 0},
                        counter[4] = {(uint32_t)now, (uint32_t)(1e9 * (now - floor(now)))};
         uint32_t random[4];
@@ -44,7 +47,8 @@ bool vn_is_unguessable(const char *text) {
 /* The folder that `path` is in; new string or NULL. */
 static char *folder_of(const char *path) {
     const char *slash = strrchr(path, '/');
-    return slash ? vn_format("%.*s", slash == path ? 1 : (int)(slash - path), path) : vn_strdup(".");
+    return slash ? vn_format("%.*s", slash == path ? 1 : (int)(slash - path), path)
+                 : vn_strdup(".");
 }
 
 /* Where the link at `path` points to, as seen from here; new string or NULL. */
@@ -65,7 +69,7 @@ static bool is_link(const char *path) {
 }
 
 char *vn_follow_links(const char *path) {
-    enum { MOST_LINKS = 40 }; // the kernel's
+    enum { MOST_LINKS = 40 }; /* the kernel's */
     char *at = vn_strdup(path);
     for (int i = 0; at && i < MOST_LINKS && is_link(at); i++) {
         char *next = link_target(at);
@@ -88,7 +92,7 @@ static vn_status resolve_target(const char *path, char **out, vn_err *err) {
     return *out ? VN_OK : vn_no_memory(err);
 }
 
-/* ---- files aside ----------------------------------------------------------------------------------------- */
+/* ---- files aside ----------------------------------------------------------------------------- */
 
 /* Whether `path` still names the open file. */
 static bool still_named(int fd, const char *path) {
@@ -97,19 +101,22 @@ static bool still_named(int fd, const char *path) {
            ours.st_dev == named.st_dev;
 }
 
-/* Makes and locks a file aside. Between the two vn_remove_stale may take it for a stale one: then another is made. */
+/* Makes and locks a file aside. Between the two vn_remove_stale may take it for a stale one: then
+ * another is made. */
 static vn_status make_aside(vn_writer *w, const char *folder, int *fd, vn_err *err) {
     enum { TRIES = 100 };
     for (int i = 0; i < TRIES; i++) {
         char random[VN_UNGUESSABLE + 1];
         vn_unguessable(random);
         vn_free(w->aside);
-        w->aside = vn_format("%s%s%s%s", folder, vn_ends_with(folder, "/") ? "" : "/", aside_name, random);
+        w->aside =
+            vn_format("%s%s%s%s", folder, vn_ends_with(folder, "/") ? "" : "/", aside_name, random);
         if (!w->aside) return vn_no_memory(err);
         *fd = open(w->aside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (*fd < 0 && errno != EEXIST) break;
         if (*fd < 0) continue;
-        const bool taken = flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; // else: no locks here
+        /* else: no locks here */
+        const bool taken = flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
         if (!taken && still_named(*fd, w->aside)) return VN_OK;
         close(*fd);
         errno = EEXIST;
@@ -131,12 +138,12 @@ static vn_status open_aside(vn_writer *w, vn_err *err) {
     return s;
 }
 
-/* Removes what is left of a file or of a probe for a folder. What is locked is being written; where there are no locks that
- * cannot be told, and it stays. */
+/* Removes what is left of a file or of a probe for a folder. What is locked is being written; where
+ * there are no locks that cannot be told, and it stays. */
 static void remove_if_stale(const char *path) {
     struct stat info;
     if (lstat(path, &info) != 0 || info.st_uid != geteuid()) return;
-    if (S_ISDIR(info.st_mode)) rmdir(path); // only if it is empty
+    if (S_ISDIR(info.st_mode)) rmdir(path); /* only if it is empty */
     if (!S_ISREG(info.st_mode)) return;
     const int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return;
@@ -148,7 +155,8 @@ void vn_remove_stale(const char *folder) {
     const size_t length = strlen(aside_name);
     DIR *dir = opendir(folder);
     for (const struct dirent *e; dir && (e = readdir(dir));) {
-        if (strncmp(e->d_name, aside_name, length) != 0 || !vn_is_unguessable(e->d_name + length)) continue;
+        if (strncmp(e->d_name, aside_name, length) != 0 || !vn_is_unguessable(e->d_name + length))
+            continue;
         char *path = vn_path_join(folder, e->d_name);
         if (path) remove_if_stale(path);
         vn_free(path);
@@ -156,7 +164,7 @@ void vn_remove_stale(const char *folder) {
     if (dir) closedir(dir);
 }
 
-/* ---- the life of a writer -------------------------------------------------------------------------------- */
+/* ---- the life of a writer -------------------------------------------------------------------- */
 
 static void writer_free(vn_writer *w) {
     vn_free(w->path);
@@ -173,8 +181,8 @@ vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err) {
     return s;
 }
 
-/* stdio keeps that a write failed but not why, and what failed it may be flushed by now. Asks the system again, with
- * writes that meet the same full disk or limit, and sets errno. */
+/* stdio keeps that a write failed but not why, and what failed it may be flushed by now. Asks the
+ * system again, with writes that meet the same full disk or limit, and sets errno. */
 static void recall_write_error(int fd) {
     static const char zeros[65536];
     errno = EIO;
@@ -199,7 +207,7 @@ bool vn_sync_folder_of(const char *path) {
     if (!folder) return false;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     vn_free(folder);
-    if (fd < 0) return errno == EACCES; // writable but not readable: nothing more can be done
+    if (fd < 0) return errno == EACCES; /* writable but not readable: nothing more can be done */
     bool ok = sync_file(fd);
     int code = errno;
     close(fd);
@@ -222,7 +230,7 @@ vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
     } else if (!vn_sync_folder_of(w->path)) {
         s = vn_fail_errno(err, "%s: written, but its directory could not be synchronised", w->path);
     }
-    fclose(w->file); // last, for it gives up the lock; nothing is left in its buffer
+    fclose(w->file); /* last, for it gives up the lock; nothing is left in its buffer */
     writer_free(w);
     return s;
 }
@@ -234,7 +242,7 @@ void vn_writer_abandon(vn_writer *w) {
     writer_free(w);
 }
 
-/* ---- to be known before the work --------------------------------------------------------------------------- */
+/* ---- to be known before the work ------------------------------------------------------------- */
 
 vn_status vn_check_file(const char *path, vn_err *err) {
     vn_writer w;
@@ -266,7 +274,8 @@ vn_status vn_check_folder(const char *path, vn_err *err) {
     if (at) keep_existing(at);
     if (at) probe = vn_format("%s/%s%s", at, aside_name, random);
     vn_status s = probe ? VN_OK : vn_no_memory(err);
-    if (s == VN_OK && mkdir(probe, 0777) != 0) s = vn_fail_errno(err, "%s: cannot be written", path);
+    if (s == VN_OK && mkdir(probe, 0777) != 0)
+        s = vn_fail_errno(err, "%s: cannot be written", path);
     if (s == VN_OK) rmdir(probe);
     if (s == VN_OK && vn_is_dir(path)) vn_remove_stale(path);
     vn_free(probe);
@@ -274,7 +283,8 @@ vn_status vn_check_folder(const char *path, vn_err *err) {
     return s;
 }
 
-/* The real path of where writing to `path` would put its file; new string, NULL where that cannot be. */
+/* The real path of where writing to `path` would put its file; new string, NULL where that cannot
+ * be. */
 static char *real_target_of(const char *path) {
     char *target = vn_follow_links(path), *folder = target ? folder_of(target) : NULL;
     char *real = folder ? realpath(folder, NULL) : NULL;

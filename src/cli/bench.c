@@ -1,5 +1,5 @@
-/* bench.c - `vane bench`: how long a step of a network takes here, beside what this machine can do at all; and, for sampling,
- * what sampler and guides cost beside the network. */
+/* bench.c - `vane bench`: how long a step of a network takes here, beside what this machine can do
+ * at all; and, for sampling, what sampler and guides cost beside the network. */
 #include "cli/cli.h"
 
 enum { INFER, TRAIN, SAMPLE };
@@ -16,7 +16,7 @@ typedef struct args {
     int places_printed; /* --profile */
 } args;
 
-// clang-format off
+/* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("DIR", CLI_TEXT, dir, "", "a run, a model folder, or a config.json alone (then with random weights)",
             .required = true),
@@ -38,40 +38,47 @@ static const cli_option rows[] = {
     CLI_ROW("path", CLI_TEXT, walk.path, "NAME", "for a config.json, which has none", .kind = "paths",
             .unset = "rectified", .modes = "sample"),
 };
-// clang-format on
+/* clang-format on */
 
-/* ---- training and forward passes ---------------------------------------------------------------------- */
+/* ---- training and forward passes ------------------------------------------------------------- */
 
 static json_t *network_json(const vn_bench_result *r) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms", cli_json_number(r->min_ms),
-                     "median_ms", cli_json_number(r->median_ms), "images_per_s", cli_json_number(r->images_per_s),
-                     "gflops", cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops), "memory_gbs",
-                     cli_json_number(r->memory_gbs), "peak_rss_mb", cli_json_number(r->peak_rss_mb), "arena_mb",
-                     cli_json_number(r->arena_mb), "arena_kept_mb", cli_json_number(r->arena_kept_mb), "recomputed",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "min_ms",
+                     cli_json_number(r->min_ms), "median_ms", cli_json_number(r->median_ms),
+                     "images_per_s", cli_json_number(r->images_per_s), "gflops",
+                     cli_json_number(r->gflops), "gemm_gflops", cli_json_number(r->gemm_gflops),
+                     "memory_gbs", cli_json_number(r->memory_gbs), "peak_rss_mb",
+                     cli_json_number(r->peak_rss_mb), "arena_mb", cli_json_number(r->arena_mb),
+                     "arena_kept_mb", cli_json_number(r->arena_kept_mb), "recomputed",
                      cli_json_number(r->recomputed), "parameters", (json_int_t)r->parameters);
 }
 
 static void print_network(const args *a, const vn_bench_result *r) {
-    cli_print(stdout, "%s: %lld parameters, %s, batch %lld, %lld steps\n", a->dir, (long long)r->parameters,
-              a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch, (long long)a->o.steps);
-    printf("  step        %8.2f ms least, %.2f ms median, %.0f images/s\n", r->min_ms, r->median_ms, r->images_per_s);
-    printf("  arithmetic  %8.1f GF/s, %.0f%% of this machine's %.1f GF/s (largest matrix product)\n", r->gflops,
-           100 * r->gflops / r->gemm_gflops, r->gemm_gflops);
-    printf("  memory      %8.1f MB planned, %.1f MB at most in use; this machine copies %.1f GB/s\n", r->arena_mb,
-           r->peak_rss_mb, r->memory_gbs);
+    cli_print(stdout, "%s: %lld parameters, %s, batch %lld, %lld steps\n", a->dir,
+              (long long)r->parameters, a->mode == TRAIN ? "train" : "infer", (long long)a->o.batch,
+              (long long)a->o.steps);
+    printf("  step        %8.2f ms least, %.2f ms median, %.0f images/s\n", r->min_ms, r->median_ms,
+           r->images_per_s);
+    printf(
+        "  arithmetic  %8.1f GF/s, %.0f%% of this machine's %.1f GF/s (largest matrix product)\n",
+        r->gflops, 100 * r->gflops / r->gemm_gflops, r->gemm_gflops);
+    printf(
+        "  memory      %8.1f MB planned, %.1f MB at most in use; this machine copies %.1f GB/s\n",
+        r->arena_mb, r->peak_rss_mb, r->memory_gbs);
     if (a->o.recompute)
-        printf("  recompute   %8.1f MB planned instead of %.1f, for %.0f%% more arithmetic\n", r->arena_mb,
-               r->arena_kept_mb, 100 * r->recomputed);
+        printf("  recompute   %8.1f MB planned instead of %.1f, for %.0f%% more arithmetic\n",
+               r->arena_mb, r->arena_kept_mb, 100 * r->recomputed);
 }
 
-/* ---- where the time goes ------------------------------------------------------------------------------ */
+/* ---- where the time goes --------------------------------------------------------------------- */
 
 enum { PLACES_SHOWN = 20 };
 
 static json_t *op_json(const vn_bench_op *op) {
-    json_t *row = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "op", op->op, "calls", (json_int_t)op->calls, "ms",
-                            cli_json_number(op->ms), "share", cli_json_number(op->share), "gflops",
-                            cli_json_number(op->gflops), "gbs", cli_json_number(op->gbs));
+    json_t *row =
+        json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "op", op->op, "calls", (json_int_t)op->calls,
+                  "ms", cli_json_number(op->ms), "share", cli_json_number(op->share), "gflops",
+                  cli_json_number(op->gflops), "gbs", cli_json_number(op->gbs));
     if (op->place != NULL && json_object_set_new(row, "place", json_string(op->place)) != 0) {
         json_decref(row);
         return NULL;
@@ -81,16 +88,18 @@ static json_t *op_json(const vn_bench_op *op) {
 
 static void print_op(const args *a, const vn_bench_op *op) {
     if (!a->begun || (op->place != NULL && a->places_printed == 0))
-        printf("%s%-20s %5s %9s %6s %8s %8s%s\n", a->begun ? "\n" : "", "op", "calls", "ms", "share", "GF/s", "GB/s",
-               op->place != NULL ? "  place" : "");
-    cli_print(stdout, "%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls, op->ms,
-              100 * op->share, op->gflops, op->gbs, op->place != NULL ? "  " : "", op->place != NULL ? op->place : "");
+        printf("%s%-20s %5s %9s %6s %8s %8s%s\n", a->begun ? "\n" : "", "op", "calls", "ms",
+               "share", "GF/s", "GB/s", op->place != NULL ? "  place" : "");
+    cli_print(stdout, "%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls,
+              op->ms, 100 * op->share, op->gflops, op->gbs, op->place != NULL ? "  " : "",
+              op->place != NULL ? op->place : "");
 }
 
 static void on_op(void *user, const vn_bench_op *op) {
     args *a = user;
     if (a->json) {
-        if (json_array_append_new(op->place != NULL ? a->places : a->ops, op_json(op)) != 0) a->no_memory = true;
+        if (json_array_append_new(op->place != NULL ? a->places : a->ops, op_json(op)) != 0)
+            a->no_memory = true;
         return;
     }
     if (op->place == NULL || a->places_printed < PLACES_SHOWN) print_op(a, op);
@@ -131,28 +140,31 @@ static vn_status bench_network(cli_session *s, args *a) {
     return status != VN_OK ? status : printed;
 }
 
-/* ---- sampling ------------------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 static json_t *walk_json(const vn_bench_walk *r) {
     if (r->refused != NULL)
-        return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused", r->refused);
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler", r->sampler, "guide", r->guide, "passes",
-                     cli_json_number(r->passes), "min_ms", cli_json_number(r->min_ms), "median_ms",
-                     cli_json_number(r->median_ms), "denoiser_ms", cli_json_number(r->denoiser_ms), "arithmetic_ms",
-                     cli_json_number(r->arithmetic_ms), "arithmetic_share", cli_json_number(r->arithmetic_share));
+        return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused",
+                         r->refused);
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler", r->sampler, "guide",
+                     r->guide, "passes", cli_json_number(r->passes), "min_ms",
+                     cli_json_number(r->min_ms), "median_ms", cli_json_number(r->median_ms),
+                     "denoiser_ms", cli_json_number(r->denoiser_ms), "arithmetic_ms",
+                     cli_json_number(r->arithmetic_ms), "arithmetic_share",
+                     cli_json_number(r->arithmetic_share));
 }
 
 static void print_walk(args *a, const vn_bench_walk *r) {
     if (!a->begun)
-        printf("%-16s %-24s %7s %10s %10s %11s %7s\n", "sampler", "guide", "passes", "ms a step", "network",
-               "arithmetic", "share");
+        printf("%-16s %-24s %7s %10s %10s %11s %7s\n", "sampler", "guide", "passes", "ms a step",
+               "network", "arithmetic", "share");
     a->begun = true;
     printf("%-16s %-24s", r->sampler, r->guide);
     if (r->refused != NULL)
         cli_print(stdout, "  refused: %s\n", r->refused);
     else
-        printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms, r->arithmetic_ms,
-               100 * r->arithmetic_share);
+        printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms,
+               r->arithmetic_ms, 100 * r->arithmetic_share);
 }
 
 static void on_walk(void *user, const vn_bench_walk *r) {
@@ -167,8 +179,8 @@ static void on_walk(void *user, const vn_bench_walk *r) {
 static json_t *walks_json(const args *a, const vn_bench_result *machine) {
     json_t *object = network_json(machine);
     const bool one = json_array_size(a->walks) == 1;
-    int failed =
-        one ? json_object_update(object, json_array_get(a->walks, 0)) : json_object_set(object, "walks", a->walks);
+    int failed = one ? json_object_update(object, json_array_get(a->walks, 0))
+                     : json_object_set(object, "walks", a->walks);
     if (failed == 0) return object;
     json_decref(object);
     return NULL;
@@ -180,13 +192,15 @@ static vn_status bench_walks(cli_session *s, args *a) {
     a->walk.steps = a->o.steps > INT32_MAX || a->o.steps < INT32_MIN ? -1 : (int)a->o.steps;
     a->json = s->json;
     a->walks = json_array();
-    vn_status status = vn_bench_walks(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
-    if (status == VN_OK && s->json) status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
+    vn_status status =
+        vn_bench_walks(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
+    if (status == VN_OK && s->json)
+        status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
     json_decref(a->walks);
     return status;
 }
 
-/* ---- the verb ------------------------------------------------------------------------------------------- */
+/* ---- the verb -------------------------------------------------------------------------------- */
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_bench_options_default(), .walk = vn_bench_walk_options_default()};
@@ -202,9 +216,10 @@ const cli_verb cli_bench = {
     .name = "bench",
     .summary = "time a network on this machine, or a step of sampling",
     .example = "vane bench runs/fashion-mnist --mode train --batch 64",
-    .about =
-        "Times steps of the network and measures, beside it, the fastest matrix product and memory copy of this "
-        "machine. With --mode sample it times the network alone and the arithmetic of sampler and guides around it. "
-        "Run it on an idle machine.",
+    .about = "Times steps of the network and measures, beside it, the fastest matrix product and "
+             "memory copy of this "
+             "machine. With --mode sample it times the network alone and the arithmetic of sampler "
+             "and guides around it. "
+             "Run it on an idle machine.",
     .run = run,
 };

@@ -1,5 +1,5 @@
-/* classes.c - see classes.h. A class's own name may have commas ("great white shark, white shark"), so that all of a text is tried
- * as one name before it is cut. */
+/* classes.c - see classes.h. A class's own name may have commas ("great white shark, white shark"),
+ * so that all of a text is tried as one name before it is cut. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +33,8 @@ static vn_status add_pieces(vn_model *model, char *text, cli_classes *list) {
     return status;
 }
 
-vn_status cli_find_classes(vn_model *model, const cli_texts *texts, cli_classes *out, bool *refused) {
+vn_status cli_find_classes(vn_model *model, const cli_texts *texts, cli_classes *out,
+                           bool *refused) {
     vn_status status = VN_OK;
     for (size_t i = 0; i < texts->count && status == VN_OK; i++) {
         status = add_name(model, texts->text[i], out);
@@ -44,7 +45,8 @@ vn_status cli_find_classes(vn_model *model, const cli_texts *texts, cli_classes 
     }
     for (size_t i = 0; i < out->count && status == VN_OK && out->count > 1; i++)
         if (out->label[i] == VN_LABEL_ALL) {
-            *refused = !cli_misuse("sample", "--class all stands alone, for it is all classes in turn");
+            *refused =
+                !cli_misuse("sample", "--class all stands alone, for it is all classes in turn");
             status = VN_BAD_ARGUMENT;
         }
     return status;

@@ -1,5 +1,6 @@
-/* cli.h - what the verbs of the program share. The program is the library's first client: it includes vane.h and
- * nothing else of vane. What it prints on stdout is the result; progress, log and errors go to stderr. */
+/* cli.h - what the verbs of the program share. The program is the library's first client: it
+ * includes vane.h and nothing else of vane. What it prints on stdout is the result; progress, log
+ * and errors go to stderr. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -22,9 +23,11 @@ typedef struct cli_verb cli_verb;
 struct cli_verb {
     const char *name, *summary; /* the summary stands in `vane --help` */
     const char *example;        /* a command that works */
-    const char *about;          /* what a user should know, below the example; NULL: the summary says it */
-    cli_complete_fn complete;   /* NULL: what was typed is all there is */
-    int (*run)(const cli_verb *verb, int argc, char **argv); /* the words after the verb; returns the exit status */
+    /* what a user should know, below the example; NULL: the summary says it */
+    const char *about;
+    cli_complete_fn complete; /* NULL: what was typed is all there is */
+    /* the words after the verb; returns the exit status */
+    int (*run)(const cli_verb *verb, int argc, char **argv);
 };
 
 extern const cli_verb cli_version; /* `vane --version` */
@@ -46,10 +49,10 @@ typedef enum cli_shared {
     CLI_COMPUTE /* and --threads, --cpu, --quiet */
 } cli_shared;
 
-/* Reads the words into `rows`' struct and the session. False when the verb is over: *status is then its exit
- * status (help was printed, or the command line is wrong). */
-bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv, cli_table rows,
-               int *status);
+/* Reads the words into `rows`' struct and the session. False when the verb is over: *status is then
+ * its exit status (help was printed, or the command line is wrong). */
+bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv,
+               cli_table rows, int *status);
 /* Opens the context, with Ctrl-C asking it to stop. */
 vn_status cli_open(cli_session *s);
 /* Says why `status` failed (unless VN_OK), closes the context and returns the exit status. */
@@ -64,7 +67,8 @@ void cli_catch_signals(vn_context *vn); /* from now on a signal asks it to stop 
 void cli_forget_signals(void);
 bool cli_interrupted(void);
 void cli_ignore_closed_pipes(void);
-/* Writes what stdout still holds; where that fails, says so and returns CLI_FAILED, else `status`. */
+/* Writes what stdout still holds; where that fails, says so and returns CLI_FAILED, else
+ * `status`. */
 int cli_end_process(int status);
 
 /* Prints the object on stdout and releases it. NULL (out of memory) gives VN_NO_MEMORY. */

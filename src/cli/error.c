@@ -9,12 +9,14 @@
 static bool as_json; /* one command line in a process */
 
 void cli_errors_begin(int argc, char **argv) {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) as_json = as_json || strcmp(argv[i], "--json") == 0;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        as_json = as_json || strcmp(argv[i], "--json") == 0;
 }
 
 /* What cannot be put into JSON for want of memory stands on stderr all the same. */
 static void print_json(vn_status status, const char *why) {
-    json_t *object = json_pack("{s:o, s:s}", "error", cli_json_name(why), "status", vn_status_name(status));
+    json_t *object =
+        json_pack("{s:o, s:s}", "error", cli_json_name(why), "status", vn_status_name(status));
     if (object != NULL) cli_print_json(object);
     fflush(stdout);
 }

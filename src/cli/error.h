@@ -1,6 +1,7 @@
-/* error.h - how the program says that something failed: one line on stderr, "vane VERB: why". Where the command line
- * asks for --json, stdout receives {"error": why, "status": name} too, so that a program which reads stdout finds one
- * JSON object whether the call succeeded or not. The exit status is the same with and without. */
+/* error.h - how the program says that something failed: one line on stderr, "vane VERB: why". Where
+ * the command line asks for --json, stdout receives {"error": why, "status": name} too, so that a
+ * program which reads stdout finds one JSON object whether the call succeeded or not. The exit
+ * status is the same with and without. */
 #ifndef CLI_ERROR_H
 #define CLI_ERROR_H
 
@@ -11,7 +12,8 @@
 /* Looks for --json among all words of the command line, before any of them is judged. */
 void cli_errors_begin(int argc, char **argv);
 /* verb NULL: no verb is known yet. */
-void cli_error(const char *verb, vn_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void cli_error(const char *verb, vn_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A mistake on the command line. False, for the caller to return. */
 bool cli_misuse(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -9,7 +9,7 @@ typedef struct args {
     vn_eval_options o;
 } args;
 
-// clang-format off
+/* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
@@ -37,24 +37,26 @@ static const cli_option rows[] = {
     CLI_ROW("rtol", CLI_DOUBLE, o.likelihood.rtol, "X", "relative tolerance of the integration"),
     CLI_ROW("atol", CLI_DOUBLE, o.likelihood.atol, "X", "absolute tolerance of the integration"),
 };
-// clang-format on
+/* clang-format on */
 
-/* "100 of 60000 samples of data, drawn by seed 0; class T-shirt: 10 of 6000, ...", or of many classes how many at least and at most. */
+/* "100 of 60000 samples of data, drawn by seed 0; class T-shirt: 10 of 6000, ...", or of many
+ * classes how many at least and at most. */
 static void print_drawn(const vn_model *m, const args *a, const vn_eval_result *r) {
     enum { listed = 12 };
     if (r->available == 0) return;
-    printf("  %lld of %lld samples of %s, drawn by seed %llu", (long long)r->count, (long long)r->available, a->o.data,
-           (unsigned long long)a->o.seed);
+    printf("  %lld of %lld samples of %s, drawn by seed %llu", (long long)r->count,
+           (long long)r->available, a->o.data, (unsigned long long)a->o.seed);
     int64_t least = r->count, most = 0;
     for (int32_t k = 0; k < r->classes; k++) {
         if (r->classes <= listed)
-            printf("%s %s: %lld of %lld", k == 0 ? "; class" : ",", vn_model_label_name(m, k), (long long)r->drawn[k],
-                   (long long)r->drawn[r->classes + k]);
+            printf("%s %s: %lld of %lld", k == 0 ? "; class" : ",", vn_model_label_name(m, k),
+                   (long long)r->drawn[k], (long long)r->drawn[r->classes + k]);
         if (r->drawn[k] < least) least = r->drawn[k];
         if (r->drawn[k] > most) most = r->drawn[k];
     }
     if (r->classes > listed)
-        printf("; %lld to %lld of each of %d classes", (long long)least, (long long)most, (int)r->classes);
+        printf("; %lld to %lld of each of %d classes", (long long)least, (long long)most,
+               (int)r->classes);
     putchar('\n');
 }
 
@@ -62,8 +64,9 @@ static void print_drawn(const vn_model *m, const args *a, const vn_eval_result *
 static json_t *drawn_json(const vn_model *m, const vn_eval_result *r) {
     json_t *list = json_array();
     for (int32_t k = 0; list != NULL && k < r->classes; k++) {
-        json_t *one = json_pack("{s:o, s:I, s:I}", "name", cli_json_name(vn_model_label_name(m, k)), "count",
-                                (json_int_t)r->drawn[k], "of", (json_int_t)r->drawn[r->classes + k]);
+        json_t *one =
+            json_pack("{s:o, s:I, s:I}", "name", cli_json_name(vn_model_label_name(m, k)), "count",
+                      (json_int_t)r->drawn[k], "of", (json_int_t)r->drawn[r->classes + k]);
         if (json_array_append_new(list, one) == 0) continue;
         json_decref(list);
         list = NULL;
@@ -71,9 +74,11 @@ static json_t *drawn_json(const vn_model *m, const vn_eval_result *r) {
     return list;
 }
 
-static void print_text(const cli_session *s, const vn_model *m, const args *a, const vn_eval_result *r) {
-    cli_print(stdout, "%s: %s of %lld sample%s, seed %llu, %.1f s\n", a->source, a->o.metric, (long long)r->count,
-              r->count == 1 ? "" : "s", (unsigned long long)a->o.seed, cli_seconds(s));
+static void print_text(const cli_session *s, const vn_model *m, const args *a,
+                       const vn_eval_result *r) {
+    cli_print(stdout, "%s: %s of %lld sample%s, seed %llu, %.1f s\n", a->source, a->o.metric,
+              (long long)r->count, r->count == 1 ? "" : "s", (unsigned long long)a->o.seed,
+              cli_seconds(s));
     print_drawn(m, a, r);
     for (size_t i = 0; i < r->measures; i++) {
         const vn_measure *measure = &r->measure[i];
@@ -85,20 +90,23 @@ static void print_text(const cli_session *s, const vn_model *m, const args *a, c
 
 /* NULL when memory ran out. */
 static json_t *measure_json(const vn_measure *m) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", m->name, "unit", m->unit, "value", cli_json_number(m->value),
-                     "low", cli_json_number(m->low), "high", cli_json_number(m->high));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", m->name, "unit", m->unit, "value",
+                     cli_json_number(m->value), "low", cli_json_number(m->low), "high",
+                     cli_json_number(m->high));
 }
 
-static vn_status print_json(const cli_session *s, const vn_model *m, const args *a, const vn_eval_result *r) {
+static vn_status print_json(const cli_session *s, const vn_model *m, const args *a,
+                            const vn_eval_result *r) {
     json_t *list = json_array();
     for (size_t i = 0; i < r->measures; i++) {
         if (json_array_append_new(list, measure_json(&r->measure[i])) == 0) continue;
         json_decref(list);
         return VN_NO_MEMORY;
     }
-    return cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "source", cli_json_name(a->source),
-                                    "metric", a->o.metric, "count", (json_int_t)r->count, "available",
-                                    (json_int_t)r->available, "seed", (json_int_t)a->o.seed, "drawn", drawn_json(m, r),
+    return cli_print_json(json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o}", "source",
+                                    cli_json_name(a->source), "metric", a->o.metric, "count",
+                                    (json_int_t)r->count, "available", (json_int_t)r->available,
+                                    "seed", (json_int_t)a->o.seed, "drawn", drawn_json(m, r),
                                     "measures", list, "seconds", cli_json_number(cli_seconds(s))));
 }
 
@@ -108,7 +116,8 @@ static vn_status eval(cli_session *s, args *a) {
     vn_status status = cli_open(s);
     const vn_model_options options = {.null_class = a->null_class};
     if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
-    if (status == VN_OK && a->label != NULL) status = vn_model_find_label(model, a->label, &a->o.label);
+    if (status == VN_OK && a->label != NULL)
+        status = vn_model_find_label(model, a->label, &a->o.label);
     if (status == VN_OK) status = vn_eval(model, &a->o, &result);
     cli_progress_clear(&s->progress);
     if (status == VN_OK && s->json)
@@ -136,7 +145,8 @@ const cli_verb cli_eval = {
     .name = "eval",
     .summary = "measure a model: its likelihood",
     .example = "vane eval world.json --metric nll",
-    .about = "Measures SOURCE on DATA and prints each number with its 95% interval. The likelihood is that of the "
+    .about = "Measures SOURCE on DATA and prints each number with its 95% interval. The likelihood "
+             "is that of the "
              "probability-flow ODE; for a world the exact value stands beside it.",
     .run = run,
 };

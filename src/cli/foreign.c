@@ -1,10 +1,10 @@
-/* foreign.c - what other programs call it: the words of PyTorch and diffusers scripts, EDM, StyleGAN, DiT,
- * guided-diffusion, Stable Diffusion's front ends and image programs. None is taken for vane's own, because few mean
- * exactly the same (an epoch is no step, the w of a paper is not gamma): each leads to vane's word in one line, with
- * what has to be known to translate the value.
+/* foreign.c - what other programs call it: the words of PyTorch and diffusers scripts, EDM,
+ * StyleGAN, DiT, guided-diffusion, Stable Diffusion's front ends and image programs. None is taken
+ * for vane's own, because few mean exactly the same (an epoch is no step, the w of a paper is not
+ * gamma): each leads to vane's word in one line, with what has to be known to translate the value.
  *
- * The first row counts that is of the verb, has the word, and names a flag which the verb has. A word here never stands
- * in the way of a flag: it is looked up only when it is none. */
+ * The first row counts that is of the verb, has the word, and names a flag which the verb has. A
+ * word here never stands in the way of a flag: it is looked up only when it is none. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ typedef struct foreign {
     const char *remark;
 } foreign;
 
-// clang-format off
+/* clang-format off */
 static const foreign table[] = {
     /* ---- guidance ---- */
     {NULL, "guidance", "w guidance-w", "the w of (1+w)c - wu is guidance - 1"},
@@ -335,7 +335,7 @@ static const struct {
     {"bench", "benchmark profile time speed perf"},
     {"forward", "forward-pass apply call"},
 };
-// clang-format on
+/* clang-format on */
 
 /* Whether `word` is one of the words with blanks between them. */
 static bool among(const char *word, const char *words) {
@@ -365,7 +365,8 @@ static void bare_word(const char *shown, char *out, size_t size) {
 }
 
 static void say(const foreign *f, const char *verb, const char *shown, char *out, size_t size) {
-    const char *remark = f->remark != NULL ? f->remark : "", *between = remark[0] != '\0' ? "; " : "";
+    const char *remark = f->remark != NULL ? f->remark : "",
+               *between = remark[0] != '\0' ? "; " : "";
     if (f->flag == NULL)
         snprintf(out, size, "vane has no %s: %s", shown, remark);
     else if (f->flag[0] >= 'A' && f->flag[0] <= 'Z')
@@ -374,7 +375,8 @@ static void say(const foreign *f, const char *verb, const char *shown, char *out
         snprintf(out, size, "vane says --%s for %s%s%s", f->flag, shown, between, remark);
 }
 
-bool cli_foreign(const char *verb, const char *shown, const char *const *names, size_t count, char *out, size_t size) {
+bool cli_foreign(const char *verb, const char *shown, const char *const *names, size_t count,
+                 char *out, size_t size) {
     char word[64];
     bare_word(shown, word, sizeof word);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {

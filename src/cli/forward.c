@@ -6,14 +6,17 @@ typedef struct args {
 } args;
 
 static const cli_option rows[] = {
-    CLI_ROW("DIR", CLI_TEXT, dir, "", "a run, or a folder with config.json and diffusion_pytorch_model.safetensors",
+    CLI_ROW("DIR", CLI_TEXT, dir, "",
+            "a run, or a folder with config.json and diffusion_pytorch_model.safetensors",
             .required = true),
     CLI_ROW("in", CLI_TEXT, in, "IN.safetensors",
-            "the model's inputs under diffusers' names: sample [B,C,H,W], timestep [B], class_labels [B], ...",
+            "the model's inputs under diffusers' names: sample [B,C,H,W], timestep [B], "
+            "class_labels [B], ...",
             .required = true),
     CLI_ROW("out", CLI_TEXT, out, "OUT.safetensors", "receives sample", .required = true),
     CLI_ROW("grad", CLI_TEXT, grad, "GRAD.safetensors",
-            "receives grad.sample and grad.PARAMETER of sum(cotangent * output); IN then holds cotangent too"),
+            "receives grad.sample and grad.PARAMETER of sum(cotangent * output); IN then holds "
+            "cotangent too"),
 };
 
 static vn_status report(const cli_session *s, const args *a) {
@@ -22,8 +25,8 @@ static vn_status report(const cli_session *s, const args *a) {
                                         a->grad != NULL ? cli_json_name(a->grad) : NULL, "seconds",
                                         cli_json_number(cli_seconds(s))));
     }
-    cli_print(stdout, "%s%s%s  %.2f s\n", a->out, a->grad != NULL ? "  " : "", a->grad != NULL ? a->grad : "",
-              cli_seconds(s));
+    cli_print(stdout, "%s%s%s  %.2f s\n", a->out, a->grad != NULL ? "  " : "",
+              a->grad != NULL ? a->grad : "", cli_seconds(s));
     return VN_OK;
 }
 
@@ -42,7 +45,8 @@ const cli_verb cli_forward = {
     .name = "forward",
     .summary = "run a network once on tensors from a file",
     .example = "vane forward runs/fashion-mnist --in in.safetensors --out out.safetensors",
-    .about = "Runs the network as it stands, without dropout, as diffusers would with the same tensors: for comparing, "
+    .about = "Runs the network as it stands, without dropout, as diffusers would with the same "
+             "tensors: for comparing, "
              "and for programs that sample by themselves.",
     .run = run,
 };

@@ -1,5 +1,6 @@
-/* help.c - the table of rows as text for people: usage line and one paragraph a flag, with the default that the
- * verb's struct holds and, where the values are rows of a table of the library, with their names. */
+/* help.c - the table of rows as text for people: usage line and one paragraph a flag, with the
+ * default that the verb's struct holds and, where the values are rows of a table of the library,
+ * with their names. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -38,7 +39,9 @@ static void default_text(const cli_option *o, const void *value, char *out, size
     case CLI_TEXT: text = *(const char *const *)value; break;
     case CLI_INT: snprintf(out, size, "%d", *(const int *)value); break;
     case CLI_INT64: snprintf(out, size, "%lld", (long long)*(const int64_t *)value); break;
-    case CLI_UINT64: snprintf(out, size, "%llu", (unsigned long long)*(const uint64_t *)value); break;
+    case CLI_UINT64:
+        snprintf(out, size, "%llu", (unsigned long long)*(const uint64_t *)value);
+        break;
     case CLI_DOUBLE: snprintf(out, size, "%g", *(const double *)value); break;
     case CLI_CHOICE: /* the first choice is the default, as everywhere */
         snprintf(out, size, "%.*s", (int)strcspn(o->value, "|"), o->value);
@@ -75,9 +78,11 @@ static void print_option(FILE *to, const cli_option *o, const void *value) {
 
     default_text(o, value, fallback, sizeof fallback);
     if (o->kind != NULL) kind_text(o->kind, kind, sizeof kind);
-    const char *opens = fallback[0] != '\0' ? " (default " : "", *closes = fallback[0] != '\0' ? ")" : "";
+    const char *opens = fallback[0] != '\0' ? " (default " : "",
+               *closes = fallback[0] != '\0' ? ")" : "";
     snprintf(text, sizeof text, "%s%s%s%s%s", o->help, kind, opens, fallback, closes);
-    if (fprintf(to, "  %-*s", help_column - 2, left) > help_column) fprintf(to, "\n%*s", help_column, "");
+    if (fprintf(to, "  %-*s", help_column - 2, left) > help_column)
+        fprintf(to, "\n%*s", help_column, "");
     cli_print_wrapped(to, text, help_column, help_column, help_width);
 }
 

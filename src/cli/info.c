@@ -1,4 +1,5 @@
-/* info.c - `vane info`: what a file or directory is and, of a network, what running and training it takes. */
+/* info.c - `vane info`: what a file or directory is and, of a network, what running and training it
+ * takes. */
 #include <string.h>
 
 #include "cli/cli.h"
@@ -12,10 +13,12 @@ typedef struct args {
 
 static const cli_option rows[] = {
     CLI_ROW("PATH", CLI_TEXT, path, "",
-            "data as `vane train` takes it, a run, a model directory or its config.json, a world, a .safetensors or a "
+            "data as `vane train` takes it, a run, a model directory or its config.json, a world, "
+            "a .safetensors or a "
             "picture",
             .required = true),
-    CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples", .unset = "64"),
+    CLI_ROW("batch", CLI_INT64, batch, "N", "of a model: plan steps of so many samples",
+            .unset = "64"),
 };
 
 static vn_status describe(cli_session *s, const args *a, bool *usage) {
@@ -28,7 +31,8 @@ static vn_status describe(cli_session *s, const args *a, bool *usage) {
         json_t *plan = NULL;
         status = vn_describe_plan(s->vn, a->path, a->batch >= 0 ? a->batch : BATCH, &text);
         if (status == VN_OK) status = cli_take_json(&text, &plan);
-        if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
+        if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0)
+            status = VN_NO_MEMORY;
     } else if (status == VN_OK && a->batch >= 0) {
         cli_misuse("info", "--batch is of a model's plan; %s is none", a->path);
         *usage = true;
@@ -55,13 +59,15 @@ const cli_verb cli_info = {
     .name = "info",
     .summary = "what data, a run, model, world, tensor file or picture is",
     .example = "vane info photos",
-    .about =
-        "Says what PATH is and what it holds. For data, before anything is trained: classes and how many samples each "
-        "has, "
-        "sizes, what cannot be read, what is passed over, and the command that trains on it. For a model, or a "
-        "config.json alone: what a pass forward and a training "
-        "step of a batch take, with and without --recompute, and which arrays fill memory. For a picture that vane "
-        "wrote: the model, the settings and the seed "
-        "it was made with, which make it again.",
+    .about = "Says what PATH is and what it holds. For data, before anything is trained: classes "
+             "and how many samples each "
+             "has, "
+             "sizes, what cannot be read, what is passed over, and the command that trains on it. "
+             "For a model, or a "
+             "config.json alone: what a pass forward and a training "
+             "step of a batch take, with and without --recompute, and which arrays fill memory. "
+             "For a picture that vane "
+             "wrote: the model, the settings and the seed "
+             "it was made with, which make it again.",
     .run = run,
 };

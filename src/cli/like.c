@@ -1,15 +1,18 @@
-/* like.c - see like.h. A setting is named like the flag it belongs to. A file may hold anything: only settings in the table below become
- * flags (never --out, say), and what else is in it is named. */
+/* like.c - see like.h. A setting is named like the flag it belongs to. A file may hold anything:
+ * only settings in the table below become flags (never --out, say), and what else is in it is
+ * named. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/like.h"
 
-static const char *const taken[] = {"source", "seed",  "first", "guidance", "sampler", "path",  "steps",      "grid",
-                                    "sigmas", "class", "noise", "weak",     "scale",   "batch", "null-class", "begin"};
+static const char *const taken[] = {"source", "seed",  "first",      "guidance", "sampler", "path",
+                                    "steps",  "grid",  "sigmas",     "class",    "noise",   "weak",
+                                    "scale",  "batch", "null-class", "begin"};
 /* Settings that are no flag's, or are taken in a way of their own (count, guide). */
-static const char *const known[] = {"vane", "model", "index", "trace", "training_step", "bands", "count", "guide"};
+static const char *const known[] = {"vane",          "model", "index", "trace",
+                                    "training_step", "bands", "count", "guide"};
 
 /* A setting that would contradict a flag that was typed. */
 static const struct {
@@ -66,7 +69,9 @@ static bool give_guides(cli_parser *p, const char *file, json_t *settings) {
             json_object_set_new(settings, "guides", json_array());
             kept = json_object_get(settings, "guides");
         }
-        if (json_array_append_new(kept, one) != 0 || !cli_give(p, "guide", json_string_value(one), file)) return false;
+        if (json_array_append_new(kept, one) != 0 ||
+            !cli_give(p, "guide", json_string_value(one), file))
+            return false;
         at = end != NULL ? end + strlen(between) : NULL;
     }
     return true;
@@ -75,15 +80,18 @@ static bool give_guides(cli_parser *p, const char *file, json_t *settings) {
 /* Of all bands together, where --count is of each. */
 static bool give_count(cli_parser *p, const char *file, json_t *settings) {
     const char *text = text_of(settings, "count");
-    const int64_t bands = parts(text_of(settings, "guidance"), ",") * parts(text_of(settings, "guide"), " | ");
+    const int64_t bands =
+        parts(text_of(settings, "guidance"), ",") * parts(text_of(settings, "guide"), " | ");
     const int64_t all = text != NULL ? strtoll(text, NULL, 10) : 0;
-    if (text == NULL || cli_given(p, "count") || (text_of(settings, "noise") != NULL && !cli_given(p, "noise")))
+    if (text == NULL || cli_given(p, "count") ||
+        (text_of(settings, "noise") != NULL && !cli_given(p, "noise")))
         return true;
     if (all < 1 || all % bands != 0)
-        return cli_misuse("sample", "%s: its %s samples are not as many in each of %lld bands", file, text,
-                          (long long)bands);
+        return cli_misuse("sample", "%s: its %s samples are not as many in each of %lld bands",
+                          file, text, (long long)bands);
     json_t *each = json_sprintf("%lld", (long long)(all / bands));
-    return json_object_set_new(settings, "count", each) == 0 && cli_give(p, "count", json_string_value(each), file);
+    return json_object_set_new(settings, "count", each) == 0 &&
+           cli_give(p, "count", json_string_value(each), file);
 }
 
 static bool give_all(cli_parser *p, const char *file, json_t *settings) {
@@ -91,7 +99,8 @@ static bool give_all(cli_parser *p, const char *file, json_t *settings) {
     json_t *value;
     json_object_foreach(settings, key, value) {
         if (!is_taken(key) || contradicted(p, key)) continue;
-        if (!json_is_string(value) || !cli_give(p, flag_of(key), json_string_value(value), file)) return false;
+        if (!json_is_string(value) || !cli_give(p, flag_of(key), json_string_value(value), file))
+            return false;
     }
     return give_guides(p, file, settings) && give_count(p, file, settings);
 }
@@ -127,7 +136,8 @@ static vn_status read_settings(const char *file, json_t **settings) {
     if (status == VN_OK) status = vn_describe(vn, file, &text);
     if (status == VN_OK) status = cli_take_json(&text, &all);
     if (status != VN_OK) cli_error("sample", status, "--like: %s", vn_error_text(vn));
-    json_t *found = json_object_get(all, "text") ? json_object_get(all, "text") : json_object_get(all, "metadata");
+    json_t *found = json_object_get(all, "text") ? json_object_get(all, "text")
+                                                 : json_object_get(all, "metadata");
     if (status == VN_OK && text_of(found, "source") == NULL) {
         cli_misuse("sample", "--like %s: it holds no settings of vane sample", file);
         status = VN_BAD_ARGUMENT;
@@ -145,9 +155,11 @@ static bool take(cli_parser *p, const char *file, bool quiet, json_t *settings) 
     const char *key;
     json_t *value;
     size_t i = 0;
-    if (json_object_size(settings) >= most) return cli_misuse("sample", "--like %s: too many settings", file);
+    if (json_object_size(settings) >= most)
+        return cli_misuse("sample", "--like %s: too many settings", file);
     if (text_of(settings, "class") == NULL && !cli_given(p, "class"))
-        return cli_misuse("sample", "--like %s: it does not hold the classes of its samples; give --class", file);
+        return cli_misuse(
+            "sample", "--like %s: it does not hold the classes of its samples; give --class", file);
     json_object_foreach(settings, key, value) typed[i++] = cli_given(p, flag_of(key));
     if (!give_all(p, file, settings)) return false;
     if (!quiet) say(p, file, settings, typed);
@@ -160,14 +172,15 @@ vn_status cli_like(cli_parser *p, const char *file, bool quiet, json_t **setting
     return take(p, file, quiet, *settings) ? VN_OK : VN_BAD_ARGUMENT;
 }
 
-bool cli_like_fits(const json_t *settings, const char *file, const char *source, const char *fingerprint,
-                   int64_t steps) {
+bool cli_like_fits(const json_t *settings, const char *file, const char *source,
+                   const char *fingerprint, int64_t steps) {
     const char *model = text_of(settings, "model"), *step = text_of(settings, "training_step");
     if (model != NULL && (fingerprint == NULL || strcmp(model, fingerprint) != 0))
-        return cli_misuse("sample", "--like %s: another model drew it (%s) than %s is now (%s)", file, model, source,
-                          fingerprint != NULL ? fingerprint : "a callback");
+        return cli_misuse("sample", "--like %s: another model drew it (%s) than %s is now (%s)",
+                          file, model, source, fingerprint != NULL ? fingerprint : "a callback");
     if (model == NULL && step != NULL && strtoll(step, NULL, 10) != steps)
-        return cli_misuse("sample", "--like %s: it was drawn after %s training steps, and %s has %lld", file, step,
-                          source, (long long)steps);
+        return cli_misuse("sample",
+                          "--like %s: it was drawn after %s training steps, and %s has %lld", file,
+                          step, source, (long long)steps);
     return true;
 }

@@ -10,7 +10,8 @@ typedef struct args {
 
 static const cli_option rows[] = {
     CLI_ROW("KIND", CLI_TEXT, kind, "",
-            "one of the kinds: its rows, each with its parameters and source; or the name of a row, of whatever kind",
+            "one of the kinds: its rows, each with its parameters and source; or the name of a "
+            "row, of whatever kind",
             .unset = "the kinds"),
     CLI_ROW("NAME", CLI_TEXT, name, "", "of the kind's rows this one alone"),
 };
@@ -37,10 +38,11 @@ static const struct {
 };
 
 static bool wanted(const selection *c, size_t kind, const vn_row *row) {
-    return (c->kind == vn_kind_count() || c->kind == kind) && (c->name == NULL || strcmp(c->name, row->name) == 0);
+    return (c->kind == vn_kind_count() || c->kind == kind) &&
+           (c->name == NULL || strcmp(c->name, row->name) == 0);
 }
 
-/* ---- for people ------------------------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_kinds(void) {
     enum { column = 16, width = 96 };
@@ -63,7 +65,8 @@ static void print_default(const vn_param *p, char *text, size_t size) {
         snprintf(text, size, "%s=%g", p->name, p->value);
         return;
     }
-    for (int i = 0; i < (int)p->value && strchr(choice, '|') != NULL; i++) choice = strchr(choice, '|') + 1;
+    for (int i = 0; i < (int)p->value && strchr(choice, '|') != NULL; i++)
+        choice = strchr(choice, '|') + 1;
     snprintf(text, size, "%s=%.*s", p->name, (int)strcspn(choice, "|"), choice);
 }
 
@@ -124,7 +127,8 @@ static void print_row(const vn_row *row) {
     if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
     cli_print_wrapped(stdout, row->summary, column, column, width);
     print_source(row->source, column);
-    for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) print_param(p, column, width);
+    for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++)
+        print_param(p, column, width);
 }
 
 static void print_rows(const selection *c) {
@@ -141,7 +145,7 @@ static void print_rows(const selection *c) {
     }
 }
 
-/* ---- for programs ----------------------------------------------------------------------------------- */
+/* ---- for programs ---------------------------------------------------------------------------- */
 
 /* Adds `value`, taking it over; false when memory ran out anywhere on the way. */
 static bool append(json_t *array, json_t *value) {
@@ -149,19 +153,21 @@ static bool append(json_t *array, json_t *value) {
 }
 
 static json_t *param_json(const vn_param *p) {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:s?}", "name", p->name, "summary", p->summary, "default",
-                     cli_json_number(p->value), "min", cli_json_number(p->min), "max", cli_json_number(p->max),
-                     "integer", p->integer != VN_PARAM_REAL, "class", p->integer == VN_PARAM_CLASS, "choices",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:s?}", "name", p->name, "summary",
+                     p->summary, "default", cli_json_number(p->value), "min",
+                     cli_json_number(p->min), "max", cli_json_number(p->max), "integer",
+                     p->integer != VN_PARAM_REAL, "class", p->integer == VN_PARAM_CLASS, "choices",
                      p->choices);
 }
 
 static json_t *row_json(const vn_row *row) {
     json_t *params = json_array();
     bool ok = params != NULL;
-    for (const vn_param *p = row->params; ok && p != NULL && p->name != NULL; p++) ok = append(params, param_json(p));
+    for (const vn_param *p = row->params; ok && p != NULL && p->name != NULL; p++)
+        ok = append(params, param_json(p));
     if (ok) {
-        return json_pack("{s:s, s:s, s:s?, s:o}", "name", row->name, "summary", row->summary, "source", row->source,
-                         "params", params);
+        return json_pack("{s:s, s:s, s:s?, s:o}", "name", row->name, "summary", row->summary,
+                         "source", row->source, "params", params);
     }
     json_decref(params);
     return NULL;
@@ -194,7 +200,7 @@ static json_t *kinds_json(const selection *c) {
     return object;
 }
 
-/* ---- the verb --------------------------------------------------------------------------------------- */
+/* ---- the verb -------------------------------------------------------------------------------- */
 
 enum { most = 512 }; /* names that a mistake is held against */
 
@@ -213,7 +219,8 @@ static size_t row_names(size_t kind, const char **names) {
     const vn_row *row;
     for (size_t k = 0; k < vn_kind_count(); k++) {
         if (kind != vn_kind_count() && k != kind) continue;
-        for (size_t i = 0; count < most && (row = vn_kind_row(k, i)) != NULL; i++) names[count++] = row->name;
+        for (size_t i = 0; count < most && (row = vn_kind_row(k, i)) != NULL; i++)
+            names[count++] = row->name;
     }
     return count;
 }
@@ -268,8 +275,8 @@ const cli_verb cli_list = {
     .name = "list",
     .summary = "the models, paths, samplers, guides, ... vane knows",
     .example = "vane list samplers",
-    .about =
-        "Lists every name that the flags of the other verbs take: vane list guides apg and vane list ddim show one in "
-        "full. A name with parameters is written name:key=value,key=value.",
+    .about = "Lists every name that the flags of the other verbs take: vane list guides apg and "
+             "vane list ddim show one in "
+             "full. A name with parameters is written name:key=value,key=value.",
     .run = run,
 };

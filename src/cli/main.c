@@ -12,9 +12,10 @@ static void print_help(void) {
            "  vane train photos --out runs/photos --minutes 30\n"
            "  vane sample runs/photos --guidance 1,2,4 --out samples.png\n\n",
            vn_version());
-    for (size_t i = 0; i < verb_count; i++) printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-    printf(
-        "\nvane help VERB opens with an example and explains each flag; vane --version says what it was built with.\n");
+    for (size_t i = 0; i < verb_count; i++)
+        printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
+    printf("\nvane help VERB opens with an example and explains each flag; vane --version says "
+           "what it was built with.\n");
 }
 
 static const cli_verb *find_verb(const char *name) {
@@ -59,7 +60,8 @@ static int help(int argc, char **argv) {
 
 static int run(int argc, char **argv) {
     cli_errors_begin(argc, argv);
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(0, NULL);
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help(0, NULL);
     if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
     if (asks_for_version(argv[1])) return cli_version.run(&cli_version, argc - 2, argv + 2);
     const cli_verb *verb = find_verb(argv[1]);

@@ -1,8 +1,8 @@
-/* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n value`, `-nvalue`, arguments, and
- * `--`, behind which all words are arguments.
- * What is refused: flags that are not in the table, flags given twice, missing values, values of the wrong type,
- * arguments too many or too few, flags without effect in the mode chosen, and the number that means "not given" to the
- * library. Whether another number makes sense is for the library to say. */
+/* options.c - reading a command line by a table of rows: `--flag value`, `--flag=value`, `-n
+ * value`, `-nvalue`, arguments, and `--`, behind which all words are arguments. What is refused:
+ * flags that are not in the table, flags given twice, missing values, values of the wrong type,
+ * arguments too many or too few, flags without effect in the mode chosen, and the number that means
+ * "not given" to the library. Whether another number makes sense is for the library to say. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdint.h>
@@ -44,7 +44,7 @@ static const cli_option *row_at(const parser *p, size_t i, void **into) {
     return NULL;
 }
 
-/* ---- names that are not known ------------------------------------------------------------------------ */
+/* ---- names that are not known ---------------------------------------------------------------- */
 
 /* Words of other programs first: --epochs is near to no flag of ours, and --w to the wrong one. */
 static bool unknown_flag(const parser *p, const char *shown) {
@@ -58,7 +58,8 @@ static bool unknown_flag(const parser *p, const char *shown) {
         names[count++] = o->name;
         if (is_flag(o)) flags[flag_count++] = o->name;
     }
-    if (cli_foreign(p->verb, shown, names, count, text, sizeof text)) return cli_misuse(p->verb, "%s", text);
+    if (cli_foreign(p->verb, shown, names, count, text, sizeof text))
+        return cli_misuse(p->verb, "%s", text);
     if (cli_suggest(shown + strspn(shown, "-"), "--", flags, flag_count, text, sizeof text))
         return cli_misuse(p->verb, "unknown flag %s; %s", shown, text);
     return cli_misuse(p->verb, "unknown flag %s; see: vane %s --help", shown, p->verb);
@@ -68,13 +69,14 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool parse_int64(const char *text, int64_t *out) {
     char *stop;
     errno = 0;
     *out = strtoll(text, &stop, 10);
-    return text[strspn(text, "0123456789+-")] == '\0' && stop != text && *stop == '\0' && errno == 0;
+    return text[strspn(text, "0123456789+-")] == '\0' && stop != text && *stop == '\0' &&
+           errno == 0;
 }
 
 /* Up to what JSON's readers and writers here hold. */
@@ -145,8 +147,10 @@ static bool is_number(const cli_option *o) {
     return o->type == CLI_INT || o->type == CLI_INT64 || o->type == CLI_DOUBLE;
 }
 
-/* The number that stands in the struct for "not given" cannot be given: it would not be what was asked for. */
-static bool is_unset(parser *p, const cli_option *o, double unset, const char *shown, const char *text) {
+/* The number that stands in the struct for "not given" cannot be given: it would not be what was
+ * asked for. */
+static bool is_unset(parser *p, const cli_option *o, double unset, const char *shown,
+                     const char *text) {
     const char *whole = o->type == CLI_DOUBLE ? "a number" : "a whole number";
     const char *instead = o->bounds != NULL ? o->bounds : unset < 0 ? "from 0 up" : "above 0";
     return cli_misuse(p->verb, "%s: expected %s %s, not '%s'", shown, whole, instead, text);
@@ -165,21 +169,24 @@ static bool set(parser *p, size_t i, const char *shown, const char *text) {
     return is_unset(p, o, unset, shown, text);
 }
 
-/* ---- words ------------------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------------------- */
 
-/* The place of the row that the word ("--name", "--name=value", "-n", "-n=value" or "-n4") means; *value receives what stands
- * behind the flag, or NULL; `shown` the flag alone. */
-static bool find_flag(const parser *p, const char *word, size_t *index, const char **value, char *shown, size_t size) {
+/* The place of the row that the word ("--name", "--name=value", "-n", "-n=value" or "-n4") means;
+ * *value receives what stands behind the flag, or NULL; `shown` the flag alone. */
+static bool find_flag(const parser *p, const char *word, size_t *index, const char **value,
+                      char *shown, size_t size) {
     const bool by_name = word[1] == '-';
     const char *equals = strchr(word, '=');
-    const bool attached = !by_name && (isdigit((unsigned char)word[2]) || word[2] == '-' || word[2] == '+');
+    const bool attached =
+        !by_name && (isdigit((unsigned char)word[2]) || word[2] == '-' || word[2] == '+');
     const size_t length = attached ? 2 : equals != NULL ? (size_t)(equals - word) : strlen(word);
     snprintf(shown, size, "%.*s", (int)least(length, size - 1), word);
     *value = attached ? word + 2 : equals != NULL ? equals + 1 : NULL;
     void *into;
     const cli_option *o;
     for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
-        if (!is_flag(o) || (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0'))
+        if (!is_flag(o) ||
+            (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0'))
             continue;
         *index = i;
         return true;
@@ -205,7 +212,8 @@ static bool parse_flag(parser *p, int argc, char **argv, int *used) {
         return true;
     }
     if (value != NULL) return set(p, i, shown, value);
-    if (argc < 2 || strncmp(argv[1], "--", 2) == 0) return cli_misuse(p->verb, "%s needs a value: %s", shown, o->value);
+    if (argc < 2 || strncmp(argv[1], "--", 2) == 0)
+        return cli_misuse(p->verb, "%s needs a value: %s", shown, o->value);
     *used = 2;
     return set(p, i, shown, argv[1]);
 }
@@ -252,12 +260,13 @@ static bool check_modes(const parser *p) {
     const char *mode = mode_of(p, text, sizeof text);
     for (size_t i = 0; mode != NULL && (o = row_at(p, i, &into)) != NULL; i++) {
         if (!p->seen[i] || o->modes == NULL || parse_choice(mode, o->modes, &index)) continue;
-        return cli_misuse(p->verb, "--%s has no effect with --mode %s: it needs --mode %s", o->name, mode, o->modes);
+        return cli_misuse(p->verb, "--%s has no effect with --mode %s: it needs --mode %s", o->name,
+                          mode, o->modes);
     }
     return true;
 }
 
-/* ---- values from elsewhere ---------------------------------------------------------------------------- */
+/* ---- values from elsewhere ------------------------------------------------------------------- */
 
 static bool find_row(const parser *p, const char *name, size_t *index) {
     void *into;
@@ -285,8 +294,8 @@ bool cli_give(cli_parser *p, const char *name, const char *text, const char *fro
     return true;
 }
 
-vn_status cli_parse(const char *verb, int argc, char **argv, const cli_table *tables, size_t table_count,
-                    cli_complete_fn complete) {
+vn_status cli_parse(const char *verb, int argc, char **argv, const cli_table *tables,
+                    size_t table_count, cli_complete_fn complete) {
     parser p = {.verb = verb, .tables = tables, .table_count = table_count};
     bool flags_end = false; /* at "--": what follows are arguments, whatever they begin with */
     for (int i = 0, used = 1; i < argc; i += used) {

@@ -28,11 +28,13 @@ bool cli_pipe_open(cli_pipe *p, const char *out) {
     const char *tmp = getenv("TMPDIR");
     *p = (cli_pipe){0};
     if (isatty(STDOUT_FILENO))
-        return cli_misuse("sample", "--out %s: stdout is a terminal; send it to a program or a file", out);
-    const int n = snprintf(p->folder, sizeof p->folder, "%s/vane-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
+        return cli_misuse("sample",
+                          "--out %s: stdout is a terminal; send it to a program or a file", out);
+    const int n = snprintf(p->folder, sizeof p->folder, "%s/vane-XXXXXX",
+                           tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
     if (n < 0 || (size_t)n >= sizeof p->folder || mkdtemp(p->folder) == NULL) {
-        cli_error("sample", VN_IO, "--out %s: no folder for it in %s: %s", out, tmp != NULL ? tmp : "/tmp",
-                  strerror(errno));
+        cli_error("sample", VN_IO, "--out %s: no folder for it in %s: %s", out,
+                  tmp != NULL ? tmp : "/tmp", strerror(errno));
         p->folder[0] = '\0';
         return false;
     }
@@ -45,7 +47,8 @@ vn_status cli_pipe_send(const cli_pipe *p) {
     FILE *from = fopen(p->file, "rb");
     size_t n;
     bool sent = from != NULL;
-    while (sent && (n = fread(bytes, 1, sizeof bytes, from)) > 0) sent = fwrite(bytes, 1, n, stdout) == n;
+    while (sent && (n = fread(bytes, 1, sizeof bytes, from)) > 0)
+        sent = fwrite(bytes, 1, n, stdout) == n;
     sent = sent && !ferror(from) && fflush(stdout) == 0;
     if (!sent) cli_error("sample", VN_IO, "stdout: %s", strerror(errno));
     if (from != NULL) fclose(from);

@@ -1,10 +1,12 @@
-/* process.c - what the program, not the library, decides for its process: which signals ask it to stop, what becomes of output
- * that nobody takes, and where the standard streams go.
+/* process.c - what the program, not the library, decides for its process: which signals ask it to
+ * stop, what becomes of output that nobody takes, and where the standard streams go.
  *
- * SIGINT, SIGTERM and SIGHUP (a terminal that closes) ask the running call to stop, which saves; a second SIGINT or SIGTERM ends
- * at once. A hang-up often comes twice, from the shell and from the terminal, so the second is like the first; `nohup` has it
- * ignored, and so it stays. SIGXFSZ is ignored everywhere, so that a limit on files is an error like a full disk; SIGPIPE where a
- * verb computes, so that `| head` does not end a training: that nobody reads its progress is no reason. */
+ * SIGINT, SIGTERM and SIGHUP (a terminal that closes) ask the running call to stop, which saves; a
+ * second SIGINT or SIGTERM ends at once. A hang-up often comes twice, from the shell and from the
+ * terminal, so the second is like the first; `nohup` has it ignored, and so it stays. SIGXFSZ is
+ * ignored everywhere, so that a limit on files is an error like a full disk; SIGPIPE where a verb
+ * computes, so that `| head` does not end a training: that nobody reads its progress is no
+ * reason. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,13 +19,15 @@
 static vn_context *volatile running;
 static volatile sig_atomic_t interrupted;
 
-static volatile sig_atomic_t at_terminal; /* somebody at a terminal should read that stopping takes a while */
+/* somebody at a terminal should read that stopping takes a while */
+static volatile sig_atomic_t at_terminal;
 
 static void on_interrupt(int number) {
     static const char words[] = "\nstopping when this step is done; a second Ctrl-C ends at once\n";
     const int code = errno;
     interrupted = 1;
-    if (number == SIGINT && at_terminal && write(STDERR_FILENO, words, sizeof words - 1) < 0) at_terminal = 0;
+    if (number == SIGINT && at_terminal && write(STDERR_FILENO, words, sizeof words - 1) < 0)
+        at_terminal = 0;
     errno = code;
     if (running != NULL) vn_context_cancel(running);
 }
@@ -35,7 +39,8 @@ static bool is_ignored(int number) {
 
 /* SA_RESETHAND: the second one meets the default action and ends the process. */
 void cli_catch_signals(vn_context *vn) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    struct sigaction action = {.sa_handler = on_interrupt,
+                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
     sigemptyset(&action.sa_mask);
     running = vn;
     at_terminal = isatty(STDERR_FILENO);
@@ -58,8 +63,9 @@ void cli_ignore_closed_pipes(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* A standard stream that is closed would be the number of the next file that is opened: what is meant for people would go into
- * it. Nothing can be written to such a stdout, which is told at the end. */
+/* A standard stream that is closed would be the number of the next file that is opened: what is
+ * meant for people would go into it. Nothing can be written to such a stdout, which is told at the
+ * end. */
 static void fill_standard_streams(void) {
     static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
     for (int fd = 0; fd < 3; fd++)
@@ -80,7 +86,8 @@ static bool output_failed(int *why) {
         failed = true;
         *why = write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;
     }
-    if (!failed && close(STDOUT_FILENO) != 0) { /* where a disk far away is full, this is when it says so */
+    /* where a disk far away is full, this is when it says so */
+    if (!failed && close(STDOUT_FILENO) != 0) {
         failed = true;
         *why = errno;
     }

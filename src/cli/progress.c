@@ -45,15 +45,18 @@ static void progress_text(const vn_progress *now, char *text, size_t size) {
                                  100 * (double)now->done / (double)now->total, (long long)now->done,
                                  (long long)now->total, now->unit);
     } else {
-        used += (size_t)snprintf(text + used, size - used, "  %lld %s", (long long)now->done, now->unit);
+        used += (size_t)snprintf(text + used, size - used, "  %lld %s", (long long)now->done,
+                                 now->unit);
     }
     if (now->rate > 0) {
-        used +=
-            (size_t)snprintf(text + used, size - used, "  %.*f %s/s", now->rate < 100 ? 1 : 0, now->rate, now->unit);
+        used += (size_t)snprintf(text + used, size - used, "  %.*f %s/s", now->rate < 100 ? 1 : 0,
+                                 now->rate, now->unit);
     }
-    if (isfinite(now->loss)) used += (size_t)snprintf(text + used, size - used, "  loss %.4f", now->loss);
+    if (isfinite(now->loss))
+        used += (size_t)snprintf(text + used, size - used, "  loss %.4f", now->loss);
     if (now->seconds_left >= 0) {
-        snprintf(text + used, size - used, "  %s left", cli_duration(now->seconds_left, left, sizeof left));
+        snprintf(text + used, size - used, "  %s left",
+                 cli_duration(now->seconds_left, left, sizeof left));
     }
 }
 

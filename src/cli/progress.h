@@ -1,5 +1,5 @@
-/* progress.h - how far a long call has come, on stderr: one live line on a terminal, a plain line now and then
- * where there is none (a log file, CI), nothing with --quiet. */
+/* progress.h - how far a long call has come, on stderr: one live line on a terminal, a plain line
+ * now and then where there is none (a log file, CI), nothing with --quiet. */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H
 

@@ -1,5 +1,6 @@
-/* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several guidance values, or
- * guides, each value under each guide is one band, and all bands begin with the same noise. */
+/* sample.c - `vane sample`: draws samples from a model or a world and saves them. With several
+ * guidance values, or guides, each value under each guide is one band, and all bands begin with the
+ * same noise. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,7 +28,7 @@ typedef struct args {
     vn_sample_options o;
 } args;
 
-// clang-format off
+/* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
@@ -84,18 +85,20 @@ static const cli_option rows[] = {
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in one forward pass; they do not depend on it",
             .unset = "chosen"),
 };
-// clang-format on
+/* clang-format on */
 
 /* How many samples to draw where the user did not say. */
 static int64_t chosen_count(const vn_model_info *info, const vn_sample_options *o) {
     enum { of_one = 16, of_each = 8, most = 128, points = 1000 };
-    const int64_t classes = o->cycle != NULL ? (int64_t)o->cycle_count : o->label == VN_LABEL_ALL ? info->classes : 0;
+    const int64_t classes = o->cycle != NULL           ? (int64_t)o->cycle_count
+                            : o->label == VN_LABEL_ALL ? info->classes
+                                                       : 0;
     if (info->rank == 1) return points;
     if (classes == 0) return of_one;
     return classes <= most / of_each ? classes * of_each : most;
 }
 
-/* ---- what is printed -------------------------------------------------------------------------------- */
+/* ---- what is printed ------------------------------------------------------------------------- */
 
 static size_t band_count(const args *a) {
     return a->rule_count * a->value_count;
@@ -112,14 +115,18 @@ static void print_text(const cli_session *s, const args *a, const vn_written *wr
     const bool piped = a->pipe.file[0] != '\0'; /* then stdout holds the samples */
     if (piped && s->quiet) return;
     FILE *to = piped ? stderr : stdout;
-    cli_print(to, "%s: %lld sample%s, ", piped ? "stdout" : a->out, (long long)count, count == 1 ? "" : "s");
+    cli_print(to, "%s: %lld sample%s, ", piped ? "stdout" : a->out, (long long)count,
+              count == 1 ? "" : "s");
     for (size_t i = 0; i < a->rule_count && a->rule_count > 1; i++)
         cli_print(to, "%s%s", i > 0 ? " | " : "guides ", a->rules[i]);
     fprintf(to, "%sguidance ", a->rule_count > 1 ? ", " : "");
-    for (size_t i = 0; i < a->value_count; i++) fprintf(to, "%s%g", i > 0 ? ", " : "", a->values[i]);
+    for (size_t i = 0; i < a->value_count; i++)
+        fprintf(to, "%s%g", i > 0 ? ", " : "", a->values[i]);
     fprintf(to, ", seed %llu, ", (unsigned long long)a->o.seed);
-    if (written[0].first > 0) fprintf(to, "from index %llu, ", (unsigned long long)written[0].first);
-    for (size_t i = 0; i < band_count(a); i++) fprintf(to, "%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
+    if (written[0].first > 0)
+        fprintf(to, "from index %llu, ", (unsigned long long)written[0].first);
+    for (size_t i = 0; i < band_count(a); i++)
+        fprintf(to, "%s%lld", i > 0 ? " + " : "", (long long)written[i].passes);
     const bool one = band_count(a) == 1 && written[0].passes == 1;
     fprintf(to, " network pass%s each, %.1f s\n", one ? "" : "es", cli_seconds(s));
 }
@@ -146,17 +153,18 @@ static json_t *passes_array(const args *a, const vn_written *written) {
     return array;
 }
 
-static vn_status print_json(const cli_session *s, const args *a, const vn_written *written, const vn_model *model) {
+static vn_status print_json(const cli_session *s, const args *a, const vn_written *written,
+                            const vn_model *model) {
     const vn_model_info info = vn_model_get_info(model);
-    return cli_print_json(
-        json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
-                  (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank), "guidance",
-                  number_array(a->values, NULL, a->value_count), "passes", passes_array(a, written), "seed",
-                  json_integer((json_int_t)a->o.seed), "first", json_integer((json_int_t)written[0].first), "seconds",
-                  cli_json_number(cli_seconds(s))));
+    return cli_print_json(json_pack(
+        "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
+        (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank),
+        "guidance", number_array(a->values, NULL, a->value_count), "passes",
+        passes_array(a, written), "seed", json_integer((json_int_t)a->o.seed), "first",
+        json_integer((json_int_t)written[0].first), "seconds", cli_json_number(cli_seconds(s))));
 }
 
-/* ---- the verb --------------------------------------------------------------------------------------- */
+/* ---- the verb -------------------------------------------------------------------------------- */
 
 /* Each guide has a band of each guidance value. */
 static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
@@ -195,13 +203,16 @@ static bool ends_with(const char *text, const char *ending) {
 /* Whether OUT can hold a trace: tensors can, and pictures of points. */
 static bool holds_trace(const char *out, bool points) {
     if (ends_with(out, ".safetensors") || (points && ends_with(out, ".png"))) return true;
-    return cli_misuse("sample", "--trace has no effect on %s: a .safetensors and a picture of points can hold it", out);
+    return cli_misuse(
+        "sample", "--trace has no effect on %s: a .safetensors and a picture of points can hold it",
+        out);
 }
 
 /* The weak model; where it does not say which class is null, as the model. */
 static vn_status open_weak(cli_session *s, args *a, const vn_model_options *options) {
     vn_status status = vn_model_open(s->vn, a->weak, &a->o.weak);
-    if (status != VN_OK || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null) return status;
+    if (status != VN_OK || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null)
+        return status;
     vn_model_close(&a->o.weak);
     return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
 }
@@ -236,11 +247,13 @@ static vn_status sample(cli_session *s, args *a) {
     if (status == VN_OK) status = choose_classes(model, a);
     if (status == VN_OK) {
         vn_model_info info = vn_model_get_info(model);
-        bool by_file = a->o.noise_file != NULL; /* then the file says how many, unless the user does */
+        /* then the file says how many, unless the user does */
+        bool by_file = a->o.noise_file != NULL;
         if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, &a->o);
-        a->refused = (a->o.trace && !holds_trace(a->out, info.rank == 1)) ||
-                     (a->settings != NULL &&
-                      !cli_like_fits(a->settings, a->like, a->source, vn_model_fingerprint(model), info.steps));
+        a->refused =
+            (a->o.trace && !holds_trace(a->out, info.rank == 1)) ||
+            (a->settings != NULL && !cli_like_fits(a->settings, a->like, a->source,
+                                                   vn_model_fingerprint(model), info.steps));
         choose_bands(a, &info);
         status = a->refused ? VN_BAD_ARGUMENT : sample_and_save(s, model, a);
     }
@@ -249,13 +262,15 @@ static vn_status sample(cli_session *s, args *a) {
     return status;
 }
 
-/* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same again. */
+/* Whether OUT is a file that is read from: it would be gone, and with it the way to draw the same
+ * again. */
 static bool reads_out(const args *a) {
     const char *const read[] = {a->source, a->o.noise_file, a->weak, a->like};
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
-        if (read[i] == NULL || stat(read[i], &one) != 0 || one.st_ino != out.st_ino || one.st_dev != out.st_dev)
+        if (read[i] == NULL || stat(read[i], &one) != 0 || one.st_ino != out.st_ino ||
+            one.st_dev != out.st_dev)
             continue;
         cli_misuse("sample", "--out %s would write over %s, which is read", a->out, read[i]);
         return true;
@@ -264,11 +279,14 @@ static bool reads_out(const args *a) {
 }
 
 static bool contradicts(const args *a, const cli_session *s) {
-    if (a->overwrite && a->append) return !cli_misuse("sample", "--overwrite and --append exclude each other");
-    return s->json && cli_is_pipe(a->out) && !cli_misuse("sample", "--json and --out %s both write to stdout", a->out);
+    if (a->overwrite && a->append)
+        return !cli_misuse("sample", "--overwrite and --append exclude each other");
+    return s->json && cli_is_pipe(a->out) &&
+           !cli_misuse("sample", "--json and --out %s both write to stdout", a->out);
 }
 
-/* Whether all that can be said before the model is known is right. OUT becomes the file that is written. */
+/* Whether all that can be said before the model is known is right. OUT becomes the file that is
+ * written. */
 static bool begin(args *a, const cli_session *s) {
     if (contradicts(a, s)) return false;
     if (cli_is_pipe(a->out)) {
@@ -295,7 +313,8 @@ static void close_args(args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_sample_options_default(), .null_class = vn_model_options_default().null_class};
+    args a = {.o = vn_sample_options_default(),
+              .null_class = vn_model_options_default().null_class};
     cli_session s;
     int status;
     if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {
@@ -315,11 +334,13 @@ const cli_verb cli_sample = {
     .name = "sample",
     .summary = "draw samples, with as much guidance as you like",
     .example = "vane sample runs/fashion-mnist --guidance 1,2,4 --out samples.png",
-    .about =
-        "Draws samples from a trained model or an exact world. The same seed gives the same samples, whatever the "
-        "batch and the number of threads; `vane info samples.png` tells how a picture was made, and --like samples.png "
-        "makes it again. Folders and tensors are written as samples are drawn, so that any number of them takes little "
-        "memory.",
+    .about = "Draws samples from a trained model or an exact world. The same seed gives the same "
+             "samples, whatever the "
+             "batch and the number of threads; `vane info samples.png` tells how a picture was "
+             "made, and --like samples.png "
+             "makes it again. Folders and tensors are written as samples are drawn, so that any "
+             "number of them takes little "
+             "memory.",
     .complete = complete,
     .run = run,
 };

@@ -1,5 +1,5 @@
-/* session.c - what every verb does before and after its own work: flags, help, the library's context with its
- * log and progress, and the way from a vn_status to an exit status. */
+/* session.c - what every verb does before and after its own work: flags, help, the library's
+ * context with its log and progress, and the way from a vn_status to an exit status. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 typedef cli_session args;
-// clang-format off
+/* clang-format off */
 static const cli_option shared_rows[] = {
     CLI_SECTION("Output and machine"),
     CLI_ROW("json", CLI_FLAG, json, "", "print the result as one JSON object"),
@@ -16,7 +16,7 @@ static const cli_option shared_rows[] = {
             "threads to compute with, 0: one per core; the result does not depend on it"),
     CLI_ROW("cpu", CLI_TEXT, cpu, "NAME", "kernels to use: auto, avx512, avx2 or portable"),
 };
-// clang-format on
+/* clang-format on */
 enum { output_only = 2 }; /* the rows of CLI_OUTPUT */
 
 static int exit_status(vn_status status) {
@@ -28,7 +28,7 @@ static int exit_status(vn_status status) {
     }
 }
 
-/* ---- command line ----------------------------------------------------------------------------------- */
+/* ---- command line ---------------------------------------------------------------------------- */
 
 static bool asks_for_help(int argc, char **argv) {
     if (argc == 1 && strcmp(argv[0], "help") == 0) return true;
@@ -46,8 +46,8 @@ static void print_help(const cli_verb *verb, const cli_table *tables, size_t cou
     cli_print_options(stdout, tables, count);
 }
 
-bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv, cli_table rows,
-               int *status) {
+bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv,
+               cli_table rows, int *status) {
     *s = (cli_session){.verb = verb, .cpu = "auto", .began = cli_now()};
     cli_table tables[2] = {rows, CLI_TABLE(shared_rows, s)};
     if (shared == CLI_OUTPUT) tables[1].count = output_only;
@@ -63,7 +63,7 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
     return true;
 }
 
-/* ---- context ---------------------------------------------------------------------------------------- */
+/* ---- context --------------------------------------------------------------------------------- */
 
 static void on_log(void *user, vn_log_level level, const char *text) {
     cli_session *s = user;
@@ -100,7 +100,8 @@ static void print_error(const cli_session *s, vn_status status) {
     else if (status == VN_UNSUPPORTED)
         cli_error(verb, status, "this machine does not run the %s kernels", s->cpu);
     else
-        cli_error(verb, status, "--threads %d, --cpu %s: expected 0 to 1024; auto, avx512, avx2 or portable",
+        cli_error(verb, status,
+                  "--threads %d, --cpu %s: expected 0 to 1024; auto, avx512, avx2 or portable",
                   s->threads, s->cpu);
 }
 
@@ -121,7 +122,7 @@ double cli_seconds(const cli_session *s) {
     return cli_now() - s->began;
 }
 
-/* ---- JSON out --------------------------------------------------------------------------------------- */
+/* ---- JSON out -------------------------------------------------------------------------------- */
 
 json_t *cli_json_number(double value) {
     return isfinite(value) ? json_real(value) : json_null();

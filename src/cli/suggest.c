@@ -1,5 +1,5 @@
-/* suggest.c - see suggest.h. A word that is cut short (--guid) is likelier than one that is misspelt into another
- * (--guide), so beginnings are looked at before edit distance. */
+/* suggest.c - see suggest.h. A word that is cut short (--guid) is likelier than one that is
+ * misspelt into another (--guide), so beginnings are looked at before edit distance. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,8 @@ static void normalise(const char *word, char out[longest + 1]) {
     const size_t n = strlen(word);
     out[0] = '\0';
     if (n > longest) return;
-    for (size_t i = 0; i <= n; i++) out[i] = (char)(word[i] == '_' ? '-' : tolower((unsigned char)word[i]));
+    for (size_t i = 0; i <= n; i++)
+        out[i] = (char)(word[i] == '_' ? '-' : tolower((unsigned char)word[i]));
 }
 
 static bool begins_with(const char *text, const char *beginning) {
@@ -55,12 +56,14 @@ static const char *nearest(const char *word, const char *const *names, size_t co
     return best;
 }
 
-/* The longest name that the word begins with: "classes" has "class", and "guide-name" has "guide", as a word of its own. */
+/* The longest name that the word begins with: "classes" has "class", and "guide-name" has "guide",
+ * as a word of its own. */
 static const char *stem(const char *word, bool of_words, const char *const *names, size_t count) {
     const char *best = NULL;
     for (size_t i = 0; i < count; i++) {
         const size_t n = strlen(names[i]);
-        if (n < (of_words ? shortest_word : shortest_stem) || !begins_with(word, names[i])) continue;
+        if (n < (of_words ? shortest_word : shortest_stem) || !begins_with(word, names[i]))
+            continue;
         if (of_words && word[n] != '-') continue;
         if (best == NULL || strlen(names[i]) > strlen(best)) best = names[i];
     }
@@ -68,7 +71,8 @@ static const char *stem(const char *word, bool of_words, const char *const *name
 }
 
 /* The names that begin with the word, at most `most_shown`; the word's own alone, if it is one. */
-static size_t completions(const char *word, const char *const *names, size_t count, const char **found) {
+static size_t completions(const char *word, const char *const *names, size_t count,
+                          const char **found) {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         if (!begins_with(names[i], word)) continue;
@@ -81,7 +85,8 @@ static size_t completions(const char *word, const char *const *names, size_t cou
     return n;
 }
 
-bool cli_suggest(const char *word, const char *before, const char *const *names, size_t count, char *out, size_t size) {
+bool cli_suggest(const char *word, const char *before, const char *const *names, size_t count,
+                 char *out, size_t size) {
     char typed[longest + 1] = {0};
     const char *found[most_shown];
     normalise(word, typed);

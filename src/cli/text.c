@@ -7,29 +7,37 @@
 
 #include "cli/text.h"
 
-/* ---- characters --------------------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 character at `text`, and the character; 0: there is none. */
 static int character(const char *text, uint32_t *code) {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *p = (const unsigned char *)text;
-    const int length = p[0] < 0x80 ? 1 : p[0] < 0xC0 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF8 ? 4 : 0;
+    const int length = p[0] < 0x80   ? 1
+                       : p[0] < 0xC0 ? 0
+                       : p[0] < 0xE0 ? 2
+                       : p[0] < 0xF0 ? 3
+                       : p[0] < 0xF8 ? 4
+                                     : 0;
     *code = length < 2 ? p[0] : p[0] & (0x7Fu >> length);
     for (int i = 1; i < length; i++) {
         if ((p[i] & 0xC0) != 0x80) return 0;
         *code = *code << 6 | (p[i] & 0x3Fu);
     }
-    const bool valid = *code >= least[length] && *code <= 0x10FFFF && (*code < 0xD800 || *code > 0xDFFF);
+    const bool valid =
+        *code >= least[length] && *code <= 0x10FFFF && (*code < 0xD800 || *code > 0xDFFF);
     return valid ? length : 0;
 }
 
 /* Controls, line ends, and what changes the direction of the text around it. */
 static bool is_control(uint32_t code) {
-    return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C || code == 0x200E || code == 0x200F ||
-           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
+    return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C || code == 0x200E ||
+           code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
+           (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
 }
 
-/* Prints at most `bytes` bytes of the text; returns how many columns that took, a character each. */
+/* Prints at most `bytes` bytes of the text; returns how many columns that took, a character
+ * each. */
 static int put(FILE *to, const char *text, size_t bytes) {
     int columns = 0;
     for (const char *end = text + strnlen(text, bytes); text < end; columns++) {
@@ -60,7 +68,7 @@ void cli_put_json(FILE *to, const char *json) {
     }
 }
 
-/* ---- formats ------------------------------------------------------------------------------------------ */
+/* ---- formats --------------------------------------------------------------------------------- */
 
 /* One conversion of a format: "%-*.3s". */
 typedef struct conversion {
@@ -133,8 +141,7 @@ static void put_number(FILE *to, const conversion *c, va_list *args) {
     case 'i':
     case 'u':
     case 'x':
-        if (c->longs == 2)
-            // NOLINTNEXTLINE(bugprone-branch-clone): of other types
+        if (c->longs == 2) /* NOLINTNEXTLINE(bugprone-branch-clone): of other types */
             fprintf(to, c->text, c->width, c->precision, va_arg(*args, long long));
         else if (c->longs == 1)
             fprintf(to, c->text, c->width, c->precision, va_arg(*args, long));
@@ -171,7 +178,8 @@ void cli_print(FILE *to, const char *format, ...) {
 }
 
 char *cli_shell_word(const char *word) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:@,%";
     if (word[0] && word[0] != '-' && !word[strspn(word, plain)]) return strdup(word);
     char *quoted = malloc(4 * strlen(word) + sizeof "'./'"), *to = quoted;
     if (!quoted) return NULL;

@@ -9,7 +9,7 @@ typedef struct args {
     vn_train_options o;
 } args;
 
-// clang-format off
+/* clang-format off */
 static const cli_option rows[] = {
     CLI_ROW("DATA", CLI_TEXT, data, "",
             "a folder of class folders with PNG, JPEG or WebP files; an IDX folder or file (.gz too); an .npz with images or "
@@ -64,11 +64,13 @@ static const cli_option rows[] = {
     CLI_ROW("preview-every", CLI_INT64, o.preview_every, "N", "steps between pictures in RUN/previews; -1: none",
             .unset = "after 20 seconds, then every minute", .bounds = "above 0, or -1 for none"),
 };
-// clang-format on
+/* clang-format on */
 
-/* A command that works with what was trained: guidance needs classes, pictures need pixels or a plane. */
+/* A command that works with what was trained: guidance needs classes, pictures need pixels or a
+ * plane. */
 static void print_next(const args *a, const vn_model_info *info) {
-    const bool shows = info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
+    const bool shows =
+        info->rank == 3 ? info->shape[0] == 1 || info->shape[0] == 3 : info->shape[0] == 2;
     char *run = cli_shell_word(a->out);
     cli_print(stdout, "next: vane sample %s%s --out samples.%s\n", run ? run : a->out,
               info->classes > 0 ? " --guidance 1,2,4" : "", shows ? "png" : "npy");
@@ -82,7 +84,8 @@ static vn_status report(const cli_session *s, const args *a) {
         vn_status opened = vn_model_open(s->vn, a->out, &model);
         if (opened != VN_OK) return opened;
         const vn_model_info info = vn_model_get_info(model);
-        cli_print(stdout, "%s is trained (%s)\n", a->out, cli_duration(cli_seconds(s), took, sizeof took));
+        cli_print(stdout, "%s is trained (%s)\n", a->out,
+                  cli_duration(cli_seconds(s), took, sizeof took));
         print_next(a, &info);
         vn_model_close(&model);
         return VN_OK;
@@ -108,11 +111,12 @@ static int run(const cli_verb *verb, int argc, char **argv) {
         done = report(&s, &a);
     }
     int code = cli_end(&s, done);
-    if (code == CLI_INTERRUPTED && !s.quiet && access(a.out, F_OK) == 0) { /* not while the data was still read */
+    /* not while the data was still read */
+    if (code == CLI_INTERRUPTED && !s.quiet && access(a.out, F_OK) == 0) {
         /* --recompute is of a call, not of the run: without it going on might not fit in memory. */
         char *data = cli_shell_word(a.data), *out = cli_shell_word(a.out);
-        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a.data, out ? out : a.out,
-                  a.o.recompute ? " --recompute" : "");
+        cli_print(stderr, "go on with: vane train %s --out %s --resume%s\n", data ? data : a.data,
+                  out ? out : a.out, a.o.recompute ? " --recompute" : "");
         free(data);
         free(out);
     }
@@ -123,8 +127,9 @@ const cli_verb cli_train = {
     .name = "train",
     .summary = "train a conditional generator on labelled data",
     .example = "vane train photos --out runs/photos --minutes 30",
-    .about =
-        "Trains a network on DATA, a class a folder or label, and writes a run directory that `vane sample` and "
-        "Python's diffusers open. Ctrl-C saves; --resume goes on, and ends in the same weights as if never stopped.",
+    .about = "Trains a network on DATA, a class a folder or label, and writes a run directory that "
+             "`vane sample` and "
+             "Python's diffusers open. Ctrl-C saves; --resume goes on, and ends in the same "
+             "weights as if never stopped.",
     .run = run,
 };

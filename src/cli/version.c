@@ -1,11 +1,12 @@
-/* version.c - `vane --version`: what was built, with what, and what it runs with here. The first line is for people and scripts that
- * want the number alone. */
+/* version.c - `vane --version`: what was built, with what, and what it runs with here. The first
+ * line is for people and scripts that want the number alone. */
 #include "cli/cli.h"
 
 static int run(const cli_verb *verb, int argc, char **argv) {
     cli_session s;
     int status, none;
-    if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, (cli_table){.into = &none}, &status)) return status;
+    if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, (cli_table){.into = &none}, &status))
+        return status;
     char *text = NULL;
     json_t *build = NULL;
     vn_status done = cli_open(&s);

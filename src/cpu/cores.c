@@ -1,6 +1,7 @@
-/* cores.c - how many cores this process may use: those it is bound to, or fewer where a control group (a container, a batch
- * system) grants less time than that. Oversubscribed threads wait for each other at the end of every kernel, so guessing too
- * many costs far more than guessing too few. */
+/* cores.c - how many cores this process may use: those it is bound to, or fewer where a control
+ * group (a container, a batch system) grants less time than that. Oversubscribed threads wait for
+ * each other at the end of every kernel, so guessing too many costs far more than guessing too
+ * few. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "cpu/cpu.h"
 
@@ -24,7 +25,8 @@ static int quota_in(const char *group) {
     return (int)((quota + period - 1) / period);
 }
 
-/* This process's group in the unified hierarchy, from the line "0::/a/b"; "" for the root or when there is none. */
+/* This process's group in the unified hierarchy, from the line "0::/a/b"; "" for the root or when
+ * there is none. */
 static void own_group(char *group, size_t size) {
     group[0] = '\0';
     FILE *f = fopen("/proc/self/cgroup", "r");
@@ -41,7 +43,8 @@ static void own_group(char *group, size_t size) {
 /* Cores this process is bound to, or else all. */
 static int bound_cores(void) {
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                       : (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 int vn_cpu_cores(void) {

@@ -1,7 +1,8 @@
-/* cpu.c - the backends: one table of kernels for each instruction set this build has, chosen by what the CPU that runs it can do. */
+/* cpu.c - the backends: one table of kernels for each instruction set this build has, chosen by
+ * what the CPU that runs it can do. */
 #include "cpu/internal.h"
 
-/* ---- tables ----------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* Every op is in exactly one of the two lists. */
 #define VN_COUNT_KERNEL(op, kernel, work, isa) +1
@@ -14,14 +15,14 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
 #define VN_ROW_WORK(op, kernel, isa)            [VN_OP_##op] = vn_w_##kernel##_##isa,
 #define VN_ROW_WORKSPACE(op, kernel, work, isa) VN_ROW_##work(op, kernel, isa)
 
-#define VN_BACKEND(isa)                                                                                                \
-    VN_DECLARE_ISA(isa)                                                                                                \
-    static const vn_backend backend_##isa = {                                                                          \
-        .name = #isa,                                                                                                  \
-        .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                                    \
-        .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                                              \
-        .adamw = vn_k_adamw_##isa,                                                                                     \
-        .sum_squares = vn_k_sum_squares_##isa,                                                                         \
+#define VN_BACKEND(isa)                                                                            \
+    VN_DECLARE_ISA(isa)                                                                            \
+    static const vn_backend backend_##isa = {                                                      \
+        .name = #isa,                                                                              \
+        .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                \
+        .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                          \
+        .adamw = vn_k_adamw_##isa,                                                                 \
+        .sum_squares = vn_k_sum_squares_##isa,                                                     \
     };
 
 static bool runs_anywhere(void) {
@@ -43,7 +44,8 @@ VN_BACKEND(avx512)
 
 static bool runs_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("fma");
 }
 #endif
 
@@ -77,12 +79,13 @@ const vn_backend *vn_cpu_backend(const char *name, vn_err *err) {
     }
     const char *known[] = {"auto", "avx512", "avx2", "portable"};
     const char *near = vn_nearest(name, known, VN_COUNT(known));
-    vn_fail(err, VN_BAD_ARGUMENT, "cpu: unknown kernels '%s'%s%s%s", name, near ? "; did you mean '" : "",
-            near ? near : "", near ? "'?" : " (known: auto, avx512, avx2, portable)");
+    vn_fail(err, VN_BAD_ARGUMENT, "cpu: unknown kernels '%s'%s%s%s", name,
+            near ? "; did you mean '" : "", near ? near : "",
+            near ? "'?" : " (known: auto, avx512, avx2, portable)");
     return NULL;
 }
 
-/* ---- measuring the machine --------------------------------------------------------------------------- */
+/* ---- measuring the machine ------------------------------------------------------------------- */
 
 #define GEMM_SIZE       1024
 #define COPY_BYTES      ((size_t)32 << 20) /* with its twin, more than most caches hold */
@@ -113,9 +116,11 @@ static void run_gemm(void *what) {
 
 static double measure_gemm(const vn_backend *b, vn_crew *crew) {
     vn_node a = {.op = VN_OP_INPUT, .dtype = VN_F32, .shape = {2, {GEMM_SIZE, GEMM_SIZE}}};
-    vn_node n = {.op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
+    vn_node n = {
+        .op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
     size_t count = (size_t)GEMM_SIZE * GEMM_SIZE;
-    size_t work = b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, vn_crew_threads(crew)) : 0;
+    size_t work =
+        b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, vn_crew_threads(crew)) : 0;
     float *in = vn_alloc_aligned(count, sizeof(float));
     float *out = vn_alloc_aligned(count, sizeof(float));
     void *scratch = vn_alloc_aligned(work, 1);
@@ -123,8 +128,9 @@ static double measure_gemm(const vn_backend *b, vn_crew *crew) {
     if (in && out && scratch) {
         for (size_t i = 0; i < count; i++) in[i] = (float)(i % 13) / 13;
         vn_run run = {0};
-        gemm_case c = {b->kernel[VN_OP_MATMUL],
-                       {.node = &n, .in = {in, in}, .out = out, .work = scratch, .crew = crew, .run = &run}};
+        gemm_case c = {
+            b->kernel[VN_OP_MATMUL],
+            {.node = &n, .in = {in, in}, .out = out, .work = scratch, .crew = crew, .run = &run}};
         rate = best_rate(run_gemm, &c, 2.0 * GEMM_SIZE * GEMM_SIZE * GEMM_SIZE) / 1e9;
     }
     vn_free(in);

@@ -1,12 +1,13 @@
-/* cpu.h - the op table on the CPU. One C source a kernel family, compiled once per instruction set; which one runs is chosen
- * when the program starts. The portable build is the plain truth the others are tested against. */
+/* cpu.h - the op table on the CPU. One C source a kernel family, compiled once per instruction set;
+ * which one runs is chosen when the program starts. The portable build is the plain truth the
+ * others are tested against. */
 #ifndef VN_CPU_H
 #define VN_CPU_H
 
 #include "tensor/tensor.h"
 
-/* name: NULL or "auto" for the best this CPU runs, or "avx512", "avx2", "portable". NULL with err set if unknown or not runnable
- * here. The result lives for ever. */
+/* name: NULL or "auto" for the best this CPU runs, or "avx512", "avx2", "portable". NULL with err
+ * set if unknown or not runnable here. The result lives for ever. */
 const vn_backend *vn_cpu_backend(const char *name, vn_err *err);
 /* The i-th backend that can run on this CPU, best first; NULL past the end. */
 const vn_backend *vn_cpu_backend_at(size_t i);

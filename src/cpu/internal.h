@@ -1,11 +1,13 @@
 /* internal.h - what the kernel files of this room share.
  *
- * Every kernel_*.c is compiled once for each instruction set, with VN_ISA = portable, avx2 or avx512 and that set's compiler
- * flags; its external symbols carry the set's name (VN_K, VN_W), everything else in it is static. cpu.c builds one table from
- * VN_KERNELS for each set. So a kernel is written once, on vectors of VN_LANES floats, and nothing in it asks which CPU it runs on.
+ * Every kernel_*.c is compiled once for each instruction set, with VN_ISA = portable, avx2 or
+ * avx512 and that set's compiler flags; its external symbols carry the set's name (VN_K, VN_W),
+ * everything else in it is static. cpu.c builds one table from VN_KERNELS for each set. So a kernel
+ * is written once, on vectors of VN_LANES floats, and nothing in it asks which CPU it runs on.
  *
- * Rules for kernels: no allocation; the same bits for every thread count, so work is cut by the shape alone and sums are
- * combined in a fixed order; any dimension may be 0 or 1; `out` is the same array as an input only where the op's row says so.
+ * Rules for kernels: no allocation; the same bits for every thread count, so work is cut by the
+ * shape alone and sums are combined in a fixed order; any dimension may be 0 or 1; `out` is the
+ * same array as an input only where the op's row says so.
  */
 #ifndef VN_CPU_INTERNAL_H
 #define VN_CPU_INTERNAL_H
@@ -18,10 +20,10 @@
 #include <immintrin.h>
 #endif
 
-/* ---- which kernel computes which op ----------------------------------------------------------------- */
+/* ---- which kernel computes which op ---------------------------------------------------------- */
 
 /* X(op, kernel, WORK or PLAIN, isa): WORK has a workspace function beside it. */
-// clang-format off
+/* clang-format off */
 #define VN_KERNELS(X, isa)                            \
     X(FILL,               fill,               PLAIN, isa) \
     X(PERMUTE,            permute,            PLAIN, isa) \
@@ -59,23 +61,25 @@
     X(RESAMPLE,           resample,           WORK,  isa) \
     X(DROPOUT,            dropout,            WORK,  isa) \
     X(ENTMAX_ROOT,        entmax_root,        PLAIN, isa)
-// clang-format on
+/* clang-format on */
 
 /* Ops that have no kernel: a program binds their memory or lets it share another node's. */
 #define VN_KERNELLESS(X) X(INPUT) X(PARAM) X(CONST) X(VIEW)
 
 #define VN_PASTE_EXPANDED(a, b) a##_##b
 #define VN_PASTE(a, b)          VN_PASTE_EXPANDED(a, b)
-#define VN_K(kernel)            VN_PASTE(vn_k_##kernel, VN_ISA) /* void VN_K(add)(const vn_kernel_args *a) */
-#define VN_W(kernel)            VN_PASTE(vn_w_##kernel, VN_ISA) /* size_t VN_W(sum_to)(const vn_node *n, int threads) */
+/* void VN_K(add)(const vn_kernel_args *a) */
+#define VN_K(kernel) VN_PASTE(vn_k_##kernel, VN_ISA)
+/* size_t VN_W(sum_to)(const vn_node *n, int threads) */
+#define VN_W(kernel) VN_PASTE(vn_w_##kernel, VN_ISA)
 
 #define VN_DECLARE_PLAIN(kernel, isa) void vn_k_##kernel##_##isa(const vn_kernel_args *a);
-#define VN_DECLARE_WORK(kernel, isa)                                                                                   \
+#define VN_DECLARE_WORK(kernel, isa)                                                               \
     VN_DECLARE_PLAIN(kernel, isa) size_t vn_w_##kernel##_##isa(const vn_node *n, int threads);
 #define VN_DECLARE(op, kernel, work, isa) VN_DECLARE_##work(kernel, isa)
-#define VN_DECLARE_OPTIMISER(isa)                                                                                      \
-    void vn_k_adamw_##isa(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,            \
-                          float *ema, vn_crew *crew);                                                                  \
+#define VN_DECLARE_OPTIMISER(isa)                                                                  \
+    void vn_k_adamw_##isa(const vn_adamw *o, size_t n, float *value, const float *grad, float *m,  \
+                          float *v, float *ema, vn_crew *crew);                                    \
     double vn_k_sum_squares_##isa(size_t n, const float *x, vn_crew *crew);
 #define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)
 
@@ -83,10 +87,10 @@
 VN_DECLARE_ISA(VN_ISA)
 #endif
 
-/* ---- threads ---------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
-/* Below this many floats read or written (or the time of as many: a float takes about 0.5 ns), sharing costs more
- * than it saves. */
+/* Below this many floats read or written (or the time of as many: a float takes about 0.5 ns),
+ * sharing costs more than it saves. */
 #define VN_PARALLEL_FLOATS 32768
 
 static inline vn_crew *vn_share(vn_crew *crew, double floats) {
@@ -111,8 +115,8 @@ static inline void vn_part(int64_t n, int64_t parts, int64_t i, int64_t *begin, 
     *end = n * (i + 1) / parts;
 }
 
-/* A task of a pointwise loop is a block of this many floats: where a block begins, and so which elements share a vector, does not
- * depend on the number of threads. */
+/* A task of a pointwise loop is a block of this many floats: where a block begins, and so which
+ * elements share a vector, does not depend on the number of threads. */
 #define VN_BLOCK 4096
 
 static inline int64_t vn_block_count(int64_t floats) {
@@ -124,12 +128,13 @@ static inline int64_t vn_row_parts(int64_t rows, int64_t length) {
     return vn_min_i64(rows, rows * length / VN_BLOCK + 1);
 }
 
-/* Size of the region that begins `count` items of `size` bytes in a workspace: keeps 64-byte alignment. */
+/* Size of the region that begins `count` items of `size` bytes in a workspace: keeps 64-byte
+ * alignment. */
 static inline size_t vn_region(size_t count, size_t size) {
     return (count * size + 63) / 64 * 64;
 }
 
-/* ---- vectors: GCC's and clang's own, so that +, -, *, / and comparisons are the operators ------------ */
+/* ---- vectors: GCC's and clang's own, so that +, -, *, / and comparisons are the operators ---- */
 
 #if defined(__AVX512F__)
 #define VN_LANES 16
@@ -149,7 +154,8 @@ static inline size_t vn_region(size_t count, size_t size) {
 #endif
 
 typedef float vn_vec __attribute__((vector_size(VN_LANES * 4)));
-typedef int32_t vn_ivec __attribute__((vector_size(VN_LANES * 4))); /* integers, and masks: -1 true, 0 false */
+/* integers, and masks: -1 true, 0 false */
+typedef int32_t vn_ivec __attribute__((vector_size(VN_LANES * 4)));
 
 VN_INLINE vn_vec vn_set(float x) {
     return x - (vn_vec){0};
@@ -184,7 +190,8 @@ VN_INLINE void vn_store_part(float *p, vn_vec v, int64_t n) {
 #endif
 }
 
-/* n >= VN_LANES: the whole vector. Loops call their body with n = VN_LANES, a constant, and once more for what is left. */
+/* n >= VN_LANES: the whole vector. Loops call their body with n = VN_LANES, a constant, and once
+ * more for what is left. */
 VN_INLINE vn_vec vn_load_n(const float *p, int64_t n) {
     return n >= VN_LANES ? vn_load(p) : vn_load_part(p, n);
 }
@@ -252,10 +259,12 @@ typedef float vn_quad __attribute__((vector_size(16)));
 /* The sum of the two halves, again and again, down to four lanes. */
 VN_INLINE vn_quad vn_fold(vn_vec v) {
 #if defined(__AVX512F__)
-    __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    __m256 half =
+        _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
     return (vn_quad)_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 #elif defined(__AVX2__)
-    return (vn_quad)_mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    return (vn_quad)_mm_add_ps(_mm256_castps256_ps128((__m256)v),
+                               _mm256_extractf128_ps((__m256)v, 1));
 #else
     return v;
 #endif

@@ -1,11 +1,13 @@
 /* kernel_attention.c - softmax(scale q k^T + bias) v for every head, and its gradient.
  *
- * Queries are taken VN_QUERIES at a time, and their scores held as [Tk, queries], in panels that the products of kernel_gemm.h read as
- * they are: vectors run along the queries, so that the softmax needs no sums across a vector and a head may have any width. Nothing
- * is as large as Tq x Tk. Queries are scaled by scale / ln 2 when they are turned, which makes the softmax one of powers of two; its
- * division comes last, on what is smaller than the scores. The gradient computes the scores anew; its tasks are whole heads of keys,
- * because all queries of all heads that read one add to the same dk and dv. Of causal attention, a panel takes the keys that its
- * last query sees; what the others of it do not see is masked. */
+ * Queries are taken VN_QUERIES at a time, and their scores held as [Tk, queries], in panels that
+ * the products of kernel_gemm.h read as they are: vectors run along the queries, so that the
+ * softmax needs no sums across a vector and a head may have any width. Nothing is as large as Tq x
+ * Tk. Queries are scaled by scale / ln 2 when they are turned, which makes the softmax one of
+ * powers of two; its division comes last, on what is smaller than the scores. The gradient computes
+ * the scores anew; its tasks are whole heads of keys, because all queries of all heads that read
+ * one add to the same dk and dv. Of causal attention, a panel takes the keys that its last query
+ * sees; what the others of it do not see is masked. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_turn.h"
@@ -14,10 +16,11 @@
 
 #define VN_LOG2E  1.44269504f
 #define VN_MASKED (-1e30f) /* what a bias is at least */
-#define VN_UNSEEN (-1e38f) /* the score of a key after a causal query: below any that a bias makes */
+/* the score of a key after a causal query: below any that a bias makes */
+#define VN_UNSEEN (-1e38f)
 
-/* One head of one image: sizes, and its arrays, whose rows are `step` floats apart, those of keys and values `key_step`. The bias
- * of query i and key j is bias[i * bias_step + j]; NULL: none. */
+/* One head of one image: sizes, and its arrays, whose rows are `step` floats apart, those of keys
+ * and values `key_step`. The bias of query i and key j is bias[i * bias_step + j]; NULL: none. */
 typedef struct vn_head {
     int64_t tq, tk, whole_tk; /* tk: the keys that are looked at, of whole_tk */
     int64_t d, step, key_step, bias_step;
@@ -28,12 +31,14 @@ typedef struct vn_head {
     float *out, *dq, *dk, *dv;
 } vn_head;
 
-/* ---- a thread's own memory -------------------------------------------------------------------------- */
+/* ---- a thread's own memory ------------------------------------------------------------------- */
 
-/* Of the block's queries a panel is taken at a time, as long as its scores are in the first cache; only what is summed over all queries
- * of the block waits for the last. p and ds lie panel by panel: panel b begins at b * tk * VN_PANEL, its rows are as wide as the panel. */
+/* Of the block's queries a panel is taken at a time, as long as its scores are in the first cache;
+ * only what is summed over all queries of the block waits for the last. p and ds lie panel by
+ * panel: panel b begins at b * tk * VN_PANEL, its rows are as wide as the panel. */
 typedef struct vn_scratch {
-    float *p, *ds;        /* [tk, VN_QUERIES] probabilities, still to be divided by their sum; gradient of the scores */
+    /* [tk, VN_QUERIES] probabilities, still to be divided by their sum; gradient of the scores */
+    float *p, *ds;
     float *q, *dy;        /* [d, VN_PANEL] the panel's queries, scaled, and dy, both turned */
     float *turned;        /* [d, VN_PANEL] out or dq, before it is turned back */
     float *along;         /* [VN_QUERIES, d] packed: q or dy of the block */
@@ -45,11 +50,13 @@ typedef struct vn_scratch {
 
 /* Every array of floats is whole cache lines long. */
 static size_t scratch_floats(const vn_head *h) {
-    return (size_t)(2 * VN_QUERIES * h->tk + 3 * VN_PANEL * h->d) + vn_packed_floats(VN_QUERIES, h->d) + VN_QUERIES;
+    return (size_t)(2 * VN_QUERIES * h->tk + 3 * VN_PANEL * h->d) +
+           vn_packed_floats(VN_QUERIES, h->d) + VN_QUERIES;
 }
 
 static size_t scratch_bytes(const vn_head *h) {
-    return vn_region(scratch_floats(h), sizeof(float)) + vn_region(5 * (size_t)h->tk, sizeof(void *));
+    return vn_region(scratch_floats(h), sizeof(float)) +
+           vn_region(5 * (size_t)h->tk, sizeof(void *));
 }
 
 static vn_scratch scratch_at(const vn_head *h, char *memory) {
@@ -72,7 +79,7 @@ static vn_scratch scratch_at(const vn_head *h, char *memory) {
     return s;
 }
 
-/* ---- steps on a panel of queries ---------------------------------------------------------------------- */
+/* ---- steps on a panel of queries ------------------------------------------------------------- */
 
 /* Queries of a panel, and the same in whole vectors. */
 typedef struct vn_panel {
@@ -86,24 +93,26 @@ static vn_panel panel_at(int64_t count, int64_t first) {
 }
 
 /* to [d, width] = factor x^T, zeros beside it. */
-static void turn_panel(const vn_head *h, const float *x, const vn_panel *panel, float factor, float *to) {
+static void turn_panel(const vn_head *h, const float *x, const vn_panel *panel, float factor,
+                       float *to) {
     const int64_t all = h->d * panel->width;
     if (panel->count < panel->width) memset(to, 0, (size_t)all * sizeof(float));
     vn_turn(to, panel->width, x, h->step, panel->count, h->d);
-    for (int64_t i = 0; i < all && factor != 1; i += VN_LANES) vn_store(to + i, factor * vn_load(to + i));
+    for (int64_t i = 0; i < all && factor != 1; i += VN_LANES)
+        vn_store(to + i, factor * vn_load(to + i));
 }
 
 /* s[i][j] = row i . x_j, for the tk rows and the panel's queries x, turned. */
-static void times_panel(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *x,
-                        const vn_panel *panel, float *s) {
+static void times_panel(const vn_head *h, const vn_scratch *m, const float *const *rows,
+                        const float *x, const vn_panel *panel, float *s) {
     const vn_reach reach = vn_reach_row(h->d);
     for (int64_t i = 0; i < h->tk; i++) m->row[i] = s + i * panel->width;
     vn_gemm_rows(h->tk, panel->width, h->d, &reach, rows, x, NULL, false, m->row);
 }
 
 /* out[j] = factor[j] sum_i s[i][j] row i; factor NULL: 1. */
-static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows, const float *s,
-                     const vn_panel *panel, const float *factor, float *out) {
+static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *rows,
+                     const float *s, const vn_panel *panel, const float *factor, float *out) {
     const int64_t all = h->d * panel->width;
     memset(m->turned, 0, (size_t)all * sizeof(float));
     vn_gemm_outer_panel(h->d, panel->width, h->tk, rows, s, m->turned);
@@ -113,7 +122,8 @@ static void sum_rows(const vn_head *h, const vn_scratch *m, const float *const *
     vn_turn(out, h->step, m->turned, panel->width, h->d, panel->count);
 }
 
-/* Scores to base 2 of a panel of nv vectors become their powers of two over that of the largest; inverse = 1 / their sum. */
+/* Scores to base 2 of a panel of nv vectors become their powers of two over that of the largest;
+ * inverse = 1 / their sum. */
 VN_INLINE void powers(const int nv, int64_t tk, float *p, float *inverse) {
     vn_vec top[2], sum[2] = {{0}};
     float *const end = p + tk * nv * VN_LANES;
@@ -136,8 +146,10 @@ static void softmax_panel(const vn_head *h, const vn_panel *panel, float *p, flo
         powers(1, h->tk, p, inverse);
 }
 
-/* ds holds dL/dp and becomes dL/d(q k^T) = scale p (ds - sum of its column's p ds), p being divided by its sum here. */
-VN_INLINE void powers_gradient(const int nv, const vn_head *h, const float *p, float *ds, const float *inverse) {
+/* ds holds dL/dp and becomes dL/d(q k^T) = scale p (ds - sum of its column's p ds), p being divided
+ * by its sum here. */
+VN_INLINE void powers_gradient(const int nv, const vn_head *h, const float *p, float *ds,
+                               const float *inverse) {
     vn_vec sum[2] = {{0}}, factor[2];
     const int64_t step = nv * VN_LANES, all = h->tk * step;
     for (int64_t i = 0; i < all; i += step)
@@ -155,15 +167,16 @@ VN_INLINE void powers_gradient(const int nv, const vn_head *h, const float *p, f
         }
 }
 
-static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, const float *p, float *ds,
-                                   const float *inverse) {
+static void softmax_panel_gradient(const vn_head *h, const vn_panel *panel, const float *p,
+                                   float *ds, const float *inverse) {
     if (panel->width == VN_PANEL)
         powers_gradient(2, h, p, ds, inverse);
     else
         powers_gradient(1, h, p, ds, inverse);
 }
 
-/* Scores to base 2 of one key, for a panel: + the bias, which is the same for all queries if step is 0. */
+/* Scores to base 2 of one key, for a panel: + the bias, which is the same for all queries if step
+ * is 0. */
 static void add_bias_row(const float *bias, int64_t step, const vn_panel *panel, float *p) {
     for (int64_t j = 0; j < panel->width; j += VN_LANES) {
         const vn_vec b = step ? vn_load(bias + j) : vn_set(*bias);
@@ -171,13 +184,17 @@ static void add_bias_row(const float *bias, int64_t step, const vn_panel *panel,
     }
 }
 
-/* Rows of the bias are turned as many keys at a time as m->turned, which is free here, has room for. */
-static void add_bias(const vn_head *h, const vn_scratch *m, int64_t query, const vn_panel *panel, float *p) {
+/* Rows of the bias are turned as many keys at a time as m->turned, which is free here, has room
+ * for. */
+static void add_bias(const vn_head *h, const vn_scratch *m, int64_t query, const vn_panel *panel,
+                     float *p) {
     const float *bias = h->bias + query * h->bias_step;
-    for (int64_t i = 0; i < h->tk && h->bias_step == 0; i++) add_bias_row(bias + i, 0, panel, p + i * panel->width);
+    for (int64_t i = 0; i < h->tk && h->bias_step == 0; i++)
+        add_bias_row(bias + i, 0, panel, p + i * panel->width);
     for (int64_t from = 0; from < h->tk && h->bias_step > 0; from += h->d) {
         const int64_t keys = vn_min_i64(h->d, h->tk - from);
-        if (panel->count < panel->width) memset(m->turned, 0, (size_t)(keys * panel->width) * sizeof(float));
+        if (panel->count < panel->width)
+            memset(m->turned, 0, (size_t)(keys * panel->width) * sizeof(float));
         vn_turn(m->turned, panel->width, bias + from, h->bias_step, panel->count, keys);
         for (int64_t i = 0; i < keys; i++)
             add_bias_row(m->turned + i * panel->width, 1, panel, p + (from + i) * panel->width);
@@ -192,12 +209,13 @@ static int64_t keys_seen(const vn_head *h, int64_t query) {
 /* What the first queries of a causal panel do not see of the keys that its last one does. */
 static void mask_future(const vn_head *h, int64_t query, const vn_panel *panel, float *p) {
     for (int64_t j = 0; j < panel->count; j++)
-        for (int64_t i = keys_seen(h, query + j); i < h->tk; i++) p[i * panel->width + j] = VN_UNSEEN;
+        for (int64_t i = keys_seen(h, query + j); i < h->tk; i++)
+            p[i * panel->width + j] = VN_UNSEEN;
 }
 
 /* p and inverse of a panel of queries, the first of which is `query`; h->tk keys of it. */
-static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const vn_panel *panel, float *p,
-                   float *inverse) {
+static void scores(const vn_head *h, const vn_scratch *s, int64_t query, const vn_panel *panel,
+                   float *p, float *inverse) {
     turn_panel(h, h->q + query * h->step, panel, h->scale * VN_LOG2E, s->q);
     times_panel(h, s, s->k, s->q, panel, p);
     if (h->bias) add_bias(h, s, query, panel, p);
@@ -212,28 +230,36 @@ static vn_head of_panel(const vn_head *h, int64_t query, const vn_panel *panel) 
     return part;
 }
 
-/* ---- a block of `count` queries ------------------------------------------------------------------------ */
+/* ---- a block of `count` queries -------------------------------------------------------------- */
 
 /* out[i] += sum_j s[i][j] factor[j] x_j; set at the first block. factor NULL: 1. */
-static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x, int64_t count,
-                      const float *factor, bool first, float *const *out) {
-    for (int64_t p = 0; p < vn_panels(h->d); p++) vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
+static void add_block(const vn_head *h, const vn_scratch *m, const float *s, const float *x,
+                      int64_t count, const float *factor, bool first, float *const *out) {
+    for (int64_t p = 0; p < vn_panels(h->d); p++)
+        vn_gemm_pack(m->along, count, h->d, p, 0, count, x, h->step, 1);
     for (int64_t p = 0; p < vn_panels(h->d) && factor; p++) {
-        const int64_t width = vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
+        const int64_t width =
+            vn_min_i64(vn_ceil_div(h->d - p * VN_PANEL, VN_LANES) * VN_LANES, VN_PANEL);
         float *at = m->along + p * VN_PANEL * count;
         for (int64_t j = 0; j < count; j++)
-            for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES) vn_store(at, factor[j] * vn_load(at));
+            for (int64_t i = 0; i < width; i += VN_LANES, at += VN_LANES)
+                vn_store(at, factor[j] * vn_load(at));
     }
     /* all whole panels in one sum, a segment each; what is left in another */
-    const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL, width = vn_ceil_div(rest, VN_LANES) * VN_LANES;
-    const vn_reach panels = {.segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
+    const int64_t whole = count / VN_PANEL, rest = count % VN_PANEL,
+                  width = vn_ceil_div(rest, VN_LANES) * VN_LANES;
+    const vn_reach panels = {
+        .segments = whole, .length = VN_PANEL, .jump = h->tk * VN_PANEL, .step = VN_PANEL};
     const vn_reach last = {.segments = 1, .length = rest, .first = whole * VN_PANEL};
     for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + i * VN_PANEL;
     if (whole > 0 || rest == 0)
-        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL, !first, out);
-    for (int64_t i = 0; i < h->tk; i++) m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
+        vn_gemm_rows(h->tk, h->d, count, &panels, (const float *const *)m->row, m->along, NULL,
+                     !first, out);
+    for (int64_t i = 0; i < h->tk; i++)
+        m->row[i] = (float *)s + whole * h->tk * VN_PANEL + i * width;
     if (rest > 0)
-        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL, !first || whole > 0, out);
+        vn_gemm_rows(h->tk, h->d, count, &last, (const float *const *)m->row, m->along, NULL,
+                     !first || whole > 0, out);
 }
 
 static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count) {
@@ -246,7 +272,8 @@ static void block_forward(const vn_head *h, const vn_scratch *s, int64_t from, i
 }
 
 /* first: dk and dv are set, not added to. */
-static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count, bool first) {
+static void block_gradient(const vn_head *h, const vn_scratch *s, int64_t from, int64_t count,
+                           bool first) {
     for (int64_t i = 0; i < count; i += VN_PANEL) {
         const vn_panel panel = panel_at(count, i);
         const vn_head part = of_panel(h, from + i, &panel);
@@ -274,7 +301,7 @@ static void head_gradient(const vn_head *h, const vn_scratch *s, bool first) {
         block_gradient(h, s, from, vn_min_i64(VN_QUERIES, h->tq - from), first && from == 0);
 }
 
-/* ---- ops -------------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------- */
 
 static int key_heads(const vn_node *n) {
     return n->attr.attention.key_heads ? n->attr.attention.key_heads : n->attr.attention.heads;
@@ -307,9 +334,10 @@ static void find_bias(const vn_kernel_args *a, int input, int64_t image, int64_t
     h->bias_step = b[2] > 1 ? b[3] : 0;
 }
 
-/* Head i of all heads of all images: its inputs, and the offsets of its arrays of queries and of keys. bias: the input that is one. */
-static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i, int bias, int64_t *query,
-                       int64_t *key) {
+/* Head i of all heads of all images: its inputs, and the offsets of its arrays of queries and of
+ * keys. bias: the input that is one. */
+static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i, int bias,
+                       int64_t *query, int64_t *key) {
     const int64_t heads = a->node->attr.attention.heads, image = i / heads, head = i % heads;
     vn_head h = *shared;
     *query = image * h.tq * h.step + head * h.d;
@@ -358,7 +386,8 @@ void VN_K(attention)(const vn_kernel_args *a) {
     if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->shape) * sizeof(float));
     else
-        vn_crew_run(attention_crew(a, &t.shared, 2), head_count(a->node) * t.blocks, forward_task, &t);
+        vn_crew_run(attention_crew(a, &t.shared, 2), head_count(a->node) * t.blocks, forward_task,
+                    &t);
 }
 
 size_t VN_W(attention_grad)(const vn_node *n, int threads) {
@@ -369,7 +398,8 @@ size_t VN_W(attention_grad)(const vn_node *n, int threads) {
 static void gradient_task(void *context, int64_t i, int thread) {
     const vn_attending *t = context;
     const vn_kernel_args *a = t->a;
-    const int64_t queries = vn_shape_count(&a->node->in[0]->shape), keys = vn_shape_count(&a->node->in[1]->shape);
+    const int64_t queries = vn_shape_count(&a->node->in[0]->shape),
+                  keys = vn_shape_count(&a->node->in[1]->shape);
     const int64_t readers = a->node->attr.attention.heads / key_heads(a->node);
     for (int64_t r = 0; r < readers; r++) {
         int64_t query, key;
@@ -388,6 +418,6 @@ void VN_K(attention_grad)(const vn_kernel_args *a) {
     if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->in[0]->shape) * sizeof(float));
     else
-        vn_crew_run(attention_crew(a, &t.shared, 5), a->node->in[0]->shape.dim[0] * key_heads(a->node), gradient_task,
-                    &t);
+        vn_crew_run(attention_crew(a, &t.shared, 5),
+                    a->node->in[0]->shape.dim[0] * key_heads(a->node), gradient_task, &t);
 }

@@ -1,6 +1,7 @@
-/* kernel_axes.h - walking an array whose axes other arrays follow with strides of their own, 0 where they are broadcast.
- * Axes that all arrays walk through as if they were one are merged, so the common shapes come out short: equal shapes give one
- * axis, a bias [C] two, a per-sample [N,1,1,C] three. */
+/* kernel_axes.h - walking an array whose axes other arrays follow with strides of their own, 0
+ * where they are broadcast. Axes that all arrays walk through as if they were one are merged, so
+ * the common shapes come out short: equal shapes give one axis, a bias [C] two, a per-sample
+ * [N,1,1,C] three. */
 #ifndef VN_CPU_KERNEL_AXES_H
 #define VN_CPU_KERNEL_AXES_H
 
@@ -36,7 +37,8 @@ static inline bool vn_axes_joined(const vn_axes *a, int outer, int inner) {
     return true;
 }
 
-/* Drops axes of length 1, merges neighbours that every operand walks as one, and puts axes of length 1 before until there are two. */
+/* Drops axes of length 1, merges neighbours that every operand walks as one, and puts axes of
+ * length 1 before until there are two. */
 static inline void vn_axes_merge(vn_axes *axes) {
     vn_axes m = {0};
     for (int i = 0; i < axes->rank; i++) {
@@ -54,7 +56,8 @@ static inline void vn_axes_merge(vn_axes *axes) {
     *axes = (vn_axes){.rank = m.rank + missing};
     for (int i = 0; i < axes->rank; i++) {
         axes->dim[i] = i < missing ? 1 : m.dim[i - missing];
-        for (int k = 0; k < VN_MAX_OPERANDS; k++) axes->stride[k][i] = i < missing ? 0 : m.stride[k][i - missing];
+        for (int k = 0; k < VN_MAX_OPERANDS; k++)
+            axes->stride[k][i] = i < missing ? 0 : m.stride[k][i - missing];
     }
     if (m.rank == 0) /* one element: a contiguous run of one */
         for (int k = 0; k < VN_MAX_OPERANDS; k++) axes->stride[k][axes->rank - 1] = 1;
@@ -76,7 +79,8 @@ static inline int64_t vn_axes_count(const vn_axes *a, int count) {
     return n;
 }
 
-/* The array cut into pieces of about VN_BLOCK elements: some rows of the inner axis each, or a part of one. */
+/* The array cut into pieces of about VN_BLOCK elements: some rows of the inner axis each, or a part
+ * of one. */
 typedef struct vn_pieces {
     int64_t rows, row_step, column_step, columns; /* columns: pieces of a row */
     int64_t count;
@@ -92,14 +96,17 @@ static inline vn_pieces vn_axes_pieces(const vn_axes *a) {
     return p;
 }
 
-/* A rectangle of a piece: `rows` rows, a step of stride[..][rank - 2] apart, of `columns` elements. */
+/* A rectangle of a piece: `rows` rows, a step of stride[..][rank - 2] apart, of `columns`
+ * elements. */
 typedef struct vn_tile {
     int64_t rows, columns, out; /* out: offset in the walked array */
     int64_t at[VN_MAX_OPERANDS];
 } vn_tile;
 
-/* Takes the next tile of piece i from row *row on; false when the piece is done. *row begins as 0. */
-static inline bool vn_piece_tile(const vn_axes *a, const vn_pieces *p, int64_t i, int64_t *row, vn_tile *tile) {
+/* Takes the next tile of piece i from row *row on; false when the piece is done. *row begins as
+ * 0. */
+static inline bool vn_piece_tile(const vn_axes *a, const vn_pieces *p, int64_t i, int64_t *row,
+                                 vn_tile *tile) {
     int64_t begin = i / p->columns * p->row_step + *row, column = i % p->columns * p->column_step;
     int64_t end = vn_min_i64((i / p->columns + 1) * p->row_step, p->rows);
     if (begin >= end) return false;

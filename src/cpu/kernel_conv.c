@@ -1,15 +1,16 @@
 /* kernel_conv.c - convolution and its gradient with respect to the input.
  *
- * Both are one thing: windows times packed weights. The gradient reads dy, with the kernel turned round. With a stride s its
- * pixels fall into s * s phases, each a convolution of dy with its own part of the kernel, so no zero is ever multiplied. Where
- * fewer multiplications pay, kernel_winograd.c has it. */
+ * Both are one thing: windows times packed weights. The gradient reads dy, with the kernel turned
+ * round. With a stride s its pixels fall into s * s phases, each a convolution of dy with its own
+ * part of the kernel, so no zero is ever multiplied. Where fewer multiplications pay,
+ * kernel_winograd.c has it. */
 #include "cpu/kernel_winograd.h"
 
 static bool is_dots(int64_t columns) {
     return columns <= VN_DOT_COLUMNS;
 }
 
-/* ---- weights ---------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static int64_t window_floats(const vn_windows *v) {
     return v->kh * v->kw * v->c;
@@ -19,7 +20,8 @@ static size_t weight_floats(const vn_windows *v, int64_t n) {
     return is_dots(n) ? (size_t)(window_floats(v) * n) : vn_packed_floats(window_floats(v), n);
 }
 
-/* Packs kernel row i for dots: column o is window_floats(v) floats from packed + o * window_floats(v). */
+/* Packs kernel row i for dots: column o is window_floats(v) floats from packed + o *
+ * window_floats(v). */
 static void transpose_taps(const vn_convolution *c, int64_t i, float *packed) {
     const vn_windows *v = &c->windows;
     const vn_taps *t = &c->taps;
@@ -46,9 +48,10 @@ static void pack_taps(const vn_convolution *c, int64_t i, float *packed) {
                          c->w + t->from + i * t->down + j * t->across, t->row, t->column);
 }
 
-/* ---- windows times weights -------------------------------------------------------------------------- */
+/* ---- windows times weights ------------------------------------------------------------------- */
 
-/* A strip's input should stay in the second cache beside the weights in use, and give enough rows for tall tiles. */
+/* A strip's input should stay in the second cache beside the weights in use, and give enough rows
+ * for tall tiles. */
 #define VN_STRIP_FLOATS  49152
 #define VN_STRIP_WINDOWS 640
 
@@ -60,14 +63,17 @@ static size_t packed_bytes(const vn_convolution *c) {
     return vn_region(weight_floats(&c->windows, c->taps.n), sizeof(float));
 }
 
-/* The packed weights; then, for each thread, pointers to the windows of a strip and to where their results go. */
+/* The packed weights; then, for each thread, pointers to the windows of a strip and to where their
+ * results go. */
 static size_t convolve_bytes(const vn_convolution *c, int threads) {
     if (vn_winograd_suits(&c->windows, c->taps.n)) return vn_winograd_bytes(c, threads);
     const vn_strips strips = cut_strips(&c->windows, threads);
-    return packed_bytes(c) + 2 * (size_t)threads * vn_region((size_t)strips.windows, sizeof(void *));
+    return packed_bytes(c) +
+           2 * (size_t)threads * vn_region((size_t)strips.windows, sizeof(void *));
 }
 
-static void point_to_results(const vn_convolution *c, const vn_strip *s, const vn_group *g, float **out) {
+static void point_to_results(const vn_convolution *c, const vn_strip *s, const vn_group *g,
+                             float **out) {
     const vn_target *t = &c->target;
     for (int64_t i = s->image; i < s->last; i++)
         for (int64_t y = g->y.begin; y < g->y.end; y++) {
@@ -76,8 +82,8 @@ static void point_to_results(const vn_convolution *c, const vn_strip *s, const v
         }
 }
 
-static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s, const float **window,
-                           float **out) {
+static void convolve_strip(const vn_convolution *c, const float *packed, const vn_strip *s,
+                           const float **window, float **out) {
     const vn_windows *v = &c->windows;
     for (vn_group g = {0}; vn_conv_next_group(v, s, &g);) {
         const vn_reach reach = vn_conv_reach(v, &g);
@@ -86,7 +92,8 @@ static void convolve_strip(const vn_convolution *c, const float *packed, const v
         if (is_dots(c->taps.n))
             vn_gemm_dots(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, out);
         else
-            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false, out);
+            vn_gemm_rows(count, c->taps.n, window_floats(v), &reach, window, packed, c->bias, false,
+                         out);
     }
 }
 
@@ -117,20 +124,25 @@ static void convolve(const vn_convolution *c, void *work, vn_crew *crew) {
         vn_winograd_convolve(c, work, crew);
         return;
     }
-    const double flops = 2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
+    const double flops =
+        2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
     vn_convolving t = {c, cut_strips(v, vn_crew_threads(crew)), work};
     vn_crew_run(vn_share(crew, (double)weight_floats(v, c->taps.n)), v->kh, pack_task, &t);
     vn_crew_run(vn_share(crew, flops / 50), t.strips.count, strip_task, &t);
 }
 
-/* ---- forward ---------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static vn_convolution forward(const vn_node *n) {
     const vn_windows v = vn_conv_windows(n, &n->in[0]->shape, &n->in[1]->shape, &n->shape);
     const int64_t outputs = n->shape.dim[3];
     return (vn_convolution){
         .windows = v,
-        .taps = {.n = outputs, .down = v.kw * v.c * outputs, .across = v.c * outputs, .row = outputs, .column = 1},
+        .taps = {.n = outputs,
+                 .down = v.kw * v.c * outputs,
+                 .across = v.c * outputs,
+                 .row = outputs,
+                 .column = 1},
         .target = {.image = v.oh * v.ow * outputs, .row = v.ow * outputs, .pixel = outputs},
     };
 }
@@ -149,16 +161,17 @@ void VN_K(conv2d)(const vn_kernel_args *a) {
     convolve(&c, a->work, a->crew);
 }
 
-/* ---- gradient with respect to the input ------------------------------------------------------------- */
+/* ---- gradient with respect to the input ------------------------------------------------------ */
 
-/* In one dimension: dx[i] is the sum of dy[o] w[k] over i = o * stride + k - pad. For i = phase + stride * u these are the taps
- * k = first + stride * j, and o = u + shift - j. */
+/* In one dimension: dx[i] is the sum of dy[o] w[k] over i = o * stride + k - pad. For i = phase +
+ * stride * u these are the taps k = first + stride * j, and o = u + shift - j. */
 typedef struct vn_phase {
     int64_t first, last, taps, shift, count; /* count: how many u */
 } vn_phase;
 
 static vn_phase phase_of(int64_t phase, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
-    const int64_t first = (phase + pad) % stride, taps = kernel > first ? vn_ceil_div(kernel - first, stride) : 0;
+    const int64_t first = (phase + pad) % stride,
+                  taps = kernel > first ? vn_ceil_div(kernel - first, stride) : 0;
     return (vn_phase){.first = first,
                       .last = taps > 0 ? first + stride * (taps - 1) : 0,
                       .taps = taps,
@@ -166,7 +179,8 @@ static vn_phase phase_of(int64_t phase, int64_t stride, int64_t pad, int64_t ker
                       .count = size > phase ? vn_ceil_div(size - phase, stride) : 0};
 }
 
-/* Phase `index` of stride * stride. The taps are read from the last to the first: the kernel turned round. */
+/* Phase `index` of stride * stride. The taps are read from the last to the first: the kernel turned
+ * round. */
 static vn_convolution gradient(const vn_node *n, int64_t index) {
     const vn_shape *dy = &n->in[0]->shape, *w = &n->in[1]->shape, *dx = &n->shape;
     const int64_t stride = n->attr.conv.stride, inputs = w->dim[2], outputs = w->dim[3];

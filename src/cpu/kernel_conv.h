@@ -1,4 +1,5 @@
-/* kernel_conv.h - where a convolution reads: windows of an image, in groups whose parts inside the image have one shape. */
+/* kernel_conv.h - where a convolution reads: windows of an image, in groups whose parts inside the
+ * image have one shape. */
 #ifndef VN_CPU_KERNEL_CONV_H
 #define VN_CPU_KERNEL_CONV_H
 
@@ -12,8 +13,9 @@
 #define vn_conv_reach      VN_PASTE(vn_conv_reach, VN_ISA)
 #define vn_conv_gather     VN_PASTE(vn_conv_gather, VN_ISA)
 
-/* Windows of kh x kw pixels of an input [n,h,w,c]: window (y, x) of the oh x ow of an image begins at pixel
- * (y * stride - top, x * stride - left); what lies outside the image is zero. top and left may be negative. */
+/* Windows of kh x kw pixels of an input [n,h,w,c]: window (y, x) of the oh x ow of an image begins
+ * at pixel (y * stride - top, x * stride - left); what lies outside the image is zero. top and left
+ * may be negative. */
 typedef struct vn_windows {
     int64_t n, h, w, c;
     int64_t kh, kw, stride, top, left;
@@ -25,7 +27,8 @@ typedef struct vn_strip {
     int64_t image, last, begin, end;
 } vn_strip;
 
-/* Windows [begin, end) along one axis have `count` pixels inside the image, from the kernel's `first` on. */
+/* Windows [begin, end) along one axis have `count` pixels inside the image, from the kernel's
+ * `first` on. */
 typedef struct vn_clip {
     int64_t begin, end, first, count;
 } vn_clip;
@@ -36,15 +39,18 @@ typedef struct vn_group {
 } vn_group;
 
 /* The windows of a forward convolution x [N,H,W,I], w [kh,kw,I,O] -> out [N,oh,ow,O]. */
-vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out);
+vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w,
+                           const vn_shape *out);
 
-/* How all windows are cut into strips: `images` whole images make one, or an image is cut into `parts`. */
+/* How all windows are cut into strips: `images` whole images make one, or an image is cut into
+ * `parts`. */
 typedef struct vn_strips {
     int64_t images, parts, count;
     int64_t windows; /* the most in one */
 } vn_strips;
 
-/* Strips of at most so many floats of input and so many windows, as far as that goes, and at least so many strips. */
+/* Strips of at most so many floats of input and so many windows, as far as that goes, and at least
+ * so many strips. */
 vn_strips vn_conv_cut(const vn_windows *v, int64_t floats, int64_t windows, int64_t least);
 vn_strip vn_conv_strip(const vn_windows *v, const vn_strips *s, int64_t i);
 
@@ -56,13 +62,14 @@ vn_reach vn_conv_reach(const vn_windows *v, const vn_group *g);
 int64_t vn_conv_gather(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in,
                        const float **window);
 
-/* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y * row + x * pixel]. */
+/* Where the results for a list of windows go: window (y, x) of image i to out[from + i * image + y
+ * * row + x * pixel]. */
 typedef struct vn_target {
     int64_t from, image, row, pixel;
 } vn_target;
 
-/* The weights of one convolution as a matrix [kh * kw * c, n]: tap (i, j)'s rows begin at w[from + i * down + j * across], its
- * element (c, o) is c * row + o * column further. */
+/* The weights of one convolution as a matrix [kh * kw * c, n]: tap (i, j)'s rows begin at w[from +
+ * i * down + j * across], its element (c, o) is c * row + o * column further. */
 typedef struct vn_taps {
     int64_t n, from, down, across, row, column;
 } vn_taps;

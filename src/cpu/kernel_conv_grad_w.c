@@ -1,9 +1,9 @@
-/* kernel_conv_grad_w.c - the gradient of a convolution with respect to its weights: a sum over all pixels of the outer product of
- * the pixel's window and its dy.
+/* kernel_conv_grad_w.c - the gradient of a convolution with respect to its weights: a sum over all
+ * pixels of the outer product of the pixel's window and its dy.
  *
- * The strips of pixels are dealt out to chunks by the shape alone, so that the sum has the same order for any number of threads;
- * each chunk sums into an array of its own, and these are added in order at the end. Where fewer multiplications pay,
- * kernel_winograd_grad_w.c has it. */
+ * The strips of pixels are dealt out to chunks by the shape alone, so that the sum has the same
+ * order for any number of threads; each chunk sums into an array of its own, and these are added in
+ * order at the end. Where fewer multiplications pay, kernel_winograd_grad_w.c has it. */
 #include "cpu/kernel_winograd.h"
 
 #define VN_MOST_CHUNKS  16
@@ -16,8 +16,9 @@
 typedef struct vn_grad_w {
     vn_windows windows;
     int64_t window, outputs; /* the weights are [window, outputs] */
-    bool turned;             /* few outputs: the sum is [outputs, window], so that vectors are full */
-    int64_t rows, columns;   /* of the sum */
+    /* few outputs: the sum is [outputs, window], so that vectors are full */
+    bool turned;
+    int64_t rows, columns; /* of the sum */
     vn_strips strips;
     int64_t chunks;
     const float *x, *dy;
@@ -31,16 +32,18 @@ static vn_grad_w describe(const vn_node *node) {
     g.rows = g.turned ? g.outputs : g.window;
     g.columns = g.turned ? g.window : g.outputs;
     const int64_t pixels = g.windows.n * g.windows.oh * g.windows.ow;
-    g.chunks = vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), pixels / VN_CHUNK_PIXELS);
+    g.chunks =
+        vn_min_i64(VN_CHUNK_FLOATS / vn_max_i64(g.window * g.outputs, 1), pixels / VN_CHUNK_PIXELS);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, VN_MOST_CHUNKS), 2);
     g.strips = vn_conv_cut(&g.windows, INT64_MAX, VN_STRIP_WINDOWS, g.chunks);
     g.chunks = vn_max_i64(vn_min_i64(g.chunks, g.strips.count), 1);
     return g;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The sums of chunks; then, for each thread, what `outer` needs and pointers to windows and to dy. */
+/* The sums of chunks; then, for each thread, what `outer` needs and pointers to windows and to
+ * dy. */
 
 static size_t sum_bytes(const vn_grad_w *g) {
     return vn_region((size_t)(g->chunks * g->window * g->outputs), sizeof(float));
@@ -54,9 +57,10 @@ static size_t thread_bytes(const vn_grad_w *g) {
     return vn_region(VN_OUTER_FLOATS, sizeof(float)) + 2 * pointer_bytes(g);
 }
 
-/* ---- sums ------------------------------------------------------------------------------------------- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
-static void point_to_dy(const vn_grad_w *g, const vn_strip *s, const vn_group *group, const float **dy) {
+static void point_to_dy(const vn_grad_w *g, const vn_strip *s, const vn_group *group,
+                        const float **dy) {
     const vn_windows *v = &g->windows;
     for (int64_t i = s->image; i < s->last; i++)
         for (int64_t y = group->y.begin; y < group->y.end; y++) {
@@ -66,12 +70,13 @@ static void point_to_dy(const vn_grad_w *g, const vn_strip *s, const vn_group *g
 }
 
 /* sum [outputs, window] += dy^T windows, one row of the kernel after the other. */
-static void add_turned(const vn_grad_w *g, const vn_reach *reach, int64_t count, const float *const *window,
-                       const float *const *dy, float *sum, float *panels) {
+static void add_turned(const vn_grad_w *g, const vn_reach *reach, int64_t count,
+                       const float *const *window, const float *const *dy, float *sum,
+                       float *panels) {
     const vn_reach outputs = vn_reach_row(g->outputs);
     for (int64_t s = 0; s < reach->segments; s++)
-        vn_gemm_outer(&outputs, reach->length, count, dy, window, s * reach->jump, sum + reach->first + s * reach->step,
-                      g->window, panels);
+        vn_gemm_outer(&outputs, reach->length, count, dy, window, s * reach->jump,
+                      sum + reach->first + s * reach->step, g->window, panels);
 }
 
 /* Some columns of the sum. */
@@ -79,7 +84,8 @@ typedef struct vn_columns {
     int64_t begin, end;
 } vn_columns;
 
-static void add_strip(const vn_grad_w *g, const vn_strip *s, const vn_columns *c, char *memory, float *sum) {
+static void add_strip(const vn_grad_w *g, const vn_strip *s, const vn_columns *c, char *memory,
+                      float *sum) {
     const vn_windows *v = &g->windows;
     float *panels = (float *)memory;
     const float **window = (const float **)(memory + vn_region(VN_OUTER_FLOATS, sizeof(float)));
@@ -91,11 +97,13 @@ static void add_strip(const vn_grad_w *g, const vn_strip *s, const vn_columns *c
         if (g->turned)
             add_turned(g, &reach, count, window, dy, sum, panels);
         else
-            vn_gemm_outer(&reach, c->end - c->begin, count, window, dy, c->begin, sum + c->begin, g->outputs, panels);
+            vn_gemm_outer(&reach, c->end - c->begin, count, window, dy, c->begin, sum + c->begin,
+                          g->outputs, panels);
     }
 }
 
-static void sum_chunk(const vn_grad_w *g, int64_t chunk, const vn_columns *c, char *memory, float *sum) {
+static void sum_chunk(const vn_grad_w *g, int64_t chunk, const vn_columns *c, char *memory,
+                      float *sum) {
     int64_t begin, end;
     vn_part(g->strips.count, g->chunks, chunk, &begin, &end);
     for (int64_t i = 0; i < g->rows; i++)
@@ -106,9 +114,11 @@ static void sum_chunk(const vn_grad_w *g, int64_t chunk, const vn_columns *c, ch
     }
 }
 
-/* Parts that a chunk's columns are cut into when there are fewer chunks than threads want. A turned sum is small and stays whole. */
+/* Parts that a chunk's columns are cut into when there are fewer chunks than threads want. A turned
+ * sum is small and stays whole. */
 static int64_t column_parts(const vn_grad_w *g, int threads) {
-    return g->turned ? 1 : vn_max_i64(vn_min_i64(2 * threads / g->chunks, g->columns / VN_PANEL), 1);
+    return g->turned ? 1
+                     : vn_max_i64(vn_min_i64(2 * threads / g->chunks, g->columns / VN_PANEL), 1);
 }
 
 static vn_columns columns_of(const vn_grad_w *g, int64_t parts, int64_t part) {
@@ -120,7 +130,8 @@ static vn_columns columns_of(const vn_grad_w *g, int64_t parts, int64_t part) {
 }
 
 /* out[begin, end) = the sum over chunks, turned back where they are turned. */
-static void add_chunks(const vn_grad_w *g, const float *sum, int64_t begin, int64_t end, float *out) {
+static void add_chunks(const vn_grad_w *g, const float *sum, int64_t begin, int64_t end,
+                       float *out) {
     for (int64_t i = begin; i < end; i++) {
         const float *from = sum + (g->turned ? i % g->outputs * g->window + i / g->outputs : i);
         float total = *from;
@@ -131,7 +142,8 @@ static void add_chunks(const vn_grad_w *g, const float *sum, int64_t begin, int6
 
 size_t VN_W(conv2d_grad_w)(const vn_node *n, int threads) {
     const vn_grad_w g = describe(n);
-    if (vn_winograd_suits(&g.windows, g.outputs)) return vn_winograd_grad_w_bytes(&g.windows, g.outputs, threads);
+    if (vn_winograd_suits(&g.windows, g.outputs))
+        return vn_winograd_grad_w_bytes(&g.windows, g.outputs, threads);
     return sum_bytes(&g) + (size_t)threads * thread_bytes(&g);
 }
 
@@ -168,7 +180,9 @@ void VN_K(conv2d_grad_w)(const vn_kernel_args *a) {
     s.g.dy = a->in[1];
     s.weights = s.g.window * s.g.outputs;
     s.parts = column_parts(&s.g, vn_crew_threads(a->crew));
-    const double flops = 2.0 * (double)(s.g.windows.n * s.g.windows.oh * s.g.windows.ow) * (double)s.weights;
+    const double flops =
+        2.0 * (double)(s.g.windows.n * s.g.windows.oh * s.g.windows.ow) * (double)s.weights;
     vn_crew_run(vn_share(a->crew, flops / 50), s.g.chunks * s.parts, sum_task, &s);
-    vn_crew_run(vn_share(a->crew, (double)(s.weights * s.g.chunks)), vn_row_parts(s.weights, s.g.chunks), add_task, &s);
+    vn_crew_run(vn_share(a->crew, (double)(s.weights * s.g.chunks)),
+                vn_row_parts(s.weights, s.g.chunks), add_task, &s);
 }

@@ -1,10 +1,12 @@
 /* kernel_conv_window.c - strips and groups of a convolution's windows.
  *
- * Windows at the edges are clipped to the image: no zero is stored or multiplied. All windows of a group are clipped alike, so one
- * product serves them: count.y runs of count.x pixels, each run contiguous floats. */
+ * Windows at the edges are clipped to the image: no zero is stored or multiplied. All windows of a
+ * group are clipped alike, so one product serves them: count.y runs of count.x pixels, each run
+ * contiguous floats. */
 #include "cpu/kernel_conv.h"
 
-vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w, const vn_shape *out) {
+vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shape *w,
+                           const vn_shape *out) {
     return (vn_windows){.n = x->dim[0],
                         .h = x->dim[1],
                         .w = x->dim[2],
@@ -18,11 +20,12 @@ vn_windows vn_conv_windows(const vn_node *conv, const vn_shape *x, const vn_shap
                         .ow = out->dim[2]};
 }
 
-/* ---- strips ----------------------------------------------------------------------------------------- */
+/* ---- strips ---------------------------------------------------------------------------------- */
 
 vn_strips vn_conv_cut(const vn_windows *v, int64_t floats, int64_t windows, int64_t least) {
     const int64_t high = vn_max_i64(v->oh, 1);
-    int64_t rows = vn_min_i64(floats / vn_max_i64(v->stride * v->w * v->c, 1), windows / vn_max_i64(v->ow, 1));
+    int64_t rows =
+        vn_min_i64(floats / vn_max_i64(v->stride * v->w * v->c, 1), windows / vn_max_i64(v->ow, 1));
     rows = vn_max_i64(vn_min_i64(rows, v->n * v->oh / least), 1);
     vn_strips s = {.images = 1, .parts = 1};
     if (rows < high)
@@ -41,7 +44,7 @@ vn_strip vn_conv_strip(const vn_windows *v, const vn_strips *s, int64_t i) {
     return strip;
 }
 
-/* ---- groups ----------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* The part inside [0, size) of the kernel's pixels from `start` on. */
 static vn_clip clip_window(int64_t start, int64_t kernel, int64_t size) {
@@ -51,7 +54,8 @@ static vn_clip clip_window(int64_t start, int64_t kernel, int64_t size) {
 }
 
 /* The longest run of windows from `begin` on that are clipped alike. */
-static vn_clip clip_run(int64_t begin, int64_t end, int64_t stride, int64_t before, int64_t kernel, int64_t size) {
+static vn_clip clip_run(int64_t begin, int64_t end, int64_t stride, int64_t before, int64_t kernel,
+                        int64_t size) {
     vn_clip run = clip_window(begin * stride - before, kernel, size);
     run.begin = begin;
     for (run.end = begin + 1; run.end < end; run.end++) {
@@ -83,7 +87,8 @@ vn_reach vn_conv_reach(const vn_windows *v, const vn_group *g) {
 
 int64_t vn_conv_gather(const vn_windows *v, const vn_strip *s, const vn_group *g, const float *in,
                        const float **window) {
-    const bool empty = g->y.count == 0 || g->x.count == 0; /* nothing is read: any pointer will do */
+    /* nothing is read: any pointer will do */
+    const bool empty = g->y.count == 0 || g->x.count == 0;
     const int64_t step = empty ? 0 : v->stride * v->c;
     int64_t count = 0;
     for (int64_t i = s->image; i < s->last; i++)

@@ -1,4 +1,5 @@
-/* kernel_gather.c - embedding lookup and its gradient. An index outside the table stands for a row of zeros. */
+/* kernel_gather.c - embedding lookup and its gradient. An index outside the table stands for a row
+ * of zeros. */
 #include "cpu/internal.h"
 
 /* A table, and rows taken from it or added to it. */
@@ -35,8 +36,8 @@ static void add_row(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-/* Each part owns a range of the table and reads all indices in order, so no two threads add to one row and the order of
- * addition is that of the batch. */
+/* Each part owns a range of the table and reads all indices in order, so no two threads add to one
+ * row and the order of addition is that of the batch. */
 static void add_rows(void *context, int64_t part, int thread) {
     const lookup *l = context;
     int64_t begin, end;
@@ -50,7 +51,8 @@ static void add_rows(void *context, int64_t part, int thread) {
 
 void VN_K(embedding_grad)(const vn_kernel_args *a) {
     const vn_shape *table = &a->node->shape;
-    const int64_t rows = table->dim[0], length = table->dim[1], n = vn_shape_count(&a->node->in[0]->shape);
+    const int64_t rows = table->dim[0], length = table->dim[1],
+                  n = vn_shape_count(&a->node->in[0]->shape);
     vn_crew *crew = vn_share(a->crew, (double)(n * length) * 3.0 + (double)(rows * length));
     lookup l = {rows, length, n, a->in[0], a->in[1], a->out, vn_crew_threads(crew)};
     vn_crew_run(crew, l.parts, add_rows, &l);

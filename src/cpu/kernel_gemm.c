@@ -1,25 +1,28 @@
 /* kernel_gemm.c - register tiles of the matrix product, and the loops that walk them.
  *
- * A tile is some rows by one or two vectors of columns, held in registers for the whole sum. The tile functions are written once for
- * constant sizes that the compiler unrolls; a table holds one for each number of rows, so that m rows are cut into tiles of nearly
- * equal height instead of many tall ones and a poor short one. */
+ * A tile is some rows by one or two vectors of columns, held in registers for the whole sum. The
+ * tile functions are written once for constant sizes that the compiler unrolls; a table holds one
+ * for each number of rows, so that m rows are cut into tiles of nearly equal height instead of many
+ * tall ones and a poor short one. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_turn.h"
 
-/* Tallest tile: 2 * MR sums, 2 vectors of B and one of A must fit the registers (32 with AVX-512, 16 otherwise). */
+/* Tallest tile: 2 * MR sums, 2 vectors of B and one of A must fit the registers (32 with AVX-512,
+ * 16 otherwise). */
 #if defined(__AVX512F__)
 #define VN_MAX_ROWS 14
-// clang-format off
+/* clang-format off */
 #define VN_EACH_HEIGHT(X, nv)                                                                                          \
     X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv)                                                     \
     X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
-// clang-format on
+/* clang-format on */
 #else
 #define VN_MAX_ROWS           6
 #define VN_EACH_HEIGHT(X, nv) X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv)
 #endif
 
-/* m rows cut into tiles of nearly equal height: tile i has `height` rows, one more if i < taller. */
+/* m rows cut into tiles of nearly equal height: tile i has `height` rows, one more if i <
+ * taller. */
 typedef struct vn_tiles {
     int64_t count, height, taller;
 } vn_tiles;
@@ -29,7 +32,7 @@ static inline vn_tiles cut_tiles(int64_t m) {
     return count > 0 ? (vn_tiles){count, m / count, m % count} : (vn_tiles){0};
 }
 
-/* ---- packing ---------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 static inline void copy_row(float *to, const float *from, int64_t n, int64_t step) {
     if (step == 1)
@@ -38,8 +41,8 @@ static inline void copy_row(float *to, const float *from, int64_t n, int64_t ste
         for (int64_t j = 0; j < n; j++) to[j] = from[j * step];
 }
 
-void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count, const float *b,
-                  int64_t row, int64_t column) {
+void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin, int64_t count,
+                  const float *b, int64_t row, int64_t column) {
     const int64_t first = p * VN_PANEL, columns = vn_min_i64(VN_PANEL, n - first);
     const int64_t width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
     float *to = packed + first * k + begin * width;
@@ -51,10 +54,10 @@ void vn_gemm_pack(float *packed, int64_t k, int64_t n, int64_t p, int64_t begin,
     }
 }
 
-/* ---- tiles of the row form -------------------------------------------------------------------------- */
+/* ---- tiles of the row form ------------------------------------------------------------------- */
 
-/* A part of the sum, for one panel of columns: rows are read from `from` on; b is where that meets the panel; `column` is the
- * panel's first in out. */
+/* A part of the sum, for one panel of columns: rows are read from `from` on; b is where that meets
+ * the panel; `column` is the panel's first in out. */
 typedef struct vn_part_sum {
     vn_reach reach;
     int64_t from, column;
@@ -65,12 +68,14 @@ typedef struct vn_part_sum {
 
 typedef void (*vn_rows_tile)(const vn_part_sum *p, const float *const *row, float *const *out);
 
-VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const float *const *row, float *const *out) {
+VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const float *const *row,
+                         float *const *out) {
     vn_vec sum[VN_MAX_ROWS][2];
     const float *a[VN_MAX_ROWS];
     VN_UNROLL for (int i = 0; i < mr; i++) {
         a[i] = row[i];
-        VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = p->bias ? vn_load(p->bias + j * VN_LANES) : vn_set(0);
+        VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+            p->bias ? vn_load(p->bias + j * VN_LANES) : vn_set(0);
     }
     for (int64_t s = 0; s < p->reach.segments; s++) {
         const int64_t from = p->from + s * p->reach.jump, to = from + p->reach.length;
@@ -79,7 +84,8 @@ VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const
             const vn_vec b0 = vn_load(b), b1 = nv > 1 ? vn_load(b + VN_LANES) : b0;
             VN_UNROLL for (int i = 0; i < mr; i++) {
                 const vn_vec x = vn_set(a[i][k]);
-                VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_fma(x, j ? b1 : b0, sum[i][j]);
+                VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+                    vn_fma(x, j ? b1 : b0, sum[i][j]);
             }
         }
     }
@@ -91,9 +97,10 @@ VN_INLINE void rows_tile(const int mr, const int nv, const vn_part_sum *p, const
     }
 }
 
-#define VN_ROWS_TILE(mr, nv)                                                                                           \
-    static void rows_tile_##mr##_##nv(const vn_part_sum *p, const float *const *row, float *const *out) {              \
-        rows_tile(mr, nv, p, row, out);                                                                                \
+#define VN_ROWS_TILE(mr, nv)                                                                       \
+    static void rows_tile_##mr##_##nv(const vn_part_sum *p, const float *const *row,               \
+                                      float *const *out) {                                         \
+        rows_tile(mr, nv, p, row, out);                                                            \
     }
 #define VN_ROWS_NAME(mr, nv) rows_tile_##mr##_##nv,
 
@@ -120,7 +127,8 @@ static void rows_partial(vn_rows_tile tile, const vn_part_sum *p, int64_t height
         }
 }
 
-/* Asks for what the tile after this one will write: a store waits for its line, and at a tile's end all lines are missing. */
+/* Asks for what the tile after this one will write: a store waits for its line, and at a tile's end
+ * all lines are missing. */
 static inline void fetch_tile(int64_t height, int64_t column, float *const *out) {
     for (int64_t i = 0; i < height; i++)
         for (int64_t j = 0; j < VN_PANEL; j += 64 / (int64_t)sizeof(float))
@@ -138,10 +146,12 @@ static inline void fetch_terms(int64_t height, const vn_part_sum *p, const float
 }
 
 /* All rows, for a panel's columns and a part of the sum. */
-static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row, float *const *out) {
+static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const float *const *row,
+                       float *const *out) {
     const vn_tiles tiles = cut_tiles(m);
     const int64_t vectors = columns > VN_LANES ? 2 : 1;
-    const bool unseen = p->column == 0 && p->reach.segments == 1 && p->reach.length <= VN_SHORT_TERMS;
+    const bool unseen =
+        p->column == 0 && p->reach.segments == 1 && p->reach.length <= VN_SHORT_TERMS;
     float *const *const first = out;
     for (int64_t i = 0; i < tiles.count; i++) {
         const int64_t height = tiles.height + (i < tiles.taller);
@@ -160,17 +170,19 @@ static void rows_panel(int64_t m, int64_t columns, const vn_part_sum *p, const f
     }
 }
 
-/* So many rows of B are used at a time: a panel's stay in the first cache while all rows of A pass by, and A's in the second
- * while the panels do. */
+/* So many rows of B are used at a time: a panel's stay in the first cache while all rows of A pass
+ * by, and A's in the second while the panels do. */
 #define VN_ROWS_TERMS 256
 
 /* One part of the sum, for all panels. */
-static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part, const float *const *row,
-                      const float *packed, const float *bias, float *const *out) {
+static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part,
+                      const float *const *row, const float *packed, const float *bias,
+                      float *const *out) {
     vn_part_sum p = *part;
     float padded[VN_PANEL] = {0};
     for (p.column = 0; p.column < n; p.column += VN_PANEL) {
-        const int64_t columns = vn_min_i64(VN_PANEL, n - p.column), width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
+        const int64_t columns = vn_min_i64(VN_PANEL, n - p.column),
+                      width = vn_ceil_div(columns, VN_LANES) * VN_LANES;
         p.b = packed + p.column * k + p.reach.first * width;
         p.bias = bias ? bias + p.column : NULL;
         if (bias && columns < width) {
@@ -181,10 +193,12 @@ static void rows_part(int64_t m, int64_t n, int64_t k, const vn_part_sum *part, 
     }
 }
 
-void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *packed,
-                  const float *bias, bool add, float *const *out) {
-    const int64_t together = vn_max_i64(VN_ROWS_TERMS / vn_max_i64(reach->length, 1), 1); /* segments in a part */
-    const int64_t pieces = vn_max_i64(vn_ceil_div(reach->length, VN_ROWS_TERMS), 1);      /* parts of a segment */
+void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row,
+                  const float *packed, const float *bias, bool add, float *const *out) {
+    /* segments in a part */
+    const int64_t together = vn_max_i64(VN_ROWS_TERMS / vn_max_i64(reach->length, 1), 1);
+    /* parts of a segment */
+    const int64_t pieces = vn_max_i64(vn_ceil_div(reach->length, VN_ROWS_TERMS), 1);
     vn_part_sum p = {.reach = *reach, .add = add};
     for (int64_t s = 0; s == 0 || s < reach->segments; s += together)
         for (int64_t piece = 0; piece < pieces; piece++) {
@@ -200,12 +214,13 @@ void vn_gemm_rows(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
         }
 }
 
-/* ---- dot products ----------------------------------------------------------------------------------- */
+/* ---- dot products ---------------------------------------------------------------------------- */
 
 #define VN_DOT_ROWS 4
 
 VN_INLINE void dots_tile(const int mr, const int nc, const vn_reach *reach, const float *const *row,
-                         const float *columns, int64_t stride, float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {
+                         const float *columns, int64_t stride,
+                         float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {
     vn_vec sum[VN_DOT_ROWS][VN_DOT_COLUMNS];
     float rest[VN_DOT_ROWS][VN_DOT_COLUMNS] = {{0}};
     VN_UNROLL for (int i = 0; i < mr; i++) {
@@ -218,7 +233,8 @@ VN_INLINE void dots_tile(const int mr, const int nc, const vn_reach *reach, cons
         for (; k + VN_LANES <= reach->length; k += VN_LANES) {
             VN_UNROLL for (int i = 0; i < mr; i++) {
                 const vn_vec x = vn_load(row[i] + from + k);
-                VN_UNROLL for (int j = 0; j < nc; j++) sum[i][j] = vn_fma(x, vn_load(b + j * stride + k), sum[i][j]);
+                VN_UNROLL for (int j = 0; j < nc; j++) sum[i][j] =
+                    vn_fma(x, vn_load(b + j * stride + k), sum[i][j]);
             }
         }
         for (; k < reach->length; k++)
@@ -230,13 +246,14 @@ VN_INLINE void dots_tile(const int mr, const int nc, const vn_reach *reach, cons
     }
 }
 
-typedef void (*vn_dots_tile)(const vn_reach *reach, const float *const *row, const float *b, int64_t stride,
-                             float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]);
+typedef void (*vn_dots_tile)(const vn_reach *reach, const float *const *row, const float *b,
+                             int64_t stride, float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]);
 
-#define VN_DOTS_TILE(mr, nc)                                                                                           \
-    static void dots_tile_##mr##_##nc(const vn_reach *reach, const float *const *row, const float *b, int64_t stride,  \
-                                      float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {                                       \
-        dots_tile(mr, nc, reach, row, b, stride, sums);                                                                \
+#define VN_DOTS_TILE(mr, nc)                                                                       \
+    static void dots_tile_##mr##_##nc(const vn_reach *reach, const float *const *row,              \
+                                      const float *b, int64_t stride,                              \
+                                      float sums[VN_DOT_ROWS][VN_DOT_COLUMNS]) {                   \
+        dots_tile(mr, nc, reach, row, b, stride, sums);                                            \
     }
 #define VN_DOTS_NAME(mr, nc)      dots_tile_##mr##_##nc,
 #define VN_EACH_DOT_HEIGHT(X, nc) X(1, nc) X(2, nc) X(3, nc) X(4, nc)
@@ -246,13 +263,14 @@ VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 2)
 VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 3)
 VN_EACH_DOT_HEIGHT(VN_DOTS_TILE, 4)
 
-static const vn_dots_tile dots_tiles[VN_DOT_COLUMNS][VN_DOT_ROWS] = {{VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 1)},
-                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 2)},
-                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 3)},
-                                                                     {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 4)}};
+static const vn_dots_tile dots_tiles[VN_DOT_COLUMNS][VN_DOT_ROWS] = {
+    {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 1)},
+    {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 2)},
+    {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 3)},
+    {VN_EACH_DOT_HEIGHT(VN_DOTS_NAME, 4)}};
 
-void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row, const float *b,
-                  const float *bias, float *const *out) {
+void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const float *const *row,
+                  const float *b, const float *bias, float *const *out) {
     for (int64_t j = 0; j < n; j += VN_DOT_COLUMNS) {
         const int64_t columns = vn_min_i64(VN_DOT_COLUMNS, n - j);
         for (int64_t i = 0; i < m; i += VN_DOT_ROWS) {
@@ -260,18 +278,19 @@ void vn_gemm_dots(int64_t m, int64_t n, int64_t k, const vn_reach *reach, const 
             float sums[VN_DOT_ROWS][VN_DOT_COLUMNS];
             dots_tiles[columns - 1][height - 1](reach, row + i, b + j * k, k, sums);
             for (int64_t r = 0; r < height; r++)
-                for (int64_t c = 0; c < columns; c++) out[i + r][j + c] = sums[r][c] + (bias ? bias[j + c] : 0);
+                for (int64_t c = 0; c < columns; c++)
+                    out[i + r][j + c] = sums[r][c] + (bias ? bias[j + c] : 0);
         }
     }
 }
 
-/* ---- tiles of the outer form ------------------------------------------------------------------------ */
+/* ---- tiles of the outer form ----------------------------------------------------------------- */
 
-typedef void (*vn_outer_tile)(int64_t terms, const float *const *a, int64_t from, const float *b, float *out,
-                              int64_t stride);
+typedef void (*vn_outer_tile)(int64_t terms, const float *const *a, int64_t from, const float *b,
+                              float *out, int64_t stride);
 
-VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *const *a, int64_t from,
-                          const float *b, float *out, int64_t stride) {
+VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float *const *a,
+                          int64_t from, const float *b, float *out, int64_t stride) {
     vn_vec sum[VN_MAX_ROWS][2];
     VN_UNROLL for (int i = 0; i < mr; i++) {
         VN_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = vn_set(0);
@@ -292,10 +311,10 @@ VN_INLINE void outer_tile(const int mr, const int nv, int64_t terms, const float
     }
 }
 
-#define VN_OUTER_TILE(mr, nv)                                                                                          \
-    static void outer_tile_##mr##_##nv(int64_t terms, const float *const *a, int64_t from, const float *b, float *out, \
-                                       int64_t stride) {                                                               \
-        outer_tile(mr, nv, terms, a, from, b, out, stride);                                                            \
+#define VN_OUTER_TILE(mr, nv)                                                                      \
+    static void outer_tile_##mr##_##nv(int64_t terms, const float *const *a, int64_t from,         \
+                                       const float *b, float *out, int64_t stride) {               \
+        outer_tile(mr, nv, terms, a, from, b, out, stride);                                        \
     }
 #define VN_OUTER_NAME(mr, nv) outer_tile_##mr##_##nv,
 
@@ -305,10 +324,11 @@ VN_EACH_HEIGHT(VN_OUTER_TILE, 2)
 static const vn_outer_tile outer_tiles[2][VN_MAX_ROWS] = {{VN_EACH_HEIGHT(VN_OUTER_NAME, 1)},
                                                           {VN_EACH_HEIGHT(VN_OUTER_NAME, 2)}};
 
-/* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors. Row by row, because that
- * is how memory likes to be read. */
+/* Packs columns [from, from + n) of each row of B into panels, zeros beside them to whole vectors.
+ * Row by row, because that is how memory likes to be read. */
 static void pack_panels(int64_t n, int64_t terms, const float *const *b, int64_t from, float *to) {
-    const int64_t whole = n / VN_PANEL * VN_PANEL, rest = vn_ceil_div(n - whole, VN_LANES) * VN_LANES;
+    const int64_t whole = n / VN_PANEL * VN_PANEL,
+                  rest = vn_ceil_div(n - whole, VN_LANES) * VN_LANES;
     for (int64_t k = 0; k < terms; k++) {
         const float *y = b[k] + from;
         float *panel = to + k * VN_PANEL;
@@ -329,10 +349,11 @@ static inline void fetch_sums(int64_t height, int64_t columns, const float *out,
 }
 
 /* One tile's rows by all packed panels. */
-static void outer_columns(int64_t height, int64_t n, int64_t terms, const float *const *a, int64_t from, const float *b,
-                          float *out, int64_t stride) {
+static void outer_columns(int64_t height, int64_t n, int64_t terms, const float *const *a,
+                          int64_t from, const float *b, float *out, int64_t stride) {
     for (int64_t first = 0; first < n; first += VN_PANEL, b += VN_PANEL * terms) {
-        const int64_t columns = vn_min_i64(VN_PANEL, n - first), vectors = vn_ceil_div(columns, VN_LANES);
+        const int64_t columns = vn_min_i64(VN_PANEL, n - first),
+                      vectors = vn_ceil_div(columns, VN_LANES);
         const vn_outer_tile tile = outer_tiles[vectors - 1][height - 1];
         fetch_sums(height, columns, out + first, stride);
         if (columns == vectors * VN_LANES) {
@@ -349,13 +370,16 @@ static void outer_columns(int64_t height, int64_t n, int64_t terms, const float 
 /* Asks for `floats` floats from `from` on of each of `count` rows. */
 static void fetch_rows(int64_t count, const float *const *row, int64_t from, int64_t floats) {
     for (int64_t i = 0; i < count; i++)
-        for (int64_t k = 0; k < floats; k += 64 / (int64_t)sizeof(float)) __builtin_prefetch(row[i] + from + k, 0, 2);
+        for (int64_t k = 0; k < floats; k += 64 / (int64_t)sizeof(float))
+            __builtin_prefetch(row[i] + from + k, 0, 2);
 }
 
-/* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. Between the tiles the rows of the `ahead` terms that come next
- * are fetched, which otherwise all miss at once; of windows only the last segment, because the others were that before. */
-static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t ahead, const float *const *a,
-                        const float *const *b, int64_t b_from, float *out, int64_t stride, float *panels) {
+/* At most VN_OUTER_TERMS terms and VN_OUTER_COLUMNS columns. Between the tiles the rows of the
+ * `ahead` terms that come next are fetched, which otherwise all miss at once; of windows only the
+ * last segment, because the others were that before. */
+static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t ahead,
+                        const float *const *a, const float *const *b, int64_t b_from, float *out,
+                        int64_t stride, float *panels) {
     const vn_tiles tiles = cut_tiles(reach->length);
     const int64_t all = tiles.count * reach->segments;
     pack_panels(n, terms, b, b_from, panels);
@@ -366,7 +390,8 @@ static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t
             const int64_t height = tiles.height + (i < tiles.taller);
             int64_t begin, end;
             vn_part(ahead, all, t, &begin, &end);
-            fetch_rows(end - begin, a + terms + begin, (reach->segments - 1) * reach->jump, reach->length);
+            fetch_rows(end - begin, a + terms + begin, (reach->segments - 1) * reach->jump,
+                       reach->length);
             fetch_rows(end - begin, b + terms + begin, b_from, n);
             outer_columns(height, n, terms, a, from, panels, to, stride);
             from += height;
@@ -375,21 +400,26 @@ static void outer_block(const vn_reach *reach, int64_t n, int64_t terms, int64_t
     }
 }
 
-/* Whether A's rows are so far apart (a multiple of 512 bytes) that a tile's columns of them all want the same few lines of the first
- * cache and drive each other out. Windows of several segments are not moved: theirs are too many. */
+/* Whether A's rows are so far apart (a multiple of 512 bytes) that a tile's columns of them all
+ * want the same few lines of the first cache and drive each other out. Windows of several segments
+ * are not moved: theirs are too many. */
 static bool terms_clash(const vn_reach *reach, int64_t terms, const float *const *a) {
-    return reach->segments == 1 && reach->length <= VN_OUTER_ROWS && terms > 1 && (a[1] - a[0]) % 128 == 0;
+    return reach->segments == 1 && reach->length <= VN_OUTER_ROWS && terms > 1 &&
+           (a[1] - a[0]) % 128 == 0;
 }
 
-/* Copies `terms` rows of m floats to where they do not clash and points `row` at them, then at the `ahead` that follow. */
-static void copy_apart(int64_t terms, int64_t ahead, int64_t m, const float *const *a, float *to, const float **row) {
+/* Copies `terms` rows of m floats to where they do not clash and points `row` at them, then at the
+ * `ahead` that follow. */
+static void copy_apart(int64_t terms, int64_t ahead, int64_t m, const float *const *a, float *to,
+                       const float **row) {
     for (int64_t k = 0; k < terms; k++, to += VN_OUTER_ROWS + VN_OUTER_APART)
         row[k] = memcpy(to, a[k], (size_t)m * sizeof(float));
     for (int64_t k = terms; k < terms + ahead; k++) row[k] = a[k];
 }
 
-void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a, const float *const *b,
-                   int64_t b_from, float *out, int64_t stride, float *scratch) {
+void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float *const *a,
+                   const float *const *b, int64_t b_from, float *out, int64_t stride,
+                   float *scratch) {
     const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
     const bool clash = terms_clash(reach, terms, a);
     const float *apart[2 * VN_OUTER_TERMS];
@@ -398,16 +428,16 @@ void vn_gemm_outer(const vn_reach *reach, int64_t n, int64_t terms, const float 
         vn_part(terms, blocks, i, &begin, &end);
         const int64_t ahead = vn_min_i64(end - begin, terms - end);
         if (clash)
-            copy_apart(end - begin, ahead, reach->length, a + begin, scratch + VN_OUTER_TERMS * VN_OUTER_COLUMNS,
-                       apart);
+            copy_apart(end - begin, ahead, reach->length, a + begin,
+                       scratch + VN_OUTER_TERMS * VN_OUTER_COLUMNS, apart);
         for (int64_t j = 0; j < n; j += VN_OUTER_COLUMNS)
-            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead, clash ? apart : a + begin,
-                        b + begin, b_from + j, out + j, stride, scratch);
+            outer_block(reach, vn_min_i64(VN_OUTER_COLUMNS, n - j), end - begin, ahead,
+                        clash ? apart : a + begin, b + begin, b_from + j, out + j, stride, scratch);
     }
 }
 
-void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a, const float *panel,
-                         float *out) {
+void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *const *a,
+                         const float *panel, float *out) {
     const int64_t blocks = vn_ceil_div(terms, VN_OUTER_TERMS);
     const vn_tiles tiles = cut_tiles(m);
     for (int64_t i = 0; i < blocks; i++) {
@@ -415,8 +445,8 @@ void vn_gemm_outer_panel(int64_t m, int64_t width, int64_t terms, const float *c
         vn_part(terms, blocks, i, &begin, &end);
         for (int64_t t = 0; t < tiles.count; t++) {
             const int64_t height = tiles.height + (t < tiles.taller);
-            outer_tiles[width / VN_LANES - 1][height - 1](end - begin, a + begin, from, panel + begin * width,
-                                                          out + from * width, width);
+            outer_tiles[width / VN_LANES - 1][height - 1](
+                end - begin, a + begin, from, panel + begin * width, out + from * width, width);
             from += height;
         }
     }

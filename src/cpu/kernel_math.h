@@ -1,8 +1,9 @@
-/* kernel_math.h - elementary functions on vectors: no tables, no branches on single lanes, the same operations for every lane,
- * so that an element's bits do not depend on where in an array it stands.
+/* kernel_math.h - elementary functions on vectors: no tables, no branches on single lanes, the same
+ * operations for every lane, so that an element's bits do not depend on where in an array it
+ * stands.
  *
- * Polynomials are minimax fits (tools/fit_math.py). Largest errors in units of the last place (ulp) of the float result, as
- * tests/cpu/test_math.c measures and holds them:
+ * Polynomials are minimax fits (tools/fit_math.py). Largest errors in units of the last place (ulp)
+ * of the float result, as tests/cpu/test_math.c measures and holds them:
  *
  *     vn_vlog 0.8, vn_vexp 1, vn_vtanh 1.3, vn_vsincos 1.5, vn_vsigmoid 2, where the result is a normal number
  *     (sine and cosine of more than 100: of 1/2, where they nearly vanish);
@@ -16,7 +17,7 @@
 
 #include "cpu/internal.h"
 
-#define VN_ROUNDER                                                                                                     \
+#define VN_ROUNDER                                                                                 \
     12582912.0f /* 1.5 * 2^23: adding it rounds to the nearest integer, held in the low bits of the sum */
 
 /* c[0] + c[1] x + ... + c[degree] x^degree. */
@@ -26,8 +27,9 @@ VN_INLINE vn_vec vn_poly(vn_vec x, const float *c, int degree) {
     return y;
 }
 
-#define VN_POLY(x, ...)                                                                                                \
-    vn_poly(x, (const float[]){__VA_ARGS__}, (int)(sizeof((const float[]){__VA_ARGS__}) / sizeof(float)) - 1)
+#define VN_POLY(x, ...)                                                                            \
+    vn_poly(x, (const float[]){__VA_ARGS__},                                                       \
+            (int)(sizeof((const float[]){__VA_ARGS__}) / sizeof(float)) - 1)
 
 /* x 2^n for whole n, |n| <= 252: in two steps, as 2^n itself may be out of range. */
 VN_INLINE vn_vec vn_scale2(vn_vec x, vn_vec n) {
@@ -51,19 +53,21 @@ VN_INLINE vn_vec vn_vsqrt(vn_vec x) {
 #endif
 }
 
-/* e^x = 2^n e^r, |r| <= ln(2)/2, with ln 2 in two parts, so that n times the first is exact: e^r, and n in *shifted, left in the
- * low bits of the rounding sum. */
+/* e^x = 2^n e^r, |r| <= ln(2)/2, with ln 2 in two parts, so that n times the first is exact: e^r,
+ * and n in *shifted, left in the low bits of the rounding sum. */
 VN_INLINE vn_vec vn_vexp_parts(vn_vec x, vn_vec *shifted) {
     *shifted = vn_fma(x, vn_set(1.44269504f), vn_set(VN_ROUNDER));
     vn_vec n = *shifted - VN_ROUNDER;
     vn_vec r = vn_fma(n, vn_set(-1.42860677e-06f), vn_fma(n, vn_set(-0.693145752f), x));
-    vn_vec p = VN_POLY(r, 0.499999996f, 0.166665773f, 0.0416668533f, 0.00836314038f, 0.00139012851f);
+    vn_vec p =
+        VN_POLY(r, 0.499999996f, 0.166665773f, 0.0416668533f, 0.00836314038f, 0.00139012851f);
     return vn_fma(r * r, p, r) + 1.0f;
 }
 
 VN_INLINE vn_vec vn_vexp(vn_vec x) {
     vn_vec shifted,
-        p = vn_vexp_parts(vn_vmin(vn_set(89.0f), vn_vmax(vn_set(-104.0f), x)), &shifted); /* so NaN passes */
+        /* so NaN passes */
+        p = vn_vexp_parts(vn_vmin(vn_set(89.0f), vn_vmax(vn_set(-104.0f), x)), &shifted);
     return vn_scale2(p, shifted - VN_ROUNDER);
 }
 
@@ -77,8 +81,8 @@ VN_INLINE vn_vec vn_vexp_mid(vn_vec x) {
 VN_INLINE vn_vec vn_vexp2_down(vn_vec x) {
     x = vn_vmax(vn_set(-126.0f), x);
     const vn_vec shifted = x + VN_ROUNDER, r = x - (shifted - VN_ROUNDER);
-    const vn_vec p =
-        VN_POLY(r, 1.0f, 0.693147182f, 0.240226477f, 0.0555033237f, 0.00961843692f, 0.0013398875f, 0.00015353362f);
+    const vn_vec p = VN_POLY(r, 1.0f, 0.693147182f, 0.240226477f, 0.0555033237f, 0.00961843692f,
+                             0.0013398875f, 0.00015353362f);
     return (vn_vec)((vn_ivec)p + ((vn_ivec)shifted << 23));
 }
 
@@ -94,8 +98,8 @@ VN_INLINE vn_vec vn_vlog(vn_vec x) {
     vn_ivec bits = (vn_ivec)scaled - 0x3f3504f3;
     vn_vec e = __builtin_convertvector((bits >> 23) - (tiny & 23), vn_vec);
     vn_vec f = (vn_vec)((bits & 0x7fffff) + 0x3f3504f3) - 1.0f, f2 = f * f;
-    vn_vec p = VN_POLY(f, 0.333333312f, -0.24999994f, 0.200007148f, -0.166680576f, 0.142493229f, -0.124201413f,
-                       0.116769983f, -0.115146076f, 0.0703768158f);
+    vn_vec p = VN_POLY(f, 0.333333312f, -0.24999994f, 0.200007148f, -0.166680576f, 0.142493229f,
+                       -0.124201413f, 0.116769983f, -0.115146076f, 0.0703768158f);
     vn_vec low = vn_fma(e, vn_set(1.42860677e-06f), vn_fma(f2 * f, p, f2 * -0.5f));
     vn_vec y = vn_fma(e, vn_set(0.693145752f), f + low);
     y = vn_select(x == 0.0f, vn_set(-INFINITY), y);
@@ -103,7 +107,8 @@ VN_INLINE vn_vec vn_vlog(vn_vec x) {
     return vn_select((x >= 0.0f), y, vn_set(NAN));
 }
 
-/* 1 / (1 + e^-x), and 1 - that = e^-x / (1 + e^-x), which keeps its digits where the first is near 1. Held at x = +-87. */
+/* 1 / (1 + e^-x), and 1 - that = e^-x / (1 + e^-x), which keeps its digits where the first is near
+ * 1. Held at x = +-87. */
 VN_INLINE vn_vec vn_vsigmoid_pair(vn_vec x, vn_vec *rest) {
     vn_vec e = vn_vexp_mid(-vn_vclamp87(x)), s = 1.0f / (1.0f + e);
     *rest = e * s;
@@ -125,27 +130,30 @@ VN_INLINE vn_vec vn_vsilu(vn_vec x, int order) {
 /* Near 0 an odd polynomial, beyond it 1 - 2 / (e^2x + 1). */
 VN_INLINE vn_vec vn_vtanh(vn_vec x) {
     vn_vec a = vn_vmin(vn_set(20.0f), vn_vabs(x)), z = x * x;
-    vn_vec near = VN_POLY(z, -0.33333332f, 0.133331138f, -0.0539094462f, 0.0213094803f, -0.00661037862f);
+    vn_vec near =
+        VN_POLY(z, -0.33333332f, 0.133331138f, -0.0539094462f, 0.0213094803f, -0.00661037862f);
     vn_vec far = 1.0f - 2.0f / (vn_vexp_mid(a + a) + 1.0f);
     far = (vn_vec)((vn_ivec)far | ((vn_ivec)x & INT32_MIN));
     return vn_select(a < 0.55f, vn_fma(z * x, near, x), far);
 }
 
-/* Standard normal density and distribution. Phi(-a) = e^(-a^2/2) R(a), with R a polynomial in 1/(1 + 0.33 a): keeps its digits
- * in the left tail, where (1 + erf)/2 has none. Held at |x| = 13, where the density is 1e-37. */
+/* Standard normal density and distribution. Phi(-a) = e^(-a^2/2) R(a), with R a polynomial in 1/(1
+ * + 0.33 a): keeps its digits in the left tail, where (1 + erf)/2 has none. Held at |x| = 13, where
+ * the density is 1e-37. */
 VN_INLINE vn_vec vn_vnormal(vn_vec x, vn_vec *pdf) {
     vn_vec a = vn_vmin(vn_set(13.0f), vn_vabs(x)), e = vn_vexp_mid(a * a * -0.5f);
     vn_vec u = 1.0f / vn_fma(a, vn_set(0.33f), vn_set(1.0f)) - 0.6f;
-    vn_vec tail = e * VN_POLY(u, 0.166843205f, 0.520920054f, 0.613450941f, 0.412801929f, 0.0579648138f, -0.118993929f,
-                              -0.0337487062f, 0.0559707401f, 0.00847444208f, -0.0271825616f);
+    vn_vec tail =
+        e * VN_POLY(u, 0.166843205f, 0.520920054f, 0.613450941f, 0.412801929f, 0.0579648138f,
+                    -0.118993929f, -0.0337487062f, 0.0559707401f, 0.00847444208f, -0.0271825616f);
     *pdf = e * 0.398942280f;
     return vn_select(x < 0.0f, tail, 1.0f - tail);
 }
 
 #define VN_SINCOS_MAX 8192.0f
 
-/* Sine and cosine: x = n pi/2 + r, |r| <= pi/4, pi/2 in parts whose products with n are exact. Beyond VN_SINCOS_MAX, where that
- * ends, lane by lane from the C library. */
+/* Sine and cosine: x = n pi/2 + r, |r| <= pi/4, pi/2 in parts whose products with n are exact.
+ * Beyond VN_SINCOS_MAX, where that ends, lane by lane from the C library. */
 VN_INLINE void vn_vsincos(vn_vec x, vn_vec *sine, vn_vec *cosine) {
     vn_vec k = vn_fma(x, vn_set(0.636619772f), vn_set(VN_ROUNDER));
     vn_ivec quadrant = (vn_ivec)k;
@@ -156,7 +164,8 @@ VN_INLINE void vn_vsincos(vn_vec x, vn_vec *sine, vn_vec *cosine) {
     r = vn_fma(n, vn_set(-2.56334407e-12f), r);
     vn_vec z = r * r;
     vn_vec s = vn_fma(z * r, VN_POLY(z, -0.166666646f, 0.00833274499f, -0.000195873604f), r);
-    vn_vec c = vn_fma(z * z, VN_POLY(z, 0.0416666646f, -0.0013888301f, 2.4547608e-05f), 1.0f - z * 0.5f);
+    vn_vec c =
+        vn_fma(z * z, VN_POLY(z, 0.0416666646f, -0.0013888301f, 2.4547608e-05f), 1.0f - z * 0.5f);
     vn_ivec odd = -(quadrant & 1);
     vn_ivec minus_s = (quadrant & 2) << 30, minus_c = ((quadrant + 1) & 2) << 30;
     *sine = (vn_vec)((vn_ivec)vn_select(odd, c, s) ^ minus_s);

@@ -1,5 +1,5 @@
-/* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a shape takes, and how it is
- * cut into tasks. */
+/* kernel_matmul.c - linear layers and matrix products: which form of the product of kernel_gemm.h a
+ * shape takes, and how it is cut into tasks. */
 #include "cpu/kernel_gemm.h"
 #include "cpu/kernel_sums.h"
 #include "cpu/kernel_unary.h"
@@ -9,12 +9,14 @@
 #define VN_TASK_TERMS   (8 * VN_OUTER_TERMS)
 #define VN_TASK_COLUMNS (4 * VN_PANEL)
 
-/* Of a sum of outer products: terms in a chunk, at least; chunks, at most; and chunks times blocks of the result, at most. */
+/* Of a sum of outer products: terms in a chunk, at least; chunks, at most; and chunks times blocks
+ * of the result, at most. */
 #define VN_CHUNK_TERMS  1024
 #define VN_MOST_CHUNKS  8
 #define VN_CHUNK_BLOCKS 16
 
-/* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's likewise. */
+/* out [m, n] = A [m, k] B [k, n] + bias; A's element (i, j) is a[i * a_row + j * a_column], B's
+ * likewise. */
 typedef struct vn_product {
     int64_t m, n, k;
     const float *a, *b, *bias;
@@ -23,8 +25,8 @@ typedef struct vn_product {
     vn_fn act; /* of the result; identity but for linear layers */
 } vn_product;
 
-/* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be samples, whose bits must not depend on
- * how many there are. */
+/* Few columns, and both operands contiguous along k: no packing. Not for few rows: they may be
+ * samples, whose bits must not depend on how many there are. */
 static bool is_dots(const vn_product *p) {
     return p->a_column == 1 && p->b_row == 1 && p->n <= VN_DOT_COLUMNS;
 }
@@ -34,8 +36,9 @@ static bool is_outer(const vn_product *p) {
     return p->a_column != 1;
 }
 
-/* A long sum of outer products with a small result is cut into chunks of its terms, which are summed apart and added in order: threads
- * then read rows of their own, which they do half as fast again as rows that they share. Cut by the shape alone. */
+/* A long sum of outer products with a small result is cut into chunks of its terms, which are
+ * summed apart and added in order: threads then read rows of their own, which they do half as fast
+ * again as rows that they share. Cut by the shape alone. */
 static int64_t chunk_count(const vn_product *p) {
     if (!is_outer(p)) return 1;
     const int64_t blocks = vn_ceil_div(p->m, VN_OUTER_ROWS) * vn_ceil_div(p->n, VN_OUTER_COLUMNS);
@@ -48,14 +51,15 @@ static bool is_flat(const vn_product *p) {
     return !is_outer(p) && !is_dots(p) && p->m <= VN_TASK_ROWS;
 }
 
-/* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous along k. */
+/* Floats of B copied: packed for rows, transposed for outer products of a B that is contiguous
+ * along k. */
 static size_t copied_floats(const vn_product *p) {
     if (is_outer(p)) return p->b_column == 1 ? 0 : (size_t)(p->k * p->n);
     return is_dots(p) || is_flat(p) ? 0 : vn_packed_floats(p->k, p->n);
 }
 
-/* Rows a whole number of 4 kB apart, and long: those of a tile all want the same few lines of the first cache and drive each other
- * out. Each block of them is copied to rows that are not. */
+/* Rows a whole number of 4 kB apart, and long: those of a tile all want the same few lines of the
+ * first cache and drive each other out. Each block of them is copied to rows that are not. */
 static bool rows_clash(const vn_product *p) {
     return !is_outer(p) && !is_dots(p) && p->a_row % 1024 == 0 && p->k >= 512;
 }
@@ -75,48 +79,57 @@ static void copy_panel(const vn_product *p, int64_t panel, float *copy) {
     }
     const int64_t first = panel * VN_PANEL, last = vn_min_i64(first + VN_PANEL, p->n);
     for (int64_t i = 0; i < p->k; i++)
-        for (int64_t j = first; j < last; j++) copy[i * p->n + j] = p->b[i * p->b_row + j * p->b_column];
+        for (int64_t j = first; j < last; j++)
+            copy[i * p->n + j] = p->b[i * p->b_row + j * p->b_column];
 }
 
-/* ---- one block of the output ------------------------------------------------------------------------ */
+/* ---- one block of the output ----------------------------------------------------------------- */
 
-/* A block of the result, and for an outer product the chunk whose terms it sums and the array [m, n] of that chunk. */
+/* A block of the result, and for an outer product the chunk whose terms it sums and the array [m,
+ * n] of that chunk. */
 typedef struct vn_block {
     int64_t row, rows, column, columns, chunk;
     float *out;
 } vn_block;
 
-static void block_outer(const vn_product *p, const float *b, int64_t b_row, const vn_block *block, float *scratch) {
+static void block_outer(const vn_product *p, const float *b, int64_t b_row, const vn_block *block,
+                        float *scratch) {
     const float *a_rows[VN_TASK_TERMS], *b_rows[VN_TASK_TERMS];
     const vn_reach reach = vn_reach_row(block->rows);
     float *out = block->out + block->row * p->n + block->column;
     int64_t begin, end;
     vn_part(p->k, chunk_count(p), block->chunk, &begin, &end);
-    for (int64_t i = 0; i < block->rows; i++) memset(out + i * p->n, 0, (size_t)block->columns * sizeof(float));
+    for (int64_t i = 0; i < block->rows; i++)
+        memset(out + i * p->n, 0, (size_t)block->columns * sizeof(float));
     for (int64_t k = begin; k < end; k += VN_TASK_TERMS) {
         const int64_t terms = vn_min_i64(VN_TASK_TERMS, end - k);
         for (int64_t i = 0; i < terms; i++) {
             a_rows[i] = p->a + (k + i) * p->a_column + block->row;
             b_rows[i] = b + (k + i) * b_row;
         }
-        vn_gemm_outer(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n, scratch);
+        vn_gemm_outer(&reach, block->columns, terms, a_rows, b_rows, block->column, out, p->n,
+                      scratch);
     }
 }
 
 /* The block panel by panel, each packed first. */
-static void flat_panels(const vn_product *p, const vn_block *block, const float *const *row, float **out,
-                        float *panel) {
+static void flat_panels(const vn_product *p, const vn_block *block, const float *const *row,
+                        float **out, float *panel) {
     const vn_reach reach = vn_reach_row(p->k);
-    for (int64_t first = block->column, end = first + block->columns; first < end; first += VN_PANEL) {
+    for (int64_t first = block->column, end = first + block->columns; first < end;
+         first += VN_PANEL) {
         const int64_t columns = vn_min_i64(VN_PANEL, end - first);
         float *to[VN_TASK_ROWS];
         for (int64_t i = 0; i < block->rows; i++) to[i] = out[i] + first - block->column;
-        vn_gemm_pack(panel, p->k, columns, 0, 0, p->k, p->b + first * p->b_column, p->b_row, p->b_column);
-        vn_gemm_rows(block->rows, columns, p->k, &reach, row, panel, p->bias ? p->bias + first : NULL, false, to);
+        vn_gemm_pack(panel, p->k, columns, 0, 0, p->k, p->b + first * p->b_column, p->b_row,
+                     p->b_column);
+        vn_gemm_rows(block->rows, columns, p->k, &reach, row, panel,
+                     p->bias ? p->bias + first : NULL, false, to);
     }
 }
 
-static void block_rows(const vn_product *p, const float *copy, const vn_block *block, float *scratch) {
+static void block_rows(const vn_product *p, const float *copy, const vn_block *block,
+                       float *scratch) {
     const vn_reach reach = vn_reach_row(p->k);
     const float *row[VN_TASK_ROWS], *bias = p->bias ? p->bias + block->column : NULL;
     float *out[VN_TASK_ROWS], *panel = scratch;
@@ -124,20 +137,25 @@ static void block_rows(const vn_product *p, const float *copy, const vn_block *b
     if (is_flat(p)) scratch += panel_floats(p);
     for (int64_t i = 0; i < block->rows; i++) {
         row[i] = p->a + (block->row + i) * p->a_row;
-        if (clash) row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
+        if (clash)
+            row[i] = memcpy(scratch + i * (p->k + VN_APART), row[i], (size_t)p->k * sizeof(float));
         out[i] = p->out + (block->row + i) * p->n + block->column;
     }
     if (is_dots(p))
-        vn_gemm_dots(block->rows, block->columns, p->k, &reach, row, p->b + block->column * p->b_column, bias, out);
+        vn_gemm_dots(block->rows, block->columns, p->k, &reach, row,
+                     p->b + block->column * p->b_column, bias, out);
     else if (is_flat(p))
         flat_panels(p, block, row, out, panel);
     else
-        vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k, bias, false, out);
-    for (int64_t i = 0; i < block->rows && p->act != VN_FN_IDENTITY; i++) /* while it is in the second cache */
+        vn_gemm_rows(block->rows, block->columns, p->k, &reach, row, copy + block->column * p->k,
+                     bias, false, out);
+    /* while it is in the second cache */
+    for (int64_t i = 0; i < block->rows && p->act != VN_FN_IDENTITY; i++)
         vn_unary_span(p->act, out[i], block->columns, out[i]);
 }
 
-static void product_block(const vn_product *p, const float *copy, float *scratch, const vn_block *block) {
+static void product_block(const vn_product *p, const float *copy, float *scratch,
+                          const vn_block *block) {
     if (!is_outer(p))
         block_rows(p, copy, block, scratch);
     else if (p->b_column == 1)
@@ -146,7 +164,7 @@ static void product_block(const vn_product *p, const float *copy, float *scratch
         block_outer(p, copy, p->n, block, scratch);
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------------ */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 /* How one product is cut for a number of threads: into blocks of rows x columns, for each chunk. */
 typedef struct vn_cut {
@@ -158,8 +176,8 @@ static int64_t part_size(int64_t n, int64_t parts, int64_t step) {
     return vn_max_i64(vn_ceil_div(vn_ceil_div(n, parts), step) * step, step);
 }
 
-/* Every block reads A's and B's columns from the chunk's first row to the last: few blocks, cut along the longer side first, and as
- * many rows as `outer` can copy at most. */
+/* Every block reads A's and B's columns from the chunk's first row to the last: few blocks, cut
+ * along the longer side first, and as many rows as `outer` can copy at most. */
 static void cut_outer(const vn_product *p, int threads, vn_cut *cut) {
     int64_t parts = threads > 1 ? vn_ceil_div(2 * threads, cut->chunks) : 1;
     if (p->m >= p->n) {
@@ -182,7 +200,8 @@ static void cut_rows(const vn_product *p, int threads, vn_cut *cut) {
         return;
     }
     cut->rows = vn_min_i64(part_size(p->m, 3 * threads, 14), VN_TASK_ROWS);
-    cut->columns = vn_ceil_div(p->m, cut->rows) < 2 * threads ? VN_TASK_COLUMNS : vn_max_i64(p->n, 1);
+    cut->columns =
+        vn_ceil_div(p->m, cut->rows) < 2 * threads ? VN_TASK_COLUMNS : vn_max_i64(p->n, 1);
 }
 
 static vn_cut cut_product(const vn_product *p, int threads) {
@@ -196,7 +215,8 @@ static vn_cut cut_product(const vn_product *p, int threads) {
     return cut;
 }
 
-/* Memory for a product: the copy of B, what each thread needs for itself, and the sums of all chunks but the first. */
+/* Memory for a product: the copy of B, what each thread needs for itself, and the sums of all
+ * chunks but the first. */
 static size_t copy_bytes(const vn_product *p) {
     return vn_region(copied_floats(p), sizeof(float));
 }
@@ -209,7 +229,8 @@ static size_t scratch_bytes(const vn_product *p) {
 
 static size_t product_bytes(const vn_product *p, int threads) {
     const int64_t sums = (chunk_count(p) - 1) * p->m * p->n;
-    return copy_bytes(p) + (size_t)threads * scratch_bytes(p) + vn_region((size_t)sums, sizeof(float));
+    return copy_bytes(p) + (size_t)threads * scratch_bytes(p) +
+           vn_region((size_t)sums, sizeof(float));
 }
 
 /* What the tasks of a product share. */
@@ -254,12 +275,12 @@ static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
     s.sums = (float *)(work + copy_bytes(p) + (size_t)threads * scratch_bytes(p));
     const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, count = p->m * p->n;
     vn_crew_run(vn_share(crew, (double)copied_floats(p)), panels, copy_task, &s);
-    vn_crew_run(vn_share(crew, (double)count * (double)p->k / 25), s.cut.chunks * s.cut.down * s.cut.across, block_task,
-                &s);
+    vn_crew_run(vn_share(crew, (double)count * (double)p->k / 25),
+                s.cut.chunks * s.cut.down * s.cut.across, block_task, &s);
     vn_add_arrays(p->out, s.sums, count, s.cut.chunks - 1, crew);
 }
 
-/* ---- ops -------------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------- */
 
 static int64_t rows_of(const vn_shape *s, int from_end) {
     int64_t count = 1;
@@ -279,7 +300,8 @@ static vn_product linear_product(const vn_node *n) {
                         .act = n->attr.linear.act};
 }
 
-/* The product of one matrix of the batch, or of all of them at once where that is the same; *batch is how many are left. */
+/* The product of one matrix of the batch, or of all of them at once where that is the same; *batch
+ * is how many are left. */
 static vn_product matmul_product(const vn_node *n, int64_t *batch) {
     const bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb, shared = n->in[1]->shape.rank == 2;
     const vn_shape *a = &n->in[0]->shape, *out = &n->shape;
@@ -319,7 +341,8 @@ static bool is_many(int64_t batch, int threads) {
 size_t VN_W(matmul)(const vn_node *n, int threads) {
     int64_t batch;
     const vn_product p = matmul_product(n, &batch);
-    return is_many(batch, threads) ? (size_t)threads * product_bytes(&p, 1) : product_bytes(&p, threads);
+    return is_many(batch, threads) ? (size_t)threads * product_bytes(&p, 1)
+                                   : product_bytes(&p, threads);
 }
 
 typedef struct vn_batch {
@@ -352,7 +375,8 @@ void VN_K(matmul)(const vn_kernel_args *args) {
     first->out = args->out;
     b.b_step = node->in[1]->shape.rank == 2 ? 0 : first->k * first->n;
     if (is_many(batch, vn_crew_threads(args->crew))) {
-        const double flops = 2.0 * (double)batch * (double)first->m * (double)first->n * (double)first->k;
+        const double flops =
+            2.0 * (double)batch * (double)first->m * (double)first->n * (double)first->k;
         vn_crew_run(vn_share(args->crew, flops / 50), batch, product_task, &b);
         return;
     }

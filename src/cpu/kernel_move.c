@@ -1,5 +1,5 @@
-/* kernel_move.c - ops that only move numbers: fill, permute, concat, slice, place, broadcast. Floats and integers are both
- * four bytes, so one code moves them. */
+/* kernel_move.c - ops that only move numbers: fill, permute, concat, slice, place, broadcast.
+ * Floats and integers are both four bytes, so one code moves them. */
 #include "cpu/kernel_axes.h"
 
 typedef uint32_t __attribute__((may_alias)) word;
@@ -32,11 +32,12 @@ void VN_K(fill)(const vn_kernel_args *a) {
     int32_t whole = a->node->dtype == VN_I32 ? (int32_t)value : 0;
     float real = (float)value;
     filling f = {.y = a->out, .n = vn_shape_count(&a->node->shape)};
-    memcpy(&f.value, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real, sizeof f.value);
+    memcpy(&f.value, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real,
+           sizeof f.value);
     vn_crew_run(vn_share(a->crew, (double)f.n), vn_block_count(f.n), fill_block, &f);
 }
 
-/* ---- rows in order: broadcast, and permutations that keep the last axis ------------------------------- */
+/* ---- rows in order: broadcast, and permutations that keep the last axis ---------------------- */
 
 typedef struct gathering {
     const vn_axes *axes;
@@ -65,7 +66,8 @@ static void gather_piece(void *context, int64_t piece, int thread) {
 /* y, walked in order, from x by the axes' strides; the inner one is 0 or 1. */
 static void gather_rows(const vn_axes *axes, const vn_kernel_args *a) {
     gathering g = {axes, vn_axes_pieces(axes), a->in[0], a->out};
-    vn_crew_run(vn_share(a->crew, 2.0 * (double)vn_axes_count(axes, axes->rank)), g.pieces.count, gather_piece, &g);
+    vn_crew_run(vn_share(a->crew, 2.0 * (double)vn_axes_count(axes, axes->rank)), g.pieces.count,
+                gather_piece, &g);
 }
 
 void VN_K(broadcast)(const vn_kernel_args *a) {
@@ -75,12 +77,13 @@ void VN_K(broadcast)(const vn_kernel_args *a) {
     gather_rows(&axes, a);
 }
 
-/* ---- transposition ------------------------------------------------------------------------------------ */
+/* ---- transposition --------------------------------------------------------------------------- */
 
 #define TILE 16 /* a tile's rows are whole cache lines on both sides */
 
 /* y[i * y_step + j] = x[i + j * x_step] for i < rows, j < columns. */
-static void transpose_strip(const word *x, int64_t x_step, word *y, int64_t y_step, int64_t rows, int64_t columns) {
+static void transpose_strip(const word *x, int64_t x_step, word *y, int64_t y_step, int64_t rows,
+                            int64_t columns) {
     for (int64_t j0 = 0; j0 < columns; j0 += TILE) {
         int64_t j1 = vn_min_i64(j0 + TILE, columns);
         for (int64_t i = 0; i < rows; i++)
@@ -89,8 +92,9 @@ static void transpose_strip(const word *x, int64_t x_step, word *y, int64_t y_st
 }
 
 typedef struct strips {
-    vn_axes outer;                  /* axis k counts strips; operand 0: x, 1: y */
-    int64_t length, strips, inside; /* axis k: elements, strips; strips that differ in axes behind k alone */
+    vn_axes outer; /* axis k counts strips; operand 0: x, 1: y */
+    /* axis k: elements, strips; strips that differ in axes behind k alone */
+    int64_t length, strips, inside;
     int64_t columns, x_step, y_step;
     const word *x;
     word *y;
@@ -105,7 +109,8 @@ static void transpose_task(void *context, int64_t i, int thread) {
                     s->y + vn_axes_offset(&s->outer, 1, last, i), s->y_step, rows, s->columns);
 }
 
-/* The inner axis of x is axis k of y, k < the last: strips of TILE of it, for every index of the other axes. */
+/* The inner axis of x is axis k of y, k < the last: strips of TILE of it, for every index of the
+ * other axes. */
 static void transpose(const vn_axes *axes, int k, const vn_kernel_args *a) {
     const int last = axes->rank - 1;
     strips s = {.outer = *axes, .length = axes->dim[k], .x = a->in[0], .y = a->out};
@@ -120,7 +125,8 @@ static void transpose(const vn_axes *axes, int k, const vn_kernel_args *a) {
     s.outer.stride[1][k] *= TILE;
     const int64_t count = vn_axes_count(&s.outer, last);
     s.inside = count / vn_axes_count(&s.outer, k + 1);
-    vn_crew_run(vn_share(a->crew, 4.0 * (double)(count * s.columns * TILE)), count, transpose_task, &s);
+    vn_crew_run(vn_share(a->crew, 4.0 * (double)(count * s.columns * TILE)), count, transpose_task,
+                &s);
 }
 
 void VN_K(permute)(const vn_kernel_args *a) {
@@ -140,9 +146,10 @@ void VN_K(permute)(const vn_kernel_args *a) {
     gather_rows(&axes, a);
 }
 
-/* ---- parts of an axis: concat, slice, place ------------------------------------------------------------ */
+/* ---- parts of an axis: concat, slice, place -------------------------------------------------- */
 
-/* `rows` runs of `length` words, x_step and y_step apart; before each in y are `head` zeros, and after it `tail`. */
+/* `rows` runs of `length` words, x_step and y_step apart; before each in y are `head` zeros, and
+ * after it `tail`. */
 typedef struct runs {
     const word *x;
     int64_t x_step;
@@ -185,12 +192,17 @@ static int64_t after(const vn_shape *s, int axis) {
 void VN_K(concat)(const vn_kernel_args *a) {
     const vn_node *n = a->node;
     int axis = n->attr.slice.axis;
-    int64_t rows = before(&n->shape, axis), inner = after(&n->shape, axis), whole = n->shape.dim[axis] * inner;
+    int64_t rows = before(&n->shape, axis), inner = after(&n->shape, axis),
+            whole = n->shape.dim[axis] * inner;
     word *y = a->out;
     for (int i = 0; i < n->inputs; i++) {
         int64_t length = n->in[i]->shape.dim[axis] * inner;
-        copy_runs(a->crew,
-                  (runs){.x = a->in[i], .x_step = length, .y = y, .y_step = whole, .rows = rows, .length = length});
+        copy_runs(a->crew, (runs){.x = a->in[i],
+                                  .x_step = length,
+                                  .y = y,
+                                  .y_step = whole,
+                                  .rows = rows,
+                                  .length = length});
         y += length;
     }
 }

@@ -1,11 +1,13 @@
-/* kernel_norm.c - statistics of group and layer norms, and their use with an affine map and SiLU in one pass.
+/* kernel_norm.c - statistics of group and layer norms, and their use with an affine map and SiLU in
+ * one pass.
  *
- * Variances are taken over short runs around a number near the run's own mean, and runs are joined by the formula of Chan, Golub
- * and LeVeque (1979), so that a large mean costs no digits: nowhere is x^2 summed. */
+ * Variances are taken over short runs around a number near the run's own mean, and runs are joined
+ * by the formula of Chan, Golub and LeVeque (1979), so that a large mean costs no digits: nowhere
+ * is x^2 summed. */
 #include "cpu/kernel_norm.h"
 #include "cpu/kernel_sums.h"
 
-/* ---- moments ------------------------------------------------------------------------------------------ */
+/* ---- moments --------------------------------------------------------------------------------- */
 
 /* Mean and sum of squared deviations of `count` numbers. */
 typedef struct moments {
@@ -27,7 +29,8 @@ static inline float inverse_deviation(double m2, double count, double eps) {
 
 #define CHUNK 4096 /* floats: read twice, the second time from the first-level cache */
 
-/* x[n], n <= CHUNK, in two passes; what rounding left in the mean is taken out of the deviations again. */
+/* x[n], n <= CHUNK, in two passes; what rounding left in the mean is taken out of the deviations
+ * again. */
 static inline moments row_moments(const float *x, int64_t n) {
     double over = 1 / (double)n;
     float mean = (float)(vn_sum(x, n) * over);
@@ -46,13 +49,15 @@ static inline moments row_moments(const float *x, int64_t n) {
     return (moments){(double)n, (double)mean + sum * over, square - sum * sum * over};
 }
 
-/* `tile` vectors of n columns each, of `rows` <= VN_SUM_RUN rows: mean and m2 of each column, by deviations from the mean of four of
- * the rows. Those are among the data, so even if one of them lies far from all others, cancellation in m2 costs at most rows/16
- * times the rounding. */
-VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2, int tile, int64_t n) {
+/* `tile` vectors of n columns each, of `rows` <= VN_SUM_RUN rows: mean and m2 of each column, by
+ * deviations from the mean of four of the rows. Those are among the data, so even if one of them
+ * lies far from all others, cancellation in m2 costs at most rows/16 times the rounding. */
+VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float *mean, float *m2,
+                              int tile, int64_t n) {
     vn_vec pivot[VN_NORM_TILE] = {{0}}, d1[VN_NORM_TILE] = {{0}}, d2[VN_NORM_TILE] = {{0}};
     for (int t = 0; t < tile; t++)
-        for (int64_t k = 0; k < 4; k++) pivot[t] += 0.25f * vn_load_n(x + rows * k / 4 * step + t * VN_LANES, n);
+        for (int64_t k = 0; k < 4; k++)
+            pivot[t] += 0.25f * vn_load_n(x + rows * k / 4 * step + t * VN_LANES, n);
     for (int64_t r = 0; r < rows; r++)
         for (int t = 0; t < tile; t++) {
             vn_vec d = vn_load_n(x + r * step + t * VN_LANES, n) - pivot[t];
@@ -66,7 +71,8 @@ VN_INLINE void column_moments(const float *x, int64_t step, int64_t rows, float 
 }
 
 /* Joins the columns' moments, each of `rows` numbers, to their groups'. */
-static void join_columns(const vn_norm_view *v, int64_t rows, const float *mean, const float *m2, moments *group) {
+static void join_columns(const vn_norm_view *v, int64_t rows, const float *mean, const float *m2,
+                         moments *group) {
     for (int64_t g = 0; g < v->groups; g++) {
         const float *m = mean + g * v->width;
         double sum = 0, square = 0, spread = 0;
@@ -82,8 +88,8 @@ static void join_columns(const vn_norm_view *v, int64_t rows, const float *mean,
 }
 
 /* All groups of rows [begin, end) of a sample; scratch [2C]. */
-static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, int64_t end, float *scratch,
-                         moments *group) {
+static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, int64_t end,
+                         float *scratch, moments *group) {
     int64_t channels = v->channels;
     for (int64_t g = 0; g < v->groups; g++) group[g] = (moments){0};
     if (v->whole) {
@@ -101,7 +107,8 @@ static void part_moments(const vn_norm_view *v, const float *x, int64_t begin, i
             column_moments(run + c, channels, rows, mean + c, m2 + c, VN_NORM_TILE, VN_LANES);
         for (; c + VN_LANES <= channels; c += VN_LANES)
             column_moments(run + c, channels, rows, mean + c, m2 + c, 1, VN_LANES);
-        if (c < channels) column_moments(run + c, channels, rows, mean + c, m2 + c, 1, channels - c);
+        if (c < channels)
+            column_moments(run + c, channels, rows, mean + c, m2 + c, 1, channels - c);
         join_columns(v, rows, mean, m2, group);
     }
 }
@@ -113,7 +120,7 @@ static void row_stats(const float *x, int64_t n, double eps, float *out) {
     out[1] = inverse_deviation(m.m2, m.count, eps);
 }
 
-/* ---- norm_stats --------------------------------------------------------------------------------------- */
+/* ---- norm_stats ------------------------------------------------------------------------------ */
 
 static size_t moment_count(const vn_norm_view *v, int threads) {
     return (size_t)(v->parts * v->groups) * (v->tasks > 1 ? (size_t)v->samples : (size_t)threads);
@@ -121,7 +128,8 @@ static size_t moment_count(const vn_norm_view *v, int threads) {
 
 size_t VN_W(norm_stats)(const vn_node *n, int threads) {
     vn_norm_view v = vn_norm_view_of(n);
-    return vn_region(moment_count(&v, threads), sizeof(moments)) + (size_t)threads * vn_norm_scratch(&v);
+    return vn_region(moment_count(&v, threads), sizeof(moments)) +
+           (size_t)threads * vn_norm_scratch(&v);
 }
 
 /* One sample's statistics from its parts'. */
@@ -142,7 +150,8 @@ typedef struct statistics {
     const float *x;
     float *out;
     double eps;
-    moments *moment; /* of the parts of every sample where they are tasks, else of each thread's sample */
+    /* of the parts of every sample where they are tasks, else of each thread's sample */
+    moments *moment;
     char *scratch;
 } statistics;
 
@@ -154,7 +163,8 @@ static void stats_task(void *context, int64_t i, int thread) {
     moments *m = s->moment + (v->tasks > 1 ? i : thread) * count * v->groups;
     for (int64_t k = 0; k < count; k++) {
         const vn_norm_rows r = vn_norm_part(v, i, k);
-        part_moments(v, s->x + sample * v->rows * v->channels, r.begin, r.end, scratch, m + k * v->groups);
+        part_moments(v, s->x + sample * v->rows * v->channels, r.begin, r.end, scratch,
+                     m + k * v->groups);
     }
     if (v->tasks == 1) write_stats(v, m, s->eps, s->out + sample * v->groups * 2);
 }
@@ -165,7 +175,8 @@ static void row_stats_task(void *context, int64_t part, int thread) {
     int64_t begin, end;
     (void)thread;
     vn_part(s->v.samples, vn_row_parts(s->v.samples, n), part, &begin, &end);
-    for (int64_t row = begin; row < end; row++) row_stats(s->x + row * n, n, s->eps, s->out + row * 2);
+    for (int64_t row = begin; row < end; row++)
+        row_stats(s->x + row * n, n, s->eps, s->out + row * 2);
 }
 
 void VN_K(norm_stats)(const vn_kernel_args *a) {
@@ -179,10 +190,11 @@ void VN_K(norm_stats)(const vn_kernel_args *a) {
     s.scratch += vn_region(moment_count(&v, vn_crew_threads(a->crew)), sizeof(moments));
     vn_crew_run(crew, v.samples * v.tasks, stats_task, &s);
     for (int64_t sample = 0; sample < v.samples && v.tasks > 1; sample++)
-        write_stats(&v, s.moment + sample * v.parts * v.groups, s.eps, s.out + sample * v.groups * 2);
+        write_stats(&v, s.moment + sample * v.parts * v.groups, s.eps,
+                    s.out + sample * v.groups * 2);
 }
 
-/* ---- norm --------------------------------------------------------------------------------------------- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 size_t VN_W(norm)(const vn_node *n, int threads) {
     vn_norm_view v = vn_norm_view_of(n);
@@ -190,11 +202,12 @@ size_t VN_W(norm)(const vn_node *n, int threads) {
 }
 
 /* `tile` vectors of n columns each, from c on, of `rows` rows. */
-VN_INLINE void norm_columns(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
-                            const float *beta, float *y, int64_t rows, int64_t channels, int64_t c, int tile,
-                            int64_t n) {
+VN_INLINE void norm_columns(bool whole, bool silu, const vn_norm_stat *s, const float *x,
+                            const float *gamma, const float *beta, float *y, int64_t rows,
+                            int64_t channels, int64_t c, int tile, int64_t n) {
     vn_norm_lane k[VN_NORM_TILE];
-    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, gamma, beta, c + t * VN_LANES, n);
+    for (int t = 0; t < tile; t++)
+        k[t] = vn_norm_lane_of(whole, s, gamma, beta, c + t * VN_LANES, n);
     for (int64_t at = c; at < rows * channels; at += channels)
         for (int t = 0; t < tile; t++) {
             vn_vec z = vn_norm_z(&k[t], vn_norm_xhat(&k[t], vn_load_n(x + at + t * VN_LANES, n)));
@@ -202,16 +215,20 @@ VN_INLINE void norm_columns(bool whole, bool silu, const vn_norm_stat *s, const 
         }
 }
 
-VN_INLINE void norm_rows(bool whole, bool silu, const vn_norm_stat *s, const float *x, const float *gamma,
-                         const float *beta, float *y, int64_t rows, int64_t channels) {
+VN_INLINE void norm_rows(bool whole, bool silu, const vn_norm_stat *s, const float *x,
+                         const float *gamma, const float *beta, float *y, int64_t rows,
+                         int64_t channels) {
     const int64_t tile = VN_NORM_TILE * VN_LANES;
-    for (int64_t r = 0; r < rows; r += VN_NORM_RUN, x += VN_NORM_RUN * channels, y += VN_NORM_RUN * channels) {
+    for (int64_t r = 0; r < rows;
+         r += VN_NORM_RUN, x += VN_NORM_RUN * channels, y += VN_NORM_RUN * channels) {
         int64_t run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
         for (; c + tile <= channels; c += tile)
-            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, VN_NORM_TILE, VN_LANES);
+            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, VN_NORM_TILE,
+                         VN_LANES);
         for (; c + VN_LANES <= channels; c += VN_LANES)
             norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, 1, VN_LANES);
-        if (c < channels) norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, 1, channels - c);
+        if (c < channels)
+            norm_columns(whole, silu, s, x, gamma, beta, y, run, channels, c, 1, channels - c);
     }
 }
 
@@ -226,7 +243,8 @@ static void norm_task(void *context, int64_t i, int thread) {
     const vn_kernel_args *a = n->a;
     const bool silu = a->node->attr.norm.act == VN_FN_SILU;
     const vn_norm_rows r = vn_norm_task(v, i);
-    const int64_t sample = r.sample, at = (sample * v->rows + r.begin) * v->channels, rows = r.end - r.begin;
+    const int64_t sample = r.sample, at = (sample * v->rows + r.begin) * v->channels,
+                  rows = r.end - r.begin;
     const float *x = (const float *)a->in[0] + at;
     const int64_t affine = vn_norm_affine_at(v, sample);
     const float *gamma = a->node->inputs > 2 ? (const float *)a->in[2] + affine : NULL;

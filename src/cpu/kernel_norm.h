@@ -1,9 +1,10 @@
-/* kernel_norm.h - what the forward and backward norms share: x [N,..,C] seen as [N,S,C] with G groups of C/G channels, and
- * xhat = (x - mean) r with the group's statistics, which go to [N,G,2].
+/* kernel_norm.h - what the forward and backward norms share: x [N,..,C] seen as [N,S,C] with G
+ * groups of C/G channels, and xhat = (x - mean) r with the group's statistics, which go to [N,G,2].
  *
- * With one group ("whole"; layer norm is that with S = 1) mean and r are numbers; with more they are expanded to one a channel
- * for each sample. A sample's sums are those of parts of its rows, which its size alone decides: its bits do not depend on how many
- * others there are. A task is a sample, or where there are few, a part. */
+ * With one group ("whole"; layer norm is that with S = 1) mean and r are numbers; with more they
+ * are expanded to one a channel for each sample. A sample's sums are those of parts of its rows,
+ * which its size alone decides: its bits do not depend on how many others there are. A task is a
+ * sample, or where there are few, a part. */
 #ifndef VN_CPU_KERNEL_NORM_H
 #define VN_CPU_KERNEL_NORM_H
 
@@ -13,26 +14,33 @@
 #define VN_NORM_PART_FLOATS 32768 /* each part has at least this many numbers */
 
 #define VN_NORM_RUN 64 /* rows that a loop goes down before it turns to the next columns */
-#define VN_NORM_TILE                                                                                                   \
-    (VN_LANES == 16 ? 2 : 4) /* vectors of columns that it takes with it, to read whole stretches of a row */
+#define VN_NORM_TILE                                                                               \
+    (VN_LANES == 16                                                                                \
+         ? 2                                                                                       \
+         : 4) /* vectors of columns that it takes with it, to read whole stretches of a row */
 
 typedef struct vn_norm_view {
     int64_t samples, rows, channels, groups, width; /* rows: S; width: C/G */
-    int64_t parts, tasks;                           /* of a sample's rows; of a sample: 1, or one a part */
-    int64_t runs, run;                              /* gamma's rows, and the samples of each */
-    bool whole;                                     /* one group */
+    /* of a sample's rows; of a sample: 1, or one a part */
+    int64_t parts, tasks;
+    int64_t runs, run; /* gamma's rows, and the samples of each */
+    bool whole;        /* one group */
 } vn_norm_view;
 
 static inline vn_norm_view vn_norm_view_of(const vn_node *n) {
     const vn_shape *s = &n->in[0]->shape;
-    vn_norm_view v = {.samples = s->dim[0], .rows = 1, .channels = s->dim[s->rank - 1], .groups = n->attr.norm.groups};
+    vn_norm_view v = {.samples = s->dim[0],
+                      .rows = 1,
+                      .channels = s->dim[s->rank - 1],
+                      .groups = n->attr.norm.groups};
     for (int i = 1; i < s->rank - 1; i++) v.rows *= s->dim[i];
     const vn_node *gamma = n->inputs > 3 ? n->in[n->op == VN_OP_NORM ? 2 : 3] : NULL;
     v.runs = gamma && gamma->shape.rank == 2 ? gamma->shape.dim[0] : 1;
     v.run = v.samples / v.runs;
     v.width = v.channels / v.groups;
     v.whole = v.groups == 1;
-    v.parts = vn_min_i64(v.rows * v.channels / VN_NORM_PART_FLOATS, vn_min_i64(VN_NORM_PARTS, v.rows));
+    v.parts =
+        vn_min_i64(v.rows * v.channels / VN_NORM_PART_FLOATS, vn_min_i64(VN_NORM_PARTS, v.rows));
     v.parts = vn_max_i64(v.parts, 1);
     v.tasks = v.samples < VN_NORM_PARTS ? v.parts : 1;
     return v;
@@ -76,7 +84,8 @@ typedef struct vn_norm_stat {
     int64_t row_step;      /* whole: from one row's numbers to the next row's; else 0 */
 } vn_norm_stat;
 
-static inline vn_norm_stat vn_norm_expand(const vn_norm_view *v, const float *stats, int64_t sample, float *scratch) {
+static inline vn_norm_stat vn_norm_expand(const vn_norm_view *v, const float *stats, int64_t sample,
+                                          float *scratch) {
     const float *from = stats + sample * v->groups * 2;
     if (v->whole) return (vn_norm_stat){from, from + 1, v->rows == 1 ? 2 : 0};
     for (int64_t g = 0; g < v->groups; g++)
@@ -93,8 +102,8 @@ typedef struct vn_norm_lane {
 } vn_norm_lane;
 
 /* Columns from c on, with the first row of the statistics; gamma and beta NULL: 1 and 0. */
-VN_INLINE vn_norm_lane vn_norm_lane_of(bool whole, const vn_norm_stat *s, const float *gamma, const float *beta,
-                                       int64_t c, int64_t n) {
+VN_INLINE vn_norm_lane vn_norm_lane_of(bool whole, const vn_norm_stat *s, const float *gamma,
+                                       const float *beta, int64_t c, int64_t n) {
     return (vn_norm_lane){.mean = whole ? vn_set(*s->mean) : vn_load_n(s->mean + c, n),
                           .r = whole ? vn_set(*s->r) : vn_load_n(s->r + c, n),
                           .gamma = gamma ? vn_load_n(gamma + c, n) : vn_set(1.0f),

@@ -1,11 +1,13 @@
-/* kernel_norm_grad.c - gradients of group and layer norms, with the affine map and SiLU that follow them.
+/* kernel_norm_grad.c - gradients of group and layer norms, with the affine map and SiLU that follow
+ * them.
  *
  *     xhat = (x - mean) r,  z = xhat gamma + beta,  y = act(z),  g = dy act'(z)
  *     dgamma = sum g xhat,  dbeta = sum g                                        over samples and rows
  *     dx = r (h - mean(h) - xhat mean(h xhat)),  h = g gamma                     means over the group
  *
- * dx takes two passes over a sample: the first sums, the second finishes; what it reads is still in the cache. With SiLU, h is dear
- * and the first pass leaves it in dx for the second, unless dx shares x's memory. Sums are as in kernel_sums.h: float for a short run of rows, double beyond. */
+ * dx takes two passes over a sample: the first sums, the second finishes; what it reads is still in
+ * the cache. With SiLU, h is dear and the first pass leaves it in dx for the second, unless dx
+ * shares x's memory. Sums are as in kernel_sums.h: float for a short run of rows, double beyond. */
 #include "cpu/kernel_norm.h"
 #include "cpu/kernel_sums.h"
 
@@ -34,7 +36,9 @@ static grads grads_of(const vn_kernel_args *a) {
 /* The same with gamma and beta at a sample's row. */
 static grads grads_at(const grads *g, int64_t sample) {
     grads at = *g;
-    if (g->gamma) at.gamma += vn_norm_affine_at(&g->view, sample), at.beta += vn_norm_affine_at(&g->view, sample);
+    if (g->gamma)
+        at.gamma += vn_norm_affine_at(&g->view, sample),
+            at.beta += vn_norm_affine_at(&g->view, sample);
     return at;
 }
 
@@ -43,36 +47,40 @@ static double grads_floats(const grads *g) {
 }
 
 /* g, and xhat, of n columns of a row; x and dy point at them. */
-VN_INLINE vn_vec grad_vector(bool silu, const vn_norm_lane *k, const float *x, const float *dy, int64_t n,
-                             vn_vec *xhat) {
+VN_INLINE vn_vec grad_vector(bool silu, const vn_norm_lane *k, const float *x, const float *dy,
+                             int64_t n, vn_vec *xhat) {
     vn_vec d = vn_load_n(dy, n);
     *xhat = vn_norm_xhat(k, vn_load_n(x, n));
     return silu ? d * vn_vsilu(vn_norm_z(k, *xhat), 1) : d;
 }
 
 /* Two sums for each of C channels: sum[c] and sum[C + c]. */
-VN_INLINE void add_lanes(double *sum, int64_t channels, vn_vec first, vn_vec second, int64_t c, int64_t n) {
+VN_INLINE void add_lanes(double *sum, int64_t channels, vn_vec first, vn_vec second, int64_t c,
+                         int64_t n) {
     for (int l = 0; l < VN_LANES && l < n; l++) {
         sum[c + l] += (double)first[l];
         sum[channels + c + l] += (double)second[l];
     }
 }
 
-/* ---- norm_grad_x -------------------------------------------------------------------------------------- */
+/* ---- norm_grad_x ----------------------------------------------------------------------------- */
 
 /* Sums of h and of h xhat over a group. */
 typedef struct pair {
     double h, hx;
 } pair;
 
-/* First pass over `tile` vectors of n columns each, from c on, of `rows` rows from element `at` on: adds h and h xhat to lanes. */
-VN_INLINE void sum_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                           int64_t c, int tile, int64_t n, vn_vec *total, vn_vec *dot) {
+/* First pass over `tile` vectors of n columns each, from c on, of `rows` rows from element `at` on:
+ * adds h and h xhat to lanes. */
+VN_INLINE void sum_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                           int64_t rows, int64_t c, int tile, int64_t n, vn_vec *total,
+                           vn_vec *dot) {
     vn_norm_lane k[VN_NORM_TILE];
     int64_t channels = g->view.channels;
     const float *x = g->x + at + c, *dy = g->dy + at + c;
     float *keep = g->keep ? g->dx + at + c : NULL;
-    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
+    for (int t = 0; t < tile; t++)
+        k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
     for (int64_t r = 0; r < rows; r++)
         for (int t = 0; t < tile; t++) {
             int64_t i = r * channels + t * VN_LANES;
@@ -84,21 +92,24 @@ VN_INLINE void sum_columns(bool whole, bool silu, const grads *g, const vn_norm_
 }
 
 /* The same into the channels' sums. */
-VN_INLINE void sum_tile(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                        int64_t c, int tile, int64_t n, double *sum) {
+VN_INLINE void sum_tile(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                        int64_t rows, int64_t c, int tile, int64_t n, double *sum) {
     vn_vec total[VN_NORM_TILE] = {{0}}, dot[VN_NORM_TILE] = {{0}};
     sum_columns(whole, silu, g, s, at, rows, c, tile, n, total, dot);
-    for (int t = 0; t < tile; t++) add_lanes(sum, g->view.channels, total[t], dot[t], c + t * VN_LANES, n);
+    for (int t = 0; t < tile; t++)
+        add_lanes(sum, g->view.channels, total[t], dot[t], c + t * VN_LANES, n);
 }
 
-VN_INLINE void sum_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                        double *sum) {
+VN_INLINE void sum_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                        int64_t rows, double *sum) {
     const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
     for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
         int64_t from = at + r * channels, run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
-        for (; c + tile <= channels; c += tile) sum_tile(whole, silu, g, s, from, run, c, VN_NORM_TILE, VN_LANES, sum);
-        for (; c + VN_LANES <= channels; c += VN_LANES) sum_tile(whole, silu, g, s, from, run, c, 1, VN_LANES, sum);
+        for (; c + tile <= channels; c += tile)
+            sum_tile(whole, silu, g, s, from, run, c, VN_NORM_TILE, VN_LANES, sum);
+        for (; c + VN_LANES <= channels; c += VN_LANES)
+            sum_tile(whole, silu, g, s, from, run, c, 1, VN_LANES, sum);
         if (c < channels) sum_tile(whole, silu, g, s, from, run, c, 1, channels - c, sum);
     }
 }
@@ -110,8 +121,10 @@ VN_INLINE pair sum_row(bool silu, const grads *g, const vn_norm_stat *s, int64_t
     for (int64_t c = 0, end; c < channels; c = end) {
         vn_vec total[VN_NORM_TILE] = {{0}}, dot[VN_NORM_TILE] = {{0}};
         end = vn_min_i64(channels, c + VN_SUM_RUN * tile);
-        for (; c + tile <= end; c += tile) sum_columns(true, silu, g, s, at, 1, c, VN_NORM_TILE, VN_LANES, total, dot);
-        for (; c + VN_LANES <= end; c += VN_LANES) sum_columns(true, silu, g, s, at, 1, c, 1, VN_LANES, total, dot);
+        for (; c + tile <= end; c += tile)
+            sum_columns(true, silu, g, s, at, 1, c, VN_NORM_TILE, VN_LANES, total, dot);
+        for (; c + VN_LANES <= end; c += VN_LANES)
+            sum_columns(true, silu, g, s, at, 1, c, 1, VN_LANES, total, dot);
         if (c < end) sum_columns(true, silu, g, s, at, 1, c, 1, end - c, total, dot);
         for (int t = 1; t < VN_NORM_TILE; t++) total[0] += total[t], dot[0] += dot[t];
         sums.h += (double)vn_hsum(total[0]);
@@ -120,9 +133,11 @@ VN_INLINE pair sum_row(bool silu, const grads *g, const vn_norm_stat *s, int64_t
     return sums;
 }
 
-/* Second pass over `tile` vectors of n columns each; mean: of h [1 or C], then as many of h xhat. */
-VN_INLINE void finish_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                              const float *mean, int64_t c, int tile, int64_t n) {
+/* Second pass over `tile` vectors of n columns each; mean: of h [1 or C], then as many of h
+ * xhat. */
+VN_INLINE void finish_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s,
+                              int64_t at, int64_t rows, const float *mean, int64_t c, int tile,
+                              int64_t n) {
     vn_norm_lane k[VN_NORM_TILE];
     vn_vec mean_h[VN_NORM_TILE], mean_hx[VN_NORM_TILE];
     int64_t channels = g->view.channels;
@@ -139,13 +154,14 @@ VN_INLINE void finish_columns(bool whole, bool silu, const grads *g, const vn_no
         for (int t = 0; t < tile; t++) {
             int64_t i = r * channels + t * VN_LANES;
             vn_vec xhat = vn_norm_xhat(&k[t], vn_load_n(x + i, n));
-            vn_vec h = kept ? vn_load_n(dx + i, n) : k[t].gamma * grad_vector(silu, &k[t], x + i, dy + i, n, &xhat);
+            vn_vec h = kept ? vn_load_n(dx + i, n)
+                            : k[t].gamma * grad_vector(silu, &k[t], x + i, dy + i, n, &xhat);
             vn_store_n(dx + i, k[t].r * (h - mean_h[t] - xhat * mean_hx[t]), n);
         }
 }
 
-VN_INLINE void finish_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                           const float *mean) {
+VN_INLINE void finish_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                           int64_t rows, const float *mean) {
     const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     for (int64_t r = 0; r < rows; r += VN_NORM_RUN) {
         int64_t from = at + r * channels, run = vn_min_i64(VN_NORM_RUN, rows - r), c = 0;
@@ -169,7 +185,8 @@ static size_t scratch_bytes(const vn_norm_view *v) {
 }
 
 static scratch scratch_at(const vn_norm_view *v, char *at) {
-    char *sum = at + vn_norm_scratch(v), *mean = sum + vn_region(2 * (size_t)v->channels, sizeof(double));
+    char *sum = at + vn_norm_scratch(v),
+         *mean = sum + vn_region(2 * (size_t)v->channels, sizeof(double));
     return (scratch){(float *)(void *)at, (float *)(void *)mean, (double *)(void *)sum};
 }
 
@@ -183,7 +200,8 @@ size_t VN_W(norm_grad_x)(const vn_node *n, int threads) {
 }
 
 /* First pass of a part, rows from element `at` on: the groups' sums. */
-static void sum_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum, pair *group) {
+static void sum_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, double *sum,
+                     pair *group) {
     const vn_norm_view *v = &g->view;
     if (v->whole && rows == 1) {
         *group = g->silu ? sum_row(true, g, s, at) : sum_row(false, g, s, at);
@@ -206,7 +224,8 @@ static void sum_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t 
     }
 }
 
-static void finish_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows, const float *mean) {
+static void finish_part(const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
+                        const float *mean) {
     if (g->view.whole && g->silu)
         finish_rows(true, true, g, s, at, rows, mean);
     else if (g->view.whole)
@@ -246,13 +265,15 @@ static void grad_x_task(void *context, int64_t i, int thread) {
     const vn_norm_view *v = &p->g.view;
     pair *sums = (pair *)(void *)p->work;
     const vn_norm_rows all = vn_norm_task(v, i);
-    const int64_t sample = all.sample, first = sample * v->rows * v->channels, count = vn_norm_parts_of_task(v);
+    const int64_t sample = all.sample, first = sample * v->rows * v->channels,
+                  count = vn_norm_parts_of_task(v);
     scratch mine = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
     const grads g = grads_at(&p->g, sample);
     vn_norm_stat s = vn_norm_expand(v, g.stats, sample, mine.stat);
     for (int64_t k = 0; k < count && p->first; k++) {
         const vn_norm_rows r = vn_norm_part(v, i, k);
-        sum_part(&g, &s, first + r.begin * v->channels, r.end - r.begin, mine.sum, sums + (i * count + k) * v->groups);
+        sum_part(&g, &s, first + r.begin * v->channels, r.end - r.begin, mine.sum,
+                 sums + (i * count + k) * v->groups);
     }
     if (!p->second) return;
     group_means(v, sums + sample * v->parts * v->groups, mine.mean);
@@ -261,7 +282,8 @@ static void grad_x_task(void *context, int64_t i, int thread) {
 
 static void grad_x_passes(const vn_kernel_args *a, bool first, bool second) {
     passes p = {grads_of(a), a->work, first, second};
-    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.tasks, grad_x_task, &p);
+    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.tasks,
+                grad_x_task, &p);
 }
 
 void VN_K(norm_grad_x)(const vn_kernel_args *a) {
@@ -273,14 +295,15 @@ void VN_K(norm_grad_x)(const vn_kernel_args *a) {
     }
 }
 
-/* ---- norm_grad_affine --------------------------------------------------------------------------------- */
+/* ---- norm_grad_affine ------------------------------------------------------------------------ */
 
 #define MAX_PARTS   64
 #define PART_FLOATS 16384
 
 /* All rows of a run's samples, cut into parts. */
 static int64_t affine_parts(const vn_norm_view *v) {
-    int64_t rows = v->run * v->rows, have = rows * v->channels / PART_FLOATS, want = MAX_PARTS / v->runs;
+    int64_t rows = v->run * v->rows, have = rows * v->channels / PART_FLOATS,
+            want = MAX_PARTS / v->runs;
     return vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), rows));
 }
 
@@ -293,14 +316,17 @@ size_t VN_W(norm_grad_affine)(const vn_node *n, int threads) {
     return affine_bytes(&v) + (size_t)threads * vn_norm_scratch(&v);
 }
 
-/* `tile` vectors of n columns each, of `rows` rows that share statistics, or (layer norm) have one after the other. */
-VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                              int64_t c, int tile, int64_t n, double *sum) {
+/* `tile` vectors of n columns each, of `rows` rows that share statistics, or (layer norm) have one
+ * after the other. */
+VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_norm_stat *s,
+                              int64_t at, int64_t rows, int64_t c, int tile, int64_t n,
+                              double *sum) {
     vn_norm_lane k[VN_NORM_TILE];
     vn_vec gamma[VN_NORM_TILE] = {{0}}, beta[VN_NORM_TILE] = {{0}};
     int64_t channels = g->view.channels, row_step = s->row_step;
     const float *x = g->x + at + c, *dy = g->dy + at + c, *mean = s->mean, *r = s->r;
-    for (int t = 0; t < tile; t++) k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
+    for (int t = 0; t < tile; t++)
+        k[t] = vn_norm_lane_of(whole, s, g->gamma, g->beta, c + t * VN_LANES, n);
     for (int64_t row = 0; row < rows; row++)
         for (int t = 0; t < tile; t++) {
             int64_t i = row * channels + t * VN_LANES;
@@ -312,23 +338,27 @@ VN_INLINE void affine_columns(bool whole, bool silu, const grads *g, const vn_no
     for (int t = 0; t < tile; t++) add_lanes(sum, channels, gamma[t], beta[t], c + t * VN_LANES, n);
 }
 
-VN_INLINE void affine_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at, int64_t rows,
-                           double *sum) {
+VN_INLINE void affine_rows(bool whole, bool silu, const grads *g, const vn_norm_stat *s, int64_t at,
+                           int64_t rows, double *sum) {
     const int64_t channels = g->view.channels, tile = VN_NORM_TILE * VN_LANES;
     int64_t c = 0;
-    for (; c + tile <= channels; c += tile) affine_columns(whole, silu, g, s, at, rows, c, VN_NORM_TILE, VN_LANES, sum);
-    for (; c + VN_LANES <= channels; c += VN_LANES) affine_columns(whole, silu, g, s, at, rows, c, 1, VN_LANES, sum);
+    for (; c + tile <= channels; c += tile)
+        affine_columns(whole, silu, g, s, at, rows, c, VN_NORM_TILE, VN_LANES, sum);
+    for (; c + VN_LANES <= channels; c += VN_LANES)
+        affine_columns(whole, silu, g, s, at, rows, c, 1, VN_LANES, sum);
     if (c < channels) affine_columns(whole, silu, g, s, at, rows, c, 1, channels - c, sum);
 }
 
-/* Rows [begin, end) of all samples' rows, in runs that neither are long nor cross from one sample's statistics to another's. */
+/* Rows [begin, end) of all samples' rows, in runs that neither are long nor cross from one sample's
+ * statistics to another's. */
 static void affine_part(const grads *g, int64_t begin, int64_t end, float *stat, double *sum) {
     const vn_norm_view *v = &g->view;
     int64_t expanded = -1;
     vn_norm_stat s = {0};
     memset(sum, 0, 2 * (size_t)v->channels * sizeof *sum);
     for (int64_t row = begin, rows; row < end; row += rows) {
-        int64_t sample = row / v->rows, left = v->whole && v->rows == 1 ? end - row : (sample + 1) * v->rows - row;
+        int64_t sample = row / v->rows,
+                left = v->whole && v->rows == 1 ? end - row : (sample + 1) * v->rows - row;
         rows = vn_min_i64(VN_NORM_RUN, vn_min_i64(left, end - row));
         if (sample != expanded) s = vn_norm_expand(v, g->stats, sample, stat), expanded = sample;
         if (v->whole && g->silu)
@@ -357,13 +387,15 @@ static void affine_task(void *context, int64_t i, int thread) {
     const grads g = grads_at(&s->g, run * v->run);
     int64_t begin, end;
     vn_part(rows, s->parts, i % s->parts, &begin, &end);
-    affine_part(&g, run * rows + begin, run * rows + end, (float *)(void *)stat, sums + i * 2 * v->channels);
+    affine_part(&g, run * rows + begin, run * rows + end, (float *)(void *)stat,
+                sums + i * 2 * v->channels);
 }
 
 void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
     affine_sums s = {.g = grads_of(a), .work = a->work};
     const double *sums = a->work;
-    const int64_t runs = s.g.view.runs, parts = s.parts = affine_parts(&s.g.view), channels = s.g.view.channels;
+    const int64_t runs = s.g.view.runs, parts = s.parts = affine_parts(&s.g.view),
+                  channels = s.g.view.channels;
     float *out = a->out;
     vn_crew_run(vn_share(a->crew, grads_floats(&s.g)), runs * parts, affine_task, &s);
     for (int64_t run = 0; run < runs; run++, sums += parts * 2 * channels)

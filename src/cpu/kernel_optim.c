@@ -1,5 +1,6 @@
-/* kernel_optim.c - the optimiser's pass over all weights at once: AdamW (Loshchilov and Hutter, arXiv 1711.05101, as PyTorch
- * defines it) with the gradient's scale and the moving average of weights in the same pass, and the gradient's squared norm. */
+/* kernel_optim.c - the optimiser's pass over all weights at once: AdamW (Loshchilov and Hutter,
+ * arXiv 1711.05101, as PyTorch defines it) with the gradient's scale and the moving average of
+ * weights in the same pass, and the gradient's squared norm. */
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_sums.h"
 
@@ -9,7 +10,8 @@ typedef struct coefficients {
 } coefficients;
 
 static coefficients coefficients_of(const vn_adamw *o) {
-    double correction1 = 1 - pow(o->beta1, (double)o->step), correction2 = 1 - pow(o->beta2, (double)o->step);
+    double correction1 = 1 - pow(o->beta1, (double)o->step),
+           correction2 = 1 - pow(o->beta2, (double)o->step);
     return (coefficients){.grad_scale = (float)o->grad_scale,
                           .decay = (float)(1 - o->lr * o->weight_decay),
                           .mix1 = (float)(1 - o->beta1),
@@ -22,13 +24,13 @@ static coefficients coefficients_of(const vn_adamw *o) {
 }
 
 /* n <= VN_LANES weights. */
-VN_INLINE void adamw_vector(const coefficients *k, float *value, const float *grad, float *m, float *v, float *ema,
-                            int64_t n) {
+VN_INLINE void adamw_vector(const coefficients *k, float *value, const float *grad, float *m,
+                            float *v, float *ema, int64_t n) {
     vn_vec g = vn_load_n(grad, n) * k->grad_scale, m0 = vn_load_n(m, n);
     vn_vec m1 = vn_fma(g - m0, vn_set(k->mix1), m0);
     vn_vec v1 = vn_fma(vn_load_n(v, n), vn_set(k->beta2), k->mix2 * g * g);
-    vn_vec w =
-        vn_load_n(value, n) * k->decay - k->step * m1 / vn_fma(vn_vsqrt(v1), vn_set(k->over_root), vn_set(k->eps));
+    vn_vec w = vn_load_n(value, n) * k->decay -
+               k->step * m1 / vn_fma(vn_vsqrt(v1), vn_set(k->over_root), vn_set(k->eps));
     vn_store_n(m, m1, n);
     vn_store_n(v, v1, n);
     vn_store_n(value, w, n);
@@ -37,8 +39,8 @@ VN_INLINE void adamw_vector(const coefficients *k, float *value, const float *gr
     vn_store_n(ema, vn_fma(w - e, vn_set(k->ema_mix), e), n); /* decay e + (1 - decay) w */
 }
 
-static void adamw_span(const coefficients *k, float *value, const float *grad, float *m, float *v, float *ema,
-                       int64_t n) {
+static void adamw_span(const coefficients *k, float *value, const float *grad, float *m, float *v,
+                       float *ema, int64_t n) {
     int64_t i = 0;
     for (; i + VN_LANES <= n; i += VN_LANES)
         adamw_vector(k, value + i, grad + i, m + i, v + i, ema ? ema + i : NULL, VN_LANES);
@@ -61,13 +63,13 @@ static void adamw_block(void *context, int64_t block, int thread) {
                vn_min_i64(VN_BLOCK, w->n - i));
 }
 
-void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
-                 vn_crew *crew) {
+void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,
+                 float *ema, vn_crew *crew) {
     weights w = {coefficients_of(o), value, grad, m, v, ema, (int64_t)n};
     vn_crew_run(vn_share(crew, (double)n * 9), vn_block_count(w.n), adamw_block, &w);
 }
 
-/* ---- the gradient's norm ------------------------------------------------------------------------------ */
+/* ---- the gradient's norm --------------------------------------------------------------------- */
 
 static double span_squares(const float *x, int64_t n) {
     double total = 0;

@@ -1,9 +1,10 @@
 /* kernel_reduce.c - sum_to, the adjoint of broadcasting: sums of x, or of x y.
  *
- * After merging, the input's axes alternate between kept and summed ones. The output is cut into tasks: an index of the kept axes
- * but the last, and a tile of the last. Few outputs (a bias's gradient, a loss) would leave threads idle, so there the summed rows
- * are cut too, into a number of parts that the size of one sum decides, not how many sums there are: a sample's bits do not depend on the
- * batch. The parts' sums meet in the workspace, in order. */
+ * After merging, the input's axes alternate between kept and summed ones. The output is cut into
+ * tasks: an index of the kept axes but the last, and a tile of the last. Few outputs (a bias's
+ * gradient, a loss) would leave threads idle, so there the summed rows are cut too, into a number
+ * of parts that the size of one sum decides, not how many sums there are: a sample's bits do not
+ * depend on the batch. The parts' sums meet in the workspace, in order. */
 #include "cpu/kernel_axes.h"
 #include "cpu/kernel_sums.h"
 
@@ -12,9 +13,10 @@
 #define PART_FLOATS 8192 /* read by a part, at least */
 
 typedef struct plan {
-    vn_axes kept, summed;            /* operand 0: the input; operand 1 of kept: the output */
-    int64_t columns, rows, row_step; /* the innermost rectangle: columns are outputs, rows are summed */
-    int64_t outer, inner;            /* indices of kept, of summed */
+    vn_axes kept, summed; /* operand 0: the input; operand 1 of kept: the output */
+    /* the innermost rectangle: columns are outputs, rows are summed */
+    int64_t columns, rows, row_step;
+    int64_t outer, inner; /* indices of kept, of summed */
     int64_t tiles, parts;
 } plan;
 
@@ -40,7 +42,8 @@ static plan plan_of(const vn_node *n) {
     p.outer = vn_axes_count(&p.kept, p.kept.rank);
     p.inner = vn_axes_count(&p.summed, p.summed.rank);
     p.tiles = vn_ceil_div(p.columns, COLUMNS);
-    int64_t want = MAX_PARTS / vn_max_i64(p.tiles, 1), have = p.inner * p.rows * p.columns / PART_FLOATS;
+    int64_t want = MAX_PARTS / vn_max_i64(p.tiles, 1),
+            have = p.inner * p.rows * p.columns / PART_FLOATS;
     p.parts = vn_max_i64(1, vn_min_i64(vn_min_i64(want, have), p.rows));
     return p;
 }
@@ -51,12 +54,14 @@ size_t VN_W(sum_to)(const vn_node *n, int threads) {
     return p.parts == 1 ? 0 : vn_region((size_t)(p.parts * p.outer * p.columns), sizeof(double));
 }
 
-/* sum[columns] of one task: a tile of outputs over one part of the rows, for every index of the other summed axes. */
-VN_INLINE void sum_tile(const plan *p, const float *x, const float *y, int64_t outer, int64_t first, int64_t columns,
-                        int64_t part, double *sum) {
+/* sum[columns] of one task: a tile of outputs over one part of the rows, for every index of the
+ * other summed axes. */
+VN_INLINE void sum_tile(const plan *p, const float *x, const float *y, int64_t outer, int64_t first,
+                        int64_t columns, int64_t part, double *sum) {
     int64_t begin, end;
     vn_part(p->rows, p->parts, part, &begin, &end);
-    const int64_t at = vn_axes_offset(&p->kept, 0, p->kept.rank, outer) + begin * p->row_step + first;
+    const int64_t at =
+        vn_axes_offset(&p->kept, 0, p->kept.rank, outer) + begin * p->row_step + first;
     for (int64_t c = 0; c < columns; c++) sum[c] = 0;
     for (int64_t i = 0; i < p->inner; i++) {
         const int64_t from = at + vn_axes_offset(&p->summed, 0, p->summed.rank, i);
@@ -91,7 +96,8 @@ static void parts_task(void *context, int64_t block, int thread) {
 static void sum_task(void *context, int64_t task, int thread) {
     const reduction *r = context;
     const plan *p = &r->p;
-    const int64_t part = task % p->parts, tile = task / p->parts % p->tiles, outer = task / p->parts / p->tiles;
+    const int64_t part = task % p->parts, tile = task / p->parts % p->tiles,
+                  outer = task / p->parts / p->tiles;
     const int64_t first = tile * COLUMNS, columns = vn_min_i64(COLUMNS, p->columns - first);
     const int64_t at = outer * p->columns + first;
     double sum[COLUMNS];
@@ -107,10 +113,12 @@ static void sum_task(void *context, int64_t task, int thread) {
 }
 
 void VN_K(sum_to)(const vn_kernel_args *a) {
-    reduction r = {plan_of(a->node), a->in[0], a->node->inputs > 1 ? a->in[1] : NULL, a->out, a->work};
+    reduction r = {plan_of(a->node), a->in[0], a->node->inputs > 1 ? a->in[1] : NULL, a->out,
+                   a->work};
     const double inputs = a->node->inputs * (double)vn_shape_count(&a->node->in[0]->shape);
     vn_crew_run(vn_share(a->crew, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
     const int64_t outputs = r.p.outer * r.p.columns;
     if (r.p.parts > 1)
-        vn_crew_run(vn_share(a->crew, (double)(outputs * r.p.parts)), vn_block_count(outputs), parts_task, &r);
+        vn_crew_run(vn_share(a->crew, (double)(outputs * r.p.parts)), vn_block_count(outputs),
+                    parts_task, &r);
 }

@@ -1,5 +1,5 @@
-/* kernel_resample.c - up- and down-sampling of images by a separable filter of at most VN_MAX_TAPS taps:
- * in one dimension out[o] = sum over i of x[i] tap[o*down - i*up + pad]. */
+/* kernel_resample.c - up- and down-sampling of images by a separable filter of at most VN_MAX_TAPS
+ * taps: in one dimension out[o] = sum over i of x[i] tap[o*down - i*up + pad]. */
 #include "cpu/internal.h"
 
 /* The input positions that one output position reads, and their taps. */
@@ -23,8 +23,8 @@ static reach reach_of(const vn_attr *attr, int64_t o, int pad, int64_t size) {
 }
 
 /* n channels of one output position; x: its sample, at the first channel. */
-VN_INLINE void mix(const float *x, int64_t row_step, int64_t channels, const reach *rows, const reach *columns,
-                   float *y, int64_t n) {
+VN_INLINE void mix(const float *x, int64_t row_step, int64_t channels, const reach *rows,
+                   const reach *columns, float *y, int64_t n) {
     vn_vec sum = {0};
     for (int i = 0; i < rows->count; i++)
         for (int j = 0; j < columns->count; j++) {
@@ -45,16 +45,19 @@ static void resample_line(void *context, int64_t line, int thread) {
     const vn_kernel_args *a = context;
     const vn_attr *attr = &a->node->attr;
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
-    const int64_t height = to->dim[1], width = to->dim[2], channels = to->dim[3], row_step = from->dim[2] * channels;
+    const int64_t height = to->dim[1], width = to->dim[2], channels = to->dim[3],
+                  row_step = from->dim[2] * channels;
     const float *sample = (const float *)a->in[0] + line / height * from->dim[1] * row_step;
-    const reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]), *columns = a->work;
+    const reach rows = reach_of(attr, line % height, attr->resample.pad[0], from->dim[1]),
+                *columns = a->work;
     (void)thread;
     for (int64_t o = 0; o < width; o++) {
         float *out = (float *)a->out + (line * width + o) * channels;
         int64_t c = 0;
         for (; c + VN_LANES <= channels; c += VN_LANES)
             mix(sample + c, row_step, channels, &rows, &columns[o], out + c, VN_LANES);
-        if (c < channels) mix(sample + c, row_step, channels, &rows, &columns[o], out + c, channels - c);
+        if (c < channels)
+            mix(sample + c, row_step, channels, &rows, &columns[o], out + c, channels - c);
     }
 }
 
@@ -64,6 +67,7 @@ void VN_K(resample)(const vn_kernel_args *a) {
     const double floats = 2.0 * (double)(vn_shape_count(from) + vn_shape_count(to));
     vn_kernel_args shared = *a;
     reach *columns = a->work;
-    for (int64_t o = 0; o < to->dim[2]; o++) columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
+    for (int64_t o = 0; o < to->dim[2]; o++)
+        columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
     vn_crew_run(vn_share(a->crew, floats), to->dim[0] * to->dim[1], resample_line, &shared);
 }

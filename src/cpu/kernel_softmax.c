@@ -1,5 +1,6 @@
-/* kernel_softmax.c - softmax and entmax over the last axis, cross entropy of logits and integer labels, one-hot rows, and their gradients.
- * A label outside 0 .. K-1 stands for no class: loss 0, gradient 0, a row of zeros; its memory is never touched. */
+/* kernel_softmax.c - softmax and entmax over the last axis, cross entropy of logits and integer
+ * labels, one-hot rows, and their gradients. A label outside 0 .. K-1 stands for no class: loss 0,
+ * gradient 0, a row of zeros; its memory is never touched. */
 #include "cpu/kernel_math.h"
 
 #define RUN 2048 /* numbers summed in float; sums of runs are added in double */
@@ -13,7 +14,7 @@ static int64_t row_count(const vn_shape *s, int64_t length) {
     return length > 0 ? vn_shape_count(s) / length : 0;
 }
 
-/* ---- loops over rows ---------------------------------------------------------------------------------- */
+/* ---- loops over rows ------------------------------------------------------------------------- */
 
 typedef struct rows {
     void (*compute)(const vn_kernel_args *a, int64_t row, int64_t k);
@@ -36,7 +37,7 @@ static void for_rows(const vn_kernel_args *a, int64_t count, int64_t k, double f
     vn_crew_run(vn_share(a->crew, floats * (double)(count * k)), r.parts, compute_rows, &r);
 }
 
-/* ---- softmax ------------------------------------------------------------------------------------------ */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 static float row_max(const float *x, int64_t n) {
     vn_vec top = vn_set(-INFINITY);
@@ -67,7 +68,8 @@ VN_INLINE float run_exp(const float *x, float *y, int64_t n, float top) {
 
 VN_INLINE double row_exp(const float *x, float *y, int64_t n, float top) {
     double sum = 0;
-    for (int64_t i = 0; i < n; i += RUN) sum += (double)run_exp(x + i, y ? y + i : NULL, vn_min_i64(RUN, n - i), top);
+    for (int64_t i = 0; i < n; i += RUN)
+        sum += (double)run_exp(x + i, y ? y + i : NULL, vn_min_i64(RUN, n - i), top);
     return sum;
 }
 
@@ -103,10 +105,12 @@ static void softmax_grad_row(const vn_kernel_args *a, int64_t row, int64_t n) {
     const float *y = (const float *)a->in[0] + row * n, *dy = (const float *)a->in[1] + row * n;
     float *dx = (float *)a->out + row * n;
     double dot = 0;
-    for (int64_t i = 0; i < n; i += RUN) dot += (double)run_dot(y + i, dy + i, vn_min_i64(RUN, n - i));
+    for (int64_t i = 0; i < n; i += RUN)
+        dot += (double)run_dot(y + i, dy + i, vn_min_i64(RUN, n - i));
     float sum = (float)dot;
     int64_t i = 0;
-    for (; i + VN_LANES <= n; i += VN_LANES) vn_store(dx + i, vn_load(y + i) * (vn_load(dy + i) - sum));
+    for (; i + VN_LANES <= n; i += VN_LANES)
+        vn_store(dx + i, vn_load(y + i) * (vn_load(dy + i) - sum));
     for (; i < n; i++) dx[i] = y[i] * (dy[i] - sum);
 }
 
@@ -115,9 +119,10 @@ void VN_K(softmax_grad)(const vn_kernel_args *a) {
     for_rows(a, row_count(&a->node->shape, k), k, 3, softmax_grad_row);
 }
 
-/* ---- entmax -------------------------------------------------------------------------------------------- */
+/* ---- entmax ---------------------------------------------------------------------------------- */
 
-/* r = max((x - top)/2 - t, 0): from the largest x on, so that nothing is lost where all x are large */
+/* r = max((x - top)/2 - t, 0): from the largest x on, so that nothing is lost where all x are
+ * large */
 VN_INLINE vn_vec above(vn_vec x, float top, float t) {
     return vn_vmax(vn_fma(x - top, vn_set(0.5f), vn_set(-t)), vn_set(0));
 }
@@ -128,7 +133,8 @@ VN_INLINE float one_above(float x, float top, float t) {
 }
 
 /* Adds the sum and the sum of squares of r, n <= RUN. */
-VN_INLINE void run_above(const float *x, int64_t n, float top, float t, double *sum, double *squares) {
+VN_INLINE void run_above(const float *x, int64_t n, float top, float t, double *sum,
+                         double *squares) {
     vn_vec s = {0}, q = {0};
     int64_t i = 0;
     for (; i + VN_LANES <= n; i += VN_LANES) {
@@ -146,22 +152,25 @@ VN_INLINE void run_above(const float *x, int64_t n, float top, float t, double *
     *squares += (double)vn_hsum(q) + (double)rest_squares;
 }
 
-/* The sum of squares less 1 falls in t and is convex, and at t = -1 it is not below 0: from there Newton's rule rises to the root
- * without passing it. Where n numbers are alike it halves the way until 1/sqrt(n) is left, and then doubles its digits. */
+/* The sum of squares less 1 falls in t and is convex, and at t = -1 it is not below 0: from there
+ * Newton's rule rises to the root without passing it. Where n numbers are alike it halves the way
+ * until 1/sqrt(n) is left, and then doubles its digits. */
 static float entmax_threshold(const float *x, int64_t n, float top) {
     enum { MOST = 64 };
     double t = -1, step = 1;
     for (int k = 0; k < MOST && step > 1e-6; k++) {
         double sum = 0, squares = 0;
-        for (int64_t i = 0; i < n; i += RUN) run_above(x + i, vn_min_i64(RUN, n - i), top, (float)t, &sum, &squares);
+        for (int64_t i = 0; i < n; i += RUN)
+            run_above(x + i, vn_min_i64(RUN, n - i), top, (float)t, &sum, &squares);
         step = (squares - 1) / (2 * sum);
-        if (step > 0) t += step; // not where x is not finite
+        if (step > 0) t += step; /* not where x is not finite */
     }
     return (float)t;
 }
 
 static void entmax_root_row(const vn_kernel_args *a, int64_t row, int64_t n) {
-    const float *x = (const float *)a->in[0] + row * n, top = row_max(x, n), t = entmax_threshold(x, n, top);
+    const float *x = (const float *)a->in[0] + row * n, top = row_max(x, n),
+                t = entmax_threshold(x, n, top);
     float *y = (float *)a->out + row * n;
     int64_t i = 0;
     for (; i + VN_LANES <= n; i += VN_LANES) vn_store(y + i, above(vn_load(x + i), top, t));
@@ -173,7 +182,7 @@ void VN_K(entmax_root)(const vn_kernel_args *a) {
     for_rows(a, row_count(&a->node->shape, k), k, 50, entmax_root_row);
 }
 
-/* ---- cross entropy and one-hot ------------------------------------------------------------------------- */
+/* ---- cross entropy and one-hot --------------------------------------------------------------- */
 
 static void cross_entropy_row(const vn_kernel_args *a, int64_t row, int64_t k) {
     const float *x = (const float *)a->in[0] + row * k;
@@ -185,7 +194,8 @@ static void cross_entropy_row(const vn_kernel_args *a, int64_t row, int64_t k) {
 }
 
 void VN_K(cross_entropy)(const vn_kernel_args *a) {
-    for_rows(a, vn_shape_count(&a->node->shape), last_dim(&a->node->in[0]->shape), 2, cross_entropy_row);
+    for_rows(a, vn_shape_count(&a->node->shape), last_dim(&a->node->in[0]->shape), 2,
+             cross_entropy_row);
 }
 
 static void cross_entropy_grad_row(const vn_kernel_args *a, int64_t row, int64_t k) {

@@ -1,5 +1,5 @@
-/* kernel_sums.h - sums that stay accurate over millions of terms: floats in vector lanes for a short run, then doubles.
- * The order of addition depends on the lengths alone. */
+/* kernel_sums.h - sums that stay accurate over millions of terms: floats in vector lanes for a
+ * short run, then doubles. The order of addition depends on the lengths alone. */
 #ifndef VN_CPU_KERNEL_SUMS_H
 #define VN_CPU_KERNEL_SUMS_H
 
@@ -23,12 +23,14 @@ VN_INLINE double vn_sum_terms(const float *x, const float *y, int64_t n) {
         int64_t end = i + vn_min_i64((n - i) / step, VN_SUM_RUN) * step;
         for (; i < end; i += step)
             for (int k = 0; k < VN_SUM_TILE; k++)
-                s[k] = vn_add_term(s[k], x + i + k * VN_LANES, y ? y + i + k * VN_LANES : y, VN_LANES);
+                s[k] =
+                    vn_add_term(s[k], x + i + k * VN_LANES, y ? y + i + k * VN_LANES : y, VN_LANES);
         total += (double)vn_hsum((s[0] + s[1]) + (s[2] + s[3]));
     }
     if (i == n) return total;
     vn_vec rest = {0};
-    for (; i + VN_LANES <= n; i += VN_LANES) rest = vn_add_term(rest, x + i, y ? y + i : y, VN_LANES);
+    for (; i + VN_LANES <= n; i += VN_LANES)
+        rest = vn_add_term(rest, x + i, y ? y + i : y, VN_LANES);
     if (i < n) rest = vn_add_term(rest, x + i, y ? y + i : y, n - i);
     return total + (double)vn_hsum(rest);
 }
@@ -37,8 +39,10 @@ static inline double vn_sum(const float *x, int64_t n) {
     return vn_sum_terms(x, NULL, n);
 }
 
-/* acc[c] += sum over r < rows of x[r * step + c], or of x y, for `vectors` whole vectors of columns (1 .. VN_SUM_TILE, a constant). */
-VN_INLINE void vn_column_run(const float *x, const float *y, int64_t step, int64_t rows, int vectors, double *acc) {
+/* acc[c] += sum over r < rows of x[r * step + c], or of x y, for `vectors` whole vectors of columns
+ * (1 .. VN_SUM_TILE, a constant). */
+VN_INLINE void vn_column_run(const float *x, const float *y, int64_t step, int64_t rows,
+                             int vectors, double *acc) {
     vn_vec s[VN_SUM_TILE] = {{0}};
     for (int64_t r = 0; r < rows; r++)
         for (int k = 0; k < vectors; k++) {
@@ -50,14 +54,15 @@ VN_INLINE void vn_column_run(const float *x, const float *y, int64_t step, int64
 }
 
 /* acc[c] += sum over r < rows of x[r * step + c], or of x y, c < columns. */
-VN_INLINE void vn_column_terms(const float *x, const float *y, int64_t step, int64_t rows, int64_t columns,
-                               double *acc) {
+VN_INLINE void vn_column_terms(const float *x, const float *y, int64_t step, int64_t rows,
+                               int64_t columns, double *acc) {
     for (int64_t done = 0; done < rows; done += VN_SUM_RUN) {
         const float *run = x + done * step, *by = y ? y + done * step : y;
         int64_t count = vn_min_i64(VN_SUM_RUN, rows - done), c = 0;
         for (; c + 4 * VN_LANES <= columns; c += 4 * VN_LANES)
             vn_column_run(run + c, y ? by + c : y, step, count, 4, acc + c);
-        for (; c + VN_LANES <= columns; c += VN_LANES) vn_column_run(run + c, y ? by + c : y, step, count, 1, acc + c);
+        for (; c + VN_LANES <= columns; c += VN_LANES)
+            vn_column_run(run + c, y ? by + c : y, step, count, 1, acc + c);
         if (c == columns) continue;
         vn_vec s = {0};
         for (int64_t r = 0; r < count; r++)
@@ -66,7 +71,8 @@ VN_INLINE void vn_column_terms(const float *x, const float *y, int64_t step, int
     }
 }
 
-static inline void vn_column_sums(const float *x, int64_t step, int64_t rows, int64_t columns, double *acc) {
+static inline void vn_column_sums(const float *x, int64_t step, int64_t rows, int64_t columns,
+                                  double *acc) {
     vn_column_terms(x, NULL, step, rows, columns, acc);
 }
 
@@ -87,10 +93,12 @@ static inline void vn_add_arrays_task(void *context, int64_t block, int thread) 
 }
 
 /* out[i] += more[0][i], then more[1][i] and so on: the sums of chunks that threads summed apart. */
-static inline void vn_add_arrays(float *out, const float *more, int64_t count, int64_t arrays, vn_crew *crew) {
+static inline void vn_add_arrays(float *out, const float *more, int64_t count, int64_t arrays,
+                                 vn_crew *crew) {
     vn_arrays a = {out, more, count, arrays};
     if (arrays > 0)
-        vn_crew_run(vn_share(crew, (double)(count * (arrays + 1))), vn_block_count(count), vn_add_arrays_task, &a);
+        vn_crew_run(vn_share(crew, (double)(count * (arrays + 1))), vn_block_count(count),
+                    vn_add_arrays_task, &a);
 }
 
 #endif

@@ -1,9 +1,10 @@
-/* kernel_unary.c - functions of one number: f(x), f'(x), f''(x) and dy f'(x), a loop for each, made from the formulas below.
- * A formula is written once for the three orders of derivative; `order` is a constant wherever it is inlined. */
+/* kernel_unary.c - functions of one number: f(x), f'(x), f''(x) and dy f'(x), a loop for each, made
+ * from the formulas below. A formula is written once for the three orders of derivative; `order` is
+ * a constant wherever it is inlined. */
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_unary.h"
 
-/* ---- formulas ---------------------------------------------------------------------------------------- */
+/* ---- formulas -------------------------------------------------------------------------------- */
 
 VN_INLINE vn_vec identity(vn_vec x, int order) {
     return order == 0 ? x : vn_set(order == 1);
@@ -15,7 +16,8 @@ VN_INLINE vn_vec gelu(vn_vec x, int order) {
     return order == 1 ? vn_fma(x, pdf, cdf) : pdf * (2.0f - x * x);
 }
 
-/* x (1 + tanh u)/2 = x s, s = sigmoid(v), v = 2u = k (x + c x^3). Beyond |x| = 10, s is 0 or 1; the cube must not overflow. */
+/* x (1 + tanh u)/2 = x s, s = sigmoid(v), v = 2u = k (x + c x^3). Beyond |x| = 10, s is 0 or 1; the
+ * cube must not overflow. */
 VN_INLINE vn_vec gelu_tanh(vn_vec x, int order) {
     const float k = 1.59576912f, c = 0.044715f;
     vn_vec b = vn_vmin(vn_set(10.0f), vn_vmax(vn_set(-10.0f), x)), b2 = b * b;
@@ -105,35 +107,36 @@ VN_INLINE vn_vec cosine(vn_vec x, int order) {
     return order == 0 ? c : order == 1 ? -s : -c;
 }
 
-#define VN_FNS(X)                                                                                                      \
-    X(IDENTITY, identity)                                                                                              \
-    X(SILU, vn_vsilu)                                                                                                  \
-    X(GELU, gelu)                                                                                                      \
-    X(GELU_TANH, gelu_tanh)                                                                                            \
-    X(RELU, relu)                                                                                                      \
-    X(TANH, hyperbolic_tangent)                                                                                        \
-    X(SIGMOID, sigmoid)                                                                                                \
-    X(MISH, mish)                                                                                                      \
-    X(EXP, exponential)                                                                                                \
-    X(LOG, logarithm)                                                                                                  \
-    X(SQRT, square_root)                                                                                               \
-    X(RSQRT, reciprocal_root)                                                                                          \
-    X(SQUARE, square)                                                                                                  \
-    X(RECIPROCAL, reciprocal)                                                                                          \
-    X(ABS, absolute)                                                                                                   \
-    X(SIN, sine)                                                                                                       \
+#define VN_FNS(X)                                                                                  \
+    X(IDENTITY, identity)                                                                          \
+    X(SILU, vn_vsilu)                                                                              \
+    X(GELU, gelu)                                                                                  \
+    X(GELU_TANH, gelu_tanh)                                                                        \
+    X(RELU, relu)                                                                                  \
+    X(TANH, hyperbolic_tangent)                                                                    \
+    X(SIGMOID, sigmoid)                                                                            \
+    X(MISH, mish)                                                                                  \
+    X(EXP, exponential)                                                                            \
+    X(LOG, logarithm)                                                                              \
+    X(SQRT, square_root)                                                                           \
+    X(RSQRT, reciprocal_root)                                                                      \
+    X(SQUARE, square)                                                                              \
+    X(RECIPROCAL, reciprocal)                                                                      \
+    X(ABS, absolute)                                                                               \
+    X(SIN, sine)                                                                                   \
     X(COS, cosine)
 
 #define VN_COUNT_FN(id, f) +1
 _Static_assert(0 VN_FNS(VN_COUNT_FN) == VN_FN_COUNT, "a function is missing from VN_FNS");
 
-/* ---- loops ------------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 typedef vn_vec (*formula)(vn_vec x, int order);
 typedef void (*span)(const float *x, const float *dy, float *y, int64_t n);
 
 /* y = f^(order)(x), times dy where it is given. */
-VN_INLINE void run_span(formula f, int order, const float *x, const float *dy, float *y, int64_t n) {
+VN_INLINE void run_span(formula f, int order, const float *x, const float *dy, float *y,
+                        int64_t n) {
     int64_t i = 0;
     for (; i + VN_LANES <= n; i += VN_LANES) {
         vn_vec v = f(vn_load(x + i), order);
@@ -145,21 +148,21 @@ VN_INLINE void run_span(formula f, int order, const float *x, const float *dy, f
     }
 }
 
-#define VN_SPANS(id, f)                                                                                                \
-    static void id##_0(const float *x, const float *dy, float *y, int64_t n) {                                         \
-        (void)dy;                                                                                                      \
-        run_span(f, 0, x, NULL, y, n);                                                                                 \
-    }                                                                                                                  \
-    static void id##_1(const float *x, const float *dy, float *y, int64_t n) {                                         \
-        (void)dy;                                                                                                      \
-        run_span(f, 1, x, NULL, y, n);                                                                                 \
-    }                                                                                                                  \
-    static void id##_2(const float *x, const float *dy, float *y, int64_t n) {                                         \
-        (void)dy;                                                                                                      \
-        run_span(f, 2, x, NULL, y, n);                                                                                 \
-    }                                                                                                                  \
-    static void id##_GRAD(const float *x, const float *dy, float *y, int64_t n) {                                      \
-        run_span(f, 1, x, dy, y, n);                                                                                   \
+#define VN_SPANS(id, f)                                                                            \
+    static void id##_0(const float *x, const float *dy, float *y, int64_t n) {                     \
+        (void)dy;                                                                                  \
+        run_span(f, 0, x, NULL, y, n);                                                             \
+    }                                                                                              \
+    static void id##_1(const float *x, const float *dy, float *y, int64_t n) {                     \
+        (void)dy;                                                                                  \
+        run_span(f, 1, x, NULL, y, n);                                                             \
+    }                                                                                              \
+    static void id##_2(const float *x, const float *dy, float *y, int64_t n) {                     \
+        (void)dy;                                                                                  \
+        run_span(f, 2, x, NULL, y, n);                                                             \
+    }                                                                                              \
+    static void id##_GRAD(const float *x, const float *dy, float *y, int64_t n) {                  \
+        run_span(f, 1, x, dy, y, n);                                                               \
     }
 VN_FNS(VN_SPANS)
 

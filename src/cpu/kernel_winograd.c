@@ -1,31 +1,34 @@
-/* kernel_winograd.c - Winograd's convolution: weights to points once, then, a block of tiles at a time, windows to points, 16
- * products, points to results.
+/* kernel_winograd.c - Winograd's convolution: weights to points once, then, a block of tiles at a
+ * time, windows to points, 16 products, points to results.
  *
- * A block's points stay in the second cache between the steps. Tiles of different images share a block: a row of a product does
- * not depend on the others. */
+ * A block's points stay in the second cache between the steps. Tiles of different images share a
+ * block: a row of a product does not depend on the others. */
 #include "cpu/kernel_winograd.h"
 
-/* Channels below this make products too short for what the transforms cost; weights above it fit no cache. */
+/* Channels below this make products too short for what the transforms cost; weights above it fit no
+ * cache. */
 #define VN_LEAST_CHANNELS 32
 #define VN_MOST_WEIGHTS   (512 * 512)
 
 bool vn_winograd_suits(const vn_windows *v, int64_t n) {
     const int64_t tiles = vn_ceil_div(v->oh, 2) * vn_ceil_div(v->ow, 2);
-    return v->kh == 3 && v->kw == 3 && v->stride == 1 && v->c % VN_LANES == 0 && n % VN_LANES == 0 &&
-           v->c >= VN_LEAST_CHANNELS && n >= VN_LEAST_CHANNELS && v->c * n <= VN_MOST_WEIGHTS && tiles >= 16 &&
+    return v->kh == 3 && v->kw == 3 && v->stride == 1 && v->c % VN_LANES == 0 &&
+           n % VN_LANES == 0 && v->c >= VN_LEAST_CHANNELS && n >= VN_LEAST_CHANNELS &&
+           v->c * n <= VN_MOST_WEIGHTS && tiles >= 16 &&
            v->oh * v->ow >= 3 * tiles; /* results of the 4 in each */
 }
 
-/* ---- blocks of tiles -------------------------------------------------------------------------------- */
+/* ---- blocks of tiles ------------------------------------------------------------------------- */
 
-/* A block's points should stay in the second cache, but a block be worth reading all the weights for. */
+/* A block's points should stay in the second cache, but a block be worth reading all the weights
+ * for. */
 #define VN_BLOCK_POINTS 98304
 #define VN_LEAST_TILES  24
 #define VN_MOST_TILES   48
 #define VN_FEW_TILES    8 /* the fewest that a block is cut down to for the sake of more threads */
 
-/* What the tasks share. The workspace: the weights' points, then for each thread those of a block's windows, those of its results,
- * and a pixel for what is beside the image. */
+/* What the tasks share. The workspace: the weights' points, then for each thread those of a block's
+ * windows, those of its results, and a pixel for what is beside the image. */
 typedef struct vn_winograd {
     const vn_convolution *c;
     float *work;
@@ -37,7 +40,8 @@ typedef struct vn_winograd {
 static vn_winograd describe(const vn_convolution *c, int threads) {
     const int64_t in = c->windows.c, out = c->taps.n, tiles = vn_winograd_tiles(&c->windows);
     vn_winograd w = {.c = c};
-    w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_LEAST_TILES), VN_MOST_TILES);
+    w.tiles = vn_min_i64(vn_max_i64(VN_BLOCK_POINTS / (VN_POINTS * (in + out)), VN_LEAST_TILES),
+                         VN_MOST_TILES);
     w.blocks = vn_ceil_div(tiles, w.tiles);
     if (threads > 1) w.blocks = vn_max_i64(w.blocks, vn_min_i64(4 * threads, tiles / VN_FEW_TILES));
     w.weight_step = vn_winograd_step((int64_t)vn_packed_floats(in, out));
@@ -56,7 +60,7 @@ static float *own_work(const vn_winograd *w, int thread) {
     return w->work + VN_POINTS * w->weight_step + thread * w->own;
 }
 
-/* ---- weights ---------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 /* U of `floats` places; the taps at a place are `floats` apart. */
 static void kernel_points(const float *taps, int64_t floats, float *to, int64_t step) {
@@ -72,30 +76,35 @@ static void kernel_points(const float *taps, int64_t floats, float *to, int64_t 
     }
 }
 
-/* A panel of every point's matrix. Its nine taps are packed where the thread will have its windows. */
+/* A panel of every point's matrix. Its nine taps are packed where the thread will have its
+ * windows. */
 _Static_assert(9 * VN_PANEL <= VN_POINTS * VN_LEAST_TILES, "no room for a panel's taps");
 
 static void weights_task(void *context, int64_t panel, int thread) {
     const vn_winograd *w = context;
     const vn_taps *t = &w->c->taps;
-    const int64_t in = w->c->windows.c, first = panel * VN_PANEL, columns = vn_min_i64(VN_PANEL, t->n - first);
+    const int64_t in = w->c->windows.c, first = panel * VN_PANEL,
+                  columns = vn_min_i64(VN_PANEL, t->n - first);
     float *taps = own_work(w, thread);
     for (int64_t i = 0; i < 9; i++)
         vn_gemm_pack(taps + i * in * columns, in, columns, 0, 0, in,
-                     w->c->w + t->from + i / 3 * t->down + i % 3 * t->across + first * t->column, t->row, t->column);
+                     w->c->w + t->from + i / 3 * t->down + i % 3 * t->across + first * t->column,
+                     t->row, t->column);
     kernel_points(taps, in * columns, w->work + first * in, w->weight_step);
 }
 
-/* ---- windows ---------------------------------------------------------------------------------------- */
+/* ---- windows --------------------------------------------------------------------------------- */
 
-/* V of one window. A row of it at a time, for which pixels are loaded again, because 16 vectors do not fit the registers. */
-static void window_points(const float *const pixel[VN_POINTS], int64_t channels, float *to, int64_t step) {
+/* V of one window. A row of it at a time, for which pixels are loaded again, because 16 vectors do
+ * not fit the registers. */
+static void window_points(const float *const pixel[VN_POINTS], int64_t channels, float *to,
+                          int64_t step) {
     for (int64_t k = 0; k < channels; k += VN_LANES) {
         VN_UNROLL for (int i = 0; i < 4; i++) {
             vn_vec d[4];
             VN_UNROLL for (int j = 0; j < 4; j++) {
-                const vn_vec p0 = vn_load(pixel[j] + k), p1 = vn_load(pixel[4 + j] + k), p2 = vn_load(pixel[8 + j] + k),
-                             p3 = vn_load(pixel[12 + j] + k);
+                const vn_vec p0 = vn_load(pixel[j] + k), p1 = vn_load(pixel[4 + j] + k),
+                             p2 = vn_load(pixel[8 + j] + k), p3 = vn_load(pixel[12 + j] + k);
                 d[j] = vn_winograd_bt(i, p0, p1, p2, p3);
             }
             VN_UNROLL for (int j = 0; j < 4; j++)
@@ -104,8 +113,8 @@ static void window_points(const float *const pixel[VN_POINTS], int64_t channels,
     }
 }
 
-void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin, int64_t end,
-                         const float *zeros, float *to, int64_t step) {
+void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin,
+                         int64_t end, const float *zeros, float *to, int64_t step) {
     for (int64_t t = begin; t < end; t++, to += channels) {
         const vn_tile tile = vn_winograd_tile(v, t);
         const float *pixel[VN_POINTS];
@@ -118,38 +127,43 @@ void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels,
     }
 }
 
-/* ---- results ---------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
-static void tile_results(const float *points, int64_t step, int64_t n, const float *bias, float *const pixel[4]) {
+static void tile_results(const float *points, int64_t step, int64_t n, const float *bias,
+                         float *const pixel[4]) {
     for (int64_t k = 0; k < n; k += VN_LANES) {
         const vn_vec b = bias ? vn_load(bias + k) : vn_set(0);
         vn_vec m[2][4];
         VN_UNROLL for (int j = 0; j < 4; j++) {
             const float *from = points + j * step + k;
-            const vn_vec p0 = vn_load(from), p1 = vn_load(from + 4 * step), p2 = vn_load(from + 8 * step),
-                         p3 = vn_load(from + 12 * step);
+            const vn_vec p0 = vn_load(from), p1 = vn_load(from + 4 * step),
+                         p2 = vn_load(from + 8 * step), p3 = vn_load(from + 12 * step);
             VN_UNROLL for (int i = 0; i < 2; i++) m[i][j] = vn_winograd_at(i, p0, p1, p2, p3);
         }
         VN_UNROLL for (int i = 0; i < 4; i++)
-            vn_store(pixel[i] + k, vn_winograd_at(i % 2, m[i / 2][0], m[i / 2][1], m[i / 2][2], m[i / 2][3]) + b);
+            vn_store(pixel[i] + k,
+                     vn_winograd_at(i % 2, m[i / 2][0], m[i / 2][1], m[i / 2][2], m[i / 2][3]) + b);
     }
 }
 
 /* nowhere: a pixel's worth, for results beside the image. */
-static void block_results(const vn_winograd *w, int64_t begin, int64_t end, const float *points, float *nowhere) {
+static void block_results(const vn_winograd *w, int64_t begin, int64_t end, const float *points,
+                          float *nowhere) {
     const vn_windows *v = &w->c->windows;
     const vn_target *t = &w->c->target;
     for (int64_t i = begin; i < end; i++, points += w->c->taps.n) {
         const vn_tile tile = vn_winograd_tile(v, i);
-        float *first = w->c->out + t->from + tile.image * t->image + tile.y * t->row + tile.x * t->pixel;
+        float *first =
+            w->c->out + t->from + tile.image * t->image + tile.y * t->row + tile.x * t->pixel;
         const bool below = tile.y + 1 < v->oh, right = tile.x + 1 < v->ow;
-        float *const pixel[4] = {first, right ? first + t->pixel : nowhere, below ? first + t->row : nowhere,
+        float *const pixel[4] = {first, right ? first + t->pixel : nowhere,
+                                 below ? first + t->row : nowhere,
                                  below && right ? first + t->row + t->pixel : nowhere};
         tile_results(points, w->out_step, w->c->taps.n, w->c->bias, pixel);
     }
 }
 
-/* ---- a block ---------------------------------------------------------------------------------------- */
+/* ---- a block --------------------------------------------------------------------------------- */
 
 static void multiply_points(const vn_winograd *w, int64_t tiles, const float *in, float *out) {
     const int64_t k = w->c->windows.c, n = w->c->taps.n;
@@ -168,7 +182,8 @@ static void multiply_points(const vn_winograd *w, int64_t tiles, const float *in
 static void block_task(void *context, int64_t block, int thread) {
     const vn_winograd *w = context;
     const vn_windows *v = &w->c->windows;
-    float *in = own_work(w, thread), *out = in + VN_POINTS * w->in_step, *pixel = out + VN_POINTS * w->out_step;
+    float *in = own_work(w, thread), *out = in + VN_POINTS * w->in_step,
+          *pixel = out + VN_POINTS * w->out_step;
     int64_t begin, end;
     vn_part(vn_winograd_tiles(v), w->blocks, block, &begin, &end);
     memset(pixel, 0, (size_t)v->c * sizeof(float));

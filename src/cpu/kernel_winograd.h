@@ -1,10 +1,11 @@
-/* kernel_winograd.h - 3x3 convolutions of stride 1 with fewer multiplications: Winograd's F(2x2, 3x3), after Lavin & Gray
- * (arXiv 1509.09308).
+/* kernel_winograd.h - 3x3 convolutions of stride 1 with fewer multiplications: Winograd's F(2x2,
+ * 3x3), after Lavin & Gray (arXiv 1509.09308).
  *
  * A tile Y of 2x2 results comes from a window d of 4x4 pixels and the kernel g by
  *   Y = A^T [U . V] A,  U = G g G^T,  V = B^T d B,
- * with A, B, G below and . point by point: 16 multiplications instead of 36. Summed over channels, each of the 16 points is a
- * matrix product of its own. The gradient of g is G^T [sum over tiles of V . (A dY A^T)] G. */
+ * with A, B, G below and . point by point: 16 multiplications instead of 36. Summed over channels,
+ * each of the 16 points is a matrix product of its own. The gradient of g is G^T [sum over tiles of
+ * V . (A dY A^T)] G. */
 #ifndef VN_CPU_KERNEL_WINOGRAD_H
 #define VN_CPU_KERNEL_WINOGRAD_H
 
@@ -18,8 +19,8 @@
 #define vn_winograd_grad_w       VN_PASTE(vn_winograd_grad_w, VN_ISA)
 #define vn_winograd_windows      VN_PASTE(vn_winograd_windows, VN_ISA)
 
-/* Whether this way is the faster one for windows times weights [.., n]. The number of images does not matter, so that a
- * sample's bits do not depend on how many others there are. */
+/* Whether this way is the faster one for windows times weights [.., n]. The number of images does
+ * not matter, so that a sample's bits do not depend on how many others there are. */
 bool vn_winograd_suits(const vn_windows *v, int64_t n);
 
 /* A convolution that suits, and its workspace. */
@@ -28,15 +29,15 @@ void vn_winograd_convolve(const vn_convolution *c, void *work, vn_crew *crew);
 
 /* The gradient with respect to the weights out [3,3,c,n], from x and dy [n,oh,ow,n]. */
 size_t vn_winograd_grad_w_bytes(const vn_windows *v, int64_t n, int threads);
-void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out, void *work,
-                        vn_crew *crew);
+void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out,
+                        void *work, vn_crew *crew);
 
-/* ---- tiles: of all images, row by row --------------------------------------------------------------- */
+/* ---- tiles: of all images, row by row -------------------------------------------------------- */
 
 #define VN_POINTS 16
 
-/* From the floats of a point to those of the next: never a multiple of 4 kB, or a tile's points would all want the same few
- * lines of the first cache. */
+/* From the floats of a point to those of the next: never a multiple of 4 kB, or a tile's points
+ * would all want the same few lines of the first cache. */
 static inline int64_t vn_winograd_step(int64_t floats) {
     return vn_ceil_div(floats, 1024) * 1024 + 16;
 }
@@ -55,12 +56,12 @@ static inline vn_tile vn_winograd_tile(const vn_windows *v, int64_t i) {
     return (vn_tile){i / (high * wide), 2 * (i / wide % high), 2 * (i % wide)};
 }
 
-/* V of the first `channels` channels of tiles [begin, end): channel c of point p of tile t to
- * to[p * step + (t - begin) * channels + c]. zeros: a pixel's worth, for what is outside the image. */
-void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin, int64_t end,
-                         const float *zeros, float *to, int64_t step);
+/* V of the first `channels` channels of tiles [begin, end): channel c of point p of tile t to to[p
+ * * step + (t - begin) * channels + c]. zeros: a pixel's worth, for what is outside the image. */
+void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin,
+                         int64_t end, const float *zeros, float *to, int64_t step);
 
-/* ---- element i of the products with a column [a, b, ..]; i is a constant to the compiler --------------- */
+/* ---- element i of the products with a column [a, b, ..]; i is a constant to the compiler ----- */
 
 VN_INLINE vn_vec vn_winograd_bt(const int i, vn_vec a, vn_vec b, vn_vec c, vn_vec d) {
     return i == 0 ? a - c : i == 1 ? b + c : i == 2 ? c - b : b - d;

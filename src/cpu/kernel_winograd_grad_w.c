@@ -1,16 +1,18 @@
-/* kernel_winograd_grad_w.c - Winograd's way to the gradient with respect to the weights: for each point the sum over tiles of the
- * outer product of V and A dY A^T, and G^T .. G of that at the end.
+/* kernel_winograd_grad_w.c - Winograd's way to the gradient with respect to the weights: for each
+ * point the sum over tiles of the outer product of V and A dY A^T, and G^T .. G of that at the end.
  *
- * Input and output channels are cut into pieces, so that a piece's sums at all points stay in the second cache while tiles pass
- * by. The tiles are dealt out to chunks by the shape alone, so that the sum has the same order for any number of threads; the
- * chunks' gradients are added in order at the end. */
+ * Input and output channels are cut into pieces, so that a piece's sums at all points stay in the
+ * second cache while tiles pass by. The tiles are dealt out to chunks by the shape alone, so that
+ * the sum has the same order for any number of threads; the chunks' gradients are added in order at
+ * the end. */
 #include "cpu/kernel_sums.h"
 #include "cpu/kernel_winograd.h"
 
 #define VN_PIECE 64 /* channels, at most */
 #define VN_TILES 48 /* between two additions to the sums */
 
-/* Of pieces times chunks, that there be work for all threads; and of tiles in a chunk, to be worth its sums. */
+/* Of pieces times chunks, that there be work for all threads; and of tiles in a chunk, to be worth
+ * its sums. */
 #define VN_MOST_TASKS  32
 #define VN_CHUNK_TILES 256
 
@@ -18,10 +20,12 @@
 #define VN_TILES_STEP (VN_TILES * VN_PIECE + 16)
 #define VN_SUMS_STEP  (VN_PIECE * VN_PIECE + 16)
 
-/* A thread's memory: the points of a block of tiles of x and of dy, and the sums. dy's points and the sums are cut into panels of
- * columns, one after the other, as vn_gemm_outer_panel likes them. */
+/* A thread's memory: the points of a block of tiles of x and of dy, and the sums. dy's points and
+ * the sums are cut into panels of columns, one after the other, as vn_gemm_outer_panel likes
+ * them. */
 typedef struct vn_winograd_sums {
-    float x[VN_POINTS * VN_TILES_STEP], dy[VN_POINTS * VN_TILES_STEP], sums[VN_POINTS * VN_SUMS_STEP];
+    float x[VN_POINTS * VN_TILES_STEP], dy[VN_POINTS * VN_TILES_STEP],
+        sums[VN_POINTS * VN_SUMS_STEP];
     float zeros[VN_PIECE];
 } vn_winograd_sums;
 
@@ -41,10 +45,13 @@ typedef struct vn_grad_part {
 } vn_grad_part;
 
 static vn_winograd_grad describe(const vn_windows *v, int64_t n) {
-    vn_winograd_grad g = {
-        .v = v, .n = n, .c_pieces = vn_ceil_div(v->c, VN_PIECE), .n_pieces = vn_ceil_div(n, VN_PIECE)};
+    vn_winograd_grad g = {.v = v,
+                          .n = n,
+                          .c_pieces = vn_ceil_div(v->c, VN_PIECE),
+                          .n_pieces = vn_ceil_div(n, VN_PIECE)};
     const int64_t pieces = g.c_pieces * g.n_pieces, tiles = vn_winograd_tiles(v);
-    const int64_t least = pieces == 1 && tiles >= 2 * VN_TILES ? 2 : 1; /* so that two threads have work */
+    /* so that two threads have work */
+    const int64_t least = pieces == 1 && tiles >= 2 * VN_TILES ? 2 : 1;
     g.chunks = vn_max_i64(vn_min_i64(VN_MOST_TASKS / pieces, tiles / VN_CHUNK_TILES), least);
     return g;
 }
@@ -62,7 +69,7 @@ size_t vn_winograd_grad_w_bytes(const vn_windows *v, int64_t n, int threads) {
     return chunk_bytes(&g) + (size_t)threads * sizeof(vn_winograd_sums);
 }
 
-/* ---- dY to points ----------------------------------------------------------------------------------- */
+/* ---- dY to points ---------------------------------------------------------------------------- */
 
 /* A dY A^T of one tile, to point p's row at to + p * VN_TILES_STEP. */
 static void tile_points(const float *const pixel[4], int64_t width, float *to) {
@@ -77,8 +84,8 @@ static void tile_points(const float *const pixel[4], int64_t width, float *to) {
     }
 }
 
-static void block_points(const vn_winograd_grad *g, const vn_grad_part *p, int64_t begin, int64_t end,
-                         vn_winograd_sums *s) {
+static void block_points(const vn_winograd_grad *g, const vn_grad_part *p, int64_t begin,
+                         int64_t end, vn_winograd_sums *s) {
     const vn_windows *v = g->v;
     for (int64_t t = begin; t < end; t++) {
         const vn_tile tile = vn_winograd_tile(v, t);
@@ -88,13 +95,14 @@ static void block_points(const vn_winograd_grad *g, const vn_grad_part *p, int64
             const int64_t width = vn_min_i64(VN_PANEL, p->outputs - at);
             const float *const pixel[4] = {first + at, right ? first + g->n + at : s->zeros,
                                            below ? first + v->ow * g->n + at : s->zeros,
-                                           below && right ? first + (v->ow + 1) * g->n + at : s->zeros};
+                                           below && right ? first + (v->ow + 1) * g->n + at
+                                                          : s->zeros};
             tile_points(pixel, width, s->dy + at * (end - begin) + (t - begin) * width);
         }
     }
 }
 
-/* ---- sums ------------------------------------------------------------------------------------------- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 static void add_block(const vn_grad_part *p, int64_t tiles, vn_winograd_sums *s) {
     const float *row[VN_TILES];
@@ -102,30 +110,33 @@ static void add_block(const vn_grad_part *p, int64_t tiles, vn_winograd_sums *s)
         for (int64_t t = 0; t < tiles; t++) row[t] = s->x + i * VN_TILES_STEP + t * p->inputs;
         for (int64_t at = 0; at < p->outputs; at += VN_PANEL)
             vn_gemm_outer_panel(p->inputs, vn_min_i64(VN_PANEL, p->outputs - at), tiles, row,
-                                s->dy + i * VN_TILES_STEP + at * tiles, s->sums + i * VN_SUMS_STEP + at * p->inputs);
+                                s->dy + i * VN_TILES_STEP + at * tiles,
+                                s->sums + i * VN_SUMS_STEP + at * p->inputs);
     }
 }
 
-/* G^T .. G of the sums of one input channel and a vector of output channels, to taps `tap` apart. */
+/* G^T .. G of the sums of one input channel and a vector of output channels, to taps `tap`
+ * apart. */
 VN_INLINE void kernel_gradient(const float *sums, float *to, int64_t tap) {
     vn_vec g[3][4];
     VN_UNROLL for (int j = 0; j < 4; j++) {
         const float *from = sums + j * VN_SUMS_STEP;
-        const vn_vec p0 = vn_load(from), p1 = vn_load(from + 4 * VN_SUMS_STEP), p2 = vn_load(from + 8 * VN_SUMS_STEP),
-                     p3 = vn_load(from + 12 * VN_SUMS_STEP);
+        const vn_vec p0 = vn_load(from), p1 = vn_load(from + 4 * VN_SUMS_STEP),
+                     p2 = vn_load(from + 8 * VN_SUMS_STEP), p3 = vn_load(from + 12 * VN_SUMS_STEP);
         VN_UNROLL for (int i = 0; i < 3; i++) g[i][j] = vn_winograd_gt(i, p0, p1, p2, p3);
     }
-    VN_UNROLL for (int i = 0; i < 9; i++)
-        vn_store(to + i * tap, vn_winograd_gt(i % 3, g[i / 3][0], g[i / 3][1], g[i / 3][2], g[i / 3][3]));
+    VN_UNROLL for (int i = 0; i < 9; i++) vn_store(
+        to + i * tap, vn_winograd_gt(i % 3, g[i / 3][0], g[i / 3][1], g[i / 3][2], g[i / 3][3]));
 }
 
-static void part_gradient(const vn_winograd_grad *g, const vn_grad_part *p, const float *sums, float *out) {
+static void part_gradient(const vn_winograd_grad *g, const vn_grad_part *p, const float *sums,
+                          float *out) {
     for (int64_t at = 0; at < p->outputs; at += VN_PANEL) {
         const int64_t width = vn_min_i64(VN_PANEL, p->outputs - at);
         for (int64_t c = 0; c < p->inputs; c++)
             for (int64_t k = 0; k < width; k += VN_LANES)
-                kernel_gradient(sums + at * p->inputs + c * width + k, out + (p->c + c) * g->n + p->n + at + k,
-                                g->v->c * g->n);
+                kernel_gradient(sums + at * p->inputs + c * width + k,
+                                out + (p->c + c) * g->n + p->n + at + k, g->v->c * g->n);
     }
 }
 
@@ -157,8 +168,8 @@ static void sum_task(void *context, int64_t i, int thread) {
     part_gradient(g, &p, s->sums, chunk ? g->chunk + (chunk - 1) * weights_of(g) : g->out);
 }
 
-void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out, void *work,
-                        vn_crew *crew) {
+void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out,
+                        void *work, vn_crew *crew) {
     vn_winograd_grad g = describe(v, n);
     const double products = (double)vn_winograd_tiles(v) * VN_POINTS * (double)(v->c * n);
     g.x = x;

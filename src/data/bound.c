@@ -1,5 +1,6 @@
-/* bound.c - how much memory a source may take, and reading that can be stopped. A packed file of a few megabytes can stand for
- * gigabytes, so readers ask before they take memory, and tell of every few megabytes that they have read. */
+/* bound.c - how much memory a source may take, and reading that can be stopped. A packed file of a
+ * few megabytes can stand for gigabytes, so readers ask before they take memory, and tell of every
+ * few megabytes that they have read. */
 #include "data/internal.h"
 
 #include <math.h>
@@ -20,13 +21,14 @@ vn_status vn_source_fits(int64_t count, double sample_bytes, vn_err *err) {
     char needed[32], most[32];
     if (need <= bound) return VN_OK;
     return vn_fail(err, VN_BAD_FILE,
-                   "its %lld samples would take %s in memory with their labels and order, and %s is what data may take "
+                   "its %lld samples would take %s in memory with their labels and order, and %s "
+                   "is what data may take "
                    "(VANE_MEMORY=%.0fG in the environment would allow it)",
                    (long long)count, vn_bytes_text(need, needed), vn_bytes_text(bound, most),
                    ceil(2 * need / (1 << 30)));
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 void vn_reading_begin(vn_reading *r, const vn_watch *watch, uint64_t total) {
     *r = (vn_reading){.watch = watch, .total = total, .start = vn_now()};
@@ -37,13 +39,15 @@ vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err) {
     if (r->done - r->told < TELL_AFTER) return VN_OK;
     r->told = r->done;
     const double rate = 1e-6 * (double)r->done / (vn_now() - r->start + 1e-9);
-    const vn_progress progress = {.what = "reading",
-                                  .unit = "MB",
-                                  .done = (int64_t)(r->done / 1000000),
-                                  .total = (int64_t)(r->total / 1000000),
-                                  .rate = rate,
-                                  .seconds_left =
-                                      1e-6 * (double)(r->total - (r->done < r->total ? r->done : r->total)) / rate,
-                                  .loss = (double)NAN};
-    return vn_report(r->watch, &progress) ? vn_fail(err, VN_CANCELLED, "reading was cancelled") : VN_OK;
+    const vn_progress progress = {
+        .what = "reading",
+        .unit = "MB",
+        .done = (int64_t)(r->done / 1000000),
+        .total = (int64_t)(r->total / 1000000),
+        .rate = rate,
+        .seconds_left =
+            1e-6 * (double)(r->total - (r->done < r->total ? r->done : r->total)) / rate,
+        .loss = (double)NAN};
+    return vn_report(r->watch, &progress) ? vn_fail(err, VN_CANCELLED, "reading was cancelled")
+                                          : VN_OK;
 }

@@ -1,5 +1,5 @@
-/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of label bytes and 3 x 32 x 32 pixels, one colour plane
- * after the other. */
+/* cifar.c - CIFAR-10 and CIFAR-100 in their binary version: records of label bytes and 3 x 32 x 32
+ * pixels, one colour plane after the other. */
 #include "data/internal.h"
 
 #include <string.h>
@@ -9,7 +9,8 @@
 enum { SIDE = 32, PLANE = SIDE * SIDE, MAX_FILES = 5 };
 
 typedef struct layout {
-    const char *train[MAX_FILES + 1]; /* training files: those that are there are read, in this order */
+    /* training files: those that are there are read, in this order */
+    const char *train[MAX_FILES + 1];
     const char *test;
     size_t label_bytes, label_at; /* CIFAR-100: the coarse label first, then the fine one */
     int32_t classes;
@@ -17,7 +18,8 @@ typedef struct layout {
 } layout;
 
 static const layout layouts[] = {
-    {{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+    {{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+      "data_batch_5.bin"},
      "test_batch.bin",
      1,
      0,
@@ -26,7 +28,7 @@ static const layout layouts[] = {
     {{"train.bin"}, "test.bin", 2, 1, 100, "fine_label_names.txt"},
 };
 
-/* ---- which files ------------------------------------------------------------------------------------ */
+/* ---- which files ----------------------------------------------------------------------------- */
 
 static bool names_file(const layout *l, const char *name) {
     for (size_t i = 0; l->train[i] != NULL; i++)
@@ -50,7 +52,7 @@ bool vn_cifar_detect(const char *source) {
     return find_layout(source) != NULL;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* The records of one file, counted before anything is read. */
 static vn_status count_records(const layout *l, const char *path, int64_t *records, vn_err *err) {
@@ -59,7 +61,8 @@ static vn_status count_records(const layout *l, const char *path, int64_t *recor
     if (stat(path, &info) != 0) return vn_fail_errno(err, "%s", path);
     if (!S_ISREG(info.st_mode)) return vn_fail(err, VN_IO, "%s: is not a file", path);
     if (info.st_size == 0 || info.st_size % record != 0)
-        return vn_fail(err, VN_BAD_FILE, "%s: %lld bytes are not a whole number of records of %lld bytes", path,
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: %lld bytes are not a whole number of records of %lld bytes", path,
                        (long long)info.st_size, (long long)record);
     *records = info.st_size / record;
     return VN_OK;
@@ -70,8 +73,8 @@ static vn_status take_record(const layout *l, const uint8_t *record, vn_source *
     const uint8_t *planes = record + l->label_bytes;
     uint8_t *pixels = out->pixels + i * 3 * PLANE;
     if (record[l->label_at] >= l->classes)
-        return vn_fail(err, VN_BAD_FILE, "label %d of record %lld is not below %d", record[l->label_at], (long long)i,
-                       (int)l->classes);
+        return vn_fail(err, VN_BAD_FILE, "label %d of record %lld is not below %d",
+                       record[l->label_at], (long long)i, (int)l->classes);
     out->labels[i] = record[l->label_at];
     for (int k = 0; k < PLANE; k++)
         for (int c = 0; c < 3; c++) pixels[3 * k + c] = planes[c * PLANE + k];
@@ -79,8 +82,8 @@ static vn_status take_record(const layout *l, const uint8_t *record, vn_source *
 }
 
 /* Appends the records of one file; room for them is there. */
-static vn_status read_records(const layout *l, const char *path, int64_t records, const vn_watch *watch, vn_source *out,
-                              vn_err *err) {
+static vn_status read_records(const layout *l, const char *path, int64_t records,
+                              const vn_watch *watch, vn_source *out, vn_err *err) {
     uint8_t record[2 + 3 * PLANE];
     const size_t size = l->label_bytes + 3 * PLANE;
     vn_reading reading;
@@ -119,7 +122,8 @@ static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status read_file(const layout *l, const char *path, const vn_watch *watch, vn_source *out, vn_err *err) {
+static vn_status read_file(const layout *l, const char *path, const vn_watch *watch, vn_source *out,
+                           vn_err *err) {
     int64_t records = 0;
     vn_status s = count_records(l, path, &records, err);
     if (s == VN_OK && grow(out, records, err) != VN_OK) s = vn_fail_in(err, "%s", path);
@@ -127,7 +131,8 @@ static vn_status read_file(const layout *l, const char *path, const vn_watch *wa
     return s;
 }
 
-static vn_status read_folder(const layout *l, const char *folder, const vn_watch *watch, vn_source *out, vn_err *err) {
+static vn_status read_folder(const layout *l, const char *folder, const vn_watch *watch,
+                             vn_source *out, vn_err *err) {
     vn_status s = VN_OK;
     for (size_t i = 0; s == VN_OK && l->train[i] != NULL; i++) {
         if (!vn_source_has(folder, l->train[i])) continue;
@@ -140,7 +145,9 @@ static vn_status read_folder(const layout *l, const char *folder, const vn_watch
 
 static vn_status name_classes(const layout *l, const char *source, vn_source *out, vn_err *err) {
     const char *slash = strrchr(source, '/');
-    const int folder = vn_is_dir(source) ? (int)strlen(source) : slash != NULL ? (int)(slash - source) : 0;
+    const int folder = vn_is_dir(source) ? (int)strlen(source)
+                       : slash != NULL   ? (int)(slash - source)
+                                         : 0;
     char *path = vn_format("%.*s%s%s", folder, source, folder > 0 ? "/" : "", l->names);
     if (path == NULL) return vn_no_memory(err);
     const vn_status s = vn_is_file(path) ? vn_source_read_names(out, path, l->classes, err)
@@ -149,7 +156,8 @@ static vn_status name_classes(const layout *l, const char *source, vn_source *ou
     return s;
 }
 
-vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out,
+                        vn_err *err) {
     const layout *l = find_layout(source);
     out->rank = 3;
     out->shape[0] = 3;

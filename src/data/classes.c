@@ -1,6 +1,7 @@
-/* classes.c - which classes a source has in the end. Labels may leave gaps (they may begin at 1, a file may hold one class of a
- * hundred, a folder may be empty): a class without samples would be a row of the network that nothing trains, and sampling "all"
- * would draw from it. So such classes are left out, and the others keep their names.
+/* classes.c - which classes a source has in the end. Labels may leave gaps (they may begin at 1, a
+ * file may hold one class of a hundred, a folder may be empty): a class without samples would be a
+ * row of the network that nothing trains, and sampling "all" would draw from it. So such classes
+ * are left out, and the others keep their names.
  *
  * Where a run or model says which classes there are, the data's are found among them by name. */
 #include "data/internal.h"
@@ -34,9 +35,10 @@ static void relabel(vn_source *s, const int32_t *to) {
     for (int64_t i = 0; i < s->count; i++) s->labels[i] = to[s->labels[i]];
 }
 
-/* ---- the data's own classes ------------------------------------------------------------------------- */
+/* ---- the data's own classes ------------------------------------------------------------------ */
 
-static vn_status tell_left_out(const vn_source *s, const char *source, const vn_watch *watch, vn_err *err) {
+static vn_status tell_left_out(const vn_source *s, const char *source, const vn_watch *watch,
+                               vn_err *err) {
     const int32_t n = s->left_out_count;
     if (n == 0) return VN_OK;
     char *names = name_some(s->left_out, n);
@@ -44,8 +46,8 @@ static vn_status tell_left_out(const vn_source *s, const char *source, const vn_
     if (n == 1)
         vn_log(watch, VN_LOG_WARNING, "%s: class %s has no samples and is left out", source, names);
     else
-        vn_log(watch, VN_LOG_WARNING, "%s: %d of %d classes have no samples and are left out: %s", source, (int)n,
-               (int)(n + s->classes), names);
+        vn_log(watch, VN_LOG_WARNING, "%s: %d of %d classes have no samples and are left out: %s",
+               source, (int)n, (int)(n + s->classes), names);
     vn_free(names);
     return VN_OK;
 }
@@ -70,14 +72,15 @@ static vn_status leave_out(vn_source *s, const int64_t *samples, int32_t *to, vn
 }
 
 /* A world knows its classes by number, so none of its own can go. */
-static void tell_undrawn(const vn_source *s, const int64_t *samples, const char *source, const vn_watch *watch) {
+static void tell_undrawn(const vn_source *s, const int64_t *samples, const char *source,
+                         const vn_watch *watch) {
     for (int32_t k = 0; k < s->classes; k++)
         if (samples[k] == 0)
-            vn_log(watch, VN_LOG_WARNING, "%s: no point is of class %s, which will not be trained", source,
-                   s->names[k]);
+            vn_log(watch, VN_LOG_WARNING, "%s: no point is of class %s, which will not be trained",
+                   source, s->names[k]);
 }
 
-/* ---- the classes of a model ------------------------------------------------------------------------- */
+/* ---- the classes of a model ------------------------------------------------------------------ */
 
 static bool is_number(const char *name, int32_t number) {
     char text[16];
@@ -93,28 +96,31 @@ static bool are_numbers(const char *const *names, int32_t count) {
 }
 
 /* The label of class k by name; of several of one name each in its turn. -1: there is none. */
-static int32_t find(const vn_source *s, const int64_t *samples, int32_t k, const char *const *classes, int32_t count) {
+static int32_t find(const vn_source *s, const int64_t *samples, int32_t k,
+                    const char *const *classes, int32_t count) {
     int32_t before = 0;
-    for (int32_t i = 0; i < k; i++) before += samples[i] > 0 && strcmp(s->names[i], s->names[k]) == 0;
+    for (int32_t i = 0; i < k; i++)
+        before += samples[i] > 0 && strcmp(s->names[i], s->names[k]) == 0;
     for (int32_t i = 0; i < count; i++)
         if (strcmp(classes[i], s->names[k]) == 0 && before-- == 0) return i;
     return -1;
 }
 
-static vn_status refuse_class(const char *name, const char *source, const char *const *classes, int32_t count,
-                              vn_err *err) {
+static vn_status refuse_class(const char *name, const char *source, const char *const *classes,
+                              int32_t count, vn_err *err) {
     char *names = name_some(classes, count);
     if (names == NULL) return vn_no_memory(err);
     const bool number = name[strspn(name, "0123456789")] == '\0'; /* which is near to any other */
     const char *near = number ? NULL : vn_nearest(name, classes, (size_t)count);
-    vn_fail(err, VN_BAD_ARGUMENT, "%s: class %s is none of the model's, which are %s", source, name, names);
+    vn_fail(err, VN_BAD_ARGUMENT, "%s: class %s is none of the model's, which are %s", source, name,
+            names);
     if (near != NULL) vn_fail_after(err, "did you mean %s?", near);
     vn_free(names);
     return VN_BAD_ARGUMENT;
 }
 
-static vn_status match(vn_source *s, const int64_t *samples, const vn_data_options *o, const char *source, int32_t *to,
-                       vn_err *err) {
+static vn_status match(vn_source *s, const int64_t *samples, const vn_data_options *o,
+                       const char *source, int32_t *to, vn_err *err) {
     int32_t found = 0, missing = -1;
     for (int32_t k = 0; k < s->classes; k++) {
         if (samples[k] == 0) continue;
@@ -127,21 +133,22 @@ static vn_status match(vn_source *s, const int64_t *samples, const vn_data_optio
                nameless = are_numbers(o->classes, o->class_count) && s->classes == o->class_count;
     if (found > 0 || !(unnamed || nameless))
         return refuse_class(s->names[missing], source, o->classes, o->class_count, err);
-    vn_log(o->watch, VN_LOG_INFO, "%s: classes are matched by number, as %s has no names for them", source,
-           unnamed ? "it" : "the model");
+    vn_log(o->watch, VN_LOG_INFO, "%s: classes are matched by number, as %s has no names for them",
+           source, unnamed ? "it" : "the model");
     for (int32_t k = 0; k < s->classes; k++) to[k] = k;
     return VN_OK;
 }
 
-static vn_status take_classes(vn_source *s, const int64_t *samples, const vn_data_options *o, const char *source,
-                              int32_t *to, vn_err *err) {
+static vn_status take_classes(vn_source *s, const int64_t *samples, const vn_data_options *o,
+                              const char *source, int32_t *to, vn_err *err) {
     const vn_status status = match(s, samples, o, source, to, err);
     if (status != VN_OK) return status;
     relabel(s, to);
     return vn_source_copy_names(s, o->classes, o->class_count, err);
 }
 
-vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *o, const char *source, vn_err *err) {
+vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *o, const char *source,
+                                   vn_err *err) {
     int64_t *samples = NULL;
     if (s->labels == NULL) return VN_OK;
     int32_t *to = vn_calloc((size_t)s->classes, sizeof *to);

@@ -1,4 +1,5 @@
-/* data.c - the door of the room: finds what kind of source it is given, splits it, and serves batches by position. */
+/* data.c - the door of the room: finds what kind of source it is given, splits it, and serves
+ * batches by position. */
 #include "data/internal.h"
 
 #include <errno.h>
@@ -7,7 +8,7 @@
 
 enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
-// clang-format off
+/* clang-format off */
 const vn_data_row vn_data_rows[] = {
     {{"points", "points:NAME, 2-D toys made from the seed", "vane", NULL},
      vn_points_detect, vn_points_open},
@@ -22,7 +23,7 @@ const vn_data_row vn_data_rows[] = {
     {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no classes), or with StyleGAN's dataset.json", "vane", NULL},
      vn_folder_detect, vn_folder_open},
 };
-// clang-format on
+/* clang-format on */
 const size_t vn_data_row_count = VN_COUNT(vn_data_rows);
 
 struct vn_data {
@@ -37,7 +38,7 @@ struct vn_data {
     float level[256]; /* byte to [-1, 1] */
 };
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static const vn_data_row *find_row(const char *source) {
     for (size_t i = 0; i < vn_data_row_count; i++)
@@ -61,46 +62,55 @@ bool vn_data_is_folder(const char *source) {
 static vn_status refuse_unknown(const char *source, vn_err *err) {
     for (size_t i = 0; i < vn_toy_row_count; i++)
         if (strcmp(source, vn_toy_rows[i].row.name) == 0)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: no such file or folder; did you mean \"points:%s\"?", source,
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "%s: no such file or folder; did you mean \"points:%s\"?", source,
                            source);
     if (!vn_is_dir(source)) {
         const vn_status s = vn_check_regular(source, err);
         if (s != VN_OK) return s;
     }
-    static const char *const archives[] = {".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar"};
+    static const char *const archives[] = {".zip",     ".tar",    ".tar.gz", ".tgz",
+                                           ".tar.bz2", ".tar.xz", ".7z",     ".rar"};
     for (size_t i = 0; i < VN_COUNT(archives); i++)
         if (vn_ends_with(source, archives[i]))
-            return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder", source);
+            return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder",
+                           source);
     return vn_fail(err, VN_BAD_FILE,
-                   "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, CIFAR batches, a "
+                   "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, "
+                   "CIFAR batches, a "
                    "world file, or points:NAME)",
                    source);
 }
 
-static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source, vn_err *err) {
+static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source,
+                               vn_err *err) {
     const bool folder = row->open == vn_folder_open;
     if (!(o->validate >= 0.0 && o->validate <= 0.5))
         return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
     if (o->size < -1 || o->size > VN_IMAGE_MAX_SIDE)
-        return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [-1, %d], not %lld", VN_IMAGE_MAX_SIDE,
-                       (long long)o->size);
+        return vn_fail(err, VN_BAD_ARGUMENT, "size must lie in [-1, %d], not %lld",
+                       VN_IMAGE_MAX_SIDE, (long long)o->size);
     if (o->threads < 0) return vn_fail(err, VN_BAD_ARGUMENT, "threads must not be negative");
     if (!folder && o->size != 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "size has no effect on %s: only folders of pictures are resized", source);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "size has no effect on %s: only folders of pictures are resized", source);
     if (!folder && o->grey)
-        return vn_fail(err, VN_BAD_ARGUMENT, "grey has no effect on %s: only folders of pictures are converted",
-                       source);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "grey has no effect on %s: only folders of pictures are converted", source);
     return VN_OK;
 }
 
-static vn_status check_source(const vn_source *s, const vn_data_options *options, const char *source, vn_err *err) {
+static vn_status check_source(const vn_source *s, const vn_data_options *options,
+                              const char *source, vn_err *err) {
     if (s->count < 1) return vn_fail(err, VN_BAD_FILE, "%s: holds no samples", source);
     for (int i = 0; s->rank == 3 && i < 3; i++)
         if (s->shape[i] < 1 || s->shape[i] > VN_IMAGE_MAX_SIDE)
-            return vn_fail(err, VN_BAD_FILE, "%s: pictures of %lldx%lld", source, (long long)s->shape[2],
-                           (long long)s->shape[1]);
-    if (s->rank == 1 && options->flip) return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
-    for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n; i++)
+            return vn_fail(err, VN_BAD_FILE, "%s: pictures of %lldx%lld", source,
+                           (long long)s->shape[2], (long long)s->shape[1]);
+    if (s->rank == 1 && options->flip)
+        return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
+    for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n;
+         i++)
         if (!isfinite(s->points[i]))
             return vn_fail(err, VN_BAD_FILE, "%s: point %lld is not finite", source,
                            (long long)(i / (size_t)s->shape[0]));
@@ -121,7 +131,8 @@ static vn_status deviation(const vn_source *s, const vn_watch *watch, double *ou
             const double x = (double)s->points[i * dim + d] - mean;
             sum += x * x;
         }
-        const vn_status status = vn_reading_advance(&reading, (uint64_t)s->count * sizeof *s->points, err);
+        const vn_status status =
+            vn_reading_advance(&reading, (uint64_t)s->count * sizeof *s->points, err);
         if (status != VN_OK) return status;
     }
     *out = sqrt(sum / ((double)s->count * (double)dim));
@@ -171,30 +182,34 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
 /* What was found out about files while opening goes into the run's list. */
 static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err *err) {
     if (d->source.folder == NULL)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: is of folders, and the data is none", options->list);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: is of folders, and the data is none",
+                       options->list);
     const vn_status s = vn_folder_check_labels(d->source.folder, d->source.labels, err);
     if (s != VN_OK || !vn_folder_list_changed(d->source.folder)) return s;
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
-static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source, const vn_data_options *options,
-                             vn_err *err) {
+static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source,
+                             const vn_data_options *options, vn_err *err) {
     vn_status s = row->open(source, options, &d->source, err);
     if (s == VN_OK) s = check_source(&d->source, options, source, err);
     if (s == VN_OK) s = vn_source_settle_classes(&d->source, options, source, err);
     if (s == VN_OK && options->list != NULL) s = hold_to_list(d, options, err);
     if (s == VN_OK)
-        s = vn_order_open(&d->order, d->source.count, options->validate, options->seed, options->watch, err);
+        s = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
+                          options->watch, err);
     if (s == VN_OK) s = fill_info(d, row, options->watch, err);
     if (s != VN_OK) return s;
     return d->source.folder != NULL ? open_feed(d, options, err) : VN_OK;
 }
 
-vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out, vn_err *err) {
+vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out,
+                       vn_err *err) {
     vn_err own = {0}; /* readers put file names before each other's words, so there must be words */
     *out = NULL;
     const vn_data_row *row = find_row(source);
-    vn_status s = row != NULL ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
+    vn_status s =
+        row != NULL ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
     vn_data *d = s == VN_OK ? vn_calloc(1, sizeof *d) : NULL;
     if (s == VN_OK && d == NULL) s = vn_no_memory(&own);
     if (d != NULL) {
@@ -254,7 +269,7 @@ const vn_world *vn_data_world(const vn_data *data) {
     return data->source.world;
 }
 
-/* ---- batches ---------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 static void copy_image(const vn_data *d, const uint8_t *pixels, bool flip, float *x) {
     const int64_t c = d->source.shape[0], h = d->source.shape[1], w = d->source.shape[2];
@@ -264,7 +279,8 @@ static void copy_image(const vn_data *d, const uint8_t *pixels, bool flip, float
     }
     for (int64_t i = 0; i < h; i++)
         for (int64_t j = 0; j < w; j++)
-            for (int64_t k = 0; k < c; k++) x[(i * w + j) * c + k] = d->level[pixels[(i * w + w - 1 - j) * c + k]];
+            for (int64_t k = 0; k < c; k++)
+                x[(i * w + j) * c + k] = d->level[pixels[(i * w + w - 1 - j) * c + k]];
 }
 
 static bool flips(const vn_data *d, vn_data_part part, uint64_t position) {
@@ -286,11 +302,13 @@ static vn_status take_spoilt(vn_data *d, vn_err *err) {
     return vn_folder_save_list(d->source.folder, d->source.labels, d->list, err);
 }
 
-/* A picture that cannot be read ends the batch; a run may go on when it has been repaired or removed. */
+/* A picture that cannot be read ends the batch; a run may go on when it has been repaired or
+ * removed. */
 static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
     const vn_status status = err->status;
     if (!vn_is_files_fault(status)) return status;
-    if (!vn_folder_is_there(d->source.folder)) return vn_fail_after(err, "the folder itself is gone");
+    if (!vn_folder_is_there(d->source.folder))
+        return vn_fail_after(err, "the folder itself is gone");
     if (d->list == NULL) return status;
     vn_folder_mark(d->source.folder, index, false);
     vn_folder_save_list(d->source.folder, d->source.labels, d->list, NULL);
@@ -299,7 +317,8 @@ static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
 }
 
 /* The sample at one position; *index receives which it is. */
-static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x, int64_t *index, vn_err *err) {
+static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x,
+                             int64_t *index, vn_err *err) {
     const vn_source *s = &d->source;
     const size_t size = vn_source_sample_size(s);
     const uint8_t *pixels = NULL;
@@ -319,17 +338,20 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
     return VN_OK;
 }
 
-vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x, int32_t *labels,
-                        vn_err *err) {
+vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        int32_t *labels, vn_err *err) {
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
     vn_err own = {0};
     if (err == NULL) err = &own;
-    if (n < 0 || n > MAX_BATCH) return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
-    if (part == VN_DATA_HELD && data->order.held == 0) return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
+    if (n < 0 || n > MAX_BATCH)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
+    if (part == VN_DATA_HELD && data->order.held == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
     for (int64_t i = 0; i < n; i++) {
         int64_t index = 0;
-        const vn_status status = copy_sample(data, part, position + (uint64_t)i, x + (size_t)i * size, &index, err);
+        const vn_status status =
+            copy_sample(data, part, position + (uint64_t)i, x + (size_t)i * size, &index, err);
         if (status != VN_OK) return status;
         if (labels != NULL) labels[i] = s->labels != NULL ? s->labels[index] : VN_LABEL_NULL;
     }

@@ -1,13 +1,15 @@
-/* data.h - labelled data in, batches out. A source (a folder of pictures, an IDX pair, an .npz, CIFAR batches, toy points)
- * is opened once; then any batch can be asked for by its position in an endless sequence, so a run that goes on from
- * position p gets exactly what it would have got had it never stopped.
+/* data.h - labelled data in, batches out. A source (a folder of pictures, an IDX pair, an .npz,
+ * CIFAR batches, toy points) is opened once; then any batch can be asked for by its position in an
+ * endless sequence, so a run that goes on from position p gets exactly what it would have got had
+ * it never stopped.
  *
  *   vn_data *data;
  *   vn_data_open("photos/", &options, &data, err);
  *   vn_data_batch(data, VN_DATA_TRAIN, step * batch, batch, x, labels, err);
  *
- * A sample at a position depends on (source, seed, validate, position) and on nothing else: not on threads, batch size or
- * what was asked before. Asking in order is fast: pictures of a folder are decoded ahead by background threads. */
+ * A sample at a position depends on (source, seed, validate, position) and on nothing else: not on
+ * threads, batch size or what was asked before. Asking in order is fast: pictures of a folder are
+ * decoded ahead by background threads. */
 #ifndef VN_DATA_H
 #define VN_DATA_H
 
@@ -19,21 +21,28 @@ typedef struct vn_data vn_data;
 typedef struct vn_data_options {
     uint64_t seed;   /* of the order, the held-out split, flips and toy points */
     double validate; /* held-out part, in [0, 0.5] */
-    int64_t size;  /* folders: pictures become size x size (centred square, resampled); 0: as they are if they all have
-                        one size of up to 64 a side, else chosen; -1: as they are */
-    bool grey;     /* folders: one channel; false: three if any file has colour */
-    bool flip;     /* images: random left-right flips in VN_DATA_TRAIN */
-    int threads;   /* folders: decoding threads; 0: one */
-    size_t memory; /* folders: bytes for decoded pictures; 0: 1 GiB, or less; see vn_data_info.memory */
-    bool check;    /* folders: decode every picture while opening, where that takes seconds: see VN_CHECK_WORK */
+    /* folders: pictures become size x size (centred square, resampled); 0: as they are if they all
+     * have one size of up to 64 a side, else chosen; -1: as they are */
+    int64_t size;
+    bool grey;   /* folders: one channel; false: three if any file has colour */
+    bool flip;   /* images: random left-right flips in VN_DATA_TRAIN */
+    int threads; /* folders: decoding threads; 0: one */
+    /* folders: bytes for decoded pictures; 0: 1 GiB, or less; see vn_data_info.memory */
+    size_t memory;
+    /* folders: decode every picture while opening, where that takes seconds: see VN_CHECK_WORK */
+    bool check;
     bool
         skip_bad; /* folders: go on without pictures that cannot be read, each told in the log. Without it such a picture
                       fails the opening or, where it shows later, the batch it stands in */
-    const char *list; /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Those that were
-                             told to be unreadable may have been repaired or removed; the list is kept up to date. NULL: none */
-    const int64_t *shape;       /* [3] folders: what samples are made to be, as a run made them; NULL: chosen */
-    const char *const *classes; /* [class_count] what labels mean: the classes of a run or model, among which the data's
-                                   are found by name. NULL: the data's own, those without samples left out */
+    /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Those that
+     * were told to be unreadable may have been repaired or removed; the list is kept up to date.
+     * NULL: none */
+    const char *list;
+    /* [3] folders: what samples are made to be, as a run made them; NULL: chosen */
+    const int64_t *shape;
+    /* [class_count] what labels mean: the classes of a run or model, among which the data's are
+     * found by name. NULL: the data's own, those without samples left out */
+    const char *const *classes;
     int32_t class_count;
     const vn_watch *watch; /* log, progress and cancel while opening; may be NULL */
 } vn_data_options;
@@ -51,52 +60,66 @@ typedef struct vn_data_info {
     int64_t skipped; /* folders: pictures that cannot be read and are passed over */
     int64_t named;   /* folders: pictures that failed a batch, and are to be repaired or removed */
     int64_t train, held;
-    double deviation; /* points: root mean square distance of a coordinate from its mean; images: 0 */
-    size_t memory;    /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
-                             ahead (within options.memory), and the largest file and picture once for each thread */
-    uint32_t fingerprint; /* changes when samples, labels, names or shape do (folders: file names and sizes) */
+    /* points: root mean square distance of a coordinate from its mean; images: 0 */
+    double deviation;
+    /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
+     * ahead (within options.memory), and the largest file and picture once for each thread */
+    size_t memory;
+    /* changes when samples, labels, names or shape do (folders: file names and sizes) */
+    uint32_t fingerprint;
 } vn_data_info;
 
-/* Opens `source` by what it is (table below). size, grey and flip are refused where they would have no effect. Errors name
- * the file. VN_IO, VN_BAD_FILE, VN_BAD_ARGUMENT, VN_CANCELLED, VN_NO_MEMORY. */
-vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out, vn_err *err);
+/* Opens `source` by what it is (table below). size, grey and flip are refused where they would have
+ * no effect. Errors name the file. VN_IO, VN_BAD_FILE, VN_BAD_ARGUMENT, VN_CANCELLED,
+ * VN_NO_MEMORY. */
+vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out,
+                       vn_err *err);
 void vn_data_close(vn_data **data); /* stops and joins the threads */
 /* Whether it would be opened as a folder of pictures, where every folder inside is a class. */
 bool vn_data_is_folder(const char *source);
 const vn_data_info *vn_data_get_info(const vn_data *data);
-const char *vn_data_class_name(const vn_data *data, int32_t label); /* owned by data; NULL if out of range */
-/* Folders: writes the list of their files for a run (vn_data_options.list), and keeps it up to date from then on. A list that has been
- * moved is kept up to date where it is now by vn_data_keep_list. Other sources have none: nothing is done. */
+/* owned by data; NULL if out of range */
+const char *vn_data_class_name(const vn_data *data, int32_t label);
+/* Folders: writes the list of their files for a run (vn_data_options.list), and keeps it up to date
+ * from then on. A list that has been moved is kept up to date where it is now by vn_data_keep_list.
+ * Other sources have none: nothing is done. */
 vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err);
 vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err);
-/* What the data is, for people and programs: kind, samples, classes with their counts and, of a folder, sizes, colours, what cannot
- * be read and what is passed over. An object, json_decref by the caller. */
+/* What the data is, for people and programs: kind, samples, classes with their counts and, of a
+ * folder, sizes, colours, what cannot be read and what is passed over. An object, json_decref by
+ * the caller. */
 vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err);
 /* Whether one of the rows below would open it. */
 bool vn_data_is_known(const char *source);
-/* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by data. */
+/* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by
+ * data. */
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count);
-/* The distribution that the points were drawn from, with the data's classes, where it is known exactly: of world files and of
- * toys that are mixtures of Gaussians. NULL: it is not. Owned by data. */
+/* The distribution that the points were drawn from, with the data's classes, where it is known
+ * exactly: of world files and of toys that are mixtures of Gaussians. NULL: it is not. Owned by
+ * data. */
 const vn_world *vn_data_world(const vn_data *data);
 
 typedef enum vn_data_part {
     VN_DATA_TRAIN, /* endless: epoch after epoch, each a new permutation of the train part; flips */
-    VN_DATA_HELD,  /* the held-out part in a fixed order, over and over; no flips. Empty: VN_BAD_ARGUMENT */
-    VN_DATA_ALL    /* every sample in the source's own order, over and over; no flips */
+    /* the held-out part in a fixed order, over and over; no flips. Empty: VN_BAD_ARGUMENT */
+    VN_DATA_HELD,
+    VN_DATA_ALL /* every sample in the source's own order, over and over; no flips */
 } vn_data_part;
 
-/* Samples at positions [position, position + n) of a part. x receives images [n,H,W,C] in [-1,1] or points [n,D] as they
- * are; labels [n] (-1 where K is 0; may be NULL). Fails when a picture turns out to be damaged (names it). One caller at a
- * time. Epoch of a train position: position / info.train. */
-vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x, int32_t *labels,
-                        vn_err *err);
+/* Samples at positions [position, position + n) of a part. x receives images [n,H,W,C] in [-1,1] or
+ * points [n,D] as they are; labels [n] (-1 where K is 0; may be NULL). Fails when a picture turns
+ * out to be damaged (names it). One caller at a time. Epoch of a train position: position /
+ * info.train. */
+vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        int32_t *labels, vn_err *err);
 
-/* Sample i in the source's own order, as it is: for those who read a few of many. label may be NULL. */
+/* Sample i in the source's own order, as it is: for those who read a few of many. label may be
+ * NULL. */
 vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err);
-const int32_t *vn_data_labels(const vn_data *data); /* [info.count], owned by data; NULL where K is 0 */
+/* [info.count], owned by data; NULL where K is 0 */
+const int32_t *vn_data_labels(const vn_data *data);
 
-/* ---- tables ----------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 struct vn_source; /* inside the room */
 
@@ -104,20 +127,24 @@ struct vn_source; /* inside the room */
 typedef struct vn_data_row {
     vn_row row;
     bool (*detect)(const char *source);
-    vn_status (*open)(const char *source, const vn_data_options *options, struct vn_source *out, vn_err *err);
+    vn_status (*open)(const char *source, const vn_data_options *options, struct vn_source *out,
+                      vn_err *err);
 } vn_data_row;
 
 extern const vn_data_row vn_data_rows[];
 extern const size_t vn_data_row_count;
 
-/* The toys of "points:NAME:key=value,...": a point and its class from uniform and normal numbers. */
+/* The toys of "points:NAME:key=value,...": a point and its class from uniform and normal
+ * numbers. */
 typedef struct vn_toy_row {
     vn_row row;
     int32_t classes;
     const char *const *names;
-    /* u: uniform [0,1) [4]; z: normal [2]; values: of row.params; xy receives the point; returns its class. */
+    /* u: uniform [0,1) [4]; z: normal [2]; values: of row.params; xy receives the point; returns
+     * its class. */
     int32_t (*draw)(const float *u, const float *z, const double *values, float *xy);
-    json_t *(*world)(const double *values); /* the same as a world file (NULL: memory); NULL: no mixture of Gaussians */
+    /* the same as a world file (NULL: memory); NULL: no mixture of Gaussians */
+    json_t *(*world)(const double *values);
 } vn_toy_row;
 
 extern const vn_toy_row vn_toy_rows[];

@@ -1,5 +1,6 @@
-/* dataset_json.c - see dataset_json.h. The list may be of a million pictures, more values than a JSON text may have elsewhere in
- * vane: it is cut out of the text and read entry by entry, so that no more than one of them is in memory as JSON. */
+/* dataset_json.c - see dataset_json.h. The list may be of a million pictures, more values than a
+ * JSON text may have elsewhere in vane: it is cut out of the text and read entry by entry, so that
+ * no more than one of them is in memory as JSON. */
 #include "data/dataset_json.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 enum { MAX_CLASSES = 65536 };
 #define MAX_BYTES ((size_t)512 << 20)
 
-/* ---- the list in the text ---------------------------------------------------------------------------- */
+/* ---- the list in the text -------------------------------------------------------------------- */
 
 static const char *skip_space(const char *at) {
     return at + strspn(at, " \t\r\n");
@@ -41,7 +42,8 @@ static const char *skip_value(const char *at) {
     return NULL;
 }
 
-/* The bracket with which the value of the outermost "labels" begins; NULL: there is no such list. */
+/* The bracket with which the value of the outermost "labels" begins; NULL: there is no such
+ * list. */
 static const char *find_list(const char *text) {
     static const char key[] = "\"labels\"";
     const char *at = skip_space(text);
@@ -57,7 +59,7 @@ static const char *find_list(const char *text) {
     return NULL;
 }
 
-/* ---- one entry --------------------------------------------------------------------------------------- */
+/* ---- one entry ------------------------------------------------------------------------------- */
 
 static const char *const why_label = "is neither a whole number from 0 to 65535 nor one-hot";
 
@@ -79,7 +81,8 @@ static int32_t one_hot(const json_t *value) {
     return found;
 }
 
-/* Below the root, with '/' between its parts and without "."; NULL: it leads out, or there is no memory. */
+/* Below the root, with '/' between its parts and without "."; NULL: it leads out, or there is no
+ * memory. */
 static const char *tidy_path(vn_listing *l, const char *path, bool *leads_out) {
     char *out = vn_arena_alloc(&l->arena, strlen(path) + 1);
     size_t used = 0;
@@ -101,7 +104,8 @@ typedef struct reading {
     vn_listing *l;
     vn_entries *list;
     const char *file; /* dataset.json with its folder */
-    size_t form;      /* of the labels: 1 + the numbers in each if they are lists; else 1; 0 before the first */
+    /* of the labels: 1 + the numbers in each if they are lists; else 1; 0 before the first */
+    size_t form;
     int32_t classes;
 } reading;
 
@@ -109,14 +113,16 @@ static vn_status take_entry(reading *r, const json_t *entry, vn_err *err) {
     const char *path = json_string_value(json_array_get(entry, 0));
     const json_t *value = json_array_get(entry, 1);
     if (path == NULL || json_array_size(entry) != 2)
-        return vn_fail(err, VN_BAD_FILE, "%s: entry %zu of labels is not of the form [file, label]", r->file,
-                       r->list->count);
+        return vn_fail(err, VN_BAD_FILE, "%s: entry %zu of labels is not of the form [file, label]",
+                       r->file, r->list->count);
     const int32_t label = json_is_array(value) ? one_hot(value) : whole(value);
-    if (label < 0) return vn_fail(err, VN_BAD_FILE, "%s: the label of %s %s", r->file, path, why_label);
+    if (label < 0)
+        return vn_fail(err, VN_BAD_FILE, "%s: the label of %s %s", r->file, path, why_label);
     const size_t form = 1 + json_array_size(value);
     if (r->form == 0) r->form = form;
     if (r->form != form)
-        return vn_fail(err, VN_BAD_FILE, "%s: the label of %s is not of the same form as those before it", r->file,
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: the label of %s is not of the same form as those before it", r->file,
                        path);
     bool leads_out = false;
     const char *below = tidy_path(r->l, path, &leads_out);
@@ -153,18 +159,21 @@ static vn_status settle(const reading *r, vn_err *err) {
     }
     list->count = kept;
     if (kept == 0)
-        return vn_fail(err, VN_BAD_FILE, "%s: labels is empty; null stands there for pictures without classes",
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: labels is empty; null stands there for pictures without classes",
                        r->file);
     return VN_OK;
 }
 
-/* ---- the file ----------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* `text` with an empty list at `list`: what is left must be JSON as any other. */
-static vn_status check_rest(const reading *r, const char *text, const char *list, const char *end, vn_err *err) {
+static vn_status check_rest(const reading *r, const char *text, const char *list, const char *end,
+                            vn_err *err) {
     json_t *rest = NULL;
     char *cut = vn_format("%.*s[%s", (int)(list - text), text, end);
-    const vn_status s = cut != NULL ? vn_json_parse(cut, strlen(cut), r->file, &rest, err) : vn_no_memory(err);
+    const vn_status s =
+        cut != NULL ? vn_json_parse(cut, strlen(cut), r->file, &rest, err) : vn_no_memory(err);
     json_decref(rest);
     vn_free(cut);
     return s;
@@ -180,9 +189,10 @@ static const char *end_of_list(const char *at) {
     return at;
 }
 
-static vn_status take_text(reading *r, const char *text, size_t size, vn_labels_kind *kind, bool *foreign,
-                           vn_err *err) {
-    const char *list = strlen(text) == size ? find_list(text) : NULL, *end = list != NULL ? end_of_list(list) : NULL;
+static vn_status take_text(reading *r, const char *text, size_t size, vn_labels_kind *kind,
+                           bool *foreign, vn_err *err) {
+    const char *list = strlen(text) == size ? find_list(text) : NULL,
+               *end = list != NULL ? end_of_list(list) : NULL;
     if (end != NULL) {
         *kind = VN_LABELS_LIST;
         vn_status s = check_rest(r, text, list, end, err);
@@ -201,8 +211,8 @@ static vn_status take_text(reading *r, const char *text, size_t size, vn_labels_
     return s;
 }
 
-vn_status vn_dataset_json_read(vn_listing *l, vn_labels_kind *kind, vn_entries *list, int32_t *classes, bool *foreign,
-                               vn_err *err) {
+vn_status vn_dataset_json_read(vn_listing *l, vn_labels_kind *kind, vn_entries *list,
+                               int32_t *classes, bool *foreign, vn_err *err) {
     *kind = VN_LABELS_NONE;
     *foreign = false;
     char *path = vn_path_join(l->root, VN_DATASET_JSON), *text = NULL;

@@ -1,5 +1,6 @@
-/* describe.c - what a source is, as a JSON object: for somebody who wants to know what their data looks like to vane before an hour
- * is spent on it. Every function here returns false when memory runs out. */
+/* describe.c - what a source is, as a JSON object: for somebody who wants to know what their data
+ * looks like to vane before an hour is spent on it. Every function here returns false when memory
+ * runs out. */
 #include "data/folder.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static bool append(json_t *list, json_t *value) {
     return json_array_append_new(list, value) == 0;
 }
 
-/* ---- any source ---------------------------------------------------------------------------------------- */
+/* ---- any source ------------------------------------------------------------------------------ */
 
 static bool put_classes(const vn_source *s, json_t *out) {
     json_t *list = json_array();
@@ -21,7 +22,8 @@ static bool put_classes(const vn_source *s, json_t *out) {
     bool ok = list != NULL && samples != NULL && put(out, "classes", json_incref(list));
     for (int64_t i = 0; ok && s->labels != NULL && i < s->count; i++) samples[s->labels[i]]++;
     for (int32_t k = 0; ok && k < s->classes; k++)
-        ok = append(list, json_pack("{s:s, s:I}", "name", s->names[k], "count", (json_int_t)samples[k]));
+        ok = append(list,
+                    json_pack("{s:s, s:I}", "name", s->names[k], "count", (json_int_t)samples[k]));
     vn_free(samples);
     json_decref(list);
     return ok;
@@ -31,7 +33,8 @@ static bool put_left_out(const vn_source *s, json_t *out) {
     if (s->left_out_count == 0) return true;
     json_t *list = json_array();
     bool ok = list != NULL && put(out, "classes_without_samples", json_incref(list));
-    for (int32_t k = 0; ok && k < s->left_out_count; k++) ok = append(list, json_string(s->left_out[k]));
+    for (int32_t k = 0; ok && k < s->left_out_count; k++)
+        ok = append(list, json_string(s->left_out[k]));
     json_decref(list);
     return ok;
 }
@@ -39,15 +42,16 @@ static bool put_left_out(const vn_source *s, json_t *out) {
 static bool put_shape(const vn_source *s, json_t *out) {
     json_t *list = json_array();
     bool ok = list != NULL && put(out, "shape", json_incref(list));
-    for (int i = 0; ok && i < s->rank; i++) ok = append(list, json_integer((json_int_t)s->shape[i]));
+    for (int i = 0; ok && i < s->rank; i++)
+        ok = append(list, json_integer((json_int_t)s->shape[i]));
     json_decref(list);
     return ok;
 }
 
 vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out, vn_err *err) {
     *out = json_object();
-    bool ok =
-        *out != NULL && put(*out, "kind", json_string(kind)) && put(*out, "count", json_integer((json_int_t)s->count));
+    bool ok = *out != NULL && put(*out, "kind", json_string(kind)) &&
+              put(*out, "count", json_integer((json_int_t)s->count));
     if (ok) ok = s->folder != NULL ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
     if (ok) ok = put_classes(s, *out);
     if (ok) ok = put_left_out(s, *out);
@@ -57,7 +61,7 @@ vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out,
     return vn_no_memory(err);
 }
 
-/* ---- a folder of pictures -------------------------------------------------------------------------------- */
+/* ---- a folder of pictures -------------------------------------------------------------------- */
 
 static int by_size(const void *a, const void *b) {
     const vn_entry *x = a, *y = b;
@@ -80,10 +84,12 @@ static bool put_sizes(const vn_entry *sorted, size_t count, json_t *out) {
     }
     if (sizes == 1) return put(out, "size", size_text(&sorted[0]));
     json_t *one = json_object();
-    bool ok =
-        one != NULL && put(out, "sizes", json_incref(one)) && put(one, "different", json_integer((json_int_t)sizes));
-    ok = ok && put(one, "smallest", size_text(&sorted[0])) && put(one, "largest", size_text(&sorted[count - 1])) &&
-         put(one, "most_frequent", size_text(&sorted[at])) && put(one, "of_that_size", json_integer((json_int_t)most));
+    bool ok = one != NULL && put(out, "sizes", json_incref(one)) &&
+              put(one, "different", json_integer((json_int_t)sizes));
+    ok = ok && put(one, "smallest", size_text(&sorted[0])) &&
+         put(one, "largest", size_text(&sorted[count - 1])) &&
+         put(one, "most_frequent", size_text(&sorted[at])) &&
+         put(one, "of_that_size", json_integer((json_int_t)most));
     json_decref(one);
     return ok;
 }
@@ -95,7 +101,8 @@ static bool put_colours(const vn_folder *f, json_t *out) {
             grey++;
         else
             colour++;
-    return put(out, "colour", json_integer((json_int_t)colour)) && put(out, "grey", json_integer((json_int_t)grey));
+    return put(out, "colour", json_integer((json_int_t)colour)) &&
+           put(out, "grey", json_integer((json_int_t)grey));
 }
 
 static bool put_unreadable(const vn_folder *f, json_t *out) {
@@ -107,8 +114,10 @@ static bool put_unreadable(const vn_folder *f, json_t *out) {
         const vn_entry *e = &f->skipped.at[i];
         const char *why = e->why != NULL ? e->why : "";
         const size_t name = root + strlen(e->path) + 2; /* "photos/a/17.png: PNG: ..." */
-        json_t *file = vn_json_string(e->path), *reason = vn_json_string(strlen(why) > name ? why + name : why);
-        ok = file != NULL && reason != NULL && append(list, json_pack("{s:O, s:O}", "file", file, "why", reason));
+        json_t *file = vn_json_string(e->path),
+               *reason = vn_json_string(strlen(why) > name ? why + name : why);
+        ok = file != NULL && reason != NULL &&
+             append(list, json_pack("{s:O, s:O}", "file", file, "why", reason));
         json_decref(file);
         json_decref(reason);
     }
@@ -123,11 +132,14 @@ static bool put_passed(const vn_folder *f, json_t *out) {
         if (f->listing.passed[k] > 0)
             ok = put(passed, vn_listing_kind(k), json_integer((json_int_t)f->listing.passed[k]));
     if (ok && f->listing.passed_folders > 0)
-        ok = put(passed, "folders too deep or met before", json_integer((json_int_t)f->listing.passed_folders));
+        ok = put(passed, "folders too deep or met before",
+                 json_integer((json_int_t)f->listing.passed_folders));
     if (ok && f->unlisted > 0)
-        ok = put(passed, "pictures that dataset.json does not name", json_integer((json_int_t)f->unlisted));
+        ok = put(passed, "pictures that dataset.json does not name",
+                 json_integer((json_int_t)f->unlisted));
     if (ok && json_object_size(passed) > 0) ok = put(out, "passed_over", json_incref(passed));
-    if (ok && f->listing.sidecar != NULL) ok = put(out, "not_used", vn_json_string(f->listing.sidecar));
+    if (ok && f->listing.sidecar != NULL)
+        ok = put(out, "not_used", vn_json_string(f->listing.sidecar));
     json_decref(passed);
     return ok;
 }
@@ -138,8 +150,8 @@ bool vn_folder_describe(const vn_folder *f, json_t *out) {
     if (sorted == NULL) return false;
     memcpy(sorted, f->files.at, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, by_size);
-    const bool ok =
-        put_sizes(sorted, count, out) && put_colours(f, out) && put_unreadable(f, out) && put_passed(f, out);
+    const bool ok = put_sizes(sorted, count, out) && put_colours(f, out) &&
+                    put_unreadable(f, out) && put_passed(f, out);
     vn_free(sorted);
     return ok;
 }

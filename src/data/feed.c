@@ -1,11 +1,12 @@
 /* feed.c - pictures decoded ahead by background threads.
  *
- * A ring of slots holds the pictures at positions [tail, tail + slots). Workers claim positions in order at `head`, the
- * caller takes them in order at `tail`. Asking for any other position empties the ring and starts there. What fits in
- * memory is kept as well, so that a small folder is decoded once. All shared state is under one lock, which is not held
- * while decoding; the order (and with it the random numbers) is touched only under it, so what stands at a position does not
- * depend on how many workers there are. A picture that cannot be decoded fails the position it stands at, when that is taken;
- * or, where such may be skipped, another stands in for it. */
+ * A ring of slots holds the pictures at positions [tail, tail + slots). Workers claim positions in
+ * order at `head`, the caller takes them in order at `tail`. Asking for any other position empties
+ * the ring and starts there. What fits in memory is kept as well, so that a small folder is decoded
+ * once. All shared state is under one lock, which is not held while decoding; the order (and with
+ * it the random numbers) is touched only under it, so what stands at a position does not depend on
+ * how many workers there are. A picture that cannot be decoded fails the position it stands at,
+ * when that is taken; or, where such may be skipped, another stands in for it. */
 #include "data/internal.h"
 
 #include <pthread.h>
@@ -45,7 +46,7 @@ struct vn_feed {
     int thread_count;
 };
 
-/* ---- workers ---------------------------------------------------------------------------------------- */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 static bool cache_get(const vn_feed *f, int64_t index, uint8_t *pixels) {
     const size_t size = f->options.sample_bytes;
@@ -71,10 +72,11 @@ static vn_status fill(vn_feed *f, slot *s) {
     return status;
 }
 
-/* Whether another may stand in for the picture that failed with this status: it is its own fault, and not the whole folder's, which
- * may have been taken away. */
+/* Whether another may stand in for the picture that failed with this status: it is its own fault,
+ * and not the whole folder's, which may have been taken away. */
 static bool may_skip(const vn_feed *f, vn_status status) {
-    return f->options.skip_bad && vn_is_files_fault(status) && vn_folder_is_there(f->options.folder);
+    return f->options.skip_bad && vn_is_files_fault(status) &&
+           vn_folder_is_there(f->options.folder);
 }
 
 static vn_status tell(vn_feed *f, const slot *s) {
@@ -90,8 +92,8 @@ static vn_status tell(vn_feed *f, const slot *s) {
     return VN_OK;
 }
 
-/* The picture s->index or, where that cannot be read and may be skipped, the first after it in its part that can. Which one that
- * is depends on the files alone, not on what has been read before. */
+/* The picture s->index or, where that cannot be read and may be skipped, the first after it in its
+ * part that can. Which one that is depends on the files alone, not on what has been read before. */
 static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
     const int64_t first = s->index;
     const vn_data_part part = f->part;
@@ -105,11 +107,13 @@ static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
             if (status != VN_OK) return vn_no_memory(&s->err);
         }
         s->index = vn_order_next(f->options.order, part, s->index);
-        if (s->index == first) return vn_fail(&s->err, VN_BAD_FILE, "none of the pictures can be read any more");
+        if (s->index == first)
+            return vn_fail(&s->err, VN_BAD_FILE, "none of the pictures can be read any more");
     }
 }
 
-/* Makes the picture at the next position. The lock is held on entry and return, not while decoding. */
+/* Makes the picture at the next position. The lock is held on entry and return, not while
+ * decoding. */
 static void work_once(vn_feed *f) {
     const uint64_t position = f->head++;
     slot *s = &f->slots[position % f->slot_count];
@@ -134,7 +138,7 @@ static void *worker(void *argument) {
     return NULL;
 }
 
-/* ---- opening and closing ---------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 /* Signals are the program's business: its own thread gets them. */
 static vn_status start_threads(vn_feed *f, vn_err *err) {
@@ -142,22 +146,26 @@ static vn_status start_threads(vn_feed *f, vn_err *err) {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (f->thread_count < wanted && pthread_create(&f->threads[f->thread_count], NULL, worker, f) == 0)
+    while (f->thread_count < wanted &&
+           pthread_create(&f->threads[f->thread_count], NULL, worker, f) == 0)
         f->thread_count++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (f->thread_count > 0) return VN_OK;
-    return vn_fail(err, VN_NO_MEMORY,
-                   "no thread can be started to decode pictures: out of memory, or too many threads");
+    return vn_fail(
+        err, VN_NO_MEMORY,
+        "no thread can be started to decode pictures: out of memory, or too many threads");
 }
 
 static vn_status make_ring(vn_feed *f, vn_err *err) {
-    const size_t size = f->options.sample_bytes, fit = f->options.memory / size, count = (size_t)f->options.count;
+    const size_t size = f->options.sample_bytes, fit = f->options.memory / size,
+                 count = (size_t)f->options.count;
     const size_t least = (size_t)f->options.threads + 1;
     char each[32], all[32];
     if (fit < least)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%zu decoded pictures of %s do not fit in %s: give a smaller size (--size 64)", least,
-                       vn_bytes_text((double)size, each), vn_bytes_text((double)f->options.memory, all));
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "%zu decoded pictures of %s do not fit in %s: give a smaller size (--size 64)", least,
+            vn_bytes_text((double)size, each), vn_bytes_text((double)f->options.memory, all));
     const bool keep = fit >= least && count <= fit - least;
     f->slot_count = fit - (keep ? count : 0);
     if (f->slot_count > MAX_SLOTS) f->slot_count = MAX_SLOTS;
@@ -166,10 +174,12 @@ static vn_status make_ring(vn_feed *f, vn_err *err) {
     f->spoilt = vn_calloc(count, sizeof *f->spoilt);
     if (keep) f->cache = vn_alloc(count, size);
     if (keep) f->cached = vn_calloc(count, sizeof *f->cached);
-    if (f->slots == NULL || f->ring == NULL || f->spoilt == NULL || (keep && (f->cache == NULL || f->cached == NULL)))
+    if (f->slots == NULL || f->ring == NULL || f->spoilt == NULL ||
+        (keep && (f->cache == NULL || f->cached == NULL)))
         return vn_no_memory(err);
     for (size_t i = 0; i < f->slot_count; i++) f->slots[i].pixels = f->ring + i * size;
-    for (size_t i = 0; i < count; i++) f->spoilt[i] = vn_folder_is_hole(f->options.folder, (int64_t)i);
+    for (size_t i = 0; i < count; i++)
+        f->spoilt[i] = vn_folder_is_hole(f->options.folder, (int64_t)i);
     return VN_OK;
 }
 
@@ -222,9 +232,10 @@ size_t vn_feed_bytes(const vn_feed *feed) {
     return (feed->slot_count + kept) * feed->options.sample_bytes;
 }
 
-/* ---- taking ----------------------------------------------------------------------------------------- */
+/* ---- taking ---------------------------------------------------------------------------------- */
 
-/* Empties the ring and starts at a position; waits for pictures that are being decoded into it. The lock is held. */
+/* Empties the ring and starts at a position; waits for pictures that are being decoded into it. The
+ * lock is held. */
 static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
     f->paused = true;
     while (f->busy > 0) pthread_cond_wait(&f->ready, &f->lock);
@@ -243,12 +254,13 @@ bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out) {
     return any;
 }
 
-vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,
-                       vn_err *err) {
+vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels,
+                       int64_t *index, vn_err *err) {
     pthread_mutex_lock(&feed->lock);
     if (feed->paused || feed->part != part || feed->tail != position) seek(feed, part, position);
     slot *s = &feed->slots[position % feed->slot_count];
-    while (s->state != SLOT_READY && s->state != SLOT_FAILED) pthread_cond_wait(&feed->ready, &feed->lock);
+    while (s->state != SLOT_READY && s->state != SLOT_FAILED)
+        pthread_cond_wait(&feed->ready, &feed->lock);
     *pixels = s->pixels;
     *index = s->index;
     const vn_status status = s->state == SLOT_READY ? VN_OK : s->err.status;

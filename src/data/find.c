@@ -1,5 +1,6 @@
-/* find.c - which pictures a folder holds, and of which classes they are: one folder for each class, or pictures alone, or a list of
- * labels (dataset_json.h). What may be meant otherwise than it is taken is doubted in a line of the log, or refused. */
+/* find.c - which pictures a folder holds, and of which classes they are: one folder for each class,
+ * or pictures alone, or a list of labels (dataset_json.h). What may be meant otherwise than it is
+ * taken is doubted in a line of the log, or refused. */
 #include "data/dataset_json.h"
 #include "data/folder.h"
 
@@ -9,32 +10,37 @@
 static vn_status refuse_empty(const vn_folder *f, vn_err *err) {
     char *passed = vn_listing_passed(&f->listing);
     if (passed == NULL) return vn_no_memory(err);
-    vn_fail(err, VN_BAD_FILE, "%s: holds no pictures, nor do the folders in it; " VN_FOLDER_ENDINGS, f->root);
+    vn_fail(err, VN_BAD_FILE, "%s: holds no pictures, nor do the folders in it; " VN_FOLDER_ENDINGS,
+            f->root);
     if (passed[0] != '\0') vn_fail_after(err, "passed over: %s", passed);
     vn_free(passed);
     return VN_BAD_FILE;
 }
 
 static bool is_split(const char *name) {
-    static const char *const splits[] = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"};
+    static const char *const splits[] = {"train", "training", "test",       "testing",
+                                         "val",   "valid",    "validation", "dev"};
     for (size_t i = 0; i < VN_COUNT(splits); i++)
         if (vn_same_but_for_case(name, splits[i])) return true;
     return false;
 }
 
-/* Data whose classes lie one deeper, below "train" and "test": there a folder would be taken for a class. */
+/* Data whose classes lie one deeper, below "train" and "test": there a folder would be taken for a
+ * class. */
 static vn_status check_splits(const vn_folder *f, const vn_entries *folders, vn_err *err) {
     const char *train = folders->at[0].path;
     for (size_t i = 0; i < folders->count; i++) {
         if (!is_split(folders->at[i].path)) return VN_OK;
         if (vn_begins_but_for_case(folders->at[i].path, "train")) train = folders->at[i].path;
     }
-    return vn_fail(err, VN_BAD_FILE,
-                   "%s: each folder in it is a class, but %s is a part of a data set: did you mean %s/%s?", f->root,
-                   folders->at[0].path, f->root, train);
+    return vn_fail(
+        err, VN_BAD_FILE,
+        "%s: each folder in it is a class, but %s is a part of a data set: did you mean %s/%s?",
+        f->root, folders->at[0].path, f->root, train);
 }
 
-/* A single class whose pictures all lie in several folders is more likely a folder too many on the way. */
+/* A single class whose pictures all lie in several folders is more likely a folder too many on the
+ * way. */
 static void doubt_single_class(const vn_folder *f, const char *name, const vn_watch *watch) {
     const size_t skip = strlen(name) + 1;
     const char *first = f->files.at[0].path + skip;
@@ -46,26 +52,31 @@ static void doubt_single_class(const vn_folder *f, const char *name, const vn_wa
         several = several || strncmp(path, first, length + 1) != 0;
     }
     if (several)
-        vn_log(watch, VN_LOG_WARNING, "%s: one class, %s, with pictures in folders of its own; did you mean %s/%s?",
+        vn_log(watch, VN_LOG_WARNING,
+               "%s: one class, %s, with pictures in folders of its own; did you mean %s/%s?",
                f->root, name, f->root, name);
 }
 
-/* StyleGAN's and EDM's tools number their folders, which are no classes, and write the labels into dataset.json. */
+/* StyleGAN's and EDM's tools number their folders, which are no classes, and write the labels into
+ * dataset.json. */
 static bool are_numbered(const vn_entries *folders) {
     for (size_t i = 0; i < folders->count; i++)
-        if (strlen(folders->at[i].path) != 5 || strspn(folders->at[i].path, "0123456789") != 5) return false;
+        if (strlen(folders->at[i].path) != 5 || strspn(folders->at[i].path, "0123456789") != 5)
+            return false;
     return folders->count > 0;
 }
 
 static vn_status doubt_numbers(const vn_folder *f, const vn_watch *watch) {
     vn_log(watch, VN_LOG_WARNING,
-           "%s: its numbered folders are taken as classes; a data set of StyleGAN's or EDM's tools, in which they are "
+           "%s: its numbered folders are taken as classes; a data set of StyleGAN's or EDM's "
+           "tools, in which they are "
            "not, has its labels in " VN_DATASET_JSON,
            f->root);
     return VN_OK;
 }
 
-/* Pictures in the folder itself are without classes; then there may be none in the folders beside them. */
+/* Pictures in the folder itself are without classes; then there may be none in the folders beside
+ * them. */
 static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err) {
     vn_entries inside = {0};
     vn_status s = VN_OK;
@@ -73,7 +84,8 @@ static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err
         s = vn_listing_walk(&f->listing, folders->at[k].path, &inside, err);
         if (s == VN_OK && inside.count > 0)
             s = vn_fail(err, VN_BAD_FILE,
-                        "%s: holds both pictures (%s) and a folder with pictures (%s): move the pictures into a folder "
+                        "%s: holds both pictures (%s) and a folder with pictures (%s): move the "
+                        "pictures into a folder "
                         "of their class, or the folder away",
                         f->root, f->files.at[0].path, folders->at[k].path);
     }
@@ -94,9 +106,11 @@ static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source 
     return s;
 }
 
-/* The folders of StyleGAN's tools that have no list with them cannot be told from classes that are numbers. */
+/* The folders of StyleGAN's tools that have no list with them cannot be told from classes that are
+ * numbers. */
 static vn_status refuse_foreign(const vn_folder *f, vn_err *err) {
-    return vn_fail(err, VN_BAD_FILE, "%s/" VN_DATASET_JSON ": has no \"labels\" (null there means no classes)",
+    return vn_fail(err, VN_BAD_FILE,
+                   "%s/" VN_DATASET_JSON ": has no \"labels\" (null there means no classes)",
                    f->root);
 }
 
@@ -110,13 +124,15 @@ static vn_status add_listed(vn_folder *f, vn_entry e, vn_err *err) {
     return vn_entries_append(&f->files, e, err);
 }
 
-/* Both sorted: `found` pictures get their labels; those that are not listed are passed over, and listed ones that were not
- * found, perhaps as their names do not end like a picture's, join them. */
+/* Both sorted: `found` pictures get their labels; those that are not listed are passed over, and
+ * listed ones that were not found, perhaps as their names do not end like a picture's, join
+ * them. */
 static vn_status join(vn_folder *f, const vn_entries *found, const vn_entries *list, vn_err *err) {
     vn_status s = VN_OK;
     size_t i = 0;
     for (size_t k = 0; s == VN_OK && k < list->count; k++) {
-        for (; i < found->count && strcmp(found->at[i].path, list->at[k].path) < 0; i++) f->unlisted++;
+        for (; i < found->count && strcmp(found->at[i].path, list->at[k].path) < 0; i++)
+            f->unlisted++;
         vn_entry e = list->at[k];
         const bool there = i < found->count && strcmp(found->at[i].path, e.path) == 0;
         if (there) e.bytes = found->at[i++].bytes;
@@ -127,8 +143,8 @@ static vn_status join(vn_folder *f, const vn_entries *found, const vn_entries *l
 }
 
 /* The pictures of a data set with a dataset.json, whose folders are no classes. */
-static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list, int32_t classes, vn_source *out,
-                             vn_err *err) {
+static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list, int32_t classes,
+                             vn_source *out, vn_err *err) {
     vn_entries found = {0};
     vn_status s = vn_listing_walk(&f->listing, "", labelled ? &found : &f->files, err);
     if (s == VN_OK && labelled) s = join(f, &found, list, err);
@@ -138,16 +154,19 @@ static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list
 }
 
 /* Either pictures in the folder itself, or in the folders that are its classes; not both. */
-static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out, vn_err *err) {
+static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out,
+                               vn_err *err) {
     vn_entries folders = {0};
     vn_status s = vn_listing_read(&f->listing, "", &folders, &f->files, err);
     const bool flat = f->files.count > 0;
     if (s == VN_OK && flat) s = check_flat(f, &folders, err);
     if (s == VN_OK && !flat && folders.count > 0) s = add_classes(f, &folders, out, err);
     if (s == VN_OK && flat)
-        vn_log(watch, VN_LOG_INFO, "%s: pictures without classes; a folder for each class would make classes of them",
+        vn_log(watch, VN_LOG_INFO,
+               "%s: pictures without classes; a folder for each class would make classes of them",
                f->root);
-    if (s == VN_OK && !flat && are_numbered(&folders)) s = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
+    if (s == VN_OK && !flat && are_numbered(&folders))
+        s = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
     if (s == VN_OK && folders.count == 1 && f->files.count > 0 && !flat)
         doubt_single_class(f, folders.at[0].path, watch);
     vn_free(folders.at);
@@ -161,8 +180,9 @@ vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn
     bool foreign = false;
     vn_status s = vn_dataset_json_read(&f->listing, &kind, &list, &classes, &foreign, err);
     if (s == VN_OK)
-        s = kind == VN_LABELS_NONE ? find_unlisted(f, foreign, watch, out, err)
-                                   : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
+        s = kind == VN_LABELS_NONE
+                ? find_unlisted(f, foreign, watch, out, err)
+                : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
     if (foreign) f->listing.sidecar = VN_DATASET_JSON;
     if (s == VN_OK && f->files.count == 0) s = refuse_empty(f, err);
     if (s == VN_OK && kind != VN_LABELS_NONE)
@@ -176,12 +196,15 @@ vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn
 vn_status vn_folder_tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err) {
     char *passed = vn_listing_passed(&f->listing);
     if (passed == NULL) return vn_no_memory(err);
-    if (passed[0] != '\0') vn_log(watch, VN_LOG_INFO, "%s: passed over: %s; " VN_FOLDER_ENDINGS, f->root, passed);
+    if (passed[0] != '\0')
+        vn_log(watch, VN_LOG_INFO, "%s: passed over: %s; " VN_FOLDER_ENDINGS, f->root, passed);
     if (f->unlisted > 0)
-        vn_log(watch, VN_LOG_WARNING, "%s: passed over: %lld picture%s that " VN_DATASET_JSON " does not name", f->root,
+        vn_log(watch, VN_LOG_WARNING,
+               "%s: passed over: %lld picture%s that " VN_DATASET_JSON " does not name", f->root,
                (long long)f->unlisted, f->unlisted == 1 ? "" : "s");
     if (f->listing.sidecar != NULL)
-        vn_log(watch, VN_LOG_INFO, "%s: %s is not used: classes are folders, and captions are not read", f->root,
+        vn_log(watch, VN_LOG_INFO,
+               "%s: %s is not used: classes are folders, and captions are not read", f->root,
                f->listing.sidecar);
     vn_free(passed);
     return VN_OK;

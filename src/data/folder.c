@@ -1,9 +1,11 @@
-/* folder.c - a folder of pictures: one folder for each class with PNG, JPEG and WebP files in it, at any depth, or such files alone.
+/* folder.c - a folder of pictures: one folder for each class with PNG, JPEG and WebP files in it,
+ * at any depth, or such files alone.
  *
- * Opening lists all files and reads every header, so that a wrong size or a file that is no picture is told at once and not
- * an hour into training; pixels are decoded when they are needed, by feed.c's threads. Classes are the sorted names of
- * the folders. What else lies there is counted by kind and told (listing.h). Pictures of many sizes become squares of
- * CHOSEN_SIDE unless a size is asked for. */
+ * Opening lists all files and reads every header, so that a wrong size or a file that is no picture
+ * is told at once and not an hour into training; pixels are decoded when they are needed, by
+ * feed.c's threads. Classes are the sorted names of the folders. What else lies there is counted by
+ * kind and told (listing.h). Pictures of many sizes become squares of CHOSEN_SIDE unless a size is
+ * asked for. */
 #include "data/folder.h"
 
 #include <string.h>
@@ -21,13 +23,15 @@ void vn_folder_close(vn_folder **folder) {
     *folder = NULL;
 }
 
-/* ---- headers ---------------------------------------------------------------------------------------- */
+/* ---- headers --------------------------------------------------------------------------------- */
 
-/* About what decoding holds: the file, the picture with transparency, JPEG's coefficients, rows between resizing's passes. */
+/* About what decoding holds: the file, the picture with transparency, JPEG's coefficients, rows
+ * between resizing's passes. */
 static size_t work_bytes(const vn_folder *f, const vn_image *head, int64_t file_bytes) {
     const size_t pixels = (size_t)head->width * (size_t)head->height, c = (size_t)head->channels;
     const size_t side = f->size > 0 ? (size_t)f->size : CHOSEN_SIDE;
-    return (size_t)file_bytes + pixels * (c + 1) + 2 * pixels * c + 2 * (size_t)head->height * side * c;
+    return (size_t)file_bytes + pixels * (c + 1) + 2 * pixels * c +
+           2 * (size_t)head->height * side * c;
 }
 
 static int side_of(const vn_image *head) {
@@ -66,23 +70,28 @@ static vn_status set_labels(const vn_folder *f, vn_source *out, vn_err *err) {
     return VN_OK;
 }
 
-/* Pictures of one size up to LARGEST_KEPT keep it; others become small squares that a first run can learn from. */
+/* Pictures of one size up to LARGEST_KEPT keep it; others become small squares that a first run can
+ * learn from. */
 static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
     const vn_image *least = &f->least, *most = &f->most;
-    const int side = side_of(least), largest = least->width > least->height ? least->width : least->height;
+    const int side = side_of(least),
+              largest = least->width > least->height ? least->width : least->height;
     if (f->size < 0 && f->differ)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s: pictures differ in size (%dx%d .. %dx%d), so they cannot stay as they are", f->root,
-                       least->width, least->height, most->width, most->height);
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "%s: pictures differ in size (%dx%d .. %dx%d), so they cannot stay as they are",
+            f->root, least->width, least->height, most->width, most->height);
     if (f->size == 0 && f->differ) {
         f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side >= 4 ? side / 4 * 4 : side;
-        vn_log(watch, VN_LOG_INFO,
-               "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; --size changes that", f->root,
-               least->width, least->height, most->width, most->height, f->size, f->size);
+        vn_log(
+            watch, VN_LOG_INFO,
+            "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; --size changes that",
+            f->root, least->width, least->height, most->width, most->height, f->size, f->size);
     } else if (f->size == 0 && largest > LARGEST_KEPT) {
         f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side;
         vn_log(watch, VN_LOG_INFO,
-               "%s: pictures of %dx%d: resized to %dx%d; --size changes that, and --size -1 keeps them as they are",
+               "%s: pictures of %dx%d: resized to %dx%d; --size changes that, and --size -1 keeps "
+               "them as they are",
                f->root, least->width, least->height, f->size, f->size);
     }
     f->width = f->size > 0 ? f->size : least->width;
@@ -100,7 +109,7 @@ static void take_shape(vn_folder *f, const int64_t shape[3]) {
     f->height = whole.height;
 }
 
-/* ---- the source ------------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------------------ */
 
 bool vn_folder_detect(const char *source) {
     return vn_is_dir(source);
@@ -128,7 +137,8 @@ static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *o
     return VN_OK;
 }
 
-vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
+                         vn_err *err) {
     vn_folder *f = vn_calloc(1, sizeof *f);
     if (f == NULL) return vn_no_memory(err);
     out->folder = f; /* closed with the source */
@@ -152,7 +162,7 @@ size_t vn_folder_work_bytes(const vn_folder *folder) {
     return folder->work_bytes;
 }
 
-/* ---- one picture ------------------------------------------------------------------------------------ */
+/* ---- one picture ----------------------------------------------------------------------------- */
 
 static vn_status fit(const vn_folder *f, vn_image *image, vn_err *err) {
     if (f->size > 0 && (image->width != f->size || image->height != f->size)) {
@@ -173,7 +183,9 @@ vn_status vn_folder_decode(const vn_folder *folder, int64_t i, uint8_t *pixels, 
     if (s == VN_OK) s = fit(folder, &image, err);
     if (s == VN_OK && (image.width != folder->width || image.height != folder->height))
         s = vn_fail(err, VN_BAD_FILE, "%s: its size has changed since it was listed", path);
-    if (s == VN_OK) memcpy(pixels, image.pixels, (size_t)image.width * (size_t)image.height * (size_t)image.channels);
+    if (s == VN_OK)
+        memcpy(pixels, image.pixels,
+               (size_t)image.width * (size_t)image.height * (size_t)image.channels);
     vn_image_free(&image);
     vn_free(path);
     return s;

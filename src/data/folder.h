@@ -1,5 +1,6 @@
-/* folder.h - a folder of pictures at work, as its files share it: find.c lists it and finds the classes, unreadable.c finds what
- * cannot be read, match.c holds the folder against the files that a run began with, folder.c makes a source of it. */
+/* folder.h - a folder of pictures at work, as its files share it: find.c lists it and finds the
+ * classes, unreadable.c finds what cannot be read, match.c holds the folder against the files that
+ * a run began with, folder.c makes a source of it. */
 #ifndef VN_DATA_FOLDER_H
 #define VN_DATA_FOLDER_H
 
@@ -27,12 +28,15 @@ vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn
 /* What else there is, in a line of the log. */
 vn_status vn_folder_tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err);
 
-/* Puts the files in the places that they have in the list of a run (match.c): see vn_data_options.list. */
+/* Puts the files in the places that they have in the list of a run (match.c): see
+ * vn_data_options.list. */
 vn_status vn_folder_match_list(vn_folder *f, const vn_data_options *options, vn_err *err);
-/* Reads every header into the files and, with options->check, every picture where that takes seconds. What cannot be read is told
- * in the log and then refused, skipped, or becomes a hole: see vn_data_options.skip_bad. */
+/* Reads every header into the files and, with options->check, every picture where that takes
+ * seconds. What cannot be read is told in the log and then refused, skipped, or becomes a hole: see
+ * vn_data_options.skip_bad. */
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err);
 /* Remembers and logs why file i cannot be read. */
-vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch, vn_err *err);
+vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch,
+                          vn_err *err);
 
 #endif

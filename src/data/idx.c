@@ -1,7 +1,9 @@
-/* idx.c - the IDX pair of MNIST and its successors: images [N, H, W] and labels [N], unsigned bytes, often gzipped.
+/* idx.c - the IDX pair of MNIST and its successors: images [N, H, W] and labels [N], unsigned
+ * bytes, often gzipped.
  *
- * The format has no class names. A `labels.txt` beside the pair gives them, one a line; Fashion-MNIST is recognised by the
- * checksum of its labels, whatever the folder is called; otherwise the classes are "0", "1", ... */
+ * The format has no class names. A `labels.txt` beside the pair gives them, one a line;
+ * Fashion-MNIST is recognised by the checksum of its labels, whatever the folder is called;
+ * otherwise the classes are "0", "1", ... */
 #include "data/internal.h"
 
 #include <errno.h>
@@ -12,7 +14,7 @@
 
 enum { MAGIC_LABELS = 0x0801, MAGIC_IMAGES = 0x0803, CHUNK = 1 << 20 };
 
-/* ---- finding the pair ------------------------------------------------------------------------------- */
+/* ---- finding the pair ------------------------------------------------------------------------ */
 
 /* Names differ in one letter between distributions. */
 static const char *const image_names[] = {"train-images-idx3-ubyte", "train-images-idx3-ubyte.gz",
@@ -43,16 +45,19 @@ bool vn_idx_detect(const char *source) {
 
 static const char *const words[2][2] = {{"images", "labels"}, {"idx3", "idx1"}};
 
-/* New string: `path` as part 0 (images) or 1 (labels) of its pair, gzipped if `path` is, or if `other` the other way round. */
+/* New string: `path` as part 0 (images) or 1 (labels) of its pair, gzipped if `path` is, or if
+ * `other` the other way round. */
 static char *partner_named(const char *path, int part, bool other) {
     const bool packed = vn_ends_with(path, ".gz");
     const int plain = (int)strlen(path) - (packed ? 3 : 0);
     char *partner = vn_format("%.*s%s", plain, path, packed != other ? ".gz" : "");
-    for (int i = 0; partner != NULL && i < 2; i++) replace_last(partner, words[i][1 - part], words[i][part]);
+    for (int i = 0; partner != NULL && i < 2; i++)
+        replace_last(partner, words[i][1 - part], words[i][part]);
     return partner;
 }
 
-/* The partner of one file of a pair: gzipped or not, whichever is there; if neither is, the one that should be. */
+/* The partner of one file of a pair: gzipped or not, whichever is there; if neither is, the one
+ * that should be. */
 static char *partner_of(const char *path, int part) {
     for (int other = 0; other < 2; other++) {
         char *partner = partner_named(path, part, other != 0);
@@ -65,12 +70,14 @@ static char *partner_of(const char *path, int part) {
 static char *images_of(const char *source) {
     const char *slash = strrchr(source, '/');
     if (vn_is_dir(source)) return vn_path_join(source, find_images(source));
-    return strstr(slash != NULL ? slash : source, "idx3") != NULL ? vn_strdup(source) : partner_of(source, 0);
+    return strstr(slash != NULL ? slash : source, "idx3") != NULL ? vn_strdup(source)
+                                                                  : partner_of(source, 0);
 }
 
-/* ---- one file --------------------------------------------------------------------------------------- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
-/* An open file, gzipped or plain (zlib reads both). Errors do not carry its name: the caller adds it. */
+/* An open file, gzipped or plain (zlib reads both). Errors do not carry its name: the caller adds
+ * it. */
 typedef struct packed {
     gzFile file;
     uint64_t bytes; /* on disk */
@@ -116,7 +123,8 @@ static vn_status packed_read(packed *p, uint8_t *to, size_t size, vn_err *err) {
 static vn_status packed_end(packed *p, vn_err *err) {
     uint8_t more;
     int code = Z_OK;
-    if (gzread(p->file, &more, 1) > 0) return vn_fail(err, VN_BAD_FILE, "holds more bytes than its header says");
+    if (gzread(p->file, &more, 1) > 0)
+        return vn_fail(err, VN_BAD_FILE, "holds more bytes than its header says");
     gzerror(p->file, &code);
     return code == Z_OK || code == Z_STREAM_END ? VN_OK : packed_error(p, err);
 }
@@ -142,15 +150,16 @@ static vn_status read_header(packed *p, uint32_t magic, int rank, int64_t *dim, 
     if (overflow) return vn_fail(err, VN_BAD_FILE, "claims more data than there can be");
     if (total == 0) return vn_fail(err, VN_BAD_FILE, "claims to hold nothing");
     if (total / VN_DEFLATE_RATIO > p->bytes || (gzdirect(p->file) && total > p->bytes))
-        return vn_fail(err, VN_BAD_FILE, "claims %llu bytes of data, more than a file of %llu bytes can hold",
+        return vn_fail(err, VN_BAD_FILE,
+                       "claims %llu bytes of data, more than a file of %llu bytes can hold",
                        (unsigned long long)total, (unsigned long long)p->bytes);
     p->reading.total = total;
     return vn_source_fits(dim[0], rank == 3 ? (double)dim[1] * (double)dim[2] : 0, err);
 }
 
 /* The whole file: *data receives dim[0] * ... bytes, vn_free'd by the caller. */
-static vn_status read_array(const char *path, uint32_t magic, int rank, const vn_watch *watch, int64_t *dim,
-                            uint8_t **data, vn_err *err) {
+static vn_status read_array(const char *path, uint32_t magic, int rank, const vn_watch *watch,
+                            int64_t *dim, uint8_t **data, vn_err *err) {
     packed p = {0};
     size_t total = 1;
     vn_reading_begin(&p.reading, watch, 0);
@@ -167,10 +176,11 @@ static vn_status read_array(const char *path, uint32_t magic, int rank, const vn
     return s;
 }
 
-/* ---- the pair --------------------------------------------------------------------------------------- */
+/* ---- the pair -------------------------------------------------------------------------------- */
 
-static const char *const fashion_names[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                                            "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+static const char *const fashion_names[] = {"T-shirt/top", "Trouser",   "Pullover", "Dress",
+                                            "Coat",        "Sandal",    "Shirt",    "Sneaker",
+                                            "Bag",         "Ankle boot"};
 
 /* Label files of known sets, by count and CRC-32 of the labels. */
 static const struct {
@@ -183,7 +193,8 @@ static const struct {
     {10000, 0x242bc73f, 10, fashion_names}, /* Fashion-MNIST, test */
 };
 
-static vn_status name_classes(vn_source *out, const char *path, const uint8_t *labels, int32_t used, vn_err *err) {
+static vn_status name_classes(vn_source *out, const char *path, const uint8_t *labels, int32_t used,
+                              vn_err *err) {
     const char *slash = strrchr(path, '/');
     const int folder = slash != NULL ? (int)(slash - path + 1) : 0;
     char *beside = vn_format("%.*slabels.txt", folder, path);
@@ -192,8 +203,8 @@ static vn_status name_classes(vn_source *out, const char *path, const uint8_t *l
     if (vn_is_file(beside)) {
         s = vn_source_read_names(out, beside, 0, err);
         if (s == VN_OK && out->classes < used)
-            s = vn_fail(err, VN_BAD_FILE, "%s: label %d, but %s names %d classes", path, (int)used - 1, beside,
-                        (int)out->classes);
+            s = vn_fail(err, VN_BAD_FILE, "%s: label %d, but %s names %d classes", path,
+                        (int)used - 1, beside, (int)out->classes);
         vn_free(beside);
         return s;
     }
@@ -216,14 +227,15 @@ static vn_status take_labels(vn_source *out, const char *path, const uint8_t *la
     return name_classes(out, path, labels, used, err);
 }
 
-static vn_status read_pair(const char *images, const char *labels, const vn_watch *watch, vn_source *out, vn_err *err) {
+static vn_status read_pair(const char *images, const char *labels, const vn_watch *watch,
+                           vn_source *out, vn_err *err) {
     int64_t size[3] = {0}, count = 0;
     uint8_t *label = NULL;
     vn_status s = read_array(labels, MAGIC_LABELS, 1, watch, &count, &label, err);
     if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
     if (s == VN_OK && size[0] != count)
-        s = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images, (long long)size[0],
-                    labels, (long long)count);
+        s = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images,
+                    (long long)size[0], labels, (long long)count);
     if (s == VN_OK) {
         out->rank = 3;
         out->shape[0] = 1;
@@ -236,9 +248,11 @@ static vn_status read_pair(const char *images, const char *labels, const vn_watc
     return s;
 }
 
-vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out,
+                      vn_err *err) {
     char *images = images_of(source), *labels = images != NULL ? partner_of(images, 1) : NULL;
-    const vn_status s = labels != NULL ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
+    const vn_status s =
+        labels != NULL ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
     vn_free(images);
     vn_free(labels);
     return s;

@@ -1,13 +1,14 @@
-/* internal.h - what a reader hands over, and what data.c makes of it: an order, and for folders a feed of pictures decoded
- * ahead. */
+/* internal.h - what a reader hands over, and what data.c makes of it: an order, and for folders a
+ * feed of pictures decoded ahead. */
 #ifndef VN_DATA_INTERNAL_H
 #define VN_DATA_INTERNAL_H
 
 #include "data/data.h"
 #include "image/image.h"
 
-/* Sources other than folders are held in memory: 4 GiB of it, or half of all (vn_memory_total) where that is less or VANE_MEMORY
- * is given. What does not fit with labels and order is VN_BAD_FILE, with both numbers, before memory is taken for it. */
+/* Sources other than folders are held in memory: 4 GiB of it, or half of all (vn_memory_total)
+ * where that is less or VANE_MEMORY is given. What does not fit with labels and order is
+ * VN_BAD_FILE, with both numbers, before memory is taken for it. */
 size_t vn_source_bound(void);
 vn_status vn_source_fits(int64_t count, double sample_bytes, vn_err *err);
 
@@ -26,42 +27,51 @@ vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err);
 
 typedef struct vn_folder vn_folder;
 
-/* What was read. A reader fills it from zero; on failure it may stay half filled: vn_source_close frees what is there. */
+/* What was read. A reader fills it from zero; on failure it may stay half filled: vn_source_close
+ * frees what is there. */
 typedef struct vn_source {
     int rank;
     int64_t shape[3]; /* C, H, W or D */
     int64_t count;
     int32_t classes;
-    const char **names;    /* [classes], in the arena */
-    const char **left_out; /* [left_out_count] classes that no sample has: see vn_source_settle_classes */
+    const char **names; /* [classes], in the arena */
+    /* [left_out_count] classes that no sample has: see vn_source_settle_classes */
+    const char **left_out;
     int32_t left_out_count;
     int32_t *labels;   /* [count]; NULL when classes is 0 */
     uint8_t *pixels;   /* [count, H, W, C], or */
     float *points;     /* [count, D], or */
     vn_folder *folder; /* pictures decoded when they are needed */
-    vn_world *world;   /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
+    /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
+    vn_world *world;
     vn_arena arena;
 } vn_source;
 
 void vn_source_close(vn_source *s);
 size_t vn_source_sample_size(const vn_source *s); /* numbers in one sample */
-/* Class names: room for all, then one after the other. Copied; what is not UTF-8 is taken for Latin-1. */
+/* Class names: room for all, then one after the other. Copied; what is not UTF-8 is taken for
+ * Latin-1. */
 vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err);
-vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length, vn_err *err);
-vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes, vn_err *err);
+vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length,
+                             vn_err *err);
+vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes,
+                               vn_err *err);
 /* Class names "0", "1", ... */
 vn_status vn_source_number_names(vn_source *s, int32_t classes, vn_err *err);
 /* Class names from a text file, one a line; `classes` of them, or any number if that is 0. */
 vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, vn_err *err);
-/* Leaves out the classes that no sample has, which would never be trained; a log line says which. With options->classes the
- * classes are those, and the data's are found among them by name. */
-vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source, vn_err *err);
+/* Leaves out the classes that no sample has, which would never be trained; a log line says which.
+ * With options->classes the classes are those, and the data's are found among them by name. */
+vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *options, const char *source,
+                                   vn_err *err);
 /* Whether a folder holds a file of that name. Takes no memory. */
 bool vn_source_has(const char *folder, const char *name);
-vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out, vn_err *err); /* describe.c */
-vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out, vn_err *err);
+/* describe.c */
+vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out, vn_err *err);
+vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out,
+                                vn_err *err);
 
-/* ---- readers: see the table in data.c --------------------------------------------------------------- */
+/* ---- readers: see the table in data.c -------------------------------------------------------- */
 
 bool vn_points_detect(const char *source);
 bool vn_npz_detect(const char *source);
@@ -69,15 +79,21 @@ bool vn_idx_detect(const char *source);
 bool vn_cifar_detect(const char *source);
 bool vn_folder_detect(const char *source);
 bool vn_world_data_detect(const char *source);
-vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
-vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
-vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
-vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
-vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
-vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err);
+vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out,
+                         vn_err *err);
+vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out,
+                      vn_err *err);
+vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out,
+                      vn_err *err);
+vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out,
+                        vn_err *err);
+vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
+                         vn_err *err);
+vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out,
+                             vn_err *err);
 extern const vn_param vn_world_data_params[];
 
-/* ---- .npy: the arrays inside an .npz ---------------------------------------------------------------- */
+/* ---- .npy: the arrays inside an .npz --------------------------------------------------------- */
 
 enum { VN_NPY_MAX_RANK = 4, VN_NPY_MAX_TEXT = 256 };
 
@@ -93,11 +109,12 @@ typedef struct vn_npy {
 /* Parses the header's text (the dictionary, without magic and length). */
 vn_status vn_npy_parse(const char *text, size_t length, vn_npy *out, vn_err *err);
 double vn_npy_float(const vn_npy *a, const uint8_t *element); /* kind f */
-int64_t vn_npy_int(const vn_npy *a, const uint8_t *element);  /* kinds u, i; what does not fit is INT64_MAX */
+/* kinds u, i; what does not fit is INT64_MAX */
+int64_t vn_npy_int(const vn_npy *a, const uint8_t *element);
 /* Kinds S, U; utf8 has room for 4 * VN_NPY_MAX_TEXT + 1. */
 void vn_npy_text(const vn_npy *a, const uint8_t *element, char *utf8);
 
-/* ---- a folder of pictures --------------------------------------------------------------------------- */
+/* ---- a folder of pictures -------------------------------------------------------------------- */
 
 void vn_folder_close(vn_folder **folder);
 /* Decodes picture i to [H, W, C]. Safe from several threads. Errors name the file. */
@@ -111,19 +128,22 @@ bool vn_is_files_fault(vn_status s);
 int64_t vn_folder_skipped(const vn_folder *folder);
 /* Whether picture i has a place but is not read any more. */
 bool vn_folder_is_hole(const vn_folder *folder, int64_t i);
-/* That picture i cannot be read: it becomes a hole or, until it is repaired or removed, is remembered as named. */
+/* That picture i cannot be read: it becomes a hole or, until it is repaired or removed, is
+ * remembered as named. */
 void vn_folder_mark(vn_folder *folder, int64_t i, bool hole);
 /* The list of a run (match.c). labels [count] of the files; NULL: all 0. */
-vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path, vn_err *err);
+vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path,
+                              vn_err *err);
 bool vn_folder_list_changed(const vn_folder *folder);
-/* The labels that the list said, against the folder's: VN_BAD_ARGUMENT names the first that is another. */
+/* The labels that the list said, against the folder's: VN_BAD_ARGUMENT names the first that is
+ * another. */
 vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels, vn_err *err);
 /* Adds what a folder has to tell of its pictures to the object; false: no memory. */
 bool vn_folder_describe(const vn_folder *folder, json_t *out);
 /* Whether the folder itself is still there: else its files are not to be blamed. */
 bool vn_folder_is_there(const vn_folder *folder);
 
-/* ---- which sample stands at a position --------------------------------------------------------------- */
+/* ---- which sample stands at a position ------------------------------------------------------- */
 
 typedef struct vn_order {
     int64_t count, train, held;
@@ -134,14 +154,16 @@ typedef struct vn_order {
     bool have_epoch;
 } vn_order;
 
-vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, const vn_watch *watch, vn_err *err);
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed,
+                        const vn_watch *watch, vn_err *err);
 void vn_order_close(vn_order *o);
 /* Not const: keeps the permutation of the epoch asked for last. */
 int64_t vn_order_at(vn_order *o, vn_data_part part, uint64_t position);
-/* The sample after `index` in a part, in the source's order, and after the last the first: it stands in where index cannot be read. */
+/* The sample after `index` in a part, in the source's order, and after the last the first: it
+ * stands in where index cannot be read. */
 int64_t vn_order_next(const vn_order *o, vn_data_part part, int64_t index);
 
-/* ---- pictures decoded ahead -------------------------------------------------------------------------- */
+/* ---- pictures decoded ahead ------------------------------------------------------------------ */
 
 typedef struct vn_feed vn_feed;
 
@@ -152,7 +174,8 @@ typedef struct vn_feed_options {
     size_t sample_bytes;
     size_t memory; /* for pictures kept and made ahead */
     int threads;
-    bool skip_bad; /* another stands in for a picture that cannot be read: the next in its part that can */
+    /* another stands in for a picture that cannot be read: the next in its part that can */
+    bool skip_bad;
 } vn_feed_options;
 
 /* A picture that could not be read, found on the way. */
@@ -164,11 +187,13 @@ typedef struct vn_spoilt {
 vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err);
 void vn_feed_close(vn_feed **feed);
 size_t vn_feed_bytes(const vn_feed *feed);
-/* Takes one of those that another picture stands in for, each once; false: there is none that was not taken. */
+/* Takes one of those that another picture stands in for, each once; false: there is none that was
+ * not taken. */
 bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out);
-/* The picture at a position and its index, also of one that fails. Pixels stay valid until vn_feed_done, which must follow success. */
-vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels, int64_t *index,
-                       vn_err *err);
+/* The picture at a position and its index, also of one that fails. Pixels stay valid until
+ * vn_feed_done, which must follow success. */
+vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, const uint8_t **pixels,
+                       int64_t *index, vn_err *err);
 void vn_feed_done(vn_feed *feed);
 
 #endif

@@ -11,7 +11,7 @@
 
 enum { MAX_DEPTH = 32 };
 
-/* ---- entries ---------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err) {
     if (list->count == list->room) {
@@ -33,9 +33,10 @@ void vn_entries_sort(vn_entries *list) {
     if (list->count > 0) qsort(list->at, list->count, sizeof *list->at, by_path);
 }
 
-/* ---- kinds of files ---------------------------------------------------------------------------------- */
+/* ---- kinds of files -------------------------------------------------------------------------- */
 
-/* What systems and programs leave in folders without being asked. Names with a dot in front are hidden anyway. */
+/* What systems and programs leave in folders without being asked. Names with a dot in front are
+ * hidden anyway. */
 static const char *const litter[] = {"__MACOSX",     "Thumbs.db",       "ehthumbs.db",
                                      "desktop.ini",  "@eaDir",          "#recycle",
                                      "$RECYCLE.BIN", "lost+found",      "System Volume Information",
@@ -47,9 +48,11 @@ static bool is_litter(const char *name) {
     return name[0] == '.';
 }
 
-/* Files that hold labels or captions of the pictures beside them, as Hugging Face's imagefolder and others have them. */
-static const char *const sidecars[] = {"metadata.csv", "metadata.jsonl",   "metadata.parquet",      "labels.csv",
-                                       "train.csv",    "annotations.json", "_annotations.coco.json"};
+/* Files that hold labels or captions of the pictures beside them, as Hugging Face's imagefolder and
+ * others have them. */
+static const char *const sidecars[] = {
+    "metadata.csv", "metadata.jsonl",   "metadata.parquet",      "labels.csv",
+    "train.csv",    "annotations.json", "_annotations.coco.json"};
 
 static bool is_sidecar(const char *name) {
     for (size_t i = 0; i < VN_COUNT(sidecars); i++)
@@ -124,15 +127,16 @@ char *vn_listing_passed(const vn_listing *l) {
     text[0] = '\0';
     for (size_t k = 0; k < VN_LISTING_KINDS; k++)
         if (l->passed[k] > 0)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld %s", used > 0 ? ", " : "",
-                                     (long long)l->passed[k], kinds[k].name);
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld %s",
+                                     used > 0 ? ", " : "", (long long)l->passed[k], kinds[k].name);
     if (l->passed_folders > 0)
-        snprintf(text + used, sizeof text - used, "%s%lld folder%s too deep or met before", used > 0 ? ", " : "",
-                 (long long)l->passed_folders, l->passed_folders == 1 ? "" : "s");
+        snprintf(text + used, sizeof text - used, "%s%lld folder%s too deep or met before",
+                 used > 0 ? ", " : "", (long long)l->passed_folders,
+                 l->passed_folders == 1 ? "" : "s");
     return vn_strdup(text);
 }
 
-/* ---- one folder -------------------------------------------------------------------------------------- */
+/* ---- one folder ------------------------------------------------------------------------------ */
 
 /* The list of labels in the root is read (dataset_json.h). */
 static void count_other(vn_listing *l, const char *path, const char *name, const char *full) {
@@ -143,9 +147,10 @@ static void count_other(vn_listing *l, const char *path, const char *name, const
         l->passed[kind_of(name, full)]++;
 }
 
-/* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays: reading it will tell why. */
-static vn_status add_name(vn_listing *l, const char *below, const char *name, vn_entries *folders, vn_entries *files,
-                          vn_err *err) {
+/* Adds one name of the folder `below` to what it is. A picture's name that leads to no file stays:
+ * reading it will tell why. */
+static vn_status add_name(vn_listing *l, const char *below, const char *name, vn_entries *folders,
+                          vn_entries *files, vn_err *err) {
     struct stat info;
     const size_t length = strlen(below) + 1 + strlen(name) + 1;
     char *path = vn_arena_alloc(&l->arena, length);
@@ -158,15 +163,16 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
     if (there && S_ISDIR(info.st_mode))
         s = vn_entries_append(folders, (vn_entry){.path = path}, err);
     else if (vn_image_named(name))
-        s = vn_entries_append(files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);
+        s = vn_entries_append(
+            files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);
     else
         count_other(l, path, name, full);
     vn_free(full);
     return s;
 }
 
-static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entries *folders, vn_entries *files,
-                            vn_err *err) {
+static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entries *folders,
+                            vn_entries *files, vn_err *err) {
     for (;;) {
         errno = 0;
         const struct dirent *d = readdir(dir);
@@ -178,24 +184,27 @@ static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entri
 }
 
 /* Folders sorted, files as they come. */
-static vn_status read_folder(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err) {
+static vn_status read_folder(vn_listing *l, const char *below, vn_entries *folders,
+                             vn_entries *files, vn_err *err) {
     char *full = below[0] != '\0' ? vn_path_join(l->root, below) : vn_strdup(l->root);
     if (full == NULL) return vn_no_memory(err);
     DIR *dir = opendir(full);
-    const vn_status s = dir != NULL ? read_names(l, dir, below, folders, files, err) : vn_fail_errno(err, "%s", full);
+    const vn_status s = dir != NULL ? read_names(l, dir, below, folders, files, err)
+                                    : vn_fail_errno(err, "%s", full);
     if (dir != NULL) closedir(dir);
     vn_free(full);
     vn_entries_sort(folders);
     return s;
 }
 
-vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err) {
+vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files,
+                          vn_err *err) {
     const vn_status s = read_folder(l, below, folders, files, err);
     vn_entries_sort(files);
     return s;
 }
 
-/* ---- a tree ------------------------------------------------------------------------------------------- */
+/* ---- a tree ---------------------------------------------------------------------------------- */
 
 /* A folder by what it is rather than by its name. */
 typedef struct place {
@@ -238,7 +247,8 @@ static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met, vn_err *err) {
+static vn_status meet(const vn_listing *l, const char *below, places *seen, bool *met,
+                      vn_err *err) {
     struct stat info;
     char *full = vn_path_join(l->root, below);
     if (full == NULL) return vn_no_memory(err);
@@ -247,7 +257,8 @@ static vn_status meet(const vn_listing *l, const char *below, places *seen, bool
     return s == VN_OK ? meet_place((place){info.st_dev, info.st_ino}, seen, met, err) : s;
 }
 
-/* The folders that the root lies in count as met, and with `itself` the root does: links to them would lead in a circle. */
+/* The folders that the root lies in count as met, and with `itself` the root does: links to them
+ * would lead in a circle. */
 static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, vn_err *err) {
     struct stat info;
     bool met = false;
@@ -264,7 +275,8 @@ static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, 
     return s;
 }
 
-static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files, vn_err *err) {
+static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files,
+                      vn_err *err) {
     vn_entries folders = {0};
     bool met = false;
     vn_status s = meet(l, below, seen, &met, err);
@@ -284,7 +296,8 @@ vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, v
     vn_status s = meet_ancestors(l, below[0] != '\0', &seen, err);
     if (s == VN_OK) s = walk(l, below, 0, &seen, &found, err);
     vn_entries_sort(&found);
-    for (size_t i = 0; s == VN_OK && i < found.count; i++) s = vn_entries_append(files, found.at[i], err);
+    for (size_t i = 0; s == VN_OK && i < found.count; i++)
+        s = vn_entries_append(files, found.at[i], err);
     vn_free(found.at);
     vn_free(seen.at);
     return s;

@@ -1,5 +1,6 @@
-/* listing.h - what lies in a folder of pictures: the files that are pictures by their names, at any depth, in an order that
- * depends on the names alone, and how many other files there are of which kind. */
+/* listing.h - what lies in a folder of pictures: the files that are pictures by their names, at any
+ * depth, in an order that depends on the names alone, and how many other files there are of which
+ * kind. */
 #ifndef VN_DATA_LISTING_H
 #define VN_DATA_LISTING_H
 
@@ -7,9 +8,10 @@
 
 /* What has become of a file; the letters stand in a run's list of files (record.h). */
 typedef enum vn_file_state {
-    VN_FILE_USED = 'u',    /* it is read */
-    VN_FILE_NAMED = 'n',   /* it was told that it cannot be read: it may be repaired, or removed */
-    VN_FILE_HOLE = 'h',    /* has its place in the order, but is not read any more: another stands in for it */
+    VN_FILE_USED = 'u',  /* it is read */
+    VN_FILE_NAMED = 'n', /* it was told that it cannot be read: it may be repaired, or removed */
+    /* has its place in the order, but is not read any more: another stands in for it */
+    VN_FILE_HOLE = 'h',
     VN_FILE_SKIPPED = 's', /* could not be read when the run began: has no place in the order */
 } vn_file_state;
 
@@ -19,10 +21,11 @@ typedef struct vn_entry {
     int32_t label;
     int32_t width, height; /* of the picture, by its header */
     int16_t channels;
-    char state;      /* vn_file_state; 0: used */
-    bool gone;       /* in a run's list, but not in the folder */
-    int32_t listed;  /* label in a run's list */
-    const char *why; /* it cannot be read; NULL: it can, as far as is known. In the listing's arena */
+    char state;     /* vn_file_state; 0: used */
+    bool gone;      /* in a run's list, but not in the folder */
+    int32_t listed; /* label in a run's list */
+    /* it cannot be read; NULL: it can, as far as is known. In the listing's arena */
+    const char *why;
 } vn_entry;
 
 typedef struct vn_entries {
@@ -41,15 +44,19 @@ typedef struct vn_listing {
     const char *root;
     vn_arena arena;
     int64_t passed[VN_LISTING_KINDS]; /* how many files of each kind are passed over */
-    int64_t passed_folders;           /* folders below the deepest that is looked into, or met a second time */
-    const char *sidecar;              /* a file that tells something of the pictures which vane does not use; or NULL */
+    /* folders below the deepest that is looked into, or met a second time */
+    int64_t passed_folders;
+    /* a file that tells something of the pictures which vane does not use; or NULL */
+    const char *sidecar;
 } vn_listing;
 
-/* What is in one folder `below` the root ("" for the root), sorted: folders, and files that are pictures by name. Names of the
- * system's own (hidden ones, __MACOSX, Thumbs.db, ...) do not count at all; other files are counted. */
-vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files, vn_err *err);
-/* Appends all pictures in `below` and the folders in it, at any depth, sorted by path. A folder met twice, through a link, is
- * read once. */
+/* What is in one folder `below` the root ("" for the root), sorted: folders, and files that are
+ * pictures by name. Names of the system's own (hidden ones, __MACOSX, Thumbs.db, ...) do not count
+ * at all; other files are counted. */
+vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files,
+                          vn_err *err);
+/* Appends all pictures in `below` and the folders in it, at any depth, sorted by path. A folder met
+ * twice, through a link, is read once. */
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err);
 /* "3 GIF, 2 BMP, 1 text"; "" when nothing was passed over. New string or NULL. */
 char *vn_listing_passed(const vn_listing *l);

@@ -1,6 +1,7 @@
-/* match.c - a folder held against the list of files that a run began with (record.h). Every file keeps its place in the order
- * whatever has become of it: one that could not be read may have been repaired, which puts it back, or removed, which leaves a hole
- * that another stands in for (feed.c). Files that were never named have to be as they were. */
+/* match.c - a folder held against the list of files that a run began with (record.h). Every file
+ * keeps its place in the order whatever has become of it: one that could not be read may have been
+ * repaired, which puts it back, or removed, which leaves a hole that another stands in for
+ * (feed.c). Files that were never named have to be as they were. */
 #include "data/folder.h"
 #include "data/record.h"
 
@@ -16,7 +17,8 @@ static vn_entry *find(const vn_entries *sorted, const char *path) {
     return sorted->count > 0 ? bsearch(&key, sorted->at, sorted->count, sizeof key, by_path) : NULL;
 }
 
-/* A file of another size than listed may have been damaged since, which is told of it as of any other; else it is another. */
+/* A file of another size than listed may have been damaged since, which is told of it as of any
+ * other; else it is another. */
 static vn_status check_changed(const vn_folder *f, const vn_entry *e, int64_t bytes, vn_err *err) {
     vn_err why = {0};
     vn_image image = {0};
@@ -26,13 +28,15 @@ static vn_status check_changed(const vn_folder *f, const vn_entry *e, int64_t by
     vn_free(path);
     if (vn_is_files_fault(s)) return VN_OK;
     if (s != VN_OK) return vn_fail(err, s, "%s", why.text);
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s is not the data that the run was trained on: %s has %lld bytes, and had %lld", f->root, e->path,
-                   (long long)bytes, (long long)e->bytes);
+    return vn_fail(
+        err, VN_BAD_ARGUMENT,
+        "%s is not the data that the run was trained on: %s has %lld bytes, and had %lld", f->root,
+        e->path, (long long)bytes, (long long)e->bytes);
 }
 
 /* File i of the list, which the folder has (found) or not. */
-static vn_status match_one(vn_folder *f, size_t i, vn_entry *found, const vn_watch *watch, vn_err *err) {
+static vn_status match_one(vn_folder *f, size_t i, vn_entry *found, const vn_watch *watch,
+                           vn_err *err) {
     vn_entry *e = &f->files.at[i];
     if (found != NULL) {
         e->label = found->label;
@@ -50,7 +54,8 @@ static vn_status match_one(vn_folder *f, size_t i, vn_entry *found, const vn_wat
         e->gone = true;
         return vn_folder_blame(f, i, &why, watch, err);
     }
-    if (e->state == VN_FILE_USED) return found->bytes == e->bytes ? VN_OK : check_changed(f, e, found->bytes, err);
+    if (e->state == VN_FILE_USED)
+        return found->bytes == e->bytes ? VN_OK : check_changed(f, e, found->bytes, err);
     e->bytes = found->bytes; /* it was named, and may have been repaired */
     return VN_OK;
 }
@@ -65,7 +70,8 @@ static vn_status refuse_new(const vn_folder *f, const vn_entries *found, vn_err 
         more++;
     }
     if (first == NULL) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that the run was trained on: %lld file%s new, as %s",
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "%s is not the data that the run was trained on: %lld file%s new, as %s",
                    f->root, (long long)more, more == 1 ? " is" : "s are", first);
 }
 
@@ -85,10 +91,11 @@ vn_status vn_folder_match_list(vn_folder *f, const vn_data_options *options, vn_
         s = match_one(f, i, find(&found, f->files.at[i].path), options->watch, err);
     if (s == VN_OK) s = refuse_new(f, &found, err);
     if (s == VN_OK) label_holes(f, &found);
-    if (s == VN_OK && f->files.count == 0) s = vn_fail(err, VN_BAD_FILE, "%s: names no files", options->list);
+    if (s == VN_OK && f->files.count == 0)
+        s = vn_fail(err, VN_BAD_FILE, "%s: names no files", options->list);
     if (s == VN_OK && f->skipped.count > 0)
-        vn_log(options->watch, VN_LOG_INFO, "%s: %zu file%s skipped as when the run began", f->root, f->skipped.count,
-               f->skipped.count == 1 ? " is" : "s are");
+        vn_log(options->watch, VN_LOG_INFO, "%s: %zu file%s skipped as when the run began", f->root,
+               f->skipped.count, f->skipped.count == 1 ? " is" : "s are");
     vn_free(found.at);
     return s;
 }
@@ -98,8 +105,8 @@ vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels,
         const vn_entry *e = &folder->files.at[i];
         if (e->state != VN_FILE_HOLE && !e->gone && labels[i] != e->listed)
             return vn_fail(err, VN_BAD_ARGUMENT,
-                           "%s is not the data that the run was trained on: %s is of another class", folder->root,
-                           e->path);
+                           "%s is not the data that the run was trained on: %s is of another class",
+                           folder->root, e->path);
     }
     return VN_OK;
 }
@@ -108,7 +115,8 @@ bool vn_folder_list_changed(const vn_folder *folder) {
     return folder->dirty;
 }
 
-vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path, vn_err *err) {
+vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path,
+                              vn_err *err) {
     const vn_status s = vn_record_write(path, &folder->files, labels, &folder->skipped, err);
     if (s == VN_OK) folder->dirty = false;
     return s;

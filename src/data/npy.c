@@ -1,4 +1,5 @@
-/* npy.c - the header of a .npy array: the Python dictionary {'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }.
+/* npy.c - the header of a .npy array: the Python dictionary {'descr': '<f4', 'fortran_order':
+ * False, 'shape': (3, 2), }.
  *
  * Only what numpy writes is read: these three keys, once each, in any order. */
 #include "data/internal.h"
@@ -47,9 +48,11 @@ static bool read_size(cursor *c, int64_t *out) {
 static vn_status read_descr(cursor *c, vn_npy *a, vn_err *err) {
     char text[32];
     int64_t bytes = 0;
-    if (!read_string(c, text, sizeof text)) return vn_fail(err, VN_UNSUPPORTED, "arrays of records are not supported");
+    if (!read_string(c, text, sizeof text))
+        return vn_fail(err, VN_UNSUPPORTED, "arrays of records are not supported");
     cursor number = {text + 2, text + strlen(text)};
-    if (strlen(text) < 3 || strchr("<>|=", text[0]) == NULL || !read_size(&number, &bytes) || number.at != number.end)
+    if (strlen(text) < 3 || strchr("<>|=", text[0]) == NULL || !read_size(&number, &bytes) ||
+        number.at != number.end)
         return vn_fail(err, VN_UNSUPPORTED, "element type \"%s\" is not supported", text);
     a->kind = text[1];
     a->swap = text[0] == '>';
@@ -72,10 +75,12 @@ static vn_status read_shape(cursor *c, vn_npy *a, vn_err *err) {
     if (!accept(c, "(")) return vn_fail(err, VN_BAD_FILE, "shape is not a tuple");
     a->count = 1;
     for (bool more = !accept(c, ")"); more; more = !accept(c, ")")) {
-        if (a->rank == VN_NPY_MAX_RANK) return vn_fail(err, VN_UNSUPPORTED, "more than %d axes", VN_NPY_MAX_RANK);
+        if (a->rank == VN_NPY_MAX_RANK)
+            return vn_fail(err, VN_UNSUPPORTED, "more than %d axes", VN_NPY_MAX_RANK);
         int64_t *dim = &a->dim[a->rank++];
         if (!read_size(c, dim)) return vn_fail(err, VN_BAD_FILE, "shape is not a tuple of sizes");
-        if (vn_mul_overflows(a->count, (size_t)*dim, &a->count)) return vn_fail(err, VN_BAD_FILE, "shape is too large");
+        if (vn_mul_overflows(a->count, (size_t)*dim, &a->count))
+            return vn_fail(err, VN_BAD_FILE, "shape is too large");
         if (!accept(c, ",")) {
             if (!accept(c, ")")) return vn_fail(err, VN_BAD_FILE, "shape is not a tuple of sizes");
             break;
@@ -115,19 +120,22 @@ vn_status vn_npy_parse(const char *text, size_t length, vn_npy *out, vn_err *err
             return vn_fail(err, VN_BAD_FILE, "header is no dictionary");
     }
     skip_space(&c);
-    if (c.at != c.end || seen != KEY_ALL) return vn_fail(err, VN_BAD_FILE, "header is not complete");
+    if (c.at != c.end || seen != KEY_ALL)
+        return vn_fail(err, VN_BAD_FILE, "header is not complete");
     if (vn_mul_overflows(out->count, (size_t)out->bytes, &bytes))
         return vn_fail(err, VN_BAD_FILE, "shape is too large");
     if (fortran && out->rank > 1)
-        return vn_fail(err, VN_UNSUPPORTED, "Fortran order is not supported: save numpy.ascontiguousarray(...)");
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "Fortran order is not supported: save numpy.ascontiguousarray(...)");
     return VN_OK;
 }
 
-/* ---- elements --------------------------------------------------------------------------------------- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static uint64_t read_bits(const vn_npy *a, const uint8_t *element) {
     uint64_t bits = 0;
-    for (int i = 0; i < a->bytes; i++) bits |= (uint64_t)element[a->swap ? a->bytes - 1 - i : i] << (8 * i);
+    for (int i = 0; i < a->bytes; i++)
+        bits |= (uint64_t)element[a->swap ? a->bytes - 1 - i : i] << (8 * i);
     return bits;
 }
 

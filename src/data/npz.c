@@ -1,8 +1,10 @@
-/* npz.c - numpy's archive: `images` (uint8, [N,H,W], [N,H,W,C] or [N,C,H,W]) or `points` (float, [N,D]), `labels` (whole
- * numbers, [N]; may be missing) and `class_names` (text, [K]; may be missing). Stored or compressed, through libzip.
+/* npz.c - numpy's archive: `images` (uint8, [N,H,W], [N,H,W,C] or [N,C,H,W]) or `points` (float,
+ * [N,D]), `labels` (whole numbers, [N]; may be missing) and `class_names` (text, [K]; may be
+ * missing). Stored or compressed, through libzip.
  *
- * What the archive says of a member's size is believed only as far as its compressed bytes can carry it, so memory is
- * never taken on a small file's word alone. Arrays are streamed: nothing is held twice. */
+ * What the archive says of a member's size is believed only as far as its compressed bytes can
+ * carry it, so memory is never taken on a small file's word alone. Arrays are streamed: nothing is
+ * held twice. */
 #include "data/internal.h"
 
 #include <errno.h>
@@ -11,7 +13,13 @@
 #include <unistd.h>
 #include <zip.h>
 
-enum { CHUNK = 4096, PIECE = 1 << 20, MAX_CLASSES = 65536, MAX_DIMENSION = 65536, MAX_HEADER = 65536 };
+enum {
+    CHUNK = 4096,
+    PIECE = 1 << 20,
+    MAX_CLASSES = 65536,
+    MAX_DIMENSION = 65536,
+    MAX_HEADER = 65536
+};
 
 typedef struct member {
     zip_file_t *file;
@@ -20,9 +28,10 @@ typedef struct member {
     vn_reading reading;
 } member;
 
-/* ---- members ---------------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
-/* libzip tells some failed allocations as other errors ("not a zip archive"); malloc's errno gives them away. */
+/* libzip tells some failed allocations as other errors ("not a zip archive"); malloc's errno gives
+ * them away. */
 static vn_status zip_failed(zip_error_t *e, vn_err *err) {
     const int code = zip_error_code_zip(e);
     const bool system = code == ZIP_ER_NOENT || zip_error_system_type(e) == ZIP_ET_SYS;
@@ -70,8 +79,8 @@ static vn_status read_header(member *m, vn_err *err) {
     s = member_read(m, text, length, err);
     if (s == VN_OK) s = vn_npy_parse(text, length, &m->array, err);
     if (s == VN_OK && m->array.count * (size_t)m->array.bytes != m->left)
-        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %zu", (unsigned long long)m->left,
-                    m->array.count * (size_t)m->array.bytes);
+        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %zu",
+                    (unsigned long long)m->left, m->array.count * (size_t)m->array.bytes);
     return s;
 }
 
@@ -79,19 +88,23 @@ static vn_status check_size(const zip_stat_t *info, vn_err *err) {
     const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
     if ((info->valid & needed) != needed) return vn_fail(err, VN_BAD_FILE, "has no size");
     if (info->size / VN_DEFLATE_RATIO > info->comp_size)
-        return vn_fail(err, VN_BAD_FILE, "claims %llu bytes, more than its %llu compressed bytes can hold",
+        return vn_fail(err, VN_BAD_FILE,
+                       "claims %llu bytes, more than its %llu compressed bytes can hold",
                        (unsigned long long)info->size, (unsigned long long)info->comp_size);
     return VN_OK;
 }
 
 /* *found tells whether the archive has the member; only then is there something to close. */
-static vn_status member_open(zip_t *zip, const char *name, const vn_watch *watch, member *m, bool *found, vn_err *err) {
+static vn_status member_open(zip_t *zip, const char *name, const vn_watch *watch, member *m,
+                             bool *found, vn_err *err) {
     zip_stat_t info;
     *m = (member){0};
     const zip_int64_t index = zip_name_locate(zip, name, 0);
     *found = index >= 0;
-    if (!*found) return zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY ? vn_no_memory(err) : VN_OK;
-    if (zip_stat_index(zip, (zip_uint64_t)index, 0, &info) != 0) return zip_failed(zip_get_error(zip), err);
+    if (!*found)
+        return zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY ? vn_no_memory(err) : VN_OK;
+    if (zip_stat_index(zip, (zip_uint64_t)index, 0, &info) != 0)
+        return zip_failed(zip_get_error(zip), err);
     vn_status s = check_size(&info, err);
     if (s != VN_OK) return s;
     m->file = zip_fopen_index(zip, (zip_uint64_t)index, 0);
@@ -106,20 +119,24 @@ static void member_close(member *m) {
     m->file = NULL;
 }
 
-/* ---- what is in them -------------------------------------------------------------------------------- */
+/* ---- what is in them ------------------------------------------------------------------------- */
 
 static bool is_channels(int64_t n) {
     return n == 1 || n == 3;
 }
 
-/* Sets the shape; *planar when each image is [C, H, W]. Where both readings fit, channels are last. */
+/* Sets the shape; *planar when each image is [C, H, W]. Where both readings fit, channels are
+ * last. */
 static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_err *err) {
-    if (a->kind != 'u' || a->bytes != 1) return vn_fail(err, VN_UNSUPPORTED, "images must be uint8");
+    if (a->kind != 'u' || a->bytes != 1)
+        return vn_fail(err, VN_UNSUPPORTED, "images must be uint8");
     if (a->rank != 3 && a->rank != 4)
-        return vn_fail(err, VN_BAD_FILE, "images must be [N,H,W], [N,H,W,C] or [N,C,H,W], not of %d axes", a->rank);
+        return vn_fail(err, VN_BAD_FILE,
+                       "images must be [N,H,W], [N,H,W,C] or [N,C,H,W], not of %d axes", a->rank);
     *planar = a->rank == 4 && !is_channels(a->dim[3]);
     const int64_t channels = a->rank == 3 ? 1 : a->dim[*planar ? 1 : 3];
-    if (!is_channels(channels)) return vn_fail(err, VN_UNSUPPORTED, "images must have 1 or 3 channels");
+    if (!is_channels(channels))
+        return vn_fail(err, VN_UNSUPPORTED, "images must have 1 or 3 channels");
     if (a->count == 0) return vn_fail(err, VN_BAD_FILE, "images of no size");
     out->rank = 3;
     out->count = a->dim[0];
@@ -146,7 +163,8 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     if (s != VN_OK) return s;
     uint8_t *work = vn_alloc(channels, plane);
     out->pixels = vn_alloc(m->array.count, 1);
-    s = work != NULL && out->pixels != NULL ? member_read(m, out->pixels, m->array.count, err) : vn_no_memory(err);
+    s = work != NULL && out->pixels != NULL ? member_read(m, out->pixels, m->array.count, err)
+                                            : vn_no_memory(err);
     for (int64_t i = 0; planar && s == VN_OK && i < out->count; i++)
         interleave(out->pixels + (size_t)i * channels * plane, work, channels, plane);
     vn_free(work);
@@ -155,7 +173,8 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
 
 /* Streams all elements through `take`. */
 static vn_status each_chunk(member *m,
-                            vn_status (*take)(const vn_npy *, const uint8_t *, size_t, size_t, vn_source *, vn_err *),
+                            vn_status (*take)(const vn_npy *, const uint8_t *, size_t, size_t,
+                                              vn_source *, vn_err *),
                             vn_source *out, vn_err *err) {
     uint8_t chunk[CHUNK * 8];
     const vn_npy *a = &m->array;
@@ -168,12 +187,13 @@ static vn_status each_chunk(member *m,
     return s;
 }
 
-static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n, vn_source *out,
-                             vn_err *err) {
+static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n,
+                             vn_source *out, vn_err *err) {
     for (size_t i = 0; i < n; i++) {
         const float x = (float)vn_npy_float(a, chunk + i * (size_t)a->bytes);
         if (!isfinite(x))
-            return vn_fail(err, VN_BAD_FILE, "row %zu holds %g", (first + i) / (size_t)a->dim[1], (double)x);
+            return vn_fail(err, VN_BAD_FILE, "row %zu holds %g", (first + i) / (size_t)a->dim[1],
+                           (double)x);
         out->points[first + i] = x;
     }
     return VN_OK;
@@ -182,7 +202,8 @@ static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first
 static vn_status read_points(member *m, vn_source *out, vn_err *err) {
     const vn_npy *a = &m->array;
     if (a->kind != 'f') return vn_fail(err, VN_UNSUPPORTED, "points must be float32 or float64");
-    if (a->rank != 2) return vn_fail(err, VN_BAD_FILE, "points must be [N,D], not of %d axes", a->rank);
+    if (a->rank != 2)
+        return vn_fail(err, VN_BAD_FILE, "points must be [N,D], not of %d axes", a->rank);
     if (a->dim[1] < 1 || a->dim[1] > MAX_DIMENSION)
         return vn_fail(err, VN_BAD_FILE, "points of dimension %lld", (long long)a->dim[1]);
     out->rank = 1;
@@ -195,13 +216,13 @@ static vn_status read_points(member *m, vn_source *out, vn_err *err) {
 }
 
 /* Grows out->classes to hold the labels; a fixed number of classes is checked afterwards. */
-static vn_status take_labels(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n, vn_source *out,
-                             vn_err *err) {
+static vn_status take_labels(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n,
+                             vn_source *out, vn_err *err) {
     for (size_t i = 0; i < n; i++) {
         const int64_t label = vn_npy_int(a, chunk + i * (size_t)a->bytes);
         if (label < 0 || label >= MAX_CLASSES)
-            return vn_fail(err, VN_BAD_FILE, "label %lld of sample %zu is not in [0, %d)", (long long)label, first + i,
-                           MAX_CLASSES);
+            return vn_fail(err, VN_BAD_FILE, "label %lld of sample %zu is not in [0, %d)",
+                           (long long)label, first + i, MAX_CLASSES);
         out->labels[first + i] = (int32_t)label;
         if (label >= out->classes) out->classes = (int32_t)label + 1;
     }
@@ -210,10 +231,13 @@ static vn_status take_labels(const vn_npy *a, const uint8_t *chunk, size_t first
 
 static vn_status read_labels(member *m, vn_source *out, vn_err *err) {
     const vn_npy *a = &m->array;
-    if (a->kind != 'u' && a->kind != 'i') return vn_fail(err, VN_UNSUPPORTED, "labels must be whole numbers");
-    if (a->rank != 1) return vn_fail(err, VN_BAD_FILE, "labels must be [N], not of %d axes", a->rank);
+    if (a->kind != 'u' && a->kind != 'i')
+        return vn_fail(err, VN_UNSUPPORTED, "labels must be whole numbers");
+    if (a->rank != 1)
+        return vn_fail(err, VN_BAD_FILE, "labels must be [N], not of %d axes", a->rank);
     if (a->dim[0] != out->count)
-        return vn_fail(err, VN_BAD_FILE, "%lld labels for %lld samples", (long long)a->dim[0], (long long)out->count);
+        return vn_fail(err, VN_BAD_FILE, "%lld labels for %lld samples", (long long)a->dim[0],
+                       (long long)out->count);
     out->labels = vn_alloc(a->count, sizeof *out->labels);
     return out->labels != NULL ? each_chunk(m, take_labels, out, err) : vn_no_memory(err);
 }
@@ -221,10 +245,12 @@ static vn_status read_labels(member *m, vn_source *out, vn_err *err) {
 static vn_status read_names(member *m, vn_source *out, vn_err *err) {
     const vn_npy *a = &m->array;
     const int32_t used = out->classes;
-    if ((a->kind != 'U' && a->kind != 'S') || a->rank != 1) return vn_fail(err, VN_UNSUPPORTED, "must be texts [K]");
+    if ((a->kind != 'U' && a->kind != 'S') || a->rank != 1)
+        return vn_fail(err, VN_UNSUPPORTED, "must be texts [K]");
     if (out->labels == NULL) return vn_fail(err, VN_BAD_FILE, "without labels");
     if (a->dim[0] < used || a->dim[0] > MAX_CLASSES)
-        return vn_fail(err, VN_BAD_FILE, "%lld names, but label %d occurs", (long long)a->dim[0], (int)used - 1);
+        return vn_fail(err, VN_BAD_FILE, "%lld names, but label %d occurs", (long long)a->dim[0],
+                       (int)used - 1);
     uint8_t element[4 * VN_NPY_MAX_TEXT];
     char text[4 * VN_NPY_MAX_TEXT + 1];
     vn_status s = vn_source_room_for_names(out, (int32_t)a->dim[0], err);
@@ -237,9 +263,10 @@ static vn_status read_names(member *m, vn_source *out, vn_err *err) {
     return s;
 }
 
-/* ---- the archive ------------------------------------------------------------------------------------ */
+/* ---- the archive ----------------------------------------------------------------------------- */
 
-static vn_status read_member(zip_t *zip, const char *name, vn_status (*read)(member *, vn_source *, vn_err *),
+static vn_status read_member(zip_t *zip, const char *name,
+                             vn_status (*read)(member *, vn_source *, vn_err *),
                              const vn_watch *watch, vn_source *out, bool *found, vn_err *err) {
     member m;
     vn_status s = member_open(zip, name, watch, &m, found, err);
@@ -255,8 +282,10 @@ static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out,
     if (zip_name_locate(zip, "images.npy", 0) >= 0 && zip_name_locate(zip, "points.npy", 0) >= 0)
         return vn_fail(err, VN_BAD_FILE, "holds both \"images\" and \"points\"");
     vn_status s = read_member(zip, "images.npy", read_images, watch, out, &images, err);
-    if (s == VN_OK && !images) s = read_member(zip, "points.npy", read_points, watch, out, &points, err);
-    if (s == VN_OK && !images && !points) s = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
+    if (s == VN_OK && !images)
+        s = read_member(zip, "points.npy", read_points, watch, out, &points, err);
+    if (s == VN_OK && !images && !points)
+        s = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
     if (s == VN_OK) s = read_member(zip, "labels.npy", read_labels, watch, out, &labels, err);
     if (s == VN_OK) s = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
     if (s == VN_OK && labels && !names) s = vn_source_number_names(out, out->classes, err);
@@ -267,9 +296,11 @@ bool vn_npz_detect(const char *source) {
     return vn_ends_with(source, ".npz");
 }
 
-vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_source *out,
+                      vn_err *err) {
     int code = 0, fd;
-    vn_status s = vn_file_open(source, &fd, err); // what libzip would wait for, or call "not supported"
+    /* what libzip would wait for, or call "not supported" */
+    vn_status s = vn_file_open(source, &fd, err);
     if (s != VN_OK) return s;
     close(fd);
     errno = 0;

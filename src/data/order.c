@@ -1,7 +1,9 @@
-/* order.c - which sample stands at a position: the held-out split, and a permutation for every epoch.
+/* order.c - which sample stands at a position: the held-out split, and a permutation for every
+ * epoch.
  *
- * Both come from Philox, keyed by the seed: the split is permutation 0 of the order stream, epoch e is permutation e + 1. So
- * any position can be found without having walked there, which is what makes resuming exact. */
+ * Both come from Philox, keyed by the seed: the split is permutation 0 of the order stream, epoch e
+ * is permutation e + 1. So any position can be found without having walked there, which is what
+ * makes resuming exact. */
 #include "data/internal.h"
 
 #include <math.h>
@@ -14,14 +16,16 @@ void vn_order_close(vn_order *o) {
 }
 
 /* Permutation 0, to be stopped between two parts of it. */
-static vn_status permute(const vn_order *o, int64_t *permutation, const vn_watch *watch, vn_err *err) {
+static vn_status permute(const vn_order *o, int64_t *permutation, const vn_watch *watch,
+                         vn_err *err) {
     const int64_t part = 1 << 20;
     vn_reading reading;
     vn_reading_begin(&reading, watch, (uint64_t)o->count * sizeof *permutation);
     vn_status s = VN_OK;
     for (int64_t first = 0; s == VN_OK && first < o->count; first += part) {
         vn_random_permute(permutation, o->count, o->seed, VN_STREAM_ORDER, 0, first, first + part);
-        s = first > 0 ? vn_reading_advance(&reading, (uint64_t)part * sizeof *permutation, err) : VN_OK;
+        s = first > 0 ? vn_reading_advance(&reading, (uint64_t)part * sizeof *permutation, err)
+                      : VN_OK;
     }
     return s;
 }
@@ -37,13 +41,14 @@ static void split(vn_order *o, const int64_t *permutation, bool *is_held) {
             o->train_index[train++] = i;
 }
 
-vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed, const vn_watch *watch,
-                        vn_err *err) {
+vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t seed,
+                        const vn_watch *watch, vn_err *err) {
     const int64_t held = (int64_t)floor(validate * (double)count);
     *o = (vn_order){.count = count, .held = held, .train = count - held, .seed = seed};
     o->train_index = vn_alloc((size_t)o->train, sizeof *o->train_index);
     o->held_index = vn_alloc((size_t)o->held, sizeof *o->held_index);
-    o->shuffled = vn_alloc((size_t)count, sizeof *o->shuffled); /* until the first epoch the split's permutation */
+    /* until the first epoch the split's permutation */
+    o->shuffled = vn_alloc((size_t)count, sizeof *o->shuffled);
     bool *is_held = vn_calloc((size_t)count, sizeof *is_held);
     const bool ok = o->train_index && o->held_index && o->shuffled && is_held;
     const vn_status s = ok ? permute(o, o->shuffled, watch, err) : vn_no_memory(err);

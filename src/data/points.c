@@ -1,7 +1,8 @@
-/* points.c - points in the plane with classes, for worlds small enough to be looked at: "points:moons:noise=0.1".
+/* points.c - points in the plane with classes, for worlds small enough to be looked at:
+ * "points:moons:noise=0.1".
  *
- * Point i is a function of (seed, i) alone. All toys lie about the origin with a spread of roughly one half in each
- * coordinate, like images in [-1, 1]. */
+ * Point i is a function of (seed, i) alone. All toys lie about the origin with a spread of roughly
+ * one half in each coordinate, like images in [-1, 1]. */
 #include "data/internal.h"
 
 #include <math.h>
@@ -11,9 +12,9 @@ static const char prefix[] = "points:";
 static const float pi = 3.14159265358979f;
 
 /* Every toy has these two; `noise` differs in its default. */
-#define COUNT                                                                                                          \
+#define COUNT                                                                                      \
     { "count", "number of points", 10000, 1, 1e7, 1, NULL }
-#define NOISE(value)                                                                                                   \
+#define NOISE(value)                                                                               \
     { "noise", "standard deviation across the shape", value, 0, 1, 0, NULL }
 enum { PARAM_COUNT, PARAM_NOISE };
 
@@ -32,7 +33,8 @@ static int32_t draw_moons(const float *u, const float *z, const double *values, 
 
 static int32_t draw_circles(const float *u, const float *z, const double *values, float *xy) {
     const int32_t k = pick(u[0], 2);
-    const float angle = 2.0f * pi * u[1], noise = (float)values[PARAM_NOISE], radius = k == 0 ? 0.45f : 0.9f;
+    const float angle = 2.0f * pi * u[1], noise = (float)values[PARAM_NOISE],
+                radius = k == 0 ? 0.45f : 0.9f;
     xy[0] = radius * cosf(angle) + noise * z[0];
     xy[1] = radius * sinf(angle) + noise * z[1];
     return k;
@@ -40,7 +42,8 @@ static int32_t draw_circles(const float *u, const float *z, const double *values
 
 static int32_t draw_spirals(const float *u, const float *z, const double *values, float *xy) {
     const int32_t k = pick(u[0], 2);
-    const float along = sqrtf(u[1]), angle = 3.0f * pi * along + (float)k * pi, noise = (float)values[PARAM_NOISE];
+    const float along = sqrtf(u[1]), angle = 3.0f * pi * along + (float)k * pi,
+                noise = (float)values[PARAM_NOISE];
     xy[0] = along * cosf(angle) + noise * z[0];
     xy[1] = along * sinf(angle) + noise * z[1];
     return k;
@@ -74,9 +77,9 @@ static int32_t draw_gaussians(const float *u, const float *z, const double *valu
 static json_t *world_of_gaussians(const double *values) {
     json_t *classes = json_array();
     for (int32_t k = 0; k < 8; k++)
-        if (json_array_append_new(classes,
-                                  json_pack("{s:[{s:[ff], s:f}]}", "components", "mean", (double)gaussians_x(k),
-                                            (double)gaussians_y(k), "std", values[PARAM_NOISE])) != 0) {
+        if (json_array_append_new(classes, json_pack("{s:[{s:[ff], s:f}]}", "components", "mean",
+                                                     (double)gaussians_x(k), (double)gaussians_y(k),
+                                                     "std", values[PARAM_NOISE])) != 0) {
             json_decref(classes);
             return NULL;
         }
@@ -85,7 +88,8 @@ static json_t *world_of_gaussians(const double *values) {
 
 /* One arm from 1.5 pi to 4.5 pi; the class is the third of its length (by angle). */
 static int32_t draw_swiss_roll(const float *u, const float *z, const double *values, float *xy) {
-    const float turn = 1.0f + 2.0f * u[0], angle = 1.5f * pi * turn, noise = (float)values[PARAM_NOISE];
+    const float turn = 1.0f + 2.0f * u[0], angle = 1.5f * pi * turn,
+                noise = (float)values[PARAM_NOISE];
     xy[0] = turn / 3.0f * cosf(angle) + noise * z[0];
     xy[1] = turn / 3.0f * sinf(angle) + noise * z[1];
     return pick(u[0], 3);
@@ -114,7 +118,7 @@ static const char *const two_circles[] = {"inner", "outer"};
 static const char *const numbers[] = {"0", "1", "2", "3", "4", "5", "6", "7"};
 static const char *const thirds[] = {"inner", "middle", "outer"};
 
-// clang-format off
+/* clang-format off */
 const vn_toy_row vn_toy_rows[] = {
     {{"moons", "two half circles that clasp", "scikit-learn", moons_params},
      2, two_moons, draw_moons, NULL},
@@ -131,11 +135,12 @@ const vn_toy_row vn_toy_rows[] = {
     {{"pinwheel", "five bent blades", "arXiv 1603.06277", pinwheel_params},
      5, numbers, draw_pinwheel, NULL},
 };
-// clang-format on
+/* clang-format on */
 const size_t vn_toy_row_count = VN_COUNT(vn_toy_rows);
 
 /* Bumps without width have no density, and worlds say so below a deviation of 1e-6. */
-static vn_status open_world(const vn_toy_row *toy, const double *values, vn_world **out, vn_err *err) {
+static vn_status open_world(const vn_toy_row *toy, const double *values, vn_world **out,
+                            vn_err *err) {
     if (toy->world == NULL || values[PARAM_NOISE] < 1e-6) return VN_OK;
     json_t *json = toy->world(values);
     const vn_status s = json != NULL ? vn_world_from_json(json, out, err) : vn_no_memory(err);
@@ -147,10 +152,11 @@ bool vn_points_detect(const char *source) {
     return strncmp(source, prefix, sizeof prefix - 1) == 0;
 }
 
-vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out,
+                         vn_err *err) {
     vn_choice choice;
-    vn_status s =
-        vn_choice_parse(source + sizeof prefix - 1, VN_TABLE("points", vn_toy_rows, vn_toy_row_count), &choice, err);
+    vn_status s = vn_choice_parse(source + sizeof prefix - 1,
+                                  VN_TABLE("points", vn_toy_rows, vn_toy_row_count), &choice, err);
     if (s != VN_OK) return s;
     const vn_toy_row *toy = &vn_toy_rows[choice.index];
     s = vn_source_copy_names(out, toy->names, toy->classes, err);
@@ -159,7 +165,8 @@ vn_status vn_points_open(const char *source, const vn_data_options *options, vn_
     out->rank = 1;
     out->shape[0] = 2;
     out->count = (int64_t)choice.value[PARAM_COUNT];
-    if (vn_source_fits(out->count, 2 * sizeof(float), err) != VN_OK) return err->status = VN_BAD_ARGUMENT;
+    if (vn_source_fits(out->count, 2 * sizeof(float), err) != VN_OK)
+        return err->status = VN_BAD_ARGUMENT;
     out->points = vn_alloc(2 * (size_t)out->count, sizeof *out->points);
     out->labels = vn_alloc((size_t)out->count, sizeof *out->labels);
     if (out->points == NULL || out->labels == NULL) return vn_no_memory(err);

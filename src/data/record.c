@@ -1,5 +1,5 @@
-/* record.c - see record.h. A first line says what the file is; then for each file a state, its label, its bytes and its path, ended
- * by a zero, as names of files may hold any other byte. */
+/* record.c - see record.h. A first line says what the file is; then for each file a state, its
+ * label, its bytes and its path, ended by a zero, as names of files may hold any other byte. */
 #include "data/record.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 static const char head[] = "vane files 1\n";
 #define MAX_BYTES ((size_t)1 << 30)
 
-/* ---- reading ------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* A whole number that ends in a blank; NULL: it is none. */
 static const char *take_number(const char *at, int64_t most, int64_t *out) {
@@ -32,11 +32,12 @@ static bool take_file(const char *at, vn_entry *e) {
     return true;
 }
 
-static vn_status take_files(const char *text, size_t size, vn_arena *arena, vn_entries *files, vn_entries *skipped,
-                            vn_err *err) {
+static vn_status take_files(const char *text, size_t size, vn_arena *arena, vn_entries *files,
+                            vn_entries *skipped, vn_err *err) {
     vn_status s = VN_OK;
     const char *const end = text + size;
-    if (size < sizeof head - 1 || memcmp(text, head, sizeof head - 1) != 0 || (size > 0 && end[-1] != '\0'))
+    if (size < sizeof head - 1 || memcmp(text, head, sizeof head - 1) != 0 ||
+        (size > 0 && end[-1] != '\0'))
         if (size != sizeof head - 1) return vn_fail(err, VN_BAD_FILE, "is not a list of files");
     for (const char *at = text + sizeof head - 1; s == VN_OK && at < end; at += strlen(at) + 1) {
         vn_entry e = {0};
@@ -49,7 +50,8 @@ static vn_status take_files(const char *text, size_t size, vn_arena *arena, vn_e
     return s;
 }
 
-vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, vn_entries *skipped, vn_err *err) {
+vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, vn_entries *skipped,
+                         vn_err *err) {
     char *text = NULL;
     size_t size = 0;
     vn_status s = vn_read_file(path, MAX_BYTES, &text, &size, err);
@@ -59,20 +61,20 @@ vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, v
     return s == VN_OK ? VN_OK : vn_fail_in(err, "%s", path);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put(FILE *to, const vn_entries *list, const int32_t *labels, char state) {
     for (size_t i = 0; i < list->count; i++) {
         const vn_entry *e = &list->at[i];
         const char own = e->state != 0 ? e->state : VN_FILE_USED;
-        fprintf(to, "%c %lld %lld %s", state != 0 ? state : own, (long long)(labels != NULL ? labels[i] : e->listed),
-                (long long)e->bytes, e->path);
+        fprintf(to, "%c %lld %lld %s", state != 0 ? state : own,
+                (long long)(labels != NULL ? labels[i] : e->listed), (long long)e->bytes, e->path);
         fputc('\0', to);
     }
 }
 
-vn_status vn_record_write(const char *path, const vn_entries *files, const int32_t *labels, const vn_entries *skipped,
-                          vn_err *err) {
+vn_status vn_record_write(const char *path, const vn_entries *files, const int32_t *labels,
+                          const vn_entries *skipped, vn_err *err) {
     vn_writer w;
     const vn_status s = vn_writer_open(&w, path, err);
     if (s != VN_OK) return s;

@@ -29,7 +29,7 @@ bool vn_source_has(const char *folder, const char *name) {
     return n > 0 && (size_t)n < sizeof path && vn_is_file(path);
 }
 
-/* ---- class names ------------------------------------------------------------------------------------ */
+/* ---- class names ----------------------------------------------------------------------------- */
 
 vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err) {
     s->names = vn_arena_alloc(&s->arena, (size_t)classes * sizeof *s->names);
@@ -38,7 +38,8 @@ vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err) {
     return VN_OK;
 }
 
-vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length, vn_err *err) {
+vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length,
+                             vn_err *err) {
     char *name = vn_format("%.*s", (int)length, text), *valid = name != NULL ? vn_utf8(name) : NULL;
     char *copy = valid != NULL ? vn_arena_alloc(&s->arena, strlen(valid) + 1) : NULL;
     if (copy != NULL) s->names[label] = strcpy(copy, valid);
@@ -47,7 +48,8 @@ vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size
     return copy != NULL ? VN_OK : vn_no_memory(err);
 }
 
-vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes, vn_err *err) {
+vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes,
+                               vn_err *err) {
     vn_status status = vn_source_room_for_names(s, classes, err);
     for (int32_t k = 0; status == VN_OK && k < classes; k++)
         status = vn_source_set_name(s, k, names[k], strlen(names[k]), err);
@@ -64,7 +66,8 @@ vn_status vn_source_number_names(vn_source *s, int32_t classes, vn_err *err) {
     return status;
 }
 
-/* One line without its end; NULL after the last. Empty lines at the end of the file are no lines. */
+/* One line without its end; NULL after the last. Empty lines at the end of the file are no
+ * lines. */
 static const char *next_line(const char **text, size_t *length) {
     const char *line = *text;
     if (line[strspn(line, "\r\n \t")] == '\0') return NULL;
@@ -75,14 +78,16 @@ static const char *next_line(const char **text, size_t *length) {
     return line;
 }
 
-static vn_status split_names(vn_source *s, const char *text, const char *path, int32_t classes, vn_err *err) {
+static vn_status split_names(vn_source *s, const char *text, const char *path, int32_t classes,
+                             vn_err *err) {
     const char *at = text;
     size_t length;
     int32_t lines = 0;
     while (next_line(&at, &length) != NULL) lines++;
     if (lines == 0) return vn_fail(err, VN_BAD_FILE, "%s: holds no class names", path);
     if (classes > 0 && lines != classes)
-        return vn_fail(err, VN_BAD_FILE, "%s: %d class names where %d are expected", path, (int)lines, (int)classes);
+        return vn_fail(err, VN_BAD_FILE, "%s: %d class names where %d are expected", path,
+                       (int)lines, (int)classes);
     vn_status status = vn_source_room_for_names(s, lines, err);
     at = text;
     for (int32_t k = 0; status == VN_OK && k < lines; k++) {
@@ -106,7 +111,7 @@ vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, 
     return status;
 }
 
-/* ---- fingerprint ------------------------------------------------------------------------------------ */
+/* ---- fingerprint ----------------------------------------------------------------------------- */
 
 static uLong add(uLong crc, const void *data, size_t size) {
     return size > 0 ? crc32_z(crc, data, size) : crc;
@@ -134,7 +139,8 @@ static vn_status add_much(uLong *crc, const void *data, size_t size, vn_reading 
     return s;
 }
 
-vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out, vn_err *err) {
+vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out,
+                                vn_err *err) {
     const size_t count = (size_t)s->count, numbers = count * vn_source_sample_size(s);
     uLong crc = add(crc32_z(0, NULL, 0), s->shape, sizeof s->shape);
     crc = add(crc, &s->count, sizeof s->count);
@@ -144,7 +150,8 @@ vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint3
     vn_reading_begin(&reading, watch, numbers * (s->points != NULL ? sizeof *s->points : 1));
     vn_status status = VN_OK;
     if (s->pixels != NULL) status = add_much(&crc, s->pixels, numbers, &reading, err);
-    if (s->points != NULL) status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
+    if (s->points != NULL)
+        status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
     if (s->folder != NULL) crc = add_files(crc, s->folder, s->count);
     *out = (uint32_t)crc;
     return status;

@@ -1,8 +1,8 @@
-/* unreadable.c - files of a folder that cannot be read, found before the first step where that takes seconds, so that all of them
- * can be named at once.
+/* unreadable.c - files of a folder that cannot be read, found before the first step where that
+ * takes seconds, so that all of them can be named at once.
  *
- * Whether pixels are decoded beforehand depends on the sizes in the headers and not on the clock: what a run skips must be the
- * same on every machine. */
+ * Whether pixels are decoded beforehand depends on the sizes in the headers and not on the clock:
+ * what a run skips must be the same on every machine. */
 #include "data/folder.h"
 
 #include <math.h>
@@ -14,7 +14,8 @@ bool vn_is_files_fault(vn_status s) {
     return s != VN_OK && s != VN_NO_MEMORY && s != VN_CANCELLED;
 }
 
-vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch, vn_err *err) {
+vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch,
+                          vn_err *err) {
     char *copy = vn_arena_alloc(&f->listing.arena, strlen(why->text) + 1);
     if (copy == NULL) return vn_no_memory(err);
     f->files.at[i].why = strcpy(copy, why->text);
@@ -22,8 +23,8 @@ vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_wa
     return VN_OK;
 }
 
-static vn_status report(const vn_folder *f, const char *what, size_t done, double start, const vn_watch *watch,
-                        vn_err *err) {
+static vn_status report(const vn_folder *f, const char *what, size_t done, double start,
+                        const vn_watch *watch, vn_err *err) {
     const double rate = (double)done / (vn_now() - start + 1e-9);
     const vn_progress progress = {.what = what,
                                   .unit = "files",
@@ -32,10 +33,12 @@ static vn_status report(const vn_folder *f, const char *what, size_t done, doubl
                                   .rate = rate,
                                   .seconds_left = (double)(f->files.count - done) / rate,
                                   .loss = (double)NAN};
-    return vn_report(watch, &progress) ? vn_fail(err, VN_CANCELLED, "%s: reading was cancelled", f->root) : VN_OK;
+    return vn_report(watch, &progress)
+               ? vn_fail(err, VN_CANCELLED, "%s: reading was cancelled", f->root)
+               : VN_OK;
 }
 
-/* ---- headers ------------------------------------------------------------------------------------------ */
+/* ---- headers --------------------------------------------------------------------------------- */
 
 static vn_status read_header(const vn_folder *f, vn_entry *e, vn_err *err) {
     vn_image head;
@@ -59,13 +62,14 @@ static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) 
             s = vn_folder_blame(f, i, &why, watch, err);
         else if (s != VN_OK)
             *err = why;
-        if (s == VN_OK && (i + 1) % REPORT_EVERY == 0) s = report(f, "reading", i + 1, start, watch, err);
+        if (s == VN_OK && (i + 1) % REPORT_EVERY == 0)
+            s = report(f, "reading", i + 1, start, watch, err);
         if (s != VN_OK) return s;
     }
     return VN_OK;
 }
 
-/* ---- pixels ------------------------------------------------------------------------------------------- */
+/* ---- pixels ---------------------------------------------------------------------------------- */
 
 /* What decoding everything takes, in pixels. */
 static int64_t work_of(const vn_folder *f) {
@@ -105,7 +109,8 @@ static vn_status check_pixels(vn_folder *f, vn_crew *crew, const vn_watch *watch
     c->f = f;
     vn_status s = VN_OK;
     for (; s == VN_OK && c->first < f->files.count; c->first += REPORT_EVERY) {
-        const size_t left = f->files.count - c->first, n = left < REPORT_EVERY ? left : REPORT_EVERY;
+        const size_t left = f->files.count - c->first,
+                     n = left < REPORT_EVERY ? left : REPORT_EVERY;
         vn_crew_run(crew, (int64_t)n, check_one, c);
         for (size_t i = 0; s == VN_OK && i < n; i++) {
             if (vn_is_files_fault(c->why[i].status))
@@ -113,13 +118,14 @@ static vn_status check_pixels(vn_folder *f, vn_crew *crew, const vn_watch *watch
             else if (c->why[i].status != VN_OK)
                 s = vn_fail(err, c->why[i].status, "%s", c->why[i].text);
         }
-        if (s == VN_OK && n == REPORT_EVERY) s = report(f, "checking", c->first + n, start, watch, err);
+        if (s == VN_OK && n == REPORT_EVERY)
+            s = report(f, "checking", c->first + n, start, watch, err);
     }
     vn_free(c);
     return s;
 }
 
-/* ---- what follows from it ----------------------------------------------------------------------------- */
+/* ---- what follows from it -------------------------------------------------------------------- */
 
 static int64_t count_bad(const vn_folder *f) {
     int64_t bad = 0;
@@ -134,7 +140,8 @@ static const char *below_root(const vn_folder *f, const char *why) {
 }
 
 /* "photos/a/17.png: PNG: ...", or "photos: 14 of 5000 files cannot be read: ... and 11 more". */
-static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_options *options, vn_err *err) {
+static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_options *options,
+                            vn_err *err) {
     char names[MESSAGE + 1024];
     size_t used = 0;
     int64_t named = 0, gone = 0;
@@ -144,22 +151,24 @@ static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_optio
         if (why == NULL) continue;
         const char *text = bad > 1 ? below_root(f, why) : why;
         if (named > 0 && used + strlen(text) > MESSAGE) break;
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", named > 0 ? ", " : "", text);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", named > 0 ? ", " : "",
+                                 text);
         named++;
     }
     if (bad == 1)
         vn_fail(err, VN_BAD_FILE, "%s", names);
     else if (named == bad)
-        vn_fail(err, VN_BAD_FILE, "%s: %lld of %zu files cannot be read: %s", f->root, (long long)bad, f->files.count,
-                names);
+        vn_fail(err, VN_BAD_FILE, "%s: %lld of %zu files cannot be read: %s", f->root,
+                (long long)bad, f->files.count, names);
     else
-        vn_fail(err, VN_BAD_FILE, "%s: %lld of %zu files cannot be read: %s and %lld more", f->root, (long long)bad,
-                f->files.count, names, (long long)(bad - named));
+        vn_fail(err, VN_BAD_FILE, "%s: %lld of %zu files cannot be read: %s and %lld more", f->root,
+                (long long)bad, f->files.count, names, (long long)(bad - named));
     const char *it = bad == 1 ? "it" : "them";
     vn_fail_after(err, gone == bad ? "put %s back" : "repair or remove %s", it);
     const size_t length = strlen(err->text);
     if (options->check)
-        snprintf(err->text + length, sizeof err->text - length, ", or go on without %s (--skip-bad)", it);
+        snprintf(err->text + length, sizeof err->text - length,
+                 ", or go on without %s (--skip-bad)", it);
     return err->status;
 }
 
@@ -177,10 +186,12 @@ static vn_status skip(vn_folder *f, vn_err *err) {
     return s;
 }
 
-/* Of a run that goes on: they keep their places. What is gone without ever having been named is to be put back. */
+/* Of a run that goes on: they keep their places. What is gone without ever having been named is to
+ * be put back. */
 static void mark(vn_folder *f, bool hole) {
     for (size_t i = 0; i < f->files.count; i++)
-        if (f->files.at[i].why != NULL && (hole || !f->files.at[i].gone)) vn_folder_mark(f, (int64_t)i, hole);
+        if (f->files.at[i].why != NULL && (hole || !f->files.at[i].gone))
+            vn_folder_mark(f, (int64_t)i, hole);
 }
 
 static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *err) {
@@ -191,10 +202,11 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
         if (options->list != NULL) vn_folder_save_list(f, NULL, options->list, NULL);
         return refuse_bad(f, bad, options, err);
     }
-    vn_log(options->watch, VN_LOG_WARNING, "%s: %lld of %zu files cannot be read and %s skipped", f->root,
-           (long long)bad, f->files.count, bad == 1 ? "is" : "are");
+    vn_log(options->watch, VN_LOG_WARNING, "%s: %lld of %zu files cannot be read and %s skipped",
+           f->root, (long long)bad, f->files.count, bad == 1 ? "is" : "are");
     if (bad == (int64_t)f->files.count)
-        return vn_fail(err, VN_BAD_FILE, "%s: none of its %lld pictures can be read", f->root, (long long)bad);
+        return vn_fail(err, VN_BAD_FILE, "%s: none of its %lld pictures can be read", f->root,
+                       (long long)bad);
     if (options->list == NULL) return skip(f, err);
     mark(f, true);
     return VN_OK;
@@ -224,7 +236,8 @@ void vn_folder_mark(vn_folder *folder, int64_t i, bool hole) {
 
 int64_t vn_folder_skipped(const vn_folder *folder) {
     int64_t holes = 0;
-    for (size_t i = 0; i < folder->files.count; i++) holes += folder->files.at[i].state == VN_FILE_HOLE;
+    for (size_t i = 0; i < folder->files.count; i++)
+        holes += folder->files.at[i].state == VN_FILE_HOLE;
     return holes + (int64_t)folder->skipped.count;
 }
 

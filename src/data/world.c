@@ -1,5 +1,6 @@
-/* world.c - points drawn from a world file, an exact mixture of Gaussians (path/path.h): "world.json", or
- * "world.json:count=50000". What a network learns from them can be compared with the truth, which the data hands on.
+/* world.c - points drawn from a world file, an exact mixture of Gaussians (path/path.h):
+ * "world.json", or "world.json:count=50000". What a network learns from them can be compared with
+ * the truth, which the data hands on.
  *
  * Point i and its class are a function of (seed, i) alone. */
 #include "data/internal.h"
@@ -30,13 +31,15 @@ static vn_status parse(const char *source, char **file, vn_choice *choice, vn_er
     const size_t length = file_length(source);
     char *text = vn_format("%s%s", row.name, source + length);
     *file = vn_format("%.*s", (int)length, source);
-    const vn_status s = text != NULL && *file != NULL ? vn_choice_parse(text, VN_TABLE("data", &row, 1), choice, err)
-                                                      : vn_no_memory(err);
+    const vn_status s = text != NULL && *file != NULL
+                            ? vn_choice_parse(text, VN_TABLE("data", &row, 1), choice, err)
+                            : vn_no_memory(err);
     vn_free(text);
     return s;
 }
 
-/* By the weights of the classes; vn_world_draw takes the steps up to the dimension of the same stream. */
+/* By the weights of the classes; vn_world_draw takes the steps up to the dimension of the same
+ * stream. */
 static int32_t draw_label(const vn_world *w, uint64_t seed, uint64_t i) {
     double u = vn_random_double(seed, VN_STREAM_DATA, i, (uint64_t)vn_world_size(w) + 1);
     int32_t label = 0;
@@ -45,7 +48,8 @@ static int32_t draw_label(const vn_world *w, uint64_t seed, uint64_t i) {
     return label;
 }
 
-static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_watch *watch, vn_err *err) {
+static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_watch *watch,
+                      vn_err *err) {
     const vn_world *w = out->world;
     const size_t size = (size_t)vn_world_size(w);
     vn_status s = vn_source_room_for_names(out, vn_world_classes(w), err);
@@ -54,7 +58,8 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_wat
         s = vn_source_set_name(out, k, name, strlen(name), err);
     }
     if (s != VN_OK) return s;
-    if (vn_source_fits(count, (double)(size * sizeof(float)), err) != VN_OK) return err->status = VN_BAD_ARGUMENT;
+    if (vn_source_fits(count, (double)(size * sizeof(float)), err) != VN_OK)
+        return err->status = VN_BAD_ARGUMENT;
     vn_reading reading;
     vn_reading_begin(&reading, watch, (uint64_t)count * size * sizeof(float));
     out->rank = 1;
@@ -71,7 +76,8 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_wat
     return s;
 }
 
-vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out, vn_err *err) {
+vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out,
+                             vn_err *err) {
     vn_choice choice = {0};
     char *file = NULL;
     vn_status s = parse(source, &file, &choice, err);

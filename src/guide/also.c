@@ -1,8 +1,10 @@
-/* also.c - several conditions at once (2206.01714): each adds w (c_i - u) to the prediction, so that with plain CFG it is
+/* also.c - several conditions at once (2206.01714): each adds w (c_i - u) to the prediction, so
+ * that with plain CFG it is
  *
  *     u + gamma (c - u) + w_1 (c_1 - u) + w_2 (c_2 - u) + ...
  *
- * A positive weight is the paper's AND, a negative one its NOT. Samples without a condition are left as they are. */
+ * A positive weight is the paper's AND, a negative one its NOT. Samples without a condition are
+ * left as they are. */
 #include "guide/internal.h"
 
 enum { CLASS, WEIGHT };
@@ -37,7 +39,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_also_guide = {
-    .row = {"also", "adds weight (another class - null): several conditions at once", "2206.01714", params},
+    .row = {"also", "adds weight (another class - null): several conditions at once", "2206.01714",
+            params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .many = true,

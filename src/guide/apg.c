@@ -1,5 +1,6 @@
-/* apg.c - adaptive projected guidance (2410.02416, algorithm 1): CFG in x0 whose delta has a memory, a largest norm, and loses the
- * part along the conditional prediction, which is what makes strong guidance oversaturate.
+/* apg.c - adaptive projected guidance (2410.02416, algorithm 1): CFG in x0 whose delta has a
+ * memory, a largest norm, and loses the part along the conditional prediction, which is what makes
+ * strong guidance oversaturate.
  *
  *     D = (c - u) + beta D_before
  *     D = D min(1, r / |D|)
@@ -7,9 +8,10 @@
  *
  * As in the paper D_before is what it was before the limit. eps follows x0.
  *
- * A norm grows with the root of the count of numbers, and the paper's r belongs to its models: 15 to SDXL, whose latents are
- * 4 x 128 x 128. Beside a delta of 3 x 32 x 32 numbers that is no limit at all; so where r is not given it is 15 for as many
- * numbers as SDXL's, and for others the same length a number. */
+ * A norm grows with the root of the count of numbers, and the paper's r belongs to its models: 15
+ * to SDXL, whose latents are 4 x 128 x 128. Beside a delta of 3 x 32 x 32 numbers that is no limit
+ * at all; so where r is not given it is 15 for as many numbers as SDXL's, and for others the same
+ * length a number. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -20,9 +22,11 @@
 
 enum { BETA, LIMIT, ETA };
 static const vn_param params[] = {
-    {"beta", "how much of the delta before is added; negative: what stays is damped", -0.5, -1, 1, 0, NULL},
+    {"beta", "how much of the delta before is added; negative: what stays is damped", -0.5, -1, 1,
+     0, NULL},
     {"r",
-     "largest norm of a sample's delta; 0: none; -1: the paper's 15 for the 65536 numbers of SDXL's latents, for other "
+     "largest norm of a sample's delta; 0: none; -1: the paper's 15 for the 65536 numbers of "
+     "SDXL's latents, for other "
      "sizes by "
      "the root of their count (3.2 for 3 x 32 x 32)",
      FOR_THE_SIZE, FOR_THE_SIZE, 1e9, 0, NULL},
@@ -42,8 +46,8 @@ static double limit_of(const vn_guide *g) {
 }
 
 /* One sample: shift = D_perpendicular + eta D_parallel, before the limit at `memory`. */
-static void project(const double *v, double limit, size_t size, const float *c, const float *u, float *memory,
-                    float *shift) {
+static void project(const double *v, double limit, size_t size, const float *c, const float *u,
+                    float *memory, float *shift) {
     double dd = 0, dc = 0, cc = 0;
     for (size_t j = 0; j < size; j++) {
         const double delta = (double)c[j] - (double)u[j] + v[BETA] * (double)memory[j];
@@ -54,7 +58,8 @@ static void project(const double *v, double limit, size_t size, const float *c, 
     }
     const double scale = limit > 0 && dd > 0 ? fmin(1, limit / sqrt(dd)) : 1;
     const double along = cc > 0 ? (1 - v[ETA]) * dc / cc : 0;
-    for (size_t j = 0; j < size; j++) shift[j] = (float)(scale * ((double)memory[j] - along * (double)c[j]));
+    for (size_t j = 0; j < size; j++)
+        shift[j] = (float)(scale * ((double)memory[j] - along * (double)c[j]));
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
@@ -63,12 +68,14 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     float *memory = g->slot[0], *shift = g->slot[1];
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t row = 0; row < (size_t)at->n * size; row += size)
-        project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row, shift + row);
+        project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row,
+                shift + row);
     vn_shift_pair(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 
 const vn_guide_row vn_apg_guide = {
-    .row = {"apg", "CFG with memory, a largest norm and less along the prediction itself", "2410.02416", params},
+    .row = {"apg", "CFG with memory, a largest norm and less along the prediction itself",
+            "2410.02416", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 2,

@@ -1,6 +1,7 @@
-/* autoguidance.c - guidance by a worse version of the model itself (2406.02507): weak + gamma (D - weak), both under the same
- * condition. It pushes away from the errors that the two share, and does not make samples of a class more alike as CFG does.
- * Samples without a condition are guided too. */
+/* autoguidance.c - guidance by a worse version of the model itself (2406.02507): weak + gamma (D -
+ * weak), both under the same condition. It pushes away from the errors that the two share, and does
+ * not make samples of a class more alike as CFG does. Samples without a condition are guided
+ * too. */
 #include "guide/internal.h"
 
 static vn_pass weak(const vn_guide_at *at) {
@@ -19,7 +20,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_autoguidance_guide = {
-    .row = {"autoguidance", "weak + G (model - weak), of a weaker model under the same condition", "2406.02507", NULL},
+    .row = {"autoguidance", "weak + G (model - weak), of a weaker model under the same condition",
+            "2406.02507", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_WEAK,
     .passes = 2,

@@ -1,6 +1,7 @@
-/* cfg.c - classifier-free guidance (2207.12598; for flows 2311.13443): u + gamma (c - u), with c the conditional and u the null
- * prediction; the paper's (1 + w) c - w u with w = gamma - 1. The weights sum to 1, so it is the same in every space; here it is
- * done on x0 and on eps, which stay consistent. */
+/* cfg.c - classifier-free guidance (2207.12598; for flows 2311.13443): u + gamma (c - u), with c
+ * the conditional and u the null prediction; the paper's (1 + w) c - w u with w = gamma - 1. The
+ * weights sum to 1, so it is the same in every space; here it is done on x0 and on eps, which stay
+ * consistent. */
 #include "guide/internal.h"
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {

@@ -1,9 +1,10 @@
-/* cfg_plus_plus.c - CFG++ (2406.08070): x0 is guided, the noise that the step puts back is the null prediction's:
+/* cfg_plus_plus.c - CFG++ (2406.08070): x0 is guided, the noise that the step puts back is the null
+ * prediction's:
  *
  *     x0 = x0_u + lambda (x0_c - x0_u)      eps = eps_u
  *
- * --guidance is the paper's lambda, meant for [0,1]: 0.6 does what CFG's 7.5 does. 1 is not the conditional model here, so nothing
- * that changes gamma or the prediction goes with it. */
+ * --guidance is the paper's lambda, meant for [0,1]: 0.6 does what CFG's 7.5 does. 1 is not the
+ * conditional model here, so nothing that changes gamma or the prediction goes with it. */
 #include "guide/internal.h"
 
 static bool wants_conditional(const vn_guide_at *at) {
@@ -22,11 +23,13 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
     const vn_pair *u = vn_plan_need(p, &of_u);
     vn_copy_pair(n, *out, u);
-    if (wants_conditional(at)) vn_extrapolate(n, at->gamma, u->x0, vn_plan_need(p, &of_c)->x0, out->x0);
+    if (wants_conditional(at))
+        vn_extrapolate(n, at->gamma, u->x0, vn_plan_need(p, &of_c)->x0, out->x0);
 }
 
 const vn_guide_row vn_cfg_plus_plus_guide = {
-    .row = {"cfg-plus-plus", "guides x0 only, noise stays the null one; guidance is lambda in [0,1]", "2406.08070",
+    .row = {"cfg-plus-plus",
+            "guides x0 only, noise stays the null one; guidance is lambda in [0,1]", "2406.08070",
             NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES | VN_NEEDS_PAIRS,

@@ -1,10 +1,12 @@
-/* cfg_zero_star.c - CFG-Zero* (2503.18886): CFG in velocity, with the null prediction scaled to fit the conditional one best, and
- * no motion at all in the first steps, where a flow's velocity is least well learnt:
+/* cfg_zero_star.c - CFG-Zero* (2503.18886): CFG in velocity, with the null prediction scaled to fit
+ * the conditional one best, and no motion at all in the first steps, where a flow's velocity is
+ * least well learnt:
  *
  *     s = <c,u> / (|u|^2 + 1e-8)
  *     v = s u + gamma (c - s u),   0 in the first part of the steps
  *
- * A step counts as in that part if it ends there. Where gamma is 1, the conditional prediction in all steps. */
+ * A step counts as in that part if it ends there. Where gamma is 1, the conditional prediction in
+ * all steps. */
 #include "guide/internal.h"
 
 enum { ZERO };
@@ -37,7 +39,8 @@ static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn
     const vn_meaning velocity = vn_as_velocity(at->level);
     const vn_pass of_c = vn_conditional(at);
     const float x0_x = (float)velocity.x0_x, eps_x = (float)velocity.eps_x;
-    if (some_without_condition(at)) vn_copy_pair((size_t)at->n * size, *out, vn_plan_need(p, &of_c));
+    if (some_without_condition(at))
+        vn_copy_pair((size_t)at->n * size, *out, vn_plan_need(p, &of_c));
     for (size_t i = 0; i < (size_t)at->n * size; i++) {
         if (at->labels[i / size] == VN_LABEL_NULL) continue;
         out->x0[i] = x0_x * at->x[i];
@@ -63,7 +66,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_cfg_zero_star_guide = {
-    .row = {"cfg-zero-star", "CFG on a scaled null velocity; the first steps stand still", "2503.18886", params},
+    .row = {"cfg-zero-star", "CFG on a scaled null velocity; the first steps stand still",
+            "2503.18886", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 2,

@@ -1,26 +1,29 @@
-/* classifier.c - classifier guidance (2105.05233): the gradient of a classifier of noisy samples is added to the
- * score,
+/* classifier.c - classifier guidance (2105.05233): the gradient of a classifier of noisy samples is
+ * added to the score,
  *
  *     score of p(x|y) ~ grad log p(x) + gamma grad log p(y|x_t)
  *
- * that is x0 += gamma sigma^2/alpha grad log p(y|x_t). gamma means what it does everywhere: 0 the unconditional
- * model, 1 the conditional one. So with base=conditional, where the score is already that of p(x|y), gamma - 1 is
- * left to the classifier: the paper's scale for a conditional model is gamma - 1. If the classifier is exact, both
- * are CFG. */
+ * that is x0 += gamma sigma^2/alpha grad log p(y|x_t). gamma means what it does everywhere: 0 the
+ * unconditional model, 1 the conditional one. So with base=conditional, where the score is already
+ * that of p(x|y), gamma - 1 is left to the classifier: the paper's scale for a conditional model is
+ * gamma - 1. If the classifier is exact, both are CFG. */
 #include "guide/internal.h"
 
 enum { BASE };
 enum { OF_NULL, OF_CONDITION };
 static const vn_param params[] = {
-    {"base", "the model whose score the classifier adds to; conditional: only G - 1 of its gradient", OF_NULL, 0, 1, 1,
-     "null|conditional"},
+    {"base",
+     "the model whose score the classifier adds to; conditional: only G - 1 of its gradient",
+     OF_NULL, 0, 1, 1, "null|conditional"},
     {0},
 };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    if (!d->classify) return vn_fail(err, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
+    if (!d->classify)
+        return vn_fail(err, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
     if (c->value[BASE] == OF_NULL && !d->has_null)
-        return vn_fail(err, VN_BAD_ARGUMENT, "classifier: base=null needs a model that knows the null condition");
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "classifier: base=null needs a model that knows the null condition");
     return VN_OK;
 }
 
@@ -46,9 +49,14 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const vn_level *level,
                        float *log_probability, float *shift) {
     const vn_denoiser *d = g->denoiser;
-    for (int64_t i = 0; i < at->n; i++) g->label[i] = at->labels[i] == VN_LABEL_NULL ? 0 : at->labels[i];
-    const vn_classify question = {
-        .n = at->n, .x = x, .level = level, .label = g->label, .log_probability = log_probability, .shift = shift};
+    for (int64_t i = 0; i < at->n; i++)
+        g->label[i] = at->labels[i] == VN_LABEL_NULL ? 0 : at->labels[i];
+    const vn_classify question = {.n = at->n,
+                                  .x = x,
+                                  .level = level,
+                                  .label = g->label,
+                                  .log_probability = log_probability,
+                                  .shift = shift};
     g->status = d->classify(d->self, &question, &g->err);
     for (int64_t i = 0; i < at->n && !g->status; i++) {
         if (at->labels[i] != VN_LABEL_NULL) continue;
@@ -59,7 +67,8 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
 }
 
 const vn_guide_row vn_classifier_guide = {
-    .row = {"classifier", "adds G times the gradient of a classifier's log p(class|x)", "2105.05233", params},
+    .row = {"classifier", "adds G times the gradient of a classifier's log p(class|x)",
+            "2105.05233", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSIFIER | VN_NEEDS_CLASSES,
     .passes = 1,

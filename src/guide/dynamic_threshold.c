@@ -1,10 +1,12 @@
-/* dynamic_threshold.c - dynamic thresholding (2205.11487): for each sample, with q a high percentile of |x0|, but at least the
- * bound of the data, 1:
+/* dynamic_threshold.c - dynamic thresholding (2205.11487): for each sample, with q a high
+ * percentile of |x0|, but at least the bound of the data, 1:
  *
  *     x0 = clip(x0, -q, q) bound / q
  *
- * so that data known to be in [-1,1] stays there under strong guidance without saturating. eps follows x0, as in DDPM's posterior
- * mean and diffusers' use_clipped_model_output, or is kept, as in its DDIMScheduler without that. The percentile between two values is interpolated, as torch.quantile does. */
+ * so that data known to be in [-1,1] stays there under strong guidance without saturating. eps
+ * follows x0, as in DDPM's posterior mean and diffusers' use_clipped_model_output, or is kept, as
+ * in its DDIMScheduler without that. The percentile between two values is interpolated, as
+ * torch.quantile does. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -18,7 +20,8 @@ static const vn_param params[] = {
     {0},
 };
 
-/* Moves the k-th smallest of v to v[k], with none larger before it and none smaller after: Hoare's FIND. */
+/* Moves the k-th smallest of v to v[k], with none larger before it and none smaller after: Hoare's
+ * FIND. */
 static void select_kth(float *v, int64_t n, int64_t k) {
     int64_t low = 0, high = n - 1;
     while (low < high) {
@@ -69,7 +72,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_dynamic_threshold_guide = {
-    .row = {"dynamic-threshold", "clips x0 at a high percentile of itself and scales it back", "2205.11487", params},
+    .row = {"dynamic-threshold", "clips x0 at a high percentile of itself and scales it back",
+            "2205.11487", params},
     .stage = VN_GUIDE_FINISH,
     .replaces = true,
     .needs_by = vn_noise_needs,

@@ -1,11 +1,12 @@
-/* energy.c - guidance by the gradient of a reward, or of minus an energy (training-free guidance; for flows
- * 2502.02150). With x0-hat the model's answer under each row's own condition, and log r the user's,
+/* energy.c - guidance by the gradient of a reward, or of minus an energy (training-free guidance;
+ * for flows 2502.02150). With x0-hat the model's answer under each row's own condition, and log r
+ * the user's,
  *
  *     g = grad_x log r(x0-hat(x)) = (d x0-hat / dx)^T grad log r         one product with the Jacobian of the denoiser
  *     x0 += scale sigma^2/alpha g,   eps -= scale sigma g
  *
- * To first order in the variance of x0 given x this is the score of p(x) r(x)^scale. At alpha = 0 x says nothing of
- * x0, both g and alpha are 0, and the prediction is left as it is. */
+ * To first order in the variance of x0 given x this is the score of p(x) r(x)^scale. At alpha = 0 x
+ * says nothing of x0, both g and alpha are 0, and the prediction is left as it is. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@ static const vn_param params[] = {
     {0},
 };
 
-enum { GRADIENT, VALUE }; // slots
+enum { GRADIENT, VALUE }; /* slots */
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
@@ -28,7 +29,8 @@ static bool acts(const vn_guide_at *at) {
     return at->level->alpha > 0 && at->level->sigma > 0;
 }
 
-/* x0-hat, and the gradient of log r(x0-hat) by x. Under no condition at all it is the null pass of the rule. */
+/* x0-hat, and the gradient of log r(x0-hat) by x. Under no condition at all it is the null pass of
+ * the rule. */
 static vn_pass forward(const vn_guide_at *at) {
     return at->all_null ? vn_null(at) : vn_conditional(at);
 }
@@ -43,7 +45,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!acts(at)) return;
     const vn_pass of_x0 = forward(at), of_gradient = backward(g, at);
     const vn_pair *x0 = vn_plan_need(p, &of_x0);
-    if (x0 && !vn_plan_need(p, &of_gradient)) vn_guide_reward(g, at, x0->x0, g->slot[VALUE], g->slot[GRADIENT]);
+    if (x0 && !vn_plan_need(p, &of_gradient))
+        vn_guide_reward(g, at, x0->x0, g->slot[VALUE], g->slot[GRADIENT]);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
@@ -54,10 +57,12 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
                   g->choice.value[SCALE] * sigma * sigma / alpha, out);
 }
 
-/* ---- rewards ------------------------------------------------------------------------------------------------ */
+/* ---- rewards --------------------------------------------------------------------------------- */
 
-/* The classifier in a reward's place: log p(label|x0), x0 shown to it on the path's least noisy level. */
-static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, float *value, float *gradient) {
+/* The classifier in a reward's place: log p(label|x0), x0 shown to it on the path's least noisy
+ * level. */
+static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
+                           float *gradient) {
     const vn_path *path = g->denoiser->path;
     g->level = vn_path_level(path, path->row->least(path));
     if (!vn_guide_classify(g, at, x0, &g->level, value, gradient)) return false;
@@ -66,7 +71,8 @@ static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, 
     return true;
 }
 
-static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, const float *x, int64_t size) {
+static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, const float *x,
+                         int64_t size) {
     for (int64_t i = 0; i < at->n * size; i++)
         if (!isfinite(x[i])) {
             g->status = vn_fail(&g->err, VN_NOT_FINITE, "the %s of sample %llu is not finite", what,
@@ -76,10 +82,12 @@ static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, c
     return true;
 }
 
-bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value, float *gradient) {
+bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
+                     float *gradient) {
     const vn_reward *r = g->reward;
     const int64_t values = at->n, numbers = at->n * g->denoiser->size;
-    for (int64_t i = 0; i < values; i++) value[i] = NAN; // what a reward leaves out is not taken for an answer
+    /* what a reward leaves out is not taken for an answer */
+    for (int64_t i = 0; i < values; i++) value[i] = NAN;
     for (int64_t i = 0; gradient && i < numbers; i++) gradient[i] = NAN;
     if (!r && !classify_clean(g, at, x0, value, gradient)) return false;
     if (r) g->status = r->evaluate(r->self, at->n, x0, at->labels, value, gradient, &g->err);
@@ -88,7 +96,8 @@ bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float 
 }
 
 const vn_guide_row vn_energy_guide = {
-    .row = {"energy", "adds the gradient of a reward of x0, through the denoiser", "2502.02150", params},
+    .row = {"energy", "adds the gradient of a reward of x0, through the denoiser", "2502.02150",
+            params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_VJP | VN_NEEDS_REWARD,
     .passes = 2,

@@ -1,18 +1,22 @@
-/* fdg.c - frequency-decoupled guidance (2506.19713), for images: CFG with less G for low frequencies, which decide on layout
- * and colour and saturate first, than for high ones. Of the Laplacian pyramid of c - u only the coarsest image has its own gamma:
+/* fdg.c - frequency-decoupled guidance (2506.19713), for images: CFG with less G for low
+ * frequencies, which decide on layout and colour and saturate first, than for high ones. Of the
+ * Laplacian pyramid of c - u only the coarsest image has its own gamma:
  *
  *     B = up(down(c - u)), `levels` - 1 times down and as often up
  *     u + gamma (c - u) + (gamma_low - gamma) B,    gamma_low = 1 + low (gamma - 1)
  *
- * which is linear, so the same in every space. down: binomial blur [1 4 6 4 1]/16 with mirrored edges, then halved bilinearly; up:
- * doubled bilinearly, then blurred; as kornia's pyramids, which the paper uses, but sizes need not be powers of two. The paper's
- * SDXL values are gamma 10 and gamma_low 5. */
+ * which is linear, so the same in every space. down: binomial blur [1 4 6 4 1]/16 with mirrored
+ * edges, then halved bilinearly; up: doubled bilinearly, then blurred; as kornia's pyramids, which
+ * the paper uses, but sizes need not be powers of two. The paper's SDXL values are gamma 10 and
+ * gamma_low 5. */
 #include "guide/internal.h"
 
 enum { LOW, LEVELS };
 static const vn_param params[] = {
-    {"low", "part of G - 1 that the low frequencies get; the paper's for SDXL", 0.44, -10, 10, 0, NULL},
-    {"levels", "of the pyramid: each more halves the highest of the low frequencies", 2, 2, 8, 1, NULL},
+    {"low", "part of G - 1 that the low frequencies get; the paper's for SDXL", 0.44, -10, 10, 0,
+     NULL},
+    {"levels", "of the pyramid: each more halves the highest of the low frequencies", 2, 2, 8, 1,
+     NULL},
     {0},
 };
 
@@ -21,13 +25,14 @@ enum { NARROWEST = 3 }; /* side that can still be blurred */
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const int halved = (int)c->value[LEVELS] - 2;
     if (c->value[LOW] == 1) return vn_fail(err, VN_BAD_ARGUMENT, "fdg: low=1 is cfg");
-    if (d->rank != 3) return vn_fail(err, VN_BAD_ARGUMENT, "fdg: points have no frequencies; it is for images");
+    if (d->rank != 3)
+        return vn_fail(err, VN_BAD_ARGUMENT, "fdg: points have no frequencies; it is for images");
     if (d->shape[1] >> halved >= NARROWEST && d->shape[2] >> halved >= NARROWEST) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "fdg: levels=%g is too many for images of %lld x %lld", c->value[LEVELS],
-                   (long long)d->shape[1], (long long)d->shape[2]);
+    return vn_fail(err, VN_BAD_ARGUMENT, "fdg: levels=%g is too many for images of %lld x %lld",
+                   c->value[LEVELS], (long long)d->shape[1], (long long)d->shape[2]);
 }
 
-/* ---- one plane [h,w] ------------------------------------------------------------------------------------ */
+/* ---- one plane [h,w] ------------------------------------------------------------------------- */
 
 typedef struct plane {
     int64_t h, w;
@@ -47,7 +52,8 @@ static int64_t mirrored(int64_t i, int64_t n) {
 }
 
 /* Binomial blur of `count` lines of n numbers `stride` apart, which begin `between` apart. */
-static void blur_lines(const float *in, float *out, int64_t count, int64_t between, int64_t n, int64_t stride) {
+static void blur_lines(const float *in, float *out, int64_t count, int64_t between, int64_t n,
+                       int64_t stride) {
     for (int64_t line = 0; line < count; line++, in += between, out += between)
         for (int64_t i = 0; i < n; i++) {
             const float far = in[mirrored(i - 2, n) * stride] + in[mirrored(i + 2, n) * stride];
@@ -88,7 +94,8 @@ static void resize(plane *p, int64_t h, int64_t w) {
     swap(p);
 }
 
-/* The coarsest image of the pyramid, brought back to size, in place: the number of swaps is even. */
+/* The coarsest image of the pyramid, brought back to size, in place: the number of swaps is
+ * even. */
 static void low_frequencies(plane *p, int levels) {
     const int64_t h = p->h, w = p->w;
     for (int k = 1; k < levels; k++) {
@@ -101,7 +108,7 @@ static void low_frequencies(plane *p, int levels) {
     }
 }
 
-/* ---- the rule ------------------------------------------------------------------------------------------- */
+/* ---- the rule -------------------------------------------------------------------------------- */
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
     const vn_denoiser *d = g->denoiser;

@@ -1,15 +1,17 @@
-/* fk.c - Feynman-Kac steering (2501.06848): samples are particles, resampled on what their x0-hat is worth, so that
- * in the limit of many they are drawn from p(x) r(x)^lambda with no gradient at all. With r_k the log reward at step
- * k, a step weighs
+/* fk.c - Feynman-Kac steering (2501.06848): samples are particles, resampled on what their x0-hat
+ * is worth, so that in the limit of many they are drawn from p(x) r(x)^lambda with no gradient at
+ * all. With r_k the log reward at step k, a step weighs
  *
  *     difference   lambda (r_k - r_{k-1})        max   lambda max of r_0 .. r_k        sum   lambda (r_0 + .. + r_k)
  *
- * and the last weight divides by all before it, so that their product is r(x0)^lambda whatever the potential.
- * Resampling is adaptive: where the effective sample size is below ess of the population, and once more at the end.
+ * and the last weight divides by all before it, so that their product is r(x0)^lambda whatever the
+ * potential. Resampling is adaptive: where the effective sample size is below ess of the
+ * population, and once more at the end.
  *
- * x0-hat is that of the guided prediction from which the step is made; it weighs the state after that step. max and
- * sum pay for the same reward again and again: let them weigh few times, as the paper does, with every. A
- * deterministic sampler carries copies of one particle on as copies: use one with noise. */
+ * x0-hat is that of the guided prediction from which the step is made; it weighs the state after
+ * that step. max and sum pay for the same reward again and again: let them weigh few times, as the
+ * paper does, with every. A deterministic sampler carries copies of one particle on as copies: use
+ * one with noise. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -18,15 +20,17 @@ enum { LAMBDA, POTENTIAL, ESS, EVERY };
 enum { DIFFERENCE, MAX, SUM };
 static const vn_param params[] = {
     {"lambda", "exponent of the reward", 1, -1e6, 1e6, 0, NULL},
-    {"potential", "what a step weighs: the reward's change, its largest value so far, or its sum so far", DIFFERENCE, 0,
-     2, 1, "difference|max|sum"},
+    {"potential",
+     "what a step weighs: the reward's change, its largest value so far, or its sum so far",
+     DIFFERENCE, 0, 2, 1, "difference|max|sum"},
     {"ess", "resample where fewer than this part of a population counts", 0.5, 0, 1, 0, NULL},
     {"every", "steps from one weighing to the next", 1, 1, 1e5, 1, NULL},
     {0},
 };
 
-/* Slots: log rewards [n]; then one number a row: the last, largest or summed reward, and the log of all potentials so
- * far, in two floats, as it grows with the number of steps and is divided out again. */
+/* Slots: log rewards [n]; then one number a row: the last, largest or summed reward, and the log of
+ * all potentials so far, in two floats, as it grows with the number of steps and is divided out
+ * again. */
 enum { REWARD, SO_FAR, PRODUCT, REST, SLOTS };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
@@ -59,7 +63,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *
     if (!vn_guide_reward(g, at, out->x0, g->slot[REWARD], NULL)) return;
     for (int64_t i = 0; i < at->n; i++) {
         const int64_t row = i * g->denoiser->size;
-        const float before = g->slot[SO_FAR][row], now = remember(g, at, before, g->slot[REWARD][i]);
+        const float before = g->slot[SO_FAR][row],
+                    now = remember(g, at, before, g->slot[REWARD][i]);
         const float potential = g->choice.value[POTENTIAL] == DIFFERENCE ? now - before : now;
         const double weight = g->choice.value[LAMBDA] * (double)potential;
         g->slot[SO_FAR][row] = now;
@@ -73,7 +78,8 @@ static void resample(vn_guide *g, vn_population *p) {
     if (end) {
         if (!vn_guide_reward(g, p->at, p->x, g->slot[REWARD], NULL)) return;
         for (int64_t i = 0; i < p->at->n; i++)
-            g->tally[i] += g->choice.value[LAMBDA] * (double)g->slot[REWARD][i] - product(g, i * g->denoiser->size);
+            g->tally[i] += g->choice.value[LAMBDA] * (double)g->slot[REWARD][i] -
+                           product(g, i * g->denoiser->size);
     }
     vn_population_resample(g, p, end ? 1 : g->choice.value[ESS]);
 }

@@ -1,21 +1,23 @@
-/* fkc.c - Feynman-Kac correctors (2503.02819): what makes CFG draw from the tilted density p(x|y)^gamma
- * p(x)^(1-gamma). The reverse SDE with CFG's score follows those tilted densities but for a factor, which each
- * particle gathers as a weight,
+/* fkc.c - Feynman-Kac correctors (2503.02819): what makes CFG draw from the tilted density
+ * p(x|y)^gamma p(x)^(1-gamma). The reverse SDE with CFG's score follows those tilted densities but
+ * for a factor, which each particle gathers as a weight,
  *
  *     d log w = 1/2 g^2 gamma (gamma - 1) |s_c - s_u|^2 dtau + dgamma log p(y|x)
  *
  * and resampling pays out; once more at the end, so that what is returned is equally weighted. With
- * s_c - s_u = (eps_u - eps_c)/sigma, and eps held over a step from sigma/alpha = s to s', as euler-maruyama does, the
- * first term is gamma (gamma - 1) log(s/s') |eps_c - eps_u|^2. The second is there while a schedule or an interval
- * changes gamma, and takes a classifier to know; what is drawn is the tilt with the last gamma.
+ * s_c - s_u = (eps_u - eps_c)/sigma, and eps held over a step from sigma/alpha = s to s', as
+ * euler-maruyama does, the first term is gamma (gamma - 1) log(s/s') |eps_c - eps_u|^2. The second
+ * is there while a schedule or an interval changes gamma, and takes a classifier to know; what is
+ * drawn is the tilt with the last gamma.
  *
  * Particles are chosen by w times what they are about to gather in half an e-fold of s,
  *
  *     exp(gamma (gamma - 1)/2 |eps_c - eps_u|^2)
  *
- * which is then divided out again (an auxiliary particle filter, Pitt & Shephard 1999) and vanishes by itself at the
- * end. With p(x|y) = N(0,1), p(x) = N(0,2), gamma 5 and 20,000 particles the variance that is drawn scatters by 4.2%
- * from seed to seed when they are chosen by w alone where ESS is below a half; this way by 1.4%. */
+ * which is then divided out again (an auxiliary particle filter, Pitt & Shephard 1999) and vanishes
+ * by itself at the end. With p(x|y) = N(0,1), p(x) = N(0,2), gamma 5 and 20,000 particles the
+ * variance that is drawn scatters by 4.2% from seed to seed when they are chosen by w alone where
+ * ESS is below a half; this way by 1.4%. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -48,7 +50,8 @@ static void change_gamma(vn_guide *g, const vn_guide_at *at) {
     if (at->step == 0 || change == 0 || at->all_null) return;
     if (!g->denoiser->classify) {
         g->status = vn_fail(&g->err, VN_UNSUPPORTED,
-                            "at step %d guidance goes from %g to %g, and without a classifier the weight of that is "
+                            "at step %d guidance goes from %g to %g, and without a classifier the "
+                            "weight of that is "
                             "not known",
                             at->step + 1, before, at->gamma);
         return;
@@ -57,8 +60,9 @@ static void change_gamma(vn_guide *g, const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n; i++) g->tally[i] += change * (double)g->slot[LOG_P][i];
 }
 
-/* Integral of g^2/(2 sigma^2) dtau over a step: log(s/s'). From alpha = 0, where eps_c = eps_u, nothing is gathered;
- * down to sigma = 0 it is the scores that are held, and s^2 falls by all it has. */
+/* Integral of g^2/(2 sigma^2) dtau over a step: log(s/s'). From alpha = 0, where eps_c = eps_u,
+ * nothing is gathered; down to sigma = 0 it is the scores that are held, and s^2 falls by all it
+ * has. */
 static double gathered(const vn_level *from, const vn_level *to) {
     if (from->alpha == 0) return 0;
     return to->sigma > 0 ? log(vn_level_ratio(from) / vn_level_ratio(to)) : 0.5;
@@ -66,7 +70,8 @@ static double gathered(const vn_level *from, const vn_level *to) {
 
 static double distance2(int64_t size, const float *a, const float *b) {
     double sum = 0;
-    for (int64_t j = 0; j < size; j++) sum += ((double)a[j] - (double)b[j]) * ((double)a[j] - (double)b[j]);
+    for (int64_t j = 0; j < size; j++)
+        sum += ((double)a[j] - (double)b[j]) * ((double)a[j] - (double)b[j]);
     return sum;
 }
 
@@ -75,7 +80,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     if (at->call) return;
     change_gamma(g, at);
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
-    const float *c = weighs(at) ? vn_plan_need(p, &of_c)->eps : NULL, *u = c ? vn_plan_need(p, &of_u)->eps : NULL;
+    const float *c = weighs(at) ? vn_plan_need(p, &of_c)->eps : NULL,
+                *u = c ? vn_plan_need(p, &of_u)->eps : NULL;
     const double rate = at->gamma * (at->gamma - 1), passed = gathered(at->level, at->next);
     const int64_t size = g->denoiser->size;
     for (int64_t i = 0, row = 0; i < at->n; i++, row += size) {
@@ -86,7 +92,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 static void look_ahead(vn_guide *g, const vn_population *p, double sign) {
-    for (int64_t i = 0; i < p->at->n; i++) g->tally[i] += sign * (double)g->slot[AHEAD][i * g->denoiser->size];
+    for (int64_t i = 0; i < p->at->n; i++)
+        g->tally[i] += sign * (double)g->slot[AHEAD][i * g->denoiser->size];
 }
 
 static void resample(vn_guide *g, vn_population *p) {
@@ -100,7 +107,8 @@ static void resample(vn_guide *g, vn_population *p) {
 }
 
 const vn_guide_row vn_fkc_guide = {
-    .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^G p(x)^(1-G)", "2503.02819", params},
+    .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^G p(x)^(1-G)",
+            "2503.02819", params},
     .stage = VN_GUIDE_FINISH,
     .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .rule = "cfg",

@@ -1,11 +1,12 @@
-/* gibbs_like.c - classifier-free Gibbs-like guidance (2505.21101). A first sample is drawn without guidance, which
- * keeps the variety of p(x|y); then, `rounds` times, it is noised again to a moderate level and denoised with
- * guidance, which there hardly differs from what the tilted density asks for:
+/* gibbs_like.c - classifier-free Gibbs-like guidance (2505.21101). A first sample is drawn without
+ * guidance, which keeps the variety of p(x|y); then, `rounds` times, it is noised again to a
+ * moderate level and denoised with guidance, which there hardly differs from what the tilted
+ * density asks for:
  *
  *     x ~ p(x|y);   rounds times:  x_s = alpha_s x + sigma_s eps,  x <- guided denoising from s
  *
- * The way down goes over the walk's own levels, from its noisiest not above `level`, so that a discrete path stays on
- * its steps. */
+ * The way down goes over the walk's own levels, from its noisiest not above `level`, so that a
+ * discrete path stays on its steps. */
 #include "guide/internal.h"
 
 #include <string.h>
@@ -26,19 +27,22 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
     int from = 0;
     while (from < r->steps && vn_level_ratio(&r->level[from]) > c->value[LEVEL]) from++;
     if (from == r->steps)
-        return vn_fail(err, VN_BAD_ARGUMENT, "gibbs-like: level=%g is below all levels of this walk but its last",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "gibbs-like: level=%g is below all levels of this walk but its last",
                        c->value[LEVEL]);
     const int count = r->steps + 1 - from;
     vn_level *down = vn_alloc((size_t)count, sizeof *down);
     vn_status s = down ? VN_OK : vn_no_memory(err);
     if (!s) memcpy(down, r->level + from, (size_t)count * sizeof *down);
-    for (int i = 0; i < (int)c->value[ROUNDS] && !s; i++) s = vn_route_insert(r, r->steps + 1, count, down, err);
+    for (int i = 0; i < (int)c->value[ROUNDS] && !s; i++)
+        s = vn_route_insert(r, r->steps + 1, count, down, err);
     vn_free(down);
     return s;
 }
 
 const vn_guide_row vn_gibbs_like_guide = {
-    .row = {"gibbs-like", "samples unguided, then noises and refines with guidance", "2505.21101", params},
+    .row = {"gibbs-like", "samples unguided, then noises and refines with guidance", "2505.21101",
+            params},
     .stage = VN_GUIDE_STRENGTH,
     .needs = VN_NEEDS_ROUTE,
     .strength = strength,

@@ -1,5 +1,6 @@
-/* guidance.c - the list of guides at work: it is opened from its text, asked for passes until it needs no more, the passes
- * are run in as few batches as there are networks, and the guides combine. */
+/* guidance.c - the list of guides at work: it is opened from its text, asked for passes until it
+ * needs no more, the passes are run in as few batches as there are networks, and the guides
+ * combine. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -32,14 +33,16 @@ struct vn_guidance {
     float *x, *raw, *cotangent, *variance;
     vn_level *level;
     int32_t *label;
-    /* of the prediction at work: where a learned variance goes, or NULL; that of a pass is there, of the conditional one */
+    /* of the prediction at work: where a learned variance goes, or NULL; that of a pass is there,
+     * of the conditional one */
     float *wanted;
     bool found, settled;
 };
 
-/* ---- opening: the text ---------------------------------------------------------------------------------- */
+/* ---- opening: the text ----------------------------------------------------------------------- */
 
-/* Where the guide that begins at `text` ends: at a comma whose next word is a name, not key=value. */
+/* Where the guide that begins at `text` ends: at a comma whose next word is a name, not
+ * key=value. */
 static size_t guide_length(const char *text) {
     size_t end = vn_pair_length(text);
     while (text[end]) {
@@ -66,30 +69,38 @@ static bool reroutes(const vn_guide_row *b, const vn_guide_row *a) {
 
 static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *err) {
     const char *first = a->row->row.name, *second = b->row->row.name;
-    if (a->row == b->row && !a->row->many) return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s is named twice", first);
+    if (a->row == b->row && !a->row->many)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s is named twice", first);
     if (a->row->stage == VN_GUIDE_RULE && b->row->stage == VN_GUIDE_RULE)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each makes the whole prediction", first,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: each makes the whole prediction", first,
                        second);
     if (a->row->inside && b->row->inside)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each changes the network itself", first,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: each changes the network itself", first,
                        second);
     if (a->row->select && b->row->select)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: each selects among the samples", first,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: each selects among the samples", first,
                        second);
     if (spoils(a->row, b->row) || spoils(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: %s is right for %s alone", first, second,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: %s is right for %s alone", first, second,
                        a->row->rule ? first : second, a->row->rule ? a->row->rule : b->row->rule);
     if (intrudes(a->row, b->row) || intrudes(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: %s takes G and the prediction as they are",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: %s takes G and the prediction as they are",
                        first, second, a->row->alone ? first : second);
     if (reroutes(a->row, b->row) || reroutes(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s and %s cannot be combined: one changes the levels the other needs",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s and %s cannot be combined: one changes the levels the other needs",
                        first, second);
     return VN_OK;
 }
 
 static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
-    if (g->count == MAX_GUIDES) return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
+    if (g->count == MAX_GUIDES)
+        return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
     vn_guide *one = &g->guide[g->count];
     const vn_names classes = {g->denoiser->names, (size_t)g->denoiser->classes};
     vn_status s = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
@@ -119,7 +130,8 @@ static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
     return s || rule ? s : add_guide(g, vn_table_row(g->table, 0)->name, err);
 }
 
-/* The row of the first guide of a list, NULL where it is none; *text moves on to the next one, NULL after the last. */
+/* The row of the first guide of a list, NULL where it is none; *text moves on to the next one, NULL
+ * after the last. */
 static const vn_guide_row *next_row(const char **text) {
     vn_choice c;
     vn_err err;
@@ -163,7 +175,8 @@ char *vn_guides_finish(const char *guide, const char *last) {
         char *one = vn_format("%.*s", (int)length, text);
         vn_choice c;
         const vn_status status = one ? vn_choice_parse(one, &vn_guides, &c, NULL) : VN_NO_MEMORY;
-        const vn_guide_row *row = status ? NULL : (const vn_guide_row *)c.row; // what is no guide is refused later
+        /* what is no guide is refused later */
+        const vn_guide_row *row = status ? NULL : (const vn_guide_row *)c.row;
         const bool left_out = row == &vn_clip_guide && c.value[0] == 0;
         replaced |= row && row->replaces;
         if (status == VN_NO_MEMORY) {
@@ -180,7 +193,8 @@ char *vn_guides_finish(const char *guide, const char *last) {
 }
 
 static vn_status check_needs(const vn_guidance *g, vn_err *err) {
-    if (!isfinite(g->gamma)) return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
+    if (!isfinite(g->gamma))
+        return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
     const vn_means means = {g->table, g->denoiser, g->reward};
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
@@ -191,16 +205,22 @@ static vn_status check_needs(const vn_guidance *g, vn_err *err) {
     return VN_OK;
 }
 
-vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities, vn_err *err) {
+vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
+                                    vn_err *err) {
     for (int i = 0; i < g->count; i++) {
         const vn_guide_row *row = g->guide[i].row;
-        const unsigned needs = row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
-        const unsigned lacks = needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
-        const char *words = lacks & VN_NEEDS_PAIRS ? "a sampler that moves x0 and noise apart, such as ddim or euler"
-                            : lacks & VN_NEEDS_SDE ? "a sampler that follows the reverse SDE, such as euler-maruyama"
-                                                   : "a sampler that keeps to the grid";
+        const unsigned needs =
+            row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
+        const unsigned lacks =
+            needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
+        const char *words = lacks & VN_NEEDS_PAIRS
+                                ? "a sampler that moves x0 and noise apart, such as ddim or euler"
+                            : lacks & VN_NEEDS_SDE
+                                ? "a sampler that follows the reverse SDE, such as euler-maruyama"
+                                : "a sampler that keeps to the grid";
         if (lacks)
-            return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s needs %s; %s does not", row->row.name, words, sampler);
+            return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s needs %s; %s does not",
+                           row->row.name, words, sampler);
     }
     return VN_OK;
 }
@@ -212,7 +232,7 @@ vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err) 
     return s;
 }
 
-/* ---- opening: memory ------------------------------------------------------------------------------------- */
+/* ---- opening: memory ------------------------------------------------------------------------- */
 
 static float *new_rows(const vn_guidance *g, int64_t passes) {
     return vn_alloc((size_t)(passes * g->capacity), (size_t)g->denoiser->size * sizeof(float));
@@ -230,10 +250,12 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     return VN_OK;
 }
 
-/* Whether the denoiser answers in double and no guide does more with its answers than the plain rule. */
+/* Whether the denoiser answers in double and no guide does more with its answers than the plain
+ * rule. */
 static bool can_be_exact(const vn_guidance *g) {
     bool plain = g->denoiser->exact != NULL;
-    for (int i = 0; i < g->count; i++) plain &= g->guide[i].row->plain || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
+    for (int i = 0; i < g->count; i++)
+        plain &= g->guide[i].row->plain || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
     return plain;
 }
 
@@ -254,11 +276,14 @@ static vn_status take_memory(vn_guidance *g) {
     g->label = vn_alloc(rows, sizeof *g->label);
     g->x = new_rows(g, plan->most);
     g->raw = new_rows(g, plan->most);
-    if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most))) return VN_NO_MEMORY;
-    if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
-    if (!plan->pass || !plan->pair || !g->null || !g->spare || !g->level || !g->label || !g->x || !g->raw)
+    if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most)))
         return VN_NO_MEMORY;
-    if (can_be_exact(g) && !(g->null_pair = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_pair)))
+    if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
+    if (!plan->pass || !plan->pair || !g->null || !g->spare || !g->level || !g->label || !g->x ||
+        !g->raw)
+        return VN_NO_MEMORY;
+    if (can_be_exact(g) &&
+        !(g->null_pair = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_pair)))
         return VN_NO_MEMORY;
     for (int i = 0; i < plan->most; i++) {
         plan->pair[i] = (vn_pair){new_rows(g, 1), new_rows(g, 1)};
@@ -290,7 +315,8 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_guidance *g = *guidance;
     if (!g) return;
     for (int i = 0; i < g->count; i++) {
-        for (int k = 0; g->guide[i].slot && k < g->guide[i].row->slots; k++) vn_free(g->guide[i].slot[k]);
+        for (int k = 0; g->guide[i].slot && k < g->guide[i].row->slots; k++)
+            vn_free(g->guide[i].slot[k]);
         vn_free(g->guide[i].slot);
         vn_free(g->guide[i].tally);
         vn_free(g->guide[i].label);
@@ -314,11 +340,12 @@ void vn_guidance_close(vn_guidance **guidance) {
     *guidance = NULL;
 }
 
-/* ---- plan ------------------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 static bool same_pass(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) && a->labels == b->labels &&
-           a->x == b->x && a->level == b->level && a->cotangent == b->cotangent;
+    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) &&
+           a->labels == b->labels && a->x == b->x && a->level == b->level &&
+           a->cotangent == b->cotangent;
 }
 
 const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
@@ -331,15 +358,17 @@ const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
     return NULL;
 }
 
-/* ---- evaluate --------------------------------------------------------------------------------------------- */
+/* ---- evaluate -------------------------------------------------------------------------------- */
 
 /* Whether two passes can share a forward pass. */
 static bool go_together(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) && !a->cotangent == !b->cotangent;
+    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) &&
+           !a->cotangent == !b->cotangent;
 }
 
 /* raw rows -> the pair of one pass. */
-static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *raw, vn_pair *pair) {
+static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *raw,
+                 vn_pair *pair) {
     const size_t size = (size_t)g->denoiser->size;
     const float *x = p->x ? p->x : at->x;
     const vn_level *level = p->level ? p->level : at->level;
@@ -347,15 +376,18 @@ static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, 
     for (size_t i = 0; i < (size_t)at->n; i++, raw += size) {
         const size_t row = i * size;
         if (!p->cotangent)
-            vn_prediction_to_pair(&g->denoiser->prediction, level, size, x + row, raw, pair->x0 + row, pair->eps + row);
-        else // x0 = x0_x x + x0_raw raw(x)
+            vn_prediction_to_pair(&g->denoiser->prediction, level, size, x + row, raw,
+                                  pair->x0 + row, pair->eps + row);
+        else /* x0 = x0_x x + x0_raw raw(x) */
             for (size_t j = 0; j < size; j++)
-                pair->x0[row + j] = (float)m.x0_x * p->cotangent[row + j] + (float)m.x0_raw * raw[j];
+                pair->x0[row + j] =
+                    (float)m.x0_x * p->cotangent[row + j] + (float)m.x0_raw * raw[j];
     }
 }
 
 /* The learned variance of a pass, if it is one at the state itself and none more fit was there. */
-static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *rows) {
+static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p,
+                          const float *rows) {
     const vn_pass conditional = vn_conditional(at);
     const bool fit = same_pass(p, &conditional);
     if (p->x || p->level || p->disturb.kind || g->settled || (g->found && !fit)) return;
@@ -364,7 +396,8 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
     g->settled = fit;
 }
 
-/* Runs all passes that go with the first one not done, as one batch, and moves them to the front of what is left. */
+/* Runs all passes that go with the first one not done, as one batch, and moves them to the front of
+ * what is left. */
 static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     vn_plan *plan = &g->plan;
     const size_t n = (size_t)at->n, floats = n * (size_t)g->denoiser->size;
@@ -376,10 +409,13 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
         plan->pass[i] = plan->pass[plan->done + count];
         plan->pass[plan->done + count] = p;
         const size_t at_row = (size_t)count++ * n;
-        memcpy(g->x + at_row * (size_t)g->denoiser->size, p.x ? p.x : at->x, floats * sizeof(float));
+        memcpy(g->x + at_row * (size_t)g->denoiser->size, p.x ? p.x : at->x,
+               floats * sizeof(float));
         memcpy(g->label + at_row, p.labels, n * sizeof *g->label);
         for (size_t k = 0; k < n; k++) g->level[at_row + k] = p.level ? *p.level : *at->level;
-        if (p.cotangent) memcpy(g->cotangent + at_row * (size_t)g->denoiser->size, p.cotangent, floats * sizeof(float));
+        if (p.cotangent)
+            memcpy(g->cotangent + at_row * (size_t)g->denoiser->size, p.cotangent,
+                   floats * sizeof(float));
     }
     vn_query q = {.n = count * at->n,
                   .network = first.network,
@@ -389,23 +425,30 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .level = g->level,
                   .label = g->label,
                   .cotangent = first.cotangent ? g->cotangent : NULL,
-                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.cotangent ? g->variance : NULL};
+                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.cotangent
+                                  ? g->variance
+                                  : NULL};
     vn_status s = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
     for (int i = 0; i < count && !s; i++, plan->done++) {
         keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats, &plan->pair[plan->done]);
-        if (q.variance) keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
+        if (q.variance)
+            keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
     }
     g->rows_passed += count * at->n;
     return s;
 }
 
-/* ---- at work ------------------------------------------------------------------------------------------------ */
+/* ---- at work --------------------------------------------------------------------------------- */
 
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const int32_t *labels) {
     g->rows_passed = 0;
     g->n = n;
-    g->at =
-        (vn_guide_at){.n = n, .first = first, .seed = g->at.seed, .labels = labels, .null = g->null, .all_null = true};
+    g->at = (vn_guide_at){.n = n,
+                          .first = first,
+                          .seed = g->at.seed,
+                          .labels = labels,
+                          .null = g->null,
+                          .all_null = true};
     for (int64_t i = 0; i < n; i++) g->at.all_null &= labels[i] == VN_LABEL_NULL;
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
@@ -428,7 +471,8 @@ static vn_status guide_status(vn_guidance *g, vn_err *err) {
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         if (!one->status) continue;
-        const vn_status s = vn_fail(err, one->status, "the guide %s: %s", one->row->row.name, one->err.text);
+        const vn_status s =
+            vn_fail(err, one->status, "the guide %s: %s", one->row->row.name, one->err.text);
         one->status = VN_OK;
         return s;
     }
@@ -442,7 +486,8 @@ static vn_status evaluate(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     do {
         for (int i = 0; i < g->count; i++)
             if (g->guide[i].row->plan) g->guide[i].row->plan(&g->guide[i], at, plan);
-        if (plan->full) return vn_fail(err, VN_UNSUPPORTED, "a guide asks for more passes than its row allows");
+        if (plan->full)
+            return vn_fail(err, VN_UNSUPPORTED, "a guide asks for more passes than its row allows");
         vn_status s = guide_status(g, err);
         if (s || plan->done == plan->count) return s;
         while (plan->done < plan->count) {
@@ -482,7 +527,8 @@ static void move_memory(vn_guidance *g, int64_t by) {
 static double gamma_at(const vn_guidance *g, const vn_guide_at *at) {
     double gamma = g->gamma;
     for (int i = 0; i < g->count; i++)
-        if (g->guide[i].row->strength) gamma = g->guide[i].row->strength(&g->guide[i].choice, at, gamma);
+        if (g->guide[i].row->strength)
+            gamma = g->guide[i].row->strength(&g->guide[i].choice, at, gamma);
     return gamma;
 }
 
@@ -507,14 +553,16 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     if (!s) s = combine(g, &at, &out, err);
     move_memory(g, -ask->row);
     if (s || !g->wanted || g->found) return s;
-    return vn_fail(err, VN_BAD_ARGUMENT, "no pass of these guides is the model's own: it has no variance to say");
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "no pass of these guides is the model's own: it has no variance to say");
 }
 
 bool vn_guidance_is_exact(const vn_guidance *g) {
     return g->null_pair != NULL;
 }
 
-vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err) {
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
+                                    double *eps, vn_err *err) {
     const vn_denoiser *d = g->denoiser;
     const size_t n = (size_t)d->size;
     const int32_t label = g->at.labels[ask->row];
@@ -523,7 +571,8 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
     const double gamma = label == VN_LABEL_NULL ? 0 : gamma_at(g, &at);
     const bool both = gamma != 0 && gamma != 1;
     if (!ask->again) g->rows_passed += both ? 2 : 1;
-    vn_status s = d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
+    vn_status s =
+        d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
     if (s || !both) return s;
     double *null_x0 = g->null_pair, *null_eps = null_x0 + n;
     s = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
@@ -534,7 +583,7 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
     return s;
 }
 
-/* ---- between steps ------------------------------------------------------------------------------------------- */
+/* ---- between steps --------------------------------------------------------------------------- */
 
 /* Rows of what guides remember, as the samples they belong to are moved. */
 static void move_rows(vn_guidance *g, const int64_t *ancestor) {
@@ -546,12 +595,14 @@ static void move_rows(vn_guidance *g, const int64_t *ancestor) {
         for (int k = 0; k < one->row->slots; k++) {
             memcpy(g->x, one->slot[k], n * size * sizeof(float));
             for (size_t j = 0; j < n; j++)
-                memcpy(one->slot[k] + j * size, g->x + (size_t)ancestor[j] * size, size * sizeof(float));
+                memcpy(one->slot[k] + j * size, g->x + (size_t)ancestor[j] * size,
+                       size * sizeof(float));
         }
     }
 }
 
-vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved, vn_err *err) {
+vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved,
+                             vn_err *err) {
     vn_population p = {.at = &g->at, .x = x, .ancestor = ancestor};
     *moved = false;
     vn_guide *selector = NULL;

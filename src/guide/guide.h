@@ -1,10 +1,11 @@
 /* guide.h - guidance: which passes a prediction needs, and how they combine.
  *
- * plan -> evaluate -> combine. At a state every guide of the list names the passes it needs; passes that are alike are
- * shared, passes through one network become one batch; guides are asked again with the results until nobody needs more,
- * and then combine, in the order of their stages. So a rule may take a second round at another x or level, or a
- * vector-Jacobian product, without a word here changing. `guidance` is gamma: 0 unconditional, 1 conditional. A pass that cannot
- * matter is never named.
+ * plan -> evaluate -> combine. At a state every guide of the list names the passes it needs; passes
+ * that are alike are shared, passes through one network become one batch; guides are asked again
+ * with the results until nobody needs more, and then combine, in the order of their stages. So a
+ * rule may take a second round at another x or level, or a vector-Jacobian product, without a word
+ * here changing. `guidance` is gamma: 0 unconditional, 1 conditional. A pass that cannot matter is
+ * never named.
  *
  * Rules that select among samples (a population) also act between steps: vn_guide_row.select. */
 #ifndef VN_GUIDE_H
@@ -33,21 +34,23 @@ typedef struct vn_guide_at {
 typedef struct vn_pass {
     vn_network network;
     vn_disturb disturb;
-    const int32_t *labels;  /* [n]: at->labels, at->null, or the guide's own */
-    const float *x;         /* NULL: at->x */
-    const vn_level *level;  /* NULL: at->level */
-    const float *cotangent; /* NULL: predict; [n,size]: d<cotangent, x0>/dx instead, in the pair's x0 */
+    const int32_t *labels; /* [n]: at->labels, at->null, or the guide's own */
+    const float *x;        /* NULL: at->x */
+    const vn_level *level; /* NULL: at->level */
+    /* NULL: predict; [n,size]: d<cotangent, x0>/dx instead, in the pair's x0 */
+    const float *cotangent;
 } vn_pass;
 
 typedef struct vn_plan vn_plan;
-/* The pair of this pass if it has been run; else NULL, and it will be before the guide is asked again. */
+/* The pair of this pass if it has been run; else NULL, and it will be before the guide is asked
+ * again. */
 const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass);
 
 /* What a sample is worth to the user: log of a reward, or minus an energy, and its gradient. */
 typedef struct vn_reward {
     /* x0 [n,size]; value [n]; gradient [n,size] or NULL. Must not keep them. */
-    vn_status (*evaluate)(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                          vn_err *err);
+    vn_status (*evaluate)(void *self, int64_t n, const float *x0, const int32_t *labels,
+                          float *value, float *gradient, vn_err *err);
     void *self;
 } vn_reward;
 
@@ -57,26 +60,31 @@ typedef struct vn_guide {
     vn_choice choice;
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* the user's; NULL: none was given */
-    float **slot;            /* row->slots arrays [capacity,size], kept from call to call, zero when a walk begins */
-    double *tally;           /* [capacity] one number a sample, likewise */
-    int32_t *label;          /* [capacity] for conditions of the guide's own */
-    vn_level level;          /* for a level of the guide's own */
-    vn_status status;        /* set by plan or combine where something failed, with its words in err */
+    /* row->slots arrays [capacity,size], kept from call to call, zero when a walk begins */
+    float **slot;
+    double *tally;  /* [capacity] one number a sample, likewise */
+    int32_t *label; /* [capacity] for conditions of the guide's own */
+    vn_level level; /* for a level of the guide's own */
+    /* set by plan or combine where something failed, with its words in err */
+    vn_status status;
     vn_err err;
 } vn_guide;
 
-/* A batch between two steps, for guides that select among its samples. Samples of one label are one population. */
+/* A batch between two steps, for guides that select among its samples. Samples of one label are one
+ * population. */
 typedef struct vn_population {
-    const vn_guide_at *at; /* of the step that was made: n, labels, level, next, gamma as at its first prediction */
-    const float *x;        /* [n,size] at at->next */
-    int64_t *ancestor;     /* [n] out: which sample takes place i; in: i */
+    /* of the step that was made: n, labels, level, next, gamma as at its first prediction */
+    const vn_guide_at *at;
+    const float *x;    /* [n,size] at at->next */
+    int64_t *ancestor; /* [n] out: which sample takes place i; in: i */
 } vn_population;
 
 /* In the order in which they act. */
 typedef enum vn_guide_stage {
     VN_GUIDE_NETWORK,  /* changes the network that is asked, in all its passes. One */
     VN_GUIDE_STRENGTH, /* changes gamma: intervals, schedules. Any number */
-    VN_GUIDE_RULE,     /* makes the prediction from passes: cfg and its rivals. One; "cfg" if none is named */
+    /* makes the prediction from passes: cfg and its rivals. One; "cfg" if none is named */
+    VN_GUIDE_RULE,
     VN_GUIDE_ADDITION, /* adds to it: gradients of classifiers and energies, perturbed passes */
     VN_GUIDE_FINISH,   /* changes what came out: rescale, thresholds */
     VN_GUIDE_STAGES
@@ -89,61 +97,78 @@ enum {
     VN_NEEDS_VJP = 4,
     VN_NEEDS_CLASSES = 8,
     VN_NEEDS_CLASSIFIER = 16, /* denoiser->classify */
-    VN_NEEDS_REWARD = 32,     /* the user's, or a classifier whose log p(label|x0) stands in for it */
-    VN_NEEDS_PAIRS = 64,      /* a sampler that moves x0 and eps apart, as the guide sets them */
-    VN_NEEDS_SDE = 128,       /* a sampler that follows the reverse SDE */
-    VN_NEEDS_ROUTE = 256      /* levels that no other row has changed */
+    /* the user's, or a classifier whose log p(label|x0) stands in for it */
+    VN_NEEDS_REWARD = 32,
+    VN_NEEDS_PAIRS = 64, /* a sampler that moves x0 and eps apart, as the guide sets them */
+    VN_NEEDS_SDE = 128,  /* a sampler that follows the reverse SDE */
+    VN_NEEDS_ROUTE = 256 /* levels that no other row has changed */
 };
 
 typedef struct vn_guide_row {
     vn_row row;
     vn_guide_stage stage;
-    unsigned needs;        /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
+    /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
+    unsigned needs;
     unsigned disturbances; /* vn_disturbance it asks for */
-    const char *rule;      /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
-    bool replaces;         /* x0 by one within bounds */
-    bool alone;            /* nothing that changes gamma or the prediction goes with it */
-    bool many;             /* may be named more than once */
-    bool plain;            /* null + G (conditional - null) itself: made in double where that is asked for */
-    unsigned (*needs_by)(const vn_choice *c); /* what it needs besides, by its parameters; NULL: nothing */
-    int passes;                               /* at most so many in all rounds of one prediction */
+    /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
+    const char *rule;
+    bool replaces; /* x0 by one within bounds */
+    bool alone;    /* nothing that changes gamma or the prediction goes with it */
+    bool many;     /* may be named more than once */
+    /* null + G (conditional - null) itself: made in double where that is asked for */
+    bool plain;
+    /* what it needs besides, by its parameters; NULL: nothing */
+    unsigned (*needs_by)(const vn_choice *c);
+    int passes; /* at most so many in all rounds of one prediction */
     int slots;
-    vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);        /* NULL: all values are fine */
-    vn_disturb (*inside)(const vn_choice *c, const vn_denoiser *d);                   /* NETWORK only */
-    double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);      /* STRENGTH only */
-    void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);                  /* other stages */
-    void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out); /* *out: what came so far */
-    void (*select)(vn_guide *g, vn_population *p);                    /* after each step; NULL: nothing */
+    /* NULL: all values are fine */
+    vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
+    /* NETWORK only */
+    vn_disturb (*inside)(const vn_choice *c, const vn_denoiser *d);
+    /* STRENGTH only */
+    double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
+    /* other stages */
+    void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);
+    /* out: what came so far */
+    void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out);
+    /* after each step; NULL: nothing */
+    void (*select)(vn_guide *g, vn_population *p);
     vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err); /* NULL: levels as they are */
 } vn_guide_row;
 
 extern const vn_table vn_guides; /* of vn_guide_row */
 
-/* ---- the list at work -------------------------------------------------------------------------------- */
+/* ---- the list at work ------------------------------------------------------------------------ */
 
 typedef struct vn_guidance vn_guidance;
 
 typedef struct vn_guidance_options {
-    const vn_table *table; /* NULL: vane's own guides. Its first row is the rule used when none is named */
-    const char *guide;     /* "cfg", "cfg,interval:lo=0.28,hi=1.61", NULL for "cfg" */
-    double gamma;          /* finite */
+    /* NULL: vane's own guides. Its first row is the rule used when none is named */
+    const vn_table *table;
+    const char *guide; /* "cfg", "cfg,interval:lo=0.28,hi=1.61", NULL for "cfg" */
+    double gamma;      /* finite */
     uint64_t seed;
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
     int64_t capacity;        /* rows of the largest batch */
 } vn_guidance_options;
 
-/* Nothing is allocated afterwards. Refuses by name what the denoiser cannot do and guides that do not go together. */
+/* Nothing is allocated afterwards. Refuses by name what the denoiser cannot do and guides that do
+ * not go together. */
 vn_status vn_guidance_open(const vn_guidance_options *options, vn_guidance **out, vn_err *err);
 void vn_guidance_close(vn_guidance **g);
-/* Refuses by name guides that need what `sampler` cannot do: abilities is a sum of VN_NEEDS_PAIRS, _SDE, _ROUTE. */
-vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities, vn_err *err);
+/* Refuses by name guides that need what `sampler` cannot do: abilities is a sum of VN_NEEDS_PAIRS,
+ * _SDE, _ROUTE. */
+vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
+                                    vn_err *err);
 /* Puts the detours of its guides into the levels. */
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err);
-/* Whether a list of guides selects among samples, so that all samples should be one batch. False for what is no list. */
+/* Whether a list of guides selects among samples, so that all samples should be one batch. False
+ * for what is no list. */
 bool vn_guides_select(const char *guide);
-/* A list (NULL: "cfg") with `last`, a guide that replaces x0, after it; unless the list has one of that kind already, of which
- * clip:range=0 is left out, for it says that there should be none. New string or NULL: memory. */
+/* A list (NULL: "cfg") with `last`, a guide that replaces x0, after it; unless the list has one of
+ * that kind already, of which clip:range=0 is left out, for it says that there should be none. New
+ * string or NULL: memory. */
 char *vn_guides_finish(const char *guide, const char *last);
 /* What the guides of a list need, VN_NEEDS_*. 0 for what is no list. */
 unsigned vn_guides_need(const char *guide);
@@ -158,14 +183,15 @@ typedef struct vn_ask {
     const float *x;        /* [n,size]; may not overlap with what is returned */
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
-    bool plain;            /* the conditional prediction alone, without any guide but those inside the network */
-    float
-        *variance; /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is none */
+    /* the conditional prediction alone, without any guide but those inside the network */
+    bool plain;
+    float *
+        variance; /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is none */
 } vn_ask;
 vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err);
 
-/* For rules that decide by small differences: one sample in double. Only where the denoiser has such answers and no guide does more
- * with them than cfg. */
+/* For rules that decide by small differences: one sample in double. Only where the denoiser has
+ * such answers and no guide does more with them than cfg. */
 typedef struct vn_ask_exact {
     const double *x; /* [size] */
     const vn_level *level;
@@ -174,9 +200,12 @@ typedef struct vn_ask_exact {
 } vn_ask_exact;
 bool vn_guidance_is_exact(const vn_guidance *g);
 /* x0 [size], eps [size]; may not overlap with x. */
-vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err);
-/* After a step to x: ancestor [n] receives which sample takes each place; *moved if not each its own. */
-vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved, vn_err *err);
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
+                                    double *eps, vn_err *err);
+/* After a step to x: ancestor [n] receives which sample takes each place; *moved if not each its
+ * own. */
+vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, bool *moved,
+                             vn_err *err);
 /* Network passes of each row since begin: their mean, where rows differ. */
 double vn_guidance_passes(const vn_guidance *g);
 

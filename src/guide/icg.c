@@ -1,17 +1,20 @@
-/* icg.c - independent condition guidance (2407.02687): CFG for models that never saw the null condition. In its place stands the
- * prediction under a class drawn at random, independent of the sample, anew at each step:
+/* icg.c - independent condition guidance (2407.02687): CFG for models that never saw the null
+ * condition. In its place stands the prediction under a class drawn at random, independent of the
+ * sample, anew at each step:
  *
  *     r + gamma (c - r)
  *
- * The draw depends on seed, sample and step only; the evaluations of one step share it, so that a step of higher order has one
- * slope field. */
+ * The draw depends on seed, sample and step only; the evaluations of one step share it, so that a
+ * step of higher order has one slope field. */
 #include "guide/internal.h"
 
 static vn_pass random_class(vn_guide *g, const vn_guide_at *at) {
     if (at->all_null) return vn_null(at);
     for (int64_t i = 0; i < at->n; i++) {
-        const double u = vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)i, (uint64_t)at->step);
-        g->label[i] = at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : (int32_t)(u * g->denoiser->classes);
+        const double u = vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)i,
+                                          (uint64_t)at->step);
+        g->label[i] =
+            at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : (int32_t)(u * g->denoiser->classes);
     }
     return (vn_pass){.labels = g->label};
 }
@@ -27,7 +30,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_icg_guide = {
-    .row = {"icg", "random class + G (conditional - random class): needs no null condition", "2407.02687", NULL},
+    .row = {"icg", "random class + G (conditional - random class): needs no null condition",
+            "2407.02687", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSES,
     .passes = 2,

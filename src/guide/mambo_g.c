@@ -1,5 +1,5 @@
-/* mambo_g.c - MAMBO-G (2508.03442): guidance is damped, for each sample, where the difference of the two velocities is large beside
- * the null one, which is so at the first steps:
+/* mambo_g.c - MAMBO-G (2508.03442): guidance is damped, for each sample, where the difference of
+ * the two velocities is large beside the null one, which is so at the first steps:
  *
  *     gamma' = 1 + (gamma - 1) exp(-alpha |c - u| / |u|),   u + gamma' (c - u) */
 #include "guide/internal.h"
@@ -19,14 +19,16 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
-        const double ratio = m.dd > 0 ? sqrt(m.dd / m.aa) : 0; // infinite where u = 0: no guidance
+        /* infinite where u = 0: no guidance */
+        const double ratio = m.dd > 0 ? sqrt(m.dd / m.aa) : 0;
         const double gamma = 1 + (at->gamma - 1) * exp(-g->choice.value[ALPHA] * ratio);
         vn_blend_row(&velocity, size, i, at->x, gamma, c, 1 - gamma, u, out);
     }
 }
 
 const vn_guide_row vn_mambo_g_guide = {
-    .row = {"mambo-g", "CFG, less where conditional and null velocity differ much", "2508.03442", params},
+    .row = {"mambo-g", "CFG, less where conditional and null velocity differ much", "2508.03442",
+            params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 2,

@@ -1,10 +1,11 @@
-/* needs.c - what a guide needs of a model and is not there: the refusal names it and, where conditions or null are lacking, the
- * guides that do without. */
+/* needs.c - what a guide needs of a model and is not there: the refusal names it and, where
+ * conditions or null are lacking, the guides that do without. */
 #include "guide/internal.h"
 
 #include <string.h>
 
-/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that something else fulfils. */
+/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that
+ * something else fulfils. */
 static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
@@ -13,7 +14,8 @@ static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned 
     if ((needs & VN_NEEDS_WEAK) && !d->has_weak) return "a weak model";
     if ((needs & VN_NEEDS_VJP) && !d->has_vjp) return "derivatives";
     if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
-    if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify) return "a reward, or a classifier in its place";
+    if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify)
+        return "a reward, or a classifier in its place";
     if (row->disturbances & ~d->disturbances) return "layers that can be disturbed";
     return NULL;
 }
@@ -21,13 +23,15 @@ static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned 
 /* What a user can give a guide beside the model. */
 #define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
 
-/* What a guide is to one who looks for another: a rule, which takes G; something that guides at G = 1 too; or what only changes how
- * others do. */
+/* What a guide is to one who looks for another: a rule, which takes G; something that guides at G =
+ * 1 too; or what only changes how others do. */
 typedef enum use { AS_RULE, AT_ONE, BESIDE } use;
 
 static use use_of(const vn_guide_row *row) {
     if (row->stage == VN_GUIDE_RULE) return AS_RULE;
-    return row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_ADDITION || row->select ? AT_ONE : BESIDE;
+    return row->stage == VN_GUIDE_NETWORK || row->stage == VN_GUIDE_ADDITION || row->select
+               ? AT_ONE
+               : BESIDE;
 }
 
 /* Whether the guide, with its defaults, can guide this model. */
@@ -54,15 +58,17 @@ static void list_guides(const vn_means *m, use as, const char *before, char *tex
     }
 }
 
-vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma, vn_err *err) {
+vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma,
+                               vn_err *err) {
     const vn_denoiser *d = m->denoiser;
     const char *lacks = lacking(m, row, 0);
     char able[600] = "";
     if (!lacks) return VN_OK;
-    vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have", gamma, row->row.name,
-            lacks);
-    if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) && (!(row->needs & VN_NEEDS_NULL) || d->has_null))
-        return VN_BAD_ARGUMENT; // what it lacks few other guides need
+    vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have",
+            gamma, row->row.name, lacks);
+    if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) &&
+        (!(row->needs & VN_NEEDS_NULL) || d->has_null))
+        return VN_BAD_ARGUMENT; /* what it lacks few other guides need */
     list_guides(m, AS_RULE, "", able, sizeof able);
     list_guides(m, AT_ONE, able[0] ? "; at guidance 1: " : "at guidance 1: ", able, sizeof able);
     if (able[0]) list_guides(m, BESIDE, "; beside them: ", able, sizeof able);

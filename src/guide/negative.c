@@ -1,5 +1,6 @@
-/* negative.c - guidance away from a condition: the "negative prompt" of Stable Diffusion's programs. The prediction under another
- * class takes the place of the null one, n + gamma (c - n); gamma = 0 is that class. */
+/* negative.c - guidance away from a condition: the "negative prompt" of Stable Diffusion's
+ * programs. The prediction under another class takes the place of the null one, n + gamma (c - n);
+ * gamma = 0 is that class. */
 #include "guide/internal.h"
 
 enum { CLASS };
@@ -23,7 +24,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_negative_guide = {
-    .row = {"negative", "negative + G (conditional - negative), of another class", "Stable Diffusion web UI", params},
+    .row = {"negative", "negative + G (conditional - negative), of another class",
+            "Stable Diffusion web UI", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_CLASSES,
     .passes = 2,

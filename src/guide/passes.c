@@ -25,7 +25,8 @@ void vn_copy_pair(size_t n, vn_pair out, const vn_pair *from) {
     memcpy(out.eps, from->eps, n * sizeof(float));
 }
 
-void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow, vn_pair *out) {
+void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
+                 vn_pair *out) {
     const float b = (float)follow;
     for (size_t i = 0; i < (size_t)(at->n * size); i++) {
         out->x0[i] += shift[i];
@@ -33,8 +34,11 @@ void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double
     }
 }
 
-void vn_shift_pair(const vn_guide_at *at, int64_t size, const float *shift, double amount, vn_pair *out) {
-    const float a = (float)amount, b = (float)(at->level->sigma > 0 ? amount * at->level->alpha / at->level->sigma : 0);
+void vn_shift_pair(const vn_guide_at *at, int64_t size, const float *shift, double amount,
+                   vn_pair *out) {
+    const float a = (float)amount,
+                b = (float)(at->level->sigma > 0 ? amount * at->level->alpha / at->level->sigma
+                                                 : 0);
     for (size_t i = 0; i < (size_t)(at->n * size); i++) {
         out->x0[i] += a * shift[i];
         out->eps[i] -= b * shift[i];

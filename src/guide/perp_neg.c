@@ -1,10 +1,12 @@
-/* perp_neg.c - Perp-Neg (2304.04968): of a negative condition's delta n = c_i - u only what is perpendicular to the positive one,
- * d = c - u, is taken away, so that removing a thing leaves what it has in common with what was asked for:
+/* perp_neg.c - Perp-Neg (2304.04968): of a negative condition's delta n = c_i - u only what is
+ * perpendicular to the positive one, d = c - u, is taken away, so that removing a thing leaves what
+ * it has in common with what was asked for:
  *
  *     u + gamma (d - w (n - <n,d>/<d,d> d))
  *
- * Added to a rule that has made u + gamma d; each negative class is one more of these. Where gamma is 1 guidance is off, and this
- * with it. The paper measures in eps; deltas of one level are proportional in all spaces, so the ratio is the same in each. */
+ * Added to a rule that has made u + gamma d; each negative class is one more of these. Where gamma
+ * is 1 guidance is off, and this with it. The paper measures in eps; deltas of one level are
+ * proportional in all spaces, so the ratio is the same in each. */
 #include "guide/internal.h"
 
 enum { CLASS, WEIGHT };
@@ -16,13 +18,15 @@ static const vn_param params[] = {
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
-    if (c->value[WEIGHT] == 0) return vn_fail(err, VN_BAD_ARGUMENT, "perp-neg: weight=0 has no effect");
+    if (c->value[WEIGHT] == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "perp-neg: weight=0 has no effect");
     return VN_OK;
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!vn_guided(at)) return;
-    const vn_pass n = vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]), c = vn_conditional(at), u = vn_null(at);
+    const vn_pass n = vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]),
+                  c = vn_conditional(at), u = vn_null(at);
     vn_plan_need(p, &n);
     vn_plan_need(p, &c);
     vn_plan_need(p, &u);
@@ -40,8 +44,8 @@ static double share(size_t size, const float *n, const float *c, const float *u)
 }
 
 /* x0 or eps loses amount (n - u - k d); the other moves by as much as keeps x. */
-static void take_away(size_t size, double amount, double ratio, const float *n, const float *c, const float *u,
-                      float *out, float *other) {
+static void take_away(size_t size, double amount, double ratio, const float *n, const float *c,
+                      const float *u, float *out, float *other) {
     const float a = (float)amount, k = (float)share(size, n, c, u), r = (float)(amount * ratio);
     for (size_t j = 0; j < size; j++) {
         const float rest = n[j] - u[j] - k * (c[j] - u[j]);
@@ -54,18 +58,23 @@ static void take_away(size_t size, double amount, double ratio, const float *n, 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
     if (!vn_guided(at)) return;
     const vn_pass of_n = {.labels = g->label}, of_c = vn_conditional(at), of_u = vn_null(at);
-    const vn_pair *n = vn_plan_need(p, &of_n), *c = vn_plan_need(p, &of_c), *u = vn_plan_need(p, &of_u);
+    const vn_pair *n = vn_plan_need(p, &of_n), *c = vn_plan_need(p, &of_c),
+                  *u = vn_plan_need(p, &of_u);
     const size_t size = (size_t)g->denoiser->size;
-    const double alpha = at->level->alpha, sigma = at->level->sigma, amount = at->gamma * g->choice.value[WEIGHT];
+    const double alpha = at->level->alpha, sigma = at->level->sigma,
+                 amount = at->gamma * g->choice.value[WEIGHT];
     for (size_t i = 0; i < (size_t)at->n * size; i += size)
         if (sigma >= alpha)
-            take_away(size, amount, alpha / sigma, n->x0 + i, c->x0 + i, u->x0 + i, out->x0 + i, out->eps + i);
+            take_away(size, amount, alpha / sigma, n->x0 + i, c->x0 + i, u->x0 + i, out->x0 + i,
+                      out->eps + i);
         else
-            take_away(size, amount, sigma / alpha, n->eps + i, c->eps + i, u->eps + i, out->eps + i, out->x0 + i);
+            take_away(size, amount, sigma / alpha, n->eps + i, c->eps + i, u->eps + i, out->eps + i,
+                      out->x0 + i);
 }
 
 const vn_guide_row vn_perp_neg_guide = {
-    .row = {"perp-neg", "takes away what another class does not share with the condition", "2304.04968", params},
+    .row = {"perp-neg", "takes away what another class does not share with the condition",
+            "2304.04968", params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .many = true,

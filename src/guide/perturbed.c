@@ -1,16 +1,19 @@
-/* perturbed.c - guidance by the network's own mistakes: away from what it says when some of its layers are made worse,
+/* perturbed.c - guidance by the network's own mistakes: away from what it says when some of its
+ * layers are made worse,
  *
  *     out + scale (c - c')        c' the conditional pass with those layers disturbed
  *
- * which is the same sum in eps, x0 and velocity. One rule; what is done to the layers tells its four names apart:
+ * which is the same sum in eps, x0 and velocity. One rule; what is done to the layers tells its
+ * four names apart:
  *
  *   pag   attention is each token's own value                       2403.17377, scale 3
  *   seg   the queries are blurred over the grid of tokens           2408.00760, scale 3; its code's default blur is the mean
  *   slg   whole blocks are left out                                 Stability's SD3.5: scale 2.8 in the first fifth of the steps
  *   stg   attention is left out, or its scores, or the block        2411.18664, scale 1
  *
- * They need neither a condition nor a trained null, and act at gamma 1 too. Windows are fractions of the steps and include the
- * first step: diffusers 0.42.1 asks for step > start N, and so never acts at step 0. Its layers are numbered as here. */
+ * They need neither a condition nor a trained null, and act at gamma 1 too. Windows are fractions
+ * of the steps and include the first step: diffusers 0.42.1 asks for step > start N, and so never
+ * acts at step 0. Its layers are numbered as here. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -18,7 +21,7 @@
 enum { SCALE, FIRST = VN_PARAM_FIRST, LAST = VN_PARAM_LAST, START, STOP, OWN };
 
 #define LAYERS_AT_MOST 65535
-// clang-format off
+/* clang-format off */
 #define PARAMS(scale, start, stop)                                                                                     \
     {"scale", "how far from the disturbed prediction",          scale, -1e6, 1e6,            0, NULL},                 \
     {"first", "first layer disturbed; -1: the middle one",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
@@ -38,45 +41,51 @@ static const vn_param stg_params[] = {
     {"skip", "all that attention adds; its scores alone; the whole block", 0, 0, 2, 0, "attention|scores|block"},
     {0},
 };
-// clang-format on
+/* clang-format on */
 
-static const vn_disturbance skips[] = {VN_ATTENTION_SKIPPED, VN_ATTENTION_IDENTITY, VN_BLOCKS_SKIPPED};
+static const vn_disturbance skips[] = {VN_ATTENTION_SKIPPED, VN_ATTENTION_IDENTITY,
+                                       VN_BLOCKS_SKIPPED};
 
-/* ---- layers ------------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const char *name = c->row->name;
-    const int first = (int)c->value[FIRST], last = (int)c->value[LAST], highest = last > first ? last : first;
+    const int first = (int)c->value[FIRST], last = (int)c->value[LAST],
+              highest = last > first ? last : first;
     if (!d->layers) return VN_OK;
-    if (last >= 0 && first < 0) return vn_fail(err, VN_BAD_ARGUMENT, "%s: last=%d needs first", name, last);
+    if (last >= 0 && first < 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: last=%d needs first", name, last);
     if (last >= 0 && last < first)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: last=%d is before first=%d", name, last, first);
     if (highest >= d->layers)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: layer %d: this model has %d, from 0 to %d", name, highest, d->layers,
-                       d->layers - 1);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: layer %d: this model has %d, from 0 to %d", name,
+                       highest, d->layers, d->layers - 1);
     return VN_OK;
 }
 
-static vn_disturb on_layers(const vn_choice *c, const vn_denoiser *d, vn_disturbance kind, double amount) {
+static vn_disturb on_layers(const vn_choice *c, const vn_denoiser *d, vn_disturbance kind,
+                            double amount) {
     const int first = c->value[FIRST] < 0 ? d->middle : (int)c->value[FIRST];
     return (vn_disturb){kind, amount, first, c->value[LAST] < 0 ? first : (int)c->value[LAST]};
 }
 
-/* ---- the rule ----------------------------------------------------------------------------------------------- */
+/* ---- the rule -------------------------------------------------------------------------------- */
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const char *name = c->row->name;
-    if (c->value[SCALE] == 0) return vn_fail(err, VN_BAD_ARGUMENT, "%s: scale=0 has no effect", name);
+    if (c->value[SCALE] == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: scale=0 has no effect", name);
     if (!(c->value[START] < c->value[STOP]))
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: start=%g is not below stop=%g", name, c->value[START],
-                       c->value[STOP]);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: start=%g is not below stop=%g", name,
+                       c->value[START], c->value[STOP]);
     return vn_check_layers(c, d, err);
 }
 
-/* From the step in which `start` falls up to, and without, the first that begins at `stop` or after; never none. A fraction such as
- * 0.29 of 100 steps is not whole in binary. */
+/* From the step in which `start` falls up to, and without, the first that begins at `stop` or
+ * after; never none. A fraction such as 0.29 of 100 steps is not whole in binary. */
 static bool acts(const vn_guide *g, const vn_guide_at *at) {
-    const double start = g->choice.value[START] * at->steps, stop = g->choice.value[STOP] * at->steps, hair = 1e-9;
+    const double start = g->choice.value[START] * at->steps,
+                 stop = g->choice.value[STOP] * at->steps, hair = 1e-9;
     return at->step >= floor(start + hair) && at->step < stop - hair;
 }
 
@@ -85,7 +94,8 @@ static vn_disturb disturbance(const vn_guide *g) {
     switch ((vn_disturbance)g->row->disturbances) {
     case VN_ATTENTION_BLUR: return on_layers(c, g->denoiser, VN_ATTENTION_BLUR, c->value[OWN]);
     case VN_ATTENTION_IDENTITY:
-    case VN_BLOCKS_SKIPPED: return on_layers(c, g->denoiser, (vn_disturbance)g->row->disturbances, 0);
+    case VN_BLOCKS_SKIPPED:
+        return on_layers(c, g->denoiser, (vn_disturbance)g->row->disturbances, 0);
     default: return on_layers(c, g->denoiser, skips[(int)c->value[OWN]], 0);
     }
 }
@@ -114,28 +124,32 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     }
 }
 
-/* ---- the rows ----------------------------------------------------------------------------------------------- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
-#define RULE .stage = VN_GUIDE_ADDITION, .passes = 2, .check = check, .plan = plan, .combine = combine
+#define RULE                                                                                       \
+    .stage = VN_GUIDE_ADDITION, .passes = 2, .check = check, .plan = plan, .combine = combine
 
 const vn_guide_row vn_pag_guide = {
-    .row = {"pag", "away from the model whose tokens attend to themselves alone", "2403.17377", pag_params},
+    .row = {"pag", "away from the model whose tokens attend to themselves alone", "2403.17377",
+            pag_params},
     .disturbances = VN_ATTENTION_IDENTITY,
     RULE,
 };
 const vn_guide_row vn_seg_guide = {
-    .row = {"seg", "away from the model whose attention has blurred queries", "2408.00760", seg_params},
+    .row = {"seg", "away from the model whose attention has blurred queries", "2408.00760",
+            seg_params},
     .disturbances = VN_ATTENTION_BLUR,
     RULE,
 };
 const vn_guide_row vn_slg_guide = {
-    .row = {"slg", "away from the model that skips blocks, in the first steps", "Stability AI's SD3.5; 2411.18664",
-            slg_params},
+    .row = {"slg", "away from the model that skips blocks, in the first steps",
+            "Stability AI's SD3.5; 2411.18664", slg_params},
     .disturbances = VN_BLOCKS_SKIPPED,
     RULE,
 };
 const vn_guide_row vn_stg_guide = {
-    .row = {"stg", "away from the model that skips attention in some blocks", "2411.18664", stg_params},
+    .row = {"stg", "away from the model that skips attention in some blocks", "2411.18664",
+            stg_params},
     .disturbances = VN_ATTENTION_SKIPPED | VN_ATTENTION_IDENTITY | VN_BLOCKS_SKIPPED,
     RULE,
 };

@@ -1,9 +1,11 @@
-/* pladis.c - PLADIS (2503.07677): attention is moved from its dense weights towards sparse ones, and beyond,
+/* pladis.c - PLADIS (2503.07677): attention is moved from its dense weights towards sparse ones,
+ * and beyond,
  *
  *     attention = dense + scale (sparse - dense)        sparse: alpha-entmax of alpha 1.5
  *
- * in every pass through the network, none of them more. The paper changes the cross-attention to a text; the networks here have
- * self-attention alone, and theirs is changed. Scale 2 is the paper's. */
+ * in every pass through the network, none of them more. The paper changes the cross-attention to a
+ * text; the networks here have self-attention alone, and theirs is changed. Scale 2 is the
+ * paper's. */
 #include "guide/internal.h"
 
 #include <limits.h>
@@ -33,7 +35,8 @@ static vn_disturb inside(const vn_choice *c, const vn_denoiser *d) {
 }
 
 const vn_guide_row vn_pladis_guide = {
-    .row = {"pladis", "attention moved towards, and beyond, a sparse one, in all passes", "2503.07677", params},
+    .row = {"pladis", "attention moved towards, and beyond, a sparse one, in all passes",
+            "2503.07677", params},
     .stage = VN_GUIDE_NETWORK,
     .disturbances = VN_ATTENTION_SPARSE,
     .check = check,

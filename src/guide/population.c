@@ -1,11 +1,12 @@
-/* population.c - sequential Monte Carlo among the samples of a batch. Samples of one label are one population; a
- * guide keeps the log weight of each in its tally, and here the heavy take the places of the light:
+/* population.c - sequential Monte Carlo among the samples of a batch. Samples of one label are one
+ * population; a guide keeps the log weight of each in its tally, and here the heavy take the places
+ * of the light:
  *
  *     ESS = (sum of w)^2 / sum of w^2, out of K       how many equal samples the weighted ones are worth
  *     sample i lives on in floor or ceil of K w_i places      by systematic resampling (Carpenter et al. 1999)
  *
- * A sample that lives on keeps its own place, so that resampling equal weights moves nothing. The one random number
- * of a population is keyed by (seed, index of its first sample, step). */
+ * A sample that lives on keeps its own place, so that resampling equal weights moves nothing. The
+ * one random number of a population is keyed by (seed, index of its first sample, step). */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -31,17 +32,19 @@ static weights weigh(const vn_guide_at *at, const double *log_weight, int32_t la
     return w;
 }
 
-/* places[i]: in how many places sample i lives on. Points u, u + 1, .. on a line where sample i is as long as its
- * share of K. */
-static void share_out(const vn_guide_at *at, const weights *w, int32_t label, const double *log_weight,
-                      int32_t *places) {
-    const double u = vn_random_double(at->seed, VN_STREAM_SELECT, at->first + (uint64_t)w->first, (uint64_t)at->step);
+/* places[i]: in how many places sample i lives on. Points u, u + 1, .. on a line where sample i is
+ * as long as its share of K. */
+static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
+                      const double *log_weight, int32_t *places) {
+    const double u = vn_random_double(at->seed, VN_STREAM_SELECT, at->first + (uint64_t)w->first,
+                                      (uint64_t)at->step);
     double end = 0;
     int64_t given = 0, left = w->count;
     for (int64_t i = 0; i < at->n; i++) {
         if (at->labels[i] != label) continue;
         end += exp(log_weight[i] - w->top) / w->sum * (double)w->count;
-        const int64_t upto = --left ? (int64_t)fmin(fmax(ceil(end - u), 0), (double)w->count) : w->count;
+        const int64_t upto =
+            --left ? (int64_t)fmin(fmax(ceil(end - u), 0), (double)w->count) : w->count;
         places[i] = (int32_t)(upto - given);
         given = upto;
     }

@@ -1,13 +1,14 @@
-/* rectified_cfg_plus_plus.c - Rectified-CFG++ (2510.07631): a step along the conditional flow says where guidance is to be looked
- * for, so that the sample stays near what the model knows:
+/* rectified_cfg_plus_plus.c - Rectified-CFG++ (2510.07631): a step along the conditional flow says
+ * where guidance is to be looked for, so that the sample stays near what the model knows:
  *
  *     x~ = x + (t' - t) v_c(x, t)
  *     v  = v_c(x, t) + lambda (v_c(x~, t') - v_u(x~, t'))
  *
- * with lambda = gamma - 1, so that gamma = 1 is the conditional model. On other paths than the rectified one x~ is the same move
- * in (x0, eps), alpha' x0 + sigma' eps, and velocities are by the length of the curve (alpha, sigma), as those of two levels meet
- * here. In an evaluation at t' itself x~ is x, which is CFG. At sigma' = 0 the velocities under all conditions agree, and the last
- * step is the conditional one. */
+ * with lambda = gamma - 1, so that gamma = 1 is the conditional model. On other paths than the
+ * rectified one x~ is the same move in (x0, eps), alpha' x0 + sigma' eps, and velocities are by the
+ * length of the curve (alpha, sigma), as those of two levels meet here. In an evaluation at t'
+ * itself x~ is x, which is CFG. At sigma' = 0 the velocities under all conditions agree, and the
+ * last step is the conditional one. */
 #include "guide/internal.h"
 
 static const vn_level *ahead(const vn_guide_at *at) {
@@ -28,7 +29,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!c || !corrects(at)) return;
     const float a = (float)ahead(at)->alpha, b = (float)ahead(at)->sigma;
     float *x = g->slot[0];
-    for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) x[i] = a * c->x0[i] + b * c->eps[i];
+    for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++)
+        x[i] = a * c->x0[i] + b * c->eps[i];
     const vn_pass c_ahead = predicted(g, at, at->labels), u_ahead = predicted(g, at, at->null);
     vn_plan_need(p, &c_ahead);
     vn_plan_need(p, &u_ahead);
@@ -37,14 +39,16 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 /* raw += k (p dx0 + q deps) moves x0 by x0_raw and eps by eps_raw times that. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
-    const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->labels), of_ua = predicted(g, at, at->null);
+    const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->labels),
+                  of_ua = predicted(g, at, at->null);
     vn_copy_pair(n, *out, vn_plan_need(p, &of_c));
     if (!corrects(at)) return;
     const vn_pair *c = vn_plan_need(p, &of_ca), *u = vn_plan_need(p, &of_ua);
     const vn_meaning here = vn_as_velocity(at->level), there = vn_as_velocity(ahead(at));
     const double lambda = at->gamma - 1;
     for (size_t i = 0; i < n; i++) {
-        const double dx0 = (double)c->x0[i] - (double)u->x0[i], deps = (double)c->eps[i] - (double)u->eps[i];
+        const double dx0 = (double)c->x0[i] - (double)u->x0[i],
+                     deps = (double)c->eps[i] - (double)u->eps[i];
         const double dv = lambda * (there.raw_x0 * dx0 + there.raw_eps * deps);
         out->x0[i] += (float)(here.x0_raw * dv);
         out->eps[i] += (float)(here.eps_raw * dv);
@@ -52,8 +56,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_rectified_cfg_plus_plus_guide = {
-    .row = {"rectified-cfg-plus-plus", "conditional velocity, guided by the difference where it leads", "2510.07631",
-            NULL},
+    .row = {"rectified-cfg-plus-plus",
+            "conditional velocity, guided by the difference where it leads", "2510.07631", NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .passes = 3,

@@ -1,10 +1,11 @@
-/* rescale.c - guidance rescale (2305.08891, section 3.4): strong guidance makes the prediction's deviation grow; this takes it back
- * towards the conditional one's, for each sample:
+/* rescale.c - guidance rescale (2305.08891, section 3.4): strong guidance makes the prediction's
+ * deviation grow; this takes it back towards the conditional one's, for each sample:
  *
  *     phi pred std(c)/std(pred) + (1 - phi) pred
  *
- * It depends on what the prediction is of; the paper's network predicts v, and programs apply it to whatever theirs predicts. Here
- * likewise: the model's own kind of output (--predict). A prediction that is constant is left as it is. */
+ * It depends on what the prediction is of; the paper's network predicts v, and programs apply it to
+ * whatever theirs predicts. Here likewise: the model's own kind of output (--predict). A prediction
+ * that is constant is left as it is. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -17,7 +18,8 @@ static const vn_param params[] = {
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->value[PHI] == 0) return vn_fail(err, VN_BAD_ARGUMENT, "rescale: phi=0 has no effect");
-    if (d->size < 2) return vn_fail(err, VN_BAD_ARGUMENT, "rescale: a sample of one number has no deviation");
+    if (d->size < 2)
+        return vn_fail(err, VN_BAD_ARGUMENT, "rescale: a sample of one number has no deviation");
     return VN_OK;
 }
 
@@ -31,7 +33,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 static double deviation(const vn_meaning *m, size_t size, const vn_pair *pair, size_t row) {
     const float *x0 = pair->x0 + row * size, *eps = pair->eps + row * size;
     double mean = 0, sum = 0;
-    for (size_t j = 0; j < size; j++) mean += m->raw_x0 * (double)x0[j] + m->raw_eps * (double)eps[j];
+    for (size_t j = 0; j < size; j++)
+        mean += m->raw_x0 * (double)x0[j] + m->raw_eps * (double)eps[j];
     mean /= (double)size;
     for (size_t j = 0; j < size; j++) {
         const double d = m->raw_x0 * (double)x0[j] + m->raw_eps * (double)eps[j] - mean;
@@ -49,12 +52,14 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const double wide = deviation(&m, size, out, i);
         if (wide > 0)
-            vn_blend_row(&m, size, i, at->x, phi * deviation(&m, size, c, i) / wide + 1 - phi, out, 0, c, out);
+            vn_blend_row(&m, size, i, at->x, phi * deviation(&m, size, c, i) / wide + 1 - phi, out,
+                         0, c, out);
     }
 }
 
 const vn_guide_row vn_rescale_guide = {
-    .row = {"rescale", "takes the prediction's deviation back to the conditional one's", "2305.08891", params},
+    .row = {"rescale", "takes the prediction's deviation back to the conditional one's",
+            "2305.08891", params},
     .stage = VN_GUIDE_FINISH,
     .passes = 1,
     .check = check,

@@ -4,8 +4,9 @@
  *                                          noise to data; table: f as given
  *     gamma(t) = gamma f(t)                beta (2502.10574): f is the density of the beta distribution at 1 - t
  *
- * 2404.13040 scales its omega = gamma - 1, and f = 0 is the conditional model. 2502.10574 scales gamma itself, and f = 0, at both
- * ends of the walk, is the null one; the paper's further division by a power of |c - u| is left out. */
+ * 2404.13040 scales its omega = gamma - 1, and f = 0 is the conditional model. 2502.10574 scales
+ * gamma itself, and f = 0, at both ends of the walk, is the null one; the paper's further division
+ * by a power of |c - u| is left out. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@
 enum { SHAPE, POWER, A, B, TABLE };
 enum { CONSTANT, LINEAR, COSINE, POWER_OF_T, BETA, FROM_TABLE };
 #define ENTRIES (VN_MAX_PARAMS - TABLE)
-// clang-format off
+/* clang-format off */
 static const vn_param params[] = {
     {"shape", "how guidance changes from noise to data; its mean over t stays, but with table", LINEAR, 0, 5, 1,
      "constant|linear|cosine|power|beta|table"},
@@ -30,7 +31,7 @@ static const vn_param params[] = {
     {"f7", "likewise", 1, -1000, 1000, 0, NULL},
     {0},
 };
-// clang-format on
+/* clang-format on */
 
 /* The only shape that a parameter has an effect on. */
 static int shape_of(int param) {
@@ -49,12 +50,15 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const int shape = (int)c->value[SHAPE], n = entries(c);
     for (int i = POWER; i < VN_MAX_PARAMS; i++)
         if (c->given[i] && shape_of(i) != shape)
-            return vn_fail(err, VN_BAD_ARGUMENT, "schedule: %s has no effect without shape=%s", params[i].name,
-                           names[shape_of(i)]);
+            return vn_fail(err, VN_BAD_ARGUMENT, "schedule: %s has no effect without shape=%s",
+                           params[i].name, names[shape_of(i)]);
     if (shape != FROM_TABLE) return VN_OK;
     for (int i = n; i < ENTRIES; i++)
-        if (c->given[TABLE + i]) return vn_fail(err, VN_BAD_ARGUMENT, "schedule: f%d is given, but not f%d", i, n);
-    return n >= 2 ? VN_OK : vn_fail(err, VN_BAD_ARGUMENT, "schedule: shape=table needs f0, f1 and so on, at least two");
+        if (c->given[TABLE + i])
+            return vn_fail(err, VN_BAD_ARGUMENT, "schedule: f%d is given, but not f%d", i, n);
+    return n >= 2 ? VN_OK
+                  : vn_fail(err, VN_BAD_ARGUMENT,
+                            "schedule: shape=table needs f0, f1 and so on, at least two");
 }
 
 static double beta_density(double x, double a, double b) {

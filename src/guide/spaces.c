@@ -1,27 +1,29 @@
-/* spaces.c - what rules share that combine two predictions of one denoiser: their passes, the space in which a paper measures,
- * and conditions of a guide's own.
+/* spaces.c - what rules share that combine two predictions of one denoiser: their passes, the space
+ * in which a paper measures, and conditions of a guide's own.
  *
- * An answer is kept as x0 and eps. A rule whose weights sum to 1 is done on both and is the same in every space. One that measures
- * (norms, dot products) or whose weights sum to something else means the space of its paper, raw = p x0 + q eps (vn_meaning), and
- * its result wa a + wb b there has the pair
+ * An answer is kept as x0 and eps. A rule whose weights sum to 1 is done on both and is the same in
+ * every space. One that measures (norms, dot products) or whose weights sum to something else means
+ * the space of its paper, raw = p x0 + q eps (vn_meaning), and its result wa a + wb b there has the
+ * pair
  *
  *     x0 = wa x0_a + wb x0_b + (1 - wa - wb) x0_x x        x0_x x: the x0 of raw = 0
  *
- * and likewise eps. So a rule is written as two numbers a sample. Sums are in double, in the order of the elements. */
+ * and likewise eps. So a rule is written as two numbers a sample. Sums are in double, in the order
+ * of the elements. */
 #include "guide/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- passes --------------------------------------------------------------------------------------------- */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b) {
     if (at->gamma != 0) vn_plan_need(p, b);
     if (at->gamma != 1) vn_plan_need(p, a);
 }
 
-void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b,
-                        vn_pair *out) {
+void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
+                        const vn_pass *b, vn_pair *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     if (at->gamma == 0 || at->gamma == 1) {
         vn_copy_pair(n, *out, vn_plan_need(p, at->gamma == 0 ? a : b));
@@ -39,8 +41,8 @@ void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (vn_guided(at)) vn_plan_need(p, &u);
 }
 
-bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out, const vn_pair **c,
-                 const vn_pair **u) {
+bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out,
+                 const vn_pair **c, const vn_pair **u) {
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
     *c = vn_plan_need(p, &of_c);
     *u = vn_guided(at) ? vn_plan_need(p, &of_u) : NULL;
@@ -48,7 +50,7 @@ bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *
     return *u != NULL;
 }
 
-/* ---- spaces --------------------------------------------------------------------------------------------- */
+/* ---- spaces ---------------------------------------------------------------------------------- */
 
 static vn_meaning meaning_as(const char *prediction, const vn_level *l) {
     size_t i = 0;
@@ -71,15 +73,19 @@ vn_meaning vn_as_velocity(const vn_level *l) {
     return m;
 }
 
-/* With d = b - a in x0 or eps, in which of them it is larger: there the difference of two floats has lost less. */
-vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const vn_pair *b, size_t row) {
+/* With d = b - a in x0 or eps, in which of them it is larger: there the difference of two floats
+ * has lost less. */
+vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const vn_pair *b,
+                   size_t row) {
     const bool by_x0 = fabs(space->x0_raw) >= fabs(space->eps_raw);
     const float *a_x0 = a->x0 + row * size, *a_eps = a->eps + row * size;
     const float *from = by_x0 ? a_x0 : a_eps, *to = (by_x0 ? b->x0 : b->eps) + row * size;
-    const double p = space->raw_x0, q = space->raw_eps, per = by_x0 ? space->x0_raw : space->eps_raw;
+    const double p = space->raw_x0, q = space->raw_eps,
+                 per = by_x0 ? space->x0_raw : space->eps_raw;
     vn_gram g = {0, 0, 0};
     for (size_t j = 0; j < size; j++) {
-        const double r = p * (double)a_x0[j] + q * (double)a_eps[j], d = (double)to[j] - (double)from[j];
+        const double r = p * (double)a_x0[j] + q * (double)a_eps[j],
+                     d = (double)to[j] - (double)from[j];
         g.aa += r * r;
         g.ad += r * d;
         g.dd += d * d;
@@ -87,19 +93,21 @@ vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const
     return (vn_gram){g.aa, g.ad / per, g.dd / (per * per)};
 }
 
-void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float *x, double wa, const vn_pair *a,
-                  double wb, const vn_pair *b, vn_pair *out) {
+void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float *x, double wa,
+                  const vn_pair *a, double wb, const vn_pair *b, vn_pair *out) {
     const double rest = 1 - wa - wb, of_x0 = rest * space->x0_x, of_eps = rest * space->eps_x;
     for (size_t i = row * size; i < (row + 1) * size; i++) {
         out->x0[i] = (float)(wa * (double)a->x0[i] + wb * (double)b->x0[i] + of_x0 * (double)x[i]);
-        out->eps[i] = (float)(wa * (double)a->eps[i] + wb * (double)b->eps[i] + of_eps * (double)x[i]);
+        out->eps[i] =
+            (float)(wa * (double)a->eps[i] + wb * (double)b->eps[i] + of_eps * (double)x[i]);
     }
 }
 
-/* ---- conditions ----------------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label) {
     if (at->all_null) return vn_null(at);
-    for (int64_t i = 0; i < at->n; i++) g->label[i] = at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : label;
+    for (int64_t i = 0; i < at->n; i++)
+        g->label[i] = at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : label;
     return (vn_pass){.labels = g->label};
 }

@@ -1,10 +1,11 @@
-/* tsg.c - time-step guidance (2407.02687): guidance for any model, also without conditions, by its own answer to a wrong time:
+/* tsg.c - time-step guidance (2407.02687): guidance for any model, also without conditions, by its
+ * own answer to a wrong time:
  *
  *     D(x, t~) + gamma (D(x, t) - D(x, t~))        t~ = t + scale t^power n,   n ~ N(0,1)
  *
- * The paper adds s t^a n to the network's embedding of t, which a guide does not see; here t itself is off. D is x0, and eps
- * follows it: the eps of the wrong level is no eps of this one. n is one number for all samples of a step, by the seed, as a pass
- * has one level. */
+ * The paper adds s t^a n to the network's embedding of t, which a guide does not see; here t itself
+ * is off. D is x0, and eps follows it: the eps of the wrong level is no eps of this one. n is one
+ * number for all samples of a step, by the seed, as a pass has one level. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -47,7 +48,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 }
 
 const vn_guide_row vn_tsg_guide = {
-    .row = {"tsg", "wrong time + G (right time - wrong time): needs no conditions", "2407.02687", params},
+    .row = {"tsg", "wrong time + G (right time - wrong time): needs no conditions", "2407.02687",
+            params},
     .stage = VN_GUIDE_RULE,
     .passes = 2,
     .slots = 1,

@@ -1,5 +1,6 @@
-/* codec.c - the kinds of picture files, and reading one: its kind is what its first bytes say, whatever it is called, and
- * it is turned upright. Kinds that vane does not read have rows too, so that a message can name them. */
+/* codec.c - the kinds of picture files, and reading one: its kind is what its first bytes say,
+ * whatever it is called, and it is turned upright. Kinds that vane does not read have rows too, so
+ * that a message can name them. */
 #include "image/internal.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ static bool heic_is(vn_bytes b) {
     return brand_is(b, "heicheixhevcheimheismif1msf1");
 }
 
-// clang-format off
+/* clang-format off */
 const vn_codec vn_codecs[] = {
     {{"PNG",     ".png ",                     true},  vn_png_is,  vn_png_decode,  vn_png_find_exif},
     {{"JPEG",    ".jpg .jpeg .jpe .jfif ",    true},  vn_jpeg_is, vn_jpeg_decode, vn_jpeg_find_exif},
@@ -55,10 +56,10 @@ const vn_codec vn_codecs[] = {
     {{"AVIF",    ".avif ",                    false}, avif_is,    NULL,           NULL},
     {{"JPEG XL", ".jxl ",                     false}, jxl_is,     NULL,           NULL},
 };
-// clang-format on
+/* clang-format on */
 const size_t vn_codec_count = VN_COUNT(vn_codecs);
 
-/* ---- kinds ------------------------------------------------------------------------------------------- */
+/* ---- kinds ----------------------------------------------------------------------------------- */
 
 static const vn_codec *codec_of(vn_bytes bytes) {
     for (size_t i = 0; i < vn_codec_count; i++)
@@ -76,7 +77,8 @@ static bool has_ending(const char *name, const char *endings) {
     const size_t length = strlen(name);
     for (const char *end; (end = strchr(endings, ' ')) != NULL; endings = end + 1) {
         const size_t n = (size_t)(end - endings);
-        if (length > n && name[length - n - 1] != '/' && vn_begins_but_for_case(endings, name + length - n))
+        if (length > n && name[length - n - 1] != '/' &&
+            vn_begins_but_for_case(endings, name + length - n))
             return true;
     }
     return false;
@@ -93,7 +95,7 @@ bool vn_image_named(const char *path) {
     return kind != NULL && kind->reads;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n) {
     if (at > s->size || n > s->size - at) return false;
@@ -112,9 +114,11 @@ static vn_status decode(vn_bytes bytes, bool header_only, vn_image *image, vn_er
     *image = (vn_image){0};
     if (codec == NULL)
         return vn_fail(err, VN_BAD_FILE,
-                       bytes.left == 0 ? "empty file" : "no picture of a known kind (" VN_IMAGE_KINDS ")");
+                       bytes.left == 0 ? "empty file"
+                                       : "no picture of a known kind (" VN_IMAGE_KINDS ")");
     if (codec->decode == NULL)
-        return vn_fail(err, VN_UNSUPPORTED, "a %s file, which vane does not read: convert it to " VN_IMAGE_KINDS,
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "a %s file, which vane does not read: convert it to " VN_IMAGE_KINDS,
                        codec->kind.name);
     return codec->decode(bytes, header_only, image, err);
 }
@@ -147,8 +151,8 @@ vn_status vn_image_read(const char *path, vn_image *image, vn_err *err) {
     return s;
 }
 
-/* Nearly every header lies in the file's first 16 KiB; where it does not (thumbnails and colour profiles come first), or where
- * something is wrong, more and more of the file is read. */
+/* Nearly every header lies in the file's first 16 KiB; where it does not (thumbnails and colour
+ * profiles come first), or where something is wrong, more and more of the file is read. */
 static vn_status read_header(const vn_span *file, vn_image *image, vn_err *err) {
     uint8_t *bytes = NULL;
     vn_status s = VN_OK;
@@ -175,7 +179,8 @@ vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
     if (fstat(file.fd, &info) != 0)
         s = vn_fail_errno(err, "cannot be read");
     else if ((uint64_t)info.st_size > vn_image_bound())
-        s = vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture", vn_image_bound());
+        s = vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture",
+                    vn_image_bound());
     file.size = s == VN_OK ? (uint64_t)info.st_size : 0;
     if (s == VN_OK) s = read_header(&file, image, err);
     if (s == VN_OK) s = vn_image_orient(image, orientation_of(&file), err);
@@ -184,14 +189,15 @@ vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
     return s;
 }
 
-/* ---- describing -------------------------------------------------------------------------------------- */
+/* ---- describing ------------------------------------------------------------------------------ */
 
 static vn_status kind_of_file(const char *path, const vn_image_kind **kind, vn_err *err) {
     uint8_t first[32];
     vn_span file = {.size = sizeof first};
     const vn_status s = vn_file_open(path, &file.fd, err);
     if (s != VN_OK) return s;
-    *kind = vn_span_read(&file, 0, first, sizeof first) ? vn_image_kind_of(first, sizeof first) : NULL;
+    *kind =
+        vn_span_read(&file, 0, first, sizeof first) ? vn_image_kind_of(first, sizeof first) : NULL;
     close(file.fd);
     return VN_OK;
 }
@@ -203,12 +209,14 @@ vn_status vn_image_describe(const char *path, json_t **out, vn_err *err) {
     *out = NULL;
     vn_status s = vn_image_read(path, &image, err);
     if (s == VN_OK) s = kind_of_file(path, &kind, err);
-    if (s == VN_OK && kind != NULL && strcmp(kind->name, "PNG") == 0) s = vn_png_describe(path, &png, err);
+    if (s == VN_OK && kind != NULL && strcmp(kind->name, "PNG") == 0)
+        s = vn_png_describe(path, &png, err);
     if (s == VN_OK) {
-        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", kind != NULL ? kind->name : "", "width", image.width,
-                         "height", image.height, "channels", image.channels);
+        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", kind != NULL ? kind->name : "", "width",
+                         image.width, "height", image.height, "channels", image.channels);
         json_t *text = json_object_get(png, "text");
-        if (*out == NULL || (text != NULL && json_object_set(*out, "text", text) != 0)) s = vn_no_memory(err);
+        if (*out == NULL || (text != NULL && json_object_set(*out, "text", text) != 0))
+            s = vn_no_memory(err);
     }
     if (s != VN_OK) json_decref(*out);
     if (s != VN_OK) *out = NULL;

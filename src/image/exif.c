@@ -1,9 +1,11 @@
-/* exif.c - the one tag of EXIF that changes what a picture is: its orientation (CIPA DC-008 / TIFF 6.0, tag 274).
+/* exif.c - the one tag of EXIF that changes what a picture is: its orientation (CIPA DC-008 / TIFF
+ * 6.0, tag 274).
  *
- * EXIF data is a TIFF: a byte order, and the offset of a directory of entries of twelve bytes. Orientation stands in the first
- * directory as a number in the entry itself, so no other offset is ever followed and nothing is allocated. That is the reason
- * for reading it here rather than through a library of EXIF, which parses all of it. Whatever makes no sense is no
- * orientation: a picture is not refused for what a camera or an editor wrote beside it. */
+ * EXIF data is a TIFF: a byte order, and the offset of a directory of entries of twelve bytes.
+ * Orientation stands in the first directory as a number in the entry itself, so no other offset is
+ * ever followed and nothing is allocated. That is the reason for reading it here rather than
+ * through a library of EXIF, which parses all of it. Whatever makes no sense is no orientation: a
+ * picture is not refused for what a camera or an editor wrote beside it. */
 #include "image/internal.h"
 
 #include <string.h>
@@ -19,7 +21,8 @@ typedef struct tiff {
 /* An unsigned number of n bytes, n <= 4, at an offset in the data; false: outside. */
 static bool number(const tiff *t, uint64_t at, size_t n, uint32_t *out) {
     uint8_t b[4];
-    if (at > t->part.size || n > t->part.size - at || !vn_span_read(t->file, t->part.at + at, b, n)) return false;
+    if (at > t->part.size || n > t->part.size - at || !vn_span_read(t->file, t->part.at + at, b, n))
+        return false;
     *out = 0;
     for (size_t i = 0; i < n; i++) *out = *out << 8 | b[t->little ? n - 1 - i : i];
     return true;
@@ -49,7 +52,8 @@ int vn_exif_orientation(const vn_span *file, const vn_part *exif) {
     if (!find_directory(&t, &at, &entries)) return 1;
     for (uint32_t i = 0; i < entries; i++) {
         const uint64_t entry = (uint64_t)at + 2 + (uint64_t)i * ENTRY;
-        if (!number(&t, entry, 2, &tag) || !number(&t, entry + 2, 2, &type) || !number(&t, entry + 4, 4, &count))
+        if (!number(&t, entry, 2, &tag) || !number(&t, entry + 2, 2, &type) ||
+            !number(&t, entry + 4, 4, &count))
             return 1;
         if (tag != ORIENTATION) continue;
         const size_t bytes = type == BYTE ? 1 : type == SHORT ? 2 : type == LONG ? 4 : 0;

@@ -1,12 +1,14 @@
 /* font.c - a small typeface of our own, as pen strokes, so that text stays smooth at every size.
  *
- * A glyph is a list of strokes separated by ';'. A stroke is points "x,y" joined by lines; a point marked '*' is the control
- * point of a quadratic curve between its neighbours; a single point is a dot. Units: capitals stand 24 high on the base line
- * y = 0, small letters 16, tails reach to -8. The pen is round and BEARING of space follows each glyph.
+ * A glyph is a list of strokes separated by ';'. A stroke is points "x,y" joined by lines; a point
+ * marked '*' is the control point of a quadratic curve between its neighbours; a single point is a
+ * dot. Units: capitals stand 24 high on the base line y = 0, small letters 16, tails reach to -8.
+ * The pen is round and BEARING of space follows each glyph.
  *
- * It has ASCII, the letters of Latin (with the marks of European languages, Vietnamese and Pinyin), Greek and Cyrillic, and some
- * punctuation. Scripts that join, stack or have thousands of characters need a shaper and a font file, which a picture's
- * labels are not worth: who draws them asks vn_font_has, and shows a number instead. */
+ * It has ASCII, the letters of Latin (with the marks of European languages, Vietnamese and Pinyin),
+ * Greek and Cyrillic, and some punctuation. Scripts that join, stack or have thousands of
+ * characters need a shaper and a font file, which a picture's labels are not worth: who draws them
+ * asks vn_font_has, and shows a number instead. */
 #include "image/internal.h"
 
 #include <math.h>
@@ -17,7 +19,7 @@ enum { CAPITAL = 24, SMALL = 16, BEARING = 6, SPACE = 9, MARK = 7 /* of a mark u
 static const double pen = 1.45; /* radius */
 
 static const char *const glyphs[] = {
-    // clang-format off
+    /* clang-format off */
     [' '] = "",
     ['!'] = "0,24 0,8;0,1",
     ['"'] = "0,24 0,17;6,24 6,17",
@@ -113,15 +115,16 @@ static const char *const glyphs[] = {
     ['|'] = "0,27 0,-6",
     ['}'] = "0,27 *4,27 4,22 4,14 *4,10 7,10 *4,10 4,6 4,-1 *4,-6 0,-6",
     ['~'] = "0,8 *3,14 7,10 *11,6 14,12",
-    // clang-format on
+    /* clang-format on */
 };
 
-/* Characters beyond ASCII: strokes, or "=" and what they look like: a character, and after it marks. In the order of their codes. */
+/* Characters beyond ASCII: strokes, or "=" and what they look like: a character, and after it
+ * marks. In the order of their codes. */
 static const struct {
     uint16_t code;
     const char *as;
 } others[] = {
-    // clang-format off
+    /* clang-format off */
     {0xA0, "= "}, {0xA1, "0,16 0,-8;0,22"}, {0xA2, "12,13 *10,16 7,16 *0,16 0,8 *0,0 7,0 *10,0 12,3;7,20 7,-4"},
     {0xA3, "14,20 *12,24 9,24 *4,24 4,18 4,6 *4,2 0,0 14,0;0,12 11,12"}, {0xA5, "0,24 8,12 16,24;8,12 8,0;2,11 14,11;2,5 14,5"},
     {0xA7, "11,21 *10,24 6,24 *1,24 1,20 *1,17 6,15 *12,12 12,9 *12,6 8,5;1,-1 *2,-4 6,-4 *11,-4 11,0 *11,3 6,5 *0,8 0,11 *0,14 4,15"},
@@ -198,25 +201,25 @@ static const struct {
     {0x2019, "0,18 *2,21 1,24"}, {0x201A, "=,"}, {0x201C, "2,18 *0,20 2,24;8,18 *6,20 8,24"}, {0x201D, "0,18 *2,21 1,24;6,18 *8,21 7,24"},
     {0x201E, "2,1 0,-5;8,1 6,-5"}, {0x2022, "3,10 3,9"}, {0x2026, "2,1;9,1;16,1"}, {0x2032, "=\u00B4"}, {0x2039, "6,14 0,8 6,2"}, {0x203A, "0,14 6,8 0,2"},
     {0x20AC, "17,20 *15,24 11,24 *3,24 3,12 *3,0 11,0 *15,0 17,4;0,14 12,14;0,10 11,10"}, {0x2212, "0,10 14,10"},
-    // clang-format on
+    /* clang-format on */
 };
 
-/* ---- letters with marks -------------------------------------------------------------------------------- */
+/* ---- letters with marks ---------------------------------------------------------------------- */
 
 /* U+00C0 .. U+017F as a letter and its mark, or as two letters. */
 static const char accented[] =
-    // clang-format off
+    /* clang-format off */
     "A`A'A^A~A\"AoAEC,E`E'E^E\"I`I'I^I\"D-N~O`O'O^O~O\"x_O/U`U'U^U\"Y'Thss"
     "a`a'a^a~a\"aoaec,e`e'e^e\"i`i'i^i\"d-n~o`o'o^o~o\"/_o/u`u'u^u\"y'thy\""
     "A-a-AuauA;a;C'c'C^c^C.c.CvcvDvdvD-d-E-e-EueuE.e.E;e;EvevG^g^GuguG.g.G,g,H^h^H-h-I~i~I-i-IuiuI;i;I.i_IJijJ^j^K,k,k_"
     "L'l'L,l,LvlvL.l.L!l/N'n'N,n,Nvnvn'NgngO-o-OuouO=o=OEoeR'r'R,r,RvrvS's'S^s^S,s,SvsvT,t,TvtvT-t-U~u~U-u-UuuuUouo"
     "U=u=U;u;W^w^Y^y^Y\"Z'z'Z.z.Zvzvs_";
-// clang-format on
+/* clang-format on */
 _Static_assert(sizeof accented == 2 * (0x180 - 0xC0) + 1, "two characters for each letter");
 
 /* U+1E00 .. U+1EFF as a letter and two marks or one; blank: none. Unicode's decompositions. */
 static const char twice_accented[] =
-    // clang-format off
+    /* clang-format off */
     "      B. b. B_ b_ B< b< C,'c,'D. d. D_ d_ D< d< D, d,       E-`e-`E-'e-'            E,ue,uF. f. "
     "G- g- H. h. H_ h_ H\" h\" H, h,             I\"'i\"'K' k' K_ k_ K< k< L_ l_ L_-l_-L< l<       M' m' "
     "M. m. M_ m_ N. n. N_ n_ N< n<       O~'o~'O~\"o~\"O-`o-`O-'o-'P' p' P. p. R. r. R_ r_ R_-r_-R< r< "
@@ -225,11 +228,11 @@ static const char twice_accented[] =
     "A_ a_ A? a? A^'a^'A^`a^`A^?a^?A^~a^~A_^a_^Au'au'Au`au`Au?au?Au~au~A_ua_uE_ e_ E? e? E~ e~ E^'e^'"
     "E^`e^`E^?e^?E^~e^~E_^e_^I? i? I_ i_ O_ o_ O? o? O^'o^'O^`o^`O^?o^?O^~o^~O_^o_^O>'o>'O>`o>`O>?o>?"
     "O>~o>~O>_o>_U_ u_ U? u? U>'u>'U>`u>`U>?u>?U>~u>~U>_u>_Y` y` Y_ y_ Y? y? Y~ y~                   ";
-// clang-format on
+/* clang-format on */
 _Static_assert(sizeof twice_accented == 3 * 0x100 + 1, "three characters for each letter");
 
-/* Strokes of a mark; x from the letter's middle, y from a little above the letter, or from the base line for what hangs or
- * goes through. */
+/* Strokes of a mark; x from the letter's middle, y from a little above the letter, or from the base
+ * line for what hangs or goes through. */
 static const struct {
     char mark;
     bool above;
@@ -256,13 +259,15 @@ static const struct {
     {'>', true, "4,-4 *9,-3 8,3"},
 };
 
-/* Combining marks, as file systems and Unicode's decomposed form have them, and which of the above they are. */
+/* Combining marks, as file systems and Unicode's decomposed form have them, and which of the above
+ * they are. */
 static const struct {
     uint16_t code;
     char mark;
-} combining[] = {{0x300, '`'}, {0x301, '\''}, {0x302, '^'}, {0x303, '~'}, {0x304, '-'}, {0x306, 'u'},
-                 {0x307, '.'}, {0x308, '"'},  {0x309, '?'}, {0x30A, 'o'}, {0x30B, '='}, {0x30C, 'v'},
-                 {0x31B, '>'}, {0x323, '_'},  {0x326, ','}, {0x327, ','}, {0x328, ';'}, {0x331, '<'}};
+} combining[] = {{0x300, '`'}, {0x301, '\''}, {0x302, '^'}, {0x303, '~'}, {0x304, '-'},
+                 {0x306, 'u'}, {0x307, '.'},  {0x308, '"'}, {0x309, '?'}, {0x30A, 'o'},
+                 {0x30B, '='}, {0x30C, 'v'},  {0x31B, '>'}, {0x323, '_'}, {0x326, ','},
+                 {0x327, ','}, {0x328, ';'},  {0x331, '<'}};
 
 /* A character as it is drawn: strokes with up to two marks, or two letters' strokes. */
 typedef struct letter {
@@ -278,7 +283,8 @@ static bool is_mark(char c) {
 }
 
 static letter plain(char c) {
-    return (letter){.glyph = glyphs[(unsigned char)c], .low = c >= 'a' && c <= 'z' && !strchr("bdfhiklt", c)};
+    return (letter){.glyph = glyphs[(unsigned char)c],
+                    .low = c >= 'a' && c <= 'z' && !strchr("bdfhiklt", c)};
 }
 
 static letter from_pair(const char *pair) {
@@ -340,10 +346,12 @@ static bool take_marks(letter *l, const char **text) {
 /* i and j lose their dot under a mark. */
 static void take_dot(letter *l) {
     bool above = false;
-    for (size_t i = 0; i < VN_COUNT(marks); i++) above = above || (l->mark[0] == marks[i].mark && marks[i].above);
+    for (size_t i = 0; i < VN_COUNT(marks); i++)
+        above = above || (l->mark[0] == marks[i].mark && marks[i].above);
     if (!above) return;
     if (l->glyph == glyphs['i']) *l = (letter){"0,16 0,0", NULL, {l->mark[0], l->mark[1]}, true};
-    if (l->glyph == glyphs['j']) *l = (letter){"4,16 4,-4 *4,-8 0,-8", NULL, {l->mark[0], l->mark[1]}, true};
+    if (l->glyph == glyphs['j'])
+        *l = (letter){"4,16 4,-4 *4,-8 0,-8", NULL, {l->mark[0], l->mark[1]}, true};
 }
 
 /* The next letter of the text; without a glyph where it cannot be drawn. */
@@ -366,7 +374,7 @@ bool vn_font_has(const char *text) {
     return has;
 }
 
-/* ---- strokes ------------------------------------------------------------------------------------------------ */
+/* ---- strokes --------------------------------------------------------------------------------- */
 
 typedef struct point {
     double x, y;
@@ -430,14 +438,15 @@ static double advance(letter l) {
     return glyph_width(l.glyph) + BEARING + (l.second ? glyph_width(l.second) + BEARING : 0);
 }
 
-/* ---- text ----------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* Draws the mark, `rise` above where it would stand alone; returns how high the next one is. */
 static double draw_mark(vn_canvas *c, letter l, char mark, double rise) {
     for (size_t i = 0; i < VN_COUNT(marks); i++) {
         if (marks[i].mark != mark) continue;
         const double x = glyph_width(l.glyph) / 2 * c->scale_x;
-        const double y = (!marks[i].above ? 0 : rise + (l.low ? SMALL + 4 : CAPITAL + 3)) * c->scale_y;
+        const double y =
+            (!marks[i].above ? 0 : rise + (l.low ? SMALL + 4 : CAPITAL + 3)) * c->scale_y;
         vn_pen_place(c, c->left + x, c->top + y, c->scale_x, c->scale_y);
         draw_strokes(c, marks[i].strokes);
         vn_pen_place(c, c->left - x, c->top - y, c->scale_x, c->scale_y);
@@ -451,7 +460,8 @@ static void draw_letter(vn_canvas *c, letter l) {
     double rise = 0;
     draw_strokes(c, l.glyph);
     for (int i = 0; i < 2 && l.mark[i]; i++) rise = draw_mark(c, l, l.mark[i], rise);
-    vn_pen_place(c, c->left + (glyph_width(l.glyph) + BEARING) * c->scale_x, c->top, c->scale_x, c->scale_y);
+    vn_pen_place(c, c->left + (glyph_width(l.glyph) + BEARING) * c->scale_x, c->top, c->scale_x,
+                 c->scale_y);
     if (l.second) draw_letter(c, (letter){.glyph = l.second});
 }
 
@@ -461,9 +471,11 @@ double vn_font_width(const char *text, double size) {
     return width * size / CAPITAL;
 }
 
-void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double size, double max_width, vn_ink ink) {
+void vn_font_draw(vn_canvas *c, double x, double y, const char *text, double size, double max_width,
+                  vn_ink ink) {
     const bool cut = max_width > 0 && vn_font_width(text, size) > max_width;
-    double left = cut ? (max_width - vn_font_width("...", size)) * CAPITAL / size : (double)INFINITY;
+    double left =
+        cut ? (max_width - vn_font_width("...", size)) * CAPITAL / size : (double)INFINITY;
     vn_pen_place(c, x, y, size / CAPITAL, -size / CAPITAL);
     while (*text != '\0') {
         const letter l = next_letter(&text);

@@ -1,8 +1,9 @@
-/* grid.c - samples as one picture: bands (guidance values) of rows (classes) of columns (samples), with names beside the
- * rows and titles over the bands.
+/* grid.c - samples as one picture: bands (guidance values) of rows (classes) of columns (samples),
+ * with names beside the rows and titles over the bands.
  *
- * Layout first, drawing second. Every band has the same rows, so that the same noise under another guidance stands at the
- * same place in its band; where a class has more samples than columns, its rows go on below. */
+ * Layout first, drawing second. Every band has the same rows, so that the same noise under another
+ * guidance stands at the same place in its band; where a class has more samples than columns, its
+ * rows go on below. */
 #include "image/internal.h"
 
 #include <math.h>
@@ -43,7 +44,7 @@ typedef struct layout {
     bool named;
 } layout;
 
-/* ---- layout ----------------------------------------------------------------------------------------- */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 static int32_t label_of(const vn_show *show, int64_t i) {
     return show->labels == NULL || show->labels[i] < 0 ? -1 : show->labels[i];
@@ -58,8 +59,8 @@ vn_status vn_show_check(const vn_show *show, vn_err *err) {
     }
     for (int64_t i = 0; show->labels != NULL && i < show->count; i++)
         if (show->labels[i] >= show->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "label %d of a sample is not below %d", (int)show->labels[i],
-                           (int)show->classes);
+            return vn_fail(err, VN_BAD_ARGUMENT, "label %d of a sample is not below %d",
+                           (int)show->labels[i], (int)show->classes);
     return VN_OK;
 }
 
@@ -86,7 +87,8 @@ static vn_status find_groups(layout *l, vn_err *err) {
     }
     for (size_t slot = 0; ok && slot < slots; slot++)
         if (most[slot] > 0)
-            l->groups[l->group_count++] = (group){.label = slot == slots - 1 ? -1 : (int32_t)slot, .most = most[slot]};
+            l->groups[l->group_count++] =
+                (group){.label = slot == slots - 1 ? -1 : (int32_t)slot, .most = most[slot]};
     vn_free(most);
     vn_free(here);
     return ok ? VN_OK : vn_no_memory(err);
@@ -100,7 +102,8 @@ static int64_t choose_columns(const layout *l) {
         total += l->groups[g].most;
         if (l->groups[g].most > most) most = l->groups[g].most;
     }
-    const int64_t square = (int64_t)ceil(sqrt((double)total)), bound = square > AUTO_COLUMNS ? square : AUTO_COLUMNS;
+    const int64_t square = (int64_t)ceil(sqrt((double)total)),
+                  bound = square > AUTO_COLUMNS ? square : AUTO_COLUMNS;
     return most < bound ? most : bound;
 }
 
@@ -128,13 +131,15 @@ static int64_t names_width(const layout *l) {
 static int64_t titles_width(const layout *l) {
     double widest = 0;
     for (size_t b = 0; b < l->band_count; b++)
-        if (l->bands[b].title != NULL) widest = fmax(widest, vn_font_width(l->bands[b].title, title_size));
+        if (l->bands[b].title != NULL)
+            widest = fmax(widest, vn_font_width(l->bands[b].title, title_size));
     return (int64_t)ceil(widest);
 }
 
 static void picture_size(const layout *l, bool side_by_side, int64_t *width, int64_t *height) {
     const int64_t n = (int64_t)l->band_count;
-    *width = 2 * MARGIN + l->name_w + l->band_w + (side_by_side ? (n - 1) * (l->band_w + BAND_GAP) : 0);
+    *width =
+        2 * MARGIN + l->name_w + l->band_w + (side_by_side ? (n - 1) * (l->band_w + BAND_GAP) : 0);
     *height = 2 * MARGIN + l->band_h + (side_by_side ? 0 : (n - 1) * (l->band_h + BAND_GAP));
 }
 
@@ -156,7 +161,8 @@ static void place(layout *l) {
     l->title_h = title_w > 0 ? (int64_t)(2 * title_size) : 0;
     l->band_w = l->columns * l->cell_w - GAP;
     if (l->band_w < title_w) l->band_w = title_w;
-    const bool spread = l->group_count > 1; /* and some class has several rows: then space between the classes */
+    /* and some class has several rows: then space between the classes */
+    const bool spread = l->group_count > 1;
     bool several = false;
     for (size_t g = 0; g < l->group_count; g++) {
         l->groups[g].rows = (l->groups[g].most + l->columns - 1) / l->columns;
@@ -176,13 +182,14 @@ static void layout_close(layout *l) {
     vn_free(l->next);
 }
 
-/* ---- drawing ---------------------------------------------------------------------------------------- */
+/* ---- drawing --------------------------------------------------------------------------------- */
 
 static void draw_names(const layout *l, vn_canvas *canvas, int64_t top) {
     char number[16];
     for (size_t g = 0; l->named && g < l->group_count; g++) {
         const int64_t middle = top + l->title_h + l->groups[g].top + (l->cell_h - GAP) / 2;
-        vn_font_draw(canvas, MARGIN, (double)middle + name_size / 2, group_name(l, &l->groups[g], number), name_size,
+        vn_font_draw(canvas, MARGIN, (double)middle + name_size / 2,
+                     group_name(l, &l->groups[g], number), name_size,
                      (double)(l->name_w - NAME_GAP), dark);
     }
 }
@@ -193,21 +200,24 @@ static size_t group_of(const layout *l, int32_t label) {
     return g;
 }
 
-static vn_status draw_band(layout *l, const vn_band *band, int64_t left, int64_t top, vn_canvas *canvas, vn_err *err) {
+static vn_status draw_band(layout *l, const vn_band *band, int64_t left, int64_t top,
+                           vn_canvas *canvas, vn_err *err) {
     const vn_show *show = l->show;
     const size_t size = (size_t)show->channels * (size_t)show->height * (size_t)show->width;
     if (band->title != NULL)
-        vn_font_draw(canvas, (double)left, (double)top + title_size, band->title, title_size, (double)l->band_w, dark);
+        vn_font_draw(canvas, (double)left, (double)top + title_size, band->title, title_size,
+                     (double)l->band_w, dark);
     memset(l->next, 0, l->group_count * sizeof *l->next);
     for (int64_t i = band->first; i < band->first + band->count; i++) {
         vn_image tile;
-        const vn_status s = vn_image_from_sample(show->samples + (size_t)i * size, show->channels, show->height,
-                                                 show->width, &tile, err);
+        const vn_status s = vn_image_from_sample(show->samples + (size_t)i * size, show->channels,
+                                                 show->height, show->width, &tile, err);
         if (s != VN_OK) return s;
         const size_t g = group_of(l, label_of(show, i));
         const int64_t k = l->next[g]++;
         vn_paint_tile(canvas, left + k % l->columns * l->cell_w,
-                      top + l->title_h + l->groups[g].top + k / l->columns * l->cell_h, &tile, (int)l->scale);
+                      top + l->title_h + l->groups[g].top + k / l->columns * l->cell_h, &tile,
+                      (int)l->scale);
         vn_image_free(&tile);
     }
     return VN_OK;

@@ -7,8 +7,10 @@
 static const char *size_problem(int64_t width, int64_t height, int channels) {
     if (channels != 1 && channels != 3) return "channels must be 1 or 3";
     if (width < 1 || height < 1) return "empty";
-    if (width > VN_IMAGE_MAX_SIDE || height > VN_IMAGE_MAX_SIDE) return "a side may have at most 16384 pixels";
-    if ((size_t)width * (size_t)height * (size_t)channels > VN_IMAGE_MAX_BYTES) return "larger than 256 MiB";
+    if (width > VN_IMAGE_MAX_SIDE || height > VN_IMAGE_MAX_SIDE)
+        return "a side may have at most 16384 pixels";
+    if ((size_t)width * (size_t)height * (size_t)channels > VN_IMAGE_MAX_BYTES)
+        return "larger than 256 MiB";
     return NULL;
 }
 
@@ -18,23 +20,26 @@ size_t vn_image_bound(void) {
 }
 
 /* Of small pictures nobody asks the system how much memory there is. */
-vn_status vn_image_check_size(int64_t width, int64_t height, int channels, double more, vn_err *err) {
+vn_status vn_image_check_size(int64_t width, int64_t height, int channels, double more,
+                              vn_err *err) {
     const double small = 1 << 20;
     char needed[32], bound[32];
     if (width < 1 || height < 1)
-        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: empty", (long long)width, (long long)height);
+        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: empty", (long long)width,
+                       (long long)height);
     if (width > VN_IMAGE_READ_SIDE || height > VN_IMAGE_READ_SIDE)
-        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: a side may have at most %d pixels", (long long)width,
-                       (long long)height, VN_IMAGE_READ_SIDE);
-    const double need = (double)width * (double)height * (2 * channels + 1) + more; /* with alpha, and turned */
+        return vn_fail(err, VN_BAD_FILE, "picture of %lldx%lld: a side may have at most %d pixels",
+                       (long long)width, (long long)height, VN_IMAGE_READ_SIDE);
+    /* with alpha, and turned */
+    const double need = (double)width * (double)height * (2 * channels + 1) + more;
     const double most = need > small ? (double)vn_image_bound() : small;
     if (need <= most) return VN_OK;
-    return vn_fail(
-        err, VN_BAD_FILE,
-        "picture of %lldx%lld: reading it would take %s, and one picture may take %s (VANE_MEMORY=%.0fM in the "
-        "environment would allow it)",
-        (long long)width, (long long)height, vn_bytes_text(need, needed), vn_bytes_text(most, bound),
-        ceil(4 * need / (1 << 20)));
+    return vn_fail(err, VN_BAD_FILE,
+                   "picture of %lldx%lld: reading it would take %s, and one picture may take %s "
+                   "(VANE_MEMORY=%.0fM in the "
+                   "environment would allow it)",
+                   (long long)width, (long long)height, vn_bytes_text(need, needed),
+                   vn_bytes_text(most, bound), ceil(4 * need / (1 << 20)));
 }
 
 vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn_err *err) {
@@ -48,10 +53,12 @@ vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn
 vn_status vn_image_fits(int64_t width, int64_t height, int channels, vn_err *err) {
     const char *problem = size_problem(width, height, channels);
     if (problem == NULL) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width, (long long)height, problem);
+    return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width,
+                   (long long)height, problem);
 }
 
-vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels, vn_err *err) {
+vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels,
+                         vn_err *err) {
     *image = (vn_image){0};
     const vn_status s = vn_image_fits(width, height, channels, err);
     if (s != VN_OK) return s;
@@ -63,7 +70,7 @@ void vn_image_free(vn_image *image) {
     *image = (vn_image){0};
 }
 
-/* ---- changing --------------------------------------------------------------------------------------- */
+/* ---- changing -------------------------------------------------------------------------------- */
 
 /* BT.601 in 16-bit fixed point; the weights add up to 65536, so grey stays grey. */
 static void to_grey(uint8_t *pixels, size_t count) {
@@ -97,16 +104,19 @@ void vn_image_flatten(vn_image *image) {
         const uint8_t *from = image->pixels + i * (c + 1);
         const unsigned alpha = from[c];
         for (size_t k = 0; k < c; k++)
-            image->pixels[i * c + k] = (uint8_t)((from[k] * alpha + 255u * (255u - alpha) + 127u) / 255u);
+            image->pixels[i * c + k] =
+                (uint8_t)((from[k] * alpha + 255u * (255u - alpha) + 127u) / 255u);
     }
 }
 
-/* How what is stored lies: its rows are the upright picture's columns, and it runs from right to left, from bottom to top. */
+/* How what is stored lies: its rows are the upright picture's columns, and it runs from right to
+ * left, from bottom to top. */
 static const struct {
     bool transposed, from_right, from_bottom;
 } lies[9] = {
-    [2] = {false, true, false}, [3] = {false, true, true}, [4] = {false, false, true}, [5] = {true, false, false},
-    [6] = {true, false, true},  [7] = {true, true, true},  [8] = {true, true, false},
+    [2] = {false, true, false}, [3] = {false, true, true}, [4] = {false, false, true},
+    [5] = {true, false, false}, [6] = {true, false, true}, [7] = {true, true, true},
+    [8] = {true, true, false},
 };
 
 static void move_pixels(const vn_image *from, int orientation, vn_image *to) {
@@ -118,7 +128,8 @@ static void move_pixels(const vn_image *from, int orientation, vn_image *to) {
             int column = transposed ? y : x, row = transposed ? x : y;
             if (lies[orientation].from_right) column = from->width - 1 - column;
             if (lies[orientation].from_bottom) row = from->height - 1 - row;
-            const uint8_t *in = from->pixels + ((size_t)row * (size_t)from->width + (size_t)column) * c;
+            const uint8_t *in =
+                from->pixels + ((size_t)row * (size_t)from->width + (size_t)column) * c;
             for (size_t k = 0; k < c; k++) out[k] = in[k];
         }
 }
@@ -126,7 +137,8 @@ static void move_pixels(const vn_image *from, int orientation, vn_image *to) {
 vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err) {
     if (orientation <= 1) return VN_OK;
     const bool transposed = lies[orientation].transposed;
-    const int width = transposed ? image->height : image->width, height = transposed ? image->width : image->height;
+    const int width = transposed ? image->height : image->width,
+              height = transposed ? image->width : image->height;
     vn_image out = {width, height, image->channels, NULL};
     if (image->pixels != NULL) {
         const vn_status s = vn_image_make(&out, width, height, image->channels, err);
@@ -144,7 +156,8 @@ static uint8_t to_byte(float x) {
     return y >= 255.0f ? 255 : (uint8_t)lrintf(y);
 }
 
-vn_status vn_image_from_sample(const float *sample, int channels, int height, int width, vn_image *out, vn_err *err) {
+vn_status vn_image_from_sample(const float *sample, int channels, int height, int width,
+                               vn_image *out, vn_err *err) {
     const vn_status s = vn_image_alloc(out, width, height, channels, err);
     if (out->pixels == NULL) return s;
     const size_t plane = (size_t)width * (size_t)height, c = (size_t)channels;

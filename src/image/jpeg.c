@@ -1,6 +1,6 @@
-/* jpeg.c - JPEG through libjpeg-turbo. Its errors arrive by longjmp, so everything that must survive one lives in a
- * struct outside the function that sets the trap. What libjpeg only warns of (data that ends early or makes no sense: the
- * rest would be grey) is an error here. */
+/* jpeg.c - JPEG through libjpeg-turbo. Its errors arrive by longjmp, so everything that must
+ * survive one lives in a struct outside the function that sets the trap. What libjpeg only warns of
+ * (data that ends early or makes no sense: the rest would be grey) is an error here. */
 #include "image/internal.h"
 
 #include <setjmp.h>
@@ -9,8 +9,8 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-/* A progressive file may claim any number of scans over a large picture; libjpeg would decode them all. MAX_SEGMENTS: before
- * the first scan, when EXIF is looked for. */
+/* A progressive file may claim any number of scans over a large picture; libjpeg would decode them
+ * all. MAX_SEGMENTS: before the first scan, when EXIF is looked for. */
 enum { MAX_SCANS = 200, MAX_SEGMENTS = 1 << 16 };
 
 typedef struct reader {
@@ -28,8 +28,8 @@ bool vn_jpeg_is(vn_bytes bytes) {
     return bytes.left >= 3 && memcmp(bytes.at, "\xff\xd8\xff", 3) == 0;
 }
 
-/* A segment is 0xFF (any number of them), a marker and, but for a few, its length and data. EXIF is in an APP1 of this name, which
- * must stand before the first scan. */
+/* A segment is 0xFF (any number of them), a marker and, but for a few, its length and data. EXIF is
+ * in an APP1 of this name, which must stand before the first scan. */
 bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif) {
     enum { APP1 = 0xe1, SCAN = 0xda, END = 0xd9 };
     uint8_t head[10];
@@ -42,7 +42,8 @@ bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif) {
             continue;
         }
         *exif = (vn_part){at + 10, size - 8};
-        if (head[1] == APP1 && size >= 8 && vn_span_read(file, at, head, 10) && memcmp(head + 4, "Exif\0", 6) == 0)
+        if (head[1] == APP1 && size >= 8 && vn_span_read(file, at, head, 10) &&
+            memcmp(head + 4, "Exif\0", 6) == 0)
             return true;
         at += 2 + (uint64_t)size;
     }
@@ -88,12 +89,14 @@ static void choose_colour(reader *r) {
     }
 }
 
-/* One row of inks to colours, in place. Files hold what is left of the paper's white, 255 for no ink, as Adobe's programs began to
- * write them and readers take them since. Rounded as Pillow does. */
+/* One row of inks to colours, in place. Files hold what is left of the paper's white, 255 for no
+ * ink, as Adobe's programs began to write them and readers take them since. Rounded as Pillow
+ * does. */
 static void inks_to_rgb(uint8_t *row, size_t width) {
     for (size_t i = 0; i < width; i++) {
         const unsigned black = row[4 * i + 3];
-        for (size_t k = 0; k < 3; k++) row[3 * i + k] = (uint8_t)((row[4 * i + k] * black + 127u) / 255u);
+        for (size_t k = 0; k < 3; k++)
+            row[3 * i + k] = (uint8_t)((row[4 * i + k] * black + 127u) / 255u);
     }
 }
 
@@ -101,7 +104,8 @@ static void read_rows(reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     const size_t width = jpeg->output_width, stride = width * (size_t)r->image->channels;
     const bool inks = jpeg->out_color_space == JCS_CMYK;
-    uint8_t *wide = inks ? (*jpeg->mem->alloc_small)((j_common_ptr)jpeg, JPOOL_IMAGE, 4 * width) : NULL;
+    uint8_t *wide =
+        inks ? (*jpeg->mem->alloc_small)((j_common_ptr)jpeg, JPOOL_IMAGE, 4 * width) : NULL;
     while (jpeg->output_scanline < jpeg->output_height) {
         uint8_t *to = r->image->pixels + (size_t)jpeg->output_scanline * stride;
         JSAMPROW row = inks ? wide : to;
@@ -116,7 +120,8 @@ static void read_rows(reader *r) {
 static double coefficient_bytes(const struct jpeg_decompress_struct *jpeg) {
     double blocks = 0;
     for (int i = 0; i < jpeg->num_components; i++)
-        blocks += (double)jpeg->comp_info[i].width_in_blocks * (double)jpeg->comp_info[i].height_in_blocks;
+        blocks += (double)jpeg->comp_info[i].width_in_blocks *
+                  (double)jpeg->comp_info[i].height_in_blocks;
     return blocks * sizeof(JBLOCK);
 }
 
@@ -137,7 +142,8 @@ static void run(reader *r) {
         *image = (vn_image){(int)jpeg->image_width, (int)jpeg->image_height, channels, NULL};
         return;
     }
-    if (vn_image_make(image, (int)jpeg->image_width, (int)jpeg->image_height, channels, r->err) != VN_OK)
+    if (vn_image_make(image, (int)jpeg->image_width, (int)jpeg->image_height, channels, r->err) !=
+        VN_OK)
         longjmp(r->trap, 1);
     jpeg_start_decompress(jpeg);
     read_rows(r);

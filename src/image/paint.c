@@ -1,5 +1,6 @@
-/* paint.c - a sheet and a pen: lines with round ends, dots, rectangles and tiles, antialiased, in plain 8-bit colour. Own, because
- * cairo 1.16 jumps into a frame that has returned when it runs out of memory in the midst of a shape. */
+/* paint.c - a sheet and a pen: lines with round ends, dots, rectangles and tiles, antialiased, in
+ * plain 8-bit colour. Own, because cairo 1.16 jumps into a frame that has returned when it runs out
+ * of memory in the midst of a shape. */
 #include "image/internal.h"
 
 #include <math.h>
@@ -38,14 +39,15 @@ void vn_canvas_close(vn_canvas *c) {
     *c = (vn_canvas){0};
 }
 
-/* ---- pixels ------------------------------------------------------------------------------------------------- */
+/* ---- pixels ---------------------------------------------------------------------------------- */
 
 static uint8_t mix(uint8_t under, uint8_t over, double cover) {
     return (uint8_t)lrint((double)under + cover * ((double)over - (double)under));
 }
 
 void vn_paint_tint(vn_canvas *c, int64_t x, int64_t y, vn_ink ink, double alpha) {
-    uint8_t *p = c->image.pixels + ((size_t)y * (size_t)c->image.width + (size_t)x) * (size_t)c->image.channels;
+    uint8_t *p = c->image.pixels +
+                 ((size_t)y * (size_t)c->image.width + (size_t)x) * (size_t)c->image.channels;
     const uint8_t over[3] = {ink.r, ink.g, ink.b};
     if (c->image.channels == 1)
         *p = mix(*p, (uint8_t)((ink.r + 2 * ink.g + ink.b) / 4), alpha);
@@ -53,7 +55,8 @@ void vn_paint_tint(vn_canvas *c, int64_t x, int64_t y, vn_ink ink, double alpha)
         for (int k = 0; k < 3; k++) p[k] = mix(p[k], over[k], alpha);
 }
 
-/* The whole pixels of a box that lie on the sheet and within the clip: x in [x0, x1), y in [y0, y1). */
+/* The whole pixels of a box that lie on the sheet and within the clip: x in [x0, x1), y in [y0,
+ * y1). */
 typedef struct box {
     int64_t x0, y0, x1, y1;
 } box;
@@ -68,7 +71,7 @@ static box box_of(const vn_canvas *c, double x0, double y0, double x1, double y1
                  within(ceil(x1), clip->x0, clip->x1), within(ceil(y1), clip->y0, clip->y1)};
 }
 
-/* ---- lines ---------------------------------------------------------------------------------------------------- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 static void add_segment(vn_canvas *c, double x, double y) {
     if (c->count == c->room) {
@@ -96,11 +99,13 @@ void vn_pen_line(vn_canvas *c, double x, double y) {
 }
 
 void vn_pen_curve(vn_canvas *c, double control_x, double control_y, double x, double y) {
-    const double ax = c->x, ay = c->y, bx = c->left + c->scale_x * control_x, by = c->top + c->scale_y * control_y;
+    const double ax = c->x, ay = c->y, bx = c->left + c->scale_x * control_x,
+                 by = c->top + c->scale_y * control_y;
     const double cx = c->left + c->scale_x * x, cy = c->top + c->scale_y * y;
     for (int i = 1; i <= CURVE_STEPS; i++) {
         const double t = (double)i / CURVE_STEPS, u = 1 - t;
-        add_segment(c, u * u * ax + 2 * u * t * bx + t * t * cx, u * u * ay + 2 * u * t * by + t * t * cy);
+        add_segment(c, u * u * ax + 2 * u * t * bx + t * t * cx,
+                    u * u * ay + 2 * u * t * by + t * t * cy);
     }
 }
 
@@ -112,8 +117,8 @@ static double distance(const vn_segment *s, double x, double y) {
 }
 
 static box segment_box(const vn_canvas *c, const vn_segment *s, double reach) {
-    return box_of(c, fmin(s->x0, s->x1) - reach, fmin(s->y0, s->y1) - reach, fmax(s->x0, s->x1) + reach,
-                  fmax(s->y0, s->y1) + reach);
+    return box_of(c, fmin(s->x0, s->x1) - reach, fmin(s->y0, s->y1) - reach,
+                  fmax(s->x0, s->x1) + reach, fmax(s->y0, s->y1) + reach);
 }
 
 /* How much of each pixel the line covers goes into the mask, the most of all lines. */
@@ -153,13 +158,14 @@ void vn_pen_place(vn_canvas *c, double left, double top, double scale_x, double 
 }
 
 void vn_canvas_clip(vn_canvas *c, double left, double top, double width, double height) {
-    c->clip =
-        (vn_clip){fmax(left, 0), fmax(top, 0), fmin(left + width, c->image.width), fmin(top + height, c->image.height)};
+    c->clip = (vn_clip){fmax(left, 0), fmax(top, 0), fmin(left + width, c->image.width),
+                        fmin(top + height, c->image.height)};
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
-void vn_paint_rect(vn_canvas *c, double x, double y, double width, double height, vn_ink ink, double alpha) {
+void vn_paint_rect(vn_canvas *c, double x, double y, double width, double height, vn_ink ink,
+                   double alpha) {
     const box b = box_of(c, x, y, x + width, y + height);
     for (int64_t j = b.y0; j < b.y1; j++)
         for (int64_t i = b.x0; i < b.x1; i++) {
@@ -177,12 +183,16 @@ void vn_paint_dot(vn_canvas *c, double x, double y, double radius, vn_ink ink, d
 
 void vn_paint_tile(vn_canvas *c, int64_t left, int64_t top, const vn_image *tile, int scale) {
     const size_t channels = (size_t)tile->channels;
-    const box b = box_of(c, (double)left, (double)top, (double)(left + (int64_t)tile->width * scale),
-                         (double)(top + (int64_t)tile->height * scale));
+    const box b =
+        box_of(c, (double)left, (double)top, (double)(left + (int64_t)tile->width * scale),
+               (double)(top + (int64_t)tile->height * scale));
     for (int64_t y = b.y0; y < b.y1; y++)
         for (int64_t x = b.x0; x < b.x1; x++) {
             const int64_t i = (x - left) / scale, j = (y - top) / scale;
-            const uint8_t *p = tile->pixels + ((size_t)j * (size_t)tile->width + (size_t)i) * channels;
-            vn_paint_tint(c, x, y, channels == 1 ? (vn_ink){p[0], p[0], p[0]} : (vn_ink){p[0], p[1], p[2]}, 1);
+            const uint8_t *p =
+                tile->pixels + ((size_t)j * (size_t)tile->width + (size_t)i) * channels;
+            vn_paint_tint(c, x, y,
+                          channels == 1 ? (vn_ink){p[0], p[0], p[0]} : (vn_ink){p[0], p[1], p[2]},
+                          1);
         }
 }

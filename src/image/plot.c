@@ -1,6 +1,7 @@
-/* plot.c - points as one picture: a panel for each band, the same axes in all, a colour for each class. In the plane, samples over
- * the density that they should have, and the ways they came; on the line, their histogram under the density, and the ways
- * below it, time running up. For looking at toys and worlds, where a wrong sampler or guide shows at once. */
+/* plot.c - points as one picture: a panel for each band, the same axes in all, a colour for each
+ * class. In the plane, samples over the density that they should have, and the ways they came; on
+ * the line, their histogram under the density, and the ways below it, time running up. For looking
+ * at toys and worlds, where a wrong sampler or guide shows at once. */
 #include "image/internal.h"
 
 #include <math.h>
@@ -23,8 +24,9 @@ enum {
 static const double text_size = 9, title_size = 13, over_panels = MARGIN + 2 * 13 /* titles */;
 static const vn_ink dark = {34, 38, 46}, frame = {150, 155, 165}, faint = {226, 229, 234};
 
-static const vn_ink colours[] = {{31, 98, 184}, {222, 108, 20}, {26, 140, 74}, {196, 40, 56},  {122, 74, 176},
-                                 {132, 86, 60}, {206, 84, 160}, {92, 98, 108}, {168, 160, 22}, {18, 160, 178}};
+static const vn_ink colours[] = {{31, 98, 184},  {222, 108, 20}, {26, 140, 74},  {196, 40, 56},
+                                 {122, 74, 176}, {132, 86, 60},  {206, 84, 160}, {92, 98, 108},
+                                 {168, 160, 22}, {18, 160, 178}};
 
 typedef struct range {
     double low, high, tick;
@@ -45,7 +47,7 @@ static int32_t label_of(const vn_show *show, int64_t i) {
     return show->labels == NULL ? -1 : show->labels[i];
 }
 
-/* ---- axes ----------------------------------------------------------------------------------------------- */
+/* ---- axes ------------------------------------------------------------------------------------ */
 
 static double nice_tick(double span) {
     const double rough = span / 5, power = pow(10, floor(log10(rough))), digit = rough / power;
@@ -88,13 +90,15 @@ static void draw_tick(const panel *p, bool upright, double value) {
     } else {
         const double at = floor(to_y(p, value));
         vn_paint_rect(p->canvas, p->left, at, p->width, 1, faint, 1);
-        vn_font_draw(p->canvas, p->left - width - 5, at + text_size / 2, number, text_size, 0, dark);
+        vn_font_draw(p->canvas, p->left - width - 5, at + text_size / 2, number, text_size, 0,
+                     dark);
     }
 }
 
 static void draw_ticks(const panel *p, bool upright) {
     const range *r = upright ? &p->x : &p->y;
-    for (double k = ceil(r->low / r->tick); k * r->tick <= r->high; k++) draw_tick(p, upright, k * r->tick);
+    for (double k = ceil(r->low / r->tick); k * r->tick <= r->high; k++)
+        draw_tick(p, upright, k * r->tick);
 }
 
 static void draw_frame(const panel *p) {
@@ -119,12 +123,13 @@ static void unclip(const panel *p) {
     vn_canvas_clip(p->canvas, 0, 0, p->canvas->image.width, p->canvas->image.height);
 }
 
-/* ---- which classes a band shows ---------------------------------------------------------------------------- */
+/* ---- which classes a band shows -------------------------------------------------------------- */
 
 /* Calls draw for each label that occurs in the band, -1 for samples without a class. */
 typedef void draw_label_fn(const panel *p, const vn_show *show, const vn_band *band, int32_t label);
 
-static void for_each_label(const panel *p, const vn_show *show, const vn_band *band, draw_label_fn *draw) {
+static void for_each_label(const panel *p, const vn_show *show, const vn_band *band,
+                           draw_label_fn *draw) {
     for (int32_t label = -1; label < show->classes || label == -1; label++)
         for (int64_t i = band->first; i < band->first + band->count; i++)
             if (label_of(show, i) == label) {
@@ -133,7 +138,7 @@ static void for_each_label(const panel *p, const vn_show *show, const vn_band *b
             }
 }
 
-/* ---- in the plane --------------------------------------------------------------------------------------------- */
+/* ---- in the plane ---------------------------------------------------------------------------- */
 
 enum { CELL = 3, CELLS = PANEL / CELL }; /* the density is computed on squares of CELL pixels */
 
@@ -185,11 +190,13 @@ static void draw_density(const panel *p, const vn_show *show, const vn_band *ban
             int shades = 0;
             for (int k = 0; k < SHADES; k++) shades += d > level[k];
             if (shades)
-                vn_paint_tint(p->canvas, (int64_t)p->left + x, (int64_t)p->top + y, ink_of(label), 0.09 * shades);
+                vn_paint_tint(p->canvas, (int64_t)p->left + x, (int64_t)p->top + y, ink_of(label),
+                              0.09 * shades);
         }
 }
 
-/* A line through the states of sample i; y of a state is its second number, or on the line its t. */
+/* A line through the states of sample i; y of a state is its second number, or on the line its
+ * t. */
 static void draw_way(const panel *p, const vn_show *show, int64_t i, double width) {
     bool drawn = false;
     for (int64_t k = 0; k < show->trace_levels; k++) {
@@ -203,7 +210,8 @@ static void draw_way(const panel *p, const vn_show *show, int64_t i, double widt
 }
 
 static void draw_ways(const panel *p, const vn_show *show, const vn_band *band) {
-    const int64_t every = (band->count + MOST_WAYS - 1) / MOST_WAYS | 1; // odd: of every class where labels take turns
+    /* odd: of every class where labels take turns */
+    const int64_t every = (band->count + MOST_WAYS - 1) / MOST_WAYS | 1;
     clip(p);
     for (int64_t i = 0; i < band->count; i += every) draw_way(p, show, band->first + i, 0.8);
     unclip(p);
@@ -215,14 +223,14 @@ static void draw_points(const panel *p, const vn_show *show, const vn_band *band
     for (int64_t i = band->first; i < band->first + band->count; i++) {
         const float *at = show->samples + 2 * i;
         if (isfinite(at[0]) && isfinite(at[1]))
-            vn_paint_dot(p->canvas, to_x(p, (double)at[0]), to_y(p, (double)at[1]), radius, ink_of(label_of(show, i)),
-                         1);
+            vn_paint_dot(p->canvas, to_x(p, (double)at[0]), to_y(p, (double)at[1]), radius,
+                         ink_of(label_of(show, i)), 1);
     }
     unclip(p);
 }
 
-static void draw_plane(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r, double left,
-                       double top) {
+static void draw_plane(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r,
+                       double left, double top) {
     const panel p = {canvas, left, top, PANEL, PANEL, *r, *r};
     draw_axes(&p, true);
     if (show->density) for_each_label(&p, show, band, draw_density);
@@ -231,10 +239,11 @@ static void draw_plane(vn_canvas *canvas, const vn_show *show, const vn_band *ba
     draw_frame(&p);
 }
 
-/* ---- on the line ------------------------------------------------------------------------------------------------- */
+/* ---- on the line ----------------------------------------------------------------------------- */
 
 /* Samples of a label in each bin, as a density of that label's samples. */
-static void count_bins(const vn_show *show, const vn_band *band, const range *r, int32_t label, double bin[BINS]) {
+static void count_bins(const vn_show *show, const vn_band *band, const range *r, int32_t label,
+                       double bin[BINS]) {
     int64_t count = 0;
     memset(bin, 0, BINS * sizeof *bin);
     for (int64_t i = band->first; i < band->first + band->count; i++) {
@@ -252,8 +261,8 @@ static void draw_bins(const panel *p, const vn_show *show, const vn_band *band, 
     count_bins(show, band, &p->x, label, bin);
     for (int k = 0; k < BINS; k++) {
         const double y = to_y(p, bin[k]);
-        vn_paint_rect(p->canvas, p->left + k * p->width / BINS, y, p->width / BINS - 0.5, p->top + p->height - y,
-                      ink_of(label), 0.4);
+        vn_paint_rect(p->canvas, p->left + k * p->width / BINS, y, p->width / BINS - 0.5,
+                      p->top + p->height - y, ink_of(label), 0.4);
     }
 }
 
@@ -261,7 +270,8 @@ static void draw_curve(const panel *p, const vn_show *show, const vn_band *band,
     (void)band;
     for (int k = 0; k <= PANEL; k++) {
         const double x = p->x.low + (p->x.high - p->x.low) * k / PANEL;
-        (k ? vn_pen_line : vn_pen_move)(p->canvas, to_x(p, x), to_y(p, show->density(show->self, label, &x)));
+        (k ? vn_pen_line : vn_pen_move)(p->canvas, to_x(p, x),
+                                        to_y(p, show->density(show->self, label, &x)));
     }
     vn_pen_stroke(p->canvas, 1.6, ink_of(label), 1);
 }
@@ -273,18 +283,19 @@ static double highest(const vn_show *show, const vn_band *bands, size_t count, c
         for (int64_t i = bands[b].first; i < bands[b].first + bands[b].count; i++) {
             const int32_t label = label_of(show, i);
             if (i > bands[b].first && label_of(show, i - 1) == label) continue;
-            if (i > bands[b].first + 2 * show->classes) break; // labels repeat
+            if (i > bands[b].first + 2 * show->classes) break; /* labels repeat */
             count_bins(show, &bands[b], r, label, bin);
             for (int k = 0; k < BINS; k++) {
                 const double x = r->low + (r->high - r->low) * k / BINS;
-                most = fmax(most, fmax(bin[k], show->density ? show->density(show->self, label, &x) : 0));
+                most = fmax(most,
+                            fmax(bin[k], show->density ? show->density(show->self, label, &x) : 0));
             }
         }
     return most > 0 ? most * 1.05 : 1;
 }
 
-static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r, double high,
-                      double left, double top) {
+static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *band, const range *r,
+                      double high, double left, double top) {
     const bool ways = show->trace != NULL;
     const panel p = {canvas, left, top, PANEL, HISTOGRAM, *r, range_between(0, high)};
     draw_axes(&p, !ways);
@@ -301,7 +312,7 @@ static void draw_line(vn_canvas *canvas, const vn_show *show, const vn_band *ban
     vn_font_draw(canvas, left - 26, top + HISTOGRAM + WAYS, "t=1", text_size, 0, dark);
 }
 
-/* ---- legend -------------------------------------------------------------------------------------------------------- */
+/* ---- legend ---------------------------------------------------------------------------------- */
 
 /* Name of class k in the legend, which ends in "..." where there are too many. */
 static const char *legend_name(const vn_show *show, int32_t k, char number[16]) {
@@ -316,8 +327,10 @@ static int32_t legend_lines(const vn_show *show) {
 
 /* What stands below the classes: a short sign and its words. */
 static const char *legend_note(const vn_show *show, int k) {
-    if (k == 0 && show->density) return show->dimension == 1 ? "line: exact p(x|class)" : "shades: exact p(x|class),";
-    if (k == 1 && show->density) return show->dimension == 1 ? "bars: samples" : "10, 30 .. 90% of its mass";
+    if (k == 0 && show->density)
+        return show->dimension == 1 ? "line: exact p(x|class)" : "shades: exact p(x|class),";
+    if (k == 1 && show->density)
+        return show->dimension == 1 ? "bars: samples" : "10, 30 .. 90% of its mass";
     if (k == 2 && show->trace) return "thin: ways from noise";
     return NULL;
 }
@@ -328,7 +341,8 @@ static double legend_width(const vn_show *show) {
     for (int32_t k = 0; k < legend_lines(show); k++)
         widest = fmax(widest, LEGEND_DOT + vn_font_width(legend_name(show, k, number), text_size));
     for (int k = 0; k < 3; k++)
-        if (legend_note(show, k)) widest = fmax(widest, vn_font_width(legend_note(show, k), text_size));
+        if (legend_note(show, k))
+            widest = fmax(widest, vn_font_width(legend_note(show, k), text_size));
     return widest > 0 ? GAP + fmin(ceil(widest), LEGEND_DOT + LEGEND_MAX_WIDTH) : 0;
 }
 
@@ -336,26 +350,30 @@ static void draw_legend(vn_canvas *canvas, const vn_show *show, double left, dou
     char number[16];
     double y = top + LEGEND_LINE / 2.0;
     for (int32_t k = 0; k < legend_lines(show); k++, y += LEGEND_LINE) {
-        if (k < LEGEND_MAX - 1 || show->classes <= LEGEND_MAX) vn_paint_dot(canvas, left + 6, y, 4, ink_of(k), 1);
-        vn_font_draw(canvas, left + LEGEND_DOT, y + text_size / 2, legend_name(show, k, number), text_size,
-                     LEGEND_MAX_WIDTH, dark);
+        if (k < LEGEND_MAX - 1 || show->classes <= LEGEND_MAX)
+            vn_paint_dot(canvas, left + 6, y, 4, ink_of(k), 1);
+        vn_font_draw(canvas, left + LEGEND_DOT, y + text_size / 2, legend_name(show, k, number),
+                     text_size, LEGEND_MAX_WIDTH, dark);
     }
     for (int k = 0; k < 3; k++) {
         const char *note = legend_note(show, k);
         if (note == NULL) continue;
-        vn_font_draw(canvas, left, y + text_size / 2, note, text_size, LEGEND_DOT + LEGEND_MAX_WIDTH, dark);
+        vn_font_draw(canvas, left, y + text_size / 2, note, text_size,
+                     LEGEND_DOT + LEGEND_MAX_WIDTH, dark);
         y += LEGEND_LINE - 5;
     }
 }
 
-/* ---- the picture ------------------------------------------------------------------------------------------------------ */
+/* ---- the picture ----------------------------------------------------------------------------- */
 
-static void draw_bands(vn_canvas *canvas, const vn_show *show, const vn_band *bands, size_t count, double top) {
+static void draw_bands(vn_canvas *canvas, const vn_show *show, const vn_band *bands, size_t count,
+                       double top) {
     const range r = find_range(show);
     const double high = show->dimension == 1 ? highest(show, bands, count, &r) : 0;
     for (size_t b = 0; b < count; b++) {
         const double left = MARGIN + LABEL + (double)b * (LABEL + PANEL + GAP);
-        if (bands[b].title != NULL) vn_font_draw(canvas, left, top - 9, bands[b].title, title_size, PANEL, dark);
+        if (bands[b].title != NULL)
+            vn_font_draw(canvas, left, top - 9, bands[b].title, title_size, PANEL, dark);
         if (show->dimension == 1)
             draw_line(canvas, show, &bands[b], &r, high, left, top);
         else

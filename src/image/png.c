@@ -1,12 +1,14 @@
-/* png.c - PNG through libpng. Its errors arrive by longjmp, so everything that must survive one lives in a struct outside
- * the function that sets the trap. Memory is taken through vn_alloc, so that running out of it is told from a bad file. */
+/* png.c - PNG through libpng. Its errors arrive by longjmp, so everything that must survive one
+ * lives in a struct outside the function that sets the trap. Memory is taken through vn_alloc, so
+ * that running out of it is told from a bad file. */
 #include "image/internal.h"
 
 #include <setjmp.h>
 #include <string.h>
 #include <png.h>
 
-/* Of text and the like; pixels are bounded by the picture's size. MAX_WALK: of all chunks, when EXIF is looked for. */
+/* Of text and the like; pixels are bounded by the picture's size. MAX_WALK: of all chunks, when
+ * EXIF is looked for. */
 enum { MAX_CHUNK = 8 << 20, MAX_CHUNKS = 1000, MAX_TEXT = 64 << 20, MAX_WALK = 1 << 16 };
 
 typedef struct session {
@@ -14,7 +16,8 @@ typedef struct session {
     png_infop info;
     jmp_buf trap;
     bool out_of_memory, too_much;
-    size_t left; /* what libpng may still take in all; a chunk of a few bytes can hold megabytes of text */
+    /* what libpng may still take in all; a chunk of a few bytes can hold megabytes of text */
+    size_t left;
     vn_err *err;
 } session;
 
@@ -22,12 +25,14 @@ bool vn_png_is(vn_bytes bytes) {
     return bytes.left >= 8 && memcmp(bytes.at, "\x89PNG\r\n\x1a\n", 8) == 0;
 }
 
-/* A chunk is its length, four letters, its data and a checksum. EXIF may stand behind the pixels, where ImageMagick puts it. */
+/* A chunk is its length, four letters, its data and a checksum. EXIF may stand behind the pixels,
+ * where ImageMagick puts it. */
 bool vn_png_find_exif(const vn_span *file, vn_part *exif) {
     uint8_t head[8];
     uint64_t at = 8;
     for (int chunks = 0; chunks < MAX_WALK && vn_span_read(file, at, head, sizeof head); chunks++) {
-        const uint32_t size = (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
+        const uint32_t size =
+            (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
         *exif = (vn_part){at + 8, size};
         if (memcmp(head + 4, "eXIf", 4) == 0) return true;
         at += 12 + (uint64_t)size;
@@ -35,7 +40,7 @@ bool vn_png_find_exif(const vn_span *file, vn_part *exif) {
     return false;
 }
 
-/* ---- what libpng calls ------------------------------------------------------------------------------ */
+/* ---- what libpng calls ----------------------------------------------------------------------- */
 
 static void *take(png_structp png, png_alloc_size_t size) {
     session *p = png_get_mem_ptr(png);
@@ -55,7 +60,9 @@ static void give(png_structp png, void *memory) {
 /* What libpng went on without, or told in words of its own; VN_OK: nothing. */
 static vn_status lacked(const session *p) {
     if (p->out_of_memory) return vn_no_memory(p->err);
-    return p->too_much ? vn_fail(p->err, VN_BAD_FILE, "PNG: more than %d MB of text", MAX_TEXT >> 20) : VN_OK;
+    return p->too_much
+               ? vn_fail(p->err, VN_BAD_FILE, "PNG: more than %d MB of text", MAX_TEXT >> 20)
+               : VN_OK;
 }
 
 static _Noreturn void on_error(png_structp png, const char *text) {
@@ -64,7 +71,8 @@ static _Noreturn void on_error(png_structp png, const char *text) {
     longjmp(p->trap, 1);
 }
 
-/* libpng warns of what it can do without (a bad profile, an unknown time); pixels are not concerned. */
+/* libpng warns of what it can do without (a bad profile, an unknown time); pixels are not
+ * concerned. */
 static void on_warning(png_structp png, const char *text) {
     (void)png;
     (void)text;
@@ -89,7 +97,7 @@ static void flush_bytes(png_structp png) {
     (void)png; /* vn_writer_commit flushes */
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 typedef struct reader {
     session p;
@@ -106,7 +114,8 @@ static void reader_close(reader *r) {
 /* To be closed even when it fails. */
 static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err *err) {
     *r = (reader){.bytes = bytes, .image = image, .p = {.left = SIZE_MAX, .err = err}};
-    r->p.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r->p, on_error, on_warning, &r->p, take, give);
+    r->p.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r->p, on_error, on_warning, &r->p,
+                                        take, give);
     if (r->p.png != NULL) r->p.info = png_create_info_struct(r->p.png);
     if (r->p.info == NULL) return vn_no_memory(err);
     png_set_read_fn(r->p.png, &r->bytes, read_bytes);
@@ -114,7 +123,8 @@ static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err 
 }
 
 static void set_limits(png_structp png) {
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* vn_image_check_size has the words for it */
+    /* vn_image_check_size has the words for it */
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_chunk_malloc_max(png, MAX_CHUNK);
     png_set_chunk_cache_max(png, MAX_CHUNKS);
 }
@@ -151,7 +161,8 @@ static void read_pixels(reader *r) {
         png_error(png, "out of memory");
     }
     for (int pass = 0; pass < passes; pass++)
-        for (int y = 0; y < image->height; y++) png_read_row(png, image->pixels + (size_t)y * stride, NULL);
+        for (int y = 0; y < image->height; y++)
+            png_read_row(png, image->pixels + (size_t)y * stride, NULL);
     png_read_end(png, r->p.info); /* text may follow the pixels */
     if (r->alpha) vn_image_flatten(image);
 }
@@ -159,7 +170,8 @@ static void read_pixels(reader *r) {
 static vn_status read_trapped(reader *r, bool header_only) {
     if (setjmp(r->p.trap) != 0) return r->p.err->status;
     read_header(r);
-    const vn_status s = vn_image_check_size(r->image->width, r->image->height, r->image->channels, 0, r->p.err);
+    const vn_status s =
+        vn_image_check_size(r->image->width, r->image->height, r->image->channels, 0, r->p.err);
     if (s == VN_OK && !header_only) read_pixels(r);
     return s == VN_OK ? lacked(&r->p) : s;
 }
@@ -175,12 +187,17 @@ vn_status vn_png_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_er
     return s;
 }
 
-/* ---- text ------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* Bytes of the UTF-8 character at `s`; 0 if there is none. */
 static size_t utf8_length(const unsigned char *s, size_t left) {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* shorter ones must not be written longer */
-    const size_t n = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0;
+    /* shorter ones must not be written longer */
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const size_t n = s[0] < 0x80       ? 1
+                     : s[0] >> 5 == 6  ? 2
+                     : s[0] >> 4 == 14 ? 3
+                     : s[0] >> 3 == 30 ? 4
+                                       : 0;
     if (n <= 1 || n > left) return n > left ? 0 : n;
     uint32_t c = s[0] & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
@@ -218,7 +235,8 @@ static json_t *text_object(const reader *r) {
         const size_t length = utf8 ? text[i].itxt_length : text[i].text_length;
         json_t *key = text_value(text[i].key, strlen(text[i].key), false);
         json_t *value = text_value(text[i].text == NULL ? "" : text[i].text, length, utf8);
-        const bool ok = key != NULL && value != NULL && json_object_set(object, json_string_value(key), value) == 0;
+        const bool ok = key != NULL && value != NULL &&
+                        json_object_set(object, json_string_value(key), value) == 0;
         json_decref(key);
         json_decref(value);
         if (!ok) {
@@ -240,8 +258,8 @@ static vn_status describe(vn_bytes bytes, json_t **out, vn_err *err) {
     if (s == VN_OK) {
         json_t *text = text_object(&r);
         *out = text == NULL ? NULL
-                            : json_pack("{s:i, s:i, s:i, s:o}", "width", image.width, "height", image.height,
-                                        "channels", image.channels, "text", text);
+                            : json_pack("{s:i, s:i, s:i, s:o}", "width", image.width, "height",
+                                        image.height, "channels", image.channels, "text", text);
         if (*out == NULL) s = vn_no_memory(err);
     }
     reader_close(&r);
@@ -264,7 +282,7 @@ vn_status vn_png_describe(const char *path, json_t **out, vn_err *err) {
     return s;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct output {
     session p;
@@ -281,7 +299,8 @@ static bool key_ok(const char *key) {
     const size_t length = strlen(key);
     for (const char *k = key; *k != '\0'; k++)
         if (*k < ' ' || *k > '~') return false;
-    return length >= 1 && length <= 79 && key[0] != ' ' && key[length - 1] != ' ' && strstr(key, "  ") == NULL;
+    return length >= 1 && length <= 79 && key[0] != ' ' && key[length - 1] != ' ' &&
+           strstr(key, "  ") == NULL;
 }
 
 static vn_status set_text(output *o, const vn_setting *settings, size_t count) {
@@ -289,8 +308,10 @@ static vn_status set_text(output *o, const vn_setting *settings, size_t count) {
     if (o->text == NULL) return vn_no_memory(o->p.err);
     for (size_t i = 0; i < count; i++) {
         if (!key_ok(settings[i].key))
-            return vn_fail(o->p.err, VN_BAD_ARGUMENT, "\"%s\" cannot be the key of a PNG text", settings[i].key);
-        o->text[i].compression = is_ascii(settings[i].value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+            return vn_fail(o->p.err, VN_BAD_ARGUMENT, "\"%s\" cannot be the key of a PNG text",
+                           settings[i].key);
+        o->text[i].compression =
+            is_ascii(settings[i].value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
         o->text[i].key = (char *)(uintptr_t)settings[i].key; /* libpng copies */
         o->text[i].text = (char *)(uintptr_t)settings[i].value;
         o->text[i].text_length = strlen(settings[i].value);
@@ -306,8 +327,8 @@ static vn_status write_trapped(output *o, const vn_image *image, FILE *file) {
     const size_t stride = (size_t)image->width * (size_t)image->channels;
     png_set_write_fn(png, file, write_bytes, flush_bytes);
     png_set_user_limits(png, VN_IMAGE_MAX_SIDE, VN_IMAGE_MAX_SIDE);
-    png_set_IHDR(png, o->p.info, (png_uint_32)image->width, (png_uint_32)image->height, 8, colour, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, o->p.info, (png_uint_32)image->width, (png_uint_32)image->height, 8, colour,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_text(png, o->p.info, o->text, (int)o->count);
     png_write_info(png, o->p.info);
     for (int y = 0; y < image->height; y++) png_write_row(png, image->pixels + (size_t)y * stride);
@@ -315,11 +336,13 @@ static vn_status write_trapped(output *o, const vn_image *image, FILE *file) {
     return o->p.out_of_memory ? vn_no_memory(o->p.err) : VN_OK;
 }
 
-static vn_status encode(const vn_image *image, const vn_setting *settings, size_t count, FILE *file, vn_err *err) {
+static vn_status encode(const vn_image *image, const vn_setting *settings, size_t count, FILE *file,
+                        vn_err *err) {
     output o = {.p = {.left = SIZE_MAX, .err = err}};
     vn_status s = set_text(&o, settings, count);
     if (s == VN_OK) {
-        o.p.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &o.p, on_error, on_warning, &o.p, take, give);
+        o.p.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &o.p, on_error, on_warning, &o.p,
+                                            take, give);
         if (o.p.png != NULL) o.p.info = png_create_info_struct(o.p.png);
         s = o.p.info != NULL ? write_trapped(&o, image, file) : vn_no_memory(err);
         png_destroy_write_struct(&o.p.png, &o.p.info);
@@ -328,7 +351,8 @@ static vn_status encode(const vn_image *image, const vn_setting *settings, size_
     return s;
 }
 
-vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings, size_t count, vn_err *err) {
+vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings,
+                       size_t count, vn_err *err) {
     vn_writer w;
     vn_err own = {0};
     vn_status s = vn_writer_open(&w, path, &own);

@@ -1,9 +1,10 @@
 /* resize.c - resampling with a triangle filter, separably: rows first, then columns.
  *
- * Seen from an output pixel's centre the weight of an input pixel falls linearly to zero at one output pixel's distance
- * (one input pixel's when growing), so shrinking averages over area and nothing aliases. This is what image libraries call
- * antialiased bilinear. Distances are multiplied by 2 * out and weights scaled to 1 << WEIGHT_BITS in whole numbers, so the
- * result is the same everywhere; between the passes values keep 8 bits of fraction. */
+ * Seen from an output pixel's centre the weight of an input pixel falls linearly to zero at one
+ * output pixel's distance (one input pixel's when growing), so shrinking averages over area and
+ * nothing aliases. This is what image libraries call antialiased bilinear. Distances are multiplied
+ * by 2 * out and weights scaled to 1 << WEIGHT_BITS in whole numbers, so the result is the same
+ * everywhere; between the passes values keep 8 bits of fraction. */
 #include "image/internal.h"
 
 #include <stdlib.h>
@@ -11,7 +12,8 @@
 
 enum { WEIGHT_BITS = 14, BETWEEN_BITS = 8 };
 
-/* For each output position the inputs it averages and their weights, which add up to 1 << WEIGHT_BITS. */
+/* For each output position the inputs it averages and their weights, which add up to 1 <<
+ * WEIGHT_BITS. */
 typedef struct axis {
     int taps;         /* room for each output position */
     int *first, *end; /* [out] */
@@ -31,7 +33,8 @@ static int64_t triangle(int64_t in, int64_t out, int64_t o, int64_t i) {
 }
 
 /* Weights that add up without a remainder: each is the step of the rounded running sum. */
-static void fill_evenly(uint16_t *weight, int64_t in, int64_t out, int64_t o, int64_t first, int64_t end, int64_t sum) {
+static void fill_evenly(uint16_t *weight, int64_t in, int64_t out, int64_t o, int64_t first,
+                        int64_t end, int64_t sum) {
     int64_t part = 0, before = 0;
     for (int64_t i = first; i < end; i++) {
         part += triangle(in, out, o, i);
@@ -101,7 +104,8 @@ static void pass_column(const axis *a, int o, const uint16_t *between, size_t n,
 }
 
 /* The part [height, width] of `image` from (left, top), resampled into all of `out`. */
-static vn_status resample(const vn_image *image, int left, int top, int width, int height, vn_image *out, vn_err *err) {
+static vn_status resample(const vn_image *image, int left, int top, int width, int height,
+                          vn_image *out, vn_err *err) {
     axis across = {0}, down = {0};
     const size_t c = (size_t)image->channels, n = (size_t)out->width * c;
     uint16_t *between = vn_alloc((size_t)height * n, sizeof *between);
@@ -110,10 +114,12 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
     if (s == VN_OK) s = axis_open(&down, height, out->height, err);
     if (s == VN_OK) {
         for (int y = 0; y < height; y++) {
-            const uint8_t *row = image->pixels + ((size_t)(top + y) * (size_t)image->width + (size_t)left) * c;
+            const uint8_t *row =
+                image->pixels + ((size_t)(top + y) * (size_t)image->width + (size_t)left) * c;
             pass_row(&across, row, out->width, c, between + (size_t)y * n);
         }
-        for (int y = 0; y < out->height; y++) pass_column(&down, y, between, n, out->pixels + (size_t)y * n);
+        for (int y = 0; y < out->height; y++)
+            pass_column(&down, y, between, n, out->pixels + (size_t)y * n);
     }
     axis_close(&across);
     axis_close(&down);
@@ -121,16 +127,18 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
     return s;
 }
 
-static vn_status resample_new(const vn_image *image, const int part[4], int width, int height, vn_image *out,
-                              vn_err *err) {
+static vn_status resample_new(const vn_image *image, const int part[4], int width, int height,
+                              vn_image *out, vn_err *err) {
     vn_status s = vn_image_alloc(out, width, height, image->channels, err);
     if (s == VN_OK) s = resample(image, part[0], part[1], part[2], part[3], out, err);
     if (s != VN_OK) vn_image_free(out);
     return s;
 }
 
-vn_status vn_image_resize(const vn_image *image, int width, int height, vn_image *out, vn_err *err) {
-    return resample_new(image, (int[4]){0, 0, image->width, image->height}, width, height, out, err);
+vn_status vn_image_resize(const vn_image *image, int width, int height, vn_image *out,
+                          vn_err *err) {
+    return resample_new(image, (int[4]){0, 0, image->width, image->height}, width, height, out,
+                        err);
 }
 
 vn_status vn_image_square(const vn_image *image, int size, vn_image *out, vn_err *err) {
@@ -142,15 +150,16 @@ vn_status vn_image_square(const vn_image *image, int size, vn_image *out, vn_err
 vn_status vn_image_enlarge(vn_image *image, int scale, vn_err *err) {
     if (scale == 1) return VN_OK;
     vn_image large = {0};
-    const vn_status status =
-        vn_image_alloc(&large, (int64_t)image->width * scale, (int64_t)image->height * scale, image->channels, err);
+    const vn_status status = vn_image_alloc(&large, (int64_t)image->width * scale,
+                                            (int64_t)image->height * scale, image->channels, err);
     if (status != VN_OK) return status;
     const size_t pixel = (size_t)image->channels, row = (size_t)large.width * pixel;
     for (int y = 0; y < image->height; y++) {
         uint8_t *to = large.pixels + (size_t)y * (size_t)scale * row;
         for (int x = 0; x < large.width; x++)
             memcpy(to + (size_t)x * pixel,
-                   image->pixels + ((size_t)y * (size_t)image->width + (size_t)(x / scale)) * pixel, pixel);
+                   image->pixels + ((size_t)y * (size_t)image->width + (size_t)(x / scale)) * pixel,
+                   pixel);
         for (int k = 1; k < scale; k++) memcpy(to + (size_t)k * row, to, row);
     }
     vn_image_free(image);

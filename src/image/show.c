@@ -1,5 +1,5 @@
-/* show.c - what pictures of images and of points have in common: what they are made of is checked, and their size is known before
- * there is anything to show. */
+/* show.c - what pictures of images and of points have in common: what they are made of is checked,
+ * and their size is known before there is anything to show. */
 #include "image/internal.h"
 
 vn_status vn_show_fits(const vn_show *show, vn_err *err) {
@@ -10,7 +10,8 @@ vn_status vn_show_fits(const vn_show *show, vn_err *err) {
         s = vn_show_grid_size(show, &width, &height, err);
     else
         vn_show_points_size(show, &width, &height);
-    return s == VN_OK ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err) : s;
+    return s == VN_OK ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err)
+                      : s;
 }
 
 const char *vn_show_name(const vn_show *show, int32_t label, char number[16]) {

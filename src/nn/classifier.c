@@ -1,6 +1,6 @@
-/* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual layers for points.
- * Told the time it classifies noisy samples, which classifier guidance needs; without, it is a judge of finished ones.
- * Config class "VaneClassifier", vane's own. */
+/* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual
+ * layers for points. Told the time it classifies noisy samples, which classifier guidance needs;
+ * without, it is a judge of finished ones. Config class "VaneClassifier", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "classifier";
@@ -10,10 +10,10 @@ static const char *const inputs[] = {"image", "points", NULL};
 
 typedef struct classifier {
     int64_t input, in_channels, sample_size[2], num_classes;
-    vn_config_ints block_out_channels; // points: one entry, the width
+    vn_config_ints block_out_channels; /* points: one entry, the width */
     int64_t layers_per_block, norm_num_groups;
     double dropout;
-    bool time; // whether it takes one
+    bool time; /* whether it takes one */
 } classifier;
 
 static const classifier defaults = {.in_channels = 3,
@@ -24,9 +24,9 @@ static const classifier defaults = {.in_channels = 3,
                                     .time = true};
 
 #define KEY(kind, member) VN_CONFIG_KEY(classifier, kind, member)
-// clang-format off
+/* clang-format off */
 static const vn_field fields[] = {
-    //  kind, key                   null   min  max    choices  null is
+    /* kind, key                   null   min  max    choices  null is */
     {KEY(CHOICE, input),            false, 0,   0,     inputs,  0},
     {KEY(INT, in_channels),         false, 1,   65536, NULL,    0},
     {KEY(SIZE, sample_size),        true,  1,   65536, NULL,    0},
@@ -45,12 +45,13 @@ const vn_param vn_classifier_presets[] = {
     {"time",     "whether it is told how noisy its input is",                   1,  0, 1,    1, "no|yes"},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
-// clang-format on
+/* clang-format on */
 
 static json_t *list_channels(int64_t levels, int64_t channels) {
     json_t *list = json_array();
     int bad = 0;
-    for (int64_t i = 0; i < levels; i++, channels *= 2) bad |= json_array_append_new(list, json_integer(channels));
+    for (int64_t i = 0; i < levels; i++, channels *= 2)
+        bad |= json_array_append_new(list, json_integer(channels));
     if (!bad) return list;
     json_decref(list);
     return NULL;
@@ -69,10 +70,13 @@ json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, v
     int bad = json_object_set_new(c, "_class_name", json_string("VaneClassifier"));
     bad |= json_object_set_new(c, "input", json_string(inputs[image ? INPUT_IMAGE : INPUT_POINTS]));
     bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
-    bad |= json_object_set_new(c, "sample_size", image ? vn_config_pair(data->height, data->width) : json_null());
-    bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1)); // the null row is no class
+    bad |= json_object_set_new(c, "sample_size",
+                               image ? vn_config_pair(data->height, data->width) : json_null());
+    /* the null row is no class */
+    bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1));
     bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels));
-    bad |= json_object_set_new(c, "layers_per_block", json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
+    bad |= json_object_set_new(c, "layers_per_block",
+                               json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
     bad |= json_object_set_new(c, "norm_num_groups", json_integer(groups));
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
     bad |= json_object_set_new(c, "time", json_boolean(vn_preset(preset, "time", NULL) != 0));
@@ -86,7 +90,8 @@ vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, v
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
     if (status == VN_OK && c->input == INPUT_POINTS && c->block_out_channels.count != 1)
         status =
-            vn_fail(err, VN_BAD_FILE, "classifier: block_out_channels must have one entry where input is \"points\"");
+            vn_fail(err, VN_BAD_FILE,
+                    "classifier: block_out_channels must have one entry where input is \"points\"");
     if (status != VN_OK) {
         vn_free(c);
         return status;
@@ -109,7 +114,8 @@ void vn_classifier_close(void *self) {
 
 #define NORM_EPS 1e-5
 
-static vn_node *image_trunk(const vn_scope *s, const classifier *c, vn_node *x, const vn_time *time) {
+static vn_node *image_trunk(const vn_scope *s, const classifier *c, vn_node *x,
+                            const vn_time *time) {
     const int64_t *channels = c->block_out_channels.at;
     x = vn_layer_conv3(s, "conv_in", x, c->in_channels, channels[0]);
     for (size_t i = 0; i < c->block_out_channels.count; i++) {
@@ -131,10 +137,12 @@ static vn_node *image_trunk(const vn_scope *s, const classifier *c, vn_node *x, 
         }
     }
     int64_t last = channels[c->block_out_channels.count - 1];
-    return vn_spatial_mean(s, vn_layer_group_norm(s, "norm_out", x, last, c->norm_num_groups, NORM_EPS, VN_FN_SILU));
+    return vn_spatial_mean(
+        s, vn_layer_group_norm(s, "norm_out", x, last, c->norm_num_groups, NORM_EPS, VN_FN_SILU));
 }
 
-vn_node *vn_classifier_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+vn_node *vn_classifier_build(const void *self, vn_graph *g, vn_weights *w,
+                             const vn_net_inputs *in) {
     const classifier *c = self;
     vn_scope s = {.g = g, .w = w, .train = in->train, .net = net_name};
     int64_t width = c->block_out_channels.at[0];
@@ -145,7 +153,9 @@ vn_node *vn_classifier_build(const void *self, vn_graph *g, vn_weights *w, const
         time.active = vn_unary(g, time.raw, VN_FN_SILU);
     }
     bool points = c->input == INPUT_POINTS;
-    vn_node *x = points ? vn_mlp_trunk(&s, in->sample, &time, c->in_channels, width, c->layers_per_block, c->dropout)
+    vn_node *x = points ? vn_mlp_trunk(&s, in->sample, &time, c->in_channels, width,
+                                       c->layers_per_block, c->dropout)
                         : image_trunk(&s, c, in->sample, &time);
-    return vn_layer_linear(&s, "head", x, c->block_out_channels.at[c->block_out_channels.count - 1], c->num_classes);
+    return vn_layer_linear(&s, "head", x, c->block_out_channels.at[c->block_out_channels.count - 1],
+                           c->num_classes);
 }

@@ -1,18 +1,19 @@
-/* config.c - a network's config, read by a table of its keys: every key is checked for its type and range, an unknown
- * one is refused with the nearest that exists, and a missing one keeps its default. Configs are untrusted files. */
+/* config.c - a network's config, read by a table of its keys: every key is checked for its type and
+ * range, an unknown one is refused with the nearest that exists, and a missing one keeps its
+ * default. Configs are untrusted files. */
 #include "nn/internal.h"
 
 #include <string.h>
 
-vn_status vn_config_refuse(const char *net, const char *key, const char *text, const char *const *known, size_t count,
-                           vn_err *err) {
+vn_status vn_config_refuse(const char *net, const char *key, const char *text,
+                           const char *const *known, size_t count, vn_err *err) {
     char list[512] = "";
     size_t used = 0;
     for (size_t i = 0; i < count && used < sizeof list; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", known[i]);
     const char *near = vn_nearest(text, known, count);
-    return vn_fail(err, VN_BAD_FILE, "%s: %s: \"%.64s\" is not one of %s%s%s%s", net, key, text, list,
-                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return vn_fail(err, VN_BAD_FILE, "%s: %s: \"%.64s\" is not one of %s%s%s%s", net, key, text,
+                   list, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 /* Where a value is read to and what to call it in a message. */
@@ -30,8 +31,8 @@ static vn_status read_number(const reader *r, const json_t *value, double *out) 
     if (!json_is_number(value)) return refuse_type(r, "a number");
     double x = json_number_value(value);
     if (!(x >= r->field->min && x <= r->field->max))
-        return vn_fail(r->err, VN_BAD_FILE, "%s: %s is %g; it must be in [%g, %g]", r->net, r->field->name, x,
-                       r->field->min, r->field->max);
+        return vn_fail(r->err, VN_BAD_FILE, "%s: %s is %g; it must be in [%g, %g]", r->net,
+                       r->field->name, x, r->field->min, r->field->max);
     *out = x;
     return VN_OK;
 }
@@ -59,15 +60,16 @@ static vn_status read_choice(const reader *r, const json_t *value, int64_t *out)
 static vn_status check_list(const reader *r, const json_t *value) {
     if (!json_is_array(value) || json_array_size(value) == 0) return refuse_type(r, "a list");
     if (json_array_size(value) > VN_CONFIG_MAX_LIST)
-        return vn_fail(r->err, VN_UNSUPPORTED, "%s: %s has %zu entries; at most %d are supported", r->net,
-                       r->field->name, json_array_size(value), VN_CONFIG_MAX_LIST);
+        return vn_fail(r->err, VN_UNSUPPORTED, "%s: %s has %zu entries; at most %d are supported",
+                       r->net, r->field->name, json_array_size(value), VN_CONFIG_MAX_LIST);
     return VN_OK;
 }
 
 static vn_status read_ints(const reader *r, const json_t *value, vn_config_ints *out) {
     vn_status status = check_list(r, value);
     size_t count = status == VN_OK ? json_array_size(value) : 0;
-    for (size_t i = 0; i < count && status == VN_OK; i++) status = read_int(r, json_array_get(value, i), &out->at[i]);
+    for (size_t i = 0; i < count && status == VN_OK; i++)
+        status = read_int(r, json_array_get(value, i), &out->at[i]);
     if (status == VN_OK) out->count = count;
     return status;
 }
@@ -95,7 +97,8 @@ static vn_status read_size(const reader *r, const json_t *value, int64_t out[2])
 }
 
 static vn_status read_null(const reader *r, void *member) {
-    if (!r->field->nullable && r->field->kind != VN_FIELD_BOOL) return refuse_type(r, "given: it cannot be null");
+    if (!r->field->nullable && r->field->kind != VN_FIELD_BOOL)
+        return refuse_type(r, "given: it cannot be null");
     switch (r->field->kind) {
     case VN_FIELD_INT: *(int64_t *)member = 0; break;
     case VN_FIELD_BOOL: *(bool *)member = false; break;
@@ -103,7 +106,7 @@ static vn_status read_null(const reader *r, void *member) {
     case VN_FIELD_SIZE: memset(member, 0, 2 * sizeof(int64_t)); break;
     case VN_FIELD_NUMBER: *(double *)member = 0; break;
     case VN_FIELD_INTS:
-    case VN_FIELD_NAMES: break; // no table has these nullable
+    case VN_FIELD_NAMES: break; /* no table has these nullable */
     }
     return VN_OK;
 }
@@ -127,19 +130,21 @@ static vn_status read_field(const reader *r, const json_t *value, void *member) 
 
 #define MAX_FIELDS 40
 
-static vn_status refuse_key(const char *net, const char *key, const vn_field *fields, size_t count, vn_err *err) {
+static vn_status refuse_key(const char *net, const char *key, const vn_field *fields, size_t count,
+                            vn_err *err) {
     const char *known[MAX_FIELDS];
     for (size_t i = 0; i < count && i < MAX_FIELDS; i++) known[i] = fields[i].name;
     const char *near = vn_nearest(key, known, count);
-    return vn_fail(err, VN_BAD_FILE, "%s: unknown key \"%.64s\"%s%s%s", net, key, near ? "; did you mean \"" : "",
-                   near ? near : "", near ? "\"?" : "");
+    return vn_fail(err, VN_BAD_FILE, "%s: unknown key \"%.64s\"%s%s%s", net, key,
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
-vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields, size_t count, void *into,
-                         vn_err *err) {
+vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields,
+                         size_t count, void *into, vn_err *err) {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach((json_t *)config, key, value) { // jansson's iterator is not const, and does not change it
+    /* jansson's iterator is not const, and does not change it */
+    json_object_foreach((json_t *)config, key, value) {
         if (key[0] == '_') continue;
         size_t i = 0;
         while (i < count && strcmp(fields[i].name, key)) i++;
@@ -158,7 +163,9 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given) {
             return preset->value[i];
         }
     if (given) *given = false;
-    return 0; // a name that its own row lacks: only a misspelling in this room, which the presets' tests find
+    /* a name that its own row lacks: only a misspelling in this room, which the presets' tests
+     * find */
+    return 0;
 }
 
 json_t *vn_config_pair(int64_t a, int64_t b) {

@@ -1,12 +1,14 @@
-/* disturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a guide can compare the network with
- * itself. Weights stay as they are; what a disturbance leaves out is not computed either.
+/* disturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a
+ * guide can compare the network with itself. Weights stay as they are; what a disturbance leaves
+ * out is not computed either.
  *
  *   identity  out = v                                                                       PAG (2403.17377)
  *   blur      the queries of the grid of tokens, by a Gaussian with mirrored edges          SEG (2408.00760)
  *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5          PLADIS (2503.07677)
  *
- * The blur is that of the paper's code, kernel size and all (diffusers 0.42.1 has the two cases of its sigma the wrong way round).
- * The paper of PLADIS changes cross-attention; the networks here have self-attention alone, and theirs is changed. */
+ * The blur is that of the paper's code, kernel size and all (diffusers 0.42.1 has the two cases of
+ * its sigma the wrong way round). The paper of PLADIS changes cross-attention; the networks here
+ * have self-attention alone, and theirs is changed. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -22,9 +24,10 @@ bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount) {
     return false;
 }
 
-/* ---- blur ------------------------------------------------------------------------------------------- */
+/* ---- blur ------------------------------------------------------------------------------------ */
 
-/* Where position i of n is after mirroring at both ends, which are not repeated; n > 1 unless i = 0. */
+/* Where position i of n is after mirroring at both ends, which are not repeated; n > 1 unless i =
+ * 0. */
 static int64_t mirrored(int64_t i, int64_t n) {
     if (i < 0) return -i;
     return i < n ? i : 2 * (n - 1) - i;
@@ -32,14 +35,16 @@ static int64_t mirrored(int64_t i, int64_t n) {
 
 /* b [n,n]: row i says what of each position the blurred i is made of. */
 static void fill_blur(float *b, int64_t n, double sigma) {
-    const int64_t size = (int64_t)ceil(6 * sigma), odd = size + 1 - size % 2, most = n - (n % 2 - 1);
+    const int64_t size = (int64_t)ceil(6 * sigma), odd = size + 1 - size % 2,
+                  most = n - (n % 2 - 1);
     const int64_t half = ((odd < most ? odd : most) - 1) / 2;
     double sum = 0;
     for (int64_t k = -half; k <= half; k++) sum += exp(-0.5 * (double)(k * k) / (sigma * sigma));
     memset(b, 0, (size_t)(n * n) * sizeof *b);
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = -half; k <= half; k++)
-            b[i * n + mirrored(i + k, n)] += (float)(exp(-0.5 * (double)(k * k) / (sigma * sigma)) / sum);
+            b[i * n + mirrored(i + k, n)] +=
+                (float)(exp(-0.5 * (double)(k * k) / (sigma * sigma)) / sum);
 }
 
 /* The blur of x [.., n, inner] along n, as matrices [A, n, inner]. */
@@ -50,7 +55,8 @@ static vn_node *blur_axis(const vn_scope *s, vn_node *x, int64_t n, int64_t inne
     fill_blur(matrix, n, sigma);
     vn_node *b = vn_const(s->g, VN_F32, VN_SHAPE(n, n), matrix);
     vn_free(matrix);
-    vn_node *y = vn_matmul(s->g, vn_reshape(s->g, x, VN_SHAPE(-1, n, inner)), b, true, true); // [A,inner,n]
+    /* [A,inner,n] */
+    vn_node *y = vn_matmul(s->g, vn_reshape(s->g, x, VN_SHAPE(-1, n, inner)), b, true, true);
     return vn_permute(s->g, y, (int[3]){0, 2, 1});
 }
 
@@ -71,17 +77,19 @@ static vn_node *blurred_grid(const vn_scope *s, vn_node *q, const vn_heads *h, d
 /* What comes before the grid stays as it is. */
 static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
     if (!h->prefix) return blurred_grid(s, q, h, sigma);
-    vn_node *part[2] = {vn_slice(s->g, q, 1, 0, h->prefix),
-                        blurred_grid(s, vn_slice(s->g, q, 1, h->prefix, h->rows * h->columns), h, sigma)};
+    vn_node *part[2] = {
+        vn_slice(s->g, q, 1, 0, h->prefix),
+        blurred_grid(s, vn_slice(s->g, q, 1, h->prefix, h->rows * h->columns), h, sigma)};
     return vn_concat(s->g, 1, 2, part);
 }
 
-/* ---- sparse ----------------------------------------------------------------------------------------- */
+/* ---- sparse ---------------------------------------------------------------------------------- */
 
 /* [B,T,C] to [B,heads,T,C/heads]. */
 static vn_node *split(const vn_scope *s, vn_node *x, int heads) {
     const int64_t *d = x->shape.dim;
-    return vn_permute(s->g, vn_reshape(s->g, x, VN_SHAPE(d[0], d[1], heads, d[2] / heads)), (int[4]){0, 2, 1, 3});
+    return vn_permute(s->g, vn_reshape(s->g, x, VN_SHAPE(d[0], d[1], heads, d[2] / heads)),
+                      (int[4]){0, 2, 1, 3});
 }
 
 /* Attention by entmax: it holds the scores of all tokens, [B,heads,T,T]. */
@@ -93,14 +101,16 @@ static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, co
     return vn_reshape(s->g, vn_permute(s->g, y, (int[4]){0, 2, 1, 3}), q->shape);
 }
 
-/* ---- all of it -------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
-vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *h) {
+vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
+                           const vn_heads *h) {
     double amount = 0;
     if (vn_disturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
     vn_graph_label(s->g, "%s", s->path);
     if (vn_disturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
     vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
     if (!vn_disturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
-    return vn_add(s->g, dense, vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
+    return vn_add(s->g, dense,
+                  vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
 }

@@ -1,16 +1,19 @@
-/* dit.c - diffusers' DiTTransformer2DModel (0.42.1), whole: the diffusion transformer of arXiv 2212.09748. Patches of
- * the image become tokens; time and class steer every block by scaling, shifting and gating what it does (adaLN-Zero):
+/* dit.c - diffusers' DiTTransformer2DModel (0.42.1), whole: the diffusion transformer of arXiv
+ * 2212.09748. Patches of the image become tokens; time and class steer every block by scaling,
+ * shifting and gating what it does (adaLN-Zero):
  *
  *     c = MLP(sinusoids(t)) + E[label]               every block has its own MLP and E
  *     b1, s1, g1, b2, s2, g2 = W silu(c)
  *     x <- x + g1 attention(norm(x) (1 + s1) + b1)
  *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
  *
- * and at the end a norm steered by the first block's c, and each token back to its patch. Weights begin as in the
- * paper: W at zero, so that every block begins as the identity, and the last layer too, so that the first answer is 0.
+ * and at the end a norm steered by the first block's c, and each token back to its patch. Weights
+ * begin as in the paper: W at zero, so that every block begins as the identity, and the last layer
+ * too, so that the first answer is 0.
  *
- * Four keys of vane's own go beyond that, each as later transformers of diffusers have it; a config with any of them is
- * of class VaneDiT, so that none passes for diffusers' that diffusers would not build:
+ * Four keys of vane's own go beyond that, each as later transformers of diffusers have it; a config
+ * with any of them is of class VaneDiT, so that none passes for diffusers' that diffusers would not
+ * build:
  *
  *     block_norm           "rms_norm": RMSNorm in place of every norm above (arXiv 1910.07467)
  *     qk_norm              "layer_norm" or "rms_norm" of each head's queries and keys (arXiv 2302.05442)
@@ -27,20 +30,20 @@ static const char net_name[] = "dit";
 typedef struct dit_config {
     int64_t num_attention_heads, attention_head_dim, in_channels, out_channels, num_layers;
     double dropout;
-    int64_t norm_num_groups; // diffusers reads it and has no group norm
+    int64_t norm_num_groups; /* diffusers reads it and has no group norm */
     bool attention_bias;
     int64_t sample_size, patch_size, activation_fn, num_embeds_ada_norm;
-    bool upcast_attention; // all is in single precision here
+    bool upcast_attention; /* all is in single precision here */
     int64_t norm_type;
     bool norm_elementwise_affine;
     double norm_eps;
-    int64_t block_norm, qk_norm; // vane's own, from here on
-    double rope_theta;           // 0: none
+    int64_t block_norm, qk_norm; /* vane's own, from here on */
+    double rope_theta;           /* 0: none */
     int64_t num_register_tokens;
 } dit_config;
 
-/* What the feed-forward layer does between its two linear maps: f(slope x) / slope; or, gated, one half of x times f of
- * the other. */
+/* What the feed-forward layer does between its two linear maps: f(slope x) / slope; or, gated, one
+ * half of x times f of the other. */
 typedef struct activation {
     vn_fn fn;
     double slope;
@@ -52,7 +55,7 @@ static const char *const norm_types[] = {"ada_norm_zero", NULL};
 enum { LAYER_NORM, RMS_NORM, NO_NORM };
 static const char *const norms[] = {"layer_norm", "rms_norm", NULL};
 
-// clang-format off
+/* clang-format off */
 enum { GELU, GELU_APPROXIMATE, GEGLU, GEGLU_APPROXIMATE, SWIGLU, LINEAR_SILU };
 static const char *const activations[] = {
     "gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu", NULL,
@@ -61,11 +64,11 @@ static const activation activation_of[] = {
     [GELU]              = {VN_FN_GELU,      1,     false},
     [GELU_APPROXIMATE]  = {VN_FN_GELU_TANH, 1,     false},
     [GEGLU]             = {VN_FN_GELU,      1,     true},
-    [GEGLU_APPROXIMATE] = {VN_FN_SILU,      1.702, false}, // x sigmoid(1.702 x)
+    [GEGLU_APPROXIMATE] = {VN_FN_SILU,      1.702, false}, /* x sigmoid(1.702 x) */
     [SWIGLU]            = {VN_FN_SILU,      1,     true},
     [LINEAR_SILU]       = {VN_FN_SILU,      1,     false},
 };
-// clang-format on
+/* clang-format on */
 
 static const dit_config defaults = {
     .num_attention_heads = 16,
@@ -83,18 +86,19 @@ static const dit_config defaults = {
     .qk_norm = NO_NORM,
 };
 
-#define MAX_SIZE   65536.0 // pixels on a side, channels
-#define MAX_ROWS   1e8     // of a table
+#define MAX_SIZE   65536.0 /* pixels on a side, channels */
+#define MAX_ROWS   1e8     /* of a table */
 #define MAX_LAYERS 1024
 #define MAX_PATCH  64
 #define MAX_THETA  1e9
-#define MAX_EXTRA  1024               // register tokens
-#define MAX_TABLE  (INT64_C(1) << 28) // numbers of all tokens of an image, whose places are a table: 1 GB
+#define MAX_EXTRA  1024 /* register tokens */
+/* numbers of all tokens of an image, whose places are a table: 1 GB */
+#define MAX_TABLE (INT64_C(1) << 28)
 
 #define KEY(kind, member) VN_CONFIG_KEY(dit_config, kind, member)
-// clang-format off
+/* clang-format off */
 static const vn_field fields[] = {
-    //  kind, key                          null   min max         choices      null is
+    /* kind, key                          null   min max         choices      null is */
     {KEY(INT, num_attention_heads),        false, 1,  MAX_SIZE,   NULL,        0},
     {KEY(INT, attention_head_dim),         false, 1,  MAX_SIZE,   NULL,        0},
     {KEY(INT, in_channels),                false, 1,  MAX_SIZE,   NULL,        0},
@@ -116,22 +120,22 @@ static const vn_field fields[] = {
     {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
     {KEY(INT, num_register_tokens),        false, 0,  MAX_EXTRA,  NULL,        0},
 };
-// clang-format on
-#define OWN_FIELDS 4 // the last of them
+/* clang-format on */
+#define OWN_FIELDS 4 /* the last of them */
 
 /* A config ready to build. */
 typedef struct dit {
     dit_config config;
-    int64_t width; // of a token
-    int64_t side;  // patches along a side of sample_size, for which positions are whole numbers
+    int64_t width; /* of a token */
+    int64_t side;  /* patches along a side of sample_size, for which positions are whole numbers */
     activation act;
 } dit;
 
-/* ---- config ----------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 
 static bool goes_beyond(const dit_config *c) {
-    return c->block_norm != defaults.block_norm || c->qk_norm != defaults.qk_norm || c->rope_theta > 0 ||
-           c->num_register_tokens > 0;
+    return c->block_norm != defaults.block_norm || c->qk_norm != defaults.qk_norm ||
+           c->rope_theta > 0 || c->num_register_tokens > 0;
 }
 
 /* Each network has one class: diffusers' wherever diffusers could build it. */
@@ -139,14 +143,16 @@ static vn_status check_class(const dit_config *c, const json_t *config, vn_err *
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     if (!strcmp(class_name, VN_DIT_OWN_CLASS)) {
         if (goes_beyond(c)) return VN_OK;
-        return vn_fail(err, VN_BAD_FILE,
-                       "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens is a "
-                       "DiTTransformer2DModel: its _class_name must say so",
-                       class_name);
+        return vn_fail(
+            err, VN_BAD_FILE,
+            "dit: a %s without block_norm, qk_norm, rope_theta or num_register_tokens is a "
+            "DiTTransformer2DModel: its _class_name must say so",
+            class_name);
     }
     for (size_t i = VN_COUNT(fields) - OWN_FIELDS; i < VN_COUNT(fields); i++)
         if (json_object_get(config, fields[i].name))
-            return vn_fail(err, VN_BAD_FILE, "dit: diffusers' %s has no %s: the _class_name of one that has it is %s",
+            return vn_fail(err, VN_BAD_FILE,
+                           "dit: diffusers' %s has no %s: the _class_name of one that has it is %s",
                            class_name, fields[i].name, VN_DIT_OWN_CLASS);
     return VN_OK;
 }
@@ -155,34 +161,38 @@ static vn_status check_config(const dit *d, vn_err *err) {
     const dit_config *c = &d->config;
     if (d->width > (int64_t)MAX_SIZE || d->width % 4)
         return vn_fail(err, VN_BAD_FILE,
-                       "dit: num_attention_heads %lld of attention_head_dim %lld make tokens %lld wide; positions need "
+                       "dit: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
+                       "wide; positions need "
                        "a multiple of 4, up to %d",
-                       (long long)c->num_attention_heads, (long long)c->attention_head_dim, (long long)d->width,
-                       (int)MAX_SIZE);
+                       (long long)c->num_attention_heads, (long long)c->attention_head_dim,
+                       (long long)d->width, (int)MAX_SIZE);
     if (d->side < 1)
         return vn_fail(err, VN_BAD_FILE, "dit: sample_size %lld is less than patch_size %lld",
                        (long long)c->sample_size, (long long)c->patch_size);
     if (c->rope_theta > 0 && (c->attention_head_dim % 4 || c->attention_head_dim > VN_ROPE_MOST))
-        return vn_fail(err, VN_BAD_FILE, "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
-                       (long long)c->attention_head_dim, VN_ROPE_MOST);
+        return vn_fail(
+            err, VN_BAD_FILE,
+            "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
+            (long long)c->attention_head_dim, VN_ROPE_MOST);
     return VN_OK;
 }
 
 static void set_io(const dit *d, vn_net_io *io) {
     const dit_config *c = &d->config;
-    *io = (vn_net_io){.rank = 3,
-                      .in_channels = c->in_channels,
-                      .out_channels = c->out_channels,
-                      .learns_variance = c->out_channels == 2 * c->in_channels,
-                      .height = c->sample_size,
-                      .width = c->sample_size,
-                      .multiple = c->patch_size,
-                      .takes_time = true,
-                      .disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
-                                      VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
-                      .layers = (int)c->num_layers,
-                      .middle = (int)(c->num_layers - 1) / 2};
-    if (!c->num_embeds_ada_norm) return; // the null row alone is no choice
+    *io =
+        (vn_net_io){.rank = 3,
+                    .in_channels = c->in_channels,
+                    .out_channels = c->out_channels,
+                    .learns_variance = c->out_channels == 2 * c->in_channels,
+                    .height = c->sample_size,
+                    .width = c->sample_size,
+                    .multiple = c->patch_size,
+                    .takes_time = true,
+                    .disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                    VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                    .layers = (int)c->num_layers,
+                    .middle = (int)(c->num_layers - 1) / 2};
+    if (!c->num_embeds_ada_norm) return; /* the null row alone is no choice */
     io->class_kind = VN_CLASS_INDEX;
     io->labels = c->num_embeds_ada_norm + 1;
     io->null_row = true;
@@ -215,9 +225,9 @@ void vn_dit_close(void *self) {
     vn_free(self);
 }
 
-/* ---- tokens and pixels ------------------------------------------------------------------------------ */
+/* ---- tokens and pixels ----------------------------------------------------------------------- */
 
-#define REGISTER_DEVIATION 0.02 // as of the other embeddings
+#define REGISTER_DEVIATION 0.02 /* as of the other embeddings */
 
 /* Sines, then cosines, of place / 10000^(i/quarter): 2 * quarter numbers. */
 static void encode_place(float *to, int64_t quarter, float place) {
@@ -233,8 +243,9 @@ static float stretch_of(const dit *d, int64_t side) {
     return (float)((double)side / (double)d->side);
 }
 
-/* Where the tokens of side x side patches lie, [1,side*side,width]: half of a token says its column, half its row. Other
- * sizes than the network was made for are spread over the places of that one. */
+/* Where the tokens of side x side patches lie, [1,side*side,width]: half of a token says its
+ * column, half its row. Other sizes than the network was made for are spread over the places of
+ * that one. */
 static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     const int64_t half = d->width / 2;
     const float stretch = stretch_of(d, side);
@@ -242,10 +253,12 @@ static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     float *token = vn_alloc((size_t)(side * side * d->width), sizeof *token);
     vn_node *all = NULL;
     if (place && token) {
-        for (int64_t i = 0; i < side; i++) encode_place(place + i * half, half / 2, (float)i / stretch);
+        for (int64_t i = 0; i < side; i++)
+            encode_place(place + i * half, half / 2, (float)i / stretch);
         for (int64_t i = 0; i < side * side; i++) {
             memcpy(token + i * d->width, place + i % side * half, (size_t)half * sizeof *place);
-            memcpy(token + i * d->width + half, place + i / side * half, (size_t)half * sizeof *place);
+            memcpy(token + i * d->width + half, place + i / side * half,
+                   (size_t)half * sizeof *place);
         }
         all = vn_const(s->g, VN_F32, VN_SHAPE(1, side * side, d->width), token);
     } else {
@@ -260,12 +273,16 @@ static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
 static vn_node *to_tokens(const vn_scope *s, const dit *d, vn_node *image) {
     const int patch = (int)d->config.patch_size;
     vn_scope at = vn_scope_in(s, "pos_embed");
-    vn_node *x = vn_layer_conv(
-        &at, "proj", image,
-        (vn_conv){.in = d->config.in_channels, .out = d->width, .kernel = patch, .stride = patch, .bias = true});
+    vn_node *x = vn_layer_conv(&at, "proj", image,
+                               (vn_conv){.in = d->config.in_channels,
+                                         .out = d->width,
+                                         .kernel = patch,
+                                         .stride = patch,
+                                         .bias = true});
     if (!x) return NULL;
     const int64_t side = x->shape.dim[1];
-    return vn_add(s->g, vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], side * side, d->width)), positions(&at, d, side));
+    return vn_add(s->g, vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], side * side, d->width)),
+                  positions(&at, d, side));
 }
 
 /* The learned tokens, then x; they have no place. */
@@ -274,7 +291,8 @@ static vn_node *with_registers(const vn_scope *s, const dit *d, vn_node *x) {
     if (!x || count == 0) return x;
     const vn_init small = {VN_INIT_NORMAL, REGISTER_DEVIATION};
     vn_graph_label(s->g, "register_tokens");
-    vn_node *w = vn_param_node(s->g, s->w, "register_tokens", VN_SHAPE(1, count, d->width), VN_LAYOUT_PLAIN, small);
+    vn_node *w = vn_param_node(s->g, s->w, "register_tokens", VN_SHAPE(1, count, d->width),
+                               VN_LAYOUT_PLAIN, small);
     vn_node *both[2] = {vn_broadcast(s->g, w, VN_SHAPE(x->shape.dim[0], count, d->width)), x};
     return vn_concat(s->g, 1, 2, both);
 }
@@ -288,29 +306,30 @@ static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
 static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
     const dit_config *c = &d->config;
     if (c->rope_theta == 0) return (vn_rope){0};
-    return vn_rope_plane(s, c->num_register_tokens, side, side, stretch_of(d, side), c->attention_head_dim,
-                         c->rope_theta);
+    return vn_rope_plane(s, c->num_register_tokens, side, side, stretch_of(d, side),
+                         c->attention_head_dim, c->rope_theta);
 }
 
 /* Tokens [N,T,patch*patch*C] to [N,H,W,C]. */
 static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t side) {
     if (!x) return NULL;
-    const int64_t n = x->shape.dim[0], patch = d->config.patch_size, channels = d->config.out_channels;
+    const int64_t n = x->shape.dim[0], patch = d->config.patch_size,
+                  channels = d->config.out_channels;
     x = vn_reshape(s->g, x, VN_SHAPE(n, side, side, patch, patch, channels));
     x = vn_permute(s->g, x, (int[6]){0, 1, 3, 2, 4, 5});
     return vn_reshape(s->g, x, VN_SHAPE(n, side * patch, side * patch, channels));
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 #define TIME_FEATURES 256
-#define TIME_SHIFT    1.0  // of the frequencies
-#define STEERED_EPS   1e-6 // of the norms that diffusers does not let the config choose
+#define TIME_SHIFT    1.0  /* of the frequencies */
+#define STEERED_EPS   1e-6 /* of the norms that diffusers does not let the config choose */
 
 /* What all blocks are told. */
 typedef struct condition {
-    vn_node *time;  // sinusoids [N,256]
-    vn_node *label; // i32 [N], or [1] where there are no classes
+    vn_node *time;  /* sinusoids [N,256] */
+    vn_node *label; /* i32 [N], or [1] where there are no classes */
     vn_rope rope;
 } condition;
 
@@ -318,9 +337,10 @@ typedef struct condition {
 static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
     vn_scope at = vn_scope_in(s, "norm1.emb"), labels = vn_scope_in(&at, "class_embedder");
     at.start = labels.start = VN_START_SMALL;
-    vn_node *time = vn_time_embedding(&at, "timestep_embedder", given->time, TIME_FEATURES, d->width);
-    vn_node *label =
-        vn_layer_embedding(&labels, "embedding_table", given->label, d->config.num_embeds_ada_norm + 1, d->width);
+    vn_node *time =
+        vn_time_embedding(&at, "timestep_embedder", given->time, TIME_FEATURES, d->width);
+    vn_node *label = vn_layer_embedding(&labels, "embedding_table", given->label,
+                                        d->config.num_embeds_ada_norm + 1, d->width);
     return vn_unary(s->g, vn_add(s->g, time, label), VN_FN_SILU);
 }
 
@@ -334,24 +354,28 @@ static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
     return e ? vn_reshape(s->g, part(s, d, e, i), VN_SHAPE(e->shape.dim[0], 1, d->width)) : NULL;
 }
 
-/* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of its own under `name`, unless
- * that is NULL. */
-static vn_node *steered_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x, double eps, vn_node *e,
-                             int i) {
+/* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of
+ * its own under `name`, unless that is NULL. */
+static vn_node *steered_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x,
+                             double eps, vn_node *e, int i) {
     if (d->config.block_norm != RMS_NORM) {
         const vn_steering by = {part(s, d, e, i + 1), part(s, d, e, i)};
         return vn_layer_steered_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
     }
     x = name ? vn_layer_rms_norm(s, name, x, d->width, eps) : vn_rms_norm(s, x, eps);
-    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)), token_part(s, d, e, i));
+    return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)),
+                  token_part(s, d, e, i));
 }
 
-/* Queries or keys x [N,T,width] as they meet: each head normed under `name` and turned by its place, if at all. */
-static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x, const vn_rope *rope) {
+/* Queries or keys x [N,T,width] as they meet: each head normed under `name` and turned by its
+ * place, if at all. */
+static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x,
+                              const vn_rope *rope) {
     const dit_config *c = &d->config;
     const int64_t head = c->attention_head_dim;
     if (!x || (c->qk_norm == NO_NORM && !rope->cosine)) return x;
-    vn_node *y = vn_reshape(s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
+    vn_node *y = vn_reshape(
+        s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
     if (c->qk_norm == LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, STEERED_EPS);
     if (c->qk_norm == RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, STEERED_EPS);
     if (rope->cosine) y = vn_rope_turn(s, y, rope);
@@ -365,7 +389,8 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);
     q = prepare_heads(s, d, "norm_q", q, rope);
     k = prepare_heads(s, d, "norm_k", k, rope);
-    const int64_t prefix = c->num_register_tokens, side = x ? llround(sqrt((double)(x->shape.dim[1] - prefix))) : 0;
+    const int64_t prefix = c->num_register_tokens,
+                  side = x ? llround(sqrt((double)(x->shape.dim[1] - prefix))) : 0;
     const vn_heads heads = {.count = (int)c->num_attention_heads,
                             .scale = 1 / sqrt((double)c->attention_head_dim),
                             .prefix = prefix,
@@ -375,14 +400,15 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
 
-#define HIDDEN 4 // units of the layer inside, over those of a token
+#define HIDDEN 4 /* units of the layer inside, over those of a token */
 
 static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     const int64_t hidden = HIDDEN * d->width;
     const activation *f = &d->act;
     if (!f->gated && f->slope == 1) {
         vn_node *h = vn_layer_linear_act(s, "net.0.proj", x, d->width, hidden, f->fn);
-        return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
+        return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden,
+                               d->width);
     }
     vn_node *h = vn_layer_linear(s, "net.0.proj", x, d->width, f->gated ? 2 * hidden : hidden);
     vn_node *gate = f->gated ? vn_slice(s->g, h, -1, hidden, hidden) : h;
@@ -395,36 +421,47 @@ static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
 
 enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, STEERS };
 
-static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c, const vn_rope *rope) {
-    vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"), feed = vn_scope_in(s, "ff");
+static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
+                      const vn_rope *rope) {
+    vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"),
+             feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
     if (!vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
-        vn_node *a = attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
+        vn_node *a =
+            attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
         x = vn_mul_add(s->g, a, token_part(s, d, e, GATE_1), x);
     }
     const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
-    vn_node *h = feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
+    vn_node *h =
+        feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
     return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const dit *d = self;
-    const vn_scope root = {
-        .g = g, .w = w, .train = in->train, .net = net_name, .disturb = in->disturb, .start = VN_START_XAVIER};
+    const vn_scope root = {.g = g,
+                           .w = w,
+                           .train = in->train,
+                           .net = net_name,
+                           .disturb = in->disturb,
+                           .start = VN_START_XAVIER};
     const vn_scope *s = &root;
     if (!in->sample) return NULL;
     const int64_t height = in->sample->shape.dim[1], width = in->sample->shape.dim[2];
     if (height != width)
-        return vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height, (long long)width);
+        return vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height,
+                             (long long)width);
 
     const int64_t side = height / d->config.patch_size;
     if (side * side > MAX_TABLE / d->width)
-        return vn_scope_fail(s, "images of %lld x %lld make %lld tokens of %lld numbers; it takes up to %lld numbers",
-                             (long long)height, (long long)width, (long long)(side * side), (long long)d->width,
-                             (long long)MAX_TABLE);
+        return vn_scope_fail(
+            s,
+            "images of %lld x %lld make %lld tokens of %lld numbers; it takes up to %lld numbers",
+            (long long)height, (long long)width, (long long)(side * side), (long long)d->width,
+            (long long)MAX_TABLE);
     condition given = {.time = vn_time_sinusoids(s, in->timestep, TIME_FEATURES, true, TIME_SHIFT),
                        .label = in->class_labels,
                        .rope = rotations(s, d, side)};
@@ -434,7 +471,8 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL)) x = vn_block_end(block(&at, d, x, c, &given.rope));
+        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL))
+            x = vn_block_end(block(&at, d, x, c, &given.rope));
         if (i == 0) first = c;
     }
     x = without_registers(s, d, x);

@@ -1,11 +1,12 @@
-/* internal.h - what the networks share: reading a config, layers that declare their weights, the residual and
- * attention blocks of diffusers. Nodes are channels last; a NULL node (an earlier error) passes through everything. */
+/* internal.h - what the networks share: reading a config, layers that declare their weights, the
+ * residual and attention blocks of diffusers. Nodes are channels last; a NULL node (an earlier
+ * error) passes through everything. */
 #ifndef VN_NN_INTERNAL_H
 #define VN_NN_INTERNAL_H
 
 #include "nn/nn.h"
 
-/* ---- config.c: a JSON object into a struct, by a table of its keys ---------------------------------- */
+/* ---- config.c: a JSON object into a struct, by a table of its keys --------------------------- */
 
 #define VN_CONFIG_MAX_LIST 16 /* entries of a list in a config: levels of a U-Net */
 
@@ -42,24 +43,24 @@ typedef struct vn_field {
 /* A row's beginning: the key is the member's name. */
 #define VN_CONFIG_KEY(type, kind, member) #member, VN_FIELD_##kind, offsetof(type, member)
 
-/* Fills `into`, which holds the defaults already. Keys that begin with "_" are skipped; unknown ones are refused with
- * the nearest. */
-vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields, size_t count, void *into,
-                         vn_err *err);
+/* Fills `into`, which holds the defaults already. Keys that begin with "_" are skipped; unknown
+ * ones are refused with the nearest. */
+vn_status vn_config_read(const json_t *config, const char *net, const vn_field *fields,
+                         size_t count, void *into, vn_err *err);
 /* "what: text is not one of a, b, c; did you mean b?" */
-vn_status vn_config_refuse(const char *net, const char *key, const char *text, const char *const *known, size_t count,
-                           vn_err *err);
+vn_status vn_config_refuse(const char *net, const char *key, const char *text,
+                           const char *const *known, size_t count, vn_err *err);
 /* A preset's parameter by name; *given (or NULL): whether the user set it. */
 double vn_preset(const vn_choice *preset, const char *name, bool *given);
-/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything was `bad` (out of
- * memory). */
+/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything
+ * was `bad` (out of memory). */
 json_t *vn_config_pair(int64_t a, int64_t b);
 json_t *vn_config_done(json_t *config, int bad, vn_err *err);
 
 /* What earlier versions of diffusers wrote, as today's (legacy.c). Changes the config. */
 vn_status vn_config_update(json_t *config, vn_err *err);
 
-/* ---- layers.c: where in the network, and layers that declare their weights there -------------------- */
+/* ---- layers.c: where in the network, and layers that declare their weights there ------------- */
 
 #define VN_SCOPE_PATH 160
 
@@ -96,31 +97,42 @@ typedef struct vn_conv {
 
 /* in: the channels declared; x must have them. */
 vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv c);
-vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out); /* 3x3, same size */
-vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias);
+/* 3x3, same size */
+vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
+vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
+                        bool bias);
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
 /* With a function of the result. */
-vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, vn_fn act);
-vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias);
-vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
-                             double eps, vn_fn act);
+vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                             int64_t out, vn_fn act);
+vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                            int64_t out, bool bias);
+vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                             int64_t groups, double eps, vn_fn act);
 /* LayerNorm, over the channels of each token. */
-vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
-/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under `name`. */
+vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                             double eps);
+/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under
+ * `name`. */
 vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps);
-vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps);
-/* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two halves. */
+vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                           double eps);
+/* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two
+ * halves. */
 typedef struct vn_steering {
     vn_node *scale, *shift;
 } vn_steering;
 vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels);
-/* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or without one where that is NULL. */
-vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, const vn_steering *by, int64_t channels,
-                               int64_t groups, double eps, vn_fn act);
+/* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or
+ * without one where that is NULL. */
+vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x,
+                               const vn_steering *by, int64_t channels, int64_t groups, double eps,
+                               vn_fn act);
 /* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
-vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
-                           int64_t channels, int64_t groups, double eps);
-vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width);
+vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time,
+                           int64_t time_width, int64_t channels, int64_t groups, double eps);
+vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows,
+                            int64_t width);
 vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p);
 /* x [N,..,C] plus e [N,C] at every position. */
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e);
@@ -129,11 +141,13 @@ vn_node *vn_spatial_mean(const vn_scope *s, vn_node *x); /* [N,H,W,C] -> [N,C] *
 /* Sinusoids of t [N]: [N,width], frequencies 10000^(-i/(half-shift)); cosines first if flip. */
 vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool flip, double shift);
 /* sin | cos of 2 pi log(t) w, with frozen random w [width]: [N, 2 width]. */
-vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width, double scale);
+vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                         double scale);
 /* linear_1, SiLU, linear_2 under `name`. */
-vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width);
+vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                           int64_t width);
 
-/* ---- disturb.c: a hand inside the network, for guides ----------------------------------------------- */
+/* ---- disturb.c: a hand inside the network, for guides ---------------------------------------- */
 
 /* Whether the scope's layer is to be disturbed so; *amount (or NULL) by how much. */
 bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount);
@@ -144,33 +158,45 @@ typedef struct vn_heads {
     double scale;
     int64_t prefix, rows, columns;
 } vn_heads;
-/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope says. */
-vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, const vn_heads *heads);
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope
+ * says. */
+vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
+                           const vn_heads *heads);
 
-/* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of --------- */
+/* ---- blocks.c: the blocks of diffusers that U-Nets, autoencoders and classifiers are made of - */
 
-/* The time embedding [N,width] as it is, and through the network's activation; both NULL where a network has none. */
+/* The time embedding [N,width] as it is, and through the network's activation; both NULL where a
+ * network has none. */
 typedef struct vn_time {
     vn_node *raw, *active;
     int64_t width;
 } vn_time;
 
-typedef enum vn_resize { VN_RESIZE_NONE, VN_RESIZE_UP, VN_RESIZE_DOWN, VN_RESIZE_FIR_UP, VN_RESIZE_FIR_DOWN } vn_resize;
+typedef enum vn_resize {
+    VN_RESIZE_NONE,
+    VN_RESIZE_UP,
+    VN_RESIZE_DOWN,
+    VN_RESIZE_FIR_UP,
+    VN_RESIZE_FIR_DOWN
+} vn_resize;
 
 typedef struct vn_resnet {
     int64_t in, out;
     int64_t groups_in, groups_out;
     double eps, dropout;
     vn_fn act;
-    double output_scale;  /* the sum is divided by it */
-    bool scale_shift;     /* the time scales and shifts after norm2, instead of being added before it */
+    double output_scale; /* the sum is divided by it */
+    /* the time scales and shifts after norm2, instead of being added before it */
+    bool scale_shift;
     bool always_shortcut; /* a convolution on the shortcut even where in = out */
     vn_resize resize;     /* after norm1, on both branches */
 } vn_resnet;
 
-vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r); /* ResnetBlock2D */
+/* ResnetBlock2D */
+vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r);
 /* ResnetBlockCondNorm2D with "ada_group": the time replaces both norms' affine parts. */
-vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r);
+vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
+                             const vn_resnet *r);
 
 typedef struct vn_attention_layer {
     int64_t channels, head_dim; /* channels / head_dim heads, rounded down */
@@ -181,13 +207,16 @@ typedef struct vn_attention_layer {
 vn_node *vn_attention_block(const vn_scope *s, vn_node *x,
                             const vn_attention_layer *a); /* self-attention over pixels, residual */
 
-vn_node *vn_downsample_conv(const vn_scope *s, vn_node *x, int64_t channels, int pad); /* 3x3, stride 2 */
-vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels);            /* nearest, then 3x3 */
-vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);                /* by 2, without weights */
+/* 3x3, stride 2 */
+vn_node *vn_downsample_conv(const vn_scope *s, vn_node *x, int64_t channels, int pad);
+/* nearest, then 3x3 */
+vn_node *vn_upsample_conv(const vn_scope *s, vn_node *x, int64_t channels);
+/* by 2, without weights */
+vn_node *vn_resize_to(const vn_scope *s, vn_node *x, vn_resize resize);
 /* k-diffusion's smooth resampling by 2, edges reflected. */
 vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
 
-/* ---- rope.c: rotary positions ----------------------------------------------------------------------- */
+/* ---- rope.c: rotary positions ---------------------------------------------------------------- */
 
 /* What turns the heads of T tokens by their places. */
 typedef struct vn_rope {
@@ -199,29 +228,30 @@ typedef struct vn_rope {
 typedef struct vn_rope_axes {
     int64_t tokens;
     int axes;
-    const float *place;     /* [tokens, axes] */
-    const int64_t *numbers; /* [axes] of a head that each axis turns, even; together they are the head */
+    const float *place; /* [tokens, axes] */
+    /* [axes] of a head that each axis turns, even; together they are the head */
+    const int64_t *numbers;
     double theta;
     bool halves; /* pairs are i and i + numbers / 2 of an axis, not 2i and 2i + 1 */
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
-/* Of `before` tokens at place 0, which are not turned, and then of rows x columns patches, `stretch` of them for each place; the
- * first half of a head turns by the row, the second by the column. `head`, the numbers in a head, is a multiple of 4, up to
- * VN_ROPE_MOST. */
+/* Of `before` tokens at place 0, which are not turned, and then of rows x columns patches,
+ * `stretch` of them for each place; the first half of a head turns by the row, the second by the
+ * column. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
 #define VN_ROPE_MOST 1024
-vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
-                      double theta);
+vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns,
+                      float stretch, int64_t head, double theta);
 /* x [N,T,heads,head], turned. */
 vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
-/* ---- mlp.c ------------------------------------------------------------------------------------------ */
+/* ---- mlp.c ----------------------------------------------------------------------------------- */
 
 /* Residual layers on points: x [N,in] -> [N,width], the time (if any) added in each. */
-vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width, int64_t layers,
-                      double dropout);
+vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width,
+                      int64_t layers, double dropout);
 
-/* ---- unet_blocks.c: the levels of a U-Net, a table of block types ----------------------------------- */
+/* ---- unet_blocks.c: the levels of a U-Net, a table of block types ---------------------------- */
 
 /* What every block of one U-Net has in common. */
 typedef struct vn_unet_style {
@@ -235,8 +265,8 @@ typedef struct vn_unet_style {
     bool resnet_downsample, resnet_upsample; /* of the attention blocks */
 } vn_unet_style;
 
-/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own, `prev` (up only) what
- * comes in. */
+/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own,
+ * `prev` (up only) what comes in. */
 typedef struct vn_unet_level {
     int64_t in, out, prev;
     bool resize; /* all but the last */
@@ -248,8 +278,8 @@ typedef struct vn_unet_level {
 /* What flows through the levels. */
 typedef struct vn_unet_flow {
     vn_node *x;
-    vn_node
-        *image; /* of the skip blocks: the input made smaller going down, the output made larger going up; or NULL */
+    vn_node *
+        image; /* of the skip blocks: the input made smaller going down, the output made larger going up; or NULL */
     vn_time time;
     int attentions; /* built so far */
     size_t skips;
@@ -258,8 +288,8 @@ typedef struct vn_unet_flow {
 
 typedef struct vn_unet_block {
     const char *name;
-    void (*build)(const vn_scope *s, const vn_unet_style *style, const vn_unet_level *level, vn_unet_flow *flow,
-                  const struct vn_unet_block *self);
+    void (*build)(const vn_scope *s, const vn_unet_style *style, const vn_unet_level *level,
+                  vn_unet_flow *flow, const struct vn_unet_block *self);
     bool attention;
     bool resnet;         /* resizes by a residual block, not by a convolution */
     const char *refusal; /* why UNet2DModel cannot run it, or NULL */
@@ -282,15 +312,16 @@ typedef struct vn_unet_mid {
     int64_t attention_groups; /* 0: no norm */
 } vn_unet_mid;
 
-void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid, vn_unet_flow *flow);
+void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid,
+                       vn_unet_flow *flow);
 
-/* ---- one file a network: what the rows in nn.c point to --------------------------------------------- */
+/* ---- one file a network: what the rows in nn.c point to -------------------------------------- */
 
-#define VN_NET_DECLARE(id)                                                                                             \
-    extern const vn_param vn_##id##_presets[];                                                                         \
-    json_t *vn_##id##_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);                           \
-    vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);                           \
-    void vn_##id##_close(void *self);                                                                                  \
+#define VN_NET_DECLARE(id)                                                                         \
+    extern const vn_param vn_##id##_presets[];                                                     \
+    json_t *vn_##id##_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);       \
+    vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);       \
+    void vn_##id##_close(void *self);                                                              \
     vn_node *vn_##id##_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
 
 #define VN_DIT_OWN_CLASS "VaneDiT"

@@ -1,7 +1,8 @@
-/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and with the initial
- * values of the scope. PyTorch's own are uniform within 1/sqrt(fan-in) for convolutions and linears (kaiming_uniform
- * with a = sqrt 5) and normal for embeddings; norms always begin at one and zero. Every layer is told its channels and
- * checks what it is given, so that a config whose levels do not fit is refused by place. */
+/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and
+ * with the initial values of the scope. PyTorch's own are uniform within 1/sqrt(fan-in) for
+ * convolutions and linears (kaiming_uniform with a = sqrt 5) and normal for embeddings; norms
+ * always begin at one and zero. Every layer is told its channels and checks what it is given, so
+ * that a config whose levels do not fit is refused by place. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -31,8 +32,9 @@ vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) {
     va_start(args, format);
     vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    vn_graph_label(s->g, "%s", ""); // the place is said here
-    return vn_graph_fail(s->g, VN_BAD_ARGUMENT, "%s: %s%s%s", s->net, s->path, s->path[0] ? ": " : "", text);
+    vn_graph_label(s->g, "%s", ""); /* the place is said here */
+    return vn_graph_fail(s->g, VN_BAD_ARGUMENT, "%s: %s%s%s", s->net, s->path,
+                         s->path[0] ? ": " : "", text);
 }
 
 /* A layer's two names, and its place as the label of the nodes it makes. */
@@ -55,7 +57,8 @@ static bool has_channels(const vn_scope *s, const char *name, const vn_node *x, 
     if (!x) return false;
     int64_t found = x->shape.dim[x->shape.rank - 1];
     if (found == channels) return true;
-    vn_scope_fail(s, "%s expects %lld channels, gets %lld", name, (long long)channels, (long long)found);
+    vn_scope_fail(s, "%s expects %lld channels, gets %lld", name, (long long)channels,
+                  (long long)found);
     return false;
 }
 
@@ -71,7 +74,8 @@ static starts start_of(const vn_scope *s, int64_t fan_in, int64_t fan_out) {
         const vn_init uniform = {VN_INIT_UNIFORM, fan_in > 0 ? 1 / sqrt((double)fan_in) : 0};
         return (starts){uniform, uniform};
     }
-    case VN_START_XAVIER: return (starts){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
+    case VN_START_XAVIER:
+        return (starts){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
     case VN_START_SMALL: return (starts){{VN_INIT_NORMAL, SMALL_DEVIATION}, zeros};
     case VN_START_ZERO: break;
     }
@@ -84,33 +88,45 @@ vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv 
     starts from = start_of(s, c.in * c.kernel * c.kernel, c.out);
     vn_shape file = VN_SHAPE(c.out, c.in, c.kernel, c.kernel);
     vn_node *w = vn_param_node(s->g, s->w, n.weight, file, VN_LAYOUT_CONV, from.weight);
-    vn_node *b = c.bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(c.out), VN_LAYOUT_PLAIN, from.bias) : NULL;
+    vn_node *b =
+        c.bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(c.out), VN_LAYOUT_PLAIN, from.bias)
+               : NULL;
     return vn_conv2d(s->g, x, w, b, c.bias, c.stride, c.pad);
 }
 
 vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out) {
+    return vn_layer_conv(
+        s, name, x,
+        (vn_conv){
+            .in = in, .out = out, .kernel = 3, .stride = 1, .pad = {1, 1, 1, 1}, .bias = true});
+}
+
+vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
+                        bool bias) {
     return vn_layer_conv(s, name, x,
-                         (vn_conv){.in = in, .out = out, .kernel = 3, .stride = 1, .pad = {1, 1, 1, 1}, .bias = true});
+                         (vn_conv){.in = in, .out = out, .kernel = 1, .stride = 1, .bias = bias});
 }
 
-vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias) {
-    return vn_layer_conv(s, name, x, (vn_conv){.in = in, .out = out, .kernel = 1, .stride = 1, .bias = bias});
-}
-
-static vn_node *linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias, vn_fn act) {
+static vn_node *linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
+                       bool bias, vn_fn act) {
     if (!has_channels(s, name, x, in)) return NULL;
     names n = begin_layer(s, name);
     starts from = start_of(s, in, out);
-    vn_node *w = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight);
-    vn_node *b = bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, from.bias) : NULL;
-    return s->train ? vn_unary(s->g, vn_linear(s->g, x, w, b, bias), act) : vn_linear_act(s->g, x, w, b, bias, act);
+    vn_node *w =
+        vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight);
+    vn_node *b =
+        bias ? vn_param_node(s->g, s->w, n.bias, VN_SHAPE(out), VN_LAYOUT_PLAIN, from.bias) : NULL;
+    return s->train ? vn_unary(s->g, vn_linear(s->g, x, w, b, bias), act)
+                    : vn_linear_act(s->g, x, w, b, bias, act);
 }
 
-vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, bool bias) {
+vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                            int64_t out, bool bias) {
     return linear(s, name, x, in, out, bias, VN_FN_IDENTITY);
 }
 
-vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out, vn_fn act) {
+vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                             int64_t out, vn_fn act) {
     return linear(s, name, x, in, out, true, act);
 }
 
@@ -118,10 +134,12 @@ vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_
     return vn_layer_linear_if(s, name, x, in, out, true);
 }
 
-static bool can_norm(const vn_scope *s, const char *name, const vn_node *x, int64_t channels, int64_t groups) {
+static bool can_norm(const vn_scope *s, const char *name, const vn_node *x, int64_t channels,
+                     int64_t groups) {
     if (!has_channels(s, name, x, channels)) return false;
     if (groups >= 1 && channels % groups == 0) return true;
-    vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels, (long long)groups);
+    vn_scope_fail(s, "%s cannot split %lld channels into %lld groups", name, (long long)channels,
+                  (long long)groups);
     return false;
 }
 
@@ -132,22 +150,26 @@ typedef struct affine {
 
 static affine norm_weights(const vn_scope *s, const names *n, int64_t channels) {
     vn_shape each = VN_SHAPE(channels);
-    vn_node *gamma = vn_param_node(s->g, s->w, n->weight, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
-    vn_node *beta = vn_param_node(s->g, s->w, n->bias, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+    vn_node *gamma =
+        vn_param_node(s->g, s->w, n->weight, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
+    vn_node *beta =
+        vn_param_node(s->g, s->w, n->bias, each, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
     return (affine){gamma, beta};
 }
 
-vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, int64_t groups,
-                             double eps, vn_fn act) {
+vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                             int64_t groups, double eps, vn_fn act) {
     if (!can_norm(s, name, x, channels, groups)) return NULL;
     names n = begin_layer(s, name);
     affine a = norm_weights(s, &n, channels);
     bool fused = act == VN_FN_SILU;
-    vn_node *y = vn_norm(s->g, x, a.gamma, a.beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
+    vn_node *y =
+        vn_norm(s->g, x, a.gamma, a.beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
     return fused ? y : vn_unary(s->g, y, act);
 }
 
-vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps) {
+vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                             double eps) {
     if (!has_channels(s, name, x, channels)) return NULL;
     names n = begin_layer(s, name);
     affine a = norm_weights(s, &n, channels);
@@ -160,10 +182,12 @@ vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps) {
     const int64_t channels = one.dim[one.rank - 1];
     one.dim[one.rank - 1] = 1;
     vn_node *squares = vn_sum_to(s->g, vn_unary(s->g, x, VN_FN_SQUARE), one);
-    return vn_mul(s->g, x, vn_unary(s->g, vn_affine(s->g, squares, 1 / (double)channels, eps), VN_FN_RSQRT));
+    return vn_mul(s->g, x,
+                  vn_unary(s->g, vn_affine(s->g, squares, 1 / (double)channels, eps), VN_FN_RSQRT));
 }
 
-vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels, double eps) {
+vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
+                           double eps) {
     if (!has_channels(s, name, x, channels)) return NULL;
     names n = begin_layer(s, name);
     const vn_init ones = {VN_INIT_ONES, 0};
@@ -171,8 +195,9 @@ vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int6
                   vn_param_node(s->g, s->w, n.weight, VN_SHAPE(channels), VN_LAYOUT_PLAIN, ones));
 }
 
-vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, const vn_steering *by, int64_t channels,
-                               int64_t groups, double eps, vn_fn act) {
+vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x,
+                               const vn_steering *by, int64_t channels, int64_t groups, double eps,
+                               vn_fn act) {
     if (!can_norm(s, name ? name : "norm", x, channels, groups ? groups : 1)) return NULL;
     affine a = {vn_affine(s->g, by->scale, 1, 1), by->shift};
     if (name) {
@@ -183,22 +208,27 @@ vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x, 
     }
     if (!groups) return vn_unary(s->g, vn_layer_norm(s->g, x, a.gamma, a.beta, true, eps), act);
     bool fused = act == VN_FN_SILU;
-    vn_node *y = vn_norm(s->g, x, a.gamma, a.beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
+    vn_node *y =
+        vn_norm(s->g, x, a.gamma, a.beta, true, (int)groups, eps, fused ? act : VN_FN_IDENTITY);
     return fused ? y : vn_unary(s->g, y, act);
 }
 
-vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time, int64_t time_width,
-                           int64_t channels, int64_t groups, double eps) {
+vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time,
+                           int64_t time_width, int64_t channels, int64_t groups, double eps) {
     if (!can_norm(s, name, x, channels, groups)) return NULL;
     vn_scope at = vn_scope_in(s, "%s", name);
-    const vn_steering by = vn_steering_of(s, vn_layer_linear(&at, "linear", time, time_width, 2 * channels), channels);
+    const vn_steering by =
+        vn_steering_of(s, vn_layer_linear(&at, "linear", time, time_width, 2 * channels), channels);
     return vn_layer_steered_norm(s, NULL, x, &by, channels, groups, eps, VN_FN_IDENTITY);
 }
 
-vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows, int64_t width) {
+vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows,
+                            int64_t width) {
     names n = begin_layer(s, name);
-    vn_init init = s->start == VN_START_TORCH ? (vn_init){VN_INIT_NORMAL, 1} : start_of(s, rows, width).weight;
-    vn_node *table = vn_param_node(s->g, s->w, n.weight, VN_SHAPE(rows, width), VN_LAYOUT_PLAIN, init);
+    vn_init init =
+        s->start == VN_START_TORCH ? (vn_init){VN_INIT_NORMAL, 1} : start_of(s, rows, width).weight;
+    vn_node *table =
+        vn_param_node(s->g, s->w, n.weight, VN_SHAPE(rows, width), VN_LAYOUT_PLAIN, init);
     return vn_embedding(s->g, table, index);
 }
 
@@ -215,7 +245,8 @@ static vn_node *over_positions(const vn_scope *s, vn_node *e, const vn_node *x) 
 }
 
 vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels) {
-    return (vn_steering){vn_slice(s->g, e, -1, 0, channels), vn_slice(s->g, e, -1, channels, channels)};
+    return (vn_steering){vn_slice(s->g, e, -1, 0, channels),
+                         vn_slice(s->g, e, -1, channels, channels)};
 }
 
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e) {
@@ -242,10 +273,12 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
     int64_t n = t->shape.dim[0], half = width / 2;
     if (half == 0) return vn_fill(s->g, VN_SHAPE(n, width), 0);
     if ((double)half == shift)
-        return vn_scope_fail(s, "freq_shift must not be half of the embedding's %lld", (long long)width);
+        return vn_scope_fail(s, "freq_shift must not be half of the embedding's %lld",
+                             (long long)width);
     float *frequency = vn_alloc((size_t)half, sizeof *frequency);
     if (!frequency) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
-    // In floats and in this order, as PyTorch does: at t = 1000 one rounding of a frequency shows in the fifth digit.
+    /* In floats and in this order, as PyTorch does: at t = 1000 one rounding of a frequency shows
+     * in the fifth digit. */
     for (int64_t i = 0; i < half; i++)
         frequency[i] = expf((float)-log(10000.0) * (float)i / (float)((double)half - shift));
     vn_node *f = vn_const(s->g, VN_F32, VN_SHAPE(1, half), frequency);
@@ -254,16 +287,19 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
     return width % 2 ? vn_place(s->g, y, -1, 0, width) : y;
 }
 
-vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width, double scale) {
+vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_t width,
+                         double scale) {
     if (!t) return NULL;
     names n = begin_layer(s, name);
-    vn_node *w = vn_param_frozen(s->g, s->w, n.weight, VN_SHAPE(width), (vn_init){VN_INIT_NORMAL, scale});
+    vn_node *w =
+        vn_param_frozen(s->g, s->w, n.weight, VN_SHAPE(width), (vn_init){VN_INIT_NORMAL, scale});
     vn_node *log_t = vn_reshape(s->g, vn_unary(s->g, t, VN_FN_LOG), VN_SHAPE(t->shape.dim[0], 1));
     vn_node *turns = vn_mul(s->g, log_t, vn_reshape(s->g, w, VN_SHAPE(1, width)));
     return sine_cosine(s, vn_affine(s->g, vn_affine(s->g, turns, 2, 0), acos(-1.0), 0), false);
 }
 
-vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t width) {
+vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
+                           int64_t width) {
     vn_scope at = vn_scope_in(s, "%s", name);
     vn_node *hidden = vn_layer_linear_act(&at, "linear_1", x, in, width, VN_FN_SILU);
     return vn_layer_linear(&at, "linear_2", hidden, width, width);

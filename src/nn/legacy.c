@@ -1,25 +1,28 @@
-/* legacy.c - configs as earlier versions and training scripts of diffusers wrote them, made what today's are. Run on a copy, before
- * the network reads it.
+/* legacy.c - configs as earlier versions and training scripts of diffusers wrote them, made what
+ * today's are. Run on a copy, before the network reads it.
  *
- * A DiT was once saved as Transformer2DModel, one class for many transformers; diffusers 0.42.1 opens one of norm_type
- * ada_norm_zero as DiTTransformer2DModel (model_loading_utils.py, _CLASS_REMAPPING_DICT). Its further keys chose between those
- * transformers: in a DiT they are off, and one that is not is refused. EMAModel.save_pretrained puts its own record among a
- * network's keys, all of it at once; it says nothing of the network. */
+ * A DiT was once saved as Transformer2DModel, one class for many transformers; diffusers 0.42.1
+ * opens one of norm_type ada_norm_zero as DiTTransformer2DModel (model_loading_utils.py,
+ * _CLASS_REMAPPING_DICT). Its further keys chose between those transformers: in a DiT they are off,
+ * and one that is not is refused. EMAModel.save_pretrained puts its own record among a network's
+ * keys, all of it at once; it says nothing of the network. */
 #include "nn/internal.h"
 
 #include <string.h>
 
 #define LEGACY_DIT "Transformer2DModel"
 
-/* ---- Transformer2DModel -------------------------------------------------------------------------------- */
+/* ---- Transformer2DModel ---------------------------------------------------------------------- */
 
 /* Keys that a DiT has no use for, and the text that they then have; null will do too. */
 static const struct {
     const char *key, *off;
 } unused[] = {
-    {"cross_attention_dim", NULL},  {"num_vector_embeds", NULL},     {"use_linear_projection", NULL},
-    {"only_cross_attention", NULL}, {"double_self_attention", NULL}, {"attention_type", "default"},
-    {"caption_channels", NULL},     {"interpolation_scale", NULL},   {"use_additional_conditions", NULL},
+    {"cross_attention_dim", NULL},       {"num_vector_embeds", NULL},
+    {"use_linear_projection", NULL},     {"only_cross_attention", NULL},
+    {"double_self_attention", NULL},     {"attention_type", "default"},
+    {"caption_channels", NULL},          {"interpolation_scale", NULL},
+    {"use_additional_conditions", NULL},
 };
 
 static bool is_off(const json_t *value, const char *off) {
@@ -31,31 +34,28 @@ static vn_status update_dit(json_t *config, vn_err *err) {
     const char *norm = json_string_value(json_object_get(config, "norm_type"));
     if (!norm || strcmp(norm, "ada_norm_zero") != 0)
         return vn_fail(err, VN_UNSUPPORTED,
-                       "a " LEGACY_DIT " of norm_type \"%.64s\"; vane knows those of \"ada_norm_zero\", which are "
+                       "a " LEGACY_DIT
+                       " of norm_type \"%.64s\"; vane knows those of \"ada_norm_zero\", which are "
                        "DiTTransformer2DModel today",
                        norm ? norm : "layer_norm");
     for (size_t i = 0; i < VN_COUNT(unused); i++) {
         const json_t *value = json_object_get(config, unused[i].key);
         if (!value) continue;
         if (!is_off(value, unused[i].off))
-            return vn_fail(err, VN_UNSUPPORTED, "dit: a " LEGACY_DIT " with %s is no DiT", unused[i].key);
+            return vn_fail(err, VN_UNSUPPORTED, "dit: a " LEGACY_DIT " with %s is no DiT",
+                           unused[i].key);
         json_object_del(config, unused[i].key);
     }
-    if (json_object_set_new(config, "_class_name", json_string("DiTTransformer2DModel")) == 0) return VN_OK;
+    if (json_object_set_new(config, "_class_name", json_string("DiTTransformer2DModel")) == 0)
+        return VN_OK;
     return vn_no_memory(err);
 }
 
-/* ---- EMAModel ------------------------------------------------------------------------------------------ */
+/* ---- EMAModel -------------------------------------------------------------------------------- */
 
 static const char *const ema_keys[] = {
-    "decay",
-    "min_decay",
-    "optimization_step",
-    "update_after_step",
-    "use_ema_warmup",
-    "inv_gamma",
-    "power",
-    "collected_params", // in earlier versions
+    "decay",     "min_decay", "optimization_step", "update_after_step", "use_ema_warmup",
+    "inv_gamma", "power",     "collected_params", /* in earlier versions */
 };
 
 static void drop_ema_record(json_t *config) {

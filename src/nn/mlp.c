@@ -1,5 +1,6 @@
-/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into which sinusoids of the
- * time and a class embedding are added, as a U-Net's residual blocks have it. Config class "VaneMLP", vane's own. */
+/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into
+ * which sinusoids of the time and a class embedding are added, as a U-Net's residual blocks have
+ * it. Config class "VaneMLP", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "mlp";
@@ -7,15 +8,15 @@ static const char net_name[] = "mlp";
 typedef struct mlp {
     int64_t dimension, width, layers, time_features, num_class_embeds;
     double dropout;
-    bool learns_variance; // the output is twice as wide
+    bool learns_variance; /* the output is twice as wide */
 } mlp;
 
 static const mlp defaults = {.dimension = 2, .width = 128, .layers = 4, .time_features = 64};
 
 #define KEY(kind, member) VN_CONFIG_KEY(mlp, kind, member)
-// clang-format off
+/* clang-format off */
 static const vn_field fields[] = {
-    //  kind, key                null   min  max    choices  null is
+    /* kind, key                null   min  max    choices  null is */
     {KEY(INT, dimension),        false, 1,   65536, NULL,    0},
     {KEY(INT, width),            false, 1,   65536, NULL,    0},
     {KEY(INT, layers),           false, 0,   64,    NULL,    0},
@@ -31,7 +32,7 @@ const vn_param vn_mlp_presets[] = {
     {"features", "sinusoids of the time",        64,  2, 65536, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
-// clang-format on
+/* clang-format on */
 
 json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
     if (data->rank != 1) {
@@ -41,10 +42,14 @@ json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     json_t *c = json_object();
     int bad = json_object_set_new(c, "_class_name", json_string("VaneMLP"));
     bad |= json_object_set_new(c, "dimension", json_integer(data->channels));
-    bad |= json_object_set_new(c, "width", json_integer((json_int_t)vn_preset(preset, "width", NULL)));
-    bad |= json_object_set_new(c, "layers", json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
-    bad |= json_object_set_new(c, "time_features", json_integer((json_int_t)vn_preset(preset, "features", NULL)));
-    bad |= json_object_set_new(c, "num_class_embeds", data->labels ? json_integer(data->labels) : json_null());
+    bad |=
+        json_object_set_new(c, "width", json_integer((json_int_t)vn_preset(preset, "width", NULL)));
+    bad |= json_object_set_new(c, "layers",
+                               json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
+    bad |= json_object_set_new(c, "time_features",
+                               json_integer((json_int_t)vn_preset(preset, "features", NULL)));
+    bad |= json_object_set_new(c, "num_class_embeds",
+                               data->labels ? json_integer(data->labels) : json_null());
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
     if (data->learns_variance) bad |= json_object_set_new(c, "learns_variance", json_true());
     return vn_config_done(c, bad, err);
@@ -77,14 +82,16 @@ void vn_mlp_close(void *self) {
 
 #define NORM_EPS 1e-5
 
-vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width, int64_t layers,
-                      double dropout) {
+vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_t in, int64_t width,
+                      int64_t layers, double dropout) {
     x = vn_layer_linear(s, "input", x, in, width);
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "layers.%d", i);
         vn_node *h = vn_layer_group_norm(&at, "norm", x, width, 1, NORM_EPS, VN_FN_SILU);
         h = vn_layer_linear(&at, "linear_1", h, width, width);
-        if (time->active) h = vn_add(s->g, h, vn_layer_linear(&at, "time_proj", time->active, time->width, width));
+        if (time->active)
+            h = vn_add(s->g, h,
+                       vn_layer_linear(&at, "time_proj", time->active, time->width, width));
         h = vn_layer_dropout(&at, vn_unary(s->g, h, VN_FN_SILU), dropout);
         x = vn_block_end(vn_add(s->g, x, vn_layer_linear(&at, "linear_2", h, width, width)));
     }
@@ -97,7 +104,9 @@ vn_node *vn_mlp_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     vn_node *t = vn_time_sinusoids(&s, in->timestep, m->time_features, true, 0);
     vn_node *e = vn_time_embedding(&s, "time_embedding", t, m->time_features, m->width);
     if (m->num_class_embeds)
-        e = vn_add(g, e, vn_layer_embedding(&s, "class_embedding", in->class_labels, m->num_class_embeds, m->width));
+        e = vn_add(g, e,
+                   vn_layer_embedding(&s, "class_embedding", in->class_labels, m->num_class_embeds,
+                                      m->width));
     vn_time time = {e, vn_unary(g, e, VN_FN_SILU), m->width};
     vn_node *x = vn_mlp_trunk(&s, in->sample, &time, m->dimension, m->width, m->layers, m->dropout);
     return vn_layer_linear(&s, "output", x, m->width, (m->learns_variance ? 2 : 1) * m->dimension);

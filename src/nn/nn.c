@@ -1,11 +1,13 @@
-/* nn.c - the table of networks, and what they share: opened from a config, built into a graph for a batch, fed. */
+/* nn.c - the table of networks, and what they share: opened from a config, built into a graph for a
+ * batch, fed. */
 #include "nn/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-#define VN_NET_FUNCTIONS(id)                                                                                           \
-    .config = vn_##id##_config, .open = vn_##id##_open, .close = vn_##id##_close, .build = vn_##id##_build
+#define VN_NET_FUNCTIONS(id)                                                                       \
+    .config = vn_##id##_config, .open = vn_##id##_open, .close = vn_##id##_close,                  \
+    .build = vn_##id##_build
 
 const vn_net_row vn_net_rows[] = {
     {.row = {.name = "unet2d",
@@ -15,10 +17,12 @@ const vn_net_row vn_net_rows[] = {
      .class_name = "UNet2DModel",
      .folder = "unet",
      VN_NET_FUNCTIONS(unet2d)},
-    {.row = {.name = "dit",
-             .summary = "diffusion transformer, for square images: diffusers' DiTTransformer2DModel and more",
-             .source = "arXiv 2212.09748, 2401.08740; diffusers 0.42.1",
-             .params = vn_dit_presets},
+    {.row =
+         {.name = "dit",
+          .summary =
+              "diffusion transformer, for square images: diffusers' DiTTransformer2DModel and more",
+          .source = "arXiv 2212.09748, 2401.08740; diffusers 0.42.1",
+          .params = vn_dit_presets},
      .class_name = "DiTTransformer2DModel",
      .own_class = VN_DIT_OWN_CLASS,
      .folder = "transformer",
@@ -39,7 +43,8 @@ const vn_net_row vn_net_rows[] = {
      VN_NET_FUNCTIONS(classifier)},
 };
 const size_t vn_net_row_count = VN_COUNT(vn_net_rows);
-const size_t vn_net_denoiser_count = VN_COUNT(vn_net_rows) - 1; /* all but the last, the classifier */
+/* all but the last, the classifier */
+const size_t vn_net_denoiser_count = VN_COUNT(vn_net_rows) - 1;
 
 struct vn_net {
     const vn_net_row *row;
@@ -51,19 +56,22 @@ struct vn_net {
 
 static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *err) {
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
-    if (!class_name) return vn_fail(err, VN_BAD_FILE, "no \"_class_name\": not the config of a network");
+    if (!class_name)
+        return vn_fail(err, VN_BAD_FILE, "no \"_class_name\": not the config of a network");
     const char *known[2 * VN_COUNT(vn_net_rows)];
     size_t count = 0;
     for (size_t i = 0; i < vn_net_row_count; i++) {
         *row = &vn_net_rows[i];
         known[count++] = (*row)->class_name;
         if ((*row)->own_class) known[count++] = (*row)->own_class;
-        if (!strcmp(class_name, (*row)->class_name) || !strcmp(class_name, known[count - 1])) return VN_OK;
+        if (!strcmp(class_name, (*row)->class_name) || !strcmp(class_name, known[count - 1]))
+            return VN_OK;
     }
     return vn_config_refuse("network", "_class_name", class_name, known, count, err);
 }
 
-/* Builds once, for the list of weights, at a size that any network can do. What does not fit is the config's fault. */
+/* Builds once, for the list of weights, at a size that any network can do. What does not fit is the
+ * config's fault. */
 static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
@@ -136,19 +144,21 @@ static bool can_disturb(const vn_net *net, vn_graph *g, const vn_disturb *d) {
     if (d->kind & ~net->io.disturbances)
         vn_graph_fail(g, VN_UNSUPPORTED, "%s: no layer here can be disturbed in this way", name);
     else if (d->kind && (d->first < 0 || d->first > d->last || d->first >= net->io.layers))
-        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: layers %d to %d of %d", name, d->first, d->last, net->io.layers);
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: layers %d to %d of %d", name, d->first, d->last,
+                      net->io.layers);
     else
         return true;
     return false;
 }
 
-vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
-                      vn_net_inputs *in) {
+vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
+                      bool train, vn_net_inputs *in) {
     return vn_net_build_disturbed(net, g, batch, height, width, train, NULL, in);
 }
 
-vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
-                                bool train, const vn_disturb *disturb, vn_net_inputs *in) {
+vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
+                                int64_t width, bool train, const vn_disturb *disturb,
+                                vn_net_inputs *in) {
     const vn_net_io *io = &net->io;
     *in = (vn_net_inputs){.train = train};
     for (int i = 0; disturb && i < VN_NET_DISTURBS; i++) {
@@ -159,14 +169,17 @@ vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, i
     if (height == 0) height = io->height;
     if (width == 0) width = io->width;
     if (batch >= 1 && io->rank == 3 && *whose && height < 1)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: no sample_size in the config, so images of no known size", name);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT,
+                             "%s: no sample_size in the config, so images of no known size", name);
     if (batch < 1 || (io->rank == 3 && (height < 1 || width < 1)))
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels", name,
-                             (long long)batch, (long long)height, (long long)width);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels",
+                             name, (long long)batch, (long long)height, (long long)width);
     if (io->rank == 3 && (height % io->multiple || width % io->multiple))
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld%s: both sides must be multiples of %lld",
-                             name, (long long)height, (long long)width, whose, (long long)io->multiple);
-    vn_shape shape = io->rank == 3 ? VN_SHAPE(batch, height, width, io->in_channels) : VN_SHAPE(batch, io->in_channels);
+        return vn_graph_fail(
+            g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld%s: both sides must be multiples of %lld",
+            name, (long long)height, (long long)width, whose, (long long)io->multiple);
+    vn_shape shape = io->rank == 3 ? VN_SHAPE(batch, height, width, io->in_channels)
+                                   : VN_SHAPE(batch, io->in_channels);
     in->sample = vn_input(g, VN_F32, shape);
     if (io->takes_time) in->timestep = vn_input(g, io->times ? VN_I32 : VN_F32, VN_SHAPE(batch));
     in->class_labels = class_input(io, g, batch);
@@ -182,9 +195,10 @@ vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output) {
     return io->learns_variance ? vn_slice(g, output, -1, io->in_channels, io->in_channels) : NULL;
 }
 
-/* ---- feeding ---------------------------------------------------------------------------------------- */
+/* ---- feeding --------------------------------------------------------------------------------- */
 
-static vn_status write_times(const vn_net *net, void *to, int64_t n, const float *time, vn_err *err) {
+static vn_status write_times(const vn_net *net, void *to, int64_t n, const float *time,
+                             vn_err *err) {
     if (!time) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs a timestep", net->row->row.name);
     if (!net->io.times) {
         memcpy(to, time, (size_t)n * sizeof *time);
@@ -193,17 +207,20 @@ static vn_status write_times(const vn_net *net, void *to, int64_t n, const float
     int32_t *row = to;
     for (int64_t i = 0; i < n; i++) {
         if (!(time[i] >= 0 && time[i] < (float)net->io.times) || time[i] != floorf(time[i]))
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: timestep %g is not a whole number in 0 .. %lld",
-                           net->row->row.name, (double)time[i], (long long)net->io.times - 1);
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "%s: timestep %g is not a whole number in 0 .. %lld", net->row->row.name,
+                           (double)time[i], (long long)net->io.times - 1);
         row[i] = (int32_t)time[i];
     }
     return VN_OK;
 }
 
-static vn_status write_labels(const vn_net *net, void *to, int64_t n, const int32_t *labels, vn_err *err) {
+static vn_status write_labels(const vn_net *net, void *to, int64_t n, const int32_t *labels,
+                              vn_err *err) {
     const char *name = net->row->row.name;
     if (net->io.class_kind == VN_CLASS_VECTOR)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: class_embed_type \"identity\" takes a vector, not a class", name);
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: class_embed_type \"identity\" takes a vector, not a class", name);
     if (!labels) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs class_labels", name);
     for (int64_t i = 0; i < n; i++) {
         if (net->io.class_kind == VN_CLASS_NUMBER) {
@@ -211,18 +228,18 @@ static vn_status write_labels(const vn_net *net, void *to, int64_t n, const int3
             continue;
         }
         if (labels[i] < 0 || labels[i] >= net->io.labels)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: class label %d is not in 0 .. %lld", name, (int)labels[i],
-                           (long long)net->io.labels - 1);
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s: class label %d is not in 0 .. %lld", name,
+                           (int)labels[i], (long long)net->io.labels - 1);
         ((int32_t *)to)[i] = labels[i];
     }
     return VN_OK;
 }
 
-vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
-                              const int32_t *labels, vn_err *err) {
+vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in,
+                              const float *time, const int32_t *labels, vn_err *err) {
     int64_t n = in->sample->shape.dim[0];
     vn_status status = VN_OK;
-    // an input that the outputs do not depend on has no place
+    /* an input that the outputs do not depend on has no place */
     void *to = in->timestep ? vn_program_input(p, in->timestep) : NULL;
     if (to) status = write_times(net, to, n, time, err);
     to = in->class_labels ? vn_program_input(p, in->class_labels) : NULL;

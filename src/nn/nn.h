@@ -1,5 +1,5 @@
-/* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON) into a graph whose
- * weights carry diffusers' names. A network never sees a path or a sampler. */
+/* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON)
+ * into a graph whose weights carry diffusers' names. A network never sees a path or a sampler. */
 #ifndef VN_NN_H
 #define VN_NN_H
 
@@ -8,27 +8,32 @@
 /* How a network is told the class. */
 typedef enum vn_class_kind {
     VN_CLASS_NONE,
-    VN_CLASS_INDEX,  /* i32 [N], 0 .. labels-1: a row of a table; what training and sampling by class need */
+    /* i32 [N], 0 .. labels-1: a row of a table; what training and sampling by class need */
+    VN_CLASS_INDEX,
     VN_CLASS_NUMBER, /* f32 [N], embedded like a time (class_embed_type "timestep") */
     VN_CLASS_VECTOR  /* f32 [N,class_width], added as it is (class_embed_type "identity") */
 } vn_class_kind;
 
 /* What a network takes and gives, read from its config. */
 typedef struct vn_net_io {
-    int rank;              /* 3: images [C,H,W]; 1: points [D] */
-    int64_t in_channels;   /* or D */
-    int64_t out_channels;  /* of its output */
-    bool learns_variance;  /* out_channels is twice in_channels: a prediction, then what steers a step's variance */
+    int rank;             /* 3: images [C,H,W]; 1: points [D] */
+    int64_t in_channels;  /* or D */
+    int64_t out_channels; /* of its output */
+    /* out_channels is twice in_channels: a prediction, then what steers a step's variance */
+    bool learns_variance;
     bool classifies;       /* its output is logits [N,out_channels], not a sample */
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
     int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */
-    bool null_row;         /* its class says that the last of them is null; else its files say what they are */
+    /* its class says that the last of them is null; else its files say what they are */
+    bool null_row;
     bool takes_time;
-    int64_t times; /* the time is a whole number below this, a row of a learned table; 0: any number */
+    /* the time is a whole number below this, a row of a learned table; 0: any number */
+    int64_t times;
     vn_class_kind class_kind;
-    int64_t class_width;   /* of VN_CLASS_VECTOR */
-    unsigned disturbances; /* sum of the vn_disturbance it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    int64_t class_width; /* of VN_CLASS_VECTOR */
+    /* sum of the vn_disturbance it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    unsigned disturbances;
     int layers, middle;
 } vn_net_io;
 
@@ -59,63 +64,74 @@ typedef struct vn_net_row {
     const char *class_name; /* diffusers' _class_name; vane's own for networks it lacks */
     const char *own_class;  /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;     /* "unet", "transformer", "model", "classifier" */
-    json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err); /* a new config.json */
+    /* a new config.json */
+    json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err);
     /* Reads and checks a config, refusing by name what is not supported. */
     vn_status (*open)(const json_t *config, void **self, vn_net_io *io, vn_err *err);
     void (*close)(void *self);
-    vn_node *(*build)(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in); /* -> the output */
+    /* -> the output */
+    vn_node *(*build)(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
 } vn_net_row;
 
 extern const vn_net_row vn_net_rows[];
 extern const size_t vn_net_row_count;
 extern const size_t vn_net_denoiser_count; /* the first of them: what can be trained to denoise */
 
-/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so vn_net_weights is
- * complete. */
+/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so
+ * vn_net_weights is complete. */
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
 const vn_net_io *vn_net_get_io(const vn_net *net);
 const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
-/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's) and its output
- * node. */
-vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width, bool train,
-                      vn_net_inputs *in);
+/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's)
+ * and its output node. */
+vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
+                      bool train, vn_net_inputs *in);
 
-/* The same with a hand inside: disturb [VN_NET_DISTURBS], NULL for none. Weights are those of the network as it is. What the
- * network's io does not declare fails the graph. */
-vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
-                                bool train, const vn_disturb *disturb, vn_net_inputs *in);
+/* The same with a hand inside: disturb [VN_NET_DISTURBS], NULL for none. Weights are those of the
+ * network as it is. What the network's io does not declare fails the graph. */
+vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
+                                int64_t width, bool train, const vn_disturb *disturb,
+                                vn_net_inputs *in);
 
-/* The prediction in an output: all of it, but where the network learns a variance its first in_channels. */
+/* The prediction in an output: all of it, but where the network learns a variance its first
+ * in_channels. */
 vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output);
 /* Its last in_channels, of a network that learns a variance; else NULL. */
 vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output);
 
-/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a program, checked: a
- * label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times > 0. Refuses VN_CLASS_VECTOR. */
-vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in, const float *time,
-                              const int32_t *labels, vn_err *err);
+/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a
+ * program, checked: a label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times
+ * > 0. Refuses VN_CLASS_VECTOR. */
+vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in,
+                              const float *time, const int32_t *labels, vn_err *err);
 /* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back. */
-void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
-void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew);
+void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
+                      vn_crew *crew);
+void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
+                       vn_crew *crew);
 
-/* ---- running: passes forward and back, with a program kept for each shape and disturbance --------------------- */
+/* ---- running: passes forward and back, with a program kept for each shape and disturbance ---- */
 
 typedef struct vn_runner vn_runner;
 /* values: flat weights, not owned, must outlive the runner. */
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew, const float *values,
-                         vn_runner **out, vn_err *err);
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew,
+                         const float *values, vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
 /* What the runs from now on have done inside the network, [VN_NET_DISTURBS]; NULL: nothing. */
 void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb);
-/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the prediction; variance, shaped
- * like it, receives what the network learned to say of a step's, or is NULL. Allocates only when the shape is new. */
-vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                            const int32_t *labels, float *y, float *variance, vn_err *err);
-/* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. Planned when first asked for. */
-vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                        const int32_t *labels, const float *cotangent, float *back, vn_err *err);
+/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the
+ * prediction; variance, shaped like it, receives what the network learned to say of a step's, or is
+ * NULL. Allocates only when the shape is new. */
+vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
+                            const float *time, const int32_t *labels, float *y, float *variance,
+                            vn_err *err);
+/* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. Planned when first
+ * asked for. */
+vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
+                        const float *time, const int32_t *labels, const float *cotangent,
+                        float *back, vn_err *err);
 
 #endif

@@ -1,17 +1,20 @@
-/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens that lie on one or several axes. Each axis turns numbers of a
- * head of its own, in pairs: pair k of the d numbers of an axis turns by the angle
+/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens that lie on one or several axes.
+ * Each axis turns numbers of a head of its own, in pairs: pair k of the d numbers of an axis turns
+ * by the angle
  *
  *     place / theta^(2k / d)
  *
- * so that a query and a key meet at an angle that says how far apart they lie. A pair is two neighbours, as in diffusers'
- * FluxPosEmbed with apply_rotary_emb, or numbers k and k + d/2, as transformers' Llama has them. The turn of a pair (a, b) is
- * (a, b) cos + (-b, a) sin. The quarter turn in it is a linear map by a small matrix of zeros and ones: exact, and one
- * pass over the heads, where taking the pairs apart and putting them together would be several. */
+ * so that a query and a key meet at an angle that says how far apart they lie. A pair is two
+ * neighbours, as in diffusers' FluxPosEmbed with apply_rotary_emb, or numbers k and k + d/2, as
+ * transformers' Llama has them. The turn of a pair (a, b) is (a, b) cos + (-b, a) sin. The quarter
+ * turn in it is a linear map by a small matrix of zeros and ones: exact, and one pass over the
+ * heads, where taking the pairs apart and putting them together would be several. */
 #include "nn/internal.h"
 
 #include <math.h>
 
-/* Of number i of an axis with `numbers`: the pair that it belongs to, and the other of that pair. */
+/* Of number i of an axis with `numbers`: the pair that it belongs to, and the other of that
+ * pair. */
 static int64_t pair_of(const vn_rope_axes *a, int64_t numbers, int64_t i) {
     return a->halves ? i % (numbers / 2) : i / 2;
 }
@@ -69,8 +72,8 @@ vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *a) {
     return rope;
 }
 
-vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns, float stretch, int64_t head,
-                      double theta) {
+vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns,
+                      float stretch, int64_t head, double theta) {
     const int64_t tokens = before + rows * columns, numbers[2] = {head / 2, head / 2};
     float *place = vn_calloc((size_t)(2 * tokens), sizeof *place);
     if (!place) {
@@ -82,7 +85,8 @@ vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t c
         place[2 * t] = (float)row / stretch;
         place[2 * t + 1] = (float)column / stretch;
     }
-    const vn_rope_axes axes = {.tokens = tokens, .axes = 2, .place = place, .numbers = numbers, .theta = theta};
+    const vn_rope_axes axes = {
+        .tokens = tokens, .axes = 2, .place = place, .numbers = numbers, .theta = theta};
     const vn_rope rope = vn_rope_of(s, &axes);
     vn_free(place);
     return rope;

@@ -1,6 +1,7 @@
-/* runner.c - passes forward, and back to the input: a program kept for each batch shape and disturbance, so that one seen before
- * runs without allocating. A sampler uses a handful (the batch, both passes of guidance in one, the rest at the end, and for each
- * guide with a hand inside the network the batch and the rest again); past MAX_KEPT the one unused longest gives way. */
+/* runner.c - passes forward, and back to the input: a program kept for each batch shape and
+ * disturbance, so that one seen before runs without allocating. A sampler uses a handful (the
+ * batch, both passes of guidance in one, the rest at the end, and for each guide with a hand inside
+ * the network the batch and the rest again); past MAX_KEPT the one unused longest gives way. */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -10,21 +11,21 @@
 /* A batch's shape, which way it goes, and what is done on the way. */
 typedef struct pass {
     int64_t n, height, width;
-    bool back; // the vector-Jacobian product by the sample
+    bool back; /* the vector-Jacobian product by the sample */
     vn_disturb disturb[VN_NET_DISTURBS];
 } pass;
 
 typedef struct kept {
-    pass pass;     // n = 0: free
-    uint64_t used; // when last, counted in runs
+    pass pass;     /* n = 0: free */
+    uint64_t used; /* when last, counted in runs */
     vn_graph *graph;
     vn_program *program;
     vn_net_inputs in;
-    vn_node *y;         // the network's prediction
-    vn_node *variance;  // NULL: it learns none
-    vn_node *cotangent; // of a pass back
-    vn_gradients by;    // likewise
-    vn_node *out;       // what is asked for: y, or the gradient of <cotangent, y> by the sample
+    vn_node *y;         /* the network's prediction */
+    vn_node *variance;  /* NULL: it learns none */
+    vn_node *cotangent; /* of a pass back */
+    vn_gradients by;    /* likewise */
+    vn_node *out;       /* what is asked for: y, or the gradient of <cotangent, y> by the sample */
 } kept;
 
 struct vn_runner {
@@ -37,8 +38,8 @@ struct vn_runner {
     kept kept[MAX_KEPT];
 };
 
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew, const float *values,
-                         vn_runner **out, vn_err *err) {
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew,
+                         const float *values, vn_runner **out, vn_err *err) {
     vn_runner *r = vn_calloc(1, sizeof *r);
     if (!r) return vn_no_memory(err);
     r->net = net;
@@ -50,7 +51,8 @@ vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *
 }
 
 void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb) {
-    for (int i = 0; i < VN_NET_DISTURBS; i++) r->disturb[i] = disturb ? disturb[i] : (vn_disturb){0};
+    for (int i = 0; i < VN_NET_DISTURBS; i++)
+        r->disturb[i] = disturb ? disturb[i] : (vn_disturb){0};
 }
 
 static void let_go(kept *k) {
@@ -70,7 +72,8 @@ void vn_runner_close(vn_runner **r) {
 static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
     if (status != VN_OK) return status;
-    vn_node *output = vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
+    vn_node *output =
+        vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
     k->out = k->y = vn_net_prediction(net, k->graph, output);
     if (!p->back) k->variance = vn_net_variance(net, k->graph, output);
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
@@ -84,9 +87,12 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
 
 static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err) {
     vn_status status = build(r->net, p, k, err);
-    vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance}; // y in both, so that every input is part of it
-    const vn_program_options options = {
-        .backend = r->backend, .crew = r->crew, .n_outputs = outputs[1] ? 2 : 1, .outputs = outputs};
+    /* y in both, so that every input is part of it */
+    vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance};
+    const vn_program_options options = {.backend = r->backend,
+                                        .crew = r->crew,
+                                        .n_outputs = outputs[1] ? 2 : 1,
+                                        .outputs = outputs};
     if (status == VN_OK) status = vn_program_open(k->graph, &options, &k->program, err);
     if (status == VN_OK)
         k->pass = *p;
@@ -96,8 +102,10 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
 }
 
 static bool same_pass(const pass *a, const pass *b) {
-    bool same = a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
-    for (int i = 0; i < VN_NET_DISTURBS; i++) same = same && vn_disturb_equal(&a->disturb[i], &b->disturb[i]);
+    bool same =
+        a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
+    for (int i = 0; i < VN_NET_DISTURBS; i++)
+        same = same && vn_disturb_equal(&a->disturb[i], &b->disturb[i]);
     return same;
 }
 
@@ -125,11 +133,13 @@ static int64_t channels_of(const vn_node *node) {
 }
 
 static void put(vn_runner *r, kept *k, const vn_node *input, const float *x) {
-    vn_channels_last(vn_program_input(k->program, input), x, k->pass.n, channels_of(input), pixels_of(input), r->crew);
+    vn_channels_last(vn_program_input(k->program, input), x, k->pass.n, channels_of(input),
+                     pixels_of(input), r->crew);
 }
 
 static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
-    vn_channels_first(out, vn_program_output(k->program, node), k->pass.n, channels_of(node), pixels_of(node), r->crew);
+    vn_channels_first(out, vn_program_output(k->program, node), k->pass.n, channels_of(node),
+                      pixels_of(node), r->crew);
 }
 
 /* cotangent NULL: forward. variance NULL: it is not asked for. */
@@ -137,7 +147,8 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
                      const float *cotangent, float *out, float *variance, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(r->net);
     if (variance && !io->learns_variance)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: this network learns no variance", vn_net_get_row(r->net)->row.name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: this network learns no variance",
+                       vn_net_get_row(r->net)->row.name);
     if (p.n == 0) return VN_OK;
     memcpy(p.disturb, r->disturb, sizeof p.disturb);
     if (io->rank != 3) p.height = p.width = 0;
@@ -145,7 +156,8 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
     if (io->rank == 3 && p.width == 0) p.width = io->width;
     kept *k = NULL;
     vn_status status = find(r, &p, &k, err);
-    if (status == VN_OK) status = vn_net_write_inputs(r->net, k->program, &k->in, time, labels, err);
+    if (status == VN_OK)
+        status = vn_net_write_inputs(r->net, k->program, &k->in, time, labels, err);
     if (status != VN_OK) return status;
     k->used = ++r->runs;
     put(r, k, k->in.sample, x);
@@ -156,18 +168,21 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
     return VN_OK;
 }
 
-vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                            const int32_t *labels, float *y, float *variance, vn_err *err) {
-    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y, variance, err);
+vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
+                            const float *time, const int32_t *labels, float *y, float *variance,
+                            vn_err *err) {
+    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y,
+               variance, err);
 }
 
-vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x, const float *time,
-                        const int32_t *labels, const float *cotangent, float *back, vn_err *err) {
-    return run(r, (pass){.n = n, .height = height, .width = width, .back = true}, x, time, labels, cotangent, back,
-               NULL, err);
+vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
+                        const float *time, const int32_t *labels, const float *cotangent,
+                        float *back, vn_err *err) {
+    return run(r, (pass){.n = n, .height = height, .width = width, .back = true}, x, time, labels,
+               cotangent, back, NULL, err);
 }
 
-/* ---- layout ----------------------------------------------------------------------------------------- */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 /* Matrices of rows x columns, to be transposed. */
 typedef struct matrices {
@@ -187,10 +202,12 @@ static void transpose_one(void *context, int64_t index, int thread) {
     for (int64_t i0 = 0; i0 < rows; i0 += BLOCK)
         for (int64_t j0 = 0; j0 < columns; j0 += BLOCK)
             for (int64_t i = i0; i < rows && i < i0 + BLOCK; i++)
-                for (int64_t j = j0; j < columns && j < j0 + BLOCK; j++) b[j * rows + i] = a[i * columns + j];
+                for (int64_t j = j0; j < columns && j < j0 + BLOCK; j++)
+                    b[j * rows + i] = a[i * columns + j];
 }
 
-static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns, vn_crew *crew) {
+static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns,
+                      vn_crew *crew) {
     matrices m = {out, in, rows, columns};
     if (rows == 1 || columns == 1)
         memcpy(out, in, (size_t)(n * rows * columns) * sizeof *out);
@@ -198,10 +215,12 @@ static void transpose(float *out, const float *in, int64_t n, int64_t rows, int6
         vn_crew_run(crew, n, transpose_one, &m);
 }
 
-void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew) {
+void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
+                      vn_crew *crew) {
     transpose(out, in, n, channels, pixels, crew);
 }
 
-void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels, vn_crew *crew) {
+void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
+                       vn_crew *crew) {
     transpose(out, in, n, pixels, channels, crew);
 }

@@ -1,7 +1,8 @@
-/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A convolution in, levels that
- * shrink the image and keep what they found, a middle, levels that grow it back and join what was kept; the time, and
- * the class with it, steers every residual block. Its state dict loads here tensor for tensor and the other way round;
- * what UNet2DModel cannot run is refused by name. */
+/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A
+ * convolution in, levels that shrink the image and keep what they found, a middle, levels that grow
+ * it back and join what was kept; the time, and the class with it, steers every residual block. Its
+ * state dict loads here tensor for tensor and the other way round; what UNet2DModel cannot run is
+ * refused by name. */
 #include "nn/internal.h"
 
 static const char net_name[] = "unet2d";
@@ -37,7 +38,8 @@ static const unet_config defaults = {
     .in_channels = 3,
     .out_channels = 3,
     .flip_sin_to_cos = true,
-    .down_block_types = {4, {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"}},
+    .down_block_types = {4,
+                         {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"}},
     .up_block_types = {4, {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"}},
     .block_out_channels = {4, {224, 448, 672, 896}},
     .layers_per_block = 2,
@@ -58,13 +60,13 @@ static const char *const classes[] = {"timestep", "identity", NULL};
 static const char *const activations[] = {"silu", "swish", "mish", "gelu", "relu", NULL};
 static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_GELU, VN_FN_RELU};
 
-#define MAX_SIZE 65536.0 // pixels on a side, channels
-#define MAX_ROWS 1e8     // of a table
+#define MAX_SIZE 65536.0 /* pixels on a side, channels */
+#define MAX_ROWS 1e8     /* of a table */
 
 #define KEY(kind, member) VN_CONFIG_KEY(unet_config, kind, member)
-// clang-format off
+/* clang-format off */
 static const vn_field fields[] = {
-    //  kind, key                          null   min   max                 choices      null is
+    /* kind, key                          null   min   max                 choices      null is */
     {KEY(SIZE, sample_size),               true,  1,    MAX_SIZE,           NULL,        0},
     {KEY(INT, in_channels),                false, 1,    MAX_SIZE,           NULL,        0},
     {KEY(INT, out_channels),               false, 1,    MAX_SIZE,           NULL,        0},
@@ -94,7 +96,7 @@ static const vn_field fields[] = {
     {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS,           NULL,        0},
     {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS,           NULL,        0},
 };
-// clang-format on
+/* clang-format on */
 
 /* A config ready to build. */
 typedef struct unet {
@@ -105,17 +107,17 @@ typedef struct unet {
     int64_t time_width; /* of the embedding that every block gets */
 } unet;
 
-/* ---- config ----------------------------------------------------------------------------------------- */
+/* ---- config ---------------------------------------------------------------------------------- */
 
 static vn_status find_blocks(unet *u, vn_err *err) {
     const unet_config *c = &u->config;
     u->levels = c->block_out_channels.count;
     if (c->down_block_types.count != u->levels || c->up_block_types.count != u->levels)
-        return vn_fail(
-            err, VN_BAD_FILE,
-            "unet2d: down_block_types, up_block_types and block_out_channels must be of one length; they have "
-            "%zu, %zu and %zu entries",
-            c->down_block_types.count, c->up_block_types.count, u->levels);
+        return vn_fail(err, VN_BAD_FILE,
+                       "unet2d: down_block_types, up_block_types and block_out_channels must be of "
+                       "one length; they have "
+                       "%zu, %zu and %zu entries",
+                       c->down_block_types.count, c->up_block_types.count, u->levels);
     vn_status status = VN_OK;
     for (size_t i = 0; i < u->levels && status == VN_OK; i++) {
         status = vn_unet_down_block(c->down_block_types.at[i], &u->down[i], err);
@@ -126,7 +128,8 @@ static vn_status find_blocks(unet *u, vn_err *err) {
 
 static vn_status check_config(const unet_config *c, vn_err *err) {
     if (c->time_embedding_type == TIME_LEARNED && !c->num_train_timesteps)
-        return vn_fail(err, VN_BAD_FILE, "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
+        return vn_fail(err, VN_BAD_FILE,
+                       "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
     if (c->mid_block_scale_factor == 0)
         return vn_fail(err, VN_BAD_FILE, "unet2d: mid_block_scale_factor must not be 0");
     return VN_OK;
@@ -147,7 +150,8 @@ static void set_style(unet *u) {
                                .resnet_upsample = c->upsample_type == RESIZE_RESNET};
 }
 
-/* Disturbances act on its attention blocks; the innermost is the middle's, or without one the last going down. */
+/* Disturbances act on its attention blocks; the innermost is the middle's, or without one the last
+ * going down. */
 static void set_layers(const unet *u, vn_net_io *io) {
     int64_t down = 0, up = 0;
     const bool middle = u->config.mid_block_type != MID_NONE && u->config.add_attention;
@@ -158,8 +162,8 @@ static void set_layers(const unet *u, vn_net_io *io) {
     io->layers = (int)(down + middle + up);
     io->middle = (int)(middle || !down ? down : down - 1);
     if (io->layers)
-        io->disturbances =
-            VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
+        io->disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                           VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
 }
 
 static void set_io(const unet *u, vn_net_io *io) {
@@ -209,14 +213,15 @@ void vn_unet2d_close(void *self) {
     vn_free(self);
 }
 
-/* ---- graph ------------------------------------------------------------------------------------------ */
+/* ---- graph ----------------------------------------------------------------------------------- */
 
 #define FOURIER_SCALE 16.0
 
 /* How the time, and a class given as one, becomes numbers: [N, time_features]. */
 static vn_node *time_features(const vn_scope *s, const unet_config *c, vn_node *t) {
     int64_t width = c->block_out_channels.at[0];
-    if (c->time_embedding_type == TIME_FOURIER) return vn_time_fourier(s, "time_proj", t, width, FOURIER_SCALE);
+    if (c->time_embedding_type == TIME_FOURIER)
+        return vn_time_fourier(s, "time_proj", t, width, FOURIER_SCALE);
     if (c->time_embedding_type == TIME_LEARNED)
         return vn_layer_embedding(s, "time_proj", t, c->num_train_timesteps, width);
     return vn_time_sinusoids(s, t, width, c->flip_sin_to_cos, c->freq_shift);
@@ -224,16 +229,20 @@ static vn_node *time_features(const vn_scope *s, const unet_config *c, vn_node *
 
 static vn_time embed(const vn_scope *s, const unet *u, const vn_net_inputs *in) {
     const unet_config *c = &u->config;
-    int64_t features = c->block_out_channels.at[0] * (c->time_embedding_type == TIME_FOURIER ? 2 : 1);
-    vn_node *e = vn_time_embedding(s, "time_embedding", time_features(s, c, in->timestep), features, u->time_width);
+    int64_t features =
+        c->block_out_channels.at[0] * (c->time_embedding_type == TIME_FOURIER ? 2 : 1);
+    vn_node *e = vn_time_embedding(s, "time_embedding", time_features(s, c, in->timestep), features,
+                                   u->time_width);
 
     if (c->class_embed_type == CLASS_TIMESTEP) {
         vn_node *label = time_features(s, c, in->class_labels);
-        e = vn_add(s->g, e, vn_time_embedding(s, "class_embedding", label, features, u->time_width));
+        e = vn_add(s->g, e,
+                   vn_time_embedding(s, "class_embedding", label, features, u->time_width));
     } else if (c->class_embed_type == CLASS_IDENTITY) {
         e = vn_add(s->g, e, in->class_labels);
     } else if (c->num_class_embeds) {
-        vn_node *label = vn_layer_embedding(s, "class_embedding", in->class_labels, c->num_class_embeds, u->time_width);
+        vn_node *label = vn_layer_embedding(s, "class_embedding", in->class_labels,
+                                            c->num_class_embeds, u->time_width);
         e = vn_add(s->g, e, label);
     }
     return (vn_time){e, vn_unary(s->g, e, u->style.act), u->time_width};
@@ -243,7 +252,8 @@ static void go_down(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
     const int64_t *channels = u->config.block_out_channels.at;
     for (size_t i = 0; i < u->levels; i++) {
         vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
-        vn_unet_level level = {.in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < u->levels};
+        vn_unet_level level = {
+            .in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < u->levels};
         u->down[i]->build(&at, &u->style, &level, flow, u->down[i]);
     }
 }
@@ -252,7 +262,7 @@ static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
     const int64_t *channels = u->config.block_out_channels.at;
     for (size_t i = 0; i < u->levels; i++) {
         vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
-        size_t own = u->levels - 1 - i; // the level going down that this one undoes
+        size_t own = u->levels - 1 - i; /* the level going down that this one undoes */
         vn_unet_level level = {.in = channels[own ? own - 1 : 0],
                                .out = channels[own],
                                .prev = channels[i ? own + 1 : own],
@@ -267,7 +277,8 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
     vn_scope at = vn_scope_in(s, "mid_block");
     int64_t channels = c->block_out_channels.at[u->levels - 1];
     vn_unet_mid mid = {.channels = channels,
-                       .groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels),
+                       .groups = c->norm_num_groups ? c->norm_num_groups
+                                                    : vn_unet_default_groups(channels),
                        .output_scale = c->mid_block_scale_factor,
                        .attention = c->add_attention,
                        .attention_groups = c->attn_norm_num_groups};
@@ -283,7 +294,8 @@ vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_
 
     vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;
     vn_unet_flow flow = {.image = x, .time = embed(s, u, in)};
-    flow.x = vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
+    flow.x =
+        vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
     flow.skip[flow.skips++] = flow.x;
     go_down(s, u, &flow);
     middle(s, u, &flow);
@@ -296,6 +308,7 @@ vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_
     x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
     if (flow.image) x = vn_unet_add_image(s, flow.image, x);
     if (c->time_embedding_type == TIME_FOURIER && in->timestep)
-        x = vn_div(g, x, vn_reshape(g, in->timestep, VN_SHAPE(in->timestep->shape.dim[0], 1, 1, 1)));
+        x = vn_div(g, x,
+                   vn_reshape(g, in->timestep, VN_SHAPE(in->timestep->shape.dim[0], 1, 1, 1)));
     return x;
 }

@@ -1,11 +1,11 @@
-/* unet2d_preset.c - `--model unet2d:channels=...`: a config.json for the data at hand. The default is small on
- * purpose: 0.69 million parameters learn 28x28 pictures in five minutes on two cores; channels=32,layers=2,attention=2
- * is four times the work. */
+/* unet2d_preset.c - `--model unet2d:channels=...`: a config.json for the data at hand. The default
+ * is small on purpose: 0.69 million parameters learn 28x28 pictures in five minutes on two cores;
+ * channels=32,layers=2,attention=2 is four times the work. */
 #include "nn/internal.h"
 
 #define MAX_LEVELS 6.0
 
-// clang-format off
+/* clang-format off */
 const vn_param vn_unet2d_presets[] = {
     {"channels",  "channels of the first level",                               16, 4, 1024, 1, NULL},
     {"growth",    "channels of a level over those of the one before",          2,  1, 4,    1, NULL},
@@ -16,9 +16,10 @@ const vn_param vn_unet2d_presets[] = {
     {"shift",     "how the time enters: added, or as scale and shift",         0,  0, 1,    1, "default|scale_shift"},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
-// clang-format on
+/* clang-format on */
 
-/* Largest divisor of `channels` that leaves at least four channels a group, 32 at most, as the DDPM U-Net has. */
+/* Largest divisor of `channels` that leaves at least four channels a group, 32 at most, as the DDPM
+ * U-Net has. */
 static int64_t norm_groups(int64_t channels) {
     int64_t groups = vn_unet_default_groups(channels);
     while (groups > 1 && channels % groups) groups--;
@@ -26,16 +27,19 @@ static int64_t norm_groups(int64_t channels) {
 }
 
 /* How many levels the data allows: an image must halve evenly from each to the next. */
-static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, int64_t *levels, vn_err *err) {
+static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, int64_t *levels,
+                              vn_err *err) {
     bool given = false;
     *levels = (int64_t)vn_preset(preset, "levels", &given);
     int64_t most = 1;
-    while (most < *levels && data->height % (1 << most) == 0 && data->width % (1 << most) == 0) most++;
+    while (most < *levels && data->height % (1 << most) == 0 && data->width % (1 << most) == 0)
+        most++;
     if (most < *levels && given)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "unet2d: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
-                       (long long)*levels, 1 << (*levels - 1), (long long)data->height, (long long)data->width,
-                       (long long)most);
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "unet2d: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
+            (long long)*levels, 1 << (*levels - 1), (long long)data->height, (long long)data->width,
+            (long long)most);
     *levels = most;
     return VN_OK;
 }
@@ -45,7 +49,8 @@ static json_t *list_blocks(int64_t levels, int64_t attention, bool up) {
     int bad = 0;
     for (int64_t i = 0; i < levels; i++) {
         bool attend = up ? i < attention : i >= levels - attention;
-        const char *name = up ? (attend ? "AttnUpBlock2D" : "UpBlock2D") : (attend ? "AttnDownBlock2D" : "DownBlock2D");
+        const char *name = up ? (attend ? "AttnUpBlock2D" : "UpBlock2D")
+                              : (attend ? "AttnDownBlock2D" : "DownBlock2D");
         bad |= json_array_append_new(list, json_string(name));
     }
     if (!bad) return list;
@@ -56,7 +61,8 @@ static json_t *list_blocks(int64_t levels, int64_t attention, bool up) {
 static json_t *list_channels(int64_t levels, int64_t channels, int64_t growth) {
     json_t *list = json_array();
     int bad = 0;
-    for (int64_t i = 0; i < levels; i++, channels *= growth) bad |= json_array_append_new(list, json_integer(channels));
+    for (int64_t i = 0; i < levels; i++, channels *= growth)
+        bad |= json_array_append_new(list, json_integer(channels));
     if (!bad) return list;
     json_decref(list);
     return NULL;
@@ -82,17 +88,20 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     bad |= json_object_set_new(c, "_diffusers_version", json_string("0.42.1"));
     bad |= json_object_set_new(c, "sample_size", vn_config_pair(data->height, data->width));
     bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
-    bad |= json_object_set_new(c, "out_channels", json_integer((data->learns_variance ? 2 : 1) * data->channels));
+    bad |= json_object_set_new(c, "out_channels",
+                               json_integer((data->learns_variance ? 2 : 1) * data->channels));
     bad |= json_object_set_new(c, "down_block_types", list_blocks(levels, attention, false));
     bad |= json_object_set_new(c, "mid_block_type", json_string("UNetMidBlock2D"));
     bad |= json_object_set_new(c, "up_block_types", list_blocks(levels, attention, true));
     bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels, growth));
     bad |= json_object_set_new(c, "layers_per_block", json_integer(layers));
     bad |= json_object_set_new(c, "add_attention", json_boolean(attention > 0));
-    bad |= json_object_set_new(c, "attention_head_dim", head_dim ? json_integer(head_dim) : json_null());
+    bad |= json_object_set_new(c, "attention_head_dim",
+                               head_dim ? json_integer(head_dim) : json_null());
     bad |= json_object_set_new(c, "norm_num_groups", json_integer(norm_groups(channels)));
     bad |= json_object_set_new(c, "resnet_time_scale_shift", json_string(shift));
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
-    bad |= json_object_set_new(c, "num_class_embeds", data->labels ? json_integer(data->labels) : json_null());
+    bad |= json_object_set_new(c, "num_class_embeds",
+                               data->labels ? json_integer(data->labels) : json_null());
     return vn_config_done(c, bad, err);
 }

@@ -1,5 +1,6 @@
-/* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level runs its layers,
- * keeps each result for the way up, and changes size; the way up takes those results back, last first. Families:
+/* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level
+ * runs its layers, keeps each result for the way up, and changes size; the way up takes those
+ * results back, last first. Families:
  *   plain  residual blocks, perhaps attention after each, resized by a convolution or by a residual block
  *   skip   score-SDE's: a smoothed copy of the image is carried beside and mixed in at every size
  *   K      k-diffusion's: norms made by the time, smooth resampling, one skip a level
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- the way back's memory -------------------------------------------------------------------------- */
+/* ---- the way back's memory ------------------------------------------------------------------- */
 
 static void push(const vn_scope *s, vn_unet_flow *flow) {
     if (flow->skips == VN_UNET_MAX_SKIPS) {
@@ -26,13 +27,14 @@ static vn_node *join_skip(const vn_scope *s, vn_unet_flow *flow) {
     if (!x || !skip) return NULL;
     const int64_t *a = x->shape.dim, *b = skip->shape.dim;
     if (a[1] != b[1] || a[2] != b[2])
-        return vn_scope_fail(
-            s, "%lld x %lld pixels meet a skip connection of %lld x %lld: the image's sides must halve evenly",
-            (long long)a[1], (long long)a[2], (long long)b[1], (long long)b[2]);
+        return vn_scope_fail(s,
+                             "%lld x %lld pixels meet a skip connection of %lld x %lld: the "
+                             "image's sides must halve evenly",
+                             (long long)a[1], (long long)a[2], (long long)b[1], (long long)b[2]);
     return vn_concat(s->g, -1, 2, (vn_node *[]){x, skip});
 }
 
-/* ---- what the families share ------------------------------------------------------------------------ */
+/* ---- what the families share ----------------------------------------------------------------- */
 
 /* A residual block from `in` to `out` channels in the U-Net's style. */
 static vn_resnet resnet_of(const vn_unet_style *u, int64_t in, int64_t out) {
@@ -51,8 +53,8 @@ static int64_t head_dim_of(const vn_unet_style *u, int64_t channels) {
     return u->head_dim ? u->head_dim : channels;
 }
 
-static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_flow *flow, int index, int64_t channels,
-                   int64_t groups, double output_scale) {
+static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_flow *flow, int index,
+                   int64_t channels, int64_t groups, double output_scale) {
     vn_scope at = vn_scope_in(s, "attentions.%d", index);
     at.layer = flow->attentions++;
     vn_attention_layer a = {.channels = channels,
@@ -72,10 +74,10 @@ static int64_t skip_channels(const vn_unet_level *l, int64_t i, int64_t layers) 
     return i == layers - 1 ? l->in : l->out;
 }
 
-/* ---- plain ------------------------------------------------------------------------------------------ */
+/* ---- plain ----------------------------------------------------------------------------------- */
 
-static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                       const vn_unet_block *self) {
+static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                       vn_unet_flow *flow, const vn_unet_block *self) {
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, i == 0 ? l->in : l->out, l->out);
@@ -95,8 +97,8 @@ static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_
     push(s, flow);
 }
 
-static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                     const vn_unet_block *self) {
+static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                     vn_unet_flow *flow, const vn_unet_block *self) {
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
@@ -115,10 +117,10 @@ static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_le
     }
 }
 
-/* ---- skip ------------------------------------------------------------------------------------------- */
+/* ---- skip ------------------------------------------------------------------------------------ */
 
 #define SKIP_ATTENTION_GROUPS 32
-#define IMAGE_CHANNELS        3 // the skip blocks' side image is always RGB
+#define IMAGE_CHANNELS        3 /* the skip blocks' side image is always RGB */
 
 int64_t vn_unet_default_groups(int64_t channels) {
     return channels / 4 < 32 ? channels / 4 : 32;
@@ -138,13 +140,13 @@ static vn_resnet skip_resnet_of(const vn_unet_style *u, int64_t in, int64_t out,
 vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x) {
     if (image && x && !vn_shape_equal(&image->shape, &x->shape))
         return vn_scope_fail(s, "the skip image is %lld x %lld where the features are %lld x %lld",
-                             (long long)image->shape.dim[1], (long long)image->shape.dim[2], (long long)x->shape.dim[1],
-                             (long long)x->shape.dim[2]);
+                             (long long)image->shape.dim[1], (long long)image->shape.dim[2],
+                             (long long)x->shape.dim[1], (long long)x->shape.dim[2]);
     return vn_add(s->g, image, x);
 }
 
-static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                      const vn_unet_block *self) {
+static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                      vn_unet_flow *flow, const vn_unet_block *self) {
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = skip_resnet_of(u, i == 0 ? l->in : l->out, l->out, VN_RESIZE_NONE);
@@ -162,15 +164,15 @@ static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_l
     push(s, flow);
 }
 
-static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                    const vn_unet_block *self) {
+static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                    vn_unet_flow *flow, const vn_unet_block *self) {
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         int64_t a = flow_channels(l, i), b = skip_channels(l, i, layers);
         vn_resnet r = skip_resnet_of(u, a + b, l->out, VN_RESIZE_NONE);
         if (self->attention && a + b / 4 < 32)
-            r.groups_in = a + b / 4; // as diffusers has it, without brackets
+            r.groups_in = a + b / 4; /* as diffusers has it, without brackets */
         else if (self->attention)
             r.groups_in = 32;
         flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
@@ -179,8 +181,8 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
 
     flow->image = vn_resize_to(s, flow->image, VN_RESIZE_FIR_UP);
     if (!l->resize) return;
-    vn_node *image =
-        vn_layer_group_norm(s, "skip_norm", flow->x, l->out, vn_unet_default_groups(l->out), u->eps, VN_FN_SILU);
+    vn_node *image = vn_layer_group_norm(s, "skip_norm", flow->x, l->out,
+                                         vn_unet_default_groups(l->out), u->eps, VN_FN_SILU);
     image = vn_layer_conv3(s, "skip_conv", image, l->out, IMAGE_CHANNELS);
     flow->image = flow->image ? vn_unet_add_image(s, flow->image, image) : image;
 
@@ -189,19 +191,20 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
     flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
 }
 
-/* ---- K ---------------------------------------------------------------------------------------------- */
+/* ---- K --------------------------------------------------------------------------------------- */
 
 #define K_GROUP_SIZE 32
 
-static vn_resnet k_resnet_of(const vn_unet_style *u, int64_t in, int64_t out, int64_t level_channels) {
+static vn_resnet k_resnet_of(const vn_unet_style *u, int64_t in, int64_t out,
+                             int64_t level_channels) {
     vn_resnet r = resnet_of(u, in, out);
     r.groups_in = in / K_GROUP_SIZE;
     r.groups_out = level_channels / K_GROUP_SIZE;
     return r;
 }
 
-static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                   const vn_unet_block *self) {
+static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                   vn_unet_flow *flow, const vn_unet_block *self) {
     (void)self;
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
@@ -212,48 +215,52 @@ static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_leve
     if (l->resize) flow->x = vn_resize_reflect(s, flow->x, false);
 }
 
-static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l, vn_unet_flow *flow,
-                 const vn_unet_block *self) {
+static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                 vn_unet_flow *flow, const vn_unet_block *self) {
     (void)self;
-    size_t drop = u->layers > 1 ? (size_t)u->layers - 1 : 0; // it joins one of the `layers` results it takes
+    /* it joins one of the `layers` results it takes */
+    size_t drop = u->layers > 1 ? (size_t)u->layers - 1 : 0;
     flow->x = join_skip(s, flow);
     flow->skips -= drop < flow->skips ? drop : flow->skips;
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        vn_resnet r = k_resnet_of(u, i == 0 ? 2 * l->out : l->out, i == u->layers - 1 ? l->in : l->out, l->out);
+        vn_resnet r = k_resnet_of(u, i == 0 ? 2 * l->out : l->out,
+                                  i == u->layers - 1 ? l->in : l->out, l->out);
         flow->x = vn_resnet_ada_block(&at, flow->x, &flow->time, &r);
     }
     if (l->resize) flow->x = vn_resize_reflect(s, flow->x, true);
 }
 
-/* ---- middle ----------------------------------------------------------------------------------------- */
+/* ---- middle ---------------------------------------------------------------------------------- */
 
-void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *u, const vn_unet_mid *mid, vn_unet_flow *flow) {
+void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *u, const vn_unet_mid *mid,
+                       vn_unet_flow *flow) {
     vn_resnet r = resnet_of(u, mid->channels, mid->channels);
     r.groups_in = r.groups_out = mid->groups;
     r.output_scale = mid->output_scale;
     for (int i = 0; i < 2; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (i == 0 && mid->attention) attend(s, u, flow, 0, mid->channels, mid->attention_groups, mid->output_scale);
+        if (i == 0 && mid->attention)
+            attend(s, u, flow, 0, mid->channels, mid->attention_groups, mid->output_scale);
     }
 }
 
-/* ---- counting --------------------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 int64_t vn_unet_attentions(const vn_unet_style *u, const vn_unet_block *block, bool up) {
     if (!block->attention) return 0;
     return block->build == skip_up ? 1 : u->layers + up;
 }
 
-/* ---- the table -------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define NEEDS_ENCODER "needs encoder_hidden_states, which UNet2DModel does not pass"
 #define KEEPS_NOTHING "keeps no skip connections: UNet2DModel cannot run it"
 
-// clang-format off
+/* clang-format off */
 static const vn_unet_block down_blocks[] = {
-    //                                            attention resnet refusal
+    /* attention resnet refusal */
     {"DownBlock2D",                plain_down, false, false, NULL},
     {"AttnDownBlock2D",            plain_down, true,  false, NULL},
     {"ResnetDownsampleBlock2D",    plain_down, false, true,  NULL},
@@ -279,18 +286,19 @@ static const vn_unet_block up_blocks[] = {
     {"UpDecoderBlock2D",           NULL,       false, false, KEEPS_NOTHING},
     {"AttnUpDecoderBlock2D",       NULL,       true,  false, KEEPS_NOTHING},
 };
-// clang-format on
+/* clang-format on */
 
-static vn_status find_block(const vn_unet_block *rows, size_t count, const char *key, const char *name,
-                            const vn_unet_block **out, vn_err *err) {
-    static const char prefix[] = "UNetRes"; // an old spelling that diffusers still reads
+static vn_status find_block(const vn_unet_block *rows, size_t count, const char *key,
+                            const char *name, const vn_unet_block **out, vn_err *err) {
+    static const char prefix[] = "UNetRes"; /* an old spelling that diffusers still reads */
     const char *known[VN_COUNT(down_blocks) + VN_COUNT(up_blocks)];
     const char *bare = strncmp(name, prefix, sizeof prefix - 1) ? name : name + sizeof prefix - 1;
     size_t runnable = 0;
     for (size_t i = 0; i < count; i++) {
         *out = &rows[i];
         if (!strcmp(bare, rows[i].name))
-            return rows[i].refusal ? vn_fail(err, VN_UNSUPPORTED, "unet2d: %s: \"%s\" %s", key, name, rows[i].refusal)
+            return rows[i].refusal ? vn_fail(err, VN_UNSUPPORTED, "unet2d: %s: \"%s\" %s", key,
+                                             name, rows[i].refusal)
                                    : VN_OK;
         if (!rows[i].refusal) known[runnable++] = rows[i].name;
     }

@@ -1,42 +1,48 @@
-/* hybrid.c - Improved DDPM's objective (2102.09672): the network learns, beside its prediction, the variance of the reverse step.
+/* hybrid.c - Improved DDPM's objective (2102.09672): the network learns, beside its prediction, the
+ * variance of the reverse step.
  *
- * Its output has twice the channels: a prediction, then v. With f = (v + 1)/2 the step from x_t to x_{t-1} has the variance
- * exp(f log beta + (1 - f) log beta~), between those for x0 as unknown as can be and for x0 known. The loss is
+ * Its output has twice the channels: a prediction, then v. With f = (v + 1)/2 the step from x_t to
+ * x_{t-1} has the variance exp(f log beta + (1 - f) log beta~), between those for x0 as unknown as
+ * can be and for x0 known. The loss is
  *
  *     regression's + lambda T L_t,     L_t = KL(q(x_{t-1}|x_t,x0), p), at the first step -log2 p(x0|x_1), in bits a coordinate
  *
- * which is L_simple + lambda L_vlb in expectation, as L_vlb has T terms of which a batch draws one a sample. No gradient of L_t
- * goes into the prediction: it would make that much noisier, and L_simple trains it (section 3.1).
+ * which is L_simple + lambda L_vlb in expectation, as L_vlb has T terms of which a batch draws one
+ * a sample. No gradient of L_t goes into the prediction: it would make that much noisier, and
+ * L_simple trains it (section 3.1).
  *
- * In deviations of beta~, with L = f log(beta/beta~) the log of the variance over it, and the means apart by gap e, e the error
- * of the prediction:
+ * In deviations of beta~, with L = f log(beta/beta~) the log of the variance over it, and the means
+ * apart by gap e, e the error of the prediction:
  *
  *     KL   = 1/2 (L - 1 + (1 + gap^2 e^2) exp(-L))
  *     bins = -log(Phi(exp(-L/2) (gap e + bin)) - Phi(exp(-L/2) (gap e - bin)))
  *
- * the second for images, in [-1,1] with 255 steps between; the outer bins have no outer edge. Points have no bins: their first
- * step has a KL as the others. beta~ of the first step is 0; the second step's stands for it, and Phi is the paper's code's. */
+ * the second for images, in [-1,1] with 255 steps between; the outer bins have no outer edge.
+ * Points have no bins: their first step has a KL as the others. beta~ of the first step is 0; the
+ * second step's stands for it, and Phi is the paper's code's. */
 #include "objective/internal.h"
 
 #include <math.h>
 
 static const vn_param params[] = {
     VN_WEIGHTS,
-    {"lambda", "weight of the variational bound, which trains the variance", 1e-3, 1e-6, 1, 0, NULL},
+    {"lambda", "weight of the variational bound, which trains the variance", 1e-3, 1e-6, 1, 0,
+     NULL},
     {0},
 };
 enum { LAMBDA = VN_WEIGHT_PARAMS };
 
 #define HALF_BIN  (1.0 / 255)
-#define LEAST_BIN 1e-12 // of probability that a bin is given, however far it is
-#define EDGE      0.999 // beyond it a value is in an outer bin
-#define NO_EDGE   1e7   // half-bins that the outer edge moves for each unit beyond EDGE
+#define LEAST_BIN 1e-12 /* of probability that a bin is given, however far it is */
+#define EDGE      0.999 /* beyond it a value is in an outer bin */
+#define NO_EDGE   1e7   /* half-bins that the outer edge moves for each unit beyond EDGE */
 
 static void bound(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_meaning *m,
                   double number[VN_BOUND_NUMBERS]) {
     const double step = round(l->t * p->steps) - 1, second = fmax(step, 1);
     const vn_level to = step > 0 ? vn_path_level_of_step(p, step - 1) : vn_level_clean;
-    const vn_level above = vn_path_level_of_step(p, second), below = vn_path_level_of_step(p, second - 1);
+    const vn_level above = vn_path_level_of_step(p, second),
+                   below = vn_path_level_of_step(p, second - 1);
     const double large = vn_step_variance(l, &to);
     const double small = vn_step_variance(&above, &below) * pow(below.sigma / above.sigma, 2);
     const double factor = c->value[LAMBDA] * p->steps / log(2);
@@ -70,7 +76,8 @@ static vn_node *edge_of(vn_graph *g, const vn_loss_nodes *nodes, double outward)
     return vn_affine(g, beyond, outward * NO_EDGE, outward);
 }
 
-/* With a = u(upper edge) and b = u(lower), 1/(1 + e^-a) - 1/(1 + e^-b) is a product in which nothing cancels in the tails. */
+/* With a = u(upper edge) and b = u(lower), 1/(1 + e^-a) - 1/(1 + e^-b) is a product in which
+ * nothing cancels in the tails. */
 static vn_node *bins(vn_graph *g, vn_loss_nodes *nodes, vn_node *log_variance, vn_node *gap) {
     nodes->data = vn_input(g, VN_F32, nodes->x->shape);
     vn_node *over = vn_unary(g, vn_affine(g, log_variance, -0.5, 0), VN_FN_EXP), *u[2];
@@ -79,7 +86,8 @@ static vn_node *bins(vn_graph *g, vn_loss_nodes *nodes, vn_node *log_variance, v
         u[i] = logit_of_normal(g, vn_mul(g, vn_add(g, gap, edge), over));
     }
     vn_node *inside = vn_affine(g, vn_unary(g, vn_sub(g, u[1], u[0]), VN_FN_EXP), -1, 1);
-    vn_node *ends = vn_mul(g, vn_unary(g, u[0], VN_FN_SIGMOID), vn_unary(g, vn_affine(g, u[1], -1, 0), VN_FN_SIGMOID));
+    vn_node *ends = vn_mul(g, vn_unary(g, u[0], VN_FN_SIGMOID),
+                           vn_unary(g, vn_affine(g, u[1], -1, 0), VN_FN_SIGMOID));
     vn_node *more = vn_unary(g, vn_affine(g, vn_mul(g, ends, inside), 1, -LEAST_BIN), VN_FN_RELU);
     return vn_affine(g, vn_unary(g, vn_affine(g, more, 1, LEAST_BIN), VN_FN_LOG), -1, 0);
 }
@@ -94,16 +102,20 @@ static vn_node *loss(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
     vn_node *log_variance = vn_mul(g, share, number_of(g, nodes, VN_BOUND_RANGE));
     vn_node *error = vn_sub(g, nodes->target, vn_stop_gradient(g, prediction));
     vn_node *gap = vn_mul(g, error, number_of(g, nodes, VN_BOUND_GAP));
-    vn_node *later = number_of(g, nodes, VN_BOUND_LATER), *first = number_of(g, nodes, VN_BOUND_FIRST);
+    vn_node *later = number_of(g, nodes, VN_BOUND_LATER),
+            *first = number_of(g, nodes, VN_BOUND_FIRST);
     vn_node *kl = divergence(g, log_variance, gap);
-    vn_node *terms = nodes->x->shape.rank == 4
-                         ? vn_add(g, vn_mul(g, kl, later), vn_mul(g, bins(g, nodes, log_variance, gap), first))
-                         : vn_mul(g, kl, vn_add(g, later, first));
+    vn_node *terms =
+        nodes->x->shape.rank == 4
+            ? vn_add(g, vn_mul(g, kl, later), vn_mul(g, bins(g, nodes, log_variance, gap), first))
+            : vn_mul(g, kl, vn_add(g, later, first));
     return vn_add(g, simple, vn_mean(g, terms));
 }
 
 const vn_objective_row vn_hybrid_objective = {
-    {"hybrid", "regression, and the variational bound for the variance of the reverse step; on paths with steps",
+    {"hybrid",
+     "regression, and the variational bound for the variance of the reverse step; on paths with "
+     "steps",
      "2102.09672", params},
     .predictions = "x0|eps|v|score|velocity|edm",
     .check = vn_weight_check,

@@ -1,37 +1,47 @@
-/* internal.h - what the files of objective share: the rows of the objectives' table, and the quantile of the normal
- * distribution. */
+/* internal.h - what the files of objective share: the rows of the objectives' table, and the
+ * quantile of the normal distribution. */
 #ifndef VN_OBJECTIVE_INTERNAL_H
 #define VN_OBJECTIVE_INTERNAL_H
 
 #include "objective/objective.h"
 
-/* Every objective: a row NAME is vn_NAME_objective, in its family's file. To add one, write its row and name it here. */
-// clang-format off
+/* Every objective: a row NAME is vn_NAME_objective, in its family's file. To add one, write its row
+ * and name it here. */
+/* clang-format off */
 #define VN_OBJECTIVES(ROW) \
     ROW(dsm) ROW(cfm) ROW(esm) \
     ROW(ism) ROW(ssm) \
     ROW(hybrid)
-// clang-format on
+/* clang-format on */
 
 #define VN_DECLARE_OBJECTIVE(name) extern const vn_objective_row vn_##name##_objective;
 VN_OBJECTIVES(VN_DECLARE_OBJECTIVE)
 #undef VN_DECLARE_OBJECTIVE
 
-/* The first parameters of every regression, and their places: the edm prediction sets sigma_data where the user does not. */
+/* The first parameters of every regression, and their places: the edm prediction sets sigma_data
+ * where the user does not. */
 enum { VN_WEIGHT, VN_WEIGHT_GAMMA, VN_WEIGHT_SIGMA_DATA, VN_WEIGHT_PARAMS };
-// clang-format off
+/* clang-format off */
 #define VN_WEIGHTS \
     {"weight", "how much each noise level counts", 0, 0, 2, 1, "none|min-snr|edm"}, \
     {"gamma", "min-snr's bound on the signal-to-noise ratio (2303.09556)", 5, 1e-3, 1e6, 0, NULL}, \
     {"sigma_data", "edm's standard deviation of the data (2206.00364)", 0.5, 1e-3, 1e3, 0, NULL}
-// clang-format on
+/* clang-format on */
 vn_status vn_weight_check(const vn_choice *c, vn_err *err);
 double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l);
-/* The mean over samples of weight times the mean of (prediction - target)^2; adds the inputs target and weight. */
+/* The mean over samples of weight times the mean of (prediction - target)^2; adds the inputs target
+ * and weight. */
 vn_node *vn_regression_loss(vn_graph *g, vn_node *prediction, vn_loss_nodes *nodes);
 
 /* A sample's numbers in nodes->bound: hybrid.c says what they mean. */
-enum { VN_BOUND_RANGE, VN_BOUND_GAP, VN_BOUND_BIN, VN_BOUND_LATER, VN_BOUND_FIRST, VN_BOUND_NUMBERS };
+enum {
+    VN_BOUND_RANGE,
+    VN_BOUND_GAP,
+    VN_BOUND_BIN,
+    VN_BOUND_LATER,
+    VN_BOUND_FIRST,
+    VN_BOUND_NUMBERS
+};
 
 /* [N,1,..]: one number for each sample of something of this shape. */
 vn_shape vn_sample_shape(const vn_shape *x);

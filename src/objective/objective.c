@@ -1,10 +1,11 @@
-/* objective.c - an objective at work: opened from its texts, it turns data into what a training step needs. */
+/* objective.c - an objective at work: opened from its texts, it turns data into what a training
+ * step needs. */
 #include "objective/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-#define LEAST_TIME 1e-5 // score_sde's; no target is infinite there
+#define LEAST_TIME 1e-5 /* score_sde's; no target is infinite there */
 
 struct vn_objective {
     const vn_path *path;
@@ -19,7 +20,7 @@ struct vn_objective {
     uint64_t seed;
 };
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Whether `name` is one of "a|b|c". */
 static bool among(const char *name, const char *list) {
@@ -38,28 +39,33 @@ static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err
         return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s, not %s", o->row->row.name,
                        o->row->predictions, prediction);
     if (o->row->exact && !o->truth)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "the objective %s needs data whose score is known: points:gaussians or a world file",
-                       o->row->row.name);
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "the objective %s needs data whose score is known: points:gaussians or a world file",
+            o->row->row.name);
     if (o->row->bound && !o->path->steps)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "the objective %s learns the variance of a step, and %s has no steps; use ddpm",
-                       o->row->row.name, o->path->row->row.name);
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "the objective %s learns the variance of a step, and %s has no steps; use ddpm",
+            o->row->row.name, o->path->row->row.name);
     const bool regresses = o->row->weight != NULL;
-    if (regresses && strcmp(prediction, "edm") == 0 && !o->choice.given[VN_WEIGHT_SIGMA_DATA]) // one, not two
+    /* one, not two */
+    if (regresses && strcmp(prediction, "edm") == 0 && !o->choice.given[VN_WEIGHT_SIGMA_DATA])
         o->choice.value[VN_WEIGHT_SIGMA_DATA] = o->prediction.choice.value[0];
     return o->row->check ? o->row->check(&o->choice, err) : VN_OK;
 }
 
 static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
-    vn_status s = vn_choice_parse(text, VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count),
-                                  &o->times_choice, err);
+    vn_status s =
+        vn_choice_parse(text, VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count),
+                        &o->times_choice, err);
     if (s) return s;
     o->times = &vn_times_rows[o->times_choice.index];
     o->stratified = o->times->stratified;
     const vn_param *params = o->times->row.params;
     for (int i = 0; params && params[i].name; i++)
-        if (strcmp(params[i].name, "stratified") == 0) o->stratified = o->times_choice.value[i] != 0;
+        if (strcmp(params[i].name, "stratified") == 0)
+            o->stratified = o->times_choice.value[i] != 0;
     return VN_OK;
 }
 
@@ -92,7 +98,7 @@ bool vn_objective_learns_variance(const vn_objective *o) {
     return o->row->bound != NULL;
 }
 
-/* ---- a batch ---------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint64_t sample) {
     const int64_t total = b->total ? b->total : b->n;
@@ -103,13 +109,15 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     return vn_path_snap(o->path, fmin(fmax(t, LEAST_TIME), 1));
 }
 
-static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i, uint64_t sample) {
+static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i,
+                          uint64_t sample) {
     const bool dropped = vn_random_double(o->seed, VN_STREAM_DROP, sample, b->step) < o->drop;
     return dropped || !b->labels || b->labels[i] < 0 ? VN_LABEL_NULL : b->labels[i];
 }
 
 /* x_t and what raw means for the (x0, eps) that made it. eps is drawn into x's place. */
-static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i, const vn_meaning *m) {
+static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i,
+                const vn_meaning *m) {
     const vn_level *l = &b->level[i];
     const size_t size = (size_t)b->size, at = (size_t)i * size;
     const float alpha = (float)l->alpha, sigma = (float)l->sigma, raw_x0 = (float)m->raw_x0,
@@ -122,7 +130,8 @@ static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i, c
     for (size_t j = 0; j < size; j++) x[j] = alpha * x0[j] + sigma * x[j];
 }
 
-static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64_t i, const vn_meaning *m) {
+static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64_t i,
+                       const vn_meaning *m) {
     double number[VN_BOUND_NUMBERS];
     o->row->bound(&o->choice, o->path, &b->level[i], m, number);
     for (int k = 0; k < VN_BOUND_NUMBERS; k++) b->bound[k * b->n + i] = (float)number[k];
@@ -144,11 +153,13 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
         b->noise[b->n + i] = (float)m.eps_raw;
         b->noise[2 * b->n + i] = (float)(l.sigma * m.input);
     }
-    if (b->data) memcpy(b->data + i * b->size, b->x0 + i * b->size, (size_t)b->size * sizeof *b->data);
+    if (b->data)
+        memcpy(b->data + i * b->size, b->x0 + i * b->size, (size_t)b->size * sizeof *b->data);
     if (b->bound) fill_bound(o, b, i, &m);
 }
 
-/* Until here x is x_t and null VN_LABEL_NULL, as denoisers know them; the network has a scale and a number of its own. */
+/* Until here x is x_t and null VN_LABEL_NULL, as denoisers know them; the network has a scale and a
+ * number of its own. */
 static void finish_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
     const float scale = (float)vn_prediction_meaning(&o->prediction, &b->level[i]).input;
     float *x = b->x + i * b->size;
@@ -182,7 +193,7 @@ vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, vn_loss_nodes *no
     return nodes->x && nodes->output ? o->row->loss(&o->choice, g, nodes) : NULL;
 }
 
-/* ---- what losses share ------------------------------------------------------------------------------------ */
+/* ---- what losses share ----------------------------------------------------------------------- */
 
 vn_shape vn_sample_shape(const vn_shape *x) {
     vn_shape one = {.rank = x->rank, .dim = {x->dim[0]}};

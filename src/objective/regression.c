@@ -5,9 +5,10 @@
  *     esm        what it means for E[x0|x_t], E[eps|x_t]: grad log p_t(x_t) itself, where that is known (Hyvarinen 2005,
  *                equation 2)
  *
- * All have one minimum, the conditional expectation, from which all of sampling follows; esm comes to it without the noise
- * of single (x0, eps). Only the weights over noise levels are a choice. They are stated once, for the error of x0, and
- * carried to each prediction by how far raw moves x0:
+ * All have one minimum, the conditional expectation, from which all of sampling follows; esm comes
+ * to it without the noise of single (x0, eps). Only the weights over noise levels are a choice.
+ * They are stated once, for the error of x0, and carried to each prediction by how far raw moves
+ * x0:
  *
  *     min-snr (2303.09556)  min(SNR, gamma)       eps: min(SNR, gamma)/SNR, v: min(SNR, gamma)/(SNR + 1)
  *     edm (2206.00364)      (s^2 + sd^2)/(s sd)^2, s = sigma/alpha       F: 1 */
@@ -19,15 +20,17 @@ static const vn_param params[] = {
     VN_WEIGHTS,
     {0},
 };
-enum { NONE, MIN_SNR, EDM }; // weights
+enum { NONE, MIN_SNR, EDM }; /* weights */
 
 vn_status vn_weight_check(const vn_choice *c, vn_err *err) {
     int weight = (int)c->value[VN_WEIGHT];
     const char *name = c->row->name;
     if (c->given[VN_WEIGHT_GAMMA] && weight != MIN_SNR)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: gamma has no effect without weight=min-snr", name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: gamma has no effect without weight=min-snr",
+                       name);
     if (c->given[VN_WEIGHT_SIGMA_DATA] && weight != EDM)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_data has no effect without weight=edm", name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_data has no effect without weight=edm",
+                       name);
     return VN_OK;
 }
 
@@ -63,14 +66,18 @@ const vn_objective_row vn_dsm_objective = {
 };
 
 const vn_objective_row vn_cfm_objective = {
-    {"cfm", "conditional flow matching: regression on the path's velocity, data and noise drawn independently",
+    {"cfm",
+     "conditional flow matching: regression on the path's velocity, data and noise drawn "
+     "independently",
      "2302.00482", params},
     .predictions = "velocity",
     REGRESSION,
 };
 
 const vn_objective_row vn_esm_objective = {
-    {"esm", "explicit score matching: regression on the exact score, for data that has one (points:gaussians, worlds)",
+    {"esm",
+     "explicit score matching: regression on the exact score, for data that has one "
+     "(points:gaussians, worlds)",
      "Hyvarinen 2005, JMLR 6", params},
     .predictions = "x0|eps|v|score|velocity|edm",
     .exact = true,

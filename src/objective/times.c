@@ -1,5 +1,6 @@
-/* times.c - t in training, as quantile functions: a uniform u goes in, t comes out. So any distribution can be drawn
- * stratified, with u spread over the batch, which makes the loss less noisy for nothing. */
+/* times.c - t in training, as quantile functions: a uniform u goes in, t comes out. So any
+ * distribution can be drawn stratified, with u spread over the batch, which makes the loss less
+ * noisy for nothing. */
 #include "objective/internal.h"
 
 #include <math.h>
@@ -18,15 +19,18 @@ static const vn_param edm_params[] = {
 };
 enum { MEAN, STD };
 
-/* Acklam's rational approximation (relative error 1.2e-9) and one step of Halley's method on erfc, which makes it exact to
- * rounding. */
+/* Acklam's rational approximation (relative error 1.2e-9) and one step of Halley's method on erfc,
+ * which makes it exact to rounding. */
 double vn_normal_quantile(double u) {
-    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
-                               1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
-    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
-                               6.680131188771972e+01, -1.328068155288572e+01};
-    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
-                               -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,
+                               -2.759285104469687e+02, 1.383577518672690e+02,
+                               -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02,
+                               -1.556989798598866e+02, 6.680131188771972e+01,
+                               -1.328068155288572e+01};
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01,
+                               -2.400758277161838e+00, -2.549732539343734e+00,
+                               4.374664141464968e+00,  2.938163982698783e+00};
     static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
                                3.754408661907416e+00};
     const double tail = fmin(u, 1 - u);
@@ -60,12 +64,12 @@ static double log_normal(const vn_choice *c, const vn_path *p, double u) {
     return p->row->time_of_ratio(p, s);
 }
 
-// clang-format off
+/* clang-format off */
 const vn_times_row vn_times_rows[] = {
     {{"uniform", "t uniform in (0, 1], or on the steps of a discrete path", "2006.11239", NULL}, false, uniform},
     {{"stratified", "uniform, spread evenly over every batch", "2107.00630", NULL}, true, uniform},
     {{"logit-normal", "log(t / (1 - t)) normal", "2403.03206", logit_normal_params}, false, logit_normal},
     {{"edm", "log(sigma / alpha) normal", "2206.00364", edm_params}, false, log_normal},
 };
-// clang-format on
+/* clang-format on */
 const size_t vn_times_row_count = VN_COUNT(vn_times_rows);

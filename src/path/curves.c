@@ -1,14 +1,15 @@
-/* curves.c - the paths with closed forms: the variance-preserving, sub-variance-preserving and variance-exploding SDEs
- * (2011.13456), EDM (2206.00364), rectified flow (2209.03003, also called CondOT), its polynomial relatives (2412.06264) and the
- * trigonometric path (2303.08797, TrigFlow). Each is four short functions: the level at t, t where sigma/alpha = s, what a
- * network is told for t, and the least t worth visiting. */
+/* curves.c - the paths with closed forms: the variance-preserving, sub-variance-preserving and
+ * variance-exploding SDEs (2011.13456), EDM (2206.00364), rectified flow (2209.03003, also called
+ * CondOT), its polynomial relatives (2412.06264) and the trigonometric path (2303.08797, TrigFlow).
+ * Each is four short functions: the level at t, t where sigma/alpha = s, what a network is told for
+ * t, and the least t worth visiting. */
 #include "path/internal.h"
 
 #include <math.h>
 
 #define PI 3.14159265358979323846
 
-/* ---- what ties alpha to sigma --------------------------------------------------------------------------- */
+/* ---- what ties alpha to sigma ---------------------------------------------------------------- */
 
 double vn_preserving_of_sigma(double sigma) {
     return sqrt(fmax((1 - sigma) * (1 + sigma), 0));
@@ -45,12 +46,14 @@ double vn_straight_of_ratio(double s) {
     return 1 / (1 + s);
 }
 
-/* ---- vp: beta(t) = beta_min + t (beta_max - beta_min), alpha = exp(-1/2 integral of beta) -------------------- */
+/* ---- vp: beta(t) = beta_min + t (beta_max - beta_min), alpha = exp(-1/2 integral of beta) ---- */
 
 vn_status vn_vp_open(vn_path *p, vn_err *err) {
     double a = p->choice.value[VN_VP_BETA_MIN], b = p->choice.value[VN_VP_BETA_MAX];
     const char *name = p->row->row.name;
-    return a <= b ? VN_OK : vn_fail(err, VN_BAD_ARGUMENT, "%s: beta_min %g is above beta_max %g", name, a, b);
+    return a <= b
+               ? VN_OK
+               : vn_fail(err, VN_BAD_ARGUMENT, "%s: beta_min %g is above beta_max %g", name, a, b);
 }
 
 /* log alpha; fills alpha and its slope. */
@@ -80,15 +83,15 @@ double vn_vp_time_of_ratio(const vn_path *p, double s) {
 
 double vn_vp_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return 999 * l->t; // score_sde's
+    return 999 * l->t; /* score_sde's */
 }
 
 double vn_vp_least(const vn_path *p) {
     (void)p;
-    return 1e-3; // score_sde's
+    return 1e-3; /* score_sde's */
 }
 
-/* ---- sub-vp: alpha of vp, sigma = 1 - alpha^2, so that its SDE has g^2 = beta (1 - alpha^4) ------------------- */
+/* ---- sub-vp: alpha of vp, sigma = 1 - alpha^2, so that its SDE has g^2 = beta (1 - alpha^4) -- */
 
 void vn_sub_vp_level(const vn_path *p, double t, vn_level *out) {
     out->sigma = fabs(expm1(2 * decay(p, t, out)));
@@ -108,12 +111,13 @@ double vn_sub_vp_least(const vn_path *p) {
     return vn_vp_least(p);
 }
 
-/* ---- ve: alpha = 1, sigma geometric; t = 0 still has sigma_min ------------------------------------------------ */
+/* ---- ve: alpha = 1, sigma geometric; t = 0 still has sigma_min ------------------------------- */
 
 vn_status vn_between_open(vn_path *p, vn_err *err) {
     double a = p->choice.value[VN_SIGMA_MIN], b = p->choice.value[VN_SIGMA_MAX];
     if (a < b) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g", p->row->row.name, a, b);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g",
+                   p->row->row.name, a, b);
 }
 
 void vn_ve_level(const vn_path *p, double t, vn_level *out) {
@@ -129,7 +133,7 @@ double vn_ve_time_of_ratio(const vn_path *p, double s) {
 }
 
 double vn_ve_network_time(const vn_path *p, const vn_level *l) {
-    return log(fmax(l->sigma, p->choice.value[VN_SIGMA_MIN]) / 2); // table 1 of 2206.00364
+    return log(fmax(l->sigma, p->choice.value[VN_SIGMA_MIN]) / 2); /* table 1 of 2206.00364 */
 }
 
 double vn_ve_least(const vn_path *p) {
@@ -137,7 +141,7 @@ double vn_ve_least(const vn_path *p) {
     return 0;
 }
 
-/* ---- edm: alpha = 1, sigma = sigma_max t ---------------------------------------------------------------------- */
+/* ---- edm: alpha = 1, sigma = sigma_max t ----------------------------------------------------- */
 
 void vn_edm_level(const vn_path *p, double t, vn_level *out) {
     out->alpha = 1;
@@ -151,14 +155,14 @@ double vn_edm_time_of_ratio(const vn_path *p, double s) {
 
 double vn_edm_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return log(fmax(l->sigma, 1e-9)) / 4; // finite at sigma = 0, where no one asks
+    return log(fmax(l->sigma, 1e-9)) / 4; /* finite at sigma = 0, where no one asks */
 }
 
 double vn_edm_least(const vn_path *p) {
     return p->choice.value[VN_SIGMA_MIN] / p->choice.value[VN_SIGMA_MAX];
 }
 
-/* ---- rectified: alpha = 1 - t, sigma = t ---------------------------------------------------------------------- */
+/* ---- rectified: alpha = 1 - t, sigma = t ----------------------------------------------------- */
 
 void vn_rectified_level(const vn_path *p, double t, vn_level *out) {
     (void)p;
@@ -172,16 +176,17 @@ double vn_rectified_time_of_ratio(const vn_path *p, double s) {
 
 double vn_rectified_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return 1000 * (l->t + l->rounding); // diffusers' flow matching
+    return 1000 * (l->t + l->rounding); /* diffusers' flow matching */
 }
 
 double vn_rectified_least(const vn_path *p) {
     (void)p;
-    return 1e-3; // one of its 1000 steps
+    return 1e-3; /* one of its 1000 steps */
 }
 
-/* ---- polynomial: sigma = t^n, or alpha = (1-t)^n, and what is left to 1; rectified flow at another pace. The first is the
- * usual one; the second is PolynomialConvexScheduler of flow_matching, whose time runs the other way --------------- */
+/* ---- polynomial: sigma = t^n, or alpha = (1-t)^n, and what is left to 1; rectified flow at
+ * another pace. The first is the usual one; the second is PolynomialConvexScheduler of
+ * flow_matching, whose time runs the other way --------------- */
 
 void vn_polynomial_level(const vn_path *p, double t, vn_level *out) {
     const double n = p->choice.value[VN_POLYNOMIAL_N];
@@ -208,10 +213,11 @@ double vn_polynomial_network_time(const vn_path *p, const vn_level *l) {
 }
 
 double vn_polynomial_least(const vn_path *p) {
-    return vn_polynomial_time_of_ratio(p, 1e-3 / (1 - 1e-3)); // the sigma at which rectified flow ends
+    /* the sigma at which rectified flow ends */
+    return vn_polynomial_time_of_ratio(p, 1e-3 / (1 - 1e-3));
 }
 
-/* ---- trigonometric: alpha = cos(pi t / 2), sigma = sin(pi t / 2) ----------------------------------------------- */
+/* ---- trigonometric: alpha = cos(pi t / 2), sigma = sin(pi t / 2) ----------------------------- */
 
 void vn_trigonometric_level(const vn_path *p, double t, vn_level *out) {
     (void)p;
@@ -226,7 +232,7 @@ double vn_trigonometric_time_of_ratio(const vn_path *p, double s) {
 
 double vn_trigonometric_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return 1000 * l->t; // the range that sinusoidal embeddings are made for
+    return 1000 * l->t; /* the range that sinusoidal embeddings are made for */
 }
 
 double vn_trigonometric_least(const vn_path *p) {

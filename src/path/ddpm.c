@@ -1,19 +1,20 @@
-/* ddpm.c - the discrete paths of DDPM: T steps with noise rates beta (2006.11239; scaled-linear from 2112.10752, sigmoid as in
- * diffusers), or with alpha-bar on a curve (cosine from 2102.09672, sigmoid-bar from 2212.11972, exp and laplace as in diffusers);
- * alpha-bar = prod(1 - beta),
- * alpha = sqrt(alpha-bar).
+/* ddpm.c - the discrete paths of DDPM: T steps with noise rates beta (2006.11239; scaled-linear
+ * from 2112.10752, sigmoid as in diffusers), or with alpha-bar on a curve (cosine from 2102.09672,
+ * sigmoid-bar from 2212.11972, exp and laplace as in diffusers); alpha-bar = prod(1 - beta), alpha
+ * = sqrt(alpha-bar).
  *
- * Step k lies at t = (k+1)/T; t = 0 is clean. Between steps log(sigma/alpha) runs straight, as k-diffusion and diffusers
- * invert it; below step 0 sigma/alpha itself falls straight to 0, and with zero_snr alpha/sigma does on the last interval.
- * alpha-bar is rounded to float32 after every operation just where PyTorch rounds it: 1 - alpha-bar[0] is about 1e-4, so
- * rounding moves the lowest noise level by 1e-4 of itself, and a model trained there should be sampled there. */
+ * Step k lies at t = (k+1)/T; t = 0 is clean. Between steps log(sigma/alpha) runs straight, as
+ * k-diffusion and diffusers invert it; below step 0 sigma/alpha itself falls straight to 0, and
+ * with zero_snr alpha/sigma does on the last interval. alpha-bar is rounded to float32 after every
+ * operation just where PyTorch rounds it: 1 - alpha-bar[0] is about 1e-4, so rounding moves the
+ * lowest noise level by 1e-4 of itself, and a model trained there should be sampled there. */
 #include "path/internal.h"
 
 #include <math.h>
 
-/* ---- beta ---------------------------------------------------------------------------------------------- */
+/* ---- beta ------------------------------------------------------------------------------------ */
 
-#define LARGEST_BETA 0.999 // of those that follow from a curve of alpha-bar
+#define LARGEST_BETA 0.999 /* of those that follow from a curve of alpha-bar */
 
 /* torch.linspace in float32: counted from the nearer end, with one rounding for product and sum. */
 static float linspace(float a, float b, int n, int i) {
@@ -30,9 +31,11 @@ static double alpha_bar(const vn_path *p, double t) {
     const double *v = p->choice.value;
     if (v[VN_DDPM_SCHEDULE] == VN_SIGMOID_BAR)
         return sigmoid(v[VN_DDPM_END] / v[VN_DDPM_TAU]) -
-               sigmoid((t * (v[VN_DDPM_END] - v[VN_DDPM_START]) + v[VN_DDPM_START]) / v[VN_DDPM_TAU]);
+               sigmoid((t * (v[VN_DDPM_END] - v[VN_DDPM_START]) + v[VN_DDPM_START]) /
+                       v[VN_DDPM_TAU]);
     if (v[VN_DDPM_SCHEDULE] == VN_EXP) return exp(-12 * t);
-    if (v[VN_DDPM_SCHEDULE] == VN_LAPLACE) { // 2407.03297's noise schedule, with the program's own square root
+    /* 2407.03297's noise schedule, with the program's own square root */
+    if (v[VN_DDPM_SCHEDULE] == VN_LAPLACE) {
         const double snr = exp(-0.5 * copysign(1, 0.5 - t) * log(1 - 2 * fabs(0.5 - t) + 1e-6));
         return sqrt(snr / (1 + snr));
     }
@@ -42,7 +45,8 @@ static double alpha_bar(const vn_path *p, double t) {
 
 static float beta_between(int schedule, double a, double b, int n, int k) {
     if (schedule == VN_LINEAR) return linspace((float)a, (float)b, n, k);
-    if (schedule == VN_SIGMOID) return (float)sigmoid((double)linspace(-6, 6, n, k)) * (float)(b - a) + (float)a;
+    if (schedule == VN_SIGMOID)
+        return (float)sigmoid((double)linspace(-6, 6, n, k)) * (float)(b - a) + (float)a;
     const float root = linspace((float)sqrt(a), (float)sqrt(b), n, k);
     return root * root;
 }
@@ -51,17 +55,20 @@ static bool is_of_alpha_bar(int schedule) {
     return schedule == VN_COSINE || schedule >= VN_SIGMOID_BAR;
 }
 
-/* 1 - beta of step k. Those of diffusers' curves are float32; sigmoid-bar's are float64 where they are from. */
+/* 1 - beta of step k. Those of diffusers' curves are float32; sigmoid-bar's are float64 where they
+ * are from. */
 static double kept_at(const vn_path *p, int k) {
     const double *v = p->choice.value;
     const int schedule = (int)v[VN_DDPM_SCHEDULE], n = p->steps;
     if (!is_of_alpha_bar(schedule))
-        return (double)(1.0f - beta_between(schedule, v[VN_DDPM_BETA_START], v[VN_DDPM_BETA_END], n, k));
-    const double beta = fmin(1 - alpha_bar(p, (k + 1.0) / n) / alpha_bar(p, (double)k / n), LARGEST_BETA);
+        return (double)(1.0f -
+                        beta_between(schedule, v[VN_DDPM_BETA_START], v[VN_DDPM_BETA_END], n, k));
+    const double beta =
+        fmin(1 - alpha_bar(p, (k + 1.0) / n) / alpha_bar(p, (double)k / n), LARGEST_BETA);
     return schedule == VN_SIGMOID_BAR ? 1 - beta : (double)(1.0f - (float)beta);
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 /* table[k] = alpha-bar of these betas. */
 static void fill_alpha_bar(vn_path *p) {
@@ -72,15 +79,16 @@ static void fill_alpha_bar(vn_path *p) {
     }
 }
 
-/* Algorithm 1 of 2305.08891: sqrt(alpha-bar) less its last value, scaled so that the first stays. Back through betas, since
- * that is how diffusers comes by the alpha-bar it uses. */
+/* Algorithm 1 of 2305.08891: sqrt(alpha-bar) less its last value, scaled so that the first stays.
+ * Back through betas, since that is how diffusers comes by the alpha-bar it uses. */
 static void end_in_pure_noise(vn_path *p) {
     const float first = sqrtf((float)p->table[0]), last = sqrtf((float)p->table[p->steps - 1]);
     const float scale = first / (first - last);
     double product = 1;
     float before = 1;
     for (int k = 0; k < p->steps; k++) {
-        const float root = (sqrtf((float)p->table[k]) - last) * scale, bar = root * root, beta = 1.0f - bar / before;
+        const float root = (sqrtf((float)p->table[k]) - last) * scale, bar = root * root,
+                    beta = 1.0f - bar / before;
         product *= (double)(1.0f - beta);
         p->table[k] = (double)(float)product;
         before = bar;
@@ -95,14 +103,17 @@ static vn_status fill_table(vn_path *p, vn_err *err) {
     for (int k = 0; k < p->steps; k++) {
         const bool pure = zero_snr && k == p->steps - 1;
         p->table[k] = 0.5 * log((1 - p->table[k]) / p->table[k]);
-        if (isfinite(p->table[k]) == pure || isnan(p->table[k]) || (k && p->table[k] <= p->table[k - 1]))
-            return vn_fail(err, VN_BAD_ARGUMENT,
-                           "ddpm: these betas leave no room for %d steps of growing noise in float32", p->steps);
+        if (isfinite(p->table[k]) == pure || isnan(p->table[k]) ||
+            (k && p->table[k] <= p->table[k - 1]))
+            return vn_fail(
+                err, VN_BAD_ARGUMENT,
+                "ddpm: these betas leave no room for %d steps of growing noise in float32",
+                p->steps);
     }
     return VN_OK;
 }
 
-/* ---- parameters ---------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 /* Defaults that are the schedule's; what is as by default counts as not given. */
 static vn_status settle_betas(vn_choice *c, vn_err *err) {
@@ -122,13 +133,16 @@ static vn_status check_curve(const vn_choice *c, vn_err *err) {
     const bool of_alpha_bar = is_of_alpha_bar(schedule);
     const double start = c->value[VN_DDPM_START], end = c->value[VN_DDPM_END];
     if (of_alpha_bar && (c->given[VN_DDPM_BETA_START] || c->given[VN_DDPM_BETA_END]))
-        return vn_fail(err, VN_BAD_ARGUMENT, "ddpm:%s has its own betas; beta_start and beta_end have no effect",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "ddpm:%s has its own betas; beta_start and beta_end have no effect",
                        schedule == VN_COSINE        ? "cosine"
                        : schedule == VN_SIGMOID_BAR ? "sigmoid-bar"
                        : schedule == VN_EXP         ? "exp"
                                                     : "laplace");
-    if (schedule != VN_SIGMOID_BAR && (c->given[VN_DDPM_START] || c->given[VN_DDPM_END] || c->given[VN_DDPM_TAU]))
-        return vn_fail(err, VN_BAD_ARGUMENT, "ddpm: start, end and tau have no effect without schedule=sigmoid-bar");
+    if (schedule != VN_SIGMOID_BAR &&
+        (c->given[VN_DDPM_START] || c->given[VN_DDPM_END] || c->given[VN_DDPM_TAU]))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "ddpm: start, end and tau have no effect without schedule=sigmoid-bar");
     if (start < end) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "ddpm: start %g is not below end %g", start, end);
 }
@@ -142,7 +156,7 @@ vn_status vn_ddpm_open(vn_path *p, vn_err *err) {
     return p->table ? fill_table(p, err) : vn_no_memory(err);
 }
 
-/* ---- the curve ----------------------------------------------------------------------------------------- */
+/* ---- the curve ------------------------------------------------------------------------------- */
 
 /* a = 1/sqrt(1 + r^2) and b = r a, a point of the unit circle, with their slopes from that of r. */
 static void on_circle(double r, double dr, double *a, double *b, double *da, double *db) {
@@ -155,8 +169,9 @@ static void on_circle(double r, double dr, double *a, double *b, double *da, dou
 /* On a step itself the slope is that of the interval below, which a sampler is about to cross. */
 void vn_ddpm_level(const vn_path *p, double t, vn_level *out) {
     const double step = fmin(t * p->steps - 1, p->steps - 1);
-    const int k = (int)fmin(fmax(ceil(step - 1e-9), 0), p->steps - 1); // the step at or above t
-    double *alpha = &out->alpha, *sigma = &out->sigma, *dalpha = &out->dalpha, *dsigma = &out->dsigma;
+    const int k = (int)fmin(fmax(ceil(step - 1e-9), 0), p->steps - 1); /* the step at or above t */
+    double *alpha = &out->alpha, *sigma = &out->sigma, *dalpha = &out->dalpha,
+           *dsigma = &out->dsigma;
     if (k == 0) {
         const double slope = exp(p->table[0]) * p->steps;
         on_circle(slope * t, slope, alpha, sigma, dalpha, dsigma);

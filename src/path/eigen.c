@@ -1,10 +1,11 @@
-/* eigen.c - eigenvalues and eigenvectors of a symmetric matrix by Jacobi's rotations. Slower than tridiagonal methods by a few
- * times, but short, and small eigenvalues come out accurate. A covariance is taken apart once, when a world is opened. */
+/* eigen.c - eigenvalues and eigenvectors of a symmetric matrix by Jacobi's rotations. Slower than
+ * tridiagonal methods by a few times, but short, and small eigenvalues come out accurate. A
+ * covariance is taken apart once, when a world is opened. */
 #include "path/internal.h"
 
 #include <math.h>
 
-#define SWEEPS 60 // some 6 to 10 are used
+#define SWEEPS 60 /* some 6 to 10 are used */
 
 /* Rows i and j of m [.,n] turn by the angle with this cosine and sine. */
 static void turn_rows(size_t n, double *m, size_t i, size_t j, double c, double s) {
@@ -27,7 +28,8 @@ static void turn_columns(size_t n, double *m, size_t i, size_t j, double c, doub
 /* Makes a[i][j] zero; keeps a = vector^T (what a has become) vector. */
 static void rotate(size_t n, double *a, double *vector, size_t i, size_t j) {
     double half = (a[j * n + j] - a[i * n + i]) / (2 * a[i * n + j]);
-    double t = (half < 0 ? -1 : 1) / (fabs(half) + sqrt(half * half + 1)); // tangent of the smaller angle
+    /* tangent of the smaller angle */
+    double t = (half < 0 ? -1 : 1) / (fabs(half) + sqrt(half * half + 1));
     double c = 1 / sqrt(t * t + 1);
     turn_rows(n, a, i, j, c, t * c);
     turn_columns(n, a, i, j, c, t * c);

@@ -5,10 +5,10 @@
 #include "path/path.h"
 
 /* A row's path functions, all of one shape: vn_NAME_level and so on. */
-#define VN_PATH_FUNCTIONS(name)                                                                                        \
-    void vn_##name##_level(const vn_path *p, double t, vn_level *out);                                                 \
-    double vn_##name##_time_of_ratio(const vn_path *p, double s);                                                      \
-    double vn_##name##_network_time(const vn_path *p, const vn_level *l);                                              \
+#define VN_PATH_FUNCTIONS(name)                                                                    \
+    void vn_##name##_level(const vn_path *p, double t, vn_level *out);                             \
+    double vn_##name##_time_of_ratio(const vn_path *p, double s);                                  \
+    double vn_##name##_network_time(const vn_path *p, const vn_level *l);                          \
     double vn_##name##_least(const vn_path *p);
 
 VN_PATH_FUNCTIONS(ddpm)
@@ -25,7 +25,8 @@ vn_status vn_ddpm_open(vn_path *p, vn_err *err);
 vn_status vn_vp_open(vn_path *p, vn_err *err);      /* vp, sub-vp: refuses beta_min > beta_max */
 vn_status vn_between_open(vn_path *p, vn_err *err); /* ve, edm: refuses sigma_min >= sigma_max */
 
-/* What ties alpha to sigma: alpha^2 + sigma^2 = 1, alpha^2 + sigma = 1, alpha = 1, alpha + sigma = 1. */
+/* What ties alpha to sigma: alpha^2 + sigma^2 = 1, alpha^2 + sigma = 1, alpha = 1, alpha + sigma =
+ * 1. */
 double vn_preserving_of_sigma(double sigma);
 double vn_preserving_of_ratio(double s);
 double vn_sub_preserving_of_sigma(double sigma);
@@ -52,7 +53,7 @@ enum { VN_SIGMA_MIN, VN_SIGMA_MAX }; /* ve and edm */
 enum { VN_EDM_SIGMA_DATA };          /* of the edm prediction */
 enum { VN_LINEAR, VN_SCALED_LINEAR, VN_COSINE, VN_SIGMOID, VN_SIGMOID_BAR, VN_EXP, VN_LAPLACE };
 
-/* ---- worlds ------------------------------------------------------------------------------------------ */
+/* ---- worlds ---------------------------------------------------------------------------------- */
 
 /* One Gaussian, as mean and eigen-decomposition of its covariance. */
 typedef struct vn_component {
@@ -85,7 +86,8 @@ struct vn_world {
     vn_model_of_world model[VN_NETWORK_COUNT];
 };
 
-/* Symmetric a [n,n] -> eigenvalues value [n] and eigenvectors in the rows of vector [n,n]; a is destroyed. */
+/* Symmetric a [n,n] -> eigenvalues value [n] and eigenvectors in the rows of vector [n,n]; a is
+ * destroyed. */
 void vn_eigen(size_t n, double *a, double *value, double *vector);
 
 #endif

@@ -1,9 +1,11 @@
-/* mixture.c - what a mixture of Gaussians knows exactly. With x0 ~ sum of w_k N(m_k, S_k) and x = alpha x0 + sigma eps,
+/* mixture.c - what a mixture of Gaussians knows exactly. With x0 ~ sum of w_k N(m_k, S_k) and x =
+ * alpha x0 + sigma eps,
  *
  *     p(x) = sum of w_k N(alpha m_k, alpha^2 S_k + sigma^2 I)
  *
- * so in the eigenvectors of S_k everything is one division per coordinate. y_k = V_k (x - alpha m_k) and the variances
- * alpha^2 lambda + sigma^2 give density, E[x0|x], E[eps|x], its derivative and p(class|x). All in double. */
+ * so in the eigenvectors of S_k everything is one division per coordinate. y_k = V_k (x - alpha
+ * m_k) and the variances alpha^2 lambda + sigma^2 give density, E[x0|x], E[eps|x], its derivative
+ * and p(class|x). All in double. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -28,7 +30,8 @@ static room room_of(const vn_world *w, double *work) {
 }
 
 /* out = V (x - scale * mean) */
-static void into_axes(const vn_component *k, size_t size, const double *x, double scale, double *out) {
+static void into_axes(const vn_component *k, size_t size, const double *x, double scale,
+                      double *out) {
     if (!k->vector) {
         for (size_t i = 0; i < size; i++) out[i] = x[i] - scale * k->mean[i];
         return;
@@ -42,7 +45,8 @@ static void into_axes(const vn_component *k, size_t size, const double *x, doubl
 }
 
 /* out += w V^T y */
-static void add_from_axes(const vn_component *k, size_t size, double w, const double *y, double *out) {
+static void add_from_axes(const vn_component *k, size_t size, double w, const double *y,
+                          double *out) {
     for (size_t i = 0; i < size; i++) {
         if (!k->vector) {
             out[i] += w * y[i];
@@ -58,7 +62,8 @@ static double variance(const vn_component *k, size_t i, double alpha, double sig
 }
 
 /* Fills y and log_w; returns log p(x), and makes log_w the log of p(component|x). */
-static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma, const double *x, const room *r) {
+static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma, const double *x,
+                    const room *r) {
     double top = (double)-INFINITY, sum = 0;
     for (size_t k = 0; k < m->count; k++) {
         const vn_component *c = &m->component[k];
@@ -77,15 +82,15 @@ static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma
     return log_sum - 0.5 * (double)size * log(2 * acos(-1.0));
 }
 
-double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma,
-                            const double *x, double *work) {
+double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,
+                            double sigma, const double *x, double *work) {
     room r = room_of(w, work);
     return weigh(mixture_of(w, which, label), w->size, alpha, sigma, x, &r);
 }
 
 /* E[x0|x] = sum of w_k (m_k + V^T alpha lambda/var y), E[eps|x] = sum of w_k V^T sigma/var y. */
-void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma, const double *x,
-                      double *x0, double *eps, double *work) {
+void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double alpha,
+                      double sigma, const double *x, double *x0, double *eps, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
     room r = room_of(w, work);
@@ -106,21 +111,22 @@ void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double
     }
 }
 
-/* With mu_k the mean of x0 in component k and s_k its score: J^T v = sum of w_k (G_k v + s_k (mu_k.v - x0.v)), where
- * G_k = V^T diag(alpha lambda/var) V. */
-void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma, const double *x,
-                  const double *v, double *out, double *work) {
+/* With mu_k the mean of x0 in component k and s_k its score: J^T v = sum of w_k (G_k v + s_k
+ * (mu_k.v - x0.v)), where G_k = V^T diag(alpha lambda/var) V. */
+void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma,
+                  const double *x, const double *v, double *out, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
     room r = room_of(w, work);
     weigh(m, size, alpha, sigma, x, &r);
-    double mean = 0; // x0.v
+    double mean = 0; /* x0.v */
     for (size_t k = 0; k < m->count; k++) {
         const vn_component *c = &m->component[k];
         double dot = 0;
         into_axes(c, size, v, 0, r.z);
         for (size_t i = 0; i < size; i++)
-            dot += c->mean[i] * v[i] + alpha * c->value[i] / variance(c, i, alpha, sigma) * r.y[k * size + i] * r.z[i];
+            dot += c->mean[i] * v[i] +
+                   alpha * c->value[i] / variance(c, i, alpha, sigma) * r.y[k * size + i] * r.z[i];
         r.c[k] = dot;
         mean += exp(r.log_w[k]) * dot;
     }
@@ -129,16 +135,18 @@ void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alp
         const vn_component *c = &m->component[k];
         into_axes(c, size, v, 0, r.z);
         for (size_t i = 0; i < size; i++)
-            r.back[i] =
-                (alpha * c->value[i] * r.z[i] - r.y[k * size + i] * (r.c[k] - mean)) / variance(c, i, alpha, sigma);
+            r.back[i] = (alpha * c->value[i] * r.z[i] - r.y[k * size + i] * (r.c[k] - mean)) /
+                        variance(c, i, alpha, sigma);
         add_from_axes(c, size, exp(r.log_w[k]), r.back, out);
     }
 }
 
-void vn_world_posterior(const vn_world *w, double alpha, double sigma, const double *x, double *out, double *work) {
+void vn_world_posterior(const vn_world *w, double alpha, double sigma, const double *x, double *out,
+                        double *work) {
     double top = (double)-INFINITY, sum = 0;
     for (int32_t y = 0; y < w->classes; y++) {
-        out[y] = w->log_prior[y] + vn_world_log_density(w, VN_NETWORK_MAIN, y, alpha, sigma, x, work);
+        out[y] =
+            w->log_prior[y] + vn_world_log_density(w, VN_NETWORK_MAIN, y, alpha, sigma, x, work);
         top = fmax(top, out[y]);
     }
     for (int32_t y = 0; y < w->classes; y++) sum += out[y] = exp(out[y] - top);

@@ -1,5 +1,6 @@
-/* path.c - a path at work: opening one from its text, and the questions every room asks of it. The curves themselves are in
- * ddpm.c (discrete) and curves.c (closed forms); the table is in table.c. */
+/* path.c - a path at work: opening one from its text, and the questions every room asks of it. The
+ * curves themselves are in ddpm.c (discrete) and curves.c (closed forms); the table is in
+ * table.c. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -19,28 +20,32 @@ double vn_level_diffusion(const vn_level *l) {
     return 2 * l->sigma * (l->dsigma + vn_level_rate(l) * l->sigma);
 }
 
-/* In x/alpha the SDE only adds noise, g^2/alpha^2 dt = d(sigma/alpha)^2; the result is alpha^2 times that integral. */
+/* In x/alpha the SDE only adds noise, g^2/alpha^2 dt = d(sigma/alpha)^2; the result is alpha^2
+ * times that integral. */
 double vn_step_variance(const vn_level *from, const vn_level *to) {
     const double kept = from->alpha / to->alpha * to->sigma;
     return fmax((from->sigma - kept) * (from->sigma + kept), 0);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of a first choice. */
+/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of a
+ * first choice. */
 static char *full_text(const char *text) {
     const char *colon = strchr(text, ':');
     if (!colon || !colon[1] || colon[1 + strcspn(colon + 1, "=,")] == '=') return vn_strdup(text);
     size_t name = (size_t)(colon - text);
     for (size_t i = 0; i < vn_path_row_count; i++) {
         const vn_row *row = &vn_path_rows[i].row;
-        if (strlen(row->name) == name && strncmp(row->name, text, name) == 0 && row->params && row->params[0].choices)
+        if (strlen(row->name) == name && strncmp(row->name, text, name) == 0 && row->params &&
+            row->params[0].choices)
             return vn_format("%s:%s=%s", row->name, row->params[0].name, colon + 1);
     }
     return vn_strdup(text);
 }
 
-/* One text for one path: what equals its default was not given, but for a first choice, which is part of the name. */
+/* One text for one path: what equals its default was not given, but for a first choice, which is
+ * part of the name. */
 static void make_canonical(vn_choice *c) {
     const vn_param *params = c->row->params;
     for (int i = 0; params && params[i].name; i++)
@@ -52,7 +57,9 @@ vn_status vn_path_open(const char *text, vn_path **out, vn_err *err) {
     vn_path *p = vn_calloc(1, sizeof *p);
     vn_status s = VN_OK;
     if (!full || !p) s = vn_no_memory(err);
-    if (!s) s = vn_choice_parse(full, VN_TABLE("path", vn_path_rows, vn_path_row_count), &p->choice, err);
+    if (!s)
+        s = vn_choice_parse(full, VN_TABLE("path", vn_path_rows, vn_path_row_count), &p->choice,
+                            err);
     if (!s) {
         p->row = &vn_path_rows[p->choice.index];
         make_canonical(&p->choice);
@@ -75,12 +82,12 @@ char *vn_path_text(const vn_path *p) {
     const vn_param *params = p->row->row.params;
     char *text = vn_choice_text(&p->choice);
     if (!text || !params || !params[0].choices) return text;
-    char *name = strchr(text, ':') + 1; // "ddpm:schedule=cosine" -> "ddpm:cosine"
+    char *name = strchr(text, ':') + 1; /* "ddpm:schedule=cosine" -> "ddpm:cosine" */
     memmove(name, strchr(name, '=') + 1, strlen(strchr(name, '=')));
     return text;
 }
 
-/* ---- levels ------------------------------------------------------------------------------------------- */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 vn_level vn_path_level(const vn_path *p, double t) {
     vn_level l = {.t = t};
@@ -123,7 +130,7 @@ double vn_path_snap(const vn_path *p, double t) {
     return fmin(fmax(step, 1), p->steps) / p->steps;
 }
 
-/* ---- straight coordinates ------------------------------------------------------------------------------ */
+/* ---- straight coordinates -------------------------------------------------------------------- */
 
 double vn_path_scale(const vn_path *p, const vn_level *l) {
     return l->alpha + p->row->straight * l->sigma;
@@ -138,7 +145,7 @@ vn_level vn_path_level_of_clock(const vn_path *p, double clock) {
     return vn_path_level_of_ratio(p, clock < 1 ? clock / (1 - clock) : (double)INFINITY);
 }
 
-/* ---- routes -------------------------------------------------------------------------------------------------- */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels, vn_err *err) {
     vn_level *level = vn_realloc(r->level, (size_t)r->steps + 1 + (size_t)count, sizeof *level);

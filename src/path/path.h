@@ -1,5 +1,5 @@
-/* path.h - noise: alpha(t), sigma(t), what a network's output means, and the one interface through which samplers and
- * guides meet anything that denoises.
+/* path.h - noise: alpha(t), sigma(t), what a network's output means, and the one interface through
+ * which samplers and guides meet anything that denoises.
  *
  *     x_t = alpha(t) x0 + sigma(t) eps        t = 0 is data, t = 1 is noise
  *
@@ -15,30 +15,35 @@
 
 #include "base/base.h"
 
-/* ---- levels ----------------------------------------------------------------------------------------- */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
-/* A point of a path. Made by vn_path_level and by grids, which may put (alpha, sigma) beside the path's own curve when they
- * interpolate a discrete path as some program does: samplers use only what is here. */
+/* A point of a path. Made by vn_path_level and by grids, which may put (alpha, sigma) beside the
+ * path's own curve when they interpolate a discrete path as some program does: samplers use only
+ * what is here. */
 typedef struct vn_level {
     double t;
     double alpha, sigma;
     double dalpha, dsigma; /* by t; dsigma may be infinite at t = 0 (vp) */
-    double rounding; /* added to t before a network is told of it, where another program rounds it to a step; else 0 */
+    /* added to t before a network is told of it, where another program rounds it to a step; else
+     * 0 */
+    double rounding;
 } vn_level;
 
 /* sigma/alpha, EDM's sigma; infinite where alpha = 0. */
 double vn_level_ratio(const vn_level *l);
 /* Where every walk ends: t = 0, alpha = 1, sigma = 0. */
 extern const vn_level vn_level_clean;
-/* -a' / a: by how much of itself x shrinks with t, the drift of the forward SDE dx = -rate x dt + g dw; infinite at alpha = 0. */
+/* -a' / a: by how much of itself x shrinks with t, the drift of the forward SDE dx = -rate x dt + g
+ * dw; infinite at alpha = 0. */
 double vn_level_rate(const vn_level *l);
 /* g^2 = 2 sigma sigma' + 2 rate sigma^2, of the same SDE; infinite at alpha = 0. */
 double vn_level_diffusion(const vn_level *l);
-/* The integral of g^2 dt from `from` down to the less noisy `to`, for noise and scores at `from`: added there, it is what the
- * forward process adds on its way from `to`: x = (alpha/alpha') x' + sqrt(this) eps. Finite: sigma^2 at alpha = 0. */
+/* The integral of g^2 dt from `from` down to the less noisy `to`, for noise and scores at `from`:
+ * added there, it is what the forward process adds on its way from `to`: x = (alpha/alpha') x' +
+ * sqrt(this) eps. Finite: sigma^2 at alpha = 0. */
 double vn_step_variance(const vn_level *from, const vn_level *to);
 
-/* ---- paths ------------------------------------------------------------------------------------------ */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 typedef struct vn_path vn_path;
 
@@ -49,13 +54,17 @@ typedef struct vn_path_row {
     /* Fills the path's table, if it has one. NULL: none. */
     vn_status (*open)(vn_path *p, vn_err *err);
     void (*level)(const vn_path *p, double t, vn_level *out);
-    double (*time_of_ratio)(const vn_path *p, double s); /* inverse of s = sigma/alpha, clamped to the path's range */
-    double (*alpha_of_sigma)(double sigma);              /* alpha where sigma(t) = sigma */
-    double (*alpha_of_ratio)(double s);                  /* alpha where sigma/alpha = s; s may be infinite */
+    /* inverse of s = sigma/alpha, clamped to the path's range */
+    double (*time_of_ratio)(const vn_path *p, double s);
+    double (*alpha_of_sigma)(double sigma); /* alpha where sigma(t) = sigma */
+    /* alpha where sigma/alpha = s; s may be infinite */
+    double (*alpha_of_ratio)(double s);
     double (*network_time)(const vn_path *p, const vn_level *l); /* what a network is told for t */
-    double (*least)(const vn_path *p);                           /* t of the least noise that grids and training use */
-    /* The coordinates in which ODE rules of higher order work (see vn_path_straight): 0 x/alpha by sigma/alpha, as EDM
-     * and k-diffusion; 1 x/(alpha+sigma) by sigma/(alpha+sigma), as flow matching; finite at alpha = 0. */
+    /* t of the least noise that grids and training use */
+    double (*least)(const vn_path *p);
+    /* The coordinates in which ODE rules of higher order work (see vn_path_straight): 0 x/alpha by
+     * sigma/alpha, as EDM and k-diffusion; 1 x/(alpha+sigma) by sigma/(alpha+sigma), as flow
+     * matching; finite at alpha = 0. */
     int straight;
 } vn_path_row;
 
@@ -65,18 +74,22 @@ extern const size_t vn_path_row_count;
 struct vn_path {
     const vn_path_row *row;
     vn_choice choice;
-    int steps;     /* T of a discrete path, whose steps 0 .. T-1 lie at t = (k+1)/T; 0: continuous */
+    /* T of a discrete path, whose steps 0 .. T-1 lie at t = (k+1)/T; 0: continuous */
+    int steps;
     double *table; /* discrete: alpha-bar[T] */
 };
 
-/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' sets a first choice. */
+/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' sets a first
+ * choice. */
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err);
 void vn_path_close(vn_path **p);
-/* Parses to the same path, and is the same text for equal paths, however they were spelled. New string or NULL. */
+/* Parses to the same path, and is the same text for equal paths, however they were spelled. New
+ * string or NULL. */
 char *vn_path_text(const vn_path *p);
 
 vn_level vn_path_level(const vn_path *p, double t); /* t in [0, 1] */
-/* The level whose sigma(t) (or sigma/alpha) is this: t by the path's inverse, clamped; alpha and sigma exact. */
+/* The level whose sigma(t) (or sigma/alpha) is this: t by the path's inverse, clamped; alpha and
+ * sigma exact. */
 vn_level vn_path_level_of_sigma(const vn_path *p, double sigma);
 vn_level vn_path_level_of_ratio(const vn_path *p, double ratio);
 /* Level of step k + fraction of a discrete path, k in [0, T-1]. */
@@ -85,22 +98,27 @@ double vn_path_network_time(const vn_path *p, const vn_level *l);
 /* t of the step nearest to t from above, at least step 0; t itself on continuous paths. */
 double vn_path_snap(const vn_path *p, double t);
 
-/* Straight coordinates: with k = row->straight, m = alpha + k sigma, clock c = sigma/m, the state y = x/m obeys
- * y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps); its slope is eps - k x0. */
+/* Straight coordinates: with k = row->straight, m = alpha + k sigma, clock c = sigma/m, the state y
+ * = x/m obeys y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps); its slope is eps
+ * - k x0. */
 double vn_path_scale(const vn_path *p, const vn_level *l); /* m */
 double vn_path_clock(const vn_path *p, const vn_level *l); /* c */
 vn_level vn_path_level_of_clock(const vn_path *p, double clock);
 
-/* ---- predictions ------------------------------------------------------------------------------------ */
+/* ---- predictions ----------------------------------------------------------------------------- */
 
 /* What a raw output means, as coefficients at a level. */
 typedef struct vn_meaning {
-    double x0_x, x0_raw;   /* x0  = x0_x x  + x0_raw raw; 0, 0 where raw says nothing of x0 (eps or score, alpha = 0) */
-    double eps_x, eps_raw; /* eps = eps_x x + eps_raw raw; 0, 0 where raw says nothing of eps (x0, sigma = 0) */
+    /* x0  = x0_x x  + x0_raw raw; 0, 0 where raw says nothing of x0 (eps or score, alpha = 0) */
+    double x0_x, x0_raw;
+    /* eps = eps_x x + eps_raw raw; 0, 0 where raw says nothing of eps (x0, sigma = 0) */
+    double eps_x, eps_raw;
     double raw_x0, raw_eps; /* raw = raw_x0 x0 + raw_eps eps: the target in training */
     double input;           /* the network sees input * x */
-    double noise;           /* |x0_raw| alpha / sigma, by its limit where that is 0/0: raw's error in units of noise */
-    double weight;          /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
+    /* |x0_raw| alpha / sigma, by its limit where that is 0/0: raw's error in units of noise */
+    double noise;
+    /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
+    double weight;
 } vn_meaning;
 
 typedef struct vn_prediction_row {
@@ -118,33 +136,37 @@ typedef struct vn_prediction {
 } vn_prediction;
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
-/* Refuses by name what can not be sampled: eps or score on steps whose last is pure noise (ddpm:zero_snr=1), where they say
- * nothing of x0. To be asked wherever a path and a prediction are put together. */
+/* Refuses by name what can not be sampled: eps or score on steps whose last is pure noise
+ * (ddpm:zero_snr=1), where they say nothing of x0. To be asked wherever a path and a prediction are
+ * put together. */
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);
 vn_meaning vn_prediction_meaning(const vn_prediction *p, const vn_level *l);
 
-/* Two answers of a denoiser that most rules keep consistent (x = alpha x0 + sigma eps) and CFG++ sets apart. */
+/* Two answers of a denoiser that most rules keep consistent (x = alpha x0 + sigma eps) and CFG++
+ * sets apart. */
 typedef struct vn_pair {
     float *x0, *eps; /* [n,size] */
 } vn_pair;
 
 /* One row of size floats: raw -> x0, eps. raw may be x0 or eps. */
-void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x, const float *raw,
-                           float *x0, float *eps);
+void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x,
+                           const float *raw, float *x0, float *eps);
 /* One row: the raw output that means (x0, eps). */
-void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x0, const float *eps,
-                             float *raw);
+void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size,
+                             const float *x0, const float *eps, float *raw);
 
-/* ---- diffusers' scheduler_config.json --------------------------------------------------------------- */
+/* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
 
-/* A new object that diffusers opens as this path and prediction, and as steps whose variance the network learns (vane's own
- * class name where it has none). NULL: memory. */
+/* A new object that diffusers opens as this path and prediction, and as steps whose variance the
+ * network learns (vane's own class name where it has none). NULL: memory. */
 json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
-/* The path and prediction that a scheduler config describes. What changes the path and is not known here is refused by name
- * (VN_UNSUPPORTED); what only steers sampling (timestep_spacing, clip_sample, ...) is for vn_scheduler_read. */
-vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err);
+/* The path and prediction that a scheduler config describes. What changes the path and is not known
+ * here is refused by name (VN_UNSUPPORTED); what only steers sampling (timestep_spacing,
+ * clip_sample, ...) is for vn_scheduler_read. */
+vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
+                                 vn_err *err);
 
-/* ---- denoisers -------------------------------------------------------------------------------------- */
+/* ---- denoisers ------------------------------------------------------------------------------- */
 
 typedef enum vn_network {
     VN_NETWORK_MAIN,
@@ -153,18 +175,20 @@ typedef enum vn_network {
 } vn_network;
 
 /* A part of the network put out of action for one pass. */
-/* One forward pass. Each row has its own level and condition, so a guide may mix them. A condition is a number that the
- * denoiser knows: a class, or VN_LABEL_NULL for none. */
+/* One forward pass. Each row has its own level and condition, so a guide may mix them. A condition
+ * is a number that the denoiser knows: a class, or VN_LABEL_NULL for none. */
 typedef struct vn_query {
     int64_t n;
     vn_network network;
-    vn_disturb disturb;     /* of this pass alone */
-    vn_disturb always;      /* of every pass through this network */
-    const float *x;         /* [n,size] */
-    const vn_level *level;  /* [n] */
-    const int32_t *label;   /* [n] */
-    const float *cotangent; /* NULL: the raw output. [n,size]: its vector-Jacobian product by x instead */
-    float *variance;        /* NULL, or [n,size] where the answer has room for the learned v (vn_denoiser) */
+    vn_disturb disturb;    /* of this pass alone */
+    vn_disturb always;     /* of every pass through this network */
+    const float *x;        /* [n,size] */
+    const vn_level *level; /* [n] */
+    const int32_t *label;  /* [n] */
+    /* NULL: the raw output. [n,size]: its vector-Jacobian product by x instead */
+    const float *cotangent;
+    /* NULL, or [n,size] where the answer has room for the learned v (vn_denoiser) */
+    float *variance;
 } vn_query;
 
 /* What a classifier of noisy samples is asked: log p(label|x_t), and its gradient by x_t. */
@@ -174,8 +198,9 @@ typedef struct vn_classify {
     const vn_level *level;  /* one for all rows */
     const int32_t *label;   /* [n], none of them VN_LABEL_NULL */
     float *log_probability; /* out [n]; or NULL */
-    float *shift; /* out [n,size]: sigma^2/alpha times the gradient, which is what x0 moves by and stays finite at
-                               alpha = 0; or NULL */
+    /* out [n,size]: sigma^2/alpha times the gradient, which is what x0 moves by and stays finite at
+     * alpha = 0; or NULL */
+    float *shift;
 } vn_classify;
 
 /* Anything that denoises. Plain struct: fill it, keep it while samplers use it. */
@@ -193,24 +218,26 @@ typedef struct vn_denoiser {
     bool has_vjp;             /* answers queries with a cotangent */
     unsigned disturbances;    /* sum of the vn_disturbance it knows */
     int layers, middle;       /* how many can be disturbed; which is taken where none is named */
-    /* Its main network answers queries for a variance: v, by which the reverse step has the variance exp(f log beta +
-     * (1 - f) log beta~), f = (v + 1)/2, with beta that of the step forward and beta~ that of the step back for known x0
-     * (2102.09672). On paths with steps. */
+    /* Its main network answers queries for a variance: v, by which the reverse step has the
+     * variance exp(f log beta + (1 - f) log beta~), f = (v + 1)/2, with beta that of the step
+     * forward and beta~ that of the step back for known x0 (2102.09672). On paths with steps. */
     bool learns_variance;
     void *self;
     /* raw [n,size]. Must not keep the query. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);
-    /* The main network's answer for one sample in double: x0 [size] and eps [size] at x [size]. NULL: float32 is all it has. */
-    vn_status (*exact)(void *self, int32_t label, const vn_level *level, const double *x, double *x0, double *eps,
-                       vn_err *err);
+    /* The main network's answer for one sample in double: x0 [size] and eps [size] at x [size].
+     * NULL: float32 is all it has. */
+    vn_status (*exact)(void *self, int32_t label, const vn_level *level, const double *x,
+                       double *x0, double *eps, vn_err *err);
     /* p(label|x_t) beside the denoiser; NULL: it has none. */
     vn_status (*classify)(void *self, const vn_classify *q, vn_err *err);
 } vn_denoiser;
 
-/* ---- routes ------------------------------------------------------------------------------------------ */
+/* ---- routes ---------------------------------------------------------------------------------- */
 
-/* The levels that a walk visits, from noise to data. Rows that go back to more noise put their detours in: where a level is
- * noisier than the one before it, the walk adds noise instead of making a step. */
+/* The levels that a walk visits, from noise to data. Rows that go back to more noise put their
+ * detours in: where a level is noisier than the one before it, the walk adds noise instead of
+ * making a step. */
 typedef struct vn_route {
     const vn_path *path;
     int steps;
@@ -219,7 +246,7 @@ typedef struct vn_route {
 /* Inserts count levels before level[at]. */
 vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels, vn_err *err);
 
-/* ---- worlds: exact mixtures of Gaussians ------------------------------------------------------------- */
+/* ---- worlds: exact mixtures of Gaussians ----------------------------------------------------- */
 
 typedef struct vn_world vn_world;
 
@@ -234,27 +261,30 @@ const char *vn_world_class_name(const vn_world *w, int32_t label);
 double vn_world_prior(const vn_world *w, int32_t label); /* p(label) */
 bool vn_world_has_weak(const vn_world *w);
 
-/* Exact answers, in double, at x [D] on (alpha, sigma); label may be VN_LABEL_NULL. `work` holds vn_world_work(w) doubles. */
+/* Exact answers, in double, at x [D] on (alpha, sigma); label may be VN_LABEL_NULL. `work` holds
+ * vn_world_work(w) doubles. */
 size_t vn_world_work(const vn_world *w);
-double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma,
-                            const double *x, double *work);
-/* x0 [D] = E[x0|x]; eps [D] = E[eps|x] = -sigma times the score; both finite for sigma > 0 or alpha > 0. */
-void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma, const double *x,
-                      double *x0, double *eps, double *work);
+double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,
+                            double sigma, const double *x, double *work);
+/* x0 [D] = E[x0|x]; eps [D] = E[eps|x] = -sigma times the score; both finite for sigma > 0 or alpha
+ * > 0. */
+void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double alpha,
+                      double sigma, const double *x, double *x0, double *eps, double *work);
 /* out [D] = (d x0 / d x)^T v. sigma > 0. */
-void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma, const double *x,
-                  const double *v, double *out, double *work);
+void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alpha, double sigma,
+                  const double *x, const double *v, double *out, double *work);
 /* out [classes] = p(class | x). */
-void vn_world_posterior(const vn_world *w, double alpha, double sigma, const double *x, double *out, double *work);
+void vn_world_posterior(const vn_world *w, double alpha, double sigma, const double *x, double *out,
+                        double *work);
 
 /* An exact sample x [D] of a class, or of p(x) for VN_LABEL_NULL; by (seed, index) alone. */
 void vn_world_draw(const vn_world *w, int32_t label, uint64_t seed, uint64_t index, float *x);
 
-/* A denoiser over the world, on any path, with any prediction; NULL: "v", from which x0 and eps come without loss at every
- * level (float32 eps at alpha = 1e-4 would cost x0 four digits). Closed with vn_world_denoiser_close before the
- * world, the path and the crew (NULL: one thread). */
-vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict, vn_crew *crew,
-                            vn_denoiser *out, vn_err *err);
+/* A denoiser over the world, on any path, with any prediction; NULL: "v", from which x0 and eps
+ * come without loss at every level (float32 eps at alpha = 1e-4 would cost x0 four digits). Closed
+ * with vn_world_denoiser_close before the world, the path and the crew (NULL: one thread). */
+vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict,
+                            vn_crew *crew, vn_denoiser *out, vn_err *err);
 void vn_world_denoiser_close(vn_denoiser *d);
 
 #endif

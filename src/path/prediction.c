@@ -1,9 +1,11 @@
-/* prediction.c - what a network's raw output means. Each kind is affine in (x, raw) and in (x0, eps) with coefficients that
- * depend on the level only, so a row is one function that states them; the loops are written once.
+/* prediction.c - what a network's raw output means. Each kind is affine in (x, raw) and in (x0,
+ * eps) with coefficients that depend on the level only, so a row is one function that states them;
+ * the loops are written once.
  *
- * At the ends an output may say nothing of one of the two. The limits taken there: alpha = 0 (pure noise) with eps or score:
- * x0 = 0, which is of no weight where t = 1 is only a limit, but refused where it is a step of its own (vn_path_allows);
- * sigma = 0 (data) with x0: eps = 0, which is E[eps|x] there. */
+ * At the ends an output may say nothing of one of the two. The limits taken there: alpha = 0 (pure
+ * noise) with eps or score: x0 = 0, which is of no weight where t = 1 is only a limit, but refused
+ * where it is a step of its own (vn_path_allows); sigma = 0 (data) with x0: eps = 0, which is
+ * E[eps|x] there. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -40,7 +42,8 @@ static void score_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) 
     m->weight = l->sigma * l->sigma;
 }
 
-/* v = alpha eps - sigma x0 (2202.00512), on any path: divided by alpha^2 + sigma^2, which is 1 on the paper's. */
+/* v = alpha eps - sigma x0 (2202.00512), on any path: divided by alpha^2 + sigma^2, which is 1 on
+ * the paper's. */
 static void v_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
     (void)c;
     double n = l->alpha * l->alpha + l->sigma * l->sigma;
@@ -52,11 +55,11 @@ static void v_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
     m->noise = l->alpha / n;
 }
 
-/* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope (the clean one, or pure noise on
- * polynomial:of=alpha), u says nothing that x does not. */
+/* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope
+ * (the clean one, or pure noise on polynomial:of=alpha), u says nothing that x does not. */
 static void velocity_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
     (void)c;
-    double det = l->alpha * l->dsigma - l->dalpha * l->sigma; // alpha^2 d(sigma/alpha)/dt
+    double det = l->alpha * l->dsigma - l->dalpha * l->sigma; /* alpha^2 d(sigma/alpha)/dt */
     m->raw_x0 = l->dalpha;
     if (!(det > 0 && isfinite(det))) {
         if (l->alpha > 0)
@@ -73,9 +76,11 @@ static void velocity_meaning(const vn_choice *c, const vn_level *l, vn_meaning *
     m->noise = l->alpha / det;
 }
 
-/* EDM's F (2206.00364): x0 = c_skip y + c_out F(c_in y) with y = x/alpha, s = sigma/alpha, written so that alpha may be 0. */
+/* EDM's F (2206.00364): x0 = c_skip y + c_out F(c_in y) with y = x/alpha, s = sigma/alpha, written
+ * so that alpha may be 0. */
 static void edm_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
-    double sd = c->value[VN_EDM_SIGMA_DATA], q = l->sigma * l->sigma + l->alpha * l->alpha * sd * sd, root = sqrt(q);
+    double sd = c->value[VN_EDM_SIGMA_DATA],
+           q = l->sigma * l->sigma + l->alpha * l->alpha * sd * sd, root = sqrt(q);
     m->x0_x = sd * sd * l->alpha / q;
     m->x0_raw = l->sigma * sd / root;
     m->eps_x = l->sigma / q;
@@ -97,15 +102,18 @@ const vn_prediction_row vn_prediction_rows[] = {
     {{"v", "alpha eps - sigma x0", "2202.00512", NULL}, "dsm", v_meaning},
     {{"score", "gradient of log p(x)", "2011.13456", NULL}, "dsm", score_meaning},
     {{"velocity", "dx/dt along the path", "2210.02747", NULL}, "cfm", velocity_meaning},
-    {{"edm", "EDM's preconditioned F; scales the network's input too", "2206.00364", edm_params}, "dsm", edm_meaning},
+    {{"edm", "EDM's preconditioned F; scales the network's input too", "2206.00364", edm_params},
+     "dsm",
+     edm_meaning},
 };
 const size_t vn_prediction_row_count = VN_COUNT(vn_prediction_rows);
 
-/* ---- at work ------------------------------------------------------------------------------------------- */
+/* ---- at work --------------------------------------------------------------------------------- */
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err) {
     vn_status s =
-        vn_choice_parse(text, VN_TABLE("prediction", vn_prediction_rows, vn_prediction_row_count), &out->choice, err);
+        vn_choice_parse(text, VN_TABLE("prediction", vn_prediction_rows, vn_prediction_row_count),
+                        &out->choice, err);
     if (!s) out->row = &vn_prediction_rows[out->choice.index];
     return s;
 }
@@ -115,7 +123,8 @@ vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err 
     const vn_meaning m = vn_prediction_meaning(predict, &last);
     if (!p->steps || last.alpha > 0 || m.x0_raw != 0) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s says nothing of the data at the last step of this %s path, which is pure noise; predict v or x0",
+                   "%s says nothing of the data at the last step of this %s path, which is pure "
+                   "noise; predict v or x0",
                    predict->row->row.name, p->row->row.name);
 }
 
@@ -125,8 +134,8 @@ vn_meaning vn_prediction_meaning(const vn_prediction *p, const vn_level *l) {
     return m;
 }
 
-void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x, const float *raw,
-                           float *x0, float *eps) {
+void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x,
+                           const float *raw, float *x0, float *eps) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     const float a = (float)m.x0_x, b = (float)m.x0_raw, c = (float)m.eps_x, d = (float)m.eps_raw;
     for (size_t i = 0; i < size; i++) {
@@ -136,8 +145,8 @@ void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t siz
     }
 }
 
-void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x0, const float *eps,
-                             float *raw) {
+void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size,
+                             const float *x0, const float *eps, float *raw) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     const float a = (float)m.raw_x0, b = (float)m.raw_eps;
     for (size_t i = 0; i < size; i++) raw[i] = a * x0[i] + b * eps[i];

@@ -1,10 +1,11 @@
 /* scheduler.c - a path and a prediction as diffusers' scheduler_config.json, both ways.
  *
- * What diffusers has a class for is written under that class; anything else as "VaneScheduler" with the texts of path and
- * prediction, so that no file claims to be what it is not. Reading takes every class whose path is one of ours. A key that changes
- * the path or the meaning of the network's output in a way not known here is refused by name (use_flow_sigmas is known: a class of
- * ddpm then walks on the rectified path); what only steers sampling (timestep_spacing, clip_sample, use_karras_sigmas, shift, ...)
- * is for sample/scheduler.c. */
+ * What diffusers has a class for is written under that class; anything else as "VaneScheduler" with
+ * the texts of path and prediction, so that no file claims to be what it is not. Reading takes
+ * every class whose path is one of ours. A key that changes the path or the meaning of the
+ * network's output in a way not known here is refused by name (use_flow_sigmas is known: a class of
+ * ddpm then walks on the rectified path); what only steers sampling (timestep_spacing, clip_sample,
+ * use_karras_sigmas, shift, ...) is for sample/scheduler.c. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -12,7 +13,8 @@
 
 #define OURS "VaneScheduler"
 
-/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the one written, but see class_of. */
+/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the
+ * one written, but see class_of. */
 static const struct {
     const char *name, *path;
     double beta_start, beta_end;
@@ -53,22 +55,26 @@ static const struct {
     const char *kind, *names[8];
 } others[] = {
     {"is for discrete tokens",
-     {"AmusedScheduler", "VQDiffusionScheduler", "BlockRefinementScheduler", "DiscreteDDIMScheduler",
-      "EntropyBoundScheduler"}},
+     {"AmusedScheduler", "VQDiffusionScheduler", "BlockRefinementScheduler",
+      "DiscreteDDIMScheduler", "EntropyBoundScheduler"}},
     {"is for video",
      {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "HeliosScheduler", "HeliosDMDScheduler",
       "LTXEulerAncestralRFScheduler", "MiniMaxH3Scheduler"}},
     {"tells its network of noise in another way than any path here",
-     {"CMStochasticIterativeScheduler", "SCMScheduler", "CosineDPMSolverMultistepScheduler", "IPNDMScheduler",
-      "ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "KarrasVeScheduler", "DDPMWuerstchenScheduler"}},
+     {"CMStochasticIterativeScheduler", "SCMScheduler", "CosineDPMSolverMultistepScheduler",
+      "IPNDMScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "KarrasVeScheduler",
+      "DDPMWuerstchenScheduler"}},
     {"is for networks that answer with more than a denoiser does",
-     {"ConsistencyDecoderScheduler", "FlowMapEulerDiscreteScheduler", "PiflowScheduler", "RFD4ProteinaScheduler"}},
+     {"ConsistencyDecoderScheduler", "FlowMapEulerDiscreteScheduler", "PiflowScheduler",
+      "RFD4ProteinaScheduler"}},
 };
 
-#define LEARNED_RANGE "learned_range"   // the variance_type of path.h's vn_denoiser.learns_variance
-#define FLOW_SIGMAS   "use_flow_sigmas" // makes a class of ddpm walk on the rectified path
+/* the variance_type of path.h's vn_denoiser.learns_variance */
+#define LEARNED_RANGE "learned_range"
+#define FLOW_SIGMAS   "use_flow_sigmas" /* makes a class of ddpm walk on the rectified path */
 
-/* prediction_type of each prediction on each path; the first of a path is the default. NULL: the class has no such key. */
+/* prediction_type of each prediction on each path; the first of a path is the default. NULL: the
+ * class has no such key. */
 static const struct {
     const char *path, *prediction, *type;
 } types[] = {
@@ -96,7 +102,7 @@ static bool same(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Adds `value`, which it owns; false when memory runs out, here or where value was made. */
 static bool put(json_t *config, const char *key, json_t *value) {
@@ -111,38 +117,45 @@ static bool put_path(json_t *config, const vn_path *p, const vn_prediction *pred
                put(config, "sigma_data", json_real(predict->choice.value[VN_EDM_SIGMA_DATA]));
     if (same(p->row->row.name, "ddpm"))
         return put(config, "num_train_timesteps", json_integer(p->steps)) &&
-               put(config, "beta_schedule", json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].theirs)) &&
+               put(config, "beta_schedule",
+                   json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].theirs)) &&
                put(config, "beta_start", json_real(v[VN_DDPM_BETA_START])) &&
                put(config, "beta_end", json_real(v[VN_DDPM_BETA_END])) &&
                put(config, "rescale_betas_zero_snr", json_boolean(v[VN_DDPM_ZERO_SNR] != 0)) &&
-               put(config, "timestep_spacing", json_string("trailing")) && put(config, "clip_sample", json_false());
-    return put(config, "num_train_timesteps", json_integer(1000)) && put(config, "shift", json_real(1));
+               put(config, "timestep_spacing", json_string("trailing")) &&
+               put(config, "clip_sample", json_false());
+    return put(config, "num_train_timesteps", json_integer(1000)) &&
+           put(config, "shift", json_real(1));
 }
 
 static bool put_ours(json_t *config, const vn_path *p, const vn_prediction *predict) {
     char *path = vn_path_text(p), *prediction = vn_choice_text(&predict->choice);
     bool ok = path && prediction && put(config, "_class_name", json_string(OURS)) &&
-              put(config, "path", json_string(path)) && put(config, "prediction_type", json_string(prediction));
+              put(config, "path", json_string(path)) &&
+              put(config, "prediction_type", json_string(prediction));
     vn_free(path);
     vn_free(prediction);
     return ok;
 }
 
 static bool known_to_diffusers(const vn_path *p) {
-    return !same(p->row->row.name, "ddpm") || schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].theirs;
+    return !same(p->row->row.name, "ddpm") ||
+           schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].theirs;
 }
 
-/* That of the path's own sampler where it has such a path: DDIM, of which diffusers has neither a learned variance nor the sigmoid
- * schedule. */
+/* That of the path's own sampler where it has such a path: DDIM, of which diffusers has neither a
+ * learned variance nor the sigmoid schedule. */
 static const char *class_of(const vn_path *p, bool learns_variance) {
     size_t class = 0;
     while (!same(classes[class].path, p->row->row.name)) class ++;
     const bool ddpm = same(p->row->row.name, "ddpm");
-    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] <= VN_COSINE ? "DDIMScheduler"
-                                                                                      : classes[class].name;
+    return ddpm && !learns_variance && p->choice.value[VN_DDPM_SCHEDULE] <= VN_COSINE
+               ? "DDIMScheduler"
+               : classes[class].name;
 }
 
-static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict, bool learns_variance) {
+static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predict,
+                    bool learns_variance) {
     const char *path = p->row->row.name;
     if (!known_to_diffusers(p)) return put_ours(config, p, predict);
     size_t type = 0;
@@ -150,8 +163,10 @@ static bool put_all(json_t *config, const vn_path *p, const vn_prediction *predi
            !(same(types[type].path, path) && same(types[type].prediction, predict->row->row.name)))
         type++;
     if (type == VN_COUNT(types)) return put_ours(config, p, predict);
-    bool ok = put(config, "_class_name", json_string(class_of(p, learns_variance))) && put_path(config, p, predict);
-    return ok && (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
+    bool ok = put(config, "_class_name", json_string(class_of(p, learns_variance))) &&
+              put_path(config, p, predict);
+    return ok &&
+           (!types[type].type || put(config, "prediction_type", json_string(types[type].type)));
 }
 
 json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance) {
@@ -163,9 +178,10 @@ json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool l
     return NULL;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static vn_status get_number(const json_t *config, const char *key, double missing, double *out, vn_err *err) {
+static vn_status get_number(const json_t *config, const char *key, double missing, double *out,
+                            vn_err *err) {
     const json_t *value = json_object_get(config, key);
     *out = missing;
     if (!value || json_is_null(value)) return VN_OK;
@@ -178,7 +194,8 @@ static bool is_on(const json_t *config, const char *key) {
     return json_is_true(json_object_get(config, key));
 }
 
-static vn_status get_text(const json_t *config, const char *key, const char *missing, const char **out, vn_err *err) {
+static vn_status get_text(const json_t *config, const char *key, const char *missing,
+                          const char **out, vn_err *err) {
     const json_t *value = json_object_get(config, key);
     *out = missing;
     if (!value || json_is_null(value)) return VN_OK;
@@ -189,16 +206,19 @@ static vn_status get_text(const json_t *config, const char *key, const char *mis
 
 /* Keys that would make another path or another output of it. */
 static vn_status refuse_unknown(const json_t *config, vn_err *err) {
-    if (is_on(config, "invert_sigmas")) return vn_fail(err, VN_UNSUPPORTED, "invert_sigmas is not supported");
+    if (is_on(config, "invert_sigmas"))
+        return vn_fail(err, VN_UNSUPPORTED, "invert_sigmas is not supported");
     const json_t *betas = json_object_get(config, "trained_betas");
-    if (betas && !json_is_null(betas)) return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
+    if (betas && !json_is_null(betas))
+        return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
     const char *variance, *type, *output;
     vn_status s = get_text(config, "variance_type", "fixed_small", &variance, err);
     if (!s && strncmp(variance, "learned", 7) == 0 && !same(variance, LEARNED_RANGE))
         return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
     if (!s) s = get_text(config, "timestep_type", "discrete", &type, err);
     if (!s) s = get_text(config, "prediction_type", "", &output, err);
-    if (!s && !same(type, "discrete") && same(output, "v_prediction")) // of others the class makes nothing of it
+    /* of others the class makes nothing of it */
+    if (!s && !same(type, "discrete") && same(output, "v_prediction"))
         return vn_fail(err, VN_UNSUPPORTED, "timestep_type %.40s is not supported", type);
     return s;
 }
@@ -216,28 +236,31 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
     const char *name;
     size_t schedule = VN_LINEAR;
     double steps, start, end;
-    const char *missing = classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].theirs;
+    const char *missing =
+        classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].theirs;
     vn_status s = get_text(config, "beta_schedule", missing, &name, err);
     if (!s) s = get_number(config, "num_train_timesteps", 1000, &steps, err);
     if (!s) s = get_number(config, "beta_start", classes[class].beta_start, &start, err);
     if (!s) s = get_number(config, "beta_end", classes[class].beta_end, &end, err);
     if (!s) s = find_schedule(name, &schedule, err);
-    if (!s && (start <= 0 || end <= 0)) // 0 is the default in our text
+    if (!s && (start <= 0 || end <= 0)) /* 0 is the default in our text */
         s = vn_fail(err, VN_BAD_FILE, "beta_start %g and beta_end %g are not above 0", start, end);
     if (s) return s;
     char text[160];
-    int n = vn_snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours, steps,
-                        is_on(config, "rescale_betas_zero_snr"));
+    int n = vn_snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours,
+                        steps, is_on(config, "rescale_betas_zero_snr"));
     if (schedules[schedule].has_betas)
-        vn_snprintf(text + n, sizeof text - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start, end);
+        vn_snprintf(text + n, sizeof text - (size_t)n, ",beta_start=%.17g,beta_end=%.17g", start,
+                    end);
     return vn_path_open(text, path, err);
 }
 
 static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *err) {
     double steps;
     vn_status s = get_number(config, "num_train_timesteps", 1000, &steps, err);
-    if (!s && steps != 1000) // the network is told 1000 t
-        s = vn_fail(err, VN_UNSUPPORTED, "num_train_timesteps %g of a flow is not supported, only 1000", steps);
+    if (!s && steps != 1000) /* the network is told 1000 t */
+        s = vn_fail(err, VN_UNSUPPORTED,
+                    "num_train_timesteps %g of a flow is not supported, only 1000", steps);
     return s ? s : vn_path_open("rectified", path, err);
 }
 
@@ -254,7 +277,8 @@ static vn_status read_edm(const json_t *config, vn_path **path, char text[64], v
 }
 
 /* A class of diffusers: *text becomes the prediction's. */
-static vn_status read_class(const json_t *config, size_t class, vn_path **path, char text[64], vn_err *err) {
+static vn_status read_class(const json_t *config, size_t class, vn_path **path, char text[64],
+                            vn_err *err) {
     const char *on = classes[class].path, *type;
     size_t first = 0, i;
     if (same(on, "ddpm") && is_on(config, FLOW_SIGMAS)) on = FLOW_SIGMAS;
@@ -265,7 +289,8 @@ static vn_status read_class(const json_t *config, size_t class, vn_path **path, 
     for (i = first; i < VN_COUNT(types) && same(types[i].path, on); i++)
         if (!types[i].type || same(types[i].type, type)) break;
     if (i == VN_COUNT(types) || !same(types[i].path, on))
-        return vn_fail(err, VN_UNSUPPORTED, "prediction_type %.40s of %s is not supported", type, classes[class].name);
+        return vn_fail(err, VN_UNSUPPORTED, "prediction_type %.40s of %s is not supported", type,
+                       classes[class].name);
     vn_snprintf(text, 64, "%s", types[i].prediction);
     if (same(on, "ddpm")) return read_ddpm(config, class, path, err);
     if (same(on, "edm")) return read_edm(config, path, text, err);
@@ -281,17 +306,18 @@ static vn_status read_ours(const json_t *config, vn_path **path, char text[64], 
     return vn_path_open(name, path, err);
 }
 
-/* What to do is the same for all: the path is not known, and who knows it can name it where there is no scheduler. */
+/* What to do is the same for all: the path is not known, and who knows it can name it where there
+ * is no scheduler. */
 static vn_status refuse_class(const char *name, vn_err *err) {
     const char *kind = "is not a scheduler that vane knows";
     for (size_t i = 0; i < VN_COUNT(others); i++)
         for (size_t k = 0; k < VN_COUNT(others[i].names) && others[i].names[k]; k++)
             if (same(others[i].names[k], name)) kind = others[i].kind;
-    return vn_fail(
-        err, VN_UNSUPPORTED,
-        "_class_name '%.60s' %s; if the network was trained on a path of vane's, remove this file and name it "
-        "(--path ddpm:linear --sampler ddim --grid trailing)",
-        name, kind);
+    return vn_fail(err, VN_UNSUPPORTED,
+                   "_class_name '%.60s' %s; if the network was trained on a path of vane's, remove "
+                   "this file and name it "
+                   "(--path ddpm:linear --sampler ddim --grid trailing)",
+                   name, kind);
 }
 
 static vn_status read_any(const json_t *config, vn_path **path, char text[64], vn_err *err) {
@@ -305,7 +331,8 @@ static vn_status read_any(const json_t *config, vn_path **path, char text[64], v
     return refuse_class(name, err);
 }
 
-vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict, vn_err *err) {
+vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
+                                 vn_err *err) {
     char text[64];
     *path = NULL;
     vn_status s = read_any(config, path, text, err);
@@ -313,6 +340,6 @@ vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_predic
     if (!s) s = vn_path_allows(*path, predict, err);
     if (s) vn_path_close(path);
     if (s != VN_BAD_ARGUMENT) return s;
-    if (err) err->status = VN_BAD_FILE; // the numbers came from a file, not from the caller
+    if (err) err->status = VN_BAD_FILE; /* the numbers came from a file, not from the caller */
     return VN_BAD_FILE;
 }

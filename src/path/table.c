@@ -22,22 +22,25 @@ static const vn_param vp_params[] = {
 };
 static const vn_param polynomial_params[] = {
     {"n", "the power", 2, 1, 16, 0, NULL},
-    {"of", "what is a power: sigma = t^n, or alpha = (1-t)^n as in flow_matching", 0, 0, 1, 1, "sigma|alpha"},
+    {"of", "what is a power: sigma = t^n, or alpha = (1-t)^n as in flow_matching", 0, 0, 1, 1,
+     "sigma|alpha"},
     {0},
 };
 static const vn_param ve_params[] = {
     {"sigma_min", "sigma at t = 0", 0.01, 1e-6, 1e6, 0, NULL},
-    {"sigma_max", "sigma at t = 1: about the largest distance of two samples (2006.09011), 50 for CIFAR-10", 50, 1e-6,
-     1e6, 0, NULL},
+    {"sigma_max",
+     "sigma at t = 1: about the largest distance of two samples (2006.09011), 50 for CIFAR-10", 50,
+     1e-6, 1e6, 0, NULL},
     {0},
 };
 static const vn_param edm_params[] = {
     {"sigma_min", "least sigma that grids visit before 0", 0.002, 1e-6, 1e6, 0, NULL},
-    {"sigma_max", "sigma at t = 1; 80 is for pictures of up to some 64 x 64 in [-1,1]", 80, 1e-6, 1e6, 0, NULL},
+    {"sigma_max", "sigma at t = 1; 80 is for pictures of up to some 64 x 64 in [-1,1]", 80, 1e-6,
+     1e6, 0, NULL},
     {0},
 };
 
-// The functions of a row, by their common stem.
+/* The functions of a row, by their common stem. */
 #define CURVE(name)    vn_##name##_level, vn_##name##_time_of_ratio
 #define PRESERVING     vn_preserving_of_sigma, vn_preserving_of_ratio
 #define SUB_PRESERVING vn_sub_preserving_of_sigma, vn_sub_preserving_of_ratio
@@ -45,7 +48,7 @@ static const vn_param edm_params[] = {
 #define STRAIGHT       vn_straight_of_sigma, vn_straight_of_ratio
 #define TOLD(name)     vn_##name##_network_time, vn_##name##_least
 
-// clang-format off
+/* clang-format off */
 const vn_path_row vn_path_rows[] = {
     {{"rectified", "alpha = 1-t, sigma = t: rectified flow, CondOT", "2209.03003", NULL},
      "velocity", "euler", "uniform", "logit-normal", NULL, CURVE(rectified), STRAIGHT, TOLD(rectified), 1},
@@ -64,5 +67,5 @@ const vn_path_row vn_path_rows[] = {
     {{"polynomial", "alpha = 1-t^n, sigma = t^n: rectified at another pace", "2412.06264", polynomial_params},
      "velocity", "euler", "uniform", "uniform", NULL, CURVE(polynomial), STRAIGHT, TOLD(polynomial), 1},
 };
-// clang-format on
+/* clang-format on */
 const size_t vn_path_row_count = VN_COUNT(vn_path_rows);

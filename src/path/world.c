@@ -1,6 +1,7 @@
-/* world.c - reading a world file: classes of weighted Gaussians, their union, and the weak model of autoguidance. The file is
- * untrusted; what it does not say right is refused with the place, as in "classes[1].components[0].cov". Afterwards every
- * component is a mean and an eigen-decomposition, which is what mixture.c wants. */
+/* world.c - reading a world file: classes of weighted Gaussians, their union, and the weak model of
+ * autoguidance. The file is untrusted; what it does not say right is refused with the place, as in
+ * "classes[1].components[0].cov". Afterwards every component is a mean and an eigen-decomposition,
+ * which is what mixture.c wants. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -23,7 +24,9 @@ static vn_status bad(reader *r, const char *what) {
 
 static void *take(reader *r, size_t count, size_t size) {
     size_t bytes;
-    void *p = vn_mul_overflows(count, size, &bytes) ? NULL : vn_arena_alloc(&r->w->arena, bytes ? bytes : 1);
+    void *p = vn_mul_overflows(count, size, &bytes)
+                  ? NULL
+                  : vn_arena_alloc(&r->w->arena, bytes ? bytes : 1);
     if (!p) vn_no_memory(r->err);
     return p;
 }
@@ -31,7 +34,7 @@ static void *take(reader *r, size_t count, size_t size) {
 /* Extends the place by one piece; undo by cutting at the returned length. */
 static size_t enter(reader *r, const char *format, size_t index) {
     size_t end = strlen(r->place);
-    snprintf(r->place + end, sizeof r->place - end, format, index); // only the literals below
+    snprintf(r->place + end, sizeof r->place - end, format, index); /* only the literals below */
     return end;
 }
 
@@ -45,7 +48,8 @@ static vn_status only_keys(reader *r, const json_t *object, const char *const *k
         if (i < count) continue;
         const char *nearest = vn_nearest(key, keys, count);
         return vn_fail(r->err, VN_BAD_FILE, "%s has an unknown key '%.60s'%s%s%s", r->place, key,
-                       nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+                       nearest ? "; did you mean '" : "", nearest ? nearest : "",
+                       nearest ? "'?" : "");
     }
     return VN_OK;
 }
@@ -54,7 +58,8 @@ static vn_status only_keys(reader *r, const json_t *object, const char *const *k
 static vn_status read_numbers(reader *r, const json_t *array, size_t count, double *out) {
     if (!json_is_array(array)) return bad(r, "is not an array of numbers");
     if (json_array_size(array) != count)
-        return vn_fail(r->err, VN_BAD_FILE, "%s has %zu numbers, not %zu", r->place, json_array_size(array), count);
+        return vn_fail(r->err, VN_BAD_FILE, "%s has %zu numbers, not %zu", r->place,
+                       json_array_size(array), count);
     for (size_t i = 0; i < count; i++) {
         const json_t *item = json_array_get(array, i);
         if (!json_is_number(item)) return bad(r, "is not an array of numbers");
@@ -64,12 +69,13 @@ static vn_status read_numbers(reader *r, const json_t *array, size_t count, doub
     return VN_OK;
 }
 
-/* ---- a component ---------------------------------------------------------------------------------------- */
+/* ---- a component ----------------------------------------------------------------------------- */
 
 static vn_status read_std(reader *r, const json_t *std, vn_component *c) {
     double *value = take(r, r->w->size, sizeof *value), s = json_number_value(std);
     if (!value) return VN_NO_MEMORY;
-    if (!json_is_number(std) || !(s >= SMALLEST_STD && s <= LARGEST_NUMBER)) return bad(r, "is not in [1e-6, 1e12]");
+    if (!json_is_number(std) || !(s >= SMALLEST_STD && s <= LARGEST_NUMBER))
+        return bad(r, "is not in [1e-6, 1e12]");
     for (size_t i = 0; i < r->w->size; i++) value[i] = s * s;
     c->value = value;
     return VN_OK;
@@ -79,8 +85,10 @@ static vn_status read_matrix(reader *r, const json_t *cov, double *matrix, bool 
     const size_t n = r->w->size;
     vn_status s = VN_OK;
     *diagonal = true;
-    if (!json_is_array(cov) || json_array_size(cov) != n) return bad(r, "is not a square array of the mean's size");
-    for (size_t i = 0; i < n && !s; i++) s = read_numbers(r, json_array_get(cov, i), n, matrix + i * n);
+    if (!json_is_array(cov) || json_array_size(cov) != n)
+        return bad(r, "is not a square array of the mean's size");
+    for (size_t i = 0; i < n && !s; i++)
+        s = read_numbers(r, json_array_get(cov, i), n, matrix + i * n);
     for (size_t i = 0; i < n && !s; i++)
         for (size_t j = 0; j < i && !s; j++) {
             double a = matrix[i * n + j], b = matrix[j * n + i];
@@ -94,7 +102,8 @@ static vn_status read_matrix(reader *r, const json_t *cov, double *matrix, bool 
 static vn_status read_cov(reader *r, const json_t *cov, vn_component *c) {
     const size_t n = r->w->size;
     bool diagonal;
-    double *value = take(r, n, sizeof *value), *matrix = vn_alloc(n, n * sizeof *matrix), *vector = NULL;
+    double *value = take(r, n, sizeof *value), *matrix = vn_alloc(n, n * sizeof *matrix),
+           *vector = NULL;
     vn_status s = !value ? VN_NO_MEMORY : matrix ? VN_OK : vn_no_memory(r->err);
     if (!s) s = read_matrix(r, cov, matrix, &diagonal);
     if (!s && diagonal)
@@ -132,8 +141,9 @@ static vn_status read_component(reader *r, const json_t *json, vn_component *c, 
     const json_t *mean = json_object_get(json, "mean"), *cov = json_object_get(json, "cov"),
                  *std = json_object_get(json, "std");
     if (!cov == !std) return bad(r, "needs either cov or std");
-    if (r->w->size == 0) r->w->size = json_array_size(mean); // the first mean decides
-    if (r->w->size == 0 || r->w->size > LARGEST_SIZE) return bad(r, "needs a mean of 1 to 512 numbers");
+    if (r->w->size == 0) r->w->size = json_array_size(mean); /* the first mean decides */
+    if (r->w->size == 0 || r->w->size > LARGEST_SIZE)
+        return bad(r, "needs a mean of 1 to 512 numbers");
     double *m = take(r, r->w->size, sizeof *m);
     if (!m) return VN_NO_MEMORY;
     c->mean = m;
@@ -146,7 +156,7 @@ static vn_status read_component(reader *r, const json_t *json, vn_component *c, 
     return s;
 }
 
-/* ---- a mixture, a class, a model -------------------------------------------------------------------------- */
+/* ---- a mixture, a class, a model ------------------------------------------------------------- */
 
 /* Weights to the logarithms of weights that sum to 1; zero stays, as minus infinity. */
 static vn_status normalise(reader *r, size_t count, double *weight) {
@@ -158,7 +168,8 @@ static vn_status normalise(reader *r, size_t count, double *weight) {
 }
 
 static vn_status read_mixture(reader *r, const json_t *array, vn_mixture *m) {
-    if (!json_is_array(array) || json_array_size(array) == 0) return bad(r, "is not a list of components");
+    if (!json_is_array(array) || json_array_size(array) == 0)
+        return bad(r, "is not a list of components");
     m->count = json_array_size(array);
     m->component = take(r, m->count, sizeof *m->component);
     double *weight = vn_alloc(m->count, sizeof *weight);
@@ -176,7 +187,8 @@ static vn_status read_mixture(reader *r, const json_t *array, vn_mixture *m) {
 }
 
 static vn_status read_name(reader *r, const json_t *name, size_t index) {
-    if (name && (!json_is_string(name) || !json_string_value(name)[0])) return bad(r, "has a name that is no text");
+    if (name && (!json_is_string(name) || !json_string_value(name)[0]))
+        return bad(r, "has a name that is no text");
     char number[24];
     snprintf(number, sizeof number, "%zu", index);
     const char *text = name ? json_string_value(name) : number;
@@ -186,7 +198,8 @@ static vn_status read_name(reader *r, const json_t *name, size_t index) {
     return VN_OK;
 }
 
-static vn_status read_class(reader *r, const json_t *json, size_t index, bool named, vn_mixture *m) {
+static vn_status read_class(reader *r, const json_t *json, size_t index, bool named,
+                            vn_mixture *m) {
     static const char *const keys[] = {"name", "components"};
     vn_status s = only_keys(r, json, keys, VN_COUNT(keys));
     if (!s && named) s = read_name(r, json_object_get(json, "name"), index);
@@ -214,7 +227,8 @@ static vn_status unite(reader *r, vn_model_of_world *model) {
     return VN_OK;
 }
 
-static vn_status read_classes(reader *r, const json_t *array, bool named, vn_model_of_world *model) {
+static vn_status read_classes(reader *r, const json_t *array, bool named,
+                              vn_model_of_world *model) {
     vn_status s = VN_OK;
     model->of_class = take(r, (size_t)r->w->classes, sizeof *model->of_class);
     if (!model->of_class) return VN_NO_MEMORY;
@@ -237,7 +251,7 @@ static vn_status read_model(reader *r, const json_t *json, bool main, vn_model_o
     return s;
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static vn_status read_prior(reader *r, const json_t *weights) {
     const size_t n = (size_t)r->w->classes;
@@ -256,7 +270,8 @@ static vn_status read_prior(reader *r, const json_t *weights) {
 static vn_status read_count(reader *r, const json_t *json) {
     const size_t count = json_array_size(json_object_get(json, "classes"));
     if (count == 0 || count > INT32_MAX) return bad(r, "has no list of classes");
-    if (r->w->classes && (size_t)r->w->classes != count) return bad(r, "has another number of classes than the world");
+    if (r->w->classes && (size_t)r->w->classes != count)
+        return bad(r, "has another number of classes than the world");
     r->w->classes = (int32_t)count;
     return VN_OK;
 }

@@ -1,5 +1,6 @@
-/* world_denoiser.c - a world as a denoiser: exact, on any path, answering with any kind of prediction, so that every
- * sampler, guide and conversion can be run where the right answer is known. */
+/* world_denoiser.c - a world as a denoiser: exact, on any path, answering with any kind of
+ * prediction, so that every sampler, guide and conversion can be run where the right answer is
+ * known. */
 #include "path/internal.h"
 
 typedef struct exact {
@@ -18,7 +19,8 @@ static void predict_row(const exact *e, const vn_query *q, size_t row, float *ra
     double *x = work, *x0 = x + size, *eps = x0 + size;
     for (size_t i = 0; i < size; i++) x[i] = (double)q->x[row * size + i];
     vn_world_denoise(e->w, q->network, q->label[row], l->alpha, l->sigma, x, x0, eps, eps + size);
-    for (size_t i = 0; i < size; i++) raw[row * size + i] = (float)(m.raw_x0 * x0[i] + m.raw_eps * eps[i]);
+    for (size_t i = 0; i < size; i++)
+        raw[row * size + i] = (float)(m.raw_x0 * x0[i] + m.raw_eps * eps[i]);
 }
 
 /* eps = (x - alpha x0)/sigma, so raw's derivative is that of x0 and a multiple of the identity. */
@@ -36,9 +38,10 @@ static void vjp_row(const exact *e, const vn_query *q, size_t row, float *out, d
     for (size_t i = 0; i < size; i++) out[row * size + i] = (float)(of_x0 * back[i] + of_x * v[i]);
 }
 
-/* By Bayes' rule log p(y|x) = log p(y) + log p(x|y) - log p(x); by Tweedie's formula sigma^2/alpha times its gradient
- * is D(x|y) - D(x), which is finite at every level. p(x) is the world's own: where "unconditional" is not the union
- * of the classes, p(y|x) is the classifier that CFG stands for, and does not sum to 1 over y. */
+/* By Bayes' rule log p(y|x) = log p(y) + log p(x|y) - log p(x); by Tweedie's formula sigma^2/alpha
+ * times its gradient is D(x|y) - D(x), which is finite at every level. p(x) is the world's own:
+ * where "unconditional" is not the union of the classes, p(y|x) is the classifier that CFG stands
+ * for, and does not sum to 1 over y. */
 static void classify_row(const exact *e, const vn_classify *q, size_t row, double *work) {
     const vn_world *w = e->w;
     const size_t size = w->size;
@@ -48,7 +51,8 @@ static void classify_row(const exact *e, const vn_classify *q, size_t row, doubl
     for (size_t i = 0; i < size; i++) x[i] = (double)q->x[row * size + i];
     if (q->log_probability)
         q->log_probability[row] =
-            (float)(w->log_prior[label] + vn_world_log_density(w, VN_NETWORK_MAIN, label, alpha, sigma, x, rest) -
+            (float)(w->log_prior[label] +
+                    vn_world_log_density(w, VN_NETWORK_MAIN, label, alpha, sigma, x, rest) -
                     vn_world_log_density(w, VN_NETWORK_MAIN, VN_LABEL_NULL, alpha, sigma, x, rest));
     if (!q->shift) return;
     vn_world_denoise(w, VN_NETWORK_MAIN, label, alpha, sigma, x, given, eps, rest);
@@ -56,7 +60,7 @@ static void classify_row(const exact *e, const vn_classify *q, size_t row, doubl
     for (size_t i = 0; i < size; i++) q->shift[row * size + i] = (float)(given[i] - any[i]);
 }
 
-/* ---- many rows ------------------------------------------------------------------------------------------ */
+/* ---- many rows ------------------------------------------------------------------------------- */
 
 typedef struct question {
     const exact *e;
@@ -76,7 +80,8 @@ static void answer_row(void *context, int64_t row, int thread) {
         predict_row(c->e, c->q, (size_t)row, c->raw, work);
 }
 
-static vn_status check_labels(const exact *e, const int32_t *label, int64_t n, int32_t least, vn_err *err) {
+static vn_status check_labels(const exact *e, const int32_t *label, int64_t n, int32_t least,
+                              vn_err *err) {
     for (int64_t i = 0; i < n; i++)
         if (label[i] < least || label[i] >= e->w->classes)
             return vn_fail(err, VN_BAD_ARGUMENT, "the world has no class %d", label[i]);
@@ -93,8 +98,8 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     return VN_OK;
 }
 
-static vn_status answer_in_double(void *self, int32_t label, const vn_level *l, const double *x, double *x0,
-                                  double *eps, vn_err *err) {
+static vn_status answer_in_double(void *self, int32_t label, const vn_level *l, const double *x,
+                                  double *x0, double *eps, vn_err *err) {
     const exact *e = self;
     vn_status s = check_labels(e, &label, 1, VN_LABEL_NULL, err);
     if (!s) vn_world_denoise(e->w, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, x0, eps, e->work);
@@ -108,8 +113,8 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     return s;
 }
 
-vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction, vn_crew *crew,
-                            vn_denoiser *out, vn_err *err) {
+vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction,
+                            vn_crew *crew, vn_denoiser *out, vn_err *err) {
     vn_prediction lossless;
     *out = (vn_denoiser){0};
     vn_status s = prediction ? VN_OK : vn_prediction_parse("v", &lossless, err);

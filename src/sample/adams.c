@@ -1,23 +1,26 @@
-/* adams.c - what multistep and exponential solvers share. On every path the ODE is, in one of three clocks c, an integral of
- * something that changes slowly:
+/* adams.c - what multistep and exponential solvers share. On every path the ODE is, in one of three
+ * clocks c, an integral of something that changes slowly:
  *
  *     x'/sigma' = x/sigma + int e^lambda x0 dlambda       x0 by lambda = log(alpha/sigma)       (2211.01095)
  *     x'/alpha' = x/alpha - int e^-lambda eps dlambda     eps by lambda                         (2206.00927)
  *     x'/m'     = x/m + int (eps - k x0) dc               slopes by the straight clock, path.h  (2206.00364)
  *
- * All solvers put a polynomial through what they know of the integrand m, now and at nodes r_k = (c_k - c)/h, and differ in the
- * nodes and in the moments M_i that stand for the integral of tau^i over the step:
+ * All solvers put a polynomial through what they know of the integrand m, now and at nodes r_k =
+ * (c_k - c)/h, and differ in the nodes and in the moments M_i that stand for the integral of tau^i
+ * over the step:
  *
  *     x' = move + scale sum_k w_k (m_k - m)        sum_k w_k r_k^i = M_i, i = 1 .. n
  *
- * where move is the step with m held still (DDIM) and scale is alpha' h, -sigma' h or m' h. The exact moments are
- * i! phi_{i+1}(z), z = -h, h or 0 in these three cases; at z = 0 that is 1/(i+1), the rule of Adams. */
+ * where move is the step with m held still (DDIM) and scale is alpha' h, -sigma' h or m' h. The
+ * exact moments are i! phi_{i+1}(z), z = -h, h or 0 in these three cases; at z = 0 that is 1/(i+1),
+ * the rule of Adams. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* phi_0 = e^z, phi_{k+1} = (phi_k - 1/k!)/z = sum_j z^j / (j+k+1)!; the sum where the difference would cancel. */
+/* phi_0 = e^z, phi_{k+1} = (phi_k - 1/k!)/z = sum_j z^j / (j+k+1)!; the sum where the difference
+ * would cancel. */
 double vn_phi(int k, double z) {
     double factorial = 1, sum = 0;
     if (fabs(z) < 1) {
@@ -29,7 +32,7 @@ double vn_phi(int k, double z) {
         }
         return sum;
     }
-    double phi = expm1(z) / z; // phi_1
+    double phi = expm1(z) / z; /* phi_1 */
     for (int j = 1; j < k; j++) {
         factorial *= j;
         phi = (phi - 1 / factorial) / z;
@@ -45,7 +48,8 @@ void vn_adams_moments(int n, double z, double *moment) {
     }
 }
 
-/* w_k is the sum of the moments by the coefficients of tau/r_k prod_{j != k} (tau - r_j)/(r_k - r_j). */
+/* w_k is the sum of the moments by the coefficients of tau/r_k prod_{j != k} (tau - r_j)/(r_k -
+ * r_j). */
 void vn_adams_weights(int n, const double *node, const double *moment, double *weight) {
     for (int k = 0; k < n; k++) {
         double poly[VN_MAX_PAST + 1] = {0, 1 / node[k]};
@@ -71,8 +75,8 @@ int vn_step_order_by(const vn_step *s, int order, int fall) {
     return vn_step_order(s, last ? 1 : order, few);
 }
 
-/* Clocks run to infinity at pure noise and at data: a step from or to there has no nodes, nor has one that goes nowhere; a node
- * there has no say. */
+/* Clocks run to infinity at pure noise and at data: a step from or to there has no nodes, nor has
+ * one that goes nowhere; a node there has no say. */
 int vn_step_nodes(int most, double from, double to, const double *past, double *node) {
     int n = 0;
     if (!isfinite(from) || !isfinite(to) || from == to) return 0;
@@ -89,7 +93,8 @@ int vn_step_lambda_nodes(const vn_step *s, int most, double *node) {
     return vn_step_nodes(most, vn_level_lambda(s->from), vn_level_lambda(s->to), past, node);
 }
 
-void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *const *value, const float *now) {
+void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *const *value,
+                  const float *now) {
     for (int k = 0; k < n; k++) {
         const float w = (float)(scale * weight[k]);
         const float *m = value[k];
@@ -97,8 +102,8 @@ void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *
     }
 }
 
-void vn_step_adams(vn_step *s, double scale, int n, const double *node, const double *moment, float *const *value,
-                   const float *now) {
+void vn_step_adams(vn_step *s, double scale, int n, const double *node, const double *moment,
+                   float *const *value, const float *now) {
     double weight[VN_MAX_PAST];
     vn_adams_weights(n, node, moment, weight);
     vn_step_bend(s, scale, n, weight, value, now);

@@ -1,13 +1,16 @@
-/* consistency.c - multistep consistency sampling (2303.01469, algorithm 1) and its kin: x0 at once, then new noise up to the next level,
- * nothing of the old one being kept. They are made for consistency models, whose x0 is a sample and not a mean.
+/* consistency.c - multistep consistency sampling (2303.01469, algorithm 1) and its kin: x0 at once,
+ * then new noise up to the next level, nothing of the old one being kept. They are made for
+ * consistency models, whose x0 is a sample and not a mean.
  *
  *     consistency   x' = alpha' (x0 + noise sqrt(s'^2 - sigma_min^2) z)    s = sigma/alpha; x0 still has sigma_min's noise
  *     lcm           x' = alpha' x0 + sigma' z, in the last step x0         (2310.04378)
  *     scm           x' = alpha' x0 + sigma' z                              (2410.11081)
  *
- * They are diffusers' CMStochasticIterativeScheduler, LCMScheduler and SCMScheduler. What those have besides belongs to the model: the
- * boundary conditions c_skip and c_out make F into x0 (lcm's move x0 by less than 1e-5 from step 19 on, and may be asked for), and sCM's
- * cos(t') x0 + sin(t') sigma_data z is the line above with alpha'/sigma' = cot(t')/sigma_data. Nothing here minds alpha = 0. */
+ * They are diffusers' CMStochasticIterativeScheduler, LCMScheduler and SCMScheduler. What those
+ * have besides belongs to the model: the boundary conditions c_skip and c_out make F into x0 (lcm's
+ * move x0 by less than 1e-5 from step 19 on, and may be asked for), and sCM's cos(t') x0 + sin(t')
+ * sigma_data z is the line above with alpha'/sigma' = cot(t')/sigma_data. Nothing here minds alpha
+ * = 0. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -32,26 +35,31 @@ static vn_status jump(vn_step *s, const vn_level *to, double deviation, vn_err *
 }
 
 static vn_status consistency_step(vn_step *s, vn_err *err) {
-    const double *value = s->choice->value, least = value[FLOOR] * s->to->alpha, sigma = s->to->sigma;
+    const double *value = s->choice->value, least = value[FLOOR] * s->to->alpha,
+                 sigma = s->to->sigma;
     return jump(s, s->to, value[NOISE] * sqrt(fmax(sigma * sigma - least * least, 0)), err);
 }
 
 enum { SCALING };
 static const vn_param lcm_params[] = {
-    {"scaling", "timestep_scaling of the boundary conditions, on a path with steps; 0: without them", 0, 0, 1e6, 0,
-     NULL},
+    {"scaling",
+     "timestep_scaling of the boundary conditions, on a path with steps; 0: without them", 0, 0,
+     1e6, 0, NULL},
     {0},
 };
 
 static vn_status lcm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->value[SCALING] == 0 || d->path->steps) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "lcm: scaling is for paths with steps, such as ddpm; %s has none",
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "lcm: scaling is for paths with steps, such as ddpm; %s has none",
                    d->path->row->row.name);
 }
 
-/* x0 becomes c_out x0 + c_skip x, with q = scaling times the step, c_skip = sd^2 / (q^2 + sd^2), c_out = q / sqrt(q^2 + sd^2). */
+/* x0 becomes c_out x0 + c_skip x, with q = scaling times the step, c_skip = sd^2 / (q^2 + sd^2),
+ * c_out = q / sqrt(q^2 + sd^2). */
 static void keep_boundary(vn_step *s, float *x0) {
-    const double sd = 0.5, q = s->choice->value[SCALING] * (s->from->t * s->path->steps - 1), r = q * q + sd * sd;
+    const double sd = 0.5, q = s->choice->value[SCALING] * (s->from->t * s->path->steps - 1),
+                 r = q * q + sd * sd;
     vn_step_blend(s, q / sqrt(r), x0, sd * sd / r, s->x, x0);
 }
 
@@ -70,7 +78,8 @@ static vn_status scm_step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_consistency_sampler = {
-    .row = {"consistency", "x0, then new noise up to the next level; for consistency models", "2303.01469", params},
+    .row = {"consistency", "x0, then new noise up to the next level; for consistency models",
+            "2303.01469", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = 2,
     .step = consistency_step,
@@ -85,7 +94,8 @@ const vn_sampler_row vn_lcm_sampler = {
 };
 
 const vn_sampler_row vn_scm_sampler = {
-    .row = {"scm", "the same for continuous-time consistency models (TrigFlow)", "2410.11081", NULL},
+    .row = {"scm", "the same for continuous-time consistency models (TrigFlow)", "2410.11081",
+            NULL},
     .spacing = VN_SPACING_BETWEEN,
     .slots = 2,
     .step = scm_step,

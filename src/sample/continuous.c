@@ -1,7 +1,9 @@
-/* continuous.c - what samplers that follow the probability-flow ODE between levels of their own do alike: where they begin and end.
+/* continuous.c - what samplers that follow the probability-flow ODE between levels of their own do
+ * alike: where they begin and end.
  *
- * No one is asked about sigma = 0, so a step that ends there goes to the path's least noise and then straight on, by Euler's rule.
- * Where the clock is sigma/alpha, a step from alpha = 0 begins with one of Euler's to a finite clock. */
+ * No one is asked about sigma = 0, so a step that ends there goes to the path's least noise and
+ * then straight on, by Euler's rule. Where the clock is sigma/alpha, a step from alpha = 0 begins
+ * with one of Euler's to a finite clock. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -11,7 +13,8 @@ static vn_status euler(vn_step *s, const vn_level *from, const vn_level *to, vn_
     const vn_pair p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     const float a = (float)to->alpha, b = (float)to->sigma;
-    for (size_t i = 0; i < (size_t)(s->n * s->size) && !status; i++) s->x[i] = a * p.x0[i] + b * p.eps[i];
+    for (size_t i = 0; i < (size_t)(s->n * s->size) && !status; i++)
+        s->x[i] = a * p.x0[i] + b * p.eps[i];
     return status;
 }
 
@@ -20,7 +23,8 @@ vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_
     vn_level from = *s->from, to = s->to->sigma > 0 ? *s->to : least;
     vn_status status = VN_OK;
     if (isinf(vn_level_ratio(&from)) && isfinite(most_ratio)) {
-        const vn_level begin = vn_path_level_of_ratio(s->path, fmax(most_ratio, vn_level_ratio(&to)));
+        const vn_level begin =
+            vn_path_level_of_ratio(s->path, fmax(most_ratio, vn_level_ratio(&to)));
         status = euler(s, &from, &begin, err);
         from = begin;
     }
@@ -35,12 +39,14 @@ double vn_step_straight_ratio(const vn_step *s, double most) {
     return s->path->row->straight ? (double)INFINITY : most;
 }
 
-vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step, vn_err *err) {
+vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step,
+                       vn_err *err) {
     vn_status status = VN_OK;
     for (int64_t row = 0; row < s->n && !status; row++) {
         status = step(s, row, from, to, err);
         if (status)
-            vn_fail_in(err, "%s: sample %llu", s->choice->row->name, (unsigned long long)s->first + row);
+            vn_fail_in(err, "%s: sample %llu", s->choice->row->name,
+                       (unsigned long long)s->first + row);
         else if (row + 1 < s->n)
             status = vn_step_made(s, (double)(row + 1) / (double)s->n, err);
     }

@@ -1,13 +1,13 @@
-/* ddim.c - DDIM (2010.02502) and DDPM's ancestral sampling (2006.11239), one rule: move x0 and part of eps to the next level and
- * make up for the rest of eps with new noise z.
+/* ddim.c - DDIM (2010.02502) and DDPM's ancestral sampling (2006.11239), one rule: move x0 and part
+ * of eps to the next level and make up for the rest of eps with new noise z.
  *
  *     tau^2 = sigma^2 - (alpha/alpha')^2 sigma'^2      noise of the forward step from the next level to this one
  *     nu    = tau sigma'/sigma                          deviation of the next state, x0 known
  *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z
  *
- * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f nu^(1-f) with f of each number
- * of the sample what the model learned (variance=learned, 2102.09672). The mean stays what it is, and no noise ends a walk unless
- * `last` asks for it. */
+ * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f
+ * nu^(1-f) with f of each number of the sample what the model learned (variance=learned,
+ * 2102.09672). The mean stays what it is, and no noise ends a walk unless `last` asks for it. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -56,16 +56,18 @@ static vn_status ddim_step(vn_step *s, vn_err *err) {
     return VN_OK;
 }
 
-#define LEAST_NOISE 1e-10 // deviation for known x0, where diffusers has none
+#define LEAST_NOISE 1e-10 /* deviation for known x0, where diffusers has none */
 
 enum { VARIANCE, LAST };
 enum { AUTO, SMALL, LARGE, LEARNED };
 static const vn_param ddpm_params[] = {
     {"variance",
-     "of the noise: of known x0, of the step forward, as the model learned; auto: the last if it did, else small", AUTO,
-     0, 3, 1, "auto|small|large|learned"},
-    {"last", "1: large and learned noise in the last step too, unless it begins on step 0, as in diffusers", 0, 0, 1, 1,
-     NULL},
+     "of the noise: of known x0, of the step forward, as the model learned; auto: the last if it "
+     "did, else small",
+     AUTO, 0, 3, 1, "auto|small|large|learned"},
+    {"last",
+     "1: large and learned noise in the last step too, unless it begins on step 0, as in diffusers",
+     0, 0, 1, 1, NULL},
     {0},
 };
 
@@ -74,8 +76,9 @@ static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "ddpm: last has no effect with variance=small, nor on a path without steps");
     if (c->value[VARIANCE] != LEARNED || d->learns_variance) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT,
-                   "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
+    return vn_fail(
+        err, VN_BAD_ARGUMENT,
+        "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
 }
 
 /* x += tau^f nu^(1-f) z with f = (v + 1)/2 */
@@ -83,7 +86,8 @@ static void add_learned_noise(vn_step *s, const parts *of, const float *v, float
     const float middle = (float)sqrt(of->tau * of->nu), half = (float)(0.5 * log(of->tau / of->nu));
     if (!(of->nu > 0)) return;
     vn_step_noise(s, 0, z);
-    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] += middle * expf(half * v[i]) * z[i];
+    for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
+        s->x[i] += middle * expf(half * v[i]) * z[i];
 }
 
 static vn_status ddpm_step(vn_step *s, vn_err *err) {

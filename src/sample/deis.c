@@ -1,10 +1,11 @@
-/* deis.c - DEIS (2204.13902), its variant that integrates over log rho, rho = sigma/alpha: eps a polynomial in log rho through the
- * last ones, its integral by rho exact.
+/* deis.c - DEIS (2204.13902), its variant that integrates over log rho, rho = sigma/alpha: eps a
+ * polynomial in log rho through the last ones, its integral by rho exact.
  *
  *     x'/alpha' = x/alpha + int_rho^rho' P(log rho) drho
  *
- * With log rho = -lambda that is adams.c's second case with exact moments. As in diffusers, of fewer than 15 steps the last is of
- * order 1 and the one before at most of order 2; so is a step to sigma = 0, where log rho has no end. */
+ * With log rho = -lambda that is adams.c's second case with exact moments. As in diffusers, of
+ * fewer than 15 steps the last is of order 1 and the one before at most of order 2; so is a step to
+ * sigma = 0, where log rho has no end. */
 #include "sample/internal.h"
 
 enum { ORDER, FALL };
@@ -21,7 +22,8 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     vn_step_move(s, p);
-    const int order = vn_step_order_by(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL]);
+    const int order =
+        vn_step_order_by(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL]);
     const int n = vn_step_lambda_nodes(s, order - 1, node);
     vn_adams_moments(n, h, moment);
     vn_step_adams(s, -s->to->sigma * h, n, node, moment, &s->slot[2], p.eps);
@@ -30,7 +32,8 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_deis_sampler = {
-    .row = {"deis", "eps a polynomial in log(sigma/alpha), integrated exactly", "2204.13902", params},
+    .row = {"deis", "eps a polynomial in log(sigma/alpha), integrated exactly", "2204.13902",
+            params},
     .spacing = VN_SPACING_EXTRA,
     .slots = 4,
     .step = step,

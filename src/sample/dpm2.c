@@ -1,12 +1,14 @@
-/* dpm2.c - the midpoint rule of k-diffusion (sample_dpm_2, sample_dpm_2_ancestral; DPM-Solver-2 of 2206.00927 in EDM's coordinates).
- * In the straight coordinates y = x/m with clock c and slope d = eps - k x0 (path.h):
+/* dpm2.c - the midpoint rule of k-diffusion (sample_dpm_2, sample_dpm_2_ancestral; DPM-Solver-2 of
+ * 2206.00927 in EDM's coordinates). In the straight coordinates y = x/m with clock c and slope d =
+ * eps - k x0 (path.h):
  *
  *     c_mid = sqrt(c c')
  *     y_mid = y + (c_mid - c) d(y, c)
  *     y'    = y + (c' - c) d(y_mid, c_mid)
  *
- * k = 0 is the rule of k-diffusion and of diffusers, k = 1 the same on a flow. The step to sigma = 0, whose middle is its end, stays
- * Euler's, and so does one from an infinite c (alpha = 0 where k = 0).
+ * k = 0 is the rule of k-diffusion and of diffusers, k = 1 the same on a flow. The step to sigma =
+ * 0, whose middle is its end, stays Euler's, and so does one from an infinite c (alpha = 0 where k
+ * = 0).
  *
  * dpm2-a walks to the ancestral landing `down` instead, and adds new noise up to the level:
  *
@@ -61,7 +63,7 @@ const vn_sampler_row vn_dpm2_sampler = {
 const vn_sampler_row vn_dpm2_a_sampler = {
     .row = {"dpm2-a", "midpoint rule with ancestral noise", "k-diffusion", vn_noise_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_SDE, // with the default eta
+    .abilities = VN_NEEDS_SDE, /* with the default eta */
     .slots = 3,
     .check = vn_noise_check,
     .step = dpm2_a_step,

@@ -1,40 +1,46 @@
-/* dpm_adaptive.c - DPM-Solver-12 and -23 with adaptive steps (2206.00927, appendix C), as k-diffusion's sample_dpm_adaptive. In
- * u = x/alpha by lambda = -log s, s = sigma/alpha, a step h of the solvers of order 1, 2 and 3 is, with phi(h) = e^h - 1,
+/* dpm_adaptive.c - DPM-Solver-12 and -23 with adaptive steps (2206.00927, appendix C), as
+ * k-diffusion's sample_dpm_adaptive. In u = x/alpha by lambda = -log s, s = sigma/alpha, a step h
+ * of the solvers of order 1, 2 and 3 is, with phi(h) = e^h - 1,
  *
  *     u1 = u - s' phi(h) eps
  *     u2 = u1 - s' phi(h) / (2 r1) (eps(r1) - eps)
  *     u3 = u1 - s' / r2 (phi(h)/h - 1) (eps(r2) - eps)
  *
- * where eps(r) is the noise predicted a fraction r into the step: by u1 there for r1, and for r2 by u1 and
+ * where eps(r) is the noise predicted a fraction r into the step: by u1 there for r1, and for r2 by
+ * u1 and
  * - s(r2) (r2/r1) (phi(r2 h)/(r2 h) - 1) (eps(r1) - eps). Orders p and p - 1 are compared (r1 = 1/2, or 1/3 and r2 = 2/3) and a PID
- * controller of the error E chooses h: it grows by 1 + atan(f - 1) with f = E^(-b1) E_1^(-b2) E_2^(-b3), and the step counts if
- * that is at least `accept`.
+ * controller of the error E chooses h: it grows by 1 + atan(f - 1) with f = E^(-b1) E_1^(-b2)
+ * E_2^(-b3), and the step counts if that is at least `accept`.
  *
- * At much noise E is the difference of states that agree to more digits than float32 has, and decides how long steps become: so a
- * sample travels in double, and asks for predictions in double where the denoiser has them (a world). Those of a network are float32.
- * What their rounding leaves in E, some 1e-8, is what E itself can be in the first steps of order 3: the step's growth then differs by
- * 1e-3 and the samples by up to 4e-4, k-diffusion's too if its model's answers are rounded to float32. Should E be that close to where
- * a step stops counting, the ways part. */
+ * At much noise E is the difference of states that agree to more digits than float32 has, and
+ * decides how long steps become: so a sample travels in double, and asks for predictions in double
+ * where the denoiser has them (a world). Those of a network are float32. What their rounding leaves
+ * in E, some 1e-8, is what E itself can be in the first steps of order 3: the step's growth then
+ * differs by 1e-3 and the samples by up to 4e-4, k-diffusion's too if its model's answers are
+ * rounded to float32. Should E be that close to where a step stops counting, the ways part. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Where it begins if not at a finite sigma/alpha, on the scale that its tolerances are made for: rtol is relative to u, and u is
- * of sigma/alpha's size. The way there is dopri5's, in coordinates that are finite. */
+/* Where it begins if not at a finite sigma/alpha, on the scale that its tolerances are made for:
+ * rtol is relative to u, and u is of sigma/alpha's size. The way there is dopri5's, in coordinates
+ * that are finite. */
 #define MOST_RATIO 100
 
 enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
 static const vn_param params[] = {
     {"order", "of the solver that is kept; it is compared with the one below", 3, 2, 3, 1, NULL},
     {"rtol", "error of a step, relative to the state", 0.05, 1e-6, 1, 0, NULL},
-    {"atol", "and absolute; the larger counts. A step of 8-bit pixels in [-1,1]", 0.0078, 1e-9, 1, 0, NULL},
+    {"atol", "and absolute; the larger counts. A step of 8-bit pixels in [-1,1]", 0.0078, 1e-9, 1,
+     0, NULL},
     {"first", "first step in log(alpha/sigma)", 0.05, 1e-4, 10, 0, NULL},
     {"p", "proportional part of the controller", 0, 0, 10, 0, NULL},
     {"i", "integral part", 1, 0, 10, 0, NULL},
     {"d", "derivative part", 0, 0, 10, 0, NULL},
     {"accept", "least factor by which the step may grow for it to count", 0.81, 0.01, 1, 0, NULL},
-    {"most", "evaluations of a sample in a step of the grid, before it gives up", 10000, 3, 1e9, 1, NULL},
+    {"most", "evaluations of a sample in a step of the grid, before it gives up", 10000, 3, 1e9, 1,
+     NULL},
     {0},
 };
 
@@ -57,13 +63,16 @@ typedef struct trip {
     int64_t evaluations;
 } trip;
 
-/* out = the noise that the pair means in u at a level. Where there is more noise than data x0 is what has the digits. */
+/* out = the noise that the pair means in u at a level. Where there is more noise than data x0 is
+ * what has the digits. */
 static void read_noise(const trip *t, const vn_level *level, const double *u, double *out) {
     const double s = vn_level_ratio(level);
-    for (size_t i = 0; i < t->n; i++) out[i] = s > 1 ? (u[i] - (double)t->pair.x0[i]) / s : (double)t->pair.eps[i];
+    for (size_t i = 0; i < t->n; i++)
+        out[i] = s > 1 ? (u[i] - (double)t->pair.x0[i]) / s : (double)t->pair.eps[i];
 }
 
-static vn_status ask_exact(trip *t, const vn_level *level, bool again, const double *u, double *out, vn_err *err) {
+static vn_status ask_exact(trip *t, const vn_level *level, bool again, const double *u, double *out,
+                           vn_err *err) {
     for (size_t i = 0; i < t->n; i++) t->asked[i] = level->alpha * u[i];
     const vn_ask_exact ask = {.x = t->asked, .level = level, .row = t->row, .again = again};
     return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
@@ -81,12 +90,14 @@ static vn_status find_eps(trip *t, double lambda, const double *u, double *out, 
     return s;
 }
 
-/* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure noise x goes to *from first. */
+/* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure
+ * noise x goes to *from first. */
 static vn_status begin(trip *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
     const bool pure = isinf(vn_level_ratio(from));
     if (pure) {
         const double *p = t->step->choice->value;
-        const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]}; // of an order that can
+        /* of an order that can */
+        const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]};
         const vn_level start = *from;
         *from = vn_path_level_of_ratio(t->step->path, fmax(MOST_RATIO, vn_level_ratio(to)));
         vn_status s = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
@@ -141,7 +152,8 @@ typedef struct pid {
 } pid;
 
 static pid new_pid(const double *p) {
-    return (pid){.power = {(p[P] + p[I] + p[D]) / p[ORDER], -(p[P] + 2 * p[D]) / p[ORDER], p[D] / p[ORDER]}};
+    return (pid){
+        .power = {(p[P] + p[I] + p[D]) / p[ORDER], -(p[P] + 2 * p[D]) / p[ORDER], p[D] / p[ORDER]}};
 }
 
 /* The factor by which the step changes; *counts if it is to be kept. */
@@ -169,13 +181,14 @@ static vn_status run(trip *t, const double *p, double lambda, double end, vn_err
         const double next = fmin(lambda + h, end);
         bool counts;
         if (t->evaluations + order > (int64_t)p[MOST])
-            return vn_fail(err, VN_BAD_ARGUMENT, "more than %g evaluations at tolerances %g and %g", p[MOST], p[RTOL],
-                           p[ATOL]);
+            return vn_fail(err, VN_BAD_ARGUMENT, "more than %g evaluations at tolerances %g and %g",
+                           p[MOST], p[RTOL], p[ATOL]);
         vn_status s = solve(t, order, lambda, next - lambda, err);
         if (s) return s;
         const double error = error_of(t, p[RTOL], p[ATOL]);
         if (!isfinite(error))
-            return vn_fail(err, VN_NOT_FINITE, "a step from log(alpha/sigma) %g is not finite", lambda);
+            return vn_fail(err, VN_NOT_FINITE, "a step from log(alpha/sigma) %g is not finite",
+                           lambda);
         h *= control(&c, error, p[ACCEPT], &counts);
         if (!counts) continue;
         memcpy(t->before, t->low, t->n * sizeof *t->u);
@@ -186,7 +199,8 @@ static vn_status run(trip *t, const double *p, double lambda, double end, vn_err
     return VN_OK;
 }
 
-static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err) {
+static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
+                          vn_err *err) {
     const size_t n = (size_t)s->size;
     double *work = s->work;
     float *x = s->x + (size_t)row * n;
@@ -205,7 +219,9 @@ static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const v
               .pair = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
     vn_level begins = *from;
     vn_status status = begin(&t, &begins, to, x, err);
-    if (!status) status = run(&t, s->choice->value, -log(vn_level_ratio(&begins)), -log(vn_level_ratio(to)), err);
+    if (!status)
+        status =
+            run(&t, s->choice->value, -log(vn_level_ratio(&begins)), -log(vn_level_ratio(to)), err);
     for (size_t i = 0; i < n; i++) x[i] = (float)(to->alpha * t.u[i]);
     return status;
 }
@@ -219,7 +235,8 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_dpm_adaptive_sampler = {
-    .row = {"dpm-adaptive", "DPM-Solver-12 or -23; steps of its own between the grid's", "2206.00927", params},
+    .row = {"dpm-adaptive", "DPM-Solver-12 or -23; steps of its own between the grid's",
+            "2206.00927", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = VN_DOPRI5_SLOTS,
     .work = WORK,

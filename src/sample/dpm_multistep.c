@@ -1,12 +1,14 @@
-/* dpm_multistep.c - DPM-Solver++ (2211.01095, algorithm 2) and DPM-Solver (2206.00927) as multistep solvers: one prediction a step,
- * x0 or eps a polynomial in lambda = log(alpha/sigma) through the last ones, h = lambda' - lambda (adams.c).
+/* dpm_multistep.c - DPM-Solver++ (2211.01095, algorithm 2) and DPM-Solver (2206.00927) as multistep
+ * solvers: one prediction a step, x0 or eps a polynomial in lambda = log(alpha/sigma) through the
+ * last ones, h = lambda' - lambda (adams.c).
  *
  *     dpmpp    x' = sigma'/sigma x + alpha' h (phi_1 x0 + M_1 D_1 + M_2 D_2)        phi_k at -h
  *     dpm      x' = alpha'/alpha x - sigma' h (phi_1 eps + M_1 D_1 + M_2 D_2)       phi_k at  h
  *
- * with D_1 and D_2 the coefficients of that polynomial. Order 2 has M_1 = phi_1/2, the midpoint rule of the paper, or phi_2, which
- * is exact. Order 3 has M = (phi_2, phi_3), as in diffusers; exact would be 2 phi_3, so its order is 2 with
- * a small constant. The order falls towards the end as in diffusers, by the parameter `fall`. */
+ * with D_1 and D_2 the coefficients of that polynomial. Order 2 has M_1 = phi_1/2, the midpoint
+ * rule of the paper, or phi_2, which is exact. Order 3 has M = (phi_2, phi_3), as in diffusers;
+ * exact would be 2 phi_3, so its order is 2 with a small constant. The order falls towards the end
+ * as in diffusers, by the parameter `fall`. */
 #include "sample/internal.h"
 
 static void moments(int n, double z, bool midpoint, double *moment) {
@@ -24,7 +26,8 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data,
     vn_step_move(s, p);
     const int n = vn_step_lambda_nodes(s, vn_step_order_by(s, order, fall) - 1, node);
     moments(n, data ? -h : h, midpoint, moment);
-    vn_step_adams(s, data ? s->to->alpha * h : -s->to->sigma * h, n, node, moment, &s->slot[2], now);
+    vn_step_adams(s, data ? s->to->alpha * h : -s->to->sigma * h, n, node, moment, &s->slot[2],
+                  now);
     vn_step_remember(s, data ? 0 : 1, 2, 2);
     return VN_OK;
 }
@@ -40,12 +43,13 @@ vn_status vn_dpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 }
 
 static vn_status dpmpp_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL], s->choice->value[SOLVER] == 0, true, err);
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL],
+                s->choice->value[SOLVER] == 0, true, err);
 }
 
 static vn_status dpm_step(vn_step *s, vn_err *err) {
-    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL], s->choice->value[SOLVER] == 0, false,
-                err);
+    return step(s, (int)s->choice->value[ORDER], (int)s->choice->value[FALL],
+                s->choice->value[SOLVER] == 0, false, err);
 }
 
 static vn_status dpmpp_2m_step(vn_step *s, vn_err *err) {
@@ -57,7 +61,8 @@ static vn_status dpmpp_3m_step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_dpmpp_sampler = {
-    .row = {"dpmpp", "DPM-Solver++, multistep: x0 a polynomial in log(alpha/sigma)", "2211.01095", params},
+    .row = {"dpmpp", "DPM-Solver++, multistep: x0 a polynomial in log(alpha/sigma)", "2211.01095",
+            params},
     .spacing = VN_SPACING_EXTRA,
     .slots = 4,
     .check = vn_dpm_check,
@@ -79,7 +84,8 @@ const vn_sampler_row vn_dpmpp_3m_sampler = {
 };
 
 const vn_sampler_row vn_dpm_sampler = {
-    .row = {"dpm", "DPM-Solver, multistep: eps a polynomial in log(alpha/sigma)", "2206.00927", params},
+    .row = {"dpm", "DPM-Solver, multistep: eps a polynomial in log(alpha/sigma)", "2206.00927",
+            params},
     .spacing = VN_SPACING_EXTRA,
     .slots = 4,
     .check = vn_dpm_check,

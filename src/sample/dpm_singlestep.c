@@ -1,13 +1,15 @@
-/* dpm_singlestep.c - DPM-Solver++ (2211.01095, algorithm 1) and DPM-Solver (2206.00927, algorithms 1 and 2) as singlestep solvers.
- * `order` steps of the walk make one step of the solver, from its own beginning: the levels in between are its nodes, reached by
- * the lower orders. So each step of the walk costs one prediction.
+/* dpm_singlestep.c - DPM-Solver++ (2211.01095, algorithm 1) and DPM-Solver (2206.00927, algorithms
+ * 1 and 2) as singlestep solvers. `order` steps of the walk make one step of the solver, from its
+ * own beginning: the levels in between are its nodes, reached by the lower orders. So each step of
+ * the walk costs one prediction.
  *
  *     dpmpp-s    x' = sigma'/sigma x + alpha' h (phi_1 x0 + M_1 D_1 + M_2 D_2)       h = lambda' - lambda, phi_k at -h
  *     dpm-s      x' = alpha'/alpha x - sigma' h (phi_1 eps + M_1 D_1 + M_2 D_2)      phi_k at h
  *
- * x, x0, eps and lambda are those of the beginning; D_1, D_2 the coefficients of the polynomial through it and the nodes (adams.c).
- * midpoint: the last node alone, M_1 = phi_1/2 in order 2 and phi_2 in order 3, which is of that order where the node lies two
- * thirds of the way, as it does on a fine grid. heun: all nodes and exact moments. To sigma = 0, and out of pure noise, a step
+ * x, x0, eps and lambda are those of the beginning; D_1, D_2 the coefficients of the polynomial
+ * through it and the nodes (adams.c). midpoint: the last node alone, M_1 = phi_1/2 in order 2 and
+ * phi_2 in order 3, which is of that order where the node lies two thirds of the way, as it does on
+ * a fine grid. heun: all nodes and exact moments. To sigma = 0, and out of pure noise, a step
  * stands alone with order 1. */
 #include "sample/internal.h"
 
@@ -32,7 +34,8 @@ static int nodes(const vn_step *s, int back, bool midpoint, double begin, double
 }
 
 static void bend(vn_step *s, int back, bool midpoint, bool data) {
-    const double begin = vn_level_lambda(s->from - back), h = vn_level_lambda(s->to) - begin, z = data ? -h : h;
+    const double begin = vn_level_lambda(s->from - back), h = vn_level_lambda(s->to) - begin,
+                 z = data ? -h : h;
     double node[2], moment[2];
     float *const value[2] = {s->slot[data ? X0 : EPS], s->slot[MIDDLE]};
     const int n = nodes(s, back, midpoint, begin, h, node);
@@ -44,7 +47,8 @@ static void bend(vn_step *s, int back, bool midpoint, bool data) {
 
 static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *err) {
     const int back = place(s, order);
-    const vn_pair begin = {s->slot[BEGIN_X0], s->slot[BEGIN_EPS]}, now = {s->slot[X0], s->slot[EPS]};
+    const vn_pair begin = {s->slot[BEGIN_X0], s->slot[BEGIN_EPS]},
+                  now = {s->slot[X0], s->slot[EPS]};
     vn_status status = vn_step_predict(s, s->x, s->from, back ? now : begin, err);
     if (status) return status;
     vn_step_move(s, begin);
@@ -55,7 +59,8 @@ static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *e
 
 static const vn_param params[] = {
     VN_DPM_PARAMS,
-    {"lower_final", "yes: where the order divides the number of steps, the last is of order 1", 0, 0, 1, 1, "no|yes"},
+    {"lower_final", "yes: where the order divides the number of steps, the last is of order 1", 0,
+     0, 1, 1, "no|yes"},
     {0},
 };
 
@@ -72,7 +77,8 @@ static vn_status dpmpp_2s_step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_dpmpp_s_sampler = {
-    .row = {"dpmpp-s", "DPM-Solver++, singlestep: every `order` steps start anew", "2211.01095", params},
+    .row = {"dpmpp-s", "DPM-Solver++, singlestep: every `order` steps start anew", "2211.01095",
+            params},
     .spacing = VN_SPACING_EXTRA,
     .slots = SLOTS,
     .check = vn_dpm_check,
@@ -87,7 +93,8 @@ const vn_sampler_row vn_dpmpp_2s_sampler = {
 };
 
 const vn_sampler_row vn_dpm_s_sampler = {
-    .row = {"dpm-s", "DPM-Solver, singlestep: every `order` steps start anew", "2206.00927", params},
+    .row = {"dpm-s", "DPM-Solver, singlestep: every `order` steps start anew", "2206.00927",
+            params},
     .spacing = VN_SPACING_EXTRA,
     .slots = SLOTS,
     .check = vn_dpm_check,

@@ -1,16 +1,18 @@
-/* dpmpp_m_sde.c - DPM-Solver++ on the reverse SDE in several steps, as in k-diffusion (sample_dpmpp_2m_sde, sample_dpmpp_3m_sde) and
- * diffusers' sde-dpmsolver++ (2211.01095): the exact solution of the SDE for an x0 that is a polynomial in lambda =
- * log(alpha/sigma). With h = lambda' - lambda, z = (1 + eta) h and (down, up) the SDE's landing (landing.c):
+/* dpmpp_m_sde.c - DPM-Solver++ on the reverse SDE in several steps, as in k-diffusion
+ * (sample_dpmpp_2m_sde, sample_dpmpp_3m_sde) and diffusers' sde-dpmsolver++ (2211.01095): the exact
+ * solution of the SDE for an x0 that is a polynomial in lambda = log(alpha/sigma). With h = lambda'
+ * - lambda, z = (1 + eta) h and (down, up) the SDE's landing (landing.c):
  *
  *     x' = alpha' x0 + down eps + alpha' z sum_k w_k (x0_k - x0) + noise up z_new
  *
- * with x0_k at k steps back and w_k the weights of the moments M_i (adams.c), those of the ODE's with -z for -h:
+ * with x0_k at k steps back and w_k the weights of the moments M_i (adams.c), those of the ODE's
+ * with -z for -h:
  *
  *     2m   M_1 = phi_1/2 (midpoint) or phi_2 (heun)
  *     3m   M_1 = phi_2, M_2 = phi_3      half of what order 3 asks: as published, on the ODE it stays of order 2
  *
- * The first steps know less and the one to sigma = 0 needs no more: they are of lower order, and of 2m
- * the last steps too where the parameter `fall` says so. */
+ * The first steps know less and the one to sigma = 0 needs no more: they are of lower order, and of
+ * 2m the last steps too where the parameter `fall` says so. */
 #include "sample/internal.h"
 
 enum { ETA, NOISE, SOLVER, FALL };
@@ -22,7 +24,7 @@ static const vn_param two_m_params[] = {
     {0},
 };
 
-enum { X0, EPS, PAST }; // slots: this step's pair, then order - 1 earlier x0
+enum { X0, EPS, PAST }; /* slots: this step's pair, then order - 1 earlier x0 */
 
 static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *err) {
     const vn_pair p = {s->slot[X0], s->slot[EPS]};
@@ -52,7 +54,7 @@ static vn_status three_m_step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_dpmpp_2m_sde_sampler = {
     .row = {"dpmpp-2m-sde", "DPM-Solver++ on the SDE, two steps", "2211.01095", two_m_params},
     .spacing = VN_SPACING_EXTRA,
-    .abilities = VN_NEEDS_SDE, // with the default eta
+    .abilities = VN_NEEDS_SDE, /* with the default eta */
     .slots = PAST + 1,
     .check = vn_noise_check,
     .step = two_m_step,
@@ -61,7 +63,7 @@ const vn_sampler_row vn_dpmpp_2m_sde_sampler = {
 const vn_sampler_row vn_dpmpp_3m_sde_sampler = {
     .row = {"dpmpp-3m-sde", "DPM-Solver++ on the SDE, three steps", "k-diffusion", vn_noise_params},
     .spacing = VN_SPACING_EXTRA,
-    .abilities = VN_NEEDS_SDE, // with the default eta
+    .abilities = VN_NEEDS_SDE, /* with the default eta */
     .slots = PAST + 2,
     .check = vn_noise_check,
     .step = three_m_step,

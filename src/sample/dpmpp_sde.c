@@ -1,22 +1,24 @@
-/* dpmpp_sde.c - DPM-Solver++ (2211.01095) in single steps with ancestral noise, as in k-diffusion. Both take x0 at the beginning and
- * in the middle of a step, the middle in lambda = log(alpha/sigma), and move with it as if it were constant.
+/* dpmpp_sde.c - DPM-Solver++ (2211.01095) in single steps with ancestral noise, as in k-diffusion.
+ * Both take x0 at the beginning and in the middle of a step, the middle in lambda =
+ * log(alpha/sigma), and move with it as if it were constant.
  *
- * dpmpp-2s-a (sample_dpmpp_2s_ancestral): DPM-Solver++(2S) to the ancestral landing (down, up), then noise:
+ * dpmpp-2s-a (sample_dpmpp_2s_ancestral): DPM-Solver++(2S) to the ancestral landing (down, up),
+ * then noise:
  *
  *     lambda_mid = (lambda + lambda_down) / 2
  *     x_mid = alpha_mid x0 + sigma_mid eps
  *     x'    = down/sigma x + (alpha' - alpha down/sigma) x0(x_mid) + noise up z
  *
- * dpmpp-sde (sample_dpmpp_sde, r = 1/2 also diffusers' DPMSolverSDEScheduler): the middle has noise of its own. z_mid and z are
- * values of one Brownian motion over s = sigma/alpha, hence correlated:
+ * dpmpp-sde (sample_dpmpp_sde, r = 1/2 also diffusers' DPMSolverSDEScheduler): the middle has noise
+ * of its own. z_mid and z are values of one Brownian motion over s = sigma/alpha, hence correlated:
  *
  *     lambda_mid = lambda + r (lambda' - lambda)
  *     x_mid = alpha_mid x0 + down_mid eps + noise up_mid z_mid
  *     x'    = down/sigma x + (alpha' - alpha down/sigma) (x0 + (x0(x_mid) - x0) / (2 r)) + noise up z
  *     z     = sqrt(q) z_mid + sqrt(1 - q) z_new,   q = (s - s_mid) / (s - s')
  *
- * From alpha = 0 the middle lies at the beginning and says nothing new; there, and where nothing of eps is kept, the step is of
- * first order: x' = alpha' x0 + down eps + noise up z. */
+ * From alpha = 0 the middle lies at the beginning and says nothing new; there, and where nothing of
+ * eps is kept, the step is of first order: x' = alpha' x0 + down eps + noise up z. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -70,7 +72,7 @@ static vn_status sde_step(vn_step *s, vn_err *err) {
     const double *value = s->choice->value;
     const vn_landing l = vn_land_ancestral(from, to, value[ETA]);
     const double up = value[NOISE] * l.up;
-    double q = 0; // of the noise's variance, what the middle has seen
+    double q = 0; /* of the noise's variance, what the middle has seen */
     float *z = s->slot[4];
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;
@@ -90,16 +92,17 @@ static vn_status sde_step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_dpmpp_2s_a_sampler = {
     .row = {"dpmpp-2s-a", "DPM-Solver++(2S) with ancestral noise", "2211.01095", vn_noise_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_SDE, // with the default eta
+    .abilities = VN_NEEDS_SDE, /* with the default eta */
     .slots = 3,
     .check = vn_noise_check,
     .step = two_s_a_step,
 };
 
 const vn_sampler_row vn_dpmpp_sde_sampler = {
-    .row = {"dpmpp-sde", "DPM-Solver++ on the SDE, two predictions a step", "2211.01095", sde_params},
+    .row = {"dpmpp-sde", "DPM-Solver++ on the SDE, two predictions a step", "2211.01095",
+            sde_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_SDE, // with the default eta
+    .abilities = VN_NEEDS_SDE, /* with the default eta */
     .slots = 5,
     .check = vn_noise_check,
     .step = sde_step,

@@ -1,5 +1,6 @@
-/* er_sde.c - ER-SDE-Solvers (2309.06169, the VP ones being the VE ones in x/alpha): the extended reverse SDEs, whose noise is set by
- * a function phi of s = sigma/alpha, solved for an x0 that is a polynomial in s. With r = phi(s')/phi(s):
+/* er_sde.c - ER-SDE-Solvers (2309.06169, the VP ones being the VE ones in x/alpha): the extended
+ * reverse SDEs, whose noise is set by a function phi of s = sigma/alpha, solved for an x0 that is a
+ * polynomial in s. With r = phi(s')/phi(s):
  *
  *     x'/alpha' = r x/alpha + (1 - r) x0 + noise sqrt(s'^2 - r^2 s^2) z
  *               + (s' - s + phi(s') int_{s'}^s dv/phi(v)) D1                          order 2
@@ -7,14 +8,16 @@
  *
  *     D1 = (x0 - x0_1)/(s - s_1),  D2 = 2 (D1 - D1_1)/(s - s_2)                       i: i steps back
  *
- * As published D1 is the slope half a step back: on the ODE order=3 converges with order 2, and smaller errors.
+ * As published D1 is the slope half a step back: on the ODE order=3 converges with order 2, and
+ * smaller errors.
  *
  *     phi = s            the ODE
  *     phi = s^2          the reverse SDE
  *     phi = s (e^(s^0.3) + 10)   the authors' ER-SDE 5: much noise at first, little in the end
  *
- * In (alpha, sigma) the first line is the landing down = sigma' g(s')/g(s) with g = phi/s (landing.c), finite at s = infinity: g
- * is infinite there, or 1 for the ODE. x0 from there says nothing of a slope and is left out. */
+ * In (alpha, sigma) the first line is the landing down = sigma' g(s')/g(s) with g = phi/s
+ * (landing.c), finite at s = infinity: g is infinite there, or 1 for the ODE. x0 from there says
+ * nothing of a slope and is left out. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -23,7 +26,8 @@ enum { ORDER, SCALING, NOISE };
 enum { ER, SDE, ODE };
 static const vn_param params[] = {
     {"order", "x0s that a step looks at", 3, 1, 3, 1, NULL},
-    {"scaling", "phi: the authors' choice, or that of the reverse SDE or of the ODE", ER, 0, 2, 1, "er|sde|ode"},
+    {"scaling", "phi: the authors' choice, or that of the reverse SDE or of the ODE", ER, 0, 2, 1,
+     "er|sde|ode"},
     {"noise", "standard deviation of the noise", 1, 0, 2, 0, NULL},
     {0},
 };
@@ -39,7 +43,8 @@ static double g(int scaling, double s) {
     return scaling == ODE ? 1 : scaling == SDE ? s : exp(pow(fmin(s, 1e9), 0.3)) + 10;
 }
 
-/* *one = phi(s') int dv/phi(v), *two = phi(s') int (v - s)/phi(v) dv over [s', s]; by Simpson's rule in log v. */
+/* *one = phi(s') int dv/phi(v), *two = phi(s') int (v - s)/phi(v) dv over [s', s]; by Simpson's
+ * rule in log v. */
 static void integrate(int scaling, double s, double to, double *one, double *two) {
     enum { INTERVALS = 128 };
     const double h = log(s / to) / INTERVALS, top = to * g(scaling, to);
@@ -68,9 +73,10 @@ static void add_differences(vn_step *s, int past) {
     const double before = vn_level_ratio(s->from - 1), scale = s->to->alpha;
     double one, two;
     integrate(scaling, ratio, to, &one, &two);
-    double d1 = scale * (h + one), d1_1 = 0; // weights of D1 and D1_1
+    double d1 = scale * (h + one), d1_1 = 0; /* weights of D1 and D1_1 */
     if (past > 1) {
-        const double oldest = vn_level_ratio(s->from - 2), d2 = scale * (h * h / 2 + two) * 2 / (ratio - oldest);
+        const double oldest = vn_level_ratio(s->from - 2),
+                     d2 = scale * (h * h / 2 + two) * 2 / (ratio - oldest);
         d1 += d2;
         d1_1 = -d2 / (before - oldest);
     }
@@ -87,7 +93,8 @@ static vn_status step(vn_step *s, vn_err *err) {
     const int past = past_of(s);
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;
-    const double kept = g((int)value[SCALING], vn_level_ratio(to)) / g((int)value[SCALING], vn_level_ratio(from));
+    const double kept =
+        g((int)value[SCALING], vn_level_ratio(to)) / g((int)value[SCALING], vn_level_ratio(from));
     vn_step_blend(s, to->alpha, p.x0, to->sigma * kept, p.eps, s->x);
     if (past > 0) add_differences(s, past);
     vn_step_spread(s, value[NOISE] * to->sigma * sqrt((1 - kept) * (1 + kept)), 0, s->x, p.eps);

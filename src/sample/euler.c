@@ -1,6 +1,7 @@
-/* euler.c - Euler's rule on the probability-flow ODE (2206.00364, algorithm 2 without its second half), and the churn that it
- * shares with Heun's. In the straight coordinates of any path one Euler step is the DDIM step: flow matching's Euler, k-diffusion's
- * Euler and DDIM with eta 0 are this. */
+/* euler.c - Euler's rule on the probability-flow ODE (2206.00364, algorithm 2 without its second
+ * half), and the churn that it shares with Heun's. In the straight coordinates of any path one
+ * Euler step is the DDIM step: flow matching's Euler, k-diffusion's Euler and DDIM with eta 0 are
+ * this. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -18,14 +19,15 @@ vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
     (void)d;
     bool others = c->given[CHURN_MIN] || c->given[CHURN_MAX] || c->given[CHURN_NOISE];
     if (others && c->value[CHURN] == 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: tmin, tmax and noise have no effect without churn", c->row->name);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: tmin, tmax and noise have no effect without churn", c->row->name);
     if (c->value[CHURN_MIN] > c->value[CHURN_MAX])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: tmin is above tmax", c->row->name);
     return VN_OK;
 }
 
-/* sigma_hat = sigma (1 + min(churn/N, sqrt(2) - 1)) and x_hat = x + sqrt(sigma_hat^2 - sigma^2) noise, in EDM's coordinates x/alpha
- * and s = sigma/alpha. Pure noise (alpha = 0) is left alone. */
+/* sigma_hat = sigma (1 + min(churn/N, sqrt(2) - 1)) and x_hat = x + sqrt(sigma_hat^2 - sigma^2)
+ * noise, in EDM's coordinates x/alpha and s = sigma/alpha. Pure noise (alpha = 0) is left alone. */
 vn_level vn_step_churn(vn_step *s, float *scratch) {
     const double *p = s->choice->value, ratio = vn_level_ratio(s->from);
     const double gamma = fmin(p[CHURN] / s->count, sqrt(2) - 1);

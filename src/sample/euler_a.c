@@ -1,5 +1,6 @@
-/* euler_a.c - Euler's rule with ancestral noise, as in k-diffusion (sample_euler_ancestral): the ODE's step to less noise than asked
- * for, and new noise up to the level. It is DDIM with an eta that may scale its noise:
+/* euler_a.c - Euler's rule with ancestral noise, as in k-diffusion (sample_euler_ancestral): the
+ * ODE's step to less noise than asked for, and new noise up to the level. It is DDIM with an eta
+ * that may scale its noise:
  *
  *     x' = alpha' x0 + down eps + noise up z      (down, up) the ancestral landing, see landing.c
  *
@@ -22,7 +23,7 @@ static vn_status step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_euler_a_sampler = {
     .row = {"euler-a", "Euler's rule with ancestral noise", "k-diffusion", vn_noise_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE, // the SDE with the default eta
+    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE, /* the SDE with the default eta */
     .slots = 2,
     .check = vn_noise_check,
     .step = step,

@@ -1,19 +1,23 @@
-/* euler_maruyama.c - the Euler-Maruyama rule on the SDEs that have the path's marginals (2011.13456; SiT's family 2401.08740):
+/* euler_maruyama.c - the Euler-Maruyama rule on the SDEs that have the path's marginals
+ * (2011.13456; SiT's family 2401.08740):
  *
  *     dx = u dt - (w/2) score dt + sqrt(w) dW        t from 1 to 0, u the slope of the ODE
  *
- * euler-maruyama is the reverse SDE, w = g^2; flow-sde has w = g^2, sigma(t), sin^2(pi t) or 1, scaled. score = -eps/sigma. In
- * the straight coordinates y = x/m with clock c (path.h), eps and x0 held over the step and all else integrated,
+ * euler-maruyama is the reverse SDE, w = g^2; flow-sde has w = g^2, sigma(t), sin^2(pi t) or 1,
+ * scaled. score = -eps/sigma. In the straight coordinates y = x/m with clock c (path.h), eps and x0
+ * held over the step and all else integrated,
  *
  *     x' = alpha' x0 + (sigma' - m' A) eps + m' sqrt(W) z
  *     A  = integral of w/2 / (m sigma) dt          W = integral of w/m^2 dt
  *
- * and for w = g^2, whose g^2/m^2 dt = 2c/(1 - kc) dc, both in closed form. It is eps that is held, neither score nor x0: the
- * errors at noise above and below the data's scale then have opposite signs. For N(0,1) on edm with 1000 karras levels the
- * variance comes out 0.07% low; it is 1% high with the score held, and 1.1% low with x0 held, which is ddpm.
+ * and for w = g^2, whose g^2/m^2 dt = 2c/(1 - kc) dc, both in closed form. It is eps that is held,
+ * neither score nor x0: the errors at noise above and below the data's scale then have opposite
+ * signs. For N(0,1) on edm with 1000 karras levels the variance comes out 0.07% low; it is 1% high
+ * with the score held, and 1.1% low with x0 held, which is ddpm.
  *
- * A step so long that sigma' - m' A < 0 (A is infinite from alpha = 0 on, and no step to sigma = 0 is short) is beyond the rule. It is made
- * exactly for known x0 instead: x - alpha x0 is then an Ornstein-Uhlenbeck process, and with I = integral of w/sigma^2 dt
+ * A step so long that sigma' - m' A < 0 (A is infinite from alpha = 0 on, and no step to sigma = 0
+ * is short) is beyond the rule. It is made exactly for known x0 instead: x - alpha x0 is then an
+ * Ornstein-Uhlenbeck process, and with I = integral of w/sigma^2 dt
  *
  *     x' = alpha' x0 + sigma' (e^(-I/2) eps + sqrt(1 - e^-I) z). */
 #include "sample/internal.h"
@@ -49,11 +53,12 @@ static vn_status step(vn_step *s, const integrals *of, vn_err *err) {
     }
     const float a = (float)to->alpha, b = (float)keep, c = (float)noise;
     vn_step_noise(s, 0, z);
-    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] = a * p.x0[i] + b * p.eps[i] + c * z[i];
+    for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
+        s->x[i] = a * p.x0[i] + b * p.eps[i] + c * z[i];
     return VN_OK;
 }
 
-/* ---- the rows -------------------------------------------------------------------------------------------------- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 static vn_status euler_maruyama_step(vn_step *s, vn_err *err) {
     const integrals of = of_reverse_sde(s);
@@ -78,7 +83,8 @@ static double diffusion(int kind, const vn_level *l) {
 static integrals of_flow_sde(const vn_step *s, int kind) {
     const vn_level l = vn_path_level(s->path, (s->from->t + s->to->t) / 2);
     const double m = vn_path_scale(s->path, &l), w = diffusion(kind, &l) * (s->from->t - s->to->t);
-    return (integrals){.drift = w / (2 * m * l.sigma), .variance = w / (m * m), .decay = w / (l.sigma * l.sigma)};
+    return (integrals){
+        .drift = w / (2 * m * l.sigma), .variance = w / (m * m), .decay = w / (l.sigma * l.sigma)};
 }
 
 static vn_status flow_sde_step(vn_step *s, vn_err *err) {
@@ -100,8 +106,8 @@ const vn_sampler_row vn_euler_maruyama_sampler = {
 };
 
 const vn_sampler_row vn_flow_sde_sampler = {
-    .row = {"flow-sde", "the same with more or less noise than the reverse SDE: SiT's family", "2401.08740",
-            flow_sde_params},
+    .row = {"flow-sde", "the same with more or less noise than the reverse SDE: SiT's family",
+            "2401.08740", flow_sde_params},
     .spacing = VN_SPACING_BETWEEN,
     .abilities = VN_NEEDS_PAIRS,
     .slots = 3,

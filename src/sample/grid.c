@@ -1,16 +1,19 @@
-/* grid.c - grids on the steps of a discrete path: leading, linspace and trailing are diffusers' timestep_spacing with steps_offset 1
- * (table 2 of 2305.08891), unless told otherwise: `offset` is its steps_offset, `end` where the levels end (its set_alpha_to_one or
- * final_sigmas_type), `top` its lambda_min_clipped in steps. Where the levels fall between two steps depends on the sampler that
- * is followed, hence vn_spacing.
+/* grid.c - grids on the steps of a discrete path: leading, linspace and trailing are diffusers'
+ * timestep_spacing with steps_offset 1 (table 2 of 2305.08891), unless told otherwise: `offset` is
+ * its steps_offset, `end` where the levels end (its set_alpha_to_one or final_sigmas_type), `top`
+ * its lambda_min_clipped in steps. Where the levels fall between two steps depends on the sampler
+ * that is followed, hence vn_spacing.
  *
- * linspace is also for paths without steps, where it is evenly in t, shifted as in grid_time.c if asked. On the rectified path it is
- * set_timesteps(N) of diffusers' FlowMatchEuler- and FlowMatchHeunDiscreteScheduler; those shift the least t before they spread
- * and then every t, so it too is shifted twice. */
+ * linspace is also for paths without steps, where it is evenly in t, shifted as in grid_time.c if
+ * asked. On the rectified path it is set_timesteps(N) of diffusers' FlowMatchEuler- and
+ * FlowMatchHeunDiscreteScheduler; those shift the least t before they spread and then every t, so
+ * it too is shifted twice. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-/* sigma/alpha of a step. Pure noise, the last step of zero_snr, is as far as diffusers lets it be. */
+/* sigma/alpha of a step. Pure noise, the last step of zero_snr, is as far as diffusers lets it
+ * be. */
 static double ratio_of_step(const vn_path *p, double step) {
     vn_level l = vn_path_level_of_step(p, step);
     return l.alpha > 0 ? vn_level_ratio(&l) : VN_LARGEST_RATIO;
@@ -19,60 +22,71 @@ static double ratio_of_step(const vn_path *p, double step) {
 /* sigma/alpha interpolated straight between two steps. */
 static vn_level between(const vn_path *p, double step) {
     double k = fmin(floor(step), p->steps - 2), part = step - k;
-    vn_level l = vn_path_level_of_ratio(p, (1 - part) * ratio_of_step(p, k) + part * ratio_of_step(p, k + 1));
+    vn_level l = vn_path_level_of_ratio(p, (1 - part) * ratio_of_step(p, k) +
+                                               part * ratio_of_step(p, k + 1));
     vn_level_tell_step(p, &l, step);
     return l;
 }
 
 /* The last level of a grid whose last step begins at `before`. */
 static vn_level last_level(const vn_path *p, int end, const vn_level *before) {
-    return end == VN_END_ZERO ? vn_level_clean : end == VN_END_LAST ? *before : vn_path_level_of_step(p, 0);
+    return end == VN_END_ZERO   ? vn_level_clean
+           : end == VN_END_LAST ? *before
+                                : vn_path_level_of_step(p, 0);
 }
 
 #define TOP_SUMMARY "steps of the path that are used, from the least noisy on; 0: all"
 
-static vn_status find_top(const vn_choice *c, double wanted, const vn_path *p, int *top, vn_err *err) {
+static vn_status find_top(const vn_choice *c, double wanted, const vn_path *p, int *top,
+                          vn_err *err) {
     *top = wanted > 0 ? (int)wanted : p->steps;
     if (*top <= p->steps) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: top=%d is more steps than the path's %d", c->row->name, *top, p->steps);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: top=%d is more steps than the path's %d",
+                   c->row->name, *top, p->steps);
 }
 
-/* ---- leading ------------------------------------------------------------------------------------------------ */
+/* ---- leading --------------------------------------------------------------------------------- */
 
 enum { OFFSET, LEADING_END, LEADING_TOP };
 static const vn_param leading_params[] = {
     {"offset", "the step before the last level", 1, 0, 1e5, 1, NULL},
-    {"end", "the last level: no noise at all, or the first step", VN_END_FIRST, 0, 1, 1, "zero|first"},
+    {"end", "the last level: no noise at all, or the first step", VN_END_FIRST, 0, 1, 1,
+     "zero|first"},
     {"top", TOP_SUMMARY, 0, 0, 1e5, 1, NULL},
     {0},
 };
 
-static vn_status fill_leading(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                              vn_level *last, vn_err *err) {
+static vn_status fill_leading(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                              vn_level *level, vn_level *last, vn_err *err) {
     int top = 0, offset = (int)c->value[OFFSET];
     vn_status s = find_top(c, c->value[LEADING_TOP], p, &top, err);
     if (s) return s;
     int n = spacing == VN_SPACING_EXTRA ? steps + 1 : steps, stride = top / n;
     if (stride == 0 || (n - 1) * stride + offset >= p->steps)
-        return vn_fail(err, VN_BAD_ARGUMENT, "leading: %d steps are too many on a path of %d", steps, p->steps);
-    for (int i = 0; i < steps; i++) level[i] = vn_path_level_of_step(p, (n - 1 - i) * stride + offset);
+        return vn_fail(err, VN_BAD_ARGUMENT, "leading: %d steps are too many on a path of %d",
+                       steps, p->steps);
+    for (int i = 0; i < steps; i++)
+        level[i] = vn_path_level_of_step(p, (n - 1 - i) * stride + offset);
     *last = last_level(p, (int)c->value[LEADING_END], &level[steps - 1]);
     return VN_OK;
 }
 
 const vn_grid_row vn_leading_grid = {
-    .row = {"leading", "every (T/N)th step from 1 on; ends on step 0", "2305.08891", leading_params},
+    .row = {"leading", "every (T/N)th step from 1 on; ends on step 0", "2305.08891",
+            leading_params},
     .discrete = true,
     .fill = fill_leading,
 };
 
-/* ---- trailing ----------------------------------------------------------------------------------------------- */
+/* ---- trailing -------------------------------------------------------------------------------- */
 
 enum { TRAILING_END, OF };
 static const vn_param trailing_params[] = {
-    {"end", "the last level: no noise at all, or the first step", VN_END_ZERO, 0, 1, 1, "zero|first"},
-    {"of", "the levels are taken from so many, as latent consistency models are made for; 0: from all", 0, 0, 1e5, 1,
-     NULL},
+    {"end", "the last level: no noise at all, or the first step", VN_END_ZERO, 0, 1, 1,
+     "zero|first"},
+    {"of",
+     "the levels are taken from so many, as latent consistency models are made for; 0: from all", 0,
+     0, 1e5, 1, NULL},
     {0},
 };
 
@@ -82,51 +96,60 @@ static double step_of(const vn_path *p, int of, int steps, int i) {
     return (double)(left * stride) - 1;
 }
 
-static vn_status fill_trailing(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                               vn_level *last, vn_err *err) {
+static vn_status fill_trailing(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                               vn_level *level, vn_level *last, vn_err *err) {
     (void)spacing;
     const int of = (int)c->value[OF];
     if (of > p->steps)
-        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: of=%d is more steps than the path's %d", of, p->steps);
+        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: of=%d is more steps than the path's %d", of,
+                       p->steps);
     if (of && steps > of)
-        return vn_fail(err, VN_BAD_ARGUMENT, "trailing: %d steps are more than the %d levels they are taken from",
-                       steps, of);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "trailing: %d steps are more than the %d levels they are taken from", steps,
+                       of);
     double stride = (double)p->steps / steps;
     for (int i = 0; i < steps; i++)
-        level[i] = vn_path_level_of_step(p, of ? step_of(p, of, steps, i) : rint(p->steps - i * stride) - 1);
+        level[i] = vn_path_level_of_step(p, of ? step_of(p, of, steps, i)
+                                               : rint(p->steps - i * stride) - 1);
     *last = last_level(p, (int)c->value[TRAILING_END], &level[steps - 1]);
     return VN_OK;
 }
 
 const vn_grid_row vn_trailing_grid = {
-    .row = {"trailing", "every (T/N)th step from the last down, then 0", "2305.08891", trailing_params},
+    .row = {"trailing", "every (T/N)th step from the last down, then 0", "2305.08891",
+            trailing_params},
     .discrete = true,
     .fill = fill_trailing,
 };
 
-/* ---- linspace ----------------------------------------------------------------------------------------------- */
+/* ---- linspace -------------------------------------------------------------------------------- */
 
 enum { SHIFT, EXTRA, LEAST, TERMINAL, TOLD, END, TOP };
 enum { SHIFTED, PLAIN };
 static const vn_param linspace_params[] = {
-    {"shift", "without steps: t becomes shift t / (1 + (shift - 1) t), the least t twice", 1, 0.01, 100, 0, NULL},
-    {"extra", "without steps: 1 for a grid with one more level, whose last is dropped", 0, 0, 1, 1, NULL},
-    {"least", "without steps: the least t is shifted before the others are spread, or is not", SHIFTED, 0, 1, 1,
-     "shifted|plain"},
-    {"terminal", "without steps: 1 - t is scaled so that the last t before 0 is this; 0: as it falls", 0, 0, 0.99, 0,
+    {"shift", "without steps: t becomes shift t / (1 + (shift - 1) t), the least t twice", 1, 0.01,
+     100, 0, NULL},
+    {"extra", "without steps: 1 for a grid with one more level, whose last is dropped", 0, 0, 1, 1,
      NULL},
+    {"least", "without steps: the least t is shifted before the others are spread, or is not",
+     SHIFTED, 0, 1, 1, "shifted|plain"},
+    {"terminal",
+     "without steps: 1 - t is scaled so that the last t before 0 is this; 0: as it falls", 0, 0,
+     0.99, 0, NULL},
     VN_TOLD_PARAM,
-    {"end", "the last level: no noise at all, the first step, or the level before it again", VN_END_ZERO, 0, 2, 1,
-     "zero|first|last"},
+    {"end", "the last level: no noise at all, the first step, or the level before it again",
+     VN_END_ZERO, 0, 2, 1, "zero|first|last"},
     {"top", TOP_SUMMARY, 0, 0, 1e5, 1, NULL},
     {0},
 };
 
-static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, int top, vn_level *level) {
+static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, int top,
+                              vn_level *level) {
     int n = spacing == VN_SPACING_EXTRA ? steps + 1 : steps;
     for (int i = 0; i < steps; i++) {
         double step = vn_spread(top - 1, 0, i, n);
-        level[i] = spacing == VN_SPACING_BETWEEN ? between(p, step) : vn_path_level_of_step(p, rint(step));
+        level[i] =
+            spacing == VN_SPACING_BETWEEN ? between(p, step) : vn_path_level_of_step(p, rint(step));
     }
 }
 
@@ -145,19 +168,22 @@ static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_le
 
 /* Parameters that the kind of path has no use for. */
 static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *err) {
-    const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[LEAST] || c->given[TERMINAL] || c->given[TOLD];
+    const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[LEAST] || c->given[TERMINAL] ||
+                      c->given[TOLD];
     if (p->steps && flow)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "linspace: shift, extra, least, terminal and told have no effect on the steps of %s",
-                       p->row->row.name);
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "linspace: shift, extra, least, terminal and told have no effect on the steps of %s",
+            p->row->row.name);
     if (!p->steps && (c->given[TOP] || c->value[END] == VN_END_FIRST))
-        return vn_fail(err, VN_BAD_ARGUMENT, "linspace: top and end=first are for paths with steps; %s has none",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "linspace: top and end=first are for paths with steps; %s has none",
                        p->row->row.name);
     return VN_OK;
 }
 
-static vn_status fill_linspace(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                               vn_level *last, vn_err *err) {
+static vn_status fill_linspace(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                               vn_level *level, vn_level *last, vn_err *err) {
     int top = 0;
     vn_status s = check_linspace(c, p, err);
     if (!s) s = find_top(c, c->value[TOP], p, &top, err);
@@ -171,6 +197,7 @@ static vn_status fill_linspace(const vn_choice *c, const vn_path *p, vn_spacing 
 }
 
 const vn_grid_row vn_linspace_grid = {
-    .row = {"linspace", "evenly from the noisiest to the least noisy level, then 0", "2305.08891", linspace_params},
+    .row = {"linspace", "evenly from the noisiest to the least noisy level, then 0", "2305.08891",
+            linspace_params},
     .fill = fill_linspace,
 };

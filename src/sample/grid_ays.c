@@ -1,8 +1,10 @@
-/* grid_ays.c - Align Your Steps (2404.14507): sigma/alpha of the ten steps that were optimised for three models, and for another
- * number of steps the table interpolated, log(sigma/alpha) straight in i/N, as the paper does. The first level is the path's own
- * noisiest, which the tables round; after the last comes 0 in place of the table's last entry.
+/* grid_ays.c - Align Your Steps (2404.14507): sigma/alpha of the ten steps that were optimised for
+ * three models, and for another number of steps the table interpolated, log(sigma/alpha) straight
+ * in i/N, as the paper does. The first level is the path's own noisiest, which the tables round;
+ * after the last comes 0 in place of the table's last entry.
  *
- * Samplers that stay on whole steps follow the timesteps that go with the table, on the path that they were made for. */
+ * Samplers that stay on whole steps follow the timesteps that go with the table, on the path that
+ * they were made for. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -48,15 +50,16 @@ static vn_level level_at(const vn_path *p, bool whole, double ratio) {
     return whole ? vn_path_level_of_step(p, fmax(rint(l.t * p->steps - 1), 0)) : l;
 }
 
-static vn_status fill(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                      vn_level *last, vn_err *err) {
+static vn_status fill(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                      vn_level *level, vn_level *last, vn_err *err) {
     (void)last;
     const bool whole = p->steps && spacing != VN_SPACING_BETWEEN;
     double knot[KNOTS];
     read_table((int)c->value[0], p, whole, knot);
     level[0] = vn_path_level(p, 1);
     if (steps > 1 && exp(knot[1]) >= largest_ratio(p))
-        return vn_fail(err, VN_BAD_ARGUMENT, "ays: the table's second sigma, %g, is above the path's largest, %g",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "ays: the table's second sigma, %g, is above the path's largest, %g",
                        exp(knot[1]), largest_ratio(p));
     for (int i = 1; i < steps; i++) {
         const double at = (double)i * (KNOTS - 1) / steps;

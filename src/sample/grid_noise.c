@@ -1,19 +1,20 @@
-/* grid_noise.c - grids in the noise level itself: karras (2206.00364, eq. 5), exponential, beta (2407.12173) and lu-lambda
- * (2206.00927). The first three run in the path's clock c - sigma/alpha, or sigma of a flow - between its ends, or between sigma_min
- * and sigma_max:
+/* grid_noise.c - grids in the noise level itself: karras (2206.00364, eq. 5), exponential, beta
+ * (2407.12173) and lu-lambda (2206.00927). The first three run in the path's clock c - sigma/alpha,
+ * or sigma of a flow - between its ends, or between sigma_min and sigma_max:
  *
  *     karras        c = (max^(1/rho) + r (min^(1/rho) - max^(1/rho)))^rho     r = i/(N-1)
  *     exponential   c = min (max/min)^((1-r)^rho)
  *     beta          c = min + (max - min) F^-1(1-r)       F of Beta(a, b)
  *
- * lu-lambda is evenly in log(alpha/sigma): exponential but on flows, where it crowds at both ends. On a discrete path they are
- * diffusers' use_karras_sigmas and so on, and the network is told what the class that is followed tells it: k-diffusion's samplers
- * (vn_spacing) the fraction of a step, DPM-Solver's kind a whole step, rounded or, in exponential and beta, cut. */
+ * lu-lambda is evenly in log(alpha/sigma): exponential but on flows, where it crowds at both ends.
+ * On a discrete path they are diffusers' use_karras_sigmas and so on, and the network is told what
+ * the class that is followed tells it: k-diffusion's samplers (vn_spacing) the fraction of a step,
+ * DPM-Solver's kind a whole step, rounded or, in exponential and beta, cut. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-// clang-format off
+/* clang-format off */
 #define TOLD_PARAM \
     {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
@@ -27,12 +28,12 @@
     {"offset", "steps_offset of over=leading", 0, 0, 1e5, 1, NULL}, \
     TOLD_PARAM, \
     END_PARAM
-// clang-format on
+/* clang-format on */
 enum { LEAST, MOST, OVER, OFFSET, TOLD, END }; /* of SPAN_PARAMS, from where they begin in a row */
 enum { PATH, LEADING, TRAILING };              /* values of OVER */
 enum { AUTO };                                 /* and of TOLD; then VN_TOLD_EXACT + 1, ... */
 
-/* ---- ends --------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 typedef struct span {
     double most, least;
@@ -48,17 +49,20 @@ static double clock_of_step(const vn_path *p, double step) {
 }
 
 /* The ends that N steps of another grid have. */
-static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
+static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
+                              vn_err *err) {
     const int whole = p->steps / steps;
     const double offset = c->value[at + OFFSET], stride = whole, even = (double)p->steps / steps;
     const bool leading = c->value[at + OVER] == LEADING;
-    if (!p->steps) return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for paths with steps", c->row->name);
+    if (!p->steps)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for paths with steps", c->row->name);
     if (!leading && c->given[at + OFFSET])
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading", c->row->name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
+                       c->row->name);
     const double most = leading ? (steps - 1) * stride + offset : p->steps - 1;
     if (most > p->steps - 1)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: step %g is above the path's last, %d", c->row->name, most,
-                       p->steps - 1);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: step %g is above the path's last, %d",
+                       c->row->name, most, p->steps - 1);
     out->most = clock_of_step(p, most);
     out->least = clock_of_step(p, leading ? offset : rint(p->steps - (steps - 1) * even) - 1);
     return VN_OK;
@@ -66,47 +70,53 @@ static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int 
 
 static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err *err) {
     if (p->steps || c->value[end] != VN_END_FIRST) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: end=first is for paths with steps; %s has none", c->row->name,
-                   p->row->row.name);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: end=first is for paths with steps; %s has none",
+                   c->row->name, p->row->row.name);
 }
 
-/* By the parameters from `at` on. Bounds are often quoted to five digits, so a little above the path's is the path's. */
-static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out, vn_err *err) {
+/* By the parameters from `at` on. Bounds are often quoted to five digits, so a little above the
+ * path's is the path's. */
+static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
+                           vn_err *err) {
     const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
     *out = (span){clock_at(p, 1), clock_at(p, p->row->least(p))};
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading", c->row->name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
+                       c->row->name);
     vn_status s = c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
     if (!s) s = check_end(c, at + END, p, err);
     if (s) return s;
     if (isinf(out->most)) out->most = VN_LARGEST_RATIO;
     if (wanted_most > out->most * 1.0001)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g", c->row->name,
-                       wanted_most, out->most);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g",
+                       c->row->name, wanted_most, out->most);
     if (wanted_most > 0) out->most = fmin(out->most, wanted_most);
     if (wanted_least > 0) out->least = wanted_least;
     if (out->least < out->most || steps == 1) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g", c->row->name, out->least,
-                   out->most);
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g", c->row->name,
+                   out->least, out->most);
 }
 
-/* ---- what the network is told ------------------------------------------------------------------------------- */
+/* ---- what the network is told ---------------------------------------------------------------- */
 
 /* By the parameter `end`. */
 static vn_level last_level(const vn_path *p, int end, vn_level zero, const vn_level *before) {
     return end == VN_END_ZERO ? zero : end == VN_END_FIRST ? vn_path_level_of_step(p, 0) : *before;
 }
 
-/* The parameters `told` and `end` at work, the levels being there; `own` is what `told` is where the sampler is DPM-Solver's kind. */
-static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own, int steps,
-                   vn_level *level, vn_level *last) {
+/* The parameters `told` and `end` at work, the levels being there; `own` is what `told` is where
+ * the sampler is DPM-Solver's kind. */
+static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own,
+                   int steps, vn_level *level, vn_level *last) {
     const int wanted = (int)c->value[at + TOLD];
-    const int how = wanted != AUTO ? wanted - 1 : p->steps && spacing == VN_SPACING_EXTRA ? own : VN_TOLD_EXACT;
+    const int how = wanted != AUTO                            ? wanted - 1
+                    : p->steps && spacing == VN_SPACING_EXTRA ? own
+                                                              : VN_TOLD_EXACT;
     for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
     *last = last_level(p, (int)c->value[at + END], *last, &level[steps - 1]);
 }
 
-/* ---- karras ------------------------------------------------------------------------------------------------- */
+/* ---- karras ---------------------------------------------------------------------------------- */
 
 enum { RHO, SPAN };
 static const vn_param karras_params[] = {
@@ -115,33 +125,36 @@ static const vn_param karras_params[] = {
     {0},
 };
 
-static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                             vn_level *last, vn_err *err) {
+static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                             vn_level *level, vn_level *last, vn_err *err) {
     const double rho = c->value[RHO];
     span ends = {0};
     vn_status s = find_span(c, SPAN, p, steps, &ends, err);
     if (s) return s;
     const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
-    for (int i = 0; i < steps; i++) level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
+    for (int i = 0; i < steps; i++)
+        level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
     finish(c, SPAN, p, spacing, VN_TOLD_NEAREST, steps, level, last);
     return VN_OK;
 }
 
 const vn_grid_row vn_karras_grid = {
-    .row = {"karras", "evenly in the rho-th root of the noise level, then 0", "2206.00364", karras_params},
+    .row = {"karras", "evenly in the rho-th root of the noise level, then 0", "2206.00364",
+            karras_params},
     .fill = fill_karras,
 };
 
-/* ---- exponential -------------------------------------------------------------------------------------------- */
+/* ---- exponential ----------------------------------------------------------------------------- */
 
 static const vn_param exponential_params[] = {
-    {"rho", "above 1, steps crowd at low noise (k-diffusion's polyexponential)", 1, 0.1, 100, 0, NULL},
+    {"rho", "above 1, steps crowd at low noise (k-diffusion's polyexponential)", 1, 0.1, 100, 0,
+     NULL},
     SPAN_PARAMS,
     {0},
 };
 
-static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                                  vn_level *last, vn_err *err) {
+static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spacing spacing,
+                                  int steps, vn_level *level, vn_level *last, vn_err *err) {
     span ends = {0};
     vn_status s = find_span(c, SPAN, p, steps, &ends, err);
     if (s) return s;
@@ -155,11 +168,12 @@ static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spaci
 }
 
 const vn_grid_row vn_exponential_grid = {
-    .row = {"exponential", "evenly in the logarithm of the noise level, then 0", "k-diffusion", exponential_params},
+    .row = {"exponential", "evenly in the logarithm of the noise level, then 0", "k-diffusion",
+            exponential_params},
     .fill = fill_exponential,
 };
 
-/* ---- beta --------------------------------------------------------------------------------------------------- */
+/* ---- beta ------------------------------------------------------------------------------------ */
 
 enum { A, B, BETA_SPAN };
 static const vn_param beta_params[] = {
@@ -169,8 +183,8 @@ static const vn_param beta_params[] = {
     {0},
 };
 
-static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                           vn_level *last, vn_err *err) {
+static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                           vn_level *level, vn_level *last, vn_err *err) {
     span ends = {0};
     vn_status s = find_span(c, BETA_SPAN, p, steps, &ends, err);
     if (s) return s;
@@ -183,11 +197,12 @@ static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spac
 }
 
 const vn_grid_row vn_beta_grid = {
-    .row = {"beta", "at quantiles of a beta distribution over the noise level, then 0", "2407.12173", beta_params},
+    .row = {"beta", "at quantiles of a beta distribution over the noise level, then 0",
+            "2407.12173", beta_params},
     .fill = fill_beta,
 };
 
-/* ---- lu-lambda ---------------------------------------------------------------------------------------------- */
+/* ---- lu-lambda ------------------------------------------------------------------------------- */
 
 static double lambda_at(const vn_path *p, double t) {
     vn_level l = vn_path_level(p, t);
@@ -197,16 +212,18 @@ static double lambda_at(const vn_path *p, double t) {
 enum { LU_TOLD, LU_END };
 static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
 
-/* A flow begins at pure noise, where lambda is infinite; that level stands for the one as far from 1 as the last is from 0. */
-static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                                vn_level *last, vn_err *err) {
+/* A flow begins at pure noise, where lambda is infinite; that level stands for the one as far from
+ * 1 as the last is from 0. */
+static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                                vn_level *level, vn_level *last, vn_err *err) {
     const vn_status s = check_end(c, LU_END, p, err);
     if (s) return s;
     const double end = p->row->least(p), least = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
     double most = lambda_at(p, pure ? 1 - end : 1);
     if (isinf(most)) most = -log(VN_LARGEST_RATIO);
-    for (int i = 0; i < steps; i++) level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(most, least, i, steps)));
+    for (int i = 0; i < steps; i++)
+        level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(most, least, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);
     const int wanted = (int)c->value[LU_TOLD];
     const bool whole = p->steps && spacing == VN_SPACING_EXTRA;

@@ -1,10 +1,10 @@
-/* heun.c - Heun's rule on the probability-flow ODE (2206.00364, algorithm 2). In the straight coordinates y = x/m with clock c and
- * slope d = eps - k x0 (path.h):
+/* heun.c - Heun's rule on the probability-flow ODE (2206.00364, algorithm 2). In the straight
+ * coordinates y = x/m with clock c and slope d = eps - k x0 (path.h):
  *
  *     y' = y + (c' - c) (d(y, c) + d(y_euler, c')) / 2
  *
- * written as Euler's step and half of the slope's change. k = 0 is EDM's and k-diffusion's rule, k = 1 flow matching's. The step
- * to sigma = 0 stays Euler's, as there. */
+ * written as Euler's step and half of the slope's change. k = 0 is EDM's and k-diffusion's rule, k
+ * = 1 flow matching's. The step to sigma = 0 stays Euler's, as there. */
 #include "sample/internal.h"
 
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {
@@ -16,7 +16,8 @@ vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {
     status = vn_step_predict(s, s->x, s->to, there, err);
     if (status) return status;
     const double h = vn_path_clock(s->path, s->to) - vn_path_clock(s->path, level);
-    const float half = (float)(vn_path_scale(s->path, s->to) * h / 2), k = (float)s->path->row->straight;
+    const float half = (float)(vn_path_scale(s->path, s->to) * h / 2),
+                k = (float)s->path->row->straight;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) {
         float before = here.eps[i] - k * here.x0[i], after = there.eps[i] - k * there.x0[i];
         s->x[i] += half * (after - before);
@@ -30,7 +31,8 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_heun_sampler = {
-    .row = {"heun", "Heun's rule on the ODE, order 2, with EDM's churn", "2206.00364", vn_churn_params},
+    .row = {"heun", "Heun's rule on the ODE, order 2, with EDM's churn", "2206.00364",
+            vn_churn_params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = 4,
     .check = vn_churn_check,

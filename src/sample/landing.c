@@ -1,14 +1,17 @@
-/* landing.c - what samplers with noise share. A noisy step lands on the next level with part of the noise that x has and part new:
+/* landing.c - what samplers with noise share. A noisy step lands on the next level with part of the
+ * noise that x has and part new:
  *
  *     x' = alpha' x0 + down eps + up z        down^2 + up^2 = sigma'^2,  z ~ N(0, I)
  *
- * which is exact while x0 is what it is. How much is new is a matter of taste that two rules settle, with s = sigma/alpha:
+ * which is exact while x0 is what it is. How much is new is a matter of taste that two rules
+ * settle, with s = sigma/alpha:
  *
  *     ancestral   up   = eta sigma' sqrt(1 - (s'/s)^2)   eta times the deviation of x' for known x and x0 (k-diffusion)
  *     sde         down = sigma' (s'/s)^eta               the reverse SDE with eta times its noise's variance (2211.01095)
  *
- * With eta = 1 both are the reverse SDE, down = sigma' s'/s; with eta = 0 the ODE. At alpha = 0, where s is infinite, s'/s is 0: the
- * noise of x is exchanged for new noise (all of it for eta = 1), which the data know nothing of. */
+ * With eta = 1 both are the reverse SDE, down = sigma' s'/s; with eta = 0 the ODE. At alpha = 0,
+ * where s is infinite, s'/s is 0: the noise of x is exchanged for new noise (all of it for eta =
+ * 1), which the data know nothing of. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -20,7 +23,8 @@ static double fall(const vn_level *from, const vn_level *to) {
 
 vn_landing vn_land_ancestral(const vn_level *from, const vn_level *to, double eta) {
     const double q = fall(from, to), share = eta * sqrt((1 - q) * (1 + q));
-    return (vn_landing){.down = to->sigma * sqrt((1 - share) * (1 + share)), .up = to->sigma * share};
+    return (vn_landing){.down = to->sigma * sqrt((1 - share) * (1 + share)),
+                        .up = to->sigma * share};
 }
 
 vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta) {
@@ -29,7 +33,7 @@ vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta) {
     return (vn_landing){.down = to->sigma * kept, .up = to->sigma * fresh};
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------ */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 enum { ETA, NOISE };
 const vn_param vn_noise_params[] = {VN_NOISE_PARAMS, {0}};
@@ -40,7 +44,7 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: noise has no effect with eta 0", c->row->name);
 }
 
-/* ---- on a path with steps ---------------------------------------------------------------------------------------- */
+/* ---- on a path with steps -------------------------------------------------------------------- */
 
 vn_level vn_step_landing(const vn_step *s, int land) {
     const int steps = s->path->steps;
@@ -51,13 +55,15 @@ vn_level vn_step_landing(const vn_step *s, int land) {
 
 vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
     if (c->value[param] == VN_LAND_NEXT || d->path->steps) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
                    c->row->name, d->path->row->row.name);
 }
 
-/* ---- arrays ------------------------------------------------------------------------------------------------------ */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 
-void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y, float *out) {
+void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y,
+                   float *out) {
     const float fa = (float)a, fb = (float)b;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) out[i] = fa * x[i] + fb * y[i];
 }

@@ -1,15 +1,17 @@
-/* likelihood.c - exact log-likelihood by the probability-flow ODE (2011.13456, section 4.3). With the ODE's slope f(y, c) in the
- * straight coordinates y = x/m by the clock c (path.h), the instantaneous change of variables (1806.07366) gives, from little
- * noise (0) to much (1),
+/* likelihood.c - exact log-likelihood by the probability-flow ODE (2011.13456, section 4.3). With
+ * the ODE's slope f(y, c) in the straight coordinates y = x/m by the clock c (path.h), the
+ * instantaneous change of variables (1806.07366) gives, from little noise (0) to much (1),
  *
  *     log p(y_0) = log p(y_1) + integral of tr(df/dy) dc          f = (y - x0)/c,  tr(df/dy) = (size - m tr J)/c,  J = dx0/dx
  *
- * A trace tr A is the sum of e.Ae over unit vectors, or Hutchinson's mean of v.Av over random v (FFJORD, 1810.01367). The prior at the
- * noisiest level is the Gaussian whose mean, score and log-determinant the denoiser itself tells: exact from alpha = 0 on, and
- * elsewhere right to the second order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm.
+ * A trace tr A is the sum of e.Ae over unit vectors, or Hutchinson's mean of v.Av over random v
+ * (FFJORD, 1810.01367). The prior at the noisiest level is the Gaussian whose mean, score and
+ * log-determinant the denoiser itself tells: exact from alpha = 0 on, and elsewhere right to the
+ * second order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm.
  *
- * Each row has steps of its own. Those under way are evaluated together, each once in a round, and where one has come to its end
- * the next row begins: networks are quicker with many rows at a time, and no row depends on its company. */
+ * Each row has steps of its own. Those under way are evaluated together, each once in a round, and
+ * where one has come to its end the next row begins: networks are quicker with many rows at a time,
+ * and no row depends on its company. */
 #include "sample/likelihood.h"
 #include "sample/internal.h"
 
@@ -17,7 +19,7 @@
 #include <string.h>
 
 #define PI   3.14159265358979323846
-#define MOST 100000 // evaluations of a row
+#define MOST 100000 /* evaluations of a row */
 
 /* In one query; numbers too, because what a network remembers for its way back grows with them. */
 enum { MOST_ROWS = 64, MOST_FLOATS = MOST_ROWS * 784 };
@@ -41,14 +43,15 @@ typedef struct bench {
     const vn_likelihood_batch *batch;
     const vn_path *path;
     size_t size;
-    double from, to;              /* clock */
-    vn_level most;                /* there */
-    int64_t next, evaluations;    /* row to begin; of all rows */
-    int rows, room;               /* under way, and at most */
-    int probes, at_once;          /* of a row; in one query */
-    trajectory *under_way;        /* [room] */
-    float *blocks;                /* theirs */
-    float *x, *raw;               /* [room,size] what is asked about each row under way, and the answers */
+    double from, to;           /* clock */
+    vn_level most;             /* there */
+    int64_t next, evaluations; /* row to begin; of all rows */
+    int rows, room;            /* under way, and at most */
+    int probes, at_once;       /* of a row; in one query */
+    trajectory *under_way;     /* [room] */
+    float *blocks;             /* theirs */
+    /* [room,size] what is asked about each row under way, and the answers */
+    float *x, *raw;
     float *x0;                    /* [size] */
     float *copies, *probe, *back; /* [room*at_once,size] */
     vn_level *level, *levels;     /* [room], [room*at_once] */
@@ -56,8 +59,11 @@ typedef struct bench {
 } bench;
 
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
-    return (vn_likelihood_options){
-        .denoiser = d, .divergence = VN_DIVERGENCE_RADEMACHER, .probes = 1, .rtol = 1e-5, .atol = 1e-5};
+    return (vn_likelihood_options){.denoiser = d,
+                                   .divergence = VN_DIVERGENCE_RADEMACHER,
+                                   .probes = 1,
+                                   .rtol = 1e-5,
+                                   .atol = 1e-5};
 }
 
 static bool known(const vn_denoiser *d, int32_t label) {
@@ -66,19 +72,23 @@ static bool known(const vn_denoiser *d, int32_t label) {
 
 /* Puts before the message whose it is. */
 static vn_status fail_in_row(const bench *b, int64_t row, vn_err *err) {
-    return vn_fail_in(err, "likelihood: sample %llu", (unsigned long long)b->batch->first + (unsigned long long)row);
+    return vn_fail_in(err, "likelihood: sample %llu",
+                      (unsigned long long)b->batch->first + (unsigned long long)row);
 }
 
 static vn_status check(const vn_likelihood_options *o, vn_err *err) {
     if (!o->denoiser->has_vjp)
-        return vn_fail(err, VN_UNSUPPORTED, "likelihood needs derivatives, which this model does not have");
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "likelihood needs derivatives, which this model does not have");
     if (o->divergence != VN_DIVERGENCE_EXACT && o->probes < 1)
         return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: %d probes", o->probes);
     if (!(o->rtol >= 1e-7 && o->rtol <= 0.1) || !(o->atol >= 1e-9 && o->atol <= 0.1))
-        return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: rtol %g is not in [1e-7, 0.1], or atol %g not in [1e-9, 0.1]",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "likelihood: rtol %g is not in [1e-7, 0.1], or atol %g not in [1e-9, 0.1]",
                        o->rtol, o->atol);
     if (!(o->ratio >= 0) || isinf(o->ratio))
-        return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is not a finite noise level", o->ratio);
+        return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is not a finite noise level",
+                       o->ratio);
     return VN_OK;
 }
 
@@ -95,7 +105,8 @@ static vn_status check_labels(const bench *b, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status open_bench(bench *b, const vn_likelihood_options *o, const vn_likelihood_batch *batch, vn_err *err) {
+static vn_status open_bench(bench *b, const vn_likelihood_options *o,
+                            const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
     const size_t fit = MOST_FLOATS / size;
@@ -125,8 +136,8 @@ static vn_status open_bench(bench *b, const vn_likelihood_options *o, const vn_l
     b->labels = vn_alloc(many, sizeof *b->labels);
     for (int i = 0; i < room && b->under_way && b->blocks; i++)
         b->under_way[i].block = b->blocks + (size_t)i * (VN_STAGES + 2) * size;
-    const bool all = b->under_way && b->blocks && b->x && b->raw && b->x0 && b->copies && b->probe && b->back &&
-                     b->level && b->levels && b->label && b->labels;
+    const bool all = b->under_way && b->blocks && b->x && b->raw && b->x0 && b->copies &&
+                     b->probe && b->back && b->level && b->levels && b->label && b->labels;
     return all ? VN_OK : vn_no_memory(err);
 }
 
@@ -136,7 +147,7 @@ static void close_bench(bench *b) {
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
 }
 
-/* ---- the slopes and their divergence ---------------------------------------------------------------------------- */
+/* ---- the slopes and their divergence --------------------------------------------------------- */
 
 /* Probe k of a row, the same at every evaluation. */
 static void find_probe(const bench *b, int64_t row, int k, float *v) {
@@ -152,8 +163,8 @@ static void find_probe(const bench *b, int64_t row, int k, float *v) {
     }
 }
 
-/* rate[0] += v.(I - m J)v over the probes first .. first + count - 1 of each row that is not at its end; raw's derivative gives
- * that of x0 = x0_x x + x0_raw raw. */
+/* rate[0] += v.(I - m J)v over the probes first .. first + count - 1 of each row that is not at its
+ * end; raw's derivative gives that of x0 = x0_x x + x0_raw raw. */
 static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const size_t size = b->size;
@@ -165,7 +176,11 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
             b->levels[n] = b->level[r];
             b->labels[n] = b->label[r];
         }
-    const vn_query q = {.n = (int64_t)n, .x = b->copies, .level = b->levels, .label = b->labels, .cotangent = b->probe};
+    const vn_query q = {.n = (int64_t)n,
+                        .x = b->copies,
+                        .level = b->levels,
+                        .label = b->labels,
+                        .cotangent = b->probe};
     const vn_status s = n > 0 ? d->predict(d->self, &q, b->back, err) : VN_OK;
     const float *probe = b->probe, *back = b->back;
     for (int r = 0; r < b->rows && !s; r++) {
@@ -173,7 +188,8 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
         const vn_meaning meaning = vn_prediction_meaning(&d->prediction, &b->level[r]);
         const double m = vn_path_scale(b->path, &b->level[r]);
         for (size_t i = 0; i < (size_t)count * size; i++) {
-            const double v = (double)*probe++, by_x = meaning.x0_x * v + meaning.x0_raw * (double)*back++;
+            const double v = (double)*probe++,
+                         by_x = meaning.x0_x * v + meaning.x0_raw * (double)*back++;
             sum[r] += v * (v - m * by_x);
         }
     }
@@ -193,7 +209,7 @@ static vn_status evaluate(bench *b, double *sum, vn_err *err) {
     return s;
 }
 
-/* ---- a row ------------------------------------------------------------------------------------------------------ */
+/* ---- a row ----------------------------------------------------------------------------------- */
 
 static vn_level least_noise(const bench *b) {
     if (b->o->ratio > 0) return vn_path_level_of_ratio(b->path, b->o->ratio);
@@ -202,7 +218,8 @@ static vn_level least_noise(const bench *b) {
 
 static vn_level most_noise(const bench *b) {
     const vn_level most = vn_path_level(b->path, 1);
-    return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO) : most;
+    return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO)
+                                                : most;
 }
 
 /* From x of the data to x at the least level is a factor alpha, to y one of alpha/m. */
@@ -250,14 +267,17 @@ static vn_status ask(bench *b, int r, vn_err *err) {
     return VN_OK;
 }
 
-/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end and x0 and eps at x = 0. With
- * C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to first order in S, log det (I + S) = tr S = beta m tr J. */
+/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end and x0
+ * and eps at x = 0. With C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to
+ * first order in S, log det (I + S) = tr S = beta m tr J. */
 static double log_prior(const bench *b, const trajectory *t) {
-    const double c = vn_path_clock(b->path, &b->most), beta = b->most.alpha / vn_path_scale(b->path, &b->most);
+    const double c = vn_path_clock(b->path, &b->most),
+                 beta = b->most.alpha / vn_path_scale(b->path, &b->most);
     const double k = b->path->row->straight, size = (double)b->size;
     double product = 0;
     for (size_t i = 0; i < b->size; i++) {
-        const double y = (double)t->y[i], slope = (double)t->ode.slope[0][i], eps = slope + k * (y - c * slope);
+        const double y = (double)t->y[i], slope = (double)t->ode.slope[0][i],
+                     eps = slope + k * (y - c * slope);
         product += (y - beta * (double)b->x0[i]) * eps / c;
     }
     return -(product + beta * (size - c * t->ode.rate[0])) / 2 - size * log(c * sqrt(2 * PI));
@@ -281,8 +301,8 @@ static vn_status tell(bench *b, int r, double sum, vn_err *err) {
     const int at = t->phase == INSIDE ? ode->at : 0;
     float *slope = t->phase == LAST ? ode->stage : ode->slope[at];
     const size_t begin = (size_t)r * b->size;
-    vn_prediction_to_pair(&b->o->denoiser->prediction, &b->level[r], b->size, b->x + begin, b->raw + begin, b->x0,
-                          slope);
+    vn_prediction_to_pair(&b->o->denoiser->prediction, &b->level[r], b->size, b->x + begin,
+                          b->raw + begin, b->x0, slope);
     if (t->phase == LAST) return finish_row(b, t, err);
     vn_flow_slope(b->path, b->size, (vn_pair){b->x0, slope});
     ode->rate[at] = (b->o->divergence == VN_DIVERGENCE_EXACT ? sum : sum / b->probes) / t->clock;
@@ -291,7 +311,7 @@ static vn_status tell(bench *b, int r, double sum, vn_err *err) {
     return VN_OK;
 }
 
-/* ---- all rows --------------------------------------------------------------------------------------------------- */
+/* ---- all rows -------------------------------------------------------------------------------- */
 
 static void begin_rows(bench *b) {
     while (b->rows < b->room && b->next < b->batch->n) begin_row(b, &b->under_way[b->rows++]);
@@ -307,12 +327,14 @@ static void end_rows(bench *b) {
     }
 }
 
-/* Rows that are done. Steps grow about as the clock does, so of a row under way its logarithm tells how far it has come. */
+/* Rows that are done. Steps grow about as the clock does, so of a row under way its logarithm tells
+ * how far it has come. */
 static double rows_done(const bench *b) {
     double done = (double)(b->next - b->rows);
     const double all = log(b->to / b->from);
     for (int r = 0; r < b->rows && isfinite(all) && all > 0; r++)
-        if (b->under_way[r].phase != FIRST) done += fmin(fmax(log(b->under_way[r].clock / b->from) / all, 0), 1);
+        if (b->under_way[r].phase != FIRST)
+            done += fmin(fmax(log(b->under_way[r].clock / b->from) / all, 0), 1);
     return done;
 }
 
@@ -338,10 +360,12 @@ static vn_status find_ends(bench *b, vn_err *err) {
     b->from = vn_path_clock(b->path, &least);
     b->to = vn_path_clock(b->path, &b->most);
     if (b->from < b->to) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is above the path's noise", b->o->ratio);
+    return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is above the path's noise",
+                   b->o->ratio);
 }
 
-vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batch *batch, vn_err *err) {
+vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batch *batch,
+                        vn_err *err) {
     bench b = {0};
     vn_status s = check(o, err);
     if (!s) s = open_bench(&b, o, batch, err);

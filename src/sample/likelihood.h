@@ -6,9 +6,11 @@
 
 /* How the divergence of the ODE's slope is found at each evaluation. */
 typedef enum vn_divergence {
-    VN_DIVERGENCE_EXACT,      /* size vector-Jacobian products, with the unit vectors: for few dimensions */
-    VN_DIVERGENCE_RADEMACHER, /* Hutchinson's: the mean of v.Jv over probes v of signs, the same along a trajectory */
-    VN_DIVERGENCE_NORMAL      /* ... or of normal numbers, whose estimates spread more */
+    /* size vector-Jacobian products, with the unit vectors: for few dimensions */
+    VN_DIVERGENCE_EXACT,
+    /* Hutchinson's: the mean of v.Jv over probes v of signs, the same along a trajectory */
+    VN_DIVERGENCE_RADEMACHER,
+    VN_DIVERGENCE_NORMAL /* ... or of normal numbers, whose estimates spread more */
 } vn_divergence;
 
 typedef struct vn_likelihood_options {
@@ -18,8 +20,9 @@ typedef struct vn_likelihood_options {
     double rtol, atol; /* of dopri5 */
     double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
     uint64_t seed;     /* of the probes */
-    /* Called before each round of evaluations with how many rows are done (those under way by how far they have come, which is a
-     * guess) and how many evaluations there were, or NULL; true stops with VN_CANCELLED. */
+    /* Called before each round of evaluations with how many rows are done (those under way by how
+     * far they have come, which is a guess) and how many evaluations there were, or NULL; true
+     * stops with VN_CANCELLED. */
     bool (*evaluated)(void *user, double done, int64_t evaluations);
     void *user;
 } vn_likelihood_options;
@@ -27,20 +30,24 @@ typedef struct vn_likelihood_options {
 /* 1e-5 and 1e-5, one Rademacher probe, as 2011.13456. */
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d);
 
-/* Any number of rows, which do not depend on each other; as many as networks are quick with are evaluated together. */
+/* Any number of rows, which do not depend on each other; as many as networks are quick with are
+ * evaluated together. */
 typedef struct vn_likelihood_batch {
     int64_t n;
     uint64_t first;        /* index of row 0, for its probes */
     const float *x;        /* [n,size] data */
     const int32_t *labels; /* [n] a class or VN_LABEL_NULL */
     double *log_p;         /* out [n], nats */
-    int64_t *evaluations;  /* out [n] evaluations of the slope (each a prediction and a divergence); or NULL */
+    /* out [n] evaluations of the slope (each a prediction and a divergence); or NULL */
+    int64_t *evaluations;
 } vn_likelihood_batch;
 
-/* log_p is the log density of x0 + ratio noise at x: that of the data itself is singular for the ODE, and as a rule infinite.
- * VN_BAD_ARGUMENT names a bad option, or the sample with a bad label or whose trajectory takes too many evaluations;
- * VN_UNSUPPORTED: the denoiser has no derivatives; VN_NOT_FINITE names the sample whose trajectory breaks down; VN_CANCELLED: evaluated
- * asked to stop. */
-vn_status vn_likelihood(const vn_likelihood_options *options, const vn_likelihood_batch *batch, vn_err *err);
+/* log_p is the log density of x0 + ratio noise at x: that of the data itself is singular for the
+ * ODE, and as a rule infinite. VN_BAD_ARGUMENT names a bad option, or the sample with a bad label
+ * or whose trajectory takes too many evaluations; VN_UNSUPPORTED: the denoiser has no derivatives;
+ * VN_NOT_FINITE names the sample whose trajectory breaks down; VN_CANCELLED: evaluated asked to
+ * stop. */
+vn_status vn_likelihood(const vn_likelihood_options *options, const vn_likelihood_batch *batch,
+                        vn_err *err);
 
 #endif

@@ -1,9 +1,11 @@
-/* lms.c - linear multistep, the rule of Adams and Bashforth on levels of any spacing, as in k-diffusion: the slope of the straight
- * coordinates (path.h) a polynomial in their clock through the last ones, integrated exactly.
+/* lms.c - linear multistep, the rule of Adams and Bashforth on levels of any spacing, as in
+ * k-diffusion: the slope of the straight coordinates (path.h) a polynomial in their clock through
+ * the last ones, integrated exactly.
  *
  *     y' = y + int_c^c' P(c) dc        y = x/m, slope eps - k x0
  *
- * k = 0 is k-diffusion's and diffusers' rule. There is no lower order at the end: the clock is 0 where sigma is. */
+ * k = 0 is k-diffusion's and diffusers' rule. There is no lower order at the end: the clock is 0
+ * where sigma is. */
 #include "sample/internal.h"
 
 enum { ORDER };
@@ -30,13 +32,15 @@ static vn_status step(vn_step *s, vn_err *err) {
     for (int k = 0; k < known; k++) past[k] = vn_path_clock(s->path, s->from - k - 1);
     const int n = vn_step_nodes(known, from, to, past, node);
     vn_adams_moments(n, 0, moment);
-    vn_step_adams(s, vn_path_scale(s->path, s->to) * (to - from), n, node, moment, &s->slot[2], p.eps);
+    vn_step_adams(s, vn_path_scale(s->path, s->to) * (to - from), n, node, moment, &s->slot[2],
+                  p.eps);
     vn_step_remember(s, 1, 2, 3);
     return VN_OK;
 }
 
 const vn_sampler_row vn_lms_sampler = {
-    .row = {"lms", "linear multistep: the ODE's slope a polynomial in the noise level", "k-diffusion", params},
+    .row = {"lms", "linear multistep: the ODE's slope a polynomial in the noise level",
+            "k-diffusion", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = 5,
     .step = step,

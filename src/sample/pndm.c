@@ -1,5 +1,5 @@
-/* pndm.c - pseudo numerical methods on manifolds (2202.09778, algorithm 2): rules for ODEs, of a noise e, each move of which is the
- * exact one for a noise that holds still (equation 11),
+/* pndm.c - pseudo numerical methods on manifolds (2202.09778, algorithm 2): rules for ODEs, of a
+ * noise e, each move of which is the exact one for a noise that holds still (equation 11),
  *
  *     phi(x, e; from, to) = alpha'/alpha x + (sigma' - alpha' sigma/alpha) e
  *
@@ -8,8 +8,8 @@
  * plms   one step by Heun's rule, two predictions, then the rules of Adams and Bashforth of order 2, 3, 4, 4, ...
  * ipndm  only these, from order 1 on (2204.13902)
  *
- * Constant weights are right for steps that are even in t. Out of pure noise phi has no value; there, and to sigma = 0 where
- * another prediction would be asked for, a step is DDIM's. */
+ * Constant weights are right for steps that are even in t. Out of pure noise phi has no value;
+ * there, and to sigma = 0 where another prediction would be asked for, a step is DDIM's. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -26,14 +26,15 @@ static double weight_of_noise(const vn_level *from, const vn_level *to) {
 static void transfer(vn_step *s, vn_pair begin, const vn_level *to, const float *e) {
     const double w = weight_of_noise(s->from, to);
     const float a = (float)to->alpha, b = (float)(to->sigma - w), c = (float)w;
-    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] = a * begin.x0[i] + b * begin.eps[i] + c * e[i];
+    for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
+        s->x[i] = a * begin.x0[i] + b * begin.eps[i] + c * e[i];
 }
 
 static void add(const vn_step *s, float *sum, double share, const float *e) {
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) sum[i] += (float)share * e[i];
 }
 
-/* ---- Adams and Bashforth ------------------------------------------------------------------------------------- */
+/* ---- Adams and Bashforth --------------------------------------------------------------------- */
 
 /* After DDIM's move: what the last predictions change. */
 static void even_rule(vn_step *s, int order) {
@@ -41,7 +42,8 @@ static void even_rule(vn_step *s, int order) {
     double moment[3];
     const int n = s->from->alpha > 0 ? vn_step_order(s, order, false) - 1 : 0;
     vn_adams_moments(n, 0, moment);
-    vn_step_adams(s, weight_of_noise(s->from, s->to), n, node, moment, &s->slot[PAST], s->slot[EPS]);
+    vn_step_adams(s, weight_of_noise(s->from, s->to), n, node, moment, &s->slot[PAST],
+                  s->slot[EPS]);
 }
 
 /* DDIM's move, and with it that change, to where the step lands. */
@@ -60,15 +62,18 @@ static void move_by_rule(vn_step *s, vn_pair p, int order, bool even) {
     s->to = next;
 }
 
-/* ---- how to begin -------------------------------------------------------------------------------------------- */
+/* ---- how to begin ---------------------------------------------------------------------------- */
 
-/* The middle of a step, in t. Where it falls between two steps of a discrete path diffusers takes the one above to move to and
- * the one below to ask at; its half step is that of even steps. */
+/* The middle of a step, in t. Where it falls between two steps of a discrete path diffusers takes
+ * the one above to move to and the one below to ask at; its half step is that of even steps. */
 static vn_level middle(const vn_step *s, bool even, bool below) {
     const double own = (s->from->t - s->to->t) * s->path->steps;
-    const double gap = even ? floor((double)s->path->steps / s->count) : own, half = floor(round(gap) / 2);
-    if (!s->path->steps || fabs(gap - round(gap)) > 1e-3) return vn_path_level(s->path, (s->from->t + s->to->t) / 2);
-    return vn_path_level(s->path, below ? s->to->t + half / s->path->steps : s->from->t - half / s->path->steps);
+    const double gap = even ? floor((double)s->path->steps / s->count) : own,
+                 half = floor(round(gap) / 2);
+    if (!s->path->steps || fabs(gap - round(gap)) > 1e-3)
+        return vn_path_level(s->path, (s->from->t + s->to->t) / 2);
+    return vn_path_level(s->path, below ? s->to->t + half / s->path->steps
+                                        : s->from->t - half / s->path->steps);
 }
 
 /* e = (e_1 + 2 e_2 + 2 e_3 + e_4)/6. */
@@ -96,7 +101,8 @@ static vn_status runge_kutta(vn_step *s, vn_pair begin, bool even, vn_err *err) 
 
 /* The move from T/N steps above `to`, wherever x was, as diffusers makes it. */
 static void transfer_evenly(vn_step *s, vn_pair begin, const float *e) {
-    const double above = rint(s->to->t * s->path->steps - 1) + floor((double)s->path->steps / s->count);
+    const double above =
+        rint(s->to->t * s->path->steps - 1) + floor((double)s->path->steps / s->count);
     const vn_level from = vn_path_level_of_step(s->path, fmin(above, s->path->steps - 1));
     const double keep = s->to->alpha / from.alpha;
     vn_step_blend(s, keep * s->from->alpha, begin.x0, keep * s->from->sigma, begin.eps, s->x);
@@ -119,7 +125,7 @@ static vn_status heun(vn_step *s, vn_pair begin, bool even, vn_err *err) {
     return VN_OK;
 }
 
-/* ---- the rows ------------------------------------------------------------------------------------------------ */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 typedef vn_status prelude(vn_step *s, vn_pair begin, bool even, vn_err *err);
 
@@ -156,27 +162,29 @@ enum { ORDER, START };
 enum { NOISE, BOTH };
 static const vn_param ipndm_params[] = {
     {"order", "how many predictions a step goes by", 4, 1, 4, 1, NULL},
-    {"start", "out of pure noise: by eps alone as in diffusers, where x0 is then 0, or by x0 too", NOISE, 0, 1, 1,
-     "noise|both"},
+    {"start", "out of pure noise: by eps alone as in diffusers, where x0 is then 0, or by x0 too",
+     NOISE, 0, 1, 1, "noise|both"},
     {0},
 };
 
 static vn_status ipndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->given[START] && vn_path_level(d->path, 1).alpha > 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "ipndm: start has no effect on %s, which has no pure noise",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "ipndm: start has no effect on %s, which has no pure noise",
                        d->path->row->row.name);
     return VN_OK;
 }
 
 static vn_status ipndm_step(vn_step *s, vn_err *err) {
     vn_status status = step(s, 0, NULL, (int)s->choice->value[ORDER], false, err);
-    if (!status && s->from->alpha == 0 && s->choice->value[START] == NOISE) add(s, s->x, -s->to->alpha, s->slot[X0]);
+    if (!status && s->from->alpha == 0 && s->choice->value[START] == NOISE)
+        add(s, s->x, -s->to->alpha, s->slot[X0]);
     return status;
 }
 
 const vn_sampler_row vn_pndm_sampler = {
-    .row = {"pndm", "pseudo linear multistep, order 4, after three steps of Runge and Kutta's", "2202.09778",
-            pndm_params},
+    .row = {"pndm", "pseudo linear multistep, order 4, after three steps of Runge and Kutta's",
+            "2202.09778", pndm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = SLOTS,
     .check = pndm_check,
@@ -184,7 +192,8 @@ const vn_sampler_row vn_pndm_sampler = {
 };
 
 const vn_sampler_row vn_plms_sampler = {
-    .row = {"plms", "pseudo linear multistep, order 4, after one step of Heun's", "2202.09778", pndm_params},
+    .row = {"plms", "pseudo linear multistep, order 4, after one step of Heun's", "2202.09778",
+            pndm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = SLOTS,
     .check = pndm_check,
@@ -192,7 +201,8 @@ const vn_sampler_row vn_plms_sampler = {
 };
 
 const vn_sampler_row vn_ipndm_sampler = {
-    .row = {"ipndm", "pseudo linear multistep from order 1 on: one prediction a step", "2204.13902", ipndm_params},
+    .row = {"ipndm", "pseudo linear multistep from order 1 on: one prediction a step", "2204.13902",
+            ipndm_params},
     .spacing = VN_SPACING_WHOLE,
     .slots = PAST + 3,
     .check = ipndm_check,

@@ -1,5 +1,6 @@
-/* res.c - the refined exponential solver (2308.02157): exponential Runge-Kutta and Adams rules whose weights meet all conditions of
- * their order, for the ODE in x0 and lambda = log(alpha/sigma), h = lambda' - lambda (adams.c).
+/* res.c - the refined exponential solver (2308.02157): exponential Runge-Kutta and Adams rules
+ * whose weights meet all conditions of their order, for the ODE in x0 and lambda =
+ * log(alpha/sigma), h = lambda' - lambda (adams.c).
  *
  *     multistep    x' = move + alpha' h sum_k w_k (x0_k - x0)       by exact moments, order 1 .. 4
  *     singlestep   algorithm 1, c_2 = 1/2:
@@ -8,8 +9,8 @@
  *                  a_32 = gamma c_2 phi_2(-c_2 h) + phi_2/c_2;  b_2 = gamma b_3;  b_3 = phi_2/(gamma c_2 + 1);
  *                  gamma = (3 c_3^3 - 2 c_3)/(c_2 (2 - 3 c_2)) = 4
  *
- * with phi_k at -h. x0_2 is predicted at lambda + c_2 h, x0_3 at lambda'. Out of pure noise and to sigma = 0, where h is infinite,
- * a step is of order 1. */
+ * with phi_k at -h. x0_2 is predicted at lambda + c_2 h, x0_3 at lambda'. Out of pure noise and to
+ * sigma = 0, where h is infinite, a step is of order 1. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -19,16 +20,19 @@ enum { ORDER, FORM };
 enum { MULTISTEP, SINGLESTEP };
 static const vn_param params[] = {
     {"order", "of the solver; 4 only as multistep", 2, 1, 4, 1, NULL},
-    {"form", "from earlier steps' predictions, or with more of its own", MULTISTEP, 0, 1, 1, "multistep|singlestep"},
+    {"form", "from earlier steps' predictions, or with more of its own", MULTISTEP, 0, 1, 1,
+     "multistep|singlestep"},
     {0},
 };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
     const double order = c->value[ORDER];
-    if (c->given[FORM] && order == 1) return vn_fail(err, VN_BAD_ARGUMENT, "res: form has no effect on order 1");
+    if (c->given[FORM] && order == 1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "res: form has no effect on order 1");
     if (c->value[FORM] == SINGLESTEP && order > 3)
-        return vn_fail(err, VN_BAD_ARGUMENT, "res: order %g is not known as singlestep, only 1 to 3", order);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "res: order %g is not known as singlestep, only 1 to 3", order);
     return VN_OK;
 }
 
@@ -54,7 +58,8 @@ static void make(vn_step *s, double h, int n, const double *weight) {
 static vn_status singlestep(vn_step *s, int order, double h, vn_err *err) {
     static const double gamma = 4, c = 0.5;
     const double phi_2 = vn_phi(2, -h), b_3 = phi_2 / (gamma * c + 1);
-    const double weight_2 = phi_2 / c, a_32 = gamma * c * vn_phi(2, -c * h) + phi_2 / c, b[] = {gamma * b_3, b_3};
+    const double weight_2 = phi_2 / c, a_32 = gamma * c * vn_phi(2, -c * h) + phi_2 / c,
+                 b[] = {gamma * b_3, b_3};
     const vn_level half = vn_path_level_of_ratio(s->path, vn_level_ratio(s->from) * exp(-c * h));
     vn_step first = *s;
     first.to = &half;
@@ -73,7 +78,8 @@ static vn_status step(vn_step *s, vn_err *err) {
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
     vn_status status = vn_step_predict(s, s->x, s->from, (vn_pair){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
-    if (s->choice->value[FORM] == SINGLESTEP && order > 1 && isfinite(h)) return singlestep(s, order, h, err);
+    if (s->choice->value[FORM] == SINGLESTEP && order > 1 && isfinite(h))
+        return singlestep(s, order, h, err);
     vn_step_move(s, (vn_pair){s->slot[X0], s->slot[EPS]});
     if (s->choice->value[FORM] == MULTISTEP) multistep(s, order, h);
     vn_step_remember(s, X0, PAST, 3);
@@ -81,8 +87,9 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_res_sampler = {
-    .row = {"res", "refined exponential solver: x0 a polynomial in log(alpha/sigma), integrated exactly", "2308.02157",
-            params},
+    .row = {"res",
+            "refined exponential solver: x0 a polynomial in log(alpha/sigma), integrated exactly",
+            "2308.02157", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = SLOTS,
     .check = check,

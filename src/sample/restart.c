@@ -1,10 +1,12 @@
-/* restart.c - Restart (2306.14878): Heun's rule from level to level, and at the level nearest to tmin, `rounds` times, noise
- * up to tmax and Heun's rule down again. The throw-backs are levels of the route, the walk adds their noise:
+/* restart.c - Restart (2306.14878): Heun's rule from level to level, and at the level nearest to
+ * tmin, `rounds` times, noise up to tmax and Heun's rule down again. The throw-backs are levels of
+ * the route, the walk adds their noise:
  *
  *     .. t_i (tmax .. t_i) (tmax .. t_i) t_(i+1) ..     each (..) evenly in the rho-th root of the clock, rho = 7
  *
- * tmin and tmax are sigma/alpha. The defaults are the authors' for CIFAR-10; their N_restart counts levels, one more than steps. A
- * route may begin at alpha = 0, where Heun's rule is finite; throw-backs stay below. */
+ * tmin and tmax are sigma/alpha. The defaults are the authors' for CIFAR-10; their N_restart counts
+ * levels, one more than steps. A route may begin at alpha = 0, where Heun's rule is finite;
+ * throw-backs stay below. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -14,8 +16,10 @@
 
 enum { TMIN, TMAX, STEPS, ROUNDS };
 static const vn_param params[] = {
-    {"tmin", "goes back from the level whose sigma/alpha is nearest to this; the paper's for CIFAR-10, 32 x 32", 0.06,
-     1e-6, 1e6, 0, NULL},
+    {"tmin",
+     "goes back from the level whose sigma/alpha is nearest to this; the paper's for CIFAR-10, 32 "
+     "x 32",
+     0.06, 1e-6, 1e6, 0, NULL},
     {"tmax", "to this sigma/alpha, likewise", 0.3, 1e-6, 1e6, 0, NULL},
     {"steps", "from tmax down again, each time", 2, 1, MOST_STEPS, 1, NULL},
     {"rounds", "how many times", 2, 1, 100, 1, NULL},
@@ -24,9 +28,11 @@ static const vn_param params[] = {
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const vn_level most = vn_path_level(d->path, 1);
-    if (c->value[TMIN] >= c->value[TMAX]) return vn_fail(err, VN_BAD_ARGUMENT, "restart: tmin is not below tmax");
+    if (c->value[TMIN] >= c->value[TMAX])
+        return vn_fail(err, VN_BAD_ARGUMENT, "restart: tmin is not below tmax");
     if (c->value[TMAX] > vn_level_ratio(&most))
-        return vn_fail(err, VN_BAD_ARGUMENT, "restart: tmax is above the path's most noise, sigma/alpha = %g",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "restart: tmax is above the path's most noise, sigma/alpha = %g",
                        vn_level_ratio(&most));
     return VN_OK;
 }
@@ -47,8 +53,10 @@ static int nearest(const vn_route *r, double tmin, double tmax) {
 /* steps + 1 levels from tmax down to `end`. */
 static void fill(const vn_path *p, double tmax, const vn_level *end, int steps, vn_level *level) {
     level[0] = vn_path_level_of_ratio(p, tmax);
-    const double most = pow(vn_path_clock(p, &level[0]), 1.0 / RHO), least = pow(vn_path_clock(p, end), 1.0 / RHO);
-    for (int i = 1; i < steps; i++) level[i] = vn_path_level_of_clock(p, pow(most + (least - most) * i / steps, RHO));
+    const double most = pow(vn_path_clock(p, &level[0]), 1.0 / RHO),
+                 least = pow(vn_path_clock(p, end), 1.0 / RHO);
+    for (int i = 1; i < steps; i++)
+        level[i] = vn_path_level_of_clock(p, pow(most + (least - most) * i / steps, RHO));
     level[steps] = *end;
 }
 
@@ -57,13 +65,16 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
     const int at = nearest(r, c->value[TMIN], c->value[TMAX]);
     vn_level detour[MOST_STEPS + 1];
     if (!at)
-        return vn_fail(err, VN_BAD_ARGUMENT, "restart: no level but the last lies below tmax = %g", c->value[TMAX]);
+        return vn_fail(err, VN_BAD_ARGUMENT, "restart: no level but the last lies below tmax = %g",
+                       c->value[TMAX]);
     if (r->steps + rounds * (steps + 1) > VN_MAX_STEPS)
-        return vn_fail(err, VN_BAD_ARGUMENT, "restart: with its throw-backs the walk has more than %d steps",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "restart: with its throw-backs the walk has more than %d steps",
                        VN_MAX_STEPS);
     fill(r->path, c->value[TMAX], &r->level[at], steps, detour);
     vn_status status = VN_OK;
-    for (int i = 0; i < rounds && !status; i++) status = vn_route_insert(r, at + 1, steps + 1, detour, err);
+    for (int i = 0; i < rounds && !status; i++)
+        status = vn_route_insert(r, at + 1, steps + 1, detour, err);
     return status;
 }
 

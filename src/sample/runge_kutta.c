@@ -1,18 +1,19 @@
-/* runge_kutta.c - explicit Runge-Kutta methods as tables of coefficients, one stepper for all of them, and the samplers that are
- * no more than that. For dy/dc = f(y, c) and a step h, stage i is
+/* runge_kutta.c - explicit Runge-Kutta methods as tables of coefficients, one stepper for all of
+ * them, and the samplers that are no more than that. For dy/dc = f(y, c) and a step h, stage i is
  *
  *     d_i = f(y + h sum_j<i a_ij d_j, c + node_i h)
  *     y'  = y + h sum_i weight_i d_i        error = h sum_i error_i d_i
  *
- * midpoint (Runge 1895), rk4 (both rules are Kutta's, 1901), dopri5 (Dormand and Prince 1980; its seventh stage is the first of the
- * next step), which chooses its steps, as 2011.13456 solves the probability-flow ODE. The samplers go in the straight coordinates
- * of path.h: y = x/m by the clock c, with slope eps - k x0. */
+ * midpoint (Runge 1895), rk4 (both rules are Kutta's, 1901), dopri5 (Dormand and Prince 1980; its
+ * seventh stage is the first of the next step), which chooses its steps, as 2011.13456 solves the
+ * probability-flow ODE. The samplers go in the straight coordinates of path.h: y = x/m by the clock
+ * c, with slope eps - k x0. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-// clang-format off
+/* clang-format off */
 const vn_tableau vn_midpoint = {
     .stages = 2, .order = 2,
     .node = {0, 1./2},
@@ -51,9 +52,9 @@ const vn_tableau vn_dopri5 = {
     .weight = {35./384, 0, 500./1113,  125./192, -2187./6784,    11./84,   0},
     .error =  {71./57600, 0, -71./16695, 71./1920, -17253./339200, 22./525, -1./40},
 };
-// clang-format on
+/* clang-format on */
 
-/* ---- one step ------------------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* sum_j w_j d_j of one coordinate. */
 static double weighted(const vn_ode *o, const double *w, int count, size_t i) {
@@ -65,8 +66,9 @@ static double weighted(const vn_ode *o, const double *w, int count, size_t i) {
 /* o->stage for stage i, and its clock. */
 static double form_stage(vn_ode *o, int i, double from, double to, const float *y) {
     const vn_tableau *t = o->tableau;
-    for (size_t j = 0; j < o->n; j++) o->stage[j] = (float)((double)y[j] + (to - from) * weighted(o, t->a[i], i, j));
-    return (1 - t->node[i]) * from + t->node[i] * to; // exactly from and to at the nodes 0 and 1
+    for (size_t j = 0; j < o->n; j++)
+        o->stage[j] = (float)((double)y[j] + (to - from) * weighted(o, t->a[i], i, j));
+    return (1 - t->node[i]) * from + t->node[i] * to; /* exactly from and to at the nodes 0 and 1 */
 }
 
 vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err) {
@@ -81,15 +83,17 @@ vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_er
 
 void vn_ode_advance(vn_ode *o, double h, float *y) {
     const vn_tableau *t = o->tableau;
-    for (size_t i = 0; i < o->n; i++) y[i] = (float)((double)y[i] + h * weighted(o, t->weight, t->stages, i));
+    for (size_t i = 0; i < o->n; i++)
+        y[i] = (float)((double)y[i] + h * weighted(o, t->weight, t->stages, i));
     for (int i = 0; i < t->stages; i++) o->integral += h * t->weight[i] * o->rate[i];
 }
 
-/* ---- as many steps as the tolerance asks for --------------------------------------------------------------------- */
+/* ---- as many steps as the tolerance asks for ------------------------------------------------- */
 
-/* The step's error in units of what is tolerated, root mean square over y, and that of the integral beside it; NaN where any is.
- * o->stage holds the new y, as the seventh stage of dopri5 leaves it. Relative to the smaller of old and new: y falls from sigma_max
- * to 1, and what is nothing to the old may be all of the new. */
+/* The step's error in units of what is tolerated, root mean square over y, and that of the integral
+ * beside it; NaN where any is. o->stage holds the new y, as the seventh stage of dopri5 leaves it.
+ * Relative to the smaller of old and new: y falls from sigma_max to 1, and what is nothing to the
+ * old may be all of the new. */
 static double error_of(const vn_ode *o, double h, const float *y) {
     const vn_tableau *t = o->tableau;
     double sum = 0, of_integral = 0;
@@ -128,10 +132,12 @@ vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err
     if (!*ask) return VN_OK;
     if (o->at == 0) {
         if (end_of_step(o) == o->clock)
-            return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g", o->clock);
+            return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g",
+                           o->clock);
         if (o->evaluations + o->tableau->stages - 1 > o->most)
-            return vn_fail(err, VN_BAD_ARGUMENT, "more than %lld evaluations at tolerances %g and %g",
-                           (long long)o->most, o->rtol, o->atol);
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "more than %lld evaluations at tolerances %g and %g", (long long)o->most,
+                           o->rtol, o->atol);
         o->at = 1;
     }
     *clock = form_stage(o, o->at, o->clock, end_of_step(o), y);
@@ -169,7 +175,7 @@ vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
     return s;
 }
 
-/* ---- the ODE of a walk's step ------------------------------------------------------------------------------------ */
+/* ---- the ODE of a walk's step ---------------------------------------------------------------- */
 
 void vn_step_scale(size_t n, double by, float *x) {
     if (by != 1)
@@ -201,7 +207,8 @@ static vn_level level_at(const flow *f, double clock) {
     return clock == vn_path_clock(p, f->to) ? *f->to : vn_path_level_of_clock(p, clock);
 }
 
-static vn_status find_slope(void *self, double clock, const float *y, float *slope, double *rate, vn_err *err) {
+static vn_status find_slope(void *self, double clock, const float *y, float *slope, double *rate,
+                            vn_err *err) {
     const flow *f = self;
     vn_step *s = f->step;
     const size_t n = (size_t)((f->n ? f->n : s->n) * s->size);
@@ -210,7 +217,8 @@ static vn_status find_slope(void *self, double clock, const float *y, float *slo
     const vn_pair p = {s->slot[X0] + f->at, slope};
     memcpy(x, y, n * sizeof *y);
     vn_step_scale(n, vn_path_scale(s->path, &level), x);
-    vn_status status = vn_step_ask(s, &(vn_ask){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
+    vn_status status =
+        vn_step_ask(s, &(vn_ask){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
     if (!status) vn_flow_slope(s->path, n, p);
     *rate = 0;
     return status;
@@ -232,9 +240,10 @@ static float *begin(flow *f, const vn_tableau *t, vn_ode *o) {
     return y;
 }
 
-/* ---- fixed steps: midpoint, rk4 ------------------------------------------------------------------------------------ */
+/* ---- fixed steps: midpoint, rk4 -------------------------------------------------------------- */
 
-static vn_status step(vn_step *s, const vn_tableau *t, const vn_level *from, const vn_level *to, vn_err *err) {
+static vn_status step(vn_step *s, const vn_tableau *t, const vn_level *from, const vn_level *to,
+                      vn_err *err) {
     flow f = {.step = s, .from = from, .to = to};
     vn_ode o = {0};
     float *y = begin(&f, t, &o);
@@ -248,20 +257,23 @@ static vn_status step(vn_step *s, const vn_tableau *t, const vn_level *from, con
 enum { RULE };
 enum { THREE_EIGHTHS, CLASSICAL };
 static const vn_param rk4_params[] = {
-    {"rule", "Kutta's 3/8 rule, as torchdiffeq's rk4, or his more usual one", THREE_EIGHTHS, 0, 1, 1,
-     "three-eighths|classical"},
+    {"rule", "Kutta's 3/8 rule, as torchdiffeq's rk4, or his more usual one", THREE_EIGHTHS, 0, 1,
+     1, "three-eighths|classical"},
     {0},
 };
 
-static vn_status midpoint_inside(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err) {
+static vn_status midpoint_inside(vn_step *s, const vn_level *from, const vn_level *to,
+                                 vn_err *err) {
     return step(s, &vn_midpoint, from, to, err);
 }
 
 static vn_status rk4_inside(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err) {
-    return step(s, s->choice->value[RULE] == CLASSICAL ? &vn_rk4 : &vn_rk4_three_eighths, from, to, err);
+    return step(s, s->choice->value[RULE] == CLASSICAL ? &vn_rk4 : &vn_rk4_three_eighths, from, to,
+                err);
 }
 
-/* sigma/alpha where a rule with fixed or tight steps begins when its clock would be infinite at alpha = 0. */
+/* sigma/alpha where a rule with fixed or tight steps begins when its clock would be infinite at
+ * alpha = 0. */
 static double begin_ratio(const vn_step *s) {
     return vn_step_straight_ratio(s, VN_MOST_RATIO);
 }
@@ -274,28 +286,31 @@ static vn_status rk4_step(vn_step *s, vn_err *err) {
     return vn_step_inside(s, begin_ratio(s), rk4_inside, err);
 }
 
-/* ---- steps of its own: dopri5 ---------------------------------------------------------------------------------------- */
+/* ---- steps of its own: dopri5 ---------------------------------------------------------------- */
 
 enum { RTOL, ATOL, MOST };
 static const vn_param dopri5_params[] = {
     {"rtol", "error of a step, relative to the state", 1e-5, 1e-7, 0.1, 0, NULL},
     {"atol", "and absolute", 1e-5, 1e-9, 0.1, 0, NULL},
-    {"most", "evaluations of a sample in a step of the grid, before it gives up", 10000, 7, 1e9, 1, NULL},
+    {"most", "evaluations of a sample in a step of the grid, before it gives up", 10000, 7, 1e9, 1,
+     NULL},
     {0},
 };
 
 /* One sample alone: its steps do not depend on the batch. */
-vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, const vn_tolerance *by,
-                         vn_err *err) {
+vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
+                         const vn_tolerance *by, vn_err *err) {
     flow f = {.step = s, .row = row, .n = 1, .at = (size_t)(row * s->size), .from = from, .to = to};
     vn_ode o = {.rtol = by->rtol, .atol = by->atol, .most = by->most};
     float *y = begin(&f, &vn_dopri5, &o);
-    vn_status status = vn_ode_run(&o, vn_path_clock(s->path, from), vn_path_clock(s->path, to), y, err);
+    vn_status status =
+        vn_ode_run(&o, vn_path_clock(s->path, from), vn_path_clock(s->path, to), y, err);
     vn_step_scale(o.n, vn_path_scale(s->path, to), y);
     return status;
 }
 
-static vn_status dopri5_row(vn_step *s, int64_t row, const vn_level *from, const vn_level *to, vn_err *err) {
+static vn_status dopri5_row(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
+                            vn_err *err) {
     const double *p = s->choice->value;
     const vn_tolerance by = {p[RTOL], p[ATOL], (int64_t)p[MOST]};
     return vn_step_dopri5(s, row, from, to, &by, err);
@@ -309,7 +324,7 @@ static vn_status dopri5_step(vn_step *s, vn_err *err) {
     return vn_step_inside(s, begin_ratio(s), dopri5_inside, err);
 }
 
-/* ---- the rows -------------------------------------------------------------------------------------------------------- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 const vn_sampler_row vn_midpoint_sampler = {
     .row = {"midpoint", "Runge's midpoint rule on the ODE, order 2", "torchdiffeq", NULL},
@@ -326,8 +341,8 @@ const vn_sampler_row vn_rk4_sampler = {
 };
 
 const vn_sampler_row vn_dopri5_sampler = {
-    .row = {"dopri5", "Dormand-Prince 5(4) on the ODE; steps of its own between the grid's", "2011.13456",
-            dopri5_params},
+    .row = {"dopri5", "Dormand-Prince 5(4) on the ODE; steps of its own between the grid's",
+            "2011.13456", dopri5_params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = VN_DOPRI5_SLOTS,
     .step = dopri5_step,

@@ -1,20 +1,23 @@
-/* sa_solver.c - SA-Solver (2309.05019, algorithm 1): stochastic Adams for the reverse SDE with tau^2 times its noise's variance. With
- * lambda = log(alpha/sigma), h = lambda' - lambda, z = (1 + tau^2) h and (down, up) the SDE's landing (landing.c):
+/* sa_solver.c - SA-Solver (2309.05019, algorithm 1): stochastic Adams for the reverse SDE with
+ * tau^2 times its noise's variance. With lambda = log(alpha/sigma), h = lambda' - lambda, z = (1 +
+ * tau^2) h and (down, up) the SDE's landing (landing.c):
  *
  *     base = down/sigma x + up z_new
  *     x'   = base + alpha' (1 - e^-z) x0 + alpha' z sum_k w_k (x0_k - x0)
  *
- * with w_k the weights of the exact moments (adams.c), those of the ODE's with -z for -h; but where one node is left the authors put
- * 1/2 in the moment's place, as UniPC's bh1 does. The predictor knows the x0 of this level and of those before. The next step, once it
- * has the x0 of where the predictor led, first makes the move again with that among the x0_k, at r = 1, and the same noise: the
- * corrector, which costs no prediction. A corrector of order 1 holds that x0 alone.
+ * with w_k the weights of the exact moments (adams.c), those of the ODE's with -z for -h; but where
+ * one node is left the authors put 1/2 in the moment's place, as UniPC's bh1 does. The predictor
+ * knows the x0 of this level and of those before. The next step, once it has the x0 of where the
+ * predictor led, first makes the move again with that among the x0_k, at r = 1, and the same noise:
+ * the corrector, which costs no prediction. A corrector of order 1 holds that x0 alone.
  *
- * The order falls towards the end as in diffusers' SASolverScheduler, to 1 in the last step: to sigma = 0 that is x' = x0. */
+ * The order falls towards the end as in diffusers' SASolverScheduler, to 1 in the last step: to
+ * sigma = 0 that is x' = x0. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-#define MOST 4 // x0s in a sum
+#define MOST 4 /* x0s in a sum */
 
 enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, FALL };
 static const vn_param params[] = {
@@ -23,7 +26,8 @@ static const vn_param params[] = {
     {"tau", "amount of noise: 0 the ODE, 1 the reverse SDE", 1, 0, 2, 0, NULL},
     {"tmin", "tau only where sigma/alpha is at least this, 0 elsewhere", 0, 0, 1e9, 0, NULL},
     {"tmax", "and at most this", 1e9, 0, 1e9, 0, NULL},
-    {"lower_final", "yes: the orders fall towards the end, to 1 in the last step", 0, 0, 1, 1, "yes|no"},
+    {"lower_final", "yes: the orders fall towards the end, to 1 in the last step", 0, 0, 1, 1,
+     "yes|no"},
     {0},
 };
 
@@ -31,7 +35,8 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
     if (c->value[TAU] == 0 && (c->given[TAU_MIN] || c->given[TAU_MAX]))
         return vn_fail(err, VN_BAD_ARGUMENT, "sa-solver: tmin and tmax have no effect with tau 0");
-    if (c->value[TAU_MIN] > c->value[TAU_MAX]) return vn_fail(err, VN_BAD_ARGUMENT, "sa-solver: tmin is above tmax");
+    if (c->value[TAU_MIN] > c->value[TAU_MAX])
+        return vn_fail(err, VN_BAD_ARGUMENT, "sa-solver: tmin is above tmax");
     return VN_OK;
 }
 
@@ -44,9 +49,11 @@ static double strength(const vn_choice *c, const vn_level *from) {
 }
 
 /* x = base and what the x0s add, in the step that `from` begins; n nodes. */
-static void add(vn_step *s, const vn_level *from, const float *now, int n, const double *node, float *const *value) {
+static void add(vn_step *s, const vn_level *from, const float *now, int n, const double *node,
+                float *const *value) {
     const vn_level *to = from + 1;
-    const double z = (1 + strength(s->choice, from)) * (vn_level_lambda(to) - vn_level_lambda(from));
+    const double z =
+        (1 + strength(s->choice, from)) * (vn_level_lambda(to) - vn_level_lambda(from));
     double moment[MOST];
     vn_adams_moments(n, -z, moment);
     if (n == 1) moment[0] = 0.5;
@@ -73,13 +80,15 @@ static void correct(vn_step *s, int order) {
         past[k] = vn_level_lambda(from - k - 1);
         value[k + 1] = s->slot[PAST + k + 1];
     }
-    const int n = 1 + vn_step_nodes(order - 2, vn_level_lambda(from), vn_level_lambda(s->from), past, &node[1]);
+    const int n = 1 + vn_step_nodes(order - 2, vn_level_lambda(from), vn_level_lambda(s->from),
+                                    past, &node[1]);
     add(s, from, s->slot[PAST], n, node, value);
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
     const vn_pair p = {s->slot[X0], s->slot[EPS]};
-    const int predictor = (int)s->choice->value[PREDICTOR], corrector = (int)s->choice->value[CORRECTOR];
+    const int predictor = (int)s->choice->value[PREDICTOR],
+              corrector = (int)s->choice->value[CORRECTOR];
     const bool fall = s->choice->value[FALL] == 0;
     const int left = fall ? s->count - s->index : MOST, known = vn_step_order(s, corrector, false);
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -94,9 +103,10 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_sa_solver_sampler = {
-    .row = {"sa-solver", "stochastic Adams: predictor and corrector on the SDE", "2309.05019", params},
+    .row = {"sa-solver", "stochastic Adams: predictor and corrector on the SDE", "2309.05019",
+            params},
     .spacing = VN_SPACING_EXTRA,
-    .abilities = VN_NEEDS_SDE, // with the default tau
+    .abilities = VN_NEEDS_SDE, /* with the default tau */
     .slots = SLOTS,
     .check = check,
     .step = step,

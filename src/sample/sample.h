@@ -1,12 +1,14 @@
 /* sample.h - samplers, grids and the walk.
  *
- * A sampler is one step: it moves a state from one noise level to the next and asks for guided predictions on the way. The
- * walk owns all else: levels, initial noise, progress, cancel, the check for NaN. A grid chooses the levels.
+ * A sampler is one step: it moves a state from one noise level to the next and asks for guided
+ * predictions on the way. The walk owns all else: levels, initial noise, progress, cancel, the
+ * check for NaN. A grid chooses the levels.
  *
  *     vn_walk_open      once for a model and settings; all memory is taken here
  *     vn_walk_run       a batch from noise to data, or vn_walk_begin and vn_walk_step by step from a loop of one's own
  *
- * Noise of a sample is keyed by (seed, its index, step): it does not depend on the batch it is drawn in. */
+ * Noise of a sample is keyed by (seed, its index, step): it does not depend on the batch it is
+ * drawn in. */
 #ifndef VN_SAMPLE_H
 #define VN_SAMPLE_H
 
@@ -16,15 +18,16 @@
 
 #define VN_MAX_STEPS 100000
 
-/* ---- samplers --------------------------------------------------------------------------------------- */
+/* ---- samplers -------------------------------------------------------------------------------- */
 
 #define VN_MAX_SLOTS 12
 
-/* How the program that a sampler is compared with places levels on a discrete path (diffusers' timestep_spacing). */
+/* How the program that a sampler is compared with places levels on a discrete path (diffusers'
+ * timestep_spacing). */
 typedef enum vn_spacing {
     VN_SPACING_WHOLE,   /* on whole steps: DDIM, DDPM */
     VN_SPACING_BETWEEN, /* also between them, sigma/alpha interpolated linearly: Euler, Heun */
-    VN_SPACING_EXTRA    /* whole steps of a grid with one more level, whose last is dropped: DPM-Solver */
+    VN_SPACING_EXTRA /* whole steps of a grid with one more level, whose last is dropped: DPM-Solver */
 } vn_spacing;
 
 /* A step at work. Formulas read like their papers in these terms. */
@@ -33,13 +36,16 @@ typedef struct vn_step {
     const vn_path *path;
     const vn_level *from, *to; /* from[-1] is the level before, when history > 0 */
     int index, count;          /* this step, of how many */
-    int history;               /* steps made since the walk began or went back to more noise: slots hold that much */
+    /* steps made since the walk began or went back to more noise: slots hold that much */
+    int history;
     int64_t n, size;
-    bool learns_variance;      /* of the denoiser: an ask may ask for one */
-    uint64_t first;            /* index of sample 0, for messages */
-    float *x;                  /* [n,size] at `from`; becomes x at `to` */
-    float *slot[VN_MAX_SLOTS]; /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
-    double *work;              /* row->work arrays [size], for one sample at a time; kept by nobody */
+    bool learns_variance; /* of the denoiser: an ask may ask for one */
+    uint64_t first;       /* index of sample 0, for messages */
+    float *x;             /* [n,size] at `from`; becomes x at `to` */
+    /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
+    float *slot[VN_MAX_SLOTS];
+    /* row->work arrays [size], for one sample at a time; kept by nobody */
+    double *work;
     struct vn_walk *walk;
 } vn_step;
 
@@ -49,46 +55,59 @@ typedef struct vn_sampler_row {
     unsigned abilities; /* what guides may need of it: VN_NEEDS_PAIRS, VN_NEEDS_SDE */
     int slots;
     int work;
-    vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err); /* NULL: all values are fine */
-    vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);          /* NULL: levels as they are */
+    /* NULL: all values are fine */
+    vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
+    /* NULL: levels as they are */
+    vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);
     vn_status (*step)(vn_step *s, vn_err *err);
 } vn_sampler_row;
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
 
 /* What a step may ask of the walk. */
-vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out, vn_err *err);
+vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out,
+                          vn_err *err);
 /* The same for some rows alone, or without guides (guide.h). */
 vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err);
 /* The same for one sample in double, if that can be (guide.h). */
 bool vn_step_is_exact(const vn_step *s);
-vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err);
-/* Tells that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED: make no more of it. */
+vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
+                            vn_err *err);
+/* Tells that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED:
+ * make no more of it. */
 vn_status vn_step_made(const vn_step *s, double part, vn_err *err);
-/* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are independent. */
+/* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are
+ * independent. */
 #define VN_MAX_DRAWS 127
 void vn_step_noise(const vn_step *s, int draw, float *out);
 
-/* ---- grids ------------------------------------------------------------------------------------------ */
+/* ---- grids ----------------------------------------------------------------------------------- */
 
 typedef struct vn_grid_row {
     vn_row row;
     bool discrete; /* only for paths with steps */
-    int tokens;    /* 1 + the parameter that is a sample's tokens, where 0 is the model's own count; 0: none is */
-    /* Fills level[0 .. steps-1], falling noise; what follows them is *last, preset to vn_level_clean. */
-    vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps, vn_level *level,
-                      vn_level *last, vn_err *err);
+    /* 1 + the parameter that is a sample's tokens, where 0 is the model's own count; 0: none is */
+    int tokens;
+    /* Fills level[0 .. steps-1], falling noise; what follows them is *last, preset to
+     * vn_level_clean. */
+    vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
+                      vn_level *level, vn_level *last, vn_err *err);
 } vn_grid_row;
 
 extern const vn_table vn_grids; /* of vn_grid_row */
 
-/* ---- how a pipeline is sampled by its own scheduler (scheduler.c, way.c) ---------------------------- */
+/* ---- how a pipeline is sampled by its own scheduler (scheduler.c, way.c) --------------------- */
 
-typedef enum vn_scheduler_part { VN_SCHEDULER_SAMPLER, VN_SCHEDULER_GRID, VN_SCHEDULER_PARTS } vn_scheduler_part;
+typedef enum vn_scheduler_part {
+    VN_SCHEDULER_SAMPLER,
+    VN_SCHEDULER_GRID,
+    VN_SCHEDULER_PARTS
+} vn_scheduler_part;
 
 /* What a scheduler_config.json of diffusers says of sampling. */
 typedef struct vn_scheduler {
-    char name[64];                       /* of its class; "": it says nothing, and the rest is empty */
+    /* of its class; "": it says nothing, and the rest is empty */
+    char name[64];
     char sampler[160], grid[240];        /* rows with parameters */
     char sampler_elsewhere[160];         /* the sampler on levels of the user's own */
     double clip_range;                   /* x0 is clipped to; 0: it is not */
@@ -97,12 +116,14 @@ typedef struct vn_scheduler {
     char lacks[VN_SCHEDULER_PARTS][160]; /* what a part asks for that we cannot do; "": nothing */
 } vn_scheduler;
 
-/* A path that vn_path_from_scheduler found; tokens: how many an image is, for use_dynamic_shifting. VN_BAD_FILE names a key whose value is
- * of the wrong type. */
-vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens, vn_scheduler *out, vn_err *err);
+/* A path that vn_path_from_scheduler found; tokens: how many an image is, for use_dynamic_shifting.
+ * VN_BAD_FILE names a key whose value is of the wrong type. */
+vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
+                            vn_scheduler *out, vn_err *err);
 
-/* How a state begins: the noise times sigma of the first level, or of unit variance (of unit variance beside data that has it, where
- * alpha is 1 all the way), as diffusers' pipelines do. The same where a walk begins at pure noise. */
+/* How a state begins: the noise times sigma of the first level, or of unit variance (of unit
+ * variance beside data that has it, where alpha is 1 all the way), as diffusers' pipelines do. The
+ * same where a walk begins at pure noise. */
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
 /* What a user asked for, each NULL if not; then what is done. */
@@ -113,14 +134,16 @@ typedef struct vn_way {
     char *own; /* the guide's text where it was made here; vn_free'd by the caller */
 } vn_way;
 
-/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that cannot be honoured in a part that he left to it. */
+/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that cannot be honoured
+ * in a part that he left to it. */
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
 
-/* ---- the walk --------------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 typedef struct vn_walk_options {
     const vn_denoiser *denoiser; /* outlives the walk */
-    const vn_table *samplers;    /* where its sampler and guides are looked up; NULL: vane's own tables */
+    /* where its sampler and guides are looked up; NULL: vane's own tables */
+    const vn_table *samplers;
     const vn_table *guides;
     const char *sampler;  /* NULL: the path's own */
     const char *grid;     /* NULL: the path's own */
@@ -140,8 +163,10 @@ typedef struct vn_walk vn_walk;
 vn_status vn_walk_open(const vn_walk_options *options, vn_walk **out, vn_err *err);
 void vn_walk_close(vn_walk **w);
 int vn_walk_steps(const vn_walk *w);
-const vn_level *vn_walk_levels(const vn_walk *w); /* [steps + 1]; falling but where the walk goes back to more noise */
-int64_t vn_walk_passes(const vn_walk *w);         /* network passes of a sample since begin; their mean, rounded up */
+/* [steps + 1]; falling but where the walk goes back to more noise */
+const vn_level *vn_walk_levels(const vn_walk *w);
+/* network passes of a sample since begin; their mean, rounded up */
+int64_t vn_walk_passes(const vn_walk *w);
 
 /* A batch of samples. */
 typedef struct vn_walk_batch {
@@ -150,16 +175,19 @@ typedef struct vn_walk_batch {
     const int32_t *labels; /* [n], each a class or VN_LABEL_NULL; outlives the batch's last step */
     const float *noise;    /* [n,size] of unit variance; NULL: by (seed, index) */
     float *x;              /* [n,size] the state; the samples at the end */
-    float *trace;          /* NULL, or where the state at every level goes: [n,size] each, [steps + 1] of them, */
-    int64_t trace_stride;  /* so many floats apart */
+    /* NULL, or where the state at every level goes: [n,size] each, [steps + 1] of them, */
+    float *trace;
+    int64_t trace_stride; /* so many floats apart */
 } vn_walk_batch;
 
 /* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
 vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *batch, vn_err *err);
-/* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the last was made. */
+/* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the
+ * last was made. */
 vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err);
-/* begin, then all steps. Reports "sampling" in "steps" as done..done+steps of total (for several batches in a row). */
-vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done, int64_t total,
-                      vn_err *err);
+/* begin, then all steps. Reports "sampling" in "steps" as done..done+steps of total (for several
+ * batches in a row). */
+vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done,
+                      int64_t total, vn_err *err);
 
 #endif

@@ -1,15 +1,17 @@
-/* scheduler.c - how a pipeline is sampled by its own scheduler_config.json, in the words of our tables: diffusers' class and keys as a
- * sampler, a grid and a guide that finishes, each a row with its parameters. Which path it is on is path/scheduler.c's business.
+/* scheduler.c - how a pipeline is sampled by its own scheduler_config.json, in the words of our
+ * tables: diffusers' class and keys as a sampler, a grid and a guide that finishes, each a row with
+ * its parameters. Which path it is on is path/scheduler.c's business.
  *
- * A class of diffusers is a row here, and so is what several classes share: the grids of one kind of class differ from another's in
- * small ways that change numbers. A key that a class does not have does nothing in diffusers, and nothing here. What a class
- * has and we do not is kept as words, for whoever samples without naming that part himself. Source: diffusers 0.42.1. */
+ * A class of diffusers is a row here, and so is what several classes share: the grids of one kind
+ * of class differ from another's in small ways that change numbers. A key that a class does not
+ * have does nothing in diffusers, and nothing here. What a class has and we do not is kept as
+ * words, for whoever samples without naming that part himself. Source: diffusers 0.42.1. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- a config at work ---------------------------------------------------------------------------------------- */
+/* ---- a config at work ------------------------------------------------------------------------ */
 
 typedef struct reader {
     const json_t *config;
@@ -78,8 +80,8 @@ static void set(reader *r, vn_choice *c, const char *param, double value) {
     c->value[i] = value;
     c->given[i] = value != p->value;
     if (value >= p->min && value <= p->max && (!p->integer || value == floor(value))) return;
-    lack(r, c == &r->sampler ? VN_SCHEDULER_SAMPLER : VN_SCHEDULER_GRID, "%s=%g, which is outside what %s takes,",
-         param, value, c->row->name);
+    lack(r, c == &r->sampler ? VN_SCHEDULER_SAMPLER : VN_SCHEDULER_GRID,
+         "%s=%g, which is outside what %s takes,", param, value, c->row->name);
 }
 
 static void use_sampler(reader *r, const char *name) {
@@ -101,22 +103,24 @@ static bool grid_is(const reader *r, const char *name) {
     return !r->status && same(r->grid.row->name, name);
 }
 
-/* ---- what several kinds have in common ----------------------------------------------------------------------- */
+/* ---- what several kinds have in common ------------------------------------------------------- */
 
-#define MOST_RANGE 1e9 // of clip's and dynamic-threshold's rows
+#define MOST_RANGE 1e9 /* of clip's and dynamic-threshold's rows */
 
 /* A number that makes sense above 0, up to `most`. */
 static double bounded(reader *r, const char *key, double missing, double most) {
     const double value = number(r, key, missing);
     if (!r->status && !(value > 0 && value <= most))
-        r->status = vn_fail(r->err, VN_BAD_FILE, "%s %g is not above 0 and up to %g", key, value, most);
+        r->status =
+            vn_fail(r->err, VN_BAD_FILE, "%s %g is not above 0 and up to %g", key, value, most);
     return value;
 }
 
 /* clip_sample, or thresholding, which goes before. */
 static void read_clip(reader *r, bool clips, bool thresholds) {
     vn_scheduler *s = r->out;
-    if (clips && flag(r, "clip_sample", true)) s->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
+    if (clips && flag(r, "clip_sample", true))
+        s->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
     s->thresholds = thresholds && flag(r, "thresholding", false);
     if (!s->thresholds) return;
     s->percentile = bounded(r, "dynamic_thresholding_ratio", 0.995, 1);
@@ -125,7 +129,8 @@ static void read_clip(reader *r, bool clips, bool thresholds) {
 
 /* clip_sample of classes that do not clip unless they say so. */
 static void read_clip_if_said(reader *r) {
-    if (flag(r, "clip_sample", false)) r->out->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
+    if (flag(r, "clip_sample", false))
+        r->out->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
 }
 
 /* timestep_spacing, its offset and where it ends. */
@@ -143,13 +148,15 @@ static void use_spacing(reader *r, const char *missing, bool clean) {
 /* final_sigmas_type. */
 static bool ends_clean(reader *r) {
     const char *type = text(r, "final_sigmas_type", "zero");
-    if (!same(type, "zero") && !same(type, "sigma_min")) lack(r, VN_SCHEDULER_GRID, "final_sigmas_type %.40s", type);
+    if (!same(type, "zero") && !same(type, "sigma_min"))
+        lack(r, VN_SCHEDULER_GRID, "final_sigmas_type %.40s", type);
     return same(type, "zero");
 }
 
 /* use_karras_sigmas and its kind; false: none of them. */
 static bool use_noise_grid(reader *r, bool has_lu) {
-    const char *const keys[] = {"use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas"};
+    const char *const keys[] = {"use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas",
+                                "use_beta_sigmas"};
     const char *const grids[] = {"karras", "lu-lambda", "exponential", "beta"};
     for (size_t i = 0; i < VN_COUNT(keys); i++) {
         if ((i == 1 && !has_lu) || !flag(r, keys[i], false)) continue;
@@ -163,7 +170,7 @@ static bool is_flow(const reader *r) {
     return same(r->path->row->row.name, "rectified");
 }
 
-/* ---- on whole steps: DDPM, DDIM, PNDM ------------------------------------------------------------------------- */
+/* ---- on whole steps: DDPM, DDIM, PNDM -------------------------------------------------------- */
 
 enum { DDPM_SMALL = 1, DDPM_LARGE, DDPM_LEARNED }; /* of the row's variance */
 
@@ -193,10 +200,12 @@ static void read_unclip(reader *r) {
     read_clip(r, true, false);
 }
 
-/* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be wrong. */
+/* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be
+ * wrong. */
 static void land_evenly(reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
-    if (!same(text(r, "timestep_spacing", "leading"), "leading")) set(r, &r->sampler, "spacing", VN_LAND_EVEN);
+    if (!same(text(r, "timestep_spacing", "leading"), "leading"))
+        set(r, &r->sampler, "spacing", VN_LAND_EVEN);
 }
 
 static void read_ddim(reader *r) {
@@ -215,7 +224,7 @@ static void read_pndm(reader *r) {
     land_evenly(r);
 }
 
-/* ---- latent consistency models -------------------------------------------------------------------------------- */
+/* ---- latent consistency models --------------------------------------------------------------- */
 
 static void use_levels_of_lcm(reader *r) {
     use_grid(r, "trailing");
@@ -236,7 +245,7 @@ static void read_tcd(reader *r) {
     set(r, &r->grid, "end", 1);
 }
 
-/* ---- k-diffusion's kind: Euler, Heun, LMS, DPM2, DPM-Solver++(SDE) ---------------------------------------------- */
+/* ---- k-diffusion's kind: Euler, Heun, LMS, DPM2, DPM-Solver++(SDE) --------------------------- */
 
 /* Its noise grids lie between the ends that timestep_spacing gives. */
 static void use_grid_between(reader *r, bool clean) {
@@ -253,7 +262,8 @@ static void use_grid_between(reader *r, bool clean) {
     } else if (!same(spacing, "linspace")) {
         lack(r, VN_SCHEDULER_GRID, "timestep_spacing %.40s", spacing);
     }
-    const bool elsewhere = !same(spacing, "linspace") || number(r, "sigma_min", 0) > 0; // than at the first step
+    /* than at the first step */
+    const bool elsewhere = !same(spacing, "linspace") || number(r, "sigma_min", 0) > 0;
     if (!clean) set(r, &r->grid, "end", elsewhere ? VN_END_FIRST : VN_END_LAST);
 }
 
@@ -270,8 +280,10 @@ static void read_euler(reader *r) {
     use_grid_between(r, clean);
     set_span(r);
     const char *how = text(r, "interpolation_type", "linear");
-    if (!same(how, "linear") && (grid_is(r, "linspace") || grid_is(r, "leading") || grid_is(r, "trailing")))
-        lack(r, VN_SCHEDULER_GRID, "interpolation_type %.40s (which tells the network of other steps than it visits)",
+    if (!same(how, "linear") &&
+        (grid_is(r, "linspace") || grid_is(r, "leading") || grid_is(r, "trailing")))
+        lack(r, VN_SCHEDULER_GRID,
+             "interpolation_type %.40s (which tells the network of other steps than it visits)",
              how);
 }
 
@@ -313,7 +325,7 @@ static void read_dpm_sde(reader *r) {
     use_grid_between(r, true);
 }
 
-/* ---- DPM-Solver's kind ------------------------------------------------------------------------------------------ */
+/* ---- DPM-Solver's kind ----------------------------------------------------------------------- */
 
 /* lambda_min_clipped: steps that are noisier are left out. */
 static void set_top(reader *r) {
@@ -332,17 +344,20 @@ static void set_top(reader *r) {
         set(r, &r->grid, "top", r->path->steps - noisier);
 }
 
-/* The levels of use_flow_sigmas, T - 1 of T being the noisiest, shifted; told in whole thousandths. */
+/* The levels of use_flow_sigmas, T - 1 of T being the noisiest, shifted; told in whole
+ * thousandths. */
 static void use_flow_levels(reader *r, int end) {
     use_grid(r, "uniform");
     set(r, &r->grid, "most", 0.999);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
     set(r, &r->grid, "timestep", VN_TOLD_CUT);
     set(r, &r->grid, "end", end == VN_END_LAST ? 1 : 0);
-    if (end == VN_END_FIRST) lack(r, VN_SCHEDULER_GRID, "final_sigmas_type sigma_min with use_flow_sigmas");
+    if (end == VN_END_FIRST)
+        lack(r, VN_SCHEDULER_GRID, "final_sigmas_type sigma_min with use_flow_sigmas");
 }
 
-/* clean: to sigma 0; else to the first step, or of noise grids and flows to their own last level, if `stays` in the latter. */
+/* clean: to sigma 0; else to the first step, or of noise grids and flows to their own last level,
+ * if `stays` in the latter. */
 static void use_solver_grid(reader *r, bool has_lu, bool has_top, bool clean, bool stays) {
     const bool noise = use_noise_grid(r, has_lu);
     if (r->status) return;
@@ -373,11 +388,15 @@ static void read_algorithm(reader *r, bool single) {
     const char *type = text(r, "algorithm_type", "dpmsolver++");
     const double order = number(r, "solver_order", 2);
     const bool sde = same(type, "sde-dpmsolver++"), noise = same(type, "dpmsolver");
-    use_sampler(r, sde && !single ? "dpmpp-2m-sde" : single ? (noise ? "dpm-s" : "dpmpp-s") : noise ? "dpm" : "dpmpp");
+    use_sampler(r, sde && !single ? "dpmpp-2m-sde"
+                   : single       ? (noise ? "dpm-s" : "dpmpp-s")
+                   : noise        ? "dpm"
+                                  : "dpmpp");
     if ((sde && single) || same(type, "sde-dpmsolver")) {
         lack(r, VN_SCHEDULER_SAMPLER, "algorithm_type %.40s", type);
     } else if (sde) {
-        if (order != 2) lack(r, VN_SCHEDULER_SAMPLER, "solver_order %g of algorithm_type %.40s", order, type);
+        if (order != 2)
+            lack(r, VN_SCHEDULER_SAMPLER, "solver_order %g of algorithm_type %.40s", order, type);
         set(r, &r->sampler, "solver", same(text(r, "solver_type", "midpoint"), "heun") ? 1 : 0);
     } else {
         set(r, &r->sampler, "order", order);
@@ -391,7 +410,8 @@ static void read_dpm_multistep(reader *r) {
     use_solver_grid(r, true, true, ends_clean(r), false);
     read_clip(r, false, true);
     const bool cuts = same(text(r, "beta_schedule", "linear"), "squaredcos_cap_v2") && !is_flow(r);
-    if (cuts && (grid_is(r, "karras") || grid_is(r, "lu-lambda"))) set(r, &r->grid, "timestep", TOLD_CUT);
+    if (cuts && (grid_is(r, "karras") || grid_is(r, "lu-lambda")))
+        set(r, &r->grid, "timestep", TOLD_CUT);
 }
 
 static void read_dpm_singlestep(reader *r) {
@@ -410,7 +430,8 @@ static void read_dpm_singlestep(reader *r) {
 static void read_deis(reader *r) {
     use_sampler(r, "deis");
     set(r, &r->sampler, "order", number(r, "solver_order", 2));
-    set(r, &r->sampler, "lower_final", flag(r, "lower_order_final", true) ? VN_FALL_FEW : VN_FALL_NO);
+    set(r, &r->sampler, "lower_final",
+        flag(r, "lower_order_final", true) ? VN_FALL_FEW : VN_FALL_NO);
     use_solver_grid(r, false, false, false, true);
     read_clip(r, false, true);
 }
@@ -424,7 +445,8 @@ static void read_unipc_flow(reader *r, bool clean) {
     set(r, &r->grid, "timestep", VN_TOLD_CUT);
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
     if (flag(r, "use_dynamic_shifting", false))
-        lack(r, VN_SCHEDULER_GRID, "use_dynamic_shifting (by a number that only the pipeline's program knows)");
+        lack(r, VN_SCHEDULER_GRID,
+             "use_dynamic_shifting (by a number that only the pipeline's program knows)");
 }
 
 static void read_unipc(reader *r) {
@@ -434,7 +456,8 @@ static void read_unipc(reader *r) {
     set(r, &r->sampler, "variant", same(text(r, "solver_type", "bh2"), "bh1") ? 0 : 1);
     set(r, &r->sampler, "lower_final", flag(r, "lower_order_final", true) ? 0 : 1);
     if (!flag(r, "predict_x0", true)) lack(r, VN_SCHEDULER_SAMPLER, "predict_x0 false");
-    if (json_array_size(value_of(r, "disable_corrector"))) lack(r, VN_SCHEDULER_SAMPLER, "disable_corrector");
+    if (json_array_size(value_of(r, "disable_corrector")))
+        lack(r, VN_SCHEDULER_SAMPLER, "disable_corrector");
     if (value_of(r, "solver_p")) lack(r, VN_SCHEDULER_SAMPLER, "solver_p");
     use_solver_grid(r, false, false, clean, true);
     if (grid_is(r, "uniform")) read_unipc_flow(r, clean);
@@ -449,10 +472,12 @@ static double told_from(const reader *r, double step) {
     return is_flow(r) ? at / 1000 : (at + 1) / r->path->steps;
 }
 
-/* diffusers' tau_func, which no config can hold, is 1 from step 200 to 800 unless a program gives another. */
+/* diffusers' tau_func, which no config can hold, is 1 from step 200 to 800 unless a program gives
+ * another. */
 static void set_tau(reader *r) {
     const double first = told_from(r, 200), end = told_from(r, 801);
-    const vn_level low = vn_path_level(r->path, fmin(first, 1)), high = vn_path_level(r->path, fmin(end, 1));
+    const vn_level low = vn_path_level(r->path, fmin(first, 1)),
+                   high = vn_path_level(r->path, fmin(end, 1));
     set(r, &r->sampler, "tau", first < 1 ? 1 : 0);
     if (first < 1) set(r, &r->sampler, "tmin", vn_level_ratio(&low));
     if (end < 1) set(r, &r->sampler, "tmax", vn_level_ratio(&high));
@@ -470,7 +495,7 @@ static void read_sa_solver(reader *r) {
     read_clip(r, false, true);
 }
 
-/* ---- flow matching ----------------------------------------------------------------------------------------------- */
+/* ---- flow matching --------------------------------------------------------------------------- */
 
 /* e^mu or mu, mu straight in the number of tokens, over the levels that set_timesteps spreads. */
 static void use_dynamic_grid(reader *r) {
@@ -488,11 +513,13 @@ static void use_dynamic_grid(reader *r) {
 
 /* Noise grids reach from 1 to the least t, shifted twice as linspace does. */
 static void use_noise_grid_of_flow(reader *r) {
-    const double shift = number(r, "shift", 1), least = vn_shifted(r->path->row->least(r->path), shift);
+    const double shift = number(r, "shift", 1),
+                 least = vn_shifted(r->path->row->least(r->path), shift);
     const double terminal = number(r, "shift_terminal", 0);
     if (flag(r, "use_dynamic_shifting", false))
         lack(r, VN_SCHEDULER_GRID, "%s sigmas with use_dynamic_shifting", r->grid.row->name);
-    if (shift != 1 || terminal > 0) set(r, &r->grid, "sigma_min", terminal > 0 ? terminal : vn_shifted(least, shift));
+    if (shift != 1 || terminal > 0)
+        set(r, &r->grid, "sigma_min", terminal > 0 ? terminal : vn_shifted(least, shift));
 }
 
 static void use_flow_match_grid(reader *r) {
@@ -520,16 +547,18 @@ static void read_flow_heun(reader *r) {
 
 static void read_flow_lcm(reader *r) {
     use_sampler(r, "lcm");
-    if (json_array_size(value_of(r, "scale_factors"))) lack(r, VN_SCHEDULER_SAMPLER, "scale_factors");
+    if (json_array_size(value_of(r, "scale_factors")))
+        lack(r, VN_SCHEDULER_SAMPLER, "scale_factors");
     use_flow_match_grid(r);
 }
 
-/* ---- EDM ----------------------------------------------------------------------------------------------------------- */
+/* ---- EDM ------------------------------------------------------------------------------------- */
 
 static void use_edm_grid(reader *r) {
     const char *schedule = text(r, "sigma_schedule", "karras");
     const bool karras = same(schedule, "karras"), clean = ends_clean(r);
-    if (!karras && !same(schedule, "exponential")) lack(r, VN_SCHEDULER_GRID, "sigma_schedule %.40s", schedule);
+    if (!karras && !same(schedule, "exponential"))
+        lack(r, VN_SCHEDULER_GRID, "sigma_schedule %.40s", schedule);
     use_grid(r, karras ? "karras" : "exponential");
     if (karras) set(r, &r->grid, "rho", number(r, "rho", 7));
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
@@ -547,7 +576,7 @@ static void read_edm_dpm(reader *r) {
     read_clip(r, false, true);
 }
 
-/* ---- what is not a way from noise to a sample --------------------------------------------------------------------------- */
+/* ---- what is not a way from noise to a sample ------------------------------------------------ */
 
 static void read_inverse(reader *r) {
     use_sampler(r, "ddim");
@@ -564,7 +593,7 @@ static void read_repaint(reader *r) {
     read_clip(r, true, false);
 }
 
-/* ---- the classes ---------------------------------------------------------------------------------------------------------- */
+/* ---- the classes ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -600,7 +629,8 @@ static const struct {
     {"RePaintScheduler", read_repaint},
 };
 
-vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens, vn_scheduler *out, vn_err *err) {
+vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
+                            vn_scheduler *out, vn_err *err) {
     *out = (vn_scheduler){0};
     reader r = {.config = config, .path = path, .tokens = tokens, .out = out, .err = err};
     r.name = text(&r, "_class_name", "");

@@ -1,11 +1,13 @@
-/* tcd.c - strategic stochastic sampling of trajectory consistency distillation (2402.19159; diffusers' TCDScheduler): along
- * the trajectory to a level s below the next one, then by the forward process up to it. eta is the paper's gamma.
+/* tcd.c - strategic stochastic sampling of trajectory consistency distillation (2402.19159;
+ * diffusers' TCDScheduler): along the trajectory to a level s below the next one, then by the
+ * forward process up to it. eta is the paper's gamma.
  *
  *     t_s = (1 - eta) t'                      on whole steps of a discrete path
  *     x_s = alpha_s x0 + sigma_s eps
  *     x'  = alpha'/alpha_s x_s + sqrt(sigma'^2 - (alpha'/alpha_s)^2 sigma_s^2) z
  *
- * eta = 0 is DDIM, eta = 1 goes all the way to data and back. Levels with alpha = 0 are only left, never reached. */
+ * eta = 0 is DDIM, eta = 1 goes all the way to data and back. Levels with alpha = 0 are only left,
+ * never reached. */
 #include "sample/internal.h"
 
 #include <math.h>

@@ -1,13 +1,15 @@
-/* unipc.c - UniPC (2302.04867, algorithms 5 and 6, multistep, data prediction): a predictor UniP-p and a corrector UniC-p that takes
- * the prediction made at the predicted point into the polynomial, so one prediction a step serves both. Each step first corrects
- * the state it finds, from the one before, then predicts.
+/* unipc.c - UniPC (2302.04867, algorithms 5 and 6, multistep, data prediction): a predictor UniP-p
+ * and a corrector UniC-p that takes the prediction made at the predicted point into the polynomial,
+ * so one prediction a step serves both. Each step first corrects the state it finds, from the one
+ * before, then predicts.
  *
  *     UniP    x' = sigma'/sigma x + (alpha' - alpha sigma'/sigma) x0 + alpha' h sum_k w_k (x0_k - x0)
  *     UniC    the same from the last level to this one, this one's x0 among the x0_k at r = 1
  *
- * The weights are those of exact moments (adams.c), whatever B(h) is, but where only one node is left: there the paper's 1/2 B(h)
- * stands for the moment, B(h) = h for bh1 and 1 - e^-h for bh2. The order is at most the number of steps left, as in diffusers;
- * which also begins flows at sigma = 1 - 1e-6 instead of 1: lambda is counted from there. */
+ * The weights are those of exact moments (adams.c), whatever B(h) is, but where only one node is
+ * left: there the paper's 1/2 B(h) stands for the moment, B(h) = h for bh1 and 1 - e^-h for bh2.
+ * The order is at most the number of steps left, as in diffusers; which also begins flows at sigma
+ * = 1 - 1e-6 instead of 1: lambda is counted from there. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -25,11 +27,12 @@ static const vn_param params[] = {
 };
 
 static double lambda(const vn_level *l) {
-    const double least = 1 - (double)(float)(1 - 1e-6); // diffusers' levels are float32
+    const double least = 1 - (double)(float)(1 - 1e-6); /* diffusers' levels are float32 */
     return log(fmax(l->alpha, least)) - log(l->sigma);
 }
 
-/* One move of either kind: out = x at `to`, by values m_k at nodes, from x at `from` where m = now. */
+/* One move of either kind: out = x at `to`, by values m_k at nodes, from x at `from` where m =
+ * now. */
 typedef struct move {
     const vn_level *from, *to;
     const float *x, *now;

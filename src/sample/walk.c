@@ -1,5 +1,6 @@
-/* walk.c - from noise to data. Everything around a step: levels, initial noise, memory, progress, cancel, the check that
- * numbers stay finite. In the order of a walk's life: open, begin, step, run, close. */
+/* walk.c - from noise to data. Everything around a step: levels, initial noise, memory, progress,
+ * cancel, the check that numbers stay finite. In the order of a walk's life: open, begin, step,
+ * run, close. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ struct vn_walk {
     double began;
 };
 
-/* ---- open ----------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static vn_status choose_sampler(vn_walk *w, const vn_table *table, const char *text, vn_err *err) {
     vn_status s = vn_choice_parse(text, table ? table : &vn_samplers, &w->choice, err);
@@ -36,7 +37,8 @@ static vn_status choose_sampler(vn_walk *w, const vn_table *table, const char *t
 
 static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err) {
     const vn_path *path = w->denoiser->path;
-    if (o->sigmas && o->grid) return vn_fail(err, VN_BAD_ARGUMENT, "a grid has no effect beside a list of sigmas");
+    if (o->sigmas && o->grid)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a grid has no effect beside a list of sigmas");
     if (!o->sigmas && (o->steps < 1 || o->steps > VN_MAX_STEPS))
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
     const size_t count = o->sigmas ? o->sigma_count : (size_t)o->steps + 1;
@@ -46,8 +48,8 @@ static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err
     r->level = vn_alloc(count, sizeof *r->level);
     if (!r->level) return vn_no_memory(err);
     if (o->sigmas) return vn_sigma_levels(o->sigmas, count, path, w->row->spacing, r->level, err);
-    return vn_grid_levels_of(o->grid ? o->grid : path->row->grid, w->denoiser->tokens, path, w->row->spacing, r->steps,
-                             r->level, err);
+    return vn_grid_levels_of(o->grid ? o->grid : path->row->grid, w->denoiser->tokens, path,
+                             w->row->spacing, r->steps, r->level, err);
 }
 
 static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err) {
@@ -64,7 +66,8 @@ static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err
     if (!s && w->row->route) s = w->row->route(&w->choice, &w->route, err);
     if (!s) s = vn_guidance_route(w->guidance, &w->route, err);
     if (!s && w->route.steps > VN_MAX_STEPS)
-        s = vn_fail(err, VN_BAD_ARGUMENT, "%d steps with the ways back are more than %d", w->route.steps, VN_MAX_STEPS);
+        s = vn_fail(err, VN_BAD_ARGUMENT, "%d steps with the ways back are more than %d",
+                    w->route.steps, VN_MAX_STEPS);
     return s;
 }
 
@@ -83,14 +86,16 @@ static vn_status take_memory(vn_walk *w, vn_err *err) {
 
 vn_status vn_walk_open(const vn_walk_options *o, vn_walk **out, vn_err *err) {
     *out = NULL;
-    if (o->capacity < 1) return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)o->capacity);
+    if (o->capacity < 1)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)o->capacity);
     vn_walk *w = vn_calloc(1, sizeof *w);
     if (!w) return vn_no_memory(err);
     w->denoiser = o->denoiser;
     w->begin = o->begin;
     w->seed = o->seed;
     w->capacity = o->capacity;
-    vn_status s = choose_sampler(w, o->samplers, o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
+    vn_status s = choose_sampler(w, o->samplers,
+                                 o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
     if (!s) s = choose_levels(w, o, err);
     if (!s) s = choose_guides(w, o, err);
     if (!s) s = take_memory(w, err);
@@ -124,13 +129,14 @@ int64_t vn_walk_passes(const vn_walk *w) {
     return (int64_t)ceil(vn_guidance_passes(w->guidance));
 }
 
-/* ---- begin ---------------------------------------------------------------------------------------------- */
+/* ---- begin ----------------------------------------------------------------------------------- */
 
 static vn_status check_labels(const vn_denoiser *d, const vn_walk_batch *b, vn_err *err) {
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = b->labels[i];
         if (label == VN_LABEL_NULL && (d->has_null || !d->classes)) continue;
-        if (label == VN_LABEL_NULL) return vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
+        if (label == VN_LABEL_NULL)
+            return vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
         if (label < 0 || label >= d->classes)
             return vn_fail(err, VN_BAD_ARGUMENT, "sample %llu: class %d is none of the model's %d",
                            (unsigned long long)(b->first + (uint64_t)i), label, d->classes);
@@ -138,7 +144,8 @@ static vn_status check_labels(const vn_denoiser *d, const vn_walk_batch *b, vn_e
     return VN_OK;
 }
 
-/* The first row that is not finite, or -1. By bits, which compilers vectorise and no option disturbs. */
+/* The first row that is not finite, or -1. By bits, which compilers vectorise and no option
+ * disturbs. */
 static int64_t broken_row(int64_t n, int64_t size, const float *x) {
     for (int64_t i = 0; i < n; i++, x += size) {
         uint32_t broken = 0;
@@ -154,7 +161,8 @@ static int64_t broken_row(int64_t n, int64_t size, const float *x) {
 
 /* The state at level `index`, for those who want to see the whole walk. */
 static void keep_trace(const vn_walk_batch *b, int64_t size, int64_t index) {
-    if (b->trace) memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
+    if (b->trace)
+        memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
 }
 
 /* What noise of unit variance is multiplied with. */
@@ -168,8 +176,8 @@ vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
     const size_t size = (size_t)w->denoiser->size;
     const float sigma = (float)first_deviation(w);
     if (b->n < 1 || b->n > w->capacity)
-        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld", (long long)b->n,
-                       (long long)w->capacity);
+        return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld",
+                       (long long)b->n, (long long)w->capacity);
     vn_status s = check_labels(w->denoiser, b, err);
     if (s) return s;
     for (size_t i = 0; i < (size_t)b->n; i++) {
@@ -181,7 +189,9 @@ vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
         for (size_t j = 0; j < size; j++) x[j] *= sigma;
     }
     int64_t row = broken_row(b->n, w->denoiser->size, b->x);
-    if (row >= 0) return vn_fail(err, VN_BAD_ARGUMENT, "the noise of sample %lld is not finite", (long long)row);
+    if (row >= 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the noise of sample %lld is not finite",
+                       (long long)row);
     keep_trace(b, w->denoiser->size, 0);
     w->batch = *b;
     w->step.index = w->step.history = w->round = 0;
@@ -189,13 +199,14 @@ vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
     return VN_OK;
 }
 
-/* ---- step ----------------------------------------------------------------------------------------------- */
+/* ---- step ------------------------------------------------------------------------------------ */
 
 vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err) {
     return vn_guidance_predict(s->walk->guidance, ask, out, err);
 }
 
-vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out, vn_err *err) {
+vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out,
+                          vn_err *err) {
     return vn_step_ask(s, &(vn_ask){.x = x, .level = level}, out, err);
 }
 
@@ -203,7 +214,8 @@ bool vn_step_is_exact(const vn_step *s) {
     return vn_guidance_is_exact(s->walk->guidance);
 }
 
-vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps, vn_err *err) {
+vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
+                            vn_err *err) {
     return vn_guidance_predict_exact(s->walk->guidance, ask, x0, eps, err);
 }
 
@@ -222,10 +234,12 @@ void vn_step_noise(const vn_step *s, int draw, float *out) {
 static void go_back(vn_walk *w) {
     vn_step *s = &w->step;
     const double a = s->to->alpha / s->from->alpha, kept = a * s->from->sigma;
-    const float keep = (float)a, add = (float)sqrt(fmax(s->to->sigma * s->to->sigma - kept * kept, 0));
+    const float keep = (float)a,
+                add = (float)sqrt(fmax(s->to->sigma * s->to->sigma - kept * kept, 0));
     noise(s, VN_MAX_DRAWS, w->spare);
-    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] = keep * s->x[i] + add * w->spare[i];
-    s->history = -1; // of the step that follows: 0
+    for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
+        s->x[i] = keep * s->x[i] + add * w->spare[i];
+    s->history = -1; /* of the step that follows: 0 */
     w->round++;
 }
 
@@ -277,15 +291,16 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
     }
     int64_t row = broken_row(s->n, s->size, s->x);
     if (row >= 0)
-        return vn_fail(err, VN_NOT_FINITE, "step %d of %d (t = %.4g): sample %llu is not finite", s->index + 1,
-                       s->count, s->from->t, (unsigned long long)(w->batch.first + (uint64_t)row));
+        return vn_fail(err, VN_NOT_FINITE, "step %d of %d (t = %.4g): sample %llu is not finite",
+                       s->index + 1, s->count, s->from->t,
+                       (unsigned long long)(w->batch.first + (uint64_t)row));
     s->history++;
     *done = ++s->index == s->count;
     keep_trace(&w->batch, s->size, s->index);
     return VN_OK;
 }
 
-/* ---- run ------------------------------------------------------------------------------------------------ */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 /* Tells how far the walk has come, in steps; VN_CANCELLED if it should go no further. */
 static vn_status report(const vn_walk *w, double made, vn_err *err) {
@@ -297,16 +312,17 @@ static vn_status report(const vn_walk *w, double made, vn_err *err) {
                            .rate = rate,
                            .seconds_left = ((double)(w->total - w->done) - made) / rate,
                            .loss = (double)NAN};
-    return vn_report(w->watch, &p) ? vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %g", ceil(made))
-                                   : VN_OK;
+    return vn_report(w->watch, &p)
+               ? vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %g", ceil(made))
+               : VN_OK;
 }
 
 vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
     return report(s->walk, s->index + part, err);
 }
 
-vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done, int64_t total,
-                      vn_err *err) {
+vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done,
+                      int64_t total, vn_err *err) {
     w->watch = watch;
     w->done = done;
     w->total = total;

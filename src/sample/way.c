@@ -1,9 +1,10 @@
-/* way.c - how samples are drawn where a pipeline's scheduler says so and a user may say otherwise: he overrides what he names, and
- * nothing else. So `--sampler` alone leaves grid and clipping to the scheduler, and a guide leaves clipping to it unless the guide
- * is itself one that clips.
+/* way.c - how samples are drawn where a pipeline's scheduler says so and a user may say otherwise:
+ * he overrides what he names, and nothing else. So `--sampler` alone leaves grid and clipping to
+ * the scheduler, and a guide leaves clipping to it unless the guide is itself one that clips.
  *
- * Two things go by the sampler that is used in the end, as they do in diffusers when a scheduler of another class is made from the same
- * config: DDIM keeps the noise where x0 is clipped, and k-diffusion's kind begins at sigma noise, but on `leading`. */
+ * Two things go by the sampler that is used in the end, as they do in diffusers when a scheduler of
+ * another class is made from the same config: DDIM keeps the noise where x0 is clipped, and
+ * k-diffusion's kind begins at sigma noise, but on `leading`. */
 #include "sample/internal.h"
 
 #include <string.h>
@@ -12,19 +13,24 @@ static bool begins_with(const char *text, const char *word) {
     return strncmp(text, word, strlen(word)) == 0;
 }
 
-static vn_first_noise choose_begin(const vn_path *path, const vn_sampler_row *row, const vn_way *way) {
+static vn_first_noise choose_begin(const vn_path *path, const vn_sampler_row *row,
+                                   const vn_way *way) {
     if (!path->steps || row->spacing != VN_SPACING_BETWEEN) return VN_FIRST_UNIT;
     if (!way->grid) return VN_FIRST_SCALED;
-    return begins_with(way->grid, "leading") || strstr(way->grid, "over=leading") ? VN_FIRST_UNIT : VN_FIRST_SCALED;
+    return begins_with(way->grid, "leading") || strstr(way->grid, "over=leading") ? VN_FIRST_UNIT
+                                                                                  : VN_FIRST_SCALED;
 }
 
-/* The guide that the scheduler's clipping is; false where it has none. Numbers are those of a choice, whatever the locale. */
-static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char **out, vn_err *err) {
+/* The guide that the scheduler's clipping is; false where it has none. Numbers are those of a
+ * choice, whatever the locale. */
+static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char **out,
+                          vn_err *err) {
     const bool kept = strcmp(row->row.name, "ddim") == 0;
     vn_choice c;
     *out = NULL;
     if (!s->thresholds && !(s->clip_range > 0)) return VN_OK;
-    vn_status status = vn_choice_parse(s->thresholds ? "dynamic-threshold" : "clip", &vn_guides, &c, err);
+    vn_status status =
+        vn_choice_parse(s->thresholds ? "dynamic-threshold" : "clip", &vn_guides, &c, err);
     if (status) return status;
     const double value[] = {s->thresholds ? s->percentile : s->clip_range, kept, 1, s->most};
     for (size_t i = 0; i < VN_COUNT(value) && c.row->params[i].name; i++) {
@@ -36,16 +42,21 @@ static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char
 }
 
 static vn_status refuse(const vn_scheduler *s, vn_scheduler_part part, vn_err *err) {
-    static const struct { const char *name, *example; } parts[] = {{"sampler", "ddim"}, {"grid", "trailing"}};
-    return vn_fail(err, VN_UNSUPPORTED, "%s: %s is not supported; name a %s in its place, such as --%s %s", s->name,
+    static const struct {
+        const char *name, *example;
+    } parts[] = {{"sampler", "ddim"}, {"grid", "trailing"}};
+    return vn_fail(err, VN_UNSUPPORTED,
+                   "%s: %s is not supported; name a %s in its place, such as --%s %s", s->name,
                    s->lacks[part], parts[part].name, parts[part].name, parts[part].example);
 }
 
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err) {
     char *last = NULL;
     if (!s->name[0]) return VN_OK;
-    if (!way->sampler && s->lacks[VN_SCHEDULER_SAMPLER][0]) return refuse(s, VN_SCHEDULER_SAMPLER, err);
-    if (!way->grid && !way->sigmas && s->lacks[VN_SCHEDULER_GRID][0]) return refuse(s, VN_SCHEDULER_GRID, err);
+    if (!way->sampler && s->lacks[VN_SCHEDULER_SAMPLER][0])
+        return refuse(s, VN_SCHEDULER_SAMPLER, err);
+    if (!way->grid && !way->sigmas && s->lacks[VN_SCHEDULER_GRID][0])
+        return refuse(s, VN_SCHEDULER_GRID, err);
     if (!way->sampler) way->sampler = way->grid || way->sigmas ? s->sampler_elsewhere : s->sampler;
     if (!way->grid && !way->sigmas) way->grid = s->grid;
     vn_choice sampler;
@@ -54,7 +65,8 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way 
     const vn_sampler_row *row = (const vn_sampler_row *)sampler.row;
     way->begin = choose_begin(path, row, way);
     status = clipping(s, row, &last, err);
-    if (!status && last && !(way->own = vn_guides_finish(way->guide, last))) status = vn_no_memory(err);
+    if (!status && last && !(way->own = vn_guides_finish(way->guide, last)))
+        status = vn_no_memory(err);
     if (way->own) way->guide = way->own;
     vn_free(last);
     return status;

@@ -1,5 +1,5 @@
-/* checkpoint.c - saving a training so that a kill at any instant costs at most the steps since the last save. store.h says
- * why the order of the two files makes it so. */
+/* checkpoint.c - saving a training so that a kill at any instant costs at most the steps since the
+ * last save. store.h says why the order of the two files makes it so. */
 #include "store/internal.h"
 
 #include <errno.h>
@@ -14,8 +14,10 @@
 
 /* The arrays that c has, under their prefixes; returns how many. */
 static size_t arrays_of(const vn_checkpoint *c, vn_weight_array arrays[MOST_ARRAYS]) {
-    const vn_weight_array all[MOST_ARRAYS] = {
-        {"live.", c->live}, {"average.", c->average}, {"moment1.", c->moment1}, {"moment2.", c->moment2}};
+    const vn_weight_array all[MOST_ARRAYS] = {{"live.", c->live},
+                                              {"average.", c->average},
+                                              {"moment1.", c->moment1},
+                                              {"moment2.", c->moment2}};
     size_t count = 0;
     for (size_t i = 0; i < MOST_ARRAYS; i++)
         if (all[i].values) arrays[count++] = all[i];
@@ -27,7 +29,7 @@ static const float *shown_weights(const vn_checkpoint *c) {
 }
 
 bool vn_store_has_checkpoint(const char *dir) {
-    char path[4096]; // not allocated, so that the answer is never "out of memory"
+    char path[4096]; /* not allocated, so that the answer is never "out of memory" */
     int n = snprintf(path, sizeof path, "%s/%s", dir, STATE_FILE);
     return n > 0 && (size_t)n < sizeof path && vn_is_file(path);
 }
@@ -40,7 +42,7 @@ vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err) 
     return s;
 }
 
-/* ---- saving ---------------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 static json_t *state_metadata(const vn_checkpoint *c) {
     char step[24];
@@ -57,8 +59,10 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
     char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
     json_t *metadata = state_metadata(c);
     vn_status s = folder && path && metadata ? VN_OK : vn_no_memory(err);
-    // not with the directory itself: one that was removed while it was trained is not to come back as a part
-    if (!s && mkdir(folder, 0777) != 0 && errno != EEXIST) s = vn_fail_errno(err, "%s: cannot be made", folder);
+    /* not with the directory itself: one that was removed while it was trained is not to come back
+     * as a part */
+    if (!s && mkdir(folder, 0777) != 0 && errno != EEXIST)
+        s = vn_fail_errno(err, "%s: cannot be made", folder);
     if (!s) s = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
     json_decref(metadata);
     vn_free(path);
@@ -66,7 +70,8 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
     return s;
 }
 
-static vn_status save_shown(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
+static vn_status save_shown(const char *dir, const char *folder, const vn_checkpoint *c,
+                            vn_err *err) {
     char *path = vn_store_weights_path(dir, folder);
     if (!path) return vn_no_memory(err);
     vn_status s = vn_store_save_weights(path, c->weights, shown_weights(c), c->step, err);
@@ -74,17 +79,19 @@ static vn_status save_shown(const char *dir, const char *folder, const vn_checkp
     return s;
 }
 
-vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
+vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c,
+                                   vn_err *err) {
     vn_status s = save_state(dir, c, err);
     return s ? s : save_shown(dir, folder, c, err);
 }
 
-/* ---- loading --------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static vn_status load_info(const vn_safetensors *st, vn_checkpoint *c, vn_err *err) {
     const char *path = vn_safetensors_path(st), *text = vn_safetensors_metadata_text(st, INFO_KEY);
     c->step = vn_store_step_of(st);
-    if (!text || c->step < 0) return vn_fail(err, VN_BAD_FILE, "%s: is not a training state of vane", path);
+    if (!text || c->step < 0)
+        return vn_fail(err, VN_BAD_FILE, "%s: is not a training state of vane", path);
     return vn_json_parse(text, strlen(text), path, &c->info, err);
 }
 
@@ -111,7 +118,8 @@ static vn_status repair(const char *dir, const char *folder, const vn_checkpoint
     return s == VN_OK && step == c->step ? VN_OK : save_shown(dir, folder, c, err);
 }
 
-vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c, vn_err *err) {
+vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c,
+                                   vn_err *err) {
     c->info = NULL;
     char *path = vn_path_join(dir, STATE_FILE);
     if (!path) return vn_no_memory(err);
@@ -125,11 +133,13 @@ vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_check
     return s;
 }
 
-/* ---- removing -------------------------------------------------------------------------------------------- */
+/* ---- removing -------------------------------------------------------------------------------- */
 
 static vn_status remove_file(char *path, vn_err *err) {
     if (!path) return vn_no_memory(err);
-    vn_status s = unlink(path) == 0 || errno == ENOENT ? VN_OK : vn_fail_errno(err, "%s: cannot be removed", path);
+    vn_status s = unlink(path) == 0 || errno == ENOENT
+                      ? VN_OK
+                      : vn_fail_errno(err, "%s: cannot be removed", path);
     vn_free(path);
     return s;
 }

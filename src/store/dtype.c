@@ -1,5 +1,5 @@
-/* dtype.c - the number types of files, and their conversion to those vane computes with. A row says how one element,
- * little-endian and at any address, is read. */
+/* dtype.c - the number types of files, and their conversion to those vane computes with. A row says
+ * how one element, little-endian and at any address, is read. */
 #include "store/internal.h"
 
 #include <math.h>
@@ -8,13 +8,13 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "files are little-endian, and read and written as they lie in memory");
 
-/* ---- one element ----------------------------------------------------------------------------------------- */
+/* ---- one element ----------------------------------------------------------------------------- */
 
-#define INTEGER(name, type)                                                                                            \
-    static int64_t name(const void *p) {                                                                               \
-        type value;                                                                                                    \
-        memcpy(&value, p, sizeof value);                                                                               \
-        return (int64_t)value;                                                                                         \
+#define INTEGER(name, type)                                                                        \
+    static int64_t name(const void *p) {                                                           \
+        type value;                                                                                \
+        memcpy(&value, p, sizeof value);                                                           \
+        return (int64_t)value;                                                                     \
     }
 
 INTEGER(u8_int, uint8_t)
@@ -24,7 +24,7 @@ INTEGER(u16_int, uint16_t)
 INTEGER(i32_int, int32_t)
 INTEGER(u32_int, uint32_t)
 INTEGER(i64_int, int64_t)
-INTEGER(u64_int, uint64_t) // negative when above INT64_MAX
+INTEGER(u64_int, uint64_t) /* negative when above INT64_MAX */
 
 static int64_t bool_int(const void *p) {
     return u8_int(p) != 0;
@@ -36,16 +36,19 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
-/* A float of fewer bits (sign, exponent, mantissa): its bits put where a float has them, and the exponent's bias mended by
- * a multiplication, which is exact, for subnormals too. Infinities and NaNs are the caller's. */
+/* A float of fewer bits (sign, exponent, mantissa): its bits put where a float has them, and the
+ * exponent's bias mended by a multiplication, which is exact, for subnormals too. Infinities and
+ * NaNs are the caller's. */
 static float small_float(uint32_t bits, int exponent, int mantissa, float bias) {
-    uint32_t sign = bits >> (exponent + mantissa) & 1, rest = bits & ((1U << (exponent + mantissa)) - 1);
+    uint32_t sign = bits >> (exponent + mantissa) & 1,
+             rest = bits & ((1U << (exponent + mantissa)) - 1);
     return from_bits(sign << 31 | rest << (23 - mantissa)) * bias;
 }
 
 static float half_float(uint32_t bits) {
-    if ((bits & 0x7C00) == 0x7C00) return from_bits((bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13);
-    return small_float(bits, 5, 10, 0x1p112F); // 127 - 15
+    if ((bits & 0x7C00) == 0x7C00)
+        return from_bits((bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13);
+    return small_float(bits, 5, 10, 0x1p112F); /* 127 - 15 */
 }
 
 static float f16_float(const void *p) {
@@ -60,9 +63,9 @@ static float f8_e5m2_float(const void *p) {
     return half_float((uint32_t)u8_int(p) << 8);
 }
 
-static float f8_e4m3_float(const void *p) { // the "fn" variant: no infinities
+static float f8_e4m3_float(const void *p) { /* the "fn" variant: no infinities */
     uint32_t bits = (uint32_t)u8_int(p);
-    return (bits & 0x7F) == 0x7F ? NAN : small_float(bits, 4, 3, 0x1p120F); // 127 - 7
+    return (bits & 0x7F) == 0x7F ? NAN : small_float(bits, 4, 3, 0x1p120F); /* 127 - 7 */
 }
 
 static float f32_float(const void *p) {
@@ -79,16 +82,16 @@ static float u64_float(const void *p) {
     return (float)(uint64_t)u64_int(p);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 typedef struct dtype_row {
     const char *name;
     size_t size;
-    int64_t (*to_int)(const void *p); // integers
-    float (*to_float)(const void *p); // floats, and integers that to_int does not hold
+    int64_t (*to_int)(const void *p); /* integers */
+    float (*to_float)(const void *p); /* floats, and integers that to_int does not hold */
 } dtype_row;
 
-// clang-format off
+/* clang-format off */
 static const dtype_row rows[] = {
     {"BOOL",    1, bool_int, NULL},
     {"U8",      1, u8_int,   NULL},
@@ -106,7 +109,7 @@ static const dtype_row rows[] = {
     {"I64",     8, i64_int,  NULL},
     {"U64",     8, u64_int,  u64_float},
 };
-// clang-format on
+/* clang-format on */
 _Static_assert(VN_COUNT(rows) == VN_FILE_DTYPE_COUNT, "a row for each dtype, in the enum's order");
 
 const char *vn_file_dtype_name(vn_file_dtype dtype) {
@@ -130,7 +133,7 @@ bool vn_file_dtype_parse(const char *name, vn_file_dtype *out) {
     return false;
 }
 
-/* ---- whole tensors --------------------------------------------------------------------------------------- */
+/* ---- whole tensors --------------------------------------------------------------------------- */
 
 bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes) {
     *count = 1;
@@ -149,7 +152,8 @@ bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, s
 const char *vn_shape_text(const vn_shape *shape, char text[128]) {
     size_t used = (size_t)snprintf(text, 128, "[");
     for (int i = 0; i < shape->rank && used < 128; i++)
-        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i ? ", " : "", (long long)shape->dim[i]);
+        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i ? ", " : "",
+                                 (long long)shape->dim[i]);
     if (used < 128) snprintf(text + used, 128 - used, "]");
     return text;
 }
@@ -167,11 +171,13 @@ void vn_tensor_read_f32(const vn_file_tensor *t, float *out) {
 }
 
 static vn_status not_integers(const vn_file_tensor *t, vn_err *err) {
-    return vn_fail(err, VN_BAD_FILE, "tensor '%.200s' is %s, not integers", t->name, rows[t->dtype].name);
+    return vn_fail(err, VN_BAD_FILE, "tensor '%.200s' is %s, not integers", t->name,
+                   rows[t->dtype].name);
 }
 
 /* Element i as an integer in [min, max]. */
-static vn_status read_integer(const vn_file_tensor *t, size_t i, int64_t min, int64_t max, int64_t *out, vn_err *err) {
+static vn_status read_integer(const vn_file_tensor *t, size_t i, int64_t min, int64_t max,
+                              int64_t *out, vn_err *err) {
     *out = rows[t->dtype].to_int((const char *)t->data + i * rows[t->dtype].size);
     if (*out >= min && *out <= max && !(t->dtype == VN_FILE_U64 && *out < 0)) return VN_OK;
     return vn_fail(err, VN_BAD_FILE, "tensor '%.200s': element %zu is out of range", t->name, i);
@@ -181,7 +187,8 @@ vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err)
     if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
     size_t count = (size_t)vn_shape_count(&t->shape);
     vn_status s = VN_OK;
-    for (size_t i = 0; i < count && !s; i++) s = read_integer(t, i, INT64_MIN, INT64_MAX, &out[i], err);
+    for (size_t i = 0; i < count && !s; i++)
+        s = read_integer(t, i, INT64_MIN, INT64_MAX, &out[i], err);
     return s;
 }
 

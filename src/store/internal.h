@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 #define VN_WEIGHTS_FILE "diffusion_pytorch_model.safetensors"
-#define VN_STEP_KEY     "vane.step" /* metadata of weights and state: the training step they belong to */
+/* metadata of weights and state: the training step they belong to */
+#define VN_STEP_KEY "vane.step"
 
 /* Elements and bytes of a tensor; false if they overflow. */
 bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes);
@@ -13,11 +14,13 @@ bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, s
 bool vn_file_dtype_parse(const char *name, vn_file_dtype *out);
 bool vn_file_dtype_is_float(vn_file_dtype dtype);
 
-/* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its place in `tensors`, whose
- * data is not looked at); they may lie in one buffer that the next call reuses. */
+/* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its
+ * place in `tensors`, whose data is not looked at); they may lie in one buffer that the next call
+ * reuses. */
 typedef const void *(*vn_tensor_source)(void *user, size_t i);
-vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                                vn_tensor_source source, void *user, vn_err *err);
+vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count,
+                                const json_t *metadata, vn_tensor_source source, void *user,
+                                vn_err *err);
 
 /* A file whose header is written; tensors follow at their places. */
 typedef struct vn_tensor_place {
@@ -30,7 +33,8 @@ struct vn_tensor_file {
     uint64_t at;            /* where the next byte would go */
 };
 /* Opens the file for `bytes` in all, with uncleared places. */
-vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes, vn_tensor_file **out, vn_err *err);
+vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
+                              vn_tensor_file **out, vn_err *err);
 
 /* A flat array of a network's weights, whose tensors are called prefix + the weight's name. */
 typedef struct vn_weight_array {
@@ -38,19 +42,21 @@ typedef struct vn_weight_array {
     float *values;
 } vn_weight_array;
 
-/* All arrays out of the files together: every tensor there, of the right shape, and nothing else. */
+/* All arrays out of the files together: every tensor there, of the right shape, and nothing
+ * else. */
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
-                               const vn_weight_array *arrays, size_t array_count, const vn_watch *watch, vn_err *err);
-vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
-                               const json_t *metadata, vn_err *err);
-/* The name that diffusers once had for a tensor (to_old), or the name today of one that is called so; NULL: it has one name. New
- * string. */
+                               const vn_weight_array *arrays, size_t array_count,
+                               const vn_watch *watch, vn_err *err);
+vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays,
+                               size_t array_count, const json_t *metadata, vn_err *err);
+/* The name that diffusers once had for a tensor (to_old), or the name today of one that is called
+ * so; NULL: it has one name. New string. */
 vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err);
 
-/* ---- which file holds a network's weights (weights_file.c) ------------------------------------------------ */
+/* ---- which file holds a network's weights (weights_file.c) ----------------------------------- */
 
-/* The file in a folder to load them from: the plain one, else the only variant that there is (*variant); NULL: none, or several
- * variants. New string. */
+/* The file in a folder to load them from: the plain one, else the only variant that there is
+ * (*variant); NULL: none, or several variants. New string. */
 vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, vn_err *err);
 /* Why vn_store_find_weights found none, with what is there. */
 vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err);

@@ -1,30 +1,33 @@
-/* model_dir.c - directories in diffusers' layout: what is where in one that is read, and the JSON files of one that is
- * written. What the JSON means is for nn/ and path/ to say. */
+/* model_dir.c - directories in diffusers' layout: what is where in one that is read, and the JSON
+ * files of one that is written. What the JSON means is for nn/ and path/ to say. */
 #include "store/internal.h"
 
 #include <string.h>
 
 #define DIFFUSERS_VERSION "0.42.1"
-#define EMA_ENDING        "_ema" // of the folder that a training script keeps the average in
+#define EMA_ENDING        "_ema" /* of the folder that a training script keeps the average in */
 
 /* a/b/c without empty parts; new string or NULL. */
 static char *join3(const char *a, const char *b, const char *c) {
     return vn_format("%s%s%s%s%s", a, b[0] ? "/" : "", b, c[0] ? "/" : "", c);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Reads dir/folder/name, an object, into *out; NULL if there is no such file. */
-static vn_status read_part(const char *dir, const char *folder, const char *name, json_t **out, vn_err *err) {
+static vn_status read_part(const char *dir, const char *folder, const char *name, json_t **out,
+                           vn_err *err) {
     char *path = join3(dir, folder, name);
     if (!path) return vn_no_memory(err);
     vn_status s = vn_is_file(path) ? vn_json_read(path, out, err) : VN_OK;
-    if (!s && *out && !json_is_object(*out)) s = vn_fail(err, VN_BAD_FILE, "%s: is not a JSON object", path);
+    if (!s && *out && !json_is_object(*out))
+        s = vn_fail(err, VN_BAD_FILE, "%s: is not a JSON object", path);
     vn_free(path);
     return s;
 }
 
-static vn_status has_file(const char *dir, const char *folder, const char *name, bool *has, vn_err *err) {
+static vn_status has_file(const char *dir, const char *folder, const char *name, bool *has,
+                          vn_err *err) {
     char *path = join3(dir, folder, name);
     if (!path) return vn_no_memory(err);
     *has = vn_is_file(path);
@@ -32,17 +35,21 @@ static vn_status has_file(const char *dir, const char *folder, const char *name,
     return VN_OK;
 }
 
-/* The part of a pipeline that is a network vane knows: an entry of its index called like a network's folder. */
+/* The part of a pipeline that is a network vane knows: an entry of its index called like a
+ * network's folder. */
 static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
     const char *folder = NULL;
     for (size_t i = 0; i < vn_net_row_count && !folder; i++)
-        if (json_is_array(json_object_get(d->index, vn_net_rows[i].folder))) folder = vn_net_rows[i].folder;
+        if (json_is_array(json_object_get(d->index, vn_net_rows[i].folder)))
+            folder = vn_net_rows[i].folder;
     if (!folder) {
         const char *pipeline = json_string_value(json_object_get(d->index, "_class_name"));
-        return vn_fail(err, VN_UNSUPPORTED, "%s: vane knows no network in a pipeline of class '%.80s'", d->path,
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: vane knows no network in a pipeline of class '%.80s'", d->path,
                        pipeline ? pipeline : "?");
     }
-    /* The first pipelines had all their parts in one folder, where diffusers still looks for a part that has none. */
+    /* The first pipelines had all their parts in one folder, where diffusers still looks for a part
+     * that has none. */
     char *path = join3(d->path, folder, "");
     bool flat = false;
     if (!path) return vn_no_memory(err);
@@ -62,7 +69,8 @@ static void tell_networks(const vn_model_dir *d, vn_err *err) {
             const size_t used = strlen(text);
             bool has = false;
             if (folder && !has_file(d->path, folder, "config.json", &has, NULL) && has)
-                snprintf(text + used, sizeof text - used, "%s%s/%s", used ? ", " : "", d->path, folder);
+                snprintf(text + used, sizeof text - used, "%s%s/%s", used ? ", " : "", d->path,
+                         folder);
             vn_free(folder);
         }
     if (text[0]) vn_fail_after(err, "name one of the networks in it: %s", text);
@@ -74,7 +82,8 @@ static vn_status read_config(vn_model_dir *d, vn_err *err) {
     if (d->index)
         vn_fail(err, VN_BAD_FILE, "%s/%s: has no config.json", d->path, d->folder);
     else
-        vn_fail(err, VN_BAD_FILE, "%s: holds neither model_index.json nor config.json, so it is no model", d->path);
+        vn_fail(err, VN_BAD_FILE,
+                "%s: holds neither model_index.json nor config.json, so it is no model", d->path);
     tell_networks(d, err);
     return VN_BAD_FILE;
 }
@@ -86,7 +95,9 @@ static char *folder_path(const vn_model_dir *d) {
 
 static vn_status read_scheduler(vn_model_dir *d, const char *model, vn_err *err) {
     const vn_status s = read_part(model, "scheduler", "scheduler_config.json", &d->scheduler, err);
-    return s || d->scheduler ? s : read_part(model, "", "scheduler_config.json", &d->scheduler, err); // flat
+    /* flat */
+    return s || d->scheduler ? s
+                             : read_part(model, "", "scheduler_config.json", &d->scheduler, err);
 }
 
 /* The folder that `path` is in; new string or NULL. */
@@ -121,13 +132,15 @@ char *vn_model_dir_around(const char *part) {
 }
 
 /* Whether the index of a model names the folder as one of its parts. */
-static vn_status is_part(const char *model, const json_t *index, const char *folder, bool *is, vn_err *err) {
+static vn_status is_part(const char *model, const json_t *index, const char *folder, bool *is,
+                         vn_err *err) {
     char *config = join3(folder, "config.json", "");
     vn_status s = config ? VN_OK : vn_no_memory(err);
     const char *part;
     json_t *entry;
     *is = false;
-    json_object_foreach((json_t *)index, part, entry) { // jansson's iterator is not const, and does not change it
+    /* jansson's iterator is not const, and does not change it */
+    json_object_foreach((json_t *)index, part, entry) {
         if (s || !json_is_array(entry)) continue;
         char *other = join3(model, part, "config.json");
         if (!other) s = vn_no_memory(err);
@@ -138,8 +151,8 @@ static vn_status is_part(const char *model, const json_t *index, const char *fol
     return s;
 }
 
-/* The scheduler of the model around a folder that its index does not name, such as unet_ema; and what else it says of a network whose
- * weights are another file. */
+/* The scheduler of the model around a folder that its index does not name, such as unet_ema; and
+ * what else it says of a network whose weights are another file. */
 static vn_status look_around(vn_model_dir *d, vn_err *err) {
     char *model = NULL;
     json_t *index = NULL;
@@ -154,10 +167,12 @@ static vn_status look_around(vn_model_dir *d, vn_err *err) {
     return s;
 }
 
-/* A file that the user named, other than the one that the folder stands for, is d->weights already. */
+/* A file that the user named, other than the one that the folder stands for, is d->weights
+ * already. */
 static vn_status find_weights(vn_model_dir *d, vn_err *err) {
     char *folder = folder_path(d), *found = NULL;
-    vn_status s = folder ? vn_store_find_weights(folder, &found, &d->variant, err) : vn_no_memory(err);
+    vn_status s =
+        folder ? vn_store_find_weights(folder, &found, &d->variant, err) : vn_no_memory(err);
     if (!s && d->weights && found && !d->variant && vn_same_file(d->weights, found)) {
         char *model = vn_model_dir_around(d->weights);
         s = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder", d->weights,
@@ -189,20 +204,24 @@ static vn_status open_dir(vn_model_dir *d, vn_err *err) {
     return s;
 }
 
-/* A config.json by itself stands for its directory, and a file of weights beside one for that with these. */
+/* A config.json by itself stands for its directory, and a file of weights beside one for that with
+ * these. */
 static vn_status resolve(const char *path, vn_model_dir *d, vn_err *err) {
     const char *slash = strrchr(path, '/');
     if (vn_is_dir(path)) {
         const size_t n = strlen(path);
-        d->path = n > 1 && path[n - 1] == '/' ? vn_format("%.*s", (int)n - 1, path) : vn_strdup(path);
+        d->path =
+            n > 1 && path[n - 1] == '/' ? vn_format("%.*s", (int)n - 1, path) : vn_strdup(path);
         return d->path ? VN_OK : vn_no_memory(err);
     }
     if (!vn_is_file(path)) return vn_check_regular(path, err);
     const char *name = slash ? slash + 1 : path;
     const bool weights = vn_store_is_weights(name);
     if (!weights && strcmp(name, "config.json") != 0)
-        return vn_fail(err, VN_BAD_FILE, "%s: is neither a model directory nor a config.json", path);
-    d->path = slash ? vn_format("%.*s", (int)(slash - path), slash == path ? "/" : path) : vn_strdup(".");
+        return vn_fail(err, VN_BAD_FILE, "%s: is neither a model directory nor a config.json",
+                       path);
+    d->path =
+        slash ? vn_format("%.*s", (int)(slash - path), slash == path ? "/" : path) : vn_strdup(".");
     if (weights) d->weights = vn_strdup(path);
     return d->path && (!weights || d->weights) ? VN_OK : vn_no_memory(err);
 }
@@ -240,24 +259,27 @@ vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err 
     char *folder = folder_path(d);
     const char *class_name = json_string_value(json_object_get(d->config, "_class_name"));
     const vn_status s =
-        folder ? vn_store_refuse_weights(folder, class_name ? class_name : "ModelMixin", err) : vn_no_memory(err);
+        folder ? vn_store_refuse_weights(folder, class_name ? class_name : "ModelMixin", err)
+               : vn_no_memory(err);
     vn_free(folder);
     return s;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* index[name] = [library, class] */
 static vn_status list_part(json_t *index, const char *name, const json_t *part, vn_err *err) {
     const char *class_name = json_string_value(json_object_get(part, "_class_name"));
-    if (!class_name) return vn_fail(err, VN_BAD_ARGUMENT, "the %s's config has no _class_name", name);
+    if (!class_name)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the %s's config has no _class_name", name);
     const char *library = json_object_get(part, "_diffusers_version") ? "diffusers" : "vane";
     json_t *entry = json_pack("[ss]", library, class_name);
     return entry && json_object_set_new(index, name, entry) == 0 ? VN_OK : vn_no_memory(err);
 }
 
 static vn_status make_index(const vn_model_parts *parts, json_t **out, vn_err *err) {
-    *out = json_pack("{ss ss}", "_class_name", parts->pipeline, "_diffusers_version", DIFFUSERS_VERSION);
+    *out = json_pack("{ss ss}", "_class_name", parts->pipeline, "_diffusers_version",
+                     DIFFUSERS_VERSION);
     vn_status s = *out ? VN_OK : vn_no_memory(err);
     if (!s && parts->scheduler) s = list_part(*out, "scheduler", parts->scheduler, err);
     if (!s) s = list_part(*out, parts->folder, parts->config, err);
@@ -265,7 +287,8 @@ static vn_status make_index(const vn_model_parts *parts, json_t **out, vn_err *e
 }
 
 /* Writes value to dir/folder/name, making the folder. */
-static vn_status write_part(const char *dir, const char *folder, const char *name, const json_t *value, vn_err *err) {
+static vn_status write_part(const char *dir, const char *folder, const char *name,
+                            const json_t *value, vn_err *err) {
     char *parent = join3(dir, folder, ""), *path = join3(dir, folder, name);
     vn_status s = parent && path ? vn_make_dirs(parent, err) : vn_no_memory(err);
     if (!s) s = vn_json_write(path, value, err);
@@ -278,7 +301,8 @@ vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_e
     json_t *index = NULL;
     vn_status s = make_index(parts, &index, err);
     if (!s) s = write_part(dir, parts->folder, "config.json", parts->config, err);
-    if (!s && parts->scheduler) s = write_part(dir, "scheduler", "scheduler_config.json", parts->scheduler, err);
+    if (!s && parts->scheduler)
+        s = write_part(dir, "scheduler", "scheduler_config.json", parts->scheduler, err);
     if (!s && parts->vane) s = write_part(dir, "", "vane.json", parts->vane, err);
     if (!s) s = write_part(dir, "", "model_index.json", index, err);
     json_decref(index);

@@ -1,11 +1,11 @@
-/* npy.c - numpy's file for one array, version 1.0: a magic, the length of a Python dictionary in text, the dictionary filled
- * with spaces to a multiple of 64, then the numbers. */
+/* npy.c - numpy's file for one array, version 1.0: a magic, the length of a Python dictionary in
+ * text, the dictionary filled with spaces to a multiple of 64, then the numbers. */
 #include "store/internal.h"
 
 #include <string.h>
 
-#define HEADER_BYTES 256 // enough for VN_MAX_RANK sizes of 19 digits
-#define PREFIX_BYTES 10  // before the dictionary
+#define HEADER_BYTES 256 /* enough for VN_MAX_RANK sizes of 19 digits */
+#define PREFIX_BYTES 10  /* before the dictionary */
 
 static const char *numpy_type(vn_file_dtype dtype) {
     switch (dtype) {
@@ -22,7 +22,8 @@ static const char *numpy_type(vn_file_dtype dtype) {
 static void tuple_text(const vn_shape *shape, char text[160]) {
     size_t used = (size_t)snprintf(text, 160, "(");
     for (int i = 0; i < shape->rank; i++)
-        used += (size_t)snprintf(text + used, 160 - used, "%s%lld", i ? ", " : "", (long long)shape->dim[i]);
+        used += (size_t)snprintf(text + used, 160 - used, "%s%lld", i ? ", " : "",
+                                 (long long)shape->dim[i]);
     snprintf(text + used, 160 - used, shape->rank == 1 ? ",)" : ")");
 }
 
@@ -30,9 +31,9 @@ static void tuple_text(const vn_shape *shape, char text[160]) {
 static uint64_t write_header(FILE *file, const char *type, const vn_shape *shape) {
     char tuple[160], dictionary[HEADER_BYTES];
     tuple_text(shape, tuple);
-    int length =
-        snprintf(dictionary, sizeof dictionary, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type, tuple);
-    int padded = (PREFIX_BYTES + length + 1 + 63) / 64 * 64 - PREFIX_BYTES; // with a line end
+    int length = snprintf(dictionary, sizeof dictionary,
+                          "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type, tuple);
+    int padded = (PREFIX_BYTES + length + 1 + 63) / 64 * 64 - PREFIX_BYTES; /* with a line end */
     const char prefix[PREFIX_BYTES] = {
         '\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, (char)(padded & 0xFF), (char)(padded >> 8)};
     fwrite(prefix, 1, sizeof prefix, file);
@@ -40,12 +41,13 @@ static uint64_t write_header(FILE *file, const char *type, const vn_shape *shape
     return (uint64_t)(PREFIX_BYTES + padded);
 }
 
-vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape, vn_tensor_file **out,
-                       vn_err *err) {
+vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+                       vn_tensor_file **out, vn_err *err) {
     const char *type = numpy_type(dtype);
     size_t count, bytes;
     *out = NULL;
-    if (!type) return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
+    if (!type)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
     if (!vn_tensor_size(shape, dtype, &count, &bytes))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
     const vn_status s = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
@@ -55,7 +57,8 @@ vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *sh
     return VN_OK;
 }
 
-vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err) {
+vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+                       const void *data, vn_err *err) {
     vn_tensor_file *f = NULL;
     vn_status s = vn_npy_begin(path, dtype, shape, &f, err);
     if (!s) s = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);

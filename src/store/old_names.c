@@ -1,6 +1,7 @@
-/* old_names.c - names that weights had in earlier versions of diffusers. Self-attention over pixels was once a class of its own
- * (AttentionBlock), whose four layers were called otherwise; diffusers 0.42.1 renames them as it loads (modeling_utils.py,
- * _fix_state_dict_keys_on_load), and some thousand published U-Nets still have them. Shapes and meaning are the same. */
+/* old_names.c - names that weights had in earlier versions of diffusers. Self-attention over pixels
+ * was once a class of its own (AttentionBlock), whose four layers were called otherwise; diffusers
+ * 0.42.1 renames them as it loads (modeling_utils.py, _fix_state_dict_keys_on_load), and some
+ * thousand published U-Nets still have them. Shapes and meaning are the same. */
 #include "store/internal.h"
 
 #include <string.h>
@@ -30,7 +31,8 @@ static char *with_layer(const char *name, const char *from, const char *to) {
 vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err) {
     *out = NULL;
     for (size_t i = 0; i < VN_COUNT(renamed); i++) {
-        const char *from = to_old ? renamed[i].now : renamed[i].old, *to = to_old ? renamed[i].old : renamed[i].now;
+        const char *from = to_old ? renamed[i].now : renamed[i].old,
+                   *to = to_old ? renamed[i].old : renamed[i].now;
         if (!find_layer(name, from)) continue;
         *out = with_layer(name, from, to);
         return *out ? VN_OK : vn_no_memory(err);

@@ -1,9 +1,10 @@
-/* safetensors.c - reading the format: eight bytes of header length, a JSON header, then the tensors' bytes one after the
- * other (https://github.com/huggingface/safetensors). The file is mapped, so that opening a large one costs nothing.
+/* safetensors.c - reading the format: eight bytes of header length, a JSON header, then the
+ * tensors' bytes one after the other (https://github.com/huggingface/safetensors). The file is
+ * mapped, so that opening a large one costs nothing.
  *
- * Nothing in the file is trusted: once it is open, every tensor's name, type, shape and bytes are known to be consistent
- * and inside. What no check can hold is a file that another program shortens while it is mapped; vane's own writers
- * replace files and never shorten them. */
+ * Nothing in the file is trusted: once it is open, every tensor's name, type, shape and bytes are
+ * known to be consistent and inside. What no check can hold is a file that another program shortens
+ * while it is mapped; vane's own writers replace files and never shorten them. */
 #include "store/internal.h"
 
 #include <errno.h>
@@ -14,20 +15,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_HEADER 100000000 // the reference's limit
+#define LARGEST_HEADER 100000000 /* the reference's limit */
 #define LENGTH_BYTES   8
 
 struct vn_safetensors {
     char *path;
     char *map;
     size_t map_size;
-    json_t *header; // owns the tensors' names
+    json_t *header; /* owns the tensors' names */
     size_t count;
-    vn_file_tensor *tensors;        // in the order of their bytes
-    const vn_file_tensor **by_name; // the same, sorted by name
+    vn_file_tensor *tensors;        /* in the order of their bytes */
+    const vn_file_tensor **by_name; /* the same, sorted by name */
 };
 
-/* ---- the file -------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static vn_status map_file(vn_safetensors *st, vn_err *err) {
     int fd;
@@ -54,22 +55,25 @@ static vn_status parse_header(vn_safetensors *st, size_t *data_at, vn_err *err) 
     uint64_t length;
     memcpy(&length, st->map, sizeof length);
     if (length > LARGEST_HEADER || length > st->map_size - LENGTH_BYTES)
-        return vn_fail(err, VN_BAD_FILE, "%s: a header of %llu bytes does not fit (is it a safetensors file?)",
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: a header of %llu bytes does not fit (is it a safetensors file?)",
                        st->path, (unsigned long long)length);
     const char *text = st->map + LENGTH_BYTES;
     if (length == 0 || text[0] != '{')
-        return vn_fail(err, VN_BAD_FILE, "%s: the header does not begin with '{' (is it a safetensors file?)",
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: the header does not begin with '{' (is it a safetensors file?)",
                        st->path);
     *data_at = LENGTH_BYTES + (size_t)length;
     return vn_json_parse(text, (size_t)length, st->path, &st->header, err);
 }
 
-/* ---- the header's entries; messages are completed with file and tensor by the caller --------------------- */
+/* ---- the header's entries; messages are completed with file and tensor by the caller --------- */
 
 static vn_status parse_shape(const json_t *dims, vn_shape *shape, vn_err *err) {
     if (!json_is_array(dims)) return vn_fail(err, VN_BAD_FILE, "shape is not a list");
     size_t rank = json_array_size(dims);
-    if (rank > VN_MAX_RANK) return vn_fail(err, VN_UNSUPPORTED, "%zu axes; vane reads up to %d", rank, VN_MAX_RANK);
+    if (rank > VN_MAX_RANK)
+        return vn_fail(err, VN_UNSUPPORTED, "%zu axes; vane reads up to %d", rank, VN_MAX_RANK);
     *shape = (vn_shape){.rank = (int)rank};
     for (size_t i = 0; i < rank; i++) {
         const json_t *dim = json_array_get(dims, i);
@@ -80,15 +84,17 @@ static vn_status parse_shape(const json_t *dims, vn_shape *shape, vn_err *err) {
     return VN_OK;
 }
 
-/* data_offsets [begin, end) of the tensor's bytes: in the data, and as many as shape and type say. */
-static vn_status parse_offsets(const json_t *offsets, const vn_file_tensor *t, size_t data_size, size_t *begin,
-                               vn_err *err) {
+/* data_offsets [begin, end) of the tensor's bytes: in the data, and as many as shape and type
+ * say. */
+static vn_status parse_offsets(const json_t *offsets, const vn_file_tensor *t, size_t data_size,
+                               size_t *begin, vn_err *err) {
     const json_t *b = json_array_get(offsets, 0), *e = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(e))
         return vn_fail(err, VN_BAD_FILE, "data_offsets is not a pair of whole numbers");
     long long from = json_integer_value(b), to = json_integer_value(e);
     if (from < 0 || to < from || (unsigned long long)to > data_size)
-        return vn_fail(err, VN_BAD_FILE, "data_offsets [%lld, %lld] are outside the %zu bytes of data", from, to,
+        return vn_fail(err, VN_BAD_FILE,
+                       "data_offsets [%lld, %lld] are outside the %zu bytes of data", from, to,
                        data_size);
     size_t count, bytes;
     char shape[128];
@@ -99,7 +105,8 @@ static vn_status parse_offsets(const json_t *offsets, const vn_file_tensor *t, s
     return VN_OK;
 }
 
-static vn_status parse_entry(const json_t *entry, const char *data, size_t data_size, vn_file_tensor *t, vn_err *err) {
+static vn_status parse_entry(const json_t *entry, const char *data, size_t data_size,
+                             vn_file_tensor *t, vn_err *err) {
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype) return vn_fail(err, VN_BAD_FILE, "has no dtype");
     if (!vn_file_dtype_parse(dtype, &t->dtype))
@@ -118,10 +125,12 @@ static vn_status check_metadata(const vn_safetensors *st, const json_t *metadata
     json_t *value;
     bool ok = json_is_object(metadata);
     if (ok) json_object_foreach((json_t *)metadata, key, value) ok = ok && json_is_string(value);
-    return ok ? VN_OK : vn_fail(err, VN_BAD_FILE, "%s: __metadata__ does not hold strings only", st->path);
+    return ok ? VN_OK
+              : vn_fail(err, VN_BAD_FILE, "%s: __metadata__ does not hold strings only", st->path);
 }
 
-static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data_size, vn_err *err) {
+static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data_size,
+                               vn_err *err) {
     size_t entries = json_object_size(st->header);
     st->tensors = vn_calloc(entries, sizeof *st->tensors);
     st->by_name = vn_calloc(entries, sizeof *st->by_name);
@@ -143,7 +152,7 @@ static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data
     return VN_OK;
 }
 
-/* ---- all of it together ---------------------------------------------------------------------------------- */
+/* ---- all of it together ---------------------------------------------------------------------- */
 
 static size_t bytes_of(const vn_file_tensor *t) {
     return (size_t)vn_shape_count(&t->shape) * vn_file_dtype_size(t->dtype);
@@ -163,17 +172,20 @@ static int compare_name(const void *a, const void *b) {
 }
 
 /* The tensors must cover the data from its first byte to its last, each byte once. */
-static vn_status check_cover(const vn_safetensors *st, const char *data, size_t data_size, vn_err *err) {
+static vn_status check_cover(const vn_safetensors *st, const char *data, size_t data_size,
+                             vn_err *err) {
     const char *at = data;
     for (size_t i = 0; i < st->count; i++) {
         const vn_file_tensor *t = &st->tensors[i];
         if (t->data != at)
             return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' %s", st->path, t->name,
-                           (const char *)t->data < at ? "overlaps another" : "comes after bytes that belong to none");
+                           (const char *)t->data < at ? "overlaps another"
+                                                      : "comes after bytes that belong to none");
         at += bytes_of(t);
     }
     if (at == data + data_size) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "%s: %zu bytes after the last tensor", st->path, (size_t)(data + data_size - at));
+    return vn_fail(err, VN_BAD_FILE, "%s: %zu bytes after the last tensor", st->path,
+                   (size_t)(data + data_size - at));
 }
 
 static vn_status read_header(vn_safetensors *st, vn_err *err) {
@@ -212,7 +224,7 @@ void vn_safetensors_close(vn_safetensors **st) {
     *st = NULL;
 }
 
-/* ---- what it holds --------------------------------------------------------------------------------------- */
+/* ---- what it holds --------------------------------------------------------------------------- */
 
 const char *vn_safetensors_path(const vn_safetensors *st) {
     return st->path;
@@ -229,11 +241,13 @@ const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i) {
 const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name) {
     vn_file_tensor key = {.name = name};
     const vn_file_tensor *wanted = &key;
-    const vn_file_tensor **found = bsearch(&wanted, st->by_name, st->count, sizeof *st->by_name, compare_name);
+    const vn_file_tensor **found =
+        bsearch(&wanted, st->by_name, st->count, sizeof *st->by_name, compare_name);
     return found ? *found : NULL;
 }
 
-vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out, vn_err *err) {
+vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out,
+                             vn_err *err) {
     *out = vn_safetensors_find(st, name);
     if (*out) return VN_OK;
     const char **names = vn_alloc(st->count, sizeof *names);
@@ -241,8 +255,8 @@ vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const v
     for (size_t i = 0; i < st->count; i++) names[i] = st->tensors[i].name;
     const char *nearest = vn_nearest(name, names, st->count);
     vn_free(names);
-    return vn_fail(err, VN_BAD_FILE, "%s: has no tensor '%.200s'%s%s%s", st->path, name, nearest ? "; it has '" : "",
-                   nearest ? nearest : "", nearest ? "'" : "");
+    return vn_fail(err, VN_BAD_FILE, "%s: has no tensor '%.200s'%s%s%s", st->path, name,
+                   nearest ? "; it has '" : "", nearest ? nearest : "", nearest ? "'" : "");
 }
 
 const json_t *vn_safetensors_metadata(const vn_safetensors *st) {

@@ -1,5 +1,6 @@
-/* safetensors_write.c - writing the format, byte for byte as the reference writer does: wider types first, then by name, so
- * that every tensor is aligned; the header is filled with spaces to a multiple of eight. */
+/* safetensors_write.c - writing the format, byte for byte as the reference writer does: wider types
+ * first, then by name, so that every tensor is aligned; the header is filled with spaces to a
+ * multiple of eight. */
 #include "store/internal.h"
 
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static int compare_placed(const void *a, const void *b) {
 }
 
 /* Sorts the tensors into order[count]. */
-static vn_status place_tensors(const vn_file_tensor *tensors, size_t count, placed *order, vn_err *err) {
+static vn_status place_tensors(const vn_file_tensor *tensors, size_t count, placed *order,
+                               vn_err *err) {
     for (size_t i = 0; i < count; i++) {
         size_t elements;
         order[i].tensor = &tensors[i];
@@ -37,11 +39,13 @@ static vn_status add_entry(json_t *header, const placed *p, size_t offset, vn_er
     const vn_file_tensor *t = p->tensor;
     json_t *entry = json_object(), *dims = json_array(), *offsets = json_array();
     bool ok = entry && dims && offsets;
-    for (int i = 0; ok && i < t->shape.rank; i++) ok = !json_array_append_new(dims, json_integer(t->shape.dim[i]));
+    for (int i = 0; ok && i < t->shape.rank; i++)
+        ok = !json_array_append_new(dims, json_integer(t->shape.dim[i]));
     ok = ok && !json_array_append_new(offsets, json_integer((json_int_t)offset));
     ok = ok && !json_array_append_new(offsets, json_integer((json_int_t)(offset + p->bytes)));
     ok = ok && !json_object_set_new(entry, "dtype", json_string(vn_file_dtype_name(t->dtype)));
-    ok = ok && !json_object_set(entry, "shape", dims) && !json_object_set(entry, "data_offsets", offsets);
+    ok = ok && !json_object_set(entry, "shape", dims) &&
+         !json_object_set(entry, "data_offsets", offsets);
     ok = ok && !json_object_set_nocheck(header, t->name, entry);
     json_decref(offsets);
     json_decref(dims);
@@ -50,18 +54,20 @@ static vn_status add_entry(json_t *header, const placed *p, size_t offset, vn_er
 }
 
 /* The header as a new text. */
-static vn_status make_header(const char *path, const placed *order, size_t count, const json_t *metadata, char **text,
-                             vn_err *err) {
+static vn_status make_header(const char *path, const placed *order, size_t count,
+                             const json_t *metadata, char **text, vn_err *err) {
     json_t *header = json_object();
     vn_status s = no_memory_unless(header, err);
-    if (!s && metadata) s = no_memory_unless(!json_object_set(header, "__metadata__", (json_t *)metadata), err);
+    if (!s && metadata)
+        s = no_memory_unless(!json_object_set(header, "__metadata__", (json_t *)metadata), err);
     size_t offset = 0;
     for (size_t i = 0; i < count && !s; i++) {
         const char *name = order[i].tensor->name;
         if (!vn_is_utf8(name))
             s = vn_fail(err, VN_BAD_ARGUMENT, "%s: a tensor's name is not UTF-8", path);
         else if (json_object_get(header, name) || strcmp(name, "__metadata__") == 0)
-            s = vn_fail(err, VN_BAD_ARGUMENT, "%s: two tensors would be called '%.200s'", path, name);
+            s = vn_fail(err, VN_BAD_ARGUMENT, "%s: two tensors would be called '%.200s'", path,
+                        name);
         if (!s) s = add_entry(header, &order[i], offset, err);
         offset += order[i].bytes;
     }
@@ -81,18 +87,21 @@ static void write_header(FILE *file, const char *text) {
 }
 
 static vn_status write_file(const char *path, const char *header, const placed *order, size_t count,
-                            const vn_file_tensor *tensors, vn_tensor_source source, void *user, vn_err *err) {
+                            const vn_file_tensor *tensors, vn_tensor_source source, void *user,
+                            vn_err *err) {
     vn_writer w;
     vn_status s = vn_writer_open(&w, path, err);
     if (s) return s;
     write_header(w.file, header);
     for (size_t i = 0; i < count && !ferror(w.file); i++)
-        if (order[i].bytes) fwrite(source(user, (size_t)(order[i].tensor - tensors)), 1, order[i].bytes, w.file);
+        if (order[i].bytes)
+            fwrite(source(user, (size_t)(order[i].tensor - tensors)), 1, order[i].bytes, w.file);
     return vn_writer_commit(&w, err);
 }
 
-vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                                vn_tensor_source source, void *user, vn_err *err) {
+vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count,
+                                const json_t *metadata, vn_tensor_source source, void *user,
+                                vn_err *err) {
     char *header = NULL;
     placed *order = vn_alloc(count, sizeof *order);
     vn_status s = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
@@ -103,8 +112,8 @@ vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors,
     return s;
 }
 
-vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                               vn_tensor_file **out, vn_err *err) {
+vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count,
+                               const json_t *metadata, vn_tensor_file **out, vn_err *err) {
     char *header = NULL;
     *out = NULL;
     placed *order = vn_alloc(count, sizeof *order);
@@ -129,7 +138,7 @@ static const void *data_of(void *user, size_t i) {
     return ((const vn_file_tensor *)user)[i].data;
 }
 
-vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                               vn_err *err) {
+vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count,
+                               const json_t *metadata, vn_err *err) {
     return vn_safetensors_stream(path, tensors, count, metadata, data_of, (void *)tensors, err);
 }

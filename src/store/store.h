@@ -1,5 +1,6 @@
-/* store.h - what vane leaves on disk and takes from it: safetensors, .npy, model directories in diffusers' layout, and
- * checkpoints. Every file read is untrusted; every file written appears whole or not at all (vn_writer).
+/* store.h - what vane leaves on disk and takes from it: safetensors, .npy, model directories in
+ * diffusers' layout, and checkpoints. Every file read is untrusted; every file written appears
+ * whole or not at all (vn_writer).
  *
  * A model directory, as diffusers writes it and as `vane train` does:
  *
@@ -9,21 +10,24 @@
  *     vane.json                                        vane's own: data, objective, path, seed, class names, version
  *     state/train.safetensors                          what resuming needs
  *
- * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a whole one. All that
- * training needs is in one of them, state/train.safetensors: live weights, average (EMA), optimiser and counters of one
- * step. vn_store_save_checkpoint writes it first and the network's weights, which are a copy of its average, second;
- * both carry the step (metadata "vane.step"). Killed before the first rename, both are the last checkpoint. Killed
- * between the two, the weights are whole but of the last checkpoint: they load and sample, and vn_store_load_checkpoint
- * sees the two steps differ and writes the weights again from the state. There is no third case. */
+ * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a
+ * whole one. All that training needs is in one of them, state/train.safetensors: live weights,
+ * average (EMA), optimiser and counters of one step. vn_store_save_checkpoint writes it first and
+ * the network's weights, which are a copy of its average, second; both carry the step (metadata
+ * "vane.step"). Killed before the first rename, both are the last checkpoint. Killed between the
+ * two, the weights are whole but of the last checkpoint: they load and sample, and
+ * vn_store_load_checkpoint sees the two steps differ and writes the weights again from the state.
+ * There is no third case. */
 #ifndef VN_STORE_H
 #define VN_STORE_H
 
 #include "nn/nn.h"
 #include "tensor/tensor.h"
 
-/* ---- tensors in files -------------------------------------------------------------------------------- */
+/* ---- tensors in files ------------------------------------------------------------------------ */
 
-/* safetensors' number types, in the reference's order: its writer puts the tensors of the last first. */
+/* safetensors' number types, in the reference's order: its writer puts the tensors of the last
+ * first. */
 typedef enum vn_file_dtype {
     VN_FILE_BOOL,
     VN_FILE_U8,
@@ -50,75 +54,90 @@ typedef struct vn_file_tensor {
     const char *name;
     vn_file_dtype dtype;
     vn_shape shape;
-    const void *data; /* little-endian, row-major; when read: at any address, so take it with vn_tensor_read_* */
+    /* little-endian, row-major; when read: at any address, so take it with vn_tensor_read_* */
+    const void *data;
 } vn_file_tensor;
 
-/* Whole tensors as one type; out holds vn_shape_count(&t->shape) numbers. float takes every dtype; the others take
- * integers only, and those out of range are VN_BAD_FILE, naming the tensor. */
+/* Whole tensors as one type; out holds vn_shape_count(&t->shape) numbers. float takes every dtype;
+ * the others take integers only, and those out of range are VN_BAD_FILE, naming the tensor. */
 void vn_tensor_read_f32(const vn_file_tensor *t, float *out);
 vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err);
 vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err);
 /* "[2, 3]"; returns text. */
 const char *vn_shape_text(const vn_shape *shape, char text[128]);
 
-/* ---- safetensors ---------------------------------------------------------------------------------------- */
+/* ---- safetensors ----------------------------------------------------------------------------- */
 
 typedef struct vn_safetensors vn_safetensors;
 
-/* Maps a file and checks all of its header: sizes, types, offsets without holes or overlaps, no duplicates. Tensors of
- * more than VN_MAX_RANK axes are VN_UNSUPPORTED. Everything that it hands out lives until the close. */
+/* Maps a file and checks all of its header: sizes, types, offsets without holes or overlaps, no
+ * duplicates. Tensors of more than VN_MAX_RANK axes are VN_UNSUPPORTED. Everything that it hands
+ * out lives until the close. */
 vn_status vn_safetensors_open(const char *path, vn_safetensors **out, vn_err *err);
 void vn_safetensors_close(vn_safetensors **st);
 const char *vn_safetensors_path(const vn_safetensors *st);
 size_t vn_safetensors_count(const vn_safetensors *st);
-const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i);           /* in the order of their data */
-const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name); /* NULL if absent */
+/* in the order of their data */
+const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i);
+/* NULL if absent */
+const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name);
 /* Like find, but absent is VN_BAD_FILE, naming file, tensor and the nearest that is there. */
-vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out, vn_err *err);
+vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out,
+                             vn_err *err);
 /* The object "__metadata__" of strings; NULL if there is none. Owned by the file. */
 const json_t *vn_safetensors_metadata(const vn_safetensors *st);
-const char *vn_safetensors_metadata_text(const vn_safetensors *st, const char *key); /* NULL if absent */
+/* NULL if absent */
+const char *vn_safetensors_metadata_text(const vn_safetensors *st, const char *key);
 
-/* Writes tensors in the order, alignment and bytes of the reference writer, atomically. metadata: an object of strings,
- * or NULL. Names must be unique and not "__metadata__" (VN_BAD_ARGUMENT). */
-vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                               vn_err *err);
+/* Writes tensors in the order, alignment and bytes of the reference writer, atomically. metadata:
+ * an object of strings, or NULL. Names must be unique and not "__metadata__" (VN_BAD_ARGUMENT). */
+vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count,
+                               const json_t *metadata, vn_err *err);
 
 /* numpy's format for one array, atomically. F32, F64, I32, I64 and U8. */
-vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape, const void *data, vn_err *err);
+vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+                       const void *data, vn_err *err);
 
-/* The same two kinds of file written piece by piece, for tensors that are larger than memory. Begin writes the header (data of
- * the tensors is not looked at) and refuses what the disk has no space for; put takes pieces in any order, as many in all as
- * the tensors have; commit makes the file appear, and without it there is none. */
+/* The same two kinds of file written piece by piece, for tensors that are larger than memory. Begin
+ * writes the header (data of the tensors is not looked at) and refuses what the disk has no space
+ * for; put takes pieces in any order, as many in all as the tensors have; commit makes the file
+ * appear, and without it there is none. */
 typedef struct vn_tensor_file vn_tensor_file;
-vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count, const json_t *metadata,
-                               vn_tensor_file **out, vn_err *err);
-vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape, vn_tensor_file **out, vn_err *err);
+vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count,
+                               const json_t *metadata, vn_tensor_file **out, vn_err *err);
+vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+                       vn_tensor_file **out, vn_err *err);
 /* Elements [first, first + n) of the tensor at this place of `tensors` (.npy: 0). */
-vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n, const void *data, vn_err *err);
+vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n,
+                             const void *data, vn_err *err);
 vn_status vn_tensor_file_commit(vn_tensor_file **f, vn_err *err); /* closes, whatever comes of it */
-void vn_tensor_file_abandon(vn_tensor_file **f);                  /* closes and removes; safe on NULL */
+/* closes and removes; safe on NULL */
+void vn_tensor_file_abandon(vn_tensor_file **f);
 
-/* ---- a network's weights --------------------------------------------------------------------------------- */
+/* ---- a network's weights --------------------------------------------------------------------- */
 
-/* Reads `path`, a .safetensors or the .safetensors.index.json of a sharded one, into values[vn_weights_floats(w)], repacked.
- * Every weight must be there in its file shape, of any float type, and nothing else; else VN_BAD_FILE with file, tensor,
- * found and expected shape. The gaps between weights become zero. On failure values is undefined.
- * watch (or NULL) hears of the progress of large ones, and may stop it: VN_CANCELLED. */
-vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, const vn_watch *watch,
-                                vn_err *err);
+/* Reads `path`, a .safetensors or the .safetensors.index.json of a sharded one, into
+ * values[vn_weights_floats(w)], repacked. Every weight must be there in its file shape, of any
+ * float type, and nothing else; else VN_BAD_FILE with file, tensor, found and expected shape. The
+ * gaps between weights become zero. On failure values is undefined. watch (or NULL) hears of the
+ * progress of large ones, and may stop it: VN_CANCELLED. */
+vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
+                                const vn_watch *watch, vn_err *err);
 /* Writes F32 in PyTorch's shapes; step >= 0 goes into the metadata. */
-vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values, int64_t step, vn_err *err);
+vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
+                                int64_t step, vn_err *err);
 /* The step that save_weights was given, or -1. VN_IO, VN_BAD_FILE as opening does. */
 vn_status vn_store_weights_step(const char *path, int64_t *step, vn_err *err);
 
-/* ---- model directories ----------------------------------------------------------------------------------- */
+/* ---- model directories ----------------------------------------------------------------------- */
 
 /* What a directory holds. JSON objects are owned by it; those that are absent are NULL. */
 typedef struct vn_model_dir {
-    char *path;        /* the directory */
-    char *folder;      /* the network's, "unet"; "" in a plain folder that holds config.json itself */
-    char *weights;     /* file to load the weights from, or NULL: there is only a config, or several variants */
+    char *path; /* the directory */
+    /* the network's, "unet"; "" in a plain folder that holds config.json itself */
+    char *folder;
+    /* file to load the weights from, or NULL: there is only a config, or several variants */
+    char *weights;
     bool variant;      /* weights is not the plain file but the only variant of it that is there */
     json_t *index;     /* model_index.json */
     json_t *config;    /* the network's config.json; never NULL */
@@ -126,21 +145,24 @@ typedef struct vn_model_dir {
     json_t *vane;      /* vane.json */
 } vn_model_dir;
 
-/* path: a run or diffusers directory, a plain folder with config.json, a config.json, or one of several files of weights beside it.
- * A folder inside a pipeline whose index does not name it (unet_ema) has the pipeline's scheduler, and so has such a file. Fails
- * with VN_IO, VN_BAD_FILE or VN_UNSUPPORTED (a pipeline without a network that nn knows the folder of). */
+/* path: a run or diffusers directory, a plain folder with config.json, a config.json, or one of
+ * several files of weights beside it. A folder inside a pipeline whose index does not name it
+ * (unet_ema) has the pipeline's scheduler, and so has such a file. Fails with VN_IO, VN_BAD_FILE or
+ * VN_UNSUPPORTED (a pipeline without a network that nn knows the folder of). */
 vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err);
-/* The directory of the model that the file or folder is a part of, by the model_index.json or config.json in those above it; new
- * string, NULL: none (or no memory). For messages: the directory was meant. */
+/* The directory of the model that the file or folder is a part of, by the model_index.json or
+ * config.json in those above it; new string, NULL: none (or no memory). For messages: the directory
+ * was meant. */
 char *vn_model_dir_around(const char *part);
 void vn_model_dir_close(vn_model_dir *d); /* safe on a zeroed one */
 /* Whether the path is a file of weights with a config.json beside it. */
 bool vn_model_dir_is_weights(const char *path);
-/* Like d->weights, but NULL is VN_BAD_FILE, or VN_UNSUPPORTED where they are pickled: says what there is in their place. */
+/* Like d->weights, but NULL is VN_BAD_FILE, or VN_UNSUPPORTED where they are pickled: says what
+ * there is in their place. */
 vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err);
 
-/* What vn_store_save_model writes. Each part's class is its JSON's _class_name; a part with _diffusers_version is listed as
- * diffusers', any other as vane's own. */
+/* What vn_store_save_model writes. Each part's class is its JSON's _class_name; a part with
+ * _diffusers_version is listed as diffusers', any other as vane's own. */
 typedef struct vn_model_parts {
     const char *pipeline;    /* diffusers' class for the whole, "DDPMPipeline" */
     const char *folder;      /* the network's: vn_net_row.folder */
@@ -149,14 +171,16 @@ typedef struct vn_model_parts {
     const json_t *vane;      /* or NULL */
 } vn_model_parts;
 
-/* Makes the directory and all its JSON files, model_index.json last, so that it says the others are there. */
+/* Makes the directory and all its JSON files, model_index.json last, so that it says the others are
+ * there. */
 vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_err *err);
 /* dir/folder/diffusion_pytorch_model.safetensors; new string or NULL. */
 char *vn_store_weights_path(const char *dir, const char *folder);
 
-/* ---- checkpoints ------------------------------------------------------------------------------------------ */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
-/* All that training needs to go on from `step`. Arrays are flat, vn_weights_floats(weights) long, owned by the caller. */
+/* All that training needs to go on from `step`. Arrays are flat, vn_weights_floats(weights) long,
+ * owned by the caller. */
 typedef struct vn_checkpoint {
     const vn_weights *weights;
     int64_t step;
@@ -164,18 +188,23 @@ typedef struct vn_checkpoint {
     float *average; /* their EMA; NULL: none is kept */
     float *moment1; /* Adam's m and v */
     float *moment2;
-    json_t *info; /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
+    /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
+    json_t *info;
 } vn_checkpoint;
 
 bool vn_store_has_checkpoint(const char *dir);
 /* The step of the checkpoint that is there; -1 where the file does not say. */
 vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err);
 /* Writes the state, then the network's weights (the average, or live if there is none). */
-vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err);
-/* Fills the arrays, step and info (a new reference) of c, whose weights and array pointers are set; average must be NULL if
- * and only if it was when saved. Repairs the network's weights if a kill left them behind the state. */
-vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c, vn_err *err);
-/* Removes state and weights, the first step of overwriting a run: no instant must pair a config with another's weights. */
+vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c,
+                                   vn_err *err);
+/* Fills the arrays, step and info (a new reference) of c, whose weights and array pointers are set;
+ * average must be NULL if and only if it was when saved. Repairs the network's weights if a kill
+ * left them behind the state. */
+vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c,
+                                   vn_err *err);
+/* Removes state and weights, the first step of overwriting a run: no instant must pair a config
+ * with another's weights. */
 vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err);
 
 #endif

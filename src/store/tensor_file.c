@@ -1,9 +1,11 @@
-/* tensor_file.c - tensors put into a file piece by piece, each at its place. safetensors_write.c and npy.c write the headers. */
+/* tensor_file.c - tensors put into a file piece by piece, each at its place. safetensors_write.c
+ * and npy.c write the headers. */
 #include "store/internal.h"
 
 #include <sys/types.h>
 
-vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes, vn_tensor_file **out, vn_err *err) {
+vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
+                              vn_tensor_file **out, vn_err *err) {
     *out = NULL;
     vn_status s = vn_check_space(path, bytes, err);
     if (s) return s;
@@ -25,7 +27,8 @@ static void release(vn_tensor_file **f) {
 }
 
 /* A disk that is full shows here, not when all is drawn. */
-vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n, const void *data, vn_err *err) {
+vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n,
+                             const void *data, vn_err *err) {
     const size_t element = f->place[tensor].element;
     const uint64_t offset = f->place[tensor].offset + (uint64_t)first * element;
     bool ok = offset == f->at || fseeko(f->w.file, (off_t)offset, SEEK_SET) == 0;

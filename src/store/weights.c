@@ -9,10 +9,10 @@
 
 #define MOST_SHARDS 1000
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_count, const char *name,
-                                     const char **path) {
+static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_count,
+                                     const char *name, const char **path) {
     const vn_file_tensor *found = NULL;
     for (size_t i = 0; i < file_count && !found; i++) {
         found = vn_safetensors_find(files[i], name);
@@ -21,9 +21,11 @@ static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_c
     return found;
 }
 
-/* The tensor prefix + name in any of the files, or where there is none under the name that it once had. */
-static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix, const char *name,
-                             const vn_file_tensor **out, const char **path, vn_err *err) {
+/* The tensor prefix + name in any of the files, or where there is none under the name that it once
+ * had. */
+static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix,
+                             const char *name, const vn_file_tensor **out, const char **path,
+                             vn_err *err) {
     char *full = vn_format("%s%s", prefix, name), *old = NULL;
     if (!full) return vn_no_memory(err);
     *out = find_in(files, file_count, full, path);
@@ -35,14 +37,15 @@ static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, co
     return s;
 }
 
-static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const char *path, vn_err *err) {
+static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const char *path,
+                              vn_err *err) {
     char found[128], expected[128];
     if (!vn_shape_equal(&t->shape, &w->file))
-        return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' has shape %s, expected %s", path, t->name,
-                       vn_shape_text(&t->shape, found), vn_shape_text(&w->file, expected));
+        return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' has shape %s, expected %s", path,
+                       t->name, vn_shape_text(&t->shape, found), vn_shape_text(&w->file, expected));
     if (!vn_file_dtype_is_float(t->dtype))
-        return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is %s, expected a float type", path, t->name,
-                       vn_file_dtype_name(t->dtype));
+        return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is %s, expected a float type", path,
+                       t->name, vn_file_dtype_name(t->dtype));
     return VN_OK;
 }
 
@@ -61,7 +64,8 @@ static vn_status report(const vn_watch *watch, const vn_weights *w, size_t numbe
 
 /* Goes through all tensors of an array: with scratch they are read, without it only looked for. */
 static vn_status load_array(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
-                            const vn_weight_array *array, float *scratch, const vn_watch *watch, vn_err *err) {
+                            const vn_weight_array *array, float *scratch, const vn_watch *watch,
+                            vn_err *err) {
     size_t numbers = 0;
     if (scratch) memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
     for (size_t i = 0; i < vn_weights_count(w); i++) {
@@ -80,7 +84,8 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
     return VN_OK;
 }
 
-static bool is_wanted(const char *name, const vn_weights *w, const vn_weight_array *arrays, size_t array_count) {
+static bool is_wanted(const char *name, const vn_weights *w, const vn_weight_array *arrays,
+                      size_t array_count) {
     for (size_t i = 0; i < array_count; i++) {
         size_t n = strlen(arrays[i].prefix);
         if (strncmp(name, arrays[i].prefix, n) == 0 && vn_weights_find(w, name + n)) return true;
@@ -89,8 +94,9 @@ static bool is_wanted(const char *name, const vn_weights *w, const vn_weight_arr
 }
 
 /* Whether a tensor is wanted under the name that it once had, in place of today's. */
-static vn_status is_old(vn_safetensors *const *files, size_t file_count, const char *name, const vn_weights *w,
-                        const vn_weight_array *arrays, size_t array_count, bool *is, vn_err *err) {
+static vn_status is_old(vn_safetensors *const *files, size_t file_count, const char *name,
+                        const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
+                        bool *is, vn_err *err) {
     char *now;
     const char *path;
     const vn_status s = vn_store_old_name(name, false, &now, err);
@@ -108,7 +114,9 @@ static vn_status refuse_extras(vn_safetensors *const *files, size_t file_count, 
         for (size_t i = 0; i < count; i++) {
             const char *name = vn_safetensors_at(files[f], i)->name;
             bool wanted = is_wanted(name, w, arrays, array_count);
-            const vn_status s = wanted ? VN_OK : is_old(files, file_count, name, w, arrays, array_count, &wanted, err);
+            const vn_status s =
+                wanted ? VN_OK
+                       : is_old(files, file_count, name, w, arrays, array_count, &wanted, err);
             if (s) return s;
             if (!wanted)
                 return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is not part of this model",
@@ -117,7 +125,8 @@ static vn_status refuse_extras(vn_safetensors *const *files, size_t file_count, 
         total += count;
     }
     if (total == vn_weights_count(w) * array_count) return VN_OK;
-    return vn_fail(err, VN_BAD_FILE, "%s: a tensor is in more than one shard", vn_safetensors_path(files[0]));
+    return vn_fail(err, VN_BAD_FILE, "%s: a tensor is in more than one shard",
+                   vn_safetensors_path(files[0]));
 }
 
 static size_t largest_weight(const vn_weights *w) {
@@ -128,10 +137,13 @@ static size_t largest_weight(const vn_weights *w) {
 }
 
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
-                               const vn_weight_array *arrays, size_t array_count, const vn_watch *watch, vn_err *err) {
+                               const vn_weight_array *arrays, size_t array_count,
+                               const vn_watch *watch, vn_err *err) {
     vn_status s = VN_OK;
-    /* First all must be there: memory that was asked for on a small config's word is not touched before. */
-    for (size_t i = 0; i < array_count && !s; i++) s = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
+    /* First all must be there: memory that was asked for on a small config's word is not touched
+     * before. */
+    for (size_t i = 0; i < array_count && !s; i++)
+        s = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
     if (s) return s;
     float *scratch = vn_alloc(largest_weight(w), sizeof *scratch);
     if (!scratch) return vn_no_memory(err);
@@ -142,18 +154,20 @@ vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, 
     return s;
 }
 
-/* ---- shards: an index names, for each tensor, the file it is in ------------------------------------------- */
+/* ---- shards: an index names, for each tensor, the file it is in ------------------------------ */
 
 /* Opens directory/name as the next file, unless it is open. */
-static vn_status open_shard(const char *index_path, const char *name, vn_safetensors **files, size_t *count,
-                            vn_err *err) {
+static vn_status open_shard(const char *index_path, const char *name, vn_safetensors **files,
+                            size_t *count, vn_err *err) {
     if (!name || !name[0] || strchr(name, '/'))
-        return vn_fail(err, VN_BAD_FILE, "%s: a shard is not the name of a file beside the index", index_path);
+        return vn_fail(err, VN_BAD_FILE, "%s: a shard is not the name of a file beside the index",
+                       index_path);
     const char *slash = strrchr(index_path, '/');
     char *path = vn_format("%.*s%s", slash ? (int)(slash - index_path + 1) : 0, index_path, name);
     if (!path) return vn_no_memory(err);
     bool known = false;
-    for (size_t i = 0; i < *count && !known; i++) known = strcmp(vn_safetensors_path(files[i]), path) == 0;
+    for (size_t i = 0; i < *count && !known; i++)
+        known = strcmp(vn_safetensors_path(files[i]), path) == 0;
     vn_status s = VN_OK;
     if (!known && *count == MOST_SHARDS)
         s = vn_fail(err, VN_BAD_FILE, "%s: more than %d shards", index_path, MOST_SHARDS);
@@ -163,8 +177,8 @@ static vn_status open_shard(const char *index_path, const char *name, vn_safeten
     return s;
 }
 
-static vn_status open_shards(const char *index_path, const json_t *index, vn_safetensors **files, size_t *count,
-                             vn_err *err) {
+static vn_status open_shards(const char *index_path, const json_t *index, vn_safetensors **files,
+                             size_t *count, vn_err *err) {
     json_t *map = json_object_get(index, "weight_map"), *shard;
     const char *name;
     if (!json_is_object(map) || json_object_size(map) == 0)
@@ -189,8 +203,8 @@ static vn_status load_sharded(const char *path, const vn_weights *w, const vn_we
     return s;
 }
 
-vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values, const vn_watch *watch,
-                                vn_err *err) {
+vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
+                                const vn_watch *watch, vn_err *err) {
     vn_weight_array array = {"", values};
     if (vn_ends_with(path, ".json")) return load_sharded(path, w, &array, watch, err);
     vn_safetensors *st;
@@ -200,7 +214,7 @@ vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *va
     return s;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Tensors are made in `scratch` one at a time: array i / count, weight i % count. */
 typedef struct repacker {
@@ -218,7 +232,8 @@ static const void *repack(void *user, size_t i) {
 }
 
 /* Names live in the arena. */
-static vn_status describe(const repacker *r, size_t total, vn_file_tensor *tensors, vn_arena *names, vn_err *err) {
+static vn_status describe(const repacker *r, size_t total, vn_file_tensor *tensors, vn_arena *names,
+                          vn_err *err) {
     size_t count = vn_weights_count(r->weights);
     for (size_t i = 0; i < total; i++) {
         const vn_weight *weight = vn_weights_at(r->weights, i % count);
@@ -232,13 +247,14 @@ static vn_status describe(const repacker *r, size_t total, vn_file_tensor *tenso
     return VN_OK;
 }
 
-vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
-                               const json_t *metadata, vn_err *err) {
+vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays,
+                               size_t array_count, const json_t *metadata, vn_err *err) {
     size_t total = vn_weights_count(w) * array_count;
     vn_arena names = {0};
     repacker r = {w, arrays, vn_alloc(largest_weight(w), sizeof(float))};
     vn_file_tensor *tensors = vn_alloc(total, sizeof *tensors);
-    vn_status s = r.scratch && tensors ? describe(&r, total, tensors, &names, err) : vn_no_memory(err);
+    vn_status s =
+        r.scratch && tensors ? describe(&r, total, tensors, &names, err) : vn_no_memory(err);
     if (!s) s = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
     vn_arena_free(&names);
     vn_free(tensors);
@@ -246,11 +262,13 @@ vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_w
     return s;
 }
 
-vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values, int64_t step, vn_err *err) {
-    vn_weight_array array = {"", (float *)values}; // only read
+vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
+                                int64_t step, vn_err *err) {
+    vn_weight_array array = {"", (float *)values}; /* only read */
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)step);
-    json_t *metadata = step < 0 ? json_pack("{ss}", "format", "pt") // what Python's readers look for
+    /* what Python's readers look for */
+    json_t *metadata = step < 0 ? json_pack("{ss}", "format", "pt")
                                 : json_pack("{ss ss}", "format", "pt", VN_STEP_KEY, text);
     if (!metadata) return vn_no_memory(err);
     vn_status s = vn_store_save_arrays(path, w, &array, 1, metadata, err);
@@ -266,7 +284,7 @@ int64_t vn_store_step_of(const vn_safetensors *st) {
 
 vn_status vn_store_weights_step(const char *path, int64_t *step, vn_err *err) {
     *step = -1;
-    if (vn_ends_with(path, ".json")) return VN_OK; // sharded: not vane's
+    if (vn_ends_with(path, ".json")) return VN_OK; /* sharded: not vane's */
     vn_safetensors *st;
     vn_status s = vn_safetensors_open(path, &st, err);
     if (s) return s;

@@ -5,8 +5,9 @@
  *     diffusion_pytorch_model.fp16.safetensors                    a variant: another precision, without EMA, ...
  *     diffusion_pytorch_model.safetensors.index.fp16.json         its index; once ....safetensors.fp16.index.json
  *
- * The plain file is taken, else the variant if there is one alone; of several the user names one. Everything else that a folder may
- * hold weights in (pickles above all) is refused by its name, with what to do. */
+ * The plain file is taken, else the variant if there is one alone; of several the user names one.
+ * Everything else that a folder may hold weights in (pickles above all) is refused by its name,
+ * with what to do. */
 #include "store/internal.h"
 
 #include <dirent.h>
@@ -17,10 +18,11 @@
 #define ENDING  ".safetensors"
 #define PLAIN   STEM ENDING
 #define INDEX   PLAIN ".index.json"
-#define LISTED  6   // files that a message names
-#define LONGEST 255 // of a file's name
+#define LISTED  6   /* files that a message names */
+#define LONGEST 255 /* of a file's name */
 
-/* Whether `text` begins with `from`, ends in `to`, and has one word without dots between; shards' words are none. */
+/* Whether `text` begins with `from`, ends in `to`, and has one word without dots between; shards'
+ * words are none. */
 static bool is_between(const char *text, const char *from, const char *to) {
     const size_t n = strlen(text), a = strlen(from), b = strlen(to);
     if (n <= a + b || strncmp(text, from, a) != 0 || strcmp(text + n - b, to) != 0) return false;
@@ -48,13 +50,15 @@ static bool may_hold_weights(const char *name) {
     return is && !strstr(name, "-of-");
 }
 
-/* The names in a folder that `wanted` holds for, sorted: `count` of them, of which the first LISTED are kept. */
+/* The names in a folder that `wanted` holds for, sorted: `count` of them, of which the first LISTED
+ * are kept. */
 typedef struct name_list {
     size_t count;
     char name[LISTED][LONGEST + 1];
 } name_list;
 
-static vn_status list_names(const char *folder, bool (*wanted)(const char *name), name_list *out, vn_err *err) {
+static vn_status list_names(const char *folder, bool (*wanted)(const char *name), name_list *out,
+                            vn_err *err) {
     out->count = 0;
     DIR *d = opendir(folder);
     if (!d) return vn_fail_errno(err, "%s", folder);
@@ -98,12 +102,13 @@ static void write_names(const name_list *list, char *text, size_t size) {
     size_t used = 0;
     for (size_t i = 0; i < list->count && i < LISTED && used < size; i++)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", list->name[i]);
-    if (list->count > LISTED && used < size) snprintf(text + used, size - used, " and %zu more", list->count - LISTED);
+    if (list->count > LISTED && used < size)
+        snprintf(text + used, size - used, " and %zu more", list->count - LISTED);
 }
 
 static bool is_pickle(const char *name) {
-    return vn_ends_with(name, ".bin") || vn_ends_with(name, ".bin.index.json") || vn_ends_with(name, ".pt") ||
-           vn_ends_with(name, ".pth") || vn_ends_with(name, ".ckpt");
+    return vn_ends_with(name, ".bin") || vn_ends_with(name, ".bin.index.json") ||
+           vn_ends_with(name, ".pt") || vn_ends_with(name, ".pth") || vn_ends_with(name, ".ckpt");
 }
 
 vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err) {
@@ -113,7 +118,8 @@ vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn
     if (s) return s;
     write_names(&list, text, sizeof text);
     if (list.count > 1)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: has no " PLAIN " but several variants; name one of these files: %s",
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: has no " PLAIN " but several variants; name one of these files: %s",
                        folder, text);
     s = list_names(folder, may_hold_weights, &list, err);
     if (s) return s;
@@ -125,11 +131,15 @@ vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn
     }
     write_names(&list, text, sizeof text);
     if (readable)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: has no " PLAIN "; name the file that holds the weights: %s", folder,
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: has no " PLAIN "; name the file that holds the weights: %s", folder,
                        text);
     return vn_fail(err, VN_UNSUPPORTED,
-                   "%s: has no " PLAIN " but %s%s. To write one, in Python: diffusers.%s.from_pretrained(\"%s\")"
+                   "%s: has no " PLAIN
+                   " but %s%s. To write one, in Python: diffusers.%s.from_pretrained(\"%s\")"
                    ".save_pretrained(\"%s\", safe_serialization=True)",
-                   folder, text, pickles ? ", pickled, which can run code as it is read" : ", which vane does not read",
+                   folder, text,
+                   pickles ? ", pickled, which can run code as it is read"
+                           : ", which vane does not read",
                    class_name, folder, folder);
 }

@@ -1,6 +1,7 @@
-/* attention.c - softmax attention of q [B,Tq,C] over k, v [B,Tk,.], C cut into heads, of which several may share a key head; with
- * a bias on the scores, and causal. The gradient is one op with one flat result, dq then dk then dv, so that the scores are
- * computed again once for all three. That of the bias is rare, and left to the expansion.
+/* attention.c - softmax attention of q [B,Tq,C] over k, v [B,Tk,.], C cut into heads, of which
+ * several may share a key head; with a bias on the scores, and causal. The gradient is one op with
+ * one flat result, dq then dk then dv, so that the scores are computed again once for all three.
+ * That of the bias is rare, and left to the expansion.
  */
 #include "tensor/internal.h"
 
@@ -33,7 +34,8 @@ static const char *check_attention(vn_node *n, int bias) {
     if (q->dim[0] != k->dim[0] || q->dim[2] / heads * of_keys != k->dim[2])
         return "q and k differ in batch or channels";
     if (k->dim[1] < 1) return "there is nothing to attend to";
-    if (n->attr.attention.causal && k->dim[1] < q->dim[1]) return "causal, but with fewer keys than queries";
+    if (n->attr.attention.causal && k->dim[1] < q->dim[1])
+        return "causal, but with fewer keys than queries";
     return check_bias(n, bias);
 }
 
@@ -50,7 +52,8 @@ const char *vn_shape_attention_grad(vn_node *n) {
     return NULL;
 }
 
-vn_node *vn_attention_of(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, const vn_attention_options *o) {
+vn_node *vn_attention_of(vn_graph *g, vn_node *q, vn_node *k, vn_node *v,
+                         const vn_attention_options *o) {
     vn_node n = vn_draft(VN_OP_ATTENTION, 3, q, k, v);
     if (o->has_bias) n = vn_draft(VN_OP_ATTENTION, 4, q, k, v, o->bias);
     n.attr.attention.heads = o->heads;
@@ -64,7 +67,7 @@ vn_node *vn_attention(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, int heads
     return vn_attention_of(g, q, k, v, &(vn_attention_options){.heads = heads, .scale = scale});
 }
 
-/* ---- expansions ------------------------------------------------------------------------------------- */
+/* ---- expansions ------------------------------------------------------------------------------ */
 
 /* [B,T,heads d] to [B,heads,T,d]. */
 static vn_node *split_heads(vn_graph *g, vn_node *x, int heads) {
@@ -97,10 +100,12 @@ static vn_node *causal_mask(vn_graph *g, int64_t queries, int64_t keys) {
 }
 
 /* bias NULL: none. */
-static vn_node *attention_by_parts(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, vn_node *bias, const vn_attr *a) {
+static vn_node *attention_by_parts(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, vn_node *bias,
+                                   const vn_attr *a) {
     if (!q || !k || !v) return NULL;
     const int64_t queries = q->shape.dim[1], keys = k->shape.dim[1];
-    vn_node *scores = vn_matmul(g, split_heads(g, q, a->attention.heads), split_keys(g, k, a), false, true);
+    vn_node *scores =
+        vn_matmul(g, split_heads(g, q, a->attention.heads), split_keys(g, k, a), false, true);
     scores = vn_affine(g, scores, a->attention.scale, 0);
     if (bias) scores = vn_add(g, scores, bias);
     if (a->attention.causal) scores = vn_add(g, scores, causal_mask(g, queries, keys));
@@ -109,7 +114,8 @@ static vn_node *attention_by_parts(vn_graph *g, vn_node *q, vn_node *k, vn_node 
 }
 
 vn_node *vn_expand_attention(vn_node *n) {
-    return attention_by_parts(n->graph, n->in[0], n->in[1], n->in[2], n->inputs > 3 ? n->in[3] : NULL, &n->attr);
+    return attention_by_parts(n->graph, n->in[0], n->in[1], n->in[2],
+                              n->inputs > 3 ? n->in[3] : NULL, &n->attr);
 }
 
 /* The expanded attention on aliases of its inputs, differentiated. */
@@ -123,7 +129,7 @@ vn_node *vn_expand_attention_grad(vn_node *n) {
     return vn_concat(g, 0, 3, part);
 }
 
-/* ---- gradient --------------------------------------------------------------------------------------- */
+/* ---- gradient -------------------------------------------------------------------------------- */
 
 static vn_node *gradient_of_bias(vn_node *n, vn_node *dy) {
     vn_graph *g = n->graph;

@@ -1,14 +1,16 @@
 /* conv.c - two-dimensional convolution and resampling on [N,H,W,C].
  *
- * Convolution, its gradient in x and its gradient in w are three readings of one trilinear form sum x w y: the gradient of each
- * is one of the other two, so derivatives of any order stay within the three.
+ * Convolution, its gradient in x and its gradient in w are three readings of one trilinear form sum
+ * x w y: the gradient of each is one of the other two, so derivatives of any order stay within the
+ * three.
  */
 #include "tensor/internal.h"
 
-/* ---- the three convolutions ------------------------------------------------------------------------- */
+/* ---- the three convolutions ------------------------------------------------------------------ */
 
 /* Do x [N,H,W,I], w [kh,kw,I,O] and y [N,OH,OW,O] fit each other under n's stride and padding? */
-static const char *check_conv(const vn_node *n, const vn_shape *x, const vn_shape *w, vn_shape *y, bool fill_y) {
+static const char *check_conv(const vn_node *n, const vn_shape *x, const vn_shape *w, vn_shape *y,
+                              bool fill_y) {
     int stride = n->attr.conv.stride;
     const int *pad = n->attr.conv.pad;
     if (!vn_all_floats(n)) return "takes floats";
@@ -33,7 +35,9 @@ const char *vn_shape_conv2d(vn_node *n) {
     const vn_shape *w = &n->in[1]->shape;
     const char *why = check_conv(n, &n->in[0]->shape, w, &n->shape, true);
     if (why || n->inputs < 3) return why;
-    return n->in[2]->shape.rank == 1 && n->in[2]->shape.dim[0] == w->dim[3] ? NULL : "the bias is not [out]";
+    return n->in[2]->shape.rank == 1 && n->in[2]->shape.dim[0] == w->dim[3]
+               ? NULL
+               : "the bias is not [out]";
 }
 
 const char *vn_shape_conv2d_grad_x(vn_node *n) {
@@ -50,21 +54,24 @@ static vn_node *conv2d_like(vn_graph *g, vn_node *x, vn_node *w, const vn_attr *
     return vn_graph_add(g, &n);
 }
 
-vn_node *vn_conv2d_grad_x(vn_graph *g, vn_node *dy, vn_node *w, const vn_attr *attr, vn_shape shape) {
+vn_node *vn_conv2d_grad_x(vn_graph *g, vn_node *dy, vn_node *w, const vn_attr *attr,
+                          vn_shape shape) {
     vn_node n = vn_draft(VN_OP_CONV2D_GRAD_X, 2, dy, w);
     n.attr = *attr;
     n.shape = shape;
     return vn_graph_add(g, &n);
 }
 
-vn_node *vn_conv2d_grad_w(vn_graph *g, vn_node *x, vn_node *dy, const vn_attr *attr, vn_shape shape) {
+vn_node *vn_conv2d_grad_w(vn_graph *g, vn_node *x, vn_node *dy, const vn_attr *attr,
+                          vn_shape shape) {
     vn_node n = vn_draft(VN_OP_CONV2D_GRAD_W, 2, x, dy);
     n.attr = *attr;
     n.shape = shape;
     return vn_graph_add(g, &n);
 }
 
-vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride, const int pad[4]) {
+vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride,
+                   const int pad[4]) {
     vn_node n = vn_draft(VN_OP_CONV2D, has_bias ? 3 : 2, x, w, b);
     n.attr.conv.stride = stride;
     for (int i = 0; i < 4; i++) n.attr.conv.pad[i] = pad[i];
@@ -95,19 +102,20 @@ void vn_gradient_conv2d_grad_w(vn_node *n, vn_node *c, vn_node **grad) {
     if (vn_wanted(n, 0)) grad[0] = vn_conv2d_grad_x(g, dy, c, &n->attr, x->shape);
 }
 
-/* ---- resampling ------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 const char *vn_shape_resample(vn_node *n) {
     const vn_shape *x = &n->in[0]->shape;
     if (!vn_all_floats(n)) return "takes floats";
     if (x->rank != 4 || n->shape.rank != 4) return "x is not [N,H,W,C]";
     if (n->attr.resample.up < 1 || n->attr.resample.down < 1) return "a factor is below 1";
-    if (n->attr.resample.taps < 1 || n->attr.resample.taps > VN_MAX_TAPS) return "too few or too many taps";
+    if (n->attr.resample.taps < 1 || n->attr.resample.taps > VN_MAX_TAPS)
+        return "too few or too many taps";
     return vn_shape_valid(&n->shape) ? NULL : "such a shape cannot be";
 }
 
-vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const float *tap, const int pad[2],
-                     int64_t out_h, int64_t out_w) {
+vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const float *tap,
+                     const int pad[2], int64_t out_h, int64_t out_w) {
     vn_node n = vn_draft(VN_OP_RESAMPLE, 1, x);
     n.attr.resample.up = up;
     n.attr.resample.down = down;
@@ -119,20 +127,24 @@ vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const 
     return vn_graph_add(g, &n);
 }
 
-/* out[o] = sum x[i] tap[o down - i up + pad], read from i's side: factors exchanged, taps reversed. */
+/* out[o] = sum x[i] tap[o down - i up + pad], read from i's side: factors exchanged, taps
+ * reversed. */
 void vn_gradient_resample(vn_node *n, vn_node *dy, vn_node **grad) {
     const vn_attr *a = &n->attr;
     const vn_shape *x = &n->in[0]->shape;
-    int last = a->resample.taps - 1, pad[2] = {last - a->resample.pad[0], last - a->resample.pad[1]};
+    int last = a->resample.taps - 1,
+        pad[2] = {last - a->resample.pad[0], last - a->resample.pad[1]};
     float tap[VN_MAX_TAPS];
     for (int i = 0; i <= last; i++) tap[i] = a->resample.tap[last - i];
-    grad[0] = vn_resample(n->graph, dy, a->resample.down, a->resample.up, last + 1, tap, pad, x->dim[1], x->dim[2]);
+    grad[0] = vn_resample(n->graph, dy, a->resample.down, a->resample.up, last + 1, tap, pad,
+                          x->dim[1], x->dim[2]);
 }
 
 vn_node *vn_upsample_nearest(vn_graph *g, vn_node *x, int factor) {
     if (!x || factor == 1) return x;
     if (factor < 1 || factor > VN_MAX_TAPS || x->shape.rank != 4)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "upsample: factor %d of an array of rank %d", factor, x->shape.rank);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "upsample: factor %d of an array of rank %d",
+                             factor, x->shape.rank);
     float tap[VN_MAX_TAPS];
     for (int i = 0; i < factor; i++) tap[i] = 1;
     return vn_resample(g, x, factor, 1, factor, tap, (int[2]){0, 0}, factor * x->shape.dim[1],
@@ -142,9 +154,11 @@ vn_node *vn_upsample_nearest(vn_graph *g, vn_node *x, int factor) {
 vn_node *vn_avg_pool(vn_graph *g, vn_node *x, int factor) {
     if (!x || factor == 1) return x;
     if (factor < 1 || factor > VN_MAX_TAPS || x->shape.rank != 4)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "avg_pool: factor %d of an array of rank %d", factor, x->shape.rank);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "avg_pool: factor %d of an array of rank %d",
+                             factor, x->shape.rank);
     float tap[VN_MAX_TAPS];
     for (int i = 0; i < factor; i++) tap[i] = 1 / (float)factor;
     int pad[2] = {factor - 1, factor - 1};
-    return vn_resample(g, x, 1, factor, factor, tap, pad, x->shape.dim[1] / factor, x->shape.dim[2] / factor);
+    return vn_resample(g, x, 1, factor, factor, tap, pad, x->shape.dim[1] / factor,
+                       x->shape.dim[2] / factor);
 }

@@ -1,7 +1,8 @@
-/* footprint.c - what a plan takes, told without taking it: bytes, arithmetic, and what fills the arena when it is fullest.
+/* footprint.c - what a plan takes, told without taking it: bytes, arithmetic, and what fills the
+ * arena when it is fullest.
  *
- * Read off the finished steps: an array lives from the step that writes it to the last that reads its memory, or to the step
- * that writes over it.
+ * Read off the finished steps: an array lives from the step that writes it to the last that reads
+ * its memory, or to the step that writes over it.
  */
 #include "tensor/internal.h"
 
@@ -28,9 +29,9 @@ static life *find(const lives *l, const vn_location *at) {
 }
 
 static void add(lives *l, const vn_node *n, const vn_location *at, int first, int last) {
-    const size_t bytes = (size_t)vn_shape_count(&n->shape) * 4; // both dtypes
+    const size_t bytes = (size_t)vn_shape_count(&n->shape) * 4; /* both dtypes */
     if (at->home != VN_IN_ARENA) return;
-    life *over = find(l, at); // written over at this step: one array, not two
+    life *over = find(l, at); /* written over at this step: one array, not two */
     if (over && over->last == first && first > 0) over->last = first - 1;
     l->life[l->n++] = (life){n, bytes, first, last};
     l->latest[at->buffer] = l->n;
@@ -38,7 +39,8 @@ static void add(lives *l, const vn_node *n, const vn_location *at, int first, in
 
 static void find_lives(lives *l) {
     const vn_plan *plan = l->plan;
-    for (int i = 0; i < plan->inputs; i++) add(l, plan->input[i].node, &plan->input[i].place, 0, plan->steps);
+    for (int i = 0; i < plan->inputs; i++)
+        add(l, plan->input[i].node, &plan->input[i].place, 0, plan->steps);
     for (int s = 0; s < plan->steps; s++) {
         const vn_step *step = &plan->step[s];
         for (int i = 0; i < step->node->inputs; i++) {
@@ -53,8 +55,9 @@ static void find_lives(lives *l) {
     }
 }
 
-/* The step at which most is alive. Each array adds its bytes where it begins and takes them away behind its end; what is
- * taken away may come to less than nothing until the sum is made, which unsigned numbers do not mind. */
+/* The step at which most is alive. Each array adds its bytes where it begins and takes them away
+ * behind its end; what is taken away may come to less than nothing until the sum is made, which
+ * unsigned numbers do not mind. */
 static int fullest(const lives *l, size_t *most) {
     int at = 0;
     size_t sum = *most = 0;
@@ -81,12 +84,14 @@ static void fill(vn_footprint *f, const lives *l) {
     for (int i = 0; i < l->n; i++) {
         const life *a = &l->life[i];
         if (a->first <= at && at <= a->last)
-            f->array[f->arrays++] = (vn_array){vn_graph_node(a->node->graph, a->node->id), a->bytes};
+            f->array[f->arrays++] =
+                (vn_array){vn_graph_node(a->node->graph, a->node->id), a->bytes};
     }
     qsort(f->array, (size_t)f->arrays, sizeof *f->array, by_bytes);
 }
 
-vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *f, vn_err *err) {
+vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *f,
+                            vn_err *err) {
     vn_plan plan;
     *f = (vn_footprint){0};
     vn_status status = vn_plan_open(&plan, g, options, err);

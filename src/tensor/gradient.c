@@ -1,9 +1,10 @@
-/* gradient.c - reverse-mode differentiation as graph building: one sweep from y down, in which each node's rule turns its
- * cotangent into its inputs' cotangents, and cotangents that meet are added.
+/* gradient.c - reverse-mode differentiation as graph building: one sweep from y down, in which each
+ * node's rule turns its cotangent into its inputs' cotangents, and cotangents that meet are added.
  *
- * Only what the gradient is for is built: a node whose inputs do not depend on any of `wrt` is not visited. Rules build the
- * gradient of a weight before that of the activation, so that the activation can die before the new one is born. A gradient's
- * nodes carry the label of the node they came from.
+ * Only what the gradient is for is built: a node whose inputs do not depend on any of `wrt` is not
+ * visited. Rules build the gradient of a weight before that of the activation, so that the
+ * activation can die before the new one is born. A gradient's nodes carry the label of the node
+ * they came from.
  */
 #include "tensor/internal.h"
 
@@ -62,11 +63,13 @@ static void mark_wanted(const vn_graph *g, int size, int n, vn_node *const *wrt,
     for (int i = 0; i < n; i++) wanted[wrt[i]->id] = true;
     for (int id = 0; id < size; id++) {
         const vn_node *node = g->node[id];
-        for (int i = 0; i < node->inputs && !stops(node); i++) wanted[id] = wanted[id] || wanted[node->in[i]->id];
+        for (int i = 0; i < node->inputs && !stops(node); i++)
+            wanted[id] = wanted[id] || wanted[node->in[i]->id];
     }
 }
 
-bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt, vn_node **out) {
+bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt,
+                       vn_node **out) {
     if (g->err.status != VN_OK) return false;
     int size = g->count;
     bool *wanted = vn_calloc((size_t)size, sizeof *wanted);
@@ -93,22 +96,28 @@ bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *con
 }
 
 /* What cannot be asked for, said through the graph's error. */
-static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int n, vn_node *const *wrt) {
+static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int n,
+                          vn_node *const *wrt) {
     if (g->err.status != VN_OK) return false;
     if (!y || y->graph != g || y->dtype != VN_F32)
-        vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: what is differentiated is not a float node of this graph");
-    else if (dy && (dy->graph != g || dy->dtype != VN_F32 || !vn_shape_equal(&dy->shape, &y->shape)))
-        vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: the cotangent does not have the output's shape");
+        vn_graph_fail(g, VN_BAD_ARGUMENT,
+                      "gradient: what is differentiated is not a float node of this graph");
+    else if (dy &&
+             (dy->graph != g || dy->dtype != VN_F32 || !vn_shape_equal(&dy->shape, &y->shape)))
+        vn_graph_fail(g, VN_BAD_ARGUMENT,
+                      "gradient: the cotangent does not have the output's shape");
     for (int i = 0; i < n; i++)
         if (!wrt[i] || wrt[i]->graph != g || wrt[i]->dtype != VN_F32)
-            vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is not a float node of this graph", i);
-        else if (wrt[i]->op == VN_OP_FILL) // builders fold fills away, so what depends on one is not known
+            vn_graph_fail(g, VN_BAD_ARGUMENT,
+                          "gradient: variable %d is not a float node of this graph", i);
+        /* builders fold fills away, so what depends on one is not known */
+        else if (wrt[i]->op == VN_OP_FILL)
             vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is a fill", i);
     return g->err.status == VN_OK;
 }
 
-vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt, vn_node **out,
-                            vn_err *err) {
+vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt,
+                            vn_node **out, vn_err *err) {
     if (!check_request(g, y, cotangent, n, wrt)) return vn_graph_status(g, err);
     vn_node *dy = cotangent ? cotangent : vn_fill(g, y->shape, 1);
     vn_gradient_parts(g, y, dy, n, wrt, out);
@@ -117,7 +126,7 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
     return vn_graph_status(g, err);
 }
 
-/* ---- by weights ------------------------------------------------------------------------------------- */
+/* ---- by weights ------------------------------------------------------------------------------ */
 
 /* Room for the weights and x. */
 static vn_status gradients_room(vn_gradients *d, vn_node ***wrt, vn_err *err) {

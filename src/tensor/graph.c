@@ -1,7 +1,8 @@
 /* graph.c - a graph's life: opened, grown by one node at a time, closed as a whole.
  *
- * The first error sticks, so that code which builds a model reads without checks. Equal requests (same op, inputs and
- * attributes) give the same node: a weight is one node wherever it is used, and what a gradient recomputes is found again.
+ * The first error sticks, so that code which builds a model reads without checks. Equal requests
+ * (same op, inputs and attributes) give the same node: a weight is one node wherever it is used,
+ * and what a gradient recomputes is found again.
  */
 #include "tensor/internal.h"
 
@@ -62,11 +63,11 @@ vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) {
     return NULL;
 }
 
-/* ---- adding a node ---------------------------------------------------------------------------------- */
+/* ---- adding a node --------------------------------------------------------------------------- */
 
 vn_node vn_draft(vn_op op, int inputs, ...) {
     vn_node n;
-    memset(&n, 0, sizeof n); // padding too: attr is compared as bytes
+    memset(&n, 0, sizeof n); /* padding too: attr is compared as bytes */
     n.op = op;
     n.inputs = inputs;
     va_list args;
@@ -83,7 +84,8 @@ static void shape_text(const vn_shape *s, char *text, size_t size) {
     if (at < size) snprintf(text + at, size - at, "]");
 }
 
-/* "LABEL: slice: why (inputs [2,3]; output [2,2])", the output only where the builder asked for its shape. */
+/* "LABEL: slice: why (inputs [2,3]; output [2,2])", the output only where the builder asked for its
+ * shape. */
 static vn_node *refuse(vn_graph *g, const vn_node *draft, const vn_shape *asked, const char *why) {
     char inputs[VN_MAX_IN * 100] = "", output[100] = "";
     for (int i = 0; i < draft->inputs; i++) {
@@ -151,11 +153,12 @@ vn_node *vn_graph_add_copy(vn_graph *g, const vn_node *draft) {
     return add_checked(g, draft);
 }
 
-/* ---- equal requests --------------------------------------------------------------------------------- */
+/* ---- equal requests -------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t hash, const void *data, size_t size) {
     const unsigned char *byte = data;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3); // FNV-1a
+    /* FNV-1a */
+    for (size_t i = 0; i < size; i++) hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
     return hash;
 }
 
@@ -214,7 +217,7 @@ vn_node *vn_graph_add(vn_graph *g, vn_node *draft) {
     return n;
 }
 
-/* ---- leaves ----------------------------------------------------------------------------------------- */
+/* ---- leaves ---------------------------------------------------------------------------------- */
 
 const char *vn_shape_leaf(vn_node *n) {
     return vn_shape_valid(&n->shape) ? NULL : "such a shape cannot be";
@@ -232,7 +235,7 @@ vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data)
     n.dtype = dtype;
     n.shape = shape;
     if (!check(g, &n)) return NULL;
-    size_t bytes = (size_t)vn_shape_count(&shape) * 4; // both dtypes
+    size_t bytes = (size_t)vn_shape_count(&shape) * 4; /* both dtypes */
     void *copy = vn_arena_alloc(&g->arena, bytes ? bytes : 1);
     if (!copy) {
         vn_no_memory(&g->err);

@@ -1,7 +1,9 @@
-/* internal.h - what the files of this room share: how a node is made, and the rules that the op table lists.
+/* internal.h - what the files of this room share: how a node is made, and the rules that the op
+ * table lists.
  *
- * One file an op family (movement, pointwise, product, conv, norm, softmax, lookup, attention) holds, for each op, its builder,
- * shape rule, gradient and expansion; ops.c is the table over them.
+ * One file an op family (movement, pointwise, product, conv, norm, softmax, lookup, attention)
+ * holds, for each op, its builder, shape rule, gradient and expansion; ops.c is the table over
+ * them.
  */
 #ifndef VN_TENSOR_INTERNAL_H
 #define VN_TENSOR_INTERNAL_H
@@ -16,55 +18,67 @@ struct vn_graph {
     int shared_size;
     vn_err err;
     const char *label;
-    const bool *wanted; /* while differentiating: by id, does it depend on what the gradient is for? */
+    /* while differentiating: by id, does it depend on what the gradient is for? */
+    const bool *wanted;
     int wanted_count;
     uint32_t sites; /* of dropout */
 };
 
-/* ---- nodes ------------------------------------------------------------------------------------------ */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
-/* A node not yet in a graph, all zero but op and inputs; the builder sets attr and, where the op cannot tell it, shape. */
+/* A node not yet in a graph, all zero but op and inputs; the builder sets attr and, where the op
+ * cannot tell it, shape. */
 vn_node vn_draft(vn_op op, int inputs, ...);
-/* Checks the draft by its row and adds it, or gives the node that equals it. NULL with the graph's error set. */
+/* Checks the draft by its row and adds it, or gives the node that equals it. NULL with the graph's
+ * error set. */
 vn_node *vn_graph_add(vn_graph *g, vn_node *draft);
 /* As vn_graph_add, but always a node of its own. */
 vn_node *vn_graph_add_new(vn_graph *g, vn_node *draft);
-/* As vn_graph_add_new, of a copy of a node with other inputs of the same shapes; it keeps its label. */
+/* As vn_graph_add_new, of a copy of a node with other inputs of the same shapes; it keeps its
+ * label. */
 vn_node *vn_graph_add_copy(vn_graph *g, const vn_node *draft);
-/* x under another id: what is built on it depends on it alone, so that a gradient can stop there. */
+/* x under another id: what is built on it depends on it alone, so that a gradient can stop
+ * there. */
 vn_node *vn_alias(vn_graph *g, vn_node *x);
 bool vn_is_fill(const vn_node *n, double value);
 
-/* ---- shapes ----------------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* Numpy's rule; false when the two do not fit. */
 bool vn_shape_broadcast(const vn_shape *a, const vn_shape *b, vn_shape *out);
 /* False if a dimension is negative or the elements' bytes cannot be counted. */
 bool vn_shape_valid(const vn_shape *s);
-int64_t vn_shape_last(const vn_shape *s);                            /* last axis; 1 for rank 0 */
-vn_shape vn_shape_rows(const vn_shape *s);                           /* [product of all axes but the last, last] */
+int64_t vn_shape_last(const vn_shape *s); /* last axis; 1 for rank 0 */
+/* [product of all axes but the last, last] */
+vn_shape vn_shape_rows(const vn_shape *s);
 vn_shape vn_shape_with(const vn_shape *s, int axis, int64_t length); /* one axis changed */
-int vn_axis(const vn_node *x, int axis); /* negative ones counted from the end; -1 if there is none */
-bool vn_all_floats(const vn_node *n);    /* every input is VN_F32 */
+/* negative ones counted from the end; -1 if there is none */
+int vn_axis(const vn_node *x, int axis);
+bool vn_all_floats(const vn_node *n); /* every input is VN_F32 */
 
-/* ---- gradients -------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 /* While differentiating: should the rule set grad[i]? */
 bool vn_wanted(const vn_node *n, int i);
-/* vn_graph_gradient with out[i] NULL where y does not depend on wrt[i]; false on failure (the graph's error is set). */
-bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt, vn_node **out);
+/* vn_graph_gradient with out[i] NULL where y does not depend on wrt[i]; false on failure (the
+ * graph's error is set). */
+bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt,
+                       vn_node **out);
 
-/* Builds what the wanted nodes need of a gradient, all nodes from `forward` on, once more, with forward nodes computed again; gives
- * the new nodes in wanted[n]. */
-vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted, vn_err *err);
+/* Builds what the wanted nodes need of a gradient, all nodes from `forward` on, once more, with
+ * forward nodes computed again; gives the new nodes in wanted[n]. */
+vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted,
+                             vn_err *err);
 
-/* ---- builders that only rules use ------------------------------------------------------------------- */
+/* ---- builders that only rules use ------------------------------------------------------------ */
 
 vn_node *vn_unary_order(vn_graph *g, vn_node *x, vn_fn fn, int order);
-vn_node *vn_conv2d_grad_x(vn_graph *g, vn_node *dy, vn_node *w, const vn_attr *attr, vn_shape shape);
-vn_node *vn_conv2d_grad_w(vn_graph *g, vn_node *x, vn_node *dy, const vn_attr *attr, vn_shape shape);
+vn_node *vn_conv2d_grad_x(vn_graph *g, vn_node *dy, vn_node *w, const vn_attr *attr,
+                          vn_shape shape);
+vn_node *vn_conv2d_grad_w(vn_graph *g, vn_node *x, vn_node *dy, const vn_attr *attr,
+                          vn_shape shape);
 
-/* ---- plans ------------------------------------------------------------------------------------------ */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 /* Memory that is wanted from step `first` to step `last`, both included. */
 typedef struct vn_buffer {
@@ -73,7 +87,8 @@ typedef struct vn_buffer {
     size_t offset; /* found by vn_pack */
 } vn_buffer;
 
-/* Gives each buffer an offset so that no two that are wanted at one time overlap; *total: bytes needed. */
+/* Gives each buffer an offset so that no two that are wanted at one time overlap; *total: bytes
+ * needed. */
 vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err);
 
 /* Where an array is when a program runs. */
@@ -106,10 +121,11 @@ typedef struct vn_plan {
 } vn_plan;
 
 vn_cost vn_step_cost(const vn_step *step);
-vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options, vn_err *err);
+vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
+                       vn_err *err);
 void vn_plan_close(vn_plan *plan);
 
-/* ---- the rules -------------------------------------------------------------------------------------- */
+/* ---- the rules ------------------------------------------------------------------------------- */
 
 const char *vn_shape_leaf(vn_node *n);
 const char *vn_shape_view(vn_node *n);

@@ -1,18 +1,20 @@
-/* lookup.c - integers in, rows out: one-hot vectors and embeddings. An index outside the table stands for a row of
- * zeros, and what is sent back to it is dropped. */
+/* lookup.c - integers in, rows out: one-hot vectors and embeddings. An index outside the table
+ * stands for a row of zeros, and what is sent back to it is dropped. */
 #include "tensor/internal.h"
 
 /* index's shape with one more axis of length k. */
 static vn_shape with_axis(const vn_shape *index, int64_t k) {
     vn_shape s = *index;
     if (s.rank < VN_MAX_RANK) s.dim[s.rank] = k;
-    s.rank++; // too large a rank is refused with the shape
+    s.rank++; /* too large a rank is refused with the shape */
     return s;
 }
 
 const char *vn_shape_one_hot(vn_node *n) {
     if (n->in[0]->dtype != VN_I32) return "the index is not of integers";
-    return n->shape.rank == n->in[0]->shape.rank + 1 && vn_shape_valid(&n->shape) ? NULL : "such a shape cannot be";
+    return n->shape.rank == n->in[0]->shape.rank + 1 && vn_shape_valid(&n->shape)
+               ? NULL
+               : "such a shape cannot be";
 }
 
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k) {
@@ -23,7 +25,8 @@ vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k) {
 
 const char *vn_shape_embedding(vn_node *n) {
     const vn_shape *table = &n->in[0]->shape;
-    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_I32) return "takes a float table and an integer index";
+    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_I32)
+        return "takes a float table and an integer index";
     if (table->rank != 2) return "the table is not [V,D]";
     n->shape = with_axis(&n->in[1]->shape, table->dim[1]);
     return NULL;
@@ -36,7 +39,8 @@ vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index) {
 
 const char *vn_shape_embedding_grad(vn_node *n) {
     const vn_shape *dy = &n->in[1]->shape;
-    if (n->in[0]->dtype != VN_I32 || n->in[1]->dtype != VN_F32) return "takes an integer index and float rows";
+    if (n->in[0]->dtype != VN_I32 || n->in[1]->dtype != VN_F32)
+        return "takes an integer index and float rows";
     if (n->shape.rank != 2 || !vn_shape_valid(&n->shape)) return "the table is not [V,D]";
     vn_shape want = with_axis(&n->in[0]->shape, n->shape.dim[1]);
     return vn_shape_equal(dy, &want) ? NULL : "the rows do not fit the index and the table";

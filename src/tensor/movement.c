@@ -1,23 +1,27 @@
-/* movement.c - ops that only move numbers: views, permutations, concatenation and its parts, broadcasting and its adjoint. Each
- * one's gradient is another of them. Fills are folded on the way: what is the same number everywhere stays a fill.
+/* movement.c - ops that only move numbers: views, permutations, concatenation and its parts,
+ * broadcasting and its adjoint. Each one's gradient is another of them. Fills are folded on the
+ * way: what is the same number everywhere stays a fill.
  */
 #include "tensor/internal.h"
 
 #include <string.h>
 
-/* ---- view ------------------------------------------------------------------------------------------- */
+/* ---- view ------------------------------------------------------------------------------------ */
 
 const char *vn_shape_view(vn_node *n) {
     int64_t offset = n->attr.view.offset;
     if (!vn_shape_valid(&n->shape)) return "such a shape cannot be";
     n->dtype = n->in[0]->dtype;
     int64_t whole = vn_shape_count(&n->in[0]->shape), part = vn_shape_count(&n->shape);
-    return offset < 0 || part > whole || offset > whole - part ? "the view is larger than what it looks at" : NULL;
+    return offset < 0 || part > whole || offset > whole - part
+               ? "the view is larger than what it looks at"
+               : NULL;
 }
 
 vn_node *vn_view(vn_graph *g, vn_node *x, int64_t offset, vn_shape shape) {
     if (x && offset == 0 && vn_shape_equal(&x->shape, &shape)) return x;
-    if (x && x->op == VN_OP_FILL && vn_shape_valid(&shape)) return vn_fill(g, shape, x->attr.fill.value);
+    if (x && x->op == VN_OP_FILL && vn_shape_valid(&shape))
+        return vn_fill(g, shape, x->attr.fill.value);
     vn_node n = vn_draft(VN_OP_VIEW, 1, x);
     n.shape = shape;
     n.attr.view.offset = offset;
@@ -53,7 +57,8 @@ vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape) {
         known = count;
     }
     if (known != count || (open >= 0 && shape.dim[open] < 0))
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "reshape: %lld elements do not fit the new shape", (long long)count);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "reshape: %lld elements do not fit the new shape",
+                             (long long)count);
     return vn_view(g, x, 0, shape);
 }
 
@@ -65,7 +70,7 @@ void vn_gradient_view(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = vn_reshape(g, flat, n->in[0]->shape);
 }
 
-/* ---- permute ---------------------------------------------------------------------------------------- */
+/* ---- permute --------------------------------------------------------------------------------- */
 
 const char *vn_shape_permute(vn_node *n) {
     const vn_shape *s = &n->in[0]->shape;
@@ -92,7 +97,7 @@ void vn_gradient_permute(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = vn_permute(n->graph, dy, inverse);
 }
 
-/* ---- concat, slice, place --------------------------------------------------------------------------- */
+/* ---- concat, slice, place -------------------------------------------------------------------- */
 
 /* Equal in every axis but one? */
 static bool same_but(const vn_shape *a, const vn_shape *b, int axis) {
@@ -109,7 +114,8 @@ const char *vn_shape_concat(vn_node *n) {
     n->shape = n->in[0]->shape;
     for (int i = 1; i < n->inputs; i++) {
         if (!same_but(&n->shape, &n->in[i]->shape, axis)) return "the other axes differ";
-        if (__builtin_add_overflow(n->shape.dim[axis], n->in[i]->shape.dim[axis], &n->shape.dim[axis]))
+        if (__builtin_add_overflow(n->shape.dim[axis], n->in[i]->shape.dim[axis],
+                                   &n->shape.dim[axis]))
             return "too large";
     }
     return NULL;
@@ -117,7 +123,8 @@ const char *vn_shape_concat(vn_node *n) {
 
 vn_node *vn_concat(vn_graph *g, int axis, int n, vn_node *const *x) {
     if (n < 1 || n > VN_MAX_IN)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "concat: takes 1 to %d arrays, not %d", VN_MAX_IN, n);
+        return vn_graph_fail(g, VN_BAD_ARGUMENT, "concat: takes 1 to %d arrays, not %d", VN_MAX_IN,
+                             n);
     vn_node draft = vn_draft(VN_OP_CONCAT, 0);
     draft.inputs = n;
     for (int i = 0; i < n; i++) draft.in[i] = x[i];
@@ -167,7 +174,8 @@ const char *vn_shape_place(vn_node *n) {
     if (axis < 0 || axis >= part->rank) return "no such axis";
     if (!same_but(&n->shape, part, axis)) return "the other axes differ";
     int64_t total = n->shape.dim[axis];
-    if (begin < 0 || part->dim[axis] > total || begin > total - part->dim[axis]) return "out of range";
+    if (begin < 0 || part->dim[axis] > total || begin > total - part->dim[axis])
+        return "out of range";
     return vn_all_floats(n) ? NULL : "takes floats";
 }
 
@@ -184,12 +192,13 @@ void vn_gradient_place(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = vn_slice(n->graph, dy, axis, n->attr.slice.begin, n->in[0]->shape.dim[axis]);
 }
 
-/* ---- broadcast, sum_to ------------------------------------------------------------------------------ */
+/* ---- broadcast, sum_to ----------------------------------------------------------------------- */
 
 static const char *check_broadcast(const vn_shape *small, const vn_shape *large) {
     vn_shape both;
     if (!vn_shape_valid(large)) return "such a shape cannot be";
-    if (!vn_shape_broadcast(small, large, &both) || !vn_shape_equal(&both, large)) return "the shapes do not broadcast";
+    if (!vn_shape_broadcast(small, large, &both) || !vn_shape_equal(&both, large))
+        return "the shapes do not broadcast";
     return NULL;
 }
 
@@ -201,7 +210,8 @@ vn_node *vn_broadcast(vn_graph *g, vn_node *x, vn_shape shape) {
     if (x && vn_shape_equal(&x->shape, &shape)) return x;
     vn_node n = vn_draft(VN_OP_BROADCAST, 1, x);
     n.shape = shape;
-    if (x && x->op == VN_OP_FILL && !vn_shape_broadcast_to(&n)) return vn_fill(g, shape, x->attr.fill.value);
+    if (x && x->op == VN_OP_FILL && !vn_shape_broadcast_to(&n))
+        return vn_fill(g, shape, x->attr.fill.value);
     return vn_graph_add(g, &n);
 }
 
@@ -211,7 +221,8 @@ void vn_gradient_broadcast(vn_node *n, vn_node *dy, vn_node **grad) {
 
 const char *vn_shape_sum_to(vn_node *n) {
     if (!vn_shape_valid(&n->shape)) return "such a shape cannot be";
-    if (n->inputs > 1 && !vn_shape_equal(&n->in[0]->shape, &n->in[1]->shape)) return "x and y differ in shape";
+    if (n->inputs > 1 && !vn_shape_equal(&n->in[0]->shape, &n->in[1]->shape))
+        return "x and y differ in shape";
     return vn_all_floats(n) ? check_broadcast(&n->shape, &n->in[0]->shape) : "takes floats";
 }
 

@@ -1,12 +1,14 @@
-/* norm.c - group and layer norm with affine and activation in one op, [N,..,C] in groups of channels.
+/* norm.c - group and layer norm with affine and activation in one op, [N,..,C] in groups of
+ * channels.
  *
- * The statistics are a node of their own, so that the gradient finds them ready. They are functions of x: the rules here carry
- * the gradient through them, and none goes to the statistics as an input. Second derivatives go through the expansions, which
- * compute the statistics from x again. gamma and beta may have a row for each of B equal runs of samples.
+ * The statistics are a node of their own, so that the gradient finds them ready. They are functions
+ * of x: the rules here carry the gradient through them, and none goes to the statistics as an
+ * input. Second derivatives go through the expansions, which compute the statistics from x again.
+ * gamma and beta may have a row for each of B equal runs of samples.
  */
 #include "tensor/internal.h"
 
-/* ---- shapes ----------------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 static const char *check_groups(const vn_node *n) {
     const vn_shape *x = &n->in[0]->shape;
@@ -14,16 +16,19 @@ static const char *check_groups(const vn_node *n) {
     if (x->rank < 2) return "x is not [N,..,C]";
     if (n->attr.norm.groups < 1 || vn_shape_last(x) % n->attr.norm.groups)
         return "the channels do not divide into the groups";
-    if (n->attr.norm.act != VN_FN_IDENTITY && n->attr.norm.act != VN_FN_SILU) return "only silu can be fused";
+    if (n->attr.norm.act != VN_FN_IDENTITY && n->attr.norm.act != VN_FN_SILU)
+        return "only silu can be fused";
     return NULL;
 }
 
-/* Inputs: x, stats, then maybe dy (at `affine` - 1), then gamma and beta from `affine` on, or neither. */
+/* Inputs: x, stats, then maybe dy (at `affine` - 1), then gamma and beta from `affine` on, or
+ * neither. */
 static const char *check_inputs(const vn_node *n, int affine) {
     const vn_shape *x = &n->in[0]->shape, *stats = &n->in[1]->shape;
     const char *why = check_groups(n);
     if (why) return why;
-    if (stats->rank != 3 || stats->dim[0] != x->dim[0] || stats->dim[1] != n->attr.norm.groups || stats->dim[2] != 2)
+    if (stats->rank != 3 || stats->dim[0] != x->dim[0] || stats->dim[1] != n->attr.norm.groups ||
+        stats->dim[2] != 2)
         return "the statistics are not [N,groups,2]";
     if (affine == 3 && !vn_shape_equal(x, &n->in[2]->shape)) return "x and dy differ in shape";
     if (n->inputs != affine && n->inputs != affine + 2) return "gamma and beta come together";
@@ -56,14 +61,15 @@ const char *vn_shape_norm_grad_affine(vn_node *n) {
     const char *why = check_inputs(n, 3);
     if (n->inputs != 5) return "takes x, statistics, dy, gamma and beta";
     const vn_shape *gamma = &n->in[3]->shape;
-    n->shape = gamma->rank == 2 ? VN_SHAPE(2, gamma->dim[0], gamma->dim[1]) : VN_SHAPE(2, vn_shape_last(gamma));
+    n->shape = gamma->rank == 2 ? VN_SHAPE(2, gamma->dim[0], gamma->dim[1])
+                                : VN_SHAPE(2, vn_shape_last(gamma));
     return why;
 }
 
-/* ---- builders --------------------------------------------------------------------------------------- */
+/* ---- builders -------------------------------------------------------------------------------- */
 
-vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, int groups, double eps,
-                 vn_fn act) {
+vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
+                 int groups, double eps, vn_fn act) {
     vn_node stats = vn_draft(VN_OP_NORM_STATS, 1, x);
     stats.attr.norm.groups = groups;
     stats.attr.norm.eps = eps;
@@ -74,13 +80,15 @@ vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool ha
     return vn_graph_add(g, &n);
 }
 
-vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, double eps) {
+vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
+                       double eps) {
     if (!x) return vn_norm(g, x, gamma, beta, has_affine, 1, eps, VN_FN_IDENTITY);
     vn_node *rows = vn_reshape(g, x, vn_shape_rows(&x->shape));
-    return vn_reshape(g, vn_norm(g, rows, gamma, beta, has_affine, 1, eps, VN_FN_IDENTITY), x->shape);
+    return vn_reshape(g, vn_norm(g, rows, gamma, beta, has_affine, 1, eps, VN_FN_IDENTITY),
+                      x->shape);
 }
 
-/* ---- gradient --------------------------------------------------------------------------------------- */
+/* ---- gradient -------------------------------------------------------------------------------- */
 
 static vn_node *norm_grad(vn_node *n, vn_op op, vn_node *dy) {
     bool affine = n->inputs > 2;
@@ -99,7 +107,7 @@ void vn_gradient_norm(vn_node *n, vn_node *dy, vn_node **grad) {
     if (vn_wanted(n, 0)) grad[0] = norm_grad(n, VN_OP_NORM_GRAD_X, dy);
 }
 
-/* ---- expansions ------------------------------------------------------------------------------------- */
+/* ---- expansions ------------------------------------------------------------------------------ */
 
 typedef struct norm_parts {
     vn_node *mean, *rstd; /* [N,1,G,1] */
@@ -107,7 +115,8 @@ typedef struct norm_parts {
 } norm_parts;
 
 static norm_parts normalise(vn_graph *g, vn_node *x, const vn_attr *a) {
-    int64_t n = x->shape.dim[0], groups = a->norm.groups, width = vn_shape_last(&x->shape) / groups, positions = 1;
+    int64_t n = x->shape.dim[0], groups = a->norm.groups, width = vn_shape_last(&x->shape) / groups,
+            positions = 1;
     for (int i = 1; i < x->shape.rank - 1; i++) positions *= x->shape.dim[i];
     vn_shape one = VN_SHAPE(n, 1, groups, 1);
     double share = 1 / (double)(positions * width);
@@ -115,7 +124,8 @@ static norm_parts normalise(vn_graph *g, vn_node *x, const vn_attr *a) {
     vn_node *grouped = vn_reshape(g, x, VN_SHAPE(n, positions, groups, width));
     p.mean = vn_affine(g, vn_sum_to(g, grouped, one), share, 0);
     vn_node *centred = vn_sub(g, grouped, p.mean);
-    vn_node *var = vn_affine(g, vn_sum_to(g, vn_unary(g, centred, VN_FN_SQUARE), one), share, a->norm.eps);
+    vn_node *var =
+        vn_affine(g, vn_sum_to(g, vn_unary(g, centred, VN_FN_SQUARE), one), share, a->norm.eps);
     p.rstd = vn_unary(g, var, VN_FN_RSQRT);
     p.xhat = vn_mul(g, centred, p.rstd);
     return p;
@@ -127,7 +137,8 @@ static vn_node *norm_of(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, 
     if (gamma) {
         const int64_t runs = gamma->shape.rank == 2 ? gamma->shape.dim[0] : 1;
         const vn_shape each = VN_SHAPE(runs, 1, vn_shape_last(&x->shape));
-        y = vn_reshape(g, y, VN_SHAPE(runs, vn_shape_count(&x->shape) / vn_shape_count(&each), each.dim[2]));
+        y = vn_reshape(
+            g, y, VN_SHAPE(runs, vn_shape_count(&x->shape) / vn_shape_count(&each), each.dim[2]));
         y = vn_add(g, vn_mul(g, y, vn_reshape(g, gamma, each)), vn_reshape(g, beta, each));
     }
     return vn_unary(g, vn_reshape(g, y, x->shape), a->norm.act);
@@ -155,7 +166,9 @@ vn_node *vn_expand_norm_grad_x(vn_node *n) {
 vn_node *vn_expand_norm_grad_affine(vn_node *n) {
     vn_graph *g = n->graph;
     vn_node *leaf[2] = {vn_alias(g, n->in[3]), vn_alias(g, n->in[4])}, *d[2] = {NULL, NULL};
-    if (!vn_gradient_parts(g, norm_of(g, n->in[0], leaf[0], leaf[1], &n->attr), n->in[2], 2, leaf, d)) return NULL;
+    if (!vn_gradient_parts(g, norm_of(g, n->in[0], leaf[0], leaf[1], &n->attr), n->in[2], 2, leaf,
+                           d))
+        return NULL;
     vn_shape row = vn_shape_with(&n->shape, 0, 1);
     vn_node *part[2] = {vn_reshape(g, d[0], row), vn_reshape(g, d[1], row)};
     return vn_concat(g, 0, 2, part);

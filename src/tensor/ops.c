@@ -1,11 +1,13 @@
-/* ops.c - the op table: one row an op, in the order of VN_OPS. Adding an op is a line in VN_OPS, its rules in a family's file and
- * a row here; backends and tests fail to build or run until they have it too.
+/* ops.c - the op table: one row an op, in the order of VN_OPS. Adding an op is a line in VN_OPS,
+ * its rules in a family's file and a row here; backends and tests fail to build or run until they
+ * have it too.
  *
- * Costs count multiply-adds as two operations and each array once; what a function of one variable costs is a round figure.
+ * Costs count multiply-adds as two operations and each array once; what a function of one variable
+ * costs is a round figure.
  */
 #include "tensor/internal.h"
 
-/* ---- costs ------------------------------------------------------------------------------------------ */
+/* ---- costs ----------------------------------------------------------------------------------- */
 
 static double count(const vn_node *n) {
     return (double)vn_shape_count(&n->shape);
@@ -104,11 +106,11 @@ static vn_cost cost_embedding(const vn_node *n) {
     return (vn_cost){0, 8 * count(n->op == VN_OP_EMBEDDING ? n : n->in[1])};
 }
 
-/* ---- the table -------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwrite */
 
-// clang-format off
+/* clang-format off */
 #define ROWS(ROW) \
     /*  op                  shape rule          gradient                    expansion                     cost            in place */     \
     ROW(INPUT,              leaf,               NULL,                       NULL,                         none,           0)              \
@@ -151,7 +153,7 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(RESAMPLE,           resample,           vn_gradient_resample,       NULL,                         resample,       0)              \
     ROW(DROPOUT,            dropout,            vn_gradient_dropout,        NULL,                         function,       FIRST)          \
     ROW(ENTMAX_ROOT,        softmax,            vn_gradient_entmax_root,    NULL,                         entmax_root,    FIRST)
-// clang-format on
+/* clang-format on */
 
 enum {
 #define POSITION(id, shape, gradient, expand, cost, in_place) ROW_##id,
@@ -160,7 +162,8 @@ enum {
         ROW_COUNT
 };
 _Static_assert((int)ROW_COUNT == (int)VN_OP_COUNT, "each op of VN_OPS has one row");
-#define LOCK(id, name) _Static_assert((int)ROW_##id == (int)VN_OP_##id, "the row of " name " is out of order");
+#define LOCK(id, name)                                                                             \
+    _Static_assert((int)ROW_##id == (int)VN_OP_##id, "the row of " name " is out of order");
 VN_OPS(LOCK)
 #undef LOCK
 
@@ -169,7 +172,7 @@ VN_OPS(NAME)
 #undef NAME
 
 static const vn_op_row rows[VN_OP_COUNT] = {
-#define ROW(id, shape, gradient, expand, cost, in_place)                                                               \
+#define ROW(id, shape, gradient, expand, cost, in_place)                                           \
     {name_##id, vn_shape_##shape, gradient, expand, cost_##cost, in_place},
     ROWS(ROW)
 #undef ROW

@@ -1,8 +1,9 @@
 /* pack.c - offsets in one arena for buffers that live from one step to another.
  *
- * Finding the smallest arena is NP-hard; each greedy order below, with the tightest gap that fits, comes within a few percent of
- * the most that is alive at one step, and which is best depends on the network. They are cheap, so all are tried. What lives with
- * a buffer is found in a tree over the steps, so that a network of a thousand layers is planned in a second.
+ * Finding the smallest arena is NP-hard; each greedy order below, with the tightest gap that fits,
+ * comes within a few percent of the most that is alive at one step, and which is best depends on
+ * the network. They are cheap, so all are tried. What lives with a buffer is found in a tree over
+ * the steps, so that a network of a thousand layers is planned in a second.
  */
 #include "tensor/internal.h"
 
@@ -30,9 +31,10 @@ static int by_time(const void *a, const void *b) {
 
 static const compare_fn orders[] = {by_size, by_life, by_time};
 
-/* ---- what is taken -------------------------------------------------------------------------------------- */
+/* ---- what is taken --------------------------------------------------------------------------- */
 
-/* Bytes of the arena: disjoint spans, rising, those that touch made one. Well packed buffers leave few. */
+/* Bytes of the arena: disjoint spans, rising, those that touch made one. Well packed buffers leave
+ * few. */
 typedef struct span {
     size_t begin, end;
 } span;
@@ -44,7 +46,7 @@ typedef struct spans {
 /* Takes [begin, end) in. False: out of memory. */
 static bool take(spans *s, size_t begin, size_t end) {
     int low = 0, high = s->n;
-    while (low < high) { // to the first that ends at begin or behind it
+    while (low < high) { /* to the first that ends at begin or behind it */
         const int middle = (low + high) / 2;
         if (s->at[middle].end < begin)
             low = middle + 1;
@@ -74,9 +76,10 @@ static bool take_all(spans *s, const spans *more) {
     return ok;
 }
 
-/* By step: a tree whose leaves are the steps. A life is a few nodes that together cover it; `whole` of a node is what lives all
- * through its steps by way of the node itself, `part` all that lives in some of them. What lives with a buffer is then the parts
- * of its life's nodes and the wholes of those above. */
+/* By step: a tree whose leaves are the steps. A life is a few nodes that together cover it; `whole`
+ * of a node is what lives all through its steps by way of the node itself, `part` all that lives in
+ * some of them. What lives with a buffer is then the parts of its life's nodes and the wholes of
+ * those above. */
 typedef struct taken {
     spans *whole, *part; /* [2 leaves]; the children of node v are 2v and 2v + 1 */
     int leaves;
@@ -118,7 +121,7 @@ static bool find(taken *t, const vn_buffer *b) {
     return ok;
 }
 
-/* ---- placing -------------------------------------------------------------------------------------------- */
+/* ---- placing --------------------------------------------------------------------------------- */
 
 /* The tightest gap for so many bytes, the first of such; without one the end of all. */
 static size_t find_gap(const spans *s, size_t bytes) {

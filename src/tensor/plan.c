@@ -5,8 +5,8 @@
  *   memory   who reads what last; a view shares its root's memory; an op that may, writes over its input
  *   pack     offsets (pack.c)
  *
- * A gradient that is asked for in the run's flat array is written there by the op that computes it, also when views lie between,
- * provided the weights it covers lie there as it lies in memory.
+ * A gradient that is asked for in the run's flat array is written there by the op that computes it,
+ * also when views lie between, provided the weights it covers lie there as it lies in memory.
  */
 #include "tensor/internal.h"
 
@@ -53,16 +53,19 @@ static bool is_leaf(const vn_node *n) {
     return n->op == VN_OP_INPUT || n->op == VN_OP_PARAM || n->op == VN_OP_CONST;
 }
 
-/* ---- need ------------------------------------------------------------------------------------------- */
+/* ---- need ------------------------------------------------------------------------------------ */
 
-/* Arithmetic broadcasts by itself: it reads what was to be broadcast, in a copy of its node. False: out of memory. */
+/* Arithmetic broadcasts by itself: it reads what was to be broadcast, in a copy of its node. False:
+ * out of memory. */
 static bool skip_broadcasts(planner *p, info *at) {
     const vn_node *n = at->node;
-    if (n->op != VN_OP_ADD && n->op != VN_OP_SUB && n->op != VN_OP_MUL && n->op != VN_OP_DIV) return true;
+    if (n->op != VN_OP_ADD && n->op != VN_OP_SUB && n->op != VN_OP_MUL && n->op != VN_OP_DIV)
+        return true;
     for (int i = 0; i < 2; i++) {
         vn_shape both;
         const vn_node *from = at->node->in[i], *other = at->node->in[1 - i];
-        if (from->op != VN_OP_BROADCAST || !vn_shape_broadcast(&from->in[0]->shape, &other->shape, &both) ||
+        if (from->op != VN_OP_BROADCAST ||
+            !vn_shape_broadcast(&from->in[0]->shape, &other->shape, &both) ||
             !vn_shape_equal(&both, &n->shape))
             continue;
         vn_node *own = vn_arena_alloc(&p->plan->arena, sizeof *own);
@@ -103,14 +106,16 @@ static vn_status find_needed(planner *p) {
     return VN_OK;
 }
 
-/* ---- order ------------------------------------------------------------------------------------------ */
+/* ---- order ----------------------------------------------------------------------------------- */
 
-/* Where the root of gradient k would begin in run.grads for k to land in its place; may be negative. */
+/* Where the root of gradient k would begin in run.grads for k to land in its place; may be
+ * negative. */
 static int64_t base_of(const planner *p, int k) {
     return (int64_t)p->o->grad_offset[k] - p->info[p->o->grads[k]->id].shift;
 }
 
-/* Can gradient k's root be written to run.grads as a whole? Its wanted parts must cover it there. */
+/* Can gradient k's root be written to run.grads as a whole? Its wanted parts must cover it
+ * there. */
 static bool can_bind(planner *p, int k) {
     const info *root = root_of(p, p->o->grads[k]);
     int64_t base = base_of(p, k), covered = 0;
@@ -151,8 +156,9 @@ static vn_status copy_gradients(planner *p, const info *root) {
     vn_status status = VN_OK;
     for (int k = root->gradient; k >= 0 && status == VN_OK; k = p->next[k])
         if (!is_in_place(p, k))
-            status =
-                add_copy(p, p->o->grads[k], (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * FLOAT});
+            status = add_copy(
+                p, p->o->grads[k],
+                (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * FLOAT});
     return status;
 }
 
@@ -168,18 +174,23 @@ static vn_status list_steps(planner *p) {
     return status;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static vn_location place_of(planner *p, const vn_node *n) {
     const info *root = root_of(p, n);
     int64_t shift = p->info[n->id].shift;
     size_t bytes = (size_t)shift * FLOAT;
-    if (root->is_bound) return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * FLOAT + bytes};
+    if (root->is_bound)
+        return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * FLOAT + bytes};
     if (root->node->op == VN_OP_PARAM)
-        return (vn_location){.home = VN_IN_VALUES, .offset = root->node->from.param * FLOAT + bytes};
+        return (vn_location){.home = VN_IN_VALUES,
+                             .offset = root->node->from.param * FLOAT + bytes};
     if (root->node->op == VN_OP_CONST)
-        return (vn_location){.home = VN_IN_DATA, .data = (const char *)root->node->from.data + bytes};
-    return (vn_location){.home = VN_IN_ARENA, .buffer = root->buffer, .offset = p->buffer[root->buffer].offset + bytes};
+        return (vn_location){.home = VN_IN_DATA,
+                             .data = (const char *)root->node->from.data + bytes};
+    return (vn_location){.home = VN_IN_ARENA,
+                         .buffer = root->buffer,
+                         .offset = p->buffer[root->buffer].offset + bytes};
 }
 
 /* Who reads each root last; what stays readable is read by no step, after all. */
@@ -189,25 +200,30 @@ static void find_last(planner *p) {
         for (int i = 0; i < n->inputs; i++) root_of(p, n->in[i])->last = s;
     }
     for (int id = 0; id < p->g->count; id++)
-        if (p->info[id].kept || p->info[id].node->op == VN_OP_INPUT) p->info[id].last = p->plan->steps;
+        if (p->info[id].kept || p->info[id].node->op == VN_OP_INPUT)
+            p->info[id].last = p->plan->steps;
 }
 
-/* May step s write over input i? It must own all of that memory, and read it elsewhere only as it reads input i. */
+/* May step s write over input i? It must own all of that memory, and read it elsewhere only as it
+ * reads input i. */
 static bool can_overwrite(planner *p, int s, int i) {
     const vn_node *n = p->plan->step[s].node;
     unsigned mask = vn_op_get(n->op)->in_place;
     const info *root = root_of(p, n->in[i]);
     int64_t count = vn_shape_count(&n->shape);
-    if (!(mask >> i & 1) || root->buffer < 0 || root->last != s || vn_shape_count(&root->node->shape) != count)
+    if (!(mask >> i & 1) || root->buffer < 0 || root->last != s ||
+        vn_shape_count(&root->node->shape) != count)
         return false;
     for (int j = 0; j < n->inputs; j++)
-        if (root_of(p, n->in[j]) == root && (!(mask >> j & 1) || vn_shape_count(&n->in[j]->shape) != count))
+        if (root_of(p, n->in[j]) == root &&
+            (!(mask >> j & 1) || vn_shape_count(&n->in[j]->shape) != count))
             return false;
     return true;
 }
 
 static int new_buffer(planner *p, const vn_node *n, int first, int last) {
-    p->buffer[p->buffers] = (vn_buffer){align((size_t)vn_shape_count(&n->shape) * FLOAT), first, last, 0};
+    p->buffer[p->buffers] =
+        (vn_buffer){align((size_t)vn_shape_count(&n->shape) * FLOAT), first, last, 0};
     return p->buffers++;
 }
 
@@ -250,7 +266,8 @@ static vn_status plan_work(planner *p) {
         if (!b->kernel[n->op])
             return vn_fail(p->err, VN_UNSUPPORTED, "the %s backend has no kernel for %s", b->name,
                            vn_op_get(n->op)->name);
-        size_t bytes = b->workspace[n->op] ? align(b->workspace[n->op](n, vn_crew_threads(p->o->crew))) : 0;
+        size_t bytes =
+            b->workspace[n->op] ? align(b->workspace[n->op](n, vn_crew_threads(p->o->crew))) : 0;
         if (bytes > p->plan->work_bytes) p->plan->work_bytes = bytes;
     }
     return VN_OK;
@@ -265,7 +282,7 @@ static void list_ports(planner *p) {
         plan->output[plan->outputs++] = (vn_port){p->o->outputs[i], place_of(p, p->o->outputs[i])};
 }
 
-/* ---- all of it -------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static vn_status check_options(const vn_graph *g, const vn_program_options *o, vn_err *err) {
     vn_status status = vn_graph_status(g, err);
@@ -274,14 +291,16 @@ static vn_status check_options(const vn_graph *g, const vn_program_options *o, v
             status = vn_fail(err, VN_BAD_ARGUMENT, "output %d is not a node of this graph", i);
     for (int i = 0; i < o->n_grads && status == VN_OK; i++)
         if (!o->grads[i] || o->grads[i]->graph != g || o->grads[i]->dtype != VN_F32)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "gradient %d is not a float node of this graph", i);
+            status =
+                vn_fail(err, VN_BAD_ARGUMENT, "gradient %d is not a float node of this graph", i);
     return status;
 }
 
 static vn_status check_outputs(planner *p) {
     for (int i = 0; i < p->o->n_outputs; i++)
         if (root_of(p, p->o->outputs[i])->node->op == VN_OP_PARAM)
-            return vn_fail(p->err, VN_UNSUPPORTED, "output %d is a weight: it is in the values already", i);
+            return vn_fail(p->err, VN_UNSUPPORTED,
+                           "output %d is a weight: it is in the values already", i);
     return VN_OK;
 }
 
@@ -297,7 +316,8 @@ static vn_status make(planner *p) {
     return status;
 }
 
-vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options, vn_err *err) {
+vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
+                       vn_err *err) {
     vn_status status = check_options(g, options, err);
     if (status != VN_OK) return status;
     size_t nodes = (size_t)g->count, steps = nodes + (size_t)options->n_grads;

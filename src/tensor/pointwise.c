@@ -1,14 +1,17 @@
-/* pointwise.c - one number in, one number out: arithmetic with broadcasting, functions of one variable, dropout.
+/* pointwise.c - one number in, one number out: arithmetic with broadcasting, functions of one
+ * variable, dropout.
  *
- * Arithmetic with a fill becomes affine or nothing, so that gradients which begin with ones cost nothing.
+ * Arithmetic with a fill becomes affine or nothing, so that gradients which begin with ones cost
+ * nothing.
  */
 #include "tensor/internal.h"
 
-/* ---- add, sub, mul, div ----------------------------------------------------------------------------- */
+/* ---- add, sub, mul, div ---------------------------------------------------------------------- */
 
 const char *vn_shape_binary(vn_node *n) {
     if (!vn_all_floats(n)) return "takes floats";
-    if (!vn_shape_broadcast(&n->in[0]->shape, &n->in[1]->shape, &n->shape)) return "the shapes do not broadcast";
+    if (!vn_shape_broadcast(&n->in[0]->shape, &n->in[1]->shape, &n->shape))
+        return "the shapes do not broadcast";
     return NULL;
 }
 
@@ -20,8 +23,8 @@ static vn_node *binary(vn_graph *g, vn_op op, vn_node *a, vn_node *b) {
 /* Is b one number everywhere, and a op b of a's shape? */
 static bool folds(const vn_node *a, const vn_node *b) {
     vn_shape both;
-    return a && b && b->op == VN_OP_FILL && a->dtype == VN_F32 && vn_shape_broadcast(&a->shape, &b->shape, &both) &&
-           vn_shape_equal(&a->shape, &both);
+    return a && b && b->op == VN_OP_FILL && a->dtype == VN_F32 &&
+           vn_shape_broadcast(&a->shape, &b->shape, &both) && vn_shape_equal(&a->shape, &both);
 }
 
 vn_node *vn_add(vn_graph *g, vn_node *a, vn_node *b) {
@@ -58,7 +61,8 @@ void vn_gradient_add(vn_node *n, vn_node *dy, vn_node **grad) {
 
 void vn_gradient_sub(vn_node *n, vn_node *dy, vn_node **grad) {
     if (vn_wanted(n, 0)) share(n, 0, dy, grad);
-    if (vn_wanted(n, 1)) grad[1] = vn_affine(n->graph, vn_sum_to(n->graph, dy, n->in[1]->shape), -1, 0);
+    if (vn_wanted(n, 1))
+        grad[1] = vn_affine(n->graph, vn_sum_to(n->graph, dy, n->in[1]->shape), -1, 0);
 }
 
 /* grad[i] = dy times the other factor, summed over what was broadcast. */
@@ -82,7 +86,7 @@ void vn_gradient_div(vn_node *n, vn_node *dy, vn_node **grad) {
     if (vn_wanted(n, 1)) share(n, 1, vn_affine(g, vn_mul(g, da, n), -1, 0), grad);
 }
 
-/* ---- x y + z ---------------------------------------------------------------------------------------- */
+/* ---- x y + z --------------------------------------------------------------------------------- */
 
 const char *vn_shape_mul_add(vn_node *n) {
     const vn_shape *x = &n->in[0]->shape;
@@ -110,7 +114,7 @@ vn_node *vn_expand_mul_add(vn_node *n) {
     return vn_add(n->graph, vn_mul(n->graph, n->in[0], n->in[1]), n->in[2]);
 }
 
-/* ---- affine ----------------------------------------------------------------------------------------- */
+/* ---- affine ---------------------------------------------------------------------------------- */
 
 const char *vn_shape_same(vn_node *n) {
     n->shape = n->in[0]->shape;
@@ -130,7 +134,7 @@ void vn_gradient_affine(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = vn_affine(n->graph, dy, n->attr.affine.scale, 0);
 }
 
-/* ---- functions of one variable ---------------------------------------------------------------------- */
+/* ---- functions of one variable --------------------------------------------------------------- */
 
 const char *vn_shape_unary(vn_node *n) {
     int order = n->attr.unary.order;
@@ -150,7 +154,8 @@ vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn) {
     return fn == VN_FN_IDENTITY ? x : vn_unary_order(g, x, fn, 0);
 }
 
-/* A cotangent that is a small array spread out is multiplied as it is: it need not exist at full size. */
+/* A cotangent that is a small array spread out is multiplied as it is: it need not exist at full
+ * size. */
 void vn_gradient_unary(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_graph *g = n->graph;
     vn_fn fn = n->attr.unary.fn;
@@ -176,7 +181,8 @@ const char *vn_shape_unary_grad(vn_node *n) {
 void vn_gradient_unary_grad(vn_node *n, vn_node *c, vn_node **grad) {
     vn_graph *g = n->graph;
     vn_node *x = n->in[0], *dy = n->in[1];
-    if (vn_wanted(n, 0)) grad[0] = vn_mul(g, vn_mul(g, c, dy), vn_unary_order(g, x, n->attr.unary.fn, 2));
+    if (vn_wanted(n, 0))
+        grad[0] = vn_mul(g, vn_mul(g, c, dy), vn_unary_order(g, x, n->attr.unary.fn, 2));
     if (vn_wanted(n, 1)) {
         vn_node draft = vn_draft(VN_OP_UNARY_GRAD, 2, x, c);
         draft.attr.unary.fn = n->attr.unary.fn;
@@ -188,7 +194,7 @@ vn_node *vn_expand_unary_grad(vn_node *n) {
     return vn_mul(n->graph, n->in[1], vn_unary_order(n->graph, n->in[0], n->attr.unary.fn, 1));
 }
 
-/* ---- dropout ---------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
 const char *vn_shape_dropout(vn_node *n) {
     double p = n->attr.dropout.p;

@@ -1,9 +1,9 @@
-/* product.c - matrix products. Linear is a product with the weight as PyTorch stores it, [out, in], and a bias; its gradients
- * are products over all rows at once.
+/* product.c - matrix products. Linear is a product with the weight as PyTorch stores it, [out, in],
+ * and a bias; its gradients are products over all rows at once.
  */
 #include "tensor/internal.h"
 
-/* ---- matmul ----------------------------------------------------------------------------------------- */
+/* ---- matmul ---------------------------------------------------------------------------------- */
 
 const char *vn_shape_matmul(vn_node *n) {
     const vn_shape *a = &n->in[0]->shape, *b = &n->in[1]->shape;
@@ -40,7 +40,8 @@ static vn_node *as_rows(vn_graph *g, vn_node *x) {
     return vn_reshape(g, x, vn_shape_rows(&x->shape));
 }
 
-/* One matrix b under many a: its gradient is a product over all of a's rows, and a is never second. */
+/* One matrix b under many a: its gradient is a product over all of a's rows, and a is never
+ * second. */
 static void gradient_shared(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_graph *g = n->graph;
     vn_node *a = n->in[0], *b = n->in[1];
@@ -48,7 +49,8 @@ static void gradient_shared(vn_node *n, vn_node *dy, vn_node **grad) {
     if (vn_wanted(n, 1)) {
         vn_node *rows = as_rows(g, ta ? transpose(g, a) : a), *dy_rows = as_rows(g, dy);
         if (rows && dy_rows)
-            grad[1] = tb ? vn_matmul(g, dy_rows, rows, true, false) : vn_matmul(g, rows, dy_rows, true, false);
+            grad[1] = tb ? vn_matmul(g, dy_rows, rows, true, false)
+                         : vn_matmul(g, rows, dy_rows, true, false);
     }
     if (vn_wanted(n, 0)) {
         vn_node *da = vn_matmul(g, dy, b, false, !tb);
@@ -64,11 +66,13 @@ void vn_gradient_matmul(vn_node *n, vn_node *dy, vn_node **grad) {
         gradient_shared(n, dy, grad);
         return;
     }
-    if (vn_wanted(n, 1)) grad[1] = tb ? vn_matmul(g, dy, a, true, ta) : vn_matmul(g, a, dy, !ta, false);
-    if (vn_wanted(n, 0)) grad[0] = ta ? vn_matmul(g, b, dy, tb, true) : vn_matmul(g, dy, b, false, !tb);
+    if (vn_wanted(n, 1))
+        grad[1] = tb ? vn_matmul(g, dy, a, true, ta) : vn_matmul(g, a, dy, !ta, false);
+    if (vn_wanted(n, 0))
+        grad[0] = ta ? vn_matmul(g, b, dy, tb, true) : vn_matmul(g, dy, b, false, !tb);
 }
 
-/* ---- linear ----------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 const char *vn_shape_linear(vn_node *n) {
     const vn_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;

@@ -14,7 +14,8 @@ struct vn_program {
     int64_t runs;
 };
 
-vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out, vn_err *err) {
+vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out,
+                          vn_err *err) {
     *out = NULL;
     vn_program *p = vn_calloc(1, sizeof *p);
     if (!p) return vn_no_memory(err);
@@ -45,7 +46,8 @@ void vn_program_close(vn_program **p) {
 static void *port(const vn_program *p, const vn_port *ports, int n, const vn_node *node) {
     for (int i = 0; i < n; i++)
         if (ports[i].node == node)
-            return ports[i].place.home == VN_IN_DATA ? (void *)ports[i].place.data : p->memory + ports[i].place.offset;
+            return ports[i].place.home == VN_IN_DATA ? (void *)ports[i].place.data
+                                                     : p->memory + ports[i].place.offset;
     return NULL;
 }
 
@@ -61,7 +63,7 @@ size_t vn_program_bytes(const vn_program *p) {
     return p->plan.arena_bytes + p->plan.work_bytes;
 }
 
-/* ---- run -------------------------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------------------- */
 
 static void *locate(const vn_program *p, const vn_run *run, const vn_location *place) {
     switch (place->home) {
@@ -96,7 +98,7 @@ void vn_program_run(vn_program *p, const vn_run *run) {
     p->runs++;
 }
 
-/* ---- cost and profile ------------------------------------------------------------------------------- */
+/* ---- cost and profile ------------------------------------------------------------------------ */
 
 vn_cost vn_step_cost(const vn_step *step) {
     double copied = 2 * (double)sizeof(float) * (double)vn_shape_count(&step->node->shape);
@@ -141,10 +143,12 @@ static int gather(const vn_program *p, bool by_place, vn_profile_line *lines) {
     return n;
 }
 
-vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n, vn_err *err) {
+vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n,
+                             vn_err *err) {
     *lines = NULL;
     *n = 0;
-    if (!p->seconds || !p->runs) return vn_fail(err, VN_BAD_ARGUMENT, "the program was not run to be profiled");
+    if (!p->seconds || !p->runs)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the program was not run to be profiled");
     *lines = vn_alloc((size_t)p->plan.steps, sizeof **lines);
     if (!*lines) return vn_no_memory(err);
     *n = gather(p, by_place, *lines);

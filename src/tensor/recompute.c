@@ -1,22 +1,26 @@
-/* recompute.c - values of the forward pass that are not kept for the way back but computed there again (1604.06174).
+/* recompute.c - values of the forward pass that are not kept for the way back but computed there
+ * again (1604.06174).
  *
- * A gradient reads what the forward pass made, so all of that lies in memory when the way back begins. Here the gradient's part of
- * the graph is built once more, reading copies of forward nodes, each made just before the first node that reads it; the plan
- * then frees the originals early. A copy is the same op on the same numbers, dropout with its site, so that no bit of a
+ * A gradient reads what the forward pass made, so all of that lies in memory when the way back
+ * begins. Here the gradient's part of the graph is built once more, reading copies of forward
+ * nodes, each made just before the first node that reads it; the plan then frees the originals
+ * early. A copy is the same op on the same numbers, dropout with its site, so that no bit of a
  * gradient changes. Which values are copied:
  *
  *   cheap    what takes a few operations for each of its numbers (norms, activations, sums) and comes from what the way back
  *            reads anyway: a percent or two of a step's arithmetic
  *   blocks   all but what the model marked with vn_block_end: the forward pass a second time, from mark to mark
  *
- * Small arrays are always kept, and so is what follows the last mark but one: it is read as soon as the way back begins.
+ * Small arrays are always kept, and so is what follows the last mark but one: it is read as soon as
+ * the way back begins.
  */
 #include "tensor/internal.h"
 
 #define SMALL 64 /* times smaller than the largest forward value: not worth a copy */
 #define CHEAP 12 /* operations for a number, at most */
 
-/* Cheap steps from what is kept to a copy: all between live while the last is made. On transformers 4 to 14 differ by 10%. */
+/* Cheap steps from what is kept to a copy: all between live while the last is made. On transformers
+ * 4 to 14 differ by 10%. */
 #define LONGEST 8
 
 typedef struct recompute {
@@ -31,7 +35,7 @@ typedef struct recompute {
 } recompute;
 
 static double bytes_of(const vn_node *n) {
-    return 4 * (double)vn_shape_count(&n->shape); // both dtypes
+    return 4 * (double)vn_shape_count(&n->shape); /* both dtypes */
 }
 
 static bool is_leaf(const vn_node *n) {
@@ -43,22 +47,23 @@ static const vn_node *memory_of(const vn_node *n) {
     return n;
 }
 
-/* ---- which values ----------------------------------------------------------------------------------- */
+/* ---- which values ---------------------------------------------------------------------------- */
 
 /* What of the gradient the n wanted nodes need, and which forward nodes it reads. */
 static void find_read(recompute *r, int size, int n, vn_node *const *wanted) {
     for (int i = 0; i < n; i++) r->read[wanted[i]->id] = true;
     for (int id = size - 1; id >= r->forward; id--)
         for (int i = 0; r->read[id] && i < r->g->node[id]->inputs; i++)
-            r->read[memory_of(r->g->node[id]->in[i])->id] = r->read[r->g->node[id]->in[i]->id] = true;
+            r->read[memory_of(r->g->node[id]->in[i])->id] = r->read[r->g->node[id]->in[i]->id] =
+                true;
 }
 
 static bool is_cheap(const vn_node *n) {
     return vn_node_cost(n).flops <= CHEAP * (double)vn_shape_count(&n->shape);
 }
 
-/* kept[id]: will it be there on the way back? Cheap nodes are computed again if what is not there of their inputs would be no
- * more to keep than half of them. */
+/* kept[id]: will it be there on the way back? Cheap nodes are computed again if what is not there
+ * of their inputs would be no more to keep than half of them. */
 static void choose_cheap(recompute *r, const vn_node *n, double small, bool *kept) {
     double missing = 0;
     int longest = 0;
@@ -108,7 +113,7 @@ static void choose(recompute *r, vn_recompute how, bool *kept) {
     }
 }
 
-/* ---- copies ----------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static vn_node *to_read(const recompute *r, vn_node *n) {
     return r->copy[n->id] ? r->copy[n->id] : n;
@@ -148,7 +153,8 @@ static void rebuild(recompute *r, int size) {
     }
 }
 
-vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted, vn_err *err) {
+vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted,
+                             vn_err *err) {
     if (g->err.status != VN_OK || how == VN_RECOMPUTE_NONE) return vn_graph_status(g, err);
     const int size = g->count;
     const char *label = g->label;

@@ -1,14 +1,16 @@
-/* softmax.c - softmax and its sparse sister entmax over the last axis, and cross entropy of logits against labels. */
+/* softmax.c - softmax and its sparse sister entmax over the last axis, and cross entropy of logits
+ * against labels. */
 #include "tensor/internal.h"
 
-/* ---- softmax ---------------------------------------------------------------------------------------- */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 const char *vn_shape_softmax(vn_node *n) {
     return n->in[0]->shape.rank < 1 ? "x has no axes" : vn_shape_same(n);
 }
 
 const char *vn_shape_softmax_grad(vn_node *n) {
-    return vn_shape_equal(&n->in[0]->shape, &n->in[1]->shape) ? vn_shape_softmax(n) : "y and dy differ in shape";
+    return vn_shape_equal(&n->in[0]->shape, &n->in[1]->shape) ? vn_shape_softmax(n)
+                                                              : "y and dy differ in shape";
 }
 
 vn_node *vn_softmax(vn_graph *g, vn_node *x) {
@@ -28,17 +30,19 @@ vn_node *vn_expand_softmax_grad(vn_node *n) {
     return vn_mul(g, y, vn_sub(g, dy, vn_sum_to(g, vn_mul(g, y, dy), column)));
 }
 
-/* ---- entmax ------------------------------------------------------------------------------------------ */
+/* ---- entmax ---------------------------------------------------------------------------------- */
 
-/* alpha-entmax of alpha 1.5 (1905.05702) is p = max(x/2 - t, 0)^2, with t such that p adds up to 1. The op gives the root r of
- * p: unlike p's own, its gradient is made of smooth parts, so that gradients of gradients come by themselves too. */
+/* alpha-entmax of alpha 1.5 (1905.05702) is p = max(x/2 - t, 0)^2, with t such that p adds up to 1.
+ * The op gives the root r of p: unlike p's own, its gradient is made of smooth parts, so that
+ * gradients of gradients come by themselves too. */
 
 vn_node *vn_entmax15(vn_graph *g, vn_node *x) {
     vn_node n = vn_draft(VN_OP_ENTMAX_ROOT, 1, x);
     return vn_unary(g, vn_graph_add(g, &n), VN_FN_SQUARE);
 }
 
-/* dx = (m - r sum(m) / sum(r)) / 2, m = dy where r > 0: from sum(r^2) = 1 follows dt = sum(r dx) / (2 sum(r)). */
+/* dx = (m - r sum(m) / sum(r)) / 2, m = dy where r > 0: from sum(r^2) = 1 follows dt = sum(r dx) /
+ * (2 sum(r)). */
 void vn_gradient_entmax_root(vn_node *n, vn_node *dy, vn_node **grad) {
     vn_graph *g = n->graph;
     vn_shape column = vn_shape_with(&n->shape, n->shape.rank - 1, 1);
@@ -47,11 +51,12 @@ void vn_gradient_entmax_root(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = vn_affine(g, vn_sub(g, m, vn_mul(g, n, share)), 0.5, 0);
 }
 
-/* ---- cross entropy ---------------------------------------------------------------------------------- */
+/* ---- cross entropy --------------------------------------------------------------------------- */
 
 static const char *check_labels(const vn_node *n) {
     const vn_shape *logits = &n->in[0]->shape, *labels = &n->in[1]->shape;
-    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_I32) return "takes float logits and integer labels";
+    if (n->in[0]->dtype != VN_F32 || n->in[1]->dtype != VN_I32)
+        return "takes float logits and integer labels";
     if (logits->rank != 2 || logits->dim[1] < 1) return "the logits are not [N,K]";
     return labels->rank == 1 && labels->dim[0] == logits->dim[0] ? NULL : "the labels are not [N]";
 }
@@ -65,7 +70,9 @@ const char *vn_shape_cross_entropy_grad(vn_node *n) {
     n->shape = n->in[0]->shape;
     const char *why = check_labels(n);
     if (why) return why;
-    return n->in[2]->dtype == VN_F32 && vn_shape_equal(&n->in[1]->shape, &n->in[2]->shape) ? NULL : "dy is not [N]";
+    return n->in[2]->dtype == VN_F32 && vn_shape_equal(&n->in[1]->shape, &n->in[2]->shape)
+               ? NULL
+               : "dy is not [N]";
 }
 
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels) {

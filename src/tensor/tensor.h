@@ -1,13 +1,14 @@
-/* tensor.h - graphs of array operations: built once for a shape, differentiated by rule, planned once into
- * one arena, run many times without allocating.
+/* tensor.h - graphs of array operations: built once for a shape, differentiated by rule, planned
+ * once into one arena, run many times without allocating.
  *
  *   build      vn_graph_open, then ops; errors stick to the graph, so model code reads straight through
  *   gradient   vn_graph_gradient appends more graph; applied twice it gives gradients of gradients
  *   program    vn_program_open plans memory for the nodes that the outputs need
  *   run        vn_program_run
  *
- * All arrays are dense and row-major; images are [N,H,W,C]. A fused op may carry an `expand` rule that writes it with
- * simpler ops: that is its truth in tests and its gradient when it has no rule of its own.
+ * All arrays are dense and row-major; images are [N,H,W,C]. A fused op may carry an `expand` rule
+ * that writes it with simpler ops: that is its truth in tests and its gradient when it has no rule
+ * of its own.
  */
 #ifndef VN_TENSOR_H
 #define VN_TENSOR_H
@@ -27,8 +28,9 @@ typedef struct vn_shape {
 int64_t vn_shape_count(const vn_shape *s);
 bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
 
-/* name, then what it computes. Order is the enum's; src/tensor/ops.c and each backend are locked to it. */
-// clang-format off
+/* name, then what it computes. Order is the enum's; src/tensor/ops.c and each backend are locked to
+ * it. */
+/* clang-format off */
 #define VN_OPS(X)                                                                                             \
     X(INPUT, "input")              /* bound before a run, any dtype */                                        \
     X(PARAM, "param")              /* a weight: values + offset of the run's flat array */                    \
@@ -70,7 +72,7 @@ bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
     X(RESAMPLE, "resample")        /* x [N,H,W,C]: up- and down-sampling by a separable FIR; see builder */    \
     X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */         \
     X(ENTMAX_ROOT, "entmax_root")  /* over the last axis: max(x/2 - t, 0), t such that the squares add up to 1 */
-// clang-format on
+/* clang-format on */
 
 typedef enum vn_op {
 #define VN_OP_ENUM(id, name) VN_OP_##id,
@@ -102,10 +104,11 @@ typedef enum vn_fn {
 
 #define VN_MAX_TAPS 8
 
-// clang-format off
+/* clang-format off */
 typedef union vn_attr {
     struct { double value; } fill;
-    struct { int64_t offset; bool stops; } view; /* in elements; stops: no gradient goes back through it */
+    /* in elements; stops: no gradient goes back through it */
+    struct { int64_t offset; bool stops; } view;
     struct { int perm[VN_MAX_RANK]; } permute;
     struct { int axis; int64_t begin; } slice; /* slice, place; concat uses axis */
     struct { double scale, shift; } affine;
@@ -114,11 +117,13 @@ typedef union vn_attr {
     struct { vn_fn act; } linear;
     struct { int stride, pad[4]; } conv;       /* pad: top, bottom, left, right */
     struct { int groups; double eps; vn_fn act; } norm; /* act: identity or silu */
-    struct { int heads; double scale; int key_heads; bool causal; } attention; /* key_heads 0: as many as heads */
-    struct { int up, down, pad[2], taps; float tap[VN_MAX_TAPS]; } resample; /* pad[0] rows, pad[1] columns, before */
+    /* key_heads 0: as many as heads */
+    struct { int heads; double scale; int key_heads; bool causal; } attention;
+    /* pad[0] rows, pad[1] columns, before */
+    struct { int up, down, pad[2], taps; float tap[VN_MAX_TAPS]; } resample;
     struct { double p; uint32_t site; } dropout;
 } vn_attr;
-// clang-format on
+/* clang-format on */
 
 typedef struct vn_graph vn_graph;
 typedef struct vn_node vn_node;
@@ -140,14 +145,19 @@ struct vn_node {
     bool block_end;    /* see vn_block_end */
 };
 
-/* ---- weights: one flat array of floats for all parameters of a network ------------------------------ */
+/* ---- weights: one flat array of floats for all parameters of a network ----------------------- */
 
 typedef enum vn_layout {
     VN_LAYOUT_PLAIN, /* as in the file */
     VN_LAYOUT_CONV   /* file [O,I,kh,kw], inside [kh,kw,I,O] */
 } vn_layout;
 
-typedef enum vn_init_kind { VN_INIT_ZEROS, VN_INIT_ONES, VN_INIT_UNIFORM, VN_INIT_NORMAL } vn_init_kind;
+typedef enum vn_init_kind {
+    VN_INIT_ZEROS,
+    VN_INIT_ONES,
+    VN_INIT_UNIFORM,
+    VN_INIT_NORMAL
+} vn_init_kind;
 
 typedef struct vn_init {
     vn_init_kind kind;
@@ -165,26 +175,30 @@ typedef struct vn_weight {
     size_t count;
 } vn_weight;
 
-/* The list of a network's parameters; the numbers live outside, so that live, EMA and gradient arrays share it. */
+/* The list of a network's parameters; the numbers live outside, so that live, EMA and gradient
+ * arrays share it. */
 typedef struct vn_weights vn_weights;
 vn_status vn_weights_open(vn_weights **out, vn_err *err);
 void vn_weights_close(vn_weights **w);
 size_t vn_weights_count(const vn_weights *w);
 const vn_weight *vn_weights_at(const vn_weights *w, size_t i);
 const vn_weight *vn_weights_find(const vn_weights *w, const char *name); /* NULL if unknown */
-size_t vn_weights_floats(const vn_weights *w);                           /* length of the flat array */
-int64_t vn_weights_parameters(const vn_weights *w);                      /* without gaps */
-/* Fills values[vn_weights_floats] by each weight's init, Philox stream VN_STREAM_WEIGHTS, sample = index. */
+/* length of the flat array */
+size_t vn_weights_floats(const vn_weights *w);
+int64_t vn_weights_parameters(const vn_weights *w); /* without gaps */
+/* Fills values[vn_weights_floats] by each weight's init, Philox stream VN_STREAM_WEIGHTS, sample =
+ * index. */
 void vn_weights_init(const vn_weights *w, float *values, uint64_t seed);
-void vn_weight_to_file(const vn_weight *w, const float *inside, float *file); /* one weight, repacked */
+/* one weight, repacked */
+void vn_weight_to_file(const vn_weight *w, const float *inside, float *file);
 void vn_weight_from_file(const vn_weight *w, const float *file, float *inside);
 
-/* ---- building --------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 vn_status vn_graph_open(vn_graph **out, vn_err *err);
 void vn_graph_close(vn_graph **g);
-/* VN_OK, or the first thing that went wrong while building, copied to *err. Every builder returns NULL from then on, and
- * accepts NULL nodes, so one check at the end is enough. */
+/* VN_OK, or the first thing that went wrong while building, copied to *err. Every builder returns
+ * NULL from then on, and accepts NULL nodes, so one check at the end is enough. */
 vn_status vn_graph_status(const vn_graph *g, vn_err *err);
 int vn_graph_size(const vn_graph *g);
 vn_node *vn_graph_node(const vn_graph *g, int id);
@@ -194,95 +208,116 @@ void vn_graph_label(vn_graph *g, const char *format, ...) VN_PRINTF(2, 3);
 vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
 
 vn_shape vn_shape_of(int rank, ...); /* int64_t dims: cast them */
-#define VN_SHAPE(...) vn_shape_make((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define VN_SHAPE(...)                                                                              \
+    vn_shape_make((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                       \
+                  (int64_t[]){__VA_ARGS__})
 vn_shape vn_shape_make(int rank, const int64_t *dim);
 
 vn_node *vn_input(vn_graph *g, vn_dtype dtype, vn_shape shape);
-/* A weight by name: declared in w on first use, found (and its shape checked) afterwards. `file` is PyTorch's shape. */
-vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_layout layout, vn_init init);
+/* A weight by name: declared in w on first use, found (and its shape checked) afterwards. `file` is
+ * PyTorch's shape. */
+vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
+                       vn_layout layout, vn_init init);
 vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_init init);
 vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data); /* copied */
 vn_node *vn_fill(vn_graph *g, vn_shape shape, double value);
 vn_node *vn_reshape(vn_graph *g, vn_node *x, vn_shape shape); /* one dim may be -1 */
 vn_node *vn_view(vn_graph *g, vn_node *x, int64_t offset, vn_shape shape);
-vn_node *vn_stop_gradient(vn_graph *g, vn_node *x);                  /* x, a constant to derivatives */
-vn_node *vn_permute(vn_graph *g, vn_node *x, const int *perm);       /* perm[rank] */
-vn_node *vn_concat(vn_graph *g, int axis, int n, vn_node *const *x); /* axis may be negative, here and below */
+/* x, a constant to derivatives */
+vn_node *vn_stop_gradient(vn_graph *g, vn_node *x);
+vn_node *vn_permute(vn_graph *g, vn_node *x, const int *perm); /* perm[rank] */
+/* axis may be negative, here and below */
+vn_node *vn_concat(vn_graph *g, int axis, int n, vn_node *const *x);
 vn_node *vn_slice(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t length);
 vn_node *vn_place(vn_graph *g, vn_node *x, int axis, int64_t begin, int64_t total);
 vn_node *vn_broadcast(vn_graph *g, vn_node *x, vn_shape shape); /* x itself if equal */
 vn_node *vn_sum_to(vn_graph *g, vn_node *x, vn_shape shape);
-vn_node *vn_sum_product_to(vn_graph *g, vn_node *x, vn_node *y, vn_shape shape); /* of x y, both of one shape */
+/* of x y, both of one shape */
+vn_node *vn_sum_product_to(vn_graph *g, vn_node *x, vn_node *y, vn_shape shape);
 vn_node *vn_add(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_sub(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_mul(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_div(vn_graph *g, vn_node *a, vn_node *b);
-vn_node *vn_mul_add(vn_graph *g, vn_node *x, vn_node *y, vn_node *z); /* x y + z: z of x's shape, y broadcasts to it */
+/* x y + z: z of x's shape, y broadcasts to it */
+vn_node *vn_mul_add(vn_graph *g, vn_node *x, vn_node *y, vn_node *z);
 vn_node *vn_affine(vn_graph *g, vn_node *x, double scale, double shift);
 vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn); /* x itself for identity */
 vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb);
 vn_node *vn_linear(vn_graph *g, vn_node *x, vn_node *w, vn_node *b /* or NULL */, bool has_bias);
-/* With a function of the result, in one pass; where a gradient is to come it is better apart, since that needs what came before. */
+/* With a function of the result, in one pass; where a gradient is to come it is better apart, since
+ * that needs what came before. */
 vn_node *vn_linear_act(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, vn_fn act);
-vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride, const int pad[4]);
-/* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group. gamma, beta: [C]; or [B,C], a
- * row for each N/B samples (of a layer norm: rows) in turn, as time and class steer a norm; or both NULL with has_affine false.
- * act: VN_FN_IDENTITY or VN_FN_SILU. */
-vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine, int groups, double eps,
-                 vn_fn act);
+vn_node *vn_conv2d(vn_graph *g, vn_node *x, vn_node *w, vn_node *b, bool has_bias, int stride,
+                   const int pad[4]);
+/* x [N,..,C] with `groups` groups of channels; layer norm is x viewed as [rows, C] with one group.
+ * gamma, beta: [C]; or [B,C], a row for each N/B samples (of a layer norm: rows) in turn, as time
+ * and class steer a norm; or both NULL with has_affine false. act: VN_FN_IDENTITY or VN_FN_SILU. */
+vn_node *vn_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
+                 int groups, double eps, vn_fn act);
 vn_node *vn_layer_norm(vn_graph *g, vn_node *x, vn_node *gamma, vn_node *beta, bool has_affine,
                        double eps); /* last axis */
 vn_node *vn_softmax(vn_graph *g, vn_node *x);
-vn_node *vn_entmax15(vn_graph *g, vn_node *x); /* alpha-entmax of alpha 1.5 over the last axis: sparse, adds up to 1 */
+/* alpha-entmax of alpha 1.5 over the last axis: sparse, adds up to 1 */
+vn_node *vn_entmax15(vn_graph *g, vn_node *x);
 vn_node *vn_cross_entropy(vn_graph *g, vn_node *logits, vn_node *labels);
 vn_node *vn_one_hot(vn_graph *g, vn_node *index, int64_t k);
 vn_node *vn_embedding(vn_graph *g, vn_node *table, vn_node *index);
-/* Attention of queries q [B,Tq,heads d] over keys and values k, v [B,Tk,heads d]: out [B,Tq,heads d]. */
+/* Attention of queries q [B,Tq,heads d] over keys and values k, v [B,Tk,heads d]: out [B,Tq,heads
+ * d]. */
 vn_node *vn_attention(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, int heads, double scale);
 
 typedef struct vn_attention_options {
     int heads;
-    int key_heads; /* of k and v [B,Tk,key_heads d], a divisor of heads: query head h reads key head h key_heads / heads
-                      (grouped queries, 2305.13245); 0: as many as heads */
+    /* of k and v [B,Tk,key_heads d], a divisor of heads: query head h reads key head h key_heads /
+     * heads (grouped queries, 2305.13245); 0: as many as heads */
+    int key_heads;
     double scale;
-    bool causal; /* query i sees the keys up to i + Tk - Tq, so that the last query sees all; Tk >= Tq */
+    /* query i sees the keys up to i + Tk - Tq, so that the last query sees all; Tk >= Tq */
+    bool causal;
     bool
         has_bias; /* bias is added to the scaled scores: [B or 1, heads or 1, Tq or 1, Tk]. A mask is one of 0 and -INFINITY; */
-    vn_node *bias; /* below -1e30 counts as -1e30, so that a query that sees nothing takes the mean of all values */
+    /* below -1e30 counts as -1e30, so that a query that sees nothing takes the mean of all
+     * values */
+    vn_node *bias;
 } vn_attention_options;
 
-vn_node *vn_attention_of(vn_graph *g, vn_node *q, vn_node *k, vn_node *v, const vn_attention_options *o);
+vn_node *vn_attention_of(vn_graph *g, vn_node *q, vn_node *k, vn_node *v,
+                         const vn_attention_options *o);
 /* Separable FIR resampling of rows and columns. In one dimension, with x zero outside:
  *   out[o] = sum_i x[i] tap[o*down - i*up + pad],  0 <= index < taps.
- * Nearest upsampling by f: up f, taps f ones, pad 0, out f*H. Average pooling by f: down f, taps f of 1/f, pad f-1, out H/f.
- * The adjoint is the same op with up and down exchanged, the taps reversed and pad' = taps-1-pad. */
-vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const float *tap, const int pad[2],
-                     int64_t out_h, int64_t out_w);
+ * Nearest upsampling by f: up f, taps f ones, pad 0, out f*H. Average pooling by f: down f, taps f
+ * of 1/f, pad f-1, out H/f. The adjoint is the same op with up and down exchanged, the taps
+ * reversed and pad' = taps-1-pad. */
+vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const float *tap,
+                     const int pad[2], int64_t out_h, int64_t out_w);
 vn_node *vn_upsample_nearest(vn_graph *g, vn_node *x, int factor);
 vn_node *vn_avg_pool(vn_graph *g, vn_node *x, int factor); /* floor(H/f) x floor(W/f) */
-vn_node *vn_dropout(vn_graph *g, vn_node *x, double p);    /* x itself if p = 0; each call is a site of its own */
-vn_node *vn_mean(vn_graph *g, vn_node *x);                 /* of all elements, rank 0 */
+/* x itself if p = 0; each call is a site of its own */
+vn_node *vn_dropout(vn_graph *g, vn_node *x, double p);
+vn_node *vn_mean(vn_graph *g, vn_node *x); /* of all elements, rank 0 */
 
-/* Appends the gradient of sum(cotangent * y) for each of n nodes in `wrt`: out[i] has wrt[i]'s shape, a zero fill where y does
- * not depend on it. cotangent NULL: ones. Applies to what it made itself, up to the rules' reach; beyond: VN_UNSUPPORTED, naming
- * the op. */
-vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt, vn_node **out,
-                            vn_err *err);
+/* Appends the gradient of sum(cotangent * y) for each of n nodes in `wrt`: out[i] has wrt[i]'s
+ * shape, a zero fill where y does not depend on it. cotangent NULL: ones. Applies to what it made
+ * itself, up to the rules' reach; beyond: VN_UNSUPPORTED, naming the op. */
+vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt,
+                            vn_node **out, vn_err *err);
 
-/* Appends the forward derivative of y, J t: what y changes by, to first order, when each of n nodes wrt[i] changes by tangent[i]
- * (of its shape). *out has y's shape; a zero fill where y depends on none of them. Fails as vn_graph_gradient does. */
-vn_status vn_graph_jvp(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, vn_node *const *tangent, vn_node **out,
-                       vn_err *err);
+/* Appends the forward derivative of y, J t: what y changes by, to first order, when each of n nodes
+ * wrt[i] changes by tangent[i] (of its shape). *out has y's shape; a zero fill where y depends on
+ * none of them. Fails as vn_graph_gradient does. */
+vn_status vn_graph_jvp(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, vn_node *const *tangent,
+                       vn_node **out, vn_err *err);
 
-/* How much of the forward pass is computed again on the way back, instead of kept in memory from the one to the other. The
- * gradients are the same bits. */
+/* How much of the forward pass is computed again on the way back, instead of kept in memory from
+ * the one to the other. The gradients are the same bits. */
 typedef enum vn_recompute {
     VN_RECOMPUTE_CHEAP,  /* what costs little: norms, activations, sums */
     VN_RECOMPUTE_BLOCKS, /* all but what vn_block_end marks */
     VN_RECOMPUTE_NONE
 } vn_recompute;
 
-/* Marks what a block of a model hands on: from here VN_RECOMPUTE_BLOCKS computes what follows. Returns x. */
+/* Marks what a block of a model hands on: from here VN_RECOMPUTE_BLOCKS computes what follows.
+ * Returns x. */
 vn_node *vn_block_end(vn_node *x);
 
 /* The gradients of a network by its weights and its input, as a program wants them. */
@@ -299,11 +334,12 @@ typedef struct vn_gradients {
     vn_node *by_x;
 } vn_gradients;
 
-/* vn_graph_gradient of sum(cotangent * y) by what *d asks for. d is closed with vn_gradients_close, after a failure too. */
+/* vn_graph_gradient of sum(cotangent * y) by what *d asks for. d is closed with vn_gradients_close,
+ * after a failure too. */
 vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_err *err);
 void vn_gradients_close(vn_gradients *d);
 
-/* ---- op table --------------------------------------------------------------------------------------- */
+/* ---- op table -------------------------------------------------------------------------------- */
 
 typedef struct vn_cost {
     double flops, bytes;
@@ -311,10 +347,11 @@ typedef struct vn_cost {
 
 typedef struct vn_op_row {
     const char *name;
-    /* Checks in[] and attr, sets shape and dtype (when it is not given by the builder); an error text or NULL. */
+    /* Checks in[] and attr, sets shape and dtype (when it is not given by the builder); an error
+     * text or NULL. */
     const char *(*shape)(vn_node *n);
-    /* Gradients: given n and its cotangent dy, sets grad[i] for each input that has one (leave NULL: none). NULL rule: expand's
-     * gradient, or none. */
+    /* Gradients: given n and its cotangent dy, sets grad[i] for each input that has one (leave
+     * NULL: none). NULL rule: expand's gradient, or none. */
     void (*gradient)(vn_node *n, vn_node *dy, vn_node **grad);
     /* The same value by simpler ops, or NULL. */
     vn_node *(*expand)(vn_node *n);
@@ -325,18 +362,21 @@ typedef struct vn_op_row {
 const vn_op_row *vn_op_get(vn_op op); /* locked to VN_OPS by _Static_assert */
 vn_cost vn_node_cost(const vn_node *n);
 
-/* ---- backends and programs -------------------------------------------------------------------------- */
+/* ---- backends and programs ------------------------------------------------------------------- */
 
 typedef struct vn_run {
-    const float *values; /* flat weights (live or EMA), vn_weights_floats; may be NULL if the graph has no PARAM */
-    float *grads;        /* flat gradients, for outputs bound with vn_program_options.grads; else NULL */
-    uint64_t seed;       /* dropout */
+    /* flat weights (live or EMA), vn_weights_floats; may be NULL if the graph has no PARAM */
+    const float *values;
+    /* flat gradients, for outputs bound with vn_program_options.grads; else NULL */
+    float *grads;
+    uint64_t seed; /* dropout */
     uint64_t step;
     uint64_t first_sample; /* dropout of row i of the batch is keyed by first_sample + i */
 } vn_run;
 
-/* The seed from which a dropout site draws: row i of the batch takes vn_random_uniform(.., VN_STREAM_DROPOUT, first_sample + i,
- * step), one number for each of its elements; an element is dropped where that is below p. */
+/* The seed from which a dropout site draws: row i of the batch takes vn_random_uniform(..,
+ * VN_STREAM_DROPOUT, first_sample + i, step), one number for each of its elements; an element is
+ * dropped where that is below p. */
 static inline uint64_t vn_dropout_seed(uint64_t seed, uint32_t site) {
     return seed + UINT64_C(0x9E3779B97F4A7C15) * (site + UINT64_C(1));
 }
@@ -344,8 +384,9 @@ static inline uint64_t vn_dropout_seed(uint64_t seed, uint32_t site) {
 typedef struct vn_kernel_args {
     const vn_node *node;
     const void *in[VN_MAX_IN];
-    void *out;     /* 64-byte aligned; in-place: equals one of in[] */
-    void *work;    /* as many bytes as the backend's workspace function asked for, 64-byte aligned */
+    void *out; /* 64-byte aligned; in-place: equals one of in[] */
+    /* as many bytes as the backend's workspace function asked for, 64-byte aligned */
+    void *work;
     vn_crew *crew; /* NULL: one thread */
     const vn_run *run;
 } vn_kernel_args;
@@ -357,15 +398,16 @@ typedef struct vn_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     int64_t step;      /* 1 for the first */
     double grad_scale; /* gradient clipping: grads are multiplied by it */
-    double ema;        /* ema = decay*ema + (1-decay)*value after the update; 0 with ema array NULL: none */
+    /* ema = decay*ema + (1-decay)*value after the update; 0 with ema array NULL: none */
+    double ema;
 } vn_adamw;
 
 typedef struct vn_backend {
     const char *name; /* "avx2", "portable" */
     vn_kernel kernel[VN_OP_COUNT];
     size_t (*workspace[VN_OP_COUNT])(const vn_node *n, int threads); /* NULL: none */
-    void (*adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v, float *ema,
-                  vn_crew *crew);
+    void (*adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,
+                  float *ema, vn_crew *crew);
     double (*sum_squares)(size_t n, const float *x, vn_crew *crew); /* fixed order, in double */
 } vn_backend;
 
@@ -376,14 +418,17 @@ typedef struct vn_program_options {
     vn_crew *crew; /* that runs it: outlives the program; NULL: one thread */
     int n_outputs;
     vn_node *const *outputs; /* kept readable after a run */
-    int n_grads;             /* nodes that are written to run.grads + offset of a weight, in its inside shape */
+    /* nodes that are written to run.grads + offset of a weight, in its inside shape */
+    int n_grads;
     vn_node *const *grads;
     const size_t *grad_offset;
     bool profile; /* time each op */
 } vn_program_options;
 
-/* Plans the nodes that outputs and grads need. The graph must outlive the program. Several programs may come from one graph. */
-vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out, vn_err *err);
+/* Plans the nodes that outputs and grads need. The graph must outlive the program. Several programs
+ * may come from one graph. */
+vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out,
+                          vn_err *err);
 void vn_program_close(vn_program **p);
 
 /* An array that is alive. */
@@ -397,15 +442,17 @@ typedef struct vn_footprint {
     size_t bytes; /* vn_program_bytes */
     size_t
         alive_bytes; /* of them, all that is alive at the step where most is; the rest: work space, and gaps between arrays */
-    vn_cost cost; /* vn_program_cost */
+    vn_cost cost;    /* vn_program_cost */
     int arrays;
     vn_array *array; /* [arrays] alive at that step, the largest first */
 } vn_footprint;
 
-vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *out, vn_err *err);
+vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *out,
+                            vn_err *err);
 void vn_footprint_close(vn_footprint *f);
 
-/* Where to write an INPUT before a run / read an output after it; NULL if the node is not part of the program. */
+/* Where to write an INPUT before a run / read an output after it; NULL if the node is not part of
+ * the program. */
 void *vn_program_input(vn_program *p, const vn_node *input);
 const void *vn_program_output(const vn_program *p, const vn_node *output);
 void vn_program_run(vn_program *p, const vn_run *run);
@@ -421,9 +468,11 @@ typedef struct vn_profile_line {
     vn_cost cost;      /* of a run */
 } vn_profile_line;
 
-/* With options.profile, and after a run: the time of each op or, by_place, of each op at each place, the slowest first. *lines is
- * freed with vn_free; its texts are the graph's. */
-vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n, vn_err *err);
-void vn_program_forget_times(vn_program *p); /* the profile begins anew: after runs that warmed up */
+/* With options.profile, and after a run: the time of each op or, by_place, of each op at each
+ * place, the slowest first. *lines is freed with vn_free; its texts are the graph's. */
+vn_status vn_program_profile(const vn_program *p, bool by_place, vn_profile_line **lines, int *n,
+                             vn_err *err);
+/* the profile begins anew: after runs that warmed up */
+void vn_program_forget_times(vn_program *p);
 
 #endif

@@ -1,5 +1,6 @@
-/* weights.c - the list of a network's parameters: names and shapes as PyTorch has them, and where each one lies in the flat arrays
- * that hold values, gradients and averages. Offsets are multiples of 16 floats, so that every weight begins a cache line.
+/* weights.c - the list of a network's parameters: names and shapes as PyTorch has them, and where
+ * each one lies in the flat arrays that hold values, gradients and averages. Offsets are multiples
+ * of 16 floats, so that every weight begins a cache line.
  */
 #include "tensor/internal.h"
 
@@ -42,7 +43,8 @@ static size_t *slot_of(const vn_weights *w, const char *name) {
     uint32_t hash = 2166136261u;
     for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
     size_t at = hash & mask;
-    while (w->table[at] && strcmp(w->weight[w->table[at] - 1]->name, name) != 0) at = (at + 1) & mask;
+    while (w->table[at] && strcmp(w->weight[w->table[at] - 1]->name, name) != 0)
+        at = (at + 1) & mask;
     return &w->table[at];
 }
 
@@ -61,12 +63,13 @@ int64_t vn_weights_parameters(const vn_weights *w) {
     return sum;
 }
 
-/* ---- declaring -------------------------------------------------------------------------------------- */
+/* ---- declaring ------------------------------------------------------------------------------- */
 
 /* Room for one more; false when memory runs out. */
 static bool grow(vn_weights *w) {
     if (w->count < w->capacity) return true;
-    const size_t capacity = w->capacity ? 2 * w->capacity : 64; // a power of two, as the table asks for
+    /* a power of two, as the table asks for */
+    const size_t capacity = w->capacity ? 2 * w->capacity : 64;
     size_t *table = vn_calloc(2 * capacity, sizeof *table);
     vn_weight **grown = table ? vn_realloc(w->weight, capacity, sizeof(vn_weight *)) : NULL;
     if (!grown) {
@@ -124,15 +127,19 @@ static vn_node *param_node(vn_graph *g, vn_weights *w, const char *name, const v
     return vn_graph_add(g, &n);
 }
 
-vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_layout layout, vn_init init) {
+vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
+                       vn_layout layout, vn_init init) {
     return param_node(g, w, name, &(vn_weight){.file = file, .layout = layout, .init = init});
 }
 
-vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape file, vn_init init) {
-    return param_node(g, w, name, &(vn_weight){.file = file, .layout = VN_LAYOUT_PLAIN, .init = init, .frozen = true});
+vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
+                         vn_init init) {
+    return param_node(
+        g, w, name,
+        &(vn_weight){.file = file, .layout = VN_LAYOUT_PLAIN, .init = init, .frozen = true});
 }
 
-/* ---- values ----------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint64_t index) {
     double scale = weight->init.scale;
@@ -143,7 +150,8 @@ static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint6
         break;
     case VN_INIT_UNIFORM:
         vn_random_uniform(value, weight->count, seed, VN_STREAM_WEIGHTS, index, 0);
-        for (size_t i = 0; i < weight->count; i++) value[i] = (float)((2 * (double)value[i] - 1) * scale);
+        for (size_t i = 0; i < weight->count; i++)
+            value[i] = (float)((2 * (double)value[i] - 1) * scale);
         break;
     case VN_INIT_NORMAL:
         vn_random_normal(value, weight->count, seed, VN_STREAM_WEIGHTS, index, 0);
@@ -154,7 +162,8 @@ static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint6
 
 void vn_weights_init(const vn_weights *w, float *values, uint64_t seed) {
     memset(values, 0, w->floats * sizeof *values);
-    for (size_t i = 0; i < w->count; i++) init_one(w->weight[i], values + w->weight[i]->offset, seed, i);
+    for (size_t i = 0; i < w->count; i++)
+        init_one(w->weight[i], values + w->weight[i]->offset, seed, i);
 }
 
 /* Of a convolution weight: rows [O] of [I*kh*kw] in the file, [kh*kw] of [I] of [O] inside. */
@@ -175,7 +184,8 @@ void vn_weight_to_file(const vn_weight *w, const float *from, float *file) {
     conv_walk c = walk_of(w);
     for (size_t k = 0; k < c.area; k++)
         for (size_t i = 0; i < c.in; i++)
-            for (size_t o = 0; o < c.out; o++) file[(o * c.in + i) * c.area + k] = from[(k * c.in + i) * c.out + o];
+            for (size_t o = 0; o < c.out; o++)
+                file[(o * c.in + i) * c.area + k] = from[(k * c.in + i) * c.out + o];
 }
 
 void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
@@ -186,5 +196,6 @@ void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
     conv_walk c = walk_of(w);
     for (size_t k = 0; k < c.area; k++)
         for (size_t i = 0; i < c.in; i++)
-            for (size_t o = 0; o < c.out; o++) to[(k * c.in + i) * c.out + o] = file[(o * c.in + i) * c.area + k];
+            for (size_t o = 0; o < c.out; o++)
+                to[(k * c.in + i) * c.out + o] = file[(o * c.in + i) * c.area + k];
 }

@@ -56,23 +56,27 @@ vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
 double vn_trainer_seconds(const vn_trainer *t);
 
 /* scorer.c: with train, gradients go to every trained weight's offset. */
-vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err);
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
+                         vn_err *err);
 /* What it would take when so much is computed again: its plan, and its arithmetic. */
-vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how, size_t *bytes,
-                            double *flops, vn_err *err);
+vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
+                            size_t *bytes, double *flops, vn_err *err);
 /* Samples in a batch of the held-out loss; 0: nothing is held out. */
 int64_t vn_held_batch(const vn_train_setup *s);
 void vn_scorer_close(vn_scorer *c);
-/* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step number. */
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,
-                        const float *values, float *grads, double *loss, vn_err *err);
+/* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step
+ * number. */
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position,
+                        uint64_t draw, const float *values, float *grads, double *loss,
+                        vn_err *err);
 
 /* schedule.c */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);
 double vn_train_ema(const vn_train_setup *s, int64_t step);
 
-/* log.c: log.jsonl, one object a line. Opening drops the lines after the checkpoint's step, which a killed run may have left. A
- * line is whole or not there, and with `durable` on the disk: so it is before a checkpoint, which must not be ahead of the log. */
+/* log.c: log.jsonl, one object a line. Opening drops the lines after the checkpoint's step, which a
+ * killed run may have left. A line is whole or not there, and with `durable` on the disk: so it is
+ * before a checkpoint, which must not be ahead of the log. */
 vn_status vn_train_log_open(vn_trainer *t, vn_err *err);
 vn_status vn_train_log_line(vn_trainer *t, double rate, bool durable, vn_err *err);
 void vn_train_log_close(vn_trainer *t);

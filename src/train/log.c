@@ -1,4 +1,5 @@
-/* log.c - log.jsonl: what a run was like, one JSON object a line, for people's plots and scripts. */
+/* log.c - log.jsonl: what a run was like, one JSON object a line, for people's plots and
+ * scripts. */
 #include "train/internal.h"
 
 #include <errno.h>
@@ -8,14 +9,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static bool is_kept(const char *line, int64_t last) {
     long long step = 0;
     return strchr(line, '\n') && sscanf(line, "{\"step\": %lld", &step) == 1 && step <= last;
 }
 
-/* Keeps the whole lines whose step is at most `last`: a run that was killed may have logged more than it saved. */
+/* Keeps the whole lines whose step is at most `last`: a run that was killed may have logged more
+ * than it saved. */
 static vn_status keep_lines(const char *path, FILE *from, int64_t last, vn_err *err) {
     char line[4096]; /* ours are shorter */
     bool dropped = false;
@@ -38,7 +40,8 @@ static vn_status keep_lines(const char *path, FILE *from, int64_t last, vn_err *
 static vn_status trim(const char *path, int64_t last, vn_err *err) {
     struct stat info;
     if (lstat(path, &info) != 0) return errno == ENOENT ? VN_OK : vn_fail_errno(err, "%s", path);
-    if (S_ISLNK(info.st_mode)) return vn_fail(err, VN_IO, "%s: is a link, which is not followed", path);
+    if (S_ISLNK(info.st_mode))
+        return vn_fail(err, VN_IO, "%s: is a link, which is not followed", path);
     int fd;
     const vn_status status = vn_file_open(path, &fd, err);
     if (status != VN_OK) return status;
@@ -59,10 +62,13 @@ vn_status vn_train_log_open(vn_trainer *t, vn_err *err) {
     if (!path) return vn_no_memory(err);
     vn_status status = trim(path, t->at.step, err);
     if (status == VN_OK) {
-        log->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
-        if (log->fd < 0 || (log->end = lseek(log->fd, 0, SEEK_END)) < 0) status = vn_fail_errno(err, "%s", path);
+        log->fd =
+            open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+        if (log->fd < 0 || (log->end = lseek(log->fd, 0, SEEK_END)) < 0)
+            status = vn_fail_errno(err, "%s", path);
     }
-    if (status == VN_OK && !(log->line = fmemopen(log->text, sizeof log->text, "w"))) status = vn_no_memory(err);
+    if (status == VN_OK && !(log->line = fmemopen(log->text, sizeof log->text, "w")))
+        status = vn_no_memory(err);
     vn_free(path);
     return status;
 }
@@ -72,9 +78,10 @@ void vn_train_log_close(vn_trainer *t) {
     if (t->log.fd >= 0) close(t->log.fd);
 }
 
-/* ---- lines ------------------------------------------------------------------------------------------------------- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
-/* All of it, or nothing. Tried twice, as a signal or a file system far away can fail a write that then succeeds. */
+/* All of it, or nothing. Tried twice, as a signal or a file system far away can fail a write that
+ * then succeeds. */
 static bool append(vn_train_log *log, size_t size) {
     for (int tries = 0; tries < 2; tries++) {
         size_t done = 0;
@@ -87,14 +94,16 @@ static bool append(vn_train_log *log, size_t size) {
             return true;
         }
         const int code = errno;
-        if (ftruncate(log->fd, log->end) != 0) tries = 2; /* the part that is there stays one line with what follows */
+        /* the part that is there stays one line with what follows */
+        if (ftruncate(log->fd, log->end) != 0) tries = 2;
         errno = code;
     }
     return false;
 }
 
 static bool make_durable(int fd) {
-    return fdatasync(fd) == 0 || errno == EINVAL || errno == ENOTSUP || (errno == EINTR && fdatasync(fd) == 0);
+    return fdatasync(fd) == 0 || errno == EINVAL || errno == ENOTSUP ||
+           (errno == EINTR && fdatasync(fd) == 0);
 }
 
 static void put(FILE *to, const char *key, double value) {
@@ -112,11 +121,13 @@ vn_status vn_train_log_line(vn_trainer *t, double rate, bool durable, vn_err *er
     put(line, "held_loss", t->held_loss);
     put(line, "learning_rate", rate);
     put(line, "grad_norm", t->grad_norm);
-    put(line, "images_per_s", here > 0 ? (double)((t->at.step - t->first) * t->s->batch) / here : (double)NAN);
+    put(line, "images_per_s",
+        here > 0 ? (double)((t->at.step - t->first) * t->s->batch) / here : (double)NAN);
     put(line, "seconds", seconds);
     fputs("}\n", line);
     const long size = ftell(line);
-    if (fflush(line) != 0 || !append(&t->log, (size_t)size) || (durable && !make_durable(t->log.fd)))
+    if (fflush(line) != 0 || !append(&t->log, (size_t)size) ||
+        (durable && !make_durable(t->log.fd)))
         return vn_fail_errno(err, "%s/log.jsonl: cannot be written", t->s->run);
     return VN_OK;
 }

@@ -1,5 +1,5 @@
-/* loop.c - the loop itself: step, look at the clock, log, save, show. Whatever ends it, what was reached is saved where that can
- * be, and the error says what is on the disk. */
+/* loop.c - the loop itself: step, look at the clock, log, save, show. Whatever ends it, what was
+ * reached is saved where that can be, and the error says what is on the disk. */
 #include "train/internal.h"
 
 #include <errno.h>
@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The held-out loss is taken over so many samples, always with the same noise and levels, so that two values compare. */
+/* The held-out loss is taken over so many samples, always with the same noise and levels, so that
+ * two values compare. */
 #define HELD_SAMPLES 512
 /* Step numbers of the held-out draws: the last that streams have, out of training's reach. */
 #define HELD_DRAW ((uint64_t)(1 << 24) - HELD_SAMPLES)
@@ -18,7 +19,7 @@
 #define SAVE_SECONDS          60.0
 #define PREVIEW_SECONDS       60.0
 #define FIRST_PREVIEW_SECONDS 20.0
-#define PREVIEW_SHARE         0.05 // of the time, at most, goes into previews
+#define PREVIEW_SHARE         0.05 /* of the time, at most, goes into previews */
 
 static double progress(const vn_trainer *t) {
     const vn_train_setup *s = t->s;
@@ -49,23 +50,24 @@ static void update(vn_trainer *t, double rate) {
         size_t end = begin + w->count;
         for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
             end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
-        s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin, t->at.moment1 + begin,
-                          t->at.moment2 + begin, t->at.average + begin, s->crew);
+        s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin,
+                          t->at.moment1 + begin, t->at.moment2 + begin, t->at.average + begin,
+                          s->crew);
     }
 }
 
 static vn_status refuse_divergence(const vn_trainer *t, vn_err *err) {
-    return vn_fail(
-        err, VN_NOT_FINITE,
-        "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning rate than %g may help)",
-        (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
+    return vn_fail(err, VN_NOT_FINITE,
+                   "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning "
+                   "rate than %g may help)",
+                   (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
 }
 
 static vn_status step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     const uint64_t number = (uint64_t)t->at.step;
-    vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch, number, t->at.live,
-                                     t->grads, &t->loss, err);
+    vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch,
+                                     number, t->at.live, t->grads, &t->loss, err);
     if (status != VN_OK) return status;
     t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->crew));
     if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
@@ -83,8 +85,9 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
     int64_t batches = 0;
     for (int64_t at = 0; at < samples; at += t->held.batch, batches++) {
         double loss = 0;
-        const vn_status status = vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at,
-                                               HELD_DRAW + (uint64_t)batches, t->at.average, NULL, &loss, err);
+        const vn_status status =
+            vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at, HELD_DRAW + (uint64_t)batches,
+                          t->at.average, NULL, &loss, err);
         if (status != VN_OK) return status;
         sum += loss;
     }
@@ -92,13 +95,15 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
     return VN_OK;
 }
 
-/* Saves; again where that failed, as a signal or a file system far away can fail a write that then succeeds. */
+/* Saves; again where that failed, as a signal or a file system far away can fail a write that then
+ * succeeds. */
 static vn_status save(vn_trainer *t, vn_err *err) {
     vn_err first = {0};
     vn_status status = vn_trainer_save(t, &first);
     if (status != VN_OK && status != VN_NOT_FINITE) {
         status = vn_trainer_save(t, err);
-        if (status == VN_OK) vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
+        if (status == VN_OK)
+            vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
     } else if (status != VN_OK) {
         *err = first;
     }
@@ -107,7 +112,8 @@ static vn_status save(vn_trainer *t, vn_err *err) {
     return status;
 }
 
-/* Adds to an error which step is on the disk. A save that failed may have written the half of it that counts. */
+/* Adds to an error which step is on the disk. A save that failed may have written the half of it
+ * that counts. */
 static vn_status tell_saved(vn_trainer *t, vn_err *err) {
     int64_t step = -1;
     if (vn_store_checkpoint_step(t->s->run, &step, NULL) != VN_OK || step < 0)
@@ -118,7 +124,8 @@ static vn_status tell_saved(vn_trainer *t, vn_err *err) {
     return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)step);
 }
 
-/* Whatever ended the run, what it had reached is saved, unless that is what failed or what the weights are worth is not known. */
+/* Whatever ended the run, what it had reached is saved, unless that is what failed or what the
+ * weights are worth is not known. */
 static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
     if (t->at.step == t->first) return err->status;
     if (err->status == VN_NO_MEMORY) { /* saving takes some */
@@ -126,13 +133,15 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
         vn_scorer_close(&t->held);
     }
     vn_err second = {0};
-    if (err->status != VN_NOT_FINITE && !t->save_failed && t->at.step != t->saved_step && save(t, &second) != VN_OK)
+    if (err->status != VN_NOT_FINITE && !t->save_failed && t->at.step != t->saved_step &&
+        save(t, &second) != VN_OK)
         vn_fail_after(err, "saving failed too (%s)", second.text);
     return tell_saved(t, err);
 }
 
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) return vn_fail_errno(err, "%s: cannot be made", folder);
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return vn_fail_errno(err, "%s: cannot be made", folder);
     return t->s->preview(t->s->user, t->at.average, t->at.step, path, err);
 }
 
@@ -144,11 +153,12 @@ static void preview(vn_trainer *t) {
     char *path = folder ? vn_format("%s/%06lld.png", folder, (long long)t->at.step) : NULL;
     const vn_status status = path ? draw_preview(t, folder, path, &err) : vn_no_memory(&err);
     const size_t length = path ? strlen(path) : 0;
-    const char *why =
-        path && !strncmp(err.text, path, length) ? err.text + length : err.text; /* path differs each time */
+    const char *why = path && !strncmp(err.text, path, length)
+                          ? err.text + length
+                          : err.text; /* path differs each time */
     if (status != VN_OK && strncmp(why, t->warned, sizeof t->warned - 1) != 0)
-        vn_log(t->s->watch, VN_LOG_WARNING, "no preview of step %lld: %s; training goes on", (long long)t->at.step,
-               err.text);
+        vn_log(t->s->watch, VN_LOG_WARNING, "no preview of step %lld: %s; training goes on",
+               (long long)t->at.step, err.text);
     t->previewed = vn_now();
     t->preview_seconds = t->previewed - began;
     snprintf(t->warned, sizeof t->warned, "%.255s", status != VN_OK ? why : "");
@@ -166,7 +176,9 @@ static bool report(const vn_trainer *t) {
     const double part = fmin(progress(t), 1), here = vn_now() - t->started;
     const int64_t made = t->at.step - t->first;
     const double images = (double)made * (double)s->batch;
-    const int64_t total = s->steps ? s->steps : part > 0 ? (int64_t)ceil((double)t->at.step / part) : 0;
+    const int64_t total = s->steps   ? s->steps
+                          : part > 0 ? (int64_t)ceil((double)t->at.step / part)
+                                     : 0;
     const double left = !s->steps  ? s->seconds - vn_trainer_seconds(t)
                         : made > 0 ? here / (double)made * (double)(s->steps - t->at.step)
                                    : -1;
@@ -180,8 +192,9 @@ static bool report(const vn_trainer *t) {
     return vn_report(s->watch, &p);
 }
 
-/* From a finished step to the next: log, save and preview where they are due. The line is written before the checkpoint, so that
- * a resumed run has every line up to it, and those of later steps are dropped when it resumes. */
+/* From a finished step to the next: log, save and preview where they are due. The line is written
+ * before the checkpoint, so that a resumed run has every line up to it, and those of later steps
+ * are dropped when it resumes. */
 static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     const bool last = finished(t);
@@ -191,28 +204,32 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
         t->saved = vn_now();
         status = score_held(t, err);
     }
-    if (status == VN_OK && (saving || t->at.step % s->log_every == 0)) status = vn_train_log_line(t, rate, saving, err);
+    if (status == VN_OK && (saving || t->at.step % s->log_every == 0))
+        status = vn_train_log_line(t, rate, saving, err);
     if (status == VN_OK && saving) status = save(t, err);
     if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
     if (status == VN_OK && s->preview && s->preview_every >= 0 &&
-        (last ||
-         due(s->preview_every, t->at.step, t->previewed, fmax(PREVIEW_SECONDS, t->preview_seconds / PREVIEW_SHARE))))
+        (last || due(s->preview_every, t->at.step, t->previewed,
+                     fmax(PREVIEW_SECONDS, t->preview_seconds / PREVIEW_SHARE))))
         preview(t);
     return status;
 }
 
-/* ---- what is said of it ------------------------------------------------------------------------------------- */
+/* ---- what is said of it ---------------------------------------------------------------------- */
 
 static size_t planned_bytes(const vn_trainer *t) {
-    const size_t arrays = 5 * t->floats * sizeof(float); /* weights, average, two moments, gradients */
-    return arrays + vn_program_bytes(t->train.program) + (t->held.program ? vn_program_bytes(t->held.program) : 0) +
+    /* weights, average, two moments, gradients */
+    const size_t arrays = 5 * t->floats * sizeof(float);
+    return arrays + vn_program_bytes(t->train.program) +
+           (t->held.program ? vn_program_bytes(t->held.program) : 0) +
            vn_data_get_info(t->s->data)->memory;
 }
 
 static void say_plan(const vn_trainer *t) {
     const vn_train_setup *s = t->s;
     const vn_data_info *info = vn_data_get_info(s->data);
-    vn_log(s->watch, VN_LOG_INFO, "%s, %lld parameters, %.0f MB planned, batch %lld; %lld %s, %lld held out",
+    vn_log(s->watch, VN_LOG_INFO,
+           "%s, %lld parameters, %.0f MB planned, batch %lld; %lld %s, %lld held out",
            vn_net_get_row(s->net)->row.name, (long long)vn_weights_parameters(t->at.weights),
            ceil(1e-6 * (double)planned_bytes(t)), (long long)s->batch, (long long)info->count,
            info->rank == 3 ? "images" : "points", (long long)info->held);
@@ -226,39 +243,45 @@ static void say_plan(const vn_trainer *t) {
 static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     size_t kept = 0;
     double flops = 0;
-    const vn_status status = vn_scorer_measure(t->s, t->s->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
+    const vn_status status =
+        vn_scorer_measure(t->s, t->s->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status != VN_OK) return status;
-    const double takes = 1e-6 * (double)vn_program_bytes(t->train.program), instead = 1e-6 * (double)kept;
+    const double takes = 1e-6 * (double)vn_program_bytes(t->train.program),
+                 instead = 1e-6 * (double)kept;
     const int digits = instead < 10; /* small networks differ after the point */
-    vn_log(t->s->watch, VN_LOG_INFO, "recompute: a step takes %.*f MB instead of %.*f, for %.0f%% more arithmetic",
-           digits, takes, digits, instead, 100 * (vn_program_cost(t->train.program).flops / flops - 1));
+    vn_log(t->s->watch, VN_LOG_INFO,
+           "recompute: a step takes %.*f MB instead of %.*f, for %.0f%% more arithmetic", digits,
+           takes, digits, instead, 100 * (vn_program_cost(t->train.program).flops / flops - 1));
     return VN_OK;
 }
 
 /* Of a run that goes on by minutes: they are those of the whole run, not of this call. */
 static void say_time(const vn_trainer *t) {
     if (!t->s->steps && t->before > 0)
-        vn_log(t->s->watch, VN_LOG_INFO, "%.3g of %.3g minutes are over: minutes count the whole run", t->before / 60,
+        vn_log(t->s->watch, VN_LOG_INFO,
+               "%.3g of %.3g minutes are over: minutes count the whole run", t->before / 60,
                t->s->seconds / 60);
 }
 
 static void say_end(const vn_trainer *t) {
     if (t->at.step == t->first)
-        vn_log(t->s->watch, VN_LOG_INFO, "nothing to do: the run is at step %lld already", (long long)t->at.step);
+        vn_log(t->s->watch, VN_LOG_INFO, "nothing to do: the run is at step %lld already",
+               (long long)t->at.step);
     else if (isnan(t->held_loss))
         vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f", (long long)t->at.step, t->smooth);
     else
-        vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f, held-out loss %.4f", (long long)t->at.step, t->smooth,
-               t->held_loss);
+        vn_log(t->s->watch, VN_LOG_INFO, "step %lld: loss %.4f, held-out loss %.4f",
+               (long long)t->at.step, t->smooth, t->held_loss);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 /* Asked to stop before the end. */
 static vn_status stop_early(vn_trainer *t, vn_err *err) {
     const vn_status status = t->at.step != t->saved_step ? save(t, err) : VN_OK;
     if (status != VN_OK) return status;
-    return vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved", (long long)t->at.step);
+    return vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved",
+                   (long long)t->at.step);
 }
 
 vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err *err) {

@@ -1,5 +1,5 @@
-/* scorer.c - one batch, scored: the network and the loss as a planned graph, and the arrays that feed it. Training and the
- * held-out loss are the same thing with and without gradients. */
+/* scorer.c - one batch, scored: the network and the loss as a planned graph, and the arrays that
+ * feed it. Training and the held-out loss are the same thing with and without gradients. */
 #include "train/internal.h"
 
 static int64_t row_size(const vn_data_info *info) {
@@ -8,16 +8,17 @@ static int64_t row_size(const vn_data_info *info) {
     return size;
 }
 
-/* The network and its loss; with train the gradients of it by every weight that trains, each with its place. */
-static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
-                       vn_err *err) {
+/* The network and its loss; with train the gradients of it by every weight that trains, each with
+ * its place. */
+static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
+                       vn_recompute how, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
     vn_status status = vn_graph_open(&c->graph, err);
     if (status != VN_OK) return status;
     const bool images = info->rank == 3;
-    c->nodes.output =
-        vn_net_build(s->net, c->graph, batch, images ? info->shape[1] : 0, images ? info->shape[2] : 0, train, &c->in);
+    c->nodes.output = vn_net_build(s->net, c->graph, batch, images ? info->shape[1] : 0,
+                                   images ? info->shape[2] : 0, train, &c->in);
     if (c->nodes.output && c->in.sample) {
         c->nodes.x = c->in.sample;
         c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
@@ -37,8 +38,8 @@ static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s
                                 .grad_offset = c->by.offset};
 }
 
-vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how, size_t *bytes,
-                            double *flops, vn_err *err) {
+vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
+                            size_t *bytes, double *flops, vn_err *err) {
     vn_scorer c = {0};
     vn_footprint f = {0};
     vn_status status = build(&c, s, batch, train, how, err);
@@ -51,7 +52,8 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, 
     return status;
 }
 
-vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train, vn_err *err) {
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
+                         vn_err *err) {
     vn_status status = build(c, s, batch, train, s->recompute, err);
     const vn_program_options options = options_of(c, s);
     if (status == VN_OK) status = vn_program_open(c->graph, &options, &c->program, err);
@@ -78,8 +80,9 @@ void vn_scorer_close(vn_scorer *c) {
     *c = (vn_scorer){0};
 }
 
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position, uint64_t draw,
-                        const float *values, float *grads, double *loss, vn_err *err) {
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position,
+                        uint64_t draw, const float *values, float *grads, double *loss,
+                        vn_err *err) {
     vn_status status = vn_data_batch(s->data, part, position, c->batch, c->x0, c->labels, err);
     if (status != VN_OK) return status;
     const bool labelled = c->in.class_labels != NULL;
@@ -101,7 +104,8 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .crew = s->crew};
     status = vn_objective_fill(s->objective, &batch, err);
     if (status == VN_OK)
-        status = vn_net_write_inputs(s->net, c->program, &c->in, c->time, labelled ? c->given : NULL, err);
+        status = vn_net_write_inputs(s->net, c->program, &c->in, c->time,
+                                     labelled ? c->given : NULL, err);
     if (status != VN_OK) return status;
     const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
     vn_program_run(c->program, &run);

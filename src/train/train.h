@@ -1,10 +1,11 @@
 /* train.h - the training loop: batches in, weights out, and a run directory that survives anything.
  *
- * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run that stopped at any step and
- * goes on ends in the same bits as one that never stopped. Everything a step needs is planned before the first one; a step
- * allocates nothing.
+ * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
+ * that stopped at any step and goes on ends in the same bits as one that never stopped. Everything
+ * a step needs is planned before the first one; a step allocates nothing.
  *
- * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is not the same twice. */
+ * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is
+ * not the same twice. */
 #ifndef VN_TRAIN_H
 #define VN_TRAIN_H
 
@@ -24,7 +25,8 @@ typedef struct vn_train_setup {
     const vn_net *net;
     vn_data *data;
     const vn_objective *objective;
-    const char *run; /* the run directory, with a checkpoint to go on from: vn_train_create writes the first */
+    /* the run directory, with a checkpoint to go on from: vn_train_create writes the first */
+    const char *run;
 
     uint64_t seed;
     int64_t batch;
@@ -34,12 +36,14 @@ typedef struct vn_train_setup {
     double clip; /* bound on the gradient's norm; 0: none */
     vn_rate rate;
     int64_t warmup;
-    double ema;             /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
-    vn_recompute recompute; /* what is not kept for the way back */
+    /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
+    double ema;
+    vn_recompute recompute;                       /* what is not kept for the way back */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
     /* Draws a preview with these weights, of so many steps, to a PNG; NULL: none. */
-    vn_status (*preview)(void *user, const float *values, int64_t step, const char *path, vn_err *err);
+    vn_status (*preview)(void *user, const float *values, int64_t step, const char *path,
+                         vn_err *err);
     void *user;
 } vn_train_setup;
 
@@ -52,10 +56,12 @@ typedef struct vn_train_result {
 
 /* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
-/* Bytes that vn_train_run takes with this setup, of which backend to batch and recompute are read: weights and what is made from
- * them, a step, the held-out loss, and the data. Planned without taking them. */
+/* Bytes that vn_train_run takes with this setup, of which backend to batch and recompute are read:
+ * weights and what is made from them, a step, the held-out loss, and the data. Planned without
+ * taking them. */
 vn_status vn_train_measure(const vn_train_setup *setup, double *bytes, vn_err *err);
-/* Trains from the checkpoint in setup->run to the end, or until cancelled (VN_CANCELLED, saved). result may be NULL. */
+/* Trains from the checkpoint in setup->run to the end, or until cancelled (VN_CANCELLED, saved).
+ * result may be NULL. */
 vn_status vn_train_run(const vn_train_setup *setup, vn_train_result *result, vn_err *err);
 
 #endif

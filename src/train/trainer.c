@@ -1,4 +1,5 @@
-/* trainer.c - the life of a run: its first checkpoint; arrays, graphs and log opened from one; saved; closed. */
+/* trainer.c - the life of a run: its first checkpoint; arrays, graphs and log opened from one;
+ * saved; closed. */
 #include "train/internal.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@ double vn_trainer_seconds(const vn_trainer *t) {
     return t->before + (vn_now() - t->started);
 }
 
-/* ---- checkpoints ------------------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 static float *zeros(size_t count) {
     float *x = vn_alloc_aligned(count, sizeof(float));
@@ -30,14 +31,15 @@ static void close_arrays(vn_checkpoint *c) {
     vn_free(c->moment2);
 }
 
-static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, double seconds, double smooth,
-                       vn_err *err) {
+static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, double seconds,
+                       double smooth, vn_err *err) {
     c->info = json_pack("{s:f}", "seconds", seconds);
     if (!c->info) return vn_no_memory(err);
     vn_status status = VN_OK;
     if (isfinite(smooth) && json_object_set_new(c->info, "loss_mean", json_real(smooth)) != 0)
         status = vn_no_memory(err);
-    if (status == VN_OK) status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
+    if (status == VN_OK)
+        status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
     json_decref(c->info);
     c->info = NULL;
     return status;
@@ -66,15 +68,16 @@ static bool all_finite(const vn_trainer *t) {
 
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
     if (!all_finite(t))
-        return vn_fail(
-            err, VN_NOT_FINITE,
-            "training diverged: the weights of step %lld are not finite (a smaller learning rate than %g may help)",
-            (long long)t->at.step, t->s->lr);
+        return vn_fail(err, VN_NOT_FINITE,
+                       "training diverged: the weights of step %lld are not finite (a smaller "
+                       "learning rate than %g may help)",
+                       (long long)t->at.step, t->s->lr);
     return write(&t->at, t->s->run, t->s->net, vn_trainer_seconds(t), t->smooth, err);
 }
 
 static vn_status load(vn_trainer *t, vn_err *err) {
-    const vn_status status = vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
+    const vn_status status =
+        vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
     if (status != VN_OK) return status;
     const json_t *smooth = json_object_get(t->at.info, "loss_mean");
     t->before = json_number_value(json_object_get(t->at.info, "seconds"));
@@ -84,7 +87,7 @@ static vn_status load(vn_trainer *t, vn_err *err) {
     return VN_OK;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -99,15 +102,19 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     size_t step = 0, score = 0;
     double flops;
     vn_status status = vn_scorer_measure(s, s->batch, true, s->recompute, &step, &flops, err);
-    if (status == VN_OK && held > 0) status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
-    *bytes = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net)) + (double)step + (double)score +
-             (double)vn_data_get_info(s->data)->memory;
+    if (status == VN_OK && held > 0)
+        status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
+    *bytes = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net)) +
+             (double)step + (double)score + (double)vn_data_get_info(s->data)->memory;
     return status;
 }
 
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
-    *t = (vn_trainer){
-        .s = s, .at.weights = vn_net_weights(s->net), .smooth = (double)NAN, .held_loss = (double)NAN, .log.fd = -1};
+    *t = (vn_trainer){.s = s,
+                      .at.weights = vn_net_weights(s->net),
+                      .smooth = (double)NAN,
+                      .held_loss = (double)NAN,
+                      .log.fd = -1};
     t->floats = vn_weights_floats(t->at.weights);
     const int64_t held = vn_held_batch(s);
     vn_status status = open_arrays(&t->at, err);

@@ -14,7 +14,8 @@ void make_data(const char *folder, int count) {
         labels[i] = (unsigned char)(i % 2);
         for (int p = 0; p < SIDE * SIDE; p++) { /* class 0: upper half bright; class 1: left half */
             const bool bright = i % 2 ? p % SIDE < SIDE / 2 : p / SIDE < SIDE / 2;
-            images[i * SIDE * SIDE + p] = (unsigned char)(bright ? 200 + (i * 7 + p) % 50 : (i * 5 + p) % 40);
+            images[i * SIDE * SIDE + p] =
+                (unsigned char)(bright ? 200 + (i * 7 + p) % 50 : (i * 5 + p) % 40);
         }
     }
     mkdir(folder, 0777);
@@ -23,9 +24,11 @@ void make_data(const char *folder, int count) {
 }
 
 void make_world(const char *file) {
-    scratch_write_text(file, "{\"classes\": [{\"name\": \"a\", \"components\": [{\"weight\": 1, \"mean\": [-1, 0], "
-                             "\"std\": 0.3}]}, {\"name\": \"b\", \"components\": [{\"weight\": 1, \"mean\": [1, 0.5], "
-                             "\"cov\": [[0.1, 0.02], [0.02, 0.2]]}]}], \"class_weights\": [0.5, 0.5]}");
+    scratch_write_text(
+        file,
+        "{\"classes\": [{\"name\": \"a\", \"components\": [{\"weight\": 1, \"mean\": [-1, 0], "
+        "\"std\": 0.3}]}, {\"name\": \"b\", \"components\": [{\"weight\": 1, \"mean\": [1, 0.5], "
+        "\"cov\": [[0.1, 0.02], [0.02, 0.2]]}]}], \"class_weights\": [0.5, 0.5]}");
 }
 
 vn_train_options tiny_options(int64_t steps) {

@@ -22,7 +22,8 @@ int context_leave(void **state) {
 
 void expect_refused(vn_status got, vn_status status, const char *word) {
     assert_int_equal(got, status);
-    if (!strstr(vn_error_text(vn), word)) fail_msg("'%s' does not say '%s'", vn_error_text(vn), word);
+    if (!strstr(vn_error_text(vn), word))
+        fail_msg("'%s' does not say '%s'", vn_error_text(vn), word);
 }
 
 vn_train_options points_options(const char *objective, int64_t steps) {
@@ -39,7 +40,8 @@ vn_train_options points_options(const char *objective, int64_t steps) {
     return o;
 }
 
-const vn_denoiser *train_and_open(const char *data, const char *run, const vn_train_options *o, vn_model **m) {
+const vn_denoiser *train_and_open(const char *data, const char *run, const vn_train_options *o,
+                                  vn_model **m) {
     const vn_denoiser *d;
     vn_err err = {0};
     expect_ok(vn, vn_train(vn, data, run, o));

@@ -15,7 +15,9 @@ void expect_refused(vn_status got, vn_status status, const char *word);
 
 /* Options of a run that learns points in the plane: a small network with cosine steps. */
 vn_train_options points_options(const char *objective, int64_t steps);
-/* Trains on `data` into the folder `run`; the model it gave, closed by the caller, and its denoiser. */
-const struct vn_denoiser *train_and_open(const char *data, const char *run, const vn_train_options *o, vn_model **m);
+/* Trains on `data` into the folder `run`; the model it gave, closed by the caller, and its
+ * denoiser. */
+const struct vn_denoiser *train_and_open(const char *data, const char *run,
+                                         const vn_train_options *o, vn_model **m);
 
 #endif

@@ -1,4 +1,5 @@
-/* test_callback.c - denoisers and rewards of the user's, worlds from memory, a weak model beside a model, traces. */
+/* test_callback.c - denoisers and rewards of the user's, worlds from memory, a weak model beside a
+ * model, traces. */
 #include "api/support_context.h"
 
 #include <math.h>
@@ -9,25 +10,27 @@
 #include "support/kernels.h"
 #include "support/scratch.h"
 
-#define WORLD                                                                                                          \
-    "{\"classes\": [{\"name\": \"low\", \"components\": [{\"mean\": [-1, 0.5], \"std\": 0.5}]}, "                      \
+#define WORLD                                                                                      \
+    "{\"classes\": [{\"name\": \"low\", \"components\": [{\"mean\": [-1, 0.5], \"std\": 0.5}]}, "  \
     "{\"name\": \"high\", \"components\": [{\"mean\": [2, 0], \"std\": 0.5}]}]}"
-#define WEAK                                                                                                           \
-    "{\"classes\": [{\"name\": \"low\", \"components\": [{\"mean\": [-1, 0.5], \"std\": 1.2}]}, "                      \
+#define WEAK                                                                                       \
+    "{\"classes\": [{\"name\": \"low\", \"components\": [{\"mean\": [-1, 0.5], \"std\": 1.2}]}, "  \
     "{\"name\": \"high\", \"components\": [{\"mean\": [2, 0], \"std\": 1.2}]}]}"
 /* WORLD with WEAK in it */
-#define OWN_WEAK                                                                                                       \
-    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.5], \"std\": 0.5}]}, "                                         \
-    "{\"components\": [{\"mean\": [2, 0], \"std\": 0.5}]}], \"weak\": {\"classes\": ["                                 \
-    "{\"components\": [{\"mean\": [-1, 0.5], \"std\": 1.2}]}, {\"components\": [{\"mean\": [2, 0], \"std\": 1.2}]}]}}"
+#define OWN_WEAK                                                                                   \
+    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.5], \"std\": 0.5}]}, "                     \
+    "{\"components\": [{\"mean\": [2, 0], \"std\": 0.5}]}], \"weak\": {\"classes\": ["             \
+    "{\"components\": [{\"mean\": [-1, 0.5], \"std\": 1.2}]}, {\"components\": [{\"mean\": [2, "   \
+    "0], \"std\": 1.2}]}]}}"
 
-/* Samples of a callback, in float32, against a world's: four roundings of numbers below 8. Measured at most: 9.5e-7. */
+/* Samples of a callback, in float32, against a world's: four roundings of numbers below 8. Measured
+ * at most: 9.5e-7. */
 #define WORLD_ERROR  2e-6
 #define REWARD_GUIDE "energy"
 /* 400 samples, which know their mean to 0.025. Measured: -0.2347 for -0.25. */
 #define REWARD_ERROR 0.02
 
-/* ---- a callback ----------------------------------------------------------------------------------------- */
+/* ---- a callback ------------------------------------------------------------------------------ */
 
 /* The class "low" or "high" of WORLD, or of WEAK, as a callback. */
 typedef struct gaussians {
@@ -35,15 +38,18 @@ typedef struct gaussians {
     vn_status returns;   /* what that call returns */
 } gaussians;
 
-/* E[x0|x] for N(m, v): m + gain (x - alpha m), gain = alpha v/(alpha^2 v + sigma^2); its derivative is the gain. */
+/* E[x0|x] for N(m, v): m + gain (x - alpha m), gain = alpha v/(alpha^2 v + sigma^2); its derivative
+ * is the gain. */
 static vn_status denoise(void *user, const vn_predict_query *q, float *out) {
     gaussians *g = user;
     for (int64_t i = 0; i < q->n; i++) {
-        const double a = q->alpha[i], s = q->sigma[i], v = q->weak ? 1.44 : 0.25, gain = a * v / (a * a * v + s * s);
+        const double a = q->alpha[i], s = q->sigma[i], v = q->weak ? 1.44 : 0.25,
+                     gain = a * v / (a * a * v + s * s);
         for (int64_t j = 0; j < 2; j++) {
-            const double mean = q->labels[i] == 0 ? (j ? 0.5 : -1) : (j ? 0 : 2), x = (double)q->x[2 * i + j];
-            out[2 * i + j] =
-                (float)(q->cotangent ? gain * (double)q->cotangent[2 * i + j] : mean + gain * (x - a * mean));
+            const double mean = q->labels[i] == 0 ? (j ? 0.5 : -1) : (j ? 0 : 2),
+                         x = (double)q->x[2 * i + j];
+            out[2 * i + j] = (float)(q->cotangent ? gain * (double)q->cotangent[2 * i + j]
+                                                  : mean + gain * (x - a * mean));
         }
     }
     g->calls++;
@@ -118,12 +124,14 @@ static void test_a_callback_draws_what_the_world_draws(void **state) {
     vn_model_close(&world);
 }
 
-static void expect_failure(vn_model *m, const vn_sample_options *o, vn_status status, const char *const *words) {
+static void expect_failure(vn_model *m, const vn_sample_options *o, vn_status status,
+                           const char *const *words) {
     vn_samples *out = NULL;
     assert_int_equal(vn_sample(m, o, &out), status);
     assert_null(out);
     for (; *words; words++)
-        if (!strstr(vn_error_text(vn), *words)) fail_msg("'%s' lacks '%s'", vn_error_text(vn), *words);
+        if (!strstr(vn_error_text(vn), *words))
+            fail_msg("'%s' lacks '%s'", vn_error_text(vn), *words);
     assert_null(strchr(vn_error_text(vn), '\n'));
 }
 
@@ -137,10 +145,12 @@ static void test_a_callback_that_fails_is_named_with_its_step(void **state) {
     o.steps = 5;
     expect_failure(m, &o, VN_IO, (const char *const[]){"step 3 of 5", "two bells", "\"io\"", NULL});
     g = (gaussians){.break_at = 3, .returns = (vn_status)77};
-    expect_failure(m, &o, VN_BAD_ARGUMENT, (const char *const[]){"step 3 of 5", "two bells", "77", NULL});
+    expect_failure(m, &o, VN_BAD_ARGUMENT,
+                   (const char *const[]){"step 3 of 5", "two bells", "77", NULL});
     /* t falls from 1 in steps of 1/5 */
     g = (gaussians){.break_at = 3};
-    expect_failure(m, &o, VN_NOT_FINITE, (const char *const[]){"step 3 of 5", "two bells", "row 1", "t = 0.6", NULL});
+    expect_failure(m, &o, VN_NOT_FINITE,
+                   (const char *const[]){"step 3 of 5", "two bells", "row 1", "t = 0.6", NULL});
     vn_model_close(&m);
 }
 
@@ -158,28 +168,32 @@ static void test_what_makes_no_sense_is_named(void **state) {
         {{.prediction = "x0", .path = "vb", .rank = 1, .shape = {2}, .predict = denoise}, "'vb'"},
         {{.prediction = "x0", .rank = 2, .shape = {2, 2}, .predict = denoise}, "rank 2"},
         {{.prediction = "x0", .rank = 3, .shape = {3, 0, 4}, .predict = denoise}, "shape[1]"},
-        {{.prediction = "x0", .rank = 1, .shape = {2}, .classes = -1, .predict = denoise}, "classes"},
-        {{.prediction = "x0", .rank = 1, .shape = {2}, .class_names = names, .predict = denoise}, "class_names"},
+        {{.prediction = "x0", .rank = 1, .shape = {2}, .classes = -1, .predict = denoise},
+         "classes"},
+        {{.prediction = "x0", .rank = 1, .shape = {2}, .class_names = names, .predict = denoise},
+         "class_names"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vn_model *m = NULL;
         cases[i].spec.user = &g;
         assert_int_equal(vn_model_from_callback(vn, &cases[i].spec, &m), VN_BAD_ARGUMENT);
         assert_null(m);
-        if (!strstr(vn_error_text(vn), cases[i].word)) fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
+        if (!strstr(vn_error_text(vn), cases[i].word))
+            fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
     }
     vn_model *m = NULL;
     assert_int_equal(vn_model_from_world(vn, "{\"classes\": [", &m), VN_BAD_FILE);
-    assert_int_equal(vn_model_from_world(vn,
-                                         "{\"classes\": [{\"components\": [{\"weight\": 0, \"mean\": [0], "
-                                         "\"std\": 1}]}]}",
-                                         &m),
-                     VN_BAD_FILE);
+    assert_int_equal(
+        vn_model_from_world(vn,
+                            "{\"classes\": [{\"components\": [{\"weight\": 0, \"mean\": [0], "
+                            "\"std\": 1}]}]}",
+                            &m),
+        VN_BAD_FILE);
     assert_non_null(strstr(vn_error_text(vn), "sum to 0"));
     assert_null(m);
 }
 
-/* ---- a weak model ----------------------------------------------------------------------------------------- */
+/* ---- a weak model ---------------------------------------------------------------------------- */
 
 /* A second world, a world's own weak model and a callback's are three ways to say the same. */
 static void test_a_weak_model_may_come_from_three_places(void **state) {
@@ -198,7 +212,8 @@ static void test_a_weak_model_may_come_from_three_places(void **state) {
     vn_samples *by_model = draw(world, &o);
     o.guidance = 1;
     vn_samples *alone = draw(world, &o);
-    if (!(farthest(by_callback, by_model) < WORLD_ERROR)) fail_msg("%.2e", farthest(by_callback, by_model));
+    if (!(farthest(by_callback, by_model) < WORLD_ERROR))
+        fail_msg("%.2e", farthest(by_callback, by_model));
     assert_true(farthest(by_world, by_model) == 0);
     assert_true(farthest(by_model, alone) > 0.05);
     vn_samples_close(&by_callback);
@@ -214,15 +229,18 @@ static void test_a_weak_model_may_come_from_three_places(void **state) {
 static void test_a_weak_model_that_does_not_fit_is_refused(void **state) {
     (void)state;
     vn_model *world = open_world(WORLD), *weak = open_world(WEAK),
-             *other = open_world("{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}"),
-             *three = open_world("{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 1}]}]}");
+             *other =
+                 open_world("{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}"),
+             *three =
+                 open_world("{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 1}]}]}");
     gaussians g = {0};
     const vn_callback_model spec = spec_of(&g);
     vn_model *callback = open_callback(&spec);
     vn_sample_options o = vn_sample_options_default();
     o.guidance = 2;
     o.weak = weak;
-    expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"weak model has no effect", "cfg", NULL});
+    expect_failure(world, &o, VN_BAD_ARGUMENT,
+                   (const char *const[]){"weak model has no effect", "cfg", NULL});
     o.guide = "autoguidance";
     o.weak = world;
     expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"the model itself", NULL});
@@ -231,7 +249,8 @@ static void test_a_weak_model_that_does_not_fit_is_refused(void **state) {
     o.weak = three;
     expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"weak", "classes", NULL});
     o.weak = callback;
-    expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"weak", "prediction x0", NULL});
+    expect_failure(world, &o, VN_BAD_ARGUMENT,
+                   (const char *const[]){"weak", "prediction x0", NULL});
     o.weak = NULL;
     expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"needs a weak model", NULL});
     vn_model_close(&world);
@@ -241,7 +260,7 @@ static void test_a_weak_model_that_does_not_fit_is_refused(void **state) {
     vn_model_close(&callback);
 }
 
-/* ---- a reward --------------------------------------------------------------------------------------------- */
+/* ---- a reward -------------------------------------------------------------------------------- */
 
 typedef struct reward {
     int64_t calls;
@@ -250,8 +269,8 @@ typedef struct reward {
 } reward;
 
 /* 3 times the first coordinate. */
-static vn_status to_the_right(void *user, int64_t n, const float *x0, const int32_t *labels, float *value,
-                              float *gradient) {
+static vn_status to_the_right(void *user, int64_t n, const float *x0, const int32_t *labels,
+                              float *value, float *gradient) {
     reward *r = user;
     r->calls++;
     for (int64_t i = 0; i < n; i++) {
@@ -285,13 +304,15 @@ static void test_a_reward_moves_samples(void **state) {
     r = (reward){.broken = INFINITY};
     expect_failure(world, &o, VN_NOT_FINITE, (const char *const[]){"the reward", "row 0", NULL});
     r = (reward){.returns = VN_UNSUPPORTED};
-    expect_failure(world, &o, VN_UNSUPPORTED, (const char *const[]){"the reward", "unsupported", NULL});
+    expect_failure(world, &o, VN_UNSUPPORTED,
+                   (const char *const[]){"the reward", "unsupported", NULL});
     o.guide = NULL;
-    expect_failure(world, &o, VN_BAD_ARGUMENT, (const char *const[]){"reward has no effect", "cfg", NULL});
+    expect_failure(world, &o, VN_BAD_ARGUMENT,
+                   (const char *const[]){"reward has no effect", "cfg", NULL});
     vn_model_close(&world);
 }
 
-/* ---- populations ------------------------------------------------------------------------------------------- */
+/* ---- populations ----------------------------------------------------------------------------- */
 
 static int count_reports(void *user, const vn_progress *p) {
     assert_int_equal(p->total, 5000);
@@ -299,7 +320,8 @@ static int count_reports(void *user, const vn_progress *p) {
     return 0;
 }
 
-/* Guides that select among samples are given all of them at once: there are as many reports as one batch takes steps. */
+/* Guides that select among samples are given all of them at once: there are as many reports as one
+ * batch takes steps. */
 static void test_a_population_is_one_batch(void **state) {
     (void)state;
     int64_t reports = 0;
@@ -328,7 +350,7 @@ static void test_a_population_is_one_batch(void **state) {
     vn_context_close(&watched);
 }
 
-/* ---- traces ------------------------------------------------------------------------------------------------ */
+/* ---- traces ---------------------------------------------------------------------------------- */
 
 static void test_a_trace_holds_every_state(void **state) {
     (void)state;
@@ -349,7 +371,8 @@ static void test_a_trace_holds_every_state(void **state) {
     assert_int_equal(levels, 5);
     assert_memory_equal(trace + 4 * 10, vn_samples_data(a), 10 * sizeof *trace);
     for (int i = 0; i < 5; i++) assert_true(fabs(t[i] - (1 - i / 4.0)) < 1e-12);
-    /* Euler on the straight path: each state is halfway between its neighbours' noise and x0, so none stands still. */
+    /* Euler on the straight path: each state is halfway between its neighbours' noise and x0, so
+     * none stands still. */
     for (int i = 0; i < 40; i++) assert_true(trace[i] != trace[i + 10]);
 
     o.guidance = 3;

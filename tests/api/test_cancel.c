@@ -1,4 +1,5 @@
-/* test_cancel.c - vn_context_cancel: it stops the call that runs, or the next that can be stopped, and no other. */
+/* test_cancel.c - vn_context_cancel: it stops the call that runs, or the next that can be stopped,
+ * and no other. */
 #include "api/support_api.h"
 
 #include "support/scratch.h"
@@ -29,7 +30,8 @@ static void test_a_cancel_before_the_call_is_not_lost(void **state) {
     vn_model *model = NULL;
     char *text = NULL;
     vn_context_cancel(vn);
-    expect_ok(vn, vn_model_open(vn, "world.json", &model)); /* cannot be stopped, and calls others in it */
+    /* cannot be stopped, and calls others in it */
+    expect_ok(vn, vn_model_open(vn, "world.json", &model));
     expect_ok(vn, vn_describe(vn, "world.json", &text));
     vn_text_free(&text);
     assert_int_equal(draw(model), VN_CANCELLED);

@@ -1,4 +1,5 @@
-/* test_classes.c - which rows of a network's class table are classes and which is null: of models made elsewhere, and of runs. */
+/* test_classes.c - which rows of a network's class table are classes and which is null: of models
+ * made elsewhere, and of runs. */
 #include "api/support_context.h"
 
 #include <stdio.h>
@@ -9,7 +10,8 @@
 #include "support/kernels.h"
 #include "support/scratch.h"
 
-/* A UNet2DModel of num_class_embeds 3 with its scheduler, as diffusers 0.42.1 saved them, without vane.json. */
+/* A UNet2DModel of num_class_embeds 3 with its scheduler, as diffusers 0.42.1 saved them, without
+ * vane.json. */
 #define FOREIGN VN_SOURCE_DIR "/tests/cases/three_classes_no_null"
 
 enum { SIZE = 64 };
@@ -46,7 +48,8 @@ static void draw(vn_model *m, int32_t label, double guidance, float x[SIZE]) {
     vn_samples_close(&s);
 }
 
-static void refuse(vn_model *m, int32_t label, double guidance, const char *guide, const char *words) {
+static void refuse(vn_model *m, int32_t label, double guidance, const char *guide,
+                   const char *words) {
     vn_samples *s = NULL;
     vn_sample_options o = options_of(label, guidance);
     o.guide = guide;
@@ -69,11 +72,13 @@ static void all_rows_of_a_foreign_table_are_classes(void **state) {
     vn_samples_close(&s);
     float x[3][SIZE];
     for (int i = 0; i < 3; i++) draw(m, i, 1, x[i]);
-    assert_true(memcmp(x[0], x[1], sizeof x[0]) && memcmp(x[1], x[2], sizeof x[0]) && memcmp(x[0], x[2], sizeof x[0]));
+    assert_true(memcmp(x[0], x[1], sizeof x[0]) && memcmp(x[1], x[2], sizeof x[0]) &&
+                memcmp(x[0], x[2], sizeof x[0]));
     int32_t label = 7;
     expect_ok(vn, vn_model_find_label(m, "2", &label));
     assert_int_equal(label, 2);
-    expect_refused(vn_model_find_label(m, "3", &label), VN_BAD_ARGUMENT, "class 3: " FOREIGN " has classes 0 to 2");
+    expect_refused(vn_model_find_label(m, "3", &label), VN_BAD_ARGUMENT,
+                   "class 3: " FOREIGN " has classes 0 to 2");
     refuse(m, 3, 1, NULL, "class 3: " FOREIGN " has classes 0 to 2");
     refuse(m, VN_LABEL_NULL, 1, NULL, "has no null condition, only classes 0 to 2");
     vn_model_close(&m);
@@ -89,11 +94,13 @@ static void guidance_without_null_names_the_guides_that_need_none(void **state) 
     for (size_t i = 0; i < sizeof able / sizeof *able; i++) refuse(m, 0, 2, NULL, able[i]);
     /* What guides at guidance 1 leaves the rule to cfg. */
     refuse(m, 0, 2, "pag", "guidance 2 by cfg needs the null condition");
-    refuse(m, 0, 2, NULL, "guidance 2 by cfg needs the null condition, which this model does not have");
+    refuse(m, 0, 2, NULL,
+           "guidance 2 by cfg needs the null condition, which this model does not have");
     assert_null(strstr(vn_error_text(vn), "perp-neg"));
     assert_null(strstr(vn_error_text(vn), "apg"));
     refuse(m, 0, 1, "cfg-plus-plus", "guidance 1 by cfg-plus-plus needs the null condition");
-    static const char *const guides[] = {"negative", "icg,interval", "tsg", "pag", "seg", "slg", "stg", "pladis,icg"};
+    static const char *const guides[] = {"negative", "icg,interval", "tsg", "pag",
+                                         "seg",      "slg",          "stg", "pladis,icg"};
     for (size_t i = 0; i < sizeof guides / sizeof *guides; i++) {
         vn_samples *s = NULL;
         vn_sample_options o = options_of(1, i >= 3 && i < 7 ? 1 : 2);
@@ -114,7 +121,8 @@ static void the_null_row_may_be_named(void **state) {
         assert_true(info.has_null);
         float x[SIZE], truth[SIZE];
         for (int32_t label = 0; label < 2; label++) {
-            const int32_t of = label + (label >= row); /* the row that it stands for, and is named by */
+            /* the row that it stands for, and is named by */
+            const int32_t of = label + (label >= row);
             char name[16];
             snprintf(name, sizeof name, "%d", (int)of);
             assert_string_equal(vn_model_label_name(m, label), name);
@@ -189,16 +197,20 @@ static void make_network(const char *dir, const char *config) {
     json_decref(json);
 }
 
-#define UNET                                                                                                           \
-    "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, \"out_channels\": 1, "                 \
-    "\"block_out_channels\": [4], \"layers_per_block\": 1, \"norm_num_groups\": 2, \"attention_head_dim\": 4, "        \
+#define UNET                                                                                       \
+    "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, "                  \
+    "\"out_channels\": 1, "                                                                        \
+    "\"block_out_channels\": [4], \"layers_per_block\": 1, \"norm_num_groups\": 2, "               \
+    "\"attention_head_dim\": 4, "                                                                  \
     "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"]"
 
 static void a_transformer_has_its_own_null_row(void **state) {
     (void)state;
-    make_network("dit", "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, "
-                        "\"attention_head_dim\": 4, \"in_channels\": 1, \"num_layers\": 1, \"sample_size\": 8, "
-                        "\"num_embeds_ada_norm\": 3}");
+    make_network(
+        "dit",
+        "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, "
+        "\"attention_head_dim\": 4, \"in_channels\": 1, \"num_layers\": 1, \"sample_size\": 8, "
+        "\"num_embeds_ada_norm\": 3}");
     vn_model *m = open_with("dit", -1);
     assert_int_equal(vn_model_get_info(m).classes, 3);
     assert_true(vn_model_get_info(m).has_null);
@@ -219,12 +231,14 @@ static void a_table_of_one_row_has_one_class(void **state) {
     assert_int_equal(vn_model_get_info(m).classes, 1);
     expect_ok(vn, vn_model_find_label(m, "0", &label));
     assert_int_equal(label, 0);
-    expect_refused(vn_model_find_label(m, "1", &label), VN_BAD_ARGUMENT, "class 1: one has one class, 0");
+    expect_refused(vn_model_find_label(m, "1", &label), VN_BAD_ARGUMENT,
+                   "class 1: one has one class, 0");
     vn_model_close(&m);
     m = open_with("one", 0); /* nothing but null */
     assert_int_equal(vn_model_get_info(m).classes, 0);
     assert_true(vn_model_get_info(m).has_null);
-    expect_refused(vn_model_find_label(m, "0", &label), VN_BAD_ARGUMENT, "class 0: one has no classes");
+    expect_refused(vn_model_find_label(m, "0", &label), VN_BAD_ARGUMENT,
+                   "class 0: one has no classes");
     vn_samples *s = NULL;
     vn_sample_options o = options_of(VN_LABEL_ALL, 1);
     o.path = "ddpm:linear";
@@ -276,16 +290,19 @@ static void vane_json_may_name_classes_and_null_of_a_foreign_model(void **state)
     draw(whole, 1, 1, truth);
     assert_memory_equal(x, truth, sizeof x);
     vn_model_close(&m);
-    scratch_write_text("said/vane.json", "{\"null_class\": null, \"classes\": [\"cat\", \"dog\", \"hen\"]}");
+    scratch_write_text("said/vane.json",
+                       "{\"null_class\": null, \"classes\": [\"cat\", \"dog\", \"hen\"]}");
     m = open_with("said", -1);
     assert_int_equal(vn_model_get_info(m).classes, 3);
     assert_false(vn_model_get_info(m).has_null);
     vn_model_close(&m);
     vn_model_close(&whole);
-    static const char *const bad[] = {"{\"null_class\": 3}", "{\"null_class\": -1}", "{\"null_class\": \"dog\"}"};
+    static const char *const bad[] = {"{\"null_class\": 3}", "{\"null_class\": -1}",
+                                      "{\"null_class\": \"dog\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         scratch_write_text("said/vane.json", bad[i]);
-        expect_refused(vn_model_open(vn, "said", &m), VN_BAD_FILE, "null_class in vane.json is no row");
+        expect_refused(vn_model_open(vn, "said", &m), VN_BAD_FILE,
+                       "null_class in vane.json is no row");
     }
 }
 
@@ -299,7 +316,8 @@ static void a_weak_model_must_know_the_samples_conditions(void **state) {
     o.path = "ddpm:linear";
     o.guide = "autoguidance";
     o.weak = weak;
-    expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT, "weak: class null: weak has no null condition");
+    expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT,
+                   "weak: class null: weak has no null condition");
     o.label = 1;
     expect_ok(vn, vn_sample(m, &o, &s));
     vn_samples_close(&s);
@@ -319,7 +337,8 @@ static void a_likelihood_takes_the_classes_there_are(void **state) {
     vn_likelihood_settings settings = vn_likelihood_settings_default();
     settings.rtol = settings.atol = 0.1;
     expect_ok(vn, vn_log_likelihood(m, &settings, 1, x, &last, log_p, NULL));
-    expect_refused(vn_log_likelihood(m, &settings, 1, x, &none, log_p, NULL), VN_BAD_ARGUMENT, "no null condition");
+    expect_refused(vn_log_likelihood(m, &settings, 1, x, &none, log_p, NULL), VN_BAD_ARGUMENT,
+                   "no null condition");
     expect_refused(vn_log_likelihood(m, &settings, 1, x, &more, log_p, NULL), VN_BAD_ARGUMENT,
                    "class 3 is none of the model's");
     vn_model_close(&m);
@@ -327,14 +346,18 @@ static void a_likelihood_takes_the_classes_there_are(void **state) {
 
 static void guides_take_classes_by_name(void **state) {
     (void)state;
-    scratch_write_text("things.json",
-                       "{\"classes\": [{\"name\": \"shirt\", \"components\": [{\"mean\": [-1, 0], \"std\": 0.3}]}, "
-                       "{\"name\": \"tench, Tinca tinca\", \"components\": [{\"mean\": [1, 0.5], \"std\": 0.3}]}, "
-                       "{\"name\": \"Ankle boot\", \"components\": [{\"mean\": [2, -1], \"std\": 0.3}]}]}");
+    scratch_write_text(
+        "things.json",
+        "{\"classes\": [{\"name\": \"shirt\", \"components\": [{\"mean\": [-1, 0], \"std\": "
+        "0.3}]}, "
+        "{\"name\": \"tench, Tinca tinca\", \"components\": [{\"mean\": [1, 0.5], \"std\": 0.3}]}, "
+        "{\"name\": \"Ankle boot\", \"components\": [{\"mean\": [2, -1], \"std\": 0.3}]}]}");
     static const char *const pairs[][2] = {
         {"negative:class=Ankle boot", "negative:class=2"},
-        {"cfg,also:class=\"tench, Tinca tinca\",weight=0.5,interval", "cfg,also:class=1,weight=0.5,interval"},
-        {"cfg, also:class=Ankle boot, perp-neg:weight=2,class=shirt", "cfg,also:class=2,perp-neg:class=0,weight=2"},
+        {"cfg,also:class=\"tench, Tinca tinca\",weight=0.5,interval",
+         "cfg,also:class=1,weight=0.5,interval"},
+        {"cfg, also:class=Ankle boot, perp-neg:weight=2,class=shirt",
+         "cfg,also:class=2,perp-neg:class=0,weight=2"},
     };
     vn_model *m = NULL;
     expect_ok(vn, vn_model_open(vn, "things.json", &m));
@@ -350,7 +373,8 @@ static void guides_take_classes_by_name(void **state) {
         vn_samples_close(&s[0]);
         vn_samples_close(&s[1]);
     }
-    refuse(m, 0, 3, "negative:class=boot", "negative: class=boot is no class of the model; did you mean 'Ankle boot'?");
+    refuse(m, 0, 3, "negative:class=boot",
+           "negative: class=boot is no class of the model; did you mean 'Ankle boot'?");
     refuse(m, 0, 3, "cfg,also:class=3", "also: class=3 is none of the model's 3 classes");
     vn_model_close(&m);
 }

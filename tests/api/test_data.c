@@ -1,5 +1,6 @@
-/* test_data.c - data as people have it, through the public calls: labels with gaps, classes in another order, pictures that cannot
- * be read; and what is said of it before anything is trained. */
+/* test_data.c - data as people have it, through the public calls: labels with gaps, classes in
+ * another order, pictures that cannot be read; and what is said of it before anything is
+ * trained. */
 #include "api/support_context.h"
 
 #include <jansson.h>
@@ -17,7 +18,8 @@ enum { SIDE = 8, N = 12 };
 static void make_pair(const char *folder, int first, bool backwards, const char *names) {
     static unsigned char images[N * SIDE * SIDE], labels[N];
     char path[64];
-    for (int i = 0; i < N; i++) labels[i] = (unsigned char)(first + (backwards ? 1 - i % 2 : i % 2));
+    for (int i = 0; i < N; i++)
+        labels[i] = (unsigned char)(first + (backwards ? 1 - i % 2 : i % 2));
     for (int i = 0; i < N * SIDE * SIDE; i++) images[i] = (unsigned char)(i * 37 % 251);
     mkdir(folder, 0777);
     snprintf(path, sizeof path, "%s/train", folder);
@@ -77,12 +79,14 @@ static void test_labels_from_one_are_as_many_classes_as_there_are(void **state) 
     vn_model_close(&m);
 }
 
-/* A run of a folder in which a picture is damaged: named before the first step, skipped, and resumed after its repair or removal; the
- * bits are those of a run that skipped it and never stopped. */
+/* A run of a folder in which a picture is damaged: named before the first step, skipped, and
+ * resumed after its repair or removal; the bits are those of a run that skipped it and never
+ * stopped. */
 static void test_a_run_goes_on_after_the_repair_of_what_was_named(void **state) {
     (void)state;
     vn_train_options o = tiny_options(4);
-    assert_int_equal(system("cp -r " VN_SOURCE_DIR "/tests/cases/damaged . && chmod -R u+w damaged"), 0);
+    assert_int_equal(
+        system("cp -r " VN_SOURCE_DIR "/tests/cases/damaged . && chmod -R u+w damaged"), 0);
     expect_refused(vn_train(vn, "damaged", "never", &o), VN_BAD_FILE,
                    "damaged/a/17.png: PNG: the file ends too early; repair");
     assert_int_equal(access("never", F_OK), -1);
@@ -119,7 +123,7 @@ static void test_a_run_goes_on_after_the_repair_of_what_was_named(void **state) 
                    "damaged is not the data that good was trained on");
 }
 
-/* ---- what data is, before anything is trained ----------------------------------------------------------- */
+/* ---- what data is, before anything is trained ------------------------------------------------ */
 
 static json_t *describe(const char *path) {
     char *text = NULL;
@@ -154,15 +158,18 @@ static void put_picture(const char *path, int width, int height, int channels) {
 
 static void test_data_is_described_before_it_is_trained_on(void **state) {
     (void)state;
-    expect_members(
-        VN_SOURCE_DIR "/tests/cases/nested",
-        "{\"is\": \"data\", \"kind\": \"folder\", \"count\": 8, \"size\": \"16x16\", \"classes\": [{\"name\": \"a\", "
-        "\"count\": 5}, {\"name\": \"b\", \"count\": 3}], \"training_takes\": {\"size\": \"16x16\", "
-        "\"channels\": 3}}");
+    expect_members(VN_SOURCE_DIR "/tests/cases/nested",
+                   "{\"is\": \"data\", \"kind\": \"folder\", \"count\": 8, \"size\": \"16x16\", "
+                   "\"classes\": [{\"name\": \"a\", "
+                   "\"count\": 5}, {\"name\": \"b\", \"count\": 3}], \"training_takes\": "
+                   "{\"size\": \"16x16\", "
+                   "\"channels\": 3}}");
     expect_members(VN_SOURCE_DIR "/tests/cases/edm_dataset",
-                   "{\"count\": 3, \"classes\": [{\"name\": \"0\", \"count\": 1}, {\"name\": \"1\", \"count\": 2}]}");
+                   "{\"count\": 3, \"classes\": [{\"name\": \"0\", \"count\": 1}, {\"name\": "
+                   "\"1\", \"count\": 2}]}");
     expect_members(VN_SOURCE_DIR "/tests/cases/damaged",
-                   "{\"count\": 39, \"unreadable\": [{\"file\": \"a/17.png\", \"why\": \"PNG: the file ends too "
+                   "{\"count\": 39, \"unreadable\": [{\"file\": \"a/17.png\", \"why\": \"PNG: the "
+                   "file ends too "
                    "early\"}], \"passed_over\": {\"picture(s) with another ending\": 1}}");
     mkdir("my photos", 0777);
     mkdir("my photos/cat", 0777);
@@ -173,25 +180,34 @@ static void test_data_is_described_before_it_is_trained_on(void **state) {
     put_picture("my photos/dog/c.png", 8, 8, 1);
     scratch_write_text("my photos/dog/d.gif", "GIF89a");
     scratch_write_text("my photos/dog/e.png", "");
-    expect_members("my photos",
-                   "{\"count\": 3, \"sizes\": {\"different\": 2, \"smallest\": \"8x8\", \"largest\": \"40x30\", "
-                   "\"most_frequent\": \"8x8\", \"of_that_size\": 2}, \"colour\": 1, \"grey\": 2, \"unreadable\": "
-                   "[{\"file\": \"dog/e.png\", \"why\": \"empty file\"}], \"passed_over\": {\"GIF\": 1}, \"classes\": "
-                   "[{\"name\": \"cat\", \"count\": 2}, {\"name\": \"dog\", \"count\": 1}], "
-                   "\"classes_without_samples\": [\"eel\"], \"training_takes\": {\"size\": \"8x8\", \"channels\": 3}, "
-                   "\"train_with\": \"vane train 'my photos' --out runs/my-photos --minutes 30 --skip-bad\"}");
+    expect_members(
+        "my photos",
+        "{\"count\": 3, \"sizes\": {\"different\": 2, \"smallest\": \"8x8\", \"largest\": "
+        "\"40x30\", "
+        "\"most_frequent\": \"8x8\", \"of_that_size\": 2}, \"colour\": 1, \"grey\": 2, "
+        "\"unreadable\": "
+        "[{\"file\": \"dog/e.png\", \"why\": \"empty file\"}], \"passed_over\": {\"GIF\": 1}, "
+        "\"classes\": "
+        "[{\"name\": \"cat\", \"count\": 2}, {\"name\": \"dog\", \"count\": 1}], "
+        "\"classes_without_samples\": [\"eel\"], \"training_takes\": {\"size\": \"8x8\", "
+        "\"channels\": 3}, "
+        "\"train_with\": \"vane train 'my photos' --out runs/my-photos --minutes 30 --skip-bad\"}");
     mkdir("it's", 0777);
     mkdir("it's/cat", 0777);
     put_picture("it's/cat/a.png", 8, 8, 1);
-    expect_members("it's", "{\"train_with\": \"vane train 'it'\\\\''s' --out runs/it-s --minutes 30\"}");
+    expect_members("it's",
+                   "{\"train_with\": \"vane train 'it'\\\\''s' --out runs/it-s --minutes 30\"}");
     mkdir("猫", 0777);
     put_picture("猫/a.png", 8, 8, 1);
     expect_members("猫", "{\"train_with\": \"vane train '猫' --out 'runs/猫' --minutes 30\"}");
     make_pair("numbers", 1, false, NULL);
-    expect_members("numbers", "{\"kind\": \"idx\", \"count\": 12, \"shape\": [1, 8, 8], \"classes_without_samples\": "
-                              "[\"0\"], \"train_with\": \"vane train numbers --out runs/numbers --minutes 30\"}");
-    expect_members("points:moons:count=10", "{\"kind\": \"points\", \"count\": 10, \"training_takes\": {\"dimension\": "
-                                            "2}}");
+    expect_members(
+        "numbers",
+        "{\"kind\": \"idx\", \"count\": 12, \"shape\": [1, 8, 8], \"classes_without_samples\": "
+        "[\"0\"], \"train_with\": \"vane train numbers --out runs/numbers --minutes 30\"}");
+    expect_members("points:moons:count=10",
+                   "{\"kind\": \"points\", \"count\": 10, \"training_takes\": {\"dimension\": "
+                   "2}}");
     expect_members("my photos/cat", "{\"count\": 2, \"classes\": []}");
     char *text = NULL;
     mkdir("nothing", 0777);
@@ -212,9 +228,10 @@ static void test_tensors_of_samples_are_counted_by_class(void **state) {
     o.steps = 1;
     expect_ok(vn, vn_sample(m, &o, &s));
     expect_ok(vn, vn_samples_save(s, "five.safetensors"));
-    expect_members("five.safetensors",
-                   "{\"is\": \"safetensors\", \"count\": 5, \"classes\": [{\"name\": \"0\", \"count\": "
-                   "3}, {\"name\": \"1\", \"count\": 2}]}");
+    expect_members(
+        "five.safetensors",
+        "{\"is\": \"safetensors\", \"count\": 5, \"classes\": [{\"name\": \"0\", \"count\": "
+        "3}, {\"name\": \"1\", \"count\": 2}]}");
     vn_samples_close(&s);
     vn_model_close(&m);
 }

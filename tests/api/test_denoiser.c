@@ -1,5 +1,5 @@
-/* test_denoiser.c - networks as denoisers: their vector-Jacobian products against `vane forward --grad` and against
- * differences, chunks that nobody can see, and memory that is planned once. */
+/* test_denoiser.c - networks as denoisers: their vector-Jacobian products against `vane forward
+ * --grad` and against differences, chunks that nobody can see, and memory that is planned once. */
 #include "support/alloc.h"
 
 #include "api/internal.h"
@@ -13,8 +13,8 @@
 
 enum { ROWS = 7, SIZE = 64 };
 
-/* Gradients of up to 1.2, half an ulp of which is 6e-8, scaled and rounded in two ways: three such roundings. Measured at most:
- * 7.5e-8. */
+/* Gradients of up to 1.2, half an ulp of which is 6e-8, scaled and rounded in two ways: three such
+ * roundings. Measured at most: 7.5e-8. */
 #define FORWARD_ERROR 2e-7
 
 static vn_model *model;
@@ -55,9 +55,10 @@ static double dot(const float *a, const float *b, int n) {
     return sum;
 }
 
-/* ---- derivatives ------------------------------------------------------------------------------------- */
+/* ---- derivatives ----------------------------------------------------------------------------- */
 
-/* <cotangent, answer> at x moved along the direction; *size: the root of the sum of its terms' squares. */
+/* <cotangent, answer> at x moved along the direction; *size: the root of the sum of its terms'
+ * squares. */
 static double product_at(const float *direction, double step, double *size) {
     static float moved[ROWS * SIZE];
     for (int i = 0; i < ROWS * SIZE; i++) moved[i] = x[i] + (float)step * direction[i];
@@ -68,9 +69,10 @@ static double product_at(const float *direction, double step, double *size) {
     return dot(cotangent, raw, ROWS * SIZE);
 }
 
-/* Differences in float32 are off by rounding over step, plus step squared. Rounding: the answer's numbers have each seen some
- * hundred roundings of at most 6e-8, so they are off by sqrt(100) * 6e-8 of their size, apart from each other; three times that for chance.
- * The step's part is what a step twice as large adds, by three. */
+/* Differences in float32 are off by rounding over step, plus step squared. Rounding: the answer's
+ * numbers have each seen some hundred roundings of at most 6e-8, so they are off by sqrt(100) *
+ * 6e-8 of their size, apart from each other; three times that for chance. The step's part is what a
+ * step twice as large adds, by three. */
 static void test_derivatives_are_those_of_differences(void **state) {
     (void)state;
     static float back[ROWS * SIZE], direction[ROWS * SIZE];
@@ -82,13 +84,16 @@ static void test_derivatives_are_those_of_differences(void **state) {
         vn_random_normal(direction, ROWS * SIZE, 2, VN_STREAM_TEST, k, 0);
         for (int twice = 0; twice < 2; twice++) {
             const double h = step * (1 + twice);
-            difference[twice] = (product_at(direction, h, &size) - product_at(direction, -h, &size)) / (2 * h);
+            difference[twice] =
+                (product_at(direction, h, &size) - product_at(direction, -h, &size)) / (2 * h);
         }
-        const double norm = sqrt(dot(back, back, ROWS * SIZE)), rounding = 3 * 10 * 6e-8 * size / (sqrt(2) * step);
+        const double norm = sqrt(dot(back, back, ROWS * SIZE)),
+                     rounding = 3 * 10 * 6e-8 * size / (sqrt(2) * step);
         const double bound = (rounding + 2 * fabs(difference[1] - difference[0]) / 3) / norm;
         const double error = fabs(difference[0] - dot(back, direction, ROWS * SIZE)) / norm;
         print_message("%.1e of the gradient's norm, of at most %.1e\n", error, bound);
-        if (!(error < bound && bound < 2e-3)) fail_msg("%.2e of the gradient's norm, of at most %.1e", error, bound);
+        if (!(error < bound && bound < 2e-3))
+            fail_msg("%.2e of the gradient's norm, of at most %.1e", error, bound);
     }
 }
 
@@ -109,7 +114,10 @@ static void test_derivatives_are_those_of_forward(void **state) {
         {.name = "sample", .dtype = VN_FILE_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = seen},
         {.name = "timestep", .dtype = VN_FILE_F32, .shape = VN_SHAPE(ROWS), .data = time},
         {.name = "class_labels", .dtype = VN_FILE_I64, .shape = VN_SHAPE(ROWS), .data = labels},
-        {.name = "cotangent", .dtype = VN_FILE_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = cotangent},
+        {.name = "cotangent",
+         .dtype = VN_FILE_F32,
+         .shape = VN_SHAPE(ROWS, 1, 8, 8),
+         .data = cotangent},
     };
     assert_int_equal(vn_safetensors_write("in.safetensors", in, VN_COUNT(in), NULL, &err), VN_OK);
     expect_ok(vn, vn_forward(vn, "run", "in.safetensors", "out.safetensors", "grad.safetensors"));
@@ -128,7 +136,7 @@ static void test_derivatives_are_those_of_forward(void **state) {
     if (!(most < FORWARD_ERROR)) fail_msg("off by %.2e, of at most %.1e", most, FORWARD_ERROR);
 }
 
-/* ---- chunks and memory -------------------------------------------------------------------------------- */
+/* ---- chunks and memory ----------------------------------------------------------------------- */
 
 static void test_chunks_cannot_be_seen(void **state) {
     (void)state;
@@ -139,11 +147,12 @@ static void test_chunks_cannot_be_seen(void **state) {
     vn_net_denoiser_batch(&model->net_denoiser, 1); /* two rows forward, one back */
     for (int back = 0; back < 2; back++) {
         ask(ROWS, x, back ? cotangent : NULL, raw);
-        for (int i = 0; i < ROWS * SIZE; i++) most = fmax(most, fabs((double)raw[i] - (double)whole[back][i]));
+        for (int i = 0; i < ROWS * SIZE; i++)
+            most = fmax(most, fabs((double)raw[i] - (double)whole[back][i]));
     }
     assert_true(model->net_denoiser.chunk == 2);
     vn_net_denoiser_batch(&model->net_denoiser, 0);
-    if (most > 0) fail_msg("%.2e", most); // the same bits
+    if (most > 0) fail_msg("%.2e", most); /* the same bits */
 }
 
 static void test_nothing_is_allocated_for_a_shape_seen_before(void **state) {

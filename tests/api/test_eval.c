@@ -1,4 +1,5 @@
-/* test_eval.c - likelihoods and metrics: against the world's own density, on each kind of data, and what is refused. */
+/* test_eval.c - likelihoods and metrics: against the world's own density, on each kind of data, and
+ * what is refused. */
 #include "api/eval.h"
 #include "api/support_context.h"
 
@@ -9,7 +10,8 @@
 #include "support/kernels.h"
 #include "support/scratch.h"
 
-/* N(mean, 0.25 I) in three dimensions: its negative log-likelihood is on average its entropy, 3/2 log(2 pi e 0.25). */
+/* N(mean, 0.25 I) in three dimensions: its negative log-likelihood is on average its entropy, 3/2
+ * log(2 pi e 0.25). */
 #define BELL "{\"classes\": [{\"components\": [{\"mean\": [1, 0, -2], \"std\": 0.5}]}]}"
 
 /* Measured at most: 5.0e-6. */
@@ -42,7 +44,7 @@ static vn_eval_options nll(int64_t count) {
     return o;
 }
 
-/* ---- likelihoods ------------------------------------------------------------------------------------------ */
+/* ---- likelihoods ----------------------------------------------------------------------------- */
 
 static void test_a_likelihood_is_the_density(void **state) {
     (void)state;
@@ -51,9 +53,11 @@ static void test_a_likelihood_is_the_density(void **state) {
     s.exact = 1;
     const float x[6] = {1, 0, -2, 1.5F, -0.5F, -1}; /* the mean; (0.5, -0.5, 1) from it */
     const int32_t labels[2] = {0, VN_LABEL_NULL};
-    const double at_mean = -1.5 * log(2 * acos(-1.0) * 0.25), expected[2] = {at_mean, at_mean - 0.5 * 1.5 / 0.25};
-    /* The density is that of data with the path's least noise: on vp of ratio 0.01, which adds
-     * 4e-4 of the variance: 6e-4 by three coordinates, and less by the distance from the mean. Measured: 7.3e-4. */
+    const double at_mean = -1.5 * log(2 * acos(-1.0) * 0.25),
+                 expected[2] = {at_mean, at_mean - 0.5 * 1.5 / 0.25};
+    /* The density is that of data with the path's least noise: on vp of ratio 0.01, which adds 4e-4
+     * of the variance: 6e-4 by three coordinates, and less by the distance from the mean. Measured:
+     * 7.3e-4. */
     static const struct {
         const char *path;
         double error;
@@ -65,7 +69,8 @@ static void test_a_likelihood_is_the_density(void **state) {
         expect_ok(vn, vn_log_likelihood(m, &s, 2, x, labels, log_p, evaluations));
         for (int i = 0; i < 2; i++) {
             if (!(fabs(log_p[i] - expected[i]) < paths[k].error))
-                fail_msg("%s: %.7f, not %.7f within %g", paths[k].path, log_p[i], expected[i], paths[k].error);
+                fail_msg("%s: %.7f, not %.7f within %g", paths[k].path, log_p[i], expected[i],
+                         paths[k].error);
             assert_true(evaluations[i] > 10);
         }
     }
@@ -77,11 +82,13 @@ static int stop_at_the_fifth(void *user, const vn_progress *p) {
     return p->done > 3;
 }
 
-/* One sample may take minutes: it is stopped amid its trajectory, and has told of its evaluations. */
+/* One sample may take minutes: it is stopped amid its trajectory, and has told of its
+ * evaluations. */
 static void test_a_likelihood_can_be_stopped_amid_a_sample(void **state) {
     (void)state;
     int told = 0;
-    const vn_context_options options = {.cpu = kernels->name, .progress = stop_at_the_fifth, .user = &told};
+    const vn_context_options options = {
+        .cpu = kernels->name, .progress = stop_at_the_fifth, .user = &told};
     vn_context *watched = NULL;
     assert_int_equal(vn_context_open(&watched, &options), VN_OK);
     vn_model *m = NULL;
@@ -116,7 +123,7 @@ static void test_bad_likelihood_settings_are_named(void **state) {
     vn_model_close(&m);
 }
 
-/* ---- metrics ------------------------------------------------------------------------------------------------ */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
 static const vn_measure *find(const vn_eval_result *r, const char *name) {
     for (size_t i = 0; i < r->measures; i++)
@@ -132,14 +139,16 @@ static void test_nll_of_a_world_is_its_entropy(void **state) {
     o.likelihood.exact = 1;
     vn_eval_result r;
     expect_ok(vn, vn_eval(m, &o, &r));
-    const vn_measure *ode = find(&r, "negative log-likelihood"), *truth = find(&r, "exact negative log-likelihood"),
+    const vn_measure *ode = find(&r, "negative log-likelihood"),
+                     *truth = find(&r, "exact negative log-likelihood"),
                      *bits = find(&r, "bits per dimension");
     const double entropy = 1.5 * log(2 * acos(-1.0) * exp(1.0) * 0.25);
     assert_int_equal(r.count, 2000);
     assert_true(truth->low < entropy && entropy < truth->high);
     /* Half of chi-squared with three degrees of freedom: its deviation is sqrt(3/2). */
     assert_true(fabs((truth->high - truth->low) / (2 * 1.96 * sqrt(1.5 / 2000)) - 1) < 0.05);
-    if (!(fabs(ode->value - truth->value) < LIKELIHOOD_ERROR)) fail_msg("%.6f, not %.6f", ode->value, truth->value);
+    if (!(fabs(ode->value - truth->value) < LIKELIHOOD_ERROR))
+        fail_msg("%.6f, not %.6f", ode->value, truth->value);
     assert_true(fabs(bits->value - ode->value / (3 * log(2.0))) < 1e-12);
     assert_true(find(&r, "evaluations")->value > 10 && !isfinite(find(&r, "evaluations")->low));
     vn_model_close(&m);
@@ -172,7 +181,7 @@ static void test_data_may_be_tensors_or_toys(void **state) {
     vn_model_close(&m);
 }
 
-/* ---- which samples ---------------------------------------------------------------------------------------- */
+/* ---- which samples --------------------------------------------------------------------------- */
 
 /* Of each class its share, without replacement, by the seed, in the data's order. */
 static void test_samples_are_drawn_of_every_class(void **state) {
@@ -180,19 +189,22 @@ static void test_samples_are_drawn_of_every_class(void **state) {
     enum { N = 100, COUNT = 10 };
     int32_t labels[N];
     int64_t index[COUNT], again[COUNT], other[COUNT];
-    for (int i = 0; i < N; i++) labels[i] = i < 62 ? 0 : i < 95 ? 4 : 7; /* sorted; 62, 33 and 5 of 100 */
+    /* sorted; 62, 33 and 5 of 100 */
+    for (int i = 0; i < N; i++) labels[i] = i < 62 ? 0 : i < 95 ? 4 : 7;
     assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, index, NULL), VN_OK);
     int of[8] = {0};
     for (int i = 0; i < COUNT; i++) {
         assert_true(index[i] >= 0 && index[i] < N && (i == 0 || index[i] > index[i - 1]));
         of[labels[index[i]]]++;
     }
-    assert_true(of[0] == 6 && of[4] == 3 && of[7] == 1); /* 6.2, 3.3 and 0.5: the largest remainder gets the last */
+    /* 6.2, 3.3 and 0.5: the largest remainder gets the last */
+    assert_true(of[0] == 6 && of[4] == 3 && of[7] == 1);
     assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, again, NULL), VN_OK);
     assert_memory_equal(index, again, sizeof index);
     assert_int_equal(vn_eval_draw(labels, N, COUNT, 2, other, NULL), VN_OK);
     assert_memory_not_equal(index, other, sizeof index);
-    /* Every sample has its chance: over many seeds each comes up as often as its class's share says. */
+    /* Every sample has its chance: over many seeds each comes up as often as its class's share
+     * says. */
     int times[N] = {0};
     for (uint64_t seed = 0; seed < 2000; seed++) {
         assert_int_equal(vn_eval_draw(labels, N, COUNT, seed, index, NULL), VN_OK);
@@ -200,23 +212,27 @@ static void test_samples_are_drawn_of_every_class(void **state) {
     }
     for (int i = 0; i < N; i++) {
         const double p = labels[i] == 0 ? 6.0 / 62 : labels[i] == 4 ? 3.0 / 33 : 1.0 / 5;
-        assert_true(fabs(times[i] - 2000 * p) < 5 * sqrt(2000 * p * (1 - p))); /* measured at most: 3.1 deviations */
+        /* measured at most: 3.1 deviations */
+        assert_true(fabs(times[i] - 2000 * p) < 5 * sqrt(2000 * p * (1 - p)));
     }
     int64_t all[N];
     assert_int_equal(vn_eval_draw(labels, N, N, 3, all, NULL), VN_OK);
     for (int i = 0; i < N; i++) assert_int_equal(all[i], i);
-    assert_int_equal(vn_eval_draw(NULL, N, COUNT, 3, index, NULL), VN_OK); /* without labels of all alike */
+    /* without labels of all alike */
+    assert_int_equal(vn_eval_draw(NULL, N, COUNT, 3, index, NULL), VN_OK);
     for (int i = 1; i < COUNT; i++) assert_true(index[i] > index[i - 1]);
 }
 
-/* Sorted by class, as folders are: -n 4 of it is of both classes, and the result says how many of how many. */
+/* Sorted by class, as folders are: -n 4 of it is of both classes, and the result says how many of
+ * how many. */
 static void test_what_was_drawn_is_told(void **state) {
     (void)state;
     vn_model *m = open_model("world.json");
-    scratch_write_text("sorted.json",
-                       "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}, "
-                       "{\"name\": \"b\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}], "
-                       "\"class_weights\": [0.75, 0.25]}");
+    scratch_write_text(
+        "sorted.json",
+        "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}, "
+        "{\"name\": \"b\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}], "
+        "\"class_weights\": [0.75, 0.25]}");
     vn_eval_options o = nll(40);
     vn_eval_result r;
     o.data = "sorted.json:count=400";
@@ -275,7 +291,8 @@ static void test_images_are_measured_in_bits_of_pixels(void **state) {
     o.data = "data";
     o.likelihood.rtol = o.likelihood.atol = 1e-2;
     expect_ok(vn, vn_eval(m, &o, &r));
-    const vn_measure *nats = find(&r, "negative log-likelihood"), *bits = find(&r, "bits per dimension");
+    const vn_measure *nats = find(&r, "negative log-likelihood"),
+                     *bits = find(&r, "bits per dimension");
     assert_true(isfinite(nats->value));
     assert_true(fabs(bits->value - (nats->value / (64 * log(2.0)) + log2(127.5))) < 1e-9);
     vn_model_close(&m);
@@ -303,7 +320,8 @@ static void test_what_cannot_be_measured_is_named(void **state) {
         vn_eval_options o = cases[i].o;
         o.likelihood = vn_likelihood_settings_default();
         assert_int_not_equal(vn_eval(cases[i].m, &o, &r), VN_OK);
-        if (!strstr(vn_error_text(vn), cases[i].word)) fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
+        if (!strstr(vn_error_text(vn), cases[i].word))
+            fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
         assert_null(strchr(vn_error_text(vn), '\n'));
     }
     vn_model_close(&world);

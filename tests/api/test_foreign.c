@@ -1,5 +1,6 @@
-/* test_foreign.c - models as diffusers and its users leave them: each gives diffusers' numbers, wherever its weights lie and however
- * they are called, and what does not open is refused with the name of what is there. */
+/* test_foreign.c - models as diffusers and its users leave them: each gives diffusers' numbers,
+ * wherever its weights lie and however they are called, and what does not open is refused with the
+ * name of what is there. */
 #include "api/support_context.h"
 
 #include <math.h>
@@ -43,7 +44,7 @@ static void say(const char *format, const char *a, const char *b) {
     scratch_require(system(command) == 0, command);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Writes a tensor of the file of expected ones under another name. */
 static vn_file_tensor take(const vn_safetensors *st, const char *name, const char *as) {
@@ -52,7 +53,8 @@ static vn_file_tensor take(const vn_safetensors *st, const char *name, const cha
     return t;
 }
 
-/* The network in `dir`, run on what diffusers was given, against what diffusers then gave as NAME.output. */
+/* The network in `dir`, run on what diffusers was given, against what diffusers then gave as
+ * NAME.output. */
 static void expect_numbers(const char *dir, const char *name) {
     vn_safetensors *st = NULL, *got = NULL;
     vn_err err = {0};
@@ -60,12 +62,14 @@ static void expect_numbers(const char *dir, const char *name) {
     const bool dit = strcmp(name, "dit") == 0;
     snprintf(output, sizeof output, "%s.output", name);
     assert_int_equal(vn_safetensors_open(FOREIGN "/expected.safetensors", &st, &err), VN_OK);
-    const vn_file_tensor in[] = {take(st, dit ? "dit.sample" : "sample", "sample"), take(st, "timestep", "timestep"),
+    const vn_file_tensor in[] = {take(st, dit ? "dit.sample" : "sample", "sample"),
+                                 take(st, "timestep", "timestep"),
                                  take(st, "dit.class_labels", "class_labels")};
     assert_int_equal(vn_safetensors_write("in.safetensors", in, dit ? 3 : 2, NULL, &err), VN_OK);
     expect_ok(vn, vn_forward(vn, dir, "in.safetensors", "out.safetensors", NULL));
     assert_int_equal(vn_safetensors_open("out.safetensors", &got, &err), VN_OK);
-    const vn_file_tensor *a = vn_safetensors_find(got, "sample"), *b = vn_safetensors_find(st, output);
+    const vn_file_tensor *a = vn_safetensors_find(got, "sample"),
+                         *b = vn_safetensors_find(st, output);
     assert_true(vn_shape_equal(&a->shape, &b->shape));
     float x[256], y[256];
     const size_t n = (size_t)vn_shape_count(&a->shape);
@@ -96,7 +100,7 @@ static void what_diffusers_opens_gives_its_numbers(void **state) {
     expect_numbers(FOREIGN "/dit", "dit");
 }
 
-/* ---- names --------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static vn_model *open(const char *source) {
     vn_model *m = NULL;
@@ -124,7 +128,8 @@ static void a_pipelines_scheduler_is_found_from_what_lies_in_it(void **state) {
     expect_sample(FOREIGN "/ema/checkpoint-1/unet_ema");
     expect_sample(FOREIGN "/ema/checkpoint-1/unet_ema/");
     expect_sample(FOREIGN "/variant/unet/diffusion_pytorch_model.fp16.safetensors");
-    say("cp -r '%s' ema%s && chmod -R u+w ema && mv ema/checkpoint-1/unet_ema ema", FOREIGN "/ema", "");
+    say("cp -r '%s' ema%s && chmod -R u+w ema && mv ema/checkpoint-1/unet_ema ema", FOREIGN "/ema",
+        "");
     expect_sample("ema/unet_ema");
     vn_model *m = NULL; /* the index names unet, which is not there */
     expect_refused(vn_model_open(vn, "ema", &m), VN_BAD_FILE,
@@ -140,10 +145,11 @@ static void a_part_of_a_model_names_the_model(void **state) {
     (void)state;
     vn_model *m = NULL;
     vn_samples *s = NULL;
-    expect_refused(vn_model_open(vn, OLD "/unet/diffusion_pytorch_model.safetensors", &m), VN_BAD_FILE,
-                   "is a part of the model " OLD "; name that folder");
+    expect_refused(vn_model_open(vn, OLD "/unet/diffusion_pytorch_model.safetensors", &m),
+                   VN_BAD_FILE, "is a part of the model " OLD "; name that folder");
     m = open(OLD "/unet");
-    expect_refused(vn_sample(m, NULL, &s), VN_BAD_ARGUMENT, "or the model that it is a part of: " OLD);
+    expect_refused(vn_sample(m, NULL, &s), VN_BAD_ARGUMENT,
+                   "or the model that it is a part of: " OLD);
     vn_model_close(&m);
 }
 
@@ -155,7 +161,8 @@ static void of_several_variants_one_is_named(void **state) {
         "diffusion_pytorch_model.non_ema.safetensors");
     expect_refused(
         vn_model_open(vn, "two", &m), VN_BAD_ARGUMENT,
-        "two/unet: has no diffusion_pytorch_model.safetensors but several variants; name one of these files: "
+        "two/unet: has no diffusion_pytorch_model.safetensors but several variants; name one of "
+        "these files: "
         "diffusion_pytorch_model.fp16.safetensors, diffusion_pytorch_model.non_ema.safetensors");
     expect_sample("two/unet/diffusion_pytorch_model.non_ema.safetensors");
     char *json = NULL; /* the network is not described as if it had no weights */
@@ -170,30 +177,39 @@ static void of_several_variants_one_is_named(void **state) {
     /* And a single one with a word. */
     assert_int_equal(vn_model_open(other, FOREIGN "/variant", &m), VN_OK);
     vn_model_close(&m);
-    assert_string_equal(said, FOREIGN
-                        "/variant/unet/diffusion_pytorch_model.fp16.safetensors is taken, as there are no other "
-                        "weights\n");
+    assert_string_equal(
+        said, FOREIGN
+        "/variant/unet/diffusion_pytorch_model.fp16.safetensors is taken, as there are no other "
+        "weights\n");
     vn_context_close(&other);
 }
 
 static void what_cannot_be_read_is_named_with_what_to_do(void **state) {
     (void)state;
     vn_model *m = NULL;
-    say("cp -r '%s' bare%s && chmod -R u+w bare && rm bare/diffusion_pytorch_model.*", FOREIGN "/shards", "");
-    expect_refused(vn_model_open(vn, "bare", &m), VN_BAD_FILE, "bare: has no diffusion_pytorch_model.safetensors");
+    say("cp -r '%s' bare%s && chmod -R u+w bare && rm bare/diffusion_pytorch_model.*",
+        FOREIGN "/shards", "");
+    expect_refused(vn_model_open(vn, "bare", &m), VN_BAD_FILE,
+                   "bare: has no diffusion_pytorch_model.safetensors");
     static const struct {
         const char *file;
         vn_status status;
         const char *words;
     } files[] = {
         {"diffusion_pytorch_model.bin", VN_UNSUPPORTED,
-         "but diffusion_pytorch_model.bin, pickled, which can run code as it is read. To write one, in Python: "
-         "diffusers.UNet2DModel.from_pretrained(\"bare\").save_pretrained(\"bare\", safe_serialization=True)"},
-        {"diffusion_pytorch_model.fp16.bin", VN_UNSUPPORTED, "diffusion_pytorch_model.fp16.bin, pickled"},
-        {"diffusion_pytorch_model.bin.index.json", VN_UNSUPPORTED, "diffusion_pytorch_model.bin.index.json, pickled"},
+         "but diffusion_pytorch_model.bin, pickled, which can run code as it is read. To write "
+         "one, in Python: "
+         "diffusers.UNet2DModel.from_pretrained(\"bare\").save_pretrained(\"bare\", "
+         "safe_serialization=True)"},
+        {"diffusion_pytorch_model.fp16.bin", VN_UNSUPPORTED,
+         "diffusion_pytorch_model.fp16.bin, pickled"},
+        {"diffusion_pytorch_model.bin.index.json", VN_UNSUPPORTED,
+         "diffusion_pytorch_model.bin.index.json, pickled"},
         {"model.ckpt", VN_UNSUPPORTED, "model.ckpt, pickled"},
-        {"diffusion_flax_model.msgpack", VN_UNSUPPORTED, "diffusion_flax_model.msgpack, which vane does not read"},
-        {"model.safetensors", VN_BAD_ARGUMENT, "name the file that holds the weights: model.safetensors"},
+        {"diffusion_flax_model.msgpack", VN_UNSUPPORTED,
+         "diffusion_flax_model.msgpack, which vane does not read"},
+        {"model.safetensors", VN_BAD_ARGUMENT,
+         "name the file that holds the weights: model.safetensors"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[128];
@@ -204,7 +220,7 @@ static void what_cannot_be_read_is_named_with_what_to_do(void **state) {
     }
 }
 
-/* ---- configs ------------------------------------------------------------------------------------------- */
+/* ---- configs --------------------------------------------------------------------------------- */
 
 static void expect_config(const char *config, vn_status status, const char *words) {
     vn_err err = {0};
@@ -222,26 +238,32 @@ static void expect_config(const char *config, vn_status status, const char *word
     json_decref(json);
 }
 
-#define TRANSFORMER                                                                                                    \
-    "{\"_class_name\": \"Transformer2DModel\", \"in_channels\": 1, \"num_attention_heads\": 2, "                       \
+#define TRANSFORMER                                                                                \
+    "{\"_class_name\": \"Transformer2DModel\", \"in_channels\": 1, \"num_attention_heads\": 2, "   \
     "\"attention_head_dim\": 4, \"num_layers\": 1, \"sample_size\": 4, \"num_embeds_ada_norm\": 3"
 
 static void old_configs_become_todays(void **state) {
     (void)state;
-    expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"cross_attention_dim\": null, \"attention_type\": "
-                              "\"default\"}",
-                  VN_OK, "{\"_class_name\":\"DiTTransformer2DModel\",\"attention_head_dim\":4,\"in_channels\":1,");
+    expect_config(
+        TRANSFORMER
+        ", \"norm_type\": \"ada_norm_zero\", \"cross_attention_dim\": null, \"attention_type\": "
+        "\"default\"}",
+        VN_OK,
+        "{\"_class_name\":\"DiTTransformer2DModel\",\"attention_head_dim\":4,\"in_channels\":1,");
     expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_single\"}", VN_UNSUPPORTED,
-                  "a Transformer2DModel of norm_type \"ada_norm_single\"; vane knows those of \"ada_norm_zero\"");
-    expect_config(TRANSFORMER "}", VN_UNSUPPORTED, "a Transformer2DModel of norm_type \"layer_norm\"");
-    expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"cross_attention_dim\": 768}", VN_UNSUPPORTED,
-                  "dit: a Transformer2DModel with cross_attention_dim is no DiT");
-    expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"attention_type\": \"gated\"}", VN_UNSUPPORTED,
-                  "attention_type");
+                  "a Transformer2DModel of norm_type \"ada_norm_single\"; vane knows those of "
+                  "\"ada_norm_zero\"");
+    expect_config(TRANSFORMER "}", VN_UNSUPPORTED,
+                  "a Transformer2DModel of norm_type \"layer_norm\"");
+    expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"cross_attention_dim\": 768}",
+                  VN_UNSUPPORTED, "dit: a Transformer2DModel with cross_attention_dim is no DiT");
+    expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"attention_type\": \"gated\"}",
+                  VN_UNSUPPORTED, "attention_type");
     expect_config(TRANSFORMER ", \"norm_type\": \"ada_norm_zero\", \"patch\": 2}", VN_BAD_FILE,
                   "unknown key \"patch\"");
     /* EMAModel writes its whole record, or these are no keys. */
-    expect_config("{\"_class_name\": \"UNet2DModel\", \"decay\": 0.9999, \"power\": 0.75}", VN_BAD_FILE, "unknown key");
+    expect_config("{\"_class_name\": \"UNet2DModel\", \"decay\": 0.9999, \"power\": 0.75}",
+                  VN_BAD_FILE, "unknown key");
 }
 
 static void old_names_count_where_todays_are_not_there(void **state) {
@@ -250,22 +272,28 @@ static void old_names_count_where_todays_are_not_there(void **state) {
     vn_safetensors *st = NULL;
     vn_err err = {0};
     vn_model *m = NULL;
-    assert_int_equal(vn_safetensors_open(FOREIGN "/flat/diffusion_pytorch_model.safetensors", &st, &err), VN_OK);
+    assert_int_equal(
+        vn_safetensors_open(FOREIGN "/flat/diffusion_pytorch_model.safetensors", &st, &err), VN_OK);
     const size_t n = vn_safetensors_count(st);
     vn_file_tensor *t = vn_calloc(n + 1, sizeof *t);
     for (size_t i = 0; i < n; i++) t[i] = *vn_safetensors_at(st, i);
     const vn_file_tensor *old = vn_safetensors_find(st, "mid_block.attentions.0.query.weight");
     t[n] = *old;
-    t[n].name = "mid_block.attentions.0.to_q.weight"; /* beside the old one, which then is one too many */
-    assert_int_equal(vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n + 1, NULL, &err), VN_OK);
+    /* beside the old one, which then is one too many */
+    t[n].name = "mid_block.attentions.0.to_q.weight";
+    assert_int_equal(
+        vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n + 1, NULL, &err),
+        VN_OK);
     expect_refused(vn_model_open(vn, "both", &m), VN_BAD_FILE,
                    "tensor 'mid_block.attentions.0.query.weight' is not part of this model");
     for (size_t i = 0; i < n; i++)
         if (strcmp(t[i].name, old->name) == 0) t[i] = t[n]; /* in its place */
-    assert_int_equal(vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n, NULL, &err), VN_OK);
+    assert_int_equal(
+        vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n, NULL, &err), VN_OK);
     expect_numbers("both", "flat");
     t[0].name = "down_blocks.0.query.weight"; /* an old name of nothing */
-    assert_int_equal(vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n, NULL, &err), VN_OK);
+    assert_int_equal(
+        vn_safetensors_write("both/diffusion_pytorch_model.safetensors", t, n, NULL, &err), VN_OK);
     assert_int_equal(vn_model_open(vn, "both", &m), VN_BAD_FILE);
     vn_free(t);
     vn_safetensors_close(&st);
@@ -275,7 +303,8 @@ static void a_pipeline_may_name_its_classes(void **state) {
     (void)state;
     say("mkdir named && cp -r '%s' named/transformer%s", FOREIGN "/dit", "");
     scratch_write_text("named/model_index.json",
-                       "{\"_class_name\": \"DiTPipeline\", \"transformer\": [\"diffusers\", \"Transformer2DModel\"], "
+                       "{\"_class_name\": \"DiTPipeline\", \"transformer\": [\"diffusers\", "
+                       "\"Transformer2DModel\"], "
                        "\"id2label\": {\"0\": \"tench, Tinca tinca\", \"2\": \"hen\"}}");
     vn_model *m = open("named");
     assert_int_equal(vn_model_get_info(m).classes, 3);

@@ -1,5 +1,6 @@
-/* test_inside.c - guides with a hand inside the network, on small trained networks: each with every sampler here they go with, alone
- * and with others, ends in finite numbers other than those without it; steps take no memory; what a network lacks is named. */
+/* test_inside.c - guides with a hand inside the network, on small trained networks: each with every
+ * sampler here they go with, alone and with others, ends in finite numbers other than those without
+ * it; steps take no memory; what a network lacks is named. */
 #include "support/alloc.h"
 
 #include "api/support_api.h"
@@ -68,7 +69,7 @@ static int prepare(void **state) {
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         vn_train_options o = tiny_options(30);
         o.model = runs[i].model;
-        o.lr = 3e-3; // a transformer begins as zero and must have left it
+        o.lr = 3e-3; /* a transformer begins as zero and must have left it */
         expect_ok(vn, vn_train(vn, "data", runs[i].folder, &o));
     }
     vn_train_options o = tiny_options(2);
@@ -89,9 +90,10 @@ static vn_sample_options options(const char *sampler, const char *guide) {
     return o;
 }
 
-/* ---- walks -------------------------------------------------------------------------------------------- */
+/* ---- walks ----------------------------------------------------------------------------------- */
 
-static const float *must_sample(vn_context *vn, vn_model *model, const vn_sample_options *o, vn_samples **out) {
+static const float *must_sample(vn_context *vn, vn_model *model, const vn_sample_options *o,
+                                vn_samples **out) {
     expect_ok(vn, vn_sample(model, o, out));
     const float *x = vn_samples_data(*out);
     for (int i = 0; i < 3 * 64; i++)
@@ -124,7 +126,8 @@ static void test_samples_are_finite_and_guided(void **state) {
                 vn_samples *with = NULL;
                 o = options(samplers[s], guides[g]);
                 const double moved = change(must_sample(vn, model, &o, &with), base);
-                if (!(moved > 1e-5)) fail_msg("%s with %s on %s changes nothing", o.sampler, o.guide, networks[n]);
+                if (!(moved > 1e-5))
+                    fail_msg("%s with %s on %s changes nothing", o.sampler, o.guide, networks[n]);
                 least = moved < least ? moved : least;
                 vn_samples_close(&with);
             }
@@ -151,14 +154,15 @@ static void test_steps_do_not_allocate(void **state) {
             expect_ok(vn, vn_sample(model, &o, &out));
             vn_samples_close(&out);
             assert_true(steps.count >= 8);
-            if (steps.broken) fail_msg("%s on %s: %d steps allocate", guides[g], networks[n], steps.broken);
+            if (steps.broken)
+                fail_msg("%s on %s: %d steps allocate", guides[g], networks[n], steps.broken);
         }
         vn_model_close(&model);
     }
     vn_context_close(&vn);
 }
 
-/* ---- refusals ----------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void test_what_a_network_lacks_is_named(void **state) {
     (void)state;
@@ -169,7 +173,8 @@ static void test_what_a_network_lacks_is_named(void **state) {
         {"transformer", "slg:first=1,last=7", "slg: layer 7: this model has 3, from 0 to 2"},
         {"unet", "seg:first=9", "seg: layer 9: this model has"},
         {"plain", "pag", "pag needs layers that can be disturbed, which this model does not have"},
-        {"points", "pladis", "pladis needs layers that can be disturbed, which this model does not have"},
+        {"points", "pladis",
+         "pladis needs layers that can be disturbed, which this model does not have"},
     };
     vn_context *vn = open_context();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -178,7 +183,8 @@ static void test_what_a_network_lacks_is_named(void **state) {
         const vn_sample_options o = options(NULL, cases[i].guide);
         expect_ok(vn, vn_model_open(vn, cases[i].run, &model));
         assert_int_equal(vn_sample(model, &o, &out), VN_BAD_ARGUMENT);
-        if (!strstr(vn_error_text(vn), cases[i].words)) fail_msg("%s: \"%s\"", cases[i].guide, vn_error_text(vn));
+        if (!strstr(vn_error_text(vn), cases[i].words))
+            fail_msg("%s: \"%s\"", cases[i].guide, vn_error_text(vn));
         vn_model_close(&model);
     }
     vn_context_close(&vn);

@@ -1,5 +1,6 @@
-/* test_locale.c - a program that has called setlocale(LC_ALL, "de_DE.UTF-8"), where one and a half is "1,5": all that the library
- * writes, says and reads is the same as in the C locale, byte for byte, and the program's own printing stays as it chose. */
+/* test_locale.c - a program that has called setlocale(LC_ALL, "de_DE.UTF-8"), where one and a half
+ * is "1,5": all that the library writes, says and reads is the same as in the C locale, byte for
+ * byte, and the program's own printing stays as it chose. */
 #include "api/support_api.h"
 #include "support/scratch.h"
 
@@ -8,7 +9,7 @@
 
 #define COMMA "de_DE.UTF-8"
 
-/* ---- a clock that only the test moves: files say how long things took ---------------------------------- */
+/* ---- a clock that only the test moves: files say how long things took ------------------------ */
 
 static double seconds = 1000;
 
@@ -19,7 +20,7 @@ int clock_gettime(clockid_t clock, struct timespec *t) {
     return 0;
 }
 
-/* ---- what the library says ------------------------------------------------------------------------------- */
+/* ---- what the library says ------------------------------------------------------------------- */
 
 static FILE *said;
 static const char *point; /* that of the program's locale */
@@ -58,11 +59,12 @@ static void describe(vn_context *vn, const char *path) {
     vn_text_free(&json);
 }
 
-/* ---- the interface, from data to files ------------------------------------------------------------------- */
+/* ---- the interface, from data to files ------------------------------------------------------- */
 
 static const char world[] =
     "{\"classes\": [{\"name\": \"a\", \"components\": [{\"weight\": 0.25, \"mean\": [-1.5, 0.125], "
-    "\"std\": 0.3}]}, {\"name\": \"b\", \"components\": [{\"weight\": 7.5e-1, \"mean\": [1.25, 0.5], "
+    "\"std\": 0.3}]}, {\"name\": \"b\", \"components\": [{\"weight\": 7.5e-1, \"mean\": [1.25, "
+    "0.5], "
     "\"cov\": [[0.1, 0.02], [0.02, 0.2]]}]}], \"class_weights\": [0.4, 0.6]}";
 
 static void train(vn_context *vn) {
@@ -120,7 +122,8 @@ static void measure(vn_context *vn, const char *source, const char *data) {
     o.likelihood.rtol = o.likelihood.atol = 1e-2;
     o.likelihood.probes = 1;
     expect_ok(vn, vn_eval(model, &o, &result));
-    for (size_t i = 0; i < result.measures; i++) fwrite(&result.measure[i].value, sizeof(double), 1, said);
+    for (size_t i = 0; i < result.measures; i++)
+        fwrite(&result.measure[i].value, sizeof(double), 1, said);
     o.likelihood.rtol = 0.5;
     refused(vn, vn_eval(model, &o, &result));
     vn_model_close(&model);
@@ -155,7 +158,7 @@ static void use_everything(const char *folder) {
     assert_int_equal(chdir(".."), 0);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static int compared;
 
@@ -181,7 +184,9 @@ static void expect_same_folders(const char *a, const char *b) {
 /* The locale, made here where the system has none: its sources are in Debian's `locales`. */
 static bool set_comma(void) {
     if (setlocale(LC_ALL, COMMA)) return true;
-    if (system("mkdir -p locales && localedef -i de_DE -f UTF-8 locales/" COMMA " >locales/log 2>&1")) return false;
+    if (system("mkdir -p locales && localedef -i de_DE -f UTF-8 locales/" COMMA
+               " >locales/log 2>&1"))
+        return false;
     return setenv("LOCPATH", "locales", 1) == 0 && setlocale(LC_ALL, COMMA);
 }
 
@@ -189,8 +194,10 @@ static void files_and_words_are_those_of_the_c_locale(void **state) {
     (void)state;
     use_everything("point");
     if (!set_comma()) {
-        if (getenv("VANE_TEST_COMMA")) fail_msg("the locale " COMMA " cannot be made; VANE_TEST_COMMA asks for it");
-        print_message("skipped: no locale " COMMA ", and localedef cannot make it (Debian's package is `locales`)\n");
+        if (getenv("VANE_TEST_COMMA"))
+            fail_msg("the locale " COMMA " cannot be made; VANE_TEST_COMMA asks for it");
+        print_message("skipped: no locale " COMMA
+                      ", and localedef cannot make it (Debian's package is `locales`)\n");
         skip();
     }
     assert_string_equal(localeconv()->decimal_point, ",");
@@ -203,7 +210,8 @@ static void files_and_words_are_those_of_the_c_locale(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(files_and_words_are_those_of_the_c_locale, scratch_enter, scratch_leave),
+        cmocka_unit_test_setup_teardown(files_and_words_are_those_of_the_c_locale, scratch_enter,
+                                        scratch_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

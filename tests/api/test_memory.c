@@ -1,4 +1,5 @@
-/* test_memory.c - memory: steps take none, and a whole train-and-sample run survives each allocation failing in turn. */
+/* test_memory.c - memory: steps take none, and a whole train-and-sample run survives each
+ * allocation failing in turn. */
 #include "support/alloc.h"
 
 #include "api/support_api.h"
@@ -10,7 +11,7 @@
 #include "support/kernels.h"
 #include "support/scratch.h"
 
-/* ---- no allocation in a step ------------------------------------------------------------------------- */
+/* ---- no allocation in a step ----------------------------------------------------------------- */
 
 enum { MOST = 64 };
 
@@ -42,7 +43,8 @@ static void expect_none_between(const record *r, int last) {
     assert_true(last > 6 && last <= r->count);
     for (int i = 2; i + 1 < last; i++)
         if (r->made[i + 1] != r->made[i])
-            fail_msg("%lld allocations between reports %d and %d", (long long)(r->made[i + 1] - r->made[i]), i, i + 1);
+            fail_msg("%lld allocations between reports %d and %d",
+                     (long long)(r->made[i + 1] - r->made[i]), i, i + 1);
 }
 
 static void test_a_training_step_does_not_allocate(void **state) {
@@ -84,9 +86,10 @@ static void test_a_sampling_step_does_not_allocate(void **state) {
     }
 }
 
-/* ---- every allocation fails once ---------------------------------------------------------------------- */
+/* ---- every allocation fails once ------------------------------------------------------------- */
 
-/* Trains two steps with a preview and a checkpoint, samples, saves in each format. Returns the first failure. */
+/* Trains two steps with a preview and a checkpoint, samples, saves in each format. Returns the
+ * first failure. */
 static vn_status train_and_sample(void) {
     vn_context *vn = open_context(NULL);
     if (!vn) return VN_NO_MEMORY;
@@ -112,7 +115,8 @@ static vn_status train_and_sample(void) {
     if (status == VN_OK) status = vn_samples_save(out, "out.npy");
     vn_sample_options bands[] = {s, s};
     bands[1].guidance = 1;
-    if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out.safetensors", VN_EXISTING_REFUSE, NULL);
+    if (status == VN_OK)
+        status = vn_sample_to(model, bands, 2, "out.safetensors", VN_EXISTING_REFUSE, NULL);
     bands[0].trace = bands[1].trace = 0;
     if (status == VN_OK) status = vn_sample_to(model, bands, 2, "out", VN_EXISTING_REPLACE, NULL);
     if (status == VN_OK) status = vn_sample_check(model, bands, 2, "out", VN_EXISTING_APPEND);
@@ -134,8 +138,8 @@ static void test_each_allocation_may_fail(void **state) {
     const int64_t before = alloc_made();
     assert_int_equal(train_and_sample(), VN_OK);
     const int64_t total = alloc_made() - before, live = alloc_live();
-    /* All of them would be tens of thousands of runs, which VANE_TEST_EVERY_ALLOCATION makes: else the first, which differ most,
-     * and about 150 of the others, evenly. */
+    /* All of them would be tens of thousands of runs, which VANE_TEST_EVERY_ALLOCATION makes: else
+     * the first, which differ most, and about 150 of the others, evenly. */
     const char *all = getenv("VANE_TEST_EVERY_ALLOCATION");
     const int64_t stride = all ? 1 : total / 150 + 1;
     int64_t failed = 0;
@@ -148,7 +152,8 @@ static void test_each_allocation_may_fail(void **state) {
             fail_msg("allocation %lld: %s", (long long)n, vn_status_name(status));
         if (status == VN_NO_MEMORY) failed++;
         if (alloc_live() != live)
-            fail_msg("allocation %lld: %lld blocks leak", (long long)n, (long long)(alloc_live() - live));
+            fail_msg("allocation %lld: %lld blocks leak", (long long)n,
+                     (long long)(alloc_live() - live));
     }
     assert_true(failed > 100);
     assert_int_equal(train_and_sample(), VN_OK);

@@ -34,7 +34,7 @@ static int prepare(void **state) {
     return 0;
 }
 
-/* ---- training ---------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 static void test_training_is_the_same_for_any_thread_count(void **state) {
     (void)state;
@@ -94,7 +94,8 @@ static void test_what_would_change_a_run_is_refused_on_resume(void **state) {
     vn_context_close(&vn);
 }
 
-/* Training works at all: on two distinct classes the loss falls well below that of knowing nothing. */
+/* Training works at all: on two distinct classes the loss falls well below that of knowing
+ * nothing. */
 static void test_training_learns(void **state) {
     (void)state;
     vn_train_options o = tiny_options(300);
@@ -106,14 +107,14 @@ static void test_training_learns(void **state) {
     const char *held = strstr(log, "\"held_loss\": ");
     assert_non_null(held);
     const double loss = atof(held + strlen("\"held_loss\": "));
-    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2], more than 1; the bound asks for three quarters of that. Measured
-     * after 300 steps, average weights: 0.1093 on every kernel set. */
+    /* Velocity is eps - x0: predicting 0 costs 1 + E[x0^2], more than 1; the bound asks for three
+     * quarters of that. Measured after 300 steps, average weights: 0.1093 on every kernel set. */
     print_message("loss %.4f, of at most 0.25\n", loss);
     assert_true(loss > 0 && loss < 0.25);
     free(log);
 }
 
-/* ---- sampling ---------------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 static vn_samples *draw(vn_context *vn, const char *source, vn_sample_options o) {
     vn_model *model = NULL;
@@ -138,7 +139,8 @@ static double farthest(const vn_samples *a, int64_t from, const vn_samples *b) {
     for (int i = 0, rank = vn_samples_shape(a, shape); i < rank; i++) size *= shape[i];
     double most = 0;
     for (int64_t i = 0; i < vn_samples_count(b) * size; i++)
-        most = fmax(most, fabs((double)vn_samples_data(a)[from * size + i] - (double)vn_samples_data(b)[i]));
+        most = fmax(most, fabs((double)vn_samples_data(a)[from * size + i] -
+                               (double)vn_samples_data(b)[i]));
     return most;
 }
 
@@ -173,7 +175,8 @@ static void test_a_likelihood_does_not_depend_on_company(void **state) {
     const int32_t labels[3] = {0, 1, 0};
     double together[3], alone;
     int64_t evaluations[3], few;
-    expect_ok(vn, vn_log_likelihood(model, &s, 3, vn_samples_data(all), labels, together, evaluations));
+    expect_ok(vn,
+              vn_log_likelihood(model, &s, 3, vn_samples_data(all), labels, together, evaluations));
     expect_ok(vn, vn_log_likelihood(model, &s, 1, vn_samples_data(all), labels, &alone, &few));
     assert_true(alone == together[0] && few == evaluations[0]);
     vn_model_close(&model);
@@ -275,7 +278,8 @@ static void test_bad_arguments_are_named(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_not_equal(vn_sample(model, &cases[i].o, &out), VN_OK);
         assert_null(out);
-        if (!strstr(vn_error_text(vn), cases[i].word)) fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
+        if (!strstr(vn_error_text(vn), cases[i].word))
+            fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);
         assert_null(strchr(vn_error_text(vn), '\n'));
     }
     vn_model_close(&model);
@@ -294,7 +298,7 @@ static void defaults_are_those_of_the_header(void **state) {
     make_world("defaults.json");
     expect_ok(vn, vn_model_open(vn, "defaults.json", &model));
     vn_sample_options o = vn_sample_options_default();
-    o.sampler = "euler"; // a pass a step
+    o.sampler = "euler"; /* a pass a step */
     expect_ok(vn, vn_sample(model, &o, &out));
     assert_int_equal(vn_samples_count(out), 16);
     assert_int_equal(vn_samples_passes(out), 32);

@@ -1,4 +1,5 @@
-/* test_save.c - samples on disk: what a file or folder says of each sample, and which name it has. */
+/* test_save.c - samples on disk: what a file or folder says of each sample, and which name it
+ * has. */
 #include "api/support_api.h"
 
 #include <math.h>
@@ -13,14 +14,15 @@
 
 enum { SIDE = 4, SIZE = SIDE * SIDE };
 
-/* ---- a model of small pictures: brighter under one class than the other, and shaped by the noise ------------- */
+/* ---- a model of small pictures: brighter under one class than the other, and shaped by the noise  */
 
 static int64_t asked; /* how often the model was */
 
 static vn_status denoise(void *user, const vn_predict_query *q, float *out) {
     (void)user;
     asked++;
-    for (int64_t i = 0; i < q->n * SIZE; i++) out[i] = 0.25f * (float)(q->labels[i / SIZE] + 1) + 0.4f * tanhf(q->x[i]);
+    for (int64_t i = 0; i < q->n * SIZE; i++)
+        out[i] = 0.25f * (float)(q->labels[i / SIZE] + 1) + 0.4f * tanhf(q->x[i]);
     return VN_OK;
 }
 
@@ -85,7 +87,7 @@ static vn_samples *draw_bands(const fixture *f, const vn_sample_options *o, int 
     return all;
 }
 
-/* ---- which guidance a sample had ------------------------------------------------------------------------------- */
+/* ---- which guidance a sample had ------------------------------------------------------------- */
 
 static void test_each_sample_says_its_guidance(void **state) {
     (void)state;
@@ -104,10 +106,12 @@ static void test_each_sample_says_its_guidance(void **state) {
     assert_int_equal(t->shape.rank, 1);
     assert_int_equal(t->shape.dim[0], 6);
     assert_memory_equal(t->data, expected, sizeof expected);
-    json_t *bands = json_loads(json_string_value(json_object_get(vn_safetensors_metadata(st), "bands")), 0, NULL);
-    json_t *same = json_loads("[{\"first\":0,\"count\":3,\"guidance\":1.0,\"guide\":\"cfg\",\"seed\":\"3\"},"
-                              "{\"first\":3,\"count\":3,\"guidance\":2.5,\"guide\":\"cfg\",\"seed\":\"3\"}]",
-                              0, NULL);
+    json_t *bands = json_loads(
+        json_string_value(json_object_get(vn_safetensors_metadata(st), "bands")), 0, NULL);
+    json_t *same =
+        json_loads("[{\"first\":0,\"count\":3,\"guidance\":1.0,\"guide\":\"cfg\",\"seed\":\"3\"},"
+                   "{\"first\":3,\"count\":3,\"guidance\":2.5,\"guide\":\"cfg\",\"seed\":\"3\"}]",
+                   0, NULL);
     assert_true(json_equal(bands, same));
     json_decref(bands);
     json_decref(same);
@@ -135,17 +139,20 @@ static void test_names_in_a_folder_tell_bands_apart(void **state) {
         {"one", {few(2, 2, NULL)}, {"000000-sandal.png", "000001-boot.png"}},
         {"guidance",
          {few(2, 1, NULL), few(2, 2.5, NULL)},
-         {"000000-g1-sandal.png", "000001-g1-boot.png", "000000-g2.5-sandal.png", "000001-g2.5-boot.png"}},
+         {"000000-g1-sandal.png", "000001-g1-boot.png", "000000-g2.5-sandal.png",
+          "000001-g2.5-boot.png"}},
         {"guides",
          {few(2, 2, NULL), few(2, 2, "cfg,rescale")},
          {"000000-cfg-sandal.png", "000001-cfg-boot.png", "000000-cfg,rescale-sandal.png",
           "000001-cfg,rescale-boot.png"}},
         {"both",
          {few(2, 1, NULL), few(2, 2, "apg")},
-         {"000000-g1-cfg-sandal.png", "000001-g1-cfg-boot.png", "000000-g2-apg-sandal.png", "000001-g2-apg-boot.png"}},
+         {"000000-g1-cfg-sandal.png", "000001-g1-cfg-boot.png", "000000-g2-apg-sandal.png",
+          "000001-g2-apg-boot.png"}},
         {"same",
          {few(2, 2, NULL), few(2, 2, NULL)},
-         {"000000-b1-sandal.png", "000001-b1-boot.png", "000000-b2-sandal.png", "000001-b2-boot.png"}},
+         {"000000-b1-sandal.png", "000001-b1-boot.png", "000000-b2-sandal.png",
+          "000001-b2-boot.png"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int bands = cases[i].bands[1].count ? 2 : 1;
@@ -177,7 +184,8 @@ static void test_a_picture_of_a_folder_says_how_to_draw_it_again(void **state) {
     json_t *text = json_object_get(picture, "text");
     assert_string_equal(setting(text, "index"), "7");
     assert_string_equal(setting(text, "count"), "1");
-    vn_sample_options o = few(atoi(setting(text, "count")), atof(setting(text, "guidance")), setting(text, "guide"));
+    vn_sample_options o =
+        few(atoi(setting(text, "count")), atof(setting(text, "guidance")), setting(text, "guide"));
     o.seed = strtoull(setting(text, "seed"), NULL, 10);
     o.first = strtoull(setting(text, "first"), NULL, 10);
     o.steps = atoi(setting(text, "steps"));
@@ -194,7 +202,7 @@ static void test_a_picture_of_a_folder_says_how_to_draw_it_again(void **state) {
     end(&f);
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static void test_class_names_keep_their_letters_in_names_of_files(void **state) {
     (void)state;
@@ -203,8 +211,9 @@ static void test_class_names_keep_their_letters_in_names_of_files(void **state) 
     longest[300] = 0;
     /* 22 characters of three bytes: 66, and 64 may stay */
     const char *shoes_of_japan = "靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴靴";
-    const char *const names[] = {"Größe",        "été/hiver", "été\\hiver",      "a\033[31mb",  "",           longest,
-                                 shoes_of_japan, "null",      "\xE2\x80\xAEgnp", "(v1.0): ж=λ", "été-hiver-1"};
+    const char *const names[] = {
+        "Größe",        "été/hiver", "été\\hiver",      "a\033[31mb",  "",           longest,
+        shoes_of_japan, "null",      "\xE2\x80\xAEgnp", "(v1.0): ж=λ", "été-hiver-1"};
     const char *const expected[] = {
         "000000-Größe.png",
         "000001-été-hiver-1-1.png",
@@ -226,9 +235,10 @@ static void test_class_names_keep_their_letters_in_names_of_files(void **state) 
     end(&f);
 }
 
-/* ---- samples that are there already --------------------------------------------------------------------------------- */
+/* ---- samples that are there already ---------------------------------------------------------- */
 
-static void expect_refused(const fixture *f, vn_status status, vn_status expected, const char *words) {
+static void expect_refused(const fixture *f, vn_status status, vn_status expected,
+                           const char *words) {
     if (status != expected || !strstr(vn_error_text(f->vn), words))
         fail_msg("%s: \"%s\" lacks \"%s\"", vn_status_name(status), vn_error_text(f->vn), words);
 }
@@ -241,9 +251,10 @@ static void test_samples_in_a_folder_are_not_mixed_without_a_word(void **state) 
     scratch_write_text("old/notes.txt", "mine");
     scratch_write_text("old/000009-mine.png", "mine");
     asked = 0;
-    expect_refused(&f, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                   "old holds samples already, 00000");
-    expect_refused(&f, vn_sample_check(f.model, &one, 1, "old", VN_EXISTING_REFUSE), VN_BAD_ARGUMENT, "--append");
+    expect_refused(&f, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "old holds samples already, 00000");
+    expect_refused(&f, vn_sample_check(f.model, &one, 1, "old", VN_EXISTING_REFUSE),
+                   VN_BAD_ARGUMENT, "--append");
     expect_refused(&f, vn_samples_can_save(f.model, "old"), VN_BAD_ARGUMENT, "--overwrite");
     assert_int_equal(asked, 0);
     vn_samples *s = draw(&f, one);
@@ -253,8 +264,10 @@ static void test_samples_in_a_folder_are_not_mixed_without_a_word(void **state) 
     expect_ok(f.vn, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REPLACE, NULL));
     static const char *const replaced[] = {"000000-sandal.png", "notes.txt", "000009-mine.png"};
     expect_files("old", replaced, 3);
-    expect_ok(f.vn, vn_samples_save_as(s, "old", VN_EXISTING_APPEND)); /* the other file's 9 is taken */
-    static const char *const appended[] = {"000000-sandal.png", "000010-sandal.png", "notes.txt", "000009-mine.png"};
+    /* the other file's 9 is taken */
+    expect_ok(f.vn, vn_samples_save_as(s, "old", VN_EXISTING_APPEND));
+    static const char *const appended[] = {"000000-sandal.png", "000010-sandal.png", "notes.txt",
+                                           "000009-mine.png"};
     expect_files("old", appended, 4);
     vn_samples_close(&s);
     end(&f);
@@ -270,8 +283,8 @@ static void test_what_vane_did_not_write_is_never_replaced(void **state) {
     expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "mine", VN_EXISTING_REFUSE));
     scratch_write_text("mine/000001-boot.png", "mine");
     for (int existing = VN_EXISTING_REFUSE; existing <= VN_EXISTING_REPLACE; existing++)
-        expect_refused(&f, vn_sample_to(f.model, &o, 1, "mine", (vn_existing)existing, NULL), VN_BAD_ARGUMENT,
-                       "mine/000001-boot.png exists and vane did not write it");
+        expect_refused(&f, vn_sample_to(f.model, &o, 1, "mine", (vn_existing)existing, NULL),
+                       VN_BAD_ARGUMENT, "mine/000001-boot.png exists and vane did not write it");
     assert_int_equal(scratch_count("mine"), 3);
     end(&f);
 }
@@ -297,10 +310,10 @@ static void test_appended_samples_are_new_ones(void **state) {
         expect_same_file(a, b);
     }
     bands[0].first = 5;
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
-                   "first 5: parts holds samples up to 6");
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "seven.npy", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
-                   "appended to a folder");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, NULL),
+                   VN_BAD_ARGUMENT, "first 5: parts holds samples up to 6");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "seven.npy", VN_EXISTING_APPEND, NULL),
+                   VN_BAD_ARGUMENT, "appended to a folder");
     end(&f);
 }
 
@@ -319,7 +332,7 @@ static void test_a_file_is_replaced(void **state) {
     end(&f);
 }
 
-/* ---- before the work -------------------------------------------------------------------------------------------------- */
+/* ---- before the work ------------------------------------------------------------------------- */
 
 static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **state) {
     (void)state;
@@ -327,27 +340,29 @@ static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **
     vn_sample_options bands[] = {few(8, 1, NULL), few(8, 2, NULL)};
     asked = 0;
     bands[0].count = 20000;
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                   "grid.png: picture of ");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "grid.png: picture of ");
     bands[0].count = 2000000000;
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                   "too many for a picture");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.png", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "too many for a picture");
     bands[0].count = 8;
     bands[1].guide = "nothing";
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                   "nothing");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "nothing");
     bands[1].guide = NULL;
     bands[1].trace = 1;
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                   "levels");
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "grid.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "levels");
     bands[0].trace = 1;
     static const char *const traceless[] = {"grid.npy", "grid.png", "folder"};
     for (size_t i = 0; i < VN_COUNT(traceless); i++)
-        expect_refused(&f, vn_sample_to(f.model, bands, 2, traceless[i], VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT,
-                       "holds no trace");
+        expect_refused(&f, vn_sample_to(f.model, bands, 2, traceless[i], VN_EXISTING_REFUSE, NULL),
+                       VN_BAD_ARGUMENT, "holds no trace");
     bands[0].trace = 0;
-    expect_refused(&f, vn_sample_to(f.model, bands, 1, "none/grid.npy", VN_EXISTING_REFUSE, NULL), VN_IO, "none/grid");
-    expect_refused(&f, vn_sample_to(f.model, NULL, 0, "grid.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "band");
+    expect_refused(&f, vn_sample_to(f.model, bands, 1, "none/grid.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_IO, "none/grid");
+    expect_refused(&f, vn_sample_to(f.model, NULL, 0, "grid.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "band");
     assert_int_equal(asked, 0);
     assert_int_not_equal(access("grid.png", F_OK), 0);
     assert_int_not_equal(access("grid.npy", F_OK), 0);
@@ -356,15 +371,17 @@ static void test_what_cannot_be_saved_is_refused_before_the_first_sample(void **
 
 static void test_samples_are_not_put_into_a_model(void **state) {
     (void)state;
-    static const char *const marks[] = {"model/vane.json", "model/model_index.json", "model/config.json"};
+    static const char *const marks[] = {"model/vane.json", "model/model_index.json",
+                                        "model/config.json"};
     fixture f = begin(shoes, 2);
     const vn_sample_options o = few(2, 1, NULL);
     for (size_t i = 0; i < VN_COUNT(marks); i++) {
         mkdir("model", 0777);
         scratch_write(marks[i], "{}", 2);
-        expect_refused(&f, vn_sample_to(f.model, &o, 1, "model", VN_EXISTING_APPEND, NULL), VN_BAD_ARGUMENT,
+        expect_refused(&f, vn_sample_to(f.model, &o, 1, "model", VN_EXISTING_APPEND, NULL),
+                       VN_BAD_ARGUMENT, "model holds a model");
+        expect_refused(&f, vn_samples_can_save(f.model, "model"), VN_BAD_ARGUMENT,
                        "model holds a model");
-        expect_refused(&f, vn_samples_can_save(f.model, "model"), VN_BAD_ARGUMENT, "model holds a model");
         unlink(marks[i]);
     }
     end(&f);
@@ -387,14 +404,16 @@ static void test_classes_and_indices_that_are_not_reached_are_checked_too(void *
     vn_sample_options o = few(2, 1, NULL);
     o.cycle = cycle;
     o.cycle_count = 3;
-    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "class 7");
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "class 7");
     o = few(2, 1, NULL);
     o.first = UINT64_MAX - 1;
-    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL), VN_BAD_ARGUMENT, "first 1844");
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "x.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_BAD_ARGUMENT, "first 1844");
     end(&f);
 }
 
-/* ---- as they are drawn ------------------------------------------------------------------------------------------------- */
+/* ---- as they are drawn ----------------------------------------------------------------------- */
 
 enum { WIDE = 4096 }; /* numbers of a point, so that few are many bytes */
 
@@ -452,7 +471,8 @@ static void test_samples_written_as_they_are_drawn_are_those_drawn_at_once(void 
     vn_sample_options bands[] = {wide(1100), wide(40)};
     bands[1].seed = 8;
     bands[0].trace = bands[1].trace = 1; /* two levels: 341 at a time, in whole batches 320 */
-    static const char *const forms[][2] = {{"at-once.safetensors", "drawn.safetensors"}, {"at-once.npy", "drawn.npy"}};
+    static const char *const forms[][2] = {{"at-once.safetensors", "drawn.safetensors"},
+                                           {"at-once.npy", "drawn.npy"}};
     vn_samples *s = draw_bands(&f, bands, 2);
     latest = (vn_progress){0};
     falls = 0;
@@ -491,7 +511,8 @@ static int64_t peak_bytes(void) {
     return (int64_t)usage.ru_maxrss * 1024;
 }
 
-/* A hundred times as many samples take no more memory than the 16 MiB that are held: 105 MB of samples here. */
+/* A hundred times as many samples take no more memory than the 16 MiB that are held: 105 MB of
+ * samples here. */
 static void test_memory_does_not_grow_with_the_count(void **state) {
     (void)state;
     fixture f = begin_wide();
@@ -501,7 +522,8 @@ static void test_memory_does_not_grow_with_the_count(void **state) {
     o = wide(6400);
     expect_ok(f.vn, vn_sample_to(f.model, &o, 1, "many.npy", VN_EXISTING_REFUSE, NULL));
     /* Measured: 15.8 MB. */
-    if (peak_bytes() - before > 32000000) fail_msg("%lld bytes more", (long long)(peak_bytes() - before));
+    if (peak_bytes() - before > 32000000)
+        fail_msg("%lld bytes more", (long long)(peak_bytes() - before));
     unlink("many.npy");
     end(&f);
 }
@@ -511,8 +533,10 @@ static void test_what_is_stopped_leaves_no_half_file_and_whole_pictures(void **s
     fixture f = begin_wide();
     vn_sample_options o = wide(6400);
     stop_at = 2000;
-    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.npy", VN_EXISTING_REFUSE, NULL), VN_CANCELLED, "cancelled");
-    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.safetensors", VN_EXISTING_REFUSE, NULL), VN_CANCELLED, "");
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.npy", VN_EXISTING_REFUSE, NULL),
+                   VN_CANCELLED, "cancelled");
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "half.safetensors", VN_EXISTING_REFUSE, NULL),
+                   VN_CANCELLED, "");
     end(&f);
     mkdir("halves", 0777);
     assert_int_equal(system("ls -A | grep -q half[.]"), 256);
@@ -524,9 +548,10 @@ static void test_what_is_stopped_leaves_no_half_file_and_whole_pictures(void **s
     vn_sample_options bands[] = {few(5, 1, NULL), few(5, 2, NULL)};
     stop_at = 8;
     bands[0].batch = bands[1].batch = 2;
-    expect_refused(&f, vn_sample_to(f.model, bands, 2, "halves", VN_EXISTING_REFUSE, NULL), VN_CANCELLED,
-                   "7 of 10 samples are in halves");
-    assert_int_equal(scratch_count("halves"), 7); /* the whole first band, and a batch of the second */
+    expect_refused(&f, vn_sample_to(f.model, bands, 2, "halves", VN_EXISTING_REFUSE, NULL),
+                   VN_CANCELLED, "7 of 10 samples are in halves");
+    /* the whole first band, and a batch of the second */
+    assert_int_equal(scratch_count("halves"), 7);
     end(&f);
 }
 
@@ -538,8 +563,8 @@ static void note_log(void *user, vn_log_level level, const char *text) {
     snprintf(logged, sizeof logged, "%s", text);
 }
 
-static vn_status reward_nothing(void *user, int64_t n, const float *x0, const int32_t *labels, float *value,
-                                float *gradient) {
+static vn_status reward_nothing(void *user, int64_t n, const float *x0, const int32_t *labels,
+                                float *value, float *gradient) {
     (void)user;
     (void)x0;
     (void)labels;

@@ -1,5 +1,5 @@
-/* Pipelines through the public interface: their scheduler says how they are sampled, a user overrides what he names, and the settings
- * say what was done. */
+/* Pipelines through the public interface: their scheduler says how they are sampled, a user
+ * overrides what he names, and the settings say what was done. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static vn_sample_options few_steps(void) {
 
 /* A copy of the pipeline with this scheduler, as "pipeline". */
 static void make_pipeline(const char *scheduler) {
-    assert_int_equal(system("rm -rf pipeline && cp -r " CASE " pipeline && chmod -R u+w pipeline"), 0);
+    assert_int_equal(system("rm -rf pipeline && cp -r " CASE " pipeline && chmod -R u+w pipeline"),
+                     0);
     scratch_write_text("pipeline/scheduler/scheduler_config.json", scheduler);
 }
 
@@ -55,12 +56,12 @@ static void a_pipeline_is_sampled_as_its_scheduler_says(void **state) {
     assert_string_equal(setting(s, "guide"), "cfg,clip");
     assert_string_equal(setting(s, "begin"), "unit");
     assert_true(largest(s) <= 1);
-    assert_int_equal(vn_samples_passes(s), 10); // clipping costs none
+    assert_int_equal(vn_samples_passes(s), 10); /* clipping costs none */
     vn_samples_close(&s);
 }
 
-/* diffusers' DDIMScheduler.from_pretrained(..., timestep_spacing="trailing") on the same network and noise: 5.1e-5, as eps over alpha
- * makes of float32. */
+/* diffusers' DDIMScheduler.from_pretrained(..., timestep_spacing="trailing") on the same network
+ * and noise: 5.1e-5, as eps over alpha makes of float32. */
 static void what_is_named_is_overridden_and_nothing_else(void **state) {
     (void)state;
     vn_err err;
@@ -120,7 +121,8 @@ static void a_list_of_sigmas_stands_for_the_grid(void **state) {
     vn_samples_close(&s);
 }
 
-/* sigma(t) of step 901, the first of ten, is 0.999868; where noise begins is one step's input, so the difference stays. */
+/* sigma(t) of step 901, the first of ten, is 0.999868; where noise begins is one step's input, so
+ * the difference stays. */
 static void noise_begins_scaled_or_of_unit_variance(void **state) {
     (void)state;
     vn_samples *s[3];
@@ -140,7 +142,8 @@ static void noise_begins_scaled_or_of_unit_variance(void **state) {
     const double sigma = vn_path_level_of_step(path, 901).sigma;
     assert_true(sigma < 0.9999);
     assert_memory_equal(s[0]->trace, s[1]->trace, (size_t)n * sizeof(float));
-    for (int64_t i = 0; i < n; i++) assert_true(fabs((double)s[2]->trace[i] - sigma * (double)s[1]->trace[i]) < 1e-6);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(fabs((double)s[2]->trace[i] - sigma * (double)s[1]->trace[i]) < 1e-6);
     vn_model_close(&m);
     for (int i = 0; i < 3; i++) vn_samples_close(&s[i]);
 }
@@ -150,10 +153,11 @@ static void what_cannot_be_honoured_is_named(void **state) {
     vn_model *m;
     vn_samples *s;
     vn_sample_options o = few_steps();
-    make_pipeline(
-        "{\"_class_name\": \"UniPCMultistepScheduler\", \"predict_x0\": false, \"timestep_spacing\": \"odd\"}");
+    make_pipeline("{\"_class_name\": \"UniPCMultistepScheduler\", \"predict_x0\": false, "
+                  "\"timestep_spacing\": \"odd\"}");
     expect_ok(vn, vn_model_open(vn, "pipeline", &m));
-    expect_refused(vn_sample(m, &o, &s), VN_UNSUPPORTED, "pipeline: UniPCMultistepScheduler: predict_x0 false");
+    expect_refused(vn_sample(m, &o, &s), VN_UNSUPPORTED,
+                   "pipeline: UniPCMultistepScheduler: predict_x0 false");
     o.sampler = "unipc";
     expect_refused(vn_sample(m, &o, &s), VN_UNSUPPORTED, "timestep_spacing odd");
     o.grid = "trailing";

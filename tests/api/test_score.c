@@ -1,5 +1,5 @@
-/* Score matching as users run it: networks trained by each objective on an exact mixture, and the score that they learnt
- * held against the true one. */
+/* Score matching as users run it: networks trained by each objective on an exact mixture, and the
+ * score that they learnt held against the true one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,11 +39,13 @@ static double error_at(const vn_denoiser *d, const vn_world *w, double t, int32_
     vn_err err = {0};
     if (d->predict(d->self, &q, raw, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < N; i++) {
-        const double at[SIZE] = {(double)x[SIZE * i], (double)x[SIZE * i + 1]}, sigma = level[i].sigma;
+        const double at[SIZE] = {(double)x[SIZE * i], (double)x[SIZE * i + 1]},
+                     sigma = level[i].sigma;
         double true_x0[SIZE], true_eps[SIZE];
-        vn_world_denoise(w, VN_NETWORK_MAIN, label, level[i].alpha, sigma, at, true_x0, true_eps, work);
-        vn_prediction_to_pair(&d->prediction, &level[i], SIZE, x + SIZE * i, raw + SIZE * i, x0 + SIZE * i,
-                              eps + SIZE * i);
+        vn_world_denoise(w, VN_NETWORK_MAIN, label, level[i].alpha, sigma, at, true_x0, true_eps,
+                         work);
+        vn_prediction_to_pair(&d->prediction, &level[i], SIZE, x + SIZE * i, raw + SIZE * i,
+                              x0 + SIZE * i, eps + SIZE * i);
         for (size_t j = 0; j < SIZE; j++) {
             const double score = -(double)eps[SIZE * i + j] / sigma, exact = -true_eps[j] / sigma;
             error += (score - exact) * (score - exact);
@@ -67,7 +69,8 @@ static double train(const char *objective, int64_t steps, const char *run) {
     assert_int_equal(vn_data_open(DATA, &(vn_data_options){.seed = 1}, &data, &err), VN_OK);
     for (size_t i = 0; i < VN_COUNT(times); i++)
         for (size_t k = 0; k < VN_COUNT(labels); k++)
-            sum += error_at(d, vn_data_world(data), times[i], labels[k]) / (VN_COUNT(times) * VN_COUNT(labels));
+            sum += error_at(d, vn_data_world(data), times[i], labels[k]) /
+                   (VN_COUNT(times) * VN_COUNT(labels));
     vn_data_close(&data);
     vn_model_close(&model);
     return sum;
@@ -75,35 +78,37 @@ static double train(const char *objective, int64_t steps, const char *run) {
 
 static void every_objective_learns_the_score(void **state) {
     (void)state;
-    /* 1 is the error of a score of 0. Bounds are twice what training leaves, which differs by the noise in each objective's
-     * gradient: esm has none, ism and ssm that of derivatives. */
+    /* 1 is the error of a score of 0. Bounds are twice what training leaves, which differs by the
+     * noise in each objective's gradient: esm has none, ism and ssm that of derivatives. */
     static const struct {
         const char *objective, *run;
         int64_t steps;
         double least, most;
     } known[] = {
-        {"dsm", "none", 1, 0.75, 3.2}, // 1.56: as it began
-        {"dsm", "dsm", 800, 0, 0.08},  // 0.038
-        {"esm", "esm", 800, 0, 0.005}, // 0.0021
-        {"ism", "ism", 800, 0, 0.1},   // 0.045
-        {"ssm", "ssm", 800, 0, 0.13},  // 0.062
+        {"dsm", "none", 1, 0.75, 3.2}, /* 1.56: as it began */
+        {"dsm", "dsm", 800, 0, 0.08},  /* 0.038 */
+        {"esm", "esm", 800, 0, 0.005}, /* 0.0021 */
+        {"ism", "ism", 800, 0, 0.1},   /* 0.045 */
+        {"ssm", "ssm", 800, 0, 0.13},  /* 0.062 */
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {
         const double error = train(known[i].objective, known[i].steps, known[i].run);
-        print_message("%s after %d steps: error %.4f, in [%g, %g]\n", known[i].objective, (int)known[i].steps, error,
-                      known[i].least, known[i].most);
+        print_message("%s after %d steps: error %.4f, in [%g, %g]\n", known[i].objective,
+                      (int)known[i].steps, error, known[i].least, known[i].most);
         if (!(error >= known[i].least && error <= known[i].most))
-            fail_msg("%s after %d steps: error %.4f, not in [%g, %g]", known[i].objective, (int)known[i].steps, error,
-                     known[i].least, known[i].most);
+            fail_msg("%s after %d steps: error %.4f, not in [%g, %g]", known[i].objective,
+                     (int)known[i].steps, error, known[i].least, known[i].most);
     }
 }
 
-/* ---- runs on a world file -------------------------------------------------------------------------------------------- */
+/* ---- runs on a world file -------------------------------------------------------------------- */
 
-/* A run on a world that stopped ends in the same weights as one that did not, with the objective it began with. */
+/* A run on a world that stopped ends in the same weights as one that did not, with the objective it
+ * began with. */
 static void runs_on_a_world_go_on(void **state) {
     (void)state;
-    static const char *const objectives[] = {"esm:weight=min-snr", "ism:exact=1", "ssm:projections=2"};
+    static const char *const objectives[] = {"esm:weight=min-snr", "ism:exact=1",
+                                             "ssm:projections=2"};
     make_world("world.json");
     for (size_t i = 0; i < VN_COUNT(objectives); i++) {
         char whole[16], parts[16], a[96], b[96];
@@ -128,7 +133,8 @@ static void runs_on_a_world_go_on(void **state) {
 /* The passes back and back again go through a U-Net too. */
 static void pictures_train_too(void **state) {
     (void)state;
-    static const char *const objectives[] = {"ism", "ssm"}, *const runs[] = {"pictures-ism", "pictures-ssm"};
+    static const char *const objectives[] = {"ism", "ssm"}, *const runs[] = {"pictures-ism",
+                                                                             "pictures-ssm"};
     make_data("pictures", 40);
     for (size_t i = 0; i < VN_COUNT(objectives); i++) {
         vn_train_options o = tiny_options(2);
@@ -152,7 +158,8 @@ static void refusals_name_what_is_wrong(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_train_options o = score_options(bad[i].objective, 1);
         assert_int_not_equal(vn_train(vn, bad[i].data, "refused", &o), VN_OK);
-        if (!strstr(vn_error_text(vn), bad[i].word)) fail_msg("%s: %s", bad[i].data, vn_error_text(vn));
+        if (!strstr(vn_error_text(vn), bad[i].word))
+            fail_msg("%s: %s", bad[i].data, vn_error_text(vn));
         assert_false(vn_is_dir("refused"));
     }
 }

@@ -1,5 +1,5 @@
-/* test_train_memory.c - what would not fit in memory is refused before anything of it is made, with what it would take, what there
- * is, and a choice that does fit. */
+/* test_train_memory.c - what would not fit in memory is refused before anything of it is made, with
+ * what it would take, what there is, and a choice that does fit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,16 +44,17 @@ static int64_t number_behind(const char *text, const char *word) {
     return strtoll(at + strlen(word), NULL, 10);
 }
 
-/* Four photographs of 24 megapixels were "out of memory": now it is said of what, and the size named can be trained. */
+/* Four photographs of 24 megapixels were "out of memory": now it is said of what, and the size
+ * named can be trained. */
 static void large_pictures_are_refused_with_a_size_that_fits(void **state) {
     vn_context *vn = *state;
     make_pictures(600, 400);
     setenv("VANE_MEMORY", "2G", 1);
     vn_train_options o = options(-1, 64);
     const char *text = refused(vn, "photos", &o);
-    assert_non_null(
-        strstr(text, "photos: training at 600x400 would take 28 GB with 64 samples in a step, and there are 2.1 GB of "
-                     "memory: use --size 64 or --batch 4"));
+    assert_non_null(strstr(text, "photos: training at 600x400 would take 28 GB with 64 samples in "
+                                 "a step, and there are 2.1 GB of "
+                                 "memory: use --size 64 or --batch 4"));
     o = options(64, 64);
     assert_int_equal(vn_train(vn, "photos", "run", &o), VN_OK);
     scratch_remove("run");
@@ -64,7 +65,8 @@ static void a_batch_that_does_not_fit_names_one_that_does(void **state) {
     setenv("VANE_MEMORY", "64M", 1);
     vn_train_options o = options(0, 65536);
     const char *text = refused(vn, "points:moons:count=1000", &o);
-    assert_non_null(strstr(text, "with 65536 samples in a step, and there are 67 MB of memory: use --batch "));
+    assert_non_null(
+        strstr(text, "with 65536 samples in a step, and there are 67 MB of memory: use --batch "));
     const int64_t batch = number_behind(text, "--batch ");
     assert_in_range(batch, 1024, 32768);
     o = options(0, batch);
@@ -99,14 +101,16 @@ static void a_run_that_no_longer_fits_is_left_alone(void **state) {
     scratch_remove("run");
 }
 
-/* A config of a few hundred bytes, with a weights file of ten, that claims to know millions of classes: each would have a name. */
+/* A config of a few hundred bytes, with a weights file of ten, that claims to know millions of
+ * classes: each would have a name. */
 static void a_config_cannot_claim_more_than_its_weights_hold(void **state) {
     vn_context *vn = *state;
     vn_model *model = NULL;
     mkdir("claims", 0777);
     scratch_write_text(
         "claims/config.json",
-        "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, \"out_channels\": 1, "
+        "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, "
+        "\"out_channels\": 1, "
         "\"block_out_channels\": [8, 8], \"layers_per_block\": 1, \"norm_num_groups\": 4, "
         "\"down_block_types\": [\"DownBlock2D\", \"DownBlock2D\"], "
         "\"up_block_types\": [\"UpBlock2D\", \"UpBlock2D\"], \"num_class_embeds\": 20000000}");
@@ -121,7 +125,8 @@ static void a_config_cannot_claim_more_than_its_weights_hold(void **state) {
     assert_true(ended.tv_sec - began.tv_sec < 2); /* names alone took seconds and a gigabyte */
     setenv("VANE_MEMORY", "1G", 1);
     assert_int_equal(vn_model_open(vn, "claims", &model), VN_NO_MEMORY);
-    assert_string_equal(vn_error_text(vn), "claims: its weights would take 2.6 GB, and there are 1.1 GB of memory");
+    assert_string_equal(vn_error_text(vn),
+                        "claims: its weights would take 2.6 GB, and there are 1.1 GB of memory");
     unsetenv("VANE_MEMORY");
 }
 

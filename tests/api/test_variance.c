@@ -1,5 +1,5 @@
-/* A learned variance as users train and sample it: on data whose best variance is known, what the run says of itself, and what is
- * refused. */
+/* A learned variance as users train and sample it: on data whose best variance is known, what the
+ * run says of itself, and what is refused. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,12 +24,14 @@ static vn_train_options variance_options(int64_t steps) {
     return o;
 }
 
-/* Of the log variance, root mean square over the steps: twice what training leaves after 1500 steps. */
+/* Of the log variance, root mean square over the steps: twice what training leaves after 1500
+ * steps. */
 #define MOST_LOG_ERROR 0.09
 
-/* ---- the variance learnt ------------------------------------------------------------------------------------- */
+/* ---- the variance learnt --------------------------------------------------------------------- */
 
-/* log variance of the step down from k, per coordinate: the model's mean over noisy samples, the best, and the range's ends. */
+/* log variance of the step down from k, per coordinate: the model's mean over noisy samples, the
+ * best, and the range's ends. */
 typedef struct logs {
     double learned, best, small, large;
 } logs;
@@ -39,7 +41,8 @@ static logs logs_of(const vn_denoiser *d, int k) {
     float x[N * SIZE], raw[N * SIZE], v[N * SIZE];
     vn_level level[N];
     int32_t labels[N];
-    const vn_level from = vn_path_level_of_step(d->path, k), to = vn_path_level_of_step(d->path, k - 1);
+    const vn_level from = vn_path_level_of_step(d->path, k),
+                   to = vn_path_level_of_step(d->path, k - 1);
     const double square = DEVIATION * DEVIATION, s2 = from.sigma * from.sigma,
                  total = from.alpha * from.alpha * square + s2;
     vn_random_normal(x, N * SIZE, 5, VN_STREAM_TEST, (uint64_t)k, 0);
@@ -59,7 +62,8 @@ static logs logs_of(const vn_denoiser *d, int k) {
     return l;
 }
 
-/* Relative to the true one, of 16000 samples in STEPS steps: 32000 numbers know it to sqrt(2 / 32000) = 0.8%. */
+/* Relative to the true one, of 16000 samples in STEPS steps: 32000 numbers know it to sqrt(2 /
+ * 32000) = 0.8%. */
 static double spread_of(vn_model *m, const char *sampler, int steps) {
     vn_sample_options o = vn_sample_options_default();
     vn_samples *s;
@@ -70,7 +74,8 @@ static double spread_of(vn_model *m, const char *sampler, int steps) {
     expect_ok(vn, vn_sample(m, &o, &s));
     double sum = 0;
     const float *x = s->data;
-    for (int64_t i = 0; i < s->count * s->size; i++) sum += (double)x[i] * (double)x[i] / (double)(s->count * s->size);
+    for (int64_t i = 0; i < s->count * s->size; i++)
+        sum += (double)x[i] * (double)x[i] / (double)(s->count * s->size);
     vn_samples_close(&s);
     return sum / (DEVIATION * DEVIATION);
 }
@@ -85,24 +90,28 @@ static void a_gaussian_is_given_its_variance(void **state) {
     assert_true(d->learns_variance);
     for (int k = 1; k < STEPS; k++) {
         const logs l = logs_of(d, k);
-        print_message("step %2d: log variance %.3f learnt, %.3f best, in [%.3f, %.3f]\n", k, l.learned, l.best, l.small,
-                      l.large);
+        print_message("step %2d: log variance %.3f learnt, %.3f best, in [%.3f, %.3f]\n", k,
+                      l.learned, l.best, l.small, l.large);
         error += pow(l.learned - l.best, 2) / (STEPS - 1);
         between += pow((l.small + l.large) / 2 - l.best, 2) / (STEPS - 1);
     }
     error = sqrt(error), between = sqrt(between);
-    print_message("error %.4f, of at most %.4f; of one that says nothing %.4f\n", error, MOST_LOG_ERROR, between);
+    print_message("error %.4f, of at most %.4f; of one that says nothing %.4f\n", error,
+                  MOST_LOG_ERROR, between);
     assert_true(error < MOST_LOG_ERROR && between > 1.5 * MOST_LOG_ERROR);
-    const double small = spread_of(m, "ddpm:variance=small", STEPS), learned = spread_of(m, "ddpm", STEPS),
+    const double small = spread_of(m, "ddpm:variance=small", STEPS),
+                 learned = spread_of(m, "ddpm", STEPS),
                  large = spread_of(m, "ddpm:variance=large", STEPS);
-    print_message("variance of samples over the true one: small %.3f, below 0.9; large %.3f, above 1.024; "
-                  "learned %.3f, within 0.024 of 1\n",
-                  small, large, learned);
-    assert_true(fabs(learned - 1) < 0.024 && large > 1.024 && small < 0.9); // three standard errors
+    print_message(
+        "variance of samples over the true one: small %.3f, below 0.9; large %.3f, above 1.024; "
+        "learned %.3f, within 0.024 of 1\n",
+        small, large, learned);
+    /* three standard errors */
+    assert_true(fabs(learned - 1) < 0.024 && large > 1.024 && small < 0.9);
     vn_model_close(&m);
 }
 
-/* ---- what a run says, and refusals --------------------------------------------------------------------------------- */
+/* ---- what a run says, and refusals ----------------------------------------------------------- */
 
 static json_t *read_json(const char *file) {
     json_t *json;
@@ -141,7 +150,8 @@ static void models_are_made_for_it(void **state) {
         json_decref(config);
         snprintf(file, sizeof file, "%s/scheduler/scheduler_config.json", run);
         config = read_json(file);
-        assert_string_equal(json_string_value(json_object_get(config, "variance_type")), "learned_range");
+        assert_string_equal(json_string_value(json_object_get(config, "variance_type")),
+                            "learned_range");
         json_decref(config);
         expect_ok(vn, vn_model_open(vn, run, &m));
         vn_sample_options draw = vn_sample_options_default();
@@ -171,17 +181,20 @@ static void refusals_say_what_would_do(void **state) {
     o.objective = NULL;
     expect_ok(vn, vn_train(vn, "shown", "without", &o));
     o.model = "with/unet/config.json";
-    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT, "hybrid is the one that learns a variance");
+    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT,
+                   "hybrid is the one that learns a variance");
     o.objective = "hybrid";
     o.model = "without/unet/config.json";
-    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT, "wants 2, for a variance too");
+    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT,
+                   "wants 2, for a variance too");
     expect_ok(vn, vn_model_open(vn, "without", &m));
     vn_sample_options draw = vn_sample_options_default();
     draw.sampler = "ddpm:variance=learned";
     expect_refused(vn_sample(m, &draw, &s), VN_BAD_ARGUMENT, "variance=learned needs a model");
     vn_model_close(&m);
-    scratch_write_text("without/scheduler/scheduler_config.json",
-                       "{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned_range\"}");
+    scratch_write_text(
+        "without/scheduler/scheduler_config.json",
+        "{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned_range\"}");
     expect_refused(vn_model_open(vn, "without", &m), VN_BAD_FILE, "learned_range");
 }
 

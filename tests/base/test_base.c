@@ -11,7 +11,7 @@
 #include "base/base.h"
 #include "support/alloc.h"
 
-/* ---- errors ---------------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static void fail_sets_status_and_text(void **state) {
     (void)state;
@@ -55,7 +55,8 @@ static void texts_are_one_printable_line(void **state) {
     vn_err err = {0};
     vn_fail(&err, VN_BAD_FILE, "name '%s'", "a\nb\x1b[31m\x7f");
     assert_string_equal(err.text, "name 'a?b?[31m?'");
-    /* a C1 control, a change of direction, a line separator, a byte order mark, bytes that are no UTF-8; and letters */
+    /* a C1 control, a change of direction, a line separator, a byte order mark, bytes that are no
+     * UTF-8; and letters */
     vn_fail(&err, VN_BAD_FILE, "%s",
             "\xC2\x9B|\xE2\x80\xAE|\xE2\x80\xA8|\xEF\xBB\xBF|\xFF\xC3|\xC0\x80|\xED\xA0\x80|é靴👟");
     assert_string_equal(err.text, "?|?|?|?|??|??|???|é靴👟");
@@ -63,7 +64,8 @@ static void texts_are_one_printable_line(void **state) {
 
 static void characters_are_read_one_by_one(void **state) {
     (void)state;
-    static const uint32_t codes[] = {'a', 0xE9, 0x9774, 0x1F45F, VN_NOT_UTF8, 'b', VN_NOT_UTF8, 0, 0};
+    static const uint32_t codes[] = {'a', 0xE9,        0x9774, 0x1F45F, VN_NOT_UTF8,
+                                     'b', VN_NOT_UTF8, 0,      0};
     const char *text = "aé靴👟\xE9"
                        "b\xF0";
     for (size_t i = 0; i < VN_COUNT(codes); i++) assert_true(vn_utf8_next(&text) == codes[i]);
@@ -74,7 +76,8 @@ static void long_texts_are_cut_between_characters(void **state) {
     char text[3001];
     for (int shift = 0; shift < 3; shift++) {
         memset(text, 'x', sizeof text);
-        for (size_t i = (size_t)shift; i + 3 < sizeof text; i += 3) memcpy(text + i, "\xE2\x82\xAC", 3);
+        for (size_t i = (size_t)shift; i + 3 < sizeof text; i += 3)
+            memcpy(text + i, "\xE2\x82\xAC", 3);
         text[3000] = 0;
         vn_err err = {0};
         vn_fail(&err, VN_BAD_FILE, "%s", text);
@@ -84,7 +87,7 @@ static void long_texts_are_cut_between_characters(void **state) {
     }
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void sizes_do_not_overflow(void **state) {
     (void)state;
@@ -155,8 +158,9 @@ static void failed_allocations_are_null(void **state) {
     vn_arena arena = {0};
     int64_t live = alloc_live();
     alloc_fail(0, ALLOC_FROM_THEN_ON);
-    void *p[] = {vn_alloc(1, 1),  vn_calloc(1, 1),    vn_realloc(NULL, 1, 1),   vn_alloc_aligned(1, 1),
-                 vn_strdup("ab"), vn_format("%d", 1), vn_arena_alloc(&arena, 8)};
+    void *p[] = {vn_alloc(1, 1),           vn_calloc(1, 1), vn_realloc(NULL, 1, 1),
+                 vn_alloc_aligned(1, 1),   vn_strdup("ab"), vn_format("%d", 1),
+                 vn_arena_alloc(&arena, 8)};
     bool failed = alloc_fail_end();
     assert_true(failed);
     for (size_t i = 0; i < VN_COUNT(p); i++) assert_null(p[i]);
@@ -164,7 +168,7 @@ static void failed_allocations_are_null(void **state) {
     vn_arena_free(&arena);
 }
 
-/* ---- watch ----------------------------------------------------------------------------------------------- */
+/* ---- watch ----------------------------------------------------------------------------------- */
 
 typedef struct heard {
     char text[64];

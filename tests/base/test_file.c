@@ -1,4 +1,5 @@
-/* Files: whole or not at all, whatever happens in between - abandoning, a full disk, a kill, memory running out. */
+/* Files: whole or not at all, whatever happens in between - abandoning, a full disk, a kill, memory
+ * running out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +46,7 @@ static int leave(void **state) {
     return 0;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void files_appear_at_commit(void **state) {
     (void)state;
@@ -57,7 +58,7 @@ static void files_appear_at_commit(void **state) {
     assert_int_equal(vn_writer_commit(&w, NULL), VN_OK);
     assert_holds("a", "new");
     assert_int_equal(scratch_count("."), 1);
-    vn_writer_abandon(&w); // safe after commit
+    vn_writer_abandon(&w); /* safe after commit */
     assert_holds("a", "new");
 }
 
@@ -111,7 +112,8 @@ static void names_aside_cannot_be_guessed(void **state) {
                  vn_is_unguessable("0123456789abcdeF"));
 }
 
-/* A pipe nobody reads and a link to something dear, under the names that a writer could be thought to use. */
+/* A pipe nobody reads and a link to something dear, under the names that a writer could be thought
+ * to use. */
 static void what_stands_beside_the_output_is_neither_waited_for_nor_followed(void **state) {
     (void)state;
     static const char *const asides[] = {"a.vane-tmp", "a.tmp", ".vane-tmp-0", ".a.vane-tmp"};
@@ -133,12 +135,13 @@ static void what_stands_beside_the_output_is_neither_waited_for_nor_followed(voi
     assert_int_equal(scratch_count("."), 2);
 }
 
-/* What is removed from a folder is only what a killed writer left: of the form of its names, a file or an empty folder, and not
- * held by a writer that is at work. */
+/* What is removed from a folder is only what a killed writer left: of the form of its names, a file
+ * or an empty folder, and not held by a writer that is at work. */
 static void what_killed_writers_left_is_removed(void **state) {
     (void)state;
-    static const char *const kept[] = {".vane-tmp-0123456789abcde", ".vane-tmp-0123456789abcdeg", "a.vane-tmp",
-                                       "vane-tmp-0123456789abcdef", ".vane-tmp-0123456789abcdef0"};
+    static const char *const kept[] = {".vane-tmp-0123456789abcde", ".vane-tmp-0123456789abcdeg",
+                                       "a.vane-tmp", "vane-tmp-0123456789abcdef",
+                                       ".vane-tmp-0123456789abcdef0"};
     for (size_t i = 0; i < VN_COUNT(kept); i++) scratch_write_text(kept[i], "not ours");
     scratch_write_text("dear", "kept");
     assert_int_equal(symlink("dear", ".vane-tmp-0000000000000001"), 0);
@@ -155,8 +158,11 @@ static void what_killed_writers_left_is_removed(void **state) {
     vn_remove_stale(".");
     alarm(0);
     assert_int_equal(scratch_count("."), before - 2);
-    assert_int_equal(access(".vane-tmp-0000000000000004", F_OK) & access(".vane-tmp-0000000000000005", F_OK), -1);
-    assert_int_equal(vn_writer_commit(&w, NULL), VN_OK); /* it was not taken away from under the writer */
+    assert_int_equal(access(".vane-tmp-0000000000000004", F_OK) &
+                         access(".vane-tmp-0000000000000005", F_OK),
+                     -1);
+    /* it was not taken away from under the writer */
+    assert_int_equal(vn_writer_commit(&w, NULL), VN_OK);
     assert_holds("a", "new");
     vn_remove_stale("nowhere");
 }
@@ -167,7 +173,8 @@ static void looking_removes_what_is_stale(void **state) {
     assert_int_equal(mkdir("folder", 0777), 0);
     for (int file = 0; file < 2; file++) {
         scratch_write_text("folder/.vane-tmp-0000000000000005", "left");
-        assert_int_equal(file ? vn_check_file("folder/a", NULL) : vn_check_folder("folder", NULL), VN_OK);
+        assert_int_equal(file ? vn_check_file("folder/a", NULL) : vn_check_folder("folder", NULL),
+                         VN_OK);
         assert_int_equal(scratch_count("folder"), 0);
     }
 }
@@ -232,8 +239,8 @@ static void impossible_targets_are_named(void **state) {
     assert_int_equal(scratch_count("."), 2);
 }
 
-/* A disk that is full, as far as a process can tell: writing beyond the limit fails. It is met in the middle of a large
- * fwrite, at the flush of a small one, and anywhere between. */
+/* A disk that is full, as far as a process can tell: writing beyond the limit fails. It is met in
+ * the middle of a large fwrite, at the flush of a small one, and anywhere between. */
 static void a_full_disk_leaves_the_old_file(void **state) {
     (void)state;
     static const size_t sizes[] = {8193, 12000, 65536, 1 << 20};
@@ -260,7 +267,8 @@ static void a_full_disk_leaves_the_old_file(void **state) {
         }
 }
 
-/* kill -9 after each of many small steps of a writer: the file is the old or the new one, and the next writer works. */
+/* kill -9 after each of many small steps of a writer: the file is the old or the new one, and the
+ * next writer works. */
 static void a_kill_leaves_old_or_new(void **state) {
     (void)state;
     enum { PIECES = 40 };
@@ -297,7 +305,8 @@ static void a_kill_leaves_old_or_new(void **state) {
     assert_true(seen_old && seen_new);
 }
 
-/* stdio works without a buffer of its own, so one failure of many is no failure; then the file must be right. */
+/* stdio works without a buffer of its own, so one failure of many is no failure; then the file must
+ * be right. */
 static void failed_writes_leave_the_old_file(void **state) {
     (void)state;
     scratch_write_text("a", "old");
@@ -309,7 +318,7 @@ static void failed_writes_leave_the_old_file(void **state) {
     assert_holds("a", "new");
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void files_are_read_whole(void **state) {
     (void)state;
@@ -335,9 +344,11 @@ static void larger_files_are_refused(void **state) {
     vn_err err = {0};
     scratch_write_text("a", "12345");
     assert_int_equal(vn_read_file("a", 4, &data, &size, &err), VN_BAD_FILE);
-    assert_string_equal(err.text, "a: larger than 4 bytes, which is too large for what it should be");
+    assert_string_equal(err.text,
+                        "a: larger than 4 bytes, which is too large for what it should be");
     assert_null(data);
-    assert_int_equal(vn_read_file("/proc/self/status", 20, &data, &size, &err), VN_BAD_FILE); // says it has no bytes
+    /* says it has no bytes */
+    assert_int_equal(vn_read_file("/proc/self/status", 20, &data, &size, &err), VN_BAD_FILE);
     assert_null(data);
 }
 
@@ -386,7 +397,7 @@ static void failed_reads_give_nothing(void **state) {
     assert_int_equal(alloc_live(), live);
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static void directories_are_made(void **state) {
     (void)state;
@@ -422,7 +433,8 @@ static void same_files_are_told(void **state) {
                 vn_same_file("folder/../link", "file"));
     assert_true(vn_same_file("new", "./new") && vn_same_file("folder/new", "other/new"));
     assert_true(vn_same_file("nowhere/new", "nowhere/new"));
-    assert_false(vn_same_file("file", "new") || vn_same_file("folder/new", "new") || vn_same_file("a", "nowhere/a"));
+    assert_false(vn_same_file("file", "new") || vn_same_file("folder/new", "new") ||
+                 vn_same_file("a", "nowhere/a"));
 }
 
 static void expect_unwritable(vn_status s, const vn_err *err) {

@@ -1,4 +1,5 @@
-/* Reading and writing JSON: what is valid, what is refused and in which words, damage, and memory running out. */
+/* Reading and writing JSON: what is valid, what is refused and in which words, damage, and memory
+ * running out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,14 +34,15 @@ static void values_are_read(void **state) {
     assert_int_equal(json_integer_value(json_array_get(sizes, 1)), -64);
     assert_true(json_real_value(json_array_get(sizes, 2)) == 0.5);
     assert_true(json_real_value(json_array_get(sizes, 3)) == 1.25e-3);
-    assert_true(json_is_real(json_array_get(sizes, 4)) && json_real_value(json_array_get(sizes, 4)) == 100);
+    assert_true(json_is_real(json_array_get(sizes, 4)) &&
+                json_real_value(json_array_get(sizes, 4)) == 100);
     assert_string_equal(json_string_value(json_object_get(v, "text")),
                         "tab\t quote\" slash/ \xE2\x82\xAC \xF0\x9F\x98\x80 \xE2\x82\xAC");
     assert_true(json_is_true(json_object_get(v, "yes")) && json_is_false(json_object_get(v, "no")));
     assert_true(json_is_null(json_object_get(v, "none")));
     assert_int_equal(json_integer_value(json_object_get(v, "large")), INT64_MIN);
-    const json_t *deep =
-        json_object_get(json_object_get(v, "a rather long key, longer than any buffer's first size"), "deep");
+    const json_t *deep = json_object_get(
+        json_object_get(v, "a rather long key, longer than any buffer's first size"), "deep");
     assert_int_equal(json_array_size(deep), 3);
     json_decref(v);
 }
@@ -82,7 +84,8 @@ static void refusals_name_file_line_and_reason(void **state) {
         {"+1", "f.json: line 1: a value expected, not '+'"},
         {"9223372036854775808", "f.json: line 1: a number is too large"},
         {"1e999", "f.json: line 1: a number is too large"},
-        {"0.00000000000000000000000000000000000000000000000000000000000000001", "f.json: line 1: a number is too long"},
+        {"0.00000000000000000000000000000000000000000000000000000000000000001",
+         "f.json: line 1: a number is too long"},
         {"tru", "f.json: line 1: a value expected, not 't'"},
         {"'a'", "f.json: line 1: a value expected, not '''"},
         {"\"a", "f.json: line 1: a string has no end"},
@@ -94,12 +97,13 @@ static void refusals_name_file_line_and_reason(void **state) {
         {"\"\\ud83d\\u0041\"", "f.json: line 1: a string holds an invalid escape"},
         {"\"\\ude00\"", "f.json: line 1: a string holds an invalid escape"},
         {"\"a\nb\"", "f.json: line 1: a string holds a control character"},
-        {"\"\xC0\x80\"", "f.json: line 1: a string is not UTF-8"},     // overlong
-        {"\"\xED\xA0\x80\"", "f.json: line 1: a string is not UTF-8"}, // a surrogate
+        {"\"\xC0\x80\"", "f.json: line 1: a string is not UTF-8"},     /* overlong */
+        {"\"\xED\xA0\x80\"", "f.json: line 1: a string is not UTF-8"}, /* a surrogate */
         {"\"\xF4\x90\x80\x80\"", "f.json: line 1: a string is not UTF-8"},
         {"\"\xE2\x82\"", "f.json: line 1: a string is not UTF-8"},
         {"\"\xFF\"", "f.json: line 1: a string is not UTF-8"},
-        {"\xEF\xBB\xBF{}", "f.json: line 1: a value expected, not byte 0xEF"}, // a byte order mark
+        /* a byte order mark */
+        {"\xEF\xBB\xBF{}", "f.json: line 1: a value expected, not byte 0xEF"},
     };
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         json_t *v;
@@ -117,10 +121,12 @@ static void words_of_python_are_numbers_for_those_who_ask(void **state) {
     vn_err err = {0};
     double x[4], dummy;
     assert_int_equal(parse("[-Infinity, Infinity,NaN, 2, \"inf\", null]", &v, &err), VN_OK);
-    for (size_t i = 0; i < VN_COUNT(x); i++) assert_true(vn_json_number(json_array_get(v, i), &x[i]));
+    for (size_t i = 0; i < VN_COUNT(x); i++)
+        assert_true(vn_json_number(json_array_get(v, i), &x[i]));
     assert_true(isinf(x[0]) && x[0] < 0 && isinf(x[1]) && x[1] > 0 && isnan(x[2]) && x[3] == 2);
     for (size_t i = 4; i < 7; i++) assert_false(vn_json_number(json_array_get(v, i), &dummy));
-    for (size_t i = 0; i < 3; i++) assert_false(json_is_number(json_array_get(v, i))); // nobody takes them unaware
+    /* nobody takes them unaware */
+    for (size_t i = 0; i < 3; i++) assert_false(json_is_number(json_array_get(v, i)));
     json_decref(v);
 }
 
@@ -145,14 +151,15 @@ static void values_are_counted(void **state) {
     (void)state;
     enum { MOST = 2000000 };
     char *text = vn_alloc(3 * MOST + 2, 1);
-    for (int extra = 0; extra < 2; extra++) { // the array itself is a value too
+    for (int extra = 0; extra < 2; extra++) { /* the array itself is a value too */
         const size_t items = MOST - 1 + (size_t)extra, size = 2 * items + 1;
         json_t *v;
         vn_err err = {0};
         text[0] = '[';
         for (size_t i = 0; i < items; i++) memcpy(text + 1 + 2 * i, "1,", 2);
         text[size - 1] = ']';
-        assert_int_equal(vn_json_parse(text, size, "f.json", &v, &err), extra ? VN_BAD_FILE : VN_OK);
+        assert_int_equal(vn_json_parse(text, size, "f.json", &v, &err),
+                         extra ? VN_BAD_FILE : VN_OK);
         if (extra) assert_string_equal(err.text, "f.json: line 1: more than two million values");
         assert_int_equal(json_array_size(v), extra ? 0 : items);
         json_decref(v);
@@ -164,8 +171,10 @@ static void bytes_that_are_no_utf8_are_latin1(void **state) {
     (void)state;
     static const struct {
         const char *bytes, *text;
-    } cases[] = {
-        {"cafe", "cafe"}, {"caf\xC3\xA9", "caf\xC3\xA9"}, {"caf\xE9", "caf\xC3\xA9"}, {"\xFF\x80", "\xC3\xBF\xC2\x80"}};
+    } cases[] = {{"cafe", "cafe"},
+                 {"caf\xC3\xA9", "caf\xC3\xA9"},
+                 {"caf\xE9", "caf\xC3\xA9"},
+                 {"\xFF\x80", "\xC3\xBF\xC2\x80"}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         char *text = vn_utf8(cases[i].bytes);
         json_t *value = vn_json_string(cases[i].bytes);
@@ -178,16 +187,18 @@ static void bytes_that_are_no_utf8_are_latin1(void **state) {
 
 static void utf8_is_told(void **state) {
     (void)state;
-    assert_true(vn_is_utf8("") && vn_is_utf8("boot") && vn_is_utf8("Stiefel \xE2\x82\xAC \xF0\x9F\x98\x80"));
-    assert_false(vn_is_utf8("\xFF") || vn_is_utf8("a\xE2\x82") || vn_is_utf8("\xC0\x80") || vn_is_utf8("\x80"));
+    assert_true(vn_is_utf8("") && vn_is_utf8("boot") &&
+                vn_is_utf8("Stiefel \xE2\x82\xAC \xF0\x9F\x98\x80"));
+    assert_false(vn_is_utf8("\xFF") || vn_is_utf8("a\xE2\x82") || vn_is_utf8("\xC0\x80") ||
+                 vn_is_utf8("\x80"));
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void files_come_back_equal(void **state) {
     (void)state;
-    json_t *v = json_pack("{sf sf sf si s[] so}", "beta", 1e-4, "third", 1.0 / 3, "tiny", 5e-324, "n", 3, "empty",
-                          "off", json_false());
+    json_t *v = json_pack("{sf sf sf si s[] so}", "beta", 1e-4, "third", 1.0 / 3, "tiny", 5e-324,
+                          "n", 3, "empty", "off", json_false());
     json_t *back;
     assert_int_equal(vn_json_write("a.json", v, NULL), VN_OK);
     assert_int_equal(vn_json_read("a.json", &back, NULL), VN_OK);
@@ -218,10 +229,10 @@ static void missing_files_are_named(void **state) {
     assert_string_equal(err.text, ".: is a folder");
 }
 
-/* ---- damage and want ------------------------------------------------------------------------------------- */
+/* ---- damage and want ------------------------------------------------------------------------- */
 
-/* Damaged or not, jansson must agree on whether it is JSON and on what it says; the exceptions are limits of ours, and
- * that it overlooks a byte of 0 after a number. */
+/* Damaged or not, jansson must agree on whether it is JSON and on what it says; the exceptions are
+ * limits of ours, and that it overlooks a byte of 0 after a number. */
 static void check_damaged(const char *path) {
     json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     vn_err err = {0};
@@ -254,7 +265,8 @@ static void failed_allocations_are_reported(void **state) {
         json_t *v;
         vn_status s = vn_json_read("valid.json", &v, NULL);
         char *text = s ? NULL : vn_json_text(v, 0);
-        if (!alloc_hit(&t, s || text ? s : VN_NO_MEMORY)) assert_in_range(t.n, 40, 1000); // jansson's were among them
+        /* jansson's were among them */
+        if (!alloc_hit(&t, s || text ? s : VN_NO_MEMORY)) assert_in_range(t.n, 40, 1000);
         assert_int_equal(!v, s != VN_OK);
         if (text) assert_string_equal(text, expected_text);
         vn_free(text);

@@ -14,7 +14,11 @@ static void the_environment_stands_for_the_machine(void **state) {
     static const struct {
         const char *text;
         size_t bytes;
-    } given[] = {{"1000", 1000}, {"64K", 64 << 10}, {"3M", 3 << 20}, {"2G", (size_t)2 << 30}, {"1T", (size_t)1 << 40}};
+    } given[] = {{"1000", 1000},
+                 {"64K", 64 << 10},
+                 {"3M", 3 << 20},
+                 {"2G", (size_t)2 << 30},
+                 {"1T", (size_t)1 << 40}};
     for (size_t i = 0; i < VN_COUNT(given); i++) {
         setenv("VANE_MEMORY", given[i].text, 1);
         assert_true(vn_memory_given());
@@ -61,7 +65,8 @@ static void bytes_are_told_in_two_digits_or_three(void **state) {
                 {99.6e6, "100 MB"},  {999.6e6, "1.0 GB"}, {9.94e9, "9.9 GB"}, {9.96e9, "10 GB"},
                 {1.23e12, "1.2 TB"}, {24.6e9, "25 GB"},   {5e21, "5000 EB"}};
     char text[32];
-    for (size_t i = 0; i < VN_COUNT(told); i++) assert_string_equal(vn_bytes_text(told[i].bytes, text), told[i].text);
+    for (size_t i = 0; i < VN_COUNT(told); i++)
+        assert_string_equal(vn_bytes_text(told[i].bytes, text), told[i].text);
 }
 
 int main(void) {

@@ -1,4 +1,5 @@
-/* Classes among the parameters of a row: by name or number, names in quotes, and the words when there is none such. */
+/* Classes among the parameters of a row: by name or number, names in quotes, and the words when
+ * there is none such. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +18,9 @@ static const vn_param params[] = {
 };
 static const vn_row row = {"also", "", "", params};
 
-static const char *const names[] = {"shirt",      "Ankle boot", "tench, Tinca tinca", "a=b:c", "7\" disc",
-                                    "\"quoted\"", "7",          "caf\xC3\xA9",        " led",  "null"};
+static const char *const names[] = {
+    "shirt",      "Ankle boot", "tench, Tinca tinca", "a=b:c", "7\" disc",
+    "\"quoted\"", "7",          "caf\xC3\xA9",        " led",  "null"};
 static const vn_names classes = {names, VN_COUNT(names)};
 
 static vn_status parse(const char *text, const vn_names *of, vn_choice *c, vn_err *err) {
@@ -52,7 +54,8 @@ static void a_class_is_found_by_name_and_by_number(void **state) {
         vn_choice c;
         vn_err err = {0};
         if (parse(right[i].text, &classes, &c, &err)) fail_msg("%s: %s", right[i].text, err.text);
-        if (c.value[0] != right[i].index) fail_msg("%s is %g, not %d", right[i].text, c.value[0], right[i].index);
+        if (c.value[0] != right[i].index)
+            fail_msg("%s is %g, not %d", right[i].text, c.value[0], right[i].index);
         if (c.given[1] && c.value[1] != 2) fail_msg("%s: weight %g", right[i].text, c.value[1]);
     }
 }
@@ -62,11 +65,13 @@ static void what_is_no_class_is_refused_with_the_nearest(void **state) {
     static const struct {
         const char *text, *words;
     } wrong[] = {
-        {"also:class=boot", "also: class=boot is no class of the model; did you mean 'Ankle boot'?"},
+        {"also:class=boot",
+         "also: class=boot is no class of the model; did you mean 'Ankle boot'?"},
         {"also:class=shrit", "did you mean 'shirt'?"},
         {"also:class=tench, Tinca tinca",
          "also: class=tench is no class of the model; did you mean class=\"tench, Tinca tinca\"?"},
-        {"also:class=zebra", "also: class=zebra is no class of the model; known: shirt, Ankle boot"},
+        {"also:class=zebra",
+         "also: class=zebra is no class of the model; known: shirt, Ankle boot"},
         {"also:class=10", "also: class=10 is none of the model's 10 classes"},
         {"also:class=-1", "also: class=-1 is none of the model's 10 classes"},
         {"also:class=1.5", "class=1.5 is no class"},
@@ -102,7 +107,8 @@ static void classes_without_names_have_numbers(void **state) {
 /* Rows that are named by numbers which are not their own. */
 static void a_number_that_other_classes_are_named_by_is_no_index(void **state) {
     (void)state;
-    static const char *const from_one[] = {"1", "2", "3"}, *const years[] = {"2019", "2020", "2021"};
+    static const char *const from_one[] = {"1", "2", "3"}, *const years[] = {"2019", "2020",
+                                                                             "2021"};
     const vn_names shifted = {from_one, 3}, far = {years, 3};
     int64_t index;
     assert_true(vn_names_find(&shifted, "3", &index));

@@ -1,6 +1,7 @@
-/* Philox against the published vectors, streams against each other, and the numbers drawn from it against their
- * distributions. All of it is deterministic: a bound that holds once holds always. Each is what chance
- * alone would break about once in 10,000: four standard errors, more where many numbers are tried. */
+/* Philox against the published vectors, streams against each other, and the numbers drawn from it
+ * against their distributions. All of it is deterministic: a bound that holds once holds always.
+ * Each is what chance alone would break about once in 10,000: four standard errors, more where many
+ * numbers are tried. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 
 enum { N = 1 << 20 };
 
-static float *drawn; // [N]
+static float *drawn; /* [N] */
 
 static int make_room(void **state) {
     (void)state;
@@ -29,7 +30,7 @@ static int free_room(void **state) {
     return 0;
 }
 
-/* ---- Philox ---------------------------------------------------------------------------------------------- */
+/* ---- Philox ---------------------------------------------------------------------------------- */
 
 /* The known answers of philox4x32-10 that come with Random123. */
 static void philox_gives_the_known_answers(void **state) {
@@ -59,7 +60,8 @@ static void bits_are_philox_of_the_documented_counter(void **state) {
     uint32_t bits[1003];
     vn_random_bits(bits, VN_COUNT(bits), seed, VN_STREAM_STEP_NOISE, sample, step);
     for (uint32_t i = 0; i < VN_COUNT(bits); i++) {
-        uint32_t counter[4] = {i / 4, (uint32_t)VN_STREAM_STEP_NOISE << 24 | 0xabcdef, 0x76543210, 0xfedcba98};
+        uint32_t counter[4] = {i / 4, (uint32_t)VN_STREAM_STEP_NOISE << 24 | 0xabcdef, 0x76543210,
+                               0xfedcba98};
         uint32_t key[2] = {0x89abcdef, 0x01234567}, out[4];
         vn_philox(counter, key, out);
         assert_int_equal(bits[i], out[i % 4]);
@@ -87,7 +89,8 @@ static void streams_do_not_meet(void **state) {
     }
 }
 
-/* Drawing fewer numbers gives the beginning of drawing more, for every length, and writes nothing after it. */
+/* Drawing fewer numbers gives the beginning of drawing more, for every length, and writes nothing
+ * after it. */
 static void a_short_draw_begins_a_long_one(void **state) {
     (void)state;
     enum { LONG = 300 };
@@ -104,15 +107,15 @@ static void a_short_draw_begins_a_long_one(void **state) {
     }
 }
 
-/* ---- distributions --------------------------------------------------------------------------------------- */
+/* ---- distributions --------------------------------------------------------------------------- */
 
 static int compare_floats(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
-/* Largest distance between the sample's distribution and the true one, times sqrt(N); sorts `drawn`. By chance: above
- * 1.36 once in 20, above 2.23 once in 10,000. */
+/* Largest distance between the sample's distribution and the true one, times sqrt(N); sorts
+ * `drawn`. By chance: above 1.36 once in 20, above 2.23 once in 10,000. */
 static double kolmogorov_smirnov(double (*cdf)(double)) {
     qsort(drawn, N, sizeof *drawn, compare_floats);
     double worst = 0;
@@ -131,7 +134,8 @@ static double uniform_cdf(double x) {
     return x;
 }
 
-/* Mean of x^power over `drawn`, in deviations of that mean by chance, for N(0,1) with its moments given. */
+/* Mean of x^power over `drawn`, in deviations of that mean by chance, for N(0,1) with its moments
+ * given. */
 static double moment_off(int power, double expected, double expected_of_square) {
     double sum = 0;
     for (int i = 0; i < N; i++) sum += pow((double)drawn[i], power);
@@ -166,7 +170,8 @@ static void normals_have_the_tails(void **state) {
     }
 }
 
-/* The four normals of a block come from two pairs, the pairs from one radius: neighbours must be independent. */
+/* The four normals of a block come from two pairs, the pairs from one radius: neighbours must be
+ * independent. */
 static void normals_are_independent(void **state) {
     (void)state;
     vn_random_normal(drawn, N, 8, VN_STREAM_TEST, 0, 0);
@@ -177,8 +182,9 @@ static void normals_are_independent(void **state) {
             xy += a * b;
             x2y2 += (a * a - 1) * (b * b - 1);
         }
-        assert_true(fabs(xy / N) * sqrt(N) < 5);       // of 128 such numbers one is above 5 once in 10,000
-        assert_true(fabs(x2y2 / N) * sqrt(N) / 2 < 5); // (x^2-1)(y^2-1) has deviation 2
+        /* of 128 such numbers one is above 5 once in 10,000 */
+        assert_true(fabs(xy / N) * sqrt(N) < 5);
+        assert_true(fabs(x2y2 / N) * sqrt(N) / 2 < 5); /* (x^2-1)(y^2-1) has deviation 2 */
     }
 }
 
@@ -192,22 +198,25 @@ static void normals_are_accurate(void **state) {
     vn_random_normal(drawn, M, 9, VN_STREAM_TEST, 0, 0);
     double worst = 0;
     for (int i = 0; i < M; i += 2) {
-        double u = (double)((float)(int32_t)(bits[i] >> 1 | 1) / 2147483648.0F), r = sqrt(-2 * log(u));
-        // the angle is that of the two highest bits plus a signed part of a quarter turn
+        double u = (double)((float)(int32_t)(bits[i] >> 1 | 1) / 2147483648.0F),
+               r = sqrt(-2 * log(u));
+        /* the angle is that of the two highest bits plus a signed part of a quarter turn */
         double angle =
-            acos(-1) / 2 * ((double)(bits[i + 1] >> 30) + (double)(int32_t)(bits[i + 1] << 2) / 4294967296.0);
+            acos(-1) / 2 *
+            ((double)(bits[i + 1] >> 30) + (double)(int32_t)(bits[i + 1] << 2) / 4294967296.0);
         worst = fmax(worst, fabs((double)drawn[i] - r * cos(angle)));
         worst = fmax(worst, fabs((double)drawn[i + 1] - r * sin(angle)));
     }
     vn_free(bits);
-    assert_true(worst < 1e-6); // two roundings of numbers up to 5, an ulp of which is 4.8e-7; measured 4.5e-7
+    /* two roundings of numbers up to 5, an ulp of which is 4.8e-7; measured 4.5e-7 */
+    assert_true(worst < 1e-6);
 }
 
 /* The same bits on every machine and by every compiler: a hash made once. */
 static void normals_are_the_same_everywhere(void **state) {
     (void)state;
     vn_random_normal(drawn, N, 0x9e3779b97f4a7c15, VN_STREAM_NOISE, 12345678901, 77);
-    uint64_t hash = 0xcbf29ce484222325; // FNV-1a
+    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
     for (int i = 0; i < N; i++) {
         uint32_t bits;
         memcpy(&bits, &drawn[i], sizeof bits);
@@ -227,7 +236,7 @@ static void doubles_have_the_distribution(void **state) {
     (void)state;
     enum { M = 100000 };
     double sum = 0, squares = 0;
-    bool fine = false; // some need more than a float's digits
+    bool fine = false; /* some need more than a float's digits */
     for (uint64_t i = 0; i < M; i++) {
         double u = vn_random_double(11, VN_STREAM_TEST, i, 5);
         assert_true(u >= 0 && u < 1);
@@ -240,7 +249,7 @@ static void doubles_have_the_distribution(void **state) {
     assert_true(fabs(squares / M - 1.0 / 3) / sqrt(4.0 / 45 / M) < 4);
 }
 
-/* ---- permutations ---------------------------------------------------------------------------------------- */
+/* ---- permutations ---------------------------------------------------------------------------- */
 
 static void permutations_hold_each_once(void **state) {
     (void)state;
@@ -261,7 +270,7 @@ static void permutations_hold_each_once(void **state) {
 static void permutations_are_all_as_likely(void **state) {
     (void)state;
     enum { TRIES = 24000 };
-    int count[256] = {0}; // by the permutation of 4 in base 4
+    int count[256] = {0}; /* by the permutation of 4 in base 4 */
     for (uint64_t epoch = 0; epoch < TRIES; epoch++) {
         int64_t p[4];
         vn_random_permutation(p, 4, 4, VN_STREAM_ORDER, epoch);
@@ -275,7 +284,7 @@ static void permutations_are_all_as_likely(void **state) {
         chi2 += (count[i] - TRIES / 24.0) * (count[i] - TRIES / 24.0) / (TRIES / 24.0);
     }
     assert_int_equal(kinds, 24);
-    assert_true(chi2 < 35.2); // 23 degrees of freedom: once in 20
+    assert_true(chi2 < 35.2); /* 23 degrees of freedom: once in 20 */
 }
 
 int main(void) {

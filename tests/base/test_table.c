@@ -22,7 +22,7 @@ static const vn_param ddim_params[] = {
 };
 static const struct {
     vn_row row;
-    int more; // rows are the beginning of larger structs
+    int more; /* rows are the beginning of larger structs */
 } rows[] = {
     {{"euler", "", "", NULL}, 1},
     {{"heun", "", "", NULL}, 2},
@@ -122,8 +122,9 @@ static void endless_input_is_refused_briefly(void **state) {
 /* What was chosen, written down and read again, is the same choice. */
 static void choices_survive_being_written(void **state) {
     (void)state;
-    static const char *const texts[] = {"euler", "ddim:eta=0.1", "ddim:order=3,spacing=trailing",
-                                        "ddim:eta=0.3333333333333333,sigma_min=1e-300,floor=-1e+30"};
+    static const char *const texts[] = {
+        "euler", "ddim:eta=0.1", "ddim:order=3,spacing=trailing",
+        "ddim:eta=0.3333333333333333,sigma_min=1e-300,floor=-1e+30"};
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
         vn_choice c;
         assert_int_equal(parse(texts[i], &c, NULL), VN_OK);
@@ -136,7 +137,8 @@ static void choices_survive_being_written(void **state) {
 static void numbers_are_whole_texts(void **state) {
     (void)state;
     static const char *const numbers[] = {"1", "-1.5", "+2", ".5", "1e-3", "5."};
-    static const char *const others[] = {"", " 1", "1 ", "1,5", "inf", "nan", "0x10", "1e", "-", "1e400", "1-1", "--1"};
+    static const char *const others[] = {"",     " 1", "1 ", "1,5",   "inf", "nan",
+                                         "0x10", "1e", "-",  "1e400", "1-1", "--1"};
     double d = 7;
     int64_t i = 7;
     for (size_t k = 0; k < VN_COUNT(numbers); k++) assert_true(vn_parse_double(numbers[k], &d));
@@ -152,12 +154,14 @@ static void numbers_are_whole_texts(void **state) {
     assert_false(vn_parse_int("1.0", &i));
 }
 
-/* A host program may have chosen a language that writes 0,5. Debian's C.UTF-8 is always there, others are not. */
+/* A host program may have chosen a language that writes 0,5. Debian's C.UTF-8 is always there,
+ * others are not. */
 static void numbers_do_not_depend_on_the_locale(void **state) {
     (void)state;
     static const char *const comma[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "fr_FR"};
     bool set = false;
-    for (size_t i = 0; i < VN_COUNT(comma) && !set; i++) set = setlocale(LC_NUMERIC, comma[i]) != NULL;
+    for (size_t i = 0; i < VN_COUNT(comma) && !set; i++)
+        set = setlocale(LC_NUMERIC, comma[i]) != NULL;
     if (!set) skip();
     double d;
     bool ok = vn_parse_double("0.25", &d);
@@ -177,7 +181,8 @@ static void nearest_names_are_near(void **state) {
     assert_string_equal(vn_nearest("RECTIFIED", names, VN_COUNT(names)), "rectified");
     assert_string_equal(vn_nearest("dppm", names, VN_COUNT(names)), "ddpm");
     assert_string_equal(vn_nearest("emd", names, VN_COUNT(names)), "edm");
-    assert_string_equal(vn_nearest("rect", names, VN_COUNT(names)), "rectified"); /* cut short, not misspelt */
+    /* cut short, not misspelt */
+    assert_string_equal(vn_nearest("rect", names, VN_COUNT(names)), "rectified");
     assert_string_equal(vn_nearest("Rec", names, VN_COUNT(names)), "rectified");
     assert_null(vn_nearest("cosine", names, VN_COUNT(names)));
     assert_null(vn_nearest("", names, VN_COUNT(names)));
@@ -192,7 +197,8 @@ static void failed_allocations_are_reported(void **state) {
         vn_status s = parse("ddim:eta=0.5,order=3", &c, &err);
         char *text = s ? NULL : vn_choice_text(&c);
         if (!s && !text) s = VN_NO_MEMORY;
-        if (!alloc_hit(&t, s)) assert_int_equal(t.n, 4); // the copy to parse, the name, a text a parameter
+        /* the copy to parse, the name, a text a parameter */
+        if (!alloc_hit(&t, s)) assert_int_equal(t.n, 4);
         vn_free(text);
     }
 }

@@ -45,21 +45,23 @@ static const char *name_of(int number) {
     return "?";
 }
 
-/* ---- in the child ------------------------------------------------------------------------------------- */
+/* ---- in the child ---------------------------------------------------------------------------- */
 
 /* Has the kernel ask about those calls; returns the descriptor to answer on, or -1. */
 static int ask_about_calls(void) {
     struct sock_filter code[CALLS + 3];
     size_t n = 0;
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    code[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < CALLS; i++)
-        code[n++] =
-            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number, (uint8_t)(CALLS - i), 0);
+        code[n++] = (struct sock_filter)BPF_JUMP(
+            BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number, (uint8_t)(CALLS - i), 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
     struct sock_fprog program = {.len = (unsigned short)n, .filter = code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
 }
 
 static void send_descriptor(int to, int fd) {
@@ -90,8 +92,10 @@ static int receive_descriptor(int from) {
     char byte = 0;
     int fd = -1;
     struct iovec io = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {
-        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {.msg_iov = &io,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
     if (recvmsg(from, &message, 0) != 1 || byte == 0) return -1;
     const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     if (c != NULL) memcpy(&fd, CMSG_DATA(c), sizeof fd);
@@ -102,17 +106,20 @@ static void become_vane(int to, char *words) {
     enum { MOST = 64 };
     char *argv[MOST] = {VN_PROGRAM};
     int n = 1;
-    for (char *word = strtok(words, " "); word != NULL && n < MOST - 1; word = strtok(NULL, " ")) argv[n++] = word;
-    const int out = open("/dev/null", O_WRONLY), err = open("err.txt", O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    for (char *word = strtok(words, " "); word != NULL && n < MOST - 1; word = strtok(NULL, " "))
+        argv[n++] = word;
+    const int out = open("/dev/null", O_WRONLY),
+              err = open("err.txt", O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(126);
     send_descriptor(to, ask_about_calls());
     execv(VN_PROGRAM, argv);
     _exit(127);
 }
 
-/* ---- in the parent ------------------------------------------------------------------------------------ */
+/* ---- in the parent --------------------------------------------------------------------------- */
 
-/* Whether a call changes files: one that opens to write, one that writes to more than a standard stream. */
+/* Whether a call changes files: one that opens to write, one that writes to more than a standard
+ * stream. */
 static bool changes_files(const struct seccomp_data *d) {
     const int number = d->nr;
     if (number == SYS_openat) return (d->args[2] & (O_WRONLY | O_RDWR | O_CREAT)) != 0;
@@ -124,8 +131,10 @@ static bool changes_files(const struct seccomp_data *d) {
 }
 
 /* Answers one question; false when the program is killed instead. */
-static bool answer(const fault *f, const struct seccomp_notif *asked, struct seccomp_notif_resp *reply, faulty *r) {
-    *reply = (struct seccomp_notif_resp){.id = asked->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+static bool answer(const fault *f, const struct seccomp_notif *asked,
+                   struct seccomp_notif_resp *reply, faulty *r) {
+    *reply =
+        (struct seccomp_notif_resp){.id = asked->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
     const bool is_call = f->call == 0 || f->call == asked->data.nr;
     if (f->refuses && f->call == asked->data.nr) {
         reply->flags = 0;
@@ -147,7 +156,8 @@ static void supervise(int listener, pid_t pid, const fault *f, faulty *r) {
     struct pollfd wait = {.fd = listener, .events = POLLIN};
     for (;;) {
         if (poll(&wait, 1, -1) < 0 && errno != EINTR) break;
-        if ((wait.revents & POLLIN) == 0 && (wait.revents & (POLLHUP | POLLERR)) != 0) break; /* all have ended */
+        /* all have ended */
+        if ((wait.revents & POLLIN) == 0 && (wait.revents & (POLLHUP | POLLERR)) != 0) break;
         struct seccomp_notif asked;
         struct seccomp_notif_resp reply;
         memset(&asked, 0, sizeof asked); /* the kernel wants it so */

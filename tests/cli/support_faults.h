@@ -1,6 +1,7 @@
-/* support_faults.h - one system call of the program made to fail, or its last: the n-th of those that change files. For test
- * programs that work in a folder of their own. Built on the kernel's seccomp notifications, so it meets every call of every
- * library, stdio's writes among them, and needs no tool. */
+/* support_faults.h - one system call of the program made to fail, or its last: the n-th of those
+ * that change files. For test programs that work in a folder of their own. Built on the kernel's
+ * seccomp notifications, so it meets every call of every library, stdio's writes among them, and
+ * needs no tool. */
 #ifndef SUPPORT_FAULTS_H
 #define SUPPORT_FAULTS_H
 

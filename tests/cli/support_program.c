@@ -17,14 +17,14 @@
 #include "cli/support_program.h"
 #include "support/idx.h"
 
-/* ---- files ------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 bool exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
 }
 
-/* ---- running ---------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static double now(void) {
     struct timespec t;
@@ -71,7 +71,8 @@ const outcome *expect_status(int status, const char *format, ...) {
     va_start(words, format);
     const outcome *o = run_words(format, words);
     va_end(words);
-    if (o->status != status) fail_msg("%s: status %d, not %d\n%s%s", command, o->status, status, o->out, o->err);
+    if (o->status != status)
+        fail_msg("%s: status %d, not %d\n%s%s", command, o->status, status, o->out, o->err);
     return o;
 }
 
@@ -83,7 +84,9 @@ pid_t start_vane(const char *format, ...) {
     va_end(words);
     pid_t pid = fork();
     if (pid == 0) {
-        if (freopen("/dev/null", "w", stdout) == NULL || freopen("started.txt", "w", stderr) == NULL) _exit(126);
+        if (freopen("/dev/null", "w", stdout) == NULL ||
+            freopen("started.txt", "w", stderr) == NULL)
+            _exit(126);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
@@ -112,7 +115,7 @@ json_t *expect_json(const outcome *o) {
     return object;
 }
 
-/* ---- things to run on ------------------------------------------------------------------------------- */
+/* ---- things to run on ------------------------------------------------------------------------ */
 
 void make_idx(const char *folder, int count) {
     enum { side = 8, pixels = side * side, classes = 3, most = 100 };
@@ -121,7 +124,8 @@ void make_idx(const char *folder, int count) {
     assert_true(count <= most);
     for (int i = 0; i < count; i++) {
         labels[i] = (uint8_t)(i % classes);
-        for (int p = 0; p < pixels; p++) { /* class c: bright in the c-th third, less so from picture to picture */
+        /* class c: bright in the c-th third, less so from picture to picture */
+        for (int p = 0; p < pixels; p++) {
             bool bright = p / side * classes / side == i % classes;
             images[i * pixels + p] = (uint8_t)(bright ? 255 - i % 50 : i % 20);
         }
@@ -132,21 +136,24 @@ void make_idx(const char *folder, int count) {
 }
 
 void make_config(void) {
-    static const char config[] =
-        "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, \"out_channels\": 1,\n"
-        " \"block_out_channels\": [8, 16], \"layers_per_block\": 1, \"norm_num_groups\": 4, \"num_class_embeds\": 4,\n"
-        " \"down_block_types\": [\"DownBlock2D\", \"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\", "
-        "\"UpBlock2D\"],\n"
-        " \"attention_head_dim\": 8, \"add_attention\": false}\n";
+    static const char config[] = "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, "
+                                 "\"in_channels\": 1, \"out_channels\": 1,\n"
+                                 " \"block_out_channels\": [8, 16], \"layers_per_block\": 1, "
+                                 "\"norm_num_groups\": 4, \"num_class_embeds\": 4,\n"
+                                 " \"down_block_types\": [\"DownBlock2D\", \"DownBlock2D\"], "
+                                 "\"up_block_types\": [\"UpBlock2D\", "
+                                 "\"UpBlock2D\"],\n"
+                                 " \"attention_head_dim\": 8, \"add_attention\": false}\n";
     scratch_write_text("tiny.json", config);
 }
 
 void make_world(void) {
-    static const char world[] =
-        "{\"classes\": [{\"name\": \"left\", \"components\": [{\"weight\": 1, \"mean\": [-1, 0.5], \"std\": 0.2}]},\n"
-        "              {\"name\": \"right\", \"components\": [{\"weight\": 2, \"mean\": [1, 0], \"cov\": [[0.1, 0], "
-        "[0, "
-        "0.2]]}]}],\n"
-        " \"class_weights\": [0.5, 0.5]}\n";
+    static const char world[] = "{\"classes\": [{\"name\": \"left\", \"components\": [{\"weight\": "
+                                "1, \"mean\": [-1, 0.5], \"std\": 0.2}]},\n"
+                                "              {\"name\": \"right\", \"components\": [{\"weight\": "
+                                "2, \"mean\": [1, 0], \"cov\": [[0.1, 0], "
+                                "[0, "
+                                "0.2]]}]}],\n"
+                                " \"class_weights\": [0.5, 0.5]}\n";
     scratch_write_text("world.json", world);
 }

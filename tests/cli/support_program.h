@@ -1,5 +1,5 @@
-/* support_program.h - running the program as a user would: commands in, exit status and words out. For test
- * programs that work in a folder of their own (support/scratch.h). */
+/* support_program.h - running the program as a user would: commands in, exit status and words out.
+ * For test programs that work in a folder of their own (support/scratch.h). */
 #ifndef SUPPORT_PROGRAM_H
 #define SUPPORT_PROGRAM_H
 
@@ -17,7 +17,8 @@ typedef struct outcome {
 /* `vane` and these words, through the shell. The outcome is valid until the next call. */
 const outcome *run_vane(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, which must end in this status; a failure shows the words. */
-const outcome *expect_status(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const outcome *expect_status(int status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Starts it, silent, without waiting; wait_vane gives its status. */
 pid_t start_vane(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int wait_vane(pid_t pid);
@@ -30,7 +31,8 @@ json_t *expect_json(const outcome *o);
 
 bool exists(const char *path);
 
-/* Makes the folder with an IDX pair: `count` pictures of 8 x 8, three classes that a network can tell apart. */
+/* Makes the folder with an IDX pair: `count` pictures of 8 x 8, three classes that a network can
+ * tell apart. */
 void make_idx(const char *folder, int count);
 /* Writes tiny.json: the config of a U-Net for them, of some thousand parameters. */
 void make_config(void);

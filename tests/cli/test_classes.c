@@ -1,4 +1,5 @@
-/* test_classes.c - classes as a person names them: of a model made elsewhere, whose table says nothing of null. */
+/* test_classes.c - classes as a person names them: of a model made elsewhere, whose table says
+ * nothing of null. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,18 +30,24 @@ static void a_class_beyond_the_last_is_no_class(void **state) {
 
 static void the_null_row_can_be_named(void **state) {
     (void)state;
-    expect_complaint(expect_status(2, "sample " FOREIGN " --guidance 2 --steps 2 --out x.npy"),
-                     "needs the null condition, which this model does not have; guides that do without: ");
+    expect_complaint(
+        expect_status(2, "sample " FOREIGN " --guidance 2 --steps 2 --out x.npy"),
+        "needs the null condition, which this model does not have; guides that do without: ");
     json_t *r = expect_json(expect_status(
-        0, "sample " FOREIGN " --null-class 2 --guidance 2 --class 1 --steps 2 -n 2 --out x.npy --quiet --json"));
+        0, "sample " FOREIGN
+           " --null-class 2 --guidance 2 --class 1 --steps 2 -n 2 --out x.npy --quiet --json"));
     assert_int_equal(json_integer_value(json_array_get(json_object_get(r, "passes"), 0)), 4);
     json_decref(r);
-    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 2 --class 2 --steps 2 --out x.npy"),
-                     "class 2: " FOREIGN " has classes 0 to 1; null is the word for none");
-    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 3 --out x.npy"), "null-class 3");
-    expect_complaint(expect_status(2, "sample world.json --null-class 0 --out x.npy"), "has no effect on a world");
+    expect_complaint(
+        expect_status(2, "sample " FOREIGN " --null-class 2 --class 2 --steps 2 --out x.npy"),
+        "class 2: " FOREIGN " has classes 0 to 1; null is the word for none");
+    expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 3 --out x.npy"),
+                     "null-class 3");
+    expect_complaint(expect_status(2, "sample world.json --null-class 0 --out x.npy"),
+                     "has no effect on a world");
     /* Between others, classes are named by their rows. */
-    expect_status(0, "sample " FOREIGN " --null-class 1 --class 2 --steps 2 -n 1 --out x.npy --quiet");
+    expect_status(0,
+                  "sample " FOREIGN " --null-class 1 --class 2 --steps 2 -n 1 --out x.npy --quiet");
     expect_status(0, "sample " FOREIGN " --class 2 --steps 2 -n 1 --out y.npy --quiet");
     expect_same_file("x.npy", "y.npy");
     expect_complaint(expect_status(2, "sample " FOREIGN " --null-class 1 --class 1 --out x.npy"),
@@ -49,10 +56,14 @@ static void the_null_row_can_be_named(void **state) {
                      "class 3: " FOREIGN " has the rows 0 to 2 for classes, and 1 is null");
     /* A weak model that does not say which row is null is asked as the model is. */
     scratch_require(system("cp -r '" FOREIGN "' weak") == 0, "weak");
-    expect_status(0, "sample " FOREIGN " --null-class 2 --weak weak --guide autoguidance --guidance 2 --class null "
+    expect_status(0, "sample " FOREIGN
+                     " --null-class 2 --weak weak --guide autoguidance --guidance 2 --class null "
                      "--steps 2 -n 2 --out x.npy --quiet");
-    expect_status(0, "sample " FOREIGN " --null-class 2 --class null --steps 2 -n 1 --out x.safetensors --quiet");
-    expect_status(0, "eval " FOREIGN " --null-class 2 --metric nll --data x.safetensors --rtol 0.1 --atol 0.1 --quiet");
+    expect_status(0, "sample " FOREIGN
+                     " --null-class 2 --class null --steps 2 -n 1 --out x.safetensors --quiet");
+    expect_status(
+        0, "eval " FOREIGN
+           " --null-class 2 --metric nll --data x.safetensors --rtol 0.1 --atol 0.1 --quiet");
     expect_complaint(expect_status(1, "eval " FOREIGN " --metric nll --data x.safetensors --quiet"),
                      "x.safetensors: sample 0: class null: " FOREIGN " has no null condition");
 }
@@ -60,13 +71,19 @@ static void the_null_row_can_be_named(void **state) {
 static void guides_take_classes_by_name(void **state) {
     (void)state;
     make_world();
-    expect_status(0, "sample world.json -n 6 --guidance 2 --guide negative:class=left --out name.npy --quiet");
-    expect_status(0, "sample world.json -n 6 --guidance 2 --guide negative:class=0 --out number.npy --quiet");
+    expect_status(
+        0,
+        "sample world.json -n 6 --guidance 2 --guide negative:class=left --out name.npy --quiet");
+    expect_status(
+        0, "sample world.json -n 6 --guidance 2 --guide negative:class=0 --out number.npy --quiet");
     expect_same_file("name.npy", "number.npy");
-    expect_status(0, "sample world.json -n 4 --guidance 2 --guide 'negative:class=\"left\"' --out x.png --quiet");
-    assert_non_null(strstr(expect_status(0, "info x.png")->out, "negative:class=\"left\"")); /* makes it again */
-    expect_complaint(expect_status(2, "sample world.json --guidance 2 --guide negative:class=lefd --out x.npy"),
-                     "negative: class=lefd is no class of the model; did you mean 'left'?");
+    expect_status(0, "sample world.json -n 4 --guidance 2 --guide 'negative:class=\"left\"' --out "
+                     "x.png --quiet");
+    /* makes it again */
+    assert_non_null(strstr(expect_status(0, "info x.png")->out, "negative:class=\"left\""));
+    expect_complaint(
+        expect_status(2, "sample world.json --guidance 2 --guide negative:class=lefd --out x.npy"),
+        "negative: class=lefd is no class of the model; did you mean 'left'?");
     assert_non_null(strstr(expect_status(0, "list guides negative")->out, "(a class, by name or"));
 }
 

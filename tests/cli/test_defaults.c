@@ -1,5 +1,6 @@
-/* test_defaults.c - how a model is sampled where nobody says: what its run recorded, which previews, samples and `vane info` all
- * follow, and 1 where nothing is recorded; and what else `vane info` says of a run. */
+/* test_defaults.c - how a model is sampled where nobody says: what its run recorded, which
+ * previews, samples and `vane info` all follow, and 1 where nothing is recorded; and what else
+ * `vane info` says of a run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -43,7 +44,8 @@ static json_t *settings(const char *path, const char *member) {
 
 static void expect_setting(const json_t *text, const char *key, const char *value) {
     const char *found = json_string_value(json_object_get(text, key));
-    if (found == NULL || strcmp(found, value) != 0) fail_msg("%s is %s, not %s", key, found ? found : "absent", value);
+    if (found == NULL || strcmp(found, value) != 0)
+        fail_msg("%s is %s, not %s", key, found ? found : "absent", value);
 }
 
 static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
@@ -62,7 +64,8 @@ static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
     json_t *picture = settings("own.png", "text");
     static const char *const same[] = {"guidance", "guide", "steps", "sampler", "grid",
                                        "path",     "seed",  "count", "first",   "class"};
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++) /* the last preview shows what sampling gives */
+    /* the last preview shows what sampling gives */
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         expect_setting(picture, same[i], json_string_value(json_object_get(preview, same[i])));
     json_decref(picture);
     json_decref(preview);
@@ -80,7 +83,8 @@ static void what_is_asked_for_counts(void **state) {
     expect_status(0, "sample asked -n 6 --out own.npy --quiet");
     expect_status(0, "sample asked -n 6 --guidance 1.5 --steps 32 --out same.npy --quiet");
     expect_same_file("own.npy", "same.npy");
-    expect_status(0, "sample asked -n 6 --guidance 1 --out one.npy --quiet"); /* 1 is 1, not "not asked for" */
+    /* 1 is 1, not "not asked for" */
+    expect_status(0, "sample asked -n 6 --guidance 1 --out one.npy --quiet");
     expect_status(0, "sample asked -n 6 --guidance 1 --out one.safetensors --quiet");
     json_t *text = settings("one.safetensors", "metadata");
     expect_setting(text, "guidance", "1");
@@ -97,26 +101,29 @@ static void without_null_or_pictures_it_is_drawn_as_trained(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out never --preview-every -1 --drop 0");
     assert_true(recorded("never", "guidance") == 1);
-    expect_status(0,
-                  "train points:moons --out moons --steps 1 --preview-every -1 --quiet --model mlp:width=8,layers=1");
+    expect_status(0, "train points:moons --out moons --steps 1 --preview-every -1 --quiet --model "
+                     "mlp:width=8,layers=1");
     assert_true(recorded("moons", "guidance") == 1);
     /* A path of few steps has no more levels than they are. */
     expect_status(0, TRAIN " --out few --preview-every 2 --path ddpm:cosine,T=20 --predict eps");
     assert_true(recorded("few", "steps") == 20);
     expect_status(0, "sample few -n 2 --out few.npy --quiet");
     make_world();
-    assert_non_null(strstr(expect_status(0, "sample world.json -n 2 --out w.npy --quiet")->out, "guidance 1,"));
+    assert_non_null(
+        strstr(expect_status(0, "sample world.json -n 2 --out w.npy --quiet")->out, "guidance 1,"));
     expect_status(0, "sample world.json -n 2 --path ddpm:cosine,T=10 --out w.npy --quiet");
 }
 
-/* A run of an older vane has no entry, and is drawn as that vane drew it; what makes no sense is refused. */
+/* A run of an older vane has no entry, and is drawn as that vane drew it; what makes no sense is
+ * refused. */
 static void the_entry_is_read_as_untrusted(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out old --preview-every -1");
     json_t *vane = json_load_file("old/vane.json", 0, NULL);
     json_object_del(vane, "sampling");
     assert_int_equal(json_dump_file(vane, "old/vane.json", 0), 0);
-    assert_non_null(strstr(expect_status(0, "sample old -n 2 --out o.npy --quiet")->out, "guidance 1,"));
+    assert_non_null(
+        strstr(expect_status(0, "sample old -n 2 --out o.npy --quiet")->out, "guidance 1,"));
     expect_status(0, "train data --out old --resume --steps 3 --preview-every 3 --quiet");
     json_t *preview = settings("old/previews/000003.png", "text");
     expect_setting(preview, "guidance", "1");
@@ -137,12 +144,13 @@ static void the_entry_is_read_as_untrusted(void **state) {
         json_object_set_new(vane, "sampling", json_loads(wrong[i].sampling, 0, NULL));
         assert_int_equal(json_dump_file(vane, "old/vane.json", 0), 0);
         expect_complaint(expect_status(1, "sample old -n 2 --out o.npy"), wrong[i].complaint);
-        expect_complaint(expect_status(1, "train data --out old --resume --steps 4"), wrong[i].complaint);
+        expect_complaint(expect_status(1, "train data --out old --resume --steps 4"),
+                         wrong[i].complaint);
     }
     json_decref(vane);
 }
 
-/* ---- what a run was --------------------------------------------------------------------------------- */
+/* ---- what a run was -------------------------------------------------------------------------- */
 
 static double number_in(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
@@ -152,23 +160,27 @@ static double number_in(const json_t *object, const char *key) {
 
 static void info_of_a_run_begins_with_what_it_is(void **state) {
     (void)state;
-    expect_status(0, "train data --model tiny.json --batch 8 --steps 6 --log-every 2 --validate 0.2 --out 'a run' "
+    expect_status(0, "train data --model tiny.json --batch 8 --steps 6 --log-every 2 --validate "
+                     "0.2 --out 'a run' "
                      "--preview-every -1 --quiet");
     const outcome *o = expect_status(0, "info 'a run'");
     const char *trained = strstr(o->out, "\ntrained\n"), *sampling = strstr(o->out, "\nsampling\n");
-    assert_true(trained != NULL && sampling != NULL && trained < sampling && sampling < strstr(o->out, "\nkind"));
+    assert_true(trained != NULL && sampling != NULL && trained < sampling &&
+                sampling < strstr(o->out, "\nkind"));
     assert_non_null(strstr(o->out, "vane sample 'a run' --out samples.png\n"));
 
     json_t *info = expect_json(expect_status(0, "info 'a run' --json"));
     const json_t *run = json_object_get(info, "trained");
     assert_string_equal(json_string_value(json_object_get(run, "model")), "unet2d");
     assert_string_equal(json_string_value(json_object_get(run, "data")), "data");
-    assert_true(number_in(run, "samples") == 60 && number_in(run, "held") == 12 && number_in(run, "classes") == 3);
+    assert_true(number_in(run, "samples") == 60 && number_in(run, "held") == 12 &&
+                number_in(run, "classes") == 3);
     assert_true(number_in(run, "steps") == 6 && number_in(run, "batch") == 8);
     assert_true(number_in(run, "epochs") == 1); /* 48 of 48 */
     assert_true(number_in(run, "minutes") > 0 && number_in(run, "minutes") < 1);
     size_t size;
-    char *log = scratch_read("a run/log.jsonl", &size), *last = NULL; /* the figures are the last line's */
+    /* the figures are the last line's */
+    char *log = scratch_read("a run/log.jsonl", &size), *last = NULL;
     for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) last = line;
     json_t *line = json_loads(last, 0, NULL);
     assert_true(number_in(run, "loss") == number_in(line, "loss_mean"));
@@ -178,8 +190,9 @@ static void info_of_a_run_begins_with_what_it_is(void **state) {
     json_decref(info);
 
     /* The log is for people, who may have done anything with it. */
-    scratch_write_text("a run/log.jsonl",
-                       "no json\n{\"step\": 6, \"loss_mean\": 0.25}\n{\"step\": 8, \"loss_mean\": 9}\n{");
+    scratch_write_text(
+        "a run/log.jsonl",
+        "no json\n{\"step\": 6, \"loss_mean\": 0.25}\n{\"step\": 8, \"loss_mean\": 9}\n{");
     info = expect_json(expect_status(0, "info 'a run' --json"));
     assert_true(number_in(json_object_get(info, "trained"), "loss") == 0.25);
     assert_null(json_object_get(json_object_get(info, "trained"), "held_loss"));
@@ -195,9 +208,11 @@ static void info_of_a_run_begins_with_what_it_is(void **state) {
 static void the_command_of_info_draws(void **state) {
     (void)state;
     assert_int_equal(system("mkdir -p \"it's\""), 0);
-    expect_status(0, "train data --model tiny.json --batch 8 --steps 1 --out \"it's/-run\" --preview-every -1 --quiet");
+    expect_status(0, "train data --model tiny.json --batch 8 --steps 1 --out \"it's/-run\" "
+                     "--preview-every -1 --quiet");
     json_t *info = expect_json(expect_status(0, "info \"it's/-run\" --json"));
-    const char *command = json_string_value(json_object_get(json_object_get(info, "sampling"), "command"));
+    const char *command =
+        json_string_value(json_object_get(json_object_get(info, "sampling"), "command"));
     assert_ptr_equal(strstr(command, "vane sample "), command);
     expect_status(0, "%s --quiet -n 2 --steps 1", command + strlen("vane "));
     assert_true(exists("samples.png"));
@@ -206,7 +221,8 @@ static void the_command_of_info_draws(void **state) {
 
 static void minutes_of_a_resumed_run_are_all_of_it(void **state) {
     (void)state;
-    expect_status(0, "train data --model tiny.json --batch 8 --minutes 0.005 --out timed --preview-every -1 --quiet");
+    expect_status(0, "train data --model tiny.json --batch 8 --minutes 0.005 --out timed "
+                     "--preview-every -1 --quiet");
     const outcome *o = expect_status(0, "train data --out timed --resume --minutes 0.01");
     assert_non_null(strstr(o->err, " of 0.01 minutes are over: minutes count the whole run"));
     o = expect_status(0, "train data --out timed --resume --minutes 0.01");

@@ -1,6 +1,7 @@
-/* test_faults.c - training under faults: it is killed before each system call that changes a file, each of them fails, signals
- * come, disks are full, nobody reads what it prints. Whatever happens, what is on the disk goes on to the bits of a run that
- * nothing happened to, and the words say what was kept. tools/faults.sh does the same at random and for longer. */
+/* test_faults.c - training under faults: it is killed before each system call that changes a file,
+ * each of them fails, signals come, disks are full, nobody reads what it prints. Whatever happens,
+ * what is on the disk goes on to the bits of a run that nothing happened to, and the words say what
+ * was kept. tools/faults.sh does the same at random and for longer. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -30,11 +31,12 @@ static int prepare(void **state) {
     if (scratch_enter(state) != 0) return -1;
     make_world();
     faults = faults_work();
-    if (!faults) print_message("system calls cannot be made to fail here: those tests are skipped\n");
+    if (!faults)
+        print_message("system calls cannot be made to fail here: those tests are skipped\n");
     return 0;
 }
 
-/* ---- what must hold of a run --------------------------------------------------------------------------- */
+/* ---- what must hold of a run ----------------------------------------------------------------- */
 
 /* The log has each step from 1 to `last` once, in order. */
 static void expect_log(const char *run, int last) {
@@ -88,7 +90,7 @@ static void expect_same_end(const char *run, const char *straight, int steps, co
     expect_nothing_aside();
 }
 
-/* ---- each system call ---------------------------------------------------------------------------------- */
+/* ---- each system call ------------------------------------------------------------------------ */
 
 /* All of them where VANE_TEST_EVERY_CALL is set; else each `stride`-th. */
 static long stride_of(long stride) {
@@ -116,9 +118,11 @@ static void test_a_kill_at_any_call_costs_no_bit_and_no_line_of_the_log(void **s
             assert_int_equal(system("rm -rf run run.vane-*"), 0);
             if (resumed) copy_run("begun", "run");
             const fault f = {.at = at};
-            const faulty r = resumed
-                                 ? run_faulty(f, DATA " --out run --resume --steps 3 --save-every 1 --quiet")
-                                 : run_faulty(f, TRAIN " --out run --steps 3 --save-every 1 --preview-every 2 --quiet");
+            const faulty r =
+                resumed
+                    ? run_faulty(f, DATA " --out run --resume --steps 3 --save-every 1 --quiet")
+                    : run_faulty(f, TRAIN
+                                 " --out run --steps 3 --save-every 1 --preview-every 2 --quiet");
             hit = r.hit;
             assert_int_equal(r.status, hit ? 128 + SIGKILL : 0);
             snprintf(context, sizeof context, "killed before call %ld, %s\n", at, r.failed);
@@ -139,18 +143,23 @@ static void test_a_kill_while_a_run_is_replaced_leaves_the_old_or_the_new(void *
         long at = 0;
         for (bool hit = true; hit; at += stride_of(2)) {
             copy_run("older", "run");
-            const fault f = {
-                .at = at, .call = apart ? SYS_renameat2 : 0, .refuses = apart, .error = apart ? ENOSYS : 0};
-            hit = run_faulty(f, TRAIN " --out run --steps 2 --preview-every -1 --overwrite --quiet").hit;
+            const fault f = {.at = at,
+                             .call = apart ? SYS_renameat2 : 0,
+                             .refuses = apart,
+                             .error = apart ? ENOSYS : 0};
+            hit = run_faulty(f, TRAIN " --out run --steps 2 --preview-every -1 --overwrite --quiet")
+                      .hit;
             missing += !exists("run");
-            /* To go on with it is to put back what was set aside; both have the same options but for the seed. */
+            /* To go on with it is to put back what was set aside; both have the same options but
+             * for the seed. */
             const outcome *o = run_vane(DATA " --out run --resume --steps 3 --quiet");
             if (o->status != 0) fail_msg("killed before call %ld: %s", at, o->err);
             json_t *info = expect_json(expect_status(0, "info run --json"));
             const json_t *train = json_object_get(info, "train");
             const char *seed = json_string_value(json_object_get(train, "seed"));
-            const bool is_old =
-                seed != NULL ? strcmp(seed, "9") == 0 : json_integer_value(json_object_get(train, "seed")) == 9;
+            const bool is_old = seed != NULL
+                                    ? strcmp(seed, "9") == 0
+                                    : json_integer_value(json_object_get(train, "seed")) == 9;
             json_decref(info);
             old += is_old;
             new += !is_old;
@@ -163,7 +172,8 @@ static void test_a_kill_while_a_run_is_replaced_leaves_the_old_or_the_new(void *
     }
 }
 
-/* Each call fails once, with what a full disk, a broken one and a signal give. The run ends or goes on; nothing is lost. */
+/* Each call fails once, with what a full disk, a broken one and a signal give. The run ends or goes
+ * on; nothing is lost. */
 static void test_a_call_that_fails_costs_no_step(void **state) {
     (void)state;
     static const int errors[] = {ENOSPC, EIO, EINTR};
@@ -173,10 +183,11 @@ static void test_a_call_that_fails_costs_no_step(void **state) {
         for (bool hit = true; hit; at += stride_of(3)) {
             char context[128];
             copy_run("begun", "run");
-            const faulty r = run_faulty((fault){.at = at, .error = errors[e]},
-                                        DATA " --out run --resume --steps 3 --save-every 1 --quiet");
+            const faulty r = run_faulty((fault){.at = at, .error = errors[e]}, DATA
+                                        " --out run --resume --steps 3 --save-every 1 --quiet");
             hit = r.hit;
-            snprintf(context, sizeof context, "call %ld, %s: %s\n", at, r.failed, strerror(errors[e]));
+            snprintf(context, sizeof context, "call %ld, %s: %s\n", at, r.failed,
+                     strerror(errors[e]));
             if (r.status != 0 && r.status != 1) fail_msg("%s: status %d", context, r.status);
             char *words = complaint();
             const bool made = strstr(words, "saved at step 3: go on with --resume") != NULL;
@@ -191,7 +202,8 @@ static void test_a_call_that_fails_costs_no_step(void **state) {
     }
 }
 
-/* The disk is full from the n-th write on: nothing can be saved, and the words say what there is. */
+/* The disk is full from the n-th write on: nothing can be saved, and the words say what there
+ * is. */
 static void test_a_disk_that_stays_full_leaves_the_last_checkpoint_and_says_which(void **state) {
     (void)state;
     begin_runs();
@@ -199,8 +211,9 @@ static void test_a_disk_that_stays_full_leaves_the_last_checkpoint_and_says_whic
     long at = 0;
     for (bool hit = true; hit; at += stride_of(2)) {
         copy_run("begun", "run");
-        const faulty r = run_faulty((fault){.at = at, .error = ENOSPC, .all = true, .call = SYS_write},
-                                    DATA " --out run --resume --steps 5 --save-every 1 --quiet");
+        const faulty r =
+            run_faulty((fault){.at = at, .error = ENOSPC, .all = true, .call = SYS_write},
+                       DATA " --out run --resume --steps 5 --save-every 1 --quiet");
         hit = r.hit;
         char *words = complaint(), kept[64];
         const int64_t step = step_of("run");
@@ -215,7 +228,7 @@ static void test_a_disk_that_stays_full_leaves_the_last_checkpoint_and_says_whic
     assert_true(told > 5);
 }
 
-/* ---- what goes on, and what is saved first --------------------------------------------------------------- */
+/* ---- what goes on, and what is saved first --------------------------------------------------- */
 
 /* Waits until a training has written so many lines of its log. */
 static void wait_for_step(const char *run, int step) {
@@ -242,30 +255,35 @@ static void test_a_preview_that_fails_is_one_warning(void **state) {
     expect_status(0, TRAIN " --out shown --steps 1 --preview-every 1 --quiet");
     assert_int_equal(system("rm -r shown/previews && touch shown/previews"), 0);
     const outcome *o = expect_status(0, DATA " --out shown --resume --steps 9 --preview-every 2");
-    const char *warning = strstr(o->err, "warning: no preview of step 2: shown/previews/000002.png: cannot be written");
+    const char *warning = strstr(
+        o->err, "warning: no preview of step 2: shown/previews/000002.png: cannot be written");
     assert_non_null(warning);
     assert_non_null(strstr(warning, "training goes on\n"));
     assert_null(strstr(strchr(warning, ';'), "no preview"));
     assert_int_equal(step_of("shown"), 9);
 }
 
-/* A run without checkpoints of its own: what stops it must save. The numbers are those of a run that never stopped. */
+/* A run without checkpoints of its own: what stops it must save. The numbers are those of a run
+ * that never stopped. */
 static void test_what_ends_a_run_saves_it_first(void **state) {
     (void)state;
     if (!faults) skip();
     expect_status(0, TRAIN " --out never --steps 40 --preview-every -1 --save-every 1000 --quiet");
-    const faulty all = run_faulty((fault){.at = -1, .call = SYS_write}, TRAIN
-                                  " --out run --overwrite --steps 30 --preview-every -1 --save-every 1000 --quiet");
+    const faulty all = run_faulty(
+        (fault){.at = -1, .call = SYS_write},
+        TRAIN " --out run --overwrite --steps 30 --preview-every -1 --save-every 1000 --quiet");
     assert_int_equal(all.status, 0);
     int saved = 0;
     for (long at = 5; at < all.calls; at += 4) {
         assert_int_equal(system("rm -rf run*"), 0);
-        const faulty r = run_faulty((fault){.at = at, .error = EIO, .call = SYS_write, .twice = true},
-                                    TRAIN " --out run --steps 30 --preview-every -1 --save-every 1000 --quiet");
+        const faulty r =
+            run_faulty((fault){.at = at, .error = EIO, .call = SYS_write, .twice = true},
+                       TRAIN " --out run --steps 30 --preview-every -1 --save-every 1000 --quiet");
         if (!exists("run")) continue; /* before its first step */
         char *words = complaint();
         const char *at_step = strstr(words, "; saved at step ");
-        if (r.status == 1 && strstr(words, "log.jsonl: cannot be written: Input/output error") != NULL) {
+        if (r.status == 1 &&
+            strstr(words, "log.jsonl: cannot be written: Input/output error") != NULL) {
             assert_non_null(at_step);
             assert_int_equal(atoi(at_step + strlen("; saved at step ")), step_of("run"));
             saved++;
@@ -280,8 +298,9 @@ static void test_what_ends_a_run_saves_it_first(void **state) {
 /* Weights that gave no number are not saved over those that did. */
 static void test_a_run_that_diverges_keeps_its_last_checkpoint(void **state) {
     (void)state;
-    const outcome *o = expect_status(1, TRAIN " --out wild --steps 50 --lr 1e6 --weight-decay 1 --clip 0 --schedule "
-                                              "constant --warmup 0 --save-every 2 --preview-every -1 --quiet");
+    const outcome *o = expect_status(
+        1, TRAIN " --out wild --steps 50 --lr 1e6 --weight-decay 1 --clip 0 --schedule "
+                 "constant --warmup 0 --save-every 2 --preview-every -1 --quiet");
     expect_complaint(o, "training diverged at step ");
     const char *kept = strstr(o->err, "; the checkpoint of step ");
     assert_non_null(kept);
@@ -290,14 +309,15 @@ static void test_a_run_that_diverges_keeps_its_last_checkpoint(void **state) {
     assert_int_equal(step % 2, 0);
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void test_each_signal_that_asks_saves(void **state) {
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         assert_int_equal(system("rm -rf asked"), 0);
-        const pid_t pid = start_vane(TRAIN " --out asked --steps 1000000 --preview-every -1 --save-every 1000000");
+        const pid_t pid = start_vane(
+            TRAIN " --out asked --steps 1000000 --preview-every -1 --save-every 1000000");
         wait_for_step("asked", 30);
         kill(pid, signals[i]);
         if (signals[i] == SIGHUP) kill(pid, SIGHUP); /* from the shell and from the terminal */
@@ -313,25 +333,30 @@ static void test_a_second_interrupt_ends_at_once_and_does_no_harm(void **state) 
     (void)state;
     for (int i = 0; i < 5; i++) {
         assert_int_equal(system("rm -rf twice"), 0);
-        const pid_t pid = start_vane(TRAIN " --out twice --steps 1000000 --preview-every -1 --save-every 20");
+        const pid_t pid =
+            start_vane(TRAIN " --out twice --steps 1000000 --preview-every -1 --save-every 20");
         wait_for_step("twice", 20);
         kill(pid, SIGINT);
         kill(pid, SIGINT);
         const int status = wait_vane(pid);
-        if (status != 128 + SIGINT) assert_int_equal(status, 130); /* the two came as one, or it was done */
+        /* the two came as one, or it was done */
+        if (status != 128 + SIGINT) assert_int_equal(status, 130);
         assert_true(step_of("twice") >= 0);
         expect_status(0, "sample twice -n 1 --steps 1 --out twice.npy --quiet");
     }
 }
 
-/* Nobody reads what it prints, or its standard streams are closed: no reason to stop, and nothing of it goes into a file. */
+/* Nobody reads what it prints, or its standard streams are closed: no reason to stop, and nothing
+ * of it goes into a file. */
 static void test_a_closed_output_does_not_stop_training(void **state) {
     (void)state;
-    static const char *const ways[] = {"2>&1 | true", "2>&1 >/dev/null | true", "2>&- >/dev/null", "<&- >&- 2>&-"};
+    static const char *const ways[] = {"2>&1 | true", "2>&1 >/dev/null | true", "2>&- >/dev/null",
+                                       "<&- >&- 2>&-"};
     expect_status(0, TRAIN " --out read --steps 200 --preview-every 50 --quiet");
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         char command[1024];
-        snprintf(command, sizeof command, "rm -rf unread; %s " TRAIN " --out unread --steps 200 --preview-every 50 %s",
+        snprintf(command, sizeof command,
+                 "rm -rf unread; %s " TRAIN " --out unread --steps 200 --preview-every 50 %s",
                  VN_PROGRAM, ways[i]);
         (void)!system(command);
         assert_int_equal(step_of("unread"), 200);
@@ -351,13 +376,14 @@ static void test_a_hang_up_that_is_ignored_stays_ignored(void **state) {
     assert_int_equal(step_of("nohup"), 2000);
 }
 
-/* ---- where output cannot go ------------------------------------------------------------------------------ */
+/* ---- where output cannot go ------------------------------------------------------------------ */
 
 static void test_what_cannot_be_printed_is_told(void **state) {
     (void)state;
-    static const char *const commands[] = {"list --json", "list",         "list samplers",   "--help",
-                                           "--version",   "train --help", "info world.json", "info world.json --json",
-                                           "help sample"};
+    static const char *const commands[] = {
+        "list --json", "list",         "list samplers",   "--help",
+        "--version",   "train --help", "info world.json", "info world.json --json",
+        "help sample"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         for (int closed = 0; closed < 2; closed++) {
             char command[512];
@@ -366,8 +392,9 @@ static void test_what_cannot_be_printed_is_told(void **state) {
             const int status = system(command);
             char *words = complaint();
             if (status != 1 << 8) fail_msg("%s: status %d", command, status);
-            assert_string_equal(words, closed ? "vane: the output cannot be written: Bad file descriptor\n"
-                                              : "vane: the output cannot be written: No space left on device\n");
+            assert_string_equal(
+                words, closed ? "vane: the output cannot be written: Bad file descriptor\n"
+                              : "vane: the output cannot be written: No space left on device\n");
             free(words);
         }
 }
@@ -378,8 +405,9 @@ static void test_a_limit_on_files_leaves_nothing_behind(void **state) {
     for (int blocks = 0; blocks < 12; blocks += 2) {
         char command[512];
         snprintf(command, sizeof command,
-                 "ulimit -f %d; exec %s " TRAIN " --out limited --steps 3 --quiet 2>err.txt >/dev/null", blocks,
-                 VN_PROGRAM);
+                 "ulimit -f %d; exec %s " TRAIN
+                 " --out limited --steps 3 --quiet 2>err.txt >/dev/null",
+                 blocks, VN_PROGRAM);
         const int status = system(command);
         char *words = complaint();
         if (status == 0) { /* it fits */
@@ -394,13 +422,14 @@ static void test_a_limit_on_files_leaves_nothing_behind(void **state) {
     }
 }
 
-/* ---- runs on another disk --------------------------------------------------------------------------------- */
+/* ---- runs on another disk -------------------------------------------------------------------- */
 
 static void test_a_run_may_be_a_link(void **state) {
     (void)state;
     struct stat info;
     assert_int_equal(system("mkdir -p disk runs && ln -s ../disk/run runs/a"), 0);
-    expect_status(0, TRAIN " --out runs/a --steps 1 --quiet"); /* where the link leads there is nothing yet */
+    /* where the link leads there is nothing yet */
+    expect_status(0, TRAIN " --out runs/a --steps 1 --quiet");
     expect_status(0, DATA " --out runs/a/ --resume --steps 2 --quiet");
     assert_int_equal(step_of("disk/run"), 2);
     expect_complaint(expect_status(2, TRAIN " --out runs/a --steps 1 --quiet"), "runs/a exists");
@@ -420,10 +449,13 @@ static void test_links_and_pipes_in_a_run_are_not_followed(void **state) {
     expect_complaint(expect_status(1, DATA " --out strange --resume --steps 2 --quiet"),
                      "is a link, which is not followed");
     assert_int_equal(system("rm strange/log.jsonl && mkfifo strange/log.jsonl"), 0);
-    expect_complaint(expect_status(1, DATA " --out strange --resume --steps 2 --quiet"), "is a pipe");
-    assert_int_equal(system("rm strange/log.jsonl && mv log strange/log.jsonl && mkfifo strange/log.jsonl.vane-tmp "
-                            "strange/" STATE ".vane-tmp strange.vane-new-0 strange/previews/000002.png.vane-tmp"),
-                     0);
+    expect_complaint(expect_status(1, DATA " --out strange --resume --steps 2 --quiet"),
+                     "is a pipe");
+    assert_int_equal(
+        system(
+            "rm strange/log.jsonl && mv log strange/log.jsonl && mkfifo strange/log.jsonl.vane-tmp "
+            "strange/" STATE ".vane-tmp strange.vane-new-0 strange/previews/000002.png.vane-tmp"),
+        0);
     expect_status(0, DATA " --out strange --resume --steps 2 --quiet");
     expect_log("strange", 2);
     size_t size;

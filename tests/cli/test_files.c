@@ -1,5 +1,6 @@
-/* test_files.c - what else than files may stand where the program reads or writes one: pipes that nobody is at, devices,
- * sockets, links. Each is told by its kind, at once, and what is beside an output stays as it is. */
+/* test_files.c - what else than files may stand where the program reads or writes one: pipes that
+ * nobody is at, devices, sockets, links. Each is told by its kind, at once, and what is beside an
+ * output stays as it is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -38,9 +39,10 @@ static int prepare(void **state) {
     make_idx("data", 60);
     make_config();
     make_world();
-    assert_int_equal(system("mkfifo pipe pipe.png pipe.npz pipe.json pipe.safetensors && mkdir -p pictures/a && "
-                            "mkfifo pictures/a/0.png"),
-                     0);
+    assert_int_equal(
+        system("mkfifo pipe pipe.png pipe.npz pipe.json pipe.safetensors && mkdir -p pictures/a && "
+               "mkfifo pictures/a/0.png"),
+        0);
     make_socket("sock");
     make_socket("sock.png");
     alarm(SECONDS);
@@ -66,17 +68,26 @@ static void test_what_is_no_file_is_told_by_its_kind(void **state) {
         {"info pipe.safetensors", "info: pipe.safetensors: is a pipe, not a regular file"},
         {"info absent", "info: absent: No such file or directory"},
         {"train pipe --out run --steps 1 --quiet", "train: pipe: is a pipe, not a regular file"},
-        {"train /dev/zero --out run --steps 1 --quiet", "train: /dev/zero: is a device, not a regular file"},
-        {"train pipe.npz --out run --steps 1 --quiet", "train: pipe.npz: is a pipe, not a regular file"},
-        {"train pipe.json --out run --steps 1 --quiet", "train: pipe.json: is a pipe, not a regular file"},
-        {"train data --model pipe.json --out run --steps 1 --quiet", "pipe.json: is a pipe, not a regular file"},
+        {"train /dev/zero --out run --steps 1 --quiet",
+         "train: /dev/zero: is a device, not a regular file"},
+        {"train pipe.npz --out run --steps 1 --quiet",
+         "train: pipe.npz: is a pipe, not a regular file"},
+        {"train pipe.json --out run --steps 1 --quiet",
+         "train: pipe.json: is a pipe, not a regular file"},
+        {"train data --model pipe.json --out run --steps 1 --quiet",
+         "pipe.json: is a pipe, not a regular file"},
         {"sample pipe --out x.npy --quiet", "sample: pipe: is a pipe, not a regular file"},
-        {"sample /dev/zero --out x.npy --quiet", "sample: /dev/zero: is a device, not a regular file"},
-        {"sample world.json --out full.npy --quiet", "sample: full.npy: is a device, not a regular file"},
-        {"sample world.json --out pipe.npy --quiet", "sample: pipe.npy: is a pipe, not a regular file"},
-        {"sample world.json --noise pipe.safetensors --out x.npy --quiet", "pipe.safetensors: is a pipe"},
+        {"sample /dev/zero --out x.npy --quiet",
+         "sample: /dev/zero: is a device, not a regular file"},
+        {"sample world.json --out full.npy --quiet",
+         "sample: full.npy: is a device, not a regular file"},
+        {"sample world.json --out pipe.npy --quiet",
+         "sample: pipe.npy: is a pipe, not a regular file"},
+        {"sample world.json --noise pipe.safetensors --out x.npy --quiet",
+         "pipe.safetensors: is a pipe"},
         {"bench pipe", "bench: pipe: is a pipe, not a regular file"},
-        {"forward pipe --in pipe.safetensors --out x.safetensors", "forward: pipe: is a pipe, not a regular file"},
+        {"forward pipe --in pipe.safetensors --out x.safetensors",
+         "forward: pipe: is a pipe, not a regular file"},
     };
     assert_int_equal(mkfifo("pipe.npy", 0666) | symlink("/dev/full", "full.npy"), 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

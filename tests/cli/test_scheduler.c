@@ -1,5 +1,5 @@
-/* test_scheduler.c - pipelines whose scheduler_config.json diffusers saved, through the program: they are opened, and drawn from
- * as their scheduler says. */
+/* test_scheduler.c - pipelines whose scheduler_config.json diffusers saved, through the program:
+ * they are opened, and drawn from as their scheduler says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -34,11 +34,14 @@ static void test_info_says_how_a_pipeline_is_sampled(void **state) {
 /* The words that a person reads, from the program. */
 static void test_refusals_name_class_and_what_to_type(void **state) {
     (void)state;
-    scratch_require(system("cp -r " CASES "clip_sample repaint && chmod -R u+w repaint") == 0, "cp");
-    scratch_write_text("repaint/scheduler/scheduler_config.json", "{\"_class_name\": \"RePaintScheduler\"}");
+    scratch_require(system("cp -r " CASES "clip_sample repaint && chmod -R u+w repaint") == 0,
+                    "cp");
+    scratch_write_text("repaint/scheduler/scheduler_config.json",
+                       "{\"_class_name\": \"RePaintScheduler\"}");
     const outcome *o = expect_status(1, "sample repaint -n 1 --steps 2 --out x.npy");
-    assert_non_null(
-        strstr(o->err, "repaint: RePaintScheduler: a walk that takes a picture and a mask is not supported;"));
+    assert_non_null(strstr(
+        o->err,
+        "repaint: RePaintScheduler: a walk that takes a picture and a mask is not supported;"));
     assert_non_null(strstr(o->err, "--sampler ddim"));
     expect_status(0, "sample repaint -n 1 --steps 2 --sampler ddim --begin scaled --out x.npy");
     expect_status(2, "sample repaint -n 1 --steps 2 --sampler ddim --begin half --out x.npy");

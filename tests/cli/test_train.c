@@ -1,4 +1,5 @@
-/* test_train.c - `vane train` as a user meets it: runs, what is refused, Ctrl-C, kill -9, and going on afterwards. */
+/* test_train.c - `vane train` as a user meets it: runs, what is refused, Ctrl-C, kill -9, and going
+ * on afterwards. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -35,7 +36,7 @@ static void wait_until_it_trains(const char *run) {
     fail_msg("%s did not begin within a minute", run);
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------ */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 static void test_train_writes_a_run_that_samples(void **state) {
     (void)state;
@@ -82,9 +83,11 @@ static void test_points_train_too(void **state) {
     (void)state;
     json_t *points = expect_json(expect_status(0, "list points --json"));
     json_t *first = json_array_get(json_object_get(points, "points"), 0);
-    const outcome *o = expect_status(0, "train points:%s --out points-run --steps 3 --batch 16 --quiet",
-                                     json_string_value(json_object_get(first, "name")));
-    assert_non_null(strstr(o->out, "next: vane sample points-run --guidance 1,2,4 --out samples.png\n"));
+    const outcome *o =
+        expect_status(0, "train points:%s --out points-run --steps 3 --batch 16 --quiet",
+                      json_string_value(json_object_get(first, "name")));
+    assert_non_null(
+        strstr(o->out, "next: vane sample points-run --guidance 1,2,4 --out samples.png\n"));
     json_decref(points);
     expect_status(0, "sample points-run -n 5 --steps 2 --out points.npy");
 }
@@ -95,13 +98,15 @@ static void test_what_to_do_next_works(void **state) {
     static const struct {
         const char *data, *next;
     } cases[] = {{"three.json:count=40", "vane sample next --guidance 1,2,4 --out samples.npy\n"},
-                 {VN_SOURCE_DIR "/tests/golden/arrays/unlabelled.npz", "vane sample next --out samples.png\n"}};
-    scratch_write_text("three.json",
-                       "{\"classes\": [{\"components\": [{\"weight\": 1, \"mean\": [0, 1, 2], \"std\": 1}]}]}");
+                 {VN_SOURCE_DIR "/tests/golden/arrays/unlabelled.npz",
+                  "vane sample next --out samples.png\n"}};
+    scratch_write_text(
+        "three.json",
+        "{\"classes\": [{\"components\": [{\"weight\": 1, \"mean\": [0, 1, 2], \"std\": 1}]}]}");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char words[200];
-        const outcome *o =
-            expect_status(0, "train %s --out next --overwrite --steps 2 --batch 4 --quiet", cases[i].data);
+        const outcome *o = expect_status(
+            0, "train %s --out next --overwrite --steps 2 --batch 4 --quiet", cases[i].data);
         const char *next = strstr(o->out, "next: ");
         assert_non_null(next);
         assert_string_equal(next + strlen("next: "), cases[i].next);
@@ -109,18 +114,22 @@ static void test_what_to_do_next_works(void **state) {
                  next + strlen("next: vane "));
         expect_status(0, "%s -n 2 --steps 2 --quiet", words);
     }
-    const outcome *o = expect_status(0, "train three.json:count=40 --out 'it'\\''s a run' --steps 2 --batch 4 --quiet");
-    assert_non_null(strstr(o->out, "next: vane sample 'it'\\''s a run' --guidance 1,2,4 --out samples.npy\n"));
+    const outcome *o = expect_status(
+        0, "train three.json:count=40 --out 'it'\\''s a run' --steps 2 --batch 4 --quiet");
+    assert_non_null(
+        strstr(o->out, "next: vane sample 'it'\\''s a run' --guidance 1,2,4 --out samples.npy\n"));
 }
 
 static void test_a_shallower_unet_is_announced(void **state) {
     (void)state;
-    assert_int_equal(system("mkdir -p ten/a && cp " VN_SOURCE_DIR "/tests/golden/images/colour.png ten/a"), 0);
+    assert_int_equal(
+        system("mkdir -p ten/a && cp " VN_SOURCE_DIR "/tests/golden/images/colour.png ten/a"), 0);
     const outcome *o = expect_status(0, "train ten --size 10 --out ten-run --steps 1 --batch 2");
-    assert_non_null(strstr(o->err, "unet2d: 2 levels instead of 3, as 10x10 does not halve evenly more often\n"));
+    assert_non_null(strstr(
+        o->err, "unet2d: 2 levels instead of 3, as 10x10 does not halve evenly more often\n"));
 }
 
-/* ---- what is refused -------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_a_run_is_not_overwritten_by_accident(void **state) {
     (void)state;
@@ -170,7 +179,8 @@ static void test_bad_input_is_named_and_nothing_is_written(void **state) {
     free(images);
     assert_int_equal(system("mkdir -p empty"), 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        expect_complaint(expect_status(cases[i].status, "%s --quiet", cases[i].words), cases[i].complaint);
+        expect_complaint(expect_status(cases[i].status, "%s --quiet", cases[i].words),
+                         cases[i].complaint);
         if (exists("bad")) fail_msg("%s wrote a run", cases[i].words);
     }
 }
@@ -179,23 +189,29 @@ static void test_bad_input_is_named_and_nothing_is_written(void **state) {
 static void test_resume_keeps_what_the_run_began_with(void **state) {
     (void)state;
     expect_status(0, TRAIN " --out begun --steps 2 --lr 0.01 --clip 2 --seed 7 --quiet");
-    static const char *const refused[][2] = {{"--batch 64", "batch"}, {"--lr 0.001", "lr"},
-                                             {"--clip 1", "clip"},    {"--weight-decay 0.1", "weight-decay"},
-                                             {"--drop 0.2", "drop"},  {"--validate 0", "validate"},
-                                             {"--seed 0", "seed"},    {"--seed 5", "seed"}};
+    static const char *const refused[][2] = {
+        {"--batch 64", "batch"}, {"--lr 0.001", "lr"},
+        {"--clip 1", "clip"},    {"--weight-decay 0.1", "weight-decay"},
+        {"--drop 0.2", "drop"},  {"--validate 0", "validate"},
+        {"--seed 0", "seed"},    {"--seed 5", "seed"}};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        expect_complaint(expect_status(2, "train data --out begun --resume --steps 3 --quiet %s", refused[i][0]),
-                         refused[i][1]);
-    expect_status(0, "train data --out begun --resume --steps 3 --quiet --batch 8 --lr 0.01 --clip 2 --drop 0.1 "
-                     "--weight-decay 0 --validate 0.02 --log-every 10 --seed 7");
+        expect_complaint(
+            expect_status(2, "train data --out begun --resume --steps 3 --quiet %s", refused[i][0]),
+            refused[i][1]);
+    expect_status(
+        0,
+        "train data --out begun --resume --steps 3 --quiet --batch 8 --lr 0.01 --clip 2 --drop 0.1 "
+        "--weight-decay 0 --validate 0.02 --log-every 10 --seed 7");
 }
 
 /* Told at once: the data, which is not there, has not been looked for. */
 static void test_a_run_that_cannot_be_written_is_refused_before_the_data_is_read(void **state) {
     (void)state;
     scratch_write_text("file", "no folder");
-    static const char *const outs[][2] = {
-        {"file/run", "file"}, {"/proc/run", "/proc"}, {"/proc/of/run", "/proc/of"}, {"/dev/null/run", "/dev/null"}};
+    static const char *const outs[][2] = {{"file/run", "file"},
+                                          {"/proc/run", "/proc"},
+                                          {"/proc/of/run", "/proc/of"},
+                                          {"/dev/null/run", "/dev/null"}};
     for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++) {
         char words[64];
         snprintf(words, sizeof words, "train: %s: %s: cannot be written", outs[i][0], outs[i][1]);
@@ -213,7 +229,7 @@ static void test_resume_of_nothing_is_refused(void **state) {
     assert_false(exists("absent"));
 }
 
-/* ---- what a run leaves, and what it finds ------------------------------------------------------------ */
+/* ---- what a run leaves, and what it finds ---------------------------------------------------- */
 
 /* A folder with one class and one picture in it that is cut short behind its header. */
 static void make_damaged_pictures(void) {
@@ -240,14 +256,16 @@ static void test_a_run_without_a_step_is_removed(void **state) {
 
 static void test_what_killed_runs_left_is_removed(void **state) {
     (void)state;
-    assert_int_equal(
-        system("mkdir -p swept.vane-new-0123456789abcdef/unet swept.vane-old-0123456789abcdef swept.vane-new-0 "
-               "swept.new other.vane-new-0123456789abcdef"),
-        0);
+    assert_int_equal(system("mkdir -p swept.vane-new-0123456789abcdef/unet "
+                            "swept.vane-old-0123456789abcdef swept.vane-new-0 "
+                            "swept.new other.vane-new-0123456789abcdef"),
+                     0);
     expect_status(0, TRAIN " --out swept/ --steps 1 --quiet");
     assert_true(exists("swept/vane.json"));
-    assert_false(exists("swept.vane-new-0123456789abcdef") || exists("swept.vane-old-0123456789abcdef"));
-    assert_true(exists("swept.vane-new-0") && exists("swept.new") && exists("other.vane-new-0123456789abcdef"));
+    assert_false(exists("swept.vane-new-0123456789abcdef") ||
+                 exists("swept.vane-old-0123456789abcdef"));
+    assert_true(exists("swept.vane-new-0") && exists("swept.new") &&
+                exists("other.vane-new-0123456789abcdef"));
 }
 
 static void test_the_umask_is_respected(void **state) {
@@ -263,10 +281,14 @@ static void test_the_umask_is_respected(void **state) {
 static void test_the_run_must_not_lie_in_the_data(void **state) {
     (void)state;
     make_damaged_pictures();
-    static const char *const outs[] = {"damaged/run", "damaged", "./damaged/a/../b/c", "$PWD/damaged/x"};
+    static const char *const outs[] = {"damaged/run", "damaged", "./damaged/a/../b/c",
+                                       "$PWD/damaged/x"};
     for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)
-        expect_complaint(expect_status(2, "train damaged/ --out %s --steps 2 --quiet --overwrite", outs[i]), "damaged");
-    expect_complaint(expect_status(2, "train damaged --out damaged/run --steps 2"), "where a folder is a class");
+        expect_complaint(
+            expect_status(2, "train damaged/ --out %s --steps 2 --quiet --overwrite", outs[i]),
+            "damaged");
+    expect_complaint(expect_status(2, "train damaged --out damaged/run --steps 2"),
+                     "where a folder is a class");
     assert_false(exists("damaged/run") || exists("damaged/b") || exists("damaged/x"));
     expect_status(0, TRAIN " --out data/run --steps 1 --quiet"); /* IDX knows its files by name */
 }
@@ -274,11 +296,13 @@ static void test_the_run_must_not_lie_in_the_data(void **state) {
 static void test_names_need_not_be_utf8(void **state) {
     (void)state;
     make_idx("d\xE9", 12);
-    expect_status(0, "train d\xE9 --model tiny.json --batch 4 --preview-every -1 --out caf\xE9/run --steps 1 --quiet");
+    expect_status(0, "train d\xE9 --model tiny.json --batch 4 --preview-every -1 --out caf\xE9/run "
+                     "--steps 1 --quiet");
     expect_status(0, "train d\xE9 --out caf\xE9/run --steps 2 --resume --quiet");
     expect_status(0, "info caf\xE9/run");
     expect_status(0, "sample caf\xE9/run -n 1 --steps 1 --out caf\xE9/x.png --quiet");
-    json_t *result = expect_json(expect_status(0, "sample caf\xE9/run -n 1 --steps 1 --out caf\xE9/y.png --json"));
+    json_t *result = expect_json(
+        expect_status(0, "sample caf\xE9/run -n 1 --steps 1 --out caf\xE9/y.png --json"));
     assert_string_equal(json_string_value(json_object_get(result, "out")), "caf?/y.png");
     json_decref(result);
     const outcome *o = expect_status(0, "info caf\xE9/x.png");
@@ -287,8 +311,8 @@ static void test_names_need_not_be_utf8(void **state) {
 
 static void test_the_log_says_what_was_planned(void **state) {
     (void)state;
-    const outcome *o =
-        expect_status(0, "train data --batch 8 --out said --steps 2 --validate 0.5 --model unet2d:channels=8,levels=2");
+    const outcome *o = expect_status(0, "train data --batch 8 --out said --steps 2 --validate 0.5 "
+                                        "--model unet2d:channels=8,levels=2");
     assert_non_null(strstr(o->err, "unet2d, "));
     assert_non_null(strstr(o->err, " MB planned, batch 8; 60 images, 30 held out\n"));
     assert_null(strstr(o->err, "rough"));
@@ -301,7 +325,7 @@ static void test_the_log_says_what_was_planned(void **state) {
     assert_null(strstr(o->err, ", held-out loss"));
 }
 
-/* ---- stopping and going on -------------------------------------------------------------------------- */
+/* ---- stopping and going on ------------------------------------------------------------------- */
 
 static void test_interrupt_saves_and_says_how_to_go_on(void **state) {
     (void)state;
@@ -344,19 +368,22 @@ static void test_interrupted_and_resumed_is_the_same_as_never_stopped(void **sta
 /* And a run may ask for it in one part and not in the next. */
 static void test_recompute_changes_memory_and_no_bit(void **state) {
     (void)state;
-#define DROPOUT "train data --model unet2d:channels=8,levels=2 --dropout 0.2 --batch 8 --preview-every -1"
+#define DROPOUT                                                                                    \
+    "train data --model unet2d:channels=8,levels=2 --dropout 0.2 --batch 8 --preview-every -1"
     expect_status(0, DROPOUT " --out whole --steps 6 --quiet");
     const outcome *o = expect_status(0, DROPOUT " --out again --steps 4 --recompute");
     const char *words = strstr(o->err, "recompute: a step takes ");
     assert_non_null(words);
     double takes = 0, instead = 0, more = 0;
-    assert_int_equal(sscanf(words, "recompute: a step takes %lf MB instead of %lf, for %lf%%", &takes, &instead, &more),
+    assert_int_equal(sscanf(words, "recompute: a step takes %lf MB instead of %lf, for %lf%%",
+                            &takes, &instead, &more),
                      3);
     assert_true(takes > 0 && takes <= instead && more > 1 && more < 50);
     expect_status(0, "train data --out again --resume --steps 6 --quiet");
     expect_same_file("whole/" WEIGHTS, "again/" WEIGHTS);
     /* What is over goes no further, and says so. */
-    assert_non_null(strstr(expect_status(0, "train data --out again --resume --steps 5")->err, "at step 6 already"));
+    assert_non_null(strstr(expect_status(0, "train data --out again --resume --steps 5")->err,
+                           "at step 6 already"));
 }
 
 static void test_kill_leaves_a_run_that_loads_and_resumes(void **state) {

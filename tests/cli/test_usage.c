@@ -1,4 +1,5 @@
-/* test_usage.c - the command line itself: help, mistakes in typing, what programs read, and how fast it is there. */
+/* test_usage.c - the command line itself: help, mistakes in typing, what programs read, and how
+ * fast it is there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@ static void expect_text(const char *text, const char *words) {
     if (strstr(text, words) == NULL) fail_msg("'%s' is not in: %s", words, text);
 }
 
-/* ---- help ------------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static void test_help_names_every_verb(void **state) {
     (void)state;
@@ -31,8 +32,10 @@ static void test_help_names_every_verb(void **state) {
     }
     const outcome *o = expect_status(0, "--version");
     char version[64];
-    snprintf(version, sizeof version, "vane %d.%d.%d\n", VN_VERSION_MAJOR, VN_VERSION_MINOR, VN_VERSION_PATCH);
-    assert_ptr_equal(strstr(o->out, version), o->out); /* the first line; what follows is in test_words */
+    snprintf(version, sizeof version, "vane %d.%d.%d\n", VN_VERSION_MAJOR, VN_VERSION_MINOR,
+             VN_VERSION_PATCH);
+    /* the first line; what follows is in test_words */
+    assert_ptr_equal(strstr(o->out, version), o->out);
 }
 
 static void test_help_of_a_verb_opens_with_an_example(void **state) {
@@ -44,7 +47,8 @@ static void test_help_of_a_verb_opens_with_an_example(void **state) {
         assert_ptr_equal(strstr(o->out, example), o->out);
         expect_text(o->out, "--json");
         for (const char *line = o->out; line != NULL; line = strchr(line + 1, '\n')) {
-            if (strcspn(line + 1, "\n") > 96) fail_msg("a line of %s --help is too long: %.120s", verbs[i], line);
+            if (strcspn(line + 1, "\n") > 96)
+                fail_msg("a line of %s --help is too long: %.120s", verbs[i], line);
         }
     }
     expect_status(0, "train data --out run --help"); /* help wins, and does nothing else */
@@ -61,7 +65,7 @@ static void test_help_shows_defaults_and_table_rows(void **state) {
     expect_text(expect_status(0, "bench --help")->out, "(default 64)");
 }
 
-/* ---- mistakes --------------------------------------------------------------------------------------- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 static void test_mistakes_are_one_line_and_status_2(void **state) {
     (void)state;
@@ -92,14 +96,19 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"sample m --out a --guidance 1,2x", "--guidance: expected numbers"},
         {"train data --out a --lr fast", "--lr: expected a number, not 'fast'"},
         {"train data --out a --lr inf", "--lr: expected a number, not 'inf'"},
-        {"sample m --out a --seed 9223372036854775808", "--seed: expected a whole number from 0 to 2^63-1"},
+        {"sample m --out a --seed 9223372036854775808",
+         "--seed: expected a whole number from 0 to 2^63-1"},
         {"train data --out a --lr -1", "--lr: expected a number from 0 up, not '-1'"},
         {"train data --out a --batch -1", "--batch: expected a whole number from 0 up, not '-1'"},
         {"bench m --mode tran", "--mode: expected infer|train|sample, not 'tran'"},
-        {"bench m --sampler euler", "--sampler has no effect with --mode infer: it needs --mode sample"},
-        {"bench m --guidance 2 --mode train", "--guidance has no effect with --mode train: it needs --mode sample"},
-        {"bench m --profile --mode sample", "--profile has no effect with --mode sample: it needs --mode infer|train"},
-        {"bench m --recompute", "--recompute has no effect with --mode infer: it needs --mode train"},
+        {"bench m --sampler euler",
+         "--sampler has no effect with --mode infer: it needs --mode sample"},
+        {"bench m --guidance 2 --mode train",
+         "--guidance has no effect with --mode train: it needs --mode sample"},
+        {"bench m --profile --mode sample",
+         "--profile has no effect with --mode sample: it needs --mode infer|train"},
+        {"bench m --recompute",
+         "--recompute has no effect with --mode infer: it needs --mode train"},
         {"bench m --recompute --mode sample", "it needs --mode train"},
         {"sample m --out a --steps 0", "--steps: expected a whole number above 0, not '0'"},
         {"sample m --out a --count 0", "--count: expected a whole number above 0, not '0'"},
@@ -107,8 +116,10 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"eval m --metric nll -n 0", "-n: expected a whole number above 0, not '0'"},
         {"train data --out a --steps 0", "--steps: expected a whole number above 0, not '0'"},
         {"train data --out a --minutes 0.0", "--minutes: expected a number above 0, not '0.0'"},
-        {"train data --out a --minutes 1 --size 0", "--size: expected a whole number above 0, not '0'"},
-        {"train data --out a --steps 1 --save-every 0", "--save-every: expected a whole number above 0, not '0'"},
+        {"train data --out a --minutes 1 --size 0",
+         "--size: expected a whole number above 0, not '0'"},
+        {"train data --out a --steps 1 --save-every 0",
+         "--save-every: expected a whole number above 0, not '0'"},
         {"train data --out a --steps 1 --preview-every 0",
          "--preview-every: expected a whole number above 0, or -1 for none, not '0'"},
         {"train data --out a --steps 1 --size -3", "size: -3 is outside [-1, 4096]"},
@@ -146,13 +157,15 @@ static void test_both_ways_to_give_a_value(void **state) {
 static void test_spaces_in_lists_do_not_count(void **state) {
     (void)state;
     make_world();
-    expect_status(0, "sample world.json --out a.npy -n 3 --guidance 1,2 --guide interval:lo=0.1,hi=0.9,cfg --quiet");
-    expect_status(0, "sample world.json --out b.npy -n 3 --guidance '1, 2 ' --guide 'interval: lo = 0.1, hi=0.9 , cfg' "
+    expect_status(0, "sample world.json --out a.npy -n 3 --guidance 1,2 --guide "
+                     "interval:lo=0.1,hi=0.9,cfg --quiet");
+    expect_status(0, "sample world.json --out b.npy -n 3 --guidance '1, 2 ' --guide 'interval: lo "
+                     "= 0.1, hi=0.9 , cfg' "
                      "--quiet");
     expect_same_file("a.npy", "b.npy");
 }
 
-/* ---- list ------------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 static void test_list_shows_every_row(void **state) {
     (void)state;
@@ -184,14 +197,16 @@ static void test_list_json_has_names_summaries_and_parameters(void **state) {
 
     json_t *samplers = expect_json(expect_status(0, "list samplers --json"));
     assert_int_equal(json_object_size(samplers), 1);
-    assert_true(json_equal(json_object_get(samplers, "samplers"), json_object_get(all, "samplers")));
+    assert_true(
+        json_equal(json_object_get(samplers, "samplers"), json_object_get(all, "samplers")));
     json_decref(samplers);
     json_decref(all);
 }
 
-/* ---- speed ------------------------------------------------------------------------------------------ */
+/* ---- speed ----------------------------------------------------------------------------------- */
 
-/* The aim is 100 ms; the bound leaves room for a busy machine and for sanitizers. The least of five counts. */
+/* The aim is 100 ms; the bound leaves room for a busy machine and for sanitizers. The least of five
+ * counts. */
 static void test_help_is_there_at_once(void **state) {
     (void)state;
     double least = 1e9;

@@ -1,5 +1,5 @@
-/* test_words.c - the words people type: those of other programs, words cut short, letters and values in one, names of rows and
- * verbs, and what programs read when something failed. */
+/* test_words.c - the words people type: those of other programs, words cut short, letters and
+ * values in one, names of rows and verbs, and what programs read when something failed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -17,14 +17,15 @@ static void expect_text(const char *text, const char *words) {
     if (strstr(text, words) == NULL) fail_msg("'%s' is not in: %s", words, text);
 }
 
-/* ---- words of other programs ------------------------------------------------------------------------ */
+/* ---- words of other programs ----------------------------------------------------------------- */
 
 static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
     (void)state;
     static const struct {
         const char *words, *complaint;
     } typed[] = {
-        {"train d --out r --epochs 3", "vane says --steps for --epochs; an epoch is images / --batch steps"},
+        {"train d --out r --epochs 3",
+         "vane says --steps for --epochs; an epoch is images / --batch steps"},
         {"train d --out r --epoch 3", "vane says --steps for --epoch"},
         {"train d --out r --iterations 3", "vane says --steps for --iterations"},
         {"train d --out r --max_train_steps=3", "vane says --steps for --max_train_steps"},
@@ -35,23 +36,29 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"train d --out r --learning-rate 1e-4", "vane says --lr for --learning-rate"},
         {"train d --out r --lr-scheduler cosine", "vane says --schedule for --lr-scheduler"},
         {"train d --out r --lr_warmup_steps 3", "vane says --warmup for --lr_warmup_steps"},
-        {"train d --out r --image-size 64", "vane says --size for --image-size; images become S x S"},
+        {"train d --out r --image-size 64",
+         "vane says --size for --image-size; images become S x S"},
         {"train d --out r --resolution 64", "vane says --size for --resolution"},
         {"train d --output-dir r", "vane says --out for --output-dir; the run directory"},
         {"train d --output r", "vane says --out for --output"},
         {"train d -o r", "vane says --out for -o"},
         {"train --data_dir d --out r", "--data_dir needs no flag: write vane train DATA"},
-        {"train d --out r --device cuda", "vane says --cpu for --device; vane computes on the processor"},
+        {"train d --out r --device cuda",
+         "vane says --cpu for --device; vane computes on the processor"},
         {"train d --out r --workers 4", "vane says --threads for --workers"},
         {"train d --out r --num_workers 4", "vane says --threads for --num_workers"},
         {"train d --out r -j4", "vane says --threads for -j"},
         {"train d --out r --fp16", "vane has no --fp16: it computes in float32"},
-        {"train d --out r --mixed_precision bf16", "vane has no --mixed_precision: it computes in float32"},
+        {"train d --out r --mixed_precision bf16",
+         "vane has no --mixed_precision: it computes in float32"},
         {"train d --out r --p-uncond 0.1", "vane says --drop for --p-uncond"},
         {"train d --out r --prediction_type v", "vane says --predict for --prediction_type"},
-        {"train d --out r --gradient_checkpointing", "vane says --recompute for --gradient_checkpointing"},
-        {"train d --out r --resume_from_checkpoint x", "vane says --resume for --resume_from_checkpoint"},
-        {"train d --out r --wandb", "vane has no --wandb: a line for each logged step is in RUN/log.jsonl"},
+        {"train d --out r --gradient_checkpointing",
+         "vane says --recompute for --gradient_checkpointing"},
+        {"train d --out r --resume_from_checkpoint x",
+         "vane says --resume for --resume_from_checkpoint"},
+        {"train d --out r --wandb",
+         "vane has no --wandb: a line for each logged step is in RUN/log.jsonl"},
         {"train d --out r --arch unet", "vane says --model for --arch; vane list models"},
         {"sample m --out o --cfg 4", "vane says --guidance for --cfg; 1 as trained"},
         {"sample m --out o --variant fp16",
@@ -60,17 +67,21 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"sample m --out o --cfg-scale 4", "vane says --guidance for --cfg-scale"},
         {"sample m --out o --guidance-scale 4", "the w of (1+w)c - wu is guidance - 1"},
         {"sample m --out o --guidance_scale=4", "vane says --guidance for --guidance_scale"},
-        {"sample m --out o --w 4", "vane says --guidance for --w; the w of (1+w)c - wu is guidance - 1"},
+        {"sample m --out o --w 4",
+         "vane says --guidance for --w; the w of (1+w)c - wu is guidance - 1"},
         {"sample m --out o -w 4", "vane says --guidance for -w"},
         {"sample m --out o --num 4", "vane says --count for --num; -n for short"},
         {"sample m --out o --num-samples 4", "vane says --count for --num-samples"},
         {"sample m --out o -num 4", "vane says --count for -num"},
         {"sample m --out o --num-inference-steps 4", "vane says --steps for --num-inference-steps"},
-        {"sample m --out o --scheduler ddim", "vane says --sampler for --scheduler; vane list samplers"},
-        {"sample m --out o --eta 0.5", "vane says --sampler for --eta; a sampler's parameters stand behind its name"},
+        {"sample m --out o --scheduler ddim",
+         "vane says --sampler for --scheduler; vane list samplers"},
+        {"sample m --out o --eta 0.5",
+         "vane says --sampler for --eta; a sampler's parameters stand behind its name"},
         {"sample m --out o --label 3", "vane says --class for --label"},
         {"sample m --out o --prompt cat", "vane has no --prompt: no text conditions yet"},
-        {"sample m --out o --size 64", "vane has no --size: a model draws the size it was trained on"},
+        {"sample m --out o --size 64",
+         "vane has no --size: a model draws the size it was trained on"},
         {"sample --ckpt m --out o", "--ckpt needs no flag: write vane sample SOURCE"},
         {"sample m --output o", "vane says --out for --output"},
         {"sample m --out o --latents x", "vane says --noise for --latents"},
@@ -78,7 +89,8 @@ static void foreign_words_lead_to_vane_s_in_one_line(void **state) {
         {"eval m --metrics nll", "vane says --metric for --metrics"},
         {"sample m --out o --clip_denoised",
          "vane says --guide for --clip_denoised; x0 is clipped by --guide cfg,clip"},
-        {"sample m --out o --truncation 0.7", "vane has no --truncation: it trades variety for clarity"},
+        {"sample m --out o --truncation 0.7",
+         "vane has no --truncation: it trades variety for clarity"},
         {"train d --out r --timesteps 1000", "vane says --path for --timesteps"},
         {"train d --output_folder r", "vane says --out for --output_folder"},
         {"bench m --iterations 3", "vane says --steps for --iterations"},
@@ -118,7 +130,7 @@ static void words_cut_short_are_completed(void **state) {
         expect_complaint(expect_status(2, "%s", typed[i].words), typed[i].complaint);
 }
 
-/* ---- letters, values and what ends the flags ---------------------------------------------------------- */
+/* ---- letters, values and what ends the flags ------------------------------------------------- */
 
 static void a_letter_may_hold_its_value(void **state) {
     (void)state;
@@ -128,8 +140,10 @@ static void a_letter_may_hold_its_value(void **state) {
     expect_same_file("a.npy", "b.npy");
     expect_status(0, "sample world.json --out b.npy -n=5 --quiet");
     expect_same_file("a.npy", "b.npy");
-    expect_complaint(expect_status(2, "sample world.json --out a.npy -n5x"), "-n: expected a whole number, not '5x'");
-    expect_complaint(expect_status(2, "sample world.json --out a.npy -n0"), "-n: expected a whole number above 0");
+    expect_complaint(expect_status(2, "sample world.json --out a.npy -n5x"),
+                     "-n: expected a whole number, not '5x'");
+    expect_complaint(expect_status(2, "sample world.json --out a.npy -n0"),
+                     "-n: expected a whole number above 0");
     expect_complaint(expect_status(2, "sample world.json --out a.npy -k5"), "unknown flag -k; see");
 }
 
@@ -139,12 +153,13 @@ static void two_dashes_end_the_flags(void **state) {
     assert_int_equal(rename("world.json", "--world.json"), 0);
     expect_status(0, "sample --out a.npy -n 2 --quiet -- --world.json");
     assert_true(exists("a.npy"));
-    expect_complaint(expect_status(2, "sample --out a.npy -- --world.json -n"), "one argument too many: '-n'");
+    expect_complaint(expect_status(2, "sample --out a.npy -- --world.json -n"),
+                     "one argument too many: '-n'");
     expect_complaint(expect_status(1, "info -- --help"), "--help");
     assert_int_equal(remove("--world.json"), 0);
 }
 
-/* ---- help and list ------------------------------------------------------------------------------------ */
+/* ---- help and list --------------------------------------------------------------------------- */
 
 static void help_of_a_verb_is_there_in_each_way(void **state) {
     (void)state;
@@ -152,7 +167,8 @@ static void help_of_a_verb_is_there_in_each_way(void **state) {
     assert_string_equal(expect_status(0, "help sample")->out, plain);
     assert_string_equal(expect_status(0, "sample help")->out, plain);
     free(plain);
-    expect_complaint(expect_status(2, "help smaple"), "unknown verb 'smaple'; did you mean sample?");
+    expect_complaint(expect_status(2, "help smaple"),
+                     "unknown verb 'smaple'; did you mean sample?");
 }
 
 static void one_row_is_shown_in_full(void **state) {
@@ -177,11 +193,12 @@ static void one_row_is_shown_in_full(void **state) {
     assert_int_equal(json_object_size(found), 1);
     const json_t *rows = json_object_get(found, "samplers");
     assert_int_equal(json_array_size(rows), 1);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "name")), "ddim");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "name")),
+                        "ddim");
     json_decref(found);
 }
 
-/* ---- errors for programs ------------------------------------------------------------------------------ */
+/* ---- errors for programs --------------------------------------------------------------------- */
 
 /* On stdout, where the result would be; the line for people stands on stderr all the same. */
 static void expect_error(int status, const char *words, const char *name, const char *complaint) {
@@ -197,10 +214,12 @@ static void expect_error(int status, const char *words, const char *name, const 
 static void errors_are_json_where_results_would_be(void **state) {
     (void)state;
     make_world();
-    expect_error(2, "sample m --out a --stpes 3 --json", "bad argument", "unknown flag --stpes; did you mean --steps?");
+    expect_error(2, "sample m --out a --stpes 3 --json", "bad argument",
+                 "unknown flag --stpes; did you mean --steps?");
     expect_error(2, "--json frobnicate", "bad argument", "the verb comes before its flags");
     expect_error(2, "frobnicate --json", "bad argument", "unknown verb 'frobnicate'");
-    expect_error(2, "sample world.json --out a.npy --trace --json", "bad argument", "--trace has no effect on a.npy");
+    expect_error(2, "sample world.json --out a.npy --trace --json", "bad argument",
+                 "--trace has no effect on a.npy");
     expect_error(2, "list nothing-like-it --json", "bad argument", "unknown kind or name");
     expect_error(1, "info absent --json", "io", "absent: No such file or directory");
     expect_error(1, "sample absent --out a.npy --json", "io", "absent");
@@ -209,7 +228,7 @@ static void errors_are_json_where_results_would_be(void **state) {
     assert_string_equal(expect_status(2, "list -- --json")->out, ""); /* an argument, no flag */
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------------- */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 static void a_range_of_guidance_has_both_ends(void **state) {
     (void)state;
@@ -227,26 +246,31 @@ static void a_range_of_guidance_has_both_ends(void **state) {
     };
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         json_t *a = expect_json(
-            expect_status(0, "sample world.json -n 1 --steps 1 --out a.npy --json --guidance %s", ranges[i].typed));
+            expect_status(0, "sample world.json -n 1 --steps 1 --out a.npy --json --guidance %s",
+                          ranges[i].typed));
         json_t *b = expect_json(
-            expect_status(0, "sample world.json -n 1 --steps 1 --out b.npy --json --guidance %s", ranges[i].same));
-        assert_true(json_equal(json_object_get(a, "guidance"), json_object_get(b, "guidance"))); /* to the last bit */
+            expect_status(0, "sample world.json -n 1 --steps 1 --out b.npy --json --guidance %s",
+                          ranges[i].same));
+        /* to the last bit */
+        assert_true(json_equal(json_object_get(a, "guidance"), json_object_get(b, "guidance")));
         json_decref(a);
         json_decref(b);
     }
-    static const char *const wrong[] = {"1:4", "1:4:0", "1:4:-1", "1:4:1e-9", "1:", "1::1", "1:2:3:4", "1:nan:1"};
+    static const char *const wrong[] = {"1:4", "1:4:0", "1:4:-1",  "1:4:1e-9",
+                                        "1:",  "1::1",  "1:2:3:4", "1:nan:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         expect_complaint(expect_status(2, "sample world.json --out a.npy --guidance %s", wrong[i]),
                          "--guidance: expected numbers with commas between them, or from:to:step");
 }
 
-/* ---- the version -------------------------------------------------------------------------------------- */
+/* ---- the version ----------------------------------------------------------------------------- */
 
 static void the_version_says_what_was_built(void **state) {
     (void)state;
     json_t *build = expect_json(expect_status(0, "--version --json"));
     char version[64];
-    snprintf(version, sizeof version, "%d.%d.%d", VN_VERSION_MAJOR, VN_VERSION_MINOR, VN_VERSION_PATCH);
+    snprintf(version, sizeof version, "%d.%d.%d", VN_VERSION_MAJOR, VN_VERSION_MINOR,
+             VN_VERSION_PATCH);
     assert_string_equal(json_string_value(json_object_get(build, "vane")), version);
     const char *compiler = json_string_value(json_object_get(build, "compiler"));
     assert_true(strncmp(compiler, "gcc ", 4) == 0 || strncmp(compiler, "clang ", 6) == 0);
@@ -259,16 +283,19 @@ static void the_version_says_what_was_built(void **state) {
         has_used = has_used || strcmp(json_string_value(name), used) == 0;
     }
     assert_true(portable && has_used);
-    static const char *const libraries[] = {"libpng", "libjpeg", "libwebp", "zlib", "libzip", "jansson"};
+    static const char *const libraries[] = {"libpng", "libjpeg", "libwebp",
+                                            "zlib",   "libzip",  "jansson"};
     for (i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
-        const char *number = json_string_value(json_object_get(json_object_get(build, "libraries"), libraries[i]));
+        const char *number =
+            json_string_value(json_object_get(json_object_get(build, "libraries"), libraries[i]));
         assert_true(number != NULL && strpbrk(number, "0123456789") != NULL);
         expect_text(expect_status(0, "--version")->out, number);
     }
     json_decref(build);
     expect_text(expect_status(0, "version")->out, version);
     expect_text(expect_status(0, "-V")->out, version);
-    expect_complaint(expect_status(2, "--version --jsn"), "unknown flag --jsn; did you mean --json?");
+    expect_complaint(expect_status(2, "--version --jsn"),
+                     "unknown flag --jsn; did you mean --json?");
 }
 
 int main(void) {

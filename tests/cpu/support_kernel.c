@@ -28,10 +28,12 @@ int64_t product_draw(int64_t least, int64_t most) {
     return draw(1, &draws, least, most);
 }
 
-void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out) {
+void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in,
+                 const vn_shape *out) {
     *c = (kernel_case){.node = {.op = op, .inputs = inputs, .attr = attr}};
     bool first_is_label = op == VN_OP_ONE_HOT || op == VN_OP_EMBEDDING_GRAD;
-    bool second_is_label = op == VN_OP_EMBEDDING || op == VN_OP_CROSS_ENTROPY || op == VN_OP_CROSS_ENTROPY_GRAD;
+    bool second_is_label =
+        op == VN_OP_EMBEDDING || op == VN_OP_CROSS_ENTROPY || op == VN_OP_CROSS_ENTROPY_GRAD;
     for (int i = 0; i < inputs; i++) {
         c->in[i].op = VN_OP_INPUT;
         c->in[i].shape = in[i];
@@ -61,7 +63,8 @@ void kernel_array_close(float *array, int64_t count) {
     vn_free(array - GUARD);
 }
 
-void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads, const vn_run *run) {
+void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads,
+                const vn_run *run) {
     size_t bytes = b->workspace[n->op] ? b->workspace[n->op](n, threads) : 0;
     unsigned char *work = vn_alloc_aligned(bytes + 64, 1);
     assert_non_null(work);
@@ -70,11 +73,12 @@ void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *
     for (int i = 0; i < n->inputs; i++) a.in[i] = in[i];
     b->kernel[n->op](&a);
     for (size_t i = bytes; i < bytes + 64; i++)
-        if (work[i] != 0xff) fail_msg("%s on %s: written past the workspace", vn_op_get(n->op)->name, b->name);
+        if (work[i] != 0xff)
+            fail_msg("%s on %s: written past the workspace", vn_op_get(n->op)->name, b->name);
     vn_free(work);
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------ */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static void fill_input(const kernel_case *c, int i, float *x, double *exact) {
     int64_t count = vn_shape_count(&c->in[i].shape);
@@ -82,7 +86,8 @@ static void fill_input(const kernel_case *c, int i, float *x, double *exact) {
     uint64_t sample = c->fill[i] == KERNEL_SAME ? (uint64_t)i : (uint64_t)kernel_draw(0, 1 << 20);
     if (c->fill[i] == KERNEL_NORMAL || c->fill[i] == KERNEL_SAME)
         vn_random_normal(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
-    if (c->fill[i] == KERNEL_POSITIVE) vn_random_uniform(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
+    if (c->fill[i] == KERNEL_POSITIVE)
+        vn_random_uniform(x, (size_t)count, 2, VN_STREAM_TEST, sample, 0);
     for (int64_t k = 0; k < count; k++) {
         if (c->fill[i] == KERNEL_POSITIVE) x[k] = 0.2f + 3.8f * x[k];
         if (i == 0 && c->offset != 0.0f) x[k] += c->offset;
@@ -98,22 +103,25 @@ static void describe(const vn_node *n, char *text, size_t size) {
         const vn_shape *s = i < n->inputs ? &n->in[i]->shape : &n->shape;
         used += (size_t)snprintf(text + used, size - used, i < n->inputs ? " [" : " -> [");
         for (int k = 0; k < s->rank && used < size; k++)
-            used += (size_t)snprintf(text + used, size - used, k ? ",%lld" : "%lld", (long long)s->dim[k]);
+            used += (size_t)snprintf(text + used, size - used, k ? ",%lld" : "%lld",
+                                     (long long)s->dim[k]);
         if (used < size) used += (size_t)snprintf(text + used, size - used, "]");
     }
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 enum { DRAWS = 6 };
 
-/* Elements are held to their own size down to this: inputs are around 1, and functions such as gelu are 0 far out. */
+/* Elements are held to their own size down to this: inputs are around 1, and functions such as gelu
+ * are 0 far out. */
 #define LEAST_SIZE 1e-6
 
 /* Its result is a sum of products of one number of each input. */
 static bool sums_products(const vn_node *n) {
     return n->op == VN_OP_MATMUL || n->op == VN_OP_CONV2D || n->op == VN_OP_CONV2D_GRAD_X ||
-           n->op == VN_OP_CONV2D_GRAD_W || (n->op == VN_OP_LINEAR && n->attr.linear.act == VN_FN_IDENTITY);
+           n->op == VN_OP_CONV2D_GRAD_W ||
+           (n->op == VN_OP_LINEAR && n->attr.linear.act == VN_FN_IDENTITY);
 }
 
 /* What numbers of size 1 on the way are off by stays in results that are the difference of such:
@@ -127,7 +135,8 @@ static double least_size(const vn_node *n) {
  * small d. Of a sum of n products ab that is sqrt(2 sum (ab)^2), the reference of squares; else
  * it is tried. Other elements have no part in it, so one that is small because its terms are is
  * held to its own size. */
-static void size_of_roundings(const kernel_case *c, double *const *exact, const double *truth, double *size) {
+static void size_of_roundings(const kernel_case *c, double *const *exact, const double *truth,
+                              double *size) {
     const vn_node *n = &c->node;
     const int64_t count = vn_shape_count(&n->shape);
     const bool squares = sums_products(n);
@@ -148,26 +157,30 @@ static void size_of_roundings(const kernel_case *c, double *const *exact, const 
         }
         memset(y, 0, (size_t)count * sizeof(double));
         ref_eval(n, (ref_in)moved, y, &run_of_tests);
-        for (int64_t i = 0; i < count; i++) size[i] += squares ? 2 * y[i] : pow((y[i] - truth[i]) / d, 2) / DRAWS;
+        for (int64_t i = 0; i < count; i++)
+            size[i] += squares ? 2 * y[i] : pow((y[i] - truth[i]) / d, 2) / DRAWS;
     }
-    for (int64_t i = 0; i < count; i++) size[i] = fmax(fabs(truth[i]) + sqrt(size[i]), least_size(n));
+    for (int64_t i = 0; i < count; i++)
+        size[i] = fmax(fabs(truth[i]) + sqrt(size[i]), least_size(n));
     for (int i = 0; i < n->inputs; i++) vn_free(moved[i]);
     vn_free(y);
 }
 
 /* In roundings: |error| over 2^-24 times size, of the element where it is largest. */
-static double largest_error(int64_t count, const float *out, const double *truth, const double *size) {
+static double largest_error(int64_t count, const float *out, const double *truth,
+                            const double *size) {
     double worst = 0;
     for (int64_t i = 0; i < count; i++) {
-        const double error = fabs((double)out[i] - truth[i]), roundings = error / (0x1p-24 * size[i]);
+        const double error = fabs((double)out[i] - truth[i]),
+                     roundings = error / (0x1p-24 * size[i]);
         if (!(roundings <= worst)) worst = roundings; /* a NaN stays */
     }
     return worst;
 }
 
 /* The result in place of input i has the same bits. */
-static void check_in_place(const vn_backend *b, const vn_node *n, float *const *in, int i, const float *expected,
-                           const char *what) {
+static void check_in_place(const vn_backend *b, const vn_node *n, float *const *in, int i,
+                           const float *expected, const char *what) {
     int64_t count = vn_shape_count(&n->shape);
     float *shared[VN_MAX_IN], *out = kernel_array_open(count);
     memcpy(shared, in, sizeof shared);
@@ -179,15 +192,16 @@ static void check_in_place(const vn_backend *b, const vn_node *n, float *const *
     kernel_array_close(out, count);
 }
 
-static double check_backend(const vn_backend *b, const vn_node *n, float *const *in, const double *truth,
-                            const double *size, double most) {
+static double check_backend(const vn_backend *b, const vn_node *n, float *const *in,
+                            const double *truth, const double *size, double most) {
     int64_t count = vn_shape_count(&n->shape);
     float *first = kernel_array_open(count), *out = kernel_array_open(count);
     char what[256];
     describe(n, what, sizeof what);
     kernel_run(b, n, in, first, 1, &run_of_tests);
     const double error = largest_error(count, first, truth, size);
-    if (!(error <= most)) fail_msg("%s on %s: off by %.3g roundings, of at most %g", what, b->name, error, most);
+    if (!(error <= most))
+        fail_msg("%s on %s: off by %.3g roundings, of at most %g", what, b->name, error, most);
     for (int threads = 2; threads <= CREW_MOST; threads++) {
         memset(out, 0xff, (size_t)count * sizeof(float));
         kernel_run(b, n, in, out, threads, &run_of_tests);
@@ -235,7 +249,8 @@ double kernel_check(kernel_case *c, double most) {
 
 static double product_worst;
 
-vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out, double most) {
+vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out,
+                       double most) {
     kernel_case c;
     kernel_open(&c, op, attr, inputs, in, out);
     for (int i = 0; i < inputs; i++) c.fill[i] = KERNEL_SAME;

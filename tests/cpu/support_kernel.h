@@ -1,5 +1,5 @@
-/* support_kernel.h - one kernel at a time, on every instruction set this CPU runs, against the plain reference: any op, any
- * inputs. */
+/* support_kernel.h - one kernel at a time, on every instruction set this CPU runs, against the
+ * plain reference: any op, any inputs. */
 #ifndef VN_TEST_SUPPORT_KERNEL_H
 #define VN_TEST_SUPPORT_KERNEL_H
 
@@ -20,12 +20,15 @@ typedef struct kernel_case {
     float offset; /* added to input 0 */
 } kernel_case;
 
-/* The next whole number in [least, most] of a sequence that is the same in every run; of a second one. */
+/* The next whole number in [least, most] of a sequence that is the same in every run; of a second
+ * one. */
 int64_t kernel_draw(int64_t least, int64_t most);
 int64_t product_draw(int64_t least, int64_t most);
 
-/* Sets c to a node of `op` with inputs of these shapes (fill all KERNEL_NORMAL). out: its shape, where the op's rule needs it. */
-void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out);
+/* Sets c to a node of `op` with inputs of these shapes (fill all KERNEL_NORMAL). out: its shape,
+ * where the op's rule needs it. */
+void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_shape *in,
+                 const vn_shape *out);
 
 /* Runs c on drawn inputs with 1 to 4 threads, and in place where the op's row allows it. Fails
  * the test where an element of the result is further than `most` roundings from the reference: a
@@ -36,17 +39,20 @@ void kernel_open(kernel_case *c, vn_op op, vn_attr attr, int inputs, const vn_sh
  * in the result. Returns the most roundings. */
 double kernel_check(kernel_case *c, double most);
 
-/* kernel_open and kernel_check for ops whose inputs are all floats around 0: filled with KERNEL_SAME. Returns the
- * result's shape. */
-vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out, double most);
+/* kernel_open and kernel_check for ops whose inputs are all floats around 0: filled with
+ * KERNEL_SAME. Returns the result's shape. */
+vn_shape product_check(vn_op op, vn_attr attr, int inputs, const vn_shape *in, const vn_shape *out,
+                       double most);
 /* A fixture: prints the most roundings that product_check has seen, for setting bounds. */
 int product_print_worst(void **state);
 
-/* `count` floats (or integers) with NaN on both sides; closing fails the test if those were written. */
+/* `count` floats (or integers) with NaN on both sides; closing fails the test if those were
+ * written. */
 float *kernel_array_open(int64_t count);
 void kernel_array_close(float *array, int64_t count);
 
 /* Runs the node once on backend b; the workspace is as large as asked for and undefined. */
-void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads, const vn_run *run);
+void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads,
+                const vn_run *run);
 
 #endif

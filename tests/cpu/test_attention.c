@@ -1,5 +1,6 @@
-/* Attention and its gradient: lengths around a block of queries, narrow and wide heads, queries and keys of different number; with
- * a bias or a mask, causal, and with heads of queries that share one of keys. */
+/* Attention and its gradient: lengths around a block of queries, narrow and wide heads, queries and
+ * keys of different number; with a bias or a mask, causal, and with heads of queries that share one
+ * of keys. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,8 @@
 
 static double worst; /* of check_kind */
 
-static void check_attention(int64_t batch, int64_t tq, int64_t tk, int heads, int64_t d, double scale) {
+static void check_attention(int64_t batch, int64_t tq, int64_t tk, int heads, int64_t d,
+                            double scale) {
     const vn_attr attr = {.attention = {.heads = heads, .scale = scale}};
     const vn_shape q = VN_SHAPE(batch, tq, heads * d), k = VN_SHAPE(batch, tk, heads * d);
     const vn_shape in[4] = {q, k, k, q};
@@ -50,8 +52,10 @@ static void long_ones(void **state) {
 }
 
 /* bias: its shape, or one of rank 0 for none. */
-static void check_kind(const vn_attr *attr, int64_t tq, int64_t tk, int64_t d, vn_shape bias, kernel_fill fill) {
-    const int64_t heads = attr->attention.heads, own = attr->attention.key_heads ? attr->attention.key_heads : heads;
+static void check_kind(const vn_attr *attr, int64_t tq, int64_t tk, int64_t d, vn_shape bias,
+                       kernel_fill fill) {
+    const int64_t heads = attr->attention.heads,
+                  own = attr->attention.key_heads ? attr->attention.key_heads : heads;
     const vn_shape q = VN_SHAPE(2, tq, heads * d), k = VN_SHAPE(2, tk, own * d);
     const vn_shape in[5] = {q, k, k, bias.rank ? bias : q, bias}, grad[5] = {q, k, k, q, bias};
     kernel_case c;
@@ -70,9 +74,11 @@ static void a_bias_or_a_mask_of_any_shape(void **state) {
     for (size_t i = 0; i < VN_COUNT(sizes); i++)
         for (int shared = 0; shared < 8; shared++) {
             const int64_t tq = sizes[i][0], tk = sizes[i][1];
-            const vn_shape bias = VN_SHAPE(shared & 1 ? 1 : 2, shared & 2 ? 1 : 3, shared & 4 ? 1 : tq, tk);
+            const vn_shape bias =
+                VN_SHAPE(shared & 1 ? 1 : 2, shared & 2 ? 1 : 3, shared & 4 ? 1 : tq, tk);
             check_kind(&attr, tq, tk, sizes[i][2], bias, KERNEL_NORMAL);
-            check_kind(&attr, tq, tk, sizes[i][2], bias, KERNEL_MASK); /* some rows of which see nothing */
+            /* some rows of which see nothing */
+            check_kind(&attr, tq, tk, sizes[i][2], bias, KERNEL_MASK);
         }
 }
 
@@ -82,14 +88,18 @@ static void causal_and_grouped(void **state) {
     const int64_t lengths[] = {1, 2, 15, 16, 17, 33, 64, 65, 130};
     for (size_t i = 0; i < VN_COUNT(lengths); i++)
         for (int key_heads = 1; key_heads <= 4; key_heads *= 2) {
-            const vn_attr attr = {.attention = {.heads = 4, .key_heads = key_heads, .scale = 0.5, .causal = true}};
+            const vn_attr attr = {
+                .attention = {.heads = 4, .key_heads = key_heads, .scale = 0.5, .causal = true}};
             vn_attr open = attr;
             open.attention.causal = false;
             check_kind(&attr, lengths[i], lengths[i], 8, none, KERNEL_NORMAL);
-            check_kind(&attr, lengths[i], lengths[i] + 9, 5, none, KERNEL_NORMAL); /* keys from before the queries */
+            /* keys from before the queries */
+            check_kind(&attr, lengths[i], lengths[i] + 9, 5, none, KERNEL_NORMAL);
             check_kind(&open, lengths[i], 21, 8, none, KERNEL_NORMAL);
-            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(1, 4, 1, lengths[i]), KERNEL_NORMAL);
-            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(2, 1, lengths[i], lengths[i]), KERNEL_MASK);
+            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(1, 4, 1, lengths[i]),
+                       KERNEL_NORMAL);
+            check_kind(&attr, lengths[i], lengths[i], 8, VN_SHAPE(2, 1, lengths[i], lengths[i]),
+                       KERNEL_MASK);
         }
     print_message("off by %.3g roundings, of at most %d\n", worst, MOST_KIND);
 }

@@ -1,5 +1,5 @@
-/* A sample's bits do not depend on how many others are computed with it: every kernel whose result has a row for each sample and
- * which sums, on sizes that are cut into parts, blocks and panels. */
+/* A sample's bits do not depend on how many others are computed with it: every kernel whose result
+ * has a row for each sample and which sums, on sizes that are cut into parts, blocks and panels. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,12 +31,13 @@ static void open_batch(kernel_case *c, const batch_case *b, int64_t samples) {
 }
 
 /* The result of samples [first, first + count). */
-static void run_batch(const vn_backend *backend, const batch_case *b, int64_t first, int64_t count, float *const *all,
-                      float *out, int threads) {
+static void run_batch(const vn_backend *backend, const batch_case *b, int64_t first, int64_t count,
+                      float *const *all, float *out, int threads) {
     kernel_case c;
     float *in[VN_MAX_IN];
     open_batch(&c, b, count);
-    for (int i = 0; i < b->inputs; i++) in[i] = all[i] + (b->shared[i] ? 0 : first * vn_shape_count(&b->in[i]));
+    for (int i = 0; i < b->inputs; i++)
+        in[i] = all[i] + (b->shared[i] ? 0 : first * vn_shape_count(&b->in[i]));
     kernel_run(backend, &c.node, in, out, threads, NULL);
 }
 
@@ -56,9 +57,11 @@ static void check_batch(const batch_case *b) {
         for (size_t i = 0; i < VN_COUNT(counts); i++) {
             const int64_t first = MOST - counts[i];
             run_batch(vn_cpu_backend_at(k), b, first, counts[i], in, alone, 1 + (int)(i % 4));
-            if (memcmp(alone, together + first * each, (size_t)(counts[i] * each) * sizeof(float)) != 0)
-                fail_msg("%s, %s: %lld samples differ from the same ones among %d", vn_op_get(b->op)->name,
-                         vn_cpu_backend_at(k)->name, (long long)counts[i], MOST);
+            if (memcmp(alone, together + first * each,
+                       (size_t)(counts[i] * each) * sizeof(float)) != 0)
+                fail_msg("%s, %s: %lld samples differ from the same ones among %d",
+                         vn_op_get(b->op)->name, vn_cpu_backend_at(k)->name, (long long)counts[i],
+                         MOST);
         }
     }
     for (int i = 0; i < b->inputs; i++) kernel_array_close(in[i], vn_shape_count(&c.in[i].shape));
@@ -72,16 +75,41 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     const vn_attr none = {.fill = {0}};
     const vn_attr norm = {.norm = {.groups = 8, .eps = 1e-5}};
     const batch_case cases[] = {
-        {VN_OP_LINEAR, none, 3, {VN_SHAPE(1, 300), VN_SHAPE(70, 300), VN_SHAPE(70)}, {0}, {false, true, true}},
+        {VN_OP_LINEAR,
+         none,
+         3,
+         {VN_SHAPE(1, 300), VN_SHAPE(70, 300), VN_SHAPE(70)},
+         {0},
+         {false, true, true}},
         {VN_OP_LINEAR, none, 2, {VN_SHAPE(1, 1024), VN_SHAPE(200, 1024)}, {0}, {false, true}},
         {VN_OP_LINEAR, none, 2, {VN_SHAPE(1, 9, 40), VN_SHAPE(3, 40)}, {0}, {false, true}},
         {VN_OP_LINEAR, none, 2, {VN_SHAPE(1, 50, 40), VN_SHAPE(60, 40)}, {0}, {false, true}},
-        {VN_OP_MATMUL, {.matmul = {false, false}}, 2, {VN_SHAPE(1, 7, 33), VN_SHAPE(33, 50)}, {0}, {false, true}},
-        {VN_OP_MATMUL, {.matmul = {false, true}}, 2, {VN_SHAPE(1, 3, 33), VN_SHAPE(1, 50, 33)}, {0}, {0}},
-        {VN_OP_MATMUL, {.matmul = {true, false}}, 2, {VN_SHAPE(1, 33, 9), VN_SHAPE(1, 33, 50)}, {0}, {0}},
+        {VN_OP_MATMUL,
+         {.matmul = {false, false}},
+         2,
+         {VN_SHAPE(1, 7, 33), VN_SHAPE(33, 50)},
+         {0},
+         {false, true}},
+        {VN_OP_MATMUL,
+         {.matmul = {false, true}},
+         2,
+         {VN_SHAPE(1, 3, 33), VN_SHAPE(1, 50, 33)},
+         {0},
+         {0}},
+        {VN_OP_MATMUL,
+         {.matmul = {true, false}},
+         2,
+         {VN_SHAPE(1, 33, 9), VN_SHAPE(1, 33, 50)},
+         {0},
+         {0}},
         {VN_OP_NORM_STATS, norm, 1, {image}, {0}, {0}},
         {VN_OP_NORM, norm, 4, {image, stats, each, each}, {0}, {false, false, true, true}},
-        {VN_OP_NORM_GRAD_X, norm, 5, {image, stats, image, each, each}, {0}, {false, false, false, true, true}},
+        {VN_OP_NORM_GRAD_X,
+         norm,
+         5,
+         {image, stats, image, each, each},
+         {0},
+         {false, false, false, true, true}},
         {VN_OP_SUM_TO, none, 1, {image}, VN_SHAPE(1, 1, 1, 96), {0}},
         {VN_OP_SUM_TO, none, 1, {VN_SHAPE(1, 300, 256)}, VN_SHAPE(1, 300, 1), {0}},
         {VN_OP_SUM_TO, none, 2, {image, image}, VN_SHAPE(1, 1, 1, 1), {0}},

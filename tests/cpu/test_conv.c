@@ -1,4 +1,5 @@
-/* Convolution and its two gradients: kernels, strides and paddings of all kinds, on sizes around the tiles' edges. */
+/* Convolution and its two gradients: kernels, strides and paddings of all kinds, on sizes around
+ * the tiles' edges. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +20,10 @@ typedef struct conv_size {
 
 /* The three ops of one geometry. */
 static void check_within(const conv_size *s, double most) {
-    const vn_attr attr = {.conv = {.stride = s->stride, .pad = {s->pad[0], s->pad[1], s->pad[2], s->pad[3]}}};
-    const vn_shape x = VN_SHAPE(s->n, s->h, s->w, s->inputs), w = VN_SHAPE(s->kh, s->kw, s->inputs, s->outputs);
+    const vn_attr attr = {
+        .conv = {.stride = s->stride, .pad = {s->pad[0], s->pad[1], s->pad[2], s->pad[3]}}};
+    const vn_shape x = VN_SHAPE(s->n, s->h, s->w, s->inputs),
+                   w = VN_SHAPE(s->kh, s->kw, s->inputs, s->outputs);
     const vn_shape in[] = {x, w, VN_SHAPE(s->outputs)};
     const vn_shape y = product_check(VN_OP_CONV2D, attr, 3, in, NULL, most);
     product_check(VN_OP_CONV2D, attr, 2, in, NULL, most);
@@ -34,7 +37,7 @@ static void check_conv(const conv_size *s) {
 
 static void the_usual_ones(void **state) {
     (void)state;
-    // clang-format off
+    /* clang-format off */
     const conv_size sizes[] = {
         {2, 8, 8, 16, 32, 3, 3, 1, {1, 1, 1, 1}},
         {3, 7, 7, 33, 17, 3, 3, 1, {1, 1, 1, 1}},
@@ -47,7 +50,7 @@ static void the_usual_ones(void **state) {
         {1, 16, 16, 3, 64, 4, 4, 4, {0, 0, 0, 0}}, /* patches */
         {17, 5, 5, 4, 20, 3, 3, 1, {1, 1, 1, 1}},
     };
-    // clang-format on
+    /* clang-format on */
     for (size_t i = 0; i < VN_COUNT(sizes); i++) check_conv(&sizes[i]);
 }
 
@@ -64,11 +67,12 @@ static void large_ones(void **state) {
     check_conv(&(conv_size){2, 5, 5, 150, 100, 3, 3, 1, {1, 1, 1, 1}});
 }
 
-/* Sizes that kernel_winograd.c takes, on all instruction sets or on those of shorter vectors: odd and even ones, padding of all
- * kinds, a part of a block and several, panels and pieces that are not full, one chunk and several. */
+/* Sizes that kernel_winograd.c takes, on all instruction sets or on those of shorter vectors: odd
+ * and even ones, padding of all kinds, a part of a block and several, panels and pieces that are
+ * not full, one chunk and several. */
 static void by_winograd(void **state) {
     (void)state;
-    // clang-format off
+    /* clang-format off */
     const conv_size sizes[] = {
         {2, 14, 14, 64, 64, 3, 3, 1, {1, 1, 1, 1}},
         {3, 7, 7, 32, 48, 3, 3, 1, {1, 1, 1, 1}},
@@ -82,19 +86,21 @@ static void by_winograd(void **state) {
         {0, 14, 14, 32, 32, 3, 3, 1, {1, 1, 1, 1}},
         {11, 14, 15, 32, 32, 3, 3, 1, {1, 1, 1, 1}},
     };
-    // clang-format on
+    /* clang-format on */
     for (size_t i = 0; i < VN_COUNT(sizes); i++) check_within(&sizes[i], MOST);
 }
 
 /* x and w, or dy and w, of `count` images; the result is as large as x. */
-static void convolve_images(const vn_backend *b, vn_op op, int64_t count, float *x, float *w, float *out, int threads) {
+static void convolve_images(const vn_backend *b, vn_op op, int64_t count, float *x, float *w,
+                            float *out, int threads) {
     kernel_case c;
     const vn_shape image = VN_SHAPE(count, 9, 14, 48), in[] = {image, VN_SHAPE(3, 3, 48, 48)};
     kernel_open(&c, op, (vn_attr){.conv = {.stride = 1, .pad = {1, 1, 1, 1}}}, 2, in, &image);
     kernel_run(b, &c.node, (float *[]){x, w}, out, threads, NULL);
 }
 
-/* Five images in one batch and alone: the same bits, although tiles of several images share a product. */
+/* Five images in one batch and alone: the same bits, although tiles of several images share a
+ * product. */
 static void images_do_not_meet(void **state) {
     (void)state;
     const int64_t images = 5, image = 9 * 14 * 48, weights = 9 * 48 * 48;
@@ -106,7 +112,8 @@ static void images_do_not_meet(void **state) {
         for (vn_op op = VN_OP_CONV2D; op <= VN_OP_CONV2D_GRAD_X; op++) {
             convolve_images(vn_cpu_backend_at(k), op, images, x, w, together, 2);
             for (int64_t i = 0; i < images; i++) {
-                convolve_images(vn_cpu_backend_at(k), op, 1, x + i * image, w, alone, 1 + (int)(i % 4));
+                convolve_images(vn_cpu_backend_at(k), op, 1, x + i * image, w, alone,
+                                1 + (int)(i % 4));
                 assert_memory_equal(alone, together + i * image, (size_t)image * sizeof(float));
             }
         }
@@ -141,7 +148,8 @@ static void of_nothing(void **state) {
 static void of_random_sizes(void **state) {
     (void)state;
     for (int i = 0; i < 60; i++) {
-        conv_size s = {.n = product_draw(1, 4), .inputs = product_draw(1, 20), .outputs = product_draw(1, 40)};
+        conv_size s = {
+            .n = product_draw(1, 4), .inputs = product_draw(1, 20), .outputs = product_draw(1, 40)};
         s.kh = product_draw(1, 4);
         s.kw = product_draw(1, 4);
         s.h = product_draw(s.kh, 12);
@@ -154,10 +162,14 @@ static void of_random_sizes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_usual_ones),  cmocka_unit_test(one_pixel_or_one_channel),
-        cmocka_unit_test(of_random_sizes), cmocka_unit_test(a_stride_beyond_the_kernel_and_padding_beyond_it),
-        cmocka_unit_test(large_ones),      cmocka_unit_test(of_nothing),
-        cmocka_unit_test(by_winograd),     cmocka_unit_test(images_do_not_meet),
+        cmocka_unit_test(the_usual_ones),
+        cmocka_unit_test(one_pixel_or_one_channel),
+        cmocka_unit_test(of_random_sizes),
+        cmocka_unit_test(a_stride_beyond_the_kernel_and_padding_beyond_it),
+        cmocka_unit_test(large_ones),
+        cmocka_unit_test(of_nothing),
+        cmocka_unit_test(by_winograd),
+        cmocka_unit_test(images_do_not_meet),
     };
     return cmocka_run_group_tests(tests, NULL, product_print_worst);
 }

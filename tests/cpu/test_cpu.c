@@ -59,8 +59,10 @@ static void measured_rates_are_plausible(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(portable_always_runs_and_is_last), cmocka_unit_test(backends_are_found_by_name),
-        cmocka_unit_test(unknown_names_are_refused),        cmocka_unit_test(cores_are_within_the_affinity_mask),
+        cmocka_unit_test(portable_always_runs_and_is_last),
+        cmocka_unit_test(backends_are_found_by_name),
+        cmocka_unit_test(unknown_names_are_refused),
+        cmocka_unit_test(cores_are_within_the_affinity_mask),
         cmocka_unit_test(measured_rates_are_plausible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

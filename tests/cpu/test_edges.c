@@ -1,5 +1,5 @@
-/* What random cases do not reach: labels out of range, statistics of data far from 0, and dropout that depends on neither batch nor
- * place. */
+/* What random cases do not reach: labels out of range, statistics of data far from 0, and dropout
+ * that depends on neither batch nor place. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 
 #include "cpu/support_kernel.h"
 
-/* ---- labels ------------------------------------------------------------------------------------------ */
+/* ---- labels ---------------------------------------------------------------------------------- */
 
 #define ROWS  6
 #define WIDTH 5
@@ -31,8 +31,8 @@ static bool all_zero(const float *x, int64_t n) {
 }
 
 /* The op on inputs with labels that are no class; out [ROWS or WIDTH, WIDTH] or [ROWS]. */
-static void run_with_labels(const vn_backend *b, vn_op op, int inputs, const vn_shape *shape, const vn_shape *out_shape,
-                            int label_input, float *out) {
+static void run_with_labels(const vn_backend *b, vn_op op, int inputs, const vn_shape *shape,
+                            const vn_shape *out_shape, int label_input, float *out) {
     kernel_case c;
     float *in[VN_MAX_IN] = {0};
     kernel_open(&c, op, (vn_attr){0}, inputs, shape, out_shape);
@@ -65,20 +65,24 @@ static void labels_out_of_range_are_no_class(void **state) {
             {VN_OP_ONE_HOT, 1, 0, {index}, &rows},
         };
         for (size_t i = 0; i < VN_COUNT(cases); i++) {
-            run_with_labels(b, cases[i].op, cases[i].inputs, cases[i].in, cases[i].out, cases[i].label_input, out);
-            for (int r = 0; r < ROWS; r++) assert_true(all_zero(out + r * WIDTH, WIDTH) == !in_range(r));
+            run_with_labels(b, cases[i].op, cases[i].inputs, cases[i].in, cases[i].out,
+                            cases[i].label_input, out);
+            for (int r = 0; r < ROWS; r++)
+                assert_true(all_zero(out + r * WIDTH, WIDTH) == !in_range(r));
         }
         run_with_labels(b, VN_OP_CROSS_ENTROPY, 2, (vn_shape[]){rows, index}, NULL, 1, out);
         for (int r = 0; r < ROWS; r++) assert_true(in_range(r) ? out[r] > 0 : out[r] == 0.0f);
         run_with_labels(b, VN_OP_EMBEDDING_GRAD, 2, (vn_shape[]){index, rows}, &table, 0, out);
-        for (int v = 0; v < WIDTH; v++) assert_true(all_zero(out + v * WIDTH, WIDTH) == (v != 2 && v != 4));
+        for (int v = 0; v < WIDTH; v++)
+            assert_true(all_zero(out + v * WIDTH, WIDTH) == (v != 2 && v != 4));
         kernel_array_close(out, ROWS * WIDTH);
     }
 }
 
-/* ---- entmax ------------------------------------------------------------------------------------------ */
+/* ---- entmax ---------------------------------------------------------------------------------- */
 
-/* Numbers that are all large choose as their differences do; n that are alike get 1/n each; the row adds up to 1. */
+/* Numbers that are all large choose as their differences do; n that are alike get 1/n each; the row
+ * adds up to 1. */
 static void entmax_knows_differences_alone(void **state) {
     (void)state;
     enum { LONG = 5000 };
@@ -101,7 +105,8 @@ static void entmax_knows_differences_alone(void **state) {
         for (int i = 0; i < LONG; i++) in[0][i] = -3;
         kernel_run(vn_cpu_backend_at(k), &c.node, in, far, 2, NULL);
         for (int i = 0; i < LONG; i++)
-            if (!(fabs((double)far[i] * (double)far[i] * LONG - 1) < 6e-6)) // 2048 squares are added in float
+            if (!(fabs((double)far[i] * (double)far[i] * LONG - 1) <
+                  6e-6)) /* 2048 squares are added in float */
                 fail_msg("%.9g", (double)far[i]);
         kernel_array_close(in[0], LONG);
         kernel_array_close(near, LONG);
@@ -109,22 +114,26 @@ static void entmax_knows_differences_alone(void **state) {
     }
 }
 
-/* ---- statistics far from 0 --------------------------------------------------------------------------- */
+/* ---- statistics far from 0 ------------------------------------------------------------------- */
 
-/* Data of mean 1000 and deviation 1: 1e-7 of the mean is 1e-4 of a deviation, and no more may be lost. */
+/* Data of mean 1000 and deviation 1: 1e-7 of the mean is 1e-4 of a deviation, and no more may be
+ * lost. */
 static void a_large_mean_costs_no_digits(void **state) {
     (void)state;
     static const struct {
         int64_t samples, rows, channels;
         int groups;
-    } shapes[] = {{2, 784, 32, 8}, {1, 4096, 64, 32}, {3, 1, 128, 1}, {2, 1, 1000, 1}, {1, 50000, 3, 1}, {2, 7, 6, 6}};
+    } shapes[] = {{2, 784, 32, 8}, {1, 4096, 64, 32}, {3, 1, 128, 1},
+                  {2, 1, 1000, 1}, {1, 50000, 3, 1},  {2, 7, 6, 6}};
     for (size_t i = 0; i < VN_COUNT(shapes); i++) {
         kernel_case c;
         vn_shape x = {3, {shapes[i].samples, shapes[i].rows, shapes[i].channels}};
-        kernel_open(&c, VN_OP_NORM_STATS, (vn_attr){.norm = {shapes[i].groups, 1e-5, VN_FN_IDENTITY}}, 1, &x, NULL);
+        kernel_open(&c, VN_OP_NORM_STATS,
+                    (vn_attr){.norm = {shapes[i].groups, 1e-5, VN_FN_IDENTITY}}, 1, &x, NULL);
         c.offset = 1000.0f;
         double mean_error = kernel_check(&c, 4); /* roundings of the data; measured at most 1.6 */
-        if (getenv("VANE_TEST_VERBOSE")) print_message("mean 1000: off by %.1e roundings, of at most 4\n", mean_error);
+        if (getenv("VANE_TEST_VERBOSE"))
+            print_message("mean 1000: off by %.1e roundings, of at most 4\n", mean_error);
     }
 }
 
@@ -147,10 +156,14 @@ static void deviations_are_exact_too(void **state) {
                 kernel_run(vn_cpu_backend_at(k), &n, &x, out, 1, NULL);
                 for (int group = 0; group < g; group++) {
                     double sum = 0, square = 0, terms = count / g;
-                    for (int i = 0; i < count; i++) sum += i % channels / (channels / g) == group ? (double)x[i] : 0;
                     for (int i = 0; i < count; i++)
-                        square += i % channels / (channels / g) == group ? pow((double)x[i] - sum / terms, 2) : 0;
-                    double truth = 1 / sqrt(square / terms), error = fabs((double)out[2 * group + 1] / truth - 1);
+                        sum += i % channels / (channels / g) == group ? (double)x[i] : 0;
+                    for (int i = 0; i < count; i++)
+                        square += i % channels / (channels / g) == group
+                                      ? pow((double)x[i] - sum / terms, 2)
+                                      : 0;
+                    double truth = 1 / sqrt(square / terms),
+                           error = fabs((double)out[2 * group + 1] / truth - 1);
                     if (getenv("VANE_TEST_VERBOSE")) print_message("deviation: %.1e\n", error);
                     if (!(error <= 2e-6)) fail_msg("deviation off by %.1e, of at most 2e-6", error);
                 }
@@ -158,11 +171,16 @@ static void deviations_are_exact_too(void **state) {
             }
 }
 
-/* ---- dropout ----------------------------------------------------------------------------------------- */
+/* ---- dropout --------------------------------------------------------------------------------- */
 
-static void drop(const vn_backend *b, const vn_shape *shape, float *x, float *y, const vn_run *run, uint32_t site) {
+static void drop(const vn_backend *b, const vn_shape *shape, float *x, float *y, const vn_run *run,
+                 uint32_t site) {
     vn_node in = {.op = VN_OP_INPUT, .shape = *shape};
-    vn_node n = {.op = VN_OP_DROPOUT, .shape = *shape, .inputs = 1, .in = {&in}, .attr = {.dropout = {0.3, site}}};
+    vn_node n = {.op = VN_OP_DROPOUT,
+                 .shape = *shape,
+                 .inputs = 1,
+                 .in = {&in},
+                 .attr = {.dropout = {0.3, site}}};
     kernel_run(b, &n, &x, y, 2, run);
 }
 
@@ -170,7 +188,8 @@ static void dropout_depends_on_the_sample_alone(void **state) {
     (void)state;
     enum { samples = 6, width = 3000, count = samples * width };
     const vn_shape batch = {2, {samples, width}}, single = {2, {1, width}};
-    float *x = kernel_array_open(count), *y = kernel_array_open(count), *alone = kernel_array_open(width);
+    float *x = kernel_array_open(count), *y = kernel_array_open(count),
+          *alone = kernel_array_open(width);
     for (int i = 0; i < count; i++) x[i] = 1;
     for (size_t k = 0; vn_cpu_backend_at(k); k++) {
         vn_run run = {.seed = 9, .step = 4, .first_sample = 100};
@@ -186,7 +205,8 @@ static void dropout_depends_on_the_sample_alone(void **state) {
             drop(vn_cpu_backend_at(k), &single, x, alone, &one, 1);
             assert_memory_equal(alone, y + i * width, width * sizeof(float));
         }
-        vn_run others[] = {{.seed = 10, .step = 4, .first_sample = 100}, {.seed = 9, .step = 5, .first_sample = 100}};
+        vn_run others[] = {{.seed = 10, .step = 4, .first_sample = 100},
+                           {.seed = 9, .step = 5, .first_sample = 100}};
         for (size_t i = 0; i < VN_COUNT(others); i++) {
             drop(vn_cpu_backend_at(k), &single, x, alone, &others[i], 1);
             assert_memory_not_equal(alone, y, width * sizeof(float));
@@ -201,8 +221,10 @@ static void dropout_depends_on_the_sample_alone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(labels_out_of_range_are_no_class),    cmocka_unit_test(entmax_knows_differences_alone),
-        cmocka_unit_test(a_large_mean_costs_no_digits),        cmocka_unit_test(deviations_are_exact_too),
+        cmocka_unit_test(labels_out_of_range_are_no_class),
+        cmocka_unit_test(entmax_knows_differences_alone),
+        cmocka_unit_test(a_large_mean_costs_no_digits),
+        cmocka_unit_test(deviations_are_exact_too),
         cmocka_unit_test(dropout_depends_on_the_sample_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Linear layers and matrix products: every transposition, batch and bias, on sizes around the tiles' edges. */
+/* Linear layers and matrix products: every transposition, batch and bias, on sizes around the
+ * tiles' edges. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +12,8 @@
  * hundred: three times sqrt(n/2), n = 200. Measured at most: 15. */
 #define MOST 32
 
-static void check_matmul(int rank, int64_t batch, bool shared, bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
+static void check_matmul(int rank, int64_t batch, bool shared, bool ta, bool tb, int64_t m,
+                         int64_t n, int64_t k) {
     vn_shape in[2] = {{.rank = rank}, {.rank = shared ? 2 : rank}};
     for (int i = 0; i < rank - 2; i++) in[0].dim[i] = in[1].dim[i] = i ? batch : 2;
     vn_shape *a = &in[0], *b = &in[1];
@@ -22,14 +24,16 @@ static void check_matmul(int rank, int64_t batch, bool shared, bool ta, bool tb,
     product_check(VN_OP_MATMUL, (vn_attr){.matmul = {ta, tb}}, 2, in, NULL, MOST);
 }
 
-static void each_transposition(int rank, int64_t batch, bool shared, int64_t m, int64_t n, int64_t k) {
+static void each_transposition(int rank, int64_t batch, bool shared, int64_t m, int64_t n,
+                               int64_t k) {
     for (int t = 0; t < 4; t++) check_matmul(rank, batch, shared, t & 1, t & 2, m, n, k);
 }
 
 static void matmul_of_random_sizes(void **state) {
     (void)state;
     for (int i = 0; i < 30; i++)
-        each_transposition(2, 1, false, product_draw(1, 70), product_draw(1, 70), product_draw(1, 140));
+        each_transposition(2, 1, false, product_draw(1, 70), product_draw(1, 70),
+                           product_draw(1, 140));
 }
 
 static void matmul_of_few_rows_or_columns(void **state) {
@@ -50,7 +54,8 @@ static void matmul_of_many_rows(void **state) {
     each_transposition(2, 1, false, 60, 50, 1000);
 }
 
-/* Summed in chunks; with rows of A that clash in the first cache, and rows and columns beyond what is packed at once. */
+/* Summed in chunks; with rows of A that clash in the first cache, and rows and columns beyond what
+ * is packed at once. */
 static void matmul_of_long_sums(void **state) {
     (void)state;
     check_matmul(2, 1, false, true, false, 37, 21, 2047);
@@ -65,8 +70,10 @@ static void matmul_of_batches(void **state) {
     (void)state;
     for (int shared = 0; shared < 2; shared++) {
         each_transposition(3, 1, shared, 5, 9, 17);
-        each_transposition(4, 3, shared, product_draw(1, 40), product_draw(1, 40), product_draw(1, 40));
-        each_transposition(4, 17, shared, product_draw(20, 50), product_draw(1, 40), product_draw(1, 40));
+        each_transposition(4, 3, shared, product_draw(1, 40), product_draw(1, 40),
+                           product_draw(1, 40));
+        each_transposition(4, 17, shared, product_draw(20, 50), product_draw(1, 40),
+                           product_draw(1, 40));
     }
 }
 
@@ -86,7 +93,8 @@ static void check_linear(int64_t rows, int64_t inputs, int64_t outputs, bool bia
 
 static void linear_of_random_sizes(void **state) {
     (void)state;
-    for (int i = 0; i < 40; i++) check_linear(product_draw(1, 90), product_draw(1, 150), product_draw(1, 90), i & 1);
+    for (int i = 0; i < 40; i++)
+        check_linear(product_draw(1, 90), product_draw(1, 150), product_draw(1, 90), i & 1);
     for (int64_t few = 1; few <= 8; few++) {
         check_linear(few, product_draw(1, 150), product_draw(1, 150), few & 1);
         check_linear(product_draw(1, 150), product_draw(1, 150), few, few & 1);

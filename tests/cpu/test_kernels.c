@@ -1,6 +1,6 @@
-/* Every op of the table has a kernel on every instruction set, and every kernel agrees with the plain reference on random shapes:
- * odd sizes, one element, empty arrays, and sizes at which several threads really run. The table below is locked to VN_OPS: an op
- * without a row fails. */
+/* Every op of the table has a kernel on every instruction set, and every kernel agrees with the
+ * plain reference on random shapes: odd sizes, one element, empty arrays, and sizes at which
+ * several threads really run. The table below is locked to VN_OPS: an op without a row fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +14,13 @@
 #define ROUNDS 40
 #define LARGE  8 /* every so many rounds the shape is large */
 
-/* ---- shapes ------------------------------------------------------------------------------------------ */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* Mostly small axes, ones and now and then an empty one; large shapes have some 50000 elements. */
 static vn_shape draw_shape(int rank, int round) {
     vn_shape s = {.rank = rank};
-    for (int i = 0; i < rank; i++) s.dim[i] = kernel_draw(0, 3) ? kernel_draw(1, rank > 3 ? 7 : 21) : 1;
+    for (int i = 0; i < rank; i++)
+        s.dim[i] = kernel_draw(0, 3) ? kernel_draw(1, rank > 3 ? 7 : 21) : 1;
     if (rank > 0 && kernel_draw(0, 15) == 0) s.dim[kernel_draw(0, rank - 1)] = 0;
     if (rank > 0 && round % LARGE == 0) {
         int64_t count = 1, grow = kernel_draw(0, rank - 1);
@@ -53,7 +54,7 @@ static vn_shape shape4(int64_t a, int64_t b, int64_t c, int64_t d) {
     return (vn_shape){4, {a, b, c, d}};
 }
 
-/* ---- a case of each op ------------------------------------------------------------------------------- */
+/* ---- a case of each op ----------------------------------------------------------------------- */
 
 static void open_fill(kernel_case *c, vn_op op, int round) {
     vn_shape out = draw_shape((int)kernel_draw(0, 4), round);
@@ -99,7 +100,8 @@ static void open_broadcast(kernel_case *c, vn_op op, int round) {
     else
         kernel_open(c, op, (vn_attr){0}, 1 + round % 2, (vn_shape[]){large, large}, &small);
     if (op == VN_OP_SUM_TO)
-        c->fill[0] = c->fill[1] = KERNEL_POSITIVE; /* else sums may vanish, and no relative error is small */
+        c->fill[0] = c->fill[1] =
+            KERNEL_POSITIVE; /* else sums may vanish, and no relative error is small */
 }
 
 static void open_binary(kernel_case *c, vn_op op, int round) {
@@ -134,7 +136,8 @@ static void open_unary(kernel_case *c, vn_op op, int round) {
 
 static void open_matmul(kernel_case *c, vn_op op, int round) {
     bool ta = kernel_draw(0, 1), tb = kernel_draw(0, 1);
-    int64_t b = kernel_draw(1, 3), m = kernel_draw(1, 40), n = kernel_draw(1, 40), k = kernel_draw(1, 40);
+    int64_t b = kernel_draw(1, 3), m = kernel_draw(1, 40), n = kernel_draw(1, 40),
+            k = kernel_draw(1, 40);
     if (round % LARGE == 0) m = 150, n = 140;
     vn_shape in[2] = {shape3(b, ta ? k : m, ta ? m : k), shape3(b, tb ? n : k, tb ? k : n)};
     kernel_open(c, op, (vn_attr){.matmul = {ta, tb}}, 2, in, NULL);
@@ -142,40 +145,47 @@ static void open_matmul(kernel_case *c, vn_op op, int round) {
 
 static void open_linear(kernel_case *c, vn_op op, int round) {
     int64_t in_width = kernel_draw(1, 40), out_width = kernel_draw(1, 40);
-    vn_shape in[3] = {shape2(round % LARGE ? kernel_draw(1, 30) : 800, in_width), shape2(out_width, in_width),
-                      shape1(out_width)};
+    vn_shape in[3] = {shape2(round % LARGE ? kernel_draw(1, 30) : 800, in_width),
+                      shape2(out_width, in_width), shape1(out_width)};
     const vn_attr attr = {.linear = {round % 3 ? VN_FN_IDENTITY : VN_FN_GELU_TANH}};
     kernel_open(c, op, attr, (int)kernel_draw(2, 3), in, NULL);
 }
 
 static void open_conv(kernel_case *c, vn_op op, int round) {
-    int64_t h = kernel_draw(3, 9), w = kernel_draw(3, 9), i = kernel_draw(1, 9), o = kernel_draw(1, 9),
-            kernel = kernel_draw(0, 1) * 2 + 1;
+    int64_t h = kernel_draw(3, 9), w = kernel_draw(3, 9), i = kernel_draw(1, 9),
+            o = kernel_draw(1, 9), kernel = kernel_draw(0, 1) * 2 + 1;
     int stride = (int)kernel_draw(1, 2), pad = kernel == 3;
     vn_attr attr = {.conv = {stride, {pad, pad, pad, pad}}};
-    vn_shape x = shape4(round % LARGE ? 2 : 24, h, w, i), weight = shape4(kernel, kernel, i, o), bias = shape1(o);
-    vn_shape y = shape4(x.dim[0], (h + 2 * pad - kernel) / stride + 1, (w + 2 * pad - kernel) / stride + 1, o);
-    if (op == VN_OP_CONV2D) kernel_open(c, op, attr, (int)kernel_draw(2, 3), (vn_shape[]){x, weight, bias}, NULL);
+    vn_shape x = shape4(round % LARGE ? 2 : 24, h, w, i), weight = shape4(kernel, kernel, i, o),
+             bias = shape1(o);
+    vn_shape y = shape4(x.dim[0], (h + 2 * pad - kernel) / stride + 1,
+                        (w + 2 * pad - kernel) / stride + 1, o);
+    if (op == VN_OP_CONV2D)
+        kernel_open(c, op, attr, (int)kernel_draw(2, 3), (vn_shape[]){x, weight, bias}, NULL);
     if (op == VN_OP_CONV2D_GRAD_X) kernel_open(c, op, attr, 2, (vn_shape[]){y, weight}, &x);
     if (op == VN_OP_CONV2D_GRAD_W) kernel_open(c, op, attr, 2, (vn_shape[]){x, y}, &weight);
 }
 
 /* [N,C] to [N,..,C], one group or several, with and without affine map and silu. */
 static void open_norm(kernel_case *c, vn_op op, int round) {
-    int64_t groups = kernel_draw(0, 1) ? 1 : kernel_draw(1, 8), channels = groups * kernel_draw(1, 12);
+    int64_t groups = kernel_draw(0, 1) ? 1 : kernel_draw(1, 8),
+            channels = groups * kernel_draw(1, 12);
     vn_shape x = draw_shape((int)kernel_draw(2, 4), round);
     bool large = round % LARGE == 0, affine = op == VN_OP_NORM_GRAD_AFFINE || kernel_draw(0, 1);
     x.dim[x.rank - 1] = channels;
-    if (large && round % (2 * LARGE) == 0) x = shape3(1, 70000 / channels, channels); /* one sample, cut into parts */
+    /* one sample, cut into parts */
+    if (large && round % (2 * LARGE) == 0) x = shape3(1, 70000 / channels, channels);
     vn_shape stats = shape3(x.dim[0], groups, 2), width = shape1(channels);
-    if (x.dim[0] > 0 && kernel_draw(0, 2) == 0) { /* an affine map for each of some runs of samples */
+    /* an affine map for each of some runs of samples */
+    if (x.dim[0] > 0 && kernel_draw(0, 2) == 0) {
         int64_t runs = kernel_draw(1, 4);
         while (x.dim[0] % runs) runs--;
         width = shape2(runs, channels);
     }
     vn_attr attr = {.norm = {(int)groups, 1e-5, kernel_draw(0, 1) ? VN_FN_SILU : VN_FN_IDENTITY}};
     if (op == VN_OP_NORM_STATS) kernel_open(c, op, attr, 1, &x, NULL);
-    if (op == VN_OP_NORM) kernel_open(c, op, attr, affine ? 4 : 2, (vn_shape[]){x, stats, width, width}, NULL);
+    if (op == VN_OP_NORM)
+        kernel_open(c, op, attr, affine ? 4 : 2, (vn_shape[]){x, stats, width, width}, NULL);
     if (op == VN_OP_NORM_GRAD_X || op == VN_OP_NORM_GRAD_AFFINE)
         kernel_open(c, op, attr, affine ? 5 : 3, (vn_shape[]){x, stats, x, width, width}, NULL);
     if (op != VN_OP_NORM_STATS) c->fill[1] = KERNEL_POSITIVE;
@@ -202,8 +212,8 @@ static void open_one_hot(kernel_case *c, vn_op op, int round) {
 }
 
 static void open_embedding(kernel_case *c, vn_op op, int round) {
-    vn_shape table = shape2(kernel_draw(1, 20), kernel_draw(1, 40)), index = draw_shape((int)kernel_draw(0, 2), round),
-             rows = index;
+    vn_shape table = shape2(kernel_draw(1, 20), kernel_draw(1, 40)),
+             index = draw_shape((int)kernel_draw(0, 2), round), rows = index;
     rows.dim[rows.rank++] = table.dim[1];
     if (op == VN_OP_EMBEDDING)
         kernel_open(c, op, (vn_attr){0}, 2, (vn_shape[]){table, index}, NULL);
@@ -223,17 +233,20 @@ static void open_resample(kernel_case *c, vn_op op, int round) {
     vn_attr attr = {.resample = {.up = (int)kernel_draw(1, 3),
                                  .down = (int)kernel_draw(1, 3),
                                  .taps = (int)kernel_draw(1, VN_MAX_TAPS)}};
-    for (int i = 0; i < attr.resample.taps; i++) attr.resample.tap[i] = (float)kernel_draw(-8, 8) / 7.0f;
+    for (int i = 0; i < attr.resample.taps; i++)
+        attr.resample.tap[i] = (float)kernel_draw(-8, 8) / 7.0f;
     for (int i = 0; i < 2; i++) attr.resample.pad[i] = (int)kernel_draw(0, attr.resample.taps - 1);
-    vn_shape x = shape4(round % LARGE ? 2 : 40, kernel_draw(1, 8), kernel_draw(1, 8), kernel_draw(1, 40));
+    vn_shape x =
+        shape4(round % LARGE ? 2 : 40, kernel_draw(1, 8), kernel_draw(1, 8), kernel_draw(1, 40));
     vn_shape y = shape4(x.dim[0], kernel_draw(1, 9), kernel_draw(1, 9), x.dim[3]);
     kernel_open(c, op, attr, 1, &x, &y);
 }
 
 static void open_dropout(kernel_case *c, vn_op op, int round) {
     vn_shape x = draw_shape((int)kernel_draw(0, 4), round);
-    kernel_open(c, op, (vn_attr){.dropout = {(double)kernel_draw(0, 9) / 10, (uint32_t)kernel_draw(0, 9)}}, 1, &x,
-                NULL);
+    kernel_open(c, op,
+                (vn_attr){.dropout = {(double)kernel_draw(0, 9) / 10, (uint32_t)kernel_draw(0, 9)}},
+                1, &x, NULL);
 }
 
 /* The most roundings that an element may be off by (support_kernel.h), beside what any kernel
@@ -241,7 +254,7 @@ static void open_dropout(kernel_case *c, vn_op op, int round) {
  * sqrt(n/2), and three times that in the worst of thousands of elements: embedding_grad adds
  * 1000 rows one after the other, others in lanes and blocks. norm_stats and unary_grad are
  * largest where the answer is near 0 and hardly moves. */
-// clang-format off
+/* clang-format off */
 static const struct {
     void (*open)(kernel_case *c, vn_op op, int round);
     double roundings;
@@ -252,38 +265,38 @@ static const struct {
     [VN_OP_SLICE] = {open_slice, 0},
     [VN_OP_PLACE] = {open_slice, 0},
     [VN_OP_BROADCAST] = {open_broadcast, 0},
-    [VN_OP_SUM_TO] = {open_broadcast, 5}, // 2.2
-    [VN_OP_ADD] = {open_binary, 2}, // 1
-    [VN_OP_SUB] = {open_binary, 2}, // 1
-    [VN_OP_MUL] = {open_binary, 2}, // 1
-    [VN_OP_DIV] = {open_binary, 2}, // 1
-    [VN_OP_MUL_ADD] = {open_mul_add, 4}, // 1.5
-    [VN_OP_AFFINE] = {open_affine, 4}, // 1
-    [VN_OP_UNARY] = {open_unary, 15}, // 6.8
-    [VN_OP_UNARY_GRAD] = {open_unary, 70}, // 32
-    [VN_OP_MATMUL] = {open_matmul, 14}, // 5.9
-    [VN_OP_LINEAR] = {open_linear, 16}, // 7.4
-    [VN_OP_CONV2D] = {open_conv, 12}, // 5
-    [VN_OP_CONV2D_GRAD_X] = {open_conv, 12}, // 4.8
-    [VN_OP_CONV2D_GRAD_W] = {open_conv, 12}, // 5.1
-    [VN_OP_NORM_STATS] = {open_norm, 60}, // 27
-    [VN_OP_NORM] = {open_norm, 20}, // 9.5
-    [VN_OP_NORM_GRAD_X] = {open_norm, 20}, // 8.7
-    [VN_OP_NORM_GRAD_AFFINE] = {open_norm, 15}, // 6.1
-    [VN_OP_SOFTMAX] = {open_softmax, 12}, // 5.2
-    [VN_OP_SOFTMAX_GRAD] = {open_softmax, 12}, // 5.3
-    [VN_OP_CROSS_ENTROPY] = {open_cross_entropy, 5}, // 1.9
-    [VN_OP_CROSS_ENTROPY_GRAD] = {open_cross_entropy, 9}, // 3.7
+    [VN_OP_SUM_TO] = {open_broadcast, 5}, /* 2.2 */
+    [VN_OP_ADD] = {open_binary, 2}, /* 1 */
+    [VN_OP_SUB] = {open_binary, 2}, /* 1 */
+    [VN_OP_MUL] = {open_binary, 2}, /* 1 */
+    [VN_OP_DIV] = {open_binary, 2}, /* 1 */
+    [VN_OP_MUL_ADD] = {open_mul_add, 4}, /* 1.5 */
+    [VN_OP_AFFINE] = {open_affine, 4}, /* 1 */
+    [VN_OP_UNARY] = {open_unary, 15}, /* 6.8 */
+    [VN_OP_UNARY_GRAD] = {open_unary, 70}, /* 32 */
+    [VN_OP_MATMUL] = {open_matmul, 14}, /* 5.9 */
+    [VN_OP_LINEAR] = {open_linear, 16}, /* 7.4 */
+    [VN_OP_CONV2D] = {open_conv, 12}, /* 5 */
+    [VN_OP_CONV2D_GRAD_X] = {open_conv, 12}, /* 4.8 */
+    [VN_OP_CONV2D_GRAD_W] = {open_conv, 12}, /* 5.1 */
+    [VN_OP_NORM_STATS] = {open_norm, 60}, /* 27 */
+    [VN_OP_NORM] = {open_norm, 20}, /* 9.5 */
+    [VN_OP_NORM_GRAD_X] = {open_norm, 20}, /* 8.7 */
+    [VN_OP_NORM_GRAD_AFFINE] = {open_norm, 15}, /* 6.1 */
+    [VN_OP_SOFTMAX] = {open_softmax, 12}, /* 5.2 */
+    [VN_OP_SOFTMAX_GRAD] = {open_softmax, 12}, /* 5.3 */
+    [VN_OP_CROSS_ENTROPY] = {open_cross_entropy, 5}, /* 1.9 */
+    [VN_OP_CROSS_ENTROPY_GRAD] = {open_cross_entropy, 9}, /* 3.7 */
     [VN_OP_ONE_HOT] = {open_one_hot, 0},
     [VN_OP_EMBEDDING] = {open_embedding, 0},
-    [VN_OP_EMBEDDING_GRAD] = {open_embedding, 120}, // 53
-    [VN_OP_ATTENTION] = {open_attention, 14}, // 6
-    [VN_OP_ATTENTION_GRAD] = {open_attention, 25}, // 11
-    [VN_OP_RESAMPLE] = {open_resample, 10}, // 4.4
-    [VN_OP_DROPOUT] = {open_dropout, 2}, // 0.9
-    [VN_OP_ENTMAX_ROOT] = {open_softmax, 25}, // 11
+    [VN_OP_EMBEDDING_GRAD] = {open_embedding, 120}, /* 53 */
+    [VN_OP_ATTENTION] = {open_attention, 14}, /* 6 */
+    [VN_OP_ATTENTION_GRAD] = {open_attention, 25}, /* 11 */
+    [VN_OP_RESAMPLE] = {open_resample, 10}, /* 4.4 */
+    [VN_OP_DROPOUT] = {open_dropout, 2}, /* 0.9 */
+    [VN_OP_ENTMAX_ROOT] = {open_softmax, 25}, /* 11 */
 };
-// clang-format on
+/* clang-format on */
 
 static bool bound_by_the_program(vn_op op) {
     return op == VN_OP_INPUT || op == VN_OP_PARAM || op == VN_OP_CONST || op == VN_OP_VIEW;
@@ -294,7 +307,8 @@ static void every_op_has_a_kernel(void **state) {
     for (int op = 0; op < VN_OP_COUNT; op++)
         for (size_t i = 0; vn_cpu_backend_at(i); i++)
             if (bound_by_the_program((vn_op)op) == (vn_cpu_backend_at(i)->kernel[op] != NULL))
-                fail_msg("%s on %s: kernel table", vn_op_get((vn_op)op)->name, vn_cpu_backend_at(i)->name);
+                fail_msg("%s on %s: kernel table", vn_op_get((vn_op)op)->name,
+                         vn_cpu_backend_at(i)->name);
 }
 
 static void every_kernel_agrees_with_the_reference(void **state) {
@@ -311,8 +325,8 @@ static void every_kernel_agrees_with_the_reference(void **state) {
             worst = error > worst ? error : worst;
         }
         if (getenv("VANE_TEST_VERBOSE"))
-            print_message("%-20s off by %.2g roundings, of at most %g\n", vn_op_get((vn_op)op)->name, worst,
-                          rows[op].roundings);
+            print_message("%-20s off by %.2g roundings, of at most %g\n",
+                          vn_op_get((vn_op)op)->name, worst, rows[op].roundings);
     }
 }
 

@@ -1,5 +1,6 @@
-/* Accuracy of the elementary functions, through the unary kernel of every instruction set, over sweeps of all floats: the largest
- * error in units of the last place of the exact result, as kernel_math.h states it. Special values too. */
+/* Accuracy of the elementary functions, through the unary kernel of every instruction set, over
+ * sweeps of all floats: the largest error in units of the last place of the exact result, as
+ * kernel_math.h states it. Special values too. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,8 +41,9 @@ static double reciprocal_root(double x) {
 }
 
 /* floor: errors are counted in ulp of results of at least this size. ulp: twice the largest error
- * measured on any kernel set, as another compiler joins or splits other products and sums. sqrt is IEEE's own. */
-// clang-format off
+ * measured on any kernel set, as another compiler joins or splits other products and sums. sqrt is
+ * IEEE's own. */
+/* clang-format off */
 static const struct {
     const char *name;
     vn_fn fn;
@@ -65,7 +67,7 @@ static const struct {
     {"gelu, tail", VN_FN_GELU,    0, gelu,            -12,   -3,        1e-38, 130},
     {"gelu'",      VN_FN_GELU,    1, gelu_slope,      -12,   100,       0.5,   7.2},
 };
-// clang-format on
+/* clang-format on */
 
 static float float_of(uint32_t bits) {
     float x;
@@ -75,7 +77,11 @@ static float float_of(uint32_t bits) {
 
 static void evaluate(const vn_backend *b, vn_fn fn, int order, float *x, float *y, int64_t n) {
     vn_node in = {.op = VN_OP_INPUT, .shape = {1, {n}}};
-    vn_node node = {.op = VN_OP_UNARY, .shape = in.shape, .inputs = 1, .in = {&in}, .attr = {.unary = {fn, order}}};
+    vn_node node = {.op = VN_OP_UNARY,
+                    .shape = in.shape,
+                    .inputs = 1,
+                    .in = {&in},
+                    .attr = {.unary = {fn, order}}};
     kernel_run(b, &node, &x, y, 1, NULL);
 }
 
@@ -89,7 +95,8 @@ static int64_t fill_sweep(double least, double most, float *x) {
     return n;
 }
 
-static double largest_ulp(const float *x, const float *y, int64_t n, double (*exact)(double), double floor, float *at) {
+static double largest_ulp(const float *x, const float *y, int64_t n, double (*exact)(double),
+                          double floor, float *at) {
     double worst = 0;
     for (int64_t i = 0; i < n; i++) {
         double truth = exact((double)x[i]), size = fmax(fabs(truth), floor);
@@ -111,11 +118,11 @@ static void functions_are_accurate(void **state) {
             evaluate(vn_cpu_backend_at(i), sweeps[k].fn, sweeps[k].order, x, y, n);
             double ulp = largest_ulp(x, y, n, sweeps[k].exact, sweeps[k].floor, &at);
             if (getenv("VANE_TEST_VERBOSE"))
-                print_message("%-12s %-9s %.2f ulp at %g\n", sweeps[k].name, vn_cpu_backend_at(i)->name, ulp,
-                              (double)at);
+                print_message("%-12s %-9s %.2f ulp at %g\n", sweeps[k].name,
+                              vn_cpu_backend_at(i)->name, ulp, (double)at);
             if (!(ulp <= sweeps[k].ulp))
-                fail_msg("%s on %s: %g ulp at %g, of at most %g", sweeps[k].name, vn_cpu_backend_at(i)->name, ulp,
-                         (double)at, sweeps[k].ulp);
+                fail_msg("%s on %s: %g ulp at %g, of at most %g", sweeps[k].name,
+                         vn_cpu_backend_at(i)->name, ulp, (double)at, sweeps[k].ulp);
         }
     }
     kernel_array_close(x, room);
@@ -161,9 +168,10 @@ static void special_values_are_kept(void **state) {
         for (size_t k = 0; k < VN_COUNT(cases); k++) {
             float x[3] = {cases[k].x, cases[k].x, cases[k].x}, y[3];
             evaluate(vn_cpu_backend_at(i), cases[k].fn, 0, x, y, 3);
-            if (isnan(cases[k].y) ? !isnan(y[1]) : (y[1] != cases[k].y && !(fabsf(y[1] - cases[k].y) < 1e-30f)))
-                fail_msg("%s: function %d of %g is %g, not %g", vn_cpu_backend_at(i)->name, cases[k].fn,
-                         (double)cases[k].x, (double)y[1], (double)cases[k].y);
+            if (isnan(cases[k].y) ? !isnan(y[1])
+                                  : (y[1] != cases[k].y && !(fabsf(y[1] - cases[k].y) < 1e-30f)))
+                fail_msg("%s: function %d of %g is %g, not %g", vn_cpu_backend_at(i)->name,
+                         cases[k].fn, (double)cases[k].x, (double)y[1], (double)cases[k].y);
         }
         for (int fn = 0; fn < VN_FN_COUNT; fn++) {
             float x[17], y[17];
@@ -171,7 +179,8 @@ static void special_values_are_kept(void **state) {
             evaluate(vn_cpu_backend_at(i), (vn_fn)fn, 0, x, y, 17);
             for (int k = 0; k < 17; k++)
                 if (!isnan(y[k]))
-                    fail_msg("%s: function %d of NaN is %g", vn_cpu_backend_at(i)->name, fn, (double)y[k]);
+                    fail_msg("%s: function %d of NaN is %g", vn_cpu_backend_at(i)->name, fn,
+                             (double)y[k]);
         }
     }
 }

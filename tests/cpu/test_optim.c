@@ -1,5 +1,5 @@
-/* The optimiser's pass against PyTorch's AdamW over ten clipped steps, against a plain version in double on odd lengths, and the
- * same bits for every thread count. */
+/* The optimiser's pass against PyTorch's AdamW over ten clipped steps, against a plain version in
+ * double on odd lengths, and the same bits for every thread count. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,13 +37,20 @@ static void agrees_with_pytorch(void **state) {
             const float *grad = optim_grad + step * optim_count;
             double norm = sqrt(b->sum_squares(optim_count, grad, NULL));
             assert_true(fabs(norm - (double)optim_norm[step]) <= 2e-7 * norm);
-            vn_adamw o = {
-                optim_lr, optim_beta1, optim_beta2, optim_eps, optim_decay, step + 1, fmin(1, optim_clip / norm),
-                optim_ema};
+            vn_adamw o = {optim_lr,
+                          optim_beta1,
+                          optim_beta2,
+                          optim_eps,
+                          optim_decay,
+                          step + 1,
+                          fmin(1, optim_clip / norm),
+                          optim_ema};
             b->adamw(&o, optim_count, value, grad, m, v, ema, NULL);
             double error = largest_difference(value, optim_value + step * optim_count, optim_count);
-            double average = largest_difference(ema, optim_average + step * optim_count, optim_count);
-            if (getenv("VANE_TEST_VERBOSE")) print_message("%s step %d: %.1e %.1e\n", b->name, step, error, average);
+            double average =
+                largest_difference(ema, optim_average + step * optim_count, optim_count);
+            if (getenv("VANE_TEST_VERBOSE"))
+                print_message("%s step %d: %.1e %.1e\n", b->name, step, error, average);
             assert_true(error <= TOLERANCE && average <= TOLERANCE);
         }
     }
@@ -54,7 +61,8 @@ static double plain(const vn_adamw *o, double value, double grad, double m, doub
     double g = grad * o->grad_scale;
     m = o->beta1 * m + (1 - o->beta1) * g;
     v = o->beta2 * v + (1 - o->beta2) * g * g;
-    double mean = m / (1 - pow(o->beta1, (double)o->step)), square = v / (1 - pow(o->beta2, (double)o->step));
+    double mean = m / (1 - pow(o->beta1, (double)o->step)),
+           square = v / (1 - pow(o->beta2, (double)o->step));
     return value * (1 - o->lr * o->weight_decay) - o->lr * mean / (sqrt(square) + o->eps);
 }
 
@@ -63,8 +71,8 @@ typedef struct arrays {
 } arrays;
 
 static arrays arrays_open(int64_t n) {
-    arrays a = {kernel_array_open(n), kernel_array_open(n), kernel_array_open(n), kernel_array_open(n),
-                kernel_array_open(n)};
+    arrays a = {kernel_array_open(n), kernel_array_open(n), kernel_array_open(n),
+                kernel_array_open(n), kernel_array_open(n)};
     vn_random_normal(a.value, (size_t)n, 1, VN_STREAM_TEST, 1, 0);
     vn_random_normal(a.grad, (size_t)n, 1, VN_STREAM_TEST, 2, 0);
     vn_random_normal(a.m, (size_t)n, 1, VN_STREAM_TEST, 3, 0);
@@ -99,8 +107,8 @@ static void any_length_and_thread_count(void **state) {
             arrays start = arrays_open(n), first = arrays_open(n);
             b->adamw(&o, (size_t)n, first.value, first.grad, first.m, first.v, first.ema, NULL);
             for (int64_t i = 0; i < n; i++) {
-                double truth =
-                    plain(&o, (double)start.value[i], (double)start.grad[i], (double)start.m[i], (double)start.v[i]);
+                double truth = plain(&o, (double)start.value[i], (double)start.grad[i],
+                                     (double)start.m[i], (double)start.v[i]);
                 double average = o.ema * (double)start.value[i] + (1 - o.ema) * truth;
                 assert_true(fabs((double)first.value[i] - truth) <= 4e-7 * fmax(1, fabs(truth)));
                 assert_true(fabs((double)first.ema[i] - average) <= 4e-7 * fmax(1, fabs(average)));
@@ -108,12 +116,13 @@ static void any_length_and_thread_count(void **state) {
             for (int threads = 2; threads <= CREW_MOST; threads++) {
                 arrays again = arrays_open(n);
                 bool averaged = threads % 2 == 0; /* without an average, too */
-                b->adamw(&o, (size_t)n, again.value, again.grad, again.m, again.v, averaged ? again.ema : NULL,
-                         crew_of(threads));
+                b->adamw(&o, (size_t)n, again.value, again.grad, again.m, again.v,
+                         averaged ? again.ema : NULL, crew_of(threads));
                 assert_memory_equal(again.value, first.value, (size_t)n * sizeof(float));
                 assert_memory_equal(again.m, first.m, (size_t)n * sizeof(float));
                 assert_memory_equal(again.v, first.v, (size_t)n * sizeof(float));
-                assert_memory_equal(again.ema, averaged ? first.ema : start.ema, (size_t)n * sizeof(float));
+                assert_memory_equal(again.ema, averaged ? first.ema : start.ema,
+                                    (size_t)n * sizeof(float));
                 arrays_close(&again, n);
             }
             arrays_close(&start, n);
@@ -128,12 +137,15 @@ static void squares_are_summed_in_a_fixed_order(void **state) {
         for (size_t l = 0; l < VN_COUNT(lengths); l++) {
             int64_t n = lengths[l];
             float *x = kernel_array_open(n);
-            double truth = 0, first = vn_cpu_backend_at(k)->sum_squares(
-                                  (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x, NULL);
+            double truth = 0,
+                   first = vn_cpu_backend_at(k)->sum_squares(
+                       (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x,
+                       NULL);
             for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
             assert_true(fabs(first - truth) <= 2e-7 * truth);
             for (int threads = 2; threads <= CREW_MOST; threads++)
-                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, crew_of(threads)) == first);
+                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, crew_of(threads)) ==
+                            first);
             kernel_array_close(x, n);
         }
 }

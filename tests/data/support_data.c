@@ -19,11 +19,12 @@ uint8_t data_pixel(int64_t i, int64_t k) {
     return (uint8_t)(((uint32_t)(i * 7919 + k) * 2654435761u) >> 24);
 }
 
-/* ---- IDX -------------------------------------------------------------------------------------------- */
+/* ---- IDX ------------------------------------------------------------------------------------- */
 
 static void write_packed(const char *path, const void *bytes, size_t size) {
     gzFile f = gzopen(path, "wb");
-    require(f != NULL && gzwrite(f, bytes, (unsigned)size) == (int)size && gzclose(f) == Z_OK, path);
+    require(f != NULL && gzwrite(f, bytes, (unsigned)size) == (int)size && gzclose(f) == Z_OK,
+            path);
 }
 
 void make_idx(const char *prefix, int count, int height, int width, bool packed) {
@@ -38,7 +39,7 @@ void make_idx(const char *prefix, int count, int height, int width, bool packed)
     free(labels);
 }
 
-/* ---- folders ---------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 void make_picture(const char *path, int i, int width, int height, int channels) {
     vn_image image;
@@ -50,7 +51,8 @@ void make_picture(const char *path, int i, int width, int height, int channels) 
 }
 
 void make_classes(const char *folder, int each, int width, int height, int channels) {
-    static const char *const classes[] = {"cat", "ant", "bee"}; /* made in another order than sorted */
+    /* made in another order than sorted */
+    static const char *const classes[] = {"cat", "ant", "bee"};
     static const int place[] = {2, 0, 1};
     char path[512];
     mkdir(folder, 0777);
@@ -64,7 +66,7 @@ void make_classes(const char *folder, int each, int width, int height, int chann
     }
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 vn_data *must_open(const char *source, const vn_data_options *options) {
     vn_data *data = NULL;
@@ -73,19 +75,23 @@ vn_data *must_open(const char *source, const vn_data_options *options) {
     return data;
 }
 
-void must_refuse(const char *source, const vn_data_options *options, vn_status status, const char *words) {
+void must_refuse(const char *source, const vn_data_options *options, vn_status status,
+                 const char *words) {
     vn_data *data = NULL;
     vn_err err = {0};
     const vn_status s = vn_data_open(source, options, &data, &err);
-    if (s == status && data == NULL && strstr(err.text, words) != NULL && strchr(err.text, '\n') == NULL) return;
-    fprintf(stderr, "%s: status %d with \"%s\", expected %d with \"%s\"\n", source, (int)s, err.text, (int)status,
-            words);
+    if (s == status && data == NULL && strstr(err.text, words) != NULL &&
+        strchr(err.text, '\n') == NULL)
+        return;
+    fprintf(stderr, "%s: status %d with \"%s\", expected %d with \"%s\"\n", source, (int)s,
+            err.text, (int)status, words);
     exit(1);
 }
 
 size_t sample_size(const vn_data *data) {
     const vn_data_info *info = vn_data_get_info(data);
-    return info->rank == 1 ? (size_t)info->shape[0] : (size_t)(info->shape[0] * info->shape[1] * info->shape[2]);
+    return info->rank == 1 ? (size_t)info->shape[0]
+                           : (size_t)(info->shape[0] * info->shape[1] * info->shape[2]);
 }
 
 float *read_all(vn_data *data, int32_t *labels) {

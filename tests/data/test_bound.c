@@ -1,5 +1,6 @@
-/* test_bound.c - small files that stand for much memory are refused before they are unpacked, with what they would take and what
- * they may; and a long read ends when it is told to. Files are made here; VANE_MEMORY makes the bound small. */
+/* test_bound.c - small files that stand for much memory are refused before they are unpacked, with
+ * what they would take and what they may; and a long read ends when it is told to. Files are made
+ * here; VANE_MEMORY makes the bound small. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 #include "support/scratch.h"
 #include "support_data.h"
 
-/* ---- files of zeros ------------------------------------------------------------------------------------- */
+/* ---- files of zeros -------------------------------------------------------------------------- */
 
 static void big_endian(uint8_t *to, uint32_t number) {
     for (int i = 0; i < 4; i++) to[i] = (uint8_t)(number >> (24 - 8 * i));
@@ -45,10 +46,12 @@ static void make_pair(uint32_t n, uint32_t size) {
 }
 
 /* An archive with one array of zeros. */
-static void make_npz(const char *path, const char *name, const char *descr, const char *shape, size_t bytes) {
+static void make_npz(const char *path, const char *name, const char *descr, const char *shape,
+                     size_t bytes) {
     char head[128] = "\x93NUMPY\x01\0\x76\0";
     memset(head + 10, ' ', 118);
-    const int n = snprintf(head + 10, 118, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
+    const int n = snprintf(
+        head + 10, 118, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
     head[10 + n] = ' ';
     head[127] = '\n';
     uint8_t *data = calloc(1, sizeof head + bytes);
@@ -70,10 +73,10 @@ static void make_cifar(int64_t records) {
     close(fd);
 }
 
-static const char world[] =
-    "{\"classes\": [{\"name\": \"a\", \"components\": [{\"weight\": 1, \"mean\": [0, 0], \"std\": 1}]}]}";
+static const char world[] = "{\"classes\": [{\"name\": \"a\", \"components\": [{\"weight\": 1, "
+                            "\"mean\": [0, 0], \"std\": 1}]}]}";
 
-/* ---- too much ------------------------------------------------------------------------------------------- */
+/* ---- too much -------------------------------------------------------------------------------- */
 
 static int64_t disk_bytes(const char *path) {
     struct stat info;
@@ -88,20 +91,27 @@ static void what_would_take_too_much_memory_is_refused_with_both_numbers(void **
     make_pair(3000000, 1);
     assert_true(disk_bytes("idx/train-images-idx3-ubyte.gz") < 32768);
     must_refuse("idx", &plain, VN_BAD_FILE,
-                "idx/train-labels-idx1-ubyte.gz: its 3000000 samples would take 66 MB in memory with their labels and "
-                "order, and 34 MB is what data may take (VANE_MEMORY=1G in the environment would allow it)");
+                "idx/train-labels-idx1-ubyte.gz: its 3000000 samples would take 66 MB in memory "
+                "with their labels and "
+                "order, and 34 MB is what data may take (VANE_MEMORY=1G in the environment would "
+                "allow it)");
     make_pair(100, 1000);
-    must_refuse("idx", &plain, VN_BAD_FILE, "train-images-idx3-ubyte.gz: its 100 samples would take 100 MB in memory");
+    must_refuse("idx", &plain, VN_BAD_FILE,
+                "train-images-idx3-ubyte.gz: its 100 samples would take 100 MB in memory");
     make_npz("b.npz", "images.npy", "|u1", "3000000, 1, 1", 3000000);
     assert_true(disk_bytes("b.npz") < 32768);
-    must_refuse("b.npz", &plain, VN_BAD_FILE, "b.npz: images.npy: its 3000000 samples would take 69 MB in memory");
+    must_refuse("b.npz", &plain, VN_BAD_FILE,
+                "b.npz: images.npy: its 3000000 samples would take 69 MB in memory");
     make_npz("b.npz", "points.npy", "<f8", "1500000, 1", 12000000);
-    must_refuse("b.npz", &plain, VN_BAD_FILE, "b.npz: points.npy: its 1500000 samples would take 39 MB in memory");
+    must_refuse("b.npz", &plain, VN_BAD_FILE,
+                "b.npz: points.npy: its 1500000 samples would take 39 MB in memory");
     make_cifar(12000);
     assert_true(disk_bytes("cifar/data_batch_1.bin") < 32768);
-    must_refuse("cifar", &plain, VN_BAD_FILE, "cifar/data_batch_1.bin: its 12000 samples would take 37 MB in memory");
+    must_refuse("cifar", &plain, VN_BAD_FILE,
+                "cifar/data_batch_1.bin: its 12000 samples would take 37 MB in memory");
     scratch_write_text("world.json", world);
-    must_refuse("world.json:count=2000000", &plain, VN_BAD_ARGUMENT, "its 2000000 samples would take 60 MB in memory");
+    must_refuse("world.json:count=2000000", &plain, VN_BAD_ARGUMENT,
+                "its 2000000 samples would take 60 MB in memory");
     must_refuse("points:moons:count=2000000", &plain, VN_BAD_ARGUMENT,
                 "its 2000000 samples would take 60 MB in memory");
     unsetenv("VANE_MEMORY");
@@ -117,7 +127,7 @@ static void what_fits_is_read(void **state) {
     unsetenv("VANE_MEMORY");
 }
 
-/* ---- stopped -------------------------------------------------------------------------------------------- */
+/* ---- stopped --------------------------------------------------------------------------------- */
 
 typedef struct stopper {
     int left; /* reports until it stops */
@@ -131,15 +141,16 @@ static int stop(void *user, const vn_progress *progress) {
     return s->left-- <= 0;
 }
 
-/* At the first report, at the second, fourth and so on: whichever part of opening it falls in, it ends there and leaves nothing
- * over. */
+/* At the first report, at the second, fourth and so on: whichever part of opening it falls in, it
+ * ends there and leaves nothing over. */
 static void must_stop(const char *source, int least) {
     for (int n = 0;; n += n > 0 ? n : 1) {
         stopper s = {.left = n};
         const vn_watch watch = {.progress = stop, .user = &s};
         vn_data *data = NULL;
         vn_err err = {0};
-        const vn_status status = vn_data_open(source, &(vn_data_options){.watch = &watch}, &data, &err);
+        const vn_status status =
+            vn_data_open(source, &(vn_data_options){.watch = &watch}, &data, &err);
         vn_data_close(&data);
         if (status == VN_OK) {
             if (n <= least) fail_msg("%s: reported no more than %d times", source, n);
@@ -166,10 +177,12 @@ static void reading_ends_when_it_is_told_to(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_would_take_too_much_memory_is_refused_with_both_numbers, scratch_enter,
-                                        scratch_leave),
+        cmocka_unit_test_setup_teardown(
+            what_would_take_too_much_memory_is_refused_with_both_numbers, scratch_enter,
+            scratch_leave),
         cmocka_unit_test_setup_teardown(what_fits_is_read, scratch_enter, scratch_leave),
-        cmocka_unit_test_setup_teardown(reading_ends_when_it_is_told_to, scratch_enter, scratch_leave),
+        cmocka_unit_test_setup_teardown(reading_ends_when_it_is_told_to, scratch_enter,
+                                        scratch_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

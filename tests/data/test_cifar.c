@@ -1,4 +1,5 @@
-/* test_cifar.c - CIFAR's binary batches: both layouts, several files, names, and sizes that do not fit. */
+/* test_cifar.c - CIFAR's binary batches: both layouts, several files, names, and sizes that do not
+ * fit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,8 @@
 enum { PLANE = 1024 };
 static const vn_data_options plain = {.seed = 1};
 
-/* Records first .. first + count: label bytes (the last is (7 i) mod classes), then planes of data_pixel. */
+/* Records first .. first + count: label bytes (the last is (7 i) mod classes), then planes of
+ * data_pixel. */
 static void make_batch(const char *path, int first, int count, int label_bytes, int classes) {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
@@ -34,9 +36,11 @@ static void check(const char *source, int count, int labels_in_file, const char 
     for (int i = 0; i < count; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", 7 * i % labels_in_file);
-        assert_string_equal(vn_data_class_name(data, labels[i]), names ? names[7 * i % labels_in_file] : number);
+        assert_string_equal(vn_data_class_name(data, labels[i]),
+                            names ? names[7 * i % labels_in_file] : number);
         for (int k = 0; k < 3 * PLANE; k++)
-            assert_float_equal(x[3 * PLANE * i + k], (float)data_pixel(i, k % 3 * PLANE + k / 3) / 127.5f - 1.0f, 0.0);
+            assert_float_equal(x[3 * PLANE * i + k],
+                               (float)data_pixel(i, k % 3 * PLANE + k / 3) / 127.5f - 1.0f, 0.0);
     }
     free(x);
     vn_data_close(&data);
@@ -44,13 +48,15 @@ static void check(const char *source, int count, int labels_in_file, const char 
 
 static void reads_both_layouts(void **state) {
     (void)state;
-    static const char *const names[] = {"plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+    static const char *const names[] = {"plane", "car",  "bird",  "cat",  "deer",
+                                        "dog",   "frog", "horse", "ship", "truck"};
     mkdir("ten", 0777);
     make_batch("ten/data_batch_1.bin", 0, 3, 1, 10);
     make_batch("ten/data_batch_2.bin", 3, 4, 1, 10);
     make_batch("ten/test_batch.bin", 0, 2, 1, 10);
     check("ten", 7, 10, NULL);
-    scratch_write_text("ten/batches.meta.txt", "plane\ncar\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n");
+    scratch_write_text("ten/batches.meta.txt",
+                       "plane\ncar\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n");
     check("ten", 7, 10, names);
     check("ten/test_batch.bin", 2, 10, names);
     mkdir("hundred", 0777);
@@ -69,12 +75,14 @@ static void refuses_what_does_not_fit(void **state) {
     must_refuse("bad", &plain, VN_BAD_FILE,
                 "bad/data_batch_1.bin: 6147 bytes are not a whole number of records of 3073");
     make_batch("bad/data_batch_1.bin", 0, 3, 1, 30);
-    must_refuse("bad", &plain, VN_BAD_FILE, "bad/data_batch_1.bin: label 14 of record 2 is not below 10");
+    must_refuse("bad", &plain, VN_BAD_FILE,
+                "bad/data_batch_1.bin: label 14 of record 2 is not below 10");
     scratch_write_text("bad/data_batch_1.bin", "");
     must_refuse("bad", &plain, VN_BAD_FILE, "bad/data_batch_1.bin: 0 bytes");
     make_batch("bad/data_batch_1.bin", 0, 1, 1, 10);
     scratch_write_text("bad/batches.meta.txt", "one\ntwo\n");
-    must_refuse("bad", &plain, VN_BAD_FILE, "batches.meta.txt: 2 class names where 10 are expected");
+    must_refuse("bad", &plain, VN_BAD_FILE,
+                "batches.meta.txt: 2 class names where 10 are expected");
     unlink("bad/batches.meta.txt");
     must_refuse("bad/test_batch.bin", &plain, VN_IO, "test_batch.bin");
 }

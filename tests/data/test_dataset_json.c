@@ -1,5 +1,5 @@
-/* test_dataset_json.c - data sets as StyleGAN's and EDM's tools write them: labels from dataset.json, not from folders; and what a
- * list of labels can have wrong with it. */
+/* test_dataset_json.c - data sets as StyleGAN's and EDM's tools write them: labels from
+ * dataset.json, not from folders; and what a list of labels can have wrong with it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,8 +39,10 @@ static void hear(void *user, vn_log_level level, const char *text) {
     if (w->count < 4) snprintf(w->text[w->count++], sizeof w->text[0], "%s", text);
 }
 
-/* Opens the set with this dataset.json; names of the three pictures' classes in order of their paths. */
-static void expect(const char *json, int32_t classes, const char *a, const char *b, const char *c, words *w) {
+/* Opens the set with this dataset.json; names of the three pictures' classes in order of their
+ * paths. */
+static void expect(const char *json, int32_t classes, const char *a, const char *b, const char *c,
+                   words *w) {
     const vn_watch watch = {.log = hear, .user = w};
     const char *const expected[] = {a, b, c};
     int32_t labels[3];
@@ -80,16 +82,20 @@ static void null_means_no_classes(void **state) {
     assert_string_equal(w.text[0], "set: no classes, as labels is null in dataset.json");
 }
 
-/* Windows' separators, a point, a number with a point, one-hot lists, an entry twice, other keys around. */
+/* Windows' separators, a point, a number with a point, one-hot lists, an entry twice, other keys
+ * around. */
 static void forms_that_mean_the_same_are_read(void **state) {
     (void)state;
-    expect(LIST("[\"00000\\\\a.png\", 2.0], [\"./00000//b.png\", 0]," C "," C), 2, "2", "0", "2", NULL);
-    expect(LIST("[\"00000/a.png\",[0,0,1]],[\"00000/b.png\",[1.0,0.0,0.0]],[\"00001/c.png\",[0,0,1]]"), 2, "2", "0",
-           "2", NULL);
-    expect("{\"name\": \"labels: [\\\"\", \"more\": {\"labels\": [1]}, \"labels\" : [ " A ",\n" B ",\n" C
-           " ], \"size\": [4, 4]}",
+    expect(LIST("[\"00000\\\\a.png\", 2.0], [\"./00000//b.png\", 0]," C "," C), 2, "2", "0", "2",
+           NULL);
+    expect(
+        LIST("[\"00000/a.png\",[0,0,1]],[\"00000/b.png\",[1.0,0.0,0.0]],[\"00001/c.png\",[0,0,1]]"),
+        2, "2", "0", "2", NULL);
+    expect("{\"name\": \"labels: [\\\"\", \"more\": {\"labels\": [1]}, \"labels\" : [ " A ",\n" B
+           ",\n" C " ], \"size\": [4, 4]}",
            2, "2", "0", "2", NULL);
-    assert_int_equal(rename("set/00001/c.png", "set/00001/c"), 0); /* found by the list, not by its ending */
+    /* found by the list, not by its ending */
+    assert_int_equal(rename("set/00001/c.png", "set/00001/c"), 0);
     expect(LIST(A "," B ",[\"00001/c\",2]"), 2, "2", "0", "2", NULL);
 }
 
@@ -109,12 +115,16 @@ static void what_is_wrong_is_named(void **state) {
         vn_status status;
         const char *words;
     } cases[] = {
-        {LIST(""), VN_BAD_FILE, "set/dataset.json: labels is empty; null stands there for pictures without classes"},
+        {LIST(""), VN_BAD_FILE,
+         "set/dataset.json: labels is empty; null stands there for pictures without classes"},
         {"{\"labels\": 3}", VN_BAD_FILE, "set/dataset.json: labels is neither a list nor null"},
-        {"{\"classes\": []}", VN_BAD_FILE, "set/dataset.json: has no \"labels\" (null there means no classes)"},
-        {LIST(A "," B ",[\"00001/c.png\"]"), VN_BAD_FILE, "set/dataset.json: entry 2 of labels is not of the form"},
+        {"{\"classes\": []}", VN_BAD_FILE,
+         "set/dataset.json: has no \"labels\" (null there means no classes)"},
+        {LIST(A "," B ",[\"00001/c.png\"]"), VN_BAD_FILE,
+         "set/dataset.json: entry 2 of labels is not of the form"},
         {LIST(A "," B ",7"), VN_BAD_FILE, "entry 2 of labels is not of the form"},
-        {LIST(A ",[\"00000/b.png\", -1]"), VN_BAD_FILE, "the label of 00000/b.png is neither a whole number"},
+        {LIST(A ",[\"00000/b.png\", -1]"), VN_BAD_FILE,
+         "the label of 00000/b.png is neither a whole number"},
         {LIST(A ",[\"00000/b.png\", 65536]"), VN_BAD_FILE, "the label of 00000/b.png is neither"},
         {LIST(A ",[\"00000/b.png\", 0.5]"), VN_BAD_FILE, "the label of 00000/b.png is neither"},
         {LIST(A ",[\"00000/b.png\", \"cat\"]"), VN_BAD_FILE, "the label of 00000/b.png is neither"},
@@ -122,9 +132,12 @@ static void what_is_wrong_is_named(void **state) {
         {LIST("[\"00000/a.png\", [0.3, 0.7]]"), VN_BAD_FILE, "the label of 00000/a.png is neither"},
         {LIST("[\"00000/a.png\", [1, 1]]"), VN_BAD_FILE, "the label of 00000/a.png is neither"},
         {LIST("[\"00000/a.png\", [0, 0]]"), VN_BAD_FILE, "the label of 00000/a.png is neither"},
-        {LIST(A ",[\"00000/b.png\", [1, 0]]"), VN_BAD_FILE, "00000/b.png is not of the same form as those before it"},
-        {LIST("[\"00000/a.png\",[1,0]],[\"00000/b.png\",[1,0,0]]"), VN_BAD_FILE, "not of the same form"},
-        {LIST(A "," B ",[\"00000/a.png\", 1]"), VN_BAD_FILE, "set/dataset.json: 00000/a.png has two labels"},
+        {LIST(A ",[\"00000/b.png\", [1, 0]]"), VN_BAD_FILE,
+         "00000/b.png is not of the same form as those before it"},
+        {LIST("[\"00000/a.png\",[1,0]],[\"00000/b.png\",[1,0,0]]"), VN_BAD_FILE,
+         "not of the same form"},
+        {LIST(A "," B ",[\"00000/a.png\", 1]"), VN_BAD_FILE,
+         "set/dataset.json: 00000/a.png has two labels"},
         {LIST("[\"../a.png\", 1]"), VN_BAD_FILE, "set/dataset.json: ../a.png is not in its folder"},
         {LIST("[\"/etc/a.png\", 1]"), VN_BAD_FILE, "/etc/a.png is not in its folder"},
         {LIST("[\"\", 1]"), VN_BAD_FILE, "is not in its folder"},
@@ -139,7 +152,8 @@ static void what_is_wrong_is_named(void **state) {
         must_refuse("set", &plain, cases[i].status, cases[i].words);
     }
     scratch_write_text("set/dataset.json", LIST(A "," B "," C ",[\"00007/x.png\", 1]"));
-    must_refuse("set", &plain, VN_BAD_FILE, "set/00007/x.png: No such file or directory; repair or remove it");
+    must_refuse("set", &plain, VN_BAD_FILE,
+                "set/00007/x.png: No such file or directory; repair or remove it");
 }
 
 /* Classes that are folders may have a file of that name beside them. */
@@ -151,7 +165,9 @@ static void a_foreign_file_of_that_name_is_no_list(void **state) {
     const vn_watch watch = {.log = hear, .user = &w};
     vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
     assert_int_equal(vn_data_get_info(data)->classes, 3);
-    assert_string_equal(w.text[0], "tree: dataset.json is not used: classes are folders, and captions are not read");
+    assert_string_equal(
+        w.text[0],
+        "tree: dataset.json is not used: classes are folders, and captions are not read");
     vn_data_close(&data);
 }
 

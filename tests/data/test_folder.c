@@ -1,5 +1,6 @@
-/* test_folder.c - folders of pictures: classes, sizes, colours, and the background decoding: the same batches for any
- * number of threads and any memory, errors that surface where they belong, threads that end. */
+/* test_folder.c - folders of pictures: classes, sizes, colours, and the background decoding: the
+ * same batches for any number of threads and any memory, errors that surface where they belong,
+ * threads that end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +34,8 @@ static void check_tree(vn_data *data, int channels) {
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(labels[i], i / EACH);
         for (int k = 0; k < WIDTH * HEIGHT * channels; k++)
-            assert_float_equal(x[i * WIDTH * HEIGHT * channels + k], level(data_pixel(i, k / channels)), 0.0);
+            assert_float_equal(x[i * WIDTH * HEIGHT * channels + k],
+                               level(data_pixel(i, k / channels)), 0.0);
     }
     free(x);
 }
@@ -79,8 +81,8 @@ static void mixes_colours(void **state) {
     assert_int_equal(vn_data_get_info(data)->shape[0], 1);
     x = read_all(data, NULL);
     for (int k = 0; k < WIDTH * HEIGHT; k++) {
-        const double luma =
-            0.299 * data_pixel(77, 3 * k) + 0.587 * data_pixel(77, 3 * k + 1) + 0.114 * data_pixel(77, 3 * k + 2);
+        const double luma = 0.299 * data_pixel(77, 3 * k) + 0.587 * data_pixel(77, 3 * k + 1) +
+                            0.114 * data_pixel(77, 3 * k + 2);
         assert_float_equal(x[(EACH + 7) * WIDTH * HEIGHT + k], level((uint8_t)lround(luma)), 0.0);
     }
     free(x);
@@ -96,7 +98,8 @@ static void resizes_and_crops(void **state) {
     vn_image in, out;
     assert_int_equal(vn_image_read("tree/bee/003.png", &in, NULL), VN_OK);
     assert_int_equal(vn_image_square(&in, 4, &out, NULL), VN_OK);
-    for (int k = 0; k < 16; k++) assert_float_equal(x[(EACH + 3) * 16 + k], level(out.pixels[k]), 0.0);
+    for (int k = 0; k < 16; k++)
+        assert_float_equal(x[(EACH + 3) * 16 + k], level(out.pixels[k]), 0.0);
     vn_image_free(&in);
     vn_image_free(&out);
     free(x);
@@ -114,14 +117,19 @@ static void threads_and_memory_change_nothing(void **state) {
         size_t memory;
     } ways[] = {{1, 0}, {1, 2 * SIZE}, {4, 5 * SIZE}, {4, 20 * SIZE}, {7, 0}};
     for (size_t w = 0; w < VN_COUNT(ways); w++) {
-        const vn_data_options options = {
-            .seed = 3, .validate = 0.1, .flip = true, .threads = ways[w].threads, .memory = ways[w].memory};
+        const vn_data_options options = {.seed = 3,
+                                         .validate = 0.1,
+                                         .flip = true,
+                                         .threads = ways[w].threads,
+                                         .memory = ways[w].memory};
         vn_data *data = must_open("tree", &options);
         const size_t kept = ways[w].memory ? ways[w].memory : (size_t)1 << 30;
         assert_in_range(vn_data_get_info(data)->memory, ways[w].memory ? SIZE : COUNT * SIZE,
                         kept + (size_t)ways[w].threads * 2000);
         for (int b = 0; b < BATCHES; b++) {
-            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL), VN_OK);
+            assert_int_equal(
+                vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL),
+                VN_OK);
             if (w == 0) {
                 memcpy(truth[b], x, sizeof x);
                 memcpy(truth_labels[b], labels, sizeof labels);
@@ -129,10 +137,13 @@ static void threads_and_memory_change_nothing(void **state) {
             assert_memory_equal(x, truth[b], sizeof x);
             assert_memory_equal(labels, truth_labels[b], sizeof labels);
             /* Held-out batches in between, and going back, disturb nothing. */
-            if (b % 4 == 3) assert_int_equal(vn_data_batch(data, VN_DATA_HELD, 0, 3, x, NULL, NULL), VN_OK);
+            if (b % 4 == 3)
+                assert_int_equal(vn_data_batch(data, VN_DATA_HELD, 0, 3, x, NULL, NULL), VN_OK);
         }
         for (int b = BATCHES - 1; b >= 0; b -= 6) {
-            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL), VN_OK);
+            assert_int_equal(
+                vn_data_batch(data, VN_DATA_TRAIN, (uint64_t)(BATCH * b), BATCH, x, labels, NULL),
+                VN_OK);
             assert_memory_equal(x, truth[b], sizeof x);
         }
         vn_data_close(&data);
@@ -161,7 +172,8 @@ static void check_size(int width, int height, const vn_watch *watch) {
     vn_data_close(&data);
 }
 
-/* Without a size asked for: pictures of one size up to 64 keep it, others become squares of 32, or less where one has less. */
+/* Without a size asked for: pictures of one size up to 64 keep it, others become squares of 32, or
+ * less where one has less. */
 static void chooses_a_size(void **state) {
     (void)state;
     words w = {0};
@@ -170,7 +182,8 @@ static void chooses_a_size(void **state) {
     assert_int_equal(w.count, 0);
     make_picture("tree/bee/003.png", 5, 16, 9, 1);
     check_size(4, 4, &watch);
-    assert_string_equal(w.text, "tree: pictures differ in size (5x4 .. 16x9): resized to 4x4; --size changes that");
+    assert_string_equal(
+        w.text, "tree: pictures differ in size (5x4 .. 16x9): resized to 4x4; --size changes that");
     assert_true(w.level == VN_LOG_INFO && w.count == 1);
     scratch_remove("tree");
     make_classes("tree", 1, 39, 45, 1);
@@ -188,9 +201,9 @@ static void chooses_a_size(void **state) {
     scratch_remove("tree");
     make_classes("tree", 1, 40, 65, 1);
     check_size(32, 32, &watch);
-    assert_string_equal(
-        w.text, "tree: pictures of 40x65: resized to 32x32; --size changes that, and --size -1 keeps them as they "
-                "are");
+    assert_string_equal(w.text, "tree: pictures of 40x65: resized to 32x32; --size changes that, "
+                                "and --size -1 keeps them as they "
+                                "are");
     vn_data *data = must_open("tree", &(vn_data_options){.size = -1});
     assert_true(vn_data_get_info(data)->shape[1] == 65 && vn_data_get_info(data)->shape[2] == 40);
     vn_data_close(&data);
@@ -203,19 +216,23 @@ static void names_what_is_passed_over(void **state) {
     (void)state;
     words w = {0};
     const vn_watch watch = {.log = hear, .user = &w};
-    static const char *const files[] = {"tree/ant/x.gif",   "tree/ant/Y.GIF",    "tree/bee/more/z.bmp",
-                                        "tree/read.me.txt", "tree/ant/noending", "tree/cat/x.Heic"};
+    static const char *const files[] = {"tree/ant/x.gif",      "tree/ant/Y.GIF",
+                                        "tree/bee/more/z.bmp", "tree/read.me.txt",
+                                        "tree/ant/noending",   "tree/cat/x.Heic"};
     mkdir("tree/bee/more", 0777);
     for (size_t i = 0; i < VN_COUNT(files); i++) scratch_write_text(files[i], "");
     scratch_write_text("tree/bee/more/photo", "GIF89a and more of it"); /* by its first bytes */
     check_size(WIDTH, HEIGHT, &watch);
-    assert_string_equal(w.text,
-                        "tree: passed over: 3 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG, JPEG and WebP files count "
-                        "(" VN_IMAGE_ENDINGS ")");
+    assert_string_equal(
+        w.text,
+        "tree: passed over: 3 GIF, 1 BMP, 1 HEIC, 1 text, 1 other; PNG, JPEG and WebP files count "
+        "(" VN_IMAGE_ENDINGS ")");
     assert_int_equal(w.count, 1);
     scratch_write_text("tree/cat/metadata.csv", "file_name,label\n");
     check_size(WIDTH, HEIGHT, &watch);
-    assert_string_equal(w.text, "tree: cat/metadata.csv is not used: classes are folders, and captions are not read");
+    assert_string_equal(
+        w.text,
+        "tree: cat/metadata.csv is not used: classes are folders, and captions are not read");
 }
 
 /* What a system leaves behind is neither a class nor worth a word. */
@@ -223,8 +240,9 @@ static void litter_does_not_count(void **state) {
     (void)state;
     words w = {0};
     const vn_watch watch = {.log = hear, .user = &w};
-    static const char *const folders[] = {"tree/__MACOSX", "tree/__MACOSX/ant", "tree/.hidden",
-                                          "tree/@eaDir",   "tree/ant/@eaDir",   "tree/ant/__macosx"};
+    static const char *const folders[] = {"tree/__MACOSX",   "tree/__MACOSX/ant",
+                                          "tree/.hidden",    "tree/@eaDir",
+                                          "tree/ant/@eaDir", "tree/ant/__macosx"};
     for (size_t i = 0; i < VN_COUNT(folders); i++) {
         char path[64];
         mkdir(folders[i], 0777);
@@ -240,7 +258,8 @@ static void litter_does_not_count(void **state) {
     vn_data_close(&data);
 }
 
-/* Pictures count at any depth of their class's folder, in the order of their paths; links do not lead in circles. */
+/* Pictures count at any depth of their class's folder, in the order of their paths; links do not
+ * lead in circles. */
 static void walks_down_inside_a_class(void **state) {
     (void)state;
     words w = {0};
@@ -254,8 +273,10 @@ static void walks_down_inside_a_class(void **state) {
     assert_int_equal(symlink("003.deep", "tree/bee/again"), 0);
     vn_data *data = must_open("tree", &(vn_data_options){.watch = &watch});
     check_tree(data, 1);
-    assert_string_equal(w.text, "tree: passed over: 3 folders too deep or met before; PNG, JPEG and WebP files count "
-                                "(" VN_IMAGE_ENDINGS ")");
+    assert_string_equal(
+        w.text,
+        "tree: passed over: 3 folders too deep or met before; PNG, JPEG and WebP files count "
+        "(" VN_IMAGE_ENDINGS ")");
     vn_data_close(&data);
 }
 
@@ -300,7 +321,8 @@ static void too_deep_is_passed_over(void **state) {
     vn_data_close(&data);
 }
 
-/* Folders that may not be the classes are taken as such, with a doubt; a training part beside a test part is not. */
+/* Folders that may not be the classes are taken as such, with a doubt; a training part beside a
+ * test part is not. */
 static void doubts_folders_that_may_be_no_classes(void **state) {
     (void)state;
     words w = {0};
@@ -309,7 +331,9 @@ static void doubts_folders_that_may_be_no_classes(void **state) {
     assert_int_equal(rename("tree", "nest/pets"), 0);
     vn_data *data = must_open("nest", &(vn_data_options){.watch = &watch});
     assert_true(vn_data_get_info(data)->classes == 1 && vn_data_get_info(data)->count == COUNT);
-    assert_string_equal(w.text, "nest: one class, pets, with pictures in folders of its own; did you mean nest/pets?");
+    assert_string_equal(
+        w.text,
+        "nest: one class, pets, with pictures in folders of its own; did you mean nest/pets?");
     vn_data_close(&data);
     w = (words){0};
     make_picture("nest/pets/own.png", 0, WIDTH, HEIGHT, 1);
@@ -338,7 +362,8 @@ static void names_are_utf8(void **state) {
     vn_data_close(&data);
 }
 
-/* Damaged pixels behind a good header: found when the picture is reached, not before, and again when asked again. */
+/* Damaged pixels behind a good header: found when the picture is reached, not before, and again
+ * when asked again. */
 static void damaged_picture_stops_at_its_place(void **state) {
     (void)state;
     static const char path[] = "tree/bee/004.png";
@@ -378,25 +403,28 @@ static void refuses_in_words(void **state) {
     (void)state;
     mkdir("empty", 0777);
     must_refuse("empty", &plain, VN_BAD_FILE,
-                "empty: holds no pictures, nor do the folders in it; PNG, JPEG and WebP files count (" VN_IMAGE_ENDINGS
-                ")");
+                "empty: holds no pictures, nor do the folders in it; PNG, JPEG and WebP files "
+                "count (" VN_IMAGE_ENDINGS ")");
     must_refuse("nowhere", &plain, VN_IO, "nowhere: No such file");
     scratch_write_text("file.txt", "x");
     must_refuse("file.txt", &plain, VN_BAD_FILE, "file.txt: not a known kind of data");
     scratch_write_text("edm.zip", "PK");
-    must_refuse("edm.zip", &plain, VN_BAD_FILE, "edm.zip: an archive: unpack it, and name the folder");
+    must_refuse("edm.zip", &plain, VN_BAD_FILE,
+                "edm.zip: an archive: unpack it, and name the folder");
     mkdir("empty/dog", 0777);
     scratch_write_text("empty/dog/x.tif", "");
     must_refuse("empty", &plain, VN_BAD_FILE, VN_IMAGE_ENDINGS "); passed over: 1 TIFF");
     mkdir("nest", 0777);
     assert_int_equal(rename("tree", "nest/test"), 0);
     must_refuse("nest", &plain, VN_BAD_FILE,
-                "nest: each folder in it is a class, but test is a part of a data set: did you mean nest/test?");
+                "nest: each folder in it is a class, but test is a part of a data set: did you "
+                "mean nest/test?");
     mkdir("nest/Train", 0777);
     must_refuse("nest", &plain, VN_BAD_FILE, "did you mean nest/Train?");
     assert_int_equal(rename("nest/test", "tree"), 0);
     make_picture("tree/stray.png", 0, WIDTH, HEIGHT, 1);
-    must_refuse("tree", &plain, VN_BAD_FILE, "tree: holds both pictures (stray.png) and a folder with pictures (ant)");
+    must_refuse("tree", &plain, VN_BAD_FILE,
+                "tree: holds both pictures (stray.png) and a folder with pictures (ant)");
     unlink("tree/stray.png");
     scratch_write_text("tree/ant/zz.jpg", "no picture");
     must_refuse("tree", &plain, VN_BAD_FILE, "tree/ant/zz.jpg: no picture of a known kind");
@@ -415,7 +443,8 @@ static void opening_can_be_cancelled(void **state) {
     vn_progress seen = {0};
     const vn_watch watch = {.progress = stop_at_once, .user = &seen};
     make_classes("more", 40, 1, 1, 1);
-    must_refuse("more", &(vn_data_options){.watch = &watch}, VN_CANCELLED, "more: reading was cancelled");
+    must_refuse("more", &(vn_data_options){.watch = &watch}, VN_CANCELLED,
+                "more: reading was cancelled");
     assert_true(seen.done == 64 && seen.total == 120);
 }
 

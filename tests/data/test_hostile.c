@@ -1,5 +1,6 @@
-/* test_hostile.c - damaged sources of every kind, and failing allocations: refused in one line that names the file, or
- * read; never a crash or a leak, and no thread left behind. Run under the sanitizers by ./check. */
+/* test_hostile.c - damaged sources of every kind, and failing allocations: refused in one line that
+ * names the file, or read; never a crash or a leak, and no thread left behind. Run under the
+ * sanitizers by ./check. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,8 @@ static const char *opened; /* the source that a damaged file belongs to */
 static void read_or_refuse(const char *damaged) {
     vn_data *data = NULL;
     vn_err err = {0};
-    vn_status s = vn_data_open(opened, &(vn_data_options){.seed = 1, .validate = 0.1, .threads = 2}, &data, &err);
+    vn_status s = vn_data_open(opened, &(vn_data_options){.seed = 1, .validate = 0.1, .threads = 2},
+                               &data, &err);
     if (s == VN_OK) {
         const vn_data_info *info = vn_data_get_info(data);
         const int64_t n = info->count < 64 ? info->count : 64;
@@ -27,7 +29,8 @@ static void read_or_refuse(const char *damaged) {
         int32_t *labels = malloc((size_t)n * sizeof *labels);
         assert_true(x != NULL && labels != NULL);
         s = vn_data_batch(data, VN_DATA_ALL, 0, n, x, labels, &err);
-        for (int64_t i = 0; s == VN_OK && i < n; i++) assert_true(labels[i] >= -1 && labels[i] < info->classes);
+        for (int64_t i = 0; s == VN_OK && i < n; i++)
+            assert_true(labels[i] >= -1 && labels[i] < info->classes);
         free(x);
         free(labels);
     }
@@ -76,8 +79,10 @@ static void survives_damaged_idx(void **state) {
 
 static void survives_damaged_npz(void **state) {
     (void)state;
-    static const char *const valid[] = {ARRAYS("grey"), ARRAYS("colour"), ARRAYS("planar"), ARRAYS("points64")};
-    for (size_t i = 0; i < VN_COUNT(valid); i++) damage(valid[i], "damaged.npz", "damaged.npz", true);
+    static const char *const valid[] = {ARRAYS("grey"), ARRAYS("colour"), ARRAYS("planar"),
+                                        ARRAYS("points64")};
+    for (size_t i = 0; i < VN_COUNT(valid); i++)
+        damage(valid[i], "damaged.npz", "damaged.npz", true);
 }
 
 static void survives_damaged_cifar(void **state) {
@@ -99,7 +104,7 @@ static void survives_damaged_folders(void **state) {
     damage("valid.png", "tree/bee/000.png", "tree", false);
 }
 
-/* ---- allocations ------------------------------------------------------------------------------------ */
+/* ---- allocations ----------------------------------------------------------------------------- */
 
 typedef struct source_case {
     const char *source;
@@ -112,7 +117,8 @@ typedef struct source_case {
 
 static vn_status open_and_read(const source_case *c, vn_err *err) {
     static float x[8 * 64 * 48];
-    const vn_data_options options = {.validate = 0.2, .threads = 1, .check = true, .skip_bad = true, .list = c->list};
+    const vn_data_options options = {
+        .validate = 0.2, .threads = 1, .check = true, .skip_bad = true, .list = c->list};
     vn_data *data = NULL;
     json_t *described = NULL;
     vn_status s = vn_data_open(c->source, &options, &data, err);
@@ -132,7 +138,8 @@ static vn_status open_and_read(const source_case *c, vn_err *err) {
 #define LEAKS_ARE_NOT_OURS(on) ((void)(on))
 #endif
 
-/* The sanitizers themselves need memory where a thread starts; the build without them fails that too. */
+/* The sanitizers themselves need memory where a thread starts; the build without them fails that
+ * too. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SANITIZED = 1 };
 #else
@@ -146,27 +153,31 @@ static void fail_each_allocation(const source_case *c, int mode) {
         alloc_fail(n, mode);
         const vn_status s = open_and_read(c, &err);
         if (!alloc_fail_end()) return;
-        assert_true(alloc_live() <= live + c->lost); /* fewer: libc lets go what it kept of an earlier call */
-        /* Once: stdio does without a buffer, a header is read another way, a later picture is not needed. */
+        /* fewer: libc lets go what it kept of an earlier call */
+        assert_true(alloc_live() <= live + c->lost);
+        /* Once: stdio does without a buffer, a header is read another way, a later picture is not
+         * needed. */
         if (s != VN_NO_MEMORY && !(s == VN_OK && mode == ALLOC_ONCE))
-            fail_msg("%s, allocation %lld, mode %d: %d %s", c->source, (long long)n, mode, (int)s, err.text);
+            fail_msg("%s, allocation %lld, mode %d: %d %s", c->source, (long long)n, mode, (int)s,
+                     err.text);
     }
 }
 
 static void says_when_memory_is_out(void **state) {
     (void)state;
     static uint8_t batch[4 * 3073];
-    static const source_case cases[] = {{"points:moons:count=20", VN_OK, false, 0, NULL, 0},
-                                        {"idx", VN_OK, false, 0, NULL, 0},
-                                        {"idx-gz/train-labels-idx1-ubyte.gz", VN_OK, false, 0, NULL, 0},
-                                        {ARRAYS("colour"), VN_OK, false, 1, NULL, 0},
-                                        {ARRAYS("points64"), VN_OK, false, 1, NULL, 0},
-                                        {"cifar", VN_OK, false, 0, NULL, 0},
-                                        {"tree", VN_OK, true, 0, NULL, 0},
-                                        {"spoilt", VN_OK, true, 0, NULL, 2},
-                                        {"spoilt", VN_OK, true, 0, "files", 2},
-                                        {VN_SOURCE_DIR "/tests/cases/edm_dataset", VN_OK, true, 0, NULL, 0},
-                                        {"nowhere", VN_IO, false, 0, NULL, 0}};
+    static const source_case cases[] = {
+        {"points:moons:count=20", VN_OK, false, 0, NULL, 0},
+        {"idx", VN_OK, false, 0, NULL, 0},
+        {"idx-gz/train-labels-idx1-ubyte.gz", VN_OK, false, 0, NULL, 0},
+        {ARRAYS("colour"), VN_OK, false, 1, NULL, 0},
+        {ARRAYS("points64"), VN_OK, false, 1, NULL, 0},
+        {"cifar", VN_OK, false, 0, NULL, 0},
+        {"tree", VN_OK, true, 0, NULL, 0},
+        {"spoilt", VN_OK, true, 0, NULL, 2},
+        {"spoilt", VN_OK, true, 0, "files", 2},
+        {VN_SOURCE_DIR "/tests/cases/edm_dataset", VN_OK, true, 0, NULL, 0},
+        {"nowhere", VN_IO, false, 0, NULL, 0}};
     mkdir("idx", 0777);
     mkdir("idx-gz", 0777);
     mkdir("cifar", 0777);
@@ -185,7 +196,8 @@ static void says_when_memory_is_out(void **state) {
         if (cases[i].threads && SANITIZED) continue;
         assert_int_equal(open_and_read(&cases[i], &err), cases[i].usual);
         if (cases[i].lost > 0) LEAKS_ARE_NOT_OURS(true);
-        for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++) fail_each_allocation(&cases[i], mode);
+        for (int mode = ALLOC_ONCE; mode <= ALLOC_FROM_THEN_ON; mode++)
+            fail_each_allocation(&cases[i], mode);
         if (cases[i].lost > 0) LEAKS_ARE_NOT_OURS(false);
     }
 }

@@ -1,5 +1,5 @@
-/* test_idx.c - IDX pairs: what is read, how the pair is found, what the classes are called; Fashion-MNIST itself where it is
- * installed. */
+/* test_idx.c - IDX pairs: what is read, how the pair is found, what the classes are called;
+ * Fashion-MNIST itself where it is installed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,13 +16,16 @@ static void check_made(const char *source, int count) {
     const vn_data_info *info = vn_data_get_info(data);
     int32_t labels[64];
     assert_string_equal(info->source, "idx");
-    assert_true(info->rank == 3 && info->shape[0] == 1 && info->shape[1] == 4 && info->shape[2] == 3);
-    assert_true(info->count == count && info->train == count && info->held == 0 && info->classes == 3);
+    assert_true(info->rank == 3 && info->shape[0] == 1 && info->shape[1] == 4 &&
+                info->shape[2] == 3);
+    assert_true(info->count == count && info->train == count && info->held == 0 &&
+                info->classes == 3);
     assert_int_equal(info->memory, count * 12);
     float *x = read_all(data, labels);
     for (int i = 0; i < count; i++) {
         assert_int_equal(labels[i], i % 3);
-        for (int k = 0; k < 12; k++) assert_float_equal(x[12 * i + k], (float)data_pixel(i, k) / 127.5f - 1.0f, 0.0);
+        for (int k = 0; k < 12; k++)
+            assert_float_equal(x[12 * i + k], (float)data_pixel(i, k) / 127.5f - 1.0f, 0.0);
     }
     free(x);
     vn_data_close(&data);
@@ -41,7 +44,8 @@ static void reads_a_pair(void **state) {
     check_made("packed/", 21);
     check_made("packed/t10k-images-idx3-ubyte.gz", 9);
     check_made("packed/t10k-labels-idx1-ubyte.gz", 9);
-    rename("plain/train-images-idx3-ubyte", "plain/train-images.idx3-ubyte"); /* another usual spelling */
+    /* another usual spelling */
+    rename("plain/train-images-idx3-ubyte", "plain/train-images.idx3-ubyte");
     rename("plain/train-labels-idx1-ubyte", "plain/train-labels.idx1-ubyte");
     check_made("plain", 20);
     check_made("plain/train-labels.idx1-ubyte", 20);
@@ -88,7 +92,8 @@ static void patch(const char *path, size_t at, uint8_t value) {
 
 static void refuses_what_does_not_fit(void **state) {
     (void)state;
-    static const char *const images = "bad/train-images-idx3-ubyte", *const labels = "bad/train-labels-idx1-ubyte";
+    static const char *const images = "bad/train-images-idx3-ubyte",
+                             *const labels = "bad/train-labels-idx1-ubyte";
     static const struct {
         const char *path;
         size_t at;
@@ -98,8 +103,10 @@ static void refuses_what_does_not_fit(void **state) {
         {"bad/train-images-idx3-ubyte", 3, 1,
          "train-images-idx3-ubyte: not an IDX file of images (magic number 00000801"},
         {"bad/train-images-idx3-ubyte", 2, 9, "not an IDX file of images"},
-        {"bad/train-images-idx3-ubyte", 4, 255, "bytes of data, more than a file of 88 bytes can hold"},
-        {"bad/train-images-idx3-ubyte", 6, 1, "bytes of data, more than a file of 88 bytes can hold"},
+        {"bad/train-images-idx3-ubyte", 4, 255,
+         "bytes of data, more than a file of 88 bytes can hold"},
+        {"bad/train-images-idx3-ubyte", 6, 1,
+         "bytes of data, more than a file of 88 bytes can hold"},
         {"bad/train-images-idx3-ubyte", 7, 5, "holds more bytes than its header says"},
         {"bad/train-images-idx3-ubyte", 11, 0, "claims to hold nothing"},
         {"bad/train-labels-idx1-ubyte", 7, 5, "holds more bytes than its header says"},
@@ -114,7 +121,8 @@ static void refuses_what_does_not_fit(void **state) {
     make_idx("bad/train", 6, 4, 3, false);
     make_idx("seven", 7, 4, 3, false);
     rename("seven-labels-idx1-ubyte", labels);
-    must_refuse("bad", &plain, VN_BAD_FILE, "holds 6 images, but bad/train-labels-idx1-ubyte holds 7 labels");
+    must_refuse("bad", &plain, VN_BAD_FILE,
+                "holds 6 images, but bad/train-labels-idx1-ubyte holds 7 labels");
     unlink(labels);
     must_refuse("bad", &plain, VN_IO, "bad/train-labels-idx1-ubyte: cannot be read: No such file");
     mkdir(labels, 0777);
@@ -138,7 +146,8 @@ static void refuses_bad_gzip(void **state) {
     must_refuse("gz", &plain, VN_BAD_FILE, "gz/train-images-idx3-ubyte.gz: damaged gzip data");
     bytes[size - 6] ^= 1;
     scratch_write("gz/train-images-idx3-ubyte.gz", bytes, size - 1);
-    must_refuse("gz", &plain, VN_BAD_FILE, "gz/train-images-idx3-ubyte.gz: the file ends too early");
+    must_refuse("gz", &plain, VN_BAD_FILE,
+                "gz/train-images-idx3-ubyte.gz: the file ends too early");
     free(bytes);
     gzFile f = gzopen("gz/train-images-idx3-ubyte.gz", "wb");
     gzwrite(f, bomb, sizeof bomb);
@@ -152,7 +161,8 @@ static void reads_fashion_mnist(void **state) {
     if (!vn_is_dir(folder)) skip();
     vn_data *data = must_open(folder, &plain);
     const vn_data_info *info = vn_data_get_info(data);
-    assert_true(info->count == 60000 && info->classes == 10 && info->shape[1] == 28 && info->shape[2] == 28);
+    assert_true(info->count == 60000 && info->classes == 10 && info->shape[1] == 28 &&
+                info->shape[2] == 28);
     assert_string_equal(vn_data_class_name(data, 0), "T-shirt/top");
     assert_string_equal(vn_data_class_name(data, 9), "Ankle boot");
     static float x[10 * 784];

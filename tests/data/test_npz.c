@@ -1,4 +1,5 @@
-/* test_npz.c - archives that numpy wrote (golden/arrays.py): layouts, element types, byte orders, names; refusals in words. */
+/* test_npz.c - archives that numpy wrote (golden/arrays.py): layouts, element types, byte orders,
+ * names; refusals in words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,8 +22,10 @@ static void check_images(const char *source, int channels, int classes, const ch
     assert_true(info->count == N && info->classes == classes && info->rank == 3);
     assert_true(info->shape[0] == channels && info->shape[1] == H && info->shape[2] == W);
     for (int i = 0; i < N * H * W * channels; i++) {
-        const int c = i % channels, w = i / channels % W, h = i / channels / W % H, n = i / channels / W / H;
-        assert_float_equal(x[i], (float)((131 * n + 17 * h + 5 * w + 71 * c) % 256) / 127.5f - 1.0f, 0.0);
+        const int c = i % channels, w = i / channels % W, h = i / channels / W % H,
+                  n = i / channels / W / H;
+        assert_float_equal(x[i], (float)((131 * n + 17 * h + 5 * w + 71 * c) % 256) / 127.5f - 1.0f,
+                           0.0);
     }
     for (int i = 0; i < N; i++) assert_int_equal(labels[i], classes > 0 ? i % 3 : VN_LABEL_NULL);
     if (classes > 0) assert_string_equal(vn_data_class_name(data, classes - 1), last);
@@ -46,9 +49,11 @@ static void reads_points(void **state) {
         const vn_data_info *info = vn_data_get_info(data);
         int32_t labels[N];
         float *x = read_all(data, labels);
-        assert_true(info->rank == 1 && info->shape[0] == D && info->count == N && info->classes == 3);
+        assert_true(info->rank == 1 && info->shape[0] == D && info->count == N &&
+                    info->classes == 3);
         assert_float_equal(info->deviation, 2.0, 1e-12); /* of 0..6, in each coordinate */
-        for (int k = 0; k < N * D; k++) assert_float_equal(x[k], (float)(k / D) - (float)(k % D) / 4.0f, 0.0);
+        for (int k = 0; k < N * D; k++)
+            assert_float_equal(x[k], (float)(k / D) - (float)(k % D) / 4.0f, 0.0);
         for (int k = 0; k < N; k++) assert_int_equal(labels[k], k % 3);
         free(x);
         vn_data_close(&data);
@@ -62,16 +67,19 @@ static void refuses_in_words(void **state) {
         vn_status status;
         const char *words;
     } cases[] = {
-        {ARRAYS("no-fortran"), VN_UNSUPPORTED, "no-fortran.npz: images.npy: Fortran order is not supported"},
+        {ARRAYS("no-fortran"), VN_UNSUPPORTED,
+         "no-fortran.npz: images.npy: Fortran order is not supported"},
         {ARRAYS("no-half"), VN_UNSUPPORTED, "points.npy: element type \"<f2\" is not supported"},
         {ARRAYS("no-float-images"), VN_UNSUPPORTED, "images.npy: images must be uint8"},
         {ARRAYS("no-channels"), VN_UNSUPPORTED, "images.npy: images must have 1 or 3 channels"},
         {ARRAYS("no-count"), VN_BAD_FILE, "labels.npy: 6 labels for 7 samples"},
         {ARRAYS("no-negative"), VN_BAD_FILE, "labels.npy: label -1 of sample 0"},
         {ARRAYS("no-names"), VN_BAD_FILE, "class_names.npy: 2 names, but label 2 occurs"},
-        {ARRAYS("no-objects"), VN_UNSUPPORTED, "class_names.npy: element type \"|O\" is not supported"},
+        {ARRAYS("no-objects"), VN_UNSUPPORTED,
+         "class_names.npy: element type \"|O\" is not supported"},
         {ARRAYS("no-records"), VN_UNSUPPORTED, "points.npy: arrays of records are not supported"},
-        {ARRAYS("no-arrays"), VN_BAD_FILE, "no-arrays.npz: holds neither \"images\" nor \"points\""},
+        {ARRAYS("no-arrays"), VN_BAD_FILE,
+         "no-arrays.npz: holds neither \"images\" nor \"points\""},
         {ARRAYS("no-finite"), VN_BAD_FILE, "no-finite.npz: points.npy: row 2 holds nan"},
         {ARRAYS("no-both"), VN_BAD_FILE, "no-both.npz: holds both \"images\" and \"points\""},
         {ARRAYS("no-samples"), VN_BAD_FILE, "images.npy: images of no size"},
@@ -80,16 +88,22 @@ static void refuses_in_words(void **state) {
         {"folder.npz", VN_IO, "folder.npz: is a folder"},
     };
     mkdir("folder.npz", 0777);
-    for (size_t i = 0; i < VN_COUNT(cases); i++) must_refuse(cases[i].source, &plain, cases[i].status, cases[i].words);
+    for (size_t i = 0; i < VN_COUNT(cases); i++)
+        must_refuse(cases[i].source, &plain, cases[i].status, cases[i].words);
 }
 
 static void refuses_options_without_effect(void **state) {
     (void)state;
-    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = 8}, VN_BAD_ARGUMENT, "size has no effect");
-    must_refuse(ARRAYS("grey"), &(vn_data_options){.grey = true}, VN_BAD_ARGUMENT, "grey has no effect");
-    must_refuse(ARRAYS("points32"), &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT, "flip has no effect on points");
-    must_refuse(ARRAYS("grey"), &(vn_data_options){.validate = 0.6}, VN_BAD_ARGUMENT, "validate must lie in");
-    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = -2}, VN_BAD_ARGUMENT, "size must lie in");
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = 8}, VN_BAD_ARGUMENT,
+                "size has no effect");
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.grey = true}, VN_BAD_ARGUMENT,
+                "grey has no effect");
+    must_refuse(ARRAYS("points32"), &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT,
+                "flip has no effect on points");
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.validate = 0.6}, VN_BAD_ARGUMENT,
+                "validate must lie in");
+    must_refuse(ARRAYS("grey"), &(vn_data_options){.size = -2}, VN_BAD_ARGUMENT,
+                "size must lie in");
 }
 
 int main(void) {

@@ -1,4 +1,5 @@
-/* test_order.c - what stands where: the held-out split, epochs, flips; all functions of the seed and the position alone. */
+/* test_order.c - what stands where: the held-out split, epochs, flips; all functions of the seed
+ * and the position alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +28,8 @@ static int identify(const float *x, bool *flipped) {
     return -1;
 }
 
-static void take(vn_data *data, vn_data_part part, uint64_t position, int n, int *index, bool *flipped) {
+static void take(vn_data *data, vn_data_part part, uint64_t position, int n, int *index,
+                 bool *flipped) {
     float *x = malloc(sizeof *x * SIZE * (size_t)n);
     int32_t *labels = malloc(sizeof *labels * (size_t)n);
     assert_true(x != NULL && labels != NULL);
@@ -54,7 +56,8 @@ static int by_value(const void *a, const void *b) {
     return *(const int *)a - *(const int *)b;
 }
 
-/* Held-out samples are never trained on; every epoch has every other sample once, each in an order of its own. */
+/* Held-out samples are never trained on; every epoch has every other sample once, each in an order
+ * of its own. */
 static void epochs_are_permutations(void **state) {
     (void)state;
     vn_data *data = open_made(&(vn_data_options){.seed = 5, .validate = 0.13});
@@ -69,7 +72,8 @@ static void epochs_are_permutations(void **state) {
         memcpy(sorted + 35, held, 5 * sizeof *held);
         qsort(sorted, 40, sizeof *sorted, by_value);
         for (int i = 0; i < 40; i++) assert_int_equal(sorted[i], i);
-        for (int other = 0; other < e; other++) assert_memory_not_equal(epoch[e], epoch[other], sizeof epoch[e]);
+        for (int other = 0; other < e; other++)
+            assert_memory_not_equal(epoch[e], epoch[other], sizeof epoch[e]);
     }
     int all[COUNT];
     take(data, VN_DATA_ALL, COUNT, COUNT, all, NULL);
@@ -113,7 +117,8 @@ static void seeds_differ(void **state) {
     take(data, VN_DATA_HELD, 0, 10, held_b, NULL);
     assert_memory_not_equal(a, b, 30 * sizeof *a);
     assert_memory_not_equal(held_a, held_b, sizeof held_a);
-    assert_int_equal(vn_data_get_info(data)->fingerprint, fingerprint); /* of the data, not of its order */
+    /* of the data, not of its order */
+    assert_int_equal(vn_data_get_info(data)->fingerprint, fingerprint);
     vn_data_close(&data);
 }
 

@@ -27,7 +27,8 @@ static void toys_are_alike(void **state) {
         double mean[2] = {0};
         float *x = read_all(data, labels);
         assert_string_equal(info->source, "points");
-        assert_true(info->rank == 1 && info->shape[0] == 2 && info->count == 4000 && info->classes == toy->classes);
+        assert_true(info->rank == 1 && info->shape[0] == 2 && info->count == 4000 &&
+                    info->classes == toy->classes);
         assert_float_equal(info->deviation, 0.5, 0.1); /* 0.43 (moons) to 0.58 (checkerboard) */
         for (int i = 0; i < 4000; i++) {
             assert_true(fabsf(x[2 * i]) < 2.0f && fabsf(x[2 * i + 1]) < 2.0f);
@@ -48,9 +49,11 @@ static void toys_are_alike(void **state) {
 static void seeds_and_counts(void **state) {
     (void)state;
     for (size_t t = 0; t < vn_toy_row_count; t++) {
-        vn_data *few = open_toy(&vn_toy_rows[t], ":count=50", 4), *many = open_toy(&vn_toy_rows[t], ":count=90", 4),
+        vn_data *few = open_toy(&vn_toy_rows[t], ":count=50", 4),
+                *many = open_toy(&vn_toy_rows[t], ":count=90", 4),
                 *other = open_toy(&vn_toy_rows[t], ":count=50", 5);
-        assert_int_not_equal(vn_data_get_info(few)->fingerprint, vn_data_get_info(other)->fingerprint);
+        assert_int_not_equal(vn_data_get_info(few)->fingerprint,
+                             vn_data_get_info(other)->fingerprint);
         must_be_keyed(few, many, other, 100);
     }
 }
@@ -61,13 +64,15 @@ static void shapes_are_exact(void **state) {
     int32_t labels[200];
     vn_data *data = must_open("points:circles:noise=0,count=200", &(vn_data_options){.seed = 1});
     float *x = read_all(data, labels);
-    for (int i = 0; i < 200; i++) assert_float_equal(hypotf(x[2 * i], x[2 * i + 1]), labels[i] ? 0.9f : 0.45f, 1e-6);
+    for (int i = 0; i < 200; i++)
+        assert_float_equal(hypotf(x[2 * i], x[2 * i + 1]), labels[i] ? 0.9f : 0.45f, 1e-6);
     free(x);
     vn_data_close(&data);
     data = must_open("points:checkerboard:count=200", &(vn_data_options){.seed = 1});
     x = read_all(data, labels);
     for (int i = 0; i < 200; i++) {
-        const int column = (int)floorf(2.0f * x[2 * i] + 2.0f), row = (int)floorf(2.0f * x[2 * i + 1] + 2.0f);
+        const int column = (int)floorf(2.0f * x[2 * i] + 2.0f),
+                  row = (int)floorf(2.0f * x[2 * i + 1] + 2.0f);
         assert_int_equal(labels[i], column);
         assert_int_equal((column + row) % 2, 0);
     }
@@ -92,7 +97,8 @@ static void refuses_by_name(void **state) {
     must_refuse("points:moons:noise=-1", &plain, VN_BAD_ARGUMENT, "noise");
     must_refuse("points:moons:count=0", &plain, VN_BAD_ARGUMENT, "count");
     must_refuse("moons", &plain, VN_BAD_ARGUMENT, "did you mean \"points:moons\"?");
-    must_refuse("points:moons", &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT, "flip has no effect on points");
+    must_refuse("points:moons", &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT,
+                "flip has no effect on points");
 }
 
 int main(void) {

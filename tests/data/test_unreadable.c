@@ -1,6 +1,6 @@
-/* test_unreadable.c - pictures that cannot be read: all of them named before anything is done, skipped where that is asked for, and a
- * run's list of files, by which a folder is taken again after the repair or removal of what was named, every other picture in its
- * place. */
+/* test_unreadable.c - pictures that cannot be read: all of them named before anything is done,
+ * skipped where that is asked for, and a run's list of files, by which a folder is taken again
+ * after the repair or removal of what was named, every other picture in its place. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,8 @@ static void expect_pictures(vn_data *data, vn_data_part part, const int *numbers
     for (int i = 0; i < n; i++) {
         int32_t label = -1;
         vn_err err = {0};
-        if (vn_data_batch(data, part, (uint64_t)i, 1, x, &label, &err) != VN_OK) fail_msg("%d: %s", i, err.text);
+        if (vn_data_batch(data, part, (uint64_t)i, 1, x, &label, &err) != VN_OK)
+            fail_msg("%d: %s", i, err.text);
         for (int k = 0; k < SIZE; k++)
             if (x[k] != (float)data_pixel(numbers[i], k) / 127.5f - 1.0f)
                 fail_msg("position %d is not %d", i, numbers[i]);
@@ -67,7 +68,7 @@ static void expect_pictures(vn_data *data, vn_data_part part, const int *numbers
     }
 }
 
-/* ---- before the first step ---------------------------------------------------------------------------- */
+/* ---- before the first step ------------------------------------------------------------------- */
 
 static void all_are_named_before_anything_is_done(void **state) {
     (void)state;
@@ -79,11 +80,12 @@ static void all_are_named_before_anything_is_done(void **state) {
     assert_int_equal(symlink("nowhere", "tree/cat/005.png"), 0);
     mkdir("tree/cat/folder.png", 0777); /* is a folder, and empty */
     vn_data_options o = training();
-    must_refuse(
-        "tree", &o, VN_BAD_FILE,
-        "tree: 4 of 18 files cannot be read: ant/002.png: PNG: the file ends too early, bee/001.png: empty file, "
-        "cat/000.png: is a pipe, not a regular file, cat/005.png: No such file or directory; repair or remove them, or "
-        "go on without them (--skip-bad)");
+    must_refuse("tree", &o, VN_BAD_FILE,
+                "tree: 4 of 18 files cannot be read: ant/002.png: PNG: the file ends too early, "
+                "bee/001.png: empty file, "
+                "cat/000.png: is a pipe, not a regular file, cat/005.png: No such file or "
+                "directory; repair or remove them, or "
+                "go on without them (--skip-bad)");
     assert_int_equal(said.count, 4);
     assert_true(heard("tree/ant/002.png: PNG: ") && heard("tree/bee/001.png: empty file"));
 }
@@ -105,17 +107,19 @@ static void of_many_the_first_are_named_and_the_rest_counted(void **state) {
     assert_int_equal(sscanf(strstr(err.text, " and "), " and %d more; repair", &more), 1);
     assert_int_equal(named + more, 20);
     assert_true(named >= 5);
-    assert_non_null(strstr(err.text, "more: 20 of 60 files cannot be read: bee/000.png: empty file, bee/001.png"));
-    assert_non_null(strstr(err.text, "; repair or remove them, or go on without them (--skip-bad)"));
+    assert_non_null(strstr(
+        err.text, "more: 20 of 60 files cannot be read: bee/000.png: empty file, bee/001.png"));
+    assert_non_null(
+        strstr(err.text, "; repair or remove them, or go on without them (--skip-bad)"));
     assert_int_equal(said.count, 20); /* all of them are in the log */
 }
 
 static void the_case_damaged_names_its_file(void **state) {
     (void)state;
     vn_data_options o = training();
-    must_refuse(
-        VN_SOURCE_DIR "/tests/cases/damaged", &o, VN_BAD_FILE,
-        "damaged/a/17.png: PNG: the file ends too early; repair or remove it, or go on without it (--skip-bad)");
+    must_refuse(VN_SOURCE_DIR "/tests/cases/damaged", &o, VN_BAD_FILE,
+                "damaged/a/17.png: PNG: the file ends too early; repair or remove it, or go on "
+                "without it (--skip-bad)");
 }
 
 static void skipped_files_have_no_place(void **state) {
@@ -141,9 +145,10 @@ static void skipped_files_have_no_place(void **state) {
     must_refuse("tree/bee", &o, VN_BAD_FILE, "tree/bee: none of its 6 pictures can be read");
 }
 
-/* ---- on the way ----------------------------------------------------------------------------------------- */
+/* ---- on the way ------------------------------------------------------------------------------ */
 
-/* What stands in is the next in the source's order that can be read, of the same part; for any threads, and however often asked. */
+/* What stands in is the next in the source's order that can be read, of the same part; for any
+ * threads, and however often asked. */
 static void another_stands_in_for_a_picture_found_on_the_way(void **state) {
     (void)state;
     static float first[2][3 * COUNT * SIZE];
@@ -160,12 +165,15 @@ static void another_stands_in_for_a_picture_found_on_the_way(void **state) {
         }
         vn_data *data = must_open("tree", &o);
         assert_int_equal(vn_data_get_info(data)->count, COUNT);
-        expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 7, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0},
+        expect_pictures(data, VN_DATA_ALL,
+                        (const int[]){0, 1, 2, 3, 4, 7, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0},
                         COUNT);
         assert_int_equal(vn_data_get_info(data)->skipped, 3);
-        assert_true(heard("tree/ant/005.png: PNG: the file ends too early; skipped: another stands in for it"));
+        assert_true(heard(
+            "tree/ant/005.png: PNG: the file ends too early; skipped: another stands in for it"));
         assert_int_equal(said.count, 3);
-        assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 3 * COUNT, first[way], NULL, NULL), VN_OK);
+        assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 3 * COUNT, first[way], NULL, NULL),
+                         VN_OK);
         vn_data_close(&data);
     }
     assert_memory_equal(first[0], first[1], sizeof first[0]);
@@ -186,7 +194,7 @@ static void a_folder_that_is_taken_away_is_not_skipped_file_by_file(void **state
     vn_data_close(&data);
 }
 
-/* ---- the list of a run ---------------------------------------------------------------------------------- */
+/* ---- the list of a run ----------------------------------------------------------------------- */
 
 static vn_data *begin(const vn_data_options *o) {
     vn_data *data = must_open("tree", o);
@@ -205,7 +213,8 @@ static vn_data_options resuming(void) {
     return o;
 }
 
-/* A picture is damaged under way: the batch names it, and the folder is taken again when it has been repaired or removed. */
+/* A picture is damaged under way: the batch names it, and the folder is taken again when it has
+ * been repaired or removed. */
 static void what_was_named_may_be_repaired_or_removed(void **state) {
     (void)state;
     float x[SIZE], truth[2][2 * COUNT * SIZE];
@@ -215,21 +224,26 @@ static void what_was_named_may_be_repaired_or_removed(void **state) {
         vn_data_options o = training();
         o.memory = 3 * SIZE;
         vn_data *data = begin(&o);
-        assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 2 * COUNT, truth[0], NULL, NULL), VN_OK);
+        assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 2 * COUNT, truth[0], NULL, NULL),
+                         VN_OK);
         vn_err err = {0};
         damage("tree/bee/003.png");
         assert_int_equal(vn_data_batch(data, VN_DATA_ALL, EACH + 3, 1, x, NULL, &err), VN_BAD_FILE);
-        assert_string_equal(err.text, "tree/bee/003.png: PNG: the file ends too early; repair or remove it, or go on "
-                                      "without it (--skip-bad)");
+        assert_string_equal(
+            err.text,
+            "tree/bee/003.png: PNG: the file ends too early; repair or remove it, or go on "
+            "without it (--skip-bad)");
         assert_int_equal(vn_data_get_info(data)->named, 1);
         vn_data_close(&data);
 
         o = resuming();
-        must_refuse("tree", &o, VN_BAD_FILE, "tree/bee/003.png: PNG: the file ends too early; repair or remove it");
+        must_refuse("tree", &o, VN_BAD_FILE,
+                    "tree/bee/003.png: PNG: the file ends too early; repair or remove it");
         if (removed)
             unlink("tree/bee/003.png");
         else
-            make_picture("tree/bee/003.png", EACH + 3, SIDE, SIDE, 3); /* other bytes, the same picture in colour */
+            make_picture("tree/bee/003.png", EACH + 3, SIDE, SIDE,
+                         3); /* other bytes, the same picture in colour */
         o = resuming();
         data = must_open("tree", &o);
         assert_int_equal(vn_data_get_info(data)->count, COUNT);
@@ -237,12 +251,15 @@ static void what_was_named_may_be_repaired_or_removed(void **state) {
         assert_int_equal(vn_data_get_info(data)->shape[0], 1);
         if (removed) {
             assert_true(heard("tree/bee/003.png is gone, and another stands in for it"));
-            expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 10, 11}, 12);
+            expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 10, 11},
+                            12);
         } else {
             scratch_write("tree/bee/003.png", good, size);
-            expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, 12);
+            expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+                            12);
             /* All positions are as they were. */
-            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 2 * COUNT, truth[1], NULL, NULL), VN_OK);
+            assert_int_equal(vn_data_batch(data, VN_DATA_TRAIN, 0, 2 * COUNT, truth[1], NULL, NULL),
+                             VN_OK);
             assert_memory_equal(truth[0], truth[1], sizeof truth[0]);
         }
         vn_data_close(&data);
@@ -312,17 +329,20 @@ static void other_changes_are_refused_by_name(void **state) {
     for (int i = 0; i < 2; i++) { /* each time */
         o = resuming();
         must_refuse("tree", &o, VN_BAD_FILE,
-                    "tree/cat/002.png: is not there any more; put it back, or go on without it (--skip-bad)");
+                    "tree/cat/002.png: is not there any more; put it back, or go on without it "
+                    "(--skip-bad)");
     }
     make_picture("tree/cat/002.png", 99, SIDE + 3, SIDE, 3);
     o = resuming();
-    must_refuse("tree", &o, VN_BAD_ARGUMENT, "tree is not the data that the run was trained on: cat/002.png has ");
+    must_refuse("tree", &o, VN_BAD_ARGUMENT,
+                "tree is not the data that the run was trained on: cat/002.png has ");
     assert_int_equal(rename("kept", "tree/cat/002.png"), 0);
     make_picture("tree/ant/new.png", 1, SIDE, SIDE, 1);
     make_picture("tree/bee/new.png", 1, SIDE, SIDE, 1);
     o = resuming();
-    must_refuse("tree", &o, VN_BAD_ARGUMENT,
-                "tree is not the data that the run was trained on: 2 files are new, as ant/new.png");
+    must_refuse(
+        "tree", &o, VN_BAD_ARGUMENT,
+        "tree is not the data that the run was trained on: 2 files are new, as ant/new.png");
 }
 
 static void labels_of_a_list_are_those_of_the_run(void **state) {

@@ -13,10 +13,11 @@
 enum { COUNT = 20000 };
 
 static void write_world(void) {
-    scratch_write_text("world.json",
-                       "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [1, 0, -1], \"std\": 0.5}]},"
-                       " {\"name\": \"b\", \"components\": [{\"mean\": [-1, 2, 0], \"cov\": [[0.3, 0.1, 0],"
-                       " [0.1, 0.2, 0], [0, 0, 0.1]]}]}], \"class_weights\": [3, 1]}");
+    scratch_write_text(
+        "world.json",
+        "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [1, 0, -1], \"std\": 0.5}]},"
+        " {\"name\": \"b\", \"components\": [{\"mean\": [-1, 2, 0], \"cov\": [[0.3, 0.1, 0],"
+        " [0.1, 0.2, 0], [0, 0, 0.1]]}]}], \"class_weights\": [3, 1]}");
 }
 
 /* Weights, means and covariances of the classes, within four standard errors. */
@@ -30,7 +31,8 @@ static void points_are_the_worlds(void **state) {
     vn_data *data = must_open("world.json:count=20000", &(vn_data_options){.seed = 3});
     const vn_data_info *info = vn_data_get_info(data);
     assert_string_equal(info->source, "world");
-    assert_true(info->rank == 1 && info->shape[0] == 3 && info->count == COUNT && info->classes == 2);
+    assert_true(info->rank == 1 && info->shape[0] == 3 && info->count == COUNT &&
+                info->classes == 2);
     assert_string_equal(vn_data_class_name(data, 1), "b");
     float *x = read_all(data, labels);
     double n[2] = {0}, first[2][3] = {{0}}, second[2][3][3] = {{{0}}};
@@ -40,7 +42,8 @@ static void points_are_the_worlds(void **state) {
         for (int a = 0; a < 3; a++) {
             first[k][a] += (double)x[3 * i + a];
             for (int b = 0; b < 3; b++)
-                second[k][a][b] += ((double)x[3 * i + a] - mean[k][a]) * ((double)x[3 * i + b] - mean[k][b]);
+                second[k][a][b] +=
+                    ((double)x[3 * i + a] - mean[k][a]) * ((double)x[3 * i + b] - mean[k][b]);
         }
     }
     assert_true(fabs(n[0] / COUNT - 0.75) < 4 * sqrt(0.75 * 0.25 / COUNT));
@@ -65,7 +68,8 @@ static void points_are_keyed(void **state) {
     must_be_keyed(few, many, other, 150);
 }
 
-/* Data whose density is known hands it on: worlds, and the one toy that is a mixture of Gaussians. */
+/* Data whose density is known hands it on: worlds, and the one toy that is a mixture of
+ * Gaussians. */
 static void truth_is_handed_on(void **state) {
     (void)state;
     static const double origin[2] = {0, 0};
@@ -83,13 +87,14 @@ static void truth_is_handed_on(void **state) {
     const vn_world *w = vn_data_world(data);
     double *work = malloc(vn_world_work(w) * sizeof *work);
     assert_int_equal(vn_world_classes(w), 8);
-    // at the centre of the circle all eight are at 0.8 from the point
+    /* at the centre of the circle all eight are at 0.8 from the point */
     const double want = -0.64 / (2 * 0.09) - log(2 * acos(-1.0) * 0.09);
     for (int32_t label = VN_LABEL_NULL; label < 8; label++)
-        assert_true(fabs(vn_world_log_density(w, VN_NETWORK_MAIN, label, 1, 0, origin, work) - want) < 1e-5);
-    const double third[2] = {0, 0.8}; // class 2, up
-    assert_true(fabs(vn_world_log_density(w, VN_NETWORK_MAIN, 2, 1, 0, third, work) + log(2 * acos(-1.0) * 0.09)) <
-                1e-6);
+        assert_true(fabs(vn_world_log_density(w, VN_NETWORK_MAIN, label, 1, 0, origin, work) -
+                         want) < 1e-5);
+    const double third[2] = {0, 0.8}; /* class 2, up */
+    assert_true(fabs(vn_world_log_density(w, VN_NETWORK_MAIN, 2, 1, 0, third, work) +
+                     log(2 * acos(-1.0) * 0.09)) < 1e-6);
     free(work);
     vn_data_close(&data);
 }
@@ -102,8 +107,10 @@ static void refuses_by_name(void **state) {
     must_refuse("absent.json", &plain, VN_IO, "absent.json");
     must_refuse("world.json:cuont=5", &plain, VN_BAD_ARGUMENT, "count");
     must_refuse("world.json:count=0", &plain, VN_BAD_ARGUMENT, "count");
-    must_refuse("other.json", &plain, VN_BAD_FILE, "other.json: the world has an unknown key 'clases'");
-    must_refuse("world.json", &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT, "flip has no effect on points");
+    must_refuse("other.json", &plain, VN_BAD_FILE,
+                "other.json: the world has an unknown key 'clases'");
+    must_refuse("world.json", &(vn_data_options){.flip = true}, VN_BAD_ARGUMENT,
+                "flip has no effect on points");
 }
 
 int main(void) {

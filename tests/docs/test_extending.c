@@ -1,5 +1,5 @@
-/* The worked examples of docs/extending.md, compiled from the page: the sampler has the order that it claims, the guide keeps its
- * word, and both go through the tables as rows of vane's own do. */
+/* The worked examples of docs/extending.md, compiled from the page: the sampler has the order that
+ * it claims, the guide keeps its word, and both go through the tables as rows of vane's own do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,10 +31,14 @@ static void the_sampler_has_order_two(void **state) {
     double error[2] = {0, 0};
     walk(&b, (vn_walk_options){.sampler = "heun", .guidance = 1, .steps = 4000}, truth);
     for (int k = 0; k < 2; k++) {
-        walk(&b, (vn_walk_options){.samplers = &samplers, .sampler = "ralston", .guidance = 1, .steps = 40 << k}, x);
+        walk(&b,
+             (vn_walk_options){
+                 .samplers = &samplers, .sampler = "ralston", .guidance = 1, .steps = 40 << k},
+             x);
         for (int i = 0; i < N * D; i++) error[k] = fmax(error[k], fabs((double)(x[i] - truth[i])));
     }
-    print_message("errors %g and %g with twice the steps: order %.2f\n", error[0], error[1], log2(error[0] / error[1]));
+    print_message("errors %g and %g with twice the steps: order %.2f\n", error[0], error[1],
+                  log2(error[0] / error[1]));
     assert_true(log2(error[0] / error[1]) > 1.8);
     bench_close(&b);
 }
@@ -43,13 +47,17 @@ static void the_sampler_has_order_two(void **state) {
 static void the_guide_keeps_its_word(void **state) {
     (void)state;
     bench b = bench_open(bench_world, "rectified", "v");
-    const vn_guide_row rows[] = {*(const vn_guide_row *)vn_table_row(&vn_guides, 0), vn_limit_guide};
+    const vn_guide_row rows[] = {*(const vn_guide_row *)vn_table_row(&vn_guides, 0),
+                                 vn_limit_guide};
     const vn_table guides = {"guide", rows, sizeof *rows, VN_COUNT(rows)};
     float free_x[N * D], none[N * D], tight[N * D], loose[N * D];
     walk(&b, (vn_walk_options){.guidance = 1, .steps = 20}, none);
     walk(&b, (vn_walk_options){.guidance = 5, .steps = 20}, free_x);
-    walk(&b, (vn_walk_options){.guides = &guides, .guide = "limit:r=0", .guidance = 5, .steps = 20}, tight);
-    walk(&b, (vn_walk_options){.guides = &guides, .guide = "limit:r=1000", .guidance = 5, .steps = 20}, loose);
+    walk(&b, (vn_walk_options){.guides = &guides, .guide = "limit:r=0", .guidance = 5, .steps = 20},
+         tight);
+    walk(&b,
+         (vn_walk_options){.guides = &guides, .guide = "limit:r=1000", .guidance = 5, .steps = 20},
+         loose);
     for (int i = 0; i < N * D; i++) {
         assert_true(fabsf(tight[i] - none[i]) < 1e-5f);
         assert_true(loose[i] == free_x[i]);

@@ -17,7 +17,9 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
         const int which = q->network == VN_NETWORK_WEAK  ? ANSWER_WEAK
                           : q->label[i] == VN_LABEL_NULL ? ANSWER_NULL
                                                          : q->label[i];
-        if (!p->raw[which]) return vn_fail(err, VN_BAD_ARGUMENT, "answer %d was not expected to be asked for", which);
+        if (!p->raw[which])
+            return vn_fail(err, VN_BAD_ARGUMENT, "answer %d was not expected to be asked for",
+                           which);
         memcpy(raw, p->raw[which] + i % p->n * p->size, row);
     }
     return VN_OK;
@@ -38,10 +40,12 @@ vn_denoiser parrot_denoiser(parrot *p, const vn_path *path, const char *predicti
     return d;
 }
 
-static vn_status try_guides(const char *list, double gamma, const vn_denoiser *d, int64_t capacity, vn_guidance **g,
-                            vn_err *err) {
+static vn_status try_guides(const char *list, double gamma, const vn_denoiser *d, int64_t capacity,
+                            vn_guidance **g, vn_err *err) {
     return vn_guidance_open(
-        &(vn_guidance_options){.guide = list, .gamma = gamma, .seed = 3, .denoiser = d, .capacity = capacity}, g, err);
+        &(vn_guidance_options){
+            .guide = list, .gamma = gamma, .seed = 3, .denoiser = d, .capacity = capacity},
+        g, err);
 }
 
 vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, int64_t capacity) {
@@ -51,18 +55,21 @@ vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, i
     return g;
 }
 
-double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
-              const vn_level *level, const vn_level *next, vn_pair out) {
+double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n,
+              const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
+              vn_pair out) {
     return guided_at(list, gamma, d, n, labels, x, level, next, 5, 28, out);
 }
 
-double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
-                 const vn_level *level, const vn_level *next, int step, int steps, vn_pair out) {
+double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n,
+                 const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
+                 int step, int steps, vn_pair out) {
     vn_guidance *g = open_guides(list, gamma, d, n);
     vn_err err;
     vn_guidance_begin(g, n, 0, labels);
     vn_guidance_step(g, step, steps, 0, next);
-    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, out, &err)) fail_msg("%s: %s", list, err.text);
+    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, out, &err))
+        fail_msg("%s: %s", list, err.text);
     const double passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     return passes;
@@ -76,21 +83,24 @@ void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair o
     for (int64_t i = 0; i < q.n; i++) levels[i] = *level;
     q.level = levels;
     assert_int_equal(d->predict(d->self, &q, raw, &err), VN_OK);
-    vn_prediction_to_pair(&d->prediction, level, (size_t)(q.n * d->size), q.x, raw, out.x0, out.eps);
+    vn_prediction_to_pair(&d->prediction, level, (size_t)(q.n * d->size), q.x, raw, out.x0,
+                          out.eps);
 }
 
 void refused(const char *list, double gamma, const vn_denoiser *d, const char *words) {
     vn_guidance *g;
     vn_err err = {0};
-    if (try_guides(list, gamma, d, 2, &g, &err) != VN_BAD_ARGUMENT) fail_msg("%s was not refused", list);
-    if (!strstr(err.text, words)) fail_msg("%s: \"%s\" says nothing of \"%s\"", list, err.text, words);
+    if (try_guides(list, gamma, d, 2, &g, &err) != VN_BAD_ARGUMENT)
+        fail_msg("%s was not refused", list);
+    if (!strstr(err.text, words))
+        fail_msg("%s: \"%s\" says nothing of \"%s\"", list, err.text, words);
 }
 
 double error_of(size_t n, const float *a, const float *b) {
     double most = 0, scale = 1e-30;
     for (size_t i = 0; i < n; i++) {
         const double e = fabs((double)a[i] - (double)b[i]);
-        most = e <= most ? most : e; // NaN stays
+        most = e <= most ? most : e; /* NaN stays */
         scale = fmax(scale, fabs((double)b[i]));
     }
     return most / scale;

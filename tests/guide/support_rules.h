@@ -1,13 +1,14 @@
-/* support_rules.h - for the tests of rules that combine predictions: a denoiser that answers what it is told, one guided
- * prediction in a call, and comparisons. */
+/* support_rules.h - for the tests of rules that combine predictions: a denoiser that answers what
+ * it is told, one guided prediction in a call, and comparisons. */
 #ifndef VN_TEST_RULES_H
 #define VN_TEST_RULES_H
 
 #include "guide/guide.h"
 
-#define MAX_FLOATS 2048 // of a batch
+#define MAX_FLOATS 2048 /* of a batch */
 
-/* Answers row i of n under condition k with row i of raw[k]; null and the weak network are conditions too. */
+/* Answers row i of n under condition k with row i of raw[k]; null and the weak network are
+ * conditions too. */
 enum { ANSWER_NULL = 4, ANSWER_WEAK, ANSWERS };
 typedef struct parrot {
     int64_t n, size;
@@ -20,11 +21,13 @@ vn_denoiser parrot_denoiser(parrot *p, const vn_path *path, const char *predicti
 /* Guides of `list`, at step 5 of 28. Fails the test with the reason if they do not open. */
 vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, int64_t capacity);
 /* One walk of one prediction at `level`, the step ending at `next`; returns its passes. */
-double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
-              const vn_level *level, const vn_level *next, vn_pair out);
+double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n,
+              const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
+              vn_pair out);
 /* The same at another step than 5 of 28. */
-double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n, const int32_t *labels, const float *x,
-                 const vn_level *level, const vn_level *next, int step, int steps, vn_pair out);
+double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n,
+                 const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
+                 int step, int steps, vn_pair out);
 /* What the denoiser itself says; all rows of q are at `level`. */
 void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair out);
 /* Refused with a message that has `words` in it. */

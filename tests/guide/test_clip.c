@@ -1,4 +1,5 @@
-/* Guides that replace x0 by one within bounds: exactly, the noise with it or not, and never hiding what is no number. */
+/* Guides that replace x0 by one within bounds: exactly, the noise with it or not, and never hiding
+ * what is no number. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +27,12 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 static void guided(const char *guide, int32_t label, float *x0, float *eps, double *passes) {
     vn_err err = {0};
     vn_path *path;
-    vn_denoiser d = {.rank = 1, .shape = {SIZE}, .size = SIZE, .classes = 2, .has_null = true, .predict = predict};
+    vn_denoiser d = {.rank = 1,
+                     .shape = {SIZE},
+                     .size = SIZE,
+                     .classes = 2,
+                     .has_null = true,
+                     .predict = predict};
     const vn_level level = {.t = 0.5, .alpha = 0.6, .sigma = 0.8};
     const float x[SIZE] = {1, 1, 1, 1};
     vn_guidance *g;
@@ -37,7 +43,9 @@ static void guided(const char *guide, int32_t label, float *x0, float *eps, doub
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
     vn_guidance_begin(g, 1, 0, &label);
     vn_guidance_step(g, 0, 1, 0, &level);
-    assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, (vn_pair){x0, eps}, &err), VN_OK);
+    assert_int_equal(
+        vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, (vn_pair){x0, eps}, &err),
+        VN_OK);
     *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     vn_path_close(&path);
@@ -51,7 +59,8 @@ static void expect(const char *guide, const double want[SIZE], bool follows) {
     for (int i = 0; i < SIZE; i++) {
         assert_true(fabs((double)x0[i] - want[i]) < 1e-7);
         const double noise = (1 - 0.6 * (follows ? want[i] : (double)said[i])) / 0.8;
-        if (fabs((double)eps[i] - noise) > 1e-6) fail_msg("%s: eps %g, not %g", guide, (double)eps[i], noise);
+        if (fabs((double)eps[i] - noise) > 1e-6)
+            fail_msg("%s: eps %g, not %g", guide, (double)eps[i], noise);
     }
 }
 
@@ -62,7 +71,8 @@ static void x0_is_clipped_and_the_noise_follows_or_not(void **state) {
     expect("clip:noise=keep", (const double[]){0.5, -1, 1, -1}, false);
     expect("clip:range=5", (const double[]){0.5, -3, 1.25, -1}, true);
     expect("dynamic-threshold:most=2,percentile=1", (const double[]){0.25, -1, 0.625, -0.5}, true);
-    expect("dynamic-threshold:most=2,percentile=1,noise=keep", (const double[]){0.25, -1, 0.625, -0.5}, false);
+    expect("dynamic-threshold:most=2,percentile=1,noise=keep",
+           (const double[]){0.25, -1, 0.625, -0.5}, false);
     expect("dynamic-threshold:most=1", (const double[]){0.5, -1, 1, -1}, true);
 }
 
@@ -82,10 +92,11 @@ static void a_list_is_finished_by_what_it_lacks(void **state) {
         {NULL, "cfg,clip"},
         {"apg:r=2,eta=0.5", "apg:r=2,eta=0.5,clip"},
         {"clip:range=2,cfg", "clip:range=2,cfg"},
-        {"cfg,dynamic-threshold:most=3,bound=1,interval", "cfg,dynamic-threshold:most=3,bound=1,interval"},
+        {"cfg,dynamic-threshold:most=3,bound=1,interval",
+         "cfg,dynamic-threshold:most=3,bound=1,interval"},
         {"clip:range=0", "cfg"},
         {"apg,clip:range=0,interval:lo=0.1,hi=2", "apg,interval:lo=0.1,hi=2"},
-        {"nonsense", "nonsense,clip"}, // refused by those who open it
+        {"nonsense", "nonsense,clip"}, /* refused by those who open it */
     };
     for (size_t i = 0; i < VN_COUNT(lists); i++) {
         char *whole = vn_guides_finish(lists[i].guide, "clip");

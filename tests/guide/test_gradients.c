@@ -1,5 +1,6 @@
-/* Guides by gradients: the world's classifier against differences of its densities, classifier guidance against CFG,
- * and the energy guide against the closed form of a Gaussian with a quadratic reward. */
+/* Guides by gradients: the world's classifier against differences of its densities, classifier
+ * guidance against CFG, and the energy guide against the closed form of a Gaussian with a quadratic
+ * reward. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,12 +20,14 @@
 #define F (N * D)
 
 static const char two_classes[] =
-    "{\"classes\": [{\"components\": [{\"weight\": 0.7, \"mean\": [-1, 0.4], \"cov\": [[0.1, 0.03], [0.03, 0.2]]},"
+    "{\"classes\": [{\"components\": [{\"weight\": 0.7, \"mean\": [-1, 0.4], \"cov\": [[0.1, "
+    "0.03], [0.03, 0.2]]},"
     "   {\"weight\": 0.3, \"mean\": [0.5, -0.8], \"std\": 0.25}]},"
     " {\"components\": [{\"mean\": [1.1, 0.9], \"std\": 0.3}]}], \"class_weights\": [0.4, 0.6]}";
 /* One class, and an unconditional that is not its union. */
-static const char tilted[] = "{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 1}]}],"
-                             " \"unconditional\": [{\"mean\": [0.5, 0], \"cov\": [[2, 0.3], [0.3, 1.5]]}]}";
+static const char tilted[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [0, 0], \"std\": 1}]}],"
+    " \"unconditional\": [{\"mean\": [0.5, 0], \"cov\": [[2, 0.3], [0.3, 1.5]]}]}";
 static const char gaussian[] =
     "{\"classes\": [{\"components\": [{\"mean\": [0.5, -1], \"cov\": [[0.5, 0], [0, 0.1]]}]}]}";
 
@@ -32,7 +35,7 @@ static const char *const paths[] = {"rectified", "vp", "edm", "ddpm"};
 static const double times[] = {1, 0.8, 0.5, 0.1, 0.004};
 static const int32_t labels[N] = {0, 0, 0, VN_LABEL_NULL, 0};
 
-static float noisy[F]; // the samples that are guided
+static float noisy[F]; /* the samples that are guided */
 
 /* As noisy as the level. */
 static void draw(const vn_level *l) {
@@ -46,20 +49,31 @@ static void near(double a, double b, double tolerance) {
     if (!(fabs(a - b) <= tolerance * (1 + fabs(b)))) fail_msg("%.9g is not %.9g", a, b);
 }
 
-/* ---- the world's classifier ------------------------------------------------------------------------------------ */
+/* ---- the world's classifier ------------------------------------------------------------------ */
 
 /* log p(x|y)/p(x) in double, from x in double. */
-static double log_ratio(const bench *b, const vn_level *l, int32_t label, const double *x, double *work) {
+static double log_ratio(const bench *b, const vn_level *l, int32_t label, const double *x,
+                        double *work) {
     return vn_world_log_density(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, work) -
-           vn_world_log_density(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, work);
+           vn_world_log_density(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x,
+                                work);
 }
 
-/* Numbers below 2 rounded to float, by at most 6e-8. Measured over all: probabilities 4.6e-8, shifts 2.7e-8 against both. */
+/* Numbers below 2 rounded to float, by at most 6e-8. Measured over all: probabilities 4.6e-8,
+ * shifts 2.7e-8 against both. */
 static void check_classify(bench *b, const vn_level *l, int32_t label) {
     float log_p[N], shift[F];
     const int32_t label_of[N] = {label, label, label, label, label};
-    const vn_classify q = {.n = N, .x = noisy, .level = l, .label = label_of, .log_probability = log_p, .shift = shift};
-    const double log_prior = label ? log(0.6) : vn_world_classes(b->world) > 1 ? log(0.4) : 0, h = 1e-5 * l->sigma;
+    const vn_classify q = {.n = N,
+                           .x = noisy,
+                           .level = l,
+                           .label = label_of,
+                           .log_probability = log_p,
+                           .shift = shift};
+    const double log_prior = label                            ? log(0.6)
+                             : vn_world_classes(b->world) > 1 ? log(0.4)
+                                                              : 0,
+                 h = 1e-5 * l->sigma;
     double *work = malloc(vn_world_work(b->world) * sizeof *work), x[D], eps[D], given[D], any[D];
     vn_err err;
     assert_int_equal(b->denoiser.classify(b->denoiser.self, &q, &err), VN_OK);
@@ -67,7 +81,8 @@ static void check_classify(bench *b, const vn_level *l, int32_t label) {
         for (int j = 0; j < D; j++) x[j] = (double)noisy[i * D + j];
         near((double)log_p[i], log_prior + log_ratio(b, l, label, x, work), 1.2e-7);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, given, eps, work);
-        vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, any, eps, work);
+        vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, any, eps,
+                         work);
         for (int j = 0; j < D; j++) {
             const double keep = x[j], got = (double)shift[i * D + j];
             near(got, given[j] - any[j], 6e-8);
@@ -108,7 +123,8 @@ static void classifiers_are_posteriors(void **state) {
     for (int32_t label = 0; label < 2; label++) {
         float log_p[N];
         const int32_t label_of[N] = {label, label, label, label, label};
-        const vn_classify q = {.n = N, .x = noisy, .level = &l, .label = label_of, .log_probability = log_p};
+        const vn_classify q = {
+            .n = N, .x = noisy, .level = &l, .label = label_of, .log_probability = log_p};
         vn_err err;
         assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_OK);
         for (int i = 0; i < N; i++) {
@@ -123,7 +139,8 @@ static void classifiers_are_posteriors(void **state) {
 
 static void threads_and_bad_labels(void **state) {
     (void)state;
-    bench b = bench_open(two_classes, "vp", "v"), many = bench_open_crew(two_classes, "vp", "v", crew_of(3));
+    bench b = bench_open(two_classes, "vp", "v"),
+          many = bench_open_crew(two_classes, "vp", "v", crew_of(3));
     const vn_level l = vn_path_level(b.path, 0.3);
     const int32_t label_of[N] = {0, 1, 1, 0, 1}, unknown[N] = {0, 1, 2, 0, 0};
     float one[F], other[F];
@@ -143,10 +160,10 @@ static void threads_and_bad_labels(void **state) {
     bench_close(&many);
 }
 
-/* ---- guided predictions ---------------------------------------------------------------------------------------- */
+/* ---- guided predictions ---------------------------------------------------------------------- */
 
-static vn_status try_guide(const bench *b, const char *list, double gamma, const vn_reward *reward, const vn_level *l,
-                           float *x0, float *eps, double *passes, vn_err *err) {
+static vn_status try_guide(const bench *b, const char *list, double gamma, const vn_reward *reward,
+                           const vn_level *l, float *x0, float *eps, double *passes, vn_err *err) {
     vn_guidance *g;
     const vn_guidance_options o = {
         .guide = list, .gamma = gamma, .denoiser = &b->denoiser, .reward = reward, .capacity = N};
@@ -160,15 +177,17 @@ static vn_status try_guide(const bench *b, const char *list, double gamma, const
     return s;
 }
 
-static double guide(const bench *b, const char *list, double gamma, const vn_reward *reward, const vn_level *l,
-                    float *x0, float *eps) {
+static double guide(const bench *b, const char *list, double gamma, const vn_reward *reward,
+                    const vn_level *l, float *x0, float *eps) {
     double passes = 0;
     vn_err err = {0};
-    if (try_guide(b, list, gamma, reward, l, x0, eps, &passes, &err)) fail_msg("%s: %s", list, err.text);
+    if (try_guide(b, list, gamma, reward, l, x0, eps, &passes, &err))
+        fail_msg("%s: %s", list, err.text);
     return passes;
 }
 
-/* An exact classifier added to either base is CFG, at any gamma and level. Measured: x0 2.0e-7, eps 2.9e-7. */
+/* An exact classifier added to either base is CFG, at any gamma and level. Measured: x0 2.0e-7, eps
+ * 2.9e-7. */
 static void exact_classifiers_are_cfg(void **state) {
     (void)state;
     static const double gammas[] = {-1, 0, 0.5, 1, 2, 5};
@@ -200,8 +219,8 @@ typedef struct goal {
     float value; /* instead, if not 0 */
 } goal;
 
-static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t *label, float *value, float *gradient,
-                           vn_err *err) {
+static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t *label,
+                           float *value, float *gradient, vn_err *err) {
     const goal *g = self;
     if (g->fails) return vn_fail(err, g->fails, "the shop is closed");
     for (int64_t i = 0; i < n; i++) {
@@ -218,9 +237,10 @@ static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t
 
 static const double prior_mean[D] = {0.5, -1}, prior_variance[D] = {0.5, 0.1};
 
-/* For x0 ~ N(m, S): D = m + alpha S/(alpha^2 S + sigma^2) (x - alpha m), d D/dx is its factor, so with C = Cov(x0|x)
- * = sigma^2 S/(alpha^2 S + sigma^2) the guided x0 is D - scale C (D - a)/tau^2. Measured: 1.2e-7; 2.4e-4 with velocity
- * on edm, where at sigma 64 float32 of u = 80 eps is coarse, which is not tried here. */
+/* For x0 ~ N(m, S): D = m + alpha S/(alpha^2 S + sigma^2) (x - alpha m), d D/dx is its factor, so
+ * with C = Cov(x0|x) = sigma^2 S/(alpha^2 S + sigma^2) the guided x0 is D - scale C (D - a)/tau^2.
+ * Measured: 1.2e-7; 2.4e-4 with velocity on edm, where at sigma 64 float32 of u = 80 eps is coarse,
+ * which is not tried here. */
 static void quadratic_rewards_are_linear(void **state) {
     (void)state;
     static const char *const predictions[] = {"x0", "v", "edm"};
@@ -237,13 +257,16 @@ static void quadratic_rewards_are_linear(void **state) {
                 const double passes = guide(&b, "energy:scale=1.5", 1, &reward, &l, x0, eps);
                 assert_true(passes == (l.alpha > 0 ? 2 : 1));
                 for (int i = 0; i < F; i++) {
-                    const double m = prior_mean[i % D], S = prior_variance[i % D], price = i / D == 3 ? 2 : 1;
-                    const double total = l.alpha * l.alpha * S + l.sigma * l.sigma, C = l.sigma * l.sigma * S / total;
+                    const double m = prior_mean[i % D], S = prior_variance[i % D],
+                                 price = i / D == 3 ? 2 : 1;
+                    const double total = l.alpha * l.alpha * S + l.sigma * l.sigma,
+                                 C = l.sigma * l.sigma * S / total;
                     const double d = m + l.alpha * S / total * ((double)noisy[i] - l.alpha * m);
                     const double move = 1.5 * price * C * (d - (double)a.at[i % D]) / 0.64;
                     const double want = l.alpha > 0 ? d - move : d;
                     near((double)x0[i], want, 3e-7);
-                    near(l.alpha * (double)x0[i] + l.sigma * (double)eps[i], (double)noisy[i], 3e-7);
+                    near(l.alpha * (double)x0[i] + l.sigma * (double)eps[i], (double)noisy[i],
+                         3e-7);
                     if (l.alpha == 0) assert_true(x0[i] == plain_x0[i] && eps[i] == plain_eps[i]);
                 }
             }
@@ -251,8 +274,8 @@ static void quadratic_rewards_are_linear(void **state) {
         }
 }
 
-/* The true posterior mean is D + C/(C + tau^2) (a - D): the guide's error is of second order in C/tau^2, so it falls
- * by 16 when sigma halves (C ~ sigma^2). */
+/* The true posterior mean is D + C/(C + tau^2) (a - D): the guide's error is of second order in
+ * C/tau^2, so it falls by 16 when sigma halves (C ~ sigma^2). */
 static void rewards_are_right_at_low_noise(void **state) {
     (void)state;
     goal a = {.at = {1, -0.5f}, .tau = 0.8f};
@@ -265,19 +288,22 @@ static void rewards_are_right_at_low_noise(void **state) {
         draw(&l);
         guide(&b, "energy", 1, &reward, &l, x0, eps);
         const double S = prior_variance[0], C = l.sigma * l.sigma * S / (S + l.sigma * l.sigma);
-        for (int i = 0; i < F; i += D) { // the first coordinate
-            const double d = prior_mean[0] + C / (l.sigma * l.sigma) * ((double)noisy[i] - prior_mean[0]);
-            const double tau2 = i / D == 3 ? 0.32 : 0.64, want = d + C / (C + tau2) * ((double)a.at[0] - d);
+        for (int i = 0; i < F; i += D) { /* the first coordinate */
+            const double d =
+                prior_mean[0] + C / (l.sigma * l.sigma) * ((double)noisy[i] - prior_mean[0]);
+            const double tau2 = i / D == 3 ? 0.32 : 0.64,
+                         want = d + C / (C + tau2) * ((double)a.at[0] - d);
             error[half] = fmax(error[half], fabs((double)x0[i] - want) / fabs((double)a.at[0] - d));
         }
     }
     assert_true(error[0] < 1e-3);
-    if (!(error[0] / error[1] > 14 && error[0] / error[1] < 18)) fail_msg("%g, %g", error[0], error[1]);
+    if (!(error[0] / error[1] > 14 && error[0] / error[1] < 18))
+        fail_msg("%g, %g", error[0], error[1]);
     bench_close(&b);
 }
 
-/* With no reward given it is the classifier's log p(label|x0-hat), here by differences in double through the
- * denoiser. Measured: 2.1e-8. */
+/* With no reward given it is the classifier's log p(label|x0-hat), here by differences in double
+ * through the denoiser. Measured: 2.1e-8. */
 static void classifiers_stand_in_for_rewards(void **state) {
     (void)state;
     bench b = bench_open(two_classes, "rectified", "x0");
@@ -288,7 +314,8 @@ static void classifiers_stand_in_for_rewards(void **state) {
     assert_true(guide(&b, "cfg,energy", 2, NULL, &l, x0, eps) == 3);
     guide(&b, "cfg", 2, NULL, &l, plain_x0, plain_eps);
     for (int i = 0; i < F; i++) {
-        double value[2], x[D] = {(double)noisy[i / D * D], (double)noisy[i / D * D + 1]}, h = 1e-6, d[D], e[D];
+        double value[2], x[D] = {(double)noisy[i / D * D], (double)noisy[i / D * D + 1]}, h = 1e-6,
+                         d[D], e[D];
         for (int side = 0; side < 2; side++, h = -h) {
             x[i % D] += h;
             vn_world_denoise(b.world, VN_NETWORK_MAIN, 0, l.alpha, l.sigma, x, d, e, work);
@@ -302,9 +329,10 @@ static void classifiers_stand_in_for_rewards(void **state) {
     bench_close(&b);
 }
 
-/* ---- refusals -------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
-static void refused(const bench *b, const char *list, const vn_reward *reward, vn_status status, const char *words) {
+static void refused(const bench *b, const char *list, const vn_reward *reward, vn_status status,
+                    const char *words) {
     float x0[F], eps[F];
     vn_err err = {0};
     const vn_level l = vn_path_level(b->path, 0.5);
@@ -312,8 +340,8 @@ static void refused(const bench *b, const char *list, const vn_reward *reward, v
     if (!strstr(err.text, words)) fail_msg("%s: %s", list, err.text);
 }
 
-static vn_status only_value(void *self, int64_t n, const float *x0, const int32_t *of, float *value, float *gradient,
-                            vn_err *err) {
+static vn_status only_value(void *self, int64_t n, const float *x0, const int32_t *of, float *value,
+                            float *gradient, vn_err *err) {
     (void)self, (void)x0, (void)of, (void)gradient, (void)err;
     for (int64_t i = 0; i < n; i++) value[i] = 1;
     return VN_OK;
@@ -327,9 +355,12 @@ static void what_cannot_be_is_refused(void **state) {
     draw(&l);
     refused(&b, "energy:scale=0", NULL, VN_BAD_ARGUMENT, "scale=0 has no effect");
     refused(&b, "classifier,cfg", NULL, VN_BAD_ARGUMENT, "classifier and cfg cannot be combined");
-    refused(&b, "energy", &(vn_reward){quadratic, &closed}, VN_IO, "the guide energy: the shop is closed");
-    refused(&b, "energy", &(vn_reward){quadratic, &broken}, VN_NOT_FINITE, "the log reward of sample 0 is not finite");
-    refused(&b, "energy", &(vn_reward){only_value, NULL}, VN_NOT_FINITE, "the log reward's gradient of sample 0");
+    refused(&b, "energy", &(vn_reward){quadratic, &closed}, VN_IO,
+            "the guide energy: the shop is closed");
+    refused(&b, "energy", &(vn_reward){quadratic, &broken}, VN_NOT_FINITE,
+            "the log reward of sample 0 is not finite");
+    refused(&b, "energy", &(vn_reward){only_value, NULL}, VN_NOT_FINITE,
+            "the log reward's gradient of sample 0");
     b.denoiser.classify = NULL;
     refused(&b, "classifier", NULL, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
     refused(&b, "energy", NULL, VN_BAD_ARGUMENT, "a reward, or a classifier in its place");

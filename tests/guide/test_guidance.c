@@ -1,5 +1,6 @@
-/* The list of guides at work: which passes are run, what is combined, what is refused; with guides of the table and with guides
- * made here, which take second rounds, other levels, the weak network, products with the Jacobian and memory. */
+/* The list of guides at work: which passes are run, what is combined, what is refused; with guides
+ * of the table and with guides made here, which take second rounds, other levels, the weak network,
+ * products with the Jacobian and memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ static vn_path *path;
 static vn_denoiser denoiser;
 static float x[F];
 static const int32_t labels[N] = {0, 1, 1, VN_LABEL_NULL, 0}, none[N] = {-1, -1, -1, -1, -1};
-static int queries; // forward passes of the denoiser, each a batch
+static int queries; /* forward passes of the denoiser, each a batch */
 
 static vn_status counting(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
@@ -58,14 +59,15 @@ static vn_guidance_options settings(const char *list, double gamma, const vn_den
     return (vn_guidance_options){.guide = list, .gamma = gamma, .denoiser = d, .capacity = N};
 }
 
-static vn_status try_open(const vn_table *table, const char *list, double gamma, const vn_denoiser *d, vn_guidance **g,
-                          vn_err *err) {
+static vn_status try_open(const vn_table *table, const char *list, double gamma,
+                          const vn_denoiser *d, vn_guidance **g, vn_err *err) {
     vn_guidance_options o = settings(list, gamma, d);
     o.table = table;
     return vn_guidance_open(&o, g, err);
 }
 
-static vn_status try_predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F], vn_err *err) {
+static vn_status try_predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F],
+                             vn_err *err) {
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
     return vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_pair){x0, eps}, err);
 }
@@ -76,7 +78,8 @@ static void predict(vn_guidance *g, const vn_level *level, float x0[F], float ep
 }
 
 /* One guided prediction; the number of passes of each row. */
-static int64_t guide(const char *list, double gamma, const int32_t *condition, double t, float x0[F], float eps[F]) {
+static int64_t guide(const char *list, double gamma, const int32_t *condition, double t,
+                     float x0[F], float eps[F]) {
     vn_guidance *g;
     vn_err err = {0};
     vn_level level = vn_path_level(path, t);
@@ -92,7 +95,8 @@ static int64_t guide(const char *list, double gamma, const int32_t *condition, d
 }
 
 /* The pair under one condition, asked of the denoiser directly. */
-static void plain(vn_network network, const int32_t *condition, double t, float x0[F], float eps[F]) {
+static void plain(vn_network network, const int32_t *condition, double t, float x0[F],
+                  float eps[F]) {
     const vn_level level = vn_path_level(path, t);
     const vn_query q = {.n = N, .network = network, .x = x, .label = condition};
     unguided(&exact.denoiser, q, &level, (vn_pair){x0, eps});
@@ -108,7 +112,7 @@ static void within(const float *a, const float *b, double tolerance) {
             fail_msg("%d: %.8g, not %.8g", i, (double)a[i], (double)b[i]);
 }
 
-/* ---- classifier-free guidance --------------------------------------------------------------------------- */
+/* ---- classifier-free guidance ---------------------------------------------------------------- */
 
 static void gamma_one_is_conditional_bit_for_bit(void **state) {
     (void)state;
@@ -146,16 +150,19 @@ static void guidance_extrapolates(void **state) {
     for (double gamma = -1; gamma < 4; gamma += 0.75) {
         int64_t passes = guide(NULL, gamma, labels, 0.4, x0, eps);
         assert_int_equal(passes, 2);
-        assert_int_equal(queries, 1); // both in one batch
-        for (int i = 0; i < F; i++) want[i] = (float)((double)u_x0[i] + gamma * ((double)c_x0[i] - (double)u_x0[i]));
+        assert_int_equal(queries, 1); /* both in one batch */
+        for (int i = 0; i < F; i++)
+            want[i] = (float)((double)u_x0[i] + gamma * ((double)c_x0[i] - (double)u_x0[i]));
         within(x0, want, 1e-6);
-        for (int i = 0; i < F; i++) want[i] = (float)((double)u_eps[i] + gamma * ((double)c_eps[i] - (double)u_eps[i]));
+        for (int i = 0; i < F; i++)
+            want[i] = (float)((double)u_eps[i] + gamma * ((double)c_eps[i] - (double)u_eps[i]));
         within(eps, want, 1e-6);
-        for (int j = 3 * D; j < 4 * D; j++) assert_true(x0[j] == u_x0[j]); // the row without a condition
+        /* the row without a condition */
+        for (int j = 3 * D; j < 4 * D; j++) assert_true(x0[j] == u_x0[j]);
     }
 }
 
-/* ---- strength ----------------------------------------------------------------------------------------------- */
+/* ---- strength -------------------------------------------------------------------------------- */
 
 static void intervals_turn_guidance_off(void **state) {
     (void)state;
@@ -175,8 +182,8 @@ static void intervals_turn_guidance_off(void **state) {
 static void interval_bounds_are_half_open(void **state) {
     (void)state;
     vn_choice c = {.value = {0.5, 2}};
-    vn_level lo = {.alpha = 1, .sigma = 0.5}, hi = {.alpha = 1, .sigma = 2}, above = {.alpha = 1, .sigma = 2.0000001},
-             noise = {.alpha = 0, .sigma = 1};
+    vn_level lo = {.alpha = 1, .sigma = 0.5}, hi = {.alpha = 1, .sigma = 2},
+             above = {.alpha = 1, .sigma = 2.0000001}, noise = {.alpha = 0, .sigma = 1};
     assert_true(vn_interval_guide.strength(&c, &(vn_guide_at){.level = &lo}, 3) == 1);
     assert_true(vn_interval_guide.strength(&c, &(vn_guide_at){.level = &hi}, 3) == 3);
     assert_true(vn_interval_guide.strength(&c, &(vn_guide_at){.level = &above}, 3) == 1);
@@ -194,8 +201,8 @@ static double strength(const char *list, double gamma, double t) {
 /* Each shape rises from noise to data, and leaves the mean of gamma over t as it is. */
 static void schedules_keep_the_mean(void **state) {
     (void)state;
-    static const char *const shapes[] = {"schedule:shape=constant", "schedule", "schedule:shape=cosine",
-                                         "schedule:shape=power,power=3"};
+    static const char *const shapes[] = {"schedule:shape=constant", "schedule",
+                                         "schedule:shape=cosine", "schedule:shape=power,power=3"};
     for (size_t i = 0; i < VN_COUNT(shapes); i++) {
         double sum = 0;
         for (int k = 0; k < 1000; k++) {
@@ -222,7 +229,7 @@ static void strengths_compose_in_order(void **state) {
     same(x0, want_x0);
 }
 
-/* ---- guides of this file's own -------------------------------------------------------------------------------- */
+/* ---- guides of this file's own --------------------------------------------------------------- */
 
 static vn_pass of(const vn_guide_at *at, vn_network network) {
     return (vn_pass){.network = network, .labels = at->labels};
@@ -234,14 +241,15 @@ static void weak_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_pass a = of(at, VN_NETWORK_MAIN), b = of(at, VN_NETWORK_WEAK);
     vn_plan_need(plan, &a);
     vn_plan_need(plan, &b);
-    vn_plan_need(plan, &a); // named twice, run once
+    vn_plan_need(plan, &a); /* named twice, run once */
 }
 
 static void weak_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN), b = of(at, VN_NETWORK_WEAK);
     const vn_pair *strong = vn_plan_need(plan, &a), *weak = vn_plan_need(plan, &b);
-    for (int i = 0; i < F; i++) out->x0[i] = weak->x0[i] + (float)at->gamma * (strong->x0[i] - weak->x0[i]);
+    for (int i = 0; i < F; i++)
+        out->x0[i] = weak->x0[i] + (float)at->gamma * (strong->x0[i] - weak->x0[i]);
     memcpy(out->eps, strong->eps, sizeof(float) * F);
 }
 
@@ -257,7 +265,8 @@ static void rounds_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     const vn_pair *here = vn_plan_need(plan, &a);
     if (!here) return;
     const vn_level *l = half_level(at);
-    for (int i = 0; i < F; i++) g->slot[0][i] = (float)l->alpha * here->x0[i] + (float)l->sigma * here->eps[i];
+    for (int i = 0; i < F; i++)
+        g->slot[0][i] = (float)l->alpha * here->x0[i] + (float)l->sigma * here->eps[i];
     vn_pass b = {.labels = at->null, .x = g->slot[0], .level = l};
     vn_plan_need(plan, &b);
 }
@@ -268,7 +277,8 @@ static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn
     memcpy(out->eps, vn_plan_need(plan, &b)->eps, sizeof(float) * F);
 }
 
-/* Adds d |x0|^2 / dx to x0, with x0 of the rule's own pass as the cotangent; counts its calls in its second slot. */
+/* Adds d |x0|^2 / dx to x0, with x0 of the rule's own pass as the cotangent; counts its calls in
+ * its second slot. */
 static void pull_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN);
@@ -294,7 +304,7 @@ static void greedy_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_plan_need(plan, &b);
 }
 
-// clang-format off
+/* clang-format off */
 static const vn_guide_row rows[] = {
     {.row = {"weak", "", "", NULL}, .stage = VN_GUIDE_RULE, .needs = VN_NEEDS_WEAK, .passes = 2, .plan = weak_plan,
      .combine = weak_combine},
@@ -304,7 +314,7 @@ static const vn_guide_row rows[] = {
      .plan = pull_plan, .combine = pull_combine},
     {.row = {"greedy", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 1, .plan = greedy_plan, .combine = weak_combine},
 };
-// clang-format on
+/* clang-format on */
 static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows)};
 
 static vn_guidance *open_own(const char *list, double gamma) {
@@ -320,7 +330,7 @@ static void networks_are_batched_apart(void **state) {
     (void)state;
     float x0[F], eps[F], a_x0[F], a_eps[F], b_x0[F], b_eps[F], want[F];
     vn_level l = vn_path_level(path, 0.4);
-    vn_guidance *g = open_own(NULL, 2); // rows[0], as no rule is named
+    vn_guidance *g = open_own(NULL, 2); /* rows[0], as no rule is named */
     predict(g, &l, x0, eps);
     assert_int_equal(vn_guidance_passes(g), 2);
     assert_int_equal(queries, 2);
@@ -339,14 +349,17 @@ static void second_rounds_see_the_first(void **state) {
     predict(g, &l, x0, eps);
     assert_int_equal(vn_guidance_passes(g), 2);
     plain(VN_NETWORK_MAIN, labels, 0.8, first_x0, first_eps);
-    for (int i = 0; i < F; i++) moved[i] = (float)half.alpha * first_x0[i] + (float)half.sigma * first_eps[i];
-    unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .label = none}, &half, (vn_pair){want_x0, want_eps});
+    for (int i = 0; i < F; i++)
+        moved[i] = (float)half.alpha * first_x0[i] + (float)half.sigma * first_eps[i];
+    unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .label = none}, &half,
+             (vn_pair){want_x0, want_eps});
     same(x0, want_x0);
     same(eps, want_eps);
     vn_guidance_close(&g);
 }
 
-/* By differences of |x0|^2 through the whole prediction; also, what a guide keeps is cleared when a walk begins. */
+/* By differences of |x0|^2 through the whole prediction; also, what a guide keeps is cleared when a
+ * walk begins. */
 static void gradients_go_through_the_denoiser(void **state) {
     (void)state;
     float x0[F], eps[F], plain_x0[F], plain_eps[F];
@@ -366,15 +379,17 @@ static void gradients_go_through_the_denoiser(void **state) {
         for (int side = 0; side < 2; side++) {
             x[i] = keep + (side ? h : -h);
             plain(VN_NETWORK_MAIN, labels, 0.4, plain_x0, plain_eps);
-            for (int j = i / D * D; j < (i / D + 1) * D; j++) sum[side] += (double)plain_x0[j] * (double)plain_x0[j];
+            for (int j = i / D * D; j < (i / D + 1) * D; j++)
+                sum[side] += (double)plain_x0[j] * (double)plain_x0[j];
         }
         x[i] = keep;
         double slope = (sum[1] - sum[0]) / (2 * (double)h);
-        if (!(fabs((double)x0[i] - slope) < 2e-3)) fail_msg("%d: %.8g, not %.8g", i, (double)x0[i], slope);
+        if (!(fabs((double)x0[i] - slope) < 2e-3))
+            fail_msg("%d: %.8g, not %.8g", i, (double)x0[i], slope);
     }
 }
 
-/* ---- refusals --------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -396,7 +411,8 @@ static void nonsense_is_refused_by_name(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_guidance *g = (void *)1;
         vn_err err = {0};
-        assert_int_equal(try_open(&vn_guides, bad[i].list, bad[i].gamma, &denoiser, &g, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(try_open(&vn_guides, bad[i].list, bad[i].gamma, &denoiser, &g, &err),
+                         VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%s: %s", bad[i].list, err.text);
         assert_null(g);
     }
@@ -416,7 +432,8 @@ static void what_the_model_lacks_is_named(void **state) {
         if (!bad[i].classes) d.classes = 0;
         assert_int_equal(try_open(&vn_guides, bad[i].list, 2, &d, &g, &err), VN_BAD_ARGUMENT);
         assert_non_null(strstr(err.text, bad[i].word));
-        assert_int_equal(try_open(&vn_guides, bad[i].list, 1, &d, &g, &err), VN_OK); // nothing is missed at gamma = 1
+        /* nothing is missed at gamma = 1 */
+        assert_int_equal(try_open(&vn_guides, bad[i].list, 1, &d, &g, &err), VN_OK);
         vn_guidance_close(&g);
     }
     vn_denoiser d = denoiser;

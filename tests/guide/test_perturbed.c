@@ -1,6 +1,6 @@
-/* Guides with a hand inside the network, on exact answers that a disturbance scales: what they ask for, their sum, the steps in which
- * they act, how they go with each other and with rules, and what is refused. What a disturbance does to a network is in
- * tests/nn/test_disturb.c. */
+/* Guides with a hand inside the network, on exact answers that a disturbance scales: what they ask
+ * for, their sum, the steps in which they act, how they go with each other and with rules, and what
+ * is refused. What a disturbance does to a network is in tests/nn/test_disturb.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,18 +19,20 @@
 #define N         4
 #define D         3
 #define F         (N * D)
-#define TOLERANCE 8e-7 // some roundings of 6e-8 each; measured: 3.0e-7
+#define TOLERANCE 8e-7 /* some roundings of 6e-8 each; measured: 3.0e-7 */
 
 enum {
     LAYERS = 12,
     MIDDLE = 5,
-    ALL = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED
+    ALL = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
+          VN_BLOCKS_SKIPPED
 };
 
-static const char text[] = "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}]},"
-                           " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}],"
-                           " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
-                           "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}]}}";
+static const char text[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}]},"
+    " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}],"
+    " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
+    "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}]}}";
 
 static bench exact;
 static vn_denoiser denoiser;
@@ -47,12 +49,12 @@ static vn_pair pair_of(rows *r) {
     return (vn_pair){r->x0, r->eps};
 }
 
-/* ---- a denoiser that can be disturbed ------------------------------------------------------------------------- */
+/* ---- a denoiser that can be disturbed -------------------------------------------------------- */
 
 static struct {
     vn_disturb disturb, always;
     vn_network network;
-} asked[16]; // the queries of a prediction
+} asked[16]; /* the queries of a prediction */
 static int queries;
 
 static float factor(const vn_disturb *d) {
@@ -74,7 +76,8 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
 static rows ask(const int32_t *condition, const vn_disturb *disturb) {
     rows r;
     queries = 0;
-    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .disturb = *disturb}, &level, pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .disturb = *disturb}, &level,
+             pair_of(&r));
     return r;
 }
 
@@ -102,12 +105,14 @@ static int tear_down(void **state) {
 }
 
 /* One prediction of a walk; returns its passes. */
-static double predict(const char *list, double gamma, const int32_t *condition, int step, int steps, rows *out) {
+static double predict(const char *list, double gamma, const int32_t *condition, int step, int steps,
+                      rows *out) {
     queries = 0;
-    return guided_at(list, gamma, &denoiser, N, condition, x, &level, &next, step, steps, pair_of(out));
+    return guided_at(list, gamma, &denoiser, N, condition, x, &level, &next, step, steps,
+                     pair_of(out));
 }
 
-/* ---- the sum ---------------------------------------------------------------------------------------------------- */
+/* ---- the sum --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *list;
@@ -127,11 +132,13 @@ static const struct {
 
 static void check_sum(size_t i, double gamma, const int32_t *condition, double passes) {
     rows got;
-    const rows c = ask(condition, &undisturbed), u = ask(none, &undisturbed), d = ask(condition, &rules[i].disturb);
+    const rows c = ask(condition, &undisturbed), u = ask(none, &undisturbed),
+               d = ask(condition, &rules[i].disturb);
     const double took = predict(rules[i].list, gamma, condition, 1, 28, &got);
     if (took != passes) fail_msg("%s at %g: %g passes, not %g", rules[i].list, gamma, took, passes);
     bool found = false;
-    for (int k = 0; k < queries; k++) found |= vn_disturb_equal(&asked[k].disturb, &rules[i].disturb);
+    for (int k = 0; k < queries; k++)
+        found |= vn_disturb_equal(&asked[k].disturb, &rules[i].disturb);
     if (!found) fail_msg("%s asks for something else", rules[i].list);
     rows want;
     const float g = (float)gamma, s = (float)rules[i].scale;
@@ -146,35 +153,39 @@ static void check_sum(size_t i, double gamma, const int32_t *condition, double p
 static void each_moves_away_from_the_disturbed(void **state) {
     (void)state;
     for (size_t i = 0; i < VN_COUNT(rules); i++) {
-        check_sum(i, 2, labels, 3); // c once for both
-        check_sum(i, 1, labels, 2); // they are additions: gamma 1 does not switch them off
+        check_sum(i, 2, labels, 3); /* c once for both */
+        check_sum(i, 1, labels, 2); /* they are additions: gamma 1 does not switch them off */
         check_sum(i, 0, labels, 3);
-        check_sum(i, 2, none, 2); // and need no condition
+        check_sum(i, 2, none, 2); /* and need no condition */
     }
 }
 
 static void they_add_up_and_share_passes(void **state) {
     (void)state;
-    static const vn_disturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}, three = {VN_BLOCKS_SKIPPED, 0, 3, 3};
+    static const vn_disturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE},
+                            three = {VN_BLOCKS_SKIPPED, 0, 3, 3};
     const rows c = ask(labels, &undisturbed), p = ask(labels, &values), s = ask(labels, &three);
     rows got, want;
     assert_true(predict("pag,slg:first=3", 1, labels, 0, 28, &got) == 3);
-    for (int i = 0; i < F; i++) want.x0[i] = c.x0[i] + 3 * (c.x0[i] - p.x0[i]) + 2.8F * (c.x0[i] - s.x0[i]);
+    for (int i = 0; i < F; i++)
+        want.x0[i] = c.x0[i] + 3 * (c.x0[i] - p.x0[i]) + 2.8F * (c.x0[i] - s.x0[i]);
     near("pag,slg", F, got.x0, want.x0, TOLERANCE);
-    assert_true(predict("pag,stg:skip=scores", 1, labels, 0, 28, &got) == 2); // one pass is enough for both
+    /* one pass is enough for both */
+    assert_true(predict("pag,stg:skip=scores", 1, labels, 0, 28, &got) == 2);
     for (int i = 0; i < F; i++) want.x0[i] = c.x0[i] + 4 * (c.x0[i] - p.x0[i]);
     near("pag,stg", F, got.x0, want.x0, TOLERANCE);
     assert_true(predict("apg,pag,interval:lo=0,hi=99,rescale", 2, labels, 0, 28, &got) == 3);
     assert_true(all_finite(F, got.x0) && all_finite(F, got.eps));
 }
 
-/* ---- windows ---------------------------------------------------------------------------------------------------- */
+/* ---- windows --------------------------------------------------------------------------------- */
 
 /* Steps of a walk in which a list acts, as bits. */
 static uint64_t steps_of(const char *list, int steps) {
     uint64_t bits = 0;
     rows got;
-    for (int k = 0; k < steps; k++) bits |= (uint64_t)(predict(list, 1, labels, k, steps, &got) == 2) << k;
+    for (int k = 0; k < steps; k++)
+        bits |= (uint64_t)(predict(list, 1, labels, k, steps, &got) == 2) << k;
     return bits;
 }
 
@@ -186,23 +197,24 @@ static void windows_are_fractions_of_the_steps(void **state) {
         uint64_t acts;
     } cases[] = {
         {"pag", 5, 0x1f},
-        {"slg", 28, 0x3f}, // diffusers leaves out step 0; both stop after step 5 < 5.6
+        {"slg", 28, 0x3f}, /* diffusers leaves out step 0; both stop after step 5 < 5.6 */
         {"slg", 20, 0xf},
-        {"slg", 4, 1}, // diffusers: int(0.8) = 0, never
+        {"slg", 4, 1}, /* diffusers: int(0.8) = 0, never */
         {"slg", 1, 1},
         {"pag:start=0.5", 4, 0xc},
-        {"pag:start=0.3,stop=0.4", 2, 1}, // never none
+        {"pag:start=0.3,stop=0.4", 2, 1}, /* never none */
         {"seg:start=0.29,stop=0.3", 50, 0x4000},
-        {"stg:stop=0.28", 25, 0x7f}, // 0.28 of 25 is above 7 in binary
+        {"stg:stop=0.28", 25, 0x7f}, /* 0.28 of 25 is above 7 in binary */
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         const uint64_t acts = steps_of(cases[i].list, cases[i].steps);
         if (acts != cases[i].acts)
-            fail_msg("%s in %d steps: %llx", cases[i].list, cases[i].steps, (unsigned long long)acts);
+            fail_msg("%s in %d steps: %llx", cases[i].list, cases[i].steps,
+                     (unsigned long long)acts);
     }
 }
 
-/* ---- the network itself ------------------------------------------------------------------------------------------ */
+/* ---- the network itself ---------------------------------------------------------------------- */
 
 static void sparse_attention_is_in_every_pass(void **state) {
     (void)state;
@@ -219,7 +231,8 @@ static void sparse_attention_is_in_every_pass(void **state) {
         assert_true(vn_disturb_equal(&asked[0].always, &sparse) && !asked[0].disturb.kind);
         for (int k = 0; k < F; k++) want.x0[k] = u.x0[k] + 2 * (c.x0[k] - u.x0[k]);
         near(cases[i].list, F, got.x0, want.x0, TOLERANCE);
-        assert_true(predict(cases[i].list, 1, labels, 0, 28, &got) == 1); // gamma 1 does not switch it off
+        /* gamma 1 does not switch it off */
+        assert_true(predict(cases[i].list, 1, labels, 0, 28, &got) == 1);
         near(cases[i].list, F, got.x0, c.x0, TOLERANCE);
     }
 }
@@ -230,12 +243,13 @@ static void sparse_attention_is_in_disturbed_passes_too(void **state) {
     assert_true(predict("pladis,pag", 2, labels, 0, 28, &got) == 3);
     for (int i = 0; i < queries; i++) assert_true(asked[i].always.kind == VN_ATTENTION_SPARSE);
     assert_true(predict("autoguidance,pladis", 2, labels, 0, 28, &got) == 2);
-    for (int i = 0; i < queries; i++) // the weak model is another network
-        assert_int_equal(asked[i].always.kind,
-                         asked[i].network == VN_NETWORK_MAIN ? VN_ATTENTION_SPARSE : VN_UNDISTURBED);
+    for (int i = 0; i < queries; i++) /* the weak model is another network */
+        assert_int_equal(asked[i].always.kind, asked[i].network == VN_NETWORK_MAIN
+                                                   ? VN_ATTENTION_SPARSE
+                                                   : VN_UNDISTURBED);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void what_cannot_be_is_refused(void **state) {
     (void)state;
@@ -267,7 +281,8 @@ static void models_without_layers_are_refused(void **state) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, i);
         char words[96];
         if (!row->disturbances) continue;
-        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be disturbed", row->row.name);
+        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be disturbed",
+                 row->row.name);
         refused(row->row.name, 1, &exact.denoiser, words);
     }
     vn_denoiser some = denoiser;

@@ -1,5 +1,6 @@
-/* Resampling: shares, places, populations that keep to themselves; the weights of fk and fkc over a step made by
- * hand; and the levels of gibbs-like. What they draw is measured in tests/sample/test_tilt.c. */
+/* Resampling: shares, places, populations that keep to themselves; the weights of fk and fkc over a
+ * step made by hand; and the levels of gibbs-like. What they draw is measured in
+ * tests/sample/test_tilt.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 
 #define N 12
 
-/* ---- resampling ---------------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 typedef struct flock {
     int32_t labels[N], places[N];
@@ -31,7 +32,7 @@ typedef struct flock {
 static void gather(flock *f, const double *weight, int32_t classes) {
     *f = (flock){.denoiser = {.classes = classes, .size = 1}};
     for (int i = 0; i < N; i++) {
-        f->labels[i] = i % (classes + 1) - 1; // null, 0, 1, ..
+        f->labels[i] = i % (classes + 1) - 1; /* null, 0, 1, .. */
         f->tally[i] = log(weight[i]);
         f->ancestor[i] = i;
     }
@@ -47,7 +48,8 @@ static void places_of(const flock *f, int places[N]) {
     for (int i = 0; i < N; i++) places[f->ancestor[i]]++;
 }
 
-/* Each lives on in floor or ceil of K w places, on average in K w; who lives on at all keeps the own place. */
+/* Each lives on in floor or ceil of K w places, on average in K w; who lives on at all keeps the
+ * own place. */
 static void shares_are_fair(void **state) {
     (void)state;
     enum { TRIES = 4000 };
@@ -73,9 +75,11 @@ static void shares_are_fair(void **state) {
                 mean[i] += (double)places[i] / TRIES;
             }
         }
-        for (int i = 0; i < N; i++) { // the deviation of a mean is at most 0.5/sqrt(TRIES) = 0.008; measured 0.018
+        /* the deviation of a mean is at most 0.5/sqrt(TRIES) = 0.008; measured 0.018 */
+        for (int i = 0; i < N; i++) {
             const double share = uneven[i] / sum[i % (classes + 1)] * count[i % (classes + 1)];
-            if (!(fabs(mean[i] - share) < 0.025)) fail_msg("%d of %d: %g, not %g", i, N, mean[i], share);
+            if (!(fabs(mean[i] - share) < 0.025))
+                fail_msg("%d of %d: %g, not %g", i, N, mean[i], share);
         }
     }
 }
@@ -87,7 +91,7 @@ static void equal_weights_move_nothing(void **state) {
     for (int t = 0; t < 100; t++) {
         gather(&f, same, 1);
         f.at.step = t;
-        f.tally[t % N] += 1e-12; // nor do almost equal ones
+        f.tally[t % N] += 1e-12; /* nor do almost equal ones */
         vn_population_resample(&f.guide, &f.population, 1);
         for (int i = 0; i < N; i++) assert_true(f.ancestor[i] == i);
     }
@@ -97,7 +101,7 @@ static void the_one_heavy_takes_all(void **state) {
     (void)state;
     flock f;
     gather(&f, uneven, 0);
-    f.tally[5] = 2000; // exp of it is infinite
+    f.tally[5] = 2000; /* exp of it is infinite */
     vn_population_resample(&f.guide, &f.population, 0.5);
     for (int i = 0; i < N; i++) assert_true(f.ancestor[i] == 5);
 }
@@ -131,20 +135,21 @@ static void only_uneven_populations_are_resampled(void **state) {
     assert_true(f.tally[0] == 0);
     int places[N];
     places_of(&f, places);
-    assert_true(places[0] == 3 || places[0] == 4); // 12 * 4/15
+    assert_true(places[0] == 3 || places[0] == 4); /* 12 * 4/15 */
 }
 
-/* The draw is keyed by the index of the population's first sample, not by what else is in the batch. */
+/* The draw is keyed by the index of the population's first sample, not by what else is in the
+ * batch. */
 static void draws_are_keyed(void **state) {
     (void)state;
-    double tail[N] = {0}; // the last six of `uneven`
+    double tail[N] = {0}; /* the last six of `uneven` */
     memcpy(tail, uneven + 6, 6 * sizeof *tail);
     flock f, other, alone;
     int differ[2] = {0, 0};
     for (int t = 0; t < 20; t++) {
         gather(&f, uneven, 0);
         gather(&other, uneven, 0);
-        gather(&alone, tail, 0); // as a batch that begins at sample 6
+        gather(&alone, tail, 0); /* as a batch that begins at sample 6 */
         f.at.step = other.at.step = alone.at.step = t;
         for (int i = 6; i < N; i++) f.labels[i] = 0;
         f.denoiser.classes = 1;
@@ -158,7 +163,7 @@ static void draws_are_keyed(void **state) {
             assert_true(alone.ancestor[i] + 6 == f.ancestor[i + 6]);
             differ[0] += other.ancestor[i] != f.ancestor[i];
         }
-        gather(&other, tail, 0); // the same, had it begun at sample 7
+        gather(&other, tail, 0); /* the same, had it begun at sample 7 */
         other.at.n = 6;
         other.at.first = 7;
         other.at.step = t;
@@ -168,7 +173,7 @@ static void draws_are_keyed(void **state) {
     assert_true(differ[0] > 0 && differ[1] > 0);
 }
 
-/* ---- one step by hand ------------------------------------------------------------------------------------------ */
+/* ---- one step by hand ------------------------------------------------------------------------ */
 
 static const char text[] = "{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}],"
                            " \"unconditional\": [{\"mean\": [0], \"cov\": [[2]]}]}";
@@ -192,8 +197,8 @@ static int tear_down(void **state) {
 }
 
 /* A reward that is the sample itself. */
-static vn_status itself(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                        vn_err *err) {
+static vn_status itself(void *self, int64_t n, const float *x0, const int32_t *labels, float *value,
+                        float *gradient, vn_err *err) {
     (void)self, (void)labels, (void)gradient, (void)err;
     memcpy(value, x0, (size_t)n * sizeof *x0);
     return VN_OK;
@@ -203,8 +208,12 @@ static const vn_reward reward = {itself, NULL};
 static vn_guidance *begin(const char *list, double gamma, const int32_t *labels) {
     vn_guidance *g;
     vn_err err = {0};
-    const vn_guidance_options o = {
-        .guide = list, .gamma = gamma, .seed = 9, .denoiser = &denoiser, .reward = &reward, .capacity = N};
+    const vn_guidance_options o = {.guide = list,
+                                   .gamma = gamma,
+                                   .seed = 9,
+                                   .denoiser = &denoiser,
+                                   .reward = &reward,
+                                   .capacity = N};
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s: %s", list, err.text);
     vn_guidance_begin(g, N, 0, labels);
     return g;
@@ -213,11 +222,12 @@ static vn_guidance *begin(const char *list, double gamma, const int32_t *labels)
 static const int32_t of_class[N] = {0};
 
 static void predict(vn_guidance *g, const float *x, int step, int steps, double from, double to) {
-    const vn_level here = vn_path_level_of_sigma(path, from), next = vn_path_level_of_sigma(path, to);
+    const vn_level here = vn_path_level_of_sigma(path, from),
+                   next = vn_path_level_of_sigma(path, to);
     float x0[N], eps[N];
     vn_err err = {0};
     vn_guidance_step(g, step, steps, 0, &next);
-    for (int call = 0; call < 2; call++) // a second prediction of the same step changes nothing
+    for (int call = 0; call < 2; call++) /* a second prediction of the same step changes nothing */
         if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = &here}, (vn_pair){x0, eps}, &err))
             fail_msg("%s", err.text);
 }
@@ -245,11 +255,12 @@ static void expect(const double *log_weight, const int64_t ancestor[N]) {
     assert_memory_equal(f.ancestor, ancestor, sizeof f.ancestor);
 }
 
-/* Whatever the potentials of the steps, their product is the reward of the end: with no resampling before it, the
- * same live on. */
+/* Whatever the potentials of the steps, their product is the reward of the end: with no resampling
+ * before it, the same live on. */
 static void potentials_multiply_to_the_reward(void **state) {
     (void)state;
-    static const char *const potentials[] = {"fk:lambda=0.5,ess=0", "fk:lambda=0.5,ess=0,potential=max",
+    static const char *const potentials[] = {"fk:lambda=0.5,ess=0",
+                                             "fk:lambda=0.5,ess=0,potential=max",
                                              "fk:lambda=0.5,ess=0,potential=sum"};
     float high[N], low[N], end[N];
     double log_weight[N];
@@ -270,7 +281,8 @@ static void potentials_multiply_to_the_reward(void **state) {
     }
 }
 
-/* The same where potentials have been paid out on the way: who was chosen by its x0-hat is judged anew by its end. */
+/* The same where potentials have been paid out on the way: who was chosen by its x0-hat is judged
+ * anew by its end. */
 static void steps_are_paid_out(void **state) {
     (void)state;
     float high[N], end[N];
@@ -278,13 +290,13 @@ static void steps_are_paid_out(void **state) {
     double log_weight[N];
     spread(high, 3);
     vn_guidance *g = begin("fk:lambda=2,ess=1", 1, of_class);
-    predict(g, high, 0, 2, 1, 0.5); // x0-hat = x/2
+    predict(g, high, 0, 2, 1, 0.5); /* x0-hat = x/2 */
     choose(g, high, ancestor);
     int places[N] = {0};
     for (int i = 0; i < N; i++) places[ancestor[i]]++;
-    assert_true(places[N - 1] > 8); // e^3 apart
+    assert_true(places[N - 1] > 8); /* e^3 apart */
     for (int i = 0; i < N; i++) end[i] = high[ancestor[i]];
-    predict(g, end, 1, 2, 0.5, 0); // x0-hat = 0.8 x
+    predict(g, end, 1, 2, 0.5, 0); /* x0-hat = 0.8 x */
     for (int i = 0; i < N; i++) {
         end[i] = 0.1f * (float)i;
         log_weight[i] = 2 * (double)end[i] - (double)high[ancestor[i]];
@@ -294,8 +306,8 @@ static void steps_are_paid_out(void **state) {
     vn_guidance_close(&g);
 }
 
-/* gamma (gamma - 1) log(s/s') |eps_c - eps_u|^2, a half of it in the last step, where log is infinite; eps = sigma
- * x/(variance + sigma^2). And c and u are those of cfg. */
+/* gamma (gamma - 1) log(s/s') |eps_c - eps_u|^2, a half of it in the last step, where log is
+ * infinite; eps = sigma x/(variance + sigma^2). And c and u are those of cfg. */
 static void correctors_weigh(void **state) {
     (void)state;
     float x[N];
@@ -307,9 +319,10 @@ static void correctors_weigh(void **state) {
     choose(g, x, ancestor);
     predict(g, x, 1, 2, 1, 0);
     choose(g, x, ancestor);
-    assert_true(vn_guidance_passes(g) == 8); // 4 predictions of 2
+    assert_true(vn_guidance_passes(g) == 8); /* 4 predictions of 2 */
     for (int i = 0; i < N; i++) {
-        const double a = 2 * (double)x[i] * (1.0 / 5 - 1.0 / 6), b = (double)x[i] * (1.0 / 2 - 1.0 / 3);
+        const double a = 2 * (double)x[i] * (1.0 / 5 - 1.0 / 6),
+                     b = (double)x[i] * (1.0 / 2 - 1.0 / 3);
         log_weight[i] = 6 * (log(2) * a * a + 0.5 * b * b);
     }
     expect(log_weight, ancestor);
@@ -324,7 +337,7 @@ static void changes_of_gamma_weigh(void **state) {
     int64_t ancestor[N];
     spread(x, 0.5);
     vn_guidance *g = begin("fkc:ess=0,interval:lo=0,hi=1", 3, of_class);
-    predict(g, x, 0, 2, 2, 1); // gamma is 1
+    predict(g, x, 0, 2, 2, 1); /* gamma is 1 */
     choose(g, x, ancestor);
     predict(g, x, 1, 2, 1, 0);
     choose(g, x, ancestor);
@@ -336,7 +349,7 @@ static void changes_of_gamma_weigh(void **state) {
     vn_guidance_close(&g);
 }
 
-/* ---- gibbs-like -------------------------------------------------------------------------------------------------- */
+/* ---- gibbs-like ------------------------------------------------------------------------------ */
 
 static void detours_repeat_the_low_levels(void **state) {
     (void)state;
@@ -366,18 +379,23 @@ static void the_first_round_is_unguided(void **state) {
     vn_err err = {0};
     spread(x, 1);
     for (int round = 0; round < 2; round++) {
-        vn_guidance *g = begin("gibbs-like", 3, of_class), *want = begin("cfg", round ? 3 : 1, of_class);
+        vn_guidance *g = begin("gibbs-like", 3, of_class),
+                    *want = begin("cfg", round ? 3 : 1, of_class);
         vn_guidance_step(g, 0, 9, round, &vn_level_clean);
         vn_guidance_step(want, 0, 9, round, &vn_level_clean);
-        assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[0], eps}, &err), VN_OK);
-        assert_int_equal(vn_guidance_predict(want, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[1], eps}, &err), VN_OK);
+        assert_int_equal(
+            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[0], eps}, &err),
+            VN_OK);
+        assert_int_equal(
+            vn_guidance_predict(want, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[1], eps}, &err),
+            VN_OK);
         assert_memory_equal(x0[0], x0[1], sizeof x0[0]);
         vn_guidance_close(&g);
         vn_guidance_close(&want);
     }
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -393,7 +411,8 @@ static void nonsense_is_refused_by_name(void **state) {
         {"fk:potential=min", "difference|max|sum"},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) refused(bad[i].list, 2, &denoiser, bad[i].words);
-    assert_true(vn_guides_select("interval,fkc") && vn_guides_select("fk:lambda=2") && !vn_guides_select("gibbs-like"));
+    assert_true(vn_guides_select("interval,fkc") && vn_guides_select("fk:lambda=2") &&
+                !vn_guides_select("gibbs-like"));
 }
 
 static void what_is_lacking_is_named(void **state) {
@@ -420,8 +439,9 @@ static void what_is_lacking_is_named(void **state) {
     for (int step = 0; step < 2; step++) {
         const vn_level l = vn_path_level_of_sigma(path, step ? 1 : 2);
         vn_guidance_step(g, step, 3, 0, &vn_level_clean);
-        assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0, eps}, &err),
-                         step ? VN_UNSUPPORTED : VN_OK);
+        assert_int_equal(
+            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0, eps}, &err),
+            step ? VN_UNSUPPORTED : VN_OK);
     }
     assert_non_null(strstr(err.text, "the guide fkc: at step 2 guidance goes from 1 to 2"));
     vn_guidance_close(&g);

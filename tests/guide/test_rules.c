@@ -1,6 +1,7 @@
-/* What holds for all rules that combine predictions, on a world of small images: gamma = 1 is the conditional model in one pass,
- * samples without a condition are left alone, a sample does not depend on its batch, the ends of every path are finite, nothing
- * is allocated after opening, and what makes no sense is refused by name. */
+/* What holds for all rules that combine predictions, on a world of small images: gamma = 1 is the
+ * conditional model in one pass, samples without a condition are left alone, a sample does not
+ * depend on its batch, the ends of every path are finite, nothing is allocated after opening, and
+ * what makes no sense is refused by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ static const char text[] =
     "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0, 0, 0.5, 0, 0, 0, 1], \"std\": 0.5},"
     "   {\"mean\": [1, 1, 0, 0, 1, 0, 0, 0, 1], \"std\": 0.2}]},"
     "  {\"components\": [{\"mean\": [1.1, 0.9, -0.3, 1, 0, 0, -1, 0, 0], \"std\": 0.3}]}],"
-    " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0, 0, 0, 0, 0, 0, 0], \"std\": 1}]},"
+    " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0, 0, 0, 0, 0, 0, 0], \"std\": "
+    "1}]},"
     "   {\"components\": [{\"mean\": [1, 1, 0, 0, 0, 0, 0, 0, 0], \"std\": 1}]}]}}";
 
 static const struct {
@@ -31,7 +33,7 @@ static const struct {
     bool everywhere; /* acts on samples without a condition too */
     bool lambda;     /* gamma = 1 is not the conditional model */
 } rules[] = {
-    // clang-format off
+    /* clang-format off */
     {"cfg",                           2, false, false},
     {"negative:class=1",              2, false, false},
     {"cfg,also:class=1",              3, false, true},
@@ -42,7 +44,7 @@ static const struct {
     {"apg",                           2, false, false},
     {"apg:beta=0.5,r=0.1,eta=1",      2, false, false},
     {"cfg-zero-star",                 2, false, false},
-    {"cfg-zero-star:zero=1",          1, false, false}, // for the sample without a condition
+    {"cfg-zero-star:zero=1",          1, false, false}, /* for the sample without a condition */
     {"cfg-plus-plus",                 2, false, true},
     {"rectified-cfg-plus-plus",       3, false, false},
     {"tcfg",                          2, false, false},
@@ -52,7 +54,7 @@ static const struct {
     {"cfg,dynamic-threshold",         2, true,  true},
     {"cfg,schedule:shape=beta",       2, false, true},
     {"cfg,schedule:shape=table,f0=0,f1=2", 2, false, false},
-    // clang-format on
+    /* clang-format on */
 };
 
 static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1, 0}, none[N] = {-1, -1, -1, -1, -1};
@@ -105,7 +107,7 @@ static rows plain(const int32_t *condition) {
     return r;
 }
 
-/* ---- who is guided ---------------------------------------------------------------------------------------- */
+/* ---- who is guided --------------------------------------------------------------------------- */
 
 static void gamma_one_is_conditional(void **state) {
     (void)state;
@@ -113,8 +115,10 @@ static void gamma_one_is_conditional(void **state) {
     for (size_t i = 0; i < VN_COUNT(rules); i++) {
         rows got;
         if (rules[i].lambda) continue;
-        if (run(rules[i].list, 1, labels, &got) != 1) fail_msg("%s: more than one pass", rules[i].list);
-        if (memcmp(&got, &c, sizeof c) != 0) fail_msg("%s: not the conditional model", rules[i].list);
+        if (run(rules[i].list, 1, labels, &got) != 1)
+            fail_msg("%s: more than one pass", rules[i].list);
+        if (memcmp(&got, &c, sizeof c) != 0)
+            fail_msg("%s: not the conditional model", rules[i].list);
     }
 }
 
@@ -130,8 +134,10 @@ static void samples_without_condition_are_left_alone(void **state) {
             memcmp(got.eps + 2 * D, c.eps + 2 * D, D * sizeof(float)) != 0)
             fail_msg("%s: guides a sample without a condition", rules[i].list);
         if (!(error_of(F, got.x0, c.x0) > 1e-3)) fail_msg("%s: does nothing", rules[i].list);
-        if (run(rules[i].list, 2, none, &got) != 1) fail_msg("%s: passes that cannot matter", rules[i].list);
-        if (memcmp(&got, &u, sizeof u) != 0) fail_msg("%s: guides without any condition", rules[i].list);
+        if (run(rules[i].list, 2, none, &got) != 1)
+            fail_msg("%s: passes that cannot matter", rules[i].list);
+        if (memcmp(&got, &u, sizeof u) != 0)
+            fail_msg("%s: guides without any condition", rules[i].list);
     }
 }
 
@@ -145,14 +151,16 @@ static void samples_do_not_depend_on_their_batch(void **state) {
         for (int64_t k = 0; k < N; k++) {
             vn_guidance_begin(many, N, 10, labels);
             vn_guidance_begin(one, 1, (uint64_t)(10 + k), labels + k);
-            for (int step = 6; step < 9; step++) { // also what is kept from step to step
+            for (int step = 6; step < 9; step++) { /* also what is kept from step to step */
                 vn_guidance_step(many, step, 28, 0, &next);
                 vn_guidance_step(one, step, 28, 0, &next);
-                assert_int_equal(vn_guidance_predict(many, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err),
+                assert_int_equal(vn_guidance_predict(many, &(vn_ask){.x = x, .level = &level},
+                                                     pair_of(&got), &err),
                                  VN_OK);
-                assert_int_equal(
-                    vn_guidance_predict(one, &(vn_ask){.x = x + k * D, .level = &level}, pair_of(&single), &err),
-                    VN_OK);
+                assert_int_equal(vn_guidance_predict(one,
+                                                     &(vn_ask){.x = x + k * D, .level = &level},
+                                                     pair_of(&single), &err),
+                                 VN_OK);
             }
             if (memcmp(got.x0 + k * D, single.x0, D * sizeof(float)) != 0 ||
                 memcmp(got.eps + k * D, single.eps, D * sizeof(float)) != 0)
@@ -163,18 +171,20 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     }
 }
 
-/* ---- the ends ------------------------------------------------------------------------------------------------ */
+/* ---- the ends -------------------------------------------------------------------------------- */
 
 static void ends_are_finite(void **state) {
     (void)state;
-    static const char *const paths[] = {"vp", "ve", "edm", "rectified", "trigonometric", "ddpm:cosine"};
+    static const char *const paths[] = {"vp",         "ve", "edm", "rectified", "trigonometric",
+                                        "ddpm:cosine"};
     static const char *const predictions[] = {"x0", "eps", "v", "score", "velocity", "edm"};
     static const double times[] = {1, 0.999, 0.3, 1e-3, 0};
     static const double gammas[] = {-1, 0, 0.5, 7};
     const double part = sqrt(D);
     int count = 0;
     for (size_t p = 0; p < VN_COUNT(paths) * VN_COUNT(predictions); p++) {
-        bench b = bench_open(text, paths[p / VN_COUNT(predictions)], predictions[p % VN_COUNT(predictions)]);
+        bench b = bench_open(text, paths[p / VN_COUNT(predictions)],
+                             predictions[p % VN_COUNT(predictions)]);
         const vn_denoiser d = of_images(b.denoiser);
         for (size_t k = 0; k < VN_COUNT(times) * VN_COUNT(gammas) * VN_COUNT(rules); k++) {
             const char *list = rules[k % VN_COUNT(rules)].list;
@@ -183,11 +193,13 @@ static void ends_are_finite(void **state) {
                            to = vn_path_level(b.path, at.t / 2);
             float noisy[F];
             rows got;
-            for (int i = 0; i < F; i++) noisy[i] = (float)((at.alpha + at.sigma) * (double)x[i] / part);
-            guided(list, gammas[rest / VN_COUNT(times)], &d, N, labels, noisy, &at, &to, pair_of(&got));
+            for (int i = 0; i < F; i++)
+                noisy[i] = (float)((at.alpha + at.sigma) * (double)x[i] / part);
+            guided(list, gammas[rest / VN_COUNT(times)], &d, N, labels, noisy, &at, &to,
+                   pair_of(&got));
             if (!all_finite(F, got.x0) || !all_finite(F, got.eps))
-                fail_msg("%s, %s, %s, t = %g", list, paths[p / VN_COUNT(predictions)], d.prediction.row->row.name,
-                         at.t);
+                fail_msg("%s, %s, %s, t = %g", list, paths[p / VN_COUNT(predictions)],
+                         d.prediction.row->row.name, at.t);
             count++;
         }
         bench_close(&b);
@@ -198,8 +210,9 @@ static void ends_are_finite(void **state) {
 /* Predictions that do not differ leave nothing to divide by. */
 static void equal_predictions_are_finite(void **state) {
     (void)state;
-    static const float zero[F] = {0}, ones[F] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-                                                 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const float zero[F] = {0}, ones[F] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     static const float *const answers[] = {zero, ones};
     for (size_t i = 0; i < VN_COUNT(rules) * 4; i++) {
         parrot p = {.n = N, .size = D};
@@ -221,15 +234,17 @@ static void predicting_takes_no_memory(void **state) {
         vn_guidance_begin(g, N, 0, labels);
         vn_guidance_step(g, 5, 28, 0, &next);
         const int64_t made = alloc_made();
-        assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
+        assert_int_equal(
+            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
         if (alloc_made() != made) fail_msg("%s allocates", rules[i].list);
         vn_guidance_close(&g);
     }
 }
 
-/* ---- numbers that belong to one size ---------------------------------------------------------------------- */
+/* ---- numbers that belong to one size --------------------------------------------------------- */
 
-/* 15 for 65536 numbers is 15 x 3/256 for 9: the same bits as with that limit, and not those without one. */
+/* 15 for 65536 numbers is 15 x 3/256 for 9: the same bits as with that limit, and not those without
+ * one. */
 static void apgs_limit_grows_with_the_size_of_a_sample(void **state) {
     (void)state;
     rows chosen, scaled, free, published;
@@ -243,7 +258,7 @@ static void apgs_limit_grows_with_the_size_of_a_sample(void **state) {
     refused("apg:r=-0.5", 2, &denoiser, "apg: r=-0.5 is no norm");
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -287,13 +302,17 @@ static void what_the_model_lacks_is_named(void **state) {
     refused("fdg", 2, &points, "points have no frequencies");
     refused("cfg,rescale", 2, &one, "one number");
     refused("autoguidance", 2, &simple, "a weak model");
-    refused("cfg-plus-plus", 1, &simple, "guidance 1 by cfg-plus-plus needs the null condition, which this model");
+    refused("cfg-plus-plus", 1, &simple,
+            "guidance 1 by cfg-plus-plus needs the null condition, which this model");
     refused("apg", 2, &simple,
-            "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at guidance 1: energy, "
+            "; guides that do without: negative, autoguidance (with a weak model), icg, tsg; at "
+            "guidance 1: energy, "
             "fk; beside them: gibbs-like");
     refused("apg", 2, &simple, "interval, schedule");
-    refused("cfg", 2, &unlabelled, "needs conditions, which this model does not have; guides that do without: ");
-    static const char *const of_null[] = {"apg", "cfg-zero-star", "rectified-cfg-plus-plus", "tcfg", "mambo-g", "fdg"};
+    refused("cfg", 2, &unlabelled,
+            "needs conditions, which this model does not have; guides that do without: ");
+    static const char *const of_null[] = {"apg",  "cfg-zero-star", "rectified-cfg-plus-plus",
+                                          "tcfg", "mambo-g",       "fdg"};
     for (size_t i = 0; i < VN_COUNT(of_null); i++) {
         refused(of_null[i], 2, &simple, "the null condition");
         refused(of_null[i], 2, &unlabelled, "conditions");

@@ -1,5 +1,6 @@
-/* The rules that diffusers does not have, each against its formula written out in double on the exact answers of a world; and the
- * disturbed passes that rules with a hand inside the network will ask for. */
+/* The rules that diffusers does not have, each against its formula written out in double on the
+ * exact answers of a world; and the disturbed passes that rules with a hand inside the network will
+ * ask for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,14 +18,17 @@
 #define N         6
 #define D         3
 #define F         (N * D)
-#define TOLERANCE 6e-7 // some roundings of 6e-8 each; measured: 2.3e-7
+#define TOLERANCE 6e-7 /* some roundings of 6e-8 each; measured: 2.3e-7 */
 
 static const char text[] =
-    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}, {\"mean\": [1, 1, 0], \"std\": 0.2}]},"
-    " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}, {\"components\": [{\"mean\": [0, 0, 1], \"std\": "
+    "{\"classes\": [{\"components\": [{\"mean\": [-1, 0.4, 0], \"std\": 0.5}, {\"mean\": [1, 1, "
+    "0], \"std\": 0.2}]},"
+    " {\"components\": [{\"mean\": [1.1, 0.9, -0.3], \"std\": 0.3}]}, {\"components\": [{\"mean\": "
+    "[0, 0, 1], \"std\": "
     "0.6}]}],"
     " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0, 0], \"std\": 1}]},"
-    "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}, {\"components\": [{\"mean\": [0, 1, 1], \"std\": "
+    "   {\"components\": [{\"mean\": [1, 1, 0], \"std\": 1}]}, {\"components\": [{\"mean\": [0, 1, "
+    "1], \"std\": "
     "1}]}]}}";
 
 static bench exact;
@@ -64,9 +68,11 @@ static double run(const char *list, double gamma, rows *out) {
     return guided(list, gamma, &denoiser, N, labels, x, &level, &next, pair_of(out));
 }
 
-static rows ask_at(vn_network network, const int32_t *condition, const float *at, const vn_level *l) {
+static rows ask_at(vn_network network, const int32_t *condition, const float *at,
+                   const vn_level *l) {
     rows r;
-    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .label = condition}, l, pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .label = condition}, l,
+             pair_of(&r));
     return r;
 }
 
@@ -89,7 +95,8 @@ static void same_rows(const char *what, const rows *got, const rows *want) {
 /* x0 and eps belong together, as those of all rules but CFG++ do. */
 static void consistent(const char *what, const rows *r) {
     float back[F];
-    for (int i = 0; i < F; i++) back[i] = (float)level.alpha * r->x0[i] + (float)level.sigma * r->eps[i];
+    for (int i = 0; i < F; i++)
+        back[i] = (float)level.alpha * r->x0[i] + (float)level.sigma * r->eps[i];
     near(what, F, back, x, TOLERANCE);
 }
 
@@ -103,7 +110,7 @@ static rows mix(const rows *a, const rows *b, double w) {
     return r;
 }
 
-/* ---- other conditions ------------------------------------------------------------------------------------- */
+/* ---- other conditions ------------------------------------------------------------------------ */
 
 static void negative_takes_the_place_of_null(void **state) {
     (void)state;
@@ -121,9 +128,10 @@ static void conditions_add_up(void **state) {
     rows got, want, c = ask(labels), u = ask(none), a = ask_class(1), b = ask_class(2);
     assert_true(run("cfg,also:class=1,weight=1.5,also:class=2,weight=-0.5", 2, &got) == 4);
     for (int i = 0; i < F; i++) {
-        want.x0[i] = u.x0[i] + 2 * (c.x0[i] - u.x0[i]) + 1.5f * (a.x0[i] - u.x0[i]) - 0.5f * (b.x0[i] - u.x0[i]);
-        want.eps[i] =
-            u.eps[i] + 2 * (c.eps[i] - u.eps[i]) + 1.5f * (a.eps[i] - u.eps[i]) - 0.5f * (b.eps[i] - u.eps[i]);
+        want.x0[i] = u.x0[i] + 2 * (c.x0[i] - u.x0[i]) + 1.5f * (a.x0[i] - u.x0[i]) -
+                     0.5f * (b.x0[i] - u.x0[i]);
+        want.eps[i] = u.eps[i] + 2 * (c.eps[i] - u.eps[i]) + 1.5f * (a.eps[i] - u.eps[i]) -
+                      0.5f * (b.eps[i] - u.eps[i]);
     }
     same_rows("also", &got, &want);
     consistent("also", &got);
@@ -143,9 +151,11 @@ static void check_perp_neg(void) {
         }
         for (int k = 0; k < 2; k++) {
             double nd = 0;
-            for (int j = 0; j < D; j++) nd += ((double)n[k].eps[i + j] - (double)u.eps[i + j]) * d[j];
             for (int j = 0; j < D; j++)
-                sum[j] -= w[k] * ((double)n[k].eps[i + j] - (double)u.eps[i + j] - (dd > 0 ? nd / dd : 0) * d[j]);
+                nd += ((double)n[k].eps[i + j] - (double)u.eps[i + j]) * d[j];
+            for (int j = 0; j < D; j++)
+                sum[j] -= w[k] * ((double)n[k].eps[i + j] - (double)u.eps[i + j] -
+                                  (dd > 0 ? nd / dd : 0) * d[j]);
         }
         for (int j = 0; j < D; j++) want[i + j] = (float)((double)u.eps[i + j] + 3 * sum[j]);
     }
@@ -167,30 +177,34 @@ static void only_what_is_perpendicular_is_taken(void **state) {
 
 static void weak_model_is_left_behind(void **state) {
     (void)state;
-    rows got, c = ask(labels), weak = ask_at(VN_NETWORK_WEAK, labels, x, &level), want = mix(&weak, &c, 2.5);
+    rows got, c = ask(labels), weak = ask_at(VN_NETWORK_WEAK, labels, x, &level),
+              want = mix(&weak, &c, 2.5);
     assert_true(run("autoguidance", 2.5, &got) == 2);
     same_rows("autoguidance", &got, &want);
-    assert_true(error_of(D, got.x0 + 3 * D, c.x0 + 3 * D) > 0.1); // the sample without a condition too
+    /* the sample without a condition too */
+    assert_true(error_of(D, got.x0 + 3 * D, c.x0 + 3 * D) > 0.1);
     assert_true(run("autoguidance", 0, &got) == 1);
     same_rows("weak", &got, &weak);
 }
 
-/* ---- chance ------------------------------------------------------------------------------------------------- */
+/* ---- chance ---------------------------------------------------------------------------------- */
 
 static void icg_draws_a_class_for_each_sample(void **state) {
     (void)state;
     int32_t drawn[N];
     rows got, want, r, c = ask(labels);
     for (int i = 0; i < N; i++)
-        drawn[i] = labels[i] == VN_LABEL_NULL ? labels[i]
-                                              : (int32_t)(3 * vn_random_double(3, VN_STREAM_GUIDE, (uint64_t)i, 5));
+        drawn[i] = labels[i] == VN_LABEL_NULL
+                       ? labels[i]
+                       : (int32_t)(3 * vn_random_double(3, VN_STREAM_GUIDE, (uint64_t)i, 5));
     r = ask(drawn);
     want = mix(&r, &c, 2);
     assert_true(run("icg", 2, &got) == 2);
     same_rows("icg", &got, &want);
     int count[3] = {0, 0, 0};
-    for (uint64_t i = 0; i < 3000; i++) count[(int)(3 * vn_random_double(3, VN_STREAM_GUIDE, i, 5))]++;
-    for (int k = 0; k < 3; k++) assert_true(abs(count[k] - 1000) < 100); // 4 deviations
+    for (uint64_t i = 0; i < 3000; i++)
+        count[(int)(3 * vn_random_double(3, VN_STREAM_GUIDE, i, 5))]++;
+    for (int k = 0; k < 3; k++) assert_true(abs(count[k] - 1000) < 100); /* 4 deviations */
 }
 
 static void tsg_asks_at_a_wrong_time(void **state) {
@@ -209,7 +223,7 @@ static void tsg_asks_at_a_wrong_time(void **state) {
     same_rows("tsg at 1", &got, &c);
 }
 
-/* ---- x0 and eps apart, and two rounds --------------------------------------------------------------------- */
+/* ---- x0 and eps apart, and two rounds -------------------------------------------------------- */
 
 static void cfg_plus_plus_keeps_the_null_noise(void **state) {
     (void)state;
@@ -224,8 +238,8 @@ static void cfg_plus_plus_keeps_the_null_noise(void **state) {
     assert_memory_equal(&got, &u, sizeof u);
 }
 
-/* v = alpha' x0 + sigma' eps by the length of (alpha', sigma'), on two paths; the predictor of the rectified one is
- * x + (t' - t) v. */
+/* v = alpha' x0 + sigma' eps by the length of (alpha', sigma'), on two paths; the predictor of the
+ * rectified one is x + (t' - t) v. */
 static void rectified_cfg_plus_plus_looks_ahead(void **state) {
     (void)state;
     static const char *const paths[] = {"rectified", "vp"};
@@ -237,54 +251,62 @@ static void rectified_cfg_plus_plus_looks_ahead(void **state) {
         const vn_level from = vn_path_level(b.path, 0.6), to = vn_path_level(b.path, 0.45);
         const double per = hypot(from.dalpha, from.dsigma) / hypot(to.dalpha, to.dsigma);
         unguided(&d, (vn_query){.n = N, .x = x, .label = labels}, &from, pair_of(&c));
-        for (int i = 0; i < F; i++) ahead[i] = (float)(to.alpha * (double)c.x0[i] + to.sigma * (double)c.eps[i]);
+        for (int i = 0; i < F; i++)
+            ahead[i] = (float)(to.alpha * (double)c.x0[i] + to.sigma * (double)c.eps[i]);
         for (int i = 0; i < F && k == 0; i++)
-            assert_true(fabs((double)ahead[i] - ((double)x[i] - 0.15 * (double)(c.eps[i] - c.x0[i]))) < 1e-6);
+            assert_true(fabs((double)ahead[i] -
+                             ((double)x[i] - 0.15 * (double)(c.eps[i] - c.x0[i]))) < 1e-6);
         unguided(&d, (vn_query){.n = N, .x = ahead, .label = labels}, &to, pair_of(&ca));
         unguided(&d, (vn_query){.n = N, .x = ahead, .label = none}, &to, pair_of(&ua));
         for (int i = 0; i < F; i++)
-            want[i] =
-                (float)(from.dalpha * (double)c.x0[i] + from.dsigma * (double)c.eps[i] +
-                        1.5 * per *
-                            (to.dalpha * (double)(ca.x0[i] - ua.x0[i]) + to.dsigma * (double)(ca.eps[i] - ua.eps[i])));
-        assert_true(guided("rectified-cfg-plus-plus", 2.5, &d, N, labels, x, &from, &to, pair_of(&got)) == 3);
-        for (int i = 0; i < F; i++) v[i] = (float)(from.dalpha * (double)got.x0[i] + from.dsigma * (double)got.eps[i]);
+            want[i] = (float)(from.dalpha * (double)c.x0[i] + from.dsigma * (double)c.eps[i] +
+                              1.5 * per *
+                                  (to.dalpha * (double)(ca.x0[i] - ua.x0[i]) +
+                                   to.dsigma * (double)(ca.eps[i] - ua.eps[i])));
+        assert_true(guided("rectified-cfg-plus-plus", 2.5, &d, N, labels, x, &from, &to,
+                           pair_of(&got)) == 3);
+        for (int i = 0; i < F; i++)
+            v[i] = (float)(from.dalpha * (double)got.x0[i] + from.dsigma * (double)got.eps[i]);
         near(paths[k], F, v, want, TOLERANCE);
         for (int i = 0; i < F; i++)
             ahead[i] = (float)(from.alpha * (double)got.x0[i] + from.sigma * (double)got.eps[i]);
         near("x again", F, ahead, x, TOLERANCE);
-        assert_true(guided("rectified-cfg-plus-plus", 2.5, &d, N, labels, x, &from, &vn_level_clean, pair_of(&got)) ==
-                    1);
-        assert_memory_equal(&got, &c, sizeof c); // the last step
-        assert_true(guided("rectified-cfg-plus-plus", 1, &d, N, labels, x, &from, &to, pair_of(&got)) == 1);
+        assert_true(guided("rectified-cfg-plus-plus", 2.5, &d, N, labels, x, &from, &vn_level_clean,
+                           pair_of(&got)) == 1);
+        assert_memory_equal(&got, &c, sizeof c); /* the last step */
+        assert_true(
+            guided("rectified-cfg-plus-plus", 1, &d, N, labels, x, &from, &to, pair_of(&got)) == 1);
         assert_memory_equal(&got, &c, sizeof c);
         bench_close(&b);
     }
 }
 
-/* ---- the first steps of CFG-Zero* ---------------------------------------------------------------------------- */
+/* ---- the first steps of CFG-Zero* ------------------------------------------------------------ */
 
 static double zero_star_passes(int step, int steps, const int32_t *condition, rows *out) {
-    return guided_at("cfg-zero-star:zero=0.1", 3, &denoiser, N, condition, x, &level, &next, step, steps, pair_of(out));
+    return guided_at("cfg-zero-star:zero=0.1", 3, &denoiser, N, condition, x, &level, &next, step,
+                     steps, pair_of(out));
 }
 
 static void first_steps_stand_still(void **state) {
     (void)state;
     static const int32_t all[N] = {0, 1, 2, 2, 1, 0};
     rows got, c = ask(labels);
-    assert_true(zero_star_passes(2, 20, all, &got) == 2); // steps 0 and 1 of 20
+    assert_true(zero_star_passes(2, 20, all, &got) == 2); /* steps 0 and 1 of 20 */
     for (int step = 0; step < 2; step++) {
         assert_true(zero_star_passes(step, 20, all, &got) == 0);
         for (int i = 0; i < F; i++)
-            assert_true(fabs(level.dalpha * (double)got.x0[i] + level.dsigma * (double)got.eps[i]) < 1e-6);
+            assert_true(fabs(level.dalpha * (double)got.x0[i] + level.dsigma * (double)got.eps[i]) <
+                        1e-6);
         consistent("still", &got);
     }
     assert_true(zero_star_passes(0, 20, labels, &got) == 1);
-    assert_memory_equal(got.x0 + 3 * D, c.x0 + 3 * D, D * sizeof(float)); // without a condition: as always
+    /* without a condition: as always */
+    assert_memory_equal(got.x0 + 3 * D, c.x0 + 3 * D, D * sizeof(float));
     assert_true(fabs(level.dalpha * (double)got.x0[0] + level.dsigma * (double)got.eps[0]) < 1e-6);
 }
 
-/* ---- schedules -------------------------------------------------------------------------------------------------- */
+/* ---- schedules ------------------------------------------------------------------------------- */
 
 static double strength(const char *list, double gamma, double t) {
     vn_choice c;
@@ -297,10 +319,14 @@ static double strength(const char *list, double gamma, double t) {
 static void beta_schedule_is_the_density(void **state) {
     (void)state;
     double sum = 0;
-    for (int i = 0; i < 1000; i++) sum += strength("schedule:shape=beta,a=2.5,b=4", 3, (i + 0.5) / 1000) / 1000;
+    for (int i = 0; i < 1000; i++)
+        sum += strength("schedule:shape=beta,a=2.5,b=4", 3, (i + 0.5) / 1000) / 1000;
     assert_true(fabs(sum - 3) < 1e-4);
-    assert_true(fabs(strength("schedule:shape=beta", 2, 0.75) - 2 * 12 * 0.25 * 0.75 * 0.75) < 1e-12); // a = 2, b = 3
-    assert_true(strength("schedule:shape=beta", 2, 0) == 0 && strength("schedule:shape=beta", 2, 1) == 0);
+    /* a = 2, b = 3 */
+    assert_true(fabs(strength("schedule:shape=beta", 2, 0.75) - 2 * 12 * 0.25 * 0.75 * 0.75) <
+                1e-12);
+    assert_true(strength("schedule:shape=beta", 2, 0) == 0 &&
+                strength("schedule:shape=beta", 2, 1) == 0);
     assert_true(fabs(strength("schedule:shape=beta,a=1,b=1", 2, 0) - 2) < 1e-12);
 }
 
@@ -309,23 +335,26 @@ static void tables_are_interpolated(void **state) {
     static const char *const list = "schedule:shape=table,f0=0,f1=2,f2=-1";
     static const double t[] = {1, 0.75, 0.5, 0.25, 0}, f[] = {0, 1, 2, 0.5, -1};
     for (int i = 0; i < 5; i++) assert_true(fabs(strength(list, 3, t[i]) - (1 + 2 * f[i])) < 1e-12);
-    assert_true(strength("schedule:shape=table,f0=1,f1=1,f2=1,f3=1,f4=1,f5=1,f6=1,f7=5", 2, 0) == 6);
+    assert_true(strength("schedule:shape=table,f0=1,f1=1,f2=1,f3=1,f4=1,f5=1,f6=1,f7=5", 2, 0) ==
+                6);
 }
 
-/* ---- a hand inside the network ---------------------------------------------------------------------------------- */
+/* ---- a hand inside the network --------------------------------------------------------------- */
 
 /* The world's answer, and half of it where blocks are skipped. */
 static vn_status disturbed_answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
     const vn_status s = inner->predict(inner->self, q, raw, err);
-    assert_true(q->disturb.kind == VN_UNDISTURBED || (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.first == 1));
+    assert_true(q->disturb.kind == VN_UNDISTURBED ||
+                (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.first == 1));
     for (int64_t i = 0; i < q->n * D && q->disturb.kind; i++) raw[i] /= 2;
     return s;
 }
 
 /* c + s (c - c without blocks 1 and 2) */
 static vn_pass skipped(const vn_guide_at *at) {
-    return (vn_pass){.labels = at->labels, .disturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
+    return (vn_pass){.labels = at->labels,
+                     .disturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
 }
 
 static void skip_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
@@ -363,7 +392,8 @@ static void disturbed_passes_are_run_apart(void **state) {
     vn_guidance *g;
     vn_err err;
     vn_denoiser d = denoiser;
-    const vn_guidance_options o = {.table = &table, .guide = "skip", .gamma = 2, .denoiser = &d, .capacity = N};
+    const vn_guidance_options o = {
+        .table = &table, .guide = "skip", .gamma = 2, .denoiser = &d, .capacity = N};
     d.self = &denoiser;
     d.predict = disturbed_answer;
     assert_int_equal(vn_guidance_open(&o, &g, &err), VN_BAD_ARGUMENT);
@@ -372,8 +402,9 @@ static void disturbed_passes_are_run_apart(void **state) {
     assert_int_equal(vn_guidance_open(&o, &g, &err), VN_OK);
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &next);
-    assert_int_equal(vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
-    assert_true(vn_guidance_passes(g) == 3); // c once for both guides
+    assert_int_equal(
+        vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
+    assert_true(vn_guidance_passes(g) == 3); /* c once for both guides */
     vn_guidance_close(&g);
     vn_prediction_from_pair(&d.prediction, &level, F, c.x0, c.eps, raw);
     for (int i = 0; i < F; i++) raw[i] /= 2;

@@ -1,5 +1,6 @@
-/* Each rule against diffusers' guiders (golden/guides.py), in the space that the guider works in: the denoiser answers with the
- * guider's inputs, and the raw output that vane's pair means is compared with the guider's. */
+/* Each rule against diffusers' guiders (golden/guides.py), in the space that the guider works in:
+ * the denoiser answers with the guider's inputs, and the raw output that vane's pair means is
+ * compared with the guider's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,13 +29,15 @@ static const char *text_of(const json_t *o, const char *key) {
 static void read_floats(const json_t *o, const char *key, int64_t n, float *out) {
     const json_t *list = json_object_get(o, key);
     assert_int_equal((int64_t)json_array_size(list), n);
-    for (int64_t i = 0; i < n; i++) out[i] = (float)json_number_value(json_array_get(list, (size_t)i));
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)json_number_value(json_array_get(list, (size_t)i));
 }
 
 /* Of one call: the raw output, whose error is returned, and x0 and eps that belong to one x. */
-static double run_call(vn_guidance *g, parrot *p, const vn_denoiser *d, const vn_level *level, const json_t *call) {
-    float c[MAX_FLOATS], u[MAX_FLOATS], want[MAX_FLOATS], x[MAX_FLOATS], x0[MAX_FLOATS], eps[MAX_FLOATS],
-        raw[MAX_FLOATS];
+static double run_call(vn_guidance *g, parrot *p, const vn_denoiser *d, const vn_level *level,
+                       const json_t *call) {
+    float c[MAX_FLOATS], u[MAX_FLOATS], want[MAX_FLOATS], x[MAX_FLOATS], x0[MAX_FLOATS],
+        eps[MAX_FLOATS], raw[MAX_FLOATS];
     const int64_t n = ROWS * d->size;
     const vn_level next = vn_path_level(d->path, level->t / 2);
     vn_err err;
@@ -45,11 +48,13 @@ static double run_call(vn_guidance *g, parrot *p, const vn_denoiser *d, const vn
     p->raw[ANSWER_NULL] = p->raw[ANSWER_WEAK] = u;
     vn_random_normal(x, (size_t)n, 1, VN_STREAM_TEST, 0, 0);
     vn_guidance_step(g, 5, 28, 0, &next);
-    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_pair){x0, eps}, &err)) fail_msg("%s", err.text);
+    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_pair){x0, eps}, &err))
+        fail_msg("%s", err.text);
     vn_prediction_from_pair(&d->prediction, level, (size_t)n, x0, eps, raw);
     float back[MAX_FLOATS];
-    for (int64_t i = 0; i < n; i++) back[i] = (float)level->alpha * x0[i] + (float)level->sigma * eps[i];
-    near("alpha x0 + sigma eps", (size_t)n, back, x, 3e-6); // 1.1e-6 measured, under gamma 10
+    for (int64_t i = 0; i < n; i++)
+        back[i] = (float)level->alpha * x0[i] + (float)level->sigma * eps[i];
+    near("alpha x0 + sigma eps", (size_t)n, back, x, 3e-6); /* 1.1e-6 measured, under gamma 10 */
     return error_of((size_t)n, raw, want);
 }
 
@@ -61,10 +66,12 @@ static double run_case(const json_t *c) {
     double worst = 0;
     assert_int_equal(vn_path_open(text_of(c, "path"), &path, &err), VN_OK);
     parrot p = {.n = ROWS, .size = 1};
-    for (size_t i = 0; i < json_array_size(shape); i++) p.size *= json_integer_value(json_array_get(shape, i));
+    for (size_t i = 0; i < json_array_size(shape); i++)
+        p.size *= json_integer_value(json_array_get(shape, i));
     vn_denoiser d = parrot_denoiser(&p, path, text_of(c, "predict"));
     d.rank = (int)json_array_size(shape);
-    for (size_t i = 0; i < json_array_size(shape); i++) d.shape[i] = json_integer_value(json_array_get(shape, i));
+    for (size_t i = 0; i < json_array_size(shape); i++)
+        d.shape[i] = json_integer_value(json_array_get(shape, i));
     const vn_level level = vn_path_level(path, number_of(c, "t"));
     vn_guidance *g = open_guides(text_of(c, "guide"), number_of(c, "gamma"), &d, ROWS);
     vn_guidance_begin(g, ROWS, 0, labels);
@@ -87,7 +94,8 @@ static void rules_equal_those_of_diffusers(void **state) {
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i);
         const double e = run_case(c);
-        print_message("reference: %s in %s: off by %.2g\n", text_of(c, "guide"), text_of(c, "predict"), e);
+        print_message("reference: %s in %s: off by %.2g\n", text_of(c, "guide"),
+                      text_of(c, "predict"), e);
         if (!(e < TOLERANCE)) fail_msg("%s, case %zu: off by %.3g", text_of(c, "guide"), i, e);
         worst = fmax(worst, e);
     }

@@ -50,10 +50,12 @@ static void set_colours(png_structp png, png_infop info, const png_kind *kind) {
                                 .green = (png_uint_16)png_value(kind, 0, 0, 1),
                                 .blue = (png_uint_16)png_value(kind, 0, 0, 2)};
     for (int i = 0; i < 256; i++) {
-        palette[i] = (png_color){(png_byte)png_palette(i, 0), (png_byte)png_palette(i, 1), (png_byte)png_palette(i, 2)};
+        palette[i] = (png_color){(png_byte)png_palette(i, 0), (png_byte)png_palette(i, 1),
+                                 (png_byte)png_palette(i, 2)};
         alpha[i] = i == kind->clear ? 0 : 255;
     }
-    if (kind->colour_type == PNG_COLOR_TYPE_PALETTE) png_set_PLTE(png, info, palette, 1 << kind->depth);
+    if (kind->colour_type == PNG_COLOR_TYPE_PALETTE)
+        png_set_PLTE(png, info, palette, 1 << kind->depth);
     if (kind->transparent) png_set_tRNS(png, info, alpha, 1 << kind->depth, &clear);
 }
 
@@ -70,7 +72,8 @@ static void write_rows(png_structp png, const png_kind *kind, int width, int hei
                     row[2 * i] = (png_byte)(value >> 8);
                     row[2 * i + 1] = (png_byte)value;
                 } else {
-                    row[i * kind->depth / 8] |= (png_byte)(value << (8 - kind->depth - i * kind->depth % 8));
+                    row[i * kind->depth / 8] |=
+                        (png_byte)(value << (8 - kind->depth - i * kind->depth % 8));
                 }
             }
             png_write_row(png, row);
@@ -85,8 +88,8 @@ void png_make(const char *path, const png_kind *kind, int width, int height) {
     require(f && png && info, path);
     png_init_io(png, f);
     png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, kind->depth, kind->colour_type,
-                 kind->interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-                 PNG_FILTER_TYPE_DEFAULT);
+                 kind->interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     set_colours(png, info, kind);
     png_write_info(png, info);
     write_rows(png, kind, width, height);

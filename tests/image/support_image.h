@@ -1,4 +1,5 @@
-/* support_image.h - for the tests of pictures: comparing them, and PNGs of every kind written straight through libpng. */
+/* support_image.h - for the tests of pictures: comparing them, and PNGs of every kind written
+ * straight through libpng. */
 #ifndef VN_TEST_IMAGE_SUPPORT_H
 #define VN_TEST_IMAGE_SUPPORT_H
 

@@ -1,5 +1,5 @@
-/* test_hostile.c - damaged pictures and failing allocations: refused in one line or read, never a crash, a leak or an
- * uninitialised pixel. Run under the sanitizers by ./check. */
+/* test_hostile.c - damaged pictures and failing allocations: refused in one line or read, never a
+ * crash, a leak or an uninitialised pixel. Run under the sanitizers by ./check. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,8 @@ static void read_or_refuse(const char *path) {
     const vn_status s = vn_image_read(path, &image, &err);
     if (s == VN_OK) {
         unsigned sum = 0;
-        for (size_t i = 0; i < (size_t)image.width * (size_t)image.height * (size_t)image.channels; i++)
+        for (size_t i = 0; i < (size_t)image.width * (size_t)image.height * (size_t)image.channels;
+             i++)
             sum += image.pixels[i];
         assert_true(sum > 0);
         vn_image_free(&image);
@@ -47,7 +48,8 @@ static void refuse_cut(const char *path) {
 
 static void make_png(const char *path) {
     vn_image image = image_must_read(GOLDEN("resize-in.png"));
-    assert_int_equal(vn_png_write(path, &image, (vn_setting[]){{"seed", "7"}, {"class", "caf\xc3\xa9"}}, 2, NULL),
+    assert_int_equal(vn_png_write(path, &image,
+                                  (vn_setting[]){{"seed", "7"}, {"class", "caf\xc3\xa9"}}, 2, NULL),
                      VN_OK);
     vn_image_free(&image);
 }
@@ -72,11 +74,12 @@ static void survives_damaged_jpeg(void **state) {
     mutate_truncations(GOLDEN("progressive.jpg"), "damaged.jpg", refuse_cut);
 }
 
-/* libwebp itself takes files that lack their last byte, as well as any in which only what it does not look at is missing. */
+/* libwebp itself takes files that lack their last byte, as well as any in which only what it does
+ * not look at is missing. */
 static void survives_damaged_webp(void **state) {
     (void)state;
-    static const char *const valid[] = {PICTURE("lossy.webp"), PICTURE("lossless-6.webp"), PICTURE("clear-lossy.webp"),
-                                        PICTURE("frames.webp")};
+    static const char *const valid[] = {PICTURE("lossy.webp"), PICTURE("lossless-6.webp"),
+                                        PICTURE("clear-lossy.webp"), PICTURE("frames.webp")};
     for (size_t i = 0; i < VN_COUNT(valid); i++) {
         mutate_each(valid[i], "damaged.webp", MUTATIONS, read_or_refuse);
         mutate_truncations(valid[i], "damaged.webp", read_or_refuse);
@@ -89,7 +92,7 @@ static void survives_damaged_inks(void **state) {
     mutate_each(PICTURE("ycck.jpg"), "damaged.jpg", MUTATIONS, read_or_refuse);
 }
 
-/* ---- EXIF ------------------------------------------------------------------------------------------- */
+/* ---- EXIF ------------------------------------------------------------------------------------ */
 
 static void must_read(const char *path) {
     vn_image image = image_must_read(path), head;
@@ -99,21 +102,27 @@ static void must_read(const char *path) {
     vn_image_free(&image);
 }
 
-/* Whatever EXIF data holds, the picture is read, and its header says the size that its pixels have. */
+/* Whatever EXIF data holds, the picture is read, and its header says the size that its pixels
+ * have. */
 static void malformed_exif_is_harmless(void **state) {
     (void)state;
-    static const char *const files[] = {PICTURE("turned-6.jpg"), PICTURE("before-6.png"), PICTURE("behind-6.png"),
-                                        PICTURE("lossless-6.webp")};
+    static const char *const files[] = {PICTURE("turned-6.jpg"), PICTURE("before-6.png"),
+                                        PICTURE("behind-6.png"), PICTURE("lossless-6.webp")};
     enum { BLOCK = 48, TURNS = 300 };
     for (size_t i = 0; i < VN_COUNT(files); i++) {
         size_t size, at = 0;
         char *bytes = scratch_read(files[i], &size);
-        while (at + BLOCK < size && memcmp(bytes + at, "MM\0*", 4) != 0 && memcmp(bytes + at, "II*", 4) != 0) at++;
+        while (at + BLOCK < size && memcmp(bytes + at, "MM\0*", 4) != 0 &&
+               memcmp(bytes + at, "II*", 4) != 0)
+            at++;
         assert_true(at + BLOCK < size);
         uint8_t block[BLOCK];
         memcpy(block, bytes + at, BLOCK);
         for (int turn = 0; turn < TURNS; turn++) {
-            mutator m = {.random = (uint64_t)turn, .bytes = (uint8_t *)bytes + at, .size = BLOCK, .room = BLOCK};
+            mutator m = {.random = (uint64_t)turn,
+                         .bytes = (uint8_t *)bytes + at,
+                         .size = BLOCK,
+                         .room = BLOCK};
             memcpy(bytes + at, block, BLOCK);
             mutate(&m);
             scratch_write("odd", bytes, size);
@@ -123,7 +132,7 @@ static void malformed_exif_is_harmless(void **state) {
     }
 }
 
-/* ---- allocations ------------------------------------------------------------------------------------ */
+/* ---- allocations ----------------------------------------------------------------------------- */
 
 static vn_status read_png(vn_err *err) {
     vn_image image;
@@ -139,8 +148,9 @@ static vn_status read_jpeg(vn_err *err) {
     return s;
 }
 
-/* Lossy without transparency, here and below: the lossless decoder of libwebp 1.2.4 (Debian 12) follows a pointer that it has not
- * set when a table of 512 bytes gets no memory. 1.3.3 does not. */
+/* Lossy without transparency, here and below: the lossless decoder of libwebp 1.2.4 (Debian 12)
+ * follows a pointer that it has not set when a table of 512 bytes gets no memory. 1.3.3 does
+ * not. */
 static vn_status read_webp(vn_err *err) {
     vn_image image;
     const vn_status s = vn_image_read(PICTURE("lossy.webp"), &image, err);
@@ -170,7 +180,8 @@ static vn_status probe_jpeg(vn_err *err) {
 static vn_status write_png(vn_err *err) {
     uint8_t pixels[300] = {0};
     const vn_image image = {10, 10, 3, pixels};
-    return vn_png_write("out.png", &image, (vn_setting[]){{"class", "caf\xc3\xa9"}, {"seed", "1"}}, 2, err);
+    return vn_png_write("out.png", &image, (vn_setting[]){{"class", "caf\xc3\xa9"}, {"seed", "1"}},
+                        2, err);
 }
 
 static vn_status describe_png(vn_err *err) {
@@ -199,8 +210,13 @@ static double flat(void *self, int32_t label, const double *x) {
 static vn_status show(vn_err *err) {
     static const float samples[8];
     static const int32_t labels[] = {0, 1};
-    const vn_show grid = {
-        .samples = samples, .count = 2, .channels = 1, .height = 2, .width = 2, .labels = labels, .classes = 2};
+    const vn_show grid = {.samples = samples,
+                          .count = 2,
+                          .channels = 1,
+                          .height = 2,
+                          .width = 2,
+                          .labels = labels,
+                          .classes = 2};
     const double times[] = {1, 0};
     const vn_show points = {.samples = samples,
                             .count = 2,
@@ -221,13 +237,14 @@ static vn_status show(vn_err *err) {
 
 static void says_when_memory_is_out(void **state) {
     (void)state;
-    /* Some go on after one failure: libjpeg asks for less, stdio does without a buffer, probing reads another way,
-     * qsort sorts in place. */
+    /* Some go on after one failure: libjpeg asks for less, stdio does without a buffer, probing
+     * reads another way, qsort sorts in place. */
     static const struct {
         vn_status (*run)(vn_err *);
         bool recovers;
-    } calls[] = {{read_png, false}, {read_jpeg, true}, {probe_jpeg, true}, {write_png, true},    {describe_png, false},
-                 {resize, false},   {show, true},      {read_webp, false}, {read_frames, false}, {read_turned, true}};
+    } calls[] = {{read_png, false},     {read_jpeg, true},  {probe_jpeg, true}, {write_png, true},
+                 {describe_png, false}, {resize, false},    {show, true},       {read_webp, false},
+                 {read_frames, false},  {read_turned, true}};
     make_png("valid.png");
     for (size_t i = 0; i < VN_COUNT(calls); i++) {
         vn_err err = {0};

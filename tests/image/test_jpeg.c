@@ -1,4 +1,5 @@
-/* test_jpeg.c - JPEGs decode to libjpeg's own pixels (golden/images.py); what would be grey filling is an error. */
+/* test_jpeg.c - JPEGs decode to libjpeg's own pixels (golden/images.py); what would be grey filling
+ * is an error. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,16 +17,19 @@ static void decodes_as_libjpeg_does(void **state) {
                                            {GOLDEN("progressive.jpg"), GOLDEN("progressive.png")},
                                            {GOLDEN("grey.jpg"), GOLDEN("grey.png")}};
     for (size_t i = 0; i < VN_COUNT(pairs); i++) {
-        vn_image decoded = image_must_read(pairs[i][0]), golden = image_must_read(pairs[i][1]), head;
+        vn_image decoded = image_must_read(pairs[i][0]), golden = image_must_read(pairs[i][1]),
+                 head;
         assert_int_equal(image_difference(&decoded, &golden), 0);
         assert_int_equal(vn_image_probe(pairs[i][0], &head, NULL), VN_OK);
-        assert_true(head.width == golden.width && head.height == golden.height && head.channels == golden.channels);
+        assert_true(head.width == golden.width && head.height == golden.height &&
+                    head.channels == golden.channels);
         vn_image_free(&decoded);
         vn_image_free(&golden);
     }
 }
 
-/* libjpeg itself only warns: it fills the rest with grey. The last two bytes are the end marker, which it can do without. */
+/* libjpeg itself only warns: it fills the rest with grey. The last two bytes are the end marker,
+ * which it can do without. */
 static void refuses_files_cut_short(void **state) {
     (void)state;
     size_t size;
@@ -41,11 +45,13 @@ static void refuses_files_cut_short(void **state) {
     free(bytes);
 }
 
-/* A baseline file whose last scan is repeated `times` times: legal for the format, endless work for a reader. */
+/* A baseline file whose last scan is repeated `times` times: legal for the format, endless work for
+ * a reader. */
 static void make_many_scans(const char *path, int times) {
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
-    static const jpeg_scan_info scans[] = {{1, {0}, 0, 63, 0, 0}, {1, {1}, 0, 63, 0, 0}, {1, {2}, 0, 63, 0, 0}};
+    static const jpeg_scan_info scans[] = {
+        {1, {0}, 0, 63, 0, 0}, {1, {1}, 0, 63, 0, 0}, {1, {2}, 0, 63, 0, 0}};
     uint8_t row[16 * 3] = {0}, *rows = row;
     unsigned char *bytes = NULL;
     unsigned long size = 0;

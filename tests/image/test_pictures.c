@@ -1,5 +1,5 @@
-/* test_pictures.c - pictures in every way that files keep them, to Pillow's pixels (golden/pictures.py); and the kinds of files
- * that are told apart. */
+/* test_pictures.c - pictures in every way that files keep them, to Pillow's pixels
+ * (golden/pictures.py); and the kinds of files that are told apart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,8 @@
 #include "support/scratch.h"
 #include "support_image.h"
 
-/* A picture whose pixels are those of NAME.rgb.png, but for `most` at each place; the header must say the same size. */
+/* A picture whose pixels are those of NAME.rgb.png, but for `most` at each place; the header must
+ * say the same size. */
 static void must_be(const char *name, const char *ending, int most) {
     char path[512], expected[512];
     snprintf(path, sizeof path, PICTURE("%s.%s"), name, ending);
@@ -17,7 +18,8 @@ static void must_be(const char *name, const char *ending, int most) {
     const int difference = image_difference(&image, &golden);
     if (difference > most) fail_msg("%s.%s differs by %d", name, ending, difference);
     assert_int_equal(vn_image_probe(path, &head, NULL), VN_OK);
-    assert_true(head.width == image.width && head.height == image.height && head.channels == image.channels);
+    assert_true(head.width == image.width && head.height == image.height &&
+                head.channels == image.channels);
     assert_null(head.pixels);
     vn_image_free(&image);
     vn_image_free(&golden);
@@ -40,9 +42,11 @@ static void photographs_with_the_same_pixels_become_three(void **state) {
     static const int corner[3][4] = {{3, 230, 221, 120}, {6, 19, 40, 209}, {8, 29, 180, 39}};
     for (size_t i = 0; i < VN_COUNT(corner); i++) {
         char path[512];
-        snprintf(path, sizeof path, VN_SOURCE_DIR "/tests/cases/exif/a/orientation%d.jpg", corner[i][0]);
+        snprintf(path, sizeof path, VN_SOURCE_DIR "/tests/cases/exif/a/orientation%d.jpg",
+                 corner[i][0]);
         vn_image image = image_must_read(path);
-        for (int c = 0; c < 3; c++) assert_in_range(image.pixels[c] + 8, corner[i][1 + c], corner[i][1 + c] + 16);
+        for (int c = 0; c < 3; c++)
+            assert_in_range(image.pixels[c] + 8, corner[i][1 + c], corner[i][1 + c] + 16);
         vn_image_free(&image);
     }
 }
@@ -88,7 +92,7 @@ static void webp_is_read_lossy_and_of_an_animation_the_first_frame(void **state)
     must_be("frames", "webp", 0);
 }
 
-/* ---- kinds ------------------------------------------------------------------------------------------ */
+/* ---- kinds ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *kind, *name, *begins; /* [12] */
@@ -117,15 +121,18 @@ static const struct {
 static void kinds_are_told_by_name_and_by_content(void **state) {
     (void)state;
     for (size_t i = 0; i < VN_COUNT(kinds); i++) {
-        const vn_image_kind *named = vn_image_kind_named(kinds[i].name), *is = vn_image_kind_of(kinds[i].begins, 12);
-        if (named == NULL || strcmp(named->name, kinds[i].kind) != 0) fail_msg("%s is not known", kinds[i].name);
+        const vn_image_kind *named = vn_image_kind_named(kinds[i].name),
+                            *is = vn_image_kind_of(kinds[i].begins, 12);
+        if (named == NULL || strcmp(named->name, kinds[i].kind) != 0)
+            fail_msg("%s is not known", kinds[i].name);
         if (is != named) fail_msg("the content of %s is not known", kinds[i].name);
         assert_int_equal(named->reads, kinds[i].reads);
         assert_int_equal(vn_image_named(kinds[i].name), kinds[i].reads);
     }
     static const char *const none[] = {"png", ".png", "x/.png", "a.txt", "a.png.txt", "a.jp", ""};
     for (size_t i = 0; i < VN_COUNT(none); i++)
-        if (vn_image_kind_named(none[i]) != NULL) fail_msg("%s is a %s", none[i], vn_image_kind_named(none[i])->name);
+        if (vn_image_kind_named(none[i]) != NULL)
+            fail_msg("%s is a %s", none[i], vn_image_kind_named(none[i])->name);
     assert_null(vn_image_kind_of("hello, world", 12));
     assert_null(vn_image_kind_of("", 0));
 }
@@ -153,11 +160,13 @@ static void a_kind_that_is_not_read_is_named(void **state) {
                   "ftypheic\0\0\0\0",
                   16);
     assert_int_equal(vn_image_read("photo.png", &image, &err), VN_UNSUPPORTED);
-    assert_string_equal(err.text, "photo.png: a HEIC file, which vane does not read: convert it to PNG, JPEG or WebP");
+    assert_string_equal(
+        err.text,
+        "photo.png: a HEIC file, which vane does not read: convert it to PNG, JPEG or WebP");
     assert_int_equal(vn_image_probe("photo.png", &image, &err), VN_UNSUPPORTED);
 }
 
-/* ---- describing ------------------------------------------------------------------------------------- */
+/* ---- describing ------------------------------------------------------------------------------ */
 
 static void described(const char *path, const char *expected) {
     json_t *said = NULL;
@@ -171,10 +180,14 @@ static void described(const char *path, const char *expected) {
 
 static void a_description_has_the_kind_and_the_upright_size(void **state) {
     (void)state;
-    described(PICTURE("turned-6.jpg"), "{\"format\":\"JPEG\",\"width\":9,\"height\":13,\"channels\":3}");
-    described(PICTURE("turned-3.jpg"), "{\"format\":\"JPEG\",\"width\":13,\"height\":9,\"channels\":3}");
-    described(PICTURE("lossy.webp"), "{\"format\":\"WebP\",\"width\":35,\"height\":27,\"channels\":3}");
-    described(PICTURE("behind-6.png"), "{\"format\":\"PNG\",\"width\":9,\"height\":13,\"channels\":3,\"text\":{}}");
+    described(PICTURE("turned-6.jpg"),
+              "{\"format\":\"JPEG\",\"width\":9,\"height\":13,\"channels\":3}");
+    described(PICTURE("turned-3.jpg"),
+              "{\"format\":\"JPEG\",\"width\":13,\"height\":9,\"channels\":3}");
+    described(PICTURE("lossy.webp"),
+              "{\"format\":\"WebP\",\"width\":35,\"height\":27,\"channels\":3}");
+    described(PICTURE("behind-6.png"),
+              "{\"format\":\"PNG\",\"width\":9,\"height\":13,\"channels\":3,\"text\":{}}");
     json_t *said = NULL;
     vn_err err = {0};
     scratch_write_text("not.jpg", "hello");

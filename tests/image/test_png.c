@@ -1,5 +1,5 @@
-/* test_png.c - every colour type, depth and interlacing of PNG is read as the standard says; what is written comes back,
- * text included; nothing half-written stays. */
+/* test_png.c - every colour type, depth and interlacing of PNG is read as the standard says; what
+ * is written comes back, text included; nothing half-written stays. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,17 +10,25 @@
 #include "support/scratch.h"
 #include "support_image.h"
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static const png_kind kinds[] = {
-    {PNG_COLOR_TYPE_GRAY, 1, false, false, 0},       {PNG_COLOR_TYPE_GRAY, 2, true, false, 0},
-    {PNG_COLOR_TYPE_GRAY, 4, false, true, 5},        {PNG_COLOR_TYPE_GRAY, 8, false, false, 0},
-    {PNG_COLOR_TYPE_GRAY, 8, true, true, 77},        {PNG_COLOR_TYPE_GRAY, 16, false, false, 0},
-    {PNG_COLOR_TYPE_GRAY_ALPHA, 8, false, false, 0}, {PNG_COLOR_TYPE_GRAY_ALPHA, 16, true, false, 0},
-    {PNG_COLOR_TYPE_RGB, 8, false, false, 0},        {PNG_COLOR_TYPE_RGB, 8, true, true, 0},
-    {PNG_COLOR_TYPE_RGB, 16, false, false, 0},       {PNG_COLOR_TYPE_RGBA, 8, true, false, 0},
-    {PNG_COLOR_TYPE_RGBA, 16, false, false, 0},      {PNG_COLOR_TYPE_PALETTE, 1, false, false, 0},
-    {PNG_COLOR_TYPE_PALETTE, 2, true, false, 0},     {PNG_COLOR_TYPE_PALETTE, 4, false, true, 3},
+    {PNG_COLOR_TYPE_GRAY, 1, false, false, 0},
+    {PNG_COLOR_TYPE_GRAY, 2, true, false, 0},
+    {PNG_COLOR_TYPE_GRAY, 4, false, true, 5},
+    {PNG_COLOR_TYPE_GRAY, 8, false, false, 0},
+    {PNG_COLOR_TYPE_GRAY, 8, true, true, 77},
+    {PNG_COLOR_TYPE_GRAY, 16, false, false, 0},
+    {PNG_COLOR_TYPE_GRAY_ALPHA, 8, false, false, 0},
+    {PNG_COLOR_TYPE_GRAY_ALPHA, 16, true, false, 0},
+    {PNG_COLOR_TYPE_RGB, 8, false, false, 0},
+    {PNG_COLOR_TYPE_RGB, 8, true, true, 0},
+    {PNG_COLOR_TYPE_RGB, 16, false, false, 0},
+    {PNG_COLOR_TYPE_RGBA, 8, true, false, 0},
+    {PNG_COLOR_TYPE_RGBA, 16, false, false, 0},
+    {PNG_COLOR_TYPE_PALETTE, 1, false, false, 0},
+    {PNG_COLOR_TYPE_PALETTE, 2, true, false, 0},
+    {PNG_COLOR_TYPE_PALETTE, 4, false, true, 3},
     {PNG_COLOR_TYPE_PALETTE, 8, true, true, 200},
 };
 
@@ -42,7 +50,8 @@ static double expected(const png_kind *k, int x, int y, int c) {
     if (!k->transparent) return shade;
     bool clear = true;
     for (int i = 0; i < (colour && !palette ? 3 : 1); i++)
-        clear = clear && png_value(k, x, y, i) == (colour && !palette ? png_value(k, 0, 0, i) : k->clear);
+        clear = clear &&
+                png_value(k, x, y, i) == (colour && !palette ? png_value(k, 0, 0, i) : k->clear);
     return clear ? 255.0 : shade;
 }
 
@@ -59,28 +68,33 @@ static void reads_every_kind(void **state) {
         assert_int_equal(vn_image_read("kind.png", &image, &err), VN_OK);
         assert_true(image.width == width && image.height == height && image.channels == channels);
         assert_true(head.width == width && head.height == height && head.channels == channels);
-        /* One rounding; three where 16-bit shade and alpha are scaled to 8 before they are mixed. */
-        const double tolerance = k->depth == 16 && k->colour_type & PNG_COLOR_MASK_ALPHA ? 1.5 : 0.501;
+        /* One rounding; three where 16-bit shade and alpha are scaled to 8 before they are
+         * mixed. */
+        const double tolerance =
+            k->depth == 16 && k->colour_type & PNG_COLOR_MASK_ALPHA ? 1.5 : 0.501;
         for (int y = 0; y < height; y++)
             for (int x = 0; x < width; x++)
                 for (int c = 0; c < channels; c++)
-                    assert_float_equal(image.pixels[(y * width + x) * channels + c], expected(k, x, y, c), tolerance);
+                    assert_float_equal(image.pixels[(y * width + x) * channels + c],
+                                       expected(k, x, y, c), tolerance);
         vn_image_free(&image);
     }
 }
 
-/* A header that promises what the limits forbid; libpng checks the header's own checksum, so that is right. */
+/* A header that promises what the limits forbid; libpng checks the header's own checksum, so that
+ * is right. */
 static void refuses_large_sizes(void **state) {
     (void)state;
     static const struct {
         uint32_t width, height;
         const char *words;
-    } sizes[] = {{65536, 1, "picture of 65536x1: a side may have at most 65535 pixels"},
-                 {1, 0x7fffffff, "picture of 1x2147483647: a side may have at most 65535 pixels"},
-                 {17000, 1000,
-                  "picture of 17000x1000: reading it would take 119 MB, and one picture may take 105 MB "
-                  "(VANE_MEMORY=454M in the environment would allow it)"},
-                 {0, 5, "PNG: Invalid IHDR data"}};
+    } sizes[] = {
+        {65536, 1, "picture of 65536x1: a side may have at most 65535 pixels"},
+        {1, 0x7fffffff, "picture of 1x2147483647: a side may have at most 65535 pixels"},
+        {17000, 1000,
+         "picture of 17000x1000: reading it would take 119 MB, and one picture may take 105 MB "
+         "(VANE_MEMORY=454M in the environment would allow it)"},
+        {0, 5, "PNG: Invalid IHDR data"}};
     setenv("VANE_MEMORY", "400M", 1);
     for (size_t i = 0; i < VN_COUNT(sizes); i++) {
         const png_kind kind = {PNG_COLOR_TYPE_RGB, 8, false, false, 0};
@@ -113,14 +127,16 @@ static void reads_what_is_very_wide(void **state) {
     png_make("wide.png", &kind, 17000, 2);
     vn_image image = image_must_read("wide.png"), small;
     assert_true(image.width == 17000 && image.height == 2);
-    for (int c = 0; c < 3; c++) assert_int_equal(image.pixels[(17000 + 16999) * 3 + c], png_value(&kind, 16999, 1, c));
+    for (int c = 0; c < 3; c++)
+        assert_int_equal(image.pixels[(17000 + 16999) * 3 + c], png_value(&kind, 16999, 1, c));
     assert_int_equal(vn_image_square(&image, 2, &small, NULL), VN_OK);
     assert_int_equal(small.pixels[0], image.pixels[3 * 8499]);
     vn_image_free(&small);
     vn_image_free(&image);
 }
 
-/* Text of a megabyte takes a kilobyte when it is packed. Pixels need none of it; who asks for text is given up to 64 MB. */
+/* Text of a megabyte takes a kilobyte when it is packed. Pixels need none of it; who asks for text
+ * is given up to 64 MB. */
 static void text_that_unpacks_to_more_than_memory_is_not_unpacked(void **state) {
     (void)state;
     enum { EACH = 4 << 20, CHUNKS = 20 };
@@ -132,9 +148,10 @@ static void text_that_unpacks_to_more_than_memory_is_not_unpacked(void **state) 
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
     png_infop info = png_create_info_struct(png);
     png_init_io(png, f);
-    png_set_IHDR(png, info, 1, 1, 8, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-                 PNG_FILTER_TYPE_DEFAULT);
-    png_text text = {.compression = PNG_TEXT_COMPRESSION_zTXt, .key = "k", .text = blanks, .text_length = EACH};
+    png_set_IHDR(png, info, 1, 1, 8, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_text text = {
+        .compression = PNG_TEXT_COMPRESSION_zTXt, .key = "k", .text = blanks, .text_length = EACH};
     for (int i = 0; i < CHUNKS; i++) png_set_text(png, info, &text, 1);
     png_write_info(png, info);
     png_write_row(png, &(png_byte){9});
@@ -153,7 +170,7 @@ static void text_that_unpacks_to_more_than_memory_is_not_unpacked(void **state) 
     assert_null(said);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static vn_image pattern(int width, int height, int channels) {
     vn_image image;
@@ -177,9 +194,10 @@ static void writes_what_it_reads(void **state) {
 
 static void keeps_settings(void **state) {
     (void)state;
-    const vn_setting settings[] = {{"seed", "18446744073709551615"},
-                                   {"vane command", "sample run --class \"caf\xc3\xa9 \xe2\x98\x95\""},
-                                   {"empty", ""}};
+    const vn_setting settings[] = {
+        {"seed", "18446744073709551615"},
+        {"vane command", "sample run --class \"caf\xc3\xa9 \xe2\x98\x95\""},
+        {"empty", ""}};
     vn_image image = pattern(4, 3, 1);
     vn_err err = {0};
     json_t *said = NULL;
@@ -191,7 +209,8 @@ static void keeps_settings(void **state) {
     const json_t *text = json_object_get(said, "text");
     assert_int_equal(json_object_size(text), VN_COUNT(settings));
     for (size_t i = 0; i < VN_COUNT(settings); i++)
-        assert_string_equal(json_string_value(json_object_get(text, settings[i].key)), settings[i].value);
+        assert_string_equal(json_string_value(json_object_get(text, settings[i].key)),
+                            settings[i].value);
     json_decref(said);
     vn_image_free(&image);
 }
@@ -209,7 +228,8 @@ static void refuses_bad_keys(void **state) {
     vn_image image = pattern(2, 2, 3);
     for (size_t i = 0; i < VN_COUNT(keys); i++) {
         vn_err err = {0};
-        assert_int_equal(vn_png_write("key.png", &image, &(vn_setting){keys[i], "x"}, 1, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(vn_png_write("key.png", &image, &(vn_setting){keys[i], "x"}, 1, &err),
+                         VN_BAD_ARGUMENT);
         assert_false(vn_is_file("key.png"));
     }
     vn_image_free(&image);

@@ -23,7 +23,8 @@ static void agrees_with_pillow(void **state) {
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_image golden = image_must_read(cases[i].path), out;
         assert_int_equal(vn_image_resize(&in, cases[i].width, cases[i].height, &out, NULL), VN_OK);
-        assert_in_range(image_difference(&out, &golden), 0, 1); /* Pillow rounds to 8 bits between the passes */
+        /* Pillow rounds to 8 bits between the passes */
+        assert_in_range(image_difference(&out, &golden), 0, 1);
         vn_image_free(&out);
         vn_image_free(&golden);
     }
@@ -33,7 +34,8 @@ static void agrees_with_pillow(void **state) {
 static vn_image noise(int width, int height, int channels) {
     vn_image image;
     assert_int_equal(vn_image_alloc(&image, width, height, channels, NULL), VN_OK);
-    for (int i = 0; i < width * height * channels; i++) image.pixels[i] = (uint8_t)((unsigned)i * 2654435761u >> 24);
+    for (int i = 0; i < width * height * channels; i++)
+        image.pixels[i] = (uint8_t)((unsigned)i * 2654435761u >> 24);
     return image;
 }
 
@@ -68,7 +70,8 @@ static void does_not_alias(void **state) {
     for (int i = 0; i < 128 * 8; i++) in.pixels[i] = i % 2 ? 255 : 0;
     assert_int_equal(vn_image_resize(&in, 27, 8, &out, NULL), VN_OK);
     for (int y = 0; y < 8; y++)
-        for (int x = 1; x < 26; x++) assert_in_range(out.pixels[y * 27 + x], 121, 134); /* measured 122..133 */
+        for (int x = 1; x < 26; x++)
+            assert_in_range(out.pixels[y * 27 + x], 121, 134); /* measured 122..133 */
     vn_image_free(&in);
     vn_image_free(&out);
 }
@@ -77,7 +80,8 @@ static void crops_the_middle(void **state) {
     (void)state;
     vn_image in = noise(30, 12, 3), out;
     assert_int_equal(vn_image_square(&in, 12, &out, NULL), VN_OK);
-    for (int y = 0; y < 12; y++) assert_memory_equal(out.pixels + y * 36, in.pixels + (y * 30 + 9) * 3, 36);
+    for (int y = 0; y < 12; y++)
+        assert_memory_equal(out.pixels + y * 36, in.pixels + (y * 30 + 9) * 3, 36);
     vn_image_free(&out);
     vn_image_free(&in);
     in = noise(5, 31, 1);
@@ -106,8 +110,8 @@ static void changes_channels(void **state) {
     vn_image_free(&colour);
 }
 
-/* A ramp from black to white over 65535 pixels: each of `size` averages its part, and by the triangle's reach a little of its
- * neighbours', which changes nothing but at the ends. */
+/* A ramp from black to white over 65535 pixels: each of `size` averages its part, and by the
+ * triangle's reach a little of its neighbours', which changes nothing but at the ends. */
 static void very_wide_pictures_are_averaged_too(void **state) {
     (void)state;
     static const int sizes[] = {3, 8, 32};
@@ -127,7 +131,8 @@ static void very_wide_pictures_are_averaged_too(void **state) {
 
 static void turns_samples_to_bytes(void **state) {
     (void)state;
-    const float sample[] = {-1, 1, 0, -7, 7, NAN, 0.0039f, -0.5f}; /* two channels would be planar: [C, H, W] */
+    /* two channels would be planar: [C, H, W] */
+    const float sample[] = {-1, 1, 0, -7, 7, NAN, 0.0039f, -0.5f};
     const uint8_t bytes[] = {0, 255, 128, 0, 255, 0, 128, 64};
     vn_image image;
     assert_int_equal(vn_image_from_sample(sample, 1, 2, 4, &image, NULL), VN_OK);
@@ -157,7 +162,8 @@ static void pixels_become_squares(void **state) {
         for (int x = 0; x < 18; x++)
             assert_int_equal(image.pixels[18 * y + x], 10 * (6 * (y / 3) + 3 * (x / 9) + x % 3));
     vn_err err = {0};
-    assert_int_equal(vn_image_enlarge(&image, VN_IMAGE_MAX_SIDE, &err), VN_BAD_ARGUMENT); /* and is as it was */
+    /* and is as it was */
+    assert_int_equal(vn_image_enlarge(&image, VN_IMAGE_MAX_SIDE, &err), VN_BAD_ARGUMENT);
     assert_int_equal(image.width, 6);
     vn_image_free(&image);
 }

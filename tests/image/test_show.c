@@ -1,5 +1,6 @@
-/* test_show.c - grids and plots put every sample where it belongs: rows by class, columns in order, bands alike. Each
- * sample has a colour of its own that text never has, and is looked for in the picture. */
+/* test_show.c - grids and plots put every sample where it belongs: rows by class, columns in order,
+ * bands alike. Each sample has a colour of its own that text never has, and is looked for in the
+ * picture. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,8 @@ static box find_sample(const vn_image *image, int i, int scale) {
 static int ink(const vn_image *image, int left, int top, int right, int bottom) {
     int dark = 0;
     for (int y = top; y < bottom; y++)
-        for (int x = left; x < right; x++) dark += image->pixels[(y * image->width + x) * image->channels] < 128;
+        for (int x = left; x < right; x++)
+            dark += image->pixels[(y * image->width + x) * image->channels] < 128;
     return dark;
 }
 
@@ -87,14 +89,16 @@ static void rows_are_classes(void **state) {
     float *x = make_samples(7);
     const vn_show show = show_of(x, labels, 7);
     vn_image image = must_show(&show);
-    static const int rows[4][3] = {{1, 3, 5}, {6, -1, -1}, {0, 4, -1}, {2, -1, -1}}; /* no class: last */
+    /* no class: last */
+    static const int rows[4][3] = {{1, 3, 5}, {6, -1, -1}, {0, 4, -1}, {2, -1, -1}};
     int bottom = 0;
     box first[3] = {0};
     for (int r = 0; r < 4; r++) {
         const box start = find_sample(&image, rows[r][0], 2);
         assert_true(start.top >= bottom);
         bottom = start.bottom;
-        assert_true(ink(&image, 0, start.top, start.left, start.bottom) > 10); /* the name beside it */
+        /* the name beside it */
+        assert_true(ink(&image, 0, start.top, start.left, start.bottom) > 10);
         for (int c = 0; c < 3 && rows[r][c] >= 0; c++) {
             const box b = find_sample(&image, rows[r][c], 2);
             assert_int_equal(b.top, start.top);
@@ -124,7 +128,8 @@ static void bands_are_alike(void **state) {
     }
     const bool beside = b.left != a.left;
     assert_true(beside ? b.top == a.top : b.top > a.top);
-    assert_true(ink(&image, a.left, 0, a.left + 3 * WIDTH * 2, a.top) > 10); /* the title; the other has none */
+    /* the title; the other has none */
+    assert_true(ink(&image, a.left, 0, a.left + 3 * WIDTH * 2, a.top) > 10);
     if (beside) assert_int_equal(ink(&image, b.left, 0, image.width, b.top), 0);
     vn_image_free(&image);
     free(x);
@@ -145,7 +150,8 @@ static void titles_are_not_cut(void **state) {
     const box first = find_sample(&image, 0, 2);
     assert_true(image.width - first.left > 2 * WIDTH * 2);
     assert_true(wider.width > image.width);
-    assert_true(ink(&wider, image.width - 16, 0, wider.width, first.top) > 10); /* the last letters are there */
+    /* the last letters are there */
+    assert_true(ink(&wider, image.width - 16, 0, wider.width, first.top) > 10);
     vn_image_free(&image);
     vn_image_free(&wider);
     free(x);
@@ -254,8 +260,10 @@ static void letters_differ(void **state) {
     for (char c = '!'; c <= '~'; c++) {
         const char name[2] = {c, '\0'};
         pictures[c - '!'] = named(name);
-        assert_true(ink(&pictures[c - '!'], 0, 0, pictures[c - '!'].width, pictures[c - '!'].height) > 0);
-        for (char d = '!'; d < c; d++) assert_true(image_difference(&pictures[c - '!'], &pictures[d - '!']) > 100);
+        assert_true(
+            ink(&pictures[c - '!'], 0, 0, pictures[c - '!'].width, pictures[c - '!'].height) > 0);
+        for (char d = '!'; d < c; d++)
+            assert_true(image_difference(&pictures[c - '!'], &pictures[d - '!']) > 100);
     }
     for (size_t i = 0; i < VN_COUNT(pictures); i++) vn_image_free(&pictures[i]);
 }
@@ -269,15 +277,18 @@ static bool same_picture(const char *a, const char *b) {
     return same;
 }
 
-/* Greek, Cyrillic, Vietnamese and typography: each has a shape, and those that are no Latin letter's one of their own. */
+/* Greek, Cyrillic, Vietnamese and typography: each has a shape, and those that are no Latin
+ * letter's one of their own. */
 static void other_alphabets_have_letters(void **state) {
     (void)state;
     static const char *const own[] = {
-        "Γ", "Δ", "Θ", "Λ", "Ξ", "Π", "Σ", "Φ", "Ψ", "Ω", "α", "β", "γ", "δ", "ε", "ζ", "η", "θ", "ι", "κ", "λ", "μ",
-        "ξ", "π", "ρ", "ς", "σ", "τ", "υ", "φ", "χ", "ψ", "ω", "Б", "Д", "Ж", "И", "Л", "У", "Ц", "Ч", "Ш", "Щ", "Ъ",
-        "Ы", "Ь", "Э", "Ю", "Я", "б", "в", "г", "д", "ж", "з", "и", "л", "м", "н", "п", "т", "ф", "ц", "ч", "ш", "щ",
-        "ъ", "ы", "ь", "э", "ю", "я", "Є", "є", "Ђ", "Љ", "Њ", "Ћ", "Џ", "љ", "њ", "ћ", "џ", "Ґ", "ґ", "Й", "й", "Ё",
-        "ё", "ї", "ў", "ά", "ΐ", "ế", "ộ", "ữ", "ằ", "ỷ", "ơ", "ư", "ǚ", "ș", "ț", "ï", "¿", "«", "€", "“", "°", "?"};
+        "Γ", "Δ", "Θ", "Λ", "Ξ", "Π", "Σ", "Φ", "Ψ", "Ω", "α", "β", "γ", "δ", "ε", "ζ",
+        "η", "θ", "ι", "κ", "λ", "μ", "ξ", "π", "ρ", "ς", "σ", "τ", "υ", "φ", "χ", "ψ",
+        "ω", "Б", "Д", "Ж", "И", "Л", "У", "Ц", "Ч", "Ш", "Щ", "Ъ", "Ы", "Ь", "Э", "Ю",
+        "Я", "б", "в", "г", "д", "ж", "з", "и", "л", "м", "н", "п", "т", "ф", "ц", "ч",
+        "ш", "щ", "ъ", "ы", "ь", "э", "ю", "я", "Є", "є", "Ђ", "Љ", "Њ", "Ћ", "Џ", "љ",
+        "њ", "ћ", "џ", "Ґ", "ґ", "Й", "й", "Ё", "ё", "ї", "ў", "ά", "ΐ", "ế", "ộ", "ữ",
+        "ằ", "ỷ", "ơ", "ư", "ǚ", "ș", "ț", "ï", "¿", "«", "€", "“", "°", "?"};
     for (size_t i = 0; i < VN_COUNT(own); i++) {
         assert_false(same_picture(own[i], "#0"));
         for (size_t k = 0; k < i; k++)
@@ -308,12 +319,18 @@ static void plots_points(void **state) {
     const float points[] = {1, 1, -1, -1, -1, 1, NAN, 0, INFINITY, 0};
     const int32_t labels[] = {0, 0, 1, 0, 0};
     const vn_band bands[] = {{"first", 0, 2}, {"second", 2, 3}};
-    const vn_show show = {
-        .samples = points, .count = 5, .dimension = 2, .labels = labels, .classes = 2, .bands = bands, .band_count = 2};
+    const vn_show show = {.samples = points,
+                          .count = 5,
+                          .dimension = 2,
+                          .labels = labels,
+                          .classes = 2,
+                          .bands = bands,
+                          .band_count = 2};
     vn_image image;
     assert_int_equal(vn_show_points(&show, &image, NULL), VN_OK);
     assert_int_equal(image.channels, 3);
-    /* The first colour: two dots in the left panel and the legend's; the second: one dot in the right panel. */
+    /* The first colour: two dots in the left panel and the legend's; the second: one dot in the
+     * right panel. */
     const box blue = find(&image, 31, 98, 184), orange = find(&image, 222, 108, 20);
     assert_in_range(blue.bottom - blue.top, 320, 360);
     assert_true(blue.left < image.width / 3 && orange.left > image.width / 3);

@@ -25,7 +25,7 @@ vn_net *must_open(const char *config) {
     return net;
 }
 
-static int opened; // how many damaged configs were still good
+static int opened; /* how many damaged configs were still good */
 
 static void open_damaged(const char *path) {
     json_t *config = json_load_file(path, 0, NULL);

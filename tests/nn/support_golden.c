@@ -10,13 +10,13 @@
 
 #include <cmocka.h>
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        vn_err err = {0};                                                                                              \
-        if ((call) != VN_OK) fail_msg("%s", err.text);                                                                 \
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        vn_err err = {0};                                                                          \
+        if ((call) != VN_OK) fail_msg("%s", err.text);                                             \
     } while (0)
 
-/* ---- the file --------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 float *vn_golden_read(const vn_golden *g, const char *name, vn_shape *shape) {
     const vn_file_tensor *t = vn_safetensors_find(g->file, name);
@@ -76,9 +76,10 @@ void vn_golden_close(vn_golden *g) {
     vn_free(g->values);
 }
 
-/* ---- running ---------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
-/* Relative error in the norm; `floor` keeps a gradient that is zero but for rounding from counting as wrong. */
+/* Relative error in the norm; `floor` keeps a gradient that is zero but for rounding from counting
+ * as wrong. */
 static double relative(const float *found, const float *expected, size_t n, double floor) {
     double difference = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
@@ -105,7 +106,8 @@ static void write_sample(const vn_golden *g, const char *name, void *to, vn_crew
     vn_free(file);
 }
 
-static double compare_sample(const vn_golden *g, const char *name, const void *found, vn_crew *crew) {
+static double compare_sample(const vn_golden *g, const char *name, const void *found,
+                             vn_crew *crew) {
     vn_shape shape;
     float *expected = vn_golden_read(g, name, &shape);
     int64_t channels, pixels;
@@ -151,7 +153,8 @@ static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_c
     const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
     bool image = x->rank == 4;
     CHECK(vn_graph_open(&r->graph, &err));
-    r->out = vn_net_build(g->net, r->graph, x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0, false, &r->in);
+    r->out = vn_net_build(g->net, r->graph, x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0,
+                          false, &r->in);
     CHECK(vn_graph_status(r->graph, &err));
     r->cotangent = vn_input(r->graph, VN_F32, r->out->shape);
 
@@ -162,7 +165,8 @@ static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_c
         const vn_weight *weight = vn_weights_at(w, i);
         if (weight->frozen) continue;
         offset[params] = weight->offset;
-        wrt[params++] = vn_param_node(r->graph, w, weight->name, weight->file, weight->layout, weight->init);
+        wrt[params++] =
+            vn_param_node(r->graph, w, weight->name, weight->file, weight->layout, weight->init);
     }
     wrt[params] = r->in.sample;
     CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
@@ -183,11 +187,13 @@ static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_c
 }
 
 /* The file has every stride-th number of a gradient. */
-static double compare_gradient(const vn_golden *g, const vn_weight *weight, const float *grads, double floor) {
+static double compare_gradient(const vn_golden *g, const vn_weight *weight, const float *grads,
+                               double floor) {
     char name[256];
     snprintf(name, sizeof name, "grad.%s", weight->name);
     vn_shape shape;
-    float *expected = vn_golden_read(g, name, &shape), *file = vn_alloc(weight->count, sizeof *file);
+    float *expected = vn_golden_read(g, name, &shape),
+          *file = vn_alloc(weight->count, sizeof *file);
     assert_true(expected && file);
     vn_weight_to_file(weight, grads + weight->offset, file);
     size_t kept = (size_t)shape.dim[0], stride = (weight->count + 399) / 400;
@@ -199,8 +205,8 @@ static double compare_gradient(const vn_golden *g, const vn_weight *weight, cons
     return error;
 }
 
-/* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for rounding: attention does
- * not see the key's bias, nor a norm what it takes away. */
+/* A thousandth of the largest norm of a gradient in the file. Many gradients are zero but for
+ * rounding: attention does not see the key's bias, nor a norm what it takes away. */
 static double gradient_floor(const vn_golden *g) {
     double largest = 0;
     for (size_t i = 0; i < vn_safetensors_count(g->file); i++) {
@@ -209,7 +215,8 @@ static double gradient_floor(const vn_golden *g) {
         vn_shape shape;
         float *values = vn_golden_read(g, name, &shape);
         double sum = 0;
-        for (int64_t j = 0; j < vn_shape_count(&shape); j++) sum += (double)values[j] * (double)values[j];
+        for (int64_t j = 0; j < vn_shape_count(&shape); j++)
+            sum += (double)values[j] * (double)values[j];
         largest = fmax(largest, sqrt(sum));
         vn_free(values);
     }
@@ -222,14 +229,17 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
     open_run(&r, g, backend, crew);
     write_sample(g, "sample", vn_program_input(r.program, r.in.sample), crew);
     write_sample(g, "cotangent", vn_program_input(r.program, r.cotangent), crew);
-    if (r.in.timestep) write_condition(g, "timestep", r.in.timestep, vn_program_input(r.program, r.in.timestep));
+    if (r.in.timestep)
+        write_condition(g, "timestep", r.in.timestep, vn_program_input(r.program, r.in.timestep));
     if (r.in.class_labels)
-        write_condition(g, "class_labels", r.in.class_labels, vn_program_input(r.program, r.in.class_labels));
+        write_condition(g, "class_labels", r.in.class_labels,
+                        vn_program_input(r.program, r.in.class_labels));
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};
     e.output = compare_sample(g, "output", vn_program_output(r.program, r.out), crew);
-    e.gradient = compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), crew);
+    e.gradient =
+        compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), crew);
     snprintf(e.worst, sizeof e.worst, "sample");
     const vn_weights *w = vn_net_weights(g->net);
     double floor = gradient_floor(g);
@@ -247,16 +257,19 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
     return e;
 }
 
-/* Moves the first `channels` of each of n samples together: what a runner gives of a network that learns a variance. */
+/* Moves the first `channels` of each of n samples together: what a runner gives of a network that
+ * learns a variance. */
 static void keep_first_channels(float *x, const vn_shape *shape, int64_t channels) {
     int64_t size = vn_shape_count(shape) / shape->dim[0], kept = size / shape->dim[1] * channels;
-    for (int64_t i = 1; i < shape->dim[0]; i++) memmove(x + i * kept, x + i * size, (size_t)kept * sizeof *x);
+    for (int64_t i = 1; i < shape->dim[0]; i++)
+        memmove(x + i * kept, x + i * size, (size_t)kept * sizeof *x);
 }
 
 double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, vn_crew *crew) {
     vn_shape shape = {0}, out = {0};
     float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
-    float *expected = vn_golden_read(g, "output", &out), *label = vn_golden_read(g, "class_labels", NULL);
+    float *expected = vn_golden_read(g, "output", &out),
+          *label = vn_golden_read(g, "class_labels", NULL);
     int64_t n = shape.dim[0];
     int32_t *labels = vn_calloc((size_t)n, sizeof *labels);
     const vn_net_io *io = vn_net_get_io(g->net);
@@ -269,7 +282,8 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, v
 
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, backend, crew, g->values, &runner, &err));
-    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL, y, NULL, &err));
+    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL,
+                            y, NULL, &err));
     double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
     vn_free(x);

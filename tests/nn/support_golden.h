@@ -1,4 +1,5 @@
-/* support_golden.h - a network and what PyTorch made of it (golden/unet2d.py, nets.py, dit.py): run it and compare. */
+/* support_golden.h - a network and what PyTorch made of it (golden/unet2d.py, nets.py, dit.py): run
+ * it and compare. */
 #ifndef VN_TEST_SUPPORT_GOLDEN_H
 #define VN_TEST_SUPPORT_GOLDEN_H
 

@@ -25,7 +25,8 @@ static double slope_along(const slope_at *at, const float *c, const float *v) {
     vn_net_inputs in;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    vn_node *all = vn_net_build_disturbed(at->net, g, at->n, at->height, at->width, false, at->disturb, &in);
+    vn_node *all =
+        vn_net_build_disturbed(at->net, g, at->n, at->height, at->width, false, at->disturb, &in);
     vn_node *y = vn_net_prediction(at->net, g, all);
     if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
     ref_graph r = ref_open(g);
@@ -52,7 +53,8 @@ static double slope_along(const slope_at *at, const float *c, const float *v) {
 
 double slope_error(const slope_at *at, const float *c, const float *back) {
     const vn_net_io *io = vn_net_get_io(at->net);
-    const size_t n = (size_t)(at->n * io->in_channels * (io->rank == 3 ? at->height * at->width : 1));
+    const size_t n =
+        (size_t)(at->n * io->in_channels * (io->rank == 3 ? at->height * at->width : 1));
     float *v = vn_alloc(n, sizeof *v);
     double norm = 0, worst = 0;
     assert_non_null(v);
@@ -69,5 +71,6 @@ double slope_error(const slope_at *at, const float *c, const float *back) {
 
 void expect_slope_error(double error) {
     print_message("gradient: %.1e off, of at most %.1e\n", error, SLOPE_BOUND);
-    if (!(error < SLOPE_BOUND)) fail_msg("the gradient is %.2e of its norm off, of at most %.1e", error, SLOPE_BOUND);
+    if (!(error < SLOPE_BOUND))
+        fail_msg("the gradient is %.2e of its norm off, of at most %.1e", error, SLOPE_BOUND);
 }

@@ -1,13 +1,15 @@
-/* support_slope.h - a network's gradient held to the slope of its output in double, along one direction at a time. The slope
- * comes from central differences of the reference evaluator, whose own error is below 1e-8; so what is measured is the rounding
- * of the gradient, and no step has to be weighed against the rounding of floats. */
+/* support_slope.h - a network's gradient held to the slope of its output in double, along one
+ * direction at a time. The slope comes from central differences of the reference evaluator, whose
+ * own error is below 1e-8; so what is measured is the rounding of the gradient, and no step has to
+ * be weighed against the rounding of floats. */
 #ifndef VN_TEST_SUPPORT_SLOPE_H
 #define VN_TEST_SUPPORT_SLOPE_H
 
 #include "nn/nn.h"
 
-/* Of a gradient's norm, what float32 may be off: some hundred roundings follow upon each other in the networks of the tests,
- * forward and back, each of at most 6e-8, so sqrt(100) * 6e-8 were they even by chance; three times that. */
+/* Of a gradient's norm, what float32 may be off: some hundred roundings follow upon each other in
+ * the networks of the tests, forward and back, each of at most 6e-8, so sqrt(100) * 6e-8 were they
+ * even by chance; three times that. */
 #define SLOPE_BOUND 1.8e-6
 
 /* Where the slope is taken: everything but x as a runner gets it, x [n,C,H,W] or [n,D]. */
@@ -20,7 +22,8 @@ typedef struct slope_at {
     const int32_t *labels;
 } slope_at;
 
-/* How far `back`, the gradient of <c, y> by x, is off that slope along four random directions, in parts of its norm. */
+/* How far `back`, the gradient of <c, y> by x, is off that slope along four random directions, in
+ * parts of its norm. */
 double slope_error(const slope_at *at, const float *c, const float *back);
 /* Fails the test with both numbers unless the error is within SLOPE_BOUND. */
 void expect_slope_error(double error);

@@ -1,5 +1,5 @@
-/* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs; memory that runs
- * out. */
+/* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs;
+ * memory that runs out. */
 #include "nn/nn.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 #include "support/scratch.h"
 #include "support_config.h"
 
-/* ---- refusals --------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 typedef struct refusal {
     const char *config;
@@ -22,11 +22,12 @@ typedef struct refusal {
     const char *words;
 } refusal;
 
-#define UNET      "\"_class_name\": \"UNet2DModel\", "
-#define ONE_LEVEL UNET "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], "
-#define TINY      ONE_LEVEL "\"block_out_channels\": [8], \"norm_num_groups\": 4, "
+#define UNET "\"_class_name\": \"UNet2DModel\", "
+#define ONE_LEVEL                                                                                  \
+    UNET "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], "
+#define TINY ONE_LEVEL "\"block_out_channels\": [8], \"norm_num_groups\": 4, "
 
-// clang-format off
+/* clang-format off */
 static const refusal refusals[] = {
     {"{}", VN_BAD_FILE, "_class_name"},
     {"[]", VN_BAD_FILE, "_class_name"},
@@ -77,7 +78,7 @@ static const refusal refusals[] = {
     {"{\"_class_name\": \"VaneClassifier\", \"norm_num_groups\": 5}", VN_BAD_FILE,
      "classifier: levels.0.resnets.0: norm1 cannot split"},
 };
-// clang-format on
+/* clang-format on */
 
 static void refuses_by_name(void **state) {
     (void)state;
@@ -87,8 +88,8 @@ static void refuses_by_name(void **state) {
         vn_status status = open_text(refusals[i].config, &net, &err);
         assert_null(net);
         if (status != refusals[i].status || !strstr(err.text, refusals[i].words))
-            fail_msg("%s\n  gives %d \"%s\", expected %d \"%s\"", refusals[i].config, status, err.text,
-                     refusals[i].status, refusals[i].words);
+            fail_msg("%s\n  gives %d \"%s\", expected %d \"%s\"", refusals[i].config, status,
+                     err.text, refusals[i].status, refusals[i].words);
     }
 }
 
@@ -96,10 +97,12 @@ static void accepts_what_diffusers_does(void **state) {
     (void)state;
     static const char *const good[] = {
         "{" TINY "\"_diffusers_version\": \"0.42.1\", \"_anything\": {}}",
-        "{" TINY
-        "\"sample_size\": null, \"time_embedding_dim\": null, \"downsample_type\": null, \"add_attention\": null}",
-        "{" TINY "\"act_fn\": \"SiLU\", \"attention_head_dim\": 3, \"freq_shift\": -0.5, \"layers_per_block\": 0}",
-        "{" UNET "\"down_block_types\": [\"UNetResSkipDownBlock2D\"], \"up_block_types\": [\"UNetResSkipUpBlock2D\"], "
+        "{" TINY "\"sample_size\": null, \"time_embedding_dim\": null, \"downsample_type\": null, "
+        "\"add_attention\": null}",
+        "{" TINY "\"act_fn\": \"SiLU\", \"attention_head_dim\": 3, \"freq_shift\": -0.5, "
+        "\"layers_per_block\": 0}",
+        "{" UNET "\"down_block_types\": [\"UNetResSkipDownBlock2D\"], \"up_block_types\": "
+        "[\"UNetResSkipUpBlock2D\"], "
         "\"block_out_channels\": [8], \"norm_num_groups\": null, \"mid_block_type\": null}",
     };
     for (size_t i = 0; i < VN_COUNT(good); i++) {
@@ -108,7 +111,7 @@ static void accepts_what_diffusers_does(void **state) {
     }
 }
 
-/* ---- defaults and presets --------------------------------------------------------------------------- */
+/* ---- defaults and presets -------------------------------------------------------------------- */
 
 static void defaults_are_those_of_diffusers(void **state) {
     (void)state;
@@ -125,7 +128,8 @@ static void defaults_are_those_of_diffusers(void **state) {
 
 static vn_status preset(const char *text, const vn_net_data *data, json_t **config, vn_err *err) {
     vn_choice choice;
-    vn_status status = vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_row_count), &choice, err);
+    vn_status status =
+        vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_row_count), &choice, err);
     if (status != VN_OK) return status;
     *config = vn_net_rows[choice.index].config(&choice, data, err);
     return *config ? VN_OK : err->status;
@@ -141,7 +145,8 @@ static vn_net *open_preset(const char *text, const vn_net_data *data) {
     return net;
 }
 
-static const vn_net_data fashion = {.rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
+static const vn_net_data fashion = {
+    .rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
 static const vn_net_data points = {.rank = 1, .channels = 2, .labels = 4, .dropout = 0.1};
 
 static void presets_fit_the_data(void **state) {
@@ -153,11 +158,12 @@ static void presets_fit_the_data(void **state) {
     assert_true(io->height == 28 && io->width == 28 && io->multiple == 4);
     vn_net_close(&net);
 
-    vn_net_data odd = fashion; // 30 x 44: one halving
+    vn_net_data odd = fashion; /* 30 x 44: one halving */
     odd.height = 30;
     odd.width = 44;
     odd.labels = 0;
-    net = open_preset("unet2d:channels=20,layers=2,attention=6,head_dim=10,shift=scale_shift", &odd);
+    net =
+        open_preset("unet2d:channels=20,layers=2,attention=6,head_dim=10,shift=scale_shift", &odd);
     assert_int_equal(vn_net_get_io(net)->multiple, 2);
     assert_int_equal(vn_net_get_io(net)->class_kind, VN_CLASS_NONE);
     vn_net_close(&net);
@@ -184,14 +190,15 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
     (void)state;
     vn_net_data unlabelled = points;
     unlabelled.labels = 0;
-    expect_no_preset("unet2d:levels=4", &fashion, "levels=4 needs sides divisible by 8; 28 x 28 images allow levels=3");
+    expect_no_preset("unet2d:levels=4", &fashion,
+                     "levels=4 needs sides divisible by 8; 28 x 28 images allow levels=3");
     expect_no_preset("unet2d", &points, "for points use mlp");
     expect_no_preset("mlp", &fashion, "for images use unet2d");
     expect_no_preset("classifier", &unlabelled, "needs data with labels");
     expect_no_preset("unet2d:channel=8", &fashion, "channels");
 }
 
-/* ---- initial weights -------------------------------------------------------------------------------- */
+/* ---- initial weights ------------------------------------------------------------------------- */
 
 typedef struct moments {
     double mean, deviation, largest;
@@ -224,15 +231,18 @@ static void expect_uniform(moments m, double bound) {
 static void weights_begin_as_in_pytorch(void **state) {
     (void)state;
     vn_net *net =
-        must_open("{" ONE_LEVEL "\"block_out_channels\": [64], \"norm_num_groups\": 4, \"num_class_embeds\": 20, "
+        must_open("{" ONE_LEVEL
+                  "\"block_out_channels\": [64], \"norm_num_groups\": 4, \"num_class_embeds\": 20, "
                   "\"time_embedding_type\": \"fourier\"}");
     float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
     assert_non_null(values);
     vn_weights_init(vn_net_weights(net), values, 5);
     expect_uniform(initial(net, values, "conv_in.weight", false), 1 / sqrt(27));
     expect_uniform(initial(net, values, "conv_in.bias", false), 1 / sqrt(27));
-    expect_uniform(initial(net, values, "down_blocks.0.resnets.0.conv1.weight", false), 1 / sqrt(576));
-    expect_uniform(initial(net, values, "up_blocks.0.resnets.0.conv_shortcut.weight", false), 1 / sqrt(128));
+    expect_uniform(initial(net, values, "down_blocks.0.resnets.0.conv1.weight", false),
+                   1 / sqrt(576));
+    expect_uniform(initial(net, values, "up_blocks.0.resnets.0.conv_shortcut.weight", false),
+                   1 / sqrt(128));
     expect_uniform(initial(net, values, "mid_block.attentions.0.to_q.weight", false), 1 / sqrt(64));
     expect_uniform(initial(net, values, "time_embedding.linear_1.weight", false), 1 / sqrt(128));
     moments table = initial(net, values, "class_embedding.weight", false);
@@ -246,10 +256,11 @@ static void weights_begin_as_in_pytorch(void **state) {
     vn_net_close(&net);
 }
 
-/* ---- hostile ---------------------------------------------------------------------------------------- */
+/* ---- hostile --------------------------------------------------------------------------------- */
 
-static const char small[] = "{" TINY "\"layers_per_block\": 1, \"num_class_embeds\": 5, \"sample_size\": [8, 4], "
-                            "\"attention_head_dim\": null, \"norm_eps\": 1e-05, \"act_fn\": \"silu\"}";
+static const char small[] =
+    "{" TINY "\"layers_per_block\": 1, \"num_class_embeds\": 5, \"sample_size\": [8, 4], "
+    "\"attention_head_dim\": null, \"norm_eps\": 1e-05, \"act_fn\": \"silu\"}";
 
 static void survives_damaged_configs(void **state) {
     (void)state;

@@ -1,5 +1,6 @@
-/* A hand inside the networks: every disturbance against attention written out in PyTorch (golden/disturb.py), which layers there
- * are, what is refused, derivatives through sparse attention, memory that runs out. */
+/* A hand inside the networks: every disturbance against attention written out in PyTorch
+ * (golden/disturb.py), which layers there are, what is refused, derivatives through sparse
+ * attention, memory that runs out. */
 #include "nn/internal.h"
 #include "nn/support_golden.h"
 #include "nn/support_slope.h"
@@ -19,7 +20,8 @@
 
 enum { MOST = 1024 }; /* floats of a sample's batch */
 
-/* Measured at most, against double precision: 2.4e-6, hardly more than without a hand inside (test_golden.c says why). */
+/* Measured at most, against double precision: 2.4e-6, hardly more than without a hand inside
+ * (test_golden.c says why). */
 #define OUTPUT_TOLERANCE 6e-6
 
 typedef struct fixture {
@@ -38,7 +40,8 @@ static fixture open_fixture(const char *network) {
     f.time = vn_golden_read(&f.golden, "timestep", NULL);
     f.label = vn_golden_read(&f.golden, "class_labels", NULL);
     for (int i = 0; f.label && i < f.shape.dim[0]; i++) f.labels[i] = (int32_t)f.label[i];
-    if (vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err)) fail_msg("%s", err.text);
+    if (vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err))
+        fail_msg("%s", err.text);
     return f;
 }
 
@@ -51,14 +54,17 @@ static void close_fixture(fixture *f) {
 }
 
 /* y: all that the network says, a learned variance's channels behind the prediction's. */
-static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x, float *y, vn_err *err) {
+static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x, float *y,
+                     vn_err *err) {
     const int64_t *d = f->shape.dim, half = d[1] * d[2] * d[3];
     const bool both = vn_net_get_io(f->golden.net)->learns_variance;
     static float part[2][MOST];
     vn_runner_disturb(f->runner, disturb);
-    const vn_status status = vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL,
-                                               both ? part[0] : y, both ? part[1] : NULL, err);
-    for (int64_t i = 0; i < d[0] * 2 * half && both; i++) y[i] = part[i / half % 2][i / half / 2 * half + i % half];
+    const vn_status status =
+        vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL,
+                          both ? part[0] : y, both ? part[1] : NULL, err);
+    for (int64_t i = 0; i < d[0] * 2 * half && both; i++)
+        y[i] = part[i / half % 2][i / half / 2 * half + i % half];
     return status;
 }
 
@@ -77,13 +83,14 @@ static double relative(const float *a, const float *b, int64_t n) {
     return sqrt(difference / norm);
 }
 
-/* ---- values ----------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* "dit/plain 2 0.7 0 99": the network's file; kind, amount, first, last, once or twice. */
 static void parse(const char *name, char network[64], vn_disturb disturb[VN_NET_DISTURBS]) {
     int kind[VN_NET_DISTURBS] = {0},
-        count = sscanf(name, "%63s %d %lf %d %d %d %lf %d %d", network, &kind[0], &disturb[0].amount, &disturb[0].first,
-                       &disturb[0].last, &kind[1], &disturb[1].amount, &disturb[1].first, &disturb[1].last);
+        count = sscanf(name, "%63s %d %lf %d %d %d %lf %d %d", network, &kind[0],
+                       &disturb[0].amount, &disturb[0].first, &disturb[0].last, &kind[1],
+                       &disturb[1].amount, &disturb[1].first, &disturb[1].last);
     assert_true(count == 5 || count == 9);
     for (int i = 0; i < VN_NET_DISTURBS; i++) disturb[i].kind = (vn_disturbance)kind[i];
 }
@@ -112,13 +119,14 @@ static void networks_are_disturbed_as_in_pytorch(void **state) {
         const double error = relative(got, want, n);
         if (!(error < OUTPUT_TOLERANCE))
             fail_msg("%s is off by %.2e, of at most %.1e", t->name, error, OUTPUT_TOLERANCE);
-        if (!(relative(plain, want, n) > 4 * OUTPUT_TOLERANCE)) fail_msg("%s changes nothing", t->name);
+        if (!(relative(plain, want, n) > 4 * OUTPUT_TOLERANCE))
+            fail_msg("%s changes nothing", t->name);
         worst = fmax(worst, error);
         close_fixture(&f);
     }
     print_message("%d outputs, off by %.1e at most\n", (int)vn_safetensors_count(file), worst);
-    assert_int_equal(kinds, VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED |
-                                VN_BLOCKS_SKIPPED);
+    assert_int_equal(kinds, VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                                VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED);
     vn_safetensors_close(&file);
 }
 
@@ -134,7 +142,7 @@ static void nothing_stays_behind(void **state) {
     close_fixture(&f);
 }
 
-/* ---- tokens that are no part of the image ------------------------------------------------------------- */
+/* ---- tokens that are no part of the image ---------------------------------------------------- */
 
 enum { BEFORE = 2, ROWS = 3, COLUMNS = 4, WIDTH = 2, TOKENS = BEFORE + ROWS * COLUMNS };
 
@@ -159,7 +167,8 @@ static void blur_plainly(const double *q, double sigma, double *out) {
     }
 }
 
-static void attend_plainly(const double *q, const double *k, const double *v, double scale, double *out) {
+static void attend_plainly(const double *q, const double *k, const double *v, double scale,
+                           double *out) {
     for (int i = 0; i < TOKENS; i++) {
         double p[TOKENS], sum = 0;
         for (int j = 0; j < TOKENS; j++) {
@@ -177,7 +186,8 @@ static void attend_plainly(const double *q, const double *k, const double *v, do
 static void tokens_before_the_grid_are_not_blurred(void **state) {
     (void)state;
     const vn_disturb blur[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
-    const vn_heads heads = {.count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
+    const vn_heads heads = {
+        .count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
     vn_graph *g = NULL;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
@@ -196,12 +206,13 @@ static void tokens_before_the_grid_are_not_blurred(void **state) {
     ref_run(&r, &(vn_run){.seed = 1});
     blur_plainly(value[0], 0.5, blurred);
     attend_plainly(blurred, value[1], value[2], heads.scale, want);
-    for (int i = 0; i < TOKENS * WIDTH; i++) assert_true(fabs(ref_get(&r, y)[i] - want[i]) < 1e-7); // taps are floats
+    /* taps are floats */
+    for (int i = 0; i < TOKENS * WIDTH; i++) assert_true(fabs(ref_get(&r, y)[i] - want[i]) < 1e-7);
     ref_close(&r);
     vn_graph_close(&g);
 }
 
-/* ---- layers ----------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 /* The layers that a network declares are those it has: one to_q each. */
 static void layers_are_counted(void **state) {
@@ -241,8 +252,14 @@ static void what_cannot_be_disturbed_is_refused(void **state) {
         vn_status status;
         const char *words;
     } cases[] = {
-        {"nets/mlp", {VN_ATTENTION_IDENTITY, 0, 0, 0}, VN_UNSUPPORTED, "mlp: no layer here can be disturbed"},
-        {"unet2d/k", {VN_BLOCKS_SKIPPED, 0, 0, 0}, VN_UNSUPPORTED, "unet2d: no layer here can be disturbed"},
+        {"nets/mlp",
+         {VN_ATTENTION_IDENTITY, 0, 0, 0},
+         VN_UNSUPPORTED,
+         "mlp: no layer here can be disturbed"},
+        {"unet2d/k",
+         {VN_BLOCKS_SKIPPED, 0, 0, 0},
+         VN_UNSUPPORTED,
+         "unet2d: no layer here can be disturbed"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, 2, 3}, VN_BAD_ARGUMENT, "dit: layers 2 to 3 of 2"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, 1, 0}, VN_BAD_ARGUMENT, "dit: layers 1 to 0 of 2"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, -1, 0}, VN_BAD_ARGUMENT, "dit: layers -1 to 0 of 2"},
@@ -257,13 +274,14 @@ static void what_cannot_be_disturbed_is_refused(void **state) {
         assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
         assert_null(vn_net_build_disturbed(g.net, graph, 1, 8, 8, false, disturb, &in));
         assert_int_equal(vn_graph_status(graph, &err), cases[i].status);
-        if (!strstr(err.text, cases[i].words)) fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
+        if (!strstr(err.text, cases[i].words))
+            fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
         vn_graph_close(&graph);
         vn_golden_close(&g);
     }
 }
 
-/* ---- derivatives ------------------------------------------------------------------------------------ */
+/* ---- derivatives ----------------------------------------------------------------------------- */
 
 static void derivatives_follow_what_is_disturbed(void **state) {
     (void)state;
@@ -271,35 +289,40 @@ static void derivatives_follow_what_is_disturbed(void **state) {
         {{VN_ATTENTION_SPARSE, 2, 0, 9}},
         {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}},
     };
-    static const float time[8] = {1, 2, 3, 5, 8, 13, 21, 34}; // at 1000 an angle of the embedding is rounded to 3e-5
+    /* at 1000 an angle of the embedding is rounded to 3e-5 */
+    static const float time[8] = {1, 2, 3, 5, 8, 13, 21, 34};
     static float c[MOST], back[MOST];
     fixture f = open_fixture("dit/plain");
     const int64_t *d = f.shape.dim;
     double error = 0;
     vn_err err = {0};
     for (size_t k = 0; k < VN_COUNT(each); k++) {
-        const slope_at at = {f.golden.net, f.golden.values, each[k], d[0], d[2], d[3], f.x, time, f.labels};
+        const slope_at at = {f.golden.net, f.golden.values, each[k], d[0], d[2], d[3], f.x,
+                             time,         f.labels};
         vn_random_normal(c, (size_t)vn_shape_count(&f.shape), 1, VN_STREAM_TEST, k, 0);
         vn_runner_disturb(f.runner, each[k]);
-        if (vn_runner_vjp(f.runner, d[0], d[2], d[3], f.x, time, f.labels, c, back, &err)) fail_msg("%s", err.text);
+        if (vn_runner_vjp(f.runner, d[0], d[2], d[3], f.x, time, f.labels, c, back, &err))
+            fail_msg("%s", err.text);
         error = fmax(error, slope_error(&at, c, back));
     }
     close_fixture(&f);
     expect_slope_error(error);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void says_when_memory_runs_out(void **state) {
     (void)state;
-    static const vn_disturb disturb[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}};
+    static const vn_disturb disturb[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9},
+                                                        {VN_ATTENTION_SPARSE, 2, 0, 9}};
     static float y[MOST];
     fixture f = open_fixture("dit/plain");
     vn_runner_close(&f.runner);
-    alloc_turn t = {.once = true, .recovers = true}; // libc's qsort gets by without a buffer
+    alloc_turn t = {.once = true, .recovers = true}; /* libc's qsort gets by without a buffer */
     while (alloc_next(&t)) {
         vn_err err = {0};
-        vn_status status = vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err);
+        vn_status status =
+            vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err);
         if (status == VN_OK) status = run(&f, disturb, f.x, y, &err);
         alloc_hit(&t, status);
         vn_runner_close(&f.runner);

@@ -1,5 +1,5 @@
-/* DiT beside what the golden files hold it to: what is refused and in which words, defaults, presets, how weights begin,
- * memory that runs out. */
+/* DiT beside what the golden files hold it to: what is refused and in which words, defaults,
+ * presets, how weights begin, memory that runs out. */
 #include "nn/nn.h"
 
 #include <math.h>
@@ -16,19 +16,22 @@
 #include "support/scratch.h"
 #include "support_config.h"
 
-#define DIT   "\"_class_name\": \"DiTTransformer2DModel\""
-#define OWN   "\"_class_name\": \"VaneDiT\""
-#define SMALL ", \"num_attention_heads\": 2, \"attention_head_dim\": 4, \"num_layers\": 1, \"sample_size\": 8"
-#define TINY  DIT SMALL
+#define DIT "\"_class_name\": \"DiTTransformer2DModel\""
+#define OWN "\"_class_name\": \"VaneDiT\""
+#define SMALL                                                                                      \
+    ", \"num_attention_heads\": 2, \"attention_head_dim\": 4, \"num_layers\": 1, "                 \
+    "\"sample_size\": 8"
+#define TINY DIT SMALL
 
-/* ---- configs ---------------------------------------------------------------------------------------- */
+/* ---- configs --------------------------------------------------------------------------------- */
 
-// clang-format off
+/* clang-format off */
 static const struct {
     const char *config, *words;
 } refusals[] = {
     {"{" TINY ", \"num_layer\": 2}", "dit: unknown key \"num_layer\"; did you mean \"num_layers\"?"},
-    {"{" TINY ", \"num_layers\": 0}", "dit: num_layers is 0; it must be in [1,"}, // in diffusers it has no time embedding
+    /* in diffusers it has no time embedding */
+    {"{" TINY ", \"num_layers\": 0}", "dit: num_layers is 0; it must be in [1,"},
     {"{" TINY ", \"norm_type\": \"ada_norm_single\"}", "norm_type: \"ada_norm_single\" is not one of ada_norm_zero"},
     {"{" TINY ", \"activation_fn\": \"geglue\"}", "did you mean \"geglu\"?"},
     {"{" TINY ", \"num_embeds_ada_norm\": null}", "num_embeds_ada_norm must be given"},
@@ -38,7 +41,7 @@ static const struct {
     {"{" TINY ", \"patch_size\": 9}", "dit: sample_size 8 is less than patch_size 9"},
     {"{" TINY ", \"patch_size\": 0}", "dit: patch_size is 0"},
     {"{" TINY ", \"sample_size\": [8, 8]}", "dit: sample_size must be a whole number"},
-    // the two classes
+    /* the two classes */
     {"{" TINY ", \"qk_norm\": \"rms_norm\"}",
      "dit: diffusers' DiTTransformer2DModel has no qk_norm: the _class_name of one that has it is VaneDiT"},
     {"{" TINY ", \"num_register_tokens\": 0}", "diffusers' DiTTransformer2DModel has no num_register_tokens"},
@@ -54,7 +57,7 @@ static const struct {
      "dit: attention_head_dim is 6; rope_theta needs a multiple of 4, up to 1024"},
     {"{" OWN SMALL ", \"attention_head_dim\": 2048, \"rope_theta\": 100}", "attention_head_dim is 2048; rope_theta needs"},
 };
-// clang-format on
+/* clang-format on */
 
 static void refuses_by_name(void **state) {
     (void)state;
@@ -64,7 +67,8 @@ static void refuses_by_name(void **state) {
         vn_status status = open_text(refusals[i].config, &net, &err);
         assert_null(net);
         if (status != VN_BAD_FILE || !strstr(err.text, refusals[i].words))
-            fail_msg("%s\n  gives %d \"%s\", not \"%s\"", refusals[i].config, status, err.text, refusals[i].words);
+            fail_msg("%s\n  gives %d \"%s\", not \"%s\"", refusals[i].config, status, err.text,
+                     refusals[i].words);
     }
 }
 
@@ -73,11 +77,12 @@ static void refuses_images_that_do_not_fit(void **state) {
     static const struct {
         int64_t height, width;
         const char *words;
-    } images[] = {{9, 9, "dit: images of 9 x 9: both sides must be multiples of 2"},
-                  {8, 16, "dit: images of 8 x 16: it is for square ones"},
-                  {65536, 65536,
-                   "dit: images of 65536 x 65536 make 1073741824 tokens of 8 numbers; it takes up to "
-                   "268435456 numbers"}};
+    } images[] = {
+        {9, 9, "dit: images of 9 x 9: both sides must be multiples of 2"},
+        {8, 16, "dit: images of 8 x 16: it is for square ones"},
+        {65536, 65536,
+         "dit: images of 65536 x 65536 make 1073741824 tokens of 8 numbers; it takes up to "
+         "268435456 numbers"}};
     vn_net *net = must_open("{" TINY "}");
     for (size_t i = 0; i < VN_COUNT(images); i++) {
         vn_graph *g = NULL;
@@ -100,7 +105,8 @@ static void defaults_are_those_of_diffusers(void **state) {
     const vn_net_io *io = vn_net_get_io(net);
     assert_true(io->in_channels == 4 && io->out_channels == 4 && !io->learns_variance);
     assert_true(io->height == 32 && io->width == 32 && io->multiple == 2);
-    assert_true(io->class_kind == VN_CLASS_INDEX && io->labels == 1001 && io->takes_time && io->times == 0);
+    assert_true(io->class_kind == VN_CLASS_INDEX && io->labels == 1001 && io->takes_time &&
+                io->times == 0);
     vn_net_close(&net);
 }
 
@@ -114,27 +120,31 @@ static void twice_the_channels_are_a_variance(void **state) {
     vn_net_close(&net);
 }
 
-/* ---- presets ---------------------------------------------------------------------------------------- */
+/* ---- presets --------------------------------------------------------------------------------- */
 
 static vn_status preset(const char *text, const vn_net_data *data, vn_net **net, vn_err *err) {
     vn_choice choice;
     json_t *config = NULL;
-    vn_status status = vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
+    vn_status status =
+        vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
     *net = NULL;
-    if (status == VN_OK && !(config = vn_net_rows[choice.index].config(&choice, data, err))) status = err->status;
+    if (status == VN_OK && !(config = vn_net_rows[choice.index].config(&choice, data, err)))
+        status = err->status;
     if (status == VN_OK) status = vn_net_open(config, net, err);
     json_decref(config);
     return status;
 }
 
-static const vn_net_data fashion = {.rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
+static const vn_net_data fashion = {
+    .rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
 
 static void presets_fit_the_data(void **state) {
     (void)state;
     vn_err err = {0};
     vn_net *net = NULL;
-    if (preset("dit:depth=6,width=128,heads=4,patch=2", &fashion, &net, &err) != VN_OK) fail_msg("%s", err.text);
-    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 2120068); // as diffusers counts
+    if (preset("dit:depth=6,width=128,heads=4,patch=2", &fashion, &net, &err) != VN_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 2120068); /* as diffusers counts */
     const vn_net_io *io = vn_net_get_io(net);
     assert_true(io->height == 28 && io->multiple == 2 && io->labels == 11 && io->out_channels == 1);
     assert_string_equal(vn_net_get_row(net)->folder, "transformer");
@@ -152,10 +162,11 @@ static void presets_go_beyond_diffusers(void **state) {
     (void)state;
     static const struct {
         const char *text, *class_name;
-        int64_t more; // parameters than dit:depth=1,width=16,heads=2 has
+        int64_t more; /* parameters than dit:depth=1,width=16,heads=2 has */
     } cases[] = {
         {"dit:depth=1,width=16,heads=2,mlp=swiglu", "DiTTransformer2DModel", 64 * 16 + 64},
-        {"dit:depth=1,width=16,heads=2,norm=layer,qk_norm=none,rope=0,registers=0", "DiTTransformer2DModel", 0},
+        {"dit:depth=1,width=16,heads=2,norm=layer,qk_norm=none,rope=0,registers=0",
+         "DiTTransformer2DModel", 0},
         {"dit:depth=1,width=16,heads=2,norm=rms", "VaneDiT", 0},
         {"dit:depth=1,width=16,heads=2,qk_norm=rms", "VaneDiT", 2 * 8},
         {"dit:depth=1,width=16,heads=2,qk_norm=layer", "VaneDiT", 4 * 8},
@@ -164,15 +175,18 @@ static void presets_go_beyond_diffusers(void **state) {
     };
     vn_err err = {0};
     vn_net *net = NULL;
-    if (preset("dit:depth=1,width=16,heads=2", &fashion, &net, &err) != VN_OK) fail_msg("%s", err.text);
+    if (preset("dit:depth=1,width=16,heads=2", &fashion, &net, &err) != VN_OK)
+        fail_msg("%s", err.text);
     const int64_t plain = vn_weights_parameters(vn_net_weights(net));
     vn_net_close(&net);
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        if (preset(cases[i].text, &fashion, &net, &err) != VN_OK) fail_msg("%s: %s", cases[i].text, err.text);
+        if (preset(cases[i].text, &fashion, &net, &err) != VN_OK)
+            fail_msg("%s: %s", cases[i].text, err.text);
         assert_int_equal(vn_weights_parameters(vn_net_weights(net)) - plain, cases[i].more);
         const json_t *config = vn_net_config(net);
-        assert_string_equal(json_string_value(json_object_get(config, "_class_name")), cases[i].class_name);
-        // what a model directory says of whose class it is
+        assert_string_equal(json_string_value(json_object_get(config, "_class_name")),
+                            cases[i].class_name);
+        /* what a model directory says of whose class it is */
         const bool own = strcmp(cases[i].class_name, "VaneDiT") == 0;
         assert_true(own == !json_object_get(config, "_diffusers_version"));
         vn_net_close(&net);
@@ -193,7 +207,8 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
         {"dit:width=130,heads=4", &fashion, "dit: width=130 is not divisible by heads=4"},
         {"dit:width=30,heads=3", &fashion, "dit: width=30 is not divisible by 4"},
         {"dit:width=72,heads=12,rope=100", &fashion,
-         "dit: width=72 and heads=12 make heads of 6 numbers; rope needs a multiple of 4, up to 1024"},
+         "dit: width=72 and heads=12 make heads of 6 numbers; rope needs a multiple of 4, up to "
+         "1024"},
         {"dit", &long_images, "dit is for square images, these are 14 x 28; use unet2d"},
         {"dit", &points, "dit is for images; for points use mlp"},
     };
@@ -205,9 +220,10 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
     }
 }
 
-/* ---- how weights begin ------------------------------------------------------------------------------ */
+/* ---- how weights begin ----------------------------------------------------------------------- */
 
-static const float *initial(const vn_net *net, const float *values, const char *name, size_t *count) {
+static const float *initial(const vn_net *net, const float *values, const char *name,
+                            size_t *count) {
     const vn_weight *w = vn_weights_find(vn_net_weights(net), name);
     if (!w) fail_msg("no weight %s", name);
     *count = w->count;
@@ -215,7 +231,8 @@ static const float *initial(const vn_net *net, const float *values, const char *
 }
 
 /* Largest size and mean square of a weight. */
-static void measure(const vn_net *net, const float *values, const char *name, double *largest, double *square) {
+static void measure(const vn_net *net, const float *values, const char *name, double *largest,
+                    double *square) {
     size_t n;
     const float *x = initial(net, values, name, &n);
     *largest = *square = 0;
@@ -225,10 +242,12 @@ static void measure(const vn_net *net, const float *values, const char *name, do
     }
 }
 
-static void expect_xavier(const vn_net *net, const float *values, const char *name, double fan_in, double fan_out) {
+static void expect_xavier(const vn_net *net, const float *values, const char *name, double fan_in,
+                          double fan_out) {
     double largest, square, bound = sqrt(6 / (fan_in + fan_out));
     measure(net, values, name, &largest, &square);
-    if (!(largest <= bound && largest > 0.97 * bound)) fail_msg("%s: %g of %g", name, largest, bound);
+    if (!(largest <= bound && largest > 0.97 * bound))
+        fail_msg("%s: %g of %g", name, largest, bound);
     assert_true(fabs(square / (bound * bound / 3) - 1) < 0.1);
 }
 
@@ -248,7 +267,8 @@ static void expect_zero(const vn_net *net, const float *values, const char *name
 
 static void weights_begin_as_in_the_paper(void **state) {
     (void)state;
-    vn_net *net = must_open("{" DIT ", \"num_attention_heads\": 2, \"attention_head_dim\": 32, \"num_layers\": 1}");
+    vn_net *net = must_open(
+        "{" DIT ", \"num_attention_heads\": 2, \"attention_head_dim\": 32, \"num_layers\": 1}");
     float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
     assert_non_null(values);
     vn_weights_init(vn_net_weights(net), values, 3);
@@ -257,10 +277,11 @@ static void weights_begin_as_in_the_paper(void **state) {
     expect_xavier(net, values, BLOCK "ff.net.0.proj.weight", 64, 256);
     expect_small(net, values, BLOCK "norm1.emb.timestep_embedder.linear_1.weight");
     expect_small(net, values, BLOCK "norm1.emb.class_embedder.embedding_table.weight");
-    static const char *const zeros[] = {BLOCK "norm1.linear.weight", "proj_out_1.weight",
-                                        "proj_out_2.weight",         BLOCK "norm1.linear.bias",
-                                        "proj_out_2.bias",           BLOCK "norm1.emb.timestep_embedder.linear_2.bias",
-                                        BLOCK "ff.net.2.bias",       "pos_embed.proj.bias"};
+    static const char *const zeros[] = {
+        BLOCK "norm1.linear.weight", "proj_out_1.weight",
+        "proj_out_2.weight",         BLOCK "norm1.linear.bias",
+        "proj_out_2.bias",           BLOCK "norm1.emb.timestep_embedder.linear_2.bias",
+        BLOCK "ff.net.2.bias",       "pos_embed.proj.bias"};
     for (size_t i = 0; i < VN_COUNT(zeros); i++) expect_zero(net, values, zeros[i]);
     vn_free(values);
     vn_net_close(&net);
@@ -284,11 +305,12 @@ static void own_weights_begin_small_or_as_one(void **state) {
     vn_net_close(&net);
 }
 
-/* ---- hostile ---------------------------------------------------------------------------------------- */
+/* ---- hostile --------------------------------------------------------------------------------- */
 
 static void survives_damaged_configs(void **state) {
     (void)state;
-    damaged_configs("{" TINY ", \"norm_eps\": 1e-05, \"attention_bias\": false, \"out_channels\": null, "
+    damaged_configs("{" TINY
+                    ", \"norm_eps\": 1e-05, \"attention_bias\": false, \"out_channels\": null, "
                     "\"activation_fn\": \"geglu\", \"num_embeds_ada_norm\": 5}");
     damaged_configs("{" OWN SMALL ", \"block_norm\": \"rms_norm\", \"qk_norm\": \"layer_norm\", "
                     "\"rope_theta\": 10000, \"num_register_tokens\": 4}");
@@ -299,9 +321,9 @@ static vn_status preset_and_run(vn_err *err) {
     vn_net *net = NULL;
     vn_runner *runner = NULL;
     float *values = NULL, x[28 * 28] = {1, -1}, y[28 * 28] = {1, 1}, time = 0.5F;
-    vn_status status =
-        preset("dit:depth=1,width=8,heads=2,patch=7,mlp=swiglu,norm=rms,qk_norm=layer,rope=100,registers=2", &fashion,
-               &net, err);
+    vn_status status = preset("dit:depth=1,width=8,heads=2,patch=7,mlp=swiglu,norm=rms,qk_norm="
+                              "layer,rope=100,registers=2",
+                              &fashion, &net, err);
     if (status == VN_OK) {
         values = vn_alloc_aligned(vn_weights_floats(vn_net_weights(net)), sizeof *values);
         if (!values) status = vn_no_memory(err);
@@ -310,7 +332,8 @@ static vn_status preset_and_run(vn_err *err) {
         vn_weights_init(vn_net_weights(net), values, 0);
         status = vn_runner_open(net, kernels, crew_of(1), values, &runner, err);
     }
-    if (status == VN_OK) status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
+    if (status == VN_OK)
+        status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
     for (int i = 0; status == VN_OK && i < 28 * 28; i++) assert_true(y[i] == 0);
     vn_runner_close(&runner);
     vn_free(values);

@@ -1,5 +1,5 @@
-/* Every network against PyTorch, on every backend that runs here: outputs and gradients by the sample and by each
- * weight. */
+/* Every network against PyTorch, on every backend that runs here: outputs and gradients by the
+ * sample and by each weight. */
 #include "nn/support_golden.h"
 
 #include <setjmp.h>
@@ -11,9 +11,10 @@
 #include "support/crew.h"
 #include "support/kernels.h"
 
-// A frequency of a time's embedding that is a rounding off (6e-8) turns an angle at t = 1000 by 6e-5; one of 128 such numbers is
-// 5e-6 of their norm, and PyTorch's are. Gradients: the largest is one of those that are zero but for rounding. Measured on all
-// kernel sets: at most 2.8e-6 (dit/own and dit/plain) and 2.1e-5.
+/* A frequency of a time's embedding that is a rounding off (6e-8) turns an angle at t = 1000 by
+ * 6e-5; one of 128 such numbers is 5e-6 of their norm, and PyTorch's are. Gradients: the largest is
+ * one of those that are zero but for rounding. Measured on all kernel sets: at most 2.8e-6 (dit/own
+ * and dit/plain) and 2.1e-5. */
 #define OUTPUT_TOLERANCE   6e-6
 #define GRADIENT_TOLERANCE 5e-5
 
@@ -48,11 +49,13 @@ static void outputs_and_gradients(void **state) {
     vn_golden g;
     vn_golden_open(&g, *state);
     const vn_golden_error e = vn_golden_compare(&g, kernels, crew_of(2));
-    print_message("%-24s %-8s output %.1e gradient %.1e of %s\n", (char *)*state, kernels->name, e.output, e.gradient,
-                  e.worst);
-    if (!(e.output < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e, of at most %.1e", e.output, OUTPUT_TOLERANCE);
+    print_message("%-24s %-8s output %.1e gradient %.1e of %s\n", (char *)*state, kernels->name,
+                  e.output, e.gradient, e.worst);
+    if (!(e.output < OUTPUT_TOLERANCE))
+        fail_msg("output is off by %.2e, of at most %.1e", e.output, OUTPUT_TOLERANCE);
     if (!(e.gradient < GRADIENT_TOLERANCE))
-        fail_msg("gradient of %s is off by %.2e, of at most %.1e", e.worst, e.gradient, GRADIENT_TOLERANCE);
+        fail_msg("gradient of %s is off by %.2e, of at most %.1e", e.worst, e.gradient,
+                 GRADIENT_TOLERANCE);
     vn_golden_close(&g);
 }
 
@@ -61,7 +64,8 @@ static void through_a_runner(void **state) {
     vn_golden_open(&g, *state);
     if (vn_net_get_io(g.net)->class_kind != VN_CLASS_VECTOR) {
         double error = vn_golden_compare_runner(&g, kernels, crew_of(2));
-        if (!(error < OUTPUT_TOLERANCE)) fail_msg("output is off by %.2e, of at most %.1e", error, OUTPUT_TOLERANCE);
+        if (!(error < OUTPUT_TOLERANCE))
+            fail_msg("output is off by %.2e, of at most %.1e", error, OUTPUT_TOLERANCE);
     }
     vn_golden_close(&g);
 }
@@ -69,8 +73,10 @@ static void through_a_runner(void **state) {
 int main(void) {
     struct CMUnitTest tests[2 * VN_COUNT(cases)];
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        tests[2 * i] = (struct CMUnitTest){cases[i], outputs_and_gradients, NULL, NULL, (void *)cases[i]};
-        tests[2 * i + 1] = (struct CMUnitTest){cases[i], through_a_runner, NULL, NULL, (void *)cases[i]};
+        tests[2 * i] =
+            (struct CMUnitTest){cases[i], outputs_and_gradients, NULL, NULL, (void *)cases[i]};
+        tests[2 * i + 1] =
+            (struct CMUnitTest){cases[i], through_a_runner, NULL, NULL, (void *)cases[i]};
     }
     return run_under_each_kernel_set(tests, NULL, NULL);
 }

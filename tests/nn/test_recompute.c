@@ -1,5 +1,6 @@
-/* test_recompute.c - gradients with forward values computed again, on every network that trains: the same bits with dropout on,
- * in less memory, for the arithmetic that was promised, on one thread and on two. */
+/* test_recompute.c - gradients with forward values computed again, on every network that trains:
+ * the same bits with dropout on, in less memory, for the arithmetic that was promised, on one
+ * thread and on two. */
 #include "nn/nn.h"
 
 #include <setjmp.h>
@@ -11,7 +12,7 @@
 #include "support/crew.h"
 #include "support/kernels.h"
 
-// clang-format off
+/* clang-format off */
 static const struct {
     const char *name, *config;
     double cheap, blocks; /* most of the memory that keeping all takes */
@@ -36,7 +37,7 @@ static const struct {
     {"MLP", "{\"_class_name\": \"VaneMLP\", \"width\": 64, \"layers\": 8, \"num_class_embeds\": 6, \"dropout\": 0.3}",
             0.6, 0.5, 0.3},
 };
-// clang-format on
+/* clang-format on */
 
 /* A training step's gradients. */
 typedef struct outcome {
@@ -75,8 +76,9 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     assert_int_equal(vn_footprint_open(g, &o, &f, &err), VN_OK);
     fill(p, in.sample, 0);
     fill(p, target, 1);
-    assert_int_equal(
-        vn_net_write_inputs(net, p, &in, (const float[]){0.1F, 0.5F, 0.8F}, (const int32_t[]){0, 3, 5}, &err), VN_OK);
+    assert_int_equal(vn_net_write_inputs(net, p, &in, (const float[]){0.1F, 0.5F, 0.8F},
+                                         (const int32_t[]){0, 3, 5}, &err),
+                     VN_OK);
     const size_t floats = vn_weights_floats(vn_net_weights(net));
     outcome r = {.grads = vn_alloc_aligned(floats, sizeof(float)), .bytes = f.alive_bytes};
     assert_non_null(r.grads);
@@ -102,23 +104,27 @@ static void gradients_are_the_same_bits_in_less_memory(void **state) {
         json_decref(config);
         const size_t floats = vn_weights_floats(vn_net_weights(net));
         float *values = vn_alloc_aligned(floats, sizeof(float));
-        vn_random_normal(values, floats, 0, VN_STREAM_TEST, 0, 0); /* zeros at first would hide what is wrong */
+        /* zeros at first would hide what is wrong */
+        vn_random_normal(values, floats, 0, VN_STREAM_TEST, 0, 0);
         for (size_t i = 0; i < floats; i++) values[i] *= 0.1F;
         outcome keep = run(net, values, VN_RECOMPUTE_NONE, 1);
         double size[2], more[2];
         for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_BLOCKS; how++)
             for (int threads = 1; threads <= 2; threads++) {
                 outcome again = run(net, values, (vn_recompute)how, threads);
-                if (memcmp(again.grads, keep.grads, floats * sizeof(float)) != 0 || again.loss != keep.loss)
+                if (memcmp(again.grads, keep.grads, floats * sizeof(float)) != 0 ||
+                    again.loss != keep.loss)
                     fail_msg("%s: other gradients", networks[k].name);
                 size[how] = (double)again.bytes / (double)keep.bytes;
                 more[how] = again.flops / keep.flops - 1;
                 vn_free(again.grads);
             }
-        print_message("%s: cheap %.2f of the memory for %.3f more arithmetic; blocks %.2f for %.2f\n", networks[k].name,
-                      size[0], more[0], size[1], more[1]);
+        print_message(
+            "%s: cheap %.2f of the memory for %.3f more arithmetic; blocks %.2f for %.2f\n",
+            networks[k].name, size[0], more[0], size[1], more[1]);
         assert_true(size[0] <= networks[k].cheap && size[1] <= networks[k].blocks);
-        assert_true(more[0] > 0 && more[0] < 0.05 && more[1] > 0.1 && more[1] <= networks[k].arithmetic);
+        assert_true(more[0] > 0 && more[0] < 0.05 && more[1] > 0.1 &&
+                    more[1] <= networks[k].arithmetic);
         vn_free(keep.grads);
         vn_free(values);
         vn_net_close(&net);

@@ -1,5 +1,5 @@
-/* test_rope.c - rotary positions against their formula, in double: several axes, both kinds of pairs, and what they are for, that
- * a query and a key meet as their distance says. */
+/* test_rope.c - rotary positions against their formula, in double: several axes, both kinds of
+ * pairs, and what they are for, that a query and a key meet as their distance says. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +36,8 @@ static void turned(const vn_rope_axes *axes, const double *x, double *out) {
 }
 
 static void fill(double *x) {
-    for (int i = 0; i < TOKENS * HEADS * HEAD; i++) x[i] = 2 * vn_random_double(3, VN_STREAM_TEST, 0, (uint64_t)i) - 1;
+    for (int i = 0; i < TOKENS * HEADS * HEAD; i++)
+        x[i] = 2 * vn_random_double(3, VN_STREAM_TEST, 0, (uint64_t)i) - 1;
 }
 
 static void check_turns(const vn_rope_axes *axes) {

@@ -1,5 +1,6 @@
-/* Runners and what every network promises: no allocation for a shape seen before, samples that do not depend on their
- * batch, inputs checked before they are used as indices, dropout in training alone, second derivatives. */
+/* Runners and what every network promises: no allocation for a shape seen before, samples that do
+ * not depend on their batch, inputs checked before they are used as indices, dropout in training
+ * alone, second derivatives. */
 #include "nn/support_slope.h"
 
 #include <math.h>
@@ -23,16 +24,19 @@ typedef struct fixture {
 } fixture;
 
 static const char unet[] =
-    "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 3, \"layers_per_block\": 1, "
+    "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 3, "
+    "\"layers_per_block\": 1, "
     "\"down_block_types\": [\"DownBlock2D\", \"AttnDownBlock2D\"], \"norm_num_groups\": 2, "
     "\"up_block_types\": [\"AttnUpBlock2D\", \"UpBlock2D\"], \"block_out_channels\": [4, 8], "
     "\"attention_head_dim\": 4, \"num_class_embeds\": 6, \"dropout\": 0.5}";
-static const char mlp[] =
-    "{\"_class_name\": \"VaneMLP\", \"width\": 16, \"layers\": 2, \"num_class_embeds\": 6, \"dropout\": 0.5}";
-static const char classifier[] = "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
-                                 "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"dropout\": 0.5}";
+static const char mlp[] = "{\"_class_name\": \"VaneMLP\", \"width\": 16, \"layers\": 2, "
+                          "\"num_class_embeds\": 6, \"dropout\": 0.5}";
+static const char classifier[] =
+    "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
+    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"dropout\": 0.5}";
 static const char learned[] =
-    "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 1, \"layers_per_block\": 1, "
+    "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 1, "
+    "\"layers_per_block\": 1, "
     "\"down_block_types\": [\"AttnDownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], "
     "\"block_out_channels\": [4], \"norm_num_groups\": 2, \"attention_head_dim\": 2, "
     "\"time_embedding_type\": \"learned\", \"num_train_timesteps\": 10}";
@@ -57,7 +61,8 @@ static void close_fixture(fixture *f) {
 static vn_runner *open_runner(const fixture *f) {
     vn_runner *r = NULL;
     vn_err err = {0};
-    if (vn_runner_open(f->net, f->backend, crew_of(2), f->values, &r, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_runner_open(f->net, f->backend, crew_of(2), f->values, &r, &err) != VN_OK)
+        fail_msg("%s", err.text);
     return r;
 }
 
@@ -84,7 +89,8 @@ static void must_run(vn_runner *r, int64_t n, int64_t h, int64_t w) {
 }
 
 static int64_t allocations_for(vn_runner *r, int64_t n, bool skipped) {
-    static const vn_disturb skip[VN_NET_DISTURBS] = {{.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
+    static const vn_disturb skip[VN_NET_DISTURBS] = {
+        {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
     const int64_t before = alloc_made();
     vn_runner_disturb(r, skipped ? skip : NULL);
     must_run(r, n, 8, 4);
@@ -97,11 +103,12 @@ static void a_known_shape_allocates_nothing(void **state) {
     open_fixture(&f, unet);
     vn_runner *r = open_runner(&f);
     make_batch();
-    for (int k = 0; k < 2; k++) // as many as are kept, half of them disturbed
+    for (int k = 0; k < 2; k++) /* as many as are kept, half of them disturbed */
         for (int i = 8; i >= 1; i--) assert_true(allocations_for(r, i, k) > 0);
     for (int k = 0; k < 2; k++)
         for (int i = 8; i >= 1; i--) assert_int_equal(allocations_for(r, i, k), 0);
-    assert_true(allocations_for(r, 9, false) > 0); // takes the place of the one unused longest, 8
+    /* takes the place of the one unused longest, 8 */
+    assert_true(allocations_for(r, 9, false) > 0);
     for (int k = 0; k < 2; k++)
         for (int i = 1; i <= 7 + k; i++) assert_int_equal(allocations_for(r, i, k), 0);
     assert_true(allocations_for(r, 8, false) > 0);
@@ -124,7 +131,8 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     make_batch();
     int64_t h = 8, w = 12;
     must_run(r, 5, h, w);
-    size_t size = out_size(io, h, w, config), in = (size_t)io->in_channels * (io->rank == 3 ? (size_t)(h * w) : 1);
+    size_t size = out_size(io, h, w, config),
+           in = (size_t)io->in_channels * (io->rank == 3 ? (size_t)(h * w) : 1);
     float all[5 * 3 * 96], one[3 * 96];
     memcpy(all, y, 5 * size * sizeof *y);
     for (size_t i = 0; i < 5; i++) {
@@ -133,7 +141,7 @@ static void samples_do_not_depend_on_their_batch(void **state) {
         if (vn_runner_forward(r, 1, h, w, x + i * in, times + i, label, one, NULL, &err) != VN_OK)
             fail_msg("%s", err.text);
         assert_memory_equal(one, all + i * size, size * sizeof *one);
-        // neither does another time or class leave them as they are
+        /* neither does another time or class leave them as they are */
         float before = one[0];
         vn_runner_forward(r, 1, h, w, x + i * in, times + (i + 1) % 5, label, one, NULL, &err);
         assert_true(fabsf(one[0] - before) > 1e-5f);
@@ -167,7 +175,8 @@ static void inputs_are_checked(void **state) {
     expect_refusal(r, 2, 8, 4, "class label -1");
     vn_err err = {0};
     assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, times, NULL, y, NULL, &err), VN_BAD_ARGUMENT);
-    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, NULL, labels, y, NULL, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, NULL, labels, y, NULL, &err),
+                     VN_BAD_ARGUMENT);
     vn_runner_close(&r);
     close_fixture(&f);
 
@@ -191,7 +200,7 @@ static void says_when_memory_runs_out(void **state) {
     open_fixture(&f, unet);
     make_batch();
     vn_crew *crew = crew_of(2);
-    alloc_turn t = {.recovers = true}; // libc's qsort gets by without a buffer
+    alloc_turn t = {.recovers = true}; /* libc's qsort gets by without a buffer */
     while (alloc_next(&t)) {
         vn_runner *r = NULL;
         vn_err err = {0};
@@ -205,7 +214,7 @@ static void says_when_memory_runs_out(void **state) {
     close_fixture(&f);
 }
 
-/* ---- graphs ----------------------------------------------------------------------------------------- */
+/* ---- graphs ---------------------------------------------------------------------------------- */
 
 /* Output of the network in training or not, at one run's seed. */
 static void run_once(const fixture *f, bool train, uint64_t seed, float *out, size_t count) {
@@ -215,10 +224,13 @@ static void run_once(const fixture *f, bool train, uint64_t seed, float *out, si
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     vn_node *node = vn_net_build(f->net, g, 2, 8, 8, train, &in);
-    vn_program_options o = {.backend = f->backend, .crew = crew_of(2), .n_outputs = 1, .outputs = &node};
-    if (vn_graph_status(g, &err) != VN_OK || vn_program_open(g, &o, &p, &err) != VN_OK) fail_msg("%s", err.text);
+    vn_program_options o = {
+        .backend = f->backend, .crew = crew_of(2), .n_outputs = 1, .outputs = &node};
+    if (vn_graph_status(g, &err) != VN_OK || vn_program_open(g, &o, &p, &err) != VN_OK)
+        fail_msg("%s", err.text);
     assert_int_equal(vn_net_write_inputs(f->net, p, &in, times, labels, &err), VN_OK);
-    memcpy(vn_program_input(p, in.sample), x, (size_t)vn_shape_count(&in.sample->shape) * sizeof *x);
+    memcpy(vn_program_input(p, in.sample), x,
+           (size_t)vn_shape_count(&in.sample->shape) * sizeof *x);
     vn_program_run(p, &(vn_run){.values = f->values, .seed = seed});
     assert_true((size_t)vn_shape_count(&node->shape) >= count);
     memcpy(out, vn_program_output(p, node), count * sizeof *out);
@@ -245,7 +257,8 @@ static void dropout_is_for_training_alone(void **state) {
 /* The graph of a network and its gradient by the sample, in double. */
 typedef struct second {
     vn_graph *graph;
-    vn_node *sample, *direction, *gradient, *product; // product: derivative of <gradient, direction> by the sample
+    /* product: derivative of <gradient, direction> by the sample */
+    vn_node *sample, *direction, *gradient, *product;
     ref_graph ref;
 } second;
 
@@ -258,8 +271,10 @@ static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     if (vn_graph_status(s->graph, &err) != VN_OK) fail_msg("%s", err.text);
     s->sample = in.sample;
     s->direction = vn_input(s->graph, VN_F32, in.sample->shape);
-    if (vn_graph_gradient(s->graph, loss, NULL, 1, &in.sample, &s->gradient, &err) != VN_OK) fail_msg("%s", err.text);
-    if (vn_graph_gradient(s->graph, s->gradient, s->direction, 1, &in.sample, &s->product, &err) != VN_OK)
+    if (vn_graph_gradient(s->graph, loss, NULL, 1, &in.sample, &s->gradient, &err) != VN_OK)
+        fail_msg("%s", err.text);
+    if (vn_graph_gradient(s->graph, s->gradient, s->direction, 1, &in.sample, &s->product, &err) !=
+        VN_OK)
         fail_msg("%s", err.text);
     s->ref = ref_open(s->graph);
     if (in.timestep && in.timestep->dtype == VN_F32) ref_set(&s->ref, in.timestep, (double[]){3});
@@ -267,8 +282,8 @@ static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     if (in.class_labels) ref_set(&s->ref, in.class_labels, (double[]){2});
 }
 
-/* The network is a function that can be differentiated twice: Hessian times a direction against differences of the
- * gradient. */
+/* The network is a function that can be differentiated twice: Hessian times a direction against
+ * differences of the gradient. */
 static void second_derivatives(void **state) {
     fixture f;
     second s;
@@ -307,14 +322,15 @@ static void second_derivatives(void **state) {
     close_fixture(&f);
 }
 
-/* ---- back --------------------------------------------------------------------------------------------- */
+/* ---- back ------------------------------------------------------------------------------------ */
 
 static float cotangent[MAX_BATCH * SAMPLE];
 
 static void vjp(vn_runner *r, int64_t n, float *back) {
     vn_err err = {0};
     vn_random_normal(cotangent, VN_COUNT(cotangent), 2, VN_STREAM_TEST, 0, 0);
-    if (vn_runner_vjp(r, n, 8, 4, x, times, labels, cotangent, back, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_runner_vjp(r, n, 8, 4, x, times, labels, cotangent, back, &err) != VN_OK)
+        fail_msg("%s", err.text);
 }
 
 static void vjp_is_the_derivative(void **state) {
@@ -340,7 +356,7 @@ static void a_known_shape_goes_back_without_allocating(void **state) {
     static float back[MAX_BATCH * SAMPLE];
     must_run(r, 3, 8, 4);
     const int64_t before = alloc_made();
-    vjp(r, 3, back); // planned when it is first asked for
+    vjp(r, 3, back); /* planned when it is first asked for */
     const int64_t planned = alloc_made();
     assert_true(planned > before);
     vjp(r, 3, back);
@@ -351,7 +367,7 @@ static void a_known_shape_goes_back_without_allocating(void **state) {
     close_fixture(&f);
 }
 
-#define TEST_WITH(function, config)                                                                                    \
+#define TEST_WITH(function, config)                                                                \
     { #function " of " #config, function, NULL, NULL, (void *)config }
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* The objective that learns a variance: its bound and gradients against PyTorch's after the paper, what it is given, the variance
- * it comes to on Gaussian data, and what it refuses. */
+/* The objective that learns a variance: its bound and gradients against PyTorch's after the paper,
+ * what it is given, the variance it comes to on Gaussian data, and what it refuses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 #include "support/reference.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/variance/bound.json"
-#define SIZE   12 // numbers of a picture of the golden cases, [2,2,3]
+#define SIZE   12 /* numbers of a picture of the golden cases, [2,2,3] */
 
 typedef struct setting {
     vn_path *path;
@@ -27,8 +27,11 @@ static setting open(const char *path, const char *prediction, const char *object
     vn_err err = {0};
     vn_status status = vn_path_open(path, &s.path, &err);
     if (!status) status = vn_prediction_parse(prediction, &s.prediction, &err);
-    const vn_objective_options o = {
-        .path = s.path, .prediction = &s.prediction, .objective = objective, .null_label = -1, .seed = 3};
+    const vn_objective_options o = {.path = s.path,
+                                    .prediction = &s.prediction,
+                                    .objective = objective,
+                                    .null_label = -1,
+                                    .seed = 3};
     if (!status) status = vn_objective_open(&o, &s.objective, &err);
     if (status) fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
     return s;
@@ -54,7 +57,8 @@ static net build(const vn_objective *o, vn_shape x) {
     x.dim[x.rank - 1] *= 2;
     t.nodes.output = vn_input(t.g, VN_F32, x);
     t.loss = vn_objective_loss(o, t.g, &t.nodes);
-    if (vn_graph_status(t.g, &err) || vn_graph_gradient(t.g, t.loss, NULL, 1, &t.nodes.output, &t.gradient, &err))
+    if (vn_graph_status(t.g, &err) ||
+        vn_graph_gradient(t.g, t.loss, NULL, 1, &t.nodes.output, &t.gradient, &err))
         fail_msg("%s", err.text);
     return t;
 }
@@ -64,7 +68,7 @@ static void near(double got, double want, double tolerance, const char *what, si
         fail_msg("%s of case %zu: %.12g, not %.12g", what, index, got, want);
 }
 
-/* ---- against PyTorch ----------------------------------------------------------------------------------------- */
+/* ---- against PyTorch ------------------------------------------------------------------------- */
 
 /* Largest error of loss and gradients in double: between 1e-13 and this. */
 #define TOLERANCE 1e-12
@@ -77,7 +81,8 @@ static const char *text_of(const json_t *c, const char *key) {
     return json_string_value(json_object_get(c, key));
 }
 
-/* Puts a case where the loss reads it: channels 0 to 2 of a pixel are the prediction, 3 to 5 are v. */
+/* Puts a case where the loss reads it: channels 0 to 2 of a pixel are the prediction, 3 to 5 are
+ * v. */
 static void feed(ref_graph *r, const net *t, const setting *s, const json_t *c, double *output) {
     const double step = json_number_value(json_object_get(c, "step"));
     const vn_level l = vn_path_level_of_step(s->path, step);
@@ -127,14 +132,16 @@ static void check_case(const json_t *c, size_t index) {
     for (int i = 0; i < SIZE; i++) by_v[i] = difference(&r, &t, output, i / 3 * 6 + 3 + i % 3);
     ref_set(&r, t.nodes.output, output);
     ref_run(&r, NULL);
-    near(ref_get(&r, t.loss)[0], json_number_value(json_object_get(c, "loss")), TOLERANCE, "loss", index);
+    near(ref_get(&r, t.loss)[0], json_number_value(json_object_get(c, "loss")), TOLERANCE, "loss",
+         index);
     for (int i = 0; i < SIZE; i++) {
         const double *gradient = ref_get(&r, t.gradient) + i / 3 * 6 + i % 3;
         const double square = 2 * (at(c, "prediction", i) - ref_get(&r, t.nodes.target)[i]) / SIZE;
-        near(gradient[0], at(c, "by_prediction", i), TOLERANCE, "gradient by the prediction", index);
+        near(gradient[0], at(c, "by_prediction", i), TOLERANCE, "gradient by the prediction",
+             index);
         near(gradient[0], square, TOLERANCE, "the square's gradient alone", index);
         near(gradient[3], at(c, "by_v", i), TOLERANCE, "gradient by v", index);
-        near(gradient[3], by_v[i], 1e-8, "difference by v", index); // measured: 2e-9
+        near(gradient[3], by_v[i], 1e-8, "difference by v", index); /* measured: 2e-9 */
     }
     ref_close(&r);
     vn_graph_close(&t.g);
@@ -175,7 +182,8 @@ static void what_is_far_off_stays_finite(void **state) {
                 ref_set(&r, t.nodes.data, &data);
                 ref_set(&r, t.nodes.bound, number);
                 ref_run(&r, NULL);
-                assert_true(isfinite(ref_get(&r, t.loss)[0]) && isfinite(ref_get(&r, t.gradient)[1]));
+                assert_true(isfinite(ref_get(&r, t.loss)[0]) &&
+                            isfinite(ref_get(&r, t.gradient)[1]));
             }
     ref_close(&r);
     vn_graph_close(&t.g);
@@ -185,7 +193,8 @@ static void what_is_far_off_stays_finite(void **state) {
 /* Also from pure noise, alpha = 0, and where a path has two steps. */
 static void the_ends_of_a_path_have_numbers(void **state) {
     (void)state;
-    static const char *const paths[] = {"ddpm:zero_snr=1", "ddpm:cosine", "ddpm:T=2,beta_start=0.1,beta_end=0.5"};
+    static const char *const paths[] = {"ddpm:zero_snr=1", "ddpm:cosine",
+                                        "ddpm:T=2,beta_start=0.1,beta_end=0.5"};
     for (size_t i = 0; i < VN_COUNT(paths); i++) {
         setting s = open(paths[i], "v", "hybrid");
         vn_choice choice;
@@ -203,7 +212,7 @@ static void the_ends_of_a_path_have_numbers(void **state) {
     }
 }
 
-/* ---- a batch -------------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 enum { N = 4096, MOST = 8 };
 
@@ -243,28 +252,36 @@ static void batches_carry_the_numbers_of_their_steps(void **state) {
     for (int i = 0; i < N; i++) {
         const int step = (int)lround((double)a.time[i]);
         const vn_level to = step ? vn_path_level_of_step(s.path, step - 1) : vn_level_clean;
-        const double beta = 1 - pow(a.level[i].alpha / to.alpha, 2), ratio = pow(to.sigma / a.level[i].sigma, 2);
+        const double beta = 1 - pow(a.level[i].alpha / to.alpha, 2),
+                     ratio = pow(to.sigma / a.level[i].sigma, 2);
         const double factor = 0.01 * 20 / log(2);
         assert_true(a.data[i] == a.x0[i]);
-        near((double)a.bound[VN_BOUND_LATER * N + i], step ? factor : 0, 1e-6, "factor of the KL", (size_t)i);
-        near((double)a.bound[VN_BOUND_FIRST * N + i], step ? 0 : factor, 1e-6, "factor of the decoder", (size_t)i);
-        if (step) near((double)a.bound[VN_BOUND_RANGE * N + i], -log(ratio), 1e-5, "range", (size_t)i);
-        if (step) // of x0's error e: beta alpha'/sigma^2 e = gap e sqrt(beta~), and that of eps is -alpha/sigma times e
+        near((double)a.bound[VN_BOUND_LATER * N + i], step ? factor : 0, 1e-6, "factor of the KL",
+             (size_t)i);
+        near((double)a.bound[VN_BOUND_FIRST * N + i], step ? 0 : factor, 1e-6,
+             "factor of the decoder", (size_t)i);
+        if (step)
+            near((double)a.bound[VN_BOUND_RANGE * N + i], -log(ratio), 1e-5, "range", (size_t)i);
+        /* of x0's error e: beta alpha'/sigma^2 e = gap e sqrt(beta~), and that of eps is
+         * -alpha/sigma times e */
+        if (step)
             near((double)a.bound[VN_BOUND_GAP * N + i],
-                 -sqrt(beta / ratio) * to.alpha / a.level[i].alpha / a.level[i].sigma, 1e-5, "gap", (size_t)i);
+                 -sqrt(beta / ratio) * to.alpha / a.level[i].alpha / a.level[i].sigma, 1e-5, "gap",
+                 (size_t)i);
         first += step == 0;
     }
     assert_in_range(first, N / 20 - 60, N / 20 + 60);
     close(&s);
 }
 
-/* With data of N(0, d^2) the reverse step is normal with variance beta~ + (beta alpha'/sigma^2)^2 Var(x0|x_t): at that v the mean
- * gradient by v is 0, and at no other. */
+/* With data of N(0, d^2) the reverse step is normal with variance beta~ + (beta alpha'/sigma^2)^2
+ * Var(x0|x_t): at that v the mean gradient by v is 0, and at no other. */
 static double optimal_v(const setting *s, const vn_level *l, double deviation) {
     const int step = (int)lround(l->t * s->path->steps) - 1;
     const vn_level to = vn_path_level_of_step(s->path, step - 1);
     const double beta = vn_step_variance(l, &to), small = beta * pow(to.sigma / l->sigma, 2);
-    const double d = deviation * deviation, s2 = l->sigma * l->sigma, spread = d * s2 / (l->alpha * l->alpha * d + s2);
+    const double d = deviation * deviation, s2 = l->sigma * l->sigma,
+                 spread = d * s2 / (l->alpha * l->alpha * d + s2);
     const double best = small + pow(beta * to.alpha / s2, 2) * spread;
     return 2 * log(best / small) / log(beta / small) - 1;
 }
@@ -284,12 +301,12 @@ static void gaussian_data_has_its_variance(void **state) {
         const vn_node *node[] = {t.nodes.x, t.nodes.target, t.nodes.weight, t.nodes.bound};
         const float *from[] = {a.x, a.target, a.weight, a.bound};
         for (size_t i = 0; i < VN_COUNT(node); i++) ref_set_f32(&r, node[i], from[i]);
-        assert_null(t.nodes.data); // points have no bins
+        assert_null(t.nodes.data); /* points have no bins */
         for (int k = 0; k < 3; k++) {
             for (int i = 0; i < N; i++) {
                 const vn_level *l = &a.level[i];
                 const double total = pow(l->alpha * deviation, 2) + l->sigma * l->sigma;
-                output[2 * i] = l->sigma * (double)a.x[i] / total; // E[eps|x]
+                output[2 * i] = l->sigma * (double)a.x[i] / total; /* E[eps|x] */
                 output[2 * i + 1] = l->t > 1.5 / 20 ? optimal_v(&s, l, deviation) + beside[k] : 0;
             }
             ref_set(&r, t.nodes.output, output);
@@ -303,8 +320,9 @@ static void gaussian_data_has_its_variance(void **state) {
         }
     }
     const double error = sqrt(square / (MOST * N));
-    print_message("mean gradient by v: %.2e below, %.2e at, %.2e above the optimum; its error %.1e\n", mean[0], mean[1],
-                  mean[2], error);
+    print_message(
+        "mean gradient by v: %.2e below, %.2e at, %.2e above the optimum; its error %.1e\n",
+        mean[0], mean[1], mean[2], error);
     assert_true(fabs(mean[1]) < 3 * error && mean[0] < -10 * error && mean[2] > 10 * error);
     free(output);
     ref_close(&r);
@@ -312,7 +330,7 @@ static void gaussian_data_has_its_variance(void **state) {
     close(&s);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -354,9 +372,12 @@ static void only_it_learns_a_variance(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_bound_is_that_of_the_paper),  cmocka_unit_test(what_is_far_off_stays_finite),
-        cmocka_unit_test(the_ends_of_a_path_have_numbers), cmocka_unit_test(batches_carry_the_numbers_of_their_steps),
-        cmocka_unit_test(gaussian_data_has_its_variance),  cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(the_bound_is_that_of_the_paper),
+        cmocka_unit_test(what_is_far_off_stays_finite),
+        cmocka_unit_test(the_ends_of_a_path_have_numbers),
+        cmocka_unit_test(batches_carry_the_numbers_of_their_steps),
+        cmocka_unit_test(gaussian_data_has_its_variance),
+        cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(only_it_learns_a_variance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

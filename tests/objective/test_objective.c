@@ -1,4 +1,5 @@
-/* What a training step is given, worked out again from the definitions; how t and dropped labels are distributed; the loss. */
+/* What a training step is given, worked out again from the definitions; how t and dropped labels
+ * are distributed; the loss. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,7 +24,8 @@ typedef struct setting {
     vn_objective *objective;
 } setting;
 
-static setting open(const char *path, const char *prediction, const char *objective, const char *times, double drop) {
+static setting open(const char *path, const char *prediction, const char *objective,
+                    const char *times, double drop) {
     setting s = {0};
     vn_err err = {0};
     vn_status status = vn_path_open(path, &s.path, &err);
@@ -82,10 +84,11 @@ static vn_objective_batch batch_of(arrays *a) {
 static void near(double got, double want, double tolerance, const char *what) {
     const double error = fabs(got - want) / (1 + fabs(want));
     if (!(error <= tolerance))
-        fail_msg("%s: %.9g, not %.9g: off by %.1e, of at most %.1e", what, got, want, error, tolerance);
+        fail_msg("%s: %.9g, not %.9g: off by %.1e, of at most %.1e", what, got, want, error,
+                 tolerance);
 }
 
-/* ---- a batch ------------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 /* t from what the network was told. */
 static double t_of(const vn_path *p, double time) {
@@ -93,7 +96,7 @@ static double t_of(const vn_path *p, double time) {
     if (strcmp(name, "rectified") == 0 || strcmp(name, "trigonometric") == 0) return time / 1000;
     if (strcmp(name, "vp") == 0) return time / 999;
     if (strcmp(name, "edm") == 0) return exp(4 * time) / 80;
-    return (time + 1) / p->steps; // ddpm
+    return (time + 1) / p->steps; /* ddpm */
 }
 
 /* raw of (x0, eps) as the papers define it. */
@@ -116,30 +119,37 @@ static void check_batch(const char *path, const char *prediction) {
         float eps[SIZE];
         vn_random_normal(eps, SIZE, 21, VN_STREAM_TRAIN_NOISE, (uint64_t)i, 5);
         vn_level l = vn_path_level(s.path, t_of(s.path, (double)a.time[i]));
-        const double c_in = strcmp(prediction, "edm") == 0 ? 1 / sqrt(pow(l.sigma, 2) + 0.25 * pow(l.alpha, 2)) : 1;
-        // t comes back from float32, which moves noise levels by 1e-6 of themselves and alpha near t = 1 by more
-        const double tolerance = 6e-7; // x and target are float32, of a few roundings of 6e-8; measured: 2.2e-7
+        const double c_in =
+            strcmp(prediction, "edm") == 0 ? 1 / sqrt(pow(l.sigma, 2) + 0.25 * pow(l.alpha, 2)) : 1;
+        /* t comes back from float32, which moves noise levels by 1e-6 of themselves and alpha near
+         * t = 1 by more */
+        const double tolerance =
+            6e-7; /* x and target are float32, of a few roundings of 6e-8; measured: 2.2e-7 */
         for (int j = i * SIZE; j < (i + 1) * SIZE; j++) {
             const double x0 = (double)a.x0[j], e = (double)eps[j - i * SIZE];
             near((double)a.x[j], c_in * (l.alpha * x0 + l.sigma * e), tolerance, path);
             near((double)a.target[j], raw_of(prediction, &l, x0, e), tolerance, prediction);
         }
-        near((double)a.weight[i], strcmp(prediction, "score") == 0 ? l.sigma * l.sigma : 1, tolerance, "weight");
+        near((double)a.weight[i], strcmp(prediction, "score") == 0 ? l.sigma * l.sigma : 1,
+             tolerance, "weight");
     }
     close(&s);
 }
 
 static void batches_are_made_as_defined(void **state) {
     (void)state;
-    static const char *const paths[] = {"rectified", "trigonometric", "vp", "edm", "ddpm", "ddpm:cosine"};
+    static const char *const paths[] = {"rectified", "trigonometric", "vp",
+                                        "edm",       "ddpm",          "ddpm:cosine"};
     for (size_t i = 0; i < VN_COUNT(paths); i++)
-        for (size_t k = 0; k < vn_prediction_row_count; k++) check_batch(paths[i], vn_prediction_rows[k].row.name);
+        for (size_t k = 0; k < vn_prediction_row_count; k++)
+            check_batch(paths[i], vn_prediction_rows[k].row.name);
 }
 
 /* The same bits with more threads, and as two workers' halves; others at another step. */
 static void batches_do_not_depend_on_how_they_are_made(void **state) {
     (void)state;
-    static const char *const times[] = {"uniform", "stratified", "logit-normal:stratified=yes", "edm"};
+    static const char *const times[] = {"uniform", "stratified", "logit-normal:stratified=yes",
+                                        "edm"};
     static arrays a, other;
     for (size_t k = 0; k < VN_COUNT(times); k++) {
         setting s = open("rectified", "velocity", NULL, times[k], 0.5);
@@ -151,7 +161,8 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
         b.total = N;
         for (b.first = 0; b.first < N; b.first += N / 4) {
             fill(s.objective, &b);
-            b.x0 += N / 4 * SIZE, b.x += N / 4 * SIZE, b.target += N / 4 * SIZE, b.time += N / 4, b.weight += N / 4;
+            b.x0 += N / 4 * SIZE, b.x += N / 4 * SIZE, b.target += N / 4 * SIZE, b.time += N / 4,
+                b.weight += N / 4;
             b.labels += N / 4, b.network_labels += N / 4, b.level += N / 4;
         }
         assert_memory_equal(&a, &other, sizeof a);
@@ -175,7 +186,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
             b.step = step;
             fill(s.objective, &b);
             for (int i = 0; i < N; i++) {
-                if (a.labels[i] < 0) { // no label to begin with
+                if (a.labels[i] < 0) { /* no label to begin with */
                     assert_int_equal(a.network_labels[i], 10);
                     continue;
                 }
@@ -184,13 +195,13 @@ static void labels_are_dropped_at_their_rate(void **state) {
                 all++;
             }
         }
-        const double rate = (double)dropped / all; // all is about 11600
+        const double rate = (double)dropped / all; /* all is about 11600 */
         assert_true(fabs(rate - rates[k]) <= 4 * sqrt(rates[k] * (1 - rates[k]) / all));
         close(&s);
     }
 }
 
-/* ---- times ----------------------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 static void the_normal_quantile_inverts_the_distribution(void **state) {
     (void)state;
@@ -199,7 +210,7 @@ static void the_normal_quantile_inverts_the_distribution(void **state) {
     for (double u = 1e-12; u < 0.5; u *= 1.3) {
         double z = vn_normal_quantile(u);
         assert_true(fabs(0.5 * erfc(-z / sqrt(2)) / u - 1) < 1e-13);
-        assert_true(fabs(vn_normal_quantile(1 - u) + z) < 1e-4); // as far as 1 - u keeps u
+        assert_true(fabs(vn_normal_quantile(1 - u) + z) < 1e-4); /* as far as 1 - u keeps u */
     }
 }
 
@@ -243,16 +254,18 @@ static void times_have_their_distribution(void **state) {
     } known[] = {
         {"rectified", "uniform", itself, 0.5, 0.288675},
         {"rectified", "stratified", itself, 0.5, 0.288675},
-        {"ddpm", "uniform", itself, 0.5005, 0.288675}, // the steps' t are 1/T .. 1
+        {"ddpm", "uniform", itself, 0.5005, 0.288675}, /* the steps' t are 1/T .. 1 */
         {"rectified", "logit-normal", logit, 0, 1},
         {"rectified", "logit-normal:mean=-0.5,std=0.7,stratified=yes", logit, -0.5, 0.7},
         {"edm", "edm", log_sigma, -1.2, 1.2},
         {"edm", "edm:mean=-0.4,std=1", log_sigma, -0.4, 1},
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {
-        double got[2]; // of 25600 draws: standard error of the mean std/160, of the deviation less
+        /* of 25600 draws: standard error of the mean std/160, of the deviation less */
+        double got[2];
         moments(known[i].path, known[i].times, known[i].f, got);
-        if (!(fabs(got[0] - known[i].mean) < 3 * known[i].std / 160 && fabs(got[1] / known[i].std - 1) < 0.02))
+        if (!(fabs(got[0] - known[i].mean) < 3 * known[i].std / 160 &&
+              fabs(got[1] / known[i].std - 1) < 0.02))
             fail_msg("%s on %s: %g, %g", known[i].times, known[i].path, got[0], got[1]);
     }
 }
@@ -273,7 +286,7 @@ static void stratified_batches_cover_evenly(void **state) {
     close(&s);
 }
 
-/* ---- weights and loss ---------------------------------------------------------------------------------------------- */
+/* ---- weights and loss ------------------------------------------------------------------------ */
 
 static double weight(const char *objective, const char *prediction, const vn_level *l) {
     vn_choice c;
@@ -296,15 +309,20 @@ static void weights_are_those_of_the_papers(void **state) {
         const double snr = pow(l.alpha / l.sigma, 2), s = e.sigma, sd = 0.5;
         near(weight("dsm:weight=min-snr", "eps", &l), fmin(snr, 5) / snr, DOUBLE_ERROR, "eps");
         near(weight("dsm:weight=min-snr", "x0", &l), fmin(snr, 5), DOUBLE_ERROR, "x0");
-        near(weight("dsm:weight=min-snr,gamma=1", "v", &l), fmin(snr, 1) / (snr + 1), DOUBLE_ERROR, "v");
-        near(weight("dsm:weight=min-snr", "score", &l), fmin(snr, 5) / snr * pow(l.sigma, 2), DOUBLE_ERROR, "score");
+        near(weight("dsm:weight=min-snr,gamma=1", "v", &l), fmin(snr, 1) / (snr + 1), DOUBLE_ERROR,
+             "v");
+        near(weight("dsm:weight=min-snr", "score", &l), fmin(snr, 5) / snr * pow(l.sigma, 2),
+             DOUBLE_ERROR, "score");
         near(weight("dsm:weight=edm", "edm", &e), 1, DOUBLE_ERROR, "edm");
-        near(weight("dsm:weight=edm", "x0", &e), (s * s + sd * sd) / pow(s * sd, 2), DOUBLE_ERROR, "x0");
-        near(weight("dsm:weight=edm", "eps", &e), (s * s + sd * sd) / pow(sd, 2), DOUBLE_ERROR, "eps");
+        near(weight("dsm:weight=edm", "x0", &e), (s * s + sd * sd) / pow(s * sd, 2), DOUBLE_ERROR,
+             "x0");
+        near(weight("dsm:weight=edm", "eps", &e), (s * s + sd * sd) / pow(sd, 2), DOUBLE_ERROR,
+             "eps");
         for (size_t i = 0; i < vn_prediction_row_count; i++) {
             const vn_prediction_row *row = &vn_prediction_rows[i];
-            near(weight(row->objective, row->row.name, &l), strcmp(row->row.name, "score") ? 1 : l.sigma * l.sigma,
-                 DOUBLE_ERROR, row->row.name);
+            near(weight(row->objective, row->row.name, &l),
+                 strcmp(row->row.name, "score") ? 1 : l.sigma * l.sigma, DOUBLE_ERROR,
+                 row->row.name);
         }
     }
     vn_path_close(&vp);
@@ -355,14 +373,14 @@ static void the_loss_is_a_weighted_mean_square(void **state) {
     ref_run(&r, NULL);
     near(ref_get(&r, loss)[0], want, DOUBLE_ERROR, "loss");
     for (int i = 0; i < COUNT; i++)
-        near(ref_get(&r, gradient)[i], 2 * w[i / (COUNT / B)] * (output[i] - target[i]) / COUNT, DOUBLE_ERROR,
-             "gradient");
+        near(ref_get(&r, gradient)[i], 2 * w[i / (COUNT / B)] * (output[i] - target[i]) / COUNT,
+             DOUBLE_ERROR, "gradient");
     ref_close(&r);
     close(&s);
     vn_graph_close(&g);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -407,7 +425,8 @@ static void defaults_are_rows(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_path_row_count; i++)
         for (size_t k = 0; k < vn_prediction_row_count; k++) {
-            setting s = open(vn_path_rows[i].row.name, vn_prediction_rows[k].row.name, NULL, NULL, 0.1);
+            setting s =
+                open(vn_path_rows[i].row.name, vn_prediction_rows[k].row.name, NULL, NULL, 0.1);
             close(&s);
         }
 }

@@ -1,5 +1,6 @@
-/* Score matching held to what it says: losses against the papers' formulas with derivatives by differences, their
- * gradients, and the one minimum that all four forms share, found where it is known in closed form. */
+/* Score matching held to what it says: losses against the papers' formulas with derivatives by
+ * differences, their gradients, and the one minimum that all four forms share, found where it is
+ * known in closed form. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,8 +28,8 @@ typedef struct setting {
     vn_objective *objective;
 } setting;
 
-static void open(setting *s, const char *path, const char *prediction, const char *objective, const char *times,
-                 double drop) {
+static void open(setting *s, const char *path, const char *prediction, const char *objective,
+                 const char *times, double drop) {
     *s = (setting){.truth = bench_open(world_text, path, prediction)};
     vn_err err = {0};
     const vn_objective_options o = {.path = s->truth.path,
@@ -39,7 +40,8 @@ static void open(setting *s, const char *path, const char *prediction, const cha
                                     .null_label = 2,
                                     .seed = 8,
                                     .truth = &s->truth.denoiser};
-    if (vn_objective_open(&o, &s->objective, &err)) fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
+    if (vn_objective_open(&o, &s->objective, &err))
+        fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
 }
 
 static void close(setting *s) {
@@ -55,10 +57,12 @@ typedef struct arrays {
 } arrays;
 
 /* Samples of the world's classes in turn, or of class 0 alone. */
-static void fill(const setting *s, arrays *a, const vn_loss_nodes *nodes, int n, uint64_t step, bool one_class) {
+static void fill(const setting *s, arrays *a, const vn_loss_nodes *nodes, int n, uint64_t step,
+                 bool one_class) {
     for (int i = 0; i < n; i++) {
         a->labels[i] = one_class ? 0 : i % 2;
-        vn_world_draw(s->truth.world, a->labels[i], 77, step * MOST + (uint64_t)i, a->x0 + i * SIZE);
+        vn_world_draw(s->truth.world, a->labels[i], 77, step * MOST + (uint64_t)i,
+                      a->x0 + i * SIZE);
     }
     const vn_objective_batch b = {.n = n,
                                   .size = SIZE,
@@ -85,10 +89,17 @@ static void feed(ref_graph *r, const vn_loss_nodes *nodes, const arrays *a) {
         if (node[i]) ref_set_f32(r, node[i], from[i]);
 }
 
-/* ---- a small network ------------------------------------------------------------------------------------------- */
+/* ---- a small network ------------------------------------------------------------------------- */
 
 /* out = c tanh(a x + b) + d, with numbers that are inputs of the graph. */
-enum { WIDTH = 4, A = 0, B = A + WIDTH * SIZE, C = B + WIDTH, D = C + SIZE * WIDTH, NUMBERS = D + SIZE };
+enum {
+    WIDTH = 4,
+    A = 0,
+    B = A + WIDTH * SIZE,
+    C = B + WIDTH,
+    D = C + SIZE * WIDTH,
+    NUMBERS = D + SIZE
+};
 
 typedef struct net {
     vn_graph *g;
@@ -102,7 +113,8 @@ static net build(const setting *s, int n) {
     net t = {0};
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&t.g, &err), VN_OK);
-    const vn_shape shapes[] = {VN_SHAPE(WIDTH, SIZE), VN_SHAPE(WIDTH), VN_SHAPE(SIZE, WIDTH), VN_SHAPE(SIZE)};
+    const vn_shape shapes[] = {VN_SHAPE(WIDTH, SIZE), VN_SHAPE(WIDTH), VN_SHAPE(SIZE, WIDTH),
+                               VN_SHAPE(SIZE)};
     for (int i = 0; i < 4; i++) t.part[i] = vn_input(t.g, VN_F32, shapes[i]);
     t.nodes.x = vn_input(t.g, VN_F32, VN_SHAPE(n, SIZE));
     vn_node *h = vn_unary(t.g, vn_linear(t.g, t.nodes.x, t.part[0], t.part[1], true), VN_FN_TANH);
@@ -128,10 +140,11 @@ static void evaluate(const double *w, const double *x, double *out) {
     }
 }
 
-/* ---- the papers' losses, by differences ------------------------------------------------------------------------- */
+/* ---- the papers' losses, by differences ------------------------------------------------------ */
 
 /* The score that the network states, by the definitions of its predictions. */
-static void score(const char *prediction, const vn_level *l, const double *w, const double *x, double *s) {
+static void score(const char *prediction, const vn_level *l, const double *w, const double *x,
+                  double *s) {
     const double a = l->alpha, sg = l->sigma, sd = 0.5, q = sg * sg + a * a * sd * sd;
     const bool edm = strcmp(prediction, "edm") == 0;
     double in[SIZE], raw[SIZE];
@@ -142,7 +155,7 @@ static void score(const char *prediction, const vn_level *l, const double *w, co
         if (strcmp(prediction, "score") == 0) s[i] = raw[i];
         if (strcmp(prediction, "eps") == 0) s[i] = -raw[i] / sg;
         if (strcmp(prediction, "v") == 0) x0 = (a * x[i] - sg * raw[i]) / (a * a + sg * sg);
-        if (strcmp(prediction, "velocity") == 0) // x = a x0 + sg eps, raw = a' x0 + sg' eps
+        if (strcmp(prediction, "velocity") == 0) /* x = a x0 + sg eps, raw = a' x0 + sg' eps */
             x0 = (l->dsigma * x[i] - sg * raw[i]) / (l->dsigma * a - l->dalpha * sg);
         if (edm) x0 = sd * sd * a / q * x[i] + sg * sd / sqrt(q) * raw[i];
         if (edm || prediction[0] == 'v') s[i] = (a * x0 - x[i]) / (sg * sg);
@@ -150,7 +163,8 @@ static void score(const char *prediction, const vn_level *l, const double *w, co
 }
 
 /* v.(ds/dx)v */
-static double curve(const char *prediction, const vn_level *l, const double *w, const double *x, const double *v) {
+static double curve(const char *prediction, const vn_level *l, const double *w, const double *x,
+                    const double *v) {
     const double h = 1e-4;
     double up[SIZE], down[SIZE], s1[SIZE], s0[SIZE], sum = 0;
     for (int i = 0; i < SIZE; i++) up[i] = x[i] + h * v[i], down[i] = x[i] - h * v[i];
@@ -160,9 +174,10 @@ static double curve(const char *prediction, const vn_level *l, const double *w, 
     return sum;
 }
 
-/* 2 sigma^2 (v.(ds/dx)v + 1/2 |s|^2), or 1/2 (v.s)^2 for it, a coordinate; directions: the unit vectors if probe is NULL. */
-static double implicit_loss(const char *prediction, const vn_level *l, const double *w, const double *x,
-                            const float *probe, int count, bool sliced) {
+/* 2 sigma^2 (v.(ds/dx)v + 1/2 |s|^2), or 1/2 (v.s)^2 for it, a coordinate; directions: the unit
+ * vectors if probe is NULL. */
+static double implicit_loss(const char *prediction, const vn_level *l, const double *w,
+                            const double *x, const float *probe, int count, bool sliced) {
     double s[SIZE], sum = 0, square = 0;
     score(prediction, l, w, x, s);
     for (int i = 0; i < SIZE; i++) square += s[i] * s[i];
@@ -172,12 +187,13 @@ static double implicit_loss(const char *prediction, const vn_level *l, const dou
         for (int i = 0; i < SIZE; i++) along += v[i] * s[i];
         sum += curve(prediction, l, w, x, v) + (sliced ? along * along / 2 : 0);
     }
-    return 2 * l->sigma * l->sigma * ((probe ? sum / count : sum) + (sliced ? 0 : square / 2)) / SIZE;
+    return 2 * l->sigma * l->sigma * ((probe ? sum / count : sum) + (sliced ? 0 : square / 2)) /
+           SIZE;
 }
 
 static const struct {
     const char *objective;
-    int directions; // 0: the unit vectors
+    int directions; /* 0: the unit vectors */
     bool sliced;
 } forms[] = {
     {"ism", 1, false},
@@ -207,7 +223,7 @@ static void check_implicit(const char *path, const char *prediction, size_t form
     ref_graph r = ref_open(t.g);
     feed(&r, &t.nodes, &a);
     const double got = loss_at(&t, &r, w);
-    // measured: 5.5e-8, of the float32 coefficients
+    /* measured: 5.5e-8, of the float32 coefficients */
     if (!(fabs(got - want) < 1e-7 * (1 + fabs(want))))
         fail_msg("%s, %s, %s: %.9g, not %.9g", path, prediction, forms[form].objective, got, want);
     ref_close(&r);
@@ -228,7 +244,8 @@ static void the_loss_does_not_depend_on_the_layout(void **state) {
             vn_graph *g;
             vn_err err = {0};
             assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-            vn_loss_nodes nodes = {.x = vn_input(g, VN_F32, flat ? VN_SHAPE(N, COUNT) : VN_SHAPE(N, 2, 3, 2))};
+            vn_loss_nodes nodes = {
+                .x = vn_input(g, VN_F32, flat ? VN_SHAPE(N, COUNT) : VN_SHAPE(N, 2, 3, 2))};
             nodes.output = vn_affine(g, vn_unary(g, nodes.x, VN_FN_TANH), slope, 0);
             vn_node *node = vn_objective_loss(s.objective, g, &nodes);
             if (vn_graph_status(g, &err)) fail_msg("%s", err.text);
@@ -245,13 +262,15 @@ static void the_loss_does_not_depend_on_the_layout(void **state) {
             ref_close(&r);
             vn_graph_close(&g);
         }
-        if (!(fabs(loss[0] - loss[1]) < 1e-14)) fail_msg("%s: %g, %g", forms[f].objective, loss[0], loss[1]);
+        if (!(fabs(loss[0] - loss[1]) < 1e-14))
+            fail_msg("%s: %g, %g", forms[f].objective, loss[0], loss[1]);
         close(&s);
     }
 }
 
 static void random_numbers(double *w) {
-    for (int i = 0; i < NUMBERS; i++) w[i] = 2 * vn_random_double(5, VN_STREAM_TEST, (uint64_t)i, 0) - 1;
+    for (int i = 0; i < NUMBERS; i++)
+        w[i] = 2 * vn_random_double(5, VN_STREAM_TEST, (uint64_t)i, 0) - 1;
 }
 
 static void implicit_losses_are_those_of_the_papers(void **state) {
@@ -262,14 +281,16 @@ static void implicit_losses_are_those_of_the_papers(void **state) {
     random_numbers(w);
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t k = 0; k < VN_COUNT(predictions); k++)
-            for (size_t f = 0; f < VN_COUNT(forms); f++) check_implicit(paths[p], predictions[k], f, w);
+            for (size_t f = 0; f < VN_COUNT(forms); f++)
+                check_implicit(paths[p], predictions[k], f, w);
 }
 
 /* The gradient of every objective's loss, against differences of the loss in double. */
 static void gradients_are_those_of_the_loss(void **state) {
     (void)state;
     enum { N = 5 };
-    static const char *const objectives[] = {"dsm", "esm", "ism", "ism:exact=1", "ssm", "ssm:reduced=yes"};
+    static const char *const objectives[] = {"dsm",         "esm", "ism",
+                                             "ism:exact=1", "ssm", "ssm:reduced=yes"};
     static arrays a;
     double w[NUMBERS];
     random_numbers(w);
@@ -291,7 +312,7 @@ static void gradients_are_those_of_the_loss(void **state) {
             w[i] = keep - h;
             slope = (slope - loss_at(&t, &r, w)) / (2 * h);
             w[i] = keep;
-            // measured: 1.6e-11
+            /* measured: 1.6e-11 */
             if (!(fabs(got - slope) < 4e-11 * (1 + fabs(slope))))
                 fail_msg("%s, number %d: %.12g, not %.12g", objectives[k], i, got, slope);
         }
@@ -301,7 +322,7 @@ static void gradients_are_those_of_the_loss(void **state) {
     }
 }
 
-/* ---- directions and targets ---------------------------------------------------------------------------------------- */
+/* ---- directions and targets ------------------------------------------------------------------ */
 
 static void directions_have_the_unit_matrix_as_second_moment(void **state) {
     (void)state;
@@ -317,11 +338,12 @@ static void directions_have_the_unit_matrix_as_second_moment(void **state) {
         for (int k = 0; k < MOST * count; k++)
             for (int i = 0; i < SIZE; i++)
                 for (int j = 0; j < SIZE; j++) {
-                    const double vi = (double)a.probe[k * SIZE + i], vj = (double)a.probe[k * SIZE + j];
+                    const double vi = (double)a.probe[k * SIZE + i],
+                                 vj = (double)a.probe[k * SIZE + j];
                     moment[i][j] += vi * vj / (MOST * count);
                     signs &= fabs(vi) == 1;
                 }
-        for (int i = 0; i < SIZE; i++) // standard error: at most sqrt(2/4096) = 0.022
+        for (int i = 0; i < SIZE; i++) /* standard error: at most sqrt(2/4096) = 0.022 */
             for (int j = 0; j < SIZE; j++) assert_true(fabs(moment[i][j] - (i == j)) < 0.066);
         assert_true(signs == (strstr(forms[f].objective, "ism") && forms[f].directions) ||
                     strstr(forms[f].objective, "signs"));
@@ -341,14 +363,16 @@ static double log_density(const vn_level *l, int label, const double *x) {
     for (int k = 0; k < 2; k++) {
         if (label < 2 && label != k) continue;
         const double aa = l->alpha * l->alpha, ss = l->sigma * l->sigma;
-        const double p = aa * cov[k][0][0] + ss, q = aa * cov[k][0][1], r = aa * cov[k][1][1] + ss, det = p * r - q * q;
+        const double p = aa * cov[k][0][0] + ss, q = aa * cov[k][0][1], r = aa * cov[k][1][1] + ss,
+                     det = p * r - q * q;
         const double u = x[0] - l->alpha * mean[k][0], v = x[1] - l->alpha * mean[k][1];
         density += prior[k] / sqrt(det) * exp(-(r * u * u - 2 * q * u * v + p * v * v) / (2 * det));
     }
     return log(density);
 }
 
-/* esm's target is the gradient of log p_t(x|y), or of log p_t(x) where y was dropped, in the network's terms. */
+/* esm's target is the gradient of log p_t(x|y), or of log p_t(x) where y was dropped, in the
+ * network's terms. */
 static void explicit_targets_are_exact(void **state) {
     (void)state;
     enum { N = 64 };
@@ -375,18 +399,20 @@ static void explicit_targets_are_exact(void **state) {
                     slope = (slope - log_density(l, a.network_labels[i], x)) / (2 * h);
                     x[j] = keep;
                     const double eps = -l->sigma * slope, x0 = (keep - l->sigma * eps) / l->alpha;
-                    const double want = m.raw_x0 * x0 + m.raw_eps * eps, got = (double)a.target[i * SIZE + j];
-                    // measured: 6.6e-8
+                    const double want = m.raw_x0 * x0 + m.raw_eps * eps,
+                                 got = (double)a.target[i * SIZE + j];
+                    /* measured: 6.6e-8 */
                     if (!(fabs(got - want) < 2e-7 * (1 + fabs(want))))
-                        fail_msg("%s, %s: %.9g, not %.9g", paths[p], vn_prediction_rows[k].row.name, got, want);
+                        fail_msg("%s, %s: %.9g, not %.9g", paths[p], vn_prediction_rows[k].row.name,
+                                 got, want);
                 }
             }
-            assert_true(met[0] > 0 && met[1] > 0 && met[2] > 0); // both classes, and null
+            assert_true(met[0] > 0 && met[1] > 0 && met[2] > 0); /* both classes, and null */
             close(&s);
         }
 }
 
-/* ---- one minimum ---------------------------------------------------------------------------------- */
+/* ---- one minimum ----------------------------------------------------------------------------- */
 
 enum { LINEAR = SIZE * SIZE + SIZE };
 
@@ -411,7 +437,8 @@ static void solve(double a[LINEAR][LINEAR], double *b) {
     for (int k = 0; k < LINEAR; k++) b[k] /= a[k][k];
 }
 
-/* The numbers (W, b) of the score s = W x + b that minimise the objective over many samples of class 0 at t = 0.5. */
+/* The numbers (W, b) of the score s = W x + b that minimise the objective over many samples of
+ * class 0 at t = 0.5. */
 static void minimise(const char *objective, double *out) {
     enum { BATCHES = 8 };
     static arrays a;
@@ -420,12 +447,15 @@ static void minimise(const char *objective, double *out) {
     vn_graph *g;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    vn_node *part[2] = {vn_input(g, VN_F32, VN_SHAPE(SIZE, SIZE)), vn_input(g, VN_F32, VN_SHAPE(SIZE))}, *grad[2];
+    vn_node *part[2] = {vn_input(g, VN_F32, VN_SHAPE(SIZE, SIZE)),
+                        vn_input(g, VN_F32, VN_SHAPE(SIZE))},
+            *grad[2];
     vn_loss_nodes nodes = {.x = vn_input(g, VN_F32, VN_SHAPE(MOST, SIZE))};
     nodes.output = vn_linear(g, nodes.x, part[0], part[1], true);
     vn_node *loss = vn_objective_loss(s.objective, g, &nodes);
     if (vn_graph_gradient(g, loss, NULL, 2, part, grad, &err)) fail_msg("%s", err.text);
-    double slope[LINEAR + 1][LINEAR] = {{0}}, matrix[LINEAR][LINEAR]; // the loss is a square form
+    /* the loss is a square form */
+    double slope[LINEAR + 1][LINEAR] = {{0}}, matrix[LINEAR][LINEAR];
     ref_graph r = ref_open(g);
     for (uint64_t step = 0; step < BATCHES; step++) {
         fill(&s, &a, &nodes, MOST, step, true);
@@ -437,7 +467,8 @@ static void minimise(const char *objective, double *out) {
             ref_set(&r, part[1], at + SIZE * SIZE);
             ref_run(&r, NULL);
             for (int i = 0; i < LINEAR; i++)
-                slope[k][i] += i < SIZE * SIZE ? ref_get(&r, grad[0])[i] : ref_get(&r, grad[1])[i - SIZE * SIZE];
+                slope[k][i] += i < SIZE * SIZE ? ref_get(&r, grad[0])[i]
+                                               : ref_get(&r, grad[1])[i - SIZE * SIZE];
         }
     }
     for (int k = 0; k < LINEAR; k++)
@@ -454,16 +485,19 @@ static void all_have_the_minimum_of_a_gaussian(void **state) {
     (void)state;
     static const struct {
         const char *objective;
-        double bound; // twice what was measured with 32768 samples, as by chance; esm has no noise but t's spread
+        /* twice what was measured with 32768 samples, as by chance; esm has no noise but t's
+         * spread */
+        double bound;
     } known[] = {
-        {"dsm", 0.008},            // 0.0035
-        {"esm", 4e-5},             // 0.000015
-        {"ism", 0.06},             // 0.026
-        {"ism:exact=1", 0.035},    // 0.015
-        {"ssm", 0.035},            // 0.016
-        {"ssm:reduced=yes", 0.03}, // 0.0125
+        {"dsm", 0.008},            /* 0.0035 */
+        {"esm", 4e-5},             /* 0.000015 */
+        {"ism", 0.06},             /* 0.026 */
+        {"ism:exact=1", 0.035},    /* 0.015 */
+        {"ssm", 0.035},            /* 0.016 */
+        {"ssm:reduced=yes", 0.03}, /* 0.0125 */
     };
-    const double p = 0.25 * cov_0[0][0] + 0.25, q = 0.25 * cov_0[0][1], r = 0.25 * cov_0[1][1] + 0.25;
+    const double p = 0.25 * cov_0[0][0] + 0.25, q = 0.25 * cov_0[0][1],
+                 r = 0.25 * cov_0[1][1] + 0.25;
     const double det = p * r - q * q, w[4] = {-r / det, q / det, q / det, -p / det};
     const double want[LINEAR] = {w[0],
                                  w[1],
@@ -474,14 +508,15 @@ static void all_have_the_minimum_of_a_gaussian(void **state) {
     for (size_t k = 0; k < VN_COUNT(known); k++) {
         double got[LINEAR], error = 0, size = 0;
         minimise(known[k].objective, got);
-        for (int i = 0; i < LINEAR; i++) error += pow(got[i] - want[i], 2), size += want[i] * want[i];
+        for (int i = 0; i < LINEAR; i++)
+            error += pow(got[i] - want[i], 2), size += want[i] * want[i];
         if (!(sqrt(error / size) < known[k].bound))
-            fail_msg("%s: off by %g of the closed form, of at most %g", known[k].objective, sqrt(error / size),
-                     known[k].bound);
+            fail_msg("%s: off by %g of the closed form, of at most %g", known[k].objective,
+                     sqrt(error / size), known[k].bound);
     }
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -504,7 +539,8 @@ static void nonsense_is_refused_by_name(void **state) {
         vn_objective *o = (void *)1;
         vn_prediction p;
         assert_int_equal(vn_prediction_parse(bad[i].prediction, &p, &err), VN_OK);
-        const vn_objective_options options = {.path = path, .prediction = &p, .objective = bad[i].objective};
+        const vn_objective_options options = {
+            .path = path, .prediction = &p, .objective = bad[i].objective};
         assert_int_equal(vn_objective_open(&options, &o, &err), VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%zu: %s", i, err.text);
         assert_null(o);
@@ -512,7 +548,8 @@ static void nonsense_is_refused_by_name(void **state) {
     vn_path_close(&path);
 }
 
-/* A network that is itself a second derivative would need a fourth; a wide sample a pass for each coordinate. */
+/* A network that is itself a second derivative would need a fourth; a wide sample a pass for each
+ * coordinate. */
 static void graphs_that_cannot_be_differentiated_are_refused(void **state) {
     (void)state;
     vn_graph *g;

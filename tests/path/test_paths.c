@@ -1,5 +1,6 @@
-/* Every path of the table: finite everywhere, true to its definition, its derivative and its inverse, and equal to what diffusers,
- * flow_matching and score_sde have (golden/grids/paths.json, made by golden/grids.py). */
+/* Every path of the table: finite everywhere, true to its definition, its derivative and its
+ * inverse, and equal to what diffusers, flow_matching and score_sde have (golden/grids/paths.json,
+ * made by golden/grids.py). */
 #include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,14 +50,16 @@ static vn_path *open(const char *text) {
 static void near(double a, double b, double relative, const char *what, double at) {
     const double error = fabs(a - b) / fmax(fmax(fabs(a), fabs(b)), DBL_MIN);
     if (!(error <= relative))
-        fail_msg("%s at %g: %.12g, not %.12g: off by %.1e, of at most %.1e", what, at, a, b, error, relative);
+        fail_msg("%s at %g: %.12g, not %.12g: off by %.1e, of at most %.1e", what, at, a, b, error,
+                 relative);
 }
 
 static void all_rows_are_tried(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_path_row_count; i++) {
         bool tried = false;
-        for (size_t k = 0; k < VN_COUNT(texts); k++) tried |= strcmp(texts[k], vn_path_rows[i].row.name) == 0;
+        for (size_t k = 0; k < VN_COUNT(texts); k++)
+            tried |= strcmp(texts[k], vn_path_rows[i].row.name) == 0;
         assert_true(tried);
     }
 }
@@ -82,7 +85,8 @@ static void levels_are_finite_and_noise_grows(void **state) {
 }
 
 /* d/dt at the third (or, from one side, the last) of five levels h apart, of fourth order. */
-static void differences(const vn_level a[5], double h, bool one_sided, double *dalpha, double *dsigma) {
+static void differences(const vn_level a[5], double h, bool one_sided, double *dalpha,
+                        double *dsigma) {
     static const double around[5] = {1, -8, 0, 8, -1}, before[5] = {3, -16, 36, -48, 25};
     *dalpha = *dsigma = 0;
     for (int i = 0; i < 5; i++) {
@@ -92,10 +96,11 @@ static void differences(const vn_level a[5], double h, bool one_sided, double *d
     }
 }
 
-/* A level's slopes against differences of the curve, on the side where it is smooth: below a step, or around a t that is none.
- * Measured: 1e-7, relative to the larger of slope and rounding. */
+/* A level's slopes against differences of the curve, on the side where it is smooth: below a step,
+ * or around a t that is none. Measured: 1e-7, relative to the larger of slope and rounding. */
 static void check_slopes(const vn_path *p, const vn_level *l, const char *what) {
-    const double place = fabs(l->t * p->steps - rint(l->t * p->steps)); // from the nearest step, in steps
+    /* from the nearest step, in steps */
+    const double place = fabs(l->t * p->steps - rint(l->t * p->steps));
     const bool one_sided = p->steps && place < 1e-6;
     const double h = !p->steps ? 1e-4 * l->t : (one_sided ? 0.01 : 0.02 * place) / p->steps;
     double dalpha, dsigma;
@@ -104,8 +109,8 @@ static void check_slopes(const vn_path *p, const vn_level *l, const char *what) 
     differences(a, h, one_sided, &dalpha, &dsigma);
     if (!(fabs(dalpha - l->dalpha) <= 3e-7 * fmax(fabs(l->dalpha), 1e-8 / h * l->alpha) &&
           fabs(dsigma - l->dsigma) <= 3e-7 * fmax(fabs(l->dsigma), 1e-8 / h * l->sigma)))
-        fail_msg("%s at t = %.9g: slopes %.9g, %.9g by differences, not %.9g, %.9g", what, l->t, dalpha, dsigma,
-                 l->dalpha, l->dsigma);
+        fail_msg("%s at t = %.9g: slopes %.9g, %.9g by differences, not %.9g, %.9g", what, l->t,
+                 dalpha, dsigma, l->dalpha, l->dsigma);
 }
 
 static void derivatives_are_those_of_the_curve(void **state) {
@@ -113,10 +118,11 @@ static void derivatives_are_those_of_the_curve(void **state) {
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
         vn_path *p = open(texts[i]);
         for (int k = 1; k < 97; k++) {
-            const vn_level l = vn_path_level(p, k / 97.0), by_ratio = vn_path_level_of_ratio(p, vn_level_ratio(&l));
+            const vn_level l = vn_path_level(p, k / 97.0),
+                           by_ratio = vn_path_level_of_ratio(p, vn_level_ratio(&l));
             check_slopes(p, &l, texts[i]);
             check_slopes(p, &by_ratio, texts[i]);
-            if (l.alpha > 1e-3) { // sigma says where it is
+            if (l.alpha > 1e-3) { /* sigma says where it is */
                 const vn_level by_sigma = vn_path_level_of_sigma(p, l.sigma);
                 check_slopes(p, &by_sigma, texts[i]);
             }
@@ -129,8 +135,8 @@ static void derivatives_are_those_of_the_curve(void **state) {
     }
 }
 
-/* Some ten roundings of 1.1e-16, and t is steeper than what it is found from. Measured at most: 1.6e-15 of t,
- * 4.2e-16 of the others. */
+/* Some ten roundings of 1.1e-16, and t is steeper than what it is found from. Measured at most:
+ * 1.6e-15 of t, 4.2e-16 of the others. */
 static void inverses_come_back(void **state) {
     (void)state;
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
@@ -144,7 +150,8 @@ static void inverses_come_back(void **state) {
             near(by_ratio.alpha, l.alpha, 2e-15, "alpha of ratio", t);
             near(by_ratio.sigma, l.sigma, 2e-15, "sigma of ratio", t);
             near(by_sigma.sigma, l.sigma, 1e-15, "sigma", t);
-            // 1 - sigma is all that is left of alpha: a rounding of sigma by 1e-16 moves alpha^2 by that
+            /* 1 - sigma is all that is left of alpha: a rounding of sigma by 1e-16 moves alpha^2 by
+             * that */
             double lost = 8e-16 / fmax(l.alpha * l.alpha, 1e-16);
             if (l.alpha > 1e-6) near(by_sigma.alpha, l.alpha, 2e-15 + lost, "alpha of sigma", t);
             near(by_clock.sigma, l.sigma, 2e-15, "sigma of clock", t);
@@ -161,10 +168,11 @@ static void levels_lie_on_straight_lines(void **state) {
         const double k = p->row->straight;
         for (int j = 1; j <= 20; j++) {
             vn_level l = vn_path_level(p, j / 20.0);
-            if (l.alpha == 0 && k == 0) continue; // sigma/alpha is infinite
-            double c = vn_path_clock(p, &l), y = (l.alpha * x0 + l.sigma * eps) / vn_path_scale(p, &l);
+            if (l.alpha == 0 && k == 0) continue; /* sigma/alpha is infinite */
+            double c = vn_path_clock(p, &l),
+                   y = (l.alpha * x0 + l.sigma * eps) / vn_path_scale(p, &l);
             assert_true(isfinite(c));
-            near(y, (1 - k * c) * x0 + c * eps, 1e-14, texts[i], l.t); // measured: 2.4e-15
+            near(y, (1 - k * c) * x0 + c * eps, 1e-14, texts[i], l.t); /* measured: 2.4e-15 */
         }
         vn_path_close(&p);
     }
@@ -181,15 +189,16 @@ static void known_values(void **state) {
         {"rectified", 1, 0, 1, 1000},
         {"trigonometric", 0.5, 0.70710678118654757, 0.70710678118654746, 500},
         {"trigonometric", 1, 0, 1, 1000},
-        {"edm", 0.5, 1, 40, 0.9222198635285},                   // ln(40)/4
-        {"ve", 0.5, 1, 0.70710678118654757, -1.03972077083992}, // sqrt(.01 50), ln(sigma/2)
-        {"vp", 0.5, 0.28118288079675, 0.95965420206804, 499.5}, // exp(-19.9/16 - 0.1/4)
+        {"edm", 0.5, 1, 40, 0.9222198635285},                   /* ln(40)/4 */
+        {"ve", 0.5, 1, 0.70710678118654757, -1.03972077083992}, /* sqrt(.01 50), ln(sigma/2) */
+        {"vp", 0.5, 0.28118288079675, 0.95965420206804, 499.5}, /* exp(-19.9/16 - 0.1/4) */
         {"ddpm", 1, 0.006352818549449, 0.9999798206446, 999},
-        {"ddpm", 0.001, 0.9999499904526, 0.01000082966224, 0}, // one step: alpha-bar = 1 - 1e-4 in float32
+        /* one step: alpha-bar = 1 - 1e-4 in float32 */
+        {"ddpm", 0.001, 0.9999499904526, 0.01000082966224, 0},
         {"ddpm:cosine", 0.5, 0.7027399704325, 0.711446789266, 499},
         {"polynomial:n=3", 0.5, 0.875, 0.125, 500},
         {"polynomial:n=3,of=alpha", 0.5, 0.125, 0.875, 500},
-        {"sub-vp", 0.5, 0.28118288079675, 0.92093618754644, 499.5}, // alpha of vp, 1 - alpha^2
+        {"sub-vp", 0.5, 0.28118288079675, 0.92093618754644, 499.5}, /* alpha of vp, 1 - alpha^2 */
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {
         vn_path *p = open(known[i].path);
@@ -225,7 +234,8 @@ static void tables_are_those_of_diffusers(void **state) {
 static json_t *read_golden(void) {
     json_t *json = NULL;
     vn_err err = {0};
-    if (vn_json_read(VN_SOURCE_DIR "/tests/golden/grids/paths.json", &json, &err)) fail_msg("%s", err.text);
+    if (vn_json_read(VN_SOURCE_DIR "/tests/golden/grids/paths.json", &json, &err))
+        fail_msg("%s", err.text);
     return json;
 }
 
@@ -253,7 +263,8 @@ static void compare_rows(const char *list, size_t count, bool sde, double limit)
     json_decref(golden);
 }
 
-/* In float64, some thirty roundings of 1.1e-16 by chance and larger where numbers nearly cancel: measured 3.4e-15. */
+/* In float64, some thirty roundings of 1.1e-16 by chance and larger where numbers nearly cancel:
+ * measured 3.4e-15. */
 static void curves_are_those_of_flow_matching(void **state) {
     (void)state;
     compare_rows("slopes", 5, false, 1e-14);
@@ -265,8 +276,9 @@ static void sdes_are_those_of_score_sde(void **state) {
     compare_rows("sde", 3, true, 1e-14);
 }
 
-/* alpha-bar against diffusers (and 2212.11972's schedule) in float32: measured 1e-7 where it is the same arithmetic; with zero_snr
- * 3e-5 at step 998, where torch's float32 square root is off by its last bit and the difference of two such is taken. */
+/* alpha-bar against diffusers (and 2212.11972's schedule) in float32: measured 1e-7 where it is the
+ * same arithmetic; with zero_snr 3e-5 at step 998, where torch's float32 square root is off by its
+ * last bit and the difference of two such is taken. */
 static void alpha_bars_are_those_of_diffusers(void **state) {
     (void)state;
     json_t *golden = read_golden(), *cases = json_object_get(golden, "alpha_bar");
@@ -279,14 +291,16 @@ static void alpha_bars_are_those_of_diffusers(void **state) {
         for (size_t k = 0; k < json_array_size(steps); k++) {
             const double step = json_number_value(json_array_get(steps, k));
             const vn_level l = vn_path_level_of_step(p, step);
-            near(l.alpha * l.alpha, json_number_value(json_array_get(json_object_get(c, "bar"), k)), limit, name, step);
+            near(l.alpha * l.alpha, json_number_value(json_array_get(json_object_get(c, "bar"), k)),
+                 limit, name, step);
         }
         vn_path_close(&p);
     }
     json_decref(golden);
 }
 
-/* zero_snr ends in pure noise, begins where it did, and alpha/sigma falls straight on the last interval. */
+/* zero_snr ends in pure noise, begins where it did, and alpha/sigma falls straight on the last
+ * interval. */
 static void zero_snr_ends_in_pure_noise(void **state) {
     (void)state;
     vn_path *p = open("ddpm:scaled-linear,zero_snr=1"), *plain = open("ddpm:scaled-linear");

@@ -1,4 +1,5 @@
-/* Every prediction on every path, at every t with both ends: conversions there and back, limits, and what the names mean. */
+/* Every prediction on every path, at every t with both ends: conversions there and back, limits,
+ * and what the names mean. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,9 +14,17 @@
 #define SIZE 4
 static const float x0[SIZE] = {0.7f, -1.2f, 0.05f, 2.1f}, eps[SIZE] = {-0.4f, 0.9f, 1.7f, -0.2f};
 
-static const char *const paths[] = {
-    "rectified",   "polynomial:n=3", "polynomial:n=3,of=alpha", "trigonometric", "edm", "vp", "sub-vp", "ve",
-    "ddpm:linear", "ddpm:cosine",    "ddpm:zero_snr=1"};
+static const char *const paths[] = {"rectified",
+                                    "polynomial:n=3",
+                                    "polynomial:n=3,of=alpha",
+                                    "trigonometric",
+                                    "edm",
+                                    "vp",
+                                    "sub-vp",
+                                    "ve",
+                                    "ddpm:linear",
+                                    "ddpm:cosine",
+                                    "ddpm:zero_snr=1"};
 
 typedef void (*visit)(const vn_path *path, const vn_prediction *p, const vn_level *l);
 
@@ -28,7 +37,8 @@ static void everywhere(visit f) {
             for (int j = 0; j <= 50; j++) {
                 vn_prediction p;
                 vn_level l = vn_path_level(path, j / 50.0);
-                assert_int_equal(vn_prediction_parse(vn_prediction_rows[k].row.name, &p, &err), VN_OK);
+                assert_int_equal(vn_prediction_parse(vn_prediction_rows[k].row.name, &p, &err),
+                                 VN_OK);
                 f(path, &p, &l);
                 if (j == 0) f(path, &p, &vn_level_clean);
             }
@@ -37,16 +47,19 @@ static void everywhere(visit f) {
 }
 
 static void state_at(const vn_level *l, float x[SIZE]) {
-    for (int i = 0; i < SIZE; i++) x[i] = (float)(l->alpha * (double)x0[i] + l->sigma * (double)eps[i]);
+    for (int i = 0; i < SIZE; i++)
+        x[i] = (float)(l->alpha * (double)x0[i] + l->sigma * (double)eps[i]);
 }
 
-static void close_to(float got, float want, double tolerance, const char *path, const vn_prediction *p, double t) {
+static void close_to(float got, float want, double tolerance, const char *path,
+                     const vn_prediction *p, double t) {
     if (!(fabs((double)got - (double)want) <= tolerance))
-        fail_msg("%s on %s at t = %g: %.8g, not %.8g", p->row->row.name, path, t, (double)got, (double)want);
+        fail_msg("%s on %s at t = %g: %.8g, not %.8g", p->row->row.name, path, t, (double)got,
+                 (double)want);
 }
 
-/* raw of (x0, eps) must give them back, as far as raw and x know them; rounding is amplified by the coefficients: x,
- * raw and the answer are rounded once each, by 6e-8, and sums on the way. */
+/* raw of (x0, eps) must give them back, as far as raw and x know them; rounding is amplified by the
+ * coefficients: x, raw and the answer are rounded once each, by 6e-8, and sums on the way. */
 static void there_and_back(const vn_path *path, const vn_prediction *p, const vn_level *l) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     float x[SIZE], raw[SIZE], x0_back[SIZE], eps_back[SIZE];
@@ -60,7 +73,8 @@ static void there_and_back(const vn_path *path, const vn_prediction *p, const vn
         double eps_lost = 4e-7 * (fabs(m.eps_x) * size + fabs(m.eps_raw) * scale);
         bool knows_x0 = l->alpha > 0 || m.x0_raw != 0, knows_eps = l->sigma > 0 || m.eps_raw != 0;
         close_to(x0_back[i], knows_x0 ? x0[i] : 0, 1e-7 + x0_lost, path->row->row.name, p, l->t);
-        close_to(eps_back[i], knows_eps ? eps[i] : 0, 1e-7 + eps_lost, path->row->row.name, p, l->t);
+        close_to(eps_back[i], knows_eps ? eps[i] : 0, 1e-7 + eps_lost, path->row->row.name, p,
+                 l->t);
     }
 }
 
@@ -69,11 +83,13 @@ static void conversions_come_back_everywhere(void **state) {
     everywhere(there_and_back);
 }
 
-/* Whatever (x0, eps) comes out of a raw output is consistent with x, unless one of them is unknown. */
+/* Whatever (x0, eps) comes out of a raw output is consistent with x, unless one of them is
+ * unknown. */
 static void consistent(const vn_path *path, const vn_prediction *p, const vn_level *l) {
     const vn_meaning m = vn_prediction_meaning(p, l);
     if (l->alpha == 0 || l->sigma == 0 || isinf(l->dsigma)) return;
-    const double ones = l->alpha * m.x0_x + l->sigma * m.eps_x, none = l->alpha * m.x0_raw + l->sigma * m.eps_raw;
+    const double ones = l->alpha * m.x0_x + l->sigma * m.eps_x,
+                 none = l->alpha * m.x0_raw + l->sigma * m.eps_raw;
     (void)path;
     assert_true(fabs(ones - 1) < 1e-9);
     assert_true(fabs(none) < 1e-9 * (1 + fabs(l->alpha * m.x0_raw)));
@@ -102,18 +118,19 @@ static void names_mean_what_they_say(void **state) {
     assert_int_equal(vn_path_open("rectified", &rectified, &err), VN_OK);
     assert_int_equal(vn_path_open("vp", &vp, &err), VN_OK);
     assert_int_equal(vn_path_open("edm", &edm, &err), VN_OK);
-    vn_level r = vn_path_level(rectified, 0.3), v = vn_path_level(vp, 0.3), d = vn_path_level(edm, 0.02);
+    vn_level r = vn_path_level(rectified, 0.3), v = vn_path_level(vp, 0.3),
+             d = vn_path_level(edm, 0.02);
     assert_true(fabs(meaning_of("velocity", &r, a, e) - (e - a)) < 1e-12);
     assert_true(fabs(meaning_of("v", &v, a, e) - (v.alpha * e - v.sigma * a)) < 1e-12);
     assert_true(fabs(meaning_of("score", &v, a, e) - -e / v.sigma) < 1e-12);
-    // x0 = c_skip x + c_out F with s = 1.6, sd = 0.5
+    /* x0 = c_skip x + c_out F with s = 1.6, sd = 0.5 */
     const double s = 1.6, sd = 0.5, x = a + s * e, c_skip = sd * sd / (s * s + sd * sd),
                  c_out = s * sd / sqrt(s * s + sd * sd);
     assert_true(fabs(meaning_of("edm", &d, a, e) - (a - c_skip * x) / c_out) < 1e-12);
     vn_prediction p;
     assert_int_equal(vn_prediction_parse("edm:sigma_data=0.5", &p, &err), VN_OK);
     assert_true(fabs(vn_prediction_meaning(&p, &d).input - 1 / sqrt(s * s + sd * sd)) < 1e-12);
-    // velocity is dx/dt: by differences
+    /* velocity is dx/dt: by differences */
     vn_level before = vn_path_level(vp, 0.3 - 1e-6), after = vn_path_level(vp, 0.3 + 1e-6);
     double slope = ((after.alpha - before.alpha) * a + (after.sigma - before.sigma) * e) / 2e-6;
     assert_true(fabs(meaning_of("velocity", &v, a, e) - slope) < 1e-7);
@@ -128,14 +145,17 @@ static void blind_predictions_are_refused(void **state) {
     for (size_t i = 0; i < VN_COUNT(paths); i++)
         for (size_t k = 0; k < vn_prediction_row_count; k++) {
             const char *name = vn_prediction_rows[k].row.name;
-            const bool blind = strstr(paths[i], "zero_snr") && (!strcmp(name, "eps") || !strcmp(name, "score"));
+            const bool blind =
+                strstr(paths[i], "zero_snr") && (!strcmp(name, "eps") || !strcmp(name, "score"));
             vn_path *path;
             vn_prediction p;
             vn_err err = {0};
             assert_int_equal(vn_path_open(paths[i], &path, &err), VN_OK);
             assert_int_equal(vn_prediction_parse(name, &p, &err), VN_OK);
             assert_int_equal(vn_path_allows(path, &p, &err), blind ? VN_BAD_ARGUMENT : VN_OK);
-            if (blind) assert_true(strncmp(err.text, name, strlen(name)) == 0 && strstr(err.text, "predict v or x0"));
+            if (blind)
+                assert_true(strncmp(err.text, name, strlen(name)) == 0 &&
+                            strstr(err.text, "predict v or x0"));
             vn_path_close(&path);
         }
 }
@@ -152,8 +172,10 @@ static void unknown_predictions_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(conversions_come_back_everywhere), cmocka_unit_test(pairs_agree_with_x),
-        cmocka_unit_test(names_mean_what_they_say),         cmocka_unit_test(blind_predictions_are_refused),
+        cmocka_unit_test(conversions_come_back_everywhere),
+        cmocka_unit_test(pairs_agree_with_x),
+        cmocka_unit_test(names_mean_what_they_say),
+        cmocka_unit_test(blind_predictions_are_refused),
         cmocka_unit_test(unknown_predictions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

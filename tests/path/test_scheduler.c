@@ -1,4 +1,5 @@
-/* scheduler_config.json: what vane writes comes back, diffusers' own files mean what they say, the rest is refused by name. */
+/* scheduler_config.json: what vane writes comes back, diffusers' own files mean what they say, the
+ * rest is refused by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,8 @@ static void round_trips(void **state) {
                                         "ddpm:cosine,zero_snr=1",
                                         "sub-vp",
                                         "polynomial:n=3,of=alpha"};
-    static const char *const predictions[] = {"x0", "eps", "v", "score", "velocity", "edm", "edm:sigma_data=0.7"};
+    static const char *const predictions[] = {
+        "x0", "eps", "v", "score", "velocity", "edm", "edm:sigma_data=0.7"};
     for (size_t i = 0; i < VN_COUNT(paths); i++)
         for (size_t k = 0; k < VN_COUNT(predictions); k++) {
             vn_path *a, *b;
@@ -47,7 +49,7 @@ static void round_trips(void **state) {
             json_t *config = vn_path_scheduler(a, &p, false);
             assert_non_null(config);
             vn_status s = vn_path_from_scheduler(config, &b, &q, &err);
-            if (vn_path_allows(a, &p, NULL)) { // eps or score with zero_snr
+            if (vn_path_allows(a, &p, NULL)) { /* eps or score with zero_snr */
                 assert_int_equal(s, VN_BAD_FILE);
                 assert_non_null(strstr(err.text, "pure noise"));
                 json_decref(config);
@@ -107,7 +109,7 @@ static void a_learned_variance_is_written(void **state) {
         json_t *config = vn_path_scheduler(p, &q, learns != 0);
         const char *type = json_string_value(json_object_get(config, "variance_type"));
         const char *class = json_string_value(json_object_get(config, "_class_name"));
-        assert_string_equal(class, learns ? "DDPMScheduler" : "DDIMScheduler"); // who can say it
+        assert_string_equal(class, learns ? "DDPMScheduler" : "DDIMScheduler"); /* who can say it */
         assert_true(learns ? type && strcmp(type, "learned_range") == 0 : !type);
         assert_int_equal(vn_path_from_scheduler(config, &again, &q, &err), VN_OK);
         vn_path_close(&again);
@@ -121,35 +123,47 @@ static void files_of_diffusers_are_read(void **state) {
     static const struct {
         const char *config, *path, *prediction;
     } known[] = {
-        {"{\"_class_name\": \"PNDMScheduler\", \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", "
+        {"{\"_class_name\": \"PNDMScheduler\", \"beta_end\": 0.012, \"beta_schedule\": "
+         "\"scaled_linear\", "
          "\"beta_start\": 0.00085,"
-         " \"num_train_timesteps\": 1000, \"set_alpha_to_one\": false, \"skip_prk_steps\": true, \"steps_offset\": 1,"
+         " \"num_train_timesteps\": 1000, \"set_alpha_to_one\": false, \"skip_prk_steps\": true, "
+         "\"steps_offset\": 1,"
          " \"trained_betas\": null, \"clip_sample\": false}",
          "ddpm:scaled-linear", "eps"},
-        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"squaredcos_cap_v2\", \"prediction_type\": "
+        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"squaredcos_cap_v2\", "
+         "\"prediction_type\": "
          "\"sample\","
          " \"variance_type\": \"fixed_small\"}",
          "ddpm:cosine", "x0"},
         {"{\"_class_name\": \"HeunDiscreteScheduler\", \"prediction_type\": \"v_prediction\"}",
          "ddpm:linear,beta_start=0.00085,beta_end=0.012", "v"},
-        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"shift\": 3.0, \"num_train_timesteps\": 1000}",
+        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"shift\": 3.0, "
+         "\"num_train_timesteps\": 1000}",
          "rectified", "velocity"},
-        {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\"}", "ddpm:linear", "eps"},
+        {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\"}",
+         "ddpm:linear", "eps"},
         {"{\"_class_name\": \"LCMScheduler\"}", "ddpm:scaled-linear", "eps"},
-        {"{\"_class_name\": \"UnCLIPScheduler\", \"prediction_type\": \"sample\"}", "ddpm:cosine", "x0"},
-        {"{\"_class_name\": \"EDMEulerScheduler\", \"sigma_max\": 120.0, \"prediction_type\": \"epsilon\"}",
+        {"{\"_class_name\": \"UnCLIPScheduler\", \"prediction_type\": \"sample\"}", "ddpm:cosine",
+         "x0"},
+        {"{\"_class_name\": \"EDMEulerScheduler\", \"sigma_max\": 120.0, \"prediction_type\": "
+         "\"epsilon\"}",
          "edm:sigma_max=120", "edm"},
         {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"sigmoid\", \"beta_end\": 0.01}",
          "ddpm:sigmoid,beta_end=0.01", "eps"},
-        {"{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085,"
-         " \"beta_end\": 0.012, \"rescale_betas_zero_snr\": true, \"prediction_type\": \"v_prediction\"}",
+        {"{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"scaled_linear\", "
+         "\"beta_start\": 0.00085,"
+         " \"beta_end\": 0.012, \"rescale_betas_zero_snr\": true, \"prediction_type\": "
+         "\"v_prediction\"}",
          "ddpm:scaled-linear,zero_snr=1", "v"},
-        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_karras_sigmas\": true, \"use_beta_sigmas\": false}",
+        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_karras_sigmas\": true, "
+         "\"use_beta_sigmas\": false}",
          "ddpm:linear", "eps"},
-        {"{\"_class_name\": \"DPMSolverMultistepScheduler\", \"use_flow_sigmas\": true, \"flow_shift\": 3.0,"
+        {"{\"_class_name\": \"DPMSolverMultistepScheduler\", \"use_flow_sigmas\": true, "
+         "\"flow_shift\": 3.0,"
          " \"prediction_type\": \"flow_prediction\"}",
          "rectified", "velocity"},
-        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true, \"prediction_type\": \"sample\"}",
+        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true, "
+         "\"prediction_type\": \"sample\"}",
          "rectified", "x0"},
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {
@@ -175,37 +189,48 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         {"[]", "object", VN_BAD_FILE},
         {"{}", "_class_name", VN_UNSUPPORTED},
         {"{\"_class_name\": 3}", "_class_name", VN_BAD_FILE},
-        {"{\"_class_name\": \"CMStochasticIterativeScheduler\"}", "CMStochasticIterativeScheduler' tells its network",
+        {"{\"_class_name\": \"CMStochasticIterativeScheduler\"}",
+         "CMStochasticIterativeScheduler' tells its network", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"AmusedScheduler\"}", "'AmusedScheduler' is for discrete tokens",
          VN_UNSUPPORTED},
-        {"{\"_class_name\": \"AmusedScheduler\"}", "'AmusedScheduler' is for discrete tokens", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"CogVideoXDPMScheduler\"}", "'CogVideoXDPMScheduler' is for video", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"CogVideoXDPMScheduler\"}", "'CogVideoXDPMScheduler' is for video",
+         VN_UNSUPPORTED},
         {"{\"_class_name\": \"PiflowScheduler\"}", "more than a denoiser does", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"NewScheduler\"}", "'NewScheduler' is not a scheduler that vane knows; if the network",
-         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"NewScheduler\"}",
+         "'NewScheduler' is not a scheduler that vane knows; if the network", VN_UNSUPPORTED},
         {"{\"_class_name\": \"DDIMScheduler\", \"rescale_betas_zero_snr\": true}",
          "eps says nothing of the data at the last step", VN_BAD_FILE},
-        {"{\"_class_name\": \"DDIMScheduler\", \"trained_betas\": [0.1]}", "trained_betas", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned\"}", "learned", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"quadratic\"}", "quadratic", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"sigmoid-bar\"}", "sigmoid-bar", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"beta_start\": 0}", "beta_start 0", VN_BAD_FILE},
-        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"invert_sigmas\": true}", "invert_sigmas",
+        {"{\"_class_name\": \"DDIMScheduler\", \"trained_betas\": [0.1]}", "trained_betas",
          VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"prediction_type\": \"flow\"}", "flow", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"DDPMScheduler\", \"beta_start\": \"small\"}", "beta_start", VN_BAD_FILE},
+        {"{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"learned\"}", "learned",
+         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"quadratic\"}", "quadratic",
+         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"beta_schedule\": \"sigmoid-bar\"}", "sigmoid-bar",
+         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"beta_start\": 0}", "beta_start 0", VN_BAD_FILE},
+        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"invert_sigmas\": true}",
+         "invert_sigmas", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"prediction_type\": \"flow\"}", "flow",
+         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"DDPMScheduler\", \"beta_start\": \"small\"}", "beta_start",
+         VN_BAD_FILE},
         {"{\"_class_name\": \"DDPMScheduler\", \"num_train_timesteps\": 1e9}", "T=", VN_BAD_FILE},
         {"{\"_class_name\": \"DDPMScheduler\", \"num_train_timesteps\": 10.5}", "T=", VN_BAD_FILE},
-        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true, \"prediction_type\": "
+        {"{\"_class_name\": \"UniPCMultistepScheduler\", \"use_flow_sigmas\": true, "
+         "\"prediction_type\": "
          "\"v_prediction\"}",
          "v_prediction", VN_UNSUPPORTED},
         {"{\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_type\": \"continuous\","
          " \"prediction_type\": \"v_prediction\"}",
          "continuous", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"num_train_timesteps\": 500}", "500", VN_UNSUPPORTED},
-        {"{\"_class_name\": \"EDMEulerScheduler\", \"prediction_type\": \"v_prediction\"}", "v_prediction",
-         VN_UNSUPPORTED},
+        {"{\"_class_name\": \"FlowMatchEulerDiscreteScheduler\", \"num_train_timesteps\": 500}",
+         "500", VN_UNSUPPORTED},
+        {"{\"_class_name\": \"EDMEulerScheduler\", \"prediction_type\": \"v_prediction\"}",
+         "v_prediction", VN_UNSUPPORTED},
         {"{\"_class_name\": \"EDMEulerScheduler\", \"sigma_min\": 90}", "sigma_min", VN_BAD_FILE},
-        {"{\"_class_name\": \"VaneScheduler\", \"path\": \"vq\", \"prediction_type\": \"eps\"}", "vp", VN_BAD_FILE},
+        {"{\"_class_name\": \"VaneScheduler\", \"path\": \"vq\", \"prediction_type\": \"eps\"}",
+         "vp", VN_BAD_FILE},
         {"{\"_class_name\": \"VaneScheduler\", \"path\": \"vp\"}", "prediction", VN_BAD_FILE},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
@@ -213,7 +238,8 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         vn_prediction p;
         vn_err err = {0};
         vn_status s = read(bad[i].config, &path, &p, &err);
-        if (s != bad[i].status || !strstr(err.text, bad[i].word)) fail_msg("%s: %d %s", bad[i].config, s, err.text);
+        if (s != bad[i].status || !strstr(err.text, bad[i].word))
+            fail_msg("%s: %d %s", bad[i].config, s, err.text);
         assert_int_equal(err.status, s);
         assert_null(path);
     }

@@ -1,4 +1,5 @@
-/* Worlds: densities, denoiser, derivatives and posteriors against each other and against one-line truths; and files that lie. */
+/* Worlds: densities, denoiser, derivatives and posteriors against each other and against one-line
+ * truths; and files that lie. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +20,10 @@
 
 /* Full and plain covariances, a zero weight, own unconditional and weak models. */
 static const char text[] =
-    "{\"classes\": [{\"name\": \"round\", \"components\": [{\"weight\": 2, \"mean\": [1, 0, -1], \"std\": 0.5},"
-    "   {\"weight\": 1, \"mean\": [-1, 0.5, 0], \"cov\": [[0.5, 0.2, 0], [0.2, 0.4, -0.1], [0, -0.1, 0.3]]}]},"
+    "{\"classes\": [{\"name\": \"round\", \"components\": [{\"weight\": 2, \"mean\": [1, 0, -1], "
+    "\"std\": 0.5},"
+    "   {\"weight\": 1, \"mean\": [-1, 0.5, 0], \"cov\": [[0.5, 0.2, 0], [0.2, 0.4, -0.1], [0, "
+    "-0.1, 0.3]]}]},"
     " {\"components\": [{\"mean\": [0, 2, 1], \"cov\": [[1, 0, 0], [0, 0.25, 0], [0, 0, 0.04]]},"
     "   {\"weight\": 0, \"mean\": [9, 9, 9], \"std\": 1}]}],"
     " \"class_weights\": [1, 3],"
@@ -54,8 +57,8 @@ static double *new_work(const vn_world *w) {
 }
 
 /* Runs `f` at every level, point, network and condition. */
-typedef void (*visit)(const vn_world *w, vn_network which, int32_t label, const double *level, const double *x,
-                      double *work);
+typedef void (*visit)(const vn_world *w, vn_network which, int32_t label, const double *level,
+                      const double *x, double *work);
 
 static void everywhere(visit f) {
     vn_world *w = open();
@@ -63,7 +66,8 @@ static void everywhere(visit f) {
     for (size_t l = 0; l < VN_COUNT(levels); l++)
         for (size_t p = 0; p < VN_COUNT(points); p++)
             for (int which = 0; which < VN_NETWORK_COUNT; which++)
-                for (int32_t label = -1; label < 2; label++) f(w, (vn_network)which, label, levels[l], points[p], work);
+                for (int32_t label = -1; label < 2; label++)
+                    f(w, (vn_network)which, label, levels[l], points[p], work);
     free(work);
     vn_world_close(&w);
 }
@@ -73,8 +77,8 @@ static void near(double a, double b, double tolerance) {
 }
 
 /* eps = -sigma grad log p by central differences, and x = alpha x0 + sigma eps. */
-static void check_score(const vn_world *w, vn_network which, int32_t label, const double *level, const double *x,
-                        double *work) {
+static void check_score(const vn_world *w, vn_network which, int32_t label, const double *level,
+                        const double *x, double *work) {
     double x0[D], eps[D], moved[D];
     const double alpha = level[0], sigma = level[1], h = 1e-5 * fmax(sigma, 0.1);
     vn_world_denoise(w, which, label, alpha, sigma, x, x0, eps, work);
@@ -95,9 +99,10 @@ static void scores_are_gradients(void **state) {
 }
 
 /* The product with the Jacobian of x0, by central differences of v . x0. */
-static void check_vjp(const vn_world *w, vn_network which, int32_t label, const double *level, const double *x,
-                      double *work) {
-    const double v[D] = {0.4, -1.1, 0.7}, alpha = level[0], sigma = level[1], h = 1e-5 * fmax(sigma, 0.1);
+static void check_vjp(const vn_world *w, vn_network which, int32_t label, const double *level,
+                      const double *x, double *work) {
+    const double v[D] = {0.4, -1.1, 0.7}, alpha = level[0], sigma = level[1],
+                 h = 1e-5 * fmax(sigma, 0.1);
     double back[D], moved[D], x0[2][D], eps[D];
     vn_world_vjp(w, which, label, alpha, sigma, x, v, back, work);
     for (int i = 0; i < D; i++) {
@@ -122,8 +127,10 @@ static void one_gaussian_is_linear(void **state) {
     (void)state;
     vn_world *w;
     vn_err err;
-    assert_int_equal(parse("{\"classes\": [{\"components\": [{\"mean\": [2, -1, 0], \"std\": 1.5}]}]}", &w, &err),
-                     VN_OK);
+    assert_int_equal(
+        parse("{\"classes\": [{\"components\": [{\"mean\": [2, -1, 0], \"std\": 1.5}]}]}", &w,
+              &err),
+        VN_OK);
     double *work = new_work(w), x0[D], eps[D];
     const double m[D] = {2, -1, 0};
     for (size_t l = 0; l < VN_COUNT(levels); l++) {
@@ -145,9 +152,11 @@ static void classes_make_up_the_whole(void **state) {
     double *work = new_work(w), posterior[2];
     for (size_t l = 0; l < VN_COUNT(levels); l++) {
         const double a = levels[l][0], s = levels[l][1];
-        double joint[2] = {0.25 * exp(vn_world_log_density(w, VN_NETWORK_MAIN, 0, a, s, points[0], work)),
-                           0.75 * exp(vn_world_log_density(w, VN_NETWORK_MAIN, 1, a, s, points[0], work))};
-        near(vn_world_log_density(w, VN_NETWORK_MAIN, -1, a, s, points[0], work), log(joint[0] + joint[1]), 1e-12);
+        double joint[2] = {
+            0.25 * exp(vn_world_log_density(w, VN_NETWORK_MAIN, 0, a, s, points[0], work)),
+            0.75 * exp(vn_world_log_density(w, VN_NETWORK_MAIN, 1, a, s, points[0], work))};
+        near(vn_world_log_density(w, VN_NETWORK_MAIN, -1, a, s, points[0], work),
+             log(joint[0] + joint[1]), 1e-12);
         vn_world_posterior(w, a, s, points[0], posterior, work);
         near(posterior[0], joint[0] / (joint[0] + joint[1]), 1e-12);
         near(posterior[0] + posterior[1], 1, 1e-12);
@@ -165,7 +174,8 @@ static void eigenvectors_diagonalise(void **state) {
     enum { N = 40 };
     static double a[N * N], copy[N * N], vector[N * N], value[N];
     for (size_t i = 0; i < N; i++)
-        for (size_t j = 0; j <= i; j++) a[i * N + j] = a[j * N + i] = vn_random_double(1, VN_STREAM_TEST, i, j) - 0.5;
+        for (size_t j = 0; j <= i; j++)
+            a[i * N + j] = a[j * N + i] = vn_random_double(1, VN_STREAM_TEST, i, j) - 0.5;
     memcpy(copy, a, sizeof a);
     vn_eigen(N, a, value, vector);
     for (size_t i = 0; i < N; i++)
@@ -182,7 +192,8 @@ static void eigenvectors_diagonalise(void **state) {
         }
 }
 
-/* Rows are independent: one at a time, many, and with threads, bit for bit; every prediction means the same pair. */
+/* Rows are independent: one at a time, many, and with threads, bit for bit; every prediction means
+ * the same pair. */
 static void the_denoiser_answers_row_by_row(void **state) {
     (void)state;
     enum { N = 7 };
@@ -212,8 +223,8 @@ static void the_denoiser_answers_row_by_row(void **state) {
             assert_memory_equal(one, raw + i * D, sizeof one);
             vn_prediction_to_pair(&p, &level[i], D, x + i * D, one, x0, eps);
             for (int j = 0; j < D; j++) exact_x[j] = (double)x[i * D + j];
-            vn_world_denoise(w, VN_NETWORK_MAIN, label[i], level[i].alpha, level[i].sigma, exact_x, exact_x0, exact_eps,
-                             work);
+            vn_world_denoise(w, VN_NETWORK_MAIN, label[i], level[i].alpha, level[i].sigma, exact_x,
+                             exact_x0, exact_eps, work);
             double lost = 1e-6 / fmin(level[i].alpha, level[i].sigma);
             for (int j = 0; j < D; j++) near((double)x0[j], exact_x0[j], lost);
             for (int j = 0; j < D; j++) near((double)eps[j], exact_eps[j], lost);
@@ -233,7 +244,8 @@ static void the_denoiser_refuses_what_it_lacks(void **state) {
     vn_denoiser d;
     vn_err err;
     float x[1] = {0}, raw[1];
-    assert_int_equal(parse("{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", &w, &err), VN_OK);
+    assert_int_equal(
+        parse("{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", &w, &err), VN_OK);
     assert_int_equal(vn_path_open("rectified", &path, &err), VN_OK);
     assert_int_equal(vn_world_denoiser(w, path, NULL, NULL, &d, &err), VN_OK);
     assert_string_equal(d.prediction.row->row.name, "v");
@@ -251,7 +263,7 @@ static void the_denoiser_refuses_what_it_lacks(void **state) {
     vn_world_close(&w);
 }
 
-/* ---- files that lie ----------------------------------------------------------------------------------- */
+/* ---- files that lie -------------------------------------------------------------------------- */
 
 #define C(components) "{\"classes\": [{\"components\": " components "}]}"
 
@@ -285,18 +297,27 @@ static void lies_are_refused_with_their_place(void **state) {
         {C("[{\"mean\": [0], \"std\": 1, \"weight\": 0}]"), "sum to 0"},
         {C("[{\"mean\": [0], \"std\": 1, \"weight\": -1}]"), "weight outside"},
         {C("[{\"mean\": [0], \"std\": 1, \"weight\": \"x\"}]"), "weight that is not a number"},
-        {C("[{\"mean\": [0], \"std\": 1}, {\"mean\": [0, 1], \"std\": 1}]"), "components[1].mean has 2 numbers, not 1"},
-        {"{\"class_weights\": [1, 2], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}",
+        {C("[{\"mean\": [0], \"std\": 1}, {\"mean\": [0, 1], \"std\": 1}]"),
+         "components[1].mean has 2 numbers, not 1"},
+        {"{\"class_weights\": [1, 2], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": "
+         "1}]}]}",
          "class_weights has 2"},
-        {"{\"class_weights\": [-1], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", "negative"},
-        {"{\"class_weights\": [0], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", "sum to 0"},
-        {"{\"classes\": [{\"name\": 3, \"components\": [{\"mean\": [0], \"std\": 1}]}]}", "classes[0] has a name"},
+        {"{\"class_weights\": [-1], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": "
+         "1}]}]}",
+         "negative"},
+        {"{\"class_weights\": [0], \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}",
+         "sum to 0"},
+        {"{\"classes\": [{\"name\": 3, \"components\": [{\"mean\": [0], \"std\": 1}]}]}",
+         "classes[0] has a name"},
         {"{\"unconditional\": 1, \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}",
          "unconditional is not a list"},
-        {"{\"weak\": 1, \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}", "weak is not an object"},
-        {"{\"weak\": {\"classes\": [1, 2]}, \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}",
+        {"{\"weak\": 1, \"classes\": [{\"components\": [{\"mean\": [0], \"std\": 1}]}]}",
+         "weak is not an object"},
+        {"{\"weak\": {\"classes\": [1, 2]}, \"classes\": [{\"components\": [{\"mean\": [0], "
+         "\"std\": 1}]}]}",
          "weak has another number of classes"},
-        {"{\"weak\": {\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 0}]}]}, \"classes\": [{\"components\": "
+        {"{\"weak\": {\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 0}]}]}, "
+         "\"classes\": [{\"components\": "
          "[{\"mean\": "
          "[0], \"std\": 1}]}]}",
          "weak.classes[0].components[0].std"},
@@ -305,7 +326,8 @@ static void lies_are_refused_with_their_place(void **state) {
         vn_world *w = (void *)1;
         vn_err err = {0};
         vn_status s = parse(bad[i][0], &w, &err);
-        if (s != VN_BAD_FILE || !strstr(err.text, bad[i][1])) fail_msg("%s: %d %s", bad[i][0], s, err.text);
+        if (s != VN_BAD_FILE || !strstr(err.text, bad[i][1]))
+            fail_msg("%s: %d %s", bad[i][0], s, err.text);
         assert_null(w);
     }
 }

@@ -1,6 +1,8 @@
-/* Every sampler x guide x path x prediction of the tables, walked on exact worlds: all of them end in finite numbers or are refused
- * by name before they begin, and none takes memory on its way; at guidance 1 every rule is the conditional model; and where the guided flow has a closed form, every
- * sampler that makes no noise of its own ends there. Rows are taken from the tables, so a new one is tried without a word here. */
+/* Every sampler x guide x path x prediction of the tables, walked on exact worlds: all of them end
+ * in finite numbers or are refused by name before they begin, and none takes memory on its way; at
+ * guidance 1 every rule is the conditional model; and where the guided flow has a closed form,
+ * every sampler that makes no noise of its own ends there. Rows are taken from the tables, so a new
+ * one is tried without a word here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,14 +17,15 @@
 #include "support_walk.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#define EACH                                                                                                           \
-    17 // every so many combinations are walked: sanitizers are slow, and what they look for is not in the numbers
+#define EACH                                                                                       \
+    17 /* every so many combinations are walked: sanitizers are slow, and what they look for is not in the numbers */
 #else
 #define EACH 1
 #endif
 
 enum { N = 2, D = 2 };
-#define FAR 1e9f // PNDM in 10 steps from alpha = 5e-5 goes to 1e7, as it does in diffusers; numbers stay numbers
+/* PNDM in 10 steps from alpha = 5e-5 goes to 1e7, as it does in diffusers; numbers stay numbers */
+#define FAR 1e9f
 
 static const float noise[N * D] = {0.3f, -1.1f, -0.7f, 0.9f};
 
@@ -48,8 +51,8 @@ static const char *guide_text(size_t row) {
 }
 
 /* Minus the squared distance to (1, 1), halved. */
-static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                        vn_err *err) {
+static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *labels, float *value,
+                        float *gradient, vn_err *err) {
     (void)self, (void)labels, (void)err;
     for (int64_t i = 0; i < n; i++) {
         value[i] = 0;
@@ -68,15 +71,16 @@ static const char *grid_of(const char *path) {
     return strcmp(path, "ve") == 0 ? "karras" : NULL;
 }
 
-/* ---- all together ------------------------------------------------------------------------------------------------- */
+/* ---- all together ---------------------------------------------------------------------------- */
 
 typedef struct tally {
     int walked, refused, wrong;
-    int layerless; // refused because exact worlds have no layers to be disturbed
+    int layerless; /* refused because exact worlds have no layers to be disturbed */
 } tally;
 
 /* Says what is wrong, of the first few; the test fails at its end. */
-static void complain(tally *t, const bench *b, const vn_walk_options *o, const char *what, double number) {
+static void complain(tally *t, const bench *b, const vn_walk_options *o, const char *what,
+                     double number) {
     if (t->wrong++ < 30)
         print_error("%s, %s, %s, %s: %s %g\n", o->sampler, o->guide, b->path->row->row.name,
                     b->prediction.row->row.name, what, number);
@@ -89,13 +93,20 @@ static bool names(const char *line, const char *text) {
     return strstr(line, name) != NULL;
 }
 
-static void walk_one(const bench *b, const char *grid, const char *sampler, const char *guide, tally *t) {
+static void walk_one(const bench *b, const char *grid, const char *sampler, const char *guide,
+                     tally *t) {
     float x[N * D];
     vn_err err = {0};
-    const vn_walk_options o = {
-        .sampler = sampler, .guide = guide, .guidance = 1.5, .grid = grid, .steps = 10, .reward = &to_one, .seed = 5};
+    const vn_walk_options o = {.sampler = sampler,
+                               .guide = guide,
+                               .guidance = 1.5,
+                               .grid = grid,
+                               .steps = 10,
+                               .reward = &to_one,
+                               .seed = 5};
     const vn_status s = bench_run(b, o, N, 0, 0, noise, x, NULL, &err);
-    if (s == VN_BAD_ARGUMENT && names(err.text, guide) && strstr(err.text, "layers that can be disturbed")) {
+    if (s == VN_BAD_ARGUMENT && names(err.text, guide) &&
+        strstr(err.text, "layers that can be disturbed")) {
         t->layerless++;
         return;
     }
@@ -124,16 +135,19 @@ static void every_combination_ends_in_numbers_or_is_refused(void **state) {
             for (size_t s = 0; s < vn_samplers.count; s++)
                 for (size_t g = 0; g < vn_guides.count; g++)
                     if (count++ % EACH == 0)
-                        walk_one(&b, grid_of(paths[p]), vn_table_row(&vn_samplers, s)->name, guide_text(g), &t);
+                        walk_one(&b, grid_of(paths[p]), vn_table_row(&vn_samplers, s)->name,
+                                 guide_text(g), &t);
             bench_close(&b);
         }
-    print_message(
-        "%d samplers x %d guides x %d paths x %d predictions: %d walked, %d refused by name, %d for want of layers\n",
-        (int)vn_samplers.count, (int)vn_guides.count, (int)VN_COUNT(paths), (int)vn_prediction_row_count, t.walked,
-        t.refused, t.layerless);
+    print_message("%d samplers x %d guides x %d paths x %d predictions: %d walked, %d refused by "
+                  "name, %d for want of layers\n",
+                  (int)vn_samplers.count, (int)vn_guides.count, (int)VN_COUNT(paths),
+                  (int)vn_prediction_row_count, t.walked, t.refused, t.layerless);
     assert_int_equal(t.wrong, 0);
-    if (EACH == 1) // these rows are walked on networks, in tests/api/test_inside.c
-        assert_int_equal(t.layerless, (int)(vn_samplers.count * VN_COUNT(paths) * vn_prediction_row_count) * inside);
+    if (EACH == 1) /* these rows are walked on networks, in tests/api/test_inside.c */
+        assert_int_equal(t.layerless,
+                         (int)(vn_samplers.count * VN_COUNT(paths) * vn_prediction_row_count) *
+                             inside);
     assert_true(t.walked > 5 * t.refused);
 }
 
@@ -142,12 +156,13 @@ static void all_paths_are_tried(void **state) {
     (void)state;
     for (size_t i = 0; i < vn_path_row_count; i++) {
         bool tried = false;
-        for (size_t k = 0; k < VN_COUNT(paths); k++) tried |= strcmp(paths[k], vn_path_rows[i].row.name) == 0;
+        for (size_t k = 0; k < VN_COUNT(paths); k++)
+            tried |= strcmp(paths[k], vn_path_rows[i].row.name) == 0;
         if (!tried) fail_msg("the path %s is not tried", vn_path_rows[i].row.name);
     }
 }
 
-/* ---- guidance 1 ------------------------------------------------------------------------------------------------------ */
+/* ---- guidance 1 ------------------------------------------------------------------------------ */
 
 /* Rules whose paper makes something else than the conditional model of gamma = 1. */
 static bool is_conditional_at_one(const vn_guide_row *row) {
@@ -168,16 +183,20 @@ static void at_guidance_one_rules_are_the_conditional_model(void **state) {
         for (size_t g = 1; g < vn_guides.count; g++) {
             const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, g);
             vn_err err = {0};
-            vn_walk_options o = {.sampler = "euler", .guidance = 1, .grid = grid_of(paths[p]), .steps = 10};
+            vn_walk_options o = {
+                .sampler = "euler", .guidance = 1, .grid = grid_of(paths[p]), .steps = 10};
             if (!is_conditional_at_one(row) || (row->needs & VN_NEEDS_SDE)) continue;
-            if (bench_run(&b, o, N, 0, 1, noise, want, NULL, &err)) fail_msg("%s: %s", paths[p], err.text);
+            if (bench_run(&b, o, N, 0, 1, noise, want, NULL, &err))
+                fail_msg("%s: %s", paths[p], err.text);
             o.guide = guide_text(g);
             const vn_status s = bench_run(&b, o, N, 0, 1, noise, x, NULL, &err);
-            if (s == VN_BAD_ARGUMENT) continue; // needs what points do not have
+            if (s == VN_BAD_ARGUMENT) continue; /* needs what points do not have */
             if (s) fail_msg("%s on %s: %s", o.guide, paths[p], err.text);
-            for (int i = 0; i < N * D; i++) // measured: 8.4e-5 on ddpm:cosine, whose first level has alpha 5e-5
+            /* measured: 8.4e-5 on ddpm:cosine, whose first level has alpha 5e-5 */
+            for (int i = 0; i < N * D; i++)
                 if (!(fabsf(x[i] - want[i]) <= 2e-4f * (1 + fabsf(want[i]))))
-                    fail_msg("%s on %s: %g, conditional %g", o.guide, paths[p], (double)x[i], (double)want[i]);
+                    fail_msg("%s on %s: %g, conditional %g", o.guide, paths[p], (double)x[i],
+                             (double)want[i]);
             count++;
         }
         bench_close(&b);
@@ -186,24 +205,28 @@ static void at_guidance_one_rules_are_the_conditional_model(void **state) {
     assert_true(count >= 8 * (int)VN_COUNT(paths));
 }
 
-/* ---- a guided flow in closed form -------------------------------------------------------------------------------------- */
+/* ---- a guided flow in closed form ------------------------------------------------------------ */
 
 /* p(x|c) = N(mu, s^2), p(x) = N(0, s^2): guided by gamma the ODE ends in N(gamma mu, s^2), with
  * x0 = gamma mu + s (x_T - alpha_T gamma mu) / sqrt(alpha_T^2 s^2 + sigma_T^2). */
-static const char shifted[] = "{\"classes\": [{\"components\": [{\"mean\": [0.6, -0.4], \"std\": 0.5}]}],"
-                              " \"unconditional\": [{\"mean\": [0, 0], \"std\": 0.5}]}";
+static const char shifted[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [0.6, -0.4], \"std\": 0.5}]}],"
+    " \"unconditional\": [{\"mean\": [0, 0], \"std\": 0.5}]}";
 static const double mu[D] = {0.6, -0.4}, s_data = 0.5, gamma_of_flow = 2;
 
 /* Guides that are CFG on this world. */
-static const char *const same_as_cfg[] = {"cfg", "classifier", "interval:lo=0,hi=1e9", "schedule:shape=constant"};
+static const char *const same_as_cfg[] = {"cfg", "classifier", "interval:lo=0,hi=1e9",
+                                          "schedule:shape=constant"};
 
 static double worst_error(const bench *b, const float *x) {
     const vn_level noisy = vn_path_level(b->path, 1);
-    const double spread = sqrt(noisy.alpha * noisy.alpha * s_data * s_data + noisy.sigma * noisy.sigma);
+    const double spread =
+        sqrt(noisy.alpha * noisy.alpha * s_data * s_data + noisy.sigma * noisy.sigma);
     double worst = 0;
     for (int i = 0; i < N * D; i++) {
         const double centre = gamma_of_flow * mu[i % D];
-        const double want = centre + s_data * (noisy.sigma * (double)noise[i] - noisy.alpha * centre) / spread;
+        const double want =
+            centre + s_data * (noisy.sigma * (double)noise[i] - noisy.alpha * centre) / spread;
         worst = fmax(worst, fabs((double)x[i] - want));
     }
     return worst;
@@ -225,7 +248,8 @@ static void guided_flows_end_where_they_should(void **state) {
     tally t = {0};
     double worst = 0;
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
-        if (strcmp(paths[p], "ddpm:cosine") == 0) continue; // at alpha = 5e-5 float32 noise says nothing of x0
+        /* at alpha = 5e-5 float32 noise says nothing of x0 */
+        if (strcmp(paths[p], "ddpm:cosine") == 0) continue;
         for (size_t r = 0; r<vn_prediction_row_count; r += EACH> 1 ? 3 : 1) {
             bench b = bench_open(shifted, paths[p], vn_prediction_rows[r].row.name);
             for (size_t s = 0; s < vn_samplers.count; s++)
@@ -238,7 +262,8 @@ static void guided_flows_end_where_they_should(void **state) {
                                                .grid = grid_of(paths[p]),
                                                .steps = 200};
                     if (!is_deterministic(&b, o)) break;
-                    if (bench_run(&b, o, N, 0, 0, noise, x, NULL, &err)) fail_msg("%s: %s", o.sampler, err.text);
+                    if (bench_run(&b, o, N, 0, 0, noise, x, NULL, &err))
+                        fail_msg("%s: %s", o.sampler, err.text);
                     const double error = worst_error(&b, x);
                     worst = fmax(worst, error);
                     if (!(error < 0.05)) complain(&t, &b, &o, "off by", error);
@@ -247,7 +272,8 @@ static void guided_flows_end_where_they_should(void **state) {
             bench_close(&b);
         }
     }
-    print_message("%d flows in closed form, off by %.4f at most after 200 steps\n", t.walked, worst);
+    print_message("%d flows in closed form, off by %.4f at most after 200 steps\n", t.walked,
+                  worst);
     assert_int_equal(t.wrong, 0);
     assert_true(t.walked > 500 / EACH);
 }

@@ -1,5 +1,5 @@
-/* Whole trajectories against the programs that vane is compared with, on an exact mixture: every file of cases in golden/sampler,
- * each made by a script beside it. A file holds
+/* Whole trajectories against the programs that vane is compared with, on an exact mixture: every
+ * file of cases in golden/sampler, each made by a script beside it. A file holds
  *
  *     noise       [rows][2] of unit variance, where its cases begin
  *     cases       what vane is told (sampler, path, predict, grid and steps or sigmas, label, gamma, guide if not cfg) and x, the
@@ -23,9 +23,10 @@
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/sampler/"
 #define WORLD  "world.json"
-#define ROWS   8 // at most
+#define ROWS   8 /* at most */
 #define SIZE   2
-/* Largest error over the cases, relative to the largest number of the answer: 7e-6, from diffusers' float32 states. */
+/* Largest error over the cases, relative to the largest number of the answer: 7e-6, from diffusers'
+ * float32 states. */
 #define TOLERANCE 2e-5
 
 static char *world;
@@ -44,7 +45,7 @@ static int close_world(void **state) {
     return 0;
 }
 
-/* ---- files of cases ----------------------------------------------------------------------------------------- */
+/* ---- files of cases -------------------------------------------------------------------------- */
 
 /* A file at work. */
 typedef struct file {
@@ -107,7 +108,8 @@ static size_t run_files(const char *key, each run) {
 
 static vn_walk_options told(const json_t *c, double *sigmas) {
     const json_t *list = json_object_get(c, "sigmas");
-    for (size_t i = 0; i < json_array_size(list); i++) sigmas[i] = json_number_value(json_array_get(list, i));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        sigmas[i] = json_number_value(json_array_get(list, i));
     return (vn_walk_options){.sampler = text_of(c, "sampler"),
                              .grid = text_of(c, "grid"),
                              .steps = (int)number_of(c, "steps"),
@@ -117,7 +119,7 @@ static vn_walk_options told(const json_t *c, double *sigmas) {
                              .guidance = number_of(c, "gamma")};
 }
 
-/* ---- trajectories ------------------------------------------------------------------------------------------- */
+/* ---- trajectories ---------------------------------------------------------------------------- */
 
 static double error_of(const json_t *c, size_t rows, const float *x) {
     double worst = 0, size = 0;
@@ -135,14 +137,14 @@ static void run_trajectory(file *f, const json_t *c, size_t index) {
     vn_err err = {0};
     assert_in_range(json_array_size(json_object_get(c, "sigmas")), 0, VN_COUNT(sigmas));
     bench b = bench_open(world, text_of(c, "path"), text_of(c, "predict"));
-    vn_status s =
-        bench_run(&b, told(c, sigmas), (int64_t)f->rows, 0, (int32_t)number_of(c, "label"), f->noise, x, NULL, &err);
+    vn_status s = bench_run(&b, told(c, sigmas), (int64_t)f->rows, 0,
+                            (int32_t)number_of(c, "label"), f->noise, x, NULL, &err);
     if (s) fail_msg("%s, case %zu: %s", f->name, index, err.text);
     const double error = error_of(c, f->rows, x);
     f->worst = fmax(f->worst, error);
     if (!(error < TOLERANCE))
-        fail_msg("%s, case %zu, %s on %s, %s: error %.2e", f->name, index, text_of(c, "sampler"), text_of(c, "path"),
-                 text_of(c, "grid"), error);
+        fail_msg("%s, case %zu, %s on %s, %s: error %.2e", f->name, index, text_of(c, "sampler"),
+                 text_of(c, "path"), text_of(c, "grid"), error);
     bench_close(&b);
 }
 
@@ -151,7 +153,7 @@ static void trajectories_are_those_of_other_programs(void **state) {
     assert_true(run_files("cases", run_trajectory) >= 35);
 }
 
-/* ---- samplers that draw noise ------------------------------------------------------------------------------- */
+/* ---- samplers that draw noise ---------------------------------------------------------------- */
 
 /* x' = a x + b x0 + c noise with diffusers' a, b, c, the world's x0 and vane's noise. */
 static void replay(const bench *b, const json_t *c, const file *f, uint64_t seed, double *x) {
@@ -163,11 +165,11 @@ static void replay(const bench *b, const json_t *c, const file *f, uint64_t seed
         for (size_t i = 0; i < f->rows; i++) {
             float z[SIZE];
             vn_random_normal(z, SIZE, seed, VN_STREAM_STEP_NOISE, i, (VN_MAX_DRAWS + 1) * k);
-            vn_world_denoise(b->world, VN_NETWORK_MAIN, label, entry(rows, k, 0), entry(rows, k, 1), x + i * SIZE, x0,
-                             eps, work);
+            vn_world_denoise(b->world, VN_NETWORK_MAIN, label, entry(rows, k, 0), entry(rows, k, 1),
+                             x + i * SIZE, x0, eps, work);
             for (size_t j = 0; j < SIZE; j++)
-                x[i * SIZE + j] =
-                    entry(rows, k, 2) * x[i * SIZE + j] + entry(rows, k, 3) * x0[j] + entry(rows, k, 4) * (double)z[j];
+                x[i * SIZE + j] = entry(rows, k, 2) * x[i * SIZE + j] + entry(rows, k, 3) * x0[j] +
+                                  entry(rows, k, 4) * (double)z[j];
         }
     free(work);
 }
@@ -179,14 +181,15 @@ static void run_noisy(file *f, const json_t *c, size_t index) {
     bench b = bench_open(world, text_of(c, "path"), text_of(c, "predict"));
     vn_walk_options o = told(c, NULL);
     o.seed = 77 + index;
-    vn_status s = bench_run(&b, o, (int64_t)f->rows, 0, (int32_t)number_of(c, "label"), f->noise, x, NULL, &err);
+    vn_status s = bench_run(&b, o, (int64_t)f->rows, 0, (int32_t)number_of(c, "label"), f->noise, x,
+                            NULL, &err);
     if (s) fail_msg("%s, noisy case %zu: %s", f->name, index, err.text);
     replay(&b, c, f, o.seed, want);
     for (size_t j = 0; j < f->rows * SIZE; j++) {
         f->worst = fmax(f->worst, fabs((double)x[j] - want[j]));
         if (!(fabs((double)x[j] - want[j]) < TOLERANCE))
-            fail_msg("%s, noisy case %zu, %s: %.8g, not %.8g", f->name, index, text_of(c, "sampler"), (double)x[j],
-                     want[j]);
+            fail_msg("%s, noisy case %zu, %s: %.8g, not %.8g", f->name, index,
+                     text_of(c, "sampler"), (double)x[j], want[j]);
     }
     bench_close(&b);
 }

@@ -1,5 +1,6 @@
-/* Grids: the very levels of diffusers' schedulers and k-diffusion (golden/grids, made by golden/grids.py), falling levels everywhere
- * on every path, slopes that are those of the path, refusals by name. */
+/* Grids: the very levels of diffusers' schedulers and k-diffusion (golden/grids, made by
+ * golden/grids.py), falling levels everywhere on every path, slopes that are those of the path,
+ * refusals by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,14 +37,15 @@ static vn_path *open(const char *text) {
     return p;
 }
 
-/* Printed by set_timesteps of DDIMScheduler, EulerDiscreteScheduler and DPMSolverMultistepScheduler, steps_offset 1. */
+/* Printed by set_timesteps of DDIMScheduler, EulerDiscreteScheduler and
+ * DPMSolverMultistepScheduler, steps_offset 1. */
 static void steps_are_those_of_diffusers(void **state) {
     (void)state;
     static const struct {
         const char *grid;
         vn_spacing spacing;
         int steps;
-        double at[8], last; // last: -1 for clean
+        double at[8], last; /* last: -1 for clean */
     } known[] = {
         {"leading", VN_SPACING_WHOLE, 7, {853, 711, 569, 427, 285, 143, 1}, 0},
         {"leading", VN_SPACING_BETWEEN, 4, {751, 501, 251, 1}, 0},
@@ -59,20 +61,25 @@ static void steps_are_those_of_diffusers(void **state) {
     vn_level level[16];
     vn_err err;
     for (size_t i = 0; i < VN_COUNT(known); i++) {
-        assert_int_equal(vn_grid_levels(known[i].grid, p, known[i].spacing, known[i].steps, level, &err), VN_OK);
+        assert_int_equal(
+            vn_grid_levels(known[i].grid, p, known[i].spacing, known[i].steps, level, &err), VN_OK);
         for (int k = 0; k < known[i].steps; k++) {
             double got = vn_path_network_time(p, &level[k]);
-            if (!(fabs(got - known[i].at[k]) < 1e-9)) fail_msg("case %zu, step %d: %.9g", i, k, got);
+            if (!(fabs(got - known[i].at[k]) < 1e-9))
+                fail_msg("case %zu, step %d: %.9g", i, k, got);
         }
         vn_level first = vn_path_level_of_step(p, 0);
-        assert_true(fabs(level[known[i].steps].sigma - (known[i].last < 0 ? 0 : first.sigma)) < 1e-15);
+        assert_true(fabs(level[known[i].steps].sigma - (known[i].last < 0 ? 0 : first.sigma)) <
+                    1e-15);
     }
     vn_path_close(&p);
 }
 
 static vn_spacing spacing_of(const json_t *c) {
     const char *name = text_of(c, "spacing");
-    return !strcmp(name, "whole") ? VN_SPACING_WHOLE : !strcmp(name, "extra") ? VN_SPACING_EXTRA : VN_SPACING_BETWEEN;
+    return !strcmp(name, "whole")   ? VN_SPACING_WHOLE
+           : !strcmp(name, "extra") ? VN_SPACING_EXTRA
+                                    : VN_SPACING_BETWEEN;
 }
 
 /* How noise is counted in the golden files; -1 for pure noise where that is infinite. */
@@ -94,14 +101,16 @@ static double error_of_case(const json_t *c, double *told) {
         const double want = entry(c, "noise", (size_t)i), got = noise_of(p, &level[i]);
         worst = fmax(worst, fabs(got - want) / fmax(fabs(want), 1e-9));
         if (i < steps && json_array_size(json_object_get(c, "told")) > 0)
-            *told = fmax(*told, fabs(vn_path_network_time(p, &level[i]) - entry(c, "told", (size_t)i)));
+            *told =
+                fmax(*told, fabs(vn_path_network_time(p, &level[i]) - entry(c, "told", (size_t)i)));
     }
     vn_path_close(&p);
     return worst;
 }
 
-/* Measured: 9e-7 of the level, from diffusers' float32; 1.9e-6 with zero_snr, where it takes square roots in float32 that are not
- * rounded as IEEE has it; and 1.4e-4 of a step (of 1000) from its float32 logarithms. */
+/* Measured: 9e-7 of the level, from diffusers' float32; 1.9e-6 with zero_snr, where it takes square
+ * roots in float32 that are not rounded as IEEE has it; and 1.4e-4 of a step (of 1000) from its
+ * float32 logarithms. */
 static void levels_are_those_of_diffusers(void **state) {
     (void)state;
     json_t *cases = read(GOLDEN "levels.json");
@@ -111,8 +120,8 @@ static void levels_are_those_of_diffusers(void **state) {
         const double limit = strstr(text_of(c, "path"), "zero_snr") ? 4e-6 : 2e-6;
         double told = 0, error = error_of_case(c, &told);
         if (!(error < limit && told < 4e-4))
-            fail_msg("case %zu, %s on %s (%s): error %.3g, told %.3g", i, text_of(c, "grid"), text_of(c, "path"),
-                     text_of(c, "spacing"), error, told);
+            fail_msg("case %zu, %s on %s (%s): error %.3g, told %.3g", i, text_of(c, "grid"),
+                     text_of(c, "path"), text_of(c, "spacing"), error, told);
     }
     json_decref(cases);
 }
@@ -128,10 +137,13 @@ static void levels_are_those_of_k_diffusion(void **state) {
         const int steps = (int)json_array_size(json_object_get(c, "sigmas")) - 1;
         vn_path *p = open(text_of(c, "path"));
         vn_err err;
-        assert_int_equal(vn_grid_levels(text_of(c, "grid"), p, VN_SPACING_BETWEEN, steps, level, &err), VN_OK);
+        assert_int_equal(
+            vn_grid_levels(text_of(c, "grid"), p, VN_SPACING_BETWEEN, steps, level, &err), VN_OK);
         for (int k = 0; k < steps; k++) {
-            const double error = fabs(vn_level_ratio(&level[k]) / entry(c, "sigmas", (size_t)k) - 1);
-            if (!(error < 1e-12)) fail_msg("%s, level %d: error %.3g", text_of(c, "grid"), k, error);
+            const double error =
+                fabs(vn_level_ratio(&level[k]) / entry(c, "sigmas", (size_t)k) - 1);
+            if (!(error < 1e-12))
+                fail_msg("%s, level %d: error %.3g", text_of(c, "grid"), k, error);
         }
         vn_path_close(&p);
     }
@@ -145,10 +157,13 @@ static void quantiles_are_those_of_scipy(void **state) {
     assert_true(json_array_size(cases) == 10);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i);
-        const double a = json_number_value(json_object_get(c, "a")), b = json_number_value(json_object_get(c, "b"));
+        const double a = json_number_value(json_object_get(c, "a")),
+                     b = json_number_value(json_object_get(c, "b"));
         for (size_t k = 0; k < json_array_size(json_object_get(c, "p")); k++) {
-            const double p = entry(c, "p", k), want = entry(c, "x", k), got = vn_beta_quantile(a, b, p);
-            if (!(fabs(got - want) <= 8e-13 * want)) fail_msg("a %g, b %g, p %g: error %.3g", a, b, p, got / want - 1);
+            const double p = entry(c, "p", k), want = entry(c, "x", k),
+                         got = vn_beta_quantile(a, b, p);
+            if (!(fabs(got - want) <= 8e-13 * want))
+                fail_msg("a %g, b %g, p %g: error %.3g", a, b, p, got / want - 1);
         }
         assert_true(vn_beta_quantile(a, b, 0) == 0 && vn_beta_quantile(a, b, 1) == 1);
     }
@@ -164,7 +179,8 @@ static void levels_between_steps(void **state) {
     assert_int_equal(vn_grid_levels("linspace", p, VN_SPACING_BETWEEN, 7, level, &err), VN_OK);
     double want = (vn_level_ratio(&low) + vn_level_ratio(&high)) / 2;
     assert_true(fabs(vn_level_ratio(&level[1]) - want) < 1e-12);
-    assert_true(fabs(level[1].alpha * level[1].alpha + level[1].sigma * level[1].sigma - 1) < 1e-12);
+    assert_true(fabs(level[1].alpha * level[1].alpha + level[1].sigma * level[1].sigma - 1) <
+                1e-12);
     vn_path_close(&p);
 }
 
@@ -179,10 +195,12 @@ static void formulas_of_continuous_grids(void **state) {
         assert_true(fabs(level[i].sigma / pow(root, 7) - 1) < 1e-12);
     }
     assert_int_equal(vn_grid_levels("exponential", edm, VN_SPACING_BETWEEN, 5, level, &err), VN_OK);
-    for (int i = 0; i < 5; i++) assert_true(fabs(level[i].sigma / (80 * pow(0.002 / 80, i / 4.0)) - 1) < 1e-12);
+    for (int i = 0; i < 5; i++)
+        assert_true(fabs(level[i].sigma / (80 * pow(0.002 / 80, i / 4.0)) - 1) < 1e-12);
     assert_int_equal(vn_grid_levels("uniform", flow, VN_SPACING_BETWEEN, 4, level, &err), VN_OK);
     for (int i = 0; i < 4; i++) assert_true(fabs(level[i].sigma - (4 - i) / 4.0) < 1e-15);
-    assert_int_equal(vn_grid_levels("uniform:shift=3", flow, VN_SPACING_BETWEEN, 4, level, &err), VN_OK);
+    assert_int_equal(vn_grid_levels("uniform:shift=3", flow, VN_SPACING_BETWEEN, 4, level, &err),
+                     VN_OK);
     assert_true(fabs(level[2].sigma - 3 * 0.5 / 2) < 1e-15 && level[0].sigma == 1);
     assert_int_equal(vn_grid_levels("linspace", flow, VN_SPACING_WHOLE, 10, level, &err), VN_OK);
     assert_true(level[0].sigma == 1 && fabs(level[9].sigma - 1e-3) < 1e-15 && level[10].sigma == 0);
@@ -194,8 +212,8 @@ static void formulas_of_continuous_grids(void **state) {
 static void check_level(const vn_path *p, const vn_level *l, const char *grid) {
     const vn_level there = vn_path_level(p, l->t);
     const bool same = fabs(there.alpha - l->alpha) <= 1e-10 * l->alpha &&
-                      fabs(there.sigma - l->sigma) <= 1e-10 * l->sigma && there.dalpha == l->dalpha &&
-                      there.dsigma == l->dsigma;
+                      fabs(there.sigma - l->sigma) <= 1e-10 * l->sigma &&
+                      there.dalpha == l->dalpha && there.dsigma == l->dsigma;
     if (!same) fail_msg("%s on %s: t = %.17g is not where it says", grid, p->row->row.name, l->t);
 }
 
@@ -213,18 +231,21 @@ static void all_grids_fall_on_all_paths(void **state) {
     (void)state;
     static vn_level level[MOST];
     static const int steps[] = {1, 2, 3, 10, 33, 999};
-    static const char *const more[] = {"ddpm:scaled-linear",      "ddpm:cosine",      "ddpm:sigmoid",
-                                       "ddpm:sigmoid-bar",        "ddpm:zero_snr=1",  "ddpm:scaled-linear,zero_snr=1",
-                                       "polynomial:n=3,of=alpha", "edm:sigma_max=700"};
+    static const char *const more[] = {
+        "ddpm:scaled-linear",      "ddpm:cosine",      "ddpm:sigmoid",
+        "ddpm:sigmoid-bar",        "ddpm:zero_snr=1",  "ddpm:scaled-linear,zero_snr=1",
+        "polynomial:n=3,of=alpha", "edm:sigma_max=700"};
     int filled = 0, refused = 0;
     for (size_t i = 0; i < vn_path_row_count + VN_COUNT(more); i++) {
-        vn_path *p = open(i < vn_path_row_count ? vn_path_rows[i].row.name : more[i - vn_path_row_count]);
+        vn_path *p =
+            open(i < vn_path_row_count ? vn_path_rows[i].row.name : more[i - vn_path_row_count]);
         for (size_t k = 0; k < vn_grids.count; k++)
             for (int spacing = VN_SPACING_WHOLE; spacing <= VN_SPACING_EXTRA; spacing++)
                 for (size_t n = 0; n < VN_COUNT(steps); n++) {
                     const vn_grid_row *row = (const vn_grid_row *)vn_table_row(&vn_grids, k);
                     vn_err err = {0};
-                    vn_status s = vn_grid_levels(row->row.name, p, (vn_spacing)spacing, steps[n], level, &err);
+                    vn_status s = vn_grid_levels(row->row.name, p, (vn_spacing)spacing, steps[n],
+                                                 level, &err);
                     if (s) {
                         assert_int_equal(s, VN_BAD_ARGUMENT);
                         assert_true(strlen(err.text) > 20 && !strchr(err.text, '\n'));
@@ -241,7 +262,8 @@ static void all_grids_fall_on_all_paths(void **state) {
     assert_true(filled > 2500 && refused < filled / 5);
 }
 
-/* Samplers that divide by alpha begin at the least one that diffusers knows, and the network is told the last step. */
+/* Samplers that divide by alpha begin at the least one that diffusers knows, and the network is
+ * told the last step. */
 static void pure_noise_is_for_those_who_can(void **state) {
     (void)state;
     static const double list[] = {1, 0.9, 0};
@@ -250,8 +272,9 @@ static void pure_noise_is_for_those_who_can(void **state) {
     vn_err err;
     for (int spacing = VN_SPACING_WHOLE; spacing <= VN_SPACING_EXTRA; spacing++)
         for (int listed = 0; listed <= 1; listed++) {
-            vn_status s = listed ? vn_sigma_levels(list, 3, p, (vn_spacing)spacing, level, &err)
-                                 : vn_grid_levels("trailing", p, (vn_spacing)spacing, 2, level, &err);
+            vn_status s = listed
+                              ? vn_sigma_levels(list, 3, p, (vn_spacing)spacing, level, &err)
+                              : vn_grid_levels("trailing", p, (vn_spacing)spacing, 2, level, &err);
             assert_int_equal(s, VN_OK);
             assert_true(vn_path_network_time(p, &level[0]) == 999);
             if (spacing == VN_SPACING_WHOLE)
@@ -270,11 +293,12 @@ static void lists_of_sigmas(void **state) {
     const double list[] = {1, 0.5, 0.25, 0}, high[] = {300, 1, 0};
     assert_int_equal(vn_sigma_levels(list, 4, flow, VN_SPACING_WHOLE, level, &err), VN_OK);
     for (int i = 0; i < 4; i++)
-        assert_true(level[i].sigma == list[i] && level[i].alpha == 1 - list[i] && level[i].t == list[i]);
+        assert_true(level[i].sigma == list[i] && level[i].alpha == 1 - list[i] &&
+                    level[i].t == list[i]);
     assert_int_equal(vn_sigma_levels(list + 1, 3, vp, VN_SPACING_WHOLE, level, &err), VN_OK);
     assert_true(fabs(level[0].alpha - sqrt(0.75)) < 1e-15);
     assert_int_equal(vn_sigma_levels(high, 3, ve, VN_SPACING_WHOLE, level, &err),
-                     VN_OK); // beyond sigma_max, where alpha is 1 all the same
+                     VN_OK); /* beyond sigma_max, where alpha is 1 all the same */
     assert_true(level[0].sigma == 300);
 
     static const struct {
@@ -293,8 +317,9 @@ static void lists_of_sigmas(void **state) {
         {{(double)INFINITY, 0}, 2, "finite"},
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
-        assert_int_equal(vn_sigma_levels(bad[i].sigma, bad[i].count, flow, VN_SPACING_WHOLE, level, &err),
-                         VN_BAD_ARGUMENT);
+        assert_int_equal(
+            vn_sigma_levels(bad[i].sigma, bad[i].count, flow, VN_SPACING_WHOLE, level, &err),
+            VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%zu: %s", i, err.text);
     }
     vn_path_close(&flow);
@@ -334,7 +359,9 @@ static void nonsense_is_refused_by_name(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_path *p = open(bad[i].path);
         vn_err err = {0};
-        assert_int_equal(vn_grid_levels(bad[i].grid, p, VN_SPACING_WHOLE, bad[i].steps, level, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(
+            vn_grid_levels(bad[i].grid, p, VN_SPACING_WHOLE, bad[i].steps, level, &err),
+            VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%s: %s", bad[i].grid, err.text);
         vn_path_close(&p);
     }
@@ -347,10 +374,13 @@ static void the_shift_of_dynamic_follows_the_model(void **state) {
     vn_err err = {0};
     vn_level own[11], given[11];
     assert_int_equal(vn_path_open("rectified", &p, &err), VN_OK);
-    assert_int_equal(vn_grid_levels_of("dynamic", 256, p, VN_SPACING_BETWEEN, 10, own, &err), VN_OK);
-    assert_int_equal(vn_grid_levels("dynamic:tokens=256", p, VN_SPACING_BETWEEN, 10, given, &err), VN_OK);
+    assert_int_equal(vn_grid_levels_of("dynamic", 256, p, VN_SPACING_BETWEEN, 10, own, &err),
+                     VN_OK);
+    assert_int_equal(vn_grid_levels("dynamic:tokens=256", p, VN_SPACING_BETWEEN, 10, given, &err),
+                     VN_OK);
     for (int i = 0; i < 11; i++) assert_true(own[i].t == given[i].t);
-    assert_int_equal(vn_grid_levels_of("dynamic:tokens=4096", 256, p, VN_SPACING_BETWEEN, 10, own, &err), VN_OK);
+    assert_int_equal(
+        vn_grid_levels_of("dynamic:tokens=4096", 256, p, VN_SPACING_BETWEEN, 10, own, &err), VN_OK);
     assert_true(own[5].t > given[5].t);
     assert_int_equal(vn_grid_levels("dynamic", p, VN_SPACING_BETWEEN, 10, given, &err), VN_OK);
     for (int i = 0; i < 11; i++) assert_true(own[i].t == given[i].t);

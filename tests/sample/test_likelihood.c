@@ -1,4 +1,5 @@
-/* Log-likelihood by the ODE against that of worlds in closed form: on every path, exactly and by Hutchinson's estimate. */
+/* Log-likelihood by the ODE against that of worlds in closed form: on every path, exactly and by
+ * Hutchinson's estimate. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +19,8 @@ static const float points[N * D] = {-1,    0.4f, 0.5f, -0.8f, 1.1f, 0.9f, 0,    
                                     -1.6f, 1.3f, 0.9f, -0.2f, 1.9f, 0.4f, -0.4f, -0.9f};
 static const int32_t labels[N] = {0, 0, 1, VN_LABEL_NULL, 0, VN_LABEL_NULL, 1, 0};
 
-static vn_status run(const vn_likelihood_options *o, int64_t n, uint64_t first, double *log_p, int64_t *evaluations,
-                     vn_err *err) {
+static vn_status run(const vn_likelihood_options *o, int64_t n, uint64_t first, double *log_p,
+                     int64_t *evaluations, vn_err *err) {
     const vn_likelihood_batch batch = {.n = n,
                                        .first = first,
                                        .x = points + first * D,
@@ -33,7 +34,8 @@ static vn_status run(const vn_likelihood_options *o, int64_t n, uint64_t first, 
 static double truth(const bench *b, size_t row, double ratio) {
     double *work = malloc(vn_world_work(b->world) * sizeof *work);
     const double x[D] = {(double)points[row * D], (double)points[row * D + 1]};
-    const double log_p = vn_world_log_density(b->world, VN_NETWORK_MAIN, labels[row], 1, ratio, x, work);
+    const double log_p =
+        vn_world_log_density(b->world, VN_NETWORK_MAIN, labels[row], 1, ratio, x, work);
     free(work);
     return log_p;
 }
@@ -47,7 +49,8 @@ static const char *const paths[] = {"vp", "rectified", "edm", "trigonometric", "
 
 static void exact_divergence_gives_the_worlds_density(void **state) {
     (void)state;
-    const double tolerance = 8e-4; // nats, what steps within 1e-5 each add up to; measured: 3.3e-4, rectified with eps
+    /* nats, what steps within 1e-5 each add up to; measured: 3.3e-4, rectified with eps */
+    const double tolerance = 8e-4;
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t r = 0; r < vn_prediction_row_count; r++) {
             bench b = bench_open(bench_world, paths[p], vn_prediction_rows[r].row.name);
@@ -63,7 +66,8 @@ static void exact_divergence_gives_the_worlds_density(void **state) {
             }
             print_message("%-13s %-8s error %.1e nats, %lld evaluations a sample\n", paths[p],
                           vn_prediction_rows[r].row.name, worst, (long long)sum / N);
-            if (!(worst < tolerance)) fail_msg("%s: %g nats, of at most %g", paths[p], worst, tolerance);
+            if (!(worst < tolerance))
+                fail_msg("%s: %g nats, of at most %g", paths[p], worst, tolerance);
             bench_close(&b);
         }
 }
@@ -80,12 +84,14 @@ static void ratio_chooses_the_noise(void **state) {
         vn_err err = {0};
         o.ratio = ratios[k];
         if (run(&o, N, 0, log_p, NULL, &err)) fail_msg("%s", err.text);
-        for (size_t i = 0; i < N; i++) assert_true(fabs(log_p[i] - truth(&b, i, o.ratio)) < 4e-4); // 2.9e-4
+        /* 2.9e-4 */
+        for (size_t i = 0; i < N; i++) assert_true(fabs(log_p[i] - truth(&b, i, o.ratio)) < 4e-4);
     }
     bench_close(&b);
 }
 
-/* Mean over seeds within four of its standard errors of the exact value, which are far smaller than the spread. */
+/* Mean over seeds within four of its standard errors of the exact value, which are far smaller than
+ * the spread. */
 static void estimates_are_right_in_the_mean(void **state) {
     (void)state;
     enum { SEEDS = 300 };
@@ -104,10 +110,10 @@ static void estimates_are_right_in_the_mean(void **state) {
             }
             const double mean = sum / SEEDS, deviation = sqrt(squares / SEEDS - mean * mean);
             const double error = mean - truth(&b, i, least_ratio(&b));
-            print_message("%s: error %+.3f, of deviation %.3f\n", kind == VN_DIVERGENCE_NORMAL ? "normal" : "signs",
-                          error, deviation);
+            print_message("%s: error %+.3f, of deviation %.3f\n",
+                          kind == VN_DIVERGENCE_NORMAL ? "normal" : "signs", error, deviation);
             assert_true(fabs(error) < 4 * deviation / sqrt(SEEDS) + 4e-4);
-            assert_true(deviation > 0.01); // they are estimates
+            assert_true(deviation > 0.01); /* they are estimates */
         }
     bench_close(&b);
 }
@@ -124,7 +130,7 @@ static void probes_are_independent(void **state) {
     if (run(&o, 1, 0, &one, NULL, &err)) fail_msg("%s", err.text);
     const double error = fabs(one - truth(&b, 0, least_ratio(&b)));
     print_message("error of 4000 probes: %.1e\n", error);
-    assert_true(error < 0.015); // 1.2e-2
+    assert_true(error < 0.015); /* 1.2e-2 */
     bench_close(&b);
 }
 
@@ -156,7 +162,8 @@ static vn_status count(void *self, const vn_query *q, float *raw, vn_err *err) {
     return c->denoiser->predict(c->denoiser->self, q, raw, err);
 }
 
-/* More rows than are under way at once, with steps of their own: in few queries, and each as if alone. */
+/* More rows than are under way at once, with steps of their own: in few queries, and each as if
+ * alone. */
 static void many_rows_are_evaluated_together(void **state) {
     (void)state;
     enum { MANY = 150 };
@@ -176,13 +183,18 @@ static void many_rows_are_evaluated_together(void **state) {
         label[i] = labels[i % N];
         for (int j = 0; j < D; j++) x[i * D + j] = points[i % N * D + j] + 0.01f * (float)i;
     }
-    const vn_likelihood_batch all = {.n = MANY, .x = x, .labels = label, .log_p = together, .evaluations = evaluations};
+    const vn_likelihood_batch all = {
+        .n = MANY, .x = x, .labels = label, .log_p = together, .evaluations = evaluations};
     if (vn_likelihood(&o, &all, &err)) fail_msg("%s", err.text);
     print_message("%lld rows in %lld queries\n", (long long)c.rows, (long long)c.queries);
     assert_true(c.rows > 30 * c.queries);
     for (int i = 0; i < MANY; i++) {
-        const vn_likelihood_batch one = {
-            .n = 1, .first = (uint64_t)i, .x = x + i * D, .labels = label + i, .log_p = &alone, .evaluations = &own};
+        const vn_likelihood_batch one = {.n = 1,
+                                         .first = (uint64_t)i,
+                                         .x = x + i * D,
+                                         .labels = label + i,
+                                         .log_p = &alone,
+                                         .evaluations = &own};
         if (vn_likelihood(&o, &one, &err)) fail_msg("%s", err.text);
         assert_true(alone == together[i] && own == evaluations[i]);
     }

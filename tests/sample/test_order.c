@@ -1,5 +1,5 @@
-/* Order of convergence of every deterministic sampler on every continuous path: the error at the last level before 0 of an exact
- * mixture, steps doubled. What is printed is what docs quote. */
+/* Order of convergence of every deterministic sampler on every continuous path: the error at the
+ * last level before 0 of an exact mixture, steps doubled. What is printed is what docs quote. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,9 +11,10 @@
 
 #include "support_walk.h"
 
-/* To add a sampler, add its line: its order, on levels of any spacing, and the steps at which it is measured with twice as many:
- * enough for the order to show, not so many that float32 does (below about 1e-5). Start: the order at least kept out of pure
- * noise. There the first step of most is DDIM's, whose error, of second order and made once, stays. */
+/* To add a sampler, add its line: its order, on levels of any spacing, and the steps at which it is
+ * measured with twice as many: enough for the order to show, not so many that float32 does (below
+ * about 1e-5). Start: the order at least kept out of pure noise. There the first step of most is
+ * DDIM's, whose error, of second order and made once, stays. */
 static const struct row {
     const char *sampler;
     double order;
@@ -47,7 +48,7 @@ static const struct row {
     {"lms:order=2", 2, 96, 2},
     {"lms:order=3", 3, 72, 2},
     {"lms", 4, 72, 2},
-    {"pndm", 2, 96, 1.5}, // still on the way to 2 at these steps
+    {"pndm", 2, 96, 1.5}, /* still on the way to 2 at these steps */
     {"plms", 2, 96, 1},
     {"ipndm", 2, 96, 1},
     {"res", 2, 96, 2},
@@ -71,22 +72,26 @@ static const char *const paths[] = {"edm", "ve", "vp", "rectified", "trigonometr
 #define FINE 2048
 /* Two Gaussians, wide enough that the ODE is smooth at these steps. */
 static const char world[] =
-    "{\"classes\": [{\"components\": [{\"weight\": 0.6, \"mean\": [-1, 0.4], \"cov\": [[0.5, 0.2], [0.2, 0.4]]},"
+    "{\"classes\": [{\"components\": [{\"weight\": 0.6, \"mean\": [-1, 0.4], \"cov\": [[0.5, 0.2], "
+    "[0.2, 0.4]]},"
     "                             {\"weight\": 0.4, \"mean\": [0.8, -0.6], \"std\": 0.7}]}]}";
 
-/* ---- the levels ------------------------------------------------------------------------------------------------ */
+/* ---- the levels ------------------------------------------------------------------------------ */
 
-/* sigma(t) [steps + 2]: the same sigma/alpha on every path, 80 to 0.01 as EDM spaces them, then 0; or, of pure noise, even in t. */
+/* sigma(t) [steps + 2]: the same sigma/alpha on every path, 80 to 0.01 as EDM spaces them, then 0;
+ * or, of pure noise, even in t. */
 static void fill_sigmas(const vn_path *path, bool pure, int steps, double *sigma) {
     for (int i = 0; i <= steps; i++) {
-        const double part = (double)i / steps, root = (1 - part) * pow(80, 1 / 7.0) + part * pow(0.01, 1 / 7.0);
-        const vn_level l = pure ? vn_path_level(path, 1 - 0.99 * part) : vn_path_level_of_ratio(path, pow(root, 7));
+        const double part = (double)i / steps,
+                     root = (1 - part) * pow(80, 1 / 7.0) + part * pow(0.01, 1 / 7.0);
+        const vn_level l = pure ? vn_path_level(path, 1 - 0.99 * part)
+                                : vn_path_level_of_ratio(path, pow(root, 7));
         sigma[i] = l.sigma;
     }
     sigma[steps + 1] = 0;
 }
 
-/* ---- the truth, in double -------------------------------------------------------------------------------------- */
+/* ---- the truth, in double -------------------------------------------------------------------- */
 
 /* dy/dc = eps - k x0 in the straight coordinates (path.h). y, out [N,D] */
 static void find_slope(const bench *b, double clock, const double *y, double *out) {
@@ -121,15 +126,15 @@ static void find_truth(const bench *b, bool pure, const float *noise, double x[N
         clock[i] = vn_path_clock(b->path, &l);
         scale[i] = vn_path_scale(b->path, &l);
     }
-    for (int i = 0; i < N * D; i++) x[i] = (double)noise[i] * clock[0]; // sigma/m
+    for (int i = 0; i < N * D; i++) x[i] = (double)noise[i] * clock[0]; /* sigma/m */
     for (int i = 0; i < FINE; i++) make_step(b, clock[i], clock[i + 1] - clock[i], x);
     for (int i = 0; i < N * D; i++) x[i] *= scale[FINE];
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
-static double find_error(const bench *b, const char *sampler, bool pure, int steps, const float *noise,
-                         const double *truth) {
+static double find_error(const bench *b, const char *sampler, bool pure, int steps,
+                         const float *noise, const double *truth) {
     vn_walk *w;
     vn_err err = {0};
     float x[N * D];
@@ -152,7 +157,8 @@ static double find_error(const bench *b, const char *sampler, bool pure, int ste
     return sqrt(sum);
 }
 
-static double find_order(const bench *b, const struct row *r, bool pure, const float *noise, const double *truth) {
+static double find_order(const bench *b, const struct row *r, bool pure, const float *noise,
+                         const double *truth) {
     const double coarse = find_error(b, r->sampler, pure, r->steps, noise, truth);
     const double fine = find_error(b, r->sampler, pure, 2 * r->steps, noise, truth);
     print_message("  %.2f (%.0e)", log2(coarse / fine), fine);
@@ -177,15 +183,17 @@ static void check(size_t count, const char *const *names, bool pure, double belo
             const double order = pure ? rows[i].start : rows[i].order;
             const double measured = find_order(&b[k], &rows[i], pure, noise, truth[k]);
             if (!(measured > order - below && measured < order + above))
-                fail_msg("%s on %s: order %.2f, not %g", rows[i].sampler, names[k], measured, order);
+                fail_msg("%s on %s: order %.2f, not %g", rows[i].sampler, names[k], measured,
+                         order);
         }
     }
     print_message("\n");
     for (size_t k = 0; k < count; k++) bench_close(&b[k]);
 }
 
-/* One order less would measure one less, so a bound lies about half-way; more than the order is no fault, but a whole order more
- * would be another rule. Measured: from 0.29 below (lms) to 0.45 above (unipc:order=4). */
+/* One order less would measure one less, so a bound lies about half-way; more than the order is no
+ * fault, but a whole order more would be another rule. Measured: from 0.29 below (lms) to 0.45
+ * above (unipc:order=4). */
 static void samplers_converge_at_their_order(void **state) {
     (void)state;
     check(VN_COUNT(paths), paths, false, 0.6, 1);
@@ -195,7 +203,8 @@ static void samplers_converge_at_their_order(void **state) {
 static void pure_noise_leaves_an_order_of_two(void **state) {
     (void)state;
     static const char *const from_noise[] = {"rectified", "trigonometric"};
-    check(VN_COUNT(from_noise), from_noise, true, 0.6, HUGE_VAL); // some keep more of their order
+    /* some keep more of their order */
+    check(VN_COUNT(from_noise), from_noise, true, 0.6, HUGE_VAL);
 }
 
 int main(void) {

@@ -1,9 +1,11 @@
-/* Whole walks under the rules that combine predictions. Where all distributions are Gaussians of one deviation s, guidance that is
- * linear moves the mean alone, and the ODE from noise to data has the solution
+/* Whole walks under the rules that combine predictions. Where all distributions are Gaussians of
+ * one deviation s, guidance that is linear moves the mean alone, and the ODE from noise to data has
+ * the solution
  *
  *     x = m + s (x_T - alpha_T m) / sqrt(alpha_T^2 s^2 + sigma_T^2)
  *
- * with m the mean that the rule combines. Elsewhere: every rule with samplers of each kind on paths of each kind stays finite. */
+ * with m the mean that the rule combines. Elsewhere: every rule with samplers of each kind on paths
+ * of each kind stays finite. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,11 +37,13 @@ static int draw_noise(void **state) {
 }
 
 /* Samples of class a. */
-static void walk(const bench *b, const char *sampler, const char *guide, double gamma, int steps, float x[N * 2]) {
+static void walk(const bench *b, const char *sampler, const char *guide, double gamma, int steps,
+                 float x[N * 2]) {
     vn_err err;
     const vn_walk_options o = {
         .sampler = sampler, .grid = "uniform", .steps = steps, .guide = guide, .guidance = gamma};
-    if (bench_run(b, o, N, 0, 0, noise, x, NULL, &err)) fail_msg("%s, %s: %s", guide, sampler, err.text);
+    if (bench_run(b, o, N, 0, 0, noise, x, NULL, &err))
+        fail_msg("%s, %s: %s", guide, sampler, err.text);
 }
 
 /* Largest distance from the solution with mean m. */
@@ -59,7 +63,7 @@ static void linear_rules_move_the_mean(void **state) {
     (void)state;
     static const struct {
         const char *name;
-        double tolerance; // Heun's error, the same for all rules: 9.4e-5, 1.87e-3, 2.9e-4
+        double tolerance; /* Heun's error, the same for all rules: 9.4e-5, 1.87e-3, 2.9e-4 */
     } paths[] = {{"rectified", 1.2e-4}, {"vp", 2.3e-3}, {"trigonometric", 3.5e-4}};
     double along = 0, length = 0;
     for (int j = 0; j < 2; j++) {
@@ -69,8 +73,9 @@ static void linear_rules_move_the_mean(void **state) {
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
         bench b = bench_open(gaussians, paths[p].name, NULL);
         for (int rule = 0; rule < 5; rule++) {
-            static const char *const lists[] = {"cfg", "negative:class=1", "cfg,also:class=1,weight=-0.7",
-                                                "autoguidance", "cfg,perp-neg:class=1,weight=0.5"};
+            static const char *const lists[] = {"cfg", "negative:class=1",
+                                                "cfg,also:class=1,weight=-0.7", "autoguidance",
+                                                "cfg,perp-neg:class=1,weight=0.5"};
             const double g = 2.5;
             double m[2];
             float x[N * 2];
@@ -83,14 +88,16 @@ static void linear_rules_move_the_mean(void **state) {
             walk(&b, "heun", lists[rule], g, 100, x);
             const double e = miss(&b, x, m);
             print_message("closed form: %s on %s: off by %.2g\n", lists[rule], paths[p].name, e);
-            if (!(e < paths[p].tolerance)) fail_msg("%s on %s: off by %.3g", lists[rule], paths[p].name, e);
+            if (!(e < paths[p].tolerance))
+                fail_msg("%s on %s: off by %.3g", lists[rule], paths[p].name, e);
         }
         bench_close(&b);
     }
 }
 
-/* Its steps one by one, with D = m + alpha s^2/q (x - alpha m), q = alpha^2 s^2 + sigma^2, on the rectified path. What x0 and eps
- * differ by does not shrink with the step: CFG++ guides more the more steps there are. */
+/* Its steps one by one, with D = m + alpha s^2/q (x - alpha m), q = alpha^2 s^2 + sigma^2, on the
+ * rectified path. What x0 and eps differ by does not shrink with the step: CFG++ guides more the
+ * more steps there are. */
 static void cfg_plus_plus_steps_by_its_pair(void **state) {
     (void)state;
     enum { STEPS = 12 };
@@ -101,7 +108,8 @@ static void cfg_plus_plus_steps_by_its_pair(void **state) {
     for (int i = 0; i < N * 2; i++) {
         double y = (double)noise[i];
         for (int k = 0; k < STEPS; k++) {
-            const double sigma = 1 - (double)k / STEPS, to = 1 - (k + 1.0) / STEPS, alpha = 1 - sigma;
+            const double sigma = 1 - (double)k / STEPS, to = 1 - (k + 1.0) / STEPS,
+                         alpha = 1 - sigma;
             const double gain = alpha * S * S / (alpha * alpha * S * S + sigma * sigma);
             const double u0 = gain * y, c0 = A[i % 2] + gain * (y - alpha * A[i % 2]);
             y = (1 - to) * (u0 + lambda * (c0 - u0)) + to * (y - alpha * u0) / sigma;
@@ -111,7 +119,8 @@ static void cfg_plus_plus_steps_by_its_pair(void **state) {
     bench_close(&b);
 }
 
-/* Looking one step ahead becomes looking here as steps become short: Rectified-CFG++ tends to CFG. */
+/* Looking one step ahead becomes looking here as steps become short: Rectified-CFG++ tends to
+ * CFG. */
 static void rectified_cfg_plus_plus_tends_to_cfg(void **state) {
     (void)state;
     bench b = bench_open(gaussians, "rectified", NULL);
@@ -122,7 +131,8 @@ static void rectified_cfg_plus_plus_tends_to_cfg(void **state) {
         walk(&b, "euler", "rectified-cfg-plus-plus", 2.5, 200 << k, x);
         error[k] = miss(&b, x, m);
     }
-    if (!(error[1] < 9e-3 && error[0] > 1.8 * error[1])) fail_msg("off by %.3g, then %.3g", error[0], error[1]);
+    if (!(error[1] < 9e-3 && error[0] > 1.8 * error[1]))
+        fail_msg("off by %.3g, then %.3g", error[0], error[1]);
     bench_close(&b);
 }
 
@@ -157,7 +167,7 @@ static void walks_stay_finite(void **state) {
             if (bench_run(&b, o, N, 0, 0, noise, x, NULL, &err))
                 fail_msg("%s, %s, %s: %s", o.guide, o.sampler, paths[p], err.text);
             for (int i = 0; i < N * 2; i++)
-                if (!(fabsf(x[i]) < 1000)) // 455: perp-neg, heun on ddpm:cosine
+                if (!(fabsf(x[i]) < 1000)) /* 455: perp-neg, heun on ddpm:cosine */
                     fail_msg("%s, %s, %s: %g", o.guide, o.sampler, paths[p], (double)x[i]);
         }
         bench_close(&b);

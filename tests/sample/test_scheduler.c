@@ -1,6 +1,8 @@
-/* Pipelines sampled as their schedulers say, against diffusers: golden/schedulers/samples.json holds, for every scheduler class that
- * starts from noise, its saved form, what is changed in it, a number of steps and diffusers' samples. The network here is the one of
- * golden/schedulers.py: exact for data from N(mean, variance), but knowing no more than its input and the time that it is told. */
+/* Pipelines sampled as their schedulers say, against diffusers: golden/schedulers/samples.json
+ * holds, for every scheduler class that starts from noise, its saved form, what is changed in it, a
+ * number of steps and diffusers' samples. The network here is the one of golden/schedulers.py:
+ * exact for data from N(mean, variance), but knowing no more than its input and the time that it is
+ * told. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +18,9 @@
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/schedulers/samples.json"
 #define ROWS   2
 #define SIZE   4
-/* Largest error, relative to the largest number of the answer or 1: 1.03e-4 where the cosine schedule's first level, alpha = 5e-5, is
- * visited, else 3e-5; and 5.4e-4 of UnCLIP's, whose last step divides two float32 of 4e-5 that it has rounded apart. */
+/* Largest error, relative to the largest number of the answer or 1: 1.03e-4 where the cosine
+ * schedule's first level, alpha = 5e-5, is visited, else 3e-5; and 5.4e-4 of UnCLIP's, whose last
+ * step divides two float32 of 4e-5 that it has rounded apart. */
 #define TOLERANCE        2e-4
 #define TOLERANCE_UNCLIP 1.2e-3
 
@@ -32,7 +35,8 @@ static int read_golden(void **state) {
     for (size_t i = 0; i < ROWS * SIZE; i++)
         noise[i] = (float)json_number_value(
             json_array_get(json_array_get(json_object_get(golden, "noise"), i / SIZE), i % SIZE));
-    for (size_t i = 0; i < SIZE; i++) mean[i] = json_number_value(json_array_get(json_object_get(golden, "mean"), i));
+    for (size_t i = 0; i < SIZE; i++)
+        mean[i] = json_number_value(json_array_get(json_object_get(golden, "mean"), i));
     variance = json_number_value(json_object_get(golden, "variance"));
     return 0;
 }
@@ -43,7 +47,7 @@ static int close_golden(void **state) {
     return 0;
 }
 
-/* ---- the network -------------------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 /* The level that it takes the told time for. */
 static vn_level level_of_told(const vn_path *p, double told) {
@@ -60,7 +64,8 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
         const vn_level l = level_of_told(d->path, vn_path_network_time(d->path, level));
         const vn_meaning here = vn_prediction_meaning(&d->prediction, level);
         const vn_meaning told = vn_prediction_meaning(&d->prediction, &l);
-        const double a = l.alpha, s = l.sigma, x = (double)q->x[i] * here.input / told.input, m = mean[i % SIZE];
+        const double a = l.alpha, s = l.sigma, x = (double)q->x[i] * here.input / told.input,
+                     m = mean[i % SIZE];
         const double x0 = m + a * variance / (a * a * variance + s * s) * (x - a * m);
         const double eps = s > 0 ? (x - a * x0) / s : 0;
         raw[i] = (float)(told.raw_x0 * x0 + told.raw_eps * eps);
@@ -68,7 +73,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     return VN_OK;
 }
 
-/* ---- a pipeline at work --------------------------------------------------------------------------------------- */
+/* ---- a pipeline at work ---------------------------------------------------------------------- */
 
 typedef struct pipeline {
     vn_path *path;
@@ -79,7 +84,9 @@ typedef struct pipeline {
 
 static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     const int64_t tokens = json_integer_value(json_object_get(golden, "tokens"));
-    *p = (pipeline){.denoiser = {.rank = 1, .shape = {SIZE}, .size = SIZE, .has_null = true, .predict = predict}};
+    *p = (pipeline){
+        .denoiser = {
+            .rank = 1, .shape = {SIZE}, .size = SIZE, .has_null = true, .predict = predict}};
     vn_status s = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
@@ -105,7 +112,8 @@ static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
     vn_walk *walk = NULL;
     vn_status s = vn_walk_open(&o, &walk, err);
     if (!s)
-        s = vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x}, NULL, 0, 1, err);
+        s = vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
+                        NULL, 0, 1, err);
     vn_walk_close(&walk);
     return s;
 }
@@ -117,7 +125,7 @@ static json_t *config_of(const json_t *class, const json_t *c) {
     return config;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------------ */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static double error_of(const json_t *c, const float *x) {
     double worst = 0, size = 1;
@@ -142,8 +150,8 @@ static double run(const json_t *class, const json_t *c, int *wrong) {
     if (s || !(error < (unclip ? TOLERANCE_UNCLIP : TOLERANCE))) {
         char *change = vn_json_text(json_object_get(c, "change"), JSON_COMPACT);
         print_error("%s %s, %d steps: %s %.2e (%s, %s, %s)\n",
-                    json_string_value(json_object_get(config, "_class_name")), change, steps, s ? err.text : "error",
-                    error, p.way.sampler, p.way.grid, p.way.guide);
+                    json_string_value(json_object_get(config, "_class_name")), change, steps,
+                    s ? err.text : "error", error, p.way.sampler, p.way.grid, p.way.guide);
         vn_free(change);
         ++*wrong;
     }
@@ -158,7 +166,8 @@ static void schedulers_of_diffusers_give_its_samples(void **state) {
     size_t i, k;
     int cases = 0, wrong = 0;
     double worst = 0;
-    json_array_foreach(classes, i, class) json_array_foreach(json_object_get(class, "cases"), k, c) {
+    json_array_foreach(classes, i, class)
+        json_array_foreach(json_object_get(class, "cases"), k, c) {
         worst = fmax(worst, run(class, c, &wrong));
         cases++;
     }
@@ -173,41 +182,51 @@ static void what_cannot_be_honoured_is_named(void **state) {
         const char *config, *words;
         bool grid; /* the part that it is of; else the sampler */
     } refused[] = {
-        {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log", false},
-        {"'DDPMScheduler', 'timestep_spacing': 'odd'", "timestep_spacing odd is not supported; name a grid", true},
+        {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log",
+         false},
+        {"'DDPMScheduler', 'timestep_spacing': 'odd'",
+         "timestep_spacing odd is not supported; name a grid", true},
         {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1",
          "offset=-1, which is outside what leading takes, is not supported", true},
-        {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction", false},
-        {"'EulerDiscreteScheduler', 'interpolation_type': 'log_linear'", "interpolation_type log_linear", true},
-        {"'EulerDiscreteScheduler', 'final_sigmas_type': 'one'", "final_sigmas_type one", true},
-        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver'", "algorithm_type sde-dpmsolver", false},
-        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver++', 'solver_order': 3", "solver_order 3",
+        {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction",
          false},
+        {"'EulerDiscreteScheduler', 'interpolation_type': 'log_linear'",
+         "interpolation_type log_linear", true},
+        {"'EulerDiscreteScheduler', 'final_sigmas_type': 'one'", "final_sigmas_type one", true},
+        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver'",
+         "algorithm_type sde-dpmsolver", false},
+        {"'DPMSolverMultistepScheduler', 'algorithm_type': 'sde-dpmsolver++', 'solver_order': 3",
+         "solver_order 3", false},
         {"'DPMSolverMultistepScheduler', 'solver_order': 4", "order=4, which is outside", false},
         {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': -3, 'timestep_spacing': 'trailing'",
          "lambda_min_clipped", true},
         {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': Infinity", "leaves no step", true},
         {"'DPMSolverMultistepScheduler', 'lambda_min_clipped': NaN", "leaves no step", true},
-        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
+        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': "
+         "'flow_prediction',"
          " 'use_karras_sigmas': true",
          "karras sigmas with use_flow_sigmas", true},
-        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
+        {"'DPMSolverMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': "
+         "'flow_prediction',"
          " 'final_sigmas_type': 'sigma_min'",
          "final_sigmas_type sigma_min", true},
-        {"'DPMSolverSinglestepScheduler', 'algorithm_type': 'sde-dpmsolver++'", "algorithm_type sde-dpmsolver++",
-         false},
+        {"'DPMSolverSinglestepScheduler', 'algorithm_type': 'sde-dpmsolver++'",
+         "algorithm_type sde-dpmsolver++", false},
         {"'UniPCMultistepScheduler', 'predict_x0': false", "predict_x0 false", false},
         {"'UniPCMultistepScheduler', 'disable_corrector': [0]", "disable_corrector", false},
         {"'UniPCMultistepScheduler', 'solver_p': {}", "solver_p", false},
         {"'UniPCMultistepScheduler', 'use_flow_sigmas': true, 'prediction_type': 'flow_prediction',"
          " 'use_dynamic_shifting': true",
          "use_dynamic_shifting", true},
-        {"'SASolverScheduler', 'algorithm_type': 'noise_prediction'", "algorithm_type noise_prediction", false},
+        {"'SASolverScheduler', 'algorithm_type': 'noise_prediction'",
+         "algorithm_type noise_prediction", false},
         {"'FlowMatchLCMScheduler', 'scale_factors': [1, 2]", "scale_factors", false},
-        {"'FlowMatchEulerDiscreteScheduler', 'use_karras_sigmas': true, 'use_dynamic_shifting': true",
+        {"'FlowMatchEulerDiscreteScheduler', 'use_karras_sigmas': true, 'use_dynamic_shifting': "
+         "true",
          "karras sigmas with use_dynamic_shifting", true},
         {"'EDMEulerScheduler', 'sigma_schedule': 'linear'", "sigma_schedule linear", true},
-        {"'DDIMInverseScheduler'", "a walk from data to noise is not supported; name a sampler", false},
+        {"'DDIMInverseScheduler'", "a walk from data to noise is not supported; name a sampler",
+         false},
         {"'DPMSolverMultistepInverseScheduler'", "from data to noise", false},
         {"'RePaintScheduler'", "a picture and a mask", false},
     };
@@ -219,7 +238,8 @@ static void what_cannot_be_honoured_is_named(void **state) {
         for (char *c = text; *c; c++)
             if (*c == '\'') *c = '"';
         assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
-        if (open_pipeline(config, &p, &err) != VN_UNSUPPORTED || !strstr(err.text, refused[i].words))
+        if (open_pipeline(config, &p, &err) != VN_UNSUPPORTED ||
+            !strstr(err.text, refused[i].words))
             fail_msg("%s: %s", text, err.text);
         vn_way way = {.sampler = "ddim", .grid = refused[i].grid ? "uniform" : NULL};
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &way, &err), VN_OK);
@@ -231,7 +251,8 @@ static void what_cannot_be_honoured_is_named(void **state) {
     }
 }
 
-/* Where the noise begins is diffusers' init_noise_sigma, of the class that goes with the sampler. */
+/* Where the noise begins is diffusers' init_noise_sigma, of the class that goes with the
+ * sampler. */
 static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
     (void)state;
     static const struct {
@@ -239,12 +260,12 @@ static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
         vn_first_noise begin;
     } cases[] = {
         {"'DDIMScheduler'", NULL, NULL, VN_FIRST_UNIT},
-        {"'DDIMScheduler'", "euler", NULL, VN_FIRST_UNIT}, // leading
+        {"'DDIMScheduler'", "euler", NULL, VN_FIRST_UNIT}, /* leading */
         {"'DDIMScheduler'", "euler", "trailing", VN_FIRST_SCALED},
         {"'EulerDiscreteScheduler'", NULL, NULL, VN_FIRST_SCALED},
         {"'EulerDiscreteScheduler'", "dpmpp-2m", NULL, VN_FIRST_UNIT},
-        {"'EulerDiscreteScheduler', 'timestep_spacing': 'leading', 'use_karras_sigmas': true", NULL, NULL,
-         VN_FIRST_UNIT},
+        {"'EulerDiscreteScheduler', 'timestep_spacing': 'leading', 'use_karras_sigmas': true", NULL,
+         NULL, VN_FIRST_UNIT},
         {"'DPMSolverMultistepScheduler'", NULL, "karras", VN_FIRST_UNIT},
         {"'FlowMatchEulerDiscreteScheduler'", NULL, NULL, VN_FIRST_UNIT},
         {"'EDMEulerScheduler'", NULL, NULL, VN_FIRST_UNIT},
@@ -274,8 +295,10 @@ static void values_that_make_no_sense_are_bad_files(void **state) {
     static const char *const bad[] = {
         "{\"_class_name\": \"DDIMScheduler\", \"clip_sample\": 1}",
         "{\"_class_name\": \"DDIMScheduler\", \"clip_sample_range\": NaN}",
-        "{\"_class_name\": \"HeunDiscreteScheduler\", \"clip_sample\": true, \"clip_sample_range\": 0}",
-        "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true, \"dynamic_thresholding_ratio\": 2}",
+        "{\"_class_name\": \"HeunDiscreteScheduler\", \"clip_sample\": true, "
+        "\"clip_sample_range\": 0}",
+        "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true, "
+        "\"dynamic_thresholding_ratio\": 2}",
         "{\"_class_name\": \"DDIMScheduler\", \"thresholding\": true, \"sample_max_value\": -1}",
         "{\"_class_name\": \"DDIMScheduler\", \"timestep_spacing\": 3}",
         "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"solver_order\": \"two\"}",
@@ -314,7 +337,8 @@ static void even_steps_are_for_the_own_grid(void **state) {
 
 static void failed_allocations_are_reported(void **state) {
     (void)state;
-    const char *text = "{\"_class_name\": \"DDIMScheduler\", \"clip_sample_range\": 2, \"set_alpha_to_one\": false}";
+    const char *text = "{\"_class_name\": \"DDIMScheduler\", \"clip_sample_range\": 2, "
+                       "\"set_alpha_to_one\": false}";
     json_t *config;
     vn_err err = {0};
     vn_path *path;

@@ -1,6 +1,7 @@
-/* Samplers with noise and of few steps. That they move as the programs they come from is in test_golden.c, noise and all; here: on every
- * path they sample the data, their samples are independent of the batch, from pure noise they are what their files say, and they are
- * one another where they should be. */
+/* Samplers with noise and of few steps. That they move as the programs they come from is in
+ * test_golden.c, noise and all; here: on every path they sample the data, their samples are
+ * independent of the batch, from pure noise they are what their files say, and they are one another
+ * where they should be. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,7 @@ static vn_walk_options options(const char *sampler, const char *path, int steps,
                              .seed = seed};
 }
 
-/* ---- everywhere -------------------------------------------------------------------------------------------------- */
+/* ---- everywhere ------------------------------------------------------------------------------ */
 
 /* Distance from x to the nearest mean of class a or b, in standard deviations of about 1/3. */
 static double strangeness(const float *x) {
@@ -68,8 +69,8 @@ static double strangeness(const float *x) {
     return best;
 }
 
-/* On every path and prediction: near the data, and finite in steps however few. Levels crowd at low noise: evenly in t sa-solver's last
- * steps would be too long for it. */
+/* On every path and prediction: near the data, and finite in steps however few. Levels crowd at low
+ * noise: evenly in t sa-solver's last steps would be too long for it. */
 static void rows_walk_everywhere(void **state) {
     (void)state;
     enum { N = 3 };
@@ -82,7 +83,8 @@ static void rows_walk_everywhere(void **state) {
             for (size_t k = 0; k < VN_COUNT(samplers) * VN_COUNT(steps); k++) {
                 const char *sampler = samplers[k / VN_COUNT(steps)];
                 const int count = steps[k % VN_COUNT(steps)], label = (int)(k % 3) - 1;
-                if (strcmp(sampler, "restart") == 0 && count < 60) continue; // no level to go back from
+                /* no level to go back from */
+                if (strcmp(sampler, "restart") == 0 && count < 60) continue;
                 vn_err err = {0};
                 vn_walk_options o = options(sampler, paths[p], count, k);
                 o.grid = count == 60 ? "karras" : o.grid;
@@ -99,7 +101,8 @@ static void rows_walk_everywhere(void **state) {
     print_message("the strangest sample: %.1f deviations\n", worst);
 }
 
-/* n in one batch and in batches of one: the same bits. Another seed: others, where there is noise. */
+/* n in one batch and in batches of one: the same bits. Another seed: others, where there is
+ * noise. */
 static void samples_do_not_depend_on_their_batch(void **state) {
     (void)state;
     enum { N = 5 };
@@ -126,7 +129,8 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     }
 }
 
-/* At alpha = 0 x says nothing of the data. Rows that follow the SDE forget it; the others' samples still depend on it. */
+/* At alpha = 0 x says nothing of the data. Rows that follow the SDE forget it; the others' samples
+ * still depend on it. */
 static void pure_noise_is_forgotten(void **state) {
     (void)state;
     static const struct {
@@ -155,22 +159,25 @@ static void pure_noise_is_forgotten(void **state) {
                 {"restart", false}};
     static const float noise[2][D] = {{1, -0.5f}, {-2, 0.25f}};
     for (size_t i = 0; i < VN_COUNT(rows); i++)
-        for (size_t p = 0; p < 2; p++) { // the paths that begin at alpha = 0
+        for (size_t p = 0; p < 2; p++) { /* the paths that begin at alpha = 0 */
             bench b = bench_open(bench_world, paths[p], NULL);
             float x[2][D];
             vn_err err = {0};
             for (int k = 0; k < 2; k++)
-                must(bench_run(&b, options(rows[i].sampler, paths[p], 20, 3), 1, 0, 0, noise[k], x[k], NULL, &err),
+                must(bench_run(&b, options(rows[i].sampler, paths[p], 20, 3), 1, 0, 0, noise[k],
+                               x[k], NULL, &err),
                      &err);
             if ((memcmp(x[0], x[1], sizeof x[0]) == 0) != rows[i].forgets)
-                fail_msg("%s on %s: %g and %g", rows[i].sampler, paths[p], (double)x[0][0], (double)x[1][0]);
+                fail_msg("%s on %s: %g and %g", rows[i].sampler, paths[p], (double)x[0][0],
+                         (double)x[1][0]);
             bench_close(&b);
         }
 }
 
-/* ---- one another --------------------------------------------------------------------------------------------------- */
+/* ---- one another ----------------------------------------------------------------------------- */
 
-/* Rows that are one rule there. With noise: the draws are the same too. Measured: 6e-7, from the order of float operations. */
+/* Rows that are one rule there. With noise: the draws are the same too. Measured: 6e-7, from the
+ * order of float operations. */
 static void rows_are_one_another(void **state) {
     (void)state;
     enum { N = 6 };
@@ -197,7 +204,7 @@ static void rows_are_one_another(void **state) {
     float one[N * D], other[N * D];
     double worst = 0;
     for (size_t i = 0; i < VN_COUNT(same); i++)
-        for (size_t p = 0; p < 5; p++) { // the paths without steps
+        for (size_t p = 0; p < 5; p++) { /* the paths without steps */
             bench b = bench_open(bench_world, paths[p], "v");
             vn_err err = {0};
             vn_walk_options o = options(same[i].one, paths[p], same[i].steps, 8);
@@ -206,28 +213,31 @@ static void rows_are_one_another(void **state) {
             must(bench_run(&b, o, N, 0, 1, NULL, one, NULL, &err), &err);
             o.sampler = same[i].other;
             must(bench_run(&b, o, N, 0, 1, NULL, other, NULL, &err), &err);
-            if (strstr(same[i].one, "tcd:eta=1") && strcmp(paths[p], "ve") == 0) { // whose t = 0 is not clean
+            /* whose t = 0 is not clean */
+            if (strstr(same[i].one, "tcd:eta=1") && strcmp(paths[p], "ve") == 0) {
                 bench_close(&b);
                 continue;
             }
             for (int k = 0; k < N * D; k++) {
                 const double error = fabs((double)one[k] - (double)other[k]);
                 worst = fmax(worst, error);
-                if (!(error < 2e-6)) fail_msg("%s, %s on %s: %.2e", same[i].one, same[i].other, paths[p], error);
+                if (!(error < 2e-6))
+                    fail_msg("%s, %s on %s: %.2e", same[i].one, same[i].other, paths[p], error);
             }
             bench_close(&b);
         }
     print_message("largest difference: %.1e\n", worst);
 }
 
-/* ---- moments --------------------------------------------------------------------------------------------------------- */
+/* ---- moments --------------------------------------------------------------------------------- */
 
 #define MEAN 0.8
 #define STD  0.5
-static const char gaussian[] = "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
+static const char gaussian[] =
+    "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
 
-static void measure(const char *sampler, const char *path, const char *grid, int steps, int n, double *mean,
-                    double *variance) {
+static void measure(const char *sampler, const char *path, const char *grid, int steps, int n,
+                    double *mean, double *variance) {
     bench b = bench_open(gaussian, path, "v");
     vn_err err = {0};
     float *x = malloc((size_t)n * sizeof *x);
@@ -241,7 +251,8 @@ static void measure(const char *sampler, const char *path, const char *grid, int
     bench_close(&b);
 }
 
-/* The data's mean and variance, whatever the noise. Bias: what finite steps add to the variance, measured with 400,000 samples. */
+/* The data's mean and variance, whatever the noise. Bias: what finite steps add to the variance,
+ * measured with 400,000 samples. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
     enum { N = 12000 };
@@ -267,13 +278,14 @@ static void noisy_samplers_keep_the_moments(void **state) {
         {"restart", "edm", NULL, 60, 0.021},
         {"restart:tmin=0.5,tmax=3,rounds=4,steps=8", "rectified", NULL, 60, 0.005},
     };
-    const double error = 3.5 * STD / sqrt(N), relative = 3.5 * sqrt(2.0 / N); // 3.5 standard errors
+    /* 3.5 standard errors */
+    const double error = 3.5 * STD / sqrt(N), relative = 3.5 * sqrt(2.0 / N);
     for (size_t i = 0; i < VN_COUNT(rows); i++) {
         double mean, variance;
         measure(rows[i].sampler, rows[i].path, rows[i].grid, rows[i].steps, N, &mean, &variance);
         const double excess = variance / (STD * STD) - 1 - rows[i].bias;
-        print_message("%-46s on %-9s mean %.4f, variance %.4f, unexplained %+.3f\n", rows[i].sampler, rows[i].path,
-                      mean, variance, excess);
+        print_message("%-46s on %-9s mean %.4f, variance %.4f, unexplained %+.3f\n",
+                      rows[i].sampler, rows[i].path, mean, variance, excess);
         if (!(fabs(mean - MEAN) < error && fabs(excess) < relative))
             fail_msg("%s on %s: %g, %g", rows[i].sampler, rows[i].path, mean, variance);
     }
@@ -288,7 +300,8 @@ typedef struct rule {
 static void consistency_landing(const vn_path *p, const vn_level *to, double *down, double *up) {
     (void)p;
     *down = 0;
-    *up = 1.01 * sqrt(fmax(to->sigma * to->sigma - 0.01 * to->alpha * to->alpha, 0)); // sigma_min 0.1, noise 1.01
+    *up = 1.01 * sqrt(fmax(to->sigma * to->sigma - 0.01 * to->alpha * to->alpha,
+                           0)); /* sigma_min 0.1, noise 1.01 */
 }
 
 static void lcm_landing(const vn_path *p, const vn_level *to, double *down, double *up) {
@@ -303,7 +316,8 @@ static void tcd_landing(const vn_path *p, const vn_level *to, double *down, doub
     *up = sqrt(to->sigma * to->sigma - *down * *down);
 }
 
-/* For Gaussian data every step is x' = a x + b + up z, so mean and variance are known at every level. */
+/* For Gaussian data every step is x' = a x + b + up z, so mean and variance are known at every
+ * level. */
 static void predict_moments(const rule *r, int steps, double *mean, double *variance) {
     bench b = bench_open(gaussian, r->path, "v");
     vn_walk *w;
@@ -316,8 +330,9 @@ static void predict_moments(const rule *r, int steps, double *mean, double *vari
     *mean = 0;
     *variance = l[0].sigma * l[0].sigma;
     for (int i = 0; i < steps; i++) {
-        const double alpha = l[i].alpha, sigma = l[i].sigma, total = pow(alpha * STD, 2) + sigma * sigma;
-        const double slope = alpha * STD * STD / total; // x0 = MEAN + slope (x - alpha MEAN)
+        const double alpha = l[i].alpha, sigma = l[i].sigma,
+                     total = pow(alpha * STD, 2) + sigma * sigma;
+        const double slope = alpha * STD * STD / total; /* x0 = MEAN + slope (x - alpha MEAN) */
         double down, up;
         r->landing(b.path, &l[i + 1], &down, &up);
         const double a = l[i + 1].alpha * slope + down * (1 - alpha * slope) / sigma;
@@ -328,8 +343,8 @@ static void predict_moments(const rule *r, int steps, double *mean, double *vari
     bench_close(&b);
 }
 
-/* Means and variances of few steps with a denoiser in a consistency model's place, which no one would call right but which are
- * known. 3.5 standard errors. */
+/* Means and variances of few steps with a denoiser in a consistency model's place, which no one
+ * would call right but which are known. 3.5 standard errors. */
 static void few_steps_have_the_moments_of_their_rule(void **state) {
     (void)state;
     enum { N = 12000 };
@@ -349,12 +364,12 @@ static void few_steps_have_the_moments_of_their_rule(void **state) {
             measure(rules[i].sampler, rules[i].path, NULL, steps, N, &mean, &variance);
             if (!(fabs(mean - want) < 3.5 * sqrt(spread / N) + 1e-5 &&
                   fabs(variance - spread) < 3.5 * spread * sqrt(2.0 / N) + 1e-6))
-                fail_msg("%s on %s, %d steps: mean %g, not %g; variance %g, not %g", rules[i].sampler, rules[i].path,
-                         steps, mean, want, variance, spread);
+                fail_msg("%s on %s, %d steps: mean %g, not %g; variance %g, not %g",
+                         rules[i].sampler, rules[i].path, steps, mean, want, variance, spread);
         }
 }
 
-/* ---- restart ----------------------------------------------------------------------------------------------------------- */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 static void restart_goes_back_and_forth(void **state) {
     (void)state;
@@ -382,14 +397,15 @@ static void restart_goes_back_and_forth(void **state) {
     for (int i = at + 1; i <= 18; i++) assert_true(l[i + 8].sigma == main_levels[i].sigma);
     float x[D];
     const int32_t label = 0;
-    must(vn_walk_run(w, &(vn_walk_batch){.n = 1, .labels = &label, .x = x}, NULL, 0, 26, &err), &err);
-    assert_int_equal(vn_walk_passes(w), (18 + 2 * 3) * 2 - 1); // two a step, one in the last
+    must(vn_walk_run(w, &(vn_walk_batch){.n = 1, .labels = &label, .x = x}, NULL, 0, 26, &err),
+         &err);
+    assert_int_equal(vn_walk_passes(w), (18 + 2 * 3) * 2 - 1); /* two a step, one in the last */
     vn_walk_close(&w);
     vn_walk_close(&plain);
     bench_close(&b);
 }
 
-/* ---- what stops them ------------------------------------------------------------------------------------------------------ */
+/* ---- what stops them ------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -418,7 +434,8 @@ static void nonsense_is_refused_by_name(void **state) {
         vn_err err = {0};
         const vn_walk_options o = options(bad[i].sampler, bad[i].path, bad[i].steps, 0);
         const vn_status status = bench_run(&b, o, 1, 0, 0, NULL, x, NULL, &err);
-        if (status != VN_BAD_ARGUMENT || !strstr(err.text, bad[i].word)) fail_msg("%s: %s", bad[i].sampler, err.text);
+        if (status != VN_BAD_ARGUMENT || !strstr(err.text, bad[i].word))
+            fail_msg("%s: %s", bad[i].sampler, err.text);
         bench_close(&b);
     }
 }

@@ -1,10 +1,10 @@
-/* What guidance samples. With p(x|y) = N(0,1) and p(x) = N(0,2) everything is Gaussian and known: the variance that
- * CFG gives is 2^(1-gamma) along the ODE and (2 - 2^(2-2 gamma))/(2 gamma - 1) along the SDE, and neither is that of
- * p(x|y)^gamma p(x)^(1-gamma), 2/(gamma + 1), which fkc reaches. Also fk against a Gaussian posterior, and gibbs-like
- * against its own closed form.
+/* What guidance samples. With p(x|y) = N(0,1) and p(x) = N(0,2) everything is Gaussian and known:
+ * the variance that CFG gives is 2^(1-gamma) along the ODE and (2 - 2^(2-2 gamma))/(2 gamma - 1)
+ * along the SDE, and neither is that of p(x|y)^gamma p(x)^(1-gamma), 2/(gamma + 1), which fkc
+ * reaches. Also fk against a Gaussian posterior, and gibbs-like against its own closed form.
  *
- * 20,000 samples have a relative error of their variance of 1%. docs/what-guidance-samples.md has 1000 steps and
- * several seeds. */
+ * 20,000 samples have a relative error of their variance of 1%. docs/what-guidance-samples.md has
+ * 1000 steps and several seeds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@
 #endif
 #endif
 #ifdef SANITIZED
-enum { MANY = 2000, SHARE = 10 }; // errors are sqrt(10) times as large
+enum { MANY = 2000, SHARE = 10 }; /* errors are sqrt(10) times as large */
 #else
 enum { MANY = 20000, SHARE = 1 };
 #endif
@@ -45,9 +45,11 @@ static double tilted(double gamma) {
     return 2 / (gamma + 1);
 }
 
-static void run(const bench *b, const vn_walk_options *o, int64_t n, int32_t label, const float *noise, float *x) {
+static void run(const bench *b, const vn_walk_options *o, int64_t n, int32_t label,
+                const float *noise, float *x) {
     vn_err err = {0};
-    if (bench_run(b, *o, n, 0, label, noise, x, NULL, &err)) fail_msg("%s, %s: %s", o->guide, o->sampler, err.text);
+    if (bench_run(b, *o, n, 0, label, noise, x, NULL, &err))
+        fail_msg("%s, %s: %s", o->guide, o->sampler, err.text);
 }
 
 typedef struct moments {
@@ -63,15 +65,15 @@ static moments moments_of(const float *x, int n) {
 
 static void near(const char *what, double gamma, double got, double want, double tolerance) {
     const double error = got / want - 1;
-    print_message("tilt: %s, gamma %g: %.4f, exact %.4f, %+.2f%% of at most %.2f%%\n", what, gamma, got, want,
-                  100 * error, 100 * tolerance * sqrt(SHARE));
+    print_message("tilt: %s, gamma %g: %.4f, exact %.4f, %+.2f%% of at most %.2f%%\n", what, gamma,
+                  got, want, 100 * error, 100 * tolerance * sqrt(SHARE));
     if (!(fabs(error) <= tolerance * sqrt(SHARE)))
-        fail_msg("%s, gamma %g: %.5f, not %.5f (%+.2f%%, of at most %.2f%%)", what, gamma, got, want, 100 * error,
-                 100 * tolerance * sqrt(SHARE));
+        fail_msg("%s, gamma %g: %.5f, not %.5f (%+.2f%%, of at most %.2f%%)", what, gamma, got,
+                 want, 100 * error, 100 * tolerance * sqrt(SHARE));
 }
 
-/* Everything is linear, so one walk from noise 1 tells the variance along the ODE. Measured, 200 steps of heun:
- * 0.27%. */
+/* Everything is linear, so one walk from noise 1 tells the variance along the ODE. Measured, 200
+ * steps of heun: 0.27%. */
 static void odes(void **state) {
     (void)state;
     static const char *const paths[] = {"edm", "ve", "vp", "rectified"};
@@ -81,7 +83,8 @@ static void odes(void **state) {
         bench b = bench_open(tilt, paths[p], NULL);
         for (size_t k = 0; k < VN_COUNT(gammas); k++) {
             float x;
-            const vn_walk_options o = {.sampler = "heun", .grid = "karras", .steps = 200, .guidance = gammas[k]};
+            const vn_walk_options o = {
+                .sampler = "heun", .grid = "karras", .steps = 200, .guidance = gammas[k]};
             run(&b, &o, 1, 0, &noise, &x);
             near(paths[p], gammas[k], (double)x * (double)x, ode(gammas[k]), 6e-3);
         }
@@ -113,7 +116,8 @@ static void sdes(void **state) {
     near("vp, SDE", 5, variance("vp", "cfg", 5, 150), sde(5), 0.035);
 }
 
-/* Weights leave fewer independent samples than there are, some half: 1.4%, three times. Measured: +0.9%, -1.6%. */
+/* Weights leave fewer independent samples than there are, some half: 1.4%, three times. Measured:
+ * +0.9%, -1.6%. */
 static void correctors_reach_the_tilt(void **state) {
     (void)state;
     near("edm, fkc", 2, variance("edm", "fkc", 2, 150), tilted(2), 0.042);
@@ -123,11 +127,12 @@ static void correctors_reach_the_tilt(void **state) {
 /* gamma is 1 above sigma = 2; the tilt is that of 3. Measured: -2.1%. */
 static void correctors_follow_an_interval(void **state) {
     (void)state;
-    near("edm, fkc, interval", 3, variance("edm", "fkc,interval:lo=0,hi=2", 3, 100), tilted(3), 0.045);
+    near("edm, fkc, interval", 3, variance("edm", "fkc,interval:lo=0,hi=2", 3, 100), tilted(3),
+         0.045);
 }
 
-/* Control: between N(1, 1/4) and N(0, 1/4) CFG does sample the tilt, N(gamma, 1/4). All weights are equal, and fkc
- * moves nothing. */
+/* Control: between N(1, 1/4) and N(0, 1/4) CFG does sample the tilt, N(gamma, 1/4). All weights are
+ * equal, and fkc moves nothing. */
 static void shifted_gaussians_need_no_correction(void **state) {
     (void)state;
     static const char world[] = "{\"classes\": [{\"components\": [{\"mean\": [1], \"std\": 0.5}]}],"
@@ -143,7 +148,8 @@ static void shifted_gaussians_need_no_correction(void **state) {
     assert_memory_equal(plain, corrected, sizeof plain);
     o = (vn_walk_options){.sampler = "heun", .guide = "cfg", .steps = 200, .guidance = 3};
     run(&b, &o, 2, 0, noise, x);
-    const double lost = 0.5 / hypot(0.5, 80); // of the mean, as the walk begins around 0; measured 0.2%
+    /* of the mean, as the walk begins around 0; measured 0.2% */
+    const double lost = 0.5 / hypot(0.5, 80);
     near("control", 3, ((double)x[0] + (double)x[1]) / 2, 3 * (1 - lost), 2e-3);
     near("control", 3, ((double)x[0] - (double)x[1]) / 2, 0.5, 2e-3);
     bench_close(&b);
@@ -177,18 +183,21 @@ static void populations_are_apart(void **state) {
 }
 
 /* log r = -(x - 1)^2 / (2 tau^2) */
-static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t *labels, float *value, float *gradient,
-                           vn_err *err) {
+static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t *labels,
+                           float *value, float *gradient, vn_err *err) {
     (void)labels, (void)gradient, (void)err;
-    for (int64_t i = 0; i < n; i++) value[i] = -(x0[i] - 1) * (x0[i] - 1) / (2 * *(float *)self * *(float *)self);
+    for (int64_t i = 0; i < n; i++)
+        value[i] = -(x0[i] - 1) * (x0[i] - 1) / (2 * *(float *)self * *(float *)self);
     return VN_OK;
 }
 
-/* N(0,1) times r^2 with tau = 1 is N(2/3, 1/3). Measured, 60 steps: means within 0.011, variances within 2.5%; bounds are
- * twice that, as standard errors are 0.004 and 1% and weights leave fewer independent samples. */
+/* N(0,1) times r^2 with tau = 1 is N(2/3, 1/3). Measured, 60 steps: means within 0.011, variances
+ * within 2.5%; bounds are twice that, as standard errors are 0.004 and 1% and weights leave fewer
+ * independent samples. */
 static void steering_reaches_the_posterior(void **state) {
     (void)state;
-    static const char *const guides[] = {"fk:lambda=2,ess=0.95", "fk:lambda=2,potential=max,every=20,ess=0.95",
+    static const char *const guides[] = {"fk:lambda=2,ess=0.95",
+                                         "fk:lambda=2,potential=max,every=20,ess=0.95",
                                          "fk:lambda=2,potential=sum,every=20,ess=0.95"};
     float tau = 1, *x = malloc(MANY * sizeof *x);
     const vn_reward reward = {quadratic, &tau};
@@ -210,8 +219,8 @@ static void steering_reaches_the_posterior(void **state) {
     bench_close(&b);
 }
 
-/* From s down the ODE is x0 = k x, k^2 = (1 + s^2)^-gamma (1 + s^2/2)^(gamma - 1); a round makes the variance k^2 (V
- * + s^2). */
+/* From s down the ODE is x0 = k x, k^2 = (1 + s^2)^-gamma (1 + s^2/2)^(gamma - 1); a round makes
+ * the variance k^2 (V + s^2). */
 static void gibbs_like_rounds(void **state) {
     (void)state;
     enum { LEVELS = 41, MIDDLE = 20 };
@@ -233,9 +242,9 @@ static void gibbs_like_rounds(void **state) {
                                    .seed = 4};
         want = k2 * (want + 1);
         if (bench_run(&b, o, MANY, 0, 0, NULL, x, &passes, &err)) fail_msg("%s", err.text);
-        assert_int_equal(passes, 2 * LEVELS - 1 +
-                                     rounds * 2 * (2 * (LEVELS - MIDDLE) - 1)); // heun: two a step, one in the last
-        near(guide, gamma, moments_of(x, MANY).variance, want, 0.035);          // 3.5 standard errors
+        /* heun: two a step, one in the last */
+        assert_int_equal(passes, 2 * LEVELS - 1 + rounds * 2 * (2 * (LEVELS - MIDDLE) - 1));
+        near(guide, gamma, moments_of(x, MANY).variance, want, 0.035); /* 3.5 standard errors */
     }
     free(x);
     bench_close(&b);

@@ -1,5 +1,6 @@
-/* ddpm with a variance that the model says: trajectories of diffusers' learned_range, the ends of the range, whose variance it is
- * under guidance, and steps that are exact on a Gaussian. The model is an exact world beside which a function of the test says v. */
+/* ddpm with a variance that the model says: trajectories of diffusers' learned_range, the ends of
+ * the range, whose variance it is under guidance, and steps that are exact on a Gaussian. The model
+ * is an exact world beside which a function of the test says v. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 #include "support_walk.h"
 
 #define GOLDEN    VN_SOURCE_DIR "/tests/golden/"
-#define TOLERANCE 1e-6 // of trajectories, relative to the largest number: measured 4.4e-7
+#define TOLERANCE 1e-6 /* of trajectories, relative to the largest number: measured 4.4e-7 */
 enum { ROWS = 3, SIZE = 2 };
 
 /* The world's denoiser, and what is said of the variance. */
@@ -65,7 +66,8 @@ static double wave(const learned *l, const vn_level *level, int32_t label, doubl
     return cos(3 * x + level->t + label);
 }
 
-static vn_status walk(learned *l, vn_walk_options o, const float *noise, int32_t label, float *x, vn_err *err) {
+static vn_status walk(learned *l, vn_walk_options o, const float *noise, int32_t label, float *x,
+                      vn_err *err) {
     bench b = l->b;
     b.denoiser = l->denoiser;
     return bench_run(&b, o, ROWS, 0, label, noise, x, NULL, err);
@@ -77,7 +79,7 @@ static void must_walk(learned *l, vn_walk_options o, int32_t label, float *x) {
     if (walk(l, o, noise, label, x, &err)) fail_msg("%s: %s", o.sampler, err.text);
 }
 
-/* ---- against diffusers ------------------------------------------------------------------------------------------ */
+/* ---- against diffusers ----------------------------------------------------------------------- */
 
 static double entry(const json_t *rows, size_t i, size_t j) {
     return json_number_value(json_array_get(json_array_get(rows, i), j));
@@ -88,13 +90,15 @@ static double run_case(const char *world, const json_t *c, const float *noise) {
     float x[ROWS * SIZE];
     vn_err err = {0};
     double worst = 0, size = 0;
-    open(&l, world, json_string_value(json_object_get(c, "path")), json_string_value(json_object_get(c, "predict")));
+    open(&l, world, json_string_value(json_object_get(c, "path")),
+         json_string_value(json_object_get(c, "predict")));
     l.v = wave;
     const vn_walk_options o = {.sampler = "ddpm:variance=learned",
                                .grid = json_string_value(json_object_get(c, "grid")),
                                .steps = (int)json_integer_value(json_object_get(c, "steps")),
                                .guidance = json_number_value(json_object_get(c, "gamma"))};
-    if (walk(&l, o, noise, (int32_t)json_integer_value(json_object_get(c, "label")), x, &err)) fail_msg("%s", err.text);
+    if (walk(&l, o, noise, (int32_t)json_integer_value(json_object_get(c, "label")), x, &err))
+        fail_msg("%s", err.text);
     for (size_t i = 0; i < VN_COUNT(x); i++) {
         const double want = entry(json_object_get(c, "x"), i / SIZE, i % SIZE);
         worst = fmax(worst, fabs((double)x[i] - want));
@@ -112,7 +116,8 @@ static void trajectories_are_those_of_diffusers(void **state) {
     json_t *golden;
     float noise[ROWS * SIZE];
     double worst = 0;
-    assert_int_equal(vn_read_file(GOLDEN "sampler/world.json", 1 << 20, &world, &bytes, &err), VN_OK);
+    assert_int_equal(vn_read_file(GOLDEN "sampler/world.json", 1 << 20, &world, &bytes, &err),
+                     VN_OK);
     assert_int_equal(vn_json_read(GOLDEN "variance/trajectories.json", &golden, &err), VN_OK);
     const json_t *cases = json_object_get(golden, "cases");
     for (size_t i = 0; i < VN_COUNT(noise); i++)
@@ -128,7 +133,7 @@ static void trajectories_are_those_of_diffusers(void **state) {
     vn_free(world);
 }
 
-/* ---- the range ---------------------------------------------------------------------------------------------------- */
+/* ---- the range ------------------------------------------------------------------------------- */
 
 static double apart(const float *a, const float *b) {
     double worst = 0;
@@ -140,7 +145,8 @@ static double apart(const float *a, const float *b) {
 static void the_ends_of_the_range_are_the_fixed_variances(void **state) {
     (void)state;
     learned l;
-    float small[ROWS * SIZE], large[ROWS * SIZE], low[ROWS * SIZE], high[ROWS * SIZE], middle[ROWS * SIZE];
+    float small[ROWS * SIZE], large[ROWS * SIZE], low[ROWS * SIZE], high[ROWS * SIZE],
+        middle[ROWS * SIZE];
     open(&l, bench_world, "ddpm:cosine", "v");
     l.v = constant;
     vn_walk_options o = {.sampler = "ddpm:variance=small", .steps = 12, .guidance = 1};
@@ -158,7 +164,8 @@ static void the_ends_of_the_range_are_the_fixed_variances(void **state) {
     assert_int_equal(l.told, 3 * 12 * ROWS);
     print_message("the ends: %.1e and %.1e apart\n", apart(small, low), apart(large, high));
     assert_true(apart(small, low) < 1e-5 && apart(large, high) < 1e-5);
-    assert_true(apart(small, middle) > 0.01 && apart(large, middle) > 0.01 && apart(small, large) > 0.1);
+    assert_true(apart(small, middle) > 0.01 && apart(large, middle) > 0.01 &&
+                apart(small, large) > 0.1);
     bench_close(&l.b);
 }
 
@@ -202,19 +209,21 @@ static void refusals_name_what_is_missing(void **state) {
     assert_int_equal(walk(&l, o, noise, 0, x, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "variance=learned needs a model"));
     bench_close(&l.b);
-    const char *weak = "{\"classes\": [{\"components\": [{\"mean\": [0, 1], \"std\": 0.5}]}],"
-                       " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0.5], \"std\": 1}]}]}}";
+    const char *weak =
+        "{\"classes\": [{\"components\": [{\"mean\": [0, 1], \"std\": 0.5}]}],"
+        " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0.5], \"std\": 1}]}]}}";
     open(&l, weak, "ddpm", "eps");
     l.v = wave;
     vn_walk_options lesser = {.sampler = "ddpm", .steps = 10, .guide = "autoguidance"};
-    assert_int_equal(walk(&l, lesser, noise, 0, x, &err), VN_BAD_ARGUMENT); // the weak model alone
+    /* the weak model alone */
+    assert_int_equal(walk(&l, lesser, noise, 0, x, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "no variance"));
     lesser.guidance = 2;
     assert_int_equal(walk(&l, lesser, noise, 0, x, &err), VN_OK);
     bench_close(&l.b);
 }
 
-/* ---- under guidance ------------------------------------------------------------------------------------------------ */
+/* ---- under guidance -------------------------------------------------------------------------- */
 
 /* -1 for the null condition, 1 for a class */
 static double by_label(const learned *l, const vn_level *level, int32_t label, double x) {
@@ -222,7 +231,8 @@ static double by_label(const learned *l, const vn_level *level, int32_t label, d
     return label == VN_LABEL_NULL ? -1 : 1;
 }
 
-/* The conditional pass's; the null one's where that is all there is, as beside a classifier. It costs no pass more. */
+/* The conditional pass's; the null one's where that is all there is, as beside a classifier. It
+ * costs no pass more. */
 static void the_variance_is_the_conditional_one(void **state) {
     (void)state;
     static const struct {
@@ -246,7 +256,8 @@ static void the_variance_is_the_conditional_one(void **state) {
         float got[ROWS * SIZE], want[ROWS * SIZE];
         open(&l, bench_world, "ddpm", "v");
         l.v = by_label;
-        vn_walk_options o = {.sampler = "ddpm", .steps = 8, .guide = known[i].guide, .guidance = known[i].gamma};
+        vn_walk_options o = {
+            .sampler = "ddpm", .steps = 8, .guide = known[i].guide, .guidance = known[i].gamma};
         must_walk(&l, o, 0, got);
         const int64_t passes = l.asked;
         l.asked = 0;
@@ -259,9 +270,10 @@ static void the_variance_is_the_conditional_one(void **state) {
     }
 }
 
-/* ---- exact steps --------------------------------------------------------------------------------------------------- */
+/* ---- exact steps ----------------------------------------------------------------------------- */
 
-/* Of N(0, 0.5^2): p(x'|x) is normal with beta~ + (beta alpha'/sigma^2)^2 Var(x0|x), however long the step. */
+/* Of N(0, 0.5^2): p(x'|x) is normal with beta~ + (beta alpha'/sigma^2)^2 Var(x0|x), however long
+ * the step. */
 static double best(const learned *l, const vn_level *from, int32_t label, double x) {
     (void)label, (void)x;
     const vn_level *to = l->levels;
@@ -270,7 +282,8 @@ static double best(const learned *l, const vn_level *from, int32_t label, double
     const double beta = vn_step_variance(from, to), s2 = from->sigma * from->sigma,
                  small = beta * to->sigma * to->sigma / s2;
     const double spread = 0.25 * s2 / (0.25 * from->alpha * from->alpha + s2);
-    return 2 * log((small + pow(beta * to->alpha / s2, 2) * spread) / small) / log(beta / small) - 1;
+    return 2 * log((small + pow(beta * to->alpha / s2, 2) * spread) / small) / log(beta / small) -
+           1;
 }
 
 /* The variance of 20000 numbers from six steps, relative to the true one. */
@@ -294,7 +307,8 @@ static double variance_by(const char *sampler) {
                                .capacity = N};
     if (vn_walk_open(&o, &w, &err)) fail_msg("%s", err.text);
     l.levels = vn_walk_levels(w);
-    if (vn_walk_run(w, &(vn_walk_batch){.n = N, .labels = labels, .x = x}, NULL, 0, 6, &err)) fail_msg("%s", err.text);
+    if (vn_walk_run(w, &(vn_walk_batch){.n = N, .labels = labels, .x = x}, NULL, 0, 6, &err))
+        fail_msg("%s", err.text);
     for (int i = 0; i < N; i++) sum += (double)x[i] * (double)x[i] / N;
     vn_walk_close(&w);
     bench_close(&l.b);
@@ -304,9 +318,10 @@ static double variance_by(const char *sampler) {
 /* 20000 numbers know their variance to 1%. */
 static void few_steps_are_exact_with_the_best_variance(void **state) {
     (void)state;
-    const double small = variance_by("ddpm:variance=small"), large = variance_by("ddpm:variance=large"),
-                 right = variance_by("ddpm");
-    print_message("variance over the true one: small %.3f, large %.3f, learned %.3f\n", small, large, right);
+    const double small = variance_by("ddpm:variance=small"),
+                 large = variance_by("ddpm:variance=large"), right = variance_by("ddpm");
+    print_message("variance over the true one: small %.3f, large %.3f, learned %.3f\n", small,
+                  large, right);
     assert_true(fabs(right - 1) < 0.03);
     assert_true(small < 0.9 && large > 1.1);
 }

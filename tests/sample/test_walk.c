@@ -1,5 +1,5 @@
-/* The walk: samples that do not depend on their batch, moments, what stops it, and that it takes its memory once; with every
- * sampler of the table. */
+/* The walk: samples that do not depend on their batch, moments, what stops it, and that it takes
+ * its memory once; with every sampler of the table. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,10 +16,11 @@
 #define D 2
 
 /* Rows with other than their defaults, walked beside every row of the table. */
-static const char *const variants[] = {
-    "ddpm:variance=large", "ddim:eta=0.5",      "euler:churn=10",    "heun:churn=10,tmin=0.05,noise=1.003",
-    "dpmpp:order=1",       "dpmpp:solver=heun", "unipc:variant=bh1", "lms:order=2",
-    "dpmpp-2m-sde:eta=0"};
+static const char *const variants[] = {"ddpm:variance=large", "ddim:eta=0.5",
+                                       "euler:churn=10",      "heun:churn=10,tmin=0.05,noise=1.003",
+                                       "dpmpp:order=1",       "dpmpp:solver=heun",
+                                       "unipc:variant=bh1",   "lms:order=2",
+                                       "dpmpp-2m-sde:eta=0"};
 static const char *const paths[] = {"rectified", "trigonometric",      "edm",        "vp", "ve",
                                     "ddpm",      "ddpm:scaled-linear", "ddpm:cosine"};
 
@@ -28,14 +29,15 @@ static size_t sampler_count(void) {
 }
 
 static const char *sampler_text(size_t i) {
-    return i < vn_samplers.count ? vn_table_row(&vn_samplers, i)->name : variants[i - vn_samplers.count];
+    return i < vn_samplers.count ? vn_table_row(&vn_samplers, i)->name
+                                 : variants[i - vn_samplers.count];
 }
 
 static void must(vn_status s, const vn_err *err) {
     if (s) fail_msg("%s", err->text);
 }
 
-/* ---- independence ------------------------------------------------------------------------------------------- */
+/* ---- independence ---------------------------------------------------------------------------- */
 
 /* n in one batch, in batches of one, and with other neighbours: the same bits. */
 static void samples_do_not_depend_on_their_batch(void **state) {
@@ -75,7 +77,7 @@ static void walks_can_be_used_again_and_by_hand(void **state) {
                              .seed = 1,
                              .capacity = N + 3};
         must(vn_walk_open(&o, &w, &err), &err);
-        const int steps = vn_walk_steps(w); // 10, or more where a sampler goes back
+        const int steps = vn_walk_steps(w); /* 10, or more where a sampler goes back */
         assert_true(vn_walk_levels(w)[0].t == 1 && vn_walk_levels(w)[steps].t == 0);
         vn_walk_batch batch = {.n = N, .labels = labels, .x = first};
         must(vn_walk_run(w, &batch, NULL, 0, steps, &err), &err);
@@ -117,7 +119,7 @@ static void gamma_one_is_conditional_and_zero_unconditional(void **state) {
     must(bench_run(&b, o, N, 0, 1, NULL, want, &passes, &err), &err);
     assert_int_equal(passes, 10);
     o.guidance = 7;
-    o.guide = "interval:lo=0,hi=1e-6"; // below every level that is visited
+    o.guide = "interval:lo=0,hi=1e-6"; /* below every level that is visited */
     must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
     assert_int_equal(passes, 10);
     assert_memory_equal(x, want, sizeof x);
@@ -126,7 +128,7 @@ static void gamma_one_is_conditional_and_zero_unconditional(void **state) {
     assert_int_equal(passes, 20);
     o.sampler = "heun";
     must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
-    assert_int_equal(passes, 38); // two predictions a step but in the last, two passes each
+    assert_int_equal(passes, 38); /* two predictions a step but in the last, two passes each */
     bench_close(&b);
 }
 
@@ -143,18 +145,21 @@ static void euler_is_ddim(void **state) {
         must(bench_run(&b, o, N, 0, 0, NULL, euler, NULL, &err), &err);
         o.sampler = "ddim";
         must(bench_run(&b, o, N, 0, 0, NULL, ddim, NULL, &err), &err);
-        for (int i = 0; i < N * D; i++) assert_true(fabsf(euler[i] - ddim[i]) < 2e-6f * (1 + fabsf(ddim[i])));
+        for (int i = 0; i < N * D; i++)
+            assert_true(fabsf(euler[i] - ddim[i]) < 2e-6f * (1 + fabsf(ddim[i])));
         bench_close(&b);
     }
 }
 
-/* ---- moments -------------------------------------------------------------------------------------------------- */
+/* ---- moments --------------------------------------------------------------------------------- */
 
-/* Mean and variance of the samples of N(0.8, 0.5^2); a noisy sampler's are right whatever its noise. */
+/* Mean and variance of the samples of N(0.8, 0.5^2); a noisy sampler's are right whatever its
+ * noise. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
     enum { N = 12000 };
-    static const char one[] = "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
+    static const char one[] =
+        "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
     static const struct {
         const char *sampler, *path, *grid;
         int steps;
@@ -170,14 +175,19 @@ static void noisy_samplers_keep_the_moments(void **state) {
     for (size_t i = 0; i < VN_COUNT(noisy); i++) {
         bench b = bench_open(one, noisy[i].path, "v");
         vn_err err = {0};
-        vn_walk_options o = {
-            .sampler = noisy[i].sampler, .grid = noisy[i].grid, .guidance = 1, .steps = noisy[i].steps, .seed = 9};
+        vn_walk_options o = {.sampler = noisy[i].sampler,
+                             .grid = noisy[i].grid,
+                             .guidance = 1,
+                             .steps = noisy[i].steps,
+                             .seed = 9};
         must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
         double mean = 0, var = 0;
         for (int k = 0; k < N; k++) mean += (double)x[k] / N;
         for (int k = 0; k < N; k++) var += pow((double)x[k] - mean, 2) / (N - 1);
-        // four standard errors are .018 and 5.2%; finite steps take or add up to 8% of the variance
-        print_message("%-20s on %-9s mean %.4f, variance %.4f\n", noisy[i].sampler, noisy[i].path, mean, var);
+        /* four standard errors are .018 and 5.2%; finite steps take or add up to 8% of the
+         * variance */
+        print_message("%-20s on %-9s mean %.4f, variance %.4f\n", noisy[i].sampler, noisy[i].path,
+                      mean, var);
         if (!(fabs(mean - 0.8) < 0.018 && fabs(var / 0.25 - 1) < 0.132))
             fail_msg("%s: %g, %g", noisy[i].sampler, mean, var);
         bench_close(&b);
@@ -185,7 +195,7 @@ static void noisy_samplers_keep_the_moments(void **state) {
     free(x);
 }
 
-/* ---- what stops it ----------------------------------------------------------------------------------------------- */
+/* ---- what stops it --------------------------------------------------------------------------- */
 
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
@@ -229,11 +239,11 @@ static void bad_batches_are_refused(void **state) {
     float x[2 * D], noise[2 * D] = {0, 1, NAN, 0};
     int32_t labels[2] = {0, 2};
     vn_walk_options o = {.denoiser = &b.denoiser, .steps = 3, .guidance = 1};
-    assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT); // a capacity of 0
+    assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT); /* a capacity of 0 */
     o.capacity = 2;
     must(vn_walk_open(&o, &w, &err), &err);
     bool done;
-    assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT); // not begun
+    assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT); /* not begun */
     vn_walk_batch batch = {.n = 2, .labels = labels, .x = x};
     assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "sample 1: class 2"));
@@ -281,7 +291,8 @@ static void a_nan_never_becomes_a_sample(void **state) {
     vn_err err = {0};
     float x[3 * D];
     const int32_t labels[3] = {0, 1, 0};
-    vn_walk_options o = {.denoiser = &d, .sampler = "euler", .steps = 20, .guidance = 1, .capacity = 3};
+    vn_walk_options o = {
+        .denoiser = &d, .sampler = "euler", .steps = 20, .guidance = 1, .capacity = 3};
     must(vn_walk_open(&o, &w, &err), &err);
     const vn_walk_batch batch = {.n = 3, .first = 50, .labels = labels, .x = x};
     assert_int_equal(vn_walk_run(w, &batch, NULL, 0, 20, &err), VN_NOT_FINITE);
@@ -333,7 +344,8 @@ static void progress_is_told_and_can_stop(void **state) {
 /* Steps that take their samples one by one tell after each, and can be stopped there. */
 static int look_within(void *user, const vn_progress *p) {
     int *left = user;
-    assert_true(p->done <= 1 && p->total == 1 && p->rate > 0 && p->seconds_left >= 0 && isfinite(p->seconds_left));
+    assert_true(p->done <= 1 && p->total == 1 && p->rate > 0 && p->seconds_left >= 0 &&
+                isfinite(p->seconds_left));
     return --*left == 0;
 }
 
@@ -347,13 +359,17 @@ static void long_steps_tell_how_far_they_are(void **state) {
         vn_walk *w;
         vn_err err = {0};
         float x[N * D];
-        vn_walk_options o = {.denoiser = &b.denoiser, .sampler = samplers[k], .steps = 1, .guidance = 2, .capacity = N};
+        vn_walk_options o = {.denoiser = &b.denoiser,
+                             .sampler = samplers[k],
+                             .steps = 1,
+                             .guidance = 2,
+                             .capacity = N};
         must(vn_walk_open(&o, &w, &err), &err);
         int left = 100;
         const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
         const vn_watch watch = {.progress = look_within, .user = &left};
         must(vn_walk_run(w, &batch, &watch, 0, 1, &err), &err);
-        assert_int_equal(left, 100 - N); // three samples, then the step
+        assert_int_equal(left, 100 - N); /* three samples, then the step */
         left = 2;
         assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 1, &err), VN_CANCELLED);
         assert_int_equal(left, 0);
@@ -372,8 +388,11 @@ static void memory_is_taken_once(void **state) {
     const int32_t labels[N] = {0, 1, 0};
     vn_err err;
     for (size_t s = 0; s < sampler_count(); s++) {
-        const vn_walk_options o = {
-            .denoiser = &b.denoiser, .sampler = sampler_text(s), .steps = 5, .guidance = 2, .capacity = N};
+        const vn_walk_options o = {.denoiser = &b.denoiser,
+                                   .sampler = sampler_text(s),
+                                   .steps = 5,
+                                   .guidance = 2,
+                                   .capacity = N};
         for (alloc_turn t = {.once = true}; alloc_next(&t);) {
             vn_walk *w;
             if (!alloc_hit(&t, vn_walk_open(&o, &w, &err))) {

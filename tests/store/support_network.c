@@ -26,6 +26,7 @@ float *number_values(const vn_weights *w, float first) {
     float *values = vn_calloc(vn_weights_floats(w), sizeof *values);
     assert_non_null(values);
     for (size_t i = 0; i < vn_weights_count(w); i++)
-        for (size_t k = 0; k < vn_weights_at(w, i)->count; k++) values[vn_weights_at(w, i)->offset + k] = first++;
+        for (size_t k = 0; k < vn_weights_at(w, i)->count; k++)
+            values[vn_weights_at(w, i)->offset + k] = first++;
     return values;
 }

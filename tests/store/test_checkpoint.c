@@ -1,5 +1,5 @@
-/* Checkpoints: bit for bit what was saved, and always one that loads, wherever a kill, a full disk or missing memory
- * stopped the saving. */
+/* Checkpoints: bit for bit what was saved, and always one that loads, wherever a kill, a full disk
+ * or missing memory stopped the saving. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,8 +48,8 @@ static vn_checkpoint checkpoint_at(int64_t step) {
                            .average = number_values(network, first + 0.2F),
                            .moment1 = number_values(network, first + 0.3F),
                            .moment2 = number_values(network, first + 0.4F),
-                           .info =
-                               json_pack("{sI sf}", "images", (json_int_t)(step * 64), "loss", 1.0 / 3 + (double)step)};
+                           .info = json_pack("{sI sf}", "images", (json_int_t)(step * 64), "loss",
+                                             1.0 / 3 + (double)step)};
 }
 
 static void free_checkpoint(vn_checkpoint *c) {
@@ -86,7 +86,8 @@ static void assert_shown(const vn_checkpoint *c) {
     assert_int_equal(vn_store_weights_step(SHOWN, &step, NULL), VN_OK);
     assert_int_equal(step, c->step);
     assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL, NULL), VN_OK);
-    assert_memory_equal(shown, c->average ? c->average : c->live, vn_weights_floats(network) * sizeof *shown);
+    assert_memory_equal(shown, c->average ? c->average : c->live,
+                        vn_weights_floats(network) * sizeof *shown);
     vn_free(shown);
 }
 
@@ -101,7 +102,7 @@ static void assert_loads(const vn_checkpoint *expected) {
     free_checkpoint(&c);
 }
 
-/* ---- saving and loading ---------------------------------------------------------------------------------- */
+/* ---- saving and loading ---------------------------------------------------------------------- */
 
 static void checkpoints_come_back(void **state) {
     (void)state;
@@ -140,7 +141,9 @@ static void weights_behind_the_state_are_repaired(void **state) {
     assert_int_equal(vn_store_save_checkpoint("run", "unet", &new, NULL), VN_OK);
     const char *const damages[] = {"behind", "damaged", "missing"};
     for (size_t i = 0; i < VN_COUNT(damages); i++) {
-        if (i == 0) assert_int_equal(vn_store_save_weights(SHOWN, network, old.average, old.step, NULL), VN_OK);
+        if (i == 0)
+            assert_int_equal(vn_store_save_weights(SHOWN, network, old.average, old.step, NULL),
+                             VN_OK);
         if (i == 1) scratch_write_text(SHOWN, "damaged");
         if (i == 2) assert_int_equal(unlink(SHOWN), 0);
         assert_loads(&new);
@@ -173,11 +176,11 @@ static void other_files_are_no_states(void **state) {
     free_checkpoint(&back);
 }
 
-/* ---- what can happen while saving ------------------------------------------------------------------------ */
+/* ---- what can happen while saving ------------------------------------------------------------ */
 
-/* The two calls that make a file last, interposed: the process is killed just before or just after one of them. What
- * comes between, test_file covers. */
-static int calls_to_live = -1; // < 0: for ever
+/* The two calls that make a file last, interposed: the process is killed just before or just after
+ * one of them. What comes between, test_file covers. */
+static int calls_to_live = -1; /* < 0: for ever */
 
 static void die_when_due(void) {
     if (calls_to_live >= 0 && calls_to_live-- == 0) raise(SIGKILL);
@@ -212,7 +215,8 @@ static bool save_and_die(const vn_checkpoint *c, int calls) {
 
 static void a_kill_leaves_a_checkpoint(void **state) {
     (void)state;
-    enum { CALLS = 12 }; // before and after: the file's fsync, its rename, the directory's fsync, of two files
+    /* before and after: the file's fsync, its rename, the directory's fsync, of two files */
+    enum { CALLS = 12 };
     vn_checkpoint old = checkpoint_at(1), new = checkpoint_at(2);
     for (int calls = 0; calls <= CALLS; calls++) {
         int64_t shown_step;
@@ -221,7 +225,7 @@ static void a_kill_leaves_a_checkpoint(void **state) {
         assert_int_equal(vn_store_save_checkpoint("run", "unet", &old, NULL), VN_OK);
         assert_int_equal(save_and_die(&new, calls), calls < CALLS);
         assert_int_equal(vn_store_weights_step(SHOWN, &shown_step, NULL), VN_OK);
-        assert_int_equal(shown_step, calls < 9 ? 1 : 2); // whole before any repair
+        assert_int_equal(shown_step, calls < 9 ? 1 : 2); /* whole before any repair */
         assert_int_equal(vn_store_load_weights(SHOWN, network, shown, NULL, NULL), VN_OK);
         assert_int_equal(vn_store_load_checkpoint("run", "unet", &c, NULL), VN_OK);
         assert_equal_checkpoints(&c, calls < 3 ? &old : &new);
@@ -233,7 +237,7 @@ static void a_kill_leaves_a_checkpoint(void **state) {
     vn_remove_stale("run/state");
     vn_remove_stale("run/unet");
     assert_int_equal(scratch_count("run/state") + scratch_count("run/unet"),
-                     2); // what the killed left is known as such
+                     2); /* what the killed left is known as such */
     free_checkpoint(&old);
     free_checkpoint(&new);
 }

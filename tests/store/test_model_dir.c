@@ -1,4 +1,5 @@
-/* Model directories: what vane writes it finds again, what diffusers writes it finds too, and the rest has a name. */
+/* Model directories: what vane writes it finds again, what diffusers writes it finds too, and the
+ * rest has a name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,9 +16,10 @@ static json_t *config, *scheduler, *vane;
 static vn_model_parts parts;
 
 static int open_all(void **state) {
-    config = json_pack("{ss ss si}", "_class_name", "UNet2DModel", "_diffusers_version", "0.42.1", "in_channels", 1);
-    scheduler =
-        json_pack("{ss ss sf}", "_class_name", "DDPMScheduler", "_diffusers_version", "0.42.1", "beta_start", 1e-4);
+    config = json_pack("{ss ss si}", "_class_name", "UNet2DModel", "_diffusers_version", "0.42.1",
+                       "in_channels", 1);
+    scheduler = json_pack("{ss ss sf}", "_class_name", "DDPMScheduler", "_diffusers_version",
+                          "0.42.1", "beta_start", 1e-4);
     vane = json_pack("{ss s[ss]}", "path", "rectified", "classes", "boot", "bag");
     parts = (vn_model_parts){"DDPMPipeline", "unet", config, scheduler, vane};
     return scratch_enter(state);
@@ -46,7 +48,8 @@ static void what_is_written_is_found(void **state) {
     assert_int_equal(vn_store_save_model("run/deep", &parts, NULL), VN_OK);
     assert_int_equal(vn_model_dir_open("run/deep", &d, NULL), VN_OK);
     assert_string_equal(d.folder, "unet");
-    assert_true(json_equal(d.config, config) && json_equal(d.scheduler, scheduler) && json_equal(d.vane, vane));
+    assert_true(json_equal(d.config, config) && json_equal(d.scheduler, scheduler) &&
+                json_equal(d.vane, vane));
     assert_null(d.weights);
     assert_int_equal(vn_model_dir_weights(&d, &weights, &err), VN_BAD_FILE);
     assert_string_equal(err.text, "run/deep/unet: has no diffusion_pytorch_model.safetensors");
@@ -58,7 +61,7 @@ static void what_is_written_is_found(void **state) {
     assert_int_equal(vn_model_dir_weights(&d, &weights, NULL), VN_OK);
     assert_string_equal(weights, path);
     vn_model_dir_close(&d);
-    vn_model_dir_close(&d); // safe
+    vn_model_dir_close(&d); /* safe */
     vn_free(path);
 }
 
@@ -68,12 +71,14 @@ static void the_index_is_diffusers(void **state) {
     assert_int_equal(vn_store_save_model("indexed", &parts, NULL), VN_OK);
     assert_json("indexed/model_index.json",
                 "{\"_class_name\": \"DDPMPipeline\", \"_diffusers_version\": \"0.42.1\","
-                " \"scheduler\": [\"diffusers\", \"DDPMScheduler\"], \"unet\": [\"diffusers\", \"UNet2DModel\"]}");
+                " \"scheduler\": [\"diffusers\", \"DDPMScheduler\"], \"unet\": [\"diffusers\", "
+                "\"UNet2DModel\"]}");
     json_t *own = json_pack("{ss}", "_class_name", "VaneMLP");
     const vn_model_parts points = {"VanePipeline", "model", own, NULL, NULL};
     assert_int_equal(vn_store_save_model("points", &points, NULL), VN_OK);
-    assert_json("points/model_index.json", "{\"_class_name\": \"VanePipeline\", \"_diffusers_version\": \"0.42.1\","
-                                           " \"model\": [\"vane\", \"VaneMLP\"]}");
+    assert_json("points/model_index.json",
+                "{\"_class_name\": \"VanePipeline\", \"_diffusers_version\": \"0.42.1\","
+                " \"model\": [\"vane\", \"VaneMLP\"]}");
     assert_false(vn_is_dir("points/scheduler") || vn_is_file("points/vane.json"));
     json_decref(own);
 }
@@ -117,15 +122,20 @@ static void what_is_no_model_is_named(void **state) {
     vn_err err = {0};
     assert_refused("nowhere", VN_IO, "nowhere: No such file or directory");
     assert_int_equal(mkdir("no", 0777), 0);
-    assert_refused("no", VN_BAD_FILE, "no: holds neither model_index.json nor config.json, so it is no model");
+    assert_refused("no", VN_BAD_FILE,
+                   "no: holds neither model_index.json nor config.json, so it is no model");
     scratch_write_text("no/notes.txt", "{}");
-    assert_refused("no/notes.txt", VN_BAD_FILE, "no/notes.txt: is neither a model directory nor a config.json");
+    assert_refused("no/notes.txt", VN_BAD_FILE,
+                   "no/notes.txt: is neither a model directory nor a config.json");
     scratch_write_text("no/config.json", "[]");
     assert_refused("no", VN_BAD_FILE, "no/config.json: is not a JSON object");
     scratch_write_text("no/config.json", "{");
-    assert_refused("no", VN_BAD_FILE, "no/config.json: line 1: ends where a key in quotes should be");
-    scratch_write_text("no/model_index.json", "{\"_class_name\": \"FluxPipeline\", \"flux\": [\"a\", \"b\"]}");
-    assert_refused("no", VN_UNSUPPORTED, "no: vane knows no network in a pipeline of class 'FluxPipeline'");
+    assert_refused("no", VN_BAD_FILE,
+                   "no/config.json: line 1: ends where a key in quotes should be");
+    scratch_write_text("no/model_index.json",
+                       "{\"_class_name\": \"FluxPipeline\", \"flux\": [\"a\", \"b\"]}");
+    assert_refused("no", VN_UNSUPPORTED,
+                   "no: vane knows no network in a pipeline of class 'FluxPipeline'");
     scratch_write_text("no/model_index.json", "{\"unet\": [\"diffusers\", \"UNet2DModel\"]}");
     assert_int_equal(unlink("no/config.json"), 0);
     assert_refused("no", VN_BAD_FILE, "no/unet: has no config.json");
@@ -134,11 +144,12 @@ static void what_is_no_model_is_named(void **state) {
     scratch_write_text("no/unet/diffusion_pytorch_model.bin", "");
     assert_int_equal(vn_model_dir_open("no", &d, NULL), VN_OK);
     assert_int_equal(vn_model_dir_weights(&d, &weights, &err), VN_UNSUPPORTED);
-    assert_string_equal(err.text,
-                        "no/unet: has no diffusion_pytorch_model.safetensors but diffusion_pytorch_model.bin, pickled, "
-                        "which can run code as it is read. To write one, in Python: "
-                        "diffusers.ModelMixin.from_pretrained(\"no/unet\").save_pretrained(\"no/unet\", "
-                        "safe_serialization=True)");
+    assert_string_equal(
+        err.text, "no/unet: has no diffusion_pytorch_model.safetensors but "
+                  "diffusion_pytorch_model.bin, pickled, "
+                  "which can run code as it is read. To write one, in Python: "
+                  "diffusers.ModelMixin.from_pretrained(\"no/unet\").save_pretrained(\"no/unet\", "
+                  "safe_serialization=True)");
     vn_model_dir_close(&d);
 }
 

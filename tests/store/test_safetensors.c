@@ -1,5 +1,5 @@
-/* safetensors: what the reference writer wrote is read to the last bit of every type, and written again to the last byte;
- * whatever else a file may hold is refused in words. */
+/* safetensors: what the reference writer wrote is read to the last bit of every type, and written
+ * again to the last byte; whatever else a file may hold is refused in words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ static void write_file(const char *path, const char *header, size_t data) {
     free(bytes);
 }
 
-/* ---- what the reference wrote ---------------------------------------------------------------------------- */
+/* ---- what the reference wrote ---------------------------------------------------------------- */
 
 static const vn_file_tensor *of_dtype(const vn_safetensors *st, const char *prefix, int dtype) {
     char name[32];
@@ -67,7 +67,8 @@ static void integers_are_read_as_integers(void **state) {
     vn_err err = {0};
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
     assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_I64), wide, NULL), VN_OK);
-    assert_true(wide[1] == -1 && wide[2] == INT64_MAX && wide[3] == INT64_MIN && wide[4] == 16777217);
+    assert_true(wide[1] == -1 && wide[2] == INT64_MAX && wide[3] == INT64_MIN &&
+                wide[4] == 16777217);
     assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_U32), wide, NULL), VN_OK);
     assert_true(wide[2] == 4294967295);
     assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_I8), narrow, NULL), VN_OK);
@@ -75,7 +76,8 @@ static void integers_are_read_as_integers(void **state) {
     assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_BOOL), narrow, NULL), VN_OK);
     assert_true(narrow[0] == 1 && narrow[1] == 0 && narrow[2] == 1);
 
-    assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_U32), narrow, &err), VN_BAD_FILE);
+    assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_U32), narrow, &err),
+                     VN_BAD_FILE);
     assert_string_equal(err.text, "tensor 'x.U32': element 2 is out of range");
     assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_U64), wide, &err), VN_BAD_FILE);
     assert_string_equal(err.text, "tensor 'x.U64': element 2 is out of range");
@@ -92,7 +94,8 @@ static void tensors_are_found_by_name(void **state) {
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
     assert_int_equal(vn_safetensors_count(st), 2 * VN_FILE_DTYPE_COUNT + 3);
     for (size_t i = 0; i < vn_safetensors_count(st); i++)
-        assert_ptr_equal(vn_safetensors_find(st, vn_safetensors_at(st, i)->name), vn_safetensors_at(st, i));
+        assert_ptr_equal(vn_safetensors_find(st, vn_safetensors_at(st, i)->name),
+                         vn_safetensors_at(st, i));
     assert_null(vn_safetensors_at(st, vn_safetensors_count(st)));
     assert_null(vn_safetensors_find(st, "__metadata__"));
     assert_int_equal(vn_safetensors_find(st, "scalar")->shape.rank, 0);
@@ -105,7 +108,7 @@ static void tensors_are_found_by_name(void **state) {
     vn_safetensors_close(&st);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* All tensors of st, in reverse, so that the writer has something to sort. Freed by the caller. */
 static vn_file_tensor *tensors_of(const vn_safetensors *st) {
@@ -120,7 +123,8 @@ static void a_file_is_written_as_the_reference_does(void **state) {
     vn_safetensors *st;
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
     vn_file_tensor *all = tensors_of(st);
-    assert_int_equal(vn_safetensors_write("again", all, vn_safetensors_count(st), vn_safetensors_metadata(st), NULL),
+    assert_int_equal(vn_safetensors_write("again", all, vn_safetensors_count(st),
+                                          vn_safetensors_metadata(st), NULL),
                      VN_OK);
     expect_same_file("again", golden);
     vn_free(all);
@@ -142,9 +146,11 @@ static void impossible_tensors_are_not_written(void **state) {
     (void)state;
     const float one = 1;
     const vn_shape scalar = {0}, huge = {3, {INT64_MAX, INT64_MAX, 4}};
-    const vn_file_tensor twice[] = {{"a", VN_FILE_F32, scalar, &one}, {"a", VN_FILE_F32, scalar, &one}};
+    const vn_file_tensor twice[] = {{"a", VN_FILE_F32, scalar, &one},
+                                    {"a", VN_FILE_F32, scalar, &one}};
     const vn_file_tensor reserved = {"__metadata__", VN_FILE_F32, scalar, &one};
-    const vn_file_tensor nameless = {"\xFF", VN_FILE_F32, scalar, &one}, large = {"b", VN_FILE_F32, huge, &one};
+    const vn_file_tensor nameless = {"\xFF", VN_FILE_F32, scalar, &one},
+                         large = {"b", VN_FILE_F32, huge, &one};
     vn_err err = {0};
     assert_int_equal(vn_safetensors_write("new", twice, 2, NULL, &err), VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "new: two tensors would be called 'a'");
@@ -156,10 +162,11 @@ static void impossible_tensors_are_not_written(void **state) {
     assert_false(vn_is_file("new"));
 }
 
-/* ---- hostile files --------------------------------------------------------------------------------------- */
+/* ---- hostile files --------------------------------------------------------------------------- */
 
-#define A                            "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
-#define ENTRY(dtype, shape, offsets) "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define A "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
+#define ENTRY(dtype, shape, offsets)                                                               \
+    "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
 /* Each with `data` bytes after the header. */
 static const struct {
@@ -180,16 +187,25 @@ static const struct {
     {ENTRY("\"f32\"", "[2]", "[0,8]"), 8, "f: tensor 'a': dtype 'f32' is not known"},
     {ENTRY("\"F4\"", "[2]", "[0,1]"), 1, "f: tensor 'a': dtype 'F4' is not known"},
     {ENTRY("\"F32\"", "2", "[0,8]"), 8, "f: tensor 'a': shape is not a list"},
-    {ENTRY("\"F32\"", "[-2]", "[0,8]"), 8, "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
-    {ENTRY("\"F32\"", "[2.0]", "[0,8]"), 8, "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
-    {ENTRY("\"F32\"", "[[2]]", "[0,8]"), 8, "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
+    {ENTRY("\"F32\"", "[-2]", "[0,8]"), 8,
+     "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
+    {ENTRY("\"F32\"", "[2.0]", "[0,8]"), 8,
+     "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
+    {ENTRY("\"F32\"", "[[2]]", "[0,8]"), 8,
+     "f: tensor 'a': a size in shape is not a whole number of 0 or more"},
     {ENTRY("\"F32\"", "[1,1,1,1,1,1,2]", "[0,8]"), 8, "f: tensor 'a': 7 axes; vane reads up to 6"},
-    {ENTRY("\"F32\"", "[2]", "[0]"), 8, "f: tensor 'a': data_offsets is not a pair of whole numbers"},
-    {ENTRY("\"F32\"", "[2]", "[0,8,8]"), 8, "f: tensor 'a': data_offsets is not a pair of whole numbers"},
-    {ENTRY("\"F32\"", "[2]", "\"08\""), 8, "f: tensor 'a': data_offsets is not a pair of whole numbers"},
-    {ENTRY("\"F32\"", "[2]", "[-8,0]"), 8, "f: tensor 'a': data_offsets [-8, 0] are outside the 8 bytes of data"},
-    {ENTRY("\"F32\"", "[2]", "[8,0]"), 8, "f: tensor 'a': data_offsets [8, 0] are outside the 8 bytes of data"},
-    {ENTRY("\"F32\"", "[2]", "[0,8]"), 7, "f: tensor 'a': data_offsets [0, 8] are outside the 7 bytes of data"},
+    {ENTRY("\"F32\"", "[2]", "[0]"), 8,
+     "f: tensor 'a': data_offsets is not a pair of whole numbers"},
+    {ENTRY("\"F32\"", "[2]", "[0,8,8]"), 8,
+     "f: tensor 'a': data_offsets is not a pair of whole numbers"},
+    {ENTRY("\"F32\"", "[2]", "\"08\""), 8,
+     "f: tensor 'a': data_offsets is not a pair of whole numbers"},
+    {ENTRY("\"F32\"", "[2]", "[-8,0]"), 8,
+     "f: tensor 'a': data_offsets [-8, 0] are outside the 8 bytes of data"},
+    {ENTRY("\"F32\"", "[2]", "[8,0]"), 8,
+     "f: tensor 'a': data_offsets [8, 0] are outside the 8 bytes of data"},
+    {ENTRY("\"F32\"", "[2]", "[0,8]"), 7,
+     "f: tensor 'a': data_offsets [0, 8] are outside the 7 bytes of data"},
     {ENTRY("\"F32\"", "[2]", "[0,9223372036854775807]"), 8,
      "f: tensor 'a': data_offsets [0, 9223372036854775807] are outside the 8 bytes of data"},
     {ENTRY("\"F32\"", "[2]", "[0,18446744073709551616]"), 8, "f: line 1: a number is too large"},
@@ -199,12 +215,15 @@ static const struct {
      "f: tensor 'a': 8 bytes do not hold shape [4294967296, 4294967296, 2] of F32"},
     {ENTRY("\"F32\"", "[4611686018427387904,4,0]", "[0,8]"), 8,
      "f: tensor 'a': 8 bytes do not hold shape [4611686018427387904, 4, 0] of F32"},
-    {ENTRY("\"F32\"", "[2]", "[0,8],\"more\":1"), 8, "f: tensor 'a': has more than dtype, shape and data_offsets"},
+    {ENTRY("\"F32\"", "[2]", "[0,8],\"more\":1"), 8,
+     "f: tensor 'a': has more than dtype, shape and data_offsets"},
     {ENTRY("\"F32\"", "[2]", "[4,12]"), 12, "f: tensor 'a' comes after bytes that belong to none"},
     {"{" A "}", 9, "f: 1 bytes after the last tensor"},
     {"{}", 1, "f: 1 bytes after the last tensor"},
-    {"{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[7,11]}}", 11, "f: tensor 'b' overlaps another"},
-    {"{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8, "f: tensor 'b' overlaps another"},
+    {"{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[7,11]}}", 11,
+     "f: tensor 'b' overlaps another"},
+    {"{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8,
+     "f: tensor 'b' overlaps another"},
     {"{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9,10]}}", 10,
      "f: tensor 'b' comes after bytes that belong to none"},
     {"{\"__metadata__\":3}", 0, "f: __metadata__ does not hold strings only"},
@@ -226,8 +245,8 @@ static void hostile_headers_are_refused(void **state) {
 
 static void hostile_lengths_are_refused(void **state) {
     (void)state;
-    static const uint64_t lengths[] = {3,         9, 100000000, 100000001, INT64_MAX, UINT64_MAX - 8, UINT64_MAX - 7,
-                                       UINT64_MAX};
+    static const uint64_t lengths[] = {
+        3, 9, 100000000, 100000001, INT64_MAX, UINT64_MAX - 8, UINT64_MAX - 7, UINT64_MAX};
     vn_safetensors *st;
     for (size_t i = 0; i < VN_COUNT(lengths); i++) {
         char bytes[10];
@@ -303,13 +322,13 @@ static void damaged_files_are_refused_or_whole(void **state) {
     write_small("small");
     mutate_each("small", "damaged", 5000, check_damaged);
     mutate_each(golden, "damaged", 500, check_damaged);
-    assert_in_range(opened, 100, 5000); // what damages only numbers is not found
+    assert_in_range(opened, 100, 5000); /* what damages only numbers is not found */
     opened = 0;
     mutate_truncations("small", "damaged", check_damaged);
     assert_int_equal(opened, 0);
 }
 
-/* ---- memory running out ---------------------------------------------------------------------------------- */
+/* ---- memory running out ---------------------------------------------------------------------- */
 
 static vn_status open_and_close(void) {
     vn_safetensors *st;
@@ -349,7 +368,7 @@ static void failed_allocations_are_reported(void **state) {
     fail_each_allocation(open_and_write, "again");
 }
 
-/* ---- numpy ----------------------------------------------------------------------------------------------- */
+/* ---- numpy ----------------------------------------------------------------------------------- */
 
 static void arrays_are_written_for_numpy(void **state) {
     (void)state;
@@ -367,8 +386,10 @@ static void arrays_are_written_for_numpy(void **state) {
         {VN_FILE_F32, &scalar, f, "{'descr': '<f4', 'fortran_order': False, 'shape': (), }"},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        size_t size, data = (size_t)vn_shape_count(cases[i].shape) * vn_file_dtype_size(cases[i].dtype);
-        assert_int_equal(vn_npy_write("a.npy", cases[i].dtype, cases[i].shape, cases[i].data, NULL), VN_OK);
+        size_t size,
+            data = (size_t)vn_shape_count(cases[i].shape) * vn_file_dtype_size(cases[i].dtype);
+        assert_int_equal(vn_npy_write("a.npy", cases[i].dtype, cases[i].shape, cases[i].data, NULL),
+                         VN_OK);
         char *bytes = scratch_read("a.npy", &size);
         assert_int_equal(size, 128 + data);
         assert_memory_equal(bytes, "\x93NUMPY\x01\x00\x76\x00", 10);

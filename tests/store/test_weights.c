@@ -1,4 +1,5 @@
-/* A network's weights in files: shapes and names of PyTorch outside, vane's layout inside, and nothing that does not fit. */
+/* A network's weights in files: shapes and names of PyTorch outside, vane's layout inside, and
+ * nothing that does not fit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,7 @@
 #include "support/mutate.h"
 
 static vn_weights *network;
-static float *values, *loaded; // [vn_weights_floats]
+static float *values, *loaded; /* [vn_weights_floats] */
 
 static int open_all(void **state) {
     scratch_enter(state);
@@ -66,11 +67,12 @@ static void files_have_the_shapes_of_pytorch(void **state) {
     const float *inside = values + vn_weights_find(network, "conv.weight")->offset;
     for (int o = 0; o < 4; o++)
         for (int i = 0; i < 3; i++)
-            for (int k = 0; k < 4; k++) assert_true(file[(o * 3 + i) * 4 + k] == inside[(k * 3 + i) * 4 + o]);
+            for (int k = 0; k < 4; k++)
+                assert_true(file[(o * 3 + i) * 4 + k] == inside[(k * 3 + i) * 4 + o]);
     vn_safetensors_close(&st);
 }
 
-/* ---- files that do not fit -------------------------------------------------------------------------------- */
+/* ---- files that do not fit ------------------------------------------------------------------- */
 
 /* The network's tensors as a file has them; a test changes what it likes and writes them. */
 typedef struct parts {
@@ -113,7 +115,7 @@ static void other_float_types_are_converted(void **state) {
     (void)state;
     parts p;
     fill_parts(&p);
-    const uint16_t halves[] = {0x3C00, 0xC000, 0x3800}; // 1, -2, 0.5
+    const uint16_t halves[] = {0x3C00, 0xC000, 0x3800}; /* 1, -2, 0.5 */
     p.tensor[2].dtype = VN_FILE_F16;
     p.tensor[2].data = halves;
     assert_int_equal(vn_safetensors_write("f", p.tensor, 3, NULL, NULL), VN_OK);
@@ -122,22 +124,26 @@ static void other_float_types_are_converted(void **state) {
     assert_true(bias[0] == 1 && bias[1] == -2 && bias[2] == 0.5F);
 }
 
-/* ---- shards ----------------------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 /* The weights of `values` in two files and an index, as diffusers splits what is large. */
 static void write_shards(void) {
     vn_safetensors *st;
     assert_int_equal(vn_store_save_weights("w", network, values, -1, NULL), VN_OK);
     assert_int_equal(vn_safetensors_open("w", &st, NULL), VN_OK);
-    const vn_file_tensor first[] = {*vn_safetensors_find(st, "conv.weight"), *vn_safetensors_find(st, "linear.bias")};
+    const vn_file_tensor first[] = {*vn_safetensors_find(st, "conv.weight"),
+                                    *vn_safetensors_find(st, "linear.bias")};
     const vn_file_tensor second[] = {*vn_safetensors_find(st, "linear.weight")};
-    assert_int_equal(vn_safetensors_write("s-00001-of-00002.safetensors", first, 2, NULL, NULL), VN_OK);
-    assert_int_equal(vn_safetensors_write("s-00002-of-00002.safetensors", second, 1, NULL, NULL), VN_OK);
+    assert_int_equal(vn_safetensors_write("s-00001-of-00002.safetensors", first, 2, NULL, NULL),
+                     VN_OK);
+    assert_int_equal(vn_safetensors_write("s-00002-of-00002.safetensors", second, 1, NULL, NULL),
+                     VN_OK);
     vn_safetensors_close(&st);
-    scratch_write_text("s.safetensors.index.json", "{\"metadata\": {\"total_size\": 264}, \"weight_map\": {"
-                                                   "\"conv.weight\": \"s-00001-of-00002.safetensors\","
-                                                   "\"linear.bias\": \"s-00001-of-00002.safetensors\","
-                                                   "\"linear.weight\": \"s-00002-of-00002.safetensors\"}}");
+    scratch_write_text("s.safetensors.index.json",
+                       "{\"metadata\": {\"total_size\": 264}, \"weight_map\": {"
+                       "\"conv.weight\": \"s-00001-of-00002.safetensors\","
+                       "\"linear.bias\": \"s-00001-of-00002.safetensors\","
+                       "\"linear.weight\": \"s-00002-of-00002.safetensors\"}}");
 }
 
 static void shards_are_loaded_together(void **state) {
@@ -146,8 +152,10 @@ static void shards_are_loaded_together(void **state) {
     write_shards();
     assert_loads("s.safetensors.index.json");
     assert_int_equal(mkdir("inside", 0777), 0);
-    assert_int_equal(rename("s-00001-of-00002.safetensors", "inside/s-00001-of-00002.safetensors"), 0);
-    assert_int_equal(rename("s-00002-of-00002.safetensors", "inside/s-00002-of-00002.safetensors"), 0);
+    assert_int_equal(rename("s-00001-of-00002.safetensors", "inside/s-00001-of-00002.safetensors"),
+                     0);
+    assert_int_equal(rename("s-00002-of-00002.safetensors", "inside/s-00002-of-00002.safetensors"),
+                     0);
     assert_int_equal(rename("s.safetensors.index.json", "inside/s.safetensors.index.json"), 0);
     assert_loads("inside/s.safetensors.index.json");
     assert_int_equal(vn_store_weights_step("inside/s.safetensors.index.json", &step, NULL), VN_OK);
@@ -162,10 +170,14 @@ static void broken_shards_are_named(void **state) {
         {"{}", "i.json: has no weight_map"},
         {"[]", "i.json: has no weight_map"},
         {"{\"weight_map\": {}}", "i.json: has no weight_map"},
-        {"{\"weight_map\": {\"a\": 3}}", "i.json: a shard is not the name of a file beside the index"},
-        {"{\"weight_map\": {\"a\": \"\"}}", "i.json: a shard is not the name of a file beside the index"},
-        {"{\"weight_map\": {\"a\": \"../w\"}}", "i.json: a shard is not the name of a file beside the index"},
-        {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "i.json: a shard is not the name of a file beside the index"},
+        {"{\"weight_map\": {\"a\": 3}}",
+         "i.json: a shard is not the name of a file beside the index"},
+        {"{\"weight_map\": {\"a\": \"\"}}",
+         "i.json: a shard is not the name of a file beside the index"},
+        {"{\"weight_map\": {\"a\": \"../w\"}}",
+         "i.json: a shard is not the name of a file beside the index"},
+        {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}",
+         "i.json: a shard is not the name of a file beside the index"},
         {"{\"weight_map\": {\"a\": \"nowhere\"}}", "nowhere: No such file or directory"},
         {"{\"weight_map\": {\"a\": \"s-00002-of-00002.safetensors\"}}",
          "s-00002-of-00002.safetensors: tensor 'conv.weight' is missing"},
@@ -182,7 +194,7 @@ static void broken_shards_are_named(void **state) {
     }
 }
 
-/* ---- damage and want -------------------------------------------------------------------------------------- */
+/* ---- damage and want ------------------------------------------------------------------------- */
 
 static void check_damaged(const char *path) {
     vn_err err = {0};
@@ -243,7 +255,8 @@ static void loading_of_large_weights_can_be_stopped(void **state) {
     for (int i = 0; i < 2; i++) {
         char name[32];
         snprintf(name, sizeof name, "%d.weight", i);
-        vn_param_node(g, large, name, VN_SHAPE(3000, 3000), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+        vn_param_node(g, large, name, VN_SHAPE(3000, 3000), VN_LAYOUT_PLAIN,
+                      (vn_init){VN_INIT_ZEROS, 0});
     }
     vn_graph_close(&g);
     float *numbers = vn_calloc(vn_weights_floats(large), sizeof *numbers);

@@ -1,5 +1,6 @@
-/* alloc.h - fails allocations on purpose, wherever they are made: in vane, jansson, libpng or libc. Include it in one
- * source of a test program (it defines malloc and its kin for the whole program), then:
+/* alloc.h - fails allocations on purpose, wherever they are made: in vane, jansson, libpng or libc.
+ * Include it in one source of a test program (it defines malloc and its kin for the whole program),
+ * then:
  *
  *     for (alloc_turn t = {0}; alloc_next(&t);) { // in turn t.n the n-th allocation from here fails, or all from it on
  *         vn_status s = the_call();
@@ -7,11 +8,13 @@
  *         ..                                      // frees what it made
  *     }
  *
- * The loop holds the call to its word: VN_NO_MEMORY where an allocation failed, else VN_OK, and no block left over. Where more is to
- * be said, alloc_fail(n, mode) and alloc_fail_end() around a call do the failing alone.
+ * The loop holds the call to its word: VN_NO_MEMORY where an allocation failed, else VN_OK, and no
+ * block left over. Where more is to be said, alloc_fail(n, mode) and alloc_fail_end() around a call
+ * do the failing alone.
  *
- * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a sanitizer too. alloc_made()
- * counts allocations since the start. Run the call once before counting: libc keeps what it makes at first use. */
+ * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a
+ * sanitizer too. alloc_made() counts allocations since the start. Run the call once before
+ * counting: libc keeps what it makes at first use. */
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
 
@@ -39,7 +42,7 @@
 enum { ALLOC_ONCE, ALLOC_FROM_THEN_ON };
 
 static struct {
-    _Atomic int64_t made, live, left; // left: allocations until the failure; < 0 is past it
+    _Atomic int64_t made, live, left; /* left: allocations until the failure; < 0 is past it */
     atomic_bool armed, hit;
     int mode;
 } alloc_state;
@@ -59,7 +62,7 @@ static inline bool alloc_fail_end(void) {
 
 static inline int64_t alloc_live(void) {
 #ifdef ALLOC_SANITIZED
-    return 0; // it has allocations of its own, and finds leaks itself
+    return 0; /* it has allocations of its own, and finds leaks itself */
 #else
     return alloc_state.live;
 #endif
@@ -69,13 +72,14 @@ static inline int64_t alloc_made(void) {
     return alloc_state.made;
 }
 
-/* ---- each allocation in turn ------------------------------------------------------------------------------ */
+/* ---- each allocation in turn ----------------------------------------------------------------- */
 
 typedef struct alloc_turn {
-    bool once;     // not also all from the n-th on
-    bool recovers; // libc gets by without some (a stream's buffer, qsort's): then VN_OK is right, if the result is
+    bool once; /* not also all from the n-th on */
+    bool
+        recovers; /* libc gets by without some (a stream's buffer, qsort's): then VN_OK is right, if the result is */
     int mode;
-    int64_t n, live, refused; // refused: turns that ended in VN_NO_MEMORY
+    int64_t n, live, refused; /* refused: turns that ended in VN_NO_MEMORY */
     bool begun, hit;
 } alloc_turn;
 
@@ -101,7 +105,7 @@ static inline bool alloc_hit(alloc_turn *t, vn_status s) {
     return t->hit;
 }
 
-/* ---- the interposed functions, over those of libc or of the address sanitizer -------------------------- */
+/* ---- the interposed functions, over those of libc or of the address sanitizer ---------------- */
 
 #ifdef ALLOC_SANITIZED
 #define ALLOC_REAL(name) __interceptor_##name
@@ -116,7 +120,8 @@ void *ALLOC_REAL(memalign)(size_t, size_t);
 void ALLOC_REAL(free)(void *);
 void *memalign(size_t alignment, size_t size);
 
-/* They run before the sanitizer is ready, and shared libraries must find them whatever -fvisibility says. */
+/* They run before the sanitizer is ready, and shared libraries must find them whatever -fvisibility
+ * says. */
 #define ALLOC_PLAIN __attribute__((no_sanitize("address")))
 #define ALLOC_SEEN  __attribute__((no_sanitize("address"), visibility("default")))
 

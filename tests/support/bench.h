@@ -1,4 +1,5 @@
-/* bench.h - what predictions are made from, opened together: an exact world on a path, as a denoiser. */
+/* bench.h - what predictions are made from, opened together: an exact world on a path, as a
+ * denoiser. */
 #ifndef VN_TEST_BENCH_H
 #define VN_TEST_BENCH_H
 
@@ -20,14 +21,17 @@ typedef struct bench {
 } bench;
 
 /* world: JSON text. prediction NULL: the path's own. crew NULL: no threads. */
-static inline bench bench_open_crew(const char *world, const char *path, const char *prediction, vn_crew *crew) {
+static inline bench bench_open_crew(const char *world, const char *path, const char *prediction,
+                                    vn_crew *crew) {
     bench b = {0};
     vn_err err = {0};
     json_t *json = NULL;
     vn_status s = vn_json_parse(world, strlen(world), "world", &json, &err);
     if (!s) s = vn_world_from_json(json, &b.world, &err);
     if (!s) s = vn_path_open(path, &b.path, &err);
-    if (!s) s = vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction, &err);
+    if (!s)
+        s = vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction,
+                                &err);
     if (!s) s = vn_world_denoiser(b.world, b.path, &b.prediction, crew, &b.denoiser, &err);
     if (s) fail_msg("the bench does not open: %s", err.text);
     json_decref(json);

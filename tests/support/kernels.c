@@ -7,14 +7,16 @@
 
 const vn_backend *kernels;
 
-/* Sanitizers look at memory, and the kernels' own tests (tests/cpu) look at that of each set; here they would take minutes. */
+/* Sanitizers look at memory, and the kernels' own tests (tests/cpu) look at that of each set; here
+ * they would take minutes. */
 #if defined(__SANITIZE_ADDRESS__)
 static const bool best_alone = true;
 #else
 static const bool best_alone = false;
 #endif
 
-int kernels_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, CMFixtureFunction teardown) {
+int kernels_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,
+                CMFixtureFunction teardown) {
     const char *only = getenv("VANE_TEST_KERNELS");
     int failed = 0;
     vn_err err = {0};

@@ -1,10 +1,11 @@
-/* kernels.h - tests of numbers that kernels compute run under each kernel set that this processor has:
+/* kernels.h - tests of numbers that kernels compute run under each kernel set that this processor
+ * has:
  *
  *     return run_under_each_kernel_set(tests, setup, teardown);      in place of cmocka_run_group_tests
  *
- * once for each of avx512, avx2 and portable, with the fixtures of the group, and `kernels` the one under test.
- * Under sanitizers the best set alone is run. VANE_TEST_KERNELS=avx2 in the environment chooses one. Only tests read it; the
- * library chooses as ever. */
+ * once for each of avx512, avx2 and portable, with the fixtures of the group, and `kernels` the one
+ * under test. Under sanitizers the best set alone is run. VANE_TEST_KERNELS=avx2 in the environment
+ * chooses one. Only tests read it; the library chooses as ever. */
 #ifndef VN_TEST_KERNELS_H
 #define VN_TEST_KERNELS_H
 
@@ -19,9 +20,12 @@
 
 extern const vn_backend *kernels;
 
-/* The number of failures, as cmocka_run_group_tests gives it; 99 where VANE_TEST_KERNELS names a set that is not here. */
-int kernels_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup, CMFixtureFunction teardown);
+/* The number of failures, as cmocka_run_group_tests gives it; 99 where VANE_TEST_KERNELS names a
+ * set that is not here. */
+int kernels_run(const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,
+                CMFixtureFunction teardown);
 
-#define run_under_each_kernel_set(tests, setup, teardown) kernels_run(tests, VN_COUNT(tests), setup, teardown)
+#define run_under_each_kernel_set(tests, setup, teardown)                                          \
+    kernels_run(tests, VN_COUNT(tests), setup, teardown)
 
 #endif

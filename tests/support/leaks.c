@@ -1,5 +1,6 @@
-/* leaks.c - linked into every test program. A check that fails leaves its test by a jump, past what would have freed its
- * memory; so after a failure the sanitizer does not look for leaks, and the failure is all that is reported. */
+/* leaks.c - linked into every test program. A check that fails leaves its test by a jump, past what
+ * would have freed its memory; so after a failure the sanitizer does not look for leaks, and the
+ * failure is all that is reported. */
 #include <stdlib.h>
 
 static int failed;

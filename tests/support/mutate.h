@@ -1,5 +1,6 @@
-/* mutate.h - damaged copies of a valid file, the same ones in every run: what a fuzzer tries first, without a fuzzer. A
- * reader is handed each of them under the sanitizers, and may refuse it but not fall over:
+/* mutate.h - damaged copies of a valid file, the same ones in every run: what a fuzzer tries first,
+ * without a fuzzer. A reader is handed each of them under the sanitizers, and may refuse it but not
+ * fall over:
  *
  *     static void check(const char *path) { ... open path, read all it claims to hold, close ... }
  *     mutate_each("valid.png", "damaged.png", 3000, check);   // damaged at random
@@ -14,7 +15,7 @@
 typedef void (*mutate_check)(const char *path);
 
 typedef struct mutator {
-    uint64_t random; // splitmix64
+    uint64_t random; /* splitmix64 */
     uint8_t *bytes;
     size_t size, room;
 } mutator;
@@ -44,12 +45,14 @@ static inline void mutate_byte(mutator *m) {
 
 /* An integer of 2, 4 or 8 bytes at the edge of some range, in either byte order. */
 static inline void mutate_integer(mutator *m) {
-    static const uint64_t interesting[] = {0,      1,          0x7F,       0x80,       0xFF,      0x7FFF,    0x8000,
-                                           0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, INT64_MAX, UINT64_MAX};
+    static const uint64_t interesting[] = {0,          1,         0x7F,      0x80,       0xFF,
+                                           0x7FFF,     0x8000,    0xFFFF,    0x7FFFFFFF, 0x80000000,
+                                           0xFFFFFFFF, INT64_MAX, UINT64_MAX};
     size_t n = (size_t)2 << mutate_random(m, 3), at = mutate_place(m);
     uint64_t value = interesting[mutate_random(m, sizeof interesting / sizeof *interesting)];
     bool big = mutate_random(m, 2);
-    for (size_t i = 0; i < n && at + i < m->size; i++) m->bytes[at + i] = (uint8_t)(value >> 8 * (big ? n - 1 - i : i));
+    for (size_t i = 0; i < n && at + i < m->size; i++)
+        m->bytes[at + i] = (uint8_t)(value >> 8 * (big ? n - 1 - i : i));
 }
 
 static inline void mutate_cut(mutator *m) {
@@ -87,13 +90,17 @@ static inline void mutate_decimal(mutator *m) {
 
 /* Damages m->bytes in one to four ways. */
 static inline void mutate(mutator *m) {
-    static void (*const ways[])(mutator *) = {mutate_bit,    mutate_byte,   mutate_integer, mutate_cut,
-                                              mutate_remove, mutate_repeat, mutate_splice,  mutate_decimal};
-    for (uint64_t n = 1 + mutate_random(m, 4); n > 0; n--) ways[mutate_random(m, sizeof ways / sizeof *ways)](m);
+    static void (*const ways[])(mutator *) = {mutate_bit,    mutate_byte,   mutate_integer,
+                                              mutate_cut,    mutate_remove, mutate_repeat,
+                                              mutate_splice, mutate_decimal};
+    for (uint64_t n = 1 + mutate_random(m, 4); n > 0; n--)
+        ways[mutate_random(m, sizeof ways / sizeof *ways)](m);
 }
 
-/* Writes `count` damaged copies of `valid` to `damaged`, one after the other, and calls check on each. */
-static inline void mutate_each(const char *valid, const char *damaged, int count, mutate_check check) {
+/* Writes `count` damaged copies of `valid` to `damaged`, one after the other, and calls check on
+ * each. */
+static inline void mutate_each(const char *valid, const char *damaged, int count,
+                               mutate_check check) {
     size_t size;
     char *original = scratch_read(valid, &size);
     mutator m = {.room = size + 64};

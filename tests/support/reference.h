@@ -1,4 +1,5 @@
-/* reference.h - every op of the table in double on plain loops: the independent truth for kernels, gradients and plans.
+/* reference.h - every op of the table in double on plain loops: the independent truth for kernels,
+ * gradients and plans.
  *
  *   one op     ref_eval(node, in, out, run)       all arrays in double, integers too
  *   a graph    ref_open, ref_set..., ref_run, ref_get, ref_close
@@ -10,9 +11,10 @@
 
 #include "support/reference_ops.h"
 
-/* ---- one op ----------------------------------------------------------------------------------------- */
+/* ---- one op ---------------------------------------------------------------------------------- */
 
-/* in[i] and out hold vn_shape_count numbers; integers are numbers too. Not for the leaves input, param and const. */
+/* in[i] and out hold vn_shape_count numbers; integers are numbers too. Not for the leaves input,
+ * param and const. */
 static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_run *run) {
     int64_t count = vn_shape_count(&n->shape);
     switch (n->op) {
@@ -23,7 +25,8 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
         for (int64_t i = 0; i < count; i++) out[i] = in[0][n->attr.view.offset + i];
         break;
     case VN_OP_BROADCAST:
-        for (int64_t i = 0; i < count; i++) out[i] = in[0][ref_broadcast_at(&n->in[0]->shape, &n->shape, i)];
+        for (int64_t i = 0; i < count; i++)
+            out[i] = in[0][ref_broadcast_at(&n->in[0]->shape, &n->shape, i)];
         break;
     case VN_OP_ADD:
     case VN_OP_SUB:
@@ -38,7 +41,8 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
             out[i] = in[0][i] * in[1][ref_broadcast_at(&n->in[1]->shape, &n->shape, i)] + in[2][i];
         break;
     case VN_OP_AFFINE:
-        for (int64_t i = 0; i < count; i++) out[i] = n->attr.affine.scale * in[0][i] + n->attr.affine.shift;
+        for (int64_t i = 0; i < count; i++)
+            out[i] = n->attr.affine.scale * in[0][i] + n->attr.affine.shift;
         break;
     case VN_OP_PERMUTE: ref_permute(n, in, out); break;
     case VN_OP_CONCAT: ref_concat(n, in, out); break;
@@ -72,7 +76,7 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
     }
 }
 
-/* ---- a graph ---------------------------------------------------------------------------------------- */
+/* ---- a graph --------------------------------------------------------------------------------- */
 
 typedef struct ref_graph {
     const vn_graph *graph;
@@ -87,7 +91,8 @@ static inline ref_graph ref_open(const vn_graph *g) {
     r.set = calloc((size_t)r.size + 1, sizeof(*r.set));
     if (!r.value || !r.set) abort();
     for (int i = 0; i < r.size; i++) {
-        r.value[i] = calloc((size_t)vn_shape_count(&vn_graph_node(g, i)->shape) + 1, sizeof(double));
+        r.value[i] =
+            calloc((size_t)vn_shape_count(&vn_graph_node(g, i)->shape) + 1, sizeof(double));
         if (!r.value[i]) abort();
     }
     return r;
@@ -105,7 +110,8 @@ static inline const double *ref_get(const ref_graph *r, const vn_node *n) {
     return r->value[n->id];
 }
 
-/* Gives an input its value, or overrides a param's or any other node's. Returns where the numbers are, to change them. */
+/* Gives an input its value, or overrides a param's or any other node's. Returns where the numbers
+ * are, to change them. */
 static inline double *ref_set(ref_graph *r, const vn_node *n, const double *value) {
     r->set[n->id] = true;
     memcpy(r->value[n->id], value, sizeof(double) * (size_t)vn_shape_count(&n->shape));
@@ -130,12 +136,14 @@ static inline void ref_run(ref_graph *r, const vn_run *run) {
         if (r->set[id]) continue;
         for (int i = 0; i < n->inputs; i++) in[i] = r->value[n->in[i]->id];
         for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
-            if (n->op == VN_OP_PARAM) r->value[id][i] = (double)run->values[n->from.param + (size_t)i];
+            if (n->op == VN_OP_PARAM)
+                r->value[id][i] = (double)run->values[n->from.param + (size_t)i];
             if (n->op == VN_OP_CONST)
-                r->value[id][i] =
-                    n->dtype == VN_I32 ? ((const int32_t *)n->from.data)[i] : (double)((const float *)n->from.data)[i];
+                r->value[id][i] = n->dtype == VN_I32 ? ((const int32_t *)n->from.data)[i]
+                                                     : (double)((const float *)n->from.data)[i];
         }
-        if (n->op != VN_OP_INPUT && n->op != VN_OP_PARAM && n->op != VN_OP_CONST) ref_eval(n, in, r->value[id], run);
+        if (n->op != VN_OP_INPUT && n->op != VN_OP_PARAM && n->op != VN_OP_CONST)
+            ref_eval(n, in, r->value[id], run);
     }
 }
 

@@ -1,5 +1,5 @@
-/* reference_ops.h - the ops of reference.h, one function each, written from the definition in tensor.h: a formula and a loop nest,
- * never taken from a kernel. */
+/* reference_ops.h - the ops of reference.h, one function each, written from the definition in
+ * tensor.h: a formula and a loop nest, never taken from a kernel. */
 #ifndef REFERENCE_OPS_H
 #define REFERENCE_OPS_H
 
@@ -11,7 +11,7 @@
 
 typedef const double *const *ref_in;
 
-/* ---- indices ---------------------------------------------------------------------------------------- */
+/* ---- indices --------------------------------------------------------------------------------- */
 
 static inline void ref_index(const vn_shape *s, int64_t flat, int64_t *index) {
     for (int i = s->rank - 1; i >= 0; i--) {
@@ -52,7 +52,7 @@ static inline int64_t ref_rows(const vn_shape *s) {
     return s->rank ? ref_before(s, s->rank - 1) : 1;
 }
 
-/* ---- movement --------------------------------------------------------------------------------------- */
+/* ---- movement -------------------------------------------------------------------------------- */
 
 static inline void ref_permute(const vn_node *n, ref_in in, double *out) {
     const vn_shape *s = &n->in[0]->shape;
@@ -96,10 +96,11 @@ static inline void ref_place(const vn_node *n, ref_in in, double *out) {
 static inline void ref_sum_to(const vn_node *n, ref_in in, double *out) {
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) out[i] = 0;
     for (int64_t i = 0; i < vn_shape_count(&n->in[0]->shape); i++)
-        out[ref_broadcast_at(&n->shape, &n->in[0]->shape, i)] += n->inputs > 1 ? in[0][i] * in[1][i] : in[0][i];
+        out[ref_broadcast_at(&n->shape, &n->in[0]->shape, i)] +=
+            n->inputs > 1 ? in[0][i] * in[1][i] : in[0][i];
 }
 
-/* ---- pointwise -------------------------------------------------------------------------------------- */
+/* ---- pointwise ------------------------------------------------------------------------------- */
 
 static inline double ref_binary(vn_op op, double a, double b) {
     switch (op) {
@@ -115,7 +116,9 @@ static inline void ref_fn(vn_fn fn, double x, double d[3]) {
     const double pi = 3.14159265358979323846;
     double s = 1 / (1 + exp(-x)), t = tanh(x);
     switch (fn) {
-    case VN_FN_SILU: d[0] = x * s, d[1] = s * (1 + x * (1 - s)), d[2] = s * (1 - s) * (2 + x * (1 - 2 * s)); break;
+    case VN_FN_SILU:
+        d[0] = x * s, d[1] = s * (1 + x * (1 - s)), d[2] = s * (1 - s) * (2 + x * (1 - 2 * s));
+        break;
     case VN_FN_GELU: {
         double cdf = 0.5 * erfc(-x / sqrt(2.0)), pdf = exp(-x * x / 2) / sqrt(2 * pi);
         d[0] = x * cdf, d[1] = cdf + x * pdf, d[2] = pdf * (2 - x * x);
@@ -123,8 +126,8 @@ static inline void ref_fn(vn_fn fn, double x, double d[3]) {
     }
     case VN_FN_GELU_TANH: {
         double k = sqrt(2 / pi), c = 0.044715;
-        double u = k * (x + c * x * x * x), u1 = k * (1 + 3 * c * x * x), u2 = k * 6 * c * x, w = tanh(u),
-               w1 = 1 - w * w;
+        double u = k * (x + c * x * x * x), u1 = k * (1 + 3 * c * x * x), u2 = k * 6 * c * x,
+               w = tanh(u), w1 = 1 - w * w;
         d[0] = 0.5 * x * (1 + w);
         d[1] = 0.5 * (1 + w) + 0.5 * x * w1 * u1;
         d[2] = w1 * u1 + 0.5 * x * (w1 * u2 - 2 * w * w1 * u1 * u1);
@@ -142,7 +145,9 @@ static inline void ref_fn(vn_fn fn, double x, double d[3]) {
     case VN_FN_EXP: d[0] = d[1] = d[2] = exp(x); break;
     case VN_FN_LOG: d[0] = log(x), d[1] = 1 / x, d[2] = -1 / (x * x); break;
     case VN_FN_SQRT: d[0] = sqrt(x), d[1] = 0.5 / sqrt(x), d[2] = -0.25 / (x * sqrt(x)); break;
-    case VN_FN_RSQRT: d[0] = 1 / sqrt(x), d[1] = -0.5 / (x * sqrt(x)), d[2] = 0.75 / (x * x * sqrt(x)); break;
+    case VN_FN_RSQRT:
+        d[0] = 1 / sqrt(x), d[1] = -0.5 / (x * sqrt(x)), d[2] = 0.75 / (x * x * sqrt(x));
+        break;
     case VN_FN_SQUARE: d[0] = x * x, d[1] = 2 * x, d[2] = 2; break;
     case VN_FN_RECIPROCAL: d[0] = 1 / x, d[1] = -1 / (x * x), d[2] = 2 / (x * x * x); break;
     case VN_FN_ABS: d[0] = fabs(x), d[1] = (x > 0) - (x < 0), d[2] = 0; break;
@@ -160,22 +165,24 @@ static inline void ref_unary(const vn_node *n, ref_in in, double *out) {
     }
 }
 
-/* Row i of the first axis draws its uniforms as sample first_sample + i, with vn_dropout_seed(seed, site); u < p is dropped. */
+/* Row i of the first axis draws its uniforms as sample first_sample + i, with vn_dropout_seed(seed,
+ * site); u < p is dropped. */
 static inline void ref_dropout(const vn_node *n, ref_in in, double *out, const vn_run *run) {
-    int64_t rows = n->shape.rank ? n->shape.dim[0] : 1, length = rows ? vn_shape_count(&n->shape) / rows : 0;
+    int64_t rows = n->shape.rank ? n->shape.dim[0] : 1,
+            length = rows ? vn_shape_count(&n->shape) / rows : 0;
     double p = n->attr.dropout.p;
     float *u = malloc(sizeof(float) * (size_t)(length + 1));
     if (!u) abort();
     for (int64_t r = 0; r < rows; r++) {
-        vn_random_uniform(u, (size_t)length, vn_dropout_seed(run->seed, n->attr.dropout.site), VN_STREAM_DROPOUT,
-                          run->first_sample + (uint64_t)r, run->step);
+        vn_random_uniform(u, (size_t)length, vn_dropout_seed(run->seed, n->attr.dropout.site),
+                          VN_STREAM_DROPOUT, run->first_sample + (uint64_t)r, run->step);
         for (int64_t i = 0; i < length; i++)
             out[r * length + i] = (double)u[i] < p ? 0 : in[0][r * length + i] / (1 - p);
     }
     free(u);
 }
 
-/* ---- products --------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static inline void ref_matmul(const vn_node *n, ref_in in, double *out) {
     int rank = n->shape.rank;
@@ -188,7 +195,8 @@ static inline void ref_matmul(const vn_node *n, ref_in in, double *out) {
             for (int64_t j = 0; j < cols; j++) {
                 double sum = 0;
                 for (int64_t k = 0; k < depth; k++)
-                    sum += (ta ? a[k * rows + i] : a[i * depth + k]) * (tb ? b[j * depth + k] : b[k * cols + j]);
+                    sum += (ta ? a[k * rows + i] : a[i * depth + k]) *
+                           (tb ? b[j * depth + k] : b[k * cols + j]);
                 out[(e * rows + i) * cols + j] = sum;
             }
     }
@@ -206,9 +214,11 @@ static inline void ref_linear(const vn_node *n, ref_in in, double *out) {
         }
 }
 
-/* One loop nest for the three convolutions: of x, w and y the one that is `out` gathers the product of the others. */
-static inline void ref_conv_walk(const vn_node *n, const vn_shape *xs, const vn_shape *ws, const vn_shape *ys,
-                                 const double *x, const double *w, const double *y, double *out) {
+/* One loop nest for the three convolutions: of x, w and y the one that is `out` gathers the product
+ * of the others. */
+static inline void ref_conv_walk(const vn_node *n, const vn_shape *xs, const vn_shape *ws,
+                                 const vn_shape *ys, const double *x, const double *w,
+                                 const double *y, double *out) {
     int stride = n->attr.conv.stride;
     const int *pad = n->attr.conv.pad;
     for (int64_t b = 0; b < ys->dim[0]; b++)
@@ -220,9 +230,12 @@ static inline void ref_conv_walk(const vn_node *n, const vn_shape *xs, const vn_
                         if (iy < 0 || ix < 0 || iy >= xs->dim[1] || ix >= xs->dim[2]) continue;
                         for (int64_t i = 0; i < ws->dim[2]; i++)
                             for (int64_t o = 0; o < ws->dim[3]; o++) {
-                                int64_t at_x = ((b * xs->dim[1] + iy) * xs->dim[2] + ix) * xs->dim[3] + i;
-                                int64_t at_w = ((ky * ws->dim[1] + kx) * ws->dim[2] + i) * ws->dim[3] + o;
-                                int64_t at_y = ((b * ys->dim[1] + oy) * ys->dim[2] + ox) * ys->dim[3] + o;
+                                int64_t at_x =
+                                    ((b * xs->dim[1] + iy) * xs->dim[2] + ix) * xs->dim[3] + i;
+                                int64_t at_w =
+                                    ((ky * ws->dim[1] + kx) * ws->dim[2] + i) * ws->dim[3] + o;
+                                int64_t at_y =
+                                    ((b * ys->dim[1] + oy) * ys->dim[2] + ox) * ys->dim[3] + o;
                                 if (!x)
                                     out[at_x] += w[at_w] * y[at_y];
                                 else if (!w)
@@ -242,7 +255,7 @@ static inline void ref_conv(const vn_node *n, ref_in in, double *out) {
     if (n->op == VN_OP_CONV2D_GRAD_W) ref_conv_walk(n, a, c, b, in[0], NULL, in[1], out);
 }
 
-/* ---- norms ------------------------------------------------------------------------------------------ */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 /* x [N,..,C] as [N,P,G,C/G]. */
 typedef struct ref_groups {
@@ -267,7 +280,8 @@ static inline void ref_norm_stats(const vn_node *n, ref_in in, double *out) {
             for (int64_t p = 0; p < g.positions; p++)
                 for (int64_t c = 0; c < g.width; c++) mean += x[p * g.channels + c] / count;
             for (int64_t p = 0; p < g.positions; p++)
-                for (int64_t c = 0; c < g.width; c++) var += pow(x[p * g.channels + c] - mean, 2) / count;
+                for (int64_t c = 0; c < g.width; c++)
+                    var += pow(x[p * g.channels + c] - mean, 2) / count;
             out[(b * g.groups + k) * 2] = mean;
             out[(b * g.groups + k) * 2 + 1] = 1 / sqrt(var + n->attr.norm.eps);
         }
@@ -281,8 +295,9 @@ static inline int64_t ref_norm_affine(const vn_node *n, int affine, int64_t i) {
 }
 
 /* Normalised value, its affine image z, and act'(z), for element i of x. */
-static inline void ref_norm_at(const vn_node *n, const double *x, const double *stats, const double *gamma,
-                               const double *beta, int64_t i, double *xhat, double d[3], double *r) {
+static inline void ref_norm_at(const vn_node *n, const double *x, const double *stats,
+                               const double *gamma, const double *beta, int64_t i, double *xhat,
+                               double d[3], double *r) {
     ref_groups g = ref_group(n);
     int64_t c = i % g.channels, b = i / (g.channels * g.positions), k = b * g.groups + c / g.width;
     int64_t at = gamma ? ref_norm_affine(n, n->op == VN_OP_NORM ? 2 : 3, i) : 0;
@@ -294,7 +309,8 @@ static inline void ref_norm_at(const vn_node *n, const double *x, const double *
 static inline void ref_norm(const vn_node *n, ref_in in, double *out) {
     double xhat, r, d[3];
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
-        ref_norm_at(n, in[0], in[1], n->inputs > 2 ? in[2] : NULL, n->inputs > 2 ? in[3] : NULL, i, &xhat, d, &r);
+        ref_norm_at(n, in[0], in[1], n->inputs > 2 ? in[2] : NULL, n->inputs > 2 ? in[3] : NULL, i,
+                    &xhat, d, &r);
         out[i] = d[0];
     }
 }
@@ -305,7 +321,8 @@ static inline void ref_norm_grad_x(const vn_node *n, ref_in in, double *out) {
     const double *gamma = n->inputs > 3 ? in[3] : NULL, *beta = n->inputs > 3 ? in[4] : NULL;
     double xhat, r, d[3], count = (double)(g.positions * g.width);
     for (int64_t group = 0; group < g.samples * g.groups; group++) {
-        int64_t first = group / g.groups * g.positions * g.channels, channel = group % g.groups * g.width;
+        int64_t first = group / g.groups * g.positions * g.channels,
+                channel = group % g.groups * g.width;
         double mean = 0, dot = 0;
         for (int pass = 0; pass < 2; pass++)
             for (int64_t e = 0; e < g.positions * g.width; e++) {
@@ -332,7 +349,7 @@ static inline void ref_norm_grad_affine(const vn_node *n, ref_in in, double *out
     }
 }
 
-/* ---- softmax, labels -------------------------------------------------------------------------------- */
+/* ---- softmax, labels ------------------------------------------------------------------------- */
 
 static inline void ref_softmax_row(const double *x, int64_t n, double *y) {
     double top = -HUGE_VAL, sum = 0;
@@ -343,7 +360,8 @@ static inline void ref_softmax_row(const double *x, int64_t n, double *y) {
 
 static inline void ref_softmax(const vn_node *n, ref_in in, double *out) {
     int64_t k = ref_last(&n->shape);
-    for (int64_t r = 0; r < ref_rows(&n->shape); r++) ref_softmax_row(in[0] + r * k, k, out + r * k);
+    for (int64_t r = 0; r < ref_rows(&n->shape); r++)
+        ref_softmax_row(in[0] + r * k, k, out + r * k);
 }
 
 static inline void ref_softmax_grad(const vn_node *n, ref_in in, double *out) {
@@ -360,8 +378,8 @@ static inline int ref_falling(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* max(x/2 - t, 0), exactly, by sorting (1905.05702, algorithm 2): t solves sum (x/2 - t)^2 = 1 over the k largest, of the largest
- * k for which all of them are above it. */
+/* max(x/2 - t, 0), exactly, by sorting (1905.05702, algorithm 2): t solves sum (x/2 - t)^2 = 1 over
+ * the k largest, of the largest k for which all of them are above it. */
 static inline void ref_entmax_root(const vn_node *n, ref_in in, double *out) {
     int64_t k = ref_last(&n->shape);
     double *z = malloc(sizeof(double) * (size_t)(k + 1));
@@ -374,7 +392,8 @@ static inline void ref_entmax_root(const vn_node *n, ref_in in, double *out) {
             const double away = z[i] - mean;
             mean += away / (double)(i + 1);
             spread += away * (z[i] - mean); /* sum of squares about the mean */
-            const double left = (1 - spread) / (double)(i + 1), own = mean - (left > 0 ? sqrt(left) : 0);
+            const double left = (1 - spread) / (double)(i + 1),
+                         own = mean - (left > 0 ? sqrt(left) : 0);
             if (own <= z[i]) t = own;
         }
         for (int64_t i = 0; i < k; i++) out[r * k + i] = fmax(in[0][r * k + i] / 2 - t, 0);
@@ -382,7 +401,8 @@ static inline void ref_entmax_root(const vn_node *n, ref_in in, double *out) {
     free(z);
 }
 
-/* The row an index chooses among `rows`; -1 for one outside, which stands for none: zeros, no loss, no gradient. */
+/* The row an index chooses among `rows`; -1 for one outside, which stands for none: zeros, no loss,
+ * no gradient. */
 static inline int64_t ref_choice(double index, int64_t rows) {
     return index >= 0 && index < (double)rows ? (int64_t)index : -1;
 }
@@ -411,7 +431,8 @@ static inline void ref_cross_entropy_grad(const vn_node *n, ref_in in, double *o
 
 static inline void ref_one_hot(const vn_node *n, ref_in in, double *out) {
     int64_t k = ref_last(&n->shape);
-    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) out[i] = ref_choice(in[0][i / k], k) == i % k;
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++)
+        out[i] = ref_choice(in[0][i / k], k) == i % k;
 }
 
 static inline void ref_embedding(const vn_node *n, ref_in in, double *out) {
@@ -431,12 +452,12 @@ static inline void ref_embedding_grad(const vn_node *n, ref_in in, double *out) 
     }
 }
 
-/* ---- attention -------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 /* Row i of one head: p[Tk] = softmax(scale q_i k^T). q, k point at the head's first channel. */
 /* The bias of a score, and whether the key is seen at all. bias NULL: none. */
-static inline double ref_attention_bias(const vn_node *bias, const double *value, int64_t image, int64_t head,
-                                        int64_t i, int64_t j) {
+static inline double ref_attention_bias(const vn_node *bias, const double *value, int64_t image,
+                                        int64_t head, int64_t i, int64_t j) {
     if (!bias) return 0;
     const int64_t *d = bias->shape.dim, at[3] = {image, head, i};
     int64_t row = 0;
@@ -444,10 +465,12 @@ static inline double ref_attention_bias(const vn_node *bias, const double *value
     return value[row * d[3] + j] < -1e30 ? -1e30 : value[row * d[3] + j];
 }
 
-/* Forward into y, or with dy into dq, dk, dv (cleared). mask: the input that is the bias, if there are so many. */
-static inline void ref_attention_walk(const vn_node *n, ref_in in, int mask, const double *dy, double *y, double *dq,
-                                      double *dk, double *dv) {
-    const int64_t *qs = n->in[0]->shape.dim, *ks = n->in[1]->shape.dim, heads = n->attr.attention.heads;
+/* Forward into y, or with dy into dq, dk, dv (cleared). mask: the input that is the bias, if there
+ * are so many. */
+static inline void ref_attention_walk(const vn_node *n, ref_in in, int mask, const double *dy,
+                                      double *y, double *dq, double *dk, double *dv) {
+    const int64_t *qs = n->in[0]->shape.dim, *ks = n->in[1]->shape.dim,
+                  heads = n->attr.attention.heads;
     const int64_t width = qs[2] / heads, readers = qs[2] / ks[2], tk = ks[1];
     const vn_node *bias = n->inputs > mask ? n->in[mask] : NULL;
     const double scale = n->attr.attention.scale;
@@ -456,11 +479,13 @@ static inline void ref_attention_walk(const vn_node *n, ref_in in, int mask, con
     for (int64_t b = 0; b < qs[0]; b++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < qs[1]; i++) {
-                const int64_t q = (b * qs[1] + i) * qs[2] + h * width, kv = b * tk * ks[2] + h / readers * width;
+                const int64_t q = (b * qs[1] + i) * qs[2] + h * width,
+                              kv = b * tk * ks[2] + h / readers * width;
                 double dot = 0;
                 for (int64_t j = 0; j < tk; j++) {
                     p[j] = 0;
-                    for (int64_t d = 0; d < width; d++) p[j] += scale * in[0][q + d] * in[1][kv + j * ks[2] + d];
+                    for (int64_t d = 0; d < width; d++)
+                        p[j] += scale * in[0][q + d] * in[1][kv + j * ks[2] + d];
                     p[j] += ref_attention_bias(bias, bias ? in[mask] : NULL, b, h, i, j);
                     if (n->attr.attention.causal && j - i > tk - qs[1]) p[j] = -HUGE_VAL;
                 }
@@ -494,7 +519,7 @@ static inline void ref_attention_grad(const vn_node *n, ref_in in, double *out) 
     ref_attention_walk(n, in, 4, in[3], NULL, out, out + q, out + q + k);
 }
 
-/* ---- resampling ------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 static inline double ref_tap(const vn_attr *a, int64_t o, int64_t i, int pad) {
     int64_t at = o * a->resample.down - i * a->resample.up + pad;

@@ -1,4 +1,5 @@
-/* scratch.h - files for tests: a folder of the program's own to work in, and whole files read and written in one call. */
+/* scratch.h - files for tests: a folder of the program's own to work in, and whole files read and
+ * written in one call. */
 #ifndef VN_TEST_SCRATCH_H
 #define VN_TEST_SCRATCH_H
 
@@ -25,8 +26,8 @@ static inline void scratch_require(bool ok, const char *what) {
     exit(99);
 }
 
-/* cmocka fixtures: make and enter a new folder; leave and remove it. In memory where that can be: the tests of files wait
- * for the disk a thousand times. */
+/* cmocka fixtures: make and enter a new folder; leave and remove it. In memory where that can be:
+ * the tests of files wait for the disk a thousand times. */
 static inline int scratch_enter(void **state) {
     (void)state;
     const char *tmp = getenv("TMPDIR");
@@ -61,7 +62,8 @@ static inline int scratch_leave(void **state) {
 }
 
 static inline void scratch_write(const char *path, const void *bytes, size_t size) {
-    unlink(path); /* a file cut to nothing and written again is flushed to the disk by some file systems */
+    /* a file cut to nothing and written again is flushed to the disk by some file systems */
+    unlink(path);
     FILE *f = fopen(path, "wb");
     scratch_require(f && fwrite(bytes, 1, size, f) == size && fclose(f) == 0, path);
 }

@@ -16,7 +16,8 @@ void toy_run(const vn_kernel_args *a) {
         int64_t count = vn_shape_count(&n->in[i]->shape);
         bool integers = n->in[i]->dtype == VN_I32;
         for (int64_t k = 0; k < count; k++)
-            at[k] = integers ? ((const int32_t *)a->in[i])[k] : (double)((const float *)a->in[i])[k];
+            at[k] =
+                integers ? ((const int32_t *)a->in[i])[k] : (double)((const float *)a->in[i])[k];
         in[i] = at;
         at += count;
     }
@@ -27,7 +28,8 @@ void toy_run(const vn_kernel_args *a) {
 vn_backend toy_backend(void) {
     vn_backend b = {.name = "toy"};
     for (int op = 0; op < VN_OP_COUNT; op++) {
-        if (op == VN_OP_INPUT || op == VN_OP_PARAM || op == VN_OP_CONST || op == VN_OP_VIEW) continue;
+        if (op == VN_OP_INPUT || op == VN_OP_PARAM || op == VN_OP_CONST || op == VN_OP_VIEW)
+            continue;
         b.kernel[op] = toy_run;
         b.workspace[op] = toy_work;
     }

@@ -1,6 +1,7 @@
-/* support_backend.h - a backend whose every kernel is the reference evaluator, rounded to floats: it lets programs be tested
- * without the kernels. It uses its work space, does not allocate (but for dropout and attention), and reads all of its inputs
- * before it writes, so it may run in place. */
+/* support_backend.h - a backend whose every kernel is the reference evaluator, rounded to floats:
+ * it lets programs be tested without the kernels. It uses its work space, does not allocate (but
+ * for dropout and attention), and reads all of its inputs before it writes, so it may run in
+ * place. */
 #ifndef SUPPORT_BACKEND_H
 #define SUPPORT_BACKEND_H
 

@@ -1,4 +1,5 @@
-/* support_cases.c - see support_cases.h. Shapes are odd and small; axes of length one appear where ops treat them apart. */
+/* support_cases.c - see support_cases.h. Shapes are odd and small; axes of length one appear where
+ * ops treat them apart. */
 #include "tensor/support_cases.h"
 
 static vn_node *f32(vn_graph *g, vn_shape shape) {
@@ -9,7 +10,7 @@ static vn_node *i32(vn_graph *g, vn_shape shape) {
     return vn_input(g, VN_I32, shape);
 }
 
-/* ---- leaves and movement ---------------------------------------------------------------------------- */
+/* ---- leaves and movement --------------------------------------------------------------------- */
 
 static vn_node *build_input(vn_graph *g, int variant) {
     (void)variant;
@@ -20,7 +21,8 @@ static vn_node *build_param(vn_graph *g, int variant) {
     vn_weights *w = NULL;
     (void)variant;
     if (vn_weights_open(&w, NULL) != VN_OK) return NULL;
-    vn_node *n = vn_param_node(g, w, "w", VN_SHAPE(3, 2), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
+    vn_node *n =
+        vn_param_node(g, w, "w", VN_SHAPE(3, 2), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ONES, 0});
     vn_weights_close(&w);
     return n;
 }
@@ -66,14 +68,17 @@ static vn_node *build_broadcast(vn_graph *g, int variant) {
 }
 
 static vn_node *build_sum_to(vn_graph *g, int variant) {
-    vn_shape small[4] = {VN_SHAPE(3, 1), VN_SHAPE(4), VN_SHAPE(2, 1, 4), {.rank = 0}}, large = VN_SHAPE(2, 3, 4);
+    vn_shape small[4] = {VN_SHAPE(3, 1), VN_SHAPE(4), VN_SHAPE(2, 1, 4), {.rank = 0}},
+             large = VN_SHAPE(2, 3, 4);
     vn_node *x = f32(g, large);
-    return variant < 4 ? vn_sum_to(g, x, small[variant]) : vn_sum_product_to(g, x, f32(g, large), small[variant - 4]);
+    return variant < 4 ? vn_sum_to(g, x, small[variant])
+                       : vn_sum_product_to(g, x, f32(g, large), small[variant - 4]);
 }
 
-/* ---- pointwise -------------------------------------------------------------------------------------- */
+/* ---- pointwise ------------------------------------------------------------------------------- */
 
-static vn_node *operands(vn_graph *g, int variant, vn_node *(*op)(vn_graph *, vn_node *, vn_node *)) {
+static vn_node *operands(vn_graph *g, int variant,
+                         vn_node *(*op)(vn_graph *, vn_node *, vn_node *)) {
     vn_shape a[4] = {VN_SHAPE(2, 3), VN_SHAPE(2, 3, 2), VN_SHAPE(3, 1), VN_SHAPE(2, 3)};
     vn_shape b[4] = {VN_SHAPE(2, 3), VN_SHAPE(3, 1), VN_SHAPE(2, 1, 4), {.rank = 0}};
     vn_node *x = f32(g, a[variant]);
@@ -122,12 +127,13 @@ static vn_node *build_dropout(vn_graph *g, int variant) {
     return variant ? vn_dropout(g, first, 0.2) : first;
 }
 
-/* ---- products --------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* Variants 0..3: transpositions; +4: leading axes; +8: b shared by them. */
 static vn_node *build_matmul(vn_graph *g, int variant) {
     bool ta = variant & 1, tb = variant & 2;
-    vn_shape a = ta ? VN_SHAPE(2, 3, 4, 5) : VN_SHAPE(2, 3, 5, 4), b = tb ? VN_SHAPE(2, 3, 3, 4) : VN_SHAPE(2, 3, 4, 3);
+    vn_shape a = ta ? VN_SHAPE(2, 3, 4, 5) : VN_SHAPE(2, 3, 5, 4),
+             b = tb ? VN_SHAPE(2, 3, 3, 4) : VN_SHAPE(2, 3, 4, 3);
     if (!(variant & 12)) a = VN_SHAPE(a.dim[2], a.dim[3]);
     if (!(variant & 4)) b = VN_SHAPE(b.dim[2], b.dim[3]);
     vn_node *x = f32(g, a);
@@ -135,8 +141,10 @@ static vn_node *build_matmul(vn_graph *g, int variant) {
 }
 
 static vn_node *build_linear(vn_graph *g, int variant) {
-    static const vn_fn acts[5] = {VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_GELU_TANH, VN_FN_SILU};
-    vn_node *x = f32(g, variant == 2 ? VN_SHAPE(3) : VN_SHAPE(2, 4, 3)), *w = f32(g, VN_SHAPE(5, 3));
+    static const vn_fn acts[5] = {VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_IDENTITY, VN_FN_GELU_TANH,
+                                  VN_FN_SILU};
+    vn_node *x = f32(g, variant == 2 ? VN_SHAPE(3) : VN_SHAPE(2, 4, 3)),
+            *w = f32(g, VN_SHAPE(5, 3));
     bool bias = variant % 4;
     return vn_linear_act(g, x, w, bias ? f32(g, VN_SHAPE(5)) : NULL, bias, acts[variant]);
 }
@@ -167,7 +175,8 @@ static vn_node *build_conv2d_grad(vn_graph *g, int variant, bool of_w) {
     vn_shape y = VN_SHAPE(2, (c->h + c->pad[0] + c->pad[1] - c->kh) / c->stride + 1,
                           (c->w + c->pad[2] + c->pad[3] - c->kw) / c->stride + 1, 3);
     vn_node *dy = f32(g, y);
-    return of_w ? vn_conv2d_grad_w(g, f32(g, x), dy, &attr, w) : vn_conv2d_grad_x(g, dy, f32(g, w), &attr, x);
+    return of_w ? vn_conv2d_grad_w(g, f32(g, x), dy, &attr, w)
+                : vn_conv2d_grad_x(g, dy, f32(g, w), &attr, x);
 }
 
 static vn_node *build_conv2d_grad_x(vn_graph *g, int variant) {
@@ -187,7 +196,7 @@ static vn_node *build_resample(vn_graph *g, int variant) {
     return vn_resample(g, x, 1, 2, 4, fir, (int[2]){2, 1}, 2, 2);
 }
 
-/* ---- norms ------------------------------------------------------------------------------------------ */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 static vn_node *norm_input(vn_graph *g, int variant) {
     return f32(g, variant & 1 ? VN_SHAPE(2, 3, 2, 4) : VN_SHAPE(6, 4));
@@ -204,7 +213,8 @@ static vn_node *build_norm_stats(vn_graph *g, int variant) {
     return norm_stats(g, norm_input(g, variant), variant);
 }
 
-/* Bits of a variant: 1 images in two groups (else rows in one), 2 affine, 4 silu, 8 an affine map for each half of the samples. */
+/* Bits of a variant: 1 images in two groups (else rows in one), 2 affine, 4 silu, 8 an affine map
+ * for each half of the samples. */
 static vn_shape norm_affine(int variant) {
     return variant & 8 ? VN_SHAPE(2, 4) : VN_SHAPE(4);
 }
@@ -212,14 +222,17 @@ static vn_shape norm_affine(int variant) {
 static vn_node *build_norm(vn_graph *g, int variant) {
     vn_node *x = norm_input(g, variant);
     bool affine = variant & 2;
-    vn_node *gamma = affine ? f32(g, norm_affine(variant)) : NULL, *beta = affine ? f32(g, norm_affine(variant)) : NULL;
-    return vn_norm(g, x, gamma, beta, affine, variant & 1 ? 2 : 1, 1e-3, variant & 4 ? VN_FN_SILU : VN_FN_IDENTITY);
+    vn_node *gamma = affine ? f32(g, norm_affine(variant)) : NULL,
+            *beta = affine ? f32(g, norm_affine(variant)) : NULL;
+    return vn_norm(g, x, gamma, beta, affine, variant & 1 ? 2 : 1, 1e-3,
+                   variant & 4 ? VN_FN_SILU : VN_FN_IDENTITY);
 }
 
 static vn_node *build_norm_grad(vn_graph *g, int variant, vn_op op) {
     vn_node *x = norm_input(g, variant), *stats = norm_stats(g, x, variant), *dy = f32(g, x->shape);
     vn_node *gamma = f32(g, norm_affine(variant));
-    vn_node n = vn_draft(op, variant & 2 ? 5 : 3, x, stats, dy, gamma, f32(g, norm_affine(variant)));
+    vn_node n =
+        vn_draft(op, variant & 2 ? 5 : 3, x, stats, dy, gamma, f32(g, norm_affine(variant)));
     n.attr = stats->attr;
     n.attr.norm.act = variant & 4 ? VN_FN_SILU : VN_FN_IDENTITY;
     return vn_graph_add(g, &n);
@@ -233,7 +246,7 @@ static vn_node *build_norm_grad_affine(vn_graph *g, int variant) {
     return build_norm_grad(g, variant | 2, VN_OP_NORM_GRAD_AFFINE);
 }
 
-/* ---- softmax, lookup, attention --------------------------------------------------------------------- */
+/* ---- softmax, lookup, attention -------------------------------------------------------------- */
 
 static vn_node *build_softmax(vn_graph *g, int variant) {
     return vn_softmax(g, f32(g, variant ? VN_SHAPE(5) : VN_SHAPE(2, 2, 3)));
@@ -307,7 +320,8 @@ static vn_attention_options attention_options(const attention_case *c, vn_node *
 static vn_node *build_attention(vn_graph *g, int variant) {
     const attention_case *c = &attention_cases[variant];
     const int64_t channels = c->key_heads ? 4 * c->key_heads / c->heads : 4;
-    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)), *v = f32(g, k->shape);
+    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)),
+            *v = f32(g, k->shape);
     const vn_attention_options o = attention_options(c, c->bias.rank ? f32(g, c->bias) : NULL);
     return vn_attention_of(g, q, k, variant == 2 ? k : v, &o);
 }
@@ -315,7 +329,8 @@ static vn_node *build_attention(vn_graph *g, int variant) {
 static vn_node *build_attention_grad(vn_graph *g, int variant) {
     const attention_case *c = &attention_cases[variant];
     const int64_t channels = c->key_heads ? 4 * c->key_heads / c->heads : 4;
-    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)), *v = f32(g, k->shape);
+    vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 5, channels)),
+            *v = f32(g, k->shape);
     vn_node *dy = f32(g, q->shape);
     vn_node n = vn_draft(VN_OP_ATTENTION_GRAD, 4, q, k, v, dy);
     if (c->bias.rank) n = vn_draft(VN_OP_ATTENTION_GRAD, 5, q, k, v, dy, f32(g, c->bias));
@@ -326,11 +341,11 @@ static vn_node *build_attention_grad(vn_graph *g, int variant) {
     return vn_graph_add(g, &n);
 }
 
-/* ---- the table -------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define CONVS ((int)VN_COUNT(conv_cases))
 
-// clang-format off
+/* clang-format off */
 const op_case op_cases[] = {
     {VN_OP_INPUT, build_input, 1},
     {VN_OP_PARAM, build_param, 1},
@@ -373,11 +388,12 @@ const op_case op_cases[] = {
     {VN_OP_DROPOUT, build_dropout, 2},
     {VN_OP_ENTMAX_ROOT, build_entmax_root, 2},
 };
-// clang-format on
+/* clang-format on */
 const size_t op_case_count = VN_COUNT(op_cases);
 
 int op_case_smoothness(const op_case *c, int variant) {
-    bool derivative = c->op == VN_OP_UNARY_GRAD || c->op == VN_OP_NORM_GRAD_X || c->op == VN_OP_NORM_GRAD_AFFINE;
+    bool derivative =
+        c->op == VN_OP_UNARY_GRAD || c->op == VN_OP_NORM_GRAD_X || c->op == VN_OP_NORM_GRAD_AFFINE;
     return c->op == VN_OP_UNARY ? 2 - variant % 3 : derivative ? 1 : 2;
 }
 

@@ -1,4 +1,5 @@
-/* support_cases.h - small graphs around every op, walked by the tests: an op without a case fails them. */
+/* support_cases.h - small graphs around every op, walked by the tests: an op without a case fails
+ * them. */
 #ifndef SUPPORT_CASES_H
 #define SUPPORT_CASES_H
 
@@ -16,7 +17,8 @@ extern const size_t op_case_count;
 
 /* How often the case can be differentiated, up to twice. */
 int op_case_smoothness(const op_case *c, int variant);
-/* Integers in -1..2 (-1 chooses no row); floats of 0.3 to 1.5 in size (no function has a kink or a pole there), of either sign or positive. */
+/* Integers in -1..2 (-1 chooses no row); floats of 0.3 to 1.5 in size (no function has a kink or a
+ * pole there), of either sign or positive. */
 void fill_input(const vn_node *n, double *value, bool positive, uint64_t seed);
 /* Gives every input of the graph such values. Integers and signs depend on the node's id only. */
 void fill_inputs(ref_graph *r, bool positive, uint64_t seed);

@@ -1,5 +1,5 @@
-/* test_footprint.c - what a network's steps take, told without taking it: the footprint is what the program then takes, and planning
- * a deep network does not take long. */
+/* test_footprint.c - what a network's steps take, told without taking it: the footprint is what the
+ * program then takes, and planning a deep network does not take long. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +52,8 @@ static vn_program_options options_of(const deep *d, const vn_backend *backend) {
                                 .grad_offset = d->by.offset};
 }
 
-/* What a footprint says is what the program then takes, and what is alive at the fullest step fits in it. */
+/* What a footprint says is what the program then takes, and what is alive at the fullest step fits
+ * in it. */
 static void footprint_is_the_program_s(void **state) {
     const vn_backend backend = toy_backend();
     (void)state;
@@ -67,7 +68,8 @@ static void footprint_is_the_program_s(void **state) {
         assert_int_equal(vn_footprint_open(d.g, &o, &f, NULL), VN_OK);
         assert_int_equal(vn_program_open(d.g, &o, &p, NULL), VN_OK);
         assert_int_equal(f.bytes, vn_program_bytes(p));
-        assert_true(f.cost.flops == vn_program_cost(p).flops && f.cost.bytes == vn_program_cost(p).bytes);
+        assert_true(f.cost.flops == vn_program_cost(p).flops &&
+                    f.cost.bytes == vn_program_cost(p).bytes);
         size_t sum = 0;
         for (int i = 0; i < f.arrays; i++) {
             sum += f.array[i].bytes;
@@ -93,7 +95,8 @@ static double planning_time(const vn_backend *backend, int layers) {
     return (double)(clock() - begin) / CLOCKS_PER_SEC;
 }
 
-/* Eight times as deep takes some eight times as long; where all pairs were looked at it was 50. The least of three counts. */
+/* Eight times as deep takes some eight times as long; where all pairs were looked at it was 50. The
+ * least of three counts. */
 static void planning_is_near_linear_in_depth(void **state) {
     (void)state;
     const vn_backend backend = toy_backend();

@@ -1,5 +1,6 @@
-/* test_gradient.c - the gradient rules against finite differences, all in double by the reference evaluator: of every op once and
- * twice, walking the op table, and of small networks. A four-point stencil is exact to about 1e-11, so wrong rules cannot hide.
+/* test_gradient.c - the gradient rules against finite differences, all in double by the reference
+ * evaluator: of every op once and twice, walking the op table, and of small networks. A four-point
+ * stencil is exact to about 1e-11, so wrong rules cannot hide.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static void assert_built(const vn_graph *g) {
     if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
 }
 
-/* ---- the check -------------------------------------------------------------------------------------- */
+/* ---- the check ------------------------------------------------------------------------------- */
 
 static double value_at(ref_graph *r, const vn_node *y, double *x, double at, const vn_run *run) {
     double kept = *x;
@@ -44,15 +45,16 @@ static double difference(ref_graph *r, const vn_node *y, double *x, const vn_run
 }
 
 /* Is the gradient of the number y with respect to each of wrt what differences say? */
-static void check_gradient(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, bool positive, double tolerance,
-                           const char *what) {
+static void check_gradient(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, bool positive,
+                           double tolerance, const char *what) {
     static const float values[64] = {1, 1, 1, 1, 1, 1};
     vn_run run = {.values = values, .seed = 5, .step = 2};
     vn_node *grad[16];
     vn_err err = {0};
     assert_true(n <= 16);
     ref_graph value = ref_open(g); /* without the nodes of the gradient */
-    if (vn_graph_gradient(g, y, NULL, n, wrt, grad, &err) != VN_OK) fail_msg("%s: %s", what, err.text);
+    if (vn_graph_gradient(g, y, NULL, n, wrt, grad, &err) != VN_OK)
+        fail_msg("%s: %s", what, err.text);
     ref_graph rule = ref_open(g);
     fill_inputs(&value, positive, 11);
     fill_inputs(&rule, positive, 11);
@@ -61,7 +63,8 @@ static void check_gradient(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, 
         for (int64_t i = 0; i < vn_shape_count(&wrt[k]->shape); i++) {
             double want = difference(&value, y, &value.value[wrt[k]->id][i], &run);
             double got = ref_get(&rule, grad[k])[i], error = fabs(got - want) / (1 + fabs(want));
-            if (!(error < tolerance)) fail_msg("%s: d/dx%d[%d] is %.12g, not %.12g", what, k, (int)i, got, want);
+            if (!(error < tolerance))
+                fail_msg("%s: d/dx%d[%d] is %.12g, not %.12g", what, k, (int)i, got, want);
             worst = fmax(worst, error);
         }
     ref_close(&value);
@@ -82,7 +85,8 @@ static int float_inputs(const vn_graph *g, vn_node **out) {
     return n;
 }
 
-/* Replaces the number y by one made of its first derivatives with respect to all inputs; returns it. */
+/* Replaces the number y by one made of its first derivatives with respect to all inputs; returns
+ * it. */
 static vn_node *derivative(vn_graph *g, vn_node *y) {
     vn_node *wrt[16], *grad[16], *sum = NULL;
     int n = float_inputs(g, wrt);
@@ -97,7 +101,8 @@ static vn_node *derivative(vn_graph *g, vn_node *y) {
 }
 
 /* Are the first (order 1) or second derivatives of y with respect to all float inputs right? */
-static void check_order(vn_graph *g, vn_node *y, int order, bool positive, double tolerance, const char *what) {
+static void check_order(vn_graph *g, vn_node *y, int order, bool positive, double tolerance,
+                        const char *what) {
     vn_node *wrt[16];
     y = weigh(g, y);
     assert_built(g);
@@ -106,7 +111,7 @@ static void check_order(vn_graph *g, vn_node *y, int order, bool positive, doubl
     check_gradient(g, y, n, wrt, positive, tolerance, what);
 }
 
-/* ---- every op --------------------------------------------------------------------------------------- */
+/* ---- every op -------------------------------------------------------------------------------- */
 
 static bool wants_positive(const op_case *c, int variant) {
     int fn = c->op == VN_OP_UNARY ? variant / 3 : variant;
@@ -120,7 +125,8 @@ static void every_op(int order) {
         for (int v = 0; v < op_cases[k].variants; v++) {
             const op_case *c = &op_cases[k];
             char what[80];
-            snprintf(what, sizeof what, "%s (variant %d), order %d", vn_op_get(c->op)->name, v, order);
+            snprintf(what, sizeof what, "%s (variant %d), order %d", vn_op_get(c->op)->name, v,
+                     order);
             if (op_case_smoothness(c, v) < order) continue;
             vn_graph *g = open_graph();
             vn_node *y = c->build(g, v);
@@ -174,8 +180,10 @@ static void expansions_equal_their_ops(void **state) {
             fill_inputs(&r, wants_positive(&op_cases[k], v), 3);
             ref_run(&r, &(vn_run){.seed = 1});
             for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
-                double want = ref_get(&r, n)[i], error = fabs(ref_get(&r, e)[i] - want) / (1 + fabs(want));
-                if (!(error < 1e-13)) fail_msg("%s (variant %d): %g off", vn_op_get(n->op)->name, v, error);
+                double want = ref_get(&r, n)[i],
+                       error = fabs(ref_get(&r, e)[i] - want) / (1 + fabs(want));
+                if (!(error < 1e-13))
+                    fail_msg("%s (variant %d): %g off", vn_op_get(n->op)->name, v, error);
                 worst = fmax(worst, error);
             }
             ref_close(&r);
@@ -186,17 +194,21 @@ static void expansions_equal_their_ops(void **state) {
     print_message("largest error %.1e\n", worst);
 }
 
-/* ---- networks --------------------------------------------------------------------------------------- */
+/* ---- networks -------------------------------------------------------------------------------- */
 
-/* A residual block as in a U-Net: norm+silu, convolution, an embedding's shift, norm+silu, convolution, shortcut, attention. */
+/* A residual block as in a U-Net: norm+silu, convolution, an embedding's shift, norm+silu,
+ * convolution, shortcut, attention. */
 static vn_node *small_network(vn_graph *g, vn_node *x) {
     const int pad[4] = {1, 1, 1, 1}, none[4] = {0, 0, 0, 0};
     vn_node *gamma = vn_input(g, VN_F32, VN_SHAPE(2)), *beta = vn_input(g, VN_F32, VN_SHAPE(2));
-    vn_node *w1 = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2)), *w2 = vn_input(g, VN_F32, VN_SHAPE(1, 1, 2, 2));
+    vn_node *w1 = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2)),
+            *w2 = vn_input(g, VN_F32, VN_SHAPE(1, 1, 2, 2));
     vn_node *shift = vn_input(g, VN_F32, VN_SHAPE(1, 1, 1, 2));
-    vn_node *h = vn_conv2d(g, vn_norm(g, x, gamma, beta, true, 1, 1e-3, VN_FN_SILU), w1, NULL, false, 1, pad);
+    vn_node *h = vn_conv2d(g, vn_norm(g, x, gamma, beta, true, 1, 1e-3, VN_FN_SILU), w1, NULL,
+                           false, 1, pad);
     h = vn_norm(g, vn_add(g, h, shift), gamma, beta, true, 2, 1e-3, VN_FN_SILU);
-    h = vn_add(g, vn_conv2d(g, h, w1, NULL, false, 1, pad), vn_conv2d(g, x, w2, NULL, false, 1, none));
+    h = vn_add(g, vn_conv2d(g, h, w1, NULL, false, 1, pad),
+               vn_conv2d(g, x, w2, NULL, false, 1, none));
     vn_node *tokens = vn_reshape(g, h, VN_SHAPE(1, -1, 2));
     return vn_mean(g, vn_unary(g, vn_attention(g, tokens, tokens, tokens, 1, 0.7), VN_FN_GELU));
 }
@@ -220,7 +232,7 @@ static void second_order_of_a_network(void **state) {
     network(2);
 }
 
-/* ---- what a gradient is ----------------------------------------------------------------------------- */
+/* ---- what a gradient is ---------------------------------------------------------------------- */
 
 static double only_value(vn_graph *g, const vn_node *n, double x) {
     ref_graph r = ref_open(g);
@@ -235,8 +247,10 @@ static double only_value(vn_graph *g, const vn_node *n, double x) {
 static void gradient_reaches_nodes_inside(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)), *inside = vn_reshape(g, vn_affine(g, x, 2, 0), VN_SHAPE(1, 1));
-    vn_node *y = vn_mul(g, vn_reshape(g, inside, VN_SHAPE(1, 1, 1)), vn_broadcast(g, inside, VN_SHAPE(1, 1, 1)));
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)),
+            *inside = vn_reshape(g, vn_affine(g, x, 2, 0), VN_SHAPE(1, 1));
+    vn_node *y = vn_mul(g, vn_reshape(g, inside, VN_SHAPE(1, 1, 1)),
+                        vn_broadcast(g, inside, VN_SHAPE(1, 1, 1)));
     vn_node *wrt[3] = {x, inside, y}, *grad[3];
     assert_int_equal(vn_graph_gradient(g, y, NULL, 3, wrt, grad, NULL), VN_OK);
     assert_true(only_value(g, grad[0], 3) == 24); /* y = 4 x^2 */
@@ -248,7 +262,8 @@ static void gradient_reaches_nodes_inside(void **state) {
 static void gradient_is_zero_without_a_path(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(3, 2)), *grad = NULL;
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(3, 2)),
+            *grad = NULL;
     int before = vn_graph_size(g);
     assert_int_equal(vn_graph_gradient(g, vn_mean(g, x), NULL, 1, &other, &grad, NULL), VN_OK);
     assert_true(vn_is_fill(grad, 0));
@@ -261,11 +276,14 @@ static void gradient_is_zero_without_a_path(void **state) {
 static void gradient_stops_where_told(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)), *stopped = vn_stop_gradient(g, vn_unary(g, x, VN_FN_SQUARE));
-    vn_node *y = vn_mul(g, x, vn_reshape(g, stopped, VN_SHAPE(1))), *wrt[2] = {x, stopped}, *grad[2];
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)),
+            *stopped = vn_stop_gradient(g, vn_unary(g, x, VN_FN_SQUARE));
+    vn_node *y = vn_mul(g, x, vn_reshape(g, stopped, VN_SHAPE(1))), *wrt[2] = {x, stopped},
+            *grad[2];
     const int before = vn_graph_size(g);
     assert_int_equal(vn_graph_gradient(g, y, NULL, 1, wrt, grad, NULL), VN_OK);
-    for (int id = before; id < vn_graph_size(g); id++) assert_int_not_equal(vn_graph_node(g, id)->op, VN_OP_UNARY_GRAD);
+    for (int id = before; id < vn_graph_size(g); id++)
+        assert_int_not_equal(vn_graph_node(g, id)->op, VN_OP_UNARY_GRAD);
     assert_true(only_value(g, y, 3) == 27);
     assert_true(only_value(g, grad[0], 3) == 9); /* x^2, not 3 x^2 */
     assert_int_equal(vn_graph_gradient(g, y, NULL, 2, wrt, grad, NULL), VN_OK);
@@ -279,8 +297,8 @@ static void gradient_builds_only_what_is_asked(void **state) {
     (void)state;
     const int pad[4] = {1, 1, 1, 1};
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1, 4, 4, 2)), *w = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2)),
-            *grad = NULL;
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1, 4, 4, 2)),
+            *w = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2)), *grad = NULL;
     vn_node *y = vn_conv2d(g, vn_unary(g, x, VN_FN_SILU), w, NULL, false, 1, pad);
     assert_int_equal(vn_graph_gradient(g, y, NULL, 1, &w, &grad, NULL), VN_OK);
     for (int id = 0; id < vn_graph_size(g); id++) {
@@ -307,10 +325,14 @@ static void bad_requests_are_refused(void **state) {
     vn_err err = {0};
     for (int k = 0; k < 5; k++) {
         vn_graph *g = open_graph();
-        vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *i = vn_input(g, VN_I32, VN_SHAPE(2)), *grad = NULL,
-                *none = NULL;
-        vn_node *y = k == 0 ? i : vn_affine(g, x, 2, 0), *dy = k == 1 ? vn_fill(g, VN_SHAPE(3), 1) : NULL;
-        vn_node *fill = vn_fill(g, VN_SHAPE(2), 1), *const *wrt = k == 2 ? &i : k == 3 ? &none : k == 4 ? &fill : &x;
+        vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *i = vn_input(g, VN_I32, VN_SHAPE(2)),
+                *grad = NULL, *none = NULL;
+        vn_node *y = k == 0 ? i : vn_affine(g, x, 2, 0),
+                *dy = k == 1 ? vn_fill(g, VN_SHAPE(3), 1) : NULL;
+        vn_node *fill = vn_fill(g, VN_SHAPE(2), 1), *const *wrt = k == 2   ? &i
+                                                                  : k == 3 ? &none
+                                                                  : k == 4 ? &fill
+                                                                           : &x;
         assert_int_equal(vn_graph_gradient(g, y, dy, 1, wrt, &grad, &err), VN_BAD_ARGUMENT);
         assert_non_null(strstr(err.text, "gradient: "));
         vn_graph_close(&g);

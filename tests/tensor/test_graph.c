@@ -1,5 +1,5 @@
-/* test_graph.c - building: what every builder refuses and how it says so, errors that stick, equal requests, folded fills, labels,
- * the op table's rows, and shapes from hostile files.
+/* test_graph.c - building: what every builder refuses and how it says so, errors that stick, equal
+ * requests, folded fills, labels, the op table's rows, and shapes from hostile files.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,7 @@ static vn_node *i32(vn_graph *g, vn_shape shape) {
     return vn_input(g, VN_I32, shape);
 }
 
-/* ---- refused requests ------------------------------------------------------------------------------- */
+/* ---- refused requests ------------------------------------------------------------------------ */
 
 static vn_node *wrong_shape(vn_graph *g) {
     return f32(g, VN_SHAPE(2, -1));
@@ -109,15 +109,18 @@ static vn_node *wrong_bias(vn_graph *g) {
 }
 
 static vn_node *wrong_conv(vn_graph *g) {
-    return vn_conv2d(g, f32(g, VN_SHAPE(2, 4, 4, 3)), f32(g, VN_SHAPE(3, 3, 4, 5)), NULL, false, 1, (int[4]){0});
+    return vn_conv2d(g, f32(g, VN_SHAPE(2, 4, 4, 3)), f32(g, VN_SHAPE(3, 3, 4, 5)), NULL, false, 1,
+                     (int[4]){0});
 }
 
 static vn_node *wrong_kernel(vn_graph *g) {
-    return vn_conv2d(g, f32(g, VN_SHAPE(2, 2, 2, 3)), f32(g, VN_SHAPE(3, 3, 3, 5)), NULL, false, 1, (int[4]){0});
+    return vn_conv2d(g, f32(g, VN_SHAPE(2, 2, 2, 3)), f32(g, VN_SHAPE(3, 3, 3, 5)), NULL, false, 1,
+                     (int[4]){0});
 }
 
 static vn_node *wrong_stride(vn_graph *g) {
-    return vn_conv2d(g, f32(g, VN_SHAPE(2, 4, 4, 3)), f32(g, VN_SHAPE(3, 3, 3, 5)), NULL, false, 0, (int[4]){0});
+    return vn_conv2d(g, f32(g, VN_SHAPE(2, 4, 4, 3)), f32(g, VN_SHAPE(3, 3, 3, 5)), NULL, false, 0,
+                     (int[4]){0});
 }
 
 static vn_node *wrong_resample(vn_graph *g) {
@@ -129,7 +132,8 @@ static vn_node *wrong_groups(vn_graph *g) {
 }
 
 static vn_node *wrong_gamma(vn_graph *g) {
-    return vn_norm(g, f32(g, VN_SHAPE(2, 4)), f32(g, VN_SHAPE(4)), f32(g, VN_SHAPE(2)), true, 2, 1e-5, VN_FN_SILU);
+    return vn_norm(g, f32(g, VN_SHAPE(2, 4)), f32(g, VN_SHAPE(4)), f32(g, VN_SHAPE(2)), true, 2,
+                   1e-5, VN_FN_SILU);
 }
 
 static vn_node *wrong_gamma_width(vn_graph *g) {
@@ -171,17 +175,21 @@ static vn_node *wrong_values(vn_graph *g) {
 
 static vn_node *wrong_key_heads(vn_graph *g) {
     vn_node *x = f32(g, VN_SHAPE(2, 3, 6));
-    return vn_attention_of(g, x, x, x, &(vn_attention_options){.heads = 3, .key_heads = 2, .scale = 1});
+    return vn_attention_of(g, x, x, x,
+                           &(vn_attention_options){.heads = 3, .key_heads = 2, .scale = 1});
 }
 
 static vn_node *wrong_mask(vn_graph *g) {
     vn_node *x = f32(g, VN_SHAPE(2, 3, 4)), *bias = f32(g, VN_SHAPE(2, 1, 3, 1));
-    return vn_attention_of(g, x, x, x, &(vn_attention_options){.heads = 2, .scale = 1, .has_bias = true, .bias = bias});
+    return vn_attention_of(
+        g, x, x, x,
+        &(vn_attention_options){.heads = 2, .scale = 1, .has_bias = true, .bias = bias});
 }
 
 static vn_node *wrong_causal(vn_graph *g) {
     vn_node *q = f32(g, VN_SHAPE(2, 3, 4)), *k = f32(g, VN_SHAPE(2, 2, 4));
-    return vn_attention_of(g, q, k, k, &(vn_attention_options){.heads = 2, .scale = 1, .causal = true});
+    return vn_attention_of(g, q, k, k,
+                           &(vn_attention_options){.heads = 2, .scale = 1, .causal = true});
 }
 
 static vn_node *missing(vn_graph *g) {
@@ -193,7 +201,8 @@ static const struct refusal {
     const char *text;
 } refusals[] = {
     {wrong_shape, "here: input: such a shape cannot be (inputs none; output [2,-1])"},
-    {wrong_count, "here: fill: such a shape cannot be (inputs none; output [4294967296,2147483648])"},
+    {wrong_count,
+     "here: fill: such a shape cannot be (inputs none; output [4294967296,2147483648])"},
     {wrong_rank, "here: input: such a shape cannot be (inputs none; output [1,1,1,1,1,1])"},
     {wrong_reshape, "here: reshape: 6 elements do not fit the new shape"},
     {wrong_view, "here: view: the view is larger than what it looks at (inputs [6]; output [2,2])"},
@@ -213,24 +222,29 @@ static const struct refusal {
     {wrong_linear, "here: linear: x's last axis and the weight's differ (inputs [2,3] [5,4])"},
     {wrong_bias, "here: linear: the bias is not [out] (inputs [2,3] [5,3] [3])"},
     {wrong_conv, "here: conv2d: x's channels are not the weight's (inputs [2,4,4,3] [3,3,4,5])"},
-    {wrong_kernel, "here: conv2d: the kernel is larger than the padded image (inputs [2,2,2,3] [3,3,3,5])"},
+    {wrong_kernel,
+     "here: conv2d: the kernel is larger than the padded image (inputs [2,2,2,3] [3,3,3,5])"},
     {wrong_stride, "here: conv2d: the stride is below 1 (inputs [2,4,4,3] [3,3,3,5])"},
     {wrong_resample, "here: upsample: factor 2 of an array of rank 2"},
     {wrong_groups, "here: norm_stats: the channels do not divide into the groups (inputs [2,5])"},
     {wrong_gamma, "here: norm: gamma and beta differ in shape (inputs [2,4] [2,2,2] [4] [2])"},
-    {wrong_gamma_width, "here: norm: gamma is neither [C] nor [B,C] (inputs [2,4] [2,2,2] [2] [2])"},
-    {wrong_gamma_rows, "here: norm: gamma's rows do not divide the samples (inputs [4,4] [4,2,2] [3,4] [3,4])"},
+    {wrong_gamma_width,
+     "here: norm: gamma is neither [C] nor [B,C] (inputs [2,4] [2,2,2] [2] [2])"},
+    {wrong_gamma_rows,
+     "here: norm: gamma's rows do not divide the samples (inputs [4,4] [4,2,2] [3,4] [3,4])"},
     {wrong_factor, "here: mul_add: y does not broadcast to x's shape (inputs [2,4] [3] [2,4])"},
     {wrong_sum, "here: mul_add: x and z differ in shape (inputs [2,4] [4] [4])"},
     {wrong_labels, "here: cross_entropy: the labels are not [N] (inputs [2,4] [3])"},
     {wrong_index, "here: embedding: takes a float table and an integer index (inputs [2,4] [3])"},
-    {wrong_heads, "here: attention: the channels do not divide into the heads (inputs [2,3,4] [2,3,4] [2,3,4])"},
+    {wrong_heads,
+     "here: attention: the channels do not divide into the heads (inputs [2,3,4] [2,3,4] [2,3,4])"},
     {wrong_values, "here: attention: k and v differ in shape (inputs [2,3,4] [2,3,4] [2,2,4])"},
-    {wrong_key_heads,
-     "here: attention: the heads do not divide among those of the keys (inputs [2,3,6] [2,3,6] [2,3,6])"},
-    {wrong_mask,
-     "here: attention: the bias does not fit the scores [B,heads,Tq,Tk] (inputs [2,3,4] [2,3,4] [2,3,4] [2,1,3,1])"},
-    {wrong_causal, "here: attention: causal, but with fewer keys than queries (inputs [2,3,4] [2,2,4] [2,2,4])"},
+    {wrong_key_heads, "here: attention: the heads do not divide among those of the keys (inputs "
+                      "[2,3,6] [2,3,6] [2,3,6])"},
+    {wrong_mask, "here: attention: the bias does not fit the scores [B,heads,Tq,Tk] (inputs "
+                 "[2,3,4] [2,3,4] [2,3,4] [2,1,3,1])"},
+    {wrong_causal,
+     "here: attention: causal, but with fewer keys than queries (inputs [2,3,4] [2,2,4] [2,2,4])"},
     {missing, "here: add: input 1 is missing"},
 };
 
@@ -255,7 +269,8 @@ static void first_error_sticks(void **state) {
     assert_null(vn_graph_fail(g, VN_UNSUPPORTED, "no %s", "such"));
     int size = vn_graph_size(g);
     assert_null(vn_add(g, x, x));
-    assert_null(vn_layer_norm(g, vn_mean(g, vn_reshape(g, NULL, VN_SHAPE(-1))), NULL, NULL, false, 1e-5));
+    assert_null(
+        vn_layer_norm(g, vn_mean(g, vn_reshape(g, NULL, VN_SHAPE(-1))), NULL, NULL, false, 1e-5));
     assert_null(vn_graph_fail(g, VN_BAD_FILE, "later"));
     assert_int_equal(vn_graph_gradient(g, x, NULL, 1, &x, &out, &err), VN_UNSUPPORTED);
     assert_string_equal(err.text, "no such");
@@ -274,7 +289,7 @@ static void nodes_of_another_graph_are_refused(void **state) {
     vn_graph_close(&other);
 }
 
-/* ---- what builders give ----------------------------------------------------------------------------- */
+/* ---- what builders give ---------------------------------------------------------------------- */
 
 static void equal_requests_give_one_node(void **state) {
     (void)state;
@@ -297,7 +312,8 @@ static void equal_requests_give_one_node(void **state) {
 static void what_changes_nothing_is_not_built(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *x = f32(g, VN_SHAPE(2, 3)), *one = vn_fill(g, VN_SHAPE(3), 1), *big = vn_fill(g, VN_SHAPE(4, 2, 3), 0);
+    vn_node *x = f32(g, VN_SHAPE(2, 3)), *one = vn_fill(g, VN_SHAPE(3), 1),
+            *big = vn_fill(g, VN_SHAPE(4, 2, 3), 0);
     assert_ptr_equal(vn_reshape(g, x, VN_SHAPE(2, -1)), x);
     assert_ptr_equal(vn_broadcast(g, x, x->shape), x);
     assert_ptr_equal(vn_sum_to(g, x, x->shape), x);
@@ -323,8 +339,10 @@ static void nodes_carry_the_label_of_their_time(void **state) {
     assert_null(a->label);
     assert_string_equal(b->label, "block.1");
     assert_null(c->label);
-    assert_int_equal(vn_graph_gradient(g, c, vn_input(g, VN_F32, c->shape), 1, &a, &grad, NULL), VN_OK);
-    assert_string_equal(grad->label, "block.1"); /* a gradient bears the label of what it came from */
+    assert_int_equal(vn_graph_gradient(g, c, vn_input(g, VN_F32, c->shape), 1, &a, &grad, NULL),
+                     VN_OK);
+    /* a gradient bears the label of what it came from */
+    assert_string_equal(grad->label, "block.1");
     assert_null(f32(g, VN_SHAPE(1))->label);
     vn_graph_close(&g);
 }
@@ -360,8 +378,10 @@ static void every_row_is_whole(void **state) {
 static void costs_are_counted(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *a = f32(g, VN_SHAPE(7, 3, 4)), *b = f32(g, VN_SHAPE(5, 4)), *x = f32(g, VN_SHAPE(2, 8, 8, 3));
-    vn_node *w = f32(g, VN_SHAPE(3, 3, 3, 5)), *y = vn_conv2d(g, x, w, NULL, false, 1, (int[4]){1, 1, 1, 1}), *grad[2];
+    vn_node *a = f32(g, VN_SHAPE(7, 3, 4)), *b = f32(g, VN_SHAPE(5, 4)),
+            *x = f32(g, VN_SHAPE(2, 8, 8, 3));
+    vn_node *w = f32(g, VN_SHAPE(3, 3, 3, 5)),
+            *y = vn_conv2d(g, x, w, NULL, false, 1, (int[4]){1, 1, 1, 1}), *grad[2];
     double conv = 2.0 * 2 * 64 * 5 * 27;
     vn_node *wrt[2] = {x, w};
     assert_int_equal(vn_graph_gradient(g, y, f32(g, y->shape), 2, wrt, grad, NULL), VN_OK);

@@ -1,5 +1,6 @@
-/* test_jvp.c - forward derivatives of every op and of a network, in double by the reference evaluator: against finite
- * differences along random directions, and against gradients, <u, J t> = <J^T u, t>.
+/* test_jvp.c - forward derivatives of every op and of a network, in double by the reference
+ * evaluator: against finite differences along random directions, and against gradients, <u, J t> =
+ * <J^T u, t>.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,8 +39,10 @@ static derived derive(vn_graph *g, vn_node *y, const char *what) {
         assert_true(d.n < MAX_INPUTS);
     }
     for (int i = 0; i < d.n; i++) d.t[i] = vn_input(g, VN_F32, d.x[i]->shape);
-    if (vn_graph_jvp(g, y, d.n, d.x, d.t, &d.jvp, &err) != VN_OK) fail_msg("%s: %s", what, err.text);
-    if (!vn_shape_equal(&d.jvp->shape, &y->shape)) fail_msg("%s: the derivative has another shape", what);
+    if (vn_graph_jvp(g, y, d.n, d.x, d.t, &d.jvp, &err) != VN_OK)
+        fail_msg("%s: %s", what, err.text);
+    if (!vn_shape_equal(&d.jvp->shape, &y->shape))
+        fail_msg("%s: the derivative has another shape", what);
     return d;
 }
 
@@ -73,9 +76,11 @@ static double check_differences(const derived *d, bool positive, const char *wha
     }
     ref_run(&r, &run);
     for (int64_t i = 0; i < count; i++) {
-        const double want = (8 * (value[0][i] - value[1][i]) - (value[2][i] - value[3][i])) / (12 * h);
+        const double want =
+            (8 * (value[0][i] - value[1][i]) - (value[2][i] - value[3][i])) / (12 * h);
         const double got = ref_get(&r, d->jvp)[i], error = fabs(got - want) / (1 + fabs(want));
-        if (!(error < TOLERANCE_DIFFERENCE)) fail_msg("%s: [%d] is %.12g, not %.12g", what, (int)i, got, want);
+        if (!(error < TOLERANCE_DIFFERENCE))
+            fail_msg("%s: [%d] is %.12g, not %.12g", what, (int)i, got, want);
         worst = fmax(worst, error);
     }
     for (int k = 0; k < 4; k++) free(value[k]);
@@ -85,7 +90,8 @@ static double check_differences(const derived *d, bool positive, const char *wha
 
 static double inner(ref_graph *r, const vn_node *a, const vn_node *b) {
     double sum = 0;
-    for (int64_t i = 0; i < vn_shape_count(&a->shape); i++) sum += ref_get(r, a)[i] * ref_get(r, b)[i];
+    for (int64_t i = 0; i < vn_shape_count(&a->shape); i++)
+        sum += ref_get(r, a)[i] * ref_get(r, b)[i];
     return sum;
 }
 
@@ -105,11 +111,12 @@ static double check_adjoint(const derived *d, bool positive, const char *what) {
     }
     ref_close(&r);
     const double error = fabs(forward - backward) / size;
-    if (!(error < TOLERANCE_ADJOINT)) fail_msg("%s: <u, J t> is %.15g, <J^T u, t> %.15g", what, forward, backward);
+    if (!(error < TOLERANCE_ADJOINT))
+        fail_msg("%s: <u, J t> is %.15g, <J^T u, t> %.15g", what, forward, backward);
     return error;
 }
 
-/* ---- every op --------------------------------------------------------------------------------------- */
+/* ---- every op -------------------------------------------------------------------------------- */
 
 static bool wants_positive(const op_case *c, int variant) {
     const int fn = c->op == VN_OP_UNARY ? variant / 3 : variant;
@@ -137,18 +144,21 @@ static void forward_derivative_of_every_op(void **state) {
             }
             vn_graph_close(&g);
         }
-    print_message("%d cases, largest error %.1e against differences, %.1e against gradients\n", seen, differences,
-                  adjoint);
+    print_message("%d cases, largest error %.1e against differences, %.1e against gradients\n",
+                  seen, differences, adjoint);
     assert_true(seen > (int)op_case_count);
 }
 
-/* Norm, convolution, attention and a residual, as networks have them; and with the input used twice. */
+/* Norm, convolution, attention and a residual, as networks have them; and with the input used
+ * twice. */
 static void forward_derivative_of_a_network(void **state) {
     (void)state;
     const int pad[4] = {1, 1, 1, 1};
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1, 2, 3, 2)), *w = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2));
-    vn_node *h = vn_conv2d(g, vn_norm(g, x, NULL, NULL, false, 1, 1e-3, VN_FN_SILU), w, NULL, false, 1, pad);
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1, 2, 3, 2)),
+            *w = vn_input(g, VN_F32, VN_SHAPE(3, 3, 2, 2));
+    vn_node *h =
+        vn_conv2d(g, vn_norm(g, x, NULL, NULL, false, 1, 1e-3, VN_FN_SILU), w, NULL, false, 1, pad);
     vn_node *tokens = vn_reshape(g, vn_add(g, h, x), VN_SHAPE(1, -1, 2));
     vn_node *y = vn_unary(g, vn_attention(g, tokens, tokens, tokens, 1, 0.7), VN_FN_GELU);
     const derived d = derive(g, y, "network");
@@ -158,7 +168,7 @@ static void forward_derivative_of_a_network(void **state) {
     vn_graph_close(&g);
 }
 
-/* ---- what a forward derivative is ------------------------------------------------------------------- */
+/* ---- what a forward derivative is ------------------------------------------------------------ */
 
 static double only_value(vn_graph *g, const vn_node *n, double x) {
     ref_graph r = ref_open(g);
@@ -174,8 +184,10 @@ static void along_several_inputs_the_parts_add_up(void **state) {
     (void)state;
     vn_graph *g = open_graph();
     vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1)), *z = vn_affine(g, x, 2, 1), *out = NULL;
-    vn_node *y = vn_mul(g, x, vn_mul(g, z, z)); /* of x and of a node inside, taken as two variables */
-    vn_node *wrt[2] = {x, z}, *tangent[2] = {vn_fill(g, VN_SHAPE(1), 1), vn_fill(g, VN_SHAPE(1), -3)};
+    /* of x and of a node inside, taken as two variables */
+    vn_node *y = vn_mul(g, x, vn_mul(g, z, z));
+    vn_node *wrt[2] = {x, z},
+            *tangent[2] = {vn_fill(g, VN_SHAPE(1), 1), vn_fill(g, VN_SHAPE(1), -3)};
     assert_int_equal(vn_graph_jvp(g, y, 2, wrt, tangent, &out, NULL), VN_OK);
     /* x moves z too: z^2 + 2 x z dz/dx = 49 + 84 at 3; and z alone by -3: 2 x z (-3) = -126 */
     assert_true(only_value(g, out, 3) == 49 + 84 - 126);
@@ -195,7 +207,8 @@ static void what_is_stopped_does_not_move(void **state) {
 static void zero_without_a_path_or_a_variable(void **state) {
     (void)state;
     vn_graph *g = open_graph();
-    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(3)), *out = NULL;
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(3)),
+            *out = NULL;
     vn_node *y = vn_affine(g, x, 2, 0), *t = vn_fill(g, VN_SHAPE(3), 1);
     assert_int_equal(vn_graph_jvp(g, y, 1, &other, &t, &out, NULL), VN_OK);
     assert_true(vn_is_fill(out, 0) && vn_shape_equal(&out->shape, &y->shape));
@@ -209,10 +222,12 @@ static void bad_requests_are_refused(void **state) {
     for (int k = 0; k < 4; k++) {
         vn_err err = {0};
         vn_graph *g = open_graph();
-        vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *i = vn_input(g, VN_I32, VN_SHAPE(2)), *out = NULL;
+        vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *i = vn_input(g, VN_I32, VN_SHAPE(2)),
+                *out = NULL;
         vn_node *y = k == 0 ? i : k == 3 ? NULL : vn_affine(g, x, 2, 0);
         vn_node *t = vn_fill(g, k == 1 ? VN_SHAPE(3) : VN_SHAPE(2), 1), *none = NULL;
-        assert_int_equal(vn_graph_jvp(g, y, 1, &x, k == 2 ? &none : &t, &out, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(vn_graph_jvp(g, y, 1, &x, k == 2 ? &none : &t, &out, &err),
+                         VN_BAD_ARGUMENT);
         assert_non_null(strstr(err.text, k == 0 || k == 3 ? "gradient: " : "jvp: tangent 0 "));
         vn_graph_close(&g);
     }
@@ -220,9 +235,12 @@ static void bad_requests_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forward_derivative_of_every_op),        cmocka_unit_test(forward_derivative_of_a_network),
-        cmocka_unit_test(along_several_inputs_the_parts_add_up), cmocka_unit_test(what_is_stopped_does_not_move),
-        cmocka_unit_test(zero_without_a_path_or_a_variable),     cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(forward_derivative_of_every_op),
+        cmocka_unit_test(forward_derivative_of_a_network),
+        cmocka_unit_test(along_several_inputs_the_parts_add_up),
+        cmocka_unit_test(what_is_stopped_does_not_move),
+        cmocka_unit_test(zero_without_a_path_or_a_variable),
+        cmocka_unit_test(bad_requests_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

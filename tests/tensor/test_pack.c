@@ -1,4 +1,5 @@
-/* test_pack.c - offsets of random buffers: those that live together do not overlap, and little is wasted. */
+/* test_pack.c - offsets of random buffers: those that live together do not overlap, and little is
+ * wasted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +42,8 @@ static void buffers_that_live_together_do_not_overlap(void **state) {
             assert_true(b[i].offset + b[i].bytes <= total && b[i].offset % 64 == 0);
             for (int j = 0; j < i; j++)
                 assert_true(b[i].first > b[j].last || b[j].first > b[i].last ||
-                            b[i].offset + b[i].bytes <= b[j].offset || b[j].offset + b[j].bytes <= b[i].offset);
+                            b[i].offset + b[i].bytes <= b[j].offset ||
+                            b[j].offset + b[j].bytes <= b[i].offset);
         }
         worst = fmax(worst, (double)total / (double)most_alive(b, N, 2 * STEPS));
     }

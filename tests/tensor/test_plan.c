@@ -1,6 +1,6 @@
-/* test_plan.c - programs against the same graph with a buffer for every node, bit for bit: on random graphs with gradients, so
- * that whatever two arrays share memory, none is overwritten too early. Then where gradients land, what is planned, and
- * what a run allocates.
+/* test_plan.c - programs against the same graph with a buffer for every node, bit for bit: on
+ * random graphs with gradients, so that whatever two arrays share memory, none is overwritten too
+ * early. Then where gradients land, what is planned, and what a run allocates.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +32,7 @@ static uint64_t draw(uint64_t *state, uint64_t below) {
     return (uint64_t)(vn_random_double(++*state, VN_STREAM_TEST, 0, 0) * (double)below);
 }
 
-/* ---- a buffer for every node ------------------------------------------------------------------------ */
+/* ---- a buffer for every node ----------------------------------------------------------------- */
 
 typedef struct apart {
     const vn_graph *g;
@@ -76,14 +76,16 @@ static void set_inputs(vn_program *p, const apart *a) {
     }
 }
 
-static void assert_same(const char *what, uint64_t seed, const vn_node *n, const float *got, const float *want) {
+static void assert_same(const char *what, uint64_t seed, const vn_node *n, const float *got,
+                        const float *want) {
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++)
         if (memcmp(&got[i], &want[i], sizeof *got) != 0)
-            fail_msg("seed %llu: %s, node %d (%s), element %d: %g instead of %g", (unsigned long long)seed, what, n->id,
-                     vn_op_get(n->op)->name, (int)i, (double)got[i], (double)want[i]);
+            fail_msg("seed %llu: %s, node %d (%s), element %d: %g instead of %g",
+                     (unsigned long long)seed, what, n->id, vn_op_get(n->op)->name, (int)i,
+                     (double)got[i], (double)want[i]);
 }
 
-/* ---- random graphs ---------------------------------------------------------------------------------- */
+/* ---- random graphs --------------------------------------------------------------------------- */
 
 /* All of the pool is [2,3,4]. */
 typedef struct pool {
@@ -101,7 +103,8 @@ static vn_node *pick(pool *p) {
 static vn_node *pick_param(pool *p, vn_shape shape) {
     char name[32];
     snprintf(name, sizeof name, "w%d.%d", (int)draw(&p->random, 2), (int)vn_shape_count(&shape));
-    vn_node *n = vn_param_node(p->g, p->w, name, shape, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.7});
+    vn_node *n =
+        vn_param_node(p->g, p->w, name, shape, VN_LAYOUT_PLAIN, (vn_init){VN_INIT_NORMAL, 0.7});
     for (int i = 0; i < p->params; i++)
         if (p->param[i] == n) return n;
     return p->param[p->params++] = n;
@@ -112,7 +115,9 @@ static vn_node *grow_views(pool *p) {
     vn_node *two[2] = {pick(p), pick(p)};
     switch (draw(&p->random, 4)) {
     case 0: return vn_view(g, vn_concat(g, 0, 2, two), 16, VN_SHAPE(2, 3, 4));
-    case 1: return vn_reshape(g, vn_softmax(g, vn_reshape(g, two[0], VN_SHAPE(4, 6))), VN_SHAPE(2, 3, 4));
+    case 1:
+        return vn_reshape(g, vn_softmax(g, vn_reshape(g, two[0], VN_SHAPE(4, 6))),
+                          VN_SHAPE(2, 3, 4));
     case 2: return vn_permute(g, vn_reshape(g, two[0], VN_SHAPE(4, 3, 2)), (int[3]){2, 1, 0});
     default: {
         vn_node *part[2] = {vn_slice(g, two[0], 2, 1, 3), vn_slice(g, two[1], 2, 0, 1)};
@@ -142,7 +147,9 @@ static vn_node *grow_pointwise(pool *p) {
     case 2: return vn_add(g, x, y);
     case 3: return vn_sub(g, x, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(3, 1)), x->shape));
     case 4: return vn_mul(g, x, vn_unary(g, y, VN_FN_TANH));
-    case 5: return vn_mul(g, vn_sum_to(g, x, VN_SHAPE(4)), vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(3, 1)), y->shape));
+    case 5:
+        return vn_mul(g, vn_sum_to(g, x, VN_SHAPE(4)),
+                      vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(3, 1)), y->shape));
     default: return vn_mul(g, vn_view(g, x, 0, VN_SHAPE(1, 1, 4)), y);
     }
 }
@@ -158,8 +165,8 @@ static void grow(pool *p) {
     }
 }
 
-/* The gradient of a mean for all weights and an input, some of it kept as outputs too; with forward nodes computed again or
- * not, which changes no bit. */
+/* The gradient of a mean for all weights and an input, some of it kept as outputs too; with forward
+ * nodes computed again or not, which changes no bit. */
 static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend *backend) {
     pool p = {.g = open_graph(), .random = seed * 1000};
     assert_int_equal(vn_weights_open(&p.w, NULL), VN_OK);
@@ -172,9 +179,11 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend
     vn_node *loss = vn_mean(p.g, vn_mul(p.g, p.node[24], p.node[23]));
     for (int i = 3; i < 25; i += 7) vn_block_end(p.node[i]);
     const int forward = vn_graph_size(p.g);
-    if (vn_graph_gradient(p.g, loss, NULL, p.params + 1, wrt, grad, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_graph_gradient(p.g, loss, NULL, p.params + 1, wrt, grad, &err) != VN_OK)
+        fail_msg("%s", err.text);
     memcpy(plain, grad, sizeof plain);
-    if (vn_graph_recompute(p.g, how, forward, p.params + 1, grad, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_graph_recompute(p.g, how, forward, p.params + 1, grad, &err) != VN_OK)
+        fail_msg("%s", err.text);
     for (int i = 0; i < p.params; i++) offset[i] = p.param[i]->from.param;
     out[0] = loss;
     out[1] = grad[p.params];
@@ -187,12 +196,16 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend
     vn_weights_init(p.w, values, seed);
     vn_run run = {.values = values, .grads = grads, .seed = seed, .step = 3, .first_sample = 7};
     apart want = run_apart(p.g, seed, &run);
-    vn_program *program = open_program(
-        p.g,
-        (vn_program_options){.n_outputs = 5, .outputs = out, .n_grads = p.params, .grads = grad, .grad_offset = offset},
-        backend);
+    vn_program *program = open_program(p.g,
+                                       (vn_program_options){.n_outputs = 5,
+                                                            .outputs = out,
+                                                            .n_grads = p.params,
+                                                            .grads = grad,
+                                                            .grad_offset = offset},
+                                       backend);
     set_inputs(program, &want);
-    for (int again = 0; again < 2; again++) { /* inputs are still there, and what was left does not matter */
+    /* inputs are still there, and what was left does not matter */
+    for (int again = 0; again < 2; again++) {
         for (size_t i = 0; i < floats; i++) grads[i] = 77;
         vn_program_run(program, &run);
         for (int i = 0; i < 5; i++)
@@ -228,7 +241,8 @@ static void every_op_as_if_apart(void **state) {
             vn_node *n = op_cases[k].build(g, v);
             if (n->op == VN_OP_PARAM) n = vn_affine(g, n, 2, 0);
             apart want = run_apart(g, 5, &run);
-            vn_program *p = open_program(g, (vn_program_options){.n_outputs = 1, .outputs = &n}, &backend);
+            vn_program *p =
+                open_program(g, (vn_program_options){.n_outputs = 1, .outputs = &n}, &backend);
             set_inputs(p, &want);
             vn_program_run(p, &run);
             assert_same("output", k, n, vn_program_output(p, n), want.value[n->id]);
@@ -238,7 +252,7 @@ static void every_op_as_if_apart(void **state) {
         }
 }
 
-/* ---- a small network, for the rest ------------------------------------------------------------------ */
+/* ---- a small network, for the rest ----------------------------------------------------------- */
 
 typedef struct network {
     vn_graph *g;
@@ -253,7 +267,8 @@ static vn_status build_network(network *net, vn_err *err) {
     vn_init init = {VN_INIT_NORMAL, 0.3};
     vn_node *p[7], *h;
     *net = (network){.grads = 7};
-    if (vn_graph_open(&net->g, err) != VN_OK || vn_weights_open(&net->w, err) != VN_OK) return err->status;
+    if (vn_graph_open(&net->g, err) != VN_OK || vn_weights_open(&net->w, err) != VN_OK)
+        return err->status;
     vn_graph *g = net->g;
     vn_graph_label(g, "conv");
     p[0] = vn_param_node(g, net->w, "conv.weight", VN_SHAPE(16, 3, 3, 3), VN_LAYOUT_CONV, init);
@@ -306,7 +321,8 @@ static void gradients_are_written_in_their_place(void **state) {
     close_network(&net);
 }
 
-/* One array that is the gradient of two weights, and an input that is: written once or not at all, and copied. */
+/* One array that is the gradient of two weights, and an input that is: written once or not at all,
+ * and copied. */
 static void shared_gradients_are_copied(void **state) {
     vn_backend backend = toy_backend();
     vn_weights *w = NULL;
@@ -317,7 +333,8 @@ static void shared_gradients_are_copied(void **state) {
     vn_node *x = vn_input(g, VN_F32, VN_SHAPE(3)), *grad[3], *wrt[3];
     size_t offset[3];
     for (int i = 0; i < 3; i++) {
-        wrt[i] = vn_param_node(g, w, (const char *[]){"a", "b", "c"}[i], VN_SHAPE(3), VN_LAYOUT_PLAIN, init);
+        wrt[i] = vn_param_node(g, w, (const char *[]){"a", "b", "c"}[i], VN_SHAPE(3),
+                               VN_LAYOUT_PLAIN, init);
         offset[i] = wrt[i]->from.param;
     }
     vn_node *sum = vn_mul(g, vn_add(g, wrt[0], wrt[1]), vn_affine(g, x, 2, 0));
@@ -325,7 +342,8 @@ static void shared_gradients_are_copied(void **state) {
     assert_int_equal(vn_graph_gradient(g, y, NULL, 3, wrt, grad, NULL), VN_OK);
     assert_ptr_equal(grad[0], grad[1]);
     assert_ptr_equal(grad[2], x);
-    vn_program *p = open_program(g, (vn_program_options){.n_grads = 3, .grads = grad, .grad_offset = offset}, &backend);
+    vn_program *p = open_program(
+        g, (vn_program_options){.n_grads = 3, .grads = grad, .grad_offset = offset}, &backend);
     memcpy(vn_program_input(p, x), (float[]){1, 2, 3}, 3 * sizeof(float));
     float values[48] = {0}, *grads = vn_alloc_aligned(48, sizeof *grads);
     vn_program_run(p, &(vn_run){.values = values, .grads = grads});
@@ -339,7 +357,8 @@ static void shared_gradients_are_copied(void **state) {
     vn_weights_close(&w);
 }
 
-/* A chain runs in place, what nobody needs is not run, and a broadcast that feeds arithmetic is not made. */
+/* A chain runs in place, what nobody needs is not run, and a broadcast that feeds arithmetic is not
+ * made. */
 static void what_is_dead_shares_memory(void **state) {
     vn_backend backend = toy_backend();
     vn_plan plan = {0};
@@ -349,8 +368,8 @@ static void what_is_dead_shares_memory(void **state) {
     vn_node *x = vn_input(g, VN_F32, VN_SHAPE(1024)), *y = x, *unused = NULL;
     for (int i = 0; i < 10; i++) y = vn_unary(g, vn_affine(g, y, 0.5, 1), VN_FN_TANH);
     unused = vn_unary(g, y, VN_FN_EXP);
-    vn_node *z =
-        vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)), vn_reshape(g, y, VN_SHAPE(1024)));
+    vn_node *z = vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)),
+                        vn_reshape(g, y, VN_SHAPE(1024)));
     vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &z};
     assert_int_equal(vn_plan_open(&plan, g, &o, &err), VN_OK);
     assert_int_equal(plan.arena_bytes, 2 * 4096 + 64); /* x, the chain, one number */
@@ -452,7 +471,8 @@ static void profile_names_each_op(void **state) {
     vn_program *p = NULL;
     o.profile = true;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
-    float *values = vn_calloc(vn_weights_floats(net.w), 4), *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
+    float *values = vn_calloc(vn_weights_floats(net.w), 4),
+          *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(vn_program_profile(p, true, &lines, &n, &err), VN_BAD_ARGUMENT);
         vn_program_run(p, &(vn_run){.values = values, .grads = grads});
@@ -460,7 +480,8 @@ static void profile_names_each_op(void **state) {
         vn_program_forget_times(p);
     }
     double conv = 2.0 * 2 * 16 * 16 * 27, linear = 2.0 * 32 * 5 * 16;
-    assert_true(vn_program_cost(p).flops > 2 * conv + 3 * linear); /* nobody asked for dx: one product less */
+    /* nobody asked for dx: one product less */
+    assert_true(vn_program_cost(p).flops > 2 * conv + 3 * linear);
     assert_true(vn_program_cost(p).flops < 3 * conv + 3 * linear);
     vn_free(values);
     vn_free(grads);
@@ -468,7 +489,7 @@ static void profile_names_each_op(void **state) {
     close_network(&net);
 }
 
-/* ---- refused ---------------------------------------------------------------------------------------- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 static void assert_refused(vn_graph *g, vn_program_options o, vn_status status, const char *text) {
     vn_program *p = NULL;
@@ -485,8 +506,10 @@ static void bad_programs_are_refused(void **state) {
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
     vn_graph *other = open_graph();
-    vn_node *foreign = vn_fill(other, VN_SHAPE(2), 1), *none = NULL, *labels = vn_input(other, VN_I32, VN_SHAPE(2));
-    vn_node *weight = vn_param_node(net.g, net.w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN, (vn_init){VN_INIT_ZEROS, 0});
+    vn_node *foreign = vn_fill(other, VN_SHAPE(2), 1), *none = NULL,
+            *labels = vn_input(other, VN_I32, VN_SHAPE(2));
+    vn_node *weight = vn_param_node(net.g, net.w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN,
+                                    (vn_init){VN_INIT_ZEROS, 0});
     vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &foreign};
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
     o.outputs = &none;

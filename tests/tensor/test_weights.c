@@ -1,4 +1,5 @@
-/* test_weights.c - the list of parameters: declared once, aligned, initialised by name's index, repacked for convolutions. */
+/* test_weights.c - the list of parameters: declared once, aligned, initialised by name's index,
+ * repacked for convolutions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,11 +83,15 @@ static void conflicting_weights_are_refused(void **state) {
         vn_err err = {0};
         fixture f = open_all();
         plain(&f, "a", VN_SHAPE(3, 3, 3, 3), ZEROS);
-        vn_shape shape = k == 0 ? VN_SHAPE(3, 3, 9) : k == 1 ? VN_SHAPE(3, 3, 3, 3) : VN_SHAPE(3, 3);
+        vn_shape shape = k == 0   ? VN_SHAPE(3, 3, 9)
+                         : k == 1 ? VN_SHAPE(3, 3, 3, 3)
+                                  : VN_SHAPE(3, 3);
         const char *name = k == 2 ? "b" : "a";
-        assert_null(vn_param_node(f.g, f.w, name, shape, k == 0 ? VN_LAYOUT_PLAIN : VN_LAYOUT_CONV, ZEROS));
+        assert_null(
+            vn_param_node(f.g, f.w, name, shape, k == 0 ? VN_LAYOUT_PLAIN : VN_LAYOUT_CONV, ZEROS));
         assert_int_equal(vn_graph_status(f.g, &err), VN_BAD_ARGUMENT);
-        assert_string_equal(err.text, k == 2 ? "weight b: such a shape cannot be" : "weight a: used in two shapes");
+        assert_string_equal(err.text, k == 2 ? "weight b: such a shape cannot be"
+                                             : "weight a: used in two shapes");
         assert_int_equal(vn_weights_count(f.w), 1);
         close_all(&f);
     }
@@ -107,11 +112,13 @@ static void convolutions_are_repacked(void **state) {
         for (int i = 0; i < I; i++)
             for (int y = 0; y < KH; y++)
                 for (int x = 0; x < KW; x++)
-                    assert_true(inside[((y * KW + x) * I + i) * O + o] == file[((o * I + i) * KH + y) * KW + x]);
+                    assert_true(inside[((y * KW + x) * I + i) * O + o] ==
+                                file[((o * I + i) * KH + y) * KW + x]);
     vn_weight_to_file(w, inside, back);
     assert_memory_equal(back, file, sizeof file);
 
-    const vn_weight *p = (plain(&f, "plain", VN_SHAPE(COUNT), ZEROS), vn_weights_find(f.w, "plain"));
+    const vn_weight *p =
+        (plain(&f, "plain", VN_SHAPE(COUNT), ZEROS), vn_weights_find(f.w, "plain"));
     vn_weight_from_file(p, file, inside);
     vn_weight_to_file(p, inside, back);
     assert_memory_equal(inside, file, sizeof file);
@@ -131,7 +138,8 @@ static void values_begin_as_declared(void **state) {
     float *v = vn_alloc(floats, sizeof *v), *again = vn_alloc(floats, sizeof *v);
     memset(v, 1, bytes);
     vn_weights_init(f.w, v, 3);
-    for (int i = 0; i < 16; i++) assert_true(v[i] == 0 && v[16 + i] == (i < 5 ? 1 : 0)); /* gaps are zero */
+    /* gaps are zero */
+    for (int i = 0; i < 16; i++) assert_true(v[i] == 0 && v[16 + i] == (i < 5 ? 1 : 0));
     const float *u = v + vn_weights_at(f.w, 2)->offset, *z = v + vn_weights_at(f.w, 3)->offset;
     double sum[2] = {0}, square[2] = {0}, least = 1, most = -1;
     for (int i = 0; i < N; i++) {
@@ -156,8 +164,10 @@ static void values_begin_as_declared(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(weights_are_declared_once),       cmocka_unit_test(weight_pointers_stay),
-        cmocka_unit_test(conflicting_weights_are_refused), cmocka_unit_test(convolutions_are_repacked),
+        cmocka_unit_test(weights_are_declared_once),
+        cmocka_unit_test(weight_pointers_stay),
+        cmocka_unit_test(conflicting_weights_are_refused),
+        cmocka_unit_test(convolutions_are_repacked),
         cmocka_unit_test(values_begin_as_declared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
