@@ -34,11 +34,11 @@ static float *zeros(size_t count) {
 static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result *r, vn_err *err) {
     vn_model_dir d = {0};
     vn_status status = vn_model_dir_open(dir, &d, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     status = vn_net_open(d.config, &b->net, err);
-    if (status != VN_OK) vn_fail_in(err, "%s", dir);
-    if (status == VN_OK) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
-    if (status == VN_OK) {
+    if (status) vn_fail_in(err, "%s", dir);
+    if (!status) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
+    if (!status) {
         vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
@@ -51,9 +51,9 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
         if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2)))
             status = vn_no_memory(err);
     }
-    if (status == VN_OK && d.weights)
+    if (!status && d.weights)
         status = vn_store_load_weights(d.weights, b->weights, b->live, NULL, err);
-    if (status == VN_OK && !d.weights) vn_weights_init(b->weights, b->live, 0);
+    if (!status && !d.weights) vn_weights_init(b->weights, b->live, 0);
     vn_model_dir_close(&d);
     return status;
 }
@@ -63,7 +63,7 @@ static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
     vn_status status = vn_net_step_open(&b->s, b->net, o->batch, NULL, o->train != 0, how, err);
     vn_program_options options = vn_net_step_options(&b->s, b->vn);
     options.profile = o->profile != NULL;
-    return status == VN_OK ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
+    return !status ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
 }
 
 /* What the step takes without options.recompute. */
@@ -73,8 +73,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
     vn_footprint plain = {0};
     vn_status status = vn_net_step_open(&s, b->net, o->batch, NULL, true, VN_RECOMPUTE_CHEAP, err);
     const vn_program_options options = vn_net_step_options(&s, b->vn);
-    if (status == VN_OK) status = vn_footprint_open(s.graph, &options, &plain, err);
-    if (status == VN_OK) {
+    if (!status) status = vn_footprint_open(s.graph, &options, &plain, err);
+    if (!status) {
         r->arena_kept_mb = 1e-6 * (double)plain.bytes;
         r->recomputed = vn_program_cost(b->program).flops / plain.cost.flops - 1;
     }
@@ -88,12 +88,12 @@ static vn_status fill(bench *b, int64_t batch, vn_err *err) {
     int32_t *labels = vn_calloc((size_t)batch, sizeof(int32_t));
     vn_status status = time && labels ? VN_OK : vn_no_memory(err);
     const vn_node *const images[] = {b->s.in.sample, b->s.target};
-    for (size_t i = 0; status == VN_OK && i < VN_COUNT(images); i++)
+    for (size_t i = 0; !status && i < VN_COUNT(images); i++)
         if (images[i])
             vn_random_normal(vn_program_input(b->program, images[i]),
                              (size_t)vn_shape_count(&images[i]->shape), 0, VN_STREAM_NOISE, i, 0);
-    for (int64_t i = 0; status == VN_OK && i < batch; i++) time[i] = (float)((i * 37) % 1000);
-    if (status == VN_OK)
+    for (int64_t i = 0; !status && i < batch; i++) time[i] = (float)((i * 37) % 1000);
+    if (!status)
         status = vn_net_write_inputs(b->net, b->program, &b->s.in, b->s.in.timestep ? time : NULL,
                                      b->s.in.class_labels ? labels : NULL, err);
     vn_free(time);
@@ -140,7 +140,7 @@ static vn_profile_line adamw_line(const bench *b, int64_t steps) {
 static vn_status tell_profile(const bench *b, const vn_bench_options *o, vn_err *err) {
     const vn_profile_line adamw = adamw_line(b, o->steps);
     vn_status status = VN_OK;
-    for (int by_place = 0; by_place < 2 && status == VN_OK; by_place++) {
+    for (int by_place = 0; by_place < 2 && !status; by_place++) {
         vn_profile_line *lines = NULL;
         int n = 0;
         double total = adamw.seconds;
@@ -228,10 +228,10 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
                        "recompute: a forward pass keeps nothing that could be computed again");
     bench b = {.vn = vn};
     vn_status status = open_net(&b, dir, o.train != 0, result, err);
-    if (status == VN_OK) status = build(&b, &o, err);
-    if (status == VN_OK) status = fill(&b, o.batch, err);
-    if (status == VN_OK) status = measure(&b, &o, result, err);
-    if (status == VN_OK && o.recompute) status = measure_plain(&b, &o, result, err);
+    if (!status) status = build(&b, &o, err);
+    if (!status) status = fill(&b, o.batch, err);
+    if (!status) status = measure(&b, &o, result, err);
+    if (!status && o.recompute) status = measure_plain(&b, &o, result, err);
     vn_program_close(&b.program);
     vn_net_step_close(&b.s);
     vn_free(b.live);

@@ -45,7 +45,7 @@ static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
     for (int i = -UNTIMED; i < TIMED; i++) {
         const double began = vn_now();
         const vn_status status = b->real->predict(b->real->self, &q, b->out, err);
-        if (status != VN_OK) return status;
+        if (status) return status;
         if (i >= 0) seconds[i] = vn_now() - began;
     }
     vn_least_and_median(seconds, TIMED, &t->least, &t->median);
@@ -136,7 +136,7 @@ static vn_status run_walk(bench *b, vn_walk *walk, double *arithmetic, vn_err *e
     const double began = vn_now();
     b->in_stand_in = 0;
     b->rows = b->rows_back = 0;
-    for (bool done = false; !done && status == VN_OK;) status = vn_walk_step(walk, &done, err);
+    for (bool done = false; !done && !status;) status = vn_walk_step(walk, &done, err);
     *arithmetic = (vn_now() - began - b->in_stand_in) / vn_walk_steps(walk);
     return status;
 }
@@ -145,11 +145,11 @@ static vn_status time_walk(bench *b, vn_walk *walk, vn_bench_walk *r, vn_err *er
     double seconds[TIMED];
     timing arithmetic;
     vn_status status = VN_OK;
-    for (int i = -UNTIMED; i < TIMED && status == VN_OK; i++)
+    for (int i = -UNTIMED; i < TIMED && !status; i++)
         status = run_walk(b, walk, &seconds[i < 0 ? 0 : i], err);
-    if (status == VN_OK && b->rows_back && b->back.least == 0)
+    if (!status && b->rows_back && b->back.least == 0)
         status = time_network(b, true, &b->back, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     vn_least_and_median(seconds, TIMED, &arithmetic.least, &arithmetic.median);
     const double steps = vn_walk_steps(walk), rows = (double)b->rows / steps,
                  back = (double)b->rows_back / steps;
@@ -178,10 +178,10 @@ static vn_status measure(bench *b, const char *sampler, const char *guide, bool 
                                      .capacity = b->o->batch};
     *r = (vn_bench_walk){.sampler = sampler, .guide = guide};
     vn_status status = vn_walk_open(&options, &walk, err);
-    if (status == VN_OK) status = time_walk(b, walk, r, err);
+    if (!status) status = time_walk(b, walk, r, err);
     vn_walk_close(&walk);
     if (alone || status == VN_NO_MEMORY) return status;
-    if (status != VN_OK) r->refused = err->text;
+    if (status) r->refused = err->text;
     return VN_OK;
 }
 
@@ -204,11 +204,11 @@ static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err)
     vn_progress p = {
         .what = "timing", .unit = "walks", .total = total, .seconds_left = -1, .loss = (double)NAN};
     const char *name;
-    for (size_t i = 0; (name = choice_at(sampler, samplers, &vn_samplers, i)) != NULL; i++)
-        for (size_t k = 0; (guide = choice_at(rule, guides, &vn_guides, k)) != NULL; k++) {
+    for (size_t i = 0; (name = choice_at(sampler, samplers, &vn_samplers, i)); i++)
+        for (size_t k = 0; (guide = choice_at(rule, guides, &vn_guides, k)); k++) {
             vn_bench_walk r;
             const vn_status status = measure(b, name, guide, total == 1, &r, err);
-            if (status != VN_OK) return status;
+            if (status) return status;
             report(user, &r);
             *err = (vn_err){0}; /* a refusal is no failure */
             p.done++;
@@ -234,17 +234,17 @@ vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_op
     vn_model *m = NULL;
     bench b = {.vn = vn, .o = &o};
     vn_status status = check(&o, err);
-    if (status == VN_OK) status = vn_model_open_random(vn, dir, &m, err);
-    if (status == VN_OK)
+    if (!status) status = vn_model_open_random(vn, dir, &m, err);
+    if (!status)
         status = vn_model_denoise(m, o.path ? o.path : m->path ? NULL : "rectified", &b.real, err);
-    if (status == VN_OK) {
+    if (!status) {
         vn_net_denoiser_batch(&m->net_denoiser, o.batch);
         status = open_bench(&b, err);
     }
-    if (status == VN_OK) status = run(&b, report, user, err);
+    if (!status) status = run(&b, report, user, err);
     close_bench(&b);
     vn_model_close(&m);
-    if (status != VN_OK || !machine) return vn_end(vn, status);
+    if (status || !machine) return vn_end(vn, status);
     const vn_bench_options forward = {.batch = o.batch, .steps = TIMED};
     return vn_bench(vn, dir, &forward, machine);
 }

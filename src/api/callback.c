@@ -46,7 +46,7 @@ int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x) {
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_callback *c = self;
     vn_status status = reserve(c, q->n, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     for (int64_t i = 0; i < q->n; i++) {
         c->t[i] = q->level[i].t;
         c->alpha[i] = q->level[i].alpha;
@@ -61,7 +61,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
                                     .weak = q->network == VN_NETWORK_WEAK,
                                     .cotangent = q->cotangent};
     status = c->predict(c->user, &asked, raw);
-    if (status != VN_OK) return vn_call_failed(c->name, status, err);
+    if (status) return vn_call_failed(c->name, status, err);
     const int64_t row = vn_row_not_finite(q->n, c->size, raw);
     if (row < 0) return VN_OK;
     return vn_fail(err, VN_NOT_FINITE, "%s: row %lld of %lld, t = %.4g: the answer is not finite",
@@ -130,11 +130,9 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     m->callback.size = m->size;
     m->says = true;
     vn_status status = vn_prediction_parse(s->prediction, &m->prediction, err);
-    if (status == VN_OK && s->path) status = vn_path_open(s->path, &m->path, err);
-    if (status == VN_OK && m->path && !(m->path_text = vn_path_text(m->path)))
-        status = vn_no_memory(err);
-    return status == VN_OK ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err)
-                           : status;
+    if (!status && s->path) status = vn_path_open(s->path, &m->path, err);
+    if (!status && m->path && !(m->path_text = vn_path_text(m->path))) status = vn_no_memory(err);
+    return !status ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err) : status;
 }
 
 vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec, vn_model **out) {
@@ -145,9 +143,9 @@ vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec, 
     *out = NULL;
     vn_status status = check(spec, err);
     vn_model *m = NULL;
-    if (status == VN_OK) status = vn_model_new(vn, spec->name ? spec->name : "callback", &m, err);
-    if (status == VN_OK) status = fill(m, spec, err);
-    if (status != VN_OK) vn_model_close(&m);
+    if (!status) status = vn_model_new(vn, spec->name ? spec->name : "callback", &m, err);
+    if (!status) status = fill(m, spec, err);
+    if (status) vn_model_close(&m);
     *out = m;
     return status;
 }

@@ -61,7 +61,7 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
         return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
     vn_status status = find_null_row(m, dir, null_class, err);
     m->has_null = m->null_row >= 0 || io->class_kind == VN_CLASS_NONE;
-    if (status != VN_OK || rows == 0) return status;
+    if (status || rows == 0) return status;
     const int32_t classes = (int32_t)rows - (m->null_row >= 0);
     const json_t *names = json_object_get(dir->vane, "classes");
     if (names && json_array_size(names) != (size_t)classes)

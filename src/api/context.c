@@ -38,7 +38,7 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return VN_NO_MEMORY;
     const vn_status status = vn_crew_open(o.threads ? o.threads : vn_cpu_cores(), &vn->crew, &err);
-    if (status != VN_OK) {
+    if (status) {
         vn_free(vn);
         return status;
     }

@@ -59,7 +59,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
                                  variance, err);
     const vn_status status = vn_runner_vjp(d->runner, n, d->height, d->width, d->input, d->time,
                                            labels, q->cotangent + first * d->size, raw, err);
-    for (int64_t i = 0; status == VN_OK && i < n; i++) {
+    for (int64_t i = 0; !status && i < n; i++) {
         const float scale =
             (float)vn_prediction_meaning(&d->prediction, &q->level[first + i]).input;
         for (int64_t j = i * d->size; j < (i + 1) * d->size; j++) raw[j] *= scale;
@@ -73,7 +73,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk,
                   chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
-    for (int64_t first = 0; first < q->n && status == VN_OK; first += chunk) {
+    for (int64_t first = 0; first < q->n && !status; first += chunk) {
         const int64_t left = q->n - first;
         status = run_chunk(d, q, first, left < chunk ? left : chunk, raw, err);
     }
@@ -103,7 +103,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                        "table of classes, or without classes",
                        io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
     const vn_status status = vn_runner_open(net, vn->backend, vn->crew, values, &d->runner, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,
                          .rank = io->rank,

@@ -55,11 +55,11 @@ static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
     vn_way way = {0};
     vn_err why = {0};
     const vn_status status = vn_scheduler_apply(&m->scheduler, m->path, &way, &why);
-    json_t *one = status == VN_OK ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name,
-                                              "sampler", way.sampler, "grid", way.grid, "guide",
-                                              way.guide ? way.guide : "cfg")
-                                  : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
-                                              vn_json_string(why.text));
+    json_t *one =
+        !status ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name, "sampler",
+                            way.sampler, "grid", way.grid, "guide", way.guide ? way.guide : "cfg")
+                : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
+                            vn_json_string(why.text));
     vn_free(way.own);
     return json_object_set_new(out, "scheduler", one) == 0 || vn_no_memory(err) == VN_OK;
 }
@@ -129,13 +129,13 @@ static json_t *describe_dir(vn_context *vn, const char *path, vn_err *err) {
     const char *weights = NULL;
     json_t *out = NULL;
     vn_status status = vn_model_dir_open(path, &dir, err);
-    if (status == VN_OK) status = vn_model_dir_weights(&dir, &weights, err);
+    if (!status) status = vn_model_dir_weights(&dir, &weights, err);
     if (status == VN_BAD_FILE && dir.config && !dir.index) {
         *err = (vn_err){0};
         out = describe_network(&dir, path, err);
     }
     /* a model is opened by its folder, not by its config */
-    if (status == VN_OK) out = describe_model(vn, dir.path, err);
+    if (!status) out = describe_model(vn, dir.path, err);
     vn_model_dir_close(&dir);
     return out;
 }
@@ -209,7 +209,7 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
     json_decref(copy);
     json_decref(tensors);
     vn_safetensors_close(&st);
-    if (!out && err->status == VN_OK) vn_no_memory(err);
+    if (!out && !err->status) vn_no_memory(err);
     return out;
 }
 

@@ -59,8 +59,8 @@ json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err) {
     vn_data *data = NULL;
     json_t *what = NULL, *out = NULL;
     vn_status status = vn_data_open(path, &options, &data, err);
-    if (status == VN_OK) status = vn_data_describe(data, &what, err);
-    if (status == VN_OK) {
+    if (!status) status = vn_data_describe(data, &what, err);
+    if (!status) {
         const vn_data_info *info = vn_data_get_info(data);
         out = json_pack("{s:s}", "is", "data");
         const bool ok = out && json_object_update(out, what) == 0 &&
@@ -108,7 +108,7 @@ vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err
     if (!labels || labels->shape.rank != 1 || labels->shape.dim[0] != n || n == 0) return VN_OK;
     int32_t *values = vn_alloc((size_t)n, sizeof *values);
     vn_status status = values ? vn_tensor_read_i32(labels, values, err) : vn_no_memory(err);
-    if (status == VN_OK && json_object_set_new(out, "classes", count_labels(values, n)) != 0)
+    if (!status && json_object_set_new(out, "classes", count_labels(values, n)) != 0)
         status = vn_no_memory(err);
     vn_free(values);
     return status;

@@ -42,8 +42,7 @@ static vn_status read_history(const char *run, int64_t step, history *h, vn_err 
     *h = (history){(double)NAN, (double)NAN, (double)NAN};
     char *path = vn_path_join(run, "log.jsonl"), *text = NULL;
     vn_status status = path ? read_tail(path, &text, err) : vn_no_memory(err);
-    for (char *line = text, *end; status == VN_OK && line && (end = strchr(line, '\n'));
-         line = end + 1) {
+    for (char *line = text, *end; !status && line && (end = strchr(line, '\n')); line = end + 1) {
         vn_err damaged = {0};
         json_t *object = NULL;
         if (vn_json_parse(line, (size_t)(end - line), "log.jsonl", &object, &damaged) ==
@@ -131,13 +130,11 @@ vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn
     history h = {0};
     json_t *sampling = vn_sampling_to_json(&m->sampling);
     vn_status status = sampling && put(sampling, "command", command(m)) ? VN_OK : vn_no_memory(err);
-    if (status == VN_OK && json_is_object(json_object_get(vane, "train"))) {
+    if (!status && json_is_object(json_object_get(vane, "train"))) {
         status = read_history(m->source, m->steps, &h, err);
-        if (status == VN_OK && !put(out, "trained", trained(m, vane, &h)))
-            status = vn_no_memory(err);
+        if (!status && !put(out, "trained", trained(m, vane, &h))) status = vn_no_memory(err);
     }
-    if (status == VN_OK && json_object_set(out, "sampling", sampling) != 0)
-        status = vn_no_memory(err);
+    if (!status && json_object_set(out, "sampling", sampling) != 0) status = vn_no_memory(err);
     json_decref(sampling);
     return status;
 }

@@ -86,7 +86,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     char part[64];
     vn_status status = vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x,
                                            d->labels, nll, evaluations, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     double half, asked = 0;
     for (int64_t i = 0; i < d->count; i++) {
         nll[i] = -nll[i];
@@ -102,7 +102,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     add(r, "evaluations", "a sample", asked, (double)NAN);
     if (!m->world) return VN_OK;
     status = exact(m, d, nll, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const double truth = mean(nll, d->count, &half);
     add(r, "exact negative log-likelihood", "nats", truth, half);
     return status;
@@ -149,11 +149,11 @@ vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *r
     vn_choice choice;
     vn_eval_data data = {0};
     vn_status status = check(m, options, err);
-    if (status == VN_OK)
+    if (!status)
         status = vn_choice_parse(
             options->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count), &choice, err);
-    if (status == VN_OK) status = vn_eval_data_open(&data, m, options, err);
-    if (status == VN_OK) {
+    if (!status) status = vn_eval_data_open(&data, m, options, err);
+    if (!status) {
         result->count = data.count;
         result->available = data.available;
         result->drawn = data.of_class;

@@ -42,7 +42,7 @@ static vn_status draw(const vn_model *m, const vn_eval_options *o, vn_eval_data 
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "data is needed: only a world can draw samples of the truth");
     const vn_status status = reserve(d, m, o->count, 0, err);
-    for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
+    for (int64_t i = 0; !status && i < d->count; i++) {
         d->labels[i] = o->label == VN_LABEL_ALL ? (int32_t)(i % m->classes) : o->label;
         vn_world_draw(m->world, d->labels[i], o->seed, (uint64_t)i, d->x + i * m->size);
     }
@@ -68,8 +68,7 @@ static vn_status choose(vn_eval_data *d, const vn_model *m, const vn_eval_option
     *index = vn_alloc((size_t)d->count, sizeof **index);
     vn_status status = *index ? vn_eval_draw(labels, d->available, d->count, o->seed, *index, err)
                               : vn_no_memory(err);
-    if (status == VN_OK && o->label == VN_LABEL_ALL)
-        status = count_classes(d, m, labels, *index, err);
+    if (!status && o->label == VN_LABEL_ALL) status = count_classes(d, m, labels, *index, err);
     return status;
 }
 
@@ -83,7 +82,7 @@ static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_
                        vn_safetensors_path(st));
     *labels = vn_alloc((size_t)available, sizeof **labels);
     const vn_status status = *labels ? vn_tensor_read_i32(t, *labels, err) : vn_no_memory(err);
-    for (int64_t i = 0; status == VN_OK && i < available; i++)
+    for (int64_t i = 0; !status && i < available; i++)
         if ((*labels)[i] < VN_LABEL_NULL || (*labels)[i] >= MAX_CLASSES)
             return vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d",
                            vn_safetensors_path(st), (long long)i, (int)(*labels)[i]);
@@ -105,14 +104,14 @@ static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_ev
     int32_t *labels = NULL;
     int64_t *index = NULL;
     vn_status status = vn_safetensors_open(o->data, &st, err);
-    if (status == VN_OK) status = vn_safetensors_get(st, "samples", &t, err);
-    if (status == VN_OK) status = check_shape(m, o->data, t->shape.rank - 1, t->shape.dim + 1, err);
-    if (status == VN_OK && t->shape.dim[0] == 0)
+    if (!status) status = vn_safetensors_get(st, "samples", &t, err);
+    if (!status) status = check_shape(m, o->data, t->shape.rank - 1, t->shape.dim + 1, err);
+    if (!status && t->shape.dim[0] == 0)
         status = vn_fail(err, VN_BAD_FILE, "%s: is empty", o->data);
-    if (status == VN_OK) status = reserve(d, m, o->count, t->shape.dim[0], err);
-    if (status == VN_OK) status = read_labels(st, t->shape.dim[0], &labels, err);
-    if (status == VN_OK) status = choose(d, m, o, labels, &index, err);
-    for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
+    if (!status) status = reserve(d, m, o->count, t->shape.dim[0], err);
+    if (!status) status = read_labels(st, t->shape.dim[0], &labels, err);
+    if (!status) status = choose(d, m, o, labels, &index, err);
+    for (int64_t i = 0; !status && i < d->count; i++) {
         read_row(t, index[i], m->size, d->x + i * m->size);
         d->labels[i] = labels ? labels[index[i]] : VN_LABEL_NULL;
     }
@@ -130,12 +129,12 @@ static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *i
     float *last = vn_alloc((size_t)m->size, sizeof *last);
     vn_status status = last ? VN_OK : vn_no_memory(err);
     vn_eval_part(m, "reading", 1, part);
-    for (int64_t i = 0; status == VN_OK && i < d->count; i++) {
+    for (int64_t i = 0; !status && i < d->count; i++) {
         if (vn_eval_report(m, part, i, d->count, began))
             status = vn_fail(err, VN_CANCELLED, "stopped");
         else
             status = vn_data_at(data, index[i], last, &d->labels[i], err);
-        if (status == VN_OK)
+        if (!status)
             vn_channels_first(d->x + i * m->size, last, 1, m->rank == 3 ? m->shape[0] : 1,
                               m->rank == 3 ? m->shape[1] * m->shape[2] : m->size, NULL);
     }
@@ -158,12 +157,12 @@ static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_
     vn_data *data = NULL;
     int64_t *index = NULL;
     vn_status status = vn_data_open(o->data, &options, &data, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_data_info *info = vn_data_get_info(data);
     status = check_shape(m, o->data, info->rank, info->shape, err);
-    if (status == VN_OK) status = reserve(d, m, o->count, info->count, err);
-    if (status == VN_OK) status = choose(d, m, o, vn_data_labels(data), &index, err);
-    if (status == VN_OK) status = take_samples(data, m, index, d, err);
+    if (!status) status = reserve(d, m, o->count, info->count, err);
+    if (!status) status = choose(d, m, o, vn_data_labels(data), &index, err);
+    if (!status) status = take_samples(data, m, index, d, err);
     vn_free(index);
     vn_data_close(&data);
     return status;
@@ -176,7 +175,7 @@ vn_status vn_eval_data_open(vn_eval_data *d, const vn_model *m, const vn_eval_op
     vn_status status = !o->data                                ? draw(m, o, d, err)
                        : vn_ends_with(o->data, ".safetensors") ? read_tensors(m, o, d, err)
                                                                : read_data(m, o, d, err);
-    for (int64_t i = 0; i < d->count && status == VN_OK; i++) {
+    for (int64_t i = 0; i < d->count && !status; i++) {
         if (o->label != VN_LABEL_ALL) d->labels[i] = o->label;
         if (m->classes == 0) d->labels[i] = VN_LABEL_NULL;
         if (vn_model_check_label(m, d->labels[i], err) != VN_OK) {

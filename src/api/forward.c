@@ -25,19 +25,19 @@ typedef struct pass {
 static vn_status open_net(pass *p, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(p->dir, &dir, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const char *file = NULL;
     if (dir.variant)
         vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights",
                dir.weights);
     status = vn_net_open(dir.config, &p->net, err);
-    if (status != VN_OK) vn_fail_in(err, "%s/config.json", p->dir);
-    if (status == VN_OK) status = vn_weights_fit(p->net, 2, p->dir, err);
-    if (status == VN_OK) status = vn_model_dir_weights(&dir, &file, err);
-    if (status == VN_OK && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
+    if (status) vn_fail_in(err, "%s/config.json", p->dir);
+    if (!status) status = vn_weights_fit(p->net, 2, p->dir, err);
+    if (!status) status = vn_model_dir_weights(&dir, &file, err);
+    if (!status && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s holds the weights of the network: they would be written over", file);
-    if (status == VN_OK) {
+    if (!status) {
         p->weights = vn_net_weights(p->net);
         p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
         p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
@@ -63,7 +63,7 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     const vn_file_tensor *sample = NULL;
     vn_status status = vn_safetensors_get(p->in, "sample", &sample, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_shape *shape = &sample->shape;
     char expected[64];
     snprintf(expected, sizeof expected, io->rank == 3 ? "[B, %lld, H, W]" : "[B, %lld]",
@@ -78,7 +78,7 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
     p->channels = io->out_channels;
 
     status = vn_graph_open(&p->graph, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     p->output = vn_net_build(p->net, p->graph, p->batch, images ? shape->dim[2] : 0,
                              images ? shape->dim[3] : 0, false, &p->inputs);
     if (p->output && gradients) p->cotangent = vn_input(p->graph, VN_F32, p->output->shape);
@@ -88,7 +88,7 @@ static vn_status build(pass *p, bool gradients, vn_err *err) {
 static vn_status plan(pass *p, bool gradients, vn_err *err) {
     p->by = (vn_gradients){.weights = p->weights, .frozen = true, .x = p->inputs.sample};
     vn_status status = gradients ? vn_gradients_open(&p->by, p->output, p->cotangent, err) : VN_OK;
-    if (status != VN_OK) return status;
+    if (status) return status;
     vn_node *const outputs[] = {p->output, p->by.by_x};
     const vn_program_options options = {.backend = p->vn->backend,
                                         .crew = p->vn->crew,
@@ -116,7 +116,7 @@ static vn_shape file_shape(const vn_node *node) {
 static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_err *err) {
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_get(p->in, name, &t, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_shape expected = file_shape(input);
     char text[128];
     if (!vn_shape_equal(&t->shape, &expected))
@@ -135,7 +135,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
 static vn_status read_numbers(pass *p, const char *name, float *out, vn_err *err) {
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_get(p->in, name, &t, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const int64_t count = vn_shape_count(&t->shape);
     if (count != 1 && count != p->batch) return bad_shape(p, t, "[B]", err);
     vn_tensor_read_f32(t, out);
@@ -146,7 +146,7 @@ static vn_status read_numbers(pass *p, const char *name, float *out, vn_err *err
 static vn_status read_labels(pass *p, int32_t *out, vn_err *err) {
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (t->shape.rank != 1 || t->shape.dim[0] != p->batch) return bad_shape(p, t, "[B]", err);
     return vn_tensor_read_i32(t, out, err);
 }
@@ -156,7 +156,7 @@ static vn_status put_class_numbers(pass *p, vn_err *err) {
     const vn_node *input = p->inputs.class_labels;
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (!vn_shape_equal(&t->shape, &input->shape)) {
         char text[128];
         return bad_shape(p, t, vn_shape_text(&input->shape, text), err);
@@ -173,18 +173,18 @@ static vn_status put_inputs(pass *p, vn_err *err) {
         time && labels ? put_image(p, "sample", p->inputs.sample, err) : vn_no_memory(err);
     const bool index = io->class_kind == VN_CLASS_INDEX;
     vn_net_inputs in = p->inputs;
-    if (status == VN_OK && in.timestep) status = read_numbers(p, "timestep", time, err);
-    if (status == VN_OK && index) status = read_labels(p, labels, err);
-    if (status == VN_OK && in.class_labels && !index) {
+    if (!status && in.timestep) status = read_numbers(p, "timestep", time, err);
+    if (!status && index) status = read_labels(p, labels, err);
+    if (!status && in.class_labels && !index) {
         status = put_class_numbers(p, err);
         in.class_labels = NULL;
     }
-    if (status == VN_OK)
+    if (!status)
         status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL,
                                      index ? labels : NULL, err);
-    if (status != VN_OK && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
+    if (status && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
         vn_fail_in(err, "%s", vn_safetensors_path(p->in));
-    if (status == VN_OK && p->cotangent) status = put_image(p, "cotangent", p->cotangent, err);
+    if (!status && p->cotangent) status = put_image(p, "cotangent", p->cotangent, err);
     vn_free(time);
     vn_free(labels);
     return status;
@@ -248,17 +248,17 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
 static vn_status run(pass *p, const char *in, const char *out, const char *grad, vn_err *err) {
     /* both, so that one is not written without the other */
     vn_status status = vn_check_file(out, err);
-    if (status == VN_OK && grad) status = vn_check_file(grad, err);
-    if (status == VN_OK) status = open_net(p, err);
-    if (status == VN_OK) status = vn_safetensors_open(in, &p->in, err);
-    if (status == VN_OK) status = build(p, grad != NULL, err);
-    if (status == VN_OK) status = plan(p, grad != NULL, err);
-    if (status == VN_OK) status = put_inputs(p, err);
-    if (status != VN_OK) return status;
+    if (!status && grad) status = vn_check_file(grad, err);
+    if (!status) status = open_net(p, err);
+    if (!status) status = vn_safetensors_open(in, &p->in, err);
+    if (!status) status = build(p, grad != NULL, err);
+    if (!status) status = plan(p, grad != NULL, err);
+    if (!status) status = put_inputs(p, err);
+    if (status) return status;
     const vn_run r = {.values = p->values, .grads = p->grads};
     vn_program_run(p->program, &r);
     status = write_output(p, out, err);
-    if (status == VN_OK && grad) status = write_grads(p, grad, err);
+    if (!status && grad) status = write_grads(p, grad, err);
     return status;
 }
 

@@ -51,8 +51,8 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, cons
                               int64_t *evaluations, vn_err *err) {
     const vn_denoiser *denoiser = NULL;
     vn_status status = check_finite(m, n, x, err);
-    if (status == VN_OK) status = vn_model_denoise(m, s->path, &denoiser, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_model_denoise(m, s->path, &denoiser, err);
+    if (status) return status;
     vn_likelihood_options o = vn_likelihood_default(denoiser);
     const bool chosen = s->probes == -1;
     o.divergence =

@@ -60,7 +60,7 @@ static vn_status open_world(vn_model *m, vn_err *err) {
                          m->source, dir);
     } else {
         status = vn_world_open(m->source, &m->world, err);
-        if (status == VN_OK) status = take_world(m, err);
+        if (!status) status = take_world(m, err);
     }
     vn_free(dir);
     return status;
@@ -119,18 +119,17 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     m->tokens = count_tokens(m, dir);
     if (path && predict) {
         status = vn_path_open(path, &m->path, err);
-        if (status == VN_OK) status = vn_prediction_parse(predict, &m->prediction, err);
+        if (!status) status = vn_prediction_parse(predict, &m->prediction, err);
         if (status == VN_BAD_ARGUMENT) err->status = status = VN_BAD_FILE;
-        if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
+        if (status) return vn_fail_in(err, "%s/vane.json", m->source);
     } else if (dir->scheduler) {
         status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
-        if (status == VN_OK)
+        if (!status)
             status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
-        if (status != VN_OK)
-            return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
+        if (status) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
     status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
-    if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", m->source);
+    if (status) return vn_fail_in(err, "%s/vane.json", m->source);
     const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
     if (variance && !strcmp(variance, "learned_range") && !vn_net_get_io(m->net)->learns_variance)
         return vn_fail(err, VN_BAD_FILE,
@@ -155,7 +154,7 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     const vn_weights *weights = vn_net_weights(m->net);
     const char *file = NULL;
     vn_status status = vn_weights_fit(m->net, 1, m->source, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     m->values = vn_alloc_aligned(vn_weights_floats(weights), sizeof(float));
     if (!m->values) return vn_no_memory(err);
     if (random && !dir->weights) {
@@ -163,11 +162,11 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
         return VN_OK;
     }
     status = vn_model_dir_weights(dir, &file, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (dir->variant)
         vn_log(&m->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
     status = vn_store_load_weights(file, weights, m->values, &m->vn->watch, err);
-    if (status == VN_OK) status = vn_store_weights_step(file, &m->steps, err);
+    if (!status) status = vn_store_weights_step(file, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
     return status;
 }
@@ -175,19 +174,19 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
 static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(m->source, &dir, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     status = vn_net_open(dir.config, &m->net, err);
-    if (status != VN_OK) {
+    if (status) {
         vn_fail_in(err, "%s/%s%sconfig.json", m->source, dir.folder, dir.folder[0] ? "/" : "");
     } else {
         m->kind = vn_net_get_row(m->net)->row.name;
         status = read_shape(m, &dir, err);
         m->asked_null = null_class;
-        if (status == VN_OK) status = read_path(m, &dir, err);
-        if (status == VN_OK) status = load_values(m, &dir, random, err);
+        if (!status) status = read_path(m, &dir, err);
+        if (!status) status = load_values(m, &dir, random, err);
         /* Not before the weights are known to be there: a config may claim any number of classes,
          * each with a name. */
-        if (status == VN_OK) status = vn_model_read_classes(m, &dir, null_class, err);
+        if (!status) status = vn_model_read_classes(m, &dir, null_class, err);
     }
     vn_model_dir_close(&dir);
     return status;
@@ -215,15 +214,15 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
         return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
-    if (status == VN_OK && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
+    if (!status && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
         status = open_network(m, o.null_class, false, err);
-    } else if (status == VN_OK) {
+    } else if (!status) {
         status = open_world(m, err);
-        if (status == VN_OK && o.null_class >= 0)
+        if (!status && o.null_class >= 0)
             status = vn_fail(err, VN_BAD_ARGUMENT, "null-class %d has no effect on a world",
                              (int)o.null_class);
     }
-    if (status != VN_OK) vn_model_close(&m);
+    if (status) vn_model_close(&m);
     *out = m;
     return status;
 }
@@ -237,12 +236,12 @@ vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) 
     json_t *json = NULL;
     vn_model *m = NULL;
     vn_status status = vn_json_parse(text, strlen(text), "world", &json, err);
-    if (status == VN_OK) status = vn_model_new(vn, "world", &m, err);
-    if (status == VN_OK) status = vn_world_from_json(json, &m->world, err);
-    if (status == VN_OK) status = take_world(m, err);
-    if (status == VN_OK) vn_model_set_fingerprint(m, json);
+    if (!status) status = vn_model_new(vn, "world", &m, err);
+    if (!status) status = vn_world_from_json(json, &m->world, err);
+    if (!status) status = take_world(m, err);
+    if (!status) vn_model_set_fingerprint(m, json);
     json_decref(json);
-    if (status != VN_OK) vn_model_close(&m);
+    if (status) vn_model_close(&m);
     *out = m;
     return status;
 }
@@ -251,8 +250,8 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
     *out = NULL;
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
-    if (status == VN_OK) status = open_network(m, -1, true, err);
-    if (status != VN_OK) vn_model_close(&m);
+    if (!status) status = open_network(m, -1, true, err);
+    if (status) vn_model_close(&m);
     *out = m;
     return status;
 }
@@ -285,7 +284,7 @@ static void close_denoiser(vn_model *m) {
 static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) {
     vn_path *other = NULL;
     vn_status status = vn_path_open(wish, &other, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     char *text = vn_path_text(other);
     if (!text)
         status = vn_no_memory(err);
@@ -309,7 +308,7 @@ static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
     }
     vn_path *path = NULL;
     vn_status status = vn_path_open(wish ? wish : "rectified", &path, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     close_denoiser(m);
     vn_path_close(&m->chosen);
     m->chosen = path;
@@ -323,8 +322,8 @@ vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **ou
     else if (wish)
         status = confirm_path(m, wish, err);
     const vn_path *path = m->path ? m->path : m->chosen;
-    if (status == VN_OK && !m->world) status = vn_path_allows(path, &m->prediction, err);
-    if (status == VN_OK && !m->denoiser.self) {
+    if (!status && !m->world) status = vn_path_allows(path, &m->prediction, err);
+    if (!status && !m->denoiser.self) {
         if (m->world)
             status = vn_world_denoiser(m->world, path, NULL, m->vn->crew, &m->denoiser, err);
         else if (m->callback.predict)

@@ -51,11 +51,11 @@ vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoi
                        (int)weak->classes, main->source, (int)main->classes);
     vn_status status =
         compare(vn_path_text(of_main->path), vn_path_text(of_weak->path), "path", main, weak, err);
-    if (status == VN_OK)
+    if (!status)
         status =
             compare(vn_choice_text(&of_main->prediction.choice),
                     vn_choice_text(&of_weak->prediction.choice), "prediction", main, weak, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     *d = (vn_pair_denoiser){of_main, of_weak};
     *out = *of_main;
     out->has_weak = true;

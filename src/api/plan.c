@@ -82,8 +82,8 @@ static vn_status add_kind(const vn_context *vn, const vn_net *net, int64_t batch
     vn_status status =
         vn_net_step_open(&s, net, batch, size, kinds[k].train, kinds[k].recompute, err);
     const vn_program_options options = vn_net_step_options(&s, vn);
-    if (status == VN_OK) status = vn_footprint_open(s.graph, &options, &f, err);
-    if (status == VN_OK) {
+    if (!status) status = vn_footprint_open(s.graph, &options, &f, err);
+    if (!status) {
         const size_t weights = vn_weights_floats(vn_net_weights(net)) * sizeof(float);
         if (json_object_set_new(out, kinds[k].name,
                                 footprint_json(&f, batch, weights, kinds[k].arrays)) != 0)
@@ -111,18 +111,18 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
     vn_net *net = NULL;
     int64_t size[2];
     vn_status status = vn_model_dir_open(path, &dir, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     status = vn_net_open(dir.config, &net, err);
-    if (status == VN_OK) {
+    if (!status) {
         *out = json_pack("{s:I, s:I}", "batch", (json_int_t)batch, "parameters",
                          (json_int_t)vn_weights_parameters(vn_net_weights(net)));
         if (!*out) status = vn_no_memory(err);
     }
-    for (size_t k = 0; k < VN_COUNT(kinds) && status == VN_OK; k++)
+    for (size_t k = 0; k < VN_COUNT(kinds) && !status; k++)
         status = add_kind(vn, net, batch, size_of(&dir, size), k, *out, err);
     /* the batch fits: what does not is the model */
     if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE;
-    if (status != VN_OK && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);
+    if (status && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);
     vn_net_close(&net);
     vn_model_dir_close(&dir);
     return status;
@@ -138,8 +138,7 @@ vn_status vn_describe_plan(vn_context *vn, const char *dir, int64_t batch, char 
         return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]", (long long)batch);
     json_t *object = NULL;
     vn_status status = describe(vn, dir, batch, &object, err);
-    if (status == VN_OK && !(*json = vn_json_text(object, JSON_INDENT(2))))
-        status = vn_no_memory(err);
+    if (!status && !(*json = vn_json_text(object, JSON_INDENT(2)))) status = vn_no_memory(err);
     json_decref(object);
     return status;
 }

@@ -16,7 +16,7 @@ static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction,
                              p->shape, p->classes ? p->classes : -1, &p->denoiser, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     p->size = p->denoiser.size;
     p->count = io->rank == 1 ? POINTS
                : p->classes  ? (int64_t)p->classes * EACH_CLASS
@@ -71,7 +71,7 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
                           vn_err *err) {
     vn_preview *p = preview;
     vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
-    if (status != VN_OK) {
+    if (status) {
         vn_preview_close(p); /* the next one tries again */
         return status;
     }
@@ -81,7 +81,7 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on
      * are no failure either. */
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
-    if (status != VN_OK) return status;
+    if (status) return status;
     char title[96];
     vn_snprintf(title, sizeof title, "training step %lld; guidance %g, %d step%s", (long long)step,
                 p->sampling.guidance, p->sampling.steps, VN_S(p->sampling.steps));
@@ -100,7 +100,7 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     vn_image image = {0};
     status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err)
                                    : vn_show_points(&show, &image, err);
-    if (status == VN_OK) status = write(p, step, &image, path, err);
+    if (!status) status = write(p, step, &image, path, err);
     vn_image_free(&image);
     return status;
 }

@@ -220,9 +220,9 @@ static vn_status start(vn_run_dir *d, const char *out, vn_err *err) {
 
 vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err) {
     vn_status status = start(d, out, err);
-    if (status == VN_OK) status = lock(d->out, d->name, &d->lock, err);
-    if (status == VN_OK) status = vn_check_folder(d->name, err);
-    if (status == VN_OK) {
+    if (!status) status = lock(d->out, d->name, &d->lock, err);
+    if (!status) status = vn_check_folder(d->name, err);
+    if (!status) {
         remove_leftovers(d->out);
         remove_stale(d->out);
     }
@@ -250,21 +250,21 @@ static vn_status check_parent(const vn_run_dir *d, vn_err *err) {
 
 vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_err *err) {
     vn_status status = start(d, out, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (!exists(d->out)) return check_parent(d, err);
     status = check_replaceable(d, err);
-    if (status == VN_OK && !overwrite)
+    if (!status && !overwrite)
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
-    if (status == VN_OK) status = check_parent(d, err);
-    return status == VN_OK ? lock(d->out, d->name, &d->replaced_lock, err) : status;
+    if (!status) status = check_parent(d, err);
+    return !status ? lock(d->out, d->name, &d->replaced_lock, err) : status;
 }
 
 vn_status vn_run_dir_make(vn_run_dir *d, vn_err *err) {
     char *parent = parent_of(d->out);
     vn_status status = parent ? vn_make_dirs(parent, err) : vn_no_memory(err);
     vn_free(parent);
-    if (status != VN_OK) return status;
+    if (status) return status;
     char *aside = aside_name(d->out, new_ending);
     if (!aside) return vn_no_memory(err);
     if (mkdir(aside, 0777) != 0) {

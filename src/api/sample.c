@@ -32,7 +32,7 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
             "cycle: labels in turn have a count, and no labels of each sample beside them");
     for (size_t i = 0; i < o->cycle_count; i++) { /* those too that so few samples do not reach */
         const vn_status status = vn_model_check_label(m, o->cycle[i], err);
-        if (status != VN_OK) return status;
+        if (status) return status;
     }
     if (o->first > UINT64_MAX - (uint64_t)o->count)
         return vn_fail(err, VN_BAD_ARGUMENT, "first %llu: %lld samples from there on have no index",
@@ -41,7 +41,7 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
         return vn_fail(err, VN_BAD_ARGUMENT, "scale %d is outside [1, %d]", o->scale, MOST_SCALE);
     if (!o->labels && !o->cycle && o->label != VN_LABEL_ALL) {
         const vn_status status = vn_model_check_label(m, o->label, err);
-        if (status != VN_OK) return status;
+        if (status) return status;
     }
     const unsigned needs = vn_guides_need(o->guide);
     if (o->weak && !(needs & VN_NEEDS_WEAK))
@@ -64,7 +64,7 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
         .sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
     vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &way, err) : VN_OK;
     d->guide = way.own;
-    if (status != VN_OK) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
+    if (status) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
     o->sampler = way.sampler;
     o->grid = way.grid;
     o->guide = way.guide;
@@ -85,8 +85,8 @@ static vn_status open_noise(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     const vn_file_tensor *t = NULL;
     vn_status status = vn_safetensors_open(o->noise_file, &d->noise, err);
-    if (status == VN_OK) status = vn_safetensors_get(d->noise, "noise", &t, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_safetensors_get(d->noise, "noise", &t, err);
+    if (status) return status;
     bool fits = t->shape.rank == m->rank + 1;
     for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
     char text[128];
@@ -154,7 +154,7 @@ static vn_status evaluate(void *self, int64_t n, const float *x0, const int32_t 
                           float *value, float *gradient, vn_err *err) {
     const vn_user_reward *r = self;
     const vn_status status = r->o->reward(r->o->reward_user, n, x0, labels, value, gradient);
-    if (status != VN_OK) return vn_call_failed("the reward", status, err);
+    if (status) return vn_call_failed("the reward", status, err);
     int64_t row = vn_row_not_finite(n, 1, value);
     if (row < 0 && gradient) row = vn_row_not_finite(n, r->size, gradient);
     if (row < 0) return VN_OK;
@@ -291,7 +291,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
 /* A weak model is asked under the samples' own conditions. */
 static vn_status check_weak_labels(const vn_drawing *d, vn_err *err) {
     vn_status status = VN_OK;
-    for (int64_t i = 0; d->o.weak && i < labels_differ(d) && status == VN_OK; i++)
+    for (int64_t i = 0; d->o.weak && i < labels_differ(d) && !status; i++)
         if ((status = vn_model_check_label(d->o.weak, vn_drawing_label(d, i), err)) != VN_OK)
             vn_fail_in(err, "weak");
     return status;
@@ -308,8 +308,8 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT, "weak: %s was opened in another context",
                        o->weak->source);
     vn_status status = vn_model_denoise(m, o->path, &main, err);
-    if (status == VN_OK && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
-    if (status != VN_OK) return status;
+    if (!status && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
+    if (status) return status;
     if (m->net) vn_net_denoiser_batch(&m->net_denoiser, o->batch);
     d->denoiser = *main;
     return weak ? vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err) : VN_OK;
@@ -342,19 +342,19 @@ static vn_status open_walk(vn_drawing *d, vn_err *err) {
                                      .seed = o->seed,
                                      .capacity = d->batch};
     const vn_status status = vn_walk_open(&options, &d->walk, err);
-    if (status == VN_OK) d->levels = vn_walk_steps(d->walk) + 1;
+    if (!status) d->levels = vn_walk_steps(d->walk) + 1;
     return status;
 }
 
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     vn_status status = check(m, o, err);
-    if (status == VN_OK) status = apply_scheduler(d, err);
-    if (status == VN_OK && o->noise_file) status = open_noise(d, err);
-    if (status == VN_OK) status = check_labels(d, err);
-    if (status == VN_OK) status = open_denoiser(d, err);
-    if (status == VN_OK) status = check_weak_labels(d, err);
-    if (status != VN_OK) return status;
+    if (!status) status = apply_scheduler(d, err);
+    if (!status && o->noise_file) status = open_noise(d, err);
+    if (!status) status = check_labels(d, err);
+    if (!status) status = open_denoiser(d, err);
+    if (!status) status = check_weak_labels(d, err);
+    if (status) return status;
     settle(m, d->denoiser.path, &d->o);
     d->selects = vn_guides_select(o->guide);
     d->batch = choose_batch(m, o, d->count);
@@ -397,7 +397,7 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
     vn_status status = VN_OK;
     if (progress->began <= 0) progress->began = vn_now();
     for (int64_t i = 0; i < n; i++) out->labels[i] = vn_drawing_label(d, first + i);
-    for (int64_t i = 0; i < n && status == VN_OK; i += progress->n) {
+    for (int64_t i = 0; i < n && !status; i += progress->n) {
         progress->n = n - i < d->batch ? n - i : d->batch;
         const float *noise = d->o.noise ? d->o.noise + (first + i) * size
                              : d->noise ? read_noise(d, first + i, progress->n)
@@ -410,9 +410,8 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
                                      .trace = out->trace ? out->trace + i * size : NULL,
                                      .trace_stride = n * size};
         status = vn_walk_run(d->walk, &batch, &watch, 0, steps, err);
-        if (status == VN_OK) progress->done += progress->n;
-        if (status == VN_OK && vn_walk_passes(d->walk) > d->passes)
-            d->passes = vn_walk_passes(d->walk);
+        if (!status) progress->done += progress->n;
+        if (!status && vn_walk_passes(d->walk) > d->passes) d->passes = vn_walk_passes(d->walk);
     }
     return status;
 }
@@ -448,10 +447,10 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
     vn_samples *s = vn_calloc(1, sizeof *s);
     if (!s) return vn_no_memory(err);
     vn_status status = vn_drawing_open(&d, m, &o, err);
-    if (status == VN_OK) status = vn_drawing_describe(&d, s, err);
-    if (status == VN_OK) status = draw_all(&d, s, err);
+    if (!status) status = vn_drawing_describe(&d, s, err);
+    if (!status) status = draw_all(&d, s, err);
     vn_drawing_close(&d);
-    if (status != VN_OK)
+    if (status)
         vn_samples_close(&s);
     else
         *out = s;

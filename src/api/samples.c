@@ -65,7 +65,7 @@ static json_t *list_values(const char *key, const vn_samples_band *bands, size_t
     json_t *list = NULL;
     for (size_t i = 0; i < count; i++) {
         json_t *value = json_object_get(bands[i].settings, key);
-        bool known = value == NULL;
+        bool known = !value;
         for (size_t k = 0; k < i && !known; k++)
             known = json_equal(json_object_get(bands[k].settings, key), value);
         if (known) continue;
@@ -164,7 +164,7 @@ vn_status vn_samples_append(vn_samples *s, const vn_samples *more) {
     double *guidance = labels ? vn_realloc(s->guidance, old + added, sizeof *guidance) : NULL;
     if (guidance) s->guidance = guidance;
     const vn_status status = guidance ? vn_samples_join(s, more, err) : vn_no_memory(err);
-    if (status != VN_OK) {
+    if (status) {
         vn_free(trace);
         return status;
     }

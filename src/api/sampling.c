@@ -57,7 +57,7 @@ vn_status vn_sampling_from_json(const json_t *stored, vn_sampling *out, vn_err *
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)stored, key, value) {
         const vn_status status = read_key(key, value, out, err);
-        if (status != VN_OK) return status;
+        if (status) return status;
     }
     return VN_OK;
 }

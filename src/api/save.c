@@ -82,7 +82,7 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     const vn_form *form = NULL;
     *out = NULL;
     vn_status status = find_form(path, of->rank, of->shape, &form, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
                        path);
@@ -93,7 +93,7 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     if (!s) return vn_no_memory(err);
     *s = (vn_saver){.form = form, .of = of, .path = path, .existing = existing};
     status = form->open(s, err);
-    if (status == VN_OK)
+    if (!status)
         *out = s;
     else
         vn_saver_abandon(&s);
@@ -129,8 +129,8 @@ vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing 
     vn_saver *saver = NULL;
     const vn_rows all = {s->data, s->labels, s->trace};
     vn_status status = vn_saver_open(s, path, existing, &saver, err);
-    if (status == VN_OK) status = vn_saver_put(saver, 0, s->count, &all, err);
-    if (status == VN_OK) return vn_saver_commit(&saver, err);
+    if (!status) status = vn_saver_put(saver, 0, s->count, &all, err);
+    if (!status) return vn_saver_commit(&saver, err);
     vn_saver_abandon(&saver);
     return status;
 }
@@ -144,7 +144,7 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
     const vn_status status = find_form(path, m->rank, m->shape, &form, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     vn_samples none = {.vn = m->vn, .rank = m->rank, .size = m->size};
     vn_saver folder = {.form = form, .of = &none, .path = path};
     if (form != &vn_form_folder) return vn_check_file(path, err);

@@ -22,7 +22,7 @@ static vn_status look(const char *path, bool *ours, vn_err *err) {
     vn_err own = {0};
     const vn_status status = vn_png_describe(path, &picture, &own);
     const json_t *text = json_object_get(picture, "text");
-    *ours = status == VN_OK && json_object_get(text, "vane") && json_object_get(text, "index");
+    *ours = !status && json_object_get(text, "vane") && json_object_get(text, "index");
     json_decref(picture);
     return status == VN_NO_MEMORY ? vn_no_memory(err) : VN_OK;
 }
@@ -36,7 +36,7 @@ static vn_status each_file(const char *path, visit call, void *self, vn_err *err
     uint64_t index;
     DIR *dir = opendir(path);
     if (!dir) return errno == ENOENT ? VN_OK : vn_fail_errno(err, "%s: cannot be read", path);
-    for (struct dirent *e; status == VN_OK && (e = readdir(dir));) {
+    for (struct dirent *e; !status && (e = readdir(dir));) {
         if (!vn_file_name_index(e->d_name, &index)) continue;
         char *file = vn_path_join(path, e->d_name);
         status = file ? call(self, file, e->d_name, index, err) : vn_no_memory(err);
@@ -141,16 +141,16 @@ static vn_status open_folder(vn_saver *s, vn_err *err) {
     folder *f = s->self = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     vn_status status = vn_file_names_open(&f->names, s->of, err);
-    if (status == VN_OK) status = check_no_model(s->path, err);
-    if (status == VN_OK) status = vn_check_folder(s->path, err);
-    if (status == VN_OK && s->existing == VN_EXISTING_APPEND) return find_shift(s, err);
-    return status == VN_OK ? each_file(s->path, check_one, s, err) : status;
+    if (!status) status = check_no_model(s->path, err);
+    if (!status) status = vn_check_folder(s->path, err);
+    if (!status && s->existing == VN_EXISTING_APPEND) return find_shift(s, err);
+    return !status ? each_file(s->path, check_one, s, err) : status;
 }
 
 static vn_status begin(vn_saver *s, vn_err *err) {
     int64_t removed = 0;
     vn_status status = vn_make_dirs(s->path, err);
-    if (status == VN_OK && s->existing == VN_EXISTING_REPLACE)
+    if (!status && s->existing == VN_EXISTING_REPLACE)
         status = each_file(s->path, remove_one, &removed, err);
     if (removed > 0)
         vn_log(&s->of->vn->watch, VN_LOG_INFO, "%s: %lld older sample%s removed", s->path,
@@ -187,11 +187,11 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
     json_t *settings = path ? settings_of(s, band, i, label) : NULL;
     vn_image image = {0};
     vn_status status = settings ? VN_OK : vn_no_memory(err);
-    if (status == VN_OK)
+    if (!status)
         status = vn_image_from_sample(sample, (int)of->shape[0], (int)of->shape[1],
                                       (int)of->shape[2], &image, err);
-    if (status == VN_OK) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
-    if (status == VN_OK) status = vn_picture_write(&image, settings, path, err);
+    if (!status) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
+    if (!status) status = vn_picture_write(&image, settings, path, err);
     vn_image_free(&image);
     json_decref(settings);
     vn_free(path);
@@ -204,11 +204,11 @@ static vn_status put_folder(vn_saver *s, int64_t first, int64_t n, const vn_rows
     folder *f = s->self;
     vn_status status = f->begun ? VN_OK : begin(s, err);
     f->begun = true;
-    for (int64_t i = 0; i < n && status == VN_OK; i++) {
+    for (int64_t i = 0; i < n && !status; i++) {
         size_t b = 0;
         while (first + i >= s->of->bands[b].first + s->of->bands[b].count) b++;
         status = put_one(s, b, first + i, rows->data + i * s->of->size, rows->labels[i], err);
-        if (status == VN_OK) s->done++;
+        if (!status) s->done++;
     }
     return status;
 }

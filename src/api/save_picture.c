@@ -114,7 +114,7 @@ static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_row
     vn_image image = {0};
     vn_status status = s->of->rank == 3 ? vn_show_grid(&p->show, &image, err)
                                         : show_points(s->of, &p->show, &image, err);
-    if (status == VN_OK) status = vn_picture_write(&image, s->of->settings, s->path, err);
+    if (!status) status = vn_picture_write(&image, s->of->settings, s->path, err);
     vn_image_free(&image);
     return status;
 }

@@ -57,7 +57,7 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     vn_status status =
         vn_safetensors_begin(s->path, tensors, of->levels ? TENSORS : TRACE, metadata, &f, err);
     s->self = f;
-    if (status == VN_OK && of->levels)
+    if (!status && of->levels)
         status = vn_tensor_file_put(f, TRACE_T, 0, (size_t)of->levels, of->trace_t, err);
     json_decref(metadata);
     return status;
@@ -102,10 +102,10 @@ static vn_status put_safetensors(vn_saver *s, int64_t first, int64_t n, const vn
     const vn_samples *of = s->of;
     const int64_t size = of->size;
     vn_status status = put_npy(s, first, n, rows, err);
-    for (int64_t level = 0; level < of->levels && status == VN_OK; level++)
+    for (int64_t level = 0; level < of->levels && !status; level++)
         status = vn_tensor_file_put(s->self, TRACE, (size_t)((level * of->count + first) * size),
                                     (size_t)(n * size), rows->trace + level * n * size, err);
-    for (int64_t i = 0; i < n && status == VN_OK; i += BLOCK)
+    for (int64_t i = 0; i < n && !status; i += BLOCK)
         status = put_labels(s, first + i, n - i < BLOCK ? n - i : BLOCK, rows->labels + i, err);
     return status;
 }

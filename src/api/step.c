@@ -6,7 +6,7 @@ vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, con
                            bool train, vn_recompute recompute, vn_err *err) {
     *s = (vn_net_step){.by = {.weights = vn_net_weights(net), .recompute = recompute}};
     vn_status status = vn_graph_open(&s->graph, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     s->output = s->result =
         vn_net_build(net, s->graph, batch, size ? size[0] : 0, size ? size[1] : 0, train, &s->in);
     if (s->output && train) {
@@ -15,7 +15,7 @@ vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, con
         s->result = vn_mean(s->graph, vn_unary(s->graph, difference, VN_FN_SQUARE));
     }
     status = vn_graph_status(s->graph, err);
-    return status == VN_OK && train ? vn_gradients_open(&s->by, s->result, NULL, err) : status;
+    return !status && train ? vn_gradients_open(&s->by, s->result, NULL, err) : status;
 }
 
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn) {

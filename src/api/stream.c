@@ -23,7 +23,7 @@ static vn_status go_on(stream *s, vn_err *err) {
     uint64_t next = 0;
     if (s->existing != VN_EXISTING_APPEND) return VN_OK;
     const vn_status status = vn_saver_next(s->path, &next, err);
-    for (size_t i = 0; i < s->count && status == VN_OK; i++) {
+    for (size_t i = 0; i < s->count && !status; i++) {
         if (s->bands[i].first > 0 && s->bands[i].first < next)
             return vn_fail(
                 err, VN_BAD_ARGUMENT,
@@ -51,16 +51,16 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
     if (!of) return vn_no_memory(err);
     const int64_t before = s->of ? s->of->count : 0;
     vn_status status = vn_drawing_open(&d, s->m, o, err);
-    if (status == VN_OK) status = vn_drawing_describe(&d, of, err);
-    if (status == VN_OK && s->of) status = vn_samples_join(s->of, of, err);
-    if (status == VN_OK && !s->of) {
+    if (!status) status = vn_drawing_describe(&d, of, err);
+    if (!status && s->of) status = vn_samples_join(s->of, of, err);
+    if (!status && !s->of) {
         s->of = of;
         of = NULL;
     }
-    if (status == VN_OK && s->of->levels > 0 && !vn_saver_traces(s->path, s->of->rank))
+    if (!status && s->of->levels > 0 && !vn_saver_traces(s->path, s->of->rank))
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s holds no trace: a .safetensors and a picture of points do", s->path);
-    if (status == VN_OK && vn_saver_whole(s->path)) {
+    if (!status && vn_saver_whole(s->path)) {
         if (s->of->count > VN_SHOW_MOST)
             status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture",
                              s->path, (long long)s->of->count);
@@ -81,9 +81,8 @@ static vn_status prepare(stream *s, const vn_sample_options *bands, vn_err *err)
     if (!s->bands) return vn_no_memory(err);
     memcpy(s->bands, bands, s->count * sizeof *bands);
     vn_status status = go_on(s, err);
-    for (size_t i = 0; i < s->count && status == VN_OK; i++)
-        status = add_band(s, &s->bands[i], err);
-    return status == VN_OK ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
+    for (size_t i = 0; i < s->count && !status; i++) status = add_band(s, &s->bands[i], err);
+    return !status ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
 }
 
 /* Returns how many samples are kept of what was not finished. */
@@ -126,17 +125,17 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
     vn_rows rows = {0};
     int64_t held = 0;
     vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
-    if (status == VN_OK) held = choose_held(&d, s);
+    if (!status) held = choose_held(&d, s);
     if (held * s->of->size > HELD_FLOATS && d.selects)
         vn_log(&s->m->vn->watch, VN_LOG_INFO,
                "%s selects among samples: all %lld are held, %.4g MB", d.o.guide, (long long)held,
                1e-6 * (double)sizeof(float) * (double)held * (double)s->of->size);
-    if (status == VN_OK) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
+    if (!status) status = rows_open(&rows, held, s->of->size, s->of->levels, err);
     const int64_t first = s->of->bands[band].first;
-    for (int64_t i = 0, n; i < d.count && status == VN_OK; i += n) {
+    for (int64_t i = 0, n; i < d.count && !status; i += n) {
         n = d.count - i < held ? d.count - i : held;
         status = vn_drawing_rows(&d, i, n, &rows, progress, err);
-        if (status == VN_OK) status = vn_saver_put(s->saver, first + i, n, &rows, err);
+        if (!status) status = vn_saver_put(s->saver, first + i, n, &rows, err);
     }
     if (written) *written = (vn_written){d.count, s->bands[band].first, d.passes};
     rows_close(&rows);
@@ -150,22 +149,22 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *w
     vn_rows all = {0};
     const int64_t size = s->of->size, levels = s->of->levels;
     vn_status status = rows_open(&all, s->of->count, size, levels, err);
-    for (size_t b = 0; b < s->count && status == VN_OK; b++) {
+    for (size_t b = 0; b < s->count && !status; b++) {
         vn_drawing d;
         vn_rows rows = {0};
         const int64_t first = s->of->bands[b].first;
         status = vn_drawing_open(&d, s->m, &s->bands[b], err);
-        if (status == VN_OK) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
+        if (!status) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
         const vn_rows to = {all.data + first * size, all.labels + first, rows.trace};
-        if (status == VN_OK) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
-        for (int64_t level = 0; level < levels && status == VN_OK; level++)
+        if (!status) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);
+        for (int64_t level = 0; level < levels && !status; level++)
             memcpy(all.trace + (level * s->of->count + first) * size,
                    rows.trace + level * d.count * size, (size_t)(d.count * size) * sizeof(float));
         if (written) written[b] = (vn_written){d.count, s->bands[b].first, d.passes};
         rows_close(&rows);
         vn_drawing_close(&d);
     }
-    if (status == VN_OK) status = vn_saver_put(s->saver, 0, s->of->count, &all, err);
+    if (!status) status = vn_saver_put(s->saver, 0, s->of->count, &all, err);
     rows_close(&all);
     return status;
 }
@@ -174,9 +173,9 @@ static vn_status draw(stream *s, vn_written *written, vn_err *err) {
     vn_draw_progress progress = {.watch = &s->m->vn->watch, .total = s->of->count};
     vn_status status = VN_OK;
     if (vn_saver_whole(s->path)) status = draw_whole(s, &progress, written, err);
-    for (size_t b = 0; b < s->count && status == VN_OK && !vn_saver_whole(s->path); b++)
+    for (size_t b = 0; b < s->count && !status && !vn_saver_whole(s->path); b++)
         status = draw_band(s, b, &progress, written ? &written[b] : NULL, err);
-    return status == VN_OK ? vn_saver_commit(&s->saver, err) : status;
+    return !status ? vn_saver_commit(&s->saver, err) : status;
 }
 
 /* ---- the public calls ------------------------------------------------------------------------ */
@@ -196,9 +195,9 @@ vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count
     vn_err *err = vn_begin(m->vn);
     stream s = {.m = m, .count = count, .path = path, .existing = existing};
     vn_status status = prepare(&s, bands, err);
-    if (status == VN_OK) status = draw(&s, written, err);
+    if (!status) status = draw(&s, written, err);
     const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);
-    if (status != VN_OK && kept > 0)
+    if (status && kept > 0)
         vn_fail_after(err, "%lld of %lld samples are in %s", (long long)kept, (long long)all, path);
     return vn_end(m->vn, status);
 }

@@ -88,7 +88,7 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .class_count = j->known_count,
                                      .watch = &j->vn->watch};
     vn_status status = vn_data_open(j->source, &options, &j->data, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_data_info *info = vn_data_get_info(j->data);
     if (info->train < 1) return vn_fail(err, VN_BAD_FILE, "%s: no samples to train on", j->source);
     j->names = vn_calloc((size_t)info->classes + 1, sizeof(*j->names));
@@ -100,15 +100,15 @@ static vn_status open_data(job *j, vn_err *err) {
 static vn_status open_objective(job *j, vn_err *err) {
     const char *predict = j->o.predict;
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
-    if (status == VN_OK) status = vn_path_allows(j->path, &j->prediction, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_path_allows(j->path, &j->prediction, err);
+    if (status) return status;
     if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
     const vn_world *world = vn_data_world(j->data);
     if (world)
         status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_objective_options options = {
         .path = j->path,
         .prediction = &j->prediction,
@@ -140,7 +140,7 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
     vn_choice choice;
     vn_status status =
         vn_choice_parse(name, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const bool images = info->rank == 3;
     const vn_net_data data = {.rank = info->rank,
                               .channels = info->shape[0],
@@ -206,11 +206,11 @@ static vn_status open_net(job *j, vn_err *err) {
     } else {
         status = make_config(j, info, &config, err);
     }
-    if (status == VN_OK) {
+    if (!status) {
         status = vn_net_open(config, &j->net, err);
-        if (status != VN_OK && j->o.model) vn_fail_in(err, "%s", j->o.model);
+        if (status && j->o.model) vn_fail_in(err, "%s", j->o.model);
     }
-    if (status == VN_OK) status = check_net(j, info, err);
+    if (!status) status = check_net(j, info, err);
     json_decref(config);
     return status;
 }
@@ -292,12 +292,12 @@ static vn_status keep_list(const job *j, vn_err *err) {
 /* Everything of the run at step 0, complete before it takes its name. */
 static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     json_t *vane = describe(j),
            *scheduler =
                vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
     if (!vane || !scheduler) status = vn_no_memory(err);
-    if (status == VN_OK) {
+    if (!status) {
         const vn_model_parts parts = {.pipeline = "DDPMPipeline",
                                       .folder = vn_net_get_row(j->net)->folder,
                                       .config = vn_net_config(j->net),
@@ -305,28 +305,28 @@ static vn_status create(job *j, vn_err *err) {
                                       .vane = vane};
         status = vn_store_save_model(j->run.aside, &parts, err);
     }
-    if (status == VN_OK) status = vn_train_create(j->run.aside, j->net, j->o.seed, err);
-    if (status == VN_OK) status = save_list(j, err);
+    if (!status) status = vn_train_create(j->run.aside, j->net, j->o.seed, err);
+    if (!status) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
-    if (status == VN_OK) status = vn_run_dir_name(&j->run, err);
-    return status == VN_OK ? keep_list(j, err) : status;
+    if (!status) status = vn_run_dir_name(&j->run, err);
+    return !status ? keep_list(j, err) : status;
 }
 
 static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
     j->o = *wish;
     vn_status status = vn_train_options_settle(&j->o, err);
-    if (status == VN_OK) status = check_outside(j, err);
-    if (status == VN_OK) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
-    if (status == VN_OK) status = open_data(j, err);
-    if (status == VN_OK && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
-    if (status == VN_OK) status = open_objective(j, err);
-    if (status == VN_OK) status = open_net(j, err);
-    if (status == VN_OK) status = check_memory(j, err);
-    if (status == VN_OK)
+    if (!status) status = check_outside(j, err);
+    if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
+    if (!status) status = open_data(j, err);
+    if (!status && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
+    if (!status) status = open_objective(j, err);
+    if (!status) status = open_net(j, err);
+    if (!status) status = check_memory(j, err);
+    if (!status)
         j->sampling =
             vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
-    if (status == VN_OK) status = create(j, err);
+    if (!status) status = create(j, err);
     return status;
 }
 
@@ -346,31 +346,31 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     if (wish->overwrite)
         return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
     vn_status status = check_outside(j, err);
-    if (status == VN_OK) status = vn_run_dir_open(&j->run, j->out, err);
-    if (status == VN_OK) status = vn_model_dir_open(j->out, &j->dir, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_run_dir_open(&j->run, j->out, err);
+    if (!status) status = vn_model_dir_open(j->out, &j->dir, err);
+    if (status) return status;
     const json_t *stored = json_object_get(j->dir.vane, "train");
     if (!json_is_object(stored) || !vn_store_has_checkpoint(j->out))
         return vn_fail(err, VN_BAD_FILE, "%s: not a run of vane that could go on", j->out);
     status = vn_train_options_resume(stored, wish, &j->o, err);
-    if (status != VN_OK) return vn_fail_in(err, "%s", j->out);
+    if (status) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
     keep_size(j);
     read_shape(j);
     status = read_names(j, err);
-    if (status == VN_OK) status = find_list(j, err);
-    if (status == VN_OK) status = open_data(j, err);
-    if (status != VN_OK) return status;
+    if (!status) status = find_list(j, err);
+    if (!status) status = open_data(j, err);
+    if (status) return status;
     const json_int_t fingerprint =
         json_integer_value(json_object_get(json_object_get(j->dir.vane, "data"), "fingerprint"));
     if (!j->list && fingerprint != (json_int_t)vn_data_get_info(j->data)->fingerprint)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source,
                        j->out);
     status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
-    if (status != VN_OK) return vn_fail_in(err, "%s/vane.json", j->out);
+    if (status) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_objective(j, err);
-    if (status == VN_OK) status = open_net(j, err);
-    if (status == VN_OK) status = check_memory(j, err);
+    if (!status) status = open_net(j, err);
+    if (!status) status = check_memory(j, err);
     return status;
 }
 
@@ -437,8 +437,8 @@ vn_status vn_train(vn_context *vn, const char *data, const char *out,
     job j = {.vn = vn, .source = data, .out = out};
     vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
     vn_train_result result = {0};
-    if (status == VN_OK) status = run(&j, &result, err);
+    if (!status) status = run(&j, &result, err);
     close_job(&j);
-    vn_run_dir_close(&j.run, status == VN_OK || status == VN_CANCELLED || result.step > 0);
+    vn_run_dir_close(&j.run, !status || status == VN_CANCELLED || result.step > 0);
     return vn_end(vn, status);
 }

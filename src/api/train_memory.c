@@ -15,11 +15,11 @@ static vn_status measure(const vn_train_setup *s, int64_t batch, double *bytes, 
 /* The largest power of two below the batch that fits; 0: none does. */
 static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *batch, vn_err *err) {
     vn_status status = VN_OK;
-    for (*batch = 65536; status == VN_OK && *batch > 0; *batch /= 2) {
+    for (*batch = 65536; !status && *batch > 0; *batch /= 2) {
         double bytes = 0;
         if (*batch >= s->batch) continue;
         status = measure(s, *batch, &bytes, err);
-        if (status == VN_OK && bytes <= memory) return VN_OK;
+        if (!status && bytes <= memory) return VN_OK;
     }
     return status;
 }
@@ -45,9 +45,9 @@ vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const 
     int64_t batch = 0;
     char takes[32], has[32], size[64] = "", resize[32] = "", fewer[32] = "";
     vn_status status = measure(s, s->batch, &bytes, err);
-    if (status != VN_OK || bytes <= memory) return status;
+    if (status || bytes <= memory) return status;
     status = find_batch(s, memory, &batch, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const int side = may_resize && info->rank == 3 ? find_side(s, bytes, memory) : 0;
     if (info->rank == 3)
         snprintf(size, sizeof size, " at %lldx%lld", (long long)info->shape[2],

@@ -129,7 +129,7 @@ static vn_status check(const vn_train_options *o, vn_err *err) {
 
 vn_status vn_train_options_settle(vn_train_options *o, vn_err *err) {
     const vn_status status = check(o, err);
-    for (size_t i = 0; status == VN_OK && i < VN_COUNT(fields); i++)
+    for (size_t i = 0; !status && i < VN_COUNT(fields); i++)
         if (is_unset(o, &fields[i])) set_number(o, &fields[i], fields[i].standard);
     /* A rate that falls to 0 needs an end; a run by steps may be given more of them and go on as if
      * that had been so from the beginning. */

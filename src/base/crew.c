@@ -112,7 +112,7 @@ vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
     pthread_cond_init(&t->wake, NULL);
     t->worker = vn_calloc((size_t)t->threads, sizeof *t->worker);
     vn_status status = t->worker ? VN_OK : vn_no_memory(err);
-    for (int i = 1; i < t->threads && status == VN_OK; i++) {
+    for (int i = 1; i < t->threads && !status; i++) {
         worker *w = &t->worker[t->started];
         w->crew = t;
         w->index = i;
@@ -122,7 +122,7 @@ vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
             status = vn_fail(err, VN_NO_MEMORY, "thread %d of %d could not be started", i + 1,
                              t->threads);
     }
-    if (status != VN_OK) {
+    if (status) {
         vn_crew_close(&t);
         return status;
     }

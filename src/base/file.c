@@ -64,31 +64,31 @@ vn_status vn_check_regular(const char *path, vn_err *err) {
 /* Looked at before it is opened, as to open a device can do something, and after, when it cannot be
  * another any more. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err) {
-    vn_status s = vn_check_regular(path, err);
-    if (s) return s;
+    vn_status status = vn_check_regular(path, err);
+    if (status) return status;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (*fd < 0) return vn_fail_errno(err, "%s", path);
     struct stat info;
-    s = fstat(*fd, &info) == 0 ? refuse_special(path, info.st_mode, err)
-                               : vn_fail_errno(err, "%s", path);
-    if (s) close(*fd);
-    return s;
+    status = fstat(*fd, &info) == 0 ? refuse_special(path, info.st_mode, err)
+                                    : vn_fail_errno(err, "%s", path);
+    if (status) close(*fd);
+    return status;
 }
 
 vn_status vn_read_file(const char *path, size_t max_bytes, char **data, size_t *size, vn_err *err) {
     *data = NULL;
     *size = 0;
     int fd;
-    vn_status s = vn_file_open(path, &fd, err);
-    if (s) return s;
-    s = read_all(fd, path, max_bytes, data, size, err);
+    vn_status status = vn_file_open(path, &fd, err);
+    if (status) return status;
+    status = read_all(fd, path, max_bytes, data, size, err);
     close(fd);
-    if (s) {
+    if (status) {
         vn_free(*data);
         *data = NULL;
         *size = 0;
     }
-    return s;
+    return status;
 }
 
 /* ---- directories and names ------------------------------------------------------------------- */

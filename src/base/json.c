@@ -11,11 +11,11 @@ vn_status vn_json_read(const char *path, json_t **out, vn_err *err) {
     char *text;
     size_t size;
     *out = NULL;
-    vn_status s = vn_read_file(path, LARGEST_FILE, &text, &size, err);
-    if (s) return s;
-    s = vn_json_parse(text, size, path, out, err);
+    vn_status status = vn_read_file(path, LARGEST_FILE, &text, &size, err);
+    if (status) return status;
+    status = vn_json_parse(text, size, path, out, err);
     vn_free(text);
-    return s;
+    return status;
 }
 
 bool vn_json_number(const json_t *value, double *out) {
@@ -111,8 +111,8 @@ json_t *vn_json_copy(const json_t *value) {
 
 vn_status vn_json_write(const char *path, const json_t *value, vn_err *err) {
     vn_writer w;
-    vn_status s = vn_writer_open(&w, path, err);
-    if (s) return s;
+    vn_status status = vn_writer_open(&w, path, err);
+    if (status) return status;
     size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(digits_needed(value, 15));
     const vn_c_locale l = vn_c_locale_enter();
     const bool dumped = json_dumpf(value, w.file, flags) == 0;

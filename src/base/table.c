@@ -300,8 +300,8 @@ static vn_status parse_choice(char *text, const vn_table *table, const vn_names 
     while (pairs) {
         char *end = pairs + vn_pair_length(pairs), *next = *end ? end + 1 : NULL;
         *end = 0;
-        vn_status s = parse_pair(pairs, classes, out, err);
-        if (s) return s;
+        vn_status status = parse_pair(pairs, classes, out, err);
+        if (status) return status;
         pairs = next;
     }
     return VN_OK;
@@ -311,9 +311,9 @@ vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_n
                              vn_choice *out, vn_err *err) {
     char *copy = vn_strdup(text);
     if (!copy) return vn_no_memory(err);
-    vn_status s = parse_choice(copy, table, classes, out, err);
+    vn_status status = parse_choice(copy, table, classes, out, err);
     vn_free(copy);
-    return s;
+    return status;
 }
 
 vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err) {

@@ -83,8 +83,8 @@ char *vn_follow_links(const char *path) {
 static vn_status resolve_target(const char *path, char **out, vn_err *err) {
     struct stat info;
     if (stat(path, &info) == 0) {
-        const vn_status s = vn_check_regular(path, err);
-        if (s) return s;
+        const vn_status status = vn_check_regular(path, err);
+        if (status) return status;
     } else if (errno != ENOENT) {
         return vn_fail_errno(err, "%s: cannot be written", path);
     }
@@ -127,15 +127,15 @@ static vn_status make_aside(vn_writer *w, const char *folder, int *fd, vn_err *e
 static vn_status open_aside(vn_writer *w, vn_err *err) {
     int fd = -1;
     char *folder = folder_of(w->path);
-    vn_status s = folder ? make_aside(w, folder, &fd, err) : vn_no_memory(err);
+    vn_status status = folder ? make_aside(w, folder, &fd, err) : vn_no_memory(err);
     vn_free(folder);
-    if (s) return s;
+    if (status) return status;
     w->file = fdopen(fd, "wb");
     if (w->file) return VN_OK;
-    s = vn_fail_errno(err, "%s: cannot be written", w->path);
+    status = vn_fail_errno(err, "%s: cannot be written", w->path);
     unlink(w->aside);
     close(fd);
-    return s;
+    return status;
 }
 
 /* Removes what is left of a file or of a probe for a folder. What is locked is being written; where
@@ -174,11 +174,11 @@ static void writer_free(vn_writer *w) {
 
 vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err) {
     *w = (vn_writer){0};
-    vn_status s = resolve_target(path, &w->path, err);
-    if (s) return s;
-    s = open_aside(w, err);
-    if (s) writer_free(w);
-    return s;
+    vn_status status = resolve_target(path, &w->path, err);
+    if (status) return status;
+    status = open_aside(w, err);
+    if (status) writer_free(w);
+    return status;
 }
 
 /* stdio keeps that a write failed but not why, and what failed it may be flushed by now. Asks the
@@ -223,16 +223,17 @@ vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
         ok = false;
     }
     ok = ok && sync_file(fileno(w->file)) && rename(w->aside, w->path) == 0;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (!ok) {
-        s = vn_fail_errno(err, "%s: cannot be written", w->path);
+        status = vn_fail_errno(err, "%s: cannot be written", w->path);
         unlink(w->aside);
     } else if (!vn_sync_folder_of(w->path)) {
-        s = vn_fail_errno(err, "%s: written, but its directory could not be synchronised", w->path);
+        status =
+            vn_fail_errno(err, "%s: written, but its directory could not be synchronised", w->path);
     }
     fclose(w->file); /* last, for it gives up the lock; nothing is left in its buffer */
     writer_free(w);
-    return s;
+    return status;
 }
 
 void vn_writer_abandon(vn_writer *w) {
@@ -246,8 +247,8 @@ void vn_writer_abandon(vn_writer *w) {
 
 vn_status vn_check_file(const char *path, vn_err *err) {
     vn_writer w;
-    const vn_status s = vn_writer_open(&w, path, err);
-    if (s) return s;
+    const vn_status status = vn_writer_open(&w, path, err);
+    if (status) return status;
     char *folder = folder_of(w.path);
     if (folder) vn_remove_stale(folder);
     vn_free(folder);
@@ -273,14 +274,14 @@ vn_status vn_check_folder(const char *path, vn_err *err) {
     char *at = vn_format("%s%s", path, path[0] ? "" : "."), *probe = NULL;
     if (at) keep_existing(at);
     if (at) probe = vn_format("%s/%s%s", at, aside_name, random);
-    vn_status s = probe ? VN_OK : vn_no_memory(err);
-    if (s == VN_OK && mkdir(probe, 0777) != 0)
-        s = vn_fail_errno(err, "%s: cannot be written", path);
-    if (s == VN_OK) rmdir(probe);
-    if (s == VN_OK && vn_is_dir(path)) vn_remove_stale(path);
+    vn_status status = probe ? VN_OK : vn_no_memory(err);
+    if (!status && mkdir(probe, 0777) != 0)
+        status = vn_fail_errno(err, "%s: cannot be written", path);
+    if (!status) rmdir(probe);
+    if (!status && vn_is_dir(path)) vn_remove_stale(path);
     vn_free(probe);
     vn_free(at);
-    return s;
+    return status;
 }
 
 /* The real path of where writing to `path` would put its file; new string, NULL where that cannot

@@ -79,7 +79,7 @@ static json_t *op_json(const vn_bench_op *op) {
         json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "op", op->op, "calls", (json_int_t)op->calls,
                   "ms", cli_json_number(op->ms), "share", cli_json_number(op->share), "gflops",
                   cli_json_number(op->gflops), "gbs", cli_json_number(op->gbs));
-    if (op->place != NULL && json_object_set_new(row, "place", json_string(op->place)) != 0) {
+    if (op->place && json_object_set_new(row, "place", json_string(op->place)) != 0) {
         json_decref(row);
         return NULL;
     }
@@ -89,20 +89,20 @@ static json_t *op_json(const vn_bench_op *op) {
 static void print_op(const args *a, const vn_bench_op *op) {
     if (!a->begun || (op->place != NULL && a->places_printed == 0))
         printf("%s%-20s %5s %9s %6s %8s %8s%s\n", a->begun ? "\n" : "", "op", "calls", "ms",
-               "share", "GF/s", "GB/s", op->place != NULL ? "  place" : "");
+               "share", "GF/s", "GB/s", op->place ? "  place" : "");
     cli_print(stdout, "%-20s %5lld %9.3f %5.1f%% %8.1f %8.1f%s%s\n", op->op, (long long)op->calls,
-              op->ms, 100 * op->share, op->gflops, op->gbs, op->place != NULL ? "  " : "",
-              op->place != NULL ? op->place : "");
+              op->ms, 100 * op->share, op->gflops, op->gbs, op->place ? "  " : "",
+              op->place ? op->place : "");
 }
 
 static void on_op(void *user, const vn_bench_op *op) {
     args *a = user;
     if (a->json) {
-        if (json_array_append_new(op->place != NULL ? a->places : a->ops, op_json(op)) != 0)
+        if (json_array_append_new(op->place ? a->places : a->ops, op_json(op)) != 0)
             a->no_memory = true;
         return;
     }
-    if (op->place == NULL || a->places_printed < PLACES_SHOWN) print_op(a, op);
+    if (!op->place || a->places_printed < PLACES_SHOWN) print_op(a, op);
     a->places_printed += op->place != NULL;
     a->begun = true;
 }
@@ -128,22 +128,22 @@ static vn_status bench_network(cli_session *s, args *a) {
     }
     const vn_status status = vn_bench(s->vn, a->dir, &a->o, &result);
     vn_status printed = VN_OK;
-    if (status == VN_OK && s->json) {
+    if (!status && s->json) {
         json_t *object = network_json(&result);
         printed = cli_print_json(a->profile ? profile_json(a, object) : object);
-    } else if (status == VN_OK) {
+    } else if (!status) {
         if (a->profile) printf("\n");
         print_network(a, &result);
     }
     json_decref(a->ops);
     json_decref(a->places);
-    return status != VN_OK ? status : printed;
+    return status ? status : printed;
 }
 
 /* ---- sampling -------------------------------------------------------------------------------- */
 
 static json_t *walk_json(const vn_bench_walk *r) {
-    if (r->refused != NULL)
+    if (r->refused)
         return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused",
                          r->refused);
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler", r->sampler, "guide",
@@ -160,7 +160,7 @@ static void print_walk(args *a, const vn_bench_walk *r) {
                "network", "arithmetic", "share");
     a->begun = true;
     printf("%-16s %-24s", r->sampler, r->guide);
-    if (r->refused != NULL)
+    if (r->refused)
         cli_print(stdout, "  refused: %s\n", r->refused);
     else
         printf(" %7.2f %10.2f %10.2f %11.3f %6.2f%%\n", r->passes, r->median_ms, r->denoiser_ms,
@@ -194,8 +194,7 @@ static vn_status bench_walks(cli_session *s, args *a) {
     a->walks = json_array();
     vn_status status =
         vn_bench_walks(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
-    if (status == VN_OK && s->json)
-        status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
+    if (!status && s->json) status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
     json_decref(a->walks);
     return status;
 }
@@ -208,7 +207,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (done == VN_OK) done = a.mode == SAMPLE ? bench_walks(&s, &a) : bench_network(&s, &a);
+    if (!done) done = a.mode == SAMPLE ? bench_walks(&s, &a) : bench_network(&s, &a);
     return cli_end(&s, done);
 }
 

@@ -8,7 +8,7 @@
 
 static vn_status add(cli_classes *list, int32_t label) {
     int32_t *longer = realloc(list->label, (list->count + 1) * sizeof *longer);
-    if (longer == NULL) return VN_NO_MEMORY;
+    if (!longer) return VN_NO_MEMORY;
     list->label = longer;
     list->label[list->count++] = label;
     return VN_OK;
@@ -17,15 +17,15 @@ static vn_status add(cli_classes *list, int32_t label) {
 static vn_status add_name(vn_model *model, const char *name, cli_classes *list) {
     int32_t label;
     const vn_status status = vn_model_find_label(model, name, &label);
-    return status == VN_OK ? add(list, label) : status;
+    return !status ? add(list, label) : status;
 }
 
 /* The names between commas, without the spaces around them; `text` is cut to pieces. */
 static vn_status add_pieces(vn_model *model, char *text, cli_classes *list) {
     vn_status status = VN_OK;
-    for (char *at = text, *next; at != NULL && status == VN_OK; at = next) {
+    for (char *at = text, *next; at != NULL && !status; at = next) {
         next = strchr(at, ',');
-        if (next != NULL) *next++ = '\0';
+        if (next) *next++ = '\0';
         at += strspn(at, " ");
         for (size_t n = strlen(at); n > 0 && at[n - 1] == ' ';) at[--n] = '\0';
         status = add_name(model, at, list);
@@ -36,14 +36,14 @@ static vn_status add_pieces(vn_model *model, char *text, cli_classes *list) {
 vn_status cli_find_classes(vn_model *model, const cli_texts *texts, cli_classes *out,
                            bool *refused) {
     vn_status status = VN_OK;
-    for (size_t i = 0; i < texts->count && status == VN_OK; i++) {
+    for (size_t i = 0; i < texts->count && !status; i++) {
         status = add_name(model, texts->text[i], out);
-        if (status != VN_BAD_ARGUMENT || strchr(texts->text[i], ',') == NULL) continue;
+        if (status != VN_BAD_ARGUMENT || !strchr(texts->text[i], ',')) continue;
         char *copy = strdup(texts->text[i]);
-        status = copy != NULL ? add_pieces(model, copy, out) : VN_NO_MEMORY;
+        status = copy ? add_pieces(model, copy, out) : VN_NO_MEMORY;
         free(copy);
     }
-    for (size_t i = 0; i < out->count && status == VN_OK && out->count > 1; i++)
+    for (size_t i = 0; i < out->count && !status && out->count > 1; i++)
         if (out->label[i] == VN_LABEL_ALL) {
             *refused =
                 !cli_misuse("sample", "--class all stands alone, for it is all classes in turn");

@@ -17,14 +17,14 @@ void cli_errors_begin(int argc, char **argv) {
 static void print_json(vn_status status, const char *why) {
     json_t *object =
         json_pack("{s:o, s:s}", "error", cli_json_name(why), "status", vn_status_name(status));
-    if (object != NULL) cli_print_json(object);
+    if (object) cli_print_json(object);
     fflush(stdout);
 }
 
 static void report(const char *verb, vn_status status, const char *format, va_list words) {
     char why[2048];
     vsnprintf(why, sizeof why, format, words);
-    cli_print(stderr, "vane%s%s: %s\n", verb != NULL ? " " : "", verb != NULL ? verb : "", why);
+    cli_print(stderr, "vane%s%s: %s\n", verb ? " " : "", verb ? verb : "", why);
     if (as_json) print_json(status, why);
 }
 

@@ -115,14 +115,13 @@ static vn_status eval(cli_session *s, args *a) {
     vn_eval_result result;
     vn_status status = cli_open(s);
     const vn_model_options options = {.null_class = a->null_class};
-    if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
-    if (status == VN_OK && a->label != NULL)
-        status = vn_model_find_label(model, a->label, &a->o.label);
-    if (status == VN_OK) status = vn_eval(model, &a->o, &result);
+    if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
+    if (!status && a->label) status = vn_model_find_label(model, a->label, &a->o.label);
+    if (!status) status = vn_eval(model, &a->o, &result);
     cli_progress_clear(&s->progress);
-    if (status == VN_OK && s->json)
+    if (!status && s->json)
         status = print_json(s, model, a, &result);
-    else if (status == VN_OK)
+    else if (!status)
         print_text(s, model, a, &result);
     vn_model_close(&model);
     return status;

@@ -365,9 +365,8 @@ static void bare_word(const char *shown, char *out, size_t size) {
 }
 
 static void say(const foreign *f, const char *verb, const char *shown, char *out, size_t size) {
-    const char *remark = f->remark != NULL ? f->remark : "",
-               *between = remark[0] != '\0' ? "; " : "";
-    if (f->flag == NULL)
+    const char *remark = f->remark ? f->remark : "", *between = remark[0] != '\0' ? "; " : "";
+    if (!f->flag)
         snprintf(out, size, "vane has no %s: %s", shown, remark);
     else if (f->flag[0] >= 'A' && f->flag[0] <= 'Z')
         snprintf(out, size, "%s needs no flag: write vane %s %s", shown, verb, f->flag);
@@ -382,7 +381,7 @@ bool cli_foreign(const char *verb, const char *shown, const char *const *names, 
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         const foreign *f = &table[i];
         if ((f->verbs != NULL && !among(verb, f->verbs)) || !among(word, f->words)) continue;
-        if (f->flag != NULL && !has_name(f->flag, names, count)) continue;
+        if (f->flag && !has_name(f->flag, names, count)) continue;
         say(f, verb, shown, out, size);
         return true;
     }

@@ -22,11 +22,11 @@ static const cli_option rows[] = {
 static vn_status report(const cli_session *s, const args *a) {
     if (s->json) {
         return cli_print_json(json_pack("{s:o, s:o?, s:o}", "out", cli_json_name(a->out), "grad",
-                                        a->grad != NULL ? cli_json_name(a->grad) : NULL, "seconds",
+                                        a->grad ? cli_json_name(a->grad) : NULL, "seconds",
                                         cli_json_number(cli_seconds(s))));
     }
-    cli_print(stdout, "%s%s%s  %.2f s\n", a->out, a->grad != NULL ? "  " : "",
-              a->grad != NULL ? a->grad : "", cli_seconds(s));
+    cli_print(stdout, "%s%s%s  %.2f s\n", a->out, a->grad ? "  " : "", a->grad ? a->grad : "",
+              cli_seconds(s));
     return VN_OK;
 }
 
@@ -36,8 +36,8 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (done == VN_OK) done = vn_forward(s.vn, a.dir, a.in, a.out, a.grad);
-    if (done == VN_OK) done = report(&s, &a);
+    if (!done) done = vn_forward(s.vn, a.dir, a.in, a.out, a.grad);
+    if (!done) done = report(&s, &a);
     return cli_end(&s, done);
 }
 

@@ -31,7 +31,7 @@ void cli_print_wrapped(FILE *to, const char *text, int column, int indent, int w
 static void default_text(const cli_option *o, const void *value, char *out, size_t size) {
     const char *text = NULL;
     out[0] = '\0';
-    if (o->unset != NULL) {
+    if (o->unset) {
         snprintf(out, size, "%s", o->unset);
         return;
     }
@@ -51,7 +51,7 @@ static void default_text(const cli_option *o, const void *value, char *out, size
     case CLI_FLAG:
     case CLI_HEADING: break;
     }
-    if (text != NULL) snprintf(out, size, "%s", text);
+    if (text) snprintf(out, size, "%s", text);
 }
 
 /* "one of a, b, c" where that is short, else where to look. */
@@ -60,7 +60,7 @@ static void kind_text(const char *kind, char *out, size_t size) {
     const char *name;
     const vn_row *row;
     size_t k = 0, used = (size_t)snprintf(out, size, ": one of ");
-    while ((name = vn_kind_name(k)) != NULL && strcmp(name, kind) != 0) k++;
+    while ((name = vn_kind_name(k)) && strcmp(name, kind) != 0) k++;
     for (size_t i = 0; (row = vn_kind_row(k, i)) != NULL && used < short_enough; i++) {
         used += (size_t)snprintf(out + used, size - used, "%s%s", i == 0 ? "" : ", ", row->name);
     }
@@ -77,7 +77,7 @@ static void print_option(FILE *to, const cli_option *o, const void *value) {
         snprintf(left, sizeof left, "--%s %s", o->name, o->value);
 
     default_text(o, value, fallback, sizeof fallback);
-    if (o->kind != NULL) kind_text(o->kind, kind, sizeof kind);
+    if (o->kind) kind_text(o->kind, kind, sizeof kind);
     const char *opens = fallback[0] != '\0' ? " (default " : "",
                *closes = fallback[0] != '\0' ? ")" : "";
     snprintf(text, sizeof text, "%s%s%s%s%s", o->help, kind, opens, fallback, closes);

@@ -25,20 +25,19 @@ static vn_status describe(cli_session *s, const args *a, bool *usage) {
     char *text = NULL;
     json_t *object = NULL;
     vn_status status = vn_describe(s->vn, a->path, &text);
-    if (status == VN_OK) status = cli_take_json(&text, &object);
+    if (!status) status = cli_take_json(&text, &object);
     const char *is = json_string_value(json_object_get(object, "is"));
-    if (status == VN_OK && is != NULL && (strcmp(is, "model") == 0 || strcmp(is, "network") == 0)) {
+    if (!status && is && (strcmp(is, "model") == 0 || strcmp(is, "network") == 0)) {
         json_t *plan = NULL;
         status = vn_describe_plan(s->vn, a->path, a->batch >= 0 ? a->batch : BATCH, &text);
-        if (status == VN_OK) status = cli_take_json(&text, &plan);
-        if (status == VN_OK && json_object_set_new(object, "plan", plan) != 0)
-            status = VN_NO_MEMORY;
-    } else if (status == VN_OK && a->batch >= 0) {
+        if (!status) status = cli_take_json(&text, &plan);
+        if (!status && json_object_set_new(object, "plan", plan) != 0) status = VN_NO_MEMORY;
+    } else if (!status && a->batch >= 0) {
         cli_misuse("info", "--batch is of a model's plan; %s is none", a->path);
         *usage = true;
     }
-    if (status == VN_OK && !*usage && s->json) return cli_print_json(object);
-    if (status == VN_OK && !*usage) cli_print_description(stdout, object);
+    if (!status && !*usage && s->json) return cli_print_json(object);
+    if (!status && !*usage) cli_print_description(stdout, object);
     json_decref(object);
     return status;
 }
@@ -50,7 +49,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
     bool usage = false;
-    if (done == VN_OK) done = describe(&s, &a, &usage);
+    if (!done) done = describe(&s, &a, &usage);
     const int code = cli_end(&s, done);
     return code == CLI_DONE && usage ? CLI_USAGE : code;
 }

@@ -53,7 +53,7 @@ static const char *flag_of(const char *key) {
 /* How many parts `between` divides the text into. */
 static int64_t parts(const char *text, const char *between) {
     int64_t n = 1;
-    for (; text != NULL && (text = strstr(text, between)) != NULL; text += strlen(between)) n++;
+    for (; text != NULL && (text = strstr(text, between)); text += strlen(between)) n++;
     return n;
 }
 
@@ -61,18 +61,18 @@ static int64_t parts(const char *text, const char *between) {
 static bool give_guides(cli_parser *p, const char *file, json_t *settings) {
     static const char between[] = " | ";
     if (cli_given(p, "guide")) return true;
-    for (const char *at = text_of(settings, "guide"); at != NULL;) {
+    for (const char *at = text_of(settings, "guide"); at;) {
         const char *end = strstr(at, between);
-        json_t *one = end != NULL ? json_stringn(at, (size_t)(end - at)) : json_string(at),
+        json_t *one = end ? json_stringn(at, (size_t)(end - at)) : json_string(at),
                *kept = json_object_get(settings, "guides");
-        if (kept == NULL) {
+        if (!kept) {
             json_object_set_new(settings, "guides", json_array());
             kept = json_object_get(settings, "guides");
         }
         if (json_array_append_new(kept, one) != 0 ||
             !cli_give(p, "guide", json_string_value(one), file))
             return false;
-        at = end != NULL ? end + strlen(between) : NULL;
+        at = end ? end + strlen(between) : NULL;
     }
     return true;
 }
@@ -82,8 +82,8 @@ static bool give_count(cli_parser *p, const char *file, json_t *settings) {
     const char *text = text_of(settings, "count");
     const int64_t bands =
         parts(text_of(settings, "guidance"), ",") * parts(text_of(settings, "guide"), " | ");
-    const int64_t all = text != NULL ? strtoll(text, NULL, 10) : 0;
-    if (text == NULL || cli_given(p, "count") ||
+    const int64_t all = text ? strtoll(text, NULL, 10) : 0;
+    if (!text || cli_given(p, "count") ||
         (text_of(settings, "noise") != NULL && !cli_given(p, "noise")))
         return true;
     if (all < 1 || all % bands != 0)
@@ -133,16 +133,16 @@ static vn_status read_settings(const char *file, json_t **settings) {
     char *text = NULL;
     json_t *all = NULL;
     vn_status status = vn_context_open(&vn, NULL);
-    if (status == VN_OK) status = vn_describe(vn, file, &text);
-    if (status == VN_OK) status = cli_take_json(&text, &all);
-    if (status != VN_OK) cli_error("sample", status, "--like: %s", vn_error_text(vn));
+    if (!status) status = vn_describe(vn, file, &text);
+    if (!status) status = cli_take_json(&text, &all);
+    if (status) cli_error("sample", status, "--like: %s", vn_error_text(vn));
     json_t *found = json_object_get(all, "text") ? json_object_get(all, "text")
                                                  : json_object_get(all, "metadata");
-    if (status == VN_OK && text_of(found, "source") == NULL) {
+    if (!status && !text_of(found, "source")) {
         cli_misuse("sample", "--like %s: it holds no settings of vane sample", file);
         status = VN_BAD_ARGUMENT;
     }
-    *settings = status == VN_OK ? json_incref(found) : NULL;
+    *settings = !status ? json_incref(found) : NULL;
     json_decref(all);
     vn_context_close(&vn);
     return status;
@@ -157,7 +157,7 @@ static bool take(cli_parser *p, const char *file, bool quiet, json_t *settings) 
     size_t i = 0;
     if (json_object_size(settings) >= most)
         return cli_misuse("sample", "--like %s: too many settings", file);
-    if (text_of(settings, "class") == NULL && !cli_given(p, "class"))
+    if (!text_of(settings, "class") && !cli_given(p, "class"))
         return cli_misuse(
             "sample", "--like %s: it does not hold the classes of its samples; give --class", file);
     json_object_foreach(settings, key, value) typed[i++] = cli_given(p, flag_of(key));
@@ -168,17 +168,17 @@ static bool take(cli_parser *p, const char *file, bool quiet, json_t *settings) 
 
 vn_status cli_like(cli_parser *p, const char *file, bool quiet, json_t **settings) {
     const vn_status status = read_settings(file, settings);
-    if (status != VN_OK) return status;
+    if (status) return status;
     return take(p, file, quiet, *settings) ? VN_OK : VN_BAD_ARGUMENT;
 }
 
 bool cli_like_fits(const json_t *settings, const char *file, const char *source,
                    const char *fingerprint, int64_t steps) {
     const char *model = text_of(settings, "model"), *step = text_of(settings, "training_step");
-    if (model != NULL && (fingerprint == NULL || strcmp(model, fingerprint) != 0))
+    if (model && (!fingerprint || strcmp(model, fingerprint) != 0))
         return cli_misuse("sample", "--like %s: another model drew it (%s) than %s is now (%s)",
-                          file, model, source, fingerprint != NULL ? fingerprint : "a callback");
-    if (model == NULL && step != NULL && strtoll(step, NULL, 10) != steps)
+                          file, model, source, fingerprint ? fingerprint : "a callback");
+    if (!model && step && strtoll(step, NULL, 10) != steps)
         return cli_misuse("sample",
                           "--like %s: it was drawn after %s training steps, and %s has %lld", file,
                           step, source, (long long)steps);

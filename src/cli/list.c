@@ -39,7 +39,7 @@ static const struct {
 
 static bool wanted(const selection *c, size_t kind, const vn_row *row) {
     return (c->kind == vn_kind_count() || c->kind == kind) &&
-           (c->name == NULL || strcmp(c->name, row->name) == 0);
+           (!c->name || strcmp(c->name, row->name) == 0);
 }
 
 /* ---- for people ------------------------------------------------------------------------------ */
@@ -48,9 +48,9 @@ static void print_kinds(void) {
     enum { column = 16, width = 96 };
     const char *name;
     const vn_row *row;
-    for (size_t k = 0; (name = vn_kind_name(k)) != NULL; k++) {
+    for (size_t k = 0; (name = vn_kind_name(k)); k++) {
         int at = printf("  %-*s", column - 2, name);
-        for (size_t i = 0; (row = vn_kind_row(k, i)) != NULL; i++) {
+        for (size_t i = 0; (row = vn_kind_row(k, i)); i++) {
             if (at + 2 + (int)strlen(row->name) > width) at = printf("\n%*s", column, "") - 1;
             at += printf("%s%s", at > column ? "  " : "", row->name);
         }
@@ -61,12 +61,11 @@ static void print_kinds(void) {
 
 static void print_default(const vn_param *p, char *text, size_t size) {
     const char *choice = p->choices;
-    if (choice == NULL) {
+    if (!choice) {
         snprintf(text, size, "%s=%g", p->name, p->value);
         return;
     }
-    for (int i = 0; i < (int)p->value && strchr(choice, '|') != NULL; i++)
-        choice = strchr(choice, '|') + 1;
+    for (int i = 0; i < (int)p->value && strchr(choice, '|'); i++) choice = strchr(choice, '|') + 1;
     snprintf(text, size, "%s=%.*s", p->name, (int)strcspn(choice, "|"), choice);
 }
 
@@ -74,7 +73,7 @@ static void print_default(const vn_param *p, char *text, size_t size) {
 static void range_text(const vn_param *p, char *text, size_t size) {
     const char *whole = p->integer ? "whole, " : "", *comma = "";
     text[0] = '\0';
-    if (p->choices != NULL) {
+    if (p->choices) {
         size_t used = (size_t)snprintf(text, size, "  (");
         for (const char *c = p->choices; *c != '\0' && used < size; comma = ", ") {
             const int length = (int)strcspn(c, "|");
@@ -103,7 +102,7 @@ static void print_param(const vn_param *p, int column, int width) {
 
 /* A number alone is arXiv's. */
 static void print_source(const char *source, int column) {
-    if (source == NULL || source[0] == '\0') return;
+    if (!source || source[0] == '\0') return;
     bool number = strspn(source, "0123456789.") == strlen(source);
     printf("%*ssource: %s%s\n", column, "", number ? "arXiv " : "", source);
 }
@@ -114,7 +113,7 @@ static void print_use(size_t kind, const vn_row *row, int column) {
     for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
         if (strcmp(uses[i].kind, vn_kind_name(kind)) != 0) continue;
         printf("%*suse: %s %s", column, "", uses[i].command, row->name);
-        for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++) {
+        for (const vn_param *p = row->params; p != NULL && p->name; p++) {
             print_default(p, value, sizeof value);
             printf("%s%s", p == row->params ? ":" : ",", value);
         }
@@ -127,18 +126,17 @@ static void print_row(const vn_row *row) {
     if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
     cli_print_wrapped(stdout, row->summary, column, column, width);
     print_source(row->source, column);
-    for (const vn_param *p = row->params; p != NULL && p->name != NULL; p++)
-        print_param(p, column, width);
+    for (const vn_param *p = row->params; p != NULL && p->name; p++) print_param(p, column, width);
 }
 
 static void print_rows(const selection *c) {
     enum { column = 20 };
     const vn_row *row;
     for (size_t k = 0; k < vn_kind_count(); k++) {
-        for (size_t i = 0; (row = vn_kind_row(k, i)) != NULL; i++) {
+        for (size_t i = 0; (row = vn_kind_row(k, i)); i++) {
             if (!wanted(c, k, row)) continue;
             print_row(row);
-            if (c->name == NULL) continue;
+            if (!c->name) continue;
             printf("%*skind: %s\n", column, "", vn_kind_name(k));
             print_use(k, row, column);
         }
@@ -149,7 +147,7 @@ static void print_rows(const selection *c) {
 
 /* Adds `value`, taking it over; false when memory ran out anywhere on the way. */
 static bool append(json_t *array, json_t *value) {
-    return array != NULL && value != NULL && json_array_append_new(array, value) == 0;
+    return array != NULL && value && json_array_append_new(array, value) == 0;
 }
 
 static json_t *param_json(const vn_param *p) {
@@ -163,7 +161,7 @@ static json_t *param_json(const vn_param *p) {
 static json_t *row_json(const vn_row *row) {
     json_t *params = json_array();
     bool ok = params != NULL;
-    for (const vn_param *p = row->params; ok && p != NULL && p->name != NULL; p++)
+    for (const vn_param *p = row->params; ok && p && p->name; p++)
         ok = append(params, param_json(p));
     if (ok) {
         return json_pack("{s:s, s:s, s:s?, s:o}", "name", row->name, "summary", row->summary,
@@ -176,7 +174,7 @@ static json_t *row_json(const vn_row *row) {
 static json_t *kind_json(const selection *c, size_t kind) {
     json_t *array = json_array();
     const vn_row *row;
-    for (size_t i = 0; (row = vn_kind_row(kind, i)) != NULL; i++) {
+    for (size_t i = 0; (row = vn_kind_row(kind, i)); i++) {
         if (!wanted(c, kind, row) || append(array, row_json(row))) continue;
         json_decref(array);
         return NULL;
@@ -188,10 +186,10 @@ static json_t *kind_json(const selection *c, size_t kind) {
 static json_t *kinds_json(const selection *c) {
     json_t *object = json_object();
     const char *name;
-    for (size_t k = 0; (name = vn_kind_name(k)) != NULL; k++) {
+    for (size_t k = 0; (name = vn_kind_name(k)); k++) {
         if (c->kind != vn_kind_count() && k != c->kind) continue;
         json_t *found = kind_json(c, k);
-        const bool none = c->name != NULL && found != NULL && json_array_size(found) == 0;
+        const bool none = c->name != NULL && found && json_array_size(found) == 0;
         if (none) json_decref(found);
         if (none || json_object_set_new(object, name, found) == 0) continue;
         json_decref(object);
@@ -206,7 +204,7 @@ enum { most = 512 }; /* names that a mistake is held against */
 
 static size_t kind_names(const char **names) {
     size_t count = 0;
-    while (count < most && vn_kind_name(count) != NULL) {
+    while (count < most && vn_kind_name(count)) {
         names[count] = vn_kind_name(count);
         count++;
     }
@@ -219,7 +217,7 @@ static size_t row_names(size_t kind, const char **names) {
     const vn_row *row;
     for (size_t k = 0; k < vn_kind_count(); k++) {
         if (kind != vn_kind_count() && k != kind) continue;
-        for (size_t i = 0; count < most && (row = vn_kind_row(k, i)) != NULL; i++)
+        for (size_t i = 0; count < most && (row = vn_kind_row(k, i)); i++)
             names[count++] = row->name;
     }
     return count;
@@ -238,17 +236,17 @@ static bool unknown_word(const char *word) {
 /* False, with a line on stderr, when there is no such kind or row. */
 static bool choose(const args *a, selection *c) {
     *c = (selection){.kind = vn_kind_count()};
-    if (a->kind == NULL) return true;
+    if (!a->kind) return true;
     c->kind = vn_kind_find(a->kind);
     c->name = a->name;
     if (c->kind == vn_kind_count()) {
-        if (a->name != NULL) return unknown_word(a->kind);
+        if (a->name) return unknown_word(a->kind);
         c->name = a->kind;
         for (size_t k = 0; k < vn_kind_count(); k++)
-            if (vn_kind_find_row(k, c->name) != NULL) return true;
+            if (vn_kind_find_row(k, c->name)) return true;
         return unknown_word(a->kind);
     }
-    if (c->name == NULL || vn_kind_find_row(c->kind, c->name) != NULL) return true;
+    if (!c->name || vn_kind_find_row(c->kind, c->name)) return true;
     const char *names[most];
     char text[512];
     if (cli_suggest(c->name, "", names, row_names(c->kind, names), text, sizeof text))
@@ -264,7 +262,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     if (!choose(&a, &c)) return CLI_USAGE;
     if (s.json) return cli_end(&s, cli_print_json(kinds_json(&c)));
-    if (a.kind != NULL)
+    if (a.kind)
         print_rows(&c);
     else
         print_kinds();

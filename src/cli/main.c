@@ -38,7 +38,7 @@ static int unknown_verb(const char *word) {
     for (size_t i = 0; i < verb_count; i++) names[i] = verbs[i]->name;
     if (word[0] == '-')
         cli_misuse(NULL, "the verb comes before its flags: vane VERB %s; see: vane --help", word);
-    else if (foreign != NULL)
+    else if (foreign)
         cli_misuse(NULL, "vane says %s for %s; see: vane %s --help", foreign, word, foreign);
     else if (cli_suggest(word, "", names, verb_count, text, sizeof text))
         cli_misuse(NULL, "unknown verb '%s'; %s", word, text);
@@ -55,7 +55,7 @@ static int help(int argc, char **argv) {
         return CLI_DONE;
     }
     const cli_verb *verb = find_verb(argv[0]);
-    return verb != NULL ? verb->run(verb, 1, (char **)flag) : unknown_verb(argv[0]);
+    return verb ? verb->run(verb, 1, (char **)flag) : unknown_verb(argv[0]);
 }
 
 static int run(int argc, char **argv) {
@@ -65,7 +65,7 @@ static int run(int argc, char **argv) {
     if (strcmp(argv[1], "help") == 0) return help(argc - 2, argv + 2);
     if (asks_for_version(argv[1])) return cli_version.run(&cli_version, argc - 2, argv + 2);
     const cli_verb *verb = find_verb(argv[1]);
-    return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
+    return verb ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(argv[1]);
 }
 
 int main(int argc, char **argv) {

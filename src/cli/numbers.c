@@ -27,7 +27,7 @@ static bool take_number(const char **text, double *out) {
 static bool add(cli_numbers *list, double value) {
     if (list->count == most_numbers) return false;
     double *longer = realloc(list->value, (list->count + 1) * sizeof *longer);
-    if (longer == NULL) return false;
+    if (!longer) return false;
     list->value = longer;
     list->value[list->count++] = value;
     return true;

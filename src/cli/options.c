@@ -53,7 +53,7 @@ static bool unknown_flag(const parser *p, const char *shown) {
     size_t count = 0, flag_count = 0;
     void *into;
     const cli_option *o;
-    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+    for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (o->type == CLI_HEADING) continue;
         names[count++] = o->name;
         if (is_flag(o)) flags[flag_count++] = o->name;
@@ -99,7 +99,7 @@ static bool parse_choice(const char *text, const char *choices, int *out) {
 
 static bool add_text(cli_texts *list, const char *text) {
     const char **longer = realloc(list->text, (list->count + 1) * sizeof *longer);
-    if (longer == NULL) return false;
+    if (!longer) return false;
     list->text = longer;
     list->text[list->count++] = text;
     return true;
@@ -152,7 +152,7 @@ static bool is_number(const cli_option *o) {
 static bool is_unset(parser *p, const cli_option *o, double unset, const char *shown,
                      const char *text) {
     const char *whole = o->type == CLI_DOUBLE ? "a number" : "a whole number";
-    const char *instead = o->bounds != NULL ? o->bounds : unset < 0 ? "from 0 up" : "above 0";
+    const char *instead = o->bounds ? o->bounds : unset < 0 ? "from 0 up" : "above 0";
     return cli_misuse(p->verb, "%s: expected %s %s, not '%s'", shown, whole, instead, text);
 }
 
@@ -165,7 +165,7 @@ static bool set(parser *p, size_t i, const char *shown, const char *text) {
     p->seen[i] = true;
     if (!store(o, text, into, &expected))
         return cli_misuse(p->verb, "%s: expected %s, not '%s'", shown, expected, text);
-    if (!is_number(o) || o->unset == NULL || number(o, into) != unset) return true;
+    if (!is_number(o) || !o->unset || number(o, into) != unset) return true;
     return is_unset(p, o, unset, shown, text);
 }
 
@@ -179,12 +179,12 @@ static bool find_flag(const parser *p, const char *word, size_t *index, const ch
     const char *equals = strchr(word, '=');
     const bool attached =
         !by_name && (isdigit((unsigned char)word[2]) || word[2] == '-' || word[2] == '+');
-    const size_t length = attached ? 2 : equals != NULL ? (size_t)(equals - word) : strlen(word);
+    const size_t length = attached ? 2 : equals ? (size_t)(equals - word) : strlen(word);
     snprintf(shown, size, "%.*s", (int)least(length, size - 1), word);
-    *value = attached ? word + 2 : equals != NULL ? equals + 1 : NULL;
+    *value = attached ? word + 2 : equals ? equals + 1 : NULL;
     void *into;
     const cli_option *o;
-    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+    for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (!is_flag(o) ||
             (by_name ? strcmp(shown + 2, o->name) != 0 : shown[1] != o->letter || shown[2] != '\0'))
             continue;
@@ -205,13 +205,13 @@ static bool parse_flag(parser *p, int argc, char **argv, int *used) {
     const cli_option *o = row_at(p, i, &into);
     *used = 1;
     if (o->type == CLI_FLAG) {
-        if (value != NULL) return cli_misuse(p->verb, "%s takes no value", shown);
+        if (value) return cli_misuse(p->verb, "%s takes no value", shown);
         if (p->seen[i]) return cli_misuse(p->verb, "%s is given twice", shown);
         p->seen[i] = true;
         *(int *)into = 1;
         return true;
     }
-    if (value != NULL) return set(p, i, shown, value);
+    if (value) return set(p, i, shown, value);
     if (argc < 2 || strncmp(argv[1], "--", 2) == 0)
         return cli_misuse(p->verb, "%s needs a value: %s", shown, o->value);
     *used = 2;
@@ -221,7 +221,7 @@ static bool parse_flag(parser *p, int argc, char **argv, int *used) {
 static bool parse_argument(parser *p, const char *text) {
     void *into;
     const cli_option *o;
-    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+    for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (cli_is_argument(o) && !p->seen[i]) return set(p, i, o->name, text);
     }
     return cli_misuse(p->verb, "one argument too many: '%s'; see: vane %s --help", text, p->verb);
@@ -230,7 +230,7 @@ static bool parse_argument(parser *p, const char *text) {
 static bool check_required(const parser *p) {
     void *into;
     const cli_option *o;
-    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+    for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (!o->required || p->seen[i]) continue;
         if (cli_is_argument(o)) return cli_misuse(p->verb, "%s is missing: %s", o->name, o->help);
         return cli_misuse(p->verb, "--%s %s is missing: %s", o->name, o->value, o->help);
@@ -242,7 +242,7 @@ static bool check_required(const parser *p) {
 static const char *mode_of(const parser *p, char *text, size_t size) {
     void *into;
     const cli_option *o;
-    for (size_t i = 0; (o = row_at(p, i, &into)) != NULL; i++) {
+    for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (o->type != CLI_CHOICE || strcmp(o->name, "mode") != 0) continue;
         const char *choice = o->value;
         for (int k = *(int *)into; k > 0; k--) choice += strcspn(choice, "|") + 1;
@@ -258,8 +258,8 @@ static bool check_modes(const parser *p) {
     int index;
     const cli_option *o;
     const char *mode = mode_of(p, text, sizeof text);
-    for (size_t i = 0; mode != NULL && (o = row_at(p, i, &into)) != NULL; i++) {
-        if (!p->seen[i] || o->modes == NULL || parse_choice(mode, o->modes, &index)) continue;
+    for (size_t i = 0; mode != NULL && (o = row_at(p, i, &into)); i++) {
+        if (!p->seen[i] || !o->modes || parse_choice(mode, o->modes, &index)) continue;
         return cli_misuse(p->verb, "--%s has no effect with --mode %s: it needs --mode %s", o->name,
                           mode, o->modes);
     }
@@ -271,7 +271,7 @@ static bool check_modes(const parser *p) {
 static bool find_row(const parser *p, const char *name, size_t *index) {
     void *into;
     const cli_option *o;
-    for (*index = 0; (o = row_at(p, *index, &into)) != NULL; ++*index)
+    for (*index = 0; (o = row_at(p, *index, &into)); ++*index)
         if (o->type != CLI_HEADING && strcmp(o->name, name) == 0) return true;
     return false;
 }
@@ -306,7 +306,7 @@ vn_status cli_parse(const char *verb, int argc, char **argv, const cli_table *ta
         else if (flag ? !parse_flag(&p, argc - i, argv + i, &used) : !parse_argument(&p, argv[i]))
             return VN_BAD_ARGUMENT;
     }
-    const vn_status status = complete != NULL ? complete(tables[0].into, &p) : VN_OK;
-    if (status != VN_OK) return status;
+    const vn_status status = complete ? complete(tables[0].into, &p) : VN_OK;
+    if (status) return status;
     return check_required(&p) && check_modes(&p) ? VN_OK : VN_BAD_ARGUMENT;
 }

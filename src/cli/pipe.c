@@ -32,9 +32,9 @@ bool cli_pipe_open(cli_pipe *p, const char *out) {
                           "--out %s: stdout is a terminal; send it to a program or a file", out);
     const int n = snprintf(p->folder, sizeof p->folder, "%s/vane-XXXXXX",
                            tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
-    if (n < 0 || (size_t)n >= sizeof p->folder || mkdtemp(p->folder) == NULL) {
-        cli_error("sample", VN_IO, "--out %s: no folder for it in %s: %s", out,
-                  tmp != NULL ? tmp : "/tmp", strerror(errno));
+    if (n < 0 || (size_t)n >= sizeof p->folder || !mkdtemp(p->folder)) {
+        cli_error("sample", VN_IO, "--out %s: no folder for it in %s: %s", out, tmp ? tmp : "/tmp",
+                  strerror(errno));
         p->folder[0] = '\0';
         return false;
     }
@@ -51,7 +51,7 @@ vn_status cli_pipe_send(const cli_pipe *p) {
         sent = fwrite(bytes, 1, n, stdout) == n;
     sent = sent && !ferror(from) && fflush(stdout) == 0;
     if (!sent) cli_error("sample", VN_IO, "stdout: %s", strerror(errno));
-    if (from != NULL) fclose(from);
+    if (from) fclose(from);
     return sent ? VN_OK : VN_IO;
 }
 

@@ -29,7 +29,7 @@ static void on_interrupt(int number) {
     if (number == SIGINT && at_terminal && write(STDERR_FILENO, words, sizeof words - 1) < 0)
         at_terminal = 0;
     errno = code;
-    if (running != NULL) vn_context_cancel(running);
+    if (running) vn_context_cancel(running);
 }
 
 static bool is_ignored(int number) {
@@ -48,7 +48,7 @@ void cli_catch_signals(vn_context *vn) {
     sigaction(SIGTERM, &action, NULL);
     action.sa_flags = SA_RESTART;
     if (!is_ignored(SIGHUP)) sigaction(SIGHUP, &action, NULL);
-    if (interrupted && vn != NULL) vn_context_cancel(vn);
+    if (interrupted && vn) vn_context_cancel(vn);
 }
 
 void cli_forget_signals(void) {

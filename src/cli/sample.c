@@ -90,7 +90,7 @@ static const cli_option rows[] = {
 /* How many samples to draw where the user did not say. */
 static int64_t chosen_count(const vn_model_info *info, const vn_sample_options *o) {
     enum { of_one = 16, of_each = 8, most = 128, points = 1000 };
-    const int64_t classes = o->cycle != NULL           ? (int64_t)o->cycle_count
+    const int64_t classes = o->cycle                   ? (int64_t)o->cycle_count
                             : o->label == VN_LABEL_ALL ? info->classes
                                                        : 0;
     if (info->rank == 1) return points;
@@ -135,7 +135,7 @@ static void print_text(const cli_session *s, const args *a, const vn_written *wr
 static json_t *number_array(const double *numbers, const int64_t *whole, size_t length) {
     json_t *array = json_array();
     for (size_t i = 0; i < length; i++) {
-        json_t *item = whole != NULL ? json_integer(whole[i]) : cli_json_number(numbers[i]);
+        json_t *item = whole ? json_integer(whole[i]) : cli_json_number(numbers[i]);
         if (json_array_append_new(array, item) == 0) continue;
         json_decref(array);
         return NULL;
@@ -174,21 +174,21 @@ static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
     const vn_existing existing = a->append      ? VN_EXISTING_APPEND
                                  : a->overwrite ? VN_EXISTING_REPLACE
                                                 : VN_EXISTING_REFUSE;
-    vn_status status = bands != NULL && written != NULL ? VN_OK : VN_NO_MEMORY;
-    for (size_t i = 0; status == VN_OK && i < count; i++) {
+    vn_status status = bands != NULL && written ? VN_OK : VN_NO_MEMORY;
+    for (size_t i = 0; !status && i < count; i++) {
         bands[i] = a->o;
         bands[i].guide = a->rules[i / a->value_count];
         bands[i].guidance = a->values[i % a->value_count];
     }
-    if (status == VN_OK) status = vn_sample_to(model, bands, count, a->out, existing, written);
+    if (!status) status = vn_sample_to(model, bands, count, a->out, existing, written);
     cli_progress_clear(&s->progress);
-    if (status == VN_OK && a->pipe.file[0] != '\0') {
+    if (!status && a->pipe.file[0] != '\0') {
         status = cli_pipe_send(&a->pipe);
         a->refused = status != VN_OK;
     }
-    if (status == VN_OK && s->json)
+    if (!status && s->json)
         status = print_json(s, a, written, model);
-    else if (status == VN_OK)
+    else if (!status)
         print_text(s, a, written);
     free(bands);
     free(written);
@@ -211,15 +211,14 @@ static bool holds_trace(const char *out, bool points) {
 /* The weak model; where it does not say which class is null, as the model. */
 static vn_status open_weak(cli_session *s, args *a, const vn_model_options *options) {
     vn_status status = vn_model_open(s->vn, a->weak, &a->o.weak);
-    if (status != VN_OK || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null)
-        return status;
+    if (status || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null) return status;
     vn_model_close(&a->o.weak);
     return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
 }
 
 static vn_status choose_classes(vn_model *model, args *a) {
     const vn_status status = cli_find_classes(model, &a->classes, &a->labels, &a->refused);
-    if (status != VN_OK || a->labels.count == 0) return status;
+    if (status || a->labels.count == 0) return status;
     if (a->labels.count == 1) {
         a->o.label = a->labels.label[0];
     } else {
@@ -242,10 +241,10 @@ static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
     const vn_model_options options = {.null_class = a->null_class};
     vn_status status = cli_open(s);
-    if (status == VN_OK) status = vn_model_open_with(s->vn, a->source, &options, &model);
-    if (status == VN_OK && a->weak != NULL) status = open_weak(s, a, &options);
-    if (status == VN_OK) status = choose_classes(model, a);
-    if (status == VN_OK) {
+    if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
+    if (!status && a->weak) status = open_weak(s, a, &options);
+    if (!status) status = choose_classes(model, a);
+    if (!status) {
         vn_model_info info = vn_model_get_info(model);
         /* then the file says how many, unless the user does */
         bool by_file = a->o.noise_file != NULL;
@@ -269,7 +268,7 @@ static bool reads_out(const args *a) {
     struct stat out, one;
     if (stat(a->out, &out) != 0 || !S_ISREG(out.st_mode)) return false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
-        if (read[i] == NULL || stat(read[i], &one) != 0 || one.st_ino != out.st_ino ||
+        if (!read[i] || stat(read[i], &one) != 0 || one.st_ino != out.st_ino ||
             one.st_dev != out.st_dev)
             continue;
         cli_misuse("sample", "--out %s would write over %s, which is read", a->out, read[i]);
@@ -299,7 +298,7 @@ static bool begin(args *a, const cli_session *s) {
 /* --like gives what was not typed. */
 static vn_status complete(void *into, cli_parser *p) {
     args *a = into;
-    return a->like == NULL ? VN_OK : cli_like(p, a->like, cli_given(p, "quiet"), &a->settings);
+    return !a->like ? VN_OK : cli_like(p, a->like, cli_given(p, "quiet"), &a->settings);
 }
 
 static void close_args(args *a) {

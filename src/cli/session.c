@@ -40,7 +40,7 @@ static bool asks_for_help(int argc, char **argv) {
 
 static void print_help(const cli_verb *verb, const cli_table *tables, size_t count) {
     printf("Example: %s\n\n", verb->example);
-    cli_print_wrapped(stdout, verb->about != NULL ? verb->about : verb->summary, 0, 0, 96);
+    cli_print_wrapped(stdout, verb->about ? verb->about : verb->summary, 0, 0, 96);
     printf("\nUsage: ");
     cli_print_usage(stdout, verb->name, tables, count);
     cli_print_options(stdout, tables, count);
@@ -92,10 +92,10 @@ vn_status cli_open(cli_session *s) {
 
 /* One line. A context that could not be opened has no words of its own. */
 static void print_error(const cli_session *s, vn_status status) {
-    const char *verb = s->verb->name, *why = s->vn != NULL ? vn_error_text(s->vn) : "";
+    const char *verb = s->verb->name, *why = s->vn ? vn_error_text(s->vn) : "";
     if (why[0] != '\0')
         cli_error(verb, status, "%s", why);
-    else if (s->vn != NULL || status == VN_NO_MEMORY)
+    else if (s->vn || status == VN_NO_MEMORY)
         cli_error(verb, status, "%s", vn_status_name(status));
     else if (status == VN_UNSUPPORTED)
         cli_error(verb, status, "this machine does not run the %s kernels", s->cpu);
@@ -107,7 +107,7 @@ static void print_error(const cli_session *s, vn_status status) {
 
 int cli_end(cli_session *s, vn_status status) {
     cli_progress_clear(&s->progress);
-    if (status != VN_OK) print_error(s, status);
+    if (status) print_error(s, status);
     return cli_leave(s, status);
 }
 
@@ -130,8 +130,8 @@ json_t *cli_json_number(double value) {
 
 json_t *cli_json_name(const char *name) {
     json_t *text = json_string(name);
-    char *copy = text == NULL ? strdup(name) : NULL;
-    if (copy == NULL) return text;
+    char *copy = !text ? strdup(name) : NULL;
+    if (!copy) return text;
     for (char *c = copy; *c != '\0'; c++)
         if ((unsigned char)*c >= 0x80) *c = '?';
     text = json_string(copy);
@@ -142,14 +142,14 @@ json_t *cli_json_name(const char *name) {
 vn_status cli_take_json(char **text, json_t **object) {
     *object = json_loads(*text, JSON_DECODE_ANY, NULL);
     vn_text_free(text);
-    return *object != NULL ? VN_OK : VN_NO_MEMORY;
+    return *object ? VN_OK : VN_NO_MEMORY;
 }
 
 vn_status cli_print_json(json_t *object) {
-    if (object == NULL) return VN_NO_MEMORY;
+    if (!object) return VN_NO_MEMORY;
     char *text = json_dumps(object, JSON_REAL_PRECISION(9));
     json_decref(object);
-    if (text == NULL) return VN_NO_MEMORY;
+    if (!text) return VN_NO_MEMORY;
     cli_put_json(stdout, text);
     putchar('\n');
     free(text);

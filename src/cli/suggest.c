@@ -65,7 +65,7 @@ static const char *stem(const char *word, bool of_words, const char *const *name
         if (n < (of_words ? shortest_word : shortest_stem) || !begins_with(word, names[i]))
             continue;
         if (of_words && word[n] != '-') continue;
-        if (best == NULL || strlen(names[i]) > strlen(best)) best = names[i];
+        if (!best || strlen(names[i]) > strlen(best)) best = names[i];
     }
     return best;
 }
@@ -92,9 +92,9 @@ bool cli_suggest(const char *word, const char *before, const char *const *names,
     normalise(word, typed);
     if (typed[0] == '\0') return false;
     size_t n = completions(typed, names, count, found);
-    if (n == 0 && (found[0] = stem(typed, true, names, count)) != NULL) n = 1;
-    if (n == 0 && (found[0] = nearest(typed, names, count)) != NULL) n = 1;
-    if (n == 0 && (found[0] = stem(typed, false, names, count)) != NULL) n = 1;
+    if (n == 0 && (found[0] = stem(typed, true, names, count))) n = 1;
+    if (n == 0 && (found[0] = nearest(typed, names, count))) n = 1;
+    if (n == 0 && (found[0] = stem(typed, false, names, count))) n = 1;
     if (n == 0) return false;
     size_t used = (size_t)snprintf(out, size, "did you mean ");
     for (size_t i = 0; i < n && used < size; i++) {

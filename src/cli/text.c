@@ -44,7 +44,7 @@ static int put(FILE *to, const char *text, size_t bytes) {
         uint32_t code;
         const int length = character(text, &code);
         if (length == 0 || text + length > end || is_control(code))
-            fputc(length != 0 && strchr("\n\t\r", (int)code) != NULL && code != 0 ? ' ' : '?', to);
+            fputc(length != 0 && strchr("\n\t\r", (int)code) && code != 0 ? ' ' : '?', to);
         else
             fwrite(text, 1, (size_t)length, to);
         text += length > 0 ? length : 1;
@@ -92,7 +92,7 @@ static int read_number(const char **at, va_list *args) {
 static conversion read_conversion(const char **at, va_list *args) {
     conversion c = {.text = "%", .precision = -1};
     size_t used = 1;
-    for (; strchr("-+ #0", **at) != NULL; ++*at) {
+    for (; strchr("-+ #0", **at); ++*at) {
         c.left = c.left || **at == '-';
         if (used < 6) c.text[used++] = **at;
     }

@@ -82,7 +82,7 @@ static vn_status report(const cli_session *s, const args *a) {
         char took[32];
         vn_model *model = NULL;
         vn_status opened = vn_model_open(s->vn, a->out, &model);
-        if (opened != VN_OK) return opened;
+        if (opened) return opened;
         const vn_model_info info = vn_model_get_info(model);
         cli_print(stdout, "%s is trained (%s)\n", a->out,
                   cli_duration(cli_seconds(s), took, sizeof took));
@@ -92,7 +92,7 @@ static vn_status report(const cli_session *s, const args *a) {
     }
     char *text = NULL;
     vn_status status = vn_describe(s->vn, a->out, &text);
-    if (status != VN_OK) return status;
+    if (status) return status;
     json_t *description = json_loads(text, JSON_DECODE_ANY, NULL);
     vn_text_free(&text);
     return cli_print_json(json_pack("{s:o, s:o, s:o}", "out", cli_json_name(a->out), "seconds",
@@ -105,8 +105,8 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (done == VN_OK) done = vn_train(s.vn, a.data, a.out, &a.o);
-    if (done == VN_OK) {
+    if (!done) done = vn_train(s.vn, a.data, a.out, &a.o);
+    if (!done) {
         cli_progress_clear(&s.progress);
         done = report(&s, &a);
     }

@@ -10,11 +10,11 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     char *text = NULL;
     json_t *build = NULL;
     vn_status done = cli_open(&s);
-    if (done == VN_OK) done = vn_describe_build(s.vn, &text);
-    if (done == VN_OK) done = cli_take_json(&text, &build);
-    if (done == VN_OK && s.json) {
+    if (!done) done = vn_describe_build(s.vn, &text);
+    if (!done) done = cli_take_json(&text, &build);
+    if (!done && s.json) {
         done = cli_print_json(build);
-    } else if (done == VN_OK) {
+    } else if (!done) {
         printf("vane %s\n\n", vn_version());
         json_object_del(build, "vane");
         cli_print_description(stdout, build);

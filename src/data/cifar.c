@@ -31,7 +31,7 @@ static const layout layouts[] = {
 /* ---- which files ----------------------------------------------------------------------------- */
 
 static bool names_file(const layout *l, const char *name) {
-    for (size_t i = 0; l->train[i] != NULL; i++)
+    for (size_t i = 0; l->train[i]; i++)
         if (strcmp(name, l->train[i]) == 0) return true;
     return strcmp(name, l->test) == 0;
 }
@@ -39,7 +39,7 @@ static bool names_file(const layout *l, const char *name) {
 static bool fits(const layout *l, const char *source) {
     if (vn_is_dir(source)) return vn_source_has(source, l->train[0]);
     const char *slash = strrchr(source, '/');
-    return names_file(l, slash != NULL ? slash + 1 : source);
+    return names_file(l, slash ? slash + 1 : source);
 }
 
 static const layout *find_layout(const char *source) {
@@ -89,35 +89,35 @@ static vn_status read_records(const layout *l, const char *path, int64_t records
     vn_reading reading;
     int fd;
     vn_reading_begin(&reading, watch, (uint64_t)records * size);
-    vn_status s = vn_file_open(path, &fd, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_file_open(path, &fd, err);
+    if (status) return status;
     FILE *f = fdopen(fd, "rb");
-    if (f == NULL) {
-        s = vn_fail_errno(err, "%s", path);
+    if (!f) {
+        status = vn_fail_errno(err, "%s", path);
         close(fd);
-        return s;
+        return status;
     }
-    for (int64_t i = 0; s == VN_OK && i < records; i++) {
+    for (int64_t i = 0; !status && i < records; i++) {
         if (fread(record, size, 1, f) == 1)
-            s = take_record(l, record, out, err);
+            status = take_record(l, record, out, err);
         else
-            s = vn_fail(err, VN_IO, "cannot be read to its end");
-        if (s == VN_OK) s = vn_reading_advance(&reading, size, err);
+            status = vn_fail(err, VN_IO, "cannot be read to its end");
+        if (!status) status = vn_reading_advance(&reading, size, err);
     }
     fclose(f);
-    if (s != VN_OK) vn_fail_in(err, "%s", path);
-    return s;
+    if (status) vn_fail_in(err, "%s", path);
+    return status;
 }
 
 static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
     const size_t count = (size_t)(out->count + records);
-    const vn_status s = vn_source_fits((int64_t)count, 3 * PLANE, err);
-    if (s != VN_OK) return s;
+    const vn_status status = vn_source_fits((int64_t)count, 3 * PLANE, err);
+    if (status) return status;
     uint8_t *pixels = vn_realloc(out->pixels, count, 3 * PLANE);
-    if (pixels == NULL) return vn_no_memory(err);
+    if (!pixels) return vn_no_memory(err);
     out->pixels = pixels;
     int32_t *labels = vn_realloc(out->labels, count, sizeof *labels);
-    if (labels == NULL) return vn_no_memory(err);
+    if (!labels) return vn_no_memory(err);
     out->labels = labels;
     return VN_OK;
 }
@@ -125,35 +125,33 @@ static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
 static vn_status read_file(const layout *l, const char *path, const vn_watch *watch, vn_source *out,
                            vn_err *err) {
     int64_t records = 0;
-    vn_status s = count_records(l, path, &records, err);
-    if (s == VN_OK && grow(out, records, err) != VN_OK) s = vn_fail_in(err, "%s", path);
-    if (s == VN_OK) s = read_records(l, path, records, watch, out, err);
-    return s;
+    vn_status status = count_records(l, path, &records, err);
+    if (!status && grow(out, records, err) != VN_OK) status = vn_fail_in(err, "%s", path);
+    if (!status) status = read_records(l, path, records, watch, out, err);
+    return status;
 }
 
 static vn_status read_folder(const layout *l, const char *folder, const vn_watch *watch,
                              vn_source *out, vn_err *err) {
-    vn_status s = VN_OK;
-    for (size_t i = 0; s == VN_OK && l->train[i] != NULL; i++) {
+    vn_status status = VN_OK;
+    for (size_t i = 0; !status && l->train[i]; i++) {
         if (!vn_source_has(folder, l->train[i])) continue;
         char *path = vn_path_join(folder, l->train[i]);
-        s = path != NULL ? read_file(l, path, watch, out, err) : vn_no_memory(err);
+        status = path ? read_file(l, path, watch, out, err) : vn_no_memory(err);
         vn_free(path);
     }
-    return s;
+    return status;
 }
 
 static vn_status name_classes(const layout *l, const char *source, vn_source *out, vn_err *err) {
     const char *slash = strrchr(source, '/');
-    const int folder = vn_is_dir(source) ? (int)strlen(source)
-                       : slash != NULL   ? (int)(slash - source)
-                                         : 0;
+    const int folder = vn_is_dir(source) ? (int)strlen(source) : slash ? (int)(slash - source) : 0;
     char *path = vn_format("%.*s%s%s", folder, source, folder > 0 ? "/" : "", l->names);
-    if (path == NULL) return vn_no_memory(err);
-    const vn_status s = vn_is_file(path) ? vn_source_read_names(out, path, l->classes, err)
-                                         : vn_source_number_names(out, l->classes, err);
+    if (!path) return vn_no_memory(err);
+    const vn_status status = vn_is_file(path) ? vn_source_read_names(out, path, l->classes, err)
+                                              : vn_source_number_names(out, l->classes, err);
     vn_free(path);
-    return s;
+    return status;
 }
 
 vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out,
@@ -162,9 +160,9 @@ vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_s
     out->rank = 3;
     out->shape[0] = 3;
     out->shape[1] = out->shape[2] = SIDE;
-    vn_status s = name_classes(l, source, out, err);
-    if (s == VN_OK)
-        s = vn_is_dir(source) ? read_folder(l, source, options->watch, out, err)
-                              : read_file(l, source, options->watch, out, err);
-    return s;
+    vn_status status = name_classes(l, source, out, err);
+    if (!status)
+        status = vn_is_dir(source) ? read_folder(l, source, options->watch, out, err)
+                                   : read_file(l, source, options->watch, out, err);
+    return status;
 }

@@ -18,7 +18,7 @@ static char *name_some(const char *const *names, int32_t count) {
         vn_free(text);
         text = longer;
     }
-    if (text == NULL || count <= NAMED) return text;
+    if (!text || count <= NAMED) return text;
     char *longer = vn_format("%s and %d more", text, (int)(count - NAMED));
     vn_free(text);
     return longer;
@@ -26,7 +26,7 @@ static char *name_some(const char *const *names, int32_t count) {
 
 static vn_status count_samples(const vn_source *s, int64_t **out, vn_err *err) {
     *out = vn_calloc((size_t)s->classes, sizeof **out);
-    if (*out == NULL) return vn_no_memory(err);
+    if (!*out) return vn_no_memory(err);
     for (int64_t i = 0; i < s->count; i++) (*out)[s->labels[i]]++;
     return VN_OK;
 }
@@ -42,7 +42,7 @@ static vn_status tell_left_out(const vn_source *s, const char *source, const vn_
     const int32_t n = s->left_out_count;
     if (n == 0) return VN_OK;
     char *names = name_some(s->left_out, n);
-    if (names == NULL) return vn_no_memory(err);
+    if (!names) return vn_no_memory(err);
     if (n == 1)
         vn_log(watch, VN_LOG_WARNING, "%s: class %s has no samples and is left out", source, names);
     else
@@ -56,7 +56,7 @@ static vn_status tell_left_out(const vn_source *s, const char *source, const vn_
 static vn_status leave_out(vn_source *s, const int64_t *samples, int32_t *to, vn_err *err) {
     const char **kept = vn_arena_alloc(&s->arena, (size_t)s->classes * sizeof *kept);
     s->left_out = vn_arena_alloc(&s->arena, (size_t)s->classes * sizeof *s->left_out);
-    if (kept == NULL || s->left_out == NULL) return vn_no_memory(err);
+    if (!kept || !s->left_out) return vn_no_memory(err);
     int32_t used = 0;
     for (int32_t k = 0; k < s->classes; k++) {
         to[k] = used;
@@ -109,12 +109,12 @@ static int32_t find(const vn_source *s, const int64_t *samples, int32_t k,
 static vn_status refuse_class(const char *name, const char *source, const char *const *classes,
                               int32_t count, vn_err *err) {
     char *names = name_some(classes, count);
-    if (names == NULL) return vn_no_memory(err);
+    if (!names) return vn_no_memory(err);
     const bool number = name[strspn(name, "0123456789")] == '\0'; /* which is near to any other */
     const char *near = number ? NULL : vn_nearest(name, classes, (size_t)count);
     vn_fail(err, VN_BAD_ARGUMENT, "%s: class %s is none of the model's, which are %s", source, name,
             names);
-    if (near != NULL) vn_fail_after(err, "did you mean %s?", near);
+    if (near) vn_fail_after(err, "did you mean %s?", near);
     vn_free(names);
     return VN_BAD_ARGUMENT;
 }
@@ -142,7 +142,7 @@ static vn_status match(vn_source *s, const int64_t *samples, const vn_data_optio
 static vn_status take_classes(vn_source *s, const int64_t *samples, const vn_data_options *o,
                               const char *source, int32_t *to, vn_err *err) {
     const vn_status status = match(s, samples, o, source, to, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     relabel(s, to);
     return vn_source_copy_names(s, o->classes, o->class_count, err);
 }
@@ -150,16 +150,16 @@ static vn_status take_classes(vn_source *s, const int64_t *samples, const vn_dat
 vn_status vn_source_settle_classes(vn_source *s, const vn_data_options *o, const char *source,
                                    vn_err *err) {
     int64_t *samples = NULL;
-    if (s->labels == NULL) return VN_OK;
+    if (!s->labels) return VN_OK;
     int32_t *to = vn_calloc((size_t)s->classes, sizeof *to);
-    vn_status status = to != NULL ? count_samples(s, &samples, err) : vn_no_memory(err);
-    if (status == VN_OK && o->class_count > 0) {
+    vn_status status = to ? count_samples(s, &samples, err) : vn_no_memory(err);
+    if (!status && o->class_count > 0) {
         status = take_classes(s, samples, o, source, to, err);
-    } else if (status == VN_OK && s->world != NULL) {
+    } else if (!status && s->world) {
         tell_undrawn(s, samples, source, o->watch);
-    } else if (status == VN_OK) {
+    } else if (!status) {
         status = leave_out(s, samples, to, err);
-        if (status == VN_OK) status = tell_left_out(s, source, o->watch, err);
+        if (!status) status = tell_left_out(s, source, o->watch, err);
     }
     vn_free(samples);
     vn_free(to);

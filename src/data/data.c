@@ -66,8 +66,8 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
                            "%s: no such file or folder; did you mean \"points:%s\"?", source,
                            source);
     if (!vn_is_dir(source)) {
-        const vn_status s = vn_check_regular(source, err);
-        if (s != VN_OK) return s;
+        const vn_status status = vn_check_regular(source, err);
+        if (status) return status;
     }
     static const char *const archives[] = {".zip",     ".tar",    ".tar.gz", ".tgz",
                                            ".tar.bz2", ".tar.xz", ".7z",     ".rar"};
@@ -133,7 +133,7 @@ static vn_status deviation(const vn_source *s, const vn_watch *watch, double *ou
         }
         const vn_status status =
             vn_reading_advance(&reading, (uint64_t)s->count * sizeof *s->points, err);
-        if (status != VN_OK) return status;
+        if (status) return status;
     }
     *out = sqrt(sum / ((double)s->count * (double)dim));
     return VN_OK;
@@ -152,8 +152,8 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
                                                                   : MOST_MEMORY,
                                   .threads = threads,
                                   .skip_bad = options->skip_bad};
-    const vn_status s = vn_feed_open(&feed, &d->feed, err);
-    if (s != VN_OK) return s;
+    const vn_status status = vn_feed_open(&feed, &d->feed, err);
+    if (status) return status;
     d->info.memory = vn_feed_bytes(d->feed) + (size_t)threads * work;
     return VN_OK;
 }
@@ -162,45 +162,45 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
     const vn_source *s = &d->source;
     double spread = 0.0;
     uint32_t fingerprint = 0;
-    vn_status status = s->points != NULL ? deviation(s, watch, &spread, err) : VN_OK;
-    if (status == VN_OK) status = vn_source_fingerprint(s, watch, &fingerprint, err);
+    vn_status status = s->points ? deviation(s, watch, &spread, err) : VN_OK;
+    if (!status) status = vn_source_fingerprint(s, watch, &fingerprint, err);
     d->info = (vn_data_info){.source = row->row.name,
                              .rank = s->rank,
                              .shape = {s->shape[0], s->shape[1], s->shape[2]},
                              .classes = s->classes,
                              .count = s->count,
-                             .skipped = s->folder != NULL ? vn_folder_skipped(s->folder) : 0,
+                             .skipped = s->folder ? vn_folder_skipped(s->folder) : 0,
                              .train = d->order.train,
                              .held = d->order.held,
                              .deviation = spread,
                              .memory = (size_t)s->count * vn_source_sample_size(s) *
-                                       (s->points != NULL ? sizeof *s->points : sizeof *s->pixels),
+                                       (s->points ? sizeof *s->points : sizeof *s->pixels),
                              .fingerprint = fingerprint};
     return status;
 }
 
 /* What was found out about files while opening goes into the run's list. */
 static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err *err) {
-    if (d->source.folder == NULL)
+    if (!d->source.folder)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: is of folders, and the data is none",
                        options->list);
-    const vn_status s = vn_folder_check_labels(d->source.folder, d->source.labels, err);
-    if (s != VN_OK || !vn_folder_list_changed(d->source.folder)) return s;
+    const vn_status status = vn_folder_check_labels(d->source.folder, d->source.labels, err);
+    if (status || !vn_folder_list_changed(d->source.folder)) return status;
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
 static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source,
                              const vn_data_options *options, vn_err *err) {
-    vn_status s = row->open(source, options, &d->source, err);
-    if (s == VN_OK) s = check_source(&d->source, options, source, err);
-    if (s == VN_OK) s = vn_source_settle_classes(&d->source, options, source, err);
-    if (s == VN_OK && options->list != NULL) s = hold_to_list(d, options, err);
-    if (s == VN_OK)
-        s = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
-                          options->watch, err);
-    if (s == VN_OK) s = fill_info(d, row, options->watch, err);
-    if (s != VN_OK) return s;
-    return d->source.folder != NULL ? open_feed(d, options, err) : VN_OK;
+    vn_status status = row->open(source, options, &d->source, err);
+    if (!status) status = check_source(&d->source, options, source, err);
+    if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
+    if (!status && options->list) status = hold_to_list(d, options, err);
+    if (!status)
+        status = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
+                               options->watch, err);
+    if (!status) status = fill_info(d, row, options->watch, err);
+    if (status) return status;
+    return d->source.folder ? open_feed(d, options, err) : VN_OK;
 }
 
 vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out,
@@ -208,27 +208,27 @@ vn_status vn_data_open(const char *source, const vn_data_options *options, vn_da
     vn_err own = {0}; /* readers put file names before each other's words, so there must be words */
     *out = NULL;
     const vn_data_row *row = find_row(source);
-    vn_status s =
-        row != NULL ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
-    vn_data *d = s == VN_OK ? vn_calloc(1, sizeof *d) : NULL;
-    if (s == VN_OK && d == NULL) s = vn_no_memory(&own);
-    if (d != NULL) {
+    vn_status status =
+        row ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
+    vn_data *d = !status ? vn_calloc(1, sizeof *d) : NULL;
+    if (!status && !d) status = vn_no_memory(&own);
+    if (d) {
         d->seed = options->seed;
         d->flip = options->flip;
         d->watch = options->watch;
         for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
-        s = open_source(d, row, source, options, &own);
-        if (s == VN_OK && options->list != NULL) s = vn_data_keep_list(d, options->list, &own);
+        status = open_source(d, row, source, options, &own);
+        if (!status && options->list) status = vn_data_keep_list(d, options->list, &own);
     }
-    if (s != VN_OK) vn_data_close(&d);
-    if (s != VN_OK && err != NULL) *err = own;
+    if (status) vn_data_close(&d);
+    if (status && err) *err = own;
     *out = d;
-    return s;
+    return status;
 }
 
 void vn_data_close(vn_data **data) {
     vn_data *d = *data;
-    if (d == NULL) return;
+    if (!d) return;
     vn_feed_close(&d->feed);
     vn_order_close(&d->order);
     vn_source_close(&d->source);
@@ -246,18 +246,19 @@ const char *vn_data_class_name(const vn_data *data, int32_t label) {
 }
 
 vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err) {
-    if (data->source.folder == NULL) return VN_OK;
+    if (!data->source.folder) return VN_OK;
     char *copy = vn_strdup(path);
-    if (copy == NULL) return vn_no_memory(err);
+    if (!copy) return vn_no_memory(err);
     vn_free(data->list);
     data->list = copy;
     return VN_OK;
 }
 
 vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err) {
-    if (data->source.folder == NULL) return VN_OK;
-    const vn_status s = vn_folder_save_list(data->source.folder, data->source.labels, path, err);
-    return s == VN_OK ? vn_data_keep_list(data, path, err) : s;
+    if (!data->source.folder) return VN_OK;
+    const vn_status status =
+        vn_folder_save_list(data->source.folder, data->source.labels, path, err);
+    return !status ? vn_data_keep_list(data, path, err) : status;
 }
 
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count) {
@@ -298,7 +299,7 @@ static vn_status take_spoilt(vn_data *d, vn_err *err) {
         vn_folder_mark(d->source.folder, spoilt.index, true);
         d->info.skipped++;
     }
-    if (d->list == NULL || !vn_folder_list_changed(d->source.folder)) return VN_OK;
+    if (!d->list || !vn_folder_list_changed(d->source.folder)) return VN_OK;
     return vn_folder_save_list(d->source.folder, d->source.labels, d->list, err);
 }
 
@@ -309,7 +310,7 @@ static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
     if (!vn_is_files_fault(status)) return status;
     if (!vn_folder_is_there(d->source.folder))
         return vn_fail_after(err, "the folder itself is gone");
-    if (d->list == NULL) return status;
+    if (!d->list) return status;
     vn_folder_mark(d->source.folder, index, false);
     vn_folder_save_list(d->source.folder, d->source.labels, d->list, NULL);
     d->info.named++;
@@ -322,16 +323,16 @@ static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, f
     const vn_source *s = &d->source;
     const size_t size = vn_source_sample_size(s);
     const uint8_t *pixels = NULL;
-    if (d->feed != NULL) {
+    if (d->feed) {
         vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
-        if (status != VN_OK) return fail_at(d, *index, err);
+        if (status) return fail_at(d, *index, err);
         status = take_spoilt(d, err);
         copy_image(d, pixels, flips(d, part, position), x);
         vn_feed_done(d->feed);
         return status;
     }
     *index = vn_order_at(&d->order, part, position);
-    if (s->points != NULL)
+    if (s->points)
         memcpy(x, s->points + (size_t)*index * size, size * sizeof *x);
     else
         copy_image(d, s->pixels + (size_t)*index * size, flips(d, part, position), x);
@@ -343,7 +344,7 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
     vn_err own = {0};
-    if (err == NULL) err = &own;
+    if (!err) err = &own;
     if (n < 0 || n > MAX_BATCH)
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
     if (part == VN_DATA_HELD && data->order.held == 0)
@@ -352,8 +353,8 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
         int64_t index = 0;
         const vn_status status =
             copy_sample(data, part, position + (uint64_t)i, x + (size_t)i * size, &index, err);
-        if (status != VN_OK) return status;
-        if (labels != NULL) labels[i] = s->labels != NULL ? s->labels[index] : VN_LABEL_NULL;
+        if (status) return status;
+        if (labels) labels[i] = s->labels ? s->labels[index] : VN_LABEL_NULL;
     }
     return VN_OK;
 }
@@ -362,15 +363,15 @@ vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err 
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
     vn_status status = VN_OK;
-    if (label != NULL) *label = s->labels != NULL ? s->labels[i] : VN_LABEL_NULL;
-    if (s->points != NULL) {
+    if (label) *label = s->labels ? s->labels[i] : VN_LABEL_NULL;
+    if (s->points) {
         memcpy(x, s->points + (size_t)i * size, size * sizeof *x);
-    } else if (s->pixels != NULL) {
+    } else if (s->pixels) {
         copy_image(data, s->pixels + (size_t)i * size, false, x);
     } else {
         uint8_t *pixels = vn_alloc(size, 1);
-        status = pixels != NULL ? vn_folder_decode(s->folder, i, pixels, err) : vn_no_memory(err);
-        if (status == VN_OK) copy_image(data, pixels, false, x);
+        status = pixels ? vn_folder_decode(s->folder, i, pixels, err) : vn_no_memory(err);
+        if (!status) copy_image(data, pixels, false, x);
         vn_free(pixels);
     }
     return status;

@@ -30,7 +30,7 @@ static const char *skip_value(const char *at) {
     while (*at != '\0') {
         if (*at == '"') {
             at = skip_string(at);
-            if (at == NULL) return NULL;
+            if (!at) return NULL;
             continue;
         }
         const bool closes = *at == ']' || *at == '}';
@@ -50,11 +50,11 @@ static const char *find_list(const char *text) {
     if (*at != '{') return NULL;
     for (at = skip_space(at + 1); at != NULL && *at == '"';) {
         const char *value = skip_string(at);
-        if (value == NULL || *(value = skip_space(value)) != ':') return NULL;
+        if (!value || *(value = skip_space(value)) != ':') return NULL;
         value = skip_space(value + 1);
         if (strncmp(at, key, sizeof key - 1) == 0) return *value == '[' ? value : NULL;
         at = skip_value(value);
-        if (at != NULL && *at == ',') at = skip_space(at + 1);
+        if (at && *at == ',') at = skip_space(at + 1);
     }
     return NULL;
 }
@@ -112,7 +112,7 @@ typedef struct reading {
 static vn_status take_entry(reading *r, const json_t *entry, vn_err *err) {
     const char *path = json_string_value(json_array_get(entry, 0));
     const json_t *value = json_array_get(entry, 1);
-    if (path == NULL || json_array_size(entry) != 2)
+    if (!path || json_array_size(entry) != 2)
         return vn_fail(err, VN_BAD_FILE, "%s: entry %zu of labels is not of the form [file, label]",
                        r->file, r->list->count);
     const int32_t label = json_is_array(value) ? one_hot(value) : whole(value);
@@ -126,23 +126,23 @@ static vn_status take_entry(reading *r, const json_t *entry, vn_err *err) {
                        path);
     bool leads_out = false;
     const char *below = tidy_path(r->l, path, &leads_out);
-    if (below == NULL) return vn_no_memory(err);
+    if (!below) return vn_no_memory(err);
     if (leads_out) return vn_fail(err, VN_BAD_FILE, "%s: %s is not in its folder", r->file, path);
     if (label >= r->classes) r->classes = label + 1;
     return vn_entries_append(r->list, (vn_entry){.path = below, .label = label}, err);
 }
 
 static vn_status take_list(reading *r, const char *at, vn_err *err) {
-    vn_status s = VN_OK;
-    while (s == VN_OK && *at != ']') {
+    vn_status status = VN_OK;
+    while (!status && *at != ']') {
         const char *end = skip_value(at);
         json_t *entry = NULL;
-        s = vn_json_parse(at, (size_t)(end - at), r->file, &entry, err);
-        if (s == VN_OK) s = take_entry(r, entry, err);
+        status = vn_json_parse(at, (size_t)(end - at), r->file, &entry, err);
+        if (!status) status = take_entry(r, entry, err);
         json_decref(entry);
         at = *end == ',' ? skip_space(end + 1) : end;
     }
-    return s;
+    return status;
 }
 
 /* Sorts, and leaves each picture once. */
@@ -172,19 +172,19 @@ static vn_status check_rest(const reading *r, const char *text, const char *list
                             vn_err *err) {
     json_t *rest = NULL;
     char *cut = vn_format("%.*s[%s", (int)(list - text), text, end);
-    const vn_status s =
-        cut != NULL ? vn_json_parse(cut, strlen(cut), r->file, &rest, err) : vn_no_memory(err);
+    const vn_status status =
+        cut ? vn_json_parse(cut, strlen(cut), r->file, &rest, err) : vn_no_memory(err);
     json_decref(rest);
     vn_free(cut);
-    return s;
+    return status;
 }
 
 /* Where the list's closing bracket is; NULL: it has none. */
 static const char *end_of_list(const char *at) {
     for (at = skip_space(at + 1); at != NULL && *at != ']';) {
         at = skip_value(at);
-        if (at != NULL && *at == '}') return NULL;
-        if (at != NULL && *at == ',') at = skip_space(at + 1);
+        if (at && *at == '}') return NULL;
+        if (at && *at == ',') at = skip_space(at + 1);
     }
     return at;
 }
@@ -192,23 +192,23 @@ static const char *end_of_list(const char *at) {
 static vn_status take_text(reading *r, const char *text, size_t size, vn_labels_kind *kind,
                            bool *foreign, vn_err *err) {
     const char *list = strlen(text) == size ? find_list(text) : NULL,
-               *end = list != NULL ? end_of_list(list) : NULL;
-    if (end != NULL) {
+               *end = list ? end_of_list(list) : NULL;
+    if (end) {
         *kind = VN_LABELS_LIST;
-        vn_status s = check_rest(r, text, list, end, err);
-        if (s == VN_OK) s = take_list(r, skip_space(list + 1), err);
-        return s == VN_OK ? settle(r, err) : s;
+        vn_status status = check_rest(r, text, list, end, err);
+        if (!status) status = take_list(r, skip_space(list + 1), err);
+        return !status ? settle(r, err) : status;
     }
     json_t *all = NULL;
-    vn_status s = vn_json_parse(text, size, r->file, &all, err);
+    vn_status status = vn_json_parse(text, size, r->file, &all, err);
     const json_t *labels = json_object_get(all, "labels");
-    *foreign = s == VN_OK && labels == NULL;
+    *foreign = !status && !labels;
     if (json_is_null(labels))
         *kind = VN_LABELS_NULL;
-    else if (labels != NULL)
-        s = vn_fail(err, VN_BAD_FILE, "%s: labels is neither a list nor null", r->file);
+    else if (labels)
+        status = vn_fail(err, VN_BAD_FILE, "%s: labels is neither a list nor null", r->file);
     json_decref(all);
-    return s;
+    return status;
 }
 
 vn_status vn_dataset_json_read(vn_listing *l, vn_labels_kind *kind, vn_entries *list,
@@ -216,16 +216,16 @@ vn_status vn_dataset_json_read(vn_listing *l, vn_labels_kind *kind, vn_entries *
     *kind = VN_LABELS_NONE;
     *foreign = false;
     char *path = vn_path_join(l->root, VN_DATASET_JSON), *text = NULL;
-    if (path == NULL) return vn_no_memory(err);
+    if (!path) return vn_no_memory(err);
     size_t size = 0;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (vn_is_file(path)) {
         reading r = {.l = l, .list = list, .file = path};
-        s = vn_read_file(path, MAX_BYTES, &text, &size, err);
-        if (s == VN_OK) s = take_text(&r, text, size, kind, foreign, err);
+        status = vn_read_file(path, MAX_BYTES, &text, &size, err);
+        if (!status) status = take_text(&r, text, size, kind, foreign, err);
         *classes = r.classes;
     }
     vn_free(text);
     vn_free(path);
-    return s;
+    return status;
 }

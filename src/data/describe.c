@@ -19,8 +19,8 @@ static bool append(json_t *list, json_t *value) {
 static bool put_classes(const vn_source *s, json_t *out) {
     json_t *list = json_array();
     int64_t *samples = vn_calloc((size_t)s->classes + 1, sizeof *samples);
-    bool ok = list != NULL && samples != NULL && put(out, "classes", json_incref(list));
-    for (int64_t i = 0; ok && s->labels != NULL && i < s->count; i++) samples[s->labels[i]]++;
+    bool ok = list != NULL && samples && put(out, "classes", json_incref(list));
+    for (int64_t i = 0; ok && s->labels && i < s->count; i++) samples[s->labels[i]]++;
     for (int32_t k = 0; ok && k < s->classes; k++)
         ok = append(list,
                     json_pack("{s:s, s:I}", "name", s->names[k], "count", (json_int_t)samples[k]));
@@ -52,7 +52,7 @@ vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out,
     *out = json_object();
     bool ok = *out != NULL && put(*out, "kind", json_string(kind)) &&
               put(*out, "count", json_integer((json_int_t)s->count));
-    if (ok) ok = s->folder != NULL ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
+    if (ok) ok = s->folder ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
     if (ok) ok = put_classes(s, *out);
     if (ok) ok = put_left_out(s, *out);
     if (ok) return VN_OK;
@@ -112,11 +112,11 @@ static bool put_unreadable(const vn_folder *f, json_t *out) {
     bool ok = list != NULL && put(out, "unreadable", json_incref(list));
     for (size_t i = 0; ok && i < f->skipped.count; i++) {
         const vn_entry *e = &f->skipped.at[i];
-        const char *why = e->why != NULL ? e->why : "";
+        const char *why = e->why ? e->why : "";
         const size_t name = root + strlen(e->path) + 2; /* "photos/a/17.png: PNG: ..." */
         json_t *file = vn_json_string(e->path),
                *reason = vn_json_string(strlen(why) > name ? why + name : why);
-        ok = file != NULL && reason != NULL &&
+        ok = file != NULL && reason &&
              append(list, json_pack("{s:O, s:O}", "file", file, "why", reason));
         json_decref(file);
         json_decref(reason);
@@ -128,7 +128,7 @@ static bool put_unreadable(const vn_folder *f, json_t *out) {
 static bool put_passed(const vn_folder *f, json_t *out) {
     json_t *passed = json_object();
     bool ok = passed != NULL;
-    for (size_t k = 0; ok && vn_listing_kind(k) != NULL; k++)
+    for (size_t k = 0; ok && vn_listing_kind(k); k++)
         if (f->listing.passed[k] > 0)
             ok = put(passed, vn_listing_kind(k), json_integer((json_int_t)f->listing.passed[k]));
     if (ok && f->listing.passed_folders > 0)
@@ -138,8 +138,7 @@ static bool put_passed(const vn_folder *f, json_t *out) {
         ok = put(passed, "pictures that dataset.json does not name",
                  json_integer((json_int_t)f->unlisted));
     if (ok && json_object_size(passed) > 0) ok = put(out, "passed_over", json_incref(passed));
-    if (ok && f->listing.sidecar != NULL)
-        ok = put(out, "not_used", vn_json_string(f->listing.sidecar));
+    if (ok && f->listing.sidecar) ok = put(out, "not_used", vn_json_string(f->listing.sidecar));
     json_decref(passed);
     return ok;
 }
@@ -147,7 +146,7 @@ static bool put_passed(const vn_folder *f, json_t *out) {
 bool vn_folder_describe(const vn_folder *f, json_t *out) {
     const size_t count = f->files.count;
     vn_entry *sorted = vn_alloc(count, sizeof *sorted);
-    if (sorted == NULL) return false;
+    if (!sorted) return false;
     memcpy(sorted, f->files.at, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, by_size);
     const bool ok = put_sizes(sorted, count, out) && put_colours(f, out) &&

@@ -50,14 +50,14 @@ struct vn_feed {
 
 static bool cache_get(const vn_feed *f, int64_t index, uint8_t *pixels) {
     const size_t size = f->options.sample_bytes;
-    if (f->cache == NULL || !f->cached[index]) return false;
+    if (!f->cache || !f->cached[index]) return false;
     memcpy(pixels, f->cache + (size_t)index * size, size);
     return true;
 }
 
 static void cache_put(vn_feed *f, int64_t index, const uint8_t *pixels) {
     const size_t size = f->options.sample_bytes;
-    if (f->cache == NULL || f->cached[index]) return;
+    if (!f->cache || f->cached[index]) return;
     memcpy(f->cache + (size_t)index * size, pixels, size);
     f->cached[index] = true;
 }
@@ -68,7 +68,7 @@ static vn_status fill(vn_feed *f, slot *s) {
     pthread_mutex_unlock(&f->lock);
     const vn_status status = vn_folder_decode(f->options.folder, s->index, s->pixels, &s->err);
     pthread_mutex_lock(&f->lock);
-    if (status == VN_OK) cache_put(f, s->index, s->pixels);
+    if (!status) cache_put(f, s->index, s->pixels);
     return status;
 }
 
@@ -83,7 +83,7 @@ static vn_status tell(vn_feed *f, const slot *s) {
     if (f->told_count == f->told_room) {
         const size_t room = f->told_room > 0 ? 2 * f->told_room : 8;
         vn_spoilt *grown = vn_realloc(f->told, room, sizeof *grown);
-        if (grown == NULL) return VN_NO_MEMORY;
+        if (!grown) return VN_NO_MEMORY;
         f->told = grown;
         f->told_room = room;
     }
@@ -101,10 +101,10 @@ static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
         vn_status status = VN_OK;
         if (!f->spoilt[s->index]) {
             status = fill(f, s);
-            if (status == VN_OK || !may_skip(f, status)) return status;
+            if (!status || !may_skip(f, status)) return status;
             if (f->spoilt[s->index]) continue; /* another thread has met it too */
             status = tell(f, s);
-            if (status != VN_OK) return vn_no_memory(&s->err);
+            if (status) return vn_no_memory(&s->err);
         }
         s->index = vn_order_next(f->options.order, part, s->index);
         if (s->index == first)
@@ -174,8 +174,7 @@ static vn_status make_ring(vn_feed *f, vn_err *err) {
     f->spoilt = vn_calloc(count, sizeof *f->spoilt);
     if (keep) f->cache = vn_alloc(count, size);
     if (keep) f->cached = vn_calloc(count, sizeof *f->cached);
-    if (f->slots == NULL || f->ring == NULL || f->spoilt == NULL ||
-        (keep && (f->cache == NULL || f->cached == NULL)))
+    if (!f->slots || !f->ring || !f->spoilt || (keep && (!f->cache || !f->cached)))
         return vn_no_memory(err);
     for (size_t i = 0; i < f->slot_count; i++) f->slots[i].pixels = f->ring + i * size;
     for (size_t i = 0; i < count; i++)
@@ -193,20 +192,20 @@ static vn_status make_locks(vn_feed *f, vn_err *err) {
 vn_status vn_feed_open(const vn_feed_options *options, vn_feed **out, vn_err *err) {
     vn_feed *f = vn_calloc(1, sizeof *f);
     *out = NULL;
-    if (f == NULL) return vn_no_memory(err);
+    if (!f) return vn_no_memory(err);
     f->options = *options;
     f->paused = true; /* until the first position is asked for */
-    vn_status s = make_locks(f, err);
-    if (s == VN_OK) s = make_ring(f, err);
-    if (s == VN_OK) s = start_threads(f, err);
-    if (s != VN_OK) vn_feed_close(&f);
+    vn_status status = make_locks(f, err);
+    if (!status) status = make_ring(f, err);
+    if (!status) status = start_threads(f, err);
+    if (status) vn_feed_close(&f);
     *out = f;
-    return s;
+    return status;
 }
 
 void vn_feed_close(vn_feed **feed) {
     vn_feed *f = *feed;
-    if (f == NULL) return;
+    if (!f) return;
     if (f->thread_count > 0) {
         pthread_mutex_lock(&f->lock);
         f->stop = true;
@@ -228,7 +227,7 @@ void vn_feed_close(vn_feed **feed) {
 }
 
 size_t vn_feed_bytes(const vn_feed *feed) {
-    const size_t kept = feed->cache != NULL ? (size_t)feed->options.count : 0;
+    const size_t kept = feed->cache ? (size_t)feed->options.count : 0;
     return (feed->slot_count + kept) * feed->options.sample_bytes;
 }
 
@@ -264,7 +263,7 @@ vn_status vn_feed_take(vn_feed *feed, vn_data_part part, uint64_t position, cons
     *pixels = s->pixels;
     *index = s->index;
     const vn_status status = s->state == SLOT_READY ? VN_OK : s->err.status;
-    if (status != VN_OK && err != NULL) *err = s->err;
+    if (status && err) *err = s->err;
     pthread_mutex_unlock(&feed->lock);
     return status;
 }

@@ -9,7 +9,7 @@
 
 static vn_status refuse_empty(const vn_folder *f, vn_err *err) {
     char *passed = vn_listing_passed(&f->listing);
-    if (passed == NULL) return vn_no_memory(err);
+    if (!passed) return vn_no_memory(err);
     vn_fail(err, VN_BAD_FILE, "%s: holds no pictures, nor do the folders in it; " VN_FOLDER_ENDINGS,
             f->root);
     if (passed[0] != '\0') vn_fail_after(err, "passed over: %s", passed);
@@ -79,31 +79,32 @@ static vn_status doubt_numbers(const vn_folder *f, const vn_watch *watch) {
  * them. */
 static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err) {
     vn_entries inside = {0};
-    vn_status s = VN_OK;
-    for (size_t k = 0; s == VN_OK && k < folders->count; k++) {
-        s = vn_listing_walk(&f->listing, folders->at[k].path, &inside, err);
-        if (s == VN_OK && inside.count > 0)
-            s = vn_fail(err, VN_BAD_FILE,
+    vn_status status = VN_OK;
+    for (size_t k = 0; !status && k < folders->count; k++) {
+        status = vn_listing_walk(&f->listing, folders->at[k].path, &inside, err);
+        if (!status && inside.count > 0)
+            status =
+                vn_fail(err, VN_BAD_FILE,
                         "%s: holds both pictures (%s) and a folder with pictures (%s): move the "
                         "pictures into a folder "
                         "of their class, or the folder away",
                         f->root, f->files.at[0].path, folders->at[k].path);
     }
     vn_free(inside.at);
-    return s;
+    return status;
 }
 
 static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source *out, vn_err *err) {
-    vn_status s = check_splits(f, folders, err);
-    if (s == VN_OK) s = vn_source_room_for_names(out, (int32_t)folders->count, err);
-    for (size_t k = 0; s == VN_OK && k < folders->count; k++) {
+    vn_status status = check_splits(f, folders, err);
+    if (!status) status = vn_source_room_for_names(out, (int32_t)folders->count, err);
+    for (size_t k = 0; !status && k < folders->count; k++) {
         const char *name = folders->at[k].path;
         const size_t first = f->files.count;
-        s = vn_listing_walk(&f->listing, name, &f->files, err);
+        status = vn_listing_walk(&f->listing, name, &f->files, err);
         for (size_t i = first; i < f->files.count; i++) f->files.at[i].label = (int32_t)k;
-        if (s == VN_OK) s = vn_source_set_name(out, (int32_t)k, name, strlen(name), err);
+        if (!status) status = vn_source_set_name(out, (int32_t)k, name, strlen(name), err);
     }
-    return s;
+    return status;
 }
 
 /* The folders of StyleGAN's tools that have no list with them cannot be told from classes that are
@@ -118,7 +119,7 @@ static vn_status refuse_foreign(const vn_folder *f, vn_err *err) {
 static vn_status add_listed(vn_folder *f, vn_entry e, vn_err *err) {
     struct stat info;
     char *full = vn_path_join(f->root, e.path);
-    if (full == NULL) return vn_no_memory(err);
+    if (!full) return vn_no_memory(err);
     if (stat(full, &info) == 0) e.bytes = (int64_t)info.st_size;
     vn_free(full);
     return vn_entries_append(&f->files, e, err);
@@ -128,49 +129,49 @@ static vn_status add_listed(vn_folder *f, vn_entry e, vn_err *err) {
  * listed ones that were not found, perhaps as their names do not end like a picture's, join
  * them. */
 static vn_status join(vn_folder *f, const vn_entries *found, const vn_entries *list, vn_err *err) {
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     size_t i = 0;
-    for (size_t k = 0; s == VN_OK && k < list->count; k++) {
+    for (size_t k = 0; !status && k < list->count; k++) {
         for (; i < found->count && strcmp(found->at[i].path, list->at[k].path) < 0; i++)
             f->unlisted++;
         vn_entry e = list->at[k];
         const bool there = i < found->count && strcmp(found->at[i].path, e.path) == 0;
         if (there) e.bytes = found->at[i++].bytes;
-        s = there ? vn_entries_append(&f->files, e, err) : add_listed(f, e, err);
+        status = there ? vn_entries_append(&f->files, e, err) : add_listed(f, e, err);
     }
     f->unlisted += (int64_t)(found->count - i);
-    return s;
+    return status;
 }
 
 /* The pictures of a data set with a dataset.json, whose folders are no classes. */
 static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list, int32_t classes,
                              vn_source *out, vn_err *err) {
     vn_entries found = {0};
-    vn_status s = vn_listing_walk(&f->listing, "", labelled ? &found : &f->files, err);
-    if (s == VN_OK && labelled) s = join(f, &found, list, err);
-    if (s == VN_OK && labelled) s = vn_source_number_names(out, classes, err);
+    vn_status status = vn_listing_walk(&f->listing, "", labelled ? &found : &f->files, err);
+    if (!status && labelled) status = join(f, &found, list, err);
+    if (!status && labelled) status = vn_source_number_names(out, classes, err);
     vn_free(found.at);
-    return s;
+    return status;
 }
 
 /* Either pictures in the folder itself, or in the folders that are its classes; not both. */
 static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out,
                                vn_err *err) {
     vn_entries folders = {0};
-    vn_status s = vn_listing_read(&f->listing, "", &folders, &f->files, err);
+    vn_status status = vn_listing_read(&f->listing, "", &folders, &f->files, err);
     const bool flat = f->files.count > 0;
-    if (s == VN_OK && flat) s = check_flat(f, &folders, err);
-    if (s == VN_OK && !flat && folders.count > 0) s = add_classes(f, &folders, out, err);
-    if (s == VN_OK && flat)
+    if (!status && flat) status = check_flat(f, &folders, err);
+    if (!status && !flat && folders.count > 0) status = add_classes(f, &folders, out, err);
+    if (!status && flat)
         vn_log(watch, VN_LOG_INFO,
                "%s: pictures without classes; a folder for each class would make classes of them",
                f->root);
-    if (s == VN_OK && !flat && are_numbered(&folders))
-        s = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
-    if (s == VN_OK && folders.count == 1 && f->files.count > 0 && !flat)
+    if (!status && !flat && are_numbered(&folders))
+        status = foreign ? refuse_foreign(f, err) : doubt_numbers(f, watch);
+    if (!status && folders.count == 1 && f->files.count > 0 && !flat)
         doubt_single_class(f, folders.at[0].path, watch);
     vn_free(folders.at);
-    return s;
+    return status;
 }
 
 vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn_err *err) {
@@ -178,31 +179,31 @@ vn_status vn_folder_find(vn_folder *f, const vn_watch *watch, vn_source *out, vn
     vn_entries list = {0};
     int32_t classes = 0;
     bool foreign = false;
-    vn_status s = vn_dataset_json_read(&f->listing, &kind, &list, &classes, &foreign, err);
-    if (s == VN_OK)
-        s = kind == VN_LABELS_NONE
-                ? find_unlisted(f, foreign, watch, out, err)
-                : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
+    vn_status status = vn_dataset_json_read(&f->listing, &kind, &list, &classes, &foreign, err);
+    if (!status)
+        status = kind == VN_LABELS_NONE
+                     ? find_unlisted(f, foreign, watch, out, err)
+                     : find_listed(f, kind == VN_LABELS_LIST, &list, classes, out, err);
     if (foreign) f->listing.sidecar = VN_DATASET_JSON;
-    if (s == VN_OK && f->files.count == 0) s = refuse_empty(f, err);
-    if (s == VN_OK && kind != VN_LABELS_NONE)
+    if (!status && f->files.count == 0) status = refuse_empty(f, err);
+    if (!status && kind != VN_LABELS_NONE)
         vn_log(watch, VN_LOG_INFO, "%s: %s", f->root,
                kind == VN_LABELS_LIST ? "classes are the labels in " VN_DATASET_JSON
                                       : "no classes, as labels is null in " VN_DATASET_JSON);
     vn_free(list.at);
-    return s;
+    return status;
 }
 
 vn_status vn_folder_tell_passed(const vn_folder *f, const vn_watch *watch, vn_err *err) {
     char *passed = vn_listing_passed(&f->listing);
-    if (passed == NULL) return vn_no_memory(err);
+    if (!passed) return vn_no_memory(err);
     if (passed[0] != '\0')
         vn_log(watch, VN_LOG_INFO, "%s: passed over: %s; " VN_FOLDER_ENDINGS, f->root, passed);
     if (f->unlisted > 0)
         vn_log(watch, VN_LOG_WARNING,
                "%s: passed over: %lld picture%s that " VN_DATASET_JSON " does not name", f->root,
                (long long)f->unlisted, f->unlisted == 1 ? "" : "s");
-    if (f->listing.sidecar != NULL)
+    if (f->listing.sidecar)
         vn_log(watch, VN_LOG_INFO,
                "%s: %s is not used: classes are folders, and captions are not read", f->root,
                f->listing.sidecar);

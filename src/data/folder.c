@@ -14,7 +14,7 @@ enum { CHOSEN_SIDE = 32, LARGEST_KEPT = 64 };
 
 void vn_folder_close(vn_folder **folder) {
     vn_folder *f = *folder;
-    if (f == NULL) return;
+    if (!f) return;
     vn_free(f->root);
     vn_free(f->files.at);
     vn_free(f->skipped.at);
@@ -65,7 +65,7 @@ static void take_headers(vn_folder *f) {
 static vn_status set_labels(const vn_folder *f, vn_source *out, vn_err *err) {
     if (out->classes == 0) return VN_OK;
     out->labels = vn_alloc(f->files.count, sizeof *out->labels);
-    if (out->labels == NULL) return vn_no_memory(err);
+    if (!out->labels) return vn_no_memory(err);
     for (size_t i = 0; i < f->files.count; i++) out->labels[i] = f->files.at[i].label;
     return VN_OK;
 }
@@ -116,19 +116,19 @@ bool vn_folder_detect(const char *source) {
 }
 
 static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *out, vn_err *err) {
-    vn_status s = vn_folder_find(f, options->watch, out, err);
-    if (s == VN_OK && options->list != NULL) s = vn_folder_match_list(f, options, err);
-    if (s == VN_OK) s = vn_folder_read_files(f, options, err);
-    if (s == VN_OK) s = set_labels(f, out, err);
-    if (s == VN_OK) s = vn_folder_tell_passed(f, options->watch, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_folder_find(f, options->watch, out, err);
+    if (!status && options->list) status = vn_folder_match_list(f, options, err);
+    if (!status) status = vn_folder_read_files(f, options, err);
+    if (!status) status = set_labels(f, out, err);
+    if (!status) status = vn_folder_tell_passed(f, options->watch, err);
+    if (status) return status;
     take_headers(f);
-    if (options->shape != NULL)
+    if (options->shape)
         take_shape(f, options->shape);
     else
-        s = choose_size(f, options->watch, err);
-    if (s != VN_OK) return s;
-    if (options->grey && options->shape == NULL) f->channels = 1;
+        status = choose_size(f, options->watch, err);
+    if (status) return status;
+    if (options->grey && !options->shape) f->channels = 1;
     out->rank = 3;
     out->shape[0] = f->channels;
     out->shape[1] = f->height;
@@ -140,11 +140,11 @@ static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *o
 vn_status vn_folder_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err) {
     vn_folder *f = vn_calloc(1, sizeof *f);
-    if (f == NULL) return vn_no_memory(err);
+    if (!f) return vn_no_memory(err);
     out->folder = f; /* closed with the source */
     f->size = (int)options->size;
     f->root = vn_strdup(source);
-    if (f->root == NULL) return vn_no_memory(err);
+    if (!f->root) return vn_no_memory(err);
     for (size_t n = strlen(f->root); n > 1 && f->root[n - 1] == '/'; n--) f->root[n - 1] = '\0';
     f->listing.root = f->root;
     return fill(f, options, out, err);
@@ -167,8 +167,8 @@ size_t vn_folder_work_bytes(const vn_folder *folder) {
 static vn_status fit(const vn_folder *f, vn_image *image, vn_err *err) {
     if (f->size > 0 && (image->width != f->size || image->height != f->size)) {
         vn_image square;
-        const vn_status s = vn_image_square(image, f->size, &square, err);
-        if (s != VN_OK) return s;
+        const vn_status status = vn_image_square(image, f->size, &square, err);
+        if (status) return status;
         vn_image_free(image);
         *image = square;
     }
@@ -178,15 +178,15 @@ static vn_status fit(const vn_folder *f, vn_image *image, vn_err *err) {
 vn_status vn_folder_decode(const vn_folder *folder, int64_t i, uint8_t *pixels, vn_err *err) {
     vn_image image = {0};
     char *path = vn_path_join(folder->root, folder->files.at[i].path);
-    if (path == NULL) return vn_no_memory(err);
-    vn_status s = vn_image_read(path, &image, err);
-    if (s == VN_OK) s = fit(folder, &image, err);
-    if (s == VN_OK && (image.width != folder->width || image.height != folder->height))
-        s = vn_fail(err, VN_BAD_FILE, "%s: its size has changed since it was listed", path);
-    if (s == VN_OK)
+    if (!path) return vn_no_memory(err);
+    vn_status status = vn_image_read(path, &image, err);
+    if (!status) status = fit(folder, &image, err);
+    if (!status && (image.width != folder->width || image.height != folder->height))
+        status = vn_fail(err, VN_BAD_FILE, "%s: its size has changed since it was listed", path);
+    if (!status)
         memcpy(pixels, image.pixels,
                (size_t)image.width * (size_t)image.height * (size_t)image.channels);
     vn_image_free(&image);
     vn_free(path);
-    return s;
+    return status;
 }

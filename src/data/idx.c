@@ -23,14 +23,14 @@ static const char *const image_names[] = {"train-images-idx3-ubyte", "train-imag
 /* Replaces the last `from` in text by `to`, which is as long. */
 static void replace_last(char *text, const char *from, const char *to) {
     char *found = NULL;
-    for (char *at = text; (at = strstr(at, from)) != NULL; at++) found = at;
-    while (found != NULL && *to != '\0') *found++ = *to++;
+    for (char *at = text; (at = strstr(at, from)); at++) found = at;
+    while (found && *to != '\0') *found++ = *to++;
 }
 
 static bool is_pair_name(const char *path) {
-    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-    return (strstr(name, "idx3-ubyte") != NULL && strstr(name, "images") != NULL) ||
-           (strstr(name, "idx1-ubyte") != NULL && strstr(name, "labels") != NULL);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return (strstr(name, "idx3-ubyte") != NULL && strstr(name, "images")) ||
+           (strstr(name, "idx1-ubyte") != NULL && strstr(name, "labels"));
 }
 
 static const char *find_images(const char *folder) {
@@ -61,7 +61,7 @@ static char *partner_named(const char *path, int part, bool other) {
 static char *partner_of(const char *path, int part) {
     for (int other = 0; other < 2; other++) {
         char *partner = partner_named(path, part, other != 0);
-        if (partner == NULL || vn_is_file(partner)) return partner;
+        if (!partner || vn_is_file(partner)) return partner;
         vn_free(partner);
     }
     return partner_named(path, part, false);
@@ -70,8 +70,7 @@ static char *partner_of(const char *path, int part) {
 static char *images_of(const char *source) {
     const char *slash = strrchr(source, '/');
     if (vn_is_dir(source)) return vn_path_join(source, find_images(source));
-    return strstr(slash != NULL ? slash : source, "idx3") != NULL ? vn_strdup(source)
-                                                                  : partner_of(source, 0);
+    return strstr(slash ? slash : source, "idx3") ? vn_strdup(source) : partner_of(source, 0);
 }
 
 /* ---- one file -------------------------------------------------------------------------------- */
@@ -92,7 +91,7 @@ static vn_status packed_open(packed *p, const char *path, vn_err *err) {
     p->bytes = (uint64_t)info.st_size;
     errno = ENOMEM; /* gzopen does not set it when its own memory runs out */
     p->file = gzopen(path, "rbe");
-    if (p->file == NULL) return vn_fail_errno(err, "cannot be read");
+    if (!p->file) return vn_fail_errno(err, "cannot be read");
     return VN_OK;
 }
 
@@ -111,8 +110,8 @@ static vn_status packed_read(packed *p, uint8_t *to, size_t size, vn_err *err) {
         const unsigned part = size < CHUNK ? (unsigned)size : CHUNK;
         const int got = gzread(p->file, to, part);
         if (got < 0 || (unsigned)got < part) return packed_error(p, err);
-        const vn_status s = vn_reading_advance(&p->reading, part, err);
-        if (s != VN_OK) return s;
+        const vn_status status = vn_reading_advance(&p->reading, part, err);
+        if (status) return status;
         to += part;
         size -= part;
     }
@@ -136,8 +135,8 @@ static uint32_t big_endian(const uint8_t *b) {
 /* Magic and sizes; the product of the sizes must be something that the file can hold. */
 static vn_status read_header(packed *p, uint32_t magic, int rank, int64_t *dim, vn_err *err) {
     uint8_t head[16];
-    vn_status s = packed_read(p, head, 4 + 4 * (size_t)rank, err);
-    if (s != VN_OK) return s;
+    vn_status status = packed_read(p, head, 4 + 4 * (size_t)rank, err);
+    if (status) return status;
     if (big_endian(head) != magic)
         return vn_fail(err, VN_BAD_FILE, "not an IDX file of %s (magic number %08x, expected %08x)",
                        magic == MAGIC_IMAGES ? "images" : "labels", big_endian(head), magic);
@@ -163,17 +162,17 @@ static vn_status read_array(const char *path, uint32_t magic, int rank, const vn
     packed p = {0};
     size_t total = 1;
     vn_reading_begin(&p.reading, watch, 0);
-    vn_status s = packed_open(&p, path, err);
-    if (s == VN_OK) s = read_header(&p, magic, rank, dim, err);
-    if (s == VN_OK) {
+    vn_status status = packed_open(&p, path, err);
+    if (!status) status = read_header(&p, magic, rank, dim, err);
+    if (!status) {
         for (int i = 0; i < rank; i++) total *= (size_t)dim[i];
         *data = vn_alloc(total, 1);
-        s = *data != NULL ? packed_read(&p, *data, total, err) : vn_no_memory(err);
+        status = *data ? packed_read(&p, *data, total, err) : vn_no_memory(err);
     }
-    if (s == VN_OK) s = packed_end(&p, err);
-    if (p.file != NULL) gzclose_r(p.file);
-    if (s != VN_OK) vn_fail_in(err, "%s", path);
-    return s;
+    if (!status) status = packed_end(&p, err);
+    if (p.file) gzclose_r(p.file);
+    if (status) vn_fail_in(err, "%s", path);
+    return status;
 }
 
 /* ---- the pair -------------------------------------------------------------------------------- */
@@ -196,17 +195,17 @@ static const struct {
 static vn_status name_classes(vn_source *out, const char *path, const uint8_t *labels, int32_t used,
                               vn_err *err) {
     const char *slash = strrchr(path, '/');
-    const int folder = slash != NULL ? (int)(slash - path + 1) : 0;
+    const int folder = slash ? (int)(slash - path + 1) : 0;
     char *beside = vn_format("%.*slabels.txt", folder, path);
-    if (beside == NULL) return vn_no_memory(err);
-    vn_status s = VN_OK;
+    if (!beside) return vn_no_memory(err);
+    vn_status status = VN_OK;
     if (vn_is_file(beside)) {
-        s = vn_source_read_names(out, beside, 0, err);
-        if (s == VN_OK && out->classes < used)
-            s = vn_fail(err, VN_BAD_FILE, "%s: label %d, but %s names %d classes", path,
-                        (int)used - 1, beside, (int)out->classes);
+        status = vn_source_read_names(out, beside, 0, err);
+        if (!status && out->classes < used)
+            status = vn_fail(err, VN_BAD_FILE, "%s: label %d, but %s names %d classes", path,
+                             (int)used - 1, beside, (int)out->classes);
         vn_free(beside);
-        return s;
+        return status;
     }
     vn_free(beside);
     const uint32_t crc = (uint32_t)crc32_z(crc32_z(0, NULL, 0), labels, (size_t)out->count);
@@ -219,7 +218,7 @@ static vn_status name_classes(vn_source *out, const char *path, const uint8_t *l
 static vn_status take_labels(vn_source *out, const char *path, const uint8_t *labels, vn_err *err) {
     int32_t used = 0;
     out->labels = vn_alloc((size_t)out->count, sizeof *out->labels);
-    if (out->labels == NULL) return vn_no_memory(err);
+    if (!out->labels) return vn_no_memory(err);
     for (int64_t i = 0; i < out->count; i++) {
         out->labels[i] = labels[i];
         if (labels[i] >= used) used = labels[i] + 1;
@@ -231,29 +230,29 @@ static vn_status read_pair(const char *images, const char *labels, const vn_watc
                            vn_source *out, vn_err *err) {
     int64_t size[3] = {0}, count = 0;
     uint8_t *label = NULL;
-    vn_status s = read_array(labels, MAGIC_LABELS, 1, watch, &count, &label, err);
-    if (s == VN_OK) s = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
-    if (s == VN_OK && size[0] != count)
-        s = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images,
-                    (long long)size[0], labels, (long long)count);
-    if (s == VN_OK) {
+    vn_status status = read_array(labels, MAGIC_LABELS, 1, watch, &count, &label, err);
+    if (!status) status = read_array(images, MAGIC_IMAGES, 3, watch, size, &out->pixels, err);
+    if (!status && size[0] != count)
+        status = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images,
+                         (long long)size[0], labels, (long long)count);
+    if (!status) {
         out->rank = 3;
         out->shape[0] = 1;
         out->shape[1] = size[1];
         out->shape[2] = size[2];
         out->count = count;
-        s = take_labels(out, labels, label, err);
+        status = take_labels(out, labels, label, err);
     }
     vn_free(label);
-    return s;
+    return status;
 }
 
 vn_status vn_idx_open(const char *source, const vn_data_options *options, vn_source *out,
                       vn_err *err) {
-    char *images = images_of(source), *labels = images != NULL ? partner_of(images, 1) : NULL;
-    const vn_status s =
-        labels != NULL ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
+    char *images = images_of(source), *labels = images ? partner_of(images, 1) : NULL;
+    const vn_status status =
+        labels ? read_pair(images, labels, options->watch, out, err) : vn_no_memory(err);
     vn_free(images);
     vn_free(labels);
-    return s;
+    return status;
 }

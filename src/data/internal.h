@@ -124,7 +124,7 @@ int64_t vn_folder_file_bytes(const vn_folder *folder, int64_t i);
 /* The most that decoding one picture holds at a time. */
 size_t vn_folder_work_bytes(const vn_folder *folder);
 /* Whether a failure is the file's fault, rather than the machine's or the caller's. */
-bool vn_is_files_fault(vn_status s);
+bool vn_is_files_fault(vn_status status);
 int64_t vn_folder_skipped(const vn_folder *folder);
 /* Whether picture i has a place but is not read any more. */
 bool vn_folder_is_hole(const vn_folder *folder, int64_t i);

@@ -17,7 +17,7 @@ vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err) {
     if (list->count == list->room) {
         const size_t room = list->room > 0 ? 2 * list->room : 64;
         vn_entry *grown = vn_realloc(list->at, room, sizeof *grown);
-        if (grown == NULL) return vn_no_memory(err);
+        if (!grown) return vn_no_memory(err);
         list->at = grown;
         list->room = room;
     }
@@ -105,19 +105,19 @@ static size_t kind_inside(const char *path) {
     const ssize_t size = read(fd, head, sizeof head);
     close(fd);
     const vn_image_kind *kind = size > 0 ? vn_image_kind_of(head, (size_t)size) : NULL;
-    if (kind == NULL) return kind_named("other");
+    if (!kind) return kind_named("other");
     return kind_named(kind->reads ? "picture(s) with another ending" : kind->name);
 }
 
 static size_t kind_of(const char *name, const char *path) {
     char ending[16];
     const char *dot = strrchr(name, '.');
-    const int n = dot != NULL ? snprintf(ending, sizeof ending, " %s ", dot) : 0;
+    const int n = dot ? snprintf(ending, sizeof ending, " %s ", dot) : 0;
     size_t k = 0;
     for (int i = 0; n > 0 && i < n && i < (int)sizeof ending; i++)
         if (ending[i] >= 'A' && ending[i] <= 'Z') ending[i] = (char)(ending[i] - 'A' + 'a');
     for (; kinds[k].endings[0] != '\0'; k++)
-        if (n > 0 && n < (int)sizeof ending && strstr(kinds[k].endings, ending) != NULL) break;
+        if (n > 0 && n < (int)sizeof ending && strstr(kinds[k].endings, ending)) break;
     return kinds[k].endings[0] != '\0' ? k : kind_inside(path);
 }
 
@@ -142,7 +142,7 @@ char *vn_listing_passed(const vn_listing *l) {
 static void count_other(vn_listing *l, const char *path, const char *name, const char *full) {
     if (strcmp(path, "dataset.json") == 0) return;
     if (is_sidecar(name))
-        l->sidecar = l->sidecar != NULL ? l->sidecar : path;
+        l->sidecar = l->sidecar ? l->sidecar : path;
     else
         l->passed[kind_of(name, full)]++;
 }
@@ -154,21 +154,21 @@ static vn_status add_name(vn_listing *l, const char *below, const char *name, vn
     struct stat info;
     const size_t length = strlen(below) + 1 + strlen(name) + 1;
     char *path = vn_arena_alloc(&l->arena, length);
-    if (path == NULL) return vn_no_memory(err);
+    if (!path) return vn_no_memory(err);
     snprintf(path, length, "%s%s%s", below, below[0] != '\0' ? "/" : "", name);
     char *full = vn_path_join(l->root, path);
-    if (full == NULL) return vn_no_memory(err);
+    if (!full) return vn_no_memory(err);
     const bool there = stat(full, &info) == 0;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (there && S_ISDIR(info.st_mode))
-        s = vn_entries_append(folders, (vn_entry){.path = path}, err);
+        status = vn_entries_append(folders, (vn_entry){.path = path}, err);
     else if (vn_image_named(name))
-        s = vn_entries_append(
+        status = vn_entries_append(
             files, (vn_entry){.path = path, .bytes = there ? (int64_t)info.st_size : 0}, err);
     else
         count_other(l, path, name, full);
     vn_free(full);
-    return s;
+    return status;
 }
 
 static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entries *folders,
@@ -176,10 +176,10 @@ static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entri
     for (;;) {
         errno = 0;
         const struct dirent *d = readdir(dir);
-        if (d == NULL) return errno == 0 ? VN_OK : vn_fail_errno(err, "%s/%s", l->root, below);
+        if (!d) return errno == 0 ? VN_OK : vn_fail_errno(err, "%s/%s", l->root, below);
         if (is_litter(d->d_name)) continue;
-        const vn_status s = add_name(l, below, d->d_name, folders, files, err);
-        if (s != VN_OK) return s;
+        const vn_status status = add_name(l, below, d->d_name, folders, files, err);
+        if (status) return status;
     }
 }
 
@@ -187,21 +187,21 @@ static vn_status read_names(vn_listing *l, DIR *dir, const char *below, vn_entri
 static vn_status read_folder(vn_listing *l, const char *below, vn_entries *folders,
                              vn_entries *files, vn_err *err) {
     char *full = below[0] != '\0' ? vn_path_join(l->root, below) : vn_strdup(l->root);
-    if (full == NULL) return vn_no_memory(err);
+    if (!full) return vn_no_memory(err);
     DIR *dir = opendir(full);
-    const vn_status s = dir != NULL ? read_names(l, dir, below, folders, files, err)
-                                    : vn_fail_errno(err, "%s", full);
-    if (dir != NULL) closedir(dir);
+    const vn_status status =
+        dir ? read_names(l, dir, below, folders, files, err) : vn_fail_errno(err, "%s", full);
+    if (dir) closedir(dir);
     vn_free(full);
     vn_entries_sort(folders);
-    return s;
+    return status;
 }
 
 vn_status vn_listing_read(vn_listing *l, const char *below, vn_entries *folders, vn_entries *files,
                           vn_err *err) {
-    const vn_status s = read_folder(l, below, folders, files, err);
+    const vn_status status = read_folder(l, below, folders, files, err);
     vn_entries_sort(files);
-    return s;
+    return status;
 }
 
 /* ---- a tree ---------------------------------------------------------------------------------- */
@@ -237,7 +237,7 @@ static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     if (seen->count == seen->room) {
         const size_t room = seen->room > 0 ? 2 * seen->room : 16;
         place *grown = vn_realloc(seen->at, room, sizeof *grown);
-        if (grown == NULL) return vn_no_memory(err);
+        if (!grown) return vn_no_memory(err);
         seen->at = grown;
         seen->room = room;
     }
@@ -251,10 +251,10 @@ static vn_status meet(const vn_listing *l, const char *below, places *seen, bool
                       vn_err *err) {
     struct stat info;
     char *full = vn_path_join(l->root, below);
-    if (full == NULL) return vn_no_memory(err);
-    const vn_status s = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
+    if (!full) return vn_no_memory(err);
+    const vn_status status = stat(full, &info) == 0 ? VN_OK : vn_fail_errno(err, "%s", full);
     vn_free(full);
-    return s == VN_OK ? meet_place((place){info.st_dev, info.st_ino}, seen, met, err) : s;
+    return !status ? meet_place((place){info.st_dev, info.st_ino}, seen, met, err) : status;
 }
 
 /* The folders that the root lies in count as met, and with `itself` the root does: links to them
@@ -262,43 +262,44 @@ static vn_status meet(const vn_listing *l, const char *below, places *seen, bool
 static vn_status meet_ancestors(const vn_listing *l, bool itself, places *seen, vn_err *err) {
     struct stat info;
     bool met = false;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     char *at = vn_strdup(l->root);
-    for (int i = 0; s == VN_OK && at != NULL && !met && stat(at, &info) == 0; i++) {
-        if (i > 0 || itself) s = meet_place((place){info.st_dev, info.st_ino}, seen, &met, err);
+    for (int i = 0; !status && at && !met && stat(at, &info) == 0; i++) {
+        if (i > 0 || itself)
+            status = meet_place((place){info.st_dev, info.st_ino}, seen, &met, err);
         char *up = vn_path_join(at, "..");
         vn_free(at);
         at = up;
     }
-    if (at == NULL) s = vn_no_memory(err);
+    if (!at) status = vn_no_memory(err);
     vn_free(at);
-    return s;
+    return status;
 }
 
 static vn_status walk(vn_listing *l, const char *below, int depth, places *seen, vn_entries *files,
                       vn_err *err) {
     vn_entries folders = {0};
     bool met = false;
-    vn_status s = meet(l, below, seen, &met, err);
-    if (s == VN_OK && (met || depth > MAX_DEPTH))
+    vn_status status = meet(l, below, seen, &met, err);
+    if (!status && (met || depth > MAX_DEPTH))
         l->passed_folders++;
-    else if (s == VN_OK)
-        s = read_folder(l, below, &folders, files, err);
-    for (size_t i = 0; s == VN_OK && i < folders.count; i++)
-        s = walk(l, folders.at[i].path, depth + 1, seen, files, err);
+    else if (!status)
+        status = read_folder(l, below, &folders, files, err);
+    for (size_t i = 0; !status && i < folders.count; i++)
+        status = walk(l, folders.at[i].path, depth + 1, seen, files, err);
     vn_free(folders.at);
-    return s;
+    return status;
 }
 
 vn_status vn_listing_walk(vn_listing *l, const char *below, vn_entries *files, vn_err *err) {
     vn_entries found = {0};
     places seen = {0};
-    vn_status s = meet_ancestors(l, below[0] != '\0', &seen, err);
-    if (s == VN_OK) s = walk(l, below, 0, &seen, &found, err);
+    vn_status status = meet_ancestors(l, below[0] != '\0', &seen, err);
+    if (!status) status = walk(l, below, 0, &seen, &found, err);
     vn_entries_sort(&found);
-    for (size_t i = 0; s == VN_OK && i < found.count; i++)
-        s = vn_entries_append(files, found.at[i], err);
+    for (size_t i = 0; !status && i < found.count; i++)
+        status = vn_entries_append(files, found.at[i], err);
     vn_free(found.at);
     vn_free(seen.at);
-    return s;
+    return status;
 }

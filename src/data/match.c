@@ -23,11 +23,11 @@ static vn_status check_changed(const vn_folder *f, const vn_entry *e, int64_t by
     vn_err why = {0};
     vn_image image = {0};
     char *path = vn_path_join(f->root, e->path);
-    const vn_status s = path != NULL ? vn_image_read(path, &image, &why) : vn_no_memory(&why);
+    const vn_status status = path ? vn_image_read(path, &image, &why) : vn_no_memory(&why);
     vn_image_free(&image);
     vn_free(path);
-    if (vn_is_files_fault(s)) return VN_OK;
-    if (s != VN_OK) return vn_fail(err, s, "%s", why.text);
+    if (vn_is_files_fault(status)) return VN_OK;
+    if (status) return vn_fail(err, status, "%s", why.text);
     return vn_fail(
         err, VN_BAD_ARGUMENT,
         "%s is not the data that the run was trained on: %s has %lld bytes, and had %lld", f->root,
@@ -38,17 +38,17 @@ static vn_status check_changed(const vn_folder *f, const vn_entry *e, int64_t by
 static vn_status match_one(vn_folder *f, size_t i, vn_entry *found, const vn_watch *watch,
                            vn_err *err) {
     vn_entry *e = &f->files.at[i];
-    if (found != NULL) {
+    if (found) {
         e->label = found->label;
         found->state = e->state; /* it is in the list */
     }
     if (e->state == VN_FILE_HOLE) return VN_OK;
-    if (found == NULL && e->state == VN_FILE_NAMED) {
+    if (!found && e->state == VN_FILE_NAMED) {
         vn_log(watch, VN_LOG_INFO, "%s/%s is gone, and another stands in for it", f->root, e->path);
         vn_folder_mark(f, (int64_t)i, true);
         return VN_OK;
     }
-    if (found == NULL) {
+    if (!found) {
         vn_err why = {0};
         vn_fail(&why, VN_IO, "%s/%s: is not there any more", f->root, e->path);
         e->gone = true;
@@ -65,11 +65,11 @@ static vn_status refuse_new(const vn_folder *f, const vn_entries *found, vn_err 
     const char *first = NULL;
     int64_t more = 0;
     for (size_t i = 0; i < found->count; i++) {
-        if (found->at[i].state != 0 || find(&f->skipped, found->at[i].path) != NULL) continue;
-        if (first == NULL) first = found->at[i].path;
+        if (found->at[i].state != 0 || find(&f->skipped, found->at[i].path)) continue;
+        if (!first) first = found->at[i].path;
         more++;
     }
-    if (first == NULL) return VN_OK;
+    if (!first) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "%s is not the data that the run was trained on: %lld file%s new, as %s",
                    f->root, (long long)more, more == 1 ? " is" : "s are", first);
@@ -78,26 +78,27 @@ static vn_status refuse_new(const vn_folder *f, const vn_entries *found, vn_err 
 /* Holes have no class of their own, but must not seem to be of one that does not exist. */
 static void label_holes(vn_folder *f, const vn_entries *found) {
     for (size_t i = 0; i < f->files.count; i++)
-        if (find(found, f->files.at[i].path) == NULL) f->files.at[i].label = found->at[0].label;
+        if (!find(found, f->files.at[i].path)) f->files.at[i].label = found->at[0].label;
 }
 
 vn_status vn_folder_match_list(vn_folder *f, const vn_data_options *options, vn_err *err) {
     vn_entries found = f->files;
     f->files = (vn_entries){0};
-    vn_status s = vn_record_read(options->list, &f->listing.arena, &f->files, &f->skipped, err);
+    vn_status status =
+        vn_record_read(options->list, &f->listing.arena, &f->files, &f->skipped, err);
     vn_entries_sort(&found);
     vn_entries_sort(&f->skipped);
-    for (size_t i = 0; s == VN_OK && i < f->files.count; i++)
-        s = match_one(f, i, find(&found, f->files.at[i].path), options->watch, err);
-    if (s == VN_OK) s = refuse_new(f, &found, err);
-    if (s == VN_OK) label_holes(f, &found);
-    if (s == VN_OK && f->files.count == 0)
-        s = vn_fail(err, VN_BAD_FILE, "%s: names no files", options->list);
-    if (s == VN_OK && f->skipped.count > 0)
+    for (size_t i = 0; !status && i < f->files.count; i++)
+        status = match_one(f, i, find(&found, f->files.at[i].path), options->watch, err);
+    if (!status) status = refuse_new(f, &found, err);
+    if (!status) label_holes(f, &found);
+    if (!status && f->files.count == 0)
+        status = vn_fail(err, VN_BAD_FILE, "%s: names no files", options->list);
+    if (!status && f->skipped.count > 0)
         vn_log(options->watch, VN_LOG_INFO, "%s: %zu file%s skipped as when the run began", f->root,
                f->skipped.count, f->skipped.count == 1 ? " is" : "s are");
     vn_free(found.at);
-    return s;
+    return status;
 }
 
 vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels, vn_err *err) {
@@ -117,7 +118,7 @@ bool vn_folder_list_changed(const vn_folder *folder) {
 
 vn_status vn_folder_save_list(vn_folder *folder, const int32_t *labels, const char *path,
                               vn_err *err) {
-    const vn_status s = vn_record_write(path, &folder->files, labels, &folder->skipped, err);
-    if (s == VN_OK) folder->dirty = false;
-    return s;
+    const vn_status status = vn_record_write(path, &folder->files, labels, &folder->skipped, err);
+    if (!status) folder->dirty = false;
+    return status;
 }

@@ -26,7 +26,7 @@ static bool accept(cursor *c, const char *token) {
 static bool read_string(cursor *c, char *buffer, size_t size) {
     const char quote = accept(c, "'") ? '\'' : accept(c, "\"") ? '"' : '\0';
     const char *close = quote != '\0' ? memchr(c->at, quote, (size_t)(c->end - c->at)) : NULL;
-    if (close == NULL || (size_t)(close - c->at) >= size) return false;
+    if (!close || (size_t)(close - c->at) >= size) return false;
     memcpy(buffer, c->at, (size_t)(close - c->at));
     buffer[close - c->at] = '\0';
     c->at = close + 1;
@@ -51,7 +51,7 @@ static vn_status read_descr(cursor *c, vn_npy *a, vn_err *err) {
     if (!read_string(c, text, sizeof text))
         return vn_fail(err, VN_UNSUPPORTED, "arrays of records are not supported");
     cursor number = {text + 2, text + strlen(text)};
-    if (strlen(text) < 3 || strchr("<>|=", text[0]) == NULL || !read_size(&number, &bytes) ||
+    if (strlen(text) < 3 || !strchr("<>|=", text[0]) || !read_size(&number, &bytes) ||
         number.at != number.end)
         return vn_fail(err, VN_UNSUPPORTED, "element type \"%s\" is not supported", text);
     a->kind = text[1];
@@ -114,8 +114,8 @@ vn_status vn_npy_parse(const char *text, size_t length, vn_npy *out, vn_err *err
     *out = (vn_npy){0};
     if (!accept(&c, "{")) return vn_fail(err, VN_BAD_FILE, "header is no dictionary");
     while (!accept(&c, "}")) {
-        const vn_status s = read_entry(&c, out, &fortran, &seen, err);
-        if (s != VN_OK) return s;
+        const vn_status status = read_entry(&c, out, &fortran, &seen, err);
+        if (status) return status;
         if (!accept(&c, ",") && (c.at == c.end || *c.at != '}'))
             return vn_fail(err, VN_BAD_FILE, "header is no dictionary");
     }

@@ -49,8 +49,8 @@ static vn_status member_read(member *m, void *to, size_t size, vn_err *err) {
         at += got;
         size -= (size_t)got;
         m->left -= (uint64_t)got;
-        const vn_status s = vn_reading_advance(&m->reading, (uint64_t)got, err);
-        if (s != VN_OK) return s;
+        const vn_status status = vn_reading_advance(&m->reading, (uint64_t)got, err);
+        if (status) return status;
     }
     return VN_OK;
 }
@@ -66,22 +66,22 @@ static vn_status member_end(member *m, vn_err *err) {
 static vn_status read_header(member *m, vn_err *err) {
     uint8_t head[12];
     char text[MAX_HEADER];
-    vn_status s = member_read(m, head, 8, err);
-    if (s != VN_OK) return s;
+    vn_status status = member_read(m, head, 8, err);
+    if (status) return status;
     const int version = head[6], length_bytes = version == 1 ? 2 : 4;
     if (memcmp(head, "\x93NUMPY", 6) != 0 || version < 1 || version > 3)
         return vn_fail(err, VN_BAD_FILE, "is not a numpy array");
-    s = member_read(m, head + 8, (size_t)length_bytes, err);
-    if (s != VN_OK) return s;
+    status = member_read(m, head + 8, (size_t)length_bytes, err);
+    if (status) return status;
     uint32_t length = 0;
     for (int i = 0; i < length_bytes; i++) length |= (uint32_t)head[8 + i] << (8 * i);
     if (length > sizeof text) return vn_fail(err, VN_BAD_FILE, "has a header of %u bytes", length);
-    s = member_read(m, text, length, err);
-    if (s == VN_OK) s = vn_npy_parse(text, length, &m->array, err);
-    if (s == VN_OK && m->array.count * (size_t)m->array.bytes != m->left)
-        s = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %zu",
-                    (unsigned long long)m->left, m->array.count * (size_t)m->array.bytes);
-    return s;
+    status = member_read(m, text, length, err);
+    if (!status) status = vn_npy_parse(text, length, &m->array, err);
+    if (!status && m->array.count * (size_t)m->array.bytes != m->left)
+        status = vn_fail(err, VN_BAD_FILE, "has %llu bytes of data where its shape says %zu",
+                         (unsigned long long)m->left, m->array.count * (size_t)m->array.bytes);
+    return status;
 }
 
 static vn_status check_size(const zip_stat_t *info, vn_err *err) {
@@ -105,17 +105,17 @@ static vn_status member_open(zip_t *zip, const char *name, const vn_watch *watch
         return zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_MEMORY ? vn_no_memory(err) : VN_OK;
     if (zip_stat_index(zip, (zip_uint64_t)index, 0, &info) != 0)
         return zip_failed(zip_get_error(zip), err);
-    vn_status s = check_size(&info, err);
-    if (s != VN_OK) return s;
+    vn_status status = check_size(&info, err);
+    if (status) return status;
     m->file = zip_fopen_index(zip, (zip_uint64_t)index, 0);
-    if (m->file == NULL) return zip_failed(zip_get_error(zip), err);
+    if (!m->file) return zip_failed(zip_get_error(zip), err);
     m->left = info.size;
     vn_reading_begin(&m->reading, watch, info.size);
     return read_header(m, err);
 }
 
 static void member_close(member *m) {
-    if (m->file != NULL) zip_fclose(m->file);
+    if (m->file) zip_fclose(m->file);
     m->file = NULL;
 }
 
@@ -155,20 +155,20 @@ static void interleave(uint8_t *image, uint8_t *work, size_t channels, size_t pl
 
 static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     bool planar = false;
-    vn_status s = image_shape(&m->array, out, &planar, err);
-    if (s != VN_OK) return s;
+    vn_status status = image_shape(&m->array, out, &planar, err);
+    if (status) return status;
     const size_t channels = (size_t)out->shape[0], plane = (size_t)(out->shape[1] * out->shape[2]);
     const size_t numbers = m->array.count / (size_t)out->count;
-    s = vn_source_fits(out->count, (double)numbers, err);
-    if (s != VN_OK) return s;
+    status = vn_source_fits(out->count, (double)numbers, err);
+    if (status) return status;
     uint8_t *work = vn_alloc(channels, plane);
     out->pixels = vn_alloc(m->array.count, 1);
-    s = work != NULL && out->pixels != NULL ? member_read(m, out->pixels, m->array.count, err)
-                                            : vn_no_memory(err);
-    for (int64_t i = 0; planar && s == VN_OK && i < out->count; i++)
+    status = work != NULL && out->pixels ? member_read(m, out->pixels, m->array.count, err)
+                                         : vn_no_memory(err);
+    for (int64_t i = 0; planar && !status && i < out->count; i++)
         interleave(out->pixels + (size_t)i * channels * plane, work, channels, plane);
     vn_free(work);
-    return s;
+    return status;
 }
 
 /* Streams all elements through `take`. */
@@ -178,13 +178,13 @@ static vn_status each_chunk(member *m,
                             vn_source *out, vn_err *err) {
     uint8_t chunk[CHUNK * 8];
     const vn_npy *a = &m->array;
-    vn_status s = VN_OK;
-    for (size_t first = 0; s == VN_OK && first < a->count; first += CHUNK) {
+    vn_status status = VN_OK;
+    for (size_t first = 0; !status && first < a->count; first += CHUNK) {
         const size_t n = a->count - first < CHUNK ? a->count - first : CHUNK;
-        s = member_read(m, chunk, n * (size_t)a->bytes, err);
-        if (s == VN_OK) s = take(a, chunk, first, n, out, err);
+        status = member_read(m, chunk, n * (size_t)a->bytes, err);
+        if (!status) status = take(a, chunk, first, n, out, err);
     }
-    return s;
+    return status;
 }
 
 static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n,
@@ -209,10 +209,11 @@ static vn_status read_points(member *m, vn_source *out, vn_err *err) {
     out->rank = 1;
     out->count = a->dim[0];
     out->shape[0] = a->dim[1];
-    const vn_status s = vn_source_fits(out->count, (double)a->dim[1] * sizeof *out->points, err);
-    if (s != VN_OK) return s;
+    const vn_status status =
+        vn_source_fits(out->count, (double)a->dim[1] * sizeof *out->points, err);
+    if (status) return status;
     out->points = vn_alloc(a->count, sizeof *out->points);
-    return out->points != NULL ? each_chunk(m, take_points, out, err) : vn_no_memory(err);
+    return out->points ? each_chunk(m, take_points, out, err) : vn_no_memory(err);
 }
 
 /* Grows out->classes to hold the labels; a fixed number of classes is checked afterwards. */
@@ -239,7 +240,7 @@ static vn_status read_labels(member *m, vn_source *out, vn_err *err) {
         return vn_fail(err, VN_BAD_FILE, "%lld labels for %lld samples", (long long)a->dim[0],
                        (long long)out->count);
     out->labels = vn_alloc(a->count, sizeof *out->labels);
-    return out->labels != NULL ? each_chunk(m, take_labels, out, err) : vn_no_memory(err);
+    return out->labels ? each_chunk(m, take_labels, out, err) : vn_no_memory(err);
 }
 
 static vn_status read_names(member *m, vn_source *out, vn_err *err) {
@@ -247,20 +248,20 @@ static vn_status read_names(member *m, vn_source *out, vn_err *err) {
     const int32_t used = out->classes;
     if ((a->kind != 'U' && a->kind != 'S') || a->rank != 1)
         return vn_fail(err, VN_UNSUPPORTED, "must be texts [K]");
-    if (out->labels == NULL) return vn_fail(err, VN_BAD_FILE, "without labels");
+    if (!out->labels) return vn_fail(err, VN_BAD_FILE, "without labels");
     if (a->dim[0] < used || a->dim[0] > MAX_CLASSES)
         return vn_fail(err, VN_BAD_FILE, "%lld names, but label %d occurs", (long long)a->dim[0],
                        (int)used - 1);
     uint8_t element[4 * VN_NPY_MAX_TEXT];
     char text[4 * VN_NPY_MAX_TEXT + 1];
-    vn_status s = vn_source_room_for_names(out, (int32_t)a->dim[0], err);
-    for (int32_t k = 0; s == VN_OK && k < out->classes; k++) {
-        s = member_read(m, element, (size_t)a->bytes, err);
-        if (s != VN_OK) break;
+    vn_status status = vn_source_room_for_names(out, (int32_t)a->dim[0], err);
+    for (int32_t k = 0; !status && k < out->classes; k++) {
+        status = member_read(m, element, (size_t)a->bytes, err);
+        if (status) break;
         vn_npy_text(a, element, text);
-        s = vn_source_set_name(out, k, text, strlen(text), err);
+        status = vn_source_set_name(out, k, text, strlen(text), err);
     }
-    return s;
+    return status;
 }
 
 /* ---- the archive ----------------------------------------------------------------------------- */
@@ -269,27 +270,27 @@ static vn_status read_member(zip_t *zip, const char *name,
                              vn_status (*read)(member *, vn_source *, vn_err *),
                              const vn_watch *watch, vn_source *out, bool *found, vn_err *err) {
     member m;
-    vn_status s = member_open(zip, name, watch, &m, found, err);
-    if (s == VN_OK && *found) s = read(&m, out, err);
-    if (s == VN_OK && *found) s = member_end(&m, err);
+    vn_status status = member_open(zip, name, watch, &m, found, err);
+    if (!status && *found) status = read(&m, out, err);
+    if (!status && *found) status = member_end(&m, err);
     member_close(&m);
-    if (s != VN_OK) vn_fail_in(err, "%s", name);
-    return s;
+    if (status) vn_fail_in(err, "%s", name);
+    return status;
 }
 
 static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out, vn_err *err) {
     bool images = false, points = false, labels = false, names = false;
     if (zip_name_locate(zip, "images.npy", 0) >= 0 && zip_name_locate(zip, "points.npy", 0) >= 0)
         return vn_fail(err, VN_BAD_FILE, "holds both \"images\" and \"points\"");
-    vn_status s = read_member(zip, "images.npy", read_images, watch, out, &images, err);
-    if (s == VN_OK && !images)
-        s = read_member(zip, "points.npy", read_points, watch, out, &points, err);
-    if (s == VN_OK && !images && !points)
-        s = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
-    if (s == VN_OK) s = read_member(zip, "labels.npy", read_labels, watch, out, &labels, err);
-    if (s == VN_OK) s = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
-    if (s == VN_OK && labels && !names) s = vn_source_number_names(out, out->classes, err);
-    return s;
+    vn_status status = read_member(zip, "images.npy", read_images, watch, out, &images, err);
+    if (!status && !images)
+        status = read_member(zip, "points.npy", read_points, watch, out, &points, err);
+    if (!status && !images && !points)
+        status = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
+    if (!status) status = read_member(zip, "labels.npy", read_labels, watch, out, &labels, err);
+    if (!status) status = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
+    if (!status && labels && !names) status = vn_source_number_names(out, out->classes, err);
+    return status;
 }
 
 bool vn_npz_detect(const char *source) {
@@ -300,20 +301,20 @@ vn_status vn_npz_open(const char *source, const vn_data_options *options, vn_sou
                       vn_err *err) {
     int code = 0, fd;
     /* what libzip would wait for, or call "not supported" */
-    vn_status s = vn_file_open(source, &fd, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_file_open(source, &fd, err);
+    if (status) return status;
     close(fd);
     errno = 0;
     zip_t *zip = zip_open(source, ZIP_RDONLY, &code);
-    if (zip == NULL) {
+    if (!zip) {
         zip_error_t e;
         zip_error_init_with_code(&e, code);
         zip_failed(&e, err);
         zip_error_fini(&e);
         return vn_fail_in(err, "%s", source);
     }
-    s = read_archive(zip, options->watch, out, err);
+    status = read_archive(zip, options->watch, out, err);
     zip_discard(zip);
-    if (s != VN_OK) vn_fail_in(err, "%s", source);
-    return s;
+    if (status) vn_fail_in(err, "%s", source);
+    return status;
 }

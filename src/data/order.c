@@ -21,13 +21,13 @@ static vn_status permute(const vn_order *o, int64_t *permutation, const vn_watch
     const int64_t part = 1 << 20;
     vn_reading reading;
     vn_reading_begin(&reading, watch, (uint64_t)o->count * sizeof *permutation);
-    vn_status s = VN_OK;
-    for (int64_t first = 0; s == VN_OK && first < o->count; first += part) {
+    vn_status status = VN_OK;
+    for (int64_t first = 0; !status && first < o->count; first += part) {
         vn_random_permute(permutation, o->count, o->seed, VN_STREAM_ORDER, 0, first, first + part);
-        s = first > 0 ? vn_reading_advance(&reading, (uint64_t)part * sizeof *permutation, err)
-                      : VN_OK;
+        status = first > 0 ? vn_reading_advance(&reading, (uint64_t)part * sizeof *permutation, err)
+                           : VN_OK;
     }
-    return s;
+    return status;
 }
 
 /* The first `held` of the split's permutation are held out; both parts keep the source's order. */
@@ -51,11 +51,11 @@ vn_status vn_order_open(vn_order *o, int64_t count, double validate, uint64_t se
     o->shuffled = vn_alloc((size_t)count, sizeof *o->shuffled);
     bool *is_held = vn_calloc((size_t)count, sizeof *is_held);
     const bool ok = o->train_index && o->held_index && o->shuffled && is_held;
-    const vn_status s = ok ? permute(o, o->shuffled, watch, err) : vn_no_memory(err);
-    if (s == VN_OK) split(o, o->shuffled, is_held);
+    const vn_status status = ok ? permute(o, o->shuffled, watch, err) : vn_no_memory(err);
+    if (!status) split(o, o->shuffled, is_held);
     vn_free(is_held);
-    if (s != VN_OK) vn_order_close(o);
-    return s;
+    if (status) vn_order_close(o);
+    return status;
 }
 
 int64_t vn_order_next(const vn_order *o, vn_data_part part, int64_t index) {

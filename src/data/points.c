@@ -141,11 +141,11 @@ const size_t vn_toy_row_count = VN_COUNT(vn_toy_rows);
 /* Bumps without width have no density, and worlds say so below a deviation of 1e-6. */
 static vn_status open_world(const vn_toy_row *toy, const double *values, vn_world **out,
                             vn_err *err) {
-    if (toy->world == NULL || values[PARAM_NOISE] < 1e-6) return VN_OK;
+    if (!toy->world || values[PARAM_NOISE] < 1e-6) return VN_OK;
     json_t *json = toy->world(values);
-    const vn_status s = json != NULL ? vn_world_from_json(json, out, err) : vn_no_memory(err);
+    const vn_status status = json ? vn_world_from_json(json, out, err) : vn_no_memory(err);
     json_decref(json);
-    return s;
+    return status;
 }
 
 bool vn_points_detect(const char *source) {
@@ -155,13 +155,14 @@ bool vn_points_detect(const char *source) {
 vn_status vn_points_open(const char *source, const vn_data_options *options, vn_source *out,
                          vn_err *err) {
     vn_choice choice;
-    vn_status s = vn_choice_parse(source + sizeof prefix - 1,
-                                  VN_TABLE("points", vn_toy_rows, vn_toy_row_count), &choice, err);
-    if (s != VN_OK) return s;
+    vn_status status =
+        vn_choice_parse(source + sizeof prefix - 1,
+                        VN_TABLE("points", vn_toy_rows, vn_toy_row_count), &choice, err);
+    if (status) return status;
     const vn_toy_row *toy = &vn_toy_rows[choice.index];
-    s = vn_source_copy_names(out, toy->names, toy->classes, err);
-    if (s == VN_OK) s = open_world(toy, choice.value, &out->world, err);
-    if (s != VN_OK) return s;
+    status = vn_source_copy_names(out, toy->names, toy->classes, err);
+    if (!status) status = open_world(toy, choice.value, &out->world, err);
+    if (status) return status;
     out->rank = 1;
     out->shape[0] = 2;
     out->count = (int64_t)choice.value[PARAM_COUNT];
@@ -169,15 +170,15 @@ vn_status vn_points_open(const char *source, const vn_data_options *options, vn_
         return err->status = VN_BAD_ARGUMENT;
     out->points = vn_alloc(2 * (size_t)out->count, sizeof *out->points);
     out->labels = vn_alloc((size_t)out->count, sizeof *out->labels);
-    if (out->points == NULL || out->labels == NULL) return vn_no_memory(err);
+    if (!out->points || !out->labels) return vn_no_memory(err);
     vn_reading reading;
     vn_reading_begin(&reading, options->watch, (uint64_t)out->count * 2 * sizeof(float));
-    for (int64_t i = 0; s == VN_OK && i < out->count; i++) {
+    for (int64_t i = 0; !status && i < out->count; i++) {
         float u[4], z[2];
         vn_random_uniform(u, 4, options->seed, VN_STREAM_DATA, (uint64_t)i, 0);
         vn_random_normal(z, 2, options->seed, VN_STREAM_DATA, (uint64_t)i, 1);
         out->labels[i] = toy->draw(u, z, choice.value, out->points + 2 * i);
-        s = vn_reading_advance(&reading, 2 * sizeof(float), err);
+        status = vn_reading_advance(&reading, 2 * sizeof(float), err);
     }
-    return s;
+    return status;
 }

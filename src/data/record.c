@@ -23,10 +23,10 @@ static const char *take_number(const char *at, int64_t most, int64_t *out) {
 static bool take_file(const char *at, vn_entry *e) {
     int64_t label = 0;
     e->state = at[0];
-    if (at[0] == '\0' || strchr("unhs", at[0]) == NULL || at[1] != ' ') return false;
+    if (at[0] == '\0' || !strchr("unhs", at[0]) || at[1] != ' ') return false;
     const char *next = take_number(at + 2, INT32_MAX, &label);
-    if (next != NULL) next = take_number(next, INT64_MAX, &e->bytes);
-    if (next == NULL || next[0] == '\0' || next[0] == '/') return false;
+    if (next) next = take_number(next, INT64_MAX, &e->bytes);
+    if (!next || next[0] == '\0' || next[0] == '/') return false;
     e->listed = (int32_t)label;
     e->path = next;
     return true;
@@ -34,31 +34,31 @@ static bool take_file(const char *at, vn_entry *e) {
 
 static vn_status take_files(const char *text, size_t size, vn_arena *arena, vn_entries *files,
                             vn_entries *skipped, vn_err *err) {
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     const char *const end = text + size;
     if (size < sizeof head - 1 || memcmp(text, head, sizeof head - 1) != 0 ||
         (size > 0 && end[-1] != '\0'))
         if (size != sizeof head - 1) return vn_fail(err, VN_BAD_FILE, "is not a list of files");
-    for (const char *at = text + sizeof head - 1; s == VN_OK && at < end; at += strlen(at) + 1) {
+    for (const char *at = text + sizeof head - 1; !status && at < end; at += strlen(at) + 1) {
         vn_entry e = {0};
         if (!take_file(at, &e)) return vn_fail(err, VN_BAD_FILE, "is damaged");
         char *path = vn_arena_alloc(arena, strlen(e.path) + 1);
-        if (path == NULL) return vn_no_memory(err);
+        if (!path) return vn_no_memory(err);
         e.path = strcpy(path, e.path);
-        s = vn_entries_append(e.state == VN_FILE_SKIPPED ? skipped : files, e, err);
+        status = vn_entries_append(e.state == VN_FILE_SKIPPED ? skipped : files, e, err);
     }
-    return s;
+    return status;
 }
 
 vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, vn_entries *skipped,
                          vn_err *err) {
     char *text = NULL;
     size_t size = 0;
-    vn_status s = vn_read_file(path, MAX_BYTES, &text, &size, err);
-    if (s != VN_OK) return s;
-    s = take_files(text, size, arena, files, skipped, err);
+    vn_status status = vn_read_file(path, MAX_BYTES, &text, &size, err);
+    if (status) return status;
+    status = take_files(text, size, arena, files, skipped, err);
     vn_free(text);
-    return s == VN_OK ? VN_OK : vn_fail_in(err, "%s", path);
+    return !status ? VN_OK : vn_fail_in(err, "%s", path);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -68,7 +68,7 @@ static void put(FILE *to, const vn_entries *list, const int32_t *labels, char st
         const vn_entry *e = &list->at[i];
         const char own = e->state != 0 ? e->state : VN_FILE_USED;
         fprintf(to, "%c %lld %lld %s", state != 0 ? state : own,
-                (long long)(labels != NULL ? labels[i] : e->listed), (long long)e->bytes, e->path);
+                (long long)(labels ? labels[i] : e->listed), (long long)e->bytes, e->path);
         fputc('\0', to);
     }
 }
@@ -76,8 +76,8 @@ static void put(FILE *to, const vn_entries *list, const int32_t *labels, char st
 vn_status vn_record_write(const char *path, const vn_entries *files, const int32_t *labels,
                           const vn_entries *skipped, vn_err *err) {
     vn_writer w;
-    const vn_status s = vn_writer_open(&w, path, err);
-    if (s != VN_OK) return s;
+    const vn_status status = vn_writer_open(&w, path, err);
+    if (status) return status;
     fputs(head, w.file);
     put(w.file, files, labels, 0);
     put(w.file, skipped, NULL, VN_FILE_SKIPPED);

@@ -33,32 +33,32 @@ bool vn_source_has(const char *folder, const char *name) {
 
 vn_status vn_source_room_for_names(vn_source *s, int32_t classes, vn_err *err) {
     s->names = vn_arena_alloc(&s->arena, (size_t)classes * sizeof *s->names);
-    if (s->names == NULL) return vn_no_memory(err);
+    if (!s->names) return vn_no_memory(err);
     s->classes = classes;
     return VN_OK;
 }
 
 vn_status vn_source_set_name(vn_source *s, int32_t label, const char *text, size_t length,
                              vn_err *err) {
-    char *name = vn_format("%.*s", (int)length, text), *valid = name != NULL ? vn_utf8(name) : NULL;
-    char *copy = valid != NULL ? vn_arena_alloc(&s->arena, strlen(valid) + 1) : NULL;
-    if (copy != NULL) s->names[label] = strcpy(copy, valid);
+    char *name = vn_format("%.*s", (int)length, text), *valid = name ? vn_utf8(name) : NULL;
+    char *copy = valid ? vn_arena_alloc(&s->arena, strlen(valid) + 1) : NULL;
+    if (copy) s->names[label] = strcpy(copy, valid);
     vn_free(name);
     vn_free(valid);
-    return copy != NULL ? VN_OK : vn_no_memory(err);
+    return copy ? VN_OK : vn_no_memory(err);
 }
 
 vn_status vn_source_copy_names(vn_source *s, const char *const *names, int32_t classes,
                                vn_err *err) {
     vn_status status = vn_source_room_for_names(s, classes, err);
-    for (int32_t k = 0; status == VN_OK && k < classes; k++)
+    for (int32_t k = 0; !status && k < classes; k++)
         status = vn_source_set_name(s, k, names[k], strlen(names[k]), err);
     return status;
 }
 
 vn_status vn_source_number_names(vn_source *s, int32_t classes, vn_err *err) {
     vn_status status = vn_source_room_for_names(s, classes, err);
-    for (int32_t k = 0; status == VN_OK && k < classes; k++) {
+    for (int32_t k = 0; !status && k < classes; k++) {
         char number[16];
         const int length = snprintf(number, sizeof number, "%d", (int)k);
         status = vn_source_set_name(s, k, number, (size_t)length, err);
@@ -83,14 +83,14 @@ static vn_status split_names(vn_source *s, const char *text, const char *path, i
     const char *at = text;
     size_t length;
     int32_t lines = 0;
-    while (next_line(&at, &length) != NULL) lines++;
+    while (next_line(&at, &length)) lines++;
     if (lines == 0) return vn_fail(err, VN_BAD_FILE, "%s: holds no class names", path);
     if (classes > 0 && lines != classes)
         return vn_fail(err, VN_BAD_FILE, "%s: %d class names where %d are expected", path,
                        (int)lines, (int)classes);
     vn_status status = vn_source_room_for_names(s, lines, err);
     at = text;
-    for (int32_t k = 0; status == VN_OK && k < lines; k++) {
+    for (int32_t k = 0; !status && k < lines; k++) {
         const char *line = next_line(&at, &length);
         if (length == 0) return vn_fail(err, VN_BAD_FILE, "%s: line %d is empty", path, (int)k + 1);
         status = vn_source_set_name(s, k, line, length, err);
@@ -102,7 +102,7 @@ vn_status vn_source_read_names(vn_source *s, const char *path, int32_t classes, 
     char *text = NULL;
     size_t size = 0;
     vn_status status = vn_read_file(path, NAMES_MAX_BYTES, &text, &size, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     if (strlen(text) != size)
         status = vn_fail(err, VN_BAD_FILE, "%s: is not a text file", path);
     else
@@ -130,13 +130,13 @@ static uLong add_files(uLong crc, const vn_folder *folder, int64_t count) {
 /* The same in pieces, between which it can be stopped. */
 static vn_status add_much(uLong *crc, const void *data, size_t size, vn_reading *r, vn_err *err) {
     const size_t piece = (size_t)4 << 20;
-    vn_status s = VN_OK;
-    for (size_t at = 0; s == VN_OK && at < size; at += piece) {
+    vn_status status = VN_OK;
+    for (size_t at = 0; !status && at < size; at += piece) {
         const size_t n = size - at < piece ? size - at : piece;
         *crc = add(*crc, (const char *)data + at, n);
-        s = vn_reading_advance(r, n, err);
+        status = vn_reading_advance(r, n, err);
     }
-    return s;
+    return status;
 }
 
 vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out,
@@ -145,14 +145,13 @@ vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint3
     uLong crc = add(crc32_z(0, NULL, 0), s->shape, sizeof s->shape);
     crc = add(crc, &s->count, sizeof s->count);
     for (int32_t k = 0; k < s->classes; k++) crc = add(crc, s->names[k], strlen(s->names[k]) + 1);
-    if (s->labels != NULL) crc = add(crc, s->labels, count * sizeof *s->labels);
+    if (s->labels) crc = add(crc, s->labels, count * sizeof *s->labels);
     vn_reading reading;
-    vn_reading_begin(&reading, watch, numbers * (s->points != NULL ? sizeof *s->points : 1));
+    vn_reading_begin(&reading, watch, numbers * (s->points ? sizeof *s->points : 1));
     vn_status status = VN_OK;
-    if (s->pixels != NULL) status = add_much(&crc, s->pixels, numbers, &reading, err);
-    if (s->points != NULL)
-        status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
-    if (s->folder != NULL) crc = add_files(crc, s->folder, s->count);
+    if (s->pixels) status = add_much(&crc, s->pixels, numbers, &reading, err);
+    if (s->points) status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
+    if (s->folder) crc = add_files(crc, s->folder, s->count);
     *out = (uint32_t)crc;
     return status;
 }

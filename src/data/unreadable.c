@@ -10,14 +10,14 @@
 
 enum { REPORT_EVERY = 64, MESSAGE = 400 /* bytes of a message for names */ };
 
-bool vn_is_files_fault(vn_status s) {
-    return s != VN_OK && s != VN_NO_MEMORY && s != VN_CANCELLED;
+bool vn_is_files_fault(vn_status status) {
+    return status != VN_OK && status != VN_NO_MEMORY && status != VN_CANCELLED;
 }
 
 vn_status vn_folder_blame(vn_folder *f, size_t i, const vn_err *why, const vn_watch *watch,
                           vn_err *err) {
     char *copy = vn_arena_alloc(&f->listing.arena, strlen(why->text) + 1);
-    if (copy == NULL) return vn_no_memory(err);
+    if (!copy) return vn_no_memory(err);
     f->files.at[i].why = strcpy(copy, why->text);
     vn_log(watch, VN_LOG_WARNING, "%s", why->text);
     return VN_OK;
@@ -43,13 +43,13 @@ static vn_status report(const vn_folder *f, const char *what, size_t done, doubl
 static vn_status read_header(const vn_folder *f, vn_entry *e, vn_err *err) {
     vn_image head;
     char *path = vn_path_join(f->root, e->path);
-    if (path == NULL) return vn_no_memory(err);
-    const vn_status s = vn_image_probe(path, &head, err);
+    if (!path) return vn_no_memory(err);
+    const vn_status status = vn_image_probe(path, &head, err);
     vn_free(path);
     e->width = head.width;
     e->height = head.height;
     e->channels = (int16_t)head.channels;
-    return s;
+    return status;
 }
 
 static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) {
@@ -57,14 +57,14 @@ static vn_status read_headers(vn_folder *f, const vn_watch *watch, vn_err *err) 
     for (size_t i = 0; i < f->files.count; i++) {
         vn_entry *e = &f->files.at[i];
         vn_err why = {0};
-        vn_status s = e->state != VN_FILE_HOLE && e->why == NULL ? read_header(f, e, &why) : VN_OK;
-        if (vn_is_files_fault(s))
-            s = vn_folder_blame(f, i, &why, watch, err);
-        else if (s != VN_OK)
+        vn_status status = e->state != VN_FILE_HOLE && !e->why ? read_header(f, e, &why) : VN_OK;
+        if (vn_is_files_fault(status))
+            status = vn_folder_blame(f, i, &why, watch, err);
+        else if (status)
             *err = why;
-        if (s == VN_OK && (i + 1) % REPORT_EVERY == 0)
-            s = report(f, "reading", i + 1, start, watch, err);
-        if (s != VN_OK) return s;
+        if (!status && (i + 1) % REPORT_EVERY == 0)
+            status = report(f, "reading", i + 1, start, watch, err);
+        if (status) return status;
     }
     return VN_OK;
 }
@@ -92,9 +92,9 @@ static void check_one(void *context, int64_t index, int thread) {
     vn_image image = {0};
     (void)thread;
     *why = (vn_err){0};
-    if (e->state == VN_FILE_HOLE || e->why != NULL) return;
+    if (e->state == VN_FILE_HOLE || e->why) return;
     char *path = vn_path_join(c->f->root, e->path);
-    if (path == NULL)
+    if (!path)
         vn_no_memory(why);
     else
         vn_image_read(path, &image, why);
@@ -105,24 +105,24 @@ static void check_one(void *context, int64_t index, int thread) {
 static vn_status check_pixels(vn_folder *f, vn_crew *crew, const vn_watch *watch, vn_err *err) {
     const double start = vn_now();
     checking *c = vn_calloc(1, sizeof *c);
-    if (c == NULL) return vn_no_memory(err);
+    if (!c) return vn_no_memory(err);
     c->f = f;
-    vn_status s = VN_OK;
-    for (; s == VN_OK && c->first < f->files.count; c->first += REPORT_EVERY) {
+    vn_status status = VN_OK;
+    for (; !status && c->first < f->files.count; c->first += REPORT_EVERY) {
         const size_t left = f->files.count - c->first,
                      n = left < REPORT_EVERY ? left : REPORT_EVERY;
         vn_crew_run(crew, (int64_t)n, check_one, c);
-        for (size_t i = 0; s == VN_OK && i < n; i++) {
+        for (size_t i = 0; !status && i < n; i++) {
             if (vn_is_files_fault(c->why[i].status))
-                s = vn_folder_blame(f, c->first + i, &c->why[i], watch, err);
-            else if (c->why[i].status != VN_OK)
-                s = vn_fail(err, c->why[i].status, "%s", c->why[i].text);
+                status = vn_folder_blame(f, c->first + i, &c->why[i], watch, err);
+            else if (c->why[i].status)
+                status = vn_fail(err, c->why[i].status, "%s", c->why[i].text);
         }
-        if (s == VN_OK && n == REPORT_EVERY)
-            s = report(f, "checking", c->first + n, start, watch, err);
+        if (!status && n == REPORT_EVERY)
+            status = report(f, "checking", c->first + n, start, watch, err);
     }
     vn_free(c);
-    return s;
+    return status;
 }
 
 /* ---- what follows from it -------------------------------------------------------------------- */
@@ -148,7 +148,7 @@ static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_optio
     for (size_t i = 0; i < f->files.count; i++) gone += f->files.at[i].gone;
     for (size_t i = 0; i < f->files.count && used < MESSAGE; i++) {
         const char *why = f->files.at[i].why;
-        if (why == NULL) continue;
+        if (!why) continue;
         const char *text = bad > 1 ? below_root(f, why) : why;
         if (named > 0 && used + strlen(text) > MESSAGE) break;
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", named > 0 ? ", " : "",
@@ -175,22 +175,22 @@ static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_optio
 /* Of a fresh start: the bad files leave the list. */
 static vn_status skip(vn_folder *f, vn_err *err) {
     size_t kept = 0;
-    vn_status s = VN_OK;
-    for (size_t i = 0; s == VN_OK && i < f->files.count; i++) {
-        if (f->files.at[i].why != NULL)
-            s = vn_entries_append(&f->skipped, f->files.at[i], err);
+    vn_status status = VN_OK;
+    for (size_t i = 0; !status && i < f->files.count; i++) {
+        if (f->files.at[i].why)
+            status = vn_entries_append(&f->skipped, f->files.at[i], err);
         else
             f->files.at[kept++] = f->files.at[i];
     }
-    if (s == VN_OK) f->files.count = kept;
-    return s;
+    if (!status) f->files.count = kept;
+    return status;
 }
 
 /* Of a run that goes on: they keep their places. What is gone without ever having been named is to
  * be put back. */
 static void mark(vn_folder *f, bool hole) {
     for (size_t i = 0; i < f->files.count; i++)
-        if (f->files.at[i].why != NULL && (hole || !f->files.at[i].gone))
+        if (f->files.at[i].why && (hole || !f->files.at[i].gone))
             vn_folder_mark(f, (int64_t)i, hole);
 }
 
@@ -198,8 +198,8 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
     const int64_t bad = count_bad(f);
     if (bad == 0) return VN_OK;
     if (!options->skip_bad) {
-        if (options->list != NULL) mark(f, false);
-        if (options->list != NULL) vn_folder_save_list(f, NULL, options->list, NULL);
+        if (options->list) mark(f, false);
+        if (options->list) vn_folder_save_list(f, NULL, options->list, NULL);
         return refuse_bad(f, bad, options, err);
     }
     vn_log(options->watch, VN_LOG_WARNING, "%s: %lld of %zu files cannot be read and %s skipped",
@@ -207,20 +207,20 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
     if (bad == (int64_t)f->files.count)
         return vn_fail(err, VN_BAD_FILE, "%s: none of its %lld pictures can be read", f->root,
                        (long long)bad);
-    if (options->list == NULL) return skip(f, err);
+    if (!options->list) return skip(f, err);
     mark(f, true);
     return VN_OK;
 }
 
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err) {
     vn_crew *crew = NULL;
-    vn_status s = read_headers(f, options->watch, err);
-    if (s == VN_OK && options->check && work_of(f) <= VN_CHECK_WORK) {
-        s = vn_crew_open(options->threads > 0 ? options->threads : 1, &crew, err);
-        if (s == VN_OK) s = check_pixels(f, crew, options->watch, err);
+    vn_status status = read_headers(f, options->watch, err);
+    if (!status && options->check && work_of(f) <= VN_CHECK_WORK) {
+        status = vn_crew_open(options->threads > 0 ? options->threads : 1, &crew, err);
+        if (!status) status = check_pixels(f, crew, options->watch, err);
         vn_crew_close(&crew);
     }
-    return s == VN_OK ? settle(f, options, err) : s;
+    return !status ? settle(f, options, err) : status;
 }
 
 bool vn_folder_is_hole(const vn_folder *folder, int64_t i) {

@@ -17,7 +17,7 @@ const vn_param vn_world_data_params[] = {
 /* Length of the file's name in "FILE.json" or "FILE.json:key=value"; 0: neither. */
 static size_t file_length(const char *source) {
     const size_t n = sizeof ending - 1;
-    for (const char *at = source; (at = strstr(at, ending)) != NULL; at += n)
+    for (const char *at = source; (at = strstr(at, ending)); at += n)
         if (at[n] == '\0' || at[n] == ':') return (size_t)(at - source) + n;
     return 0;
 }
@@ -31,11 +31,11 @@ static vn_status parse(const char *source, char **file, vn_choice *choice, vn_er
     const size_t length = file_length(source);
     char *text = vn_format("%s%s", row.name, source + length);
     *file = vn_format("%.*s", (int)length, source);
-    const vn_status s = text != NULL && *file != NULL
-                            ? vn_choice_parse(text, VN_TABLE("data", &row, 1), choice, err)
-                            : vn_no_memory(err);
+    const vn_status status = text != NULL && *file
+                                 ? vn_choice_parse(text, VN_TABLE("data", &row, 1), choice, err)
+                                 : vn_no_memory(err);
     vn_free(text);
-    return s;
+    return status;
 }
 
 /* By the weights of the classes; vn_world_draw takes the steps up to the dimension of the same
@@ -52,12 +52,12 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_wat
                       vn_err *err) {
     const vn_world *w = out->world;
     const size_t size = (size_t)vn_world_size(w);
-    vn_status s = vn_source_room_for_names(out, vn_world_classes(w), err);
-    for (int32_t k = 0; s == VN_OK && k < out->classes; k++) {
+    vn_status status = vn_source_room_for_names(out, vn_world_classes(w), err);
+    for (int32_t k = 0; !status && k < out->classes; k++) {
         const char *name = vn_world_class_name(w, k);
-        s = vn_source_set_name(out, k, name, strlen(name), err);
+        status = vn_source_set_name(out, k, name, strlen(name), err);
     }
-    if (s != VN_OK) return s;
+    if (status) return status;
     if (vn_source_fits(count, (double)(size * sizeof(float)), err) != VN_OK)
         return err->status = VN_BAD_ARGUMENT;
     vn_reading reading;
@@ -67,25 +67,25 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_wat
     out->count = count;
     out->points = vn_alloc((size_t)count * size, sizeof *out->points);
     out->labels = vn_alloc((size_t)count, sizeof *out->labels);
-    if (out->points == NULL || out->labels == NULL) return vn_no_memory(err);
-    for (int64_t i = 0; s == VN_OK && i < count; i++) {
+    if (!out->points || !out->labels) return vn_no_memory(err);
+    for (int64_t i = 0; !status && i < count; i++) {
         out->labels[i] = draw_label(w, seed, (uint64_t)i);
         vn_world_draw(w, out->labels[i], seed, (uint64_t)i, out->points + (size_t)i * size);
-        s = vn_reading_advance(&reading, size * sizeof(float), err);
+        status = vn_reading_advance(&reading, size * sizeof(float), err);
     }
-    return s;
+    return status;
 }
 
 vn_status vn_world_data_open(const char *source, const vn_data_options *options, vn_source *out,
                              vn_err *err) {
     vn_choice choice = {0};
     char *file = NULL;
-    vn_status s = parse(source, &file, &choice, err);
-    if (s == VN_OK) s = vn_world_open(file, &out->world, err);
-    if (s == VN_OK) {
-        s = draw(out, (int64_t)choice.value[0], options->seed, options->watch, err);
-        if (s != VN_OK) vn_fail_in(err, "%s", file);
+    vn_status status = parse(source, &file, &choice, err);
+    if (!status) status = vn_world_open(file, &out->world, err);
+    if (!status) {
+        status = draw(out, (int64_t)choice.value[0], options->seed, options->watch, err);
+        if (status) vn_fail_in(err, "%s", file);
     }
     vn_free(file);
-    return s;
+    return status;
 }

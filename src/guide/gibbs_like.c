@@ -32,12 +32,12 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
                        c->value[LEVEL]);
     const int count = r->steps + 1 - from;
     vn_level *down = vn_alloc((size_t)count, sizeof *down);
-    vn_status s = down ? VN_OK : vn_no_memory(err);
-    if (!s) memcpy(down, r->level + from, (size_t)count * sizeof *down);
-    for (int i = 0; i < (int)c->value[ROUNDS] && !s; i++)
-        s = vn_route_insert(r, r->steps + 1, count, down, err);
+    vn_status status = down ? VN_OK : vn_no_memory(err);
+    if (!status) memcpy(down, r->level + from, (size_t)count * sizeof *down);
+    for (int i = 0; i < (int)c->value[ROUNDS] && !status; i++)
+        status = vn_route_insert(r, r->steps + 1, count, down, err);
     vn_free(down);
-    return s;
+    return status;
 }
 
 const vn_guide_row vn_gibbs_like_guide = {

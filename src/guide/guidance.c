@@ -103,31 +103,31 @@ static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
     vn_guide *one = &g->guide[g->count];
     const vn_names classes = {g->denoiser->names, (size_t)g->denoiser->classes};
-    vn_status s = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
-    if (s) return s;
+    vn_status status = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
+    if (status) return status;
     one->row = (const vn_guide_row *)one->choice.row;
     one->denoiser = g->denoiser;
     one->reward = g->reward;
-    for (int i = 0; i < g->count && !s; i++) s = check_together(&g->guide[i], one, err);
-    if (s) return s;
+    for (int i = 0; i < g->count && !status; i++) status = check_together(&g->guide[i], one, err);
+    if (status) return status;
     g->count++;
     if (one->row->inside) g->always = one->row->inside(&one->choice, g->denoiser);
     return one->row->check ? one->row->check(&one->choice, g->denoiser, err) : VN_OK;
 }
 
 static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     bool more = text != NULL, rule = false;
-    while (more && !s) {
+    while (more && !status) {
         size_t length = guide_length(text);
         char *one = vn_format("%.*s", (int)length, text);
-        s = one ? add_guide(g, one, err) : vn_no_memory(err);
+        status = one ? add_guide(g, one, err) : vn_no_memory(err);
         vn_free(one);
         more = text[length] == ',';
         text += length + 1;
     }
     for (int i = 0; i < g->count; i++) rule |= g->guide[i].row->stage == VN_GUIDE_RULE;
-    return s || rule ? s : add_guide(g, vn_table_row(g->table, 0)->name, err);
+    return status || rule ? status : add_guide(g, vn_table_row(g->table, 0)->name, err);
 }
 
 /* The row of the first guide of a list, NULL where it is none; *text moves on to the next one, NULL
@@ -226,10 +226,11 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
 }
 
 vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err) {
-    vn_status s = VN_OK;
-    for (int i = 0; i < g->count && !s; i++)
-        if (g->guide[i].row->route) s = g->guide[i].row->route(&g->guide[i].choice, route, err);
-    return s;
+    vn_status status = VN_OK;
+    for (int i = 0; i < g->count && !status; i++)
+        if (g->guide[i].row->route)
+            status = g->guide[i].row->route(&g->guide[i].choice, route, err);
+    return status;
 }
 
 /* ---- opening: memory ------------------------------------------------------------------------- */
@@ -303,12 +304,12 @@ vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_e
     g->gamma = o->gamma;
     g->capacity = o->capacity;
     g->at.seed = o->seed;
-    vn_status s = add_guides(g, o->guide, err);
-    if (!s) s = check_needs(g, err);
-    if (!s && take_memory(g)) s = vn_no_memory(err);
-    if (s) vn_guidance_close(&g);
+    vn_status status = add_guides(g, o->guide, err);
+    if (!status) status = check_needs(g, err);
+    if (!status && take_memory(g)) status = vn_no_memory(err);
+    if (status) vn_guidance_close(&g);
     *out = g;
-    return s;
+    return status;
 }
 
 void vn_guidance_close(vn_guidance **guidance) {
@@ -428,14 +429,14 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.cotangent
                                   ? g->variance
                                   : NULL};
-    vn_status s = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
-    for (int i = 0; i < count && !s; i++, plan->done++) {
+    vn_status status = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
+    for (int i = 0; i < count && !status; i++, plan->done++) {
         keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats, &plan->pair[plan->done]);
         if (q.variance)
             keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
     }
     g->rows_passed += count * at->n;
-    return s;
+    return status;
 }
 
 /* ---- at work --------------------------------------------------------------------------------- */
@@ -471,10 +472,10 @@ static vn_status guide_status(vn_guidance *g, vn_err *err) {
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         if (!one->status) continue;
-        const vn_status s =
+        const vn_status status =
             vn_fail(err, one->status, "the guide %s: %s", one->row->row.name, one->err.text);
         one->status = VN_OK;
-        return s;
+        return status;
     }
     return VN_OK;
 }
@@ -488,11 +489,11 @@ static vn_status evaluate(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
             if (g->guide[i].row->plan) g->guide[i].row->plan(&g->guide[i], at, plan);
         if (plan->full)
             return vn_fail(err, VN_UNSUPPORTED, "a guide asks for more passes than its row allows");
-        vn_status s = guide_status(g, err);
-        if (s || plan->done == plan->count) return s;
+        vn_status status = guide_status(g, err);
+        if (status || plan->done == plan->count) return status;
         while (plan->done < plan->count) {
-            s = evaluate_batch(g, at, err);
-            if (s) return s;
+            status = evaluate_batch(g, at, err);
+            if (status) return status;
         }
     } while (true);
 }
@@ -509,9 +510,9 @@ static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_pair ou
     const vn_pass pass = vn_conditional(at);
     g->plan.count = g->plan.done = 0;
     vn_plan_need(&g->plan, &pass);
-    const vn_status s = evaluate_batch(g, at, err);
-    if (!s) vn_copy_pair((size_t)(at->n * g->denoiser->size), out, &g->plan.pair[0]);
-    return s;
+    const vn_status status = evaluate_batch(g, at, err);
+    if (!status) vn_copy_pair((size_t)(at->n * g->denoiser->size), out, &g->plan.pair[0]);
+    return status;
 }
 
 /* What guides keep for each row, from row `by` on (or back, when negative). */
@@ -549,10 +550,10 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
     }
     g->at.call++;
     move_memory(g, ask->row);
-    vn_status s = evaluate(g, &at, err);
-    if (!s) s = combine(g, &at, &out, err);
+    vn_status status = evaluate(g, &at, err);
+    if (!status) status = combine(g, &at, &out, err);
     move_memory(g, -ask->row);
-    if (s || !g->wanted || g->found) return s;
+    if (status || !g->wanted || g->found) return status;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "no pass of these guides is the model's own: it has no variance to say");
 }
@@ -571,16 +572,16 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
     const double gamma = label == VN_LABEL_NULL ? 0 : gamma_at(g, &at);
     const bool both = gamma != 0 && gamma != 1;
     if (!ask->again) g->rows_passed += both ? 2 : 1;
-    vn_status s =
+    vn_status status =
         d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
-    if (s || !both) return s;
+    if (status || !both) return status;
     double *null_x0 = g->null_pair, *null_eps = null_x0 + n;
-    s = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
+    status = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
     for (size_t i = 0; i < n; i++) {
         x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
         eps[i] = null_eps[i] + gamma * (eps[i] - null_eps[i]);
     }
-    return s;
+    return status;
 }
 
 /* ---- between steps --------------------------------------------------------------------------- */

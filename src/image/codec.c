@@ -69,13 +69,13 @@ static const vn_codec *codec_of(vn_bytes bytes) {
 
 const vn_image_kind *vn_image_kind_of(const void *bytes, size_t size) {
     const vn_codec *codec = codec_of((vn_bytes){bytes, size});
-    return codec != NULL ? &codec->kind : NULL;
+    return codec ? &codec->kind : NULL;
 }
 
 /* Whether `name` ends in one of them, with something before it. */
 static bool has_ending(const char *name, const char *endings) {
     const size_t length = strlen(name);
-    for (const char *end; (end = strchr(endings, ' ')) != NULL; endings = end + 1) {
+    for (const char *end; (end = strchr(endings, ' ')); endings = end + 1) {
         const size_t n = (size_t)(end - endings);
         if (length > n && name[length - n - 1] != '/' &&
             vn_begins_but_for_case(endings, name + length - n))
@@ -99,7 +99,7 @@ bool vn_image_named(const char *path) {
 
 bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n) {
     if (at > s->size || n > s->size - at) return false;
-    if (s->bytes != NULL) {
+    if (s->bytes) {
         memcpy(to, s->bytes + at, n);
         return true;
     }
@@ -112,11 +112,11 @@ bool vn_span_read(const vn_span *s, uint64_t at, void *to, size_t n) {
 static vn_status decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
     const vn_codec *codec = codec_of(bytes);
     *image = (vn_image){0};
-    if (codec == NULL)
+    if (!codec)
         return vn_fail(err, VN_BAD_FILE,
                        bytes.left == 0 ? "empty file"
                                        : "no picture of a known kind (" VN_IMAGE_KINDS ")");
-    if (codec->decode == NULL)
+    if (!codec->decode)
         return vn_fail(err, VN_UNSUPPORTED,
                        "a %s file, which vane does not read: convert it to " VN_IMAGE_KINDS,
                        codec->kind.name);
@@ -128,65 +128,66 @@ static int orientation_of(const vn_span *file) {
     vn_part exif;
     const size_t n = file->size < sizeof first ? (size_t)file->size : sizeof first;
     const vn_codec *codec = vn_span_read(file, 0, first, n) ? codec_of((vn_bytes){first, n}) : NULL;
-    if (codec == NULL || codec->find_exif == NULL || !codec->find_exif(file, &exif)) return 1;
+    if (!codec || !codec->find_exif || !codec->find_exif(file, &exif)) return 1;
     return vn_exif_orientation(file, &exif);
 }
 
 vn_status vn_image_decode(const void *bytes, size_t size, vn_image *image, vn_err *err) {
-    vn_status s = decode((vn_bytes){bytes, size}, false, image, err);
-    if (s == VN_OK) s = vn_image_orient(image, orientation_of(&(vn_span){bytes, -1, size}), err);
-    if (s != VN_OK) vn_image_free(image);
-    return s;
+    vn_status status = decode((vn_bytes){bytes, size}, false, image, err);
+    if (!status) status = vn_image_orient(image, orientation_of(&(vn_span){bytes, -1, size}), err);
+    if (status) vn_image_free(image);
+    return status;
 }
 
 vn_status vn_image_read(const char *path, vn_image *image, vn_err *err) {
     char *data = NULL;
     size_t size = 0;
     *image = (vn_image){0};
-    vn_status s = vn_read_file(path, vn_image_bound(), &data, &size, err);
-    if (s != VN_OK) return s;
-    s = vn_image_decode(data, size, image, err);
+    vn_status status = vn_read_file(path, vn_image_bound(), &data, &size, err);
+    if (status) return status;
+    status = vn_image_decode(data, size, image, err);
     vn_free(data);
-    if (s != VN_OK) vn_fail_in(err, "%s", path);
-    return s;
+    if (status) vn_fail_in(err, "%s", path);
+    return status;
 }
 
 /* Nearly every header lies in the file's first 16 KiB; where it does not (thumbnails and colour
  * profiles come first), or where something is wrong, more and more of the file is read. */
 static vn_status read_header(const vn_span *file, vn_image *image, vn_err *err) {
     uint8_t *bytes = NULL;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     for (uint64_t want = 1 << 14;; want *= 16) {
         const size_t n = want < file->size ? (size_t)want : (size_t)file->size;
         uint8_t *grown = vn_realloc(bytes, n, 1);
-        if (grown == NULL) s = vn_no_memory(err);
-        if (grown == NULL) break;
+        if (!grown) status = vn_no_memory(err);
+        if (!grown) break;
         bytes = grown;
-        s = vn_span_read(file, 0, bytes, n) ? decode((vn_bytes){bytes, n}, true, image, err)
-                                            : vn_fail_errno(err, "cannot be read");
-        if (s == VN_OK || s == VN_NO_MEMORY || n == file->size) break;
+        status = vn_span_read(file, 0, bytes, n) ? decode((vn_bytes){bytes, n}, true, image, err)
+                                                 : vn_fail_errno(err, "cannot be read");
+        if (!status || status == VN_NO_MEMORY || n == file->size) break;
     }
     vn_free(bytes);
-    return s;
+    return status;
 }
 
 vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
     vn_span file = {0};
     struct stat info;
     *image = (vn_image){0};
-    vn_status s = vn_file_open(path, &file.fd, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_file_open(path, &file.fd, err);
+    if (status) return status;
     if (fstat(file.fd, &info) != 0)
-        s = vn_fail_errno(err, "cannot be read");
+        status = vn_fail_errno(err, "cannot be read");
     else if ((uint64_t)info.st_size > vn_image_bound())
-        s = vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture",
+        status =
+            vn_fail(err, VN_BAD_FILE, "larger than %zu bytes, which is too large for a picture",
                     vn_image_bound());
-    file.size = s == VN_OK ? (uint64_t)info.st_size : 0;
-    if (s == VN_OK) s = read_header(&file, image, err);
-    if (s == VN_OK) s = vn_image_orient(image, orientation_of(&file), err);
+    file.size = !status ? (uint64_t)info.st_size : 0;
+    if (!status) status = read_header(&file, image, err);
+    if (!status) status = vn_image_orient(image, orientation_of(&file), err);
     close(file.fd);
-    if (s != VN_OK) vn_fail_in(err, "%s", path);
-    return s;
+    if (status) vn_fail_in(err, "%s", path);
+    return status;
 }
 
 /* ---- describing ------------------------------------------------------------------------------ */
@@ -194,8 +195,8 @@ vn_status vn_image_probe(const char *path, vn_image *image, vn_err *err) {
 static vn_status kind_of_file(const char *path, const vn_image_kind **kind, vn_err *err) {
     uint8_t first[32];
     vn_span file = {.size = sizeof first};
-    const vn_status s = vn_file_open(path, &file.fd, err);
-    if (s != VN_OK) return s;
+    const vn_status status = vn_file_open(path, &file.fd, err);
+    if (status) return status;
     *kind =
         vn_span_read(&file, 0, first, sizeof first) ? vn_image_kind_of(first, sizeof first) : NULL;
     close(file.fd);
@@ -207,20 +208,20 @@ vn_status vn_image_describe(const char *path, json_t **out, vn_err *err) {
     const vn_image_kind *kind = NULL;
     json_t *png = NULL;
     *out = NULL;
-    vn_status s = vn_image_read(path, &image, err);
-    if (s == VN_OK) s = kind_of_file(path, &kind, err);
-    if (s == VN_OK && kind != NULL && strcmp(kind->name, "PNG") == 0)
-        s = vn_png_describe(path, &png, err);
-    if (s == VN_OK) {
-        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", kind != NULL ? kind->name : "", "width",
+    vn_status status = vn_image_read(path, &image, err);
+    if (!status) status = kind_of_file(path, &kind, err);
+    if (!status && kind && strcmp(kind->name, "PNG") == 0)
+        status = vn_png_describe(path, &png, err);
+    if (!status) {
+        *out = json_pack("{s:s, s:i, s:i, s:i}", "format", kind ? kind->name : "", "width",
                          image.width, "height", image.height, "channels", image.channels);
         json_t *text = json_object_get(png, "text");
-        if (*out == NULL || (text != NULL && json_object_set(*out, "text", text) != 0))
-            s = vn_no_memory(err);
+        if (!*out || (text != NULL && json_object_set(*out, "text", text) != 0))
+            status = vn_no_memory(err);
     }
-    if (s != VN_OK) json_decref(*out);
-    if (s != VN_OK) *out = NULL;
+    if (status) json_decref(*out);
+    if (status) *out = NULL;
     json_decref(png);
     vn_image_free(&image);
-    return s;
+    return status;
 }

@@ -47,7 +47,7 @@ typedef struct layout {
 /* ---- layout ---------------------------------------------------------------------------------- */
 
 static int32_t label_of(const vn_show *show, int64_t i) {
-    return show->labels == NULL || show->labels[i] < 0 ? -1 : show->labels[i];
+    return !show->labels || show->labels[i] < 0 ? -1 : show->labels[i];
 }
 
 vn_status vn_show_check(const vn_show *show, vn_err *err) {
@@ -76,7 +76,7 @@ static vn_status find_groups(layout *l, vn_err *err) {
     int64_t *most = vn_calloc(slots, sizeof *most), *here = vn_alloc(slots, sizeof *here);
     l->groups = vn_calloc(slots, sizeof *l->groups);
     l->next = vn_alloc(slots, sizeof *l->next);
-    const bool ok = most != NULL && here != NULL && l->groups != NULL && l->next != NULL;
+    const bool ok = most != NULL && here && l->groups && l->next;
     for (size_t b = 0; ok && b < l->band_count; b++) {
         memset(here, 0, slots * sizeof *here);
         for (int64_t i = 0; i < l->bands[b].count; i++) {
@@ -131,8 +131,7 @@ static int64_t names_width(const layout *l) {
 static int64_t titles_width(const layout *l) {
     double widest = 0;
     for (size_t b = 0; b < l->band_count; b++)
-        if (l->bands[b].title != NULL)
-            widest = fmax(widest, vn_font_width(l->bands[b].title, title_size));
+        if (l->bands[b].title) widest = fmax(widest, vn_font_width(l->bands[b].title, title_size));
     return (int64_t)ceil(widest);
 }
 
@@ -204,15 +203,16 @@ static vn_status draw_band(layout *l, const vn_band *band, int64_t left, int64_t
                            vn_canvas *canvas, vn_err *err) {
     const vn_show *show = l->show;
     const size_t size = (size_t)show->channels * (size_t)show->height * (size_t)show->width;
-    if (band->title != NULL)
+    if (band->title)
         vn_font_draw(canvas, (double)left, (double)top + title_size, band->title, title_size,
                      (double)l->band_w, dark);
     memset(l->next, 0, l->group_count * sizeof *l->next);
     for (int64_t i = band->first; i < band->first + band->count; i++) {
         vn_image tile;
-        const vn_status s = vn_image_from_sample(show->samples + (size_t)i * size, show->channels,
-                                                 show->height, show->width, &tile, err);
-        if (s != VN_OK) return s;
+        const vn_status status =
+            vn_image_from_sample(show->samples + (size_t)i * size, show->channels, show->height,
+                                 show->width, &tile, err);
+        if (status) return status;
         const size_t g = group_of(l, label_of(show, i));
         const int64_t k = l->next[g]++;
         vn_paint_tile(canvas, left + k % l->columns * l->cell_w,
@@ -227,44 +227,44 @@ static vn_status draw(layout *l, vn_image *out, vn_err *err) {
     int64_t width, height, x = MARGIN + l->name_w, y = MARGIN;
     picture_size(l, l->side_by_side, &width, &height);
     vn_canvas canvas;
-    vn_status s = vn_canvas_open(&canvas, width, height, l->show->channels, err);
-    if (s != VN_OK) return s;
-    for (size_t b = 0; s == VN_OK && b < l->band_count; b++) {
+    vn_status status = vn_canvas_open(&canvas, width, height, l->show->channels, err);
+    if (status) return status;
+    for (size_t b = 0; !status && b < l->band_count; b++) {
         if (b == 0 || !l->side_by_side) draw_names(l, &canvas, y);
-        s = draw_band(l, &l->bands[b], x, y, &canvas, err);
+        status = draw_band(l, &l->bands[b], x, y, &canvas, err);
         if (l->side_by_side)
             x += l->band_w + BAND_GAP;
         else
             y += l->band_h + BAND_GAP;
     }
-    if (s == VN_OK) return vn_canvas_take(&canvas, out, err);
+    if (!status) return vn_canvas_take(&canvas, out, err);
     vn_canvas_close(&canvas);
-    return s;
+    return status;
 }
 
 static vn_status open_layout(layout *l, const vn_show *show, vn_err *err) {
     *l = (layout){.show = show};
-    vn_status s = vn_show_check(show, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_show_check(show, err);
+    if (status) return status;
     choose_bands(l);
-    s = find_groups(l, err);
-    if (s == VN_OK) place(l);
-    return s;
+    status = find_groups(l, err);
+    if (!status) place(l);
+    return status;
 }
 
 vn_status vn_show_grid_size(const vn_show *show, int64_t *width, int64_t *height, vn_err *err) {
     layout l;
-    const vn_status s = open_layout(&l, show, err);
-    if (s == VN_OK) picture_size(&l, l.side_by_side, width, height);
+    const vn_status status = open_layout(&l, show, err);
+    if (!status) picture_size(&l, l.side_by_side, width, height);
     layout_close(&l);
-    return s;
+    return status;
 }
 
 vn_status vn_show_grid(const vn_show *show, vn_image *out, vn_err *err) {
     layout l;
     *out = (vn_image){0};
-    vn_status s = open_layout(&l, show, err);
-    if (s == VN_OK) s = draw(&l, out, err);
+    vn_status status = open_layout(&l, show, err);
+    if (!status) status = draw(&l, out, err);
     layout_close(&l);
-    return s;
+    return status;
 }

@@ -45,14 +45,14 @@ vn_status vn_image_check_size(int64_t width, int64_t height, int channels, doubl
 vn_status vn_image_make(vn_image *image, int width, int height, int channels, vn_err *err) {
     *image = (vn_image){0};
     uint8_t *pixels = vn_alloc((size_t)width * (size_t)height, (size_t)channels);
-    if (pixels == NULL) return vn_no_memory(err);
+    if (!pixels) return vn_no_memory(err);
     *image = (vn_image){width, height, channels, pixels};
     return VN_OK;
 }
 
 vn_status vn_image_fits(int64_t width, int64_t height, int channels, vn_err *err) {
     const char *problem = size_problem(width, height, channels);
-    if (problem == NULL) return VN_OK;
+    if (!problem) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "picture of %lldx%lld: %s", (long long)width,
                    (long long)height, problem);
 }
@@ -60,8 +60,8 @@ vn_status vn_image_fits(int64_t width, int64_t height, int channels, vn_err *err
 vn_status vn_image_alloc(vn_image *image, int64_t width, int64_t height, int channels,
                          vn_err *err) {
     *image = (vn_image){0};
-    const vn_status s = vn_image_fits(width, height, channels, err);
-    if (s != VN_OK) return s;
+    const vn_status status = vn_image_fits(width, height, channels, err);
+    if (status) return status;
     return vn_image_make(image, (int)width, (int)height, channels, err);
 }
 
@@ -89,8 +89,8 @@ vn_status vn_image_set_channels(vn_image *image, int channels, vn_err *err) {
         return VN_OK;
     }
     vn_image out;
-    const vn_status s = vn_image_make(&out, image->width, image->height, channels, err);
-    if (out.pixels == NULL) return s;
+    const vn_status status = vn_image_make(&out, image->width, image->height, channels, err);
+    if (!out.pixels) return status;
     for (size_t i = 0; i < count; i++) memset(out.pixels + 3 * i, image->pixels[i], 3);
     vn_image_free(image);
     *image = out;
@@ -140,9 +140,9 @@ vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err) {
     const int width = transposed ? image->height : image->width,
               height = transposed ? image->width : image->height;
     vn_image out = {width, height, image->channels, NULL};
-    if (image->pixels != NULL) {
-        const vn_status s = vn_image_make(&out, width, height, image->channels, err);
-        if (out.pixels == NULL) return s;
+    if (image->pixels) {
+        const vn_status status = vn_image_make(&out, width, height, image->channels, err);
+        if (!out.pixels) return status;
         move_pixels(image, orientation, &out);
         vn_image_free(image);
     }
@@ -158,8 +158,8 @@ static uint8_t to_byte(float x) {
 
 vn_status vn_image_from_sample(const float *sample, int channels, int height, int width,
                                vn_image *out, vn_err *err) {
-    const vn_status s = vn_image_alloc(out, width, height, channels, err);
-    if (out->pixels == NULL) return s;
+    const vn_status status = vn_image_alloc(out, width, height, channels, err);
+    if (!out->pixels) return status;
     const size_t plane = (size_t)width * (size_t)height, c = (size_t)channels;
     for (size_t k = 0; k < c; k++)
         for (size_t i = 0; i < plane; i++) out->pixels[i * c + k] = to_byte(sample[k * plane + i]);

@@ -167,8 +167,8 @@ vn_status vn_jpeg_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_e
     r.errors.error_exit = fail;
     r.errors.emit_message = on_message;
     r.progress.progress_monitor = on_progress;
-    const vn_status s = run_trapped(&r);
+    const vn_status status = run_trapped(&r);
     jpeg_destroy_decompress(&r.jpeg);
-    if (s != VN_OK && err != NULL) *err = own;
-    return s;
+    if (status && err) *err = own;
+    return status;
 }

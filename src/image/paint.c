@@ -10,8 +10,8 @@ enum { CURVE_STEPS = 8 };
 
 vn_status vn_canvas_open(vn_canvas *c, int64_t width, int64_t height, int channels, vn_err *err) {
     *c = (vn_canvas){.scale_x = 1, .scale_y = 1, .clip = {0, 0, (double)width, (double)height}};
-    vn_status s = vn_image_alloc(&c->image, width, height, channels, err);
-    if (s) return s;
+    vn_status status = vn_image_alloc(&c->image, width, height, channels, err);
+    if (status) return status;
     c->mask = vn_calloc((size_t)width, (size_t)height);
     if (!c->mask) {
         vn_canvas_close(c);
@@ -23,13 +23,13 @@ vn_status vn_canvas_open(vn_canvas *c, int64_t width, int64_t height, int channe
 
 vn_status vn_canvas_take(vn_canvas *c, vn_image *out, vn_err *err) {
     *out = (vn_image){0};
-    const vn_status s = c->failed ? vn_no_memory(err) : VN_OK;
-    if (!s) {
+    const vn_status status = c->failed ? vn_no_memory(err) : VN_OK;
+    if (!status) {
         *out = c->image;
         c->image = (vn_image){0};
     }
     vn_canvas_close(c);
-    return s;
+    return status;
 }
 
 void vn_canvas_close(vn_canvas *c) {

@@ -44,7 +44,7 @@ static vn_ink ink_of(int32_t label) {
 }
 
 static int32_t label_of(const vn_show *show, int64_t i) {
-    return show->labels == NULL ? -1 : show->labels[i];
+    return !show->labels ? -1 : show->labels[i];
 }
 
 /* ---- axes ------------------------------------------------------------------------------------ */
@@ -321,7 +321,7 @@ static const char *legend_name(const vn_show *show, int32_t k, char number[16]) 
 }
 
 static int32_t legend_lines(const vn_show *show) {
-    if (show->labels == NULL) return 0;
+    if (!show->labels) return 0;
     return show->classes < LEGEND_MAX ? show->classes : LEGEND_MAX;
 }
 
@@ -357,7 +357,7 @@ static void draw_legend(vn_canvas *canvas, const vn_show *show, double left, dou
     }
     for (int k = 0; k < 3; k++) {
         const char *note = legend_note(show, k);
-        if (note == NULL) continue;
+        if (!note) continue;
         vn_font_draw(canvas, left, y + text_size / 2, note, text_size,
                      LEGEND_DOT + LEGEND_MAX_WIDTH, dark);
         y += LEGEND_LINE - 5;
@@ -372,7 +372,7 @@ static void draw_bands(vn_canvas *canvas, const vn_show *show, const vn_band *ba
     const double high = show->dimension == 1 ? highest(show, bands, count, &r) : 0;
     for (size_t b = 0; b < count; b++) {
         const double left = MARGIN + LABEL + (double)b * (LABEL + PANEL + GAP);
-        if (bands[b].title != NULL)
+        if (bands[b].title)
             vn_font_draw(canvas, left, top - 9, bands[b].title, title_size, PANEL, dark);
         if (show->dimension == 1)
             draw_line(canvas, show, &bands[b], &r, high, left, top);
@@ -392,23 +392,24 @@ void vn_show_points_size(const vn_show *show, int64_t *width, int64_t *height) {
 vn_status vn_show_points(const vn_show *request, vn_image *out, vn_err *err) {
     vn_show show = *request;
     *out = (vn_image){0};
-    vn_status s = vn_show_check(&show, err);
-    if (s == VN_OK && show.dimension != 1 && show.dimension != 2)
-        s = vn_fail(err, VN_BAD_ARGUMENT, "points of %d dimensions are no picture", show.dimension);
-    if (s != VN_OK) return s;
+    vn_status status = vn_show_check(&show, err);
+    if (!status && show.dimension != 1 && show.dimension != 2)
+        status =
+            vn_fail(err, VN_BAD_ARGUMENT, "points of %d dimensions are no picture", show.dimension);
+    if (status) return status;
     const vn_band whole = {NULL, 0, show.count}, *bands = show.band_count > 0 ? show.bands : &whole;
     const size_t n = show.band_count > 0 ? show.band_count : 1;
     int64_t width, height;
     vn_show_points_size(&show, &width, &height);
     show.scratch = vn_alloc(2 * CELLS * CELLS, sizeof(float));
-    if (show.scratch == NULL) return vn_no_memory(err);
+    if (!show.scratch) return vn_no_memory(err);
     vn_canvas canvas;
-    s = vn_canvas_open(&canvas, width, height, 3, err);
-    if (s == VN_OK) {
+    status = vn_canvas_open(&canvas, width, height, 3, err);
+    if (!status) {
         draw_bands(&canvas, &show, bands, n, over_panels);
         draw_legend(&canvas, &show, MARGIN + (double)n * (LABEL + PANEL + GAP), over_panels);
-        s = vn_canvas_take(&canvas, out, err);
+        status = vn_canvas_take(&canvas, out, err);
     }
     vn_free(show.scratch);
-    return s;
+    return status;
 }

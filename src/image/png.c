@@ -48,7 +48,7 @@ static void *take(png_structp png, png_alloc_size_t size) {
     if (p->too_much) return NULL;
     p->left -= size;
     void *memory = vn_alloc(1, size);
-    if (memory == NULL) p->out_of_memory = true;
+    if (!memory) p->out_of_memory = true;
     return memory;
 }
 
@@ -116,8 +116,8 @@ static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err 
     *r = (reader){.bytes = bytes, .image = image, .p = {.left = SIZE_MAX, .err = err}};
     r->p.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r->p, on_error, on_warning, &r->p,
                                         take, give);
-    if (r->p.png != NULL) r->p.info = png_create_info_struct(r->p.png);
-    if (r->p.info == NULL) return vn_no_memory(err);
+    if (r->p.png) r->p.info = png_create_info_struct(r->p.png);
+    if (!r->p.info) return vn_no_memory(err);
     png_set_read_fn(r->p.png, &r->bytes, read_bytes);
     return VN_OK;
 }
@@ -156,7 +156,7 @@ static void read_pixels(reader *r) {
     const size_t stride = (size_t)image->width * (size_t)(image->channels + r->alpha);
     if (png_get_rowbytes(png, r->p.info) != stride) png_error(png, "unexpected row size");
     image->pixels = vn_alloc((size_t)image->height, stride);
-    if (image->pixels == NULL) {
+    if (!image->pixels) {
         r->p.out_of_memory = true;
         png_error(png, "out of memory");
     }
@@ -170,21 +170,21 @@ static void read_pixels(reader *r) {
 static vn_status read_trapped(reader *r, bool header_only) {
     if (setjmp(r->p.trap) != 0) return r->p.err->status;
     read_header(r);
-    const vn_status s =
+    const vn_status status =
         vn_image_check_size(r->image->width, r->image->height, r->image->channels, 0, r->p.err);
-    if (s == VN_OK && !header_only) read_pixels(r);
-    return s == VN_OK ? lacked(&r->p) : s;
+    if (!status && !header_only) read_pixels(r);
+    return !status ? lacked(&r->p) : status;
 }
 
 vn_status vn_png_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
     vn_err own = {0};
     reader r;
-    vn_status s = reader_open(&r, bytes, image, &own);
-    if (s == VN_OK) s = read_trapped(&r, header_only);
+    vn_status status = reader_open(&r, bytes, image, &own);
+    if (!status) status = read_trapped(&r, header_only);
     reader_close(&r);
-    if (s != VN_OK) vn_image_free(image);
-    if (s != VN_OK && err != NULL) *err = own;
-    return s;
+    if (status) vn_image_free(image);
+    if (status && err) *err = own;
+    return status;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -210,7 +210,7 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
 /* Plain chunks are Latin-1; international ones should be UTF-8, and have '?' where they are not. */
 static json_t *text_value(const char *text, size_t length, bool utf8) {
     char *copy = vn_alloc(2 * length + 1, 1), *to = copy;
-    if (copy == NULL) return NULL;
+    if (!copy) return NULL;
     for (size_t i = 0, n; i < length; i += n) {
         const unsigned char *at = (const unsigned char *)text + i;
         n = utf8 || *at < 0x80 ? utf8_length(at, length - i) : 0;
@@ -234,9 +234,9 @@ static json_t *text_object(const reader *r) {
         const bool utf8 = text[i].compression >= PNG_ITXT_COMPRESSION_NONE;
         const size_t length = utf8 ? text[i].itxt_length : text[i].text_length;
         json_t *key = text_value(text[i].key, strlen(text[i].key), false);
-        json_t *value = text_value(text[i].text == NULL ? "" : text[i].text, length, utf8);
-        const bool ok = key != NULL && value != NULL &&
-                        json_object_set(object, json_string_value(key), value) == 0;
+        json_t *value = text_value(!text[i].text ? "" : text[i].text, length, utf8);
+        const bool ok =
+            key != NULL && value && json_object_set(object, json_string_value(key), value) == 0;
         json_decref(key);
         json_decref(value);
         if (!ok) {
@@ -251,20 +251,20 @@ static vn_status describe(vn_bytes bytes, json_t **out, vn_err *err) {
     vn_image image = {0};
     reader r;
     if (!vn_png_is(bytes)) return vn_fail(err, VN_BAD_FILE, "not a PNG");
-    vn_status s = reader_open(&r, bytes, &image, err);
+    vn_status status = reader_open(&r, bytes, &image, err);
     r.p.left = MAX_TEXT;
     r.words = true;
-    if (s == VN_OK) s = read_trapped(&r, false);
-    if (s == VN_OK) {
+    if (!status) status = read_trapped(&r, false);
+    if (!status) {
         json_t *text = text_object(&r);
-        *out = text == NULL ? NULL
-                            : json_pack("{s:i, s:i, s:i, s:o}", "width", image.width, "height",
-                                        image.height, "channels", image.channels, "text", text);
-        if (*out == NULL) s = vn_no_memory(err);
+        *out = !text ? NULL
+                     : json_pack("{s:i, s:i, s:i, s:o}", "width", image.width, "height",
+                                 image.height, "channels", image.channels, "text", text);
+        if (!*out) status = vn_no_memory(err);
     }
     reader_close(&r);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 vn_status vn_png_describe(const char *path, json_t **out, vn_err *err) {
@@ -272,14 +272,14 @@ vn_status vn_png_describe(const char *path, json_t **out, vn_err *err) {
     size_t size = 0;
     vn_err own = {0};
     *out = NULL;
-    vn_status s = vn_read_file(path, vn_image_bound(), &data, &size, &own);
-    if (s == VN_OK) {
-        s = describe((vn_bytes){(const uint8_t *)data, size}, out, &own);
-        if (s != VN_OK) vn_fail_in(&own, "%s", path);
+    vn_status status = vn_read_file(path, vn_image_bound(), &data, &size, &own);
+    if (!status) {
+        status = describe((vn_bytes){(const uint8_t *)data, size}, out, &own);
+        if (status) vn_fail_in(&own, "%s", path);
         vn_free(data);
     }
-    if (s != VN_OK && err != NULL) *err = own;
-    return s;
+    if (status && err) *err = own;
+    return status;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -300,12 +300,12 @@ static bool key_ok(const char *key) {
     for (const char *k = key; *k != '\0'; k++)
         if (*k < ' ' || *k > '~') return false;
     return length >= 1 && length <= 79 && key[0] != ' ' && key[length - 1] != ' ' &&
-           strstr(key, "  ") == NULL;
+           !strstr(key, "  ");
 }
 
 static vn_status set_text(output *o, const vn_setting *settings, size_t count) {
     o->text = vn_calloc(count, sizeof *o->text);
-    if (o->text == NULL) return vn_no_memory(o->p.err);
+    if (!o->text) return vn_no_memory(o->p.err);
     for (size_t i = 0; i < count; i++) {
         if (!key_ok(settings[i].key))
             return vn_fail(o->p.err, VN_BAD_ARGUMENT, "\"%s\" cannot be the key of a PNG text",
@@ -339,31 +339,31 @@ static vn_status write_trapped(output *o, const vn_image *image, FILE *file) {
 static vn_status encode(const vn_image *image, const vn_setting *settings, size_t count, FILE *file,
                         vn_err *err) {
     output o = {.p = {.left = SIZE_MAX, .err = err}};
-    vn_status s = set_text(&o, settings, count);
-    if (s == VN_OK) {
+    vn_status status = set_text(&o, settings, count);
+    if (!status) {
         o.p.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &o.p, on_error, on_warning, &o.p,
                                             take, give);
-        if (o.p.png != NULL) o.p.info = png_create_info_struct(o.p.png);
-        s = o.p.info != NULL ? write_trapped(&o, image, file) : vn_no_memory(err);
+        if (o.p.png) o.p.info = png_create_info_struct(o.p.png);
+        status = o.p.info ? write_trapped(&o, image, file) : vn_no_memory(err);
         png_destroy_write_struct(&o.p.png, &o.p.info);
     }
     vn_free(o.text);
-    return s;
+    return status;
 }
 
 vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings,
                        size_t count, vn_err *err) {
     vn_writer w;
     vn_err own = {0};
-    vn_status s = vn_writer_open(&w, path, &own);
-    if (s == VN_OK) {
-        s = encode(image, settings, count, w.file, &own);
-        if (s == VN_OK)
-            s = vn_writer_commit(&w, &own);
+    vn_status status = vn_writer_open(&w, path, &own);
+    if (!status) {
+        status = encode(image, settings, count, w.file, &own);
+        if (!status)
+            status = vn_writer_commit(&w, &own);
         else
             vn_fail_in(&own, "%s", path);
         vn_writer_abandon(&w);
     }
-    if (s != VN_OK && err != NULL) *err = own;
-    return s;
+    if (status && err) *err = own;
+    return status;
 }

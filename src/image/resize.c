@@ -73,7 +73,7 @@ static vn_status axis_open(axis *a, int in, int out, vn_err *err) {
     a->first = vn_alloc((size_t)out, sizeof *a->first);
     a->end = vn_alloc((size_t)out, sizeof *a->end);
     a->weight = vn_alloc((size_t)out * (size_t)a->taps, sizeof *a->weight);
-    if (a->first == NULL || a->end == NULL || a->weight == NULL) return vn_no_memory(err);
+    if (!a->first || !a->end || !a->weight) return vn_no_memory(err);
     for (int o = 0; o < out; o++) axis_fill(a, in, out, o);
     return VN_OK;
 }
@@ -109,10 +109,10 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
     axis across = {0}, down = {0};
     const size_t c = (size_t)image->channels, n = (size_t)out->width * c;
     uint16_t *between = vn_alloc((size_t)height * n, sizeof *between);
-    if (between == NULL) return vn_no_memory(err);
-    vn_status s = axis_open(&across, width, out->width, err);
-    if (s == VN_OK) s = axis_open(&down, height, out->height, err);
-    if (s == VN_OK) {
+    if (!between) return vn_no_memory(err);
+    vn_status status = axis_open(&across, width, out->width, err);
+    if (!status) status = axis_open(&down, height, out->height, err);
+    if (!status) {
         for (int y = 0; y < height; y++) {
             const uint8_t *row =
                 image->pixels + ((size_t)(top + y) * (size_t)image->width + (size_t)left) * c;
@@ -124,15 +124,15 @@ static vn_status resample(const vn_image *image, int left, int top, int width, i
     axis_close(&across);
     axis_close(&down);
     vn_free(between);
-    return s;
+    return status;
 }
 
 static vn_status resample_new(const vn_image *image, const int part[4], int width, int height,
                               vn_image *out, vn_err *err) {
-    vn_status s = vn_image_alloc(out, width, height, image->channels, err);
-    if (s == VN_OK) s = resample(image, part[0], part[1], part[2], part[3], out, err);
-    if (s != VN_OK) vn_image_free(out);
-    return s;
+    vn_status status = vn_image_alloc(out, width, height, image->channels, err);
+    if (!status) status = resample(image, part[0], part[1], part[2], part[3], out, err);
+    if (status) vn_image_free(out);
+    return status;
 }
 
 vn_status vn_image_resize(const vn_image *image, int width, int height, vn_image *out,
@@ -152,7 +152,7 @@ vn_status vn_image_enlarge(vn_image *image, int scale, vn_err *err) {
     vn_image large = {0};
     const vn_status status = vn_image_alloc(&large, (int64_t)image->width * scale,
                                             (int64_t)image->height * scale, image->channels, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const size_t pixel = (size_t)image->channels, row = (size_t)large.width * pixel;
     for (int y = 0; y < image->height; y++) {
         uint8_t *to = large.pixels + (size_t)y * (size_t)scale * row;

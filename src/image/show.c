@@ -4,18 +4,18 @@
 
 vn_status vn_show_fits(const vn_show *show, vn_err *err) {
     int64_t width = 0, height = 0;
-    vn_status s = vn_show_check(show, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_show_check(show, err);
+    if (status) return status;
     if (show->dimension == 0)
-        s = vn_show_grid_size(show, &width, &height, err);
+        status = vn_show_grid_size(show, &width, &height, err);
     else
         vn_show_points_size(show, &width, &height);
-    return s == VN_OK ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err)
-                      : s;
+    return !status ? vn_image_fits(width, height, show->dimension == 0 ? show->channels : 3, err)
+                   : status;
 }
 
 const char *vn_show_name(const vn_show *show, int32_t label, char number[16]) {
-    if (show->names != NULL && vn_font_has(show->names[label])) return show->names[label];
-    snprintf(number, 16, show->names != NULL ? "#%d" : "%d", (int)label);
+    if (show->names && vn_font_has(show->names[label])) return show->names[label];
+    snprintf(number, 16, show->names ? "#%d" : "%d", (int)label);
     return number;
 }

@@ -73,22 +73,22 @@ static vn_status decode_first_frame(vn_bytes bytes, const vn_image *image, vn_er
     const WebPData data = {bytes.at, bytes.left};
     errno = 0;
     WebPDemuxer *demuxer = WebPDemux(&data);
-    if (demuxer == NULL) return failed(VP8_STATUS_BITSTREAM_ERROR, err);
-    vn_status s = VN_OK;
+    if (!demuxer) return failed(VP8_STATUS_BITSTREAM_ERROR, err);
+    vn_status status = VN_OK;
     if (!WebPDemuxGetFrame(demuxer, 1, &frame) || frame.x_offset < 0 || frame.y_offset < 0 ||
         frame.width < 1 || frame.height < 1 || frame.x_offset > image->width - frame.width ||
         frame.y_offset > image->height - frame.height) {
-        s = vn_fail(err, VN_BAD_FILE, "WebP: an animation without a first frame");
+        status = vn_fail(err, VN_BAD_FILE, "WebP: an animation without a first frame");
     } else {
         const size_t stride = (size_t)image->width * 4;
-        s = decode_into(
+        status = decode_into(
             (vn_bytes){frame.fragment.bytes, frame.fragment.size}, true, frame.width, frame.height,
             stride, image->pixels + (size_t)frame.y_offset * stride + (size_t)frame.x_offset * 4,
             err);
     }
     WebPDemuxReleaseIterator(&frame);
     WebPDemuxDelete(demuxer);
-    return s;
+    return status;
 }
 
 vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
@@ -97,18 +97,18 @@ vn_status vn_webp_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_e
     const VP8StatusCode code = WebPGetFeatures(bytes.at, bytes.left, &features);
     if (code != VP8_STATUS_OK) return failed(code, err);
     const double own = 4.0 * features.width * features.height; /* lossless ones are kept as words */
-    vn_status s = vn_image_check_size(features.width, features.height, 3, own, err);
-    if (s != VN_OK) return s;
+    vn_status status = vn_image_check_size(features.width, features.height, 3, own, err);
+    if (status) return status;
     *image = (vn_image){features.width, features.height, 3, NULL};
     if (header_only) return VN_OK;
     const bool alpha = features.has_alpha || features.has_animation;
     const size_t stride = (size_t)features.width * (alpha ? 4 : 3);
     image->pixels = vn_calloc((size_t)features.height, stride);
-    s = image->pixels == NULL    ? vn_no_memory(err)
-        : features.has_animation ? decode_first_frame(bytes, image, err)
-                                 : decode_into(bytes, alpha, features.width, features.height,
-                                               stride, image->pixels, err);
-    if (s == VN_OK && alpha) vn_image_flatten(image);
-    if (s != VN_OK) vn_image_free(image);
-    return s;
+    status = !image->pixels           ? vn_no_memory(err)
+             : features.has_animation ? decode_first_frame(bytes, image, err)
+                                      : decode_into(bytes, alpha, features.width, features.height,
+                                                    stride, image->pixels, err);
+    if (!status && alpha) vn_image_flatten(image);
+    if (status) vn_image_free(image);
+    return status;
 }

@@ -88,11 +88,11 @@ vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, v
     if (!c) return vn_no_memory(err);
     *c = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
-    if (status == VN_OK && c->input == INPUT_POINTS && c->block_out_channels.count != 1)
+    if (!status && c->input == INPUT_POINTS && c->block_out_channels.count != 1)
         status =
             vn_fail(err, VN_BAD_FILE,
                     "classifier: block_out_channels must have one entry where input is \"points\"");
-    if (status != VN_OK) {
+    if (status) {
         vn_free(c);
         return status;
     }

@@ -41,7 +41,7 @@ static vn_status read_int(const reader *r, const json_t *value, int64_t *out) {
     if (!json_is_integer(value)) return refuse_type(r, "a whole number");
     double x = 0;
     vn_status status = read_number(r, value, &x);
-    if (status == VN_OK) *out = (int64_t)json_integer_value(value);
+    if (!status) *out = (int64_t)json_integer_value(value);
     return status;
 }
 
@@ -67,16 +67,16 @@ static vn_status check_list(const reader *r, const json_t *value) {
 
 static vn_status read_ints(const reader *r, const json_t *value, vn_config_ints *out) {
     vn_status status = check_list(r, value);
-    size_t count = status == VN_OK ? json_array_size(value) : 0;
-    for (size_t i = 0; i < count && status == VN_OK; i++)
+    size_t count = !status ? json_array_size(value) : 0;
+    for (size_t i = 0; i < count && !status; i++)
         status = read_int(r, json_array_get(value, i), &out->at[i]);
-    if (status == VN_OK) out->count = count;
+    if (!status) out->count = count;
     return status;
 }
 
 static vn_status read_names(const reader *r, const json_t *value, vn_config_names *out) {
     vn_status status = check_list(r, value);
-    if (status != VN_OK) return status;
+    if (status) return status;
     out->count = json_array_size(value);
     for (size_t i = 0; i < out->count; i++) {
         out->at[i] = json_string_value(json_array_get(value, i));
@@ -93,7 +93,7 @@ static vn_status read_size(const reader *r, const json_t *value, int64_t out[2])
     }
     if (json_array_size(value) != 2) return refuse_type(r, "a number or a pair of them");
     vn_status status = read_int(r, json_array_get(value, 0), &out[0]);
-    return status == VN_OK ? read_int(r, json_array_get(value, 1), &out[1]) : status;
+    return !status ? read_int(r, json_array_get(value, 1), &out[1]) : status;
 }
 
 static vn_status read_null(const reader *r, void *member) {
@@ -151,7 +151,7 @@ vn_status vn_config_read(const json_t *config, const char *net, const vn_field *
         if (i == count) return refuse_key(net, key, fields, count, err);
         reader r = {net, &fields[i], err};
         vn_status status = read_field(&r, value, (char *)into + fields[i].offset);
-        if (status != VN_OK) return status;
+        if (status) return status;
     }
     return VN_OK;
 }

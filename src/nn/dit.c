@@ -204,15 +204,15 @@ vn_status vn_dit_open(const json_t *config, void **self, vn_net_io *io, vn_err *
     dit_config *c = &d->config;
     *c = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
-    if (status == VN_OK) status = check_class(c, config, err);
-    if (status == VN_OK) {
+    if (!status) status = check_class(c, config, err);
+    if (!status) {
         if (!c->out_channels) c->out_channels = c->in_channels;
         d->width = c->num_attention_heads * c->attention_head_dim;
         d->side = c->sample_size / c->patch_size;
         d->act = activation_of[c->activation_fn];
         status = check_config(d, err);
     }
-    if (status != VN_OK) {
+    if (status) {
         vn_free(d);
         return status;
     }

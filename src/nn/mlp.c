@@ -60,7 +60,7 @@ vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *
     if (!m) return vn_no_memory(err);
     *m = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), m, err);
-    if (status != VN_OK) {
+    if (status) {
         vn_free(m);
         return status;
     }

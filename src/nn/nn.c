@@ -75,7 +75,7 @@ static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *
 static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     vn_net_inputs in;
     vn_net_build(net, g, 1, 4 * net->io.multiple, 4 * net->io.multiple, false, &in);
     status = vn_graph_status(g, err);
@@ -92,11 +92,11 @@ vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
     if (!net) return vn_no_memory(err);
     net->config = vn_json_copy(config);
     vn_status status = net->config ? vn_config_update(net->config, err) : vn_no_memory(err);
-    if (status == VN_OK) status = find_row(net->config, &net->row, err);
-    if (status == VN_OK) status = vn_weights_open(&net->weights, err);
-    if (status == VN_OK) status = net->row->open(net->config, &net->self, &net->io, err);
-    if (status == VN_OK) status = declare_weights(net, err);
-    if (status == VN_OK)
+    if (!status) status = find_row(net->config, &net->row, err);
+    if (!status) status = vn_weights_open(&net->weights, err);
+    if (!status) status = net->row->open(net->config, &net->self, &net->io, err);
+    if (!status) status = declare_weights(net, err);
+    if (!status)
         *out = net;
     else
         vn_net_close(&net);
@@ -243,6 +243,6 @@ vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inp
     void *to = in->timestep ? vn_program_input(p, in->timestep) : NULL;
     if (to) status = write_times(net, to, n, time, err);
     to = in->class_labels ? vn_program_input(p, in->class_labels) : NULL;
-    if (status == VN_OK && to) status = write_labels(net, to, n, labels, err);
+    if (!status && to) status = write_labels(net, to, n, labels, err);
     return status;
 }

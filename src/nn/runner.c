@@ -71,14 +71,14 @@ void vn_runner_close(vn_runner **r) {
 
 static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     vn_node *output =
         vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
     k->out = k->y = vn_net_prediction(net, k->graph, output);
     if (!p->back) k->variance = vn_net_variance(net, k->graph, output);
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
     status = vn_graph_status(k->graph, err);
-    if (status != VN_OK || !p->back) return status;
+    if (status || !p->back) return status;
     k->by.x = k->in.sample;
     status = vn_gradients_open(&k->by, k->y, k->cotangent, err);
     k->out = k->by.by_x;
@@ -93,8 +93,8 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
                                         .crew = r->crew,
                                         .n_outputs = outputs[1] ? 2 : 1,
                                         .outputs = outputs};
-    if (status == VN_OK) status = vn_program_open(k->graph, &options, &k->program, err);
-    if (status == VN_OK)
+    if (!status) status = vn_program_open(k->graph, &options, &k->program, err);
+    if (!status)
         k->pass = *p;
     else
         let_go(k);
@@ -156,9 +156,8 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
     if (io->rank == 3 && p.width == 0) p.width = io->width;
     kept *k = NULL;
     vn_status status = find(r, &p, &k, err);
-    if (status == VN_OK)
-        status = vn_net_write_inputs(r->net, k->program, &k->in, time, labels, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_net_write_inputs(r->net, k->program, &k->in, time, labels, err);
+    if (status) return status;
     k->used = ++r->runs;
     put(r, k, k->in.sample, x);
     if (cotangent) put(r, k, k->cotangent, cotangent);

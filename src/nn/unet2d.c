@@ -119,9 +119,9 @@ static vn_status find_blocks(unet *u, vn_err *err) {
                        "%zu, %zu and %zu entries",
                        c->down_block_types.count, c->up_block_types.count, u->levels);
     vn_status status = VN_OK;
-    for (size_t i = 0; i < u->levels && status == VN_OK; i++) {
+    for (size_t i = 0; i < u->levels && !status; i++) {
         status = vn_unet_down_block(c->down_block_types.at[i], &u->down[i], err);
-        if (status == VN_OK) status = vn_unet_up_block(c->up_block_types.at[i], &u->up[i], err);
+        if (!status) status = vn_unet_up_block(c->up_block_types.at[i], &u->up[i], err);
     }
     return status;
 }
@@ -197,9 +197,9 @@ vn_status vn_unet2d_open(const json_t *config, void **self, vn_net_io *io, vn_er
     if (!u) return vn_no_memory(err);
     u->config = defaults;
     vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), &u->config, err);
-    if (status == VN_OK) status = check_config(&u->config, err);
-    if (status == VN_OK) status = find_blocks(u, err);
-    if (status != VN_OK) {
+    if (!status) status = check_config(&u->config, err);
+    if (!status) status = find_blocks(u, err);
+    if (status) {
         vn_free(u);
         return status;
     }

@@ -31,8 +31,8 @@ static bool among(const char *name, const char *list) {
 }
 
 static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err) {
-    vn_status s = vn_choice_parse(text, &vn_objectives, &o->choice, err);
-    if (s) return s;
+    vn_status status = vn_choice_parse(text, &vn_objectives, &o->choice, err);
+    if (status) return status;
     o->row = (const vn_objective_row *)o->choice.row;
     const char *prediction = o->prediction.row->row.name;
     if (!among(prediction, o->row->predictions))
@@ -56,10 +56,10 @@ static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err
 }
 
 static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
-    vn_status s =
+    vn_status status =
         vn_choice_parse(text, VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count),
                         &o->times_choice, err);
-    if (s) return s;
+    if (status) return status;
     o->times = &vn_times_rows[o->times_choice.index];
     o->stratified = o->times->stratified;
     const vn_param *params = o->times->row.params;
@@ -82,11 +82,12 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->seed = options->seed;
     o->truth = options->truth;
     const char *objective = options->objective ? options->objective : o->prediction.row->objective;
-    vn_status s = choose_objective(o, objective, err);
-    if (!s) s = choose_times(o, options->times ? options->times : o->path->row->times, err);
-    if (s) vn_objective_close(&o);
+    vn_status status = choose_objective(o, objective, err);
+    if (!status)
+        status = choose_times(o, options->times ? options->times : o->path->row->times, err);
+    if (status) vn_objective_close(&o);
     *out = o;
-    return s;
+    return status;
 }
 
 void vn_objective_close(vn_objective **o) {
@@ -180,13 +181,13 @@ static void fill_task(void *context, int64_t i, int thread) {
 
 vn_status vn_objective_fill(const vn_objective *o, const vn_objective_batch *b, vn_err *err) {
     vn_crew_run(b->crew, b->n, fill_task, &(filling){o, b});
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (o->row->exact) {
         const vn_query q = {.n = b->n, .x = b->x, .level = b->level, .label = b->network_labels};
-        s = o->truth->predict(o->truth->self, &q, b->target, err);
+        status = o->truth->predict(o->truth->self, &q, b->target, err);
     }
-    for (int64_t i = 0; i < b->n && !s; i++) finish_row(o, b, i);
-    return s;
+    for (int64_t i = 0; i < b->n && !status; i++) finish_row(o, b, i);
+    return status;
 }
 
 vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, vn_loss_nodes *nodes) {

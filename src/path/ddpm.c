@@ -148,9 +148,9 @@ static vn_status check_curve(const vn_choice *c, vn_err *err) {
 }
 
 vn_status vn_ddpm_open(vn_path *p, vn_err *err) {
-    vn_status s = check_curve(&p->choice, err);
-    if (!s) s = settle_betas(&p->choice, err);
-    if (s) return s;
+    vn_status status = check_curve(&p->choice, err);
+    if (!status) status = settle_betas(&p->choice, err);
+    if (status) return status;
     p->steps = (int)p->choice.value[VN_DDPM_STEPS];
     p->table = vn_alloc((size_t)p->steps, sizeof *p->table);
     return p->table ? fill_table(p, err) : vn_no_memory(err);

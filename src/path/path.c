@@ -55,20 +55,20 @@ static void make_canonical(vn_choice *c) {
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err) {
     char *full = full_text(text);
     vn_path *p = vn_calloc(1, sizeof *p);
-    vn_status s = VN_OK;
-    if (!full || !p) s = vn_no_memory(err);
-    if (!s)
-        s = vn_choice_parse(full, VN_TABLE("path", vn_path_rows, vn_path_row_count), &p->choice,
-                            err);
-    if (!s) {
+    vn_status status = VN_OK;
+    if (!full || !p) status = vn_no_memory(err);
+    if (!status)
+        status = vn_choice_parse(full, VN_TABLE("path", vn_path_rows, vn_path_row_count),
+                                 &p->choice, err);
+    if (!status) {
         p->row = &vn_path_rows[p->choice.index];
         make_canonical(&p->choice);
-        if (p->row->open) s = p->row->open(p, err);
+        if (p->row->open) status = p->row->open(p, err);
     }
-    if (s) vn_path_close(&p);
+    if (status) vn_path_close(&p);
     vn_free(full);
     *out = p;
-    return s;
+    return status;
 }
 
 void vn_path_close(vn_path **p) {

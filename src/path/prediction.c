@@ -111,11 +111,11 @@ const size_t vn_prediction_row_count = VN_COUNT(vn_prediction_rows);
 /* ---- at work --------------------------------------------------------------------------------- */
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err) {
-    vn_status s =
+    vn_status status =
         vn_choice_parse(text, VN_TABLE("prediction", vn_prediction_rows, vn_prediction_row_count),
                         &out->choice, err);
-    if (!s) out->row = &vn_prediction_rows[out->choice.index];
-    return s;
+    if (!status) out->row = &vn_prediction_rows[out->choice.index];
+    return status;
 }
 
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err) {

@@ -212,15 +212,15 @@ static vn_status refuse_unknown(const json_t *config, vn_err *err) {
     if (betas && !json_is_null(betas))
         return vn_fail(err, VN_UNSUPPORTED, "trained_betas are not supported");
     const char *variance, *type, *output;
-    vn_status s = get_text(config, "variance_type", "fixed_small", &variance, err);
-    if (!s && strncmp(variance, "learned", 7) == 0 && !same(variance, LEARNED_RANGE))
+    vn_status status = get_text(config, "variance_type", "fixed_small", &variance, err);
+    if (!status && strncmp(variance, "learned", 7) == 0 && !same(variance, LEARNED_RANGE))
         return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
-    if (!s) s = get_text(config, "timestep_type", "discrete", &type, err);
-    if (!s) s = get_text(config, "prediction_type", "", &output, err);
+    if (!status) status = get_text(config, "timestep_type", "discrete", &type, err);
+    if (!status) status = get_text(config, "prediction_type", "", &output, err);
     /* of others the class makes nothing of it */
-    if (!s && !same(type, "discrete") && same(output, "v_prediction"))
+    if (!status && !same(type, "discrete") && same(output, "v_prediction"))
         return vn_fail(err, VN_UNSUPPORTED, "timestep_type %.40s is not supported", type);
-    return s;
+    return status;
 }
 
 static vn_status find_schedule(const char *name, size_t *schedule, vn_err *err) {
@@ -238,14 +238,15 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
     double steps, start, end;
     const char *missing =
         classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].theirs;
-    vn_status s = get_text(config, "beta_schedule", missing, &name, err);
-    if (!s) s = get_number(config, "num_train_timesteps", 1000, &steps, err);
-    if (!s) s = get_number(config, "beta_start", classes[class].beta_start, &start, err);
-    if (!s) s = get_number(config, "beta_end", classes[class].beta_end, &end, err);
-    if (!s) s = find_schedule(name, &schedule, err);
-    if (!s && (start <= 0 || end <= 0)) /* 0 is the default in our text */
-        s = vn_fail(err, VN_BAD_FILE, "beta_start %g and beta_end %g are not above 0", start, end);
-    if (s) return s;
+    vn_status status = get_text(config, "beta_schedule", missing, &name, err);
+    if (!status) status = get_number(config, "num_train_timesteps", 1000, &steps, err);
+    if (!status) status = get_number(config, "beta_start", classes[class].beta_start, &start, err);
+    if (!status) status = get_number(config, "beta_end", classes[class].beta_end, &end, err);
+    if (!status) status = find_schedule(name, &schedule, err);
+    if (!status && (start <= 0 || end <= 0)) /* 0 is the default in our text */
+        status =
+            vn_fail(err, VN_BAD_FILE, "beta_start %g and beta_end %g are not above 0", start, end);
+    if (status) return status;
     char text[160];
     int n = vn_snprintf(text, sizeof text, "ddpm:%s,T=%.17g,zero_snr=%d", schedules[schedule].ours,
                         steps, is_on(config, "rescale_betas_zero_snr"));
@@ -257,19 +258,19 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
 
 static vn_status read_rectified(const json_t *config, vn_path **path, vn_err *err) {
     double steps;
-    vn_status s = get_number(config, "num_train_timesteps", 1000, &steps, err);
-    if (!s && steps != 1000) /* the network is told 1000 t */
-        s = vn_fail(err, VN_UNSUPPORTED,
-                    "num_train_timesteps %g of a flow is not supported, only 1000", steps);
-    return s ? s : vn_path_open("rectified", path, err);
+    vn_status status = get_number(config, "num_train_timesteps", 1000, &steps, err);
+    if (!status && steps != 1000) /* the network is told 1000 t */
+        status = vn_fail(err, VN_UNSUPPORTED,
+                         "num_train_timesteps %g of a flow is not supported, only 1000", steps);
+    return status ? status : vn_path_open("rectified", path, err);
 }
 
 static vn_status read_edm(const json_t *config, vn_path **path, char text[64], vn_err *err) {
     double min, max, data;
-    vn_status s = get_number(config, "sigma_min", 0.002, &min, err);
-    if (!s) s = get_number(config, "sigma_max", 80, &max, err);
-    if (!s) s = get_number(config, "sigma_data", 0.5, &data, err);
-    if (s) return s;
+    vn_status status = get_number(config, "sigma_min", 0.002, &min, err);
+    if (!status) status = get_number(config, "sigma_max", 80, &max, err);
+    if (!status) status = get_number(config, "sigma_data", 0.5, &data, err);
+    if (status) return status;
     char name[96];
     vn_snprintf(name, sizeof name, "edm:sigma_min=%.17g,sigma_max=%.17g", min, max);
     vn_snprintf(text, 64, "edm:sigma_data=%.17g", data);
@@ -283,9 +284,9 @@ static vn_status read_class(const json_t *config, size_t class, vn_path **path, 
     size_t first = 0, i;
     if (same(on, "ddpm") && is_on(config, FLOW_SIGMAS)) on = FLOW_SIGMAS;
     while (!same(types[first].path, on)) first++;
-    vn_status s = refuse_unknown(config, err);
-    if (!s) s = get_text(config, "prediction_type", types[first].type, &type, err);
-    if (s) return s;
+    vn_status status = refuse_unknown(config, err);
+    if (!status) status = get_text(config, "prediction_type", types[first].type, &type, err);
+    if (status) return status;
     for (i = first; i < VN_COUNT(types) && same(types[i].path, on); i++)
         if (!types[i].type || same(types[i].type, type)) break;
     if (i == VN_COUNT(types) || !same(types[i].path, on))
@@ -299,9 +300,9 @@ static vn_status read_class(const json_t *config, size_t class, vn_path **path, 
 
 static vn_status read_ours(const json_t *config, vn_path **path, char text[64], vn_err *err) {
     const char *name, *prediction;
-    vn_status s = get_text(config, "path", "", &name, err);
-    if (!s) s = get_text(config, "prediction_type", "", &prediction, err);
-    if (s) return s;
+    vn_status status = get_text(config, "path", "", &name, err);
+    if (!status) status = get_text(config, "prediction_type", "", &prediction, err);
+    if (status) return status;
     vn_snprintf(text, 64, "%s", prediction);
     return vn_path_open(name, path, err);
 }
@@ -323,8 +324,8 @@ static vn_status refuse_class(const char *name, vn_err *err) {
 static vn_status read_any(const json_t *config, vn_path **path, char text[64], vn_err *err) {
     const char *name;
     if (!json_is_object(config)) return vn_fail(err, VN_BAD_FILE, "not a JSON object");
-    vn_status s = get_text(config, "_class_name", "", &name, err);
-    if (s) return s;
+    vn_status status = get_text(config, "_class_name", "", &name, err);
+    if (status) return status;
     if (same(name, OURS)) return read_ours(config, path, text, err);
     for (size_t i = 0; i < VN_COUNT(classes); i++)
         if (same(classes[i].name, name)) return read_class(config, i, path, text, err);
@@ -335,11 +336,11 @@ vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_predic
                                  vn_err *err) {
     char text[64];
     *path = NULL;
-    vn_status s = read_any(config, path, text, err);
-    if (!s) s = vn_prediction_parse(text, predict, err);
-    if (!s) s = vn_path_allows(*path, predict, err);
-    if (s) vn_path_close(path);
-    if (s != VN_BAD_ARGUMENT) return s;
+    vn_status status = read_any(config, path, text, err);
+    if (!status) status = vn_prediction_parse(text, predict, err);
+    if (!status) status = vn_path_allows(*path, predict, err);
+    if (status) vn_path_close(path);
+    if (status != VN_BAD_ARGUMENT) return status;
     if (err) err->status = VN_BAD_FILE; /* the numbers came from a file, not from the caller */
     return VN_BAD_FILE;
 }

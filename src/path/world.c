@@ -83,20 +83,20 @@ static vn_status read_std(reader *r, const json_t *std, vn_component *c) {
 
 static vn_status read_matrix(reader *r, const json_t *cov, double *matrix, bool *diagonal) {
     const size_t n = r->w->size;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     *diagonal = true;
     if (!json_is_array(cov) || json_array_size(cov) != n)
         return bad(r, "is not a square array of the mean's size");
-    for (size_t i = 0; i < n && !s; i++)
-        s = read_numbers(r, json_array_get(cov, i), n, matrix + i * n);
-    for (size_t i = 0; i < n && !s; i++)
-        for (size_t j = 0; j < i && !s; j++) {
+    for (size_t i = 0; i < n && !status; i++)
+        status = read_numbers(r, json_array_get(cov, i), n, matrix + i * n);
+    for (size_t i = 0; i < n && !status; i++)
+        for (size_t j = 0; j < i && !status; j++) {
             double a = matrix[i * n + j], b = matrix[j * n + i];
-            if (fabs(a - b) > 1e-9 * (fabs(a) + fabs(b))) s = bad(r, "is not symmetric");
+            if (fabs(a - b) > 1e-9 * (fabs(a) + fabs(b))) status = bad(r, "is not symmetric");
             if (a != 0 || b != 0) *diagonal = false;
             matrix[i * n + j] = matrix[j * n + i] = (a + b) / 2;
         }
-    return s;
+    return status;
 }
 
 static vn_status read_cov(reader *r, const json_t *cov, vn_component *c) {
@@ -104,26 +104,26 @@ static vn_status read_cov(reader *r, const json_t *cov, vn_component *c) {
     bool diagonal;
     double *value = take(r, n, sizeof *value), *matrix = vn_alloc(n, n * sizeof *matrix),
            *vector = NULL;
-    vn_status s = !value ? VN_NO_MEMORY : matrix ? VN_OK : vn_no_memory(r->err);
-    if (!s) s = read_matrix(r, cov, matrix, &diagonal);
-    if (!s && diagonal)
+    vn_status status = !value ? VN_NO_MEMORY : matrix ? VN_OK : vn_no_memory(r->err);
+    if (!status) status = read_matrix(r, cov, matrix, &diagonal);
+    if (!status && diagonal)
         for (size_t i = 0; i < n; i++) value[i] = matrix[i * n + i];
-    if (!s && !diagonal) {
+    if (!status && !diagonal) {
         vector = take(r, n * n, sizeof *vector);
         if (vector)
             vn_eigen(n, matrix, value, vector);
         else
-            s = VN_NO_MEMORY;
+            status = VN_NO_MEMORY;
     }
     double largest = 0;
-    for (size_t i = 0; i < n && !s; i++) largest = fmax(largest, value[i]);
-    for (size_t i = 0; i < n && !s; i++)
+    for (size_t i = 0; i < n && !status; i++) largest = fmax(largest, value[i]);
+    for (size_t i = 0; i < n && !status; i++)
         if (!(value[i] >= SMALLEST_STD * SMALLEST_STD && value[i] >= 1e-13 * largest))
-            s = bad(r, "is not positive definite (or nearly so)");
+            status = bad(r, "is not positive definite (or nearly so)");
     vn_free(matrix);
     c->value = value;
     c->vector = vector;
-    return s;
+    return status;
 }
 
 static vn_status read_weight(reader *r, const json_t *weight, double *out) {
@@ -135,9 +135,9 @@ static vn_status read_weight(reader *r, const json_t *weight, double *out) {
 
 static vn_status read_component(reader *r, const json_t *json, vn_component *c, double *weight) {
     static const char *const keys[] = {"weight", "mean", "cov", "std"};
-    vn_status s = only_keys(r, json, keys, VN_COUNT(keys));
-    if (!s) s = read_weight(r, json_object_get(json, "weight"), weight);
-    if (s) return s;
+    vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
+    if (!status) status = read_weight(r, json_object_get(json, "weight"), weight);
+    if (status) return status;
     const json_t *mean = json_object_get(json, "mean"), *cov = json_object_get(json, "cov"),
                  *std = json_object_get(json, "std");
     if (!cov == !std) return bad(r, "needs either cov or std");
@@ -148,12 +148,12 @@ static vn_status read_component(reader *r, const json_t *json, vn_component *c, 
     if (!m) return VN_NO_MEMORY;
     c->mean = m;
     size_t end = enter(r, ".mean", 0);
-    s = read_numbers(r, mean, r->w->size, m);
+    status = read_numbers(r, mean, r->w->size, m);
     r->place[end] = 0;
     enter(r, cov ? ".cov" : ".std", 0);
-    if (!s) s = cov ? read_cov(r, cov, c) : read_std(r, std, c);
+    if (!status) status = cov ? read_cov(r, cov, c) : read_std(r, std, c);
     r->place[end] = 0;
-    return s;
+    return status;
 }
 
 /* ---- a mixture, a class, a model ------------------------------------------------------------- */
@@ -173,17 +173,17 @@ static vn_status read_mixture(reader *r, const json_t *array, vn_mixture *m) {
     m->count = json_array_size(array);
     m->component = take(r, m->count, sizeof *m->component);
     double *weight = vn_alloc(m->count, sizeof *weight);
-    vn_status s = !m->component ? VN_NO_MEMORY : weight ? VN_OK : vn_no_memory(r->err);
-    for (size_t i = 0; i < m->count && !s; i++) {
+    vn_status status = !m->component ? VN_NO_MEMORY : weight ? VN_OK : vn_no_memory(r->err);
+    for (size_t i = 0; i < m->count && !status; i++) {
         size_t end = enter(r, "[%zu]", i);
-        s = read_component(r, json_array_get(array, i), &m->component[i], &weight[i]);
+        status = read_component(r, json_array_get(array, i), &m->component[i], &weight[i]);
         r->place[end] = 0;
     }
-    if (!s) s = normalise(r, m->count, weight);
-    for (size_t i = 0; i < m->count && !s; i++) m->component[i].log_weight = weight[i];
+    if (!status) status = normalise(r, m->count, weight);
+    for (size_t i = 0; i < m->count && !status; i++) m->component[i].log_weight = weight[i];
     vn_free(weight);
     if (m->count > r->w->most) r->w->most = m->count;
-    return s;
+    return status;
 }
 
 static vn_status read_name(reader *r, const json_t *name, size_t index) {
@@ -201,13 +201,13 @@ static vn_status read_name(reader *r, const json_t *name, size_t index) {
 static vn_status read_class(reader *r, const json_t *json, size_t index, bool named,
                             vn_mixture *m) {
     static const char *const keys[] = {"name", "components"};
-    vn_status s = only_keys(r, json, keys, VN_COUNT(keys));
-    if (!s && named) s = read_name(r, json_object_get(json, "name"), index);
-    if (s) return s;
+    vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
+    if (!status && named) status = read_name(r, json_object_get(json, "name"), index);
+    if (status) return status;
     size_t end = enter(r, ".components", 0);
-    s = read_mixture(r, json_object_get(json, "components"), m);
+    status = read_mixture(r, json_object_get(json, "components"), m);
     r->place[end] = 0;
-    return s;
+    return status;
 }
 
 /* p(x) = sum over classes of p(y) p(x|y). */
@@ -229,26 +229,26 @@ static vn_status unite(reader *r, vn_model_of_world *model) {
 
 static vn_status read_classes(reader *r, const json_t *array, bool named,
                               vn_model_of_world *model) {
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     model->of_class = take(r, (size_t)r->w->classes, sizeof *model->of_class);
     if (!model->of_class) return VN_NO_MEMORY;
-    for (size_t i = 0; i < (size_t)r->w->classes && !s; i++) {
+    for (size_t i = 0; i < (size_t)r->w->classes && !status; i++) {
         size_t end = enter(r, "classes[%zu]", i);
-        s = read_class(r, json_array_get(array, i), i, named, &model->of_class[i]);
+        status = read_class(r, json_array_get(array, i), i, named, &model->of_class[i]);
         r->place[end] = 0;
     }
-    return s;
+    return status;
 }
 
 /* Classes and their union, from the file's top or from its "weak". */
 static vn_status read_model(reader *r, const json_t *json, bool main, vn_model_of_world *model) {
     const json_t *all = json_object_get(json, "unconditional");
-    vn_status s = read_classes(r, json_object_get(json, "classes"), main, model);
-    if (s || !all) return s ? s : unite(r, model);
+    vn_status status = read_classes(r, json_object_get(json, "classes"), main, model);
+    if (status || !all) return status ? status : unite(r, model);
     size_t end = enter(r, "unconditional", 0);
-    s = read_mixture(r, all, &model->null);
+    status = read_mixture(r, all, &model->null);
     r->place[end] = 0;
-    return s;
+    return status;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -259,12 +259,12 @@ static vn_status read_prior(reader *r, const json_t *weights) {
     if (!prior) return VN_NO_MEMORY;
     r->w->log_prior = prior;
     strcpy(r->place, "class_weights");
-    vn_status s = weights ? read_numbers(r, weights, n, prior) : VN_OK;
-    for (size_t i = 0; i < n && !s; i++) {
+    vn_status status = weights ? read_numbers(r, weights, n, prior) : VN_OK;
+    for (size_t i = 0; i < n && !status; i++) {
         if (!weights) prior[i] = 1;
-        if (prior[i] < 0) s = bad(r, "has a negative number");
+        if (prior[i] < 0) status = bad(r, "has a negative number");
     }
-    return s ? s : normalise(r, n, prior);
+    return status ? status : normalise(r, n, prior);
 }
 
 static vn_status read_count(reader *r, const json_t *json) {
@@ -279,21 +279,22 @@ static vn_status read_count(reader *r, const json_t *json) {
 static vn_status read_main(reader *r, const json_t *json) {
     static const char *const keys[] = {"classes", "class_weights", "unconditional", "weak"};
     strcpy(r->place, "the world");
-    vn_status s = only_keys(r, json, keys, VN_COUNT(keys));
-    if (!s) s = read_count(r, json);
-    if (!s && !(r->w->name = take(r, (size_t)r->w->classes, sizeof *r->w->name))) s = VN_NO_MEMORY;
-    if (!s) s = read_prior(r, json_object_get(json, "class_weights"));
+    vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
+    if (!status) status = read_count(r, json);
+    if (!status && !(r->w->name = take(r, (size_t)r->w->classes, sizeof *r->w->name)))
+        status = VN_NO_MEMORY;
+    if (!status) status = read_prior(r, json_object_get(json, "class_weights"));
     r->place[0] = 0;
-    return s ? s : read_model(r, json, true, &r->w->model[VN_NETWORK_MAIN]);
+    return status ? status : read_model(r, json, true, &r->w->model[VN_NETWORK_MAIN]);
 }
 
 static vn_status read_weak(reader *r, const json_t *json) {
     static const char *const keys[] = {"classes", "unconditional"};
     strcpy(r->place, "weak");
-    vn_status s = only_keys(r, json, keys, VN_COUNT(keys));
-    if (!s) s = read_count(r, json);
+    vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
+    if (!status) status = read_count(r, json);
     strcpy(r->place, "weak.");
-    return s ? s : read_model(r, json, false, &r->w->model[VN_NETWORK_WEAK]);
+    return status ? status : read_model(r, json, false, &r->w->model[VN_NETWORK_WEAK]);
 }
 
 vn_status vn_world_from_json(const json_t *json, vn_world **out, vn_err *err) {
@@ -301,22 +302,22 @@ vn_status vn_world_from_json(const json_t *json, vn_world **out, vn_err *err) {
     reader r = {.w = vn_calloc(1, sizeof *r.w), .err = err};
     if (!r.w) return vn_no_memory(err);
     const json_t *weak = json_object_get(json, "weak");
-    vn_status s = read_main(&r, json);
+    vn_status status = read_main(&r, json);
     r.w->has_weak = weak != NULL;
-    if (!s && weak) s = read_weak(&r, weak);
-    if (s) vn_world_close(&r.w);
+    if (!status && weak) status = read_weak(&r, weak);
+    if (status) vn_world_close(&r.w);
     *out = r.w;
-    return s;
+    return status;
 }
 
 vn_status vn_world_open(const char *file, vn_world **out, vn_err *err) {
     json_t *json;
     *out = NULL;
-    vn_status s = vn_json_read(file, &json, err);
-    if (s) return s;
-    s = vn_world_from_json(json, out, err);
+    vn_status status = vn_json_read(file, &json, err);
+    if (status) return status;
+    status = vn_world_from_json(json, out, err);
     json_decref(json);
-    return s == VN_BAD_FILE ? vn_fail_in(err, "%s", file) : s;
+    return status == VN_BAD_FILE ? vn_fail_in(err, "%s", file) : status;
 }
 
 void vn_world_close(vn_world **w) {

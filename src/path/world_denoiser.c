@@ -90,8 +90,8 @@ static vn_status check_labels(const exact *e, const int32_t *label, int64_t n, i
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     const exact *e = self;
-    vn_status s = check_labels(e, q->label, q->n, VN_LABEL_NULL, err);
-    if (s) return s;
+    vn_status status = check_labels(e, q->label, q->n, VN_LABEL_NULL, err);
+    if (status) return status;
     if (q->network == VN_NETWORK_WEAK && !e->w->has_weak)
         return vn_fail(err, VN_UNSUPPORTED, "the world has no weak model");
     vn_crew_run(e->crew, q->n, answer_row, &(question){.e = e, .q = q, .raw = raw});
@@ -101,27 +101,28 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 static vn_status answer_in_double(void *self, int32_t label, const vn_level *l, const double *x,
                                   double *x0, double *eps, vn_err *err) {
     const exact *e = self;
-    vn_status s = check_labels(e, &label, 1, VN_LABEL_NULL, err);
-    if (!s) vn_world_denoise(e->w, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, x0, eps, e->work);
-    return s;
+    vn_status status = check_labels(e, &label, 1, VN_LABEL_NULL, err);
+    if (!status)
+        vn_world_denoise(e->w, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, x0, eps, e->work);
+    return status;
 }
 
 static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     const exact *e = self;
-    vn_status s = check_labels(e, q->label, q->n, 0, err);
-    if (!s) vn_crew_run(e->crew, q->n, answer_row, &(question){.e = e, .classify = q});
-    return s;
+    vn_status status = check_labels(e, q->label, q->n, 0, err);
+    if (!status) vn_crew_run(e->crew, q->n, answer_row, &(question){.e = e, .classify = q});
+    return status;
 }
 
 vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction,
                             vn_crew *crew, vn_denoiser *out, vn_err *err) {
     vn_prediction lossless;
     *out = (vn_denoiser){0};
-    vn_status s = prediction ? VN_OK : vn_prediction_parse("v", &lossless, err);
-    if (s) return s;
+    vn_status status = prediction ? VN_OK : vn_prediction_parse("v", &lossless, err);
+    if (status) return status;
     if (!prediction) prediction = &lossless;
-    s = vn_path_allows(path, prediction, err);
-    if (s) return s;
+    status = vn_path_allows(path, prediction, err);
+    if (status) return status;
     exact *e = vn_alloc(1, sizeof *e);
     if (!e) return vn_no_memory(err);
     *e = (exact){.w = w, .prediction = *prediction, .crew = crew};

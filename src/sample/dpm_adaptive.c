@@ -85,9 +85,9 @@ static vn_status find_eps(trip *t, double lambda, const double *u, double *out, 
     if (vn_step_is_exact(t->step)) return ask_exact(t, &level, false, u, out, err);
     for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
     const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
-    vn_status s = vn_step_ask(t->step, &ask, t->pair, err);
-    if (!s) read_noise(t, &level, u, out);
-    return s;
+    vn_status status = vn_step_ask(t->step, &ask, t->pair, err);
+    if (!status) read_noise(t, &level, u, out);
+    return status;
 }
 
 /* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure
@@ -100,8 +100,8 @@ static vn_status begin(trip *t, vn_level *from, const vn_level *to, float *x, vn
         const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]};
         const vn_level start = *from;
         *from = vn_path_level_of_ratio(t->step->path, fmax(MOST_RATIO, vn_level_ratio(to)));
-        vn_status s = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
-        if (s) return s;
+        vn_status status = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
+        if (status) return status;
     }
     for (size_t i = 0; i < t->n; i++) t->u[i] = (double)x[i] / from->alpha;
     if (pure) return find_eps(t, -log(vn_level_ratio(from)), t->u, t->eps, err);
@@ -183,8 +183,8 @@ static vn_status run(trip *t, const double *p, double lambda, double end, vn_err
         if (t->evaluations + order > (int64_t)p[MOST])
             return vn_fail(err, VN_BAD_ARGUMENT, "more than %g evaluations at tolerances %g and %g",
                            p[MOST], p[RTOL], p[ATOL]);
-        vn_status s = solve(t, order, lambda, next - lambda, err);
-        if (s) return s;
+        vn_status status = solve(t, order, lambda, next - lambda, err);
+        if (status) return status;
         const double error = error_of(t, p[RTOL], p[ATOL]);
         if (!isfinite(error))
             return vn_fail(err, VN_NOT_FINITE, "a step from log(alpha/sigma) %g is not finite",
@@ -194,7 +194,7 @@ static vn_status run(trip *t, const double *p, double lambda, double end, vn_err
         memcpy(t->before, t->low, t->n * sizeof *t->u);
         memcpy(t->u, t->stage, t->n * sizeof *t->u);
         lambda = next;
-        if (lambda < end && (s = find_eps(t, lambda, t->u, t->eps, err))) return s;
+        if (lambda < end && (status = find_eps(t, lambda, t->u, t->eps, err))) return status;
     }
     return VN_OK;
 }

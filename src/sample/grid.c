@@ -59,8 +59,8 @@ static const vn_param leading_params[] = {
 static vn_status fill_leading(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                               vn_level *level, vn_level *last, vn_err *err) {
     int top = 0, offset = (int)c->value[OFFSET];
-    vn_status s = find_top(c, c->value[LEADING_TOP], p, &top, err);
-    if (s) return s;
+    vn_status status = find_top(c, c->value[LEADING_TOP], p, &top, err);
+    if (status) return status;
     int n = spacing == VN_SPACING_EXTRA ? steps + 1 : steps, stride = top / n;
     if (stride == 0 || (n - 1) * stride + offset >= p->steps)
         return vn_fail(err, VN_BAD_ARGUMENT, "leading: %d steps are too many on a path of %d",
@@ -185,9 +185,9 @@ static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *er
 static vn_status fill_linspace(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                                vn_level *level, vn_level *last, vn_err *err) {
     int top = 0;
-    vn_status s = check_linspace(c, p, err);
-    if (!s) s = find_top(c, c->value[TOP], p, &top, err);
-    if (s) return s;
+    vn_status status = check_linspace(c, p, err);
+    if (!status) status = find_top(c, c->value[TOP], p, &top, err);
+    if (status) return status;
     if (p->steps)
         linspace_of_steps(p, spacing, steps, top, level);
     else

@@ -83,9 +83,10 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
-    vn_status s = c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
-    if (!s) s = check_end(c, at + END, p, err);
-    if (s) return s;
+    vn_status status =
+        c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
+    if (!status) status = check_end(c, at + END, p, err);
+    if (status) return status;
     if (isinf(out->most)) out->most = VN_LARGEST_RATIO;
     if (wanted_most > out->most * 1.0001)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g",
@@ -129,8 +130,8 @@ static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing sp
                              vn_level *level, vn_level *last, vn_err *err) {
     const double rho = c->value[RHO];
     span ends = {0};
-    vn_status s = find_span(c, SPAN, p, steps, &ends, err);
-    if (s) return s;
+    vn_status status = find_span(c, SPAN, p, steps, &ends, err);
+    if (status) return status;
     const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
@@ -156,8 +157,8 @@ static const vn_param exponential_params[] = {
 static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spacing spacing,
                                   int steps, vn_level *level, vn_level *last, vn_err *err) {
     span ends = {0};
-    vn_status s = find_span(c, SPAN, p, steps, &ends, err);
-    if (s) return s;
+    vn_status status = find_span(c, SPAN, p, steps, &ends, err);
+    if (status) return status;
     const double rise = log(ends.most / ends.least);
     for (int i = 0; i < steps; i++) {
         const double part = pow(vn_spread(1, 0, i, steps), c->value[RHO]);
@@ -186,8 +187,8 @@ static const vn_param beta_params[] = {
 static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                            vn_level *level, vn_level *last, vn_err *err) {
     span ends = {0};
-    vn_status s = find_span(c, BETA_SPAN, p, steps, &ends, err);
-    if (s) return s;
+    vn_status status = find_span(c, BETA_SPAN, p, steps, &ends, err);
+    if (status) return status;
     for (int i = 0; i < steps; i++) {
         const double part = vn_beta_quantile(c->value[A], c->value[B], vn_spread(1, 0, i, steps));
         level[i] = vn_path_level_of_clock(p, ends.least + part * (ends.most - ends.least));
@@ -216,8 +217,8 @@ static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
  * 1 as the last is from 0. */
 static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                                 vn_level *level, vn_level *last, vn_err *err) {
-    const vn_status s = check_end(c, LU_END, p, err);
-    if (s) return s;
+    const vn_status status = check_end(c, LU_END, p, err);
+    if (status) return status;
     const double end = p->row->least(p), least = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
     double most = lambda_at(p, pure ? 1 - end : 1);

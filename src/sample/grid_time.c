@@ -88,10 +88,10 @@ static vn_status fill_dynamic(const vn_choice *c, const vn_path *p, vn_spacing s
                               vn_level *level, vn_level *last, vn_err *err) {
     (void)spacing, (void)last;
     double shift = 1, terminal = c->value[TERMINAL], stretch = 1;
-    vn_status s = dynamic_shift(c, &shift, err);
-    if (!s && terminal > 0 && steps == 1)
-        s = vn_fail(err, VN_BAD_ARGUMENT, "dynamic: terminal has no effect on a single step");
-    if (s) return s;
+    vn_status status = dynamic_shift(c, &shift, err);
+    if (!status && terminal > 0 && steps == 1)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "dynamic: terminal has no effect on a single step");
+    if (status) return status;
     const double end = c->value[OVER] == LINSPACE ? p->row->least(p) : 1.0 / steps;
     if (terminal > 0) stretch = (1 - terminal) / (1 - vn_shifted(end, shift));
     for (int i = 0; i < steps; i++)

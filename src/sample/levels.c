@@ -41,8 +41,8 @@ vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing,
 vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, vn_spacing spacing,
                             int steps, vn_level *level, vn_err *err) {
     vn_choice c;
-    vn_status s = vn_choice_parse(text, &vn_grids, &c, err);
-    if (s) return s;
+    vn_status status = vn_choice_parse(text, &vn_grids, &c, err);
+    if (status) return status;
     const vn_grid_row *row = (const vn_grid_row *)c.row;
     if (row->tokens && c.value[row->tokens - 1] == 0)
         c.value[row->tokens - 1] = tokens ? (double)tokens : VN_FLUX_TOKENS;
@@ -51,14 +51,15 @@ vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, 
                        "the grid %s is for paths with steps, such as ddpm; %s has none",
                        row->row.name, p->row->row.name);
     level[steps] = vn_level_clean;
-    s = row->fill(&c, p, spacing, steps, level, &level[steps], err);
-    if (!s) leave_pure_noise(p, spacing, level);
-    for (int i = 0; i < steps && !s; i++)
+    status = row->fill(&c, p, spacing, steps, level, &level[steps], err);
+    if (!status) leave_pure_noise(p, spacing, level);
+    for (int i = 0; i < steps && !status; i++)
         if (!(vn_level_ratio(&level[i]) > vn_level_ratio(&level[i + 1])) &&
             !(i == steps - 1 && stays(&level[i])))
-            s = vn_fail(err, VN_BAD_ARGUMENT, "the grid %s has no %d different levels on this path",
+            status =
+                vn_fail(err, VN_BAD_ARGUMENT, "the grid %s has no %d different levels on this path",
                         row->row.name, steps);
-    return s;
+    return status;
 }
 
 vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, vn_spacing spacing,

@@ -181,9 +181,9 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
                         .level = b->levels,
                         .label = b->labels,
                         .cotangent = b->probe};
-    const vn_status s = n > 0 ? d->predict(d->self, &q, b->back, err) : VN_OK;
+    const vn_status status = n > 0 ? d->predict(d->self, &q, b->back, err) : VN_OK;
     const float *probe = b->probe, *back = b->back;
-    for (int r = 0; r < b->rows && !s; r++) {
+    for (int r = 0; r < b->rows && !status; r++) {
         if (b->under_way[r].phase == LAST) continue;
         const vn_meaning meaning = vn_prediction_meaning(&d->prediction, &b->level[r]);
         const double m = vn_path_scale(b->path, &b->level[r]);
@@ -193,20 +193,20 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
             sum[r] += v * (v - m * by_x);
         }
     }
-    return s;
+    return status;
 }
 
 /* raw of every row, and the sum over its probes. */
 static vn_status evaluate(bench *b, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .label = b->label};
-    vn_status s = d->predict(d->self, &q, b->raw, err);
+    vn_status status = d->predict(d->self, &q, b->raw, err);
     for (int r = 0; r < b->rows; r++) sum[r] = 0;
-    for (int k = 0; k < b->probes && !s; k += b->at_once) {
+    for (int k = 0; k < b->probes && !status; k += b->at_once) {
         const int left = b->probes - k;
-        s = add_probes(b, k, left < b->at_once ? left : b->at_once, sum, err);
+        status = add_probes(b, k, left < b->at_once ? left : b->at_once, sum, err);
     }
-    return s;
+    return status;
 }
 
 /* ---- a row ----------------------------------------------------------------------------------- */
@@ -251,9 +251,9 @@ static vn_status ask(bench *b, int r, vn_err *err) {
     trajectory *t = &b->under_way[r];
     float *x = b->x + (size_t)r * b->size;
     bool more = true;
-    vn_status s = VN_OK;
-    if (t->phase == INSIDE) s = vn_ode_ask(&t->ode, t->y, &more, &t->clock, err);
-    if (s) return fail_in_row(b, t->row, err);
+    vn_status status = VN_OK;
+    if (t->phase == INSIDE) status = vn_ode_ask(&t->ode, t->y, &more, &t->clock, err);
+    if (status) return fail_in_row(b, t->row, err);
     b->label[r] = b->batch->labels[t->row];
     if (more) {
         b->level[r] = vn_path_level_of_clock(b->path, t->clock);
@@ -341,16 +341,16 @@ static double rows_done(const bench *b) {
 /* Each row under way is evaluated once. */
 static vn_status go_round(bench *b, vn_err *err) {
     double sum[MOST_ROWS];
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (b->o->evaluated && b->o->evaluated(b->o->user, rows_done(b), b->evaluations))
         return vn_fail(err, VN_CANCELLED, "stopped");
-    for (int r = 0; r < b->rows && !s; r++) s = ask(b, r, err);
-    if (s) return s;
-    s = evaluate(b, sum, err);
-    if (s && s != VN_CANCELLED) vn_fail_in(err, "likelihood");
-    for (int r = 0; r < b->rows && !s; r++) s = tell(b, r, sum[r], err);
+    for (int r = 0; r < b->rows && !status; r++) status = ask(b, r, err);
+    if (status) return status;
+    status = evaluate(b, sum, err);
+    if (status && status != VN_CANCELLED) vn_fail_in(err, "likelihood");
+    for (int r = 0; r < b->rows && !status; r++) status = tell(b, r, sum[r], err);
     b->evaluations += b->rows;
-    return s;
+    return status;
 }
 
 /* Where trajectories begin and end. */
@@ -367,16 +367,16 @@ static vn_status find_ends(bench *b, vn_err *err) {
 vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batch *batch,
                         vn_err *err) {
     bench b = {0};
-    vn_status s = check(o, err);
-    if (!s) s = open_bench(&b, o, batch, err);
-    if (!s) s = check_labels(&b, err);
-    if (!s) s = find_ends(&b, err);
-    if (!s) begin_rows(&b);
-    while (!s && b.rows > 0) {
-        s = go_round(&b, err);
+    vn_status status = check(o, err);
+    if (!status) status = open_bench(&b, o, batch, err);
+    if (!status) status = check_labels(&b, err);
+    if (!status) status = find_ends(&b, err);
+    if (!status) begin_rows(&b);
+    while (!status && b.rows > 0) {
+        status = go_round(&b, err);
         end_rows(&b);
         begin_rows(&b);
     }
     close_bench(&b);
-    return s;
+    return status;
 }

@@ -72,13 +72,13 @@ static double form_stage(vn_ode *o, int i, double from, double to, const float *
 }
 
 vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err) {
-    vn_status s = VN_OK;
-    for (int i = 1; i < o->tableau->stages && !s; i++) {
+    vn_status status = VN_OK;
+    for (int i = 1; i < o->tableau->stages && !status; i++) {
         const double clock = form_stage(o, i, from, to, y);
-        s = o->find_slope(o->self, clock, o->stage, o->slope[i], &o->rate[i], err);
+        status = o->find_slope(o->self, clock, o->stage, o->slope[i], &o->rate[i], err);
         o->evaluations++;
     }
-    return s;
+    return status;
 }
 
 void vn_ode_advance(vn_ode *o, double h, float *y) {
@@ -165,14 +165,14 @@ vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
     bool ask = false;
     double clock = from;
     vn_ode_begin(o, from, to);
-    vn_status s = vn_ode_ask(o, y, &ask, &clock, err);
-    while (!s && ask) {
-        s = o->find_slope(o->self, clock, o->stage, o->slope[o->at], &o->rate[o->at], err);
-        if (s) break;
+    vn_status status = vn_ode_ask(o, y, &ask, &clock, err);
+    while (!status && ask) {
+        status = o->find_slope(o->self, clock, o->stage, o->slope[o->at], &o->rate[o->at], err);
+        if (status) break;
         vn_ode_tell(o, y);
-        s = vn_ode_ask(o, y, &ask, &clock, err);
+        status = vn_ode_ask(o, y, &ask, &clock, err);
     }
-    return s;
+    return status;
 }
 
 /* ---- the ODE of a walk's step ---------------------------------------------------------------- */

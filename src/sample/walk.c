@@ -29,8 +29,8 @@ struct vn_walk {
 /* ---- open ------------------------------------------------------------------------------------ */
 
 static vn_status choose_sampler(vn_walk *w, const vn_table *table, const char *text, vn_err *err) {
-    vn_status s = vn_choice_parse(text, table ? table : &vn_samplers, &w->choice, err);
-    if (s) return s;
+    vn_status status = vn_choice_parse(text, table ? table : &vn_samplers, &w->choice, err);
+    if (status) return status;
     w->row = (const vn_sampler_row *)w->choice.row;
     return w->row->check ? w->row->check(&w->choice, w->denoiser, err) : VN_OK;
 }
@@ -61,14 +61,14 @@ static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err
                                          .reward = o->reward,
                                          .capacity = o->capacity};
     const unsigned abilities = w->row->abilities | (w->row->route ? 0 : VN_NEEDS_ROUTE);
-    vn_status s = vn_guidance_open(&options, &w->guidance, err);
-    if (!s) s = vn_guidance_check_sampler(w->guidance, w->row->row.name, abilities, err);
-    if (!s && w->row->route) s = w->row->route(&w->choice, &w->route, err);
-    if (!s) s = vn_guidance_route(w->guidance, &w->route, err);
-    if (!s && w->route.steps > VN_MAX_STEPS)
-        s = vn_fail(err, VN_BAD_ARGUMENT, "%d steps with the ways back are more than %d",
-                    w->route.steps, VN_MAX_STEPS);
-    return s;
+    vn_status status = vn_guidance_open(&options, &w->guidance, err);
+    if (!status) status = vn_guidance_check_sampler(w->guidance, w->row->row.name, abilities, err);
+    if (!status && w->row->route) status = w->row->route(&w->choice, &w->route, err);
+    if (!status) status = vn_guidance_route(w->guidance, &w->route, err);
+    if (!status && w->route.steps > VN_MAX_STEPS)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "%d steps with the ways back are more than %d",
+                         w->route.steps, VN_MAX_STEPS);
+    return status;
 }
 
 static vn_status take_memory(vn_walk *w, vn_err *err) {
@@ -94,14 +94,14 @@ vn_status vn_walk_open(const vn_walk_options *o, vn_walk **out, vn_err *err) {
     w->begin = o->begin;
     w->seed = o->seed;
     w->capacity = o->capacity;
-    vn_status s = choose_sampler(w, o->samplers,
-                                 o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
-    if (!s) s = choose_levels(w, o, err);
-    if (!s) s = choose_guides(w, o, err);
-    if (!s) s = take_memory(w, err);
-    if (s) vn_walk_close(&w);
+    vn_status status = choose_sampler(
+        w, o->samplers, o->sampler ? o->sampler : o->denoiser->path->row->sampler, err);
+    if (!status) status = choose_levels(w, o, err);
+    if (!status) status = choose_guides(w, o, err);
+    if (!status) status = take_memory(w, err);
+    if (status) vn_walk_close(&w);
     *out = w;
-    return s;
+    return status;
 }
 
 void vn_walk_close(vn_walk **walk) {
@@ -178,8 +178,8 @@ vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
     if (b->n < 1 || b->n > w->capacity)
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples, opened for %lld",
                        (long long)b->n, (long long)w->capacity);
-    vn_status s = check_labels(w->denoiser, b, err);
-    if (s) return s;
+    vn_status status = check_labels(w->denoiser, b, err);
+    if (status) return status;
     for (size_t i = 0; i < (size_t)b->n; i++) {
         float *x = b->x + i * size;
         if (b->noise)
@@ -327,12 +327,12 @@ vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *wa
     w->done = done;
     w->total = total;
     w->began = vn_now();
-    vn_status s = vn_walk_begin(w, batch, err);
-    for (int i = 0; i < w->route.steps && !s; i++) {
+    vn_status status = vn_walk_begin(w, batch, err);
+    for (int i = 0; i < w->route.steps && !status; i++) {
         bool last;
-        s = vn_walk_step(w, &last, err);
-        if (!s) s = report(w, i + 1, err);
+        status = vn_walk_step(w, &last, err);
+        if (!status) status = report(w, i + 1, err);
     }
     w->watch = NULL;
-    return s;
+    return status;
 }

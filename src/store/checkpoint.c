@@ -37,9 +37,9 @@ bool vn_store_has_checkpoint(const char *dir) {
 vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err) {
     char *path = vn_path_join(dir, STATE_FILE);
     if (!path) return vn_no_memory(err);
-    const vn_status s = vn_store_weights_step(path, step, err);
+    const vn_status status = vn_store_weights_step(path, step, err);
     vn_free(path);
-    return s;
+    return status;
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */
@@ -58,31 +58,31 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
     size_t count = arrays_of(c, arrays);
     char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
     json_t *metadata = state_metadata(c);
-    vn_status s = folder && path && metadata ? VN_OK : vn_no_memory(err);
+    vn_status status = folder && path && metadata ? VN_OK : vn_no_memory(err);
     /* not with the directory itself: one that was removed while it was trained is not to come back
      * as a part */
-    if (!s && mkdir(folder, 0777) != 0 && errno != EEXIST)
-        s = vn_fail_errno(err, "%s: cannot be made", folder);
-    if (!s) s = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
+    if (!status && mkdir(folder, 0777) != 0 && errno != EEXIST)
+        status = vn_fail_errno(err, "%s: cannot be made", folder);
+    if (!status) status = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
     json_decref(metadata);
     vn_free(path);
     vn_free(folder);
-    return s;
+    return status;
 }
 
 static vn_status save_shown(const char *dir, const char *folder, const vn_checkpoint *c,
                             vn_err *err) {
     char *path = vn_store_weights_path(dir, folder);
     if (!path) return vn_no_memory(err);
-    vn_status s = vn_store_save_weights(path, c->weights, shown_weights(c), c->step, err);
+    vn_status status = vn_store_save_weights(path, c->weights, shown_weights(c), c->step, err);
     vn_free(path);
-    return s;
+    return status;
 }
 
 vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c,
                                    vn_err *err) {
-    vn_status s = save_state(dir, c, err);
-    return s ? s : save_shown(dir, folder, c, err);
+    vn_status status = save_state(dir, c, err);
+    return status ? status : save_shown(dir, folder, c, err);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -99,11 +99,11 @@ static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
     vn_weight_array arrays[MOST_ARRAYS];
     size_t count = arrays_of(c, arrays);
     vn_safetensors *st;
-    vn_status s = vn_safetensors_open(path, &st, err);
-    if (!s) s = vn_store_load_arrays(&st, 1, c->weights, arrays, count, NULL, err);
-    if (!s) s = load_info(st, c, err);
+    vn_status status = vn_safetensors_open(path, &st, err);
+    if (!status) status = vn_store_load_arrays(&st, 1, c->weights, arrays, count, NULL, err);
+    if (!status) status = load_info(st, c, err);
     vn_safetensors_close(&st);
-    return s;
+    return status;
 }
 
 /* Writes the network's weights again if they are not those of the state's step. */
@@ -112,10 +112,10 @@ static vn_status repair(const char *dir, const char *folder, const vn_checkpoint
     if (!path) return vn_no_memory(err);
     int64_t step = -1;
     vn_err ignored;
-    vn_status s = vn_store_weights_step(path, &step, &ignored);
+    vn_status status = vn_store_weights_step(path, &step, &ignored);
     vn_free(path);
-    if (s == VN_NO_MEMORY) return vn_no_memory(err);
-    return s == VN_OK && step == c->step ? VN_OK : save_shown(dir, folder, c, err);
+    if (status == VN_NO_MEMORY) return vn_no_memory(err);
+    return !status && step == c->step ? VN_OK : save_shown(dir, folder, c, err);
 }
 
 vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c,
@@ -123,28 +123,28 @@ vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_check
     c->info = NULL;
     char *path = vn_path_join(dir, STATE_FILE);
     if (!path) return vn_no_memory(err);
-    vn_status s = load_state(path, c, err);
+    vn_status status = load_state(path, c, err);
     vn_free(path);
-    if (!s) s = repair(dir, folder, c, err);
-    if (s) {
+    if (!status) status = repair(dir, folder, c, err);
+    if (status) {
         json_decref(c->info);
         c->info = NULL;
     }
-    return s;
+    return status;
 }
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
 static vn_status remove_file(char *path, vn_err *err) {
     if (!path) return vn_no_memory(err);
-    vn_status s = unlink(path) == 0 || errno == ENOENT
-                      ? VN_OK
-                      : vn_fail_errno(err, "%s: cannot be removed", path);
+    vn_status status = unlink(path) == 0 || errno == ENOENT
+                           ? VN_OK
+                           : vn_fail_errno(err, "%s: cannot be removed", path);
     vn_free(path);
-    return s;
+    return status;
 }
 
 vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err) {
-    vn_status s = remove_file(vn_path_join(dir, STATE_FILE), err);
-    return s ? s : remove_file(vn_store_weights_path(dir, folder), err);
+    vn_status status = remove_file(vn_path_join(dir, STATE_FILE), err);
+    return status ? status : remove_file(vn_store_weights_path(dir, folder), err);
 }

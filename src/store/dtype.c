@@ -186,20 +186,20 @@ static vn_status read_integer(const vn_file_tensor *t, size_t i, int64_t min, in
 vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err) {
     if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
     size_t count = (size_t)vn_shape_count(&t->shape);
-    vn_status s = VN_OK;
-    for (size_t i = 0; i < count && !s; i++)
-        s = read_integer(t, i, INT64_MIN, INT64_MAX, &out[i], err);
-    return s;
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < count && !status; i++)
+        status = read_integer(t, i, INT64_MIN, INT64_MAX, &out[i], err);
+    return status;
 }
 
 vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err) {
     if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
     size_t count = (size_t)vn_shape_count(&t->shape);
-    vn_status s = VN_OK;
-    for (size_t i = 0; i < count && !s; i++) {
+    vn_status status = VN_OK;
+    for (size_t i = 0; i < count && !status; i++) {
         int64_t value = 0;
-        s = read_integer(t, i, INT32_MIN, INT32_MAX, &value, err);
+        status = read_integer(t, i, INT32_MIN, INT32_MAX, &value, err);
         out[i] = (int32_t)value;
     }
-    return s;
+    return status;
 }

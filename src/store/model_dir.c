@@ -19,11 +19,11 @@ static vn_status read_part(const char *dir, const char *folder, const char *name
                            vn_err *err) {
     char *path = join3(dir, folder, name);
     if (!path) return vn_no_memory(err);
-    vn_status s = vn_is_file(path) ? vn_json_read(path, out, err) : VN_OK;
-    if (!s && *out && !json_is_object(*out))
-        s = vn_fail(err, VN_BAD_FILE, "%s: is not a JSON object", path);
+    vn_status status = vn_is_file(path) ? vn_json_read(path, out, err) : VN_OK;
+    if (!status && *out && !json_is_object(*out))
+        status = vn_fail(err, VN_BAD_FILE, "%s: is not a JSON object", path);
     vn_free(path);
-    return s;
+    return status;
 }
 
 static vn_status has_file(const char *dir, const char *folder, const char *name, bool *has,
@@ -53,10 +53,10 @@ static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
     char *path = join3(d->path, folder, "");
     bool flat = false;
     if (!path) return vn_no_memory(err);
-    vn_status s = vn_is_dir(path) ? VN_OK : has_file(d->path, "", "config.json", &flat, err);
+    vn_status status = vn_is_dir(path) ? VN_OK : has_file(d->path, "", "config.json", &flat, err);
     vn_free(path);
-    d->folder = s ? NULL : vn_strdup(flat ? "" : folder);
-    return s || d->folder ? s : vn_no_memory(err);
+    d->folder = status ? NULL : vn_strdup(flat ? "" : folder);
+    return status || d->folder ? status : vn_no_memory(err);
 }
 
 /* "; it has unet/ and unet_ema/: name one": the networks in a directory that is none itself. */
@@ -77,8 +77,8 @@ static void tell_networks(const vn_model_dir *d, vn_err *err) {
 }
 
 static vn_status read_config(vn_model_dir *d, vn_err *err) {
-    vn_status s = read_part(d->path, d->folder, "config.json", &d->config, err);
-    if (s || d->config) return s;
+    vn_status status = read_part(d->path, d->folder, "config.json", &d->config, err);
+    if (status || d->config) return status;
     if (d->index)
         vn_fail(err, VN_BAD_FILE, "%s/%s: has no config.json", d->path, d->folder);
     else
@@ -94,10 +94,12 @@ static char *folder_path(const vn_model_dir *d) {
 }
 
 static vn_status read_scheduler(vn_model_dir *d, const char *model, vn_err *err) {
-    const vn_status s = read_part(model, "scheduler", "scheduler_config.json", &d->scheduler, err);
+    const vn_status status =
+        read_part(model, "scheduler", "scheduler_config.json", &d->scheduler, err);
     /* flat */
-    return s || d->scheduler ? s
-                             : read_part(model, "", "scheduler_config.json", &d->scheduler, err);
+    return status || d->scheduler
+               ? status
+               : read_part(model, "", "scheduler_config.json", &d->scheduler, err);
 }
 
 /* The folder that `path` is in; new string or NULL. */
@@ -116,13 +118,14 @@ static char *folder_of(const char *path) {
 static vn_status find_around(const char *part, char **out, vn_err *err) {
     char *near = folder_of(part), *far = near ? folder_of(near) : NULL;
     bool whole = false, far_whole = false, network = false;
-    vn_status s = far ? has_file(near, "", "model_index.json", &whole, err) : vn_no_memory(err);
-    if (!s && !whole) s = has_file(far, "", "model_index.json", &far_whole, err);
-    if (!s && !whole && !far_whole) s = has_file(near, "", "config.json", &network, err);
-    *out = s ? NULL : far_whole ? far : whole || network ? near : NULL;
+    vn_status status =
+        far ? has_file(near, "", "model_index.json", &whole, err) : vn_no_memory(err);
+    if (!status && !whole) status = has_file(far, "", "model_index.json", &far_whole, err);
+    if (!status && !whole && !far_whole) status = has_file(near, "", "config.json", &network, err);
+    *out = status ? NULL : far_whole ? far : whole || network ? near : NULL;
     if (near != *out) vn_free(near);
     if (far != *out) vn_free(far);
-    return s;
+    return status;
 }
 
 char *vn_model_dir_around(const char *part) {
@@ -135,20 +138,20 @@ char *vn_model_dir_around(const char *part) {
 static vn_status is_part(const char *model, const json_t *index, const char *folder, bool *is,
                          vn_err *err) {
     char *config = join3(folder, "config.json", "");
-    vn_status s = config ? VN_OK : vn_no_memory(err);
+    vn_status status = config ? VN_OK : vn_no_memory(err);
     const char *part;
     json_t *entry;
     *is = false;
     /* jansson's iterator is not const, and does not change it */
     json_object_foreach((json_t *)index, part, entry) {
-        if (s || !json_is_array(entry)) continue;
+        if (status || !json_is_array(entry)) continue;
         char *other = join3(model, part, "config.json");
-        if (!other) s = vn_no_memory(err);
-        if (!s) *is = *is || (vn_is_file(other) && vn_same_file(other, config));
+        if (!other) status = vn_no_memory(err);
+        if (!status) *is = *is || (vn_is_file(other) && vn_same_file(other, config));
         vn_free(other);
     }
     vn_free(config);
-    return s;
+    return status;
 }
 
 /* The scheduler of the model around a folder that its index does not name, such as unet_ema; and
@@ -157,26 +160,26 @@ static vn_status look_around(vn_model_dir *d, vn_err *err) {
     char *model = NULL;
     json_t *index = NULL;
     bool part = false;
-    vn_status s = find_around(d->path, &model, err);
-    if (!s && model) s = read_part(model, "", "model_index.json", &index, err);
-    if (!s && index) s = is_part(model, index, d->path, &part, err);
-    if (!s && index && (d->weights || !part)) s = read_scheduler(d, model, err);
-    if (!s && d->weights && part) s = read_part(model, "", "vane.json", &d->vane, err);
+    vn_status status = find_around(d->path, &model, err);
+    if (!status && model) status = read_part(model, "", "model_index.json", &index, err);
+    if (!status && index) status = is_part(model, index, d->path, &part, err);
+    if (!status && index && (d->weights || !part)) status = read_scheduler(d, model, err);
+    if (!status && d->weights && part) status = read_part(model, "", "vane.json", &d->vane, err);
     json_decref(index);
     vn_free(model);
-    return s;
+    return status;
 }
 
 /* A file that the user named, other than the one that the folder stands for, is d->weights
  * already. */
 static vn_status find_weights(vn_model_dir *d, vn_err *err) {
     char *folder = folder_path(d), *found = NULL;
-    vn_status s =
+    vn_status status =
         folder ? vn_store_find_weights(folder, &found, &d->variant, err) : vn_no_memory(err);
-    if (!s && d->weights && found && !d->variant && vn_same_file(d->weights, found)) {
+    if (!status && d->weights && found && !d->variant && vn_same_file(d->weights, found)) {
         char *model = vn_model_dir_around(d->weights);
-        s = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder", d->weights,
-                    model ? model : folder);
+        status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder",
+                         d->weights, model ? model : folder);
         vn_free(model);
     }
     if (d->weights) {
@@ -186,22 +189,22 @@ static vn_status find_weights(vn_model_dir *d, vn_err *err) {
         d->weights = found;
     }
     vn_free(folder);
-    return s;
+    return status;
 }
 
 static vn_status open_dir(vn_model_dir *d, vn_err *err) {
-    vn_status s = read_part(d->path, "", "model_index.json", &d->index, err);
-    if (!s && d->index) s = choose_folder(d, err);
-    if (!s && !d->folder) {
+    vn_status status = read_part(d->path, "", "model_index.json", &d->index, err);
+    if (!status && d->index) status = choose_folder(d, err);
+    if (!status && !d->folder) {
         d->folder = vn_strdup("");
-        if (!d->folder) s = vn_no_memory(err);
+        if (!d->folder) status = vn_no_memory(err);
     }
-    if (!s) s = read_config(d, err);
-    if (!s && d->index) s = read_scheduler(d, d->path, err);
-    if (!s && d->index) s = read_part(d->path, "", "vane.json", &d->vane, err);
-    if (!s && !d->index) s = look_around(d, err);
-    if (!s) s = find_weights(d, err);
-    return s;
+    if (!status) status = read_config(d, err);
+    if (!status && d->index) status = read_scheduler(d, d->path, err);
+    if (!status && d->index) status = read_part(d->path, "", "vane.json", &d->vane, err);
+    if (!status && !d->index) status = look_around(d, err);
+    if (!status) status = find_weights(d, err);
+    return status;
 }
 
 /* A config.json by itself stands for its directory, and a file of weights beside one for that with
@@ -236,10 +239,10 @@ bool vn_model_dir_is_weights(const char *path) {
 
 vn_status vn_model_dir_open(const char *path, vn_model_dir *out, vn_err *err) {
     *out = (vn_model_dir){0};
-    vn_status s = resolve(path, out, err);
-    if (!s) s = open_dir(out, err);
-    if (s) vn_model_dir_close(out);
-    return s;
+    vn_status status = resolve(path, out, err);
+    if (!status) status = open_dir(out, err);
+    if (status) vn_model_dir_close(out);
+    return status;
 }
 
 void vn_model_dir_close(vn_model_dir *d) {
@@ -258,11 +261,11 @@ vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err 
     if (d->weights) return VN_OK;
     char *folder = folder_path(d);
     const char *class_name = json_string_value(json_object_get(d->config, "_class_name"));
-    const vn_status s =
+    const vn_status status =
         folder ? vn_store_refuse_weights(folder, class_name ? class_name : "ModelMixin", err)
                : vn_no_memory(err);
     vn_free(folder);
-    return s;
+    return status;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -280,33 +283,33 @@ static vn_status list_part(json_t *index, const char *name, const json_t *part, 
 static vn_status make_index(const vn_model_parts *parts, json_t **out, vn_err *err) {
     *out = json_pack("{ss ss}", "_class_name", parts->pipeline, "_diffusers_version",
                      DIFFUSERS_VERSION);
-    vn_status s = *out ? VN_OK : vn_no_memory(err);
-    if (!s && parts->scheduler) s = list_part(*out, "scheduler", parts->scheduler, err);
-    if (!s) s = list_part(*out, parts->folder, parts->config, err);
-    return s;
+    vn_status status = *out ? VN_OK : vn_no_memory(err);
+    if (!status && parts->scheduler) status = list_part(*out, "scheduler", parts->scheduler, err);
+    if (!status) status = list_part(*out, parts->folder, parts->config, err);
+    return status;
 }
 
 /* Writes value to dir/folder/name, making the folder. */
 static vn_status write_part(const char *dir, const char *folder, const char *name,
                             const json_t *value, vn_err *err) {
     char *parent = join3(dir, folder, ""), *path = join3(dir, folder, name);
-    vn_status s = parent && path ? vn_make_dirs(parent, err) : vn_no_memory(err);
-    if (!s) s = vn_json_write(path, value, err);
+    vn_status status = parent && path ? vn_make_dirs(parent, err) : vn_no_memory(err);
+    if (!status) status = vn_json_write(path, value, err);
     vn_free(path);
     vn_free(parent);
-    return s;
+    return status;
 }
 
 vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_err *err) {
     json_t *index = NULL;
-    vn_status s = make_index(parts, &index, err);
-    if (!s) s = write_part(dir, parts->folder, "config.json", parts->config, err);
-    if (!s && parts->scheduler)
-        s = write_part(dir, "scheduler", "scheduler_config.json", parts->scheduler, err);
-    if (!s && parts->vane) s = write_part(dir, "", "vane.json", parts->vane, err);
-    if (!s) s = write_part(dir, "", "model_index.json", index, err);
+    vn_status status = make_index(parts, &index, err);
+    if (!status) status = write_part(dir, parts->folder, "config.json", parts->config, err);
+    if (!status && parts->scheduler)
+        status = write_part(dir, "scheduler", "scheduler_config.json", parts->scheduler, err);
+    if (!status && parts->vane) status = write_part(dir, "", "vane.json", parts->vane, err);
+    if (!status) status = write_part(dir, "", "model_index.json", index, err);
     json_decref(index);
-    return s;
+    return status;
 }
 
 char *vn_store_weights_path(const char *dir, const char *folder) {

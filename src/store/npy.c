@@ -50,8 +50,8 @@ vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *sh
         return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
     if (!vn_tensor_size(shape, dtype, &count, &bytes))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
-    const vn_status s = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
-    if (s) return s;
+    const vn_status status = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
+    if (status) return status;
     (*out)->at = write_header((*out)->w.file, type, shape);
     (*out)->place[0] = (vn_tensor_place){(*out)->at, vn_file_dtype_size(dtype)};
     return VN_OK;
@@ -60,9 +60,9 @@ vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *sh
 vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape,
                        const void *data, vn_err *err) {
     vn_tensor_file *f = NULL;
-    vn_status s = vn_npy_begin(path, dtype, shape, &f, err);
-    if (!s) s = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);
-    if (!s) s = vn_tensor_file_commit(&f, err);
+    vn_status status = vn_npy_begin(path, dtype, shape, &f, err);
+    if (!status) status = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);
+    if (!status) status = vn_tensor_file_commit(&f, err);
     vn_tensor_file_abandon(&f);
-    return s;
+    return status;
 }

@@ -33,22 +33,22 @@ struct vn_safetensors {
 static vn_status map_file(vn_safetensors *st, vn_err *err) {
     int fd;
     struct stat info;
-    vn_status s = vn_file_open(st->path, &fd, err);
-    if (s) return s;
+    vn_status status = vn_file_open(st->path, &fd, err);
+    if (status) return status;
     if (fstat(fd, &info) != 0) {
-        s = vn_fail_errno(err, "%s", st->path);
+        status = vn_fail_errno(err, "%s", st->path);
     } else if (info.st_size < LENGTH_BYTES) {
-        s = vn_fail(err, VN_BAD_FILE, "%s: too short for a safetensors file", st->path);
+        status = vn_fail(err, VN_BAD_FILE, "%s: too short for a safetensors file", st->path);
     } else {
         st->map_size = (size_t)info.st_size;
         void *map = mmap(NULL, st->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED)
-            s = vn_fail_errno(err, "%s", st->path);
+            status = vn_fail_errno(err, "%s", st->path);
         else
             st->map = map;
     }
     close(fd);
-    return s;
+    return status;
 }
 
 static vn_status parse_header(vn_safetensors *st, size_t *data_at, vn_err *err) {
@@ -111,13 +111,14 @@ static vn_status parse_entry(const json_t *entry, const char *data, size_t data_
     if (!dtype) return vn_fail(err, VN_BAD_FILE, "has no dtype");
     if (!vn_file_dtype_parse(dtype, &t->dtype))
         return vn_fail(err, VN_UNSUPPORTED, "dtype '%.40s' is not known", dtype);
-    vn_status s = parse_shape(json_object_get(entry, "shape"), &t->shape, err);
+    vn_status status = parse_shape(json_object_get(entry, "shape"), &t->shape, err);
     size_t begin = 0;
-    if (!s) s = parse_offsets(json_object_get(entry, "data_offsets"), t, data_size, &begin, err);
-    if (!s && json_object_size(entry) != 3)
-        s = vn_fail(err, VN_BAD_FILE, "has more than dtype, shape and data_offsets");
+    if (!status)
+        status = parse_offsets(json_object_get(entry, "data_offsets"), t, data_size, &begin, err);
+    if (!status && json_object_size(entry) != 3)
+        status = vn_fail(err, VN_BAD_FILE, "has more than dtype, shape and data_offsets");
     t->data = data + begin;
-    return s;
+    return status;
 }
 
 static vn_status check_metadata(const vn_safetensors *st, const json_t *metadata, vn_err *err) {
@@ -138,16 +139,16 @@ static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data
     const char *name;
     json_t *entry;
     json_object_foreach(st->header, name, entry) {
-        vn_status s;
+        vn_status status;
         if (strcmp(name, "__metadata__") == 0) {
-            s = check_metadata(st, entry, err);
+            status = check_metadata(st, entry, err);
         } else {
             vn_file_tensor *t = &st->tensors[st->count++];
             t->name = name;
-            s = parse_entry(entry, data, data_size, t, err);
-            if (s) vn_fail_in(err, "%s: tensor '%.200s'", st->path, name);
+            status = parse_entry(entry, data, data_size, t, err);
+            if (status) vn_fail_in(err, "%s: tensor '%.200s'", st->path, name);
         }
-        if (s) return s;
+        if (status) return status;
     }
     return VN_OK;
 }
@@ -190,12 +191,12 @@ static vn_status check_cover(const vn_safetensors *st, const char *data, size_t 
 
 static vn_status read_header(vn_safetensors *st, vn_err *err) {
     size_t data_at = 0;
-    vn_status s = map_file(st, err);
-    if (!s) s = parse_header(st, &data_at, err);
-    if (s) return s;
+    vn_status status = map_file(st, err);
+    if (!status) status = parse_header(st, &data_at, err);
+    if (status) return status;
     const char *data = st->map + data_at;
-    s = parse_tensors(st, data, st->map_size - data_at, err);
-    if (s) return s;
+    status = parse_tensors(st, data, st->map_size - data_at, err);
+    if (status) return status;
     qsort(st->tensors, st->count, sizeof *st->tensors, compare_place);
     for (size_t i = 0; i < st->count; i++) st->by_name[i] = &st->tensors[i];
     qsort(st->by_name, st->count, sizeof *st->by_name, compare_name);
@@ -207,10 +208,10 @@ vn_status vn_safetensors_open(const char *path, vn_safetensors **out, vn_err *er
     vn_safetensors *st = vn_calloc(1, sizeof *st);
     if (!st) return vn_no_memory(err);
     st->path = vn_strdup(path);
-    vn_status s = st->path ? read_header(st, err) : vn_no_memory(err);
-    if (s) vn_safetensors_close(&st);
+    vn_status status = st->path ? read_header(st, err) : vn_no_memory(err);
+    if (status) vn_safetensors_close(&st);
     *out = st;
-    return s;
+    return status;
 }
 
 void vn_safetensors_close(vn_safetensors **st) {

@@ -57,26 +57,27 @@ static vn_status add_entry(json_t *header, const placed *p, size_t offset, vn_er
 static vn_status make_header(const char *path, const placed *order, size_t count,
                              const json_t *metadata, char **text, vn_err *err) {
     json_t *header = json_object();
-    vn_status s = no_memory_unless(header, err);
-    if (!s && metadata)
-        s = no_memory_unless(!json_object_set(header, "__metadata__", (json_t *)metadata), err);
+    vn_status status = no_memory_unless(header, err);
+    if (!status && metadata)
+        status =
+            no_memory_unless(!json_object_set(header, "__metadata__", (json_t *)metadata), err);
     size_t offset = 0;
-    for (size_t i = 0; i < count && !s; i++) {
+    for (size_t i = 0; i < count && !status; i++) {
         const char *name = order[i].tensor->name;
         if (!vn_is_utf8(name))
-            s = vn_fail(err, VN_BAD_ARGUMENT, "%s: a tensor's name is not UTF-8", path);
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s: a tensor's name is not UTF-8", path);
         else if (json_object_get(header, name) || strcmp(name, "__metadata__") == 0)
-            s = vn_fail(err, VN_BAD_ARGUMENT, "%s: two tensors would be called '%.200s'", path,
-                        name);
-        if (!s) s = add_entry(header, &order[i], offset, err);
+            status = vn_fail(err, VN_BAD_ARGUMENT, "%s: two tensors would be called '%.200s'", path,
+                             name);
+        if (!status) status = add_entry(header, &order[i], offset, err);
         offset += order[i].bytes;
     }
-    if (!s) {
+    if (!status) {
         *text = vn_json_text(header, JSON_COMPACT);
-        s = no_memory_unless(*text, err);
+        status = no_memory_unless(*text, err);
     }
     json_decref(header);
-    return s;
+    return status;
 }
 
 static void write_header(FILE *file, const char *text) {
@@ -90,8 +91,8 @@ static vn_status write_file(const char *path, const char *header, const placed *
                             const vn_file_tensor *tensors, vn_tensor_source source, void *user,
                             vn_err *err) {
     vn_writer w;
-    vn_status s = vn_writer_open(&w, path, err);
-    if (s) return s;
+    vn_status status = vn_writer_open(&w, path, err);
+    if (status) return status;
     write_header(w.file, header);
     for (size_t i = 0; i < count && !ferror(w.file); i++)
         if (order[i].bytes)
@@ -104,12 +105,12 @@ vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors,
                                 vn_err *err) {
     char *header = NULL;
     placed *order = vn_alloc(count, sizeof *order);
-    vn_status s = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
-    if (!s) s = make_header(path, order, count, metadata, &header, err);
-    if (!s) s = write_file(path, header, order, count, tensors, source, user, err);
+    vn_status status = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
+    if (!status) status = make_header(path, order, count, metadata, &header, err);
+    if (!status) status = write_file(path, header, order, count, tensors, source, user, err);
     vn_free(header);
     vn_free(order);
-    return s;
+    return status;
 }
 
 vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count,
@@ -117,12 +118,12 @@ vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, 
     char *header = NULL;
     *out = NULL;
     placed *order = vn_alloc(count, sizeof *order);
-    vn_status s = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
-    if (!s) s = make_header(path, order, count, metadata, &header, err);
+    vn_status status = order ? place_tensors(tensors, count, order, err) : vn_no_memory(err);
+    if (!status) status = make_header(path, order, count, metadata, &header, err);
     uint64_t begin = header ? 8 + (strlen(header) + 7) / 8 * 8 : 0, bytes = begin;
-    for (size_t i = 0; !s && i < count; i++) bytes += order[i].bytes;
-    if (!s) s = vn_tensor_file_open(path, count, bytes, out, err);
-    if (!s) {
+    for (size_t i = 0; !status && i < count; i++) bytes += order[i].bytes;
+    if (!status) status = vn_tensor_file_open(path, count, bytes, out, err);
+    if (!status) {
         write_header((*out)->w.file, header);
         (*out)->at = begin;
         for (size_t i = 0; i < count; begin += order[i].bytes, i++)
@@ -131,7 +132,7 @@ vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, 
     }
     vn_free(header);
     vn_free(order);
-    return s;
+    return status;
 }
 
 static const void *data_of(void *user, size_t i) {

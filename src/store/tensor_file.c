@@ -7,17 +7,17 @@
 vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
                               vn_tensor_file **out, vn_err *err) {
     *out = NULL;
-    vn_status s = vn_check_space(path, bytes, err);
-    if (s) return s;
+    vn_status status = vn_check_space(path, bytes, err);
+    if (status) return status;
     vn_tensor_file *f = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     f->place = vn_alloc(tensors, sizeof *f->place);
-    s = f->place ? vn_writer_open(&f->w, path, err) : vn_no_memory(err);
-    if (s)
+    status = f->place ? vn_writer_open(&f->w, path, err) : vn_no_memory(err);
+    if (status)
         vn_tensor_file_abandon(&f);
     else
         *out = f;
-    return s;
+    return status;
 }
 
 static void release(vn_tensor_file **f) {
@@ -38,9 +38,9 @@ vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, siz
 }
 
 vn_status vn_tensor_file_commit(vn_tensor_file **f, vn_err *err) {
-    const vn_status s = vn_writer_commit(&(*f)->w, err);
+    const vn_status status = vn_writer_commit(&(*f)->w, err);
     release(f);
-    return s;
+    return status;
 }
 
 void vn_tensor_file_abandon(vn_tensor_file **f) {

@@ -29,12 +29,13 @@ static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, co
     char *full = vn_format("%s%s", prefix, name), *old = NULL;
     if (!full) return vn_no_memory(err);
     *out = find_in(files, file_count, full, path);
-    vn_status s = *out ? VN_OK : vn_store_old_name(full, true, &old, err);
-    if (!s && old) *out = find_in(files, file_count, old, path);
-    if (!s && !*out) s = vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is missing", *path, full);
+    vn_status status = *out ? VN_OK : vn_store_old_name(full, true, &old, err);
+    if (!status && old) *out = find_in(files, file_count, old, path);
+    if (!status && !*out)
+        status = vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is missing", *path, full);
     vn_free(full);
     vn_free(old);
-    return s;
+    return status;
 }
 
 static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const char *path,
@@ -72,10 +73,11 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
         const vn_weight *weight = vn_weights_at(w, i);
         const vn_file_tensor *t = NULL;
         const char *path = NULL;
-        vn_status s = find_tensor(files, file_count, array->prefix, weight->name, &t, &path, err);
-        if (!s) s = check_tensor(t, weight, path, err);
-        if (!s && scratch) s = report(watch, w, numbers, err);
-        if (s) return s;
+        vn_status status =
+            find_tensor(files, file_count, array->prefix, weight->name, &t, &path, err);
+        if (!status) status = check_tensor(t, weight, path, err);
+        if (!status && scratch) status = report(watch, w, numbers, err);
+        if (status) return status;
         if (!scratch) continue;
         numbers += weight->count;
         vn_tensor_read_f32(t, scratch);
@@ -99,10 +101,10 @@ static vn_status is_old(vn_safetensors *const *files, size_t file_count, const c
                         bool *is, vn_err *err) {
     char *now;
     const char *path;
-    const vn_status s = vn_store_old_name(name, false, &now, err);
+    const vn_status status = vn_store_old_name(name, false, &now, err);
     *is = now && is_wanted(now, w, arrays, array_count) && !find_in(files, file_count, now, &path);
     vn_free(now);
-    return s;
+    return status;
 }
 
 /* Once all that is wanted has been found: is there more? */
@@ -114,10 +116,10 @@ static vn_status refuse_extras(vn_safetensors *const *files, size_t file_count, 
         for (size_t i = 0; i < count; i++) {
             const char *name = vn_safetensors_at(files[f], i)->name;
             bool wanted = is_wanted(name, w, arrays, array_count);
-            const vn_status s =
+            const vn_status status =
                 wanted ? VN_OK
                        : is_old(files, file_count, name, w, arrays, array_count, &wanted, err);
-            if (s) return s;
+            if (status) return status;
             if (!wanted)
                 return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is not part of this model",
                                vn_safetensors_path(files[f]), name);
@@ -139,19 +141,19 @@ static size_t largest_weight(const vn_weights *w) {
 vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
                                const vn_weight_array *arrays, size_t array_count,
                                const vn_watch *watch, vn_err *err) {
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     /* First all must be there: memory that was asked for on a small config's word is not touched
      * before. */
-    for (size_t i = 0; i < array_count && !s; i++)
-        s = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
-    if (s) return s;
+    for (size_t i = 0; i < array_count && !status; i++)
+        status = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
+    if (status) return status;
     float *scratch = vn_alloc(largest_weight(w), sizeof *scratch);
     if (!scratch) return vn_no_memory(err);
-    for (size_t i = 0; i < array_count && !s; i++)
-        s = load_array(files, file_count, w, &arrays[i], scratch, watch, err);
-    if (!s) s = refuse_extras(files, file_count, w, arrays, array_count, err);
+    for (size_t i = 0; i < array_count && !status; i++)
+        status = load_array(files, file_count, w, &arrays[i], scratch, watch, err);
+    if (!status) status = refuse_extras(files, file_count, w, arrays, array_count, err);
     vn_free(scratch);
-    return s;
+    return status;
 }
 
 /* ---- shards: an index names, for each tensor, the file it is in ------------------------------ */
@@ -168,13 +170,13 @@ static vn_status open_shard(const char *index_path, const char *name, vn_safeten
     bool known = false;
     for (size_t i = 0; i < *count && !known; i++)
         known = strcmp(vn_safetensors_path(files[i]), path) == 0;
-    vn_status s = VN_OK;
+    vn_status status = VN_OK;
     if (!known && *count == MOST_SHARDS)
-        s = vn_fail(err, VN_BAD_FILE, "%s: more than %d shards", index_path, MOST_SHARDS);
+        status = vn_fail(err, VN_BAD_FILE, "%s: more than %d shards", index_path, MOST_SHARDS);
     else if (!known)
-        s = vn_safetensors_open(path, &files[(*count)++], err);
+        status = vn_safetensors_open(path, &files[(*count)++], err);
     vn_free(path);
-    return s;
+    return status;
 }
 
 static vn_status open_shards(const char *index_path, const json_t *index, vn_safetensors **files,
@@ -183,10 +185,10 @@ static vn_status open_shards(const char *index_path, const json_t *index, vn_saf
     const char *name;
     if (!json_is_object(map) || json_object_size(map) == 0)
         return vn_fail(err, VN_BAD_FILE, "%s: has no weight_map", index_path);
-    vn_status s = VN_OK;
-    json_object_foreach(map, name, shard) if (!s) s =
+    vn_status status = VN_OK;
+    json_object_foreach(map, name, shard) if (!status) status =
         open_shard(index_path, json_string_value(shard), files, count, err);
-    return s;
+    return status;
 }
 
 static vn_status load_sharded(const char *path, const vn_weights *w, const vn_weight_array *array,
@@ -194,13 +196,13 @@ static vn_status load_sharded(const char *path, const vn_weights *w, const vn_we
     json_t *index = NULL;
     size_t count = 0;
     vn_safetensors **files = vn_calloc(MOST_SHARDS, sizeof(vn_safetensors *));
-    vn_status s = files ? vn_json_read(path, &index, err) : vn_no_memory(err);
-    if (!s) s = open_shards(path, index, files, &count, err);
-    if (!s) s = vn_store_load_arrays(files, count, w, array, 1, watch, err);
+    vn_status status = files ? vn_json_read(path, &index, err) : vn_no_memory(err);
+    if (!status) status = open_shards(path, index, files, &count, err);
+    if (!status) status = vn_store_load_arrays(files, count, w, array, 1, watch, err);
     for (size_t i = 0; i < count; i++) vn_safetensors_close(&files[i]);
     json_decref(index);
     vn_free(files);
-    return s;
+    return status;
 }
 
 vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
@@ -208,10 +210,10 @@ vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *va
     vn_weight_array array = {"", values};
     if (vn_ends_with(path, ".json")) return load_sharded(path, w, &array, watch, err);
     vn_safetensors *st;
-    vn_status s = vn_safetensors_open(path, &st, err);
-    if (!s) s = vn_store_load_arrays(&st, 1, w, &array, 1, watch, err);
+    vn_status status = vn_safetensors_open(path, &st, err);
+    if (!status) status = vn_store_load_arrays(&st, 1, w, &array, 1, watch, err);
     vn_safetensors_close(&st);
-    return s;
+    return status;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -253,13 +255,13 @@ vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_w
     vn_arena names = {0};
     repacker r = {w, arrays, vn_alloc(largest_weight(w), sizeof(float))};
     vn_file_tensor *tensors = vn_alloc(total, sizeof *tensors);
-    vn_status s =
+    vn_status status =
         r.scratch && tensors ? describe(&r, total, tensors, &names, err) : vn_no_memory(err);
-    if (!s) s = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
+    if (!status) status = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
     vn_arena_free(&names);
     vn_free(tensors);
     vn_free(r.scratch);
-    return s;
+    return status;
 }
 
 vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
@@ -271,9 +273,9 @@ vn_status vn_store_save_weights(const char *path, const vn_weights *w, const flo
     json_t *metadata = step < 0 ? json_pack("{ss}", "format", "pt")
                                 : json_pack("{ss ss}", "format", "pt", VN_STEP_KEY, text);
     if (!metadata) return vn_no_memory(err);
-    vn_status s = vn_store_save_arrays(path, w, &array, 1, metadata, err);
+    vn_status status = vn_store_save_arrays(path, w, &array, 1, metadata, err);
     json_decref(metadata);
-    return s;
+    return status;
 }
 
 int64_t vn_store_step_of(const vn_safetensors *st) {
@@ -286,8 +288,8 @@ vn_status vn_store_weights_step(const char *path, int64_t *step, vn_err *err) {
     *step = -1;
     if (vn_ends_with(path, ".json")) return VN_OK; /* sharded: not vane's */
     vn_safetensors *st;
-    vn_status s = vn_safetensors_open(path, &st, err);
-    if (s) return s;
+    vn_status status = vn_safetensors_open(path, &st, err);
+    if (status) return status;
     *step = vn_store_step_of(st);
     vn_safetensors_close(&st);
     return VN_OK;

@@ -62,7 +62,7 @@ static vn_status list_names(const char *folder, bool (*wanted)(const char *name)
     out->count = 0;
     DIR *d = opendir(folder);
     if (!d) return vn_fail_errno(err, "%s", folder);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    for (struct dirent *e; (e = readdir(d));) {
         if (!wanted(e->d_name) || strlen(e->d_name) > LONGEST) continue;
         size_t at = out->count < LISTED ? out->count : LISTED;
         while (at > 0 && strcmp(out->name[at - 1], e->d_name) > 0) {
@@ -90,8 +90,8 @@ vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, 
         }
         vn_free(path);
     }
-    const vn_status s = list_names(folder, is_variant, &variants, err);
-    if (s || variants.count != 1) return s;
+    const vn_status status = list_names(folder, is_variant, &variants, err);
+    if (status || variants.count != 1) return status;
     *variant = true;
     *file = vn_path_join(folder, variants.name[0]);
     return *file ? VN_OK : vn_no_memory(err);
@@ -114,15 +114,15 @@ static bool is_pickle(const char *name) {
 vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err) {
     char text[600] = "";
     name_list list;
-    vn_status s = list_names(folder, is_variant, &list, err);
-    if (s) return s;
+    vn_status status = list_names(folder, is_variant, &list, err);
+    if (status) return status;
     write_names(&list, text, sizeof text);
     if (list.count > 1)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "%s: has no " PLAIN " but several variants; name one of these files: %s",
                        folder, text);
-    s = list_names(folder, may_hold_weights, &list, err);
-    if (s) return s;
+    status = list_names(folder, may_hold_weights, &list, err);
+    if (status) return status;
     if (list.count == 0) return vn_fail(err, VN_BAD_FILE, "%s: has no " PLAIN, folder);
     bool readable = false, pickles = true;
     for (size_t i = 0; i < list.count && i < LISTED; i++) {

@@ -95,7 +95,7 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
     vn_plan plan;
     *f = (vn_footprint){0};
     vn_status status = vn_plan_open(&plan, g, options, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     f->bytes = plan.arena_bytes + plan.work_bytes;
     for (int s = 0; s < plan.steps; s++) {
         const vn_cost c = vn_step_cost(&plan.step[s]);

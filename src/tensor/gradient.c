@@ -30,7 +30,7 @@ static void gradient_by_expand(vn_node *n, vn_node *dy, vn_node **grad) {
             twin.in[i] = leaf[leaves] = vn_alias(g, n->in[i]);
             at[leaves++] = i;
         }
-    if (g->err.status != VN_OK) return;
+    if (g->err.status) return;
     if (!vn_gradient_parts(g, vn_op_get(n->op)->expand(&twin), dy, leaves, leaf, part)) return;
     for (int k = 0; k < leaves; k++) grad[at[k]] = part[k];
 }
@@ -54,7 +54,7 @@ static void step_down(vn_node *n, vn_node **cotangent) {
         gradient_by_expand(n, cotangent[n->id], grad);
     else
         vn_graph_fail(g, VN_UNSUPPORTED, "%s: has no gradient", row->name);
-    for (int i = 0; i < n->inputs && g->err.status == VN_OK; i++)
+    for (int i = 0; i < n->inputs && !g->err.status; i++)
         if (grad[i] && vn_wanted(n, i)) add_to(g, &cotangent[n->in[i]->id], grad[i]);
 }
 
@@ -70,7 +70,7 @@ static void mark_wanted(const vn_graph *g, int size, int n, vn_node *const *wrt,
 
 bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *const *wrt,
                        vn_node **out) {
-    if (g->err.status != VN_OK) return false;
+    if (g->err.status) return false;
     int size = g->count;
     bool *wanted = vn_calloc((size_t)size, sizeof *wanted);
     vn_node **cotangent = vn_calloc((size_t)size, sizeof(vn_node *));
@@ -82,7 +82,7 @@ bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *con
         g->wanted = wanted;
         g->wanted_count = size;
         if (wanted[y->id]) cotangent[y->id] = dy;
-        for (int id = y->id; id >= 0 && g->err.status == VN_OK; id--)
+        for (int id = y->id; id >= 0 && !g->err.status; id--)
             if (cotangent[id]) step_down(g->node[id], cotangent);
         for (int i = 0; i < n; i++) out[i] = cotangent[wrt[i]->id];
         g->wanted = outer;
@@ -92,13 +92,13 @@ bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *con
         vn_no_memory(&g->err);
     vn_free(wanted);
     vn_free(cotangent);
-    return g->err.status == VN_OK;
+    return !g->err.status;
 }
 
 /* What cannot be asked for, said through the graph's error. */
 static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int n,
                           vn_node *const *wrt) {
-    if (g->err.status != VN_OK) return false;
+    if (g->err.status) return false;
     if (!y || y->graph != g || y->dtype != VN_F32)
         vn_graph_fail(g, VN_BAD_ARGUMENT,
                       "gradient: what is differentiated is not a float node of this graph");
@@ -113,7 +113,7 @@ static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int 
         /* builders fold fills away, so what depends on one is not known */
         else if (wrt[i]->op == VN_OP_FILL)
             vn_graph_fail(g, VN_BAD_ARGUMENT, "gradient: variable %d is a fill", i);
-    return g->err.status == VN_OK;
+    return !g->err.status;
 }
 
 vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, vn_node *const *wrt,
@@ -121,7 +121,7 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
     if (!check_request(g, y, cotangent, n, wrt)) return vn_graph_status(g, err);
     vn_node *dy = cotangent ? cotangent : vn_fill(g, y->shape, 1);
     vn_gradient_parts(g, y, dy, n, wrt, out);
-    for (int i = 0; i < n && g->err.status == VN_OK; i++)
+    for (int i = 0; i < n && !g->err.status; i++)
         if (!out[i]) out[i] = vn_fill(g, wrt[i]->shape, 0);
     return vn_graph_status(g, err);
 }
@@ -142,17 +142,17 @@ vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_
     vn_node **wrt = NULL;
     vn_status status = gradients_room(d, &wrt, err);
     d->n = 0;
-    for (size_t i = 0; status == VN_OK && d->weights && i < vn_weights_count(d->weights); i++) {
+    for (size_t i = 0; !status && d->weights && i < vn_weights_count(d->weights); i++) {
         const vn_weight *w = vn_weights_at(d->weights, i);
         if (w->frozen && !d->frozen) continue;
         wrt[d->n] = vn_param_node(g, d->weights, w->name, w->file, w->layout, w->init);
         d->offset[d->n++] = w->offset;
     }
     const int all = d->x ? d->n + 1 : d->n, forward = g->count;
-    if (status == VN_OK && d->x) wrt[d->n] = d->x;
-    if (status == VN_OK) status = vn_graph_gradient(g, y, cotangent, all, wrt, d->node, err);
-    if (status == VN_OK) status = vn_graph_recompute(g, d->recompute, forward, all, d->node, err);
-    if (status == VN_OK && d->x) d->by_x = d->node[d->n];
+    if (!status && d->x) wrt[d->n] = d->x;
+    if (!status) status = vn_graph_gradient(g, y, cotangent, all, wrt, d->node, err);
+    if (!status) status = vn_graph_recompute(g, d->recompute, forward, all, d->node, err);
+    if (!status && d->x) d->by_x = d->node[d->n];
     vn_free(wrt);
     return status;
 }

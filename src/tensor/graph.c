@@ -23,7 +23,7 @@ void vn_graph_close(vn_graph **g) {
 }
 
 vn_status vn_graph_status(const vn_graph *g, vn_err *err) {
-    if (g->err.status != VN_OK && err) *err = g->err;
+    if (g->err.status && err) *err = g->err;
     return g->err.status;
 }
 
@@ -46,14 +46,14 @@ void vn_graph_label(vn_graph *g, const char *format, ...) {
     if (!text[0]) return;
     char *copy = vn_arena_alloc(&g->arena, strlen(text) + 1);
     if (!copy) {
-        if (g->err.status == VN_OK) vn_no_memory(&g->err);
+        if (!g->err.status) vn_no_memory(&g->err);
         return;
     }
     g->label = memcpy(copy, text, strlen(text) + 1);
 }
 
 vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) {
-    if (g->err.status != VN_OK) return NULL;
+    if (g->err.status) return NULL;
     char text[sizeof g->err.text];
     va_list args;
     va_start(args, format);
@@ -103,13 +103,13 @@ static vn_node *refuse(vn_graph *g, const vn_node *draft, const vn_shape *asked,
 
 static bool check(vn_graph *g, vn_node *draft) {
     const char *name = vn_op_get(draft->op)->name;
-    if (g->err.status != VN_OK) return false;
+    if (g->err.status) return false;
     for (int i = 0; i < draft->inputs; i++) {
         if (!draft->in[i])
             vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: input %d is missing", name, i);
         else if (draft->in[i]->graph != g)
             vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: input %d is of another graph", name, i);
-        if (g->err.status != VN_OK) return false;
+        if (g->err.status) return false;
     }
     const vn_shape asked = draft->shape;
     const char *why = vn_op_get(draft->op)->shape(draft);
@@ -148,7 +148,7 @@ vn_node *vn_graph_add_new(vn_graph *g, vn_node *draft) {
 }
 
 vn_node *vn_graph_add_copy(vn_graph *g, const vn_node *draft) {
-    if (g->err.status != VN_OK) return NULL;
+    if (g->err.status) return NULL;
     g->label = draft->label;
     return add_checked(g, draft);
 }

@@ -9,12 +9,12 @@
 #include "tensor/internal.h"
 
 static bool check_tangents(vn_graph *g, int n, vn_node *const *wrt, vn_node *const *tangent) {
-    for (int i = 0; i < n && g->err.status == VN_OK; i++)
+    for (int i = 0; i < n && !g->err.status; i++)
         if (!tangent[i] || tangent[i]->graph != g || tangent[i]->dtype != VN_F32 ||
             !vn_shape_equal(&tangent[i]->shape, &wrt[i]->shape))
             vn_graph_fail(g, VN_BAD_ARGUMENT, "jvp: tangent %d does not have its variable's shape",
                           i);
-    return g->err.status == VN_OK;
+    return !g->err.status;
 }
 
 /* Does y depend on x? Marks every node that does in reached [y->id + 1], which comes cleared. */
@@ -47,15 +47,15 @@ vn_status vn_graph_jvp(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, vn_n
     vn_node *u = y && y->graph == g ? vn_input(g, VN_F32, y->shape) : NULL;
     /* refuses what cannot be differentiated */
     vn_status status = vn_graph_gradient(g, y, u, n, wrt, grad, err);
-    if (status == VN_OK && check_tangents(g, n, wrt, tangent)) {
+    if (!status && check_tangents(g, n, wrt, tangent)) {
         for (int i = 0; i < n; i++) {
             vn_node *part = vn_sum_product_to(g, grad[i], tangent[i], (vn_shape){.rank = 0});
             sum = sum ? vn_add(g, sum, part) : part;
         }
-        if (sum && g->err.status == VN_OK) vn_graph_gradient(g, sum, NULL, 1, &u, out, NULL);
+        if (sum && !g->err.status) vn_graph_gradient(g, sum, NULL, 1, &u, out, NULL);
         if (!sum) *out = vn_fill(g, y->shape, 0);
-        if (g->err.status == VN_OK) refuse_cotangent(g, *out, u);
+        if (!g->err.status) refuse_cotangent(g, *out, u);
     }
     vn_free(grad);
-    return status == VN_OK ? vn_graph_status(g, err) : status;
+    return !status ? vn_graph_status(g, err) : status;
 }

@@ -154,7 +154,7 @@ static vn_status add_copy(planner *p, const vn_node *x, vn_location to) {
 /* Copies to run.grads of what lies in root's memory and is not there already. */
 static vn_status copy_gradients(planner *p, const info *root) {
     vn_status status = VN_OK;
-    for (int k = root->gradient; k >= 0 && status == VN_OK; k = p->next[k])
+    for (int k = root->gradient; k >= 0 && !status; k = p->next[k])
         if (!is_in_place(p, k))
             status = add_copy(
                 p, p->o->grads[k],
@@ -165,7 +165,7 @@ static vn_status copy_gradients(planner *p, const info *root) {
 /* In the order of the graph, which is the order in which memory is freed early: see gradient.c. */
 static vn_status list_steps(planner *p) {
     vn_status status = VN_OK;
-    for (int id = 0; id < p->g->count && status == VN_OK; id++) {
+    for (int id = 0; id < p->g->count && !status; id++) {
         const info *at = &p->info[id];
         if (!at->needed || at->root != id) continue;
         if (!is_leaf(at->node)) p->plan->step[p->plan->steps++] = (vn_step){.node = at->node};
@@ -249,7 +249,7 @@ static vn_status plan_memory(planner *p) {
     for (int s = 0; s < plan->steps; s++) give_memory(p, s);
     plan->buffers = p->buffers;
     vn_status status = vn_pack(p->buffer, p->buffers, &plan->arena_bytes, p->err);
-    for (int s = 0; s < plan->steps && status == VN_OK; s++) {
+    for (int s = 0; s < plan->steps && !status; s++) {
         vn_step *step = &plan->step[s];
         for (int i = 0; i < step->node->inputs; i++) step->in[i] = place_of(p, step->node->in[i]);
         if (step->node->op != VN_OP_VIEW) step->out = place_of(p, step->node);
@@ -286,10 +286,10 @@ static void list_ports(planner *p) {
 
 static vn_status check_options(const vn_graph *g, const vn_program_options *o, vn_err *err) {
     vn_status status = vn_graph_status(g, err);
-    for (int i = 0; i < o->n_outputs && status == VN_OK; i++)
+    for (int i = 0; i < o->n_outputs && !status; i++)
         if (!o->outputs[i] || o->outputs[i]->graph != g)
             status = vn_fail(err, VN_BAD_ARGUMENT, "output %d is not a node of this graph", i);
-    for (int i = 0; i < o->n_grads && status == VN_OK; i++)
+    for (int i = 0; i < o->n_grads && !status; i++)
         if (!o->grads[i] || o->grads[i]->graph != g || o->grads[i]->dtype != VN_F32)
             status =
                 vn_fail(err, VN_BAD_ARGUMENT, "gradient %d is not a float node of this graph", i);
@@ -306,20 +306,20 @@ static vn_status check_outputs(planner *p) {
 
 static vn_status make(planner *p) {
     vn_status status = find_needed(p);
-    if (status == VN_OK) status = check_outputs(p);
-    if (status != VN_OK) return status;
+    if (!status) status = check_outputs(p);
+    if (status) return status;
     bind_gradients(p);
     status = list_steps(p);
-    if (status == VN_OK) status = plan_work(p);
-    if (status == VN_OK) status = plan_memory(p);
-    if (status == VN_OK) list_ports(p);
+    if (!status) status = plan_work(p);
+    if (!status) status = plan_memory(p);
+    if (!status) list_ports(p);
     return status;
 }
 
 vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
                        vn_err *err) {
     vn_status status = check_options(g, options, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     size_t nodes = (size_t)g->count, steps = nodes + (size_t)options->n_grads;
     *plan = (vn_plan){.step = vn_alloc(steps, sizeof *plan->step),
                       .input = vn_alloc(nodes, sizeof *plan->input),
@@ -333,7 +333,7 @@ vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_option
     vn_free(p.info);
     vn_free(p.next);
     vn_free(p.buffer);
-    if (status != VN_OK) vn_plan_close(plan);
+    if (status) vn_plan_close(plan);
     return status;
 }
 

@@ -22,12 +22,12 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
     p->backend = options->backend;
     p->crew = options->crew;
     vn_status status = vn_plan_open(&p->plan, g, options, err);
-    if (status == VN_OK) {
+    if (!status) {
         p->memory = vn_alloc_aligned(vn_program_bytes(p), 1);
         if (options->profile) p->seconds = vn_calloc((size_t)p->plan.steps, sizeof *p->seconds);
         if (!p->memory || (options->profile && !p->seconds)) status = vn_no_memory(err);
     }
-    if (status == VN_OK)
+    if (!status)
         *out = p;
     else
         vn_program_close(&p);

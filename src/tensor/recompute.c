@@ -144,7 +144,7 @@ static void copy_forward(recompute *r, const vn_node *n) {
 }
 
 static void rebuild(recompute *r, int size) {
-    for (int id = r->forward; id < size && r->g->err.status == VN_OK; id++) {
+    for (int id = r->forward; id < size && !r->g->err.status; id++) {
         const vn_node *n = r->g->node[id];
         if (!r->read[id] || is_leaf(n)) continue;
         for (int i = 0; i < n->inputs; i++)
@@ -155,7 +155,7 @@ static void rebuild(recompute *r, int size) {
 
 vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, vn_node **wanted,
                              vn_err *err) {
-    if (g->err.status != VN_OK || how == VN_RECOMPUTE_NONE) return vn_graph_status(g, err);
+    if (g->err.status || how == VN_RECOMPUTE_NONE) return vn_graph_status(g, err);
     const int size = g->count;
     const char *label = g->label;
     recompute r = {.g = g, .forward = forward};
@@ -169,7 +169,7 @@ vn_status vn_graph_recompute(vn_graph *g, vn_recompute how, int forward, int n, 
         find_read(&r, size, n, wanted);
         choose(&r, how, kept);
         rebuild(&r, size);
-        for (int i = 0; i < n && g->err.status == VN_OK; i++) wanted[i] = to_read(&r, wanted[i]);
+        for (int i = 0; i < n && !g->err.status; i++) wanted[i] = to_read(&r, wanted[i]);
     } else
         vn_no_memory(&g->err);
     g->label = label;

@@ -106,7 +106,7 @@ static vn_shape inside(vn_shape file, vn_layout layout) {
 }
 
 static vn_node *param_node(vn_graph *g, vn_weights *w, const char *name, const vn_weight *like) {
-    if (g->err.status != VN_OK) return NULL;
+    if (g->err.status) return NULL;
     if (!vn_shape_valid(&like->file) || (like->layout == VN_LAYOUT_CONV && like->file.rank != 4))
         return vn_graph_fail(g, VN_BAD_ARGUMENT, "weight %s: such a shape cannot be", name);
     const vn_weight *found = vn_weights_find(w, name);

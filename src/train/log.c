@@ -23,7 +23,7 @@ static vn_status keep_lines(const char *path, FILE *from, int64_t last, vn_err *
     bool dropped = false;
     vn_writer w;
     vn_status status = vn_writer_open(&w, path, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     while (fgets(line, sizeof line, from)) {
         if (is_kept(line, last))
             fputs(line, w.file);
@@ -31,7 +31,7 @@ static vn_status keep_lines(const char *path, FILE *from, int64_t last, vn_err *
             dropped = true;
     }
     if (ferror(from)) status = vn_fail_errno(err, "%s", path);
-    if (status == VN_OK && dropped) return vn_writer_commit(&w, err);
+    if (!status && dropped) return vn_writer_commit(&w, err);
     vn_writer_abandon(&w);
     return status;
 }
@@ -44,7 +44,7 @@ static vn_status trim(const char *path, int64_t last, vn_err *err) {
         return vn_fail(err, VN_IO, "%s: is a link, which is not followed", path);
     int fd;
     const vn_status status = vn_file_open(path, &fd, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     FILE *from = fdopen(fd, "rb");
     if (!from) {
         vn_fail_errno(err, "%s", path);
@@ -61,13 +61,13 @@ vn_status vn_train_log_open(vn_trainer *t, vn_err *err) {
     char *path = vn_path_join(t->s->run, "log.jsonl");
     if (!path) return vn_no_memory(err);
     vn_status status = trim(path, t->at.step, err);
-    if (status == VN_OK) {
+    if (!status) {
         log->fd =
             open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
         if (log->fd < 0 || (log->end = lseek(log->fd, 0, SEEK_END)) < 0)
             status = vn_fail_errno(err, "%s", path);
     }
-    if (status == VN_OK && !(log->line = fmemopen(log->text, sizeof log->text, "w")))
+    if (!status && !(log->line = fmemopen(log->text, sizeof log->text, "w")))
         status = vn_no_memory(err);
     vn_free(path);
     return status;

@@ -68,7 +68,7 @@ static vn_status step(vn_trainer *t, double rate, vn_err *err) {
     const uint64_t number = (uint64_t)t->at.step;
     vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch,
                                      number, t->at.live, t->grads, &t->loss, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->crew));
     if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
     update(t, rate);
@@ -88,7 +88,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         const vn_status status =
             vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at, HELD_DRAW + (uint64_t)batches,
                           t->at.average, NULL, &loss, err);
-        if (status != VN_OK) return status;
+        if (status) return status;
         sum += loss;
     }
     t->held_loss = sum / (double)batches;
@@ -100,14 +100,13 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
 static vn_status save(vn_trainer *t, vn_err *err) {
     vn_err first = {0};
     vn_status status = vn_trainer_save(t, &first);
-    if (status != VN_OK && status != VN_NOT_FINITE) {
+    if (status && status != VN_NOT_FINITE) {
         status = vn_trainer_save(t, err);
-        if (status == VN_OK)
-            vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
-    } else if (status != VN_OK) {
+        if (!status) vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
+    } else if (status) {
         *err = first;
     }
-    if (status == VN_OK) t->saved_step = t->at.step;
+    if (!status) t->saved_step = t->at.step;
     t->save_failed = status != VN_OK;
     return status;
 }
@@ -156,12 +155,12 @@ static void preview(vn_trainer *t) {
     const char *why = path && !strncmp(err.text, path, length)
                           ? err.text + length
                           : err.text; /* path differs each time */
-    if (status != VN_OK && strncmp(why, t->warned, sizeof t->warned - 1) != 0)
+    if (status && strncmp(why, t->warned, sizeof t->warned - 1) != 0)
         vn_log(t->s->watch, VN_LOG_WARNING, "no preview of step %lld: %s; training goes on",
                (long long)t->at.step, err.text);
     t->previewed = vn_now();
     t->preview_seconds = t->previewed - began;
-    snprintf(t->warned, sizeof t->warned, "%.255s", status != VN_OK ? why : "");
+    snprintf(t->warned, sizeof t->warned, "%.255s", status ? why : "");
     vn_free(path);
     vn_free(folder);
 }
@@ -204,11 +203,11 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
         t->saved = vn_now();
         status = score_held(t, err);
     }
-    if (status == VN_OK && (saving || t->at.step % s->log_every == 0))
+    if (!status && (saving || t->at.step % s->log_every == 0))
         status = vn_train_log_line(t, rate, saving, err);
-    if (status == VN_OK && saving) status = save(t, err);
+    if (!status && saving) status = save(t, err);
     if (!last) t->held_loss = (double)NAN; /* a line has it when it was measured there */
-    if (status == VN_OK && s->preview && s->preview_every >= 0 &&
+    if (!status && s->preview && s->preview_every >= 0 &&
         (last || due(s->preview_every, t->at.step, t->previewed,
                      fmax(PREVIEW_SECONDS, t->preview_seconds / PREVIEW_SHARE))))
         preview(t);
@@ -245,7 +244,7 @@ static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     double flops = 0;
     const vn_status status =
         vn_scorer_measure(t->s, t->s->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const double takes = 1e-6 * (double)vn_program_bytes(t->train.program),
                  instead = 1e-6 * (double)kept;
     const int digits = instead < 10; /* small networks differ after the point */
@@ -279,7 +278,7 @@ static void say_end(const vn_trainer *t) {
 /* Asked to stop before the end. */
 static vn_status stop_early(vn_trainer *t, vn_err *err) {
     const vn_status status = t->at.step != t->saved_step ? save(t, err) : VN_OK;
-    if (status != VN_OK) return status;
+    if (status) return status;
     return vn_fail(err, VN_CANCELLED, "stopped at step %lld; all of it is saved",
                    (long long)t->at.step);
 }
@@ -288,20 +287,20 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
     vn_trainer t;
     bool stop = false;
     vn_status status = vn_trainer_open(&t, s, err);
-    if (status == VN_OK) say_plan(&t);
-    if (status == VN_OK) say_time(&t);
-    if (status == VN_OK && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
-    const size_t bytes = status == VN_OK ? planned_bytes(&t) : 0;
+    if (!status) say_plan(&t);
+    if (!status) say_time(&t);
+    if (!status && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
+    const size_t bytes = !status ? planned_bytes(&t) : 0;
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
-    while (status == VN_OK && !stop && !finished(&t)) {
+    while (!status && !stop && !finished(&t)) {
         const double rate = vn_train_rate(s, t.at.step, progress(&t));
         status = step(&t, rate, err);
-        if (status == VN_OK) status = after_step(&t, rate, err);
-        if (status == VN_OK) stop = report(&t);
+        if (!status) status = after_step(&t, rate, err);
+        if (!status) stop = report(&t);
     }
-    if (status == VN_OK && stop && !finished(&t)) status = stop_early(&t, err);
-    if (status != VN_OK && status != VN_CANCELLED) status = save_before_failing(&t, err);
-    if (status == VN_OK || status == VN_CANCELLED) say_end(&t);
+    if (!status && stop && !finished(&t)) status = stop_early(&t, err);
+    if (status && status != VN_CANCELLED) status = save_before_failing(&t, err);
+    if (!status || status == VN_CANCELLED) say_end(&t);
     if (result)
         *result = (vn_train_result){.step = t.at.step,
                                     .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,

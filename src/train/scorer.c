@@ -15,7 +15,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
     vn_status status = vn_graph_open(&c->graph, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const bool images = info->rank == 3;
     c->nodes.output = vn_net_build(s->net, c->graph, batch, images ? info->shape[1] : 0,
                                    images ? info->shape[2] : 0, train, &c->in);
@@ -25,7 +25,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
     }
     status = vn_graph_status(c->graph, err);
     c->by = (vn_gradients){.weights = vn_net_weights(s->net), .recompute = how};
-    return status == VN_OK && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
+    return !status && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
 }
 
 static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s) {
@@ -44,7 +44,7 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, 
     vn_footprint f = {0};
     vn_status status = build(&c, s, batch, train, how, err);
     const vn_program_options options = options_of(&c, s);
-    if (status == VN_OK) status = vn_footprint_open(c.graph, &options, &f, err);
+    if (!status) status = vn_footprint_open(c.graph, &options, &f, err);
     *bytes = f.bytes;
     *flops = f.cost.flops;
     vn_footprint_close(&f);
@@ -56,8 +56,8 @@ vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, b
                          vn_err *err) {
     vn_status status = build(c, s, batch, train, s->recompute, err);
     const vn_program_options options = options_of(c, s);
-    if (status == VN_OK) status = vn_program_open(c->graph, &options, &c->program, err);
-    if (status != VN_OK) return status;
+    if (!status) status = vn_program_open(c->graph, &options, &c->program, err);
+    if (status) return status;
 
     const size_t n = (size_t)batch;
     c->x0 = vn_alloc_aligned(n * (size_t)row_size(vn_data_get_info(s->data)), sizeof(float));
@@ -84,7 +84,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                         uint64_t draw, const float *values, float *grads, double *loss,
                         vn_err *err) {
     vn_status status = vn_data_batch(s->data, part, position, c->batch, c->x0, c->labels, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const bool labelled = c->in.class_labels != NULL;
     const vn_objective_batch batch = {.n = c->batch,
                                       .size = row_size(vn_data_get_info(s->data)),
@@ -103,10 +103,10 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .bound = vn_program_input(c->program, c->nodes.bound),
                                       .crew = s->crew};
     status = vn_objective_fill(s->objective, &batch, err);
-    if (status == VN_OK)
+    if (!status)
         status = vn_net_write_inputs(s->net, c->program, &c->in, c->time,
                                      labelled ? c->given : NULL, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
     vn_program_run(c->program, &run);
     *loss = (double)*(const float *)vn_program_output(c->program, c->loss);

@@ -38,8 +38,7 @@ static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, dou
     vn_status status = VN_OK;
     if (isfinite(smooth) && json_object_set_new(c->info, "loss_mean", json_real(smooth)) != 0)
         status = vn_no_memory(err);
-    if (status == VN_OK)
-        status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
+    if (!status) status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
     json_decref(c->info);
     c->info = NULL;
     return status;
@@ -48,7 +47,7 @@ static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, dou
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err) {
     vn_checkpoint c = {.weights = vn_net_weights(net)};
     vn_status status = open_arrays(&c, err);
-    if (status == VN_OK) {
+    if (!status) {
         vn_weights_init(c.weights, c.live, seed);
         memcpy(c.average, c.live, vn_weights_floats(c.weights) * sizeof(float));
         status = write(&c, run, net, 0, (double)NAN, err);
@@ -78,7 +77,7 @@ vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
 static vn_status load(vn_trainer *t, vn_err *err) {
     const vn_status status =
         vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     const json_t *smooth = json_object_get(t->at.info, "loss_mean");
     t->before = json_number_value(json_object_get(t->at.info, "seconds"));
     if (smooth) t->smooth = json_number_value(smooth);
@@ -102,7 +101,7 @@ vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) 
     size_t step = 0, score = 0;
     double flops;
     vn_status status = vn_scorer_measure(s, s->batch, true, s->recompute, &step, &flops, err);
-    if (status == VN_OK && held > 0)
+    if (!status && held > 0)
         status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
     *bytes = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net)) +
              (double)step + (double)score + (double)vn_data_get_info(s->data)->memory;
@@ -118,11 +117,11 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     t->floats = vn_weights_floats(t->at.weights);
     const int64_t held = vn_held_batch(s);
     vn_status status = open_arrays(&t->at, err);
-    if (status == VN_OK && !(t->grads = zeros(t->floats))) status = vn_no_memory(err);
-    if (status == VN_OK) status = vn_scorer_open(&t->train, s, s->batch, true, err);
-    if (status == VN_OK && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
-    if (status == VN_OK) status = load(t, err);
-    if (status == VN_OK) status = vn_train_log_open(t, err);
+    if (!status && !(t->grads = zeros(t->floats))) status = vn_no_memory(err);
+    if (!status) status = vn_scorer_open(&t->train, s, s->batch, true, err);
+    if (!status && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
+    if (!status) status = load(t, err);
+    if (!status) status = vn_train_log_open(t, err);
     t->first = t->saved_step = t->at.step;
     t->started = t->saved = t->previewed = vn_now();
     return status;

@@ -44,5 +44,5 @@ vn_train_options tiny_options(int64_t steps) {
 }
 
 void expect_ok(const vn_context *vn, vn_status status) {
-    if (status != VN_OK) fail_msg("%s: %s", vn_status_name(status), vn_error_text(vn));
+    if (status) fail_msg("%s: %s", vn_status_name(status), vn_error_text(vn));
 }

@@ -25,7 +25,7 @@ static void make_pair(const char *folder, int first, bool backwards, const char 
     snprintf(path, sizeof path, "%s/train", folder);
     idx_write(path, "", (int[]){N, SIDE, SIDE}, images, labels, scratch_write);
     snprintf(path, sizeof path, "%s/labels.txt", folder);
-    if (names != NULL) scratch_write_text(path, names);
+    if (names) scratch_write_text(path, names);
 }
 
 static void train(const char *data, const char *run, int64_t steps, int resume) {

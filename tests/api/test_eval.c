@@ -243,7 +243,7 @@ static void test_what_was_drawn_is_told(void **state) {
     assert_int_equal(r.drawn[0] + r.drawn[1], 40);
     o.data = NULL;
     expect_ok(vn, vn_eval(m, &o, &r));
-    assert_true(r.available == 0 && r.classes == 0 && r.drawn == NULL);
+    assert_true(r.available == 0 && r.classes == 0 && !r.drawn);
     vn_model_close(&m);
 }
 

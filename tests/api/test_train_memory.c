@@ -40,7 +40,7 @@ static vn_train_options options(int64_t size, int64_t batch) {
 
 static int64_t number_behind(const char *text, const char *word) {
     const char *at = strstr(text, word);
-    if (at == NULL) fail_msg("%s: no %s", text, word);
+    if (!at) fail_msg("%s: no %s", text, word);
     return strtoll(at + strlen(word), NULL, 10);
 }
 
@@ -133,9 +133,9 @@ static void a_config_cannot_claim_more_than_its_weights_hold(void **state) {
 static int enter(void **state) {
     scratch_enter(state);
     vn_context *vn = NULL;
-    const vn_status s = vn_context_open(&vn, NULL);
+    const vn_status status = vn_context_open(&vn, NULL);
     *state = vn;
-    return s;
+    return status;
 }
 
 static int leave(void **state) {

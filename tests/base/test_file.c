@@ -27,8 +27,8 @@ static void assert_holds(const char *path, const char *text) {
 
 static vn_status write_text(const char *path, const char *text, vn_err *err) {
     vn_writer w;
-    vn_status s = vn_writer_open(&w, path, err);
-    if (s) return s;
+    vn_status status = vn_writer_open(&w, path, err);
+    if (status) return status;
     fputs(text, w.file);
     return vn_writer_commit(&w, err);
 }
@@ -258,9 +258,9 @@ static void a_full_disk_leaves_the_old_file(void **state) {
             assert_int_equal(vn_writer_open(&w, "a", NULL), VN_OK);
             setrlimit(RLIMIT_FSIZE, &limit);
             for (size_t done = 0; done < sizes[i]; done += piece) fwrite(bytes, 1, piece, w.file);
-            vn_status s = vn_writer_commit(&w, &err);
+            vn_status status = vn_writer_commit(&w, &err);
             setrlimit(RLIMIT_FSIZE, &kept);
-            assert_int_equal(s, VN_IO);
+            assert_int_equal(status, VN_IO);
             assert_non_null(strstr(err.text, "a: cannot be written: File too large"));
             assert_holds("a", "old");
             assert_int_equal(scratch_count("."), 1);
@@ -390,9 +390,9 @@ static void failed_reads_give_nothing(void **state) {
     char *data;
     size_t size;
     alloc_fail(0, ALLOC_ONCE);
-    vn_status s = vn_read_file("a", 100, &data, &size, NULL);
+    vn_status status = vn_read_file("a", 100, &data, &size, NULL);
     assert_true(alloc_fail_end());
-    assert_int_equal(s, VN_NO_MEMORY);
+    assert_int_equal(status, VN_NO_MEMORY);
     assert_null(data);
     assert_int_equal(alloc_live(), live);
 }
@@ -437,8 +437,8 @@ static void same_files_are_told(void **state) {
                  vn_same_file("a", "nowhere/a"));
 }
 
-static void expect_unwritable(vn_status s, const vn_err *err) {
-    assert_int_equal(s, VN_IO);
+static void expect_unwritable(vn_status status, const vn_err *err) {
+    assert_int_equal(status, VN_IO);
     assert_non_null(strstr(err->text, ": cannot be written: "));
 }
 
@@ -460,7 +460,7 @@ static void what_cannot_be_written_is_known_before(void **state) {
     const vn_status made = vn_check_folder("open/a/b/c", NULL), in = vn_check_folder("open", NULL),
                     file = vn_check_file("open/x", NULL);
     assert_true(!root || seteuid(0) == 0);
-    assert_true(made == VN_OK && in == VN_OK && file == VN_OK);
+    assert_true(!made && !in && !file);
     assert_int_equal(scratch_count("open"), 0); /* nothing is left of finding out */
 }
 

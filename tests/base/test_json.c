@@ -236,11 +236,11 @@ static void missing_files_are_named(void **state) {
 static void check_damaged(const char *path) {
     json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
     vn_err err = {0};
-    vn_status s = vn_json_read(path, &v, &err);
-    if (s == VN_OK) {
+    vn_status status = vn_json_read(path, &v, &err);
+    if (!status) {
         assert_true(json_equal(v, theirs));
     } else {
-        assert_int_equal(s, VN_BAD_FILE);
+        assert_int_equal(status, VN_BAD_FILE);
         assert_true(!theirs || strstr(err.text, "too l") || strstr(err.text, "byte 0x00"));
         assert_memory_equal(err.text, "damaged.json: line ", 19);
     }
@@ -263,11 +263,11 @@ static void failed_allocations_are_reported(void **state) {
     char *expected_text = vn_json_text(expected, 0);
     for (alloc_turn t = {0}; alloc_next(&t);) {
         json_t *v;
-        vn_status s = vn_json_read("valid.json", &v, NULL);
-        char *text = s ? NULL : vn_json_text(v, 0);
+        vn_status status = vn_json_read("valid.json", &v, NULL);
+        char *text = status ? NULL : vn_json_text(v, 0);
         /* jansson's were among them */
-        if (!alloc_hit(&t, s || text ? s : VN_NO_MEMORY)) assert_in_range(t.n, 40, 1000);
-        assert_int_equal(!v, s != VN_OK);
+        if (!alloc_hit(&t, status || text ? status : VN_NO_MEMORY)) assert_in_range(t.n, 40, 1000);
+        assert_int_equal(!v, status != VN_OK);
         if (text) assert_string_equal(text, expected_text);
         vn_free(text);
         json_decref(v);

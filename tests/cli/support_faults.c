@@ -98,7 +98,7 @@ static int receive_descriptor(int from) {
                              .msg_controllen = sizeof control.bytes};
     if (recvmsg(from, &message, 0) != 1 || byte == 0) return -1;
     const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    if (c != NULL) memcpy(&fd, CMSG_DATA(c), sizeof fd);
+    if (c) memcpy(&fd, CMSG_DATA(c), sizeof fd);
     return fd;
 }
 

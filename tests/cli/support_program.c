@@ -84,9 +84,7 @@ pid_t start_vane(const char *format, ...) {
     va_end(words);
     pid_t pid = fork();
     if (pid == 0) {
-        if (freopen("/dev/null", "w", stdout) == NULL ||
-            freopen("started.txt", "w", stderr) == NULL)
-            _exit(126);
+        if (!freopen("/dev/null", "w", stdout) || !freopen("started.txt", "w", stderr)) _exit(126);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
@@ -102,15 +100,15 @@ int wait_vane(pid_t pid) {
 
 void expect_complaint(const outcome *o, const char *words) {
     const char *end = strchr(o->err, '\n');
-    if (strstr(o->err, words) == NULL) fail_msg("stderr does not say '%s': %s", words, o->err);
-    if (end == NULL || end[1] != '\0') fail_msg("stderr is not one line: %s", o->err);
+    if (!strstr(o->err, words)) fail_msg("stderr does not say '%s': %s", words, o->err);
+    if (!end || end[1] != '\0') fail_msg("stderr is not one line: %s", o->err);
     assert_string_equal(o->out, "");
 }
 
 json_t *expect_json(const outcome *o) {
     json_error_t error;
     json_t *object = json_loads(o->out, JSON_REJECT_DUPLICATES, &error);
-    if (object == NULL) fail_msg("no JSON: %s: %s", error.text, o->out);
+    if (!object) fail_msg("no JSON: %s: %s", error.text, o->out);
     assert_true(json_is_object(object));
     return object;
 }

@@ -24,7 +24,7 @@ static int prepare(void **state) {
 }
 
 static void expect_text(const char *text, const char *words) {
-    if (strstr(text, words) == NULL) fail_msg("'%s' is not in: %s", words, text);
+    if (!strstr(text, words)) fail_msg("'%s' is not in: %s", words, text);
 }
 
 static json_t *settings(const char *path) {
@@ -39,7 +39,7 @@ static json_t *settings(const char *path) {
 static void expect_setting(const char *path, const char *key, const char *value) {
     json_t *text = settings(path);
     const char *found = json_string_value(json_object_get(text, key));
-    if (found == NULL || strcmp(found, value) != 0)
+    if (!found || strcmp(found, value) != 0)
         fail_msg("%s: %s is %s, not %s", path, key, found, value);
     json_decref(text);
 }

@@ -44,7 +44,7 @@ static json_t *settings(const char *path, const char *member) {
 
 static void expect_setting(const json_t *text, const char *key, const char *value) {
     const char *found = json_string_value(json_object_get(text, key));
-    if (found == NULL || strcmp(found, value) != 0)
+    if (!found || strcmp(found, value) != 0)
         fail_msg("%s is %s, not %s", key, found ? found : "absent", value);
 }
 
@@ -60,7 +60,7 @@ static void a_run_of_pictures_is_drawn_at_one_and_a_half_by_all(void **state) {
     expect_setting(preview, "source", "run");
 
     const outcome *o = expect_status(0, "sample run -n 12 --out own.png --quiet");
-    if (strstr(o->out, "guidance 1.5") == NULL) fail_msg("%s", o->out);
+    if (!strstr(o->out, "guidance 1.5")) fail_msg("%s", o->out);
     json_t *picture = settings("own.png", "text");
     static const char *const same[] = {"guidance", "guide", "steps", "sampler", "grid",
                                        "path",     "seed",  "count", "first",   "class"};
@@ -165,7 +165,7 @@ static void info_of_a_run_begins_with_what_it_is(void **state) {
                      "--preview-every -1 --quiet");
     const outcome *o = expect_status(0, "info 'a run'");
     const char *trained = strstr(o->out, "\ntrained\n"), *sampling = strstr(o->out, "\nsampling\n");
-    assert_true(trained != NULL && sampling != NULL && trained < sampling &&
+    assert_true(trained != NULL && sampling && trained < sampling &&
                 sampling < strstr(o->out, "\nkind"));
     assert_non_null(strstr(o->out, "vane sample 'a run' --out samples.png\n"));
 
@@ -181,7 +181,7 @@ static void info_of_a_run_begins_with_what_it_is(void **state) {
     size_t size;
     /* the figures are the last line's */
     char *log = scratch_read("a run/log.jsonl", &size), *last = NULL;
-    for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) last = line;
+    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) last = line;
     json_t *line = json_loads(last, 0, NULL);
     assert_true(number_in(run, "loss") == number_in(line, "loss_mean"));
     assert_true(number_in(run, "held_loss") == number_in(line, "held_loss"));

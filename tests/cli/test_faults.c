@@ -45,9 +45,9 @@ static void expect_log(const char *run, int last) {
     size_t size;
     char *log = scratch_read(path, &size);
     int step = 0;
-    for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
         json_t *entry = json_loads(line, 0, NULL);
-        if (entry == NULL) fail_msg("%s: not a line of JSON: %s", path, line);
+        if (!entry) fail_msg("%s: not a line of JSON: %s", path, line);
         assert_int_equal(json_integer_value(json_object_get(entry, "step")), ++step);
         json_decref(entry);
     }
@@ -94,7 +94,7 @@ static void expect_same_end(const char *run, const char *straight, int steps, co
 
 /* All of them where VANE_TEST_EVERY_CALL is set; else each `stride`-th. */
 static long stride_of(long stride) {
-    return getenv("VANE_TEST_EVERY_CALL") != NULL ? 1 : stride;
+    return getenv("VANE_TEST_EVERY_CALL") ? 1 : stride;
 }
 
 static void begin_runs(void) {
@@ -157,9 +157,8 @@ static void test_a_kill_while_a_run_is_replaced_leaves_the_old_or_the_new(void *
             json_t *info = expect_json(expect_status(0, "info run --json"));
             const json_t *train = json_object_get(info, "train");
             const char *seed = json_string_value(json_object_get(train, "seed"));
-            const bool is_old = seed != NULL
-                                    ? strcmp(seed, "9") == 0
-                                    : json_integer_value(json_object_get(train, "seed")) == 9;
+            const bool is_old = seed ? strcmp(seed, "9") == 0
+                                     : json_integer_value(json_object_get(train, "seed")) == 9;
             json_decref(info);
             old += is_old;
             new += !is_old;
@@ -191,7 +190,7 @@ static void test_a_call_that_fails_costs_no_step(void **state) {
             if (r.status != 0 && r.status != 1) fail_msg("%s: status %d", context, r.status);
             char *words = complaint();
             const bool made = strstr(words, "saved at step 3: go on with --resume") != NULL;
-            if (r.status == 1 && (strchr(words, '\n') == NULL || strchr(words, '\n')[1] != '\0'))
+            if (r.status == 1 && (!strchr(words, '\n') || strchr(words, '\n')[1] != '\0'))
                 fail_msg("%s: not one line: %s", context, words);
             ended += r.status == 1;
             if (r.status == 0 || made) assert_int_equal(step_of("run"), 3);
@@ -220,8 +219,8 @@ static void test_a_disk_that_stays_full_leaves_the_last_checkpoint_and_says_whic
         snprintf(kept, sizeof kept, "the checkpoint of step %lld is kept", (long long)step);
         if (step == 5) kept[0] = 0;
         if (hit) assert_int_equal(r.status, 1);
-        if (hit && strstr(words, "No space left on device") == NULL) fail_msg("%s", words);
-        if (strstr(words, kept) != NULL) told++;
+        if (hit && !strstr(words, "No space left on device")) fail_msg("%s", words);
+        if (strstr(words, kept)) told++;
         free(words);
         expect_same_end("run", "whole", 5, "");
     }
@@ -238,7 +237,7 @@ static void wait_for_step(const char *run, int step) {
     for (int i = 0; i < 1200; i++, sleep_ms(25)) {
         size_t size;
         char *log = exists(path) ? scratch_read(path, &size) : NULL;
-        const bool there = log != NULL && strstr(log, begin) != NULL;
+        const bool there = log != NULL && strstr(log, begin);
         free(log);
         if (there) return;
     }
@@ -282,8 +281,7 @@ static void test_what_ends_a_run_saves_it_first(void **state) {
         if (!exists("run")) continue; /* before its first step */
         char *words = complaint();
         const char *at_step = strstr(words, "; saved at step ");
-        if (r.status == 1 &&
-            strstr(words, "log.jsonl: cannot be written: Input/output error") != NULL) {
+        if (r.status == 1 && strstr(words, "log.jsonl: cannot be written: Input/output error")) {
             assert_non_null(at_step);
             assert_int_equal(atoi(at_step + strlen("; saved at step ")), step_of("run"));
             saved++;
@@ -416,7 +414,7 @@ static void test_a_limit_on_files_leaves_nothing_behind(void **state) {
             break;
         }
         if (status != 1 << 8) fail_msg("%d blocks: status %d: %s", blocks, status, words);
-        if (blocks > 0 && strstr(words, "File too large") == NULL) fail_msg("%s", words);
+        if (blocks > 0 && !strstr(words, "File too large")) fail_msg("%s", words);
         free(words);
         assert_int_equal(system("ls -A | grep limited"), 256);
     }

@@ -35,13 +35,13 @@ static void expect_harmless(const char *text) {
         if (((unsigned char)*c < 0x20 && *c != '\n') || *c == 0x7F)
             fail_msg("byte %02x in: %s", *c, text);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strstr(text, others[i]) != NULL) fail_msg("%s is in: %s", others[i], text);
+        if (strstr(text, others[i])) fail_msg("%s is in: %s", others[i], text);
 }
 
 static void expect_shown(const outcome *o, const char *words) {
     expect_harmless(o->out);
     expect_harmless(o->err);
-    if (strstr(o->out, words) == NULL && strstr(o->err, words) == NULL)
+    if (!strstr(o->out, words) && !strstr(o->err, words))
         fail_msg("\"%s\" is not in: %s", words, o->out);
 }
 

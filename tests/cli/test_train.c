@@ -51,7 +51,7 @@ static void test_train_writes_a_run_that_samples(void **state) {
     size_t size;
     char *log = scratch_read("run/log.jsonl", &size);
     int lines = 0;
-    for (char *line = strtok(log, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
         json_t *entry = json_loads(line, 0, NULL);
         assert_non_null(entry);
         json_decref(entry);

@@ -17,7 +17,7 @@ static const char *const verbs[] = {"train", "sample", "forward", "eval", "list"
 enum { verb_count = sizeof verbs / sizeof verbs[0] };
 
 static void expect_text(const char *text, const char *words) {
-    if (strstr(text, words) == NULL) fail_msg("'%s' is not in: %s", words, text);
+    if (!strstr(text, words)) fail_msg("'%s' is not in: %s", words, text);
 }
 
 /* ---- help ------------------------------------------------------------------------------------ */
@@ -46,7 +46,7 @@ static void test_help_of_a_verb_opens_with_an_example(void **state) {
         const outcome *o = expect_status(0, "%s --help", verbs[i]);
         assert_ptr_equal(strstr(o->out, example), o->out);
         expect_text(o->out, "--json");
-        for (const char *line = o->out; line != NULL; line = strchr(line + 1, '\n')) {
+        for (const char *line = o->out; line; line = strchr(line + 1, '\n')) {
             if (strcspn(line + 1, "\n") > 96)
                 fail_msg("a line of %s --help is too long: %.120s", verbs[i], line);
         }

@@ -152,7 +152,7 @@ static void must_stop(const char *source, int least) {
         const vn_status status =
             vn_data_open(source, &(vn_data_options){.watch = &watch}, &data, &err);
         vn_data_close(&data);
-        if (status == VN_OK) {
+        if (!status) {
             if (n <= least) fail_msg("%s: reported no more than %d times", source, n);
             return;
         }

@@ -53,8 +53,8 @@ static void expect(const char *json, int32_t classes, const char *a, const char 
     free(read_all(data, labels));
     for (int i = 0; i < 3; i++) {
         const char *name = vn_data_class_name(data, labels[i]);
-        if (expected[i] == NULL) assert_null(name);
-        if (expected[i] != NULL) assert_string_equal(name, expected[i]);
+        if (!expected[i]) assert_null(name);
+        if (expected[i]) assert_string_equal(name, expected[i]);
     }
     vn_data_close(&data);
 }

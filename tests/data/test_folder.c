@@ -376,9 +376,9 @@ static void damaged_picture_stops_at_its_place(void **state) {
     for (int again = 0; again < 2; again++)
         for (uint64_t i = 0; i < COUNT; i++) {
             vn_err err = {0};
-            const vn_status s = vn_data_batch(data, VN_DATA_ALL, i, 1, x, NULL, &err);
-            assert_int_equal(s, i == EACH + 4 ? VN_BAD_FILE : VN_OK);
-            if (s != VN_OK) assert_non_null(strstr(err.text, "tree/bee/004.png: PNG: "));
+            const vn_status status = vn_data_batch(data, VN_DATA_ALL, i, 1, x, NULL, &err);
+            assert_int_equal(status, i == EACH + 4 ? VN_BAD_FILE : VN_OK);
+            if (status) assert_non_null(strstr(err.text, "tree/bee/004.png: PNG: "));
         }
     vn_data_close(&data); /* with a failed picture in the ring */
 }

@@ -18,25 +18,25 @@ static const char *opened; /* the source that a damaged file belongs to */
 static void read_or_refuse(const char *damaged) {
     vn_data *data = NULL;
     vn_err err = {0};
-    vn_status s = vn_data_open(opened, &(vn_data_options){.seed = 1, .validate = 0.1, .threads = 2},
-                               &data, &err);
-    if (s == VN_OK) {
+    vn_status status = vn_data_open(
+        opened, &(vn_data_options){.seed = 1, .validate = 0.1, .threads = 2}, &data, &err);
+    if (!status) {
         const vn_data_info *info = vn_data_get_info(data);
         const int64_t n = info->count < 64 ? info->count : 64;
         const size_t size = sample_size(data);
         assert_true(n > 0 && size > 0);
         float *x = malloc((size_t)n * size * sizeof *x);
         int32_t *labels = malloc((size_t)n * sizeof *labels);
-        assert_true(x != NULL && labels != NULL);
-        s = vn_data_batch(data, VN_DATA_ALL, 0, n, x, labels, &err);
-        for (int64_t i = 0; s == VN_OK && i < n; i++)
+        assert_true(x != NULL && labels);
+        status = vn_data_batch(data, VN_DATA_ALL, 0, n, x, labels, &err);
+        for (int64_t i = 0; !status && i < n; i++)
             assert_true(labels[i] >= -1 && labels[i] < info->classes);
         free(x);
         free(labels);
     }
-    if (s != VN_OK) {
-        assert_true(s == VN_BAD_FILE || s == VN_UNSUPPORTED || s == VN_IO);
-        assert_true(strstr(err.text, damaged) != NULL || strstr(err.text, opened) != NULL);
+    if (status) {
+        assert_true(status == VN_BAD_FILE || status == VN_UNSUPPORTED || status == VN_IO);
+        assert_true(strstr(err.text, damaged) != NULL || strstr(err.text, opened));
         assert_null(strchr(err.text, '\n'));
     }
     vn_data_close(&data);
@@ -45,8 +45,8 @@ static void read_or_refuse(const char *damaged) {
 static void refuse_cut(const char *damaged) {
     vn_data *data = NULL;
     vn_err err = {0};
-    const vn_status s = vn_data_open(opened, &(vn_data_options){.seed = 1}, &data, &err);
-    assert_true(s != VN_OK && s != VN_NO_MEMORY);
+    const vn_status status = vn_data_open(opened, &(vn_data_options){.seed = 1}, &data, &err);
+    assert_true(status != VN_OK && status != VN_NO_MEMORY);
     assert_non_null(strstr(err.text, damaged));
     assert_null(data);
 }
@@ -121,14 +121,14 @@ static vn_status open_and_read(const source_case *c, vn_err *err) {
         .validate = 0.2, .threads = 1, .check = true, .skip_bad = true, .list = c->list};
     vn_data *data = NULL;
     json_t *described = NULL;
-    vn_status s = vn_data_open(c->source, &options, &data, err);
-    if (s == VN_OK) s = vn_data_describe(data, &described, err);
-    if (s == VN_OK) s = vn_data_batch(data, VN_DATA_TRAIN, 0, 8, x, NULL, err);
-    if (s == VN_OK) s = vn_data_save_list(data, "saved", err);
-    if (s == VN_OK) assert_int_equal(vn_data_get_info(data)->skipped, c->skipped);
+    vn_status status = vn_data_open(c->source, &options, &data, err);
+    if (!status) status = vn_data_describe(data, &described, err);
+    if (!status) status = vn_data_batch(data, VN_DATA_TRAIN, 0, 8, x, NULL, err);
+    if (!status) status = vn_data_save_list(data, "saved", err);
+    if (!status) assert_int_equal(vn_data_get_info(data)->skipped, c->skipped);
     json_decref(described);
     vn_data_close(&data);
-    return s;
+    return status;
 }
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -151,15 +151,15 @@ static void fail_each_allocation(const source_case *c, int mode) {
     for (int64_t n = 0;; n++) {
         const int64_t live = alloc_live();
         alloc_fail(n, mode);
-        const vn_status s = open_and_read(c, &err);
+        const vn_status status = open_and_read(c, &err);
         if (!alloc_fail_end()) return;
         /* fewer: libc lets go what it kept of an earlier call */
         assert_true(alloc_live() <= live + c->lost);
         /* Once: stdio does without a buffer, a header is read another way, a later picture is not
          * needed. */
-        if (s != VN_NO_MEMORY && !(s == VN_OK && mode == ALLOC_ONCE))
-            fail_msg("%s, allocation %lld, mode %d: %d %s", c->source, (long long)n, mode, (int)s,
-                     err.text);
+        if (status != VN_NO_MEMORY && !(!status && mode == ALLOC_ONCE))
+            fail_msg("%s, allocation %lld, mode %d: %d %s", c->source, (long long)n, mode,
+                     (int)status, err.text);
     }
 }
 

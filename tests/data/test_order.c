@@ -32,13 +32,13 @@ static void take(vn_data *data, vn_data_part part, uint64_t position, int n, int
                  bool *flipped) {
     float *x = malloc(sizeof *x * SIZE * (size_t)n);
     int32_t *labels = malloc(sizeof *labels * (size_t)n);
-    assert_true(x != NULL && labels != NULL);
+    assert_true(x != NULL && labels);
     assert_int_equal(vn_data_batch(data, part, position, n, x, labels, NULL), VN_OK);
     for (int i = 0; i < n; i++) {
         bool mirrored;
         index[i] = identify(x + SIZE * i, &mirrored);
         assert_int_equal(labels[i], index[i] % 3);
-        if (flipped != NULL)
+        if (flipped)
             flipped[i] = mirrored;
         else
             assert_false(mirrored);

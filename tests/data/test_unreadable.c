@@ -49,7 +49,7 @@ static void damage(const char *path) {
 
 static bool heard(const char *word) {
     for (int i = 0; i < said.count; i++)
-        if (strstr(said.text[i], word) != NULL) return true;
+        if (strstr(said.text[i], word)) return true;
     return false;
 }
 
@@ -103,7 +103,7 @@ static void of_many_the_first_are_named_and_the_rest_counted(void **state) {
     vn_err err = {0};
     assert_int_equal(vn_data_open("more", &o, &data, &err), VN_BAD_FILE);
     int named = 0, more = 0;
-    for (const char *at = err.text; (at = strstr(at, "empty file")) != NULL; at++) named++;
+    for (const char *at = err.text; (at = strstr(at, "empty file")); at++) named++;
     assert_int_equal(sscanf(strstr(err.text, " and "), " and %d more; repair", &more), 1);
     assert_int_equal(named + more, 20);
     assert_true(named >= 5);

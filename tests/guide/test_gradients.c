@@ -167,14 +167,14 @@ static vn_status try_guide(const bench *b, const char *list, double gamma, const
     vn_guidance *g;
     const vn_guidance_options o = {
         .guide = list, .gamma = gamma, .denoiser = &b->denoiser, .reward = reward, .capacity = N};
-    vn_status s = vn_guidance_open(&o, &g, err);
-    if (s) return s;
+    vn_status status = vn_guidance_open(&o, &g, err);
+    if (status) return status;
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    s = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_pair){x0, eps}, err);
+    status = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_pair){x0, eps}, err);
     if (passes) *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
-    return s;
+    return status;
 }
 
 static double guide(const bench *b, const char *list, double gamma, const vn_reward *reward,

@@ -63,13 +63,13 @@ static float factor(const vn_disturb *d) {
 
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
-    const vn_status s = inner->predict(inner->self, q, raw, err);
+    const vn_status status = inner->predict(inner->self, q, raw, err);
     assert_true(queries < (int)VN_COUNT(asked));
     asked[queries].disturb = q->disturb;
     asked[queries].always = q->always;
     asked[queries++].network = q->network;
     for (int64_t i = 0; i < q->n * D; i++) raw[i] *= factor(&q->disturb) * factor(&q->always);
-    return s;
+    return status;
 }
 
 /* What the denoiser says of x, disturbed. */

@@ -344,11 +344,11 @@ static void tables_are_interpolated(void **state) {
 /* The world's answer, and half of it where blocks are skipped. */
 static vn_status disturbed_answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
-    const vn_status s = inner->predict(inner->self, q, raw, err);
+    const vn_status status = inner->predict(inner->self, q, raw, err);
     assert_true(q->disturb.kind == VN_UNDISTURBED ||
                 (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.first == 1));
     for (int64_t i = 0; i < q->n * D && q->disturb.kind; i++) raw[i] /= 2;
-    return s;
+    return status;
 }
 
 /* c + s (c - c without blocks 1 and 2) */

@@ -14,8 +14,8 @@ enum { MUTATIONS = 400 };
 static void read_or_refuse(const char *path) {
     vn_image image;
     vn_err err = {0};
-    const vn_status s = vn_image_read(path, &image, &err);
-    if (s == VN_OK) {
+    const vn_status status = vn_image_read(path, &image, &err);
+    if (!status) {
         unsigned sum = 0;
         for (size_t i = 0; i < (size_t)image.width * (size_t)image.height * (size_t)image.channels;
              i++)
@@ -24,7 +24,7 @@ static void read_or_refuse(const char *path) {
         vn_image_free(&image);
         assert_int_equal(vn_image_probe(path, &image, &err), VN_OK);
     } else {
-        assert_true(s == VN_BAD_FILE || s == VN_UNSUPPORTED);
+        assert_true(status == VN_BAD_FILE || status == VN_UNSUPPORTED);
         assert_non_null(strstr(err.text, path));
         assert_null(strchr(err.text, '\n'));
         assert_null(image.pixels);
@@ -34,8 +34,8 @@ static void read_or_refuse(const char *path) {
 static void describe_or_refuse(const char *path) {
     json_t *said = NULL;
     vn_err err = {0};
-    const vn_status s = vn_png_describe(path, &said, &err);
-    assert_true(s == VN_OK ? said != NULL : s == VN_BAD_FILE && strstr(err.text, path) != NULL);
+    const vn_status status = vn_png_describe(path, &said, &err);
+    assert_true(!status ? said != NULL : status == VN_BAD_FILE && strstr(err.text, path));
     json_decref(said);
 }
 
@@ -136,16 +136,16 @@ static void malformed_exif_is_harmless(void **state) {
 
 static vn_status read_png(vn_err *err) {
     vn_image image;
-    const vn_status s = vn_image_read("valid.png", &image, err);
+    const vn_status status = vn_image_read("valid.png", &image, err);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 static vn_status read_jpeg(vn_err *err) {
     vn_image image;
-    const vn_status s = vn_image_read(GOLDEN("progressive.jpg"), &image, err);
+    const vn_status status = vn_image_read(GOLDEN("progressive.jpg"), &image, err);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 /* Lossy without transparency, here and below: the lossless decoder of libwebp 1.2.4 (Debian 12)
@@ -153,23 +153,23 @@ static vn_status read_jpeg(vn_err *err) {
  * not. */
 static vn_status read_webp(vn_err *err) {
     vn_image image;
-    const vn_status s = vn_image_read(PICTURE("lossy.webp"), &image, err);
+    const vn_status status = vn_image_read(PICTURE("lossy.webp"), &image, err);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 static vn_status read_frames(vn_err *err) {
     vn_image image;
-    const vn_status s = vn_image_read(PICTURE("frames.webp"), &image, err);
+    const vn_status status = vn_image_read(PICTURE("frames.webp"), &image, err);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 static vn_status read_turned(vn_err *err) {
     vn_image image;
-    const vn_status s = vn_image_read(PICTURE("turned-6.jpg"), &image, err);
+    const vn_status status = vn_image_read(PICTURE("turned-6.jpg"), &image, err);
     vn_image_free(&image);
-    return s;
+    return status;
 }
 
 static vn_status probe_jpeg(vn_err *err) {
@@ -186,20 +186,20 @@ static vn_status write_png(vn_err *err) {
 
 static vn_status describe_png(vn_err *err) {
     json_t *said = NULL;
-    const vn_status s = vn_png_describe("valid.png", &said, err);
+    const vn_status status = vn_png_describe("valid.png", &said, err);
     json_decref(said);
-    return s;
+    return status;
 }
 
 static vn_status resize(vn_err *err) {
     uint8_t pixels[48] = {0};
     const vn_image image = {4, 4, 3, pixels};
     vn_image out;
-    vn_status s = vn_image_square(&image, 3, &out, err);
-    if (s == VN_OK) s = vn_image_set_channels(&out, 1, err);
-    if (s == VN_OK) s = vn_image_set_channels(&out, 3, err);
+    vn_status status = vn_image_square(&image, 3, &out, err);
+    if (!status) status = vn_image_set_channels(&out, 1, err);
+    if (!status) status = vn_image_set_channels(&out, 3, err);
     vn_image_free(&out);
-    return s;
+    return status;
 }
 
 static double flat(void *self, int32_t label, const double *x) {
@@ -228,11 +228,11 @@ static vn_status show(vn_err *err) {
                             .trace_times = times,
                             .trace_levels = 2};
     vn_image out;
-    vn_status s = vn_show_grid(&grid, &out, err);
+    vn_status status = vn_show_grid(&grid, &out, err);
     vn_image_free(&out);
-    if (s == VN_OK) s = vn_show_points(&points, &out, err);
+    if (!status) status = vn_show_points(&points, &out, err);
     vn_image_free(&out);
-    return s;
+    return status;
 }
 
 static void says_when_memory_is_out(void **state) {
@@ -250,8 +250,8 @@ static void says_when_memory_is_out(void **state) {
         vn_err err = {0};
         assert_int_equal(calls[i].run(&err), VN_OK);
         for (alloc_turn t = {.recovers = calls[i].recovers}; alloc_next(&t);) {
-            const vn_status s = calls[i].run(&err);
-            if (alloc_hit(&t, s)) assert_true(s == VN_NO_MEMORY || t.mode == ALLOC_ONCE);
+            const vn_status status = calls[i].run(&err);
+            if (alloc_hit(&t, status)) assert_true(status == VN_NO_MEMORY || t.mode == ALLOC_ONCE);
         }
     }
     assert_int_equal(scratch_count("."), 2); /* valid.png and out.png, nothing aside */

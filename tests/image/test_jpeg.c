@@ -37,8 +37,8 @@ static void refuses_files_cut_short(void **state) {
     for (size_t n = 0; n < size; n++) {
         vn_image image;
         vn_err err = {0};
-        const vn_status s = vn_image_decode(bytes, n, &image, &err);
-        assert_int_equal(s, VN_BAD_FILE);
+        const vn_status status = vn_image_decode(bytes, n, &image, &err);
+        assert_int_equal(status, VN_BAD_FILE);
         assert_true(err.text[0] != '\0');
         assert_null(image.pixels);
     }

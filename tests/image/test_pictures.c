@@ -123,7 +123,7 @@ static void kinds_are_told_by_name_and_by_content(void **state) {
     for (size_t i = 0; i < VN_COUNT(kinds); i++) {
         const vn_image_kind *named = vn_image_kind_named(kinds[i].name),
                             *is = vn_image_kind_of(kinds[i].begins, 12);
-        if (named == NULL || strcmp(named->name, kinds[i].kind) != 0)
+        if (!named || strcmp(named->name, kinds[i].kind) != 0)
             fail_msg("%s is not known", kinds[i].name);
         if (is != named) fail_msg("the content of %s is not known", kinds[i].name);
         assert_int_equal(named->reads, kinds[i].reads);
@@ -131,7 +131,7 @@ static void kinds_are_told_by_name_and_by_content(void **state) {
     }
     static const char *const none[] = {"png", ".png", "x/.png", "a.txt", "a.png.txt", "a.jp", ""};
     for (size_t i = 0; i < VN_COUNT(none); i++)
-        if (vn_image_kind_named(none[i]) != NULL)
+        if (vn_image_kind_named(none[i]))
             fail_msg("%s is a %s", none[i], vn_image_kind_named(none[i])->name);
     assert_null(vn_image_kind_of("hello, world", 12));
     assert_null(vn_image_kind_of("", 0));
@@ -143,12 +143,12 @@ static void words_name_each_kind_that_is_read(void **state) {
     char text[256] = "";
     for (size_t i = 0; i < VN_COUNT(kinds); i++) {
         const vn_image_kind *kind = vn_image_kind_named(kinds[i].name);
-        if (!kind->reads || strstr(text, kind->endings) != NULL) continue;
+        if (!kind->reads || strstr(text, kind->endings)) continue;
         strcat(text, kind->endings);
         assert_non_null(strstr(VN_IMAGE_KINDS, kind->name));
     }
-    for (char *end = strtok(text, " "); end != NULL; end = strtok(NULL, " "))
-        if (strstr(VN_IMAGE_ENDINGS, end) == NULL) fail_msg("%s is not in " VN_IMAGE_ENDINGS, end);
+    for (char *end = strtok(text, " "); end; end = strtok(NULL, " "))
+        if (!strstr(VN_IMAGE_ENDINGS, end)) fail_msg("%s is not in " VN_IMAGE_ENDINGS, end);
 }
 
 static void a_kind_that_is_not_read_is_named(void **state) {

@@ -130,7 +130,7 @@ static vn_status preset(const char *text, const vn_net_data *data, json_t **conf
     vn_choice choice;
     vn_status status =
         vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_row_count), &choice, err);
-    if (status != VN_OK) return status;
+    if (status) return status;
     *config = vn_net_rows[choice.index].config(&choice, data, err);
     return *config ? VN_OK : err->status;
 }
@@ -271,7 +271,7 @@ static vn_status preset_and_open(vn_err *err) {
     json_t *config = NULL;
     vn_net *net = NULL;
     vn_status status = preset("unet2d:channels=8,attention=2", &fashion, &config, err);
-    if (status == VN_OK) status = vn_net_open(config, &net, err);
+    if (!status) status = vn_net_open(config, &net, err);
     json_decref(config);
     vn_net_close(&net);
     return status;

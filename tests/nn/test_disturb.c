@@ -323,7 +323,7 @@ static void says_when_memory_runs_out(void **state) {
         vn_err err = {0};
         vn_status status =
             vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err);
-        if (status == VN_OK) status = run(&f, disturb, f.x, y, &err);
+        if (!status) status = run(&f, disturb, f.x, y, &err);
         alloc_hit(&t, status);
         vn_runner_close(&f.runner);
     }

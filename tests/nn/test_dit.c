@@ -128,9 +128,9 @@ static vn_status preset(const char *text, const vn_net_data *data, vn_net **net,
     vn_status status =
         vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
     *net = NULL;
-    if (status == VN_OK && !(config = vn_net_rows[choice.index].config(&choice, data, err)))
+    if (!status && !(config = vn_net_rows[choice.index].config(&choice, data, err)))
         status = err->status;
-    if (status == VN_OK) status = vn_net_open(config, net, err);
+    if (!status) status = vn_net_open(config, net, err);
     json_decref(config);
     return status;
 }
@@ -324,17 +324,17 @@ static vn_status preset_and_run(vn_err *err) {
     vn_status status = preset("dit:depth=1,width=8,heads=2,patch=7,mlp=swiglu,norm=rms,qk_norm="
                               "layer,rope=100,registers=2",
                               &fashion, &net, err);
-    if (status == VN_OK) {
+    if (!status) {
         values = vn_alloc_aligned(vn_weights_floats(vn_net_weights(net)), sizeof *values);
         if (!values) status = vn_no_memory(err);
     }
-    if (status == VN_OK) {
+    if (!status) {
         vn_weights_init(vn_net_weights(net), values, 0);
         status = vn_runner_open(net, kernels, crew_of(1), values, &runner, err);
     }
-    if (status == VN_OK)
+    if (!status)
         status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
-    for (int i = 0; status == VN_OK && i < 28 * 28; i++) assert_true(y[i] == 0);
+    for (int i = 0; !status && i < 28 * 28; i++) assert_true(y[i] == 0);
     vn_runner_close(&runner);
     vn_free(values);
     vn_net_close(&net);

@@ -205,8 +205,8 @@ static void says_when_memory_runs_out(void **state) {
         vn_runner *r = NULL;
         vn_err err = {0};
         vn_status status = vn_runner_open(f.net, f.backend, crew, f.values, &r, &err);
-        if (status == VN_OK) status = forward(r, 2, 4, 4, &err);
-        if (status == VN_OK) status = vn_runner_vjp(r, 2, 4, 4, x, times, labels, x, y, &err);
+        if (!status) status = forward(r, 2, 4, 4, &err);
+        if (!status) status = vn_runner_vjp(r, 2, 4, 4, x, times, labels, x, y, &err);
         alloc_hit(&t, status);
         vn_runner_close(&r);
     }

@@ -395,8 +395,8 @@ static void nonsense_is_refused_by_name(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_path *p = (void *)1;
         vn_err err = {0};
-        vn_status s = vn_path_open(bad[i][0], &p, &err);
-        assert_int_equal(s, VN_BAD_ARGUMENT);
+        vn_status status = vn_path_open(bad[i][0], &p, &err);
+        assert_int_equal(status, VN_BAD_ARGUMENT);
         assert_null(p);
         if (!strstr(err.text, bad[i][1])) fail_msg("%s: %s", bad[i][0], err.text);
     }

@@ -14,9 +14,9 @@
 static vn_status read(const char *text, vn_path **path, vn_prediction *p, vn_err *err) {
     json_t *json = NULL;
     assert_int_equal(vn_json_parse(text, strlen(text), "config", &json, err), VN_OK);
-    vn_status s = vn_path_from_scheduler(json, path, p, err);
+    vn_status status = vn_path_from_scheduler(json, path, p, err);
     json_decref(json);
-    return s;
+    return status;
 }
 
 static void round_trips(void **state) {
@@ -48,15 +48,15 @@ static void round_trips(void **state) {
             assert_int_equal(vn_prediction_parse(predictions[k], &p, &err), VN_OK);
             json_t *config = vn_path_scheduler(a, &p, false);
             assert_non_null(config);
-            vn_status s = vn_path_from_scheduler(config, &b, &q, &err);
+            vn_status status = vn_path_from_scheduler(config, &b, &q, &err);
             if (vn_path_allows(a, &p, NULL)) { /* eps or score with zero_snr */
-                assert_int_equal(s, VN_BAD_FILE);
+                assert_int_equal(status, VN_BAD_FILE);
                 assert_non_null(strstr(err.text, "pure noise"));
                 json_decref(config);
                 vn_path_close(&a);
                 continue;
             }
-            if (s) fail_msg("%s, %s: %s", paths[i], predictions[k], err.text);
+            if (status) fail_msg("%s, %s: %s", paths[i], predictions[k], err.text);
             assert_ptr_equal(a->row, b->row);
             assert_ptr_equal(p.row, q.row);
             assert_memory_equal(a->choice.value, b->choice.value, sizeof a->choice.value);
@@ -237,10 +237,10 @@ static void what_is_unknown_is_refused_by_name(void **state) {
         vn_path *path = (void *)1;
         vn_prediction p;
         vn_err err = {0};
-        vn_status s = read(bad[i].config, &path, &p, &err);
-        if (s != bad[i].status || !strstr(err.text, bad[i].word))
-            fail_msg("%s: %d %s", bad[i].config, s, err.text);
-        assert_int_equal(err.status, s);
+        vn_status status = read(bad[i].config, &path, &p, &err);
+        if (status != bad[i].status || !strstr(err.text, bad[i].word))
+            fail_msg("%s: %d %s", bad[i].config, status, err.text);
+        assert_int_equal(err.status, status);
         assert_null(path);
     }
 }

@@ -37,10 +37,10 @@ static const double points[][D] = {{0.3, -0.2, 0.9}, {1, 0, -1}, {-4, 3, 2}};
 static vn_status parse(const char *json_text, vn_world **w, vn_err *err) {
     json_t *json = NULL;
     *w = NULL;
-    vn_status s = vn_json_parse(json_text, strlen(json_text), "world", &json, err);
-    if (!s) s = vn_world_from_json(json, w, err);
+    vn_status status = vn_json_parse(json_text, strlen(json_text), "world", &json, err);
+    if (!status) status = vn_world_from_json(json, w, err);
     json_decref(json);
-    return s;
+    return status;
 }
 
 static vn_world *open(void) {
@@ -325,9 +325,9 @@ static void lies_are_refused_with_their_place(void **state) {
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_world *w = (void *)1;
         vn_err err = {0};
-        vn_status s = parse(bad[i][0], &w, &err);
-        if (s != VN_BAD_FILE || !strstr(err.text, bad[i][1]))
-            fail_msg("%s: %d %s", bad[i][0], s, err.text);
+        vn_status status = parse(bad[i][0], &w, &err);
+        if (status != VN_BAD_FILE || !strstr(err.text, bad[i][1]))
+            fail_msg("%s: %d %s", bad[i][0], status, err.text);
         assert_null(w);
     }
 }
@@ -349,9 +349,9 @@ static void too_large_is_refused(void **state) {
 static void open_and_close(const char *path) {
     vn_world *w;
     vn_err err = {0};
-    vn_status s = vn_world_open(path, &w, &err);
-    assert_true(s == VN_OK || s == VN_BAD_FILE);
-    if (s) assert_non_null(strstr(err.text, path));
+    vn_status status = vn_world_open(path, &w, &err);
+    assert_true(!status || status == VN_BAD_FILE);
+    if (status) assert_non_null(strstr(err.text, path));
     vn_world_close(&w);
 }
 
@@ -379,9 +379,9 @@ static void failed_allocations_are_reported(void **state) {
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_world *w;
         vn_denoiser d = {0};
-        vn_status s = vn_world_from_json(json, &w, &err);
-        if (!s) s = vn_world_denoiser(w, path, NULL, crew, &d, &err);
-        assert_true(alloc_hit(&t, s) || t.n > 10);
+        vn_status status = vn_world_from_json(json, &w, &err);
+        if (!status) status = vn_world_denoiser(w, path, NULL, crew, &d, &err);
+        assert_true(alloc_hit(&t, status) || t.n > 10);
         vn_world_denoiser_close(&d);
         vn_world_close(&w);
     }

@@ -15,15 +15,15 @@ vn_status bench_run(const bench *b, vn_walk_options o, int64_t n, uint64_t first
     vn_walk *w;
     o.denoiser = &b->denoiser;
     if (!o.capacity) o.capacity = n;
-    vn_status s = vn_walk_open(&o, &w, err);
-    if (s) return s;
+    vn_status status = vn_walk_open(&o, &w, err);
+    if (status) return status;
     int32_t *labels = malloc((size_t)n * sizeof *labels);
     if (!labels) abort();
     for (int64_t i = 0; i < n; i++) labels[i] = label;
     const vn_walk_batch batch = {.n = n, .first = first, .labels = labels, .noise = noise, .x = x};
-    s = vn_walk_run(w, &batch, NULL, 0, vn_walk_steps(w), err);
+    status = vn_walk_run(w, &batch, NULL, 0, vn_walk_steps(w), err);
     if (passes) *passes = vn_walk_passes(w);
     vn_walk_close(&w);
     free(labels);
-    return s;
+    return status;
 }

@@ -104,18 +104,18 @@ static void walk_one(const bench *b, const char *grid, const char *sampler, cons
                                .steps = 10,
                                .reward = &to_one,
                                .seed = 5};
-    const vn_status s = bench_run(b, o, N, 0, 0, noise, x, NULL, &err);
-    if (s == VN_BAD_ARGUMENT && names(err.text, guide) &&
+    const vn_status status = bench_run(b, o, N, 0, 0, noise, x, NULL, &err);
+    if (status == VN_BAD_ARGUMENT && names(err.text, guide) &&
         strstr(err.text, "layers that can be disturbed")) {
         t->layerless++;
         return;
     }
-    if (s == VN_BAD_ARGUMENT && (names(err.text, sampler) || names(err.text, guide))) {
+    if (status == VN_BAD_ARGUMENT && (names(err.text, sampler) || names(err.text, guide))) {
         t->refused++;
         return;
     }
-    if (s) complain(t, b, &o, err.text, 0);
-    for (int i = 0; i < N * D && !s; i++)
+    if (status) complain(t, b, &o, err.text, 0);
+    for (int i = 0; i < N * D && !status; i++)
         if (!(fabsf(x[i]) < FAR)) {
             complain(t, b, &o, "ended at", (double)x[i]);
             break;
@@ -171,7 +171,7 @@ static bool is_conditional_at_one(const vn_guide_row *row) {
         "negative", "cfg-zero-star", "cfg-plus-plus", "clip"};
     for (size_t i = 0; i < VN_COUNT(others); i++)
         if (strcmp(others[i], row->row.name) == 0) return false;
-    return row->route == NULL;
+    return !row->route;
 }
 
 static void at_guidance_one_rules_are_the_conditional_model(void **state) {
@@ -189,9 +189,9 @@ static void at_guidance_one_rules_are_the_conditional_model(void **state) {
             if (bench_run(&b, o, N, 0, 1, noise, want, NULL, &err))
                 fail_msg("%s: %s", paths[p], err.text);
             o.guide = guide_text(g);
-            const vn_status s = bench_run(&b, o, N, 0, 1, noise, x, NULL, &err);
-            if (s == VN_BAD_ARGUMENT) continue; /* needs what points do not have */
-            if (s) fail_msg("%s on %s: %s", o.guide, paths[p], err.text);
+            const vn_status status = bench_run(&b, o, N, 0, 1, noise, x, NULL, &err);
+            if (status == VN_BAD_ARGUMENT) continue; /* needs what points do not have */
+            if (status) fail_msg("%s on %s: %s", o.guide, paths[p], err.text);
             /* measured: 8.4e-5 on ddpm:cosine, whose first level has alpha 5e-5 */
             for (int i = 0; i < N * D; i++)
                 if (!(fabsf(x[i] - want[i]) <= 2e-4f * (1 + fabsf(want[i]))))

@@ -17,8 +17,8 @@
 
 static const char *const paths[] = {"rectified", "trigonometric", "edm", "vp", "ve", "ddpm"};
 
-static void must(vn_status s, const vn_err *err) {
-    if (s) fail_msg("%s", err->text);
+static void must(vn_status status, const vn_err *err) {
+    if (status) fail_msg("%s", err->text);
 }
 
 static double distance(size_t n, const float *a, const float *b) {

@@ -137,9 +137,9 @@ static void run_trajectory(file *f, const json_t *c, size_t index) {
     vn_err err = {0};
     assert_in_range(json_array_size(json_object_get(c, "sigmas")), 0, VN_COUNT(sigmas));
     bench b = bench_open(world, text_of(c, "path"), text_of(c, "predict"));
-    vn_status s = bench_run(&b, told(c, sigmas), (int64_t)f->rows, 0,
-                            (int32_t)number_of(c, "label"), f->noise, x, NULL, &err);
-    if (s) fail_msg("%s, case %zu: %s", f->name, index, err.text);
+    vn_status status = bench_run(&b, told(c, sigmas), (int64_t)f->rows, 0,
+                                 (int32_t)number_of(c, "label"), f->noise, x, NULL, &err);
+    if (status) fail_msg("%s, case %zu: %s", f->name, index, err.text);
     const double error = error_of(c, f->rows, x);
     f->worst = fmax(f->worst, error);
     if (!(error < TOLERANCE))
@@ -181,9 +181,9 @@ static void run_noisy(file *f, const json_t *c, size_t index) {
     bench b = bench_open(world, text_of(c, "path"), text_of(c, "predict"));
     vn_walk_options o = told(c, NULL);
     o.seed = 77 + index;
-    vn_status s = bench_run(&b, o, (int64_t)f->rows, 0, (int32_t)number_of(c, "label"), f->noise, x,
-                            NULL, &err);
-    if (s) fail_msg("%s, noisy case %zu: %s", f->name, index, err.text);
+    vn_status status = bench_run(&b, o, (int64_t)f->rows, 0, (int32_t)number_of(c, "label"),
+                                 f->noise, x, NULL, &err);
+    if (status) fail_msg("%s, noisy case %zu: %s", f->name, index, err.text);
     replay(&b, c, f, o.seed, want);
     for (size_t j = 0; j < f->rows * SIZE; j++) {
         f->worst = fmax(f->worst, fabs((double)x[j] - want[j]));

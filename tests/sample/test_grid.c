@@ -244,10 +244,10 @@ static void all_grids_fall_on_all_paths(void **state) {
                 for (size_t n = 0; n < VN_COUNT(steps); n++) {
                     const vn_grid_row *row = (const vn_grid_row *)vn_table_row(&vn_grids, k);
                     vn_err err = {0};
-                    vn_status s = vn_grid_levels(row->row.name, p, (vn_spacing)spacing, steps[n],
-                                                 level, &err);
-                    if (s) {
-                        assert_int_equal(s, VN_BAD_ARGUMENT);
+                    vn_status status = vn_grid_levels(row->row.name, p, (vn_spacing)spacing,
+                                                      steps[n], level, &err);
+                    if (status) {
+                        assert_int_equal(status, VN_BAD_ARGUMENT);
                         assert_true(strlen(err.text) > 20 && !strchr(err.text, '\n'));
                         if (!(row->discrete && !p->steps) && steps[n] < 999)
                             fail_msg("%s: %s", p->row->row.name, err.text);
@@ -272,10 +272,10 @@ static void pure_noise_is_for_those_who_can(void **state) {
     vn_err err;
     for (int spacing = VN_SPACING_WHOLE; spacing <= VN_SPACING_EXTRA; spacing++)
         for (int listed = 0; listed <= 1; listed++) {
-            vn_status s = listed
-                              ? vn_sigma_levels(list, 3, p, (vn_spacing)spacing, level, &err)
-                              : vn_grid_levels("trailing", p, (vn_spacing)spacing, 2, level, &err);
-            assert_int_equal(s, VN_OK);
+            vn_status status =
+                listed ? vn_sigma_levels(list, 3, p, (vn_spacing)spacing, level, &err)
+                       : vn_grid_levels("trailing", p, (vn_spacing)spacing, 2, level, &err);
+            assert_int_equal(status, VN_OK);
             assert_true(vn_path_network_time(p, &level[0]) == 999);
             if (spacing == VN_SPACING_WHOLE)
                 assert_true(level[0].alpha == 0 && level[0].sigma == 1);

@@ -87,11 +87,11 @@ static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     *p = (pipeline){
         .denoiser = {
             .rank = 1, .shape = {SIZE}, .size = SIZE, .has_null = true, .predict = predict}};
-    vn_status s = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
+    vn_status status = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
-    if (!s) s = vn_scheduler_read(config, p->path, tokens, &p->scheduler, err);
-    return s ? s : vn_scheduler_apply(&p->scheduler, p->path, &p->way, err);
+    if (!status) status = vn_scheduler_read(config, p->path, tokens, &p->scheduler, err);
+    return status ? status : vn_scheduler_apply(&p->scheduler, p->path, &p->way, err);
 }
 
 static void close_pipeline(pipeline *p) {
@@ -110,12 +110,13 @@ static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
                                .capacity = ROWS};
     const int32_t labels[ROWS] = {VN_LABEL_NULL, VN_LABEL_NULL};
     vn_walk *walk = NULL;
-    vn_status s = vn_walk_open(&o, &walk, err);
-    if (!s)
-        s = vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
+    vn_status status = vn_walk_open(&o, &walk, err);
+    if (!status)
+        status =
+            vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
                         NULL, 0, 1, err);
     vn_walk_close(&walk);
-    return s;
+    return status;
 }
 
 static json_t *config_of(const json_t *class, const json_t *c) {
@@ -143,15 +144,15 @@ static double run(const json_t *class, const json_t *c, int *wrong) {
     vn_err err = {0};
     json_t *config = config_of(class, c);
     const int steps = (int)json_integer_value(json_object_get(c, "steps"));
-    vn_status s = open_pipeline(config, &p, &err);
-    if (!s) s = draw(&p, steps, x, &err);
-    const double error = s ? 0 : error_of(c, x);
+    vn_status status = open_pipeline(config, &p, &err);
+    if (!status) status = draw(&p, steps, x, &err);
+    const double error = status ? 0 : error_of(c, x);
     const bool unclip = strcmp(p.scheduler.name, "UnCLIPScheduler") == 0;
-    if (s || !(error < (unclip ? TOLERANCE_UNCLIP : TOLERANCE))) {
+    if (status || !(error < (unclip ? TOLERANCE_UNCLIP : TOLERANCE))) {
         char *change = vn_json_text(json_object_get(c, "change"), JSON_COMPACT);
         print_error("%s %s, %d steps: %s %.2e (%s, %s, %s)\n",
                     json_string_value(json_object_get(config, "_class_name")), change, steps,
-                    s ? err.text : "error", error, p.way.sampler, p.way.grid, p.way.guide);
+                    status ? err.text : "error", error, p.way.sampler, p.way.grid, p.way.guide);
         vn_free(change);
         ++*wrong;
     }

@@ -46,8 +46,8 @@ static const char *const samplers[] = {
 static const char *const paths[] = {"rectified", "trigonometric",      "edm",        "vp", "ve",
                                     "ddpm",      "ddpm:scaled-linear", "ddpm:cosine"};
 
-static void must(vn_status s, const vn_err *err) {
-    if (s) fail_msg("%s", err->text);
+static void must(vn_status status, const vn_err *err) {
+    if (status) fail_msg("%s", err->text);
 }
 
 static vn_walk_options options(const char *sampler, const char *path, int steps, uint64_t seed) {

@@ -33,8 +33,8 @@ static const char *sampler_text(size_t i) {
                                  : variants[i - vn_samplers.count];
 }
 
-static void must(vn_status s, const vn_err *err) {
-    if (s) fail_msg("%s", err->text);
+static void must(vn_status status, const vn_err *err) {
+    if (status) fail_msg("%s", err->text);
 }
 
 /* ---- independence ---------------------------------------------------------------------------- */
@@ -275,9 +275,9 @@ typedef struct broken {
 
 static vn_status break_down(void *self, const vn_query *q, float *raw, vn_err *err) {
     broken *d = self;
-    vn_status s = d->inner->predict(d->inner->self, q, raw, err);
+    vn_status status = d->inner->predict(d->inner->self, q, raw, err);
     if (d->left-- <= 0) raw[1 * D + 1] = NAN;
-    return s;
+    return status;
 }
 
 static void a_nan_never_becomes_a_sample(void **state) {

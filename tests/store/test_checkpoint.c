@@ -94,9 +94,9 @@ static void assert_shown(const vn_checkpoint *c) {
 static void assert_loads(const vn_checkpoint *expected) {
     vn_checkpoint c = empty_checkpoint();
     vn_err err = {0};
-    vn_status s = vn_store_load_checkpoint("run", "unet", &c, &err);
-    if (s) print_error("%s\n", err.text);
-    assert_int_equal(s, VN_OK);
+    vn_status status = vn_store_load_checkpoint("run", "unet", &c, &err);
+    if (status) print_error("%s\n", err.text);
+    assert_int_equal(status, VN_OK);
     assert_equal_checkpoints(&c, expected);
     assert_shown(expected);
     free_checkpoint(&c);
@@ -257,9 +257,9 @@ static void a_full_disk_leaves_the_checkpoint(void **state) {
         limit.rlim_cur = room;
         vn_err err = {0};
         setrlimit(RLIMIT_FSIZE, &limit);
-        vn_status s = vn_store_save_checkpoint("run", "unet", &new, &err);
+        vn_status status = vn_store_save_checkpoint("run", "unet", &new, &err);
         setrlimit(RLIMIT_FSIZE, &kept);
-        assert_int_equal(s, VN_IO);
+        assert_int_equal(status, VN_IO);
         assert_non_null(strstr(err.text, "train.safetensors: cannot be written: File too large"));
         assert_loads(&old);
         assert_int_equal(scratch_count("run/state"), 1);
@@ -297,9 +297,9 @@ static void failed_allocations_do_not_hurt_loading(void **state) {
     assert_int_equal(vn_store_save_checkpoint("run", "unet", &new, NULL), VN_OK);
     assert_int_equal(save_older(&old), VN_OK);
     for (alloc_turn t = {.recovers = true}; alloc_next(&t);) {
-        vn_status s = vn_store_load_checkpoint("run", "unet", &c, NULL);
-        alloc_hit(&t, s);
-        if (s == VN_OK) assert_equal_checkpoints(&c, &new);
+        vn_status status = vn_store_load_checkpoint("run", "unet", &c, NULL);
+        alloc_hit(&t, status);
+        if (!status) assert_equal_checkpoints(&c, &new);
         json_decref(c.info);
         c.info = NULL;
         assert_int_equal(save_older(&old), VN_OK);
@@ -312,10 +312,10 @@ static void failed_allocations_do_not_hurt_loading(void **state) {
 static void check_damaged(const char *path) {
     vn_checkpoint c = empty_checkpoint();
     vn_err err = {0};
-    vn_status s = vn_store_load_checkpoint("run", "unet", &c, &err);
-    assert_true(s == VN_OK || s == VN_BAD_FILE || s == VN_UNSUPPORTED);
-    if (s) assert_memory_equal(err.text, path, strlen(path));
-    if (s) assert_null(c.info);
+    vn_status status = vn_store_load_checkpoint("run", "unet", &c, &err);
+    assert_true(!status || status == VN_BAD_FILE || status == VN_UNSUPPORTED);
+    if (status) assert_memory_equal(err.text, path, strlen(path));
+    if (status) assert_null(c.info);
     free_checkpoint(&c);
 }
 

@@ -156,9 +156,9 @@ static void what_is_no_model_is_named(void **state) {
 static void check_damaged(const char *path) {
     vn_model_dir d;
     vn_err err = {0};
-    vn_status s = vn_model_dir_open("damaged", &d, &err);
-    assert_true(s == VN_OK || s == VN_BAD_FILE || s == VN_UNSUPPORTED);
-    if (s) assert_memory_equal(err.text, "damaged", 7);
+    vn_status status = vn_model_dir_open("damaged", &d, &err);
+    assert_true(!status || status == VN_BAD_FILE || status == VN_UNSUPPORTED);
+    if (status) assert_memory_equal(err.text, "damaged", 7);
     assert_string_equal(path, "damaged/model_index.json");
     vn_model_dir_close(&d);
 }
@@ -172,19 +172,19 @@ static void damaged_indexes_are_refused_or_right(void **state) {
 
 static vn_status save_and_open(void) {
     vn_model_dir d;
-    vn_status s = vn_store_save_model("want", &parts, NULL);
-    if (!s) s = vn_model_dir_open("want", &d, NULL);
-    if (!s) vn_model_dir_close(&d);
-    return s;
+    vn_status status = vn_store_save_model("want", &parts, NULL);
+    if (!status) status = vn_model_dir_open("want", &d, NULL);
+    if (!status) vn_model_dir_close(&d);
+    return status;
 }
 
 static void failed_allocations_are_reported(void **state) {
     (void)state;
     assert_int_equal(save_and_open(), VN_OK);
     for (alloc_turn t = {.recovers = true}; alloc_next(&t);) {
-        vn_status s = save_and_open();
-        alloc_hit(&t, s);
-        assert_false(t.n == 0 && s == VN_OK);
+        vn_status status = save_and_open();
+        alloc_hit(&t, status);
+        assert_false(t.n == 0 && !status);
     }
 }
 
@@ -201,11 +201,11 @@ static void failed_allocations_hide_nothing(void **state) {
             vn_model_dir d;
             char path[128];
             snprintf(path, sizeof path, "beside/unet_ema%s", files[i]);
-            const vn_status s = vn_model_dir_open(path, &d, NULL);
-            const bool whole = !s && d.scheduler && !d.variant && !d.weights == !files[i][0];
-            if (!s) vn_model_dir_close(&d);
-            alloc_hit(&t, s);
-            assert_true(s || whole);
+            const vn_status status = vn_model_dir_open(path, &d, NULL);
+            const bool whole = !status && d.scheduler && !d.variant && !d.weights == !files[i][0];
+            if (!status) vn_model_dir_close(&d);
+            alloc_hit(&t, status);
+            assert_true(status || whole);
         }
 }
 

@@ -236,9 +236,9 @@ static void hostile_headers_are_refused(void **state) {
         vn_safetensors *st;
         vn_err err = {0};
         write_file("f", refused[i].header, refused[i].data);
-        vn_status s = vn_safetensors_open("f", &st, &err);
+        vn_status status = vn_safetensors_open("f", &st, &err);
         assert_string_equal(err.text, refused[i].words);
-        assert_true(s == VN_BAD_FILE || s == VN_UNSUPPORTED);
+        assert_true(status == VN_BAD_FILE || status == VN_UNSUPPORTED);
         assert_null(st);
     }
 }
@@ -294,14 +294,14 @@ static int opened;
 static void check_damaged(const char *path) {
     vn_safetensors *st;
     vn_err err = {0};
-    vn_status s = vn_safetensors_open(path, &st, &err);
-    if (s == VN_OK) {
+    vn_status status = vn_safetensors_open(path, &st, &err);
+    if (!status) {
         opened++;
         read_everything(st);
         vn_safetensors_close(&st);
         return;
     }
-    assert_true(s == VN_BAD_FILE || s == VN_UNSUPPORTED);
+    assert_true(status == VN_BAD_FILE || status == VN_UNSUPPORTED);
     assert_memory_equal(err.text, "damaged: ", 9);
 }
 
@@ -332,20 +332,20 @@ static void damaged_files_are_refused_or_whole(void **state) {
 
 static vn_status open_and_close(void) {
     vn_safetensors *st;
-    vn_status s = vn_safetensors_open("small", &st, NULL);
+    vn_status status = vn_safetensors_open("small", &st, NULL);
     vn_safetensors_close(&st);
-    return s;
+    return status;
 }
 
 static vn_status open_and_write(void) {
     vn_safetensors *st;
-    vn_status s = vn_safetensors_open("small", &st, NULL);
-    if (s) return s;
+    vn_status status = vn_safetensors_open("small", &st, NULL);
+    if (status) return status;
     vn_file_tensor tensors[3];
     for (size_t i = 0; i < 3; i++) tensors[i] = *vn_safetensors_at(st, i);
-    s = vn_safetensors_write("again", tensors, 3, vn_safetensors_metadata(st), NULL);
+    status = vn_safetensors_write("again", tensors, 3, vn_safetensors_metadata(st), NULL);
     vn_safetensors_close(&st);
-    return s;
+    return status;
 }
 
 static void fail_each_allocation(vn_status (*call)(void), const char *written) {
@@ -361,9 +361,9 @@ static void failed_allocations_are_reported(void **state) {
     write_small("small");
     vn_safetensors *st;
     alloc_fail(0, ALLOC_ONCE);
-    vn_status s = vn_safetensors_open("small", &st, NULL);
+    vn_status status = vn_safetensors_open("small", &st, NULL);
     assert_true(alloc_fail_end());
-    assert_int_equal(s, VN_NO_MEMORY);
+    assert_int_equal(status, VN_NO_MEMORY);
     fail_each_allocation(open_and_close, NULL);
     fail_each_allocation(open_and_write, "again");
 }

@@ -33,9 +33,9 @@ static int close_all(void **state) {
 static void assert_loads(const char *path) {
     memset(loaded, 0xFF, vn_weights_floats(network) * sizeof *loaded);
     vn_err err = {0};
-    vn_status s = vn_store_load_weights(path, network, loaded, NULL, &err);
-    if (s) print_error("%s\n", err.text);
-    assert_int_equal(s, VN_OK);
+    vn_status status = vn_store_load_weights(path, network, loaded, NULL, &err);
+    if (status) print_error("%s\n", err.text);
+    assert_int_equal(status, VN_OK);
     assert_memory_equal(loaded, values, vn_weights_floats(network) * sizeof *loaded);
 }
 
@@ -188,9 +188,9 @@ static void broken_shards_are_named(void **state) {
     for (size_t i = 0; i < VN_COUNT(refused); i++) {
         vn_err err = {0};
         scratch_write_text("i.json", refused[i].index);
-        vn_status s = vn_store_load_weights("i.json", network, loaded, NULL, &err);
+        vn_status status = vn_store_load_weights("i.json", network, loaded, NULL, &err);
         assert_string_equal(err.text, refused[i].words);
-        assert_true(s == VN_BAD_FILE || s == VN_IO);
+        assert_true(status == VN_BAD_FILE || status == VN_IO);
     }
 }
 
@@ -198,9 +198,9 @@ static void broken_shards_are_named(void **state) {
 
 static void check_damaged(const char *path) {
     vn_err err = {0};
-    vn_status s = vn_store_load_weights(path, network, loaded, NULL, &err);
-    assert_true(s == VN_OK || s == VN_BAD_FILE || s == VN_UNSUPPORTED);
-    if (s) assert_memory_equal(err.text, "damaged: ", 9);
+    vn_status status = vn_store_load_weights(path, network, loaded, NULL, &err);
+    assert_true(!status || status == VN_BAD_FILE || status == VN_UNSUPPORTED);
+    if (status) assert_memory_equal(err.text, "damaged: ", 9);
 }
 
 static void damaged_files_are_refused_or_fit(void **state) {
@@ -227,9 +227,9 @@ static void failed_allocations_are_reported(void **state) {
     write_shards();
     for (size_t i = 0; i < VN_COUNT(calls); i++)
         for (alloc_turn t = {.recovers = true}; alloc_next(&t);) {
-            vn_status s = calls[i]();
-            alloc_hit(&t, s);
-            assert_false(t.n == 0 && s == VN_OK);
+            vn_status status = calls[i]();
+            alloc_hit(&t, status);
+            assert_false(t.n == 0 && !status);
         }
     assert_loads("w");
 }

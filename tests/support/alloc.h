@@ -98,10 +98,10 @@ static inline bool alloc_next(alloc_turn *t) {
 }
 
 /* Stops failing and checks what the call answered; true if an allocation was failed. */
-static inline bool alloc_hit(alloc_turn *t, vn_status s) {
+static inline bool alloc_hit(alloc_turn *t, vn_status status) {
     t->hit = alloc_fail_end();
-    if (s != VN_OK || !t->recovers) assert_int_equal(s, t->hit ? VN_NO_MEMORY : VN_OK);
-    t->refused += s == VN_NO_MEMORY;
+    if (status || !t->recovers) assert_int_equal(status, t->hit ? VN_NO_MEMORY : VN_OK);
+    t->refused += status == VN_NO_MEMORY;
     return t->hit;
 }
 

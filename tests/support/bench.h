@@ -26,14 +26,15 @@ static inline bench bench_open_crew(const char *world, const char *path, const c
     bench b = {0};
     vn_err err = {0};
     json_t *json = NULL;
-    vn_status s = vn_json_parse(world, strlen(world), "world", &json, &err);
-    if (!s) s = vn_world_from_json(json, &b.world, &err);
-    if (!s) s = vn_path_open(path, &b.path, &err);
-    if (!s)
-        s = vn_prediction_parse(prediction ? prediction : b.path->row->prediction, &b.prediction,
-                                &err);
-    if (!s) s = vn_world_denoiser(b.world, b.path, &b.prediction, crew, &b.denoiser, &err);
-    if (s) fail_msg("the bench does not open: %s", err.text);
+    vn_status status = vn_json_parse(world, strlen(world), "world", &json, &err);
+    if (!status) status = vn_world_from_json(json, &b.world, &err);
+    if (!status) status = vn_path_open(path, &b.path, &err);
+    if (!status)
+        status = vn_prediction_parse(prediction ? prediction : b.path->row->prediction,
+                                     &b.prediction, &err);
+    if (!status)
+        status = vn_world_denoiser(b.world, b.path, &b.prediction, crew, &b.denoiser, &err);
+    if (status) fail_msg("the bench does not open: %s", err.text);
     json_decref(json);
     return b;
 }

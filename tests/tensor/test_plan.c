@@ -408,15 +408,15 @@ static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
     vn_status status = build_network(&net, err);
     vn_gradients by = {.weights = net.w};
     vn_footprint f = {0};
-    if (status == VN_OK) status = vn_gradients_open(&by, net.loss, NULL, err);
-    if (status == VN_OK) {
+    if (!status) status = vn_gradients_open(&by, net.loss, NULL, err);
+    if (!status) {
         vn_program_options o = train_options(&net, backend);
         o.profile = true;
         o.n_grads = by.n;
         o.grads = by.node;
         o.grad_offset = by.offset;
         status = vn_program_open(net.g, &o, &p, err);
-        if (status == VN_OK) status = vn_footprint_open(net.g, &o, &f, err);
+        if (!status) status = vn_footprint_open(net.g, &o, &f, err);
     }
     vn_footprint_close(&f);
     vn_gradients_close(&by);
@@ -452,7 +452,7 @@ static void check_profile(const vn_program *p, bool by_place) {
         if (strcmp(lines[i].op, "conv2d_grad_w") != 0) continue;
         found++;
         assert_int_equal(lines[i].steps, 1);
-        assert_true(by_place ? strcmp(lines[i].label, "conv") == 0 : lines[i].label == NULL);
+        assert_true(by_place ? strcmp(lines[i].label, "conv") == 0 : !lines[i].label);
     }
     assert_int_equal(found, 1);
     assert_true(sum.flops == whole.flops && sum.bytes == whole.bytes);
