@@ -45,7 +45,7 @@ typedef struct rival {
 
 static struct {
     int rounds, threads;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     const char *only;
     double log_ratio[2]; /* of vane's backends to the library: sum of logarithms */
     double worst[2];
@@ -79,7 +79,7 @@ static vane_state vane_open(const char *backend, const vn_node *node, float *con
     const size_t bytes =
         s.backend->workspace[node->op] ? s.backend->workspace[node->op](node, run.threads) : 0;
     s.args = (vn_kernel_args){
-        .node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .crew = run.crew};
+        .node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .pool = run.pool};
     for (int i = 0; i < node->inputs; i++) s.args.in[i] = in[i];
     return s;
 }
@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
     if (run.rounds > MOST_ROUNDS) run.rounds = MOST_ROUNDS;
     dnnl_engine_t engine;
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
-    if (vn_crew_open(run.threads, &run.crew, NULL) != VN_OK) return 1;
+    if (vn_thread_pool_open(run.threads, &run.pool, NULL) != VN_OK) return 1;
     openblas_set_num_threads(run.threads);
     printf("GF/s best and median of %d rounds, %d threads; then the library's time over vane's, by "
            "best and by median\n",
@@ -359,6 +359,6 @@ int main(int argc, char **argv) {
     bench_product(49, 49, 32, false, true);
     print_total("matrix products");
     CHECK(dnnl_engine_destroy(engine));
-    vn_crew_close(&run.crew);
+    vn_thread_pool_close(&run.pool);
     return 0;
 }

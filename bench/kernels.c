@@ -131,9 +131,9 @@ static void copy_block(void *context, int64_t i, int thread) {
     memcpy(c->to + at, c->from + at, rest < COPY_BLOCK ? rest : COPY_BLOCK);
 }
 
-static void copy(char *to, const char *from, size_t bytes, vn_crew *crew) {
-    vn_crew_run(crew, (int64_t)((bytes + COPY_BLOCK - 1) / COPY_BLOCK), copy_block,
-                &(copying){to, from, bytes});
+static void copy(char *to, const char *from, size_t bytes, vn_thread_pool *pool) {
+    vn_thread_pool_run(pool, (int64_t)((bytes + COPY_BLOCK - 1) / COPY_BLOCK), copy_block,
+                       &(copying){to, from, bytes});
 }
 
 typedef struct measured {
@@ -159,7 +159,7 @@ static size_t place(int64_t floats, int round) {
 }
 
 static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes,
-                          vn_crew *crew, int rounds, bool cold, float **array) {
+                          vn_thread_pool *pool, int rounds, bool cold, float **array) {
     measured m = {0};
     for (int r = 0; r < rounds; r++) {
         int turn = cold ? 2 * r : 0;
@@ -171,50 +171,51 @@ static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_ar
         double middle = vn_now();
         size_t at = place((int64_t)bytes / 8, cold ? turn + 1 : 0);
         copy((char *)(array[VN_MAX_IN] + at), (const char *)(array[0] + at), (size_t)bytes / 2,
-             crew);
+             pool);
         note(&m, middle - begin, vn_now() - middle);
     }
     return m;
 }
 
-static void run_case(const vn_backend *b, const bench_case *c, vn_crew *crew, int rounds,
+static void run_case(const vn_backend *b, const bench_case *c, vn_thread_pool *pool, int rounds,
                      float **array) {
     vn_node in[VN_MAX_IN] = {0},
             n = {.op = c->op, .attr = c->attr, .inputs = c->inputs, .shape = c->out};
     vn_run run = {0};
     double bytes = 4 * (double)vn_shape_count(&c->out);
-    vn_kernel_args a = {.node = &n, .crew = crew, .run = &run};
+    vn_kernel_args a = {.node = &n, .pool = pool, .run = &run};
     for (int i = 0; i < c->inputs; i++) {
         in[i].shape = c->in[i];
         n.in[i] = &in[i];
         bytes += 4 * (double)vn_shape_count(&c->in[i]);
     }
-    a.work = allocate(b->workspace[c->op] ? b->workspace[c->op](&n, vn_crew_threads(crew)) : 0);
-    measured cached = time_case(b, c, a, bytes, crew, rounds, false, array);
-    measured cold = time_case(b, c, a, bytes, crew, rounds, true, array);
+    a.work =
+        allocate(b->workspace[c->op] ? b->workspace[c->op](&n, vn_thread_pool_threads(pool)) : 0);
+    measured cached = time_case(b, c, a, bytes, pool, rounds, false, array);
+    measured cold = time_case(b, c, a, bytes, pool, rounds, true, array);
     print_row(c->name, bytes, cached, cold);
     vn_free(a.work);
 }
 
-static measured time_adamw(const vn_backend *b, size_t count, vn_crew *crew, int rounds,
+static measured time_adamw(const vn_backend *b, size_t count, vn_thread_pool *pool, int rounds,
                            float **array) {
     measured m = {0};
     vn_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1, 1, 0.999};
     for (int r = 0; r < rounds; r++) {
         double begin = vn_now();
-        b->adamw(&o, count, array[0], array[1], array[2], array[3], array[4], crew);
+        b->adamw(&o, count, array[0], array[1], array[2], array[3], array[4], pool);
         double middle = vn_now();
-        copy((char *)array[VN_MAX_IN], (const char *)array[0], count * 4 * 9 / 2, crew);
+        copy((char *)array[VN_MAX_IN], (const char *)array[0], count * 4 * 9 / 2, pool);
         note(&m, middle - begin, vn_now() - middle);
     }
     return m;
 }
 
 /* Five arrays read, four written. */
-static void run_adamw(const vn_backend *b, vn_crew *crew, int rounds, float **array) {
+static void run_adamw(const vn_backend *b, vn_thread_pool *pool, int rounds, float **array) {
     size_t few = 1 << 18, many = 3 << 20;
-    measured cached = time_adamw(b, few, crew, rounds, array),
-             cold = time_adamw(b, many, crew, rounds, array);
+    measured cached = time_adamw(b, few, pool, rounds, array),
+             cold = time_adamw(b, many, pool, rounds, array);
     double scale = (double)few / (double)many;
     print_row("adamw+ema, per 256k", 36.0 * (double)few, cached,
               (measured){cold.seconds * scale, cold.copy * scale});
@@ -231,8 +232,9 @@ int main(int argc, char **argv) {
                 b ? "usage: kernels [BACKEND [THREADS [ROUNDS [PART-OF-A-NAME]]]]" : err.text);
         return 2;
     }
-    vn_crew *crew = NULL;
-    if (vn_crew_open(threads, &crew, &err) != VN_OK) return fprintf(stderr, "%s\n", err.text), 1;
+    vn_thread_pool *pool = NULL;
+    if (vn_thread_pool_open(threads, &pool, &err) != VN_OK)
+        return fprintf(stderr, "%s\n", err.text), 1;
     for (int i = 0; i <= VN_MAX_IN; i++) {
         array[i] = allocate(MAX_BYTES);
         for (size_t k = 0; k < MAX_BYTES / 4; k++)
@@ -240,9 +242,9 @@ int main(int argc, char **argv) {
     }
     printf("%s, %d threads\n%-26s %-41s  %s\n", b->name, threads, "", "cached", "cold");
     for (size_t i = 0; i < VN_COUNT(cases); i++)
-        if (strstr(cases[i].name, part)) run_case(b, &cases[i], crew, rounds, array);
-    if (strstr("adamw", part)) run_adamw(b, crew, rounds, array);
+        if (strstr(cases[i].name, part)) run_case(b, &cases[i], pool, rounds, array);
+    if (strstr("adamw", part)) run_adamw(b, pool, rounds, array);
     for (int i = 0; i <= VN_MAX_IN; i++) vn_free(array[i]);
-    vn_crew_close(&crew);
+    vn_thread_pool_close(&pool);
     return 0;
 }

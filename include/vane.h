@@ -460,7 +460,7 @@ VN_API vn_train_options vn_train_options_default(void);
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
                           const vn_train_options *options);
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_walks. The
+ * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
  * request is over with that call, also where it came too late for it. Safe in a signal handler and
  * from other threads. */
 VN_API void vn_context_cancel(vn_context *vn);
@@ -582,17 +582,17 @@ VN_API vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_option
 
 /* What a step of sampling costs: its passes through the network, and the arithmetic of sampler and
  * guides around them. */
-typedef struct vn_bench_walk_options {
+typedef struct vn_bench_sampling_options {
     /* a row with parameters; NULL: the path's own; "all": each row of the table in turn */
     const char *sampler;
     const char *guide; /* NULL: "cfg"; "all": each row in turn */
     const char *path;  /* for models without one; default NULL: "rectified" */
     double guidance;   /* default 2 */
-    int steps;         /* of a walk; default 10 */
-    int64_t batch;     /* samples of a walk; default 64 */
-} vn_bench_walk_options;
+    int steps;         /* of a sampling run; default 10 */
+    int64_t batch;     /* samples of a sampling run; default 64 */
+} vn_bench_sampling_options;
 
-typedef struct vn_bench_walk {
+typedef struct vn_bench_sampling {
     const char *sampler, *guide;
     /* why the two do not go together with this model; else NULL and all that follows is set */
     const char *refused;
@@ -602,17 +602,17 @@ typedef struct vn_bench_walk {
     double denoiser_ms;       /* of it in the network, at its least time */
     double arithmetic_ms;     /* of it around the network, at its least time */
     double arithmetic_share;  /* arithmetic_ms / denoiser_ms */
-} vn_bench_walk;
+} vn_bench_sampling;
 
-typedef void (*vn_bench_walk_fn)(void *user, const vn_bench_walk *walk);
+typedef void (*vn_bench_sampling_fn)(void *user, const vn_bench_sampling *walk);
 
-VN_API vn_bench_walk_options vn_bench_walk_options_default(void);
-/* Times the network alone and each walk around a stand-in that answers at once, and reports each
+VN_API vn_bench_sampling_options vn_bench_sampling_options_default(void);
+/* Times the network alone and each sampling run around a stand-in that answers at once, and reports each
  * combination as it is done. machine (or NULL) receives what vn_bench says of the network's pass
  * forward of `batch` samples. */
-VN_API vn_status vn_bench_walks(vn_context *vn, const char *dir,
-                                const vn_bench_walk_options *options, vn_bench_walk_fn report,
-                                void *user, vn_bench_result *machine);
+VN_API vn_status vn_bench_sample(vn_context *vn, const char *dir,
+                                 const vn_bench_sampling_options *options,
+                                 vn_bench_sampling_fn report, void *user, vn_bench_result *machine);
 /* What a file or directory is: a run, model, world, safetensors file, picture, or data that
  * vn_train takes (its kind, classes with their counts, sizes, what cannot be read, what is passed
  * over, the command that trains on it). JSON text, freed with vn_text_free. */

@@ -39,7 +39,7 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     if (status) vn_fail_in(err, "%s", dir);
     if (!status) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
     if (!status) {
-        vn_cpu_measure(b->vn->backend, b->vn->crew, &r->gemm_gflops, &r->memory_gbs);
+        vn_cpu_measure(b->vn->backend, b->vn->pool, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
         b->live = zeros(b->floats);
@@ -110,7 +110,7 @@ static void step(bench *b) {
         .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
     const double began = vn_now();
     b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL,
-                          b->vn->crew);
+                          b->vn->pool);
     b->in_adamw += vn_now() - began;
 }
 

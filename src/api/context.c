@@ -37,7 +37,8 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
     if (!backend) return err.status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return VN_NO_MEMORY;
-    const vn_status status = vn_crew_open(o.threads ? o.threads : vn_cpu_cores(), &vn->crew, &err);
+    const vn_status status =
+        vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
     if (status) {
         vn_free(vn);
         return status;
@@ -50,7 +51,7 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
 
 void vn_context_close(vn_context **vn) {
     if (!vn || !*vn) return;
-    vn_crew_close(&(*vn)->crew);
+    vn_thread_pool_close(&(*vn)->pool);
     vn_free(*vn);
     *vn = NULL;
 }

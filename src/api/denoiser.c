@@ -47,7 +47,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     raw += first * d->size;
     for (int64_t i = 0; i < n; i++) {
         const vn_level *level = &q->level[first + i];
-        const float scale = (float)vn_prediction_meaning(&d->prediction, level).input;
+        const float scale = (float)vn_prediction_coefficients(&d->prediction, level).input;
         for (int64_t j = i * d->size; j < (i + 1) * d->size; j++) d->input[j] = scale * x[j];
         d->time[i] = (float)vn_path_network_time(d->path, level);
         d->labels[i] = row_of(d, label[i]);
@@ -61,7 +61,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
                                            labels, q->cotangent + first * d->size, raw, err);
     for (int64_t i = 0; !status && i < n; i++) {
         const float scale =
-            (float)vn_prediction_meaning(&d->prediction, &q->level[first + i]).input;
+            (float)vn_prediction_coefficients(&d->prediction, &q->level[first + i]).input;
         for (int64_t j = i * d->size; j < (i + 1) * d->size; j++) raw[j] *= scale;
     }
     return status;
@@ -69,7 +69,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_net_denoiser *d = self;
-    vn_runner_disturb(d->runner, (vn_disturb[VN_NET_DISTURBS]){q->disturb, q->always});
+    vn_runner_perturb(d->runner, (vn_perturb[VN_NET_PERTURBS]){q->perturb, q->always});
     const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk,
                   chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
@@ -102,7 +102,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                        "from networks with a "
                        "table of classes, or without classes",
                        io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
-    const vn_status status = vn_runner_open(net, vn->backend, vn->crew, values, &d->runner, err);
+    const vn_status status = vn_runner_open(net, vn->backend, vn->pool, values, &d->runner, err);
     if (status) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,
@@ -112,7 +112,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                          .classes = (int32_t)io->labels - (null_row >= 0),
                          .has_null = null_row >= 0 || io->labels == 0,
                          .has_vjp = true,
-                         .disturbances = io->disturbances,
+                         .perturbations = io->perturbations,
                          .layers = io->layers,
                          .middle = io->middle,
                          .learns_variance = io->learns_variance && path->steps > 0,

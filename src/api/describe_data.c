@@ -54,8 +54,10 @@ static json_t *trained_as(const vn_data_info *info) {
 json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err) {
     const vn_watch quiet = {
         .progress = vn->watch.progress, .user = vn->watch.user, .cancel = vn->watch.cancel};
-    const vn_data_options options = {
-        .threads = vn_crew_threads(vn->crew), .check = true, .skip_bad = true, .watch = &quiet};
+    const vn_data_options options = {.threads = vn_thread_pool_threads(vn->pool),
+                                     .check = true,
+                                     .skip_bad = true,
+                                     .watch = &quiet};
     vn_data *data = NULL;
     json_t *what = NULL, *out = NULL;
     vn_status status = vn_data_open(path, &options, &data, err);

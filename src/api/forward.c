@@ -91,7 +91,7 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     if (status) return status;
     vn_node *const outputs[] = {p->output, p->by.by_x};
     const vn_program_options options = {.backend = p->vn->backend,
-                                        .crew = p->vn->crew,
+                                        .pool = p->vn->pool,
                                         .n_outputs = gradients ? 2 : 1,
                                         .outputs = outputs,
                                         .n_grads = p->by.n,
@@ -126,7 +126,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
     if (!numbers) return vn_no_memory(err);
     vn_tensor_read_f32(t, numbers);
     vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels,
-                     pixels_of(input), p->vn->crew);
+                     pixels_of(input), p->vn->pool);
     vn_free(numbers);
     return status;
 }
@@ -197,7 +197,7 @@ static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
     if (numbers)
         vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels,
-                          pixels_of(node), p->vn->crew);
+                          pixels_of(node), p->vn->pool);
     return numbers;
 }
 

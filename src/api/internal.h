@@ -14,7 +14,7 @@
 
 struct vn_context {
     const vn_backend *backend;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     vn_err err;
     /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
     atomic_int cancel;
@@ -262,7 +262,7 @@ typedef struct vn_drawing {
     vn_reward reward;
     vn_denoiser denoiser;
     vn_pair_denoiser pair;
-    vn_walk *walk;
+    vn_trajectory *trajectory;
 } vn_drawing;
 
 /* Where samples go. */

@@ -281,9 +281,9 @@ static void close_denoiser(vn_model *m) {
 }
 
 /* The model's own path, which a wish may only confirm. */
-static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) {
+static vn_status confirm_path(const vn_model *m, const char *requested, vn_err *err) {
     vn_path *other = NULL;
-    vn_status status = vn_path_open(wish, &other, err);
+    vn_status status = vn_path_open(requested, &other, err);
     if (status) return status;
     char *text = vn_path_text(other);
     if (!text)
@@ -297,8 +297,8 @@ static vn_status confirm_path(const vn_model *m, const char *wish, vn_err *err) 
 }
 
 /* A path for a model that has none of its own. */
-static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
-    if (!wish && m->net) {
+static vn_status choose_path(vn_model *m, const char *requested, vn_err *err) {
+    if (!requested && m->net) {
         char *whole = vn_model_dir_around(m->source);
         vn_fail(err, VN_BAD_ARGUMENT,
                 "%s has no scheduler_config.json or vane.json; name its path%s%s", m->source,
@@ -307,7 +307,7 @@ static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
         return err->status;
     }
     vn_path *path = NULL;
-    vn_status status = vn_path_open(wish ? wish : "rectified", &path, err);
+    vn_status status = vn_path_open(requested ? requested : "rectified", &path, err);
     if (status) return status;
     close_denoiser(m);
     vn_path_close(&m->chosen);
@@ -315,17 +315,18 @@ static vn_status choose_path(vn_model *m, const char *wish, vn_err *err) {
     return m->says ? VN_OK : vn_prediction_parse(path->row->prediction, &m->prediction, err);
 }
 
-vn_status vn_model_denoise(vn_model *m, const char *wish, const vn_denoiser **out, vn_err *err) {
+vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
+                           vn_err *err) {
     vn_status status = VN_OK;
     if (!m->path)
-        status = choose_path(m, wish, err);
-    else if (wish)
-        status = confirm_path(m, wish, err);
+        status = choose_path(m, requested, err);
+    else if (requested)
+        status = confirm_path(m, requested, err);
     const vn_path *path = m->path ? m->path : m->chosen;
     if (!status && !m->world) status = vn_path_allows(path, &m->prediction, err);
     if (!status && !m->denoiser.self) {
         if (m->world)
-            status = vn_world_denoiser(m->world, path, NULL, m->vn->crew, &m->denoiser, err);
+            status = vn_world_denoiser(m->world, path, NULL, m->vn->pool, &m->denoiser, err);
         else if (m->callback.predict)
             vn_callback_denoiser(&m->callback, m, path, &m->denoiser);
         else

@@ -11,7 +11,7 @@ bool vn_preview_possible(const vn_net_io *io) {
     return io->in_channels == 1 || io->in_channels == (io->rank == 3 ? 3 : 2);
 }
 
-static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
+static vn_status open_trajectory(vn_preview *p, const float *values, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction,
@@ -27,12 +27,12 @@ static vn_status open_walk(vn_preview *p, const float *values, vn_err *err) {
     if (!p->samples || !p->labels) return vn_no_memory(err);
     for (int64_t i = 0; i < p->count; i++)
         p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
-    const vn_walk_options options = {.denoiser = &p->denoiser,
-                                     .steps = p->sampling.steps,
-                                     .guidance = p->sampling.guidance,
-                                     .seed = p->seed,
-                                     .capacity = p->count};
-    return vn_walk_open(&options, &p->walk, err);
+    const vn_trajectory_options options = {.denoiser = &p->denoiser,
+                                           .steps = p->sampling.steps,
+                                           .guidance = p->sampling.guidance,
+                                           .seed = p->seed,
+                                           .capacity = p->count};
+    return vn_trajectory_open(&options, &p->trajectory, err);
 }
 
 /* With the settings that vn_sample's pictures have. */
@@ -70,14 +70,15 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
 vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
-    vn_status status = p->walk ? VN_OK : open_walk(p, values, err);
+    vn_status status = p->trajectory ? VN_OK : open_trajectory(p, values, err);
     if (status) {
         vn_preview_close(p); /* the next one tries again */
         return status;
     }
-    const vn_walk_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
+    const vn_trajectory_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
     const vn_watch quiet = {.cancel = p->vn->watch.cancel};
-    status = vn_walk_run(p->walk, &batch, &quiet, 0, vn_walk_steps(p->walk), err);
+    status = vn_trajectory_run(p->trajectory, &batch, &quiet, 0, vn_trajectory_steps(p->trajectory),
+                               err);
     /* Asked to stop amid a picture: the loop hears of it too, and saves. Numbers gone wild early on
      * are no failure either. */
     if (status == VN_CANCELLED || status == VN_NOT_FINITE) return VN_OK;
@@ -106,7 +107,7 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
 }
 
 void vn_preview_close(vn_preview *p) {
-    vn_walk_close(&p->walk);
+    vn_trajectory_close(&p->trajectory);
     vn_net_denoiser_close(&p->net_denoiser);
     vn_free(p->samples);
     vn_free(p->labels);

@@ -19,7 +19,7 @@ typedef struct vn_preview {
 
     vn_net_denoiser net_denoiser;
     vn_denoiser denoiser;
-    struct vn_walk *walk;
+    struct vn_trajectory *trajectory;
     int64_t count, size;
     float *samples;
     int32_t *labels;

@@ -32,10 +32,10 @@ static bool exists(const char *path) {
     return lstat(path, &st) == 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *walk) {
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *trajectory) {
     (void)st;
     (void)kind;
-    (void)walk;
+    (void)trajectory;
     return remove(path);
 }
 

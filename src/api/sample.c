@@ -1,4 +1,4 @@
-/* sample.c - what one call draws: options checked, a walk for each batch, samples out into rows;
+/* sample.c - what one call draws: options checked, a sampling run for each batch, samples out into rows;
  * and vn_sample, which draws all at once. stream.c draws piece by piece. */
 #include "api/internal.h"
 
@@ -232,7 +232,7 @@ static bool note_trace(const vn_drawing *d, vn_samples *s) {
     s->levels = d->levels;
     s->trace_t = vn_alloc((size_t)d->levels, sizeof *s->trace_t);
     for (int64_t i = 0; s->trace_t && i < d->levels; i++)
-        s->trace_t[i] = vn_walk_levels(d->walk)[i].t;
+        s->trace_t[i] = vn_trajectory_levels(d->trajectory)[i].t;
     return s->trace_t &&
            note(s->settings, "trace", "%lld level%s", (long long)s->levels, VN_S(s->levels));
 }
@@ -325,24 +325,24 @@ static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o)
     if (!o->steps && !o->sigmas) o->steps = vn_sampling_steps_on(&m->sampling, path);
 }
 
-static vn_status open_walk(vn_drawing *d, vn_err *err) {
+static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
     const vn_sample_options *o = &d->o;
     d->user_reward = (vn_user_reward){&d->o, d->m->size};
     d->reward = (vn_reward){evaluate, &d->user_reward};
-    const vn_walk_options options = {.denoiser = &d->denoiser,
-                                     .sampler = o->sampler,
-                                     .grid = o->grid,
-                                     .steps = o->steps,
-                                     .sigmas = o->sigmas,
-                                     .sigma_count = o->sigma_count,
-                                     .guide = o->guide,
-                                     .guidance = o->guidance,
-                                     .reward = o->reward ? &d->reward : NULL,
-                                     .begin = d->begin,
-                                     .seed = o->seed,
-                                     .capacity = d->batch};
-    const vn_status status = vn_walk_open(&options, &d->walk, err);
-    if (!status) d->levels = vn_walk_steps(d->walk) + 1;
+    const vn_trajectory_options options = {.denoiser = &d->denoiser,
+                                           .sampler = o->sampler,
+                                           .grid = o->grid,
+                                           .steps = o->steps,
+                                           .sigmas = o->sigmas,
+                                           .sigma_count = o->sigma_count,
+                                           .guide = o->guide,
+                                           .guidance = o->guidance,
+                                           .reward = o->reward ? &d->reward : NULL,
+                                           .begin = d->begin,
+                                           .seed = o->seed,
+                                           .capacity = d->batch};
+    const vn_status status = vn_trajectory_open(&options, &d->trajectory, err);
+    if (!status) d->levels = vn_trajectory_steps(d->trajectory) + 1;
     return status;
 }
 
@@ -360,18 +360,18 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     d->batch = choose_batch(m, o, d->count);
     if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
         return vn_no_memory(err);
-    return open_walk(d, err);
+    return open_trajectory(d, err);
 }
 
 void vn_drawing_close(vn_drawing *d) {
-    vn_walk_close(&d->walk);
+    vn_trajectory_close(&d->trajectory);
     vn_safetensors_close(&d->noise);
     vn_free(d->scratch);
     vn_free(d->guide);
     *d = (vn_drawing){0};
 }
 
-/* A walk tells of its steps; who waits for samples hears of samples. */
+/* A sampling run tells of its steps; who waits for samples hears of samples. */
 static int on_steps(void *user, const vn_progress *steps) {
     const vn_draw_progress *s = user;
     const double done = (double)s->done + (double)s->n * (double)steps->done / (double)steps->total;
@@ -393,7 +393,7 @@ static void on_log(void *user, vn_log_level level, const char *text) {
 vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
                           vn_draw_progress *progress, vn_err *err) {
     const vn_watch watch = {on_log, on_steps, progress, progress->watch->cancel};
-    const int64_t size = d->m->size, steps = vn_walk_steps(d->walk);
+    const int64_t size = d->m->size, steps = vn_trajectory_steps(d->trajectory);
     vn_status status = VN_OK;
     if (progress->began <= 0) progress->began = vn_now();
     for (int64_t i = 0; i < n; i++) out->labels[i] = vn_drawing_label(d, first + i);
@@ -402,16 +402,17 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
         const float *noise = d->o.noise ? d->o.noise + (first + i) * size
                              : d->noise ? read_noise(d, first + i, progress->n)
                                         : NULL;
-        const vn_walk_batch batch = {.n = progress->n,
-                                     .first = d->o.first + (uint64_t)(first + i),
-                                     .labels = out->labels + i,
-                                     .noise = noise,
-                                     .x = out->data + i * size,
-                                     .trace = out->trace ? out->trace + i * size : NULL,
-                                     .trace_stride = n * size};
-        status = vn_walk_run(d->walk, &batch, &watch, 0, steps, err);
+        const vn_trajectory_batch batch = {.n = progress->n,
+                                           .first = d->o.first + (uint64_t)(first + i),
+                                           .labels = out->labels + i,
+                                           .noise = noise,
+                                           .x = out->data + i * size,
+                                           .trace = out->trace ? out->trace + i * size : NULL,
+                                           .trace_stride = n * size};
+        status = vn_trajectory_run(d->trajectory, &batch, &watch, 0, steps, err);
         if (!status) progress->done += progress->n;
-        if (!status && vn_walk_passes(d->walk) > d->passes) d->passes = vn_walk_passes(d->walk);
+        if (!status && vn_trajectory_passes(d->trajectory) > d->passes)
+            d->passes = vn_trajectory_passes(d->trajectory);
     }
     return status;
 }

@@ -79,7 +79,7 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .size = j->o.size,
                                      .grey = j->o.grey != 0,
                                      .flip = j->o.flip != 0,
-                                     .threads = vn_crew_threads(j->vn->crew),
+                                     .threads = vn_thread_pool_threads(j->vn->pool),
                                      .check = true,
                                      .skip_bad = j->o.skip_bad != 0,
                                      .list = j->list,
@@ -107,7 +107,7 @@ static vn_status open_objective(job *j, vn_err *err) {
     if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
     const vn_world *world = vn_data_world(j->data);
     if (world)
-        status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->crew, &j->truth, err);
+        status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->pool, &j->truth, err);
     if (status) return status;
     const vn_objective_options options = {
         .path = j->path,
@@ -218,7 +218,7 @@ static vn_status open_net(job *j, vn_err *err) {
 /* Before anything of the run's size is made. */
 static vn_status check_memory(job *j, vn_err *err) {
     const vn_train_setup setup = {.backend = j->vn->backend,
-                                  .crew = j->vn->crew,
+                                  .pool = j->vn->pool,
                                   .net = j->net,
                                   .data = j->data,
                                   .objective = j->objective,
@@ -313,8 +313,8 @@ static vn_status create(job *j, vn_err *err) {
     return !status ? keep_list(j, err) : status;
 }
 
-static vn_status start(job *j, const vn_train_options *wish, vn_err *err) {
-    j->o = *wish;
+static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
+    j->o = *requested;
     vn_status status = vn_train_options_settle(&j->o, err);
     if (!status) status = check_outside(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
@@ -342,8 +342,8 @@ static void keep_size(job *j) {
     j->o.size = height == width ? height : -1;
 }
 
-static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
-    if (wish->overwrite)
+static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) {
+    if (requested->overwrite)
         return vn_fail(err, VN_BAD_ARGUMENT, "resume and overwrite exclude each other");
     vn_status status = check_outside(j, err);
     if (!status) status = vn_run_dir_open(&j->run, j->out, err);
@@ -352,7 +352,7 @@ static vn_status resume(job *j, const vn_train_options *wish, vn_err *err) {
     const json_t *stored = json_object_get(j->dir.vane, "train");
     if (!json_is_object(stored) || !vn_store_has_checkpoint(j->out))
         return vn_fail(err, VN_BAD_FILE, "%s: not a run of vane that could go on", j->out);
-    status = vn_train_options_resume(stored, wish, &j->o, err);
+    status = vn_train_options_resume(stored, requested, &j->o, err);
     if (status) return vn_fail_in(err, "%s", j->out);
     j->o.model = NULL; /* the run's config.json says it */
     keep_size(j);
@@ -392,7 +392,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_setup setup = {
         .backend = j->vn->backend,
-        .crew = j->vn->crew,
+        .pool = j->vn->pool,
         .watch = &j->vn->watch,
         .net = j->net,
         .data = j->data,

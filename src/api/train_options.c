@@ -190,7 +190,7 @@ static bool take(vn_train_options *o, const field *f, const json_t *value) {
     return true;
 }
 
-vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish,
+vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *requested,
                                   vn_train_options *o, vn_err *err) {
     char name[32];
     *o = vn_train_options_default();
@@ -199,17 +199,17 @@ vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *
             return vn_fail(err, VN_BAD_FILE, "vane.json: train.%s is missing or of the wrong kind",
                            fields[i].name);
     /* A wish for one way to end replaces the other. */
-    if (wish->steps) o->minutes = 0;
-    if (wish->minutes > 0) o->steps = 0;
+    if (requested->steps) o->minutes = 0;
+    if (requested->minutes > 0) o->steps = 0;
     for (size_t i = 0; i < VN_COUNT(fields); i++) {
         const field *f = &fields[i];
-        if (is_unset(wish, f) || same(wish, o, f)) continue;
+        if (is_unset(requested, f) || same(requested, o, f)) continue;
         if (!f->may_change)
             return vn_fail(err, VN_BAD_ARGUMENT,
                            "%s: resuming goes on with what the run began with; leave it out",
                            spelt(f, name));
-        copy(o, wish, f);
+        copy(o, requested, f);
     }
-    o->recompute = wish->recompute; /* of the machine rather than of the run: not stored */
+    o->recompute = requested->recompute; /* of the machine rather than of the run: not stored */
     return vn_train_options_settle(o, err);
 }

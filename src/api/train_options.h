@@ -1,4 +1,4 @@
-/* train_options.h - training options as a table: one walk each for defaults, ranges, vane.json and
+/* train_options.h - training options as a table: one sampling run each for defaults, ranges, vane.json and
  * what a resume may change. */
 #ifndef VN_API_TRAIN_OPTIONS_H
 #define VN_API_TRAIN_OPTIONS_H
@@ -16,7 +16,7 @@ json_t *vn_train_options_describe(const json_t *stored);
 /* What a run was trained with, from vane.json's object, whose strings *o borrows, settled. On top
  * of it comes what `wish` asks for: allowed for how long and how often, refused for what would make
  * it another run. */
-vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *wish,
+vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *requested,
                                   vn_train_options *o, vn_err *err);
 
 #endif

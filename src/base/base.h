@@ -136,21 +136,21 @@ void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream,
 /* What guides have done inside a network: path carries it in a query, nn builds it, and neither
  * knows the other. Layers count from 0 in the order of a forward pass: a transformer's blocks, a
  * U-Net's attention blocks. */
-typedef enum vn_disturbance {
-    VN_UNDISTURBED,
+typedef enum vn_perturbation {
+    VN_UNPERTURBED,
     VN_ATTENTION_IDENTITY = 1, /* each token attends to itself alone (PAG 2403.17377) */
     /* queries blurred by a Gaussian of deviation `amount` tokens (SEG 2408.00760) */
     VN_ATTENTION_BLUR = 2,
     VN_ATTENTION_SPARSE = 4,  /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
     VN_ATTENTION_SKIPPED = 8, /* what attention would add is left out (STG 2411.18664) */
     VN_BLOCKS_SKIPPED = 16    /* the blocks pass on what they are given (SLG; STG) */
-} vn_disturbance;
-typedef struct vn_disturb {
-    vn_disturbance kind;
+} vn_perturbation;
+typedef struct vn_perturb {
+    vn_perturbation kind;
     double amount;
     int first, last; /* layers, both of them too; more than there are: to the end */
-} vn_disturb;
-static inline bool vn_disturb_equal(const vn_disturb *a, const vn_disturb *b) {
+} vn_perturb;
+static inline bool vn_perturb_equal(const vn_perturb *a, const vn_perturb *b) {
     return a->kind == b->kind && a->amount == b->amount && a->first == b->first &&
            a->last == b->last;
 }
@@ -305,16 +305,16 @@ double vn_now(void);                              /* seconds, monotonic */
 /* ---- threads --------------------------------------------------------------------------------- */
 
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
-typedef struct vn_crew vn_crew;
-/* One task of a loop; `thread` < vn_crew_threads tells whose scratch memory is free to use. Must
+typedef struct vn_thread_pool vn_thread_pool;
+/* One task of a loop; `thread` < vn_thread_pool_threads tells whose scratch memory is free to use. Must
  * not run another loop. */
 typedef void (*vn_task)(void *context, int64_t index, int thread);
-vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err);
-void vn_crew_close(vn_crew **crew);
-int vn_crew_threads(const vn_crew *crew); /* NULL: 1 */
+vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err);
+void vn_thread_pool_close(vn_thread_pool **pool);
+int vn_thread_pool_threads(const vn_thread_pool *pool); /* NULL: 1 */
 /* Tasks 0 .. count-1, each once, by whoever is free; returns when all are done. One loop at a time.
  * NULL: by the caller. */
-void vn_crew_run(vn_crew *crew, int64_t count, vn_task task, void *context);
+void vn_thread_pool_run(vn_thread_pool *pool, int64_t count, vn_task task, void *context);
 
 /* ---- what a long call may use of its caller -------------------------------------------------- */
 

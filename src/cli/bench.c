@@ -8,7 +8,7 @@ typedef struct args {
     const char *dir;
     int mode, profile;
     vn_bench_options o;
-    vn_bench_walk_options walk;
+    vn_bench_sampling_options walk;
     json_t *walks;        /* --json: what was reported so far */
     json_t *ops, *places; /* --profile --json: likewise */
     bool json, no_memory;
@@ -142,7 +142,7 @@ static vn_status bench_network(cli_session *s, args *a) {
 
 /* ---- sampling -------------------------------------------------------------------------------- */
 
-static json_t *walk_json(const vn_bench_walk *r) {
+static json_t *walk_json(const vn_bench_sampling *r) {
     if (r->refused)
         return json_pack("{s:s, s:s, s:s}", "sampler", r->sampler, "guide", r->guide, "refused",
                          r->refused);
@@ -154,7 +154,7 @@ static json_t *walk_json(const vn_bench_walk *r) {
                      cli_json_number(r->arithmetic_share));
 }
 
-static void print_walk(args *a, const vn_bench_walk *r) {
+static void print_walk(args *a, const vn_bench_sampling *r) {
     if (!a->begun)
         printf("%-16s %-24s %7s %10s %10s %11s %7s\n", "sampler", "guide", "passes", "ms a step",
                "network", "arithmetic", "share");
@@ -167,7 +167,7 @@ static void print_walk(args *a, const vn_bench_walk *r) {
                r->arithmetic_ms, 100 * r->arithmetic_share);
 }
 
-static void on_walk(void *user, const vn_bench_walk *r) {
+static void on_walk(void *user, const vn_bench_sampling *r) {
     args *a = user;
     if (!a->json)
         print_walk(a, r);
@@ -175,7 +175,7 @@ static void on_walk(void *user, const vn_bench_walk *r) {
         a->no_memory = true;
 }
 
-/* One walk's numbers stand beside the network's own; several are a list. */
+/* One sampling run's numbers stand beside the network's own; several are a list. */
 static json_t *walks_json(const args *a, const vn_bench_result *machine) {
     json_t *object = network_json(machine);
     const bool one = json_array_size(a->walks) == 1;
@@ -186,14 +186,14 @@ static json_t *walks_json(const args *a, const vn_bench_result *machine) {
     return NULL;
 }
 
-static vn_status bench_walks(cli_session *s, args *a) {
+static vn_status bench_samplers(cli_session *s, args *a) {
     vn_bench_result machine;
     a->walk.batch = a->o.batch;
     a->walk.steps = a->o.steps > INT32_MAX || a->o.steps < INT32_MIN ? -1 : (int)a->o.steps;
     a->json = s->json;
     a->walks = json_array();
     vn_status status =
-        vn_bench_walks(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
+        vn_bench_sample(s->vn, a->dir, &a->walk, on_walk, a, s->json ? &machine : NULL);
     if (!status && s->json) status = cli_print_json(a->no_memory ? NULL : walks_json(a, &machine));
     json_decref(a->walks);
     return status;
@@ -202,12 +202,12 @@ static vn_status bench_walks(cli_session *s, args *a) {
 /* ---- the verb -------------------------------------------------------------------------------- */
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_bench_options_default(), .walk = vn_bench_walk_options_default()};
+    args a = {.o = vn_bench_options_default(), .walk = vn_bench_sampling_options_default()};
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (!done) done = a.mode == SAMPLE ? bench_walks(&s, &a) : bench_network(&s, &a);
+    if (!done) done = a.mode == SAMPLE ? bench_samplers(&s, &a) : bench_network(&s, &a);
     return cli_end(&s, done);
 }
 

@@ -114,13 +114,14 @@ static void run_gemm(void *what) {
     c->kernel(&c->args);
 }
 
-static double measure_gemm(const vn_backend *b, vn_crew *crew) {
+static double measure_gemm(const vn_backend *b, vn_thread_pool *pool) {
     vn_node a = {.op = VN_OP_INPUT, .dtype = VN_F32, .shape = {2, {GEMM_SIZE, GEMM_SIZE}}};
     vn_node n = {
         .op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
     size_t count = (size_t)GEMM_SIZE * GEMM_SIZE;
-    size_t work =
-        b->workspace[VN_OP_MATMUL] ? b->workspace[VN_OP_MATMUL](&n, vn_crew_threads(crew)) : 0;
+    size_t work = b->workspace[VN_OP_MATMUL]
+                      ? b->workspace[VN_OP_MATMUL](&n, vn_thread_pool_threads(pool))
+                      : 0;
     float *in = vn_alloc_aligned(count, sizeof(float));
     float *out = vn_alloc_aligned(count, sizeof(float));
     void *scratch = vn_alloc_aligned(work, 1);
@@ -130,7 +131,7 @@ static double measure_gemm(const vn_backend *b, vn_crew *crew) {
         vn_run run = {0};
         gemm_case c = {
             b->kernel[VN_OP_MATMUL],
-            {.node = &n, .in = {in, in}, .out = out, .work = scratch, .crew = crew, .run = &run}};
+            {.node = &n, .in = {in, in}, .out = out, .work = scratch, .pool = pool, .run = &run}};
         rate = best_rate(run_gemm, &c, 2.0 * GEMM_SIZE * GEMM_SIZE * GEMM_SIZE) / 1e9;
     }
     vn_free(in);
@@ -142,7 +143,7 @@ static double measure_gemm(const vn_backend *b, vn_crew *crew) {
 typedef struct copy_case {
     char *to;
     const char *from;
-    vn_crew *crew;
+    vn_thread_pool *pool;
 } copy_case;
 
 #define COPY_TASK ((size_t)1 << 20)
@@ -155,15 +156,15 @@ static void copy_task(void *what, int64_t i, int thread) {
 
 static void run_copy(void *what) {
     const copy_case *c = what;
-    vn_crew_run(c->crew, COPY_BYTES / COPY_TASK, copy_task, what);
+    vn_thread_pool_run(c->pool, COPY_BYTES / COPY_TASK, copy_task, what);
 }
 
-static double measure_copy(vn_crew *crew) {
+static double measure_copy(vn_thread_pool *pool) {
     char *from = vn_alloc_aligned(COPY_BYTES, 1), *to = vn_alloc_aligned(COPY_BYTES, 1);
     double rate = 0;
     if (from && to) {
         memset(from, 1, COPY_BYTES);
-        copy_case c = {to, from, crew};
+        copy_case c = {to, from, pool};
         rate = best_rate(run_copy, &c, 2.0 * (double)COPY_BYTES) / 1e9; /* read and written */
     }
     vn_free(from);
@@ -172,7 +173,8 @@ static double measure_copy(vn_crew *crew) {
 }
 
 /* 0 where memory for the measurement is lacking. */
-void vn_cpu_measure(const vn_backend *b, vn_crew *crew, double *gemm_gflops, double *memory_gbs) {
-    *gemm_gflops = measure_gemm(b, crew);
-    *memory_gbs = measure_copy(crew);
+void vn_cpu_measure(const vn_backend *b, vn_thread_pool *pool, double *gemm_gflops,
+                    double *memory_gbs) {
+    *gemm_gflops = measure_gemm(b, pool);
+    *memory_gbs = measure_copy(pool);
 }

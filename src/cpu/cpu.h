@@ -13,6 +13,7 @@ const vn_backend *vn_cpu_backend(const char *name, vn_err *err);
 const vn_backend *vn_cpu_backend_at(size_t i);
 int vn_cpu_cores(void); /* cores this process may use */
 /* Largest matrix product and memory copy rates measured now. */
-void vn_cpu_measure(const vn_backend *b, vn_crew *crew, double *gemm_gflops, double *memory_gbs);
+void vn_cpu_measure(const vn_backend *b, vn_thread_pool *pool, double *gemm_gflops,
+                    double *memory_gbs);
 
 #endif

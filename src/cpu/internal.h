@@ -79,8 +79,8 @@
 #define VN_DECLARE(op, kernel, work, isa) VN_DECLARE_##work(kernel, isa)
 #define VN_DECLARE_OPTIMISER(isa)                                                                  \
     void vn_k_adamw_##isa(const vn_adamw *o, size_t n, float *value, const float *grad, float *m,  \
-                          float *v, float *ema, vn_crew *crew);                                    \
-    double vn_k_sum_squares_##isa(size_t n, const float *x, vn_crew *crew);
+                          float *v, float *ema, vn_thread_pool *pool);                             \
+    double vn_k_sum_squares_##isa(size_t n, const float *x, vn_thread_pool *pool);
 #define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)
 
 #if defined(VN_ISA)
@@ -93,8 +93,8 @@ VN_DECLARE_ISA(VN_ISA)
  * sharing costs more than it saves. */
 #define VN_PARALLEL_FLOATS 32768
 
-static inline vn_crew *vn_share(vn_crew *crew, double floats) {
-    return floats < VN_PARALLEL_FLOATS ? NULL : crew;
+static inline vn_thread_pool *vn_share(vn_thread_pool *pool, double floats) {
+    return floats < VN_PARALLEL_FLOATS ? NULL : pool;
 }
 
 static inline int64_t vn_min_i64(int64_t a, int64_t b) {

@@ -349,9 +349,9 @@ static vn_head head_at(const vn_kernel_args *a, const vn_head *shared, int64_t i
     return h;
 }
 
-static vn_crew *attention_crew(const vn_kernel_args *a, const vn_head *h, int products) {
+static vn_thread_pool *attention_pool(const vn_kernel_args *a, const vn_head *h, int products) {
     const double scores = (double)head_count(a->node) * (double)h->tq * (double)h->tk;
-    return vn_share(a->crew, scores * (products * (double)h->d + 16) / 25);
+    return vn_share(a->pool, scores * (products * (double)h->d + 16) / 25);
 }
 
 /* What a task knows. */
@@ -386,8 +386,8 @@ void VN_K(attention)(const vn_kernel_args *a) {
     if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->shape) * sizeof(float));
     else
-        vn_crew_run(attention_crew(a, &t.shared, 2), head_count(a->node) * t.blocks, forward_task,
-                    &t);
+        vn_thread_pool_run(attention_pool(a, &t.shared, 2), head_count(a->node) * t.blocks,
+                           forward_task, &t);
 }
 
 size_t VN_W(attention_grad)(const vn_node *n, int threads) {
@@ -418,6 +418,6 @@ void VN_K(attention_grad)(const vn_kernel_args *a) {
     if (t.shared.tk == 0)
         memset(a->out, 0, (size_t)vn_shape_count(&a->node->in[0]->shape) * sizeof(float));
     else
-        vn_crew_run(attention_crew(a, &t.shared, 5),
-                    a->node->in[0]->shape.dim[0] * key_heads(a->node), gradient_task, &t);
+        vn_thread_pool_run(attention_pool(a, &t.shared, 5),
+                           a->node->in[0]->shape.dim[0] * key_heads(a->node), gradient_task, &t);
 }

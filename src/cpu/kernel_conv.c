@@ -118,17 +118,17 @@ static void strip_task(void *context, int64_t i, int thread) {
     convolve_strip(t->c, t->work, &strip, (const float **)own, (float **)(own + pointers));
 }
 
-static void convolve(const vn_convolution *c, void *work, vn_crew *crew) {
+static void convolve(const vn_convolution *c, void *work, vn_thread_pool *pool) {
     const vn_windows *v = &c->windows;
     if (vn_winograd_suits(v, c->taps.n)) {
-        vn_winograd_convolve(c, work, crew);
+        vn_winograd_convolve(c, work, pool);
         return;
     }
     const double flops =
         2.0 * (double)(v->n * v->oh * v->ow * c->taps.n) * (double)window_floats(v);
-    vn_convolving t = {c, cut_strips(v, vn_crew_threads(crew)), work};
-    vn_crew_run(vn_share(crew, (double)weight_floats(v, c->taps.n)), v->kh, pack_task, &t);
-    vn_crew_run(vn_share(crew, flops / 50), t.strips.count, strip_task, &t);
+    vn_convolving t = {c, cut_strips(v, vn_thread_pool_threads(pool)), work};
+    vn_thread_pool_run(vn_share(pool, (double)weight_floats(v, c->taps.n)), v->kh, pack_task, &t);
+    vn_thread_pool_run(vn_share(pool, flops / 50), t.strips.count, strip_task, &t);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -158,7 +158,7 @@ void VN_K(conv2d)(const vn_kernel_args *a) {
     c.w = a->in[1];
     c.bias = a->node->inputs > 2 ? a->in[2] : NULL;
     c.out = a->out;
-    convolve(&c, a->work, a->crew);
+    convolve(&c, a->work, a->pool);
 }
 
 /* ---- gradient with respect to the input ------------------------------------------------------ */
@@ -232,6 +232,6 @@ void VN_K(conv2d_grad_x)(const vn_kernel_args *a) {
         c.in = a->in[0];
         c.w = a->in[1];
         c.out = a->out;
-        convolve(&c, a->work, a->crew);
+        convolve(&c, a->work, a->pool);
     }
 }

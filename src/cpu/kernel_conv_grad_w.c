@@ -173,16 +173,16 @@ static void add_task(void *context, int64_t i, int thread) {
 void VN_K(conv2d_grad_w)(const vn_kernel_args *a) {
     vn_summing s = {.g = describe(a->node), .work = a->work, .out = a->out};
     if (vn_winograd_suits(&s.g.windows, s.g.outputs)) {
-        vn_winograd_grad_w(&s.g.windows, s.g.outputs, a->in[0], a->in[1], a->out, a->work, a->crew);
+        vn_winograd_grad_w(&s.g.windows, s.g.outputs, a->in[0], a->in[1], a->out, a->work, a->pool);
         return;
     }
     s.g.x = a->in[0];
     s.g.dy = a->in[1];
     s.weights = s.g.window * s.g.outputs;
-    s.parts = column_parts(&s.g, vn_crew_threads(a->crew));
+    s.parts = column_parts(&s.g, vn_thread_pool_threads(a->pool));
     const double flops =
         2.0 * (double)(s.g.windows.n * s.g.windows.oh * s.g.windows.ow) * (double)s.weights;
-    vn_crew_run(vn_share(a->crew, flops / 50), s.g.chunks * s.parts, sum_task, &s);
-    vn_crew_run(vn_share(a->crew, (double)(s.weights * s.g.chunks)),
-                vn_row_parts(s.weights, s.g.chunks), add_task, &s);
+    vn_thread_pool_run(vn_share(a->pool, flops / 50), s.g.chunks * s.parts, sum_task, &s);
+    vn_thread_pool_run(vn_share(a->pool, (double)(s.weights * s.g.chunks)),
+                       vn_row_parts(s.weights, s.g.chunks), add_task, &s);
 }

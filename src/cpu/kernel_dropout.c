@@ -53,5 +53,5 @@ void VN_K(dropout)(const vn_kernel_args *a) {
         .scale = p < 1 ? (float)(1 / (1 - p)) : 0.0f,
         .length = length,
     };
-    vn_crew_run(vn_share(a->crew, 8.0 * (double)(rows * length)), rows, drop_task, &d);
+    vn_thread_pool_run(vn_share(a->pool, 8.0 * (double)(rows * length)), rows, drop_task, &d);
 }

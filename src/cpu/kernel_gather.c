@@ -29,7 +29,7 @@ void VN_K(embedding)(const vn_kernel_args *a) {
     const vn_shape *table = &a->node->in[0]->shape;
     const int64_t length = table->dim[1], n = vn_shape_count(&a->node->in[1]->shape);
     lookup l = {table->dim[0], length, n, a->in[1], a->in[0], a->out, vn_row_parts(n, length)};
-    vn_crew_run(vn_share(a->crew, 2.0 * (double)(n * length)), l.parts, take_rows, &l);
+    vn_thread_pool_run(vn_share(a->pool, 2.0 * (double)(n * length)), l.parts, take_rows, &l);
 }
 
 static void add_row(float *y, const float *x, int64_t n) {
@@ -53,7 +53,7 @@ void VN_K(embedding_grad)(const vn_kernel_args *a) {
     const vn_shape *table = &a->node->shape;
     const int64_t rows = table->dim[0], length = table->dim[1],
                   n = vn_shape_count(&a->node->in[0]->shape);
-    vn_crew *crew = vn_share(a->crew, (double)(n * length) * 3.0 + (double)(rows * length));
-    lookup l = {rows, length, n, a->in[0], a->in[1], a->out, vn_crew_threads(crew)};
-    vn_crew_run(crew, l.parts, add_rows, &l);
+    vn_thread_pool *pool = vn_share(a->pool, (double)(n * length) * 3.0 + (double)(rows * length));
+    lookup l = {rows, length, n, a->in[0], a->in[1], a->out, vn_thread_pool_threads(pool)};
+    vn_thread_pool_run(pool, l.parts, add_rows, &l);
 }

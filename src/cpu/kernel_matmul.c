@@ -269,15 +269,15 @@ static void block_task(void *context, int64_t i, int thread) {
 }
 
 /* One product by all threads. */
-static void product_shared(const vn_product *p, char *work, vn_crew *crew) {
-    const int threads = vn_crew_threads(crew);
+static void product_shared(const vn_product *p, char *work, vn_thread_pool *pool) {
+    const int threads = vn_thread_pool_threads(pool);
     vn_sharing s = {p, cut_product(p, threads), work, NULL};
     s.sums = (float *)(work + copy_bytes(p) + (size_t)threads * scratch_bytes(p));
     const int64_t panels = copied_floats(p) > 0 ? vn_panels(p->n) : 0, count = p->m * p->n;
-    vn_crew_run(vn_share(crew, (double)copied_floats(p)), panels, copy_task, &s);
-    vn_crew_run(vn_share(crew, (double)count * (double)p->k / 25),
-                s.cut.chunks * s.cut.down * s.cut.across, block_task, &s);
-    vn_add_arrays(p->out, s.sums, count, s.cut.chunks - 1, crew);
+    vn_thread_pool_run(vn_share(pool, (double)copied_floats(p)), panels, copy_task, &s);
+    vn_thread_pool_run(vn_share(pool, (double)count * (double)p->k / 25),
+                       s.cut.chunks * s.cut.down * s.cut.across, block_task, &s);
+    vn_add_arrays(p->out, s.sums, count, s.cut.chunks - 1, pool);
 }
 
 /* ---- ops ------------------------------------------------------------------------------------- */
@@ -330,7 +330,7 @@ void VN_K(linear)(const vn_kernel_args *args) {
     p.b = args->in[1];
     p.bias = args->node->inputs > 2 ? args->in[2] : NULL;
     p.out = args->out;
-    product_shared(&p, args->work, args->crew);
+    product_shared(&p, args->work, args->pool);
 }
 
 /* Many small products go one to a thread, each with a copy of its own B. */
@@ -374,14 +374,14 @@ void VN_K(matmul)(const vn_kernel_args *args) {
     first->b = args->in[1];
     first->out = args->out;
     b.b_step = node->in[1]->shape.rank == 2 ? 0 : first->k * first->n;
-    if (is_many(batch, vn_crew_threads(args->crew))) {
+    if (is_many(batch, vn_thread_pool_threads(args->pool))) {
         const double flops =
             2.0 * (double)batch * (double)first->m * (double)first->n * (double)first->k;
-        vn_crew_run(vn_share(args->crew, flops / 50), batch, product_task, &b);
+        vn_thread_pool_run(vn_share(args->pool, flops / 50), batch, product_task, &b);
         return;
     }
     for (int64_t i = 0; i < batch; i++) {
         const vn_product p = batch_product(&b, i);
-        product_shared(&p, b.work, args->crew);
+        product_shared(&p, b.work, args->pool);
     }
 }

@@ -34,7 +34,7 @@ void VN_K(fill)(const vn_kernel_args *a) {
     filling f = {.y = a->out, .n = vn_shape_count(&a->node->shape)};
     memcpy(&f.value, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real,
            sizeof f.value);
-    vn_crew_run(vn_share(a->crew, (double)f.n), vn_block_count(f.n), fill_block, &f);
+    vn_thread_pool_run(vn_share(a->pool, (double)f.n), vn_block_count(f.n), fill_block, &f);
 }
 
 /* ---- rows in order: broadcast, and permutations that keep the last axis ---------------------- */
@@ -66,8 +66,8 @@ static void gather_piece(void *context, int64_t piece, int thread) {
 /* y, walked in order, from x by the axes' strides; the inner one is 0 or 1. */
 static void gather_rows(const vn_axes *axes, const vn_kernel_args *a) {
     gathering g = {axes, vn_axes_pieces(axes), a->in[0], a->out};
-    vn_crew_run(vn_share(a->crew, 2.0 * (double)vn_axes_count(axes, axes->rank)), g.pieces.count,
-                gather_piece, &g);
+    vn_thread_pool_run(vn_share(a->pool, 2.0 * (double)vn_axes_count(axes, axes->rank)),
+                       g.pieces.count, gather_piece, &g);
 }
 
 void VN_K(broadcast)(const vn_kernel_args *a) {
@@ -125,8 +125,8 @@ static void transpose(const vn_axes *axes, int k, const vn_kernel_args *a) {
     s.outer.stride[1][k] *= TILE;
     const int64_t count = vn_axes_count(&s.outer, last);
     s.inside = count / vn_axes_count(&s.outer, k + 1);
-    vn_crew_run(vn_share(a->crew, 4.0 * (double)(count * s.columns * TILE)), count, transpose_task,
-                &s);
+    vn_thread_pool_run(vn_share(a->pool, 4.0 * (double)(count * s.columns * TILE)), count,
+                       transpose_task, &s);
 }
 
 void VN_K(permute)(const vn_kernel_args *a) {
@@ -170,10 +170,10 @@ static void copy_part(void *context, int64_t part, int thread) {
     }
 }
 
-static void copy_runs(vn_crew *crew, runs c) {
+static void copy_runs(vn_thread_pool *pool, runs c) {
     const int64_t words = 2 * c.length + c.head + c.tail; /* read or written */
     c.parts = vn_row_parts(c.rows, words);
-    vn_crew_run(vn_share(crew, (double)c.rows * (double)words), c.parts, copy_part, &c);
+    vn_thread_pool_run(vn_share(pool, (double)c.rows * (double)words), c.parts, copy_part, &c);
 }
 
 /* Product of the axes before and after `axis`. */
@@ -197,7 +197,7 @@ void VN_K(concat)(const vn_kernel_args *a) {
     word *y = a->out;
     for (int i = 0; i < n->inputs; i++) {
         int64_t length = n->in[i]->shape.dim[axis] * inner;
-        copy_runs(a->crew, (runs){.x = a->in[i],
+        copy_runs(a->pool, (runs){.x = a->in[i],
                                   .x_step = length,
                                   .y = y,
                                   .y_step = whole,
@@ -211,7 +211,7 @@ void VN_K(slice)(const vn_kernel_args *a) {
     const vn_shape *from = &a->node->in[0]->shape, *to = &a->node->shape;
     int axis = a->node->attr.slice.axis;
     int64_t inner = after(to, axis), length = to->dim[axis] * inner;
-    copy_runs(a->crew, (runs){.x = (const word *)a->in[0] + a->node->attr.slice.begin * inner,
+    copy_runs(a->pool, (runs){.x = (const word *)a->in[0] + a->node->attr.slice.begin * inner,
                               .x_step = from->dim[axis] * inner,
                               .y = a->out,
                               .y_step = length,
@@ -224,7 +224,7 @@ void VN_K(place)(const vn_kernel_args *a) {
     int axis = a->node->attr.slice.axis;
     int64_t inner = after(to, axis), whole = to->dim[axis] * inner;
     int64_t head = a->node->attr.slice.begin * inner, length = from->dim[axis] * inner;
-    copy_runs(a->crew, (runs){.x = a->in[0],
+    copy_runs(a->pool, (runs){.x = a->in[0],
                               .x_step = length,
                               .y = a->out,
                               .y_step = whole,

@@ -182,13 +182,13 @@ static void row_stats_task(void *context, int64_t part, int thread) {
 void VN_K(norm_stats)(const vn_kernel_args *a) {
     const vn_norm_view v = vn_norm_view_of(a->node);
     statistics s = {v, a->in[0], a->out, a->node->attr.norm.eps, a->work, a->work};
-    vn_crew *crew = vn_share(a->crew, (double)(v.samples * v.rows * v.channels));
+    vn_thread_pool *pool = vn_share(a->pool, (double)(v.samples * v.rows * v.channels));
     if (v.whole && v.rows == 1 && v.channels > 0 && v.channels <= CHUNK) {
-        vn_crew_run(crew, vn_row_parts(v.samples, v.channels), row_stats_task, &s);
+        vn_thread_pool_run(pool, vn_row_parts(v.samples, v.channels), row_stats_task, &s);
         return;
     }
-    s.scratch += vn_region(moment_count(&v, vn_crew_threads(a->crew)), sizeof(moments));
-    vn_crew_run(crew, v.samples * v.tasks, stats_task, &s);
+    s.scratch += vn_region(moment_count(&v, vn_thread_pool_threads(a->pool)), sizeof(moments));
+    vn_thread_pool_run(pool, v.samples * v.tasks, stats_task, &s);
     for (int64_t sample = 0; sample < v.samples && v.tasks > 1; sample++)
         write_stats(&v, s.moment + sample * v.parts * v.groups, s.eps,
                     s.out + sample * v.groups * 2);
@@ -265,5 +265,5 @@ static void norm_task(void *context, int64_t i, int thread) {
 void VN_K(norm)(const vn_kernel_args *a) {
     normalisation n = {vn_norm_view_of(a->node), a};
     const double floats = 2.0 * (double)(n.v.samples * n.v.rows * n.v.channels);
-    vn_crew_run(vn_share(a->crew, floats), n.v.samples * n.v.tasks, norm_task, &n);
+    vn_thread_pool_run(vn_share(a->pool, floats), n.v.samples * n.v.tasks, norm_task, &n);
 }

@@ -267,23 +267,23 @@ static void grad_x_task(void *context, int64_t i, int thread) {
     const vn_norm_rows all = vn_norm_task(v, i);
     const int64_t sample = all.sample, first = sample * v->rows * v->channels,
                   count = vn_norm_parts_of_task(v);
-    scratch mine = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
+    scratch own = scratch_at(v, p->work + sums_bytes(v) + (size_t)thread * scratch_bytes(v));
     const grads g = grads_at(&p->g, sample);
-    vn_norm_stat s = vn_norm_expand(v, g.stats, sample, mine.stat);
+    vn_norm_stat s = vn_norm_expand(v, g.stats, sample, own.stat);
     for (int64_t k = 0; k < count && p->first; k++) {
         const vn_norm_rows r = vn_norm_part(v, i, k);
-        sum_part(&g, &s, first + r.begin * v->channels, r.end - r.begin, mine.sum,
+        sum_part(&g, &s, first + r.begin * v->channels, r.end - r.begin, own.sum,
                  sums + (i * count + k) * v->groups);
     }
     if (!p->second) return;
-    group_means(v, sums + sample * v->parts * v->groups, mine.mean);
-    finish_part(&g, &s, first + all.begin * v->channels, all.end - all.begin, mine.mean);
+    group_means(v, sums + sample * v->parts * v->groups, own.mean);
+    finish_part(&g, &s, first + all.begin * v->channels, all.end - all.begin, own.mean);
 }
 
 static void grad_x_passes(const vn_kernel_args *a, bool first, bool second) {
     passes p = {grads_of(a), a->work, first, second};
-    vn_crew_run(vn_share(a->crew, grads_floats(&p.g)), p.g.view.samples * p.g.view.tasks,
-                grad_x_task, &p);
+    vn_thread_pool_run(vn_share(a->pool, grads_floats(&p.g)), p.g.view.samples * p.g.view.tasks,
+                       grad_x_task, &p);
 }
 
 void VN_K(norm_grad_x)(const vn_kernel_args *a) {
@@ -397,7 +397,7 @@ void VN_K(norm_grad_affine)(const vn_kernel_args *a) {
     const int64_t runs = s.g.view.runs, parts = s.parts = affine_parts(&s.g.view),
                   channels = s.g.view.channels;
     float *out = a->out;
-    vn_crew_run(vn_share(a->crew, grads_floats(&s.g)), runs * parts, affine_task, &s);
+    vn_thread_pool_run(vn_share(a->pool, grads_floats(&s.g)), runs * parts, affine_task, &s);
     for (int64_t run = 0; run < runs; run++, sums += parts * 2 * channels)
         for (int64_t c = 0; c < 2 * channels; c++) {
             double sum = 0;

@@ -103,7 +103,8 @@ static void run_binary(vn_task task, const vn_kernel_args *a) {
     vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
     vn_axes_merge(&o.axes);
     o.pieces = vn_axes_pieces(&o.axes);
-    vn_crew_run(vn_share(a->crew, (double)vn_shape_count(&n->shape) * 2), o.pieces.count, task, &o);
+    vn_thread_pool_run(vn_share(a->pool, (double)vn_shape_count(&n->shape) * 2), o.pieces.count,
+                       task, &o);
 }
 
 #define VN_BINARY(kernel, f)                                                                       \
@@ -164,8 +165,8 @@ void VN_K(mul_add)(const vn_kernel_args *a) {
     vn_axes_broadcast(&o.axes, 1, &n->in[1]->shape);
     vn_axes_merge(&o.axes);
     o.pieces = vn_axes_pieces(&o.axes);
-    vn_crew_run(vn_share(a->crew, (double)vn_shape_count(&n->shape) * 3), o.pieces.count,
-                mul_add_piece, &o);
+    vn_thread_pool_run(vn_share(a->pool, (double)vn_shape_count(&n->shape) * 3), o.pieces.count,
+                       mul_add_piece, &o);
 }
 
 /* ---- scale * x + shift ----------------------------------------------------------------------- */
@@ -195,5 +196,5 @@ void VN_K(affine)(const vn_kernel_args *a) {
     const vn_attr *attr = &a->node->attr;
     line l = {a->in[0], a->out, vn_shape_count(&a->node->shape), (float)attr->affine.scale,
               (float)attr->affine.shift};
-    vn_crew_run(vn_share(a->crew, (double)l.n * 2), vn_block_count(l.n), affine_block, &l);
+    vn_thread_pool_run(vn_share(a->pool, (double)l.n * 2), vn_block_count(l.n), affine_block, &l);
 }

@@ -116,9 +116,9 @@ void VN_K(sum_to)(const vn_kernel_args *a) {
     reduction r = {plan_of(a->node), a->in[0], a->node->inputs > 1 ? a->in[1] : NULL, a->out,
                    a->work};
     const double inputs = a->node->inputs * (double)vn_shape_count(&a->node->in[0]->shape);
-    vn_crew_run(vn_share(a->crew, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
+    vn_thread_pool_run(vn_share(a->pool, inputs), r.p.outer * r.p.tiles * r.p.parts, sum_task, &r);
     const int64_t outputs = r.p.outer * r.p.columns;
     if (r.p.parts > 1)
-        vn_crew_run(vn_share(a->crew, (double)(outputs * r.p.parts)), vn_block_count(outputs),
-                    parts_task, &r);
+        vn_thread_pool_run(vn_share(a->pool, (double)(outputs * r.p.parts)),
+                           vn_block_count(outputs), parts_task, &r);
 }

@@ -69,5 +69,5 @@ void VN_K(resample)(const vn_kernel_args *a) {
     reach *columns = a->work;
     for (int64_t o = 0; o < to->dim[2]; o++)
         columns[o] = reach_of(attr, o, attr->resample.pad[1], from->dim[2]);
-    vn_crew_run(vn_share(a->crew, floats), to->dim[0] * to->dim[1], resample_line, &shared);
+    vn_thread_pool_run(vn_share(a->pool, floats), to->dim[0] * to->dim[1], resample_line, &shared);
 }

@@ -34,7 +34,7 @@ static void compute_rows(void *context, int64_t part, int thread) {
 static void for_rows(const vn_kernel_args *a, int64_t count, int64_t k, double floats,
                      void (*compute)(const vn_kernel_args *a, int64_t row, int64_t k)) {
     rows r = {compute, a, count, k, vn_row_parts(count, k)};
-    vn_crew_run(vn_share(a->crew, floats * (double)(count * k)), r.parts, compute_rows, &r);
+    vn_thread_pool_run(vn_share(a->pool, floats * (double)(count * k)), r.parts, compute_rows, &r);
 }
 
 /* ---- softmax --------------------------------------------------------------------------------- */

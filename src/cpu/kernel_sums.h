@@ -94,11 +94,11 @@ static inline void vn_add_arrays_task(void *context, int64_t block, int thread) 
 
 /* out[i] += more[0][i], then more[1][i] and so on: the sums of chunks that threads summed apart. */
 static inline void vn_add_arrays(float *out, const float *more, int64_t count, int64_t arrays,
-                                 vn_crew *crew) {
+                                 vn_thread_pool *pool) {
     vn_arrays a = {out, more, count, arrays};
     if (arrays > 0)
-        vn_crew_run(vn_share(crew, (double)(count * (arrays + 1))), vn_block_count(count),
-                    vn_add_arrays_task, &a);
+        vn_thread_pool_run(vn_share(pool, (double)(count * (arrays + 1))), vn_block_count(count),
+                           vn_add_arrays_task, &a);
 }
 
 #endif

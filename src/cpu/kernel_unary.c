@@ -185,7 +185,7 @@ static void run_block(void *context, int64_t block, int thread) {
 
 static void run_blocks(span run, const vn_kernel_args *a, const float *dy) {
     blocks b = {run, a->in[0], dy, a->out, vn_shape_count(&a->node->shape)};
-    vn_crew_run(vn_share(a->crew, (double)b.n * 4), vn_block_count(b.n), run_block, &b);
+    vn_thread_pool_run(vn_share(a->pool, (double)b.n * 4), vn_block_count(b.n), run_block, &b);
 }
 
 void vn_unary_span(vn_fn fn, const float *x, int64_t n, float *y) {

@@ -192,11 +192,11 @@ static void block_task(void *context, int64_t block, int thread) {
     block_results(w, begin, end, out, pixel);
 }
 
-void vn_winograd_convolve(const vn_convolution *c, void *work, vn_crew *crew) {
+void vn_winograd_convolve(const vn_convolution *c, void *work, vn_thread_pool *pool) {
     const int64_t tiles = vn_winograd_tiles(&c->windows);
     const double weights = VN_POINTS * (double)(c->windows.c * c->taps.n);
-    vn_winograd w = describe(c, vn_crew_threads(crew));
+    vn_winograd w = describe(c, vn_thread_pool_threads(pool));
     w.work = work;
-    vn_crew_run(vn_share(crew, weights), vn_panels(c->taps.n), weights_task, &w);
-    vn_crew_run(vn_share(crew, (double)tiles * weights / 25), w.blocks, block_task, &w);
+    vn_thread_pool_run(vn_share(pool, weights), vn_panels(c->taps.n), weights_task, &w);
+    vn_thread_pool_run(vn_share(pool, (double)tiles * weights / 25), w.blocks, block_task, &w);
 }

@@ -25,12 +25,12 @@ bool vn_winograd_suits(const vn_windows *v, int64_t n);
 
 /* A convolution that suits, and its workspace. */
 size_t vn_winograd_bytes(const vn_convolution *c, int threads);
-void vn_winograd_convolve(const vn_convolution *c, void *work, vn_crew *crew);
+void vn_winograd_convolve(const vn_convolution *c, void *work, vn_thread_pool *pool);
 
 /* The gradient with respect to the weights out [3,3,c,n], from x and dy [n,oh,ow,n]. */
 size_t vn_winograd_grad_w_bytes(const vn_windows *v, int64_t n, int threads);
 void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out,
-                        void *work, vn_crew *crew);
+                        void *work, vn_thread_pool *pool);
 
 /* ---- tiles: of all images, row by row -------------------------------------------------------- */
 

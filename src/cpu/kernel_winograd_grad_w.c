@@ -169,7 +169,7 @@ static void sum_task(void *context, int64_t i, int thread) {
 }
 
 void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const float *dy, float *out,
-                        void *work, vn_crew *crew) {
+                        void *work, vn_thread_pool *pool) {
     vn_winograd_grad g = describe(v, n);
     const double products = (double)vn_winograd_tiles(v) * VN_POINTS * (double)(v->c * n);
     g.x = x;
@@ -177,6 +177,7 @@ void vn_winograd_grad_w(const vn_windows *v, int64_t n, const float *x, const fl
     g.out = out;
     g.chunk = work;
     g.threads = (vn_winograd_sums *)((char *)work + chunk_bytes(&g));
-    vn_crew_run(vn_share(crew, products / 25), g.chunks * g.c_pieces * g.n_pieces, sum_task, &g);
-    vn_add_arrays(out, g.chunk, weights_of(&g), g.chunks - 1, crew);
+    vn_thread_pool_run(vn_share(pool, products / 25), g.chunks * g.c_pieces * g.n_pieces, sum_task,
+                       &g);
+    vn_add_arrays(out, g.chunk, weights_of(&g), g.chunks - 1, pool);
 }

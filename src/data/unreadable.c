@@ -102,7 +102,8 @@ static void check_one(void *context, int64_t index, int thread) {
     vn_free(path);
 }
 
-static vn_status check_pixels(vn_folder *f, vn_crew *crew, const vn_watch *watch, vn_err *err) {
+static vn_status check_pixels(vn_folder *f, vn_thread_pool *pool, const vn_watch *watch,
+                              vn_err *err) {
     const double start = vn_now();
     checking *c = vn_calloc(1, sizeof *c);
     if (!c) return vn_no_memory(err);
@@ -111,7 +112,7 @@ static vn_status check_pixels(vn_folder *f, vn_crew *crew, const vn_watch *watch
     for (; !status && c->first < f->files.count; c->first += REPORT_EVERY) {
         const size_t left = f->files.count - c->first,
                      n = left < REPORT_EVERY ? left : REPORT_EVERY;
-        vn_crew_run(crew, (int64_t)n, check_one, c);
+        vn_thread_pool_run(pool, (int64_t)n, check_one, c);
         for (size_t i = 0; !status && i < n; i++) {
             if (vn_is_files_fault(c->why[i].status))
                 status = vn_folder_blame(f, c->first + i, &c->why[i], watch, err);
@@ -213,12 +214,12 @@ static vn_status settle(vn_folder *f, const vn_data_options *options, vn_err *er
 }
 
 vn_status vn_folder_read_files(vn_folder *f, const vn_data_options *options, vn_err *err) {
-    vn_crew *crew = NULL;
+    vn_thread_pool *pool = NULL;
     vn_status status = read_headers(f, options->watch, err);
     if (!status && options->check && work_of(f) <= VN_CHECK_WORK) {
-        status = vn_crew_open(options->threads > 0 ? options->threads : 1, &crew, err);
-        if (!status) status = check_pixels(f, crew, options->watch, err);
-        vn_crew_close(&crew);
+        status = vn_thread_pool_open(options->threads > 0 ? options->threads : 1, &pool, err);
+        if (!status) status = check_pixels(f, pool, options->watch, err);
+        vn_thread_pool_close(&pool);
     }
     return !status ? settle(f, options, err) : status;
 }

@@ -62,15 +62,15 @@ static void project(const double *v, double limit, size_t size, const float *c, 
         shift[j] = (float)(scale * ((double)memory[j] - along * (double)c[j]));
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
-    const vn_pair *c, *u;
+    const vn_estimate *c, *u;
     float *memory = g->slot[0], *shift = g->slot[1];
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t row = 0; row < (size_t)at->n * size; row += size)
         project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row,
                 shift + row);
-    vn_shift_pair(at, g->denoiser->size, shift, at->gamma - 1, out);
+    vn_shift_estimate(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 
 const vn_guide_row vn_apg_guide = {

@@ -14,7 +14,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_between(at, p, &w, &d);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass w = weak(at), d = vn_conditional(at);
     vn_combine_between(g, at, p, &w, &d, out);
 }

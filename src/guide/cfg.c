@@ -10,7 +10,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_between(at, p, &u, &c);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass u = vn_null(at), c = vn_conditional(at);
     vn_combine_between(g, at, p, &u, &c, out);
 }

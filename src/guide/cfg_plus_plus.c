@@ -18,11 +18,11 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &u);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
-    const vn_pair *u = vn_plan_need(p, &of_u);
-    vn_copy_pair(n, *out, u);
+    const vn_estimate *u = vn_plan_need(p, &of_u);
+    vn_copy_estimate(n, *out, u);
     if (wants_conditional(at))
         vn_extrapolate(n, at->gamma, u->x0, vn_plan_need(p, &of_c)->x0, out->x0);
 }

@@ -34,13 +34,13 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 }
 
 /* Velocity 0 for all samples that have a condition. */
-static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
-    const vn_meaning velocity = vn_as_velocity(at->level);
+    const vn_coefficients velocity = vn_as_velocity(at->level);
     const vn_pass of_c = vn_conditional(at);
     const float x0_x = (float)velocity.x0_x, eps_x = (float)velocity.eps_x;
     if (some_without_condition(at))
-        vn_copy_pair((size_t)at->n * size, *out, vn_plan_need(p, &of_c));
+        vn_copy_estimate((size_t)at->n * size, *out, vn_plan_need(p, &of_c));
     for (size_t i = 0; i < (size_t)at->n * size; i++) {
         if (at->labels[i / size] == VN_LABEL_NULL) continue;
         out->x0[i] = x0_x * at->x[i];
@@ -48,10 +48,10 @@ static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn
     }
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
-    const vn_meaning velocity = vn_as_velocity(at->level);
-    const vn_pair *c, *u;
+    const vn_coefficients velocity = vn_as_velocity(at->level);
+    const vn_estimate *c, *u;
     if (stands_still(g, at)) {
         stand_still(g, at, p, out);
         return;

@@ -36,14 +36,14 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &of_base);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass of_base = base(g, at);
     const double amount = g->choice.value[BASE] == OF_NULL ? at->gamma : at->gamma - 1;
-    vn_copy_pair((size_t)(at->n * g->denoiser->size), *out, vn_plan_need(p, &of_base));
+    vn_copy_estimate((size_t)(at->n * g->denoiser->size), *out, vn_plan_need(p, &of_base));
     if (amount == 0 || at->all_null) return;
     float *shift = g->slot[0];
     if (vn_guide_classify(g, at, at->x, at->level, NULL, shift))
-        vn_shift_pair(at, g->denoiser->size, shift, amount, out);
+        vn_shift_estimate(at, g->denoiser->size, shift, amount, out);
 }
 
 bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const vn_level *level,

@@ -20,13 +20,13 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
                    "clip: range=0 has no effect: this model's scheduler does not clip x0");
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     (void)p;
     const float range = (float)g->choice.value[RANGE],
                 follow = (float)vn_noise_follows(at, &g->choice);
     for (int64_t i = 0; i < at->n * g->denoiser->size; i++) {
         const float x0 = out->x0[i];
-        if (!(x0 < -range || x0 > range)) continue; /* NaN stays NaN, for the walk to see */
+        if (!(x0 < -range || x0 > range)) continue; /* NaN stays NaN, for the sampling run to see */
         out->x0[i] = x0 < 0 ? -range : range;
         out->eps[i] -= follow * (out->x0[i] - x0);
     }

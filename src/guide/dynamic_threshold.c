@@ -49,12 +49,12 @@ static double quantile(float *v, int64_t n, double part) {
     return (double)v[k] + (at - (double)k) * ((double)next - (double)v[k]);
 }
 
-/* NaN stays NaN, for the walk to see. */
+/* NaN stays NaN, for the sampling run to see. */
 static double clip(double x, double q) {
     return x < -q ? -q : x > q ? q : x;
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     (void)p;
     const int64_t size = g->denoiser->size;
     const double bound = g->choice.value[BOUND];

@@ -44,17 +44,17 @@ static vn_pass backward(const vn_guide *g, const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!acts(at)) return;
     const vn_pass of_x0 = forward(at), of_gradient = backward(g, at);
-    const vn_pair *x0 = vn_plan_need(p, &of_x0);
+    const vn_estimate *x0 = vn_plan_need(p, &of_x0);
     if (x0 && !vn_plan_need(p, &of_gradient))
         vn_guide_reward(g, at, x0->x0, g->slot[VALUE], g->slot[GRADIENT]);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!acts(at)) return;
     const double alpha = at->level->alpha, sigma = at->level->sigma;
     const vn_pass of_gradient = backward(g, at);
-    vn_shift_pair(at, g->denoiser->size, vn_plan_need(p, &of_gradient)->x0,
-                  g->choice.value[SCALE] * sigma * sigma / alpha, out);
+    vn_shift_estimate(at, g->denoiser->size, vn_plan_need(p, &of_gradient)->x0,
+                      g->choice.value[SCALE] * sigma * sigma / alpha, out);
 }
 
 /* ---- rewards --------------------------------------------------------------------------------- */

@@ -110,10 +110,10 @@ static void low_frequencies(plane *p, int levels) {
 
 /* ---- the rule -------------------------------------------------------------------------------- */
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_denoiser *d = g->denoiser;
     const size_t n = (size_t)(at->n * d->size), area = (size_t)(d->shape[1] * d->shape[2]);
-    const vn_pair *c, *u;
+    const vn_estimate *c, *u;
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     vn_extrapolate(n, at->gamma, u->x0, c->x0, out->x0);
     vn_extrapolate(n, at->gamma, u->eps, c->eps, out->eps);
@@ -123,7 +123,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
         plane one = {d->shape[1], d->shape[2], delta + i, g->slot[1] + i};
         low_frequencies(&one, (int)g->choice.value[LEVELS]);
     }
-    vn_shift_pair(at, d->size, delta, (g->choice.value[LOW] - 1) * (at->gamma - 1), out);
+    vn_shift_estimate(at, d->size, delta, (g->choice.value[LOW] - 1) * (at->gamma - 1), out);
 }
 
 const vn_guide_row vn_fdg_guide = {

@@ -57,7 +57,7 @@ static float remember(const vn_guide *g, const vn_guide_at *at, float before, fl
     }
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)plan;
     if (at->call || at->step % (int)g->choice.value[EVERY]) return;
     if (!vn_guide_reward(g, at, out->x0, g->slot[REWARD], NULL)) return;
@@ -68,7 +68,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *
         const float potential = g->choice.value[POTENTIAL] == DIFFERENCE ? now - before : now;
         const double weight = g->choice.value[LAMBDA] * (double)potential;
         g->slot[SO_FAR][row] = now;
-        g->tally[i] += weight;
+        g->log_weight[i] += weight;
         set_product(g, row, product(g, row) + weight);
     }
 }
@@ -78,8 +78,8 @@ static void resample(vn_guide *g, vn_population *p) {
     if (end) {
         if (!vn_guide_reward(g, p->at, p->x, g->slot[REWARD], NULL)) return;
         for (int64_t i = 0; i < p->at->n; i++)
-            g->tally[i] += g->choice.value[LAMBDA] * (double)g->slot[REWARD][i] -
-                           product(g, i * g->denoiser->size);
+            g->log_weight[i] += g->choice.value[LAMBDA] * (double)g->slot[REWARD][i] -
+                                product(g, i * g->denoiser->size);
     }
     vn_population_resample(g, p, end ? 1 : g->choice.value[ESS]);
 }

@@ -57,7 +57,7 @@ static void change_gamma(vn_guide *g, const vn_guide_at *at) {
         return;
     }
     if (!vn_guide_classify(g, at, at->x, at->level, g->slot[LOG_P], NULL)) return;
-    for (int64_t i = 0; i < at->n; i++) g->tally[i] += change * (double)g->slot[LOG_P][i];
+    for (int64_t i = 0; i < at->n; i++) g->log_weight[i] += change * (double)g->slot[LOG_P][i];
 }
 
 /* Integral of g^2/(2 sigma^2) dtau over a step: log(s/s'). From alpha = 0, where eps_c = eps_u,
@@ -75,7 +75,7 @@ static double distance2(int64_t size, const float *a, const float *b) {
     return sum;
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     (void)out;
     if (at->call) return;
     change_gamma(g, at);
@@ -86,14 +86,14 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
     const int64_t size = g->denoiser->size;
     for (int64_t i = 0, row = 0; i < at->n; i++, row += size) {
         const double growth = c ? rate * distance2(size, c + row, u + row) : 0;
-        g->tally[i] += growth * passed;
+        g->log_weight[i] += growth * passed;
         g->slot[AHEAD][row] = (float)(growth / 2);
     }
 }
 
 static void look_ahead(vn_guide *g, const vn_population *p, double sign) {
     for (int64_t i = 0; i < p->at->n; i++)
-        g->tally[i] += sign * (double)g->slot[AHEAD][i * g->denoiser->size];
+        g->log_weight[i] += sign * (double)g->slot[AHEAD][i * g->denoiser->size];
 }
 
 static void resample(vn_guide *g, vn_population *p) {

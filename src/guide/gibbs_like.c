@@ -5,7 +5,7 @@
  *
  *     x ~ p(x|y);   rounds times:  x_s = alpha_s x + sigma_s eps,  x <- guided denoising from s
  *
- * The way down goes over the walk's own levels, from its noisiest not above `level`, so that a
+ * The way down goes over the sampling run's own levels, from its noisiest not above `level`, so that a
  * discrete path stays on its steps. */
 #include "guide/internal.h"
 

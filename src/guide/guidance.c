@@ -12,7 +12,7 @@ struct vn_plan {
     int count, done, most; /* passes named, run, allowed */
     bool full;             /* one was named beyond `most` */
     vn_pass *pass;
-    vn_pair *pair; /* [most], each [capacity,size] */
+    vn_estimate *estimate; /* [most], each [capacity,size] */
 };
 
 struct vn_guidance {
@@ -23,12 +23,12 @@ struct vn_guidance {
     int64_t capacity, n, rows_passed;
     int count;
     vn_guide guide[MAX_GUIDES];
-    vn_guide_at at; /* of the walk; in a step, as at its first prediction */
+    vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
     vn_plan plan;
-    vn_disturb always; /* in every pass through the main network */
-    int32_t *null;     /* [capacity] */
-    double *spare;     /* [capacity] */
-    double *null_pair; /* [2,size], x0 and eps; NULL unless it answers in double */
+    vn_perturb always;     /* in every pass through the main network */
+    int32_t *null;         /* [capacity] */
+    double *spare;         /* [capacity] */
+    double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
     /* a batch of passes, [most,capacity] rows */
     float *x, *raw, *cotangent, *variance;
     vn_level *level;
@@ -240,9 +240,9 @@ static float *new_rows(const vn_guidance *g, int64_t passes) {
 }
 
 static vn_status take_slots(vn_guidance *g, vn_guide *one) {
-    one->tally = vn_alloc((size_t)g->capacity, sizeof *one->tally);
+    one->log_weight = vn_alloc((size_t)g->capacity, sizeof *one->log_weight);
     one->label = vn_alloc((size_t)g->capacity, sizeof *one->label);
-    if (!one->tally || !one->label) return VN_NO_MEMORY;
+    if (!one->log_weight || !one->label) return VN_NO_MEMORY;
     if (!one->row->slots) return VN_OK;
     one->slot = vn_calloc((size_t)one->row->slots, sizeof *one->slot);
     if (!one->slot) return VN_NO_MEMORY;
@@ -270,7 +270,7 @@ static vn_status take_memory(vn_guidance *g) {
     }
     const size_t rows = (size_t)(plan->most * g->capacity);
     plan->pass = vn_calloc((size_t)plan->most, sizeof *plan->pass);
-    plan->pair = vn_calloc((size_t)plan->most, sizeof *plan->pair);
+    plan->estimate = vn_calloc((size_t)plan->most, sizeof *plan->estimate);
     g->null = vn_alloc((size_t)g->capacity, sizeof *g->null);
     g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
     g->level = vn_alloc(rows, sizeof *g->level);
@@ -280,15 +280,15 @@ static vn_status take_memory(vn_guidance *g) {
     if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most)))
         return VN_NO_MEMORY;
     if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
-    if (!plan->pass || !plan->pair || !g->null || !g->spare || !g->level || !g->label || !g->x ||
-        !g->raw)
+    if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->label ||
+        !g->x || !g->raw)
         return VN_NO_MEMORY;
     if (can_be_exact(g) &&
-        !(g->null_pair = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_pair)))
+        !(g->null_estimate = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_estimate)))
         return VN_NO_MEMORY;
     for (int i = 0; i < plan->most; i++) {
-        plan->pair[i] = (vn_pair){new_rows(g, 1), new_rows(g, 1)};
-        if (!plan->pair[i].x0 || !plan->pair[i].eps) return VN_NO_MEMORY;
+        plan->estimate[i] = (vn_estimate){new_rows(g, 1), new_rows(g, 1)};
+        if (!plan->estimate[i].x0 || !plan->estimate[i].eps) return VN_NO_MEMORY;
     }
     for (int64_t i = 0; i < g->capacity; i++) g->null[i] = VN_LABEL_NULL;
     return VN_OK;
@@ -319,18 +319,18 @@ void vn_guidance_close(vn_guidance **guidance) {
         for (int k = 0; g->guide[i].slot && k < g->guide[i].row->slots; k++)
             vn_free(g->guide[i].slot[k]);
         vn_free(g->guide[i].slot);
-        vn_free(g->guide[i].tally);
+        vn_free(g->guide[i].log_weight);
         vn_free(g->guide[i].label);
     }
-    for (int i = 0; g->plan.pair && i < g->plan.most; i++) {
-        vn_free(g->plan.pair[i].x0);
-        vn_free(g->plan.pair[i].eps);
+    for (int i = 0; g->plan.estimate && i < g->plan.most; i++) {
+        vn_free(g->plan.estimate[i].x0);
+        vn_free(g->plan.estimate[i].eps);
     }
-    vn_free(g->plan.pair);
+    vn_free(g->plan.estimate);
     vn_free(g->plan.pass);
     vn_free(g->null);
     vn_free(g->spare);
-    vn_free(g->null_pair);
+    vn_free(g->null_estimate);
     vn_free(g->level);
     vn_free(g->label);
     vn_free(g->x);
@@ -344,14 +344,14 @@ void vn_guidance_close(vn_guidance **guidance) {
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 static bool same_pass(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) &&
+    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
            a->labels == b->labels && a->x == b->x && a->level == b->level &&
            a->cotangent == b->cotangent;
 }
 
-const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
+const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
     for (int i = 0; i < plan->count; i++)
-        if (same_pass(&plan->pass[i], pass)) return i < plan->done ? &plan->pair[i] : NULL;
+        if (same_pass(&plan->pass[i], pass)) return i < plan->done ? &plan->estimate[i] : NULL;
     if (plan->count == plan->most)
         plan->full = true;
     else
@@ -363,25 +363,25 @@ const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
 
 /* Whether two passes can share a forward pass. */
 static bool go_together(const vn_pass *a, const vn_pass *b) {
-    return a->network == b->network && vn_disturb_equal(&a->disturb, &b->disturb) &&
+    return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
            !a->cotangent == !b->cotangent;
 }
 
 /* raw rows -> the pair of one pass. */
 static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *raw,
-                 vn_pair *pair) {
+                 vn_estimate *estimate) {
     const size_t size = (size_t)g->denoiser->size;
     const float *x = p->x ? p->x : at->x;
     const vn_level *level = p->level ? p->level : at->level;
-    const vn_meaning m = vn_prediction_meaning(&g->denoiser->prediction, level);
+    const vn_coefficients m = vn_prediction_coefficients(&g->denoiser->prediction, level);
     for (size_t i = 0; i < (size_t)at->n; i++, raw += size) {
         const size_t row = i * size;
         if (!p->cotangent)
-            vn_prediction_to_pair(&g->denoiser->prediction, level, size, x + row, raw,
-                                  pair->x0 + row, pair->eps + row);
+            vn_prediction_to_estimate(&g->denoiser->prediction, level, size, x + row, raw,
+                                      estimate->x0 + row, estimate->eps + row);
         else /* x0 = x0_x x + x0_raw raw(x) */
             for (size_t j = 0; j < size; j++)
-                pair->x0[row + j] =
+                estimate->x0[row + j] =
                     (float)m.x0_x * p->cotangent[row + j] + (float)m.x0_raw * raw[j];
     }
 }
@@ -391,7 +391,7 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
                           const float *rows) {
     const vn_pass conditional = vn_conditional(at);
     const bool fit = same_pass(p, &conditional);
-    if (p->x || p->level || p->disturb.kind || g->settled || (g->found && !fit)) return;
+    if (p->x || p->level || p->perturb.kind || g->settled || (g->found && !fit)) return;
     memcpy(g->wanted, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);
     g->found = true;
     g->settled = fit;
@@ -420,8 +420,8 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
     }
     vn_query q = {.n = count * at->n,
                   .network = first.network,
-                  .disturb = first.disturb,
-                  .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_disturb){0},
+                  .perturb = first.perturb,
+                  .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
                   .x = g->x,
                   .level = g->level,
                   .label = g->label,
@@ -431,7 +431,8 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                                   : NULL};
     vn_status status = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
     for (int i = 0; i < count && !status; i++, plan->done++) {
-        keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats, &plan->pair[plan->done]);
+        keep(g, at, &plan->pass[plan->done], g->raw + (size_t)i * floats,
+             &plan->estimate[plan->done]);
         if (q.variance)
             keep_variance(g, at, &plan->pass[plan->done], q.variance + (size_t)i * floats);
     }
@@ -453,7 +454,7 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const int32_t 
     for (int64_t i = 0; i < n; i++) g->at.all_null &= labels[i] == VN_LABEL_NULL;
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
-        memset(one->tally, 0, (size_t)n * sizeof *one->tally);
+        memset(one->log_weight, 0, (size_t)n * sizeof *one->log_weight);
         for (int k = 0; k < one->row->slots; k++)
             memset(one->slot[k], 0, (size_t)(n * g->denoiser->size) * sizeof(float));
     }
@@ -498,7 +499,7 @@ static vn_status evaluate(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     } while (true);
 }
 
-static vn_status combine(vn_guidance *g, const vn_guide_at *at, vn_pair *out, vn_err *err) {
+static vn_status combine(vn_guidance *g, const vn_guide_at *at, vn_estimate *out, vn_err *err) {
     for (int stage = 0; stage < VN_GUIDE_STAGES; stage++)
         for (int i = 0; i < g->count; i++)
             if ((int)g->guide[i].row->stage == stage && g->guide[i].row->combine)
@@ -506,12 +507,13 @@ static vn_status combine(vn_guidance *g, const vn_guide_at *at, vn_pair *out, vn
     return guide_status(g, err);
 }
 
-static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_pair out, vn_err *err) {
+static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_estimate out,
+                               vn_err *err) {
     const vn_pass pass = vn_conditional(at);
     g->plan.count = g->plan.done = 0;
     vn_plan_need(&g->plan, &pass);
     const vn_status status = evaluate_batch(g, at, err);
-    if (!status) vn_copy_pair((size_t)(at->n * g->denoiser->size), out, &g->plan.pair[0]);
+    if (!status) vn_copy_estimate((size_t)(at->n * g->denoiser->size), out, &g->plan.estimate[0]);
     return status;
 }
 
@@ -519,7 +521,7 @@ static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_pair ou
 static void move_memory(vn_guidance *g, int64_t by) {
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
-        one->tally += by;
+        one->log_weight += by;
         one->label += by;
         for (int k = 0; k < one->row->slots; k++) one->slot[k] += by * g->denoiser->size;
     }
@@ -533,7 +535,7 @@ static double gamma_at(const vn_guidance *g, const vn_guide_at *at) {
     return gamma;
 }
 
-vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err) {
+vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out, vn_err *err) {
     vn_guide_at at = g->at;
     at.x = ask->x;
     at.level = ask->level;
@@ -559,7 +561,7 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn
 }
 
 bool vn_guidance_is_exact(const vn_guidance *g) {
-    return g->null_pair != NULL;
+    return g->null_estimate != NULL;
 }
 
 vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
@@ -575,7 +577,7 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
     vn_status status =
         d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
     if (status || !both) return status;
-    double *null_x0 = g->null_pair, *null_eps = null_x0 + n;
+    double *null_x0 = g->null_estimate, *null_eps = null_x0 + n;
     status = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
     for (size_t i = 0; i < n; i++) {
         x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
@@ -591,8 +593,8 @@ static void move_rows(vn_guidance *g, const int64_t *ancestor) {
     const size_t n = (size_t)g->n, size = (size_t)g->denoiser->size;
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
-        memcpy(g->spare, one->tally, n * sizeof *g->spare);
-        for (size_t k = 0; k < n; k++) one->tally[k] = g->spare[ancestor[k]];
+        memcpy(g->spare, one->log_weight, n * sizeof *g->spare);
+        for (size_t k = 0; k < n; k++) one->log_weight[k] = g->spare[ancestor[k]];
         for (int k = 0; k < one->row->slots; k++) {
             memcpy(g->x, one->slot[k], n * size * sizeof(float));
             for (size_t j = 0; j < n; j++)

@@ -13,10 +13,11 @@
 
 #include "path/path.h"
 
-/* Where a prediction is wanted, and what of the walk a rule may look at. */
+/* Where a prediction is wanted, and what of the sampling run a rule may look at. */
 typedef struct vn_guide_at {
     int64_t n;
-    uint64_t first; /* index of sample 0 of the batch, and the walk's seed: for rules with chance */
+    uint64_t
+        first; /* index of sample 0 of the batch, and the sampling run's seed: for rules with chance */
     uint64_t seed;
     const float *x;        /* [n,size] */
     const vn_level *level; /* one for all rows */
@@ -26,14 +27,14 @@ typedef struct vn_guide_at {
     bool all_null;         /* labels equals null: guidance has nothing to act on */
     int step, steps;       /* which step of how many */
     int call;              /* which prediction of this step: 0 is that of the state itself */
-    int round;             /* how often the walk has gone back to more noise */
+    int round;             /* how often the sampling run has gone back to more noise */
     double gamma;          /* after schedules and intervals, at this level */
 } vn_guide_at;
 
 /* One pass, as a guide names it. Arrays must stay as they are until the guide has combined. */
 typedef struct vn_pass {
     vn_network network;
-    vn_disturb disturb;
+    vn_perturb perturb;
     const int32_t *labels; /* [n]: at->labels, at->null, or the guide's own */
     const float *x;        /* NULL: at->x */
     const vn_level *level; /* NULL: at->level */
@@ -44,7 +45,7 @@ typedef struct vn_pass {
 typedef struct vn_plan vn_plan;
 /* The pair of this pass if it has been run; else NULL, and it will be before the guide is asked
  * again. */
-const vn_pair *vn_plan_need(vn_plan *plan, const vn_pass *pass);
+const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass);
 
 /* What a sample is worth to the user: log of a reward, or minus an energy, and its gradient. */
 typedef struct vn_reward {
@@ -60,11 +61,11 @@ typedef struct vn_guide {
     vn_choice choice;
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* the user's; NULL: none was given */
-    /* row->slots arrays [capacity,size], kept from call to call, zero when a walk begins */
+    /* row->slots arrays [capacity,size], kept from call to call, zero when a sampling run begins */
     float **slot;
-    double *tally;  /* [capacity] one number a sample, likewise */
-    int32_t *label; /* [capacity] for conditions of the guide's own */
-    vn_level level; /* for a level of the guide's own */
+    double *log_weight; /* [capacity] one number a sample, likewise */
+    int32_t *label;     /* [capacity] for conditions of the guide's own */
+    vn_level level;     /* for a level of the guide's own */
     /* set by plan or combine where something failed, with its words in err */
     vn_status status;
     vn_err err;
@@ -109,7 +110,7 @@ typedef struct vn_guide_row {
     vn_guide_stage stage;
     /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned needs;
-    unsigned disturbances; /* vn_disturbance it asks for */
+    unsigned perturbations; /* vn_perturbation it asks for */
     /* the only rule it is right for, with no additions and nothing that finishes; NULL: any */
     const char *rule;
     bool replaces; /* x0 by one within bounds */
@@ -124,13 +125,13 @@ typedef struct vn_guide_row {
     /* NULL: all values are fine */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
     /* NETWORK only */
-    vn_disturb (*inside)(const vn_choice *c, const vn_denoiser *d);
+    vn_perturb (*inside)(const vn_choice *c, const vn_denoiser *d);
     /* STRENGTH only */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
     /* other stages */
     void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);
     /* out: what came so far */
-    void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out);
+    void (*combine)(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out);
     /* after each step; NULL: nothing */
     void (*select)(vn_guide *g, vn_population *p);
     vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err); /* NULL: levels as they are */
@@ -173,7 +174,7 @@ char *vn_guides_finish(const char *guide, const char *last);
 /* What the guides of a list need, VN_NEEDS_*. 0 for what is no list. */
 unsigned vn_guides_need(const char *guide);
 
-/* Forgets what guides remember of earlier steps and sets the pass count to 0: a walk begins. */
+/* Forgets what guides remember of earlier steps and sets the pass count to 0: a sampling run begins. */
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const int32_t *labels);
 /* A step begins; it ends at `next`. */
 void vn_guidance_step(vn_guidance *g, int step, int steps, int round, const vn_level *next);
@@ -188,7 +189,7 @@ typedef struct vn_ask {
     float *
         variance; /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is none */
 } vn_ask;
-vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_pair out, vn_err *err);
+vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out, vn_err *err);
 
 /* For rules that decide by small differences: one sample in double. Only where the denoiser has
  * such answers and no guide does more with them than cfg. */

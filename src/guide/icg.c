@@ -24,7 +24,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_between(at, p, &r, &c);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass r = random_class(g, at), c = vn_conditional(at);
     vn_combine_between(g, at, p, &r, &c, out);
 }

@@ -31,38 +31,38 @@ vn_pass vn_null(const vn_guide_at *at); /* the pass under none */
 bool vn_guided(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
 void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, float *out);
-void vn_copy_pair(size_t n, vn_pair out, const vn_pair *from);
+void vn_copy_estimate(size_t n, vn_estimate out, const vn_estimate *from);
 /* Moves x0 by `shift` [n,size] and eps so that x = alpha x0 + sigma eps still holds; eps is left
  * alone at sigma = 0. */
-void vn_shift_pair(const vn_guide_at *at, int64_t size, const float *shift, double amount,
-                   vn_pair *out);
+void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, double amount,
+                       vn_estimate *out);
 
 /* ---- rules that combine two predictions (spaces.c) ------------------------------------------- */
 
 /* a + gamma (b - a) of two passes; one alone is run where the other does not matter. */
 void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b);
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
-                        const vn_pass *b, vn_pair *out);
+                        const vn_pass *b, vn_estimate *out);
 /* A plan: the conditional pass, and the null one where guidance acts. */
 void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p);
 /* Copies the conditional pair to *out; true with both pairs where guidance acts. */
-bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out,
-                 const vn_pair **c, const vn_pair **u);
+bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
+                 const vn_estimate **c, const vn_estimate **u);
 
 /* The spaces that papers measure in. Velocity is dx by the length of the curve (alpha, sigma), so
  * that velocities of two levels can be compared however the path counts t; on the rectified path
  * dx/dt by a constant. v where the path has no finite slope. */
-vn_meaning vn_as_eps(const vn_level *l);
-vn_meaning vn_as_velocity(const vn_level *l);
+vn_coefficients vn_as_eps(const vn_level *l);
+vn_coefficients vn_as_velocity(const vn_level *l);
 /* Of one row in a space: <a,a>, <a,d>, <d,d> with d = b - a. */
 typedef struct vn_gram {
     double aa, ad, dd;
 } vn_gram;
-vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const vn_pair *b,
-                   size_t row);
+vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate *a,
+                   const vn_estimate *b, size_t row);
 /* One row of out: wa a + wb b in a space. out may be a or b. */
-void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float *x, double wa,
-                  const vn_pair *a, double wb, const vn_pair *b, vn_pair *out);
+void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const float *x, double wa,
+                  const vn_estimate *a, double wb, const vn_estimate *b, vn_estimate *out);
 
 /* The pass under one class, in g->label; rows without a condition stay without. The same when asked
  * again. */
@@ -82,7 +82,7 @@ unsigned vn_noise_needs(const vn_choice *c);
 double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
 /* x0 becomes x0 + shift [n,size], and eps loses `follow` times as much. */
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
-                 vn_pair *out);
+                 vn_estimate *out);
 
 /* ---- what guides need (needs.c) -------------------------------------------------------------- */
 
@@ -116,9 +116,9 @@ vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err)
 
 /* ---- populations (population.c) -------------------------------------------------------------- */
 
-/* Resamples each population whose effective sample size is below `ess` of its count by g->tally,
+/* Resamples each population whose effective sample size is below `ess` of its count by g->log weight,
  * the log weights, and sets those to 0. Uses g->label. */
 void vn_population_resample(vn_guide *g, vn_population *p, double ess);
-bool vn_population_ends(const vn_population *p); /* whether the walk's last step was made */
+bool vn_population_ends(const vn_population *p); /* whether the sampling run's last step was made */
 
 #endif

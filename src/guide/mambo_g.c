@@ -12,10 +12,10 @@ static const vn_param params[] = {
     {0},
 };
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
-    const vn_meaning velocity = vn_as_velocity(at->level);
-    const vn_pair *c, *u;
+    const vn_coefficients velocity = vn_as_velocity(at->level);
+    const vn_estimate *c, *u;
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const vn_gram m = vn_gram_of(&velocity, size, u, c, i);

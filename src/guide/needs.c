@@ -16,7 +16,7 @@ static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned 
     if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
     if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify)
         return "a reward, or a classifier in its place";
-    if (row->disturbances & ~d->disturbances) return "layers that can be disturbed";
+    if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
 }
 

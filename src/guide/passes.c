@@ -20,13 +20,13 @@ void vn_extrapolate(size_t n, double gamma, const float *a, const float *b, floa
     for (size_t i = 0; i < n; i++) out[i] = a[i] + g * (b[i] - a[i]);
 }
 
-void vn_copy_pair(size_t n, vn_pair out, const vn_pair *from) {
+void vn_copy_estimate(size_t n, vn_estimate out, const vn_estimate *from) {
     memcpy(out.x0, from->x0, n * sizeof(float));
     memcpy(out.eps, from->eps, n * sizeof(float));
 }
 
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
-                 vn_pair *out) {
+                 vn_estimate *out) {
     const float b = (float)follow;
     for (size_t i = 0; i < (size_t)(at->n * size); i++) {
         out->x0[i] += shift[i];
@@ -34,8 +34,8 @@ void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double
     }
 }
 
-void vn_shift_pair(const vn_guide_at *at, int64_t size, const float *shift, double amount,
-                   vn_pair *out) {
+void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, double amount,
+                       vn_estimate *out) {
     const float a = (float)amount,
                 b = (float)(at->level->sigma > 0 ? amount * at->level->alpha / at->level->sigma
                                                  : 0);

@@ -1,7 +1,7 @@
 /* perturbed.c - guidance by the network's own mistakes: away from what it says when some of its
  * layers are made worse,
  *
- *     out + scale (c - c')        c' the conditional pass with those layers disturbed
+ *     out + scale (c - c')        c' the conditional pass with those layers perturbed
  *
  * which is the same sum in eps, x0 and velocity. One rule; what is done to the layers tells its
  * four names apart:
@@ -23,9 +23,9 @@ enum { SCALE, FIRST = VN_PARAM_FIRST, LAST = VN_PARAM_LAST, START, STOP, OWN };
 #define LAYERS_AT_MOST 65535
 /* clang-format off */
 #define PARAMS(scale, start, stop)                                                                                     \
-    {"scale", "how far from the disturbed prediction",          scale, -1e6, 1e6,            0, NULL},                 \
-    {"first", "first layer disturbed; -1: the middle one",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
-    {"last",  "last layer disturbed; -1: the first alone",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
+    {"scale", "how far from the perturbed prediction",          scale, -1e6, 1e6,            0, NULL},                 \
+    {"first", "first layer perturbed; -1: the middle one",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
+    {"last",  "last layer perturbed; -1: the first alone",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
     {"start", "part of the steps after which it acts",          start, 0,    1,              0, NULL},                 \
     {"stop",  "part of the steps after which it stops",         stop,  0,    1,              0, NULL}
 
@@ -43,8 +43,8 @@ static const vn_param stg_params[] = {
 };
 /* clang-format on */
 
-static const vn_disturbance skips[] = {VN_ATTENTION_SKIPPED, VN_ATTENTION_IDENTITY,
-                                       VN_BLOCKS_SKIPPED};
+static const vn_perturbation skips[] = {VN_ATTENTION_SKIPPED, VN_ATTENTION_IDENTITY,
+                                        VN_BLOCKS_SKIPPED};
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
@@ -63,10 +63,10 @@ vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err)
     return VN_OK;
 }
 
-static vn_disturb on_layers(const vn_choice *c, const vn_denoiser *d, vn_disturbance kind,
+static vn_perturb on_layers(const vn_choice *c, const vn_denoiser *d, vn_perturbation kind,
                             double amount) {
     const int first = c->value[FIRST] < 0 ? d->middle : (int)c->value[FIRST];
-    return (vn_disturb){kind, amount, first, c->value[LAST] < 0 ? first : (int)c->value[LAST]};
+    return (vn_perturb){kind, amount, first, c->value[LAST] < 0 ? first : (int)c->value[LAST]};
 }
 
 /* ---- the rule -------------------------------------------------------------------------------- */
@@ -89,34 +89,34 @@ static bool acts(const vn_guide *g, const vn_guide_at *at) {
     return at->step >= floor(start + hair) && at->step < stop - hair;
 }
 
-static vn_disturb disturbance(const vn_guide *g) {
+static vn_perturb perturbation(const vn_guide *g) {
     const vn_choice *c = &g->choice;
-    switch ((vn_disturbance)g->row->disturbances) {
+    switch ((vn_perturbation)g->row->perturbations) {
     case VN_ATTENTION_BLUR: return on_layers(c, g->denoiser, VN_ATTENTION_BLUR, c->value[OWN]);
     case VN_ATTENTION_IDENTITY:
     case VN_BLOCKS_SKIPPED:
-        return on_layers(c, g->denoiser, (vn_disturbance)g->row->disturbances, 0);
+        return on_layers(c, g->denoiser, (vn_perturbation)g->row->perturbations, 0);
     default: return on_layers(c, g->denoiser, skips[(int)c->value[OWN]], 0);
     }
 }
 
-static vn_pass disturbed(const vn_guide *g, const vn_guide_at *at) {
+static vn_pass perturbed(const vn_guide *g, const vn_guide_at *at) {
     vn_pass pass = vn_conditional(at);
-    pass.disturb = disturbance(g);
+    pass.perturb = perturbation(g);
     return pass;
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
-    const vn_pass c = vn_conditional(at), d = disturbed(g, at);
+    const vn_pass c = vn_conditional(at), d = perturbed(g, at);
     if (!acts(g, at)) return;
     vn_plan_need(p, &c);
     vn_plan_need(p, &d);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!acts(g, at)) return;
-    const vn_pass of_c = vn_conditional(at), of_d = disturbed(g, at);
-    const vn_pair *c = vn_plan_need(p, &of_c), *d = vn_plan_need(p, &of_d);
+    const vn_pass of_c = vn_conditional(at), of_d = perturbed(g, at);
+    const vn_estimate *c = vn_plan_need(p, &of_c), *d = vn_plan_need(p, &of_d);
     const float scale = (float)g->choice.value[SCALE];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) {
         out->x0[i] += scale * (c->x0[i] - d->x0[i]);
@@ -132,24 +132,24 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out
 const vn_guide_row vn_pag_guide = {
     .row = {"pag", "away from the model whose tokens attend to themselves alone", "2403.17377",
             pag_params},
-    .disturbances = VN_ATTENTION_IDENTITY,
+    .perturbations = VN_ATTENTION_IDENTITY,
     RULE,
 };
 const vn_guide_row vn_seg_guide = {
     .row = {"seg", "away from the model whose attention has blurred queries", "2408.00760",
             seg_params},
-    .disturbances = VN_ATTENTION_BLUR,
+    .perturbations = VN_ATTENTION_BLUR,
     RULE,
 };
 const vn_guide_row vn_slg_guide = {
     .row = {"slg", "away from the model that skips blocks, in the first steps",
             "Stability AI's SD3.5; 2411.18664", slg_params},
-    .disturbances = VN_BLOCKS_SKIPPED,
+    .perturbations = VN_BLOCKS_SKIPPED,
     RULE,
 };
 const vn_guide_row vn_stg_guide = {
     .row = {"stg", "away from the model that skips attention in some blocks", "2411.18664",
             stg_params},
-    .disturbances = VN_ATTENTION_SKIPPED | VN_ATTENTION_IDENTITY | VN_BLOCKS_SKIPPED,
+    .perturbations = VN_ATTENTION_SKIPPED | VN_ATTENTION_IDENTITY | VN_BLOCKS_SKIPPED,
     RULE,
 };

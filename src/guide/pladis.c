@@ -23,10 +23,10 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_check_layers(c, d, err);
 }
 
-static vn_disturb inside(const vn_choice *c, const vn_denoiser *d) {
+static vn_perturb inside(const vn_choice *c, const vn_denoiser *d) {
     const int first = (int)c->value[FIRST], last = (int)c->value[LAST];
     (void)d;
-    return (vn_disturb){.kind = VN_ATTENTION_SPARSE,
+    return (vn_perturb){.kind = VN_ATTENTION_SPARSE,
                         .amount = c->value[SCALE],
                         .first = first < 0 ? 0 : first,
                         .last = first < 0  ? INT_MAX
@@ -38,7 +38,7 @@ const vn_guide_row vn_pladis_guide = {
     .row = {"pladis", "attention moved towards, and beyond, a sparse one, in all passes",
             "2503.07677", params},
     .stage = VN_GUIDE_NETWORK,
-    .disturbances = VN_ATTENTION_SPARSE,
+    .perturbations = VN_ATTENTION_SPARSE,
     .check = check,
     .inside = inside,
 };

@@ -1,5 +1,5 @@
 /* population.c - sequential Monte Carlo among the samples of a batch. Samples of one label are one
- * population; a guide keeps the log weight of each in its tally, and here the heavy take the places
+ * population; a guide keeps the log weight of each in its log weight, and here the heavy take the places
  * of the light:
  *
  *     ESS = (sum of w)^2 / sum of w^2, out of K       how many equal samples the weighted ones are worth
@@ -64,7 +64,7 @@ static void fill_places(const vn_guide_at *at, int32_t label, int32_t *places, i
 /* Weights that are no numbers would leave one sample in all places. */
 static bool check_weights(vn_guide *g, const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n && !g->status; i++)
-        if (!isfinite(g->tally[i]))
+        if (!isfinite(g->log_weight[i]))
             g->status = vn_fail(&g->err, VN_NOT_FINITE, "the weight of sample %llu is not finite",
                                 (unsigned long long)at->first + (unsigned long long)i);
     return !g->status;
@@ -74,12 +74,12 @@ void vn_population_resample(vn_guide *g, vn_population *p, double ess) {
     const vn_guide_at *at = p->at;
     if (!check_weights(g, at)) return;
     for (int32_t label = VN_LABEL_NULL; label < g->denoiser->classes; label++) {
-        const weights w = weigh(at, g->tally, label);
+        const weights w = weigh(at, g->log_weight, label);
         if (!w.count || w.sum * w.sum >= ess * (double)w.count * w.sum2) continue;
-        share_out(at, &w, label, g->tally, g->label);
+        share_out(at, &w, label, g->log_weight, g->label);
         fill_places(at, label, g->label, p->ancestor);
         for (int64_t i = 0; i < at->n; i++)
-            if (at->labels[i] == label) g->tally[i] = 0;
+            if (at->labels[i] == label) g->log_weight[i] = 0;
     }
 }
 

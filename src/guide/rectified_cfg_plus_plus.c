@@ -25,7 +25,7 @@ static vn_pass predicted(const vn_guide *g, const vn_guide_at *at, const int32_t
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass of_c = vn_conditional(at);
-    const vn_pair *c = vn_plan_need(p, &of_c);
+    const vn_estimate *c = vn_plan_need(p, &of_c);
     if (!c || !corrects(at)) return;
     const float a = (float)ahead(at)->alpha, b = (float)ahead(at)->sigma;
     float *x = g->slot[0];
@@ -37,14 +37,14 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 }
 
 /* raw += k (p dx0 + q deps) moves x0 by x0_raw and eps by eps_raw times that. */
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->labels),
                   of_ua = predicted(g, at, at->null);
-    vn_copy_pair(n, *out, vn_plan_need(p, &of_c));
+    vn_copy_estimate(n, *out, vn_plan_need(p, &of_c));
     if (!corrects(at)) return;
-    const vn_pair *c = vn_plan_need(p, &of_ca), *u = vn_plan_need(p, &of_ua);
-    const vn_meaning here = vn_as_velocity(at->level), there = vn_as_velocity(ahead(at));
+    const vn_estimate *c = vn_plan_need(p, &of_ca), *u = vn_plan_need(p, &of_ua);
+    const vn_coefficients here = vn_as_velocity(at->level), there = vn_as_velocity(ahead(at));
     const double lambda = at->gamma - 1;
     for (size_t i = 0; i < n; i++) {
         const double dx0 = (double)c->x0[i] - (double)u->x0[i],

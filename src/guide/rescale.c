@@ -30,8 +30,9 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 }
 
 /* Of raw = p x0 + q eps in one row; two passes over it, as the mean may be large. */
-static double deviation(const vn_meaning *m, size_t size, const vn_pair *pair, size_t row) {
-    const float *x0 = pair->x0 + row * size, *eps = pair->eps + row * size;
+static double deviation(const vn_coefficients *m, size_t size, const vn_estimate *estimate,
+                        size_t row) {
+    const float *x0 = estimate->x0 + row * size, *eps = estimate->eps + row * size;
     double mean = 0, sum = 0;
     for (size_t j = 0; j < size; j++)
         mean += m->raw_x0 * (double)x0[j] + m->raw_eps * (double)eps[j];
@@ -43,12 +44,12 @@ static double deviation(const vn_meaning *m, size_t size, const vn_pair *pair, s
     return sqrt(sum / (double)(size - 1));
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
     const double phi = g->choice.value[PHI];
-    const vn_meaning m = vn_prediction_meaning(&g->denoiser->prediction, at->level);
+    const vn_coefficients m = vn_prediction_coefficients(&g->denoiser->prediction, at->level);
     const vn_pass of_c = vn_conditional(at);
-    const vn_pair *c = vn_plan_need(p, &of_c);
+    const vn_estimate *c = vn_plan_need(p, &of_c);
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const double wide = deviation(&m, size, out, i);
         if (wide > 0)

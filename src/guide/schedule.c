@@ -5,7 +5,7 @@
  *     gamma(t) = gamma f(t)                beta (2502.10574): f is the density of the beta distribution at 1 - t
  *
  * 2404.13040 scales its omega = gamma - 1, and f = 0 is the conditional model. 2502.10574 scales
- * gamma itself, and f = 0, at both ends of the walk, is the null one; the paper's further division
+ * gamma itself, and f = 0, at both ends of the sampling run, is the null one; the paper's further division
  * by a power of |c - u| is left out. */
 #include "guide/internal.h"
 

@@ -3,7 +3,7 @@
  *
  * An answer is kept as x0 and eps. A rule whose weights sum to 1 is done on both and is the same in
  * every space. One that measures (norms, dot products) or whose weights sum to something else means
- * the space of its paper, raw = p x0 + q eps (vn_meaning), and its result wa a + wb b there has the
+ * the space of its paper, raw = p x0 + q eps (vn_coefficients), and its result wa a + wb b there has the
  * pair
  *
  *     x0 = wa x0_a + wb x0_b + (1 - wa - wb) x0_x x        x0_x x: the x0 of raw = 0
@@ -23,13 +23,13 @@ void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const 
 }
 
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
-                        const vn_pass *b, vn_pair *out) {
+                        const vn_pass *b, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     if (at->gamma == 0 || at->gamma == 1) {
-        vn_copy_pair(n, *out, vn_plan_need(p, at->gamma == 0 ? a : b));
+        vn_copy_estimate(n, *out, vn_plan_need(p, at->gamma == 0 ? a : b));
         return;
     }
-    const vn_pair *from = vn_plan_need(p, a), *to = vn_plan_need(p, b);
+    const vn_estimate *from = vn_plan_need(p, a), *to = vn_plan_need(p, b);
     vn_extrapolate(n, at->gamma, from->x0, to->x0, out->x0);
     vn_extrapolate(n, at->gamma, from->eps, to->eps, out->eps);
 }
@@ -41,30 +41,30 @@ void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (vn_guided(at)) vn_plan_need(p, &u);
 }
 
-bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out,
-                 const vn_pair **c, const vn_pair **u) {
+bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
+                 const vn_estimate **c, const vn_estimate **u) {
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
     *c = vn_plan_need(p, &of_c);
     *u = vn_guided(at) ? vn_plan_need(p, &of_u) : NULL;
-    vn_copy_pair((size_t)(at->n * g->denoiser->size), *out, *c);
+    vn_copy_estimate((size_t)(at->n * g->denoiser->size), *out, *c);
     return *u != NULL;
 }
 
 /* ---- spaces ---------------------------------------------------------------------------------- */
 
-static vn_meaning meaning_as(const char *prediction, const vn_level *l) {
+static vn_coefficients coefficients_as(const char *prediction, const vn_level *l) {
     size_t i = 0;
     while (strcmp(vn_prediction_rows[i].row.name, prediction) != 0) i++;
-    return vn_prediction_meaning(&(vn_prediction){.row = &vn_prediction_rows[i]}, l);
+    return vn_prediction_coefficients(&(vn_prediction){.row = &vn_prediction_rows[i]}, l);
 }
 
-vn_meaning vn_as_eps(const vn_level *l) {
-    return meaning_as("eps", l);
+vn_coefficients vn_as_eps(const vn_level *l) {
+    return coefficients_as("eps", l);
 }
 
-vn_meaning vn_as_velocity(const vn_level *l) {
+vn_coefficients vn_as_velocity(const vn_level *l) {
     const double turn = l->alpha * l->dsigma - l->dalpha * l->sigma;
-    vn_meaning m = meaning_as(turn > 0 && isfinite(turn) ? "velocity" : "v", l);
+    vn_coefficients m = coefficients_as(turn > 0 && isfinite(turn) ? "velocity" : "v", l);
     const double speed = hypot(m.raw_x0, m.raw_eps);
     m.raw_x0 /= speed;
     m.raw_eps /= speed;
@@ -75,8 +75,8 @@ vn_meaning vn_as_velocity(const vn_level *l) {
 
 /* With d = b - a in x0 or eps, in which of them it is larger: there the difference of two floats
  * has lost less. */
-vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const vn_pair *b,
-                   size_t row) {
+vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate *a,
+                   const vn_estimate *b, size_t row) {
     const bool by_x0 = fabs(space->x0_raw) >= fabs(space->eps_raw);
     const float *a_x0 = a->x0 + row * size, *a_eps = a->eps + row * size;
     const float *from = by_x0 ? a_x0 : a_eps, *to = (by_x0 ? b->x0 : b->eps) + row * size;
@@ -93,8 +93,8 @@ vn_gram vn_gram_of(const vn_meaning *space, size_t size, const vn_pair *a, const
     return (vn_gram){g.aa, g.ad / per, g.dd / (per * per)};
 }
 
-void vn_blend_row(const vn_meaning *space, size_t size, size_t row, const float *x, double wa,
-                  const vn_pair *a, double wb, const vn_pair *b, vn_pair *out) {
+void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const float *x, double wa,
+                  const vn_estimate *a, double wb, const vn_estimate *b, vn_estimate *out) {
     const double rest = 1 - wa - wb, of_x0 = rest * space->x0_x, of_eps = rest * space->eps_x;
     for (size_t i = row * size; i < (row + 1) * size; i++) {
         out->x0[i] = (float)(wa * (double)a->x0[i] + wb * (double)b->x0[i] + of_x0 * (double)x[i]);

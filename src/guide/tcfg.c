@@ -10,10 +10,10 @@
 
 #include <math.h>
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
-    const vn_meaning eps = vn_as_eps(at->level);
-    const vn_pair *c, *u;
+    const vn_coefficients eps = vn_as_eps(at->level);
+    const vn_estimate *c, *u;
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         if (at->labels[i] == VN_LABEL_NULL) continue;

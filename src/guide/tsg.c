@@ -35,16 +35,16 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &wrong);
 }
 
-static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_pair *out) {
+static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_d = vn_conditional(at), of_wrong = {.labels = at->labels, .level = &g->level};
-    const vn_pair *d = vn_plan_need(p, &of_d);
-    vn_copy_pair(n, *out, d);
+    const vn_estimate *d = vn_plan_need(p, &of_d);
+    vn_copy_estimate(n, *out, d);
     if (at->gamma == 1) return;
-    const vn_pair *wrong = vn_plan_need(p, &of_wrong);
+    const vn_estimate *wrong = vn_plan_need(p, &of_wrong);
     float *delta = g->slot[0];
     for (size_t i = 0; i < n; i++) delta[i] = d->x0[i] - wrong->x0[i];
-    vn_shift_pair(at, g->denoiser->size, delta, at->gamma - 1, out);
+    vn_shift_estimate(at, g->denoiser->size, delta, at->gamma - 1, out);
 }
 
 const vn_guide_row vn_tsg_guide = {

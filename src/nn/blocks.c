@@ -29,8 +29,8 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
         e = vn_layer_linear(s, "time_emb_proj", time->active, time->width,
                             r->scale_shift ? 2 * r->out : r->out);
     if (e && r->scale_shift) {
-        const vn_steering by = vn_steering_of(s, e, r->out);
-        h = vn_layer_steered_norm(s, "norm2", h, &by, r->out, r->groups_out, r->eps, r->act);
+        const vn_modulation by = vn_modulation_of(s, e, r->out);
+        h = vn_layer_modulated_norm(s, "norm2", h, &by, r->out, r->groups_out, r->eps, r->act);
     } else {
         if (e) h = vn_add_channels(s, h, e);
         h = vn_layer_group_norm(s, "norm2", h, r->out, r->groups_out, r->eps, r->act);
@@ -54,8 +54,8 @@ vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
 }
 
 vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_layer *a) {
-    if (!x || vn_disturbed(s, VN_BLOCKS_SKIPPED, NULL)) return x;
-    if (vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) return divided(s, x, a->output_scale);
+    if (!x || vn_perturbed(s, VN_BLOCKS_SKIPPED, NULL)) return x;
+    if (vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) return divided(s, x, a->output_scale);
     int64_t heads = a->channels / a->head_dim, inner = heads * a->head_dim;
     if (heads < 1)
         return vn_scope_fail(s, "attention_head_dim %lld is more than its %lld channels",

@@ -188,8 +188,8 @@ static void set_io(const dit *d, vn_net_io *io) {
                     .width = c->sample_size,
                     .multiple = c->patch_size,
                     .takes_time = true,
-                    .disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
-                                    VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
+                    .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
+                                     VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
                     .layers = (int)c->num_layers,
                     .middle = (int)(c->num_layers - 1) / 2};
     if (!c->num_embeds_ada_norm) return; /* the null row alone is no choice */
@@ -324,7 +324,7 @@ static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t s
 
 #define TIME_FEATURES 256
 #define TIME_SHIFT    1.0  /* of the frequencies */
-#define STEERED_EPS   1e-6 /* of the norms that diffusers does not let the config choose */
+#define MODULATED_EPS 1e-6 /* of the norms that diffusers does not let the config choose */
 
 /* What all blocks are told. */
 typedef struct condition {
@@ -356,11 +356,11 @@ static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
 
 /* norm(x) (1 + scale) + shift; shift is the i-th part of e, scale the next. The norm has weights of
  * its own under `name`, unless that is NULL. */
-static vn_node *steered_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x,
-                             double eps, vn_node *e, int i) {
+static vn_node *modulated_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x,
+                               double eps, vn_node *e, int i) {
     if (d->config.block_norm != RMS_NORM) {
-        const vn_steering by = {part(s, d, e, i + 1), part(s, d, e, i)};
-        return vn_layer_steered_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
+        const vn_modulation by = {part(s, d, e, i + 1), part(s, d, e, i)};
+        return vn_layer_modulated_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
     }
     x = name ? vn_layer_rms_norm(s, name, x, d->width, eps) : vn_rms_norm(s, x, eps);
     return vn_add(s->g, vn_mul(s->g, x, vn_affine(s->g, token_part(s, d, e, i + 1), 1, 1)),
@@ -376,8 +376,8 @@ static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name,
     if (!x || (c->qk_norm == NO_NORM && !rope->cosine)) return x;
     vn_node *y = vn_reshape(
         s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
-    if (c->qk_norm == LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, STEERED_EPS);
-    if (c->qk_norm == RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, STEERED_EPS);
+    if (c->qk_norm == LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, MODULATED_EPS);
+    if (c->qk_norm == RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, MODULATED_EPS);
     if (rope->cosine) y = vn_rope_turn(s, y, rope);
     return vn_reshape(s->g, y, x->shape);
 }
@@ -427,14 +427,14 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
              feed = vn_scope_in(s, "ff");
     zero.start = VN_START_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
-    if (!vn_disturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
+    if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
         vn_node *a =
-            attention(&attend, d, steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1), rope);
+            attention(&attend, d, modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1), rope);
         x = vn_mul_add(s->g, a, token_part(s, d, e, GATE_1), x);
     }
     const char *norm3 = d->config.norm_elementwise_affine ? "norm3" : NULL;
     vn_node *h =
-        feed_forward(&feed, d, steered_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
+        feed_forward(&feed, d, modulated_norm(s, d, norm3, x, d->config.norm_eps, e, SHIFT_2));
     return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
@@ -446,7 +446,7 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
                            .w = w,
                            .train = in->train,
                            .net = net_name,
-                           .disturb = in->disturb,
+                           .perturb = in->perturb,
                            .start = VN_START_XAVIER};
     const vn_scope *s = &root;
     if (!in->sample) return NULL;
@@ -471,7 +471,7 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
         vn_node *c = embed(&at, d, &given);
-        if (!vn_disturbed(&at, VN_BLOCKS_SKIPPED, NULL))
+        if (!vn_perturbed(&at, VN_BLOCKS_SKIPPED, NULL))
             x = vn_block_end(block(&at, d, x, c, &given.rope));
         if (i == 0) first = c;
     }
@@ -480,6 +480,6 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
     zero.start = VN_START_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
-    x = steered_norm(s, d, NULL, x, STEERED_EPS, e, SHIFT_1);
+    x = modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1);
     return to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side);
 }

@@ -78,8 +78,8 @@ typedef struct vn_scope {
     bool train;
     vn_start start;            /* TORCH if not said */
     const char *net;           /* for messages: "unet2d" */
-    const vn_disturb *disturb; /* [VN_NET_DISTURBS] or NULL: nothing is disturbed */
-    int layer;                 /* which of those that can be disturbed this is */
+    const vn_perturb *perturb; /* [VN_NET_PERTURBS] or NULL: nothing is perturbed */
+    int layer;                 /* which of those that can be perturbed this is */
     char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
 
@@ -119,15 +119,15 @@ vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int6
                            double eps);
 /* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two
  * halves. */
-typedef struct vn_steering {
+typedef struct vn_modulation {
     vn_node *scale, *shift;
-} vn_steering;
-vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels);
+} vn_modulation;
+vn_modulation vn_modulation_of(const vn_scope *s, vn_node *e, int64_t channels);
 /* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or
  * without one where that is NULL. */
-vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x,
-                               const vn_steering *by, int64_t channels, int64_t groups, double eps,
-                               vn_fn act);
+vn_node *vn_layer_modulated_norm(const vn_scope *s, const char *name, vn_node *x,
+                                 const vn_modulation *by, int64_t channels, int64_t groups,
+                                 double eps, vn_fn act);
 /* AdaGroupNorm: scale and shift come from time [N,time_width] by a linear layer. */
 vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_node *time,
                            int64_t time_width, int64_t channels, int64_t groups, double eps);
@@ -147,10 +147,10 @@ vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                            int64_t width);
 
-/* ---- disturb.c: a hand inside the network, for guides ---------------------------------------- */
+/* ---- perturb.c: a hand inside the network, for guides ---------------------------------------- */
 
-/* Whether the scope's layer is to be disturbed so; *amount (or NULL) by how much. */
-bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount);
+/* Whether the scope's layer is to be perturbed so; *amount (or NULL) by how much. */
+bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount);
 
 /* Self-attention of tokens that lie on a grid, in row-major order, after some that do not. */
 typedef struct vn_heads {
@@ -158,7 +158,7 @@ typedef struct vn_heads {
     double scale;
     int64_t prefix, rows, columns;
 } vn_heads;
-/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, disturbed as the scope
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, perturbed as the scope
  * says. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *heads);

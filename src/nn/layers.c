@@ -195,9 +195,9 @@ vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int6
                   vn_param_node(s->g, s->w, n.weight, VN_SHAPE(channels), VN_LAYOUT_PLAIN, ones));
 }
 
-vn_node *vn_layer_steered_norm(const vn_scope *s, const char *name, vn_node *x,
-                               const vn_steering *by, int64_t channels, int64_t groups, double eps,
-                               vn_fn act) {
+vn_node *vn_layer_modulated_norm(const vn_scope *s, const char *name, vn_node *x,
+                                 const vn_modulation *by, int64_t channels, int64_t groups,
+                                 double eps, vn_fn act) {
     if (!can_norm(s, name ? name : "norm", x, channels, groups ? groups : 1)) return NULL;
     affine a = {vn_affine(s->g, by->scale, 1, 1), by->shift};
     if (name) {
@@ -217,9 +217,9 @@ vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_n
                            int64_t time_width, int64_t channels, int64_t groups, double eps) {
     if (!can_norm(s, name, x, channels, groups)) return NULL;
     vn_scope at = vn_scope_in(s, "%s", name);
-    const vn_steering by =
-        vn_steering_of(s, vn_layer_linear(&at, "linear", time, time_width, 2 * channels), channels);
-    return vn_layer_steered_norm(s, NULL, x, &by, channels, groups, eps, VN_FN_IDENTITY);
+    const vn_modulation by = vn_modulation_of(
+        s, vn_layer_linear(&at, "linear", time, time_width, 2 * channels), channels);
+    return vn_layer_modulated_norm(s, NULL, x, &by, channels, groups, eps, VN_FN_IDENTITY);
 }
 
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows,
@@ -244,9 +244,9 @@ static vn_node *over_positions(const vn_scope *s, vn_node *e, const vn_node *x) 
     return vn_reshape(s->g, e, shape);
 }
 
-vn_steering vn_steering_of(const vn_scope *s, vn_node *e, int64_t channels) {
-    return (vn_steering){vn_slice(s->g, e, -1, 0, channels),
-                         vn_slice(s->g, e, -1, channels, channels)};
+vn_modulation vn_modulation_of(const vn_scope *s, vn_node *e, int64_t channels) {
+    return (vn_modulation){vn_slice(s->g, e, -1, 0, channels),
+                           vn_slice(s->g, e, -1, channels, channels)};
 }
 
 vn_node *vn_add_channels(const vn_scope *s, vn_node *x, vn_node *e) {

@@ -138,11 +138,11 @@ static vn_node *class_input(const vn_net_io *io, vn_graph *g, int64_t batch) {
     return NULL;
 }
 
-/* Whether the network has the layers and knows the disturbance; fails the graph otherwise. */
-static bool can_disturb(const vn_net *net, vn_graph *g, const vn_disturb *d) {
+/* Whether the network has the layers and knows the perturbation; fails the graph otherwise. */
+static bool can_perturb(const vn_net *net, vn_graph *g, const vn_perturb *d) {
     const char *name = net->row->row.name;
-    if (d->kind & ~net->io.disturbances)
-        vn_graph_fail(g, VN_UNSUPPORTED, "%s: no layer here can be disturbed in this way", name);
+    if (d->kind & ~net->io.perturbations)
+        vn_graph_fail(g, VN_UNSUPPORTED, "%s: no layer here can be perturbed in this way", name);
     else if (d->kind && (d->first < 0 || d->first > d->last || d->first >= net->io.layers))
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: layers %d to %d of %d", name, d->first, d->last,
                       net->io.layers);
@@ -153,17 +153,17 @@ static bool can_disturb(const vn_net *net, vn_graph *g, const vn_disturb *d) {
 
 vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
                       bool train, vn_net_inputs *in) {
-    return vn_net_build_disturbed(net, g, batch, height, width, train, NULL, in);
+    return vn_net_build_perturbed(net, g, batch, height, width, train, NULL, in);
 }
 
-vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
-                                int64_t width, bool train, const vn_disturb *disturb,
+vn_node *vn_net_build_perturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
+                                int64_t width, bool train, const vn_perturb *perturb,
                                 vn_net_inputs *in) {
     const vn_net_io *io = &net->io;
     *in = (vn_net_inputs){.train = train};
-    for (int i = 0; disturb && i < VN_NET_DISTURBS; i++) {
-        if (!can_disturb(net, g, &disturb[i])) return NULL;
-        in->disturb[i] = disturb[i];
+    for (int i = 0; perturb && i < VN_NET_PERTURBS; i++) {
+        if (!can_perturb(net, g, &perturb[i])) return NULL;
+        in->perturb[i] = perturb[i];
     }
     const char *name = net->row->row.name, *whose = height == 0 ? " (sample_size)" : "";
     if (height == 0) height = io->height;

@@ -32,12 +32,12 @@ typedef struct vn_net_io {
     int64_t times;
     vn_class_kind class_kind;
     int64_t class_width; /* of VN_CLASS_VECTOR */
-    /* sum of the vn_disturbance it can do, on layers 0 .. layers-1; `middle`: the innermost */
-    unsigned disturbances;
+    /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    unsigned perturbations;
     int layers, middle;
 } vn_net_io;
 
-#define VN_NET_DISTURBS 2 /* at once: one of a pass, one of all passes */
+#define VN_NET_PERTURBS 2 /* at once: one of a pass, one of all passes */
 
 /* A network's inputs as nodes; those it does not take are NULL. */
 typedef struct vn_net_inputs {
@@ -45,7 +45,7 @@ typedef struct vn_net_inputs {
     vn_node *timestep;     /* f32 [N]; i32 [N] where io.times > 0 */
     vn_node *class_labels; /* as io.class_kind says */
     bool train;            /* dropout on */
-    vn_disturb disturb[VN_NET_DISTURBS];
+    vn_perturb perturb[VN_NET_PERTURBS];
 } vn_net_inputs;
 
 typedef struct vn_net vn_net;
@@ -90,10 +90,10 @@ vn_weights *vn_net_weights(const vn_net *net);
 vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
                       bool train, vn_net_inputs *in);
 
-/* The same with a hand inside: disturb [VN_NET_DISTURBS], NULL for none. Weights are those of the
+/* The same with a hand inside: perturb [VN_NET_PERTURBS], NULL for none. Weights are those of the
  * network as it is. What the network's io does not declare fails the graph. */
-vn_node *vn_net_build_disturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
-                                int64_t width, bool train, const vn_disturb *disturb,
+vn_node *vn_net_build_perturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
+                                int64_t width, bool train, const vn_perturb *perturb,
                                 vn_net_inputs *in);
 
 /* The prediction in an output: all of it, but where the network learns a variance its first
@@ -109,19 +109,19 @@ vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inp
                               const float *time, const int32_t *labels, vn_err *err);
 /* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back. */
 void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                      vn_crew *crew);
+                      vn_thread_pool *pool);
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                       vn_crew *crew);
+                       vn_thread_pool *pool);
 
-/* ---- running: passes forward and back, with a program kept for each shape and disturbance ---- */
+/* ---- running: passes forward and back, with a program kept for each shape and perturbation ---- */
 
 typedef struct vn_runner vn_runner;
 /* values: flat weights, not owned, must outlive the runner. */
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew,
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_thread_pool *pool,
                          const float *values, vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
-/* What the runs from now on have done inside the network, [VN_NET_DISTURBS]; NULL: nothing. */
-void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb);
+/* What the runs from now on have done inside the network, [VN_NET_PERTURBS]; NULL: nothing. */
+void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb);
 /* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the
  * prediction; variance, shaped like it, receives what the network learned to say of a step's, or is
  * NULL. Allocates only when the shape is new. */

@@ -1,5 +1,5 @@
 /* runner.c - passes forward, and back to the input: a program kept for each batch shape and
- * disturbance, so that one seen before runs without allocating. A sampler uses a handful (the
+ * perturbation, so that one seen before runs without allocating. A sampler uses a handful (the
  * batch, both passes of guidance in one, the rest at the end, and for each guide with a hand inside
  * the network the batch and the rest again); past MAX_KEPT the one unused longest gives way. */
 #include "nn/internal.h"
@@ -12,7 +12,7 @@
 typedef struct pass {
     int64_t n, height, width;
     bool back; /* the vector-Jacobian product by the sample */
-    vn_disturb disturb[VN_NET_DISTURBS];
+    vn_perturb perturb[VN_NET_PERTURBS];
 } pass;
 
 typedef struct kept {
@@ -31,28 +31,28 @@ typedef struct kept {
 struct vn_runner {
     const vn_net *net;
     const vn_backend *backend;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     const float *values;
     uint64_t runs;
-    vn_disturb disturb[VN_NET_DISTURBS];
+    vn_perturb perturb[VN_NET_PERTURBS];
     kept kept[MAX_KEPT];
 };
 
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_crew *crew,
+vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_thread_pool *pool,
                          const float *values, vn_runner **out, vn_err *err) {
     vn_runner *r = vn_calloc(1, sizeof *r);
     if (!r) return vn_no_memory(err);
     r->net = net;
     r->backend = backend;
-    r->crew = crew;
+    r->pool = pool;
     r->values = values;
     *out = r;
     return VN_OK;
 }
 
-void vn_runner_disturb(vn_runner *r, const vn_disturb *disturb) {
-    for (int i = 0; i < VN_NET_DISTURBS; i++)
-        r->disturb[i] = disturb ? disturb[i] : (vn_disturb){0};
+void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb) {
+    for (int i = 0; i < VN_NET_PERTURBS; i++)
+        r->perturb[i] = perturb ? perturb[i] : (vn_perturb){0};
 }
 
 static void let_go(kept *k) {
@@ -73,7 +73,7 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
     if (status) return status;
     vn_node *output =
-        vn_net_build_disturbed(net, k->graph, p->n, p->height, p->width, false, p->disturb, &k->in);
+        vn_net_build_perturbed(net, k->graph, p->n, p->height, p->width, false, p->perturb, &k->in);
     k->out = k->y = vn_net_prediction(net, k->graph, output);
     if (!p->back) k->variance = vn_net_variance(net, k->graph, output);
     if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
@@ -90,7 +90,7 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
     /* y in both, so that every input is part of it */
     vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance};
     const vn_program_options options = {.backend = r->backend,
-                                        .crew = r->crew,
+                                        .pool = r->pool,
                                         .n_outputs = outputs[1] ? 2 : 1,
                                         .outputs = outputs};
     if (!status) status = vn_program_open(k->graph, &options, &k->program, err);
@@ -104,8 +104,8 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
 static bool same_pass(const pass *a, const pass *b) {
     bool same =
         a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
-    for (int i = 0; i < VN_NET_DISTURBS; i++)
-        same = same && vn_disturb_equal(&a->disturb[i], &b->disturb[i]);
+    for (int i = 0; i < VN_NET_PERTURBS; i++)
+        same = same && vn_perturb_equal(&a->perturb[i], &b->perturb[i]);
     return same;
 }
 
@@ -134,12 +134,12 @@ static int64_t channels_of(const vn_node *node) {
 
 static void put(vn_runner *r, kept *k, const vn_node *input, const float *x) {
     vn_channels_last(vn_program_input(k->program, input), x, k->pass.n, channels_of(input),
-                     pixels_of(input), r->crew);
+                     pixels_of(input), r->pool);
 }
 
 static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
     vn_channels_first(out, vn_program_output(k->program, node), k->pass.n, channels_of(node),
-                      pixels_of(node), r->crew);
+                      pixels_of(node), r->pool);
 }
 
 /* cotangent NULL: forward. variance NULL: it is not asked for. */
@@ -150,7 +150,7 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: this network learns no variance",
                        vn_net_get_row(r->net)->row.name);
     if (p.n == 0) return VN_OK;
-    memcpy(p.disturb, r->disturb, sizeof p.disturb);
+    memcpy(p.perturb, r->perturb, sizeof p.perturb);
     if (io->rank != 3) p.height = p.width = 0;
     if (io->rank == 3 && p.height == 0) p.height = io->height;
     if (io->rank == 3 && p.width == 0) p.width = io->width;
@@ -206,20 +206,20 @@ static void transpose_one(void *context, int64_t index, int thread) {
 }
 
 static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns,
-                      vn_crew *crew) {
+                      vn_thread_pool *pool) {
     matrices m = {out, in, rows, columns};
     if (rows == 1 || columns == 1)
         memcpy(out, in, (size_t)(n * rows * columns) * sizeof *out);
     else
-        vn_crew_run(crew, n, transpose_one, &m);
+        vn_thread_pool_run(pool, n, transpose_one, &m);
 }
 
 void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                      vn_crew *crew) {
-    transpose(out, in, n, channels, pixels, crew);
+                      vn_thread_pool *pool) {
+    transpose(out, in, n, channels, pixels, pool);
 }
 
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                       vn_crew *crew) {
-    transpose(out, in, n, pixels, channels, crew);
+                       vn_thread_pool *pool) {
+    transpose(out, in, n, pixels, channels, pool);
 }

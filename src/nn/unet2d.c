@@ -150,7 +150,7 @@ static void set_style(unet *u) {
                                .resnet_upsample = c->upsample_type == RESIZE_RESNET};
 }
 
-/* Disturbances act on its attention blocks; the innermost is the middle's, or without one the last
+/* Perturbations act on its attention blocks; the innermost is the middle's, or without one the last
  * going down. */
 static void set_layers(const unet *u, vn_net_io *io) {
     int64_t down = 0, up = 0;
@@ -162,8 +162,8 @@ static void set_layers(const unet *u, vn_net_io *io) {
     io->layers = (int)(down + middle + up);
     io->middle = (int)(middle || !down ? down : down - 1);
     if (io->layers)
-        io->disturbances = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
-                           VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
+        io->perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR | VN_ATTENTION_SPARSE |
+                            VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
 }
 
 static void set_io(const unet *u, vn_net_io *io) {
@@ -289,7 +289,7 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
 vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const unet *u = self;
     const unet_config *c = &u->config;
-    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .disturb = in->disturb};
+    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .perturb = in->perturb};
     const vn_scope *s = &root;
 
     vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;

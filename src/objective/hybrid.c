@@ -37,7 +37,7 @@ enum { LAMBDA = VN_WEIGHT_PARAMS };
 #define EDGE      0.999 /* beyond it a value is in an outer bin */
 #define NO_EDGE   1e7   /* half-bins that the outer edge moves for each unit beyond EDGE */
 
-static void bound(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_meaning *m,
+static void bound(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_coefficients *m,
                   double number[VN_BOUND_NUMBERS]) {
     const double step = round(l->t * p->steps) - 1, second = fmax(step, 1);
     const vn_level to = step > 0 ? vn_path_level_of_step(p, step - 1) : vn_level_clean;

@@ -118,7 +118,7 @@ static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, in
 
 /* x_t and what raw means for the (x0, eps) that made it. eps is drawn into x's place. */
 static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i,
-                const vn_meaning *m) {
+                const vn_coefficients *m) {
     const vn_level *l = &b->level[i];
     const size_t size = (size_t)b->size, at = (size_t)i * size;
     const float alpha = (float)l->alpha, sigma = (float)l->sigma, raw_x0 = (float)m->raw_x0,
@@ -132,7 +132,7 @@ static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i,
 }
 
 static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64_t i,
-                       const vn_meaning *m) {
+                       const vn_coefficients *m) {
     double number[VN_BOUND_NUMBERS];
     o->row->bound(&o->choice, o->path, &b->level[i], m, number);
     for (int k = 0; k < VN_BOUND_NUMBERS; k++) b->bound[k * b->n + i] = (float)number[k];
@@ -141,7 +141,7 @@ static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64
 static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
     const uint64_t sample = b->first + (uint64_t)i;
     const vn_level l = b->level[i] = vn_path_level(o->path, draw_time(o, b, sample));
-    const vn_meaning m = vn_prediction_meaning(&o->prediction, &l);
+    const vn_coefficients m = vn_prediction_coefficients(&o->prediction, &l);
     mix(o, b, i, &m);
     b->time[i] = (float)vn_path_network_time(o->path, &l);
     b->network_labels[i] = draw_label(o, b, i, sample);
@@ -162,7 +162,7 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
 /* Until here x is x_t and null VN_LABEL_NULL, as denoisers know them; the network has a scale and a
  * number of its own. */
 static void finish_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
-    const float scale = (float)vn_prediction_meaning(&o->prediction, &b->level[i]).input;
+    const float scale = (float)vn_prediction_coefficients(&o->prediction, &b->level[i]).input;
     float *x = b->x + i * b->size;
     for (int64_t j = 0; scale != 1 && j < b->size; j++) x[j] *= scale;
     if (b->network_labels[i] == VN_LABEL_NULL) b->network_labels[i] = o->null_label;
@@ -180,7 +180,7 @@ static void fill_task(void *context, int64_t i, int thread) {
 }
 
 vn_status vn_objective_fill(const vn_objective *o, const vn_objective_batch *b, vn_err *err) {
-    vn_crew_run(b->crew, b->n, fill_task, &(filling){o, b});
+    vn_thread_pool_run(b->pool, b->n, fill_task, &(filling){o, b});
     vn_status status = VN_OK;
     if (o->row->exact) {
         const vn_query q = {.n = b->n, .x = b->x, .level = b->level, .label = b->network_labels};

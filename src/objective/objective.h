@@ -57,7 +57,7 @@ typedef struct vn_objective_row {
                   float *v);
     /* What the variational bound of the reverse step from a level is made of. NULL: it learns no
      * variance. Otherwise it trains networks that do, on paths with steps. */
-    void (*bound)(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_meaning *m,
+    void (*bound)(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_coefficients *m,
                   double *number);
     /* Rank 0. Adds its inputs to the nodes. */
     vn_node *(*loss)(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes);
@@ -99,7 +99,7 @@ typedef struct vn_objective_batch {
     int32_t *network_labels;
     /* out: the inputs of the loss, shaped as in vn_loss_nodes; NULL where it has none */
     float *target, *weight, *probe, *noise, *data, *bound;
-    vn_crew *crew; /* NULL: one thread */
+    vn_thread_pool *pool; /* NULL: one thread */
 } vn_objective_batch;
 
 /* Fails only as the truth's denoiser does. */

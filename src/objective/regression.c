@@ -35,7 +35,7 @@ vn_status vn_weight_check(const vn_choice *c, vn_err *err) {
 }
 
 double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l) {
-    const vn_meaning m = vn_prediction_meaning(p, l);
+    const vn_coefficients m = vn_prediction_coefficients(p, l);
     const double ratio = l->alpha / l->sigma;
     double sd = c->value[VN_WEIGHT_SIGMA_DATA];
     switch ((int)c->value[VN_WEIGHT]) {

@@ -31,7 +31,7 @@ typedef struct vn_level {
 
 /* sigma/alpha, EDM's sigma; infinite where alpha = 0. */
 double vn_level_ratio(const vn_level *l);
-/* Where every walk ends: t = 0, alpha = 1, sigma = 0. */
+/* Where every sampling run ends: t = 0, alpha = 1, sigma = 0. */
 extern const vn_level vn_level_clean;
 /* -a' / a: by how much of itself x shrinks with t, the drift of the forward SDE dx = -rate x dt + g
  * dw; infinite at alpha = 0. */
@@ -108,7 +108,7 @@ vn_level vn_path_level_of_clock(const vn_path *p, double clock);
 /* ---- predictions ----------------------------------------------------------------------------- */
 
 /* What a raw output means, as coefficients at a level. */
-typedef struct vn_meaning {
+typedef struct vn_coefficients {
     /* x0  = x0_x x  + x0_raw raw; 0, 0 where raw says nothing of x0 (eps or score, alpha = 0) */
     double x0_x, x0_raw;
     /* eps = eps_x x + eps_raw raw; 0, 0 where raw says nothing of eps (x0, sigma = 0) */
@@ -119,12 +119,12 @@ typedef struct vn_meaning {
     double noise;
     /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
     double weight;
-} vn_meaning;
+} vn_coefficients;
 
 typedef struct vn_prediction_row {
     vn_row row;
     const char *objective; /* row of the objectives table that trains it */
-    void (*meaning)(const vn_choice *c, const vn_level *l, vn_meaning *out);
+    void (*coefficients)(const vn_choice *c, const vn_level *l, vn_coefficients *out);
 } vn_prediction_row;
 
 extern const vn_prediction_row vn_prediction_rows[];
@@ -140,20 +140,20 @@ vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err)
  * (ddpm:zero_snr=1), where they say nothing of x0. To be asked wherever a path and a prediction are
  * put together. */
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);
-vn_meaning vn_prediction_meaning(const vn_prediction *p, const vn_level *l);
+vn_coefficients vn_prediction_coefficients(const vn_prediction *p, const vn_level *l);
 
 /* Two answers of a denoiser that most rules keep consistent (x = alpha x0 + sigma eps) and CFG++
  * sets apart. */
-typedef struct vn_pair {
+typedef struct vn_estimate {
     float *x0, *eps; /* [n,size] */
-} vn_pair;
+} vn_estimate;
 
 /* One row of size floats: raw -> x0, eps. raw may be x0 or eps. */
-void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x,
-                           const float *raw, float *x0, float *eps);
+void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                               const float *x, const float *raw, float *x0, float *eps);
 /* One row: the raw output that means (x0, eps). */
-void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size,
-                             const float *x0, const float *eps, float *raw);
+void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                                 const float *x0, const float *eps, float *raw);
 
 /* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
 
@@ -180,8 +180,8 @@ typedef enum vn_network {
 typedef struct vn_query {
     int64_t n;
     vn_network network;
-    vn_disturb disturb;    /* of this pass alone */
-    vn_disturb always;     /* of every pass through this network */
+    vn_perturb perturb;    /* of this pass alone */
+    vn_perturb always;     /* of every pass through this network */
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
     const int32_t *label;  /* [n] */
@@ -216,8 +216,8 @@ typedef struct vn_denoiser {
     bool has_null;            /* knows VN_LABEL_NULL */
     bool has_weak;            /* answers VN_NETWORK_WEAK */
     bool has_vjp;             /* answers queries with a cotangent */
-    unsigned disturbances;    /* sum of the vn_disturbance it knows */
-    int layers, middle;       /* how many can be disturbed; which is taken where none is named */
+    unsigned perturbations;   /* sum of the vn_perturbation it knows */
+    int layers, middle;       /* how many can be perturbed; which is taken where none is named */
     /* Its main network answers queries for a variance: v, by which the reverse step has the
      * variance exp(f log beta + (1 - f) log beta~), f = (v + 1)/2, with beta that of the step
      * forward and beta~ that of the step back for known x0 (2102.09672). On paths with steps. */
@@ -235,8 +235,8 @@ typedef struct vn_denoiser {
 
 /* ---- routes ---------------------------------------------------------------------------------- */
 
-/* The levels that a walk visits, from noise to data. Rows that go back to more noise put their
- * detours in: where a level is noisier than the one before it, the walk adds noise instead of
+/* The levels that a sampling run visits, from noise to data. Rows that go back to more noise put their
+ * detours in: where a level is noisier than the one before it, the sampling run adds noise instead of
  * making a step. */
 typedef struct vn_route {
     const vn_path *path;
@@ -282,9 +282,9 @@ void vn_world_draw(const vn_world *w, int32_t label, uint64_t seed, uint64_t ind
 
 /* A denoiser over the world, on any path, with any prediction; NULL: "v", from which x0 and eps
  * come without loss at every level (float32 eps at alpha = 1e-4 would cost x0 four digits). Closed
- * with vn_world_denoiser_close before the world, the path and the crew (NULL: one thread). */
+ * with vn_world_denoiser_close before the world, the path and the thread pool (NULL: one thread). */
 vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict,
-                            vn_crew *crew, vn_denoiser *out, vn_err *err);
+                            vn_thread_pool *pool, vn_denoiser *out, vn_err *err);
 void vn_world_denoiser_close(vn_denoiser *d);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-static void x0_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+static void x0_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;
     m->x0_raw = 1;
     if (l->sigma > 0) {
@@ -21,7 +21,7 @@ static void x0_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
     m->noise = l->alpha / l->sigma;
 }
 
-static void eps_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+static void eps_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;
     if (l->alpha > 0) {
         m->x0_x = 1 / l->alpha;
@@ -33,8 +33,8 @@ static void eps_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
 }
 
 /* score = -eps/sigma */
-static void score_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
-    eps_meaning(c, l, m);
+static void score_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
+    eps_coefficients(c, l, m);
     m->x0_raw *= -l->sigma;
     m->eps_raw = -l->sigma;
     m->raw_eps = l->sigma > 0 ? -1 / l->sigma : 0;
@@ -44,7 +44,7 @@ static void score_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) 
 
 /* v = alpha eps - sigma x0 (2202.00512), on any path: divided by alpha^2 + sigma^2, which is 1 on
  * the paper's. */
-static void v_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+static void v_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;
     double n = l->alpha * l->alpha + l->sigma * l->sigma;
     m->x0_x = m->eps_raw = l->alpha / n;
@@ -57,7 +57,7 @@ static void v_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
 
 /* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope
  * (the clean one, or pure noise on polynomial:of=alpha), u says nothing that x does not. */
-static void velocity_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+static void velocity_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;
     double det = l->alpha * l->dsigma - l->dalpha * l->sigma; /* alpha^2 d(sigma/alpha)/dt */
     m->raw_x0 = l->dalpha;
@@ -78,7 +78,7 @@ static void velocity_meaning(const vn_choice *c, const vn_level *l, vn_meaning *
 
 /* EDM's F (2206.00364): x0 = c_skip y + c_out F(c_in y) with y = x/alpha, s = sigma/alpha, written
  * so that alpha may be 0. */
-static void edm_meaning(const vn_choice *c, const vn_level *l, vn_meaning *m) {
+static void edm_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     double sd = c->value[VN_EDM_SIGMA_DATA],
            q = l->sigma * l->sigma + l->alpha * l->alpha * sd * sd, root = sqrt(q);
     m->x0_x = sd * sd * l->alpha / q;
@@ -97,14 +97,14 @@ static const vn_param edm_params[] = {
 };
 
 const vn_prediction_row vn_prediction_rows[] = {
-    {{"x0", "the data", "2006.11239", NULL}, "dsm", x0_meaning},
-    {{"eps", "the noise", "2006.11239", NULL}, "dsm", eps_meaning},
-    {{"v", "alpha eps - sigma x0", "2202.00512", NULL}, "dsm", v_meaning},
-    {{"score", "gradient of log p(x)", "2011.13456", NULL}, "dsm", score_meaning},
-    {{"velocity", "dx/dt along the path", "2210.02747", NULL}, "cfm", velocity_meaning},
+    {{"x0", "the data", "2006.11239", NULL}, "dsm", x0_coefficients},
+    {{"eps", "the noise", "2006.11239", NULL}, "dsm", eps_coefficients},
+    {{"v", "alpha eps - sigma x0", "2202.00512", NULL}, "dsm", v_coefficients},
+    {{"score", "gradient of log p(x)", "2011.13456", NULL}, "dsm", score_coefficients},
+    {{"velocity", "dx/dt along the path", "2210.02747", NULL}, "cfm", velocity_coefficients},
     {{"edm", "EDM's preconditioned F; scales the network's input too", "2206.00364", edm_params},
      "dsm",
-     edm_meaning},
+     edm_coefficients},
 };
 const size_t vn_prediction_row_count = VN_COUNT(vn_prediction_rows);
 
@@ -120,7 +120,7 @@ vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err)
 
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err) {
     const vn_level last = vn_path_level(p, 1);
-    const vn_meaning m = vn_prediction_meaning(predict, &last);
+    const vn_coefficients m = vn_prediction_coefficients(predict, &last);
     if (!p->steps || last.alpha > 0 || m.x0_raw != 0) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "%s says nothing of the data at the last step of this %s path, which is pure "
@@ -128,15 +128,15 @@ vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err 
                    predict->row->row.name, p->row->row.name);
 }
 
-vn_meaning vn_prediction_meaning(const vn_prediction *p, const vn_level *l) {
-    vn_meaning m = {.input = 1, .weight = 1};
-    p->row->meaning(&p->choice, l, &m);
+vn_coefficients vn_prediction_coefficients(const vn_prediction *p, const vn_level *l) {
+    vn_coefficients m = {.input = 1, .weight = 1};
+    p->row->coefficients(&p->choice, l, &m);
     return m;
 }
 
-void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t size, const float *x,
-                           const float *raw, float *x0, float *eps) {
-    const vn_meaning m = vn_prediction_meaning(p, l);
+void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                               const float *x, const float *raw, float *x0, float *eps) {
+    const vn_coefficients m = vn_prediction_coefficients(p, l);
     const float a = (float)m.x0_x, b = (float)m.x0_raw, c = (float)m.eps_x, d = (float)m.eps_raw;
     for (size_t i = 0; i < size; i++) {
         float r = raw[i];
@@ -145,9 +145,9 @@ void vn_prediction_to_pair(const vn_prediction *p, const vn_level *l, size_t siz
     }
 }
 
-void vn_prediction_from_pair(const vn_prediction *p, const vn_level *l, size_t size,
-                             const float *x0, const float *eps, float *raw) {
-    const vn_meaning m = vn_prediction_meaning(p, l);
+void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                                 const float *x0, const float *eps, float *raw) {
+    const vn_coefficients m = vn_prediction_coefficients(p, l);
     const float a = (float)m.raw_x0, b = (float)m.raw_eps;
     for (size_t i = 0; i < size; i++) raw[i] = a * x0[i] + b * eps[i];
 }

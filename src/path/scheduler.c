@@ -86,7 +86,7 @@ static const struct {
 
 /* beta_schedule by VN_LINEAR, ..., and ours; NULL: diffusers has none such. */
 static const struct {
-    const char *theirs, *ours;
+    const char *diffusers, *ours;
     bool has_betas;
 } schedules[] = {
     {"linear", "linear", true},
@@ -118,7 +118,7 @@ static bool put_path(json_t *config, const vn_path *p, const vn_prediction *pred
     if (same(p->row->row.name, "ddpm"))
         return put(config, "num_train_timesteps", json_integer(p->steps)) &&
                put(config, "beta_schedule",
-                   json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].theirs)) &&
+                   json_string(schedules[(int)v[VN_DDPM_SCHEDULE]].diffusers)) &&
                put(config, "beta_start", json_real(v[VN_DDPM_BETA_START])) &&
                put(config, "beta_end", json_real(v[VN_DDPM_BETA_END])) &&
                put(config, "rescale_betas_zero_snr", json_boolean(v[VN_DDPM_ZERO_SNR] != 0)) &&
@@ -140,7 +140,7 @@ static bool put_ours(json_t *config, const vn_path *p, const vn_prediction *pred
 
 static bool known_to_diffusers(const vn_path *p) {
     return !same(p->row->row.name, "ddpm") ||
-           schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].theirs;
+           schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].diffusers;
 }
 
 /* That of the path's own sampler where it has such a path: DDIM, of which diffusers has neither a
@@ -225,7 +225,7 @@ static vn_status refuse_unknown(const json_t *config, vn_err *err) {
 
 static vn_status find_schedule(const char *name, size_t *schedule, vn_err *err) {
     for (size_t i = 0; i < VN_COUNT(schedules); i++) {
-        if (!schedules[i].theirs || !same(schedules[i].theirs, name)) continue;
+        if (!schedules[i].diffusers || !same(schedules[i].diffusers, name)) continue;
         *schedule = i;
         return VN_OK;
     }
@@ -237,7 +237,7 @@ static vn_status read_ddpm(const json_t *config, size_t class, vn_path **path, v
     size_t schedule = VN_LINEAR;
     double steps, start, end;
     const char *missing =
-        classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].theirs;
+        classes[class].schedule ? classes[class].schedule : schedules[VN_LINEAR].diffusers;
     vn_status status = get_text(config, "beta_schedule", missing, &name, err);
     if (!status) status = get_number(config, "num_train_timesteps", 1000, &steps, err);
     if (!status) status = get_number(config, "beta_start", classes[class].beta_start, &start, err);

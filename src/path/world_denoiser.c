@@ -6,7 +6,7 @@
 typedef struct exact {
     const vn_world *w;
     vn_prediction prediction;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     size_t each;  /* doubles of work space a thread */
     double *work; /* [threads,each] */
 } exact;
@@ -15,7 +15,7 @@ typedef struct exact {
 static void predict_row(const exact *e, const vn_query *q, size_t row, float *raw, double *work) {
     const size_t size = e->w->size;
     const vn_level *l = &q->level[row];
-    const vn_meaning m = vn_prediction_meaning(&e->prediction, l);
+    const vn_coefficients m = vn_prediction_coefficients(&e->prediction, l);
     double *x = work, *x0 = x + size, *eps = x0 + size;
     for (size_t i = 0; i < size; i++) x[i] = (double)q->x[row * size + i];
     vn_world_denoise(e->w, q->network, q->label[row], l->alpha, l->sigma, x, x0, eps, eps + size);
@@ -27,7 +27,7 @@ static void predict_row(const exact *e, const vn_query *q, size_t row, float *ra
 static void vjp_row(const exact *e, const vn_query *q, size_t row, float *out, double *work) {
     const size_t size = e->w->size;
     const vn_level *l = &q->level[row];
-    const vn_meaning m = vn_prediction_meaning(&e->prediction, l);
+    const vn_coefficients m = vn_prediction_coefficients(&e->prediction, l);
     const double of_x0 = m.raw_x0 - m.raw_eps * l->alpha / l->sigma, of_x = m.raw_eps / l->sigma;
     double *x = work, *v = x + size, *back = v + size;
     for (size_t i = 0; i < size; i++) {
@@ -94,7 +94,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     if (status) return status;
     if (q->network == VN_NETWORK_WEAK && !e->w->has_weak)
         return vn_fail(err, VN_UNSUPPORTED, "the world has no weak model");
-    vn_crew_run(e->crew, q->n, answer_row, &(question){.e = e, .q = q, .raw = raw});
+    vn_thread_pool_run(e->pool, q->n, answer_row, &(question){.e = e, .q = q, .raw = raw});
     return VN_OK;
 }
 
@@ -110,12 +110,12 @@ static vn_status answer_in_double(void *self, int32_t label, const vn_level *l, 
 static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     const exact *e = self;
     vn_status status = check_labels(e, q->label, q->n, 0, err);
-    if (!status) vn_crew_run(e->crew, q->n, answer_row, &(question){.e = e, .classify = q});
+    if (!status) vn_thread_pool_run(e->pool, q->n, answer_row, &(question){.e = e, .classify = q});
     return status;
 }
 
 vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *prediction,
-                            vn_crew *crew, vn_denoiser *out, vn_err *err) {
+                            vn_thread_pool *pool, vn_denoiser *out, vn_err *err) {
     vn_prediction lossless;
     *out = (vn_denoiser){0};
     vn_status status = prediction ? VN_OK : vn_prediction_parse("v", &lossless, err);
@@ -125,9 +125,9 @@ vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_pre
     if (status) return status;
     exact *e = vn_alloc(1, sizeof *e);
     if (!e) return vn_no_memory(err);
-    *e = (exact){.w = w, .prediction = *prediction, .crew = crew};
+    *e = (exact){.w = w, .prediction = *prediction, .pool = pool};
     e->each = vn_world_work(w) + 4 * w->size;
-    e->work = vn_alloc((size_t)vn_crew_threads(crew), e->each * sizeof *e->work);
+    e->work = vn_alloc((size_t)vn_thread_pool_threads(pool), e->each * sizeof *e->work);
     if (!e->work) {
         vn_free(e);
         return vn_no_memory(err);

@@ -109,7 +109,7 @@ void vn_step_adams(vn_step *s, double scale, int n, const double *node, const do
     vn_step_bend(s, scale, n, weight, value, now);
 }
 
-void vn_step_remember(vn_step *s, int now, int first, int count) {
+void vn_step_record(vn_step *s, int now, int first, int count) {
     if (!count) return;
     float *oldest = s->slot[first + count - 1];
     memmove(&s->slot[first + 1], &s->slot[first], (size_t)(count - 1) * sizeof *s->slot);

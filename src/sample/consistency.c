@@ -22,13 +22,13 @@ static const vn_param params[] = {
     {0},
 };
 
-static void renoise(vn_step *s, vn_pair p, const vn_level *to, double deviation) {
+static void renoise(vn_step *s, vn_estimate p, const vn_level *to, double deviation) {
     vn_step_noise(s, 0, p.eps);
     vn_step_blend(s, to->alpha, p.x0, deviation, p.eps, s->x);
 }
 
 static vn_status jump(vn_step *s, const vn_level *to, double deviation, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (!status) renoise(s, p, to, deviation);
     return status;
@@ -65,7 +65,7 @@ static void keep_boundary(vn_step *s, float *x0) {
 
 static vn_status lcm_step(vn_step *s, vn_err *err) {
     const vn_level *to = s->index == s->count - 1 ? &vn_level_clean : s->to;
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (s->choice->value[SCALING] > 0) keep_boundary(s, p.x0);

@@ -10,7 +10,7 @@
 
 /* Euler's rule from `from`, where the slots 0 and 1 become the prediction, to `to`. */
 static vn_status euler(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     const float a = (float)to->alpha, b = (float)to->sigma;
     for (size_t i = 0; i < (size_t)(s->n * s->size) && !status; i++)
@@ -30,7 +30,7 @@ vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_
     }
     if (status) return status;
     if (vn_level_ratio(&from) <= vn_level_ratio(&to)) return euler(s, &from, s->to, err);
-    status = vn_step_predict(s, s->x, &from, (vn_pair){s->slot[0], s->slot[1]}, err);
+    status = vn_step_predict(s, s->x, &from, (vn_estimate){s->slot[0], s->slot[1]}, err);
     if (!status) status = inner(s, &from, &to, err);
     return status || s->to->sigma > 0 ? status : euler(s, &to, s->to, err);
 }

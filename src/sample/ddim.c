@@ -7,7 +7,7 @@
  *
  * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f
  * nu^(1-f) with f of each number of the sample what the model learned (variance=learned,
- * 2102.09672). The mean stays what it is, and no noise ends a walk unless `last` asks for it. */
+ * 2102.09672). The mean stays what it is, and no noise ends a sampling run unless `last` asks for it. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -23,7 +23,7 @@ static parts parts_of(const vn_step *s, double eta) {
     return (parts){tau, nu, sqrt(fmax(to->sigma * to->sigma - eta * eta * nu * nu, 0))};
 }
 
-static void move_with_noise(vn_step *s, vn_pair p, double keep, double noise, float *z) {
+static void move_with_noise(vn_step *s, vn_estimate p, double keep, double noise, float *z) {
     const float a = (float)s->to->alpha, b = (float)keep, c = (float)noise;
     if (noise > 0) vn_step_noise(s, 0, z);
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) {
@@ -35,21 +35,21 @@ static void move_with_noise(vn_step *s, vn_pair p, double keep, double noise, fl
 enum { ETA, LAND };
 static const vn_param ddim_params[] = {
     {"eta", "0: no noise; 1: that of ddpm", 0, 0, 1, 0, NULL},
-    VN_LAND_PARAM,
+    VN_SPACING_PARAM,
     {0},
 };
 
 static vn_status ddim_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_land_check(c, LAND, d, err);
+    return vn_spacing_check(c, LAND, d, err);
 }
 
 static vn_status ddim_step(vn_step *s, vn_err *err) {
     const double eta = s->choice->value[ETA];
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    const vn_level *next = s->to, landing = vn_step_landing(s, (int)s->choice->value[LAND]);
-    s->to = &landing;
+    const vn_level *next = s->to, target = vn_step_target(s, (int)s->choice->value[LAND]);
+    s->to = &target;
     const parts of = parts_of(s, eta);
     move_with_noise(s, p, of.keep, eta * of.nu, s->slot[2]);
     s->to = next;
@@ -93,7 +93,7 @@ static void add_learned_noise(vn_step *s, const parts *of, const float *v, float
 static vn_status ddpm_step(vn_step *s, vn_err *err) {
     const int variance = (int)s->choice->value[VARIANCE];
     const bool learned = variance == LEARNED || (variance == AUTO && s->learns_variance);
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const vn_ask ask = {.x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
     const vn_status status = vn_step_ask(s, &ask, p, err);
     if (status) return status;

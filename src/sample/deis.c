@@ -16,7 +16,7 @@ static const vn_param params[] = {
 };
 
 static vn_status step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
     double node[2], moment[2];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -27,7 +27,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     const int n = vn_step_lambda_nodes(s, order - 1, node);
     vn_adams_moments(n, h, moment);
     vn_step_adams(s, -s->to->sigma * h, n, node, moment, &s->slot[2], p.eps);
-    vn_step_remember(s, 1, 2, 2);
+    vn_step_record(s, 1, 2, 2);
     return VN_OK;
 }
 

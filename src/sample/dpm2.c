@@ -21,7 +21,7 @@ enum { ETA, NOISE };
 
 /* x becomes `scale` times what it is at `end`. */
 static vn_status midpoint(vn_step *s, const vn_level *end, double scale, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const double clock = vn_path_clock(s->path, s->from), clock_end = vn_path_clock(s->path, end);
     float *half = s->slot[2];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -46,7 +46,7 @@ static vn_status dpm2_step(vn_step *s, vn_err *err) {
 
 static vn_status dpm2_a_step(vn_step *s, vn_err *err) {
     const double *value = s->choice->value;
-    const vn_landing l = vn_land_ancestral(s->from, s->to, value[ETA]);
+    const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
     const vn_level end = vn_path_level_of_ratio(s->path, l.down / s->to->alpha);
     vn_status status = midpoint(s, &end, s->to->alpha / end.alpha, err);
     if (!status) vn_step_spread(s, value[NOISE] * l.up, 0, s->x, s->slot[0]);

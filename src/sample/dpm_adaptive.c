@@ -48,7 +48,7 @@ enum { X0, EPS, X };
 enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, ASKED, DATA, WORK };
 
 /* One sample on its way. */
-typedef struct trip {
+typedef struct adaptive {
     vn_step *step;
     int64_t row;
     size_t n;
@@ -59,40 +59,40 @@ typedef struct trip {
     double *low, *before; /* [n] the lower order's result, now and of the last step that counted */
     double *asked, *x0;   /* [n] what the denoiser sees, and what it says of the data, in double */
     float *x;             /* [n] the same in float32 */
-    vn_pair pair;
+    vn_estimate estimate;
     int64_t evaluations;
-} trip;
+} adaptive;
 
 /* out = the noise that the pair means in u at a level. Where there is more noise than data x0 is
  * what has the digits. */
-static void read_noise(const trip *t, const vn_level *level, const double *u, double *out) {
+static void read_noise(const adaptive *t, const vn_level *level, const double *u, double *out) {
     const double s = vn_level_ratio(level);
     for (size_t i = 0; i < t->n; i++)
-        out[i] = s > 1 ? (u[i] - (double)t->pair.x0[i]) / s : (double)t->pair.eps[i];
+        out[i] = s > 1 ? (u[i] - (double)t->estimate.x0[i]) / s : (double)t->estimate.eps[i];
 }
 
-static vn_status ask_exact(trip *t, const vn_level *level, bool again, const double *u, double *out,
-                           vn_err *err) {
+static vn_status ask_exact(adaptive *t, const vn_level *level, bool again, const double *u,
+                           double *out, vn_err *err) {
     for (size_t i = 0; i < t->n; i++) t->asked[i] = level->alpha * u[i];
     const vn_ask_exact ask = {.x = t->asked, .level = level, .row = t->row, .again = again};
     return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
 }
 
 /* out = noise in u at lambda. */
-static vn_status find_eps(trip *t, double lambda, const double *u, double *out, vn_err *err) {
+static vn_status find_eps(adaptive *t, double lambda, const double *u, double *out, vn_err *err) {
     const vn_level level = vn_path_level_of_ratio(t->step->path, exp(-lambda));
     t->evaluations++;
     if (vn_step_is_exact(t->step)) return ask_exact(t, &level, false, u, out, err);
     for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
     const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
-    vn_status status = vn_step_ask(t->step, &ask, t->pair, err);
+    vn_status status = vn_step_ask(t->step, &ask, t->estimate, err);
     if (!status) read_noise(t, &level, u, out);
     return status;
 }
 
 /* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure
  * noise x goes to *from first. */
-static vn_status begin(trip *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
+static vn_status begin(adaptive *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
     const bool pure = isinf(vn_level_ratio(from));
     if (pure) {
         const double *p = t->step->choice->value;
@@ -111,12 +111,12 @@ static vn_status begin(trip *t, vn_level *from, const vn_level *to, float *x, vn
 }
 
 /* out = u - a eps - b (other - eps) */
-static void move(const trip *t, double a, double b, const double *other, double *out) {
+static void move(const adaptive *t, double a, double b, const double *other, double *out) {
     for (size_t i = 0; i < t->n; i++) out[i] = t->u[i] - a * t->eps[i] - b * (other[i] - t->eps[i]);
 }
 
 /* stage and low become the results of orders p and p - 1 after a step h from lambda. */
-static vn_status solve(trip *t, int order, double lambda, double h, vn_err *err) {
+static vn_status solve(adaptive *t, int order, double lambda, double h, vn_err *err) {
     const double s = exp(-(lambda + h)), r1 = order == 3 ? 1.0 / 3 : 0.5, r2 = 2.0 / 3;
     move(t, exp(-(lambda + r1 * h)) * expm1(r1 * h), 0, t->eps, t->stage);
     vn_status status = find_eps(t, lambda + r1 * h, t->stage, t->later, err);
@@ -135,7 +135,7 @@ static vn_status solve(trip *t, int order, double lambda, double h, vn_err *err)
     return status;
 }
 
-static double error_of(const trip *t, double rtol, double atol) {
+static double error_of(const adaptive *t, double rtol, double atol) {
     double sum = 0;
     for (size_t i = 0; i < t->n; i++) {
         const double size = fmax(fabs(t->low[i]), fabs(t->before[i]));
@@ -172,7 +172,7 @@ static double control(pid *c, double error, double accept, bool *counts) {
     return f;
 }
 
-static vn_status run(trip *t, const double *p, double lambda, double end, vn_err *err) {
+static vn_status run(adaptive *t, const double *p, double lambda, double end, vn_err *err) {
     const int order = (int)p[ORDER];
     double h = p[FIRST];
     pid c = new_pid(p);
@@ -204,19 +204,19 @@ static vn_status row_step(vn_step *s, int64_t row, const vn_level *from, const v
     const size_t n = (size_t)s->size;
     double *work = s->work;
     float *x = s->x + (size_t)row * n;
-    trip t = {.step = s,
-              .row = row,
-              .n = n,
-              .u = work + STATE * n,
-              .eps = work + NOISE * n,
-              .later = work + NOISE_LATER * n,
-              .stage = work + STAGE * n,
-              .low = work + LOW * n,
-              .before = work + BEFORE * n,
-              .asked = work + ASKED * n,
-              .x0 = work + DATA * n,
-              .x = s->slot[X],
-              .pair = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
+    adaptive t = {.step = s,
+                  .row = row,
+                  .n = n,
+                  .u = work + STATE * n,
+                  .eps = work + NOISE * n,
+                  .later = work + NOISE_LATER * n,
+                  .stage = work + STAGE * n,
+                  .low = work + LOW * n,
+                  .before = work + BEFORE * n,
+                  .asked = work + ASKED * n,
+                  .x0 = work + DATA * n,
+                  .x = s->slot[X],
+                  .estimate = {s->slot[X0] + (size_t)row * n, s->slot[EPS] + (size_t)row * n}};
     vn_level begins = *from;
     vn_status status = begin(&t, &begins, to, x, err);
     if (!status)

@@ -17,7 +17,7 @@ static void moments(int n, double z, bool midpoint, double *moment) {
 }
 
 static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const float *now = data ? p.x0 : p.eps;
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
     double node[2], moment[2];
@@ -28,7 +28,7 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, bool data,
     moments(n, data ? -h : h, midpoint, moment);
     vn_step_adams(s, data ? s->to->alpha * h : -s->to->sigma * h, n, node, moment, &s->slot[2],
                   now);
-    vn_step_remember(s, data ? 0 : 1, 2, 2);
+    vn_step_record(s, data ? 0 : 1, 2, 2);
     return VN_OK;
 }
 

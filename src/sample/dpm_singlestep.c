@@ -1,7 +1,7 @@
 /* dpm_singlestep.c - DPM-Solver++ (2211.01095, algorithm 1) and DPM-Solver (2206.00927, algorithms
- * 1 and 2) as singlestep solvers. `order` steps of the walk make one step of the solver, from its
+ * 1 and 2) as singlestep solvers. `order` steps of the sampling run make one step of the solver, from its
  * own beginning: the levels in between are its nodes, reached by the lower orders. So each step of
- * the walk costs one prediction.
+ * the sampling run costs one prediction.
  *
  *     dpmpp-s    x' = sigma'/sigma x + alpha' h (phi_1 x0 + M_1 D_1 + M_2 D_2)       h = lambda' - lambda, phi_k at -h
  *     dpm-s      x' = alpha'/alpha x - sigma' h (phi_1 eps + M_1 D_1 + M_2 D_2)      phi_k at h
@@ -17,7 +17,7 @@ enum { BEGIN_X0, BEGIN_EPS, X0, EPS, MIDDLE, SLOTS };
 
 enum { ORDER, SOLVER, FALL };
 
-/* How many steps of the walk ago this one's began. */
+/* How many steps of the sampling run ago this one's began. */
 static int place(const vn_step *s, int order) {
     const int back = s->history % order;
     const bool fall = s->choice->row->params && s->choice->value[FALL] != 0;
@@ -47,13 +47,13 @@ static void bend(vn_step *s, int back, bool midpoint, bool data) {
 
 static vn_status step(vn_step *s, int order, bool midpoint, bool data, vn_err *err) {
     const int back = place(s, order);
-    const vn_pair begin = {s->slot[BEGIN_X0], s->slot[BEGIN_EPS]},
-                  now = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate begin = {s->slot[BEGIN_X0], s->slot[BEGIN_EPS]},
+                      now = {s->slot[X0], s->slot[EPS]};
     vn_status status = vn_step_predict(s, s->x, s->from, back ? now : begin, err);
     if (status) return status;
     vn_step_move(s, begin);
     if (back) bend(s, back, midpoint, data);
-    vn_step_remember(s, data ? X0 : EPS, MIDDLE, 1);
+    vn_step_record(s, data ? X0 : EPS, MIDDLE, 1);
     return VN_OK;
 }
 

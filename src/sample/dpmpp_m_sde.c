@@ -1,7 +1,7 @@
 /* dpmpp_m_sde.c - DPM-Solver++ on the reverse SDE in several steps, as in k-diffusion
  * (sample_dpmpp_2m_sde, sample_dpmpp_3m_sde) and diffusers' sde-dpmsolver++ (2211.01095): the exact
  * solution of the SDE for an x0 that is a polynomial in lambda = log(alpha/sigma). With h = lambda'
- * - lambda, z = (1 + eta) h and (down, up) the SDE's landing (landing.c):
+ * - lambda, z = (1 + eta) h and (down, up) the SDE's landing (renoise.c):
  *
  *     x' = alpha' x0 + down eps + alpha' z sum_k w_k (x0_k - x0) + noise up z_new
  *
@@ -27,11 +27,11 @@ static const vn_param two_m_params[] = {
 enum { X0, EPS, PAST }; /* slots: this step's pair, then order - 1 earlier x0 */
 
 static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *err) {
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const double *value = s->choice->value, alpha = s->to->alpha;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    const vn_landing l = vn_land_sde(s->from, s->to, value[ETA]);
+    const vn_renoise l = vn_renoise_sde(s->from, s->to, value[ETA]);
     const double z = (1 + value[ETA]) * (vn_level_lambda(s->to) - vn_level_lambda(s->from));
     const double moment[] = {midpoint ? vn_phi(1, -z) / 2 : vn_phi(2, -z), vn_phi(3, -z)};
     double node[2];
@@ -39,7 +39,7 @@ static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *er
     vn_step_blend(s, alpha, p.x0, l.down, p.eps, s->x);
     vn_step_adams(s, alpha * z, n, node, moment, &s->slot[PAST], p.x0);
     vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
-    vn_step_remember(s, X0, PAST, order - 1);
+    vn_step_record(s, X0, PAST, order - 1);
     return VN_OK;
 }
 

@@ -36,9 +36,9 @@ static vn_level between(const vn_path *p, const vn_level *a, double ratio, doubl
 }
 
 static vn_status two_s_a_step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const double *value = s->choice->value;
-    const vn_landing l = vn_land_ancestral(s->from, s->to, value[ETA]);
+    const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (l.down > 0 && s->from->alpha > 0) {
@@ -53,10 +53,10 @@ static vn_status two_s_a_step(vn_step *s, vn_err *err) {
 }
 
 /* x0 becomes x0 + (x0(x_mid) - x0) / (2 r); z the noise that x_mid was made with. */
-static vn_status look_ahead(vn_step *s, const vn_level *mid, vn_pair p, float *z, vn_err *err) {
+static vn_status look_ahead(vn_step *s, const vn_level *mid, vn_estimate p, float *z, vn_err *err) {
     const double *value = s->choice->value, weight = 1 / (2 * value[R]);
-    const vn_landing l = vn_land_ancestral(s->from, mid, value[ETA]);
-    const vn_pair there = {s->slot[3], p.eps};
+    const vn_renoise l = vn_renoise_ancestral(s->from, mid, value[ETA]);
+    const vn_estimate there = {s->slot[3], p.eps};
     float *x_mid = s->slot[2];
     vn_step_noise(s, 0, z);
     vn_step_blend(s, mid->alpha, p.x0, l.down, p.eps, x_mid);
@@ -67,10 +67,10 @@ static vn_status look_ahead(vn_step *s, const vn_level *mid, vn_pair p, float *z
 }
 
 static vn_status sde_step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const vn_level *from = s->from, *to = s->to;
     const double *value = s->choice->value;
-    const vn_landing l = vn_land_ancestral(from, to, value[ETA]);
+    const vn_renoise l = vn_renoise_ancestral(from, to, value[ETA]);
     const double up = value[NOISE] * l.up;
     double q = 0; /* of the noise's variance, what the middle has seen */
     float *z = s->slot[4];

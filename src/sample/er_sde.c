@@ -16,7 +16,7 @@
  *     phi = s (e^(s^0.3) + 10)   the authors' ER-SDE 5: much noise at first, little in the end
  *
  * In (alpha, sigma) the first line is the landing down = sigma' g(s')/g(s) with g = phi/s
- * (landing.c), finite at s = infinity: g is infinite there, or 1 for the ODE. x0 from there says
+ * (renoise.c), finite at s = infinity: g is infinite there, or 1 for the ODE. x0 from there says
  * nothing of a slope and is left out. */
 #include "sample/internal.h"
 
@@ -89,7 +89,7 @@ static void add_differences(vn_step *s, int past) {
 static vn_status step(vn_step *s, vn_err *err) {
     const double *value = s->choice->value;
     const vn_level *from = s->from, *to = s->to;
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const int past = past_of(s);
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;
@@ -98,7 +98,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_step_blend(s, to->alpha, p.x0, to->sigma * kept, p.eps, s->x);
     if (past > 0) add_differences(s, past);
     vn_step_spread(s, value[NOISE] * to->sigma * sqrt((1 - kept) * (1 + kept)), 0, s->x, p.eps);
-    vn_step_remember(s, X0, PAST, 2);
+    vn_step_record(s, X0, PAST, 2);
     return VN_OK;
 }
 

@@ -2,7 +2,7 @@
  * ODE's step to less noise than asked for, and new noise up to the level. It is DDIM with an eta
  * that may scale its noise:
  *
- *     x' = alpha' x0 + down eps + noise up z      (down, up) the ancestral landing, see landing.c
+ *     x' = alpha' x0 + down eps + noise up z      (down, up) the ancestral landing, see renoise.c
  *
  * At alpha = 0 and eta = 1 that is alpha' x0 + sigma' z. */
 #include "sample/internal.h"
@@ -10,11 +10,11 @@
 enum { ETA, NOISE };
 
 static vn_status step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const double *value = s->choice->value;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    const vn_landing l = vn_land_ancestral(s->from, s->to, value[ETA]);
+    const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
     vn_step_blend(s, s->to->alpha, p.x0, l.down, p.eps, s->x);
     vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
     return VN_OK;

@@ -41,7 +41,7 @@ static integrals of_reverse_sde(const vn_step *s) {
 
 static vn_status step(vn_step *s, const integrals *of, vn_err *err) {
     const vn_level *to = s->to;
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     float *z = s->slot[2];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;

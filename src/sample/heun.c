@@ -8,7 +8,7 @@
 #include "sample/internal.h"
 
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {
-    const vn_pair here = {s->slot[0], s->slot[1]}, there = {s->slot[2], s->slot[3]};
+    const vn_estimate here = {s->slot[0], s->slot[1]}, there = {s->slot[2], s->slot[3]};
     vn_status status = vn_step_predict(s, s->x, level, here, err);
     if (status) return status;
     vn_step_move(s, here);

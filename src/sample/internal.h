@@ -38,7 +38,7 @@ VN_GRIDS(VN_DECLARE_GRID)
 
 /* x = alpha x0 + sigma eps at s->to: the exact move if x0 and eps stay what they are. It is DDIM,
  * and Euler's rule in the straight coordinates of any path. */
-void vn_step_move(vn_step *s, vn_pair p);
+void vn_step_move(vn_step *s, vn_estimate p);
 /* EDM's churn: adds noise to x, by the first four parameters, and returns the level that it then
  * has. scratch [n,size]. */
 vn_level vn_step_churn(vn_step *s, float *scratch);
@@ -48,27 +48,27 @@ vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
 /* Where a step lands on a path with steps, by the parameter `spacing`: on s->to, or T/N steps down
  * from s->from, as diffusers' DDIM and PNDM do whatever the next level is; the same on `leading`.
- * Past step 0 that is the walk's last level. */
-enum { VN_LAND_NEXT, VN_LAND_EVEN };
+ * Past step 0 that is the sampling run's last level. */
+enum { VN_SPACING_NEXT, VN_SPACING_EVEN };
 /* clang-format off */
-#define VN_LAND_PARAM \
-    {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_LAND_NEXT, \
+#define VN_SPACING_PARAM \
+    {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_SPACING_NEXT, \
      0, 1, 1, "next|even"}
 /* clang-format on */
-vn_level vn_step_landing(const vn_step *s, int land);
-vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
+vn_level vn_step_target(const vn_step *s, int spacing);
+vn_status vn_spacing_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
 /* log(alpha/sigma): +inf at data, -inf at pure noise. */
 double vn_level_lambda(const vn_level *l);
 
-/* ---- samplers that draw noise (landing.c) ---------------------------------------------------- */
+/* ---- samplers that draw noise (renoise.c) ---------------------------------------------------- */
 
 /* x' = alpha' x0 + down eps + up z at `to`, down^2 + up^2 = sigma'^2: the ODE for eta 0, the
  * reverse SDE for eta 1. */
-typedef struct vn_landing {
+typedef struct vn_renoise {
     double down, up;
-} vn_landing;
-vn_landing vn_land_ancestral(const vn_level *from, const vn_level *to, double eta);
-vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta);
+} vn_renoise;
+vn_renoise vn_renoise_ancestral(const vn_level *from, const vn_level *to, double eta);
+vn_renoise vn_renoise_sde(const vn_level *from, const vn_level *to, double eta);
 /* Of rows whose first two parameters these are. */
 /* clang-format off */
 #define VN_NOISE_PARAMS \
@@ -125,7 +125,7 @@ void vn_step_adams(vn_step *s, double scale, int n, const double *node, const do
                    float *const *value, const float *now);
 /* slot[now] becomes slot[first], which holds the latest of `count`; the oldest becomes
  * slot[now]. */
-void vn_step_remember(vn_step *s, int now, int first, int count);
+void vn_step_record(vn_step *s, int now, int first, int count);
 /* DPM-Solver's order and solver, of rows that begin with these. */
 #define VN_DPM_PARAMS                                                                              \
     {"order", "of the solver", 2, 1, 3, 1, NULL}, {                                                \
@@ -187,7 +187,7 @@ vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn
                          const vn_tolerance *by, vn_err *err);
 
 /* pair.eps becomes the slope eps - k x0 of the straight coordinates. n floats. */
-void vn_flow_slope(const vn_path *p, size_t n, vn_pair pair);
+void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate);
 void vn_step_scale(size_t n, double by, float *x);
 
 /* ---- samplers with levels of their own (continuous.c) ---------------------------------------- */

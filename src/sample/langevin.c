@@ -38,7 +38,8 @@ static double norm(size_t n, const float *v) {
 static vn_status correct(vn_step *s, const vn_level *level, double snr, bool norms, int draw,
                          vn_err *err) {
     const size_t n = (size_t)s->size;
-    vn_status status = vn_step_predict(s, s->x, level, (vn_pair){s->slot[X0], s->slot[EPS]}, err);
+    vn_status status =
+        vn_step_predict(s, s->x, level, (vn_estimate){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
     vn_step_noise(s, draw, s->slot[Z]);
     for (size_t row = 0; row < (size_t)s->n; row++) {
@@ -80,7 +81,7 @@ static void carry(vn_step *s) {
 static vn_status langevin_step(vn_step *s, vn_err *err) {
     const double *p = s->choice->value, last = s->from[s->count - 1 - s->index].sigma;
     const double snr = p[L_EPSILON] > 0 ? sqrt(p[L_EPSILON]) / (2 * last) : p[L_SNR];
-    const vn_pair pair = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate estimate = {s->slot[X0], s->slot[EPS]};
     vn_status status = VN_OK;
     if (snr > MOST_SNR)
         return vn_fail(err, VN_BAD_ARGUMENT,
@@ -92,8 +93,8 @@ static vn_status langevin_step(vn_step *s, vn_err *err) {
         carry(s);
         return VN_OK;
     }
-    if (!status) status = vn_step_predict(s, s->x, s->from, pair, err);
-    if (!status) vn_step_move(s, pair);
+    if (!status) status = vn_step_predict(s, s->x, s->from, estimate, err);
+    if (!status) vn_step_move(s, estimate);
     return status;
 }
 
@@ -127,7 +128,7 @@ static vn_status pc_check(const vn_choice *c, const vn_denoiser *d, vn_err *err)
 static vn_status predict(vn_step *s, bool ancestral, vn_err *err) {
     const vn_level *from = s->from, *to = s->to;
     const size_t n = (size_t)(s->n * s->size);
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;
     if (to->sigma == 0) {
@@ -167,7 +168,7 @@ static const vn_param pcg_params[] = {
  * sigma/alpha, made exactly for known x0, which keeps it stable and finite from alpha = 0 on:
  *     x += sigma' ((s'/s - 1) eps + sqrt(1 - (s'/s)^2) z) */
 static vn_status sharpen(vn_step *s, int draw, vn_err *err) {
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const double sigma = s->to->sigma, ratio = vn_level_ratio(s->to) / vn_level_ratio(s->from);
     vn_status status = vn_step_predict(s, s->x, s->to, p, err);
     if (status) return status;
@@ -178,7 +179,7 @@ static vn_status sharpen(vn_step *s, int draw, vn_err *err) {
 }
 
 static vn_status pcg_step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     vn_status status =
         vn_step_ask(s, &(vn_ask){.x = s->x, .level = s->from, .plain = true}, p, err);
     if (status) return status;

@@ -1,4 +1,4 @@
-/* levels.c - the levels of a walk: by a grid, or as the user lists them. */
+/* levels.c - the levels of a sampling run: by a grid, or as the user lists them. */
 #include "sample/internal.h"
 
 #include <math.h>

@@ -185,11 +185,12 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
     const float *probe = b->probe, *back = b->back;
     for (int r = 0; r < b->rows && !status; r++) {
         if (b->under_way[r].phase == LAST) continue;
-        const vn_meaning meaning = vn_prediction_meaning(&d->prediction, &b->level[r]);
+        const vn_coefficients coefficients =
+            vn_prediction_coefficients(&d->prediction, &b->level[r]);
         const double m = vn_path_scale(b->path, &b->level[r]);
         for (size_t i = 0; i < (size_t)count * size; i++) {
             const double v = (double)*probe++,
-                         by_x = meaning.x0_x * v + meaning.x0_raw * (double)*back++;
+                         by_x = coefficients.x0_x * v + coefficients.x0_raw * (double)*back++;
             sum[r] += v * (v - m * by_x);
         }
     }
@@ -301,10 +302,10 @@ static vn_status tell(bench *b, int r, double sum, vn_err *err) {
     const int at = t->phase == INSIDE ? ode->at : 0;
     float *slope = t->phase == LAST ? ode->stage : ode->slope[at];
     const size_t begin = (size_t)r * b->size;
-    vn_prediction_to_pair(&b->o->denoiser->prediction, &b->level[r], b->size, b->x + begin,
-                          b->raw + begin, b->x0, slope);
+    vn_prediction_to_estimate(&b->o->denoiser->prediction, &b->level[r], b->size, b->x + begin,
+                              b->raw + begin, b->x0, slope);
     if (t->phase == LAST) return finish_row(b, t, err);
-    vn_flow_slope(b->path, b->size, (vn_pair){b->x0, slope});
+    vn_flow_slope(b->path, b->size, (vn_estimate){b->x0, slope});
     ode->rate[at] = (b->o->divergence == VN_DIVERGENCE_EXACT ? sum : sum / b->probes) / t->clock;
     if (t->phase == INSIDE) vn_ode_tell(ode, t->y);
     t->phase = INSIDE;

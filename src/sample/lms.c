@@ -15,13 +15,13 @@ static const vn_param params[] = {
 };
 
 /* eps becomes eps - k x0. */
-static void make_slope(const vn_step *s, vn_pair p) {
+static void make_slope(const vn_step *s, vn_estimate p) {
     const float k = (float)s->path->row->straight;
     for (size_t i = 0; k > 0 && i < (size_t)(s->n * s->size); i++) p.eps[i] -= k * p.x0[i];
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     const double from = vn_path_clock(s->path, s->from), to = vn_path_clock(s->path, s->to);
     double past[3], node[3], moment[3];
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
@@ -34,7 +34,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_adams_moments(n, 0, moment);
     vn_step_adams(s, vn_path_scale(s->path, s->to) * (to - from), n, node, moment, &s->slot[2],
                   p.eps);
-    vn_step_remember(s, 1, 2, 3);
+    vn_step_record(s, 1, 2, 3);
     return VN_OK;
 }
 

@@ -23,7 +23,7 @@ static double weight_of_noise(const vn_level *from, const vn_level *to) {
 }
 
 /* x = phi(x, e; from, to), where x at `from` is known by its pair. */
-static void transfer(vn_step *s, vn_pair begin, const vn_level *to, const float *e) {
+static void transfer(vn_step *s, vn_estimate begin, const vn_level *to, const float *e) {
     const double w = weight_of_noise(s->from, to);
     const float a = (float)to->alpha, b = (float)(to->sigma - w), c = (float)w;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
@@ -47,16 +47,18 @@ static void even_rule(vn_step *s, int order) {
 }
 
 /* DDIM's move, and with it that change, to where the step lands. */
-static void move_to_landing(vn_step *s, vn_pair p, bool even) {
-    const vn_level *next = s->to, landing = vn_step_landing(s, even ? VN_LAND_EVEN : VN_LAND_NEXT);
-    s->to = &landing;
+static void move_to_target(vn_step *s, vn_estimate p, bool even) {
+    const vn_level *next = s->to,
+                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+    s->to = &target;
     vn_step_move(s, p);
     s->to = next;
 }
 
-static void move_by_rule(vn_step *s, vn_pair p, int order, bool even) {
-    const vn_level *next = s->to, landing = vn_step_landing(s, even ? VN_LAND_EVEN : VN_LAND_NEXT);
-    s->to = &landing;
+static void move_by_rule(vn_step *s, vn_estimate p, int order, bool even) {
+    const vn_level *next = s->to,
+                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+    s->to = &target;
     vn_step_move(s, p);
     even_rule(s, order);
     s->to = next;
@@ -77,13 +79,13 @@ static vn_level middle(const vn_step *s, bool even, bool below) {
 }
 
 /* e = (e_1 + 2 e_2 + 2 e_3 + e_4)/6. */
-static vn_status runge_kutta(vn_step *s, vn_pair begin, bool even, vn_err *err) {
+static vn_status runge_kutta(vn_step *s, vn_estimate begin, bool even, vn_err *err) {
     const vn_level first = middle(s, even, false), second = middle(s, even, true);
     const struct {
         const vn_level *move, *ask;
         double share;
     } stages[] = {{&first, &second, 1 / 3.0}, {&second, &second, 1 / 3.0}, {s->to, s->to, 1 / 6.0}};
-    const vn_pair there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
+    const vn_estimate there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
     float *sum = s->slot[SUM];
     const float *e = begin.eps;
     memset(sum, 0, (size_t)(s->n * s->size) * sizeof *sum);
@@ -100,7 +102,7 @@ static vn_status runge_kutta(vn_step *s, vn_pair begin, bool even, vn_err *err) 
 }
 
 /* The move from T/N steps above `to`, wherever x was, as diffusers makes it. */
-static void transfer_evenly(vn_step *s, vn_pair begin, const float *e) {
+static void transfer_evenly(vn_step *s, vn_estimate begin, const float *e) {
     const double above =
         rint(s->to->t * s->path->steps - 1) + floor((double)s->path->steps / s->count);
     const vn_level from = vn_path_level_of_step(s->path, fmin(above, s->path->steps - 1));
@@ -110,9 +112,9 @@ static void transfer_evenly(vn_step *s, vn_pair begin, const float *e) {
 }
 
 /* e = (e_1 + e_2)/2. */
-static vn_status heun(vn_step *s, vn_pair begin, bool even, vn_err *err) {
-    const vn_pair there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
-    move_to_landing(s, begin, even);
+static vn_status heun(vn_step *s, vn_estimate begin, bool even, vn_err *err) {
+    const vn_estimate there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
+    move_to_target(s, begin, even);
     vn_status status = vn_step_predict(s, s->x, s->to, there, err);
     if (status) return status;
     memset(s->slot[SUM], 0, (size_t)(s->n * s->size) * sizeof *s->x);
@@ -127,11 +129,11 @@ static vn_status heun(vn_step *s, vn_pair begin, bool even, vn_err *err) {
 
 /* ---- the rows -------------------------------------------------------------------------------- */
 
-typedef vn_status prelude(vn_step *s, vn_pair begin, bool even, vn_err *err);
+typedef vn_status prelude(vn_step *s, vn_estimate begin, bool even, vn_err *err);
 
 /* The first `count` steps by `begin_by`, the others by Adams and Bashforth. */
 static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool even, vn_err *err) {
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const bool plain = s->from->alpha == 0 || s->to->sigma == 0;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (!status && begin_by && s->history < count && !plain) {
@@ -139,23 +141,23 @@ static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool 
     } else if (!status) {
         move_by_rule(s, p, order, even);
     }
-    vn_step_remember(s, EPS, PAST, 3);
+    vn_step_record(s, EPS, PAST, 3);
     return status;
 }
 
 enum { LAND };
-static const vn_param pndm_params[] = {VN_LAND_PARAM, {0}};
+static const vn_param pndm_params[] = {VN_SPACING_PARAM, {0}};
 
 static vn_status pndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_land_check(c, LAND, d, err);
+    return vn_spacing_check(c, LAND, d, err);
 }
 
 static vn_status pndm_step(vn_step *s, vn_err *err) {
-    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_LAND_EVEN, err);
+    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
 }
 
 static vn_status plms_step(vn_step *s, vn_err *err) {
-    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_LAND_EVEN, err);
+    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
 }
 
 enum { ORDER, START };

@@ -45,12 +45,12 @@ static void multistep(vn_step *s, int order, double h) {
 
 /* x0 at `level`, where x is. */
 static vn_status ask(vn_step *s, const vn_level *level, int slot, vn_err *err) {
-    return vn_step_predict(s, s->x, level, (vn_pair){s->slot[slot], s->slot[UNUSED_EPS]}, err);
+    return vn_step_predict(s, s->x, level, (vn_estimate){s->slot[slot], s->slot[UNUSED_EPS]}, err);
 }
 
 /* x = move + alpha' h sum_k weight[k] (x0_k - x0), the x0_k from the second on. */
 static void make(vn_step *s, double h, int n, const double *weight) {
-    const vn_pair begin = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate begin = {s->slot[X0], s->slot[EPS]};
     vn_step_move(s, begin);
     vn_step_bend(s, s->to->alpha * h, n, weight, &s->slot[SECOND], begin.x0);
 }
@@ -76,13 +76,14 @@ static vn_status singlestep(vn_step *s, int order, double h, vn_err *err) {
 static vn_status step(vn_step *s, vn_err *err) {
     const int order = (int)s->choice->value[ORDER];
     const double h = vn_level_lambda(s->to) - vn_level_lambda(s->from);
-    vn_status status = vn_step_predict(s, s->x, s->from, (vn_pair){s->slot[X0], s->slot[EPS]}, err);
+    vn_status status =
+        vn_step_predict(s, s->x, s->from, (vn_estimate){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
     if (s->choice->value[FORM] == SINGLESTEP && order > 1 && isfinite(h))
         return singlestep(s, order, h, err);
-    vn_step_move(s, (vn_pair){s->slot[X0], s->slot[EPS]});
+    vn_step_move(s, (vn_estimate){s->slot[X0], s->slot[EPS]});
     if (s->choice->value[FORM] == MULTISTEP) multistep(s, order, h);
-    vn_step_remember(s, X0, PAST, 3);
+    vn_step_record(s, X0, PAST, 3);
     return VN_OK;
 }
 

@@ -1,6 +1,6 @@
 /* restart.c - Restart (2306.14878): Heun's rule from level to level, and at the level nearest to
  * tmin, `rounds` times, noise up to tmax and Heun's rule down again. The throw-backs are levels of
- * the route, the walk adds their noise:
+ * the route, the sampling run adds their noise:
  *
  *     .. t_i (tmax .. t_i) (tmax .. t_i) t_(i+1) ..     each (..) evenly in the rho-th root of the clock, rho = 7
  *

@@ -175,17 +175,17 @@ vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
     return status;
 }
 
-/* ---- the ODE of a walk's step ---------------------------------------------------------------- */
+/* ---- the ODE of a sampling run's step ---------------------------------------------------------------- */
 
 void vn_step_scale(size_t n, double by, float *x) {
     if (by != 1)
         for (size_t i = 0; i < n; i++) x[i] = (float)((double)x[i] * by);
 }
 
-void vn_flow_slope(const vn_path *p, size_t n, vn_pair pair) {
+void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate) {
     const float k = (float)p->row->straight;
     if (k != 0)
-        for (size_t i = 0; i < n; i++) pair.eps[i] -= k * pair.x0[i];
+        for (size_t i = 0; i < n; i++) estimate.eps[i] -= k * estimate.x0[i];
 }
 
 /* X0 and EPS: of all samples at the step's beginning, where vn_step_inside leaves them. */
@@ -214,7 +214,7 @@ static vn_status find_slope(void *self, double clock, const float *y, float *slo
     const size_t n = (size_t)((f->n ? f->n : s->n) * s->size);
     const vn_level level = level_at(f, clock);
     float *x = s->slot[X] + f->at;
-    const vn_pair p = {s->slot[X0] + f->at, slope};
+    const vn_estimate p = {s->slot[X0] + f->at, slope};
     memcpy(x, y, n * sizeof *y);
     vn_step_scale(n, vn_path_scale(s->path, &level), x);
     vn_status status =
@@ -235,7 +235,7 @@ static float *begin(flow *f, const vn_tableau *t, vn_ode *o) {
     o->stage = s->slot[STAGE] + f->at;
     o->slope[0] = s->slot[EPS] + f->at;
     for (int i = 1; i < t->stages; i++) o->slope[i] = s->slot[MORE_SLOPES + i - 1] + f->at;
-    vn_flow_slope(s->path, o->n, (vn_pair){s->slot[X0] + f->at, o->slope[0]});
+    vn_flow_slope(s->path, o->n, (vn_estimate){s->slot[X0] + f->at, o->slope[0]});
     vn_step_scale(o->n, 1 / vn_path_scale(s->path, f->from), y);
     return y;
 }

@@ -1,6 +1,6 @@
 /* sa_solver.c - SA-Solver (2309.05019, algorithm 1): stochastic Adams for the reverse SDE with
  * tau^2 times its noise's variance. With lambda = log(alpha/sigma), h = lambda' - lambda, z = (1 +
- * tau^2) h and (down, up) the SDE's landing (landing.c):
+ * tau^2) h and (down, up) the SDE's landing (renoise.c):
  *
  *     base = down/sigma x + up z_new
  *     x'   = base + alpha' (1 - e^-z) x0 + alpha' z sum_k w_k (x0_k - x0)
@@ -86,7 +86,7 @@ static void correct(vn_step *s, int order) {
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[X0], s->slot[EPS]};
+    const vn_estimate p = {s->slot[X0], s->slot[EPS]};
     const int predictor = (int)s->choice->value[PREDICTOR],
               corrector = (int)s->choice->value[CORRECTOR];
     const bool fall = s->choice->value[FALL] == 0;
@@ -94,11 +94,11 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (s->history > 0 && corrector > 0) correct(s, known < left + 2 ? known : left + 2);
-    const vn_landing l = vn_land_sde(s->from, s->to, strength(s->choice, s->from));
+    const vn_renoise l = vn_renoise_sde(s->from, s->to, strength(s->choice, s->from));
     vn_step_blend(s, l.down / s->from->sigma, s->x, 0, p.x0, s->slot[BASE]);
     vn_step_spread(s, l.up, 0, s->slot[BASE], p.eps);
     predict(s, vn_step_order(s, predictor, fall));
-    vn_step_remember(s, X0, PAST, MOST - 1);
+    vn_step_record(s, X0, PAST, MOST - 1);
     return VN_OK;
 }
 

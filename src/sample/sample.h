@@ -1,11 +1,11 @@
-/* sample.h - samplers, grids and the walk.
+/* sample.h - samplers, grids and the sampling run.
  *
  * A sampler is one step: it moves a state from one noise level to the next and asks for guided
- * predictions on the way. The walk owns all else: levels, initial noise, progress, cancel, the
+ * predictions on the way. The sampling run owns all else: levels, initial noise, progress, cancel, the
  * check for NaN. A grid chooses the levels.
  *
- *     vn_walk_open      once for a model and settings; all memory is taken here
- *     vn_walk_run       a batch from noise to data, or vn_walk_begin and vn_walk_step by step from a loop of one's own
+ *     vn_trajectory_open      once for a model and settings; all memory is taken here
+ *     vn_trajectory_run       a batch from noise to data, or vn_trajectory_begin and vn_trajectory_step by step from a loop of one's own
  *
  * Noise of a sample is keyed by (seed, its index, step): it does not depend on the batch it is
  * drawn in. */
@@ -36,7 +36,7 @@ typedef struct vn_step {
     const vn_path *path;
     const vn_level *from, *to; /* from[-1] is the level before, when history > 0 */
     int index, count;          /* this step, of how many */
-    /* steps made since the walk began or went back to more noise: slots hold that much */
+    /* steps made since the sampling run began or went back to more noise: slots hold that much */
     int history;
     int64_t n, size;
     bool learns_variance; /* of the denoiser: an ask may ask for one */
@@ -46,7 +46,7 @@ typedef struct vn_step {
     float *slot[VN_MAX_SLOTS];
     /* row->work arrays [size], for one sample at a time; kept by nobody */
     double *work;
-    struct vn_walk *walk;
+    struct vn_trajectory *trajectory;
 } vn_step;
 
 typedef struct vn_sampler_row {
@@ -64,11 +64,11 @@ typedef struct vn_sampler_row {
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
 
-/* What a step may ask of the walk. */
-vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out,
+/* What a step may ask of the sampling run. */
+vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,
                           vn_err *err);
 /* The same for some rows alone, or without guides (guide.h). */
-vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err);
+vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_estimate out, vn_err *err);
 /* The same for one sample in double, if that can be (guide.h). */
 bool vn_step_is_exact(const vn_step *s);
 vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
@@ -123,7 +123,7 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
 
 /* How a state begins: the noise times sigma of the first level, or of unit variance (of unit
  * variance beside data that has it, where alpha is 1 all the way), as diffusers' pipelines do. The
- * same where a walk begins at pure noise. */
+ * same where a sampling run begins at pure noise. */
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
 /* What a user asked for, each NULL if not; then what is done. */
@@ -138,10 +138,10 @@ typedef struct vn_way {
  * in a part that he left to it. */
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
 
-/* ---- the walk -------------------------------------------------------------------------------- */
+/* ---- the sampling run -------------------------------------------------------------------------------- */
 
-typedef struct vn_walk_options {
-    const vn_denoiser *denoiser; /* outlives the walk */
+typedef struct vn_trajectory_options {
+    const vn_denoiser *denoiser; /* outlives the sampling run */
     /* where its sampler and guides are looked up; NULL: vane's own tables */
     const vn_table *samplers;
     const vn_table *guides;
@@ -156,20 +156,21 @@ typedef struct vn_walk_options {
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity; /* largest batch */
-} vn_walk_options;
+} vn_trajectory_options;
 
-typedef struct vn_walk vn_walk;
+typedef struct vn_trajectory vn_trajectory;
 
-vn_status vn_walk_open(const vn_walk_options *options, vn_walk **out, vn_err *err);
-void vn_walk_close(vn_walk **w);
-int vn_walk_steps(const vn_walk *w);
-/* [steps + 1]; falling but where the walk goes back to more noise */
-const vn_level *vn_walk_levels(const vn_walk *w);
+vn_status vn_trajectory_open(const vn_trajectory_options *options, vn_trajectory **out,
+                             vn_err *err);
+void vn_trajectory_close(vn_trajectory **w);
+int vn_trajectory_steps(const vn_trajectory *w);
+/* [steps + 1]; falling but where the sampling run goes back to more noise */
+const vn_level *vn_trajectory_levels(const vn_trajectory *w);
 /* network passes of a sample since begin; their mean, rounded up */
-int64_t vn_walk_passes(const vn_walk *w);
+int64_t vn_trajectory_passes(const vn_trajectory *w);
 
 /* A batch of samples. */
-typedef struct vn_walk_batch {
+typedef struct vn_trajectory_batch {
     int64_t n;             /* <= capacity */
     uint64_t first;        /* index of its first sample */
     const int32_t *labels; /* [n], each a class or VN_LABEL_NULL; outlives the batch's last step */
@@ -178,16 +179,16 @@ typedef struct vn_walk_batch {
     /* NULL, or where the state at every level goes: [n,size] each, [steps + 1] of them, */
     float *trace;
     int64_t trace_stride; /* so many floats apart */
-} vn_walk_batch;
+} vn_trajectory_batch;
 
 /* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
-vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *batch, vn_err *err);
+vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *batch, vn_err *err);
 /* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the
  * last was made. */
-vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err);
+vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err);
 /* begin, then all steps. Reports "sampling" in "steps" as done..done+steps of total (for several
  * batches in a row). */
-vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done,
-                      int64_t total, vn_err *err);
+vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
+                            const vn_watch *watch, int64_t done, int64_t total, vn_err *err);
 
 #endif

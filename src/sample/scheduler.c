@@ -205,7 +205,7 @@ static void read_unclip(reader *r) {
 static void land_evenly(reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
     if (!same(text(r, "timestep_spacing", "leading"), "leading"))
-        set(r, &r->sampler, "spacing", VN_LAND_EVEN);
+        set(r, &r->sampler, "spacing", VN_SPACING_EVEN);
 }
 
 static void read_ddim(reader *r) {

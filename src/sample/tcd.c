@@ -27,7 +27,7 @@ static vn_level below(const vn_path *p, const vn_level *to, double eta) {
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    const vn_pair p = {s->slot[0], s->slot[1]};
+    const vn_estimate p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     const vn_level *to = s->to, l = below(s->path, to, s->choice->value[ETA]);

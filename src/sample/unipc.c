@@ -77,12 +77,13 @@ static vn_status step(vn_step *s, vn_err *err) {
     const int order = (int)s->choice->value[ORDER];
     const bool fall = s->choice->value[FALL] == 0;
     const vn_step before = {.index = s->index - 1, .count = s->count, .history = s->history - 1};
-    vn_status status = vn_step_predict(s, s->x, s->from, (vn_pair){s->slot[X0], s->slot[EPS]}, err);
+    vn_status status =
+        vn_step_predict(s, s->x, s->from, (vn_estimate){s->slot[X0], s->slot[EPS]}, err);
     if (status) return status;
     if (s->history) correct(s, vn_step_order(&before, order, fall));
     memcpy(s->slot[LAST], s->x, (size_t)(s->n * s->size) * sizeof *s->x);
     predict(s, vn_step_order(s, order, fall));
-    vn_step_remember(s, X0, PAST, MOST_ORDER);
+    vn_step_record(s, X0, PAST, MOST_ORDER);
     return VN_OK;
 }
 

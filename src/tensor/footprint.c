@@ -9,48 +9,48 @@
 #include <stdlib.h>
 
 /* An array in the arena. */
-typedef struct life {
+typedef struct lifetime {
     const vn_node *node;
     size_t bytes;
     int first, last;
-} life;
+} lifetime;
 
-typedef struct lives {
+typedef struct lifetimes {
     const vn_plan *plan;
-    life *life;
+    lifetime *lifetime;
     int n;
     int *latest;   /* by buffer: the array that was written there last, + 1; 0: none */
     size_t *alive; /* by step: bytes */
-} lives;
+} lifetimes;
 
-static life *find(const lives *l, const vn_location *at) {
+static lifetime *find(const lifetimes *l, const vn_location *at) {
     const int latest = at->home == VN_IN_ARENA ? l->latest[at->buffer] : 0;
-    return latest ? &l->life[latest - 1] : NULL;
+    return latest ? &l->lifetime[latest - 1] : NULL;
 }
 
-static void add(lives *l, const vn_node *n, const vn_location *at, int first, int last) {
+static void add(lifetimes *l, const vn_node *n, const vn_location *at, int first, int last) {
     const size_t bytes = (size_t)vn_shape_count(&n->shape) * 4; /* both dtypes */
     if (at->home != VN_IN_ARENA) return;
-    life *over = find(l, at); /* written over at this step: one array, not two */
+    lifetime *over = find(l, at); /* written over at this step: one array, not two */
     if (over && over->last == first && first > 0) over->last = first - 1;
-    l->life[l->n++] = (life){n, bytes, first, last};
+    l->lifetime[l->n++] = (lifetime){n, bytes, first, last};
     l->latest[at->buffer] = l->n;
 }
 
-static void find_lives(lives *l) {
+static void find_lifetimes(lifetimes *l) {
     const vn_plan *plan = l->plan;
     for (int i = 0; i < plan->inputs; i++)
         add(l, plan->input[i].node, &plan->input[i].place, 0, plan->steps);
     for (int s = 0; s < plan->steps; s++) {
         const vn_step *step = &plan->step[s];
         for (int i = 0; i < step->node->inputs; i++) {
-            life *in = find(l, &step->in[i]);
+            lifetime *in = find(l, &step->in[i]);
             if (in && in->last < s) in->last = s;
         }
         if (step->node->op != VN_OP_VIEW) add(l, step->node, &step->out, s, s);
     }
     for (int i = 0; i < plan->outputs; i++) {
-        life *out = find(l, &plan->output[i].place);
+        lifetime *out = find(l, &plan->output[i].place);
         if (out) out->last = plan->steps;
     }
 }
@@ -58,12 +58,12 @@ static void find_lives(lives *l) {
 /* The step at which most is alive. Each array adds its bytes where it begins and takes them away
  * behind its end; what is taken away may come to less than nothing until the sum is made, which
  * unsigned numbers do not mind. */
-static int fullest(const lives *l, size_t *most) {
+static int fullest(const lifetimes *l, size_t *most) {
     int at = 0;
     size_t sum = *most = 0;
     for (int i = 0; i < l->n; i++) {
-        l->alive[l->life[i].first] += l->life[i].bytes;
-        l->alive[l->life[i].last + 1] -= l->life[i].bytes;
+        l->alive[l->lifetime[i].first] += l->lifetime[i].bytes;
+        l->alive[l->lifetime[i].last + 1] -= l->lifetime[i].bytes;
     }
     for (int s = 0; s < l->plan->steps; s++) {
         sum += l->alive[s];
@@ -79,10 +79,10 @@ static int by_bytes(const void *a, const void *b) {
     return x->bytes != y->bytes ? (x->bytes < y->bytes ? 1 : -1) : x->node->id - y->node->id;
 }
 
-static void fill(vn_footprint *f, const lives *l) {
+static void fill(vn_footprint *f, const lifetimes *l) {
     const int at = fullest(l, &f->alive_bytes);
     for (int i = 0; i < l->n; i++) {
-        const life *a = &l->life[i];
+        const lifetime *a = &l->lifetime[i];
         if (a->first <= at && at <= a->last)
             f->array[f->arrays++] =
                 (vn_array){vn_graph_node(a->node->graph, a->node->id), a->bytes};
@@ -103,17 +103,17 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
         f->cost.bytes += c.bytes;
     }
     const size_t most = (size_t)plan.steps + (size_t)plan.inputs;
-    lives l = {.plan = &plan,
-               .life = vn_alloc(most, sizeof *l.life),
-               .latest = vn_calloc((size_t)plan.buffers, sizeof *l.latest),
-               .alive = vn_calloc((size_t)plan.steps + 2, sizeof *l.alive)};
+    lifetimes l = {.plan = &plan,
+                   .lifetime = vn_alloc(most, sizeof *l.lifetime),
+                   .latest = vn_calloc((size_t)plan.buffers, sizeof *l.latest),
+                   .alive = vn_calloc((size_t)plan.steps + 2, sizeof *l.alive)};
     f->array = vn_alloc(most, sizeof *f->array);
-    if (l.life && l.latest && l.alive && f->array) {
-        find_lives(&l);
+    if (l.lifetime && l.latest && l.alive && f->array) {
+        find_lifetimes(&l);
         fill(f, &l);
     } else
         status = vn_no_memory(err);
-    vn_free(l.life);
+    vn_free(l.lifetime);
     vn_free(l.latest);
     vn_free(l.alive);
     vn_plan_close(&plan);

@@ -266,8 +266,9 @@ static vn_status plan_work(planner *p) {
         if (!b->kernel[n->op])
             return vn_fail(p->err, VN_UNSUPPORTED, "the %s backend has no kernel for %s", b->name,
                            vn_op_get(n->op)->name);
-        size_t bytes =
-            b->workspace[n->op] ? align(b->workspace[n->op](n, vn_crew_threads(p->o->crew))) : 0;
+        size_t bytes = b->workspace[n->op]
+                           ? align(b->workspace[n->op](n, vn_thread_pool_threads(p->o->pool)))
+                           : 0;
         if (bytes > p->plan->work_bytes) p->plan->work_bytes = bytes;
     }
     return VN_OK;

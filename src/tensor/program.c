@@ -7,7 +7,7 @@
 struct vn_program {
     vn_plan plan;
     const vn_backend *backend;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     char *memory; /* arena, then work space */
     /* With options.profile: */
     double *seconds; /* of each step, over all runs; NULL without */
@@ -20,7 +20,7 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
     vn_program *p = vn_calloc(1, sizeof *p);
     if (!p) return vn_no_memory(err);
     p->backend = options->backend;
-    p->crew = options->crew;
+    p->pool = options->pool;
     vn_status status = vn_plan_open(&p->plan, g, options, err);
     if (!status) {
         p->memory = vn_alloc_aligned(vn_program_bytes(p), 1);
@@ -83,7 +83,7 @@ static void run_step(const vn_program *p, const vn_step *step, const vn_run *run
     vn_kernel_args a = {.node = step->node,
                         .out = locate(p, run, &step->out),
                         .work = p->memory + p->plan.arena_bytes,
-                        .crew = p->crew,
+                        .pool = p->pool,
                         .run = run};
     for (int i = 0; i < step->node->inputs; i++) a.in[i] = locate(p, run, &step->in[i]);
     p->backend->kernel[step->node->op](&a);

@@ -387,7 +387,7 @@ typedef struct vn_kernel_args {
     void *out; /* 64-byte aligned; in-place: equals one of in[] */
     /* as many bytes as the backend's workspace function asked for, 64-byte aligned */
     void *work;
-    vn_crew *crew; /* NULL: one thread */
+    vn_thread_pool *pool; /* NULL: one thread */
     const vn_run *run;
 } vn_kernel_args;
 
@@ -407,15 +407,16 @@ typedef struct vn_backend {
     vn_kernel kernel[VN_OP_COUNT];
     size_t (*workspace[VN_OP_COUNT])(const vn_node *n, int threads); /* NULL: none */
     void (*adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,
-                  float *ema, vn_crew *crew);
-    double (*sum_squares)(size_t n, const float *x, vn_crew *crew); /* fixed order, in double */
+                  float *ema, vn_thread_pool *pool);
+    double (*sum_squares)(size_t n, const float *x,
+                          vn_thread_pool *pool); /* fixed order, in double */
 } vn_backend;
 
 typedef struct vn_program vn_program;
 
 typedef struct vn_program_options {
     const vn_backend *backend;
-    vn_crew *crew; /* that runs it: outlives the program; NULL: one thread */
+    vn_thread_pool *pool; /* that runs it: outlives the program; NULL: one thread */
     int n_outputs;
     vn_node *const *outputs; /* kept readable after a run */
     /* nodes that are written to run.grads + offset of a weight, in its inside shape */

@@ -171,7 +171,7 @@ typedef struct conv_walk {
     size_t out, in, area;
 } conv_walk;
 
-static conv_walk walk_of(const vn_weight *w) {
+static conv_walk trajectory_of(const vn_weight *w) {
     const int64_t *d = w->file.dim;
     return (conv_walk){(size_t)d[0], (size_t)d[1], (size_t)(d[2] * d[3])};
 }
@@ -181,7 +181,7 @@ void vn_weight_to_file(const vn_weight *w, const float *from, float *file) {
         memcpy(file, from, w->count * sizeof *file);
         return;
     }
-    conv_walk c = walk_of(w);
+    conv_walk c = trajectory_of(w);
     for (size_t k = 0; k < c.area; k++)
         for (size_t i = 0; i < c.in; i++)
             for (size_t o = 0; o < c.out; o++)
@@ -193,7 +193,7 @@ void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
         memcpy(to, file, w->count * sizeof *to);
         return;
     }
-    conv_walk c = walk_of(w);
+    conv_walk c = trajectory_of(w);
     for (size_t k = 0; k < c.area; k++)
         for (size_t i = 0; i < c.in; i++)
             for (size_t o = 0; o < c.out; o++)

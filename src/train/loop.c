@@ -52,7 +52,7 @@ static void update(vn_trainer *t, double rate) {
             end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
         s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin,
                           t->at.moment1 + begin, t->at.moment2 + begin, t->at.average + begin,
-                          s->crew);
+                          s->pool);
     }
 }
 
@@ -69,7 +69,7 @@ static vn_status step(vn_trainer *t, double rate, vn_err *err) {
     vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch,
                                      number, t->at.live, t->grads, &t->loss, err);
     if (status) return status;
-    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->crew));
+    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->pool));
     if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
     update(t, rate);
     t->at.step++;

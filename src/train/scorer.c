@@ -30,7 +30,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
 
 static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s) {
     return (vn_program_options){.backend = s->backend,
-                                .crew = s->crew,
+                                .pool = s->pool,
                                 .n_outputs = 1,
                                 .outputs = &c->loss,
                                 .n_grads = c->by.n,
@@ -101,7 +101,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .noise = vn_program_input(c->program, c->nodes.noise),
                                       .data = vn_program_input(c->program, c->nodes.data),
                                       .bound = vn_program_input(c->program, c->nodes.bound),
-                                      .crew = s->crew};
+                                      .pool = s->pool};
     status = vn_objective_fill(s->objective, &batch, err);
     if (!status)
         status = vn_net_write_inputs(s->net, c->program, &c->in, c->time,

@@ -20,7 +20,7 @@ typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
 
 typedef struct vn_train_setup {
     const vn_backend *backend;
-    vn_crew *crew;
+    vn_thread_pool *pool;
     const vn_watch *watch;
     const vn_net *net;
     vn_data *data;

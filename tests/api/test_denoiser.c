@@ -105,7 +105,7 @@ static void test_derivatives_are_those_of_forward(void **state) {
     int64_t labels[ROWS];
     vn_err err = {0};
     for (int i = 0; i < ROWS; i++) {
-        const float scale = (float)vn_prediction_meaning(&d->prediction, &level[i]).input;
+        const float scale = (float)vn_prediction_coefficients(&d->prediction, &level[i]).input;
         for (int j = 0; j < SIZE; j++) seen[i * SIZE + j] = scale * x[i * SIZE + j];
         time[i] = (float)vn_path_network_time(d->path, &level[i]);
         labels[i] = label[i] < 0 ? d->classes : label[i];
@@ -130,7 +130,7 @@ static void test_derivatives_are_those_of_forward(void **state) {
     ask(ROWS, x, cotangent, back);
     double most = 0;
     for (int i = 0; i < ROWS * SIZE; i++) {
-        const double scale = vn_prediction_meaning(&d->prediction, &level[i / SIZE]).input;
+        const double scale = vn_prediction_coefficients(&d->prediction, &level[i / SIZE]).input;
         most = fmax(most, fabs((double)back[i] - scale * (double)expected[i]));
     }
     if (!(most < FORWARD_ERROR)) fail_msg("off by %.2e, of at most %.1e", most, FORWARD_ERROR);

@@ -172,9 +172,9 @@ static void test_what_a_network_lacks_is_named(void **state) {
         {"transformer", "pag:first=3", "pag: layer 3: this model has 3, from 0 to 2"},
         {"transformer", "slg:first=1,last=7", "slg: layer 7: this model has 3, from 0 to 2"},
         {"unet", "seg:first=9", "seg: layer 9: this model has"},
-        {"plain", "pag", "pag needs layers that can be disturbed, which this model does not have"},
+        {"plain", "pag", "pag needs layers that can be perturbed, which this model does not have"},
         {"points", "pladis",
-         "pladis needs layers that can be disturbed, which this model does not have"},
+         "pladis needs layers that can be perturbed, which this model does not have"},
     };
     vn_context *vn = open_context();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

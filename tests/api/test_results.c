@@ -308,7 +308,7 @@ static void defaults_are_those_of_the_header(void **state) {
     vn_context_close(&vn);
     const vn_bench_options b = vn_bench_options_default();
     assert_true(b.batch == 64 && b.steps == 10);
-    const vn_bench_walk_options w = vn_bench_walk_options_default();
+    const vn_bench_sampling_options w = vn_bench_sampling_options_default();
     assert_true(w.guidance == 2 && w.steps == 10 && w.batch == 64 && !w.path);
     const vn_likelihood_settings l = vn_likelihood_settings_default();
     assert_true(l.probes == -1 && l.rtol == 1e-5 && l.atol == 1e-5);

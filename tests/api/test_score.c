@@ -44,8 +44,8 @@ static double error_at(const vn_denoiser *d, const vn_world *w, double t, int32_
         double true_x0[SIZE], true_eps[SIZE];
         vn_world_denoise(w, VN_NETWORK_MAIN, label, level[i].alpha, sigma, at, true_x0, true_eps,
                          work);
-        vn_prediction_to_pair(&d->prediction, &level[i], SIZE, x + SIZE * i, raw + SIZE * i,
-                              x0 + SIZE * i, eps + SIZE * i);
+        vn_prediction_to_estimate(&d->prediction, &level[i], SIZE, x + SIZE * i, raw + SIZE * i,
+                                  x0 + SIZE * i, eps + SIZE * i);
         for (size_t j = 0; j < SIZE; j++) {
             const double score = -(double)eps[SIZE * i + j] / sigma, exact = -true_eps[j] / sigma;
             error += (score - exact) * (score - exact);

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/reference.h"
 
 #define GUARD 64 /* floats on either side of an array */
@@ -69,7 +69,7 @@ void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *
     unsigned char *work = vn_alloc_aligned(bytes + 64, 1);
     assert_non_null(work);
     memset(work, 0xff, bytes + 64);
-    vn_kernel_args a = {.node = n, .out = out, .work = work, .crew = crew_of(threads), .run = run};
+    vn_kernel_args a = {.node = n, .out = out, .work = work, .pool = crew_of(threads), .run = run};
     for (int i = 0; i < n->inputs; i++) a.in[i] = in[i];
     b->kernel[n->op](&a);
     for (size_t i = bytes; i < bytes + 64; i++)

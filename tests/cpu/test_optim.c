@@ -13,7 +13,7 @@
 
 #include "cpu/support_kernel.h"
 #include "golden/optim.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 
 #define TOLERANCE 3e-7 /* relative to the largest weight; measured 1.2e-7 */
 

@@ -136,7 +136,7 @@ static void threads_and_memory_change_nothing(void **state) {
             }
             assert_memory_equal(x, truth[b], sizeof x);
             assert_memory_equal(labels, truth_labels[b], sizeof labels);
-            /* Held-out batches in between, and going back, disturb nothing. */
+            /* Held-out batches in between, and going back, perturb nothing. */
             if (b % 4 == 3)
                 assert_int_equal(vn_data_batch(data, VN_DATA_HELD, 0, 3, x, NULL, NULL), VN_OK);
         }

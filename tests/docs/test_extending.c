@@ -9,7 +9,7 @@
 #include <math.h>
 
 #include "sample/sample.h"
-#include "sample/support_walk.h"
+#include "sample/support_trajectory.h"
 
 extern const vn_sampler_row vn_ralston_sampler;
 extern const vn_guide_row vn_limit_guide;
@@ -19,7 +19,7 @@ static const vn_table samplers = {"sampler", &vn_ralston_sampler, sizeof vn_rals
 enum { N = 2, D = 2 };
 static const float noise[N * D] = {0.4f, -0.9f, 1.2f, 0.3f};
 
-static void walk(const bench *b, vn_walk_options o, float x[N * D]) {
+static void walk(const bench *b, vn_trajectory_options o, float x[N * D]) {
     vn_err err = {0};
     if (bench_run(b, o, N, 0, 0, noise, x, NULL, &err)) fail_msg("%s", err.text);
 }
@@ -29,10 +29,10 @@ static void the_sampler_has_order_two(void **state) {
     bench b = bench_open(bench_world, "rectified", "v");
     float truth[N * D], x[N * D];
     double error[2] = {0, 0};
-    walk(&b, (vn_walk_options){.sampler = "heun", .guidance = 1, .steps = 4000}, truth);
+    walk(&b, (vn_trajectory_options){.sampler = "heun", .guidance = 1, .steps = 4000}, truth);
     for (int k = 0; k < 2; k++) {
         walk(&b,
-             (vn_walk_options){
+             (vn_trajectory_options){
                  .samplers = &samplers, .sampler = "ralston", .guidance = 1, .steps = 40 << k},
              x);
         for (int i = 0; i < N * D; i++) error[k] = fmax(error[k], fabs((double)(x[i] - truth[i])));
@@ -51,12 +51,15 @@ static void the_guide_keeps_its_word(void **state) {
                                  vn_limit_guide};
     const vn_table guides = {"guide", rows, sizeof *rows, VN_COUNT(rows)};
     float free_x[N * D], none[N * D], tight[N * D], loose[N * D];
-    walk(&b, (vn_walk_options){.guidance = 1, .steps = 20}, none);
-    walk(&b, (vn_walk_options){.guidance = 5, .steps = 20}, free_x);
-    walk(&b, (vn_walk_options){.guides = &guides, .guide = "limit:r=0", .guidance = 5, .steps = 20},
+    walk(&b, (vn_trajectory_options){.guidance = 1, .steps = 20}, none);
+    walk(&b, (vn_trajectory_options){.guidance = 5, .steps = 20}, free_x);
+    walk(&b,
+         (vn_trajectory_options){
+             .guides = &guides, .guide = "limit:r=0", .guidance = 5, .steps = 20},
          tight);
     walk(&b,
-         (vn_walk_options){.guides = &guides, .guide = "limit:r=1000", .guidance = 5, .steps = 20},
+         (vn_trajectory_options){
+             .guides = &guides, .guide = "limit:r=1000", .guidance = 5, .steps = 20},
          loose);
     for (int i = 0; i < N * D; i++) {
         assert_true(fabsf(tight[i] - none[i]) < 1e-5f);

@@ -57,13 +57,13 @@ vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, i
 
 double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n,
               const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
-              vn_pair out) {
+              vn_estimate out) {
     return guided_at(list, gamma, d, n, labels, x, level, next, 5, 28, out);
 }
 
 double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n,
                  const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
-                 int step, int steps, vn_pair out) {
+                 int step, int steps, vn_estimate out) {
     vn_guidance *g = open_guides(list, gamma, d, n);
     vn_err err;
     vn_guidance_begin(g, n, 0, labels);
@@ -75,7 +75,7 @@ double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n
     return passes;
 }
 
-void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair out) {
+void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_estimate out) {
     vn_level levels[MAX_FLOATS];
     float raw[MAX_FLOATS];
     vn_err err;
@@ -83,8 +83,8 @@ void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair o
     for (int64_t i = 0; i < q.n; i++) levels[i] = *level;
     q.level = levels;
     assert_int_equal(d->predict(d->self, &q, raw, &err), VN_OK);
-    vn_prediction_to_pair(&d->prediction, level, (size_t)(q.n * d->size), q.x, raw, out.x0,
-                          out.eps);
+    vn_prediction_to_estimate(&d->prediction, level, (size_t)(q.n * d->size), q.x, raw, out.x0,
+                              out.eps);
 }
 
 void refused(const char *list, double gamma, const vn_denoiser *d, const char *words) {

@@ -23,13 +23,13 @@ vn_guidance *open_guides(const char *list, double gamma, const vn_denoiser *d, i
 /* One walk of one prediction at `level`, the step ending at `next`; returns its passes. */
 double guided(const char *list, double gamma, const vn_denoiser *d, int64_t n,
               const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
-              vn_pair out);
+              vn_estimate out);
 /* The same at another step than 5 of 28. */
 double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n,
                  const int32_t *labels, const float *x, const vn_level *level, const vn_level *next,
-                 int step, int steps, vn_pair out);
+                 int step, int steps, vn_estimate out);
 /* What the denoiser itself says; all rows of q are at `level`. */
-void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_pair out);
+void unguided(const vn_denoiser *d, vn_query q, const vn_level *level, vn_estimate out);
 /* Refused with a message that has `words` in it. */
 void refused(const char *list, double gamma, const vn_denoiser *d, const char *words);
 

@@ -13,7 +13,7 @@
 
 #include "guide/internal.h"
 #include "support/bench.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 
 #define N 5
 #define D 2
@@ -171,7 +171,7 @@ static vn_status try_guide(const bench *b, const char *list, double gamma, const
     if (status) return status;
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    status = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_pair){x0, eps}, err);
+    status = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_estimate){x0, eps}, err);
     if (passes) *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     return status;

@@ -69,7 +69,7 @@ static vn_status try_open(const vn_table *table, const char *list, double gamma,
 static vn_status try_predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F],
                              vn_err *err) {
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    return vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_pair){x0, eps}, err);
+    return vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_estimate){x0, eps}, err);
 }
 
 static void predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F]) {
@@ -99,7 +99,7 @@ static void plain(vn_network network, const int32_t *condition, double t, float 
                   float eps[F]) {
     const vn_level level = vn_path_level(path, t);
     const vn_query q = {.n = N, .network = network, .x = x, .label = condition};
-    unguided(&exact.denoiser, q, &level, (vn_pair){x0, eps});
+    unguided(&exact.denoiser, q, &level, (vn_estimate){x0, eps});
 }
 
 static void same(const float *a, const float *b) {
@@ -244,10 +244,10 @@ static void weak_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_plan_need(plan, &a); /* named twice, run once */
 }
 
-static void weak_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
+static void weak_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN), b = of(at, VN_NETWORK_WEAK);
-    const vn_pair *strong = vn_plan_need(plan, &a), *weak = vn_plan_need(plan, &b);
+    const vn_estimate *strong = vn_plan_need(plan, &a), *weak = vn_plan_need(plan, &b);
     for (int i = 0; i < F; i++)
         out->x0[i] = weak->x0[i] + (float)at->gamma * (strong->x0[i] - weak->x0[i]);
     memcpy(out->eps, strong->eps, sizeof(float) * F);
@@ -262,7 +262,7 @@ static const vn_level *half_level(const vn_guide_at *at) {
 
 static void rounds_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
-    const vn_pair *here = vn_plan_need(plan, &a);
+    const vn_estimate *here = vn_plan_need(plan, &a);
     if (!here) return;
     const vn_level *l = half_level(at);
     for (int i = 0; i < F; i++)
@@ -271,7 +271,7 @@ static void rounds_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_plan_need(plan, &b);
 }
 
-static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
+static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     vn_pass b = {.labels = at->null, .x = g->slot[0], .level = half_level(at)};
     memcpy(out->x0, vn_plan_need(plan, &b)->x0, sizeof(float) * F);
     memcpy(out->eps, vn_plan_need(plan, &b)->eps, sizeof(float) * F);
@@ -282,13 +282,13 @@ static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn
 static void pull_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN);
-    const vn_pair *here = vn_plan_need(plan, &a);
+    const vn_estimate *here = vn_plan_need(plan, &a);
     if (!here) return;
     vn_pass b = {.labels = at->labels, .cotangent = here->x0};
     vn_plan_need(plan, &b);
 }
 
-static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
+static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
     vn_pass b = {.labels = at->labels, .cotangent = vn_plan_need(plan, &a)->x0};
     const float *gradient = vn_plan_need(plan, &b)->x0;
@@ -352,7 +352,7 @@ static void second_rounds_see_the_first(void **state) {
     for (int i = 0; i < F; i++)
         moved[i] = (float)half.alpha * first_x0[i] + (float)half.sigma * first_eps[i];
     unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .label = none}, &half,
-             (vn_pair){want_x0, want_eps});
+             (vn_estimate){want_x0, want_eps});
     same(x0, want_x0);
     same(eps, want_eps);
     vn_guidance_close(&g);

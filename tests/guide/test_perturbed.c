@@ -1,6 +1,6 @@
-/* Guides with a hand inside the network, on exact answers that a disturbance scales: what they ask
+/* Guides with a hand inside the network, on exact answers that a perturbation scales: what they ask
  * for, their sum, the steps in which they act, how they go with each other and with rules, and what
- * is refused. What a disturbance does to a network is in tests/nn/test_disturb.c. */
+ * is refused. What a perturbation does to a network is in tests/nn/test_perturb.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,19 +45,19 @@ typedef struct rows {
     float x0[F], eps[F];
 } rows;
 
-static vn_pair pair_of(rows *r) {
-    return (vn_pair){r->x0, r->eps};
+static vn_estimate pair_of(rows *r) {
+    return (vn_estimate){r->x0, r->eps};
 }
 
-/* ---- a denoiser that can be disturbed -------------------------------------------------------- */
+/* ---- a denoiser that can be perturbed -------------------------------------------------------- */
 
 static struct {
-    vn_disturb disturb, always;
+    vn_perturb perturb, always;
     vn_network network;
 } asked[16]; /* the queries of a prediction */
 static int queries;
 
-static float factor(const vn_disturb *d) {
+static float factor(const vn_perturb *d) {
     return d->kind ? 1 - 0.05F * (float)d->kind - 0.01F * (float)d->first : 1;
 }
 
@@ -65,23 +65,23 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
     const vn_denoiser *inner = self;
     const vn_status status = inner->predict(inner->self, q, raw, err);
     assert_true(queries < (int)VN_COUNT(asked));
-    asked[queries].disturb = q->disturb;
+    asked[queries].perturb = q->perturb;
     asked[queries].always = q->always;
     asked[queries++].network = q->network;
-    for (int64_t i = 0; i < q->n * D; i++) raw[i] *= factor(&q->disturb) * factor(&q->always);
+    for (int64_t i = 0; i < q->n * D; i++) raw[i] *= factor(&q->perturb) * factor(&q->always);
     return status;
 }
 
-/* What the denoiser says of x, disturbed. */
-static rows ask(const int32_t *condition, const vn_disturb *disturb) {
+/* What the denoiser says of x, perturbed. */
+static rows ask(const int32_t *condition, const vn_perturb *perturb) {
     rows r;
     queries = 0;
-    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .disturb = *disturb}, &level,
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .perturb = *perturb}, &level,
              pair_of(&r));
     return r;
 }
 
-static const vn_disturb undisturbed = {0};
+static const vn_perturb unperturbed = {0};
 
 static int set_up(void **state) {
     (void)state;
@@ -89,7 +89,7 @@ static int set_up(void **state) {
     denoiser = exact.denoiser;
     denoiser.self = &exact.denoiser;
     denoiser.predict = answer;
-    denoiser.disturbances = ALL;
+    denoiser.perturbations = ALL;
     denoiser.layers = LAYERS;
     denoiser.middle = MIDDLE;
     level = vn_path_level(exact.path, 0.5);
@@ -104,7 +104,7 @@ static int tear_down(void **state) {
     return 0;
 }
 
-/* One prediction of a walk; returns its passes. */
+/* One prediction of a sampling run; returns its passes. */
 static double predict(const char *list, double gamma, const int32_t *condition, int step, int steps,
                       rows *out) {
     queries = 0;
@@ -117,7 +117,7 @@ static double predict(const char *list, double gamma, const int32_t *condition, 
 static const struct {
     const char *list;
     double scale;
-    vn_disturb disturb;
+    vn_perturb perturb;
 } rules[] = {
     {"pag", 3, {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE}},
     {"pag:scale=-1.5,first=0", -1.5, {VN_ATTENTION_IDENTITY, 0, 0, 0}},
@@ -132,13 +132,13 @@ static const struct {
 
 static void check_sum(size_t i, double gamma, const int32_t *condition, double passes) {
     rows got;
-    const rows c = ask(condition, &undisturbed), u = ask(none, &undisturbed),
-               d = ask(condition, &rules[i].disturb);
+    const rows c = ask(condition, &unperturbed), u = ask(none, &unperturbed),
+               d = ask(condition, &rules[i].perturb);
     const double took = predict(rules[i].list, gamma, condition, 1, 28, &got);
     if (took != passes) fail_msg("%s at %g: %g passes, not %g", rules[i].list, gamma, took, passes);
     bool found = false;
     for (int k = 0; k < queries; k++)
-        found |= vn_disturb_equal(&asked[k].disturb, &rules[i].disturb);
+        found |= vn_perturb_equal(&asked[k].perturb, &rules[i].perturb);
     if (!found) fail_msg("%s asks for something else", rules[i].list);
     rows want;
     const float g = (float)gamma, s = (float)rules[i].scale;
@@ -150,7 +150,7 @@ static void check_sum(size_t i, double gamma, const int32_t *condition, double p
     near(rules[i].list, F, got.eps, want.eps, TOLERANCE);
 }
 
-static void each_moves_away_from_the_disturbed(void **state) {
+static void each_moves_away_from_the_perturbed(void **state) {
     (void)state;
     for (size_t i = 0; i < VN_COUNT(rules); i++) {
         check_sum(i, 2, labels, 3); /* c once for both */
@@ -162,9 +162,9 @@ static void each_moves_away_from_the_disturbed(void **state) {
 
 static void they_add_up_and_share_passes(void **state) {
     (void)state;
-    static const vn_disturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE},
+    static const vn_perturb values = {VN_ATTENTION_IDENTITY, 0, MIDDLE, MIDDLE},
                             three = {VN_BLOCKS_SKIPPED, 0, 3, 3};
-    const rows c = ask(labels, &undisturbed), p = ask(labels, &values), s = ask(labels, &three);
+    const rows c = ask(labels, &unperturbed), p = ask(labels, &values), s = ask(labels, &three);
     rows got, want;
     assert_true(predict("pag,slg:first=3", 1, labels, 0, 28, &got) == 3);
     for (int i = 0; i < F; i++)
@@ -180,7 +180,7 @@ static void they_add_up_and_share_passes(void **state) {
 
 /* ---- windows --------------------------------------------------------------------------------- */
 
-/* Steps of a walk in which a list acts, as bits. */
+/* Steps of a sampling run in which a list acts, as bits. */
 static uint64_t steps_of(const char *list, int steps) {
     uint64_t bits = 0;
     rows got;
@@ -223,12 +223,12 @@ static void sparse_attention_is_in_every_pass(void **state) {
         int first, last;
     } cases[] = {{"pladis", 0, INT_MAX}, {"pladis:first=4", 4, 4}, {"pladis:first=4,last=6", 4, 6}};
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        const vn_disturb sparse = {VN_ATTENTION_SPARSE, 2, cases[i].first, cases[i].last};
+        const vn_perturb sparse = {VN_ATTENTION_SPARSE, 2, cases[i].first, cases[i].last};
         const rows c = ask(labels, &sparse), u = ask(none, &sparse);
         rows got, want;
         assert_true(predict(cases[i].list, 2, labels, 0, 28, &got) == 2);
         assert_int_equal(queries, 1);
-        assert_true(vn_disturb_equal(&asked[0].always, &sparse) && !asked[0].disturb.kind);
+        assert_true(vn_perturb_equal(&asked[0].always, &sparse) && !asked[0].perturb.kind);
         for (int k = 0; k < F; k++) want.x0[k] = u.x0[k] + 2 * (c.x0[k] - u.x0[k]);
         near(cases[i].list, F, got.x0, want.x0, TOLERANCE);
         /* gamma 1 does not switch it off */
@@ -237,7 +237,7 @@ static void sparse_attention_is_in_every_pass(void **state) {
     }
 }
 
-static void sparse_attention_is_in_disturbed_passes_too(void **state) {
+static void sparse_attention_is_in_perturbed_passes_too(void **state) {
     (void)state;
     rows got;
     assert_true(predict("pladis,pag", 2, labels, 0, 28, &got) == 3);
@@ -246,7 +246,7 @@ static void sparse_attention_is_in_disturbed_passes_too(void **state) {
     for (int i = 0; i < queries; i++) /* the weak model is another network */
         assert_int_equal(asked[i].always.kind, asked[i].network == VN_NETWORK_MAIN
                                                    ? VN_ATTENTION_SPARSE
-                                                   : VN_UNDISTURBED);
+                                                   : VN_UNPERTURBED);
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
@@ -280,23 +280,23 @@ static void models_without_layers_are_refused(void **state) {
     for (size_t i = 0; i < vn_guides.count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, i);
         char words[96];
-        if (!row->disturbances) continue;
-        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be disturbed",
+        if (!row->perturbations) continue;
+        snprintf(words, sizeof words, "guidance 1 by %s needs layers that can be perturbed",
                  row->row.name);
         refused(row->row.name, 1, &exact.denoiser, words);
     }
     vn_denoiser some = denoiser;
-    some.disturbances = VN_ATTENTION_IDENTITY;
-    refused("stg", 1, &some, "needs layers that can be disturbed");
+    some.perturbations = VN_ATTENTION_IDENTITY;
+    refused("stg", 1, &some, "needs layers that can be perturbed");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_moves_away_from_the_disturbed),
+        cmocka_unit_test(each_moves_away_from_the_perturbed),
         cmocka_unit_test(they_add_up_and_share_passes),
         cmocka_unit_test(windows_are_fractions_of_the_steps),
         cmocka_unit_test(sparse_attention_is_in_every_pass),
-        cmocka_unit_test(sparse_attention_is_in_disturbed_passes_too),
+        cmocka_unit_test(sparse_attention_is_in_perturbed_passes_too),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(models_without_layers_are_refused),
     };

@@ -20,7 +20,7 @@
 
 typedef struct flock {
     int32_t labels[N], places[N];
-    double tally[N];
+    double log_weight[N];
     int64_t ancestor[N];
     vn_denoiser denoiser;
     vn_guide guide;
@@ -33,10 +33,11 @@ static void gather(flock *f, const double *weight, int32_t classes) {
     *f = (flock){.denoiser = {.classes = classes, .size = 1}};
     for (int i = 0; i < N; i++) {
         f->labels[i] = i % (classes + 1) - 1; /* null, 0, 1, .. */
-        f->tally[i] = log(weight[i]);
+        f->log_weight[i] = log(weight[i]);
         f->ancestor[i] = i;
     }
-    f->guide = (vn_guide){.denoiser = &f->denoiser, .tally = f->tally, .label = f->places};
+    f->guide =
+        (vn_guide){.denoiser = &f->denoiser, .log_weight = f->log_weight, .label = f->places};
     f->at = (vn_guide_at){.n = N, .labels = f->labels, .seed = 4, .steps = 10};
     f->population = (vn_population){.at = &f->at, .ancestor = f->ancestor};
 }
@@ -71,7 +72,7 @@ static void shares_are_fair(void **state) {
                 assert_true(places[i] == (int)floor(share) || places[i] == (int)ceil(share));
                 assert_true(places[i] == 0 || f.ancestor[i] == i);
                 assert_true(f.labels[f.ancestor[i]] == f.labels[i]);
-                assert_true(f.tally[i] == 0);
+                assert_true(f.log_weight[i] == 0);
                 mean[i] += (double)places[i] / TRIES;
             }
         }
@@ -91,7 +92,7 @@ static void equal_weights_move_nothing(void **state) {
     for (int t = 0; t < 100; t++) {
         gather(&f, same, 1);
         f.at.step = t;
-        f.tally[t % N] += 1e-12; /* nor do almost equal ones */
+        f.log_weight[t % N] += 1e-12; /* nor do almost equal ones */
         vn_population_resample(&f.guide, &f.population, 1);
         for (int i = 0; i < N; i++) assert_true(f.ancestor[i] == i);
     }
@@ -101,7 +102,7 @@ static void the_one_heavy_takes_all(void **state) {
     (void)state;
     flock f;
     gather(&f, uneven, 0);
-    f.tally[5] = 2000; /* exp of it is infinite */
+    f.log_weight[5] = 2000; /* exp of it is infinite */
     vn_population_resample(&f.guide, &f.population, 0.5);
     for (int i = 0; i < N; i++) assert_true(f.ancestor[i] == 5);
 }
@@ -114,7 +115,7 @@ static void weights_that_are_no_numbers_are_named(void **state) {
         flock f;
         gather(&f, uneven, 0);
         f.at.first = 40;
-        f.tally[3] = bad[k];
+        f.log_weight[3] = bad[k];
         vn_population_resample(&f.guide, &f.population, 0.5);
         assert_int_equal(f.guide.status, VN_NOT_FINITE);
         assert_string_equal(f.guide.err.text, "the weight of sample 43 is not finite");
@@ -130,9 +131,9 @@ static void only_uneven_populations_are_resampled(void **state) {
     flock f;
     gather(&f, weight, 0);
     vn_population_resample(&f.guide, &f.population, part - 1e-6);
-    assert_true(f.tally[0] == log(4) && f.ancestor[1] == 1);
+    assert_true(f.log_weight[0] == log(4) && f.ancestor[1] == 1);
     vn_population_resample(&f.guide, &f.population, part + 1e-6);
-    assert_true(f.tally[0] == 0);
+    assert_true(f.log_weight[0] == 0);
     int places[N];
     places_of(&f, places);
     assert_true(places[0] == 3 || places[0] == 4); /* 12 * 4/15 */
@@ -228,7 +229,7 @@ static void predict(vn_guidance *g, const float *x, int step, int steps, double 
     vn_err err = {0};
     vn_guidance_step(g, step, steps, 0, &next);
     for (int call = 0; call < 2; call++) /* a second prediction of the same step changes nothing */
-        if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = &here}, (vn_pair){x0, eps}, &err))
+        if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = &here}, (vn_estimate){x0, eps}, &err))
             fail_msg("%s", err.text);
 }
 
@@ -246,7 +247,7 @@ static void spread(float x[N], double by) {
 static void expect(const double *log_weight, const int64_t ancestor[N]) {
     flock f;
     gather(&f, uneven, 0);
-    memcpy(f.tally, log_weight, sizeof f.tally);
+    memcpy(f.log_weight, log_weight, sizeof f.log_weight);
     for (int i = 0; i < N; i++) f.labels[i] = 0;
     f.denoiser.classes = 1;
     f.at.seed = 9;
@@ -384,11 +385,11 @@ static void the_first_round_is_unguided(void **state) {
         vn_guidance_step(g, 0, 9, round, &vn_level_clean);
         vn_guidance_step(want, 0, 9, round, &vn_level_clean);
         assert_int_equal(
-            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[0], eps}, &err),
+            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_estimate){x0[0], eps}, &err),
             VN_OK);
-        assert_int_equal(
-            vn_guidance_predict(want, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0[1], eps}, &err),
-            VN_OK);
+        assert_int_equal(vn_guidance_predict(want, &(vn_ask){.x = x, .level = &l},
+                                             (vn_estimate){x0[1], eps}, &err),
+                         VN_OK);
         assert_memory_equal(x0[0], x0[1], sizeof x0[0]);
         vn_guidance_close(&g);
         vn_guidance_close(&want);
@@ -440,7 +441,7 @@ static void what_is_lacking_is_named(void **state) {
         const vn_level l = vn_path_level_of_sigma(path, step ? 1 : 2);
         vn_guidance_step(g, step, 3, 0, &vn_level_clean);
         assert_int_equal(
-            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_pair){x0, eps}, &err),
+            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_estimate){x0, eps}, &err),
             step ? VN_UNSUPPORTED : VN_OK);
     }
     assert_non_null(strstr(err.text, "the guide fkc: at step 2 guidance goes from 1 to 2"));

@@ -68,8 +68,8 @@ typedef struct rows {
     float x0[F], eps[F];
 } rows;
 
-static vn_pair pair_of(rows *r) {
-    return (vn_pair){r->x0, r->eps};
+static vn_estimate pair_of(rows *r) {
+    return (vn_estimate){r->x0, r->eps};
 }
 
 /* The same, of pictures of 3 x 3. */

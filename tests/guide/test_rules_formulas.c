@@ -1,5 +1,5 @@
 /* The rules that diffusers does not have, each against its formula written out in double on the
- * exact answers of a world; and the disturbed passes that rules with a hand inside the network will
+ * exact answers of a world; and the perturbed passes that rules with a hand inside the network will
  * ask for. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,8 +60,8 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static vn_pair pair_of(rows *r) {
-    return (vn_pair){r->x0, r->eps};
+static vn_estimate pair_of(rows *r) {
+    return (vn_estimate){r->x0, r->eps};
 }
 
 static double run(const char *list, double gamma, rows *out) {
@@ -342,19 +342,19 @@ static void tables_are_interpolated(void **state) {
 /* ---- a hand inside the network --------------------------------------------------------------- */
 
 /* The world's answer, and half of it where blocks are skipped. */
-static vn_status disturbed_answer(void *self, const vn_query *q, float *raw, vn_err *err) {
+static vn_status perturbed_answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     const vn_denoiser *inner = self;
     const vn_status status = inner->predict(inner->self, q, raw, err);
-    assert_true(q->disturb.kind == VN_UNDISTURBED ||
-                (q->disturb.kind == VN_BLOCKS_SKIPPED && q->disturb.first == 1));
-    for (int64_t i = 0; i < q->n * D && q->disturb.kind; i++) raw[i] /= 2;
+    assert_true(q->perturb.kind == VN_UNPERTURBED ||
+                (q->perturb.kind == VN_BLOCKS_SKIPPED && q->perturb.first == 1));
+    for (int64_t i = 0; i < q->n * D && q->perturb.kind; i++) raw[i] /= 2;
     return status;
 }
 
 /* c + s (c - c without blocks 1 and 2) */
 static vn_pass skipped(const vn_guide_at *at) {
     return (vn_pass){.labels = at->labels,
-                     .disturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
+                     .perturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
 }
 
 static void skip_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
@@ -364,10 +364,10 @@ static void skip_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_plan_need(plan, &s);
 }
 
-static void skip_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_pair *out) {
+static void skip_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)g;
     const vn_pass of_c = vn_conditional(at), of_s = skipped(at);
-    const vn_pair *c = vn_plan_need(plan, &of_c), *s = vn_plan_need(plan, &of_s);
+    const vn_estimate *c = vn_plan_need(plan, &of_c), *s = vn_plan_need(plan, &of_s);
     for (int i = 0; i < F; i++) {
         out->x0[i] += 3 * (c->x0[i] - s->x0[i]);
         out->eps[i] += 3 * (c->eps[i] - s->eps[i]);
@@ -377,13 +377,13 @@ static void skip_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_p
 static const vn_guide_row skip_row = {
     .row = {"skip", "", "", NULL},
     .stage = VN_GUIDE_ADDITION,
-    .disturbances = VN_BLOCKS_SKIPPED,
+    .perturbations = VN_BLOCKS_SKIPPED,
     .passes = 2,
     .plan = skip_plan,
     .combine = skip_combine,
 };
 
-static void disturbed_passes_are_run_apart(void **state) {
+static void perturbed_passes_are_run_apart(void **state) {
     (void)state;
     static const vn_guide_row *const own[] = {&vn_cfg_guide, &skip_row};
     const vn_table table = {"guide", own, 0, VN_COUNT(own)};
@@ -395,10 +395,10 @@ static void disturbed_passes_are_run_apart(void **state) {
     const vn_guidance_options o = {
         .table = &table, .guide = "skip", .gamma = 2, .denoiser = &d, .capacity = N};
     d.self = &denoiser;
-    d.predict = disturbed_answer;
+    d.predict = perturbed_answer;
     assert_int_equal(vn_guidance_open(&o, &g, &err), VN_BAD_ARGUMENT);
-    assert_non_null(strstr(err.text, "layers that can be disturbed"));
-    d.disturbances = VN_ATTENTION_BLUR | VN_BLOCKS_SKIPPED;
+    assert_non_null(strstr(err.text, "layers that can be perturbed"));
+    d.perturbations = VN_ATTENTION_BLUR | VN_BLOCKS_SKIPPED;
     assert_int_equal(vn_guidance_open(&o, &g, &err), VN_OK);
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &next);
@@ -406,9 +406,9 @@ static void disturbed_passes_are_run_apart(void **state) {
         vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
     assert_true(vn_guidance_passes(g) == 3); /* c once for both guides */
     vn_guidance_close(&g);
-    vn_prediction_from_pair(&d.prediction, &level, F, c.x0, c.eps, raw);
+    vn_prediction_from_estimate(&d.prediction, &level, F, c.x0, c.eps, raw);
     for (int i = 0; i < F; i++) raw[i] /= 2;
-    vn_prediction_to_pair(&d.prediction, &level, F, x, raw, half.x0, half.eps);
+    vn_prediction_to_estimate(&d.prediction, &level, F, x, raw, half.x0, half.eps);
     rows want = mix(&u, &c, 2);
     for (int i = 0; i < F; i++) want.x0[i] += 3 * (c.x0[i] - half.x0[i]);
     near("skip", F, got.x0, want.x0, TOLERANCE);
@@ -427,7 +427,7 @@ int main(void) {
         cmocka_unit_test(first_steps_stand_still),
         cmocka_unit_test(beta_schedule_is_the_density),
         cmocka_unit_test(tables_are_interpolated),
-        cmocka_unit_test(disturbed_passes_are_run_apart),
+        cmocka_unit_test(perturbed_passes_are_run_apart),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

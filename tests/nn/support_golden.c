@@ -96,18 +96,18 @@ static void sizes(const vn_shape *file, int64_t *channels, int64_t *pixels) {
     *pixels = file->rank == 4 ? file->dim[2] * file->dim[3] : 1;
 }
 
-static void write_sample(const vn_golden *g, const char *name, void *to, vn_crew *crew) {
+static void write_sample(const vn_golden *g, const char *name, void *to, vn_thread_pool *pool) {
     vn_shape shape;
     float *file = vn_golden_read(g, name, &shape);
     int64_t channels, pixels;
     assert_non_null(file);
     sizes(&shape, &channels, &pixels);
-    vn_channels_last(to, file, shape.dim[0], channels, pixels, crew);
+    vn_channels_last(to, file, shape.dim[0], channels, pixels, pool);
     vn_free(file);
 }
 
 static double compare_sample(const vn_golden *g, const char *name, const void *found,
-                             vn_crew *crew) {
+                             vn_thread_pool *pool) {
     vn_shape shape;
     float *expected = vn_golden_read(g, name, &shape);
     int64_t channels, pixels;
@@ -116,7 +116,7 @@ static double compare_sample(const vn_golden *g, const char *name, const void *f
     size_t count = (size_t)vn_shape_count(&shape);
     float *first = vn_alloc(count, sizeof *first);
     assert_non_null(first);
-    vn_channels_first(first, found, shape.dim[0], channels, pixels, crew);
+    vn_channels_first(first, found, shape.dim[0], channels, pixels, pool);
     double error = relative(first, expected, count, 0);
     vn_free(first);
     vn_free(expected);
@@ -147,7 +147,7 @@ typedef struct run {
     float *grads; /* flat, as the weights */
 } run;
 
-static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_crew *crew) {
+static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_thread_pool *pool) {
     vn_weights *w = vn_net_weights(g->net);
     size_t count = vn_weights_count(w), params = 0;
     const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
@@ -172,7 +172,7 @@ static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_c
     CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
     r->sample_gradient = grad[params];
     vn_program_options options = {.backend = backend,
-                                  .crew = crew,
+                                  .pool = pool,
                                   .n_outputs = 2,
                                   .outputs = (vn_node *[]){r->out, r->sample_gradient},
                                   .n_grads = (int)params,
@@ -224,11 +224,12 @@ static double gradient_floor(const vn_golden *g) {
     return 1e-3 * largest;
 }
 
-vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend, vn_crew *crew) {
+vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
+                                  vn_thread_pool *pool) {
     run r = {0};
-    open_run(&r, g, backend, crew);
-    write_sample(g, "sample", vn_program_input(r.program, r.in.sample), crew);
-    write_sample(g, "cotangent", vn_program_input(r.program, r.cotangent), crew);
+    open_run(&r, g, backend, pool);
+    write_sample(g, "sample", vn_program_input(r.program, r.in.sample), pool);
+    write_sample(g, "cotangent", vn_program_input(r.program, r.cotangent), pool);
     if (r.in.timestep)
         write_condition(g, "timestep", r.in.timestep, vn_program_input(r.program, r.in.timestep));
     if (r.in.class_labels)
@@ -237,9 +238,9 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};
-    e.output = compare_sample(g, "output", vn_program_output(r.program, r.out), crew);
+    e.output = compare_sample(g, "output", vn_program_output(r.program, r.out), pool);
     e.gradient =
-        compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), crew);
+        compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), pool);
     snprintf(e.worst, sizeof e.worst, "sample");
     const vn_weights *w = vn_net_weights(g->net);
     double floor = gradient_floor(g);
@@ -265,7 +266,8 @@ static void keep_first_channels(float *x, const vn_shape *shape, int64_t channel
         memmove(x + i * kept, x + i * size, (size_t)kept * sizeof *x);
 }
 
-double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, vn_crew *crew) {
+double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend,
+                                vn_thread_pool *pool) {
     vn_shape shape = {0}, out = {0};
     float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
     float *expected = vn_golden_read(g, "output", &out),
@@ -281,7 +283,7 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend, v
     for (int64_t i = 0; label && i < n; i++) labels[i] = (int32_t)label[i];
 
     vn_runner *runner = NULL;
-    CHECK(vn_runner_open(g->net, backend, crew, g->values, &runner, &err));
+    CHECK(vn_runner_open(g->net, backend, pool, g->values, &runner, &err));
     CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL,
                             y, NULL, &err));
     double error = relative(y, expected, count, 0);

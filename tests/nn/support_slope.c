@@ -26,7 +26,7 @@ static double slope_along(const slope_at *at, const float *c, const float *v) {
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     vn_node *all =
-        vn_net_build_disturbed(at->net, g, at->n, at->height, at->width, false, at->disturb, &in);
+        vn_net_build_perturbed(at->net, g, at->n, at->height, at->width, false, at->perturb, &in);
     vn_node *y = vn_net_prediction(at->net, g, all);
     if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
     ref_graph r = ref_open(g);

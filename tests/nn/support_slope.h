@@ -16,7 +16,7 @@
 typedef struct slope_at {
     const vn_net *net;
     const float *values;
-    const vn_disturb *disturb; /* NULL: none */
+    const vn_perturb *perturb; /* NULL: none */
     int64_t n, height, width;
     const float *x, *time;
     const int32_t *labels;

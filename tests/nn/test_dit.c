@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 #include "support_config.h"

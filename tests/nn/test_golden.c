@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/kernels.h"
 
 /* A frequency of a time's embedding that is a rounding off (6e-8) turns an angle at t = 1000 by

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/kernels.h"
 
 /* clang-format off */
@@ -65,7 +65,7 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     if (vn_gradients_open(&by, loss, NULL, &err) != VN_OK) fail_msg("%s", err.text);
     vn_program *p = NULL;
     const vn_program_options o = {.backend = kernels,
-                                  .crew = crew_of(threads),
+                                  .pool = crew_of(threads),
                                   .n_outputs = 1,
                                   .outputs = &loss,
                                   .n_grads = by.n,

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/kernels.h"
 #include "support/reference.h"
 
@@ -89,10 +89,10 @@ static void must_run(vn_runner *r, int64_t n, int64_t h, int64_t w) {
 }
 
 static int64_t allocations_for(vn_runner *r, int64_t n, bool skipped) {
-    static const vn_disturb skip[VN_NET_DISTURBS] = {
+    static const vn_perturb skip[VN_NET_PERTURBS] = {
         {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
     const int64_t before = alloc_made();
-    vn_runner_disturb(r, skipped ? skip : NULL);
+    vn_runner_perturb(r, skipped ? skip : NULL);
     must_run(r, n, 8, 4);
     return alloc_made() - before;
 }
@@ -103,7 +103,7 @@ static void a_known_shape_allocates_nothing(void **state) {
     open_fixture(&f, unet);
     vn_runner *r = open_runner(&f);
     make_batch();
-    for (int k = 0; k < 2; k++) /* as many as are kept, half of them disturbed */
+    for (int k = 0; k < 2; k++) /* as many as are kept, half of them perturbed */
         for (int i = 8; i >= 1; i--) assert_true(allocations_for(r, i, k) > 0);
     for (int k = 0; k < 2; k++)
         for (int i = 8; i >= 1; i--) assert_int_equal(allocations_for(r, i, k), 0);
@@ -199,12 +199,12 @@ static void says_when_memory_runs_out(void **state) {
     fixture f;
     open_fixture(&f, unet);
     make_batch();
-    vn_crew *crew = crew_of(2);
+    vn_thread_pool *pool = crew_of(2);
     alloc_turn t = {.recovers = true}; /* libc's qsort gets by without a buffer */
     while (alloc_next(&t)) {
         vn_runner *r = NULL;
         vn_err err = {0};
-        vn_status status = vn_runner_open(f.net, f.backend, crew, f.values, &r, &err);
+        vn_status status = vn_runner_open(f.net, f.backend, pool, f.values, &r, &err);
         if (!status) status = forward(r, 2, 4, 4, &err);
         if (!status) status = vn_runner_vjp(r, 2, 4, 4, x, times, labels, x, y, &err);
         alloc_hit(&t, status);
@@ -225,7 +225,7 @@ static void run_once(const fixture *f, bool train, uint64_t seed, float *out, si
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     vn_node *node = vn_net_build(f->net, g, 2, 8, 8, train, &in);
     vn_program_options o = {
-        .backend = f->backend, .crew = crew_of(2), .n_outputs = 1, .outputs = &node};
+        .backend = f->backend, .pool = crew_of(2), .n_outputs = 1, .outputs = &node};
     if (vn_graph_status(g, &err) != VN_OK || vn_program_open(g, &o, &p, &err) != VN_OK)
         fail_msg("%s", err.text);
     assert_int_equal(vn_net_write_inputs(f->net, p, &in, times, labels, &err), VN_OK);

@@ -86,7 +86,7 @@ static const char *text_of(const json_t *c, const char *key) {
 static void feed(ref_graph *r, const net *t, const setting *s, const json_t *c, double *output) {
     const double step = json_number_value(json_object_get(c, "step"));
     const vn_level l = vn_path_level_of_step(s->path, step);
-    const vn_meaning m = vn_prediction_meaning(&s->prediction, &l);
+    const vn_coefficients m = vn_prediction_coefficients(&s->prediction, &l);
     vn_choice choice;
     vn_err err;
     double target[SIZE], data[SIZE], x[SIZE] = {0}, weight = 1, number[VN_BOUND_NUMBERS];
@@ -166,7 +166,7 @@ static void what_is_far_off_stays_finite(void **state) {
     net t = build(s.objective, VN_SHAPE(1, 1, 1, 1));
     ref_graph r = ref_open(t.g);
     const vn_level l = vn_path_level_of_step(s.path, 0);
-    const vn_meaning m = vn_prediction_meaning(&s.prediction, &l);
+    const vn_coefficients m = vn_prediction_coefficients(&s.prediction, &l);
     vn_choice choice;
     vn_err err;
     double number[VN_BOUND_NUMBERS], x = 0, weight = 1;
@@ -202,7 +202,7 @@ static void the_ends_of_a_path_have_numbers(void **state) {
         assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
         for (int step = 0; step < s.path->steps; step++) {
             const vn_level l = vn_path_level_of_step(s.path, step);
-            const vn_meaning m = vn_prediction_meaning(&s.prediction, &l);
+            const vn_coefficients m = vn_prediction_coefficients(&s.prediction, &l);
             double number[VN_BOUND_NUMBERS];
             vn_hybrid_objective.bound(&choice, s.path, &l, &m, number);
             for (int k = 0; k < VN_BOUND_NUMBERS; k++) assert_true(isfinite(number[k]));

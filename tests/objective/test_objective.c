@@ -12,7 +12,7 @@
 
 #include "objective/internal.h"
 #include "support/alloc.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/reference.h"
 
 #define N    64
@@ -156,7 +156,7 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
         vn_objective_batch b = batch_of(&a);
         fill(s.objective, &b);
         b = batch_of(&other);
-        b.crew = crew_of(3);
+        b.pool = crew_of(3);
         b.n = N / 4;
         b.total = N;
         for (b.first = 0; b.first < N; b.first += N / 4) {

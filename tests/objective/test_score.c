@@ -214,7 +214,7 @@ static void check_implicit(const char *path, const char *prediction, size_t form
     double want = 0;
     const int count = forms[form].directions ? forms[form].directions : SIZE;
     for (int i = 0; i < N; i++) {
-        const double in = vn_prediction_meaning(&s.truth.prediction, &a.level[i]).input;
+        const double in = vn_prediction_coefficients(&s.truth.prediction, &a.level[i]).input;
         double x[SIZE];
         for (int j = 0; j < SIZE; j++) x[j] = (double)a.x[i * SIZE + j] / in;
         const float *probe = forms[form].directions ? a.probe + i * count * SIZE : NULL;
@@ -387,7 +387,7 @@ static void explicit_targets_are_exact(void **state) {
             fill(&s, &a, &nodes, N, 4, false);
             for (int i = 0; i < N; i++) {
                 const vn_level *l = &a.level[i];
-                const vn_meaning m = vn_prediction_meaning(&s.truth.prediction, l);
+                const vn_coefficients m = vn_prediction_coefficients(&s.truth.prediction, l);
                 double x[SIZE];
                 for (int j = 0; j < SIZE; j++) x[j] = (double)a.x[i * SIZE + j] / m.input;
                 met[a.network_labels[i]]++;

@@ -61,11 +61,11 @@ static void close_to(float got, float want, double tolerance, const char *path,
 /* raw of (x0, eps) must give them back, as far as raw and x know them; rounding is amplified by the
  * coefficients: x, raw and the answer are rounded once each, by 6e-8, and sums on the way. */
 static void there_and_back(const vn_path *path, const vn_prediction *p, const vn_level *l) {
-    const vn_meaning m = vn_prediction_meaning(p, l);
+    const vn_coefficients m = vn_prediction_coefficients(p, l);
     float x[SIZE], raw[SIZE], x0_back[SIZE], eps_back[SIZE];
     state_at(l, x);
-    vn_prediction_from_pair(p, l, SIZE, x0, eps, raw);
-    vn_prediction_to_pair(p, l, SIZE, x, raw, x0_back, eps_back);
+    vn_prediction_from_estimate(p, l, SIZE, x0, eps, raw);
+    vn_prediction_to_estimate(p, l, SIZE, x, raw, x0_back, eps_back);
     for (int i = 0; i < SIZE; i++) {
         assert_true(isfinite(raw[i]) && isfinite(x0_back[i]) && isfinite(eps_back[i]));
         double size = fabs((double)x[i]), scale = fabs((double)raw[i]);
@@ -86,7 +86,7 @@ static void conversions_come_back_everywhere(void **state) {
 /* Whatever (x0, eps) comes out of a raw output is consistent with x, unless one of them is
  * unknown. */
 static void consistent(const vn_path *path, const vn_prediction *p, const vn_level *l) {
-    const vn_meaning m = vn_prediction_meaning(p, l);
+    const vn_coefficients m = vn_prediction_coefficients(p, l);
     if (l->alpha == 0 || l->sigma == 0 || isinf(l->dsigma)) return;
     const double ones = l->alpha * m.x0_x + l->sigma * m.eps_x,
                  none = l->alpha * m.x0_raw + l->sigma * m.eps_raw;
@@ -105,7 +105,7 @@ static double meaning_of(const char *name, const vn_level *l, double a, double e
     vn_prediction p;
     vn_err err;
     assert_int_equal(vn_prediction_parse(name, &p, &err), VN_OK);
-    const vn_meaning m = vn_prediction_meaning(&p, l);
+    const vn_coefficients m = vn_prediction_coefficients(&p, l);
     return m.raw_x0 * a + m.raw_eps * e;
 }
 
@@ -129,7 +129,7 @@ static void names_mean_what_they_say(void **state) {
     assert_true(fabs(meaning_of("edm", &d, a, e) - (a - c_skip * x) / c_out) < 1e-12);
     vn_prediction p;
     assert_int_equal(vn_prediction_parse("edm:sigma_data=0.5", &p, &err), VN_OK);
-    assert_true(fabs(vn_prediction_meaning(&p, &d).input - 1 / sqrt(s * s + sd * sd)) < 1e-12);
+    assert_true(fabs(vn_prediction_coefficients(&p, &d).input - 1 / sqrt(s * s + sd * sd)) < 1e-12);
     /* velocity is dx/dt: by differences */
     vn_level before = vn_path_level(vp, 0.3 - 1e-6), after = vn_path_level(vp, 0.3 + 1e-6);
     double slope = ((after.alpha - before.alpha) * a + (after.sigma - before.sigma) * e) / 2e-6;

@@ -12,7 +12,7 @@
 
 #include "path/internal.h"
 #include "support/alloc.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/mutate.h"
 #include "support/scratch.h"
 
@@ -221,7 +221,7 @@ static void the_denoiser_answers_row_by_row(void **state) {
             vn_query alone = {.n = 1, .x = x + i * D, .level = level + i, .label = label + i};
             assert_int_equal(d.predict(d.self, &alone, one, &err), VN_OK);
             assert_memory_equal(one, raw + i * D, sizeof one);
-            vn_prediction_to_pair(&p, &level[i], D, x + i * D, one, x0, eps);
+            vn_prediction_to_estimate(&p, &level[i], D, x + i * D, one, x0, eps);
             for (int j = 0; j < D; j++) exact_x[j] = (double)x[i * D + j];
             vn_world_denoise(w, VN_NETWORK_MAIN, label[i], level[i].alpha, level[i].sigma, exact_x,
                              exact_x0, exact_eps, work);
@@ -375,12 +375,12 @@ static void failed_allocations_are_reported(void **state) {
     assert_int_equal(vn_path_open("vp", &path, &err), VN_OK);
     json_t *json = NULL;
     assert_int_equal(vn_json_parse(text, sizeof text - 1, "world", &json, &err), VN_OK);
-    vn_crew *crew = crew_of(2);
+    vn_thread_pool *pool = crew_of(2);
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_world *w;
         vn_denoiser d = {0};
         vn_status status = vn_world_from_json(json, &w, &err);
-        if (!status) status = vn_world_denoiser(w, path, NULL, crew, &d, &err);
+        if (!status) status = vn_world_denoiser(w, path, NULL, pool, &d, &err);
         assert_true(alloc_hit(&t, status) || t.n > 10);
         vn_world_denoiser_close(&d);
         vn_world_close(&w);

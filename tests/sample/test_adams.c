@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "sample/internal.h"
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 static void near(double got, double want, double tolerance) {
     if (!(fabs(got - want) <= tolerance * fmax(fabs(want), 1)))
@@ -94,7 +94,7 @@ static void ipndm_out_of_pure_noise(void **state) {
     vn_err err = {0};
     bench b = bench_open(bench_world, "rectified", "v");
     assert_in_range(vn_world_work(b.world), 0, VN_COUNT(work));
-    vn_walk_options o = {
+    vn_trajectory_options o = {
         .sampler = "ipndm:order=1", .sigmas = sigmas, .sigma_count = 3, .guidance = 1};
     assert_int_equal(bench_run(&b, o, 1, 0, 1, noise, zero, NULL, &err), VN_OK);
     o.sampler = "ipndm:order=1,start=both";
@@ -130,14 +130,14 @@ static void what_has_no_effect_is_refused(void **state) {
     };
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         bench b = bench_open(bench_world, bad[i].path, "v");
-        vn_walk *w;
+        vn_trajectory *w;
         vn_err err = {0};
-        const vn_walk_options o = {.denoiser = &b.denoiser,
-                                   .sampler = bad[i].sampler,
-                                   .steps = 5,
-                                   .guidance = 1,
-                                   .capacity = 1};
-        assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT);
+        const vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                         .sampler = bad[i].sampler,
+                                         .steps = 5,
+                                         .guidance = 1,
+                                         .capacity = 1};
+        assert_int_equal(vn_trajectory_open(&o, &w, &err), VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%s: %s", bad[i].sampler, err.text);
         bench_close(&b);
     }

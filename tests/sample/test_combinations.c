@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "support/alloc.h"
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define EACH                                                                                       \
@@ -73,14 +73,14 @@ static const char *grid_of(const char *path) {
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
-typedef struct tally {
+typedef struct log_weight {
     int walked, refused, wrong;
-    int layerless; /* refused because exact worlds have no layers to be disturbed */
-} tally;
+    int layerless; /* refused because exact worlds have no layers to be perturbed */
+} log_weight;
 
 /* Says what is wrong, of the first few; the test fails at its end. */
-static void complain(tally *t, const bench *b, const vn_walk_options *o, const char *what,
-                     double number) {
+static void complain(log_weight *t, const bench *b, const vn_trajectory_options *o,
+                     const char *what, double number) {
     if (t->wrong++ < 30)
         print_error("%s, %s, %s, %s: %s %g\n", o->sampler, o->guide, b->path->row->row.name,
                     b->prediction.row->row.name, what, number);
@@ -94,19 +94,19 @@ static bool names(const char *line, const char *text) {
 }
 
 static void walk_one(const bench *b, const char *grid, const char *sampler, const char *guide,
-                     tally *t) {
+                     log_weight *t) {
     float x[N * D];
     vn_err err = {0};
-    const vn_walk_options o = {.sampler = sampler,
-                               .guide = guide,
-                               .guidance = 1.5,
-                               .grid = grid,
-                               .steps = 10,
-                               .reward = &to_one,
-                               .seed = 5};
+    const vn_trajectory_options o = {.sampler = sampler,
+                                     .guide = guide,
+                                     .guidance = 1.5,
+                                     .grid = grid,
+                                     .steps = 10,
+                                     .reward = &to_one,
+                                     .seed = 5};
     const vn_status status = bench_run(b, o, N, 0, 0, noise, x, NULL, &err);
     if (status == VN_BAD_ARGUMENT && names(err.text, guide) &&
-        strstr(err.text, "layers that can be disturbed")) {
+        strstr(err.text, "layers that can be perturbed")) {
         t->layerless++;
         return;
     }
@@ -125,10 +125,10 @@ static void walk_one(const bench *b, const char *grid, const char *sampler, cons
 
 static void every_combination_ends_in_numbers_or_is_refused(void **state) {
     (void)state;
-    tally t = {0};
+    log_weight t = {0};
     int count = 0, inside = 0;
     for (size_t g = 0; g < vn_guides.count; g++)
-        inside += ((const vn_guide_row *)vn_table_row(&vn_guides, g))->disturbances != 0;
+        inside += ((const vn_guide_row *)vn_table_row(&vn_guides, g))->perturbations != 0;
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t r = 0; r < vn_prediction_row_count; r++) {
             bench b = bench_open(bench_world, paths[p], vn_prediction_rows[r].row.name);
@@ -183,7 +183,7 @@ static void at_guidance_one_rules_are_the_conditional_model(void **state) {
         for (size_t g = 1; g < vn_guides.count; g++) {
             const vn_guide_row *row = (const vn_guide_row *)vn_table_row(&vn_guides, g);
             vn_err err = {0};
-            vn_walk_options o = {
+            vn_trajectory_options o = {
                 .sampler = "euler", .guidance = 1, .grid = grid_of(paths[p]), .steps = 10};
             if (!is_conditional_at_one(row) || (row->needs & VN_NEEDS_SDE)) continue;
             if (bench_run(&b, o, N, 0, 1, noise, want, NULL, &err))
@@ -233,7 +233,7 @@ static double worst_error(const bench *b, const float *x) {
 }
 
 /* A sampler that makes noise of its own ends elsewhere with another seed. */
-static bool is_deterministic(const bench *b, vn_walk_options o) {
+static bool is_deterministic(const bench *b, vn_trajectory_options o) {
     float a[N * D], c[N * D];
     vn_err err;
     o.steps = 6;
@@ -245,7 +245,7 @@ static bool is_deterministic(const bench *b, vn_walk_options o) {
 
 static void guided_flows_end_where_they_should(void **state) {
     (void)state;
-    tally t = {0};
+    log_weight t = {0};
     double worst = 0;
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
         /* at alpha = 5e-5 float32 noise says nothing of x0 */
@@ -256,11 +256,11 @@ static void guided_flows_end_where_they_should(void **state) {
                 for (size_t g = 0; g < VN_COUNT(same_as_cfg); g++) {
                     float x[N * D];
                     vn_err err = {0};
-                    const vn_walk_options o = {.sampler = vn_table_row(&vn_samplers, s)->name,
-                                               .guide = same_as_cfg[g],
-                                               .guidance = gamma_of_flow,
-                                               .grid = grid_of(paths[p]),
-                                               .steps = 200};
+                    const vn_trajectory_options o = {.sampler = vn_table_row(&vn_samplers, s)->name,
+                                                     .guide = same_as_cfg[g],
+                                                     .guidance = gamma_of_flow,
+                                                     .grid = grid_of(paths[p]),
+                                                     .steps = 200};
                     if (!is_deterministic(&b, o)) break;
                     if (bench_run(&b, o, N, 0, 0, noise, x, NULL, &err))
                         fail_msg("%s: %s", o.sampler, err.text);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define D      2
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/sampler/"
@@ -39,21 +39,21 @@ static const char wide[] =
 static void end_state(const bench *b, const char *sampler, const char *grid, int steps, int64_t n,
                       float *x) {
     static const int32_t labels[8] = {0};
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
-    vn_walk_options o = {.denoiser = &b->denoiser,
-                         .sampler = sampler,
-                         .grid = grid,
-                         .steps = steps + 1,
-                         .guidance = 1,
-                         .seed = 11,
-                         .capacity = n};
-    must(vn_walk_open(&o, &w, &err), &err);
-    const vn_walk_batch batch = {.n = n, .labels = labels, .x = x};
+    vn_trajectory_options o = {.denoiser = &b->denoiser,
+                               .sampler = sampler,
+                               .grid = grid,
+                               .steps = steps + 1,
+                               .guidance = 1,
+                               .seed = 11,
+                               .capacity = n};
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    const vn_trajectory_batch batch = {.n = n, .labels = labels, .x = x};
     bool done;
-    must(vn_walk_begin(w, &batch, &err), &err);
-    for (int i = 0; i < steps; i++) must(vn_walk_step(w, &done, &err), &err);
-    vn_walk_close(&w);
+    must(vn_trajectory_begin(w, &batch, &err), &err);
+    for (int i = 0; i < steps; i++) must(vn_trajectory_step(w, &done, &err), &err);
+    vn_trajectory_close(&w);
 }
 
 /* Few enough steps that float32 does not show, many enough for the order to. */
@@ -114,11 +114,11 @@ static void dopri5_keeps_to_its_tolerance(void **state) {
         bench b = bench_open(wide, paths[p], "v");
         float truth[N * D], x[N * D];
         vn_err err = {0};
-        vn_walk_options o = {.sampler = "dopri5:rtol=2e-7,atol=1e-7",
-                             .steps = 1,
-                             .guidance = 1,
-                             .seed = 3,
-                             .grid = "karras"};
+        vn_trajectory_options o = {.sampler = "dopri5:rtol=2e-7,atol=1e-7",
+                                   .steps = 1,
+                                   .guidance = 1,
+                                   .seed = 3,
+                                   .grid = "karras"};
         must(bench_run(&b, o, N, 0, 0, NULL, truth, NULL, &err), &err);
         for (size_t k = 0; k < VN_COUNT(runs); k++) {
             int64_t passes;
@@ -143,7 +143,7 @@ static void adaptive_samples_do_not_depend_on_their_batch(void **state) {
     static const char *const samplers[] = {"dopri5", "dpm-adaptive"};
     bench b = bench_open(bench_world, "rectified", NULL);
     for (size_t k = 0; k < VN_COUNT(samplers); k++) {
-        vn_walk_options o = {.sampler = samplers[k], .steps = 2, .guidance = 2, .seed = 8};
+        vn_trajectory_options o = {.sampler = samplers[k], .steps = 2, .guidance = 2, .seed = 8};
         float together[N * D], alone[D];
         int64_t mean, one, sum = 0, least = INT64_MAX, most = 0;
         vn_err err = {0};
@@ -172,7 +172,7 @@ static void too_many_evaluations_name_the_sample(void **state) {
          "dpm-adaptive: sample 70: more than 9 evaluations at tolerances 0.05 and 0.0078"}};
     bench b = bench_open(bench_world, "edm", NULL);
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        vn_walk_options o = {.sampler = cases[i].sampler, .steps = 1, .guidance = 1};
+        vn_trajectory_options o = {.sampler = cases[i].sampler, .steps = 1, .guidance = 1};
         float x[2 * D];
         vn_err err = {0};
         assert_int_equal(bench_run(&b, o, 2, 70, 0, NULL, x, NULL, &err), VN_BAD_ARGUMENT);
@@ -206,7 +206,8 @@ static void takes_the_steps_of_k_diffusion(bool exact, double tolerance) {
                          0);
         bench b = bench_open(world, path, predict);
         if (!exact) b.denoiser.exact = NULL;
-        vn_walk_options o = {.sampler = sampler, .grid = grid, .steps = steps, .guidance = gamma};
+        vn_trajectory_options o = {
+            .sampler = sampler, .grid = grid, .steps = steps, .guidance = gamma};
         float x[D], noise[D];
         int64_t passes;
         for (size_t k = 0; k < D; k++)
@@ -262,7 +263,7 @@ static void dpm_adaptive_begins_at_pure_noise(void **state) {
                  cases[c].std);
         bench b = bench_open(world, cases[c].path, NULL);
         vn_err err = {0};
-        vn_walk_options o = {
+        vn_trajectory_options o = {
             .sampler = "dpm-adaptive:rtol=1e-6,atol=1e-9", .steps = 1, .guidance = 1, .seed = 3};
         must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
         o.sampler = "dopri5:rtol=1e-7,atol=1e-9";
@@ -318,8 +319,8 @@ static char *gaussian(double mean, double std, double null) {
 }
 
 /* Of rows * WIDE numbers; returns the passes of a sample. */
-static int64_t moments(const char *world, const char *path, const vn_walk_options *o, int rows,
-                       double *mean, double *variance) {
+static int64_t moments(const char *world, const char *path, const vn_trajectory_options *o,
+                       int rows, double *mean, double *variance) {
     const int n = rows * WIDE;
     float *x = malloc((size_t)n * sizeof *x);
     bench b = bench_open(world, path, NULL);
@@ -370,11 +371,11 @@ static void noisy_samplers_keep_the_moments(void **state) {
     char *world = gaussian(0.8, 0.5, 0.5);
     for (size_t i = 0; i < VN_COUNT(walks); i++) {
         double mean, variance;
-        const vn_walk_options o = {.sampler = walks[i].sampler,
-                                   .grid = walks[i].grid,
-                                   .steps = walks[i].steps,
-                                   .guidance = 1,
-                                   .seed = 38};
+        const vn_trajectory_options o = {.sampler = walks[i].sampler,
+                                         .grid = walks[i].grid,
+                                         .steps = walks[i].steps,
+                                         .guidance = 1,
+                                         .seed = 38};
         moments(world, walks[i].path, &o, 100, &mean, &variance);
         const double excess = variance / 0.25 - 1;
         print_message("%-36s %-13s mean %.4f (.8 by .0125) variance %+.1f%% (by 3.5%%)\n",
@@ -405,11 +406,11 @@ static void guided_noise_has_the_variance_of_theory(void **state) {
     char *world = gaussian(0, 1, sqrt(2));
     for (size_t i = 0; i < VN_COUNT(walks); i++) {
         double mean, variance;
-        const vn_walk_options o = {.sampler = walks[i].sampler,
-                                   .grid = "karras",
-                                   .steps = walks[i].steps,
-                                   .guidance = walks[i].gamma,
-                                   .seed = 38};
+        const vn_trajectory_options o = {.sampler = walks[i].sampler,
+                                         .grid = "karras",
+                                         .steps = walks[i].steps,
+                                         .guidance = walks[i].gamma,
+                                         .seed = 38};
         moments(world, "edm", &o, 100, &mean, &variance);
         const double excess = variance / walks[i].variance - 1;
         print_message("%-18s gamma %g variance %+.1f%%\n", walks[i].sampler, walks[i].gamma,
@@ -427,24 +428,24 @@ static void corrections_have_the_published_size(void **state) {
     (void)state;
     enum { N = 3 };
     bench b = bench_open(bench_world, "ve", "score");
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     const int32_t labels[N] = {0, 1, 1};
-    const vn_walk_options o = {.denoiser = &b.denoiser,
-                               .sampler = "pc:size=norm,snr=0.3,corrections=2",
-                               .steps = 3,
-                               .guidance = 1,
-                               .seed = 6,
-                               .capacity = N};
+    const vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                     .sampler = "pc:size=norm,snr=0.3,corrections=2",
+                                     .steps = 3,
+                                     .guidance = 1,
+                                     .seed = 6,
+                                     .capacity = N};
     float x[N * D];
     double want[N * D], *work = malloc(vn_world_work(b.world) * sizeof *work);
     bool done;
-    must(vn_walk_open(&o, &w, &err), &err);
-    const vn_level *l = vn_walk_levels(w);
-    const vn_walk_batch batch = {.n = N, .first = 4, .labels = labels, .x = x};
-    must(vn_walk_begin(w, &batch, &err), &err);
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    const vn_level *l = vn_trajectory_levels(w);
+    const vn_trajectory_batch batch = {.n = N, .first = 4, .labels = labels, .x = x};
+    must(vn_trajectory_begin(w, &batch, &err), &err);
     for (size_t i = 0; i < N * D; i++) want[i] = (double)x[i];
-    must(vn_walk_step(w, &done, &err), &err);
+    must(vn_trajectory_step(w, &done, &err), &err);
     for (size_t i = 0; i < N; i++)
         for (int stage = 1; stage <= 3; stage++) { /* draws 1 and 2 correct, 0 predicts */
             float z[D];
@@ -460,7 +461,7 @@ static void corrections_have_the_published_size(void **state) {
         }
     /* 8e-6 of numbers up to 90 */
     for (size_t i = 0; i < N * D; i++) assert_true(fabs((double)x[i] - want[i]) < 2e-5);
-    vn_walk_close(&w);
+    vn_trajectory_close(&w);
     free(work);
     bench_close(&b);
 }
@@ -475,7 +476,7 @@ static void options_without_effect_are_refused(void **state) {
         {"langevin:epsilon=1", "langevin: epsilon 1 is too much for a last sigma of 0.002"}};
     bench b = bench_open(bench_world, "edm", NULL);
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        const vn_walk_options o = {.sampler = cases[i].sampler, .steps = 5, .guidance = 1};
+        const vn_trajectory_options o = {.sampler = cases[i].sampler, .steps = 5, .guidance = 1};
         float x[D];
         vn_err err = {0};
         assert_int_equal(bench_run(&b, o, 1, 0, 0, NULL, x, NULL, &err), VN_BAD_ARGUMENT);

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/sampler/"
 #define WORLD  "world.json"
@@ -106,17 +106,17 @@ static size_t run_files(const char *key, each run) {
     return cases;
 }
 
-static vn_walk_options told(const json_t *c, double *sigmas) {
+static vn_trajectory_options told(const json_t *c, double *sigmas) {
     const json_t *list = json_object_get(c, "sigmas");
     for (size_t i = 0; i < json_array_size(list); i++)
         sigmas[i] = json_number_value(json_array_get(list, i));
-    return (vn_walk_options){.sampler = text_of(c, "sampler"),
-                             .grid = text_of(c, "grid"),
-                             .steps = (int)number_of(c, "steps"),
-                             .sigmas = list ? sigmas : NULL,
-                             .sigma_count = json_array_size(list),
-                             .guide = text_of(c, "guide"),
-                             .guidance = number_of(c, "gamma")};
+    return (vn_trajectory_options){.sampler = text_of(c, "sampler"),
+                                   .grid = text_of(c, "grid"),
+                                   .steps = (int)number_of(c, "steps"),
+                                   .sigmas = list ? sigmas : NULL,
+                                   .sigma_count = json_array_size(list),
+                                   .guide = text_of(c, "guide"),
+                                   .guidance = number_of(c, "gamma")};
 }
 
 /* ---- trajectories ---------------------------------------------------------------------------- */
@@ -179,7 +179,7 @@ static void run_noisy(file *f, const json_t *c, size_t index) {
     double want[ROWS * SIZE];
     vn_err err = {0};
     bench b = bench_open(world, text_of(c, "path"), text_of(c, "predict"));
-    vn_walk_options o = told(c, NULL);
+    vn_trajectory_options o = told(c, NULL);
     o.seed = 77 + index;
     vn_status status = bench_run(&b, o, (int64_t)f->rows, 0, (int32_t)number_of(c, "label"),
                                  f->noise, x, NULL, &err);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "sample/likelihood.h"
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define D 2
 #define N 8

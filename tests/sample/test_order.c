@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 /* To add a sampler, add its line: its order, on levels of any spacing, and the steps at which it is
  * measured with twice as many: enough for the order to show, not so many that float32 does (below
@@ -135,24 +135,24 @@ static void find_truth(const bench *b, bool pure, const float *noise, double x[N
 
 static double find_error(const bench *b, const char *sampler, bool pure, int steps,
                          const float *noise, const double *truth) {
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     float x[N * D];
     const int32_t labels[N] = {0};
     double sigmas[FINE + 2], sum = 0;
     fill_sigmas(b->path, pure, steps, sigmas);
-    vn_walk_options o = {.denoiser = &b->denoiser,
-                         .sampler = sampler,
-                         .sigmas = sigmas,
-                         .sigma_count = (size_t)steps + 2,
-                         .guidance = 1,
-                         .capacity = N};
-    if (vn_walk_open(&o, &w, &err)) fail_msg("%s: %s", sampler, err.text);
-    const vn_walk_batch batch = {.n = N, .labels = labels, .noise = noise, .x = x};
+    vn_trajectory_options o = {.denoiser = &b->denoiser,
+                               .sampler = sampler,
+                               .sigmas = sigmas,
+                               .sigma_count = (size_t)steps + 2,
+                               .guidance = 1,
+                               .capacity = N};
+    if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s: %s", sampler, err.text);
+    const vn_trajectory_batch batch = {.n = N, .labels = labels, .noise = noise, .x = x};
     bool done;
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_OK);
-    for (int i = 0; i < steps; i++) assert_int_equal(vn_walk_step(w, &done, &err), VN_OK);
-    vn_walk_close(&w);
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_OK);
+    for (int i = 0; i < steps; i++) assert_int_equal(vn_trajectory_step(w, &done, &err), VN_OK);
+    vn_trajectory_close(&w);
     for (int i = 0; i < N * D; i++) sum += pow((double)x[i] - truth[i], 2);
     return sqrt(sum);
 }

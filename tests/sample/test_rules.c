@@ -14,7 +14,7 @@
 #include <cmocka.h>
 #include <math.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define N 4
 #define S 0.6
@@ -37,10 +37,10 @@ static int draw_noise(void **state) {
 }
 
 /* Samples of class a. */
-static void walk(const bench *b, const char *sampler, const char *guide, double gamma, int steps,
-                 float x[N * 2]) {
+static void trajectory(const bench *b, const char *sampler, const char *guide, double gamma,
+                       int steps, float x[N * 2]) {
     vn_err err;
-    const vn_walk_options o = {
+    const vn_trajectory_options o = {
         .sampler = sampler, .grid = "uniform", .steps = steps, .guide = guide, .guidance = gamma};
     if (bench_run(b, o, N, 0, 0, noise, x, NULL, &err))
         fail_msg("%s, %s: %s", guide, sampler, err.text);
@@ -85,7 +85,7 @@ static void linear_rules_move_the_mean(void **state) {
                                       g * (A[j] - 0.5 * (B[j] - along / length * A[j]))};
                 m[j] = all[rule];
             }
-            walk(&b, "heun", lists[rule], g, 100, x);
+            trajectory(&b, "heun", lists[rule], g, 100, x);
             const double e = miss(&b, x, m);
             print_message("closed form: %s on %s: off by %.2g\n", lists[rule], paths[p].name, e);
             if (!(e < paths[p].tolerance))
@@ -104,7 +104,7 @@ static void cfg_plus_plus_steps_by_its_pair(void **state) {
     const double lambda = 0.6;
     bench b = bench_open(gaussians, "rectified", NULL);
     float x[N * 2];
-    walk(&b, "euler", "cfg-plus-plus", lambda, STEPS, x);
+    trajectory(&b, "euler", "cfg-plus-plus", lambda, STEPS, x);
     for (int i = 0; i < N * 2; i++) {
         double y = (double)noise[i];
         for (int k = 0; k < STEPS; k++) {
@@ -128,7 +128,7 @@ static void rectified_cfg_plus_plus_tends_to_cfg(void **state) {
     double error[2];
     for (int k = 0; k < 2; k++) {
         float x[N * 2];
-        walk(&b, "euler", "rectified-cfg-plus-plus", 2.5, 200 << k, x);
+        trajectory(&b, "euler", "rectified-cfg-plus-plus", 2.5, 200 << k, x);
         error[k] = miss(&b, x, m);
     }
     if (!(error[1] < 9e-3 && error[0] > 1.8 * error[1]))
@@ -158,10 +158,10 @@ static void walks_stay_finite(void **state) {
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
         bench b = bench_open(bench_world, paths[p], NULL);
         for (size_t k = 0; k < VN_COUNT(samplers) * VN_COUNT(lists); k++, count++) {
-            const vn_walk_options o = {.sampler = samplers[k / VN_COUNT(lists)],
-                                       .steps = 12,
-                                       .guide = lists[k % VN_COUNT(lists)],
-                                       .guidance = 4};
+            const vn_trajectory_options o = {.sampler = samplers[k / VN_COUNT(lists)],
+                                             .steps = 12,
+                                             .guide = lists[k % VN_COUNT(lists)],
+                                             .guidance = 4};
             float x[N * 2];
             vn_err err;
             if (bench_run(&b, o, N, 0, 0, noise, x, NULL, &err))

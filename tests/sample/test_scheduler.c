@@ -62,8 +62,8 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     for (int64_t i = 0; i < q->n * SIZE; i++) {
         const vn_level *level = &q->level[i / SIZE];
         const vn_level l = level_of_told(d->path, vn_path_network_time(d->path, level));
-        const vn_meaning here = vn_prediction_meaning(&d->prediction, level);
-        const vn_meaning told = vn_prediction_meaning(&d->prediction, &l);
+        const vn_coefficients here = vn_prediction_coefficients(&d->prediction, level);
+        const vn_coefficients told = vn_prediction_coefficients(&d->prediction, &l);
         const double a = l.alpha, s = l.sigma, x = (double)q->x[i] * here.input / told.input,
                      m = mean[i % SIZE];
         const double x0 = m + a * variance / (a * a * variance + s * s) * (x - a * m);
@@ -100,22 +100,22 @@ static void close_pipeline(pipeline *p) {
 }
 
 static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
-    const vn_walk_options o = {.denoiser = &p->denoiser,
-                               .sampler = p->way.sampler,
-                               .grid = p->way.grid,
-                               .guide = p->way.guide,
-                               .begin = p->way.begin,
-                               .guidance = 1,
-                               .steps = steps,
-                               .capacity = ROWS};
+    const vn_trajectory_options o = {.denoiser = &p->denoiser,
+                                     .sampler = p->way.sampler,
+                                     .grid = p->way.grid,
+                                     .guide = p->way.guide,
+                                     .begin = p->way.begin,
+                                     .guidance = 1,
+                                     .steps = steps,
+                                     .capacity = ROWS};
     const int32_t labels[ROWS] = {VN_LABEL_NULL, VN_LABEL_NULL};
-    vn_walk *walk = NULL;
-    vn_status status = vn_walk_open(&o, &walk, err);
+    vn_trajectory *trajectory = NULL;
+    vn_status status = vn_trajectory_open(&o, &trajectory, err);
     if (!status)
-        status =
-            vn_walk_run(walk, &(vn_walk_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
-                        NULL, 0, 1, err);
-    vn_walk_close(&walk);
+        status = vn_trajectory_run(
+            trajectory, &(vn_trajectory_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
+            NULL, 0, 1, err);
+    vn_trajectory_close(&trajectory);
     return status;
 }
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define D 2
 
@@ -50,12 +50,13 @@ static void must(vn_status status, const vn_err *err) {
     if (status) fail_msg("%s", err->text);
 }
 
-static vn_walk_options options(const char *sampler, const char *path, int steps, uint64_t seed) {
-    return (vn_walk_options){.sampler = sampler,
-                             .grid = strcmp(path, "ve") == 0 ? "karras" : NULL,
-                             .guidance = 1,
-                             .steps = steps,
-                             .seed = seed};
+static vn_trajectory_options options(const char *sampler, const char *path, int steps,
+                                     uint64_t seed) {
+    return (vn_trajectory_options){.sampler = sampler,
+                                   .grid = strcmp(path, "ve") == 0 ? "karras" : NULL,
+                                   .guidance = 1,
+                                   .steps = steps,
+                                   .seed = seed};
 }
 
 /* ---- everywhere ------------------------------------------------------------------------------ */
@@ -86,7 +87,7 @@ static void rows_walk_everywhere(void **state) {
                 /* no level to go back from */
                 if (strcmp(sampler, "restart") == 0 && count < 60) continue;
                 vn_err err = {0};
-                vn_walk_options o = options(sampler, paths[p], count, k);
+                vn_trajectory_options o = options(sampler, paths[p], count, k);
                 o.grid = count == 60 ? "karras" : o.grid;
                 must(bench_run(&b, o, N, 0, label, NULL, x, NULL, &err), &err);
                 for (int i = 0; i < N && count == 60; i++) {
@@ -111,7 +112,7 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     for (size_t s = 0; s < VN_COUNT(samplers); s++) {
         bench b = bench_open(bench_world, "vp", NULL);
         vn_err err = {0};
-        vn_walk_options o = options(samplers[s], "vp", 12, 42);
+        vn_trajectory_options o = options(samplers[s], "vp", 12, 42);
         must(bench_run(&b, o, N, 100, 1, noise, together, NULL, &err), &err);
         for (uint64_t i = 0; i < N; i++) {
             must(bench_run(&b, o, 1, 100 + i, 1, noise + i * D, alone, NULL, &err), &err);
@@ -207,7 +208,7 @@ static void rows_are_one_another(void **state) {
         for (size_t p = 0; p < 5; p++) { /* the paths without steps */
             bench b = bench_open(bench_world, paths[p], "v");
             vn_err err = {0};
-            vn_walk_options o = options(same[i].one, paths[p], same[i].steps, 8);
+            vn_trajectory_options o = options(same[i].one, paths[p], same[i].steps, 8);
             o.grid = same[i].grid;
             o.guidance = 2;
             must(bench_run(&b, o, N, 0, 1, NULL, one, NULL, &err), &err);
@@ -241,7 +242,7 @@ static void measure(const char *sampler, const char *path, const char *grid, int
     bench b = bench_open(gaussian, path, "v");
     vn_err err = {0};
     float *x = malloc((size_t)n * sizeof *x);
-    vn_walk_options o = options(sampler, path, steps, 21);
+    vn_trajectory_options o = options(sampler, path, steps, 21);
     o.grid = grid;
     must(bench_run(&b, o, n, 0, 0, NULL, x, NULL, &err), &err);
     *mean = *variance = 0;
@@ -294,7 +295,7 @@ static void noisy_samplers_keep_the_moments(void **state) {
 /* What a row of few steps keeps of x, relative to DDIM: of eps `down`, and new noise `up`. */
 typedef struct rule {
     const char *sampler, *path;
-    void (*landing)(const vn_path *p, const vn_level *to, double *down, double *up);
+    void (*target)(const vn_path *p, const vn_level *to, double *down, double *up);
 } rule;
 
 static void consistency_landing(const vn_path *p, const vn_level *to, double *down, double *up) {
@@ -320,13 +321,13 @@ static void tcd_landing(const vn_path *p, const vn_level *to, double *down, doub
  * level. */
 static void predict_moments(const rule *r, int steps, double *mean, double *variance) {
     bench b = bench_open(gaussian, r->path, "v");
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
-    vn_walk_options o = options(r->sampler, r->path, steps, 0);
+    vn_trajectory_options o = options(r->sampler, r->path, steps, 0);
     o.denoiser = &b.denoiser;
     o.capacity = 1;
-    must(vn_walk_open(&o, &w, &err), &err);
-    const vn_level *l = vn_walk_levels(w);
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    const vn_level *l = vn_trajectory_levels(w);
     *mean = 0;
     *variance = l[0].sigma * l[0].sigma;
     for (int i = 0; i < steps; i++) {
@@ -334,12 +335,12 @@ static void predict_moments(const rule *r, int steps, double *mean, double *vari
                      total = pow(alpha * STD, 2) + sigma * sigma;
         const double slope = alpha * STD * STD / total; /* x0 = MEAN + slope (x - alpha MEAN) */
         double down, up;
-        r->landing(b.path, &l[i + 1], &down, &up);
+        r->target(b.path, &l[i + 1], &down, &up);
         const double a = l[i + 1].alpha * slope + down * (1 - alpha * slope) / sigma;
         *mean = l[i + 1].alpha * MEAN + a * (*mean - alpha * MEAN);
         *variance = a * a * *variance + up * up;
     }
-    vn_walk_close(&w);
+    vn_trajectory_close(&w);
     bench_close(&b);
 }
 
@@ -374,16 +375,16 @@ static void few_steps_have_the_moments_of_their_rule(void **state) {
 static void restart_goes_back_and_forth(void **state) {
     (void)state;
     bench b = bench_open(bench_world, "edm", NULL);
-    vn_walk *plain, *w;
+    vn_trajectory *plain, *w;
     vn_err err = {0};
-    vn_walk_options o = options("heun", "edm", 18, 0);
+    vn_trajectory_options o = options("heun", "edm", 18, 0);
     o.denoiser = &b.denoiser;
     o.capacity = 1;
-    must(vn_walk_open(&o, &plain, &err), &err);
+    must(vn_trajectory_open(&o, &plain, &err), &err);
     o.sampler = "restart:tmin=0.06,tmax=0.3,steps=3,rounds=2";
-    must(vn_walk_open(&o, &w, &err), &err);
-    assert_int_equal(vn_walk_steps(w), 18 + 2 * (3 + 1));
-    const vn_level *main_levels = vn_walk_levels(plain), *l = vn_walk_levels(w);
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    assert_int_equal(vn_trajectory_steps(w), 18 + 2 * (3 + 1));
+    const vn_level *main_levels = vn_trajectory_levels(plain), *l = vn_trajectory_levels(w);
     int at = 0;
     for (int i = 0; i <= 18; i++)
         if (fabs(main_levels[i].sigma - 0.06) < fabs(main_levels[at].sigma - 0.06)) at = i;
@@ -397,11 +398,13 @@ static void restart_goes_back_and_forth(void **state) {
     for (int i = at + 1; i <= 18; i++) assert_true(l[i + 8].sigma == main_levels[i].sigma);
     float x[D];
     const int32_t label = 0;
-    must(vn_walk_run(w, &(vn_walk_batch){.n = 1, .labels = &label, .x = x}, NULL, 0, 26, &err),
+    must(vn_trajectory_run(w, &(vn_trajectory_batch){.n = 1, .labels = &label, .x = x}, NULL, 0, 26,
+                           &err),
          &err);
-    assert_int_equal(vn_walk_passes(w), (18 + 2 * 3) * 2 - 1); /* two a step, one in the last */
-    vn_walk_close(&w);
-    vn_walk_close(&plain);
+    assert_int_equal(vn_trajectory_passes(w),
+                     (18 + 2 * 3) * 2 - 1); /* two a step, one in the last */
+    vn_trajectory_close(&w);
+    vn_trajectory_close(&plain);
     bench_close(&b);
 }
 
@@ -432,7 +435,7 @@ static void nonsense_is_refused_by_name(void **state) {
         bench b = bench_open(bench_world, bad[i].path, NULL);
         float x[D];
         vn_err err = {0};
-        const vn_walk_options o = options(bad[i].sampler, bad[i].path, bad[i].steps, 0);
+        const vn_trajectory_options o = options(bad[i].sampler, bad[i].path, bad[i].steps, 0);
         const vn_status status = bench_run(&b, o, 1, 0, 0, NULL, x, NULL, &err);
         if (status != VN_BAD_ARGUMENT || !strstr(err.text, bad[i].word))
             fail_msg("%s: %s", bad[i].sampler, err.text);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -45,7 +45,7 @@ static double tilted(double gamma) {
     return 2 / (gamma + 1);
 }
 
-static void run(const bench *b, const vn_walk_options *o, int64_t n, int32_t label,
+static void run(const bench *b, const vn_trajectory_options *o, int64_t n, int32_t label,
                 const float *noise, float *x) {
     vn_err err = {0};
     if (bench_run(b, *o, n, 0, label, noise, x, NULL, &err))
@@ -72,7 +72,7 @@ static void near(const char *what, double gamma, double got, double want, double
                  want, 100 * error, 100 * tolerance * sqrt(SHARE));
 }
 
-/* Everything is linear, so one walk from noise 1 tells the variance along the ODE. Measured, 200
+/* Everything is linear, so one sampling run from noise 1 tells the variance along the ODE. Measured, 200
  * steps of heun: 0.27%. */
 static void odes(void **state) {
     (void)state;
@@ -83,7 +83,7 @@ static void odes(void **state) {
         bench b = bench_open(tilt, paths[p], NULL);
         for (size_t k = 0; k < VN_COUNT(gammas); k++) {
             float x;
-            const vn_walk_options o = {
+            const vn_trajectory_options o = {
                 .sampler = "heun", .grid = "karras", .steps = 200, .guidance = gammas[k]};
             run(&b, &o, 1, 0, &noise, &x);
             near(paths[p], gammas[k], (double)x * (double)x, ode(gammas[k]), 6e-3);
@@ -96,12 +96,12 @@ static void odes(void **state) {
 static double variance(const char *path, const char *guide, double gamma, int steps) {
     bench b = bench_open(tilt, path, NULL);
     float *x = malloc(MANY * sizeof *x);
-    const vn_walk_options o = {.sampler = "euler-maruyama",
-                               .guide = guide,
-                               .grid = "exponential",
-                               .steps = steps,
-                               .guidance = gamma,
-                               .seed = 4};
+    const vn_trajectory_options o = {.sampler = "euler-maruyama",
+                                     .guide = guide,
+                                     .grid = "exponential",
+                                     .steps = steps,
+                                     .guidance = gamma,
+                                     .seed = 4};
     run(&b, &o, MANY, 0, NULL, x);
     const moments m = moments_of(x, MANY);
     free(x);
@@ -141,14 +141,15 @@ static void shifted_gaussians_need_no_correction(void **state) {
     bench b = bench_open(world, "edm", NULL);
     float plain[N], corrected[N], x[2];
     const float noise[2] = {1, -1};
-    vn_walk_options o = {.sampler = "euler-maruyama", .guide = "cfg", .steps = 50, .guidance = 3};
+    vn_trajectory_options o = {
+        .sampler = "euler-maruyama", .guide = "cfg", .steps = 50, .guidance = 3};
     run(&b, &o, N, 0, NULL, plain);
     o.guide = "fkc";
     run(&b, &o, N, 0, NULL, corrected);
     assert_memory_equal(plain, corrected, sizeof plain);
-    o = (vn_walk_options){.sampler = "heun", .guide = "cfg", .steps = 200, .guidance = 3};
+    o = (vn_trajectory_options){.sampler = "heun", .guide = "cfg", .steps = 200, .guidance = 3};
     run(&b, &o, 2, 0, noise, x);
-    /* of the mean, as the walk begins around 0; measured 0.2% */
+    /* of the mean, as the sampling run begins around 0; measured 0.2% */
     const double lost = 0.5 / hypot(0.5, 80);
     near("control", 3, ((double)x[0] + (double)x[1]) / 2, 3 * (1 - lost), 2e-3);
     near("control", 3, ((double)x[0] - (double)x[1]) / 2, 0.5, 2e-3);
@@ -163,18 +164,18 @@ static void populations_are_apart(void **state) {
     float both[2 * N * 2], alone[N * 2];
     int32_t labels[2 * N];
     vn_err err = {0};
-    vn_walk *w;
-    const vn_walk_options o = {.denoiser = &b.denoiser,
-                               .sampler = "euler-maruyama",
-                               .guide = "fkc",
-                               .steps = 30,
-                               .guidance = 3,
-                               .capacity = 2 * N};
-    assert_int_equal(vn_walk_open(&o, &w, &err), VN_OK);
+    vn_trajectory *w;
+    const vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                     .sampler = "euler-maruyama",
+                                     .guide = "fkc",
+                                     .steps = 30,
+                                     .guidance = 3,
+                                     .capacity = 2 * N};
+    assert_int_equal(vn_trajectory_open(&o, &w, &err), VN_OK);
     for (int i = 0; i < 2 * N; i++) labels[i] = i / N;
-    const vn_walk_batch batch = {.n = 2 * N, .labels = labels, .x = both};
-    assert_int_equal(vn_walk_run(w, &batch, NULL, 0, 30, &err), VN_OK);
-    vn_walk_close(&w);
+    const vn_trajectory_batch batch = {.n = 2 * N, .labels = labels, .x = both};
+    assert_int_equal(vn_trajectory_run(w, &batch, NULL, 0, 30, &err), VN_OK);
+    vn_trajectory_close(&w);
     for (uint64_t k = 0; k < 2; k++) {
         assert_int_equal(bench_run(&b, o, N, k * N, (int32_t)k, NULL, alone, NULL, &err), VN_OK);
         assert_memory_equal(alone, both + k * N * 2, sizeof alone);
@@ -203,13 +204,13 @@ static void steering_reaches_the_posterior(void **state) {
     const vn_reward reward = {quadratic, &tau};
     bench b = bench_open(tilt, "edm", NULL);
     for (size_t k = 0; k < VN_COUNT(guides); k++) {
-        const vn_walk_options o = {.sampler = "euler-maruyama",
-                                   .grid = "exponential",
-                                   .guide = guides[k],
-                                   .steps = 60,
-                                   .guidance = 1,
-                                   .seed = 4,
-                                   .reward = &reward};
+        const vn_trajectory_options o = {.sampler = "euler-maruyama",
+                                         .grid = "exponential",
+                                         .guide = guides[k],
+                                         .steps = 60,
+                                         .guidance = 1,
+                                         .seed = 4,
+                                         .reward = &reward};
         run(&b, &o, MANY, 0, NULL, x);
         const moments m = moments_of(x, MANY);
         near(guides[k], 1, 1 + m.mean, 1 + 2.0 / 3, 0.0135);
@@ -234,12 +235,12 @@ static void gibbs_like_rounds(void **state) {
         int64_t passes = 0;
         vn_err err = {0};
         snprintf(guide, sizeof guide, "gibbs-like:rounds=%d,level=1.0001", rounds);
-        const vn_walk_options o = {.sampler = "heun",
-                                   .guide = guide,
-                                   .sigmas = sigmas,
-                                   .sigma_count = LEVELS + 1,
-                                   .guidance = gamma,
-                                   .seed = 4};
+        const vn_trajectory_options o = {.sampler = "heun",
+                                         .guide = guide,
+                                         .sigmas = sigmas,
+                                         .sigma_count = LEVELS + 1,
+                                         .guidance = gamma,
+                                         .seed = 4};
         want = k2 * (want + 1);
         if (bench_run(&b, o, MANY, 0, 0, NULL, x, &passes, &err)) fail_msg("%s", err.text);
         /* heun: two a step, one in the last */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define GOLDEN    VN_SOURCE_DIR "/tests/golden/"
 #define TOLERANCE 1e-6 /* of trajectories, relative to the largest number: measured 4.4e-7 */
@@ -23,7 +23,7 @@ typedef struct learned {
     vn_denoiser denoiser;
     double (*v)(const struct learned *l, const vn_level *level, int32_t label, double x);
     double always;          /* what `constant` says */
-    const vn_level *levels; /* of the walk, for `best` */
+    const vn_level *levels; /* of the sampling run, for `best` */
     int64_t asked, told;    /* rows of queries, and those that asked for a variance */
 } learned;
 
@@ -66,17 +66,17 @@ static double wave(const learned *l, const vn_level *level, int32_t label, doubl
     return cos(3 * x + level->t + label);
 }
 
-static vn_status walk(learned *l, vn_walk_options o, const float *noise, int32_t label, float *x,
-                      vn_err *err) {
+static vn_status trajectory(learned *l, vn_trajectory_options o, const float *noise, int32_t label,
+                            float *x, vn_err *err) {
     bench b = l->b;
     b.denoiser = l->denoiser;
     return bench_run(&b, o, ROWS, 0, label, noise, x, NULL, err);
 }
 
-static void must_walk(learned *l, vn_walk_options o, int32_t label, float *x) {
+static void must_walk(learned *l, vn_trajectory_options o, int32_t label, float *x) {
     static const float noise[ROWS * SIZE] = {0.4f, -0.9f, 1.2f, 0.3f, -1.6f, 0.7f};
     vn_err err = {0};
-    if (walk(l, o, noise, label, x, &err)) fail_msg("%s: %s", o.sampler, err.text);
+    if (trajectory(l, o, noise, label, x, &err)) fail_msg("%s: %s", o.sampler, err.text);
 }
 
 /* ---- against diffusers ----------------------------------------------------------------------- */
@@ -93,11 +93,11 @@ static double run_case(const char *world, const json_t *c, const float *noise) {
     open(&l, world, json_string_value(json_object_get(c, "path")),
          json_string_value(json_object_get(c, "predict")));
     l.v = wave;
-    const vn_walk_options o = {.sampler = "ddpm:variance=learned",
-                               .grid = json_string_value(json_object_get(c, "grid")),
-                               .steps = (int)json_integer_value(json_object_get(c, "steps")),
-                               .guidance = json_number_value(json_object_get(c, "gamma"))};
-    if (walk(&l, o, noise, (int32_t)json_integer_value(json_object_get(c, "label")), x, &err))
+    const vn_trajectory_options o = {.sampler = "ddpm:variance=learned",
+                                     .grid = json_string_value(json_object_get(c, "grid")),
+                                     .steps = (int)json_integer_value(json_object_get(c, "steps")),
+                                     .guidance = json_number_value(json_object_get(c, "gamma"))};
+    if (trajectory(&l, o, noise, (int32_t)json_integer_value(json_object_get(c, "label")), x, &err))
         fail_msg("%s", err.text);
     for (size_t i = 0; i < VN_COUNT(x); i++) {
         const double want = entry(json_object_get(c, "x"), i / SIZE, i % SIZE);
@@ -149,7 +149,7 @@ static void the_ends_of_the_range_are_the_fixed_variances(void **state) {
         middle[ROWS * SIZE];
     open(&l, bench_world, "ddpm:cosine", "v");
     l.v = constant;
-    vn_walk_options o = {.sampler = "ddpm:variance=small", .steps = 12, .guidance = 1};
+    vn_trajectory_options o = {.sampler = "ddpm:variance=small", .steps = 12, .guidance = 1};
     must_walk(&l, o, 0, small);
     o.sampler = "ddpm:variance=large";
     must_walk(&l, o, 0, large);
@@ -176,7 +176,7 @@ static void the_default_follows_the_model(void **state) {
     float by_default[ROWS * SIZE], asked[ROWS * SIZE];
     open(&l, bench_world, "ddpm", "eps");
     l.v = wave;
-    vn_walk_options o = {.sampler = "ddpm", .steps = 10, .guidance = 1};
+    vn_trajectory_options o = {.sampler = "ddpm", .steps = 10, .guidance = 1};
     must_walk(&l, o, 0, by_default);
     o.sampler = "ddpm:variance=learned";
     must_walk(&l, o, 0, asked);
@@ -205,8 +205,9 @@ static void refusals_name_what_is_missing(void **state) {
     float x[ROWS * SIZE];
     static const float noise[ROWS * SIZE] = {1};
     open(&l, bench_world, "rectified", "velocity");
-    const vn_walk_options o = {.sampler = "ddpm:variance=learned", .steps = 10, .guidance = 1};
-    assert_int_equal(walk(&l, o, noise, 0, x, &err), VN_BAD_ARGUMENT);
+    const vn_trajectory_options o = {
+        .sampler = "ddpm:variance=learned", .steps = 10, .guidance = 1};
+    assert_int_equal(trajectory(&l, o, noise, 0, x, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "variance=learned needs a model"));
     bench_close(&l.b);
     const char *weak =
@@ -214,12 +215,12 @@ static void refusals_name_what_is_missing(void **state) {
         " \"weak\": {\"classes\": [{\"components\": [{\"mean\": [0, 0.5], \"std\": 1}]}]}}";
     open(&l, weak, "ddpm", "eps");
     l.v = wave;
-    vn_walk_options lesser = {.sampler = "ddpm", .steps = 10, .guide = "autoguidance"};
+    vn_trajectory_options lesser = {.sampler = "ddpm", .steps = 10, .guide = "autoguidance"};
     /* the weak model alone */
-    assert_int_equal(walk(&l, lesser, noise, 0, x, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(trajectory(&l, lesser, noise, 0, x, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "no variance"));
     lesser.guidance = 2;
-    assert_int_equal(walk(&l, lesser, noise, 0, x, &err), VN_OK);
+    assert_int_equal(trajectory(&l, lesser, noise, 0, x, &err), VN_OK);
     bench_close(&l.b);
 }
 
@@ -256,7 +257,7 @@ static void the_variance_is_the_conditional_one(void **state) {
         float got[ROWS * SIZE], want[ROWS * SIZE];
         open(&l, bench_world, "ddpm", "v");
         l.v = by_label;
-        vn_walk_options o = {
+        vn_trajectory_options o = {
             .sampler = "ddpm", .steps = 8, .guide = known[i].guide, .guidance = known[i].gamma};
         must_walk(&l, o, 0, got);
         const int64_t passes = l.asked;
@@ -293,24 +294,25 @@ static double variance_by(const char *sampler) {
     static int32_t labels[N];
     static const double sigmas[] = {0.999, 0.9, 0.6, 0.3, 0.1, 0.011, 0};
     learned l;
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     double sum = 0;
     open(&l, "{\"classes\": [{\"components\": [{\"mean\": [0], \"std\": 0.5}]}]}", "ddpm", "v");
     l.v = best;
-    const vn_walk_options o = {.denoiser = &l.denoiser,
-                               .sampler = sampler,
-                               .sigmas = sigmas,
-                               .sigma_count = VN_COUNT(sigmas),
-                               .guidance = 1,
-                               .seed = 4,
-                               .capacity = N};
-    if (vn_walk_open(&o, &w, &err)) fail_msg("%s", err.text);
-    l.levels = vn_walk_levels(w);
-    if (vn_walk_run(w, &(vn_walk_batch){.n = N, .labels = labels, .x = x}, NULL, 0, 6, &err))
+    const vn_trajectory_options o = {.denoiser = &l.denoiser,
+                                     .sampler = sampler,
+                                     .sigmas = sigmas,
+                                     .sigma_count = VN_COUNT(sigmas),
+                                     .guidance = 1,
+                                     .seed = 4,
+                                     .capacity = N};
+    if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s", err.text);
+    l.levels = vn_trajectory_levels(w);
+    if (vn_trajectory_run(w, &(vn_trajectory_batch){.n = N, .labels = labels, .x = x}, NULL, 0, 6,
+                          &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < N; i++) sum += (double)x[i] * (double)x[i] / N;
-    vn_walk_close(&w);
+    vn_trajectory_close(&w);
     bench_close(&l.b);
     return sum / 0.25;
 }

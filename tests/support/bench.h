@@ -20,9 +20,9 @@ typedef struct bench {
     vn_denoiser denoiser;
 } bench;
 
-/* world: JSON text. prediction NULL: the path's own. crew NULL: no threads. */
+/* world: JSON text. prediction NULL: the path's own. thread pool NULL: no threads. */
 static inline bench bench_open_crew(const char *world, const char *path, const char *prediction,
-                                    vn_crew *crew) {
+                                    vn_thread_pool *pool) {
     bench b = {0};
     vn_err err = {0};
     json_t *json = NULL;
@@ -33,7 +33,7 @@ static inline bench bench_open_crew(const char *world, const char *path, const c
         status = vn_prediction_parse(prediction ? prediction : b.path->row->prediction,
                                      &b.prediction, &err);
     if (!status)
-        status = vn_world_denoiser(b.world, b.path, &b.prediction, crew, &b.denoiser, &err);
+        status = vn_world_denoiser(b.world, b.path, &b.prediction, pool, &b.denoiser, &err);
     if (status) fail_msg("the bench does not open: %s", err.text);
     json_decref(json);
     return b;

@@ -1,4 +1,4 @@
-/* The walk: samples that do not depend on their batch, moments, what stops it, and that it takes
+/* The sampling run: samples that do not depend on their batch, moments, what stops it, and that it takes
  * its memory once; with every sampler of the table. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "support/alloc.h"
-#include "support_walk.h"
+#include "support_trajectory.h"
 
 #define D 2
 
@@ -47,7 +47,8 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     vn_err err = {0};
     for (size_t s = 0; s < sampler_count(); s++) {
         bench b = bench_open(bench_world, "vp", NULL);
-        vn_walk_options o = {.sampler = sampler_text(s), .guidance = 2, .steps = 12, .seed = 42};
+        vn_trajectory_options o = {
+            .sampler = sampler_text(s), .guidance = 2, .steps = 12, .seed = 42};
         must(bench_run(&b, o, N, 100, 1, NULL, together, NULL, &err), &err);
         for (uint64_t i = 0; i < N; i++) {
             must(bench_run(&b, o, 1, 100 + i, 1, NULL, alone, NULL, &err), &err);
@@ -60,7 +61,7 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     }
 }
 
-/* A walk used twice, and driven step by step, gives what one that is new gives in one go. */
+/* A sampling run used twice, and driven step by step, gives what one that is new gives in one go. */
 static void walks_can_be_used_again_and_by_hand(void **state) {
     (void)state;
     enum { N = 4 };
@@ -69,34 +70,34 @@ static void walks_can_be_used_again_and_by_hand(void **state) {
     bench b = bench_open(bench_world, "rectified", NULL);
     vn_err err = {0};
     for (size_t s = 0; s < sampler_count(); s++) {
-        vn_walk *w;
-        vn_walk_options o = {.denoiser = &b.denoiser,
-                             .sampler = sampler_text(s),
-                             .guidance = 2,
-                             .steps = 10,
-                             .seed = 1,
-                             .capacity = N + 3};
-        must(vn_walk_open(&o, &w, &err), &err);
-        const int steps = vn_walk_steps(w); /* 10, or more where a sampler goes back */
-        assert_true(vn_walk_levels(w)[0].t == 1 && vn_walk_levels(w)[steps].t == 0);
-        vn_walk_batch batch = {.n = N, .labels = labels, .x = first};
-        must(vn_walk_run(w, &batch, NULL, 0, steps, &err), &err);
-        const int64_t passes = vn_walk_passes(w);
+        vn_trajectory *w;
+        vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                   .sampler = sampler_text(s),
+                                   .guidance = 2,
+                                   .steps = 10,
+                                   .seed = 1,
+                                   .capacity = N + 3};
+        must(vn_trajectory_open(&o, &w, &err), &err);
+        const int steps = vn_trajectory_steps(w); /* 10, or more where a sampler goes back */
+        assert_true(vn_trajectory_levels(w)[0].t == 1 && vn_trajectory_levels(w)[steps].t == 0);
+        vn_trajectory_batch batch = {.n = N, .labels = labels, .x = first};
+        must(vn_trajectory_run(w, &batch, NULL, 0, steps, &err), &err);
+        const int64_t passes = vn_trajectory_passes(w);
         batch.x = again;
-        must(vn_walk_run(w, &batch, NULL, 0, steps, &err), &err);
+        must(vn_trajectory_run(w, &batch, NULL, 0, steps, &err), &err);
         assert_memory_equal(again, first, sizeof first);
-        assert_int_equal(vn_walk_passes(w), passes);
+        assert_int_equal(vn_trajectory_passes(w), passes);
         batch.x = by_hand;
         bool done = false;
-        must(vn_walk_begin(w, &batch, &err), &err);
+        must(vn_trajectory_begin(w, &batch, &err), &err);
         for (int i = 0; i < steps; i++) {
             assert_false(done);
-            must(vn_walk_step(w, &done, &err), &err);
+            must(vn_trajectory_step(w, &done, &err), &err);
         }
         assert_true(done);
         assert_memory_equal(by_hand, first, sizeof first);
-        assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT);
-        vn_walk_close(&w);
+        assert_int_equal(vn_trajectory_step(w, &done, &err), VN_BAD_ARGUMENT);
+        vn_trajectory_close(&w);
     }
     bench_close(&b);
 }
@@ -108,7 +109,7 @@ static void gamma_one_is_conditional_and_zero_unconditional(void **state) {
     int64_t passes;
     bench b = bench_open(bench_world, "edm", NULL);
     vn_err err = {0};
-    vn_walk_options o = {.sampler = "dpmpp-2m", .steps = 10, .guidance = 1};
+    vn_trajectory_options o = {.sampler = "dpmpp-2m", .steps = 10, .guidance = 1};
     must(bench_run(&b, o, N, 0, VN_LABEL_NULL, NULL, want, &passes, &err), &err);
     assert_int_equal(passes, 10);
     o.guidance = 0;
@@ -140,7 +141,7 @@ static void euler_is_ddim(void **state) {
     vn_err err = {0};
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
         bench b = bench_open(bench_world, paths[p], "v");
-        vn_walk_options o = {.guidance = 1, .steps = 10, .grid = "karras"};
+        vn_trajectory_options o = {.guidance = 1, .steps = 10, .grid = "karras"};
         o.sampler = "euler";
         must(bench_run(&b, o, N, 0, 0, NULL, euler, NULL, &err), &err);
         o.sampler = "ddim";
@@ -175,11 +176,11 @@ static void noisy_samplers_keep_the_moments(void **state) {
     for (size_t i = 0; i < VN_COUNT(noisy); i++) {
         bench b = bench_open(one, noisy[i].path, "v");
         vn_err err = {0};
-        vn_walk_options o = {.sampler = noisy[i].sampler,
-                             .grid = noisy[i].grid,
-                             .guidance = 1,
-                             .steps = noisy[i].steps,
-                             .seed = 9};
+        vn_trajectory_options o = {.sampler = noisy[i].sampler,
+                                   .grid = noisy[i].grid,
+                                   .guidance = 1,
+                                   .steps = noisy[i].steps,
+                                   .seed = 9};
         must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
         double mean = 0, var = 0;
         for (int k = 0; k < N; k++) mean += (double)x[k] / N;
@@ -201,7 +202,7 @@ static void nonsense_is_refused_by_name(void **state) {
     (void)state;
     static const double rising[] = {0.5, 0.7, 0};
     const struct {
-        vn_walk_options o;
+        vn_trajectory_options o;
         const char *word;
     } bad[] = {
         {{.steps = 0, .guidance = 1}, "steps 0"},
@@ -219,12 +220,12 @@ static void nonsense_is_refused_by_name(void **state) {
     };
     bench b = bench_open(bench_world, "rectified", NULL);
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
-        vn_walk *w = (void *)1;
-        vn_walk_options o = bad[i].o;
+        vn_trajectory *w = (void *)1;
+        vn_trajectory_options o = bad[i].o;
         vn_err err = {0};
         o.denoiser = &b.denoiser;
         o.capacity = 4;
-        assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(vn_trajectory_open(&o, &w, &err), VN_BAD_ARGUMENT);
         if (!strstr(err.text, bad[i].word)) fail_msg("%zu: %s", i, err.text);
         assert_null(w);
     }
@@ -234,36 +235,36 @@ static void nonsense_is_refused_by_name(void **state) {
 static void bad_batches_are_refused(void **state) {
     (void)state;
     bench b = bench_open(bench_world, "rectified", NULL);
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     float x[2 * D], noise[2 * D] = {0, 1, NAN, 0};
     int32_t labels[2] = {0, 2};
-    vn_walk_options o = {.denoiser = &b.denoiser, .steps = 3, .guidance = 1};
-    assert_int_equal(vn_walk_open(&o, &w, &err), VN_BAD_ARGUMENT); /* a capacity of 0 */
+    vn_trajectory_options o = {.denoiser = &b.denoiser, .steps = 3, .guidance = 1};
+    assert_int_equal(vn_trajectory_open(&o, &w, &err), VN_BAD_ARGUMENT); /* a capacity of 0 */
     o.capacity = 2;
-    must(vn_walk_open(&o, &w, &err), &err);
+    must(vn_trajectory_open(&o, &w, &err), &err);
     bool done;
-    assert_int_equal(vn_walk_step(w, &done, &err), VN_BAD_ARGUMENT); /* not begun */
-    vn_walk_batch batch = {.n = 2, .labels = labels, .x = x};
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_trajectory_step(w, &done, &err), VN_BAD_ARGUMENT); /* not begun */
+    vn_trajectory_batch batch = {.n = 2, .labels = labels, .x = x};
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "sample 1: class 2"));
     labels[1] = -2;
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     labels[1] = 1;
     batch.noise = noise;
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "noise of sample 1"));
     batch.noise = NULL;
     batch.n = 3;
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
-    vn_walk_close(&w);
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    vn_trajectory_close(&w);
     b.denoiser.has_null = false;
-    must(vn_walk_open(&o, &w, &err), &err);
+    must(vn_trajectory_open(&o, &w, &err), &err);
     batch.n = 2;
     labels[0] = VN_LABEL_NULL;
-    assert_int_equal(vn_walk_begin(w, &batch, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "null"));
-    vn_walk_close(&w);
+    vn_trajectory_close(&w);
     bench_close(&b);
 }
 
@@ -287,18 +288,18 @@ static void a_nan_never_becomes_a_sample(void **state) {
     vn_denoiser d = b.denoiser;
     d.self = &self;
     d.predict = break_down;
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     float x[3 * D];
     const int32_t labels[3] = {0, 1, 0};
-    vn_walk_options o = {
+    vn_trajectory_options o = {
         .denoiser = &d, .sampler = "euler", .steps = 20, .guidance = 1, .capacity = 3};
-    must(vn_walk_open(&o, &w, &err), &err);
-    const vn_walk_batch batch = {.n = 3, .first = 50, .labels = labels, .x = x};
-    assert_int_equal(vn_walk_run(w, &batch, NULL, 0, 20, &err), VN_NOT_FINITE);
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    const vn_trajectory_batch batch = {.n = 3, .first = 50, .labels = labels, .x = x};
+    assert_int_equal(vn_trajectory_run(w, &batch, NULL, 0, 20, &err), VN_NOT_FINITE);
     assert_non_null(strstr(err.text, "step 5 of 20"));
     assert_non_null(strstr(err.text, "sample 51"));
-    vn_walk_close(&w);
+    vn_trajectory_close(&w);
     bench_close(&b);
 }
 
@@ -320,24 +321,24 @@ static int look(void *user, const vn_progress *p) {
 static void progress_is_told_and_can_stop(void **state) {
     (void)state;
     bench b = bench_open(bench_world, "rectified", NULL);
-    vn_walk *w;
+    vn_trajectory *w;
     vn_err err = {0};
     float x[D];
     const int32_t label = 0;
-    vn_walk_options o = {.denoiser = &b.denoiser, .steps = 8, .guidance = 1, .capacity = 1};
-    must(vn_walk_open(&o, &w, &err), &err);
-    const vn_walk_batch batch = {.n = 1, .labels = &label, .x = x};
+    vn_trajectory_options o = {.denoiser = &b.denoiser, .steps = 8, .guidance = 1, .capacity = 1};
+    must(vn_trajectory_open(&o, &w, &err), &err);
+    const vn_trajectory_batch batch = {.n = 1, .labels = &label, .x = x};
     seen all = {.done = 16, .total = 24}, some = {.stop_at = 3, .total = 8};
     vn_watch watch = {.progress = look, .user = &all};
-    must(vn_walk_run(w, &batch, &watch, 16, 24, &err), &err);
+    must(vn_trajectory_run(w, &batch, &watch, 16, 24, &err), &err);
     assert_int_equal(all.calls, 8);
     watch.user = &some;
-    assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
+    assert_int_equal(vn_trajectory_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
     assert_int_equal(some.calls, 3);
     atomic_int cancel = 1;
     watch = (vn_watch){.cancel = &cancel};
-    assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
-    vn_walk_close(&w);
+    assert_int_equal(vn_trajectory_run(w, &batch, &watch, 0, 8, &err), VN_CANCELLED);
+    vn_trajectory_close(&w);
     bench_close(&b);
 }
 
@@ -356,25 +357,25 @@ static void long_steps_tell_how_far_they_are(void **state) {
     bench b = bench_open(bench_world, "rectified", NULL);
     const int32_t labels[N] = {0, 1, 0, 1};
     for (size_t k = 0; k < VN_COUNT(samplers); k++) {
-        vn_walk *w;
+        vn_trajectory *w;
         vn_err err = {0};
         float x[N * D];
-        vn_walk_options o = {.denoiser = &b.denoiser,
-                             .sampler = samplers[k],
-                             .steps = 1,
-                             .guidance = 2,
-                             .capacity = N};
-        must(vn_walk_open(&o, &w, &err), &err);
+        vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                   .sampler = samplers[k],
+                                   .steps = 1,
+                                   .guidance = 2,
+                                   .capacity = N};
+        must(vn_trajectory_open(&o, &w, &err), &err);
         int left = 100;
-        const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
+        const vn_trajectory_batch batch = {.n = N, .labels = labels, .x = x};
         const vn_watch watch = {.progress = look_within, .user = &left};
-        must(vn_walk_run(w, &batch, &watch, 0, 1, &err), &err);
+        must(vn_trajectory_run(w, &batch, &watch, 0, 1, &err), &err);
         assert_int_equal(left, 100 - N); /* three samples, then the step */
         left = 2;
-        assert_int_equal(vn_walk_run(w, &batch, &watch, 0, 1, &err), VN_CANCELLED);
+        assert_int_equal(vn_trajectory_run(w, &batch, &watch, 0, 1, &err), VN_CANCELLED);
         assert_int_equal(left, 0);
         assert_string_equal(err.text, "sampling was cancelled at step 1");
-        vn_walk_close(&w);
+        vn_trajectory_close(&w);
     }
     bench_close(&b);
 }
@@ -388,21 +389,21 @@ static void memory_is_taken_once(void **state) {
     const int32_t labels[N] = {0, 1, 0};
     vn_err err;
     for (size_t s = 0; s < sampler_count(); s++) {
-        const vn_walk_options o = {.denoiser = &b.denoiser,
-                                   .sampler = sampler_text(s),
-                                   .steps = 5,
-                                   .guidance = 2,
-                                   .capacity = N};
+        const vn_trajectory_options o = {.denoiser = &b.denoiser,
+                                         .sampler = sampler_text(s),
+                                         .steps = 5,
+                                         .guidance = 2,
+                                         .capacity = N};
         for (alloc_turn t = {.once = true}; alloc_next(&t);) {
-            vn_walk *w;
-            if (!alloc_hit(&t, vn_walk_open(&o, &w, &err))) {
-                const vn_walk_batch batch = {.n = N, .labels = labels, .x = x};
+            vn_trajectory *w;
+            if (!alloc_hit(&t, vn_trajectory_open(&o, &w, &err))) {
+                const vn_trajectory_batch batch = {.n = N, .labels = labels, .x = x};
                 const int64_t made = alloc_made();
-                must(vn_walk_run(w, &batch, NULL, 0, 5, &err), &err);
+                must(vn_trajectory_run(w, &batch, NULL, 0, 5, &err), &err);
                 assert_int_equal(alloc_made(), made);
                 assert_true(t.n > 10);
             }
-            vn_walk_close(&w);
+            vn_trajectory_close(&w);
         }
     }
     bench_close(&b);

@@ -1,4 +1,4 @@
-/* crew.h - crews of 2, 3, .. threads for tests: opened when first asked for, closed when the
+/* thread_pool.h - thread pools of 2, 3, .. threads for tests: opened when first asked for, closed when the
  * program ends. */
 #ifndef VN_TEST_CREW_H
 #define VN_TEST_CREW_H
@@ -11,10 +11,10 @@
 
 #define CREW_MOST 4
 
-static vn_crew *crews[CREW_MOST + 1];
+static vn_thread_pool *crews[CREW_MOST + 1];
 
 static void crews_close(void) {
-    for (int i = 0; i <= CREW_MOST; i++) vn_crew_close(&crews[i]);
+    for (int i = 0; i <= CREW_MOST; i++) vn_thread_pool_close(&crews[i]);
 }
 
 /* A task for every thread, which ends when all are there. */
@@ -24,15 +24,15 @@ static void crew_meet(void *missing, int64_t task, int thread) {
     while (atomic_load((atomic_int *)missing) > 0) sched_yield();
 }
 
-/* threads <= CREW_MOST; 1: no crew, NULL. They have all begun: a thread allocates when it does, at
+/* threads <= CREW_MOST; 1: no thread pool, NULL. They have all begun: a thread allocates when it does, at
  * worst where a test fails that. */
-static inline vn_crew *crew_of(int threads) {
+static inline vn_thread_pool *crew_of(int threads) {
     static bool closes;
     if (!closes) closes = atexit(crews_close) == 0;
     if (threads > 1 && !crews[threads]) {
         atomic_int missing = threads;
-        if (vn_crew_open(threads, &crews[threads], NULL) != VN_OK) abort();
-        vn_crew_run(crews[threads], threads, crew_meet, &missing);
+        if (vn_thread_pool_open(threads, &crews[threads], NULL) != VN_OK) abort();
+        vn_thread_pool_run(crews[threads], threads, crew_meet, &missing);
     }
     return threads > 1 ? crews[threads] : NULL;
 }

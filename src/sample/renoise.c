@@ -1,4 +1,4 @@
-/* landing.c - what samplers with noise share. A noisy step lands on the next level with part of the
+/* renoise.c - what samplers with noise share. A noisy step lands on the next level with part of the
  * noise that x has and part new:
  *
  *     x' = alpha' x0 + down eps + up z        down^2 + up^2 = sigma'^2,  z ~ N(0, I)
@@ -21,16 +21,16 @@ static double fall(const vn_level *from, const vn_level *to) {
     return from->alpha * to->sigma / (to->alpha * from->sigma);
 }
 
-vn_landing vn_land_ancestral(const vn_level *from, const vn_level *to, double eta) {
+vn_renoise vn_renoise_ancestral(const vn_level *from, const vn_level *to, double eta) {
     const double q = fall(from, to), share = eta * sqrt((1 - q) * (1 + q));
-    return (vn_landing){.down = to->sigma * sqrt((1 - share) * (1 + share)),
+    return (vn_renoise){.down = to->sigma * sqrt((1 - share) * (1 + share)),
                         .up = to->sigma * share};
 }
 
-vn_landing vn_land_sde(const vn_level *from, const vn_level *to, double eta) {
+vn_renoise vn_renoise_sde(const vn_level *from, const vn_level *to, double eta) {
     const double q = fall(from, to), kept = pow(q, eta);
     const double fresh = q > 0 ? sqrt(-expm1(2 * eta * log(q))) : sqrt((1 - kept) * (1 + kept));
-    return (vn_landing){.down = to->sigma * kept, .up = to->sigma * fresh};
+    return (vn_renoise){.down = to->sigma * kept, .up = to->sigma * fresh};
 }
 
 /* ---- parameters ------------------------------------------------------------------------------ */
@@ -46,15 +46,15 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
 
 /* ---- on a path with steps -------------------------------------------------------------------- */
 
-vn_level vn_step_landing(const vn_step *s, int land) {
+vn_level vn_step_target(const vn_step *s, int spacing) {
     const int steps = s->path->steps;
-    if (land != VN_LAND_EVEN) return *s->to;
+    if (spacing != VN_SPACING_EVEN) return *s->to;
     const double step = rint(s->from->t * steps - 1) - floor((double)steps / s->count);
     return step >= 0 ? vn_path_level_of_step(s->path, step) : s->from[s->count - s->index];
 }
 
-vn_status vn_land_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
-    if (c->value[param] == VN_LAND_NEXT || d->path->steps) return VN_OK;
+vn_status vn_spacing_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
+    if (c->value[param] == VN_SPACING_NEXT || d->path->steps) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
                    c->row->name, d->path->row->row.name);

@@ -1,12 +1,12 @@
-/* walk.c - from noise to data. Everything around a step: levels, initial noise, memory, progress,
- * cancel, the check that numbers stay finite. In the order of a walk's life: open, begin, step,
+/* trajectory.c - from noise to data. Everything around a step: levels, initial noise, memory, progress,
+ * cancel, the check that numbers stay finite. In the order of a sampling run's life: open, begin, step,
  * run, close. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-struct vn_walk {
+struct vn_trajectory {
     const vn_denoiser *denoiser;
     const vn_sampler_row *row;
     vn_choice choice;
@@ -15,12 +15,12 @@ struct vn_walk {
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity;
-    vn_walk_batch batch;
+    vn_trajectory_batch batch;
     vn_step step;      /* slots and history */
     int round;         /* how often it has gone back to more noise */
     int64_t *ancestor; /* [capacity] */
     float *spare;      /* [capacity,size] */
-    /* of vn_walk_run: whom to tell, and what is counted */
+    /* of vn_trajectory_run: whom to tell, and what is counted */
     const vn_watch *watch;
     int64_t done, total; /* steps before this batch, and in all */
     double began;
@@ -28,14 +28,15 @@ struct vn_walk {
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
-static vn_status choose_sampler(vn_walk *w, const vn_table *table, const char *text, vn_err *err) {
+static vn_status choose_sampler(vn_trajectory *w, const vn_table *table, const char *text,
+                                vn_err *err) {
     vn_status status = vn_choice_parse(text, table ? table : &vn_samplers, &w->choice, err);
     if (status) return status;
     w->row = (const vn_sampler_row *)w->choice.row;
     return w->row->check ? w->row->check(&w->choice, w->denoiser, err) : VN_OK;
 }
 
-static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err) {
+static vn_status choose_levels(vn_trajectory *w, const vn_trajectory_options *o, vn_err *err) {
     const vn_path *path = w->denoiser->path;
     if (o->sigmas && o->grid)
         return vn_fail(err, VN_BAD_ARGUMENT, "a grid has no effect beside a list of sigmas");
@@ -52,7 +53,7 @@ static vn_status choose_levels(vn_walk *w, const vn_walk_options *o, vn_err *err
                              w->row->spacing, r->steps, r->level, err);
 }
 
-static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err) {
+static vn_status choose_guides(vn_trajectory *w, const vn_trajectory_options *o, vn_err *err) {
     const vn_guidance_options options = {.table = o->guides,
                                          .guide = o->guide,
                                          .gamma = o->guidance,
@@ -71,7 +72,7 @@ static vn_status choose_guides(vn_walk *w, const vn_walk_options *o, vn_err *err
     return status;
 }
 
-static vn_status take_memory(vn_walk *w, vn_err *err) {
+static vn_status take_memory(vn_trajectory *w, vn_err *err) {
     const size_t rows = (size_t)w->capacity, row = (size_t)w->denoiser->size * sizeof(float);
     for (int i = 0; i < w->row->slots; i++)
         if (!(w->step.slot[i] = vn_alloc(rows, row))) return vn_no_memory(err);
@@ -84,11 +85,11 @@ static vn_status take_memory(vn_walk *w, vn_err *err) {
     return w->ancestor && w->spare ? VN_OK : vn_no_memory(err);
 }
 
-vn_status vn_walk_open(const vn_walk_options *o, vn_walk **out, vn_err *err) {
+vn_status vn_trajectory_open(const vn_trajectory_options *o, vn_trajectory **out, vn_err *err) {
     *out = NULL;
     if (o->capacity < 1)
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)o->capacity);
-    vn_walk *w = vn_calloc(1, sizeof *w);
+    vn_trajectory *w = vn_calloc(1, sizeof *w);
     if (!w) return vn_no_memory(err);
     w->denoiser = o->denoiser;
     w->begin = o->begin;
@@ -99,13 +100,13 @@ vn_status vn_walk_open(const vn_walk_options *o, vn_walk **out, vn_err *err) {
     if (!status) status = choose_levels(w, o, err);
     if (!status) status = choose_guides(w, o, err);
     if (!status) status = take_memory(w, err);
-    if (status) vn_walk_close(&w);
+    if (status) vn_trajectory_close(&w);
     *out = w;
     return status;
 }
 
-void vn_walk_close(vn_walk **walk) {
-    vn_walk *w = *walk;
+void vn_trajectory_close(vn_trajectory **trajectory) {
+    vn_trajectory *w = *trajectory;
     if (!w) return;
     for (int i = 0; i < VN_MAX_SLOTS; i++) vn_free(w->step.slot[i]);
     vn_free(w->step.work);
@@ -114,24 +115,24 @@ void vn_walk_close(vn_walk **walk) {
     vn_free(w->ancestor);
     vn_free(w->spare);
     vn_free(w);
-    *walk = NULL;
+    *trajectory = NULL;
 }
 
-int vn_walk_steps(const vn_walk *w) {
+int vn_trajectory_steps(const vn_trajectory *w) {
     return w->route.steps;
 }
 
-const vn_level *vn_walk_levels(const vn_walk *w) {
+const vn_level *vn_trajectory_levels(const vn_trajectory *w) {
     return w->route.level;
 }
 
-int64_t vn_walk_passes(const vn_walk *w) {
+int64_t vn_trajectory_passes(const vn_trajectory *w) {
     return (int64_t)ceil(vn_guidance_passes(w->guidance));
 }
 
 /* ---- begin ----------------------------------------------------------------------------------- */
 
-static vn_status check_labels(const vn_denoiser *d, const vn_walk_batch *b, vn_err *err) {
+static vn_status check_labels(const vn_denoiser *d, const vn_trajectory_batch *b, vn_err *err) {
     for (int64_t i = 0; i < b->n; i++) {
         int32_t label = b->labels[i];
         if (label == VN_LABEL_NULL && (d->has_null || !d->classes)) continue;
@@ -145,7 +146,7 @@ static vn_status check_labels(const vn_denoiser *d, const vn_walk_batch *b, vn_e
 }
 
 /* The first row that is not finite, or -1. By bits, which compilers vectorise and no option
- * disturbs. */
+ * perturbs. */
 static int64_t broken_row(int64_t n, int64_t size, const float *x) {
     for (int64_t i = 0; i < n; i++, x += size) {
         uint32_t broken = 0;
@@ -159,20 +160,20 @@ static int64_t broken_row(int64_t n, int64_t size, const float *x) {
     return -1;
 }
 
-/* The state at level `index`, for those who want to see the whole walk. */
-static void keep_trace(const vn_walk_batch *b, int64_t size, int64_t index) {
+/* The state at level `index`, for those who want to see the whole sampling run. */
+static void keep_trace(const vn_trajectory_batch *b, int64_t size, int64_t index) {
     if (b->trace)
         memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
 }
 
 /* What noise of unit variance is multiplied with. */
-static double first_deviation(const vn_walk *w) {
+static double first_deviation(const vn_trajectory *w) {
     const vn_level *first = &w->route.level[0];
     if (w->begin == VN_FIRST_SCALED) return first->sigma;
     return w->denoiser->path->row->straight ? 1 : hypot(first->alpha, first->sigma);
 }
 
-vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
+vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *b, vn_err *err) {
     const size_t size = (size_t)w->denoiser->size;
     const float sigma = (float)first_deviation(w);
     if (b->n < 1 || b->n > w->capacity)
@@ -201,29 +202,29 @@ vn_status vn_walk_begin(vn_walk *w, const vn_walk_batch *b, vn_err *err) {
 
 /* ---- step ------------------------------------------------------------------------------------ */
 
-vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_pair out, vn_err *err) {
-    return vn_guidance_predict(s->walk->guidance, ask, out, err);
+vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_estimate out, vn_err *err) {
+    return vn_guidance_predict(s->trajectory->guidance, ask, out, err);
 }
 
-vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_pair out,
+vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,
                           vn_err *err) {
     return vn_step_ask(s, &(vn_ask){.x = x, .level = level}, out, err);
 }
 
 bool vn_step_is_exact(const vn_step *s) {
-    return vn_guidance_is_exact(s->walk->guidance);
+    return vn_guidance_is_exact(s->trajectory->guidance);
 }
 
 vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
                             vn_err *err) {
-    return vn_guidance_predict_exact(s->walk->guidance, ask, x0, eps, err);
+    return vn_guidance_predict_exact(s->trajectory->guidance, ask, x0, eps, err);
 }
 
 static void noise(const vn_step *s, int draw, float *out) {
     const uint64_t key = (uint64_t)s->index * (VN_MAX_DRAWS + 1) + (uint64_t)draw;
     for (int64_t i = 0; i < s->n; i++)
-        vn_random_normal(out + i * s->size, (size_t)s->size, s->walk->seed, VN_STREAM_STEP_NOISE,
-                         s->walk->batch.first + (uint64_t)i, key);
+        vn_random_normal(out + i * s->size, (size_t)s->size, s->trajectory->seed,
+                         VN_STREAM_STEP_NOISE, s->trajectory->batch.first + (uint64_t)i, key);
 }
 
 void vn_step_noise(const vn_step *s, int draw, float *out) {
@@ -231,7 +232,7 @@ void vn_step_noise(const vn_step *s, int draw, float *out) {
 }
 
 /* Back to more noise: x at `from` becomes x at `to` by the forward process. */
-static void go_back(vn_walk *w) {
+static void go_back(vn_trajectory *w) {
     vn_step *s = &w->step;
     const double a = s->to->alpha / s->from->alpha, kept = a * s->from->sigma;
     const float keep = (float)a,
@@ -243,7 +244,7 @@ static void go_back(vn_walk *w) {
     w->round++;
 }
 
-static void gather(vn_walk *w, float *rows) {
+static void gather(vn_trajectory *w, float *rows) {
     const size_t n = (size_t)w->step.n, size = (size_t)w->step.size;
     memcpy(w->spare, rows, n * size * sizeof *rows);
     for (size_t i = 0; i < n; i++)
@@ -251,7 +252,7 @@ static void gather(vn_walk *w, float *rows) {
 }
 
 /* Guides that select among samples do so now. */
-static vn_status select_samples(vn_walk *w, vn_err *err) {
+static vn_status select_samples(vn_trajectory *w, vn_err *err) {
     bool moved;
     vn_status status = vn_guidance_select(w->guidance, w->step.x, w->ancestor, &moved, err);
     if (status || !moved) return status;
@@ -260,14 +261,14 @@ static vn_status select_samples(vn_walk *w, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status make_step(vn_walk *w, vn_err *err) {
+static vn_status make_step(vn_trajectory *w, vn_err *err) {
     vn_step *s = &w->step;
     vn_guidance_step(w->guidance, s->index, s->count, w->round, s->to);
     vn_status status = w->row->step(s, err);
     return status ? status : select_samples(w, err);
 }
 
-vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
+vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err) {
     vn_step *s = &w->step;
     if (!w->batch.x || s->index >= w->route.steps)
         return vn_fail(err, VN_BAD_ARGUMENT, "the walk has not begun, or is done");
@@ -281,7 +282,7 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
     s->learns_variance = w->denoiser->learns_variance;
     s->first = w->batch.first;
     s->x = w->batch.x;
-    s->walk = w;
+    s->trajectory = w;
     const bool back = vn_level_ratio(s->to) > vn_level_ratio(s->from);
     if (back) go_back(w);
     vn_status status = back ? VN_OK : make_step(w, err);
@@ -302,8 +303,8 @@ vn_status vn_walk_step(vn_walk *w, bool *done, vn_err *err) {
 
 /* ---- run ------------------------------------------------------------------------------------- */
 
-/* Tells how far the walk has come, in steps; VN_CANCELLED if it should go no further. */
-static vn_status report(const vn_walk *w, double made, vn_err *err) {
+/* Tells how far the sampling run has come, in steps; VN_CANCELLED if it should go no further. */
+static vn_status report(const vn_trajectory *w, double made, vn_err *err) {
     const double rate = made / fmax(vn_now() - w->began, 1e-9);
     const vn_progress p = {.what = "sampling",
                            .unit = "steps",
@@ -318,19 +319,19 @@ static vn_status report(const vn_walk *w, double made, vn_err *err) {
 }
 
 vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
-    return report(s->walk, s->index + part, err);
+    return report(s->trajectory, s->index + part, err);
 }
 
-vn_status vn_walk_run(vn_walk *w, const vn_walk_batch *batch, const vn_watch *watch, int64_t done,
-                      int64_t total, vn_err *err) {
+vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
+                            const vn_watch *watch, int64_t done, int64_t total, vn_err *err) {
     w->watch = watch;
     w->done = done;
     w->total = total;
     w->began = vn_now();
-    vn_status status = vn_walk_begin(w, batch, err);
+    vn_status status = vn_trajectory_begin(w, batch, err);
     for (int i = 0; i < w->route.steps && !status; i++) {
         bool last;
-        status = vn_walk_step(w, &last, err);
+        status = vn_trajectory_step(w, &last, err);
         if (!status) status = report(w, i + 1, err);
     }
     w->watch = NULL;

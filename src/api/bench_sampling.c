@@ -1,4 +1,4 @@
-/* bench_walks.c - vn_bench_walks: what sampler and guides cost beside the network. The network
+/* bench_sampling.c - vn_bench_sampling: what sampler and guides cost beside the network. The network
  * takes so much longer that the rest drowns in its fluctuation; so it is timed by itself, and walks
  * go around a stand-in that answers at once. The stand-in sweeps the caches, as a network would, so
  * that the arithmetic finds its arrays where it would find them in earnest. */
@@ -10,8 +10,8 @@
 
 enum { UNTIMED = 1, TIMED = 5, SWEEP = 32 << 20 };
 
-vn_bench_walk_options vn_bench_walk_options_default(void) {
-    return (vn_bench_walk_options){.guidance = 2, .steps = 10, .batch = 64};
+vn_bench_sampling_options vn_bench_sampling_options_default(void) {
+    return (vn_bench_sampling_options){.guidance = 2, .steps = 10, .batch = 64};
 }
 
 /* Least and median seconds. */
@@ -20,7 +20,7 @@ typedef struct timing {
 } timing;
 
 typedef struct bench {
-    const vn_bench_walk_options *o;
+    const vn_bench_sampling_options *o;
     vn_context *vn;
     const vn_denoiser *real;
     vn_denoiser denoiser; /* the stand-in */
@@ -127,31 +127,32 @@ static void close_bench(bench *b) {
     vn_free(b->level);
 }
 
-/* ---- a walk ---------------------------------------------------------------------------------- */
+/* ---- a sampling run ---------------------------------------------------------------------------------- */
 
-/* Seconds of a step outside the stand-in, on average over one walk. */
-static vn_status run_walk(bench *b, vn_walk *walk, double *arithmetic, vn_err *err) {
-    const vn_walk_batch batch = {.n = b->o->batch, .labels = b->labels, .x = b->x};
-    vn_status status = vn_walk_begin(walk, &batch, err);
+/* Seconds of a step outside the stand-in, on average over one sampling run. */
+static vn_status run_trajectory(bench *b, vn_trajectory *trajectory, double *arithmetic,
+                                vn_err *err) {
+    const vn_trajectory_batch batch = {.n = b->o->batch, .labels = b->labels, .x = b->x};
+    vn_status status = vn_trajectory_begin(trajectory, &batch, err);
     const double began = vn_now();
     b->in_stand_in = 0;
     b->rows = b->rows_back = 0;
-    for (bool done = false; !done && !status;) status = vn_walk_step(walk, &done, err);
-    *arithmetic = (vn_now() - began - b->in_stand_in) / vn_walk_steps(walk);
+    for (bool done = false; !done && !status;) status = vn_trajectory_step(trajectory, &done, err);
+    *arithmetic = (vn_now() - began - b->in_stand_in) / vn_trajectory_steps(trajectory);
     return status;
 }
 
-static vn_status time_walk(bench *b, vn_walk *walk, vn_bench_walk *r, vn_err *err) {
+static vn_status time_walk(bench *b, vn_trajectory *trajectory, vn_bench_sampling *r, vn_err *err) {
     double seconds[TIMED];
     timing arithmetic;
     vn_status status = VN_OK;
     for (int i = -UNTIMED; i < TIMED && !status; i++)
-        status = run_walk(b, walk, &seconds[i < 0 ? 0 : i], err);
+        status = run_trajectory(b, trajectory, &seconds[i < 0 ? 0 : i], err);
     if (!status && b->rows_back && b->back.least == 0)
         status = time_network(b, true, &b->back, err);
     if (status) return status;
     vn_least_and_median(seconds, TIMED, &arithmetic.least, &arithmetic.median);
-    const double steps = vn_walk_steps(walk), rows = (double)b->rows / steps,
+    const double steps = vn_trajectory_steps(trajectory), rows = (double)b->rows / steps,
                  back = (double)b->rows_back / steps;
     const double least = rows * b->forward.least + back * b->back.least;
     const double median = rows * b->forward.median + back * b->back.median;
@@ -166,20 +167,20 @@ static vn_status time_walk(bench *b, vn_walk *walk, vn_bench_walk *r, vn_err *er
 
 /* What refuses to go together is reported as such, unless it was all that was asked for. */
 static vn_status measure(bench *b, const char *sampler, const char *guide, bool alone,
-                         vn_bench_walk *r, vn_err *err) {
-    vn_walk *walk = NULL;
+                         vn_bench_sampling *r, vn_err *err) {
+    vn_trajectory *trajectory = NULL;
     const vn_reward lent = {.evaluate = reward, .self = b};
-    const vn_walk_options options = {.denoiser = &b->denoiser,
-                                     .reward = &lent,
-                                     .sampler = sampler,
-                                     .steps = b->o->steps,
-                                     .guide = guide,
-                                     .guidance = b->o->guidance,
-                                     .capacity = b->o->batch};
-    *r = (vn_bench_walk){.sampler = sampler, .guide = guide};
-    vn_status status = vn_walk_open(&options, &walk, err);
-    if (!status) status = time_walk(b, walk, r, err);
-    vn_walk_close(&walk);
+    const vn_trajectory_options options = {.denoiser = &b->denoiser,
+                                           .reward = &lent,
+                                           .sampler = sampler,
+                                           .steps = b->o->steps,
+                                           .guide = guide,
+                                           .guidance = b->o->guidance,
+                                           .capacity = b->o->batch};
+    *r = (vn_bench_sampling){.sampler = sampler, .guide = guide};
+    vn_status status = vn_trajectory_open(&options, &trajectory, err);
+    if (!status) status = time_walk(b, trajectory, r, err);
+    vn_trajectory_close(&trajectory);
     if (alone || status == VN_NO_MEMORY) return status;
     if (status) r->refused = err->text;
     return VN_OK;
@@ -194,7 +195,7 @@ static const char *choice_at(const char *text, bool all, const vn_table *table, 
     return i < table->count ? vn_table_row(table, i)->name : NULL;
 }
 
-static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err) {
+static vn_status run(bench *b, vn_bench_sampling_fn report, void *user, vn_err *err) {
     const char *sampler = b->o->sampler ? b->o->sampler : b->real->path->row->sampler,
                *guide = NULL;
     const char *rule = b->o->guide ? b->o->guide : vn_table_row(&vn_guides, 0)->name;
@@ -206,7 +207,7 @@ static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err)
     const char *name;
     for (size_t i = 0; (name = choice_at(sampler, samplers, &vn_samplers, i)); i++)
         for (size_t k = 0; (guide = choice_at(rule, guides, &vn_guides, k)); k++) {
-            vn_bench_walk r;
+            vn_bench_sampling r;
             const vn_status status = measure(b, name, guide, total == 1, &r, err);
             if (status) return status;
             report(user, &r);
@@ -217,20 +218,20 @@ static vn_status run(bench *b, vn_bench_walk_fn report, void *user, vn_err *err)
     return VN_OK;
 }
 
-static vn_status check(const vn_bench_walk_options *o, vn_err *err) {
+static vn_status check(const vn_bench_sampling_options *o, vn_err *err) {
     if (o->batch < 1 || o->batch > 65536)
         return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
                        (long long)o->batch);
-    return VN_OK; /* the walk checks the rest */
+    return VN_OK; /* the sampling run checks the rest */
 }
 
-vn_status vn_bench_walks(vn_context *vn, const char *dir, const vn_bench_walk_options *options,
-                         vn_bench_walk_fn report, void *user, vn_bench_result *machine) {
+vn_status vn_bench_sample(vn_context *vn, const char *dir, const vn_bench_sampling_options *options,
+                          vn_bench_sampling_fn report, void *user, vn_bench_result *machine) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    const vn_bench_walk_options o = options ? *options : vn_bench_walk_options_default();
+    const vn_bench_sampling_options o = options ? *options : vn_bench_sampling_options_default();
     if (!dir || !report)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_walks: dir and report are needed");
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_sampling: dir and report are needed");
     vn_model *m = NULL;
     bench b = {.vn = vn, .o = &o};
     vn_status status = check(&o, err);

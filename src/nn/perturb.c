@@ -1,5 +1,5 @@
-/* disturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a
- * guide can compare the network with itself. Weights stay as they are; what a disturbance leaves
+/* perturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a
+ * guide can compare the network with itself. Weights stay as they are; what a perturbation leaves
  * out is not computed either.
  *
  *   identity  out = v                                                                       PAG (2403.17377)
@@ -14,9 +14,9 @@
 #include <math.h>
 #include <string.h>
 
-bool vn_disturbed(const vn_scope *s, vn_disturbance kind, double *amount) {
-    for (int i = 0; s->disturb && i < VN_NET_DISTURBS; i++) {
-        const vn_disturb *d = &s->disturb[i];
+bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount) {
+    for (int i = 0; s->perturb && i < VN_NET_PERTURBS; i++) {
+        const vn_perturb *d = &s->perturb[i];
         if (d->kind != kind || s->layer < d->first || s->layer > d->last) continue;
         if (amount) *amount = d->amount;
         return true;
@@ -106,11 +106,11 @@ static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, co
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *h) {
     double amount = 0;
-    if (vn_disturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
+    if (vn_perturbed(s, VN_ATTENTION_IDENTITY, NULL)) return v;
     vn_graph_label(s->g, "%s", s->path);
-    if (vn_disturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
+    if (vn_perturbed(s, VN_ATTENTION_BLUR, &amount)) q = blurred(s, q, h, amount);
     vn_node *dense = vn_attention(s->g, q, k, v, h->count, h->scale);
-    if (!vn_disturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
+    if (!vn_perturbed(s, VN_ATTENTION_SPARSE, &amount)) return dense;
     return vn_add(s->g, dense,
                   vn_affine(s->g, vn_sub(s->g, sparse(s, q, k, v, h), dense), amount, 0));
 }

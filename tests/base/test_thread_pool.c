@@ -1,4 +1,4 @@
-/* test_crew.c - loops shared by threads: every task once, whatever the timing. */
+/* test_thread_pool.c - loops shared by threads: every task once, whatever the timing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,33 +12,33 @@
 
 enum { MOST = 5000 };
 
-typedef struct tally {
+typedef struct log_weight {
     _Atomic int seen[MOST];
     _Atomic uint64_t threads; /* a bit for each that took part */
-} tally;
+} log_weight;
 
 static void count(void *context, int64_t i, int thread) {
-    tally *t = context;
+    log_weight *t = context;
     atomic_fetch_add(&t->seen[i], 1);
     atomic_fetch_or(&t->threads, (uint64_t)1 << thread);
 }
 
 static void test_every_task_runs_once(void **state) {
     (void)state;
-    static tally t;
+    static log_weight t;
     for (int threads = 1; threads <= 5; threads++) {
-        vn_crew *crew = NULL;
-        assert_int_equal(vn_crew_open(threads, &crew, NULL), VN_OK);
-        assert_int_equal(vn_crew_threads(crew), threads);
+        vn_thread_pool *pool = NULL;
+        assert_int_equal(vn_thread_pool_open(threads, &pool, NULL), VN_OK);
+        assert_int_equal(vn_thread_pool_threads(pool), threads);
         for (int64_t round = 0; round < 400; round++) {
             const int64_t n = round * round % MOST;
-            t = (tally){.threads = 0};
-            vn_crew_run(crew, n, count, &t);
+            t = (log_weight){.threads = 0};
+            vn_thread_pool_run(pool, n, count, &t);
             for (int64_t i = 0; i < MOST; i++) assert_int_equal(t.seen[i], i < n);
             assert_true(t.threads < (uint64_t)1 << threads);
         }
-        vn_crew_close(&crew);
-        assert_null(crew);
+        vn_thread_pool_close(&pool);
+        assert_null(pool);
     }
 }
 
@@ -50,25 +50,25 @@ static void dawdle(void *context, int64_t i, int thread) {
 
 static void test_threads_take_part_after_sleeping(void **state) {
     (void)state;
-    static tally t;
-    vn_crew *crew = NULL;
-    assert_int_equal(vn_crew_open(3, &crew, NULL), VN_OK);
+    static log_weight t;
+    vn_thread_pool *pool = NULL;
+    assert_int_equal(vn_thread_pool_open(3, &pool, NULL), VN_OK);
     for (int round = 0; round < 3; round++) {
         const struct timespec pause = {.tv_nsec = 30000000};
         nanosleep(&pause, NULL); /* long enough for them to sleep */
-        t = (tally){.threads = 0};
-        vn_crew_run(crew, 60, dawdle, &t);
+        t = (log_weight){.threads = 0};
+        vn_thread_pool_run(pool, 60, dawdle, &t);
         for (int64_t i = 0; i < 60; i++) assert_int_equal(t.seen[i], 1);
         assert_int_equal(t.threads, 7);
     }
-    vn_crew_close(&crew);
+    vn_thread_pool_close(&pool);
 }
 
 static void test_no_team_is_a_team_of_one(void **state) {
     (void)state;
-    static tally t;
-    assert_int_equal(vn_crew_threads(NULL), 1);
-    vn_crew_run(NULL, 3, count, &t);
+    static log_weight t;
+    assert_int_equal(vn_thread_pool_threads(NULL), 1);
+    vn_thread_pool_run(NULL, 3, count, &t);
     for (int64_t i = 0; i < 3; i++) assert_int_equal(t.seen[i], 1);
     assert_int_equal(t.threads, 1);
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes disturb/outputs.safetensors: what networks of dit/ and unet2d/ answer with a hand inside their attention.
+"""Writes perturb/outputs.safetensors: what networks of dit/ and unet2d/ answer with a hand inside their attention.
 
-    disturb.py [FOLDER]
+    perturb.py [FOLDER]
 
 Attention is written out here plainly, in double precision, as a processor of diffusers' own modules; where diffusers has hooks for
 the same (identity attention and skipped blocks of a transformer, the blur), they are held to it. A tensor's name is the network's
-file and, once or twice, kind amount first last of a vn_disturb. Needs what unet_case.py needs. tests/nn/test_disturb.c holds vane
+file and, once or twice, kind amount first last of a vn_perturb. Needs what unet_case.py needs. tests/nn/test_perturb.c holds vane
 to them.
 """
 
@@ -158,7 +158,7 @@ def check_against_diffusers():
 
 
 def main():
-    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "disturb")
+    folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "perturb")
     os.makedirs(folder, exist_ok=True)
     check_against_diffusers()
     tensors = {}

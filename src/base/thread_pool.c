@@ -1,4 +1,4 @@
-/* crew.c - threads that share loops.
+/* thread_pool.c - threads that share loops.
  *
  * Why not the compiler's: gcc's run-time library allocates in every region that has one thread,
  * ends the program when it gets no memory, and waits for every thread at the end of a loop, also
@@ -24,12 +24,12 @@
 
 /* One of the threads that are not the caller's. */
 typedef struct worker {
-    vn_crew *crew;
+    vn_thread_pool *pool;
     int index; /* 1 .. threads-1; the caller is 0 */
     pthread_t thread;
 } worker;
 
-struct vn_crew {
+struct vn_thread_pool {
     int threads; /* the caller's included */
     int started;
     worker *worker; /* [threads] of which the first `started` run */
@@ -53,7 +53,7 @@ static void pause_briefly(void) {
 #endif
 }
 
-static void take_tasks(vn_crew *t, int thread) {
+static void take_tasks(vn_thread_pool *t, int thread) {
     for (;;) {
         const int64_t begin = atomic_fetch_add(&t->next, t->chunk);
         if (begin >= t->count) return;
@@ -63,7 +63,7 @@ static void take_tasks(vn_crew *t, int thread) {
 }
 
 /* Enters the loop the gate shows if it is open and not `seen`. */
-static bool enter(vn_crew *t, uint64_t *seen) {
+static bool enter(vn_thread_pool *t, uint64_t *seen) {
     uint64_t gate = atomic_load(&t->gate);
     while (!(gate & CLOSED) && gate / NEXT_LOOP != *seen) {
         if (!atomic_compare_exchange_weak(&t->gate, &gate, gate + 1)) continue;
@@ -73,7 +73,7 @@ static bool enter(vn_crew *t, uint64_t *seen) {
     return false;
 }
 
-static void sleep_until_called(vn_crew *t, uint64_t seen) {
+static void sleep_until_called(vn_thread_pool *t, uint64_t seen) {
     pthread_mutex_lock(&t->lock);
     atomic_fetch_add(&t->sleeping, 1);
     for (;;) {
@@ -87,7 +87,7 @@ static void sleep_until_called(vn_crew *t, uint64_t seen) {
 
 static void *work(void *given) {
     const worker *self = given;
-    vn_crew *t = self->crew;
+    vn_thread_pool *t = self->pool;
     uint64_t seen = 0;
     while (!atomic_load(&t->quit)) {
         bool entered = false;
@@ -102,9 +102,9 @@ static void *work(void *given) {
     return NULL;
 }
 
-vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
+vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err) {
     *out = NULL;
-    vn_crew *t = vn_calloc(1, sizeof *t);
+    vn_thread_pool *t = vn_calloc(1, sizeof *t);
     if (!t) return vn_no_memory(err);
     t->threads = threads < 1 ? 1 : threads;
     t->gate = CLOSED;
@@ -114,7 +114,7 @@ vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
     vn_status status = t->worker ? VN_OK : vn_no_memory(err);
     for (int i = 1; i < t->threads && !status; i++) {
         worker *w = &t->worker[t->started];
-        w->crew = t;
+        w->pool = t;
         w->index = i;
         if (pthread_create(&w->thread, NULL, work, w) == 0)
             t->started++;
@@ -123,16 +123,16 @@ vn_status vn_crew_open(int threads, vn_crew **out, vn_err *err) {
                              t->threads);
     }
     if (status) {
-        vn_crew_close(&t);
+        vn_thread_pool_close(&t);
         return status;
     }
     *out = t;
     return VN_OK;
 }
 
-void vn_crew_close(vn_crew **crew) {
-    if (!crew || !*crew) return;
-    vn_crew *t = *crew;
+void vn_thread_pool_close(vn_thread_pool **pool) {
+    if (!pool || !*pool) return;
+    vn_thread_pool *t = *pool;
     pthread_mutex_lock(&t->lock);
     atomic_store(&t->quit, true);
     pthread_cond_broadcast(&t->wake);
@@ -142,15 +142,15 @@ void vn_crew_close(vn_crew **crew) {
     pthread_mutex_destroy(&t->lock);
     vn_free(t->worker);
     vn_free(t);
-    *crew = NULL;
+    *pool = NULL;
 }
 
-int vn_crew_threads(const vn_crew *t) {
+int vn_thread_pool_threads(const vn_thread_pool *t) {
     return t ? t->threads : 1;
 }
 
 /* Waits for the threads that entered; they are at their last tasks, so mostly not for long. */
-static void wait_for(vn_crew *t, uint64_t entered) {
+static void wait_for(vn_thread_pool *t, uint64_t entered) {
     const struct timespec moment = {.tv_nsec = 50000};
     for (int spin = 0; atomic_load(&t->left) != entered; spin++) {
         if (spin < SPINS)
@@ -160,7 +160,7 @@ static void wait_for(vn_crew *t, uint64_t entered) {
     }
 }
 
-void vn_crew_run(vn_crew *t, int64_t count, vn_task task, void *context) {
+void vn_thread_pool_run(vn_thread_pool *t, int64_t count, vn_task task, void *context) {
     if (!t || t->threads == 1 || count < 2) {
         for (int64_t i = 0; i < count; i++) task(context, i, 0);
         return;

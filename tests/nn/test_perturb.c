@@ -1,5 +1,5 @@
-/* A hand inside the networks: every disturbance against attention written out in PyTorch
- * (golden/disturb.py), which layers there are, what is refused, derivatives through sparse
+/* A hand inside the networks: every perturbation against attention written out in PyTorch
+ * (golden/perturb.py), which layers there are, what is refused, derivatives through sparse
  * attention, memory that runs out. */
 #include "nn/internal.h"
 #include "nn/support_golden.h"
@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
-#include "support/crew.h"
+#include "support/thread_pool.h"
 #include "support/kernels.h"
 #include "support/reference.h"
 
@@ -54,12 +54,12 @@ static void close_fixture(fixture *f) {
 }
 
 /* y: all that the network says, a learned variance's channels behind the prediction's. */
-static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x, float *y,
+static vn_status run(const fixture *f, const vn_perturb *perturb, const float *x, float *y,
                      vn_err *err) {
     const int64_t *d = f->shape.dim, half = d[1] * d[2] * d[3];
     const bool both = vn_net_get_io(f->golden.net)->learns_variance;
     static float part[2][MOST];
-    vn_runner_disturb(f->runner, disturb);
+    vn_runner_perturb(f->runner, perturb);
     const vn_status status =
         vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL,
                           both ? part[0] : y, both ? part[1] : NULL, err);
@@ -68,9 +68,9 @@ static vn_status run(const fixture *f, const vn_disturb *disturb, const float *x
     return status;
 }
 
-static void must_run(const fixture *f, const vn_disturb *disturb, float *y) {
+static void must_run(const fixture *f, const vn_perturb *perturb, float *y) {
     vn_err err = {0};
-    if (run(f, disturb, f->x, y, &err) != VN_OK) fail_msg("%s", err.text);
+    if (run(f, perturb, f->x, y, &err) != VN_OK) fail_msg("%s", err.text);
 }
 
 /* Norm of a - b over that of b. */
@@ -86,35 +86,35 @@ static double relative(const float *a, const float *b, int64_t n) {
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* "dit/plain 2 0.7 0 99": the network's file; kind, amount, first, last, once or twice. */
-static void parse(const char *name, char network[64], vn_disturb disturb[VN_NET_DISTURBS]) {
-    int kind[VN_NET_DISTURBS] = {0},
+static void parse(const char *name, char network[64], vn_perturb perturb[VN_NET_PERTURBS]) {
+    int kind[VN_NET_PERTURBS] = {0},
         count = sscanf(name, "%63s %d %lf %d %d %d %lf %d %d", network, &kind[0],
-                       &disturb[0].amount, &disturb[0].first, &disturb[0].last, &kind[1],
-                       &disturb[1].amount, &disturb[1].first, &disturb[1].last);
+                       &perturb[0].amount, &perturb[0].first, &perturb[0].last, &kind[1],
+                       &perturb[1].amount, &perturb[1].first, &perturb[1].last);
     assert_true(count == 5 || count == 9);
-    for (int i = 0; i < VN_NET_DISTURBS; i++) disturb[i].kind = (vn_disturbance)kind[i];
+    for (int i = 0; i < VN_NET_PERTURBS; i++) perturb[i].kind = (vn_perturbation)kind[i];
 }
 
-static void networks_are_disturbed_as_in_pytorch(void **state) {
+static void networks_are_perturbed_as_in_pytorch(void **state) {
     (void)state;
     vn_err err = {0};
     vn_safetensors *file = NULL;
     double worst = 0;
     unsigned kinds = 0;
-    if (vn_safetensors_open(VN_SOURCE_DIR "/tests/golden/disturb/outputs.safetensors", &file, &err))
+    if (vn_safetensors_open(VN_SOURCE_DIR "/tests/golden/perturb/outputs.safetensors", &file, &err))
         fail_msg("%s", err.text);
     for (size_t i = 0; i < vn_safetensors_count(file); i++) {
         const vn_file_tensor *t = vn_safetensors_at(file, i);
         static float want[MOST], got[MOST], plain[MOST];
         char network[64];
-        vn_disturb disturb[VN_NET_DISTURBS] = {{0}};
+        vn_perturb perturb[VN_NET_PERTURBS] = {{0}};
         const int64_t n = vn_shape_count(&t->shape);
         assert_true(n <= MOST);
-        parse(t->name, network, disturb);
-        kinds |= (unsigned)disturb[0].kind;
+        parse(t->name, network, perturb);
+        kinds |= (unsigned)perturb[0].kind;
         vn_tensor_read_f32(t, want);
         fixture f = open_fixture(network);
-        must_run(&f, disturb, got);
+        must_run(&f, perturb, got);
         must_run(&f, NULL, plain);
         const double error = relative(got, want, n);
         if (!(error < OUTPUT_TOLERANCE))
@@ -130,13 +130,13 @@ static void networks_are_disturbed_as_in_pytorch(void **state) {
     vn_safetensors_close(&file);
 }
 
-/* What is disturbed for one pass is not for the next. */
+/* What is perturbed for one pass is not for the next. */
 static void nothing_stays_behind(void **state) {
     (void)state;
     static float before[MOST], other[MOST], after[MOST];
     fixture f = open_fixture("unet2d/shift");
     must_run(&f, NULL, before);
-    must_run(&f, (vn_disturb[VN_NET_DISTURBS]){{VN_ATTENTION_IDENTITY, 0, 0, 2}}, other);
+    must_run(&f, (vn_perturb[VN_NET_PERTURBS]){{VN_ATTENTION_IDENTITY, 0, 0, 2}}, other);
     must_run(&f, NULL, after);
     assert_memory_equal(before, after, (size_t)vn_shape_count(&f.shape) * sizeof *before);
     close_fixture(&f);
@@ -185,13 +185,13 @@ static void attend_plainly(const double *q, const double *k, const double *v, do
 
 static void tokens_before_the_grid_are_not_blurred(void **state) {
     (void)state;
-    const vn_disturb blur[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
+    const vn_perturb blur[VN_NET_PERTURBS] = {{VN_ATTENTION_BLUR, 0.5, 0, 0}};
     const vn_heads heads = {
         .count = 1, .scale = 0.6, .prefix = BEFORE, .rows = ROWS, .columns = COLUMNS};
     vn_graph *g = NULL;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    const vn_scope s = {.g = g, .net = "test", .disturb = blur};
+    const vn_scope s = {.g = g, .net = "test", .perturb = blur};
     vn_node *in[3];
     double value[3][TOKENS * WIDTH], blurred[TOKENS * WIDTH], want[TOKENS * WIDTH];
     for (int k = 0; k < 3; k++) in[k] = vn_input(g, VN_F32, VN_SHAPE(1, TOKENS, WIDTH));
@@ -237,29 +237,29 @@ static void layers_are_counted(void **state) {
         const vn_net_io *io = vn_net_get_io(g.net);
         print_message("%s: %d layers, middle %d\n", cases[i].network, io->layers, io->middle);
         if (strncmp(cases[i].network, "nets", 4) != 0) assert_int_equal(io->layers, layers);
-        assert_int_equal(io->layers > 0, io->disturbances != 0);
+        assert_int_equal(io->layers > 0, io->perturbations != 0);
         assert_int_equal(io->layers, cases[i].layers);
         assert_int_equal(io->middle, cases[i].middle);
         vn_golden_close(&g);
     }
 }
 
-static void what_cannot_be_disturbed_is_refused(void **state) {
+static void what_cannot_be_perturbed_is_refused(void **state) {
     (void)state;
     static const struct {
         const char *network;
-        vn_disturb disturb;
+        vn_perturb perturb;
         vn_status status;
         const char *words;
     } cases[] = {
         {"nets/mlp",
          {VN_ATTENTION_IDENTITY, 0, 0, 0},
          VN_UNSUPPORTED,
-         "mlp: no layer here can be disturbed"},
+         "mlp: no layer here can be perturbed"},
         {"unet2d/k",
          {VN_BLOCKS_SKIPPED, 0, 0, 0},
          VN_UNSUPPORTED,
-         "unet2d: no layer here can be disturbed"},
+         "unet2d: no layer here can be perturbed"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, 2, 3}, VN_BAD_ARGUMENT, "dit: layers 2 to 3 of 2"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, 1, 0}, VN_BAD_ARGUMENT, "dit: layers 1 to 0 of 2"},
         {"dit/plain", {VN_ATTENTION_BLUR, 1, -1, 0}, VN_BAD_ARGUMENT, "dit: layers -1 to 0 of 2"},
@@ -269,10 +269,10 @@ static void what_cannot_be_disturbed_is_refused(void **state) {
         vn_graph *graph = NULL;
         vn_net_inputs in;
         vn_err err = {0};
-        const vn_disturb disturb[VN_NET_DISTURBS] = {cases[i].disturb};
+        const vn_perturb perturb[VN_NET_PERTURBS] = {cases[i].perturb};
         vn_golden_open(&g, cases[i].network);
         assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
-        assert_null(vn_net_build_disturbed(g.net, graph, 1, 8, 8, false, disturb, &in));
+        assert_null(vn_net_build_perturbed(g.net, graph, 1, 8, 8, false, perturb, &in));
         assert_int_equal(vn_graph_status(graph, &err), cases[i].status);
         if (!strstr(err.text, cases[i].words))
             fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
@@ -283,9 +283,9 @@ static void what_cannot_be_disturbed_is_refused(void **state) {
 
 /* ---- derivatives ----------------------------------------------------------------------------- */
 
-static void derivatives_follow_what_is_disturbed(void **state) {
+static void derivatives_follow_what_is_perturbed(void **state) {
     (void)state;
-    static const vn_disturb each[][VN_NET_DISTURBS] = {
+    static const vn_perturb each[][VN_NET_PERTURBS] = {
         {{VN_ATTENTION_SPARSE, 2, 0, 9}},
         {{VN_ATTENTION_BLUR, 0.8, 0, 9}, {VN_ATTENTION_SPARSE, 2, 0, 9}},
     };
@@ -300,7 +300,7 @@ static void derivatives_follow_what_is_disturbed(void **state) {
         const slope_at at = {f.golden.net, f.golden.values, each[k], d[0], d[2], d[3], f.x,
                              time,         f.labels};
         vn_random_normal(c, (size_t)vn_shape_count(&f.shape), 1, VN_STREAM_TEST, k, 0);
-        vn_runner_disturb(f.runner, each[k]);
+        vn_runner_perturb(f.runner, each[k]);
         if (vn_runner_vjp(f.runner, d[0], d[2], d[3], f.x, time, f.labels, c, back, &err))
             fail_msg("%s", err.text);
         error = fmax(error, slope_error(&at, c, back));
@@ -313,7 +313,7 @@ static void derivatives_follow_what_is_disturbed(void **state) {
 
 static void says_when_memory_runs_out(void **state) {
     (void)state;
-    static const vn_disturb disturb[VN_NET_DISTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9},
+    static const vn_perturb perturb[VN_NET_PERTURBS] = {{VN_ATTENTION_BLUR, 0.8, 0, 9},
                                                         {VN_ATTENTION_SPARSE, 2, 0, 9}};
     static float y[MOST];
     fixture f = open_fixture("dit/plain");
@@ -323,7 +323,7 @@ static void says_when_memory_runs_out(void **state) {
         vn_err err = {0};
         vn_status status =
             vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err);
-        if (!status) status = run(&f, disturb, f.x, y, &err);
+        if (!status) status = run(&f, perturb, f.x, y, &err);
         alloc_hit(&t, status);
         vn_runner_close(&f.runner);
     }
@@ -334,12 +334,12 @@ static void says_when_memory_runs_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(networks_are_disturbed_as_in_pytorch),
+        cmocka_unit_test(networks_are_perturbed_as_in_pytorch),
         cmocka_unit_test(nothing_stays_behind),
         cmocka_unit_test(tokens_before_the_grid_are_not_blurred),
         cmocka_unit_test(layers_are_counted),
-        cmocka_unit_test(what_cannot_be_disturbed_is_refused),
-        cmocka_unit_test(derivatives_follow_what_is_disturbed),
+        cmocka_unit_test(what_cannot_be_perturbed_is_refused),
+        cmocka_unit_test(derivatives_follow_what_is_perturbed),
         cmocka_unit_test(says_when_memory_runs_out),
     };
     return run_under_each_kernel_set(tests, NULL, NULL);
