@@ -194,9 +194,9 @@ static json_t *describe_safetensors(vn_context *vn, const char *path, vn_err *er
     json_t *tensors = json_array(), *copy = metadata ? vn_json_copy(metadata) : json_object();
     bool ok = tensors && copy;
     for (size_t i = 0; ok && i < vn_safetensors_count(st); i++) {
-        const vn_file_tensor *t = vn_safetensors_at(st, i);
+        const vn_array *t = vn_safetensors_at(st, i);
         ok = json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype",
-                                                      vn_file_dtype_name(t->dtype), "shape",
+                                                      vn_dtype_name(t->dtype), "shape",
                                                       size_list(t->shape.dim, t->shape.rank))) == 0;
     }
     json_t *out =

@@ -101,15 +101,15 @@ static json_t *count_labels(const int32_t *labels, int64_t n) {
 }
 
 vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err) {
-    const vn_file_tensor *samples = vn_safetensors_find(st, "samples"),
-                         *labels = vn_safetensors_find(st, "labels");
+    const vn_array *samples = vn_safetensors_find(st, "samples"),
+                   *labels = vn_safetensors_find(st, "labels");
     if (!samples || samples->shape.rank < 2) return VN_OK;
     const int64_t n = samples->shape.dim[0];
     if (json_object_set_new(out, "count", json_integer((json_int_t)n)) != 0)
         return vn_no_memory(err);
     if (!labels || labels->shape.rank != 1 || labels->shape.dim[0] != n || n == 0) return VN_OK;
     int32_t *values = vn_alloc((size_t)n, sizeof *values);
-    vn_status status = values ? vn_tensor_read_i32(labels, values, err) : vn_no_memory(err);
+    vn_status status = values ? vn_array_read_i32(labels, values, err) : vn_no_memory(err);
     if (!status && json_object_set_new(out, "classes", count_labels(values, n)) != 0)
         status = vn_no_memory(err);
     vn_free(values);

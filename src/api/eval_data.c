@@ -75,13 +75,13 @@ static vn_status choose(vn_eval_data *d, const vn_model *m, const vn_eval_option
 /* *labels [available], freed by the caller; NULL: the file has none. */
 static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_t **labels,
                              vn_err *err) {
-    const vn_file_tensor *t = vn_safetensors_find(st, "labels");
+    const vn_array *t = vn_safetensors_find(st, "labels");
     if (!t) return VN_OK;
     if (t->shape.rank != 1 || t->shape.dim[0] != available)
         return vn_fail(err, VN_BAD_FILE, "%s: labels are not one for each sample",
                        vn_safetensors_path(st));
     *labels = vn_alloc((size_t)available, sizeof **labels);
-    const vn_status status = *labels ? vn_tensor_read_i32(t, *labels, err) : vn_no_memory(err);
+    const vn_status status = *labels ? vn_array_read_i32(t, *labels, err) : vn_no_memory(err);
     for (int64_t i = 0; !status && i < available; i++)
         if ((*labels)[i] < VN_LABEL_NULL || (*labels)[i] >= MAX_CLASSES)
             return vn_fail(err, VN_BAD_FILE, "%s: sample %lld is of class %d",
@@ -90,17 +90,17 @@ static vn_status read_labels(const vn_safetensors *st, int64_t available, int32_
 }
 
 /* Row i of a tensor: its bytes lie together. */
-static void read_row(const vn_file_tensor *t, int64_t i, int64_t size, float *out) {
-    vn_file_tensor row = *t;
+static void read_row(const vn_array *t, int64_t i, int64_t size, float *out) {
+    vn_array row = *t;
     row.shape.dim[0] = 1;
-    row.data = (const char *)t->data + (size_t)i * (size_t)size * vn_file_dtype_size(t->dtype);
-    vn_tensor_read_f32(&row, out);
+    row.data = (const char *)t->data + (size_t)i * (size_t)size * vn_dtype_size(t->dtype);
+    vn_array_read_f32(&row, out);
 }
 
 static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_eval_data *d,
                               vn_err *err) {
     vn_safetensors *st = NULL;
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     int32_t *labels = NULL;
     int64_t *index = NULL;
     vn_status status = vn_safetensors_open(o->data, &st, err);

@@ -51,8 +51,7 @@ static vn_status open_net(pass *p, vn_err *err) {
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
-static vn_status bad_shape(const pass *p, const vn_file_tensor *t, const char *expected,
-                           vn_err *err) {
+static vn_status bad_shape(const pass *p, const vn_array *t, const char *expected, vn_err *err) {
     char text[128];
     return vn_fail(err, VN_BAD_FILE, "%s: %s has shape %s, expected %s", vn_safetensors_path(p->in),
                    t->name, vn_shape_text(&t->shape, text), expected);
@@ -61,7 +60,7 @@ static vn_status bad_shape(const pass *p, const vn_file_tensor *t, const char *e
 /* Shape of the sample decides the graph's. */
 static vn_status build(pass *p, bool gradients, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(p->net);
-    const vn_file_tensor *sample = NULL;
+    const vn_array *sample = NULL;
     vn_status status = vn_safetensors_get(p->in, "sample", &sample, err);
     if (status) return status;
     const vn_shape *shape = &sample->shape;
@@ -114,7 +113,7 @@ static vn_shape file_shape(const vn_node *node) {
 
 /* A tensor of the file into an input of the program. */
 static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_err *err) {
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     vn_status status = vn_safetensors_get(p->in, name, &t, err);
     if (status) return status;
     const vn_shape expected = file_shape(input);
@@ -124,7 +123,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
     const int64_t count = vn_shape_count(&expected), channels = expected.dim[1];
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
-    vn_tensor_read_f32(t, numbers);
+    vn_array_read_f32(t, numbers);
     vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels,
                      pixels_of(input), p->vn->pool);
     vn_free(numbers);
@@ -133,35 +132,35 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
 
 /* timestep and class_labels: [B] or one number for all. */
 static vn_status read_numbers(pass *p, const char *name, float *out, vn_err *err) {
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     vn_status status = vn_safetensors_get(p->in, name, &t, err);
     if (status) return status;
     const int64_t count = vn_shape_count(&t->shape);
     if (count != 1 && count != p->batch) return bad_shape(p, t, "[B]", err);
-    vn_tensor_read_f32(t, out);
+    vn_array_read_f32(t, out);
     for (int64_t i = 1; count == 1 && i < p->batch; i++) out[i] = out[0];
     return status;
 }
 
 static vn_status read_labels(pass *p, int32_t *out, vn_err *err) {
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
     if (status) return status;
     if (t->shape.rank != 1 || t->shape.dim[0] != p->batch) return bad_shape(p, t, "[B]", err);
-    return vn_tensor_read_i32(t, out, err);
+    return vn_array_read_i32(t, out, err);
 }
 
 /* Class conditions that are numbers or vectors go in as they are. */
 static vn_status put_class_numbers(pass *p, vn_err *err) {
     const vn_node *input = p->inputs.class_labels;
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
     if (status) return status;
     if (!vn_shape_equal(&t->shape, &input->shape)) {
         char text[128];
         return bad_shape(p, t, vn_shape_text(&input->shape, text), err);
     }
-    vn_tensor_read_f32(t, vn_program_input(p->program, input));
+    vn_array_read_f32(t, vn_program_input(p->program, input));
     return VN_OK;
 }
 
@@ -204,8 +203,8 @@ static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
 static vn_status write_output(const pass *p, const char *path, vn_err *err) {
     float *numbers = take_image(p, p->output, p->channels);
     if (!numbers) return vn_no_memory(err);
-    const vn_file_tensor t = {
-        .name = "sample", .dtype = VN_FILE_F32, .shape = file_shape(p->output), .data = numbers};
+    const vn_array t = {
+        .name = "sample", .dtype = VN_F32, .shape = file_shape(p->output), .data = numbers};
     const vn_status status = vn_safetensors_write(path, &t, 1, NULL, err);
     vn_free(numbers);
     return status;
@@ -214,7 +213,7 @@ static vn_status write_output(const pass *p, const char *path, vn_err *err) {
 static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     const size_t count = vn_weights_count(p->weights);
     vn_arena arena = {0};
-    vn_file_tensor *tensors = vn_calloc(count + 1, sizeof *tensors);
+    vn_array *tensors = vn_calloc(count + 1, sizeof *tensors);
     float *numbers = vn_alloc(vn_weights_floats(p->weights), sizeof(float));
     float *sample = take_image(p, p->by.by_x, vn_net_get_io(p->net)->in_channels);
     bool ok = tensors && numbers && sample;
@@ -226,14 +225,14 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         if (!ok) break;
         snprintf(name, length, "grad.%s", w->name);
         vn_weight_to_file(w, p->grads + w->offset, numbers + w->offset);
-        tensors[i] = (vn_file_tensor){
-            .name = name, .dtype = VN_FILE_F32, .shape = w->file, .data = numbers + w->offset};
+        tensors[i] = (vn_array){
+            .name = name, .dtype = VN_F32, .shape = w->file, .data = numbers + w->offset};
     }
     if (ok)
-        tensors[count] = (vn_file_tensor){.name = "grad.sample",
-                                          .dtype = VN_FILE_F32,
-                                          .shape = file_shape(p->by.by_x),
-                                          .data = sample};
+        tensors[count] = (vn_array){.name = "grad.sample",
+                                    .dtype = VN_F32,
+                                    .shape = file_shape(p->by.by_x),
+                                    .data = sample};
     const vn_status status =
         ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);

@@ -254,10 +254,10 @@ typedef struct vn_drawing {
     int64_t batch; /* samples of one sampling run */
     bool selects;  /* a guide selects among the samples: all are drawn at once */
     int64_t levels;
-    int64_t passes;            /* a sample, so far */
-    vn_safetensors *noise;     /* options.noise_file; NULL: none */
-    vn_file_tensor noise_rows; /* of it */
-    float *scratch;            /* [batch,size] of them */
+    int64_t passes;        /* a sample, so far */
+    vn_safetensors *noise; /* options.noise_file; NULL: none */
+    vn_array noise_rows;   /* of it */
+    float *scratch;        /* [batch,size] of them */
     vn_user_reward user_reward;
     vn_reward reward;
     vn_denoiser denoiser;

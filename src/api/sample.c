@@ -83,7 +83,7 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
 static vn_status open_noise(vn_drawing *d, vn_err *err) {
     const vn_model *m = d->m;
     const vn_sample_options *o = &d->o;
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     vn_status status = vn_safetensors_open(o->noise_file, &d->noise, err);
     if (!status) status = vn_safetensors_get(d->noise, "noise", &t, err);
     if (status) return status;
@@ -105,11 +105,10 @@ static vn_status open_noise(vn_drawing *d, vn_err *err) {
 
 /* The file's noise of n samples from `first` on. */
 static const float *read_noise(vn_drawing *d, int64_t first, int64_t n) {
-    vn_file_tensor rows = d->noise_rows;
+    vn_array rows = d->noise_rows;
     rows.shape.dim[0] = n;
-    rows.data =
-        (const char *)rows.data + (size_t)(first * d->m->size) * vn_file_dtype_size(rows.dtype);
-    vn_tensor_read_f32(&rows, d->scratch);
+    rows.data = (const char *)rows.data + (size_t)(first * d->m->size) * vn_dtype_size(rows.dtype);
+    vn_array_read_f32(&rows, d->scratch);
     return d->scratch;
 }
 

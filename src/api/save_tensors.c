@@ -46,12 +46,12 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     if (!metadata) return vn_no_memory(err);
     vn_shape states = {.rank = of->rank + 2, .dim = {of->levels, of->count}};
     for (int i = 0; i < of->rank; i++) states.dim[i + 2] = of->shape[i];
-    const vn_file_tensor tensors[TENSORS] = {
-        [SAMPLES] = {.name = "samples", .dtype = VN_FILE_F32, .shape = shape_of(of)},
-        [LABELS] = {.name = "labels", .dtype = VN_FILE_I64, .shape = VN_SHAPE(of->count)},
-        [GUIDANCE] = {.name = "guidance", .dtype = VN_FILE_F64, .shape = VN_SHAPE(of->count)},
-        [TRACE] = {.name = "trace", .dtype = VN_FILE_F32, .shape = states},
-        [TRACE_T] = {.name = "trace_t", .dtype = VN_FILE_F64, .shape = VN_SHAPE(of->levels)},
+    const vn_array tensors[TENSORS] = {
+        [SAMPLES] = {.name = "samples", .dtype = VN_F32, .shape = shape_of(of)},
+        [LABELS] = {.name = "labels", .dtype = VN_I64, .shape = VN_SHAPE(of->count)},
+        [GUIDANCE] = {.name = "guidance", .dtype = VN_F64, .shape = VN_SHAPE(of->count)},
+        [TRACE] = {.name = "trace", .dtype = VN_F32, .shape = states},
+        [TRACE_T] = {.name = "trace_t", .dtype = VN_F64, .shape = VN_SHAPE(of->levels)},
     };
     vn_tensor_file *f = NULL;
     vn_status status =
@@ -66,7 +66,7 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
 static vn_status open_npy(vn_saver *s, vn_err *err) {
     const vn_shape shape = shape_of(s->of);
     vn_tensor_file *f = NULL;
-    const vn_status status = vn_npy_begin(s->path, VN_FILE_F32, &shape, &f, err);
+    const vn_status status = vn_npy_begin(s->path, VN_F32, &shape, &f, err);
     s->self = f;
     return status;
 }

@@ -8,17 +8,11 @@
 /* metadata of weights and state: the training step they belong to */
 #define VN_STEP_KEY "vane.step"
 
-/* Elements and bytes of a tensor; false if they overflow. */
-bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes);
-/* False if there is no such dtype. */
-bool vn_file_dtype_parse(const char *name, vn_file_dtype *out);
-bool vn_file_dtype_is_float(vn_file_dtype dtype);
-
 /* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its
  * place in `tensors`, whose data is not looked at); they may lie in one buffer that the next call
  * reuses. */
 typedef const void *(*vn_tensor_source)(void *user, size_t i);
-vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_stream(const char *path, const vn_array *tensors, size_t count,
                                 const json_t *metadata, vn_tensor_source source, void *user,
                                 vn_err *err);
 

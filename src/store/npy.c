@@ -7,13 +7,13 @@
 #define HEADER_BYTES 256 /* enough for VN_MAX_RANK sizes of 19 digits */
 #define PREFIX_BYTES 10  /* before the dictionary */
 
-static const char *numpy_type(vn_file_dtype dtype) {
+static const char *numpy_type(vn_dtype dtype) {
     switch (dtype) {
-    case VN_FILE_U8: return "|u1";
-    case VN_FILE_I32: return "<i4";
-    case VN_FILE_I64: return "<i8";
-    case VN_FILE_F32: return "<f4";
-    case VN_FILE_F64: return "<f8";
+    case VN_U8: return "|u1";
+    case VN_I32: return "<i4";
+    case VN_I64: return "<i8";
+    case VN_F32: return "<f4";
+    case VN_F64: return "<f8";
     default: return NULL;
     }
 }
@@ -41,24 +41,23 @@ static uint64_t write_header(FILE *file, const char *type, const vn_shape *shape
     return (uint64_t)(PREFIX_BYTES + padded);
 }
 
-vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
                        vn_tensor_file **out, vn_err *err) {
     const char *type = numpy_type(dtype);
     size_t count, bytes;
     *out = NULL;
-    if (!type)
-        return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_file_dtype_name(dtype));
-    if (!vn_tensor_size(shape, dtype, &count, &bytes))
+    if (!type) return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_dtype_name(dtype));
+    if (!vn_array_size(shape, dtype, &count, &bytes))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
     const vn_status status = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
     if (status) return status;
     (*out)->at = write_header((*out)->w.file, type, shape);
-    (*out)->place[0] = (vn_tensor_place){(*out)->at, vn_file_dtype_size(dtype)};
+    (*out)->place[0] = (vn_tensor_place){(*out)->at, vn_dtype_size(dtype)};
     return VN_OK;
 }
 
-vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape,
-                       const void *data, vn_err *err) {
+vn_status vn_npy_write(const char *path, vn_dtype dtype, const vn_shape *shape, const void *data,
+                       vn_err *err) {
     vn_tensor_file *f = NULL;
     vn_status status = vn_npy_begin(path, dtype, shape, &f, err);
     if (!status) status = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);

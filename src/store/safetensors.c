@@ -24,8 +24,8 @@ struct vn_safetensors {
     size_t map_size;
     json_t *header; /* owns the tensors' names */
     size_t count;
-    vn_file_tensor *tensors;        /* in the order of their bytes */
-    const vn_file_tensor **by_name; /* the same, sorted by name */
+    vn_array *tensors;        /* in the order of their bytes */
+    const vn_array **by_name; /* the same, sorted by name */
 };
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ static vn_status parse_shape(const json_t *dims, vn_shape *shape, vn_err *err) {
 
 /* data_offsets [begin, end) of the tensor's bytes: in the data, and as many as shape and type
  * say. */
-static vn_status parse_offsets(const json_t *offsets, const vn_file_tensor *t, size_t data_size,
+static vn_status parse_offsets(const json_t *offsets, const vn_array *t, size_t data_size,
                                size_t *begin, vn_err *err) {
     const json_t *b = json_array_get(offsets, 0), *e = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(e))
@@ -98,18 +98,18 @@ static vn_status parse_offsets(const json_t *offsets, const vn_file_tensor *t, s
                        data_size);
     size_t count, bytes;
     char shape[128];
-    if (!vn_tensor_size(&t->shape, t->dtype, &count, &bytes) || bytes != (size_t)(to - from))
+    if (!vn_array_size(&t->shape, t->dtype, &count, &bytes) || bytes != (size_t)(to - from))
         return vn_fail(err, VN_BAD_FILE, "%lld bytes do not hold shape %s of %s", to - from,
-                       vn_shape_text(&t->shape, shape), vn_file_dtype_name(t->dtype));
+                       vn_shape_text(&t->shape, shape), vn_dtype_name(t->dtype));
     *begin = (size_t)from;
     return VN_OK;
 }
 
-static vn_status parse_entry(const json_t *entry, const char *data, size_t data_size,
-                             vn_file_tensor *t, vn_err *err) {
+static vn_status parse_entry(const json_t *entry, const char *data, size_t data_size, vn_array *t,
+                             vn_err *err) {
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype) return vn_fail(err, VN_BAD_FILE, "has no dtype");
-    if (!vn_file_dtype_parse(dtype, &t->dtype))
+    if (!vn_dtype_parse(dtype, &t->dtype))
         return vn_fail(err, VN_UNSUPPORTED, "dtype '%.40s' is not known", dtype);
     vn_status status = parse_shape(json_object_get(entry, "shape"), &t->shape, err);
     size_t begin = 0;
@@ -143,7 +143,7 @@ static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data
         if (strcmp(name, "__metadata__") == 0) {
             status = check_metadata(st, entry, err);
         } else {
-            vn_file_tensor *t = &st->tensors[st->count++];
+            vn_array *t = &st->tensors[st->count++];
             t->name = name;
             status = parse_entry(entry, data, data_size, t, err);
             if (status) vn_fail_in(err, "%s: tensor '%.200s'", st->path, name);
@@ -155,20 +155,20 @@ static vn_status parse_tensors(vn_safetensors *st, const char *data, size_t data
 
 /* ---- all of it together ---------------------------------------------------------------------- */
 
-static size_t bytes_of(const vn_file_tensor *t) {
-    return (size_t)vn_shape_count(&t->shape) * vn_file_dtype_size(t->dtype);
+static size_t bytes_of(const vn_array *t) {
+    return (size_t)vn_shape_count(&t->shape) * vn_dtype_size(t->dtype);
 }
 
 /* By where the bytes begin; an empty tensor comes before the one that begins there too. */
 static int compare_place(const void *a, const void *b) {
-    const vn_file_tensor *x = a, *y = b;
+    const vn_array *x = a, *y = b;
     if (x->data != y->data) return (const char *)x->data < (const char *)y->data ? -1 : 1;
     size_t n = bytes_of(x), m = bytes_of(y);
     return n != m ? (n < m ? -1 : 1) : strcmp(x->name, y->name);
 }
 
 static int compare_name(const void *a, const void *b) {
-    const vn_file_tensor *const *x = a, *const *y = b;
+    const vn_array *const *x = a, *const *y = b;
     return strcmp((*x)->name, (*y)->name);
 }
 
@@ -177,7 +177,7 @@ static vn_status check_cover(const vn_safetensors *st, const char *data, size_t 
                              vn_err *err) {
     const char *at = data;
     for (size_t i = 0; i < st->count; i++) {
-        const vn_file_tensor *t = &st->tensors[i];
+        const vn_array *t = &st->tensors[i];
         if (t->data != at)
             return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' %s", st->path, t->name,
                            (const char *)t->data < at ? "overlaps another"
@@ -235,19 +235,19 @@ size_t vn_safetensors_count(const vn_safetensors *st) {
     return st->count;
 }
 
-const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i) {
+const vn_array *vn_safetensors_at(const vn_safetensors *st, size_t i) {
     return i < st->count ? &st->tensors[i] : NULL;
 }
 
-const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name) {
-    vn_file_tensor key = {.name = name};
-    const vn_file_tensor *wanted = &key;
-    const vn_file_tensor **found =
+const vn_array *vn_safetensors_find(const vn_safetensors *st, const char *name) {
+    vn_array key = {.name = name};
+    const vn_array *wanted = &key;
+    const vn_array **found =
         bsearch(&wanted, st->by_name, st->count, sizeof *st->by_name, compare_name);
     return found ? *found : NULL;
 }
 
-vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out,
+vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_array **out,
                              vn_err *err) {
     *out = vn_safetensors_find(st, name);
     if (*out) return VN_OK;

@@ -8,22 +8,22 @@
 
 /* A tensor of the caller's array, at its place in the file. */
 typedef struct placed {
-    const vn_file_tensor *tensor;
+    const vn_array *tensor;
     size_t bytes;
 } placed;
 
 static int compare_placed(const void *a, const void *b) {
-    const vn_file_tensor *x = ((const placed *)a)->tensor, *y = ((const placed *)b)->tensor;
-    return x->dtype != y->dtype ? (int)y->dtype - (int)x->dtype : strcmp(x->name, y->name);
+    const vn_array *x = ((const placed *)a)->tensor, *y = ((const placed *)b)->tensor;
+    return x->dtype != y->dtype ? vn_dtype_order(y->dtype) - vn_dtype_order(x->dtype)
+                                : strcmp(x->name, y->name);
 }
 
 /* Sorts the tensors into order[count]. */
-static vn_status place_tensors(const vn_file_tensor *tensors, size_t count, placed *order,
-                               vn_err *err) {
+static vn_status place_tensors(const vn_array *tensors, size_t count, placed *order, vn_err *err) {
     for (size_t i = 0; i < count; i++) {
         size_t elements;
         order[i].tensor = &tensors[i];
-        if (!vn_tensor_size(&tensors[i].shape, tensors[i].dtype, &elements, &order[i].bytes))
+        if (!vn_array_size(&tensors[i].shape, tensors[i].dtype, &elements, &order[i].bytes))
             return vn_fail(err, VN_BAD_ARGUMENT, "tensor '%.200s' is too large", tensors[i].name);
     }
     qsort(order, count, sizeof *order, compare_placed);
@@ -36,14 +36,14 @@ static vn_status no_memory_unless(bool ok, vn_err *err) {
 
 /* Adds the tensor at `offset` of the data to the header. */
 static vn_status add_entry(json_t *header, const placed *p, size_t offset, vn_err *err) {
-    const vn_file_tensor *t = p->tensor;
+    const vn_array *t = p->tensor;
     json_t *entry = json_object(), *dims = json_array(), *offsets = json_array();
     bool ok = entry && dims && offsets;
     for (int i = 0; ok && i < t->shape.rank; i++)
         ok = !json_array_append_new(dims, json_integer(t->shape.dim[i]));
     ok = ok && !json_array_append_new(offsets, json_integer((json_int_t)offset));
     ok = ok && !json_array_append_new(offsets, json_integer((json_int_t)(offset + p->bytes)));
-    ok = ok && !json_object_set_new(entry, "dtype", json_string(vn_file_dtype_name(t->dtype)));
+    ok = ok && !json_object_set_new(entry, "dtype", json_string(vn_dtype_name(t->dtype)));
     ok = ok && !json_object_set(entry, "shape", dims) &&
          !json_object_set(entry, "data_offsets", offsets);
     ok = ok && !json_object_set_nocheck(header, t->name, entry);
@@ -88,7 +88,7 @@ static void write_header(FILE *file, const char *text) {
 }
 
 static vn_status write_file(const char *path, const char *header, const placed *order, size_t count,
-                            const vn_file_tensor *tensors, vn_tensor_source source, void *user,
+                            const vn_array *tensors, vn_tensor_source source, void *user,
                             vn_err *err) {
     vn_writer w;
     vn_status status = vn_writer_open(&w, path, err);
@@ -100,7 +100,7 @@ static vn_status write_file(const char *path, const char *header, const placed *
     return vn_writer_commit(&w, err);
 }
 
-vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_stream(const char *path, const vn_array *tensors, size_t count,
                                 const json_t *metadata, vn_tensor_source source, void *user,
                                 vn_err *err) {
     char *header = NULL;
@@ -113,7 +113,7 @@ vn_status vn_safetensors_stream(const char *path, const vn_file_tensor *tensors,
     return status;
 }
 
-vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_begin(const char *path, const vn_array *tensors, size_t count,
                                const json_t *metadata, vn_tensor_file **out, vn_err *err) {
     char *header = NULL;
     *out = NULL;
@@ -128,7 +128,7 @@ vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, 
         (*out)->at = begin;
         for (size_t i = 0; i < count; begin += order[i].bytes, i++)
             (*out)->place[order[i].tensor - tensors] =
-                (vn_tensor_place){begin, vn_file_dtype_size(order[i].tensor->dtype)};
+                (vn_tensor_place){begin, vn_dtype_size(order[i].tensor->dtype)};
     }
     vn_free(header);
     vn_free(order);
@@ -136,10 +136,10 @@ vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, 
 }
 
 static const void *data_of(void *user, size_t i) {
-    return ((const vn_file_tensor *)user)[i].data;
+    return ((const vn_array *)user)[i].data;
 }
 
-vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_write(const char *path, const vn_array *tensors, size_t count,
                                const json_t *metadata, vn_err *err) {
     return vn_safetensors_stream(path, tensors, count, metadata, data_of, (void *)tensors, err);
 }

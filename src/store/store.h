@@ -21,50 +21,9 @@
 #ifndef VN_STORE_H
 #define VN_STORE_H
 
+#include "base/base.h"
 #include "nn/nn.h"
 #include "tensor/tensor.h"
-
-/* ---- tensors in files ------------------------------------------------------------------------ */
-
-/* safetensors' number types, in the reference's order: its writer puts the tensors of the last
- * first. */
-typedef enum vn_file_dtype {
-    VN_FILE_BOOL,
-    VN_FILE_U8,
-    VN_FILE_I8,
-    VN_FILE_F8_E5M2,
-    VN_FILE_F8_E4M3,
-    VN_FILE_I16,
-    VN_FILE_U16,
-    VN_FILE_F16,
-    VN_FILE_BF16,
-    VN_FILE_I32,
-    VN_FILE_U32,
-    VN_FILE_F32,
-    VN_FILE_F64,
-    VN_FILE_I64,
-    VN_FILE_U64,
-    VN_FILE_DTYPE_COUNT
-} vn_file_dtype;
-
-const char *vn_file_dtype_name(vn_file_dtype dtype); /* "F32" */
-size_t vn_file_dtype_size(vn_file_dtype dtype);      /* bytes of one element */
-
-typedef struct vn_file_tensor {
-    const char *name;
-    vn_file_dtype dtype;
-    vn_shape shape;
-    /* little-endian, row-major; when read: at any address, so take it with vn_tensor_read_* */
-    const void *data;
-} vn_file_tensor;
-
-/* Whole tensors as one type; out holds vn_shape_count(&t->shape) numbers. float takes every dtype;
- * the others take integers only, and those out of range are VN_BAD_FILE, naming the tensor. */
-void vn_tensor_read_f32(const vn_file_tensor *t, float *out);
-vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err);
-vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err);
-/* "[2, 3]"; returns text. */
-const char *vn_shape_text(const vn_shape *shape, char text[128]);
 
 /* ---- safetensors ----------------------------------------------------------------------------- */
 
@@ -78,11 +37,11 @@ void vn_safetensors_close(vn_safetensors **st);
 const char *vn_safetensors_path(const vn_safetensors *st);
 size_t vn_safetensors_count(const vn_safetensors *st);
 /* in the order of their data */
-const vn_file_tensor *vn_safetensors_at(const vn_safetensors *st, size_t i);
+const vn_array *vn_safetensors_at(const vn_safetensors *st, size_t i);
 /* NULL if absent */
-const vn_file_tensor *vn_safetensors_find(const vn_safetensors *st, const char *name);
+const vn_array *vn_safetensors_find(const vn_safetensors *st, const char *name);
 /* Like find, but absent is VN_BAD_FILE, naming file, tensor and the nearest that is there. */
-vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_file_tensor **out,
+vn_status vn_safetensors_get(const vn_safetensors *st, const char *name, const vn_array **out,
                              vn_err *err);
 /* The object "__metadata__" of strings; NULL if there is none. Owned by the file. */
 const json_t *vn_safetensors_metadata(const vn_safetensors *st);
@@ -91,21 +50,21 @@ const char *vn_safetensors_metadata_text(const vn_safetensors *st, const char *k
 
 /* Writes tensors in the order, alignment and bytes of the reference writer, atomically. metadata:
  * an object of strings, or NULL. Names must be unique and not "__metadata__" (VN_BAD_ARGUMENT). */
-vn_status vn_safetensors_write(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_write(const char *path, const vn_array *tensors, size_t count,
                                const json_t *metadata, vn_err *err);
 
 /* numpy's format for one array, atomically. F32, F64, I32, I64 and U8. */
-vn_status vn_npy_write(const char *path, vn_file_dtype dtype, const vn_shape *shape,
-                       const void *data, vn_err *err);
+vn_status vn_npy_write(const char *path, vn_dtype dtype, const vn_shape *shape, const void *data,
+                       vn_err *err);
 
 /* The same two kinds of file written piece by piece, for tensors that are larger than memory. Begin
  * writes the header (data of the tensors is not looked at) and refuses what the disk has no space
  * for; put takes pieces in any order, as many in all as the tensors have; commit makes the file
  * appear, and without it there is none. */
 typedef struct vn_tensor_file vn_tensor_file;
-vn_status vn_safetensors_begin(const char *path, const vn_file_tensor *tensors, size_t count,
+vn_status vn_safetensors_begin(const char *path, const vn_array *tensors, size_t count,
                                const json_t *metadata, vn_tensor_file **out, vn_err *err);
-vn_status vn_npy_begin(const char *path, vn_file_dtype dtype, const vn_shape *shape,
+vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
                        vn_tensor_file **out, vn_err *err);
 /* Elements [first, first + n) of the tensor at this place of `tensors` (.npy: 0). */
 vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n,

@@ -11,9 +11,9 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_count,
-                                     const char *name, const char **path) {
-    const vn_file_tensor *found = NULL;
+static const vn_array *find_in(vn_safetensors *const *files, size_t file_count, const char *name,
+                               const char **path) {
+    const vn_array *found = NULL;
     for (size_t i = 0; i < file_count && !found; i++) {
         found = vn_safetensors_find(files[i], name);
         *path = vn_safetensors_path(files[i]);
@@ -24,7 +24,7 @@ static const vn_file_tensor *find_in(vn_safetensors *const *files, size_t file_c
 /* The tensor prefix + name in any of the files, or where there is none under the name that it once
  * had. */
 static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix,
-                             const char *name, const vn_file_tensor **out, const char **path,
+                             const char *name, const vn_array **out, const char **path,
                              vn_err *err) {
     char *full = vn_format("%s%s", prefix, name), *old = NULL;
     if (!full) return vn_no_memory(err);
@@ -38,15 +38,15 @@ static vn_status find_tensor(vn_safetensors *const *files, size_t file_count, co
     return status;
 }
 
-static vn_status check_tensor(const vn_file_tensor *t, const vn_weight *w, const char *path,
+static vn_status check_tensor(const vn_array *t, const vn_weight *w, const char *path,
                               vn_err *err) {
     char found[128], expected[128];
     if (!vn_shape_equal(&t->shape, &w->file))
         return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' has shape %s, expected %s", path,
                        t->name, vn_shape_text(&t->shape, found), vn_shape_text(&w->file, expected));
-    if (!vn_file_dtype_is_float(t->dtype))
+    if (!vn_dtype_is_float(t->dtype))
         return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is %s, expected a float type", path,
-                       t->name, vn_file_dtype_name(t->dtype));
+                       t->name, vn_dtype_name(t->dtype));
     return VN_OK;
 }
 
@@ -71,7 +71,7 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
     if (scratch) memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
     for (size_t i = 0; i < vn_weights_count(w); i++) {
         const vn_weight *weight = vn_weights_at(w, i);
-        const vn_file_tensor *t = NULL;
+        const vn_array *t = NULL;
         const char *path = NULL;
         vn_status status =
             find_tensor(files, file_count, array->prefix, weight->name, &t, &path, err);
@@ -80,7 +80,7 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
         if (status) return status;
         if (!scratch) continue;
         numbers += weight->count;
-        vn_tensor_read_f32(t, scratch);
+        vn_array_read_f32(t, scratch);
         vn_weight_from_file(weight, scratch, array->values + weight->offset);
     }
     return VN_OK;
@@ -234,7 +234,7 @@ static const void *repack(void *user, size_t i) {
 }
 
 /* Names live in the arena. */
-static vn_status describe(const repacker *r, size_t total, vn_file_tensor *tensors, vn_arena *names,
+static vn_status describe(const repacker *r, size_t total, vn_array *tensors, vn_arena *names,
                           vn_err *err) {
     size_t count = vn_weights_count(r->weights);
     for (size_t i = 0; i < total; i++) {
@@ -244,7 +244,7 @@ static vn_status describe(const repacker *r, size_t total, vn_file_tensor *tenso
         char *name = vn_arena_alloc(names, size);
         if (!name) return vn_no_memory(err);
         snprintf(name, size, "%s%s", prefix, weight->name);
-        tensors[i] = (vn_file_tensor){.name = name, .dtype = VN_FILE_F32, .shape = weight->file};
+        tensors[i] = (vn_array){.name = name, .dtype = VN_F32, .shape = weight->file};
     }
     return VN_OK;
 }
@@ -254,7 +254,7 @@ vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_w
     size_t total = vn_weights_count(w) * array_count;
     vn_arena names = {0};
     repacker r = {w, arrays, vn_alloc(largest_weight(w), sizeof(float))};
-    vn_file_tensor *tensors = vn_alloc(total, sizeof *tensors);
+    vn_array *tensors = vn_alloc(total, sizeof *tensors);
     vn_status status =
         r.scratch && tensors ? describe(&r, total, tensors, &names, err) : vn_no_memory(err);
     if (!status) status = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);

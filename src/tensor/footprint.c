@@ -75,7 +75,7 @@ static int fullest(const lifetimes *l, size_t *most) {
 }
 
 static int by_bytes(const void *a, const void *b) {
-    const vn_array *x = a, *y = b;
+    const vn_footprint_line *x = a, *y = b;
     return x->bytes != y->bytes ? (x->bytes < y->bytes ? 1 : -1) : x->node->id - y->node->id;
 }
 
@@ -85,7 +85,7 @@ static void fill(vn_footprint *f, const lifetimes *l) {
         const lifetime *a = &l->lifetime[i];
         if (a->first <= at && at <= a->last)
             f->array[f->arrays++] =
-                (vn_array){vn_graph_node(a->node->graph, a->node->id), a->bytes};
+                (vn_footprint_line){vn_graph_node(a->node->graph, a->node->id), a->bytes};
     }
     qsort(f->array, (size_t)f->arrays, sizeof *f->array, by_bytes);
 }

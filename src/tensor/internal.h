@@ -46,8 +46,6 @@ bool vn_is_fill(const vn_node *n, double value);
 
 /* Numpy's rule; false when the two do not fit. */
 bool vn_shape_broadcast(const vn_shape *a, const vn_shape *b, vn_shape *out);
-/* False if a dimension is negative or the elements' bytes cannot be counted. */
-bool vn_shape_valid(const vn_shape *s);
 int64_t vn_shape_last(const vn_shape *s); /* last axis; 1 for rank 0 */
 /* [product of all axes but the last, last] */
 vn_shape vn_shape_rows(const vn_shape *s);

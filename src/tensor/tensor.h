@@ -15,18 +15,7 @@
 
 #include "base/base.h"
 
-#define VN_MAX_RANK 6
-#define VN_MAX_IN   6
-
-typedef enum vn_dtype { VN_F32, VN_I32 } vn_dtype;
-
-typedef struct vn_shape {
-    int rank; /* 0: one number */
-    int64_t dim[VN_MAX_RANK];
-} vn_shape;
-
-int64_t vn_shape_count(const vn_shape *s);
-bool vn_shape_equal(const vn_shape *a, const vn_shape *b);
+#define VN_MAX_IN 6
 
 /* name, then what it computes. Order is the enum's; src/tensor/ops.c and each backend are locked to
  * it. */
@@ -206,12 +195,6 @@ vn_node *vn_graph_node(const vn_graph *g, int id);
 void vn_graph_label(vn_graph *g, const char *format, ...) VN_PRINTF(2, 3);
 /* Records an error found by model code (a shape that does not fit, say); returns NULL. */
 vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
-
-vn_shape vn_shape_of(int rank, ...); /* int64_t dims: cast them */
-#define VN_SHAPE(...)                                                                              \
-    vn_shape_make((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                       \
-                  (int64_t[]){__VA_ARGS__})
-vn_shape vn_shape_make(int rank, const int64_t *dim);
 
 vn_node *vn_input(vn_graph *g, vn_dtype dtype, vn_shape shape);
 /* A weight by name: declared in w on first use, found (and its shape checked) afterwards. `file` is
@@ -433,10 +416,10 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
 void vn_program_close(vn_program **p);
 
 /* An array that is alive. */
-typedef struct vn_array {
+typedef struct vn_footprint_line {
     const vn_node *node;
     size_t bytes;
-} vn_array;
+} vn_footprint_line;
 
 /* What a program of these options would take, without taking it. */
 typedef struct vn_footprint {
@@ -445,7 +428,7 @@ typedef struct vn_footprint {
         alive_bytes; /* of them, all that is alive at the step where most is; the rest: work space, and gaps between arrays */
     vn_cost cost;    /* vn_program_cost */
     int arrays;
-    vn_array *array; /* [arrays] alive at that step, the largest first */
+    vn_footprint_line *array; /* [arrays] alive at that step, the largest first */
 } vn_footprint;
 
 vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *out,

@@ -110,22 +110,19 @@ static void test_derivatives_are_those_of_forward(void **state) {
         time[i] = (float)vn_path_network_time(d->path, &level[i]);
         labels[i] = label[i] < 0 ? d->classes : label[i];
     }
-    const vn_file_tensor in[] = {
-        {.name = "sample", .dtype = VN_FILE_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = seen},
-        {.name = "timestep", .dtype = VN_FILE_F32, .shape = VN_SHAPE(ROWS), .data = time},
-        {.name = "class_labels", .dtype = VN_FILE_I64, .shape = VN_SHAPE(ROWS), .data = labels},
-        {.name = "cotangent",
-         .dtype = VN_FILE_F32,
-         .shape = VN_SHAPE(ROWS, 1, 8, 8),
-         .data = cotangent},
+    const vn_array in[] = {
+        {.name = "sample", .dtype = VN_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = seen},
+        {.name = "timestep", .dtype = VN_F32, .shape = VN_SHAPE(ROWS), .data = time},
+        {.name = "class_labels", .dtype = VN_I64, .shape = VN_SHAPE(ROWS), .data = labels},
+        {.name = "cotangent", .dtype = VN_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = cotangent},
     };
     assert_int_equal(vn_safetensors_write("in.safetensors", in, VN_COUNT(in), NULL, &err), VN_OK);
     expect_ok(vn, vn_forward(vn, "run", "in.safetensors", "out.safetensors", "grad.safetensors"));
     vn_safetensors *grads = NULL;
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     assert_int_equal(vn_safetensors_open("grad.safetensors", &grads, &err), VN_OK);
     assert_int_equal(vn_safetensors_get(grads, "grad.sample", &t, &err), VN_OK);
-    vn_tensor_read_f32(t, expected);
+    vn_array_read_f32(t, expected);
     vn_safetensors_close(&grads);
     ask(ROWS, x, cotangent, back);
     double most = 0;

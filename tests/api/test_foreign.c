@@ -47,8 +47,8 @@ static void say(const char *format, const char *a, const char *b) {
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Writes a tensor of the file of expected ones under another name. */
-static vn_file_tensor take(const vn_safetensors *st, const char *name, const char *as) {
-    vn_file_tensor t = *vn_safetensors_find(st, name);
+static vn_array take(const vn_safetensors *st, const char *name, const char *as) {
+    vn_array t = *vn_safetensors_find(st, name);
     t.name = as;
     return t;
 }
@@ -62,20 +62,19 @@ static void expect_numbers(const char *dir, const char *name) {
     const bool dit = strcmp(name, "dit") == 0;
     snprintf(output, sizeof output, "%s.output", name);
     assert_int_equal(vn_safetensors_open(FOREIGN "/expected.safetensors", &st, &err), VN_OK);
-    const vn_file_tensor in[] = {take(st, dit ? "dit.sample" : "sample", "sample"),
-                                 take(st, "timestep", "timestep"),
-                                 take(st, "dit.class_labels", "class_labels")};
+    const vn_array in[] = {take(st, dit ? "dit.sample" : "sample", "sample"),
+                           take(st, "timestep", "timestep"),
+                           take(st, "dit.class_labels", "class_labels")};
     assert_int_equal(vn_safetensors_write("in.safetensors", in, dit ? 3 : 2, NULL, &err), VN_OK);
     expect_ok(vn, vn_forward(vn, dir, "in.safetensors", "out.safetensors", NULL));
     assert_int_equal(vn_safetensors_open("out.safetensors", &got, &err), VN_OK);
-    const vn_file_tensor *a = vn_safetensors_find(got, "sample"),
-                         *b = vn_safetensors_find(st, output);
+    const vn_array *a = vn_safetensors_find(got, "sample"), *b = vn_safetensors_find(st, output);
     assert_true(vn_shape_equal(&a->shape, &b->shape));
     float x[256], y[256];
     const size_t n = (size_t)vn_shape_count(&a->shape);
     assert_true(n <= 256);
-    vn_tensor_read_f32(a, x);
-    vn_tensor_read_f32(b, y);
+    vn_array_read_f32(a, x);
+    vn_array_read_f32(b, y);
     double off = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
         off += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
@@ -275,9 +274,9 @@ static void old_names_count_where_todays_are_not_there(void **state) {
     assert_int_equal(
         vn_safetensors_open(FOREIGN "/flat/diffusion_pytorch_model.safetensors", &st, &err), VN_OK);
     const size_t n = vn_safetensors_count(st);
-    vn_file_tensor *t = vn_calloc(n + 1, sizeof *t);
+    vn_array *t = vn_calloc(n + 1, sizeof *t);
     for (size_t i = 0; i < n; i++) t[i] = *vn_safetensors_at(st, i);
-    const vn_file_tensor *old = vn_safetensors_find(st, "mid_block.attentions.0.query.weight");
+    const vn_array *old = vn_safetensors_find(st, "mid_block.attentions.0.query.weight");
     t[n] = *old;
     /* beside the old one, which then is one too many */
     t[n].name = "mid_block.attentions.0.to_q.weight";

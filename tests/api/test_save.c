@@ -99,10 +99,10 @@ static void test_each_sample_says_its_guidance(void **state) {
     vn_samples_close(&s);
 
     vn_safetensors *st = NULL;
-    const vn_file_tensor *t = NULL;
+    const vn_array *t = NULL;
     assert_int_equal(vn_safetensors_open("bands.safetensors", &st, NULL), VN_OK);
     assert_int_equal(vn_safetensors_get(st, "guidance", &t, NULL), VN_OK);
-    assert_int_equal(t->dtype, VN_FILE_F64);
+    assert_int_equal(t->dtype, VN_F64);
     assert_int_equal(t->shape.rank, 1);
     assert_int_equal(t->shape.dim[0], 6);
     assert_memory_equal(t->data, expected, sizeof expected);

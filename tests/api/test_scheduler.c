@@ -66,7 +66,7 @@ static void what_is_named_is_overridden_and_nothing_else(void **state) {
     (void)state;
     vn_err err;
     vn_safetensors *st;
-    const vn_file_tensor *t;
+    const vn_array *t;
     float want[128];
     vn_sample_options o = few_steps();
     o.sampler = "ddim";
@@ -75,7 +75,7 @@ static void what_is_named_is_overridden_and_nothing_else(void **state) {
     assert_int_equal(vn_safetensors_open(GOLDEN, &st, &err), VN_OK);
     assert_int_equal(vn_safetensors_get(st, "samples", &t, &err), VN_OK);
     assert_int_equal(s->count * s->size, VN_COUNT(want));
-    vn_tensor_read_f32(t, want);
+    vn_array_read_f32(t, want);
     vn_safetensors_close(&st);
     for (size_t i = 0; i < VN_COUNT(want); i++)
         if (fabs((double)s->data[i] - (double)want[i]) > 1.2e-4)

@@ -19,19 +19,19 @@
 /* ---- the file -------------------------------------------------------------------------------- */
 
 float *vn_golden_read(const vn_golden *g, const char *name, vn_shape *shape) {
-    const vn_file_tensor *t = vn_safetensors_find(g->file, name);
+    const vn_array *t = vn_safetensors_find(g->file, name);
     if (!t) return NULL;
     size_t count = (size_t)vn_shape_count(&t->shape);
     float *out = vn_alloc(count, sizeof *out);
     assert_non_null(out);
     if (shape) *shape = t->shape;
-    if (t->dtype != VN_FILE_I64) {
-        vn_tensor_read_f32(t, out);
+    if (t->dtype != VN_I64) {
+        vn_array_read_f32(t, out);
         return out;
     }
     int32_t *whole = vn_alloc(count, sizeof *whole);
     assert_non_null(whole);
-    CHECK(vn_tensor_read_i32(t, whole, &err));
+    CHECK(vn_array_read_i32(t, whole, &err));
     for (size_t i = 0; i < count; i++) out[i] = (float)whole[i];
     vn_free(whole);
     return out;

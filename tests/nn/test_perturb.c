@@ -104,7 +104,7 @@ static void networks_are_perturbed_as_in_pytorch(void **state) {
     if (vn_safetensors_open(VN_SOURCE_DIR "/tests/golden/perturb/outputs.safetensors", &file, &err))
         fail_msg("%s", err.text);
     for (size_t i = 0; i < vn_safetensors_count(file); i++) {
-        const vn_file_tensor *t = vn_safetensors_at(file, i);
+        const vn_array *t = vn_safetensors_at(file, i);
         static float want[MOST], got[MOST], plain[MOST];
         char network[64];
         vn_perturb perturb[VN_NET_PERTURBS] = {{0}};
@@ -112,7 +112,7 @@ static void networks_are_perturbed_as_in_pytorch(void **state) {
         assert_true(n <= MOST);
         parse(t->name, network, perturb);
         kinds |= (unsigned)perturb[0].kind;
-        vn_tensor_read_f32(t, want);
+        vn_array_read_f32(t, want);
         fixture f = open_fixture(network);
         must_run(&f, perturb, got);
         must_run(&f, NULL, plain);

@@ -27,10 +27,10 @@ static void write_file(const char *path, const char *header, size_t data) {
 
 /* ---- what the reference wrote ---------------------------------------------------------------- */
 
-static const vn_file_tensor *of_dtype(const vn_safetensors *st, const char *prefix, int dtype) {
+static const vn_array *of_dtype(const vn_safetensors *st, const char *prefix, int dtype) {
     char name[32];
-    const vn_file_tensor *t;
-    snprintf(name, sizeof name, "%s%s", prefix, vn_file_dtype_name((vn_file_dtype)dtype));
+    const vn_array *t;
+    snprintf(name, sizeof name, "%s%s", prefix, vn_dtype_name((vn_dtype)dtype));
     assert_int_equal(vn_safetensors_get(st, name, &t, NULL), VN_OK);
     return t;
 }
@@ -39,15 +39,15 @@ static void every_type_is_read_as_floats(void **state) {
     (void)state;
     vn_safetensors *st;
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
-    for (int dtype = 0; dtype < VN_FILE_DTYPE_COUNT; dtype++) {
-        const vn_file_tensor *x = of_dtype(st, "x.", dtype), *f = of_dtype(st, "f.", dtype);
+    for (int dtype = 0; dtype < VN_DTYPE_COUNT; dtype++) {
+        const vn_array *x = of_dtype(st, "x.", dtype), *f = of_dtype(st, "f.", dtype);
         assert_int_equal(x->dtype, dtype);
         assert_true(vn_shape_equal(&x->shape, &f->shape));
         size_t count = (size_t)vn_shape_count(&x->shape);
         float found[1024], expected[1024];
         assert_in_range(count, 1, 1024);
-        vn_tensor_read_f32(x, found);
-        vn_tensor_read_f32(f, expected);
+        vn_array_read_f32(x, found);
+        vn_array_read_f32(f, expected);
         for (size_t i = 0; i < count; i++) {
             if (isnan(expected[i]))
                 assert_true(isnan(found[i]));
@@ -66,22 +66,21 @@ static void integers_are_read_as_integers(void **state) {
     int32_t narrow[256];
     vn_err err = {0};
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
-    assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_I64), wide, NULL), VN_OK);
+    assert_int_equal(vn_array_read_i64(of_dtype(st, "x.", VN_I64), wide, NULL), VN_OK);
     assert_true(wide[1] == -1 && wide[2] == INT64_MAX && wide[3] == INT64_MIN &&
                 wide[4] == 16777217);
-    assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_U32), wide, NULL), VN_OK);
+    assert_int_equal(vn_array_read_i64(of_dtype(st, "x.", VN_U32), wide, NULL), VN_OK);
     assert_true(wide[2] == 4294967295);
-    assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_I8), narrow, NULL), VN_OK);
+    assert_int_equal(vn_array_read_i32(of_dtype(st, "x.", VN_I8), narrow, NULL), VN_OK);
     assert_true(narrow[127] == 127 && narrow[128] == -128 && narrow[255] == -1);
-    assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_BOOL), narrow, NULL), VN_OK);
+    assert_int_equal(vn_array_read_i32(of_dtype(st, "x.", VN_BOOL), narrow, NULL), VN_OK);
     assert_true(narrow[0] == 1 && narrow[1] == 0 && narrow[2] == 1);
 
-    assert_int_equal(vn_tensor_read_i32(of_dtype(st, "x.", VN_FILE_U32), narrow, &err),
-                     VN_BAD_FILE);
+    assert_int_equal(vn_array_read_i32(of_dtype(st, "x.", VN_U32), narrow, &err), VN_BAD_FILE);
     assert_string_equal(err.text, "tensor 'x.U32': element 2 is out of range");
-    assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_U64), wide, &err), VN_BAD_FILE);
+    assert_int_equal(vn_array_read_i64(of_dtype(st, "x.", VN_U64), wide, &err), VN_BAD_FILE);
     assert_string_equal(err.text, "tensor 'x.U64': element 2 is out of range");
-    assert_int_equal(vn_tensor_read_i64(of_dtype(st, "x.", VN_FILE_F16), wide, &err), VN_BAD_FILE);
+    assert_int_equal(vn_array_read_i64(of_dtype(st, "x.", VN_F16), wide, &err), VN_BAD_FILE);
     assert_string_equal(err.text, "tensor 'x.F16' is F16, not integers");
     vn_safetensors_close(&st);
 }
@@ -89,10 +88,10 @@ static void integers_are_read_as_integers(void **state) {
 static void tensors_are_found_by_name(void **state) {
     (void)state;
     vn_safetensors *st;
-    const vn_file_tensor *t;
+    const vn_array *t;
     vn_err err = {0};
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
-    assert_int_equal(vn_safetensors_count(st), 2 * VN_FILE_DTYPE_COUNT + 3);
+    assert_int_equal(vn_safetensors_count(st), 2 * VN_DTYPE_COUNT + 3);
     for (size_t i = 0; i < vn_safetensors_count(st); i++)
         assert_ptr_equal(vn_safetensors_find(st, vn_safetensors_at(st, i)->name),
                          vn_safetensors_at(st, i));
@@ -111,9 +110,9 @@ static void tensors_are_found_by_name(void **state) {
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* All tensors of st, in reverse, so that the writer has something to sort. Freed by the caller. */
-static vn_file_tensor *tensors_of(const vn_safetensors *st) {
+static vn_array *tensors_of(const vn_safetensors *st) {
     size_t count = vn_safetensors_count(st);
-    vn_file_tensor *all = vn_alloc(count, sizeof *all);
+    vn_array *all = vn_alloc(count, sizeof *all);
     for (size_t i = 0; i < count; i++) all[i] = *vn_safetensors_at(st, count - 1 - i);
     return all;
 }
@@ -122,7 +121,7 @@ static void a_file_is_written_as_the_reference_does(void **state) {
     (void)state;
     vn_safetensors *st;
     assert_int_equal(vn_safetensors_open(golden, &st, NULL), VN_OK);
-    vn_file_tensor *all = tensors_of(st);
+    vn_array *all = tensors_of(st);
     assert_int_equal(vn_safetensors_write("again", all, vn_safetensors_count(st),
                                           vn_safetensors_metadata(st), NULL),
                      VN_OK);
@@ -146,11 +145,9 @@ static void impossible_tensors_are_not_written(void **state) {
     (void)state;
     const float one = 1;
     const vn_shape scalar = {0}, huge = {3, {INT64_MAX, INT64_MAX, 4}};
-    const vn_file_tensor twice[] = {{"a", VN_FILE_F32, scalar, &one},
-                                    {"a", VN_FILE_F32, scalar, &one}};
-    const vn_file_tensor reserved = {"__metadata__", VN_FILE_F32, scalar, &one};
-    const vn_file_tensor nameless = {"\xFF", VN_FILE_F32, scalar, &one},
-                         large = {"b", VN_FILE_F32, huge, &one};
+    const vn_array twice[] = {{"a", VN_F32, scalar, &one}, {"a", VN_F32, scalar, &one}};
+    const vn_array reserved = {"__metadata__", VN_F32, scalar, &one};
+    const vn_array nameless = {"\xFF", VN_F32, scalar, &one}, large = {"b", VN_F32, huge, &one};
     vn_err err = {0};
     assert_int_equal(vn_safetensors_write("new", twice, 2, NULL, &err), VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "new: two tensors would be called 'a'");
@@ -276,13 +273,13 @@ static void other_things_than_files_are_refused(void **state) {
 /* A file that opens must be readable to its last byte. */
 static void read_everything(const vn_safetensors *st) {
     for (size_t i = 0; i < vn_safetensors_count(st); i++) {
-        const vn_file_tensor *t = vn_safetensors_at(st, i);
+        const vn_array *t = vn_safetensors_at(st, i);
         size_t count = (size_t)vn_shape_count(&t->shape);
         float *f = vn_alloc(count, sizeof *f);
         int64_t *n = vn_alloc(count, sizeof *n);
         assert_true(f && n);
-        vn_tensor_read_f32(t, f);
-        vn_tensor_read_i64(t, n, NULL);
+        vn_array_read_f32(t, f);
+        vn_array_read_i64(t, n, NULL);
         vn_free(f);
         vn_free(n);
         assert_ptr_equal(vn_safetensors_find(st, t->name), t);
@@ -309,9 +306,9 @@ static void check_damaged(const char *path) {
 static void write_small(const char *path) {
     static const float f[6] = {1, 2, 3, 4, 5, 6};
     static const int64_t n[2] = {7, 8};
-    const vn_file_tensor tensors[] = {{"conv.weight", VN_FILE_F32, {2, {2, 3}}, f},
-                                      {"labels", VN_FILE_I64, {1, {2}}, n},
-                                      {"none", VN_FILE_U8, {2, {0, 5}}, f}};
+    const vn_array tensors[] = {{"conv.weight", VN_F32, {2, {2, 3}}, f},
+                                {"labels", VN_I64, {1, {2}}, n},
+                                {"none", VN_U8, {2, {0, 5}}, f}};
     json_t *metadata = json_pack("{ss}", "format", "pt");
     assert_int_equal(vn_safetensors_write(path, tensors, VN_COUNT(tensors), metadata, NULL), VN_OK);
     json_decref(metadata);
@@ -341,7 +338,7 @@ static vn_status open_and_write(void) {
     vn_safetensors *st;
     vn_status status = vn_safetensors_open("small", &st, NULL);
     if (status) return status;
-    vn_file_tensor tensors[3];
+    vn_array tensors[3];
     for (size_t i = 0; i < 3; i++) tensors[i] = *vn_safetensors_at(st, i);
     status = vn_safetensors_write("again", tensors, 3, vn_safetensors_metadata(st), NULL);
     vn_safetensors_close(&st);
@@ -376,18 +373,17 @@ static void arrays_are_written_for_numpy(void **state) {
     static const int64_t n[2] = {7, -8};
     const vn_shape matrix = {2, {2, 3}}, row = {1, {2}}, scalar = {0};
     const struct {
-        vn_file_dtype dtype;
+        vn_dtype dtype;
         const vn_shape *shape;
         const void *data;
         const char *header;
     } cases[] = {
-        {VN_FILE_F32, &matrix, f, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"},
-        {VN_FILE_I64, &row, n, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }"},
-        {VN_FILE_F32, &scalar, f, "{'descr': '<f4', 'fortran_order': False, 'shape': (), }"},
+        {VN_F32, &matrix, f, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"},
+        {VN_I64, &row, n, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }"},
+        {VN_F32, &scalar, f, "{'descr': '<f4', 'fortran_order': False, 'shape': (), }"},
     };
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
-        size_t size,
-            data = (size_t)vn_shape_count(cases[i].shape) * vn_file_dtype_size(cases[i].dtype);
+        size_t size, data = (size_t)vn_shape_count(cases[i].shape) * vn_dtype_size(cases[i].dtype);
         assert_int_equal(vn_npy_write("a.npy", cases[i].dtype, cases[i].shape, cases[i].data, NULL),
                          VN_OK);
         char *bytes = scratch_read("a.npy", &size);
@@ -400,7 +396,7 @@ static void arrays_are_written_for_numpy(void **state) {
         free(bytes);
     }
     vn_err err = {0};
-    assert_int_equal(vn_npy_write("b.npy", VN_FILE_BF16, &row, n, &err), VN_UNSUPPORTED);
+    assert_int_equal(vn_npy_write("b.npy", VN_BF16, &row, n, &err), VN_UNSUPPORTED);
     assert_string_equal(err.text, "b.npy: .npy of BF16");
 }
 

@@ -60,10 +60,10 @@ static void files_have_the_shapes_of_pytorch(void **state) {
     assert_int_equal(vn_safetensors_open("w", &st, NULL), VN_OK);
     assert_int_equal(vn_safetensors_count(st), 3);
     assert_string_equal(vn_safetensors_metadata_text(st, "format"), "pt");
-    const vn_file_tensor *t = vn_safetensors_find(st, "conv.weight");
+    const vn_array *t = vn_safetensors_find(st, "conv.weight");
     const vn_shape expected = VN_SHAPE(4, 3, 2, 2);
-    assert_true(t->dtype == VN_FILE_F32 && vn_shape_equal(&t->shape, &expected));
-    vn_tensor_read_f32(t, file);
+    assert_true(t->dtype == VN_F32 && vn_shape_equal(&t->shape, &expected));
+    vn_array_read_f32(t, file);
     const float *inside = values + vn_weights_find(network, "conv.weight")->offset;
     for (int o = 0; o < 4; o++)
         for (int i = 0; i < 3; i++)
@@ -77,16 +77,16 @@ static void files_have_the_shapes_of_pytorch(void **state) {
 /* The network's tensors as a file has them; a test changes what it likes and writes them. */
 typedef struct parts {
     float data[48];
-    vn_file_tensor tensor[4];
+    vn_array tensor[4];
 } parts;
 
 static void fill_parts(parts *p) {
     memset(p, 0, sizeof *p);
     for (size_t i = 0; i < 3; i++) {
         const vn_weight *w = vn_weights_at(network, i);
-        p->tensor[i] = (vn_file_tensor){w->name, VN_FILE_F32, w->file, p->data};
+        p->tensor[i] = (vn_array){w->name, VN_F32, w->file, p->data};
     }
-    p->tensor[3] = (vn_file_tensor){"more", VN_FILE_F32, VN_SHAPE(1), p->data};
+    p->tensor[3] = (vn_array){"more", VN_F32, VN_SHAPE(1), p->data};
 }
 
 static void assert_refused(const parts *p, size_t count, const char *words) {
@@ -107,7 +107,7 @@ static void what_does_not_fit_is_named(void **state) {
     p.tensor[1].shape = VN_SHAPE(15);
     assert_refused(&p, 3, "f: tensor 'linear.weight' has shape [15], expected [3, 5]");
     fill_parts(&p);
-    p.tensor[2].dtype = VN_FILE_I32;
+    p.tensor[2].dtype = VN_I32;
     assert_refused(&p, 3, "f: tensor 'linear.bias' is I32, expected a float type");
 }
 
@@ -116,7 +116,7 @@ static void other_float_types_are_converted(void **state) {
     parts p;
     fill_parts(&p);
     const uint16_t halves[] = {0x3C00, 0xC000, 0x3800}; /* 1, -2, 0.5 */
-    p.tensor[2].dtype = VN_FILE_F16;
+    p.tensor[2].dtype = VN_F16;
     p.tensor[2].data = halves;
     assert_int_equal(vn_safetensors_write("f", p.tensor, 3, NULL, NULL), VN_OK);
     assert_int_equal(vn_store_load_weights("f", network, loaded, NULL, NULL), VN_OK);
@@ -131,9 +131,9 @@ static void write_shards(void) {
     vn_safetensors *st;
     assert_int_equal(vn_store_save_weights("w", network, values, -1, NULL), VN_OK);
     assert_int_equal(vn_safetensors_open("w", &st, NULL), VN_OK);
-    const vn_file_tensor first[] = {*vn_safetensors_find(st, "conv.weight"),
-                                    *vn_safetensors_find(st, "linear.bias")};
-    const vn_file_tensor second[] = {*vn_safetensors_find(st, "linear.weight")};
+    const vn_array first[] = {*vn_safetensors_find(st, "conv.weight"),
+                              *vn_safetensors_find(st, "linear.bias")};
+    const vn_array second[] = {*vn_safetensors_find(st, "linear.weight")};
     assert_int_equal(vn_safetensors_write("s-00001-of-00002.safetensors", first, 2, NULL, NULL),
                      VN_OK);
     assert_int_equal(vn_safetensors_write("s-00002-of-00002.safetensors", second, 1, NULL, NULL),

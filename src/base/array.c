@@ -1,12 +1,63 @@
-/* dtype.c - the number types of files, and their conversion to those vane computes with. A row says
- * how one element, little-endian and at any address, is read. */
-#include "store/internal.h"
+/* array.c - shapes, and the number types of arrays: a row says how one number, little-endian and at
+ * any address, is read. */
+#include "base/array.h"
 
 #include <math.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "files are little-endian, and read and written as they lie in memory");
+
+/* ---- shapes ---------------------------------------------------------------------------------- */
+
+int64_t vn_shape_count(const vn_shape *s) {
+    int64_t n = 1;
+    for (int i = 0; i < s->rank; i++) n *= s->dim[i];
+    return n;
+}
+
+bool vn_shape_equal(const vn_shape *a, const vn_shape *b) {
+    if (a->rank != b->rank) return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return true;
+}
+
+vn_shape vn_shape_make(int rank, const int64_t *dim) {
+    vn_shape s = {.rank = rank};
+    for (int i = 0; i < rank && i < VN_MAX_RANK; i++) s.dim[i] = dim[i];
+    return s;
+}
+
+/* The limit leaves room to count the bytes of many such arrays. */
+bool vn_shape_valid(const vn_shape *s) {
+    int64_t n = 1;
+    if (s->rank < 0 || s->rank > VN_MAX_RANK) return false;
+    for (int i = 0; i < s->rank; i++)
+        if (s->dim[i] < 0 || __builtin_mul_overflow(n, s->dim[i] ? s->dim[i] : 1, &n)) return false;
+    return n <= INT64_C(1) << 45;
+}
+
+bool vn_shape_is_image(const vn_shape *sample) {
+    return sample->rank == 3;
+}
+
+int64_t vn_shape_channels(const vn_shape *sample) {
+    return sample->dim[0];
+}
+
+int64_t vn_shape_pixels(const vn_shape *sample) {
+    return vn_shape_is_image(sample) ? sample->dim[1] * sample->dim[2] : 1;
+}
+
+const char *vn_shape_text(const vn_shape *shape, char text[128]) {
+    size_t used = (size_t)snprintf(text, 128, "[");
+    for (int i = 0; i < shape->rank && used < 128; i++)
+        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i ? ", " : "",
+                                 (long long)shape->dim[i]);
+    if (used < 128) snprintf(text + used, 128 - used, "]");
+    return text;
+}
 
 /* ---- one element ----------------------------------------------------------------------------- */
 
@@ -87,55 +138,60 @@ static float u64_float(const void *p) {
 typedef struct dtype_row {
     const char *name;
     size_t size;
+    int order;                        /* in safetensors' list */
     int64_t (*to_int)(const void *p); /* integers */
     float (*to_float)(const void *p); /* floats, and integers that to_int does not hold */
 } dtype_row;
 
 /* clang-format off */
 static const dtype_row rows[] = {
-    {"BOOL",    1, bool_int, NULL},
-    {"U8",      1, u8_int,   NULL},
-    {"I8",      1, i8_int,   NULL},
-    {"F8_E5M2", 1, NULL,     f8_e5m2_float},
-    {"F8_E4M3", 1, NULL,     f8_e4m3_float},
-    {"I16",     2, i16_int,  NULL},
-    {"U16",     2, u16_int,  NULL},
-    {"F16",     2, NULL,     f16_float},
-    {"BF16",    2, NULL,     bf16_float},
-    {"I32",     4, i32_int,  NULL},
-    {"U32",     4, u32_int,  NULL},
-    {"F32",     4, NULL,     f32_float},
-    {"F64",     8, NULL,     f64_float},
-    {"I64",     8, i64_int,  NULL},
-    {"U64",     8, u64_int,  u64_float},
+    [VN_F32] = {"F32", 4, 11, NULL, f32_float},
+    [VN_I32] = {"I32", 4, 9, i32_int, NULL},
+    [VN_BF16] = {"BF16", 2, 8, NULL, bf16_float},
+    [VN_F16] = {"F16", 2, 7, NULL, f16_float},
+    [VN_U8] = {"U8", 1, 1, u8_int, NULL},
+    [VN_I64] = {"I64", 8, 13, i64_int, NULL},
+    [VN_F64] = {"F64", 8, 12, NULL, f64_float},
+    [VN_BOOL] = {"BOOL", 1, 0, bool_int, NULL},
+    [VN_I8] = {"I8", 1, 2, i8_int, NULL},
+    [VN_I16] = {"I16", 2, 5, i16_int, NULL},
+    [VN_U16] = {"U16", 2, 6, u16_int, NULL},
+    [VN_U32] = {"U32", 4, 10, u32_int, NULL},
+    [VN_U64] = {"U64", 8, 14, u64_int, u64_float},
+    [VN_F8_E4M3] = {"F8_E4M3", 1, 4, NULL, f8_e4m3_float},
+    [VN_F8_E5M2] = {"F8_E5M2", 1, 3, NULL, f8_e5m2_float},
 };
 /* clang-format on */
-_Static_assert(VN_COUNT(rows) == VN_FILE_DTYPE_COUNT, "a row for each dtype, in the enum's order");
+_Static_assert(VN_COUNT(rows) == VN_DTYPE_COUNT, "a row for each dtype");
 
-const char *vn_file_dtype_name(vn_file_dtype dtype) {
+const char *vn_dtype_name(vn_dtype dtype) {
     return rows[dtype].name;
 }
 
-size_t vn_file_dtype_size(vn_file_dtype dtype) {
+size_t vn_dtype_size(vn_dtype dtype) {
     return rows[dtype].size;
 }
 
-bool vn_file_dtype_is_float(vn_file_dtype dtype) {
+bool vn_dtype_is_float(vn_dtype dtype) {
     return !rows[dtype].to_int;
 }
 
-bool vn_file_dtype_parse(const char *name, vn_file_dtype *out) {
+int vn_dtype_order(vn_dtype dtype) {
+    return rows[dtype].order;
+}
+
+bool vn_dtype_parse(const char *name, vn_dtype *out) {
     for (size_t i = 0; i < VN_COUNT(rows); i++) {
         if (strcmp(rows[i].name, name) != 0) continue;
-        *out = (vn_file_dtype)i;
+        *out = (vn_dtype)i;
         return true;
     }
     return false;
 }
 
-/* ---- whole tensors --------------------------------------------------------------------------- */
+/* ---- whole arrays --------------------------------------------------------------------------- */
 
-bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, size_t *bytes) {
+bool vn_array_size(const vn_shape *shape, vn_dtype dtype, size_t *count, size_t *bytes) {
     *count = 1;
     bool empty = false;
     for (int i = 0; i < shape->rank; i++) {
@@ -149,20 +205,11 @@ bool vn_tensor_size(const vn_shape *shape, vn_file_dtype dtype, size_t *count, s
     return !vn_mul_overflows(*count, rows[dtype].size, bytes) && *bytes <= INT64_MAX;
 }
 
-const char *vn_shape_text(const vn_shape *shape, char text[128]) {
-    size_t used = (size_t)snprintf(text, 128, "[");
-    for (int i = 0; i < shape->rank && used < 128; i++)
-        used += (size_t)snprintf(text + used, 128 - used, "%s%lld", i ? ", " : "",
-                                 (long long)shape->dim[i]);
-    if (used < 128) snprintf(text + used, 128 - used, "]");
-    return text;
-}
-
-void vn_tensor_read_f32(const vn_file_tensor *t, float *out) {
+void vn_array_read_f32(const vn_array *t, float *out) {
     const dtype_row *row = &rows[t->dtype];
     const char *p = t->data;
     size_t count = (size_t)vn_shape_count(&t->shape);
-    if (t->dtype == VN_FILE_F32) {
+    if (t->dtype == VN_F32) {
         if (count) memcpy(out, p, count * sizeof *out);
         return;
     }
@@ -170,21 +217,21 @@ void vn_tensor_read_f32(const vn_file_tensor *t, float *out) {
         out[i] = row->to_float ? row->to_float(p) : (float)row->to_int(p);
 }
 
-static vn_status not_integers(const vn_file_tensor *t, vn_err *err) {
+static vn_status not_integers(const vn_array *t, vn_err *err) {
     return vn_fail(err, VN_BAD_FILE, "tensor '%.200s' is %s, not integers", t->name,
                    rows[t->dtype].name);
 }
 
 /* Element i as an integer in [min, max]. */
-static vn_status read_integer(const vn_file_tensor *t, size_t i, int64_t min, int64_t max,
-                              int64_t *out, vn_err *err) {
+static vn_status read_integer(const vn_array *t, size_t i, int64_t min, int64_t max, int64_t *out,
+                              vn_err *err) {
     *out = rows[t->dtype].to_int((const char *)t->data + i * rows[t->dtype].size);
-    if (*out >= min && *out <= max && !(t->dtype == VN_FILE_U64 && *out < 0)) return VN_OK;
+    if (*out >= min && *out <= max && !(t->dtype == VN_U64 && *out < 0)) return VN_OK;
     return vn_fail(err, VN_BAD_FILE, "tensor '%.200s': element %zu is out of range", t->name, i);
 }
 
-vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err) {
-    if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
+vn_status vn_array_read_i64(const vn_array *t, int64_t *out, vn_err *err) {
+    if (vn_dtype_is_float(t->dtype)) return not_integers(t, err);
     size_t count = (size_t)vn_shape_count(&t->shape);
     vn_status status = VN_OK;
     for (size_t i = 0; i < count && !status; i++)
@@ -192,8 +239,8 @@ vn_status vn_tensor_read_i64(const vn_file_tensor *t, int64_t *out, vn_err *err)
     return status;
 }
 
-vn_status vn_tensor_read_i32(const vn_file_tensor *t, int32_t *out, vn_err *err) {
-    if (vn_file_dtype_is_float(t->dtype)) return not_integers(t, err);
+vn_status vn_array_read_i32(const vn_array *t, int32_t *out, vn_err *err) {
+    if (vn_dtype_is_float(t->dtype)) return not_integers(t, err);
     size_t count = (size_t)vn_shape_count(&t->shape);
     vn_status status = VN_OK;
     for (size_t i = 0; i < count && !status; i++) {
