@@ -72,8 +72,7 @@ void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path
                           vn_denoiser *out) {
     *out = (vn_denoiser){.path = path,
                          .prediction = m->prediction,
-                         .rank = m->rank,
-                         .shape = {m->shape[0], m->shape[1], m->shape[2]},
+                         .sample = m->sample,
                          .size = m->size,
                          .classes = m->classes,
                          .has_null = m->has_null,
@@ -124,9 +123,9 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
                                 .predict = s->predict,
                                 .user = s->user};
     m->has_null = s->has_null || !s->classes;
-    m->rank = s->rank;
+    m->sample.rank = s->rank;
     m->size = 1;
-    for (int i = 0; i < s->rank; i++) m->size *= m->shape[i] = s->shape[i];
+    for (int i = 0; i < s->rank; i++) m->size *= m->sample.dim[i] = s->shape[i];
     m->callback.size = m->size;
     m->says = true;
     vn_status status = vn_prediction_parse(s->prediction, &m->prediction, err);

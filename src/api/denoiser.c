@@ -87,15 +87,17 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
 
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
                                const float *values, const vn_path *path,
-                               const vn_prediction *prediction, const int64_t shape[3],
+                               const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(net);
-    *d = (vn_net_denoiser){
-        .net = net, .path = path, .prediction = *prediction, .size = 1, .null_row = null_row};
-    for (int i = 0; i < io->rank; i++) d->size *= shape[i];
+    *d = (vn_net_denoiser){.net = net,
+                           .path = path,
+                           .prediction = *prediction,
+                           .size = vn_shape_count(sample),
+                           .null_row = null_row};
     vn_net_denoiser_batch(d, 0);
-    d->height = io->rank == 3 ? shape[1] : 0;
-    d->width = io->rank == 3 ? shape[2] : 0;
+    d->height = vn_shape_is_image(sample) ? sample->dim[1] : 0;
+    d->width = vn_shape_is_image(sample) ? sample->dim[2] : 0;
     if (io->class_kind == VN_CLASS_NUMBER || io->class_kind == VN_CLASS_VECTOR)
         return vn_fail(err, VN_UNSUPPORTED,
                        "the network takes a %s as its class (class_embed_type); samples are drawn "
@@ -106,8 +108,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
     if (status) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,
-                         .rank = io->rank,
-                         .shape = {shape[0], shape[1], shape[2]},
+                         .sample = *sample,
                          .size = d->size,
                          .classes = (int32_t)io->labels - (null_row >= 0),
                          .has_null = null_row >= 0 || io->labels == 0,

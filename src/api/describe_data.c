@@ -44,11 +44,12 @@ static json_t *command(const char *source, int64_t unreadable) {
 /* What a training run without choices is given: {"size": "32x32", "channels": 3}, or {"dimension":
  * 2}. */
 static json_t *trained_as(const vn_data_info *info) {
-    if (info->rank == 1) return json_pack("{s:I}", "dimension", (json_int_t)info->shape[0]);
+    if (!vn_shape_is_image(&info->sample))
+        return json_pack("{s:I}", "dimension", (json_int_t)info->sample.dim[0]);
     return json_pack(
         "{s:o, s:I}", "size",
-        json_sprintf("%lldx%lld", (long long)info->shape[2], (long long)info->shape[1]), "channels",
-        (json_int_t)info->shape[0]);
+        json_sprintf("%lldx%lld", (long long)info->sample.dim[2], (long long)info->sample.dim[1]),
+        "channels", (json_int_t)info->sample.dim[0]);
 }
 
 json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err) {

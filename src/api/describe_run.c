@@ -116,7 +116,9 @@ char *vn_shell_word(const char *word) {
 
 /* A command that draws what was trained, in a form that can hold it. */
 static json_t *command(const vn_model *m) {
-    const bool shows = m->rank == 3 ? m->shape[0] == 1 || m->shape[0] == 3 : m->shape[0] <= 2;
+    const bool shows = vn_shape_is_image(&m->sample)
+                           ? m->sample.dim[0] == 1 || m->sample.dim[0] == 3
+                           : m->sample.dim[0] <= 2;
     char *source = vn_shell_word(m->source);
     char *text =
         source ? vn_format("vane sample %s --out samples.%s", source, shows ? "png" : "npy") : NULL;

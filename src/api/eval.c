@@ -94,7 +94,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     }
     const double value = mean(nll, d->count, &half), bits = 1 / ((double)m->size * log(2.0));
     add(r, "negative log-likelihood", "nats", value, half);
-    if (m->rank == 3)
+    if (vn_shape_is_image(&m->sample))
         add(r, "bits per dimension", "bits of 8-bit pixels", bits * value - log2(PIXEL),
             bits * half);
     else
@@ -110,7 +110,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
 
 static vn_status measure_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d,
                              vn_eval_result *r, vn_err *err) {
-    if (m->rank == 3) spread_pixels(m, o->seed, d);
+    if (vn_shape_is_image(&m->sample)) spread_pixels(m, o->seed, d);
     double *nll = vn_alloc((size_t)d->count, sizeof *nll);
     int64_t *evaluations = vn_alloc((size_t)d->count, sizeof *evaluations);
     const vn_status status =

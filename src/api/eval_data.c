@@ -28,9 +28,9 @@ static vn_status reserve(vn_eval_data *d, const vn_model *m, int64_t wanted, int
     return d->x && d->labels ? VN_OK : vn_no_memory(err);
 }
 
-static vn_status check_shape(const vn_model *m, const char *file, int rank, const int64_t *shape,
+static vn_status check_shape(const vn_model *m, const char *file, const vn_shape *sample,
                              vn_err *err) {
-    if (rank == m->rank && memcmp(shape, m->shape, (size_t)rank * sizeof *shape) == 0) return VN_OK;
+    if (vn_shape_equal(sample, &m->sample)) return VN_OK;
     return vn_fail(err, VN_BAD_FILE, "%s: samples have another shape than those of %s", file,
                    m->source);
 }
@@ -105,7 +105,9 @@ static vn_status read_tensors(const vn_model *m, const vn_eval_options *o, vn_ev
     int64_t *index = NULL;
     vn_status status = vn_safetensors_open(o->data, &st, err);
     if (!status) status = vn_safetensors_get(st, "samples", &t, err);
-    if (!status) status = check_shape(m, o->data, t->shape.rank - 1, t->shape.dim + 1, err);
+    const vn_shape one =
+        status ? (vn_shape){0} : vn_shape_make(t->shape.rank - 1, t->shape.dim + 1);
+    if (!status) status = check_shape(m, o->data, &one, err);
     if (!status && t->shape.dim[0] == 0)
         status = vn_fail(err, VN_BAD_FILE, "%s: is empty", o->data);
     if (!status) status = reserve(d, m, o->count, t->shape.dim[0], err);
@@ -135,8 +137,10 @@ static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *i
         else
             status = vn_data_at(data, index[i], last, &d->labels[i], err);
         if (!status)
-            vn_channels_first(d->x + i * m->size, last, 1, m->rank == 3 ? m->shape[0] : 1,
-                              m->rank == 3 ? m->shape[1] * m->shape[2] : m->size, NULL);
+            vn_channels_first(
+                d->x + i * m->size, last, 1, vn_shape_is_image(&m->sample) ? m->sample.dim[0] : 1,
+                vn_shape_is_image(&m->sample) ? m->sample.dim[1] * m->sample.dim[2] : m->size,
+                NULL);
     }
     vn_free(last);
     return status;
@@ -145,12 +149,13 @@ static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *i
 static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_data *d,
                            vn_err *err) {
     /* to be made what the model was trained on */
-    const bool pictures = m->rank == 3 && vn_data_is_folder(o->data);
+    const bool pictures = vn_shape_is_image(&m->sample) && vn_data_is_folder(o->data);
     const vn_data_options options = {.seed = o->seed,
-                                     .size = !pictures                    ? 0
-                                             : m->shape[1] == m->shape[2] ? m->shape[1]
-                                                                          : -1,
-                                     .grey = pictures && m->shape[0] == 1,
+                                     .size = !pictures ? 0
+                                             : m->sample.dim[1] == m->sample.dim[2]
+                                                 ? m->sample.dim[1]
+                                                 : -1,
+                                     .grey = pictures && m->sample.dim[0] == 1,
                                      .classes = (const char *const *)m->names,
                                      .class_count = o->label == VN_LABEL_ALL ? m->classes : 0,
                                      .watch = &m->vn->watch};
@@ -159,7 +164,7 @@ static vn_status read_data(const vn_model *m, const vn_eval_options *o, vn_eval_
     vn_status status = vn_data_open(o->data, &options, &data, err);
     if (status) return status;
     const vn_data_info *info = vn_data_get_info(data);
-    status = check_shape(m, o->data, info->rank, info->shape, err);
+    status = check_shape(m, o->data, &info->sample, err);
     if (!status) status = reserve(d, m, o->count, info->count, err);
     if (!status) status = choose(d, m, o, vn_data_labels(data), &index, err);
     if (!status) status = take_samples(data, m, index, d, err);

@@ -49,7 +49,7 @@ typedef struct vn_net_denoiser {
  * rows are classes. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
                                const float *values, const vn_path *path,
-                               const vn_prediction *prediction, const int64_t shape[3],
+                               const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err);
 /* How many samples one forward pass should hold; 0: chosen. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
@@ -100,12 +100,12 @@ struct vn_model {
     /* labels are not the numbers that classes are named by, as null lies between them */
     bool named_by_row;
     int32_t asked_null; /* which the user called null; -1: none was named */
-    int rank;
-    int64_t shape[3], size;
-    int64_t steps;     /* training steps behind it */
-    int64_t tokens;    /* that a sample is to a network; else 0 */
-    int64_t *drawn;    /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
-    char *fingerprint; /* once it was asked for */
+    vn_shape sample;    /* [C,H,W] or [D] */
+    int64_t size;       /* numbers in it */
+    int64_t steps;      /* training steps behind it */
+    int64_t tokens;     /* that a sample is to a network; else 0 */
+    int64_t *drawn;     /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
+    char *fingerprint;  /* once it was asked for */
     vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
@@ -212,8 +212,8 @@ typedef struct vn_samples_band {
 struct vn_samples {
     vn_context *vn;
     int64_t count;
-    int rank;
-    int64_t shape[3], size;
+    vn_shape sample;  /* [C,H,W] or [D] */
+    int64_t size;     /* numbers in it */
     float *data;      /* [count,size] */
     int32_t *labels;  /* [count] */
     double *guidance; /* [count] */
@@ -302,7 +302,7 @@ typedef struct vn_saver vn_saver;
  * does. */
 bool vn_saver_whole(const char *path);
 /* Whether the trace of such samples is part of what is saved there. */
-bool vn_saver_traces(const char *path, int rank);
+bool vn_saver_traces(const char *path, const vn_shape *sample);
 /* Whether what was put is kept when the rest does not come: then there is no reason to hold it
  * back. */
 bool vn_saver_keeps(const vn_saver *s);

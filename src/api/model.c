@@ -41,8 +41,8 @@ static const char *world_name(const void *world, int32_t i) {
 /* What the world, just read, says of the model. */
 static vn_status take_world(vn_model *m, vn_err *err) {
     m->kind = "world";
-    m->rank = 1;
-    m->shape[0] = m->size = vn_world_size(m->world);
+    m->sample.rank = 1;
+    m->sample.dim[0] = m->size = vn_world_size(m->world);
     m->has_null = true;
     return vn_model_copy_names(m, vn_world_classes(m->world), world_name, m->world, err);
 }
@@ -71,26 +71,26 @@ static vn_status open_world(vn_model *m, vn_err *err) {
 /* Sizes that vane.json gives, which a network of any size leaves open. */
 static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(m->net);
-    m->rank = io->rank;
-    m->shape[0] = io->in_channels;
-    m->shape[1] = io->height;
-    m->shape[2] = io->width;
+    m->sample.rank = io->rank;
+    m->sample.dim[0] = io->in_channels;
+    m->sample.dim[1] = io->height;
+    m->sample.dim[2] = io->width;
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
     if (json_array_size(shape) == (size_t)io->rank)
         for (int i = 0; i < io->rank; i++)
-            m->shape[i] = json_integer_value(json_array_get(shape, (size_t)i));
+            m->sample.dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
     m->size = 1;
     for (int i = 0; i < io->rank; i++) {
-        if (m->shape[i] < 1 || m->shape[i] > VN_LARGEST_SIDE)
+        if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_LARGEST_SIDE)
             return vn_fail(
                 err, VN_BAD_FILE,
                 "%s: neither the config's sample_size nor vane.json gives the size of a sample",
                 m->source);
-        m->size *= m->shape[i];
+        m->size *= m->sample.dim[i];
     }
-    if (m->shape[0] != io->in_channels)
+    if (m->sample.dim[0] != io->in_channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
-                       m->source, (long long)m->shape[0], (long long)io->in_channels);
+                       m->source, (long long)m->sample.dim[0], (long long)io->in_channels);
     if (io->classifies)
         return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers",
                        m->source);
@@ -106,7 +106,9 @@ static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     const json_t *patch = json_object_get(dir->config, "patch_size");
     const int64_t side =
         json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
-    const int64_t tokens = m->rank == 3 ? (m->shape[1] / side) * (m->shape[2] / side) : m->size;
+    const int64_t tokens = vn_shape_is_image(&m->sample)
+                               ? (m->sample.dim[1] / side) * (m->sample.dim[2] / side)
+                               : m->size;
     return tokens < 1 ? 1 : tokens;
 }
 
@@ -260,8 +262,8 @@ vn_model_info vn_model_get_info(const vn_model *m) {
     vn_model_info info = {.kind = m->kind,
                           .path = m->path_text,
                           .predict = m->path || m->says ? m->prediction.row->row.name : NULL,
-                          .rank = m->rank,
-                          .shape = {m->shape[0], m->shape[1], m->shape[2]},
+                          .rank = m->sample.rank,
+                          .shape = {m->sample.dim[0], m->sample.dim[1], m->sample.dim[2]},
                           .classes = m->classes,
                           .has_null = m->has_null,
                           .steps = m->steps,
@@ -330,8 +332,9 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
         else if (m->callback.predict)
             vn_callback_denoiser(&m->callback, m, path, &m->denoiser);
         else
-            status = vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path,
-                                          &m->prediction, m->shape, m->null_row, &m->denoiser, err);
+            status =
+                vn_net_denoiser_open(&m->net_denoiser, m->vn, m->net, m->values, path,
+                                     &m->prediction, &m->sample, m->null_row, &m->denoiser, err);
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
     m->denoiser.names = (const char *const *)m->names;

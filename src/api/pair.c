@@ -41,8 +41,7 @@ static vn_status compare(char *a, char *b, const char *what, const vn_model *mai
 vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
                        const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
                        vn_err *err) {
-    if (main->rank != weak->rank ||
-        memcmp(main->shape, weak->shape, (size_t)main->rank * sizeof *main->shape) != 0)
+    if (!vn_shape_equal(&main->sample, &weak->sample))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "weak: samples of %s have another shape than those of %s", weak->source,
                        main->source);

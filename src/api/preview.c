@@ -15,7 +15,7 @@ static vn_status open_trajectory(vn_preview *p, const float *values, vn_err *err
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction,
-                             p->shape, p->classes ? p->classes : -1, &p->denoiser, err);
+                             p->sample, p->classes ? p->classes : -1, &p->denoiser, err);
     if (status) return status;
     p->size = p->denoiser.size;
     p->count = io->rank == 1 ? POINTS
@@ -89,9 +89,9 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
     const vn_band whole = {.title = title, .count = p->count};
     const vn_show show = {.samples = p->samples,
                           .count = p->count,
-                          .channels = p->denoiser.rank == 3 ? (int)p->shape[0] : 0,
-                          .height = p->denoiser.rank == 3 ? (int)p->shape[1] : 0,
-                          .width = p->denoiser.rank == 3 ? (int)p->shape[2] : 0,
+                          .channels = vn_shape_is_image(p->sample) ? (int)p->sample->dim[0] : 0,
+                          .height = vn_shape_is_image(p->sample) ? (int)p->sample->dim[1] : 0,
+                          .width = vn_shape_is_image(p->sample) ? (int)p->sample->dim[2] : 0,
                           .dimension = (int)p->size,
                           .labels = p->labels,
                           .names = p->names,
@@ -99,8 +99,8 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
                           .bands = &whole,
                           .band_count = 1};
     vn_image image = {0};
-    status = p->denoiser.rank == 3 ? vn_show_grid(&show, &image, err)
-                                   : vn_show_points(&show, &image, err);
+    status = vn_shape_is_image(p->sample) ? vn_show_grid(&show, &image, err)
+                                          : vn_show_points(&show, &image, err);
     if (!status) status = write(p, step, &image, path, err);
     vn_image_free(&image);
     return status;

@@ -10,7 +10,7 @@ typedef struct vn_preview {
     const vn_net *net;
     const vn_path *path;
     const vn_prediction *prediction;
-    const int64_t *shape;
+    const vn_shape *sample;
     const char *const *names;
     int32_t classes;
     uint64_t seed;

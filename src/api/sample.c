@@ -87,8 +87,8 @@ static vn_status open_noise(vn_drawing *d, vn_err *err) {
     vn_status status = vn_safetensors_open(o->noise_file, &d->noise, err);
     if (!status) status = vn_safetensors_get(d->noise, "noise", &t, err);
     if (status) return status;
-    bool fits = t->shape.rank == m->rank + 1;
-    for (int i = 0; fits && i < m->rank; i++) fits = t->shape.dim[i + 1] == m->shape[i];
+    bool fits = t->shape.rank == m->sample.rank + 1;
+    for (int i = 0; fits && i < m->sample.rank; i++) fits = t->shape.dim[i + 1] == m->sample.dim[i];
     char text[128];
     if (!fits)
         return vn_fail(err, VN_BAD_FILE, "%s: noise %s does not fit samples of %lld numbers",
@@ -253,8 +253,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     const vn_sample_options *o = &d->o;
     const vn_path *path = d->denoiser.path;
     *s = (vn_samples){
-        .vn = m->vn, .count = d->count, .rank = m->rank, .size = m->size, .scale = o->scale};
-    memcpy(s->shape, m->shape, sizeof s->shape);
+        .vn = m->vn, .count = d->count, .sample = m->sample, .size = m->size, .scale = o->scale};
     s->settings = json_object();
     char *path_text = vn_path_text(path);
     json_t *to = s->settings;

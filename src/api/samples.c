@@ -9,8 +9,8 @@ int64_t vn_samples_count(const vn_samples *s) {
 }
 
 int vn_samples_shape(const vn_samples *s, int64_t shape[3]) {
-    for (int i = 0; i < s->rank; i++) shape[i] = s->shape[i];
-    return s->rank;
+    for (int i = 0; i < s->sample.rank; i++) shape[i] = s->sample.dim[i];
+    return s->sample.rank;
 }
 
 const float *vn_samples_data(const vn_samples *s) {
@@ -116,8 +116,7 @@ static bool same_levels(const vn_samples *a, const vn_samples *b) {
 }
 
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err) {
-    if (s->rank != more->rank ||
-        memcmp(s->shape, more->shape, (size_t)s->rank * sizeof *s->shape) != 0)
+    if (!vn_shape_equal(&s->sample, &more->sample))
         return vn_fail(err, VN_BAD_ARGUMENT, "samples of different shapes cannot be joined");
     if (!same_levels(s, more))
         return vn_fail(err, VN_BAD_ARGUMENT,

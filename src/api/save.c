@@ -47,19 +47,20 @@ static vn_status check_ending(const char *path, vn_err *err) {
 }
 
 /* The form of a path, if samples of this shape can have it. */
-static vn_status find_form(const char *path, int rank, const int64_t *shape, const vn_form **out,
+static vn_status find_form(const char *path, const vn_shape *sample, const vn_form **out,
                            vn_err *err) {
     if (!path || !path[0])
         return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
     const vn_form *f = *out = form_of(path);
     if (!f->ending[0] && check_ending(path, err) != VN_OK) return err->status;
+    const int64_t channels = vn_shape_channels(sample);
+    const bool images = vn_shape_is_image(sample);
     const char *what = f->dimensions ? "picture" : "folder of pictures";
-    if (f->dimensions < 0 ||
-        (rank == 3 ? shape[0] == 1 || shape[0] == 3 : shape[0] <= f->dimensions))
+    if (f->dimensions < 0 || (images ? channels == 1 || channels == 3 : channels <= f->dimensions))
         return VN_OK;
     return vn_fail(err, VN_UNSUPPORTED, "%s: %s of %lld %s are no %s; save .safetensors or .npy",
-                   path, rank == 3 ? "images" : "points", (long long)shape[0],
-                   rank == 3 ? "channels" : "dimensions", what);
+                   path, images ? "images" : "points", (long long)channels,
+                   images ? "channels" : "dimensions", what);
 }
 
 /* ---- a saver's life -------------------------------------------------------------------------- */
@@ -68,9 +69,9 @@ bool vn_saver_whole(const char *path) {
     return path && form_of(path)->whole;
 }
 
-bool vn_saver_traces(const char *path, int rank) {
+bool vn_saver_traces(const char *path, const vn_shape *sample) {
     const vn_form *form = form_of(path);
-    return form->traces || (form->point_traces && rank == 1);
+    return form->traces || (form->point_traces && !vn_shape_is_image(sample));
 }
 
 bool vn_saver_keeps(const vn_saver *s) {
@@ -81,12 +82,13 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
                         vn_saver **out, vn_err *err) {
     const vn_form *form = NULL;
     *out = NULL;
-    vn_status status = find_form(path, of->rank, of->shape, &form, err);
+    vn_status status = find_form(path, &of->sample, &form, err);
     if (status) return status;
     if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
                        path);
-    if (of->scale && (of->rank != 3 || (form != &vn_form_picture && form != &vn_form_folder)))
+    if (of->scale &&
+        (!vn_shape_is_image(&of->sample) || (form != &vn_form_picture && form != &vn_form_folder)))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "scale has no effect on %s: it is of images as PNG files", path);
     vn_saver *s = vn_calloc(1, sizeof *s);
@@ -143,9 +145,9 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     if (!m) return VN_BAD_ARGUMENT;
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
-    const vn_status status = find_form(path, m->rank, m->shape, &form, err);
+    const vn_status status = find_form(path, &m->sample, &form, err);
     if (status) return status;
-    vn_samples none = {.vn = m->vn, .rank = m->rank, .size = m->size};
+    vn_samples none = {.vn = m->vn, .sample = m->sample, .size = m->size};
     vn_saver folder = {.form = form, .of = &none, .path = path};
     if (form != &vn_form_folder) return vn_check_file(path, err);
     vn_status s = form->open(&folder, err);

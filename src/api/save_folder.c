@@ -188,8 +188,8 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
     vn_image image = {0};
     vn_status status = settings ? VN_OK : vn_no_memory(err);
     if (!status)
-        status = vn_image_from_sample(sample, (int)of->shape[0], (int)of->shape[1],
-                                      (int)of->shape[2], &image, err);
+        status = vn_image_from_sample(sample, (int)of->sample.dim[0], (int)of->sample.dim[1],
+                                      (int)of->sample.dim[2], &image, err);
     if (!status) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
     if (!status) status = vn_picture_write(&image, settings, path, err);
     vn_image_free(&image);

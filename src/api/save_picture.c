@@ -53,10 +53,10 @@ static void describe(picture *p, const vn_samples *s) {
                         .classes = s->classes,
                         .bands = p->bands,
                         .band_count = p->count};
-    if (s->rank == 3) {
-        p->show.channels = (int)s->shape[0];
-        p->show.height = (int)s->shape[1];
-        p->show.width = (int)s->shape[2];
+    if (vn_shape_is_image(&s->sample)) {
+        p->show.channels = (int)s->sample.dim[0];
+        p->show.height = (int)s->sample.dim[1];
+        p->show.width = (int)s->sample.dim[2];
         p->show.scale = s->scale;
     } else {
         p->show.dimension = (int)s->size;
@@ -72,7 +72,7 @@ static vn_status open_picture(vn_saver *s, vn_err *err) {
     describe(p, of);
     if (vn_show_fits(&p->show, err) != VN_OK) {
         vn_fail_in(err, "%s", s->path);
-        return vn_fail_after(err, of->rank == 3
+        return vn_fail_after(err, vn_shape_is_image(&of->sample)
                                       ? "draw fewer, or save .safetensors, .npy or a folder"
                                       : "draw fewer bands, or save .safetensors or .npy");
     }
@@ -110,10 +110,11 @@ static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_row
     picture *p = s->self;
     p->show.samples = rows->data;
     p->show.labels = rows->labels;
-    p->show.trace = s->of->rank == 1 ? rows->trace : NULL;
+    p->show.trace = !vn_shape_is_image(&s->of->sample) ? rows->trace : NULL;
     vn_image image = {0};
-    vn_status status = s->of->rank == 3 ? vn_show_grid(&p->show, &image, err)
-                                        : show_points(s->of, &p->show, &image, err);
+    vn_status status = vn_shape_is_image(&s->of->sample)
+                           ? vn_show_grid(&p->show, &image, err)
+                           : show_points(s->of, &p->show, &image, err);
     if (!status) status = vn_picture_write(&image, s->of->settings, s->path, err);
     vn_image_free(&image);
     return status;

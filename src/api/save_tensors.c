@@ -10,8 +10,8 @@ enum { SAMPLES, LABELS, GUIDANCE, TRACE, TRACE_T, TENSORS };
 enum { BLOCK = 4096 };
 
 static vn_shape shape_of(const vn_samples *s) {
-    vn_shape shape = {.rank = s->rank + 1, .dim = {s->count}};
-    for (int i = 0; i < s->rank; i++) shape.dim[i + 1] = s->shape[i];
+    vn_shape shape = {.rank = s->sample.rank + 1, .dim = {s->count}};
+    for (int i = 0; i < s->sample.rank; i++) shape.dim[i + 1] = s->sample.dim[i];
     return shape;
 }
 
@@ -44,8 +44,8 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     const vn_samples *of = s->of;
     json_t *metadata = metadata_of(of);
     if (!metadata) return vn_no_memory(err);
-    vn_shape states = {.rank = of->rank + 2, .dim = {of->levels, of->count}};
-    for (int i = 0; i < of->rank; i++) states.dim[i + 2] = of->shape[i];
+    vn_shape states = {.rank = of->sample.rank + 2, .dim = {of->levels, of->count}};
+    for (int i = 0; i < of->sample.rank; i++) states.dim[i + 2] = of->sample.dim[i];
     const vn_array tensors[TENSORS] = {
         [SAMPLES] = {.name = "samples", .dtype = VN_F32, .shape = shape_of(of)},
         [LABELS] = {.name = "labels", .dtype = VN_I64, .shape = VN_SHAPE(of->count)},

@@ -57,7 +57,7 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
         s->of = of;
         of = NULL;
     }
-    if (!status && s->of->levels > 0 && !vn_saver_traces(s->path, s->of->rank))
+    if (!status && s->of->levels > 0 && !vn_saver_traces(s->path, &s->of->sample))
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s holds no trace: a .safetensors and a picture of points do", s->path);
     if (!status && vn_saver_whole(s->path)) {

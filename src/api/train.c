@@ -30,8 +30,8 @@ typedef struct job {
     const char **names; /* [classes] */
     const char **known; /* [known_count] classes of the run that is resumed, in dir; else NULL */
     int32_t known_count;
-    int64_t shape[3]; /* of its samples; [0] 0: not known */
-    char *list;       /* its list of the data's files, when it is resumed and has one; else NULL */
+    vn_shape sample; /* of its data, where they are images; else of rank 0 */
+    char *list;      /* its list of the data's files, when it is resumed and has one; else NULL */
     char *path_text;
     vn_sampling sampling; /* how the run is sampled unless told otherwise */
 } job;
@@ -60,7 +60,8 @@ static vn_status read_names(job *j, vn_err *err) {
 static void read_shape(job *j) {
     const json_t *shape = json_object_get(json_object_get(j->dir.vane, "data"), "shape");
     for (size_t i = 0; json_array_size(shape) == 3 && i < 3; i++)
-        j->shape[i] = json_integer_value(json_array_get(shape, i));
+        j->sample.dim[i] = json_integer_value(json_array_get(shape, i));
+    j->sample.rank = j->sample.dim[0] > 0 ? 3 : 0;
 }
 
 /* The run's list of files: runs of older versions, and of other data than folders, have none. */
@@ -83,7 +84,7 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .check = true,
                                      .skip_bad = j->o.skip_bad != 0,
                                      .list = j->list,
-                                     .shape = j->shape[0] > 0 ? j->shape : NULL,
+                                     .shape = j->sample.rank ? &j->sample : NULL,
                                      .classes = j->known,
                                      .class_count = j->known_count,
                                      .watch = &j->vn->watch};
@@ -123,7 +124,7 @@ static vn_status open_objective(job *j, vn_err *err) {
 
 /* A U-Net halves its images as often as their sides allow, which may be less than it would. */
 static void tell_levels(const job *j, const vn_choice *choice, const json_t *config) {
-    const int64_t *shape = vn_data_get_info(j->data)->shape;
+    const vn_shape *sample = &vn_data_get_info(j->data)->sample;
     const int made = (int)json_array_size(json_object_get(config, "block_out_channels"));
     const vn_param *p = choice->row->params;
     for (size_t i = 0; p && p[i].name && made; i++)
@@ -131,21 +132,23 @@ static void tell_levels(const job *j, const vn_choice *choice, const json_t *con
             vn_log(&j->vn->watch, VN_LOG_INFO,
                    "%s: %d level%s instead of %d, as %lldx%lld does not halve evenly more often",
                    choice->row->name, made, made == 1 ? "" : "s", (int)choice->value[i],
-                   (long long)shape[2], (long long)shape[1]);
+                   (long long)sample->dim[2], (long long)sample->dim[1]);
 }
 
 /* A config written for the data by a row of the models table. */
 static vn_status make_config(job *j, const vn_data_info *info, json_t **config, vn_err *err) {
-    const char *name = j->o.model ? j->o.model : info->rank == 3 ? "unet2d" : "mlp";
+    const char *name = j->o.model                         ? j->o.model
+                       : vn_shape_is_image(&info->sample) ? "unet2d"
+                                                          : "mlp";
     vn_choice choice;
     vn_status status =
         vn_choice_parse(name, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
     if (status) return status;
-    const bool images = info->rank == 3;
-    const vn_net_data data = {.rank = info->rank,
-                              .channels = info->shape[0],
-                              .height = images ? info->shape[1] : 0,
-                              .width = images ? info->shape[2] : 0,
+    const bool images = vn_shape_is_image(&info->sample);
+    const vn_net_data data = {.rank = info->sample.rank,
+                              .channels = info->sample.dim[0],
+                              .height = images ? info->sample.dim[1] : 0,
+                              .width = images ? info->sample.dim[2] : 0,
                               .labels = info->classes ? info->classes + 1 : 0,
                               .dropout = j->o.dropout,
                               .learns_variance = vn_objective_learns_variance(j->objective)};
@@ -163,18 +166,18 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     if (io->classifies)
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s answers with classes: it cannot be trained to denoise", name);
-    if (io->rank != info->rank)
+    if (io->rank != info->sample.rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
                        io->rank == 3 ? "images" : "points", j->source,
-                       info->rank == 3 ? "images" : "points");
+                       vn_shape_is_image(&info->sample) ? "images" : "points");
     const bool variance = vn_objective_learns_variance(j->objective);
-    const int64_t out = (variance ? 2 : 1) * info->shape[0];
-    if (io->in_channels != info->shape[0] || io->out_channels != out)
+    const int64_t out = (variance ? 2 : 1) * info->sample.dim[0];
+    if (io->in_channels != info->sample.dim[0] || io->out_channels != out)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "model %s takes %lld channels and gives %lld; %s has %lld, of which this "
                        "objective wants %lld%s",
                        name, (long long)io->in_channels, (long long)io->out_channels, j->source,
-                       (long long)info->shape[0], (long long)out,
+                       (long long)info->sample.dim[0], (long long)out,
                        variance              ? ", for a variance too"
                        : io->learns_variance ? "; hybrid is the one that learns a variance"
                                              : "");
@@ -184,11 +187,11 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
             err, VN_BAD_ARGUMENT,
             "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
             (long long)io->labels, j->source, (long long)rows, (int)info->classes);
-    if (info->rank == 3 && io->height &&
-        (io->height != info->shape[1] || io->width != info->shape[2]))
+    if (vn_shape_is_image(&info->sample) && io->height &&
+        (io->height != info->sample.dim[1] || io->width != info->sample.dim[2]))
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
                        name, (long long)io->height, (long long)io->width, j->source,
-                       (long long)info->shape[1], (long long)info->shape[2]);
+                       (long long)info->sample.dim[1], (long long)info->sample.dim[2]);
     return VN_OK;
 }
 
@@ -259,8 +262,8 @@ static json_t *describe(const job *j) {
     const vn_data_info *info = vn_data_get_info(j->data);
     json_t *shape = json_array(),
            *skipped = info->skipped > 0 ? json_integer((json_int_t)info->skipped) : NULL;
-    for (int i = 0; shape && i < info->rank; i++)
-        if (json_array_append_new(shape, json_integer(info->shape[i])) != 0) {
+    for (int i = 0; shape && i < info->sample.rank; i++)
+        if (json_array_append_new(shape, json_integer(info->sample.dim[i])) != 0) {
             json_decref(shape);
             shape = NULL;
         }
@@ -324,8 +327,8 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     if (!status) status = open_net(j, err);
     if (!status) status = check_memory(j, err);
     if (!status)
-        j->sampling =
-            vn_sampling_choose(vn_data_get_info(j->data)->rank == 3, j->o.drop > 0, j->path);
+        j->sampling = vn_sampling_choose(vn_shape_is_image(&vn_data_get_info(j->data)->sample),
+                                         j->o.drop > 0, j->path);
     if (!status) status = create(j, err);
     return status;
 }
@@ -382,7 +385,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                           .net = j->net,
                           .path = j->path,
                           .prediction = &j->prediction,
-                          .shape = info->shape,
+                          .sample = &info->sample,
                           .names = j->names,
                           .classes = info->classes,
                           .seed = j->o.seed,

@@ -29,9 +29,10 @@ static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *bat
 static int find_side(const vn_train_setup *s, double bytes, double memory) {
     const vn_data_info *info = vn_data_get_info(s->data);
     const double weights = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net));
-    const double pixel = (bytes - weights) / ((double)info->shape[1] * (double)info->shape[2]);
+    const double pixel =
+        (bytes - weights) / ((double)info->sample.dim[1] * (double)info->sample.dim[2]);
     for (int side = GOOD_SIDE; side >= SMALL_SIDE; side /= 2)
-        if (side < info->shape[1] && side < info->shape[2] &&
+        if (side < info->sample.dim[1] && side < info->sample.dim[2] &&
             weights + pixel * side * side <= memory)
             return side;
     return 0;
@@ -48,10 +49,11 @@ vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const 
     if (status || bytes <= memory) return status;
     status = find_batch(s, memory, &batch, err);
     if (status) return status;
-    const int side = may_resize && info->rank == 3 ? find_side(s, bytes, memory) : 0;
-    if (info->rank == 3)
-        snprintf(size, sizeof size, " at %lldx%lld", (long long)info->shape[2],
-                 (long long)info->shape[1]);
+    const int side =
+        may_resize && vn_shape_is_image(&info->sample) ? find_side(s, bytes, memory) : 0;
+    if (vn_shape_is_image(&info->sample))
+        snprintf(size, sizeof size, " at %lldx%lld", (long long)info->sample.dim[2],
+                 (long long)info->sample.dim[1]);
     if (side > 0) snprintf(resize, sizeof resize, "--size %d", side);
     if (batch > 0) snprintf(fewer, sizeof fewer, "--batch %lld", (long long)batch);
     const char *none =

@@ -157,9 +157,9 @@ static vn_status name_classes(const layout *l, const char *source, vn_source *ou
 vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out,
                         vn_err *err) {
     const layout *l = find_layout(source);
-    out->rank = 3;
-    out->shape[0] = 3;
-    out->shape[1] = out->shape[2] = SIDE;
+    out->sample.rank = 3;
+    out->sample.dim[0] = 3;
+    out->sample.dim[1] = out->sample.dim[2] = SIDE;
     vn_status status = name_classes(l, source, out, err);
     if (!status)
         status = vn_is_dir(source) ? read_folder(l, source, options->watch, out, err)

@@ -103,24 +103,24 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
 static vn_status check_source(const vn_source *s, const vn_data_options *options,
                               const char *source, vn_err *err) {
     if (s->count < 1) return vn_fail(err, VN_BAD_FILE, "%s: holds no samples", source);
-    for (int i = 0; s->rank == 3 && i < 3; i++)
-        if (s->shape[i] < 1 || s->shape[i] > VN_IMAGE_MAX_SIDE)
+    for (int i = 0; vn_shape_is_image(&s->sample) && i < 3; i++)
+        if (s->sample.dim[i] < 1 || s->sample.dim[i] > VN_IMAGE_MAX_SIDE)
             return vn_fail(err, VN_BAD_FILE, "%s: pictures of %lldx%lld", source,
-                           (long long)s->shape[2], (long long)s->shape[1]);
-    if (s->rank == 1 && options->flip)
+                           (long long)s->sample.dim[2], (long long)s->sample.dim[1]);
+    if (!vn_shape_is_image(&s->sample) && options->flip)
         return vn_fail(err, VN_BAD_ARGUMENT, "flip has no effect on points");
     for (size_t i = 0, n = (size_t)s->count * vn_source_sample_size(s); s->points != NULL && i < n;
          i++)
         if (!isfinite(s->points[i]))
             return vn_fail(err, VN_BAD_FILE, "%s: point %lld is not finite", source,
-                           (long long)(i / (size_t)s->shape[0]));
+                           (long long)(i / (size_t)s->sample.dim[0]));
     return VN_OK;
 }
 
 /* Root mean square distance of a coordinate from its own mean. */
 static vn_status deviation(const vn_source *s, const vn_watch *watch, double *out, vn_err *err) {
     double sum = 0.0;
-    const int64_t dim = s->shape[0];
+    const int64_t dim = s->sample.dim[0];
     vn_reading reading;
     vn_reading_begin(&reading, watch, (uint64_t)(s->count * dim) * sizeof *s->points);
     for (int64_t d = 0; d < dim; d++) {
@@ -165,8 +165,7 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
     vn_status status = s->points ? deviation(s, watch, &spread, err) : VN_OK;
     if (!status) status = vn_source_fingerprint(s, watch, &fingerprint, err);
     d->info = (vn_data_info){.source = row->row.name,
-                             .rank = s->rank,
-                             .shape = {s->shape[0], s->shape[1], s->shape[2]},
+                             .sample = s->sample,
                              .classes = s->classes,
                              .count = s->count,
                              .skipped = s->folder ? vn_folder_skipped(s->folder) : 0,
@@ -273,7 +272,8 @@ const vn_world *vn_data_world(const vn_data *data) {
 /* ---- batches --------------------------------------------------------------------------------- */
 
 static void copy_image(const vn_data *d, const uint8_t *pixels, bool flip, float *x) {
-    const int64_t c = d->source.shape[0], h = d->source.shape[1], w = d->source.shape[2];
+    const int64_t c = d->source.sample.dim[0], h = d->source.sample.dim[1],
+                  w = d->source.sample.dim[2];
     if (!flip) {
         for (int64_t i = 0; i < h * w * c; i++) x[i] = d->level[pixels[i]];
         return;

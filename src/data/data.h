@@ -38,8 +38,8 @@ typedef struct vn_data_options {
      * were told to be unreadable may have been repaired or removed; the list is kept up to date.
      * NULL: none */
     const char *list;
-    /* [3] folders: what samples are made to be, as a run made them; NULL: chosen */
-    const int64_t *shape;
+    /* folders: [C,H,W] that samples are made to be, as a run made them; NULL: found by `size` */
+    const vn_shape *shape;
     /* [class_count] what labels mean: the classes of a run or model, among which the data's are
      * found by name. NULL: the data's own, those without samples left out */
     const char *const *classes;
@@ -53,12 +53,11 @@ typedef struct vn_data_options {
 
 typedef struct vn_data_info {
     const char *source; /* the row's name: "idx", "folder", ... */
-    int rank;           /* 3: images, shape C, H, W; 1: points, shape D */
-    int64_t shape[3];
-    int32_t classes; /* K; labels are 0 .. K-1; 0: unlabelled */
-    int64_t count;   /* all samples: train + held */
-    int64_t skipped; /* folders: pictures that cannot be read and are passed over */
-    int64_t named;   /* folders: pictures that failed a batch, and are to be repaired or removed */
+    vn_shape sample;    /* images [C,H,W], points [D] */
+    int32_t classes;    /* K; labels are 0 .. K-1; 0: unlabelled */
+    int64_t count;      /* all samples: train + held */
+    int64_t skipped;    /* folders: pictures that cannot be read and are passed over */
+    int64_t named; /* folders: pictures that failed a batch, and are to be repaired or removed */
     int64_t train, held;
     /* points: root mean square distance of a coordinate from its mean; images: 0 */
     double deviation;

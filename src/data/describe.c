@@ -42,8 +42,8 @@ static bool put_left_out(const vn_source *s, json_t *out) {
 static bool put_shape(const vn_source *s, json_t *out) {
     json_t *list = json_array();
     bool ok = list != NULL && put(out, "shape", json_incref(list));
-    for (int i = 0; ok && i < s->rank; i++)
-        ok = append(list, json_integer((json_int_t)s->shape[i]));
+    for (int i = 0; ok && i < s->sample.rank; i++)
+        ok = append(list, json_integer((json_int_t)s->sample.dim[i]));
     json_decref(list);
     return ok;
 }

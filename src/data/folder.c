@@ -100,11 +100,11 @@ static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
 }
 
 /* What a run has made of its pictures before it is made of them again. */
-static void take_shape(vn_folder *f, const int64_t shape[3]) {
-    const vn_image whole = {.width = (int)shape[2], .height = (int)shape[1]};
+static void take_shape(vn_folder *f, const vn_shape *shape) {
+    const vn_image whole = {.width = (int)shape->dim[2], .height = (int)shape->dim[1]};
     const bool resized = f->differ || !same_size(&f->least, &whole);
     if (f->size <= 0) f->size = resized && whole.width == whole.height ? whole.width : 0;
-    f->channels = (int)shape[0];
+    f->channels = (int)shape->dim[0];
     f->width = whole.width;
     f->height = whole.height;
 }
@@ -129,10 +129,10 @@ static vn_status fill(vn_folder *f, const vn_data_options *options, vn_source *o
         status = choose_size(f, options->watch, err);
     if (status) return status;
     if (options->grey && !options->shape) f->channels = 1;
-    out->rank = 3;
-    out->shape[0] = f->channels;
-    out->shape[1] = f->height;
-    out->shape[2] = f->width;
+    out->sample.rank = 3;
+    out->sample.dim[0] = f->channels;
+    out->sample.dim[1] = f->height;
+    out->sample.dim[2] = f->width;
     out->count = (int64_t)f->files.count;
     return VN_OK;
 }

@@ -236,10 +236,10 @@ static vn_status read_pair(const char *images, const char *labels, const vn_watc
         status = vn_fail(err, VN_BAD_FILE, "%s holds %lld images, but %s holds %lld labels", images,
                          (long long)size[0], labels, (long long)count);
     if (!status) {
-        out->rank = 3;
-        out->shape[0] = 1;
-        out->shape[1] = size[1];
-        out->shape[2] = size[2];
+        out->sample.rank = 3;
+        out->sample.dim[0] = 1;
+        out->sample.dim[1] = size[1];
+        out->sample.dim[2] = size[2];
         out->count = count;
         status = take_labels(out, labels, label, err);
     }

@@ -30,8 +30,7 @@ typedef struct vn_folder vn_folder;
 /* What was read. A reader fills it from zero; on failure it may stay half filled: vn_source_close
  * frees what is there. */
 typedef struct vn_source {
-    int rank;
-    int64_t shape[3]; /* C, H, W or D */
+    vn_shape sample; /* [C,H,W] or [D] */
     int64_t count;
     int32_t classes;
     const char **names; /* [classes], in the arena */

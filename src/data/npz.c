@@ -138,11 +138,11 @@ static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_e
     if (!is_channels(channels))
         return vn_fail(err, VN_UNSUPPORTED, "images must have 1 or 3 channels");
     if (a->count == 0) return vn_fail(err, VN_BAD_FILE, "images of no size");
-    out->rank = 3;
+    out->sample.rank = 3;
     out->count = a->dim[0];
-    out->shape[0] = channels;
-    out->shape[1] = a->dim[*planar ? 2 : 1];
-    out->shape[2] = a->dim[*planar ? 3 : 2];
+    out->sample.dim[0] = channels;
+    out->sample.dim[1] = a->dim[*planar ? 2 : 1];
+    out->sample.dim[2] = a->dim[*planar ? 3 : 2];
     return VN_OK;
 }
 
@@ -157,7 +157,8 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     bool planar = false;
     vn_status status = image_shape(&m->array, out, &planar, err);
     if (status) return status;
-    const size_t channels = (size_t)out->shape[0], plane = (size_t)(out->shape[1] * out->shape[2]);
+    const size_t channels = (size_t)out->sample.dim[0],
+                 plane = (size_t)(out->sample.dim[1] * out->sample.dim[2]);
     const size_t numbers = m->array.count / (size_t)out->count;
     status = vn_source_fits(out->count, (double)numbers, err);
     if (status) return status;
@@ -206,9 +207,9 @@ static vn_status read_points(member *m, vn_source *out, vn_err *err) {
         return vn_fail(err, VN_BAD_FILE, "points must be [N,D], not of %d axes", a->rank);
     if (a->dim[1] < 1 || a->dim[1] > MAX_DIMENSION)
         return vn_fail(err, VN_BAD_FILE, "points of dimension %lld", (long long)a->dim[1]);
-    out->rank = 1;
+    out->sample.rank = 1;
     out->count = a->dim[0];
-    out->shape[0] = a->dim[1];
+    out->sample.dim[0] = a->dim[1];
     const vn_status status =
         vn_source_fits(out->count, (double)a->dim[1] * sizeof *out->points, err);
     if (status) return status;

@@ -163,8 +163,8 @@ vn_status vn_points_open(const char *source, const vn_data_options *options, vn_
     status = vn_source_copy_names(out, toy->names, toy->classes, err);
     if (!status) status = open_world(toy, choice.value, &out->world, err);
     if (status) return status;
-    out->rank = 1;
-    out->shape[0] = 2;
+    out->sample.rank = 1;
+    out->sample.dim[0] = 2;
     out->count = (int64_t)choice.value[PARAM_COUNT];
     if (vn_source_fits(out->count, 2 * sizeof(float), err) != VN_OK)
         return err->status = VN_BAD_ARGUMENT;

@@ -19,7 +19,7 @@ void vn_source_close(vn_source *s) {
 
 size_t vn_source_sample_size(const vn_source *s) {
     size_t n = 1;
-    for (int i = 0; i < s->rank; i++) n *= (size_t)s->shape[i];
+    for (int i = 0; i < s->sample.rank; i++) n *= (size_t)s->sample.dim[i];
     return n;
 }
 
@@ -142,7 +142,7 @@ static vn_status add_much(uLong *crc, const void *data, size_t size, vn_reading 
 vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint32_t *out,
                                 vn_err *err) {
     const size_t count = (size_t)s->count, numbers = count * vn_source_sample_size(s);
-    uLong crc = add(crc32_z(0, NULL, 0), s->shape, sizeof s->shape);
+    uLong crc = add(crc32_z(0, NULL, 0), s->sample.dim, 3 * sizeof *s->sample.dim);
     crc = add(crc, &s->count, sizeof s->count);
     for (int32_t k = 0; k < s->classes; k++) crc = add(crc, s->names[k], strlen(s->names[k]) + 1);
     if (s->labels) crc = add(crc, s->labels, count * sizeof *s->labels);

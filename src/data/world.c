@@ -62,8 +62,8 @@ static vn_status draw(vn_source *out, int64_t count, uint64_t seed, const vn_wat
         return err->status = VN_BAD_ARGUMENT;
     vn_reading reading;
     vn_reading_begin(&reading, watch, (uint64_t)count * size * sizeof(float));
-    out->rank = 1;
-    out->shape[0] = (int64_t)size;
+    out->sample.rank = 1;
+    out->sample.dim[0] = (int64_t)size;
     out->count = count;
     out->points = vn_alloc((size_t)count * size, sizeof *out->points);
     out->labels = vn_alloc((size_t)count, sizeof *out->labels);

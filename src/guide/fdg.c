@@ -25,11 +25,12 @@ enum { NARROWEST = 3 }; /* side that can still be blurred */
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const int halved = (int)c->value[LEVELS] - 2;
     if (c->value[LOW] == 1) return vn_fail(err, VN_BAD_ARGUMENT, "fdg: low=1 is cfg");
-    if (d->rank != 3)
+    if (!vn_shape_is_image(&d->sample))
         return vn_fail(err, VN_BAD_ARGUMENT, "fdg: points have no frequencies; it is for images");
-    if (d->shape[1] >> halved >= NARROWEST && d->shape[2] >> halved >= NARROWEST) return VN_OK;
+    if (d->sample.dim[1] >> halved >= NARROWEST && d->sample.dim[2] >> halved >= NARROWEST)
+        return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "fdg: levels=%g is too many for images of %lld x %lld",
-                   c->value[LEVELS], (long long)d->shape[1], (long long)d->shape[2]);
+                   c->value[LEVELS], (long long)d->sample.dim[1], (long long)d->sample.dim[2]);
 }
 
 /* ---- one plane [h,w] ------------------------------------------------------------------------- */
@@ -112,7 +113,8 @@ static void low_frequencies(plane *p, int levels) {
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_denoiser *d = g->denoiser;
-    const size_t n = (size_t)(at->n * d->size), area = (size_t)(d->shape[1] * d->shape[2]);
+    const size_t n = (size_t)(at->n * d->size),
+                 area = (size_t)(d->sample.dim[1] * d->sample.dim[2]);
     const vn_estimate *c, *u;
     if (!vn_take_two(g, at, p, out, &c, &u)) return;
     vn_extrapolate(n, at->gamma, u->x0, c->x0, out->x0);
@@ -120,7 +122,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     float *delta = g->slot[0];
     for (size_t i = 0; i < n; i++) delta[i] = c->x0[i] - u->x0[i];
     for (size_t i = 0; i < n; i += area) {
-        plane one = {d->shape[1], d->shape[2], delta + i, g->slot[1] + i};
+        plane one = {d->sample.dim[1], d->sample.dim[2], delta + i, g->slot[1] + i};
         low_frequencies(&one, (int)g->choice.value[LEVELS]);
     }
     vn_shift_estimate(at, d->size, delta, (g->choice.value[LOW] - 1) * (at->gamma - 1), out);

@@ -207,9 +207,8 @@ typedef struct vn_classify {
 typedef struct vn_denoiser {
     const vn_path *path;
     vn_prediction prediction;
-    int rank; /* 3: [C,H,W]; 1: [D] */
-    int64_t shape[3];
-    int64_t size;             /* floats in a row: the shape's product */
+    vn_shape sample;          /* of one row: [C,H,W] or [D] */
+    int64_t size;             /* numbers in a row: the shape's count */
     int64_t tokens;           /* that a sample is to its network; 0: not known */
     int32_t classes;          /* labels are 0 .. classes-1 */
     const char *const *names; /* [classes] what guides may call them; NULL: by number only */

@@ -135,8 +135,7 @@ vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_pre
     *out = (vn_denoiser){
         .path = path,
         .prediction = *prediction,
-        .rank = 1,
-        .shape = {(int64_t)w->size},
+        .sample = VN_SHAPE((int64_t)w->size),
         .size = (int64_t)w->size,
         .classes = w->classes,
         .has_null = true,

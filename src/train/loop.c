@@ -231,7 +231,7 @@ static void say_plan(const vn_trainer *t) {
            "%s, %lld parameters, %.0f MB planned, batch %lld; %lld %s, %lld held out",
            vn_net_get_row(s->net)->row.name, (long long)vn_weights_parameters(t->at.weights),
            ceil(1e-6 * (double)planned_bytes(t)), (long long)s->batch, (long long)info->count,
-           info->rank == 3 ? "images" : "points", (long long)info->held);
+           vn_shape_is_image(&info->sample) ? "images" : "points", (long long)info->held);
     if (info->held < FEW_HELD)
         vn_log(s->watch, VN_LOG_INFO,
                info->held > 0 ? "the held-out loss is rough: it is of so few"

@@ -4,7 +4,7 @@
 
 static int64_t row_size(const vn_data_info *info) {
     int64_t size = 1;
-    for (int i = 0; i < info->rank; i++) size *= info->shape[i];
+    for (int i = 0; i < info->sample.rank; i++) size *= info->sample.dim[i];
     return size;
 }
 
@@ -16,9 +16,9 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
     c->batch = batch;
     vn_status status = vn_graph_open(&c->graph, err);
     if (status) return status;
-    const bool images = info->rank == 3;
-    c->nodes.output = vn_net_build(s->net, c->graph, batch, images ? info->shape[1] : 0,
-                                   images ? info->shape[2] : 0, train, &c->in);
+    const bool images = vn_shape_is_image(&info->sample);
+    c->nodes.output = vn_net_build(s->net, c->graph, batch, images ? info->sample.dim[1] : 0,
+                                   images ? info->sample.dim[2] : 0, train, &c->in);
     if (c->nodes.output && c->in.sample) {
         c->nodes.x = c->in.sample;
         c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);

@@ -88,8 +88,9 @@ void must_refuse(const char *source, const vn_data_options *options, vn_status s
 
 size_t sample_size(const vn_data *data) {
     const vn_data_info *info = vn_data_get_info(data);
-    return info->rank == 1 ? (size_t)info->shape[0]
-                           : (size_t)(info->shape[0] * info->shape[1] * info->shape[2]);
+    return !vn_shape_is_image(&info->sample)
+               ? (size_t)info->sample.dim[0]
+               : (size_t)(info->sample.dim[0] * info->sample.dim[1] * info->sample.dim[2]);
 }
 
 float *read_all(vn_data *data, int32_t *labels) {

@@ -31,8 +31,8 @@ static void check(const char *source, int count, int labels_in_file, const char 
     int32_t labels[16];
     float *x = read_all(data, labels);
     assert_string_equal(info->source, "cifar");
-    assert_true(info->count == count && info->classes == count && info->shape[0] == 3);
-    assert_true(info->shape[1] == 32 && info->shape[2] == 32);
+    assert_true(info->count == count && info->classes == count && info->sample.dim[0] == 3);
+    assert_true(info->sample.dim[1] == 32 && info->sample.dim[2] == 32);
     for (int i = 0; i < count; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", 7 * i % labels_in_file);

@@ -28,8 +28,8 @@ static void check_tree(vn_data *data, int channels) {
     const vn_data_info *info = vn_data_get_info(data);
     int32_t labels[COUNT];
     assert_string_equal(info->source, "folder");
-    assert_true(info->count == COUNT && info->classes == 3 && info->shape[0] == channels);
-    assert_true(info->shape[1] == HEIGHT && info->shape[2] == WIDTH);
+    assert_true(info->count == COUNT && info->classes == 3 && info->sample.dim[0] == channels);
+    assert_true(info->sample.dim[1] == HEIGHT && info->sample.dim[2] == WIDTH);
     float *x = read_all(data, labels);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(labels[i], i / EACH);
@@ -70,7 +70,7 @@ static void mixes_colours(void **state) {
     vn_data *data = must_open("tree", &plain);
     float *x = read_all(data, NULL);
     const float *grey = x, *colour = x + (EACH + 7) * WIDTH * HEIGHT * 3;
-    assert_int_equal(vn_data_get_info(data)->shape[0], 3);
+    assert_int_equal(vn_data_get_info(data)->sample.dim[0], 3);
     for (int k = 0; k < WIDTH * HEIGHT * 3; k++) {
         assert_float_equal(grey[k], level(data_pixel(0, k / 3)), 0.0);
         assert_float_equal(colour[k], level(data_pixel(77, k)), 0.0);
@@ -78,7 +78,7 @@ static void mixes_colours(void **state) {
     free(x);
     vn_data_close(&data);
     data = must_open("tree", &(vn_data_options){.grey = true});
-    assert_int_equal(vn_data_get_info(data)->shape[0], 1);
+    assert_int_equal(vn_data_get_info(data)->sample.dim[0], 1);
     x = read_all(data, NULL);
     for (int k = 0; k < WIDTH * HEIGHT; k++) {
         const double luma = 0.299 * data_pixel(77, 3 * k) + 0.587 * data_pixel(77, 3 * k + 1) +
@@ -93,7 +93,8 @@ static void resizes_and_crops(void **state) {
     (void)state;
     make_picture("tree/bee/003.png", 5, 16, 9, 1);
     vn_data *data = must_open("tree", &(vn_data_options){.size = 4, .threads = 1});
-    assert_true(vn_data_get_info(data)->shape[1] == 4 && vn_data_get_info(data)->shape[2] == 4);
+    assert_true(vn_data_get_info(data)->sample.dim[1] == 4 &&
+                vn_data_get_info(data)->sample.dim[2] == 4);
     float *x = read_all(data, NULL);
     vn_image in, out;
     assert_int_equal(vn_image_read("tree/bee/003.png", &in, NULL), VN_OK);
@@ -168,7 +169,7 @@ static void hear(void *user, vn_log_level level, const char *text) {
 static void check_size(int width, int height, const vn_watch *watch) {
     vn_data *data = must_open("tree", &(vn_data_options){.watch = watch});
     const vn_data_info *info = vn_data_get_info(data);
-    assert_true(info->shape[1] == height && info->shape[2] == width);
+    assert_true(info->sample.dim[1] == height && info->sample.dim[2] == width);
     vn_data_close(&data);
 }
 
@@ -205,7 +206,8 @@ static void chooses_a_size(void **state) {
                                 "and --size -1 keeps them as they "
                                 "are");
     vn_data *data = must_open("tree", &(vn_data_options){.size = -1});
-    assert_true(vn_data_get_info(data)->shape[1] == 65 && vn_data_get_info(data)->shape[2] == 40);
+    assert_true(vn_data_get_info(data)->sample.dim[1] == 65 &&
+                vn_data_get_info(data)->sample.dim[2] == 40);
     vn_data_close(&data);
     make_picture("tree/bee/001.png", 5, 45, 31, 1);
     must_refuse("tree", &(vn_data_options){.size = -1}, VN_BAD_ARGUMENT,

@@ -16,8 +16,8 @@ static void check_made(const char *source, int count) {
     const vn_data_info *info = vn_data_get_info(data);
     int32_t labels[64];
     assert_string_equal(info->source, "idx");
-    assert_true(info->rank == 3 && info->shape[0] == 1 && info->shape[1] == 4 &&
-                info->shape[2] == 3);
+    assert_true(vn_shape_is_image(&info->sample) && info->sample.dim[0] == 1 &&
+                info->sample.dim[1] == 4 && info->sample.dim[2] == 3);
     assert_true(info->count == count && info->train == count && info->held == 0 &&
                 info->classes == 3);
     assert_int_equal(info->memory, count * 12);
@@ -161,8 +161,8 @@ static void reads_fashion_mnist(void **state) {
     if (!vn_is_dir(folder)) skip();
     vn_data *data = must_open(folder, &plain);
     const vn_data_info *info = vn_data_get_info(data);
-    assert_true(info->count == 60000 && info->classes == 10 && info->shape[1] == 28 &&
-                info->shape[2] == 28);
+    assert_true(info->count == 60000 && info->classes == 10 && info->sample.dim[1] == 28 &&
+                info->sample.dim[2] == 28);
     assert_string_equal(vn_data_class_name(data, 0), "T-shirt/top");
     assert_string_equal(vn_data_class_name(data, 9), "Ankle boot");
     static float x[10 * 784];

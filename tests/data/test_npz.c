@@ -19,8 +19,9 @@ static void check_images(const char *source, int channels, int classes, const ch
     int32_t labels[N];
     float *x = read_all(data, labels);
     assert_string_equal(info->source, "npz");
-    assert_true(info->count == N && info->classes == classes && info->rank == 3);
-    assert_true(info->shape[0] == channels && info->shape[1] == H && info->shape[2] == W);
+    assert_true(info->count == N && info->classes == classes && vn_shape_is_image(&info->sample));
+    assert_true(info->sample.dim[0] == channels && info->sample.dim[1] == H &&
+                info->sample.dim[2] == W);
     for (int i = 0; i < N * H * W * channels; i++) {
         const int c = i % channels, w = i / channels % W, h = i / channels / W % H,
                   n = i / channels / W / H;
@@ -49,8 +50,8 @@ static void reads_points(void **state) {
         const vn_data_info *info = vn_data_get_info(data);
         int32_t labels[N];
         float *x = read_all(data, labels);
-        assert_true(info->rank == 1 && info->shape[0] == D && info->count == N &&
-                    info->classes == 3);
+        assert_true(!vn_shape_is_image(&info->sample) && info->sample.dim[0] == D &&
+                    info->count == N && info->classes == 3);
         assert_float_equal(info->deviation, 2.0, 1e-12); /* of 0..6, in each coordinate */
         for (int k = 0; k < N * D; k++)
             assert_float_equal(x[k], (float)(k / D) - (float)(k % D) / 4.0f, 0.0);

@@ -27,8 +27,8 @@ static void toys_are_alike(void **state) {
         double mean[2] = {0};
         float *x = read_all(data, labels);
         assert_string_equal(info->source, "points");
-        assert_true(info->rank == 1 && info->shape[0] == 2 && info->count == 4000 &&
-                    info->classes == toy->classes);
+        assert_true(!vn_shape_is_image(&info->sample) && info->sample.dim[0] == 2 &&
+                    info->count == 4000 && info->classes == toy->classes);
         assert_float_equal(info->deviation, 0.5, 0.1); /* 0.43 (moons) to 0.58 (checkerboard) */
         for (int i = 0; i < 4000; i++) {
             assert_true(fabsf(x[2 * i]) < 2.0f && fabsf(x[2 * i + 1]) < 2.0f);

@@ -203,11 +203,11 @@ static vn_data *begin(const vn_data_options *o) {
 }
 
 static vn_data_options resuming(void) {
-    static const int64_t shape[3] = {1, SIDE, SIDE};
+    static const vn_shape shape = {3, {1, SIDE, SIDE}};
     static const char *const classes[] = {"ant", "bee", "cat"};
     vn_data_options o = training();
     o.list = "files";
-    o.shape = shape;
+    o.shape = &shape;
     o.classes = classes;
     o.class_count = 3;
     return o;
@@ -248,7 +248,7 @@ static void what_was_named_may_be_repaired_or_removed(void **state) {
         data = must_open("tree", &o);
         assert_int_equal(vn_data_get_info(data)->count, COUNT);
         assert_int_equal(vn_data_get_info(data)->skipped, removed);
-        assert_int_equal(vn_data_get_info(data)->shape[0], 1);
+        assert_int_equal(vn_data_get_info(data)->sample.dim[0], 1);
         if (removed) {
             assert_true(heard("tree/bee/003.png is gone, and another stands in for it"));
             expect_pictures(data, VN_DATA_ALL, (const int[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 10, 11},

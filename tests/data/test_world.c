@@ -31,8 +31,8 @@ static void points_are_the_worlds(void **state) {
     vn_data *data = must_open("world.json:count=20000", &(vn_data_options){.seed = 3});
     const vn_data_info *info = vn_data_get_info(data);
     assert_string_equal(info->source, "world");
-    assert_true(info->rank == 1 && info->shape[0] == 3 && info->count == COUNT &&
-                info->classes == 2);
+    assert_true(!vn_shape_is_image(&info->sample) && info->sample.dim[0] == 3 &&
+                info->count == COUNT && info->classes == 2);
     assert_string_equal(vn_data_class_name(data, 1), "b");
     float *x = read_all(data, labels);
     double n[2] = {0}, first[2][3] = {{0}}, second[2][3][3] = {{{0}}};

@@ -27,8 +27,7 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
 
 vn_denoiser parrot_denoiser(parrot *p, const vn_path *path, const char *prediction) {
     vn_denoiser d = {.path = path,
-                     .rank = 1,
-                     .shape = {p->size},
+                     .sample = VN_SHAPE(p->size),
                      .size = p->size,
                      .classes = ANSWER_NULL,
                      .has_null = true,

@@ -27,12 +27,8 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 static void guided(const char *guide, int32_t label, float *x0, float *eps, double *passes) {
     vn_err err = {0};
     vn_path *path;
-    vn_denoiser d = {.rank = 1,
-                     .shape = {SIZE},
-                     .size = SIZE,
-                     .classes = 2,
-                     .has_null = true,
-                     .predict = predict};
+    vn_denoiser d = {
+        .sample = VN_SHAPE(SIZE), .size = SIZE, .classes = 2, .has_null = true, .predict = predict};
     const vn_level level = {.t = 0.5, .alpha = 0.6, .sigma = 0.8};
     const float x[SIZE] = {1, 1, 1, 1};
     vn_guidance *g;

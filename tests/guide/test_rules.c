@@ -74,9 +74,9 @@ static vn_estimate pair_of(rows *r) {
 
 /* The same, of pictures of 3 x 3. */
 static vn_denoiser of_images(vn_denoiser d) {
-    d.rank = 3;
-    d.shape[0] = 1;
-    d.shape[1] = d.shape[2] = 3;
+    d.sample.rank = 3;
+    d.sample.dim[0] = 1;
+    d.sample.dim[1] = d.sample.dim[2] = 3;
     return d;
 }
 
@@ -294,9 +294,9 @@ static void nonsense_is_refused_by_name(void **state) {
 static void what_the_model_lacks_is_named(void **state) {
     (void)state;
     vn_denoiser points = denoiser, one = denoiser, simple = denoiser, unlabelled = denoiser;
-    points.rank = 1;
-    one.size = one.shape[0] = 1;
-    one.rank = 1;
+    points.sample = VN_SHAPE(points.size);
+    one.size = 1;
+    one.sample = VN_SHAPE(1);
     simple.has_null = simple.has_weak = false;
     unlabelled.classes = 0;
     refused("fdg", 2, &points, "points have no frequencies");

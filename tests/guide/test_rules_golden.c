@@ -69,9 +69,9 @@ static double run_case(const json_t *c) {
     for (size_t i = 0; i < json_array_size(shape); i++)
         p.size *= json_integer_value(json_array_get(shape, i));
     vn_denoiser d = parrot_denoiser(&p, path, text_of(c, "predict"));
-    d.rank = (int)json_array_size(shape);
+    d.sample.rank = (int)json_array_size(shape);
     for (size_t i = 0; i < json_array_size(shape); i++)
-        d.shape[i] = json_integer_value(json_array_get(shape, i));
+        d.sample.dim[i] = json_integer_value(json_array_get(shape, i));
     const vn_level level = vn_path_level(path, number_of(c, "t"));
     vn_guidance *g = open_guides(text_of(c, "guide"), number_of(c, "gamma"), &d, ROWS);
     vn_guidance_begin(g, ROWS, 0, labels);

@@ -85,8 +85,7 @@ typedef struct pipeline {
 static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     const int64_t tokens = json_integer_value(json_object_get(golden, "tokens"));
     *p = (pipeline){
-        .denoiser = {
-            .rank = 1, .shape = {SIZE}, .size = SIZE, .has_null = true, .predict = predict}};
+        .denoiser = {.sample = VN_SHAPE(SIZE), .size = SIZE, .has_null = true, .predict = predict}};
     vn_status status = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
