@@ -363,7 +363,8 @@ typedef enum vn_existing {
  * guidance values "000003-g2-boot.png") and with the sample's own settings in its text chunks;
  * endings of other files (".jpg", ".npz") are refused. Class names keep their letters; separators
  * and control characters become '-', long names are cut. Atomic. A folder that holds samples of
- * vane is refused. */
+ * vane is refused; so are pictures in the folder of the model or of its data, and in one that holds
+ * other pictures alone. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* The same, and what becomes of those samples. */
 VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,

@@ -236,31 +236,43 @@ static const struct {
     {".json", describe_world},
 };
 
-static bool is_model_dir(const char *path) {
-    static const char *const marks[] = {"model_index.json", "config.json", "vane.json"};
-    bool found = false;
-    for (size_t i = 0; i < VN_COUNT(marks) && !found; i++) {
-        char *mark = vn_path_join(path, marks[i]);
-        found = !mark || vn_is_file(mark);
-        vn_free(mark);
-    }
-    return found;
+/* A folder of runs, which could be taken for data, as runs hold previews. */
+static json_t *describe_runs(const char *path, json_t *runs, vn_err *err) {
+    char *one = vn_path_join(path, json_string_value(json_array_get(runs, 0))),
+         *word = one ? vn_shell_word(one) : NULL,
+         *command = word ? vn_format("vane info %s", word) : NULL;
+    json_t *out = command ? json_pack("{s:s, s:I, s:O, s:o}", "is", "a folder of runs", "count",
+                                      (json_int_t)json_array_size(runs), "runs", runs, "one_with",
+                                      vn_json_string(command))
+                          : NULL;
+    if (!out) vn_no_memory(err);
+    vn_free(command);
+    vn_free(word);
+    vn_free(one);
+    return out;
+}
+
+static json_t *describe_folder(vn_context *vn, const char *path, vn_err *err) {
+    json_t *runs = NULL, *out = NULL;
+    if (vn_runs_in(path, &runs, err) == VN_OK)
+        out = runs ? describe_runs(path, runs, err) : vn_describe_data(vn, path, err);
+    if (!out && err->status == VN_BAD_FILE) vn_fail_after(err, "nor is it a model");
+    json_decref(runs);
+    return out;
 }
 
 static json_t *describe(vn_context *vn, const char *path, vn_err *err) {
     const char *slash = strrchr(path, '/');
-    if (vn_is_dir(path) && !is_model_dir(path)) {
-        json_t *data = vn_describe_data(vn, path, err);
-        if (!data && err->status == VN_BAD_FILE) vn_fail_after(err, "nor is it a model");
-        return data;
-    }
+    if (vn_is_dir(path) && !vn_is_model_dir(path)) return describe_folder(vn, path, err);
     if (vn_is_dir(path) || strcmp(slash ? slash + 1 : path, "config.json") == 0)
         return describe_dir(vn, path, err);
     for (size_t i = 0; i < VN_COUNT(table); i++)
         if (vn_ends_with(path, table[i].ending)) return table[i].describe(vn, path, err);
     if (vn_image_kind_named(path)) return describe_picture(path, err);
     if (vn_data_is_known(path)) return vn_describe_data(vn, path, err);
-    if (vn_check_regular(path, err) == VN_OK)
+    if (vn_check_regular(path, err) == VN_OK && vn_data_is_archive(path))
+        vn_fail(err, VN_UNSUPPORTED, "%s: an archive: unpack it, and name the folder", path);
+    else if (!err->status)
         vn_fail(
             err, VN_UNSUPPORTED,
             "%s: no known kind of file; expected .safetensors, .json, a picture (" VN_IMAGE_ENDINGS

@@ -106,6 +106,7 @@ struct vn_model {
     int64_t tokens;     /* that a sample is to a network; else 0 */
     int64_t *drawn;     /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
     char *fingerprint;  /* once it was asked for */
+    char *trained_on;   /* the folder of pictures, where it is still there; NULL: none */
     vn_sampling sampling;
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
@@ -126,6 +127,9 @@ struct vn_model {
     vn_net_denoiser net_denoiser;
     vn_denoiser denoiser; /* self NULL: not open */
 };
+
+/* Which files a folder of pictures had, and what has become of them since: vn_data_save_list. */
+#define VN_RUN_FILES "state/files"
 
 /* In an array of a query's or batch's samples: keeps a network's activations within a few hundred
  * MB. */
@@ -224,6 +228,7 @@ struct vn_samples {
     char **names; /* [classes] */
     int32_t classes;
     int scale;        /* of pictures; 0: chosen */
+    char *trained_on; /* vn_model.trained_on */
     vn_world *world;  /* that they were drawn from, for pictures; NULL: none */
     json_t *settings; /* of all: object of strings, in the order they are shown */
     vn_samples_band *bands;
@@ -233,6 +238,16 @@ struct vn_samples {
 /* Adds count, bands and settings of `more`; what is drawn is the caller's to add. VN_BAD_ARGUMENT
  * where they cannot be joined. */
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err);
+
+/* ---- what a path is (what.c) ------------------------------------------------------------------ */
+
+bool vn_is_model_dir(const char *path);
+/* Refuses what is plainly something else than a model, and says what it is. */
+vn_status vn_refuse_source(const char *path, vn_err *err);
+/* The names of the models' folders in a folder, sorted; *out NULL: there are none. */
+vn_status vn_runs_in(const char *path, json_t **out, vn_err *err);
+/* Adds them to an error. */
+vn_status vn_tell_runs(const char *path, vn_err *err);
 
 /* ---- drawing (sample.c) ---------------------------------------------------------------------- */
 

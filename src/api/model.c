@@ -1,6 +1,7 @@
 /* model.c - opening what samples can be drawn from: a run or diffusers directory (a network, its
  * path and what its output means) or a world (exact). Callbacks are made in callback.c. */
 #include "api/internal.h"
+#include "data/data.h"
 
 #include <string.h>
 
@@ -59,7 +60,8 @@ static vn_status open_world(vn_model *m, vn_err *err) {
         status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder",
                          m->source, dir);
     } else {
-        status = vn_world_open(m->source, &m->world, err);
+        status = vn_refuse_source(m->source, err);
+        if (!status) status = vn_world_open(m->source, &m->world, err);
         if (!status) status = take_world(m, err);
     }
     vn_free(dir);
@@ -173,6 +175,19 @@ static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, 
     return status;
 }
 
+/* The folder of pictures that a run was trained on. The name may be from another folder's point of
+ * view, so the run's list of files must agree. */
+static vn_status read_trained_on(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const char *source =
+        json_string_value(json_object_get(json_object_get(dir->vane, "data"), "source"));
+    char *list = source ? vn_path_join(m->source, VN_RUN_FILES) : NULL;
+    if (source && !list) return vn_no_memory(err);
+    const bool there = source && vn_data_is_folder(source) && vn_data_has_first(source, list);
+    vn_free(list);
+    if (there && !(m->trained_on = vn_strdup(source))) return vn_no_memory(err);
+    return VN_OK;
+}
+
 static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(m->source, &dir, err);
@@ -185,6 +200,7 @@ static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_e
         status = read_shape(m, &dir, err);
         m->asked_null = null_class;
         if (!status) status = read_path(m, &dir, err);
+        if (!status) status = read_trained_on(m, &dir, err);
         if (!status) status = load_values(m, &dir, random, err);
         /* Not before the weights are known to be there: a config may claim any number of classes,
          * each with a name. */
@@ -218,6 +234,7 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     vn_status status = vn_model_new(vn, source, &m, err);
     if (!status && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
         status = open_network(m, o.null_class, false, err);
+        if (status && !vn_is_model_dir(source)) vn_tell_runs(source, err);
     } else if (!status) {
         status = open_world(m, err);
         if (!status && o.null_class >= 0)
@@ -355,6 +372,7 @@ void vn_model_close(vn_model **model) {
     vn_free(m->source);
     vn_free(m->path_text);
     vn_free(m->fingerprint);
+    vn_free(m->trained_on);
     vn_free(m->values);
     vn_free(m->drawn);
     vn_net_close(&m->net);

@@ -277,6 +277,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && o->trace) ok = note_trace(d, s);
     if (ok && m->world) s->world = vn_world_share(m->world);
     if (ok) ok = note_band(d, s);
+    if (ok && m->trained_on) ok = (s->trained_on = vn_strdup(m->trained_on)) != NULL;
     vn_free(path_text);
     s->names = vn_calloc((size_t)m->classes + 1, sizeof(char *));
     for (int32_t i = 0; ok && s->names && i < m->classes; i++, s->classes++)

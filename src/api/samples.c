@@ -48,6 +48,7 @@ void vn_samples_close(vn_samples **samples) {
     vn_free(s->guidance);
     vn_free(s->trace);
     vn_free(s->trace_t);
+    vn_free(s->trained_on);
     vn_world_close(&s->world);
     json_decref(s->settings);
     for (size_t i = 0; i < s->band_count; i++) json_decref(s->bands[i].settings);

@@ -51,6 +51,8 @@ static vn_status find_form(const char *path, const vn_shape *sample, const vn_fo
                            vn_err *err) {
     if (!path || !path[0])
         return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
+    if (strcmp(path, "-") == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "-: samples are saved in a file or a folder; name it");
     const vn_form *f = *out = form_of(path);
     if (!f->ending[0] && check_ending(path, err) != VN_OK) return err->status;
     const int64_t channels = vn_shape_channels(sample);
@@ -83,6 +85,7 @@ vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing exis
     const vn_form *form = NULL;
     *out = NULL;
     vn_status status = find_form(path, &of->sample, &form, err);
+    if (!status) status = vn_saver_check_place(form, path, of->trained_on, err);
     if (status) return status;
     if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
@@ -145,12 +148,13 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     if (!m) return VN_BAD_ARGUMENT;
     const vn_form *form = NULL;
     vn_err *err = vn_begin(m->vn);
-    const vn_status status = find_form(path, &m->sample, &form, err);
+    vn_status status = find_form(path, &m->sample, &form, err);
+    if (!status) status = vn_saver_check_place(form, path, m->trained_on, err);
     if (status) return status;
     vn_samples none = {.vn = m->vn, .sample = m->sample, .size = m->size};
     vn_saver folder = {.form = form, .of = &none, .path = path};
     if (form != &vn_form_folder) return vn_check_file(path, err);
-    vn_status s = form->open(&folder, err);
+    status = form->open(&folder, err);
     form->close(&folder);
-    return s;
+    return status;
 }

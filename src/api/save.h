@@ -41,6 +41,13 @@ const char *vn_band_setting(const vn_samples_band *band, const char *key);
 vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
                            vn_err *err);
 
+/* Refuses a path at which pictures would lie among a model's files, or among data (save_place.c).
+ * trained_on: the folder of the model's own data; NULL: none. */
+vn_status vn_saver_check_place(const vn_form *form, const char *path, const char *trained_on,
+                               vn_err *err);
+/* Whether vane wrote the picture, with this setting in it; what cannot be read it did not. */
+vn_status vn_picture_is_own(const char *path, const char *key, bool *own, vn_err *err);
+
 /* ---- names of files (save_names.c) ----------------------------------------------------------- */
 
 /* The parts of names in a folder: for each band and each class a word of its own. */

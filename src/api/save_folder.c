@@ -16,17 +16,6 @@ typedef struct folder {
 
 /* ---- what is there --------------------------------------------------------------------------- */
 
-/* Whether vane wrote the picture as a sample; what cannot be read it did not. */
-static vn_status look(const char *path, bool *ours, vn_err *err) {
-    json_t *picture = NULL;
-    vn_err own = {0};
-    const vn_status status = vn_png_describe(path, &picture, &own);
-    const json_t *text = json_object_get(picture, "text");
-    *ours = !status && json_object_get(text, "vane") && json_object_get(text, "index");
-    json_decref(picture);
-    return status == VN_NO_MEMORY ? vn_no_memory(err) : VN_OK;
-}
-
 typedef vn_status (*visit)(void *self, const char *path, const char *name, uint64_t index,
                            vn_err *err);
 
@@ -83,7 +72,7 @@ static vn_status check_one(void *self, const char *path, const char *name, uint6
                            vn_err *err) {
     const vn_saver *s = self;
     bool ours;
-    if (look(path, &ours, err) != VN_OK) return VN_NO_MEMORY;
+    if (vn_picture_is_own(path, "index", &ours, err) != VN_OK) return VN_NO_MEMORY;
     if (!ours) {
         if (!would_write(s, name, index)) return VN_OK;
         return vn_fail(err, VN_BAD_ARGUMENT,
@@ -102,7 +91,7 @@ static vn_status remove_one(void *self, const char *path, const char *name, uint
     (void)index;
     int64_t *removed = self;
     bool ours;
-    if (look(path, &ours, err) != VN_OK) return VN_NO_MEMORY;
+    if (vn_picture_is_own(path, "index", &ours, err) != VN_OK) return VN_NO_MEMORY;
     if (!ours) return VN_OK;
     if (unlink(path) != 0) return vn_fail_errno(err, "%s: cannot be removed", path);
     ++*removed;
@@ -122,26 +111,10 @@ static vn_status find_shift(vn_saver *s, vn_err *err) {
     return status;
 }
 
-/* Samples do not belong into a run or a model. */
-static vn_status check_no_model(const char *path, vn_err *err) {
-    static const char *const marks[] = {"vane.json", "model_index.json", "config.json"};
-    bool model = false;
-    for (size_t i = 0; i < VN_COUNT(marks) && !model; i++) {
-        char *mark = vn_path_join(path, marks[i]);
-        if (!mark) return vn_no_memory(err);
-        model = vn_is_file(mark);
-        vn_free(mark);
-    }
-    return model ? vn_fail(err, VN_BAD_ARGUMENT,
-                           "%s holds a model: samples go into a folder of their own", path)
-                 : VN_OK;
-}
-
 static vn_status open_folder(vn_saver *s, vn_err *err) {
     folder *f = s->self = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     vn_status status = vn_file_names_open(&f->names, s->of, err);
-    if (!status) status = check_no_model(s->path, err);
     if (!status) status = vn_check_folder(s->path, err);
     if (!status && s->existing == VN_EXISTING_APPEND) return find_shift(s, err);
     return !status ? each_file(s->path, check_one, s, err) : status;

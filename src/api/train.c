@@ -11,8 +11,7 @@
 
 #include <string.h>
 
-/* Which files a folder of pictures had, and what has become of them since: vn_data_save_list. */
-#define VN_RUN_FILES "state/files"
+#define MODELS VN_TABLE("model", vn_net_rows, vn_net_denoiser_count)
 
 /* All the parts of a run. */
 typedef struct job {
@@ -98,14 +97,19 @@ static vn_status open_data(job *j, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status open_objective(job *j, vn_err *err) {
+static vn_status open_path(job *j, vn_err *err) {
     const char *predict = j->o.predict;
     vn_status status = vn_path_open(j->o.path ? j->o.path : "rectified", &j->path, err);
     if (status) return status;
     status = vn_prediction_parse(predict ? predict : j->path->row->prediction, &j->prediction, err);
     if (!status) status = vn_path_allows(j->path, &j->prediction, err);
     if (status) return status;
-    if (!(j->path_text = vn_path_text(j->path))) return vn_no_memory(err);
+    j->path_text = vn_path_text(j->path);
+    return j->path_text ? VN_OK : vn_no_memory(err);
+}
+
+static vn_status open_objective(job *j, vn_err *err) {
+    vn_status status = VN_OK;
     const vn_world *world = vn_data_world(j->data);
     if (world)
         status = vn_world_denoiser(world, j->path, &j->prediction, j->vn->pool, &j->truth, err);
@@ -141,8 +145,7 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
                        : vn_shape_is_image(&info->sample) ? "unet2d"
                                                           : "mlp";
     vn_choice choice;
-    vn_status status =
-        vn_choice_parse(name, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
+    vn_status status = vn_choice_parse(name, MODELS, &choice, err);
     if (status) return status;
     const bool images = vn_shape_is_image(&info->sample);
     const vn_net_data data = {.rank = info->sample.rank,
@@ -156,6 +159,31 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
     return VN_OK;
+}
+
+static bool is_config(const char *model) {
+    return model && vn_ends_with(model, ".json");
+}
+
+/* The network of a config that the user names. */
+static vn_status open_config(job *j, vn_err *err) {
+    json_t *config = NULL;
+    if (j->o.dropout >= 0) return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
+    vn_status status = vn_json_read(j->o.model, &config, err);
+    if (!status && (status = vn_net_open(config, &j->net, err)) != VN_OK)
+        vn_fail_in(err, "%s", j->o.model);
+    json_decref(config);
+    return status;
+}
+
+/* What is wrong with a name shows before the data is read, which may take minutes. */
+static vn_status check_names(job *j, vn_err *err) {
+    vn_choice choice;
+    vn_status status = open_path(j, err);
+    if (!status) status = vn_objective_check(j->o.objective, j->o.times, err);
+    if (!status && is_config(j->o.model)) return open_config(j, err);
+    if (!status && j->o.model) status = vn_choice_parse(j->o.model, MODELS, &choice, err);
+    return status;
 }
 
 /* A network made elsewhere must take what the data gives. */
@@ -197,22 +225,11 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
 
 static vn_status open_net(job *j, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    json_t *config = NULL;
-    vn_status status;
-    if (j->dir.config) {
-        config = json_incref(j->dir.config);
-        status = VN_OK;
-    } else if (j->o.model && vn_ends_with(j->o.model, ".json")) {
-        if (j->o.dropout >= 0)
-            return vn_fail(err, VN_BAD_ARGUMENT, "dropout: %s says it", j->o.model);
-        status = vn_json_read(j->o.model, &config, err);
-    } else {
-        status = make_config(j, info, &config, err);
-    }
-    if (!status) {
-        status = vn_net_open(config, &j->net, err);
-        if (status && j->o.model) vn_fail_in(err, "%s", j->o.model);
-    }
+    json_t *config = json_incref(j->dir.config); /* of a run that goes on */
+    vn_status status = VN_OK;
+    if (!j->net && !config) status = make_config(j, info, &config, err);
+    if (!status && !j->net && (status = vn_net_open(config, &j->net, err)) && j->o.model)
+        vn_fail_in(err, "%s", j->o.model);
     if (!status) status = check_net(j, info, err);
     json_decref(config);
     return status;
@@ -320,6 +337,7 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     j->o = *requested;
     vn_status status = vn_train_options_settle(&j->o, err);
     if (!status) status = check_outside(j, err);
+    if (!status) status = check_names(j, err);
     if (!status) status = vn_run_dir_begin(&j->run, j->out, j->o.overwrite != 0, err);
     if (!status) status = open_data(j, err);
     if (!status && !vn_data_get_info(j->data)->classes) j->o.drop = 0;
@@ -371,7 +389,8 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
                        j->out);
     status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", j->out);
-    status = open_objective(j, err);
+    status = open_path(j, err);
+    if (!status) status = open_objective(j, err);
     if (!status) status = open_net(j, err);
     if (!status) status = check_memory(j, err);
     return status;

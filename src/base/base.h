@@ -186,14 +186,20 @@ typedef struct vn_choice {
     bool given[VN_MAX_PARAMS]; /* set by the user, not the default */
 } vn_choice;
 
+/* What other programs call a row; capitals and all but letters, digits and + are not looked at. */
+typedef struct vn_word {
+    const char *word, *name;
+} vn_word;
+
 /* A kind of thing and its rows, each a struct that begins with its vn_row. */
 typedef struct vn_table {
     const char *what; /* "sampler", for messages */
     const void *rows; /* [count] structs of `stride` bytes; with stride 0: pointers to structs */
     size_t stride, count;
+    const vn_word *words; /* for messages, ended by {NULL, NULL}; NULL: none */
 } vn_table;
 /* The table of an array of structs. */
-#define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count})
+#define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count, NULL})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
 /* Adds "; did you mean 'euler'?" or, of a few names, "; known: a, b, c" to a message about `text`.
  * Names that are not vane's own may hold anything: such a message goes through vn_fail once

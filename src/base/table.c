@@ -127,6 +127,47 @@ static size_t param_count(const vn_row *row) {
     return n;
 }
 
+/* Letters and digits alone, + as p: "DPM++ 2M" is "dpmpp2m". */
+static void squeeze(const char *text, char out[LONGEST_NAME + 1]) {
+    size_t n = 0;
+    for (; *text && n < LONGEST_NAME; text++) {
+        const char c = *text == '+' ? 'p' : vn_small_letter(*text);
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) out[n++] = c;
+    }
+    out[n] = 0;
+}
+
+/* The row that other programs call so, or whose name the text is but for punctuation. */
+static const char *translate(const char *text, const vn_table *table) {
+    char typed[LONGEST_NAME + 1], other[LONGEST_NAME + 1];
+    squeeze(text, typed);
+    if (!typed[0]) return NULL;
+    for (const vn_word *w = table->words; w && w->word; w++) {
+        squeeze(w->word, other);
+        if (strcmp(typed, other) == 0) return w->name;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        squeeze(vn_table_row(table, i)->name, other);
+        if (strcmp(typed, other) == 0) return vn_table_row(table, i)->name;
+    }
+    return NULL;
+}
+
+/* The longest name that the text holds: of "k_euler" "euler". */
+static const char *contained(const char *text, const char *const *names, size_t count) {
+    char typed[LONGEST_NAME + 1], other[LONGEST_NAME + 1];
+    const char *best = NULL;
+    size_t longest = SHORTEST_BEGINNING - 1;
+    squeeze(text, typed);
+    for (size_t i = 0; i < count; i++) {
+        squeeze(names[i], other);
+        if (strlen(other) <= longest || !strstr(typed, other)) continue;
+        longest = strlen(other);
+        best = names[i];
+    }
+    return best;
+}
+
 static vn_status unknown_name(const char *name, const vn_table *table, vn_err *err) {
     const char *names[LIST_AT_MOST * 8];
     const size_t count = smaller(table->count, VN_COUNT(names));
@@ -134,7 +175,13 @@ static vn_status unknown_name(const char *name, const vn_table *table, vn_err *e
     vn_err message;
     vn_fail(&message, VN_BAD_ARGUMENT, name[0] ? "unknown %s '%.80s'" : "no %s is named%s",
             table->what, name);
+    const char *meant = translate(name, table);
+    if (!meant && !vn_nearest(name, names, count)) meant = contained(name, names, count);
+    if (meant) return vn_fail(err, VN_BAD_ARGUMENT, "%s; did you mean '%s'?", message.text, meant);
     vn_add_hint(&message, name, names, count);
+    if (count > LIST_AT_MOST && !vn_nearest(name, names, count))
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s; vane list %ss shows all", message.text,
+                       table->what);
     return vn_fail(err, VN_BAD_ARGUMENT, "%s", message.text);
 }
 

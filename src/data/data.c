@@ -59,6 +59,19 @@ bool vn_data_is_folder(const char *source) {
     return row != NULL && row->open == vn_folder_open;
 }
 
+bool vn_data_is_archive(const char *source) {
+    static const char *const endings[] = {".zip",     ".tar",    ".tar.gz",  ".tgz",
+                                          ".tar.bz2", ".tar.xz", ".tar.zst", ".7z",
+                                          ".rar",     ".tbz2",   ".txz"};
+    const size_t n = strlen(source);
+    bool archive = false;
+    for (size_t i = 0; i < VN_COUNT(endings) && !archive; i++) {
+        const size_t m = strlen(endings[i]);
+        archive = n > m && vn_same_but_for_case(source + n - m, endings[i]);
+    }
+    return archive;
+}
+
 static vn_status refuse_unknown(const char *source, vn_err *err) {
     for (size_t i = 0; i < vn_toy_row_count; i++)
         if (strcmp(source, vn_toy_rows[i].row.name) == 0)
@@ -69,12 +82,8 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
         const vn_status status = vn_check_regular(source, err);
         if (status) return status;
     }
-    static const char *const archives[] = {".zip",     ".tar",    ".tar.gz", ".tgz",
-                                           ".tar.bz2", ".tar.xz", ".7z",     ".rar"};
-    for (size_t i = 0; i < VN_COUNT(archives); i++)
-        if (vn_ends_with(source, archives[i]))
-            return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder",
-                           source);
+    if (vn_data_is_archive(source))
+        return vn_fail(err, VN_BAD_FILE, "%s: an archive: unpack it, and name the folder", source);
     return vn_fail(err, VN_BAD_FILE,
                    "%s: not a known kind of data (a folder of class folders, an IDX pair, an .npz, "
                    "CIFAR batches, a "

@@ -84,12 +84,17 @@ const char *vn_data_class_name(const vn_data *data, int32_t label);
  * Other sources have none: nothing is done. */
 vn_status vn_data_save_list(vn_data *data, const char *path, vn_err *err);
 vn_status vn_data_keep_list(vn_data *data, const char *path, vn_err *err);
+/* Whether the folder holds the first file of a run's list. Without a list that can be read: whether
+ * its name is absolute, and so means the same folder wherever it is read. */
+bool vn_data_has_first(const char *source, const char *list);
 /* What the data is, for people and programs: kind, samples, classes with their counts and, of a
  * folder, sizes, colours, what cannot be read and what is passed over. An object, json_decref by
  * the caller. */
 vn_status vn_data_describe(const vn_data *data, json_t **out, vn_err *err);
 /* Whether one of the rows below would open it. */
 bool vn_data_is_known(const char *source);
+/* Whether the file is a packed folder, by its ending: something to unpack first. */
+bool vn_data_is_archive(const char *source);
 /* Names of the classes that no sample has, and that therefore are not among info.classes. Owned by
  * data. */
 const char *const *vn_data_left_out(const vn_data *data, int32_t *count);

@@ -75,6 +75,18 @@ static vn_status doubt_numbers(const vn_folder *f, const vn_watch *watch) {
     return VN_OK;
 }
 
+/* A folder of runs holds pictures, but they are previews. */
+static vn_status check_no_run(const vn_folder *f, const char *name, vn_err *err) {
+    char *mark = vn_format("%s/%s/vane.json", f->root, name);
+    if (!mark) return vn_no_memory(err);
+    const bool run = vn_is_file(mark);
+    vn_free(mark);
+    if (!run) return VN_OK;
+    if (strcmp(name, ".") == 0) return vn_fail(err, VN_BAD_FILE, "%s: a run, and no data", f->root);
+    return vn_fail(err, VN_BAD_FILE, "%s: each folder in it is a class, but %s is a run", f->root,
+                   name);
+}
+
 /* Pictures in the folder itself are without classes; then there may be none in the folders beside
  * them. */
 static vn_status check_flat(vn_folder *f, const vn_entries *folders, vn_err *err) {
@@ -100,7 +112,8 @@ static vn_status add_classes(vn_folder *f, const vn_entries *folders, vn_source 
     for (size_t k = 0; !status && k < folders->count; k++) {
         const char *name = folders->at[k].path;
         const size_t first = f->files.count;
-        status = vn_listing_walk(&f->listing, name, &f->files, err);
+        status = check_no_run(f, name, err);
+        if (!status) status = vn_listing_walk(&f->listing, name, &f->files, err);
         for (size_t i = first; i < f->files.count; i++) f->files.at[i].label = (int32_t)k;
         if (!status) status = vn_source_set_name(out, (int32_t)k, name, strlen(name), err);
     }
@@ -158,7 +171,8 @@ static vn_status find_listed(vn_folder *f, bool labelled, const vn_entries *list
 static vn_status find_unlisted(vn_folder *f, bool foreign, const vn_watch *watch, vn_source *out,
                                vn_err *err) {
     vn_entries folders = {0};
-    vn_status status = vn_listing_read(&f->listing, "", &folders, &f->files, err);
+    vn_status status = check_no_run(f, ".", err);
+    if (!status) status = vn_listing_read(&f->listing, "", &folders, &f->files, err);
     const bool flat = f->files.count > 0;
     if (!status && flat) status = check_flat(f, &folders, err);
     if (!status && !flat && folders.count > 0) status = add_classes(f, &folders, out, err);

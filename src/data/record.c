@@ -1,9 +1,11 @@
 /* record.c - see record.h. A first line says what the file is; then for each file a state, its
  * label, its bytes and its path, ended by a zero, as names of files may hold any other byte. */
+#include "data/data.h"
 #include "data/record.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char head[] = "vane files 1\n";
 #define MAX_BYTES ((size_t)1 << 30)
@@ -59,6 +61,25 @@ vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, v
     status = take_files(text, size, arena, files, skipped, err);
     vn_free(text);
     return !status ? VN_OK : vn_fail_in(err, "%s", path);
+}
+
+bool vn_data_has_first(const char *source, const char *list) {
+    char text[1 << 13];
+    vn_err ignored = {0};
+    vn_entry e = {0};
+    int fd;
+    ssize_t n = 0;
+    if (vn_file_open(list, &fd, &ignored) == VN_OK) {
+        n = read(fd, text, sizeof text - 1);
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = 0;
+    if (strncmp(text, head, sizeof head - 1) != 0 || !take_file(text + sizeof head - 1, &e))
+        return source[0] == '/';
+    char *path = vn_path_join(source, e.path);
+    const bool there = path && vn_is_file(path);
+    vn_free(path);
+    return there;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

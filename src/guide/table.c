@@ -3,4 +3,18 @@
 
 #define ROW(name) &vn_##name##_guide,
 static const vn_guide_row *const rows[] = {VN_GUIDES(ROW)};
-const vn_table vn_guides = {"guide", rows, 0, VN_COUNT(rows)};
+static const vn_word words[] = {{"classifier-free", "cfg"},
+                                {"classifier-free-guidance", "cfg"},
+                                {"weak", "autoguidance"},
+                                {"perturbed-attention", "pag"},
+                                {"smoothed-energy", "seg"},
+                                {"skip-layer", "slg"},
+                                {"limited-interval", "interval"},
+                                {"guidance-rescale", "rescale"},
+                                {"dynamic-thresholding", "dynamic-threshold"},
+                                {"thresholding", "dynamic-threshold"},
+                                {"cfg++", "cfg-plus-plus"},
+                                {"cfgpp", "cfg-plus-plus"},
+                                {"cfg-zero", "cfg-zero-star"},
+                                {NULL, NULL}};
+const vn_table vn_guides = {"guide", rows, 0, VN_COUNT(rows), words};

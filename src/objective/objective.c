@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#define TIMES      VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
 #define LEAST_TIME 1e-5 /* score_sde's; no target is infinite there */
 
 struct vn_objective {
@@ -56,9 +57,7 @@ static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err
 }
 
 static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
-    vn_status status =
-        vn_choice_parse(text, VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count),
-                        &o->times_choice, err);
+    vn_status status = vn_choice_parse(text, TIMES, &o->times_choice, err);
     if (status) return status;
     o->times = &vn_times_rows[o->times_choice.index];
     o->stratified = o->times->stratified;
@@ -67,6 +66,13 @@ static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
         if (strcmp(params[i].name, "stratified") == 0)
             o->stratified = o->times_choice.value[i] != 0;
     return VN_OK;
+}
+
+vn_status vn_objective_check(const char *objective, const char *times, vn_err *err) {
+    vn_choice choice;
+    vn_status status = objective ? vn_choice_parse(objective, &vn_objectives, &choice, err) : VN_OK;
+    if (!status && times) status = vn_choice_parse(times, TIMES, &choice, err);
+    return status;
 }
 
 vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err) {

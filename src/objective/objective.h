@@ -78,6 +78,9 @@ typedef struct vn_objective_options {
     const vn_denoiser *truth;
 } vn_objective_options;
 
+/* Whether the names and their parameters are known ones, before there is any data; NULL: nothing to
+ * check. */
+vn_status vn_objective_check(const char *objective, const char *times, vn_err *err);
 vn_status vn_objective_open(const vn_objective_options *options, vn_objective **out, vn_err *err);
 void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */

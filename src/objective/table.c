@@ -3,4 +3,6 @@
 
 #define OBJECTIVE(name) &vn_##name##_objective,
 static const vn_objective_row *const objectives[] = {VN_OBJECTIVES(OBJECTIVE)};
-const vn_table vn_objectives = {"objective", objectives, 0, VN_COUNT(objectives)};
+static const vn_word words[] = {{"mse", "dsm"},           {"l2", "dsm"}, {"simple", "dsm"},
+                                {"flow-matching", "cfm"}, {"fm", "cfm"}, {NULL, NULL}};
+const vn_table vn_objectives = {"objective", objectives, 0, VN_COUNT(objectives), words};

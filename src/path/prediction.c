@@ -108,12 +108,18 @@ const vn_prediction_row vn_prediction_rows[] = {
 };
 const size_t vn_prediction_row_count = VN_COUNT(vn_prediction_rows);
 
+static const vn_word words[] = {
+    {"epsilon", "eps"}, {"noise", "eps"},  {"v-prediction", "v"}, {"v-pred", "v"},
+    {"sample", "x0"},   {"x", "x0"},       {"x-start", "x0"},     {"xstart", "x0"},
+    {"data", "x0"},     {"start-x", "x0"}, {"flow", "velocity"},  {"flow-prediction", "velocity"},
+    {"rf", "velocity"}, {NULL, NULL}};
+static const vn_table predictions = {"prediction", vn_prediction_rows, sizeof vn_prediction_rows[0],
+                                     VN_COUNT(vn_prediction_rows), words};
+
 /* ---- at work --------------------------------------------------------------------------------- */
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err) {
-    vn_status status =
-        vn_choice_parse(text, VN_TABLE("prediction", vn_prediction_rows, vn_prediction_row_count),
-                        &out->choice, err);
+    vn_status status = vn_choice_parse(text, &predictions, &out->choice, err);
     if (!status) out->row = &vn_prediction_rows[out->choice.index];
     return status;
 }

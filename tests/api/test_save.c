@@ -277,15 +277,53 @@ static void test_what_vane_did_not_write_is_never_replaced(void **state) {
     (void)state;
     fixture f = begin(shoes, 2);
     vn_sample_options o = few(2, 1, NULL);
-    mkdir("mine", 0777);
+    vn_sample_options ninth = few(1, 1, NULL);
+    ninth.first = 9;
+    vn_samples *s = draw(&f, ninth);
+    expect_ok(f.vn, vn_samples_save(s, "mine"));
+    vn_samples_close(&s);
     scratch_write_text("mine/000001.png", "mine");
     scratch_write_text("mine/000001-shoe.png", "mine");
-    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "mine", VN_EXISTING_REFUSE));
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "mine", VN_EXISTING_REPLACE));
     scratch_write_text("mine/000001-boot.png", "mine");
-    for (int existing = VN_EXISTING_REFUSE; existing <= VN_EXISTING_REPLACE; existing++)
-        expect_refused(&f, vn_sample_to(f.model, &o, 1, "mine", (vn_existing)existing, NULL),
-                       VN_BAD_ARGUMENT, "mine/000001-boot.png exists and vane did not write it");
-    assert_int_equal(scratch_count("mine"), 3);
+    expect_refused(&f, vn_sample_to(f.model, &o, 1, "mine", VN_EXISTING_REPLACE, NULL),
+                   VN_BAD_ARGUMENT, "mine/000001-boot.png exists and vane did not write it");
+    assert_int_equal(scratch_count("mine"), 4);
+    end(&f);
+}
+
+/* They would become data, and a class that nobody made. */
+static void test_samples_are_not_put_among_other_pictures(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    const vn_sample_options o = few(2, 1, NULL);
+    mkdir("album", 0777);
+    scratch_write_text("album/notes.txt", "mine");
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "album", VN_EXISTING_REFUSE));
+    mkdir("album/cats", 0777);
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "album", VN_EXISTING_REFUSE));
+    scratch_write_text("album/cats/tom.jpg", "mine");
+    for (int existing = VN_EXISTING_REFUSE; existing <= VN_EXISTING_APPEND; existing++)
+        expect_refused(&f, vn_sample_to(f.model, &o, 1, "album", (vn_existing)existing, NULL),
+                       VN_BAD_ARGUMENT,
+                       "album holds pictures that vane did not write, album/cats/tom.jpg among "
+                       "them: samples go into a folder of their own");
+    expect_refused(&f, vn_samples_can_save(f.model, "album/cats"), VN_BAD_ARGUMENT,
+                   "album/cats holds pictures that vane did not write");
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "album/x.png", VN_EXISTING_REFUSE));
+    expect_ok(f.vn, vn_sample_check(f.model, &o, 1, "album/new", VN_EXISTING_REFUSE));
+    assert_int_equal(scratch_count("album"), 2);
+    end(&f);
+}
+
+static void test_a_dash_is_no_name_of_samples(void **state) {
+    (void)state;
+    fixture f = begin(shoes, 2);
+    vn_samples *s = draw(&f, few(1, 1, NULL));
+    expect_refused(&f, vn_samples_save(s, "-"), VN_BAD_ARGUMENT,
+                   "-: samples are saved in a file or a folder; name it");
+    assert_int_not_equal(access("-", F_OK), 0);
+    vn_samples_close(&s);
     end(&f);
 }
 
@@ -616,6 +654,8 @@ int main(void) {
         cmocka_unit_test(test_class_names_keep_their_letters_in_names_of_files),
         cmocka_unit_test(test_samples_in_a_folder_are_not_mixed_without_a_word),
         cmocka_unit_test(test_what_vane_did_not_write_is_never_replaced),
+        cmocka_unit_test(test_samples_are_not_put_among_other_pictures),
+        cmocka_unit_test(test_a_dash_is_no_name_of_samples),
         cmocka_unit_test(test_appended_samples_are_new_ones),
         cmocka_unit_test(test_a_file_is_replaced),
         cmocka_unit_test(test_what_cannot_be_saved_is_refused_before_the_first_sample),

@@ -130,6 +130,57 @@ static void words_cut_short_are_completed(void **state) {
         expect_complaint(expect_status(2, "%s", typed[i].words), typed[i].complaint);
 }
 
+/* ---- names of rows --------------------------------------------------------------------------- */
+
+static void names_of_other_programs_lead_to_the_row(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *complaint;
+    } typed[] = {
+        {"--sampler dpm++2m", "unknown sampler 'dpm++2m'; did you mean 'dpmpp-2m'?"},
+        {"--sampler dpm-solver++", "did you mean 'dpmpp'?"},
+        {"--sampler dpm-solver", "did you mean 'dpm'?"},
+        {"--sampler k_euler", "did you mean 'euler'?"},
+        {"--sampler euler_ancestral", "did you mean 'euler-a'?"},
+        {"--sampler k_euler_a", "did you mean 'euler-a'?"},
+        {"--sampler dpmpp_2m_karras", "did you mean 'dpmpp-2m'?"},
+        {"--sampler 'DPM++ 2M SDE Karras'", "did you mean 'dpmpp-2m-sde'?"},
+        {"--sampler ddmi", "did you mean 'ddim'?"},
+        {"--sampler qqqqq", "unknown sampler 'qqqqq'; vane list samplers shows all"},
+        {"--guide qqqqq", "unknown guide 'qqqqq'; vane list guides shows all"},
+        {"--guide cfg++", "did you mean 'cfg-plus-plus'?"},
+        {"--grid qqqqq", "unknown grid 'qqqqq'; known: leading, "},
+    };
+    make_world();
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++)
+        expect_complaint(expect_status(2, "sample world.json --out x.png %s", typed[i].words),
+                         typed[i].complaint);
+}
+
+/* Of data that is not there nothing is said, as it was not looked for yet. */
+static void names_are_checked_before_the_data_is_read(void **state) {
+    (void)state;
+    static const struct {
+        const char *words, *complaint;
+    } typed[] = {
+        {"--model unet3", "unknown model 'unet3'; did you mean 'unet2d'?"},
+        {"--model unet2d:base=8", "unet2d has no parameter 'base'; known: channels, "},
+        {"--path ddmp", "unknown path 'ddmp'; did you mean 'ddpm'?"},
+        {"--path ddpm:T=-1", "ddpm: T=-1 is outside [2, 100000]"},
+        {"--predict epsilon", "unknown prediction 'epsilon'; did you mean 'eps'?"},
+        {"--predict v_prediction", "did you mean 'v'?"},
+        {"--predict sample", "did you mean 'x0'?"},
+        {"--predict flow", "did you mean 'velocity'?"},
+        {"--objective mse", "unknown objective 'mse'; did you mean 'dsm'?"},
+        {"--times normal", "unknown distribution of times 'normal'; known: uniform"},
+    };
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++)
+        expect_complaint(expect_status(2, "train nowhere --out r --steps 1 %s", typed[i].words),
+                         typed[i].complaint);
+    expect_complaint(expect_status(1, "train nowhere --out r --steps 1 --model no.json"),
+                     "no.json: No such file");
+}
+
 /* ---- letters, values and what ends the flags ------------------------------------------------- */
 
 static void a_letter_may_hold_its_value(void **state) {
@@ -302,6 +353,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(foreign_words_lead_to_vane_s_in_one_line),
         cmocka_unit_test(words_cut_short_are_completed),
+        cmocka_unit_test(names_of_other_programs_lead_to_the_row),
+        cmocka_unit_test(names_are_checked_before_the_data_is_read),
         cmocka_unit_test(a_letter_may_hold_its_value),
         cmocka_unit_test(two_dashes_end_the_flags),
         cmocka_unit_test(help_of_a_verb_is_there_in_each_way),

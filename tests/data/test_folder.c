@@ -413,6 +413,8 @@ static void refuses_in_words(void **state) {
     scratch_write_text("edm.zip", "PK");
     must_refuse("edm.zip", &plain, VN_BAD_FILE,
                 "edm.zip: an archive: unpack it, and name the folder");
+    scratch_write_text("edm.TAR.GZ", "");
+    must_refuse("edm.TAR.GZ", &plain, VN_BAD_FILE, "an archive");
     mkdir("empty/dog", 0777);
     scratch_write_text("empty/dog/x.tif", "");
     must_refuse("empty", &plain, VN_BAD_FILE, VN_IMAGE_ENDINGS "); passed over: 1 TIFF");
@@ -424,6 +426,13 @@ static void refuses_in_words(void **state) {
     mkdir("nest/Train", 0777);
     must_refuse("nest", &plain, VN_BAD_FILE, "did you mean nest/Train?");
     assert_int_equal(rename("nest/test", "tree"), 0);
+    scratch_write_text("tree/vane.json", "{}");
+    must_refuse("tree", &plain, VN_BAD_FILE, "tree: a run, and no data");
+    assert_int_equal(rmdir("nest/Train"), 0);
+    assert_int_equal(symlink("../tree", "nest/a"), 0);
+    must_refuse("nest", &plain, VN_BAD_FILE, "nest: each folder in it is a class, but a is a run");
+    unlink("nest/a");
+    unlink("tree/vane.json");
     make_picture("tree/stray.png", 0, WIDTH, HEIGHT, 1);
     must_refuse("tree", &plain, VN_BAD_FILE,
                 "tree: holds both pictures (stray.png) and a folder with pictures (ant)");

@@ -315,7 +315,7 @@ static const vn_guide_row rows[] = {
     {.row = {"greedy", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 1, .plan = greedy_plan, .combine = weak_combine},
 };
 /* clang-format on */
-static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows)};
+static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL};
 
 static vn_guidance *open_own(const char *list, double gamma) {
     vn_guidance *g;

@@ -386,7 +386,7 @@ static const vn_guide_row skip_row = {
 static void perturbed_passes_are_run_apart(void **state) {
     (void)state;
     static const vn_guide_row *const own[] = {&vn_cfg_guide, &skip_row};
-    const vn_table table = {"guide", own, 0, VN_COUNT(own)};
+    const vn_table table = {"guide", own, 0, VN_COUNT(own), NULL};
     rows got, c = ask(labels), u = ask(none), half;
     float raw[F];
     vn_guidance *g;
