@@ -34,16 +34,16 @@
  * models, 3 sampling, 4 training, 5 running a network once, 6 likelihood and metrics, 7 speed and
  * descriptions, 8 the tables.
  *
- * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text.
- * Nothing here prints, exits or aborts. Handles are opaque; a close function takes the handle's
- * address, frees it and clears it, and does nothing on NULL. Time t runs from 0 (data) to 1
- * (noise). `guidance` is gamma: 0 unconditional, 1 conditional, above 1 amplified; the w of "(1+w)
- * c - w u" is gamma - 1. Numbers in texts and files have a decimal point, whatever locale your
- * program has set; your callbacks run in that locale. Strings are UTF-8 (names of files may be any
- * bytes) and are only read during the call. One context may be used by one thread at a time;
- * different contexts are independent. VANE_MEMORY in the environment ("24G") says how much memory
- * there is, where that is not to be asked of the system (docs/formats.md).
- */
+ * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
+ * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
+ * aborts. Handles are opaque; a close function takes the handle's address, frees it and clears it,
+ * and does nothing on NULL. Time t runs from 0 (data) to 1 (noise). `guidance` is gamma: 0
+ * unconditional, 1 conditional, above 1 amplified; the w of "(1+w) c - w u" is gamma - 1. Numbers
+ * in texts and files have a decimal point, whatever locale your program has set; your callbacks
+ * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
+ * the call. One context may be used by one thread at a time; different contexts are independent.
+ * VANE_MEMORY in the environment ("24G") says how much memory there is, where that is not to be
+ * asked of the system (docs/formats.md). */
 #ifndef VANE_H
 #define VANE_H
 

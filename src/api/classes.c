@@ -28,10 +28,10 @@ static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t ask
     if (asked < 0) return VN_OK;
     if (known)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "null-class %d: %s says itself which row of its class table is null",
+                       "`null_class` %d: %s says itself which row of its class table is null",
                        (int)asked, m->source);
     if (asked < io->labels) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d: the class table of %s has %lld row%s",
+    return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d: the class table of %s has %lld row%s",
                    (int)asked, m->source, (long long)io->labels, io->labels == 1 ? "" : "s");
 }
 
@@ -107,7 +107,7 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
     if (m->has_null || m->classes == 0) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s",
                    m->source, labels_text(m, text),
-                   m->net ? "; if one of them is null, say which (null-class)" : "");
+                   m->net ? "; if one of them is null, say which (`null_class`)" : "");
 }
 
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {

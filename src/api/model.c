@@ -229,7 +229,7 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     *out = NULL;
     const vn_model_options o = options ? *options : vn_model_options_default();
     if (o.null_class < -1)
-        return vn_fail(err, VN_BAD_ARGUMENT, "null-class %d is no row", (int)o.null_class);
+        return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d is no row", (int)o.null_class);
     vn_model *m = NULL;
     vn_status status = vn_model_new(vn, source, &m, err);
     if (!status && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
@@ -238,7 +238,7 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     } else if (!status) {
         status = open_world(m, err);
         if (!status && o.null_class >= 0)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "null-class %d has no effect on a world",
+            status = vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d has no effect on a world",
                              (int)o.null_class);
     }
     if (status) vn_model_close(&m);

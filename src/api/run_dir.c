@@ -255,7 +255,7 @@ vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_er
     status = check_replaceable(d, err);
     if (!status && !overwrite)
         status = vn_fail(err, VN_BAD_ARGUMENT,
-                         "%s exists: --resume goes on with it, --overwrite replaces it", d->name);
+                         "%s exists: `resume` goes on with it, `overwrite` replaces it", d->name);
     if (!status) status = check_parent(d, err);
     return !status ? lock(d->out, d->name, &d->replaced_lock, err) : status;
 }

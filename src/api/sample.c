@@ -16,7 +16,9 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     if (o->count < 0 || o->count > INT32_MAX)
         return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
     if (isinf(o->guidance))
-        return vn_fail(err, VN_BAD_ARGUMENT, "guidance %g is not a number", o->guidance);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "guidance: %g is not finite; it is a number, or NaN for the model's own",
+                       o->guidance);
     if (o->steps < 0 || o->steps > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
     if (o->batch < 0)

@@ -80,8 +80,8 @@ static vn_status check_one(void *self, const char *path, const char *name, uint6
     }
     if (s->existing != VN_EXISTING_REFUSE) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s holds samples already, %s among them: --append goes on after them, "
-                   "--overwrite replaces them",
+                   "%s holds samples already, %s among them: `append` goes on after them, "
+                   "`overwrite` replaces them",
                    s->path, name);
 }
 

@@ -26,10 +26,9 @@ typedef struct contents {
     char *foreign; /* the first picture that vane did not write; NULL: none */
 } contents;
 
-static vn_status look_in(const char *path, bool folders_too, contents *c, vn_err *err);
+static vn_status look_in(const char *path, bool top, contents *c, vn_err *err);
 
-static vn_status look_at(const char *path, bool folders_too, contents *c, bool *picture,
-                         vn_err *err) {
+static vn_status look_at(const char *path, bool top, contents *c, bool *picture, vn_err *err) {
     bool own = false;
     vn_status status = VN_OK;
     *picture = vn_image_kind_named(path) && vn_is_file(path);
@@ -37,24 +36,26 @@ static vn_status look_at(const char *path, bool folders_too, contents *c, bool *
         status = vn_picture_is_own(path, "seed", &own, err);
         if (!status && !own && !c->foreign && !(c->foreign = vn_strdup(path)))
             status = vn_no_memory(err);
-        c->samples = c->samples || (own && folders_too);
-    } else if (folders_too && vn_is_dir(path)) {
+        c->samples = c->samples || (own && top);
+    } else if (top && vn_is_dir(path)) {
         status = look_in(path, false, c, err);
     }
     return status;
 }
 
-/* Of a folder within the folder, one picture tells what they are. */
-static vn_status look_in(const char *path, bool folders_too, contents *c, vn_err *err) {
+/* Of a folder within the folder, one picture tells what they are; and of a folder with a foreign
+ * picture, only what has a sample's name can tell more. */
+static vn_status look_in(const char *path, bool top, contents *c, vn_err *err) {
     vn_status status = VN_OK;
     bool picture = false;
+    uint64_t index;
     DIR *dir = opendir(path);
     for (struct dirent *e; dir && !status && !c->samples && (e = readdir(dir));) {
-        if (e->d_name[0] == '.') continue;
+        if (e->d_name[0] == '.' || (c->foreign && !vn_file_name_index(e->d_name, &index))) continue;
         char *inside = vn_path_join(path, e->d_name);
-        status = inside ? look_at(inside, folders_too, c, &picture, err) : vn_no_memory(err);
+        status = inside ? look_at(inside, top, c, &picture, err) : vn_no_memory(err);
         vn_free(inside);
-        if (picture && !folders_too) break;
+        if (picture && !top) break;
     }
     if (dir) closedir(dir);
     return status;

@@ -27,7 +27,7 @@ static vn_status go_on(stream *s, vn_err *err) {
         if (s->bands[i].first > 0 && s->bands[i].first < next)
             return vn_fail(
                 err, VN_BAD_ARGUMENT,
-                "first %llu: %s holds samples up to %llu, and --append goes on after them",
+                "`first` %llu: %s holds samples up to %llu, and `append` goes on after them",
                 (unsigned long long)s->bands[i].first, s->path, (unsigned long long)next - 1);
         if (s->bands[i].first == 0) s->bands[i].first = next;
     }

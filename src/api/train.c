@@ -445,7 +445,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                j->prediction.row->row.name);
     const vn_status status = vn_train_run(&setup, result, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
-        vn_fail_after(err, "--resume goes on after that");
+        vn_fail_after(err, "`resume` goes on after that");
     vn_preview_close(&preview);
     return status;
 }

@@ -54,10 +54,10 @@ vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const 
     if (vn_shape_is_image(&info->sample))
         snprintf(size, sizeof size, " at %lldx%lld", (long long)info->sample.dim[2],
                  (long long)info->sample.dim[1]);
-    if (side > 0) snprintf(resize, sizeof resize, "--size %d", side);
-    if (batch > 0) snprintf(fewer, sizeof fewer, "--batch %lld", (long long)batch);
+    if (side > 0) snprintf(resize, sizeof resize, "`size=%d`", side);
+    if (batch > 0) snprintf(fewer, sizeof fewer, "`batch=%lld`", (long long)batch);
     const char *none =
-        s->recompute == VN_RECOMPUTE_BLOCKS ? "a smaller model" : "a smaller model, or --recompute";
+        s->recompute == VN_RECOMPUTE_BLOCKS ? "a smaller model" : "a smaller model, or `recompute`";
     return vn_fail(err, VN_NO_MEMORY,
                    "%s: training%s would take %s with %lld sample%s in a step, and there are %s of "
                    "memory: use %s%s%s",

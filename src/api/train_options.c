@@ -95,34 +95,23 @@ static void copy(vn_train_options *to, const vn_train_options *from, const field
     memcpy((char *)to + f->offset, at(from, f), sizes[f->type]);
 }
 
-/* The option as users write it: batch, weight-decay. */
-static const char *spelt(const field *f, char text[32]) {
-    snprintf(text, 32, "%s", f->name);
-    for (char *c = text; *c; c++)
-        if (*c == '_') *c = '-';
-    return text;
-}
-
 static vn_status check(const vn_train_options *o, vn_err *err) {
-    char name[32];
     for (size_t i = 0; i < VN_COUNT(fields); i++) {
         const field *f = &fields[i];
         const double value = f->type == TEXT ? 0 : number_of(o, f);
         if (!is_unset(o, f) && !(value >= f->min && value <= f->max))
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: %g is outside [%g, %g]", spelt(f, name),
-                           value, f->min, f->max);
+            return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %g is outside [%g, %g]", f->name, value,
+                           f->min, f->max);
     }
     if (o->ema >= 1)
-        return vn_fail(err, VN_BAD_ARGUMENT, "ema: 1 would never move; give less than 1");
-    if (o->lr == 0) return vn_fail(err, VN_BAD_ARGUMENT, "lr: 0 would train nothing");
+        return vn_fail(err, VN_BAD_ARGUMENT, "`ema`: 1 would never move; give less than 1");
+    if (o->lr == 0) return vn_fail(err, VN_BAD_ARGUMENT, "`lr`: 0 would train nothing");
     if (o->steps && o->minutes > 0)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "steps and minutes (--steps, --minutes) exclude each other");
+        return vn_fail(err, VN_BAD_ARGUMENT, "`steps` and `minutes` exclude each other");
     if (!o->steps && !(o->minutes > 0))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "say how long to train: steps or minutes (--steps N, --minutes M)");
+        return vn_fail(err, VN_BAD_ARGUMENT, "say how long to train: `steps=N` or `minutes=M`");
     if (o->schedule && strcmp(o->schedule, "cosine") != 0 && strcmp(o->schedule, "constant") != 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "unknown schedule '%s'; known are: cosine, constant",
+        return vn_fail(err, VN_BAD_ARGUMENT, "unknown `schedule` '%s'; known: cosine, constant",
                        o->schedule);
     return VN_OK;
 }
@@ -192,7 +181,6 @@ static bool take(vn_train_options *o, const field *f, const json_t *value) {
 
 vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *requested,
                                   vn_train_options *o, vn_err *err) {
-    char name[32];
     *o = vn_train_options_default();
     for (size_t i = 0; i < VN_COUNT(fields); i++)
         if (!take(o, &fields[i], json_object_get(stored, fields[i].name)))
@@ -206,8 +194,8 @@ vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *
         if (is_unset(requested, f) || same(requested, o, f)) continue;
         if (!f->may_change)
             return vn_fail(err, VN_BAD_ARGUMENT,
-                           "%s: resuming goes on with what the run began with; leave it out",
-                           spelt(f, name));
+                           "`%s`: resuming goes on with what the run began with; leave it out",
+                           f->name);
         copy(o, requested, f);
     }
     o->recompute = requested->recompute; /* of the machine rather than of the run: not stored */

@@ -24,6 +24,7 @@ static void print_json(vn_status status, const char *why) {
 static void report(const char *verb, vn_status status, const char *format, va_list words) {
     char why[2048];
     vsnprintf(why, sizeof why, format, words);
+    cli_write_flags(why);
     cli_print(stderr, "vane%s%s: %s\n", verb ? " " : "", verb ? verb : "", why);
     if (as_json) print_json(status, why);
 }

@@ -13,7 +13,7 @@ typedef struct args {
 static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
-    CLI_ROW("metric", CLI_TEXT, o.metric, "NAME", "what is measured", .kind = "metrics", .required = true),
+    CLI_ROW("metric", CLI_TEXT, o.metric, "NAME", "what is measured, on samples of --data", .kind = "metrics", .required = true),
 
     CLI_SECTION("On which samples"),
     CLI_ROW("data", CLI_TEXT, o.data, "DATA",

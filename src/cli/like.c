@@ -135,11 +135,20 @@ static vn_status read_settings(const char *file, json_t **settings) {
     vn_status status = vn_context_open(&vn, NULL);
     if (!status) status = vn_describe(vn, file, &text);
     if (!status) status = cli_take_json(&text, &all);
-    if (status) cli_error("sample", status, "--like: %s", vn_error_text(vn));
+    if (status == VN_UNSUPPORTED)
+        cli_error(
+            "sample", status,
+            "--like %s: vane sample did not write it; --like takes a picture or a tensor file",
+            file);
+    else if (status)
+        cli_error("sample", status,
+                  "--like: %s; it takes a picture or a tensor file that vane sample wrote",
+                  vn_error_text(vn));
     json_t *found = json_object_get(all, "text") ? json_object_get(all, "text")
                                                  : json_object_get(all, "metadata");
     if (!status && !text_of(found, "source")) {
-        cli_misuse("sample", "--like %s: it holds no settings of vane sample", file);
+        cli_misuse("sample", "--like %s: vane sample did not write it, so it holds no settings",
+                   file);
         status = VN_BAD_ARGUMENT;
     }
     *settings = !status ? json_incref(found) : NULL;

@@ -40,8 +40,16 @@ static double as_typed(double value) {
 }
 
 /* Both ends are in it; the last step may fall short of `to`. */
-static bool add_range(cli_numbers *list, double from, double to, double step) {
+static bool add_range(cli_numbers *list, double from, double to, double step,
+                      const char **expected) {
     const double steps = (to - from) / step;
+    if (step == 0)
+        *expected = "from:to:step with a step that is not 0";
+    else if (steps < 0)
+        *expected = to < from ? "from:to:step with a negative step, as it falls"
+                              : "from:to:step with a step above 0, as it rises";
+    else if (steps >= most_numbers)
+        *expected = "from:to:step of at most 10000 numbers";
     if (!isfinite(steps) || steps < 0 || steps >= most_numbers) return false;
     const long last = (long)floor(steps * (1 + 1e-12) + 1e-9);
     for (long i = 0; i <= last; i++)
@@ -49,18 +57,19 @@ static bool add_range(cli_numbers *list, double from, double to, double step) {
     return true;
 }
 
-static bool take_item(const char **text, cli_numbers *list) {
+static bool take_item(const char **text, cli_numbers *list, const char **expected) {
     double from, to, step;
     if (!take_number(text, &from)) return false;
     if (**text != ':') return add(list, from);
     ++*text;
     if (!take_number(text, &to) || **text != ':') return false;
     ++*text;
-    return take_number(text, &step) && add_range(list, from, to, step);
+    return take_number(text, &step) && add_range(list, from, to, step, expected);
 }
 
-bool cli_parse_numbers(const char *text, cli_numbers *out) {
-    while (take_item(&text, out)) {
+bool cli_parse_numbers(const char *text, cli_numbers *out, const char **expected) {
+    *expected = "numbers with commas between them, or from:to:step";
+    while (take_item(&text, out, expected)) {
         if (*text == '\0') return true;
         if (*text++ != ',') break;
     }

@@ -9,7 +9,8 @@
 /* A number at the beginning of the text; *end receives what follows it. */
 bool cli_parse_double(const char *text, const char **end, double *out);
 /* "1,2.5" or "1:4:0.5", which is 1, 1.5, ... 4, or both with commas between them; spaces around
- * numbers do not count. On failure the list is empty. */
-bool cli_parse_numbers(const char *text, cli_numbers *out);
+ * numbers do not count. On failure the list is empty, and *expected says what should stand
+ * there. */
+bool cli_parse_numbers(const char *text, cli_numbers *out, const char **expected);
 
 #endif

@@ -118,9 +118,7 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
     switch (o->type) {
     case CLI_TEXT: *(const char **)into = text; return true;
     case CLI_DOUBLE: return cli_parse_double(text, &end, into) && *end == '\0';
-    case CLI_NUMBERS:
-        *expected = "numbers with commas between them, or from:to:step";
-        return cli_parse_numbers(text, into);
+    case CLI_NUMBERS: return cli_parse_numbers(text, into, expected);
     case CLI_TEXTS: return add_text(into, text);
     case CLI_CHOICE: *expected = o->value; return parse_choice(text, o->value, into);
     case CLI_UINT64: *expected = "a whole number from 0 to 2^63-1"; return parse_uint64(text, into);
@@ -227,13 +225,28 @@ static bool parse_argument(parser *p, const char *text) {
     return cli_misuse(p->verb, "one argument too many: '%s'; see: vane %s --help", text, p->verb);
 }
 
+/* "; known: nll": the rows that an option takes, where they are few; else "". */
+static void list_values(const cli_option *o, char *text, size_t size) {
+    enum { few = 8 };
+    const size_t kind = o->kind ? vn_kind_find(o->kind) : vn_kind_count();
+    text[0] = '\0';
+    if (kind == vn_kind_count() || vn_kind_row(kind, few)) return;
+    const vn_row *row;
+    for (size_t i = 0; (row = vn_kind_row(kind, i)); i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "; known: ", row->name);
+    }
+}
+
 static bool check_required(const parser *p) {
+    char values[256];
     void *into;
     const cli_option *o;
     for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
         if (!o->required || p->seen[i]) continue;
         if (cli_is_argument(o)) return cli_misuse(p->verb, "%s is missing: %s", o->name, o->help);
-        return cli_misuse(p->verb, "--%s %s is missing: %s", o->name, o->value, o->help);
+        list_values(o, values, sizeof values);
+        return cli_misuse(p->verb, "--%s %s is missing: %s%s", o->name, o->value, o->help, values);
     }
     return true;
 }

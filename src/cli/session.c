@@ -68,8 +68,11 @@ bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc
 static void on_log(void *user, vn_log_level level, const char *text) {
     cli_session *s = user;
     if (s->quiet) return;
+    char *line = strdup(text);
+    if (line) cli_write_flags(line);
     cli_progress_clear(&s->progress);
-    cli_print(stderr, "%s%s\n", level == VN_LOG_WARNING ? "warning: " : "", text);
+    cli_print(stderr, "%s%s\n", level == VN_LOG_WARNING ? "warning: " : "", line ? line : text);
+    free(line);
 }
 
 static int on_progress(void *user, const vn_progress *now) {

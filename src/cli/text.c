@@ -191,3 +191,25 @@ char *cli_shell_word(const char *word) {
     stpcpy(to, "'");
     return quoted;
 }
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+/* How long "`name`" or "`name=value`" at `text` is; 0: it is neither. */
+static size_t option_length(const char *text) {
+    const size_t name = 1 + strspn(text + 1, "abcdefghijklmnopqrstuvwxyz_");
+    const size_t n = text[name] == '=' ? name + strcspn(text + name, "` ") : name;
+    return name > 1 && text[n] == '`' ? n + 1 : 0;
+}
+
+void cli_write_flags(char *text) {
+    for (char *c = text; (c = strchr(c, '`')); c++) {
+        const size_t n = option_length(c);
+        if (n == 0) continue;
+        memmove(c + 2, c + 1, n - 2);
+        c[0] = c[1] = '-';
+        for (char *name = c + 2; name < c + n && *name != '='; name++)
+            if (*name == '_') *name = '-';
+        char *equals = memchr(c, '=', n);
+        if (equals) *equals = ' ';
+    }
+}

@@ -18,6 +18,9 @@ void cli_print(FILE *to, const char *format, ...) __attribute__((format(printf, 
 /* The word of a command to be typed, in quotes where a shell would take it apart: new string, or
  * NULL without memory. */
 char *cli_shell_word(const char *word);
+/* In place: the library's names of options, `skip_bad` and `size=64` in backquotes, as the
+ * program's flags, --skip-bad and --size 64, which are as long. */
+void cli_write_flags(char *text);
 /* Prints JSON; such characters in its strings become \uXXXX, which says the same. */
 void cli_put_json(FILE *to, const char *json);
 

@@ -37,7 +37,7 @@ static const cli_option rows[] = {
 
     CLI_SECTION("The data"),
     CLI_ROW("size", CLI_INT64, o.size, "S", "class folders: resize and crop to S x S; -1: as the files are",
-            .unset = "as the files are if they all have one size of up to 64 pixels a side, else 32"),
+            .unset = "as the files are if they all have one size of up to 64 pixels a side, else 32", .bounds = "above 0, or -1: as the files are"),
     CLI_ROW("grey", CLI_FLAG, o.grey, "", "class folders: read as grey"),
     CLI_ROW("flip", CLI_FLAG, o.flip, "", "flip images left-right at random"),
     CLI_ROW("skip-bad", CLI_FLAG, o.skip_bad, "", "class folders: go on without pictures that cannot be read"),

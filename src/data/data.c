@@ -323,7 +323,7 @@ static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
     vn_folder_mark(d->source.folder, index, false);
     vn_folder_save_list(d->source.folder, d->source.labels, d->list, NULL);
     d->info.named++;
-    return vn_fail_after(err, "repair or remove it, or go on without it (--skip-bad)");
+    return vn_fail_after(err, "repair or remove it, or go on without it (`skip_bad`)");
 }
 
 /* The sample at one position; *index receives which it is. */

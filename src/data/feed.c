@@ -164,7 +164,7 @@ static vn_status make_ring(vn_feed *f, vn_err *err) {
     if (fit < least)
         return vn_fail(
             err, VN_BAD_ARGUMENT,
-            "%zu decoded pictures of %s do not fit in %s: give a smaller size (--size 64)", least,
+            "%zu decoded pictures of %s do not fit in %s: give a smaller size (`size=64`)", least,
             vn_bytes_text((double)size, each), vn_bytes_text((double)f->options.memory, all));
     const bool keep = fit >= least && count <= fit - least;
     f->slot_count = fit - (keep ? count : 0);

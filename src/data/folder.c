@@ -85,12 +85,12 @@ static vn_status choose_size(vn_folder *f, const vn_watch *watch, vn_err *err) {
         f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side >= 4 ? side / 4 * 4 : side;
         vn_log(
             watch, VN_LOG_INFO,
-            "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; --size changes that",
+            "%s: pictures differ in size (%dx%d .. %dx%d): resized to %dx%d; `size` changes that",
             f->root, least->width, least->height, most->width, most->height, f->size, f->size);
     } else if (f->size == 0 && largest > LARGEST_KEPT) {
         f->size = side >= CHOSEN_SIDE ? CHOSEN_SIDE : side;
         vn_log(watch, VN_LOG_INFO,
-               "%s: pictures of %dx%d: resized to %dx%d; --size changes that, and --size -1 keeps "
+               "%s: pictures of %dx%d: resized to %dx%d; `size` changes that, and `size=-1` keeps "
                "them as they are",
                f->root, least->width, least->height, f->size, f->size);
     }

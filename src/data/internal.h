@@ -110,6 +110,8 @@ vn_status vn_npy_parse(const char *text, size_t length, vn_npy *out, vn_err *err
 double vn_npy_float(const vn_npy *a, const uint8_t *element); /* kind f */
 /* kinds u, i; what does not fit is INT64_MAX */
 int64_t vn_npy_int(const vn_npy *a, const uint8_t *element);
+/* the same in digits, whatever its size */
+void vn_npy_int_text(const vn_npy *a, const uint8_t *element, char text[32]);
 /* Kinds S, U; utf8 has room for 4 * VN_NPY_MAX_TEXT + 1. */
 void vn_npy_text(const vn_npy *a, const uint8_t *element, char *utf8);
 

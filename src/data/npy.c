@@ -159,6 +159,13 @@ int64_t vn_npy_int(const vn_npy *a, const uint8_t *element) {
     return (int64_t)(bits << spare) >> spare; /* the sign's bit moves to the top and back */
 }
 
+void vn_npy_int_text(const vn_npy *a, const uint8_t *element, char text[32]) {
+    if (a->kind == 'u')
+        snprintf(text, 32, "%llu", (unsigned long long)read_bits(a, element));
+    else
+        snprintf(text, 32, "%lld", (long long)vn_npy_int(a, element));
+}
+
 static char *put_utf8(char *to, uint32_t c) {
     if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) c = '?';
     if (c < 0x80) {

@@ -222,9 +222,12 @@ static vn_status take_labels(const vn_npy *a, const uint8_t *chunk, size_t first
                              vn_source *out, vn_err *err) {
     for (size_t i = 0; i < n; i++) {
         const int64_t label = vn_npy_int(a, chunk + i * (size_t)a->bytes);
-        if (label < 0 || label >= MAX_CLASSES)
-            return vn_fail(err, VN_BAD_FILE, "label %lld of sample %zu is not in [0, %d)",
-                           (long long)label, first + i, MAX_CLASSES);
+        if (label < 0 || label >= MAX_CLASSES) {
+            char text[32];
+            vn_npy_int_text(a, chunk + i * (size_t)a->bytes, text);
+            return vn_fail(err, VN_BAD_FILE, "label %s of sample %zu is not in [0, %d)", text,
+                           first + i, MAX_CLASSES);
+        }
         out->labels[first + i] = (int32_t)label;
         if (label >= out->classes) out->classes = (int32_t)label + 1;
     }

@@ -169,7 +169,7 @@ static vn_status refuse_bad(const vn_folder *f, int64_t bad, const vn_data_optio
     const size_t length = strlen(err->text);
     if (options->check)
         snprintf(err->text + length, sizeof err->text - length,
-                 ", or go on without %s (--skip-bad)", it);
+                 ", or go on without %s (`skip_bad`)", it);
     return err->status;
 }
 

@@ -66,6 +66,7 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
     if (!lacks) return VN_OK;
     vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have",
             gamma, row->row.name, lacks);
+    if ((row->needs & VN_NEEDS_WEAK) && !d->has_weak) vn_fail_after(err, "`weak` names one");
     if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) &&
         (!(row->needs & VN_NEEDS_NULL) || d->has_null))
         return VN_BAD_ARGUMENT; /* what it lacks few other guides need */

@@ -317,7 +317,7 @@ static vn_status refuse_class(const char *name, vn_err *err) {
     return vn_fail(err, VN_UNSUPPORTED,
                    "_class_name '%.60s' %s; if the network was trained on a path of vane's, remove "
                    "this file and name it "
-                   "(--path ddpm:linear --sampler ddim --grid trailing)",
+                   "(`path=ddpm:linear`, `sampler=ddim`, `grid=trailing`)",
                    name, kind);
 }
 

@@ -119,7 +119,7 @@ static vn_status tell_saved(vn_trainer *t, vn_err *err) {
         return vn_fail_after(err, "no checkpoint is left in %s", t->s->run);
     t->saved_step = step;
     if (step == t->at.step && err->status != VN_NOT_FINITE)
-        return vn_fail_after(err, "saved at step %lld: go on with --resume", (long long)step);
+        return vn_fail_after(err, "saved at step %lld: go on with `resume`", (long long)step);
     return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)step);
 }
 

@@ -148,10 +148,10 @@ static void a_null_row_without_effect_is_refused(void **state) {
     make_data("data", 12);
     const vn_train_options o = tiny_options(1);
     expect_ok(vn, vn_train(vn, "data", "run", &o));
-    refuse_with(FOREIGN, 3, "null-class 3: the class table of " FOREIGN " has 3 rows");
-    refuse_with(FOREIGN, -2, "null-class -2");
-    refuse_with("world.json", 0, "null-class 0 has no effect on a world");
-    refuse_with("run", 2, "null-class 2: run says itself");
+    refuse_with(FOREIGN, 3, "`null_class` 3: the class table of " FOREIGN " has 3 rows");
+    refuse_with(FOREIGN, -2, "`null_class` -2");
+    refuse_with("world.json", 0, "`null_class` 0 has no effect on a world");
+    refuse_with("run", 2, "`null_class` 2: run says itself");
 }
 
 static void a_run_keeps_its_last_row_as_null(void **state) {
@@ -220,7 +220,7 @@ static void a_transformer_has_its_own_null_row(void **state) {
     expect_ok(vn, vn_sample(m, &o, &s));
     vn_samples_close(&s);
     vn_model_close(&m);
-    refuse_with("dit", 0, "null-class 0: dit says itself");
+    refuse_with("dit", 0, "`null_class` 0: dit says itself");
 }
 
 static void a_table_of_one_row_has_one_class(void **state) {
@@ -255,7 +255,7 @@ static void classes_that_are_no_table_are_named(void **state) {
     assert_int_equal(vn_model_get_info(m).classes, 0);
     assert_true(vn_model_get_info(m).has_null);
     vn_model_close(&m);
-    refuse_with("plain", 0, "null-class 0: the class table of plain has 0 rows");
+    refuse_with("plain", 0, "`null_class` 0: the class table of plain has 0 rows");
     static const struct {
         const char *dir, *config, *words;
     } kinds[] = {

@@ -313,7 +313,7 @@ static void test_what_cannot_be_measured_is_named(void **state) {
         {world, {.metric = "nll", .count = -1}, "count"},
         {world, {.metric = "nll", .data = "nowhere.npz"}, "nowhere"},
         {world, {.metric = "nll", .data = "data"}, "shape"},
-        {run, {.metric = "nll", .label = VN_LABEL_ALL}, "data is needed"},
+        {run, {.metric = "nll", .label = VN_LABEL_ALL}, "`data` is needed"},
         {run, {.metric = "nll", .data = "data", .count = 1000}, "only 20"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guide/guide.h"
+#include "objective/objective.h"
+#include "sample/sample.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -263,7 +266,7 @@ static void test_bad_arguments_are_named(void **state) {
     } cases[] = {
         {{.count = 2, .label = 7, .guidance = 1}, "class 7"},
         {{.count = -1, .guidance = 1}, "count"},
-        {{.count = 2, .guidance = (double)INFINITY}, "guidance"},
+        {{.count = 2, .guidance = (double)INFINITY}, "guidance: inf is not finite"},
         {{.count = 2, .guidance = 1, .steps = -3}, "steps"},
         {{.count = 2, .guidance = 1, .sampler = "eulr"}, "did you mean 'euler'"},
         {{.count = 2, .guidance = 1, .guide = "cgf"}, "'cgf'"},
@@ -283,6 +286,30 @@ static void test_bad_arguments_are_named(void **state) {
         assert_null(strchr(vn_error_text(vn), '\n'));
     }
     vn_model_close(&model);
+    vn_context_close(&vn);
+}
+
+static void the_words_of_other_programs_lead_to_rows(void **state) {
+    (void)state;
+    const vn_table *const tables[] = {&vn_samplers, &vn_guides, &vn_objectives};
+    for (size_t i = 0; i < VN_COUNT(tables); i++)
+        for (const vn_word *w = tables[i]->words; w->word; w++) {
+            vn_choice choice;
+            vn_err err = {0};
+            if (vn_choice_parse(w->name, tables[i], &choice, &err) != VN_OK)
+                fail_msg("%s: %s", w->word, err.text);
+            assert_int_equal(vn_choice_parse(w->word, tables[i], &choice, &err), VN_BAD_ARGUMENT);
+        }
+}
+
+/* A text that names nothing is told as such, and not as a file that is not there. */
+static void a_model_without_a_name_is_refused_in_words(void **state) {
+    (void)state;
+    vn_context *vn = open_context(1);
+    vn_model *model = NULL;
+    assert_int_equal(vn_model_open(vn, "", &model), VN_BAD_ARGUMENT);
+    assert_null(model);
+    assert_non_null(strstr(vn_error_text(vn), "the model's name is empty; it names a run, "));
     vn_context_close(&vn);
 }
 
@@ -327,6 +354,8 @@ int main(void) {
         cmocka_unit_test(test_saved_samples_are_whole),
         cmocka_unit_test(test_noise_given_is_the_noise_used),
         cmocka_unit_test(test_bad_arguments_are_named),
+        cmocka_unit_test(the_words_of_other_programs_lead_to_rows),
+        cmocka_unit_test(a_model_without_a_name_is_refused_in_words),
         cmocka_unit_test(defaults_are_those_of_the_header),
     };
     return run_under_each_kernel_set(tests, prepare, scratch_leave);

@@ -254,8 +254,8 @@ static void test_samples_in_a_folder_are_not_mixed_without_a_word(void **state) 
     expect_refused(&f, vn_sample_to(f.model, &one, 1, "old", VN_EXISTING_REFUSE, NULL),
                    VN_BAD_ARGUMENT, "old holds samples already, 00000");
     expect_refused(&f, vn_sample_check(f.model, &one, 1, "old", VN_EXISTING_REFUSE),
-                   VN_BAD_ARGUMENT, "--append");
-    expect_refused(&f, vn_samples_can_save(f.model, "old"), VN_BAD_ARGUMENT, "--overwrite");
+                   VN_BAD_ARGUMENT, "`append`");
+    expect_refused(&f, vn_samples_can_save(f.model, "old"), VN_BAD_ARGUMENT, "`overwrite`");
     assert_int_equal(asked, 0);
     vn_samples *s = draw(&f, one);
     expect_refused(&f, vn_samples_save(s, "old"), VN_BAD_ARGUMENT, "old holds samples already");
@@ -349,7 +349,7 @@ static void test_appended_samples_are_new_ones(void **state) {
     }
     bands[0].first = 5;
     expect_refused(&f, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, NULL),
-                   VN_BAD_ARGUMENT, "first 5: parts holds samples up to 6");
+                   VN_BAD_ARGUMENT, "`first` 5: parts holds samples up to 6");
     expect_refused(&f, vn_sample_to(f.model, bands, 2, "seven.npy", VN_EXISTING_APPEND, NULL),
                    VN_BAD_ARGUMENT, "appended to a folder");
     end(&f);

@@ -279,7 +279,7 @@ static void like_is_of_the_same_model(void **state) {
                      "--like: absent.png");
     expect_complaint(
         expect_status(2, "sample --like run/unet/diffusion_pytorch_model.safetensors --out x.png"),
-        "it holds no settings of vane sample");
+        "vane sample did not write it, so it holds no settings");
     expect_complaint(expect_status(2, "sample --like w.png --out w.png --quiet"),
                      "--out w.png would write over w.png");
     expect_complaint(expect_status(2, "sample --out x.png"), "SOURCE is missing");

@@ -535,11 +535,16 @@ static void test_info_plans_a_network(void **state) {
             json_decref(r);
         }
     }
-    const outcome *o = expect_status(0, "info bare");
+    const outcome *o = expect_status(0, "info bare --plan");
     assert_non_null(strstr(o->out, "train_recompute"));
+    assert_non_null(strstr(o->out, "batch            64"));
     /* what the numbers of a line are */
     assert_non_null(strstr(o->out, "alive_by_op  (op, arrays, mb)"));
     expect_complaint(expect_status(2, "info world.json --batch 3"), "--batch");
+    expect_complaint(expect_status(2, "info world.json --plan"), "--plan is of a model's plan");
+    /* not where it was not asked for */
+    assert_null(strstr(expect_status(0, "info bare")->out, "alive_by_op"));
+    assert_null(strstr(expect_status(0, "info run")->out, "alive_by_op"));
     expect_complaint(expect_status(2, "info world.json --batch 0"), "--batch");
     expect_complaint(expect_status(2, "info bare --batch 0"), "batch: 0 is outside");
     expect_complaint(expect_status(2, "info bare --batch 100000"), "batch: 100000");
@@ -569,14 +574,14 @@ static void test_info_of_a_size_that_does_not_fit(void **state) {
         "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, "
         "\"attention_head_dim\": "
         "16, \"in_channels\": 1, \"num_layers\": 1, \"sample_size\": 10, \"patch_size\": 4}");
-    expect_complaint(expect_status(1, "info odd"),
+    expect_complaint(expect_status(1, "info odd --plan"),
                      "dit: images of 10 x 10 (sample_size): both sides must be multiples of 4");
     scratch_write_text(
         "sizeless/config.json",
         "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, "
         "\"block_out_channels\": "
         "[32], \"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"]}");
-    expect_complaint(expect_status(1, "info sizeless"), "no sample_size in the config");
+    expect_complaint(expect_status(1, "info sizeless --plan"), "no sample_size in the config");
 }
 
 static void test_bench_with_recompute_says_what_it_costs(void **state) {

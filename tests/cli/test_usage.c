@@ -117,7 +117,7 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
         {"train data --out a --steps 0", "--steps: expected a whole number above 0, not '0'"},
         {"train data --out a --minutes 0.0", "--minutes: expected a number above 0, not '0.0'"},
         {"train data --out a --minutes 1 --size 0",
-         "--size: expected a whole number above 0, not '0'"},
+         "--size: expected a whole number above 0, or -1: as the files are, not '0'"},
         {"train data --out a --steps 1 --save-every 0",
          "--save-every: expected a whole number above 0, not '0'"},
         {"train data --out a --steps 1 --preview-every 0",

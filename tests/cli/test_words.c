@@ -181,6 +181,79 @@ static void names_are_checked_before_the_data_is_read(void **state) {
                      "no.json: No such file");
 }
 
+/* ---- words of the library -------------------------------------------------------------------- */
+
+/* Where the library names an option, the program names its flag. */
+static void options_of_the_library_are_flags(void **state) {
+    (void)state;
+    make_world();
+    make_idx("data", 60);
+    static const struct {
+        const char *words, *complaint;
+    } typed[] = {
+        {"train data --out r", "say how long to train: --steps N or --minutes M"},
+        {"train data --out r --steps 1 --weight-decay -3", "--weight-decay: -3 is outside [0, "},
+        {"train data --out run --steps 1",
+         "run exists: --resume goes on with it, --overwrite replaces it"},
+        {"sample run --out x.png --guide autoguidance --guidance 2",
+         "needs a weak model, which this model does not have; --weak names one"},
+        {"eval run --metric nll", "--data is needed: samples to measure on"},
+        {"eval run",
+         "--metric NAME is missing: what is measured, on samples of --data; known: nll"},
+        {"train data --out r --steps 1 --size 0",
+         "--size: expected a whole number above 0, or -1: as the files are, not '0'"},
+        {"sample world.json --like app --out x.png",
+         "--like: app: No such file or directory; it takes a picture or a tensor file that vane "
+         "sample wrote"},
+        {"sample world.json --like tiny.txt --out x.png",
+         "--like tiny.txt: vane sample did not write it; --like takes a picture or a tensor file"},
+    };
+    scratch_write_text("tiny.txt", "x");
+    make_config();
+    expect_status(0, "train data --model tiny.json --batch 8 --preview-every -1 --steps 1 --out "
+                     "run --quiet");
+    for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++) {
+        const outcome *o = run_vane("%s", typed[i].words);
+        assert_int_not_equal(o->status, 0);
+        expect_complaint(o, typed[i].complaint);
+        assert_null(strchr(o->err, '`'));
+    }
+}
+
+/* Every word that the documentation's table gives is answered with the flag beside it. */
+static void the_documented_words_are_known(void **state) {
+    (void)state;
+    static const char *const verbs[] = {"train d --out r", "sample m --out o", "eval m"};
+    size_t size;
+    char *text = scratch_read(VN_SOURCE_DIR "/docs/commands.md", &size);
+    char *line = strstr(text, "| elsewhere | vane |");
+    assert_non_null(line);
+    int words = 0;
+    for (line = strchr(line, '\n') + 1; line[0] == '|'; line = strchr(line, '\n') + 1) {
+        const char *flags = strchr(line + 1, '|');
+        for (char *word = strstr(line, "`--"); word && word < flags; word = strstr(word, "`--")) {
+            char flag[64];
+            snprintf(flag, sizeof flag, "%.*s", (int)strcspn(word + 1, "`"), word + 1);
+            word += strlen(flag) + 1;
+            bool known = false;
+            for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && !known; i++) {
+                const outcome *o = run_vane("%s %s 1", verbs[i], flag);
+                char answer[128];
+                const char *said = strstr(o->err, "vane says --");
+                snprintf(answer, sizeof answer, "`%.*s`", said ? (int)strcspn(said + 10, " ;") : 0,
+                         said ? said + 10 : "");
+                const char *beside = said ? strstr(flags, answer) : NULL;
+                known = (beside && beside < strchr(flags, '\n')) ||
+                        strstr(o->err, "needs no flag") || strstr(o->err, "vane has no");
+            }
+            if (!known) fail_msg("docs/commands.md: %s is not answered as it says", flag);
+            words++;
+        }
+    }
+    assert_true(words > 10);
+    free(text);
+}
+
 /* ---- letters, values and what ends the flags ------------------------------------------------- */
 
 static void a_letter_may_hold_its_value(void **state) {
@@ -307,8 +380,16 @@ static void a_range_of_guidance_has_both_ends(void **state) {
         json_decref(a);
         json_decref(b);
     }
-    static const char *const wrong[] = {"1:4", "1:4:0", "1:4:-1",  "1:4:1e-9",
-                                        "1:",  "1::1",  "1:2:3:4", "1:nan:1"};
+    static const char *const misled[][2] = {
+        {"3:1:1", "from:to:step with a negative step, as it falls, not '3:1:1'"},
+        {"1:4:-1", "from:to:step with a step above 0, as it rises, not '1:4:-1'"},
+        {"1:4:0", "from:to:step with a step that is not 0"},
+        {"1:4:1e-9", "from:to:step of at most 10000 numbers"}};
+    for (size_t i = 0; i < sizeof misled / sizeof misled[0]; i++)
+        expect_complaint(
+            expect_status(2, "sample world.json --out a.npy --guidance %s", misled[i][0]),
+            misled[i][1]);
+    static const char *const wrong[] = {"1:4", "1:", "1::1", "1:2:3:4", "1:nan:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         expect_complaint(expect_status(2, "sample world.json --out a.npy --guidance %s", wrong[i]),
                          "--guidance: expected numbers with commas between them, or from:to:step");
@@ -355,6 +436,8 @@ int main(void) {
         cmocka_unit_test(words_cut_short_are_completed),
         cmocka_unit_test(names_of_other_programs_lead_to_the_row),
         cmocka_unit_test(names_are_checked_before_the_data_is_read),
+        cmocka_unit_test(options_of_the_library_are_flags),
+        cmocka_unit_test(the_documented_words_are_known),
         cmocka_unit_test(a_letter_may_hold_its_value),
         cmocka_unit_test(two_dashes_end_the_flags),
         cmocka_unit_test(help_of_a_verb_is_there_in_each_way),

@@ -184,7 +184,7 @@ static void chooses_a_size(void **state) {
     make_picture("tree/bee/003.png", 5, 16, 9, 1);
     check_size(4, 4, &watch);
     assert_string_equal(
-        w.text, "tree: pictures differ in size (5x4 .. 16x9): resized to 4x4; --size changes that");
+        w.text, "tree: pictures differ in size (5x4 .. 16x9): resized to 4x4; `size` changes that");
     assert_true(w.level == VN_LOG_INFO && w.count == 1);
     scratch_remove("tree");
     make_classes("tree", 1, 39, 45, 1);
@@ -202,8 +202,8 @@ static void chooses_a_size(void **state) {
     scratch_remove("tree");
     make_classes("tree", 1, 40, 65, 1);
     check_size(32, 32, &watch);
-    assert_string_equal(w.text, "tree: pictures of 40x65: resized to 32x32; --size changes that, "
-                                "and --size -1 keeps them as they "
+    assert_string_equal(w.text, "tree: pictures of 40x65: resized to 32x32; `size` changes that, "
+                                "and `size=-1` keeps them as they "
                                 "are");
     vn_data *data = must_open("tree", &(vn_data_options){.size = -1});
     assert_true(vn_data_get_info(data)->sample.dim[1] == 65 &&

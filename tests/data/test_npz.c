@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/internal.h"
 #include "support/scratch.h"
 #include "support_data.h"
 
@@ -107,11 +108,25 @@ static void refuses_options_without_effect(void **state) {
                 "size must lie in");
 }
 
+/* A message of a label says what stands in the file. */
+static void whole_numbers_are_told_in_all_their_digits(void **state) {
+    (void)state;
+    static const uint8_t ones[8] = {255, 255, 255, 255, 255, 255, 255, 255};
+    vn_npy a = {.kind = 'u', .bytes = 8};
+    char text[32];
+    vn_npy_int_text(&a, ones, text);
+    assert_string_equal(text, "18446744073709551615");
+    a.kind = 'i';
+    vn_npy_int_text(&a, ones, text);
+    assert_string_equal(text, "-1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_images),
         cmocka_unit_test(reads_points),
         cmocka_unit_test(refuses_in_words),
+        cmocka_unit_test(whole_numbers_are_told_in_all_their_digits),
         cmocka_unit_test(refuses_options_without_effect),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

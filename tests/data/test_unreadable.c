@@ -85,7 +85,7 @@ static void all_are_named_before_anything_is_done(void **state) {
                 "bee/001.png: empty file, "
                 "cat/000.png: is a pipe, not a regular file, cat/005.png: No such file or "
                 "directory; repair or remove them, or "
-                "go on without them (--skip-bad)");
+                "go on without them (`skip_bad`)");
     assert_int_equal(said.count, 4);
     assert_true(heard("tree/ant/002.png: PNG: ") && heard("tree/bee/001.png: empty file"));
 }
@@ -110,7 +110,7 @@ static void of_many_the_first_are_named_and_the_rest_counted(void **state) {
     assert_non_null(strstr(
         err.text, "more: 20 of 60 files cannot be read: bee/000.png: empty file, bee/001.png"));
     assert_non_null(
-        strstr(err.text, "; repair or remove them, or go on without them (--skip-bad)"));
+        strstr(err.text, "; repair or remove them, or go on without them (`skip_bad`)"));
     assert_int_equal(said.count, 20); /* all of them are in the log */
 }
 
@@ -119,7 +119,7 @@ static void the_case_damaged_names_its_file(void **state) {
     vn_data_options o = training();
     must_refuse(VN_SOURCE_DIR "/tests/cases/damaged", &o, VN_BAD_FILE,
                 "damaged/a/17.png: PNG: the file ends too early; repair or remove it, or go on "
-                "without it (--skip-bad)");
+                "without it (`skip_bad`)");
 }
 
 static void skipped_files_have_no_place(void **state) {
@@ -232,7 +232,7 @@ static void what_was_named_may_be_repaired_or_removed(void **state) {
         assert_string_equal(
             err.text,
             "tree/bee/003.png: PNG: the file ends too early; repair or remove it, or go on "
-            "without it (--skip-bad)");
+            "without it (`skip_bad`)");
         assert_int_equal(vn_data_get_info(data)->named, 1);
         vn_data_close(&data);
 
@@ -330,7 +330,7 @@ static void other_changes_are_refused_by_name(void **state) {
         o = resuming();
         must_refuse("tree", &o, VN_BAD_FILE,
                     "tree/cat/002.png: is not there any more; put it back, or go on without it "
-                    "(--skip-bad)");
+                    "(`skip_bad`)");
     }
     make_picture("tree/cat/002.png", 99, SIDE + 3, SIDE, 3);
     o = resuming();

@@ -75,6 +75,19 @@ static void steps_are_those_of_diffusers(void **state) {
     vn_path_close(&p);
 }
 
+/* As diffusers' multistep classes; its others would begin at step 0, where there is no noise. */
+static void one_step_of_linspace_begins_at_the_noisiest(void **state) {
+    (void)state;
+    vn_path *p = open("ddpm");
+    vn_level level[2];
+    vn_err err;
+    for (int spacing = VN_SPACING_WHOLE; spacing <= VN_SPACING_EXTRA; spacing++) {
+        assert_int_equal(vn_grid_levels("linspace", p, (vn_spacing)spacing, 1, level, &err), VN_OK);
+        assert_float_equal(vn_path_network_time(p, &level[0]), 999, 0);
+    }
+    vn_path_close(&p);
+}
+
 static vn_spacing spacing_of(const json_t *c) {
     const char *name = text_of(c, "spacing");
     return !strcmp(name, "whole")   ? VN_SPACING_WHOLE
@@ -390,6 +403,7 @@ static void the_shift_of_dynamic_follows_the_model(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_those_of_diffusers),
+        cmocka_unit_test(one_step_of_linspace_begins_at_the_noisiest),
         cmocka_unit_test(levels_are_those_of_diffusers),
         cmocka_unit_test(levels_are_those_of_k_diffusion),
         cmocka_unit_test(quantiles_are_those_of_scipy),
