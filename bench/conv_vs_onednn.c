@@ -47,7 +47,7 @@ static struct {
     int rounds, threads;
     vn_thread_pool *pool;
     const char *only;
-    double log_ratio[2]; /* of vane's backends to the library: sum of logarithms */
+    double log_ratio[2]; /* of vane's kernel sets to the library: sum of logarithms */
     double worst[2];
     int cases;
 } run = {.rounds = 21, .threads = 2, .worst = {INFINITY, INFINITY}};
@@ -62,22 +62,21 @@ static float *numbers(int64_t count) {
 /* ---- vane ------------------------------------------------------------------------------------ */
 
 typedef struct vane_state {
-    const vn_backend *backend;
+    const vn_device_row *row;
     vn_kernel_args args;
 } vane_state;
 
 static void run_vane(void *state) {
     const vane_state *s = state;
-    s->backend->kernel[s->args.node->op](&s->args);
+    s->row->kernel[s->args.node->op](&s->args);
 }
 
-static vane_state vane_open(const char *backend, const vn_node *node, float *const *in,
-                            float *out) {
+static vane_state vane_open(const char *set, const vn_node *node, float *const *in, float *out) {
     vn_err err;
-    vane_state s = {.backend = vn_cpu_backend(backend, &err)};
-    if (!s.backend) return s;
+    vane_state s = {.row = vn_cpu_row(set, &err)};
+    if (!s.row) return s;
     const size_t bytes =
-        s.backend->workspace[node->op] ? s.backend->workspace[node->op](node, run.threads) : 0;
+        s.row->workspace[node->op] ? s.row->workspace[node->op](node, run.threads) : 0;
     s.args = (vn_kernel_args){
         .node = node, .out = out, .work = vn_alloc_aligned(bytes, 1), .pool = run.pool};
     for (int i = 0; i < node->inputs; i++) s.args.in[i] = in[i];
@@ -126,18 +125,18 @@ static void compete(const char *name, double flops, rival *rivals, int count) {
     fflush(stdout);
 }
 
-/* Both of vane's fast backends, then the library. */
+/* Both of vane's fast kernel sets, then the library. */
 static void compete_vane(const char *name, double flops, const vn_node *node, float *const *in,
                          float *out, void (*library)(void *), void *state,
                          const char *library_name) {
-    static const char *backends[] = {"avx512", "avx2"};
+    static const char *sets[] = {"avx512", "avx2"};
     rival rivals[MOST_RIVALS];
     vane_state vane[2];
     int count = 0;
     for (int i = 0; i < 2; i++) {
-        vane[count] = vane_open(backends[i], node, in, out);
-        if (vane[count].backend) {
-            rivals[count] = (rival){.name = backends[i], .run = run_vane, .state = &vane[count]};
+        vane[count] = vane_open(sets[i], node, in, out);
+        if (vane[count].row) {
+            rivals[count] = (rival){.name = sets[i], .run = run_vane, .state = &vane[count]};
             count++;
         }
     }

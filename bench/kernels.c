@@ -158,8 +158,9 @@ static size_t place(int64_t floats, int round) {
     return places > 1 ? (size_t)round % places * step : 0;
 }
 
-static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_args a, double bytes,
-                          vn_thread_pool *pool, int rounds, bool cold, float **array) {
+static measured time_case(const vn_device_row *b, const bench_case *c, vn_kernel_args a,
+                          double bytes, vn_thread_pool *pool, int rounds, bool cold,
+                          float **array) {
     measured m = {0};
     for (int r = 0; r < rounds; r++) {
         int turn = cold ? 2 * r : 0;
@@ -177,7 +178,7 @@ static measured time_case(const vn_backend *b, const bench_case *c, vn_kernel_ar
     return m;
 }
 
-static void run_case(const vn_backend *b, const bench_case *c, vn_thread_pool *pool, int rounds,
+static void run_case(const vn_device_row *b, const bench_case *c, vn_thread_pool *pool, int rounds,
                      float **array) {
     vn_node in[VN_MAX_IN] = {0},
             n = {.op = c->op, .attr = c->attr, .inputs = c->inputs, .shape = c->out};
@@ -197,13 +198,14 @@ static void run_case(const vn_backend *b, const bench_case *c, vn_thread_pool *p
     vn_free(a.work);
 }
 
-static measured time_adamw(const vn_backend *b, size_t count, vn_thread_pool *pool, int rounds,
+static measured time_adamw(const vn_device_row *b, size_t count, vn_thread_pool *pool, int rounds,
                            float **array) {
     measured m = {0};
+    const vn_device d = {b, NULL, pool};
     vn_adamw o = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1, 1, 0.999};
     for (int r = 0; r < rounds; r++) {
         double begin = vn_now();
-        b->adamw(&o, count, array[0], array[1], array[2], array[3], array[4], pool);
+        b->adamw(&d, &o, count, array[0], array[1], array[2], array[3], array[4]);
         double middle = vn_now();
         copy((char *)array[VN_MAX_IN], (const char *)array[0], count * 4 * 9 / 2, pool);
         note(&m, middle - begin, vn_now() - middle);
@@ -212,7 +214,7 @@ static measured time_adamw(const vn_backend *b, size_t count, vn_thread_pool *po
 }
 
 /* Five arrays read, four written. */
-static void run_adamw(const vn_backend *b, vn_thread_pool *pool, int rounds, float **array) {
+static void run_adamw(const vn_device_row *b, vn_thread_pool *pool, int rounds, float **array) {
     size_t few = 1 << 18, many = 3 << 20;
     measured cached = time_adamw(b, few, pool, rounds, array),
              cold = time_adamw(b, many, pool, rounds, array);
@@ -223,7 +225,7 @@ static void run_adamw(const vn_backend *b, vn_thread_pool *pool, int rounds, flo
 
 int main(int argc, char **argv) {
     vn_err err = {0};
-    const vn_backend *b = vn_cpu_backend(argc > 1 ? argv[1] : NULL, &err);
+    const vn_device_row *b = vn_cpu_row(argc > 1 ? argv[1] : NULL, &err);
     int threads = argc > 2 ? atoi(argv[2]) : vn_cpu_cores(), rounds = argc > 3 ? atoi(argv[3]) : 50;
     const char *part = argc > 4 ? argv[4] : "";
     float *array[VN_MAX_IN + 1];

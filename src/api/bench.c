@@ -39,7 +39,7 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     if (status) vn_fail_in(err, "%s", dir);
     if (!status) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
     if (!status) {
-        vn_cpu_measure(b->vn->backend, b->vn->pool, &r->gemm_gflops, &r->memory_gbs);
+        vn_cpu_measure(b->vn->device.row, b->vn->pool, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
         b->live = zeros(b->floats);
@@ -90,7 +90,7 @@ static vn_status fill(bench *b, int64_t batch, vn_err *err) {
     const vn_node *const images[] = {b->s.in.sample, b->s.target};
     for (size_t i = 0; !status && i < VN_COUNT(images); i++)
         if (images[i])
-            vn_random_normal(vn_program_input(b->program, images[i]),
+            vn_random_normal(vn_program_map(b->program, images[i]),
                              (size_t)vn_shape_count(&images[i]->shape), 0, VN_STREAM_NOISE, i, 0);
     for (int64_t i = 0; !status && i < batch; i++) time[i] = (float)((i * 37) % 1000);
     if (!status)
@@ -104,13 +104,14 @@ static vn_status fill(bench *b, int64_t batch, vn_err *err) {
 static void step(bench *b) {
     const vn_run run = {.values = b->live, .grads = b->grads, .step = (uint64_t)b->step};
     vn_program_run(b->program, &run);
+    vn_program_wait(b->program, NULL);
     b->step++;
     if (!b->grads) return;
     const vn_adamw o = {
         .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
     const double began = vn_now();
-    b->vn->backend->adamw(&o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL,
-                          b->vn->pool);
+    const vn_device *d = &b->vn->device;
+    d->row->adamw(d, &o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL);
     b->in_adamw += vn_now() - began;
 }
 

@@ -36,7 +36,7 @@ static json_t *kernel_sets(void) {
     for (size_t i = 0; list && i < VN_COUNT(sets); i++) {
         vn_err err = {0};
         /* not known to this build */
-        if (!vn_cpu_backend(sets[i], &err) && err.status == VN_BAD_ARGUMENT) continue;
+        if (!vn_cpu_row(sets[i], &err) && err.status == VN_BAD_ARGUMENT) continue;
         if (json_array_append_new(list, json_string(sets[i])) == 0) continue;
         json_decref(list);
         list = NULL;
@@ -58,8 +58,8 @@ vn_status vn_describe_build(vn_context *vn, char **json) {
     vn_err *err = vn_begin(vn);
     if (!json) return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe_build: json is needed");
     json_t *all = json_pack("{s:s, s:s, s:o, s:s, s:i, s:o}", "vane", vn_version(), "compiler",
-                            COMPILER, "kernels", kernel_sets(), "used", vn->backend->name, "cores",
-                            vn_cpu_cores(), "libraries", libraries());
+                            COMPILER, "kernels", kernel_sets(), "used", vn->device.row->name,
+                            "cores", vn_cpu_cores(), "libraries", libraries());
     *json = all ? vn_json_text(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     return *json ? VN_OK : vn_no_memory(err);

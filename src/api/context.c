@@ -1,4 +1,4 @@
-/* context.c - the life of a context: threads, kernels, callbacks, error text. */
+/* context.c - the life of a context: threads, device, callbacks, error text. */
 #include "api/internal.h"
 
 #include <string.h>
@@ -33,17 +33,16 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
     *out = NULL;
     if (o.threads < 0 || o.threads > MOST_THREADS) return VN_BAD_ARGUMENT;
     vn_err err = {0};
-    const vn_backend *backend = vn_cpu_backend(o.cpu, &err);
-    if (!backend) return err.status;
+    const vn_device_row *row = vn_cpu_row(o.cpu, &err);
+    if (!row) return err.status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return VN_NO_MEMORY;
-    const vn_status status =
-        vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
+    vn_status status = vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
+    if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, &err);
     if (status) {
-        vn_free(vn);
+        vn_context_close(&vn);
         return status;
     }
-    vn->backend = backend;
     vn->watch = (vn_watch){o.log, o.progress, o.user, &vn->cancel};
     *out = vn;
     return VN_OK;
@@ -51,6 +50,7 @@ vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
 
 void vn_context_close(vn_context **vn) {
     if (!vn || !*vn) return;
+    vn_device_close(&(*vn)->device);
     vn_thread_pool_close(&(*vn)->pool);
     vn_free(*vn);
     *vn = NULL;

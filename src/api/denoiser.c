@@ -104,7 +104,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                        "from networks with a "
                        "table of classes, or without classes",
                        io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
-    const vn_status status = vn_runner_open(net, vn->backend, vn->pool, values, &d->runner, err);
+    const vn_status status = vn_runner_open(net, &vn->device, values, &d->runner, err);
     if (status) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,

@@ -36,8 +36,7 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
         vn_node *y =
             vn_net_build(m->net, g, 1, vn_shape_is_image(&m->sample) ? m->sample.dim[1] : 0,
                          vn_shape_is_image(&m->sample) ? m->sample.dim[2] : 0, false, &in);
-        const vn_program_options o = {
-            .backend = m->vn->backend, .pool = m->vn->pool, .n_outputs = 1, .outputs = &y};
+        const vn_program_options o = {.device = &m->vn->device, .n_outputs = 1, .outputs = &y};
         ok = vn_graph_status(g, err) == VN_OK && vn_program_open(g, &o, &program, err) == VN_OK;
     }
     if (ok) {

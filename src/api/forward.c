@@ -89,8 +89,7 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     vn_status status = gradients ? vn_gradients_open(&p->by, p->output, p->cotangent, err) : VN_OK;
     if (status) return status;
     vn_node *const outputs[] = {p->output, p->by.by_x};
-    const vn_program_options options = {.backend = p->vn->backend,
-                                        .pool = p->vn->pool,
+    const vn_program_options options = {.device = &p->vn->device,
                                         .n_outputs = gradients ? 2 : 1,
                                         .outputs = outputs,
                                         .n_grads = p->by.n,
@@ -124,7 +123,7 @@ static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_e
     float *numbers = vn_alloc((size_t)count, sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_array_read_f32(t, numbers);
-    vn_channels_last(vn_program_input(p->program, input), numbers, p->batch, channels,
+    vn_channels_last(vn_program_map(p->program, input), numbers, p->batch, channels,
                      pixels_of(input), p->vn->pool);
     vn_free(numbers);
     return status;
@@ -160,7 +159,7 @@ static vn_status put_class_numbers(pass *p, vn_err *err) {
         char text[128];
         return bad_shape(p, t, vn_shape_text(&input->shape, text), err);
     }
-    vn_array_read_f32(t, vn_program_input(p->program, input));
+    vn_array_read_f32(t, vn_program_map(p->program, input));
     return VN_OK;
 }
 
@@ -195,7 +194,7 @@ static vn_status put_inputs(pass *p, vn_err *err) {
 static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
     if (numbers)
-        vn_channels_first(numbers, vn_program_output(p->program, node), p->batch, channels,
+        vn_channels_first(numbers, vn_program_map(p->program, node), p->batch, channels,
                           pixels_of(node), p->vn->pool);
     return numbers;
 }

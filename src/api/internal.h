@@ -13,7 +13,7 @@
 #include "store/store.h"
 
 struct vn_context {
-    const vn_backend *backend;
+    vn_device device; /* that networks run on */
     vn_thread_pool *pool;
     vn_err err;
     /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */

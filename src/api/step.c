@@ -19,8 +19,7 @@ vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, con
 }
 
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn) {
-    return (vn_program_options){.backend = vn->backend,
-                                .pool = vn->pool,
+    return (vn_program_options){.device = &vn->device,
                                 .n_outputs = 1,
                                 .outputs = &s->result,
                                 .n_grads = s->by.n,

@@ -237,8 +237,7 @@ static vn_status open_net(job *j, vn_err *err) {
 
 /* Before anything of the run's size is made. */
 static vn_status check_memory(job *j, vn_err *err) {
-    const vn_train_setup setup = {.backend = j->vn->backend,
-                                  .pool = j->vn->pool,
+    const vn_train_setup setup = {.device = &j->vn->device,
                                   .net = j->net,
                                   .data = j->data,
                                   .objective = j->objective,
@@ -413,8 +412,7 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
                           .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_setup setup = {
-        .backend = j->vn->backend,
-        .pool = j->vn->pool,
+        .device = &j->vn->device,
         .watch = &j->vn->watch,
         .net = j->net,
         .data = j->data,

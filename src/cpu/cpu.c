@@ -1,6 +1,35 @@
-/* cpu.c - the backends: one table of kernels for each instruction set this build has, chosen by
- * what the CPU that runs it can do. */
+/* cpu.c - the CPU as a device: a row with its kernels for each instruction set this build has,
+ * chosen by what the CPU that runs it can do. Its memory is the host's, and all is done at once. */
 #include "cpu/internal.h"
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static vn_status take(void *self, size_t bytes, void **at, vn_err *err) {
+    (void)self;
+    *at = vn_alloc_aligned(bytes, 1);
+    return *at ? VN_OK : vn_no_memory(err);
+}
+
+static void give(void *self, void *at) {
+    (void)self;
+    vn_free(at);
+}
+
+static void copy(void *self, void *to, const void *from, size_t bytes) {
+    (void)self;
+    memcpy(to, from, bytes);
+}
+
+static void clear(void *self, void *at, size_t bytes) {
+    (void)self;
+    memset(at, 0, bytes);
+}
+
+static vn_status wait(void *self, vn_err *err) {
+    (void)self;
+    (void)err;
+    return VN_OK;
+}
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
@@ -15,10 +44,18 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
 #define VN_ROW_WORK(op, kernel, isa)            [VN_OP_##op] = vn_w_##kernel##_##isa,
 #define VN_ROW_WORKSPACE(op, kernel, work, isa) VN_ROW_##work(op, kernel, isa)
 
-#define VN_BACKEND(isa)                                                                            \
+#define VN_CPU_ROW(isa)                                                                            \
     VN_DECLARE_ISA(isa)                                                                            \
-    static const vn_backend backend_##isa = {                                                      \
+    static const vn_device_row row_##isa = {                                                       \
         .name = #isa,                                                                              \
+        .host_memory = true,                                                                       \
+        .take = take,                                                                              \
+        .give = give,                                                                              \
+        .write = copy,                                                                             \
+        .read = copy,                                                                              \
+        .copy = copy,                                                                              \
+        .clear = clear,                                                                            \
+        .wait = wait,                                                                              \
         .kernel = {VN_KERNELS(VN_ROW_KERNEL, isa)},                                                \
         .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                          \
         .adamw = vn_k_adamw_##isa,                                                                 \
@@ -29,10 +66,10 @@ static bool runs_anywhere(void) {
     return true;
 }
 
-VN_BACKEND(portable)
+VN_CPU_ROW(portable)
 
 #if defined(VN_HAVE_avx2)
-VN_BACKEND(avx2)
+VN_CPU_ROW(avx2)
 
 static bool runs_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -40,7 +77,7 @@ static bool runs_avx2(void) {
 #endif
 
 #if defined(VN_HAVE_avx512)
-VN_BACKEND(avx512)
+VN_CPU_ROW(avx512)
 
 static bool runs_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -51,29 +88,29 @@ static bool runs_avx512(void) {
 
 /* Best first. */
 static const struct {
-    const vn_backend *backend;
+    const vn_device_row *row;
     bool (*runs)(void);
-} backends[] = {
+} sets[] = {
 #if defined(VN_HAVE_avx512)
-    {&backend_avx512, runs_avx512},
+    {&row_avx512, runs_avx512},
 #endif
 #if defined(VN_HAVE_avx2)
-    {&backend_avx2, runs_avx2},
+    {&row_avx2, runs_avx2},
 #endif
-    {&backend_portable, runs_anywhere},
+    {&row_portable, runs_anywhere},
 };
 
-const vn_backend *vn_cpu_backend_at(size_t i) {
-    for (size_t k = 0; k < VN_COUNT(backends); k++)
-        if (backends[k].runs() && i-- == 0) return backends[k].backend;
+const vn_device_row *vn_cpu_row_at(size_t i) {
+    for (size_t k = 0; k < VN_COUNT(sets); k++)
+        if (sets[k].runs() && i-- == 0) return sets[k].row;
     return NULL;
 }
 
-const vn_backend *vn_cpu_backend(const char *name, vn_err *err) {
-    if (!name || strcmp(name, "auto") == 0) return vn_cpu_backend_at(0);
-    for (size_t k = 0; k < VN_COUNT(backends); k++) {
-        if (strcmp(name, backends[k].backend->name) != 0) continue;
-        if (backends[k].runs()) return backends[k].backend;
+const vn_device_row *vn_cpu_row(const char *name, vn_err *err) {
+    if (!name || strcmp(name, "auto") == 0) return vn_cpu_row_at(0);
+    for (size_t k = 0; k < VN_COUNT(sets); k++) {
+        if (strcmp(name, sets[k].row->name) != 0) continue;
+        if (sets[k].runs()) return sets[k].row;
         vn_fail(err, VN_UNSUPPORTED, "cpu: this machine cannot run %s kernels", name);
         return NULL;
     }
@@ -114,13 +151,13 @@ static void run_gemm(void *what) {
     c->kernel(&c->args);
 }
 
-static double measure_gemm(const vn_backend *b, vn_thread_pool *pool) {
+static double measure_gemm(const vn_device_row *row, vn_thread_pool *pool) {
     vn_node a = {.op = VN_OP_INPUT, .dtype = VN_F32, .shape = {2, {GEMM_SIZE, GEMM_SIZE}}};
     vn_node n = {
         .op = VN_OP_MATMUL, .dtype = VN_F32, .shape = a.shape, .inputs = 2, .in = {&a, &a}};
     size_t count = (size_t)GEMM_SIZE * GEMM_SIZE;
-    size_t work = b->workspace[VN_OP_MATMUL]
-                      ? b->workspace[VN_OP_MATMUL](&n, vn_thread_pool_threads(pool))
+    size_t work = row->workspace[VN_OP_MATMUL]
+                      ? row->workspace[VN_OP_MATMUL](&n, vn_thread_pool_threads(pool))
                       : 0;
     float *in = vn_alloc_aligned(count, sizeof(float));
     float *out = vn_alloc_aligned(count, sizeof(float));
@@ -130,7 +167,7 @@ static double measure_gemm(const vn_backend *b, vn_thread_pool *pool) {
         for (size_t i = 0; i < count; i++) in[i] = (float)(i % 13) / 13;
         vn_run run = {0};
         gemm_case c = {
-            b->kernel[VN_OP_MATMUL],
+            row->kernel[VN_OP_MATMUL],
             {.node = &n, .in = {in, in}, .out = out, .work = scratch, .pool = pool, .run = &run}};
         rate = best_rate(run_gemm, &c, 2.0 * GEMM_SIZE * GEMM_SIZE * GEMM_SIZE) / 1e9;
     }
@@ -173,8 +210,8 @@ static double measure_copy(vn_thread_pool *pool) {
 }
 
 /* 0 where memory for the measurement is lacking. */
-void vn_cpu_measure(const vn_backend *b, vn_thread_pool *pool, double *gemm_gflops,
+void vn_cpu_measure(const vn_device_row *row, vn_thread_pool *pool, double *gemm_gflops,
                     double *memory_gbs) {
-    *gemm_gflops = measure_gemm(b, pool);
+    *gemm_gflops = measure_gemm(row, pool);
     *memory_gbs = measure_copy(pool);
 }

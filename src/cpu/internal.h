@@ -78,9 +78,9 @@
     VN_DECLARE_PLAIN(kernel, isa) size_t vn_w_##kernel##_##isa(const vn_node *n, int threads);
 #define VN_DECLARE(op, kernel, work, isa) VN_DECLARE_##work(kernel, isa)
 #define VN_DECLARE_OPTIMISER(isa)                                                                  \
-    void vn_k_adamw_##isa(const vn_adamw *o, size_t n, float *value, const float *grad, float *m,  \
-                          float *v, float *ema, vn_thread_pool *pool);                             \
-    double vn_k_sum_squares_##isa(size_t n, const float *x, vn_thread_pool *pool);
+    void vn_k_adamw_##isa(const vn_device *d, const vn_adamw *o, size_t n, float *value,           \
+                          const float *grad, float *m, float *v, float *ema);                      \
+    double vn_k_sum_squares_##isa(const vn_device *d, size_t n, const float *x);
 #define VN_DECLARE_ISA(isa) VN_KERNELS(VN_DECLARE, isa) VN_DECLARE_OPTIMISER(isa)
 
 #if defined(VN_ISA)

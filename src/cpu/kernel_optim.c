@@ -63,10 +63,10 @@ static void adamw_block(void *context, int64_t block, int thread) {
                vn_min_i64(VN_BLOCK, w->n - i));
 }
 
-void VN_K(adamw)(const vn_adamw *o, size_t n, float *value, const float *grad, float *m, float *v,
-                 float *ema, vn_thread_pool *pool) {
+void VN_K(adamw)(const vn_device *d, const vn_adamw *o, size_t n, float *value, const float *grad,
+                 float *m, float *v, float *ema) {
     weights w = {coefficients_of(o), value, grad, m, v, ema, (int64_t)n};
-    vn_thread_pool_run(vn_share(pool, (double)n * 9), vn_block_count(w.n), adamw_block, &w);
+    vn_thread_pool_run(vn_share(d->pool, (double)n * 9), vn_block_count(w.n), adamw_block, &w);
 }
 
 /* ---- the gradient's norm --------------------------------------------------------------------- */
@@ -108,10 +108,10 @@ static void sum_part(void *context, int64_t i, int thread) {
     s->part[i] = span_squares(s->x + begin, end - begin);
 }
 
-double VN_K(sum_squares)(size_t n, const float *x, vn_thread_pool *pool) {
+double VN_K(sum_squares)(const vn_device *d, size_t n, const float *x) {
     squares s = {.x = x, .n = (int64_t)n};
     double total = 0;
-    vn_thread_pool_run(vn_share(pool, (double)n), SQUARE_PARTS, sum_part, &s);
+    vn_thread_pool_run(vn_share(d->pool, (double)n), SQUARE_PARTS, sum_part, &s);
     for (int i = 0; i < SQUARE_PARTS; i++) total += s.part[i];
     return total;
 }

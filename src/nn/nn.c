@@ -240,9 +240,9 @@ vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inp
     int64_t n = in->sample->shape.dim[0];
     vn_status status = VN_OK;
     /* an input that the outputs do not depend on has no place */
-    void *to = in->timestep ? vn_program_input(p, in->timestep) : NULL;
+    void *to = in->timestep ? vn_program_map(p, in->timestep) : NULL;
     if (to) status = write_times(net, to, n, time, err);
-    to = in->class_labels ? vn_program_input(p, in->class_labels) : NULL;
+    to = in->class_labels ? vn_program_map(p, in->class_labels) : NULL;
     if (!status && to) status = write_labels(net, to, n, labels, err);
     return status;
 }

@@ -117,8 +117,8 @@ void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels,
 
 typedef struct vn_runner vn_runner;
 /* values: flat weights, not owned, must outlive the runner. */
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_thread_pool *pool,
-                         const float *values, vn_runner **out, vn_err *err);
+vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
+                         vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
 /* What the runs from now on have done inside the network, [VN_NET_PERTURBS]; NULL: nothing. */
 void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb);

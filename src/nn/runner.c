@@ -30,21 +30,19 @@ typedef struct kept {
 
 struct vn_runner {
     const vn_net *net;
-    const vn_backend *backend;
-    vn_thread_pool *pool;
+    vn_device device;
     const float *values;
     uint64_t runs;
     vn_perturb perturb[VN_NET_PERTURBS];
     kept kept[MAX_KEPT];
 };
 
-vn_status vn_runner_open(const vn_net *net, const vn_backend *backend, vn_thread_pool *pool,
-                         const float *values, vn_runner **out, vn_err *err) {
+vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
+                         vn_runner **out, vn_err *err) {
     vn_runner *r = vn_calloc(1, sizeof *r);
     if (!r) return vn_no_memory(err);
     r->net = net;
-    r->backend = backend;
-    r->pool = pool;
+    r->device = *device;
     r->values = values;
     *out = r;
     return VN_OK;
@@ -89,10 +87,8 @@ static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err
     vn_status status = build(r->net, p, k, err);
     /* y in both, so that every input is part of it */
     vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance};
-    const vn_program_options options = {.backend = r->backend,
-                                        .pool = r->pool,
-                                        .n_outputs = outputs[1] ? 2 : 1,
-                                        .outputs = outputs};
+    const vn_program_options options = {
+        .device = &r->device, .n_outputs = outputs[1] ? 2 : 1, .outputs = outputs};
     if (!status) status = vn_program_open(k->graph, &options, &k->program, err);
     if (!status)
         k->pass = *p;
@@ -133,13 +129,13 @@ static int64_t channels_of(const vn_node *node) {
 }
 
 static void put(vn_runner *r, kept *k, const vn_node *input, const float *x) {
-    vn_channels_last(vn_program_input(k->program, input), x, k->pass.n, channels_of(input),
-                     pixels_of(input), r->pool);
+    vn_channels_last(vn_program_map(k->program, input), x, k->pass.n, channels_of(input),
+                     pixels_of(input), r->device.pool);
 }
 
 static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
-    vn_channels_first(out, vn_program_output(k->program, node), k->pass.n, channels_of(node),
-                      pixels_of(node), r->pool);
+    vn_channels_first(out, vn_program_map(k->program, node), k->pass.n, channels_of(node),
+                      pixels_of(node), r->device.pool);
 }
 
 /* cotangent NULL: forward. variance NULL: it is not asked for. */
@@ -162,6 +158,8 @@ static vn_status run(vn_runner *r, pass p, const float *x, const float *time, co
     put(r, k, k->in.sample, x);
     if (cotangent) put(r, k, k->cotangent, cotangent);
     vn_program_run(k->program, &(vn_run){.values = r->values});
+    status = vn_program_wait(k->program, err);
+    if (status) return status;
     get(r, k, k->out, out);
     if (variance) get(r, k, k->variance, variance);
     return VN_OK;

@@ -24,17 +24,17 @@ typedef struct lifetimes {
 } lifetimes;
 
 static lifetime *find(const lifetimes *l, const vn_location *at) {
-    const int latest = at->home == VN_IN_ARENA ? l->latest[at->buffer] : 0;
+    const int latest = at->home == VN_IN_ARENA ? l->latest[at->index] : 0;
     return latest ? &l->lifetime[latest - 1] : NULL;
 }
 
 static void add(lifetimes *l, const vn_node *n, const vn_location *at, int first, int last) {
-    const size_t bytes = (size_t)vn_shape_count(&n->shape) * 4; /* both dtypes */
+    const size_t bytes = (size_t)vn_shape_count(&n->shape) * vn_dtype_size(n->dtype);
     if (at->home != VN_IN_ARENA) return;
     lifetime *over = find(l, at); /* written over at this step: one array, not two */
     if (over && over->last == first && first > 0) over->last = first - 1;
     l->lifetime[l->n++] = (lifetime){n, bytes, first, last};
-    l->latest[at->buffer] = l->n;
+    l->latest[at->index] = l->n;
 }
 
 static void find_lifetimes(lifetimes *l) {
@@ -113,6 +113,8 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
         fill(f, &l);
     } else
         status = vn_no_memory(err);
+    f->lowered = plan.lowered; /* whose nodes are listed */
+    plan.lowered = NULL;
     vn_free(l.lifetime);
     vn_free(l.latest);
     vn_free(l.alive);
@@ -122,5 +124,6 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
 
 void vn_footprint_close(vn_footprint *f) {
     vn_free(f->array);
+    vn_graph_close(&f->lowered);
     *f = (vn_footprint){0};
 }

@@ -235,7 +235,7 @@ vn_node *vn_const(vn_graph *g, vn_dtype dtype, vn_shape shape, const void *data)
     n.dtype = dtype;
     n.shape = shape;
     if (!check(g, &n)) return NULL;
-    size_t bytes = (size_t)vn_shape_count(&shape) * 4; /* both dtypes */
+    size_t bytes = (size_t)vn_shape_count(&shape) * vn_dtype_size(dtype);
     void *copy = vn_arena_alloc(&g->arena, bytes ? bytes : 1);
     if (!copy) {
         vn_no_memory(&g->err);

@@ -90,11 +90,10 @@ typedef struct vn_buffer {
 vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err);
 
 /* Where an array is when a program runs. */
-typedef struct vn_place {
-    enum { VN_IN_ARENA, VN_IN_VALUES, VN_IN_GRADS, VN_IN_DATA } home;
-    int buffer;       /* VN_IN_ARENA: which of the plan's, for those who ask what lies there */
-    size_t offset;    /* bytes from the begin of the arena, run.values or run.grads */
-    const void *data; /* VN_IN_DATA: a constant */
+typedef struct vn_location {
+    enum { VN_IN_ARENA, VN_IN_VALUES, VN_IN_GRADS, VN_IN_CONSTANTS } home;
+    int index;     /* which of the plan's buffers or constants */
+    size_t offset; /* bytes from the begin of the arena, run.values, run.grads or the constant */
 } vn_location;
 
 /* One call of a kernel; a step whose node is a view copies. */
@@ -110,13 +109,29 @@ typedef struct vn_port {
 } vn_port;
 
 typedef struct vn_plan {
-    vn_arena arena; /* nodes of the plan's own */
+    vn_arena arena;    /* nodes of the plan's own */
+    vn_graph *lowered; /* the graph that is planned, where that is not the one that was given */
     vn_step *step;
     int steps;
     vn_port *input, *output;
-    int inputs, outputs, buffers;
+    const vn_node **constant;
+    int inputs, outputs, constants, buffers;
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */
 } vn_plan;
+
+/* A graph in which every op that the device has no kernel for is written with simpler ones. */
+typedef struct vn_lowered {
+    vn_graph *graph;                 /* NULL: all have kernels, so that the given one serves */
+    const vn_program_options *asked; /* what was given */
+    vn_program_options options;      /* the same, of graph's nodes */
+    vn_node **outputs, **grads;
+    const vn_node **origin; /* by id in graph: the node of the given one that it is, or NULL */
+} vn_lowered;
+
+/* *low is to be closed, after a failure too. */
+vn_status vn_lower(const vn_graph *g, const vn_program_options *options, vn_lowered *low,
+                   vn_err *err);
+void vn_lowered_close(vn_lowered *low);
 
 vn_cost vn_step_cost(const vn_step *step);
 vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,

@@ -13,9 +13,13 @@ static double count(const vn_node *n) {
     return (double)vn_shape_count(&n->shape);
 }
 
+static double size(const vn_node *n) {
+    return (double)vn_dtype_size(n->dtype) * count(n);
+}
+
 static double bytes(const vn_node *n) {
-    double sum = 4 * count(n);
-    for (int i = 0; i < n->inputs; i++) sum += 4 * count(n->in[i]);
+    double sum = size(n);
+    for (int i = 0; i < n->inputs; i++) sum += size(n->in[i]);
     return sum;
 }
 
@@ -26,7 +30,7 @@ static vn_cost cost_none(const vn_node *n) {
 
 /* Moved once in, once out. */
 static vn_cost cost_move(const vn_node *n) {
-    return (vn_cost){0, 8 * count(n)};
+    return (vn_cost){0, 2 * size(n)};
 }
 
 static vn_cost cost_one(const vn_node *n) {
@@ -103,7 +107,7 @@ static vn_cost cost_resample(const vn_node *n) {
 }
 
 static vn_cost cost_embedding(const vn_node *n) {
-    return (vn_cost){0, 8 * count(n->op == VN_OP_EMBEDDING ? n : n->in[1])};
+    return (vn_cost){0, 2 * size(n->op == VN_OP_EMBEDDING ? n : n->in[1])};
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* plan.c - from a graph and what is wanted of it to a list of kernel calls and one arena.
  *
+ *   lower    what the device has no kernel for is written with simpler ops (lower.c)
  *   need     mark what the outputs depend on; the rest is not run
  *   order    the steps, with copies where a gradient cannot be written in its place
  *   memory   who reads what last; a view shares its root's memory; an op that may, writes over its input
@@ -13,7 +14,6 @@
 #include <string.h>
 
 #define ALIGNMENT 64 /* bytes */
-#define FLOAT     4  /* bytes of an element, of both dtypes */
 
 /* What is known of a node, by its id. */
 typedef struct info {
@@ -23,6 +23,7 @@ typedef struct info {
     /* Of roots only: */
     int last;      /* the last step that reads it */
     int buffer;    /* its memory, if that is in the arena */
+    int constant;  /* of a CONST: which of the plan's */
     size_t bound;  /* where it is written in run.grads, in floats */
     bool is_bound; /* it is */
     int gradient;  /* the first gradient that lies in its memory; -1: none */
@@ -43,6 +44,10 @@ typedef struct planner {
 
 static size_t align(size_t bytes) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t bytes_of(const vn_node *n) {
+    return (size_t)vn_shape_count(&n->shape) * vn_dtype_size(n->dtype);
 }
 
 static info *root_of(planner *p, const vn_node *n) {
@@ -119,7 +124,9 @@ static int64_t base_of(const planner *p, int k) {
 static bool can_bind(planner *p, int k) {
     const info *root = root_of(p, p->o->grads[k]);
     int64_t base = base_of(p, k), covered = 0;
-    if (is_leaf(root->node) || root->kept || base < 0 || base % (ALIGNMENT / FLOAT)) return false;
+    if (is_leaf(root->node) || root->kept || base < 0 ||
+        base % (int64_t)(ALIGNMENT / sizeof(float)))
+        return false;
     for (int j = root->gradient; j >= 0; j = p->next[j])
         if (base_of(p, j) == base) covered += vn_shape_count(&p->o->grads[j]->shape);
     return covered == vn_shape_count(&root->node->shape);
@@ -158,7 +165,7 @@ static vn_status copy_gradients(planner *p, const info *root) {
         if (!is_in_place(p, k))
             status = add_copy(
                 p, p->o->grads[k],
-                (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * FLOAT});
+                (vn_location){.home = VN_IN_GRADS, .offset = p->o->grad_offset[k] * sizeof(float)});
     return status;
 }
 
@@ -178,19 +185,17 @@ static vn_status list_steps(planner *p) {
 
 static vn_location place_of(planner *p, const vn_node *n) {
     const info *root = root_of(p, n);
-    int64_t shift = p->info[n->id].shift;
-    size_t bytes = (size_t)shift * FLOAT;
+    const size_t shift = (size_t)p->info[n->id].shift * vn_dtype_size(n->dtype);
     if (root->is_bound)
-        return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * FLOAT + bytes};
+        return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * sizeof(float) + shift};
     if (root->node->op == VN_OP_PARAM)
         return (vn_location){.home = VN_IN_VALUES,
-                             .offset = root->node->from.param * FLOAT + bytes};
+                             .offset = root->node->from.param * sizeof(float) + shift};
     if (root->node->op == VN_OP_CONST)
-        return (vn_location){.home = VN_IN_DATA,
-                             .data = (const char *)root->node->from.data + bytes};
+        return (vn_location){.home = VN_IN_CONSTANTS, .index = root->constant, .offset = shift};
     return (vn_location){.home = VN_IN_ARENA,
-                         .buffer = root->buffer,
-                         .offset = p->buffer[root->buffer].offset + bytes};
+                         .index = root->buffer,
+                         .offset = p->buffer[root->buffer].offset + shift};
 }
 
 /* Who reads each root last; what stays readable is read by no step, after all. */
@@ -222,8 +227,7 @@ static bool can_overwrite(planner *p, int s, int i) {
 }
 
 static int new_buffer(planner *p, const vn_node *n, int first, int last) {
-    p->buffer[p->buffers] =
-        (vn_buffer){align((size_t)vn_shape_count(&n->shape) * FLOAT), first, last, 0};
+    p->buffer[p->buffers] = (vn_buffer){align(bytes_of(n)), first, last, 0};
     return p->buffers++;
 }
 
@@ -259,19 +263,29 @@ static vn_status plan_memory(planner *p) {
 
 /* One work space for all: as much as the neediest op asks for. */
 static vn_status plan_work(planner *p) {
-    const vn_backend *b = p->o->backend;
+    const vn_device *d = p->o->device;
     for (int s = 0; s < p->plan->steps; s++) {
         const vn_node *n = p->plan->step[s].node;
         if (n->op == VN_OP_VIEW) continue;
-        if (!b->kernel[n->op])
-            return vn_fail(p->err, VN_UNSUPPORTED, "the %s backend has no kernel for %s", b->name,
-                           vn_op_get(n->op)->name);
-        size_t bytes = b->workspace[n->op]
-                           ? align(b->workspace[n->op](n, vn_thread_pool_threads(p->o->pool)))
+        if (!d->row->kernel[n->op])
+            return vn_fail(p->err, VN_UNSUPPORTED,
+                           "the %s device has no kernel for %s, which has no simpler form",
+                           d->row->name, vn_op_get(n->op)->name);
+        size_t bytes = d->row->workspace[n->op]
+                           ? align(d->row->workspace[n->op](n, vn_thread_pool_threads(d->pool)))
                            : 0;
         if (bytes > p->plan->work_bytes) p->plan->work_bytes = bytes;
     }
     return VN_OK;
+}
+
+static void list_constants(planner *p) {
+    for (int id = 0; id < p->g->count; id++) {
+        info *at = &p->info[id];
+        if (!at->needed || at->node->op != VN_OP_CONST) continue;
+        at->constant = p->plan->constants;
+        p->plan->constant[p->plan->constants++] = at->node;
+    }
 }
 
 static void list_ports(planner *p) {
@@ -311,29 +325,51 @@ static vn_status make(planner *p) {
     if (status) return status;
     bind_gradients(p);
     status = list_steps(p);
+    list_constants(p);
     if (!status) status = plan_work(p);
     if (!status) status = plan_memory(p);
     if (!status) list_ports(p);
     return status;
 }
 
-vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
-                       vn_err *err) {
-    vn_status status = check_options(g, options, err);
-    if (status) return status;
+/* The plan of what has kernels, or is refused. */
+static vn_status plan_graph(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
+                            vn_err *err) {
     size_t nodes = (size_t)g->count, steps = nodes + (size_t)options->n_grads;
-    *plan = (vn_plan){.step = vn_alloc(steps, sizeof *plan->step),
-                      .input = vn_alloc(nodes, sizeof *plan->input),
-                      .output = vn_alloc((size_t)options->n_outputs, sizeof *plan->output)};
+    plan->step = vn_alloc(steps, sizeof *plan->step);
+    plan->input = vn_alloc(nodes, sizeof *plan->input);
+    plan->output = vn_alloc((size_t)options->n_outputs, sizeof *plan->output);
+    plan->constant = vn_alloc(nodes, sizeof *plan->constant);
     planner p = {.g = g, .o = options, .plan = plan, .err = err};
     p.info = vn_calloc(nodes, sizeof *p.info);
     p.next = vn_alloc((size_t)options->n_grads, sizeof *p.next);
     p.buffer = vn_alloc(nodes, sizeof *p.buffer);
-    bool room = plan->step && plan->input && plan->output && p.info && p.next && p.buffer;
-    status = room ? make(&p) : vn_no_memory(err);
+    bool room =
+        plan->step && plan->input && plan->output && plan->constant && p.info && p.next && p.buffer;
+    const vn_status status = room ? make(&p) : vn_no_memory(err);
     vn_free(p.info);
     vn_free(p.next);
     vn_free(p.buffer);
+    return status;
+}
+
+/* Ports are known by the nodes of the graph that was asked for. */
+static void name_ports(vn_plan *plan, const vn_lowered *l) {
+    for (int i = 0; i < plan->inputs; i++) plan->input[i].node = l->origin[plan->input[i].node->id];
+    for (int i = 0; i < plan->outputs; i++) plan->output[i].node = l->asked->outputs[i];
+}
+
+vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
+                       vn_err *err) {
+    vn_lowered low = {0};
+    *plan = (vn_plan){0};
+    vn_status status = check_options(g, options, err);
+    if (!status) status = vn_lower(g, options, &low, err);
+    if (!status) status = plan_graph(plan, low.graph ? low.graph : g, &low.options, err);
+    if (!status && low.graph) name_ports(plan, &low);
+    plan->lowered = low.graph;
+    low.graph = NULL;
+    vn_lowered_close(&low);
     if (status) vn_plan_close(plan);
     return status;
 }
@@ -343,5 +379,7 @@ void vn_plan_close(vn_plan *plan) {
     vn_free(plan->step);
     vn_free(plan->input);
     vn_free(plan->output);
+    vn_free(plan->constant);
+    vn_graph_close(&plan->lowered);
     memset(plan, 0, sizeof *plan);
 }

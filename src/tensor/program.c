@@ -1,4 +1,5 @@
-/* program.c - a plan with its memory: run without allocating, and timed op by op when asked. */
+/* program.c - a plan with its memory on a device: run without allocating, and timed op by op when
+ * asked. */
 #include "tensor/internal.h"
 
 #include <stdlib.h>
@@ -6,27 +7,74 @@
 
 struct vn_program {
     vn_plan plan;
-    const vn_backend *backend;
-    vn_thread_pool *pool;
-    char *memory; /* arena, then work space */
+    vn_device device;
+    char *memory;    /* of the device: arena, then work space */
+    void **constant; /* [plan.constants] addresses */
+    /* Where the host does not see the device's memory: */
+    char *stage; /* what the host sees of inputs and outputs, one after the other */
+    bool *due;   /* by input: to be sent with the next run; behind them by output: to be fetched */
     /* With options.profile: */
     double *seconds; /* of each step, over all runs; NULL without */
     int64_t runs;
 };
+
+static size_t bytes_of(const vn_node *n) {
+    return (size_t)vn_shape_count(&n->shape) * vn_dtype_size(n->dtype);
+}
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+/* Constants are the host's where the device sees that. */
+static vn_status take_constants(vn_program *p, vn_err *err) {
+    const vn_device *d = &p->device;
+    vn_status status = VN_OK;
+    p->constant = vn_calloc((size_t)p->plan.constants, sizeof(void *));
+    if (!p->constant) return vn_no_memory(err);
+    for (int i = 0; i < p->plan.constants && !status; i++) {
+        const vn_node *n = p->plan.constant[i];
+        if (d->row->host_memory) {
+            p->constant[i] = (void *)n->from.data; /* only read */
+            continue;
+        }
+        status = d->row->take(d->self, bytes_of(n), &p->constant[i], err);
+        if (!status) d->row->write(d->self, p->constant[i], n->from.data, bytes_of(n));
+    }
+    return status;
+}
+
+static vn_status take_stage(vn_program *p, vn_err *err) {
+    size_t bytes = 0;
+    if (p->device.row->host_memory) return VN_OK;
+    for (int i = 0; i < p->plan.inputs; i++) bytes += aligned(bytes_of(p->plan.input[i].node));
+    for (int i = 0; i < p->plan.outputs; i++) bytes += aligned(bytes_of(p->plan.output[i].node));
+    p->stage = vn_alloc_aligned(bytes, 1);
+    p->due = vn_calloc((size_t)(p->plan.inputs + p->plan.outputs), sizeof *p->due);
+    return p->stage && p->due ? VN_OK : vn_no_memory(err);
+}
+
+static vn_status take_memory(vn_program *p, bool profile, vn_err *err) {
+    void *memory = NULL;
+    vn_status status = p->device.row->take(p->device.self, vn_program_bytes(p), &memory, err);
+    p->memory = memory;
+    if (!status) status = take_constants(p, err);
+    if (!status) status = take_stage(p, err);
+    if (!status && profile) {
+        p->seconds = vn_calloc((size_t)p->plan.steps, sizeof *p->seconds);
+        if (!p->seconds) status = vn_no_memory(err);
+    }
+    return status;
+}
 
 vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_program **out,
                           vn_err *err) {
     *out = NULL;
     vn_program *p = vn_calloc(1, sizeof *p);
     if (!p) return vn_no_memory(err);
-    p->backend = options->backend;
-    p->pool = options->pool;
+    p->device = *options->device;
     vn_status status = vn_plan_open(&p->plan, g, options, err);
-    if (!status) {
-        p->memory = vn_alloc_aligned(vn_program_bytes(p), 1);
-        if (options->profile) p->seconds = vn_calloc((size_t)p->plan.steps, sizeof *p->seconds);
-        if (!p->memory || (options->profile && !p->seconds)) status = vn_no_memory(err);
-    }
+    if (!status) status = take_memory(p, options->profile, err);
     if (!status)
         *out = p;
     else
@@ -34,74 +82,140 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
     return status;
 }
 
-void vn_program_close(vn_program **p) {
-    if (!*p) return;
-    vn_plan_close(&(*p)->plan);
-    vn_free((*p)->memory);
-    vn_free((*p)->seconds);
-    vn_free(*p);
-    *p = NULL;
-}
-
-static void *port(const vn_program *p, const vn_port *ports, int n, const vn_node *node) {
-    for (int i = 0; i < n; i++)
-        if (ports[i].node == node)
-            return ports[i].place.home == VN_IN_DATA ? (void *)ports[i].place.data
-                                                     : p->memory + ports[i].place.offset;
-    return NULL;
-}
-
-void *vn_program_input(vn_program *p, const vn_node *input) {
-    return port(p, p->plan.input, p->plan.inputs, input);
-}
-
-const void *vn_program_output(const vn_program *p, const vn_node *output) {
-    return port(p, p->plan.output, p->plan.outputs, output);
+void vn_program_close(vn_program **out) {
+    vn_program *p = *out;
+    if (!p) return;
+    for (int i = 0; p->constant && !p->device.row->host_memory && i < p->plan.constants; i++)
+        vn_device_give(&p->device, p->constant[i]);
+    vn_device_give(&p->device, p->memory);
+    vn_plan_close(&p->plan);
+    vn_free(p->constant);
+    vn_free(p->stage);
+    vn_free(p->due);
+    vn_free(p->seconds);
+    vn_free(p);
+    *out = NULL;
 }
 
 size_t vn_program_bytes(const vn_program *p) {
     return p->plan.arena_bytes + p->plan.work_bytes;
 }
 
-/* ---- run ------------------------------------------------------------------------------------- */
-
 static void *locate(const vn_program *p, const vn_run *run, const vn_location *place) {
     switch (place->home) {
     case VN_IN_VALUES: return (char *)run->values + place->offset;
     case VN_IN_GRADS: return (char *)run->grads + place->offset;
-    case VN_IN_DATA: return (void *)place->data;
+    case VN_IN_CONSTANTS: return (char *)p->constant[place->index] + place->offset;
     default: return p->memory + place->offset;
     }
 }
 
+/* ---- inputs and outputs ---------------------------------------------------------------------- */
+
+/* The i-th of inputs, then outputs. */
+static const vn_port *port_at(const vn_program *p, int i) {
+    return i < p->plan.inputs ? &p->plan.input[i] : &p->plan.output[i - p->plan.inputs];
+}
+
+/* Which port a node is, and where it begins on the stage; -1: none. */
+static int find_port(const vn_program *p, const vn_node *node, size_t *stage) {
+    *stage = 0;
+    for (int i = 0; i < p->plan.inputs + p->plan.outputs; i++) {
+        if (port_at(p, i)->node == node) return i;
+        *stage += aligned(bytes_of(port_at(p, i)->node));
+    }
+    return -1;
+}
+
+/* Ports lie in the arena or are constants, so no run is needed to find them. */
+static void *address_of(const vn_program *p, int port) {
+    return locate(p, NULL, &port_at(p, port)->place);
+}
+
+void vn_program_write(vn_program *p, const vn_node *input, const void *from) {
+    size_t stage;
+    const int port = find_port(p, input, &stage);
+    if (port < 0 || port >= p->plan.inputs) return;
+    p->device.row->write(p->device.self, address_of(p, port), from, bytes_of(input));
+    if (p->due) p->due[port] = false;
+}
+
+void vn_program_read(vn_program *p, const vn_node *output, void *to) {
+    size_t stage;
+    const int port = find_port(p, output, &stage);
+    if (port < 0) return;
+    if (p->due && port < p->plan.inputs && p->due[port]) {
+        memcpy(to, p->stage + stage, bytes_of(output));
+        return;
+    }
+    p->device.row->read(p->device.self, to, address_of(p, port), bytes_of(output));
+}
+
+void *vn_program_map(vn_program *p, const vn_node *node) {
+    size_t stage;
+    const int port = find_port(p, node, &stage);
+    if (port < 0) return NULL;
+    if (!p->stage) return address_of(p, port);
+    if (port < p->plan.inputs)
+        p->due[port] = true;
+    else if (p->due[port]) {
+        p->device.row->read(p->device.self, p->stage + stage, address_of(p, port), bytes_of(node));
+        p->due[port] = false;
+    }
+    return p->stage + stage;
+}
+
+/* What was mapped goes to the device; what is computed is to be fetched. */
+static void send_inputs(vn_program *p) {
+    const char *from = p->stage;
+    for (int i = 0; i < p->plan.inputs + p->plan.outputs; i++) {
+        const size_t bytes = bytes_of(port_at(p, i)->node);
+        if (i < p->plan.inputs && p->due[i])
+            p->device.row->write(p->device.self, address_of(p, i), from, bytes);
+        p->due[i] = i >= p->plan.inputs;
+        from += aligned(bytes);
+    }
+}
+
+/* ---- run ------------------------------------------------------------------------------------- */
+
 static void run_step(const vn_program *p, const vn_step *step, const vn_run *run) {
+    const vn_device *d = &p->device;
     if (step->node->op == VN_OP_VIEW) {
-        size_t bytes = (size_t)vn_shape_count(&step->node->shape) * sizeof(float);
-        memcpy(locate(p, run, &step->out), locate(p, run, &step->in[0]), bytes);
+        d->row->copy(d->self, locate(p, run, &step->out), locate(p, run, &step->in[0]),
+                     bytes_of(step->node));
         return;
     }
     vn_kernel_args a = {.node = step->node,
                         .out = locate(p, run, &step->out),
                         .work = p->memory + p->plan.arena_bytes,
-                        .pool = p->pool,
+                        .self = d->self,
+                        .pool = d->pool,
                         .run = run};
     for (int i = 0; i < step->node->inputs; i++) a.in[i] = locate(p, run, &step->in[i]);
-    p->backend->kernel[step->node->op](&a);
+    d->row->kernel[step->node->op](&a);
 }
 
 void vn_program_run(vn_program *p, const vn_run *run) {
+    if (p->stage) send_inputs(p);
     for (int s = 0; s < p->plan.steps; s++) {
         double begin = p->seconds ? vn_now() : 0;
         run_step(p, &p->plan.step[s], run);
-        if (p->seconds) p->seconds[s] += vn_now() - begin;
+        if (!p->seconds) continue;
+        vn_program_wait(p, NULL);
+        p->seconds[s] += vn_now() - begin;
     }
     p->runs++;
+}
+
+vn_status vn_program_wait(const vn_program *p, vn_err *err) {
+    return p->device.row->wait(p->device.self, err);
 }
 
 /* ---- cost and profile ------------------------------------------------------------------------ */
 
 vn_cost vn_step_cost(const vn_step *step) {
-    double copied = 2 * (double)sizeof(float) * (double)vn_shape_count(&step->node->shape);
+    double copied = 2 * (double)bytes_of(step->node);
     return step->node->op == VN_OP_VIEW ? (vn_cost){0, copied} : vn_node_cost(step->node);
 }
 

@@ -35,7 +35,7 @@ typedef struct recompute {
 } recompute;
 
 static double bytes_of(const vn_node *n) {
-    return 4 * (double)vn_shape_count(&n->shape); /* both dtypes */
+    return (double)vn_dtype_size(n->dtype) * (double)vn_shape_count(&n->shape);
 }
 
 static bool is_leaf(const vn_node *n) {

@@ -30,9 +30,12 @@ typedef struct vn_train_log {
 
 typedef struct vn_trainer {
     const vn_train_setup *s;
-    vn_checkpoint at; /* the weights, their average, the optimiser's moments, and the steps made */
-    float *grads;
-    size_t floats;         /* length of each of these arrays */
+    /* In the device's memory: the weights, their average, the optimiser's moments, gradients. */
+    float *live, *average, *moment1, *moment2, *grads;
+    size_t floats; /* length of each of these arrays */
+    /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
+     * save */
+    vn_checkpoint at;
     vn_scorer train, held; /* held.program NULL: nothing is held out */
 
     double before, started;  /* seconds spent before this call; when it began */

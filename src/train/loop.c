@@ -50,9 +50,8 @@ static void update(vn_trainer *t, double rate) {
         size_t end = begin + w->count;
         for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
             end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
-        s->backend->adamw(&o, end - begin, t->at.live + begin, t->grads + begin,
-                          t->at.moment1 + begin, t->at.moment2 + begin, t->at.average + begin,
-                          s->pool);
+        s->device->row->adamw(s->device, &o, end - begin, t->live + begin, t->grads + begin,
+                              t->moment1 + begin, t->moment2 + begin, t->average + begin);
     }
 }
 
@@ -67,9 +66,9 @@ static vn_status step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     const uint64_t number = (uint64_t)t->at.step;
     vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch,
-                                     number, t->at.live, t->grads, &t->loss, err);
+                                     number, t->live, t->grads, &t->loss, err);
     if (status) return status;
-    t->grad_norm = sqrt(s->backend->sum_squares(t->floats, t->grads, s->pool));
+    t->grad_norm = sqrt(s->device->row->sum_squares(s->device, t->floats, t->grads));
     if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
     update(t, rate);
     t->at.step++;
@@ -87,7 +86,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         double loss = 0;
         const vn_status status =
             vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at, HELD_DRAW + (uint64_t)batches,
-                          t->at.average, NULL, &loss, err);
+                          t->average, NULL, &loss, err);
         if (status) return status;
         sum += loss;
     }
@@ -141,7 +140,7 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vn_fail_errno(err, "%s: cannot be made", folder);
-    return t->s->preview(t->s->user, t->at.average, t->at.step, path, err);
+    return t->s->preview(t->s->user, t->average, t->at.step, path, err);
 }
 
 /* A preview that fails is a warning, once for each reason in a row. */

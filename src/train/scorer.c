@@ -29,8 +29,7 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
 }
 
 static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s) {
-    return (vn_program_options){.backend = s->backend,
-                                .pool = s->pool,
+    return (vn_program_options){.device = s->device,
                                 .n_outputs = 1,
                                 .outputs = &c->loss,
                                 .n_grads = c->by.n,
@@ -92,16 +91,16 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .x0 = c->x0,
                                       .labels = labelled ? c->labels : NULL,
                                       .level = c->level,
-                                      .x = vn_program_input(c->program, c->nodes.x),
+                                      .x = vn_program_map(c->program, c->nodes.x),
                                       .time = c->time,
                                       .network_labels = c->given,
-                                      .target = vn_program_input(c->program, c->nodes.target),
-                                      .weight = vn_program_input(c->program, c->nodes.weight),
-                                      .probe = vn_program_input(c->program, c->nodes.probe),
-                                      .noise = vn_program_input(c->program, c->nodes.noise),
-                                      .data = vn_program_input(c->program, c->nodes.data),
-                                      .bound = vn_program_input(c->program, c->nodes.bound),
-                                      .pool = s->pool};
+                                      .target = vn_program_map(c->program, c->nodes.target),
+                                      .weight = vn_program_map(c->program, c->nodes.weight),
+                                      .probe = vn_program_map(c->program, c->nodes.probe),
+                                      .noise = vn_program_map(c->program, c->nodes.noise),
+                                      .data = vn_program_map(c->program, c->nodes.data),
+                                      .bound = vn_program_map(c->program, c->nodes.bound),
+                                      .pool = s->device->pool};
     status = vn_objective_fill(s->objective, &batch, err);
     if (!status)
         status = vn_net_write_inputs(s->net, c->program, &c->in, c->time,
@@ -109,6 +108,10 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
     if (status) return status;
     const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
     vn_program_run(c->program, &run);
-    *loss = (double)*(const float *)vn_program_output(c->program, c->loss);
+    status = vn_program_wait(c->program, err);
+    if (status) return status;
+    float number;
+    vn_program_read(c->program, c->loss, &number);
+    *loss = (double)number;
     return VN_OK;
 }

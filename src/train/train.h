@@ -19,8 +19,7 @@
 typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
 
 typedef struct vn_train_setup {
-    const vn_backend *backend;
-    vn_thread_pool *pool;
+    const vn_device *device;
     const vn_watch *watch;
     const vn_net *net;
     vn_data *data;
@@ -56,7 +55,7 @@ typedef struct vn_train_result {
 
 /* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
-/* Bytes that vn_train_run takes with this setup, of which backend to batch and recompute are read:
+/* Bytes that vn_train_run takes with this setup, of which device to batch and recompute are read:
  * weights and what is made from them, a step, the held-out loss, and the data. Planned without
  * taking them. */
 vn_status vn_train_measure(const vn_train_setup *setup, double *bytes, vn_err *err);

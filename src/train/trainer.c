@@ -17,18 +17,59 @@ static float *zeros(size_t count) {
     return x;
 }
 
-static vn_status open_arrays(vn_checkpoint *c, vn_err *err) {
+static vn_status open_host(vn_checkpoint *c, vn_err *err) {
     float **const arrays[] = {&c->live, &c->average, &c->moment1, &c->moment2};
     for (size_t i = 0; i < VN_COUNT(arrays); i++)
         if (!(*arrays[i] = zeros(vn_weights_floats(c->weights)))) return vn_no_memory(err);
     return VN_OK;
 }
 
-static void close_arrays(vn_checkpoint *c) {
+static void close_host(vn_checkpoint *c) {
     vn_free(c->live);
     vn_free(c->average);
     vn_free(c->moment1);
     vn_free(c->moment2);
+}
+
+static vn_status open_arrays(vn_trainer *t, vn_err *err) {
+    const vn_device *d = t->s->device;
+    float **const arrays[] = {&t->live, &t->average, &t->moment1, &t->moment2, &t->grads};
+    for (size_t i = 0; i < VN_COUNT(arrays); i++) {
+        void *at = NULL;
+        const vn_status status = vn_device_zeros(d, t->floats * sizeof(float), &at, err);
+        if (status) return status;
+        *arrays[i] = at;
+    }
+    if (!d->row->host_memory) return open_host(&t->at, err);
+    t->at.live = t->live;
+    t->at.average = t->average;
+    t->at.moment1 = t->moment1;
+    t->at.moment2 = t->moment2;
+    return VN_OK;
+}
+
+static void close_arrays(vn_trainer *t) {
+    const vn_device *d = t->s->device;
+    float *const arrays[] = {t->live, t->average, t->moment1, t->moment2, t->grads};
+    for (size_t i = 0; i < VN_COUNT(arrays); i++) vn_device_give(d, arrays[i]);
+    if (!d->row->host_memory) close_host(&t->at);
+}
+
+/* Between the device's arrays and what the host sees of them. */
+static void exchange(vn_trainer *t, bool to_device) {
+    const vn_device *d = t->s->device;
+    float *const there[] = {t->live, t->average, t->moment1, t->moment2}, *const here[] = {
+                                                                              t->at.live,
+                                                                              t->at.average,
+                                                                              t->at.moment1,
+                                                                              t->at.moment2};
+    for (size_t i = 0; i < VN_COUNT(there); i++)
+        if (here[i] == there[i])
+            continue;
+        else if (to_device)
+            d->row->write(d->self, there[i], here[i], t->floats * sizeof(float));
+        else
+            d->row->read(d->self, here[i], there[i], t->floats * sizeof(float));
 }
 
 static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, double seconds,
@@ -46,13 +87,13 @@ static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, dou
 
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err) {
     vn_checkpoint c = {.weights = vn_net_weights(net)};
-    vn_status status = open_arrays(&c, err);
+    vn_status status = open_host(&c, err);
     if (!status) {
         vn_weights_init(c.weights, c.live, seed);
         memcpy(c.average, c.live, vn_weights_floats(c.weights) * sizeof(float));
         status = write(&c, run, net, 0, (double)NAN, err);
     }
-    close_arrays(&c);
+    close_host(&c);
     return status;
 }
 
@@ -66,6 +107,7 @@ static bool all_finite(const vn_trainer *t) {
 }
 
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
+    exchange(t, false);
     if (!all_finite(t))
         return vn_fail(err, VN_NOT_FINITE,
                        "training diverged: the weights of step %lld are not finite (a smaller "
@@ -78,6 +120,7 @@ static vn_status load(vn_trainer *t, vn_err *err) {
     const vn_status status =
         vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
     if (status) return status;
+    exchange(t, true);
     const json_t *smooth = json_object_get(t->at.info, "loss_mean");
     t->before = json_number_value(json_object_get(t->at.info, "seconds"));
     if (smooth) t->smooth = json_number_value(smooth);
@@ -116,8 +159,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
                       .log.fd = -1};
     t->floats = vn_weights_floats(t->at.weights);
     const int64_t held = vn_held_batch(s);
-    vn_status status = open_arrays(&t->at, err);
-    if (!status && !(t->grads = zeros(t->floats))) status = vn_no_memory(err);
+    vn_status status = open_arrays(t, err);
     if (!status) status = vn_scorer_open(&t->train, s, s->batch, true, err);
     if (!status && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
     if (!status) status = load(t, err);
@@ -130,8 +172,7 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
 void vn_trainer_close(vn_trainer *t) {
     vn_scorer_close(&t->train);
     vn_scorer_close(&t->held);
-    close_arrays(&t->at);
-    vn_free(t->grads);
+    close_arrays(t);
     vn_train_log_close(t);
     *t = (vn_trainer){0};
 }

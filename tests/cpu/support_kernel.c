@@ -63,7 +63,7 @@ void kernel_array_close(float *array, int64_t count) {
     vn_free(array - GUARD);
 }
 
-void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads,
+void kernel_run(const vn_device_row *b, const vn_node *n, float *const *in, float *out, int threads,
                 const vn_run *run) {
     size_t bytes = b->workspace[n->op] ? b->workspace[n->op](n, threads) : 0;
     unsigned char *work = vn_alloc_aligned(bytes + 64, 1);
@@ -179,7 +179,7 @@ static double largest_error(int64_t count, const float *out, const double *truth
 }
 
 /* The result in place of input i has the same bits. */
-static void check_in_place(const vn_backend *b, const vn_node *n, float *const *in, int i,
+static void check_in_place(const vn_device_row *b, const vn_node *n, float *const *in, int i,
                            const float *expected, const char *what) {
     int64_t count = vn_shape_count(&n->shape);
     float *shared[VN_MAX_IN], *out = kernel_array_open(count);
@@ -192,8 +192,8 @@ static void check_in_place(const vn_backend *b, const vn_node *n, float *const *
     kernel_array_close(out, count);
 }
 
-static double check_backend(const vn_backend *b, const vn_node *n, float *const *in,
-                            const double *truth, const double *size, double most) {
+static double check_row(const vn_device_row *b, const vn_node *n, float *const *in,
+                        const double *truth, const double *size, double most) {
     int64_t count = vn_shape_count(&n->shape);
     float *first = kernel_array_open(count), *out = kernel_array_open(count);
     char what[256];
@@ -233,8 +233,8 @@ double kernel_check(kernel_case *c, double most) {
     assert_non_null(size);
     ref_eval(n, (ref_in)exact, truth, &run_of_tests);
     size_of_roundings(c, exact, truth, size);
-    for (size_t i = 0; vn_cpu_backend_at(i); i++)
-        worst = fmax(worst, check_backend(vn_cpu_backend_at(i), n, in, truth, size, most));
+    for (size_t i = 0; vn_cpu_row_at(i); i++)
+        worst = fmax(worst, check_row(vn_cpu_row_at(i), n, in, truth, size, most));
     for (int i = 0; i < n->inputs; i++) {
         int64_t count = vn_shape_count(&n->in[i]->shape);
         for (int64_t k = 0; k < count && c->fill[i] != KERNEL_LABELS; k++)

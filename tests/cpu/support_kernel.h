@@ -51,8 +51,8 @@ int product_print_worst(void **state);
 float *kernel_array_open(int64_t count);
 void kernel_array_close(float *array, int64_t count);
 
-/* Runs the node once on backend b; the workspace is as large as asked for and undefined. */
-void kernel_run(const vn_backend *b, const vn_node *n, float *const *in, float *out, int threads,
+/* Runs the node once by the row's kernel; the workspace is as large as asked for and undefined. */
+void kernel_run(const vn_device_row *b, const vn_node *n, float *const *in, float *out, int threads,
                 const vn_run *run);
 
 #endif

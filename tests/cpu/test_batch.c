@@ -31,14 +31,14 @@ static void open_batch(kernel_case *c, const batch_case *b, int64_t samples) {
 }
 
 /* The result of samples [first, first + count). */
-static void run_batch(const vn_backend *backend, const batch_case *b, int64_t first, int64_t count,
+static void run_batch(const vn_device_row *row, const batch_case *b, int64_t first, int64_t count,
                       float *const *all, float *out, int threads) {
     kernel_case c;
     float *in[VN_MAX_IN];
     open_batch(&c, b, count);
     for (int i = 0; i < b->inputs; i++)
         in[i] = all[i] + (b->shared[i] ? 0 : first * vn_shape_count(&b->in[i]));
-    kernel_run(backend, &c.node, in, out, threads, NULL);
+    kernel_run(row, &c.node, in, out, threads, NULL);
 }
 
 static void check_batch(const batch_case *b) {
@@ -52,15 +52,15 @@ static void check_batch(const batch_case *b) {
         in[i] = kernel_array_open(count);
         vn_random_normal(in[i], (size_t)count, 2, VN_STREAM_TEST, (uint64_t)i, 0);
     }
-    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
-        run_batch(vn_cpu_backend_at(k), b, 0, MOST, in, together, 2);
+    for (size_t k = 0; vn_cpu_row_at(k); k++) {
+        run_batch(vn_cpu_row_at(k), b, 0, MOST, in, together, 2);
         for (size_t i = 0; i < VN_COUNT(counts); i++) {
             const int64_t first = MOST - counts[i];
-            run_batch(vn_cpu_backend_at(k), b, first, counts[i], in, alone, 1 + (int)(i % 4));
+            run_batch(vn_cpu_row_at(k), b, first, counts[i], in, alone, 1 + (int)(i % 4));
             if (memcmp(alone, together + first * each,
                        (size_t)(counts[i] * each) * sizeof(float)) != 0)
                 fail_msg("%s, %s: %lld samples differ from the same ones among %d",
-                         vn_op_get(b->op)->name, vn_cpu_backend_at(k)->name, (long long)counts[i],
+                         vn_op_get(b->op)->name, vn_cpu_row_at(k)->name, (long long)counts[i],
                          MOST);
         }
     }

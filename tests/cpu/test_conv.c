@@ -91,7 +91,7 @@ static void by_winograd(void **state) {
 }
 
 /* x and w, or dy and w, of `count` images; the result is as large as x. */
-static void convolve_images(const vn_backend *b, vn_op op, int64_t count, float *x, float *w,
+static void convolve_images(const vn_device_row *b, vn_op op, int64_t count, float *x, float *w,
                             float *out, int threads) {
     kernel_case c;
     const vn_shape image = VN_SHAPE(count, 9, 14, 48), in[] = {image, VN_SHAPE(3, 3, 48, 48)};
@@ -108,12 +108,11 @@ static void images_do_not_meet(void **state) {
     float *together = kernel_array_open(images * image), *alone = kernel_array_open(image);
     vn_random_normal(x, (size_t)(images * image), 2, VN_STREAM_TEST, 0, 0);
     vn_random_normal(w, (size_t)weights, 2, VN_STREAM_TEST, 1, 0);
-    for (size_t k = 0; vn_cpu_backend_at(k); k++)
+    for (size_t k = 0; vn_cpu_row_at(k); k++)
         for (vn_op op = VN_OP_CONV2D; op <= VN_OP_CONV2D_GRAD_X; op++) {
-            convolve_images(vn_cpu_backend_at(k), op, images, x, w, together, 2);
+            convolve_images(vn_cpu_row_at(k), op, images, x, w, together, 2);
             for (int64_t i = 0; i < images; i++) {
-                convolve_images(vn_cpu_backend_at(k), op, 1, x + i * image, w, alone,
-                                1 + (int)(i % 4));
+                convolve_images(vn_cpu_row_at(k), op, 1, x + i * image, w, alone, 1 + (int)(i % 4));
                 assert_memory_equal(alone, together + i * image, (size_t)image * sizeof(float));
             }
         }

@@ -1,4 +1,4 @@
-/* Choosing a backend, counting cores, measuring the machine. */
+/* Choosing a kernel set, counting cores, measuring the machine. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,33 +13,33 @@
 static void portable_always_runs_and_is_last(void **state) {
     (void)state;
     size_t count = 0;
-    while (vn_cpu_backend_at(count)) count++;
+    while (vn_cpu_row_at(count)) count++;
     assert_true(count >= 1);
-    assert_string_equal(vn_cpu_backend_at(count - 1)->name, "portable");
-    assert_null(vn_cpu_backend_at(count + 5));
+    assert_string_equal(vn_cpu_row_at(count - 1)->name, "portable");
+    assert_null(vn_cpu_row_at(count + 5));
 }
 
-static void backends_are_found_by_name(void **state) {
+static void kernel_sets_are_found_by_name(void **state) {
     (void)state;
     vn_err err = {0};
-    assert_ptr_equal(vn_cpu_backend(NULL, &err), vn_cpu_backend_at(0));
-    assert_ptr_equal(vn_cpu_backend("auto", &err), vn_cpu_backend_at(0));
-    for (size_t i = 0; vn_cpu_backend_at(i); i++)
-        assert_ptr_equal(vn_cpu_backend(vn_cpu_backend_at(i)->name, &err), vn_cpu_backend_at(i));
+    assert_ptr_equal(vn_cpu_row(NULL, &err), vn_cpu_row_at(0));
+    assert_ptr_equal(vn_cpu_row("auto", &err), vn_cpu_row_at(0));
+    for (size_t i = 0; vn_cpu_row_at(i); i++)
+        assert_ptr_equal(vn_cpu_row(vn_cpu_row_at(i)->name, &err), vn_cpu_row_at(i));
     assert_int_equal(err.status, VN_OK);
 }
 
 static void unknown_names_are_refused(void **state) {
     (void)state;
     vn_err err = {0};
-    assert_null(vn_cpu_backend("avx3", &err));
+    assert_null(vn_cpu_row("avx3", &err));
     assert_int_equal(err.status, VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "'avx3'"));
     assert_non_null(strstr(err.text, "avx2"));
     err = (vn_err){0};
-    assert_null(vn_cpu_backend("", &err));
+    assert_null(vn_cpu_row("", &err));
     assert_int_equal(err.status, VN_BAD_ARGUMENT);
-    assert_null(vn_cpu_backend("nothing like it", NULL));
+    assert_null(vn_cpu_row("nothing like it", NULL));
 }
 
 static void cores_are_within_the_affinity_mask(void **state) {
@@ -51,7 +51,7 @@ static void cores_are_within_the_affinity_mask(void **state) {
 static void measured_rates_are_plausible(void **state) {
     (void)state;
     double flops = 0, copy = 0, begin = vn_now();
-    vn_cpu_measure(vn_cpu_backend_at(0), NULL, &flops, &copy);
+    vn_cpu_measure(vn_cpu_row_at(0), NULL, &flops, &copy);
     assert_true(flops > 0.1 && flops < 1e5);
     assert_true(copy > 0.1 && copy < 1e4);
     assert_true(vn_now() - begin < 10); /* 0.3 s on an idle machine */
@@ -60,7 +60,7 @@ static void measured_rates_are_plausible(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(portable_always_runs_and_is_last),
-        cmocka_unit_test(backends_are_found_by_name),
+        cmocka_unit_test(kernel_sets_are_found_by_name),
         cmocka_unit_test(unknown_names_are_refused),
         cmocka_unit_test(cores_are_within_the_affinity_mask),
         cmocka_unit_test(measured_rates_are_plausible),

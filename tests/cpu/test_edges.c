@@ -31,7 +31,7 @@ static bool all_zero(const float *x, int64_t n) {
 }
 
 /* The op on inputs with labels that are no class; out [ROWS or WIDTH, WIDTH] or [ROWS]. */
-static void run_with_labels(const vn_backend *b, vn_op op, int inputs, const vn_shape *shape,
+static void run_with_labels(const vn_device_row *b, vn_op op, int inputs, const vn_shape *shape,
                             const vn_shape *out_shape, int label_input, float *out) {
     kernel_case c;
     float *in[VN_MAX_IN] = {0};
@@ -51,8 +51,8 @@ static void run_with_labels(const vn_backend *b, vn_op op, int inputs, const vn_
 static void labels_out_of_range_are_no_class(void **state) {
     (void)state;
     const vn_shape rows = {2, {ROWS, WIDTH}}, index = {1, {ROWS}}, table = {2, {WIDTH, WIDTH}};
-    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
-        const vn_backend *b = vn_cpu_backend_at(k);
+    for (size_t k = 0; vn_cpu_row_at(k); k++) {
+        const vn_device_row *b = vn_cpu_row_at(k);
         float *out = kernel_array_open(ROWS * WIDTH);
         const struct {
             vn_op op;
@@ -87,15 +87,15 @@ static void entmax_knows_differences_alone(void **state) {
     (void)state;
     enum { LONG = 5000 };
     const vn_shape shape = {2, {1, LONG}};
-    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
+    for (size_t k = 0; vn_cpu_row_at(k); k++) {
         float *in[VN_MAX_IN] = {kernel_array_open(LONG)}, *near = kernel_array_open(LONG),
               *far = kernel_array_open(LONG);
         kernel_case c;
         kernel_open(&c, VN_OP_ENTMAX_ROOT, (vn_attr){0}, 1, &shape, NULL);
         for (int i = 0; i < LONG; i++) in[0][i] = (float)(i * 7919 % LONG) / 512;
-        kernel_run(vn_cpu_backend_at(k), &c.node, in, near, 2, NULL);
+        kernel_run(vn_cpu_row_at(k), &c.node, in, near, 2, NULL);
         for (int i = 0; i < LONG; i++) in[0][i] += 4096;
-        kernel_run(vn_cpu_backend_at(k), &c.node, in, far, 2, NULL);
+        kernel_run(vn_cpu_row_at(k), &c.node, in, far, 2, NULL);
         double sum = 0, worst = 0;
         for (int i = 0; i < LONG; i++) {
             sum += (double)far[i] * (double)far[i];
@@ -103,7 +103,7 @@ static void entmax_knows_differences_alone(void **state) {
         }
         if (!(fabs(sum - 1) < 2e-6) || worst != 0) fail_msg("sum %.9g, off by %.2g", sum, worst);
         for (int i = 0; i < LONG; i++) in[0][i] = -3;
-        kernel_run(vn_cpu_backend_at(k), &c.node, in, far, 2, NULL);
+        kernel_run(vn_cpu_row_at(k), &c.node, in, far, 2, NULL);
         for (int i = 0; i < LONG; i++)
             if (!(fabs((double)far[i] * (double)far[i] * LONG - 1) <
                   6e-6)) /* 2048 squares are added in float */
@@ -144,7 +144,7 @@ static void deviations_are_exact_too(void **state) {
     vn_node in = {.op = VN_OP_INPUT, .shape = {3, {1, rows, channels}}};
     for (int outlier = 0; outlier < 2; outlier++)
         for (int g = 1; g <= groups; g += groups - 1)
-            for (size_t k = 0; vn_cpu_backend_at(k); k++) {
+            for (size_t k = 0; vn_cpu_row_at(k); k++) {
                 vn_node n = {.op = VN_OP_NORM_STATS,
                              .shape = {3, {1, g, 2}},
                              .inputs = 1,
@@ -153,7 +153,7 @@ static void deviations_are_exact_too(void **state) {
                 float *x = kernel_array_open(count), out[2 * groups];
                 vn_random_normal(x, count, 5, VN_STREAM_TEST, 0, 0);
                 for (int i = 0; i < count; i++) x[i] += outlier && i < channels ? 0.0f : 1000.0f;
-                kernel_run(vn_cpu_backend_at(k), &n, &x, out, 1, NULL);
+                kernel_run(vn_cpu_row_at(k), &n, &x, out, 1, NULL);
                 for (int group = 0; group < g; group++) {
                     double sum = 0, square = 0, terms = count / g;
                     for (int i = 0; i < count; i++)
@@ -173,8 +173,8 @@ static void deviations_are_exact_too(void **state) {
 
 /* ---- dropout --------------------------------------------------------------------------------- */
 
-static void drop(const vn_backend *b, const vn_shape *shape, float *x, float *y, const vn_run *run,
-                 uint32_t site) {
+static void drop(const vn_device_row *b, const vn_shape *shape, float *x, float *y,
+                 const vn_run *run, uint32_t site) {
     vn_node in = {.op = VN_OP_INPUT, .shape = *shape};
     vn_node n = {.op = VN_OP_DROPOUT,
                  .shape = *shape,
@@ -191,9 +191,9 @@ static void dropout_depends_on_the_sample_alone(void **state) {
     float *x = kernel_array_open(count), *y = kernel_array_open(count),
           *alone = kernel_array_open(width);
     for (int i = 0; i < count; i++) x[i] = 1;
-    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
+    for (size_t k = 0; vn_cpu_row_at(k); k++) {
         vn_run run = {.seed = 9, .step = 4, .first_sample = 100};
-        drop(vn_cpu_backend_at(k), &batch, x, y, &run, 1);
+        drop(vn_cpu_row_at(k), &batch, x, y, &run, 1);
         int64_t kept = 0;
         for (int i = 0; i < count; i++) {
             assert_true(y[i] == 0.0f || fabsf(y[i] - 1 / 0.7f) < 1e-6f);
@@ -202,16 +202,16 @@ static void dropout_depends_on_the_sample_alone(void **state) {
         assert_true(fabs((double)kept / count - 0.7) < 0.014); /* four deviations */
         for (int i = 0; i < samples; i++) {
             vn_run one = {.seed = 9, .step = 4, .first_sample = 100 + (uint64_t)i};
-            drop(vn_cpu_backend_at(k), &single, x, alone, &one, 1);
+            drop(vn_cpu_row_at(k), &single, x, alone, &one, 1);
             assert_memory_equal(alone, y + i * width, width * sizeof(float));
         }
         vn_run others[] = {{.seed = 10, .step = 4, .first_sample = 100},
                            {.seed = 9, .step = 5, .first_sample = 100}};
         for (size_t i = 0; i < VN_COUNT(others); i++) {
-            drop(vn_cpu_backend_at(k), &single, x, alone, &others[i], 1);
+            drop(vn_cpu_row_at(k), &single, x, alone, &others[i], 1);
             assert_memory_not_equal(alone, y, width * sizeof(float));
         }
-        drop(vn_cpu_backend_at(k), &single, x, alone, &run, 2);
+        drop(vn_cpu_row_at(k), &single, x, alone, &run, 2);
         assert_memory_not_equal(alone, y, width * sizeof(float));
     }
     kernel_array_close(x, count);

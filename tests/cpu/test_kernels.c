@@ -305,10 +305,10 @@ static bool bound_by_the_program(vn_op op) {
 static void every_op_has_a_kernel(void **state) {
     (void)state;
     for (int op = 0; op < VN_OP_COUNT; op++)
-        for (size_t i = 0; vn_cpu_backend_at(i); i++)
-            if (bound_by_the_program((vn_op)op) == (vn_cpu_backend_at(i)->kernel[op] != NULL))
+        for (size_t i = 0; vn_cpu_row_at(i); i++)
+            if (bound_by_the_program((vn_op)op) == (vn_cpu_row_at(i)->kernel[op] != NULL))
                 fail_msg("%s on %s: kernel table", vn_op_get((vn_op)op)->name,
-                         vn_cpu_backend_at(i)->name);
+                         vn_cpu_row_at(i)->name);
 }
 
 static void every_kernel_agrees_with_the_reference(void **state) {

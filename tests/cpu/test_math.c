@@ -75,7 +75,7 @@ static float float_of(uint32_t bits) {
     return x;
 }
 
-static void evaluate(const vn_backend *b, vn_fn fn, int order, float *x, float *y, int64_t n) {
+static void evaluate(const vn_device_row *b, vn_fn fn, int order, float *x, float *y, int64_t n) {
     vn_node in = {.op = VN_OP_INPUT, .shape = {1, {n}}};
     vn_node node = {.op = VN_OP_UNARY,
                     .shape = in.shape,
@@ -113,16 +113,16 @@ static void functions_are_accurate(void **state) {
     for (size_t k = 0; k < VN_COUNT(sweeps); k++) {
         int64_t n = fill_sweep(sweeps[k].least, sweeps[k].most, x);
         assert_true(n > 1000);
-        for (size_t i = 0; vn_cpu_backend_at(i); i++) {
+        for (size_t i = 0; vn_cpu_row_at(i); i++) {
             float at = 0;
-            evaluate(vn_cpu_backend_at(i), sweeps[k].fn, sweeps[k].order, x, y, n);
+            evaluate(vn_cpu_row_at(i), sweeps[k].fn, sweeps[k].order, x, y, n);
             double ulp = largest_ulp(x, y, n, sweeps[k].exact, sweeps[k].floor, &at);
             if (getenv("VANE_TEST_VERBOSE"))
-                print_message("%-12s %-9s %.2f ulp at %g\n", sweeps[k].name,
-                              vn_cpu_backend_at(i)->name, ulp, (double)at);
+                print_message("%-12s %-9s %.2f ulp at %g\n", sweeps[k].name, vn_cpu_row_at(i)->name,
+                              ulp, (double)at);
             if (!(ulp <= sweeps[k].ulp))
                 fail_msg("%s on %s: %g ulp at %g, of at most %g", sweeps[k].name,
-                         vn_cpu_backend_at(i)->name, ulp, (double)at, sweeps[k].ulp);
+                         vn_cpu_row_at(i)->name, ulp, (double)at, sweeps[k].ulp);
         }
     }
     kernel_array_close(x, room);
@@ -164,22 +164,22 @@ static void special_values_are_kept(void **state) {
         {VN_FN_RELU, 3, 3},
         {VN_FN_SQRT, -1, NAN},
     };
-    for (size_t i = 0; vn_cpu_backend_at(i); i++) {
+    for (size_t i = 0; vn_cpu_row_at(i); i++) {
         for (size_t k = 0; k < VN_COUNT(cases); k++) {
             float x[3] = {cases[k].x, cases[k].x, cases[k].x}, y[3];
-            evaluate(vn_cpu_backend_at(i), cases[k].fn, 0, x, y, 3);
+            evaluate(vn_cpu_row_at(i), cases[k].fn, 0, x, y, 3);
             if (isnan(cases[k].y) ? !isnan(y[1])
                                   : (y[1] != cases[k].y && !(fabsf(y[1] - cases[k].y) < 1e-30f)))
-                fail_msg("%s: function %d of %g is %g, not %g", vn_cpu_backend_at(i)->name,
-                         cases[k].fn, (double)cases[k].x, (double)y[1], (double)cases[k].y);
+                fail_msg("%s: function %d of %g is %g, not %g", vn_cpu_row_at(i)->name, cases[k].fn,
+                         (double)cases[k].x, (double)y[1], (double)cases[k].y);
         }
         for (int fn = 0; fn < VN_FN_COUNT; fn++) {
             float x[17], y[17];
             for (int k = 0; k < 17; k++) x[k] = NAN;
-            evaluate(vn_cpu_backend_at(i), (vn_fn)fn, 0, x, y, 17);
+            evaluate(vn_cpu_row_at(i), (vn_fn)fn, 0, x, y, 17);
             for (int k = 0; k < 17; k++)
                 if (!isnan(y[k]))
-                    fail_msg("%s: function %d of NaN is %g", vn_cpu_backend_at(i)->name, fn,
+                    fail_msg("%s: function %d of NaN is %g", vn_cpu_row_at(i)->name, fn,
                              (double)y[k]);
         }
     }

@@ -28,14 +28,15 @@ static double largest_difference(const float *a, const float *b, size_t n) {
 
 static void agrees_with_pytorch(void **state) {
     (void)state;
-    for (size_t k = 0; vn_cpu_backend_at(k); k++) {
-        const vn_backend *b = vn_cpu_backend_at(k);
+    for (size_t k = 0; vn_cpu_row_at(k); k++) {
+        const vn_device_row *b = vn_cpu_row_at(k);
+        const vn_device d = {b, NULL, NULL};
         float value[optim_count], ema[optim_count], m[optim_count] = {0}, v[optim_count] = {0};
         memcpy(value, optim_start, sizeof value);
         memcpy(ema, optim_start, sizeof ema);
         for (int step = 0; step < optim_steps; step++) {
             const float *grad = optim_grad + step * optim_count;
-            double norm = sqrt(b->sum_squares(optim_count, grad, NULL));
+            double norm = sqrt(b->sum_squares(&d, optim_count, grad));
             assert_true(fabs(norm - (double)optim_norm[step]) <= 2e-7 * norm);
             vn_adamw o = {optim_lr,
                           optim_beta1,
@@ -45,7 +46,7 @@ static void agrees_with_pytorch(void **state) {
                           step + 1,
                           fmin(1, optim_clip / norm),
                           optim_ema};
-            b->adamw(&o, optim_count, value, grad, m, v, ema, NULL);
+            b->adamw(&d, &o, optim_count, value, grad, m, v, ema);
             double error = largest_difference(value, optim_value + step * optim_count, optim_count);
             double average =
                 largest_difference(ema, optim_average + step * optim_count, optim_count);
@@ -100,12 +101,13 @@ static void any_length_and_thread_count(void **state) {
                   .step = 3,
                   .grad_scale = 0.5,
                   .ema = 0.9};
-    for (size_t k = 0; vn_cpu_backend_at(k); k++)
+    for (size_t k = 0; vn_cpu_row_at(k); k++)
         for (size_t l = 0; l < VN_COUNT(lengths); l++) {
-            const vn_backend *b = vn_cpu_backend_at(k);
+            const vn_device_row *b = vn_cpu_row_at(k);
             int64_t n = lengths[l];
             arrays start = arrays_open(n), first = arrays_open(n);
-            b->adamw(&o, (size_t)n, first.value, first.grad, first.m, first.v, first.ema, NULL);
+            b->adamw(&(vn_device){b, NULL, NULL}, &o, (size_t)n, first.value, first.grad, first.m,
+                     first.v, first.ema);
             for (int64_t i = 0; i < n; i++) {
                 double truth = plain(&o, (double)start.value[i], (double)start.grad[i],
                                      (double)start.m[i], (double)start.v[i]);
@@ -116,8 +118,8 @@ static void any_length_and_thread_count(void **state) {
             for (int threads = 2; threads <= CREW_MOST; threads++) {
                 arrays again = arrays_open(n);
                 bool averaged = threads % 2 == 0; /* without an average, too */
-                b->adamw(&o, (size_t)n, again.value, again.grad, again.m, again.v,
-                         averaged ? again.ema : NULL, crew_of(threads));
+                b->adamw(&(vn_device){b, NULL, crew_of(threads)}, &o, (size_t)n, again.value,
+                         again.grad, again.m, again.v, averaged ? again.ema : NULL);
                 assert_memory_equal(again.value, first.value, (size_t)n * sizeof(float));
                 assert_memory_equal(again.m, first.m, (size_t)n * sizeof(float));
                 assert_memory_equal(again.v, first.v, (size_t)n * sizeof(float));
@@ -133,19 +135,19 @@ static void any_length_and_thread_count(void **state) {
 static void squares_are_summed_in_a_fixed_order(void **state) {
     (void)state;
     static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
-    for (size_t k = 0; vn_cpu_backend_at(k); k++)
+    for (size_t k = 0; vn_cpu_row_at(k); k++)
         for (size_t l = 0; l < VN_COUNT(lengths); l++) {
             int64_t n = lengths[l];
             float *x = kernel_array_open(n);
-            double truth = 0,
-                   first = vn_cpu_backend_at(k)->sum_squares(
-                       (vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0), (size_t)n), x,
-                       NULL);
+            vn_device d = {vn_cpu_row_at(k), NULL, NULL};
+            vn_random_normal(x, (size_t)n, 2, VN_STREAM_TEST, 1, 0);
+            double truth = 0, first = d.row->sum_squares(&d, (size_t)n, x);
             for (int64_t i = 0; i < n; i++) truth += (double)x[i] * (double)x[i];
             assert_true(fabs(first - truth) <= 2e-7 * truth);
-            for (int threads = 2; threads <= CREW_MOST; threads++)
-                assert_true(vn_cpu_backend_at(k)->sum_squares((size_t)n, x, crew_of(threads)) ==
-                            first);
+            for (int threads = 2; threads <= CREW_MOST; threads++) {
+                d.pool = crew_of(threads);
+                assert_true(d.row->sum_squares(&d, (size_t)n, x) == first);
+            }
             kernel_array_close(x, n);
         }
 }

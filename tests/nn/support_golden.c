@@ -147,7 +147,7 @@ typedef struct run {
     float *grads; /* flat, as the weights */
 } run;
 
-static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_thread_pool *pool) {
+static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_thread_pool *pool) {
     vn_weights *w = vn_net_weights(g->net);
     size_t count = vn_weights_count(w), params = 0;
     const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
@@ -171,8 +171,7 @@ static void open_run(run *r, const vn_golden *g, const vn_backend *backend, vn_t
     wrt[params] = r->in.sample;
     CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
     r->sample_gradient = grad[params];
-    vn_program_options options = {.backend = backend,
-                                  .pool = pool,
+    vn_program_options options = {.device = &(vn_device){row, NULL, pool},
                                   .n_outputs = 2,
                                   .outputs = (vn_node *[]){r->out, r->sample_gradient},
                                   .n_grads = (int)params,
@@ -224,23 +223,23 @@ static double gradient_floor(const vn_golden *g) {
     return 1e-3 * largest;
 }
 
-vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
+vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
                                   vn_thread_pool *pool) {
     run r = {0};
-    open_run(&r, g, backend, pool);
-    write_sample(g, "sample", vn_program_input(r.program, r.in.sample), pool);
-    write_sample(g, "cotangent", vn_program_input(r.program, r.cotangent), pool);
+    open_run(&r, g, row, pool);
+    write_sample(g, "sample", vn_program_map(r.program, r.in.sample), pool);
+    write_sample(g, "cotangent", vn_program_map(r.program, r.cotangent), pool);
     if (r.in.timestep)
-        write_condition(g, "timestep", r.in.timestep, vn_program_input(r.program, r.in.timestep));
+        write_condition(g, "timestep", r.in.timestep, vn_program_map(r.program, r.in.timestep));
     if (r.in.class_labels)
         write_condition(g, "class_labels", r.in.class_labels,
-                        vn_program_input(r.program, r.in.class_labels));
+                        vn_program_map(r.program, r.in.class_labels));
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};
-    e.output = compare_sample(g, "output", vn_program_output(r.program, r.out), pool);
+    e.output = compare_sample(g, "output", vn_program_map(r.program, r.out), pool);
     e.gradient =
-        compare_sample(g, "grad.sample", vn_program_output(r.program, r.sample_gradient), pool);
+        compare_sample(g, "grad.sample", vn_program_map(r.program, r.sample_gradient), pool);
     snprintf(e.worst, sizeof e.worst, "sample");
     const vn_weights *w = vn_net_weights(g->net);
     double floor = gradient_floor(g);
@@ -266,7 +265,7 @@ static void keep_first_channels(float *x, const vn_shape *shape, int64_t channel
         memmove(x + i * kept, x + i * size, (size_t)kept * sizeof *x);
 }
 
-double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend,
+double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
                                 vn_thread_pool *pool) {
     vn_shape shape = {0}, out = {0};
     float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
@@ -283,7 +282,7 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend,
     for (int64_t i = 0; label && i < n; i++) labels[i] = (int32_t)label[i];
 
     vn_runner *runner = NULL;
-    CHECK(vn_runner_open(g->net, backend, pool, g->values, &runner, &err));
+    CHECK(vn_runner_open(g->net, &(vn_device){row, NULL, pool}, g->values, &runner, &err));
     CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL,
                             y, NULL, &err));
     double error = relative(y, expected, count, 0);

@@ -22,11 +22,10 @@ typedef struct vn_golden_error {
 void vn_golden_open(vn_golden *g, const char *path);
 void vn_golden_close(vn_golden *g);
 /* Output and every gradient, by one program. */
-vn_golden_error vn_golden_compare(const vn_golden *g, const vn_backend *backend,
+vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
                                   vn_thread_pool *pool);
 /* The output alone, through a runner. */
-double vn_golden_compare_runner(const vn_golden *g, const vn_backend *backend,
-                                vn_thread_pool *pool);
+double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row, vn_thread_pool *pool);
 /* One tensor of the file as floats (int64 too), to be freed with vn_free; NULL if absent. */
 float *vn_golden_read(const vn_golden *g, const char *name, vn_shape *shape);
 

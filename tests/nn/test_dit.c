@@ -330,7 +330,7 @@ static vn_status preset_and_run(vn_err *err) {
     }
     if (!status) {
         vn_weights_init(vn_net_weights(net), values, 0);
-        status = vn_runner_open(net, kernels, crew_of(1), values, &runner, err);
+        status = vn_runner_open(net, &(vn_device){kernels, NULL, crew_of(1)}, values, &runner, err);
     }
     if (!status)
         status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);

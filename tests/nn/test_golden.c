@@ -1,4 +1,4 @@
-/* Every network against PyTorch, on every backend that runs here: outputs and gradients by the
+/* Every network against PyTorch, on every kernel set that runs here: outputs and gradients by the
  * sample and by each weight. */
 #include "nn/support_golden.h"
 

@@ -40,7 +40,8 @@ static fixture open_fixture(const char *network) {
     f.time = vn_golden_read(&f.golden, "timestep", NULL);
     f.label = vn_golden_read(&f.golden, "class_labels", NULL);
     for (int i = 0; f.label && i < f.shape.dim[0]; i++) f.labels[i] = (int32_t)f.label[i];
-    if (vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err))
+    if (vn_runner_open(f.golden.net, &(vn_device){kernels, NULL, crew_of(2)}, f.golden.values,
+                       &f.runner, &err))
         fail_msg("%s", err.text);
     return f;
 }
@@ -321,8 +322,8 @@ static void says_when_memory_runs_out(void **state) {
     alloc_turn t = {.once = true, .recovers = true}; /* libc's qsort gets by without a buffer */
     while (alloc_next(&t)) {
         vn_err err = {0};
-        vn_status status =
-            vn_runner_open(f.golden.net, kernels, crew_of(2), f.golden.values, &f.runner, &err);
+        vn_status status = vn_runner_open(f.golden.net, &(vn_device){kernels, NULL, crew_of(2)},
+                                          f.golden.values, &f.runner, &err);
         if (!status) status = run(&f, perturb, f.x, y, &err);
         alloc_hit(&t, status);
         vn_runner_close(&f.runner);

@@ -50,7 +50,7 @@ enum { BATCH = 3 };
 
 static void fill(vn_program *p, const vn_node *input, uint64_t index) {
     const size_t count = (size_t)vn_shape_count(&input->shape);
-    vn_random_normal(vn_program_input(p, input), count, 5, VN_STREAM_TEST, index, 0);
+    vn_random_normal(vn_program_map(p, input), count, 5, VN_STREAM_TEST, index, 0);
 }
 
 static outcome run(const vn_net *net, const float *values, vn_recompute how, int threads) {
@@ -64,8 +64,7 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     vn_gradients by = {.weights = vn_net_weights(net), .recompute = how};
     if (vn_gradients_open(&by, loss, NULL, &err) != VN_OK) fail_msg("%s", err.text);
     vn_program *p = NULL;
-    const vn_program_options o = {.backend = kernels,
-                                  .pool = crew_of(threads),
+    const vn_program_options o = {.device = &(vn_device){kernels, NULL, crew_of(threads)},
                                   .n_outputs = 1,
                                   .outputs = &loss,
                                   .n_grads = by.n,
@@ -84,7 +83,7 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     assert_non_null(r.grads);
     memset(r.grads, 0, floats * sizeof(float));
     vn_program_run(p, &(vn_run){.values = values, .grads = r.grads, .seed = 9, .step = 4});
-    r.loss = *(const float *)vn_program_output(p, loss);
+    r.loss = *(const float *)vn_program_map(p, loss);
     r.flops = vn_program_cost(p).flops;
     vn_footprint_close(&f);
     vn_program_close(&p);

@@ -20,7 +20,7 @@
 typedef struct fixture {
     vn_net *net;
     float *values;
-    const vn_backend *backend;
+    const vn_device_row *row;
 } fixture;
 
 static const char unet[] =
@@ -45,7 +45,7 @@ static void open_fixture(fixture *f, const char *config_text) {
     vn_err err = {0};
     json_t *config = json_loads(config_text, 0, NULL);
     assert_non_null(config);
-    *f = (fixture){.backend = kernels};
+    *f = (fixture){.row = kernels};
     if (vn_net_open(config, &f->net, &err) != VN_OK) fail_msg("%s", err.text);
     json_decref(config);
     f->values = vn_alloc(vn_weights_floats(vn_net_weights(f->net)), sizeof *f->values);
@@ -61,7 +61,8 @@ static void close_fixture(fixture *f) {
 static vn_runner *open_runner(const fixture *f) {
     vn_runner *r = NULL;
     vn_err err = {0};
-    if (vn_runner_open(f->net, f->backend, crew_of(2), f->values, &r, &err) != VN_OK)
+    if (vn_runner_open(f->net, &(vn_device){f->row, NULL, crew_of(2)}, f->values, &r, &err) !=
+        VN_OK)
         fail_msg("%s", err.text);
     return r;
 }
@@ -204,7 +205,8 @@ static void says_when_memory_runs_out(void **state) {
     while (alloc_next(&t)) {
         vn_runner *r = NULL;
         vn_err err = {0};
-        vn_status status = vn_runner_open(f.net, f.backend, pool, f.values, &r, &err);
+        vn_status status =
+            vn_runner_open(f.net, &(vn_device){f.row, NULL, pool}, f.values, &r, &err);
         if (!status) status = forward(r, 2, 4, 4, &err);
         if (!status) status = vn_runner_vjp(r, 2, 4, 4, x, times, labels, x, y, &err);
         alloc_hit(&t, status);
@@ -225,15 +227,14 @@ static void run_once(const fixture *f, bool train, uint64_t seed, float *out, si
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     vn_node *node = vn_net_build(f->net, g, 2, 8, 8, train, &in);
     vn_program_options o = {
-        .backend = f->backend, .pool = crew_of(2), .n_outputs = 1, .outputs = &node};
+        .device = &(vn_device){f->row, NULL, crew_of(2)}, .n_outputs = 1, .outputs = &node};
     if (vn_graph_status(g, &err) != VN_OK || vn_program_open(g, &o, &p, &err) != VN_OK)
         fail_msg("%s", err.text);
     assert_int_equal(vn_net_write_inputs(f->net, p, &in, times, labels, &err), VN_OK);
-    memcpy(vn_program_input(p, in.sample), x,
-           (size_t)vn_shape_count(&in.sample->shape) * sizeof *x);
+    memcpy(vn_program_map(p, in.sample), x, (size_t)vn_shape_count(&in.sample->shape) * sizeof *x);
     vn_program_run(p, &(vn_run){.values = f->values, .seed = seed});
     assert_true((size_t)vn_shape_count(&node->shape) >= count);
-    memcpy(out, vn_program_output(p, node), count * sizeof *out);
+    memcpy(out, vn_program_map(p, node), count * sizeof *out);
     vn_program_close(&p);
     vn_graph_close(&g);
 }

@@ -18,7 +18,7 @@
 
 #include "cpu/cpu.h"
 
-extern const vn_backend *kernels;
+extern const vn_device_row *kernels;
 
 /* The number of failures, as cmocka_run_group_tests gives it; 99 where VANE_TEST_KERNELS names a
  * set that is not here. */

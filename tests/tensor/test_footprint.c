@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "tensor/internal.h"
-#include "tensor/support_backend.h"
+#include "tensor/support_toy.h"
 
 /* So many layers x + gelu(W silu(x)), each the end of a block, with the gradient of their loss. */
 typedef struct deep {
@@ -43,8 +43,8 @@ static void close_deep(deep *d) {
     vn_weights_close(&d->w);
 }
 
-static vn_program_options options_of(const deep *d, const vn_backend *backend) {
-    return (vn_program_options){.backend = backend,
+static vn_program_options options_of(const deep *d, const vn_device *device) {
+    return (vn_program_options){.device = device,
                                 .n_outputs = 1,
                                 .outputs = &d->loss,
                                 .n_grads = d->by.n,
@@ -55,14 +55,15 @@ static vn_program_options options_of(const deep *d, const vn_backend *backend) {
 /* What a footprint says is what the program then takes, and what is alive at the fullest step fits
  * in it. */
 static void footprint_is_the_program_s(void **state) {
-    const vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     (void)state;
     for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_NONE; how++) {
         deep d;
         open_deep(&d, 6, 8, 64, (vn_recompute)how);
         assert_int_equal(d.by.n, 6);
         assert_null(d.by.by_x);
-        const vn_program_options o = options_of(&d, &backend);
+        const vn_program_options o = options_of(&d, &device);
         vn_footprint f = {0};
         vn_program *p = NULL;
         assert_int_equal(vn_footprint_open(d.g, &o, &f, NULL), VN_OK);
@@ -83,12 +84,12 @@ static void footprint_is_the_program_s(void **state) {
 }
 
 /* Processor seconds to build a network of so many layers with its gradient and to plan it. */
-static double planning_time(const vn_backend *backend, int layers) {
+static double planning_time(const vn_device *device, int layers) {
     const clock_t begin = clock();
     deep d;
     vn_footprint f = {0};
     open_deep(&d, layers, 2, 16, VN_RECOMPUTE_CHEAP);
-    const vn_program_options o = options_of(&d, backend);
+    const vn_program_options o = options_of(&d, device);
     assert_int_equal(vn_footprint_open(d.g, &o, &f, NULL), VN_OK);
     vn_footprint_close(&f);
     close_deep(&d);
@@ -99,11 +100,12 @@ static double planning_time(const vn_backend *backend, int layers) {
  * least of three counts. */
 static void planning_is_near_linear_in_depth(void **state) {
     (void)state;
-    const vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     double shallow = 1e9, deeper = 1e9;
     for (int i = 0; i < 3; i++) {
-        shallow = fmin(shallow, planning_time(&backend, 250));
-        deeper = fmin(deeper, planning_time(&backend, 2000));
+        shallow = fmin(shallow, planning_time(&device, 250));
+        deeper = fmin(deeper, planning_time(&device, 2000));
     }
     print_message("250 layers: %.4f s, 2000: %.4f s\n", shallow, deeper);
     assert_true(deeper < 25 * shallow);

@@ -11,7 +11,7 @@
 
 #include "support/alloc.h"
 #include "tensor/internal.h"
-#include "tensor/support_backend.h"
+#include "tensor/support_toy.h"
 #include "tensor/support_cases.h"
 
 static vn_graph *open_graph(void) {
@@ -20,10 +20,10 @@ static vn_graph *open_graph(void) {
     return g;
 }
 
-static vn_program *open_program(vn_graph *g, vn_program_options o, const vn_backend *backend) {
+static vn_program *open_program(vn_graph *g, vn_program_options o, const vn_device *device) {
     vn_program *p = NULL;
     vn_err err = {0};
-    o.backend = backend;
+    o.device = device;
     if (vn_program_open(g, &o, &p, &err) != VN_OK) fail_msg("%s", err.text);
     return p;
 }
@@ -71,7 +71,7 @@ static void free_apart(apart *a) {
 static void set_inputs(vn_program *p, const apart *a) {
     for (int id = 0; id < vn_graph_size(a->g); id++) {
         const vn_node *n = vn_graph_node(a->g, id);
-        void *to = n->op == VN_OP_INPUT ? vn_program_input(p, n) : NULL;
+        void *to = n->op == VN_OP_INPUT ? vn_program_map(p, n) : NULL;
         if (to) memcpy(to, a->value[id], (size_t)vn_shape_count(&n->shape) * sizeof(float));
     }
 }
@@ -167,7 +167,7 @@ static void grow(pool *p) {
 
 /* The gradient of a mean for all weights and an input, some of it kept as outputs too; with forward
  * nodes computed again or not, which changes no bit. */
-static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend *backend) {
+static void check_random_graph(uint64_t seed, vn_recompute how, const vn_device *device) {
     pool p = {.g = open_graph(), .random = seed * 1000};
     assert_int_equal(vn_weights_open(&p.w, NULL), VN_OK);
     grow(&p);
@@ -202,14 +202,14 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend
                                                             .n_grads = p.params,
                                                             .grads = grad,
                                                             .grad_offset = offset},
-                                       backend);
+                                       device);
     set_inputs(program, &want);
     /* inputs are still there, and what was left does not matter */
     for (int again = 0; again < 2; again++) {
         for (size_t i = 0; i < floats; i++) grads[i] = 77;
         vn_program_run(program, &run);
         for (int i = 0; i < 5; i++)
-            assert_same("output", seed, out[i], vn_program_output(program, out[i]),
+            assert_same("output", seed, out[i], vn_program_map(program, out[i]),
                         want.value[out[i] == grad[p.params] ? plain[p.params]->id : out[i]->id]);
         for (int i = 0; i < p.params; i++)
             assert_same("gradient", seed, plain[i], grads + offset[i], want.value[plain[i]->id]);
@@ -223,15 +223,17 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_backend
 }
 
 static void random_graphs_as_if_apart(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     (void)state;
     for (uint64_t seed = 1; seed <= 150; seed++)
         for (int how = VN_RECOMPUTE_CHEAP; how <= VN_RECOMPUTE_NONE; how++)
-            check_random_graph(seed, (vn_recompute)how, &backend);
+            check_random_graph(seed, (vn_recompute)how, &device);
 }
 
 static void every_op_as_if_apart(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     (void)state;
     for (size_t k = 0; k < op_case_count; k++)
         for (int v = 0; v < op_cases[k].variants; v++) {
@@ -242,10 +244,10 @@ static void every_op_as_if_apart(void **state) {
             if (n->op == VN_OP_PARAM) n = vn_affine(g, n, 2, 0);
             apart want = run_apart(g, 5, &run);
             vn_program *p =
-                open_program(g, (vn_program_options){.n_outputs = 1, .outputs = &n}, &backend);
+                open_program(g, (vn_program_options){.n_outputs = 1, .outputs = &n}, &device);
             set_inputs(p, &want);
             vn_program_run(p, &run);
-            assert_same("output", k, n, vn_program_output(p, n), want.value[n->id]);
+            assert_same("output", k, n, vn_program_map(p, n), want.value[n->id]);
             vn_program_close(&p);
             free_apart(&want);
             vn_graph_close(&g);
@@ -293,8 +295,8 @@ static void close_network(network *net) {
     vn_weights_close(&net->w);
 }
 
-static vn_program_options train_options(const network *net, const vn_backend *backend) {
-    return (vn_program_options){.backend = backend,
+static vn_program_options train_options(const network *net, const vn_device *device) {
+    return (vn_program_options){.device = device,
                                 .n_outputs = 1,
                                 .outputs = &net->loss,
                                 .n_grads = net->grads,
@@ -303,13 +305,14 @@ static vn_program_options train_options(const network *net, const vn_backend *ba
 }
 
 static void gradients_are_written_in_their_place(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     vn_plan plan = {0};
     network net;
     vn_err err = {0};
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
-    vn_program_options o = train_options(&net, &backend);
+    vn_program_options o = train_options(&net, &device);
     assert_int_equal(vn_plan_open(&plan, net.g, &o, &err), VN_OK);
     int direct = 0;
     for (int s = 0; s < plan.steps; s++) {
@@ -324,7 +327,8 @@ static void gradients_are_written_in_their_place(void **state) {
 /* One array that is the gradient of two weights, and an input that is: written once or not at all,
  * and copied. */
 static void shared_gradients_are_copied(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     vn_weights *w = NULL;
     (void)state;
     vn_graph *g = open_graph();
@@ -343,8 +347,8 @@ static void shared_gradients_are_copied(void **state) {
     assert_ptr_equal(grad[0], grad[1]);
     assert_ptr_equal(grad[2], x);
     vn_program *p = open_program(
-        g, (vn_program_options){.n_grads = 3, .grads = grad, .grad_offset = offset}, &backend);
-    memcpy(vn_program_input(p, x), (float[]){1, 2, 3}, 3 * sizeof(float));
+        g, (vn_program_options){.n_grads = 3, .grads = grad, .grad_offset = offset}, &device);
+    memcpy(vn_program_map(p, x), (float[]){1, 2, 3}, 3 * sizeof(float));
     float values[48] = {0}, *grads = vn_alloc_aligned(48, sizeof *grads);
     vn_program_run(p, &(vn_run){.values = values, .grads = grads});
     for (int i = 0; i < 3; i++) {
@@ -360,7 +364,8 @@ static void shared_gradients_are_copied(void **state) {
 /* A chain runs in place, what nobody needs is not run, and a broadcast that feeds arithmetic is not
  * made. */
 static void what_is_dead_shares_memory(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     vn_plan plan = {0};
     vn_err err = {0};
     (void)state;
@@ -370,7 +375,7 @@ static void what_is_dead_shares_memory(void **state) {
     unused = vn_unary(g, y, VN_FN_EXP);
     vn_node *z = vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)),
                         vn_reshape(g, y, VN_SHAPE(1024)));
-    vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &z};
+    vn_program_options o = {.device = &device, .n_outputs = 1, .outputs = &z};
     assert_int_equal(vn_plan_open(&plan, g, &o, &err), VN_OK);
     assert_int_equal(plan.arena_bytes, 2 * 4096 + 64); /* x, the chain, one number */
     assert_int_equal(plan.steps, 22);
@@ -380,19 +385,20 @@ static void what_is_dead_shares_memory(void **state) {
 }
 
 static void run_does_not_allocate(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     network net;
     vn_err err = {0};
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
-    vn_program_options o = train_options(&net, &backend);
+    vn_program_options o = train_options(&net, &device);
     o.profile = true;
     vn_program *p = NULL;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
     size_t floats = vn_weights_floats(net.w);
     float *values = vn_calloc(floats, 4), *grads = vn_alloc_aligned(floats, 4);
     vn_weights_init(net.w, values, 1);
-    memset(vn_program_input(p, net.x), 0, 2 * 4 * 4 * 3 * sizeof(float));
+    memset(vn_program_map(p, net.x), 0, 2 * 4 * 4 * 3 * sizeof(float));
     int64_t before = alloc_made();
     vn_program_run(p, &(vn_run){.values = values, .grads = grads});
     assert_int_equal(alloc_made(), before);
@@ -402,7 +408,7 @@ static void run_does_not_allocate(void **state) {
     close_network(&net);
 }
 
-static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
+static vn_status build_and_plan(const vn_device *device, vn_err *err) {
     network net = {0};
     vn_program *p = NULL;
     vn_status status = build_network(&net, err);
@@ -410,7 +416,7 @@ static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
     vn_footprint f = {0};
     if (!status) status = vn_gradients_open(&by, net.loss, NULL, err);
     if (!status) {
-        vn_program_options o = train_options(&net, backend);
+        vn_program_options o = train_options(&net, device);
         o.profile = true;
         o.n_grads = by.n;
         o.grads = by.node;
@@ -426,12 +432,13 @@ static vn_status build_and_plan(const vn_backend *backend, vn_err *err) {
 }
 
 static void every_failed_allocation_is_reported(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     alloc_turn t = {0};
     (void)state;
     while (alloc_next(&t)) {
         vn_err err = {0};
-        vn_status status = build_and_plan(&backend, &err);
+        vn_status status = build_and_plan(&device, &err);
         if (alloc_hit(&t, status)) assert_string_equal(err.text, "out of memory");
     }
     print_message("%d allocations failed\n", (int)t.refused);
@@ -460,14 +467,15 @@ static void check_profile(const vn_program *p, bool by_place) {
 }
 
 static void profile_names_each_op(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     network net;
     vn_err err = {0};
     vn_profile_line *lines = NULL;
     int n = 0;
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
-    vn_program_options o = train_options(&net, &backend);
+    vn_program_options o = train_options(&net, &device);
     vn_program *p = NULL;
     o.profile = true;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
@@ -500,7 +508,8 @@ static void assert_refused(vn_graph *g, vn_program_options o, vn_status status, 
 }
 
 static void bad_programs_are_refused(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     network net;
     vn_err err = {0};
     (void)state;
@@ -510,7 +519,7 @@ static void bad_programs_are_refused(void **state) {
             *labels = vn_input(other, VN_I32, VN_SHAPE(2));
     vn_node *weight = vn_param_node(net.g, net.w, "unused", VN_SHAPE(3), VN_LAYOUT_PLAIN,
                                     (vn_init){VN_INIT_ZEROS, 0});
-    vn_program_options o = {.backend = &backend, .n_outputs = 1, .outputs = &foreign};
+    vn_program_options o = {.device = &device, .n_outputs = 1, .outputs = &foreign};
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
     o.outputs = &none;
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "output 0 is not a node of this graph");
@@ -522,8 +531,9 @@ static void bad_programs_are_refused(void **state) {
     o.grad_offset = net.offset;
     assert_refused(net.g, o, VN_BAD_ARGUMENT, "gradient 0 is not a float node of this graph");
     o.n_grads = 0;
-    backend.kernel[VN_OP_NORM] = NULL;
-    assert_refused(net.g, o, VN_UNSUPPORTED, "the toy backend has no kernel for norm");
+    row.kernel[VN_OP_CONV2D] = NULL;
+    assert_refused(net.g, o, VN_UNSUPPORTED,
+                   "the toy device has no kernel for conv2d, which has no simpler form");
     vn_graph_fail(net.g, VN_BAD_FILE, "broken");
     assert_refused(net.g, o, VN_BAD_FILE, "conv: broken");
     vn_graph_close(&other);
@@ -531,18 +541,17 @@ static void bad_programs_are_refused(void **state) {
 }
 
 static void only_the_program_s_nodes_have_memory(void **state) {
-    vn_backend backend = toy_backend();
+    vn_device_row row = toy_row();
+    const vn_device device = {&row, NULL, NULL};
     (void)state;
     vn_graph *g = open_graph();
     vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *other = vn_input(g, VN_F32, VN_SHAPE(2));
     vn_node *y = vn_affine(g, x, 2, 0), *data = vn_const(g, VN_F32, VN_SHAPE(2), (float[]){1, 2}),
             *out[3] = {y, x, data};
-    vn_program *p = open_program(g, (vn_program_options){.n_outputs = 3, .outputs = out}, &backend);
-    assert_null(vn_program_input(p, other));
-    assert_null(vn_program_output(p, other));
-    assert_non_null(vn_program_output(p, y));
-    assert_ptr_equal(vn_program_output(p, x), vn_program_input(p, x));
-    assert_true(((const float *)vn_program_output(p, data))[1] == 2);
+    vn_program *p = open_program(g, (vn_program_options){.n_outputs = 3, .outputs = out}, &device);
+    assert_null(vn_program_map(p, other));
+    assert_non_null(vn_program_map(p, y));
+    assert_true(((const float *)vn_program_map(p, data))[1] == 2);
     vn_program_close(&p);
     vn_graph_close(&g);
 }

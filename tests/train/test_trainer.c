@@ -22,6 +22,10 @@ static void what_is_not_finite_is_not_saved(void **state) {
             const vn_train_setup setup = {.run = "/nowhere", .lr = 0.5};
             vn_trainer t = {.s = &setup,
                             .floats = FLOATS,
+                            .live = values[0],
+                            .average = values[1],
+                            .moment1 = values[2],
+                            .moment2 = values[3],
                             .at = {.step = 7,
                                    .live = values[0],
                                    .average = values[1],
