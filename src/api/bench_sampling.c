@@ -37,8 +37,12 @@ typedef struct bench {
 
 static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
     const int64_t n = b->o->batch;
-    const vn_query q = {
-        .n = n, .x = b->x, .level = b->level, .label = b->labels, .cotangent = back ? b->x : NULL};
+    const vn_query q = {.n = n,
+                        .x = b->x,
+                        .level = b->level,
+                        .condition = b->labels,
+                        .want = back ? VN_VJP : VN_ANSWER,
+                        .direction = back ? b->x : NULL};
     double seconds[TIMED];
     for (int64_t i = 0; i < n; i++) b->level[i] = vn_path_level(b->real->path, 0.5);
     vn_random_normal(b->x, (size_t)(n * b->real->size), 0, VN_STREAM_NOISE, 0, 0);
@@ -60,15 +64,15 @@ static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     bench *b = self;
     const double began = vn_now();
-    const float *from = q->cotangent ? q->cotangent : q->x;
+    const float *from = q->direction ? q->direction : q->x;
     const int64_t size = b->real->size;
     (void)err;
     for (int64_t i = 0; i < q->n; i++) {
-        const float gain = q->label[i] == VN_LABEL_NULL ? 0.99F : 1;
+        const float gain = q->condition[i] == VN_LABEL_NULL ? 0.99F : 1;
         for (int64_t j = i * size; j < (i + 1) * size; j++) raw[j] = gain * from[j];
     }
     memset(b->sweep, (int)b->rows, SWEEP);
-    *(q->cotangent ? &b->rows_back : &b->rows) += q->n;
+    *(q->direction ? &b->rows_back : &b->rows) += q->n;
     b->in_stand_in += vn_now() - began;
     return VN_OK;
 }
@@ -113,9 +117,10 @@ static vn_status open_bench(bench *b, vn_err *err) {
     b->denoiser.predict = answer;
     b->denoiser.exact = NULL; /* what float32 costs is measured */
     b->denoiser.classify = classify;
-    b->denoiser.has_weak = true; /* of the same cost */
+    b->denoiser.can |= VN_CAN_WEAK; /* of the same cost */
     for (int32_t i = 0; i < (int32_t)n; i++)
-        b->labels[i] = b->real->classes ? i % b->real->classes : VN_LABEL_NULL;
+        b->labels[i] =
+            b->real->conditions.classes ? i % b->real->conditions.classes : VN_LABEL_NULL;
     return time_network(b, false, &b->forward, err);
 }
 
@@ -132,7 +137,7 @@ static void close_bench(bench *b) {
 /* Seconds of a step outside the stand-in, on average over one sampling run. */
 static vn_status run_trajectory(bench *b, vn_trajectory *trajectory, double *arithmetic,
                                 vn_err *err) {
-    const vn_trajectory_batch batch = {.n = b->o->batch, .labels = b->labels, .x = b->x};
+    const vn_trajectory_batch batch = {.n = b->o->batch, .condition = b->labels, .x = b->x};
     vn_status status = vn_trajectory_begin(trajectory, &batch, err);
     const double began = vn_now();
     b->in_stand_in = 0;

@@ -57,9 +57,9 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
                                     .t = c->t,
                                     .alpha = c->alpha,
                                     .sigma = c->sigma,
-                                    .labels = q->label,
+                                    .labels = q->condition,
                                     .weak = q->network == VN_NETWORK_WEAK,
-                                    .cotangent = q->cotangent};
+                                    .cotangent = q->direction};
     status = c->predict(c->user, &asked, raw);
     if (status) return vn_call_failed(c->name, status, err);
     const int64_t row = vn_row_not_finite(q->n, c->size, raw);
@@ -74,10 +74,8 @@ void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path
                          .prediction = m->prediction,
                          .sample = m->sample,
                          .size = m->size,
-                         .classes = m->classes,
-                         .has_null = m->has_null,
-                         .has_weak = c->has_weak,
-                         .has_vjp = c->has_vjp,
+                         .conditions = {.classes = m->classes, .has_null = m->has_null},
+                         .can = (c->has_weak ? VN_CAN_WEAK : 0) | (c->has_vjp ? VN_CAN_VJP : 0),
                          .self = c,
                          .predict = predict};
 }

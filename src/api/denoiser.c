@@ -34,8 +34,8 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
 }
 
 /* The row of the class table that stands for a label: labels count the rows without null's. */
-static int32_t row_of(const vn_net_denoiser *d, int32_t label) {
-    if (label == VN_LABEL_NULL) return d->null_row;
+static int32_t row_of(const vn_net_denoiser *d, vn_condition label) {
+    if (label == VN_CONDITION_NULL) return d->null_row;
     return label + (d->null_row >= 0 && label >= d->null_row);
 }
 
@@ -43,7 +43,7 @@ static int32_t row_of(const vn_net_denoiser *d, int32_t label) {
 static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first, int64_t n,
                            float *raw, vn_err *err) {
     const float *x = q->x + first * d->size;
-    const int32_t *label = q->label + first;
+    const vn_condition *label = q->condition + first;
     raw += first * d->size;
     for (int64_t i = 0; i < n; i++) {
         const vn_level *level = &q->level[first + i];
@@ -54,11 +54,11 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     }
     const int32_t *labels = vn_net_get_io(d->net)->labels > 0 ? d->labels : NULL;
     float *variance = q->variance ? q->variance + first * d->size : NULL;
-    if (!q->cotangent)
+    if (q->want == VN_ANSWER)
         return vn_runner_forward(d->runner, n, d->height, d->width, d->input, d->time, labels, raw,
                                  variance, err);
     const vn_status status = vn_runner_vjp(d->runner, n, d->height, d->width, d->input, d->time,
-                                           labels, q->cotangent + first * d->size, raw, err);
+                                           labels, q->direction + first * d->size, raw, err);
     for (int64_t i = 0; !status && i < n; i++) {
         const float scale =
             (float)vn_prediction_coefficients(&d->prediction, &q->level[first + i]).input;
@@ -70,8 +70,7 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     vn_net_denoiser *d = self;
     vn_runner_perturb(d->runner, (vn_perturb[VN_NET_PERTURBS]){q->perturb, q->always});
-    const int64_t part = q->cotangent ? d->chunk / BACK_PART : d->chunk,
-                  chunk = part < 1 ? 1 : part;
+    const int64_t part = q->want ? d->chunk / BACK_PART : d->chunk, chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
     for (int64_t first = 0; first < q->n && !status; first += chunk) {
         const int64_t left = q->n - first;
@@ -110,13 +109,13 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                          .prediction = *prediction,
                          .sample = *sample,
                          .size = d->size,
-                         .classes = (int32_t)io->labels - (null_row >= 0),
-                         .has_null = null_row >= 0 || io->labels == 0,
-                         .has_vjp = true,
+                         .conditions = {.classes = (vn_condition)io->labels - (null_row >= 0),
+                                        .has_null = null_row >= 0 || io->labels == 0},
+                         .can = VN_CAN_VJP |
+                                (io->learns_variance && path->steps > 0 ? VN_CAN_VARIANCE : 0),
                          .perturbations = io->perturbations,
                          .layers = io->layers,
                          .middle = io->middle,
-                         .learns_variance = io->learns_variance && path->steps > 0,
                          .self = d,
                          .predict = predict};
     return VN_OK;

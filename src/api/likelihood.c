@@ -65,7 +65,7 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, cons
     o.evaluated = report;
     o.user = &w;
     const vn_likelihood_batch batch = {
-        .n = n, .x = x, .labels = labels, .log_p = log_p, .evaluations = evaluations};
+        .n = n, .x = x, .condition = labels, .log_p = log_p, .evaluations = evaluations};
     return vn_likelihood(&o, &batch, err);
 }
 

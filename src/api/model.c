@@ -354,7 +354,7 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
                                      &m->prediction, &m->sample, m->null_row, &m->denoiser, err);
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
-    m->denoiser.names = (const char *const *)m->names;
+    m->denoiser.conditions.names = (const char *const *)m->names;
     m->denoiser.tokens = m->tokens;
     *out = &m->denoiser;
     return status;

@@ -57,8 +57,8 @@ vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoi
     if (status) return status;
     *d = (vn_pair_denoiser){of_main, of_weak};
     *out = *of_main;
-    out->has_weak = true;
-    out->has_vjp = of_main->has_vjp && of_weak->has_vjp;
+    out->can = (of_main->can & ~(unsigned)VN_CAN_VJP & ~(unsigned)VN_CAN_JVP) |
+               (of_main->can & of_weak->can & (VN_CAN_VJP | VN_CAN_JVP)) | VN_CAN_WEAK;
     out->self = d;
     out->predict = predict;
     out->exact = of_main->exact ? answer_in_double : NULL;

@@ -75,7 +75,7 @@ vn_status vn_preview_draw(void *preview, const float *values, int64_t step, cons
         vn_preview_close(p); /* the next one tries again */
         return status;
     }
-    const vn_trajectory_batch batch = {.n = p->count, .labels = p->labels, .x = p->samples};
+    const vn_trajectory_batch batch = {.n = p->count, .condition = p->labels, .x = p->samples};
     const vn_watch quiet = {.cancel = p->vn->watch.cancel};
     status = vn_trajectory_run(p->trajectory, &batch, &quiet, 0, vn_trajectory_steps(p->trajectory),
                                err);

@@ -405,7 +405,7 @@ vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows
                                         : NULL;
         const vn_trajectory_batch batch = {.n = progress->n,
                                            .first = d->o.first + (uint64_t)(first + i),
-                                           .labels = out->labels + i,
+                                           .condition = out->labels + i,
                                            .noise = noise,
                                            .x = out->data + i * size,
                                            .trace = out->trace ? out->trace + i * size : NULL,

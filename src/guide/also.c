@@ -29,7 +29,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (at->all_null) return;
-    const vn_pass of_c = {.labels = g->label}, of_u = vn_null(at);
+    const vn_pass of_c = {.condition = g->condition}, of_u = vn_null(at);
     const vn_estimate *c = vn_plan_need(p, &of_c), *u = vn_plan_need(p, &of_u);
     const float w = (float)g->choice.value[WEIGHT];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) {

@@ -5,7 +5,7 @@
 #include "guide/internal.h"
 
 static vn_pass weak(const vn_guide_at *at) {
-    return (vn_pass){.network = VN_NETWORK_WEAK, .labels = at->labels};
+    return (vn_pass){.network = VN_NETWORK_WEAK, .condition = at->condition};
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {

@@ -21,7 +21,7 @@ static const vn_param params[] = {
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (!d->classify)
         return vn_fail(err, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
-    if (c->value[BASE] == OF_NULL && !d->has_null)
+    if (c->value[BASE] == OF_NULL && !d->conditions.has_null)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classifier: base=null needs a model that knows the null condition");
     return VN_OK;
@@ -50,16 +50,16 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
                        float *log_probability, float *shift) {
     const vn_denoiser *d = g->denoiser;
     for (int64_t i = 0; i < at->n; i++)
-        g->label[i] = at->labels[i] == VN_LABEL_NULL ? 0 : at->labels[i];
+        g->condition[i] = at->condition[i] == VN_CONDITION_NULL ? 0 : at->condition[i];
     const vn_classify question = {.n = at->n,
                                   .x = x,
                                   .level = level,
-                                  .label = g->label,
+                                  .condition = g->condition,
                                   .log_probability = log_probability,
                                   .shift = shift};
     g->status = d->classify(d->self, &question, &g->err);
     for (int64_t i = 0; i < at->n && !g->status; i++) {
-        if (at->labels[i] != VN_LABEL_NULL) continue;
+        if (at->condition[i] != VN_CONDITION_NULL) continue;
         if (log_probability) log_probability[i] = 0;
         for (int64_t j = 0; shift && j < d->size; j++) shift[i * d->size + j] = 0;
     }

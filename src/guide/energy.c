@@ -37,7 +37,8 @@ static vn_pass forward(const vn_guide_at *at) {
 
 static vn_pass backward(const vn_guide *g, const vn_guide_at *at) {
     vn_pass p = forward(at);
-    p.cotangent = g->slot[GRADIENT];
+    p.want = VN_VJP;
+    p.direction = g->slot[GRADIENT];
     return p;
 }
 
@@ -90,7 +91,7 @@ bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float 
     for (int64_t i = 0; i < values; i++) value[i] = NAN;
     for (int64_t i = 0; gradient && i < numbers; i++) gradient[i] = NAN;
     if (!r && !classify_clean(g, at, x0, value, gradient)) return false;
-    if (r) g->status = r->evaluate(r->self, at->n, x0, at->labels, value, gradient, &g->err);
+    if (r) g->status = r->evaluate(r->self, at->n, x0, at->condition, value, gradient, &g->err);
     return !g->status && check_finite(g, at, "log reward", value, 1) &&
            (!gradient || check_finite(g, at, "log reward's gradient", gradient, g->denoiser->size));
 }

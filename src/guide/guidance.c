@@ -10,6 +10,7 @@
 
 struct vn_plan {
     int count, done, most; /* passes named, run, allowed */
+    int64_t n;             /* rows of each */
     bool full;             /* one was named beyond `most` */
     vn_pass *pass;
     vn_estimate *estimate; /* [most], each [capacity,size] */
@@ -26,13 +27,13 @@ struct vn_guidance {
     vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
     vn_plan plan;
     vn_perturb always;     /* in every pass through the main network */
-    int32_t *null;         /* [capacity] */
+    vn_condition *null;    /* [capacity] */
     double *spare;         /* [capacity] */
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
     /* a batch of passes, [most,capacity] rows */
-    float *x, *raw, *cotangent, *variance;
-    vn_level *level;
-    int32_t *label;
+    float *x, *raw, *direction, *variance, *strength;
+    vn_level *level, *to;
+    vn_condition *condition;
     /* of the prediction at work: where a learned variance goes, or NULL; that of a pass is there,
      * of the conditional one */
     float *wanted;
@@ -102,7 +103,8 @@ static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
     if (g->count == MAX_GUIDES)
         return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
     vn_guide *one = &g->guide[g->count];
-    const vn_names classes = {g->denoiser->names, (size_t)g->denoiser->classes};
+    const vn_names classes = {g->denoiser->conditions.names,
+                              (size_t)vn_conditions_count(&g->denoiser->conditions)};
     vn_status status = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
     if (status) return status;
     one->row = (const vn_guide_row *)one->choice.row;
@@ -241,8 +243,8 @@ static float *new_rows(const vn_guidance *g, int64_t passes) {
 
 static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     one->log_weight = vn_alloc((size_t)g->capacity, sizeof *one->log_weight);
-    one->label = vn_alloc((size_t)g->capacity, sizeof *one->label);
-    if (!one->log_weight || !one->label) return VN_NO_MEMORY;
+    one->condition = vn_alloc((size_t)g->capacity, sizeof *one->condition);
+    if (!one->log_weight || !one->condition) return VN_NO_MEMORY;
     if (!one->row->slots) return VN_OK;
     one->slot = vn_calloc((size_t)one->row->slots, sizeof *one->slot);
     if (!one->slot) return VN_NO_MEMORY;
@@ -274,13 +276,18 @@ static vn_status take_memory(vn_guidance *g) {
     g->null = vn_alloc((size_t)g->capacity, sizeof *g->null);
     g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
     g->level = vn_alloc(rows, sizeof *g->level);
-    g->label = vn_alloc(rows, sizeof *g->label);
+    g->condition = vn_alloc(rows, sizeof *g->condition);
     g->x = new_rows(g, plan->most);
     g->raw = new_rows(g, plan->most);
-    if (g->denoiser->learns_variance && !(g->variance = new_rows(g, plan->most)))
+    if ((g->denoiser->can & VN_CAN_VARIANCE) && !(g->variance = new_rows(g, plan->most)))
         return VN_NO_MEMORY;
-    if (vjp && !(g->cotangent = new_rows(g, plan->most))) return VN_NO_MEMORY;
-    if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->label ||
+    if ((g->denoiser->can & VN_TAKES_TO) && !(g->to = vn_alloc(rows, sizeof *g->to)))
+        return VN_NO_MEMORY;
+    if ((g->denoiser->can & VN_TAKES_GUIDANCE) &&
+        !(g->strength = vn_alloc(rows, sizeof *g->strength)))
+        return VN_NO_MEMORY;
+    if (vjp && !(g->direction = new_rows(g, plan->most))) return VN_NO_MEMORY;
+    if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
         !g->x || !g->raw)
         return VN_NO_MEMORY;
     if (can_be_exact(g) &&
@@ -290,7 +297,7 @@ static vn_status take_memory(vn_guidance *g) {
         plan->estimate[i] = (vn_estimate){new_rows(g, 1), new_rows(g, 1)};
         if (!plan->estimate[i].x0 || !plan->estimate[i].eps) return VN_NO_MEMORY;
     }
-    for (int64_t i = 0; i < g->capacity; i++) g->null[i] = VN_LABEL_NULL;
+    for (int64_t i = 0; i < g->capacity; i++) g->null[i] = VN_CONDITION_NULL;
     return VN_OK;
 }
 
@@ -320,7 +327,7 @@ void vn_guidance_close(vn_guidance **guidance) {
             vn_free(g->guide[i].slot[k]);
         vn_free(g->guide[i].slot);
         vn_free(g->guide[i].log_weight);
-        vn_free(g->guide[i].label);
+        vn_free(g->guide[i].condition);
     }
     for (int i = 0; g->plan.estimate && i < g->plan.most; i++) {
         vn_free(g->plan.estimate[i].x0);
@@ -332,10 +339,12 @@ void vn_guidance_close(vn_guidance **guidance) {
     vn_free(g->spare);
     vn_free(g->null_estimate);
     vn_free(g->level);
-    vn_free(g->label);
+    vn_free(g->to);
+    vn_free(g->strength);
+    vn_free(g->condition);
     vn_free(g->x);
     vn_free(g->raw);
-    vn_free(g->cotangent);
+    vn_free(g->direction);
     vn_free(g->variance);
     vn_free(g);
     *guidance = NULL;
@@ -343,15 +352,20 @@ void vn_guidance_close(vn_guidance **guidance) {
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-static bool same_pass(const vn_pass *a, const vn_pass *b) {
+static bool same_conditions(const vn_condition *a, const vn_condition *b, int64_t n) {
+    return a == b || !memcmp(a, b, (size_t)n * sizeof *a);
+}
+
+static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
     return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
-           a->labels == b->labels && a->x == b->x && a->level == b->level &&
-           a->cotangent == b->cotangent;
+           same_conditions(a->condition, b->condition, n) && a->x == b->x && a->level == b->level &&
+           a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
 }
 
 const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
     for (int i = 0; i < plan->count; i++)
-        if (same_pass(&plan->pass[i], pass)) return i < plan->done ? &plan->estimate[i] : NULL;
+        if (same_pass(&plan->pass[i], pass, plan->n))
+            return i < plan->done ? &plan->estimate[i] : NULL;
     if (plan->count == plan->most)
         plan->full = true;
     else
@@ -364,7 +378,7 @@ const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
 /* Whether two passes can share a forward pass. */
 static bool go_together(const vn_pass *a, const vn_pass *b) {
     return a->network == b->network && vn_perturb_equal(&a->perturb, &b->perturb) &&
-           !a->cotangent == !b->cotangent;
+           a->want == b->want;
 }
 
 /* raw rows -> the pair of one pass. */
@@ -376,13 +390,13 @@ static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, 
     const vn_coefficients m = vn_prediction_coefficients(&g->denoiser->prediction, level);
     for (size_t i = 0; i < (size_t)at->n; i++, raw += size) {
         const size_t row = i * size;
-        if (!p->cotangent)
+        if (p->want == VN_ANSWER)
             vn_prediction_to_estimate(&g->denoiser->prediction, level, size, x + row, raw,
                                       estimate->x0 + row, estimate->eps + row);
-        else /* x0 = x0_x x + x0_raw raw(x) */
+        else /* x0 = x0_x x + x0_raw raw(x), and so their derivatives */
             for (size_t j = 0; j < size; j++)
                 estimate->x0[row + j] =
-                    (float)m.x0_x * p->cotangent[row + j] + (float)m.x0_raw * raw[j];
+                    (float)m.x0_x * p->direction[row + j] + (float)m.x0_raw * raw[j];
     }
 }
 
@@ -390,7 +404,7 @@ static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, 
 static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p,
                           const float *rows) {
     const vn_pass conditional = vn_conditional(at);
-    const bool fit = same_pass(p, &conditional);
+    const bool fit = same_pass(p, &conditional, at->n);
     if (p->x || p->level || p->perturb.kind || g->settled || (g->found && !fit)) return;
     memcpy(g->wanted, rows, (size_t)(at->n * g->denoiser->size) * sizeof *rows);
     g->found = true;
@@ -412,10 +426,14 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
         const size_t at_row = (size_t)count++ * n;
         memcpy(g->x + at_row * (size_t)g->denoiser->size, p.x ? p.x : at->x,
                floats * sizeof(float));
-        memcpy(g->label + at_row, p.labels, n * sizeof *g->label);
+        memcpy(g->condition + at_row, p.condition, n * sizeof *g->condition);
         for (size_t k = 0; k < n; k++) g->level[at_row + k] = p.level ? *p.level : *at->level;
-        if (p.cotangent)
-            memcpy(g->cotangent + at_row * (size_t)g->denoiser->size, p.cotangent,
+        for (size_t k = 0; g->to && k < n; k++)
+            g->to[at_row + k] = at->next ? *at->next : *at->level;
+        for (size_t k = 0; g->strength && k < n; k++)
+            g->strength[at_row + k] = p.guidance ? (float)*p.guidance : NAN;
+        if (p.direction)
+            memcpy(g->direction + at_row * (size_t)g->denoiser->size, p.direction,
                    floats * sizeof(float));
     }
     vn_query q = {.n = count * at->n,
@@ -424,9 +442,12 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
                   .always = first.network == VN_NETWORK_MAIN ? g->always : (vn_perturb){0},
                   .x = g->x,
                   .level = g->level,
-                  .label = g->label,
-                  .cotangent = first.cotangent ? g->cotangent : NULL,
-                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.cotangent
+                  .to = g->to,
+                  .guidance = g->strength,
+                  .condition = g->condition,
+                  .want = first.want,
+                  .direction = first.direction ? g->direction : NULL,
+                  .variance = g->wanted && first.network == VN_NETWORK_MAIN && !first.want
                                   ? g->variance
                                   : NULL};
     vn_status status = g->denoiser->predict(g->denoiser->self, &q, g->raw, err);
@@ -442,16 +463,16 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
 
 /* ---- at work --------------------------------------------------------------------------------- */
 
-void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const int32_t *labels) {
+void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition) {
     g->rows_passed = 0;
     g->n = n;
     g->at = (vn_guide_at){.n = n,
                           .first = first,
                           .seed = g->at.seed,
-                          .labels = labels,
+                          .condition = condition,
                           .null = g->null,
                           .all_null = true};
-    for (int64_t i = 0; i < n; i++) g->at.all_null &= labels[i] == VN_LABEL_NULL;
+    for (int64_t i = 0; i < n; i++) g->at.all_null &= condition[i] == VN_CONDITION_NULL;
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         memset(one->log_weight, 0, (size_t)n * sizeof *one->log_weight);
@@ -485,6 +506,7 @@ static vn_status guide_status(vn_guidance *g, vn_err *err) {
 static vn_status evaluate(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     vn_plan *plan = &g->plan;
     plan->count = plan->done = 0;
+    plan->n = at->n;
     do {
         for (int i = 0; i < g->count; i++)
             if (g->guide[i].row->plan) g->guide[i].row->plan(&g->guide[i], at, plan);
@@ -511,6 +533,7 @@ static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_estimat
                                vn_err *err) {
     const vn_pass pass = vn_conditional(at);
     g->plan.count = g->plan.done = 0;
+    g->plan.n = at->n;
     vn_plan_need(&g->plan, &pass);
     const vn_status status = evaluate_batch(g, at, err);
     if (!status) vn_copy_estimate((size_t)(at->n * g->denoiser->size), out, &g->plan.estimate[0]);
@@ -522,7 +545,7 @@ static void move_memory(vn_guidance *g, int64_t by) {
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
         one->log_weight += by;
-        one->label += by;
+        one->condition += by;
         for (int k = 0; k < one->row->slots; k++) one->slot[k] += by * g->denoiser->size;
     }
 }
@@ -541,7 +564,7 @@ vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out
     at.level = ask->level;
     at.n = ask->n ? ask->n : g->n;
     at.first += (uint64_t)ask->row;
-    at.labels += ask->row;
+    at.condition += ask->row;
     g->wanted = ask->variance;
     g->found = g->settled = false;
     if (ask->plain) return predict_plain(g, &at, out, err);
@@ -568,17 +591,17 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
                                     double *eps, vn_err *err) {
     const vn_denoiser *d = g->denoiser;
     const size_t n = (size_t)d->size;
-    const int32_t label = g->at.labels[ask->row];
+    const vn_condition label = g->at.condition[ask->row];
     vn_guide_at at = g->at;
     at.level = ask->level;
-    const double gamma = label == VN_LABEL_NULL ? 0 : gamma_at(g, &at);
+    const double gamma = label == VN_CONDITION_NULL ? 0 : gamma_at(g, &at);
     const bool both = gamma != 0 && gamma != 1;
     if (!ask->again) g->rows_passed += both ? 2 : 1;
     vn_status status =
-        d->exact(d->self, gamma == 0 ? VN_LABEL_NULL : label, ask->level, ask->x, x0, eps, err);
+        d->exact(d->self, gamma == 0 ? VN_CONDITION_NULL : label, ask->level, ask->x, x0, eps, err);
     if (status || !both) return status;
     double *null_x0 = g->null_estimate, *null_eps = null_x0 + n;
-    status = d->exact(d->self, VN_LABEL_NULL, ask->level, ask->x, null_x0, null_eps, err);
+    status = d->exact(d->self, VN_CONDITION_NULL, ask->level, ask->x, null_x0, null_eps, err);
     for (size_t i = 0; i < n; i++) {
         x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
         eps[i] = null_eps[i] + gamma * (eps[i] - null_eps[i]);

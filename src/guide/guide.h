@@ -19,27 +19,30 @@ typedef struct vn_guide_at {
     uint64_t
         first; /* index of sample 0 of the batch, and the sampling run's seed: for rules with chance */
     uint64_t seed;
-    const float *x;        /* [n,size] */
-    const vn_level *level; /* one for all rows */
-    const vn_level *next;  /* where the step goes */
-    const int32_t *labels; /* [n] each row's own condition */
-    const int32_t *null;   /* [n] all VN_LABEL_NULL */
-    bool all_null;         /* labels equals null: guidance has nothing to act on */
-    int step, steps;       /* which step of how many */
-    int call;              /* which prediction of this step: 0 is that of the state itself */
-    int round;             /* how often the sampling run has gone back to more noise */
-    double gamma;          /* after schedules and intervals, at this level */
+    const float *x;                /* [n,size] */
+    const vn_level *level;         /* one for all rows */
+    const vn_level *next;          /* where the step goes */
+    const vn_condition *condition; /* [n] each row's own */
+    const vn_condition *null;      /* [n] all VN_CONDITION_NULL */
+    bool all_null;                 /* the two are equal: guidance has nothing to act on */
+    int step, steps;               /* which step of how many */
+    int call;     /* which prediction of this step: 0 is that of the state itself */
+    int round;    /* how often the sampling run has gone back to more noise */
+    double gamma; /* after schedules and intervals, at this level */
 } vn_guide_at;
 
 /* One pass, as a guide names it. Arrays must stay as they are until the guide has combined. */
 typedef struct vn_pass {
     vn_network network;
     vn_perturb perturb;
-    const int32_t *labels; /* [n]: at->labels, at->null, or the guide's own */
-    const float *x;        /* NULL: at->x */
-    const vn_level *level; /* NULL: at->level */
-    /* NULL: predict; [n,size]: d<cotangent, x0>/dx instead, in the pair's x0 */
-    const float *cotangent;
+    const vn_condition *condition; /* [n]: at->condition, at->null, or the guide's own */
+    const float *x;                /* NULL: at->x */
+    const vn_level *level;         /* NULL: at->level */
+    /* VN_VJP, VN_JVP: the derivative of x0 by x along direction [n,size], in the estimate's x0 */
+    vn_want want;
+    const float *direction;
+    /* for networks that guide themselves (VN_TAKES_GUIDANCE): how strongly; NULL: as they like */
+    const double *guidance;
 } vn_pass;
 
 typedef struct vn_plan vn_plan;
@@ -50,7 +53,7 @@ const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass);
 /* What a sample is worth to the user: log of a reward, or minus an energy, and its gradient. */
 typedef struct vn_reward {
     /* x0 [n,size]; value [n]; gradient [n,size] or NULL. Must not keep them. */
-    vn_status (*evaluate)(void *self, int64_t n, const float *x0, const int32_t *labels,
+    vn_status (*evaluate)(void *self, int64_t n, const float *x0, const vn_condition *condition,
                           float *value, float *gradient, vn_err *err);
     void *self;
 } vn_reward;
@@ -63,9 +66,9 @@ typedef struct vn_guide {
     const vn_reward *reward; /* the user's; NULL: none was given */
     /* row->slots arrays [capacity,size], kept from call to call, zero when a sampling run begins */
     float **slot;
-    double *log_weight; /* [capacity] one number a sample, likewise */
-    int32_t *label;     /* [capacity] for conditions of the guide's own */
-    vn_level level;     /* for a level of the guide's own */
+    double *log_weight;      /* [capacity] one number a sample, likewise */
+    vn_condition *condition; /* [capacity] for conditions of the guide's own */
+    vn_level level;          /* for a level of the guide's own */
     /* set by plan or combine where something failed, with its words in err */
     vn_status status;
     vn_err err;
@@ -100,9 +103,10 @@ enum {
     VN_NEEDS_CLASSIFIER = 16, /* denoiser->classify */
     /* the user's, or a classifier whose log p(label|x0) stands in for it */
     VN_NEEDS_REWARD = 32,
-    VN_NEEDS_PAIRS = 64, /* a sampler that moves x0 and eps apart, as the guide sets them */
-    VN_NEEDS_SDE = 128,  /* a sampler that follows the reverse SDE */
-    VN_NEEDS_ROUTE = 256 /* levels that no other row has changed */
+    VN_NEEDS_PAIRS = 64,    /* a sampler that moves x0 and eps apart, as the guide sets them */
+    VN_NEEDS_SDE = 128,     /* a sampler that follows the reverse SDE */
+    VN_NEEDS_ROUTE = 256,   /* levels that no other row has changed */
+    VN_NEEDS_STRENGTH = 512 /* a denoiser that takes guidance as an input */
 };
 
 typedef struct vn_guide_row {
@@ -175,7 +179,7 @@ char *vn_guides_finish(const char *guide, const char *last);
 unsigned vn_guides_need(const char *guide);
 
 /* Forgets what guides remember of earlier steps and sets the pass count to 0: a sampling run begins. */
-void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const int32_t *labels);
+void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition);
 /* A step begins; it ends at `next`. */
 void vn_guidance_step(vn_guidance *g, int step, int steps, int round, const vn_level *next);
 

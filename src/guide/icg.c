@@ -13,10 +13,11 @@ static vn_pass random_class(vn_guide *g, const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n; i++) {
         const double u = vn_random_double(at->seed, VN_STREAM_GUIDE, at->first + (uint64_t)i,
                                           (uint64_t)at->step);
-        g->label[i] =
-            at->labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : (int32_t)(u * g->denoiser->classes);
+        g->condition[i] = at->condition[i] == VN_CONDITION_NULL
+                              ? VN_CONDITION_NULL
+                              : (int32_t)(u * g->denoiser->conditions.classes);
     }
-    return (vn_pass){.labels = g->label};
+    return (vn_pass){.condition = g->condition};
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {

@@ -8,7 +8,7 @@
  * is the rule used when none is named. To add a guide, write its file and name it here. */
 /* clang-format off */
 #define VN_GUIDES(ROW) \
-    ROW(cfg) \
+    ROW(cfg) ROW(embedded) \
     ROW(classifier) ROW(energy) \
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(also) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
@@ -64,7 +64,7 @@ vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate 
 void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const float *x, double wa,
                   const vn_estimate *a, double wb, const vn_estimate *b, vn_estimate *out);
 
-/* The pass under one class, in g->label; rows without a condition stay without. The same when asked
+/* The pass under one class, in g->condition; rows without a condition stay without. The same when asked
  * again. */
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label);
 
@@ -98,7 +98,7 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
 /* ---- classifiers and rewards (classifier.c, energy.c) ---------------------------------------- */
 
 /* The denoiser's classifier at x: log p(label|x) [n] and shift [n,size] as in vn_classify, each or
- * NULL; 0 for rows without a condition. Uses g->label. False: it failed, and g says how. */
+ * NULL; 0 for rows without a condition. Uses g->condition. False: it failed, and g says how. */
 bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const vn_level *level,
                        float *log_probability, float *shift);
 /* The user's log reward of x0 [n,size], or log p(label|x0) in its place: value [n], gradient
@@ -117,7 +117,7 @@ vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err)
 /* ---- populations (population.c) -------------------------------------------------------------- */
 
 /* Resamples each population whose effective sample size is below `ess` of its count by g->log weight,
- * the log weights, and sets those to 0. Uses g->label. */
+ * the log weights, and sets those to 0. Uses g->condition. */
 void vn_population_resample(vn_guide *g, vn_population *p, double ess);
 bool vn_population_ends(const vn_population *p); /* whether the sampling run's last step was made */
 

@@ -9,13 +9,15 @@
 static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
-    if ((needs & VN_NEEDS_CLASSES) && !d->classes) return "conditions";
-    if ((needs & VN_NEEDS_NULL) && !d->has_null) return "the null condition";
-    if ((needs & VN_NEEDS_WEAK) && !d->has_weak) return "a weak model";
-    if ((needs & VN_NEEDS_VJP) && !d->has_vjp) return "derivatives";
+    if ((needs & VN_NEEDS_CLASSES) && !vn_conditions_count(&d->conditions)) return "conditions";
+    if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
+    if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
+    if ((needs & VN_NEEDS_VJP) && !(d->can & VN_CAN_VJP)) return "derivatives";
     if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
     if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify)
         return "a reward, or a classifier in its place";
+    if ((needs & VN_NEEDS_STRENGTH) && !(d->can & VN_TAKES_GUIDANCE))
+        return "a network that takes guidance as an input";
     if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
 }
@@ -47,7 +49,8 @@ static void list_guides(const vn_means *m, use as, const char *before, char *tex
     for (size_t i = 0; i < m->table->count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(m->table, i);
         if (use_of(row) != as || !can_guide(m, row)) continue;
-        const unsigned beside = row->needs & LENT & ~(m->denoiser->has_weak ? VN_NEEDS_WEAK : 0) &
+        const unsigned beside = row->needs & LENT &
+                                ~((m->denoiser->can & VN_CAN_WEAK) ? VN_NEEDS_WEAK : 0) &
                                 ~(m->reward || m->denoiser->classify ? VN_NEEDS_REWARD : 0);
         const size_t used = strlen(text);
         snprintf(text + used, size - used, "%s%s%s", comma, row->row.name,
@@ -66,9 +69,10 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
     if (!lacks) return VN_OK;
     vn_fail(err, VN_BAD_ARGUMENT, "guidance %g by %s needs %s, which this model does not have",
             gamma, row->row.name, lacks);
-    if ((row->needs & VN_NEEDS_WEAK) && !d->has_weak) vn_fail_after(err, "`weak` names one");
-    if ((!(row->needs & VN_NEEDS_CLASSES) || d->classes) &&
-        (!(row->needs & VN_NEEDS_NULL) || d->has_null))
+    if ((row->needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK))
+        vn_fail_after(err, "`weak` names one");
+    if ((!(row->needs & VN_NEEDS_CLASSES) || vn_conditions_count(&d->conditions)) &&
+        (!(row->needs & VN_NEEDS_NULL) || d->conditions.has_null))
         return VN_BAD_ARGUMENT; /* what it lacks few other guides need */
     list_guides(m, AS_RULE, "", able, sizeof able);
     list_guides(m, AT_ONE, able[0] ? "; at guidance 1: " : "at guidance 1: ", able, sizeof able);

@@ -4,11 +4,11 @@
 #include <string.h>
 
 vn_pass vn_conditional(const vn_guide_at *at) {
-    return (vn_pass){.labels = at->all_null ? at->null : at->labels};
+    return (vn_pass){.condition = at->all_null ? at->null : at->condition};
 }
 
 vn_pass vn_null(const vn_guide_at *at) {
-    return (vn_pass){.labels = at->null};
+    return (vn_pass){.condition = at->null};
 }
 
 bool vn_guided(const vn_guide_at *at) {

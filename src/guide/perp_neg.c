@@ -57,7 +57,7 @@ static void take_away(size_t size, double amount, double ratio, const float *n, 
 /* In x0 or in eps, where the deltas are larger: in the other they may be lost in rounding. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!vn_guided(at)) return;
-    const vn_pass of_n = {.labels = g->label}, of_c = vn_conditional(at), of_u = vn_null(at);
+    const vn_pass of_n = {.condition = g->condition}, of_c = vn_conditional(at), of_u = vn_null(at);
     const vn_estimate *n = vn_plan_need(p, &of_n), *c = vn_plan_need(p, &of_c),
                       *u = vn_plan_need(p, &of_u);
     const size_t size = (size_t)g->denoiser->size;

@@ -19,12 +19,12 @@ typedef struct weights {
 static weights weigh(const vn_guide_at *at, const double *log_weight, int32_t label) {
     weights w = {.top = (double)-INFINITY};
     for (int64_t i = 0; i < at->n; i++)
-        if (at->labels[i] == label) {
+        if (at->condition[i] == label) {
             if (!w.count++) w.first = i;
             w.top = fmax(w.top, log_weight[i]);
         }
     for (int64_t i = 0; i < at->n; i++)
-        if (at->labels[i] == label) {
+        if (at->condition[i] == label) {
             const double one = exp(log_weight[i] - w.top);
             w.sum += one;
             w.sum2 += one * one;
@@ -41,7 +41,7 @@ static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
     double end = 0;
     int64_t given = 0, left = w->count;
     for (int64_t i = 0; i < at->n; i++) {
-        if (at->labels[i] != label) continue;
+        if (at->condition[i] != label) continue;
         end += exp(log_weight[i] - w->top) / w->sum * (double)w->count;
         const int64_t upto =
             --left ? (int64_t)fmin(fmax(ceil(end - u), 0), (double)w->count) : w->count;
@@ -54,8 +54,8 @@ static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
 static void fill_places(const vn_guide_at *at, int32_t label, int32_t *places, int64_t *ancestor) {
     int64_t heavy = 0;
     for (int64_t i = 0; i < at->n; i++) {
-        if (at->labels[i] != label || places[i]) continue;
-        while (at->labels[heavy] != label || places[heavy] < 2) heavy++;
+        if (at->condition[i] != label || places[i]) continue;
+        while (at->condition[heavy] != label || places[heavy] < 2) heavy++;
         places[heavy]--;
         ancestor[i] = heavy;
     }
@@ -70,16 +70,26 @@ static bool check_weights(vn_guide *g, const vn_guide_at *at) {
     return !g->status;
 }
 
+/* Whether a row before this one has its condition. n^2/2 comparisons for a batch of n conditions that
+ * all differ, which is little beside n passes through a network. */
+static bool seen_before(const vn_guide_at *at, int64_t row) {
+    for (int64_t i = 0; i < row; i++)
+        if (at->condition[i] == at->condition[row]) return true;
+    return false;
+}
+
 void vn_population_resample(vn_guide *g, vn_population *p, double ess) {
     const vn_guide_at *at = p->at;
     if (!check_weights(g, at)) return;
-    for (int32_t label = VN_LABEL_NULL; label < g->denoiser->classes; label++) {
+    for (int64_t first = 0; first < at->n; first++) {
+        const vn_condition label = at->condition[first];
+        if (seen_before(at, first)) continue;
         const weights w = weigh(at, g->log_weight, label);
-        if (!w.count || w.sum * w.sum >= ess * (double)w.count * w.sum2) continue;
-        share_out(at, &w, label, g->log_weight, g->label);
-        fill_places(at, label, g->label, p->ancestor);
+        if (w.sum * w.sum >= ess * (double)w.count * w.sum2) continue;
+        share_out(at, &w, label, g->log_weight, g->condition);
+        fill_places(at, label, g->condition, p->ancestor);
         for (int64_t i = 0; i < at->n; i++)
-            if (at->labels[i] == label) g->log_weight[i] = 0;
+            if (at->condition[i] == label) g->log_weight[i] = 0;
     }
 }
 

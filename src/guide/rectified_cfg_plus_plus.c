@@ -19,8 +19,8 @@ static bool corrects(const vn_guide_at *at) {
     return vn_guided(at) && ahead(at)->sigma > 0;
 }
 
-static vn_pass predicted(const vn_guide *g, const vn_guide_at *at, const int32_t *labels) {
-    return (vn_pass){.labels = labels, .x = g->slot[0], .level = ahead(at)};
+static vn_pass predicted(const vn_guide *g, const vn_guide_at *at, const vn_condition *condition) {
+    return (vn_pass){.condition = condition, .x = g->slot[0], .level = ahead(at)};
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
@@ -31,7 +31,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     float *x = g->slot[0];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++)
         x[i] = a * c->x0[i] + b * c->eps[i];
-    const vn_pass c_ahead = predicted(g, at, at->labels), u_ahead = predicted(g, at, at->null);
+    const vn_pass c_ahead = predicted(g, at, at->condition), u_ahead = predicted(g, at, at->null);
     vn_plan_need(p, &c_ahead);
     vn_plan_need(p, &u_ahead);
 }
@@ -39,7 +39,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 /* raw += k (p dx0 + q deps) moves x0 by x0_raw and eps by eps_raw times that. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
-    const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->labels),
+    const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->condition),
                   of_ua = predicted(g, at, at->null);
     vn_copy_estimate(n, *out, vn_plan_need(p, &of_c));
     if (!corrects(at)) return;

@@ -24,7 +24,7 @@ static vn_pass at_wrong_time(vn_guide *g, const vn_guide_at *at) {
     vn_random_normal(&n, 1, at->seed, VN_STREAM_GUIDE, 0, (uint64_t)at->step);
     const double wrong = t + v[SCALE] * pow(t, v[POWER]) * (double)n;
     g->level = vn_path_level(path, fmin(fmax(wrong, path->row->least(path)), 1));
-    return (vn_pass){.labels = at->labels, .level = &g->level};
+    return (vn_pass){.condition = at->condition, .level = &g->level};
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
@@ -37,7 +37,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
-    const vn_pass of_d = vn_conditional(at), of_wrong = {.labels = at->labels, .level = &g->level};
+    const vn_pass of_d = vn_conditional(at),
+                  of_wrong = {.condition = at->condition, .level = &g->level};
     const vn_estimate *d = vn_plan_need(p, &of_d);
     vn_copy_estimate(n, *out, d);
     if (at->gamma == 1) return;

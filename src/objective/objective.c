@@ -189,7 +189,8 @@ vn_status vn_objective_fill(const vn_objective *o, const vn_objective_batch *b, 
     vn_thread_pool_run(b->pool, b->n, fill_task, &(filling){o, b});
     vn_status status = VN_OK;
     if (o->row->exact) {
-        const vn_query q = {.n = b->n, .x = b->x, .level = b->level, .label = b->network_labels};
+        const vn_query q = {
+            .n = b->n, .x = b->x, .level = b->level, .condition = b->network_labels};
         status = o->truth->predict(o->truth->self, &q, b->target, err);
     }
     for (int64_t i = 0; i < b->n && !status; i++) finish_row(o, b, i);

@@ -69,7 +69,7 @@ static const struct {
       "RFD4ProteinaScheduler"}},
 };
 
-/* the variance_type of path.h's vn_denoiser.learns_variance */
+/* the variance_type of path.h's vn_(denoiser.can & VN_CAN_VARIANCE) */
 #define LEARNED_RANGE "learned_range"
 #define FLOW_SIGMAS   "use_flow_sigmas" /* makes a class of ddpm walk on the rectified path */
 

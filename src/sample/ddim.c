@@ -75,7 +75,7 @@ static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *er
     if (c->value[LAST] != 0 && (c->value[VARIANCE] == SMALL || !d->path->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "ddpm: last has no effect with variance=small, nor on a path without steps");
-    if (c->value[VARIANCE] != LEARNED || d->learns_variance) return VN_OK;
+    if (c->value[VARIANCE] != LEARNED || (d->can & VN_CAN_VARIANCE)) return VN_OK;
     return vn_fail(
         err, VN_BAD_ARGUMENT,
         "ddpm: variance=learned needs a model that learned a variance, on a path with steps");

@@ -55,7 +55,7 @@ typedef struct bench {
     float *x0;                    /* [size] */
     float *copies, *probe, *back; /* [room*at_once,size] */
     vn_level *level, *levels;     /* [room], [room*at_once] */
-    int32_t *label, *labels;
+    vn_condition *condition, *conditions;
 } bench;
 
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
@@ -66,10 +66,6 @@ vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
                                    .atol = 1e-5};
 }
 
-static bool known(const vn_denoiser *d, int32_t label) {
-    return label == VN_LABEL_NULL ? d->has_null || !d->classes : label >= 0 && label < d->classes;
-}
-
 /* Puts before the message whose it is. */
 static vn_status fail_in_row(const bench *b, int64_t row, vn_err *err) {
     return vn_fail_in(err, "likelihood: sample %llu",
@@ -77,7 +73,7 @@ static vn_status fail_in_row(const bench *b, int64_t row, vn_err *err) {
 }
 
 static vn_status check(const vn_likelihood_options *o, vn_err *err) {
-    if (!o->denoiser->has_vjp)
+    if (!(o->denoiser->can & VN_CAN_VJP))
         return vn_fail(err, VN_UNSUPPORTED,
                        "likelihood needs derivatives, which this model does not have");
     if (o->divergence != VN_DIVERGENCE_EXACT && o->probes < 1)
@@ -94,9 +90,9 @@ static vn_status check(const vn_likelihood_options *o, vn_err *err) {
 
 static vn_status check_labels(const bench *b, vn_err *err) {
     for (int64_t i = 0; i < b->batch->n; i++) {
-        if (known(b->o->denoiser, b->batch->labels[i])) continue;
-        const int32_t label = b->batch->labels[i];
-        if (label == VN_LABEL_NULL)
+        if (vn_conditions_hold(&b->o->denoiser->conditions, b->batch->condition[i])) continue;
+        const vn_condition label = b->batch->condition[i];
+        if (label == VN_CONDITION_NULL)
             vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
         else
             vn_fail(err, VN_BAD_ARGUMENT, "class %d is none of the model's", label);
@@ -132,18 +128,18 @@ static vn_status open_bench(bench *b, const vn_likelihood_options *o,
     b->back = vn_alloc(many, row);
     b->level = vn_alloc((size_t)room, sizeof *b->level);
     b->levels = vn_alloc(many, sizeof *b->levels);
-    b->label = vn_alloc((size_t)room, sizeof *b->label);
-    b->labels = vn_alloc(many, sizeof *b->labels);
+    b->condition = vn_alloc((size_t)room, sizeof *b->condition);
+    b->conditions = vn_alloc(many, sizeof *b->conditions);
     for (int i = 0; i < room && b->under_way && b->blocks; i++)
         b->under_way[i].block = b->blocks + (size_t)i * (VN_STAGES + 2) * size;
     const bool all = b->under_way && b->blocks && b->x && b->raw && b->x0 && b->copies &&
-                     b->probe && b->back && b->level && b->levels && b->label && b->labels;
+                     b->probe && b->back && b->level && b->levels && b->condition && b->conditions;
     return all ? VN_OK : vn_no_memory(err);
 }
 
 static void close_bench(bench *b) {
-    void *all[] = {b->under_way, b->blocks, b->x,     b->raw,    b->x0,    b->copies,
-                   b->probe,     b->back,   b->level, b->levels, b->label, b->labels};
+    void *all[] = {b->under_way, b->blocks, b->x,     b->raw,    b->x0,        b->copies,
+                   b->probe,     b->back,   b->level, b->levels, b->condition, b->conditions};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
 }
 
@@ -174,13 +170,14 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
             find_probe(b, b->under_way[r].row, first + i, b->probe + n * size);
             memcpy(b->copies + n * size, b->x + (size_t)r * size, size * sizeof *b->x);
             b->levels[n] = b->level[r];
-            b->labels[n] = b->label[r];
+            b->conditions[n] = b->condition[r];
         }
     const vn_query q = {.n = (int64_t)n,
                         .x = b->copies,
                         .level = b->levels,
-                        .label = b->labels,
-                        .cotangent = b->probe};
+                        .condition = b->conditions,
+                        .want = VN_VJP,
+                        .direction = b->probe};
     const vn_status status = n > 0 ? d->predict(d->self, &q, b->back, err) : VN_OK;
     const float *probe = b->probe, *back = b->back;
     for (int r = 0; r < b->rows && !status; r++) {
@@ -200,7 +197,7 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
 /* raw of every row, and the sum over its probes. */
 static vn_status evaluate(bench *b, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
-    const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .label = b->label};
+    const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .condition = b->condition};
     vn_status status = d->predict(d->self, &q, b->raw, err);
     for (int r = 0; r < b->rows; r++) sum[r] = 0;
     for (int k = 0; k < b->probes && !status; k += b->at_once) {
@@ -255,7 +252,7 @@ static vn_status ask(bench *b, int r, vn_err *err) {
     vn_status status = VN_OK;
     if (t->phase == INSIDE) status = vn_ode_ask(&t->ode, t->y, &more, &t->clock, err);
     if (status) return fail_in_row(b, t->row, err);
-    b->label[r] = b->batch->labels[t->row];
+    b->condition[r] = b->batch->condition[t->row];
     if (more) {
         b->level[r] = vn_path_level_of_clock(b->path, t->clock);
         memcpy(x, t->phase == FIRST ? t->y : t->ode.stage, b->size * sizeof *x);

@@ -14,7 +14,7 @@ typedef enum vn_divergence {
 } vn_divergence;
 
 typedef struct vn_likelihood_options {
-    const vn_denoiser *denoiser; /* has_vjp */
+    const vn_denoiser *denoiser; /* that can VN_CAN_VJP */
     vn_divergence divergence;
     int probes;        /* >= 1 for Hutchinson's estimate; ignored by the exact one */
     double rtol, atol; /* of dopri5 */
@@ -34,10 +34,10 @@ vn_likelihood_options vn_likelihood_default(const vn_denoiser *d);
  * evaluated together. */
 typedef struct vn_likelihood_batch {
     int64_t n;
-    uint64_t first;        /* index of row 0, for its probes */
-    const float *x;        /* [n,size] data */
-    const int32_t *labels; /* [n] a class or VN_LABEL_NULL */
-    double *log_p;         /* out [n], nats */
+    uint64_t first;                /* index of row 0, for its probes */
+    const float *x;                /* [n,size] data */
+    const vn_condition *condition; /* [n] a class or VN_CONDITION_NULL */
+    double *log_p;                 /* out [n], nats */
     /* out [n] evaluations of the slope (each a prediction and a divergence); or NULL */
     int64_t *evaluations;
 } vn_likelihood_batch;

@@ -171,11 +171,12 @@ int64_t vn_trajectory_passes(const vn_trajectory *w);
 
 /* A batch of samples. */
 typedef struct vn_trajectory_batch {
-    int64_t n;             /* <= capacity */
-    uint64_t first;        /* index of its first sample */
-    const int32_t *labels; /* [n], each a class or VN_LABEL_NULL; outlives the batch's last step */
-    const float *noise;    /* [n,size] of unit variance; NULL: by (seed, index) */
-    float *x;              /* [n,size] the state; the samples at the end */
+    int64_t n;      /* <= capacity */
+    uint64_t first; /* index of its first sample */
+    const vn_condition
+        *condition;     /* [n], each a class or VN_CONDITION_NULL; outlives the batch's last step */
+    const float *noise; /* [n,size] of unit variance; NULL: by (seed, index) */
+    float *x;           /* [n,size] the state; the samples at the end */
     /* NULL, or where the state at every level goes: [n,size] each, [steps + 1] of them, */
     float *trace;
     int64_t trace_stride; /* so many floats apart */

@@ -134,13 +134,13 @@ int64_t vn_trajectory_passes(const vn_trajectory *w) {
 
 static vn_status check_labels(const vn_denoiser *d, const vn_trajectory_batch *b, vn_err *err) {
     for (int64_t i = 0; i < b->n; i++) {
-        int32_t label = b->labels[i];
-        if (label == VN_LABEL_NULL && (d->has_null || !d->classes)) continue;
-        if (label == VN_LABEL_NULL)
+        const vn_condition c = b->condition[i];
+        if (vn_conditions_hold(&d->conditions, c)) continue;
+        if (c == VN_CONDITION_NULL)
             return vn_fail(err, VN_BAD_ARGUMENT, "this model has no null condition");
-        if (label < 0 || label >= d->classes)
-            return vn_fail(err, VN_BAD_ARGUMENT, "sample %llu: class %d is none of the model's %d",
-                           (unsigned long long)(b->first + (uint64_t)i), label, d->classes);
+        return vn_fail(err, VN_BAD_ARGUMENT, "sample %llu: condition %d is none of the model's %d",
+                       (unsigned long long)(b->first + (uint64_t)i), c,
+                       vn_conditions_count(&d->conditions));
     }
     return VN_OK;
 }
@@ -196,7 +196,7 @@ vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *b, vn
     keep_trace(b, w->denoiser->size, 0);
     w->batch = *b;
     w->step.index = w->step.history = w->round = 0;
-    vn_guidance_begin(w->guidance, b->n, b->first, b->labels);
+    vn_guidance_begin(w->guidance, b->n, b->first, b->condition);
     return VN_OK;
 }
 
@@ -279,7 +279,7 @@ vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err) {
     s->count = w->route.steps;
     s->n = w->batch.n;
     s->size = w->denoiser->size;
-    s->learns_variance = w->denoiser->learns_variance;
+    s->learns_variance = (w->denoiser->can & VN_CAN_VARIANCE);
     s->first = w->batch.first;
     s->x = w->batch.x;
     s->trajectory = w;

@@ -44,7 +44,12 @@ static int finish(void **state) {
 }
 
 static void ask(int64_t n, const float *at, const float *v, float *out) {
-    const vn_query q = {.n = n, .x = at, .level = level, .label = label, .cotangent = v};
+    const vn_query q = {.n = n,
+                        .x = at,
+                        .level = level,
+                        .condition = label,
+                        .want = v ? VN_VJP : VN_ANSWER,
+                        .direction = v};
     vn_err err = {0};
     if (d->predict(d->self, &q, out, &err) != VN_OK) fail_msg("%s", err.text);
 }
@@ -77,7 +82,7 @@ static void test_derivatives_are_those_of_differences(void **state) {
     (void)state;
     static float back[ROWS * SIZE], direction[ROWS * SIZE];
     const double step = 4e-3;
-    assert_true(d->has_vjp);
+    assert_true((d->can & VN_CAN_VJP));
     ask(ROWS, x, cotangent, back);
     for (uint64_t k = 0; k < 4; k++) {
         double difference[2], size;
@@ -108,7 +113,7 @@ static void test_derivatives_are_those_of_forward(void **state) {
         const float scale = (float)vn_prediction_coefficients(&d->prediction, &level[i]).input;
         for (int j = 0; j < SIZE; j++) seen[i * SIZE + j] = scale * x[i * SIZE + j];
         time[i] = (float)vn_path_network_time(d->path, &level[i]);
-        labels[i] = label[i] < 0 ? d->classes : label[i];
+        labels[i] = label[i] < 0 ? d->conditions.classes : label[i];
     }
     const vn_array in[] = {
         {.name = "sample", .dtype = VN_F32, .shape = VN_SHAPE(ROWS, 1, 8, 8), .data = seen},

@@ -35,7 +35,7 @@ static double error_at(const vn_denoiser *d, const vn_world *w, double t, int32_
         for (size_t j = SIZE * i; j < SIZE * (i + 1); j++)
             x[j] = (float)level[i].alpha * x0[j] + (float)level[i].sigma * eps[j];
     }
-    const vn_query q = {.n = N, .x = x, .level = level, .label = labels};
+    const vn_query q = {.n = N, .x = x, .level = level, .condition = labels};
     vn_err err = {0};
     if (d->predict(d->self, &q, raw, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < N; i++) {

@@ -48,7 +48,7 @@ static logs logs_of(const vn_denoiser *d, int k) {
     vn_random_normal(x, N * SIZE, 5, VN_STREAM_TEST, (uint64_t)k, 0);
     for (int i = 0; i < N * SIZE; i++) x[i] *= (float)sqrt(total);
     for (int i = 0; i < N; i++) level[i] = from, labels[i] = 0;
-    const vn_query q = {.n = N, .x = x, .level = level, .label = labels, .variance = v};
+    const vn_query q = {.n = N, .x = x, .level = level, .condition = labels, .variance = v};
     vn_err err = {0};
     if (d->predict(d->self, &q, raw, &err)) fail_msg("%s", err.text);
     const double beta = vn_step_variance(&from, &to), small = beta * to.sigma * to.sigma / s2;
@@ -87,7 +87,7 @@ static void a_gaussian_is_given_its_variance(void **state) {
     double error = 0, between = 0;
     scratch_write_text("gaussian.json", WORLD);
     const vn_denoiser *d = train_and_open("gaussian.json", "run", &o, &m);
-    assert_true(d->learns_variance);
+    assert_true((d->can & VN_CAN_VARIANCE));
     for (int k = 1; k < STEPS; k++) {
         const logs l = logs_of(d, k);
         print_message("step %2d: log variance %.3f learnt, %.3f best, in [%.3f, %.3f]\n", k,

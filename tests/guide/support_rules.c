@@ -14,9 +14,9 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
     const size_t row = (size_t)p->size * sizeof(float);
     p->queries++;
     for (int64_t i = 0; i < q->n; i++, raw += p->size) {
-        const int which = q->network == VN_NETWORK_WEAK  ? ANSWER_WEAK
-                          : q->label[i] == VN_LABEL_NULL ? ANSWER_NULL
-                                                         : q->label[i];
+        const int which = q->network == VN_NETWORK_WEAK          ? ANSWER_WEAK
+                          : q->condition[i] == VN_CONDITION_NULL ? ANSWER_NULL
+                                                                 : q->condition[i];
         if (!p->raw[which])
             return vn_fail(err, VN_BAD_ARGUMENT, "answer %d was not expected to be asked for",
                            which);
@@ -29,9 +29,8 @@ vn_denoiser parrot_denoiser(parrot *p, const vn_path *path, const char *predicti
     vn_denoiser d = {.path = path,
                      .sample = VN_SHAPE(p->size),
                      .size = p->size,
-                     .classes = ANSWER_NULL,
-                     .has_null = true,
-                     .has_weak = true,
+                     .conditions = {.classes = ANSWER_NULL, .has_null = true},
+                     .can = VN_CAN_WEAK,
                      .self = p,
                      .predict = answer};
     vn_err err;

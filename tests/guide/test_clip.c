@@ -19,7 +19,7 @@ static const float said[SIZE] = {0.5F, -3, 1.25F, -1};
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     (void)self, (void)err;
     memcpy(raw, said, sizeof said);
-    if (q->label[0] == 1) raw[2] = NAN;
+    if (q->condition[0] == 1) raw[2] = NAN;
     return VN_OK;
 }
 
@@ -27,8 +27,10 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 static void guided(const char *guide, int32_t label, float *x0, float *eps, double *passes) {
     vn_err err = {0};
     vn_path *path;
-    vn_denoiser d = {
-        .sample = VN_SHAPE(SIZE), .size = SIZE, .classes = 2, .has_null = true, .predict = predict};
+    vn_denoiser d = {.sample = VN_SHAPE(SIZE),
+                     .size = SIZE,
+                     .conditions = {.classes = 2, .has_null = true},
+                     .predict = predict};
     const vn_level level = {.t = 0.5, .alpha = 0.6, .sigma = 0.8};
     const float x[SIZE] = {1, 1, 1, 1};
     vn_guidance *g;

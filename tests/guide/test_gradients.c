@@ -33,7 +33,7 @@ static const char gaussian[] =
 
 static const char *const paths[] = {"rectified", "vp", "edm", "ddpm"};
 static const double times[] = {1, 0.8, 0.5, 0.1, 0.004};
-static const int32_t labels[N] = {0, 0, 0, VN_LABEL_NULL, 0};
+static const int32_t labels[N] = {0, 0, 0, VN_CONDITION_NULL, 0};
 
 static float noisy[F]; /* the samples that are guided */
 
@@ -55,7 +55,7 @@ static void near(double a, double b, double tolerance) {
 static double log_ratio(const bench *b, const vn_level *l, int32_t label, const double *x,
                         double *work) {
     return vn_world_log_density(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, work) -
-           vn_world_log_density(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x,
+           vn_world_log_density(b->world, VN_NETWORK_MAIN, VN_CONDITION_NULL, l->alpha, l->sigma, x,
                                 work);
 }
 
@@ -67,7 +67,7 @@ static void check_classify(bench *b, const vn_level *l, int32_t label) {
     const vn_classify q = {.n = N,
                            .x = noisy,
                            .level = l,
-                           .label = label_of,
+                           .condition = label_of,
                            .log_probability = log_p,
                            .shift = shift};
     const double log_prior = label                            ? log(0.6)
@@ -81,8 +81,8 @@ static void check_classify(bench *b, const vn_level *l, int32_t label) {
         for (int j = 0; j < D; j++) x[j] = (double)noisy[i * D + j];
         near((double)log_p[i], log_prior + log_ratio(b, l, label, x, work), 1.2e-7);
         vn_world_denoise(b->world, VN_NETWORK_MAIN, label, l->alpha, l->sigma, x, given, eps, work);
-        vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_LABEL_NULL, l->alpha, l->sigma, x, any, eps,
-                         work);
+        vn_world_denoise(b->world, VN_NETWORK_MAIN, VN_CONDITION_NULL, l->alpha, l->sigma, x, any,
+                         eps, work);
         for (int j = 0; j < D; j++) {
             const double keep = x[j], got = (double)shift[i * D + j];
             near(got, given[j] - any[j], 6e-8);
@@ -104,7 +104,7 @@ static void classifiers_are_exact(void **state) {
         for (size_t p = 0; p < VN_COUNT(paths); p++) {
             bench b = bench_open(worlds[w], paths[p], "v");
             for (size_t t = 0; t < VN_COUNT(times); t++)
-                for (int32_t label = 0; label < b.denoiser.classes; label++) {
+                for (int32_t label = 0; label < b.denoiser.conditions.classes; label++) {
                     const vn_level l = vn_path_level(b.path, times[t]);
                     draw(&l);
                     check_classify(&b, &l, label);
@@ -124,7 +124,7 @@ static void classifiers_are_posteriors(void **state) {
         float log_p[N];
         const int32_t label_of[N] = {label, label, label, label, label};
         const vn_classify q = {
-            .n = N, .x = noisy, .level = &l, .label = label_of, .log_probability = log_p};
+            .n = N, .x = noisy, .level = &l, .condition = label_of, .log_probability = log_p};
         vn_err err;
         assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_OK);
         for (int i = 0; i < N; i++) {
@@ -146,15 +146,15 @@ static void threads_and_bad_labels(void **state) {
     float one[F], other[F];
     vn_err err = {0};
     draw(&l);
-    vn_classify q = {.n = N, .x = noisy, .level = &l, .label = label_of, .shift = one};
+    vn_classify q = {.n = N, .x = noisy, .level = &l, .condition = label_of, .shift = one};
     assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_OK);
     q.shift = other;
     assert_int_equal(many.denoiser.classify(many.denoiser.self, &q, &err), VN_OK);
     assert_memory_equal(one, other, sizeof one);
-    q.label = unknown;
+    q.condition = unknown;
     assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "no class 2"));
-    q.label = labels;
+    q.condition = labels;
     assert_int_equal(b.denoiser.classify(b.denoiser.self, &q, &err), VN_BAD_ARGUMENT);
     bench_close(&b);
     bench_close(&many);
@@ -224,7 +224,7 @@ static vn_status quadratic(void *self, int64_t n, const float *x0, const int32_t
     const goal *g = self;
     if (g->fails) return vn_fail(err, g->fails, "the shop is closed");
     for (int64_t i = 0; i < n; i++) {
-        const float price = (label[i] == VN_LABEL_NULL ? 2.0f : 1.0f) / (g->tau * g->tau);
+        const float price = (label[i] == VN_CONDITION_NULL ? 2.0f : 1.0f) / (g->tau * g->tau);
         value[i] = g->value;
         for (int64_t j = 0; j < D; j++) {
             const float off = x0[i * D + j] - g->at[j];
@@ -364,7 +364,7 @@ static void what_cannot_be_is_refused(void **state) {
     b.denoiser.classify = NULL;
     refused(&b, "classifier", NULL, VN_BAD_ARGUMENT, "classifier: this model has no classifier");
     refused(&b, "energy", NULL, VN_BAD_ARGUMENT, "a reward, or a classifier in its place");
-    b.denoiser.has_vjp = false;
+    b.denoiser.can &= ~(unsigned)VN_CAN_VJP;
     refused(&b, "energy", &(vn_reward){quadratic, &closed}, VN_BAD_ARGUMENT, "derivatives");
     bench_close(&b);
 }

@@ -29,7 +29,7 @@ static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
 static float x[F];
-static const int32_t labels[N] = {0, 1, 1, VN_LABEL_NULL, 0}, none[N] = {-1, -1, -1, -1, -1};
+static const int32_t labels[N] = {0, 1, 1, VN_CONDITION_NULL, 0}, none[N] = {-1, -1, -1, -1, -1};
 static int queries; /* forward passes of the denoiser, each a batch */
 
 static vn_status counting(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -98,7 +98,7 @@ static int64_t guide(const char *list, double gamma, const int32_t *condition, d
 static void plain(vn_network network, const int32_t *condition, double t, float x0[F],
                   float eps[F]) {
     const vn_level level = vn_path_level(path, t);
-    const vn_query q = {.n = N, .network = network, .x = x, .label = condition};
+    const vn_query q = {.n = N, .network = network, .x = x, .condition = condition};
     unguided(&exact.denoiser, q, &level, (vn_estimate){x0, eps});
 }
 
@@ -232,7 +232,7 @@ static void strengths_compose_in_order(void **state) {
 /* ---- guides of this file's own --------------------------------------------------------------- */
 
 static vn_pass of(const vn_guide_at *at, vn_network network) {
-    return (vn_pass){.network = network, .labels = at->labels};
+    return (vn_pass){.network = network, .condition = at->condition};
 }
 
 /* weak + gamma (main - weak): two networks. */
@@ -267,12 +267,12 @@ static void rounds_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     const vn_level *l = half_level(at);
     for (int i = 0; i < F; i++)
         g->slot[0][i] = (float)l->alpha * here->x0[i] + (float)l->sigma * here->eps[i];
-    vn_pass b = {.labels = at->null, .x = g->slot[0], .level = l};
+    vn_pass b = {.condition = at->null, .x = g->slot[0], .level = l};
     vn_plan_need(plan, &b);
 }
 
 static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
-    vn_pass b = {.labels = at->null, .x = g->slot[0], .level = half_level(at)};
+    vn_pass b = {.condition = at->null, .x = g->slot[0], .level = half_level(at)};
     memcpy(out->x0, vn_plan_need(plan, &b)->x0, sizeof(float) * F);
     memcpy(out->eps, vn_plan_need(plan, &b)->eps, sizeof(float) * F);
 }
@@ -284,13 +284,14 @@ static void pull_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
     const vn_estimate *here = vn_plan_need(plan, &a);
     if (!here) return;
-    vn_pass b = {.labels = at->labels, .cotangent = here->x0};
+    vn_pass b = {.condition = at->condition, .want = VN_VJP, .direction = here->x0};
     vn_plan_need(plan, &b);
 }
 
 static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
-    vn_pass b = {.labels = at->labels, .cotangent = vn_plan_need(plan, &a)->x0};
+    vn_pass b = {
+        .condition = at->condition, .want = VN_VJP, .direction = vn_plan_need(plan, &a)->x0};
     const float *gradient = vn_plan_need(plan, &b)->x0;
     for (int i = 0; i < F; i++) out->x0[i] = 2 * gradient[i];
     g->slot[0][0] += 1;
@@ -299,7 +300,7 @@ static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_e
 
 static void greedy_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
-    vn_pass a = of(at, VN_NETWORK_MAIN), b = {.labels = at->null};
+    vn_pass a = of(at, VN_NETWORK_MAIN), b = {.condition = at->null};
     vn_plan_need(plan, &a);
     vn_plan_need(plan, &b);
 }
@@ -351,7 +352,7 @@ static void second_rounds_see_the_first(void **state) {
     plain(VN_NETWORK_MAIN, labels, 0.8, first_x0, first_eps);
     for (int i = 0; i < F; i++)
         moved[i] = (float)half.alpha * first_x0[i] + (float)half.sigma * first_eps[i];
-    unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .label = none}, &half,
+    unguided(&exact.denoiser, (vn_query){.n = N, .x = moved, .condition = none}, &half,
              (vn_estimate){want_x0, want_eps});
     same(x0, want_x0);
     same(eps, want_eps);
@@ -428,8 +429,8 @@ static void what_the_model_lacks_is_named(void **state) {
         vn_denoiser d = denoiser;
         vn_guidance *g;
         vn_err err = {0};
-        d.has_null = bad[i].null;
-        if (!bad[i].classes) d.classes = 0;
+        d.conditions.has_null = bad[i].null;
+        if (!bad[i].classes) d.conditions.classes = 0;
         assert_int_equal(try_open(&vn_guides, bad[i].list, 2, &d, &g, &err), VN_BAD_ARGUMENT);
         assert_non_null(strstr(err.text, bad[i].word));
         /* nothing is missed at gamma = 1 */
@@ -439,7 +440,7 @@ static void what_the_model_lacks_is_named(void **state) {
     vn_denoiser d = denoiser;
     vn_guidance *g;
     vn_err err = {0};
-    d.has_weak = d.has_vjp = false;
+    d.can &= ~(unsigned)(VN_CAN_WEAK | VN_CAN_VJP);
     assert_int_equal(try_open(&own, "weak", 2, &d, &g, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "weak model"));
     assert_int_equal(try_open(&own, "rounds,pull", 2, &d, &g, &err), VN_BAD_ARGUMENT);

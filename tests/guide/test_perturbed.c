@@ -38,7 +38,7 @@ static bench exact;
 static vn_denoiser denoiser;
 static vn_level level, next;
 static float x[F];
-static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1};
+static const int32_t labels[N] = {0, 1, VN_CONDITION_NULL, 1};
 static const int32_t none[N] = {-1, -1, -1, -1};
 
 typedef struct rows {
@@ -76,8 +76,8 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
 static rows ask(const int32_t *condition, const vn_perturb *perturb) {
     rows r;
     queries = 0;
-    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition, .perturb = *perturb}, &level,
-             pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .condition = condition, .perturb = *perturb},
+             &level, pair_of(&r));
     return r;
 }
 

@@ -30,15 +30,15 @@ typedef struct flock {
 
 /* In place: it points into itself. */
 static void gather(flock *f, const double *weight, int32_t classes) {
-    *f = (flock){.denoiser = {.classes = classes, .size = 1}};
+    *f = (flock){.denoiser = {.conditions = {.classes = classes}, .size = 1}};
     for (int i = 0; i < N; i++) {
         f->labels[i] = i % (classes + 1) - 1; /* null, 0, 1, .. */
         f->log_weight[i] = log(weight[i]);
         f->ancestor[i] = i;
     }
     f->guide =
-        (vn_guide){.denoiser = &f->denoiser, .log_weight = f->log_weight, .label = f->places};
-    f->at = (vn_guide_at){.n = N, .labels = f->labels, .seed = 4, .steps = 10};
+        (vn_guide){.denoiser = &f->denoiser, .log_weight = f->log_weight, .condition = f->places};
+    f->at = (vn_guide_at){.n = N, .condition = f->labels, .seed = 4, .steps = 10};
     f->population = (vn_population){.at = &f->at, .ancestor = f->ancestor};
 }
 
@@ -153,7 +153,7 @@ static void draws_are_keyed(void **state) {
         gather(&alone, tail, 0); /* as a batch that begins at sample 6 */
         f.at.step = other.at.step = alone.at.step = t;
         for (int i = 6; i < N; i++) f.labels[i] = 0;
-        f.denoiser.classes = 1;
+        f.denoiser.conditions.classes = 1;
         other.at.seed = 5;
         alone.at.n = 6;
         alone.at.first = 6;
@@ -249,7 +249,7 @@ static void expect(const double *log_weight, const int64_t ancestor[N]) {
     gather(&f, uneven, 0);
     memcpy(f.log_weight, log_weight, sizeof f.log_weight);
     for (int i = 0; i < N; i++) f.labels[i] = 0;
-    f.denoiser.classes = 1;
+    f.denoiser.conditions.classes = 1;
     f.at.seed = 9;
     f.at.step = 1;
     vn_population_resample(&f.guide, &f.population, 1);

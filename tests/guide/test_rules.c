@@ -57,7 +57,7 @@ static const struct {
     /* clang-format on */
 };
 
-static const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 1, 0}, none[N] = {-1, -1, -1, -1, -1};
+static const int32_t labels[N] = {0, 1, VN_CONDITION_NULL, 1, 0}, none[N] = {-1, -1, -1, -1, -1};
 static bench exact;
 static vn_path *path;
 static vn_denoiser denoiser;
@@ -103,7 +103,7 @@ static double run(const char *list, double gamma, const int32_t *condition, rows
 
 static rows plain(const int32_t *condition) {
     rows r;
-    unguided(&denoiser, (vn_query){.n = N, .x = x, .label = condition}, &level, pair_of(&r));
+    unguided(&denoiser, (vn_query){.n = N, .x = x, .condition = condition}, &level, pair_of(&r));
     return r;
 }
 
@@ -297,8 +297,9 @@ static void what_the_model_lacks_is_named(void **state) {
     points.sample = VN_SHAPE(points.size);
     one.size = 1;
     one.sample = VN_SHAPE(1);
-    simple.has_null = simple.has_weak = false;
-    unlabelled.classes = 0;
+    simple.conditions.has_null = false;
+    simple.can &= ~(unsigned)VN_CAN_WEAK;
+    unlabelled.conditions.classes = 0;
     refused("fdg", 2, &points, "points have no frequencies");
     refused("cfg,rescale", 2, &one, "one number");
     refused("autoguidance", 2, &simple, "a weak model");

@@ -36,7 +36,7 @@ static vn_path *path;
 static vn_denoiser denoiser;
 static vn_level level, next;
 static float x[F];
-static const int32_t labels[N] = {0, 1, 2, VN_LABEL_NULL, 0, 1};
+static const int32_t labels[N] = {0, 1, 2, VN_CONDITION_NULL, 0, 1};
 static const int32_t none[N] = {-1, -1, -1, -1, -1, -1};
 
 typedef struct rows {
@@ -71,7 +71,7 @@ static double run(const char *list, double gamma, rows *out) {
 static rows ask_at(vn_network network, const int32_t *condition, const float *at,
                    const vn_level *l) {
     rows r;
-    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .label = condition}, l,
+    unguided(&denoiser, (vn_query){.n = N, .network = network, .x = at, .condition = condition}, l,
              pair_of(&r));
     return r;
 }
@@ -83,7 +83,8 @@ static rows ask(const int32_t *condition) {
 /* Under one class for all samples that have a condition. */
 static rows ask_class(int32_t label) {
     int32_t condition[N];
-    for (int i = 0; i < N; i++) condition[i] = labels[i] == VN_LABEL_NULL ? VN_LABEL_NULL : label;
+    for (int i = 0; i < N; i++)
+        condition[i] = labels[i] == VN_CONDITION_NULL ? VN_CONDITION_NULL : label;
     return ask(condition);
 }
 
@@ -194,7 +195,7 @@ static void icg_draws_a_class_for_each_sample(void **state) {
     int32_t drawn[N];
     rows got, want, r, c = ask(labels);
     for (int i = 0; i < N; i++)
-        drawn[i] = labels[i] == VN_LABEL_NULL
+        drawn[i] = labels[i] == VN_CONDITION_NULL
                        ? labels[i]
                        : (int32_t)(3 * vn_random_double(3, VN_STREAM_GUIDE, (uint64_t)i, 5));
     r = ask(drawn);
@@ -250,14 +251,14 @@ static void rectified_cfg_plus_plus_looks_ahead(void **state) {
         float ahead[F], v[F], want[F];
         const vn_level from = vn_path_level(b.path, 0.6), to = vn_path_level(b.path, 0.45);
         const double per = hypot(from.dalpha, from.dsigma) / hypot(to.dalpha, to.dsigma);
-        unguided(&d, (vn_query){.n = N, .x = x, .label = labels}, &from, pair_of(&c));
+        unguided(&d, (vn_query){.n = N, .x = x, .condition = labels}, &from, pair_of(&c));
         for (int i = 0; i < F; i++)
             ahead[i] = (float)(to.alpha * (double)c.x0[i] + to.sigma * (double)c.eps[i]);
         for (int i = 0; i < F && k == 0; i++)
             assert_true(fabs((double)ahead[i] -
                              ((double)x[i] - 0.15 * (double)(c.eps[i] - c.x0[i]))) < 1e-6);
-        unguided(&d, (vn_query){.n = N, .x = ahead, .label = labels}, &to, pair_of(&ca));
-        unguided(&d, (vn_query){.n = N, .x = ahead, .label = none}, &to, pair_of(&ua));
+        unguided(&d, (vn_query){.n = N, .x = ahead, .condition = labels}, &to, pair_of(&ca));
+        unguided(&d, (vn_query){.n = N, .x = ahead, .condition = none}, &to, pair_of(&ua));
         for (int i = 0; i < F; i++)
             want[i] = (float)(from.dalpha * (double)c.x0[i] + from.dsigma * (double)c.eps[i] +
                               1.5 * per *
@@ -353,7 +354,7 @@ static vn_status perturbed_answer(void *self, const vn_query *q, float *raw, vn_
 
 /* c + s (c - c without blocks 1 and 2) */
 static vn_pass skipped(const vn_guide_at *at) {
-    return (vn_pass){.labels = at->labels,
+    return (vn_pass){.condition = at->condition,
                      .perturb = {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
 }
 

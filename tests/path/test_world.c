@@ -215,10 +215,10 @@ static void the_denoiser_answers_row_by_row(void **state) {
         vn_denoiser d;
         assert_int_equal(vn_prediction_parse(vn_prediction_rows[k].row.name, &p, &err), VN_OK);
         assert_int_equal(vn_world_denoiser(w, path, &p, crew_of(3), &d, &err), VN_OK);
-        vn_query q = {.n = N, .x = x, .level = level, .label = label};
+        vn_query q = {.n = N, .x = x, .level = level, .condition = label};
         assert_int_equal(d.predict(d.self, &q, raw, &err), VN_OK);
         for (int i = 0; i < N; i++) {
-            vn_query alone = {.n = 1, .x = x + i * D, .level = level + i, .label = label + i};
+            vn_query alone = {.n = 1, .x = x + i * D, .level = level + i, .condition = label + i};
             assert_int_equal(d.predict(d.self, &alone, one, &err), VN_OK);
             assert_memory_equal(one, raw + i * D, sizeof one);
             vn_prediction_to_estimate(&p, &level[i], D, x + i * D, one, x0, eps);
@@ -251,13 +251,13 @@ static void the_denoiser_refuses_what_it_lacks(void **state) {
     assert_string_equal(d.prediction.row->row.name, "v");
     vn_level level = vn_path_level(path, 0.5);
     int32_t label = 1;
-    vn_query q = {.n = 1, .x = x, .level = &level, .label = &label};
+    vn_query q = {.n = 1, .x = x, .level = &level, .condition = &label};
     assert_int_equal(d.predict(d.self, &q, raw, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "class 1"));
     label = 0;
     q.network = VN_NETWORK_WEAK;
     assert_int_equal(d.predict(d.self, &q, raw, &err), VN_UNSUPPORTED);
-    assert_false(d.has_weak);
+    assert_false((d.can & VN_CAN_WEAK));
     vn_world_denoiser_close(&d);
     vn_path_close(&path);
     vn_world_close(&w);

@@ -21,7 +21,7 @@ vn_status bench_run(const bench *b, vn_trajectory_options o, int64_t n, uint64_t
     if (!labels) abort();
     for (int64_t i = 0; i < n; i++) labels[i] = label;
     const vn_trajectory_batch batch = {
-        .n = n, .first = first, .labels = labels, .noise = noise, .x = x};
+        .n = n, .first = first, .condition = labels, .noise = noise, .x = x};
     status = vn_trajectory_run(w, &batch, NULL, 0, vn_trajectory_steps(w), err);
     if (passes) *passes = vn_trajectory_passes(w);
     vn_trajectory_close(&w);

@@ -49,7 +49,7 @@ static void end_state(const bench *b, const char *sampler, const char *grid, int
                                .seed = 11,
                                .capacity = n};
     must(vn_trajectory_open(&o, &w, &err), &err);
-    const vn_trajectory_batch batch = {.n = n, .labels = labels, .x = x};
+    const vn_trajectory_batch batch = {.n = n, .condition = labels, .x = x};
     bool done;
     must(vn_trajectory_begin(w, &batch, &err), &err);
     for (int i = 0; i < steps; i++) must(vn_trajectory_step(w, &done, &err), &err);
@@ -442,7 +442,7 @@ static void corrections_have_the_published_size(void **state) {
     bool done;
     must(vn_trajectory_open(&o, &w, &err), &err);
     const vn_level *l = vn_trajectory_levels(w);
-    const vn_trajectory_batch batch = {.n = N, .first = 4, .labels = labels, .x = x};
+    const vn_trajectory_batch batch = {.n = N, .first = 4, .condition = labels, .x = x};
     must(vn_trajectory_begin(w, &batch, &err), &err);
     for (size_t i = 0; i < N * D; i++) want[i] = (double)x[i];
     must(vn_trajectory_step(w, &done, &err), &err);

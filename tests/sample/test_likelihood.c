@@ -17,14 +17,14 @@
 #define N 8
 static const float points[N * D] = {-1,    0.4f, 0.5f, -0.8f, 1.1f, 0.9f, 0,     0,
                                     -1.6f, 1.3f, 0.9f, -0.2f, 1.9f, 0.4f, -0.4f, -0.9f};
-static const int32_t labels[N] = {0, 0, 1, VN_LABEL_NULL, 0, VN_LABEL_NULL, 1, 0};
+static const int32_t labels[N] = {0, 0, 1, VN_CONDITION_NULL, 0, VN_CONDITION_NULL, 1, 0};
 
 static vn_status run(const vn_likelihood_options *o, int64_t n, uint64_t first, double *log_p,
                      int64_t *evaluations, vn_err *err) {
     const vn_likelihood_batch batch = {.n = n,
                                        .first = first,
                                        .x = points + first * D,
-                                       .labels = labels + first,
+                                       .condition = labels + first,
                                        .log_p = log_p,
                                        .evaluations = evaluations};
     return vn_likelihood(o, &batch, err);
@@ -184,7 +184,7 @@ static void many_rows_are_evaluated_together(void **state) {
         for (int j = 0; j < D; j++) x[i * D + j] = points[i % N * D + j] + 0.01f * (float)i;
     }
     const vn_likelihood_batch all = {
-        .n = MANY, .x = x, .labels = label, .log_p = together, .evaluations = evaluations};
+        .n = MANY, .x = x, .condition = label, .log_p = together, .evaluations = evaluations};
     if (vn_likelihood(&o, &all, &err)) fail_msg("%s", err.text);
     print_message("%lld rows in %lld queries\n", (long long)c.rows, (long long)c.queries);
     assert_true(c.rows > 30 * c.queries);
@@ -192,7 +192,7 @@ static void many_rows_are_evaluated_together(void **state) {
         const vn_likelihood_batch one = {.n = 1,
                                          .first = (uint64_t)i,
                                          .x = x + i * D,
-                                         .labels = label + i,
+                                         .condition = label + i,
                                          .log_p = &alone,
                                          .evaluations = &own};
         if (vn_likelihood(&o, &one, &err)) fail_msg("%s", err.text);
@@ -224,7 +224,7 @@ static void large_rows_are_few_together(void **state) {
         d.predict = note_rows;
         d.size = cases[i].size;
         const vn_likelihood_options o = vn_likelihood_default(&d);
-        const vn_likelihood_batch all = {.n = MANY, .x = x, .labels = label, .log_p = log_p};
+        const vn_likelihood_batch all = {.n = MANY, .x = x, .condition = label, .log_p = log_p};
         assert_int_equal(vn_likelihood(&o, &all, &err), VN_IO);
         assert_int_equal(rows, cases[i].rows);
     }
@@ -263,13 +263,13 @@ static void what_makes_no_sense_is_refused(void **state) {
     o = fine;
     o.ratio = -1;
     refused(&o, VN_BAD_ARGUMENT, "ratio -1 is not a finite noise level");
-    d.classes = 1;
+    d.conditions.classes = 1;
     refused(&fine, VN_BAD_ARGUMENT, "likelihood: sample 2: class 1 is none of the model's");
     d = b.denoiser;
-    d.has_null = false;
+    d.conditions.has_null = false;
     refused(&fine, VN_BAD_ARGUMENT, "likelihood: sample 3: this model has no null condition");
     d = b.denoiser;
-    d.has_vjp = false;
+    d.can &= ~(unsigned)VN_CAN_VJP;
     refused(&fine, VN_UNSUPPORTED, "likelihood needs derivatives");
     d = b.denoiser;
     d.predict = broken;

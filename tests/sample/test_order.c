@@ -148,7 +148,7 @@ static double find_error(const bench *b, const char *sampler, bool pure, int ste
                                .guidance = 1,
                                .capacity = N};
     if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s: %s", sampler, err.text);
-    const vn_trajectory_batch batch = {.n = N, .labels = labels, .noise = noise, .x = x};
+    const vn_trajectory_batch batch = {.n = N, .condition = labels, .noise = noise, .x = x};
     bool done;
     assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_OK);
     for (int i = 0; i < steps; i++) assert_int_equal(vn_trajectory_step(w, &done, &err), VN_OK);

@@ -84,8 +84,10 @@ typedef struct pipeline {
 
 static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     const int64_t tokens = json_integer_value(json_object_get(golden, "tokens"));
-    *p = (pipeline){
-        .denoiser = {.sample = VN_SHAPE(SIZE), .size = SIZE, .has_null = true, .predict = predict}};
+    *p = (pipeline){.denoiser = {.sample = VN_SHAPE(SIZE),
+                                 .size = SIZE,
+                                 .conditions = {.has_null = true},
+                                 .predict = predict}};
     vn_status status = vn_path_from_scheduler(config, &p->path, &p->denoiser.prediction, err);
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
@@ -107,13 +109,14 @@ static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
                                      .guidance = 1,
                                      .steps = steps,
                                      .capacity = ROWS};
-    const int32_t labels[ROWS] = {VN_LABEL_NULL, VN_LABEL_NULL};
+    const int32_t labels[ROWS] = {VN_CONDITION_NULL, VN_CONDITION_NULL};
     vn_trajectory *trajectory = NULL;
     vn_status status = vn_trajectory_open(&o, &trajectory, err);
     if (!status)
         status = vn_trajectory_run(
-            trajectory, &(vn_trajectory_batch){.n = ROWS, .labels = labels, .noise = noise, .x = x},
-            NULL, 0, 1, err);
+            trajectory,
+            &(vn_trajectory_batch){.n = ROWS, .condition = labels, .noise = noise, .x = x}, NULL, 0,
+            1, err);
     vn_trajectory_close(&trajectory);
     return status;
 }

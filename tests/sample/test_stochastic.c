@@ -398,8 +398,8 @@ static void restart_goes_back_and_forth(void **state) {
     for (int i = at + 1; i <= 18; i++) assert_true(l[i + 8].sigma == main_levels[i].sigma);
     float x[D];
     const int32_t label = 0;
-    must(vn_trajectory_run(w, &(vn_trajectory_batch){.n = 1, .labels = &label, .x = x}, NULL, 0, 26,
-                           &err),
+    must(vn_trajectory_run(w, &(vn_trajectory_batch){.n = 1, .condition = &label, .x = x}, NULL, 0,
+                           26, &err),
          &err);
     assert_int_equal(vn_trajectory_passes(w),
                      (18 + 2 * 3) * 2 - 1); /* two a step, one in the last */

@@ -173,7 +173,7 @@ static void populations_are_apart(void **state) {
                                      .capacity = 2 * N};
     assert_int_equal(vn_trajectory_open(&o, &w, &err), VN_OK);
     for (int i = 0; i < 2 * N; i++) labels[i] = i / N;
-    const vn_trajectory_batch batch = {.n = 2 * N, .labels = labels, .x = both};
+    const vn_trajectory_batch batch = {.n = 2 * N, .condition = labels, .x = both};
     assert_int_equal(vn_trajectory_run(w, &batch, NULL, 0, 30, &err), VN_OK);
     vn_trajectory_close(&w);
     for (uint64_t k = 0; k < 2; k++) {

@@ -66,7 +66,7 @@ static void walks_can_be_used_again_and_by_hand(void **state) {
     (void)state;
     enum { N = 4 };
     float first[N * D], again[N * D], by_hand[N * D];
-    const int32_t labels[N] = {0, 1, VN_LABEL_NULL, 0};
+    const int32_t labels[N] = {0, 1, VN_CONDITION_NULL, 0};
     bench b = bench_open(bench_world, "rectified", NULL);
     vn_err err = {0};
     for (size_t s = 0; s < sampler_count(); s++) {
@@ -80,7 +80,7 @@ static void walks_can_be_used_again_and_by_hand(void **state) {
         must(vn_trajectory_open(&o, &w, &err), &err);
         const int steps = vn_trajectory_steps(w); /* 10, or more where a sampler goes back */
         assert_true(vn_trajectory_levels(w)[0].t == 1 && vn_trajectory_levels(w)[steps].t == 0);
-        vn_trajectory_batch batch = {.n = N, .labels = labels, .x = first};
+        vn_trajectory_batch batch = {.n = N, .condition = labels, .x = first};
         must(vn_trajectory_run(w, &batch, NULL, 0, steps, &err), &err);
         const int64_t passes = vn_trajectory_passes(w);
         batch.x = again;
@@ -110,7 +110,7 @@ static void gamma_one_is_conditional_and_zero_unconditional(void **state) {
     bench b = bench_open(bench_world, "edm", NULL);
     vn_err err = {0};
     vn_trajectory_options o = {.sampler = "dpmpp-2m", .steps = 10, .guidance = 1};
-    must(bench_run(&b, o, N, 0, VN_LABEL_NULL, NULL, want, &passes, &err), &err);
+    must(bench_run(&b, o, N, 0, VN_CONDITION_NULL, NULL, want, &passes, &err), &err);
     assert_int_equal(passes, 10);
     o.guidance = 0;
     must(bench_run(&b, o, N, 0, 1, NULL, x, &passes, &err), &err);
@@ -245,9 +245,9 @@ static void bad_batches_are_refused(void **state) {
     must(vn_trajectory_open(&o, &w, &err), &err);
     bool done;
     assert_int_equal(vn_trajectory_step(w, &done, &err), VN_BAD_ARGUMENT); /* not begun */
-    vn_trajectory_batch batch = {.n = 2, .labels = labels, .x = x};
+    vn_trajectory_batch batch = {.n = 2, .condition = labels, .x = x};
     assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
-    assert_non_null(strstr(err.text, "sample 1: class 2"));
+    assert_non_null(strstr(err.text, "sample 1: condition 2"));
     labels[1] = -2;
     assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     labels[1] = 1;
@@ -258,10 +258,10 @@ static void bad_batches_are_refused(void **state) {
     batch.n = 3;
     assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     vn_trajectory_close(&w);
-    b.denoiser.has_null = false;
+    b.denoiser.conditions.has_null = false;
     must(vn_trajectory_open(&o, &w, &err), &err);
     batch.n = 2;
-    labels[0] = VN_LABEL_NULL;
+    labels[0] = VN_CONDITION_NULL;
     assert_int_equal(vn_trajectory_begin(w, &batch, &err), VN_BAD_ARGUMENT);
     assert_non_null(strstr(err.text, "null"));
     vn_trajectory_close(&w);
@@ -295,7 +295,7 @@ static void a_nan_never_becomes_a_sample(void **state) {
     vn_trajectory_options o = {
         .denoiser = &d, .sampler = "euler", .steps = 20, .guidance = 1, .capacity = 3};
     must(vn_trajectory_open(&o, &w, &err), &err);
-    const vn_trajectory_batch batch = {.n = 3, .first = 50, .labels = labels, .x = x};
+    const vn_trajectory_batch batch = {.n = 3, .first = 50, .condition = labels, .x = x};
     assert_int_equal(vn_trajectory_run(w, &batch, NULL, 0, 20, &err), VN_NOT_FINITE);
     assert_non_null(strstr(err.text, "step 5 of 20"));
     assert_non_null(strstr(err.text, "sample 51"));
@@ -327,7 +327,7 @@ static void progress_is_told_and_can_stop(void **state) {
     const int32_t label = 0;
     vn_trajectory_options o = {.denoiser = &b.denoiser, .steps = 8, .guidance = 1, .capacity = 1};
     must(vn_trajectory_open(&o, &w, &err), &err);
-    const vn_trajectory_batch batch = {.n = 1, .labels = &label, .x = x};
+    const vn_trajectory_batch batch = {.n = 1, .condition = &label, .x = x};
     seen all = {.done = 16, .total = 24}, some = {.stop_at = 3, .total = 8};
     vn_watch watch = {.progress = look, .user = &all};
     must(vn_trajectory_run(w, &batch, &watch, 16, 24, &err), &err);
@@ -367,7 +367,7 @@ static void long_steps_tell_how_far_they_are(void **state) {
                                    .capacity = N};
         must(vn_trajectory_open(&o, &w, &err), &err);
         int left = 100;
-        const vn_trajectory_batch batch = {.n = N, .labels = labels, .x = x};
+        const vn_trajectory_batch batch = {.n = N, .condition = labels, .x = x};
         const vn_watch watch = {.progress = look_within, .user = &left};
         must(vn_trajectory_run(w, &batch, &watch, 0, 1, &err), &err);
         assert_int_equal(left, 100 - N); /* three samples, then the step */
@@ -397,7 +397,7 @@ static void memory_is_taken_once(void **state) {
         for (alloc_turn t = {.once = true}; alloc_next(&t);) {
             vn_trajectory *w;
             if (!alloc_hit(&t, vn_trajectory_open(&o, &w, &err))) {
-                const vn_trajectory_batch batch = {.n = N, .labels = labels, .x = x};
+                const vn_trajectory_batch batch = {.n = N, .condition = labels, .x = x};
                 const int64_t made = alloc_made();
                 must(vn_trajectory_run(w, &batch, NULL, 0, 5, &err), &err);
                 assert_int_equal(alloc_made(), made);

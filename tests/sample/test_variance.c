@@ -34,7 +34,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     for (int64_t i = 0; q->variance && i < q->n; i++)
         for (int64_t j = 0; j < l->denoiser.size; j++) {
             const int64_t at = i * l->denoiser.size + j;
-            q->variance[at] = (float)l->v(l, &q->level[i], q->label[i], (double)q->x[at]);
+            q->variance[at] = (float)l->v(l, &q->level[i], q->condition[i], (double)q->x[at]);
         }
     vn_query inner = *q;
     inner.variance = NULL;
@@ -52,7 +52,7 @@ static void open(learned *l, const char *world, const char *path, const char *pr
     l->denoiser.self = l;
     l->denoiser.predict = predict;
     l->denoiser.classify = classify;
-    l->denoiser.learns_variance = l->b.path->steps > 0;
+    if (l->b.path->steps > 0) l->denoiser.can |= VN_CAN_VARIANCE;
 }
 
 static double constant(const learned *l, const vn_level *level, int32_t label, double x) {
@@ -181,14 +181,14 @@ static void the_default_follows_the_model(void **state) {
     o.sampler = "ddpm:variance=learned";
     must_walk(&l, o, 0, asked);
     assert_memory_equal(by_default, asked, sizeof asked);
-    l.denoiser.learns_variance = false;
+    l.denoiser.can &= ~(unsigned)VN_CAN_VARIANCE;
     l.told = 0;
     o.sampler = "ddpm";
     must_walk(&l, o, 0, by_default);
     o.sampler = "ddpm:variance=small";
     must_walk(&l, o, 0, asked);
     assert_memory_equal(by_default, asked, sizeof asked);
-    l.denoiser.learns_variance = true;
+    l.denoiser.can |= VN_CAN_VARIANCE;
     static const char *const others[] = {"ddim:eta=1", "euler", "dpmpp-2m", "euler-a"};
     for (size_t i = 0; i < VN_COUNT(others); i++) {
         o.sampler = others[i];
@@ -229,7 +229,7 @@ static void refusals_name_what_is_missing(void **state) {
 /* -1 for the null condition, 1 for a class */
 static double by_label(const learned *l, const vn_level *level, int32_t label, double x) {
     (void)l, (void)level, (void)x;
-    return label == VN_LABEL_NULL ? -1 : 1;
+    return label == VN_CONDITION_NULL ? -1 : 1;
 }
 
 /* The conditional pass's; the null one's where that is all there is, as beside a classifier. It
@@ -308,8 +308,8 @@ static double variance_by(const char *sampler) {
                                      .capacity = N};
     if (vn_trajectory_open(&o, &w, &err)) fail_msg("%s", err.text);
     l.levels = vn_trajectory_levels(w);
-    if (vn_trajectory_run(w, &(vn_trajectory_batch){.n = N, .labels = labels, .x = x}, NULL, 0, 6,
-                          &err))
+    if (vn_trajectory_run(w, &(vn_trajectory_batch){.n = N, .condition = labels, .x = x}, NULL, 0,
+                          6, &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < N; i++) sum += (double)x[i] * (double)x[i] / N;
     vn_trajectory_close(&w);

@@ -1,0 +1,67 @@
+/* prediction.h - what a network's raw output means: x0, eps, v, score, velocity, EDM's F, each as
+ * linear coefficients at a level, so that samplers and guides only ever see (x0, eps). */
+#ifndef VN_PREDICTION_H
+#define VN_PREDICTION_H
+
+#include "path/path.h"
+
+/* What a raw output means, as coefficients at a level. */
+typedef struct vn_coefficients {
+    /* x0  = x0_x x  + x0_raw raw; 0, 0 where raw says nothing of x0 (eps or score, alpha = 0) */
+    double x0_x, x0_raw;
+    /* eps = eps_x x + eps_raw raw; 0, 0 where raw says nothing of eps (x0, sigma = 0) */
+    double eps_x, eps_raw;
+    double raw_x0, raw_eps; /* raw = raw_x0 x0 + raw_eps eps: the target in training */
+    double input;           /* the network sees input * x */
+    /* |x0_raw| alpha / sigma, by its limit where that is 0/0: raw's error in units of noise */
+    double noise;
+    /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
+    double weight;
+} vn_coefficients;
+
+typedef struct vn_prediction_row {
+    vn_row row;
+    const char *objective; /* row of the objectives table that trains it */
+    void (*coefficients)(const vn_choice *c, const vn_level *l, vn_coefficients *out);
+} vn_prediction_row;
+
+extern const vn_prediction_row vn_prediction_rows[];
+extern const size_t vn_prediction_row_count;
+
+typedef struct vn_prediction {
+    const vn_prediction_row *row;
+    vn_choice choice;
+} vn_prediction;
+
+vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
+/* Refuses by name what can not be sampled: eps or score on steps whose last is pure noise
+ * (ddpm:zero_snr=1), where they say nothing of x0. To be asked wherever a path and a prediction are
+ * put together. */
+vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);
+vn_coefficients vn_prediction_coefficients(const vn_prediction *p, const vn_level *l);
+
+/* Two answers of a denoiser that most rules keep consistent (x = alpha x0 + sigma eps) and CFG++
+ * sets apart. */
+typedef struct vn_estimate {
+    float *x0, *eps; /* [n,size] */
+} vn_estimate;
+
+/* One row of size floats: raw -> x0, eps. raw may be x0 or eps. */
+void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                               const float *x, const float *raw, float *x0, float *eps);
+/* One row: the raw output that means (x0, eps). */
+void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
+                                 const float *x0, const float *eps, float *raw);
+
+/* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
+
+/* A new object that diffusers opens as this path and prediction, and as steps whose variance the
+ * network learns (vane's own class name where it has none). NULL: memory. */
+json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
+/* The path and prediction that a scheduler config describes. What changes the path and is not known
+ * here is refused by name (VN_UNSUPPORTED); what only steers sampling (timestep_spacing,
+ * clip_sample, ...) is for vn_scheduler_read. */
+vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
+                                 vn_err *err);
+
+#endif
