@@ -247,6 +247,51 @@ static void test_what_was_drawn_is_told(void **state) {
     vn_model_close(&m);
 }
 
+/* Samples sorted by class, of which -n takes half: their likelihood lies between those of the
+ * classes, which are far apart, and is not that of the first; another seed takes others. */
+static void test_the_first_class_of_sorted_data_does_not_stand_for_all(void **state) {
+    (void)state;
+    enum { EACH = 20 };
+    scratch_write_text(
+        "far.json",
+        "{\"classes\": [{\"name\": \"a\", \"components\": [{\"mean\": [0, 0], \"std\": 0.1}]}, "
+        "{\"name\": \"b\", \"components\": [{\"mean\": [0, 0], \"std\": 2}]}]}");
+    vn_model *m = open_model("far.json");
+    vn_samples *s[2] = {NULL, NULL};
+    double of_class[2], drawn[2];
+    vn_eval_options o = nll(EACH);
+    vn_eval_result r;
+    for (int32_t k = 0; k < 2; k++) {
+        vn_sample_options draw = vn_sample_options_default();
+        draw.count = EACH;
+        draw.label = k;
+        expect_ok(vn, vn_sample(m, &draw, &s[k]));
+        expect_ok(vn, vn_samples_save(s[k], "class.safetensors"));
+        o.data = "class.safetensors";
+        expect_ok(vn, vn_eval(m, &o, &r));
+        of_class[k] = r.measure[0].value;
+    }
+    expect_ok(vn, vn_samples_append(s[0], s[1]));
+    expect_ok(vn, vn_samples_save(s[0], "sorted.safetensors"));
+    o.data = "sorted.safetensors";
+    for (int k = 0; k < 2; k++) {
+        o.seed = (uint64_t)k;
+        expect_ok(vn, vn_eval(m, &o, &r));
+        drawn[k] = r.measure[0].value;
+    }
+    print_message("class a %.3f, class b %.3f, half of all %.3f and %.3f\n", of_class[0],
+                  of_class[1], drawn[0], drawn[1]);
+    /* The classes are log(20) twice apart, and ten of one deviate by 0.3 from its mean: a quarter
+     * of the way is far. */
+    for (int k = 0; k < 2; k++)
+        assert_true(fabs(drawn[k] - (of_class[0] + of_class[1]) / 2) <
+                    (of_class[1] - of_class[0]) / 4);
+    assert_true(drawn[0] != drawn[1]);
+    vn_samples_close(&s[0]);
+    vn_samples_close(&s[1]);
+    vn_model_close(&m);
+}
+
 typedef struct parts {
     char what[8][32];
     int count;
@@ -337,6 +382,7 @@ int main(void) {
         cmocka_unit_test(test_data_may_be_tensors_or_toys),
         cmocka_unit_test(test_samples_are_drawn_of_every_class),
         cmocka_unit_test(test_what_was_drawn_is_told),
+        cmocka_unit_test(test_the_first_class_of_sorted_data_does_not_stand_for_all),
         cmocka_unit_test(test_progress_says_which_part_it_is_and_how_long_it_takes),
         cmocka_unit_test(test_images_are_measured_in_bits_of_pixels),
         cmocka_unit_test(test_what_cannot_be_measured_is_named),

@@ -341,6 +341,105 @@ static void defaults_are_those_of_the_header(void **state) {
     assert_true(l.probes == -1 && l.rtol == 1e-5 && l.atol == 1e-5);
 }
 
+/* Whether a line is of a comment that stands above something. */
+static bool is_comment(const char *line) {
+    line += strspn(line, " ");
+    return *line == '*' || !strncmp(line, "/*", 2);
+}
+
+/* Behind "default" in the comment above or beside that member of that struct, in vane.h's text. */
+static double default_in(const char *header, const char *type, const char *member) {
+    char text[64];
+    snprintf(text, sizeof text, "typedef struct %s {", type);
+    const char *at = strstr(header, text);
+    assert_non_null(at);
+    snprintf(text, sizeof text, "%s;", member);
+    at = strstr(at, text);
+    assert_non_null(at);
+    const char *line = at, *end = at + strcspn(at, "\n");
+    while (line > header && line[-1] != '\n') line--;
+    for (const char *above = line; above > header && (above == line || is_comment(above));) {
+        line = above;
+        for (above--; above > header && above[-1] != '\n';) above--;
+        if (!is_comment(above)) break;
+        line = above;
+    }
+    const char *word = strstr(line, "default ");
+    char *behind = NULL;
+    if (!word || word > end) fail_msg("vane.h says no default of %s.%s", type, member);
+    const double value = strtod(word + strlen("default "), &behind);
+    if (behind == word + strlen("default "))
+        fail_msg("the default of %s.%s is no number", type, member);
+    return value;
+}
+
+/* What a reader takes from the header is what the functions of defaults give. */
+static void numbers_in_the_headers_comments_are_the_defaults(void **state) {
+    (void)state;
+    const vn_sample_options s = vn_sample_options_default();
+    const vn_likelihood_settings l = vn_likelihood_settings_default();
+    const vn_bench_options b = vn_bench_options_default();
+    const vn_bench_sampling_options w = vn_bench_sampling_options_default();
+    const struct {
+        const char *type, *member;
+        double value;
+    } members[] = {
+        {"vn_sample_options", "count", (double)s.count},
+        {"vn_sample_options", "guidance", s.guidance},
+        {"vn_sample_options", "steps", s.steps},
+        {"vn_sample_options", "first", (double)s.first},
+        {"vn_likelihood_settings", "probes", l.probes},
+        {"vn_likelihood_settings", "rtol, atol", l.rtol},
+        {"vn_likelihood_settings", "rtol, atol", l.atol},
+        {"vn_bench_options", "batch", (double)b.batch},
+        {"vn_bench_options", "steps", (double)b.steps},
+        {"vn_bench_sampling_options", "guidance", w.guidance},
+        {"vn_bench_sampling_options", "steps", w.steps},
+        {"vn_bench_sampling_options", "batch", (double)w.batch},
+    };
+    size_t size;
+    char *header = scratch_read(VN_SOURCE_DIR "/include/vane.h", &size);
+    for (size_t i = 0; i < VN_COUNT(members); i++) {
+        const double said = default_in(header, members[i].type, members[i].member);
+        if (said != members[i].value && !(isnan(said) && isnan(members[i].value)))
+            fail_msg("vane.h: %s.%s has default %g, and is %g", members[i].type, members[i].member,
+                     said, members[i].value);
+    }
+    free(header);
+}
+
+/* They do not: a world's are where its classes are. So no text may say that they do. */
+static void samples_are_not_promised_to_lie_within_one(void **state) {
+    (void)state;
+    static const char *const files[] = {VN_SOURCE_DIR "/include/vane.h",
+                                        VN_SOURCE_DIR "/docs/sampling.md"};
+    static const char *const promises[] = {"in about [-1, 1]", "in [-1,1] ("};
+    vn_context_options c = vn_context_options_default();
+    c.cpu = kernels->name;
+    vn_context *vn = NULL;
+    vn_model *model = NULL;
+    vn_samples *out = NULL;
+    double most = 0;
+    assert_int_equal(vn_context_open(&vn, &c), VN_OK);
+    make_world("beyond.json");
+    expect_ok(vn, vn_model_open(vn, "beyond.json", &model));
+    expect_ok(vn, vn_sample(model, NULL, &out));
+    for (int i = 0; i < 2 * (int)vn_samples_count(out); i++)
+        most = fmax(most, fabs((double)vn_samples_data(out)[i]));
+    assert_true(most > 1);
+    vn_samples_close(&out);
+    vn_model_close(&model);
+    vn_context_close(&vn);
+    for (size_t i = 0; i < VN_COUNT(files); i++) {
+        size_t size;
+        char *text = scratch_read(files[i], &size);
+        for (size_t k = 0; k < VN_COUNT(promises); k++)
+            if (strstr(text, promises[k]))
+                fail_msg("%s: samples \"%s\", and some are %g", files[i], promises[k], most);
+        free(text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training_is_the_same_for_any_thread_count),
@@ -357,6 +456,8 @@ int main(void) {
         cmocka_unit_test(the_words_of_other_programs_lead_to_rows),
         cmocka_unit_test(a_model_without_a_name_is_refused_in_words),
         cmocka_unit_test(defaults_are_those_of_the_header),
+        cmocka_unit_test(numbers_in_the_headers_comments_are_the_defaults),
+        cmocka_unit_test(samples_are_not_promised_to_lie_within_one),
     };
     return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

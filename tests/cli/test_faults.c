@@ -141,7 +141,8 @@ static void test_a_kill_while_a_run_is_replaced_leaves_the_old_or_the_new(void *
     for (int apart = 0; apart < 2; apart++) {
         long missing = 0, old = 0, new = 0;
         long at = 0;
-        for (bool hit = true; hit; at += stride_of(2)) {
+        /* there is one call between two renames */
+        for (bool hit = true; hit; at += apart ? stride_of(2) : 1) {
             copy_run("older", "run");
             const fault f = {.at = at,
                              .call = apart ? SYS_renameat2 : 0,
@@ -353,8 +354,10 @@ static void test_a_closed_output_does_not_stop_training(void **state) {
     expect_status(0, TRAIN " --out read --steps 200 --preview-every 50 --quiet");
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         char command[1024];
+        /* It begins when whoever would have read is gone. */
         snprintf(command, sizeof command,
-                 "rm -rf unread; %s " TRAIN " --out unread --steps 200 --preview-every 50 %s",
+                 "rm -rf unread; { sleep 0.2; exec %s " TRAIN
+                 " --out unread --steps 200 --preview-every 50; } %s",
                  VN_PROGRAM, ways[i]);
         (void)!system(command);
         assert_int_equal(step_of("unread"), 200);
@@ -395,6 +398,32 @@ static void test_what_cannot_be_printed_is_told(void **state) {
                               : "vane: the output cannot be written: No space left on device\n");
             free(words);
         }
+}
+
+/* No folder can be made on a full disk: the words are the system's, and nothing stands aside. */
+static void test_a_folder_that_cannot_be_made_is_told_why(void **state) {
+    (void)state;
+#ifdef SYS_mkdir
+    enum { MAKE = SYS_mkdir };
+#else
+    enum { MAKE = SYS_mkdirat };
+#endif
+    if (!faults) skip();
+    long at = 0;
+    for (bool hit = true; hit; at++) {
+        assert_int_equal(system("rm -rf made*"), 0);
+        const faulty r = run_faulty((fault){.at = at, .error = ENOSPC, .all = true, .call = MAKE},
+                                    TRAIN " --out made --steps 2 --preview-every -1 --quiet");
+        hit = r.hit;
+        char *words = complaint();
+        if (hit && (r.status != 1 || strstr(words, "No space left on device") == NULL))
+            fail_msg("folder %ld: status %d: %s", at, r.status, words);
+        free(words);
+        if (exists("made")) assert_true(step_of("made") >= 0); /* begun, and whole */
+        expect_nothing_aside();
+    }
+    assert_true(at > 1);
+    assert_int_equal(step_of("made"), 2);
 }
 
 /* A limit on the size of files is met like a full disk. */
@@ -477,6 +506,7 @@ int main(void) {
         cmocka_unit_test(test_a_closed_output_does_not_stop_training),
         cmocka_unit_test(test_a_hang_up_that_is_ignored_stays_ignored),
         cmocka_unit_test(test_what_cannot_be_printed_is_told),
+        cmocka_unit_test(test_a_folder_that_cannot_be_made_is_told_why),
         cmocka_unit_test(test_a_limit_on_files_leaves_nothing_behind),
         cmocka_unit_test(test_a_run_may_be_a_link),
         cmocka_unit_test(test_links_and_pipes_in_a_run_are_not_followed),

@@ -430,6 +430,21 @@ static void the_version_says_what_was_built(void **state) {
                      "unknown flag --jsn; did you mean --json?");
 }
 
+/* ---- one and several ------------------------------------------------------------------------- */
+
+static void one_is_singular(void **state) {
+    (void)state;
+    make_world();
+    expect_text(expect_status(0, "sample world.json -n 1 --steps 1 --out one.npy")->out,
+                ": 1 sample, ");
+    expect_text(expect_status(0, "sample world.json -n 1 --steps 1 --out one.npy")->out,
+                " 1 network pass each");
+    expect_text(expect_status(0, "sample world.json -n 2 --steps 2 --out two.npy")->out,
+                ": 2 samples, ");
+    expect_text(expect_status(0, "sample world.json -n 2 --steps 2 --out two.npy")->out,
+                " 2 network passes each");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(foreign_words_lead_to_vane_s_in_one_line),
@@ -445,6 +460,7 @@ int main(void) {
         cmocka_unit_test(a_range_of_guidance_has_both_ends),
         cmocka_unit_test(the_version_says_what_was_built),
         cmocka_unit_test(errors_are_json_where_results_would_be),
+        cmocka_unit_test(one_is_singular),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }
