@@ -4,8 +4,10 @@
  * Not part of the build, because vane needs neither library. With vane built in DIR (apt:
  * libdnnl-dev libopenblas-dev):
  *
- *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c DIR/libvane.a -ldnnl -lopenblas \
- *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux zlib) -lm -o conv_vs_onednn
+ *   cc -std=c17 -D_DEFAULT_SOURCE -O2 -pthread -Iinclude -Isrc bench/conv_vs_onednn.c \
+ *      DIR/libvane.a -ldnnl -lopenblas \
+ *      $(pkg-config --libs jansson libzip libpng libjpeg libwebp libwebpdemux zlib) -lm \
+ *      -o conv_vs_onednn
  *   OMP_WAIT_POLICY=passive ./conv_vs_onednn [ROUNDS [THREADS [PART-OF-A-NAME]]]
  *
  * In each round every contender runs once, so that what else the machine does meets all alike.

@@ -608,9 +608,9 @@ typedef struct vn_bench_sampling {
 typedef void (*vn_bench_sampling_fn)(void *user, const vn_bench_sampling *walk);
 
 VN_API vn_bench_sampling_options vn_bench_sampling_options_default(void);
-/* Times the network alone and each sampling run around a stand-in that answers at once, and reports each
- * combination as it is done. machine (or NULL) receives what vn_bench says of the network's pass
- * forward of `batch` samples. */
+/* Times the network alone and each sampling run around a stand-in that answers at once, and reports
+ * each combination as it is done. machine (or NULL) receives what vn_bench says of the network's
+ * pass forward of `batch` samples. */
 VN_API vn_status vn_bench_sample(vn_context *vn, const char *dir,
                                  const vn_bench_sampling_options *options,
                                  vn_bench_sampling_fn report, void *user, vn_bench_result *machine);

@@ -1,7 +1,7 @@
-/* bench_sampling.c - vn_bench_sampling: what sampler and guides cost beside the network. The network
- * takes so much longer that the rest drowns in its fluctuation; so it is timed by itself, and walks
- * go around a stand-in that answers at once. The stand-in sweeps the caches, as a network would, so
- * that the arithmetic finds its arrays where it would find them in earnest. */
+/* bench_sampling.c - vn_bench_sampling: what sampler and guides cost beside the network. The
+ * network takes so much longer that the rest drowns in its fluctuation; so it is timed by itself,
+ * and walks go around a stand-in that answers at once. The stand-in sweeps the caches, as a network
+ * would, so that the arithmetic finds its arrays where it would find them in earnest. */
 #include "api/internal.h"
 #include "sample/sample.h"
 
@@ -132,7 +132,7 @@ static void close_bench(bench *b) {
     vn_free(b->level);
 }
 
-/* ---- a sampling run ---------------------------------------------------------------------------------- */
+/* ---- a sampling run -------------------------------------------------------------------------- */
 
 /* Seconds of a step outside the stand-in, on average over one sampling run. */
 static vn_status run_trajectory(bench *b, vn_trajectory *trajectory, double *arithmetic,

@@ -9,8 +9,9 @@ typedef struct vn_eval_data {
     float *x;          /* [count, one sample], images channels first */
     int32_t *labels;   /* [count] each a class of the model or VN_LABEL_NULL */
     int64_t available; /* they were drawn of so many; 0: of a world */
-    int64_t *
-        of_class; /* [2 classes] how many of them are of each class of the model, and of how many; NULL: not known */
+    /* [2 classes] how many of them are of each class of the model, and of how many; NULL: not
+     * known */
+    int64_t *of_class;
 } vn_eval_data;
 
 /* index [count] receives which of `available` samples are looked at, ascending: of each label its

@@ -113,8 +113,9 @@ struct vn_model {
     char *path_text;
     vn_prediction prediction;
     bool says; /* its prediction is known though its path is not */
-    vn_scheduler
-        scheduler; /* how diffusers' config says that it is sampled; name "": it has none, or vane.json says more */
+    /* how diffusers' config says that it is sampled; name "": it has none, or vane.json says
+     * more */
+    vn_scheduler scheduler;
 
     vn_world *world;      /* one of these three: */
     vn_callback callback; /* predict NULL: is none */
@@ -239,7 +240,7 @@ struct vn_samples {
  * where they cannot be joined. */
 vn_status vn_samples_join(vn_samples *s, const vn_samples *more, vn_err *err);
 
-/* ---- what a path is (what.c) ------------------------------------------------------------------ */
+/* ---- what a path is (what.c) ----------------------------------------------------------------- */
 
 bool vn_is_model_dir(const char *path);
 /* Refuses what is plainly something else than a model, and says what it is. */

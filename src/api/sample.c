@@ -1,5 +1,5 @@
-/* sample.c - what one call draws: options checked, a sampling run for each batch, samples out into rows;
- * and vn_sample, which draws all at once. stream.c draws piece by piece. */
+/* sample.c - what one call draws: options checked, a sampling run for each batch, samples out into
+ * rows; and vn_sample, which draws all at once. stream.c draws piece by piece. */
 #include "api/internal.h"
 
 #include <math.h>

@@ -70,7 +70,8 @@ typedef struct vn_array {
 /* Elements and bytes of an array; false if they overflow. */
 bool vn_array_size(const vn_shape *shape, vn_dtype dtype, size_t *count, size_t *bytes);
 /* The whole array as one type; out holds vn_shape_count(&a->shape) numbers. float takes every
- * dtype; the others take integers only, and those out of range are VN_BAD_FILE, naming the array. */
+ * dtype; the others take integers only, and those out of range are VN_BAD_FILE, naming the
+ * array. */
 void vn_array_read_f32(const vn_array *a, float *out);
 vn_status vn_array_read_i64(const vn_array *a, int64_t *out, vn_err *err);
 vn_status vn_array_read_i32(const vn_array *a, int32_t *out, vn_err *err);

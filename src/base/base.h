@@ -46,7 +46,7 @@ vn_status vn_fail_after(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 /* Like vn_fail(VN_IO), ending in what errno means; VN_NO_MEMORY when that is ENOMEM. */
 vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 
-/* ---- text: as the C library's functions in the C locale, whatever locale the program has chosen  */
+/* ---- text: as the C library's functions in the C locale, whatever locale the program has set - */
 
 int vn_snprintf(char *text, size_t size, const char *format, ...) VN_PRINTF(3, 4);
 int vn_vsnprintf(char *text, size_t size, const char *format, va_list args) VN_PRINTF(3, 0);
@@ -312,8 +312,8 @@ double vn_now(void);                              /* seconds, monotonic */
 
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
 typedef struct vn_thread_pool vn_thread_pool;
-/* One task of a loop; `thread` < vn_thread_pool_threads tells whose scratch memory is free to use. Must
- * not run another loop. */
+/* One task of a loop; `thread` < vn_thread_pool_threads tells whose scratch memory is free to use.
+ * Must not run another loop. */
 typedef void (*vn_task)(void *context, int64_t index, int thread);
 vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err);
 void vn_thread_pool_close(vn_thread_pool **pool);

@@ -5,7 +5,8 @@
  * Key: the seed. Counter: its 128 bits are the block index (32), the step (24), the stream (8) and
  * the sample (64), side by side, so that no two uses can meet, whatever their order or number:
  *
- *     counter[0]  block: number i of a draw is word i % 4 of block i / 4, hence at most 2^34 numbers in one draw
+ *     counter[0]  block: number i of a draw is word i % 4 of block i / 4, hence at most 2^34
+ *                 numbers in one draw
  *     counter[1]  stream << 24 | step
  *     counter[2]  sample, low half
  *     counter[3]  sample, high half

@@ -18,24 +18,32 @@ typedef struct args {
 
 /* clang-format off */
 static const cli_option rows[] = {
-    CLI_ROW("DIR", CLI_TEXT, dir, "", "a run, a model folder, or a config.json alone (then with random weights)",
+    CLI_ROW("DIR", CLI_TEXT, dir, "",
+            "a run, a model folder, or a config.json alone (then with random weights)",
             .required = true),
     CLI_ROW("mode", CLI_CHOICE, mode, "infer|train|sample",
-            "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from noise to data"),
+            "infer: forward; train: forward, backward and AdamW; sample: a step of a walk from "
+            "noise to data"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "images in one step"),
-    CLI_ROW("steps", CLI_INT64, o.steps, "K", "timed steps, after some that are not; sample: steps of a walk"),
-    CLI_ROW("recompute", CLI_FLAG, o.recompute, "", "train: as vane train --recompute, beside what it costs and saves",
+    CLI_ROW("steps", CLI_INT64, o.steps, "K",
+            "timed steps, after some that are not; sample: steps of a walk"),
+    CLI_ROW("recompute", CLI_FLAG, o.recompute, "",
+            "train: as vane train --recompute, beside what it costs and saves",
             .modes = "train"),
-    CLI_ROW("profile", CLI_FLAG, profile, "", "where the time of a step goes: by op, then the slowest places",
+    CLI_ROW("profile", CLI_FLAG, profile, "",
+            "where the time of a step goes: by op, then the slowest places",
             .modes = "infer|train"),
 
     CLI_SECTION("Sampling"),
     CLI_ROW("sampler", CLI_TEXT, walk.sampler, "NAME", "or all: each in turn", .kind = "samplers",
             .unset = "the path's own", .modes = "sample"),
-    CLI_ROW("guide", CLI_TEXT, walk.guide, "NAME", "or all: each in turn", .kind = "guides", .unset = "cfg",
+    CLI_ROW("guide", CLI_TEXT, walk.guide, "NAME", "or all: each in turn", .kind = "guides",
+            .unset = "cfg",
             .modes = "sample"),
-    CLI_ROW("guidance", CLI_DOUBLE, walk.guidance, "G", "strength of the condition", .modes = "sample"),
-    CLI_ROW("path", CLI_TEXT, walk.path, "NAME", "for a config.json, which has none", .kind = "paths",
+    CLI_ROW("guidance", CLI_DOUBLE, walk.guidance, "G", "strength of the condition",
+            .modes = "sample"),
+    CLI_ROW("path", CLI_TEXT, walk.path, "NAME", "for a config.json, which has none",
+            .kind = "paths",
             .unset = "rectified", .modes = "sample"),
 };
 /* clang-format on */

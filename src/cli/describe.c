@@ -1,6 +1,6 @@
-/* describe.c - a description in JSON as lines for people: `key  value`, an object's members under its key, a list
- * of plain values on one line, a list of objects as one line each below their keys. Knows nothing
- * of what is described, so that what the library adds is shown too. */
+/* describe.c - prints a description in JSON as lines for people: `key  value`, an object's members
+ * under its key, a list of plain values on one line, a list of objects as one line each below their
+ * keys. It knows nothing of what is described, so that what the library adds is shown too. */
 #include <string.h>
 
 #include "cli/cli.h"

@@ -11,28 +11,39 @@ typedef struct args {
 
 /* clang-format off */
 static const cli_option rows[] = {
-    CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
+    CLI_ROW("SOURCE", CLI_TEXT, source, "",
+            "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
-    CLI_ROW("metric", CLI_TEXT, o.metric, "NAME", "what is measured, on samples of --data", .kind = "metrics", .required = true),
+    CLI_ROW("metric", CLI_TEXT, o.metric, "NAME", "what is measured, on samples of --data",
+            .kind = "metrics", .required = true),
 
     CLI_SECTION("On which samples"),
     CLI_ROW("data", CLI_TEXT, o.data, "DATA",
-            "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with samples",
+            "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with "
+            "samples",
             .unset = "exact draws, for a world"),
-    CLI_ROW("count", CLI_INT64, o.count, "N", "how many: drawn by the seed, of each class its share", .letter = 'n', .unset = "at most 1000"),
+    CLI_ROW("count", CLI_INT64, o.count, "N",
+            "how many: drawn by the seed, of each class its share", .letter = 'n',
+            .unset = "at most 1000"),
     CLI_ROW("class", CLI_TEXT, label, "C",
-            "the condition: a class by name or index for all samples, null for none, all for each sample's own",
+            "the condition: a class by name or index for all samples, null for none, all for each "
+            "sample's own",
             .unset = "all"),
     CLI_ROW("null-class", CLI_INT, null_class, "ROW",
-            "of a diffusers model: the row of its class table that stands for no class, where no file says it",
+            "of a diffusers model: the row of its class table that stands for no class, where no "
+            "file says it",
             .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of draws and probes"),
-    CLI_ROW("path", CLI_TEXT, o.likelihood.path, "NAME", "for what was trained on none, such as worlds",
+    CLI_ROW("path", CLI_TEXT, o.likelihood.path, "NAME",
+            "for what was trained on none, such as worlds",
             .kind = "paths", .unset = "rectified"),
 
     CLI_SECTION("Likelihood (nll)"),
-    CLI_ROW("exact", CLI_FLAG, o.likelihood.exact, "", "compute the divergence, a pass for each coordinate; so it is up to 16 dimensions anyway"),
-    CLI_ROW("probes", CLI_INT, o.likelihood.probes, "N", "or estimate it with N random vectors (Hutchinson)",
+    CLI_ROW("exact", CLI_FLAG, o.likelihood.exact, "",
+            "compute the divergence, a pass for each coordinate; so it is up to 16 dimensions "
+            "anyway"),
+    CLI_ROW("probes", CLI_INT, o.likelihood.probes, "N",
+            "or estimate it with N random vectors (Hutchinson)",
             .unset = "1 above 16 dimensions"),
     CLI_ROW("rtol", CLI_DOUBLE, o.likelihood.rtol, "X", "relative tolerance of the integration"),
     CLI_ROW("atol", CLI_DOUBLE, o.likelihood.atol, "X", "absolute tolerance of the integration"),

@@ -54,7 +54,8 @@ static const foreign table[] = {
      "the row of a foreign model's class table that means no class"},
     {"sample eval forward info bench", NULL,
      "variant subfolder weight-name weights-name ema-weights",
-     "name the folder or the file itself: DIR/unet_ema, DIR/unet/diffusion_pytorch_model.fp16.safetensors"},
+     "name the folder or the file itself: DIR/unet_ema, "
+     "DIR/unet/diffusion_pytorch_model.fp16.safetensors"},
     {"sample", NULL,
      "prompt prompts text caption negative-prompt neg-prompt",
      "no text conditions yet: a sample is conditioned on a class, --class"},
@@ -144,12 +145,14 @@ static const foreign table[] = {
      NULL},
     {"info", "PATH", "model checkpoint ckpt file input in i dir data dataset", NULL},
     {"train", "out",
-     "output output-dir output-folder out-folder output-path outdir out-dir save-dir save-path savedir logdir log-dir "
+     "output output-dir output-folder out-folder output-path outdir out-dir save-dir save-path "
+     "savedir logdir log-dir "
      "results-dir results-folder result-dir workdir work-dir run run-dir run-name exp-name "
      "experiment name exp exp-dir checkpoint-dir ckpt-dir model-dir project dest o",
      "the run directory"},
     {"sample", "out",
-     "output output-dir output-folder out-folder output-path outdir out-dir save save-dir save-path savedir sample-dir "
+     "output output-dir output-folder out-folder output-path outdir out-dir save save-dir "
+     "save-path savedir sample-dir "
      "samples-dir results-folder image-dir outfile out-file output-file filename file dest o",
      "its ending says what is written: .png, .npy, .safetensors or a folder"},
     {"forward", "out", "output output-file outfile o", ""},
@@ -204,7 +207,8 @@ static const foreign table[] = {
      "path-type forward-process",
      "vane list paths"},
     {"train", "predict",
-     "precond prediction-type prediction parameterization parametrization predict-type param target "
+     "precond prediction-type prediction parameterization parametrization predict-type param "
+     "target "
      "pred-type objective-type v-prediction",
      "vane list predictions"},
     {"train", "objective",

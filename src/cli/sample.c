@@ -30,59 +30,76 @@ typedef struct args {
 
 /* clang-format off */
 static const cli_option rows[] = {
-    CLI_ROW("SOURCE", CLI_TEXT, source, "", "a run, a diffusers model directory, or a world file (.json)",
+    CLI_ROW("SOURCE", CLI_TEXT, source, "",
+            "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
     CLI_ROW("out", CLI_TEXT, out, "OUT",
-            "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with one PNG a sample; -: a "
+            "x.png: one picture; x.safetensors or x.npy: tensors; any other name: a folder with "
+            "one PNG a sample; -: a "
             "picture to stdout (npy:- and safetensors:- tensors)", .required = true),
-    CLI_ROW("overwrite", CLI_FLAG, overwrite, "", "replace the samples in the folder OUT; files that vane did not write stay"),
-    CLI_ROW("append", CLI_FLAG, append, "", "go on after the samples in the folder OUT: the next indices, and so new noise"),
+    CLI_ROW("overwrite", CLI_FLAG, overwrite, "",
+            "replace the samples in the folder OUT; files that vane did not write stay"),
+    CLI_ROW("append", CLI_FLAG, append, "",
+            "go on after the samples in the folder OUT: the next indices, and so new noise"),
 
     CLI_SECTION("What is drawn"),
     CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
             .unset = "8 of each class, 16 of one, 1000 points"),
-    CLI_ROW("class", CLI_TEXTS, classes, "C", "a class by name or index, null for none, or several (again, or with "
+    CLI_ROW("class", CLI_TEXTS, classes, "C",
+            "a class by name or index, null for none, or several (again, or with "
             "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
     CLI_ROW("null-class", CLI_INT, null_class, "ROW",
-            "of a diffusers model: the row of its class table that stands for no class, where no file says it",
+            "of a diffusers model: the row of its class table that stands for no class, where no "
+            "file says it",
             .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "sample i depends on S and i only"),
-    CLI_ROW("first", CLI_UINT64, o.first, "N", "index of the first sample: after -n 10, --first 10 draws others"),
-    CLI_ROW("like", CLI_TEXT, like, "x.png", "as this picture or tensor file of vane's was drawn, SOURCE too; what is typed "
+    CLI_ROW("first", CLI_UINT64, o.first, "N",
+            "index of the first sample: after -n 10, --first 10 draws others"),
+    CLI_ROW("like", CLI_TEXT, like, "x.png",
+            "as this picture or tensor file of vane's was drawn, SOURCE too; what is typed "
             "beside it counts instead"),
     CLI_ROW("begin", CLI_TEXT, o.begin, "KIND",
-            "scaled: the noise times sigma of the first level; unit: of unit variance, as diffusers' pipelines",
+            "scaled: the noise times sigma of the first level; unit: of unit variance, as "
+            "diffusers' pipelines",
             .unset = "the model's scheduler's, else scaled"),
     CLI_ROW("noise", CLI_TEXT, o.noise_file, "FILE",
             "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"),
 
     CLI_SECTION("Guidance"),
     CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]",
-            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values, or from:to:step: one band of "
+            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values, or "
+            "from:to:step: one band of "
             "samples each", .unset = "what the run says, 1 where nothing does"),
-    CLI_ROW("guide", CLI_TEXTS, guides, "NAME", "the rule, or several that act together with commas; given again: bands "
-            "of their own", .kind = "guides", .unset = "cfg, and the clipping of the model's scheduler"),
+    CLI_ROW("guide", CLI_TEXTS, guides, "NAME",
+            "the rule, or several that act together with commas; given again: bands "
+            "of their own", .kind = "guides",
+            .unset = "cfg, and the clipping of the model's scheduler"),
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
-            "the lesser model that guides such as autoguidance push away from: a run or a world of the same path and shape",
+            "the lesser model that guides such as autoguidance push away from: a run or a world of "
+            "the same path and shape",
             .unset = "a world's own"),
 
     CLI_SECTION("How it is drawn"),
     CLI_ROW("sampler", CLI_TEXT, o.sampler, "NAME", "how one step is made", .kind = "samplers",
             .unset = "the model's scheduler's, else the path's own"),
-    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data", .unset = "what the run says, else 32"),
+    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data",
+            .unset = "what the run says, else 32"),
     CLI_ROW("grid", CLI_TEXT, o.grid, "NAME", "where the steps are", .kind = "grids",
             .unset = "the model's scheduler's, else the path's own"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
     CLI_ROW("path", CLI_TEXT, o.path, "NAME",
-            "for what was trained on none, such as worlds, which know every path; a run knows its own", .kind = "paths",
+            "for what was trained on none, such as worlds, which know every path; a run knows its "
+            "own", .kind = "paths",
             .unset = "rectified"),
     CLI_ROW("trace", CLI_FLAG, o.trace, "",
-            "keep the states at all levels: in a .safetensors as trace [levels,N,...] and trace_t, in a picture of points "
+            "keep the states at all levels: in a .safetensors as trace [levels,N,...] and trace_t, "
+            "in a picture of points "
             "as lines"),
     CLI_ROW("scale", CLI_INT, o.scale, "K", "each pixel becomes K x K in a PNG",
             .unset = "1 in a folder, in one picture so that small images show"),
-    CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in one forward pass; they do not depend on it",
+    CLI_ROW("batch", CLI_INT64, o.batch, "N",
+            "samples in one forward pass; they do not depend on it",
             .unset = "chosen"),
 };
 /* clang-format on */

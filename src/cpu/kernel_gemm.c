@@ -12,8 +12,8 @@
 #if defined(__AVX512F__)
 #define VN_MAX_ROWS 14
 /* clang-format off */
-#define VN_EACH_HEIGHT(X, nv)                                                                                          \
-    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv)                                                     \
+#define VN_EACH_HEIGHT(X, nv) \
+    X(1, nv) X(2, nv) X(3, nv) X(4, nv) X(5, nv) X(6, nv) X(7, nv) \
     X(8, nv) X(9, nv) X(10, nv) X(11, nv) X(12, nv) X(13, nv) X(14, nv)
 /* clang-format on */
 #else

@@ -1,9 +1,11 @@
 /* kernel_gemm.h - the one matrix product under linear layers, matmuls, convolutions and attention.
  *
  * Two forms, both computing a register tile of `out` at a time:
- *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k, B is packed into panels;
- *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); B is packed on the way, A read in place or
- *          copied where its rows clash in the first cache.
+ *   rows   out[m][n] = sum_k a[m][k] b[k][n]: a row of A is a pointer to floats contiguous along k,
+ *          B is packed into panels;
+ *   outer  out[m][n] += sum_k a[k][m] b[k][n]: for sums over rows (weight gradients); B is packed
+ *          on the way, A is read in place, or copied where its rows compete for the same lines of
+ *          the first-level cache.
  * Rows come as arrays of pointers (after the indirect convolution, arXiv 1907.02129), so that a
  * convolution is the same product as a linear layer: a pixel's window is a few runs of contiguous
  * floats, one for each row of the kernel.

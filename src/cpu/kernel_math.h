@@ -5,9 +5,10 @@
  * Polynomials are minimax fits (tools/fit_math.py). Largest errors in units of the last place (ulp)
  * of the float result, as tests/cpu/test_math.c measures and holds them:
  *
- *     vn_vlog 0.8, vn_vexp 1, vn_vtanh 1.3, vn_vsincos 1.5, vn_vsigmoid 2, where the result is a normal number
- *     (sine and cosine of more than 100: of 1/2, where they nearly vanish);
- *     x times vn_vnormal's distribution, which is GELU: 6, and in the left tail below -3 up to 65, as x^2 is rounded there.
+ *     vn_vlog 0.8, vn_vexp 1, vn_vtanh 1.3, vn_vsincos 1.5, vn_vsigmoid 2, where the result is a
+ *     normal number (sine and cosine of more than 100: of 1/2, where they nearly vanish);
+ *     x times vn_vnormal's distribution, which is GELU: 6, and in the left tail below -3 up to 65,
+ *     as x^2 is rounded there.
  *
  * NaN gives NaN, and infinities what they should. */
 #ifndef VN_CPU_KERNEL_MATH_H
@@ -17,8 +18,8 @@
 
 #include "cpu/internal.h"
 
-#define VN_ROUNDER                                                                                 \
-    12582912.0f /* 1.5 * 2^23: adding it rounds to the nearest integer, held in the low bits of the sum */
+/* 1.5 * 2^23: adding it rounds to the nearest integer, which the low bits of the sum then hold. */
+#define VN_ROUNDER 12582912.0f
 
 /* c[0] + c[1] x + ... + c[degree] x^degree. */
 VN_INLINE vn_vec vn_poly(vn_vec x, const float *c, int degree) {

@@ -2,8 +2,8 @@
  * them.
  *
  *     xhat = (x - mean) r,  z = xhat gamma + beta,  y = act(z),  g = dy act'(z)
- *     dgamma = sum g xhat,  dbeta = sum g                                        over samples and rows
- *     dx = r (h - mean(h) - xhat mean(h xhat)),  h = g gamma                     means over the group
+ *     dgamma = sum g xhat,  dbeta = sum g                         over samples and rows
+ *     dx = r (h - mean(h) - xhat mean(h xhat)),  h = g gamma      means over the group
  *
  * dx takes two passes over a sample: the first sums, the second finishes; what it reads is still in
  * the cache. With SiLU, h is dear and the first pass leaves it in dx for the second, unless dx

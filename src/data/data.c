@@ -12,15 +12,20 @@ enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 const vn_data_row vn_data_rows[] = {
     {{"points", "points:NAME, 2-D toys made from the seed", "vane", NULL},
      vn_points_detect, vn_points_open},
-    {{"world", "FILE.json, a mixture of Gaussians; points are drawn from it: FILE.json:count=50000", "vane", vn_world_data_params},
+    {{"world", "FILE.json, a mixture of Gaussians; points are drawn from it: FILE.json:count=50000",
+      "vane", vn_world_data_params},
      vn_world_data_detect, vn_world_data_open},
     {{"npz", "FILE.npz with images (uint8) or points (float), labels, class_names", "numpy", NULL},
      vn_npz_detect, vn_npz_open},
-    {{"idx", "a folder with train-images-idx3-ubyte(.gz) and its labels, or one file of such a pair", "MNIST, Fashion-MNIST", NULL},
+    {{"idx",
+      "a folder with train-images-idx3-ubyte(.gz) and its labels, or one file of such a pair",
+      "MNIST, Fashion-MNIST", NULL},
      vn_idx_detect, vn_idx_open},
-    {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files", "CIFAR", NULL},
+    {{"cifar", "a folder with CIFAR-10's or CIFAR-100's binary batches, or one of the files",
+      "CIFAR", NULL},
      vn_cifar_detect, vn_cifar_open},
-    {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no classes), or with StyleGAN's dataset.json", "vane", NULL},
+    {{"folder", "a folder of class folders with PNG, JPEG or WebP files, of such files alone (no "
+                "classes), or with StyleGAN's dataset.json", "vane", NULL},
      vn_folder_detect, vn_folder_open},
 };
 /* clang-format on */

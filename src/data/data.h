@@ -31,11 +31,11 @@ typedef struct vn_data_options {
     size_t memory;
     /* folders: decode every picture while opening, where that takes seconds: see VN_CHECK_WORK */
     bool check;
-    bool
-        skip_bad; /* folders: go on without pictures that cannot be read, each told in the log. Without it such a picture
-                      fails the opening or, where it shows later, the batch it stands in */
-    /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Those that
-     * were told to be unreadable may have been repaired or removed; the list is kept up to date.
+    /* folders: go on without pictures that cannot be read, each named in the log. Without it such
+     * a picture fails the opening or, if it is found out later, the batch that it belongs to */
+    bool skip_bad;
+    /* folders: a run's list of files (vn_data_save_list), which the folder must hold. Pictures that
+     * the log has named unreadable may have been repaired or removed; the list is kept up to date.
      * NULL: none */
     const char *list;
     /* folders: [C,H,W] that samples are made to be, as a run made them; NULL: found by `size` */

@@ -1,17 +1,17 @@
-/* apg.c - adaptive projected guidance (2410.02416, algorithm 1): CFG in x0 whose delta has a
- * memory, a largest norm, and loses the part along the conditional prediction, which is what makes
- * strong guidance oversaturate.
+/* apg.c - adaptive projected guidance (2410.02416, algorithm 1): CFG in x0 whose delta D = c - u is
+ * changed in three ways. It has (negative) momentum, its norm is bounded, and it loses the part
+ * along the conditional prediction, which is what makes strong guidance oversaturate.
  *
  *     D = (c - u) + beta D_before
  *     D = D min(1, r / |D|)
  *     c + (gamma - 1) (D_perpendicular + eta D_parallel)        to c
  *
- * As in the paper D_before is what it was before the limit. eps follows x0.
+ * As in the paper D_before is the delta before its norm was bounded. eps follows x0.
  *
- * A norm grows with the root of the count of numbers, and the paper's r belongs to its models: 15
- * to SDXL, whose latents are 4 x 128 x 128. Beside a delta of 3 x 32 x 32 numbers that is no limit
- * at all; so where r is not given it is 15 for as many numbers as SDXL's, and for others the same
- * length a number. */
+ * A norm grows with the square root of the count of numbers, and the paper's r belongs to its
+ * models: 15 to SDXL, whose latents are 4 x 128 x 128. A delta of 3 x 32 x 32 numbers hardly ever
+ * reaches that; so where r is not given, it is 15 for as many numbers as SDXL's latents have, and
+ * in proportion to the square root of the count for others. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -22,13 +22,11 @@
 
 enum { BETA, LIMIT, ETA };
 static const vn_param params[] = {
-    {"beta", "how much of the delta before is added; negative: what stays is damped", -0.5, -1, 1,
+    {"beta", "momentum: how much of the delta before is added; negative: it is damped", -0.5, -1, 1,
      0, NULL},
     {"r",
      "largest norm of a sample's delta; 0: none; -1: the paper's 15 for the 65536 numbers of "
-     "SDXL's latents, for other "
-     "sizes by "
-     "the root of their count (3.2 for 3 x 32 x 32)",
+     "SDXL's latents, for other sizes by the root of their count (3.2 for 3 x 32 x 32)",
      FOR_THE_SIZE, FOR_THE_SIZE, 1e9, 0, NULL},
     {"eta", "how much of the part along the conditional prediction is kept", 0, -10, 10, 0, NULL},
     {0},
@@ -45,7 +43,8 @@ static double limit_of(const vn_guide *g) {
     return r == FOR_THE_SIZE ? SDXL_LIMIT * sqrt((double)g->denoiser->size / SDXL_NUMBERS) : r;
 }
 
-/* One sample: shift = D_perpendicular + eta D_parallel, before the limit at `memory`. */
+/* For one sample: shift [size] = D_perpendicular + eta D_parallel. memory [size] holds D before its
+ * norm was bounded; in: that of the evaluation before, out: that of this one. */
 static void project(const double *v, double limit, size_t size, const float *c, const float *u,
                     float *memory, float *shift) {
     double dd = 0, dc = 0, cc = 0;

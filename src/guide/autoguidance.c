@@ -1,7 +1,7 @@
-/* autoguidance.c - guidance by a worse version of the model itself (2406.02507): weak + gamma (D -
- * weak), both under the same condition. It pushes away from the errors that the two share, and does
- * not make samples of a class more alike as CFG does. Samples without a condition are guided
- * too. */
+/* autoguidance.c - guidance by a worse version of the model itself (2406.02507):
+ * weak + gamma (D - weak), both under the same condition. It pushes away from the errors that the
+ * two share, and does not make samples of a class more alike as CFG does. Samples without a
+ * condition are guided too. */
 #include "guide/internal.h"
 
 static vn_pass weak(const vn_guide_at *at) {

@@ -1,5 +1,5 @@
-/* cfg_plus_plus.c - CFG++ (2406.08070): x0 is guided, the noise that the step puts back is the null
- * prediction's:
+/* cfg_plus_plus.c - CFG++ (2406.08070): x0 is guided, while the noise with which the step renoises
+ * it is the null prediction's:
  *
  *     x0 = x0_u + lambda (x0_c - x0_u)      eps = eps_u
  *

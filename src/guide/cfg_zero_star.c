@@ -1,12 +1,12 @@
-/* cfg_zero_star.c - CFG-Zero* (2503.18886): CFG in velocity, with the null prediction scaled to fit
- * the conditional one best, and no motion at all in the first steps, where a flow's velocity is
- * least well learnt:
+/* cfg_zero_star.c - CFG-Zero* (2503.18886): CFG in velocity, with the null prediction scaled by the
+ * least-squares fit s to the conditional one, and velocity 0 in the first steps, where a flow's
+ * velocity is learnt least well:
  *
  *     s = <c,u> / (|u|^2 + 1e-8)
  *     v = s u + gamma (c - s u),   0 in the first part of the steps
  *
- * A step counts as in that part if it ends there. Where gamma is 1, the conditional prediction in
- * all steps. */
+ * A step belongs to the first part if it ends within it. Where gamma is 1, the result is the
+ * conditional prediction in all steps. */
 #include "guide/internal.h"
 
 enum { ZERO };

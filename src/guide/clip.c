@@ -1,7 +1,7 @@
 /* clip.c - x0 clipped to a range in every step, as programs do for data that is known to lie in it
- * (2006.11239's code; clip_sample of diffusers' schedulers). The noise then follows x0, so that x =
- * alpha x0 + sigma eps still holds, as in DDPM's posterior mean; or it is kept as the network said,
- * as in diffusers' DDIMScheduler without use_clipped_model_output. */
+ * (2006.11239's code; clip_sample of diffusers' schedulers). eps then follows x0, so that
+ * x = alpha x0 + sigma eps still holds, as in DDPM's posterior mean; or it is kept as the network
+ * predicted it, as in diffusers' DDIMScheduler without use_clipped_model_output. */
 #include "guide/internal.h"
 
 enum { RANGE };
@@ -26,7 +26,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
                 follow = (float)vn_noise_follows(at, &g->choice);
     for (int64_t i = 0; i < at->n * g->denoiser->size; i++) {
         const float x0 = out->x0[i];
-        if (!(x0 < -range || x0 > range)) continue; /* NaN stays NaN, for the sampling run to see */
+        if (!(x0 < -range || x0 > range)) continue; /* NaN stays NaN: the sampling run refuses it */
         out->x0[i] = x0 < 0 ? -range : range;
         out->eps[i] -= follow * (out->x0[i] - x0);
     }

@@ -1,5 +1,5 @@
-/* dynamic_threshold.c - dynamic thresholding (2205.11487): for each sample, with q a high
- * percentile of |x0|, but at least the bound of the data, 1:
+/* dynamic_threshold.c - dynamic thresholding (2205.11487). For each sample, with q a high
+ * percentile of |x0| that is at least the bound of the data (1):
  *
  *     x0 = clip(x0, -q, q) bound / q
  *
@@ -49,7 +49,7 @@ static double quantile(float *v, int64_t n, double part) {
     return (double)v[k] + (at - (double)k) * ((double)next - (double)v[k]);
 }
 
-/* NaN stays NaN, for the sampling run to see. */
+/* NaN stays NaN: the sampling run refuses it. */
 static double clip(double x, double q) {
     return x < -q ? -q : x > q ? q : x;
 }

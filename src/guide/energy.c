@@ -1,12 +1,13 @@
 /* energy.c - guidance by the gradient of a reward, or of minus an energy (training-free guidance;
- * for flows 2502.02150). With x0-hat the model's answer under each row's own condition, and log r
- * the user's,
+ * for flows 2502.02150). With x0-hat the x0-prediction under each row's own condition, and log r
+ * the user's log reward,
  *
- *     g = grad_x log r(x0-hat(x)) = (d x0-hat / dx)^T grad log r         one product with the Jacobian of the denoiser
+ *     g = grad_x log r(x0-hat(x)) = (d x0-hat / dx)^T grad log r     a product with the transposed
+ *                                                                    Jacobian of the denoiser
  *     x0 += scale sigma^2/alpha g,   eps -= scale sigma g
  *
- * To first order in the variance of x0 given x this is the score of p(x) r(x)^scale. At alpha = 0 x
- * says nothing of x0, both g and alpha are 0, and the prediction is left as it is. */
+ * To first order in the variance of x0 given x this is the score of p(x) r(x)^scale. At alpha = 0,
+ * x is independent of x0, both g and alpha are 0, and the prediction is left as it is. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -29,8 +30,8 @@ static bool acts(const vn_guide_at *at) {
     return at->level->alpha > 0 && at->level->sigma > 0;
 }
 
-/* x0-hat, and the gradient of log r(x0-hat) by x. Under no condition at all it is the null pass of
- * the rule. */
+/* The pass that gives x0-hat. If no row has a condition it is the null pass, so that it is shared
+ * with the rule's. */
 static vn_pass forward(const vn_guide_at *at) {
     return at->all_null ? vn_null(at) : vn_conditional(at);
 }
@@ -60,8 +61,8 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
 
 /* ---- rewards --------------------------------------------------------------------------------- */
 
-/* The classifier in a reward's place: log p(label|x0), x0 shown to it on the path's least noisy
- * level. */
+/* The classifier in a reward's place: log p(label|x0), where the classifier gets x0 as x at the
+ * path's least noisy level. */
 static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
                            float *gradient) {
     const vn_path *path = g->denoiser->path;
@@ -87,7 +88,7 @@ bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float 
                      float *gradient) {
     const vn_reward *r = g->reward;
     const int64_t values = at->n, numbers = at->n * g->denoiser->size;
-    /* what a reward leaves out is not taken for an answer */
+    /* values that the callback does not write are found by check_finite */
     for (int64_t i = 0; i < values; i++) value[i] = NAN;
     for (int64_t i = 0; gradient && i < numbers; i++) gradient[i] = NAN;
     if (!r && !classify_clean(g, at, x0, value, gradient)) return false;

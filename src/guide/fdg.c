@@ -20,7 +20,7 @@ static const vn_param params[] = {
     {0},
 };
 
-enum { NARROWEST = 3 }; /* side that can still be blurred */
+enum { NARROWEST = 3 }; /* smallest side of an image that can be blurred */
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     const int halved = (int)c->value[LEVELS] - 2;
@@ -38,7 +38,7 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 typedef struct plane {
     int64_t h, w;
     float *at;    /* [h,w] */
-    float *spare; /* as large, for what comes next */
+    float *spare; /* as large: what the next operation writes, before the two are swapped */
 } plane;
 
 static void swap(plane *p) {
@@ -68,7 +68,8 @@ static void blur(plane *p) {
     blur_lines(p->spare, p->at, p->w, 1, p->h, p->w);
 }
 
-/* Where pixel i of n lies among m: between *low and the next, *part of the way. */
+/* Where the centre of pixel i of n lies on a line of m pixels: between *low and *high, at the
+ * fraction *part of the way. */
 static void place(int64_t i, int64_t n, int64_t m, int64_t *low, int64_t *high, float *part) {
     double at = ((double)i + 0.5) * (double)m / (double)n - 0.5;
     at = at > 0 ? at : 0;
@@ -95,8 +96,8 @@ static void resize(plane *p, int64_t h, int64_t w) {
     swap(p);
 }
 
-/* The coarsest image of the pyramid, brought back to size, in place: the number of swaps is
- * even. */
+/* Replaces the image by the coarsest one of its pyramid, brought back to size. The result is in
+ * p->at, because the number of swaps is even. */
 static void low_frequencies(plane *p, int levels) {
     const int64_t h = p->h, w = p->w;
     for (int k = 1; k < levels; k++) {

@@ -1,17 +1,19 @@
-/* fk.c - Feynman-Kac steering (2501.06848): samples are particles, resampled on what their x0-hat
- * is worth, so that in the limit of many they are drawn from p(x) r(x)^lambda with no gradient at
- * all. With r_k the log reward at step k, a step weighs
+/* fk.c - Feynman-Kac steering (2501.06848): samples are particles, resampled by the reward of their
+ * x0-hat, so that in the limit of many they are drawn from p(x) r(x)^lambda without any gradient.
+ * With r_k the log reward at step k, the log potential of a step is
  *
- *     difference   lambda (r_k - r_{k-1})        max   lambda max of r_0 .. r_k        sum   lambda (r_0 + .. + r_k)
+ *     difference   lambda (r_k - r_{k-1})
+ *     max          lambda max of r_0 .. r_k
+ *     sum          lambda (r_0 + .. + r_k)
  *
- * and the last weight divides by all before it, so that their product is r(x0)^lambda whatever the
- * potential. Resampling is adaptive: where the effective sample size is below ess of the
- * population, and once more at the end.
+ * and the last potential divides by all before it, so that their product is r(x0)^lambda for each
+ * of the three. Resampling is adaptive: where the effective sample size is below the part `ess` of
+ * the population, and once more at the end.
  *
  * x0-hat is that of the guided prediction from which the step is made; it weighs the state after
- * that step. max and sum pay for the same reward again and again: let them weigh few times, as the
- * paper does, with every. A deterministic sampler carries copies of one particle on as copies: use
- * one with noise. */
+ * that step. With max and sum the same reward counts in every step: use `every`, so that they weigh
+ * as seldom as in the paper. Under a deterministic sampler copies of a particle stay copies: use a
+ * sampler with noise. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -28,9 +30,9 @@ static const vn_param params[] = {
     {0},
 };
 
-/* Slots: log rewards [n]; then one number a row: the last, largest or summed reward, and the log of
- * all potentials so far, in two floats, as it grows with the number of steps and is divided out
- * again. */
+/* Slots. REWARD: log rewards [n]. Then one number a row: SO_FAR, the last, largest or summed log
+ * reward; PRODUCT and REST, the sum of the log potentials so far as a float and what it leaves,
+ * because the sum grows with the number of steps and is subtracted at the end. */
 enum { REWARD, SO_FAR, PRODUCT, REST, SLOTS };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
@@ -48,8 +50,8 @@ static void set_product(vn_guide *g, int64_t row, double value) {
     g->slot[REST][row] = (float)(value - (double)g->slot[PRODUCT][row]);
 }
 
-/* What of its rewards a particle remembers. */
-static float remember(const vn_guide *g, const vn_guide_at *at, float before, float reward) {
+/* The log reward that enters a particle's next potential: the last one, the largest or the sum. */
+static float accumulate(const vn_guide *g, const vn_guide_at *at, float before, float reward) {
     switch ((int)g->choice.value[POTENTIAL]) {
     case MAX: return at->step ? fmaxf(before, reward) : reward;
     case SUM: return before + reward;
@@ -64,7 +66,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estima
     for (int64_t i = 0; i < at->n; i++) {
         const int64_t row = i * g->denoiser->size;
         const float before = g->slot[SO_FAR][row],
-                    now = remember(g, at, before, g->slot[REWARD][i]);
+                    now = accumulate(g, at, before, g->slot[REWARD][i]);
         const float potential = g->choice.value[POTENTIAL] == DIFFERENCE ? now - before : now;
         const double weight = g->choice.value[LAMBDA] * (double)potential;
         g->slot[SO_FAR][row] = now;

@@ -1,23 +1,23 @@
-/* fkc.c - Feynman-Kac correctors (2503.02819): what makes CFG draw from the tilted density
- * p(x|y)^gamma p(x)^(1-gamma). The reverse SDE with CFG's score follows those tilted densities but
- * for a factor, which each particle gathers as a weight,
+/* fkc.c - Feynman-Kac correctors (2503.02819): weights and resampling with which CFG draws from the
+ * tilted density p(x|y)^gamma p(x)^(1-gamma). The reverse SDE with CFG's score follows those tilted
+ * densities up to a factor, which each particle carries as a weight w,
  *
  *     d log w = 1/2 g^2 gamma (gamma - 1) |s_c - s_u|^2 dtau + dgamma log p(y|x)
  *
- * and resampling pays out; once more at the end, so that what is returned is equally weighted. With
- * s_c - s_u = (eps_u - eps_c)/sigma, and eps held over a step from sigma/alpha = s to s', as
- * euler-maruyama does, the first term is gamma (gamma - 1) log(s/s') |eps_c - eps_u|^2. The second
- * is there while a schedule or an interval changes gamma, and takes a classifier to know; what is
- * drawn is the tilt with the last gamma.
+ * Resampling makes the weights equal, and does so once more at the end, so that what is returned is
+ * equally weighted. With s_c - s_u = (eps_u - eps_c)/sigma, and eps constant over a step from
+ * sigma/alpha = s to s', as in euler-maruyama, the first term is gamma (gamma - 1) log(s/s') |eps_c
+ * - eps_u|^2. The second is there while a schedule or an interval changes gamma, and needs a
+ * classifier; the density that is drawn is the tilt with the last gamma.
  *
- * Particles are chosen by w times what they are about to gather in half an e-fold of s,
+ * Particles are resampled by w times the weight they will collect while s falls by half an e-fold,
  *
  *     exp(gamma (gamma - 1)/2 |eps_c - eps_u|^2)
  *
  * which is then divided out again (an auxiliary particle filter, Pitt & Shephard 1999) and vanishes
  * by itself at the end. With p(x|y) = N(0,1), p(x) = N(0,2), gamma 5 and 20,000 particles the
- * variance that is drawn scatters by 4.2% from seed to seed when they are chosen by w alone where
- * ESS is below a half; this way by 1.4%. */
+ * variance of the samples differs from seed to seed by 4.2% when they are resampled by w alone
+ * where ESS is below a half, and by 1.4% this way. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -28,7 +28,8 @@ static const vn_param params[] = {
     {0},
 };
 
-/* Slots: the gamma that a row's weight is for, and what it is about to gather; log p(y|x) [n]. */
+/* Slots. GAMMA: the gamma that a row's weight is for; AHEAD: the log of the weight it is about to
+ * collect; LOG_P: log p(y|x) [n]. */
 enum { GAMMA, AHEAD, LOG_P, SLOTS };
 
 static bool weighs(const vn_guide_at *at) {
@@ -43,7 +44,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &u);
 }
 
-/* The part of the weight that a new gamma asks for at x. */
+/* Adds the second term of d log w, where gamma has changed since the step before. */
 static void change_gamma(vn_guide *g, const vn_guide_at *at) {
     const double before = (double)g->slot[GAMMA][0], change = (double)(float)at->gamma - before;
     for (int64_t i = 0; i < at->n; i++) g->slot[GAMMA][i * g->denoiser->size] = (float)at->gamma;
@@ -60,9 +61,9 @@ static void change_gamma(vn_guide *g, const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n; i++) g->log_weight[i] += change * (double)g->slot[LOG_P][i];
 }
 
-/* Integral of g^2/(2 sigma^2) dtau over a step: log(s/s'). From alpha = 0, where eps_c = eps_u,
- * nothing is gathered; down to sigma = 0 it is the scores that are held, and s^2 falls by all it
- * has. */
+/* Integral of g^2/(2 sigma^2) dtau over a step: log(s/s'). At alpha = 0 it is 0, because
+ * eps_c = eps_u there. In a step to sigma = 0 the scores, not eps, are taken as constant, which
+ * gives 1/2. */
 static double gathered(const vn_level *from, const vn_level *to) {
     if (from->alpha == 0) return 0;
     return to->sigma > 0 ? log(vn_level_ratio(from) / vn_level_ratio(to)) : 0.5;

@@ -1,12 +1,12 @@
 /* gibbs_like.c - classifier-free Gibbs-like guidance (2505.21101). A first sample is drawn without
- * guidance, which keeps the variety of p(x|y); then, `rounds` times, it is noised again to a
- * moderate level and denoised with guidance, which there hardly differs from what the tilted
- * density asks for:
+ * guidance, which keeps the variety of p(x|y); then, `rounds` times, it is renoised to a moderate
+ * level and denoised with guidance, which at such levels is close to the score of the tilted
+ * density:
  *
  *     x ~ p(x|y);   rounds times:  x_s = alpha_s x + sigma_s eps,  x <- guided denoising from s
  *
- * The way down goes over the sampling run's own levels, from its noisiest not above `level`, so that a
- * discrete path stays on its steps. */
+ * Each denoising uses the sampling run's own levels, from the noisiest that is not above `level`,
+ * so that a discrete path stays on its steps. */
 #include "guide/internal.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
-/* guidance.c - the list of guides at work: it is opened from its text, asked for passes until it
- * needs no more, the passes are run in as few batches as there are networks, and the guides
- * combine. */
+/* guidance.c - a list of guides: it is opened from its text; at each prediction its guides are
+ * asked for passes until they need no more, passes through one network are run as one batch, and
+ * then the guides combine them. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -34,8 +34,8 @@ struct vn_guidance {
     float *x, *raw, *direction, *variance, *strength;
     vn_level *level, *to;
     vn_condition *condition;
-    /* of the prediction at work: where a learned variance goes, or NULL; that of a pass is there,
-     * of the conditional one */
+    /* of the prediction that is being made: where the learned variance goes, or NULL; found: it
+     * holds that of some pass; settled: that of the conditional one */
     float *wanted;
     bool found, settled;
 };
@@ -54,12 +54,12 @@ static size_t guide_length(const char *text) {
     return end;
 }
 
-/* Whether what `a` works out is spoilt by `b`. */
+/* Whether `b` would undo what `a` computes. */
 static bool spoils(const vn_guide_row *b, const vn_guide_row *a) {
     return a->rule && b->stage != VN_GUIDE_STRENGTH && strcmp(b->row.name, a->rule) != 0;
 }
 
-/* Whether `b` acts on what a rule must have for itself. */
+/* Whether `b` changes gamma or the prediction, which a rule with `alone` does not allow. */
 static bool intrudes(const vn_guide_row *b, const vn_guide_row *a) {
     return a->alone && (b->strength || b->combine);
 }
@@ -132,8 +132,8 @@ static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
     return status || rule ? status : add_guide(g, vn_table_row(g->table, 0)->name, err);
 }
 
-/* The row of the first guide of a list, NULL where it is none; *text moves on to the next one, NULL
- * after the last. */
+/* The row of the first guide of a list, or NULL if that is not the text of a guide; *text moves on
+ * to the next one, and is NULL after the last. */
 static const vn_guide_row *next_row(const char **text) {
     vn_choice c;
     vn_err err;
@@ -162,7 +162,8 @@ unsigned vn_guides_need(const char *text) {
     return needs;
 }
 
-/* `list`, which is freed, with one more guide of so many characters. New string or NULL. */
+/* `list` (NULL: empty), which is freed, with one more guide after it, the first `length` characters
+ * of `one`. A new string, or NULL: out of memory. */
 static char *with_guide(char *list, const char *one, size_t length) {
     char *longer = list ? vn_format("%s%s%.*s", list, *list ? "," : "", (int)length, one) : NULL;
     vn_free(list);
@@ -177,7 +178,7 @@ char *vn_guides_finish(const char *guide, const char *last) {
         char *one = vn_format("%.*s", (int)length, text);
         vn_choice c;
         const vn_status status = one ? vn_choice_parse(one, &vn_guides, &c, NULL) : VN_NO_MEMORY;
-        /* what is no guide is refused later */
+        /* text that is no guide is refused when the list is opened */
         const vn_guide_row *row = status ? NULL : (const vn_guide_row *)c.row;
         const bool left_out = row == &vn_clip_guide && c.value[0] == 0;
         replaced |= row && row->replaces;
@@ -253,8 +254,7 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
     return VN_OK;
 }
 
-/* Whether the denoiser answers in double and no guide does more with its answers than the plain
- * rule. */
+/* Whether the denoiser predicts in double and the plain rule is the only guide. */
 static bool can_be_exact(const vn_guidance *g) {
     bool plain = g->denoiser->exact != NULL;
     for (int i = 0; i < g->count; i++)
@@ -381,7 +381,7 @@ static bool go_together(const vn_pass *a, const vn_pass *b) {
            a->want == b->want;
 }
 
-/* raw rows -> the pair of one pass. */
+/* The estimate of one pass from its raw rows [n,size]. */
 static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, const float *raw,
                  vn_estimate *estimate) {
     const size_t size = (size_t)g->denoiser->size;
@@ -400,7 +400,8 @@ static void keep(const vn_guidance *g, const vn_guide_at *at, const vn_pass *p, 
     }
 }
 
-/* The learned variance of a pass, if it is one at the state itself and none more fit was there. */
+/* Keeps the learned variance of a pass at the state itself: that of the conditional pass, or of the
+ * first pass until there is one. */
 static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *p,
                           const float *rows) {
     const vn_pass conditional = vn_conditional(at);
@@ -411,8 +412,8 @@ static void keep_variance(vn_guidance *g, const vn_guide_at *at, const vn_pass *
     g->settled = fit;
 }
 
-/* Runs all passes that go with the first one not done, as one batch, and moves them to the front of
- * what is left. */
+/* Takes the first pass that has not been run and all that can share a forward pass with it, moves
+ * them to the front of what is left, and runs them as one batch. */
 static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *err) {
     vn_plan *plan = &g->plan;
     const size_t n = (size_t)at->n, floats = n * (size_t)g->denoiser->size;
@@ -461,7 +462,7 @@ static vn_status evaluate_batch(vn_guidance *g, const vn_guide_at *at, vn_err *e
     return status;
 }
 
-/* ---- at work --------------------------------------------------------------------------------- */
+/* ---- predictions ----------------------------------------------------------------------------- */
 
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition) {
     g->rows_passed = 0;
@@ -540,7 +541,7 @@ static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_estimat
     return status;
 }
 
-/* What guides keep for each row, from row `by` on (or back, when negative). */
+/* Moves the pointers to what guides keep for each row on by `by` rows, or back where negative. */
 static void move_memory(vn_guidance *g, int64_t by) {
     for (int i = 0; i < g->count; i++) {
         vn_guide *one = &g->guide[i];
@@ -611,7 +612,7 @@ vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, dou
 
 /* ---- between steps --------------------------------------------------------------------------- */
 
-/* Rows of what guides remember, as the samples they belong to are moved. */
+/* Moves the rows of what guides keep as the samples that they belong to are moved. */
 static void move_rows(vn_guidance *g, const int64_t *ancestor) {
     const size_t n = (size_t)g->n, size = (size_t)g->denoiser->size;
     for (int i = 0; i < g->count; i++) {

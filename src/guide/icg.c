@@ -1,11 +1,11 @@
-/* icg.c - independent condition guidance (2407.02687): CFG for models that never saw the null
- * condition. In its place stands the prediction under a class drawn at random, independent of the
- * sample, anew at each step:
+/* icg.c - independent condition guidance (2407.02687): CFG for models that were not trained with
+ * the null condition. The prediction under a random class r, drawn at each step independently of
+ * the sample, takes the place of the null one:
  *
  *     r + gamma (c - r)
  *
- * The draw depends on seed, sample and step only; the evaluations of one step share it, so that a
- * step of higher order has one slope field. */
+ * The draw depends on seed, sample and step only; all evaluations of one step share it, so that a
+ * step of higher order integrates one ODE. */
 #include "guide/internal.h"
 
 static vn_pass random_class(vn_guide *g, const vn_guide_at *at) {

@@ -12,7 +12,8 @@
     ROW(classifier) ROW(energy) \
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
     ROW(negative) ROW(also) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
-    ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) ROW(tcfg) ROW(mambo_g) ROW(fdg) \
+    ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
+    ROW(tcfg) ROW(mambo_g) ROW(fdg) \
     ROW(rescale) ROW(dynamic_threshold) ROW(clip) \
     ROW(pag) ROW(seg) ROW(slg) ROW(stg) ROW(pladis) \
     ROW(interval) ROW(schedule)
@@ -24,9 +25,10 @@ VN_GUIDES(VN_DECLARE)
 
 /* ---- what rules share (passes.c) ------------------------------------------------------------- */
 
-/* the pass under each row's own condition; vn_null if no row has one */
+/* The pass under each row's own condition; vn_null if no row has one. */
 vn_pass vn_conditional(const vn_guide_at *at);
-vn_pass vn_null(const vn_guide_at *at); /* the pass under none */
+/* The pass under the null condition. */
+vn_pass vn_null(const vn_guide_at *at);
 /* Whether guidance has anything to do here: gamma is not 1 and some row has a condition. */
 bool vn_guided(const vn_guide_at *at);
 /* out = a + gamma (b - a), n floats. */
@@ -39,22 +41,24 @@ void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, 
 
 /* ---- rules that combine two predictions (spaces.c) ------------------------------------------- */
 
-/* a + gamma (b - a) of two passes; one alone is run where the other does not matter. */
+/* a + gamma (b - a) of two passes; at gamma 0 and 1 only the one that counts is run. */
 void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const vn_pass *b);
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
                         const vn_pass *b, vn_estimate *out);
-/* A plan: the conditional pass, and the null one where guidance acts. */
+/* A row's `plan`: the conditional pass, and the null one where guidance acts. */
 void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p);
-/* Copies the conditional pair to *out; true with both pairs where guidance acts. */
+/* Copies the conditional estimate to *out. Where guidance acts it returns true, with the
+ * conditional estimate in *c and the null one in *u. */
 bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
                  const vn_estimate **c, const vn_estimate **u);
 
-/* The spaces that papers measure in. Velocity is dx by the length of the curve (alpha, sigma), so
- * that velocities of two levels can be compared however the path counts t; on the rectified path
- * dx/dt by a constant. v where the path has no finite slope. */
+/* The spaces that papers measure in, as prediction coefficients. Velocity is dx by the length of
+ * the curve (alpha, sigma) instead of dt, so that velocities of two levels can be compared whatever
+ * the path's t is; on the rectified path that is dx/dt times a constant. Where the path has no
+ * finite slope it is v. */
 vn_coefficients vn_as_eps(const vn_level *l);
 vn_coefficients vn_as_velocity(const vn_level *l);
-/* Of one row in a space: <a,a>, <a,d>, <d,d> with d = b - a. */
+/* Dot products of one row in a space: <a,a>, <a,d>, <d,d> with d = b - a. */
 typedef struct vn_gram {
     double aa, ad, dd;
 } vn_gram;
@@ -64,23 +68,25 @@ vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate 
 void vn_blend_row(const vn_coefficients *space, size_t size, size_t row, const float *x, double wa,
                   const vn_estimate *a, double wb, const vn_estimate *b, vn_estimate *out);
 
-/* The pass under one class, in g->condition; rows without a condition stay without. The same when asked
- * again. */
+/* The pass under one class; rows without a condition keep the null one. It writes g->condition, and
+ * is the same pass each time it is called during one prediction. */
 vn_pass vn_pass_of_class(vn_guide *g, const vn_guide_at *at, int32_t label);
 
-/* ---- what replaces x0 (clip.c, dynamic_threshold.c) ------------------------------------------ */
+/* ---- guides that replace x0 (clip.c, dynamic_threshold.c) ------------------------------------ */
 
-/* The parameter `noise` at this place of a row's: whether eps follows x0, so that x = alpha x0 +
- * sigma eps still holds, or is kept as it was, which takes a sampler that moves the two apart. */
+/* Index of the parameter `noise` in such a row: whether eps follows x0, so that x = alpha x0 +
+ * sigma eps still holds, or is kept as it was, which needs a sampler that uses x0 and eps each as
+ * they are given. */
 enum { VN_PARAM_NOISE = 1 };
 /* clang-format off */
 #define VN_NOISE_PARAM \
-    {"noise", "follows x0, or is kept, which takes a sampler that moves x0 and noise apart", 0, 0, 1, 1, "follow|keep"}
+    {"noise", "follows x0, or is kept, which takes a sampler that moves x0 and noise apart", \
+     0, 0, 1, 1, "follow|keep"}
 /* clang-format on */
 unsigned vn_noise_needs(const vn_choice *c);
-/* What eps loses for each unit that x0 gains: alpha/sigma, or 0 if it is kept or sigma is 0. */
+/* By how much eps falls when x0 grows by 1: alpha/sigma, or 0 if eps is kept or sigma is 0. */
 double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
-/* x0 becomes x0 + shift [n,size], and eps loses `follow` times as much. */
+/* x0 becomes x0 + shift [n,size], and eps becomes eps - follow shift. */
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
                  vn_estimate *out);
 
@@ -91,34 +97,37 @@ typedef struct vn_means {
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
 } vn_means;
-/* VN_BAD_ARGUMENT names what the row needs and is not there. */
+/* VN_BAD_ARGUMENT names what the row needs and the model or the user does not provide. */
 vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma,
                                vn_err *err);
 
 /* ---- classifiers and rewards (classifier.c, energy.c) ---------------------------------------- */
 
-/* The denoiser's classifier at x: log p(label|x) [n] and shift [n,size] as in vn_classify, each or
- * NULL; 0 for rows without a condition. Uses g->condition. False: it failed, and g says how. */
+/* The denoiser's classifier at x: log p(condition|x) [n] and shift [n,size] as in vn_classify,
+ * either may be NULL; 0 for rows without a condition. Overwrites g->condition. False: it failed,
+ * and g->status and g->err say why. */
 bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const vn_level *level,
                        float *log_probability, float *shift);
 /* The user's log reward of x0 [n,size], or log p(label|x0) in its place: value [n], gradient
- * [n,size] or NULL. All finite, or false. */
+ * [n,size] or NULL. False: it failed or gave numbers that are not finite, and g->status and g->err
+ * say why. */
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
                      float *gradient);
 
-/* ---- a hand inside the network (perturbed.c, pladis.c) --------------------------------------- */
+/* ---- perturbations of the network (perturbed.c, pladis.c) ------------------------------------ */
 
-/* The parameters `first` and `last`, which layers, at these places of a row's. */
+/* Indices of the parameters `first` and `last`, the layers, in such a row. */
 enum { VN_PARAM_FIRST = 1, VN_PARAM_LAST = 2 };
-/* Refuses layers that the denoiser does not have; VN_OK where it has none at all, which is refused
- * elsewhere. */
+/* VN_BAD_ARGUMENT: layers that the denoiser does not have. VN_OK if it has none at all, which
+ * vn_guide_check_needs refuses. */
 vn_status vn_check_layers(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 
 /* ---- populations (population.c) -------------------------------------------------------------- */
 
-/* Resamples each population whose effective sample size is below `ess` of its count by g->log weight,
- * the log weights, and sets those to 0. Uses g->condition. */
+/* Resamples each population whose effective sample size is below the part `ess` of its count, by
+ * the log weights g->log_weight, and sets those to 0. Overwrites g->condition. */
 void vn_population_resample(vn_guide *g, vn_population *p, double ess);
-bool vn_population_ends(const vn_population *p); /* whether the sampling run's last step was made */
+/* Whether the step that was made is the last one of the sampling run. */
+bool vn_population_ends(const vn_population *p);
 
 #endif

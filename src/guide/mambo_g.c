@@ -1,5 +1,6 @@
 /* mambo_g.c - MAMBO-G (2508.03442): guidance is damped, for each sample, where the difference of
- * the two velocities is large beside the null one, which is so at the first steps:
+ * the conditional and the null velocity is large in comparison with the null one, as in the first
+ * steps:
  *
  *     gamma' = 1 + (gamma - 1) exp(-alpha |c - u| / |u|),   u + gamma' (c - u) */
 #include "guide/internal.h"

@@ -1,11 +1,11 @@
-/* needs.c - what a guide needs of a model and is not there: the refusal names it and, where
- * conditions or null are lacking, the guides that do without. */
+/* needs.c - refuses guides that need what a model does not have. The message names it and, where
+ * the model has no conditions or no null condition, the guides that work without. */
 #include "guide/internal.h"
 
 #include <string.h>
 
-/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that
- * something else fulfils. */
+/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that are
+ * met by something else. */
 static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
@@ -22,11 +22,11 @@ static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned 
     return NULL;
 }
 
-/* What a user can give a guide beside the model. */
+/* Needs that a user can meet by an option, whatever the model is. */
 #define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
 
-/* What a guide is to one who looks for another: a rule, which takes G; something that guides at G =
- * 1 too; or what only changes how others do. */
+/* The kinds of guide that the message lists: rules, which use G; guides that act at G = 1 too; and
+ * those that only change what others do. */
 typedef enum use { AS_RULE, AT_ONE, BESIDE } use;
 
 static use use_of(const vn_guide_row *row) {
@@ -73,7 +73,7 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
         vn_fail_after(err, "`weak` names one");
     if ((!(row->needs & VN_NEEDS_CLASSES) || vn_conditions_count(&d->conditions)) &&
         (!(row->needs & VN_NEEDS_NULL) || d->conditions.has_null))
-        return VN_BAD_ARGUMENT; /* what it lacks few other guides need */
+        return VN_BAD_ARGUMENT; /* no list: nearly all guides work without what is missing */
     list_guides(m, AS_RULE, "", able, sizeof able);
     list_guides(m, AT_ONE, able[0] ? "; at guidance 1: " : "at guidance 1: ", able, sizeof able);
     if (able[0]) list_guides(m, BESIDE, "; beside them: ", able, sizeof able);

@@ -1,4 +1,4 @@
-/* passes.c - what rules share: the two passes of nearly all of them, and arithmetic on pairs. */
+/* passes.c - what rules share: the conditional and the null pass, and arithmetic on estimates. */
 #include "guide/internal.h"
 
 #include <string.h>

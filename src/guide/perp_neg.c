@@ -1,12 +1,12 @@
-/* perp_neg.c - Perp-Neg (2304.04968): of a negative condition's delta n = c_i - u only what is
- * perpendicular to the positive one, d = c - u, is taken away, so that removing a thing leaves what
- * it has in common with what was asked for:
+/* perp_neg.c - Perp-Neg (2304.04968): of a negative condition's delta n = c_i - u only the part
+ * that is perpendicular to the positive one, d = c - u, is subtracted, so that what the two
+ * conditions have in common stays:
  *
  *     u + gamma (d - w (n - <n,d>/<d,d> d))
  *
- * Added to a rule that has made u + gamma d; each negative class is one more of these. Where gamma
- * is 1 guidance is off, and this with it. The paper measures in eps; deltas of one level are
- * proportional in all spaces, so the ratio is the same in each. */
+ * It is an addition to a rule that has made u + gamma d; it is named once for each negative class.
+ * At gamma = 1 there is no guidance, and it does nothing. The paper measures in eps; deltas at one
+ * level are proportional in all spaces, so <n,d>/<d,d> is the same in each. */
 #include "guide/internal.h"
 
 enum { CLASS, WEIGHT };
@@ -32,7 +32,7 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &u);
 }
 
-/* <n,d>/<d,d> of one sample; 0 where d is. */
+/* <n,d>/<d,d> of one sample; 0 where d is 0. */
 static double share(size_t size, const float *n, const float *c, const float *u) {
     double nd = 0, dd = 0;
     for (size_t j = 0; j < size; j++) {
@@ -43,7 +43,8 @@ static double share(size_t size, const float *n, const float *c, const float *u)
     return dd > 0 ? nd / dd : 0;
 }
 
-/* x0 or eps loses amount (n - u - k d); the other moves by as much as keeps x. */
+/* Subtracts amount (n - u - ratio d) from x0 or from eps, and shifts the other so that
+ * x = alpha x0 + sigma eps still holds. */
 static void take_away(size_t size, double amount, double ratio, const float *n, const float *c,
                       const float *u, float *out, float *other) {
     const float a = (float)amount, k = (float)share(size, n, c, u), r = (float)(amount * ratio);
@@ -54,7 +55,8 @@ static void take_away(size_t size, double amount, double ratio, const float *n, 
     }
 }
 
-/* In x0 or in eps, where the deltas are larger: in the other they may be lost in rounding. */
+/* Computed in x0 or in eps, whichever has the larger deltas: in the other they may be lost to
+ * rounding. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!vn_guided(at)) return;
     const vn_pass of_n = {.condition = g->condition}, of_c = vn_conditional(at), of_u = vn_null(at);

@@ -1,19 +1,19 @@
-/* perturbed.c - guidance by the network's own mistakes: away from what it says when some of its
- * layers are made worse,
+/* perturbed.c - guidance away from the prediction of the network with some layers perturbed,
  *
  *     out + scale (c - c')        c' the conditional pass with those layers perturbed
  *
- * which is the same sum in eps, x0 and velocity. One rule; what is done to the layers tells its
- * four names apart:
+ * which is the same sum in eps, x0 and velocity. The four guides differ in what is done to the
+ * layers:
  *
- *   pag   attention is each token's own value                       2403.17377, scale 3
- *   seg   the queries are blurred over the grid of tokens           2408.00760, scale 3; its code's default blur is the mean
- *   slg   whole blocks are left out                                 Stability's SD3.5: scale 2.8 in the first fifth of the steps
- *   stg   attention is left out, or its scores, or the block        2411.18664, scale 1
+ *   pag   attention gives each token its own value: 2403.17377, scale 3
+ *   seg   the queries are blurred over the grid of tokens: 2408.00760, scale 3; its code's default
+ *         blur is the mean
+ *   slg   whole blocks are left out: Stability's SD3.5, scale 2.8 in the first fifth of the steps
+ *   stg   attention is left out, or its scores, or the whole block: 2411.18664, scale 1
  *
- * They need neither a condition nor a trained null, and act at gamma 1 too. Windows are fractions
- * of the steps and include the first step: diffusers 0.42.1 asks for step > start N, and so never
- * acts at step 0. Its layers are numbered as here. */
+ * They need neither a condition nor a null one, and act at gamma 1 too. start and stop are
+ * fractions of the steps, and step 0 belongs to start = 0: diffusers 0.42.1 asks for
+ * step > start N, and so never acts at step 0. It numbers layers in the same way. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -22,23 +22,30 @@ enum { SCALE, FIRST = VN_PARAM_FIRST, LAST = VN_PARAM_LAST, START, STOP, OWN };
 
 #define LAYERS_AT_MOST 65535
 /* clang-format off */
-#define PARAMS(scale, start, stop)                                                                                     \
-    {"scale", "how far from the perturbed prediction",          scale, -1e6, 1e6,            0, NULL},                 \
-    {"first", "first layer perturbed; -1: the middle one",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
-    {"last",  "last layer perturbed; -1: the first alone",      -1,    -1,   LAYERS_AT_MOST, 1, NULL},                 \
-    {"start", "part of the steps after which it acts",          start, 0,    1,              0, NULL},                 \
-    {"stop",  "part of the steps after which it stops",         stop,  0,    1,              0, NULL}
+#define PARAMS(scale, start, stop)                          \
+    {"scale", "how far from the perturbed prediction",      \
+     scale, -1e6, 1e6, 0, NULL},                            \
+    {"first", "first layer perturbed; -1: the middle one",  \
+     -1, -1, LAYERS_AT_MOST, 1, NULL},                      \
+    {"last", "last layer perturbed; -1: the first alone",   \
+     -1, -1, LAYERS_AT_MOST, 1, NULL},                      \
+    {"start", "part of the steps after which it acts",      \
+     start, 0, 1, 0, NULL},                                 \
+    {"stop", "part of the steps after which it stops",      \
+     stop, 0, 1, 0, NULL}
 
 static const vn_param pag_params[] = {PARAMS(3, 0, 1), {0}};
 static const vn_param seg_params[] = {
     PARAMS(3, 0, 1),
-    {"sigma", "deviation of the blur, in tokens; from 10000 on the mean of all", VN_BLUR_INFINITE, VN_BLUR_LEAST, 1e9, 0, NULL},
+    {"sigma", "deviation of the blur, in tokens; from 10000 on the mean of all",
+     VN_BLUR_INFINITE, VN_BLUR_LEAST, 1e9, 0, NULL},
     {0},
 };
 static const vn_param slg_params[] = {PARAMS(2.8, 0.01, 0.2), {0}};
 static const vn_param stg_params[] = {
     PARAMS(1, 0, 1),
-    {"skip", "all that attention adds; its scores alone; the whole block", 0, 0, 2, 0, "attention|scores|block"},
+    {"skip", "all that attention adds; its scores alone; the whole block",
+     0, 0, 2, 0, "attention|scores|block"},
     {0},
 };
 /* clang-format on */
@@ -81,8 +88,9 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_check_layers(c, d, err);
 }
 
-/* From the step in which `start` falls up to, and without, the first that begins at `stop` or
- * after; never none. A fraction such as 0.29 of 100 steps is not whole in binary. */
+/* Whether it acts in this step: from the step that contains `start` up to, but without, the first
+ * one that begins at `stop` or later; at least one step. The margin is for fractions such as 0.29
+ * of 100 steps, which is not a whole number in binary. */
 static bool acts(const vn_guide *g, const vn_guide_at *at) {
     const double start = g->choice.value[START] * at->steps,
                  stop = g->choice.value[STOP] * at->steps, hair = 1e-9;

@@ -1,11 +1,10 @@
-/* pladis.c - PLADIS (2503.07677): attention is moved from its dense weights towards sparse ones,
- * and beyond,
+/* pladis.c - PLADIS (2503.07677): attention weights are extrapolated from dense to sparse ones,
  *
  *     attention = dense + scale (sparse - dense)        sparse: alpha-entmax of alpha 1.5
  *
- * in every pass through the network, none of them more. The paper changes the cross-attention to a
- * text; the networks here have self-attention alone, and theirs is changed. Scale 2 is the
- * paper's. */
+ * in every pass through the network; it costs no further passes. The paper changes the
+ * cross-attention to a text; the networks here have self-attention only, and that is what is
+ * changed. Scale 2 is the paper's. */
 #include "guide/internal.h"
 
 #include <limits.h>

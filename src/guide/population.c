@@ -1,12 +1,13 @@
-/* population.c - sequential Monte Carlo among the samples of a batch. Samples of one label are one
- * population; a guide keeps the log weight of each in its log weight, and here the heavy take the places
- * of the light:
+/* population.c - resampling for sequential Monte Carlo among the samples of a batch. The samples of
+ * one label are one population; a guide keeps their log weights, and here copies of samples with
+ * large weights replace those with small ones:
  *
- *     ESS = (sum of w)^2 / sum of w^2, out of K       how many equal samples the weighted ones are worth
- *     sample i lives on in floor or ceil of K w_i places      by systematic resampling (Carpenter et al. 1999)
+ *     ESS = (sum of w)^2 / sum of w^2, out of K         how many equal samples these are worth
+ *     sample i survives floor or ceil of K w_i times    systematic resampling (Carpenter et al.
+ *                                                       1999)
  *
- * A sample that lives on keeps its own place, so that resampling equal weights moves nothing. The
- * one random number of a population is keyed by (seed, index of its first sample, step). */
+ * A sample that survives keeps its own place, so that resampling equal weights moves nothing. One
+ * random number is drawn for a population, keyed by (seed, index of its first sample, step). */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -32,8 +33,8 @@ static weights weigh(const vn_guide_at *at, const double *log_weight, int32_t la
     return w;
 }
 
-/* places[i]: in how many places sample i lives on. Points u, u + 1, .. on a line where sample i is
- * as long as its share of K. */
+/* places[i]: in how many places sample i survives. Counts how many of the points u, u + 1, .. lie
+ * in sample i's part of a line of length K, which is as long as K w_i. */
 static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
                       const double *log_weight, int32_t *places) {
     const double u = vn_random_double(at->seed, VN_STREAM_SELECT, at->first + (uint64_t)w->first,
@@ -50,7 +51,7 @@ static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
     }
 }
 
-/* Samples with no place left make room for those with several. */
+/* Copies of samples with several places go to the places of those with none. */
 static void fill_places(const vn_guide_at *at, int32_t label, int32_t *places, int64_t *ancestor) {
     int64_t heavy = 0;
     for (int64_t i = 0; i < at->n; i++) {
@@ -61,7 +62,7 @@ static void fill_places(const vn_guide_at *at, int32_t label, int32_t *places, i
     }
 }
 
-/* Weights that are no numbers would leave one sample in all places. */
+/* Refuses weights that are not finite: they would leave one sample in all places. */
 static bool check_weights(vn_guide *g, const vn_guide_at *at) {
     for (int64_t i = 0; i < at->n && !g->status; i++)
         if (!isfinite(g->log_weight[i]))
@@ -70,8 +71,8 @@ static bool check_weights(vn_guide *g, const vn_guide_at *at) {
     return !g->status;
 }
 
-/* Whether a row before this one has its condition. n^2/2 comparisons for a batch of n conditions that
- * all differ, which is little beside n passes through a network. */
+/* Whether a row before this one has its condition. n^2/2 comparisons for a batch of n conditions
+ * that all differ, which is little beside n passes through a network. */
 static bool seen_before(const vn_guide_at *at, int64_t row) {
     for (int64_t i = 0; i < row; i++)
         if (at->condition[i] == at->condition[row]) return true;

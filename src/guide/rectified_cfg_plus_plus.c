@@ -1,14 +1,15 @@
-/* rectified_cfg_plus_plus.c - Rectified-CFG++ (2510.07631): a step along the conditional flow says
- * where guidance is to be looked for, so that the sample stays near what the model knows:
+/* rectified_cfg_plus_plus.c - Rectified-CFG++ (2510.07631): guidance is evaluated where a step
+ * along the conditional flow leads, so that the sample stays near the states that the model was
+ * trained on:
  *
  *     x~ = x + (t' - t) v_c(x, t)
  *     v  = v_c(x, t) + lambda (v_c(x~, t') - v_u(x~, t'))
  *
- * with lambda = gamma - 1, so that gamma = 1 is the conditional model. On other paths than the
- * rectified one x~ is the same move in (x0, eps), alpha' x0 + sigma' eps, and velocities are by the
- * length of the curve (alpha, sigma), as those of two levels meet here. In an evaluation at t'
- * itself x~ is x, which is CFG. At sigma' = 0 the velocities under all conditions agree, and the
- * last step is the conditional one. */
+ * with lambda = gamma - 1, so that gamma = 1 is the conditional model. On paths other than the
+ * rectified one x~ = alpha' x0 + sigma' eps, and velocities are by the length of the curve (alpha,
+ * sigma), because those of two levels are added here. For an evaluation at t' itself x~ is x, which
+ * is CFG. At sigma' = 0 the velocities under all conditions are equal, and the last step is the
+ * conditional one. */
 #include "guide/internal.h"
 
 static const vn_level *ahead(const vn_guide_at *at) {
@@ -36,7 +37,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &u_ahead);
 }
 
-/* raw += k (p dx0 + q deps) moves x0 by x0_raw and eps by eps_raw times that. */
+/* A change of raw by k (p dx0 + q deps) changes x0 by x0_raw times that, and eps by eps_raw times
+ * that. */
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->condition),

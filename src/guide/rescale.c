@@ -1,11 +1,12 @@
-/* rescale.c - guidance rescale (2305.08891, section 3.4): strong guidance makes the prediction's
- * deviation grow; this takes it back towards the conditional one's, for each sample:
+/* rescale.c - guidance rescale (2305.08891, section 3.4): strong guidance makes the standard
+ * deviation of the prediction grow; this brings it back towards that of the conditional prediction,
+ * for each sample:
  *
  *     phi pred std(c)/std(pred) + (1 - phi) pred
  *
- * It depends on what the prediction is of; the paper's network predicts v, and programs apply it to
- * whatever theirs predicts. Here likewise: the model's own kind of output (--predict). A prediction
- * that is constant is left as it is. */
+ * The result depends on the space. The paper's network predicts v, and programs apply the rule to
+ * whatever their network predicts; so does vane, to the model's own kind of output (--predict). A
+ * prediction that is constant is left as it is. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -29,7 +30,8 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     vn_plan_need(p, &c);
 }
 
-/* Of raw = p x0 + q eps in one row; two passes over it, as the mean may be large. */
+/* Standard deviation of raw = p x0 + q eps in one row. Two passes over the row, because the mean
+ * may be large. */
 static double deviation(const vn_coefficients *m, size_t size, const vn_estimate *estimate,
                         size_t row) {
     const float *x0 = estimate->x0 + row * size, *eps = estimate->eps + row * size;

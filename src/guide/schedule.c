@@ -1,12 +1,13 @@
 /* schedule.c - guidance that changes with t.
  *
- *     gamma(t) = 1 + (gamma - 1) f(t)      constant, linear, cosine, power (2404.13040): f has mean 1 over [0,1] and rises from
- *                                          noise to data; table: f as given
- *     gamma(t) = gamma f(t)                beta (2502.10574): f is the density of the beta distribution at 1 - t
+ *     gamma(t) = 1 + (gamma - 1) f(t)   constant, linear, cosine, power (2404.13040): f has mean 1
+ *                                       over [0,1] and rises from noise to data; table: f as given
+ *     gamma(t) = gamma f(t)             beta (2502.10574): f is the density of the beta
+ *                                       distribution at 1 - t
  *
  * 2404.13040 scales its omega = gamma - 1, and f = 0 is the conditional model. 2502.10574 scales
- * gamma itself, and f = 0, at both ends of the sampling run, is the null one; the paper's further division
- * by a power of |c - u| is left out. */
+ * gamma itself, and f = 0, at both ends of the sampling run, is the null one; the paper's further
+ * division by a power of |c - u| is left out. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -16,13 +17,16 @@ enum { CONSTANT, LINEAR, COSINE, POWER_OF_T, BETA, FROM_TABLE };
 #define ENTRIES (VN_MAX_PARAMS - TABLE)
 /* clang-format off */
 static const vn_param params[] = {
-    {"shape", "how guidance changes from noise to data; its mean over t stays, but with table", LINEAR, 0, 5, 1,
+    {"shape", "how guidance changes from noise to data; its mean over t stays, but with table",
+     LINEAR, 0, 5, 1,
      "constant|linear|cosine|power|beta|table"},
     {"power", "exponent of shape=power", 2, 0, 32, 0, NULL},
     {"a", "first parameter of shape=beta: how late guidance sets in", 2, 1, 32, 0, NULL},
     {"b", "second: how early it ends", 3, 1, 32, 0, NULL},
     {"f0", "shape=table: f(t) at t = 1", 1, -1000, 1000, 0, NULL},
-    {"f1", "and at equal distances in t, as many as are given, the last at t = 0; straight between them", 1, -1000, 1000, 0, NULL},
+    {"f1",
+     "and at equal distances in t, as many as are given, the last at t = 0; straight between them",
+     1, -1000, 1000, 0, NULL},
     {"f2", "likewise", 1, -1000, 1000, 0, NULL},
     {"f3", "likewise", 1, -1000, 1000, 0, NULL},
     {"f4", "likewise", 1, -1000, 1000, 0, NULL},

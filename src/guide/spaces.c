@@ -1,15 +1,15 @@
-/* spaces.c - what rules share that combine two predictions of one denoiser: their passes, the space
- * in which a paper measures, and conditions of a guide's own.
+/* spaces.c - what rules share that combine two predictions a and b of one denoiser: their passes,
+ * the space in which a paper measures, and conditions of a guide's own.
  *
- * An answer is kept as x0 and eps. A rule whose weights sum to 1 is done on both and is the same in
- * every space. One that measures (norms, dot products) or whose weights sum to something else means
- * the space of its paper, raw = p x0 + q eps (vn_coefficients), and its result wa a + wb b there has the
- * pair
+ * A prediction is kept as an estimate (x0, eps). A rule whose weights sum to 1 is computed on both
+ * and is the same in every space. One that measures (norms, dot products), or whose weights sum to
+ * something else, is defined in the space of its paper, raw = p x0 + q eps (vn_coefficients). Its
+ * result wa a + wb b in that space is the estimate
  *
  *     x0 = wa x0_a + wb x0_b + (1 - wa - wb) x0_x x        x0_x x: the x0 of raw = 0
  *
- * and likewise eps. So a rule is written as two numbers a sample. Sums are in double, in the order
- * of the elements. */
+ * and likewise eps. So a rule comes down to two numbers a sample, wa and wb. Sums are in double, in
+ * the order of the elements. */
 #include "guide/internal.h"
 
 #include <math.h>
@@ -73,8 +73,8 @@ vn_coefficients vn_as_velocity(const vn_level *l) {
     return m;
 }
 
-/* With d = b - a in x0 or eps, in which of them it is larger: there the difference of two floats
- * has lost less. */
+/* d = b - a is taken in x0 or in eps, in whichever it is larger: there the difference of two floats
+ * has lost fewer digits. */
 vn_gram vn_gram_of(const vn_coefficients *space, size_t size, const vn_estimate *a,
                    const vn_estimate *b, size_t row) {
     const bool by_x0 = fabs(space->x0_raw) >= fabs(space->eps_raw);

@@ -1,6 +1,6 @@
-/* tcfg.c - tangential damping, TCFG (2503.18137): before CFG the null prediction loses what is not
- * in the main direction of the two. In eps, for each sample, with the singular value decomposition
- * of the two rows [c; u]:
+/* tcfg.c - tangential damping, TCFG (2503.18137): before CFG the null prediction is projected on
+ * the main direction of the two predictions. In eps, for each sample, with the singular value
+ * decomposition of the two rows [c; u]:
  *
  *     u' = <u, v1> v1,  v1 the first right singular vector;   u' + gamma (c - u')
  *

@@ -1,11 +1,12 @@
-/* tsg.c - time-step guidance (2407.02687): guidance for any model, also without conditions, by its
- * own answer to a wrong time:
+/* tsg.c - time-step guidance (2407.02687): guidance for any model, also without conditions, away
+ * from its prediction at a wrong time:
  *
  *     D(x, t~) + gamma (D(x, t) - D(x, t~))        t~ = t + scale t^power n,   n ~ N(0,1)
  *
- * The paper adds s t^a n to the network's embedding of t, which a guide does not see; here t itself
- * is off. D is x0, and eps follows it: the eps of the wrong level is no eps of this one. n is one
- * number for all samples of a step, by the seed, as a pass has one level. */
+ * The paper adds s t^a n to the network's embedding of t, which a guide cannot change; here t
+ * itself is changed. D is x0, and eps follows from it, because the eps of the wrong level is not
+ * that of this one. n is one number for all samples of a step, drawn by the seed, because a pass
+ * has one level. */
 #include "guide/internal.h"
 
 #include <math.h>

@@ -46,15 +46,15 @@ static bool heic_is(vn_bytes b) {
 
 /* clang-format off */
 const vn_codec vn_codecs[] = {
-    {{"PNG",     ".png ",                     true},  vn_png_is,  vn_png_decode,  vn_png_find_exif},
-    {{"JPEG",    ".jpg .jpeg .jpe .jfif ",    true},  vn_jpeg_is, vn_jpeg_decode, vn_jpeg_find_exif},
-    {{"WebP",    ".webp ",                    true},  vn_webp_is, vn_webp_decode, vn_webp_find_exif},
-    {{"GIF",     ".gif ",                     false}, gif_is,     NULL,           NULL},
-    {{"BMP",     ".bmp .dib ",                false}, bmp_is,     NULL,           NULL},
-    {{"TIFF",    ".tif .tiff ",               false}, tiff_is,    NULL,           NULL},
-    {{"HEIC",    ".heic .heif ",              false}, heic_is,    NULL,           NULL},
-    {{"AVIF",    ".avif ",                    false}, avif_is,    NULL,           NULL},
-    {{"JPEG XL", ".jxl ",                     false}, jxl_is,     NULL,           NULL},
+    {{"PNG",     ".png ",                  true},  vn_png_is,  vn_png_decode,  vn_png_find_exif},
+    {{"JPEG",    ".jpg .jpeg .jpe .jfif ", true},  vn_jpeg_is, vn_jpeg_decode, vn_jpeg_find_exif},
+    {{"WebP",    ".webp ",                 true},  vn_webp_is, vn_webp_decode, vn_webp_find_exif},
+    {{"GIF",     ".gif ",                  false}, gif_is,     NULL,           NULL},
+    {{"BMP",     ".bmp .dib ",             false}, bmp_is,     NULL,           NULL},
+    {{"TIFF",    ".tif .tiff ",            false}, tiff_is,    NULL,           NULL},
+    {{"HEIC",    ".heic .heif ",           false}, heic_is,    NULL,           NULL},
+    {{"AVIF",    ".avif ",                 false}, avif_is,    NULL,           NULL},
+    {{"JPEG XL", ".jxl ",                  false}, jxl_is,     NULL,           NULL},
 };
 /* clang-format on */
 const size_t vn_codec_count = VN_COUNT(vn_codecs);

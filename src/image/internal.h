@@ -66,7 +66,7 @@ int vn_exif_orientation(const vn_span *file, const vn_part *exif);
 /* What is stored so, upright: pixels are moved (when there are some), width and height follow. */
 vn_status vn_image_orient(vn_image *image, int orientation, vn_err *err);
 
-/* ---- drawing: coordinates in pixels from the top left; what lies outside the picture is left out  */
+/* ---- drawing: coordinates in pixels from the top left; nothing is drawn outside the picture -- */
 
 typedef struct vn_ink {
     uint8_t r, g, b;

@@ -1,17 +1,17 @@
 /* blocks.c - the blocks of diffusers that U-Nets, autoencoders and classifiers are made of:
- * ResnetBlock2D and its adaptive-norm sister, self-attention over pixels, and the ways to change
- * size by two. They agree with diffusers 0.42 number for number. What a block hands on is marked,
- * for the way back to begin from (vn_block_end). */
+ * ResnetBlock2D and its variant with an adaptive norm, self-attention over pixels, and the layers
+ * that change the size by two. They agree with diffusers 0.42 number for number. The output of each
+ * block is marked (vn_block_end), so that recomputation in the backward pass can begin there. */
 #include "nn/internal.h"
 
 #include <math.h>
 
-/* x / s: the division that keeps a residual sum's variance. */
+/* x / by: the division by output_scale, which keeps a residual sum's variance. */
 static vn_node *divided(const vn_scope *s, vn_node *x, double by) {
     return by == 1 ? x : vn_affine(s->g, x, 1 / by, 0);
 }
 
-/* conv2 of the branch, the shortcut, their sum: how every residual block ends. */
+/* The end of every residual block: conv2 of the branch, the shortcut, and their sum. */
 static vn_node *close_residual(const vn_scope *s, vn_node *x, vn_node *branch, const vn_resnet *r,
                                bool shortcut_bias) {
     branch = vn_layer_conv3(s, "conv2", vn_layer_dropout(s, branch, r->dropout), r->out, r->out);
@@ -38,7 +38,7 @@ vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, con
     return close_residual(s, vn_resize_to(s, x, r->resize), h, r, true);
 }
 
-/* A norm scaled and shifted by the time, activated. */
+/* A norm modulated by the time, then the activation. */
 static vn_node *ada_norm(const vn_scope *s, const char *name, vn_node *x, const vn_time *time,
                          int64_t channels, int64_t groups, const vn_resnet *r) {
     vn_node *h = vn_layer_ada_norm(s, name, x, time->raw, time->width, channels, groups, r->eps);

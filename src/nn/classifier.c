@@ -1,6 +1,7 @@
 /* classifier.c - p(class | x) as logits [N,K]: a small residual network for images, or residual
- * layers for points. Told the time it classifies noisy samples, which classifier guidance needs;
- * without, it is a judge of finished ones. Config class "VaneClassifier", vane's own. */
+ * layers for points. With the time as an input it classifies noisy samples, which classifier
+ * guidance needs; without it, it classifies finished samples, for evaluation. Config class
+ * "VaneClassifier", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "classifier";
@@ -39,10 +40,14 @@ static const vn_field fields[] = {
 };
 
 const vn_param vn_classifier_presets[] = {
-    {"channels", "channels of the first level, doubled in each; points: units", 32, 4, 4096, 1, NULL},
-    {"levels",   "sizes of the image, each half of the one before",             3,  1, 8,    1, NULL},
-    {"layers",   "residual blocks a level",                                     1,  0, 64,   1, NULL},
-    {"time",     "whether it is told how noisy its input is",                   1,  0, 1,    1, "no|yes"},
+    {"channels", "channels of the first level, doubled in each; points: units",
+     32, 4, 4096, 1, NULL},
+    {"levels", "sizes of the image, each half of the one before",
+     3, 1, 8, 1, NULL},
+    {"layers", "residual blocks a level",
+     1, 0, 64, 1, NULL},
+    {"time", "whether it takes the noise level of its input",
+     1, 0, 1, 1, "no|yes"},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
@@ -72,7 +77,7 @@ json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, v
     bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
     bad |= json_object_set_new(c, "sample_size",
                                image ? vn_config_pair(data->height, data->width) : json_null());
-    /* the null row is no class */
+    /* the null row is not a class */
     bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1));
     bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels));
     bad |= json_object_set_new(c, "layers_per_block",

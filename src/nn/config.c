@@ -1,4 +1,4 @@
-/* config.c - a network's config, read by a table of its keys: every key is checked for its type and
+/* config.c - reads a network's config by a table of its keys: every key is checked for its type and
  * range, an unknown one is refused with the nearest that exists, and a missing one keeps its
  * default. Configs are untrusted files. */
 #include "nn/internal.h"
@@ -16,7 +16,7 @@ vn_status vn_config_refuse(const char *net, const char *key, const char *text,
                    list, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
-/* Where a value is read to and what to call it in a message. */
+/* A value that is being read: its field, its destination and its names for messages. */
 typedef struct reader {
     const char *net;
     const vn_field *field;
@@ -163,8 +163,8 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given) {
             return preset->value[i];
         }
     if (given) *given = false;
-    /* a name that its own row lacks: only a misspelling in this room, which the presets' tests
-     * find */
+    /* not reached: a name that the row lacks is a misspelling in this room, which the presets'
+     * tests find */
     return 0;
 }
 

@@ -1,24 +1,27 @@
-/* dit.c - diffusers' DiTTransformer2DModel (0.42.1), whole: the diffusion transformer of arXiv
- * 2212.09748. Patches of the image become tokens; time and class steer every block by scaling,
- * shifting and gating what it does (adaLN-Zero):
+/* dit.c - diffusers' DiTTransformer2DModel (0.42.1), with all its options: the diffusion
+ * transformer of arXiv 2212.09748. Patches of the image become tokens; time and class modulate
+ * every block by scale, shift and gate (adaLN-Zero):
  *
  *     c = MLP(sinusoids(t)) + E[label]               every block has its own MLP and E
  *     b1, s1, g1, b2, s2, g2 = W silu(c)
  *     x <- x + g1 attention(norm(x) (1 + s1) + b1)
  *     x <- x + g2 feed_forward(norm(x) (1 + s2) + b2)
  *
- * and at the end a norm steered by the first block's c, and each token back to its patch. Weights
+ * and at the end a norm modulated by the first block's c, and each token back to its patch. Weights
  * begin as in the paper: W at zero, so that every block begins as the identity, and the last layer
- * too, so that the first answer is 0.
+ * at zero, so that the output begins as 0.
  *
- * Four keys of vane's own go beyond that, each as later transformers of diffusers have it; a config
- * with any of them is of class VaneDiT, so that none passes for diffusers' that diffusers would not
- * build:
+ * Four keys of vane's own add what later transformers of diffusers have. A config with any of them
+ * is of class VaneDiT, because diffusers' class would ignore them:
  *
  *     block_norm           "rms_norm": RMSNorm in place of every norm above (arXiv 1910.07467)
- *     qk_norm              "layer_norm" or "rms_norm" of each head's queries and keys (arXiv 2302.05442)
- *     rope_theta           rotary positions of queries and keys, beside the sinusoids added to the tokens (rope.c)
- *     num_register_tokens  learned tokens that go through the blocks before the image's (arXiv 2309.16588) */
+ *     qk_norm              "layer_norm" or "rms_norm" of each head's queries and keys (arXiv
+ *                          2302.05442)
+ *     rope_theta           rotary positions of queries and keys, beside the sinusoids added to the
+ *                          tokens (rope.c)
+ *     num_register_tokens  learned tokens that go through the blocks before the image's (arXiv
+ *                          2309.16588)
+ */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -30,10 +33,10 @@ static const char net_name[] = "dit";
 typedef struct dit_config {
     int64_t num_attention_heads, attention_head_dim, in_channels, out_channels, num_layers;
     double dropout;
-    int64_t norm_num_groups; /* diffusers reads it and has no group norm */
+    int64_t norm_num_groups; /* not used: diffusers reads it too, but has no group norm here */
     bool attention_bias;
     int64_t sample_size, patch_size, activation_fn, num_embeds_ada_norm;
-    bool upcast_attention; /* all is in single precision here */
+    bool upcast_attention; /* not used: everything is in float32 here */
     int64_t norm_type;
     bool norm_elementwise_affine;
     double norm_eps;
@@ -42,8 +45,8 @@ typedef struct dit_config {
     int64_t num_register_tokens;
 } dit_config;
 
-/* What the feed-forward layer does between its two linear maps: f(slope x) / slope; or, gated, one
- * half of x times f of the other. */
+/* The feed-forward layer's function between its two linear layers: f(slope x) / slope; or, gated,
+ * one half of x times f of the other half. */
 typedef struct activation {
     vn_fn fn;
     double slope;
@@ -92,7 +95,7 @@ static const dit_config defaults = {
 #define MAX_PATCH  64
 #define MAX_THETA  1e9
 #define MAX_EXTRA  1024 /* register tokens */
-/* numbers of all tokens of an image, whose places are a table: 1 GB */
+/* The largest table of token positions, in numbers: 1 GB. */
 #define MAX_TABLE (INT64_C(1) << 28)
 
 #define KEY(kind, member) VN_CONFIG_KEY(dit_config, kind, member)
@@ -138,7 +141,8 @@ static bool goes_beyond(const dit_config *c) {
            c->rope_theta > 0 || c->num_register_tokens > 0;
 }
 
-/* Each network has one class: diffusers' wherever diffusers could build it. */
+/* A config has diffusers' class name if diffusers can build it, and vane's otherwise; a config with
+ * the other one is refused. */
 static vn_status check_class(const dit_config *c, const json_t *config, vn_err *err) {
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     if (!strcmp(class_name, VN_DIT_OWN_CLASS)) {
@@ -238,14 +242,14 @@ static void encode_place(float *to, int64_t quarter, float place) {
     }
 }
 
-/* Patches of an image of side x side of them for each of the size that the network was made for. */
+/* The ratio of an image's patches on a side to those of sample_size. */
 static float stretch_of(const dit *d, int64_t side) {
     return (float)((double)side / (double)d->side);
 }
 
-/* Where the tokens of side x side patches lie, [1,side*side,width]: half of a token says its
- * column, half its row. Other sizes than the network was made for are spread over the places of
- * that one. */
+/* The sinusoidal positions of side x side patches, [1,side*side,width]: half of a token's numbers
+ * encode its column, half its row. For sizes other than sample_size the positions are scaled to the
+ * same range. */
 static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     const int64_t half = d->width / 2;
     const float stretch = stretch_of(d, side);
@@ -285,7 +289,7 @@ static vn_node *to_tokens(const vn_scope *s, const dit *d, vn_node *image) {
                   positions(&at, d, side));
 }
 
-/* The learned tokens, then x; they have no place. */
+/* The register tokens, which have no position, then x. */
 static vn_node *with_registers(const vn_scope *s, const dit *d, vn_node *x) {
     const int64_t count = d->config.num_register_tokens;
     if (!x || count == 0) return x;
@@ -302,7 +306,8 @@ static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
     return x && count > 0 ? vn_slice(s->g, x, 1, count, x->shape.dim[1] - count) : x;
 }
 
-/* Where queries and keys lie: at the places of the sinusoids. Nothing where there is no rope. */
+/* The rotary positions of queries and keys, the same as those of the sinusoids. Empty without
+ * rope_theta. */
 static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
     const dit_config *c = &d->config;
     if (c->rope_theta == 0) return (vn_rope){0};
@@ -326,7 +331,7 @@ static vn_node *to_pixels(const vn_scope *s, const dit *d, vn_node *x, int64_t s
 #define TIME_SHIFT    1.0  /* of the frequencies */
 #define MODULATED_EPS 1e-6 /* of the norms that diffusers does not let the config choose */
 
-/* What all blocks are told. */
+/* What all blocks are conditioned on. */
 typedef struct condition {
     vn_node *time;  /* sinusoids [N,256] */
     vn_node *label; /* i32 [N], or [1] where there are no classes */
@@ -349,7 +354,7 @@ static vn_node *part(const vn_scope *s, const dit *d, vn_node *e, int i) {
     return vn_slice(s->g, e, -1, i * d->width, d->width);
 }
 
-/* The same, to meet tokens: [N,1,width]. */
+/* The same as [N,1,width], to be broadcast over tokens. */
 static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
     return e ? vn_reshape(s->g, part(s, d, e, i), VN_SHAPE(e->shape.dim[0], 1, d->width)) : NULL;
 }
@@ -367,8 +372,8 @@ static vn_node *modulated_norm(const vn_scope *s, const dit *d, const char *name
                   token_part(s, d, e, i));
 }
 
-/* Queries or keys x [N,T,width] as they meet: each head normed under `name` and turned by its
- * place, if at all. */
+/* Queries or keys x [N,T,width] before attention: each head is normed under `name` and rotated by
+ * its position, if the config has these. */
 static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x,
                               const vn_rope *rope) {
     const dit_config *c = &d->config;
@@ -400,7 +405,7 @@ static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_
     return vn_layer_dropout(s, vn_layer_linear(s, "to_out.0", y, d->width, d->width), c->dropout);
 }
 
-#define HIDDEN 4 /* units of the layer inside, over those of a token */
+#define HIDDEN 4 /* width of the hidden layer over that of a token */
 
 static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     const int64_t hidden = HIDDEN * d->width;
@@ -438,7 +443,7 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
     return vn_mul_add(s->g, h, token_part(s, d, e, GATE_2), x);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
 vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
     const dit *d = self;

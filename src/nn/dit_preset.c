@@ -1,22 +1,30 @@
 /* dit_preset.c - `--model dit:depth=...`: a config.json for the data at hand. The default has 2.1
  * million parameters and is for 28x28 pictures on a few cores; the paper's sizes are
  * depth=12,width=384,heads=6 (S), 768 and 12 (B), depth=24,width=1024,heads=16 (L) and
- * depth=28,width=1152,heads=16 (XL). What diffusers' class has no word for makes it vane's own
- * class. */
+ * depth=28,width=1152,heads=16 (XL). With options that diffusers' class lacks, the config is of
+ * vane's own class. */
 #include "nn/internal.h"
 
 /* clang-format off */
 const vn_param vn_dit_presets[] = {
-    {"depth",     "transformer blocks",                                                 6,   1, 1024,  1, NULL},
-    {"width",     "numbers in a token; heads and 4 must divide it",                     128, 4, 65536, 1, NULL},
-    {"heads",     "attention heads",                                                    4,   1, 1024,  1, NULL},
-    {"patch",     "pixels on a side of a token; it must divide the image",              2,   1, 64,    1, NULL},
-    {"mlp",       "what a block's hidden layer does; geglu and swiglu have half more weights", 1, 0, 5,     1,
-     "gelu|gelu-approximate|geglu|geglu-approximate|swiglu|linear-silu"},
-    {"norm",      "of the tokens",                                                      0,   0, 1,     1, "layer|rms"},
-    {"qk_norm",   "of each head's queries and keys",                                    2,   0, 2,     1, "layer|rms|none"},
-    {"rope",      "base of rotary positions of queries and keys, often 10000; 0: none", 0,   0, 1e9,   1, NULL},
-    {"registers", "learned tokens that go with those of the image",                           0,   0, 1024,  1, NULL},
+    {"depth", "transformer blocks",
+     6, 1, 1024, 1, NULL},
+    {"width", "numbers in a token; heads and 4 must divide it",
+     128, 4, 65536, 1, NULL},
+    {"heads", "attention heads",
+     4, 1, 1024, 1, NULL},
+    {"patch", "pixels on a side of a token; it must divide the image",
+     2, 1, 64, 1, NULL},
+    {"mlp", "what a block's hidden layer does; geglu and swiglu have half more weights",
+     1, 0, 5, 1, "gelu|gelu-approximate|geglu|geglu-approximate|swiglu|linear-silu"},
+    {"norm", "of the tokens",
+     0, 0, 1, 1, "layer|rms"},
+    {"qk_norm", "of each head's queries and keys",
+     2, 0, 2, 1, "layer|rms|none"},
+    {"rope", "base of rotary positions of queries and keys, often 10000; 0: none",
+     0, 0, 1e9, 1, NULL},
+    {"registers", "learned tokens that go with those of the image",
+     0, 0, 1024, 1, NULL},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */
@@ -77,7 +85,7 @@ static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
     return VN_OK;
 }
 
-/* The keys that diffusers' config has not. */
+/* Sets the keys that only vane's own class has. */
 static int set_own(json_t *c, const sizes *z) {
     int bad = json_object_set_new(c, "block_norm", json_string(norms[z->norm]));
     bad |= json_object_set_new(c, "qk_norm",

@@ -1,6 +1,7 @@
 /* internal.h - what the networks share: reading a config, layers that declare their weights, the
- * residual and attention blocks of diffusers. Nodes are channels last; a NULL node (an earlier
- * error) passes through everything. */
+ * residual and attention blocks of diffusers. Nodes are channels last. A NULL node stands for an
+ * earlier error, which the graph keeps; every function takes NULL nodes and returns NULL for
+ * them. */
 #ifndef VN_NN_INTERNAL_H
 #define VN_NN_INTERNAL_H
 
@@ -52,19 +53,19 @@ vn_status vn_config_refuse(const char *net, const char *key, const char *text,
                            const char *const *known, size_t count, vn_err *err);
 /* A preset's parameter by name; *given (or NULL): whether the user set it. */
 double vn_preset(const vn_choice *preset, const char *name, bool *given);
-/* Writing a config: [a, b], or NULL; and the end of it: config, or NULL with err set if anything
- * was `bad` (out of memory). */
+/* For writing a config: the array [a, b], or NULL if out of memory. The second ends it: returns
+ * `config`, or frees it and returns NULL with err set if `bad` (out of memory). */
 json_t *vn_config_pair(int64_t a, int64_t b);
 json_t *vn_config_done(json_t *config, int bad, vn_err *err);
 
-/* What earlier versions of diffusers wrote, as today's (legacy.c). Changes the config. */
+/* Rewrites a config of an earlier version of diffusers as today's, in place (legacy.c). */
 vn_status vn_config_update(json_t *config, vn_err *err);
 
 /* ---- layers.c: where in the network, and layers that declare their weights there ------------- */
 
 #define VN_SCOPE_PATH 160
 
-/* How the weights of layers begin, norms aside: those are one and zero. */
+/* The initial weights of layers other than norms, which begin at one and zero. */
 typedef enum vn_start {
     VN_START_TORCH,  /* as PyTorch's reset_parameters leaves them */
     VN_START_XAVIER, /* uniform within sqrt(6 / (fan-in + fan-out)); biases zero, here and below */
@@ -76,10 +77,10 @@ typedef struct vn_scope {
     vn_graph *g;
     vn_weights *w;
     bool train;
-    vn_start start;            /* TORCH if not said */
+    vn_start start;            /* 0: VN_START_TORCH */
     const char *net;           /* for messages: "unet2d" */
     const vn_perturb *perturb; /* [VN_NET_PERTURBS] or NULL: nothing is perturbed */
-    int layer;                 /* which of those that can be perturbed this is */
+    int layer;                 /* this layer's index among those that can be perturbed */
     char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
 
@@ -95,7 +96,7 @@ typedef struct vn_conv {
     bool bias;
 } vn_conv;
 
-/* in: the channels declared; x must have them. */
+/* c.in: the channels that the config declares; fails the graph if x has others. */
 vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv c);
 /* 3x3, same size */
 vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
@@ -112,19 +113,19 @@ vn_node *vn_layer_group_norm(const vn_scope *s, const char *name, vn_node *x, in
 /* LayerNorm, over the channels of each token. */
 vn_node *vn_layer_token_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
                              double eps);
-/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis, as it is and with a weight under
- * `name`. */
+/* RMSNorm, x / sqrt(mean of x^2 + eps) over the last axis: the first without a weight, the second
+ * with one under `name`. */
 vn_node *vn_rms_norm(const vn_scope *s, vn_node *x, double eps);
 vn_node *vn_layer_rms_norm(const vn_scope *s, const char *name, vn_node *x, int64_t channels,
                            double eps);
-/* What time and class do to a norm: y (1 + scale) + shift, both [N,C]; of e [N,2C] they are the two
- * halves. */
+/* How time and class modulate a norm's output y: y (1 + scale) + shift, both [N,C]. The function
+ * takes them from the two halves of e [N,2C]. */
 typedef struct vn_modulation {
     vn_node *scale, *shift;
 } vn_modulation;
 vn_modulation vn_modulation_of(const vn_scope *s, vn_node *e, int64_t channels);
-/* A norm in groups, or with groups 0 a LayerNorm, steered after the affine map under `name`, or
- * without one where that is NULL. */
+/* A GroupNorm, or with groups 0 a LayerNorm, with the affine map under `name` (NULL: none), and
+ * then modulated. */
 vn_node *vn_layer_modulated_norm(const vn_scope *s, const char *name, vn_node *x,
                                  const vn_modulation *by, int64_t channels, int64_t groups,
                                  double eps, vn_fn act);
@@ -147,19 +148,20 @@ vn_node *vn_time_fourier(const vn_scope *s, const char *name, vn_node *t, int64_
 vn_node *vn_time_embedding(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                            int64_t width);
 
-/* ---- perturb.c: a hand inside the network, for guides ---------------------------------------- */
+/* ---- perturb.c: perturbations of attention, for guides --------------------------------------- */
 
-/* Whether the scope's layer is to be perturbed so; *amount (or NULL) by how much. */
+/* Whether the scope's layer has this perturbation; *amount (or NULL): its strength. */
 bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount);
 
-/* Self-attention of tokens that lie on a grid, in row-major order, after some that do not. */
+/* The tokens of self-attention: `prefix` tokens without a position, then a grid in row-major
+ * order. */
 typedef struct vn_heads {
     int count;
     double scale;
     int64_t prefix, rows, columns;
 } vn_heads;
-/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, perturbed as the scope
- * says. */
+/* q, k, v [B,prefix+rows*columns,C]: softmax(scale q k^T) v for each head, with the perturbations
+ * of the scope. */
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *heads);
 
@@ -194,7 +196,8 @@ typedef struct vn_resnet {
 
 /* ResnetBlock2D */
 vn_node *vn_resnet_block(const vn_scope *s, vn_node *x, const vn_time *time, const vn_resnet *r);
-/* ResnetBlockCondNorm2D with "ada_group": the time replaces both norms' affine parts. */
+/* ResnetBlockCondNorm2D with "ada_group": scale and shift by the time replace both norms' affine
+ * maps. */
 vn_node *vn_resnet_ada_block(const vn_scope *s, vn_node *x, const vn_time *time,
                              const vn_resnet *r);
 
@@ -218,31 +221,31 @@ vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
 
 /* ---- rope.c: rotary positions ---------------------------------------------------------------- */
 
-/* What turns the heads of T tokens by their places. */
+/* Rotations of the heads of T tokens by their positions. */
 typedef struct vn_rope {
     vn_node *cosine, *sine; /* [1,T,1,head] */
     vn_node *quarter;       /* [head,head], a quarter turn of every pair */
 } vn_rope;
 
-/* Where tokens lie: on each axis, of which each turns numbers of its own of every head. */
+/* The positions of tokens on each axis. Every axis rotates a part of each head's numbers. */
 typedef struct vn_rope_axes {
     int64_t tokens;
     int axes;
     const float *place; /* [tokens, axes] */
-    /* [axes] of a head that each axis turns, even; together they are the head */
+    /* [axes] how many numbers of a head each axis rotates, even; their sum is the head's size */
     const int64_t *numbers;
     double theta;
     bool halves; /* pairs are i and i + numbers / 2 of an axis, not 2i and 2i + 1 */
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
-/* Of `before` tokens at place 0, which are not turned, and then of rows x columns patches,
- * `stretch` of them for each place; the first half of a head turns by the row, the second by the
- * column. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
+/* For `before` tokens at position 0, which are not rotated, and then rows x columns patches,
+ * `stretch` of them for a unit of position. The first half of a head is rotated by the row, the
+ * second by the column. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
 #define VN_ROPE_MOST 1024
 vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns,
                       float stretch, int64_t head, double theta);
-/* x [N,T,heads,head], turned. */
+/* x [N,T,heads,head], rotated. */
 vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
 /* ---- mlp.c ----------------------------------------------------------------------------------- */
@@ -275,11 +278,12 @@ typedef struct vn_unet_level {
 #define VN_UNET_MAX_LAYERS 32
 #define VN_UNET_MAX_SKIPS  (1 + VN_CONFIG_MAX_LIST * (VN_UNET_MAX_LAYERS + 1))
 
-/* What flows through the levels. */
+/* What the levels pass on to each other. */
 typedef struct vn_unet_flow {
     vn_node *x;
-    vn_node *
-        image; /* of the skip blocks: the input made smaller going down, the output made larger going up; or NULL */
+    /* of the skip blocks: on the way down the input in smaller sizes, on the way up the output in
+     * larger ones; or NULL */
+    vn_node *image;
     vn_time time;
     int attentions; /* built so far */
     size_t skips;
@@ -302,7 +306,7 @@ vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *
 /* How many attention blocks a level of this type has: going down, or up. */
 int64_t vn_unet_attentions(const vn_unet_style *style, const vn_unet_block *block, bool up);
 int64_t vn_unet_default_groups(int64_t channels); /* where norm_num_groups is null */
-/* The side image and features of one size; fails the graph where the sizes differ. */
+/* The skip blocks' image plus features of the same size; fails the graph where the sizes differ. */
 vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x);
 
 typedef struct vn_unet_mid {

@@ -1,8 +1,8 @@
-/* layers.c - layers that declare their weights in the place they stand, under PyTorch's names and
- * with the initial values of the scope. PyTorch's own are uniform within 1/sqrt(fan-in) for
- * convolutions and linears (kaiming_uniform with a = sqrt 5) and normal for embeddings; norms
- * always begin at one and zero. Every layer is told its channels and checks what it is given, so
- * that a config whose levels do not fit is refused by place. */
+/* layers.c - layers, each of which declares its weights under PyTorch's names and with the initial
+ * values of the scope. PyTorch's own are uniform within 1/sqrt(fan-in) for convolutions and linear
+ * layers (kaiming_uniform with a = sqrt 5) and normal for embeddings; norms always begin at one and
+ * zero. Every layer has its channels as arguments and checks its input, so that a config whose
+ * levels do not fit is refused with the layer's name. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -32,12 +32,12 @@ vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) {
     va_start(args, format);
     vn_vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    vn_graph_label(s->g, "%s", ""); /* the place is said here */
+    vn_graph_label(s->g, "%s", ""); /* the message names the layer already */
     return vn_graph_fail(s->g, VN_BAD_ARGUMENT, "%s: %s%s%s", s->net, s->path,
                          s->path[0] ? ": " : "", text);
 }
 
-/* A layer's two names, and its place as the label of the nodes it makes. */
+/* The names of a layer's weight and bias. Making them sets the label of the nodes made next. */
 typedef struct names {
     char weight[VN_SCOPE_PATH + 8], bias[VN_SCOPE_PATH + 8];
 } names;
@@ -62,7 +62,7 @@ static bool has_channels(const vn_scope *s, const char *name, const vn_node *x, 
     return false;
 }
 
-/* Of a matrix or a kernel and of its bias. */
+/* Initial values of a matrix or a kernel and of its bias. */
 typedef struct starts {
     vn_init weight, bias;
 } starts;
@@ -236,7 +236,7 @@ vn_node *vn_layer_dropout(const vn_scope *s, vn_node *x, double p) {
     return s->train ? vn_dropout(s->g, x, p) : x;
 }
 
-/* e [N,C] as [N,1,..,1,C], to meet x [N,..,C]. */
+/* e [N,C] as [N,1,..,1,C], to be broadcast over x [N,..,C]. */
 static vn_node *over_positions(const vn_scope *s, vn_node *e, const vn_node *x) {
     if (!e || !x) return NULL;
     vn_shape shape = x->shape;
@@ -277,8 +277,8 @@ vn_node *vn_time_sinusoids(const vn_scope *s, vn_node *t, int64_t width, bool fl
                              (long long)width);
     float *frequency = vn_alloc((size_t)half, sizeof *frequency);
     if (!frequency) return vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
-    /* In floats and in this order, as PyTorch does: at t = 1000 one rounding of a frequency shows
-     * in the fifth digit. */
+    /* In floats and in this order, as in PyTorch: at t = 1000 one rounding of a frequency changes
+     * the fifth digit. */
     for (int64_t i = 0; i < half; i++)
         frequency[i] = expf((float)-log(10000.0) * (float)i / (float)((double)half - shift));
     vn_node *f = vn_const(s->g, VN_F32, VN_SHAPE(1, half), frequency);

@@ -1,11 +1,11 @@
-/* legacy.c - configs as earlier versions and training scripts of diffusers wrote them, made what
- * today's are. Run on a copy, before the network reads it.
+/* legacy.c - rewrites configs of earlier versions and training scripts of diffusers as today's. It
+ * changes a copy, before the network reads it.
  *
  * A DiT was once saved as Transformer2DModel, one class for many transformers; diffusers 0.42.1
  * opens one of norm_type ada_norm_zero as DiTTransformer2DModel (model_loading_utils.py,
- * _CLASS_REMAPPING_DICT). Its further keys chose between those transformers: in a DiT they are off,
- * and one that is not is refused. EMAModel.save_pretrained puts its own record among a network's
- * keys, all of it at once; it says nothing of the network. */
+ * _CLASS_REMAPPING_DICT). Its other keys distinguish those transformers: in a DiT they are off, and
+ * one that is not is refused. EMAModel.save_pretrained adds its own keys to a network's, always all
+ * of them; they do not describe the network and are removed. */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -14,7 +14,8 @@
 
 /* ---- Transformer2DModel ---------------------------------------------------------------------- */
 
-/* Keys that a DiT has no use for, and the text that they then have; null will do too. */
+/* Keys that do not apply to a DiT, and the value that they have in one's config; null is accepted
+ * too. */
 static const struct {
     const char *key, *off;
 } unused[] = {

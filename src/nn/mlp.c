@@ -1,6 +1,6 @@
-/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, into
- * which sinusoids of the time and a class embedding are added, as a U-Net's residual blocks have
- * it. Config class "VaneMLP", vane's own. */
+/* mlp.c - a denoiser for points in a few dimensions: pre-normed residual layers with SiLU, to which
+ * sinusoids of the time and a class embedding are added as in a U-Net's residual blocks. Config
+ * class "VaneMLP", vane's own. */
 #include "nn/internal.h"
 
 static const char net_name[] = "mlp";

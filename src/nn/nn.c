@@ -1,5 +1,5 @@
-/* nn.c - the table of networks, and what they share: opened from a config, built into a graph for a
- * batch, fed. */
+/* nn.c - the table of networks, and what they share: opening from a config, building the graph for
+ * a batch, and writing a batch's inputs. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -70,8 +70,8 @@ static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *
     return vn_config_refuse("network", "_class_name", class_name, known, count, err);
 }
 
-/* Builds once, for the list of weights, at a size that any network can do. What does not fit is the
- * config's fault. */
+/* Builds the network once, for its list of weights, at a size that every network can take. So an
+ * error here comes from the config. */
 static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
@@ -239,7 +239,7 @@ vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inp
                               const float *time, const int32_t *labels, vn_err *err) {
     int64_t n = in->sample->shape.dim[0];
     vn_status status = VN_OK;
-    /* an input that the outputs do not depend on has no place */
+    /* NULL where the outputs do not depend on the input */
     void *to = in->timestep ? vn_program_map(p, in->timestep) : NULL;
     if (to) status = write_times(net, to, n, time, err);
     to = in->class_labels ? vn_program_map(p, in->class_labels) : NULL;

@@ -1,11 +1,12 @@
 /* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON)
- * into a graph whose weights carry diffusers' names. A network never sees a path or a sampler. */
+ * into a graph whose weights have diffusers' names. A network knows nothing of paths and
+ * samplers. */
 #ifndef VN_NN_H
 #define VN_NN_H
 
 #include "tensor/tensor.h"
 
-/* How a network is told the class. */
+/* The form in which a network takes the class. */
 typedef enum vn_class_kind {
     VN_CLASS_NONE,
     /* i32 [N], 0 .. labels-1: a row of a table; what training and sampling by class need */
@@ -19,20 +20,21 @@ typedef struct vn_net_io {
     int rank;             /* 3: images [C,H,W]; 1: points [D] */
     int64_t in_channels;  /* or D */
     int64_t out_channels; /* of its output */
-    /* out_channels is twice in_channels: a prediction, then what steers a step's variance */
+    /* out_channels is twice in_channels: a prediction, then v of the learned variance */
     bool learns_variance;
     bool classifies;       /* its output is logits [N,out_channels], not a sample */
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
     int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */
-    /* its class says that the last of them is null; else its files say what they are */
+    /* its class defines the last of them as null; else its files say what the rows are */
     bool null_row;
     bool takes_time;
     /* the time is a whole number below this, a row of a learned table; 0: any number */
     int64_t times;
     vn_class_kind class_kind;
     int64_t class_width; /* of VN_CLASS_VECTOR */
-    /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    /* sum of the vn_perturbation kinds it supports, on layers 0 .. layers-1; `middle`: the
+     * innermost */
     unsigned perturbations;
     int layers, middle;
 } vn_net_io;
@@ -77,8 +79,8 @@ extern const vn_net_row vn_net_rows[];
 extern const size_t vn_net_row_count;
 extern const size_t vn_net_denoiser_count; /* the first of them: what can be trained to denoise */
 
-/* By the config's _class_name. vn_net_close frees it. Declares all weights by building once, so
- * vn_net_weights is complete. */
+/* Opens the network of the config's _class_name; the config stays the caller's. It builds the
+ * network once, so that vn_net_weights has all weights. Close with vn_net_close. */
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
@@ -90,16 +92,16 @@ vn_weights *vn_net_weights(const vn_net *net);
 vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
                       bool train, vn_net_inputs *in);
 
-/* The same with a hand inside: perturb [VN_NET_PERTURBS], NULL for none. Weights are those of the
- * network as it is. What the network's io does not declare fails the graph. */
+/* The same with perturbations: perturb [VN_NET_PERTURBS], or NULL for none. The weights are the
+ * same. A perturbation that the network's io does not declare fails the graph. */
 vn_node *vn_net_build_perturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
                                 int64_t width, bool train, const vn_perturb *perturb,
                                 vn_net_inputs *in);
 
-/* The prediction in an output: all of it, but where the network learns a variance its first
+/* The prediction in an output: all of it, or, if the network learns a variance, the first
  * in_channels. */
 vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output);
-/* Its last in_channels, of a network that learns a variance; else NULL. */
+/* The last in_channels of the output of a network that learns a variance; else NULL. */
 vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output);
 
 /* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a
@@ -113,23 +115,24 @@ void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, 
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
                        vn_thread_pool *pool);
 
-/* ---- running: passes forward and back, with a program kept for each shape and perturbation ---- */
+/* ---- running: passes forward and back, one program for each shape and perturbation ----------- */
 
 typedef struct vn_runner vn_runner;
-/* values: flat weights, not owned, must outlive the runner. */
+/* values: the flat array of weights, which stays the caller's and must outlive the runner. Close
+ * with vn_runner_close. */
 vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
-/* What the runs from now on have done inside the network, [VN_NET_PERTURBS]; NULL: nothing. */
+/* Sets the perturbations of the runs from now on, [VN_NET_PERTURBS]; NULL: none. */
 void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb);
-/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y is the
- * prediction; variance, shaped like it, receives what the network learned to say of a step's, or is
- * NULL. Allocates only when the shape is new. */
+/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y receives
+ * the prediction; variance, of the same shape or NULL, receives v of the learned variance.
+ * Allocates only for a new shape. */
 vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
                             const float *time, const int32_t *labels, float *y, float *variance,
                             vn_err *err);
-/* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. Planned when first
- * asked for. */
+/* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. The program is
+ * planned at the first call for a shape. */
 vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
                         const float *time, const int32_t *labels, const float *cotangent,
                         float *back, vn_err *err);

@@ -1,14 +1,16 @@
-/* perturb.c - a hand inside the network: attention made worse, or other, on purpose, so that a
- * guide can compare the network with itself. Weights stay as they are; what a perturbation leaves
- * out is not computed either.
+/* perturb.c - perturbations of the network: attention is changed so that a guide can compare the
+ * network's prediction with that of the perturbed one. Weights stay as they are; what a
+ * perturbation leaves out is not computed.
  *
- *   identity  out = v                                                                       PAG (2403.17377)
- *   blur      the queries of the grid of tokens, by a Gaussian with mirrored edges          SEG (2408.00760)
- *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5          PLADIS (2503.07677)
+ *   identity  out = v: PAG (2403.17377)
+ *   blur      the queries of the grid of tokens are blurred by a Gaussian with mirrored edges: SEG
+ *             (2408.00760)
+ *   sparse    dense + amount (sparse - dense), sparse by alpha-entmax of alpha 1.5: PLADIS
+ *             (2503.07677)
  *
- * The blur is that of the paper's code, kernel size and all (diffusers 0.42.1 has the two cases of
- * its sigma the wrong way round). The paper of PLADIS changes cross-attention; the networks here
- * have self-attention alone, and theirs is changed. */
+ * The blur is that of the paper's code, with its kernel size (diffusers 0.42.1 exchanges the two
+ * cases of its sigma). The paper of PLADIS changes cross-attention; the networks here have
+ * self-attention only, and that is what is changed. */
 #include "nn/internal.h"
 
 #include <math.h>
@@ -26,14 +28,14 @@ bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount) {
 
 /* ---- blur ------------------------------------------------------------------------------------ */
 
-/* Where position i of n is after mirroring at both ends, which are not repeated; n > 1 unless i =
- * 0. */
+/* Position i of a line of n that is mirrored at both ends without repeating them; n > 1 unless
+ * i = 0. */
 static int64_t mirrored(int64_t i, int64_t n) {
     if (i < 0) return -i;
     return i < n ? i : 2 * (n - 1) - i;
 }
 
-/* b [n,n]: row i says what of each position the blurred i is made of. */
+/* b [n,n]: row i has the weights of all positions in the blurred position i. */
 static void fill_blur(float *b, int64_t n, double sigma) {
     const int64_t size = (int64_t)ceil(6 * sigma), odd = size + 1 - size % 2,
                   most = n - (n % 2 - 1);
@@ -74,7 +76,7 @@ static vn_node *blurred_grid(const vn_scope *s, vn_node *q, const vn_heads *h, d
     return vn_reshape(s->g, blur_axis(s, y, h->rows, h->columns * width, sigma), q->shape);
 }
 
-/* What comes before the grid stays as it is. */
+/* The blur of q [B,T,C] over the grid; tokens before the grid stay as they are. */
 static vn_node *blurred(const vn_scope *s, vn_node *q, const vn_heads *h, double sigma) {
     if (!h->prefix) return blurred_grid(s, q, h, sigma);
     vn_node *part[2] = {
@@ -101,7 +103,7 @@ static vn_node *sparse(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v, co
     return vn_reshape(s->g, vn_permute(s->g, y, (int[4]){0, 2, 1, 3}), q->shape);
 }
 
-/* ---- all of it ------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 vn_node *vn_self_attention(const vn_scope *s, vn_node *q, vn_node *k, vn_node *v,
                            const vn_heads *h) {

@@ -1,19 +1,19 @@
-/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens that lie on one or several axes.
- * Each axis turns numbers of a head of its own, in pairs: pair k of the d numbers of an axis turns
- * by the angle
+/* rope.c - rotary positions (RoPE, arXiv 2104.09864) of tokens with positions on one or several
+ * axes. Each axis rotates its own part of a head's numbers, in pairs: pair k of the d numbers of an
+ * axis is rotated by the angle
  *
  *     place / theta^(2k / d)
  *
- * so that a query and a key meet at an angle that says how far apart they lie. A pair is two
- * neighbours, as in diffusers' FluxPosEmbed with apply_rotary_emb, or numbers k and k + d/2, as
- * transformers' Llama has them. The turn of a pair (a, b) is (a, b) cos + (-b, a) sin. The quarter
- * turn in it is a linear map by a small matrix of zeros and ones: exact, and one pass over the
- * heads, where taking the pairs apart and putting them together would be several. */
+ * so that the product of a query and a key depends on the difference of their positions. A pair is
+ * two neighbours, as in diffusers' FluxPosEmbed with apply_rotary_emb, or numbers k and k + d/2, as
+ * in transformers' Llama. The rotation of a pair (a, b) is (a, b) cos + (-b, a) sin. The quarter
+ * turn (-b, a) is a linear map by a small matrix of zeros and ones: exact, and one pass over the
+ * heads, where splitting and joining the pairs would take several. */
 #include "nn/internal.h"
 
 #include <math.h>
 
-/* Of number i of an axis with `numbers`: the pair that it belongs to, and the other of that
+/* For number i of an axis with `numbers`: the pair that it belongs to, and its partner in that
  * pair. */
 static int64_t pair_of(const vn_rope_axes *a, int64_t numbers, int64_t i) {
     return a->halves ? i % (numbers / 2) : i / 2;
@@ -23,7 +23,7 @@ static int64_t other_of(const vn_rope_axes *a, int64_t numbers, int64_t i) {
     return a->halves ? (i + numbers / 2) % numbers : i ^ 1;
 }
 
-/* The turns of one token by its places on all axes. */
+/* The cosines and sines of one token by its positions on all axes. */
 static void turn_token(const vn_rope_axes *a, const float *place, float *cosine, float *sine) {
     for (int axis = 0; axis < a->axes; axis++) {
         const int64_t numbers = a->numbers[axis];

@@ -1,14 +1,15 @@
-/* runner.c - passes forward, and back to the input: a program kept for each batch shape and
- * perturbation, so that one seen before runs without allocating. A sampler uses a handful (the
- * batch, both passes of guidance in one, the rest at the end, and for each guide with a hand inside
- * the network the batch and the rest again); past MAX_KEPT the one unused longest gives way. */
+/* runner.c - forward passes, and backward passes to the input. A program is kept for each batch
+ * shape and perturbation, so that one seen before runs without allocating. A sampler uses a
+ * handful: the batch, the batch with both passes of guidance, the rest at the end, and for each
+ * guide with a perturbation the batch and the rest again. Beyond MAX_KEPT the least recently used
+ * is freed. */
 #include "nn/internal.h"
 
 #include <string.h>
 
 #define MAX_KEPT 16
 
-/* A batch's shape, which way it goes, and what is done on the way. */
+/* What a program is made for: a batch's shape, forward or backward, and the perturbations. */
 typedef struct pass {
     int64_t n, height, width;
     bool back; /* the vector-Jacobian product by the sample */
@@ -17,7 +18,7 @@ typedef struct pass {
 
 typedef struct kept {
     pass pass;     /* n = 0: free */
-    uint64_t used; /* when last, counted in runs */
+    uint64_t used; /* the number of the run that used it last */
     vn_graph *graph;
     vn_program *program;
     vn_net_inputs in;
@@ -25,7 +26,7 @@ typedef struct kept {
     vn_node *variance;  /* NULL: it learns none */
     vn_node *cotangent; /* of a pass back */
     vn_gradients by;    /* likewise */
-    vn_node *out;       /* what is asked for: y, or the gradient of <cotangent, y> by the sample */
+    vn_node *out;       /* the result: y, or the gradient of <cotangent, y> by the sample */
 } kept;
 
 struct vn_runner {
@@ -105,7 +106,7 @@ static bool same_pass(const pass *a, const pass *b) {
     return same;
 }
 
-/* The program for a pass, made if need be. */
+/* The program for a pass, made if there is none. */
 static vn_status find(vn_runner *r, const pass *p, kept **out, vn_err *err) {
     *out = r->kept;
     for (kept *k = r->kept; k < r->kept + MAX_KEPT; k++) {
@@ -138,7 +139,7 @@ static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
                       pixels_of(node), r->device.pool);
 }
 
-/* cotangent NULL: forward. variance NULL: it is not asked for. */
+/* cotangent NULL: forward. variance NULL: not wanted. */
 static vn_status run(vn_runner *r, pass p, const float *x, const float *time, const int32_t *labels,
                      const float *cotangent, float *out, float *variance, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(r->net);
@@ -188,7 +189,7 @@ typedef struct matrices {
     int64_t rows, columns;
 } matrices;
 
-/* out[j][i] = in[i][j], in blocks that stay in the first cache. */
+/* out[j][i] = in[i][j], in blocks that stay in the first-level cache. */
 static void transpose_one(void *context, int64_t index, int thread) {
     enum { BLOCK = 16 };
     const matrices *m = context;

@@ -1,8 +1,8 @@
-/* unet2d.c - diffusers' UNet2DModel (0.42.1), whole: config, assembly, names of weights. A
- * convolution in, levels that shrink the image and keep what they found, a middle, levels that grow
- * it back and join what was kept; the time, and the class with it, steers every residual block. Its
- * state dict loads here tensor for tensor and the other way round; what UNet2DModel cannot run is
- * refused by name. */
+/* unet2d.c - diffusers' UNet2DModel (0.42.1), with all its options: config, assembly, names of
+ * weights. A convolution, levels that make the image smaller and keep their results, a middle, and
+ * levels that make it larger again and take these results as skip connections; the embedding of
+ * time and class enters every residual block. State dicts are the same as diffusers', tensor for
+ * tensor; what UNet2DModel cannot run is refused by name. */
 #include "nn/internal.h"
 
 static const char net_name[] = "unet2d";
@@ -66,35 +66,35 @@ static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_
 #define KEY(kind, member) VN_CONFIG_KEY(unet_config, kind, member)
 /* clang-format off */
 static const vn_field fields[] = {
-    /* kind, key                          null   min   max                 choices      null is */
-    {KEY(SIZE, sample_size),               true,  1,    MAX_SIZE,           NULL,        0},
-    {KEY(INT, in_channels),                false, 1,    MAX_SIZE,           NULL,        0},
-    {KEY(INT, out_channels),               false, 1,    MAX_SIZE,           NULL,        0},
-    {KEY(BOOL, center_input_sample),       true,  0,    0,                  NULL,        0},
-    {KEY(CHOICE, time_embedding_type),     false, 0,    0,                  times,       0},
-    {KEY(INT, time_embedding_dim),         true,  0,    MAX_SIZE,           NULL,        0},
-    {KEY(NUMBER, freq_shift),              false, -1e6, 1e6,                NULL,        0},
-    {KEY(BOOL, flip_sin_to_cos),           true,  0,    0,                  NULL,        0},
-    {KEY(NAMES, down_block_types),         false, 0,    0,                  NULL,        0},
-    {KEY(CHOICE, mid_block_type),          true,  0,    0,                  mids,        MID_NONE},
-    {KEY(NAMES, up_block_types),           false, 0,    0,                  NULL,        0},
-    {KEY(INTS, block_out_channels),        false, 1,    MAX_SIZE,           NULL,        0},
-    {KEY(INT, layers_per_block),           false, 0,    VN_UNET_MAX_LAYERS, NULL,        0},
-    {KEY(NUMBER, mid_block_scale_factor),  false, -1e6, 1e6,                NULL,        0},
-    {KEY(INT, downsample_padding),         false, 0,    16,                 NULL,        0},
-    {KEY(CHOICE, downsample_type),         true,  0,    0,                  resizes,     RESIZE_CONV},
-    {KEY(CHOICE, upsample_type),           true,  0,    0,                  resizes,     RESIZE_CONV},
-    {KEY(NUMBER, dropout),                 false, 0,    0.999,              NULL,        0},
-    {KEY(CHOICE, act_fn),                  false, 0,    0,                  activations, 0},
-    {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE,           NULL,        0},
-    {KEY(INT, norm_num_groups),            true,  1,    MAX_SIZE,           NULL,        0},
-    {KEY(INT, attn_norm_num_groups),       true,  1,    MAX_SIZE,           NULL,        0},
-    {KEY(NUMBER, norm_eps),                false, 0,    1,                  NULL,        0},
-    {KEY(CHOICE, resnet_time_scale_shift), false, 0,    0,                  shifts,      0},
-    {KEY(BOOL, add_attention),             true,  0,    0,                  NULL,        0},
-    {KEY(CHOICE, class_embed_type),        true,  0,    0,                  classes,     CLASS_DEFAULT},
-    {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS,           NULL,        0},
-    {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS,           NULL,        0},
+    /* kind, key                           null   min   max       choices      null is */
+    {KEY(SIZE, sample_size),               true,  1,    MAX_SIZE, NULL,        0},
+    {KEY(INT, in_channels),                false, 1,    MAX_SIZE, NULL,        0},
+    {KEY(INT, out_channels),               false, 1,    MAX_SIZE, NULL,        0},
+    {KEY(BOOL, center_input_sample),       true,  0,    0,        NULL,        0},
+    {KEY(CHOICE, time_embedding_type),     false, 0,    0,        times,       0},
+    {KEY(INT, time_embedding_dim),         true,  0,    MAX_SIZE, NULL,        0},
+    {KEY(NUMBER, freq_shift),              false, -1e6, 1e6,      NULL,        0},
+    {KEY(BOOL, flip_sin_to_cos),           true,  0,    0,        NULL,        0},
+    {KEY(NAMES, down_block_types),         false, 0,    0,        NULL,        0},
+    {KEY(CHOICE, mid_block_type),          true,  0,    0,        mids,        MID_NONE},
+    {KEY(NAMES, up_block_types),           false, 0,    0,        NULL,        0},
+    {KEY(INTS, block_out_channels),        false, 1,    MAX_SIZE, NULL,        0},
+    {KEY(INT, layers_per_block),           false, 0,    VN_UNET_MAX_LAYERS, NULL, 0},
+    {KEY(NUMBER, mid_block_scale_factor),  false, -1e6, 1e6,      NULL,        0},
+    {KEY(INT, downsample_padding),         false, 0,    16,       NULL,        0},
+    {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     RESIZE_CONV},
+    {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     RESIZE_CONV},
+    {KEY(NUMBER, dropout),                 false, 0,    0.999,    NULL,        0},
+    {KEY(CHOICE, act_fn),                  false, 0,    0,        activations, 0},
+    {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE, NULL,        0},
+    {KEY(INT, norm_num_groups),            true,  1,    MAX_SIZE, NULL,        0},
+    {KEY(INT, attn_norm_num_groups),       true,  1,    MAX_SIZE, NULL,        0},
+    {KEY(NUMBER, norm_eps),                false, 0,    1,        NULL,        0},
+    {KEY(CHOICE, resnet_time_scale_shift), false, 0,    0,        shifts,      0},
+    {KEY(BOOL, add_attention),             true,  0,    0,        NULL,        0},
+    {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     CLASS_DEFAULT},
+    {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS, NULL,        0},
+    {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS, NULL,        0},
 };
 /* clang-format on */
 
@@ -150,8 +150,8 @@ static void set_style(unet *u) {
                                .resnet_upsample = c->upsample_type == RESIZE_RESNET};
 }
 
-/* Perturbations act on its attention blocks; the innermost is the middle's, or without one the last
- * going down. */
+/* Perturbations act on the attention blocks. The innermost is that of the middle or, without one,
+ * the last on the way down. */
 static void set_layers(const unet *u, vn_net_io *io) {
     int64_t down = 0, up = 0;
     const bool middle = u->config.mid_block_type != MID_NONE && u->config.add_attention;
@@ -262,7 +262,7 @@ static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
     const int64_t *channels = u->config.block_out_channels.at;
     for (size_t i = 0; i < u->levels; i++) {
         vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
-        size_t own = u->levels - 1 - i; /* the level going down that this one undoes */
+        size_t own = u->levels - 1 - i; /* the level on the way down of the same size */
         vn_unet_level level = {.in = channels[own ? own - 1 : 0],
                                .out = channels[own],
                                .prev = channels[i ? own + 1 : own],

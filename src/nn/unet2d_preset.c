@@ -7,13 +7,20 @@
 
 /* clang-format off */
 const vn_param vn_unet2d_presets[] = {
-    {"channels",  "channels of the first level",                               16, 4, 1024, 1, NULL},
-    {"growth",    "channels of a level over those of the one before",          2,  1, 4,    1, NULL},
-    {"levels",    "sizes of the image, each half of the one before",           3,  1, MAX_LEVELS, 1, NULL},
-    {"layers",    "residual blocks a level",                                   1,  1, VN_UNET_MAX_LAYERS, 1, NULL},
-    {"attention", "levels with attention, from the smallest image up; 0: none",   1,  0, MAX_LEVELS, 1, NULL},
-    {"head_dim",  "channels of an attention head; 0: one head",                0,  0, 1024, 1, NULL},
-    {"shift",     "how the time enters: added, or as scale and shift",         0,  0, 1,    1, "default|scale_shift"},
+    {"channels", "channels of the first level",
+     16, 4, 1024, 1, NULL},
+    {"growth", "channels of a level over those of the one before",
+     2, 1, 4, 1, NULL},
+    {"levels", "sizes of the image, each half of the one before",
+     3, 1, MAX_LEVELS, 1, NULL},
+    {"layers", "residual blocks a level",
+     1, 1, VN_UNET_MAX_LAYERS, 1, NULL},
+    {"attention", "levels with attention, from the smallest image up; 0: none",
+     1, 0, MAX_LEVELS, 1, NULL},
+    {"head_dim", "channels of an attention head; 0: one head",
+     0, 0, 1024, 1, NULL},
+    {"shift", "how the time enters: added, or as scale and shift",
+     0, 0, 1, 1, "default|scale_shift"},
     {NULL, NULL, 0, 0, 0, 0, NULL},
 };
 /* clang-format on */

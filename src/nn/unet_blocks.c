@@ -1,16 +1,18 @@
 /* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level
  * runs its layers, keeps each result for the way up, and changes size; the way up takes those
  * results back, last first. Families:
- *   plain  residual blocks, perhaps attention after each, resized by a convolution or by a residual block
- *   skip   score-SDE's: a smoothed copy of the image is carried beside and mixed in at every size
- *   K      k-diffusion's: norms made by the time, smooth resampling, one skip a level
- * A name that diffusers knows but UNet2DModel cannot run stands here with the reason. */
+ *   plain  residual blocks, perhaps attention after each, resized by a convolution or by a residual
+ *          block
+ *   skip   score-SDE's: a smoothed copy of the image in every size is added to the features
+ *   K      k-diffusion's: norms modulated by the time, smooth resampling, one skip connection a
+ *          level
+ * A name that diffusers knows but UNet2DModel cannot run is listed here with the reason. */
 #include "nn/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- the way back's memory ------------------------------------------------------------------- */
+/* ---- skip connections ------------------------------------------------------------------------ */
 
 static void push(const vn_scope *s, vn_unet_flow *flow) {
     if (flow->skips == VN_UNET_MAX_SKIPS) {
@@ -20,7 +22,7 @@ static void push(const vn_scope *s, vn_unet_flow *flow) {
     flow->skip[flow->skips++] = flow->x;
 }
 
-/* x with the last kept result beside it. */
+/* x and the last kept result, concatenated by channels. */
 static vn_node *join_skip(const vn_scope *s, vn_unet_flow *flow) {
     if (flow->skips == 0) return vn_scope_fail(s, "the down blocks leave too few skip connections");
     vn_node *x = flow->x, *skip = flow->skip[--flow->skips];
@@ -65,7 +67,7 @@ static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_flow *flow
     flow->x = vn_attention_block(&at, flow->x, &a);
 }
 
-/* Channels that layer i on the way up takes: what flows, and what it is joined with. */
+/* Input channels of layer i on the way up, without those of its skip connection. */
 static int64_t flow_channels(const vn_unet_level *l, int64_t i) {
     return i == 0 ? l->prev : l->out;
 }
@@ -136,7 +138,7 @@ static vn_resnet skip_resnet_of(const vn_unet_style *u, int64_t in, int64_t out,
     return r;
 }
 
-/* The side image and the features of one size. */
+/* The skip image plus the features of the same size. */
 vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x) {
     if (image && x && !vn_shape_equal(&image->shape, &x->shape))
         return vn_scope_fail(s, "the skip image is %lld x %lld where the features are %lld x %lld",
@@ -172,7 +174,7 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
         int64_t a = flow_channels(l, i), b = skip_channels(l, i, layers);
         vn_resnet r = skip_resnet_of(u, a + b, l->out, VN_RESIZE_NONE);
         if (self->attention && a + b / 4 < 32)
-            r.groups_in = a + b / 4; /* as diffusers has it, without brackets */
+            r.groups_in = a + b / 4; /* as diffusers: not (a + b) / 4 */
         else if (self->attention)
             r.groups_in = 32;
         flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
@@ -218,7 +220,7 @@ static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_leve
 static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
                  vn_unet_flow *flow, const vn_unet_block *self) {
     (void)self;
-    /* it joins one of the `layers` results it takes */
+    /* of the `layers` results it takes, it uses one */
     size_t drop = u->layers > 1 ? (size_t)u->layers - 1 : 0;
     flow->x = join_skip(s, flow);
     flow->skips -= drop < flow->skips ? drop : flow->skips;

@@ -5,7 +5,8 @@
  * x_{t-1} has the variance exp(f log beta + (1 - f) log beta~), between those for x0 as unknown as
  * can be and for x0 known. The loss is
  *
- *     regression's + lambda T L_t,     L_t = KL(q(x_{t-1}|x_t,x0), p), at the first step -log2 p(x0|x_1), in bits a coordinate
+ *     regression's + lambda T L_t,     L_t = KL(q(x_{t-1}|x_t,x0), p), at the first step
+ *                                      -log2 p(x0|x_1), in bits a coordinate
  *
  * which is L_simple + lambda L_vlb in expectation, as L_vlb has T terms of which a batch draws one
  * a sample. No gradient of L_t goes into the prediction: it would make that much noisier, and

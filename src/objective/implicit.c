@@ -3,8 +3,10 @@
  *
  *     1/2 E|s - grad log p_t|^2 = E[ div s + 1/2 |s|^2 ] + constant
  *
- *     ism   Hyvarinen's (2005), the divergence by Hutchinson's estimate v.(ds/dx)v, or exact=1: over all unit vectors
- *     ssm   sliced (1905.07088): E_v[ v.(ds/dx)v + 1/2 (v.s)^2 ], or reduced=yes, its variance-reduced form, with 1/2 |s|^2
+ *     ism   Hyvarinen's (2005), the divergence by Hutchinson's estimate v.(ds/dx)v, or, with
+ *           exact=1, as a sum over all unit vectors
+ *     ssm   sliced (1905.07088): E_v[ v.(ds/dx)v + 1/2 (v.s)^2 ], or, with reduced=yes, its
+ *           variance-reduced form, with 1/2 |s|^2
  *
  * With v of signs the reduced form is ism's. s is p_t's: x is the data with noise, at the t drawn.
  * Each level counts by 2 sigma^2, so that in e = -sigma s = E[eps|x] the loss of a sample is

@@ -14,8 +14,9 @@
 
 typedef struct vn_times_row {
     vn_row row;
-    bool
-        stratified; /* u covers [0,1) evenly over the batch; else as the row's parameter "stratified" says, if it has one */
+    /* u covers [0,1) evenly over the batch; else as the row's parameter "stratified" says, if it
+     * has one */
+    bool stratified;
     double (*quantile)(const vn_choice *c, const vn_path *p, double u); /* t from u in (0,1) */
 } vn_times_row;
 
@@ -30,8 +31,9 @@ typedef struct vn_objective vn_objective;
  * others stay NULL. */
 typedef struct vn_loss_nodes {
     vn_node *x; /* network input [N,..] */
-    vn_node *
-        output; /* network output, same shape; with a learned variance twice the channels: the prediction, then v */
+    /* network output, same shape; with a learned variance twice the channels: the prediction,
+     * then v */
+    vn_node *output;
     vn_node *target; /* INPUT, as x */
     vn_node *weight; /* INPUT [N] */
     vn_node *probe;  /* INPUT [N,K,..]: K directions v for each sample, E[v v^T] = 1 */

@@ -1,17 +1,18 @@
 /* regression.c - objectives with a target: the network regresses on a raw output that it is shown.
  *
- *     dsm, cfm   what its output means for the (x0, eps) that made x_t: -eps/sigma for a score (2011.13456), the path's
- *                velocity for cfm (2302.00482)
- *     esm        what it means for E[x0|x_t], E[eps|x_t]: grad log p_t(x_t) itself, where that is known (Hyvarinen 2005,
- *                equation 2)
+ *     dsm, cfm   the prediction for the (x0, eps) that made x_t: -eps/sigma for a score
+ *                (2011.13456), the path's velocity for cfm (2302.00482)
+ *     esm        the prediction for E[x0|x_t], E[eps|x_t]: grad log p_t(x_t) itself, where that is
+ *                known (Hyvarinen 2005, equation 2)
  *
  * All have one minimum, the conditional expectation, from which all of sampling follows; esm comes
  * to it without the noise of single (x0, eps). Only the weights over noise levels are a choice.
  * They are stated once, for the error of x0, and carried to each prediction by how far raw moves
  * x0:
  *
- *     min-snr (2303.09556)  min(SNR, gamma)       eps: min(SNR, gamma)/SNR, v: min(SNR, gamma)/(SNR + 1)
- *     edm (2206.00364)      (s^2 + sd^2)/(s sd)^2, s = sigma/alpha       F: 1 */
+ *     min-snr (2303.09556)  min(SNR, gamma)     eps: min(SNR, gamma)/SNR,
+ *                                               v: min(SNR, gamma)/(SNR + 1)
+ *     edm (2206.00364)      (s^2 + sd^2)/(s sd)^2, s = sigma/alpha     F: 1 */
 #include "objective/internal.h"
 
 #include <math.h>

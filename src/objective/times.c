@@ -66,9 +66,11 @@ static double log_normal(const vn_choice *c, const vn_path *p, double u) {
 
 /* clang-format off */
 const vn_times_row vn_times_rows[] = {
-    {{"uniform", "t uniform in (0, 1], or on the steps of a discrete path", "2006.11239", NULL}, false, uniform},
+    {{"uniform", "t uniform in (0, 1], or on the steps of a discrete path", "2006.11239", NULL},
+     false, uniform},
     {{"stratified", "uniform, spread evenly over every batch", "2107.00630", NULL}, true, uniform},
-    {{"logit-normal", "log(t / (1 - t)) normal", "2403.03206", logit_normal_params}, false, logit_normal},
+    {{"logit-normal", "log(t / (1 - t)) normal", "2403.03206", logit_normal_params}, false,
+     logit_normal},
     {{"edm", "log(sigma / alpha) normal", "2206.00364", edm_params}, false, log_normal},
 };
 /* clang-format on */

@@ -1,7 +1,7 @@
 /* condition.h - what a prediction is conditioned on. To guides, samplers and objectives a condition
- * is a number that they copy, compare and hand on; only the denoiser, whose set it is, knows what
- * stands behind it: a row of a class table, or named arrays (an embedding, a prompt's tokens, a
- * picture, a mask). */
+ * is a number that they copy, compare and pass on; only the denoiser knows what the number stands
+ * for: a row of a class table, or named arrays (an embedding, a prompt's tokens, a picture, a
+ * mask). */
 #ifndef VN_CONDITION_H
 #define VN_CONDITION_H
 
@@ -10,18 +10,19 @@
 typedef int32_t vn_condition;
 #define VN_CONDITION_NULL VN_LABEL_NULL /* none: the unconditional prediction */
 
-/* The conditions of a denoiser, as those see them who hand them on. Borrowed. */
+/* The conditions of a denoiser, for those who pass them on. Borrowed from the denoiser. */
 typedef struct vn_conditions {
-    vn_condition classes;     /* 0 .. classes-1 are classes */
-    vn_condition count;       /* classes .. count-1 were added; 0 stands for classes */
-    const char *const *names; /* [number of them] what text may call them; NULL: by number only */
-    bool has_null;            /* VN_CONDITION_NULL is one of them */
+    vn_condition classes; /* 0 .. classes-1 are classes */
+    vn_condition count;   /* classes .. count-1 were added; 0 stands for classes */
+    const char *const
+        *names;    /* [vn_conditions_count] as text may name them; NULL: by number only */
+    bool has_null; /* VN_CONDITION_NULL is one of them */
 } vn_conditions;
 
 static inline vn_condition vn_conditions_count(const vn_conditions *set) {
     return set->count > set->classes ? set->count : set->classes;
 }
-/* Where nothing can be asked for, none is what all are conditioned on. */
+/* Whether c is one of the set; a denoiser without any condition has only the null one. */
 static inline bool vn_conditions_hold(const vn_conditions *set, vn_condition c) {
     const vn_condition count = vn_conditions_count(set);
     return c == VN_CONDITION_NULL ? set->has_null || !count : c >= 0 && c < count;

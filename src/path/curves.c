@@ -1,8 +1,8 @@
 /* curves.c - the paths with closed forms: the variance-preserving, sub-variance-preserving and
  * variance-exploding SDEs (2011.13456), EDM (2206.00364), rectified flow (2209.03003, also called
  * CondOT), its polynomial relatives (2412.06264) and the trigonometric path (2303.08797, TrigFlow).
- * Each is four short functions: the level at t, t where sigma/alpha = s, what a network is told for
- * t, and the least t worth visiting. */
+ * Each is four short functions: the level at t, t where sigma/alpha = s, the network's input for t,
+ * and the least t that grids and training use. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -155,7 +155,7 @@ double vn_edm_time_of_ratio(const vn_path *p, double s) {
 
 double vn_edm_network_time(const vn_path *p, const vn_level *l) {
     (void)p;
-    return log(fmax(l->sigma, 1e-9)) / 4; /* finite at sigma = 0, where no one asks */
+    return log(fmax(l->sigma, 1e-9)) / 4; /* finite at sigma = 0, where no network is evaluated */
 }
 
 double vn_edm_least(const vn_path *p) {
@@ -184,9 +184,7 @@ double vn_rectified_least(const vn_path *p) {
     return 1e-3; /* one of its 1000 steps */
 }
 
-/* ---- polynomial: sigma = t^n, or alpha = (1-t)^n, and what is left to 1; rectified flow at
- * another pace. The first is the usual one; the second is PolynomialConvexScheduler of
- * flow_matching, whose time runs the other way --------------- */
+/* ---- polynomial: sigma = t^n and alpha = 1 - sigma, or alpha = (1-t)^n and sigma = 1 - alpha - */
 
 void vn_polynomial_level(const vn_path *p, double t, vn_level *out) {
     const double n = p->choice.value[VN_POLYNOMIAL_N];

@@ -3,11 +3,11 @@
  * sigmoid-bar from 2212.11972, exp and laplace as in diffusers); alpha-bar = prod(1 - beta), alpha
  * = sqrt(alpha-bar).
  *
- * Step k lies at t = (k+1)/T; t = 0 is clean. Between steps log(sigma/alpha) runs straight, as
- * k-diffusion and diffusers invert it; below step 0 sigma/alpha itself falls straight to 0, and
- * with zero_snr alpha/sigma does on the last interval. alpha-bar is rounded to float32 after every
- * operation just where PyTorch rounds it: 1 - alpha-bar[0] is about 1e-4, so rounding moves the
- * lowest noise level by 1e-4 of itself, and a model trained there should be sampled there. */
+ * Step k lies at t = (k+1)/T; t = 0 is clean. Between steps log(sigma/alpha) is linear in t, as
+ * k-diffusion and diffusers invert it; below step 0 sigma/alpha falls linearly to 0, and with
+ * zero_snr alpha/sigma does so on the last interval. alpha-bar is rounded to float32 after the same
+ * operations as in PyTorch: 1 - alpha-bar[0] is about 1e-4, so that rounding changes the lowest
+ * noise level by 1e-4 of itself, and a model should be sampled at the levels it was trained at. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -16,7 +16,8 @@
 
 #define LARGEST_BETA 0.999 /* of those that follow from a curve of alpha-bar */
 
-/* torch.linspace in float32: counted from the nearer end, with one rounding for product and sum. */
+/* torch.linspace in float32: computed from the nearer end, with one rounding for product and
+ * sum. */
 static float linspace(float a, float b, int n, int i) {
     double step = (double)((b - a) / (float)(n - 1));
     return (float)(i < n / 2 ? (double)a + step * i : (double)b - step * (n - 1 - i));
@@ -55,8 +56,8 @@ static bool is_of_alpha_bar(int schedule) {
     return schedule == VN_COSINE || schedule >= VN_SIGMOID_BAR;
 }
 
-/* 1 - beta of step k. Those of diffusers' curves are float32; sigmoid-bar's are float64 where they
- * are from. */
+/* 1 - beta of step k. Those of diffusers' curves are float32; sigmoid-bar's are float64, as in the
+ * program that they are from. */
 static double kept_at(const vn_path *p, int k) {
     const double *v = p->choice.value;
     const int schedule = (int)v[VN_DDPM_SCHEDULE], n = p->steps;
@@ -80,7 +81,7 @@ static void fill_alpha_bar(vn_path *p) {
 }
 
 /* Algorithm 1 of 2305.08891: sqrt(alpha-bar) less its last value, scaled so that the first stays.
- * Back through betas, since that is how diffusers comes by the alpha-bar it uses. */
+ * Converted to betas and back, because diffusers computes its alpha-bar from betas. */
 static void end_in_pure_noise(vn_path *p) {
     const float first = sqrtf((float)p->table[0]), last = sqrtf((float)p->table[p->steps - 1]);
     const float scale = first / (first - last);
@@ -115,7 +116,8 @@ static vn_status fill_table(vn_path *p, vn_err *err) {
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* Defaults that are the schedule's; what is as by default counts as not given. */
+/* Replaces parameters that were not given by the schedule's own; a value that equals the default
+ * counts as not given. */
 static vn_status settle_betas(vn_choice *c, vn_err *err) {
     const bool scaled = c->value[VN_DDPM_SCHEDULE] == VN_SCALED_LINEAR;
     const double own_start = scaled ? 0.00085 : 0.0001, own_end = scaled ? 0.012 : 0.02;
@@ -166,7 +168,7 @@ static void on_circle(double r, double dr, double *a, double *b, double *da, dou
     *da = -r * *db;
 }
 
-/* On a step itself the slope is that of the interval below, which a sampler is about to cross. */
+/* On a step itself the slope is that of the interval below, which a sampler crosses next. */
 void vn_ddpm_level(const vn_path *p, double t, vn_level *out) {
     const double step = fmin(t * p->steps - 1, p->steps - 1);
     const int k = (int)fmin(fmax(ceil(step - 1e-9), 0), p->steps - 1); /* the step at or above t */

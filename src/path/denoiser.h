@@ -2,7 +2,7 @@
  * that denoises on the other: a network, an exact world, a callback of the user's.
  *
  * A query is a batch of rows, each with its own level and condition, so that the passes of several
- * guides can share one forward pass. What the raw answer means is the denoiser's prediction. */
+ * guides can share one forward pass. The kind of the raw output is the denoiser's prediction. */
 #ifndef VN_DENOISER_H
 #define VN_DENOISER_H
 
@@ -12,7 +12,7 @@
 
 typedef enum vn_network {
     VN_NETWORK_MAIN,
-    VN_NETWORK_WEAK, /* autoguidance: a lesser model of the same thing */
+    VN_NETWORK_WEAK, /* for autoguidance: a worse model of the same data */
     VN_NETWORK_COUNT
 } vn_network;
 
@@ -30,26 +30,26 @@ typedef struct vn_query {
     vn_perturb always;     /* of every pass through this network */
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
-    /* [n] where the step goes, or NULL: for networks that average over it (VN_TAKES_TO) */
+    /* [n] the level that the step goes to, or NULL: for networks that take it (VN_TAKES_TO) */
     const vn_level *to;
-    /* [n] how strongly to guide itself, or NULL: for networks that do (VN_TAKES_GUIDANCE). NaN: as
-     * the denoiser likes */
+    /* [n] guidance as an input, or NULL: for networks that take it (VN_TAKES_GUIDANCE). NaN: the
+     * denoiser's default */
     const float *guidance;
     const vn_condition *condition; /* [n] */
     vn_want want;
     const float *direction; /* [n,size]; NULL for VN_ANSWER */
-    /* NULL, or [n,size] where the answer has room for the learned v (VN_CAN_VARIANCE) */
+    /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
     float *variance;
 } vn_query;
 
-/* What a classifier of noisy samples is asked: log p(condition|x_t), and its gradient by x_t. */
+/* A query to a classifier of noisy samples: log p(condition|x_t), and its gradient by x_t. */
 typedef struct vn_classify {
     int64_t n;
     const float *x;                /* [n,size] */
     const vn_level *level;         /* one for all rows */
     const vn_condition *condition; /* [n], none of them VN_CONDITION_NULL */
     float *log_probability;        /* out [n]; or NULL */
-    /* out [n,size]: sigma^2/alpha times the gradient, which is what x0 moves by and stays finite at
+    /* out [n,size]: sigma^2/alpha times the gradient, by which guidance shifts x0; finite at
      * alpha = 0; or NULL */
     float *shift;
 } vn_classify;
@@ -59,30 +59,31 @@ enum {
     VN_CAN_VJP = 1,
     VN_CAN_JVP = 2,
     VN_CAN_WEAK = 4, /* VN_NETWORK_WEAK */
-    /* Its main network answers queries for a variance: v, by which the reverse step has the
-     * variance exp(f log beta + (1 - f) log beta~), f = (v + 1)/2, with beta that of the step
-     * forward and beta~ that of the step back for known x0 (2102.09672). On paths with steps. */
+    /* Its main network answers queries for a variance: with v the variance of the reverse step is
+     * exp(f log beta + (1 - f) log beta~), f = (v + 1)/2, where beta is that of the forward step
+     * and beta~ that of the reverse step for known x0 (2102.09672). On paths with steps. */
     VN_CAN_VARIANCE = 8,
     VN_TAKES_TO = 16, /* query.to: velocity is the average over the step (MeanFlow, shortcut) */
     VN_TAKES_GUIDANCE = 32 /* query.guidance: guidance-distilled networks (2210.03142) */
 };
 
-/* Anything that denoises. Plain struct: fill it, keep it while samplers use it. */
+/* Anything that denoises: a network, a world, the user's callback. A plain struct that its maker
+ * fills; it must stay as it is while samplers use it. */
 typedef struct vn_denoiser {
     const vn_path *path;
     vn_prediction prediction;
     vn_shape sample; /* of one row: [C,H,W] or [D] */
     int64_t size;    /* numbers in a row: the shape's count */
-    int64_t tokens;  /* that a sample is to its network; 0: not known */
+    int64_t tokens;  /* how many its network makes of a sample; 0: not known */
     vn_conditions conditions;
     unsigned can;           /* VN_CAN_* and VN_TAKES_* */
-    unsigned perturbations; /* sum of the vn_perturbation it knows */
-    int layers, middle;     /* how many can be perturbed; which is taken where none is named */
+    unsigned perturbations; /* sum of the vn_perturbation kinds that it supports */
+    int layers, middle;     /* how many can be perturbed; the default one */
     void *self;
-    /* raw [n,size]. Must not keep the query. */
+    /* raw [n,size] out. The query and its arrays are valid during the call only. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);
-    /* The main network's answer for one sample in double: x0 [size] and eps [size] at x [size].
-     * NULL: float32 is all it has. */
+    /* The main network's prediction for one sample in double: x0 [size] and eps [size] at x [size].
+     * NULL: it computes in float32 only. */
     vn_status (*exact)(void *self, vn_condition c, const vn_level *level, const double *x,
                        double *x0, double *eps, vn_err *err);
     /* p(condition|x_t) beside the denoiser; NULL: it has none. */

@@ -25,8 +25,8 @@ vn_status vn_ddpm_open(vn_path *p, vn_err *err);
 vn_status vn_vp_open(vn_path *p, vn_err *err);      /* vp, sub-vp: refuses beta_min > beta_max */
 vn_status vn_between_open(vn_path *p, vn_err *err); /* ve, edm: refuses sigma_min >= sigma_max */
 
-/* What ties alpha to sigma: alpha^2 + sigma^2 = 1, alpha^2 + sigma = 1, alpha = 1, alpha + sigma =
- * 1. */
+/* alpha as a function of sigma or of sigma/alpha, for the four relations between them:
+ * alpha^2 + sigma^2 = 1, alpha^2 + sigma = 1, alpha = 1, alpha + sigma = 1. */
 double vn_preserving_of_sigma(double sigma);
 double vn_preserving_of_ratio(double s);
 double vn_sub_preserving_of_sigma(double sigma);

@@ -1,5 +1,5 @@
-/* mixture.c - what a mixture of Gaussians knows exactly. With x0 ~ sum of w_k N(m_k, S_k) and x =
- * alpha x0 + sigma eps,
+/* mixture.c - the exact predictions of a mixture of Gaussians. With x0 ~ sum of w_k N(m_k, S_k) and
+ * x = alpha x0 + sigma eps,
  *
  *     p(x) = sum of w_k N(alpha m_k, alpha^2 S_k + sigma^2 I)
  *

@@ -1,6 +1,5 @@
-/* path.c - a path at work: opening one from its text, and the questions every room asks of it. The
- * curves themselves are in ddpm.c (discrete) and curves.c (closed forms); the table is in
- * table.c. */
+/* path.c - opens a path from its text, and computes its levels and straight coordinates. The curves
+ * themselves are in ddpm.c (discrete) and curves.c (closed forms); the table is in table.c. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -20,7 +19,7 @@ double vn_level_diffusion(const vn_level *l) {
     return 2 * l->sigma * (l->dsigma + vn_level_rate(l) * l->sigma);
 }
 
-/* In x/alpha the SDE only adds noise, g^2/alpha^2 dt = d(sigma/alpha)^2; the result is alpha^2
+/* In x/alpha the SDE has no drift and g^2/alpha^2 dt = d(sigma/alpha)^2; the result is alpha^2
  * times that integral. */
 double vn_step_variance(const vn_level *from, const vn_level *to) {
     const double kept = from->alpha / to->alpha * to->sigma;
@@ -29,8 +28,8 @@ double vn_step_variance(const vn_level *from, const vn_level *to) {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of a
- * first choice. */
+/* "ddpm:cosine,T=500" -> "ddpm:schedule=cosine,T=500": a first word without '=' is the value of the
+ * row's first parameter, if that is a choice. */
 static char *full_text(const char *text) {
     const char *colon = strchr(text, ':');
     if (!colon || !colon[1] || colon[1 + strcspn(colon + 1, "=,")] == '=') return vn_strdup(text);
@@ -44,8 +43,8 @@ static char *full_text(const char *text) {
     return vn_strdup(text);
 }
 
-/* One text for one path: what equals its default was not given, but for a first choice, which is
- * part of the name. */
+/* One text for one path: a value that equals its default counts as not given, except that of a
+ * first choice, which is part of the name. */
 static void make_canonical(vn_choice *c) {
     const vn_param *params = c->row->params;
     for (int i = 0; params && params[i].name; i++)
@@ -95,7 +94,7 @@ vn_level vn_path_level(const vn_path *p, double t) {
     return l;
 }
 
-/* The path's slopes at the t where sigma/alpha = s, but this very alpha and sigma. */
+/* The path's slopes at the t where sigma/alpha = s, with exactly this alpha and sigma. */
 static vn_level level_at(const vn_path *p, double s, double alpha, double sigma) {
     vn_level l = vn_path_level(p, p->row->time_of_ratio(p, s));
     l.alpha = alpha;

@@ -1,13 +1,24 @@
-/* path.h - noise: alpha(t), sigma(t), what a network's output means, and the one interface through
- * which samplers and guides meet anything that denoises.
+/* path.h - noise: alpha(t), sigma(t), the coefficients of a network's prediction, and the one
+ * interface through which samplers and guides use anything that denoises.
  *
  *     x_t = alpha(t) x0 + sigma(t) eps        t = 0 is data, t = 1 is noise
  *
- *     path        a row of vn_path_rows with its parameters: "rectified", "ddpm:cosine", "edm:sigma_max=80"
- *     level       one point of a path; what samplers move between
- *     prediction  what a raw output means: x0, eps, v, score, velocity, edm
- *     denoiser    raw output for a batch of rows, each with its own level and condition
- *     world       a denoiser that is exact: a mixture of Gaussians
+ *     path        a row of vn_path_rows with its parameters: "rectified", "ddpm:cosine",
+ *                 "edm:sigma_max=80"
+ *     level       one point of a path, (alpha, sigma) at one t; samplers step from level to level
+ *     prediction  what a raw output predicts: x0, eps, v, score, velocity, edm
+ *     denoiser    gives the raw output for a batch of rows, each with its own level and condition
+ *     world       a mixture of Gaussians: a denoiser that is exact, as ground truth for tests
+ *
+ * `ratio` is sigma/alpha, the noise-to-signal ratio: EDM's sigma, and exp(-lambda) with lambda half
+ * the log-SNR. It orders the levels of every path, and is infinite at pure noise (alpha = 0).
+ *
+ * Straight coordinates. For fixed (x0, eps) the ODE of a path is solved by a straight line if the
+ * state is scaled and time is measured properly: y = x/m against the time c = sigma/m, where
+ * m = alpha + k sigma. k = 0 is EDM's choice, y = x/alpha against sigma/alpha; k = 1 is that of
+ * flow matching, y = x/(alpha + sigma) against c in [0, 1], also finite at alpha = 0. In code c is
+ * the `clock`, k is the path's `straight`. Rules for ODEs (Euler, Heun, Runge-Kutta, Adams) work in
+ * these coordinates.
  *
  * All formulas are in (alpha, sigma) and stay finite where either is 0. */
 #ifndef VN_PATH_H
@@ -17,30 +28,30 @@
 
 /* ---- levels ---------------------------------------------------------------------------------- */
 
-/* A point of a path. Made by vn_path_level and by grids, which may put (alpha, sigma) beside the
- * path's own curve when they interpolate a discrete path as some program does: samplers use only
- * what is here. */
+/* A point of a path, made by vn_path_level or by a grid. Samplers use only what is here: a grid
+ * that interpolates a discrete path as another program does may give (alpha, sigma) that are not
+ * exactly on the path's curve. */
 typedef struct vn_level {
     double t;
     double alpha, sigma;
     double dalpha, dsigma; /* by t; dsigma may be infinite at t = 0 (vp) */
-    /* added to t before a network is told of it, where another program rounds it to a step; else
-     * 0 */
+    /* added to t when the network is given its time, where another program rounds it to a step;
+     * else 0 */
     double rounding;
 } vn_level;
 
-/* sigma/alpha, EDM's sigma; infinite where alpha = 0. */
+/* The noise-to-signal ratio sigma/alpha, EDM's sigma; infinite where alpha = 0. */
 double vn_level_ratio(const vn_level *l);
 /* Where every sampling run ends: t = 0, alpha = 1, sigma = 0. */
 extern const vn_level vn_level_clean;
-/* -a' / a: by how much of itself x shrinks with t, the drift of the forward SDE dx = -rate x dt + g
- * dw; infinite at alpha = 0. */
+/* -alpha'/alpha, the rate of the drift of the forward SDE dx = -rate x dt + g dw; infinite at
+ * alpha = 0. */
 double vn_level_rate(const vn_level *l);
 /* g^2 = 2 sigma sigma' + 2 rate sigma^2, of the same SDE; infinite at alpha = 0. */
 double vn_level_diffusion(const vn_level *l);
-/* The integral of g^2 dt from `from` down to the less noisy `to`, for noise and scores at `from`:
- * added there, it is what the forward process adds on its way from `to`: x = (alpha/alpha') x' +
- * sqrt(this) eps. Finite: sigma^2 at alpha = 0. */
+/* The variance that the forward process adds between the less noisy level `to` (x', alpha') and
+ * `from` (x, alpha): x = (alpha/alpha') x' + sqrt(this) eps. It is the integral of g^2 dt, scaled
+ * to the level `from`. Finite: sigma^2 at alpha = 0. */
 double vn_step_variance(const vn_level *from, const vn_level *to);
 
 /* ---- paths ----------------------------------------------------------------------------------- */
@@ -59,12 +70,10 @@ typedef struct vn_path_row {
     double (*alpha_of_sigma)(double sigma); /* alpha where sigma(t) = sigma */
     /* alpha where sigma/alpha = s; s may be infinite */
     double (*alpha_of_ratio)(double s);
-    double (*network_time)(const vn_path *p, const vn_level *l); /* what a network is told for t */
+    double (*network_time)(const vn_path *p, const vn_level *l); /* a network's input for t */
     /* t of the least noise that grids and training use */
     double (*least)(const vn_path *p);
-    /* The coordinates in which ODE rules of higher order work (see vn_path_straight): 0 x/alpha by
-     * sigma/alpha, as EDM and k-diffusion; 1 x/(alpha+sigma) by sigma/(alpha+sigma), as flow
-     * matching; finite at alpha = 0. */
+    /* k of the straight coordinates (see the head of this file) */
     int straight;
 } vn_path_row;
 
@@ -79,12 +88,12 @@ struct vn_path {
     double *table; /* discrete: alpha-bar[T] */
 };
 
-/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' sets a first
- * choice. */
+/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' is the value of
+ * the first parameter that is a choice. Close with vn_path_close. */
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err);
 void vn_path_close(vn_path **p);
-/* Parses to the same path, and is the same text for equal paths, however they were spelled. New
- * string or NULL. */
+/* The path as a text that vn_path_open takes; equal paths give equal text, however they were
+ * written. A new string, freed with vn_free, or NULL: out of memory. */
 char *vn_path_text(const vn_path *p);
 
 vn_level vn_path_level(const vn_path *p, double t); /* t in [0, 1] */
@@ -98,18 +107,18 @@ double vn_path_network_time(const vn_path *p, const vn_level *l);
 /* t of the step nearest to t from above, at least step 0; t itself on continuous paths. */
 double vn_path_snap(const vn_path *p, double t);
 
-/* Straight coordinates: with k = row->straight, m = alpha + k sigma, clock c = sigma/m, the state y
- * = x/m obeys y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps); its slope is eps
- * - k x0. */
+/* Straight coordinates: with k = row->straight, m = alpha + k sigma and time c = sigma/m, the state
+ * y = x/m is y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps), with the slope
+ * eps - k x0. */
 double vn_path_scale(const vn_path *p, const vn_level *l); /* m */
 double vn_path_clock(const vn_path *p, const vn_level *l); /* c */
 vn_level vn_path_level_of_clock(const vn_path *p, double clock);
 
 /* ---- routes ---------------------------------------------------------------------------------- */
 
-/* The levels that a sampling run visits, from noise to data. Rows that go back to more noise put their
- * detours in: where a level is noisier than the one before it, the sampling run adds noise instead of
- * making a step. */
+/* The levels that a sampling run visits, from noise to data. A sampler or guide that goes back to
+ * more noise inserts levels: where a level is noisier than the one before it, the sampling run adds
+ * noise by the forward process instead of making a step. */
 typedef struct vn_route {
     const vn_path *path;
     int steps;

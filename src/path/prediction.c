@@ -1,11 +1,11 @@
-/* prediction.c - what a network's raw output means. Each kind is affine in (x, raw) and in (x0,
- * eps) with coefficients that depend on the level only, so a row is one function that states them;
- * the loops are written once.
+/* prediction.c - the kinds of prediction. x0 and eps are linear in (x, raw), and raw is linear in
+ * (x0, eps), with coefficients that depend on the level only; so a row is one function that gives
+ * the coefficients, and the loops are written once.
  *
- * At the ends an output may say nothing of one of the two. The limits taken there: alpha = 0 (pure
- * noise) with eps or score: x0 = 0, which is of no weight where t = 1 is only a limit, but refused
- * where it is a step of its own (vn_path_allows); sigma = 0 (data) with x0: eps = 0, which is
- * E[eps|x] there. */
+ * At the ends x0 or eps may not follow from the output. At alpha = 0 (pure noise) with eps or
+ * score, x0 is set to 0: that has no weight where t = 1 is only a limit, and is refused where pure
+ * noise is a step of the path (vn_path_allows). At sigma = 0 (data) with x0, eps is set to 0, which
+ * is E[eps|x] there. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -56,7 +56,8 @@ static void v_coefficients(const vn_choice *c, const vn_level *l, vn_coefficient
 }
 
 /* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope
- * (the clean one, or pure noise on polynomial:of=alpha), u says nothing that x does not. */
+ * (the clean one, or pure noise on polynomial:of=alpha), nothing follows from u that does not
+ * follow from x. */
 static void velocity_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;
     double det = l->alpha * l->dsigma - l->dalpha * l->sigma; /* alpha^2 d(sigma/alpha)/dt */

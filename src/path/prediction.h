@@ -5,15 +5,16 @@
 
 #include "path/path.h"
 
-/* What a raw output means, as coefficients at a level. */
+/* The coefficients of a prediction at a level: what the raw output is in terms of x0 and eps, and
+ * the other way round. */
 typedef struct vn_coefficients {
-    /* x0  = x0_x x  + x0_raw raw; 0, 0 where raw says nothing of x0 (eps or score, alpha = 0) */
+    /* x0  = x0_x x  + x0_raw raw; 0, 0 where x0 does not follow (eps or score at alpha = 0) */
     double x0_x, x0_raw;
-    /* eps = eps_x x + eps_raw raw; 0, 0 where raw says nothing of eps (x0, sigma = 0) */
+    /* eps = eps_x x + eps_raw raw; 0, 0 where eps does not follow (x0 at sigma = 0) */
     double eps_x, eps_raw;
     double raw_x0, raw_eps; /* raw = raw_x0 x0 + raw_eps eps: the target in training */
     double input;           /* the network sees input * x */
-    /* |x0_raw| alpha / sigma, by its limit where that is 0/0: raw's error in units of noise */
+    /* |x0_raw| alpha / sigma, or its limit where that is 0/0: what an error of raw is in eps */
     double noise;
     /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
     double weight;
@@ -34,14 +35,14 @@ typedef struct vn_prediction {
 } vn_prediction;
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
-/* Refuses by name what can not be sampled: eps or score on steps whose last is pure noise
- * (ddpm:zero_snr=1), where they say nothing of x0. To be asked wherever a path and a prediction are
- * put together. */
+/* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a path with steps whose last is
+ * pure noise (ddpm:zero_snr=1), because x0 does not follow from them there. To be called wherever a
+ * path and a prediction are combined. */
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);
 vn_coefficients vn_prediction_coefficients(const vn_prediction *p, const vn_level *l);
 
-/* Two answers of a denoiser that most rules keep consistent (x = alpha x0 + sigma eps) and CFG++
- * sets apart. */
+/* A prediction in both forms. Most rules keep them consistent, x = alpha x0 + sigma eps; CFG++ does
+ * not. */
 typedef struct vn_estimate {
     float *x0, *eps; /* [n,size] */
 } vn_estimate;
@@ -55,12 +56,13 @@ void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size
 
 /* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
 
-/* A new object that diffusers opens as this path and prediction, and as steps whose variance the
- * network learns (vane's own class name where it has none). NULL: memory. */
+/* A new object that diffusers opens as this path and prediction, and, with learns_variance, with a
+ * learned variance. Where diffusers has no such class it has a class name of vane's own. NULL: out
+ * of memory. */
 json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
-/* The path and prediction that a scheduler config describes. What changes the path and is not known
- * here is refused by name (VN_UNSUPPORTED); what only steers sampling (timestep_spacing,
- * clip_sample, ...) is for vn_scheduler_read. */
+/* The path and prediction that a scheduler config describes. VN_UNSUPPORTED names a key that
+ * changes the path and is not known here; keys that only affect sampling (timestep_spacing,
+ * clip_sample, ...) are read by vn_scheduler_read. */
 vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
                                  vn_err *err);
 

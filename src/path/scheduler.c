@@ -1,11 +1,11 @@
 /* scheduler.c - a path and a prediction as diffusers' scheduler_config.json, both ways.
  *
  * What diffusers has a class for is written under that class; anything else as "VaneScheduler" with
- * the texts of path and prediction, so that no file claims to be what it is not. Reading takes
- * every class whose path is one of ours. A key that changes the path or the meaning of the
- * network's output in a way not known here is refused by name (use_flow_sigmas is known: a class of
- * ddpm then walks on the rectified path); what only steers sampling (timestep_spacing, clip_sample,
- * use_karras_sigmas, shift, ...) is for sample/scheduler.c. */
+ * the texts of path and prediction, so that no file claims a class that it does not fit. Reading
+ * takes every class whose path is one of vane's. A key that changes the path or the prediction in a
+ * way not known here is refused by name (use_flow_sigmas is known: a ddpm class is then on the
+ * rectified path); keys that only affect sampling (timestep_spacing, clip_sample,
+ * use_karras_sigmas, shift, ...) are read by sample/scheduler.c. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -13,8 +13,8 @@
 
 #define OURS "VaneScheduler"
 
-/* Classes of diffusers, the path each walks on and its default betas; the first of a path is the
- * one written, but see class_of. */
+/* Classes of diffusers, the path of each and its default betas. The first class of a path is the
+ * one that is written, with the exceptions in class_of. */
 static const struct {
     const char *name, *path;
     double beta_start, beta_end;
@@ -71,7 +71,7 @@ static const struct {
 
 /* the variance_type of path.h's vn_(denoiser.can & VN_CAN_VARIANCE) */
 #define LEARNED_RANGE "learned_range"
-#define FLOW_SIGMAS   "use_flow_sigmas" /* makes a class of ddpm walk on the rectified path */
+#define FLOW_SIGMAS   "use_flow_sigmas" /* puts a ddpm class on the rectified path */
 
 /* prediction_type of each prediction on each path; the first of a path is the default. NULL: the
  * class has no such key. */
@@ -143,8 +143,8 @@ static bool known_to_diffusers(const vn_path *p) {
            schedules[(int)p->choice.value[VN_DDPM_SCHEDULE]].diffusers;
 }
 
-/* That of the path's own sampler where it has such a path: DDIM, of which diffusers has neither a
- * learned variance nor the sigmoid schedule. */
+/* The class that is written: that of the path's own sampler, which for ddpm is DDIM's, unless the
+ * path has a learned variance or the sigmoid schedule, which diffusers' DDIMScheduler lacks. */
 static const char *class_of(const vn_path *p, bool learns_variance) {
     size_t class = 0;
     while (!same(classes[class].path, p->row->row.name)) class ++;
@@ -204,7 +204,7 @@ static vn_status get_text(const json_t *config, const char *key, const char *mis
     return VN_OK;
 }
 
-/* Keys that would make another path or another output of it. */
+/* Refuses keys that would make it another path or another prediction. */
 static vn_status refuse_unknown(const json_t *config, vn_err *err) {
     if (is_on(config, "invert_sigmas"))
         return vn_fail(err, VN_UNSUPPORTED, "invert_sigmas is not supported");
@@ -217,7 +217,7 @@ static vn_status refuse_unknown(const json_t *config, vn_err *err) {
         return vn_fail(err, VN_UNSUPPORTED, "variance_type %.40s is not supported", variance);
     if (!status) status = get_text(config, "timestep_type", "discrete", &type, err);
     if (!status) status = get_text(config, "prediction_type", "", &output, err);
-    /* of others the class makes nothing of it */
+    /* with other predictions the class ignores it */
     if (!status && !same(type, "discrete") && same(output, "v_prediction"))
         return vn_fail(err, VN_UNSUPPORTED, "timestep_type %.40s is not supported", type);
     return status;
@@ -307,8 +307,8 @@ static vn_status read_ours(const json_t *config, vn_path **path, char text[64], 
     return vn_path_open(name, path, err);
 }
 
-/* What to do is the same for all: the path is not known, and who knows it can name it where there
- * is no scheduler. */
+/* The advice is the same for all: a user who knows the path can name it once the scheduler's file
+ * is removed. */
 static vn_status refuse_class(const char *name, vn_err *err) {
     const char *kind = "is not a scheduler that vane knows";
     for (size_t i = 0; i < VN_COUNT(others); i++)

@@ -1,7 +1,7 @@
-/* world.c - reading a world file: classes of weighted Gaussians, their union, and the weak model of
- * autoguidance. The file is untrusted; what it does not say right is refused with the place, as in
- * "classes[1].components[0].cov". Afterwards every component is a mean and an eigen-decomposition,
- * which is what mixture.c wants. */
+/* world.c - reads a world file: classes of weighted Gaussians, their union, and the weak model of
+ * autoguidance. The file is untrusted; an error is reported with its place, such as
+ * "classes[1].components[0].cov". Every component becomes a mean and an eigen-decomposition, as
+ * mixture.c uses them. */
 #include "path/internal.h"
 
 #include <math.h>
@@ -158,7 +158,7 @@ static vn_status read_component(reader *r, const json_t *json, vn_component *c, 
 
 /* ---- a mixture, a class, a model ------------------------------------------------------------- */
 
-/* Weights to the logarithms of weights that sum to 1; zero stays, as minus infinity. */
+/* Replaces weights by the logarithms of weights that sum to 1; that of 0 is minus infinity. */
 static vn_status normalise(reader *r, size_t count, double *weight) {
     double sum = 0;
     for (size_t i = 0; i < count; i++) sum += weight[i];

@@ -1,5 +1,5 @@
-/* world.h - worlds: exact mixtures of Gaussians, given by a file, that serve as ground truth. Every
- * answer a network could be asked for is known in closed form. */
+/* world.h - worlds: exact mixtures of Gaussians, given by a file, that serve as ground truth. All
+ * that a network predicts is known in closed form. */
 #ifndef VN_WORLD_H
 #define VN_WORLD_H
 
@@ -7,7 +7,7 @@
 
 typedef struct vn_world vn_world;
 
-/* Reads a world file. Untrusted: refused with the file and key unless every number makes sense. */
+/* Reads a world file. It is untrusted: VN_BAD_FILE names file and key of what is not valid. */
 vn_status vn_world_open(const char *file, vn_world **out, vn_err *err);
 vn_status vn_world_from_json(const json_t *json, vn_world **out, vn_err *err);
 void vn_world_close(vn_world **w);
@@ -18,8 +18,8 @@ const char *vn_world_class_name(const vn_world *w, int32_t label);
 double vn_world_prior(const vn_world *w, int32_t label); /* p(label) */
 bool vn_world_has_weak(const vn_world *w);
 
-/* Exact answers, in double, at x [D] on (alpha, sigma); label may be VN_CONDITION_NULL. `work` holds
- * vn_world_work(w) doubles. */
+/* The functions below compute exactly, in double, at x [D] on (alpha, sigma); label may be
+ * VN_CONDITION_NULL. `work` holds vn_world_work(w) doubles and is overwritten. */
 size_t vn_world_work(const vn_world *w);
 double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,
                             double sigma, const double *x, double *work);
@@ -37,9 +37,10 @@ void vn_world_posterior(const vn_world *w, double alpha, double sigma, const dou
 /* An exact sample x [D] of a class, or of p(x) for VN_CONDITION_NULL; by (seed, index) alone. */
 void vn_world_draw(const vn_world *w, int32_t label, uint64_t seed, uint64_t index, float *x);
 
-/* A denoiser over the world, on any path, with any prediction; NULL: "v", from which x0 and eps
- * come without loss at every level (float32 eps at alpha = 1e-4 would cost x0 four digits). Closed
- * with vn_world_denoiser_close before the world, the path and the thread pool (NULL: one thread). */
+/* A denoiser made of the world, on any path, with any prediction. predict NULL: "v", from which
+ * both x0 and eps follow without loss of digits at every level (from float32 eps at alpha = 1e-4,
+ * x0 would lose four digits). pool NULL: one thread. Close it with vn_world_denoiser_close before
+ * the world, the path and the thread pool, which stay the caller's. */
 vn_status vn_world_denoiser(const vn_world *w, const vn_path *path, const vn_prediction *predict,
                             vn_thread_pool *pool, vn_denoiser *out, vn_err *err);
 void vn_world_denoiser_close(vn_denoiser *d);

@@ -1,6 +1,5 @@
-/* world_denoiser.c - a world as a denoiser: exact, on any path, answering with any kind of
- * prediction, so that every sampler, guide and conversion can be run where the right answer is
- * known. */
+/* world_denoiser.c - a world as a denoiser: exact, on any path, with any kind of prediction, so
+ * that every sampler, guide and conversion can be tested against known results. */
 #include "path/internal.h"
 
 typedef struct exact {
@@ -24,8 +23,9 @@ static void predict_row(const exact *e, const vn_query *q, size_t row, float *ra
         raw[row * size + i] = (float)(m.raw_x0 * x0[i] + m.raw_eps * eps[i]);
 }
 
-/* eps = (x - alpha x0)/sigma, so raw's derivative is that of x0 and a multiple of the identity. That
- * of x0 is a covariance, so it is symmetric: products with it from either side are the same. */
+/* eps = (x - alpha x0)/sigma, so raw's derivative is that of x0 and a multiple of the identity.
+ * That of x0 is a covariance, so it is symmetric: products with it from either side are the
+ * same. */
 static void derivative_row(const exact *e, const vn_query *q, size_t row, float *out,
                            double *work) {
     const size_t size = e->w->size;
@@ -42,9 +42,9 @@ static void derivative_row(const exact *e, const vn_query *q, size_t row, float 
 }
 
 /* By Bayes' rule log p(y|x) = log p(y) + log p(x|y) - log p(x); by Tweedie's formula sigma^2/alpha
- * times its gradient is D(x|y) - D(x), which is finite at every level. p(x) is the world's own:
- * where "unconditional" is not the union of the classes, p(y|x) is the classifier that CFG stands
- * for, and does not sum to 1 over y. */
+ * times its gradient is D(x|y) - D(x), which is finite at every level. p(x) is the world's own null
+ * model: where its "unconditional" is not the union of the classes, p(y|x) is the classifier that
+ * CFG implies, and does not sum to 1 over y. */
 static void classify_row(const exact *e, const vn_classify *q, size_t row, double *work) {
     const vn_world *w = e->w;
     const size_t size = w->size;

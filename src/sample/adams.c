@@ -1,17 +1,20 @@
-/* adams.c - what multistep and exponential solvers share. On every path the ODE is, in one of three
- * clocks c, an integral of something that changes slowly:
+/* adams.c - what multistep and exponential solvers share. On every path the probability-flow ODE
+ * can be written, with one of three time variables c, as the integral of something that changes
+ * slowly:
  *
- *     x'/sigma' = x/sigma + int e^lambda x0 dlambda       x0 by lambda = log(alpha/sigma)       (2211.01095)
- *     x'/alpha' = x/alpha - int e^-lambda eps dlambda     eps by lambda                         (2206.00927)
- *     x'/m'     = x/m + int (eps - k x0) dc               slopes by the straight clock, path.h  (2206.00364)
+ *     x'/sigma' = x/sigma + int e^lambda x0 dlambda      x0 by lambda = log(alpha/sigma)
+ *                                                        (2211.01095)
+ *     x'/alpha' = x/alpha - int e^-lambda eps dlambda    eps by lambda (2206.00927)
+ *     x'/m'     = x/m + int (eps - k x0) dc              slopes by time in straight coordinates,
+ *                                                        path.h (2206.00364)
  *
- * All solvers put a polynomial through what they know of the integrand m, now and at nodes r_k =
- * (c_k - c)/h, and differ in the nodes and in the moments M_i that stand for the integral of tau^i
- * over the step:
+ * All solvers interpolate the integrand m by a polynomial through its value now and those m_k at
+ * nodes r_k = (c_k - c)/h. They differ in the nodes and in the moments M_i, which take the place of
+ * the integral of tau^i over the step:
  *
  *     x' = move + scale sum_k w_k (m_k - m)        sum_k w_k r_k^i = M_i, i = 1 .. n
  *
- * where move is the step with m held still (DDIM) and scale is alpha' h, -sigma' h or m' h. The
+ * where move is the step for a constant m (DDIM) and scale is alpha' h, -sigma' h or m' h. The
  * exact moments are i! phi_{i+1}(z), z = -h, h or 0 in these three cases; at z = 0 that is 1/(i+1),
  * the rule of Adams. */
 #include "sample/internal.h"
@@ -75,8 +78,8 @@ int vn_step_order_by(const vn_step *s, int order, int fall) {
     return vn_step_order(s, last ? 1 : order, few);
 }
 
-/* Clocks run to infinity at pure noise and at data: a step from or to there has no nodes, nor has
- * one that goes nowhere; a node there has no say. */
+/* The time variables are infinite at pure noise or at data: a step from or to there has no nodes,
+ * nor has a step of length 0; nodes that lie there are left out. */
 int vn_step_nodes(int most, double from, double to, const double *past, double *node) {
     int n = 0;
     if (!isfinite(from) || !isfinite(to) || from == to) return 0;

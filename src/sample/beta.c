@@ -3,14 +3,14 @@
  *
  *     I_x(a, b) = x^a (1-x)^b / (a B(a,b)) (1 + sum over n of x^n prod_{i<n} (a+b+i)/(a+1+i))
  *
- * and log I is nearly straight in log x, so Newton's rule there needs a handful of steps. Above,
+ * and log I is nearly linear in log x, so Newton's rule there needs a handful of steps. Above,
  * I_x(a,b) = 1 - I_{1-x}(b,a). */
 #include "sample/internal.h"
 
 #include <math.h>
 
 #define MOST_MOVES 60    /* it takes at most 9 */
-#define SMALL_MOVE 1e-10 /* of log x: what is wrong after it is of the order of its square */
+#define SMALL_MOVE 1e-10 /* of log x: the error after it is of the order of its square */
 
 static double series(double a, double b, double x) {
     double sum = 1, term = 1;
@@ -32,9 +32,9 @@ static double log_distribution(double a, double b, double u) {
     return a * u + b * log1p(-x) + log(series(a, b, x)) - log_norm(a, b);
 }
 
-/* x <= 1/2 with I_x(a, b) = p, from where the straight line that log I becomes at small x would
- * have it. The curve bends to one side only, so the steps do not pass the answer. d log I / d log x
- * = a / ((1-x) sum), by the density x^(a-1) (1-x)^(b-1) / B. */
+/* x <= 1/2 with I_x(a, b) = p. Newton's rule in log x begins on the line that log I approaches at
+ * small x. log I is concave or convex in log x, so the steps do not pass the solution.
+ * d log I / d log x = a / ((1-x) sum), by the density x^(a-1) (1-x)^(b-1) / B. */
 static double lower_quantile(double a, double b, double p) {
     const double highest = log(0.5);
     double u = fmin((log(p) + log_norm(a, b)) / a, highest), move = 1;

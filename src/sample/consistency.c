@@ -1,16 +1,17 @@
-/* consistency.c - multistep consistency sampling (2303.01469, algorithm 1) and its kin: x0 at once,
- * then new noise up to the next level, nothing of the old one being kept. They are made for
- * consistency models, whose x0 is a sample and not a mean.
+/* consistency.c - multistep consistency sampling (2303.01469, algorithm 1) and its variants: the
+ * x0-prediction is renoised to the next level with new noise only. They are made for consistency
+ * models, whose x0 is a sample and not a mean.
  *
- *     consistency   x' = alpha' (x0 + noise sqrt(s'^2 - sigma_min^2) z)    s = sigma/alpha; x0 still has sigma_min's noise
+ *     consistency   x' = alpha' (x0 + noise sqrt(s'^2 - sigma_min^2) z)    s = sigma/alpha; x0 has
+ *                                                                          noise sigma_min left
  *     lcm           x' = alpha' x0 + sigma' z, in the last step x0         (2310.04378)
  *     scm           x' = alpha' x0 + sigma' z                              (2410.11081)
  *
- * They are diffusers' CMStochasticIterativeScheduler, LCMScheduler and SCMScheduler. What those
- * have besides belongs to the model: the boundary conditions c_skip and c_out make F into x0 (lcm's
- * move x0 by less than 1e-5 from step 19 on, and may be asked for), and sCM's cos(t') x0 + sin(t')
- * sigma_data z is the line above with alpha'/sigma' = cot(t')/sigma_data. Nothing here minds alpha
- * = 0. */
+ * They are diffusers' CMStochasticIterativeScheduler, LCMScheduler and SCMScheduler. The rest of
+ * those classes belongs to the model: the boundary conditions c_skip and c_out make F into x0
+ * (lcm's change x0 by less than 1e-5 from step 19 on; its parameter `scaling` adds them), and sCM's
+ * cos(t') x0 + sin(t') sigma_data z is the line above with alpha'/sigma' = cot(t')/sigma_data. All
+ * three are finite at alpha = 0. */
 #include "sample/internal.h"
 
 #include <math.h>

@@ -1,14 +1,14 @@
-/* continuous.c - what samplers that follow the probability-flow ODE between levels of their own do
- * alike: where they begin and end.
+/* continuous.c - how samplers with levels of their own between the grid's, which follow the
+ * probability-flow ODE, begin and end a step.
  *
- * No one is asked about sigma = 0, so a step that ends there goes to the path's least noise and
- * then straight on, by Euler's rule. Where the clock is sigma/alpha, a step from alpha = 0 begins
- * with one of Euler's to a finite clock. */
+ * The denoiser is not evaluated at sigma = 0, so a step that ends there goes to the path's least
+ * noise and from there to 0 by Euler's rule. Where time in straight coordinates is sigma/alpha, a
+ * step from alpha = 0 begins with one of Euler's to a finite time. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-/* Euler's rule from `from`, where the slots 0 and 1 become the prediction, to `to`. */
+/* Euler's rule from `from` to `to`; the prediction at `from` is left in slots 0 and 1. */
 static vn_status euler(vn_step *s, const vn_level *from, const vn_level *to, vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     vn_status status = vn_step_predict(s, s->x, from, p, err);

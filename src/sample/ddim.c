@@ -1,18 +1,20 @@
-/* ddim.c - DDIM (2010.02502) and DDPM's ancestral sampling (2006.11239), one rule: move x0 and part
- * of eps to the next level and make up for the rest of eps with new noise z.
+/* ddim.c - DDIM (2010.02502) and DDPM's ancestral sampling (2006.11239), which are one rule: x0 and
+ * part of eps are moved to the next level, and new noise z replaces the rest of eps.
  *
- *     tau^2 = sigma^2 - (alpha/alpha')^2 sigma'^2      noise of the forward step from the next level to this one
- *     nu    = tau sigma'/sigma                          deviation of the next state, x0 known
+ *     tau^2 = sigma^2 - (alpha/alpha')^2 sigma'^2   noise of the forward step from the next level
+ *                                                   to this one
+ *     nu    = tau sigma'/sigma                      deviation of the next state, x0 known
  *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z
  *
  * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f
- * nu^(1-f) with f of each number of the sample what the model learned (variance=learned,
- * 2102.09672). The mean stays what it is, and no noise ends a sampling run unless `last` asks for it. */
+ * nu^(1-f), where the model has learned f for each number of the sample (variance=learned,
+ * 2102.09672). The mean is the same in all three. The last step adds no noise unless `last` asks
+ * for it. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-/* A step's deviations of noise, as above, and what it keeps of eps. */
+/* A step's deviations of noise, as above, and the factor of eps. */
 typedef struct parts {
     double tau, nu, keep;
 } parts;
@@ -56,7 +58,7 @@ static vn_status ddim_step(vn_step *s, vn_err *err) {
     return VN_OK;
 }
 
-#define LEAST_NOISE 1e-10 /* deviation for known x0, where diffusers has none */
+#define LEAST_NOISE 1e-10 /* as diffusers: nu of the last step, for variance=learned */
 
 enum { VARIANCE, LAST };
 enum { AUTO, SMALL, LARGE, LEARNED };

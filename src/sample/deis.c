@@ -3,9 +3,9 @@
  *
  *     x'/alpha' = x/alpha + int_rho^rho' P(log rho) drho
  *
- * With log rho = -lambda that is adams.c's second case with exact moments. As in diffusers, of
- * fewer than 15 steps the last is of order 1 and the one before at most of order 2; so is a step to
- * sigma = 0, where log rho has no end. */
+ * With log rho = -lambda that is adams.c's second case with exact moments. As in diffusers, with
+ * fewer than 15 steps the last is of order 1 and the one before at most of order 2. A step to
+ * sigma = 0, where log rho is infinite, is of order 1. */
 #include "sample/internal.h"
 
 enum { ORDER, FALL };

@@ -1,16 +1,15 @@
 /* dpm2.c - the midpoint rule of k-diffusion (sample_dpm_2, sample_dpm_2_ancestral; DPM-Solver-2 of
- * 2206.00927 in EDM's coordinates). In the straight coordinates y = x/m with clock c and slope d =
- * eps - k x0 (path.h):
+ * 2206.00927 in EDM's coordinates). In the straight coordinates y = x/m with time c and slope
+ * d = eps - k x0 (path.h):
  *
  *     c_mid = sqrt(c c')
  *     y_mid = y + (c_mid - c) d(y, c)
  *     y'    = y + (c' - c) d(y_mid, c_mid)
  *
  * k = 0 is the rule of k-diffusion and of diffusers, k = 1 the same on a flow. The step to sigma =
- * 0, whose middle is its end, stays Euler's, and so does one from an infinite c (alpha = 0 where k
- * = 0).
+ * 0, where c_mid = c', is Euler's, and so is one from an infinite c (alpha = 0 where k = 0).
  *
- * dpm2-a walks to the ancestral landing `down` instead, and adds new noise up to the level:
+ * dpm2-a steps to the ancestral level `down` instead, and adds new noise up to the level:
  *
  *     x' = (alpha'/alpha_down) x_down + noise up z */
 #include "sample/internal.h"
@@ -19,7 +18,7 @@
 
 enum { ETA, NOISE };
 
-/* x becomes `scale` times what it is at `end`. */
+/* The rule from s->from to `end`; x becomes `scale` times its result. */
 static vn_status midpoint(vn_step *s, const vn_level *end, double scale, vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     const double clock = vn_path_clock(s->path, s->from), clock_end = vn_path_clock(s->path, end);

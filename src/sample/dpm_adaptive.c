@@ -6,26 +6,26 @@
  *     u2 = u1 - s' phi(h) / (2 r1) (eps(r1) - eps)
  *     u3 = u1 - s' / r2 (phi(h)/h - 1) (eps(r2) - eps)
  *
- * where eps(r) is the noise predicted a fraction r into the step: by u1 there for r1, and for r2 by
- * u1 and
- * - s(r2) (r2/r1) (phi(r2 h)/(r2 h) - 1) (eps(r1) - eps). Orders p and p - 1 are compared (r1 = 1/2, or 1/3 and r2 = 2/3) and a PID
- * controller of the error E chooses h: it grows by 1 + atan(f - 1) with f = E^(-b1) E_1^(-b2)
- * E_2^(-b3), and the step counts if that is at least `accept`.
+ * where eps(r) is the noise predicted a fraction r into the step: for r1 at u1 there, and for r2 at
+ * u1 there less s(r2) (r2/r1) (phi(r2 h)/(r2 h) - 1) (eps(r1) - eps). Orders p and p - 1 are
+ * compared (r1 = 1/2, or r1 = 1/3 and r2 = 2/3) and a PID controller of the error E chooses h. It
+ * multiplies h by 1 + atan(f - 1), f = E^(-b1) E_1^(-b2) E_2^(-b3), with E_1 and E_2 the errors of
+ * the two accepted steps before; a step is accepted if that factor is at least `accept`.
  *
- * At much noise E is the difference of states that agree to more digits than float32 has, and
- * decides how long steps become: so a sample travels in double, and asks for predictions in double
- * where the denoiser has them (a world). Those of a network are float32. What their rounding leaves
- * in E, some 1e-8, is what E itself can be in the first steps of order 3: the step's growth then
- * differs by 1e-3 and the samples by up to 4e-4, k-diffusion's too if its model's answers are
- * rounded to float32. Should E be that close to where a step stops counting, the ways part. */
+ * At much noise E is the difference of states that agree to more digits than float32 has. So the
+ * state is kept in double, and predictions are asked for in double where the denoiser has them (a
+ * world). Those of a network are float32. Their rounding changes E by some 1e-8, which is as large
+ * as E itself in the first steps of order 3: h then differs by 1e-3 of itself and the samples by up
+ * to 4e-4; so do k-diffusion's if its model's outputs are rounded to float32. If the factor is that
+ * close to `accept`, one of the two accepts the step and the other does not. */
 #include "sample/internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Where it begins if not at a finite sigma/alpha, on the scale that its tolerances are made for:
- * rtol is relative to u, and u is of sigma/alpha's size. The way there is dopri5's, in coordinates
- * that are finite. */
+/* sigma/alpha at which it begins if the step's first level has an infinite one; dopri5 makes the
+ * part before, in coordinates that are finite. rtol is relative to u, which is about as large as
+ * sigma/alpha, so this must not be too large for the tolerances. */
 #define MOST_RATIO 100
 
 enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
@@ -47,24 +47,24 @@ static const vn_param params[] = {
 enum { X0, EPS, X };
 enum { STATE, NOISE, NOISE_LATER, STAGE, LOW, BEFORE, ASKED, DATA, WORK };
 
-/* One sample on its way. */
+/* The integration of one sample. */
 typedef struct adaptive {
     vn_step *step;
     int64_t row;
     size_t n;
     double *u;            /* [n] the state, x/alpha */
     double *eps;          /* [n] its noise */
-    double *later;        /* [n] noise within a step */
-    double *stage;        /* [n] where that is asked for; the step's result at last */
-    double *low, *before; /* [n] the lower order's result, now and of the last step that counted */
-    double *asked, *x0;   /* [n] what the denoiser sees, and what it says of the data, in double */
+    double *later;        /* [n] noise predicted within a step */
+    double *stage;        /* [n] the state that is predicted at; in the end the step's result */
+    double *low, *before; /* [n] the lower order's result, now and of the last accepted step */
+    double *asked, *x0;   /* [n] the denoiser's x and x0 in double */
     float *x;             /* [n] the same in float32 */
     vn_estimate estimate;
     int64_t evaluations;
 } adaptive;
 
-/* out = the noise that the pair means in u at a level. Where there is more noise than data x0 is
- * what has the digits. */
+/* out = eps of the estimate at a level. Where there is more noise than data it is computed from u
+ * and x0, which is more exact. */
 static void read_noise(const adaptive *t, const vn_level *level, const double *u, double *out) {
     const double s = vn_level_ratio(level);
     for (size_t i = 0; i < t->n; i++)
@@ -78,7 +78,7 @@ static vn_status ask_exact(adaptive *t, const vn_level *level, bool again, const
     return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
 }
 
-/* out = noise in u at lambda. */
+/* out = the noise predicted for u at lambda. */
 static vn_status find_eps(adaptive *t, double lambda, const double *u, double *out, vn_err *err) {
     const vn_level level = vn_path_level_of_ratio(t->step->path, exp(-lambda));
     t->evaluations++;
@@ -90,8 +90,8 @@ static vn_status find_eps(adaptive *t, double lambda, const double *u, double *o
     return status;
 }
 
-/* u and its noise where the step begins. vn_step_inside has asked for that in float32. From pure
- * noise x goes to *from first. */
+/* Sets u and its noise at the step's beginning; vn_step_inside has made that prediction in float32.
+ * From pure noise, x is first moved to a finite sigma/alpha, and *from is set to that level. */
 static vn_status begin(adaptive *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
     const bool pure = isinf(vn_level_ratio(from));
     if (pure) {
@@ -115,7 +115,7 @@ static void move(const adaptive *t, double a, double b, const double *other, dou
     for (size_t i = 0; i < t->n; i++) out[i] = t->u[i] - a * t->eps[i] - b * (other[i] - t->eps[i]);
 }
 
-/* stage and low become the results of orders p and p - 1 after a step h from lambda. */
+/* Makes a step h from lambda: stage and low become its results of orders p and p - 1. */
 static vn_status solve(adaptive *t, int order, double lambda, double h, vn_err *err) {
     const double s = exp(-(lambda + h)), r1 = order == 3 ? 1.0 / 3 : 0.5, r2 = 2.0 / 3;
     move(t, exp(-(lambda + r1 * h)) * expm1(r1 * h), 0, t->eps, t->stage);
@@ -145,7 +145,7 @@ static double error_of(const adaptive *t, double rtol, double atol) {
     return sqrt(sum / (double)t->n);
 }
 
-/* The controller: inverse errors of this step and the last two that counted. */
+/* The PID controller: inverse errors of this step and of the last two accepted ones. */
 typedef struct pid {
     double power[3], inverse[3];
     bool begun;
@@ -156,7 +156,7 @@ static pid new_pid(const double *p) {
         .power = {(p[P] + p[I] + p[D]) / p[ORDER], -(p[P] + 2 * p[D]) / p[ORDER], p[D] / p[ORDER]}};
 }
 
-/* The factor by which the step changes; *counts if it is to be kept. */
+/* The factor by which h changes; *counts: whether the step is accepted. */
 static double control(pid *c, double error, double accept, bool *counts) {
     double f = 1;
     c->inverse[0] = 1 / (error + 1e-8);

@@ -8,7 +8,7 @@
  * with D_1 and D_2 the coefficients of that polynomial. Order 2 has M_1 = phi_1/2, the midpoint
  * rule of the paper, or phi_2, which is exact. Order 3 has M = (phi_2, phi_3), as in diffusers;
  * exact would be 2 phi_3, so its order is 2 with a small constant. The order falls towards the end
- * as in diffusers, by the parameter `fall`. */
+ * as in diffusers, by the parameter `lower_final`. */
 #include "sample/internal.h"
 
 static void moments(int n, double z, bool midpoint, double *moment) {

@@ -1,16 +1,17 @@
 /* dpm_singlestep.c - DPM-Solver++ (2211.01095, algorithm 1) and DPM-Solver (2206.00927, algorithms
- * 1 and 2) as singlestep solvers. `order` steps of the sampling run make one step of the solver, from its
- * own beginning: the levels in between are its nodes, reached by the lower orders. So each step of
- * the sampling run costs one prediction.
+ * 1 and 2) as singlestep solvers. `order` steps of the sampling run make one step of the solver,
+ * from its own beginning: the levels in between are its nodes, reached by the lower orders. So each
+ * step of the sampling run costs one prediction.
  *
- *     dpmpp-s    x' = sigma'/sigma x + alpha' h (phi_1 x0 + M_1 D_1 + M_2 D_2)       h = lambda' - lambda, phi_k at -h
- *     dpm-s      x' = alpha'/alpha x - sigma' h (phi_1 eps + M_1 D_1 + M_2 D_2)      phi_k at h
+ *     dpmpp-s    x' = sigma'/sigma x + alpha' h (phi_1 x0 + M_1 D_1 + M_2 D_2)      phi_k at -h
+ *     dpm-s      x' = alpha'/alpha x - sigma' h (phi_1 eps + M_1 D_1 + M_2 D_2)     phi_k at h
+ *                h = lambda' - lambda
  *
  * x, x0, eps and lambda are those of the beginning; D_1, D_2 the coefficients of the polynomial
- * through it and the nodes (adams.c). midpoint: the last node alone, M_1 = phi_1/2 in order 2 and
- * phi_2 in order 3, which is of that order where the node lies two thirds of the way, as it does on
- * a fine grid. heun: all nodes and exact moments. To sigma = 0, and out of pure noise, a step
- * stands alone with order 1. */
+ * through it and the nodes (adams.c). midpoint uses the last node only, with M_1 = phi_1/2 in order
+ * 2 and phi_2 in order 3, which has that order where the node lies two thirds into the step, as on
+ * a fine grid. heun uses all nodes and exact moments. A step to sigma = 0 or out of pure noise is a
+ * step of the solver by itself, of order 1. */
 #include "sample/internal.h"
 
 enum { BEGIN_X0, BEGIN_EPS, X0, EPS, MIDDLE, SLOTS };
@@ -25,7 +26,7 @@ static int place(const vn_step *s, int order) {
     return s->to->sigma == 0 || s->from[-back].alpha == 0 ? 0 : back;
 }
 
-/* Nodes that have a say, latest first, with their values; returns how many. */
+/* The nodes to use, latest first, with their values; returns how many. */
 static int nodes(const vn_step *s, int back, bool midpoint, double begin, double h, double *node) {
     node[0] = (vn_level_lambda(s->from) - begin) / h;
     if (back == 1 || midpoint) return 1;

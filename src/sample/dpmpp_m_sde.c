@@ -1,7 +1,7 @@
 /* dpmpp_m_sde.c - DPM-Solver++ on the reverse SDE in several steps, as in k-diffusion
  * (sample_dpmpp_2m_sde, sample_dpmpp_3m_sde) and diffusers' sde-dpmsolver++ (2211.01095): the exact
  * solution of the SDE for an x0 that is a polynomial in lambda = log(alpha/sigma). With h = lambda'
- * - lambda, z = (1 + eta) h and (down, up) the SDE's landing (renoise.c):
+ * - lambda, z = (1 + eta) h and (down, up) the SDE's renoising (renoise.c):
  *
  *     x' = alpha' x0 + down eps + alpha' z sum_k w_k (x0_k - x0) + noise up z_new
  *
@@ -9,10 +9,11 @@
  * with -z for -h:
  *
  *     2m   M_1 = phi_1/2 (midpoint) or phi_2 (heun)
- *     3m   M_1 = phi_2, M_2 = phi_3      half of what order 3 asks: as published, on the ODE it stays of order 2
+ *     3m   M_1 = phi_2, M_2 = phi_3      half of what order 3 asks: as published, it stays of
+ *                                        order 2 on the ODE
  *
- * The first steps know less and the one to sigma = 0 needs no more: they are of lower order, and of
- * 2m the last steps too where the parameter `fall` says so. */
+ * The first steps, which have fewer earlier x0, and the one to sigma = 0 are of lower order; so are
+ * the last steps of 2m where the parameter `lower_final` says so. */
 #include "sample/internal.h"
 
 enum { ETA, NOISE, SOLVER, FALL };
@@ -24,7 +25,7 @@ static const vn_param two_m_params[] = {
     {0},
 };
 
-enum { X0, EPS, PAST }; /* slots: this step's pair, then order - 1 earlier x0 */
+enum { X0, EPS, PAST }; /* slots: this step's estimate, then order - 1 earlier x0 */
 
 static vn_status step(vn_step *s, int order, int fall, bool midpoint, vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};

@@ -1,9 +1,9 @@
 /* dpmpp_sde.c - DPM-Solver++ (2211.01095) in single steps with ancestral noise, as in k-diffusion.
- * Both take x0 at the beginning and in the middle of a step, the middle in lambda =
- * log(alpha/sigma), and move with it as if it were constant.
+ * Both samplers predict x0 at the beginning and in the middle of a step, the middle in
+ * lambda = log(alpha/sigma), and make the step as if x0 were constant.
  *
- * dpmpp-2s-a (sample_dpmpp_2s_ancestral): DPM-Solver++(2S) to the ancestral landing (down, up),
- * then noise:
+ * dpmpp-2s-a (sample_dpmpp_2s_ancestral): DPM-Solver++(2S) to the ancestral level `down`, then
+ * noise `up` (renoise.c):
  *
  *     lambda_mid = (lambda + lambda_down) / 2
  *     x_mid = alpha_mid x0 + sigma_mid eps
@@ -14,11 +14,12 @@
  *
  *     lambda_mid = lambda + r (lambda' - lambda)
  *     x_mid = alpha_mid x0 + down_mid eps + noise up_mid z_mid
- *     x'    = down/sigma x + (alpha' - alpha down/sigma) (x0 + (x0(x_mid) - x0) / (2 r)) + noise up z
+ *     x'    = down/sigma x + (alpha' - alpha down/sigma) (x0 + (x0(x_mid) - x0) / (2 r))
+ *             + noise up z
  *     z     = sqrt(q) z_mid + sqrt(1 - q) z_new,   q = (s - s_mid) / (s - s')
  *
- * From alpha = 0 the middle lies at the beginning and says nothing new; there, and where nothing of
- * eps is kept, the step is of first order: x' = alpha' x0 + down eps + noise up z. */
+ * From alpha = 0 the middle in lambda is the beginning itself; there, and where nothing of eps is
+ * kept, the step is of first order: x' = alpha' x0 + down eps + noise up z. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -72,7 +73,7 @@ static vn_status sde_step(vn_step *s, vn_err *err) {
     const double *value = s->choice->value;
     const vn_renoise l = vn_renoise_ancestral(from, to, value[ETA]);
     const double up = value[NOISE] * l.up;
-    double q = 0; /* of the noise's variance, what the middle has seen */
+    double q = 0; /* part of the noise's variance that z_mid has */
     float *z = s->slot[4];
     vn_status status = vn_step_predict(s, s->x, from, p, err);
     if (status) return status;

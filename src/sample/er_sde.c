@@ -6,7 +6,7 @@
  *               + (s' - s + phi(s') int_{s'}^s dv/phi(v)) D1                          order 2
  *               + ((s' - s)^2/2 + phi(s') int_{s'}^s (v - s)/phi(v) dv) D2            order 3
  *
- *     D1 = (x0 - x0_1)/(s - s_1),  D2 = 2 (D1 - D1_1)/(s - s_2)                       i: i steps back
+ *     D1 = (x0 - x0_1)/(s - s_1),  D2 = 2 (D1 - D1_1)/(s - s_2)             i: i steps back
  *
  * As published D1 is the slope half a step back: on the ODE order=3 converges with order 2, and
  * smaller errors.
@@ -15,9 +15,9 @@
  *     phi = s^2          the reverse SDE
  *     phi = s (e^(s^0.3) + 10)   the authors' ER-SDE 5: much noise at first, little in the end
  *
- * In (alpha, sigma) the first line is the landing down = sigma' g(s')/g(s) with g = phi/s
- * (renoise.c), finite at s = infinity: g is infinite there, or 1 for the ODE. x0 from there says
- * nothing of a slope and is left out. */
+ * In (alpha, sigma) the first line is renoise.c's with down = sigma' g(s')/g(s) and g = phi/s,
+ * which is finite at s = infinity: g is infinite there, or 1 for the ODE. An x0 from there is not
+ * used for D1 and D2. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -59,7 +59,7 @@ static void integrate(int scaling, double s, double to, double *one, double *two
 
 enum { X0, EPS, PAST, SLOTS = PAST + 2 };
 
-/* How many earlier x0s the step can look at. */
+/* How many earlier x0s the step can use. */
 static int past_of(const vn_step *s) {
     int n = s->to->sigma > 0 ? vn_step_order(s, (int)s->choice->value[ORDER], false) - 1 : 0;
     while (n > 0 && s->from[-n].alpha == 0) n--;

@@ -1,7 +1,7 @@
 /* euler.c - Euler's rule on the probability-flow ODE (2206.00364, algorithm 2 without its second
- * half), and the churn that it shares with Heun's. In the straight coordinates of any path one
- * Euler step is the DDIM step: flow matching's Euler, k-diffusion's Euler and DDIM with eta 0 are
- * this. */
+ * half), and the churn that it shares with Heun's. In the straight coordinates of any path (path.h)
+ * an Euler step is the DDIM step: flow matching's Euler, k-diffusion's Euler and DDIM with eta 0
+ * are the same rule. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -27,7 +27,8 @@ vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
 }
 
 /* sigma_hat = sigma (1 + min(churn/N, sqrt(2) - 1)) and x_hat = x + sqrt(sigma_hat^2 - sigma^2)
- * noise, in EDM's coordinates x/alpha and s = sigma/alpha. Pure noise (alpha = 0) is left alone. */
+ * noise, in EDM's coordinates x/alpha and s = sigma/alpha. Pure noise (alpha = 0) stays as it
+ * is. */
 vn_level vn_step_churn(vn_step *s, float *scratch) {
     const double *p = s->choice->value, ratio = vn_level_ratio(s->from);
     const double gamma = fmin(p[CHURN] / s->count, sqrt(2) - 1);

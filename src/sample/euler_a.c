@@ -1,8 +1,8 @@
-/* euler_a.c - Euler's rule with ancestral noise, as in k-diffusion (sample_euler_ancestral): the
- * ODE's step to less noise than asked for, and new noise up to the level. It is DDIM with an eta
- * that may scale its noise:
+/* euler_a.c - Euler's rule with ancestral noise, as in k-diffusion (sample_euler_ancestral): a step
+ * on the ODE to a level below the next one, and new noise up to it. It is DDIM with an eta, whose
+ * noise may be scaled:
  *
- *     x' = alpha' x0 + down eps + noise up z      (down, up) the ancestral landing, see renoise.c
+ *     x' = alpha' x0 + down eps + noise up z      (down, up) of the ancestral step, see renoise.c
  *
  * At alpha = 0 and eta = 1 that is alpha' x0 + sigma' z. */
 #include "sample/internal.h"

@@ -4,20 +4,20 @@
  *     dx = u dt - (w/2) score dt + sqrt(w) dW        t from 1 to 0, u the slope of the ODE
  *
  * euler-maruyama is the reverse SDE, w = g^2; flow-sde has w = g^2, sigma(t), sin^2(pi t) or 1,
- * scaled. score = -eps/sigma. In the straight coordinates y = x/m with clock c (path.h), eps and x0
- * held over the step and all else integrated,
+ * scaled. score = -eps/sigma. In the straight coordinates y = x/m with time c (path.h), with eps
+ * and x0 constant over the step and all else integrated,
  *
  *     x' = alpha' x0 + (sigma' - m' A) eps + m' sqrt(W) z
  *     A  = integral of w/2 / (m sigma) dt          W = integral of w/m^2 dt
  *
- * and for w = g^2, whose g^2/m^2 dt = 2c/(1 - kc) dc, both in closed form. It is eps that is held,
- * neither score nor x0: the errors at noise above and below the data's scale then have opposite
- * signs. For N(0,1) on edm with 1000 karras levels the variance comes out 0.07% low; it is 1% high
- * with the score held, and 1.1% low with x0 held, which is ddpm.
+ * and for w = g^2, whose g^2/m^2 dt = 2c/(1 - kc) dc, both in closed form. eps is taken as
+ * constant, not the score or x0, because its errors at noise above and below the data's scale have
+ * opposite signs. For N(0,1) on edm with 1000 karras levels the variance is 0.07% too low; it would
+ * be 1% too high with a constant score, and 1.1% too low with a constant x0, which is ddpm.
  *
- * A step so long that sigma' - m' A < 0 (A is infinite from alpha = 0 on, and no step to sigma = 0
- * is short) is beyond the rule. It is made exactly for known x0 instead: x - alpha x0 is then an
- * Ornstein-Uhlenbeck process, and with I = integral of w/sigma^2 dt
+ * The rule does not apply to a step so long that sigma' - m' A < 0: one from alpha = 0, where A is
+ * infinite, or one to sigma = 0. Such a step is made exactly for known x0 instead: x - alpha x0 is
+ * then an Ornstein-Uhlenbeck process, and with I = integral of w/sigma^2 dt
  *
  *     x' = alpha' x0 + sigma' (e^(-I/2) eps + sqrt(1 - e^-I) z). */
 #include "sample/internal.h"
@@ -79,7 +79,7 @@ static double diffusion(int kind, const vn_level *l) {
     return kind == SIGMA ? l->sigma : kind == SINE ? wave * wave : 1;
 }
 
-/* By the middle of the step: w may be anything, and neither end is ever looked at. */
+/* The integrals by the midpoint rule: w may be infinite or undefined at the ends. */
 static integrals of_flow_sde(const vn_step *s, int kind) {
     const vn_level l = vn_path_level(s->path, (s->from->t + s->to->t) / 2);
     const double m = vn_path_scale(s->path, &l), w = diffusion(kind, &l) * (s->from->t - s->to->t);

@@ -1,25 +1,24 @@
 /* grid.c - grids on the steps of a discrete path: leading, linspace and trailing are diffusers'
- * timestep_spacing with steps_offset 1 (table 2 of 2305.08891), unless told otherwise: `offset` is
- * its steps_offset, `end` where the levels end (its set_alpha_to_one or final_sigmas_type), `top`
- * its lambda_min_clipped in steps. Where the levels fall between two steps depends on the sampler
- * that is followed, hence vn_spacing.
+ * timestep_spacing with steps_offset 1 (table 2 of 2305.08891), unless parameters say otherwise:
+ * `offset` is its steps_offset, `end` where the levels end (its set_alpha_to_one or
+ * final_sigmas_type), `top` its lambda_min_clipped in steps. How levels between two steps are
+ * treated depends on the scheduler that a sampler follows (vn_spacing).
  *
  * linspace is also for paths without steps, where it is evenly in t, shifted as in grid_time.c if
- * asked. On the rectified path it is set_timesteps(N) of diffusers' FlowMatchEuler- and
- * FlowMatchHeunDiscreteScheduler; those shift the least t before they spread and then every t, so
- * it too is shifted twice. */
+ * `shift` is given. On the rectified path it is set_timesteps(N) of diffusers' FlowMatchEuler- and
+ * FlowMatchHeunDiscreteScheduler. Those shift the least t before they space the levels, and then
+ * every t; so the least t is shifted twice here as well. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-/* sigma/alpha of a step. Pure noise, the last step of zero_snr, is as far as diffusers lets it
- * be. */
+/* sigma/alpha of a step; for pure noise, the last step of zero_snr, diffusers' largest value. */
 static double ratio_of_step(const vn_path *p, double step) {
     vn_level l = vn_path_level_of_step(p, step);
     return l.alpha > 0 ? vn_level_ratio(&l) : VN_LARGEST_RATIO;
 }
 
-/* sigma/alpha interpolated straight between two steps. */
+/* sigma/alpha interpolated linearly between two steps. */
 static vn_level between(const vn_path *p, double step) {
     double k = fmin(floor(step), p->steps - 2), part = step - k;
     vn_level l = vn_path_level_of_ratio(p, (1 - part) * ratio_of_step(p, k) +
@@ -90,7 +89,7 @@ static const vn_param trailing_params[] = {
     {0},
 };
 
-/* Step i of N, of so many levels on every (T/of)th step: the (i of/N)th, cut. */
+/* Step i of N, taken from `of` levels on every (T/of)th step: the (i of/N)th, rounded down. */
 static double step_of(const vn_path *p, int of, int steps, int i) {
     const int64_t left = of - (int64_t)i * of / steps, stride = p->steps / of;
     return (double)(left * stride) - 1;
@@ -166,7 +165,7 @@ static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_le
     }
 }
 
-/* Parameters that the kind of path has no use for. */
+/* Refuses parameters that have no effect on the kind of path. */
 static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *err) {
     const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[LEAST] || c->given[TERMINAL] ||
                       c->given[TOLD];

@@ -1,9 +1,9 @@
 /* grid_ays.c - Align Your Steps (2404.14507): sigma/alpha of the ten steps that were optimised for
- * three models, and for another number of steps the table interpolated, log(sigma/alpha) straight
- * in i/N, as the paper does. The first level is the path's own noisiest, which the tables round;
- * after the last comes 0 in place of the table's last entry.
+ * three models. For another number of steps log(sigma/alpha) of the table is interpolated linearly
+ * in i/N, as in the paper. The first level is the path's own noisiest, of which the table's entry
+ * is a rounding; the last level is 0 in place of the table's last entry.
  *
- * Samplers that stay on whole steps follow the timesteps that go with the table, on the path that
+ * Samplers that stay on whole steps use the timesteps published with the table, on the path that
  * they were made for. */
 #include "sample/internal.h"
 

@@ -1,30 +1,36 @@
 /* grid_noise.c - grids in the noise level itself: karras (2206.00364, eq. 5), exponential, beta
- * (2407.12173) and lu-lambda (2206.00927). The first three run in the path's clock c - sigma/alpha,
- * or sigma of a flow - between its ends, or between sigma_min and sigma_max:
+ * (2407.12173) and lu-lambda (2206.00927). The first three space the path's time in straight
+ * coordinates c (sigma/alpha, or sigma of a flow; path.h) between the path's ends, or between
+ * sigma_min and sigma_max:
  *
  *     karras        c = (max^(1/rho) + r (min^(1/rho) - max^(1/rho)))^rho     r = i/(N-1)
  *     exponential   c = min (max/min)^((1-r)^rho)
  *     beta          c = min + (max - min) F^-1(1-r)       F of Beta(a, b)
  *
- * lu-lambda is evenly in log(alpha/sigma): exponential but on flows, where it crowds at both ends.
- * On a discrete path they are diffusers' use_karras_sigmas and so on, and the network is told what
- * the class that is followed tells it: k-diffusion's samplers (vn_spacing) the fraction of a step,
- * DPM-Solver's kind a whole step, rounded or, in exponential and beta, cut. */
+ * lu-lambda is evenly in log(alpha/sigma): the same as exponential except on flows, where its
+ * levels are dense at both ends. On a discrete path they are diffusers' use_karras_sigmas and so
+ * on, and the network is given the time that the scheduler class behind a sampler (vn_spacing)
+ * gives it: k-diffusion's classes a fraction of a step, DPM-Solver's a whole step, rounded to the
+ * nearest or, for exponential and beta, rounded down. */
 #include "sample/internal.h"
 
 #include <math.h>
 
 /* clang-format off */
 #define TOLD_PARAM \
-    {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", AUTO, 0, 3, 1, \
+    {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", \
+     AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
 #define END_PARAM \
-    {"end", "the last level: no noise at all, the first step (of paths with steps), or the level before it again", \
+    {"end", "the last level: no noise at all, the first step (of paths with steps), or the level " \
+            "before it again", \
      VN_END_ZERO, 0, 2, 1, "zero|first|last"}
 #define SPAN_PARAMS \
-    {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, NULL}, \
+    {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, \
+     NULL}, \
     {"sigma_max", "the largest; 0: the path's", 0, 0, 1e6, 0, NULL}, \
-    {"over", "between the path's ends, or those of the grid leading or trailing", PATH, 0, 2, 1, "path|leading|trailing"}, \
+    {"over", "between the path's ends, or those of the grid leading or trailing", PATH, 0, 2, 1, \
+     "path|leading|trailing"}, \
     {"offset", "steps_offset of over=leading", 0, 0, 1e5, 1, NULL}, \
     TOLD_PARAM, \
     END_PARAM
@@ -48,7 +54,7 @@ static double clock_of_step(const vn_path *p, double step) {
     return clock_at(p, (step + 1) / p->steps);
 }
 
-/* The ends that N steps of another grid have. */
+/* The first and last level of N steps of the grid that `over` names. */
 static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
                               vn_err *err) {
     const int whole = p->steps / steps;
@@ -74,8 +80,8 @@ static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err
                    c->row->name, p->row->row.name);
 }
 
-/* By the parameters from `at` on. Bounds are often quoted to five digits, so a little above the
- * path's is the path's. */
+/* The span by the parameters from `at` on. Bounds are often quoted to five digits, so one slightly
+ * above the path's own is taken as the path's. */
 static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
                            vn_err *err) {
     const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
@@ -98,15 +104,15 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
                    out->least, out->most);
 }
 
-/* ---- what the network is told ---------------------------------------------------------------- */
+/* ---- the last level, and the time that the network is given ---------------------------------- */
 
-/* By the parameter `end`. */
+/* The last level, by the parameter `end`. */
 static vn_level last_level(const vn_path *p, int end, vn_level zero, const vn_level *before) {
     return end == VN_END_ZERO ? zero : end == VN_END_FIRST ? vn_path_level_of_step(p, 0) : *before;
 }
 
-/* The parameters `told` and `end` at work, the levels being there; `own` is what `told` is where
- * the sampler is DPM-Solver's kind. */
+/* Applies the parameters `timestep` and `end` to levels that are filled; `own` is what
+ * timestep=auto means for samplers of DPM-Solver's kind. */
 static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own,
                    int steps, vn_level *level, vn_level *last) {
     const int wanted = (int)c->value[at + TOLD];
@@ -213,8 +219,8 @@ static double lambda_at(const vn_path *p, double t) {
 enum { LU_TOLD, LU_END };
 static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
 
-/* A flow begins at pure noise, where lambda is infinite; that level stands for the one as far from
- * 1 as the last is from 0. */
+/* A flow begins at pure noise, where lambda is infinite; the spacing takes sigma as far from 1
+ * there as the last level's is from 0. */
 static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                                 vn_level *level, vn_level *last, vn_err *err) {
     const vn_status status = check_end(c, LU_END, p, err);

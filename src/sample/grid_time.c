@@ -1,9 +1,10 @@
-/* grid_time.c - grids that are evenly in t, and then bent: by a shift towards noise (2403.03206,
- * eq. 23), by one that grows with the number of tokens of an image (Flux, SD3, LTX in diffusers),
- * or to short steps at first (linear-quadratic, 2410.13720).
+/* grid_time.c - grids that are evenly in t and then transformed: by a shift towards noise
+ * (2403.03206, eq. 23), by a shift that grows with the number of tokens of an image (Flux, SD3, LTX
+ * in diffusers), or to short steps at first (linear-quadratic, 2410.13720).
  *
  *     shift     t' = s t / (1 + (s-1) t) = s / (s + 1/t - 1)
- *     dynamic   s = exp(mu), or mu itself, with mu on the line through (base_tokens, base_shift) and (max_tokens, max_shift) */
+ *     dynamic   s = exp(mu), or mu itself, with mu on the line through (base_tokens, base_shift)
+ *               and (max_tokens, max_shift) */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -54,9 +55,8 @@ enum { EXPONENTIAL, LINEAR };
 enum { UNIFORM, LINSPACE };
 static const vn_param dynamic_params[] = {
     {"tokens",
-     "tokens of an image; 0: as many as it is to the model, or where that is not known 4096, which "
-     "a picture of 1024 x "
-     "1024 is to Flux and SD3",
+     "tokens of an image; 0: the model's own number, or where that is not known 4096, which is "
+     "that of Flux and SD3 for 1024 x 1024 pixels",
      0, 0, 1e7, 1, NULL},
     {"base_tokens", "where mu is base_shift", 256, 1, 1e7, 1, NULL},
     {"max_tokens", "where mu is max_shift", 4096, 1, 1e7, 1, NULL},
@@ -116,8 +116,8 @@ static const vn_param linear_quadratic_params[] = {
     {0},
 };
 
-/* 1 - t rises straight to the threshold h in L steps, then as a parabola of the same slope h/L that
- * reaches 1 at step N:
+/* 1 - t rises linearly to the threshold h in L steps, then as a parabola that begins with the same
+ * slope h/L and reaches 1 at step N:
  *
  *     1 - t = h + (h/L) j + q j^2        j = i - L,  q (N-L)^2 = 1 - h - (h/L) (N-L) */
 static vn_status fill_linear_quadratic(const vn_choice *c, const vn_path *p, vn_spacing spacing,

@@ -1,10 +1,10 @@
 /* heun.c - Heun's rule on the probability-flow ODE (2206.00364, algorithm 2). In the straight
- * coordinates y = x/m with clock c and slope d = eps - k x0 (path.h):
+ * coordinates y = x/m with time c and slope d = eps - k x0 (path.h):
  *
  *     y' = y + (c' - c) (d(y, c) + d(y_euler, c')) / 2
  *
- * written as Euler's step and half of the slope's change. k = 0 is EDM's and k-diffusion's rule, k
- * = 1 flow matching's. The step to sigma = 0 stays Euler's, as there. */
+ * written as Euler's step and half of the slope's change. k = 0 is EDM's and k-diffusion's rule,
+ * k = 1 flow matching's. The step to sigma = 0 is Euler's, as in those. */
 #include "sample/internal.h"
 
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {

@@ -12,7 +12,8 @@
     ROW(ddpm) ROW(ddim) \
     ROW(euler) \
     ROW(heun) \
-    ROW(euler_a) ROW(dpm2) ROW(dpm2_a) ROW(dpmpp_2s_a) ROW(dpmpp_sde) ROW(dpmpp_2m_sde) ROW(dpmpp_3m_sde) \
+    ROW(euler_a) ROW(dpm2) ROW(dpm2_a) ROW(dpmpp_2s_a) \
+    ROW(dpmpp_sde) ROW(dpmpp_2m_sde) ROW(dpmpp_3m_sde) \
     ROW(sa_solver) ROW(er_sde) ROW(restart) \
     ROW(consistency) ROW(lcm) ROW(scm) ROW(tcd) \
     ROW(midpoint) ROW(rk4) ROW(dopri5) ROW(dpm_adaptive) \
@@ -36,23 +37,24 @@ VN_GRIDS(VN_DECLARE_GRID)
 
 /* ---- what samplers share --------------------------------------------------------------------- */
 
-/* x = alpha x0 + sigma eps at s->to: the exact move if x0 and eps stay what they are. It is DDIM,
+/* x = alpha x0 + sigma eps at s->to: exact if x0 and eps are constant over the step. It is DDIM,
  * and Euler's rule in the straight coordinates of any path. */
 void vn_step_move(vn_step *s, vn_estimate p);
-/* EDM's churn: adds noise to x, by the first four parameters, and returns the level that it then
- * has. scratch [n,size]. */
+/* EDM's churn: adds noise to x, by the first four parameters, and returns the level that x then
+ * has. scratch [n,size] is overwritten. */
 vn_level vn_step_churn(vn_step *s, float *scratch);
 extern const vn_param vn_churn_params[];
 vn_status vn_churn_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
-/* Heun's step from `level`, where x is, to s->to; slots 0 to 3. */
+/* Heun's step from `level`, which x has, to s->to; overwrites slots 0 to 3. */
 vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
-/* Where a step lands on a path with steps, by the parameter `spacing`: on s->to, or T/N steps down
- * from s->from, as diffusers' DDIM and PNDM do whatever the next level is; the same on `leading`.
- * Past step 0 that is the sampling run's last level. */
+/* The level that a step ends on, on a path with steps, by the parameter `spacing`: s->to, or T/N
+ * steps below s->from, as in diffusers' DDIM and PNDM whatever the next level is; the two are the
+ * same on `leading`. Below step 0 it is the sampling run's last level. */
 enum { VN_SPACING_NEXT, VN_SPACING_EVEN };
 /* clang-format off */
 #define VN_SPACING_PARAM \
-    {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the same on leading", VN_SPACING_NEXT, \
+    {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the " \
+                "same on leading", VN_SPACING_NEXT, \
      0, 1, 1, "next|even"}
 /* clang-format on */
 vn_level vn_step_target(const vn_step *s, int spacing);
@@ -69,7 +71,7 @@ typedef struct vn_renoise {
 } vn_renoise;
 vn_renoise vn_renoise_ancestral(const vn_level *from, const vn_level *to, double eta);
 vn_renoise vn_renoise_sde(const vn_level *from, const vn_level *to, double eta);
-/* Of rows whose first two parameters these are. */
+/* Parameters of rows that draw noise; they must be the row's first two. */
 /* clang-format off */
 #define VN_NOISE_PARAMS \
     {"eta", "share of the reverse SDE's noise; 0: the ODE", 1, 0, 1, 0, NULL}, \
@@ -80,10 +82,10 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* out = a x + b y, all [n,size]; out may be x or y. */
 void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y,
                    float *out);
-/* The state becomes down/sigma x + (alpha' - alpha down/sigma) x0: the landing without its noise,
+/* The state becomes down/sigma x + (alpha' - alpha down/sigma) x0: vn_renoise without its noise,
  * eps taken from x and x0. */
 void vn_step_toward(const vn_step *s, double down, const float *x0);
-/* x += deviation z, z [n,size] being drawn. */
+/* x += deviation z; z [n,size] receives the noise, drawn by (seed, sample, step, draw). */
 void vn_step_spread(const vn_step *s, double deviation, int draw, float *x, float *z);
 
 /* ---- multistep and exponential solvers (adams.c) --------------------------------------------- */
@@ -97,28 +99,33 @@ void vn_adams_moments(int n, double z, double *moment);
 /* weight[k] with sum_k weight[k] node[k]^i = moment[i-1] for i = 1 .. n <= VN_MAX_PAST. Nodes are
  * different and not 0. */
 void vn_adams_weights(int n, const double *node, const double *moment, double *weight);
-/* The order that a step can have: no more than the predictions there are and, if it is to fall,
- * than the steps left. */
+/* The order that a step can have: at most the number of predictions there are and, with `fall`, at
+ * most the number of steps left. */
 int vn_step_order(const vn_step *s, int order, bool fall);
-/* The order of DPM-Solver's and DEIS's steps by the parameter `fall` (diffusers' lower_order_final
- * and euler_at_final): whether the last is of order 1 and the one before at most of order 2 where
- * there are fewer than 15 (few), never (no), where the last alone is (last), or as few with fewer
- * than 15 and as last with more (both). To sigma = 0 it is 1 in any case. */
+/* The order of DPM-Solver's and DEIS's steps by the parameter `lower_final` (diffusers'
+ * lower_order_final and euler_at_final):
+ *   few    with fewer than 15 steps the last is of order 1 and the one before at most of order 2
+ *   no     the order does not fall
+ *   last   the last step is of order 1
+ *   both   few with fewer than 15 steps, last with more
+ * A step to sigma = 0 is always of order 1. */
 #define VN_FEW_STEPS 15
 enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
 /* clang-format off */
 #define VN_FALL_PARAM(value) \
-    {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last one, or few and last both", value, \
+    {"lower_final", "to lower order in the last two of fewer than 15 steps, never, in the last " \
+                    "one, or few and last both", value, \
      0, 3, 1, "few|no|last|both"}
 /* clang-format on */
 int vn_step_order_by(const vn_step *s, int order, int fall);
-/* node[k] = (past[k] - from)/(to - from) in some clock, as many of `most` as are finite; returns
- * how many. */
+/* node[k] = (past[k] - from)/(to - from), all in one time variable, for the first of `most` nodes
+ * that are finite; returns how many. */
 int vn_step_nodes(int most, double from, double to, const double *past, double *node);
 /* The same for the levels before s->from, in lambda. */
 int vn_step_lambda_nodes(const vn_step *s, int most, double *node);
-/* x += scale sum_k weight[k] (value[k] - now), each [n,size]; the second by the weights of nodes
- * and moments. */
+/* x += scale sum_k weight[k] (value[k] - now), each [n,size]: what the n nodes of a polynomial
+ * change in the step of a constant integrand. The second computes the weights from nodes and
+ * moments. */
 void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *const *value,
                   const float *now);
 void vn_step_adams(vn_step *s, double scale, int n, const double *node, const double *moment,
@@ -145,8 +152,8 @@ typedef struct vn_tableau {
 } vn_tableau;
 extern const vn_tableau vn_midpoint, vn_rk4, vn_rk4_three_eighths, vn_dopri5;
 
-/* dy/dclock = slope(y, clock), n floats; along with it the integral of a rate, which y does not
- * depend on. */
+/* dy/dclock = slope(y, clock), n floats; and beside it the integral of a rate, which does not act
+ * back on y. */
 typedef struct vn_ode {
     const vn_tableau *tableau;
     size_t n;
@@ -158,26 +165,28 @@ typedef struct vn_ode {
     double rate[VN_STAGES];
     float *stage; /* [n] */
     double integral;
-    double rtol, atol; /* of vn_ode_run alone, as all below, with the evaluations it may make */
+    double rtol, atol; /* this and all below is for vn_ode_run alone */
     int64_t most, evaluations;
     double clock, to, h; /* where it is, where it ends, the step it tries */
     int at;              /* the stage that is to be evaluated; 0: between steps */
 } vn_ode;
-/* The slopes of a step's later stages, y being left alone; then y and integral as they are after
- * it. */
+/* The first computes the slopes of a step's later stages and leaves y as it is; the second sets y
+ * and the integral to what they are after the step. */
 vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err);
 void vn_ode_advance(vn_ode *o, double h, float *y);
-/* From clock to clock in steps that keep to the tolerance: for dopri5. The first slope stays that
- * at y. VN_BAD_ARGUMENT after too many evaluations, VN_NOT_FINITE when no step is short enough. */
+/* Integrates from one clock to another in steps that keep to the tolerance: for dopri5. slope[0] is
+ * always that at y. VN_BAD_ARGUMENT: more evaluations than o->most; VN_NOT_FINITE: no step is short
+ * enough. */
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err);
-/* The same, one evaluation at a time, for those who evaluate many at once: begin; then, as long as
- * ask says, the caller finds slope[at] and rate[at] of `stage` at *clock, and tells. */
+/* The same, one evaluation at a time, for callers that evaluate many rows at once: begin; then, as
+ * long as vn_ode_ask sets *ask, the caller computes slope[at] and rate[at] of `stage` at *clock and
+ * calls vn_ode_tell. */
 void vn_ode_begin(vn_ode *o, double from, double to);
 vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err);
 void vn_ode_tell(vn_ode *o, float *y);
 
-/* One row of s->x from level to level by dopri5, whose clock must be finite at both; slots 0 and 1
- * hold its x0 and eps at `from`, and are spent. */
+/* Moves one row of s->x from level to level by dopri5; time in straight coordinates must be finite
+ * at both. Slots 0 and 1 hold its x0 and eps at `from`, and are overwritten. */
 #define VN_DOPRI5_SLOTS 10
 typedef struct vn_tolerance {
     double rtol, atol;
@@ -186,23 +195,23 @@ typedef struct vn_tolerance {
 vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
                          const vn_tolerance *by, vn_err *err);
 
-/* pair.eps becomes the slope eps - k x0 of the straight coordinates. n floats. */
+/* estimate.eps becomes the slope eps - k x0 of the straight coordinates. n floats. */
 void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate);
 void vn_step_scale(size_t n, double by, float *x);
 
 /* ---- samplers with levels of their own (continuous.c) ---------------------------------------- */
 
-/* sigma/alpha where a clock begins that would be infinite at alpha = 0. */
+/* sigma/alpha of the first level, where time in straight coordinates is infinite at alpha = 0. */
 #define VN_MOST_RATIO 1e3
-/* x from level to level. Slots 0 and 1 hold x0 and eps at `from`, of all samples. */
+/* Moves x from level to level. Slots 0 and 1 hold x0 and eps at `from`, of all samples. */
 typedef vn_status (*vn_inner_step)(vn_step *s, const vn_level *from, const vn_level *to,
                                    vn_err *err);
-/* A step by `inner`, which never ends at sigma = 0, nor begins at alpha = 0 unless most_ratio is
- * infinite. */
+/* A step by `inner`, which is not called for a step that ends at sigma = 0 or, unless most_ratio is
+ * infinite, begins at alpha = 0: those parts are made by Euler's rule. */
 vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err);
 /* For most_ratio: infinite where straight coordinates are finite at alpha = 0, else `most`. */
 double vn_step_straight_ratio(const vn_step *s, double most);
-/* The same for one sample, and an inner step of such steps, which tells how far it is after
+/* The same for one sample, and an inner step made of such steps, which reports progress after
  * each. */
 typedef vn_status (*vn_row_step)(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
                                  vn_err *err);
@@ -211,40 +220,42 @@ vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_
 
 /* ---- levels (levels.c) ----------------------------------------------------------------------- */
 
-/* level [steps + 1] of a grid, checked to fall. */
+/* The levels of a grid: level [steps + 1], checked to fall. */
 vn_status vn_grid_levels(const char *text, const vn_path *p, vn_spacing spacing, int steps,
                          vn_level *level, vn_err *err);
-/* The same for samples of so many tokens (0: not known, then those of a picture of 1024 x 1024). */
+/* The same for samples of `tokens` tokens (0: not known; then those of a picture of 1024 x
+ * 1024). */
 vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, vn_spacing spacing,
                             int steps, vn_level *level, vn_err *err);
 #define VN_FLUX_TOKENS 4096
-/* level [count] of a list of sigma(t), checked to fall to 0 within the path. */
+/* The levels of a list of sigma(t): level [count], checked to fall to 0 within the path. */
 vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, vn_spacing spacing,
                           vn_level *level, vn_err *err);
-/* Has the network told that the level lies at this step, whole or not. */
+/* Sets the time that the network is given for this level to this step, whole or not. */
 void vn_level_tell_step(const vn_path *p, vn_level *l, double step);
-/* The same by the parameter `told` of a grid: t as it is, or of a level that lies between steps the
- * nearest or the one below. On rectified, steps are thousandths of t. */
+/* The same by the parameter `timestep` of a grid: t as it is, or for a level between two steps the
+ * nearest one or the one below. On the rectified path steps are thousandths of t. */
 enum { VN_TOLD_EXACT, VN_TOLD_NEAREST, VN_TOLD_CUT };
 void vn_level_tell(const vn_path *p, vn_level *l, int how);
 /* clang-format off */
 #define VN_TOLD_PARAM \
-    {"timestep", "t that the network is told: as it is, or rounded or cut to a step (a thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
+    {"timestep", "t that the network is told: as it is, or rounded or cut to a step (a " \
+                 "thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
      1, "exact|rounded|cut"}
 /* clang-format on */
 /* The parameter `end` of a grid: where its levels end. */
 enum { VN_END_ZERO, VN_END_FIRST, VN_END_LAST };
-/* sigma/alpha at alpha-bar = 2^-24. diffusers' classes that work on x/alpha take it for pure noise,
- * which they cannot hold; so do samplers that are not VN_SPACING_WHOLE, on paths whose clock is
- * infinite there, and grids that run in that clock. */
+/* sigma/alpha at alpha-bar = 2^-24. diffusers' classes that work on x/alpha use it for pure noise,
+ * where x/alpha is infinite; so do samplers that are not VN_SPACING_WHOLE and noise grids, on paths
+ * whose time in straight coordinates is infinite there. */
 #define VN_LARGEST_RATIO 4095.9998779296857
 
 /* ---- grids ----------------------------------------------------------------------------------- */
 
-/* the i-th of n values evenly from a to b, both included */
+/* The i-th of n values evenly from a to b, both included. */
 double vn_spread(double a, double b, int i, int n);
 double vn_shifted(double t, double shift); /* shift t / (1 + (shift - 1) t) */
-/* x with I_x(a,b) = p, a and b in [0.1, 10] */
+/* The quantile: x with I_x(a,b) = p, for a and b in [0.1, 10]. */
 double vn_beta_quantile(double a, double b, double p);
 
 #endif

@@ -1,13 +1,15 @@
 /* langevin.c - samplers made of Langevin steps at one noise level, x += a score + sqrt(2a) z, which
  * leave the density of that level as it is.
  *
- *     langevin   annealed Langevin (NCSN 1907.05600): `corrections` steps at each level, from which x/alpha goes as it is to the
- *                next; at the end the noise that is left is taken away (2006.09011). With the guide `classifier` the score is
- *                that of p(x) and p(y|x) together
- *     pc         predictor-corrector (2011.13456): corrections at a level, then a step of the reverse SDE to the next
- *     pcg        predictor-corrector guidance (2408.09000): a DDIM step on p(x|y) to the next level, then corrections there on
- *                the guided score, whose density is p(x|y)^gamma p(x)^(1-gamma). One correction a step and guidance 2 gamma - 1
- *                are, for short steps, the SDE with plain guidance gamma
+ *     langevin   annealed Langevin (NCSN 1907.05600): `corrections` steps at each level, from which
+ *                x/alpha goes as it is to the next; at the end the noise that is left is removed
+ *                (2006.09011). With the guide `classifier` the score is that of p(x) p(y|x)
+ *     pc         predictor-corrector (2011.13456): corrections at a level, then a step of the
+ *                reverse SDE to the next
+ *     pcg        predictor-corrector guidance (2408.09000): a DDIM step on p(x|y) to the next
+ *                level, then corrections there on the guided score, whose density is
+ *                p(x|y)^gamma p(x)^(1-gamma). One correction a step and guidance 2 gamma - 1 are,
+ *                for short steps, the SDE with plain guidance gamma
  *
  * Langevin steps of the first two have a = 2 (snr sigma)^2. NCSN writes a = (epsilon/2) sigma^2 /
  * sigma_L^2 with the last level's sigma_L, so its snr is sqrt(epsilon) / (2 sigma_L), .22 there.

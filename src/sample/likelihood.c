@@ -2,7 +2,8 @@
  * the ODE's slope f(y, c) in the straight coordinates y = x/m by the clock c (path.h), the
  * instantaneous change of variables (1806.07366) gives, from little noise (0) to much (1),
  *
- *     log p(y_0) = log p(y_1) + integral of tr(df/dy) dc          f = (y - x0)/c,  tr(df/dy) = (size - m tr J)/c,  J = dx0/dx
+ *     log p(y_0) = log p(y_1) + integral of tr(df/dy) dc
+ *     f = (y - x0)/c,  tr(df/dy) = (size - m tr J)/c,  J = dx0/dx
  *
  * A trace tr A is the sum of e.Ae over unit vectors, or Hutchinson's mean of v.Av over random v
  * (FFJORD, 1810.01367). The prior at the noisiest level is the Gaussian whose mean, score and

@@ -3,9 +3,10 @@
  *
  *     phi(x, e; from, to) = alpha'/alpha x + (sigma' - alpha' sigma/alpha) e
  *
- * pndm   three steps by Runge and Kutta's rule of order 4, four predictions each, then Adams and Bashforth's with constant weights:
- *        e = (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3)/24
- * plms   one step by Heun's rule, two predictions, then the rules of Adams and Bashforth of order 2, 3, 4, 4, ...
+ * pndm   three steps by Runge and Kutta's rule of order 4, four predictions each, then Adams and
+ *        Bashforth's with constant weights: e = (55 e_0 - 59 e_1 + 37 e_2 - 9 e_3)/24
+ * plms   one step by Heun's rule, two predictions, then the rules of Adams and Bashforth of order
+ *        2, 3, 4, 4, ...
  * ipndm  only these, from order 1 on (2204.13902)
  *
  * Constant weights are right for steps that are even in t. Out of pure noise phi has no value;

@@ -6,8 +6,10 @@
  * which is exact while x0 is what it is. How much is new is a matter of taste that two rules
  * settle, with s = sigma/alpha:
  *
- *     ancestral   up   = eta sigma' sqrt(1 - (s'/s)^2)   eta times the deviation of x' for known x and x0 (k-diffusion)
- *     sde         down = sigma' (s'/s)^eta               the reverse SDE with eta times its noise's variance (2211.01095)
+ *     ancestral   up   = eta sigma' sqrt(1 - (s'/s)^2)   eta times the deviation of x' for known x
+ *                                                        and x0 (k-diffusion)
+ *     sde         down = sigma' (s'/s)^eta               the reverse SDE with eta times its noise's
+ *                                                        variance (2211.01095)
  *
  * With eta = 1 both are the reverse SDE, down = sigma' s'/s; with eta = 0 the ODE. At alpha = 0,
  * where s is infinite, s'/s is 0: the noise of x is exchanged for new noise (all of it for eta =

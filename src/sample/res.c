@@ -2,11 +2,13 @@
  * whose weights meet all conditions of their order, for the ODE in x0 and lambda =
  * log(alpha/sigma), h = lambda' - lambda (adams.c).
  *
- *     multistep    x' = move + alpha' h sum_k w_k (x0_k - x0)       by exact moments, order 1 .. 4
+ *     multistep    x'  = move + alpha' h sum_k w_k (x0_k - x0)       by exact moments, order 1 .. 4
  *     singlestep   algorithm 1, c_2 = 1/2:
- *         2        x' = move + alpha' h phi_2/c_2 (x0_2 - x0)
- *         3        x_3 = move + alpha' h a_32 (x0_2 - x0), at c_3 = 1; x' = move + alpha' h (b_2 (x0_2 - x0) + b_3 (x0_3 - x0))
- *                  a_32 = gamma c_2 phi_2(-c_2 h) + phi_2/c_2;  b_2 = gamma b_3;  b_3 = phi_2/(gamma c_2 + 1);
+ *         2        x'  = move + alpha' h phi_2/c_2 (x0_2 - x0)
+ *         3        x_3 = move + alpha' h a_32 (x0_2 - x0), at c_3 = 1
+ *                  x'  = move + alpha' h (b_2 (x0_2 - x0) + b_3 (x0_3 - x0))
+ *                  a_32 = gamma c_2 phi_2(-c_2 h) + phi_2/c_2
+ *                  b_2 = gamma b_3,  b_3 = phi_2/(gamma c_2 + 1)
  *                  gamma = (3 c_3^3 - 2 c_3)/(c_2 (2 - 3 c_2)) = 4
  *
  * with phi_k at -h. x0_2 is predicted at lambda + c_2 h, x0_3 at lambda'. Out of pure noise and to

@@ -2,7 +2,8 @@
  * tmin, `rounds` times, noise up to tmax and Heun's rule down again. The throw-backs are levels of
  * the route, the sampling run adds their noise:
  *
- *     .. t_i (tmax .. t_i) (tmax .. t_i) t_(i+1) ..     each (..) evenly in the rho-th root of the clock, rho = 7
+ *     .. t_i (tmax .. t_i) (tmax .. t_i) t_(i+1) ..     each (..) evenly in the rho-th root of time
+ *                                                       in straight coordinates, rho = 7
  *
  * tmin and tmax are sigma/alpha. The defaults are the authors' for CIFAR-10; their N_restart counts
  * levels, one more than steps. A route may begin at alpha = 0, where Heun's rule is finite;

@@ -175,7 +175,7 @@ vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
     return status;
 }
 
-/* ---- the ODE of a sampling run's step ---------------------------------------------------------------- */
+/* ---- the ODE of a sampling run's step -------------------------------------------------------- */
 
 void vn_step_scale(size_t n, double by, float *x) {
     if (by != 1)

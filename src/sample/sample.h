@@ -1,11 +1,12 @@
 /* sample.h - samplers, grids and the sampling run.
  *
  * A sampler is one step: it moves a state from one noise level to the next and asks for guided
- * predictions on the way. The sampling run owns all else: levels, initial noise, progress, cancel, the
- * check for NaN. A grid chooses the levels.
+ * predictions on the way. The sampling run owns all else: levels, initial noise, progress, cancel,
+ * the check for NaN. A grid chooses the levels.
  *
  *     vn_trajectory_open      once for a model and settings; all memory is taken here
- *     vn_trajectory_run       a batch from noise to data, or vn_trajectory_begin and vn_trajectory_step by step from a loop of one's own
+ *     vn_trajectory_run       a batch from noise to data; or vn_trajectory_begin, and then
+ *                             vn_trajectory_step from a loop of the caller's
  *
  * Noise of a sample is keyed by (seed, its index, step): it does not depend on the batch it is
  * drawn in. */
@@ -27,7 +28,7 @@
 typedef enum vn_spacing {
     VN_SPACING_WHOLE,   /* on whole steps: DDIM, DDPM */
     VN_SPACING_BETWEEN, /* also between them, sigma/alpha interpolated linearly: Euler, Heun */
-    VN_SPACING_EXTRA /* whole steps of a grid with one more level, whose last is dropped: DPM-Solver */
+    VN_SPACING_EXTRA    /* whole steps of a grid one level longer, its last dropped: DPM-Solver */
 } vn_spacing;
 
 /* A step at work. Formulas read like their papers in these terms. */
@@ -138,7 +139,7 @@ typedef struct vn_way {
  * in a part that he left to it. */
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
 
-/* ---- the sampling run -------------------------------------------------------------------------------- */
+/* ---- the sampling run ------------------------------------------------------------------------ */
 
 typedef struct vn_trajectory_options {
     const vn_denoiser *denoiser; /* outlives the sampling run */

@@ -4,7 +4,8 @@
 #define SAMPLER(name) &vn_##name##_sampler,
 static const vn_sampler_row *const samplers[] = {VN_SAMPLERS(SAMPLER)};
 
-/* k-diffusion's, diffusers' and web interfaces'; what only adds to a row's name is found without. */
+/* k-diffusion's, diffusers' and web interfaces'; what only adds to a row's name is found
+ * without. */
 static const vn_word words[] = {{"dpm-solver", "dpm"},
                                 {"dpm-solver++", "dpmpp"},
                                 {"dpm-solver-pp", "dpmpp"},

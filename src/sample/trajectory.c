@@ -1,6 +1,6 @@
-/* trajectory.c - from noise to data. Everything around a step: levels, initial noise, memory, progress,
- * cancel, the check that numbers stay finite. In the order of a sampling run's life: open, begin, step,
- * run, close. */
+/* trajectory.c - from noise to data. Everything around a step: levels, initial noise, memory,
+ * progress, cancel, the check that numbers stay finite. In the order of a sampling run's life:
+ * open, begin, step, run, close. */
 #include "sample/internal.h"
 
 #include <math.h>

@@ -3,7 +3,8 @@
  * so one prediction a step serves both. Each step first corrects the state it finds, from the one
  * before, then predicts.
  *
- *     UniP    x' = sigma'/sigma x + (alpha' - alpha sigma'/sigma) x0 + alpha' h sum_k w_k (x0_k - x0)
+ *     UniP    x' = sigma'/sigma x + (alpha' - alpha sigma'/sigma) x0
+ *                  + alpha' h sum_k w_k (x0_k - x0)
  *     UniC    the same from the last level to this one, this one's x0 among the x0_k at r = 1
  *
  * The weights are those of exact moments (adams.c), whatever B(h) is, but where only one node is

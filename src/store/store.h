@@ -4,11 +4,13 @@
  *
  * A model directory, as diffusers writes it and as `vane train` does:
  *
- *     model_index.json                                 names the parts and their classes
- *     unet/ or transformer/ (a network's folder)       config.json, diffusion_pytorch_model.safetensors
+ *     model_index.json                   names the parts and their classes
+ *     unet/ or transformer/              a network's folder: config.json and
+ *                                        diffusion_pytorch_model.safetensors
  *     scheduler/scheduler_config.json
- *     vane.json                                        vane's own: data, objective, path, seed, class names, version
- *     state/train.safetensors                          what resuming needs
+ *     vane.json                          vane's own: data, objective, path, seed, class names,
+ *                                        version
+ *     state/train.safetensors            what resuming needs
  *
  * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a
  * whole one. All that training needs is in one of them, state/train.safetensors: live weights,

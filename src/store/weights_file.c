@@ -1,9 +1,10 @@
 /* weights_file.c - which file of a folder holds a network's weights. diffusers writes
  *
- *     diffusion_pytorch_model.safetensors                         the plain file, or in shards
- *     diffusion_pytorch_model.safetensors.index.json              an index that names them
- *     diffusion_pytorch_model.fp16.safetensors                    a variant: another precision, without EMA, ...
- *     diffusion_pytorch_model.safetensors.index.fp16.json         its index; once ....safetensors.fp16.index.json
+ *     diffusion_pytorch_model.safetensors                   the plain file, or in shards
+ *     diffusion_pytorch_model.safetensors.index.json        an index that names them
+ *     diffusion_pytorch_model.fp16.safetensors              a variant: fp16, non_ema, ...
+ *     diffusion_pytorch_model.safetensors.index.fp16.json   its index; older versions wrote
+ *                                                           ...safetensors.fp16.index.json
  *
  * The plain file is taken, else the variant if there is one alone; of several the user names one.
  * Everything else that a folder may hold weights in (pickles above all) is refused by its name,

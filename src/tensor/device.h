@@ -2,8 +2,8 @@
  * the optimiser's pass over all weights. One row a device; the CPU has a row for each instruction
  * set. A part of tensor.h, which other rooms include.
  *
- * Addresses of a device's memory are followed by its own functions and kernels alone. Where the host
- * sees that memory (row->host_memory) programs lend the addresses of their inputs and outputs;
+ * Addresses of a device's memory are followed by its own functions and kernels alone. Where the
+ * host sees that memory (row->host_memory) programs lend the addresses of their inputs and outputs;
  * elsewhere they lend host memory that is sent before a run and fetched after it.
  *
  * What is asked of a device is done in the order in which it was asked, perhaps after the call has

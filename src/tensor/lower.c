@@ -1,8 +1,8 @@
 /* lower.c - a graph for a device that has not all kernels: what it lacks is written with the ops of
  * its expansion, and these in turn, until all have kernels or there is nothing simpler.
  *
- * Each pass copies what is needed into a new graph, node by node, with the expansion in the place of
- * what has no kernel. Expansions lead from fused ops to plain ones, so that a few passes do.
+ * Each pass copies what is needed into a new graph, node by node, with the expansion in the place
+ * of what has no kernel. Expansions lead from fused ops to plain ones, so that a few passes do.
  */
 #include "tensor/internal.h"
 

@@ -10,47 +10,47 @@
 /* name, then what it computes. Order is the enum's; src/tensor/ops.c and each device are locked to
  * it. */
 /* clang-format off */
-#define VN_OPS(X)                                                                                             \
-    X(INPUT, "input")              /* bound before a run, any dtype */                                        \
-    X(PARAM, "param")              /* a weight: values + offset of the run's flat array */                    \
-    X(CONST, "const")              /* data owned by the graph */                                              \
-    X(FILL, "fill")                /* one number everywhere */                                                \
-    X(VIEW, "view")                /* contiguous part of in0 from attr.view.offset, new shape; no copy */     \
-    X(PERMUTE, "permute")          /* out axis i is in axis perm[i] */                                        \
-    X(CONCAT, "concat")            /* along axis, 1..VN_MAX_IN inputs */                                      \
-    X(SLICE, "slice")              /* [begin, begin+out.dim[axis]) of axis */                                 \
-    X(PLACE, "place")              /* zeros, with in0 at begin along axis; adjoint of slice */                \
-    X(BROADCAST, "broadcast")      /* to a larger shape, numpy rules (trailing axes aligned) */               \
-    X(SUM_TO, "sum_to")            /* adjoint of broadcast: x, or x y of one shape, summed to a smaller one */ \
-    X(ADD, "add")                  /* add..div: numpy broadcasting of either side */                          \
-    X(SUB, "sub")                                                                                             \
-    X(MUL, "mul")                                                                                             \
-    X(DIV, "div")                                                                                             \
-    X(MUL_ADD, "mul_add")          /* (x, y, z): x y + z; x and z of one shape, y broadcast to it */          \
-    X(AFFINE, "affine")            /* scale * x + shift */                                                    \
-    X(UNARY, "unary")              /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                         \
-    X(UNARY_GRAD, "unary_grad")    /* (x, dy): dy * f'(x) */                                                  \
-    X(MATMUL, "matmul")            /* a [..,M,K], b [..,K,N]: same leading axes, or b of rank 2; ta, tb */     \
-    X(LINEAR, "linear")            /* x [..,I], w [O,I], b [O] or none: act(x w^T + b) */                     \
-    X(CONV2D, "conv2d")            /* x [N,H,W,I], w [kh,kw,I,O], b [O] or none */                            \
-    X(CONV2D_GRAD_X, "conv2d_grad_x") /* (dy, w) -> x's shape */                                              \
-    X(CONV2D_GRAD_W, "conv2d_grad_w") /* (x, dy) -> w's shape */                                              \
-    X(NORM_STATS, "norm_stats")    /* x [N,..,C], groups, eps -> [N,G,2] mean and 1/sqrt(var+eps) */          \
-    X(NORM, "norm")                /* (x, stats, gamma, beta; both or none): act((x-m) r gamma + beta) */     \
-    X(NORM_GRAD_X, "norm_grad_x")  /* (x, stats, dy, gamma, beta) through the statistics too */               \
-    X(NORM_GRAD_AFFINE, "norm_grad_affine") /* (x, stats, dy, gamma, beta) -> [2,(B,)C] dgamma, dbeta */      \
-    X(SOFTMAX, "softmax")          /* over the last axis */                                                   \
-    X(SOFTMAX_GRAD, "softmax_grad") /* (y, dy): y (dy - sum(y dy)) */                                         \
-    X(CROSS_ENTROPY, "cross_entropy") /* logits [N,K], labels i32 [N] -> [N] */                               \
-    X(CROSS_ENTROPY_GRAD, "cross_entropy_grad") /* (logits, labels, dy [N]) -> [N,K] */                       \
-    X(ONE_HOT, "one_hot")          /* i32 [..] -> [..,K] */                                                   \
-    X(EMBEDDING, "embedding")      /* (table [V,D], index i32 [..]) -> [..,D] */                              \
-    X(EMBEDDING_GRAD, "embedding_grad") /* (index, dy) -> [V,D] */                                            \
-    X(ATTENTION, "attention")      /* (q, k, v, bias or none): softmax(scale q k^T + bias) v; see builder */  \
-    X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy, bias or none) -> flat [dq | dk | dv] */              \
-    X(RESAMPLE, "resample")        /* x [N,H,W,C]: up- and down-sampling by a separable FIR; see builder */    \
-    X(DROPOUT, "dropout")          /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */         \
-    X(ENTMAX_ROOT, "entmax_root")  /* over the last axis: max(x/2 - t, 0), t such that the squares add up to 1 */
+#define VN_OPS(X)                                                                                  \
+    X(INPUT, "input")          /* bound before a run, any dtype */                                 \
+    X(PARAM, "param")          /* a weight: values + offset of the run's flat array */             \
+    X(CONST, "const")          /* data owned by the graph */                                       \
+    X(FILL, "fill")            /* one number everywhere */                                         \
+    X(VIEW, "view")            /* contiguous part of in0 from attr.view.offset; no copy */         \
+    X(PERMUTE, "permute")      /* out axis i is in axis perm[i] */                                 \
+    X(CONCAT, "concat")        /* along axis, 1..VN_MAX_IN inputs */                               \
+    X(SLICE, "slice")          /* [begin, begin+out.dim[axis]) of axis */                          \
+    X(PLACE, "place")          /* zeros, with in0 at begin along axis; adjoint of slice */         \
+    X(BROADCAST, "broadcast")  /* to a larger shape, numpy rules (trailing axes aligned) */        \
+    X(SUM_TO, "sum_to")        /* adjoint of broadcast: x, or x y, summed to a smaller shape */    \
+    X(ADD, "add")              /* add..div: numpy broadcasting of either side */                   \
+    X(SUB, "sub")                                                                                  \
+    X(MUL, "mul")                                                                                  \
+    X(DIV, "div")                                                                                  \
+    X(MUL_ADD, "mul_add")      /* (x, y, z): x y + z; x and z of one shape, y broadcast to it */   \
+    X(AFFINE, "affine")        /* scale * x + shift */                                             \
+    X(UNARY, "unary")          /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                  \
+    X(UNARY_GRAD, "unary_grad") /* (x, dy): dy * f'(x) */                                          \
+    X(MATMUL, "matmul")        /* a [..,M,K], b [..,K,N]: same leading axes or b of rank 2 */      \
+    X(LINEAR, "linear")        /* x [..,I], w [O,I], b [O] or none: act(x w^T + b) */              \
+    X(CONV2D, "conv2d")        /* x [N,H,W,I], w [kh,kw,I,O], b [O] or none */                     \
+    X(CONV2D_GRAD_X, "conv2d_grad_x") /* (dy, w) -> x's shape */                                   \
+    X(CONV2D_GRAD_W, "conv2d_grad_w") /* (x, dy) -> w's shape */                                   \
+    X(NORM_STATS, "norm_stats") /* x [N,..,C], groups, eps -> [N,G,2] mean and 1/sqrt(var+eps) */  \
+    X(NORM, "norm")            /* (x, stats, gamma and beta or none): act((x-m) r gamma + beta) */ \
+    X(NORM_GRAD_X, "norm_grad_x") /* (x, stats, dy, gamma, beta) through the statistics too */     \
+    X(NORM_GRAD_AFFINE, "norm_grad_affine") /* its inputs -> [2,(B,)C] dgamma, dbeta */            \
+    X(SOFTMAX, "softmax")      /* over the last axis */                                            \
+    X(SOFTMAX_GRAD, "softmax_grad") /* (y, dy): y (dy - sum(y dy)) */                              \
+    X(CROSS_ENTROPY, "cross_entropy") /* logits [N,K], labels i32 [N] -> [N] */                    \
+    X(CROSS_ENTROPY_GRAD, "cross_entropy_grad") /* (logits, labels, dy [N]) -> [N,K] */            \
+    X(ONE_HOT, "one_hot")      /* i32 [..] -> [..,K] */                                            \
+    X(EMBEDDING, "embedding")  /* (table [V,D], index i32 [..]) -> [..,D] */                       \
+    X(EMBEDDING_GRAD, "embedding_grad") /* (index, dy) -> [V,D] */                                 \
+    X(ATTENTION, "attention")  /* (q, k, v, bias or none): softmax(scale q k^T + bias) v */        \
+    X(ATTENTION_GRAD, "attention_grad") /* (q, k, v, dy, bias or none) -> flat [dq | dk | dv] */   \
+    X(RESAMPLE, "resample")    /* x [N,H,W,C]: resampling by a separable FIR; see builder */       \
+    X(DROPOUT, "dropout")      /* x * mask / (1-p), mask by (run.seed, run.step, sample, site) */  \
+    X(ENTMAX_ROOT, "entmax_root") /* max(x/2 - t, 0), t so that the last axis' squares sum to 1 */
 /* clang-format on */
 
 typedef enum vn_op {

@@ -115,48 +115,50 @@ static vn_cost cost_embedding(const vn_node *n) {
 enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwrite */
 
 /* clang-format off */
-#define ROWS(ROW) \
-    /*  op                  shape rule          gradient                    expansion                     cost            in place */     \
-    ROW(INPUT,              leaf,               NULL,                       NULL,                         none,           0)              \
-    ROW(PARAM,              leaf,               NULL,                       NULL,                         none,           0)              \
-    ROW(CONST,              leaf,               NULL,                       NULL,                         none,           0)              \
-    ROW(FILL,               leaf,               NULL,                       NULL,                         one,            0)              \
-    ROW(VIEW,               view,               vn_gradient_view,           NULL,                         none,           0)              \
-    ROW(PERMUTE,            permute,            vn_gradient_permute,        NULL,                         move,           0)              \
-    ROW(CONCAT,             concat,             vn_gradient_concat,         NULL,                         move,           0)              \
-    ROW(SLICE,              slice,              vn_gradient_slice,          NULL,                         move,           0)              \
-    ROW(PLACE,              place,              vn_gradient_place,          NULL,                         move,           0)              \
-    ROW(BROADCAST,          broadcast_to,       vn_gradient_broadcast,      NULL,                         move,           0)              \
-    ROW(SUM_TO,             sum_to,             vn_gradient_sum_to,         NULL,                         sum,            0)              \
-    ROW(ADD,                binary,             vn_gradient_add,            NULL,                         one,            FIRST | SECOND) \
-    ROW(SUB,                binary,             vn_gradient_sub,            NULL,                         one,            FIRST | SECOND) \
-    ROW(MUL,                binary,             vn_gradient_mul,            NULL,                         one,            FIRST | SECOND) \
-    ROW(DIV,                binary,             vn_gradient_div,            NULL,                         one,            FIRST | SECOND) \
-    ROW(MUL_ADD,            mul_add,            vn_gradient_mul_add,        vn_expand_mul_add,            mul_add,        FIRST | THIRD)  \
-    ROW(AFFINE,             same,               vn_gradient_affine,         NULL,                         one,            FIRST)          \
-    ROW(UNARY,              unary,              vn_gradient_unary,          NULL,                         function,       FIRST)          \
-    ROW(UNARY_GRAD,         unary_grad,         vn_gradient_unary_grad,     vn_expand_unary_grad,         function,       FIRST | SECOND) \
-    ROW(MATMUL,             matmul,             vn_gradient_matmul,         NULL,                         matmul,         0)              \
-    ROW(LINEAR,             linear,             vn_gradient_linear,         vn_expand_linear,             linear,         0)              \
-    ROW(CONV2D,             conv2d,             vn_gradient_conv2d,         NULL,                         conv2d,         0)              \
-    ROW(CONV2D_GRAD_X,      conv2d_grad_x,      vn_gradient_conv2d_grad_x,  NULL,                         conv2d_grad_x,  0)              \
-    ROW(CONV2D_GRAD_W,      conv2d_grad_w,      vn_gradient_conv2d_grad_w,  NULL,                         conv2d_grad_w,  0)              \
-    ROW(NORM_STATS,         norm_stats,         NULL,                       vn_expand_norm_stats,         norm,           0)              \
-    ROW(NORM,               norm,               vn_gradient_norm,           vn_expand_norm,               norm,           FIRST)          \
-    ROW(NORM_GRAD_X,        norm_grad_x,        NULL,                       vn_expand_norm_grad_x,        norm,           THIRD)          \
-    ROW(NORM_GRAD_AFFINE,   norm_grad_affine,   NULL,                       vn_expand_norm_grad_affine,   norm,           0)              \
-    ROW(SOFTMAX,            softmax,            vn_gradient_softmax,        NULL,                         function,       FIRST)          \
-    ROW(SOFTMAX_GRAD,       softmax_grad,       NULL,                       vn_expand_softmax_grad,       function,       FIRST | SECOND) \
-    ROW(CROSS_ENTROPY,      cross_entropy,      vn_gradient_cross_entropy,  NULL,                         sum,            0)              \
-    ROW(CROSS_ENTROPY_GRAD, cross_entropy_grad, NULL,                       vn_expand_cross_entropy_grad, function,       FIRST)          \
-    ROW(ONE_HOT,            one_hot,            NULL,                       NULL,                         move,           0)              \
-    ROW(EMBEDDING,          embedding,          vn_gradient_embedding,      NULL,                         embedding,      0)              \
-    ROW(EMBEDDING_GRAD,     embedding_grad,     vn_gradient_embedding_grad, NULL,                         embedding,      0)              \
-    ROW(ATTENTION,          attention,          vn_gradient_attention,      vn_expand_attention,          attention,      0)              \
-    ROW(ATTENTION_GRAD,     attention_grad,     NULL,                       vn_expand_attention_grad,     attention_grad, 0)              \
-    ROW(RESAMPLE,           resample,           vn_gradient_resample,       NULL,                         resample,       0)              \
-    ROW(DROPOUT,            dropout,            vn_gradient_dropout,        NULL,                         function,       FIRST)          \
-    ROW(ENTMAX_ROOT,        softmax,            vn_gradient_entmax_root,    NULL,                         entmax_root,    FIRST)
+#define ROWS(ROW)                                                                           \
+    /* op, shape rule, gradient, expansion, cost, inputs that may be overwritten */         \
+    ROW(INPUT, leaf, NULL, NULL, none, 0)                                                   \
+    ROW(PARAM, leaf, NULL, NULL, none, 0)                                                   \
+    ROW(CONST, leaf, NULL, NULL, none, 0)                                                   \
+    ROW(FILL, leaf, NULL, NULL, one, 0)                                                     \
+    ROW(VIEW, view, vn_gradient_view, NULL, none, 0)                                        \
+    ROW(PERMUTE, permute, vn_gradient_permute, NULL, move, 0)                               \
+    ROW(CONCAT, concat, vn_gradient_concat, NULL, move, 0)                                  \
+    ROW(SLICE, slice, vn_gradient_slice, NULL, move, 0)                                     \
+    ROW(PLACE, place, vn_gradient_place, NULL, move, 0)                                     \
+    ROW(BROADCAST, broadcast_to, vn_gradient_broadcast, NULL, move, 0)                      \
+    ROW(SUM_TO, sum_to, vn_gradient_sum_to, NULL, sum, 0)                                   \
+    ROW(ADD, binary, vn_gradient_add, NULL, one, FIRST | SECOND)                            \
+    ROW(SUB, binary, vn_gradient_sub, NULL, one, FIRST | SECOND)                            \
+    ROW(MUL, binary, vn_gradient_mul, NULL, one, FIRST | SECOND)                            \
+    ROW(DIV, binary, vn_gradient_div, NULL, one, FIRST | SECOND)                            \
+    ROW(MUL_ADD, mul_add, vn_gradient_mul_add, vn_expand_mul_add, mul_add, FIRST | THIRD)   \
+    ROW(AFFINE, same, vn_gradient_affine, NULL, one, FIRST)                                 \
+    ROW(UNARY, unary, vn_gradient_unary, NULL, function, FIRST)                             \
+    ROW(UNARY_GRAD, unary_grad, vn_gradient_unary_grad,                                     \
+        vn_expand_unary_grad, function, FIRST | SECOND)                                     \
+    ROW(MATMUL, matmul, vn_gradient_matmul, NULL, matmul, 0)                                \
+    ROW(LINEAR, linear, vn_gradient_linear, vn_expand_linear, linear, 0)                    \
+    ROW(CONV2D, conv2d, vn_gradient_conv2d, NULL, conv2d, 0)                                \
+    ROW(CONV2D_GRAD_X, conv2d_grad_x, vn_gradient_conv2d_grad_x, NULL, conv2d_grad_x, 0)    \
+    ROW(CONV2D_GRAD_W, conv2d_grad_w, vn_gradient_conv2d_grad_w, NULL, conv2d_grad_w, 0)    \
+    ROW(NORM_STATS, norm_stats, NULL, vn_expand_norm_stats, norm, 0)                        \
+    ROW(NORM, norm, vn_gradient_norm, vn_expand_norm, norm, FIRST)                          \
+    ROW(NORM_GRAD_X, norm_grad_x, NULL, vn_expand_norm_grad_x, norm, THIRD)                 \
+    ROW(NORM_GRAD_AFFINE, norm_grad_affine, NULL, vn_expand_norm_grad_affine, norm, 0)      \
+    ROW(SOFTMAX, softmax, vn_gradient_softmax, NULL, function, FIRST)                       \
+    ROW(SOFTMAX_GRAD, softmax_grad, NULL, vn_expand_softmax_grad, function, FIRST | SECOND) \
+    ROW(CROSS_ENTROPY, cross_entropy, vn_gradient_cross_entropy, NULL, sum, 0)              \
+    ROW(CROSS_ENTROPY_GRAD, cross_entropy_grad, NULL,                                       \
+        vn_expand_cross_entropy_grad, function, FIRST)                                      \
+    ROW(ONE_HOT, one_hot, NULL, NULL, move, 0)                                              \
+    ROW(EMBEDDING, embedding, vn_gradient_embedding, NULL, embedding, 0)                    \
+    ROW(EMBEDDING_GRAD, embedding_grad, vn_gradient_embedding_grad, NULL, embedding, 0)     \
+    ROW(ATTENTION, attention, vn_gradient_attention, vn_expand_attention, attention, 0)     \
+    ROW(ATTENTION_GRAD, attention_grad, NULL, vn_expand_attention_grad, attention_grad, 0)  \
+    ROW(RESAMPLE, resample, vn_gradient_resample, NULL, resample, 0)                        \
+    ROW(DROPOUT, dropout, vn_gradient_dropout, NULL, function, FIRST)                       \
+    ROW(ENTMAX_ROOT, softmax, vn_gradient_entmax_root, NULL, entmax_root, FIRST)
 /* clang-format on */
 
 enum {

@@ -3,7 +3,8 @@
  *   lower    what the device has no kernel for is written with simpler ops (lower.c)
  *   need     mark what the outputs depend on; the rest is not run
  *   order    the steps, with copies where a gradient cannot be written in its place
- *   memory   who reads what last; a view shares its root's memory; an op that may, writes over its input
+ *   memory   which step reads an array last; a view shares its root's memory; an op that may writes
+ *            over its input
  *   pack     offsets (pack.c)
  *
  * A gradient that is asked for in the run's flat array is written there by the op that computes it,

@@ -7,9 +7,11 @@
  * early. A copy is the same op on the same numbers, dropout with its site, so that no bit of a
  * gradient changes. Which values are copied:
  *
- *   cheap    what takes a few operations for each of its numbers (norms, activations, sums) and comes from what the way back
- *            reads anyway: a percent or two of a step's arithmetic
- *   blocks   all but what the model marked with vn_block_end: the forward pass a second time, from mark to mark
+ *   cheap    what takes a few operations for each of its numbers (norms, activations, sums) and
+ *            depends only on what the backward pass reads anyway: a percent or two of a step's
+ *            arithmetic
+ *   blocks   all but what the model marked with vn_block_end: the forward pass a second time, from
+ *            mark to mark
  *
  * Small arrays are always kept, and so is what follows the last mark but one: it is read as soon as
  * the way back begins.

@@ -1,7 +1,8 @@
 /* tensor.h - graphs of array operations: built once for a shape, differentiated by rule, planned
  * once into one arena, run many times without allocating.
  *
- *   build      vn_graph_open, then ops; errors stick to the graph, so model code reads straight through
+ *   build      vn_graph_open, then ops; the graph keeps the first error, so that model code needs
+ *              no check after each op
  *   gradient   vn_graph_gradient appends more graph; applied twice it gives gradients of gradients
  *   program    vn_program_open plans memory for the nodes that the outputs need
  *   run        vn_program_run, on the device that it was planned for (device.h)
@@ -91,10 +92,10 @@ typedef struct vn_attention_options {
     double scale;
     /* query i sees the keys up to i + Tk - Tq, so that the last query sees all; Tk >= Tq */
     bool causal;
-    bool
-        has_bias; /* bias is added to the scaled scores: [B or 1, heads or 1, Tq or 1, Tk]. A mask is one of 0 and -INFINITY; */
-    /* below -1e30 counts as -1e30, so that a query that sees nothing takes the mean of all
-     * values */
+    /* bias is added to the scaled scores: [B or 1, heads or 1, Tq or 1, Tk]. A mask is one of 0
+     * and -INFINITY; below -1e30 counts as -1e30, so that a query that sees nothing takes the
+     * mean of all values */
+    bool has_bias;
     vn_node *bias;
 } vn_attention_options;
 
@@ -186,9 +187,10 @@ typedef struct vn_footprint_line {
 /* What a program of these options would take, without taking it. */
 typedef struct vn_footprint {
     size_t bytes; /* vn_program_bytes */
-    size_t
-        alive_bytes; /* of them, all that is alive at the step where most is; the rest: work space, and gaps between arrays */
-    vn_cost cost;    /* vn_program_cost */
+    /* of them, all that is alive at the step where most is; the rest: work space, and gaps
+     * between arrays */
+    size_t alive_bytes;
+    vn_cost cost; /* vn_program_cost */
     int arrays;
     vn_footprint_line *array; /* [arrays] alive at that step, the largest first */
     vn_graph *lowered;        /* nodes of `array` that the program has of its own; or NULL */
@@ -203,9 +205,9 @@ void vn_footprint_close(vn_footprint *f);
 void vn_program_write(vn_program *p, const vn_node *input, const void *from);
 /* The numbers of an output (or input) into the host's memory, after a run. */
 void vn_program_read(vn_program *p, const vn_node *output, void *to);
-/* Host memory that stands for an input, to be filled before a run, or for an output, to be looked at
- * after vn_program_wait; for one run, then it is asked for again. It is the program's own where the
- * host sees the device's memory, else a copy. NULL if the node is not part of the program. */
+/* Host memory that stands for an input, to be filled before a run, or for an output, to be looked
+ * at after vn_program_wait; for one run, then it is asked for again. It is the program's own where
+ * the host sees the device's memory, else a copy. NULL if the node is not part of the program. */
 void *vn_program_map(vn_program *p, const vn_node *node);
 void vn_program_run(vn_program *p, const vn_run *run);
 /* Returns when the runs are done; or what failed of them. */

@@ -14,7 +14,7 @@
 
 enum { SIDE = 4, SIZE = SIDE * SIDE };
 
-/* ---- a model of small pictures: brighter under one class than the other, and shaped by the noise  */
+/* ---- a model of small pictures: brighter under one class, and shaped by the noise ------------ */
 
 static int64_t asked; /* how often the model was */
 

@@ -307,13 +307,17 @@ static void greedy_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
 
 /* clang-format off */
 static const vn_guide_row rows[] = {
-    {.row = {"weak", "", "", NULL}, .stage = VN_GUIDE_RULE, .needs = VN_NEEDS_WEAK, .passes = 2, .plan = weak_plan,
+    {.row = {"weak", "", "", NULL}, .stage = VN_GUIDE_RULE, .needs = VN_NEEDS_WEAK, .passes = 2,
+     .plan = weak_plan,
      .combine = weak_combine},
-    {.row = {"rounds", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 2, .slots = 1, .plan = rounds_plan,
+    {.row = {"rounds", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 2, .slots = 1,
+     .plan = rounds_plan,
      .combine = rounds_combine},
-    {.row = {"pull", "", "", NULL}, .stage = VN_GUIDE_ADDITION, .needs = VN_NEEDS_VJP, .passes = 2, .slots = 1,
+    {.row = {"pull", "", "", NULL}, .stage = VN_GUIDE_ADDITION, .needs = VN_NEEDS_VJP, .passes = 2,
+     .slots = 1,
      .plan = pull_plan, .combine = pull_combine},
-    {.row = {"greedy", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 1, .plan = greedy_plan, .combine = weak_combine},
+    {.row = {"greedy", "", "", NULL}, .stage = VN_GUIDE_RULE, .passes = 1, .plan = greedy_plan,
+     .combine = weak_combine},
 };
 /* clang-format on */
 static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL};

@@ -29,33 +29,44 @@
 static const struct {
     const char *config, *words;
 } refusals[] = {
-    {"{" TINY ", \"num_layer\": 2}", "dit: unknown key \"num_layer\"; did you mean \"num_layers\"?"},
+    {"{" TINY ", \"num_layer\": 2}",
+     "dit: unknown key \"num_layer\"; did you mean \"num_layers\"?"},
     /* in diffusers it has no time embedding */
     {"{" TINY ", \"num_layers\": 0}", "dit: num_layers is 0; it must be in [1,"},
-    {"{" TINY ", \"norm_type\": \"ada_norm_single\"}", "norm_type: \"ada_norm_single\" is not one of ada_norm_zero"},
+    {"{" TINY ", \"norm_type\": \"ada_norm_single\"}",
+     "norm_type: \"ada_norm_single\" is not one of ada_norm_zero"},
     {"{" TINY ", \"activation_fn\": \"geglue\"}", "did you mean \"geglu\"?"},
     {"{" TINY ", \"num_embeds_ada_norm\": null}", "num_embeds_ada_norm must be given"},
     {"{" TINY ", \"attention_head_dim\": 3}",
-     "dit: num_attention_heads 2 of attention_head_dim 3 make tokens 6 wide; positions need a multiple of 4"},
-    {"{" TINY ", \"num_attention_heads\": 65536, \"attention_head_dim\": 4}", "make tokens 262144 wide"},
+     "dit: num_attention_heads 2 of attention_head_dim 3 make tokens 6 wide; positions need a "
+     "multiple of 4"},
+    {"{" TINY ", \"num_attention_heads\": 65536, \"attention_head_dim\": 4}",
+     "make tokens 262144 wide"},
     {"{" TINY ", \"patch_size\": 9}", "dit: sample_size 8 is less than patch_size 9"},
     {"{" TINY ", \"patch_size\": 0}", "dit: patch_size is 0"},
     {"{" TINY ", \"sample_size\": [8, 8]}", "dit: sample_size must be a whole number"},
     /* the two classes */
     {"{" TINY ", \"qk_norm\": \"rms_norm\"}",
-     "dit: diffusers' DiTTransformer2DModel has no qk_norm: the _class_name of one that has it is VaneDiT"},
-    {"{" TINY ", \"num_register_tokens\": 0}", "diffusers' DiTTransformer2DModel has no num_register_tokens"},
-    {"{" OWN SMALL "}", "dit: a VaneDiT without block_norm, qk_norm, rope_theta or num_register_tokens is a "
+     "dit: diffusers' DiTTransformer2DModel has no qk_norm: the _class_name of one that has it is "
+     "VaneDiT"},
+    {"{" TINY ", \"num_register_tokens\": 0}",
+     "diffusers' DiTTransformer2DModel has no num_register_tokens"},
+    {"{" OWN SMALL "}", "dit: a VaneDiT without block_norm, qk_norm, rope_theta or "
+                        "num_register_tokens is a "
                         "DiTTransformer2DModel: its _class_name must say so"},
-    {"{" OWN SMALL ", \"qk_norm\": null, \"rope_theta\": null, \"block_norm\": \"layer_norm\"}", "dit: a VaneDiT without"},
+    {"{" OWN SMALL ", \"qk_norm\": null, \"rope_theta\": null, \"block_norm\": \"layer_norm\"}",
+     "dit: a VaneDiT without"},
     {"{\"_class_name\": \"VaneDit\"}", "did you mean \"VaneDiT\"?"},
-    {"{" OWN SMALL ", \"qk_norm\": \"l2\"}", "dit: qk_norm: \"l2\" is not one of layer_norm, rms_norm"},
+    {"{" OWN SMALL ", \"qk_norm\": \"l2\"}",
+     "dit: qk_norm: \"l2\" is not one of layer_norm, rms_norm"},
     {"{" OWN SMALL ", \"block_norm\": null}", "dit: block_norm must be given: it cannot be null"},
     {"{" OWN SMALL ", \"rope_theta\": 0.5}", "dit: rope_theta is 0.5; it must be in [1,"},
-    {"{" OWN SMALL ", \"num_register_tokens\": 1025}", "dit: num_register_tokens is 1025; it must be in [0, 1024]"},
+    {"{" OWN SMALL ", \"num_register_tokens\": 1025}",
+     "dit: num_register_tokens is 1025; it must be in [0, 1024]"},
     {"{" OWN SMALL ", \"attention_head_dim\": 6, \"rope_theta\": 100}",
      "dit: attention_head_dim is 6; rope_theta needs a multiple of 4, up to 1024"},
-    {"{" OWN SMALL ", \"attention_head_dim\": 2048, \"rope_theta\": 100}", "attention_head_dim is 2048; rope_theta needs"},
+    {"{" OWN SMALL ", \"attention_head_dim\": 2048, \"rope_theta\": 100}",
+     "attention_head_dim is 2048; rope_theta needs"},
 };
 /* clang-format on */
 

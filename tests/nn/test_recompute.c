@@ -18,23 +18,34 @@ static const struct {
     double cheap, blocks; /* most of the memory that keeping all takes */
     double arithmetic;    /* most that the blocks add, as a part of it */
 } networks[] = {
-    {"DiT", "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, \"attention_head_dim\": 16, "
-            "\"in_channels\": 1, \"num_layers\": 6, \"sample_size\": 16, \"patch_size\": 2, \"num_embeds_ada_norm\": 5, "
+    {"DiT", "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, "
+            "\"attention_head_dim\": 16, "
+            "\"in_channels\": 1, \"num_layers\": 6, \"sample_size\": 16, \"patch_size\": 2, "
+            "\"num_embeds_ada_norm\": 5, "
             "\"dropout\": 0.3}", 0.66, 0.3, 0.3},
-    {"gated DiT", "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, \"attention_head_dim\": 16, "
-            "\"in_channels\": 1, \"num_layers\": 6, \"sample_size\": 16, \"patch_size\": 2, \"num_embeds_ada_norm\": 5, "
+    {"gated DiT", "{\"_class_name\": \"DiTTransformer2DModel\", \"num_attention_heads\": 2, "
+                  "\"attention_head_dim\": 16, "
+            "\"in_channels\": 1, \"num_layers\": 6, \"sample_size\": 16, \"patch_size\": 2, "
+            "\"num_embeds_ada_norm\": 5, "
             "\"dropout\": 0.3, \"activation_fn\": \"geglu\"}", 0.66, 0.3, 0.3},
-    {"U-Net", "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, \"sample_size\": 16, "
-              "\"layers_per_block\": 2, \"block_out_channels\": [16, 32, 32], \"norm_num_groups\": 8, \"dropout\": 0.3, "
+    {"U-Net", "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, "
+              "\"sample_size\": 16, "
+              "\"layers_per_block\": 2, \"block_out_channels\": [16, 32, 32], \"norm_num_groups\": "
+              "8, \"dropout\": 0.3, "
               "\"down_block_types\": [\"DownBlock2D\", \"AttnDownBlock2D\", \"AttnDownBlock2D\"], "
-              "\"up_block_types\": [\"AttnUpBlock2D\", \"AttnUpBlock2D\", \"UpBlock2D\"], \"num_class_embeds\": 6}",
+              "\"up_block_types\": [\"AttnUpBlock2D\", \"AttnUpBlock2D\", \"UpBlock2D\"], "
+              "\"num_class_embeds\": 6}",
               0.65, 0.4, 0.2},
-    {"scaled U-Net", "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, \"sample_size\": 16, "
-              "\"layers_per_block\": 1, \"block_out_channels\": [32, 64], \"norm_num_groups\": 8, \"dropout\": 0.3, "
+    {"scaled U-Net", "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 1, \"out_channels\": 1, "
+                     "\"sample_size\": 16, "
+              "\"layers_per_block\": 1, \"block_out_channels\": [32, 64], \"norm_num_groups\": 8, "
+              "\"dropout\": 0.3, "
               "\"down_block_types\": [\"ResnetDownsampleBlock2D\", \"DownBlock2D\"], "
-              "\"up_block_types\": [\"UpBlock2D\", \"ResnetUpsampleBlock2D\"], \"num_class_embeds\": 6, "
+              "\"up_block_types\": [\"UpBlock2D\", \"ResnetUpsampleBlock2D\"], "
+              "\"num_class_embeds\": 6, "
               "\"resnet_time_scale_shift\": \"scale_shift\"}", 0.6, 0.49, 0.2},
-    {"MLP", "{\"_class_name\": \"VaneMLP\", \"width\": 64, \"layers\": 8, \"num_class_embeds\": 6, \"dropout\": 0.3}",
+    {"MLP", "{\"_class_name\": \"VaneMLP\", \"width\": 64, \"layers\": 8, \"num_class_embeds\": 6, "
+            "\"dropout\": 0.3}",
             0.6, 0.5, 0.3},
 };
 /* clang-format on */

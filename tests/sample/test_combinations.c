@@ -17,8 +17,9 @@
 #include "support_trajectory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#define EACH                                                                                       \
-    17 /* every so many combinations are walked: sanitizers are slow, and what they look for is not in the numbers */
+/* One combination in so many is sampled: sanitizers are slow, and what they look for is not in the
+ * numbers. */
+#define EACH 17
 #else
 #define EACH 1
 #endif

@@ -2,10 +2,10 @@
  * file of cases in golden/sampler, each made by a script beside it. A file holds
  *
  *     noise       [rows][2] of unit variance, where its cases begin
- *     cases       what vane is told (sampler, path, predict, grid and steps or sigmas, label, gamma, guide if not cfg) and x, the
- *                 samples of the other program
- *     stochastic  likewise for samplers that draw noise, with rows instead of x: alpha, sigma, a, b, c of each step
- *                 x' = a x + b x0 + c noise
+ *     cases       the options given to vane (sampler, path, predict, grid and steps or sigmas,
+ *                 label, gamma, guide if not cfg) and x, the samples of the other program
+ *     stochastic  likewise for samplers that draw noise, with rows instead of x: alpha, sigma, a,
+ *                 b, c of each step x' = a x + b x0 + c noise
  *
  * and any of them may be absent. The mixture is world.json. */
 #include <setjmp.h>

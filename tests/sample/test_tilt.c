@@ -72,8 +72,8 @@ static void near(const char *what, double gamma, double got, double want, double
                  want, 100 * error, 100 * tolerance * sqrt(SHARE));
 }
 
-/* Everything is linear, so one sampling run from noise 1 tells the variance along the ODE. Measured, 200
- * steps of heun: 0.27%. */
+/* Everything is linear, so one sampling run from noise 1 tells the variance along the ODE.
+ * Measured, 200 steps of heun: 0.27%. */
 static void odes(void **state) {
     (void)state;
     static const char *const paths[] = {"edm", "ve", "vp", "rectified"};

@@ -1,5 +1,5 @@
-/* The sampling run: samples that do not depend on their batch, moments, what stops it, and that it takes
- * its memory once; with every sampler of the table. */
+/* The sampling run: samples that do not depend on their batch, moments, what stops it, and that it
+ * takes its memory once; with every sampler of the table. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,7 +61,8 @@ static void samples_do_not_depend_on_their_batch(void **state) {
     }
 }
 
-/* A sampling run used twice, and driven step by step, gives what one that is new gives in one go. */
+/* A sampling run used twice, and driven step by step, gives what one that is new gives in one
+ * go. */
 static void walks_can_be_used_again_and_by_hand(void **state) {
     (void)state;
     enum { N = 4 };

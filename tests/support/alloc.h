@@ -2,11 +2,13 @@
  * Include it in one source of a test program (it defines malloc and its kin for the whole program),
  * then:
  *
- *     for (alloc_turn t = {0}; alloc_next(&t);) { // in turn t.n the n-th allocation from here fails, or all from it on
- *         vn_status s = the_call();
- *         if (!alloc_hit(&t, s)) ..               // the last turn: the call made no more than t.n
+ *     for (alloc_turn t = {0}; alloc_next(&t);) {
+ *         vn_status status = the_call();
+ *         if (!alloc_hit(&t, status)) ..          // the last turn: the call made no more than t.n
  *         ..                                      // frees what it made
  *     }
+ *
+ * In turn t.n the n-th allocation from there on fails, or all from it on.
  *
  * The loop holds the call to its word: VN_NO_MEMORY where an allocation failed, else VN_OK, and no
  * block left over. Where more is to be said, alloc_fail(n, mode) and alloc_fail_end() around a call
@@ -76,8 +78,9 @@ static inline int64_t alloc_made(void) {
 
 typedef struct alloc_turn {
     bool once; /* not also all from the n-th on */
-    bool
-        recovers; /* libc gets by without some (a stream's buffer, qsort's): then VN_OK is right, if the result is */
+    /* libc gets by without some (a stream's buffer, qsort's): then VN_OK is right, if the result
+     * is */
+    bool recovers;
     int mode;
     int64_t n, live, refused; /* refused: turns that ended in VN_NO_MEMORY */
     bool begun, hit;

@@ -6,8 +6,8 @@
 
 #include "tensor/tensor.h"
 
-/* A row like `inner`, without the kernels of lacking[n]. One at a time: kernels know of `inner` by a
- * variable of the file. */
+/* A row like `inner`, without the kernels of lacking[n]. One at a time: kernels know of `inner` by
+ * a variable of the file. */
 vn_device_row guarded_row(const vn_device_row *inner, int n, const vn_op *lacking);
 /* Arrays that were taken and not given back. */
 int guarded_arrays(const vn_device *d);

@@ -1,11 +1,12 @@
 /* kernels.h - tests of numbers that kernels compute run under each kernel set that this processor
  * has:
  *
- *     return run_under_each_kernel_set(tests, setup, teardown);      in place of cmocka_run_group_tests
+ *     return run_under_each_kernel_set(tests, setup, teardown);
  *
- * once for each of avx512, avx2 and portable, with the fixtures of the group, and `kernels` the one
- * under test. Under sanitizers the best set alone is run. VANE_TEST_KERNELS=avx2 in the environment
- * chooses one. Only tests read it; the library chooses as ever. */
+ * in place of cmocka_run_group_tests: once for each of avx512, avx2 and portable, with the fixtures
+ * of the group, and `kernels` the one under test. Under sanitizers the best set alone is run.
+ * VANE_TEST_KERNELS=avx2 in the environment chooses one. Only tests read it; the library chooses as
+ * ever. */
 #ifndef VN_TEST_KERNELS_H
 #define VN_TEST_KERNELS_H
 

@@ -1,5 +1,5 @@
-/* thread_pool.h - thread pools of 2, 3, .. threads for tests: opened when first asked for, closed when the
- * program ends. */
+/* thread_pool.h - thread pools of 2, 3, .. threads for tests: opened when first asked for, closed
+ * when the program ends. */
 #ifndef VN_TEST_CREW_H
 #define VN_TEST_CREW_H
 
@@ -24,8 +24,8 @@ static void crew_meet(void *missing, int64_t task, int thread) {
     while (atomic_load((atomic_int *)missing) > 0) sched_yield();
 }
 
-/* threads <= CREW_MOST; 1: no thread pool, NULL. They have all begun: a thread allocates when it does, at
- * worst where a test fails that. */
+/* threads <= CREW_MOST; 1: no thread pool, NULL. They have all begun: a thread allocates when it
+ * does, at worst where a test fails that. */
 static inline vn_thread_pool *crew_of(int threads) {
     static bool closes;
     if (!closes) closes = atexit(crews_close) == 0;
