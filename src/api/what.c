@@ -72,12 +72,10 @@ vn_status vn_runs_in(const char *path, json_t **out, vn_err *err) {
     for (struct dirent *e; ok && dir && (e = readdir(dir));) ok = add_run(list, path, e->d_name);
     if (dir) closedir(dir);
     *out = NULL;
-    if (!ok)
-        json_decref(list);
-    else if (json_array_size(list) == 0)
-        json_decref(list);
-    else
+    if (ok && json_array_size(list) > 0)
         ok = (*out = sorted(list)) != NULL;
+    else
+        json_decref(list);
     return ok ? VN_OK : vn_no_memory(err);
 }
 

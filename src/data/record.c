@@ -64,7 +64,7 @@ vn_status vn_record_read(const char *path, vn_arena *arena, vn_entries *files, v
 }
 
 bool vn_data_has_first(const char *source, const char *list) {
-    char text[1 << 13];
+    char text[1 << 13] = "";
     vn_err ignored = {0};
     vn_entry e = {0};
     int fd;
