@@ -20,8 +20,8 @@ typedef struct kernel_case {
     float offset; /* added to input 0 */
 } kernel_case;
 
-/* The next whole number in [least, most] of a sequence that is the same in every run; of a second
- * one. */
+/* The next whole number in [least, most] of a sequence that VANE_TEST_SEED changes (seed.h); of
+ * a second one that nothing does. */
 int64_t kernel_draw(int64_t least, int64_t most);
 int64_t product_draw(int64_t least, int64_t most);
 

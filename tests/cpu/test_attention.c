@@ -11,10 +11,10 @@
 #include "cpu/support_kernel.h"
 
 /* In roundings (support_kernel.h). An exponential is off by what its score is, a sum of products
- * around 10; measured at most 23. With a bias, a mask or few keys, gradients that are 0 but for
- * rounding are differences of numbers up to 10: measured at most 41. */
-#define MOST      50
-#define MOST_KIND 100
+ * around 10; measured at most 29, of six seeds. With a bias, a mask or few keys, gradients that are
+ * 0 but for rounding are differences of numbers up to 10: measured at most 35. */
+#define MOST      70
+#define MOST_KIND 80
 
 static double worst; /* of check_kind */
 

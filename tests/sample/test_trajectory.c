@@ -1,5 +1,5 @@
-/* The sampling run: samples that do not depend on their batch, moments, what stops it, and that it
- * takes its memory once; with every sampler of the table. */
+/* The sampling run: samples that do not depend on their batch, what stops it, and that it takes
+ * its memory once; with every sampler of the table. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,11 +16,25 @@
 #define D 2
 
 /* Rows with other than their defaults, walked beside every row of the table. */
-static const char *const variants[] = {"ddpm:variance=large", "ddim:eta=0.5",
-                                       "euler:churn=10",      "heun:churn=10,tmin=0.05,noise=1.003",
-                                       "dpmpp:order=1",       "dpmpp:solver=heun",
-                                       "unipc:variant=bh1",   "lms:order=2",
-                                       "dpmpp-2m-sde:eta=0"};
+static const char *const variants[] = {"ddpm:variance=large",
+                                       "ddim:eta=0.5",
+                                       "euler:churn=10",
+                                       "heun:churn=10,tmin=0.05,noise=1.003",
+                                       "dpmpp:order=1",
+                                       "dpmpp:solver=heun",
+                                       "unipc:variant=bh1",
+                                       "lms:order=2",
+                                       "dpmpp-2m-sde:eta=0",
+                                       "euler-a:eta=0.4,noise=1.01",
+                                       "dpm2-a:eta=0.5",
+                                       "dpmpp-sde:eta=0.6,r=1",
+                                       "dpmpp-2m-sde:solver=heun,eta=0.5",
+                                       "sa-solver:predictor_order=4,corrector_order=4,tau=0",
+                                       "sa-solver:predictor_order=1,corrector_order=0,tau=0.5,"
+                                       "tmin=0.05,tmax=1",
+                                       "er-sde:order=2,scaling=sde,noise=1.01",
+                                       "er-sde:scaling=ode",
+                                       "tcd:eta=1"};
 static const char *const paths[] = {"rectified", "trigonometric",      "edm",        "vp", "ve",
                                     "ddpm",      "ddpm:scaled-linear", "ddpm:cosine"};
 
@@ -151,50 +165,6 @@ static void euler_is_ddim(void **state) {
             assert_true(fabsf(euler[i] - ddim[i]) < 2e-6f * (1 + fabsf(ddim[i])));
         bench_close(&b);
     }
-}
-
-/* ---- moments --------------------------------------------------------------------------------- */
-
-/* Mean and variance of the samples of N(0.8, 0.5^2); a noisy sampler's are right whatever its
- * noise. */
-static void noisy_samplers_keep_the_moments(void **state) {
-    (void)state;
-    enum { N = 12000 };
-    static const char one[] =
-        "{\"classes\": [{\"components\": [{\"mean\": [0.8], \"std\": 0.5}]}]}";
-    static const struct {
-        const char *sampler, *path, *grid;
-        int steps;
-    } noisy[] = {{"ddpm", "ddpm", NULL, 150},
-                 {"ddpm:variance=large", "ddpm", NULL, 150},
-                 {"ddim:eta=0.7", "vp", NULL, 150},
-                 {"ddpm", "rectified", NULL, 150},
-                 {"euler:churn=40", "edm", NULL, 400},
-                 {"heun:churn=40", "edm", NULL, 100},
-                 {"heun:churn=20", "rectified", NULL, 100},
-                 {"ddim:eta=1", "ve", "karras", 150}};
-    float *x = malloc(N * sizeof *x);
-    for (size_t i = 0; i < VN_COUNT(noisy); i++) {
-        bench b = bench_open(one, noisy[i].path, "v");
-        vn_err err = {0};
-        vn_trajectory_options o = {.sampler = noisy[i].sampler,
-                                   .grid = noisy[i].grid,
-                                   .guidance = 1,
-                                   .steps = noisy[i].steps,
-                                   .seed = 9};
-        must(bench_run(&b, o, N, 0, 0, NULL, x, NULL, &err), &err);
-        double mean = 0, var = 0;
-        for (int k = 0; k < N; k++) mean += (double)x[k] / N;
-        for (int k = 0; k < N; k++) var += pow((double)x[k] - mean, 2) / (N - 1);
-        /* four standard errors are .018 and 5.2%; finite steps take or add up to 8% of the
-         * variance */
-        print_message("%-20s on %-9s mean %.4f, variance %.4f\n", noisy[i].sampler, noisy[i].path,
-                      mean, var);
-        if (!(fabs(mean - 0.8) < 0.018 && fabs(var / 0.25 - 1) < 0.132))
-            fail_msg("%s: %g, %g", noisy[i].sampler, mean, var);
-        bench_close(&b);
-    }
-    free(x);
 }
 
 /* ---- what stops it --------------------------------------------------------------------------- */
@@ -416,7 +386,6 @@ int main(void) {
         cmocka_unit_test(walks_can_be_used_again_and_by_hand),
         cmocka_unit_test(gamma_one_is_conditional_and_zero_unconditional),
         cmocka_unit_test(euler_is_ddim),
-        cmocka_unit_test(noisy_samplers_keep_the_moments),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(a_nan_never_becomes_a_sample),

@@ -1,5 +1,5 @@
-/* mutate.h - damaged copies of a valid file, the same ones in every run: what a fuzzer tries first,
- * without a fuzzer. A reader is handed each of them under the sanitizers, and may refuse it but not
+/* mutate.h - damaged copies of a valid file, others with each VANE_TEST_SEED (seed.h): what a fuzzer tries
+ * first, without a fuzzer. A reader is handed each of them under the sanitizers, and may refuse it but not
  * fall over:
  *
  *     static void check(const char *path) { ... open path, read all it claims to hold, close ... }
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "support/scratch.h"
+#include "support/seed.h"
 
 typedef void (*mutate_check)(const char *path);
 
@@ -109,7 +110,7 @@ static inline void mutate_each(const char *valid, const char *damaged, int count
     for (int i = 0; i < count; i++) {
         memcpy(m.bytes, original, size);
         m.size = size;
-        m.random = (uint64_t)i;
+        m.random = test_seed((uint64_t)i);
         mutate(&m);
         scratch_write(damaged, m.bytes, m.size);
         check(damaged);

@@ -19,6 +19,18 @@ extern const size_t op_case_count;
 int op_case_smoothness(const op_case *c, int variant);
 /* Integers in -1..2 (-1 chooses no row); floats of 0.3 to 1.5 in size (no function has a kink or a
  * pole there), of either sign or positive. */
+/* A five-point stencil, 8 (y(h) - y(-h)) - (y(2h) - y(-2h)) over 12 h, and what it may be off by.
+ * Its own error goes with h^4, so with h doubled it is 16 times as large: that difference is 15
+ * times the error. Values are rounded, the larger the more, and the step divides that: 256 roundings
+ * of double of what the values and the slope are. */
+#define STENCIL_STEP 3e-4
+#define STENCIL_AT                                                                                 \
+    { 1, -1, 2, -2, 4, -4 } /* times the step: where values are wanted */
+typedef struct stencil {
+    double slope, bound;
+} stencil;
+stencil stencil_of(const double value[6]);
+
 void fill_input(const vn_node *n, double *value, bool positive, uint64_t seed);
 /* Gives every input of the graph such values. Integers and signs depend on the node's id only. */
 void fill_inputs(ref_graph *r, bool positive, uint64_t seed);

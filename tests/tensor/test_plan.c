@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
+#include "support/seed.h"
 #include "tensor/internal.h"
 #include "tensor/support_toy.h"
 #include "tensor/support_cases.h"
@@ -29,7 +30,7 @@ static vn_program *open_program(vn_graph *g, vn_program_options o, const vn_devi
 }
 
 static uint64_t draw(uint64_t *state, uint64_t below) {
-    return (uint64_t)(vn_random_double(++*state, VN_STREAM_TEST, 0, 0) * (double)below);
+    return (uint64_t)(vn_random_double(test_seed(++*state), VN_STREAM_TEST, 0, 0) * (double)below);
 }
 
 /* ---- a buffer for every node ----------------------------------------------------------------- */
