@@ -1,6 +1,6 @@
 /* runner.c - forward passes, and backward passes to the input. A program is kept for each batch
- * shape and perturbation, so that one seen before runs without allocating. A sampler uses a
- * handful: the batch, the batch with both passes of guidance, the rest at the end, and for each
+ * shape and perturbation, so that one seen before runs without allocating; all share one arena, as
+ * large as the largest of them needs. A sampler uses a handful: the batch, the batch with both passes of guidance, the rest at the end, and for each
  * guide with a perturbation the batch and the rest again. Beyond MAX_KEPT the least recently used
  * is freed. */
 #include "nn/internal.h"
@@ -34,6 +34,7 @@ struct vn_runner {
     vn_device device;
     const float *values;
     uint64_t runs;
+    vn_program_arena arena; /* of all that are kept */
     vn_perturb perturb[VN_NET_PERTURBS];
     kept kept[MAX_KEPT];
 };
@@ -64,6 +65,7 @@ static void let_go(kept *k) {
 void vn_runner_close(vn_runner **r) {
     if (!*r) return;
     for (size_t i = 0; i < MAX_KEPT; i++) let_go(&(*r)->kept[i]);
+    vn_program_arena_close(&(*r)->arena);
     vn_free(*r);
     *r = NULL;
 }
@@ -84,12 +86,14 @@ static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
     return status;
 }
 
-static vn_status prepare(const vn_runner *r, const pass *p, kept *k, vn_err *err) {
+static vn_status prepare(vn_runner *r, const pass *p, kept *k, vn_err *err) {
     vn_status status = build(r->net, p, k, err);
     /* y in both, so that every input is part of it */
     vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance};
-    const vn_program_options options = {
-        .device = &r->device, .n_outputs = outputs[1] ? 2 : 1, .outputs = outputs};
+    const vn_program_options options = {.device = &r->device,
+                                        .arena = &r->arena,
+                                        .n_outputs = outputs[1] ? 2 : 1,
+                                        .outputs = outputs};
     if (!status) status = vn_program_open(k->graph, &options, &k->program, err);
     if (!status)
         k->pass = *p;

@@ -8,8 +8,8 @@
 struct vn_program {
     vn_plan plan;
     vn_device device;
-    char *memory;    /* of the device: arena, then work space */
-    void **constant; /* [plan.constants] addresses */
+    vn_program_arena own, *arena; /* arrays, then work space; own unless one is given */
+    void **constant;              /* [plan.constants] addresses */
     /* Where the host does not see the device's memory: */
     char *stage; /* what the host sees of inputs and outputs, one after the other */
     bool *due;   /* by input: to be sent with the next run; behind them by output: to be fetched */
@@ -54,13 +54,28 @@ static vn_status take_stage(vn_program *p, vn_err *err) {
     return p->stage && p->due ? VN_OK : vn_no_memory(err);
 }
 
-static vn_status take_memory(vn_program *p, bool profile, vn_err *err) {
+/* The new memory comes before the old goes, so that a failure leaves the arena's programs whole. */
+static vn_status reserve(vn_program_arena *arena, const vn_device *device, size_t bytes,
+                         vn_err *err) {
+    if (bytes <= arena->bytes && arena->memory) return VN_OK;
     void *memory = NULL;
-    vn_status status = p->device.row->take(p->device.self, vn_program_bytes(p), &memory, err);
-    p->memory = memory;
+    const vn_status status = device->row->take(device->self, bytes, &memory, err);
+    if (status) return status;
+    vn_program_arena_close(arena);
+    *arena = (vn_program_arena){*device, memory, bytes};
+    return VN_OK;
+}
+
+void vn_program_arena_close(vn_program_arena *arena) {
+    if (arena->memory) vn_device_give(&arena->device, arena->memory);
+    *arena = (vn_program_arena){0};
+}
+
+static vn_status take_memory(vn_program *p, const vn_program_options *options, vn_err *err) {
+    vn_status status = reserve(p->arena, options->device, vn_program_bytes(p), err);
     if (!status) status = take_constants(p, err);
     if (!status) status = take_stage(p, err);
-    if (!status && profile) {
+    if (!status && options->profile) {
         p->seconds = vn_calloc((size_t)p->plan.steps, sizeof *p->seconds);
         if (!p->seconds) status = vn_no_memory(err);
     }
@@ -73,8 +88,9 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
     vn_program *p = vn_calloc(1, sizeof *p);
     if (!p) return vn_no_memory(err);
     p->device = *options->device;
+    p->arena = options->arena ? options->arena : &p->own;
     vn_status status = vn_plan_open(&p->plan, g, options, err);
-    if (!status) status = take_memory(p, options->profile, err);
+    if (!status) status = take_memory(p, options, err);
     if (!status)
         *out = p;
     else
@@ -87,7 +103,7 @@ void vn_program_close(vn_program **out) {
     if (!p) return;
     for (int i = 0; p->constant && !p->device.row->host_memory && i < p->plan.constants; i++)
         vn_device_give(&p->device, p->constant[i]);
-    vn_device_give(&p->device, p->memory);
+    vn_program_arena_close(&p->own);
     vn_plan_close(&p->plan);
     vn_free(p->constant);
     vn_free(p->stage);
@@ -106,7 +122,7 @@ static void *locate(const vn_program *p, const vn_run *run, const vn_location *p
     case VN_IN_VALUES: return (char *)run->values + place->offset;
     case VN_IN_GRADS: return (char *)run->grads + place->offset;
     case VN_IN_CONSTANTS: return (char *)p->constant[place->index] + place->offset;
-    default: return p->memory + place->offset;
+    default: return (char *)p->arena->memory + place->offset;
     }
 }
 
@@ -188,7 +204,7 @@ static void run_step(const vn_program *p, const vn_step *step, const vn_run *run
     }
     vn_kernel_args a = {.node = step->node,
                         .out = locate(p, run, &step->out),
-                        .work = p->memory + p->plan.arena_bytes,
+                        .work = (char *)p->arena->memory + p->plan.arena_bytes,
                         .self = d->self,
                         .pool = d->pool,
                         .run = run};

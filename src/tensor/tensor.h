@@ -161,8 +161,20 @@ void vn_gradients_close(vn_gradients *d);
 
 typedef struct vn_program vn_program;
 
+/* Memory of a device that programs share which run one at a time: as large as the largest of them.
+ * Zero at first; it outlives the programs. What one left in its inputs and outputs is gone once
+ * another is opened or run. */
+typedef struct vn_program_arena {
+    vn_device device; /* of the programs */
+    void *memory;
+    size_t bytes;
+} vn_program_arena;
+
+void vn_program_arena_close(vn_program_arena *arena);
+
 typedef struct vn_program_options {
     const vn_device *device; /* that runs it: outlives the program */
+    vn_program_arena *arena; /* to run in; NULL: memory of its own */
     int n_outputs;
     vn_node *const *outputs; /* kept readable after a run */
     /* nodes that are written to run.grads + offset of a weight, in its inside shape */

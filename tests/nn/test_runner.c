@@ -117,6 +117,28 @@ static void a_known_shape_allocates_nothing(void **state) {
     close_fixture(&f);
 }
 
+/* What is taken for a batch of n that is new. */
+static int64_t bytes_for(vn_runner *r, int64_t n) {
+    const int64_t before = alloc_bytes();
+    must_run(r, n, 16, 16);
+    return alloc_bytes() - before;
+}
+
+/* A further shape costs its graph and plan, the same for each; its arrays lie where the largest's
+ * do. */
+static void memory_does_not_grow_with_the_shapes(void **state) {
+    (void)state;
+    fixture f;
+    open_fixture(&f, unet);
+    vn_runner *r = open_runner(&f);
+    make_batch();
+    const int64_t largest = bytes_for(r, 9), plan = bytes_for(r, 1);
+    assert_true(largest >= 3 * plan);
+    for (int64_t n = 8; n > 1; n--) assert_true(bytes_for(r, n) <= plan + plan / 50);
+    vn_runner_close(&r);
+    close_fixture(&f);
+}
+
 /* x or y's size for one sample. */
 static size_t out_size(const vn_net_io *io, int64_t h, int64_t w, const char *config) {
     bool image_out = io->rank == 3 && config != classifier;
@@ -374,6 +396,7 @@ static void a_known_shape_goes_back_without_allocating(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_known_shape_allocates_nothing),
+        cmocka_unit_test(memory_does_not_grow_with_the_shapes),
         TEST_WITH(samples_do_not_depend_on_their_batch, unet),
         TEST_WITH(samples_do_not_depend_on_their_batch, mlp),
         TEST_WITH(samples_do_not_depend_on_their_batch, classifier),

@@ -15,12 +15,13 @@
  * do the failing alone.
  *
  * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a
- * sanitizer too. alloc_made() counts allocations since the start. Run the call once before
+ * sanitizer too. alloc_bytes() counts what they hold. alloc_made() counts allocations since the start. Run the call once before
  * counting: libc keeps what it makes at first use. */
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
 
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -44,7 +45,8 @@
 enum { ALLOC_ONCE, ALLOC_FROM_THEN_ON };
 
 static struct {
-    _Atomic int64_t made, live, left; /* left: allocations until the failure; < 0 is past it */
+    _Atomic int64_t made, live, bytes,
+        left; /* left: allocations until the failure; < 0 is past it */
     atomic_bool armed, hit;
     int mode;
 } alloc_state;
@@ -67,6 +69,14 @@ static inline int64_t alloc_live(void) {
     return 0; /* it has allocations of its own, and finds leaks itself */
 #else
     return alloc_state.live;
+#endif
+}
+
+static inline int64_t alloc_bytes(void) {
+#ifdef ALLOC_SANITIZED
+    return 0;
+#else
+    return alloc_state.bytes;
 #endif
 }
 
@@ -138,27 +148,34 @@ ALLOC_PLAIN static bool alloc_refused(void) {
     return true;
 }
 
-ALLOC_PLAIN static void *alloc_counted(void *p) {
-    if (p) alloc_state.live++;
+/* Counts a block that is new, or with sign -1 one that goes. */
+ALLOC_PLAIN static void *alloc_counted(void *p, int sign) {
+    if (!p) return NULL;
+    alloc_state.live += sign;
+#ifndef ALLOC_SANITIZED
+    alloc_state.bytes += sign * (int64_t)malloc_usable_size(p);
+#endif
     return p;
 }
 
 ALLOC_SEEN void *malloc(size_t size) {
-    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(malloc)(size));
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(malloc)(size), 1);
 }
 
 ALLOC_SEEN void *calloc(size_t count, size_t size) {
-    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(calloc)(count, size));
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(calloc)(count, size), 1);
 }
 
 ALLOC_SEEN void *realloc(void *old, size_t size) {
     if (alloc_refused()) return NULL;
+    alloc_counted(old, -1);
     void *p = ALLOC_REAL(realloc)(old, size);
-    return old ? p : alloc_counted(p);
+    alloc_counted(p ? p : old, 1);
+    return p;
 }
 
 ALLOC_SEEN void *aligned_alloc(size_t alignment, size_t size) {
-    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size));
+    return alloc_refused() ? NULL : alloc_counted(ALLOC_REAL(memalign)(alignment, size), 1);
 }
 
 ALLOC_SEEN void *memalign(size_t alignment, size_t size) {
@@ -173,7 +190,7 @@ ALLOC_SEEN int posix_memalign(void **p, size_t alignment, size_t size) {
 }
 
 ALLOC_SEEN void free(void *p) {
-    if (p) alloc_state.live--;
+    alloc_counted(p, -1);
     ALLOC_REAL(free)(p);
 }
 

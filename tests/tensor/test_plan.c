@@ -2,6 +2,7 @@
  * random graphs with gradients, so that whatever two arrays share memory, none is overwritten too
  * early. Then where gradients land, what is planned, and what a run allocates.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -432,6 +433,49 @@ static vn_status build_and_plan(const vn_device *device, vn_err *err) {
     return status;
 }
 
+/* y = silu(x) of n numbers, in the arena. */
+static void open_in(vn_program_arena *arena, const vn_device *device, int64_t n, vn_program **out,
+                    vn_graph **graph, vn_node **x, vn_node **y) {
+    *graph = open_graph();
+    *x = vn_input(*graph, VN_F32, VN_SHAPE(n));
+    *y = vn_unary(*graph, *x, VN_FN_SILU);
+    *out = open_program(*graph, (vn_program_options){.arena = arena, .n_outputs = 1, .outputs = y},
+                        device);
+}
+
+static void programs_share_an_arena_as_large_as_the_largest(void **state) {
+    (void)state;
+    enum { PROGRAMS = 3 };
+    static const int64_t size[PROGRAMS] = {100, 5000, 300};
+    vn_device_row row = toy_row();
+    const vn_device device = {.row = &row};
+    vn_program_arena arena = {0};
+    vn_program *p[PROGRAMS];
+    vn_graph *g[PROGRAMS];
+    vn_node *x[PROGRAMS], *y[PROGRAMS];
+    for (int i = 0; i < PROGRAMS; i++) {
+        open_in(&arena, &device, size[i], &p[i], &g[i], &x[i], &y[i]);
+        assert_int_equal(arena.bytes, vn_program_bytes(p[i ? 1 : 0]));
+    }
+    for (int i = 0; i < PROGRAMS; i++) {
+        float *in = vn_program_map(p[i], x[i]);
+        assert_ptr_equal(in, vn_program_map(p[0], x[0])); /* one after the other */
+        for (int64_t k = 0; k < size[i]; k++) in[k] = (float)(k % 7) - 3;
+        vn_program_run(p[i], &(vn_run){0});
+        const float *out = vn_program_map(p[i], y[i]);
+        for (int64_t k = 0; k < size[i]; k++) {
+            const double v = (double)(k % 7) - 3;
+            assert_true(fabs((double)out[k] - v / (1 + exp(-v))) < 1e-6);
+        }
+    }
+    for (int i = 0; i < PROGRAMS; i++) {
+        vn_program_close(&p[i]);
+        vn_graph_close(&g[i]);
+    }
+    vn_program_arena_close(&arena);
+    assert_null(arena.memory);
+}
+
 static void every_failed_allocation_is_reported(void **state) {
     vn_device_row row = toy_row();
     const vn_device device = {&row, NULL, NULL};
@@ -565,6 +609,7 @@ int main(void) {
         cmocka_unit_test(shared_gradients_are_copied),
         cmocka_unit_test(what_is_dead_shares_memory),
         cmocka_unit_test(run_does_not_allocate),
+        cmocka_unit_test(programs_share_an_arena_as_large_as_the_largest),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(profile_names_each_op),
         cmocka_unit_test(bad_programs_are_refused),
