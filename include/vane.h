@@ -43,7 +43,17 @@
  * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
  * the call. One context may be used by one thread at a time; different contexts are independent.
  * VANE_MEMORY in the environment ("24G") says how much memory there is, where that is not to be
- * asked of the system (docs/formats.md). */
+ * asked of the system (docs/formats.md).
+ *
+ * Structs that grow. Options and results begin with `struct_size`, the bytes that your compiler
+ * knew of them, which vn_NAME_default sets; begin with it: `vn_model_info info =
+ * vn_model_info_default()`. A library that knows more members takes the defaults of those, and
+ * gives you none of them, so a program goes on running with newer libraries of the same SONAME. One
+ * that knows fewer members takes yours as long as those beyond its own are 0, as vn_NAME_init left
+ * them, and else says VN_UNSUPPORTED. A struct_size of 0 is VN_BAD_ARGUMENT. In an array all have
+ * the size of the first. Structs without one are made by the library alone and handed out by
+ * address; they too may get further members at their end.
+ */
 #ifndef VANE_H
 #define VANE_H
 
@@ -63,6 +73,8 @@ extern "C" {
 #define VN_VERSION_MAJOR 0
 #define VN_VERSION_MINOR 1
 #define VN_VERSION_PATCH 0
+/* Of this header, 0.1.0 being 100; vn_version_number says the library's. */
+#define VN_VERSION_NUMBER (10000 * VN_VERSION_MAJOR + 100 * VN_VERSION_MINOR + VN_VERSION_PATCH)
 
 /* ---- 1. Status and context ------------------------------------------------------------------- */
 
@@ -97,6 +109,7 @@ typedef void (*vn_log_fn)(void *user, vn_log_level level, const char *text);
 typedef int (*vn_progress_fn)(void *user, const vn_progress *progress);
 
 typedef struct vn_context_options {
+    size_t struct_size;
     int threads; /* 0: one per available core. Results do not depend on it. */
     /* NULL or "auto": the best kernels this CPU runs; or "avx512", "avx2", "portable" */
     const char *cpu;
@@ -105,9 +118,15 @@ typedef struct vn_context_options {
     void *user;              /* handed to both */
 } vn_context_options;
 
+VN_API void vn_context_options_init(vn_context_options *o, size_t size);
+static inline vn_context_options vn_context_options_default(void) {
+    vn_context_options o;
+    vn_context_options_init(&o, sizeof o);
+    return o;
+}
+
 typedef struct vn_context vn_context;
 
-VN_API vn_context_options vn_context_options_default(void);
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
  * options may be NULL. Fails with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
  * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
@@ -118,12 +137,14 @@ VN_API void vn_context_close(vn_context **vn);
 VN_API const char *vn_error_text(const vn_context *vn);
 VN_API const char *vn_status_name(vn_status status); /* "ok", "no memory", ... */
 VN_API const char *vn_version(void);                 /* "0.1.0" */
+VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the library */
 
 /* ---- 2. Models ------------------------------------------------------------------------------- */
 
 typedef struct vn_model vn_model;
 
 typedef struct vn_model_info {
+    size_t struct_size;
     const char *kind;    /* row of the models table, "world" or "callback" */
     const char *path;    /* the path it was trained on, e.g. "rectified" */
     const char *predict; /* what its output means, e.g. "velocity" */
@@ -136,8 +157,15 @@ typedef struct vn_model_info {
     int64_t steps;      /* training steps behind it; 0 if unknown */
     /* what it is sampled with unless told otherwise: 1, or what its run says; and so many steps */
     double guidance;
-    int sampling_steps;
+    int64_t sampling_steps;
 } vn_model_info;
+
+VN_API void vn_model_info_init(vn_model_info *o, size_t size);
+static inline vn_model_info vn_model_info_default(void) {
+    vn_model_info o;
+    vn_model_info_init(&o, sizeof o);
+    return o;
+}
 
 /* Opens a run directory of vane, a diffusers model directory (or one of several files of weights in
  * it, beside a config.json), or a world file (an exact mixture of Gaussians, in JSON). The files
@@ -148,14 +176,21 @@ VN_API vn_status vn_model_open(vn_context *vn, const char *source, vn_model **ou
 
 /* What the files of a model may leave open. */
 typedef struct vn_model_options {
+    size_t struct_size;
     /* The row of a network's class table that is the null condition, where no file says it: a
      * diffusers UNet2DModel has classes only, all rows of its table. Labels then count the other
      * rows, and each is named by its row. -1, the default: none. VN_BAD_ARGUMENT where there is no
      * such row, or where the model says itself which is null. */
-    int32_t null_class;
+    int64_t null_class;
 } vn_model_options;
 
-VN_API vn_model_options vn_model_options_default(void);
+VN_API void vn_model_options_init(vn_model_options *o, size_t size);
+static inline vn_model_options vn_model_options_default(void) {
+    vn_model_options o;
+    vn_model_options_init(&o, sizeof o);
+    return o;
+}
+
 /* vn_model_open with options, which may be NULL. Fails also with VN_BAD_ARGUMENT (names the
  * option). */
 VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
@@ -164,7 +199,8 @@ VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
  * VN_NO_MEMORY. */
 VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
 VN_API void vn_model_close(vn_model **model);
-VN_API vn_model_info vn_model_get_info(const vn_model *model); /* strings are owned by the model */
+/* The strings are owned by the model. VN_BAD_ARGUMENT where info has no struct_size. */
+VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
 /* "unet2d-0123456789abcdef": the same for two models with the same weights, or two worlds with the
  * same numbers, wherever their files are. Samples carry it as the setting `model`. Owned by the
  * model; NULL for a callback, or without memory or the world's file. */
@@ -191,6 +227,7 @@ typedef struct vn_predict_query {
 } vn_predict_query;
 
 typedef struct vn_callback_model {
+    size_t struct_size;
     const char *name; /* for messages and settings; NULL: "callback" */
     /* a row of the paths table; NULL: any, chosen by vn_sample_options.path */
     const char *path;
@@ -208,6 +245,13 @@ typedef struct vn_callback_model {
     vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
     void *user;
 } vn_callback_model;
+
+VN_API void vn_callback_model_init(vn_callback_model *o, size_t size);
+static inline vn_callback_model vn_callback_model_default(void) {
+    vn_callback_model o;
+    vn_callback_model_init(&o, sizeof o);
+    return o;
+}
 
 /* Two hundred samples of a Gaussian of mean 2 and deviation 0.5 from its own denoiser:
  *
@@ -254,7 +298,6 @@ typedef struct vn_callback_model {
  *
  * The struct and its strings are copied; `user` is yours and must outlive the model.
  * VN_BAD_ARGUMENT names the member that makes no sense. */
-VN_API vn_callback_model vn_callback_model_default(void);
 VN_API vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec,
                                         vn_model **out);
 
@@ -266,6 +309,7 @@ VN_API vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model 
 typedef struct vn_samples vn_samples;
 
 typedef struct vn_sample_options {
+    size_t struct_size;
     int64_t count; /* how many; default 0: 16, or as many as noise_file holds */
     /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
     int32_t label;
@@ -322,7 +366,13 @@ typedef struct vn_sample_options {
     void *reward_user;
 } vn_sample_options;
 
-VN_API vn_sample_options vn_sample_options_default(void);
+VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
+static inline vn_sample_options vn_sample_options_default(void) {
+    vn_sample_options o;
+    vn_sample_options_init(&o, sizeof o);
+    return o;
+}
+
 /* Draws samples. *out is closed with vn_samples_close. Fails with VN_BAD_ARGUMENT (names the
  * option), VN_UNSUPPORTED, VN_NOT_FINITE, VN_CANCELLED or VN_NO_MEMORY. */
 VN_API vn_status vn_sample(vn_model *model, const vn_sample_options *options, vn_samples **out);
@@ -375,10 +425,18 @@ VN_API vn_status vn_samples_can_save(const vn_model *model, const char *path);
 
 /* What vn_sample_to wrote of one band. */
 typedef struct vn_written {
+    size_t struct_size;
     int64_t count;  /* samples */
     uint64_t first; /* index of the first; the others follow */
     int64_t passes; /* as vn_samples_passes */
 } vn_written;
+
+VN_API void vn_written_init(vn_written *o, size_t size);
+static inline vn_written vn_written_default(void) {
+    vn_written o;
+    vn_written_init(&o, sizeof o);
+    return o;
+}
 
 /* Draws and saves: the samples of each of `count` options, all of one model, as bands one after the
  * other, in the same bits as vn_sample and vn_samples_append would give. Tensors and folders are
@@ -386,7 +444,7 @@ typedef struct vn_written {
  * are held, or one batch if that is more. Pictures need all of them, and so do guides that select
  * among samples, for their band. With VN_EXISTING_APPEND each `first` that is 0 becomes the index
  * after the highest in the folder, so that the noise is new; another must not be below it. written
- * (or NULL) receives what became of each band: [count]. Stopped or failed, a file is not there, and
+ * (or NULL) receives what became of each band: [count], each begun with vn_written_default. Stopped or failed, a file is not there, and
  * a folder keeps the whole pictures that were done. Errors as vn_sample and vn_samples_save; all
  * that can be known before the first sample is refused before it. */
 VN_API vn_status vn_sample_to(vn_model *model, const vn_sample_options *bands, size_t count,
@@ -400,6 +458,7 @@ VN_API void vn_samples_close(vn_samples **samples);
 /* ---- 4. Training ----------------------------------------------------------------------------- */
 
 typedef struct vn_train_options {
+    size_t struct_size;
     /* a row of the models table with parameters ("unet2d:channels=32"), or a config.json; NULL:
      * unet2d for images, mlp for points */
     const char *model;
@@ -439,17 +498,23 @@ typedef struct vn_train_options {
      * they fail the run: before the first step, all of them named, where decoding the data takes
      * seconds; else when their turn comes. A resumed run may ask for it, and keeps it */
     int skip_bad;
-    int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
-    /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
-    int64_t preview_every;
     /* less memory for more time: the network's blocks are computed again on the way back, instead
      * of kept (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */
     int recompute;
+    int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
+    /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
+    int64_t preview_every;
     int resume;    /* go on with the run in `out`: options that would change it are refused */
     int overwrite; /* replace the run in `out` */
 } vn_train_options;
 
-VN_API vn_train_options vn_train_options_default(void);
+VN_API void vn_train_options_init(vn_train_options *o, size_t size);
+static inline vn_train_options vn_train_options_default(void) {
+    vn_train_options o;
+    vn_train_options_init(&o, sizeof o);
+    return o;
+}
+
 /* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches,
  * "points:NAME") into the run directory `out`. Stopped by progress callback or signal-safe
  * vn_context_cancel it saves and returns VN_CANCELLED; resumed, it ends in the same bits as if
@@ -481,6 +546,7 @@ VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, con
 /* log p(x) of a model by its probability-flow ODE (2011.13456), integrated from data to noise with
  * step control. */
 typedef struct vn_likelihood_settings {
+    size_t struct_size;
     const char *path; /* as in vn_sample_options */
     int exact;        /* nonzero: the divergence is computed, by a pass for each coordinate */
     /* or estimated with so many random vectors (Hutchinson); default -1: computed up to 16
@@ -490,7 +556,13 @@ typedef struct vn_likelihood_settings {
     uint64_t seed;     /* of the probes */
 } vn_likelihood_settings;
 
-VN_API vn_likelihood_settings vn_likelihood_settings_default(void);
+VN_API void vn_likelihood_settings_init(vn_likelihood_settings *o, size_t size);
+static inline vn_likelihood_settings vn_likelihood_settings_default(void) {
+    vn_likelihood_settings o;
+    vn_likelihood_settings_init(&o, sizeof o);
+    return o;
+}
+
 /* log_p[i] of x[i] [n, one sample] under labels[i] (each a class or VN_LABEL_NULL), in nats.
  * evaluations (or NULL) receives how often the model was asked for each. The model must be
  * differentiable: networks, worlds, callbacks with has_vjp. VN_BAD_ARGUMENT, VN_UNSUPPORTED,
@@ -500,6 +572,7 @@ VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings
                                    int64_t *evaluations);
 
 typedef struct vn_eval_options {
+    size_t struct_size;
     const char *metric; /* a row of the metrics table */
     /* what vn_train reads, or a .safetensors with samples; NULL: exact draws of a world */
     const char *data;
@@ -508,17 +581,27 @@ typedef struct vn_eval_options {
     /* a class or VN_LABEL_NULL for all samples; VN_LABEL_ALL: each its own, as the data says */
     int32_t label;
     uint64_t seed;
-    vn_likelihood_settings likelihood; /* for nll; its seed is not used */
+    /* for nll; NULL: the defaults. Its seed is not used */
+    const vn_likelihood_settings *likelihood;
 } vn_eval_options;
 
-/* One number of a metric, with a 95% interval where it has one (else low and high are NaN). */
+VN_API void vn_eval_options_init(vn_eval_options *o, size_t size);
+static inline vn_eval_options vn_eval_options_default(void) {
+    vn_eval_options o;
+    vn_eval_options_init(&o, sizeof o);
+    return o;
+}
+
+/* One number of a metric, with a 95% interval where it has one (else low and high are NaN). This
+ * struct and the count of them in a result stay as they are. */
 typedef struct vn_measure {
     const char *name, *unit; /* "negative log-likelihood", "nats" */
     double value, low, high;
 } vn_measure;
 
-enum { VN_MAX_MEASURES = 8 };
+enum { VN_MAX_MEASURES = 16 };
 typedef struct vn_eval_result {
+    size_t struct_size;
     int64_t count; /* samples */
     size_t measures;
     vn_measure measure[VN_MAX_MEASURES];
@@ -530,7 +613,13 @@ typedef struct vn_eval_result {
     const int64_t *drawn;
 } vn_eval_result;
 
-VN_API vn_eval_options vn_eval_options_default(void);
+VN_API void vn_eval_result_init(vn_eval_result *o, size_t size);
+static inline vn_eval_result vn_eval_result_default(void) {
+    vn_eval_result o;
+    vn_eval_result_init(&o, sizeof o);
+    return o;
+}
+
 VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eval_result *result);
 
 /* ---- 7. Speed and descriptions --------------------------------------------------------------- */
@@ -551,6 +640,7 @@ typedef struct vn_bench_op {
 typedef void (*vn_bench_op_fn)(void *user, const vn_bench_op *op);
 
 typedef struct vn_bench_options {
+    size_t struct_size;
     int train;     /* 0: forward; 1: forward, backward and AdamW */
     int64_t batch; /* default 64 */
     int64_t steps; /* timed steps, after two that are not; default 10 */
@@ -562,7 +652,15 @@ typedef struct vn_bench_options {
     void *profile_user;
 } vn_bench_options;
 
+VN_API void vn_bench_options_init(vn_bench_options *o, size_t size);
+static inline vn_bench_options vn_bench_options_default(void) {
+    vn_bench_options o;
+    vn_bench_options_init(&o, sizeof o);
+    return o;
+}
+
 typedef struct vn_bench_result {
+    size_t struct_size;
     double min_ms, median_ms, images_per_s; /* of a step */
     /* arithmetic of a step at its minimum time, 1e9 flop/s */
     double gflops;
@@ -577,13 +675,20 @@ typedef struct vn_bench_result {
     int64_t parameters;
 } vn_bench_result;
 
-VN_API vn_bench_options vn_bench_options_default(void);
+VN_API void vn_bench_result_init(vn_bench_result *o, size_t size);
+static inline vn_bench_result vn_bench_result_default(void) {
+    vn_bench_result o;
+    vn_bench_result_init(&o, sizeof o);
+    return o;
+}
+
 VN_API vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options,
                           vn_bench_result *result);
 
 /* What a step of sampling costs: its passes through the network, and the arithmetic of sampler and
  * guides around them. */
 typedef struct vn_bench_sampling_options {
+    size_t struct_size;
     /* a row with parameters; NULL: the path's own; "all": each row of the table in turn */
     const char *sampler;
     const char *guide; /* NULL: "cfg"; "all": each row in turn */
@@ -592,6 +697,13 @@ typedef struct vn_bench_sampling_options {
     int steps;         /* of a sampling run; default 10 */
     int64_t batch;     /* samples of a sampling run; default 64 */
 } vn_bench_sampling_options;
+
+VN_API void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size);
+static inline vn_bench_sampling_options vn_bench_sampling_options_default(void) {
+    vn_bench_sampling_options o;
+    vn_bench_sampling_options_init(&o, sizeof o);
+    return o;
+}
 
 typedef struct vn_bench_sampling {
     const char *sampler, *guide;
@@ -607,7 +719,6 @@ typedef struct vn_bench_sampling {
 
 typedef void (*vn_bench_sampling_fn)(void *user, const vn_bench_sampling *walk);
 
-VN_API vn_bench_sampling_options vn_bench_sampling_options_default(void);
 /* Times the network alone and each sampling run around a stand-in that answers at once, and reports
  * each combination as it is done. machine (or NULL) receives what vn_bench says of the network's
  * pass forward of `batch` samples. */
@@ -654,12 +765,13 @@ typedef struct vn_row {
     const char *name;
     const char *summary;
     const char *source;     /* arXiv number or program */
-    const vn_param *params; /* ends with a NULL name; NULL: none */
+    const vn_param *params; /* walked by vn_row_param */
 } vn_row;
 
 VN_API size_t vn_kind_count(void);
 VN_API const char *vn_kind_name(size_t kind);            /* "models", ...; NULL past the end */
 VN_API const vn_row *vn_kind_row(size_t kind, size_t i); /* NULL past the end */
+VN_API const vn_param *vn_row_param(const vn_row *row, size_t i); /* NULL past the end */
 /* By name: the kind's number, vn_kind_count() if there is none such; the row, NULL if the kind has
  * none such. A name may be a row of several kinds ("edm" is a path, a prediction, ...). */
 VN_API size_t vn_kind_find(const char *name);

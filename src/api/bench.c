@@ -7,8 +7,14 @@
 
 enum { UNTIMED = 2 };
 
-vn_bench_options vn_bench_options_default(void) {
-    return (vn_bench_options){.train = 1, .batch = 64, .steps = 10};
+void vn_bench_options_init(vn_bench_options *o, size_t size) {
+    static const vn_bench_options initial = {.train = 1, .batch = 64, .steps = 10};
+    vn_struct_init(o, size, &initial, sizeof initial);
+}
+
+void vn_bench_result_init(vn_bench_result *r, size_t size) {
+    static const vn_bench_result initial = {0};
+    vn_struct_init(r, size, &initial, sizeof initial);
 }
 
 typedef struct bench {
@@ -210,29 +216,28 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
     return o->profile ? tell_profile(b, o, err) : VN_OK;
 }
 
-vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options,
-                   vn_bench_result *result) {
-    if (!vn) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(vn);
-    const vn_bench_options o = options ? *options : vn_bench_options_default();
-    if (!dir || !result)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
-    *result = (vn_bench_result){0};
-    if (o.batch < 1 || o.batch > 65536)
+static vn_status check(const vn_bench_options *o, vn_err *err) {
+    if (o->batch < 1 || o->batch > 65536)
         return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
-                       (long long)o.batch);
-    if (o.steps < 1 || o.steps > 1000000)
+                       (long long)o->batch);
+    if (o->steps < 1 || o->steps > 1000000)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]",
-                       (long long)o.steps);
-    if (o.recompute && !o.train)
+                       (long long)o->steps);
+    if (o->recompute && !o->train)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "recompute: a forward pass keeps nothing that could be computed again");
+    return VN_OK;
+}
+
+vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_options *o,
+                           vn_bench_result *r, vn_err *err) {
     bench b = {.vn = vn};
-    vn_status status = open_net(&b, dir, o.train != 0, result, err);
-    if (!status) status = build(&b, &o, err);
-    if (!status) status = fill(&b, o.batch, err);
-    if (!status) status = measure(&b, &o, result, err);
-    if (!status && o.recompute) status = measure_plain(&b, &o, result, err);
+    vn_status status = check(o, err);
+    if (!status) status = open_net(&b, dir, o->train != 0, r, err);
+    if (!status) status = build(&b, o, err);
+    if (!status) status = fill(&b, o->batch, err);
+    if (!status) status = measure(&b, o, r, err);
+    if (!status && o->recompute) status = measure_plain(&b, o, r, err);
     vn_program_close(&b.program);
     vn_net_step_close(&b.s);
     vn_free(b.live);
@@ -240,5 +245,21 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
     vn_free(b.moment1);
     vn_free(b.moment2);
     vn_net_close(&b.net);
+    return status;
+}
+
+vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options,
+                   vn_bench_result *result) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!dir || !result)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
+    vn_bench_options o = vn_bench_options_default();
+    vn_bench_result r = vn_bench_result_default();
+    vn_status status = vn_struct_check(result, "vn_bench_result", err);
+    if (status) return status;
+    status = vn_struct_take(&o, sizeof o, options, "vn_bench_options", err);
+    if (!status) status = vn_bench_network(vn, dir, &o, &r, err);
+    vn_struct_give(result, &r, sizeof r);
     return vn_end(vn, status);
 }

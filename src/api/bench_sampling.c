@@ -10,8 +10,9 @@
 
 enum { UNTIMED = 1, TIMED = 5, SWEEP = 32 << 20 };
 
-vn_bench_sampling_options vn_bench_sampling_options_default(void) {
-    return (vn_bench_sampling_options){.guidance = 2, .steps = 10, .batch = 64};
+void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size) {
+    static const vn_bench_sampling_options initial = {.guidance = 2, .steps = 10, .batch = 64};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 /* Least and median seconds. */
@@ -230,27 +231,44 @@ static vn_status check(const vn_bench_sampling_options *o, vn_err *err) {
     return VN_OK; /* the sampling run checks the rest */
 }
 
-vn_status vn_bench_sample(vn_context *vn, const char *dir, const vn_bench_sampling_options *options,
-                          vn_bench_sampling_fn report, void *user, vn_bench_result *machine) {
-    if (!vn) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(vn);
-    const vn_bench_sampling_options o = options ? *options : vn_bench_sampling_options_default();
-    if (!dir || !report)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_sampling: dir and report are needed");
+/* Times all that is asked for, and reports it. */
+static vn_status measure_all(vn_context *vn, const char *dir, const vn_bench_sampling_options *o,
+                             vn_bench_sampling_fn report, void *user, vn_err *err) {
     vn_model *m = NULL;
-    bench b = {.vn = vn, .o = &o};
-    vn_status status = check(&o, err);
+    bench b = {.vn = vn, .o = o};
+    vn_status status = check(o, err);
     if (!status) status = vn_model_open_random(vn, dir, &m, err);
     if (!status)
-        status = vn_model_denoise(m, o.path ? o.path : m->path ? NULL : "rectified", &b.real, err);
+        status = vn_model_denoise(m,
+                                  o->path   ? o->path
+                                  : m->path ? NULL
+                                            : "rectified",
+                                  &b.real, err);
     if (!status) {
-        vn_net_denoiser_batch(&m->net_denoiser, o.batch);
+        vn_net_denoiser_batch(&m->net_denoiser, o->batch);
         status = open_bench(&b, err);
     }
     if (!status) status = run(&b, report, user, err);
     close_bench(&b);
     vn_model_close(&m);
-    if (status || !machine) return vn_end(vn, status);
-    const vn_bench_options forward = {.batch = o.batch, .steps = TIMED};
-    return vn_bench(vn, dir, &forward, machine);
+    return status;
+}
+
+vn_status vn_bench_sample(vn_context *vn, const char *dir, const vn_bench_sampling_options *options,
+                          vn_bench_sampling_fn report, void *user, vn_bench_result *machine) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!dir || !report)
+        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_sample: dir and report are needed");
+    vn_bench_sampling_options o = vn_bench_sampling_options_default();
+    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_bench_sampling_options", err);
+    if (!status && machine) status = vn_struct_check(machine, "vn_bench_result", err);
+    if (!status) status = measure_all(vn, dir, &o, report, user, err);
+    if (!status && machine) {
+        const vn_bench_options forward = {.batch = o.batch, .steps = TIMED};
+        vn_bench_result r = vn_bench_result_default();
+        status = vn_bench_network(vn, dir, &forward, &r, err);
+        vn_struct_give(machine, &r, sizeof r);
+    }
+    return vn_end(vn, status);
 }

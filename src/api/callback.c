@@ -87,8 +87,9 @@ void vn_callback_close(vn_callback *c) {
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-vn_callback_model vn_callback_model_default(void) {
-    return (vn_callback_model){.prediction = "x0", .rank = 1, .shape = {1}};
+void vn_callback_model_init(vn_callback_model *o, size_t size) {
+    static const vn_callback_model initial = {.prediction = "x0", .rank = 1, .shape = {1}};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 static vn_status check(const vn_callback_model *s, vn_err *err) {
@@ -132,16 +133,18 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     return !status ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err) : status;
 }
 
-vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec, vn_model **out) {
+vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *given, vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!spec || !out)
+    if (!given || !out)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_callback: spec and out are needed");
     *out = NULL;
-    vn_status status = check(spec, err);
+    vn_callback_model spec = vn_callback_model_default();
+    vn_status status = vn_struct_take(&spec, sizeof spec, given, "vn_callback_model", err);
+    if (!status) status = check(&spec, err);
     vn_model *m = NULL;
-    if (!status) status = vn_model_new(vn, spec->name ? spec->name : "callback", &m, err);
-    if (!status) status = fill(m, spec, err);
+    if (!status) status = vn_model_new(vn, spec.name ? spec.name : "callback", &m, err);
+    if (!status) status = fill(m, &spec, err);
     if (status) vn_model_close(&m);
     *out = m;
     return status;

@@ -23,21 +23,24 @@ vn_status vn_end(vn_context *vn, vn_status status) {
     return status;
 }
 
-vn_context_options vn_context_options_default(void) {
-    return (vn_context_options){0};
+void vn_context_options_init(vn_context_options *o, size_t size) {
+    static const vn_context_options initial = {0};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
-    const vn_context_options o = options ? *options : vn_context_options_default();
+    vn_context_options o = vn_context_options_default();
+    vn_err err = {0};
     if (!out) return VN_BAD_ARGUMENT;
     *out = NULL;
+    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_context_options", &err);
+    if (status) return status;
     if (o.threads < 0 || o.threads > MOST_THREADS) return VN_BAD_ARGUMENT;
-    vn_err err = {0};
     const vn_device_row *row = vn_cpu_row(o.cpu, &err);
     if (!row) return err.status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return VN_NO_MEMORY;
-    vn_status status = vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
+    status = vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
     if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, &err);
     if (status) {
         vn_context_close(&vn);
@@ -72,4 +75,8 @@ const char *vn_status_name(vn_status status) {
 
 const char *vn_version(void) {
     return VN_TEXT(VN_VERSION_MAJOR) "." VN_TEXT(VN_VERSION_MINOR) "." VN_TEXT(VN_VERSION_PATCH);
+}
+
+int vn_version_number(void) {
+    return VN_VERSION_NUMBER;
 }

@@ -66,8 +66,8 @@ static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
 
 static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
-    if (vn_model_open(vn, path, &m) != VN_OK) return NULL;
-    const vn_model_info info = vn_model_get_info(m);
+    if (vn_model_load(vn, path, -1, &m, err) != VN_OK) return NULL;
+    const vn_model_info info = vn_model_describe(m);
     vn_model_dir dir = {0};
     json_t *out = json_pack("{s:s}", "is", "model");
     bool ok = out ? vn_model_dir_open(path, &dir, err) == VN_OK &&
@@ -168,7 +168,7 @@ static json_t *class_list(const vn_model *m, const json_t *world) {
 static json_t *describe_world(vn_context *vn, const char *path, vn_err *err) {
     vn_model *m = NULL;
     json_t *world = NULL, *out = NULL;
-    if (vn_model_open(vn, path, &m) == VN_OK && vn_json_read(path, &world, err) == VN_OK) {
+    if (vn_model_load(vn, path, -1, &m, err) == VN_OK && vn_json_read(path, &world, err) == VN_OK) {
         const json_t *all = json_object_get(world, "unconditional");
         json_t *unconditional =
             all ? json_sprintf("its own, of %zu component%s", json_array_size(all),

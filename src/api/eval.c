@@ -81,11 +81,13 @@ static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn
 
 static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d, double *nll,
                          int64_t *evaluations, vn_eval_result *r, vn_err *err) {
-    vn_likelihood_settings s = o->likelihood;
-    s.seed = o->seed;
+    vn_likelihood_settings s = vn_likelihood_settings_default();
     char part[64];
-    vn_status status = vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x,
-                                           d->labels, nll, evaluations, err);
+    vn_status status = vn_struct_take(&s, sizeof s, o->likelihood, "vn_likelihood_settings", err);
+    if (status) return status;
+    s.seed = o->seed;
+    status = vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x, d->labels,
+                                 nll, evaluations, err);
     if (status) return status;
     double half, asked = 0;
     for (int64_t i = 0; i < d->count; i++) {
@@ -129,8 +131,14 @@ const vn_metric_row vn_metric_rows[] = {
 };
 const size_t vn_metric_row_count = VN_COUNT(vn_metric_rows);
 
-vn_eval_options vn_eval_options_default(void) {
-    return (vn_eval_options){.label = VN_LABEL_ALL, .likelihood = vn_likelihood_settings_default()};
+void vn_eval_options_init(vn_eval_options *o, size_t size) {
+    static const vn_eval_options initial = {.label = VN_LABEL_ALL};
+    vn_struct_init(o, size, &initial, sizeof initial);
+}
+
+void vn_eval_result_init(vn_eval_result *r, size_t size) {
+    static const vn_eval_result initial = {0};
+    vn_struct_init(r, size, &initial, sizeof initial);
 }
 
 static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err) {
@@ -140,29 +148,39 @@ static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err)
     return o->label == VN_LABEL_ALL ? VN_OK : vn_model_check_label(m, o->label, err);
 }
 
+static vn_status measure(vn_model *m, const vn_eval_options *o, vn_eval_result *r, vn_err *err) {
+    vn_choice choice;
+    vn_eval_data data = {0};
+    vn_status status = check(m, o, err);
+    if (!status)
+        status = vn_choice_parse(o->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count),
+                                 &choice, err);
+    if (!status) status = vn_eval_data_open(&data, m, o, err);
+    if (!status) {
+        r->count = data.count;
+        r->available = data.available;
+        r->drawn = data.of_class;
+        r->classes = data.of_class ? m->classes : 0;
+        vn_free(m->drawn);
+        m->drawn = data.of_class; /* owned by the model from here on */
+        data.of_class = NULL;
+        status = ((const vn_metric_row *)choice.row)->measure(m, o, &data, r, err);
+    }
+    vn_eval_data_close(&data);
+    return status;
+}
+
 vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
     if (!options || !result)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
-    *result = (vn_eval_result){0};
-    vn_choice choice;
-    vn_eval_data data = {0};
-    vn_status status = check(m, options, err);
-    if (!status)
-        status = vn_choice_parse(
-            options->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count), &choice, err);
-    if (!status) status = vn_eval_data_open(&data, m, options, err);
-    if (!status) {
-        result->count = data.count;
-        result->available = data.available;
-        result->drawn = data.of_class;
-        result->classes = data.of_class ? m->classes : 0;
-        vn_free(m->drawn);
-        m->drawn = data.of_class; /* owned by the model from here on */
-        data.of_class = NULL;
-        status = ((const vn_metric_row *)choice.row)->measure(m, options, &data, result, err);
-    }
-    vn_eval_data_close(&data);
+    vn_eval_options o = vn_eval_options_default();
+    vn_eval_result r = vn_eval_result_default();
+    vn_status status = vn_struct_check(result, "vn_eval_result", err);
+    if (status) return status;
+    status = vn_struct_take(&o, sizeof o, options, "vn_eval_options", err);
+    if (!status) status = measure(m, &o, &r, err);
+    vn_struct_give(result, &r, sizeof r);
     return vn_end(m->vn, status);
 }

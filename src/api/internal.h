@@ -4,6 +4,7 @@
 #define VN_API_INTERNAL_H
 
 #include "api/sampling.h"
+#include "api/structs.h"
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"
@@ -147,6 +148,10 @@ vn_status vn_model_copy_names(vn_model *m, int32_t classes,
 /* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there
  * is (vn_memory_total). */
 vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err);
+/* vn_model_open_with within another call; null_class: -1: none. */
+vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
+                        vn_err *err);
+vn_model_info vn_model_describe(const vn_model *m); /* strings are owned by the model */
 /* A network as vn_model_open opens it, but with random weights where the directory, or config.json,
  * has none. */
 vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **out, vn_err *err);
@@ -200,6 +205,9 @@ void vn_net_step_close(vn_net_step *s);
 
 /* ---- timing (bench.c) ------------------------------------------------------------------------ */
 
+/* vn_bench within another call. */
+vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_options *o,
+                           vn_bench_result *r, vn_err *err);
 /* Sorts seconds [n]. */
 void vn_least_and_median(double *seconds, int64_t n, double *least, double *median);
 

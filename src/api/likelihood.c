@@ -8,8 +8,9 @@
 /* Up to so many dimensions the divergence is computed where the user does not say. */
 #define FEW_DIMENSIONS 16
 
-vn_likelihood_settings vn_likelihood_settings_default(void) {
-    return (vn_likelihood_settings){.probes = -1, .rtol = 1e-5, .atol = 1e-5};
+void vn_likelihood_settings_init(vn_likelihood_settings *o, size_t size) {
+    static const vn_likelihood_settings initial = {.probes = -1, .rtol = 1e-5, .atol = 1e-5};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 /* How far it has come, for those who watch. */
@@ -74,10 +75,12 @@ vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings,
                             int64_t *evaluations) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    const vn_likelihood_settings s = settings ? *settings : vn_likelihood_settings_default();
+    vn_likelihood_settings s = vn_likelihood_settings_default();
     if (n < 0 || !x || !labels || !log_p)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "vn_log_likelihood: n, x, labels and log_p are needed");
-    return vn_end(m->vn,
-                  vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err));
+    vn_status status = vn_struct_take(&s, sizeof s, settings, "vn_likelihood_settings", err);
+    if (!status)
+        status = vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err);
+    return vn_end(m->vn, status);
 }

@@ -212,8 +212,30 @@ static vn_status open_network(vn_model *m, int32_t null_class, bool random, vn_e
 
 /* ---- the public calls ------------------------------------------------------------------------ */
 
-vn_model_options vn_model_options_default(void) {
-    return (vn_model_options){.null_class = -1};
+void vn_model_options_init(vn_model_options *o, size_t size) {
+    static const vn_model_options initial = {.null_class = -1};
+    vn_struct_init(o, size, &initial, sizeof initial);
+}
+
+vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
+                        vn_err *err) {
+    *out = NULL;
+    if (null_class < -1 || null_class > INT32_MAX)
+        return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %lld is no row", (long long)null_class);
+    vn_model *m = NULL;
+    vn_status status = vn_model_new(vn, source, &m, err);
+    if (!status && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
+        status = open_network(m, (int32_t)null_class, false, err);
+        if (status && !vn_is_model_dir(source)) vn_tell_runs(source, err);
+    } else if (!status) {
+        status = open_world(m, err);
+        if (!status && null_class >= 0)
+            status = vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %lld has no effect on a world",
+                             (long long)null_class);
+    }
+    if (status) vn_model_close(&m);
+    *out = m;
+    return status;
 }
 
 vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out) {
@@ -227,23 +249,9 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     if (!source || !out)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
     *out = NULL;
-    const vn_model_options o = options ? *options : vn_model_options_default();
-    if (o.null_class < -1)
-        return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d is no row", (int)o.null_class);
-    vn_model *m = NULL;
-    vn_status status = vn_model_new(vn, source, &m, err);
-    if (!status && (vn_is_dir(source) || vn_model_dir_is_weights(source))) {
-        status = open_network(m, o.null_class, false, err);
-        if (status && !vn_is_model_dir(source)) vn_tell_runs(source, err);
-    } else if (!status) {
-        status = open_world(m, err);
-        if (!status && o.null_class >= 0)
-            status = vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d has no effect on a world",
-                             (int)o.null_class);
-    }
-    if (status) vn_model_close(&m);
-    *out = m;
-    return status;
+    vn_model_options o = vn_model_options_default();
+    const vn_status status = vn_struct_take(&o, sizeof o, options, "vn_model_options", err);
+    return status ? status : vn_model_load(vn, source, o.null_class, out, err);
 }
 
 vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) {
@@ -275,8 +283,14 @@ vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **ou
     return status;
 }
 
-vn_model_info vn_model_get_info(const vn_model *m) {
-    vn_model_info info = {.kind = m->kind,
+void vn_model_info_init(vn_model_info *info, size_t size) {
+    static const vn_model_info initial = {0};
+    vn_struct_init(info, size, &initial, sizeof initial);
+}
+
+vn_model_info vn_model_describe(const vn_model *m) {
+    vn_model_info info = {.struct_size = sizeof info,
+                          .kind = m->kind,
                           .path = m->path_text,
                           .predict = m->path || m->says ? m->prediction.row->row.name : NULL,
                           .rank = m->sample.rank,
@@ -288,6 +302,16 @@ vn_model_info vn_model_get_info(const vn_model *m) {
                           .sampling_steps = m->sampling.steps};
     if (m->net) info.parameters = vn_weights_parameters(vn_net_weights(m->net));
     return info;
+}
+
+vn_status vn_model_get_info(const vn_model *m, vn_model_info *info) {
+    if (!m) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(m->vn);
+    if (!info) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_get_info: info is needed");
+    const vn_status status = vn_struct_check(info, "vn_model_info", err);
+    const vn_model_info known = vn_model_describe(m);
+    if (!status) vn_struct_give(info, &known, sizeof known);
+    return status;
 }
 
 /* ---- the denoiser ---------------------------------------------------------------------------- */

@@ -8,8 +8,9 @@
 
 enum { DEFAULT_COUNT = 16, MOST_SCALE = 64 };
 
-vn_sample_options vn_sample_options_default(void) {
-    return (vn_sample_options){.label = VN_LABEL_ALL, .guidance = (double)NAN};
+void vn_sample_options_init(vn_sample_options *o, size_t size) {
+    static const vn_sample_options initial = {.label = VN_LABEL_ALL, .guidance = (double)NAN};
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
@@ -444,11 +445,12 @@ vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **
     vn_err *err = vn_begin(m->vn);
     if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed");
     *out = NULL;
-    const vn_sample_options o = options ? *options : vn_sample_options_default();
-    vn_drawing d;
+    vn_sample_options o = vn_sample_options_default();
+    vn_drawing d = {0};
     vn_samples *s = vn_calloc(1, sizeof *s);
-    if (!s) return vn_no_memory(err);
-    vn_status status = vn_drawing_open(&d, m, &o, err);
+    vn_status status = s ? VN_OK : vn_no_memory(err);
+    if (!status) status = vn_struct_take(&o, sizeof o, options, "vn_sample_options", err);
+    if (!status) status = vn_drawing_open(&d, m, &o, err);
     if (!status) status = vn_drawing_describe(&d, s, err);
     if (!status) status = draw_all(&d, s, err);
     vn_drawing_close(&d);

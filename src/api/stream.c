@@ -14,7 +14,47 @@ typedef struct stream {
     vn_existing existing;
     vn_samples *of; /* all bands, without what will be drawn */
     vn_saver *saver;
+    void *written; /* [count] the caller's, of `stride` bytes each; NULL: not asked for */
+    size_t stride;
 } stream;
+
+/* ---- the caller's arrays --------------------------------------------------------------------- */
+
+/* All of an array have the size of the first. */
+static vn_status check_sizes(const void *array, size_t count, const char *name, size_t *stride,
+                             vn_err *err) {
+    const vn_status status = vn_struct_check(array, name, err);
+    if (status) return status;
+    memcpy(stride, array, sizeof *stride);
+    for (size_t i = 1; i < count; i++)
+        if (memcmp((const char *)array + i * *stride, stride, sizeof *stride) != 0)
+            return vn_fail(err, VN_BAD_ARGUMENT, "%s %zu is not of the size of the first", name, i);
+    return VN_OK;
+}
+
+static vn_status take_bands(stream *s, const void *bands, vn_err *err) {
+    size_t stride = 0;
+    vn_status status = check_sizes(bands, s->count, "vn_sample_options", &stride, err);
+    if (status) return status;
+    s->bands = vn_alloc(s->count, sizeof *s->bands);
+    if (!s->bands) return vn_no_memory(err);
+    for (size_t i = 0; i < s->count && !status; i++) {
+        s->bands[i] = vn_sample_options_default();
+        status = vn_struct_take(&s->bands[i], sizeof s->bands[i], (const char *)bands + i * stride,
+                                "vn_sample_options", err);
+    }
+    return status;
+}
+
+static void tell(const stream *s, size_t band, const vn_drawing *d) {
+    const vn_written w = {.count = d->count, .first = s->bands[band].first, .passes = d->passes};
+    if (s->written) vn_struct_give((char *)s->written + band * s->stride, &w, sizeof w);
+}
+
+void vn_written_init(vn_written *w, size_t size) {
+    static const vn_written initial = {0};
+    vn_struct_init(w, size, &initial, sizeof initial);
+}
 
 /* ---- what will be drawn ---------------------------------------------------------------------- */
 
@@ -77,10 +117,8 @@ static vn_status prepare(stream *s, const vn_sample_options *bands, vn_err *err)
         return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
     if (!bands || !s->count)
         return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
-    s->bands = vn_alloc(s->count, sizeof *s->bands);
-    if (!s->bands) return vn_no_memory(err);
-    memcpy(s->bands, bands, s->count * sizeof *bands);
-    vn_status status = go_on(s, err);
+    vn_status status = take_bands(s, bands, err);
+    if (!status) status = go_on(s, err);
     for (size_t i = 0; i < s->count && !status; i++) status = add_band(s, &s->bands[i], err);
     return !status ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
 }
@@ -119,8 +157,7 @@ static int64_t choose_held(const vn_drawing *d, const stream *s) {
     return n < d->count ? n : d->count;
 }
 
-static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_written *written,
-                           vn_err *err) {
+static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, vn_err *err) {
     vn_drawing d;
     vn_rows rows = {0};
     int64_t held = 0;
@@ -137,15 +174,14 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
         status = vn_drawing_rows(&d, i, n, &rows, progress, err);
         if (!status) status = vn_saver_put(s->saver, first + i, n, &rows, err);
     }
-    if (written) *written = (vn_written){d.count, s->bands[band].first, d.passes};
+    tell(s, band, &d);
     rows_close(&rows);
     vn_drawing_close(&d);
     return status;
 }
 
 /* All bands into one array, for a picture. */
-static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *written,
-                            vn_err *err) {
+static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) {
     vn_rows all = {0};
     const int64_t size = s->of->size, levels = s->of->levels;
     vn_status status = rows_open(&all, s->of->count, size, levels, err);
@@ -160,7 +196,7 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *w
         for (int64_t level = 0; level < levels && !status; level++)
             memcpy(all.trace + (level * s->of->count + first) * size,
                    rows.trace + level * d.count * size, (size_t)(d.count * size) * sizeof(float));
-        if (written) written[b] = (vn_written){d.count, s->bands[b].first, d.passes};
+        tell(s, b, &d);
         rows_close(&rows);
         vn_drawing_close(&d);
     }
@@ -169,12 +205,12 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_written *w
     return status;
 }
 
-static vn_status draw(stream *s, vn_written *written, vn_err *err) {
+static vn_status draw(stream *s, vn_err *err) {
     vn_draw_progress progress = {.watch = &s->m->vn->watch, .total = s->of->count};
     vn_status status = VN_OK;
-    if (vn_saver_whole(s->path)) status = draw_whole(s, &progress, written, err);
+    if (vn_saver_whole(s->path)) status = draw_whole(s, &progress, err);
     for (size_t b = 0; b < s->count && !status && !vn_saver_whole(s->path); b++)
-        status = draw_band(s, b, &progress, written ? &written[b] : NULL, err);
+        status = draw_band(s, b, &progress, err);
     return !status ? vn_saver_commit(&s->saver, err) : status;
 }
 
@@ -193,9 +229,10 @@ vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count
                        vn_existing existing, vn_written *written) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    stream s = {.m = m, .count = count, .path = path, .existing = existing};
+    stream s = {.m = m, .count = count, .path = path, .existing = existing, .written = written};
     vn_status status = prepare(&s, bands, err);
-    if (!status) status = draw(&s, written, err);
+    if (!status && written) status = check_sizes(written, count, "vn_written", &s.stride, err);
+    if (!status) status = draw(&s, err);
     const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);
     if (status && kept > 0)
         vn_fail_after(err, "%lld of %lld samples are in %s", (long long)kept, (long long)all, path);

@@ -48,6 +48,12 @@ const vn_row *vn_kind_row(size_t kind, size_t i) {
     return i < count ? vn_table_row(table, i) : NULL;
 }
 
+const vn_param *vn_row_param(const vn_row *row, size_t i) {
+    size_t n = 0;
+    while (row && row->params && n <= i && row->params[n].name) n++;
+    return n > i ? &row->params[i] : NULL;
+}
+
 size_t vn_kind_find(const char *name) {
     size_t kind = 0;
     while (kind < VN_COUNT(kinds) && (!name || strcmp(kinds[kind].name, name) != 0)) kind++;

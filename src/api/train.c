@@ -455,7 +455,9 @@ vn_status vn_train(vn_context *vn, const char *data, const char *out,
     if (!data || !out || !options)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
     job j = {.vn = vn, .source = data, .out = out};
-    vn_status status = options->resume ? resume(&j, options, err) : start(&j, options, err);
+    vn_train_options o = vn_train_options_default();
+    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_train_options", err);
+    if (!status) status = o.resume ? resume(&j, &o, err) : start(&j, &o, err);
     vn_train_result result = {0};
     if (!status) status = run(&j, &result, err);
     close_job(&j);

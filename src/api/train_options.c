@@ -73,10 +73,10 @@ static bool is_unset(const vn_train_options *o, const field *f) {
     return f->type == TEXT ? !text_of(o, f) : number_of(o, f) == f->unset;
 }
 
-vn_train_options vn_train_options_default(void) {
-    vn_train_options o = {0};
-    for (size_t i = 0; i < VN_COUNT(fields); i++) set_number(&o, &fields[i], fields[i].unset);
-    return o;
+void vn_train_options_init(vn_train_options *o, size_t size) {
+    vn_train_options initial = {0};
+    for (size_t i = 0; i < VN_COUNT(fields); i++) set_number(&initial, &fields[i], fields[i].unset);
+    vn_struct_init(o, size, &initial, sizeof initial);
 }
 
 static bool same(const vn_train_options *a, const vn_train_options *b, const field *f) {

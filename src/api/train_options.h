@@ -3,7 +3,7 @@
 #ifndef VN_API_TRAIN_OPTIONS_H
 #define VN_API_TRAIN_OPTIONS_H
 
-#include "base/base.h"
+#include "api/structs.h"
 
 /* Checks ranges, and that what was given has an effect; gives what was not asked for its standard
  * value. */

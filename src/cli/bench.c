@@ -125,7 +125,7 @@ static json_t *profile_json(const args *a, json_t *object) {
 }
 
 static vn_status bench_network(cli_session *s, args *a) {
-    vn_bench_result result;
+    vn_bench_result result = vn_bench_result_default();
     a->json = s->json;
     a->o.train = a->mode == TRAIN;
     if (a->profile) {
@@ -195,7 +195,7 @@ static json_t *walks_json(const args *a, const vn_bench_result *machine) {
 }
 
 static vn_status bench_samplers(cli_session *s, args *a) {
-    vn_bench_result machine;
+    vn_bench_result machine = vn_bench_result_default();
     a->walk.batch = a->o.batch;
     a->walk.steps = a->o.steps > INT32_MAX || a->o.steps < INT32_MIN ? -1 : (int)a->o.steps;
     a->json = s->json;

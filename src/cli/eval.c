@@ -5,8 +5,9 @@
 
 typedef struct args {
     const char *source, *label;
-    int null_class;
+    int64_t null_class;
     vn_eval_options o;
+    vn_likelihood_settings likelihood;
 } args;
 
 /* clang-format off */
@@ -29,24 +30,24 @@ static const cli_option rows[] = {
             "the condition: a class by name or index for all samples, null for none, all for each "
             "sample's own",
             .unset = "all"),
-    CLI_ROW("null-class", CLI_INT, null_class, "ROW",
+    CLI_ROW("null-class", CLI_INT64, null_class, "ROW",
             "of a diffusers model: the row of its class table that stands for no class, where no "
             "file says it",
             .unset = "none"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of draws and probes"),
-    CLI_ROW("path", CLI_TEXT, o.likelihood.path, "NAME",
+    CLI_ROW("path", CLI_TEXT, likelihood.path, "NAME",
             "for what was trained on none, such as worlds",
             .kind = "paths", .unset = "rectified"),
 
     CLI_SECTION("Likelihood (nll)"),
-    CLI_ROW("exact", CLI_FLAG, o.likelihood.exact, "",
+    CLI_ROW("exact", CLI_FLAG, likelihood.exact, "",
             "compute the divergence, a pass for each coordinate; so it is up to 16 dimensions "
             "anyway"),
-    CLI_ROW("probes", CLI_INT, o.likelihood.probes, "N",
+    CLI_ROW("probes", CLI_INT, likelihood.probes, "N",
             "or estimate it with N random vectors (Hutchinson)",
             .unset = "1 above 16 dimensions"),
-    CLI_ROW("rtol", CLI_DOUBLE, o.likelihood.rtol, "X", "relative tolerance of the integration"),
-    CLI_ROW("atol", CLI_DOUBLE, o.likelihood.atol, "X", "absolute tolerance of the integration"),
+    CLI_ROW("rtol", CLI_DOUBLE, likelihood.rtol, "X", "relative tolerance of the integration"),
+    CLI_ROW("atol", CLI_DOUBLE, likelihood.atol, "X", "absolute tolerance of the integration"),
 };
 /* clang-format on */
 
@@ -123,9 +124,10 @@ static vn_status print_json(const cli_session *s, const vn_model *m, const args 
 
 static vn_status eval(cli_session *s, args *a) {
     vn_model *model = NULL;
-    vn_eval_result result;
+    vn_eval_result result = vn_eval_result_default();
     vn_status status = cli_open(s);
-    const vn_model_options options = {.null_class = a->null_class};
+    vn_model_options options = vn_model_options_default();
+    options.null_class = a->null_class;
     if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
     if (!status && a->label) status = vn_model_find_label(model, a->label, &a->o.label);
     if (!status) status = vn_eval(model, &a->o, &result);
@@ -139,12 +141,15 @@ static vn_status eval(cli_session *s, args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_eval_options_default(), .null_class = vn_model_options_default().null_class};
+    args a = {.o = vn_eval_options_default(),
+              .likelihood = vn_likelihood_settings_default(),
+              .null_class = vn_model_options_default().null_class};
+    a.o.likelihood = &a.likelihood;
     cli_session s;
     int status;
-    const int probes = a.o.likelihood.probes;
+    const int probes = a.likelihood.probes;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
-    if (a.o.likelihood.exact && a.o.likelihood.probes != probes) {
+    if (a.likelihood.exact && a.likelihood.probes != probes) {
         cli_misuse("eval", "--probes has no effect beside --exact");
         return CLI_USAGE;
     }

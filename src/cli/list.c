@@ -113,9 +113,10 @@ static void print_use(size_t kind, const vn_row *row, int column) {
     for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
         if (strcmp(uses[i].kind, vn_kind_name(kind)) != 0) continue;
         printf("%*suse: %s %s", column, "", uses[i].command, row->name);
-        for (const vn_param *p = row->params; p != NULL && p->name; p++) {
+        const vn_param *p;
+        for (size_t k = 0; (p = vn_row_param(row, k)); k++) {
             print_default(p, value, sizeof value);
-            printf("%s%s", p == row->params ? ":" : ",", value);
+            printf("%s%s", k == 0 ? ":" : ",", value);
         }
         putchar('\n');
     }
@@ -126,7 +127,8 @@ static void print_row(const vn_row *row) {
     if (printf("%-*s", column, row->name) > column) printf("\n%*s", column, "");
     cli_print_wrapped(stdout, row->summary, column, column, width);
     print_source(row->source, column);
-    for (const vn_param *p = row->params; p != NULL && p->name; p++) print_param(p, column, width);
+    const vn_param *p;
+    for (size_t i = 0; (p = vn_row_param(row, i)); i++) print_param(p, column, width);
 }
 
 static void print_rows(const selection *c) {
@@ -161,8 +163,8 @@ static json_t *param_json(const vn_param *p) {
 static json_t *row_json(const vn_row *row) {
     json_t *params = json_array();
     bool ok = params != NULL;
-    for (const vn_param *p = row->params; ok && p && p->name; p++)
-        ok = append(params, param_json(p));
+    const vn_param *p;
+    for (size_t i = 0; ok && (p = vn_row_param(row, i)); i++) ok = append(params, param_json(p));
     if (ok) {
         return json_pack("{s:s, s:s, s:s?, s:o}", "name", row->name, "summary", row->summary,
                          "source", row->source, "params", params);

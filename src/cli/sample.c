@@ -12,7 +12,7 @@
 
 typedef struct args {
     const char *source, *out, *weak, *like;
-    int null_class;
+    int64_t null_class;
     cli_numbers guidance, sigmas;
     cli_texts guides, classes;
     double usual;         /* guidance, where none was given: the model's own */
@@ -48,7 +48,7 @@ static const cli_option rows[] = {
     CLI_ROW("class", CLI_TEXTS, classes, "C",
             "a class by name or index, null for none, or several (again, or with "
             "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
-    CLI_ROW("null-class", CLI_INT, null_class, "ROW",
+    CLI_ROW("null-class", CLI_INT64, null_class, "ROW",
             "of a diffusers model: the row of its class table that stands for no class, where no "
             "file says it",
             .unset = "none"),
@@ -172,7 +172,8 @@ static json_t *passes_array(const args *a, const vn_written *written) {
 
 static vn_status print_json(const cli_session *s, const args *a, const vn_written *written,
                             const vn_model *model) {
-    const vn_model_info info = vn_model_get_info(model);
+    vn_model_info info = vn_model_info_default();
+    vn_model_get_info(model, &info);
     return cli_print_json(json_pack(
         "{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "out", cli_json_name(a->out), "count",
         (json_int_t)total(a, written), "shape", number_array(NULL, info.shape, (size_t)info.rank),
@@ -193,6 +194,7 @@ static vn_status sample_and_save(cli_session *s, vn_model *model, args *a) {
                                                 : VN_EXISTING_REFUSE;
     vn_status status = bands != NULL && written ? VN_OK : VN_NO_MEMORY;
     for (size_t i = 0; !status && i < count; i++) {
+        written[i] = vn_written_default();
         bands[i] = a->o;
         bands[i].guide = a->rules[i / a->value_count];
         bands[i].guidance = a->values[i % a->value_count];
@@ -228,7 +230,9 @@ static bool holds_trace(const char *out, bool points) {
 /* The weak model; where it does not say which class is null, as the model. */
 static vn_status open_weak(cli_session *s, args *a, const vn_model_options *options) {
     vn_status status = vn_model_open(s->vn, a->weak, &a->o.weak);
-    if (status || options->null_class < 0 || vn_model_get_info(a->o.weak).has_null) return status;
+    vn_model_info info = vn_model_info_default();
+    if (!status) status = vn_model_get_info(a->o.weak, &info);
+    if (status || options->null_class < 0 || info.has_null) return status;
     vn_model_close(&a->o.weak);
     return vn_model_open_with(s->vn, a->weak, options, &a->o.weak);
 }
@@ -256,13 +260,15 @@ static void choose_bands(args *a, const vn_model_info *info) {
 
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
-    const vn_model_options options = {.null_class = a->null_class};
+    vn_model_options options = vn_model_options_default();
+    options.null_class = a->null_class;
     vn_status status = cli_open(s);
     if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
     if (!status && a->weak) status = open_weak(s, a, &options);
     if (!status) status = choose_classes(model, a);
     if (!status) {
-        vn_model_info info = vn_model_get_info(model);
+        vn_model_info info = vn_model_info_default();
+        vn_model_get_info(model, &info);
         /* then the file says how many, unless the user does */
         bool by_file = a->o.noise_file != NULL;
         if (a->o.count == 0 && !by_file) a->o.count = chosen_count(&info, &a->o);

@@ -106,7 +106,8 @@ static vn_status report(const cli_session *s, const args *a) {
         vn_model *model = NULL;
         vn_status opened = vn_model_open(s->vn, a->out, &model);
         if (opened) return opened;
-        const vn_model_info info = vn_model_get_info(model);
+        vn_model_info info = vn_model_info_default();
+        vn_model_get_info(model, &info);
         cli_print(stdout, "%s is trained (%s)\n", a->out,
                   cli_duration(cli_seconds(s), took, sizeof took));
         print_next(a, &info);

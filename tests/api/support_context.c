@@ -49,3 +49,9 @@ const vn_denoiser *train_and_open(const char *data, const char *run, const vn_tr
     assert_int_equal(vn_model_denoise(*m, NULL, &d, &err), VN_OK);
     return d;
 }
+
+vn_model_info info_of(const vn_model *model) {
+    vn_model_info info = vn_model_info_default();
+    assert_int_equal(vn_model_get_info(model, &info), VN_OK);
+    return info;
+}

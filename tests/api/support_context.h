@@ -20,4 +20,7 @@ vn_train_options points_options(const char *objective, int64_t steps);
 const struct vn_denoiser *train_and_open(const char *data, const char *run,
                                          const vn_train_options *o, vn_model **m);
 
+/* What the model says of itself. */
+vn_model_info info_of(const vn_model *model);
+
 #endif

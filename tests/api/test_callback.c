@@ -60,7 +60,8 @@ static vn_status denoise(void *user, const vn_predict_query *q, float *out) {
 
 static vn_callback_model spec_of(gaussians *g) {
     static const char *const names[] = {"low", "high"};
-    return (vn_callback_model){.name = "two bells",
+    return (vn_callback_model){.struct_size = sizeof(vn_callback_model),
+                               .name = "two bells",
                                .prediction = "x0",
                                .rank = 1,
                                .shape = {2},
@@ -104,7 +105,7 @@ static void test_a_callback_draws_what_the_world_draws(void **state) {
     gaussians g = {0};
     const vn_callback_model spec = spec_of(&g);
     vn_model *callback = open_callback(&spec), *world = open_world(WORLD);
-    const vn_model_info info = vn_model_get_info(callback);
+    const vn_model_info info = info_of(callback);
     assert_string_equal(info.kind, "callback");
     assert_string_equal(info.predict, "x0");
     assert_int_equal(info.has_null, 0);
@@ -175,6 +176,7 @@ static void test_what_makes_no_sense_is_named(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vn_model *m = NULL;
+        cases[i].spec.struct_size = sizeof cases[i].spec;
         cases[i].spec.user = &g;
         assert_int_equal(vn_model_from_callback(vn, &cases[i].spec, &m), VN_BAD_ARGUMENT);
         assert_null(m);

@@ -44,7 +44,7 @@ static void test_a_cancel_before_the_call_is_not_lost(void **state) {
     assert_int_equal(vn_train(vn, "data", "run", &t), VN_OK);
 
     vn_eval_options e = vn_eval_options_default();
-    vn_eval_result result;
+    vn_eval_result result = vn_eval_result_default();
     e.metric = "nll";
     e.count = 4;
     vn_context_cancel(vn);

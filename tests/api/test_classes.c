@@ -18,14 +18,14 @@ enum { SIZE = 64 };
 
 static vn_model *open_with(const char *source, int32_t null_class) {
     vn_model *m = NULL;
-    const vn_model_options o = {.null_class = null_class};
+    const vn_model_options o = {.struct_size = sizeof o, .null_class = null_class};
     expect_ok(vn, vn_model_open_with(vn, source, &o, &m));
     return m;
 }
 
 static void refuse_with(const char *source, int32_t null_class, const char *words) {
     vn_model *m = NULL;
-    const vn_model_options o = {.null_class = null_class};
+    const vn_model_options o = {.struct_size = sizeof o, .null_class = null_class};
     expect_refused(vn_model_open_with(vn, source, &o, &m), VN_BAD_ARGUMENT, words);
     assert_null(m);
 }
@@ -60,7 +60,7 @@ static void refuse(vn_model *m, int32_t label, double guidance, const char *guid
 static void all_rows_of_a_foreign_table_are_classes(void **state) {
     (void)state;
     vn_model *m = open_with(FOREIGN, -1);
-    vn_model_info info = vn_model_get_info(m);
+    vn_model_info info = info_of(m);
     assert_int_equal(info.classes, 3);
     assert_int_equal(info.has_null, 0);
     assert_string_equal(vn_model_label_name(m, 2), "2");
@@ -116,7 +116,7 @@ static void the_null_row_may_be_named(void **state) {
     vn_model *whole = open_with(FOREIGN, -1);
     for (int32_t row = 0; row < 3; row++) {
         vn_model *m = open_with(FOREIGN, row);
-        const vn_model_info info = vn_model_get_info(m);
+        const vn_model_info info = info_of(m);
         assert_int_equal(info.classes, 2);
         assert_true(info.has_null);
         float x[SIZE], truth[SIZE];
@@ -161,7 +161,7 @@ static void a_run_keeps_its_last_row_as_null(void **state) {
     o.overwrite = 1;
     expect_ok(vn, vn_train(vn, "data", "run", &o));
     vn_model *m = open_with("run", -1);
-    const vn_model_info info = vn_model_get_info(m);
+    const vn_model_info info = info_of(m);
     assert_int_equal(info.classes, 2);
     assert_true(info.has_null);
     int32_t label = 0;
@@ -172,8 +172,8 @@ static void a_run_keeps_its_last_row_as_null(void **state) {
     vn_model_close(&m);
     /* The network by itself says nothing of null: all of its rows are classes. */
     m = open_with("run/unet", -1);
-    assert_int_equal(vn_model_get_info(m).classes, 3);
-    assert_false(vn_model_get_info(m).has_null);
+    assert_int_equal(info_of(m).classes, 3);
+    assert_false(info_of(m).has_null);
     vn_model_close(&m);
 }
 
@@ -212,8 +212,8 @@ static void a_transformer_has_its_own_null_row(void **state) {
         "\"attention_head_dim\": 4, \"in_channels\": 1, \"num_layers\": 1, \"sample_size\": 8, "
         "\"num_embeds_ada_norm\": 3}");
     vn_model *m = open_with("dit", -1);
-    assert_int_equal(vn_model_get_info(m).classes, 3);
-    assert_true(vn_model_get_info(m).has_null);
+    assert_int_equal(info_of(m).classes, 3);
+    assert_true(info_of(m).has_null);
     vn_samples *s = NULL;
     vn_sample_options o = options_of(2, 2);
     o.path = "ddpm:linear";
@@ -228,15 +228,15 @@ static void a_table_of_one_row_has_one_class(void **state) {
     int32_t label = 7;
     make_network("one", UNET ", \"num_class_embeds\": 1}");
     vn_model *m = open_with("one", -1);
-    assert_int_equal(vn_model_get_info(m).classes, 1);
+    assert_int_equal(info_of(m).classes, 1);
     expect_ok(vn, vn_model_find_label(m, "0", &label));
     assert_int_equal(label, 0);
     expect_refused(vn_model_find_label(m, "1", &label), VN_BAD_ARGUMENT,
                    "class 1: one has one class, 0");
     vn_model_close(&m);
     m = open_with("one", 0); /* nothing but null */
-    assert_int_equal(vn_model_get_info(m).classes, 0);
-    assert_true(vn_model_get_info(m).has_null);
+    assert_int_equal(info_of(m).classes, 0);
+    assert_true(info_of(m).has_null);
     expect_refused(vn_model_find_label(m, "0", &label), VN_BAD_ARGUMENT,
                    "class 0: one has no classes");
     vn_samples *s = NULL;
@@ -252,8 +252,8 @@ static void classes_that_are_no_table_are_named(void **state) {
     (void)state;
     make_network("plain", UNET "}");
     vn_model *m = open_with("plain", -1);
-    assert_int_equal(vn_model_get_info(m).classes, 0);
-    assert_true(vn_model_get_info(m).has_null);
+    assert_int_equal(info_of(m).classes, 0);
+    assert_true(info_of(m).has_null);
     vn_model_close(&m);
     refuse_with("plain", 0, "`null_class` 0: the class table of plain has 0 rows");
     static const struct {
@@ -266,8 +266,8 @@ static void classes_that_are_no_table_are_named(void **state) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         make_network(kinds[i].dir, kinds[i].config);
         m = open_with(kinds[i].dir, -1);
-        assert_int_equal(vn_model_get_info(m).classes, 0);
-        assert_false(vn_model_get_info(m).has_null);
+        assert_int_equal(info_of(m).classes, 0);
+        assert_false(info_of(m).has_null);
         vn_samples *s = NULL;
         vn_sample_options o = options_of(VN_LABEL_ALL, 1);
         o.path = "ddpm:linear";
@@ -293,8 +293,8 @@ static void vane_json_may_name_classes_and_null_of_a_foreign_model(void **state)
     scratch_write_text("said/vane.json",
                        "{\"null_class\": null, \"classes\": [\"cat\", \"dog\", \"hen\"]}");
     m = open_with("said", -1);
-    assert_int_equal(vn_model_get_info(m).classes, 3);
-    assert_false(vn_model_get_info(m).has_null);
+    assert_int_equal(info_of(m).classes, 3);
+    assert_false(info_of(m).has_null);
     vn_model_close(&m);
     vn_model_close(&whole);
     static const char *const bad[] = {"{\"null_class\": 3}", "{\"null_class\": -1}",

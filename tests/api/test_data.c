@@ -37,10 +37,12 @@ static void train(const char *data, const char *run, int64_t steps, int resume) 
 
 static double nll(vn_model *m, const char *data) {
     vn_eval_options o = vn_eval_options_default();
-    vn_eval_result r;
+    vn_likelihood_settings likelihood = vn_likelihood_settings_default();
+    vn_eval_result r = vn_eval_result_default();
     o.metric = "nll";
     o.data = data;
-    o.likelihood.rtol = o.likelihood.atol = 0.05;
+    likelihood.rtol = likelihood.atol = 0.05;
+    o.likelihood = &likelihood;
     expect_ok(vn, vn_eval(m, &o, &r));
     return r.measure[0].value;
 }
@@ -54,7 +56,7 @@ static void test_labels_from_one_are_as_many_classes_as_there_are(void **state) 
     train("ones", "run", 2, 0);
     train("ones", "run", 3, 1);
     expect_ok(vn, vn_model_open(vn, "run", &m));
-    assert_int_equal(vn_model_get_info(m).classes, 2);
+    assert_int_equal(info_of(m).classes, 2);
     assert_string_equal(vn_model_label_name(m, 0), "1");
     assert_string_equal(vn_model_label_name(m, 1), "2");
     vn_sample_options o = vn_sample_options_default();
@@ -71,7 +73,7 @@ static void test_labels_from_one_are_as_many_classes_as_there_are(void **state) 
     assert_true(nll(m, "named") == expected && nll(m, "backwards") == expected);
     make_pair("other", 6, false, NULL);
     vn_eval_options e = vn_eval_options_default();
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     e.metric = "nll";
     e.data = "other";
     assert_int_equal(vn_eval(m, &e, &r), VN_BAD_ARGUMENT);

@@ -87,8 +87,10 @@ static int stop_at_the_fifth(void *user, const vn_progress *p) {
 static void test_a_likelihood_can_be_stopped_amid_a_sample(void **state) {
     (void)state;
     int told = 0;
-    const vn_context_options options = {
-        .cpu = kernels->name, .progress = stop_at_the_fifth, .user = &told};
+    const vn_context_options options = {.struct_size = sizeof options,
+                                        .cpu = kernels->name,
+                                        .progress = stop_at_the_fifth,
+                                        .user = &told};
     vn_context *watched = NULL;
     assert_int_equal(vn_context_open(&watched, &options), VN_OK);
     vn_model *m = NULL;
@@ -136,8 +138,10 @@ static void test_nll_of_a_world_is_its_entropy(void **state) {
     (void)state;
     vn_model *m = open_bell();
     vn_eval_options o = nll(2000);
-    o.likelihood.exact = 1;
-    vn_eval_result r;
+    vn_likelihood_settings likelihood = vn_likelihood_settings_default();
+    likelihood.exact = 1;
+    o.likelihood = &likelihood;
+    vn_eval_result r = vn_eval_result_default();
     expect_ok(vn, vn_eval(m, &o, &r));
     const vn_measure *ode = find(&r, "negative log-likelihood"),
                      *truth = find(&r, "exact negative log-likelihood"),
@@ -166,7 +170,7 @@ static void test_data_may_be_tensors_or_toys(void **state) {
     expect_ok(vn, vn_samples_save(s, "b.safetensors"));
     vn_samples_close(&s);
     vn_eval_options o = nll(0);
-    vn_eval_result own, other, toy;
+    vn_eval_result own = vn_eval_result_default(), other = own, toy = own;
     o.data = "b.safetensors";
     expect_ok(vn, vn_eval(m, &o, &own));
     o.label = 0;
@@ -234,7 +238,7 @@ static void test_what_was_drawn_is_told(void **state) {
         "{\"name\": \"b\", \"components\": [{\"mean\": [0, 0], \"std\": 1}]}], "
         "\"class_weights\": [0.75, 0.25]}");
     vn_eval_options o = nll(40);
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     o.data = "sorted.json:count=400";
     expect_ok(vn, vn_eval(m, &o, &r));
     assert_true(r.count == 40 && r.available == 400 && r.classes == 2);
@@ -260,7 +264,7 @@ static void test_the_first_class_of_sorted_data_does_not_stand_for_all(void **st
     vn_samples *s[2] = {NULL, NULL};
     double of_class[2], drawn[2];
     vn_eval_options o = nll(EACH);
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     for (int32_t k = 0; k < 2; k++) {
         vn_sample_options draw = vn_sample_options_default();
         draw.count = EACH;
@@ -309,11 +313,12 @@ static int note_part(void *user, const vn_progress *p) {
 static void test_progress_says_which_part_it_is_and_how_long_it_takes(void **state) {
     (void)state;
     parts seen = {.left = -1};
-    const vn_context_options options = {.progress = note_part, .user = &seen};
+    const vn_context_options options = {
+        .struct_size = sizeof options, .progress = note_part, .user = &seen};
     vn_context *watched = NULL;
     assert_int_equal(vn_context_open(&watched, &options), VN_OK);
     vn_model *m = NULL;
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     expect_ok(watched, vn_model_open(watched, "world.json", &m));
     vn_eval_options o = nll(5);
     o.data = "points:moons:count=100";
@@ -332,9 +337,11 @@ static void test_images_are_measured_in_bits_of_pixels(void **state) {
     (void)state;
     vn_model *m = open_model("run");
     vn_eval_options o = nll(2);
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     o.data = "data";
-    o.likelihood.rtol = o.likelihood.atol = 1e-2;
+    vn_likelihood_settings likelihood = vn_likelihood_settings_default();
+    likelihood.rtol = likelihood.atol = 1e-2;
+    o.likelihood = &likelihood;
     expect_ok(vn, vn_eval(m, &o, &r));
     const vn_measure *nats = find(&r, "negative log-likelihood"),
                      *bits = find(&r, "bits per dimension");
@@ -346,7 +353,7 @@ static void test_images_are_measured_in_bits_of_pixels(void **state) {
 static void test_what_cannot_be_measured_is_named(void **state) {
     (void)state;
     vn_model *world = open_model("world.json"), *run = open_model("run");
-    vn_eval_result r;
+    vn_eval_result r = vn_eval_result_default();
     const struct {
         vn_model *m;
         vn_eval_options o;
@@ -363,7 +370,7 @@ static void test_what_cannot_be_measured_is_named(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vn_eval_options o = cases[i].o;
-        o.likelihood = vn_likelihood_settings_default();
+        o.struct_size = sizeof o;
         assert_int_not_equal(vn_eval(cases[i].m, &o, &r), VN_OK);
         if (!strstr(vn_error_text(vn), cases[i].word))
             fail_msg("'%s' lacks %s", vn_error_text(vn), cases[i].word);

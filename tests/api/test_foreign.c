@@ -306,7 +306,7 @@ static void a_pipeline_may_name_its_classes(void **state) {
                        "\"Transformer2DModel\"], "
                        "\"id2label\": {\"0\": \"tench, Tinca tinca\", \"2\": \"hen\"}}");
     vn_model *m = open("named");
-    assert_int_equal(vn_model_get_info(m).classes, 3);
+    assert_int_equal(info_of(m).classes, 3);
     assert_string_equal(vn_model_label_name(m, 0), "tench, Tinca tinca");
     assert_string_equal(vn_model_label_name(m, 1), "1");
     assert_string_equal(vn_model_label_name(m, 2), "hen");

@@ -113,18 +113,20 @@ static void sample(vn_context *vn, const char *source, const char *const *files)
 
 static void measure(vn_context *vn, const char *source, const char *data) {
     vn_model *model = NULL;
-    vn_eval_result result;
+    vn_eval_result result = vn_eval_result_default();
     expect_ok(vn, vn_model_open(vn, source, &model));
     vn_eval_options o = vn_eval_options_default();
+    vn_likelihood_settings likelihood = vn_likelihood_settings_default();
     o.metric = "nll";
     o.data = data;
     o.count = 2;
-    o.likelihood.rtol = o.likelihood.atol = 1e-2;
-    o.likelihood.probes = 1;
+    likelihood.rtol = likelihood.atol = 1e-2;
+    likelihood.probes = 1;
+    o.likelihood = &likelihood;
     expect_ok(vn, vn_eval(model, &o, &result));
     for (size_t i = 0; i < result.measures; i++)
         fwrite(&result.measure[i].value, sizeof(double), 1, said);
-    o.likelihood.rtol = 0.5;
+    likelihood.rtol = 0.5;
     refused(vn, vn_eval(model, &o, &result));
     vn_model_close(&model);
 }
@@ -138,7 +140,8 @@ static void use_everything(const char *folder) {
     seconds = 1000;
     point = localeconv()->decimal_point;
     vn_context *vn = NULL;
-    vn_context_options o = {.threads = 1, .log = on_log, .progress = on_progress};
+    vn_context_options o = {
+        .struct_size = sizeof o, .threads = 1, .log = on_log, .progress = on_progress};
     assert_int_equal(vn_context_open(&vn, &o), VN_OK);
     train(vn);
     scratch_write_text("world.json", world);

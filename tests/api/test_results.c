@@ -279,6 +279,7 @@ static void test_bad_arguments_are_named(void **state) {
         {{.count = 2, .guidance = 1, .scale = 65}, "scale 65"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cases[i].o.struct_size = sizeof cases[i].o;
         assert_int_not_equal(vn_sample(model, &cases[i].o, &out), VN_OK);
         assert_null(out);
         if (!strstr(vn_error_text(vn), cases[i].word))

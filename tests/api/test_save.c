@@ -333,7 +333,7 @@ static void test_appended_samples_are_new_ones(void **state) {
     fixture f = begin(shoes, 2);
     vn_sample_options bands[] = {few(7, 1, NULL), few(7, 3, NULL)};
     expect_ok(f.vn, vn_sample_to(f.model, bands, 2, "seven", VN_EXISTING_APPEND, NULL));
-    vn_written written[2];
+    vn_written written[2] = {vn_written_default(), vn_written_default()};
     bands[0].count = bands[1].count = 4;
     expect_ok(f.vn, vn_sample_to(f.model, bands, 2, "parts", VN_EXISTING_APPEND, written));
     bands[0].count = bands[1].count = 3;

@@ -131,10 +131,10 @@ holds "a program built so draws the same" draws cmake-build/with-shared cmake.np
 
 # ---- what is exported --------------------------------------------------------------------------------------------
 
-nm -D --defined-only "$library/libvane.so" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort >exported
+nm -D --defined-only "$library/libvane.so" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort >exported
 tr '\n' ' ' <"$source/include/vane.h" | grep -oE 'VN_API [^;(]*\(' | grep -oE 'vn_[a-z0-9_]+\(' | tr -d '(' | sort >declared
 holds "libvane.so exports what vane.h declares and nothing else" diff declared exported
-soname() { readelf -d "$library/libvane.so" | grep -q 'SONAME.*\[libvane\.so\.0\]'; }
-holds "libvane.so is found by its major version" soname
+soname() { readelf -d "$library/libvane.so" | grep -q 'SONAME.*\[libvane\.so\.0\.1\]'; }
+holds "libvane.so is found by its major and minor version" soname
 
 exit $failed

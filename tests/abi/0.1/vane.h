@@ -1,0 +1,783 @@
+/* vane.h - train and sample guided generative models p(x|y): diffusion, score and flow, in C.
+ *
+ * A complete program. It opens a model that `vane train` wrote, draws eight samples of class 3 with
+ * guidance 2 and saves them as one picture:
+ *
+ * [example]
+ *     #include <stdio.h>
+ *     #include <vane.h>
+ *
+ *     int main(int argc, char **argv) {
+ *         vn_context *vn = NULL;
+ *         vn_model *model = NULL;
+ *         vn_samples *out = NULL;
+ *         if (vn_context_open(&vn, NULL) != VN_OK) return 1;
+ *         vn_sample_options o = vn_sample_options_default();
+ *         o.count = 8;
+ *         o.label = 3;
+ *         o.guidance = 2;
+ *         o.seed = 7;
+ *         vn_status s = vn_model_open(vn, argc > 1 ? argv[1] : "runs/fashion-mnist", &model);
+ *         if (s == VN_OK) s = vn_sample(model, &o, &out);
+ *         if (s == VN_OK) s = vn_samples_save(out, argc > 2 ? argv[2] : "class-3.png");
+ *         if (s != VN_OK) fprintf(stderr, "%s\n", vn_error_text(vn));
+ *         vn_samples_close(&out);
+ *         vn_model_close(&model);
+ *         vn_context_close(&vn);
+ *         return s != VN_OK;
+ *     }
+ * [/example]
+ *
+ * Build it with: cc app.c $(pkg-config --cflags --libs vane)
+ *
+ * Read this header from top to bottom and stop when you have what you need: 1 status and context, 2
+ * models, 3 sampling, 4 training, 5 running a network once, 6 likelihood and metrics, 7 speed and
+ * descriptions, 8 the tables.
+ *
+ * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
+ * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
+ * aborts. Handles are opaque; a close function takes the handle's address, frees it and clears it,
+ * and does nothing on NULL. Time t runs from 0 (data) to 1 (noise). `guidance` is gamma: 0
+ * unconditional, 1 conditional, above 1 amplified; the w of "(1+w) c - w u" is gamma - 1. Numbers
+ * in texts and files have a decimal point, whatever locale your program has set; your callbacks
+ * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
+ * the call. One context may be used by one thread at a time; different contexts are independent.
+ * VANE_MEMORY in the environment ("24G") says how much memory there is, where that is not to be
+ * asked of the system (docs/formats.md).
+ *
+ * Structs that grow. Options and results begin with `struct_size`, the bytes that your compiler
+ * knew of them, which vn_NAME_default sets; begin with it: `vn_model_info info =
+ * vn_model_info_default()`. A library that knows more members takes the defaults of those, and
+ * gives you none of them, so a program goes on running with newer libraries of the same SONAME. One
+ * that knows fewer members takes yours as long as those beyond its own are 0, as vn_NAME_init left
+ * them, and else says VN_UNSUPPORTED. A struct_size of 0 is VN_BAD_ARGUMENT. In an array all have
+ * the size of the first. Structs without one are made by the library alone and handed out by
+ * address; they too may get further members at their end.
+ */
+#ifndef VANE_H
+#define VANE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define VN_API __attribute__((visibility("default")))
+#else
+#define VN_API
+#endif
+
+#define VN_VERSION_MAJOR 0
+#define VN_VERSION_MINOR 1
+#define VN_VERSION_PATCH 0
+/* Of this header, 0.1.0 being 100; vn_version_number says the library's. */
+#define VN_VERSION_NUMBER (10000 * VN_VERSION_MAJOR + 100 * VN_VERSION_MINOR + VN_VERSION_PATCH)
+
+/* ---- 1. Status and context ------------------------------------------------------------------- */
+
+typedef enum vn_status {
+    VN_OK = 0,
+    VN_NO_MEMORY,    /* an allocation failed; nothing was changed */
+    VN_BAD_ARGUMENT, /* an argument, option or option value that makes no sense; names it */
+    /* a file that was read is damaged, of the wrong kind or does not fit; names it */
+    VN_BAD_FILE,
+    VN_IO,          /* the system refused: no such file, no permission, disk full */
+    VN_UNSUPPORTED, /* valid, but this build does not do it; names what */
+    VN_NOT_FINITE,  /* numbers became NaN or infinite: training diverged, or a model is broken */
+    VN_CANCELLED    /* the progress callback asked to stop; what was to be saved is saved */
+} vn_status;
+
+typedef enum vn_log_level { VN_LOG_INFO = 0, VN_LOG_WARNING } vn_log_level;
+
+/* How far a long call has come. `rate` is `unit` a second; `seconds_left` < 0 and `loss` NaN when
+ * unknown. */
+typedef struct vn_progress {
+    const char *what; /* "training", "sampling", "reading" */
+    const char *unit; /* "images", "samples", "steps", "files" */
+    int64_t done, total;
+    double rate, seconds_left, loss;
+} vn_progress;
+
+/* One line; control characters in what it quotes (names of files, classes) are replaced, as in
+ * vn_error_text. */
+typedef void (*vn_log_fn)(void *user, vn_log_level level, const char *text);
+/* Called often, from the thread that made the call. Return nonzero to stop: the call saves what it
+ * should and returns VN_CANCELLED. */
+typedef int (*vn_progress_fn)(void *user, const vn_progress *progress);
+
+typedef struct vn_context_options {
+    size_t struct_size;
+    int threads; /* 0: one per available core. Results do not depend on it. */
+    /* NULL or "auto": the best kernels this CPU runs; or "avx512", "avx2", "portable" */
+    const char *cpu;
+    vn_log_fn log;           /* NULL: silent */
+    vn_progress_fn progress; /* NULL: none */
+    void *user;              /* handed to both */
+} vn_context_options;
+
+VN_API void vn_context_options_init(vn_context_options *o, size_t size);
+static inline vn_context_options vn_context_options_default(void) {
+    vn_context_options o;
+    vn_context_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_context vn_context;
+
+/* *out receives the context, to be closed with vn_context_close after all that was opened with it.
+ * options may be NULL. Fails with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
+ * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
+VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
+VN_API void vn_context_close(vn_context **vn);
+/* Why the latest call on this context failed, in one line; "" if none has. Owned by the context,
+ * valid until its next call. vn may be NULL (then: "out of memory"). */
+VN_API const char *vn_error_text(const vn_context *vn);
+VN_API const char *vn_status_name(vn_status status); /* "ok", "no memory", ... */
+VN_API const char *vn_version(void);                 /* "0.1.0" */
+VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the library */
+
+/* ---- 2. Models ------------------------------------------------------------------------------- */
+
+typedef struct vn_model vn_model;
+
+typedef struct vn_model_info {
+    size_t struct_size;
+    const char *kind;    /* row of the models table, "world" or "callback" */
+    const char *path;    /* the path it was trained on, e.g. "rectified" */
+    const char *predict; /* what its output means, e.g. "velocity" */
+    int rank;            /* 3 for images (channels, height, width), 1 for points (dimension) */
+    int64_t shape[3];    /* one sample's size, without the batch */
+    int32_t classes;     /* K; labels are 0 .. K-1; 0: an unconditional model */
+    /* nonzero if it knows the null condition, which most guides need at guidance other than 1 */
+    int has_null;
+    int64_t parameters; /* count of trained numbers */
+    int64_t steps;      /* training steps behind it; 0 if unknown */
+    /* what it is sampled with unless told otherwise: 1, or what its run says; and so many steps */
+    double guidance;
+    int64_t sampling_steps;
+} vn_model_info;
+
+VN_API void vn_model_info_init(vn_model_info *o, size_t size);
+static inline vn_model_info vn_model_info_default(void) {
+    vn_model_info o;
+    vn_model_info_init(&o, sizeof o);
+    return o;
+}
+
+/* Opens a run directory of vane, a diffusers model directory (or one of several files of weights in
+ * it, beside a config.json), or a world file (an exact mixture of Gaussians, in JSON). The files
+ * are untrusted: sizes are checked before they are used. *out is closed with vn_model_close. Fails
+ * with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED, VN_NO_MEMORY or, where several files of weights are
+ * there, VN_BAD_ARGUMENT. */
+VN_API vn_status vn_model_open(vn_context *vn, const char *source, vn_model **out);
+
+/* What the files of a model may leave open. */
+typedef struct vn_model_options {
+    size_t struct_size;
+    /* The row of a network's class table that is the null condition, where no file says it: a
+     * diffusers UNet2DModel has classes only, all rows of its table. Labels then count the other
+     * rows, and each is named by its row. -1, the default: none. VN_BAD_ARGUMENT where there is no
+     * such row, or where the model says itself which is null. */
+    int64_t null_class;
+} vn_model_options;
+
+VN_API void vn_model_options_init(vn_model_options *o, size_t size);
+static inline vn_model_options vn_model_options_default(void) {
+    vn_model_options o;
+    vn_model_options_init(&o, sizeof o);
+    return o;
+}
+
+/* vn_model_open with options, which may be NULL. Fails also with VN_BAD_ARGUMENT (names the
+ * option). */
+VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
+                                    const vn_model_options *options, vn_model **out);
+/* The same for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
+ * VN_NO_MEMORY. */
+VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
+VN_API void vn_model_close(vn_model **model);
+/* The strings are owned by the model. VN_BAD_ARGUMENT where info has no struct_size. */
+VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
+/* "unet2d-0123456789abcdef": the same for two models with the same weights, or two worlds with the
+ * same numbers, wherever their files are. Samples carry it as the setting `model`. Owned by the
+ * model; NULL for a callback, or without memory or the world's file. */
+VN_API const char *vn_model_fingerprint(vn_model *model);
+/* Name of class `label`, owned by the model; NULL if out of range. */
+VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
+/* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
+ * nearest. */
+VN_API vn_status vn_model_find_label(const vn_model *model, const char *text, int32_t *label);
+
+/* A denoiser of your own: anything that can say what noisy samples look like without their noise.
+ * Every path, sampler and guide works with it. Row i is x[i] = alpha[i] x0 + sigma[i] noise; answer
+ * what `prediction` says of it under labels[i]. */
+typedef struct vn_predict_query {
+    /* rows; each has its own level and label, for guides mix them */
+    int64_t n;
+    const float *x;                  /* [n, one sample]; images channels first */
+    const double *t, *alpha, *sigma; /* [n] each */
+    const int32_t *labels;           /* [n] a class, or VN_LABEL_NULL if has_null or K = 0 */
+    int weak;                        /* nonzero only if has_weak: the lesser model is asked */
+    /* not NULL only if has_vjp: then out is not the answer but the gradient of sum(cotangent *
+     * answer) by x; [n, one sample] */
+    const float *cotangent;
+} vn_predict_query;
+
+typedef struct vn_callback_model {
+    size_t struct_size;
+    const char *name; /* for messages and settings; NULL: "callback" */
+    /* a row of the paths table; NULL: any, chosen by vn_sample_options.path */
+    const char *path;
+    /* what it answers: a row of the predictions table, "eps", "velocity", ...; default "x0" */
+    const char *prediction;
+    /* 3 or 1, and the size of one sample, as in vn_model_info; default one number */
+    int rank;
+    int64_t shape[3];
+    int32_t classes;                /* K; 0: unconditional */
+    const char *const *class_names; /* [classes]; NULL: "0", "1", ... */
+    int has_null, has_weak, has_vjp;
+    /* Fills out [n, one sample]. Called from the thread that samples, never twice at once. Anything
+     * but VN_OK ends the call with that status; a number that is not finite ends it with
+     * VN_NOT_FINITE. */
+    vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
+    void *user;
+} vn_callback_model;
+
+VN_API void vn_callback_model_init(vn_callback_model *o, size_t size);
+static inline vn_callback_model vn_callback_model_default(void) {
+    vn_callback_model o;
+    vn_callback_model_init(&o, sizeof o);
+    return o;
+}
+
+/* Two hundred samples of a Gaussian of mean 2 and deviation 0.5 from its own denoiser:
+ *
+ * [example]
+ *     #include <math.h>
+ *     #include <stdio.h>
+ *     #include <vane.h>
+ *
+ *     // E[x0|x] for x0 ~ N(2, 0.25)
+ *     static vn_status denoise(void *user, const vn_predict_query *q, float *out) {
+ *         (void)user;
+ *         for (int64_t i = 0; i < q->n; i++) {
+ *             double a = q->alpha[i], s = q->sigma[i], gain = 0.25 * a / (0.25 * a * a + s * s);
+ *             out[i] = (float)(2 + gain * (q->x[i] - 2 * a));
+ *         }
+ *         return VN_OK;
+ *     }
+ *
+ *     int main(void) {
+ *         vn_context *vn = NULL;
+ *         vn_model *model = NULL;
+ *         vn_samples *out = NULL;
+ *         vn_callback_model spec = vn_callback_model_default();
+ *         spec.predict = denoise;
+ *         vn_sample_options o = vn_sample_options_default();
+ *         o.count = 200;
+ *         if (vn_context_open(&vn, NULL) != VN_OK) return 1;
+ *         vn_status s = vn_model_from_callback(vn, &spec, &model);
+ *         if (s == VN_OK) s = vn_sample(model, &o, &out);
+ *         if (s != VN_OK) fprintf(stderr, "%s\n", vn_error_text(vn));
+ *         double sum = 0, squares = 0;
+ *         for (int64_t i = 0; s == VN_OK && i < o.count; i++) {
+ *             const double x = vn_samples_data(out)[i];
+ *             sum += x / (double)o.count;
+ *             squares += x * x / (double)o.count;
+ *         }
+ *         if (s == VN_OK) printf("mean %.1f, deviation %.1f\n", sum, sqrt(squares - sum * sum));
+ *         vn_samples_close(&out);
+ *         vn_model_close(&model);
+ *         vn_context_close(&vn);
+ *         return s != VN_OK;
+ *     }
+ * [/example]
+ *
+ * The struct and its strings are copied; `user` is yours and must outlive the model.
+ * VN_BAD_ARGUMENT names the member that makes no sense. */
+VN_API vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *spec,
+                                        vn_model **out);
+
+/* ---- 3. Sampling ----------------------------------------------------------------------------- */
+
+#define VN_LABEL_NULL (-1) /* no condition: a sample of p(x) */
+#define VN_LABEL_ALL  (-2) /* sample i gets class i mod K */
+
+typedef struct vn_samples vn_samples;
+
+typedef struct vn_sample_options {
+    size_t struct_size;
+    int64_t count; /* how many; default 0: 16, or as many as noise_file holds */
+    /* a class, VN_LABEL_NULL or VN_LABEL_ALL; default VN_LABEL_ALL (null if K = 0) */
+    int32_t label;
+    /* or one for each sample, [count], each a class or VN_LABEL_NULL; else NULL */
+    const int32_t *labels;
+    /* or several in turn, [cycle_count], each a class or VN_LABEL_NULL: sample i gets cycle[i mod
+     * cycle_count], where the first sample is number `first`; else NULL */
+    const int32_t *cycle;
+    size_t cycle_count;
+    double guidance; /* gamma; default NaN: the model's own, vn_model_info.guidance */
+    /* >= 1; default 0: the model's own, vn_model_info.sampling_steps, which is 32 where nothing
+     * else is said. Refused together with sigmas */
+    int steps;
+    /* What is NULL of these four is as the model's scheduler_config.json says (a pipeline of
+     * diffusers); without one, or beside a vane.json, as the last word of each says. A scheduler's
+     * clipping of x0 stays beside any guide that does not clip: ask for "clip:range=0" to be
+     * without. VN_UNSUPPORTED names what the scheduler wants of a part that is NULL and vane cannot
+     * do. */
+    /* a row of the guides table, or several with commas; "cfg". A class in it is written by name or
+     * number; a name with a comma in it in double quotes */
+    const char *guide;
+    const char *sampler; /* a row of the samplers table, with parameters; the path's own choice */
+    const char *grid;    /* a row of the grids table, with parameters; the path's own choice */
+    /* what the noise is times: "scaled", sigma(t) of the first level, or "unit", 1 (where alpha is
+     * 1 on the whole path, the deviation of data of unit variance with that noise); "scaled" */
+    const char *begin;
+    /* or the path's sigma(t) at each level, falling, the last one 0; [sigma_count] */
+    const double *sigmas;
+    size_t sigma_count;
+    /* NULL: the model's own. Only for models without one, such as worlds ("rectified") */
+    const char *path;
+    uint64_t seed; /* noise of sample i depends on (seed, i) and on nothing else */
+    /* index of the first sample: draw 0..9 now and 10..19 later. default 0 */
+    uint64_t first;
+    /* or unit-variance noise to begin with, [count, one sample], channels first */
+    const float *noise;
+    /* or a safetensors file that holds it as `noise`; its first size is count */
+    const char *noise_file;
+    /* samples in one forward pass; 0: chosen, all of them for guides that select among samples.
+     * Does not change the samples of any other guide */
+    int64_t batch;
+    /* for guides that ask for one (autoguidance): a lesser model of the same shape, classes, path
+     * and prediction, in the same context; NULL: the model's own, if it has one */
+    vn_model *weak;
+    int trace; /* nonzero: every state is kept, see vn_samples_trace */
+    /* of images as PNG files: each pixel becomes scale x scale, 1 to 64; 0: chosen in one picture
+     * of all, 1 in a folder */
+    int scale;
+    /* For guides that ask for a reward (or, minus it, an energy): value[i] of sample x0[i] [n, one
+     * sample] and, unless it is NULL, its gradient by x0 [n, one sample]. Anything but VN_OK ends
+     * the call with that status. */
+    vn_status (*reward)(void *user, int64_t n, const float *x0, const int32_t *labels, float *value,
+                        float *gradient);
+    void *reward_user;
+} vn_sample_options;
+
+VN_API void vn_sample_options_init(vn_sample_options *o, size_t size);
+static inline vn_sample_options vn_sample_options_default(void) {
+    vn_sample_options o;
+    vn_sample_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Draws samples. *out is closed with vn_samples_close. Fails with VN_BAD_ARGUMENT (names the
+ * option), VN_UNSUPPORTED, VN_NOT_FINITE, VN_CANCELLED or VN_NO_MEMORY. */
+VN_API vn_status vn_sample(vn_model *model, const vn_sample_options *options, vn_samples **out);
+VN_API int64_t vn_samples_count(const vn_samples *samples);
+/* returns the rank: 3 or 1 */
+VN_API int vn_samples_shape(const vn_samples *samples, int64_t shape[3]);
+/* [count, channels, height, width] as sampling ended: black is -1, white 1, and values beyond
+ * occur; or [count, dimension]. */
+VN_API const float *vn_samples_data(const vn_samples *samples);
+/* [count]; VN_LABEL_NULL: none */
+VN_API const int32_t *vn_samples_labels(const vn_samples *samples);
+/* [count] the guidance each was drawn with: the bands in the order they were appended. Owned by the
+ * samples. */
+VN_API const double *vn_samples_guidance(const vn_samples *samples);
+/* Network passes that were run for each sample: 2 a step under guidance, 1 where guidance has no
+ * effect. */
+VN_API int64_t vn_samples_passes(const vn_samples *samples);
+/* With options.trace: the states of all samples at every level, from noise to data, [levels, count,
+ * one sample]; the last are the samples. NULL if no trace was kept. Owned by the samples. */
+VN_API const float *vn_samples_trace(const vn_samples *samples, int64_t *levels);
+/* [levels] t of each, falling; or NULL */
+VN_API const double *vn_samples_trace_times(const vn_samples *samples);
+/* Appends all samples of `more` (same shape and same levels of a trace, else VN_BAD_ARGUMENT):
+ * bands of a picture, one a guidance value. */
+VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
+
+/* What becomes of samples that are in a folder already. (A picture or a tensor file is replaced
+ * whatever is said here; files that vane did not write are never touched.) */
+typedef enum vn_existing {
+    VN_EXISTING_REFUSE = 0, /* a folder that holds samples is refused: VN_BAD_ARGUMENT */
+    VN_EXISTING_REPLACE,    /* the samples in it are removed when the first new ones are ready */
+    VN_EXISTING_APPEND      /* indices go on after the highest in it; only for folders */
+} vn_existing;
+
+/* Saves by the path's ending: ".png" one grid with class names (settings in its text chunks),
+ * ".safetensors" (samples, labels, guidance and, if kept, trace and trace_t) or ".npy" tensors,
+ * otherwise a folder with one PNG a sample, named by index and class ("000003-boot.png", of several
+ * guidance values "000003-g2-boot.png") and with the sample's own settings in its text chunks;
+ * endings of other files (".jpg", ".npz") are refused. Class names keep their letters; separators
+ * and control characters become '-', long names are cut. Atomic. A folder that holds samples of
+ * vane is refused; so are pictures in the folder of the model or of its data, and in one that holds
+ * other pictures alone. */
+VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
+/* The same, and what becomes of those samples. */
+VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,
+                                    vn_existing existing);
+/* Whether samples of the model could be saved there by vn_samples_save: that they are what such a
+ * file shows, and that it can be written. vn_sample_check knows more. Leaves nothing behind. */
+VN_API vn_status vn_samples_can_save(const vn_model *model, const char *path);
+
+/* What vn_sample_to wrote of one band. */
+typedef struct vn_written {
+    size_t struct_size;
+    int64_t count;  /* samples */
+    uint64_t first; /* index of the first; the others follow */
+    int64_t passes; /* as vn_samples_passes */
+} vn_written;
+
+VN_API void vn_written_init(vn_written *o, size_t size);
+static inline vn_written vn_written_default(void) {
+    vn_written o;
+    vn_written_init(&o, sizeof o);
+    return o;
+}
+
+/* Draws and saves: the samples of each of `count` options, all of one model, as bands one after the
+ * other, in the same bits as vn_sample and vn_samples_append would give. Tensors and folders are
+ * written as they are drawn, so that memory does not grow with the count: some 16 MiB of samples
+ * are held, or one batch if that is more. Pictures need all of them, and so do guides that select
+ * among samples, for their band. With VN_EXISTING_APPEND each `first` that is 0 becomes the index
+ * after the highest in the folder, so that the noise is new; another must not be below it. written
+ * (or NULL) receives what became of each band: [count], each begun with vn_written_default. Stopped or failed, a file is not there, and
+ * a folder keeps the whole pictures that were done. Errors as vn_sample and vn_samples_save; all
+ * that can be known before the first sample is refused before it. */
+VN_API vn_status vn_sample_to(vn_model *model, const vn_sample_options *bands, size_t count,
+                              const char *path, vn_existing existing, vn_written *written);
+/* Only the refusals: whether these options draw samples of this model, and whether so many of them,
+ * under these names and in these bands, can be saved there. Leaves nothing behind. */
+VN_API vn_status vn_sample_check(vn_model *model, const vn_sample_options *bands, size_t count,
+                                 const char *path, vn_existing existing);
+VN_API void vn_samples_close(vn_samples **samples);
+
+/* ---- 4. Training ----------------------------------------------------------------------------- */
+
+typedef struct vn_train_options {
+    size_t struct_size;
+    /* a row of the models table with parameters ("unet2d:channels=32"), or a config.json; NULL:
+     * unet2d for images, mlp for points */
+    const char *model;
+    const char *path;      /* row of the paths table; NULL: "rectified" */
+    const char *predict;   /* NULL: the path's own, e.g. "velocity" */
+    const char *objective; /* row of the objectives table; NULL: the prediction's own */
+    /* how t is drawn: "uniform", "stratified", "logit-normal", "edm"; NULL: the path's own */
+    const char *times;
+    /* Below, -1 means "not asked for"; then what stands first is used, or, of a resumed run, its
+     * own. */
+    double drop;         /* 0.1: probability of replacing the class by null */
+    int64_t batch;       /* 64: samples in a step */
+    double lr;           /* 1e-3: peak learning rate */
+    int64_t warmup;      /* 50: steps of linear warm-up, but no more than 5% of a run by minutes */
+    double weight_decay; /* 0: AdamW */
+    double clip;         /* 1: bound on the gradient's global norm; 0: none */
+    /* EDM2's power function, which averages over a fixed share of the run so far (2312.02696); else
+     * the decay of the weights' moving average, in [0, 1) */
+    double ema;
+    double dropout;    /* the model's own: dropout in the network */
+    double validate;   /* 0.02: held-out part of the data, in [0, 0.5] */
+    int64_t log_every; /* 10: steps between lines of log.jsonl */
+    /* 0: of weights, data order, noise and all else; below 2^63 but for the -1 */
+    uint64_t seed;
+    /* And these are 0 or NULL unless asked for. */
+    /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a finished
+     * run may be given more of them and ends as if it had had them at once */
+    const char *schedule;
+    int64_t steps;  /* 0: by minutes */
+    double minutes; /* 0: by steps */
+    /* class folders: images become size x size; -1: as they are; 0: as they are if they all have
+     * one size of up to 64 pixels a side, else 32 */
+    int64_t size;
+    int grey; /* class folders: 1 grey, 0 as the files are, */
+    int flip; /* random left-right flips */
+    /* class folders: go on without pictures that cannot be read, each named in the log. Without it
+     * they fail the run: before the first step, all of them named, where decoding the data takes
+     * seconds; else when their turn comes. A resumed run may ask for it, and keeps it */
+    int skip_bad;
+    /* less memory for more time: the network's blocks are computed again on the way back, instead
+     * of kept (1604.06174). Changes no bit of the result, so a resumed run may ask for it or not */
+    int recompute;
+    int64_t save_every; /* steps between checkpoints; 0: by time, about once a minute */
+    /* steps between previews/NNNNNN.png; 0: after 20 seconds, then every minute; -1: none */
+    int64_t preview_every;
+    int resume;    /* go on with the run in `out`: options that would change it are refused */
+    int overwrite; /* replace the run in `out` */
+} vn_train_options;
+
+VN_API void vn_train_options_init(vn_train_options *o, size_t size);
+static inline vn_train_options vn_train_options_default(void) {
+    vn_train_options o;
+    vn_train_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches,
+ * "points:NAME") into the run directory `out`. Stopped by progress callback or signal-safe
+ * vn_context_cancel it saves and returns VN_CANCELLED; resumed, it ends in the same bits as if
+ * never stopped. A picture that was named as unreadable may have been repaired or removed by then;
+ * all others must be as they were. An error after the first step, too, saves what was reached,
+ * where that can be and unless it is VN_NOT_FINITE, and its text says which step is on the disk.
+ * `out` is locked while it is trained: for another process to resume or overwrite it then is VN_IO.
+ * A run in which an error came before the first step is removed again. */
+VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
+                          const vn_train_options *options);
+/* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
+ * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
+ * request is over with that call, also where it came too late for it. Safe in a signal handler and
+ * from other threads. */
+VN_API void vn_context_cancel(vn_context *vn);
+
+/* ---- 5. Running a network once --------------------------------------------------------------- */
+
+/* Runs the model in `dir` (config.json and diffusion_pytorch_model.safetensors, or a run) on the
+ * tensors of the safetensors file `in`, under diffusers' names, and writes `sample` to `out`. With
+ * `grad` (or NULL) the file must hold `cotangent`, and grad.sample and grad.<parameter> of
+ * sum(cotangent * sample) are written there. Three different files, and none of them the
+ * weights. */
+VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
+                            const char *grad);
+
+/* ---- 6. Likelihood and metrics --------------------------------------------------------------- */
+
+/* log p(x) of a model by its probability-flow ODE (2011.13456), integrated from data to noise with
+ * step control. */
+typedef struct vn_likelihood_settings {
+    size_t struct_size;
+    const char *path; /* as in vn_sample_options */
+    int exact;        /* nonzero: the divergence is computed, by a pass for each coordinate */
+    /* or estimated with so many random vectors (Hutchinson); default -1: computed up to 16
+     * dimensions, else estimated with 1 */
+    int probes;
+    double rtol, atol; /* of the integration; default 1e-5 */
+    uint64_t seed;     /* of the probes */
+} vn_likelihood_settings;
+
+VN_API void vn_likelihood_settings_init(vn_likelihood_settings *o, size_t size);
+static inline vn_likelihood_settings vn_likelihood_settings_default(void) {
+    vn_likelihood_settings o;
+    vn_likelihood_settings_init(&o, sizeof o);
+    return o;
+}
+
+/* log_p[i] of x[i] [n, one sample] under labels[i] (each a class or VN_LABEL_NULL), in nats.
+ * evaluations (or NULL) receives how often the model was asked for each. The model must be
+ * differentiable: networks, worlds, callbacks with has_vjp. VN_BAD_ARGUMENT, VN_UNSUPPORTED,
+ * VN_NOT_FINITE, VN_CANCELLED. */
+VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings *settings,
+                                   int64_t n, const float *x, const int32_t *labels, double *log_p,
+                                   int64_t *evaluations);
+
+typedef struct vn_eval_options {
+    size_t struct_size;
+    const char *metric; /* a row of the metrics table */
+    /* what vn_train reads, or a .safetensors with samples; NULL: exact draws of a world */
+    const char *data;
+    /* samples looked at, drawn by seed, of each class its share; 0: at most 1000 */
+    int64_t count;
+    /* a class or VN_LABEL_NULL for all samples; VN_LABEL_ALL: each its own, as the data says */
+    int32_t label;
+    uint64_t seed;
+    /* for nll; NULL: the defaults. Its seed is not used */
+    const vn_likelihood_settings *likelihood;
+} vn_eval_options;
+
+VN_API void vn_eval_options_init(vn_eval_options *o, size_t size);
+static inline vn_eval_options vn_eval_options_default(void) {
+    vn_eval_options o;
+    vn_eval_options_init(&o, sizeof o);
+    return o;
+}
+
+/* One number of a metric, with a 95% interval where it has one (else low and high are NaN). This
+ * struct and the count of them in a result stay as they are. */
+typedef struct vn_measure {
+    const char *name, *unit; /* "negative log-likelihood", "nats" */
+    double value, low, high;
+} vn_measure;
+
+enum { VN_MAX_MEASURES = 16 };
+typedef struct vn_eval_result {
+    size_t struct_size;
+    int64_t count; /* samples */
+    size_t measures;
+    vn_measure measure[VN_MAX_MEASURES];
+    /* they were drawn of so many in the data; 0: of a world, by its own density */
+    int64_t available;
+    int32_t classes; /* of the model, where the data has labels; else 0 */
+    /* [2 classes]: how many samples of each class were drawn, then how many of it there are. Owned
+     * by the model until its next vn_eval; NULL where classes is 0 */
+    const int64_t *drawn;
+} vn_eval_result;
+
+VN_API void vn_eval_result_init(vn_eval_result *o, size_t size);
+static inline vn_eval_result vn_eval_result_default(void) {
+    vn_eval_result o;
+    vn_eval_result_init(&o, sizeof o);
+    return o;
+}
+
+VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eval_result *result);
+
+/* ---- 7. Speed and descriptions --------------------------------------------------------------- */
+
+/* Where the time of a step goes: to all calls of one op or, with a place, to those at one place in
+ * the network. */
+typedef struct vn_bench_op {
+    const char *op; /* "linear", "conv2d_grad_w", ...; "adamw" */
+    /* a layer, as its weights are named ("mid_block.resnets.0.conv1"); NULL: the whole network */
+    const char *place;
+    int64_t calls; /* in a step */
+    double ms;     /* a step, on average */
+    double share;  /* of the step's time, in [0, 1] */
+    double gflops; /* its arithmetic in that time, 1e9 flop/s */
+    double gbs;    /* its arrays, each once, in that time, 1e9 byte/s */
+} vn_bench_op;
+
+typedef void (*vn_bench_op_fn)(void *user, const vn_bench_op *op);
+
+typedef struct vn_bench_options {
+    size_t struct_size;
+    int train;     /* 0: forward; 1: forward, backward and AdamW */
+    int64_t batch; /* default 64 */
+    int64_t steps; /* timed steps, after two that are not; default 10 */
+    int recompute; /* as in vn_train_options; with train alone */
+    /* Called after the last step: for each op, the slowest first; then for each op at each place,
+     * the slowest first. NULL: the ops are not timed, which takes a little time of its own. The
+     * texts live until it returns. */
+    vn_bench_op_fn profile;
+    void *profile_user;
+} vn_bench_options;
+
+VN_API void vn_bench_options_init(vn_bench_options *o, size_t size);
+static inline vn_bench_options vn_bench_options_default(void) {
+    vn_bench_options o;
+    vn_bench_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_bench_result {
+    size_t struct_size;
+    double min_ms, median_ms, images_per_s; /* of a step */
+    /* arithmetic of a step at its minimum time, 1e9 flop/s */
+    double gflops;
+    /* this machine now: largest matrix product, memory copy */
+    double gemm_gflops, memory_gbs;
+    double peak_rss_mb; /* of the process */
+    double arena_mb;    /* of the plan */
+    /* and without options.recompute; the same if that was not asked for */
+    double arena_kept_mb;
+    /* arithmetic that it adds, as a part of a step's: 0.3 is 30% more */
+    double recomputed;
+    int64_t parameters;
+} vn_bench_result;
+
+VN_API void vn_bench_result_init(vn_bench_result *o, size_t size);
+static inline vn_bench_result vn_bench_result_default(void) {
+    vn_bench_result o;
+    vn_bench_result_init(&o, sizeof o);
+    return o;
+}
+
+VN_API vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *options,
+                          vn_bench_result *result);
+
+/* What a step of sampling costs: its passes through the network, and the arithmetic of sampler and
+ * guides around them. */
+typedef struct vn_bench_sampling_options {
+    size_t struct_size;
+    /* a row with parameters; NULL: the path's own; "all": each row of the table in turn */
+    const char *sampler;
+    const char *guide; /* NULL: "cfg"; "all": each row in turn */
+    const char *path;  /* for models without one; default NULL: "rectified" */
+    double guidance;   /* default 2 */
+    int steps;         /* of a sampling run; default 10 */
+    int64_t batch;     /* samples of a sampling run; default 64 */
+} vn_bench_sampling_options;
+
+VN_API void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size);
+static inline vn_bench_sampling_options vn_bench_sampling_options_default(void) {
+    vn_bench_sampling_options o;
+    vn_bench_sampling_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_bench_sampling {
+    const char *sampler, *guide;
+    /* why the two do not go together with this model; else NULL and all that follows is set */
+    const char *refused;
+    /* rows through the network, a step and sample; a gradient counts what it costs */
+    double passes;
+    double min_ms, median_ms; /* of a step */
+    double denoiser_ms;       /* of it in the network, at its least time */
+    double arithmetic_ms;     /* of it around the network, at its least time */
+    double arithmetic_share;  /* arithmetic_ms / denoiser_ms */
+} vn_bench_sampling;
+
+typedef void (*vn_bench_sampling_fn)(void *user, const vn_bench_sampling *walk);
+
+/* Times the network alone and each sampling run around a stand-in that answers at once, and reports
+ * each combination as it is done. machine (or NULL) receives what vn_bench says of the network's
+ * pass forward of `batch` samples. */
+VN_API vn_status vn_bench_sample(vn_context *vn, const char *dir,
+                                 const vn_bench_sampling_options *options,
+                                 vn_bench_sampling_fn report, void *user, vn_bench_result *machine);
+/* What a file or directory is: a run, model, world, safetensors file, picture, or data that
+ * vn_train takes (its kind, classes with their counts, sizes, what cannot be read, what is passed
+ * over, the command that trains on it). JSON text, freed with vn_text_free. */
+VN_API vn_status vn_describe(vn_context *vn, const char *path, char **json);
+/* What this library is: its version and compiler, the sets of kernels that it holds and the one
+ * that the context uses, the versions of the libraries it runs with. JSON text, freed with
+ * vn_text_free; for reports of faults. */
+VN_API vn_status vn_describe_build(vn_context *vn, char **json);
+/* What steps of `batch` samples of a network take, planned without taking it: bytes of weights and
+ * of all that is made from them, arithmetic, what fills memory when it is fullest; forward,
+ * training, and training with recompute. dir as in vn_bench; JSON text, freed with vn_text_free. */
+VN_API vn_status vn_describe_plan(vn_context *vn, const char *dir, int64_t batch, char **json);
+VN_API void vn_text_free(char **text);
+
+/* ---- 8. The tables --------------------------------------------------------------------------- */
+
+enum {
+    VN_PARAM_REAL = 0,
+    VN_PARAM_WHOLE = 1, /* whole numbers only */
+    VN_PARAM_CLASS =
+        2 /* one of the model's classes, written by name or number: "negative:class=boot" */
+};
+
+/* One parameter of a row. Numbers unless `choices` ("a|b|c") is set, when values are an index into
+ * it. */
+typedef struct vn_param {
+    const char *name;
+    const char *summary;
+    double value;    /* default */
+    double min, max; /* inclusive */
+    int integer;     /* VN_PARAM_REAL, VN_PARAM_WHOLE or VN_PARAM_CLASS */
+    const char *choices;
+} vn_param;
+
+/* What a table of vane holds: each kind (models, paths, grids, objectives, samplers, guides,
+ * metrics, data, ...) is one table of these. */
+typedef struct vn_row {
+    const char *name;
+    const char *summary;
+    const char *source;     /* arXiv number or program */
+    const vn_param *params; /* walked by vn_row_param */
+} vn_row;
+
+VN_API size_t vn_kind_count(void);
+VN_API const char *vn_kind_name(size_t kind);            /* "models", ...; NULL past the end */
+VN_API const vn_row *vn_kind_row(size_t kind, size_t i); /* NULL past the end */
+VN_API const vn_param *vn_row_param(const vn_row *row, size_t i); /* NULL past the end */
+/* By name: the kind's number, vn_kind_count() if there is none such; the row, NULL if the kind has
+ * none such. A name may be a row of several kinds ("edm" is a path, a prediction, ...). */
+VN_API size_t vn_kind_find(const char *name);
+VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
