@@ -139,6 +139,51 @@ static void test_samples_are_finite_and_guided(void **state) {
     vn_context_close(&vn);
 }
 
+/* What the perturbed pass is, is compared in tests/nn/test_perturb.c; here, that a run adds `scale`
+ * times the difference to it: one step of euler is the estimate of x0 itself, and moves twice as far
+ * with twice the scale, but for roundings of numbers of the size of the result. */
+static void test_a_step_moves_by_the_scale(void **state) {
+    (void)state;
+    static const char *const names[] = {"pag", "seg", "slg", "stg"};
+    const double bound = 16 * 0x1p-24;
+    vn_context *vn = open_context();
+    double worst = 0;
+    for (size_t n = 0; n < 2; n++) {
+        vn_model *model = NULL;
+        expect_ok(vn, vn_model_open(vn, networks[n], &model));
+        for (size_t g = 0; g < sizeof names / sizeof *names; g++) {
+            vn_samples *drawn[3] = {NULL};
+            const float *x[3];
+            for (int scale = 0; scale < 3; scale++) {
+                char guide[64] = "cfg";
+                if (scale)
+                    snprintf(guide, sizeof guide, "%s:scale=%d,start=0,stop=1", names[g], scale);
+                vn_sample_options o = options("euler", guide);
+                o.steps = 1;
+                x[scale] = must_sample(vn, model, &o, &drawn[scale]);
+            }
+            double error = 0, norm = 0;
+            for (int i = 0; i < 3 * 64; i++) {
+                const double once = (double)x[1][i] - (double)x[0][i],
+                             twice = (double)x[2][i] - (double)x[0][i];
+                error += (twice - 2 * once) * (twice - 2 * once);
+                norm += (double)x[2][i] * (double)x[2][i];
+            }
+            error = sqrt(error / norm);
+            worst = fmax(worst, error);
+            const double moved = change(x[1], x[0]);
+            if (!(error < bound && moved > 20 * bound))
+                fail_msg("%s on %s: moved by %.2g, twice that but for %.2g, of at most %.2g",
+                         names[g], networks[n], moved, error, bound);
+            for (int scale = 0; scale < 3; scale++) vn_samples_close(&drawn[scale]);
+        }
+        vn_model_close(&model);
+    }
+    print_message("twice the scale moves twice as far but for %.2g, of at most %.2g\n", worst,
+                  bound);
+    vn_context_close(&vn);
+}
+
 static void test_steps_do_not_allocate(void **state) {
     (void)state;
     vn_context *vn = open_context();
@@ -193,6 +238,7 @@ static void test_what_a_network_lacks_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_finite_and_guided),
+        cmocka_unit_test(test_a_step_moves_by_the_scale),
         cmocka_unit_test(test_steps_do_not_allocate),
         cmocka_unit_test(test_what_a_network_lacks_is_named),
     };

@@ -1,6 +1,7 @@
 /* test_locale.c - a program that has called setlocale(LC_ALL, "de_DE.UTF-8"), where one and a half
  * is "1,5": all that the library writes, says and reads is the same as in the C locale, byte for
- * byte, and the program's own printing stays as it chose. */
+ * byte, and the program's own printing stays as it chose. Both are computed
+ * under the same kernel set, whichever it is; the best one is used. */
 #include "api/support_api.h"
 #include "support/scratch.h"
 

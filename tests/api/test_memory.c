@@ -142,20 +142,22 @@ static void test_each_allocation_may_fail(void **state) {
      * the first, which differ most, and about 150 of the others, evenly. */
     const char *all = getenv("VANE_TEST_EVERY_ALLOCATION");
     const int64_t stride = all ? 1 : total / 150 + 1;
-    int64_t failed = 0;
+    int64_t failed = 0, survived = 0;
     for (int64_t n = 0; n < total; n += n < 60 ? 1 : stride) {
         alloc_fail(n, ALLOC_ONCE);
         const vn_status status = train_and_sample();
         if (!alloc_fail_end()) break;
-        /* libc and its like get by without some */
+        /* without some one gets by: those of libc, and of a preview, which is left out */
         if (status != VN_NO_MEMORY && status)
             fail_msg("allocation %lld: %s", (long long)n, vn_status_name(status));
-        if (status == VN_NO_MEMORY) failed++;
+        status == VN_NO_MEMORY ? failed++ : survived++;
         if (alloc_live() != live)
             fail_msg("allocation %lld: %lld blocks leak", (long long)n,
                      (long long)(alloc_live() - live));
     }
-    assert_true(failed > 100);
+    print_message("%lld failed, %lld were got by without, of at most a third\n", (long long)failed,
+                  (long long)survived);
+    assert_true(failed > 2 * survived && failed + survived >= 60);
     assert_int_equal(train_and_sample(), VN_OK);
 }
 

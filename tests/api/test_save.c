@@ -1,5 +1,6 @@
 /* test_save.c - samples on disk: what a file or folder says of each sample, and which name it
- * has. */
+ * has. Names, texts and the bytes of samples that are drawn twice alike are compared, which is the
+ * same under each kernel set; the best one is used. */
 #include "api/support_api.h"
 
 #include <math.h>

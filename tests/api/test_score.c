@@ -130,16 +130,44 @@ static void runs_on_a_world_go_on(void **state) {
     }
 }
 
-/* The passes back and back again go through a U-Net too. */
+/* Measured: 0.45 and 0.16, the same under each kernel set. */
+#define LEARNT 0.07
+
+/* The held-out loss at the end of a run. */
+static double held_loss(const char *run) {
+    char path[64], *last = NULL;
+    size_t size;
+    snprintf(path, sizeof path, "%s/log.jsonl", run);
+    char *log = scratch_read(path, &size);
+    for (char *at = log; (at = strstr(at, "\"held_loss\": ")) != NULL; at++) last = at;
+    assert_non_null(last);
+    const double loss = strtod(last + strlen("\"held_loss\": "), NULL);
+    free(log);
+    return loss;
+}
+
+/* The passes back and back again go through a U-Net too: what they lead to is a lower loss of
+ * pictures that are not trained on. */
 static void pictures_train_too(void **state) {
     (void)state;
-    static const char *const objectives[] = {"ism", "ssm"}, *const runs[] = {"pictures-ism",
-                                                                             "pictures-ssm"};
+    static const char *const objectives[] = {"ism", "ssm"};
     make_data("pictures", 40);
     for (size_t i = 0; i < VN_COUNT(objectives); i++) {
-        vn_train_options o = tiny_options(2);
-        o.objective = objectives[i];
-        expect_ok(vn, vn_train(vn, "pictures", runs[i], &o));
+        double loss[2];
+        for (int k = 0; k < 2; k++) {
+            char run[32];
+            vn_train_options o = tiny_options(k ? 60 : 1);
+            snprintf(run, sizeof run, "pictures-%zu-%d", i, k);
+            o.objective = objectives[i];
+            o.lr = 3e-3;
+            expect_ok(vn, vn_train(vn, "pictures", run, &o));
+            loss[k] = held_loss(run);
+        }
+        print_message("%s: held-out loss %.4f, after 60 steps %.4f\n", objectives[i], loss[0],
+                      loss[1]);
+        if (!(loss[1] < loss[0] - LEARNT))
+            fail_msg("%s: the held-out loss is %.4f, and after 60 steps %.4f", objectives[i],
+                     loss[0], loss[1]);
     }
 }
 

@@ -103,11 +103,11 @@ static void a_gaussian_is_given_its_variance(void **state) {
                  learned = spread_of(m, "ddpm", STEPS),
                  large = spread_of(m, "ddpm:variance=large", STEPS);
     print_message(
-        "variance of samples over the true one: small %.3f, below 0.9; large %.3f, above 1.024; "
-        "learned %.3f, within 0.024 of 1\n",
+        "variance of samples over the true one: small %.3f, below 0.9; large %.3f, above 1.036; "
+        "learned %.3f, within 0.036 of 1\n",
         small, large, learned);
-    /* three standard errors */
-    assert_true(fabs(learned - 1) < 0.024 && large > 1.024 && small < 0.9);
+    /* 4.5 standard errors */
+    assert_true(fabs(learned - 1) < 0.036 && large > 1.036 && small < 0.9);
     vn_model_close(&m);
 }
 

@@ -1,5 +1,7 @@
 /* support_program.h - running the program as a user would: commands in, exit status and words out.
- * For test programs that work in a folder of their own (support/scratch.h). */
+ * For test programs that work in a folder of their own (support/scratch.h). They look at words,
+ * files and statuses, and at bytes that two runs give alike; numbers that depend on the kernel set
+ * are tested in tests/api, and the program runs here under the best one. */
 #ifndef SUPPORT_PROGRAM_H
 #define SUPPORT_PROGRAM_H
 

@@ -14,10 +14,14 @@
 #include <cmocka.h>
 #include <math.h>
 
+#include "support/bound.h"
 #include "support_trajectory.h"
 
 #define N 4
 #define S 0.6
+
+/* What float32 leaves of numbers of size 1 after some steps. */
+#define ROUNDED 1e-5
 
 /* Means a = (1.2, -0.5), b = (0.3, 0.9), null (0, 0); of the weak model (0.4, 0.1) under a. */
 static const char *const gaussians =
@@ -61,17 +65,16 @@ static double miss(const bench *b, const float *x, const double m[2]) {
 
 static void linear_rules_move_the_mean(void **state) {
     (void)state;
-    static const struct {
-        const char *name;
-        double tolerance; /* Heun's error, the same for all rules: 9.4e-5, 1.87e-3, 2.9e-4 */
-    } paths[] = {{"rectified", 1.2e-4}, {"vp", 2.3e-3}, {"trigonometric", 3.5e-4}};
+    /* The error is Heun's own, the same for all rules: it goes with the square of the step, and
+     * with half as many steps is four times as large (on vp, whose levels end far from 0, 2.6). */
+    static const char *const paths[] = {"rectified", "vp", "trigonometric"};
     double along = 0, length = 0;
     for (int j = 0; j < 2; j++) {
         along += B[j] * A[j];
         length += A[j] * A[j];
     }
     for (size_t p = 0; p < VN_COUNT(paths); p++) {
-        bench b = bench_open(gaussians, paths[p].name, NULL);
+        bench b = bench_open(gaussians, paths[p], NULL);
         for (int rule = 0; rule < 5; rule++) {
             static const char *const lists[] = {"cfg", "negative:class=1",
                                                 "cfg,also:class=1,weight=-0.7", "autoguidance",
@@ -85,11 +88,15 @@ static void linear_rules_move_the_mean(void **state) {
                                       g * (A[j] - 0.5 * (B[j] - along / length * A[j]))};
                 m[j] = all[rule];
             }
+            trajectory(&b, "heun", lists[rule], g, 50, x);
+            const double coarse = miss(&b, x, m);
             trajectory(&b, "heun", lists[rule], g, 100, x);
-            const double e = miss(&b, x, m);
-            print_message("closed form: %s on %s: off by %.2g\n", lists[rule], paths[p].name, e);
-            if (!(e < paths[p].tolerance))
-                fail_msg("%s on %s: off by %.3g", lists[rule], paths[p].name, e);
+            const double e = miss(&b, x, m), bound = coarse;
+            print_message("closed form: %s on %s: off by %.2g, of at most %.2g\n", lists[rule],
+                          paths[p], e, bound);
+            if (!(e < bound && e < 5e-3))
+                fail_msg("%s on %s: off by %.3g, of at most %.3g and 5e-3", lists[rule], paths[p],
+                         e, bound);
         }
         bench_close(&b);
     }
@@ -104,6 +111,7 @@ static void cfg_plus_plus_steps_by_its_pair(void **state) {
     const double lambda = 0.6;
     bench b = bench_open(gaussians, "rectified", NULL);
     float x[N * 2];
+    double worst = 0;
     trajectory(&b, "euler", "cfg-plus-plus", lambda, STEPS, x);
     for (int i = 0; i < N * 2; i++) {
         double y = (double)noise[i];
@@ -114,8 +122,9 @@ static void cfg_plus_plus_steps_by_its_pair(void **state) {
             const double u0 = gain * y, c0 = A[i % 2] + gain * (y - alpha * A[i % 2]);
             y = (1 - to) * (u0 + lambda * (c0 - u0)) + to * (y - alpha * u0) / sigma;
         }
-        if (!(fabs((double)x[i] - y) < 1e-5)) fail_msg("%g, not %g", (double)x[i], y);
+        worst = fmax(worst, fabs((double)x[i] - y));
     }
+    expect_below("off by", worst, ROUNDED);
     bench_close(&b);
 }
 
@@ -131,8 +140,11 @@ static void rectified_cfg_plus_plus_tends_to_cfg(void **state) {
         trajectory(&b, "euler", "rectified-cfg-plus-plus", 2.5, 200 << k, x);
         error[k] = miss(&b, x, m);
     }
-    if (!(error[1] < 9e-3 && error[0] > 1.8 * error[1]))
-        fail_msg("off by %.3g, then %.3g", error[0], error[1]);
+    /* Euler is of order 1: 2, but for terms of the order of the step, a hundredth. */
+    print_message("off by %.3g, then %.3g of at most 1e-2\n", error[0], error[1]);
+    expect_below("2 less how much smaller the error is with half the step",
+                 fabs(2 - error[0] / error[1]), 0.2);
+    assert_true(error[1] < 1e-2);
     bench_close(&b);
 }
 

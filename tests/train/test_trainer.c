@@ -1,5 +1,5 @@
 /* test_trainer.c - what a checkpoint must not hold: a weight, an average or a moment that is no
- * number any more. */
+ * number any more. Nothing here is computed by kernels. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
