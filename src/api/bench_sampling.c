@@ -20,7 +20,7 @@ typedef struct timing {
     double least, median;
 } timing;
 
-typedef struct bench {
+typedef struct sampling_bench {
     const vn_bench_sampling_options *o;
     vn_context *vn;
     const vn_denoiser *real;
@@ -32,11 +32,11 @@ typedef struct bench {
     float *x, *out;       /* [batch,size] */
     int32_t *labels;      /* [batch] */
     vn_level *level;      /* [batch] */
-} bench;
+} sampling_bench;
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
+static vn_status time_network(sampling_bench *b, bool back, timing *t, vn_err *err) {
     const int64_t n = b->o->batch;
     const vn_query q = {.n = n,
                         .x = b->x,
@@ -63,7 +63,7 @@ static vn_status time_network(bench *b, bool back, timing *t, vn_err *err) {
 
 /* Nearly x itself, a little less without the class, so that guides have a difference to work on. */
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
-    bench *b = self;
+    sampling_bench *b = self;
     const double began = vn_now();
     const float *from = q->direction ? q->direction : q->x;
     const int64_t size = b->real->size;
@@ -80,7 +80,7 @@ static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) 
 
 /* A classifier and a reward are lent to guides that ask for one; their own time is not counted. */
 static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
-    bench *b = self;
+    sampling_bench *b = self;
     const double began = vn_now();
     const int64_t size = b->real->size;
     (void)err;
@@ -95,7 +95,7 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
 
 static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *labels, float *value,
                         float *gradient, vn_err *err) {
-    bench *b = self;
+    sampling_bench *b = self;
     const double began = vn_now();
     const int64_t size = b->real->size;
     (void)labels, (void)err;
@@ -105,7 +105,7 @@ static vn_status reward(void *self, int64_t n, const float *x0, const int32_t *l
     return VN_OK;
 }
 
-static vn_status open_bench(bench *b, vn_err *err) {
+static vn_status open_bench(sampling_bench *b, vn_err *err) {
     const size_t n = (size_t)b->o->batch, size = (size_t)b->real->size;
     b->sweep = vn_alloc(SWEEP, 1);
     b->x = vn_alloc(n, size * sizeof *b->x);
@@ -125,7 +125,7 @@ static vn_status open_bench(bench *b, vn_err *err) {
     return time_network(b, false, &b->forward, err);
 }
 
-static void close_bench(bench *b) {
+static void close_bench(sampling_bench *b) {
     vn_free(b->sweep);
     vn_free(b->x);
     vn_free(b->out);
@@ -136,7 +136,7 @@ static void close_bench(bench *b) {
 /* ---- a sampling run -------------------------------------------------------------------------- */
 
 /* Seconds of a step outside the stand-in, on average over one sampling run. */
-static vn_status run_trajectory(bench *b, vn_trajectory *trajectory, double *arithmetic,
+static vn_status run_trajectory(sampling_bench *b, vn_trajectory *trajectory, double *arithmetic,
                                 vn_err *err) {
     const vn_trajectory_batch batch = {.n = b->o->batch, .condition = b->labels, .x = b->x};
     vn_status status = vn_trajectory_begin(trajectory, &batch, err);
@@ -148,7 +148,8 @@ static vn_status run_trajectory(bench *b, vn_trajectory *trajectory, double *ari
     return status;
 }
 
-static vn_status time_walk(bench *b, vn_trajectory *trajectory, vn_bench_sampling *r, vn_err *err) {
+static vn_status time_walk(sampling_bench *b, vn_trajectory *trajectory, vn_bench_sampling *r,
+                           vn_err *err) {
     double seconds[TIMED];
     timing arithmetic;
     vn_status status = VN_OK;
@@ -172,7 +173,7 @@ static vn_status time_walk(bench *b, vn_trajectory *trajectory, vn_bench_samplin
 }
 
 /* What refuses to go together is reported as such, unless it was all that was asked for. */
-static vn_status measure(bench *b, const char *sampler, const char *guide, bool alone,
+static vn_status measure(sampling_bench *b, const char *sampler, const char *guide, bool alone,
                          vn_bench_sampling *r, vn_err *err) {
     vn_trajectory *trajectory = NULL;
     const vn_reward lent = {.evaluate = reward, .self = b};
@@ -201,7 +202,7 @@ static const char *choice_at(const char *text, bool all, const vn_table *table, 
     return i < table->count ? vn_table_row(table, i)->name : NULL;
 }
 
-static vn_status run(bench *b, vn_bench_sampling_fn report, void *user, vn_err *err) {
+static vn_status run(sampling_bench *b, vn_bench_sampling_fn report, void *user, vn_err *err) {
     const char *sampler = b->o->sampler ? b->o->sampler : b->real->path->row->sampler,
                *guide = NULL;
     const char *rule = b->o->guide ? b->o->guide : vn_table_row(&vn_guides, 0)->name;
@@ -235,7 +236,7 @@ static vn_status check(const vn_bench_sampling_options *o, vn_err *err) {
 static vn_status measure_all(vn_context *vn, const char *dir, const vn_bench_sampling_options *o,
                              vn_bench_sampling_fn report, void *user, vn_err *err) {
     vn_model *m = NULL;
-    bench b = {.vn = vn, .o = o};
+    sampling_bench b = {.vn = vn, .o = o};
     vn_status status = check(o, err);
     if (!status) status = vn_model_open_random(vn, dir, &m, err);
     if (!status)

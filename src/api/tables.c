@@ -62,6 +62,9 @@ size_t vn_kind_find(const char *name) {
 
 const vn_row *vn_kind_find_row(size_t kind, const char *name) {
     const vn_row *row;
+    size_t index;
+    if (name && kind < VN_COUNT(kinds) && kinds[kind].table)
+        return vn_table_find(kinds[kind].table, name, &index);
     for (size_t i = 0; name && (row = vn_kind_row(kind, i)); i++)
         if (!strcmp(row->name, name)) return row;
     return NULL;

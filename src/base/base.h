@@ -186,7 +186,7 @@ typedef struct vn_choice {
     bool given[VN_MAX_PARAMS]; /* set by the user, not the default */
 } vn_choice;
 
-/* What other programs call a row; capitals and all but letters, digits and + are not looked at. */
+/* Another name of a row. */
 typedef struct vn_word {
     const char *word, *name;
 } vn_word;
@@ -196,11 +196,19 @@ typedef struct vn_table {
     const char *what; /* "sampler", for messages */
     const void *rows; /* [count] structs of `stride` bytes; with stride 0: pointers to structs */
     size_t stride, count;
-    const vn_word *words; /* for messages, ended by {NULL, NULL}; NULL: none */
+    /* names in other programs, for messages; only letters, digits and + count, in either case.
+     * Ended by {NULL, NULL}; NULL: none */
+    const vn_word *words;
+    /* names that rows had in earlier versions of vane, which are parsed as the row's own;
+     * likewise */
+    const vn_word *former;
 } vn_table;
 /* The table of an array of structs. */
-#define VN_TABLE(what, rows, count) (&(const vn_table){what, rows, sizeof((rows)[0]), count, NULL})
+#define VN_TABLE(what, rows, count)                                                                \
+    (&(const vn_table){what, rows, sizeof((rows)[0]), count, NULL, NULL})
 const vn_row *vn_table_row(const vn_table *table, size_t i);
+/* The row of this name, or of one that it had formerly; NULL: there is none. */
+const vn_row *vn_table_find(const vn_table *table, const char *name, size_t *index);
 /* Adds "; did you mean 'euler'?" or, of a few names, "; known: a, b, c" to a message about `text`.
  * Names that are not vane's own may hold anything: such a message goes through vn_fail once
  * more. */

@@ -137,6 +137,15 @@ static void squeeze(const char *text, char out[LONGEST_NAME + 1]) {
     out[n] = 0;
 }
 
+const vn_row *vn_table_find(const vn_table *table, const char *name, size_t *index) {
+    for (const vn_word *w = table->former; w && w->word; w++)
+        if (strcmp(w->word, name) == 0) name = w->name;
+    for (*index = 0; *index < table->count; ++*index)
+        if (strcmp(vn_table_row(table, *index)->name, name) == 0)
+            return vn_table_row(table, *index);
+    return NULL;
+}
+
 /* The row that other programs call so, or whose name the text is but for punctuation. */
 static const char *translate(const char *text, const vn_table *table) {
     char typed[LONGEST_NAME + 1], other[LONGEST_NAME + 1];
@@ -339,10 +348,10 @@ static vn_status parse_choice(char *text, const vn_table *table, const vn_names 
     char *pairs = strchr(text, ':');
     if (pairs) *pairs++ = 0;
     text = trim(text);
-    size_t index = 0;
-    while (index < table->count && strcmp(vn_table_row(table, index)->name, text) != 0) index++;
-    if (index == table->count) return unknown_name(text, table, err);
-    *out = (vn_choice){.row = vn_table_row(table, index), .index = index};
+    size_t index;
+    const vn_row *row = vn_table_find(table, text, &index);
+    if (!row) return unknown_name(text, table, err);
+    *out = (vn_choice){.row = row, .index = index};
     for (size_t i = 0; i < param_count(out->row); i++) out->value[i] = out->row->params[i].value;
     while (pairs) {
         char *end = pairs + vn_pair_length(pairs), *next = *end ? end + 1 : NULL;

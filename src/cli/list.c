@@ -235,6 +235,13 @@ static bool unknown_word(const char *word) {
     return cli_misuse("list", "unknown kind or name '%s'; see: vane list", word);
 }
 
+/* Whether the kind has a row of this name; a former name becomes today's. */
+static bool found(selection *c, size_t kind) {
+    const vn_row *row = vn_kind_find_row(kind, c->name);
+    if (row) c->name = row->name;
+    return row;
+}
+
 /* False, with a line on stderr, when there is no such kind or row. */
 static bool choose(const args *a, selection *c) {
     *c = (selection){.kind = vn_kind_count()};
@@ -245,10 +252,10 @@ static bool choose(const args *a, selection *c) {
         if (a->name) return unknown_word(a->kind);
         c->name = a->kind;
         for (size_t k = 0; k < vn_kind_count(); k++)
-            if (vn_kind_find_row(k, c->name)) return true;
+            if (found(c, k)) return true;
         return unknown_word(a->kind);
     }
-    if (!c->name || vn_kind_find_row(c->kind, c->name)) return true;
+    if (!c->name || found(c, c->kind)) return true;
     const char *names[most];
     char text[512];
     if (cli_suggest(c->name, "", names, row_names(c->kind, names), text, sizeof text))

@@ -29,13 +29,13 @@ typedef struct vn_strip {
 
 /* Windows [begin, end) along one axis have `count` pixels inside the image, from the kernel's
  * `first` on. */
-typedef struct vn_clip {
+typedef struct vn_overlap {
     int64_t begin, end, first, count;
-} vn_clip;
+} vn_overlap;
 
 /* The windows of a strip with the same part inside the image. */
 typedef struct vn_group {
-    vn_clip y, x;
+    vn_overlap y, x;
 } vn_group;
 
 /* The windows of a forward convolution x [N,H,W,I], w [kh,kw,I,O] -> out [N,oh,ow,O]. */

@@ -47,19 +47,19 @@ vn_strip vn_conv_strip(const vn_windows *v, const vn_strips *s, int64_t i) {
 /* ---- groups ---------------------------------------------------------------------------------- */
 
 /* The part inside [0, size) of the kernel's pixels from `start` on. */
-static vn_clip clip_window(int64_t start, int64_t kernel, int64_t size) {
-    vn_clip c = {.first = vn_min_i64(vn_max_i64(-start, 0), kernel)};
+static vn_overlap clip_window(int64_t start, int64_t kernel, int64_t size) {
+    vn_overlap c = {.first = vn_min_i64(vn_max_i64(-start, 0), kernel)};
     c.count = vn_max_i64(vn_min_i64(size - start, kernel) - c.first, 0);
     return c;
 }
 
 /* The longest run of windows from `begin` on that are clipped alike. */
-static vn_clip clip_run(int64_t begin, int64_t end, int64_t stride, int64_t before, int64_t kernel,
-                        int64_t size) {
-    vn_clip run = clip_window(begin * stride - before, kernel, size);
+static vn_overlap clip_run(int64_t begin, int64_t end, int64_t stride, int64_t before,
+                           int64_t kernel, int64_t size) {
+    vn_overlap run = clip_window(begin * stride - before, kernel, size);
     run.begin = begin;
     for (run.end = begin + 1; run.end < end; run.end++) {
-        const vn_clip c = clip_window(run.end * stride - before, kernel, size);
+        const vn_overlap c = clip_window(run.end * stride - before, kernel, size);
         if (c.first != run.first || c.count != run.count) break;
     }
     return run;

@@ -15,13 +15,13 @@ static void copy_words(word *y, const word *x, int64_t n) {
         memcpy(y, x, (size_t)n * sizeof *y);
 }
 
-typedef struct filling {
+typedef struct fill_job {
     word *y, value;
     int64_t n;
-} filling;
+} fill_job;
 
 static void fill_block(void *context, int64_t block, int thread) {
-    const filling *f = context;
+    const fill_job *f = context;
     const int64_t i = block * VN_BLOCK;
     (void)thread;
     fill_words(f->y + i, f->value, vn_min_i64(VN_BLOCK, f->n - i));
@@ -31,7 +31,7 @@ void VN_K(fill)(const vn_kernel_args *a) {
     double value = a->node->attr.fill.value;
     int32_t whole = a->node->dtype == VN_I32 ? (int32_t)value : 0;
     float real = (float)value;
-    filling f = {.y = a->out, .n = vn_shape_count(&a->node->shape)};
+    fill_job f = {.y = a->out, .n = vn_shape_count(&a->node->shape)};
     memcpy(&f.value, a->node->dtype == VN_I32 ? (const void *)&whole : (const void *)&real,
            sizeof f.value);
     vn_thread_pool_run(vn_share(a->pool, (double)f.n), vn_block_count(f.n), fill_block, &f);

@@ -116,7 +116,7 @@ static void window_points(const float *const pixel[VN_POINTS], int64_t channels,
 void vn_winograd_windows(const vn_windows *v, const float *in, int64_t channels, int64_t begin,
                          int64_t end, const float *zeros, float *to, int64_t step) {
     for (int64_t t = begin; t < end; t++, to += channels) {
-        const vn_tile tile = vn_winograd_tile(v, t);
+        const vn_winograd_place tile = vn_winograd_tile(v, t);
         const float *pixel[VN_POINTS];
         for (int64_t i = 0; i < VN_POINTS; i++) {
             const int64_t y = tile.y - v->top + i / 4, x = tile.x - v->left + i % 4;
@@ -152,7 +152,7 @@ static void block_results(const vn_winograd *w, int64_t begin, int64_t end, cons
     const vn_windows *v = &w->c->windows;
     const vn_target *t = &w->c->target;
     for (int64_t i = begin; i < end; i++, points += w->c->taps.n) {
-        const vn_tile tile = vn_winograd_tile(v, i);
+        const vn_winograd_place tile = vn_winograd_tile(v, i);
         float *first =
             w->c->out + t->from + tile.image * t->image + tile.y * t->row + tile.x * t->pixel;
         const bool below = tile.y + 1 < v->oh, right = tile.x + 1 < v->ow;

@@ -47,13 +47,13 @@ static inline int64_t vn_winograd_tiles(const vn_windows *v) {
 }
 
 /* Where a tile's results begin. */
-typedef struct vn_tile {
+typedef struct vn_winograd_place {
     int64_t image, y, x;
-} vn_tile;
+} vn_winograd_place;
 
-static inline vn_tile vn_winograd_tile(const vn_windows *v, int64_t i) {
+static inline vn_winograd_place vn_winograd_tile(const vn_windows *v, int64_t i) {
     const int64_t high = vn_ceil_div(v->oh, 2), wide = vn_ceil_div(v->ow, 2);
-    return (vn_tile){i / (high * wide), 2 * (i / wide % high), 2 * (i % wide)};
+    return (vn_winograd_place){i / (high * wide), 2 * (i / wide % high), 2 * (i % wide)};
 }
 
 /* V of the first `channels` channels of tiles [begin, end): channel c of point p of tile t to to[p

@@ -88,7 +88,7 @@ static void block_points(const vn_winograd_grad *g, const vn_grad_part *p, int64
                          int64_t end, vn_winograd_sums *s) {
     const vn_windows *v = g->v;
     for (int64_t t = begin; t < end; t++) {
-        const vn_tile tile = vn_winograd_tile(v, t);
+        const vn_winograd_place tile = vn_winograd_tile(v, t);
         const float *first = g->dy + ((tile.image * v->oh + tile.y) * v->ow + tile.x) * g->n + p->n;
         const bool below = tile.y + 1 < v->oh, right = tile.x + 1 < v->ow;
         for (int64_t at = 0; at < p->outputs; at += VN_PANEL) {

@@ -8,16 +8,16 @@
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, MAX_FILES = 5 };
 
-typedef struct layout {
+typedef struct record_format {
     /* training files: those that are there are read, in this order */
     const char *train[MAX_FILES + 1];
     const char *test;
     size_t label_bytes, label_at; /* CIFAR-100: the coarse label first, then the fine one */
     int32_t classes;
     const char *names; /* file with the class names */
-} layout;
+} record_format;
 
-static const layout layouts[] = {
+static const record_format layouts[] = {
     {{"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
       "data_batch_5.bin"},
      "test_batch.bin",
@@ -30,19 +30,19 @@ static const layout layouts[] = {
 
 /* ---- which files ----------------------------------------------------------------------------- */
 
-static bool names_file(const layout *l, const char *name) {
+static bool names_file(const record_format *l, const char *name) {
     for (size_t i = 0; l->train[i]; i++)
         if (strcmp(name, l->train[i]) == 0) return true;
     return strcmp(name, l->test) == 0;
 }
 
-static bool fits(const layout *l, const char *source) {
+static bool fits(const record_format *l, const char *source) {
     if (vn_is_dir(source)) return vn_source_has(source, l->train[0]);
     const char *slash = strrchr(source, '/');
     return names_file(l, slash ? slash + 1 : source);
 }
 
-static const layout *find_layout(const char *source) {
+static const record_format *find_layout(const char *source) {
     for (size_t i = 0; i < VN_COUNT(layouts); i++)
         if (fits(&layouts[i], source)) return &layouts[i];
     return NULL;
@@ -55,7 +55,8 @@ bool vn_cifar_detect(const char *source) {
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* The records of one file, counted before anything is read. */
-static vn_status count_records(const layout *l, const char *path, int64_t *records, vn_err *err) {
+static vn_status count_records(const record_format *l, const char *path, int64_t *records,
+                               vn_err *err) {
     const int64_t record = (int64_t)l->label_bytes + 3 * PLANE;
     struct stat info;
     if (stat(path, &info) != 0) return vn_fail_errno(err, "%s", path);
@@ -68,7 +69,8 @@ static vn_status count_records(const layout *l, const char *path, int64_t *recor
     return VN_OK;
 }
 
-static vn_status take_record(const layout *l, const uint8_t *record, vn_source *out, vn_err *err) {
+static vn_status take_record(const record_format *l, const uint8_t *record, vn_source *out,
+                             vn_err *err) {
     const int64_t i = out->count++;
     const uint8_t *planes = record + l->label_bytes;
     uint8_t *pixels = out->pixels + i * 3 * PLANE;
@@ -82,7 +84,7 @@ static vn_status take_record(const layout *l, const uint8_t *record, vn_source *
 }
 
 /* Appends the records of one file; room for them is there. */
-static vn_status read_records(const layout *l, const char *path, int64_t records,
+static vn_status read_records(const record_format *l, const char *path, int64_t records,
                               const vn_watch *watch, vn_source *out, vn_err *err) {
     uint8_t record[2 + 3 * PLANE];
     const size_t size = l->label_bytes + 3 * PLANE;
@@ -122,8 +124,8 @@ static vn_status grow(vn_source *out, int64_t records, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status read_file(const layout *l, const char *path, const vn_watch *watch, vn_source *out,
-                           vn_err *err) {
+static vn_status read_file(const record_format *l, const char *path, const vn_watch *watch,
+                           vn_source *out, vn_err *err) {
     int64_t records = 0;
     vn_status status = count_records(l, path, &records, err);
     if (!status && grow(out, records, err) != VN_OK) status = vn_fail_in(err, "%s", path);
@@ -131,7 +133,7 @@ static vn_status read_file(const layout *l, const char *path, const vn_watch *wa
     return status;
 }
 
-static vn_status read_folder(const layout *l, const char *folder, const vn_watch *watch,
+static vn_status read_folder(const record_format *l, const char *folder, const vn_watch *watch,
                              vn_source *out, vn_err *err) {
     vn_status status = VN_OK;
     for (size_t i = 0; !status && l->train[i]; i++) {
@@ -143,7 +145,8 @@ static vn_status read_folder(const layout *l, const char *folder, const vn_watch
     return status;
 }
 
-static vn_status name_classes(const layout *l, const char *source, vn_source *out, vn_err *err) {
+static vn_status name_classes(const record_format *l, const char *source, vn_source *out,
+                              vn_err *err) {
     const char *slash = strrchr(source, '/');
     const int folder = vn_is_dir(source) ? (int)strlen(source) : slash ? (int)(slash - source) : 0;
     char *path = vn_format("%.*s%s%s", folder, source, folder > 0 ? "/" : "", l->names);
@@ -156,7 +159,7 @@ static vn_status name_classes(const layout *l, const char *source, vn_source *ou
 
 vn_status vn_cifar_open(const char *source, const vn_data_options *options, vn_source *out,
                         vn_err *err) {
-    const layout *l = find_layout(source);
+    const record_format *l = find_layout(source);
     out->sample.rank = 3;
     out->sample.dim[0] = 3;
     out->sample.dim[1] = out->sample.dim[2] = SIDE;

@@ -11,7 +11,7 @@
     ROW(cfg) ROW(embedded) \
     ROW(classifier) ROW(energy) \
     ROW(fk) ROW(fkc) ROW(gibbs_like) \
-    ROW(negative) ROW(also) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
+    ROW(negative) ROW(compose) ROW(perp_neg) ROW(autoguidance) ROW(icg) ROW(tsg) \
     ROW(apg) ROW(cfg_zero_star) ROW(cfg_plus_plus) ROW(rectified_cfg_plus_plus) \
     ROW(tcfg) ROW(mambo_g) ROW(fdg) \
     ROW(rescale) ROW(dynamic_threshold) ROW(clip) \

@@ -12,13 +12,13 @@
 
 #include <math.h>
 
-typedef struct weights {
+typedef struct particle_weights {
     int64_t count, first; /* samples, and the first of them */
     double top, sum, sum2;
-} weights;
+} particle_weights;
 
-static weights weigh(const vn_guide_at *at, const double *log_weight, int32_t label) {
-    weights w = {.top = (double)-INFINITY};
+static particle_weights weigh(const vn_guide_at *at, const double *log_weight, int32_t label) {
+    particle_weights w = {.top = (double)-INFINITY};
     for (int64_t i = 0; i < at->n; i++)
         if (at->condition[i] == label) {
             if (!w.count++) w.first = i;
@@ -35,7 +35,7 @@ static weights weigh(const vn_guide_at *at, const double *log_weight, int32_t la
 
 /* places[i]: in how many places sample i survives. Counts how many of the points u, u + 1, .. lie
  * in sample i's part of a line of length K, which is as long as K w_i. */
-static void share_out(const vn_guide_at *at, const weights *w, int32_t label,
+static void share_out(const vn_guide_at *at, const particle_weights *w, int32_t label,
                       const double *log_weight, int32_t *places) {
     const double u = vn_random_double(at->seed, VN_STREAM_SELECT, at->first + (uint64_t)w->first,
                                       (uint64_t)at->step);
@@ -85,7 +85,7 @@ void vn_population_resample(vn_guide *g, vn_population *p, double ess) {
     for (int64_t first = 0; first < at->n; first++) {
         const vn_condition label = at->condition[first];
         if (seen_before(at, first)) continue;
-        const weights w = weigh(at, g->log_weight, label);
+        const particle_weights w = weigh(at, g->log_weight, label);
         if (w.sum * w.sum >= ess * (double)w.count * w.sum2) continue;
         share_out(at, &w, label, g->log_weight, g->condition);
         fill_places(at, label, g->condition, p->ancestor);

@@ -17,4 +17,5 @@ static const vn_word words[] = {{"classifier-free", "cfg"},
                                 {"cfgpp", "cfg-plus-plus"},
                                 {"cfg-zero", "cfg-zero-star"},
                                 {NULL, NULL}};
-const vn_table vn_guides = {"guide", rows, 0, VN_COUNT(rows), words};
+static const vn_word former[] = {{"also", "compose"}, {NULL, NULL}};
+const vn_table vn_guides = {"guide", rows, 0, VN_COUNT(rows), words, former};

@@ -76,16 +76,16 @@ typedef struct vn_segment {
     double x0, y0, x1, y1;
 } vn_segment;
 
-typedef struct vn_clip {
+typedef struct vn_rectangle {
     double x0, y0, x1, y1;
-} vn_clip;
+} vn_rectangle;
 
 /* A white sheet to draw on, and a pen. What fails, for lack of memory, shows when the picture is
  * taken. */
 typedef struct vn_canvas {
-    vn_image image; /* what it becomes */
-    uint8_t *mask;  /* [height,width] of the shape being painted; else 0 */
-    vn_clip clip;   /* whole pixels */
+    vn_image image;    /* what it becomes */
+    uint8_t *mask;     /* [height,width] of the shape being painted; else 0 */
+    vn_rectangle clip; /* whole pixels */
     /* the pen */
     double left, top, scale_x, scale_y; /* its coordinates on the sheet */
     double x, y;                        /* where it is, in pixels */

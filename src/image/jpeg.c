@@ -13,7 +13,7 @@
  * all. MAX_SEGMENTS: before the first scan, when EXIF is looked for. */
 enum { MAX_SCANS = 200, MAX_SEGMENTS = 1 << 16 };
 
-typedef struct reader {
+typedef struct jpeg_reader {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
@@ -22,7 +22,7 @@ typedef struct reader {
     bool header_only;
     vn_image *image;
     vn_err *err;
-} reader;
+} jpeg_reader;
 
 bool vn_jpeg_is(vn_bytes bytes) {
     return bytes.left >= 3 && memcmp(bytes.at, "\xff\xd8\xff", 3) == 0;
@@ -51,7 +51,7 @@ bool vn_jpeg_find_exif(const vn_span *file, vn_part *exif) {
 }
 
 static _Noreturn void fail(j_common_ptr jpeg) {
-    reader *r = jpeg->client_data;
+    jpeg_reader *r = jpeg->client_data;
     char text[JMSG_LENGTH_MAX];
     jpeg->err->format_message(jpeg, text);
     if (jpeg->err->msg_code == JERR_OUT_OF_MEMORY)
@@ -67,18 +67,18 @@ static void on_message(j_common_ptr jpeg, int level) {
 }
 
 static void on_progress(j_common_ptr jpeg) {
-    reader *r = jpeg->client_data;
+    jpeg_reader *r = jpeg->client_data;
     if (r->jpeg.input_scan_number <= MAX_SCANS) return;
     vn_fail(r->err, VN_BAD_FILE, "JPEG: more than %d scans", MAX_SCANS);
     longjmp(r->trap, 1);
 }
 
-static _Noreturn void refuse(reader *r, vn_status status, const char *text) {
+static _Noreturn void refuse(jpeg_reader *r, vn_status status, const char *text) {
     vn_fail(r->err, status, "JPEG: %s", text);
     longjmp(r->trap, 1);
 }
 
-static void choose_colour(reader *r) {
+static void choose_colour(jpeg_reader *r) {
     switch (r->jpeg.jpeg_color_space) {
     case JCS_GRAYSCALE: r->jpeg.out_color_space = JCS_GRAYSCALE; return;
     case JCS_YCbCr:
@@ -100,7 +100,7 @@ static void inks_to_rgb(uint8_t *row, size_t width) {
     }
 }
 
-static void read_rows(reader *r) {
+static void read_rows(jpeg_reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     const size_t width = jpeg->output_width, stride = width * (size_t)r->image->channels;
     const bool inks = jpeg->out_color_space == JCS_CMYK;
@@ -125,7 +125,7 @@ static double coefficient_bytes(const struct jpeg_decompress_struct *jpeg) {
     return blocks * sizeof(JBLOCK);
 }
 
-static void run(reader *r) {
+static void run(jpeg_reader *r) {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     jpeg_create_decompress(jpeg);
     jpeg->client_data = r;
@@ -150,7 +150,7 @@ static void run(reader *r) {
     jpeg_finish_decompress(jpeg);
 }
 
-static vn_status run_trapped(reader *r) {
+static vn_status run_trapped(jpeg_reader *r) {
     if (setjmp(r->trap) != 0) {
         vn_image_free(r->image);
         return r->err->status;
@@ -161,7 +161,7 @@ static vn_status run_trapped(reader *r) {
 
 vn_status vn_jpeg_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
     vn_err own = {0};
-    reader r = {.bytes = bytes, .header_only = header_only, .image = image, .err = &own};
+    jpeg_reader r = {.bytes = bytes, .header_only = header_only, .image = image, .err = &own};
     r.jpeg.err = jpeg_std_error(&r.errors);
     r.jpeg.client_data = &r;
     r.errors.error_exit = fail;

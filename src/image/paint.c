@@ -66,7 +66,7 @@ static int64_t within(double value, double low, double high) {
 }
 
 static box box_of(const vn_canvas *c, double x0, double y0, double x1, double y1) {
-    const vn_clip *clip = &c->clip;
+    const vn_rectangle *clip = &c->clip;
     return (box){within(floor(x0), clip->x0, clip->x1), within(floor(y0), clip->y0, clip->y1),
                  within(ceil(x1), clip->x0, clip->x1), within(ceil(y1), clip->y0, clip->y1)};
 }
@@ -158,8 +158,8 @@ void vn_pen_place(vn_canvas *c, double left, double top, double scale_x, double 
 }
 
 void vn_canvas_clip(vn_canvas *c, double left, double top, double width, double height) {
-    c->clip = (vn_clip){fmax(left, 0), fmax(top, 0), fmin(left + width, c->image.width),
-                        fmin(top + height, c->image.height)};
+    c->clip = (vn_rectangle){fmax(left, 0), fmax(top, 0), fmin(left + width, c->image.width),
+                             fmin(top + height, c->image.height)};
 }
 
 /* ---- shapes ---------------------------------------------------------------------------------- */

@@ -99,21 +99,21 @@ static void flush_bytes(png_structp png) {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-typedef struct reader {
+typedef struct png_reader {
     session p;
     vn_bytes bytes;
     vn_image *image;
     bool alpha; /* rows have one more channel than the picture */
     bool words; /* text is wanted, not the pixels alone */
-} reader;
+} png_reader;
 
-static void reader_close(reader *r) {
+static void reader_close(png_reader *r) {
     png_destroy_read_struct(&r->p.png, &r->p.info, NULL);
 }
 
 /* To be closed even when it fails. */
-static vn_status reader_open(reader *r, vn_bytes bytes, vn_image *image, vn_err *err) {
-    *r = (reader){.bytes = bytes, .image = image, .p = {.left = SIZE_MAX, .err = err}};
+static vn_status reader_open(png_reader *r, vn_bytes bytes, vn_image *image, vn_err *err) {
+    *r = (png_reader){.bytes = bytes, .image = image, .p = {.left = SIZE_MAX, .err = err}};
     r->p.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r->p, on_error, on_warning, &r->p,
                                         take, give);
     if (r->p.png) r->p.info = png_create_info_struct(r->p.png);
@@ -135,7 +135,7 @@ static void leave_out_words(png_structp png) {
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, chunks, (int)sizeof chunks / 5);
 }
 
-static void read_header(reader *r) {
+static void read_header(png_reader *r) {
     set_limits(r->p.png);
     if (!r->words) leave_out_words(r->p.png);
     png_read_info(r->p.png, r->p.info);
@@ -144,7 +144,7 @@ static void read_header(reader *r) {
     r->image->channels = png_get_color_type(r->p.png, r->p.info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
 }
 
-static void read_pixels(reader *r) {
+static void read_pixels(png_reader *r) {
     png_structp png = r->p.png;
     vn_image *image = r->image;
     r->alpha = (png_get_color_type(png, r->p.info) & PNG_COLOR_MASK_ALPHA) != 0 ||
@@ -167,7 +167,7 @@ static void read_pixels(reader *r) {
     if (r->alpha) vn_image_flatten(image);
 }
 
-static vn_status read_trapped(reader *r, bool header_only) {
+static vn_status read_trapped(png_reader *r, bool header_only) {
     if (setjmp(r->p.trap) != 0) return r->p.err->status;
     read_header(r);
     const vn_status status =
@@ -178,7 +178,7 @@ static vn_status read_trapped(reader *r, bool header_only) {
 
 vn_status vn_png_decode(vn_bytes bytes, bool header_only, vn_image *image, vn_err *err) {
     vn_err own = {0};
-    reader r;
+    png_reader r;
     vn_status status = reader_open(&r, bytes, image, &own);
     if (!status) status = read_trapped(&r, header_only);
     reader_close(&r);
@@ -226,7 +226,7 @@ static json_t *text_value(const char *text, size_t length, bool utf8) {
     return value;
 }
 
-static json_t *text_object(const reader *r) {
+static json_t *text_object(const png_reader *r) {
     png_textp text = NULL;
     const int count = png_get_text(r->p.png, r->p.info, &text, NULL);
     json_t *object = json_object();
@@ -249,7 +249,7 @@ static json_t *text_object(const reader *r) {
 
 static vn_status describe(vn_bytes bytes, json_t **out, vn_err *err) {
     vn_image image = {0};
-    reader r;
+    png_reader r;
     if (!vn_png_is(bytes)) return vn_fail(err, VN_BAD_FILE, "not a PNG");
     vn_status status = reader_open(&r, bytes, &image, err);
     r.p.left = MAX_TEXT;

@@ -17,17 +17,17 @@ vn_status vn_config_refuse(const char *net, const char *key, const char *text,
 }
 
 /* A value that is being read: its field, its destination and its names for messages. */
-typedef struct reader {
+typedef struct config_reader {
     const char *net;
     const vn_field *field;
     vn_err *err;
-} reader;
+} config_reader;
 
-static vn_status refuse_type(const reader *r, const char *expected) {
+static vn_status refuse_type(const config_reader *r, const char *expected) {
     return vn_fail(r->err, VN_BAD_FILE, "%s: %s must be %s", r->net, r->field->name, expected);
 }
 
-static vn_status read_number(const reader *r, const json_t *value, double *out) {
+static vn_status read_number(const config_reader *r, const json_t *value, double *out) {
     if (!json_is_number(value)) return refuse_type(r, "a number");
     double x = json_number_value(value);
     if (!(x >= r->field->min && x <= r->field->max))
@@ -37,7 +37,7 @@ static vn_status read_number(const reader *r, const json_t *value, double *out) 
     return VN_OK;
 }
 
-static vn_status read_int(const reader *r, const json_t *value, int64_t *out) {
+static vn_status read_int(const config_reader *r, const json_t *value, int64_t *out) {
     if (!json_is_integer(value)) return refuse_type(r, "a whole number");
     double x = 0;
     vn_status status = read_number(r, value, &x);
@@ -45,7 +45,7 @@ static vn_status read_int(const reader *r, const json_t *value, int64_t *out) {
     return status;
 }
 
-static vn_status read_choice(const reader *r, const json_t *value, int64_t *out) {
+static vn_status read_choice(const config_reader *r, const json_t *value, int64_t *out) {
     if (!json_is_string(value)) return refuse_type(r, "a string");
     const char *text = json_string_value(value);
     size_t count = 0;
@@ -57,7 +57,7 @@ static vn_status read_choice(const reader *r, const json_t *value, int64_t *out)
     return vn_config_refuse(r->net, r->field->name, text, r->field->choices, count, r->err);
 }
 
-static vn_status check_list(const reader *r, const json_t *value) {
+static vn_status check_list(const config_reader *r, const json_t *value) {
     if (!json_is_array(value) || json_array_size(value) == 0) return refuse_type(r, "a list");
     if (json_array_size(value) > VN_CONFIG_MAX_LIST)
         return vn_fail(r->err, VN_UNSUPPORTED, "%s: %s has %zu entries; at most %d are supported",
@@ -65,7 +65,7 @@ static vn_status check_list(const reader *r, const json_t *value) {
     return VN_OK;
 }
 
-static vn_status read_ints(const reader *r, const json_t *value, vn_config_ints *out) {
+static vn_status read_ints(const config_reader *r, const json_t *value, vn_config_ints *out) {
     vn_status status = check_list(r, value);
     size_t count = !status ? json_array_size(value) : 0;
     for (size_t i = 0; i < count && !status; i++)
@@ -74,7 +74,7 @@ static vn_status read_ints(const reader *r, const json_t *value, vn_config_ints 
     return status;
 }
 
-static vn_status read_names(const reader *r, const json_t *value, vn_config_names *out) {
+static vn_status read_names(const config_reader *r, const json_t *value, vn_config_names *out) {
     vn_status status = check_list(r, value);
     if (status) return status;
     out->count = json_array_size(value);
@@ -85,7 +85,7 @@ static vn_status read_names(const reader *r, const json_t *value, vn_config_name
     return VN_OK;
 }
 
-static vn_status read_size(const reader *r, const json_t *value, int64_t out[2]) {
+static vn_status read_size(const config_reader *r, const json_t *value, int64_t out[2]) {
     if (!json_is_array(value)) {
         vn_status status = read_int(r, value, &out[0]);
         out[1] = out[0];
@@ -96,7 +96,7 @@ static vn_status read_size(const reader *r, const json_t *value, int64_t out[2])
     return !status ? read_int(r, json_array_get(value, 1), &out[1]) : status;
 }
 
-static vn_status read_null(const reader *r, void *member) {
+static vn_status read_null(const config_reader *r, void *member) {
     if (!r->field->nullable && r->field->kind != VN_FIELD_BOOL)
         return refuse_type(r, "given: it cannot be null");
     switch (r->field->kind) {
@@ -111,7 +111,7 @@ static vn_status read_null(const reader *r, void *member) {
     return VN_OK;
 }
 
-static vn_status read_field(const reader *r, const json_t *value, void *member) {
+static vn_status read_field(const config_reader *r, const json_t *value, void *member) {
     if (json_is_null(value)) return read_null(r, member);
     switch (r->field->kind) {
     case VN_FIELD_INT: return read_int(r, value, member);
@@ -149,7 +149,7 @@ vn_status vn_config_read(const json_t *config, const char *net, const vn_field *
         size_t i = 0;
         while (i < count && strcmp(fields[i].name, key)) i++;
         if (i == count) return refuse_key(net, key, fields, count, err);
-        reader r = {net, &fields[i], err};
+        config_reader r = {net, &fields[i], err};
         vn_status status = read_field(&r, value, (char *)into + fields[i].offset);
         if (status) return status;
     }

@@ -16,17 +16,18 @@ static const vn_mixture *mixture_of(const vn_world *w, vn_network which, int32_t
 }
 
 /* Work space: y [most,D], log weights [most], c [most], z [D], back [D]. */
-typedef struct room {
+typedef struct scratch {
     double *y, *log_w, *c, *z, *back;
-} room;
+} scratch;
 
 size_t vn_world_work(const vn_world *w) {
     return w->most * (w->size + 2) + 2 * w->size;
 }
 
-static room room_of(const vn_world *w, double *work) {
+static scratch scratch_of(const vn_world *w, double *work) {
     double *after = work + w->most * w->size;
-    return (room){work, after, after + w->most, after + 2 * w->most, after + 2 * w->most + w->size};
+    return (scratch){work, after, after + w->most, after + 2 * w->most,
+                     after + 2 * w->most + w->size};
 }
 
 /* out = V (x - scale * mean) */
@@ -63,7 +64,7 @@ static double variance(const vn_component *k, size_t i, double alpha, double sig
 
 /* Fills y and log_w; returns log p(x), and makes log_w the log of p(component|x). */
 static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma, const double *x,
-                    const room *r) {
+                    const scratch *r) {
     double top = (double)-INFINITY, sum = 0;
     for (size_t k = 0; k < m->count; k++) {
         const vn_component *c = &m->component[k];
@@ -84,7 +85,7 @@ static double weigh(const vn_mixture *m, size_t size, double alpha, double sigma
 
 double vn_world_log_density(const vn_world *w, vn_network which, int32_t label, double alpha,
                             double sigma, const double *x, double *work) {
-    room r = room_of(w, work);
+    scratch r = scratch_of(w, work);
     return weigh(mixture_of(w, which, label), w->size, alpha, sigma, x, &r);
 }
 
@@ -93,7 +94,7 @@ void vn_world_denoise(const vn_world *w, vn_network which, int32_t label, double
                       double sigma, const double *x, double *x0, double *eps, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
-    room r = room_of(w, work);
+    scratch r = scratch_of(w, work);
     weigh(m, size, alpha, sigma, x, &r);
     for (size_t i = 0; i < size; i++) x0[i] = eps[i] = 0;
     for (size_t k = 0; k < m->count; k++) {
@@ -117,7 +118,7 @@ void vn_world_vjp(const vn_world *w, vn_network which, int32_t label, double alp
                   const double *x, const double *v, double *out, double *work) {
     const vn_mixture *m = mixture_of(w, which, label);
     const size_t size = w->size;
-    room r = room_of(w, work);
+    scratch r = scratch_of(w, work);
     weigh(m, size, alpha, sigma, x, &r);
     double mean = 0; /* x0.v */
     for (size_t k = 0; k < m->count; k++) {

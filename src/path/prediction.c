@@ -114,8 +114,12 @@ static const vn_word words[] = {
     {"sample", "x0"},   {"x", "x0"},       {"x-start", "x0"},     {"xstart", "x0"},
     {"data", "x0"},     {"start-x", "x0"}, {"flow", "velocity"},  {"flow-prediction", "velocity"},
     {"rf", "velocity"}, {NULL, NULL}};
-static const vn_table predictions = {"prediction", vn_prediction_rows, sizeof vn_prediction_rows[0],
-                                     VN_COUNT(vn_prediction_rows), words};
+static const vn_table predictions = {"prediction",
+                                     vn_prediction_rows,
+                                     sizeof vn_prediction_rows[0],
+                                     VN_COUNT(vn_prediction_rows),
+                                     words,
+                                     NULL};
 
 /* ---- at work --------------------------------------------------------------------------------- */
 

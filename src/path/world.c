@@ -12,17 +12,17 @@
 #define SMALLEST_STD   1e-6
 
 /* A file being read. `place` is where, for messages. */
-typedef struct reader {
+typedef struct world_reader {
     vn_world *w;
     vn_err *err;
     char place[160];
-} reader;
+} world_reader;
 
-static vn_status bad(reader *r, const char *what) {
+static vn_status bad(world_reader *r, const char *what) {
     return vn_fail(r->err, VN_BAD_FILE, "%s %s", r->place, what);
 }
 
-static void *take(reader *r, size_t count, size_t size) {
+static void *take(world_reader *r, size_t count, size_t size) {
     size_t bytes;
     void *p = vn_mul_overflows(count, size, &bytes)
                   ? NULL
@@ -32,13 +32,14 @@ static void *take(reader *r, size_t count, size_t size) {
 }
 
 /* Extends the place by one piece; undo by cutting at the returned length. */
-static size_t enter(reader *r, const char *format, size_t index) {
+static size_t enter(world_reader *r, const char *format, size_t index) {
     size_t end = strlen(r->place);
     snprintf(r->place + end, sizeof r->place - end, format, index); /* only the literals below */
     return end;
 }
 
-static vn_status only_keys(reader *r, const json_t *object, const char *const *keys, size_t count) {
+static vn_status only_keys(world_reader *r, const json_t *object, const char *const *keys,
+                           size_t count) {
     const char *key;
     json_t *value;
     if (!json_is_object(object)) return bad(r, "is not an object");
@@ -55,7 +56,7 @@ static vn_status only_keys(reader *r, const json_t *object, const char *const *k
 }
 
 /* An array of numbers, within bounds that keep all later arithmetic finite. */
-static vn_status read_numbers(reader *r, const json_t *array, size_t count, double *out) {
+static vn_status read_numbers(world_reader *r, const json_t *array, size_t count, double *out) {
     if (!json_is_array(array)) return bad(r, "is not an array of numbers");
     if (json_array_size(array) != count)
         return vn_fail(r->err, VN_BAD_FILE, "%s has %zu numbers, not %zu", r->place,
@@ -71,7 +72,7 @@ static vn_status read_numbers(reader *r, const json_t *array, size_t count, doub
 
 /* ---- a component ----------------------------------------------------------------------------- */
 
-static vn_status read_std(reader *r, const json_t *std, vn_component *c) {
+static vn_status read_std(world_reader *r, const json_t *std, vn_component *c) {
     double *value = take(r, r->w->size, sizeof *value), s = json_number_value(std);
     if (!value) return VN_NO_MEMORY;
     if (!json_is_number(std) || !(s >= SMALLEST_STD && s <= LARGEST_NUMBER))
@@ -81,7 +82,7 @@ static vn_status read_std(reader *r, const json_t *std, vn_component *c) {
     return VN_OK;
 }
 
-static vn_status read_matrix(reader *r, const json_t *cov, double *matrix, bool *diagonal) {
+static vn_status read_matrix(world_reader *r, const json_t *cov, double *matrix, bool *diagonal) {
     const size_t n = r->w->size;
     vn_status status = VN_OK;
     *diagonal = true;
@@ -99,7 +100,7 @@ static vn_status read_matrix(reader *r, const json_t *cov, double *matrix, bool 
     return status;
 }
 
-static vn_status read_cov(reader *r, const json_t *cov, vn_component *c) {
+static vn_status read_cov(world_reader *r, const json_t *cov, vn_component *c) {
     const size_t n = r->w->size;
     bool diagonal;
     double *value = take(r, n, sizeof *value), *matrix = vn_alloc(n, n * sizeof *matrix),
@@ -126,14 +127,15 @@ static vn_status read_cov(reader *r, const json_t *cov, vn_component *c) {
     return status;
 }
 
-static vn_status read_weight(reader *r, const json_t *weight, double *out) {
+static vn_status read_weight(world_reader *r, const json_t *weight, double *out) {
     *out = weight ? json_number_value(weight) : 1;
     if (weight && !json_is_number(weight)) return bad(r, "has a weight that is not a number");
     if (!(*out >= 0 && *out <= LARGEST_NUMBER)) return bad(r, "has a weight outside [0, 1e12]");
     return VN_OK;
 }
 
-static vn_status read_component(reader *r, const json_t *json, vn_component *c, double *weight) {
+static vn_status read_component(world_reader *r, const json_t *json, vn_component *c,
+                                double *weight) {
     static const char *const keys[] = {"weight", "mean", "cov", "std"};
     vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
     if (!status) status = read_weight(r, json_object_get(json, "weight"), weight);
@@ -159,7 +161,7 @@ static vn_status read_component(reader *r, const json_t *json, vn_component *c, 
 /* ---- a mixture, a class, a model ------------------------------------------------------------- */
 
 /* Replaces weights by the logarithms of weights that sum to 1; that of 0 is minus infinity. */
-static vn_status normalise(reader *r, size_t count, double *weight) {
+static vn_status normalise(world_reader *r, size_t count, double *weight) {
     double sum = 0;
     for (size_t i = 0; i < count; i++) sum += weight[i];
     if (!(sum > 0)) return bad(r, "has weights that sum to 0");
@@ -167,7 +169,7 @@ static vn_status normalise(reader *r, size_t count, double *weight) {
     return VN_OK;
 }
 
-static vn_status read_mixture(reader *r, const json_t *array, vn_mixture *m) {
+static vn_status read_mixture(world_reader *r, const json_t *array, vn_mixture *m) {
     if (!json_is_array(array) || json_array_size(array) == 0)
         return bad(r, "is not a list of components");
     m->count = json_array_size(array);
@@ -186,7 +188,7 @@ static vn_status read_mixture(reader *r, const json_t *array, vn_mixture *m) {
     return status;
 }
 
-static vn_status read_name(reader *r, const json_t *name, size_t index) {
+static vn_status read_name(world_reader *r, const json_t *name, size_t index) {
     if (name && (!json_is_string(name) || !json_string_value(name)[0]))
         return bad(r, "has a name that is no text");
     char number[24];
@@ -198,7 +200,7 @@ static vn_status read_name(reader *r, const json_t *name, size_t index) {
     return VN_OK;
 }
 
-static vn_status read_class(reader *r, const json_t *json, size_t index, bool named,
+static vn_status read_class(world_reader *r, const json_t *json, size_t index, bool named,
                             vn_mixture *m) {
     static const char *const keys[] = {"name", "components"};
     vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
@@ -211,7 +213,7 @@ static vn_status read_class(reader *r, const json_t *json, size_t index, bool na
 }
 
 /* p(x) = sum over classes of p(y) p(x|y). */
-static vn_status unite(reader *r, vn_model_of_world *model) {
+static vn_status unite(world_reader *r, vn_model_of_world *model) {
     const vn_world *w = r->w;
     vn_mixture *m = &model->null;
     for (int32_t y = 0; y < w->classes; y++) m->count += model->of_class[y].count;
@@ -227,7 +229,7 @@ static vn_status unite(reader *r, vn_model_of_world *model) {
     return VN_OK;
 }
 
-static vn_status read_classes(reader *r, const json_t *array, bool named,
+static vn_status read_classes(world_reader *r, const json_t *array, bool named,
                               vn_model_of_world *model) {
     vn_status status = VN_OK;
     model->of_class = take(r, (size_t)r->w->classes, sizeof *model->of_class);
@@ -241,7 +243,8 @@ static vn_status read_classes(reader *r, const json_t *array, bool named,
 }
 
 /* Classes and their union, from the file's top or from its "weak". */
-static vn_status read_model(reader *r, const json_t *json, bool main, vn_model_of_world *model) {
+static vn_status read_model(world_reader *r, const json_t *json, bool main,
+                            vn_model_of_world *model) {
     const json_t *all = json_object_get(json, "unconditional");
     vn_status status = read_classes(r, json_object_get(json, "classes"), main, model);
     if (status || !all) return status ? status : unite(r, model);
@@ -253,7 +256,7 @@ static vn_status read_model(reader *r, const json_t *json, bool main, vn_model_o
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static vn_status read_prior(reader *r, const json_t *weights) {
+static vn_status read_prior(world_reader *r, const json_t *weights) {
     const size_t n = (size_t)r->w->classes;
     double *prior = take(r, n, sizeof *prior);
     if (!prior) return VN_NO_MEMORY;
@@ -267,7 +270,7 @@ static vn_status read_prior(reader *r, const json_t *weights) {
     return status ? status : normalise(r, n, prior);
 }
 
-static vn_status read_count(reader *r, const json_t *json) {
+static vn_status read_count(world_reader *r, const json_t *json) {
     const size_t count = json_array_size(json_object_get(json, "classes"));
     if (count == 0 || count > INT32_MAX) return bad(r, "has no list of classes");
     if (r->w->classes && (size_t)r->w->classes != count)
@@ -276,7 +279,7 @@ static vn_status read_count(reader *r, const json_t *json) {
     return VN_OK;
 }
 
-static vn_status read_main(reader *r, const json_t *json) {
+static vn_status read_main(world_reader *r, const json_t *json) {
     static const char *const keys[] = {"classes", "class_weights", "unconditional", "weak"};
     strcpy(r->place, "the world");
     vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
@@ -288,7 +291,7 @@ static vn_status read_main(reader *r, const json_t *json) {
     return status ? status : read_model(r, json, true, &r->w->model[VN_NETWORK_MAIN]);
 }
 
-static vn_status read_weak(reader *r, const json_t *json) {
+static vn_status read_weak(world_reader *r, const json_t *json) {
     static const char *const keys[] = {"classes", "unconditional"};
     strcpy(r->place, "weak");
     vn_status status = only_keys(r, json, keys, VN_COUNT(keys));
@@ -299,7 +302,7 @@ static vn_status read_weak(reader *r, const json_t *json) {
 
 vn_status vn_world_from_json(const json_t *json, vn_world **out, vn_err *err) {
     *out = NULL;
-    reader r = {.w = vn_calloc(1, sizeof *r.w), .err = err};
+    world_reader r = {.w = vn_calloc(1, sizeof *r.w), .err = err};
     if (!r.w) return vn_no_memory(err);
     const json_t *weak = json_object_get(json, "weak");
     vn_status status = read_main(&r, json);

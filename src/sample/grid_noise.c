@@ -41,9 +41,9 @@ enum { AUTO };                                 /* and of TOLD; then VN_TOLD_EXAC
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
-typedef struct span {
+typedef struct noise_span {
     double most, least;
-} span;
+} noise_span;
 
 static double clock_at(const vn_path *p, double t) {
     vn_level l = vn_path_level(p, t);
@@ -55,8 +55,8 @@ static double clock_of_step(const vn_path *p, double step) {
 }
 
 /* The first and last level of N steps of the grid that `over` names. */
-static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
-                              vn_err *err) {
+static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int steps,
+                              noise_span *out, vn_err *err) {
     const int whole = p->steps / steps;
     const double offset = c->value[at + OFFSET], stride = whole, even = (double)p->steps / steps;
     const bool leading = c->value[at + OVER] == LEADING;
@@ -82,10 +82,10 @@ static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err
 
 /* The span by the parameters from `at` on. Bounds are often quoted to five digits, so one slightly
  * above the path's own is taken as the path's. */
-static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, span *out,
+static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, noise_span *out,
                            vn_err *err) {
     const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
-    *out = (span){clock_at(p, 1), clock_at(p, p->row->least(p))};
+    *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->least(p))};
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
@@ -135,7 +135,7 @@ static const vn_param karras_params[] = {
 static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                              vn_level *level, vn_level *last, vn_err *err) {
     const double rho = c->value[RHO];
-    span ends = {0};
+    noise_span ends = {0};
     vn_status status = find_span(c, SPAN, p, steps, &ends, err);
     if (status) return status;
     const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
@@ -162,7 +162,7 @@ static const vn_param exponential_params[] = {
 
 static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spacing spacing,
                                   int steps, vn_level *level, vn_level *last, vn_err *err) {
-    span ends = {0};
+    noise_span ends = {0};
     vn_status status = find_span(c, SPAN, p, steps, &ends, err);
     if (status) return status;
     const double rise = log(ends.most / ends.least);
@@ -192,7 +192,7 @@ static const vn_param beta_params[] = {
 
 static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                            vn_level *level, vn_level *last, vn_err *err) {
-    span ends = {0};
+    noise_span ends = {0};
     vn_status status = find_span(c, BETA_SPAN, p, steps, &ends, err);
     if (status) return status;
     for (int i = 0; i < steps; i++) {

@@ -39,7 +39,7 @@ typedef struct trajectory {
     float *y, *block; /* [size]; [VN_STAGES + 2, size], where it and the slopes are */
 } trajectory;
 
-typedef struct bench {
+typedef struct integration {
     const vn_likelihood_options *o;
     const vn_likelihood_batch *batch;
     const vn_path *path;
@@ -57,7 +57,7 @@ typedef struct bench {
     float *copies, *probe, *back; /* [room*at_once,size] */
     vn_level *level, *levels;     /* [room], [room*at_once] */
     vn_condition *condition, *conditions;
-} bench;
+} integration;
 
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
     return (vn_likelihood_options){.denoiser = d,
@@ -68,7 +68,7 @@ vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
 }
 
 /* Puts before the message whose it is. */
-static vn_status fail_in_row(const bench *b, int64_t row, vn_err *err) {
+static vn_status fail_in_row(const integration *b, int64_t row, vn_err *err) {
     return vn_fail_in(err, "likelihood: sample %llu",
                       (unsigned long long)b->batch->first + (unsigned long long)row);
 }
@@ -89,7 +89,7 @@ static vn_status check(const vn_likelihood_options *o, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status check_labels(const bench *b, vn_err *err) {
+static vn_status check_labels(const integration *b, vn_err *err) {
     for (int64_t i = 0; i < b->batch->n; i++) {
         if (vn_conditions_hold(&b->o->denoiser->conditions, b->batch->condition[i])) continue;
         const vn_condition label = b->batch->condition[i];
@@ -102,8 +102,8 @@ static vn_status check_labels(const bench *b, vn_err *err) {
     return VN_OK;
 }
 
-static vn_status open_bench(bench *b, const vn_likelihood_options *o,
-                            const vn_likelihood_batch *batch, vn_err *err) {
+static vn_status open_integration(integration *b, const vn_likelihood_options *o,
+                                  const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
     const size_t fit = MOST_FLOATS / size;
@@ -111,13 +111,13 @@ static vn_status open_bench(bench *b, const vn_likelihood_options *o,
     const int at_once = probes < most ? probes : most;
     int room = most / at_once;
     if (room > batch->n) room = batch->n > 0 ? (int)batch->n : 1;
-    *b = (bench){.o = o,
-                 .batch = batch,
-                 .path = o->denoiser->path,
-                 .size = size,
-                 .room = room,
-                 .probes = probes,
-                 .at_once = at_once};
+    *b = (integration){.o = o,
+                       .batch = batch,
+                       .path = o->denoiser->path,
+                       .size = size,
+                       .room = room,
+                       .probes = probes,
+                       .at_once = at_once};
     const size_t many = (size_t)room * (size_t)at_once;
     b->under_way = vn_calloc((size_t)room, sizeof *b->under_way);
     b->blocks = vn_alloc((size_t)room * (VN_STAGES + 2), row);
@@ -138,7 +138,7 @@ static vn_status open_bench(bench *b, const vn_likelihood_options *o,
     return all ? VN_OK : vn_no_memory(err);
 }
 
-static void close_bench(bench *b) {
+static void close_integration(integration *b) {
     void *all[] = {b->under_way, b->blocks, b->x,     b->raw,    b->x0,        b->copies,
                    b->probe,     b->back,   b->level, b->levels, b->condition, b->conditions};
     for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
@@ -147,7 +147,7 @@ static void close_bench(bench *b) {
 /* ---- the slopes and their divergence --------------------------------------------------------- */
 
 /* Probe k of a row, the same at every evaluation. */
-static void find_probe(const bench *b, int64_t row, int k, float *v) {
+static void find_probe(const integration *b, int64_t row, int k, float *v) {
     const uint64_t seed = b->o->seed, index = b->batch->first + (uint64_t)row;
     if (b->o->divergence == VN_DIVERGENCE_NORMAL) {
         vn_random_normal(v, b->size, seed, VN_STREAM_PROBE, index, (uint64_t)k);
@@ -162,7 +162,7 @@ static void find_probe(const bench *b, int64_t row, int k, float *v) {
 
 /* rate[0] += v.(I - m J)v over the probes first .. first + count - 1 of each row that is not at its
  * end; raw's derivative gives that of x0 = x0_x x + x0_raw raw. */
-static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err *err) {
+static vn_status add_probes(integration *b, int first, int count, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const size_t size = b->size;
     size_t n = 0;
@@ -196,7 +196,7 @@ static vn_status add_probes(bench *b, int first, int count, double *sum, vn_err 
 }
 
 /* raw of every row, and the sum over its probes. */
-static vn_status evaluate(bench *b, double *sum, vn_err *err) {
+static vn_status evaluate(integration *b, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .condition = b->condition};
     vn_status status = d->predict(d->self, &q, b->raw, err);
@@ -210,25 +210,25 @@ static vn_status evaluate(bench *b, double *sum, vn_err *err) {
 
 /* ---- a row ----------------------------------------------------------------------------------- */
 
-static vn_level least_noise(const bench *b) {
+static vn_level least_noise(const integration *b) {
     if (b->o->ratio > 0) return vn_path_level_of_ratio(b->path, b->o->ratio);
     return vn_path_level(b->path, b->path->row->least(b->path));
 }
 
-static vn_level most_noise(const bench *b) {
+static vn_level most_noise(const integration *b) {
     const vn_level most = vn_path_level(b->path, 1);
     return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO)
                                                 : most;
 }
 
 /* From x of the data to x at the least level is a factor alpha, to y one of alpha/m. */
-static double scale_of(const bench *b) {
+static double scale_of(const integration *b) {
     const vn_level least = least_noise(b);
     return least.alpha / vn_path_scale(b->path, &least);
 }
 
 /* Begins the next row where none is under way. */
-static void begin_row(bench *b, trajectory *t) {
+static void begin_row(integration *b, trajectory *t) {
     float *block = t->block;
     *t = (trajectory){.row = b->next++, .block = block, .y = block + (VN_STAGES + 1) * b->size};
     t->ode = (vn_ode){.tableau = &vn_dopri5,
@@ -246,7 +246,7 @@ static void begin_row(bench *b, trajectory *t) {
 }
 
 /* What row r wants evaluated. */
-static vn_status ask(bench *b, int r, vn_err *err) {
+static vn_status ask(integration *b, int r, vn_err *err) {
     trajectory *t = &b->under_way[r];
     float *x = b->x + (size_t)r * b->size;
     bool more = true;
@@ -269,7 +269,7 @@ static vn_status ask(bench *b, int r, vn_err *err) {
 /* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end and x0
  * and eps at x = 0. With C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to
  * first order in S, log det (I + S) = tr S = beta m tr J. */
-static double log_prior(const bench *b, const trajectory *t) {
+static double log_prior(const integration *b, const trajectory *t) {
     const double c = vn_path_clock(b->path, &b->most),
                  beta = b->most.alpha / vn_path_scale(b->path, &b->most);
     const double k = b->path->row->straight, size = (double)b->size;
@@ -282,7 +282,7 @@ static double log_prior(const bench *b, const trajectory *t) {
     return -(product + beta * (size - c * t->ode.rate[0])) / 2 - size * log(c * sqrt(2 * PI));
 }
 
-static vn_status finish_row(bench *b, trajectory *t, vn_err *err) {
+static vn_status finish_row(integration *b, trajectory *t, vn_err *err) {
     double *log_p = &b->batch->log_p[t->row];
     *log_p = log_prior(b, t);
     *log_p += t->ode.integral + (double)b->size * log(scale_of(b));
@@ -294,7 +294,7 @@ static vn_status finish_row(bench *b, trajectory *t, vn_err *err) {
 }
 
 /* Takes what was evaluated for row r, `sum` over its probes. */
-static vn_status tell(bench *b, int r, double sum, vn_err *err) {
+static vn_status tell(integration *b, int r, double sum, vn_err *err) {
     trajectory *t = &b->under_way[r];
     vn_ode *ode = &t->ode;
     const int at = t->phase == INSIDE ? ode->at : 0;
@@ -312,12 +312,12 @@ static vn_status tell(bench *b, int r, double sum, vn_err *err) {
 
 /* ---- all rows -------------------------------------------------------------------------------- */
 
-static void begin_rows(bench *b) {
+static void begin_rows(integration *b) {
     while (b->rows < b->room && b->next < b->batch->n) begin_row(b, &b->under_way[b->rows++]);
 }
 
 /* The last row under way takes the place of one that is done. */
-static void end_rows(bench *b) {
+static void end_rows(integration *b) {
     for (int r = b->rows - 1; r >= 0; r--) {
         if (b->under_way[r].phase != DONE) continue;
         const trajectory done = b->under_way[r];
@@ -328,7 +328,7 @@ static void end_rows(bench *b) {
 
 /* Rows that are done. Steps grow about as the clock does, so of a row under way its logarithm tells
  * how far it has come. */
-static double rows_done(const bench *b) {
+static double rows_done(const integration *b) {
     double done = (double)(b->next - b->rows);
     const double all = log(b->to / b->from);
     for (int r = 0; r < b->rows && isfinite(all) && all > 0; r++)
@@ -338,7 +338,7 @@ static double rows_done(const bench *b) {
 }
 
 /* Each row under way is evaluated once. */
-static vn_status go_round(bench *b, vn_err *err) {
+static vn_status go_round(integration *b, vn_err *err) {
     double sum[MOST_ROWS];
     vn_status status = VN_OK;
     if (b->o->evaluated && b->o->evaluated(b->o->user, rows_done(b), b->evaluations))
@@ -353,7 +353,7 @@ static vn_status go_round(bench *b, vn_err *err) {
 }
 
 /* Where trajectories begin and end. */
-static vn_status find_ends(bench *b, vn_err *err) {
+static vn_status find_ends(integration *b, vn_err *err) {
     const vn_level least = least_noise(b);
     b->most = most_noise(b);
     b->from = vn_path_clock(b->path, &least);
@@ -365,9 +365,9 @@ static vn_status find_ends(bench *b, vn_err *err) {
 
 vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batch *batch,
                         vn_err *err) {
-    bench b = {0};
+    integration b = {0};
     vn_status status = check(o, err);
-    if (!status) status = open_bench(&b, o, batch, err);
+    if (!status) status = open_integration(&b, o, batch, err);
     if (!status) status = check_labels(&b, err);
     if (!status) status = find_ends(&b, err);
     if (!status) begin_rows(&b);
@@ -376,6 +376,6 @@ vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batc
         end_rows(&b);
         begin_rows(&b);
     }
-    close_bench(&b);
+    close_integration(&b);
     return status;
 }

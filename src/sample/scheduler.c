@@ -13,7 +13,7 @@
 
 /* ---- a config at work ------------------------------------------------------------------------ */
 
-typedef struct reader {
+typedef struct scheduler_reader {
     const json_t *config;
     const vn_path *path;
     int64_t tokens;
@@ -22,31 +22,31 @@ typedef struct reader {
     vn_choice sampler, grid; /* as they grow */
     vn_err *err;
     vn_status status; /* of the first failure */
-} reader;
+} scheduler_reader;
 
-static const json_t *value_of(const reader *r, const char *key) {
+static const json_t *value_of(const scheduler_reader *r, const char *key) {
     const json_t *value = json_object_get(r->config, key);
     return value && !json_is_null(value) ? value : NULL;
 }
 
-static void wrong_type(reader *r, const char *key, const char *expected) {
+static void wrong_type(scheduler_reader *r, const char *key, const char *expected) {
     if (!r->status) r->status = vn_fail(r->err, VN_BAD_FILE, "%s is not %s", key, expected);
 }
 
-static double number(reader *r, const char *key, double missing) {
+static double number(scheduler_reader *r, const char *key, double missing) {
     const json_t *value = value_of(r, key);
     double out = missing;
     if (value && !vn_json_number(value, &out)) wrong_type(r, key, "a number");
     return out;
 }
 
-static bool flag(reader *r, const char *key, bool missing) {
+static bool flag(scheduler_reader *r, const char *key, bool missing) {
     const json_t *value = value_of(r, key);
     if (value && !json_is_boolean(value)) wrong_type(r, key, "true or false");
     return value ? json_is_true(value) : missing;
 }
 
-static const char *text(reader *r, const char *key, const char *missing) {
+static const char *text(scheduler_reader *r, const char *key, const char *missing) {
     const json_t *value = value_of(r, key);
     if (value && !json_is_string(value)) wrong_type(r, key, "a string");
     return json_is_string(value) ? json_string_value(value) : missing;
@@ -57,8 +57,9 @@ static bool same(const char *a, const char *b) {
 }
 
 /* Notes what is not there in a part of what we can do; the first is kept. */
-static void lack(reader *r, vn_scheduler_part part, const char *format, ...) VN_PRINTF(3, 4);
-static void lack(reader *r, vn_scheduler_part part, const char *format, ...) {
+static void lack(scheduler_reader *r, vn_scheduler_part part, const char *format, ...)
+    VN_PRINTF(3, 4);
+static void lack(scheduler_reader *r, vn_scheduler_part part, const char *format, ...) {
     char *to = r->out->lacks[part];
     if (*to) return;
     va_list args;
@@ -67,12 +68,12 @@ static void lack(reader *r, vn_scheduler_part part, const char *format, ...) {
     va_end(args);
 }
 
-static void begin(reader *r, vn_choice *c, const vn_table *table, const char *name) {
+static void begin(scheduler_reader *r, vn_choice *c, const vn_table *table, const char *name) {
     if (!r->status) r->status = vn_choice_parse(name, table, c, r->err);
 }
 
 /* Sets a parameter of a row, from the key's value; what it is by default is not mentioned. */
-static void set(reader *r, vn_choice *c, const char *param, double value) {
+static void set(scheduler_reader *r, vn_choice *c, const char *param, double value) {
     if (r->status) return;
     size_t i = 0;
     while (strcmp(c->row->params[i].name, param) != 0) i++;
@@ -84,22 +85,22 @@ static void set(reader *r, vn_choice *c, const char *param, double value) {
          "%s=%g, which is outside what %s takes,", param, value, c->row->name);
 }
 
-static void use_sampler(reader *r, const char *name) {
+static void use_sampler(scheduler_reader *r, const char *name) {
     begin(r, &r->sampler, &vn_samplers, name);
 }
 
-static void use_grid(reader *r, const char *name) {
+static void use_grid(scheduler_reader *r, const char *name) {
     begin(r, &r->grid, &vn_grids, name);
 }
 
-static void write_text(reader *r, const vn_choice *c, char *to, size_t room) {
+static void write_text(scheduler_reader *r, const vn_choice *c, char *to, size_t room) {
     char *row = r->status ? NULL : vn_choice_text(c);
     if (!r->status && !row) r->status = vn_no_memory(r->err);
     if (row) snprintf(to, room, "%s", row);
     vn_free(row);
 }
 
-static bool grid_is(const reader *r, const char *name) {
+static bool grid_is(const scheduler_reader *r, const char *name) {
     return !r->status && same(r->grid.row->name, name);
 }
 
@@ -108,7 +109,7 @@ static bool grid_is(const reader *r, const char *name) {
 #define MOST_RANGE 1e9 /* of clip's and dynamic-threshold's rows */
 
 /* A number that makes sense above 0, up to `most`. */
-static double bounded(reader *r, const char *key, double missing, double most) {
+static double bounded(scheduler_reader *r, const char *key, double missing, double most) {
     const double value = number(r, key, missing);
     if (!r->status && !(value > 0 && value <= most))
         r->status =
@@ -117,7 +118,7 @@ static double bounded(reader *r, const char *key, double missing, double most) {
 }
 
 /* clip_sample, or thresholding, which goes before. */
-static void read_clip(reader *r, bool clips, bool thresholds) {
+static void read_clip(scheduler_reader *r, bool clips, bool thresholds) {
     vn_scheduler *s = r->out;
     if (clips && flag(r, "clip_sample", true))
         s->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
@@ -128,13 +129,13 @@ static void read_clip(reader *r, bool clips, bool thresholds) {
 }
 
 /* clip_sample of classes that do not clip unless they say so. */
-static void read_clip_if_said(reader *r) {
+static void read_clip_if_said(scheduler_reader *r) {
     if (flag(r, "clip_sample", false))
         r->out->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
 }
 
 /* timestep_spacing, its offset and where it ends. */
-static void use_spacing(reader *r, const char *missing, bool clean) {
+static void use_spacing(scheduler_reader *r, const char *missing, bool clean) {
     const char *spacing = text(r, "timestep_spacing", missing);
     if (!same(spacing, "leading") && !same(spacing, "linspace") && !same(spacing, "trailing")) {
         lack(r, VN_SCHEDULER_GRID, "timestep_spacing %.40s", spacing);
@@ -146,7 +147,7 @@ static void use_spacing(reader *r, const char *missing, bool clean) {
 }
 
 /* final_sigmas_type. */
-static bool ends_clean(reader *r) {
+static bool ends_clean(scheduler_reader *r) {
     const char *type = text(r, "final_sigmas_type", "zero");
     if (!same(type, "zero") && !same(type, "sigma_min"))
         lack(r, VN_SCHEDULER_GRID, "final_sigmas_type %.40s", type);
@@ -154,7 +155,7 @@ static bool ends_clean(reader *r) {
 }
 
 /* use_karras_sigmas and its kind; false: none of them. */
-static bool use_noise_grid(reader *r, bool has_lu) {
+static bool use_noise_grid(scheduler_reader *r, bool has_lu) {
     const char *const keys[] = {"use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas",
                                 "use_beta_sigmas"};
     const char *const grids[] = {"karras", "lu-lambda", "exponential", "beta"};
@@ -166,7 +167,7 @@ static bool use_noise_grid(reader *r, bool has_lu) {
     return false;
 }
 
-static bool is_flow(const reader *r) {
+static bool is_flow(const scheduler_reader *r) {
     return same(r->path->row->row.name, "rectified");
 }
 
@@ -174,7 +175,7 @@ static bool is_flow(const reader *r) {
 
 enum { DDPM_SMALL = 1, DDPM_LARGE, DDPM_LEARNED }; /* of the row's variance */
 
-static void read_variance(reader *r) {
+static void read_variance(scheduler_reader *r) {
     const char *type = text(r, "variance_type", "fixed_small");
     const bool small = same(type, "fixed_small") || same(type, "fixed_small_log");
     const bool learned = same(type, "learned_range");
@@ -185,7 +186,7 @@ static void read_variance(reader *r) {
     if (!small) set(r, &r->sampler, "last", 1);
 }
 
-static void read_ddpm(reader *r) {
+static void read_ddpm(scheduler_reader *r) {
     use_sampler(r, "ddpm");
     read_variance(r);
     use_spacing(r, "leading", true);
@@ -193,7 +194,7 @@ static void read_ddpm(reader *r) {
 }
 
 /* Evenly over all steps, both ends included, whatever the config says. */
-static void read_unclip(reader *r) {
+static void read_unclip(scheduler_reader *r) {
     use_sampler(r, "ddpm");
     read_variance(r);
     use_grid(r, "linspace");
@@ -202,20 +203,20 @@ static void read_unclip(reader *r) {
 
 /* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be
  * wrong. */
-static void land_evenly(reader *r) {
+static void land_evenly(scheduler_reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
     if (!same(text(r, "timestep_spacing", "leading"), "leading"))
         set(r, &r->sampler, "spacing", VN_SPACING_EVEN);
 }
 
-static void read_ddim(reader *r) {
+static void read_ddim(scheduler_reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", true));
     land_evenly(r);
     read_clip(r, true, true);
 }
 
-static void read_pndm(reader *r) {
+static void read_pndm(scheduler_reader *r) {
     if (same(text(r, "prediction_type", "epsilon"), "v_prediction"))
         lack(r, VN_SCHEDULER_SAMPLER,
              "prediction_type v_prediction (whose sums over several steps are not those of noise)");
@@ -226,12 +227,12 @@ static void read_pndm(reader *r) {
 
 /* ---- latent consistency models --------------------------------------------------------------- */
 
-static void use_levels_of_lcm(reader *r) {
+static void use_levels_of_lcm(scheduler_reader *r) {
     use_grid(r, "trailing");
     set(r, &r->grid, "of", number(r, "original_inference_steps", 50));
 }
 
-static void read_lcm(reader *r) {
+static void read_lcm(scheduler_reader *r) {
     use_sampler(r, "lcm");
     set(r, &r->sampler, "scaling", number(r, "timestep_scaling", 10));
     use_levels_of_lcm(r);
@@ -239,7 +240,7 @@ static void read_lcm(reader *r) {
     read_clip_if_said(r);
 }
 
-static void read_tcd(reader *r) {
+static void read_tcd(scheduler_reader *r) {
     use_sampler(r, "tcd");
     use_levels_of_lcm(r);
     set(r, &r->grid, "end", 1);
@@ -248,7 +249,7 @@ static void read_tcd(reader *r) {
 /* ---- k-diffusion's kind: Euler, Heun, LMS, DPM2, DPM-Solver++(SDE) --------------------------- */
 
 /* Its noise grids lie between the ends that timestep_spacing gives. */
-static void use_grid_between(reader *r, bool clean) {
+static void use_grid_between(scheduler_reader *r, bool clean) {
     const char *spacing = text(r, "timestep_spacing", "linspace");
     if (!use_noise_grid(r, false)) {
         use_spacing(r, "linspace", clean);
@@ -268,13 +269,13 @@ static void use_grid_between(reader *r, bool clean) {
 }
 
 /* sigma_min and sigma_max bound noise grids alone. */
-static void set_span(reader *r) {
+static void set_span(scheduler_reader *r) {
     if (!grid_is(r, "karras") && !grid_is(r, "exponential") && !grid_is(r, "beta")) return;
     set(r, &r->grid, "sigma_min", number(r, "sigma_min", 0));
     set(r, &r->grid, "sigma_max", number(r, "sigma_max", 0));
 }
 
-static void read_euler(reader *r) {
+static void read_euler(scheduler_reader *r) {
     use_sampler(r, "euler");
     const bool clean = ends_clean(r);
     use_grid_between(r, clean);
@@ -287,18 +288,18 @@ static void read_euler(reader *r) {
              how);
 }
 
-static void read_euler_ancestral(reader *r) {
+static void read_euler_ancestral(scheduler_reader *r) {
     use_sampler(r, "euler-a");
     use_spacing(r, "linspace", true);
 }
 
-static void read_heun(reader *r) {
+static void read_heun(scheduler_reader *r) {
     use_sampler(r, "heun");
     use_grid_between(r, true);
     read_clip_if_said(r);
 }
 
-static void read_lms(reader *r) {
+static void read_lms(scheduler_reader *r) {
     use_sampler(r, "lms");
     use_grid_between(r, true);
 }
@@ -306,21 +307,21 @@ static void read_lms(reader *r) {
 enum { TOLD_ROUNDED = 2, TOLD_CUT }; /* of noise grids */
 
 /* They round the steps of karras, which the others of their kind do not. */
-static void read_dpm2(reader *r, const char *sampler) {
+static void read_dpm2(scheduler_reader *r, const char *sampler) {
     use_sampler(r, sampler);
     use_grid_between(r, true);
     if (grid_is(r, "karras")) set(r, &r->grid, "timestep", TOLD_ROUNDED);
 }
 
-static void read_k_dpm2(reader *r) {
+static void read_k_dpm2(scheduler_reader *r) {
     read_dpm2(r, "dpm2");
 }
 
-static void read_k_dpm2_ancestral(reader *r) {
+static void read_k_dpm2_ancestral(scheduler_reader *r) {
     read_dpm2(r, "dpm2-a");
 }
 
-static void read_dpm_sde(reader *r) {
+static void read_dpm_sde(scheduler_reader *r) {
     use_sampler(r, "dpmpp-sde");
     use_grid_between(r, true);
 }
@@ -328,7 +329,7 @@ static void read_dpm_sde(reader *r) {
 /* ---- DPM-Solver's kind ----------------------------------------------------------------------- */
 
 /* lambda_min_clipped: steps that are noisier are left out. */
-static void set_top(reader *r) {
+static void set_top(scheduler_reader *r) {
     const double least = number(r, "lambda_min_clipped", -(double)INFINITY);
     int noisier = 0;
     for (int k = r->path->steps - 1; k >= 0; k--, noisier++) {
@@ -346,7 +347,7 @@ static void set_top(reader *r) {
 
 /* The levels of use_flow_sigmas, T - 1 of T being the noisiest, shifted; told in whole
  * thousandths. */
-static void use_flow_levels(reader *r, int end) {
+static void use_flow_levels(scheduler_reader *r, int end) {
     use_grid(r, "uniform");
     set(r, &r->grid, "most", 0.999);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
@@ -358,7 +359,8 @@ static void use_flow_levels(reader *r, int end) {
 
 /* clean: to sigma 0; else to the first step, or of noise grids and flows to their own last level,
  * if `stays` in the latter. */
-static void use_solver_grid(reader *r, bool has_lu, bool has_top, bool clean, bool stays) {
+static void use_solver_grid(scheduler_reader *r, bool has_lu, bool has_top, bool clean,
+                            bool stays) {
     const bool noise = use_noise_grid(r, has_lu);
     if (r->status) return;
     if (noise && is_flow(r))
@@ -372,19 +374,19 @@ static void use_solver_grid(reader *r, bool has_lu, bool has_top, bool clean, bo
     if (!noise && !is_flow(r) && has_top && !r->status) set_top(r);
 }
 
-static void read_solver_type(reader *r) {
+static void read_solver_type(scheduler_reader *r) {
     const char *type = text(r, "solver_type", "midpoint");
     if (number(r, "solver_order", 2) > 1) set(r, &r->sampler, "solver", same(type, "heun") ? 1 : 0);
 }
 
-static void set_fall(reader *r) {
+static void set_fall(scheduler_reader *r) {
     const bool lower = flag(r, "lower_order_final", true), euler = flag(r, "euler_at_final", false);
     set(r, &r->sampler, "lower_final",
         lower ? (euler ? VN_FALL_BOTH : VN_FALL_FEW) : (euler ? VN_FALL_LAST : VN_FALL_NO));
 }
 
 /* algorithm_type and what goes with it; single: one of the singlestep rows. */
-static void read_algorithm(reader *r, bool single) {
+static void read_algorithm(scheduler_reader *r, bool single) {
     const char *type = text(r, "algorithm_type", "dpmsolver++");
     const double order = number(r, "solver_order", 2);
     const bool sde = same(type, "sde-dpmsolver++"), noise = same(type, "dpmsolver");
@@ -404,7 +406,7 @@ static void read_algorithm(reader *r, bool single) {
     }
 }
 
-static void read_dpm_multistep(reader *r) {
+static void read_dpm_multistep(scheduler_reader *r) {
     read_algorithm(r, false);
     set_fall(r);
     use_solver_grid(r, true, true, ends_clean(r), false);
@@ -414,7 +416,7 @@ static void read_dpm_multistep(reader *r) {
         set(r, &r->grid, "timestep", TOLD_CUT);
 }
 
-static void read_dpm_singlestep(reader *r) {
+static void read_dpm_singlestep(scheduler_reader *r) {
     const bool clean = ends_clean(r);
     read_algorithm(r, true);
     use_solver_grid(r, false, true, clean, false);
@@ -427,7 +429,7 @@ static void read_dpm_singlestep(reader *r) {
     read_clip(r, false, true);
 }
 
-static void read_deis(reader *r) {
+static void read_deis(scheduler_reader *r) {
     use_sampler(r, "deis");
     set(r, &r->sampler, "order", number(r, "solver_order", 2));
     set(r, &r->sampler, "lower_final",
@@ -436,7 +438,7 @@ static void read_deis(reader *r) {
     read_clip(r, false, true);
 }
 
-static void read_unipc_flow(reader *r, bool clean) {
+static void read_unipc_flow(scheduler_reader *r, bool clean) {
     use_grid(r, "linspace");
     set(r, &r->grid, "extra", 1);
     set(r, &r->grid, "least", 1);
@@ -449,7 +451,7 @@ static void read_unipc_flow(reader *r, bool clean) {
              "use_dynamic_shifting (by a number that only the pipeline's program knows)");
 }
 
-static void read_unipc(reader *r) {
+static void read_unipc(scheduler_reader *r) {
     const bool clean = ends_clean(r);
     use_sampler(r, "unipc");
     set(r, &r->sampler, "order", number(r, "solver_order", 2));
@@ -466,7 +468,7 @@ static void read_unipc(reader *r) {
 }
 
 /* t at which a network is first told this step, and after it no more. */
-static double told_from(const reader *r, double step) {
+static double told_from(const scheduler_reader *r, double step) {
     const bool cut = grid_is(r, "uniform") || grid_is(r, "exponential") || grid_is(r, "beta");
     const double at = cut ? step - 1e-3 : step - 0.5;
     return is_flow(r) ? at / 1000 : (at + 1) / r->path->steps;
@@ -474,7 +476,7 @@ static double told_from(const reader *r, double step) {
 
 /* diffusers' tau_func, which no config can hold, is 1 from step 200 to 800 unless a program gives
  * another. */
-static void set_tau(reader *r) {
+static void set_tau(scheduler_reader *r) {
     const double first = told_from(r, 200), end = told_from(r, 801);
     const vn_level low = vn_path_level(r->path, fmin(first, 1)),
                    high = vn_path_level(r->path, fmin(end, 1));
@@ -483,7 +485,7 @@ static void set_tau(reader *r) {
     if (end < 1) set(r, &r->sampler, "tmax", vn_level_ratio(&high));
 }
 
-static void read_sa_solver(reader *r) {
+static void read_sa_solver(scheduler_reader *r) {
     use_sampler(r, "sa-solver");
     set(r, &r->sampler, "predictor_order", number(r, "predictor_order", 2));
     set(r, &r->sampler, "corrector_order", number(r, "corrector_order", 2));
@@ -498,7 +500,7 @@ static void read_sa_solver(reader *r) {
 /* ---- flow matching --------------------------------------------------------------------------- */
 
 /* e^mu or mu, mu straight in the number of tokens, over the levels that set_timesteps spreads. */
-static void use_dynamic_grid(reader *r) {
+static void use_dynamic_grid(scheduler_reader *r) {
     const bool linear = same(text(r, "time_shift_type", "exponential"), "linear");
     use_grid(r, "dynamic");
     set(r, &r->grid, "tokens", (double)r->tokens);
@@ -512,7 +514,7 @@ static void use_dynamic_grid(reader *r) {
 }
 
 /* Noise grids reach from 1 to the least t, shifted twice as linspace does. */
-static void use_noise_grid_of_flow(reader *r) {
+static void use_noise_grid_of_flow(scheduler_reader *r) {
     const double shift = number(r, "shift", 1),
                  least = vn_shifted(r->path->row->least(r->path), shift);
     const double terminal = number(r, "shift_terminal", 0);
@@ -522,7 +524,7 @@ static void use_noise_grid_of_flow(reader *r) {
         set(r, &r->grid, "sigma_min", terminal > 0 ? terminal : vn_shifted(least, shift));
 }
 
-static void use_flow_match_grid(reader *r) {
+static void use_flow_match_grid(scheduler_reader *r) {
     if (use_noise_grid(r, false)) {
         use_noise_grid_of_flow(r);
     } else if (flag(r, "use_dynamic_shifting", false)) {
@@ -534,18 +536,18 @@ static void use_flow_match_grid(reader *r) {
     }
 }
 
-static void read_flow_euler(reader *r) {
+static void read_flow_euler(scheduler_reader *r) {
     use_sampler(r, flag(r, "stochastic_sampling", false) ? "scm" : "euler");
     use_flow_match_grid(r);
 }
 
-static void read_flow_heun(reader *r) {
+static void read_flow_heun(scheduler_reader *r) {
     use_sampler(r, "heun");
     use_grid(r, "linspace");
     set(r, &r->grid, "shift", number(r, "shift", 1));
 }
 
-static void read_flow_lcm(reader *r) {
+static void read_flow_lcm(scheduler_reader *r) {
     use_sampler(r, "lcm");
     if (json_array_size(value_of(r, "scale_factors")))
         lack(r, VN_SCHEDULER_SAMPLER, "scale_factors");
@@ -554,7 +556,7 @@ static void read_flow_lcm(reader *r) {
 
 /* ---- EDM ------------------------------------------------------------------------------------- */
 
-static void use_edm_grid(reader *r) {
+static void use_edm_grid(scheduler_reader *r) {
     const char *schedule = text(r, "sigma_schedule", "karras");
     const bool karras = same(schedule, "karras"), clean = ends_clean(r);
     if (!karras && !same(schedule, "exponential"))
@@ -564,12 +566,12 @@ static void use_edm_grid(reader *r) {
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
 }
 
-static void read_edm_euler(reader *r) {
+static void read_edm_euler(scheduler_reader *r) {
     use_sampler(r, "euler");
     use_edm_grid(r);
 }
 
-static void read_edm_dpm(reader *r) {
+static void read_edm_dpm(scheduler_reader *r) {
     read_algorithm(r, false);
     set_fall(r);
     use_edm_grid(r);
@@ -578,13 +580,13 @@ static void read_edm_dpm(reader *r) {
 
 /* ---- what is not a way from noise to a sample ------------------------------------------------ */
 
-static void read_inverse(reader *r) {
+static void read_inverse(scheduler_reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", true);
     lack(r, VN_SCHEDULER_SAMPLER, "a walk from data to noise");
 }
 
-static void read_repaint(reader *r) {
+static void read_repaint(scheduler_reader *r) {
     use_sampler(r, "ddpm");
     use_grid(r, "leading");
     set(r, &r->grid, "offset", 0);
@@ -597,7 +599,7 @@ static void read_repaint(reader *r) {
 
 static const struct {
     const char *name;
-    void (*read)(reader *r);
+    void (*read)(scheduler_reader *r);
 } classes[] = {
     {"DDPMScheduler", read_ddpm},
     {"DDPMParallelScheduler", read_ddpm},
@@ -632,7 +634,7 @@ static const struct {
 vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
                             vn_scheduler *out, vn_err *err) {
     *out = (vn_scheduler){0};
-    reader r = {.config = config, .path = path, .tokens = tokens, .out = out, .err = err};
+    scheduler_reader r = {.config = config, .path = path, .tokens = tokens, .out = out, .err = err};
     r.name = text(&r, "_class_name", "");
     for (size_t i = 0; i < VN_COUNT(classes); i++) {
         if (!same(classes[i].name, r.name)) continue;

@@ -25,8 +25,8 @@ static const vn_word words[] = {{"dpm-solver", "dpm"},
                                 {"ode", "dopri5"},
                                 {"sde", "euler-maruyama"},
                                 {NULL, NULL}};
-const vn_table vn_samplers = {"sampler", samplers, 0, VN_COUNT(samplers), words};
+const vn_table vn_samplers = {"sampler", samplers, 0, VN_COUNT(samplers), words, NULL};
 
 #define GRID(name) &vn_##name##_grid,
 static const vn_grid_row *const grids[] = {VN_GRIDS(GRID)};
-const vn_table vn_grids = {"grid", grids, 0, VN_COUNT(grids), NULL};
+const vn_table vn_grids = {"grid", grids, 0, VN_COUNT(grids), NULL, NULL};

@@ -16,7 +16,7 @@ typedef struct lifetime {
 } lifetime;
 
 typedef struct lifetimes {
-    const vn_plan *plan;
+    const vn_program_plan *plan;
     lifetime *lifetime;
     int n;
     int *latest;   /* by buffer: the array that was written there last, + 1; 0: none */
@@ -38,11 +38,11 @@ static void add(lifetimes *l, const vn_node *n, const vn_location *at, int first
 }
 
 static void find_lifetimes(lifetimes *l) {
-    const vn_plan *plan = l->plan;
+    const vn_program_plan *plan = l->plan;
     for (int i = 0; i < plan->inputs; i++)
         add(l, plan->input[i].node, &plan->input[i].place, 0, plan->steps);
     for (int s = 0; s < plan->steps; s++) {
-        const vn_step *step = &plan->step[s];
+        const vn_program_step *step = &plan->step[s];
         for (int i = 0; i < step->node->inputs; i++) {
             lifetime *in = find(l, &step->in[i]);
             if (in && in->last < s) in->last = s;
@@ -92,13 +92,13 @@ static void fill(vn_footprint *f, const lifetimes *l) {
 
 vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options, vn_footprint *f,
                             vn_err *err) {
-    vn_plan plan;
+    vn_program_plan plan;
     *f = (vn_footprint){0};
-    vn_status status = vn_plan_open(&plan, g, options, err);
+    vn_status status = vn_program_plan_open(&plan, g, options, err);
     if (status) return status;
     f->bytes = plan.arena_bytes + plan.work_bytes;
     for (int s = 0; s < plan.steps; s++) {
-        const vn_cost c = vn_step_cost(&plan.step[s]);
+        const vn_cost c = vn_program_step_cost(&plan.step[s]);
         f->cost.flops += c.flops;
         f->cost.bytes += c.bytes;
     }
@@ -118,7 +118,7 @@ vn_status vn_footprint_open(const vn_graph *g, const vn_program_options *options
     vn_free(l.lifetime);
     vn_free(l.latest);
     vn_free(l.alive);
-    vn_plan_close(&plan);
+    vn_program_plan_close(&plan);
     return status;
 }
 

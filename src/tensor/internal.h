@@ -97,10 +97,10 @@ typedef struct vn_location {
 } vn_location;
 
 /* One call of a kernel; a step whose node is a view copies. */
-typedef struct vn_step {
+typedef struct vn_program_step {
     const vn_node *node;
     vn_location in[VN_MAX_IN], out;
-} vn_step;
+} vn_program_step;
 
 /* A node that the caller reads or writes between runs. */
 typedef struct vn_port {
@@ -108,16 +108,16 @@ typedef struct vn_port {
     vn_location place;
 } vn_port;
 
-typedef struct vn_plan {
+typedef struct vn_program_plan {
     vn_arena arena;    /* nodes of the plan's own */
     vn_graph *lowered; /* the graph that is planned, where that is not the one that was given */
-    vn_step *step;
+    vn_program_step *step;
     int steps;
     vn_port *input, *output;
     const vn_node **constant;
     int inputs, outputs, constants, buffers;
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */
-} vn_plan;
+} vn_program_plan;
 
 /* A graph in which every op that the device has no kernel for is written with simpler ones. */
 typedef struct vn_lowered {
@@ -133,10 +133,10 @@ vn_status vn_lower(const vn_graph *g, const vn_program_options *options, vn_lowe
                    vn_err *err);
 void vn_lowered_close(vn_lowered *low);
 
-vn_cost vn_step_cost(const vn_step *step);
-vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
-                       vn_err *err);
-void vn_plan_close(vn_plan *plan);
+vn_cost vn_program_step_cost(const vn_program_step *step);
+vn_status vn_program_plan_open(vn_program_plan *plan, const vn_graph *g,
+                               const vn_program_options *options, vn_err *err);
+void vn_program_plan_close(vn_program_plan *plan);
 
 /* ---- the rules ------------------------------------------------------------------------------- */
 

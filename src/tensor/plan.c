@@ -35,7 +35,7 @@ typedef struct info {
 typedef struct planner {
     const vn_graph *g;
     const vn_program_options *o;
-    vn_plan *plan;
+    vn_program_plan *plan;
     info *info;
     int *next; /* by gradient: the next one that lies in the same memory; -1: none */
     vn_buffer *buffer;
@@ -155,7 +155,7 @@ static vn_status add_copy(planner *p, const vn_node *x, vn_location to) {
     n->op = VN_OP_VIEW;
     n->inputs = 1;
     n->in[0] = p->g->node[x->id];
-    p->plan->step[p->plan->steps++] = (vn_step){.node = n, .out = to};
+    p->plan->step[p->plan->steps++] = (vn_program_step){.node = n, .out = to};
     return VN_OK;
 }
 
@@ -176,7 +176,8 @@ static vn_status list_steps(planner *p) {
     for (int id = 0; id < p->g->count && !status; id++) {
         const info *at = &p->info[id];
         if (!at->needed || at->root != id) continue;
-        if (!is_leaf(at->node)) p->plan->step[p->plan->steps++] = (vn_step){.node = at->node};
+        if (!is_leaf(at->node))
+            p->plan->step[p->plan->steps++] = (vn_program_step){.node = at->node};
         status = copy_gradients(p, at);
     }
     return status;
@@ -246,7 +247,7 @@ static void give_memory(planner *p, int s) {
 }
 
 static vn_status plan_memory(planner *p) {
-    vn_plan *plan = p->plan;
+    vn_program_plan *plan = p->plan;
     find_last(p);
     for (int id = 0; id < p->g->count; id++)
         if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
@@ -255,7 +256,7 @@ static vn_status plan_memory(planner *p) {
     plan->buffers = p->buffers;
     vn_status status = vn_pack(p->buffer, p->buffers, &plan->arena_bytes, p->err);
     for (int s = 0; s < plan->steps && !status; s++) {
-        vn_step *step = &plan->step[s];
+        vn_program_step *step = &plan->step[s];
         for (int i = 0; i < step->node->inputs; i++) step->in[i] = place_of(p, step->node->in[i]);
         if (step->node->op != VN_OP_VIEW) step->out = place_of(p, step->node);
     }
@@ -290,7 +291,7 @@ static void list_constants(planner *p) {
 }
 
 static void list_ports(planner *p) {
-    vn_plan *plan = p->plan;
+    vn_program_plan *plan = p->plan;
     for (int id = 0; id < p->g->count; id++)
         if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
             plan->input[plan->inputs++] = (vn_port){p->g->node[id], place_of(p, p->g->node[id])};
@@ -334,8 +335,8 @@ static vn_status make(planner *p) {
 }
 
 /* The plan of what has kernels, or is refused. */
-static vn_status plan_graph(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
-                            vn_err *err) {
+static vn_status plan_graph(vn_program_plan *plan, const vn_graph *g,
+                            const vn_program_options *options, vn_err *err) {
     size_t nodes = (size_t)g->count, steps = nodes + (size_t)options->n_grads;
     plan->step = vn_alloc(steps, sizeof *plan->step);
     plan->input = vn_alloc(nodes, sizeof *plan->input);
@@ -355,15 +356,15 @@ static vn_status plan_graph(vn_plan *plan, const vn_graph *g, const vn_program_o
 }
 
 /* Ports are known by the nodes of the graph that was asked for. */
-static void name_ports(vn_plan *plan, const vn_lowered *l) {
+static void name_ports(vn_program_plan *plan, const vn_lowered *l) {
     for (int i = 0; i < plan->inputs; i++) plan->input[i].node = l->origin[plan->input[i].node->id];
     for (int i = 0; i < plan->outputs; i++) plan->output[i].node = l->asked->outputs[i];
 }
 
-vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_options *options,
-                       vn_err *err) {
+vn_status vn_program_plan_open(vn_program_plan *plan, const vn_graph *g,
+                               const vn_program_options *options, vn_err *err) {
     vn_lowered low = {0};
-    *plan = (vn_plan){0};
+    *plan = (vn_program_plan){0};
     vn_status status = check_options(g, options, err);
     if (!status) status = vn_lower(g, options, &low, err);
     if (!status) status = plan_graph(plan, low.graph ? low.graph : g, &low.options, err);
@@ -371,11 +372,11 @@ vn_status vn_plan_open(vn_plan *plan, const vn_graph *g, const vn_program_option
     plan->lowered = low.graph;
     low.graph = NULL;
     vn_lowered_close(&low);
-    if (status) vn_plan_close(plan);
+    if (status) vn_program_plan_close(plan);
     return status;
 }
 
-void vn_plan_close(vn_plan *plan) {
+void vn_program_plan_close(vn_program_plan *plan) {
     vn_arena_free(&plan->arena);
     vn_free(plan->step);
     vn_free(plan->input);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct vn_program {
-    vn_plan plan;
+    vn_program_plan plan;
     vn_device device;
     vn_program_arena own, *arena; /* arrays, then work space; own unless one is given */
     void **constant;              /* [plan.constants] addresses */
@@ -89,7 +89,7 @@ vn_status vn_program_open(vn_graph *g, const vn_program_options *options, vn_pro
     if (!p) return vn_no_memory(err);
     p->device = *options->device;
     p->arena = options->arena ? options->arena : &p->own;
-    vn_status status = vn_plan_open(&p->plan, g, options, err);
+    vn_status status = vn_program_plan_open(&p->plan, g, options, err);
     if (!status) status = take_memory(p, options, err);
     if (!status)
         *out = p;
@@ -104,7 +104,7 @@ void vn_program_close(vn_program **out) {
     for (int i = 0; p->constant && !p->device.row->host_memory && i < p->plan.constants; i++)
         vn_device_give(&p->device, p->constant[i]);
     vn_program_arena_close(&p->own);
-    vn_plan_close(&p->plan);
+    vn_program_plan_close(&p->plan);
     vn_free(p->constant);
     vn_free(p->stage);
     vn_free(p->due);
@@ -195,7 +195,7 @@ static void send_inputs(vn_program *p) {
 
 /* ---- run ------------------------------------------------------------------------------------- */
 
-static void run_step(const vn_program *p, const vn_step *step, const vn_run *run) {
+static void run_step(const vn_program *p, const vn_program_step *step, const vn_run *run) {
     const vn_device *d = &p->device;
     if (step->node->op == VN_OP_VIEW) {
         d->row->copy(d->self, locate(p, run, &step->out), locate(p, run, &step->in[0]),
@@ -230,7 +230,7 @@ vn_status vn_program_wait(const vn_program *p, vn_err *err) {
 
 /* ---- cost and profile ------------------------------------------------------------------------ */
 
-vn_cost vn_step_cost(const vn_step *step) {
+vn_cost vn_program_step_cost(const vn_program_step *step) {
     double copied = 2 * (double)bytes_of(step->node);
     return step->node->op == VN_OP_VIEW ? (vn_cost){0, copied} : vn_node_cost(step->node);
 }
@@ -238,7 +238,7 @@ vn_cost vn_step_cost(const vn_step *step) {
 vn_cost vn_program_cost(const vn_program *p) {
     vn_cost sum = {0, 0};
     for (int s = 0; s < p->plan.steps; s++) {
-        vn_cost c = vn_step_cost(&p->plan.step[s]);
+        vn_cost c = vn_program_step_cost(&p->plan.step[s]);
         sum.flops += c.flops;
         sum.bytes += c.bytes;
     }
@@ -258,13 +258,13 @@ static bool same_label(const char *a, const char *b) {
 static int gather(const vn_program *p, bool by_place, vn_profile_line *lines) {
     int n = 0;
     for (int s = 0; s < p->plan.steps; s++) {
-        const vn_step *step = &p->plan.step[s];
+        const vn_program_step *step = &p->plan.step[s];
         const char *label = by_place ? step->node->label : NULL;
         const char *op = step->node->op == VN_OP_VIEW ? "copy" : vn_op_get(step->node->op)->name;
         int i = 0;
         while (i < n && (lines[i].op != op || !same_label(lines[i].label, label))) i++;
         if (i == n) lines[n++] = (vn_profile_line){.op = op, .label = label};
-        vn_cost c = vn_step_cost(step);
+        vn_cost c = vn_program_step_cost(step);
         lines[i].steps++;
         lines[i].seconds += p->seconds[s] / (double)p->runs;
         lines[i].cost.flops += c.flops;

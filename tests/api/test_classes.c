@@ -354,10 +354,10 @@ static void guides_take_classes_by_name(void **state) {
         "{\"name\": \"Ankle boot\", \"components\": [{\"mean\": [2, -1], \"std\": 0.3}]}]}");
     static const char *const pairs[][2] = {
         {"negative:class=Ankle boot", "negative:class=2"},
-        {"cfg,also:class=\"tench, Tinca tinca\",weight=0.5,interval",
-         "cfg,also:class=1,weight=0.5,interval"},
-        {"cfg, also:class=Ankle boot, perp-neg:weight=2,class=shirt",
-         "cfg,also:class=2,perp-neg:class=0,weight=2"},
+        {"cfg,compose:class=\"tench, Tinca tinca\",weight=0.5,interval",
+         "cfg,compose:class=1,weight=0.5,interval"},
+        {"cfg, compose:class=Ankle boot, perp-neg:weight=2,class=shirt",
+         "cfg,compose:class=2,perp-neg:class=0,weight=2"},
     };
     vn_model *m = NULL;
     expect_ok(vn, vn_model_open(vn, "things.json", &m));
@@ -375,7 +375,7 @@ static void guides_take_classes_by_name(void **state) {
     }
     refuse(m, 0, 3, "negative:class=boot",
            "negative: class=boot is no class of the model; did you mean 'Ankle boot'?");
-    refuse(m, 0, 3, "cfg,also:class=3", "also: class=3 is none of the model's 3 classes");
+    refuse(m, 0, 3, "cfg,compose:class=3", "compose: class=3 is none of the model's 3 classes");
     vn_model_close(&m);
 }
 

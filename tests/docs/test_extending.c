@@ -14,8 +14,8 @@
 extern const vn_sampler_row vn_ralston_sampler;
 extern const vn_guide_row vn_limit_guide;
 
-static const vn_table samplers = {"sampler", &vn_ralston_sampler, sizeof vn_ralston_sampler, 1,
-                                  NULL};
+static const vn_table samplers = {
+    "sampler", &vn_ralston_sampler, sizeof vn_ralston_sampler, 1, NULL, NULL};
 
 enum { N = 2, D = 2 };
 static const float noise[N * D] = {0.4f, -0.9f, 1.2f, 0.3f};
@@ -50,7 +50,7 @@ static void the_guide_keeps_its_word(void **state) {
     bench b = bench_open(bench_world, "rectified", "v");
     const vn_guide_row rows[] = {*(const vn_guide_row *)vn_table_row(&vn_guides, 0),
                                  vn_limit_guide};
-    const vn_table guides = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL};
+    const vn_table guides = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL, NULL};
     float free_x[N * D], none[N * D], tight[N * D], loose[N * D];
     walk(&b, (vn_trajectory_options){.guidance = 1, .steps = 20}, none);
     walk(&b, (vn_trajectory_options){.guidance = 5, .steps = 20}, free_x);

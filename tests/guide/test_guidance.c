@@ -320,7 +320,7 @@ static const vn_guide_row rows[] = {
      .combine = weak_combine},
 };
 /* clang-format on */
-static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL};
+static const vn_table own = {"guide", rows, sizeof *rows, VN_COUNT(rows), NULL, NULL};
 
 static vn_guidance *open_own(const char *list, double gamma) {
     vn_guidance *g;

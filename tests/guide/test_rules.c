@@ -36,7 +36,7 @@ static const struct {
     /* clang-format off */
     {"cfg",                           2, false, false},
     {"negative:class=1",              2, false, false},
-    {"cfg,also:class=1",              3, false, true},
+    {"cfg,compose:class=1",              3, false, true},
     {"cfg,perp-neg:class=1",          3, false, false},
     {"autoguidance",                  2, true,  false},
     {"icg",                           2, false, false},
@@ -260,16 +260,31 @@ static void apgs_limit_grows_with_the_size_of_a_sample(void **state) {
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
+/* A guide that was renamed is parsed by its former name, and written by its own. */
+static void former_names_are_understood(void **state) {
+    (void)state;
+    for (const vn_word *w = vn_guides.former; w->word; w++) {
+        vn_choice c;
+        vn_err err = {0};
+        assert_int_equal(vn_choice_parse(w->word, &vn_guides, &c, &err), VN_OK);
+        char *name = vn_choice_text(&c);
+        assert_string_equal(name, w->name);
+        vn_free(name);
+    }
+    assert_string_equal(vn_guides.former[0].word, "also");
+    refused("also:class=7", 2, &denoiser, "compose: class=7 is none of the model's 2 classes");
+}
+
 static void nonsense_is_refused_by_name(void **state) {
     (void)state;
     static const struct {
         const char *list, *words;
     } bad[] = {
         {"negative:class=2", "negative: class=2 is none of the model's 2 classes"},
-        {"also:class=7", "also: class=7 is none of the model's 2 classes"},
+        {"compose:class=7", "compose: class=7 is none of the model's 2 classes"},
         {"negative:class=boot", "negative: class=boot is no class of the model"},
         {"perp-neg:class=2", "perp-neg: class=2"},
-        {"also:weight=0", "weight=0 has no effect"},
+        {"compose:weight=0", "weight=0 has no effect"},
         {"perp-neg:weight=0", "weight=0 has no effect"},
         {"rescale:phi=0", "phi=0 has no effect"},
         {"fdg:low=1", "is cfg"},
@@ -277,7 +292,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"cfg,apg", "cannot be combined"},
         {"rescale,rescale", "twice"},
         {"cfg-plus-plus,interval", "takes G and the prediction as they are"},
-        {"also,cfg-plus-plus", "cfg-plus-plus takes G and the prediction as they are"},
+        {"compose,cfg-plus-plus", "cfg-plus-plus takes G and the prediction as they are"},
         {"schedule:a=2", "a has no effect without shape=beta"},
         {"schedule:shape=beta,power=2", "power has no effect without shape=power"},
         {"schedule:shape=power,f0=1", "f0 has no effect without shape=table"},
@@ -318,7 +333,7 @@ static void what_the_model_lacks_is_named(void **state) {
         refused(of_null[i], 2, &simple, "the null condition");
         refused(of_null[i], 2, &unlabelled, "conditions");
     }
-    refused("also", 2, &simple, "the null condition");
+    refused("compose", 2, &simple, "the null condition");
     refused("perp-neg", 2, &simple, "the null condition");
     refused("perp-neg", 2, &unlabelled, "needs conditions");
     refused("icg", 2, &unlabelled, "conditions");
@@ -342,6 +357,7 @@ int main(void) {
         cmocka_unit_test(predicting_takes_no_memory),
         cmocka_unit_test(apgs_limit_grows_with_the_size_of_a_sample),
         cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(former_names_are_understood),
         cmocka_unit_test(what_the_model_lacks_is_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

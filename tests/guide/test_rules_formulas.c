@@ -127,15 +127,15 @@ static void negative_takes_the_place_of_null(void **state) {
 static void conditions_add_up(void **state) {
     (void)state;
     rows got, want, c = ask(labels), u = ask(none), a = ask_class(1), b = ask_class(2);
-    assert_true(run("cfg,also:class=1,weight=1.5,also:class=2,weight=-0.5", 2, &got) == 4);
+    assert_true(run("cfg,compose:class=1,weight=1.5,compose:class=2,weight=-0.5", 2, &got) == 4);
     for (int i = 0; i < F; i++) {
         want.x0[i] = u.x0[i] + 2 * (c.x0[i] - u.x0[i]) + 1.5f * (a.x0[i] - u.x0[i]) -
                      0.5f * (b.x0[i] - u.x0[i]);
         want.eps[i] = u.eps[i] + 2 * (c.eps[i] - u.eps[i]) + 1.5f * (a.eps[i] - u.eps[i]) -
                       0.5f * (b.eps[i] - u.eps[i]);
     }
-    same_rows("also", &got, &want);
-    consistent("also", &got);
+    same_rows("compose", &got, &want);
+    consistent("compose", &got);
 }
 
 /* In eps, as the paper has it; the sum of two negatives. */
@@ -387,7 +387,7 @@ static const vn_guide_row skip_row = {
 static void perturbed_passes_are_run_apart(void **state) {
     (void)state;
     static const vn_guide_row *const own[] = {&vn_cfg_guide, &skip_row};
-    const vn_table table = {"guide", own, 0, VN_COUNT(own), NULL};
+    const vn_table table = {"guide", own, 0, VN_COUNT(own), NULL, NULL};
     rows got, c = ask(labels), u = ask(none), half;
     float raw[F];
     vn_guidance *g;

@@ -40,7 +40,7 @@ static const struct {
     const char *row, *text;
 } settings[] = {
     {"negative", "negative:class=1"},
-    {"also", "also:class=1,weight=0.5"},
+    {"compose", "compose:class=1,weight=0.5"},
     {"perp-neg", "perp-neg:class=1"},
 };
 
@@ -168,7 +168,7 @@ static void all_paths_are_tried(void **state) {
 /* Rules whose paper makes something else than the conditional model of gamma = 1. */
 static bool is_conditional_at_one(const vn_guide_row *row) {
     static const char *const others[] = {
-        "also",     "perp-neg",      "energy",        "fk",  "rescale", "dynamic-threshold",
+        "compose",  "perp-neg",      "energy",        "fk",  "rescale", "dynamic-threshold",
         "negative", "cfg-zero-star", "cfg-plus-plus", "clip"};
     for (size_t i = 0; i < VN_COUNT(others); i++)
         if (strcmp(others[i], row->row.name) == 0) return false;

@@ -198,10 +198,10 @@ static void guides_that_name_the_same_condition_share_a_pass(void **state) {
     open(&f, "vp", "eps");
     const vn_level level = vn_path_level(f.path, 0.5);
     /* conditional, null and the other class: 3; the same class as the samples': 2 */
-    assert_true(
-        passes(&f.exact, "cfg,also:class=1", 2, 4, all_zero, &level, x_given, one[0], one[1]) == 3);
-    assert_true(
-        passes(&f.exact, "cfg,also:class=1", 2, 4, all_one, &level, x_given, one[0], one[1]) == 2);
+    assert_true(passes(&f.exact, "cfg,compose:class=1", 2, 4, all_zero, &level, x_given, one[0],
+                       one[1]) == 3);
+    assert_true(passes(&f.exact, "cfg,compose:class=1", 2, 4, all_one, &level, x_given, one[0],
+                       one[1]) == 2);
     /* which is then guidance of strength 3 */
     passes(&f.exact, "cfg", 3, 4, all_one, &level, x_given, two[0], two[1]);
     for (int j = 0; j < 4 * SIZE; j++)

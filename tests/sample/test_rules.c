@@ -77,7 +77,7 @@ static void linear_rules_move_the_mean(void **state) {
         bench b = bench_open(gaussians, paths[p], NULL);
         for (int rule = 0; rule < 5; rule++) {
             static const char *const lists[] = {"cfg", "negative:class=1",
-                                                "cfg,also:class=1,weight=-0.7", "autoguidance",
+                                                "cfg,compose:class=1,weight=-0.7", "autoguidance",
                                                 "cfg,perp-neg:class=1,weight=0.5"};
             const double g = 2.5;
             double m[2];
@@ -153,7 +153,7 @@ static void walks_stay_finite(void **state) {
     static const char *const paths[] = {"rectified", "vp", "edm", "ddpm:cosine"};
     static const char *const samplers[] = {"euler", "ddpm", "heun", "dpmpp-2m"};
     static const char *const lists[] = {"negative:class=1",
-                                        "cfg,also:class=1,weight=-0.3",
+                                        "cfg,compose:class=1,weight=-0.3",
                                         "cfg,perp-neg:class=1",
                                         "icg",
                                         "tsg",

@@ -249,7 +249,7 @@ static void the_variance_is_the_conditional_one(void **state) {
         {"tsg", 2, "ddpm:variance=large"},
         {"icg", 2, "ddpm:variance=large"},
         {"cfg-plus-plus", 0.5, "ddpm:variance=large"},
-        {"cfg,also:class=1", 2, "ddpm:variance=large"},
+        {"cfg,compose:class=1", 2, "ddpm:variance=large"},
         {"classifier", 2, "ddpm:variance=small"},
     };
     for (size_t i = 0; i < VN_COUNT(known); i++) {

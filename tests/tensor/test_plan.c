@@ -309,20 +309,20 @@ static vn_program_options train_options(const network *net, const vn_device *dev
 static void gradients_are_written_in_their_place(void **state) {
     vn_device_row row = toy_row();
     const vn_device device = {&row, NULL, NULL};
-    vn_plan plan = {0};
+    vn_program_plan plan = {0};
     network net;
     vn_err err = {0};
     (void)state;
     assert_int_equal(build_network(&net, &err), VN_OK);
     vn_program_options o = train_options(&net, &device);
-    assert_int_equal(vn_plan_open(&plan, net.g, &o, &err), VN_OK);
+    assert_int_equal(vn_program_plan_open(&plan, net.g, &o, &err), VN_OK);
     int direct = 0;
     for (int s = 0; s < plan.steps; s++) {
         assert_int_not_equal(plan.step[s].node->op, VN_OP_VIEW); /* no copies */
         direct += plan.step[s].out.home == VN_IN_GRADS;
     }
     assert_int_equal(direct, 6); /* gamma and beta come from one op */
-    vn_plan_close(&plan);
+    vn_program_plan_close(&plan);
     close_network(&net);
 }
 
@@ -368,7 +368,7 @@ static void shared_gradients_are_copied(void **state) {
 static void what_is_dead_shares_memory(void **state) {
     vn_device_row row = toy_row();
     const vn_device device = {&row, NULL, NULL};
-    vn_plan plan = {0};
+    vn_program_plan plan = {0};
     vn_err err = {0};
     (void)state;
     vn_graph *g = open_graph();
@@ -378,11 +378,11 @@ static void what_is_dead_shares_memory(void **state) {
     vn_node *z = vn_add(g, vn_broadcast(g, vn_sum_to(g, y, VN_SHAPE(1)), VN_SHAPE(1024)),
                         vn_reshape(g, y, VN_SHAPE(1024)));
     vn_program_options o = {.device = &device, .n_outputs = 1, .outputs = &z};
-    assert_int_equal(vn_plan_open(&plan, g, &o, &err), VN_OK);
+    assert_int_equal(vn_program_plan_open(&plan, g, &o, &err), VN_OK);
     assert_int_equal(plan.arena_bytes, 2 * 4096 + 64); /* x, the chain, one number */
     assert_int_equal(plan.steps, 22);
     for (int s = 0; s < plan.steps; s++) assert_ptr_not_equal(plan.step[s].node, unused);
-    vn_plan_close(&plan);
+    vn_program_plan_close(&plan);
     vn_graph_close(&g);
 }
 

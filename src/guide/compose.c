@@ -1,4 +1,4 @@
-/* also.c - several conditions at once (2206.01714): each adds w (c_i - u) to the prediction, so
+/* compose.c - several conditions at once (2206.01714): each adds w (c_i - u) to the prediction, so
  * that with plain CFG it is
  *
  *     u + gamma (c - u) + w_1 (c_1 - u) + w_2 (c_2 - u) + ...
@@ -16,7 +16,8 @@ static const vn_param params[] = {
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
-    if (c->value[WEIGHT] == 0) return vn_fail(err, VN_BAD_ARGUMENT, "also: weight=0 has no effect");
+    if (c->value[WEIGHT] == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "compose: weight=0 has no effect");
     return VN_OK;
 }
 
@@ -38,9 +39,9 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     }
 }
 
-const vn_guide_row vn_also_guide = {
-    .row = {"also", "adds weight (another class - null): several conditions at once", "2206.01714",
-            params},
+const vn_guide_row vn_compose_guide = {
+    .row = {"compose", "adds weight (another class - null): several conditions at once",
+            "2206.01714", params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
     .many = true,
