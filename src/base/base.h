@@ -1,5 +1,5 @@
-/* base.h - what every room stands on: status and words for it, memory, random numbers, tables of
- * rows, JSON, files. Nothing here knows what a model is. */
+/* base.h - what all rooms use: status and error text, memory, random numbers, tables of rows, JSON,
+ * files, threads. Nothing here knows what a model is. */
 #ifndef VN_BASE_H
 #define VN_BASE_H
 
@@ -22,7 +22,7 @@
 
 #define VN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* What a noun ends in beside the number n: "%d class%s", n, VN_ES(n). */
+/* The plural ending of a noun after the number n: "%d class%s", n, VN_ES(n). */
 #define VN_S(n)  ((n) == 1 ? "" : "s")
 #define VN_ES(n) ((n) == 1 ? "" : "es")
 
@@ -38,10 +38,10 @@ typedef struct vn_err {
 vn_status vn_fail(vn_err *err, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
 /* "out of memory": returns VN_NO_MEMORY. */
 vn_status vn_no_memory(vn_err *err);
-/* Puts "prefix: " before err's text: to name the file that a helper of yours complained about.
+/* Puts "prefix: " before err's text: to name the file in which a called function found an error.
  * Returns err->status. */
 vn_status vn_fail_in(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
-/* Puts "; what else is to be known" after it. */
+/* Appends "; text" to err's text. */
 vn_status vn_fail_after(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
 /* Like vn_fail(VN_IO), ending in what errno means; VN_NO_MEMORY when that is ENOMEM. */
 vn_status vn_fail_errno(vn_err *err, const char *format, ...) VN_PRINTF(2, 3);
@@ -106,7 +106,7 @@ typedef enum vn_stream {
     VN_STREAM_DROPOUT,     /* dropout inside a network */
     VN_STREAM_DATA,        /* synthetic data */
     VN_STREAM_TEST,
-    VN_STREAM_SELECT,   /* which samples of a population live on */
+    VN_STREAM_SELECT,   /* which samples of a population survive */
     VN_STREAM_GUIDE,    /* random conditions and times of guides */
     VN_STREAM_PROBE,    /* random vectors of trace estimates */
     VN_STREAM_DIRECTION /* random directions of sliced score matching */
@@ -131,9 +131,9 @@ void vn_random_permutation(int64_t *out, int64_t n, uint64_t seed, vn_stream str
 void vn_random_permute(int64_t *out, int64_t n, uint64_t seed, vn_stream stream, uint64_t epoch,
                        int64_t first, int64_t last);
 
-/* ---- a hand inside a network ----------------------------------------------------------------- */
+/* ---- perturbations of a network -------------------------------------------------------------- */
 
-/* What guides have done inside a network: path carries it in a query, nn builds it, and neither
+/* How guides change a network during a pass: a query of path has it, nn builds it, and neither
  * knows the other. Layers count from 0 in the order of a forward pass: a transformer's blocks, a
  * U-Net's attention blocks. */
 typedef enum vn_perturbation {
@@ -142,8 +142,8 @@ typedef enum vn_perturbation {
     /* queries blurred by a Gaussian of deviation `amount` tokens (SEG 2408.00760) */
     VN_ATTENTION_BLUR = 2,
     VN_ATTENTION_SPARSE = 4,  /* dense + amount (entmax - dense) (PLADIS 2503.07677) */
-    VN_ATTENTION_SKIPPED = 8, /* what attention would add is left out (STG 2411.18664) */
-    VN_BLOCKS_SKIPPED = 16    /* the blocks pass on what they are given (SLG; STG) */
+    VN_ATTENTION_SKIPPED = 8, /* attention's residual is left out (STG 2411.18664) */
+    VN_BLOCKS_SKIPPED = 16    /* the blocks return their inputs (SLG; STG) */
 } vn_perturbation;
 typedef struct vn_perturb {
     vn_perturbation kind;
@@ -291,7 +291,7 @@ vn_status vn_check_folder(const char *path, vn_err *err);
 /* Whether the disk that the file would be on has space for so many bytes, as far as the system
  * tells. */
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err);
-/* Removes from a folder the files aside that killed writers left: regular ones of the user's own
+/* Removes from a folder the temporary files that killed writers left: regular files of the user's
  * that nobody holds. Called by the two above for the folder they look at. */
 void vn_remove_stale(const char *folder);
 /* So many random digits, for names that nobody can have put in the way; and whether a text is of
@@ -320,17 +320,17 @@ double vn_now(void);                              /* seconds, monotonic */
 
 /* Threads that share loops, the caller's among them. Sleeps when idle; running takes no memory. */
 typedef struct vn_thread_pool vn_thread_pool;
-/* One task of a loop; `thread` < vn_thread_pool_threads tells whose scratch memory is free to use.
+/* One task of a loop; `thread` < vn_thread_pool_threads is the thread's index, for scratch memory.
  * Must not run another loop. */
 typedef void (*vn_task)(void *context, int64_t index, int thread);
 vn_status vn_thread_pool_open(int threads, vn_thread_pool **out, vn_err *err);
 void vn_thread_pool_close(vn_thread_pool **pool);
 int vn_thread_pool_threads(const vn_thread_pool *pool); /* NULL: 1 */
-/* Tasks 0 .. count-1, each once, by whoever is free; returns when all are done. One loop at a time.
+/* Runs tasks 0 .. count-1, each once, and returns when all are done. One loop at a time.
  * NULL: by the caller. */
 void vn_thread_pool_run(vn_thread_pool *pool, int64_t count, vn_task task, void *context);
 
-/* ---- what a long call may use of its caller -------------------------------------------------- */
+/* ---- log, progress and cancel of the caller -------------------------------------------------- */
 
 /* Log, progress and cancel of a context, for rooms that do long work. Any may be absent. */
 typedef struct vn_watch {

@@ -1,6 +1,6 @@
-/* error.c - the words that go with a status. A text is always one printable line: what it quotes
- * may come from a hostile file, so control characters (utf8.c) are replaced, and a text that is too
- * long is cut between two UTF-8 characters. */
+/* error.c - the text of an error. It is always one printable line: what it quotes may come from a
+ * hostile file, so control characters (utf8.c) are replaced, and a text that is too long is cut
+ * between two UTF-8 characters. */
 #include "base/base.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* file.c - reading files, making folders, and what paths are. Only regular files are read: a pipe
- * that nobody writes to would keep us waiting, and to open a device can already do something. How
- * files are written is in writer.c. */
+/* file.c - reads files, makes folders and handles paths. Only regular files are read: reading from
+ * a pipe that nobody writes to would wait for ever, and opening a device can have effects. Writing
+ * is in writer.c. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -30,17 +30,17 @@ static vn_status read_all(int fd, const char *path, size_t max_bytes, char **dat
     struct stat info;
     if (fstat(fd, &info) != 0) return vn_fail_errno(err, "%s", path);
     if ((uintmax_t)info.st_size > max_bytes) return too_large(path, max_bytes, err);
-    size_t room = (size_t)info.st_size + 1; /* one more, to see the end in one read */
+    size_t capacity = (size_t)info.st_size + 1; /* one more, to see the end in one read */
     for (;;) {
-        char *grown = vn_realloc(*data, room + 1, 1);
+        char *grown = vn_realloc(*data, capacity + 1, 1);
         if (!grown) return vn_no_memory(err);
         *data = grown;
-        ssize_t n = read_some(fd, *data + *size, room - *size);
+        ssize_t n = read_some(fd, *data + *size, capacity - *size);
         if (n < 0) return vn_fail_errno(err, "%s", path);
         *size += (size_t)n;
         if (*size > max_bytes) return too_large(path, max_bytes, err);
         if (n == 0) break;
-        if (*size == room) room *= 2;
+        if (*size == capacity) capacity *= 2;
     }
     (*data)[*size] = 0;
     return VN_OK;
@@ -61,8 +61,8 @@ vn_status vn_check_regular(const char *path, vn_err *err) {
                                   : vn_fail_errno(err, "%s", path);
 }
 
-/* Looked at before it is opened, as to open a device can do something, and after, when it cannot be
- * another any more. */
+/* The kind is checked before opening, because opening a device can have effects, and after, when
+ * the file cannot be exchanged any more. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err) {
     vn_status status = vn_check_regular(path, err);
     if (status) return status;

@@ -1,6 +1,6 @@
 /* limit.c - how much memory this process may have, so that what would not fit is refused before it
- * is built: an allocation that succeeds is no answer, as most systems promise more than they have
- * and end the process when it is used.
+ * is built. A successful allocation does not show that: most systems promise more memory than they
+ * have, and end the process when it is used.
  *
  * It is the least of the machine's memory, the limits of the control groups that the process is in
  * (containers) and its limit of address space (ulimit -v). VANE_MEMORY in the environment, a number

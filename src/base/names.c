@@ -1,11 +1,11 @@
-/* names.c - one of a list of things by what a person writes for it: its name, or its number. */
+/* names.c - finds one of a list of things by its name or number, as a person writes it. */
 #define _GNU_SOURCE /* strcasestr */
 #include "base/base.h"
 
 #include <string.h>
 
-/* Whether the name at the index is a number as well, of another place: "1", "2", "3" begin at 0,
- * and 0 is none of them. */
+/* Whether the names are numbers that differ from the indices, so that an index would be ambiguous:
+ * of "1", "2", "3" the name "1" has the index 0. */
 static bool is_number_of(const vn_names *list, int64_t index) {
     int64_t named;
     return index >= 0 && (size_t)index < list->count && vn_parse_int(list->names[index], &named) &&

@@ -1,6 +1,6 @@
 /* random.c - random numbers without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel
- * random numbers: as easy as 1, 2, 3", 2011) turns a counter and a key into 128 random bits, so any
- * number can be made at any time by anyone.
+ * random numbers: as easy as 1, 2, 3", 2011) turns a counter and a key into 128 random bits, so
+ * that each number can be computed independently of all others.
  *
  * Key: the seed. Counter: its 128 bits are the block index (32), the step (24), the stream (8) and
  * the sample (64), side by side, so that no two uses can meet, whatever their order or number:

@@ -1,10 +1,10 @@
-/* space.c - whether a disk has space for a file: asked before the work whose result it is. */
+/* space.c - whether a disk has space for a file: checked before the work whose result it holds. */
 #include "base/base.h"
 
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define LEAST ((uint64_t)1 << 20) /* what is smaller is soon written, or not */
+#define LEAST ((uint64_t)1 << 20) /* smaller files are not checked */
 
 vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
     if (bytes < LEAST) return VN_OK;

@@ -1,6 +1,5 @@
-/* table.c - choosing a row of a table: "name" or "name:key=value,key=value". What is not known is
- * refused with the nearest name that is, so that a slip of the finger costs one reading of the
- * message. */
+/* table.c - parses the choice of a row of a table: "name" or "name:key=value,key=value". Unknown
+ * names and keys are refused with the nearest known one. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -11,7 +10,7 @@
 #define LONGEST_NAME       63
 #define LONGEST_NUMBER     63
 #define LIST_AT_MOST       16 /* names that a message lists; beyond, `vane list` does */
-#define SHORTEST_BEGINNING 3  /* letters that tell what a word begins */
+#define SHORTEST_BEGINNING 3  /* letters from which a name is completed */
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
  *
  * Why not the compiler's: gcc's run-time library allocates in every region that has one thread,
  * ends the program when it gets no memory, and waits for every thread at the end of a loop, also
- * for one that the system has put aside. Here a loop is done when its tasks are: a thread that was
- * away when the last task was taken is not waited for. On a busy machine that is most of the time.
+ * for one that the system has suspended. Here a loop is done when its tasks are done: a thread that
+ * was suspended when the last task was taken is not waited for, which is common on a busy machine.
  *
  * All that threads agree on is one word, the gate: the number of the loop, whether it is closed,
  * and how many threads entered. A thread enters by adding one to an open gate; the caller closes it
@@ -149,7 +149,7 @@ int vn_thread_pool_threads(const vn_thread_pool *t) {
     return t ? t->threads : 1;
 }
 
-/* Waits for the threads that entered; they are at their last tasks, so mostly not for long. */
+/* Waits for the threads that entered; they are at their last tasks. */
 static void wait_for(vn_thread_pool *t, uint64_t entered) {
     const struct timespec moment = {.tv_nsec = 50000};
     for (int spin = 0; atomic_load(&t->left) != entered; spin++) {

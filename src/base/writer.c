@@ -138,8 +138,8 @@ static vn_status open_aside(vn_writer *w, vn_err *err) {
     return status;
 }
 
-/* Removes what is left of a file or of a probe for a folder. What is locked is being written; where
- * there are no locks that cannot be told, and it stays. */
+/* Removes what is left of a file or of a probe for a folder. A locked file is being written and
+ * stays; on file systems without locks all of them stay. */
 static void remove_if_stale(const char *path) {
     struct stat info;
     if (lstat(path, &info) != 0 || info.st_uid != geteuid()) return;
@@ -243,7 +243,7 @@ void vn_writer_abandon(vn_writer *w) {
     writer_free(w);
 }
 
-/* ---- to be known before the work ------------------------------------------------------------- */
+/* ---- checks before the work ------------------------------------------------------------------ */
 
 vn_status vn_check_file(const char *path, vn_err *err) {
     vn_writer w;

@@ -28,7 +28,7 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
     while (from < r->steps && vn_level_ratio(&r->level[from]) > c->value[LEVEL]) from++;
     if (from == r->steps)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "gibbs-like: level=%g is below all levels of this walk but its last",
+                       "gibbs-like: level=%g is below all levels of this run but its last",
                        c->value[LEVEL]);
     const int count = r->steps + 1 - from;
     vn_level *down = vn_alloc((size_t)count, sizeof *down);

@@ -1,5 +1,5 @@
-/* objective.c - an objective at work: opened from its texts, it turns data into what a training
- * step needs. */
+/* objective.c - opens an objective from its texts, and turns data into the inputs of a training
+ * step. */
 #include "objective/internal.h"
 
 #include <math.h>
@@ -122,7 +122,8 @@ static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, in
     return dropped || !b->labels || b->labels[i] < 0 ? VN_LABEL_NULL : b->labels[i];
 }
 
-/* x_t and what raw means for the (x0, eps) that made it. eps is drawn into x's place. */
+/* x_t, and the raw output that is the prediction for the (x0, eps) that made it. eps is drawn into
+ * x's memory. */
 static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i,
                 const vn_coefficients *m) {
     const vn_level *l = &b->level[i];
@@ -165,8 +166,8 @@ static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t
     if (b->bound) fill_bound(o, b, i, &m);
 }
 
-/* Until here x is x_t and null VN_LABEL_NULL, as denoisers know them; the network has a scale and a
- * number of its own. */
+/* Until here x is x_t, and the null label is VN_LABEL_NULL, as for denoisers; the network's input
+ * is scaled, and its null label has another number. */
 static void finish_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
     const float scale = (float)vn_prediction_coefficients(&o->prediction, &b->level[i]).input;
     float *x = b->x + i * b->size;

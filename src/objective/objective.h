@@ -1,6 +1,6 @@
-/* objective.h - what training minimises: how t is drawn, what the network is given and should
- * answer, how much each sample counts. The host side fills plain arrays for a batch; the graph side
- * is one node, the loss.
+/* objective.h - what training minimises: how t is drawn, the network's inputs and targets, and the
+ * weight of each sample. The host side fills plain arrays for a batch; the graph side is one node,
+ * the loss.
  *
  * Every draw is keyed by (seed, step, sample), so a batch is the same whatever the thread count and
  * after a resume. */
@@ -47,7 +47,7 @@ typedef struct vn_loss_nodes {
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
-    /* its target is the truth's own answer at x_t */
+    /* its target is the prediction of the exact denoiser (truth) at x_t */
     bool exact;
     vn_status (*check)(const vn_choice *c, vn_err *err); /* NULL: all values are fine */
     /* Of one sample's mean square error; NULL without a target. */
@@ -75,8 +75,8 @@ typedef struct vn_objective_options {
     double drop;                     /* probability of the null label, in [0,1] */
     int32_t null_label;              /* K; < 0: no labels */
     uint64_t seed;
-    /* The exact denoiser of the data, with the same path and prediction; outlives the objective.
-     * NULL: it is not known. */
+    /* The exact denoiser of the data, with the same path and prediction; must outlive the
+     * objective. NULL: not known. */
     const vn_denoiser *truth;
 } vn_objective_options;
 
@@ -88,7 +88,8 @@ void vn_objective_close(vn_objective **o);
 /* Whether it trains networks that learn a variance, and no others (vn_net_io). */
 bool vn_objective_learns_variance(const vn_objective *o);
 
-/* One batch; arrays are the caller's. Layout of a row does not matter, as long as it is one. */
+/* One batch; arrays are the caller's. Any layout of a sample's numbers will do, if all arrays have
+ * it. */
 typedef struct vn_objective_batch {
     int64_t n, size;
     uint64_t step; /* of training, < 2^24 */

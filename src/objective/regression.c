@@ -1,14 +1,13 @@
-/* regression.c - objectives with a target: the network regresses on a raw output that it is shown.
+/* regression.c - objectives with a target: the network regresses on a known raw output.
  *
  *     dsm, cfm   the prediction for the (x0, eps) that made x_t: -eps/sigma for a score
  *                (2011.13456), the path's velocity for cfm (2302.00482)
  *     esm        the prediction for E[x0|x_t], E[eps|x_t]: grad log p_t(x_t) itself, where that is
  *                known (Hyvarinen 2005, equation 2)
  *
- * All have one minimum, the conditional expectation, from which all of sampling follows; esm comes
- * to it without the noise of single (x0, eps). Only the weights over noise levels are a choice.
- * They are stated once, for the error of x0, and carried to each prediction by how far raw moves
- * x0:
+ * All have the same minimum, the conditional expectation, which is what sampling needs; esm has no
+ * noise from single (x0, eps). The weights over noise levels are free. They are given for the error
+ * of x0, and converted to each prediction by the coefficient of raw in x0:
  *
  *     min-snr (2303.09556)  min(SNR, gamma)     eps: min(SNR, gamma)/SNR,
  *                                               v: min(SNR, gamma)/(SNR + 1)

@@ -1,6 +1,6 @@
-/* times.c - t in training, as quantile functions: a uniform u goes in, t comes out. So any
- * distribution can be drawn stratified, with u spread over the batch, which makes the loss less
- * noisy for nothing. */
+/* times.c - the distributions of t in training, as quantile functions of a uniform u. So each can
+ * be drawn stratified, with u spread evenly over the batch, which makes the loss less noisy at no
+ * cost. */
 #include "objective/internal.h"
 
 #include <math.h>

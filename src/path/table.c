@@ -41,41 +41,41 @@ static const vn_param edm_params[] = {
 };
 
 /* The functions of a row, by their common stem. */
-#define CURVE(name)    vn_##name##_level, vn_##name##_time_of_ratio
-#define PRESERVING     vn_preserving_of_sigma, vn_preserving_of_ratio
-#define SUB_PRESERVING vn_sub_preserving_of_sigma, vn_sub_preserving_of_ratio
-#define EXPLODING      vn_exploding_of_sigma, vn_exploding_of_ratio
-#define STRAIGHT       vn_straight_of_sigma, vn_straight_of_ratio
-#define TOLD(name)     vn_##name##_network_time, vn_##name##_least
+#define CURVE(name)        vn_##name##_level, vn_##name##_time_of_ratio
+#define PRESERVING         vn_preserving_of_sigma, vn_preserving_of_ratio
+#define SUB_PRESERVING     vn_sub_preserving_of_sigma, vn_sub_preserving_of_ratio
+#define EXPLODING          vn_exploding_of_sigma, vn_exploding_of_ratio
+#define STRAIGHT           vn_straight_of_sigma, vn_straight_of_ratio
+#define NETWORK_TIME(name) vn_##name##_network_time, vn_##name##_least
 
 /* clang-format off */
 const vn_path_row vn_path_rows[] = {
     {{"rectified", "alpha = 1-t, sigma = t: rectified flow, CondOT", "2209.03003", NULL},
      "velocity", "euler", "uniform", "logit-normal", NULL,
-     CURVE(rectified), STRAIGHT, TOLD(rectified), 1},
+     CURVE(rectified), STRAIGHT, NETWORK_TIME(rectified), 1},
     {{"ddpm", "T discrete steps of variance-preserving noise", "2006.11239", ddpm_params},
      "eps", "ddim", "trailing", "uniform", vn_ddpm_open,
-     CURVE(ddpm), PRESERVING, TOLD(ddpm), 0},
+     CURVE(ddpm), PRESERVING, NETWORK_TIME(ddpm), 0},
     {{"edm", "alpha = 1, sigma = sigma_max t", "2206.00364", edm_params},
      "edm", "heun", "karras", "edm", vn_between_open,
-     CURVE(edm), EXPLODING, TOLD(edm), 0},
+     CURVE(edm), EXPLODING, NETWORK_TIME(edm), 0},
     {{"vp", "variance-preserving SDE with linear beta(t)", "2011.13456", vp_params},
      "eps", "dpmpp-2m", "linspace", "uniform", vn_vp_open,
-     CURVE(vp), PRESERVING, TOLD(vp), 0},
+     CURVE(vp), PRESERVING, NETWORK_TIME(vp), 0},
     {{"sub-vp", "sub-VP SDE: alpha of vp, sigma = 1 - alpha^2", "2011.13456", vp_params},
      "eps", "dpmpp-2m", "linspace", "uniform", vn_vp_open,
-     CURVE(sub_vp), SUB_PRESERVING, TOLD(sub_vp), 0},
+     CURVE(sub_vp), SUB_PRESERVING, NETWORK_TIME(sub_vp), 0},
     {{"ve", "variance-exploding SDE: alpha = 1, sigma geometric", "2011.13456", ve_params},
      "edm", "heun", "linspace", "uniform", vn_between_open,
-     CURVE(ve), EXPLODING, TOLD(ve), 0},
+     CURVE(ve), EXPLODING, NETWORK_TIME(ve), 0},
     {{"trigonometric", "alpha = cos(pi t/2), sigma = sin(pi t/2): TrigFlow, GVP", "2303.08797",
       NULL},
      "v", "heun", "uniform", "uniform", NULL,
-     CURVE(trigonometric), PRESERVING, TOLD(trigonometric), 1},
+     CURVE(trigonometric), PRESERVING, NETWORK_TIME(trigonometric), 1},
     {{"polynomial", "alpha = 1-t^n, sigma = t^n: rectified at another pace", "2412.06264",
       polynomial_params},
      "velocity", "euler", "uniform", "uniform", NULL,
-     CURVE(polynomial), STRAIGHT, TOLD(polynomial), 1},
+     CURVE(polynomial), STRAIGHT, NETWORK_TIME(polynomial), 1},
 };
 /* clang-format on */
 const size_t vn_path_row_count = VN_COUNT(vn_path_rows);

@@ -96,8 +96,8 @@ int vn_step_lambda_nodes(const vn_step *s, int most, double *node) {
     return vn_step_nodes(most, vn_level_lambda(s->from), vn_level_lambda(s->to), past, node);
 }
 
-void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *const *value,
-                  const float *now) {
+void vn_step_correct(vn_step *s, double scale, int n, const double *weight, float *const *value,
+                     const float *now) {
     for (int k = 0; k < n; k++) {
         const float w = (float)(scale * weight[k]);
         const float *m = value[k];
@@ -109,7 +109,7 @@ void vn_step_adams(vn_step *s, double scale, int n, const double *node, const do
                    float *const *value, const float *now) {
     double weight[VN_MAX_PAST];
     vn_adams_weights(n, node, moment, weight);
-    vn_step_bend(s, scale, n, weight, value, now);
+    vn_step_correct(s, scale, n, weight, value, now);
 }
 
 void vn_step_record(vn_step *s, int now, int first, int count) {

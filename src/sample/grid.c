@@ -23,7 +23,7 @@ static vn_level between(const vn_path *p, double step) {
     double k = fmin(floor(step), p->steps - 2), part = step - k;
     vn_level l = vn_path_level_of_ratio(p, (1 - part) * ratio_of_step(p, k) +
                                                part * ratio_of_step(p, k + 1));
-    vn_level_tell_step(p, &l, step);
+    vn_level_set_step(p, &l, step);
     return l;
 }
 
@@ -123,7 +123,7 @@ const vn_grid_row vn_trailing_grid = {
 
 /* ---- linspace -------------------------------------------------------------------------------- */
 
-enum { SHIFT, EXTRA, LEAST, TERMINAL, TOLD, END, TOP };
+enum { SHIFT, EXTRA, LEAST, TERMINAL, TIMESTEP, END, TOP };
 enum { SHIFTED, PLAIN };
 static const vn_param linspace_params[] = {
     {"shift", "without steps: t becomes shift t / (1 + (shift - 1) t), the least t twice", 1, 0.01,
@@ -135,7 +135,7 @@ static const vn_param linspace_params[] = {
     {"terminal",
      "without steps: 1 - t is scaled so that the last t before 0 is this; 0: as it falls", 0, 0,
      0.99, 0, NULL},
-    VN_TOLD_PARAM,
+    VN_TIMESTEP_PARAM,
     {"end", "the last level: no noise at all, the first step, or the level before it again",
      VN_END_ZERO, 0, 2, 1, "zero|first|last"},
     {"top", TOP_SUMMARY, 0, 0, 1e5, 1, NULL},
@@ -161,19 +161,19 @@ static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_le
     for (int i = 0; i < steps; i++) {
         const double t = vn_shifted(vn_spread(1, least, i, n), shift);
         level[i] = vn_path_level(p, stretch == 1 ? t : 1 - stretch * (1 - t));
-        vn_level_tell(p, &level[i], (int)c->value[TOLD]);
+        vn_level_set_time(p, &level[i], (int)c->value[TIMESTEP]);
     }
 }
 
 /* Refuses parameters that have no effect on the kind of path. */
 static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *err) {
     const bool flow = c->given[SHIFT] || c->given[EXTRA] || c->given[LEAST] || c->given[TERMINAL] ||
-                      c->given[TOLD];
+                      c->given[TIMESTEP];
     if (p->steps && flow)
-        return vn_fail(
-            err, VN_BAD_ARGUMENT,
-            "linspace: shift, extra, least, terminal and told have no effect on the steps of %s",
-            p->row->row.name);
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "linspace: shift, extra, least, terminal and timestep have no effect on the "
+                       "steps of %s",
+                       p->row->row.name);
     if (!p->steps && (c->given[TOP] || c->value[END] == VN_END_FIRST))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "linspace: top and end=first are for paths with steps; %s has none",

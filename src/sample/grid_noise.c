@@ -17,7 +17,7 @@
 #include <math.h>
 
 /* clang-format off */
-#define TOLD_PARAM \
+#define TIMESTEP_PARAM \
     {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", \
      AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
@@ -32,12 +32,19 @@
     {"over", "between the path's ends, or those of the grid leading or trailing", PATH, 0, 2, 1, \
      "path|leading|trailing"}, \
     {"offset", "steps_offset of over=leading", 0, 0, 1e5, 1, NULL}, \
-    TOLD_PARAM, \
+    TIMESTEP_PARAM, \
     END_PARAM
 /* clang-format on */
-enum { LEAST, MOST, OVER, OFFSET, TOLD, END }; /* of SPAN_PARAMS, from where they begin in a row */
-enum { PATH, LEADING, TRAILING };              /* values of OVER */
-enum { AUTO };                                 /* and of TOLD; then VN_TOLD_EXACT + 1, ... */
+enum {
+    LEAST,
+    MOST,
+    OVER,
+    OFFSET,
+    TIMESTEP,
+    END
+};                                /* of SPAN_PARAMS, from where they begin in a row */
+enum { PATH, LEADING, TRAILING }; /* values of OVER */
+enum { AUTO };                    /* and of TIMESTEP; then VN_TIME_EXACT + 1, ... */
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
@@ -115,11 +122,11 @@ static vn_level last_level(const vn_path *p, int end, vn_level zero, const vn_le
  * timestep=auto means for samplers of DPM-Solver's kind. */
 static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own,
                    int steps, vn_level *level, vn_level *last) {
-    const int wanted = (int)c->value[at + TOLD];
+    const int wanted = (int)c->value[at + TIMESTEP];
     const int how = wanted != AUTO                            ? wanted - 1
                     : p->steps && spacing == VN_SPACING_EXTRA ? own
-                                                              : VN_TOLD_EXACT;
-    for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
+                                                              : VN_TIME_EXACT;
+    for (int i = 0; i < steps; i++) vn_level_set_time(p, &level[i], how);
     *last = last_level(p, (int)c->value[at + END], *last, &level[steps - 1]);
 }
 
@@ -141,7 +148,7 @@ static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing sp
     const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
-    finish(c, SPAN, p, spacing, VN_TOLD_NEAREST, steps, level, last);
+    finish(c, SPAN, p, spacing, VN_TIME_NEAREST, steps, level, last);
     return VN_OK;
 }
 
@@ -170,7 +177,7 @@ static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spaci
         const double part = pow(vn_spread(1, 0, i, steps), c->value[RHO]);
         level[i] = vn_path_level_of_clock(p, i ? ends.least * exp(part * rise) : ends.most);
     }
-    finish(c, SPAN, p, spacing, VN_TOLD_CUT, steps, level, last);
+    finish(c, SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
     return VN_OK;
 }
 
@@ -199,7 +206,7 @@ static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spac
         const double part = vn_beta_quantile(c->value[A], c->value[B], vn_spread(1, 0, i, steps));
         level[i] = vn_path_level_of_clock(p, ends.least + part * (ends.most - ends.least));
     }
-    finish(c, BETA_SPAN, p, spacing, VN_TOLD_CUT, steps, level, last);
+    finish(c, BETA_SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
     return VN_OK;
 }
 
@@ -216,8 +223,8 @@ static double lambda_at(const vn_path *p, double t) {
     return vn_level_lambda(&l);
 }
 
-enum { LU_TOLD, LU_END };
-static const vn_param lu_lambda_params[] = {TOLD_PARAM, END_PARAM, {0}};
+enum { LU_TIMESTEP, LU_END };
+static const vn_param lu_lambda_params[] = {TIMESTEP_PARAM, END_PARAM, {0}};
 
 /* A flow begins at pure noise, where lambda is infinite; the spacing takes sigma as far from 1
  * there as the last level's is from 0. */
@@ -232,10 +239,10 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(most, least, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);
-    const int wanted = (int)c->value[LU_TOLD];
+    const int wanted = (int)c->value[LU_TIMESTEP];
     const bool whole = p->steps && spacing == VN_SPACING_EXTRA;
-    const int how = wanted != AUTO ? wanted - 1 : whole ? VN_TOLD_NEAREST : VN_TOLD_EXACT;
-    for (int i = 0; i < steps; i++) vn_level_tell(p, &level[i], how);
+    const int how = wanted != AUTO ? wanted - 1 : whole ? VN_TIME_NEAREST : VN_TIME_EXACT;
+    for (int i = 0; i < steps; i++) vn_level_set_time(p, &level[i], how);
     *last = last_level(p, (int)c->value[LU_END], *last, &level[steps - 1]);
     return VN_OK;
 }

@@ -20,12 +20,12 @@ double vn_shifted(double t, double shift) {
 
 /* ---- uniform --------------------------------------------------------------------------------- */
 
-enum { SHIFT, MOST, TOLD, END };
+enum { SHIFT, MOST, TIMESTEP, END };
 static const vn_param uniform_params[] = {
     {"shift", "t becomes shift t / (1 + (shift - 1) t): above 1 spends more steps at high noise", 1,
      0.01, 100, 0, NULL},
     {"most", "t of the noisiest level, before the shift", 1, 0.5, 1, 0, NULL},
-    VN_TOLD_PARAM,
+    VN_TIMESTEP_PARAM,
     {"end", "the last level: no noise at all, or the level before it again", 0, 0, 1, 1,
      "zero|last"},
     {0},
@@ -37,7 +37,7 @@ static vn_status fill_uniform(const vn_choice *c, const vn_path *p, vn_spacing s
     for (int i = 0; i < steps; i++) {
         double t = c->value[MOST] * (steps - i) / steps;
         level[i] = vn_path_level(p, vn_shifted(t, c->value[SHIFT]));
-        vn_level_tell(p, &level[i], (int)c->value[TOLD]);
+        vn_level_set_time(p, &level[i], (int)c->value[TIMESTEP]);
     }
     if (c->value[END] != 0) *last = level[steps - 1];
     return VN_OK;

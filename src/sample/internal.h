@@ -126,8 +126,8 @@ int vn_step_lambda_nodes(const vn_step *s, int most, double *node);
 /* x += scale sum_k weight[k] (value[k] - now), each [n,size]: what the n nodes of a polynomial
  * change in the step of a constant integrand. The second computes the weights from nodes and
  * moments. */
-void vn_step_bend(vn_step *s, double scale, int n, const double *weight, float *const *value,
-                  const float *now);
+void vn_step_correct(vn_step *s, double scale, int n, const double *weight, float *const *value,
+                     const float *now);
 void vn_step_adams(vn_step *s, double scale, int n, const double *node, const double *moment,
                    float *const *value, const float *now);
 /* slot[now] becomes slot[first], which holds the latest of `count`; the oldest becomes
@@ -179,11 +179,11 @@ void vn_ode_advance(vn_ode *o, double h, float *y);
  * enough. */
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err);
 /* The same, one evaluation at a time, for callers that evaluate many rows at once: begin; then, as
- * long as vn_ode_ask sets *ask, the caller computes slope[at] and rate[at] of `stage` at *clock and
- * calls vn_ode_tell. */
+ * long as vn_ode_next sets *ask, the caller computes slope[at] and rate[at] of `stage` at *clock
+ * and calls vn_ode_evaluated. */
 void vn_ode_begin(vn_ode *o, double from, double to);
-vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err);
-void vn_ode_tell(vn_ode *o, float *y);
+vn_status vn_ode_next(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err);
+void vn_ode_evaluated(vn_ode *o, float *y);
 
 /* Moves one row of s->x from level to level by dopri5; time in straight coordinates must be finite
  * at both. Slots 0 and 1 hold its x0 and eps at `from`, and are overwritten. */
@@ -232,15 +232,15 @@ vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, 
 vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, vn_spacing spacing,
                           vn_level *level, vn_err *err);
 /* Sets the time that the network is given for this level to this step, whole or not. */
-void vn_level_tell_step(const vn_path *p, vn_level *l, double step);
+void vn_level_set_step(const vn_path *p, vn_level *l, double step);
 /* The same by the parameter `timestep` of a grid: t as it is, or for a level between two steps the
  * nearest one or the one below. On the rectified path steps are thousandths of t. */
-enum { VN_TOLD_EXACT, VN_TOLD_NEAREST, VN_TOLD_CUT };
-void vn_level_tell(const vn_path *p, vn_level *l, int how);
+enum { VN_TIME_EXACT, VN_TIME_NEAREST, VN_TIME_CUT };
+void vn_level_set_time(const vn_path *p, vn_level *l, int how);
 /* clang-format off */
-#define VN_TOLD_PARAM \
+#define VN_TIMESTEP_PARAM \
     {"timestep", "t that the network is told: as it is, or rounded or cut to a step (a " \
-                 "thousandth of a flow)", VN_TOLD_EXACT, 0, 2, \
+                 "thousandth of a flow)", VN_TIME_EXACT, 0, 2, \
      1, "exact|rounded|cut"}
 /* clang-format on */
 /* The parameter `end` of a grid: where its levels end. */

@@ -14,13 +14,13 @@
  * Langevin steps of the first two have a = 2 (snr sigma)^2. NCSN writes a = (epsilon/2) sigma^2 /
  * sigma_L^2 with the last level's sigma_L, so its snr is sqrt(epsilon) / (2 sigma_L), .22 there.
  * 2011.13456 has a = 2 (snr |z| / |score|)^2, pc's size=norm, here with the norms of each sample;
- * in many dimensions |z| / |score| is near sigma, in few it is wild, and then biased. Its factor 1
- * - beta for VP, within 2% of 1, is left out. */
+ * in many dimensions |z| / |score| is near sigma, in few it varies much, and is then biased. Its
+ * factor 1 - beta for VP, within 2% of 1, is left out. */
 #include "sample/internal.h"
 
 #include <math.h>
 
-#define MOST_SNR 0.7 /* from sqrt(1/2) on, the noise of a step takes all of x's place */
+#define MOST_SNR 0.7 /* from sqrt(1/2) on, the noise of a step replaces all of x */
 enum { X0, EPS, Z, SLOTS };
 
 /* x += by_eps eps + by_z z on one row. */
@@ -35,7 +35,7 @@ static double norm(size_t n, const float *v) {
     return sqrt(sum);
 }
 
-/* One step at `level`: a score = -2 (snr r)^2 sigma eps, with r = |z|/|eps| where norms decide,
+/* One Langevin step at `level`: a score = -2 (snr r)^2 sigma eps, with r = |z|/|eps| for size=norm,
  * else 1. */
 static vn_status correct(vn_step *s, const vn_level *level, double snr, bool norms, int draw,
                          vn_err *err) {
@@ -73,8 +73,8 @@ static vn_status langevin_check(const vn_choice *c, const vn_denoiser *d, vn_err
     return VN_OK;
 }
 
-/* To the next level with x/alpha as it is, but for x growing by no more than sigma falls: that is
- * near alpha = 0, where there is nothing in x yet that should grow. */
+/* Goes to the next level with x/alpha as it is. x does not grow by more than sigma falls: near
+ * alpha = 0 there is nothing in x yet that should grow. */
 static void carry(vn_step *s) {
     const double by = fmin(s->to->alpha / s->from->alpha, s->from->sigma / s->to->sigma);
     vn_step_scale((size_t)(s->n * s->size), by, s->x);
@@ -122,8 +122,8 @@ static vn_status pc_check(const vn_choice *c, const vn_denoiser *d, vn_err *err)
     return VN_OK;
 }
 
-/* The forward step from the next level is x = a x' + tau eps, a = alpha/alpha'. Reverse diffusion
- * turns its drift and noise about,
+/* The forward step from the next level is x = a x' + tau eps, a = alpha/alpha'. The reverse
+ * diffusion step is
  *     x' = (2 - a) x + tau^2 score + tau z
  * and ancestral sampling is ddpm (ddim.c): the same mean divided by a, with the posterior's noise.
  * The last step has none. */
@@ -166,8 +166,8 @@ static const vn_param pcg_params[] = {
     {0},
 };
 
-/* A Langevin step of the reverse SDE's own size, a = g^2 dt / 2 = sigma^2 log(s/s') with s =
- * sigma/alpha, made exactly for known x0, which keeps it stable and finite from alpha = 0 on:
+/* A Langevin step with the step size of the reverse SDE, a = g^2 dt / 2 = sigma^2 log(s/s') with
+ * s = sigma/alpha. It is exact for known x0, which keeps it stable, and finite at alpha = 0:
  *     x += sigma' ((s'/s - 1) eps + sqrt(1 - (s'/s)^2) z) */
 static vn_status sharpen(vn_step *s, int draw, vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};

@@ -3,32 +3,33 @@
 
 #include <math.h>
 
-void vn_level_tell_step(const vn_path *p, vn_level *l, double step) {
+void vn_level_set_step(const vn_path *p, vn_level *l, double step) {
     l->rounding = (step + 1) / p->steps - l->t;
 }
 
-#define NEARLY_WHOLE 1e-4 /* of a step: what float32 logarithms leave of a whole one */
-#define FLOW_STEPS   1000 /* of a flow, in t as its network is told */
+#define NEARLY_WHOLE 1e-4 /* of a step: the error of float32 logarithms */
+#define FLOW_STEPS   1000 /* of a flow, in its network's time */
 
-void vn_level_tell(const vn_path *p, vn_level *l, int how) {
+void vn_level_set_time(const vn_path *p, vn_level *l, int how) {
     const double steps = p->steps ? p->steps : FLOW_STEPS, first = p->steps ? 1 : 0,
                  step = l->t * steps - first;
-    if (how == VN_TOLD_EXACT) return;
-    double told = how == VN_TOLD_NEAREST ? rint(step) : floor(step + NEARLY_WHOLE);
+    if (how == VN_TIME_EXACT) return;
+    double told = how == VN_TIME_NEAREST ? rint(step) : floor(step + NEARLY_WHOLE);
     /* diffusers' UniPC begins 1e-6 below 1 */
-    if (how == VN_TOLD_CUT && !p->steps) told = fmin(told, FLOW_STEPS - 1);
+    if (how == VN_TIME_CUT && !p->steps) told = fmin(told, FLOW_STEPS - 1);
     l->rounding = (told + first) / steps - l->t;
 }
 
-/* A second level may be noisier than that: the first is then twice as noisy. */
+/* Replaces pure noise at the first level by the largest finite sigma/alpha, or, where the second
+ * level is noisier than that, by twice that of the second. */
 static void leave_pure_noise(const vn_path *p, vn_spacing spacing, vn_level *first) {
     if (first->alpha > 0 || p->row->straight || spacing == VN_SPACING_WHOLE) return;
     *first = vn_path_level_of_ratio(p, fmax(VN_LARGEST_RATIO, 2 * vn_level_ratio(first + 1)));
-    vn_level_tell_step(p, first, p->steps - 1);
+    vn_level_set_step(p, first, p->steps - 1);
 }
 
-/* Whether the last step, which begins here, goes nowhere: grids may end so, as some of diffusers
- * do. */
+/* Whether the last step, which begins here, ends on the same level: some of diffusers' grids end
+ * so. */
 static bool stays(const vn_level *l) {
     return l[0].alpha == l[1].alpha && l[0].sigma == l[1].sigma;
 }

@@ -6,13 +6,13 @@
  *     f = (y - x0)/c,  tr(df/dy) = (size - m tr J)/c,  J = dx0/dx
  *
  * A trace tr A is the sum of e.Ae over unit vectors, or Hutchinson's mean of v.Av over random v
- * (FFJORD, 1810.01367). The prior at the noisiest level is the Gaussian whose mean, score and
- * log-determinant the denoiser itself tells: exact from alpha = 0 on, and elsewhere right to the
- * second order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm.
+ * (FFJORD, 1810.01367). The prior at the noisiest level is a Gaussian whose mean and covariance
+ * follow from the denoiser's prediction there: exact at alpha = 0, and elsewhere to the second
+ * order in alpha/sigma. N(0, sigma^2), which 2011.13456 takes, is .01 nats off on edm.
  *
- * Each row has steps of its own. Those under way are evaluated together, each once in a round, and
- * where one has come to its end the next row begins: networks are quicker with many rows at a time,
- * and no row depends on its company. */
+ * Each row has steps of its own. Several rows are integrated at a time and evaluated as one batch,
+ * because networks are faster so; when one is done, the next row begins. No row depends on the
+ * others in its batch. */
 #include "sample/likelihood.h"
 #include "sample/internal.h"
 
@@ -22,10 +22,11 @@
 #define PI   3.14159265358979323846
 #define MOST 100000 /* evaluations of a row */
 
-/* In one query; numbers too, because what a network remembers for its way back grows with them. */
+/* Limits of one query. Numbers are limited because the activations that a network keeps for the
+ * backward pass grow with them. */
 enum { MOST_ROWS = 64, MOST_FLOATS = MOST_ROWS * 784 };
 
-/* A row under way. */
+/* The integration of one row. */
 typedef struct trajectory {
     int64_t row; /* of the batch */
     enum {
@@ -33,7 +34,7 @@ typedef struct trajectory {
         INSIDE,
         LAST,
         DONE
-    } phase;      /* the slope where it begins; the steps; what the prior asks for at the end */
+    } phase;      /* the slope at the beginning; the steps; the prediction for the prior; done */
     double clock; /* of what is evaluated */
     vn_ode ode;
     float *y, *block; /* [size]; [VN_STAGES + 2, size], where it and the slopes are */
@@ -47,15 +48,15 @@ typedef struct integration {
     double from, to;           /* clock */
     vn_level most;             /* there */
     int64_t next, evaluations; /* row to begin; of all rows */
-    int rows, room;            /* under way, and at most */
+    int rows, capacity;        /* under way, and at most */
     int probes, at_once;       /* of a row; in one query */
-    trajectory *under_way;     /* [room] */
-    float *blocks;             /* theirs */
-    /* [room,size] what is asked about each row under way, and the answers */
+    trajectory *under_way;     /* [capacity] */
+    float *blocks;             /* [capacity, VN_STAGES + 2, size] */
+    /* [capacity,size] where each row is evaluated, and the raw outputs */
     float *x, *raw;
     float *x0;                    /* [size] */
-    float *copies, *probe, *back; /* [room*at_once,size] */
-    vn_level *level, *levels;     /* [room], [room*at_once] */
+    float *copies, *probe, *back; /* [capacity*at_once,size] */
+    vn_level *level, *levels;     /* [capacity], [capacity*at_once] */
     vn_condition *condition, *conditions;
 } integration;
 
@@ -67,7 +68,7 @@ vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
                                    .atol = 1e-5};
 }
 
-/* Puts before the message whose it is. */
+/* Puts the sample's index before the message. */
 static vn_status fail_in_row(const integration *b, int64_t row, vn_err *err) {
     return vn_fail_in(err, "likelihood: sample %llu",
                       (unsigned long long)b->batch->first + (unsigned long long)row);
@@ -109,29 +110,29 @@ static vn_status open_integration(integration *b, const vn_likelihood_options *o
     const size_t fit = MOST_FLOATS / size;
     const int most = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
     const int at_once = probes < most ? probes : most;
-    int room = most / at_once;
-    if (room > batch->n) room = batch->n > 0 ? (int)batch->n : 1;
+    int capacity = most / at_once;
+    if (capacity > batch->n) capacity = batch->n > 0 ? (int)batch->n : 1;
     *b = (integration){.o = o,
                        .batch = batch,
                        .path = o->denoiser->path,
                        .size = size,
-                       .room = room,
+                       .capacity = capacity,
                        .probes = probes,
                        .at_once = at_once};
-    const size_t many = (size_t)room * (size_t)at_once;
-    b->under_way = vn_calloc((size_t)room, sizeof *b->under_way);
-    b->blocks = vn_alloc((size_t)room * (VN_STAGES + 2), row);
-    b->x = vn_alloc((size_t)room, row);
-    b->raw = vn_alloc((size_t)room, row);
+    const size_t many = (size_t)capacity * (size_t)at_once;
+    b->under_way = vn_calloc((size_t)capacity, sizeof *b->under_way);
+    b->blocks = vn_alloc((size_t)capacity * (VN_STAGES + 2), row);
+    b->x = vn_alloc((size_t)capacity, row);
+    b->raw = vn_alloc((size_t)capacity, row);
     b->x0 = vn_alloc(1, row);
     b->copies = vn_alloc(many, row);
     b->probe = vn_alloc(many, row);
     b->back = vn_alloc(many, row);
-    b->level = vn_alloc((size_t)room, sizeof *b->level);
+    b->level = vn_alloc((size_t)capacity, sizeof *b->level);
     b->levels = vn_alloc(many, sizeof *b->levels);
-    b->condition = vn_alloc((size_t)room, sizeof *b->condition);
+    b->condition = vn_alloc((size_t)capacity, sizeof *b->condition);
     b->conditions = vn_alloc(many, sizeof *b->conditions);
-    for (int i = 0; i < room && b->under_way && b->blocks; i++)
+    for (int i = 0; i < capacity && b->under_way && b->blocks; i++)
         b->under_way[i].block = b->blocks + (size_t)i * (VN_STAGES + 2) * size;
     const bool all = b->under_way && b->blocks && b->x && b->raw && b->x0 && b->copies &&
                      b->probe && b->back && b->level && b->levels && b->condition && b->conditions;
@@ -221,7 +222,7 @@ static vn_level most_noise(const integration *b) {
                                                 : most;
 }
 
-/* From x of the data to x at the least level is a factor alpha, to y one of alpha/m. */
+/* The factor alpha/m from the data x to y at the least noisy level. */
 static double scale_of(const integration *b) {
     const vn_level least = least_noise(b);
     return least.alpha / vn_path_scale(b->path, &least);
@@ -245,13 +246,13 @@ static void begin_row(integration *b, trajectory *t) {
     t->clock = b->from;
 }
 
-/* What row r wants evaluated. */
+/* Sets where row r is to be evaluated. */
 static vn_status ask(integration *b, int r, vn_err *err) {
     trajectory *t = &b->under_way[r];
     float *x = b->x + (size_t)r * b->size;
     bool more = true;
     vn_status status = VN_OK;
-    if (t->phase == INSIDE) status = vn_ode_ask(&t->ode, t->y, &more, &t->clock, err);
+    if (t->phase == INSIDE) status = vn_ode_next(&t->ode, t->y, &more, &t->clock, err);
     if (status) return fail_in_row(b, t->row, err);
     b->condition[r] = b->batch->condition[t->row];
     if (more) {
@@ -266,7 +267,7 @@ static vn_status ask(integration *b, int r, vn_err *err) {
     return VN_OK;
 }
 
-/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from what the ODE knows at its end and x0
+/* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from the last slope of the ODE and from x0
  * and eps at x = 0. With C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to
  * first order in S, log det (I + S) = tr S = beta m tr J. */
 static double log_prior(const integration *b, const trajectory *t) {
@@ -293,8 +294,8 @@ static vn_status finish_row(integration *b, trajectory *t, vn_err *err) {
     return fail_in_row(b, t->row, err);
 }
 
-/* Takes what was evaluated for row r, `sum` over its probes. */
-static vn_status tell(integration *b, int r, double sum, vn_err *err) {
+/* Continues row r with its evaluation; sum: over its probes. */
+static vn_status take(integration *b, int r, double sum, vn_err *err) {
     trajectory *t = &b->under_way[r];
     vn_ode *ode = &t->ode;
     const int at = t->phase == INSIDE ? ode->at : 0;
@@ -305,7 +306,7 @@ static vn_status tell(integration *b, int r, double sum, vn_err *err) {
     if (t->phase == LAST) return finish_row(b, t, err);
     vn_flow_slope(b->path, b->size, (vn_estimate){b->x0, slope});
     ode->rate[at] = (b->o->divergence == VN_DIVERGENCE_EXACT ? sum : sum / b->probes) / t->clock;
-    if (t->phase == INSIDE) vn_ode_tell(ode, t->y);
+    if (t->phase == INSIDE) vn_ode_evaluated(ode, t->y);
     t->phase = INSIDE;
     return VN_OK;
 }
@@ -313,10 +314,10 @@ static vn_status tell(integration *b, int r, double sum, vn_err *err) {
 /* ---- all rows -------------------------------------------------------------------------------- */
 
 static void begin_rows(integration *b) {
-    while (b->rows < b->room && b->next < b->batch->n) begin_row(b, &b->under_way[b->rows++]);
+    while (b->rows < b->capacity && b->next < b->batch->n) begin_row(b, &b->under_way[b->rows++]);
 }
 
-/* The last row under way takes the place of one that is done. */
+/* Moves the last of the rows to the place of one that is done. */
 static void end_rows(integration *b) {
     for (int r = b->rows - 1; r >= 0; r--) {
         if (b->under_way[r].phase != DONE) continue;
@@ -326,8 +327,8 @@ static void end_rows(integration *b) {
     }
 }
 
-/* Rows that are done. Steps grow about as the clock does, so of a row under way its logarithm tells
- * how far it has come. */
+/* How many rows are done, with a part for each that is being integrated: the logarithm of its time
+ * in straight coordinates, as steps grow about in proportion to that. */
 static double rows_done(const integration *b) {
     double done = (double)(b->next - b->rows);
     const double all = log(b->to / b->from);
@@ -337,7 +338,7 @@ static double rows_done(const integration *b) {
     return done;
 }
 
-/* Each row under way is evaluated once. */
+/* Evaluates each of the rows once. */
 static vn_status go_round(integration *b, vn_err *err) {
     double sum[MOST_ROWS];
     vn_status status = VN_OK;
@@ -347,7 +348,7 @@ static vn_status go_round(integration *b, vn_err *err) {
     if (status) return status;
     status = evaluate(b, sum, err);
     if (status && status != VN_CANCELLED) vn_fail_in(err, "likelihood");
-    for (int r = 0; r < b->rows && !status; r++) status = tell(b, r, sum[r], err);
+    for (int r = 0; r < b->rows && !status; r++) status = take(b, r, sum[r], err);
     b->evaluations += b->rows;
     return status;
 }

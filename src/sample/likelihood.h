@@ -8,9 +8,9 @@
 typedef enum vn_divergence {
     /* size vector-Jacobian products, with the unit vectors: for few dimensions */
     VN_DIVERGENCE_EXACT,
-    /* Hutchinson's: the mean of v.Jv over probes v of signs, the same along a trajectory */
+    /* Hutchinson's: the mean of v.Jv over probes v of random signs, the same along a trajectory */
     VN_DIVERGENCE_RADEMACHER,
-    VN_DIVERGENCE_NORMAL /* ... or of normal numbers, whose estimates spread more */
+    VN_DIVERGENCE_NORMAL /* ... or of normal numbers, whose estimates have more variance */
 } vn_divergence;
 
 typedef struct vn_likelihood_options {
@@ -20,9 +20,9 @@ typedef struct vn_likelihood_options {
     double rtol, atol; /* of dopri5 */
     double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
     uint64_t seed;     /* of the probes */
-    /* Called before each round of evaluations with how many rows are done (those under way by how
-     * far they have come, which is a guess) and how many evaluations there were, or NULL; true
-     * stops with VN_CANCELLED. */
+    /* Called before each round of evaluations with how many rows are done (with an estimated part
+     * for each that has begun) and how many evaluations there were; NULL: not called. True stops
+     * with VN_CANCELLED. */
     bool (*evaluated)(void *user, double done, int64_t evaluations);
     void *user;
 } vn_likelihood_options;
@@ -30,8 +30,7 @@ typedef struct vn_likelihood_options {
 /* 1e-5 and 1e-5, one Rademacher probe, as 2011.13456. */
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d);
 
-/* Any number of rows, which do not depend on each other; as many as networks are quick with are
- * evaluated together. */
+/* Any number of rows, which do not depend on each other. */
 typedef struct vn_likelihood_batch {
     int64_t n;
     uint64_t first;                /* index of row 0, for its probes */

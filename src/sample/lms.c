@@ -1,11 +1,11 @@
 /* lms.c - linear multistep, the rule of Adams and Bashforth on levels of any spacing, as in
- * k-diffusion: the slope of the straight coordinates (path.h) a polynomial in their clock through
- * the last ones, integrated exactly.
+ * k-diffusion: the slope in straight coordinates (path.h) is interpolated by a polynomial in time
+ * through the last ones, which is integrated exactly.
  *
  *     y' = y + int_c^c' P(c) dc        y = x/m, slope eps - k x0
  *
- * k = 0 is k-diffusion's and diffusers' rule. There is no lower order at the end: the clock is 0
- * where sigma is. */
+ * k = 0 is k-diffusion's and diffusers' rule. The order does not fall at the end, because time is
+ * finite (0) at sigma = 0. */
 #include "sample/internal.h"
 
 enum { ORDER };

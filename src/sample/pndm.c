@@ -1,5 +1,5 @@
-/* pndm.c - pseudo numerical methods on manifolds (2202.09778, algorithm 2): rules for ODEs, of a
- * noise e, each move of which is the exact one for a noise that holds still (equation 11),
+/* pndm.c - pseudo numerical methods on manifolds (2202.09778, algorithm 2): classical rules for
+ * ODEs applied to the noise e, in which each move is exact for a constant noise (equation 11),
  *
  *     phi(x, e; from, to) = alpha'/alpha x + (sigma' - alpha' sigma/alpha) e
  *
@@ -9,8 +9,8 @@
  *        2, 3, 4, 4, ...
  * ipndm  only these, from order 1 on (2204.13902)
  *
- * Constant weights are right for steps that are even in t. Out of pure noise phi has no value;
- * there, and to sigma = 0 where another prediction would be asked for, a step is DDIM's. */
+ * Constant weights are exact for steps that are even in t. Out of pure noise phi is not defined;
+ * such a step is DDIM's, and so is one to sigma = 0 in rules that would predict there. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -18,12 +18,12 @@
 
 enum { X0, EPS, PAST, THERE_X0 = PAST + 3, THERE_EPS, SUM, SLOTS };
 
-/* What a change of e changes of x at `to`. */
+/* The factor by which a change of e changes x at `to`. */
 static double weight_of_noise(const vn_level *from, const vn_level *to) {
     return to->sigma - to->alpha * from->sigma / from->alpha;
 }
 
-/* x = phi(x, e; from, to), where x at `from` is known by its pair. */
+/* x = phi(x, e; from, to), where x at `from` is given by its estimate. */
 static void transfer(vn_step *s, vn_estimate begin, const vn_level *to, const float *e) {
     const double w = weight_of_noise(s->from, to);
     const float a = (float)to->alpha, b = (float)(to->sigma - w), c = (float)w;
@@ -37,7 +37,7 @@ static void add(const vn_step *s, float *sum, double share, const float *e) {
 
 /* ---- Adams and Bashforth --------------------------------------------------------------------- */
 
-/* After DDIM's move: what the last predictions change. */
+/* Adds to DDIM's move what the earlier predictions change. */
 static void even_rule(vn_step *s, int order) {
     static const double node[] = {-1, -2, -3};
     double moment[3];
@@ -47,7 +47,7 @@ static void even_rule(vn_step *s, int order) {
                   s->slot[EPS]);
 }
 
-/* DDIM's move, and with it that change, to where the step lands. */
+/* DDIM's move to the level that the step ends on. */
 static void move_to_target(vn_step *s, vn_estimate p, bool even) {
     const vn_level *next = s->to,
                    target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
@@ -67,8 +67,8 @@ static void move_by_rule(vn_step *s, vn_estimate p, int order, bool even) {
 
 /* ---- how to begin ---------------------------------------------------------------------------- */
 
-/* The middle of a step, in t. Where it falls between two steps of a discrete path diffusers takes
- * the one above to move to and the one below to ask at; its half step is that of even steps. */
+/* The middle of a step, in t. Where it lies between two steps of a discrete path, diffusers moves
+ * to the one above and predicts at the one below; its half step is that of even steps. */
 static vn_level middle(const vn_step *s, bool even, bool below) {
     const double own = (s->from->t - s->to->t) * s->path->steps;
     const double gap = even ? floor((double)s->path->steps / s->count) : own,

@@ -1,10 +1,9 @@
-/* renoise.c - what samplers with noise share. A noisy step lands on the next level with part of the
- * noise that x has and part new:
+/* renoise.c - what samplers with noise share. A step with noise keeps part of the noise of x and
+ * draws the rest anew, so that both together are that of the next level:
  *
  *     x' = alpha' x0 + down eps + up z        down^2 + up^2 = sigma'^2,  z ~ N(0, I)
  *
- * which is exact while x0 is what it is. How much is new is a matter of taste that two rules
- * settle, with s = sigma/alpha:
+ * which is exact for a constant x0. Two rules determine how much is new, with s = sigma/alpha:
  *
  *     ancestral   up   = eta sigma' sqrt(1 - (s'/s)^2)   eta times the deviation of x' for known x
  *                                                        and x0 (k-diffusion)
@@ -12,8 +11,8 @@
  *                                                        variance (2211.01095)
  *
  * With eta = 1 both are the reverse SDE, down = sigma' s'/s; with eta = 0 the ODE. At alpha = 0,
- * where s is infinite, s'/s is 0: the noise of x is exchanged for new noise (all of it for eta =
- * 1), which the data know nothing of. */
+ * where s is infinite, s'/s is 0: the noise of x is replaced by new noise (all of it for eta =
+ * 1). */
 #include "sample/internal.h"
 
 #include <math.h>

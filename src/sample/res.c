@@ -45,7 +45,7 @@ static void multistep(vn_step *s, int order, double h) {
     vn_step_adams(s, s->to->alpha * h, n, node, moment, &s->slot[PAST], s->slot[X0]);
 }
 
-/* x0 at `level`, where x is. */
+/* Predicts x0 at `level`, which x has. */
 static vn_status ask(vn_step *s, const vn_level *level, int slot, vn_err *err) {
     return vn_step_predict(s, s->x, level, (vn_estimate){s->slot[slot], s->slot[UNUSED_EPS]}, err);
 }
@@ -54,7 +54,7 @@ static vn_status ask(vn_step *s, const vn_level *level, int slot, vn_err *err) {
 static void make(vn_step *s, double h, int n, const double *weight) {
     const vn_estimate begin = {s->slot[X0], s->slot[EPS]};
     vn_step_move(s, begin);
-    vn_step_bend(s, s->to->alpha * h, n, weight, &s->slot[SECOND], begin.x0);
+    vn_step_correct(s, s->to->alpha * h, n, weight, &s->slot[SECOND], begin.x0);
 }
 
 static vn_status singlestep(vn_step *s, int order, double h, vn_err *err) {

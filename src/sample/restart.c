@@ -1,13 +1,13 @@
 /* restart.c - Restart (2306.14878): Heun's rule from level to level, and at the level nearest to
- * tmin, `rounds` times, noise up to tmax and Heun's rule down again. The throw-backs are levels of
- * the route, the sampling run adds their noise:
+ * tmin, `rounds` times, noise up to tmax and Heun's rule down again. The ways back are levels of
+ * the route, and the sampling run adds their noise:
  *
  *     .. t_i (tmax .. t_i) (tmax .. t_i) t_(i+1) ..     each (..) evenly in the rho-th root of time
  *                                                       in straight coordinates, rho = 7
  *
  * tmin and tmax are sigma/alpha. The defaults are the authors' for CIFAR-10; their N_restart counts
- * levels, one more than steps. A route may begin at alpha = 0, where Heun's rule is finite;
- * throw-backs stay below. */
+ * levels, one more than steps. A route may begin at alpha = 0, where Heun's rule is finite; tmax is
+ * below it. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -70,7 +70,7 @@ static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
                        c->value[TMAX]);
     if (r->steps + rounds * (steps + 1) > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "restart: with its throw-backs the walk has more than %d steps",
+                       "restart: with its ways back the sampling run has more than %d steps",
                        VN_MAX_STEPS);
     fill(r->path, c->value[TMAX], &r->level[at], steps, detour);
     vn_status status = VN_OK;
@@ -84,7 +84,7 @@ static vn_status step(vn_step *s, vn_err *err) {
 }
 
 const vn_sampler_row vn_restart_sampler = {
-    .row = {"restart", "Heun's rule, with throw-backs to more noise", "2306.14878", params},
+    .row = {"restart", "Heun's rule, with ways back to more noise", "2306.14878", params},
     .spacing = VN_SPACING_BETWEEN,
     .slots = 4,
     .check = check,

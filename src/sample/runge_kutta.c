@@ -1,13 +1,13 @@
 /* runge_kutta.c - explicit Runge-Kutta methods as tables of coefficients, one stepper for all of
- * them, and the samplers that are no more than that. For dy/dc = f(y, c) and a step h, stage i is
+ * them, and the samplers that apply them. For dy/dc = f(y, c) and a step h, stage i is
  *
  *     d_i = f(y + h sum_j<i a_ij d_j, c + node_i h)
  *     y'  = y + h sum_i weight_i d_i        error = h sum_i error_i d_i
  *
  * midpoint (Runge 1895), rk4 (both rules are Kutta's, 1901), dopri5 (Dormand and Prince 1980; its
- * seventh stage is the first of the next step), which chooses its steps, as 2011.13456 solves the
- * probability-flow ODE. The samplers go in the straight coordinates of path.h: y = x/m by the clock
- * c, with slope eps - k x0. */
+ * seventh stage is the first of the next step), which chooses its steps, and with which 2011.13456
+ * solves the probability-flow ODE. The samplers work in the straight coordinates of path.h: y = x/m
+ * against time c, with slope eps - k x0. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -63,7 +63,7 @@ static double weighted(const vn_ode *o, const double *w, int count, size_t i) {
     return sum;
 }
 
-/* o->stage for stage i, and its clock. */
+/* Sets o->stage for stage i, and returns its clock. */
 static double form_stage(vn_ode *o, int i, double from, double to, const float *y) {
     const vn_tableau *t = o->tableau;
     for (size_t j = 0; j < o->n; j++)
@@ -88,12 +88,12 @@ void vn_ode_advance(vn_ode *o, double h, float *y) {
     for (int i = 0; i < t->stages; i++) o->integral += h * t->weight[i] * o->rate[i];
 }
 
-/* ---- as many steps as the tolerance asks for ------------------------------------------------- */
+/* ---- adaptive steps -------------------------------------------------------------------------- */
 
-/* The step's error in units of what is tolerated, root mean square over y, and that of the integral
- * beside it; NaN where any is. o->stage holds the new y, as the seventh stage of dopri5 leaves it.
- * Relative to the smaller of old and new: y falls from sigma_max to 1, and what is nothing to the
- * old may be all of the new. */
+/* The step's error in units of the tolerance: the root mean square over y, and that of the
+ * integral; NaN where any is. o->stage holds the new y, as the seventh stage of dopri5 leaves it.
+ * Relative to the smaller of old and new y: y falls from sigma_max to 1, and an error that is small
+ * beside the old one may be large beside the new one. */
 static double error_of(const vn_ode *o, double h, const float *y) {
     const vn_tableau *t = o->tableau;
     double sum = 0, of_integral = 0;
@@ -127,7 +127,7 @@ static double end_of_step(const vn_ode *o) {
     return fabs(o->h) >= fabs(o->to - o->clock) ? o->to : o->clock + o->h;
 }
 
-vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err) {
+vn_status vn_ode_next(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err) {
     *ask = o->clock != o->to;
     if (!*ask) return VN_OK;
     if (o->at == 0) {
@@ -144,7 +144,7 @@ vn_status vn_ode_ask(vn_ode *o, const float *y, bool *ask, double *clock, vn_err
     return VN_OK;
 }
 
-void vn_ode_tell(vn_ode *o, float *y) {
+void vn_ode_evaluated(vn_ode *o, float *y) {
     o->evaluations++;
     if (++o->at < o->tableau->stages) return;
     const double next = end_of_step(o), h = next - o->clock;
@@ -165,12 +165,12 @@ vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
     bool ask = false;
     double clock = from;
     vn_ode_begin(o, from, to);
-    vn_status status = vn_ode_ask(o, y, &ask, &clock, err);
+    vn_status status = vn_ode_next(o, y, &ask, &clock, err);
     while (!status && ask) {
         status = o->find_slope(o->self, clock, o->stage, o->slope[o->at], &o->rate[o->at], err);
         if (status) break;
-        vn_ode_tell(o, y);
-        status = vn_ode_ask(o, y, &ask, &clock, err);
+        vn_ode_evaluated(o, y);
+        status = vn_ode_next(o, y, &ask, &clock, err);
     }
     return status;
 }
@@ -192,7 +192,7 @@ void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate) {
 enum { X0, EPS, STAGE, X, MORE_SLOPES };
 _Static_assert(VN_DOPRI5_SLOTS == MORE_SLOPES + VN_STAGES - 1, "a slot for every slope");
 
-/* n rows of a step from `row` on; n 0: all. */
+/* The ODE of n rows of a step, from `row` on; n 0: all. */
 typedef struct flow {
     vn_step *step;
     int64_t row, n;
@@ -200,7 +200,7 @@ typedef struct flow {
     const vn_level *from, *to;
 } flow;
 
-/* The grid's levels at both ends may lie beside the path's curve, so they are used as they are. */
+/* The level at a clock. At both ends it is the grid's own, which may not be on the path's curve. */
 static vn_level level_at(const flow *f, double clock) {
     const vn_path *p = f->step->path;
     if (clock == vn_path_clock(p, f->from)) return *f->from;

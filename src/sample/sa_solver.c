@@ -1,15 +1,15 @@
 /* sa_solver.c - SA-Solver (2309.05019, algorithm 1): stochastic Adams for the reverse SDE with
  * tau^2 times its noise's variance. With lambda = log(alpha/sigma), h = lambda' - lambda, z = (1 +
- * tau^2) h and (down, up) the SDE's landing (renoise.c):
+ * tau^2) h and (down, up) the SDE's renoising (renoise.c):
  *
  *     base = down/sigma x + up z_new
  *     x'   = base + alpha' (1 - e^-z) x0 + alpha' z sum_k w_k (x0_k - x0)
  *
- * with w_k the weights of the exact moments (adams.c), those of the ODE's with -z for -h; but where
- * one node is left the authors put 1/2 in the moment's place, as UniPC's bh1 does. The predictor
- * knows the x0 of this level and of those before. The next step, once it has the x0 of where the
- * predictor led, first makes the move again with that among the x0_k, at r = 1, and the same noise:
- * the corrector, which costs no prediction. A corrector of order 1 holds that x0 alone.
+ * with w_k the weights of the exact moments (adams.c), those of the ODE's with -z for -h; with one
+ * node the authors use 1/2 for the moment, as UniPC's bh1 does. The predictor uses the x0 of this
+ * level and of earlier ones. The corrector comes at the beginning of the next step, when x0 has
+ * been predicted at the new level: it makes the move again with that x0 among the x0_k, at r = 1,
+ * and with the same noise, and so costs no prediction. A corrector of order 1 uses that x0 alone.
  *
  * The order falls towards the end as in diffusers' SASolverScheduler, to 1 in the last step: to
  * sigma = 0 that is x' = x0. */
@@ -17,7 +17,7 @@
 
 #include <math.h>
 
-#define MOST 4 /* x0s in a sum */
+#define MOST 4 /* x0s in a sum, at most */
 
 enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, FALL };
 static const vn_param params[] = {
@@ -48,7 +48,7 @@ static double strength(const vn_choice *c, const vn_level *from) {
     return s >= c->value[TAU_MIN] && s <= c->value[TAU_MAX] ? tau * tau : 0;
 }
 
-/* x = base and what the x0s add, in the step that `from` begins; n nodes. */
+/* x = base and what the x0s add, in the step that begins at `from`; n nodes. */
 static void add(vn_step *s, const vn_level *from, const float *now, int n, const double *node,
                 float *const *value) {
     const vn_level *to = from + 1;
@@ -67,7 +67,7 @@ static void predict(vn_step *s, int order) {
     add(s, s->from, s->slot[X0], n, node, &s->slot[PAST]);
 }
 
-/* The step before again, which nothing but the new x0 is known of if it began at alpha = 0. */
+/* Makes the step before again. If that began at alpha = 0, only the new x0 is used. */
 static void correct(vn_step *s, int order) {
     const vn_level *from = s->from - 1;
     double past[MOST], node[MOST] = {1};

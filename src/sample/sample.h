@@ -23,7 +23,7 @@
 
 #define VN_MAX_SLOTS 12
 
-/* How the program that a sampler is compared with places levels on a discrete path (diffusers'
+/* How the scheduler that a sampler follows places levels on a discrete path (diffusers'
  * timestep_spacing). */
 typedef enum vn_spacing {
     VN_SPACING_WHOLE,   /* on whole steps: DDIM, DDPM */
@@ -31,7 +31,7 @@ typedef enum vn_spacing {
     VN_SPACING_EXTRA    /* whole steps of a grid one level longer, its last dropped: DPM-Solver */
 } vn_spacing;
 
-/* A step at work. Formulas read like their papers in these terms. */
+/* One step of a sampling run, as a sampler sees it. Owned by the run. */
 typedef struct vn_step {
     const vn_choice *choice; /* the sampler's parameters, in its row's order */
     const vn_path *path;
@@ -45,7 +45,7 @@ typedef struct vn_step {
     float *x;             /* [n,size] at `from`; becomes x at `to` */
     /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
     float *slot[VN_MAX_SLOTS];
-    /* row->work arrays [size], for one sample at a time; kept by nobody */
+    /* row->work arrays [size], scratch for one sample at a time */
     double *work;
     struct vn_trajectory *trajectory;
 } vn_step;
@@ -65,17 +65,17 @@ typedef struct vn_sampler_row {
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
 
-/* What a step may ask of the sampling run. */
+/* The guided prediction at x [n,size] and a level: what a step asks of the sampling run. */
 vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,
                           vn_err *err);
 /* The same for some rows alone, or without guides (guide.h). */
 vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_estimate out, vn_err *err);
-/* The same for one sample in double, if that can be (guide.h). */
+/* The same for one sample in double, where vn_step_is_exact (guide.h). */
 bool vn_step_is_exact(const vn_step *s);
 vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
                             vn_err *err);
-/* Tells that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED:
- * make no more of it. */
+/* Reports that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED:
+ * the caller asks to stop. */
 vn_status vn_step_made(const vn_step *s, double part, vn_err *err);
 /* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are
  * independent. */
@@ -87,10 +87,11 @@ void vn_step_noise(const vn_step *s, int draw, float *out);
 typedef struct vn_grid_row {
     vn_row row;
     bool discrete; /* only for paths with steps */
-    /* 1 + the parameter that is a sample's tokens, where 0 is the model's own count; 0: none is */
+    /* 1 + the index of the parameter that is the number of tokens (of which 0 is the model's own);
+     * 0: the grid has no such parameter */
     int tokens;
-    /* Fills level[0 .. steps-1], falling noise; what follows them is *last, preset to
-     * vn_level_clean. */
+    /* Fills level[0 .. steps-1] with falling noise, and *last with the level after them, which is
+     * vn_level_clean unless it is changed. */
     vn_status (*fill)(const vn_choice *c, const vn_path *p, vn_spacing spacing, int steps,
                       vn_level *level, vn_level *last, vn_err *err);
 } vn_grid_row;
@@ -107,36 +108,36 @@ typedef enum vn_scheduler_part {
 
 /* What a scheduler_config.json of diffusers says of sampling. */
 typedef struct vn_scheduler {
-    /* of its class; "": it says nothing, and the rest is empty */
+    /* of its class; "": it does not describe sampling, and the rest is empty */
     char name[64];
     char sampler[160], grid[240];        /* rows with parameters */
-    char sampler_elsewhere[160];         /* the sampler on levels of the user's own */
+    char sampler_elsewhere[160];         /* the sampler on levels that the user lists */
     double clip_range;                   /* x0 is clipped to; 0: it is not */
     bool thresholds;                     /* x0 is thresholded instead, with these: */
     double percentile, most;             /* dynamic_thresholding_ratio, sample_max_value */
-    char lacks[VN_SCHEDULER_PARTS][160]; /* what a part asks for that we cannot do; "": nothing */
+    char lacks[VN_SCHEDULER_PARTS][160]; /* what of a part vane cannot do; "": nothing */
 } vn_scheduler;
 
-/* A path that vn_path_from_scheduler found; tokens: how many an image is, for use_dynamic_shifting.
+/* path: that of vn_path_from_scheduler; tokens: how many an image has, for use_dynamic_shifting.
  * VN_BAD_FILE names a key whose value is of the wrong type. */
 vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t tokens,
                             vn_scheduler *out, vn_err *err);
 
-/* How a state begins: the noise times sigma of the first level, or of unit variance (of unit
- * variance beside data that has it, where alpha is 1 all the way), as diffusers' pipelines do. The
- * same where a sampling run begins at pure noise. */
+/* How a state begins: as noise times sigma of the first level, or, as in diffusers' pipelines, as
+ * noise of unit variance (on paths with alpha = 1: times sqrt(1 + sigma^2)). The two are the same
+ * where a sampling run begins at pure noise. */
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
-/* What a user asked for, each NULL if not; then what is done. */
+/* In: what the user asked for, each NULL if not. Out: how samples are drawn. */
 typedef struct vn_way {
     const char *sampler, *grid, *guide;
-    bool sigmas; /* a list of them stands for the grid */
+    bool sigmas; /* in: a list of them takes the place of the grid */
     vn_first_noise begin;
     char *own; /* the guide's text where it was made here; vn_free'd by the caller */
 } vn_way;
 
-/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that cannot be honoured
- * in a part that he left to it. */
+/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that vane cannot follow,
+ * in a part that was left to it. */
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
 
 /* ---- the sampling run ------------------------------------------------------------------------ */
@@ -167,7 +168,7 @@ void vn_trajectory_close(vn_trajectory **w);
 int vn_trajectory_steps(const vn_trajectory *w);
 /* [steps + 1]; falling but where the sampling run goes back to more noise */
 const vn_level *vn_trajectory_levels(const vn_trajectory *w);
-/* network passes of a sample since begin; their mean, rounded up */
+/* Network passes of a sample since vn_trajectory_begin; the mean, rounded up. */
 int64_t vn_trajectory_passes(const vn_trajectory *w);
 
 /* A batch of samples. */

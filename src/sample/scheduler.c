@@ -1,11 +1,11 @@
-/* scheduler.c - how a pipeline is sampled by its own scheduler_config.json, in the words of our
- * tables: diffusers' class and keys as a sampler, a grid and a guide that finishes, each a row with
- * its parameters. Which path it is on is path/scheduler.c's business.
+/* scheduler.c - how a pipeline is sampled by its own scheduler_config.json: diffusers' class and
+ * keys as a sampler, a grid and a guide that clips x0, each a row of vane's tables with its
+ * parameters. Its path is read by path/scheduler.c.
  *
- * A class of diffusers is a row here, and so is what several classes share: the grids of one kind
- * of class differ from another's in small ways that change numbers. A key that a class does not
- * have does nothing in diffusers, and nothing here. What a class has and we do not is kept as
- * words, for whoever samples without naming that part himself. Source: diffusers 0.42.1. */
+ * A class of diffusers is a row here; the grids of one kind of class differ from another's in small
+ * ways that change numbers. A key that a class does not have has no effect in diffusers, and none
+ * here. What a class does and vane cannot do is kept as text (vn_scheduler.lacks), and refused when
+ * samples are drawn without naming that part. Source: diffusers 0.42.1. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@ typedef struct scheduler_reader {
     int64_t tokens;
     const char *name; /* of the class */
     vn_scheduler *out;
-    vn_choice sampler, grid; /* as they grow */
+    vn_choice sampler, grid; /* as read so far */
     vn_err *err;
     vn_status status; /* of the first failure */
 } scheduler_reader;
@@ -56,7 +56,7 @@ static bool same(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
 
-/* Notes what is not there in a part of what we can do; the first is kept. */
+/* Notes something of a part that vane cannot do; the first is kept. */
 static void lack(scheduler_reader *r, vn_scheduler_part part, const char *format, ...)
     VN_PRINTF(3, 4);
 static void lack(scheduler_reader *r, vn_scheduler_part part, const char *format, ...) {
@@ -72,7 +72,7 @@ static void begin(scheduler_reader *r, vn_choice *c, const vn_table *table, cons
     if (!r->status) r->status = vn_choice_parse(name, table, c, r->err);
 }
 
-/* Sets a parameter of a row, from the key's value; what it is by default is not mentioned. */
+/* Sets a parameter of a row from the key's value, unless that is the parameter's default. */
 static void set(scheduler_reader *r, vn_choice *c, const char *param, double value) {
     if (r->status) return;
     size_t i = 0;
@@ -108,7 +108,7 @@ static bool grid_is(const scheduler_reader *r, const char *name) {
 
 #define MOST_RANGE 1e9 /* of clip's and dynamic-threshold's rows */
 
-/* A number that makes sense above 0, up to `most`. */
+/* A number that must be above 0 and at most `most`. */
 static double bounded(scheduler_reader *r, const char *key, double missing, double most) {
     const double value = number(r, key, missing);
     if (!r->status && !(value > 0 && value <= most))
@@ -117,7 +117,7 @@ static double bounded(scheduler_reader *r, const char *key, double missing, doub
     return value;
 }
 
-/* clip_sample, or thresholding, which goes before. */
+/* clip_sample, or thresholding, which takes precedence. */
 static void read_clip(scheduler_reader *r, bool clips, bool thresholds) {
     vn_scheduler *s = r->out;
     if (clips && flag(r, "clip_sample", true))
@@ -201,8 +201,8 @@ static void read_unclip(scheduler_reader *r) {
     read_clip(r, true, false);
 }
 
-/* They walk in even steps whatever timestep_spacing says; on levels of the user's own that would be
- * wrong. */
+/* These classes step evenly whatever timestep_spacing is; on levels that the user lists, they do
+ * not. */
 static void land_evenly(scheduler_reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
     if (!same(text(r, "timestep_spacing", "leading"), "leading"))
@@ -304,13 +304,13 @@ static void read_lms(scheduler_reader *r) {
     use_grid_between(r, true);
 }
 
-enum { TOLD_ROUNDED = 2, TOLD_CUT }; /* of noise grids */
+enum { TIME_ROUNDED = 2, TIME_CUT }; /* of noise grids */
 
 /* They round the steps of karras, which the others of their kind do not. */
 static void read_dpm2(scheduler_reader *r, const char *sampler) {
     use_sampler(r, sampler);
     use_grid_between(r, true);
-    if (grid_is(r, "karras")) set(r, &r->grid, "timestep", TOLD_ROUNDED);
+    if (grid_is(r, "karras")) set(r, &r->grid, "timestep", TIME_ROUNDED);
 }
 
 static void read_k_dpm2(scheduler_reader *r) {
@@ -345,13 +345,13 @@ static void set_top(scheduler_reader *r) {
         set(r, &r->grid, "top", r->path->steps - noisier);
 }
 
-/* The levels of use_flow_sigmas, T - 1 of T being the noisiest, shifted; told in whole
- * thousandths. */
+/* The levels of use_flow_sigmas, of which the noisiest is (T - 1)/T, shifted; the network's time is
+ * in whole thousandths. */
 static void use_flow_levels(scheduler_reader *r, int end) {
     use_grid(r, "uniform");
     set(r, &r->grid, "most", 0.999);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
-    set(r, &r->grid, "timestep", VN_TOLD_CUT);
+    set(r, &r->grid, "timestep", VN_TIME_CUT);
     set(r, &r->grid, "end", end == VN_END_LAST ? 1 : 0);
     if (end == VN_END_FIRST)
         lack(r, VN_SCHEDULER_GRID, "final_sigmas_type sigma_min with use_flow_sigmas");
@@ -413,7 +413,7 @@ static void read_dpm_multistep(scheduler_reader *r) {
     read_clip(r, false, true);
     const bool cuts = same(text(r, "beta_schedule", "linear"), "squaredcos_cap_v2") && !is_flow(r);
     if (cuts && (grid_is(r, "karras") || grid_is(r, "lu-lambda")))
-        set(r, &r->grid, "timestep", TOLD_CUT);
+        set(r, &r->grid, "timestep", TIME_CUT);
 }
 
 static void read_dpm_singlestep(scheduler_reader *r) {
@@ -444,7 +444,7 @@ static void read_unipc_flow(scheduler_reader *r, bool clean) {
     set(r, &r->grid, "least", 1);
     set(r, &r->grid, "shift", number(r, "flow_shift", 1));
     set(r, &r->grid, "terminal", number(r, "shift_terminal", 0));
-    set(r, &r->grid, "timestep", VN_TOLD_CUT);
+    set(r, &r->grid, "timestep", VN_TIME_CUT);
     set(r, &r->grid, "end", clean ? VN_END_ZERO : VN_END_LAST);
     if (flag(r, "use_dynamic_shifting", false))
         lack(r, VN_SCHEDULER_GRID,
@@ -467,8 +467,8 @@ static void read_unipc(scheduler_reader *r) {
     read_clip(r, false, true);
 }
 
-/* t at which a network is first told this step, and after it no more. */
-static double told_from(const scheduler_reader *r, double step) {
+/* The largest t for which a network is given this step. */
+static double time_from(const scheduler_reader *r, double step) {
     const bool cut = grid_is(r, "uniform") || grid_is(r, "exponential") || grid_is(r, "beta");
     const double at = cut ? step - 1e-3 : step - 0.5;
     return is_flow(r) ? at / 1000 : (at + 1) / r->path->steps;
@@ -477,7 +477,7 @@ static double told_from(const scheduler_reader *r, double step) {
 /* diffusers' tau_func, which no config can hold, is 1 from step 200 to 800 unless a program gives
  * another. */
 static void set_tau(scheduler_reader *r) {
-    const double first = told_from(r, 200), end = told_from(r, 801);
+    const double first = time_from(r, 200), end = time_from(r, 801);
     const vn_level low = vn_path_level(r->path, fmin(first, 1)),
                    high = vn_path_level(r->path, fmin(end, 1));
     set(r, &r->sampler, "tau", first < 1 ? 1 : 0);
@@ -578,12 +578,12 @@ static void read_edm_dpm(scheduler_reader *r) {
     read_clip(r, false, true);
 }
 
-/* ---- what is not a way from noise to a sample ------------------------------------------------ */
+/* ---- schedulers that do not sample from noise ------------------------------------------------ */
 
 static void read_inverse(scheduler_reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", true);
-    lack(r, VN_SCHEDULER_SAMPLER, "a walk from data to noise");
+    lack(r, VN_SCHEDULER_SAMPLER, "a run from data to noise");
 }
 
 static void read_repaint(scheduler_reader *r) {
@@ -591,7 +591,7 @@ static void read_repaint(scheduler_reader *r) {
     use_grid(r, "leading");
     set(r, &r->grid, "offset", 0);
     set(r, &r->grid, "end", 0);
-    lack(r, VN_SCHEDULER_SAMPLER, "a walk that takes a picture and a mask");
+    lack(r, VN_SCHEDULER_SAMPLER, "a run that takes a picture and a mask");
     read_clip(r, true, false);
 }
 

@@ -1,13 +1,12 @@
 /* tcd.c - strategic stochastic sampling of trajectory consistency distillation (2402.19159;
- * diffusers' TCDScheduler): along the trajectory to a level s below the next one, then by the
- * forward process up to it. eta is the paper's gamma.
+ * diffusers' TCDScheduler): a step to a level s below the next one, then renoising up to it by the
+ * forward process. eta is the paper's gamma.
  *
  *     t_s = (1 - eta) t'                      on whole steps of a discrete path
  *     x_s = alpha_s x0 + sigma_s eps
  *     x'  = alpha'/alpha_s x_s + sqrt(sigma'^2 - (alpha'/alpha_s)^2 sigma_s^2) z
  *
- * eta = 0 is DDIM, eta = 1 goes all the way to data and back. Levels with alpha = 0 are only left,
- * never reached. */
+ * eta = 0 is DDIM; eta = 1 steps to data and renoises from there. No step ends at alpha = 0. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -18,7 +17,7 @@ static const vn_param params[] = {
     {0},
 };
 
-/* Never above `to`, which may lie beside the path. */
+/* The level s. It is never above `to`, which may not be on the path's curve. */
 static vn_level below(const vn_path *p, const vn_level *to, double eta) {
     if (eta == 0 || to->sigma == 0) return *to;
     const double t = (1 - eta) * to->t, step = floor((1 - eta) * (to->t * p->steps - 1) + 1e-9);

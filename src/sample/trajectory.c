@@ -20,7 +20,7 @@ struct vn_trajectory {
     int round;         /* how often it has gone back to more noise */
     int64_t *ancestor; /* [capacity] */
     float *spare;      /* [capacity,size] */
-    /* of vn_trajectory_run: whom to tell, and what is counted */
+    /* of vn_trajectory_run: who hears of progress, and what is counted */
     const vn_watch *watch;
     int64_t done, total; /* steps before this batch, and in all */
     double began;
@@ -145,8 +145,8 @@ static vn_status check_labels(const vn_denoiser *d, const vn_trajectory_batch *b
     return VN_OK;
 }
 
-/* The first row that is not finite, or -1. By bits, which compilers vectorise and no option
- * perturbs. */
+/* The first row that is not finite, or -1. It looks at bits: compilers vectorise that, and no
+ * option such as -ffast-math changes it. */
 static int64_t broken_row(int64_t n, int64_t size, const float *x) {
     for (int64_t i = 0; i < n; i++, x += size) {
         uint32_t broken = 0;
@@ -160,13 +160,13 @@ static int64_t broken_row(int64_t n, int64_t size, const float *x) {
     return -1;
 }
 
-/* The state at level `index`, for those who want to see the whole sampling run. */
+/* Copies the state at level `index` to the trace, if one is wanted. */
 static void keep_trace(const vn_trajectory_batch *b, int64_t size, int64_t index) {
     if (b->trace)
         memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
 }
 
-/* What noise of unit variance is multiplied with. */
+/* The factor of noise of unit variance at the first level. */
 static double first_deviation(const vn_trajectory *w) {
     const vn_level *first = &w->route.level[0];
     if (w->begin == VN_FIRST_SCALED) return first->sigma;
@@ -231,7 +231,7 @@ void vn_step_noise(const vn_step *s, int draw, float *out) {
     noise(s, draw, out);
 }
 
-/* Back to more noise: x at `from` becomes x at `to` by the forward process. */
+/* Goes back to more noise: renoises x from the level `from` to `to` by the forward process. */
 static void go_back(vn_trajectory *w) {
     vn_step *s = &w->step;
     const double a = s->to->alpha / s->from->alpha, kept = a * s->from->sigma;
@@ -240,7 +240,7 @@ static void go_back(vn_trajectory *w) {
     noise(s, VN_MAX_DRAWS, w->spare);
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
         s->x[i] = keep * s->x[i] + add * w->spare[i];
-    s->history = -1; /* of the step that follows: 0 */
+    s->history = -1; /* becomes 0 in the step that follows */
     w->round++;
 }
 
@@ -251,7 +251,7 @@ static void gather(vn_trajectory *w, float *rows) {
         memcpy(rows + i * size, w->spare + (size_t)w->ancestor[i] * size, size * sizeof *rows);
 }
 
-/* Guides that select among samples do so now. */
+/* Lets guides resample, and moves what the sampler keeps of each sample. */
 static vn_status select_samples(vn_trajectory *w, vn_err *err) {
     bool moved;
     vn_status status = vn_guidance_select(w->guidance, w->step.x, w->ancestor, &moved, err);
@@ -271,7 +271,7 @@ static vn_status make_step(vn_trajectory *w, vn_err *err) {
 vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err) {
     vn_step *s = &w->step;
     if (!w->batch.x || s->index >= w->route.steps)
-        return vn_fail(err, VN_BAD_ARGUMENT, "the walk has not begun, or is done");
+        return vn_fail(err, VN_BAD_ARGUMENT, "the sampling run has not begun, or is done");
     s->choice = &w->choice;
     s->path = w->denoiser->path;
     s->from = &w->route.level[s->index];
@@ -303,7 +303,7 @@ vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err) {
 
 /* ---- run ------------------------------------------------------------------------------------- */
 
-/* Tells how far the sampling run has come, in steps; VN_CANCELLED if it should go no further. */
+/* Reports progress in steps; VN_CANCELLED if the caller asks to stop. */
 static vn_status report(const vn_trajectory *w, double made, vn_err *err) {
     const double rate = made / fmax(vn_now() - w->began, 1e-9);
     const vn_progress p = {.what = "sampling",

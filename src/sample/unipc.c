@@ -1,16 +1,16 @@
 /* unipc.c - UniPC (2302.04867, algorithms 5 and 6, multistep, data prediction): a predictor UniP-p
  * and a corrector UniC-p that takes the prediction made at the predicted point into the polynomial,
- * so one prediction a step serves both. Each step first corrects the state it finds, from the one
- * before, then predicts.
+ * so one prediction a step serves both. Each step first corrects the state that the step before has
+ * predicted, and then predicts the next one.
  *
  *     UniP    x' = sigma'/sigma x + (alpha' - alpha sigma'/sigma) x0
  *                  + alpha' h sum_k w_k (x0_k - x0)
  *     UniC    the same from the last level to this one, this one's x0 among the x0_k at r = 1
  *
- * The weights are those of exact moments (adams.c), whatever B(h) is, but where only one node is
- * left: there the paper's 1/2 B(h) stands for the moment, B(h) = h for bh1 and 1 - e^-h for bh2.
- * The order is at most the number of steps left, as in diffusers; which also begins flows at sigma
- * = 1 - 1e-6 instead of 1: lambda is counted from there. */
+ * The weights are those of exact moments (adams.c), whatever B(h) is, except with one node: there
+ * the moment is the paper's 1/2 B(h), with B(h) = h for bh1 and 1 - e^-h for bh2. The order is at
+ * most the number of steps left, as in diffusers. Flows begin at sigma = 1 - 1e-6 instead of 1, as
+ * there, so that lambda is finite. */
 #include "sample/internal.h"
 
 #include <math.h>

@@ -1,10 +1,10 @@
-/* way.c - how samples are drawn where a pipeline's scheduler says so and a user may say otherwise:
- * he overrides what he names, and nothing else. So `--sampler` alone leaves grid and clipping to
- * the scheduler, and a guide leaves clipping to it unless the guide is itself one that clips.
+/* way.c - combines what a pipeline's scheduler says of sampling with what the user asked for: the
+ * user overrides what is named, and nothing else. So `--sampler` alone leaves grid and clipping to
+ * the scheduler, and a guide leaves clipping to it unless the guide itself clips.
  *
- * Two things go by the sampler that is used in the end, as they do in diffusers when a scheduler of
+ * Two things depend on the sampler that is used in the end, as in diffusers when a scheduler of
  * another class is made from the same config: DDIM keeps the noise where x0 is clipped, and
- * k-diffusion's kind begins at sigma noise, but on `leading`. */
+ * samplers of k-diffusion's kind begin with noise times sigma, except on `leading`. */
 #include "sample/internal.h"
 
 #include <string.h>
@@ -21,8 +21,8 @@ static vn_first_noise choose_begin(const vn_path *path, const vn_sampler_row *ro
                                                                                   : VN_FIRST_SCALED;
 }
 
-/* The guide that the scheduler's clipping is; false where it has none. Numbers are those of a
- * choice, whatever the locale. */
+/* The scheduler's clipping as the text of a guide; NULL where it has none. Numbers are written as
+ * those of a choice, whatever the locale. */
 static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char **out,
                           vn_err *err) {
     const bool kept = strcmp(row->row.name, "ddim") == 0;

@@ -1,7 +1,7 @@
 /* attention.c - softmax attention of q [B,Tq,C] over k, v [B,Tk,.], C cut into heads, of which
- * several may share a key head; with a bias on the scores, and causal. The gradient is one op with
- * one flat result, dq then dk then dv, so that the scores are computed again once for all three.
- * That of the bias is rare, and left to the expansion.
+ * several may share a key head; optionally with a bias on the scores, or causal. The gradient is
+ * one op with one flat result, dq then dk then dv, so that the scores are computed again once for
+ * all three. The gradient of the bias is rarely needed and comes from the expansion.
  */
 #include "tensor/internal.h"
 
@@ -11,7 +11,7 @@ static int key_heads(const vn_attr *a) {
     return a->attention.key_heads ? a->attention.key_heads : a->attention.heads;
 }
 
-/* bias is in[i], where there is one. */
+/* Checks the bias, which is in[i], if the op has one. */
 static const char *check_bias(const vn_node *n, int i) {
     if (n->inputs <= i) return NULL;
     const vn_shape *b = &n->in[i]->shape, *q = &n->in[0]->shape;

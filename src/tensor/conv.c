@@ -1,8 +1,7 @@
 /* conv.c - two-dimensional convolution and resampling on [N,H,W,C].
  *
- * Convolution, its gradient in x and its gradient in w are three readings of one trilinear form sum
- * x w y: the gradient of each is one of the other two, so derivatives of any order stay within the
- * three.
+ * Convolution, its gradient by x and its gradient by w come from one trilinear form, sum x w y: the
+ * gradient of each is one of the other two, so derivatives of any order need no further op.
  */
 #include "tensor/internal.h"
 

@@ -2,12 +2,12 @@
  * the optimiser's pass over all weights. One row a device; the CPU has a row for each instruction
  * set. A part of tensor.h, which other rooms include.
  *
- * Addresses of a device's memory are followed by its own functions and kernels alone. Where the
- * host sees that memory (row->host_memory) programs lend the addresses of their inputs and outputs;
- * elsewhere they lend host memory that is sent before a run and fetched after it.
+ * Only a device's own functions and kernels use addresses of its memory. If the host can read that
+ * memory (row->host_memory), programs give out the addresses of their inputs and outputs; otherwise
+ * they give out host memory that is copied before and after a run.
  *
- * What is asked of a device is done in the order in which it was asked, perhaps after the call has
- * returned: read and wait return when all before them is done. Such failures are told by wait.
+ * A device executes calls in order, but perhaps after they have returned: read and wait return when
+ * all calls before them are done. wait returns the failures of such calls.
  */
 #ifndef VN_TENSOR_DEVICE_H
 #define VN_TENSOR_DEVICE_H

@@ -1,8 +1,8 @@
-/* footprint.c - what a plan takes, told without taking it: bytes, arithmetic, and what fills the
- * arena when it is fullest.
+/* footprint.c - what a program would take, computed without allocating it: bytes, arithmetic, and
+ * the arrays in the arena at the step with most of them.
  *
- * Read off the finished steps: an array lives from the step that writes it to the last that reads
- * its memory, or to the step that writes over it.
+ * It is computed from the planned steps: an array is alive from the step that writes it to the last
+ * one that reads its memory, or to the step that writes over it.
  */
 #include "tensor/internal.h"
 
@@ -55,9 +55,8 @@ static void find_lifetimes(lifetimes *l) {
     }
 }
 
-/* The step at which most is alive. Each array adds its bytes where it begins and takes them away
- * behind its end; what is taken away may come to less than nothing until the sum is made, which
- * unsigned numbers do not mind. */
+/* The step at which most is alive. Each array adds its bytes at the step where it begins and
+ * subtracts them after its end; unsigned arithmetic wraps, so that the prefix sums are right. */
 static int fullest(const lifetimes *l, size_t *most) {
     int at = 0;
     size_t sum = *most = 0;

@@ -1,10 +1,10 @@
 /* gradient.c - reverse-mode differentiation as graph building: one sweep from y down, in which each
  * node's rule turns its cotangent into its inputs' cotangents, and cotangents that meet are added.
  *
- * Only what the gradient is for is built: a node whose inputs do not depend on any of `wrt` is not
+ * Only what the gradient needs is built: a node whose inputs do not depend on any of `wrt` is not
  * visited. Rules build the gradient of a weight before that of the activation, so that the
- * activation can die before the new one is born. A gradient's nodes carry the label of the node
- * they came from.
+ * activation's memory is free before the new gradient needs some. A gradient's nodes have the label
+ * of the node that they came from.
  */
 #include "tensor/internal.h"
 
@@ -39,7 +39,7 @@ static bool stops(const vn_node *n) {
     return n->op == VN_OP_VIEW && n->attr.view.stops;
 }
 
-/* cotangent[] by id: hands n's on to its inputs. */
+/* Adds n's contributions to the cotangents of its inputs; cotangent[] by id. */
 static void step_down(vn_node *n, vn_node **cotangent) {
     vn_graph *g = n->graph;
     const vn_op_row *row = vn_op_get(n->op);
@@ -95,7 +95,7 @@ bool vn_gradient_parts(vn_graph *g, vn_node *y, vn_node *dy, int n, vn_node *con
     return !g->err.status;
 }
 
-/* What cannot be asked for, said through the graph's error. */
+/* Refuses requests that make no sense, through the graph's error. */
 static bool check_request(vn_graph *g, const vn_node *y, const vn_node *dy, int n,
                           vn_node *const *wrt) {
     if (g->err.status) return false;

@@ -1,8 +1,8 @@
-/* graph.c - a graph's life: opened, grown by one node at a time, closed as a whole.
+/* graph.c - a graph: it is opened, nodes are added one at a time, and it is closed as a whole.
  *
- * The first error sticks, so that code which builds a model reads without checks. Equal requests
+ * A graph keeps the first error, so that code which builds a model needs no checks. Equal requests
  * (same op, inputs and attributes) give the same node: a weight is one node wherever it is used,
- * and what a gradient recomputes is found again.
+ * and a gradient that builds an existing node again gets that node.
  */
 #include "tensor/internal.h"
 

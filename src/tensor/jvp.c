@@ -2,9 +2,9 @@
  *
  * No op has a rule of its own for it. A gradient is linear in its cotangent u, G(u) = J^T u, so the
  * derivative of <G(u), t> by u is J t, by the rules that gradients have already: a reverse sweep
- * over a reverse sweep. What comes out does not contain u, so a program that wants it alone plans
- * neither u nor the gradient, only what J t is made of; for most ops that is about the arithmetic
- * of one pass forward. Attention is the dear one: its gradient's expansion writes down the scores.
+ * over a reverse sweep. The result does not depend on u, so a program that computes it alone plans
+ * neither u nor the gradient, only the nodes of J t; for most ops that is about the arithmetic of
+ * one forward pass. Attention costs more, because its gradient's expansion stores the scores.
  */
 #include "tensor/internal.h"
 

@@ -1,5 +1,5 @@
-/* lower.c - a graph for a device that has not all kernels: what it lacks is written with the ops of
- * its expansion, and these in turn, until all have kernels or there is nothing simpler.
+/* lower.c - a graph for a device that lacks kernels of some ops: those are replaced by the ops of
+ * their expansions, and these in turn, until all have kernels or have no expansion.
  *
  * Each pass copies what is needed into a new graph, node by node, with the expansion in the place
  * of what has no kernel. Expansions lead from fused ops to plain ones, so that a few passes do.

@@ -1,10 +1,10 @@
 /* norm.c - group and layer norm with affine and activation in one op, [N,..,C] in groups of
  * channels.
  *
- * The statistics are a node of their own, so that the gradient finds them ready. They are functions
- * of x: the rules here carry the gradient through them, and none goes to the statistics as an
- * input. Second derivatives go through the expansions, which compute the statistics from x again.
- * gamma and beta may have a row for each of B equal runs of samples.
+ * The statistics are a node of their own, so that the gradient can reuse them. They are functions
+ * of x: the rules here include the gradient through them, and give none to the statistics as an
+ * input. Second derivatives use the expansions, which compute the statistics from x again. gamma
+ * and beta may have a row for each of B equal runs of samples.
  */
 #include "tensor/internal.h"
 

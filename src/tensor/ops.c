@@ -2,8 +2,8 @@
  * its rules in a family's file and a row here; backends and tests fail to build or run until they
  * have it too.
  *
- * Costs count multiply-adds as two operations and each array once; what a function of one variable
- * costs is a round figure.
+ * Costs count multiply-adds as two operations and each array once; the cost of a function of one
+ * variable is a round figure.
  */
 #include "tensor/internal.h"
 

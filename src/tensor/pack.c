@@ -1,9 +1,10 @@
-/* pack.c - offsets in one arena for buffers that live from one step to another.
+/* pack.c - offsets in one arena for buffers that are alive from one step to another.
  *
  * Finding the smallest arena is NP-hard; each greedy order below, with the tightest gap that fits,
- * comes within a few percent of the most that is alive at one step, and which is best depends on
- * the network. They are cheap, so all are tried. What lives with a buffer is found in a tree over
- * the steps, so that a network of a thousand layers is planned in a second.
+ * comes within a few percent of the lower bound, which is the most that is alive at one step. Which
+ * is best depends on the network; they are cheap, so all are tried. The buffers that are alive at
+ * the same time as another are found in a tree over the steps, so that a network of a thousand
+ * layers is planned in a second.
  */
 #include "tensor/internal.h"
 
@@ -76,10 +77,10 @@ static bool take_all(spans *s, const spans *more) {
     return ok;
 }
 
-/* By step: a tree whose leaves are the steps. A life is a few nodes that together cover it; `whole`
- * of a node is what lives all through its steps by way of the node itself, `part` all that lives in
- * some of them. What lives with a buffer is then the parts of its life's nodes and the wholes of
- * those above. */
+/* A segment tree whose leaves are the steps. A buffer's lifetime is covered by a few nodes; `whole`
+ * of a node has the buffers with that node in their cover, `part` all that are alive in some of its
+ * steps. The buffers alive together with another are the parts of the nodes of its cover and the
+ * wholes of the nodes above those. */
 typedef struct taken {
     spans *whole, *part; /* [2 leaves]; the children of node v are 2v and 2v + 1 */
     int leaves;

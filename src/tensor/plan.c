@@ -1,4 +1,4 @@
-/* plan.c - from a graph and what is wanted of it to a list of kernel calls and one arena.
+/* plan.c - plans a graph: a list of kernel calls, and one arena for all arrays.
  *
  *   lower    what the device has no kernel for is written with simpler ops (lower.c)
  *   need     mark what the outputs depend on; the rest is not run
@@ -16,7 +16,7 @@
 
 #define ALIGNMENT 64 /* bytes */
 
-/* What is known of a node, by its id. */
+/* What the planner knows of a node, by its id. */
 typedef struct info {
     const vn_node *node; /* the graph's, or the plan's own version of it */
     int root;            /* the node in whose memory it lies: its own unless it is a view */
@@ -61,8 +61,8 @@ static bool is_leaf(const vn_node *n) {
 
 /* ---- need ------------------------------------------------------------------------------------ */
 
-/* Arithmetic broadcasts by itself: it reads what was to be broadcast, in a copy of its node. False:
- * out of memory. */
+/* Arithmetic ops broadcast by themselves: such an op reads the input of a broadcast instead of its
+ * result, in a copy of its node. False: out of memory. */
 static bool skip_broadcasts(planner *p, info *at) {
     const vn_node *n = at->node;
     if (n->op != VN_OP_ADD && n->op != VN_OP_SUB && n->op != VN_OP_MUL && n->op != VN_OP_DIV)
@@ -200,7 +200,8 @@ static vn_location place_of(planner *p, const vn_node *n) {
                          .offset = p->buffer[root->buffer].offset + shift};
 }
 
-/* Who reads each root last; what stays readable is read by no step, after all. */
+/* Finds the last step that reads each root; what stays readable after the run counts as read after
+ * all steps. */
 static void find_last(planner *p) {
     for (int s = 0; s < p->plan->steps; s++) {
         const vn_node *n = p->plan->step[s].node;
@@ -263,7 +264,7 @@ static vn_status plan_memory(planner *p) {
     return status;
 }
 
-/* One work space for all: as much as the neediest op asks for. */
+/* One work space for all steps: as large as the largest that an op needs. */
 static vn_status plan_work(planner *p) {
     const vn_device *d = p->o->device;
     for (int s = 0; s < p->plan->steps; s++) {
@@ -299,7 +300,7 @@ static void list_ports(planner *p) {
         plan->output[plan->outputs++] = (vn_port){p->o->outputs[i], place_of(p, p->o->outputs[i])};
 }
 
-/* ---- all of it ------------------------------------------------------------------------------- */
+/* ---- the plan -------------------------------------------------------------------------------- */
 
 static vn_status check_options(const vn_graph *g, const vn_program_options *o, vn_err *err) {
     vn_status status = vn_graph_status(g, err);

@@ -1,8 +1,8 @@
-/* recompute.c - values of the forward pass that are not kept for the way back but computed there
- * again (1604.06174).
+/* recompute.c - values of the forward pass that are not kept for the backward pass but computed
+ * there again (gradient checkpointing, 1604.06174).
  *
- * A gradient reads what the forward pass made, so all of that lies in memory when the way back
- * begins. Here the gradient's part of the graph is built once more, reading copies of forward
+ * A gradient reads activations of the forward pass, so all of them are in memory when the backward
+ * pass begins. Here the gradient's part of the graph is built once more, reading copies of forward
  * nodes, each made just before the first node that reads it; the plan then frees the originals
  * early. A copy is the same op on the same numbers, dropout with its site, so that no bit of a
  * gradient changes. Which values are copied:
@@ -14,22 +14,22 @@
  *            mark to mark
  *
  * Small arrays are always kept, and so is what follows the last mark but one: it is read as soon as
- * the way back begins.
+ * the backward pass begins.
  */
 #include "tensor/internal.h"
 
 #define SMALL 64 /* times smaller than the largest forward value: not worth a copy */
 #define CHEAP 12 /* operations for a number, at most */
 
-/* Cheap steps from what is kept to a copy: all between live while the last is made. On transformers
- * 4 to 14 differ by 10%. */
+/* The most cheap steps in a row that are recomputed: all of them are alive while the last is made.
+ * On transformers 4 to 14 differ by 10%. */
 #define LONGEST 8
 
 typedef struct recompute {
     vn_graph *g;
     int forward; /* nodes before the gradient */
     /* By id, of all nodes that there are at first: */
-    bool *read;     /* forward nodes: the way back reads it; later ones: it is needed */
+    bool *read;     /* forward nodes: the backward pass reads it; later ones: it is needed */
     bool *again;    /* forward nodes: it is computed again */
     bool *wanted;   /* scratch of copy_forward */
     int *length;    /* forward nodes: cheap steps from what is kept */
@@ -64,8 +64,8 @@ static bool is_cheap(const vn_node *n) {
     return vn_node_cost(n).flops <= CHEAP * (double)vn_shape_count(&n->shape);
 }
 
-/* kept[id]: will it be there on the way back? Cheap nodes are computed again if what is not there
- * of their inputs would be no more to keep than half of them. */
+/* kept[id]: whether it is in memory in the backward pass. Cheap nodes are computed again if keeping
+ * the inputs that are not kept anyway would take no more than half of their memory. */
 static void choose_cheap(recompute *r, const vn_node *n, double small, bool *kept) {
     double missing = 0;
     int longest = 0;

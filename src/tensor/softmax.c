@@ -1,5 +1,5 @@
-/* softmax.c - softmax and its sparse sister entmax over the last axis, and cross entropy of logits
- * against labels. */
+/* softmax.c - softmax and entmax, its sparse variant, over the last axis, and cross entropy of
+ * logits against labels. */
 #include "tensor/internal.h"
 
 /* ---- softmax --------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* internal.h - what the files of train share: a run at work. */
+/* internal.h - what the files of train share: the state of a training run. */
 #ifndef VN_TRAIN_INTERNAL_H
 #define VN_TRAIN_INTERNAL_H
 
@@ -16,7 +16,7 @@ typedef struct vn_scorer {
     float *x0;       /* [batch,size] data */
     float *time;     /* [batch] */
     int32_t *labels; /* [batch] of the data */
-    int32_t *given;  /* [batch] as the network is told: null where dropped */
+    int32_t *given;  /* [batch] the network's labels: null where dropped */
     vn_level *level; /* [batch] */
 } vn_scorer;
 

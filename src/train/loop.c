@@ -1,5 +1,5 @@
-/* loop.c - the loop itself: step, look at the clock, log, save, show. Whatever ends it, what was
- * reached is saved where that can be, and the error says what is on the disk. */
+/* loop.c - the training loop: step, log, save, preview. Whatever ends it, the state is saved where
+ * that is possible, and the error says which step is on the disk. */
 #include "train/internal.h"
 
 #include <errno.h>
@@ -122,8 +122,8 @@ static vn_status tell_saved(vn_trainer *t, vn_err *err) {
     return vn_fail_after(err, "the checkpoint of step %lld is kept", (long long)step);
 }
 
-/* Whatever ended the run, what it had reached is saved, unless that is what failed or what the
- * weights are worth is not known. */
+/* Saves the state when the run has failed, unless it was saving that failed or the weights may be
+ * invalid. */
 static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
     if (t->at.step == t->first) return err->status;
     if (err->status == VN_NO_MEMORY) { /* saving takes some */

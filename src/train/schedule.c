@@ -18,10 +18,10 @@ double vn_train_rate(const vn_train_setup *s, int64_t step, double progress) {
     return s->lr * warm * fall;
 }
 
-/* A constant decay starts short, so that the average does not remember the first weights:
- * min(decay, (1+n)/(10+n)). Without one: EDM2's power function, (1 - 1/n)^(gamma+1), whose memory
- * is a fixed part of the run so far. Its width sigma_rel = 0.1 corresponds to gamma = 6.94
- * (2312.02696, equation 127). */
+/* A constant decay begins smaller, min(decay, (1+n)/(10+n)), so that the first weights do not stay
+ * in the average. Without one it is EDM2's power function, (1 - 1/n)^(gamma+1), whose width is a
+ * fixed part of the run so far: sigma_rel = 0.1 corresponds to gamma = 6.94 (2312.02696,
+ * equation 127). */
 double vn_train_ema(const vn_train_setup *s, int64_t step) {
     const double n = (double)step + 1;
     if (s->ema >= 0) return fmin(s->ema, (1 + n) / (10 + n));

@@ -1,5 +1,5 @@
-/* scorer.c - one batch, scored: the network and the loss as a planned graph, and the arrays that
- * feed it. Training and the held-out loss are the same thing with and without gradients. */
+/* scorer.c - the loss of one batch: the network and the loss as a planned graph, and the arrays of
+ * its inputs. Training and the held-out loss are the same with and without gradients. */
 #include "train/internal.h"
 
 static int64_t row_size(const vn_data_info *info) {

@@ -37,7 +37,7 @@ typedef struct vn_train_setup {
     int64_t warmup;
     /* decay; < 0: the power function of EDM2 (2312.02696), which suits any length */
     double ema;
-    vn_recompute recompute;                       /* what is not kept for the way back */
+    vn_recompute recompute;                       /* what is computed again in the backward pass */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
     /* Draws a preview with these weights, of so many steps, to a PNG; NULL: none. */

@@ -41,7 +41,7 @@ static void test_refusals_name_class_and_what_to_type(void **state) {
     const outcome *o = expect_status(1, "sample repaint -n 1 --steps 2 --out x.npy");
     assert_non_null(strstr(
         o->err,
-        "repaint: RePaintScheduler: a walk that takes a picture and a mask is not supported;"));
+        "repaint: RePaintScheduler: a run that takes a picture and a mask is not supported;"));
     assert_non_null(strstr(o->err, "--sampler ddim"));
     expect_status(0, "sample repaint -n 1 --steps 2 --sampler ddim --begin scaled --out x.npy");
     expect_status(2, "sample repaint -n 1 --steps 2 --sampler ddim --begin half --out x.npy");

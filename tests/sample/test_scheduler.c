@@ -228,7 +228,7 @@ static void what_cannot_be_honoured_is_named(void **state) {
          "true",
          "karras sigmas with use_dynamic_shifting", true},
         {"'EDMEulerScheduler', 'sigma_schedule': 'linear'", "sigma_schedule linear", true},
-        {"'DDIMInverseScheduler'", "a walk from data to noise is not supported; name a sampler",
+        {"'DDIMInverseScheduler'", "a run from data to noise is not supported; name a sampler",
          false},
         {"'DPMSolverMultistepInverseScheduler'", "from data to noise", false},
         {"'RePaintScheduler'", "a picture and a mask", false},
