@@ -443,10 +443,10 @@ static inline vn_written vn_written_default(void) {
  * written as they are drawn, so that memory does not grow with the count: some 16 MiB of samples
  * are held, or one batch if that is more. Pictures need all of them, and so do guides that select
  * among samples, for their band. With VN_EXISTING_APPEND each `first` that is 0 becomes the index
- * after the highest in the folder, so that the noise is new; another must not be below it. written
- * (or NULL) receives what became of each band: [count], each begun with vn_written_default. Stopped or failed, a file is not there, and
- * a folder keeps the whole pictures that were done. Errors as vn_sample and vn_samples_save; all
- * that can be known before the first sample is refused before it. */
+ * after the highest in the folder, for new noise; another must not be below it. written (or NULL)
+ * receives what became of each band: [count], each begun with vn_written_default. After a failure
+ * or a stop there is no file, but a folder keeps the whole pictures that were done. Errors as
+ * vn_sample and vn_samples_save; all that can be known is refused before the first sample. */
 VN_API vn_status vn_sample_to(vn_model *model, const vn_sample_options *bands, size_t count,
                               const char *path, vn_existing existing, vn_written *written);
 /* Only the refusals: whether these options draw samples of this model, and whether so many of them,

@@ -59,17 +59,17 @@ static int digits_needed(const json_t *value, int digits) {
  * remembers them. */
 typedef struct text_buffer {
     char *text; /* with a 0 after its end */
-    size_t used, room;
+    size_t used, capacity;
     bool failed;
 } text_buffer;
 
 static int append(const char *text, size_t size, void *user) {
     text_buffer *b = user;
-    if (size >= b->room - b->used && !b->failed) {
-        size_t room = 2 * b->room + size;
-        char *grown = vn_realloc(b->text, room, 1);
+    if (size >= b->capacity - b->used && !b->failed) {
+        size_t capacity = 2 * b->capacity + size;
+        char *grown = vn_realloc(b->text, capacity, 1);
         b->failed = !grown;
-        if (grown) *b = (text_buffer){grown, b->used, room, false};
+        if (grown) *b = (text_buffer){grown, b->used, capacity, false};
     }
     if (b->failed) return -1;
     memcpy(b->text + b->used, text, size);
@@ -79,7 +79,7 @@ static int append(const char *text, size_t size, void *user) {
 }
 
 char *vn_json_text(const json_t *value, size_t flags) {
-    text_buffer b = {.text = vn_alloc(256, 1), .room = 256};
+    text_buffer b = {.text = vn_alloc(256, 1), .capacity = 256};
     const vn_c_locale l = vn_c_locale_enter();
     bool ok = b.text && json_dump_callback(value, append, &b, flags) == 0 && !b.failed;
     vn_c_locale_leave(l);

@@ -74,7 +74,7 @@ static const cli_option rows[] = {
             .unset = "a share of the run so far, the power function of EDM2"),
     CLI_ROW("recompute", CLI_FLAG, o.recompute, "",
             "less memory, for more time: blocks of the network are computed "
-            "again on the way back; the result is the same"),
+            "again in the backward pass; the result is the same"),
     CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of weights, data order, noise and all else",
             .unset = "0"),
 

@@ -8,8 +8,8 @@
 /* What is held beside a sample: its label as read and as kept, and its places in the order. */
 enum { BESIDE = 1 + sizeof(int32_t) + 2 * sizeof(int64_t) + sizeof(bool) };
 
-#define MOST       ((size_t)4 << 30)
-#define TELL_AFTER ((uint64_t)4 << 20)
+#define MOST         ((size_t)4 << 30)
+#define REPORT_AFTER ((uint64_t)4 << 20)
 
 size_t vn_source_bound(void) {
     const size_t half = vn_memory_total() / 2;
@@ -36,8 +36,8 @@ void vn_reading_begin(vn_reading *r, const vn_watch *watch, uint64_t total) {
 
 vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err) {
     r->done += bytes;
-    if (r->done - r->told < TELL_AFTER) return VN_OK;
-    r->told = r->done;
+    if (r->done - r->reported < REPORT_AFTER) return VN_OK;
+    r->reported = r->done;
     const double rate = 1e-6 * (double)r->done / (vn_now() - r->start + 1e-9);
     const vn_progress progress = {
         .what = "reading",

@@ -1,4 +1,4 @@
-/* data.c - the door of the room: finds what kind of source it is given, splits it, and serves
+/* data.c - the functions of data.h: finds the kind of a source, splits it, and serves
  * batches by position. */
 #include "data/internal.h"
 
@@ -305,7 +305,7 @@ static bool flips(const vn_data *d, vn_data_part part, uint64_t position) {
     return (bits & 1) != 0;
 }
 
-/* Pictures that others stand in for are told of, and remembered for the run. */
+/* Reports pictures that others were used in place of, and keeps them for the run's list. */
 static vn_status take_spoilt(vn_data *d, vn_err *err) {
     vn_spoilt spoilt;
     while (vn_feed_spoilt(d->feed, &spoilt)) {

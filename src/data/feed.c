@@ -36,12 +36,12 @@ struct vn_feed {
     uint64_t tail, head;
     slot *slots;
     size_t slot_count;
-    uint8_t *ring;   /* [slot_count, sample] */
-    uint8_t *cache;  /* [count, sample], or NULL when that does not fit */
-    bool *cached;    /* [count] */
-    bool *spoilt;    /* [count] pictures that another stands in for */
-    vn_spoilt *told; /* [told_count] those of them that are to be taken */
-    size_t told_count, told_room;
+    uint8_t *ring;       /* [slot_count, sample] */
+    uint8_t *cache;      /* [count, sample], or NULL when that does not fit */
+    bool *cached;        /* [count] */
+    bool *spoilt;        /* [count] pictures that another stands in for */
+    vn_spoilt *reported; /* [reported_count] those of them that are to be taken */
+    size_t reported_count, reported_capacity;
     pthread_t threads[MAX_THREADS];
     int thread_count;
 };
@@ -79,15 +79,15 @@ static bool may_skip(const vn_feed *f, vn_status status) {
            vn_folder_is_there(f->options.folder);
 }
 
-static vn_status tell(vn_feed *f, const slot *s) {
-    if (f->told_count == f->told_room) {
-        const size_t room = f->told_room > 0 ? 2 * f->told_room : 8;
-        vn_spoilt *grown = vn_realloc(f->told, room, sizeof *grown);
+static vn_status add_report(vn_feed *f, const slot *s) {
+    if (f->reported_count == f->reported_capacity) {
+        const size_t capacity = f->reported_capacity > 0 ? 2 * f->reported_capacity : 8;
+        vn_spoilt *grown = vn_realloc(f->reported, capacity, sizeof *grown);
         if (!grown) return VN_NO_MEMORY;
-        f->told = grown;
-        f->told_room = room;
+        f->reported = grown;
+        f->reported_capacity = capacity;
     }
-    f->told[f->told_count++] = (vn_spoilt){s->index, s->err};
+    f->reported[f->reported_count++] = (vn_spoilt){s->index, s->err};
     f->spoilt[s->index] = true;
     return VN_OK;
 }
@@ -103,7 +103,7 @@ static vn_status fill_or_stand_in(vn_feed *f, slot *s) {
             status = fill(f, s);
             if (!status || !may_skip(f, status)) return status;
             if (f->spoilt[s->index]) continue; /* another thread has met it too */
-            status = tell(f, s);
+            status = add_report(f, s);
             if (status) return vn_no_memory(&s->err);
         }
         s->index = vn_order_next(f->options.order, part, s->index);
@@ -221,7 +221,7 @@ void vn_feed_close(vn_feed **feed) {
     vn_free(f->cache);
     vn_free(f->cached);
     vn_free(f->spoilt);
-    vn_free(f->told);
+    vn_free(f->reported);
     vn_free(f);
     *feed = NULL;
 }
@@ -247,8 +247,8 @@ static void seek(vn_feed *f, vn_data_part part, uint64_t position) {
 
 bool vn_feed_spoilt(vn_feed *feed, vn_spoilt *out) {
     pthread_mutex_lock(&feed->lock);
-    const bool any = feed->told_count > 0;
-    if (any) *out = feed->told[--feed->told_count];
+    const bool any = feed->reported_count > 0;
+    if (any) *out = feed->reported[--feed->reported_count];
     pthread_mutex_unlock(&feed->lock);
     return any;
 }

@@ -12,10 +12,10 @@
 size_t vn_source_bound(void);
 vn_status vn_source_fits(int64_t count, double sample_bytes, vn_err *err);
 
-/* A long read, told to the watch every few megabytes. */
+/* A long read, reported to the watch every few megabytes. */
 typedef struct vn_reading {
     const vn_watch *watch;
-    uint64_t total, done, told; /* bytes */
+    uint64_t total, done, reported; /* bytes */
     double start;
 } vn_reading;
 void vn_reading_begin(vn_reading *r, const vn_watch *watch, uint64_t total);

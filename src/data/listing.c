@@ -14,12 +14,12 @@ enum { MAX_DEPTH = 32 };
 /* ---- entries --------------------------------------------------------------------------------- */
 
 vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err) {
-    if (list->count == list->room) {
-        const size_t room = list->room > 0 ? 2 * list->room : 64;
-        vn_entry *grown = vn_realloc(list->at, room, sizeof *grown);
+    if (list->count == list->capacity) {
+        const size_t capacity = list->capacity > 0 ? 2 * list->capacity : 64;
+        vn_entry *grown = vn_realloc(list->at, capacity, sizeof *grown);
         if (!grown) return vn_no_memory(err);
         list->at = grown;
-        list->room = room;
+        list->capacity = capacity;
     }
     list->at[list->count++] = e;
     return VN_OK;
@@ -214,7 +214,7 @@ typedef struct place {
 
 typedef struct places {
     place *at; /* ascending */
-    size_t count, room;
+    size_t count, capacity;
 } places;
 
 static int compare_places(const place *a, const place *b) {
@@ -234,12 +234,12 @@ static vn_status meet_place(place here, places *seen, bool *met, vn_err *err) {
     }
     *met = low < seen->count && compare_places(&seen->at[low], &here) == 0;
     if (*met) return VN_OK;
-    if (seen->count == seen->room) {
-        const size_t room = seen->room > 0 ? 2 * seen->room : 16;
-        place *grown = vn_realloc(seen->at, room, sizeof *grown);
+    if (seen->count == seen->capacity) {
+        const size_t capacity = seen->capacity > 0 ? 2 * seen->capacity : 16;
+        place *grown = vn_realloc(seen->at, capacity, sizeof *grown);
         if (!grown) return vn_no_memory(err);
         seen->at = grown;
-        seen->room = room;
+        seen->capacity = capacity;
     }
     memmove(&seen->at[low + 1], &seen->at[low], (seen->count - low) * sizeof *seen->at);
     seen->at[low] = here;

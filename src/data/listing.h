@@ -30,7 +30,7 @@ typedef struct vn_entry {
 
 typedef struct vn_entries {
     vn_entry *at;
-    size_t count, room;
+    size_t count, capacity;
 } vn_entries;
 
 vn_status vn_entries_append(vn_entries *list, vn_entry e, vn_err *err);

@@ -90,7 +90,7 @@ typedef struct vn_canvas {
     double left, top, scale_x, scale_y; /* its coordinates on the sheet */
     double x, y;                        /* where it is, in pixels */
     vn_segment *segment;                /* what it has drawn since the last stroke */
-    size_t count, room;
+    size_t count, capacity;
     bool failed;
 } vn_canvas;
 vn_status vn_canvas_open(vn_canvas *c, int64_t width, int64_t height, int channels, vn_err *err);

@@ -1,5 +1,5 @@
 /* jpeg.c - JPEG through libjpeg-turbo. Its errors arrive by longjmp, so everything that must
- * survive one lives in a struct outside the function that sets the trap. What libjpeg only warns of
+ * survive one is in a struct outside the function that sets the trap. What libjpeg only warns of
  * (data that ends early or makes no sense: the rest would be grey) is an error here. */
 #include "image/internal.h"
 

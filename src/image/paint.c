@@ -74,15 +74,15 @@ static box box_of(const vn_canvas *c, double x0, double y0, double x1, double y1
 /* ---- lines ----------------------------------------------------------------------------------- */
 
 static void add_segment(vn_canvas *c, double x, double y) {
-    if (c->count == c->room) {
-        const size_t room = c->room ? 2 * c->room : 64;
-        vn_segment *segment = vn_realloc(c->segment, room, sizeof *segment);
+    if (c->count == c->capacity) {
+        const size_t capacity = c->capacity ? 2 * c->capacity : 64;
+        vn_segment *segment = vn_realloc(c->segment, capacity, sizeof *segment);
         if (!segment) {
             c->failed = true;
             return;
         }
         c->segment = segment;
-        c->room = room;
+        c->capacity = capacity;
     }
     c->segment[c->count++] = (vn_segment){c->x, c->y, x, y};
     c->x = x;

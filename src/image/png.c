@@ -1,5 +1,5 @@
 /* png.c - PNG through libpng. Its errors arrive by longjmp, so everything that must survive one
- * lives in a struct outside the function that sets the trap. Memory is taken through vn_alloc, so
+ * is in a struct outside the function that sets the trap. Memory is taken through vn_alloc, so
  * that running out of it is told from a bad file. */
 #include "image/internal.h"
 

@@ -1,8 +1,8 @@
 /* runner.c - forward passes, and backward passes to the input. A program is kept for each batch
  * shape and perturbation, so that one seen before runs without allocating; all share one arena, as
- * large as the largest of them needs. A sampler uses a handful: the batch, the batch with both passes of guidance, the rest at the end, and for each
- * guide with a perturbation the batch and the rest again. Beyond MAX_KEPT the least recently used
- * is freed. */
+ * large as the largest of them needs. A sampler uses a handful: the batch, the batch with both
+ * passes of guidance, the rest at the end, and for each guide with a perturbation the batch and the
+ * rest again. Beyond MAX_KEPT the least recently used is freed. */
 #include "nn/internal.h"
 
 #include <string.h>

@@ -93,10 +93,10 @@ static void use_grid(scheduler_reader *r, const char *name) {
     begin(r, &r->grid, &vn_grids, name);
 }
 
-static void write_text(scheduler_reader *r, const vn_choice *c, char *to, size_t room) {
+static void write_text(scheduler_reader *r, const vn_choice *c, char *to, size_t size) {
     char *row = r->status ? NULL : vn_choice_text(c);
     if (!r->status && !row) r->status = vn_no_memory(r->err);
-    if (row) snprintf(to, room, "%s", row);
+    if (row) snprintf(to, size, "%s", row);
     vn_free(row);
 }
 

@@ -1,6 +1,6 @@
-/* store.h - what vane leaves on disk and takes from it: safetensors, .npy, model directories in
- * diffusers' layout, and checkpoints. Every file read is untrusted; every file written appears
- * whole or not at all (vn_writer).
+/* store.h - files: safetensors, .npy, model directories in diffusers' layout, and checkpoints.
+ * Every file that is read is untrusted; every file that is written appears whole or not at all
+ * (vn_writer).
  *
  * A model directory, as diffusers writes it and as `vane train` does:
  *
@@ -32,8 +32,8 @@
 typedef struct vn_safetensors vn_safetensors;
 
 /* Maps a file and checks all of its header: sizes, types, offsets without holes or overlaps, no
- * duplicates. Tensors of more than VN_MAX_RANK axes are VN_UNSUPPORTED. Everything that it hands
- * out lives until the close. */
+ * duplicates. Tensors of more than VN_MAX_RANK axes are VN_UNSUPPORTED. Everything that it returns
+ * is valid until it is closed. */
 vn_status vn_safetensors_open(const char *path, vn_safetensors **out, vn_err *err);
 void vn_safetensors_close(vn_safetensors **st);
 const char *vn_safetensors_path(const vn_safetensors *st);

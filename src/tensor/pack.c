@@ -41,7 +41,7 @@ typedef struct span {
 } span;
 typedef struct spans {
     span *at;
-    int n, room;
+    int n, capacity;
 } spans;
 
 /* Takes [begin, end) in. False: out of memory. */
@@ -58,12 +58,12 @@ static bool take(spans *s, size_t begin, size_t end) {
         if (s->at[high].begin < begin) begin = s->at[high].begin;
         if (s->at[high].end > end) end = s->at[high].end;
     }
-    if (low == high && s->n == s->room) {
-        const int room = s->room ? 2 * s->room : 4;
-        span *grown = vn_realloc(s->at, (size_t)room, sizeof *grown);
+    if (low == high && s->n == s->capacity) {
+        const int capacity = s->capacity ? 2 * s->capacity : 4;
+        span *grown = vn_realloc(s->at, (size_t)capacity, sizeof *grown);
         if (!grown) return false;
         s->at = grown;
-        s->room = room;
+        s->capacity = capacity;
     }
     memmove(s->at + low + 1, s->at + high, (size_t)(s->n - high) * sizeof *s->at);
     s->n += low + 1 - high;
@@ -107,7 +107,7 @@ static bool add(taken *t, const vn_buffer *b) {
     return ok;
 }
 
-/* What lives with b: in t->found. */
+/* Finds the buffers that are alive together with b: in t->found. */
 static bool find(taken *t, const vn_buffer *b) {
     spans *found = &t->found;
     bool ok = true;

@@ -126,8 +126,8 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
 vn_status vn_graph_jvp(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, vn_node *const *tangent,
                        vn_node **out, vn_err *err);
 
-/* How much of the forward pass is computed again on the way back, instead of kept in memory from
- * the one to the other. The gradients are the same bits. */
+/* How much of the forward pass is computed again in the backward pass, instead of kept in memory
+ * from the one to the other. The gradients are the same bits. */
 typedef enum vn_recompute {
     VN_RECOMPUTE_CHEAP,  /* what costs little: norms, activations, sums */
     VN_RECOMPUTE_BLOCKS, /* all but what vn_block_end marks */

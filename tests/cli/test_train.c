@@ -36,7 +36,8 @@ static void wait_until_it_trains(const char *run) {
     fail_msg("%s did not begin within a minute", run);
 }
 
-/* The step of the last line of a run's log: with a line and a checkpoint each step, that of both. */
+/* The step of the last line of a run's log: with a line and a checkpoint each step, that of
+ * both. */
 static int steps_of_run(const char *run) {
     char path[64];
     size_t size;

@@ -128,10 +128,10 @@ static bool sums_products(const vn_node *n) {
            (n->op == VN_OP_LINEAR && n->attr.linear.act == VN_FN_IDENTITY);
 }
 
-/* What numbers on the way are off by stays in results that are the difference of such. A gradient of
- * attention is by products of the incoming gradient and the values, of size sqrt(width) and times
- * the scale: with one key it is 0, but for that. Second derivatives of functions are 0 somewhere by
- * their terms, of size 1/4 and more (tests/cpu/test_math.c has each function). */
+/* What numbers on the way are off by stays in results that are the difference of such. A gradient
+ * of attention is by products of the incoming gradient and the values, of size sqrt(width) and
+ * times the scale: with one key it is 0, but for that. Second derivatives of functions are 0
+ * somewhere by their terms, of size 1/4 and more (tests/cpu/test_math.c has each function). */
 static double least_size(const vn_node *n) {
     if (n->op == VN_OP_UNARY && n->attr.unary.order == 2) return 0.25;
     if (n->op != VN_OP_ATTENTION_GRAD) return LEAST_SIZE;
@@ -139,11 +139,11 @@ static double least_size(const vn_node *n) {
     return n->attr.attention.scale * sqrt((double)q->dim[q->rank - 1] / n->attr.attention.heads);
 }
 
-/* What a rounding costs each element of the result: |y_i| + the root mean square of the changes
- * of y_i when every number of every input is multiplied by 1 + d u with u standard normal, over d,
- * for small d. Of a sum of n products ab that is sqrt(2 sum (ab)^2), the reference of squares; else
- * it is tried, DRAWS times: what is found is too small by half for one element in a thousand, by
- * two thirds for one in 100,000. Other elements have no part in it, so one that is small because its
+/* What a rounding costs each element of the result: |y_i| + the root mean square of the changes of
+ * y_i when every number of every input is multiplied by 1 + d u with u standard normal, over d, for
+ * small d. Of a sum of n products ab that is sqrt(2 sum (ab)^2), the reference of squares; else it
+ * is tried, DRAWS times: what is found is too small by half for one element in a thousand, by two
+ * thirds for one in 100,000. Other elements have no part in it, so one that is small because its
  * terms are is held to its own size. */
 static void size_of_roundings(const kernel_case *c, double *const *exact, const double *truth,
                               double *size) {

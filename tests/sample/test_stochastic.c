@@ -252,8 +252,8 @@ static void measure(const char *sampler, const char *path, const char *grid, int
 
 /* The data's mean and variance, whatever the noise. Finite steps take from the variance or add to
  * it. Of a method of order 1 or more that is halved, at least, with the step, and so at most what
- * the variance changes by when steps are doubled: that is the bound, with 4.5 standard errors; the mean
- * is within 6. A noise of the wrong size is the same with any step. */
+ * the variance changes by when steps are doubled: that is the bound, with 4.5 standard errors; the
+ * mean is within 6. A noise of the wrong size is the same with any step. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
     enum { N = 16000 };

@@ -15,8 +15,8 @@
  * do the failing alone.
  *
  * alloc_live() counts blocks that were not freed: equal before and after means no leak, without a
- * sanitizer too. alloc_bytes() counts what they hold. alloc_made() counts allocations since the start. Run the call once before
- * counting: libc keeps what it makes at first use. */
+ * sanitizer too. alloc_bytes() counts what they hold. alloc_made() counts allocations since the
+ * start. Run the call once before counting: libc keeps what it makes at first use. */
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
 

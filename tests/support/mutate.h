@@ -1,6 +1,6 @@
-/* mutate.h - damaged copies of a valid file, others with each VANE_TEST_SEED (seed.h): what a fuzzer tries
- * first, without a fuzzer. A reader is handed each of them under the sanitizers, and may refuse it but not
- * fall over:
+/* mutate.h - damaged copies of a valid file, others with each VANE_TEST_SEED (seed.h): what a
+ * fuzzer tries first, without a fuzzer. A reader is handed each of them under the sanitizers, and
+ * may refuse it but not fall over:
  *
  *     static void check(const char *path) { ... open path, read all it claims to hold, close ... }
  *     mutate_each("valid.png", "damaged.png", 3000, check);   // damaged at random

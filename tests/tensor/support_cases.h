@@ -21,8 +21,8 @@ int op_case_smoothness(const op_case *c, int variant);
  * pole there), of either sign or positive. */
 /* A five-point stencil, 8 (y(h) - y(-h)) - (y(2h) - y(-2h)) over 12 h, and what it may be off by.
  * Its own error goes with h^4, so with h doubled it is 16 times as large: that difference is 15
- * times the error. Values are rounded, the larger the more, and the step divides that: 256 roundings
- * of double of what the values and the slope are. */
+ * times the error. Values are rounded, the larger the more, and the step divides that: 256
+ * roundings of double of what the values and the slope are. */
 #define STENCIL_STEP 3e-4
 #define STENCIL_AT                                                                                 \
     { 1, -1, 2, -2, 4, -4 } /* times the step: where values are wanted */
