@@ -37,8 +37,9 @@
  * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
  * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
  * aborts. Handles are opaque; a close function takes the handle's address, frees it and clears it,
- * and does nothing on NULL. Time t runs from 0 (data) to 1 (noise). `guidance` is gamma: 0
- * unconditional, 1 conditional, above 1 amplified; the w of "(1+w) c - w u" is gamma - 1. Numbers
+ * and does nothing on NULL; what a call tells of a NULL handle is 0 or NULL. Time t runs from 0
+ * (data) to 1 (noise). `guidance` is gamma: 0 unconditional, 1 conditional, above 1 amplified; the
+ * w of "(1+w) c - w u" is gamma - 1. Numbers
  * in texts and files have a decimal point, whatever locale your program has set; your callbacks
  * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
  * the call. One context may be used by one thread at a time; different contexts are independent.
@@ -413,8 +414,8 @@ typedef enum vn_existing {
  * guidance values "000003-g2-boot.png") and with the sample's own settings in its text chunks;
  * endings of other files (".jpg", ".npz") are refused. Class names keep their letters; separators
  * and control characters become '-', long names are cut. Atomic. A folder that holds samples of
- * vane is refused; so are pictures in the folder of the model or of its data, and in one that holds
- * other pictures alone. */
+ * vane is refused, and one that another process samples into (VN_IO); so is anything in a model's
+ * folder but a run's previews, and pictures among the model's data or beside only others. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* The same, and what becomes of those samples. */
 VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,
@@ -481,7 +482,7 @@ typedef struct vn_train_options {
     double dropout;    /* the model's own: dropout in the network */
     double validate;   /* 0.02: held-out part of the data, in [0, 0.5] */
     int64_t log_every; /* 10: steps between lines of log.jsonl */
-    /* 0: of weights, data order, noise and all else; below 2^63 but for the -1 */
+    /* 0: of weights, data order, noise and all else; at most 9.2e18, but for -1 */
     uint64_t seed;
     /* And these are 0 or NULL unless asked for. */
     /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a finished

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { MOST_CLASSES = 1 << 20 };
+
 /* ---- the denoiser ---------------------------------------------------------------------------- */
 
 static void close_arrays(vn_callback *c) {
@@ -103,8 +105,15 @@ static vn_status check(const vn_callback_model *s, vn_err *err) {
         if (s->shape[i] < 1 || s->shape[i] > VN_LARGEST_SIDE)
             return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i,
                            (long long)s->shape[i], VN_LARGEST_SIDE);
-    if (s->classes < 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "classes: %d is negative", (int)s->classes);
+    if (s->rank == 3 && s->shape[0] * s->shape[1] * s->shape[2] > VN_LARGEST_SAMPLE)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "shape: %lld x %lld x %lld are more than %d numbers in one sample",
+                       (long long)s->shape[0], (long long)s->shape[1], (long long)s->shape[2],
+                       VN_LARGEST_SAMPLE);
+    if (s->classes < 0 || s->classes > MOST_CLASSES)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "classes: %d is outside [0, %d]: each has a name in memory", (int)s->classes,
+                       MOST_CLASSES);
     if (s->class_names && !s->classes)
         return vn_fail(err, VN_BAD_ARGUMENT, "class_names without classes");
     return VN_OK;

@@ -78,7 +78,16 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 /* ---- labels ---------------------------------------------------------------------------------- */
 
 const char *vn_model_label_name(const vn_model *m, int32_t label) {
-    return label >= 0 && label < m->classes ? m->names[label] : NULL;
+    return m && label >= 0 && label < m->classes ? m->names[label] : NULL;
+}
+
+const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
+                          char number[VN_NAMES_NUMBER]) {
+    const vn_names list = {(const char *const *)names, (size_t)classes};
+    int64_t index;
+    if (label >= 0) return vn_names_word(&list, label, number);
+    const char *word = label == VN_LABEL_ALL ? "all" : "null";
+    return vn_names_find(&list, word, &index) ? NULL : word; /* a class may be called so */
 }
 
 /* "classes 0 to 9", "one class, 0", "no classes": the labels there are; returns text. */

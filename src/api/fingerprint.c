@@ -43,6 +43,7 @@ void vn_model_set_fingerprint(vn_model *m, const json_t *world) {
 }
 
 const char *vn_model_fingerprint(vn_model *m) {
+    if (!m) return NULL;
     if (m->fingerprint || m->callback.predict) return m->fingerprint;
     json_t *world = NULL;
     vn_err unreadable = {0};

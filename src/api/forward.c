@@ -243,10 +243,15 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
 
 /* ---- the public call ------------------------------------------------------------------------- */
 
+static vn_status check_place(const char *path, vn_err *err) {
+    const vn_status status = vn_check_no_model(path, "name a file that is outside of it", err);
+    return status ? status : vn_check_file(path, err);
+}
+
 static vn_status run(pass *p, const char *in, const char *out, const char *grad, vn_err *err) {
     /* both, so that one is not written without the other */
-    vn_status status = vn_check_file(out, err);
-    if (!status && grad) status = vn_check_file(grad, err);
+    vn_status status = check_place(out, err);
+    if (!status && grad) status = check_place(grad, err);
     if (!status) status = open_net(p, err);
     if (!status) status = vn_safetensors_open(in, &p->in, err);
     if (!status) status = build(p, grad != NULL, err);

@@ -138,6 +138,8 @@ struct vn_model {
 #define VN_BATCH_FLOATS (128 * 784)
 
 #define VN_LARGEST_SIDE 65536
+/* Numbers in one, so that those of many can be counted. */
+#define VN_LARGEST_SAMPLE INT32_MAX
 
 /* An empty model, to be closed with vn_model_close. */
 vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_err *err);
@@ -176,6 +178,9 @@ vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err
  * -1. */
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
                                 vn_err *err);
+/* What vn_model_find_label takes for the label: NULL where the names of classes leave nothing. */
+const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
+                          char number[VN_NAMES_NUMBER]);
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means
  * something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
@@ -317,6 +322,27 @@ int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
 vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
                           vn_draw_progress *progress, vn_err *err);
 
+/* Refuses a path, of a file or a folder, that lies in a model's folder, but for a run's previews;
+ * instead: what to do, for the message (save_place.c). */
+vn_status vn_check_no_model(const char *path, const char *instead, vn_err *err);
+
+/* ---- folders that samples go into (save_claim.c) --------------------------------------------- */
+
+/* A folder that no other process writes samples into as long as it is held. Of a path that stands
+ * for a file nothing is held. Zero-initialise to open. */
+typedef struct vn_claim {
+    bool held;
+    int lock;   /* a descriptor, where it is held */
+    char *made; /* the path, where the folder was made; and how much of it was there before */
+    size_t there;
+} vn_claim;
+/* Holds the folder if it exists: before it is looked at. VN_IO: another process does. */
+vn_status vn_claim_hold(vn_claim *c, const char *path, vn_err *err);
+/* Makes and holds the folder that did not exist: when nothing else can be refused. */
+vn_status vn_claim_make(vn_claim *c, const char *path, vn_err *err);
+/* A folder that was made is removed again if it is empty. */
+void vn_claim_leave(vn_claim *c);
+
 /* ---- saving (save.c and save_*.c) ------------------------------------------------------------ */
 
 /* Something that samples are written to, piece by piece. */
@@ -325,6 +351,8 @@ typedef struct vn_saver vn_saver;
 /* Whether the path's ending stands for something that takes all samples in one put, as a picture
  * does. */
 bool vn_saver_whole(const char *path);
+/* Whether it stands for a folder. */
+bool vn_saver_is_folder(const char *path);
 /* Whether the trace of such samples is part of what is saved there. */
 bool vn_saver_traces(const char *path, const vn_shape *sample);
 /* Whether what was put is kept when the rest does not come: then there is no reason to hold it
@@ -332,6 +360,8 @@ bool vn_saver_traces(const char *path, const vn_shape *sample);
 bool vn_saver_keeps(const vn_saver *s);
 /* The index that samples appended to the folder would begin with: 0 where there are none. */
 vn_status vn_saver_next(const char *path, uint64_t *next, vn_err *err);
+/* VN_BAD_ARGUMENT for what is no vn_existing, or makes no sense for such a path. */
+vn_status vn_saver_check_existing(const char *path, vn_existing existing, vn_err *err);
 /* Refuses all that could be known to fail later. `of` says what the samples are, before there are
  * any (vn_drawing_describe); its labels must be known to a picture. of and path outlive the
  * saver. */

@@ -90,6 +90,15 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
                 m->source);
         m->size *= m->sample.dim[i];
     }
+    if (m->size > VN_LARGEST_SAMPLE)
+        return vn_fail(err, VN_BAD_FILE, "%s: a sample of %lld numbers; at most %d are possible",
+                       m->source, (long long)m->size, VN_LARGEST_SAMPLE);
+    if (io->rank == 3 && (m->sample.dim[1] % io->multiple || m->sample.dim[2] % io->multiple))
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: images of %lld x %lld (sample_size); this network needs both sides to "
+                       "be multiples of %lld",
+                       m->source, (long long)m->sample.dim[1], (long long)m->sample.dim[2],
+                       (long long)io->multiple);
     if (m->sample.dim[0] != io->in_channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
                        m->source, (long long)m->sample.dim[0], (long long)io->in_channels);

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -62,43 +61,19 @@ static const char *name_of(const char *out) {
 }
 
 bool vn_run_dir_inside(const char *out, const char *folder) {
-    char at[PATH_MAX], real[PATH_MAX], real_folder[PATH_MAX];
-    char *target = vn_follow_links(out);
-    const bool fits = target && strlen(target) < sizeof at;
-    if (fits) memcpy(at, target, strlen(target) + 1);
-    vn_free(target);
-    if (!fits || !realpath(folder, real_folder)) return false;
-    while (!realpath(at, real)) { /* as much of it as exists */
-        char *slash = strrchr(at, '/');
-        if (!slash || slash == at)
-            memcpy(at, slash ? "/" : ".", 2);
-        else
-            *slash = 0;
-    }
-    const size_t length = strlen(real_folder);
-    return strncmp(real, real_folder, length) == 0 && (real[length] == 0 || real[length] == '/');
+    char *real = vn_real_path(out), *real_folder = vn_is_dir(folder) ? vn_real_path(folder) : NULL;
+    const size_t length = real_folder ? strlen(real_folder) : 0;
+    const bool inside = real && real_folder && strncmp(real, real_folder, length) == 0 &&
+                        (!real[length] || real[length] == '/' || length == 1);
+    vn_free(real);
+    vn_free(real_folder);
+    return inside;
 }
 
 /* ---- locks ----------------------------------------------------------------------------------- */
 
-/* Whether `path` still names what is open: it may have been replaced before we got the lock. */
-static bool still_named(int fd, const char *path) {
-    struct stat ours, named;
-    return fstat(fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_ino == named.st_ino &&
-           ours.st_dev == named.st_dev;
-}
-
-/* Locks a directory; on a file system without locks it is only opened. `name`: for messages. */
 static vn_status lock(const char *path, const char *name, int *fd, vn_err *err) {
-    for (;;) {
-        *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (*fd < 0) return vn_fail_errno(err, "%s", name);
-        const bool taken = flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-        if (!taken && still_named(*fd, path)) return VN_OK;
-        close(*fd);
-        *fd = -1;
-        if (taken) return vn_fail(err, VN_IO, "%s is being trained by another process", name);
-    }
+    return vn_lock_folder(path, name, "trained", fd, err);
 }
 
 /* ---- what killed processes left -------------------------------------------------------------- */
@@ -276,6 +251,16 @@ vn_status vn_run_dir_make(vn_run_dir *d, vn_err *err) {
     return lock(aside, d->name, &d->lock, err);
 }
 
+vn_status vn_run_dir_fail(const vn_run_dir *d, vn_err *err) {
+    const char *at = d->aside ? strstr(err->text, d->aside) : NULL;
+    char *text =
+        at ? vn_format("%.*s%s%s", (int)(at - err->text), err->text, d->name, at + strlen(d->aside))
+           : NULL;
+    if (text) vn_fail(err, err->status, "%s", text);
+    vn_free(text);
+    return err->status;
+}
+
 /* Two names exchanged in one step; false, with errno, where the file system cannot. */
 static bool exchange(const char *a, const char *b) {
 #ifdef SYS_renameat2
@@ -312,10 +297,19 @@ static bool replace(const char *a, const char *b, const char *out, char **instea
     return done;
 }
 
+/* Another process took the name while this run was made. */
+static vn_status fail_taken(const vn_run_dir *d, vn_err *err) {
+    int fd = -1;
+    const vn_status status = lock(d->out, d->name, &fd, err);
+    if (status) return status;
+    close(fd);
+    return vn_fail(err, VN_IO, "%s was made by another process in the meantime", d->name);
+}
+
 vn_status vn_run_dir_name(vn_run_dir *d, vn_err *err) {
     const bool over = d->replaced_lock >= 0;
     if (over ? !replace(d->aside, d->out, d->out, &d->replaced) : rename(d->aside, d->out) != 0)
-        return vn_fail_errno(err, "%s", d->name);
+        return !over && exists(d->out) ? fail_taken(d, err) : vn_fail_errno(err, "%s", d->name);
     d->named = true;
     vn_sync_folder_of(d->out); /* a disk that fails at this fails at the next checkpoint too */
     remove_leftovers(d->out);

@@ -31,6 +31,9 @@ vn_status vn_run_dir_open(vn_run_dir *d, const char *out, vn_err *err);
 vn_status vn_run_dir_begin(vn_run_dir *d, const char *out, bool overwrite, vn_err *err);
 vn_status vn_run_dir_make(vn_run_dir *d, vn_err *err);
 vn_status vn_run_dir_name(vn_run_dir *d, vn_err *err);
+/* Words about a file of a run that has no name yet speak of the name that it would have had.
+ * Returns err->status. */
+vn_status vn_run_dir_fail(const vn_run_dir *d, vn_err *err);
 /* A new run that has no name yet, or that is not to be kept, is removed, and the one it replaced
  * put back. Safe on a zeroed one and after a failure of the above. */
 void vn_run_dir_close(vn_run_dir *d, bool keep);

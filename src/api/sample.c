@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_COUNT = 16, MOST_SCALE = 64 };
+enum { DEFAULT_COUNT = 16, MOST_SCALE = 64, MOST_COUNT = INT32_MAX };
+#define MOST_NUMBERS 0x1p60
 
 void vn_sample_options_init(vn_sample_options *o, size_t size) {
     static const vn_sample_options initial = {.label = VN_LABEL_ALL, .guidance = (double)NAN};
@@ -14,16 +15,18 @@ void vn_sample_options_init(vn_sample_options *o, size_t size) {
 }
 
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
-    if (o->count < 0 || o->count > INT32_MAX)
-        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
+    if (o->count < 0 || o->count > MOST_COUNT)
+        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld is outside [1, %d]", (long long)o->count,
+                       MOST_COUNT);
     if (isinf(o->guidance))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "guidance: %g is not finite; it is a number, or NaN for the model's own",
                        o->guidance);
     if (o->steps < 0 || o->steps > VN_MAX_STEPS)
         return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
-    if (o->batch < 0)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld: expected 1 or more", (long long)o->batch);
+    if (o->batch < 0 || o->batch > MOST_COUNT)
+        return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld is outside [1, %d]", (long long)o->batch,
+                       MOST_COUNT);
     if (o->sigmas && (o->grid || o->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
@@ -193,32 +196,40 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
     return ok;
 }
 
-/* A name in which a comma stands cannot stand in a list of them. */
+/* A name in which a comma stands cannot stand in a list of them, nor one that means another. */
 static bool listable(const vn_model *m, const vn_sample_options *o) {
-    for (size_t i = 0; i < o->cycle_count; i++)
-        if (o->cycle[i] >= 0 && strchr(m->names[o->cycle[i]], ',')) return false;
+    char number[VN_NAMES_NUMBER];
+    for (size_t i = 0; i < o->cycle_count; i++) {
+        const char *word = vn_label_word(m->names, m->classes, o->cycle[i], number);
+        if (!word || word == number || strchr(word, ',')) return false;
+    }
     return true;
 }
 
-/* As --class takes it: a name, all, null, or several with commas. */
+/* As --class takes it: a name, all, null, or several with commas. Where names of classes leave no
+ * word for one, nothing is said. */
 static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o) {
-    if (!o->cycle)
-        return note_text(to, "class",
-                         o->label == VN_LABEL_ALL    ? "all"
-                         : o->label == VN_LABEL_NULL ? "null"
-                                                     : m->names[o->label]);
+    char number[VN_NAMES_NUMBER];
+    if (!o->cycle) {
+        const char *word = vn_label_word(m->names, m->classes, o->label, number);
+        return !word || note_text(to, "class", word);
+    }
     const bool names = listable(m, o);
     char *list = vn_strdup("");
-    for (size_t i = 0; list && i < o->cycle_count; i++) {
+    bool known = true;
+    for (size_t i = 0; list && known && i < o->cycle_count; i++) {
         const int32_t label = o->cycle[i];
-        const char *comma = i ? "," : "";
-        char *longer = label < 0 ? vn_format("%s%snull", list, comma)
-                       : names   ? vn_format("%s%s%s", list, comma, m->names[label])
-                                 : vn_format("%s%s%d", list, comma, (int)label);
+        const vn_names by_number = {NULL, 0};
+        const char *word = label < 0 || names ? vn_label_word(m->names, m->classes, label, number)
+                                              : vn_names_word(&by_number, label, number);
+        int64_t found;
+        const vn_names all = {(const char *const *)m->names, (size_t)m->classes};
+        known = word && (label < 0 || (vn_names_find(&all, word, &found) && found == label));
+        char *longer = vn_format("%s%s%s", list, i ? "," : "", known ? word : "");
         vn_free(list);
         list = longer;
     }
-    const bool ok = list && note_text(to, "class", list);
+    const bool ok = list && (!known || note_text(to, "class", list));
     vn_free(list);
     return ok;
 }
@@ -348,6 +359,17 @@ static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
     return status;
 }
 
+/* More numbers than a file can hold, as the size of what is kept is computed in many places. */
+static vn_status check_numbers(const vn_drawing *d, vn_err *err) {
+    const double numbers =
+        (double)d->count * (double)d->m->size * (double)(d->o.trace ? d->levels + 1 : 1);
+    if (numbers <= MOST_NUMBERS) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "count %lld: samples of %lld numbers each, so many of them, are more than a "
+                   "file can hold",
+                   (long long)d->count, (long long)d->m->size);
+}
+
 vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     vn_status status = check(m, o, err);
@@ -362,7 +384,8 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     d->batch = choose_batch(m, o, d->count);
     if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
         return vn_no_memory(err);
-    return open_trajectory(d, err);
+    status = open_trajectory(d, err);
+    return !status ? check_numbers(d, err) : status;
 }
 
 void vn_drawing_close(vn_drawing *d) {

@@ -5,37 +5,37 @@
 #include <string.h>
 
 int64_t vn_samples_count(const vn_samples *s) {
-    return s->count;
+    return s ? s->count : 0;
 }
 
 int vn_samples_shape(const vn_samples *s, int64_t shape[3]) {
-    for (int i = 0; i < s->sample.rank; i++) shape[i] = s->sample.dim[i];
-    return s->sample.rank;
+    for (int i = 0; s && shape && i < s->sample.rank; i++) shape[i] = s->sample.dim[i];
+    return s ? s->sample.rank : 0;
 }
 
 const float *vn_samples_data(const vn_samples *s) {
-    return s->data;
+    return s ? s->data : NULL;
 }
 
 const int32_t *vn_samples_labels(const vn_samples *s) {
-    return s->labels;
+    return s ? s->labels : NULL;
 }
 
 const double *vn_samples_guidance(const vn_samples *s) {
-    return s->guidance;
+    return s ? s->guidance : NULL;
 }
 
 const float *vn_samples_trace(const vn_samples *s, int64_t *levels) {
-    if (levels) *levels = s->levels;
-    return s->trace;
+    if (levels) *levels = s ? s->levels : 0;
+    return s ? s->trace : NULL;
 }
 
 const double *vn_samples_trace_times(const vn_samples *s) {
-    return s->trace_t;
+    return s ? s->trace_t : NULL;
 }
 
 int64_t vn_samples_passes(const vn_samples *s) {
-    return s->passes;
+    return s ? s->passes : 0;
 }
 
 void vn_samples_close(vn_samples **samples) {

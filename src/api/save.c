@@ -71,6 +71,10 @@ bool vn_saver_whole(const char *path) {
     return path && form_of(path)->whole;
 }
 
+bool vn_saver_is_folder(const char *path) {
+    return path && form_of(path) == &vn_form_folder;
+}
+
 bool vn_saver_traces(const char *path, const vn_shape *sample) {
     const vn_form *form = form_of(path);
     return form->traces || (form->point_traces && !vn_shape_is_image(sample));
@@ -80,16 +84,22 @@ bool vn_saver_keeps(const vn_saver *s) {
     return s->form->keeps;
 }
 
+vn_status vn_saver_check_existing(const char *path, vn_existing existing, vn_err *err) {
+    if ((int)existing < VN_EXISTING_REFUSE || existing > VN_EXISTING_APPEND)
+        return vn_fail(err, VN_BAD_ARGUMENT, "existing: %d is no vn_existing", (int)existing);
+    if (existing != VN_EXISTING_APPEND || vn_saver_is_folder(path)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
+                   path);
+}
+
 vn_status vn_saver_open(const vn_samples *of, const char *path, vn_existing existing,
                         vn_saver **out, vn_err *err) {
     const vn_form *form = NULL;
     *out = NULL;
     vn_status status = find_form(path, &of->sample, &form, err);
     if (!status) status = vn_saver_check_place(form, path, of->trained_on, err);
+    if (!status) status = vn_saver_check_existing(path, existing, err);
     if (status) return status;
-    if (existing == VN_EXISTING_APPEND && form != &vn_form_folder)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: samples are appended to a folder, not to a file",
-                       path);
     if (of->scale &&
         (!vn_shape_is_image(&of->sample) || (form != &vn_form_picture && form != &vn_form_folder)))
         return vn_fail(err, VN_BAD_ARGUMENT,
@@ -132,11 +142,15 @@ vn_status vn_samples_save_as(const vn_samples *s, const char *path, vn_existing 
     if (!s) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(s->vn);
     vn_saver *saver = NULL;
+    vn_claim claim = {0};
     const vn_rows all = {s->data, s->labels, s->trace};
-    vn_status status = vn_saver_open(s, path, existing, &saver, err);
+    vn_status status = vn_claim_hold(&claim, path, err);
+    if (!status) status = vn_saver_open(s, path, existing, &saver, err);
+    if (!status) status = vn_claim_make(&claim, path, err);
     if (!status) status = vn_saver_put(saver, 0, s->count, &all, err);
-    if (!status) return vn_saver_commit(&saver, err);
+    if (!status) status = vn_saver_commit(&saver, err);
     vn_saver_abandon(&saver);
+    vn_claim_leave(&claim);
     return status;
 }
 
@@ -154,7 +168,10 @@ vn_status vn_samples_can_save(const vn_model *m, const char *path) {
     vn_samples none = {.vn = m->vn, .sample = m->sample, .size = m->size};
     vn_saver folder = {.form = form, .of = &none, .path = path};
     if (form != &vn_form_folder) return vn_check_file(path, err);
-    status = form->open(&folder, err);
+    vn_claim claim = {0};
+    status = vn_claim_hold(&claim, path, err);
+    if (!status) status = form->open(&folder, err);
     form->close(&folder);
+    vn_claim_leave(&claim);
     return status;
 }

@@ -37,9 +37,10 @@ typedef struct vn_differences {
 vn_differences vn_bands_differ(const vn_samples *s);
 const char *vn_band_setting(const vn_samples_band *band, const char *key);
 
-/* A picture with its settings (an object of strings) in its text chunks. */
+/* A picture with its settings (an object of strings) in its text chunks. fresh: a file that is
+ * there stays, and is an error. */
 vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
-                           vn_err *err);
+                           bool fresh, vn_err *err);
 
 /* Refuses a path at which pictures would lie among a model's files, or among data (save_place.c).
  * trained_on: the folder of the model's own data; NULL: none. */

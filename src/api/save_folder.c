@@ -93,7 +93,8 @@ static vn_status remove_one(void *self, const char *path, const char *name, uint
     bool ours;
     if (vn_picture_is_own(path, "index", &ours, err) != VN_OK) return VN_NO_MEMORY;
     if (!ours) return VN_OK;
-    if (unlink(path) != 0) return vn_fail_errno(err, "%s: cannot be removed", path);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return vn_fail_errno(err, "%s: cannot be removed", path);
     ++*removed;
     return VN_OK;
 }
@@ -122,9 +123,8 @@ static vn_status open_folder(vn_saver *s, vn_err *err) {
 
 static vn_status begin(vn_saver *s, vn_err *err) {
     int64_t removed = 0;
-    vn_status status = vn_make_dirs(s->path, err);
-    if (!status && s->existing == VN_EXISTING_REPLACE)
-        status = each_file(s->path, remove_one, &removed, err);
+    vn_status status = VN_OK;
+    if (s->existing == VN_EXISTING_REPLACE) status = each_file(s->path, remove_one, &removed, err);
     if (removed > 0)
         vn_log(&s->of->vn->watch, VN_LOG_INFO, "%s: %lld older sample%s removed", s->path,
                (long long)removed, removed == 1 ? "" : "s");
@@ -136,10 +136,11 @@ static json_t *settings_of(const vn_saver *s, const vn_samples_band *band, int64
                            int32_t label) {
     const folder *f = s->self;
     const unsigned long long first = band->index + (uint64_t)(i - band->first);
+    char number[VN_NAMES_NUMBER];
+    const char *word = vn_label_word(s->of->names, s->of->classes, label, number);
     json_t *own = vn_json_copy(band->settings);
-    bool ok = own &&
-              json_object_set_new(own, "class",
-                                  json_string(label < 0 ? "null" : s->of->names[label])) == 0 &&
+    if (own && !word) json_object_del(own, "class");
+    bool ok = own && (!word || json_object_set_new(own, "class", json_string(word)) == 0) &&
               json_object_set_new(own, "index", json_sprintf("%llu", first + f->shift)) == 0;
     if (ok && band->alone)
         ok = json_object_set_new(own, "first", json_sprintf("%llu", first)) == 0 &&
@@ -164,7 +165,7 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
         status = vn_image_from_sample(sample, (int)of->sample.dim[0], (int)of->sample.dim[1],
                                       (int)of->sample.dim[2], &image, err);
     if (!status) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
-    if (!status) status = vn_picture_write(&image, settings, path, err);
+    if (!status) status = vn_picture_write(&image, settings, path, true, err);
     vn_image_free(&image);
     json_decref(settings);
     vn_free(path);

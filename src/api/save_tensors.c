@@ -42,8 +42,9 @@ static json_t *metadata_of(const vn_samples *s) {
 
 static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     const vn_samples *of = s->of;
-    json_t *metadata = metadata_of(of);
-    if (!metadata) return vn_no_memory(err);
+    vn_status status = vn_check_file(s->path, err); /* and what killed processes left is removed */
+    json_t *metadata = !status ? metadata_of(of) : NULL;
+    if (!metadata) return status ? status : vn_no_memory(err);
     vn_shape states = {.rank = of->sample.rank + 2, .dim = {of->levels, of->count}};
     for (int i = 0; i < of->sample.rank; i++) states.dim[i + 2] = of->sample.dim[i];
     const vn_array tensors[TENSORS] = {
@@ -54,7 +55,7 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
         [TRACE_T] = {.name = "trace_t", .dtype = VN_F64, .shape = VN_SHAPE(of->levels)},
     };
     vn_tensor_file *f = NULL;
-    vn_status status =
+    status =
         vn_safetensors_begin(s->path, tensors, of->levels ? TENSORS : TRACE, metadata, &f, err);
     s->self = f;
     if (!status && of->levels)
@@ -66,7 +67,8 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
 static vn_status open_npy(vn_saver *s, vn_err *err) {
     const vn_shape shape = shape_of(s->of);
     vn_tensor_file *f = NULL;
-    const vn_status status = vn_npy_begin(s->path, VN_F32, &shape, &f, err);
+    vn_status status = vn_check_file(s->path, err);
+    if (!status) status = vn_npy_begin(s->path, VN_F32, &shape, &f, err);
     s->self = f;
     return status;
 }

@@ -12,6 +12,7 @@ typedef struct stream {
     size_t count;
     const char *path;
     vn_existing existing;
+    vn_claim claim;
     vn_samples *of; /* all bands, without what will be drawn */
     vn_saver *saver;
     void *written; /* [count] the caller's, of `stride` bytes each; NULL: not asked for */
@@ -112,20 +113,25 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
     return status;
 }
 
-static vn_status prepare(stream *s, const vn_sample_options *bands, vn_err *err) {
+/* asks: nothing will be written. */
+static vn_status prepare(stream *s, const vn_sample_options *bands, bool asks, vn_err *err) {
     if (!s->path || !s->path[0])
         return vn_fail(err, VN_BAD_ARGUMENT, "a path to save samples at is needed");
     if (!bands || !s->count)
         return vn_fail(err, VN_BAD_ARGUMENT, "options of at least one band are needed");
-    vn_status status = take_bands(s, bands, err);
+    vn_status status = vn_saver_check_existing(s->path, s->existing, err);
+    if (!status) status = take_bands(s, bands, err);
+    if (!status) status = vn_claim_hold(&s->claim, s->path, err);
     if (!status) status = go_on(s, err);
     for (size_t i = 0; i < s->count && !status; i++) status = add_band(s, &s->bands[i], err);
-    return !status ? vn_saver_open(s->of, s->path, s->existing, &s->saver, err) : status;
+    if (!status) status = vn_saver_open(s->of, s->path, s->existing, &s->saver, err);
+    return !status && !asks ? vn_claim_make(&s->claim, s->path, err) : status;
 }
 
 /* Returns how many samples are kept of what was not finished. */
 static int64_t finish(stream *s) {
     const int64_t kept = vn_saver_abandon(&s->saver);
+    vn_claim_leave(&s->claim);
     vn_samples_close(&s->of);
     vn_free(s->bands);
     return kept;
@@ -220,7 +226,7 @@ vn_status vn_sample_check(vn_model *m, const vn_sample_options *bands, size_t co
                           const char *path, vn_existing existing) {
     if (!m) return VN_BAD_ARGUMENT;
     stream s = {.m = m, .count = count, .path = path, .existing = existing};
-    const vn_status status = prepare(&s, bands, vn_begin(m->vn));
+    const vn_status status = prepare(&s, bands, true, vn_begin(m->vn));
     finish(&s);
     return status;
 }
@@ -230,7 +236,7 @@ vn_status vn_sample_to(vn_model *m, const vn_sample_options *bands, size_t count
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
     stream s = {.m = m, .count = count, .path = path, .existing = existing, .written = written};
-    vn_status status = prepare(&s, bands, err);
+    vn_status status = prepare(&s, bands, false, err);
     if (!status && written) status = check_sizes(written, count, "vn_written", &s.stride, err);
     if (!status) status = draw(&s, err);
     const int64_t all = s.of ? s.of->count : 0, kept = finish(&s);

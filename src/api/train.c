@@ -328,7 +328,8 @@ static vn_status create(job *j, vn_err *err) {
     if (!status) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
-    if (!status) status = vn_run_dir_name(&j->run, err);
+    if (status) return vn_run_dir_fail(&j->run, err);
+    status = vn_run_dir_name(&j->run, err);
     return !status ? keep_list(j, err) : status;
 }
 

@@ -95,13 +95,21 @@ static void copy(vn_train_options *to, const vn_train_options *from, const field
     memcpy((char *)to + f->offset, at(from, f), sizes[f->type]);
 }
 
+/* Whole numbers are shown whole: rounded, one that is outside would look as the bound does. */
+static vn_status refuse(const vn_train_options *o, const field *f, double value, vn_err *err) {
+    if (f->type != WHOLE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %g is outside [%g, %g]", f->name, value, f->min,
+                       f->max);
+    return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %lld is outside [%.0f, %.0f]", f->name,
+                   (long long)*(const int64_t *)at(o, f), f->min, f->max);
+}
+
 static vn_status check(const vn_train_options *o, vn_err *err) {
     for (size_t i = 0; i < VN_COUNT(fields); i++) {
         const field *f = &fields[i];
         const double value = f->type == TEXT ? 0 : number_of(o, f);
         if (!is_unset(o, f) && !(value >= f->min && value <= f->max))
-            return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %g is outside [%g, %g]", f->name, value,
-                           f->min, f->max);
+            return refuse(o, f, value, err);
     }
     if (o->ema >= 1)
         return vn_fail(err, VN_BAD_ARGUMENT, "`ema`: 1 would never move; give less than 1");

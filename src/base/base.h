@@ -170,6 +170,10 @@ typedef struct vn_names {
  * false: neither, also where the names are such numbers themselves, other ones: of "1", "2", "3" 0
  * is none. */
 bool vn_names_find(const vn_names *list, const char *text, int64_t *index);
+/* What vn_names_find takes for this one: its name, or its number where others have the same name;
+ * NULL where it takes both for another. */
+#define VN_NAMES_NUMBER 24
+const char *vn_names_word(const vn_names *list, int64_t index, char number[VN_NAMES_NUMBER]);
 /* The name that was probably meant: the only one that holds the text, or the nearest by edit
  * distance; or NULL. */
 const char *vn_names_nearest(const vn_names *list, const char *text);
@@ -277,8 +281,12 @@ vn_status vn_json_write(const char *path, const json_t *value, vn_err *err); /* 
 typedef struct vn_writer {
     FILE *file; /* write with fwrite; errors show at commit */
     char *path, *aside;
+    bool fresh; /* of vn_writer_open_new */
 } vn_writer;
 vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err);
+/* Of a path at which there is nothing yet: what is there at the commit, be it a link, stays, and is
+ * VN_IO. */
+vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err);
 /* closes; on failure removes what was aside */
 vn_status vn_writer_commit(vn_writer *w, vn_err *err);
 void vn_writer_abandon(vn_writer *w);                  /* closes and removes; safe after commit */
@@ -303,8 +311,15 @@ bool vn_is_unguessable(const char *text);
  * devices are refused by their kind, not waited for; the second says so without opening. */
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 vn_status vn_check_regular(const char *path, vn_err *err);
+/* Locks a folder, until the descriptor is closed or the process ends; on a file system without
+ * locks it is only opened. VN_IO where another holds it: "NAME is being DONE by another process". */
+vn_status vn_lock_folder(const char *path, const char *name, const char *done, int *fd,
+                         vn_err *err);
 bool vn_is_dir(const char *path);
 bool vn_is_file(const char *path);
+/* The absolute path without links, `.` and `..` in as much of it as exists, whether it all does or
+ * not; new string or NULL. */
+char *vn_real_path(const char *path);
 /* Where writing to `path` puts what it writes, whether there is something or not: a link is
  * followed, so that it stays one. New string or NULL. */
 char *vn_follow_links(const char *path);

@@ -21,6 +21,14 @@ bool vn_names_find(const vn_names *list, const char *text, int64_t *index) {
     return vn_parse_int(text, index) && !(list->names && is_number_of(list, *index));
 }
 
+const char *vn_names_word(const vn_names *list, int64_t index, char number[VN_NAMES_NUMBER]) {
+    int64_t found = -1;
+    const char *name = list->names ? list->names[index] : NULL;
+    if (name && vn_names_find(list, name, &found) && found == index) return name;
+    snprintf(number, VN_NAMES_NUMBER, "%lld", (long long)index);
+    return vn_names_find(list, number, &found) && found == index ? number : NULL;
+}
+
 /* The only name that has `text` in it, whatever the case: "boot" for "Ankle boot". NULL: none, or
  * several. */
 static const char *containing(const vn_names *list, const char *text) {

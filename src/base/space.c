@@ -18,6 +18,8 @@ vn_status vn_check_space(const char *path, uint64_t bytes, vn_err *err) {
     const bool known = statvfs(folder, &disk) == 0 && disk.f_blocks > 0;
     vn_free(folder);
     if (!known || disk.f_bavail >= bytes / disk.f_frsize) return VN_OK;
-    return vn_fail(err, VN_IO, "%s: needs %.1f GB, and its disk has %.1f GB free", path,
-                   1e-9 * (double)bytes, 1e-9 * (double)disk.f_bavail * (double)disk.f_frsize);
+    char needs[32], has[32];
+    return vn_fail(err, VN_IO, "%s: needs %s, and its disk has %s free", path,
+                   vn_bytes_text((double)bytes, needs),
+                   vn_bytes_text((double)disk.f_bavail * (double)disk.f_frsize, has));
 }

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char aside_name[] = ".vane-tmp-";
@@ -181,6 +182,38 @@ vn_status vn_writer_open(vn_writer *w, const char *path, vn_err *err) {
     return status;
 }
 
+vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err) {
+    *w = (vn_writer){.path = vn_strdup(path), .fresh = true};
+    const vn_status status = w->path ? open_aside(w, err) : vn_no_memory(err);
+    if (status) writer_free(w);
+    return status;
+}
+
+/* The file aside takes its name, which nothing has: false, with EEXIST, where something does. Not
+ * every file system renames so, and not every other links. */
+static bool take_new_name(const vn_writer *w) {
+#ifdef SYS_renameat2
+    enum {
+        RENAME_NOREPLACE_FLAG = 1
+    }; /* RENAME_NOREPLACE, which the C library shows to some only */
+    if (syscall(SYS_renameat2, AT_FDCWD, w->aside, AT_FDCWD, w->path, RENAME_NOREPLACE_FLAG) == 0)
+        return true;
+    if (errno != ENOSYS && errno != EINVAL) return false;
+#endif
+    struct stat info;
+    if (link(w->aside, w->path) == 0) {
+        unlink(w->aside);
+        return true;
+    }
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) return false;
+    errno = EEXIST;
+    return lstat(w->path, &info) != 0 && rename(w->aside, w->path) == 0;
+}
+
+static bool take_name(const vn_writer *w) {
+    return w->fresh ? take_new_name(w) : rename(w->aside, w->path) == 0;
+}
+
 /* stdio keeps that a write failed but not why, and what failed it may be flushed by now. Asks the
  * system again, with writes that meet the same full disk or limit, and sets errno. */
 static void recall_write_error(int fd) {
@@ -222,7 +255,7 @@ vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
         recall_write_error(fileno(w->file));
         ok = false;
     }
-    ok = ok && sync_file(fileno(w->file)) && rename(w->aside, w->path) == 0;
+    ok = ok && sync_file(fileno(w->file)) && take_name(w);
     vn_status status = VN_OK;
     if (!ok) {
         status = vn_fail_errno(err, "%s: cannot be written", w->path);

@@ -351,11 +351,12 @@ static vn_status encode(const vn_image *image, const vn_setting *settings, size_
     return status;
 }
 
-vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings,
-                       size_t count, vn_err *err) {
+static vn_status write_png(vn_status (*open)(vn_writer *w, const char *path, vn_err *err),
+                           const char *path, const vn_image *image, const vn_setting *settings,
+                           size_t count, vn_err *err) {
     vn_writer w;
     vn_err own = {0};
-    vn_status status = vn_writer_open(&w, path, &own);
+    vn_status status = open(&w, path, &own);
     if (!status) {
         status = encode(image, settings, count, w.file, &own);
         if (!status)
@@ -366,4 +367,14 @@ vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting
     }
     if (status && err) *err = own;
     return status;
+}
+
+vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings,
+                       size_t count, vn_err *err) {
+    return write_png(vn_writer_open, path, image, settings, count, err);
+}
+
+vn_status vn_png_write_new(const char *path, const vn_image *image, const vn_setting *settings,
+                           size_t count, vn_err *err) {
+    return write_png(vn_writer_open_new, path, image, settings, count, err);
 }

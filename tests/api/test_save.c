@@ -538,7 +538,7 @@ static void test_what_the_disk_has_no_space_for_is_refused_before_the_first_samp
     const vn_sample_options o = wide(2000000000);
     asked = 0;
     expect_refused(&f, vn_sample_to(f.model, &o, 1, "huge.npy", VN_EXISTING_REFUSE, NULL), VN_IO,
-                   "huge.npy: needs 32768.0 GB, and its disk has ");
+                   "huge.npy: needs 33 TB, and its disk has ");
     assert_int_equal(asked, 0);
     assert_int_not_equal(access("huge.npy", F_OK), 0);
     end(&f);
