@@ -92,6 +92,76 @@ static void two_writers_do_not_mix(void **state) {
     assert_int_equal(scratch_count("."), 1);
 }
 
+/* What is there at the commit stays: a file, a folder, a link to nothing. */
+static void a_new_file_takes_no_name_that_something_has(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        vn_writer w;
+        vn_err err = {0};
+        assert_int_equal(vn_writer_open_new(&w, "a", NULL), VN_OK);
+        fputs("new", w.file);
+        if (kind == 0) scratch_write_text("a", "theirs");
+        if (kind == 1) assert_int_equal(mkdir("a", 0777), 0);
+        if (kind == 2) assert_int_equal(symlink("nowhere", "a"), 0);
+        if (kind == 3) {
+            assert_int_equal(vn_writer_commit(&w, &err), VN_OK);
+            assert_holds("a", "new");
+        } else {
+            assert_int_equal(vn_writer_commit(&w, &err), VN_IO);
+            assert_string_equal(err.text, "a: cannot be written: File exists");
+            if (kind == 0) assert_holds("a", "theirs");
+        }
+        assert_int_equal(scratch_count("."), 1);
+        remove("a");
+    }
+}
+
+static void a_path_is_followed_as_far_as_it_exists(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *real;
+    } cases[] = {{".", ""},
+                 {"a", "/a"},
+                 {"a/../b", "/b"},
+                 {"b/c", "/b/c"},
+                 {"l/c", "/a/c"},
+                 {"./b//", "/b"},
+                 {"a/x//y", "/a/x//y"},
+                 {"to-b", "/b"},
+                 {".hidden/x", "/.hidden/x"}};
+    char *here = vn_real_path(".");
+    assert_non_null(here);
+    assert_int_equal(mkdir("a", 0777), 0);
+    assert_int_equal(symlink("a", "l"), 0);
+    assert_int_equal(symlink("b", "to-b"), 0);
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        char *real = vn_real_path(cases[i].path);
+        assert_non_null(real);
+        assert_memory_equal(real, here, strlen(here));
+        assert_string_equal(real + strlen(here), cases[i].real);
+        vn_free(real);
+    }
+    vn_free(here);
+    char *root = vn_real_path("/no-such/folder");
+    assert_string_equal(root, "/no-such/folder");
+    vn_free(root);
+}
+
+static void a_folder_is_locked_once(void **state) {
+    (void)state;
+    int first, second;
+    vn_err err = {0};
+    assert_int_equal(vn_lock_folder("absent", "absent", "read", &first, &err), VN_IO);
+    assert_int_equal(mkdir("folder", 0777), 0);
+    assert_int_equal(vn_lock_folder("folder", "it", "read", &first, NULL), VN_OK);
+    assert_int_equal(vn_lock_folder("folder", "it", "read", &second, &err), VN_IO);
+    assert_string_equal(err.text, "it is being read by another process");
+    close(first);
+    assert_int_equal(vn_lock_folder("folder", "it", "read", &second, NULL), VN_OK);
+    close(second);
+    assert_int_equal(scratch_count("folder"), 0);
+}
+
 static void names_aside_cannot_be_guessed(void **state) {
     (void)state;
     enum { WRITERS = 50 };
@@ -485,6 +555,9 @@ int main(void) {
         EACH(files_appear_at_commit),
         EACH(an_old_file_stays_until_commit),
         EACH(two_writers_do_not_mix),
+        EACH(a_new_file_takes_no_name_that_something_has),
+        EACH(a_path_is_followed_as_far_as_it_exists),
+        EACH(a_folder_is_locked_once),
         EACH(names_aside_cannot_be_guessed),
         EACH(what_stands_beside_the_output_is_neither_waited_for_nor_followed),
         EACH(what_killed_writers_left_is_removed),

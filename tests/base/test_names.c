@@ -118,6 +118,34 @@ static void a_number_that_other_classes_are_named_by_is_no_index(void **state) {
     assert_int_equal(index, 0);
 }
 
+/* What a name or number written for each class means that class, where anything does. */
+static void a_word_for_a_class_means_no_other(void **state) {
+    (void)state;
+    static const struct {
+        const char *names[3], *words[3];
+    } cases[] = {
+        {{"a", "b", "c"}, {"a", "b", "c"}}, {{"x", "x", "x"}, {"x", "1", "2"}},
+        {{"2", "1", "0"}, {"2", "1", "0"}}, {{"1", "1", "x"}, {"1", NULL, "x"}},
+        {{"", "x", ""}, {"", "x", "2"}},
+    };
+    char number[VN_NAMES_NUMBER];
+    for (size_t i = 0; i < VN_COUNT(cases); i++) {
+        const vn_names list = {cases[i].names, 3};
+        for (int64_t k = 0; k < 3; k++) {
+            const char *word = vn_names_word(&list, k, number), *expected = cases[i].words[k];
+            int64_t found = -1;
+            if (!expected) {
+                assert_null(word);
+                continue;
+            }
+            assert_string_equal(word, expected);
+            assert_true(vn_names_find(&list, word, &found));
+            assert_int_equal(found, k);
+        }
+    }
+    assert_string_equal(vn_names_word(&(vn_names){NULL, 3}, 2, number), "2");
+}
+
 static void classes_that_are_not_known_yet_are_taken(void **state) {
     (void)state;
     vn_choice c;
@@ -143,6 +171,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_class_is_refused_with_the_nearest),
         cmocka_unit_test(classes_without_names_have_numbers),
         cmocka_unit_test(a_number_that_other_classes_are_named_by_is_no_index),
+        cmocka_unit_test(a_word_for_a_class_means_no_other),
         cmocka_unit_test(classes_that_are_not_known_yet_are_taken),
         cmocka_unit_test(commas_in_quotes_do_not_end_a_pair),
     };
