@@ -256,7 +256,11 @@ static void measure(const char *sampler, const char *path, const char *grid, int
  * mean is within 6. A noise of the wrong size is the same with any step. */
 static void noisy_samplers_keep_the_moments(void **state) {
     (void)state;
-    enum { N = 16000 };
+#ifdef SANITIZED
+    enum { N = 1000 };
+#else
+    enum { N = 9000 };
+#endif
     static const struct {
         const char *sampler, *path, *grid;
         int steps;
