@@ -1,10 +1,10 @@
-/* denoiser.c - a trained network behind the denoiser's interface: scales the input, tells it time
- * and class, and runs the rows in chunks, so that memory does not grow with the batch. What its
- * output means is the path room's business. */
+/* denoiser.c - a trained network as a denoiser: scales the input, gives the network its time and
+ * class, and runs the rows in chunks, so that memory does not grow with the batch. The output is
+ * interpreted by path/prediction.c. */
 #include "api/internal.h"
 
-/* Rows of a forward pass for each sample of a batch: guidance asks for two. What a gradient
- * remembers takes several times the memory of a pass forward, so it goes in smaller chunks. */
+/* Rows of a forward pass for each sample of a batch: guidance asks for two. The activations kept
+ * for a gradient take several times the memory of a forward pass, so its chunks are smaller. */
 enum { ROWS_A_SAMPLE = 2, BACK_PART = 4 };
 
 static void close_arrays(vn_net_denoiser *d) {

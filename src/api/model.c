@@ -332,7 +332,7 @@ static void close_denoiser(vn_model *m) {
     m->denoiser = (vn_denoiser){0};
 }
 
-/* The model's own path, which a wish may only confirm. */
+/* Refuses a requested path that is not the model's own. */
 static vn_status confirm_path(const vn_model *m, const char *requested, vn_err *err) {
     vn_path *other = NULL;
     vn_status status = vn_path_open(requested, &other, err);

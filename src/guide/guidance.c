@@ -9,11 +9,11 @@
 #define MAX_GUIDES 8
 
 struct vn_plan {
-    int count, done, most; /* passes named, run, allowed */
-    int64_t n;             /* rows of each */
-    bool full;             /* one was named beyond `most` */
+    int count, done, max; /* passes named, run, allowed */
+    int64_t n;            /* rows of each */
+    bool full;            /* one was named beyond `max` */
     vn_pass *pass;
-    vn_estimate *estimate; /* [most], each [capacity,size] */
+    vn_estimate *estimate; /* [max], each [capacity,size] */
 };
 
 struct vn_guidance {
@@ -30,7 +30,7 @@ struct vn_guidance {
     vn_condition *null;    /* [capacity] */
     double *spare;         /* [capacity] */
     double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
-    /* a batch of passes, [most,capacity] rows */
+    /* a batch of passes, [max,capacity] rows */
     float *x, *raw, *direction, *variance, *strength;
     vn_level *level, *to;
     vn_condition *condition;
@@ -266,34 +266,34 @@ static vn_status take_memory(vn_guidance *g) {
     vn_plan *plan = &g->plan;
     bool vjp = false;
     for (int i = 0; i < g->count; i++) {
-        plan->most += g->guide[i].row->passes;
+        plan->max += g->guide[i].row->passes;
         vjp |= (g->guide[i].row->needs & VN_NEEDS_VJP) != 0;
         if (take_slots(g, &g->guide[i])) return VN_NO_MEMORY;
     }
-    const size_t rows = (size_t)(plan->most * g->capacity);
-    plan->pass = vn_calloc((size_t)plan->most, sizeof *plan->pass);
-    plan->estimate = vn_calloc((size_t)plan->most, sizeof *plan->estimate);
+    const size_t rows = (size_t)(plan->max * g->capacity);
+    plan->pass = vn_calloc((size_t)plan->max, sizeof *plan->pass);
+    plan->estimate = vn_calloc((size_t)plan->max, sizeof *plan->estimate);
     g->null = vn_alloc((size_t)g->capacity, sizeof *g->null);
     g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
     g->level = vn_alloc(rows, sizeof *g->level);
     g->condition = vn_alloc(rows, sizeof *g->condition);
-    g->x = new_rows(g, plan->most);
-    g->raw = new_rows(g, plan->most);
-    if ((g->denoiser->can & VN_CAN_VARIANCE) && !(g->variance = new_rows(g, plan->most)))
+    g->x = new_rows(g, plan->max);
+    g->raw = new_rows(g, plan->max);
+    if ((g->denoiser->can & VN_CAN_VARIANCE) && !(g->variance = new_rows(g, plan->max)))
         return VN_NO_MEMORY;
     if ((g->denoiser->can & VN_TAKES_TO) && !(g->to = vn_alloc(rows, sizeof *g->to)))
         return VN_NO_MEMORY;
     if ((g->denoiser->can & VN_TAKES_GUIDANCE) &&
         !(g->strength = vn_alloc(rows, sizeof *g->strength)))
         return VN_NO_MEMORY;
-    if (vjp && !(g->direction = new_rows(g, plan->most))) return VN_NO_MEMORY;
+    if (vjp && !(g->direction = new_rows(g, plan->max))) return VN_NO_MEMORY;
     if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
         !g->x || !g->raw)
         return VN_NO_MEMORY;
     if (can_be_exact(g) &&
         !(g->null_estimate = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_estimate)))
         return VN_NO_MEMORY;
-    for (int i = 0; i < plan->most; i++) {
+    for (int i = 0; i < plan->max; i++) {
         plan->estimate[i] = (vn_estimate){new_rows(g, 1), new_rows(g, 1)};
         if (!plan->estimate[i].x0 || !plan->estimate[i].eps) return VN_NO_MEMORY;
     }
@@ -329,7 +329,7 @@ void vn_guidance_close(vn_guidance **guidance) {
         vn_free(g->guide[i].log_weight);
         vn_free(g->guide[i].condition);
     }
-    for (int i = 0; g->plan.estimate && i < g->plan.most; i++) {
+    for (int i = 0; g->plan.estimate && i < g->plan.max; i++) {
         vn_free(g->plan.estimate[i].x0);
         vn_free(g->plan.estimate[i].eps);
     }
@@ -366,7 +366,7 @@ const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
     for (int i = 0; i < plan->count; i++)
         if (same_pass(&plan->pass[i], pass, plan->n))
             return i < plan->done ? &plan->estimate[i] : NULL;
-    if (plan->count == plan->most)
+    if (plan->count == plan->max)
         plan->full = true;
     else
         plan->pass[plan->count++] = *pass;

@@ -67,9 +67,9 @@ void vn_adams_weights(int n, const double *node, const double *moment, double *w
 }
 
 int vn_step_order(const vn_step *s, int order, bool fall) {
-    const int left = s->count - s->index, most = s->history + 1;
+    const int left = s->count - s->index, known = s->history + 1;
     if (fall && left < order) order = left;
-    return most < order ? most : order;
+    return known < order ? known : order;
 }
 
 int vn_step_order_by(const vn_step *s, int order, int fall) {
@@ -80,20 +80,20 @@ int vn_step_order_by(const vn_step *s, int order, int fall) {
 
 /* The time variables are infinite at pure noise or at data: a step from or to there has no nodes,
  * nor has a step of length 0; nodes that lie there are left out. */
-int vn_step_nodes(int most, double from, double to, const double *past, double *node) {
+int vn_step_nodes(int max, double from, double to, const double *past, double *node) {
     int n = 0;
     if (!isfinite(from) || !isfinite(to) || from == to) return 0;
-    while (n < most && isfinite(past[n])) {
+    while (n < max && isfinite(past[n])) {
         node[n] = (past[n] - from) / (to - from);
         n++;
     }
     return n;
 }
 
-int vn_step_lambda_nodes(const vn_step *s, int most, double *node) {
+int vn_step_lambda_nodes(const vn_step *s, int max, double *node) {
     double past[VN_MAX_PAST];
-    for (int k = 0; k < most; k++) past[k] = vn_level_lambda(s->from - k - 1);
-    return vn_step_nodes(most, vn_level_lambda(s->from), vn_level_lambda(s->to), past, node);
+    for (int k = 0; k < max; k++) past[k] = vn_level_lambda(s->from - k - 1);
+    return vn_step_nodes(max, vn_level_lambda(s->from), vn_level_lambda(s->to), past, node);
 }
 
 void vn_step_correct(vn_step *s, double scale, int n, const double *weight, float *const *value,

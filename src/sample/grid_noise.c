@@ -35,21 +35,14 @@
     TIMESTEP_PARAM, \
     END_PARAM
 /* clang-format on */
-enum {
-    LEAST,
-    MOST,
-    OVER,
-    OFFSET,
-    TIMESTEP,
-    END
-};                                /* of SPAN_PARAMS, from where they begin in a row */
-enum { PATH, LEADING, TRAILING }; /* values of OVER */
-enum { AUTO };                    /* and of TIMESTEP; then VN_TIME_EXACT + 1, ... */
+enum { MIN, MAX, OVER, OFFSET, TIMESTEP, END }; /* of SPAN_PARAMS, from where they begin in a row */
+enum { PATH, LEADING, TRAILING };               /* values of OVER */
+enum { AUTO };                                  /* and of TIMESTEP; then VN_TIME_EXACT + 1, ... */
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
 typedef struct noise_span {
-    double most, least;
+    double max, min;
 } noise_span;
 
 static double clock_at(const vn_path *p, double t) {
@@ -72,12 +65,12 @@ static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int 
     if (!leading && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
-    const double most = leading ? (steps - 1) * stride + offset : p->steps - 1;
-    if (most > p->steps - 1)
+    const double max = leading ? (steps - 1) * stride + offset : p->steps - 1;
+    if (max > p->steps - 1)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: step %g is above the path's last, %d",
-                       c->row->name, most, p->steps - 1);
-    out->most = clock_of_step(p, most);
-    out->least = clock_of_step(p, leading ? offset : rint(p->steps - (steps - 1) * even) - 1);
+                       c->row->name, max, p->steps - 1);
+    out->max = clock_of_step(p, max);
+    out->min = clock_of_step(p, leading ? offset : rint(p->steps - (steps - 1) * even) - 1);
     return VN_OK;
 }
 
@@ -91,7 +84,7 @@ static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err
  * above the path's own is taken as the path's. */
 static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, noise_span *out,
                            vn_err *err) {
-    const double wanted_least = c->value[at + LEAST], wanted_most = c->value[at + MOST];
+    const double wanted_min = c->value[at + MIN], wanted_max = c->value[at + MAX];
     *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->least(p))};
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
@@ -100,15 +93,15 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
         c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
     if (!status) status = check_end(c, at + END, p, err);
     if (status) return status;
-    if (isinf(out->most)) out->most = VN_LARGEST_RATIO;
-    if (wanted_most > out->most * 1.0001)
+    if (isinf(out->max)) out->max = VN_LARGEST_RATIO;
+    if (wanted_max > out->max * 1.0001)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g",
-                       c->row->name, wanted_most, out->most);
-    if (wanted_most > 0) out->most = fmin(out->most, wanted_most);
-    if (wanted_least > 0) out->least = wanted_least;
-    if (out->least < out->most || steps == 1) return VN_OK;
+                       c->row->name, wanted_max, out->max);
+    if (wanted_max > 0) out->max = fmin(out->max, wanted_max);
+    if (wanted_min > 0) out->min = wanted_min;
+    if (out->min < out->max || steps == 1) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_min %g is not below sigma_max %g", c->row->name,
-                   out->least, out->most);
+                   out->min, out->max);
 }
 
 /* ---- the last level, and the time that the network is given ---------------------------------- */
@@ -145,9 +138,9 @@ static vn_status fill_karras(const vn_choice *c, const vn_path *p, vn_spacing sp
     noise_span ends = {0};
     vn_status status = find_span(c, SPAN, p, steps, &ends, err);
     if (status) return status;
-    const double most = pow(ends.most, 1 / rho), least = pow(ends.least, 1 / rho);
+    const double max = pow(ends.max, 1 / rho), min = pow(ends.min, 1 / rho);
     for (int i = 0; i < steps; i++)
-        level[i] = vn_path_level_of_clock(p, pow(vn_spread(most, least, i, steps), rho));
+        level[i] = vn_path_level_of_clock(p, pow(vn_spread(max, min, i, steps), rho));
     finish(c, SPAN, p, spacing, VN_TIME_NEAREST, steps, level, last);
     return VN_OK;
 }
@@ -172,10 +165,10 @@ static vn_status fill_exponential(const vn_choice *c, const vn_path *p, vn_spaci
     noise_span ends = {0};
     vn_status status = find_span(c, SPAN, p, steps, &ends, err);
     if (status) return status;
-    const double rise = log(ends.most / ends.least);
+    const double rise = log(ends.max / ends.min);
     for (int i = 0; i < steps; i++) {
         const double part = pow(vn_spread(1, 0, i, steps), c->value[RHO]);
-        level[i] = vn_path_level_of_clock(p, i ? ends.least * exp(part * rise) : ends.most);
+        level[i] = vn_path_level_of_clock(p, i ? ends.min * exp(part * rise) : ends.max);
     }
     finish(c, SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
     return VN_OK;
@@ -204,7 +197,7 @@ static vn_status fill_beta(const vn_choice *c, const vn_path *p, vn_spacing spac
     if (status) return status;
     for (int i = 0; i < steps; i++) {
         const double part = vn_beta_quantile(c->value[A], c->value[B], vn_spread(1, 0, i, steps));
-        level[i] = vn_path_level_of_clock(p, ends.least + part * (ends.most - ends.least));
+        level[i] = vn_path_level_of_clock(p, ends.min + part * (ends.max - ends.min));
     }
     finish(c, BETA_SPAN, p, spacing, VN_TIME_CUT, steps, level, last);
     return VN_OK;
@@ -232,12 +225,12 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
                                 vn_level *level, vn_level *last, vn_err *err) {
     const vn_status status = check_end(c, LU_END, p, err);
     if (status) return status;
-    const double end = p->row->least(p), least = lambda_at(p, end);
+    const double end = p->row->least(p), min = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
-    double most = lambda_at(p, pure ? 1 - end : 1);
-    if (isinf(most)) most = -log(VN_LARGEST_RATIO);
+    double max = lambda_at(p, pure ? 1 - end : 1);
+    if (isinf(max)) max = -log(VN_LARGEST_RATIO);
     for (int i = 0; i < steps; i++)
-        level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(most, least, i, steps)));
+        level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(max, min, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);
     const int wanted = (int)c->value[LU_TIMESTEP];
     const bool whole = p->steps && spacing == VN_SPACING_EXTRA;

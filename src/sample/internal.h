@@ -118,11 +118,11 @@ enum { VN_FALL_FEW, VN_FALL_NO, VN_FALL_LAST, VN_FALL_BOTH };
      0, 3, 1, "few|no|last|both"}
 /* clang-format on */
 int vn_step_order_by(const vn_step *s, int order, int fall);
-/* node[k] = (past[k] - from)/(to - from), all in one time variable, for the first of `most` nodes
+/* node[k] = (past[k] - from)/(to - from), all in one time variable, for the first of `max` nodes
  * that are finite; returns how many. */
-int vn_step_nodes(int most, double from, double to, const double *past, double *node);
+int vn_step_nodes(int max, double from, double to, const double *past, double *node);
 /* The same for the levels before s->from, in lambda. */
-int vn_step_lambda_nodes(const vn_step *s, int most, double *node);
+int vn_step_lambda_nodes(const vn_step *s, int max, double *node);
 /* x += scale sum_k weight[k] (value[k] - now), each [n,size]: what the n nodes of a polynomial
  * change in the step of a constant integrand. The second computes the weights from nodes and
  * moments. */
@@ -166,7 +166,7 @@ typedef struct vn_ode {
     float *stage; /* [n] */
     double integral;
     double rtol, atol; /* this and all below is for vn_ode_run alone */
-    int64_t most, evaluations;
+    int64_t max_evaluations, evaluations;
     double clock, to, h; /* where it is, where it ends, the step it tries */
     int at;              /* the stage that is to be evaluated; 0: between steps */
 } vn_ode;
@@ -175,8 +175,8 @@ typedef struct vn_ode {
 vn_status vn_ode_stages(vn_ode *o, double from, double to, const float *y, vn_err *err);
 void vn_ode_advance(vn_ode *o, double h, float *y);
 /* Integrates from one clock to another in steps that keep to the tolerance: for dopri5. slope[0] is
- * always that at y. VN_BAD_ARGUMENT: more evaluations than o->most; VN_NOT_FINITE: no step is short
- * enough. */
+ * always that at y. VN_BAD_ARGUMENT: more evaluations than o->max_evaluations; VN_NOT_FINITE: no
+ * step is short enough. */
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err);
 /* The same, one evaluation at a time, for callers that evaluate many rows at once: begin; then, as
  * long as vn_ode_next sets *ask, the caller computes slope[at] and rate[at] of `stage` at *clock
@@ -190,7 +190,7 @@ void vn_ode_evaluated(vn_ode *o, float *y);
 #define VN_DOPRI5_SLOTS 10
 typedef struct vn_tolerance {
     double rtol, atol;
-    int64_t most; /* evaluations */
+    int64_t max_evaluations;
 } vn_tolerance;
 vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
                          const vn_tolerance *by, vn_err *err);

@@ -19,8 +19,8 @@
 #include <math.h>
 #include <string.h>
 
-#define PI   3.14159265358979323846
-#define MOST 100000 /* evaluations of a row */
+#define PI              3.14159265358979323846
+#define MAX_EVALUATIONS 100000 /* of a row */
 
 /* Limits of one query. Numbers are limited because the activations that a network keeps for the
  * backward pass grow with them. */
@@ -46,7 +46,7 @@ typedef struct integration {
     const vn_path *path;
     size_t size;
     double from, to;           /* clock */
-    vn_level most;             /* there */
+    vn_level noisiest;         /* there */
     int64_t next, evaluations; /* row to begin; of all rows */
     int rows, capacity;        /* under way, and at most */
     int probes, at_once;       /* of a row; in one query */
@@ -108,9 +108,9 @@ static vn_status open_integration(integration *b, const vn_likelihood_options *o
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
     const size_t fit = MOST_FLOATS / size;
-    const int most = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
-    const int at_once = probes < most ? probes : most;
-    int capacity = most / at_once;
+    const int max_rows = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
+    const int at_once = probes < max_rows ? probes : max_rows;
+    int capacity = max_rows / at_once;
     if (capacity > batch->n) capacity = batch->n > 0 ? (int)batch->n : 1;
     *b = (integration){.o = o,
                        .batch = batch,
@@ -237,7 +237,7 @@ static void begin_row(integration *b, trajectory *t) {
                       .stage = block + VN_STAGES * b->size,
                       .rtol = b->o->rtol,
                       .atol = b->o->atol,
-                      .most = MOST,
+                      .max_evaluations = MAX_EVALUATIONS,
                       .evaluations = 1};
     for (size_t i = 0; i < VN_STAGES; i++) t->ode.slope[i] = block + i * b->size;
     memcpy(t->y, b->batch->x + (size_t)t->row * b->size, b->size * sizeof *t->y);
@@ -261,7 +261,7 @@ static vn_status ask(integration *b, int r, vn_err *err) {
         vn_step_scale(b->size, vn_path_scale(b->path, &b->level[r]), x);
     } else {
         t->phase = LAST;
-        b->level[r] = b->most;
+        b->level[r] = b->noisiest;
         memset(x, 0, b->size * sizeof *x);
     }
     return VN_OK;
@@ -271,8 +271,8 @@ static vn_status ask(integration *b, int r, vn_err *err) {
  * and eps at x = 0. With C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to
  * first order in S, log det (I + S) = tr S = beta m tr J. */
 static double log_prior(const integration *b, const trajectory *t) {
-    const double c = vn_path_clock(b->path, &b->most),
-                 beta = b->most.alpha / vn_path_scale(b->path, &b->most);
+    const double c = vn_path_clock(b->path, &b->noisiest),
+                 beta = b->noisiest.alpha / vn_path_scale(b->path, &b->noisiest);
     const double k = b->path->row->straight, size = (double)b->size;
     double product = 0;
     for (size_t i = 0; i < b->size; i++) {
@@ -356,9 +356,9 @@ static vn_status go_round(integration *b, vn_err *err) {
 /* Where trajectories begin and end. */
 static vn_status find_ends(integration *b, vn_err *err) {
     const vn_level least = least_noise(b);
-    b->most = most_noise(b);
+    b->noisiest = most_noise(b);
     b->from = vn_path_clock(b->path, &least);
-    b->to = vn_path_clock(b->path, &b->most);
+    b->to = vn_path_clock(b->path, &b->noisiest);
     if (b->from < b->to) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is above the path's noise",
                    b->o->ratio);

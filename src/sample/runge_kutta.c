@@ -134,10 +134,10 @@ vn_status vn_ode_next(vn_ode *o, const float *y, bool *ask, double *clock, vn_er
         if (end_of_step(o) == o->clock)
             return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g",
                            o->clock);
-        if (o->evaluations + o->tableau->stages - 1 > o->most)
+        if (o->evaluations + o->tableau->stages - 1 > o->max_evaluations)
             return vn_fail(err, VN_BAD_ARGUMENT,
-                           "more than %lld evaluations at tolerances %g and %g", (long long)o->most,
-                           o->rtol, o->atol);
+                           "more than %lld evaluations at tolerances %g and %g",
+                           (long long)o->max_evaluations, o->rtol, o->atol);
         o->at = 1;
     }
     *clock = form_stage(o, o->at, o->clock, end_of_step(o), y);
@@ -301,7 +301,7 @@ static const vn_param dopri5_params[] = {
 vn_status vn_step_dopri5(vn_step *s, int64_t row, const vn_level *from, const vn_level *to,
                          const vn_tolerance *by, vn_err *err) {
     flow f = {.step = s, .row = row, .n = 1, .at = (size_t)(row * s->size), .from = from, .to = to};
-    vn_ode o = {.rtol = by->rtol, .atol = by->atol, .most = by->most};
+    vn_ode o = {.rtol = by->rtol, .atol = by->atol, .max_evaluations = by->max_evaluations};
     float *y = begin(&f, &vn_dopri5, &o);
     vn_status status =
         vn_ode_run(&o, vn_path_clock(s->path, from), vn_path_clock(s->path, to), y, err);

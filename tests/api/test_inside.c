@@ -140,8 +140,8 @@ static void test_samples_are_finite_and_guided(void **state) {
 }
 
 /* What the perturbed pass is, is compared in tests/nn/test_perturb.c; here, that a run adds `scale`
- * times the difference to it: one step of euler is the estimate of x0 itself, and moves twice as far
- * with twice the scale, but for roundings of numbers of the size of the result. */
+ * times the difference to it: one step of euler is the estimate of x0 itself, and moves twice as
+ * far with twice the scale, but for roundings of numbers of the size of the result. */
 static void test_a_step_moves_by_the_scale(void **state) {
     (void)state;
     static const char *const names[] = {"pag", "seg", "slg", "stg"};

@@ -1,5 +1,5 @@
-/* test_schedule.c - the learning rate and the decay of the weights' average by step, and the log: the
- * parts of a run that are numbers and lines, without a network. Nothing here is computed by
+/* test_schedule.c - the learning rate and the decay of the weights' average by step, and the log:
+ * the parts of a run that are numbers and lines, without a network. Nothing here is computed by
  * kernels. */
 #include <setjmp.h>
 #include <stdarg.h>
