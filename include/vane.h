@@ -537,8 +537,8 @@ VN_API void vn_context_cancel(vn_context *vn);
 /* Runs the model in `dir` (config.json and diffusion_pytorch_model.safetensors, or a run) on the
  * tensors of the safetensors file `in`, under diffusers' names, and writes `sample` to `out`. With
  * `grad` (or NULL) the file must hold `cotangent`, and grad.sample and grad.<parameter> of
- * sum(cotangent * sample) are written there. Three different files, and none of them the
- * weights. */
+ * sum(cotangent * sample) are written there. Three different files, and those that are written not
+ * in the folder of a model. */
 VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
                             const char *grad);
 

@@ -1,15 +1,18 @@
 /* test_place.c - what is put where, and what is taken for what: samples do not get among data,
  * folders of runs are no data, and what is no model is called by its name. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "cli/support_faults.h"
 #include "cli/support_program.h"
 #include "support/scratch.h"
 
@@ -56,6 +59,22 @@ static void a_name_that_leads_elsewhere_is_no_data(void **state) {
     assert_int_equal(chdir("away"), 0);
     expect_status(0, "sample one --out photos/new -n 1 --steps 1 --quiet");
     assert_int_equal(chdir(".."), 0);
+}
+
+/* ---- names that nothing has ------------------------------------------------------------------ */
+
+/* Where the file system cannot rename to a new name alone, it is linked to. */
+static void a_folder_is_filled_on_any_file_system(void **state) {
+    (void)state;
+    static const int errors[] = {ENOSYS, EINVAL};
+    if (!faults_work()) skip();
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        const fault f = {.at = -1, .call = SYS_renameat2, .refuses = true, .error = errors[i]};
+        assert_int_equal(system("rm -rf filled"), 0);
+        const faulty r = run_faulty(f, "sample runs/one --out filled -n 3 --steps 1 --quiet");
+        assert_int_equal(r.status, 0);
+        assert_int_equal(scratch_count("filled"), 3); /* and nothing aside */
+    }
 }
 
 /* ---- folders of runs ------------------------------------------------------------------------- */
@@ -109,6 +128,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_do_not_get_among_the_data),
         cmocka_unit_test(a_name_that_leads_elsewhere_is_no_data),
+        cmocka_unit_test(a_folder_is_filled_on_any_file_system),
         cmocka_unit_test(a_folder_of_runs_is_said_to_be_one),
         cmocka_unit_test(what_is_no_model_is_called_by_its_name),
     };
