@@ -246,7 +246,7 @@ static vn_status measure_all(vn_context *vn, const char *dir, const vn_bench_sam
                                             : "rectified",
                                   &b.real, err);
     if (!status) {
-        vn_net_denoiser_batch(&m->net_denoiser, o->batch);
+        vn_model_set_batch(m, o->batch);
         status = open_bench(&b, err);
     }
     if (!status) status = run(&b, report, user, err);

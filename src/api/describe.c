@@ -33,9 +33,9 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_net_inputs in;
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
-        vn_node *y =
-            vn_net_build(m->net, g, 1, vn_shape_is_image(&m->sample) ? m->sample.dim[1] : 0,
-                         vn_shape_is_image(&m->sample) ? m->sample.dim[2] : 0, false, &in);
+        vn_node *y = vn_net_build(vn_model_net(m), g, 1,
+                                  vn_shape_is_image(&m->sample) ? m->sample.dim[1] : 0,
+                                  vn_shape_is_image(&m->sample) ? m->sample.dim[2] : 0, false, &in);
         const vn_program_options o = {.device = &m->vn->device, .n_outputs = 1, .outputs = &y};
         ok = vn_graph_status(g, err) == VN_OK && vn_program_open(g, &o, &program, err) == VN_OK;
     }
@@ -176,7 +176,7 @@ static json_t *describe_world(vn_context *vn, const char *path, vn_err *err) {
                 : json_string("the weighted union of the classes");
         out = json_pack("{s:s, s:I, s:o, s:o, s:b}", "is", "world", "dimension",
                         (json_int_t)m->size, "classes", class_list(m, world), "unconditional",
-                        unconditional, "weak", vn_world_has_weak(m->world));
+                        unconditional, "weak", vn_world_has_weak(m->truth));
         if (!out) vn_no_memory(err);
     }
     json_decref(world);

@@ -80,7 +80,7 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
     json_t *out = json_object();
     bool ok = out && put(out, "model", json_string(m->kind)) &&
               put(out, "parameters",
-                  json_integer((json_int_t)vn_weights_parameters(vn_net_weights(m->net))));
+                  json_integer((json_int_t)vn_weights_parameters(vn_net_weights(vn_model_net(m)))));
     static const char *const of_data[][2] = {
         {"source", "data"}, {"kind", "kind"}, {"count", "samples"}, {"held", "held"}};
     for (size_t i = 0; ok && i < VN_COUNT(of_data); i++) {

@@ -7,7 +7,7 @@
 /* ---- progress -------------------------------------------------------------------------------- */
 
 int vn_eval_parts(const vn_model *m) {
-    return m->world ? 3 : 2;
+    return m->truth ? 3 : 2;
 }
 
 const char *vn_eval_part(const vn_model *m, const char *what, int number, char text[64]) {
@@ -61,7 +61,7 @@ static void spread_pixels(const vn_model *m, uint64_t seed, const vn_eval_data *
 /* In double [count]: minus log p(x|label) of the world itself. */
 static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn_err *err) {
     const size_t size = (size_t)m->size;
-    double *work = vn_alloc(vn_world_work(m->world) + size, sizeof *work);
+    double *work = vn_alloc(vn_world_work(m->truth) + size, sizeof *work);
     if (!work) return vn_no_memory(err);
     char part[64];
     const double began = vn_now();
@@ -73,7 +73,7 @@ static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn
         }
         for (size_t j = 0; j < size; j++) work[j] = (double)d->x[(size_t)i * size + j];
         nll[i] =
-            -vn_world_log_density(m->world, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
+            -vn_world_log_density(m->truth, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
     }
     vn_free(work);
     return VN_OK;
@@ -102,7 +102,7 @@ static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_da
     else
         add(r, "bits per dimension", "bits", bits * value, bits * half);
     add(r, "evaluations", "a sample", asked, (double)NAN);
-    if (!m->world) return VN_OK;
+    if (!m->truth) return VN_OK;
     status = exact(m, d, nll, err);
     if (status) return status;
     const double truth = mean(nll, d->count, &half);

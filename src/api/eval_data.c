@@ -38,13 +38,13 @@ static vn_status check_shape(const vn_model *m, const char *file, const vn_shape
 /* ---- sources --------------------------------------------------------------------------------- */
 
 static vn_status draw(const vn_model *m, const vn_eval_options *o, vn_eval_data *d, vn_err *err) {
-    if (!m->world)
+    if (!m->truth)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`data` is needed: samples to measure on; only a world draws its own");
     const vn_status status = reserve(d, m, o->count, 0, err);
     for (int64_t i = 0; !status && i < d->count; i++) {
         d->labels[i] = o->label == VN_LABEL_ALL ? (int32_t)(i % m->classes) : o->label;
-        vn_world_draw(m->world, d->labels[i], o->seed, (uint64_t)i, d->x + i * m->size);
+        vn_world_draw(m->truth, d->labels[i], o->seed, (uint64_t)i, d->x + i * m->size);
     }
     return status;
 }

@@ -3,11 +3,11 @@
 #ifndef VN_API_INTERNAL_H
 #define VN_API_INTERNAL_H
 
-#include "api/sampling.h"
 #include "api/structs.h"
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"
+#include "model/model.h"
 #include "nn/nn.h"
 #include "path/path.h"
 #include "sample/sample.h"
@@ -28,128 +28,13 @@ vn_err *vn_begin(vn_context *vn);
  * status. Others leave a cancel to the next that does look. */
 vn_status vn_end(vn_context *vn, vn_status status);
 
-/* ---- networks as denoisers (denoiser.c) ------------------------------------------------------ */
-
-/* A network behind the denoiser's interface: its runner and the arrays of one query. */
-typedef struct vn_net_denoiser {
-    const vn_net *net;
-    vn_runner *runner;
-    const vn_path *path;
-    vn_prediction prediction;
-    int64_t size, height, width;
-    int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
-    /* most rows of one forward pass; a gradient takes a part of it, for what it remembers */
-    int64_t chunk;
-    int64_t capacity; /* rows the arrays hold, at most a chunk */
-    float *input;     /* [capacity,size] */
-    float *time;      /* [capacity] */
-    int32_t *labels;  /* [capacity] */
-} vn_net_denoiser;
-
-/* shape: one sample's. values, net and path outlive it. null_row: of the class table; -1: all its
- * rows are classes. */
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
-                               const float *values, const vn_path *path,
-                               const vn_prediction *prediction, const vn_shape *sample,
-                               int32_t null_row, vn_denoiser *out, vn_err *err);
-/* How many samples one forward pass should hold; 0: chosen. */
-void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
-void vn_net_denoiser_close(vn_net_denoiser *d);
-
-/* ---- callbacks as denoisers (callback.c) ----------------------------------------------------- */
-
-typedef struct vn_callback {
-    const char *name;
-    int64_t size;
-    bool has_weak, has_vjp;
-    vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
-    void *user;
-    int64_t capacity; /* rows the arrays hold */
-    double *t, *alpha, *sigma;
-} vn_callback;
-
-void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path, vn_denoiser *out);
-void vn_callback_close(vn_callback *c);
-/* The words for a function of the user's that returned something else than VN_OK. */
-vn_status vn_call_failed(const char *who, vn_status status, vn_err *err);
-/* The first of n rows with a number that is not finite; -1: none. */
-int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
-
-/* ---- two models as one (pair.c) -------------------------------------------------------------- */
-
-/* A denoiser whose weak network is another model's main one. */
-typedef struct vn_pair_denoiser {
-    const vn_denoiser *main, *weak;
-} vn_pair_denoiser;
-
-/* VN_BAD_ARGUMENT names what keeps `weak` from being a lesser model of the same thing. All outlive
- * *out. */
-vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
-                       const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
-                       vn_err *err);
-
 /* ---- models (model.c) ------------------------------------------------------------------------ */
-
-struct vn_model {
-    vn_context *vn;
-    char *source;
-    const char *kind;
-    char **names; /* [classes] */
-    int32_t classes;
-    bool has_null;
-    int32_t null_row; /* of a network's class table; -1: none of its rows is null */
-    /* labels are not the numbers that classes are named by, as null lies between them */
-    bool named_by_row;
-    int32_t asked_null; /* which the user called null; -1: none was named */
-    vn_shape sample;    /* [C,H,W] or [D] */
-    int64_t size;       /* numbers in it */
-    int64_t steps;      /* training steps behind it */
-    int64_t tokens;     /* that a sample is to a network; else 0 */
-    int64_t *drawn;     /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
-    char *fingerprint;  /* once it was asked for */
-    char *trained_on;   /* the folder of pictures, where it is still there; NULL: none */
-    vn_sampling sampling;
-
-    vn_path *path; /* NULL: not known (a world, a bare network) */
-    char *path_text;
-    vn_prediction prediction;
-    bool says; /* its prediction is known though its path is not */
-    /* how diffusers' config says that it is sampled; name "": it has none, or vane.json says
-     * more */
-    vn_scheduler scheduler;
-
-    vn_world *world;      /* one of these three: */
-    vn_callback callback; /* predict NULL: is none */
-    vn_net *net;
-    float *values;
-
-    /* What it is sampled with: opened on first use and kept, with all that it has planned, until
-     * another path is named. */
-    vn_path *chosen; /* by the user, where the model has no path */
-    vn_net_denoiser net_denoiser;
-    vn_denoiser denoiser; /* self NULL: not open */
-};
 
 /* Which files a folder of pictures had, and what has become of them since: vn_data_save_list. */
 #define VN_RUN_FILES "state/files"
 
-/* In an array of a query's or batch's samples: keeps a network's activations within a few hundred
- * MB. */
-#define VN_BATCH_FLOATS (128 * 784)
-
-#define VN_LARGEST_SIDE 65536
-/* Numbers in one, so that those of many can be counted. */
-#define VN_LARGEST_SAMPLE INT32_MAX
-
-/* An empty model, to be closed with vn_model_close. */
-vn_status vn_model_new(vn_context *vn, const char *source, vn_model **out, vn_err *err);
-/* names[i] = name(from, i), or its number where that is NULL. */
-vn_status vn_model_copy_names(vn_model *m, int32_t classes,
-                              const char *(*name)(const void *from, int32_t i), const void *from,
-                              vn_err *err);
-/* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there
- * is (vn_memory_total). */
-vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err);
+/* What models of this context work with. */
+vn_model_host vn_context_host(vn_context *vn);
 /* vn_model_open_with within another call; null_class: -1: none. */
 vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
                         vn_err *err);
@@ -157,9 +42,6 @@ vn_model_info vn_model_describe(const vn_model *m); /* strings are owned by the 
 /* A network as vn_model_open opens it, but with random weights where the directory, or config.json,
  * has none. */
 vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **out, vn_err *err);
-/* The model's denoiser, on its own path or on `path` where that may be chosen. Owned by the
- * model. */
-vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
 /* ---- descriptions (describe_run.c) ----------------------------------------------------------- */
 
@@ -171,24 +53,6 @@ vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn
 json_t *vn_describe_data(vn_context *vn, const char *path, vn_err *err);
 /* Of tensors named as samples are: how many there are, and of which classes. */
 vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err);
-
-/* ---- classes (classes.c) --------------------------------------------------------------------- */
-
-/* The classes of a network that is being opened; null_class: the row that the user calls null, or
- * -1. */
-vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
-                                vn_err *err);
-/* What vn_model_find_label takes for the label: NULL where the names of classes leave nothing. */
-const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
-                          char number[VN_NAMES_NUMBER]);
-/* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means
- * something. */
-vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
-
-/* ---- which model it is (fingerprint.c) ------------------------------------------------------- */
-
-/* Of a world's JSON, which is gone later; does nothing without memory. */
-void vn_model_set_fingerprint(vn_model *m, const json_t *world);
 
 /* ---- a step of a network (step.c) ------------------------------------------------------------ */
 

@@ -12,9 +12,10 @@ bool vn_preview_possible(const vn_net_io *io) {
 }
 
 static vn_status open_trajectory(vn_preview *p, const float *values, vn_err *err) {
+    const vn_model_host host = vn_context_host(p->vn);
     const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status =
-        vn_net_denoiser_open(&p->net_denoiser, p->vn, p->net, values, p->path, p->prediction,
+        vn_net_denoiser_open(&p->net_denoiser, &host, p->net, values, p->path, p->prediction,
                              p->sample, p->classes ? p->classes : -1, &p->denoiser, err);
     if (status) return status;
     p->size = p->denoiser.size;

@@ -147,8 +147,7 @@ static vn_status check_labels(const vn_drawing *d, vn_err *err) {
 /* Guides that select among samples see all of them. */
 static int64_t choose_batch(const vn_model *m, const vn_sample_options *o, int64_t count) {
     int64_t batch = o->batch;
-    if (!batch)
-        batch = vn_guides_select(o->guide) ? count : m->net ? VN_BATCH_FLOATS / m->size : 4096;
+    if (!batch) batch = vn_guides_select(o->guide) ? count : vn_model_batch(m);
     if (batch > count) batch = count;
     return batch < 1 ? 1 : batch;
 }
@@ -237,7 +236,7 @@ static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o
 /* Which model drew it. A callback has no fingerprint, nor has a world whose file is gone. */
 static bool note_model(json_t *to, vn_model *m) {
     const char *fingerprint = vn_model_fingerprint(m);
-    return fingerprint ? note(to, "model", "%s", fingerprint) : !m->net;
+    return fingerprint ? note(to, "model", "%s", fingerprint) : !m->parts;
 }
 
 /* The times of the levels. */
@@ -289,7 +288,7 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok && o->batch && d->selects) ok = note(to, "batch", "%lld", (long long)o->batch);
     if (ok && o->scale) ok = note(to, "scale", "%d", o->scale);
     if (ok && o->trace) ok = note_trace(d, s);
-    if (ok && m->world) s->world = vn_world_share(m->world);
+    if (ok && m->truth) s->world = vn_world_share(m->truth);
     if (ok) ok = note_band(d, s);
     if (ok && m->trained_on) ok = (s->trained_on = vn_strdup(m->trained_on)) != NULL;
     vn_free(path_text);
@@ -323,7 +322,7 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
     vn_status status = vn_model_denoise(m, o->path, &main, err);
     if (!status && o->weak) status = vn_model_denoise(o->weak, o->path, &weak, err);
     if (status) return status;
-    if (m->net) vn_net_denoiser_batch(&m->net_denoiser, o->batch);
+    vn_model_set_batch(m, o->batch);
     d->denoiser = *main;
     return weak ? vn_pair_open(&d->pair, m, main, o->weak, weak, &d->denoiser, err) : VN_OK;
 }

@@ -194,4 +194,6 @@ vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err);
 vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
                             const vn_watch *watch, int64_t done, int64_t total, vn_err *err);
 
+#include "sample/sampling.h" /* a part of this door */
+
 #endif

@@ -146,14 +146,14 @@ static void test_chunks_cannot_be_seen(void **state) {
     double most = 0;
     ask(ROWS, x, NULL, whole[0]);
     ask(ROWS, x, cotangent, whole[1]);
-    vn_net_denoiser_batch(&model->net_denoiser, 1); /* two rows forward, one back */
+    vn_model_set_batch(model, 1); /* two rows forward, one back */
     for (int back = 0; back < 2; back++) {
         ask(ROWS, x, back ? cotangent : NULL, raw);
         for (int i = 0; i < ROWS * SIZE; i++)
             most = fmax(most, fabs((double)raw[i] - (double)whole[back][i]));
     }
-    assert_true(model->net_denoiser.chunk == 2);
-    vn_net_denoiser_batch(&model->net_denoiser, 0);
+    assert_true(((vn_net_denoiser *)model->self)->chunk == 2);
+    vn_model_set_batch(model, 0);
     if (most > 0) fail_msg("%.2e", most); /* the same bits */
 }
 

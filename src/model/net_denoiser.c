@@ -1,7 +1,7 @@
-/* denoiser.c - a trained network as a denoiser: scales the input, gives the network its time and
+/* net_denoiser.c - a trained network as a denoiser: scales the input, gives the network its time and
  * class, and runs the rows in chunks, so that memory does not grow with the batch. The output is
  * interpreted by path/prediction.c. */
-#include "api/internal.h"
+#include "model/internal.h"
 
 /* Rows of a forward pass for each sample of a batch: guidance asks for two. The activations kept
  * for a gradient take several times the memory of a forward pass, so its chunks are smaller. */
@@ -84,7 +84,7 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
     if (d->chunk < ROWS_A_SAMPLE) d->chunk = ROWS_A_SAMPLE;
 }
 
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net *net,
+vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
                                const float *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err) {
@@ -103,7 +103,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, vn_context *vn, const vn_net 
                        "from networks with a "
                        "table of classes, or without classes",
                        io->class_kind == VN_CLASS_NUMBER ? "number" : "vector");
-    const vn_status status = vn_runner_open(net, &vn->device, values, &d->runner, err);
+    const vn_status status = vn_runner_open(net, host->device, values, &d->runner, err);
     if (status) return status;
     *out = (vn_denoiser){.path = path,
                          .prediction = *prediction,

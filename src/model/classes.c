@@ -4,7 +4,7 @@
  * A run of vane's has the null row last, as it was trained; so has every DiT, by its class. A
  * UNet2DModel of diffusers' own has classes only, unless somebody says which row was trained as
  * null: vane.json's "null_class", or the user. */
-#include "api/internal.h"
+#include "model/internal.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@
 /* Which row of the class table is null: the last one in a run of vane and in classes of networks
  * that say so; else vane.json's null_class, or the user's, or none. */
 static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t asked, vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(m->net);
+    const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const json_t *said = json_object_get(dir->vane, "null_class");
     const bool known = io->labels > 0 && (io->null_row || dir->vane);
     m->null_row = known ? (int32_t)io->labels - 1 : asked;
@@ -55,7 +55,7 @@ static const char *class_name(const void *from, int32_t i) {
 
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
                                 vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(m->net);
+    const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const int64_t rows = io->labels;
     if (rows > INT32_MAX)
         return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
@@ -76,10 +76,6 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 }
 
 /* ---- labels ---------------------------------------------------------------------------------- */
-
-const char *vn_model_label_name(const vn_model *m, int32_t label) {
-    return m && label >= 0 && label < m->classes ? m->names[label] : NULL;
-}
 
 const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
                           char number[VN_NAMES_NUMBER]) {
@@ -116,14 +112,10 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
     if (m->has_null || m->classes == 0) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "class null: %s has no null condition, only %s%s",
                    m->source, labels_text(m, text),
-                   m->net ? "; if one of them is null, say which (`null_class`)" : "");
+                   vn_model_net(m) ? "; if one of them is null, say which (`null_class`)" : "");
 }
 
-vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {
-    if (!m) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(m->vn);
-    if (!text || !label)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_find_label: text and label are needed");
+vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *label, vn_err *err) {
     const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};
     int64_t index = 0;
     if (vn_names_find(&classes, text, &index)) {

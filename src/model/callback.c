@@ -1,15 +1,26 @@
 /* callback.c - a denoiser of the user's behind the denoiser's interface: questions go out in the
  * public header's terms, and no answer comes in before it was found to be finite. */
-#include "api/internal.h"
+#include "model/internal.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { MOST_CLASSES = 1 << 20 };
 
+/* The user's function, what it can do, and the arrays of one question. */
+typedef struct callback {
+    const char *name;
+    int64_t size;
+    bool has_weak, has_vjp;
+    vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
+    void *user;
+    int64_t capacity; /* rows the arrays hold */
+    double *t, *alpha, *sigma;
+} callback;
+
 /* ---- the denoiser ---------------------------------------------------------------------------- */
 
-static void close_arrays(vn_callback *c) {
+static void close_arrays(callback *c) {
     vn_free(c->t);
     vn_free(c->alpha);
     vn_free(c->sigma);
@@ -18,7 +29,7 @@ static void close_arrays(vn_callback *c) {
 }
 
 /* Only the first query of a new size takes memory. */
-static vn_status reserve(vn_callback *c, int64_t n, vn_err *err) {
+static vn_status reserve(callback *c, int64_t n, vn_err *err) {
     if (n <= c->capacity) return VN_OK;
     close_arrays(c);
     c->t = vn_alloc((size_t)n, sizeof(double));
@@ -46,7 +57,7 @@ int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x) {
 }
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
-    vn_callback *c = self;
+    callback *c = self;
     vn_status status = reserve(c, q->n, err);
     if (status) return status;
     for (int64_t i = 0; i < q->n; i++) {
@@ -70,29 +81,21 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
                    c->name, (long long)row, (long long)q->n, c->t[row]);
 }
 
-void vn_callback_denoiser(vn_callback *c, const vn_model *m, const vn_path *path,
-                          vn_denoiser *out) {
+static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
+    (void)err;
+    const callback *c = m->self;
     *out = (vn_denoiser){.path = path,
                          .prediction = m->prediction,
                          .sample = m->sample,
                          .size = m->size,
                          .conditions = {.classes = m->classes, .has_null = m->has_null},
                          .can = (c->has_weak ? VN_CAN_WEAK : 0) | (c->has_vjp ? VN_CAN_VJP : 0),
-                         .self = c,
+                         .self = m->self,
                          .predict = predict};
-}
-
-void vn_callback_close(vn_callback *c) {
-    close_arrays(c);
-    *c = (vn_callback){0};
+    return VN_OK;
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
-
-void vn_callback_model_init(vn_callback_model *o, size_t size) {
-    static const vn_callback_model initial = {.prediction = "x0", .rank = 1, .shape = {1}};
-    vn_struct_init(o, size, &initial, sizeof initial);
-}
 
 static vn_status check(const vn_callback_model *s, vn_err *err) {
     if (!s->predict) return vn_fail(err, VN_BAD_ARGUMENT, "vn_callback_model: predict is needed");
@@ -124,17 +127,17 @@ static const char *given_name(const void *names, int32_t i) {
 }
 
 static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
-    m->kind = "callback";
-    m->callback = (vn_callback){.name = m->source,
-                                .has_weak = s->has_weak != 0,
-                                .has_vjp = s->has_vjp != 0,
-                                .predict = s->predict,
-                                .user = s->user};
+    m->sample = vn_shape_make(s->rank, s->shape);
+    m->size = vn_shape_count(&m->sample);
+    callback *c = m->self = vn_alloc(1, sizeof *c);
+    if (!c) return vn_no_memory(err);
+    *c = (callback){.name = m->source,
+                    .size = m->size,
+                    .has_weak = s->has_weak != 0,
+                    .has_vjp = s->has_vjp != 0,
+                    .predict = s->predict,
+                    .user = s->user};
     m->has_null = s->has_null || !s->classes;
-    m->sample.rank = s->rank;
-    m->size = 1;
-    for (int i = 0; i < s->rank; i++) m->size *= m->sample.dim[i] = s->shape[i];
-    m->callback.size = m->size;
     m->says = true;
     vn_status status = vn_prediction_parse(s->prediction, &m->prediction, err);
     if (!status && s->path) status = vn_path_open(s->path, &m->path, err);
@@ -142,18 +145,25 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     return !status ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err) : status;
 }
 
-vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *given, vn_model **out) {
-    if (!vn) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(vn);
-    if (!given || !out)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_callback: spec and out are needed");
-    *out = NULL;
-    vn_callback_model spec = vn_callback_model_default();
-    vn_status status = vn_struct_take(&spec, sizeof spec, given, "vn_callback_model", err);
-    if (!status) status = check(&spec, err);
+static void close(vn_model *m) {
+    if (m->self) close_arrays(m->self);
+    vn_free(m->self);
+}
+
+const vn_model_row vn_callback_model_row = {
+    .row = {"callback", "a denoiser of the program that embeds this library", "", NULL},
+    .denoiser = make_denoiser,
+    .close = close,
+};
+
+vn_status vn_model_of_callback(vn_context *vn, const vn_model_host *host,
+                               const vn_callback_model *spec, vn_model **out, vn_err *err) {
     vn_model *m = NULL;
-    if (!status) status = vn_model_new(vn, spec.name ? spec.name : "callback", &m, err);
-    if (!status) status = fill(m, &spec, err);
+    vn_status status = check(spec, err);
+    if (!status)
+        status = vn_model_new(vn, host, &vn_callback_model_row,
+                              spec->name ? spec->name : "callback", &m, err);
+    if (!status) status = fill(m, spec, err);
     if (status) vn_model_close(&m);
     *out = m;
     return status;

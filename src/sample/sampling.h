@@ -1,7 +1,7 @@
 /* sampling.h - how a model is sampled where nobody says: what a run records of it in vane.json,
  * which its previews, vn_sample and `vane info` all follow, so that they show the same. */
-#ifndef VN_API_SAMPLING_H
-#define VN_API_SAMPLING_H
+#ifndef VN_SAMPLING_H
+#define VN_SAMPLING_H
 
 #include "base/base.h"
 

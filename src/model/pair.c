@@ -1,7 +1,7 @@
 /* pair.c - two models as one denoiser: the second answers where a guide asks for the weak network
  * (autoguidance, 2406.02507). They must mean the same by what they answer, so that answers can be
  * set side by side row for row. */
-#include "api/internal.h"
+#include "model/internal.h"
 
 #include <string.h>
 

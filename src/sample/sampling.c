@@ -4,8 +4,6 @@
  * at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
  * (docs/training.md). Points are drawn as trained, for what one looks at there is the distribution,
  * which guidance changes. */
-#include "api/sampling.h"
-#include "path/path.h"
 #include "sample/sample.h"
 
 #include <math.h>

@@ -1,0 +1,41 @@
+/* fingerprint.c - which model it is: a number made of a network's weights or a world's JSON. Not
+ * against malice: FNV-1a, 64 bits (draft-eastlake-fnv), over words of 32 bits. */
+#include "model/internal.h"
+
+#include <string.h>
+
+const uint64_t vn_hash_begin = 0xcbf29ce484222325u;
+static const uint64_t fnv_prime = 0x100000001b3u;
+
+uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, x + i, sizeof word);
+        hash = (hash ^ word) * fnv_prime;
+    }
+    return hash;
+}
+
+uint64_t vn_hash_text(uint64_t hash, const char *text) {
+    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * fnv_prime;
+    return hash;
+}
+
+bool vn_hash_world(const json_t *world, uint64_t *out) {
+    char *text = vn_json_text(world, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text) *out = vn_hash_text(vn_hash_begin, text);
+    vn_free(text);
+    return text != NULL;
+}
+
+void vn_model_keep_fingerprint(vn_model *m, uint64_t hash) {
+    m->fingerprint = vn_format("%s-%016llx", m->kind, (unsigned long long)hash);
+}
+
+const char *vn_model_fingerprint(vn_model *m) {
+    uint64_t hash;
+    if (!m) return NULL;
+    if (!m->fingerprint && m->row->fingerprint && m->row->fingerprint(m, &hash))
+        vn_model_keep_fingerprint(m, hash);
+    return m->fingerprint;
+}

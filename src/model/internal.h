@@ -1,0 +1,30 @@
+/* internal.h - what the files of model share. */
+#ifndef VN_MODEL_INTERNAL_H
+#define VN_MODEL_INTERNAL_H
+
+#include "model/model.h"
+
+extern const vn_model_row vn_network_model, vn_world_model, vn_callback_model_row;
+
+/* names[i] = name(from, i), or its number where that is NULL. */
+vn_status vn_model_copy_names(vn_model *m, int32_t classes,
+                              const char *(*name)(const void *from, int32_t i), const void *from,
+                              vn_err *err);
+/* The classes of a network that is being opened; null_class: the row that the user calls null, or
+ * -1. */
+vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
+                                vn_err *err);
+/* An empty model of this row, to be closed with vn_model_close. */
+vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model_row *row,
+                       const char *source, vn_model **out, vn_err *err);
+
+/* FNV-1a (fingerprint.c), to be begun with vn_hash_begin. */
+extern const uint64_t vn_hash_begin;
+uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n);
+uint64_t vn_hash_text(uint64_t hash, const char *text);
+/* Of a world's JSON, however it is laid out; false: memory. */
+bool vn_hash_world(const json_t *world, uint64_t *out);
+/* Sets the model's fingerprint; without memory it has none. */
+void vn_model_keep_fingerprint(vn_model *m, uint64_t hash);
+
+#endif

@@ -1,0 +1,156 @@
+/* model.c - the life of a model: new, opened by the row that detects its source, a denoiser on a
+ * path, closed. What depends on its kind is in the rows. */
+#include "model/internal.h"
+
+#include <string.h>
+
+static const vn_model_row *const rows[] = {&vn_network_model, &vn_world_model,
+                                           &vn_callback_model_row};
+const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
+
+/* Of a sampling run, where a pass takes what it is given: bounds the memory of its own arrays. */
+enum { MANY = 4096 };
+
+vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model_row *row,
+                       const char *source, vn_model **out, vn_err *err) {
+    vn_model *m = vn_calloc(1, sizeof *m);
+    if (m) m->source = vn_strdup(source);
+    if (!m || !m->source) {
+        vn_free(m);
+        return vn_no_memory(err);
+    }
+    m->vn = vn;
+    m->host = *host;
+    m->row = row;
+    m->kind = row->row.name;
+    m->sampling = vn_sampling_plain();
+    m->asked_null = -1;
+    m->null_row = -1;
+    *out = m;
+    return VN_OK;
+}
+
+vn_status vn_model_copy_names(vn_model *m, int32_t classes,
+                              const char *(*name)(const void *from, int32_t i), const void *from,
+                              vn_err *err) {
+    m->names = vn_calloc((size_t)classes + 1, sizeof(char *));
+    if (!m->names) return vn_no_memory(err);
+    for (m->classes = 0; m->classes < classes; m->classes++) {
+        const char *text = name(from, m->classes);
+        m->names[m->classes] = text ? vn_strdup(text) : vn_format("%d", (int)m->classes);
+        if (!m->names[m->classes]) return vn_no_memory(err);
+    }
+    return VN_OK;
+}
+
+vn_status vn_model_open_source(vn_context *vn, const vn_model_host *host,
+                               const vn_model_source *source, vn_model **out, vn_err *err) {
+    const vn_model_row *row = NULL;
+    for (size_t i = 0; i < VN_COUNT(rows) && !row; i++)
+        if (rows[i]->detect && rows[i]->detect(source->path)) row = rows[i];
+    vn_model *m = NULL;
+    vn_status status = vn_model_new(vn, host, row, source->path, &m, err);
+    if (!status) status = row->open(m, source, err);
+    if (status) vn_model_close(&m);
+    *out = m;
+    return status;
+}
+
+const vn_net *vn_model_net(const vn_model *m) {
+    return m->parts ? m->part[0].net : NULL;
+}
+
+int64_t vn_model_batch(const vn_model *m) {
+    return m->row->batch ? m->row->batch(m) : MANY;
+}
+
+void vn_model_set_batch(vn_model *m, int64_t requested) {
+    if (m->row->set_batch) m->row->set_batch(m, requested);
+}
+
+/* ---- the denoiser ---------------------------------------------------------------------------- */
+
+static void close_denoiser(vn_model *m) {
+    if (m->denoiser.self && m->row->close_denoiser) m->row->close_denoiser(m);
+    m->denoiser = (vn_denoiser){0};
+}
+
+/* Refuses a requested path that is not the model's own. */
+static vn_status confirm_path(const vn_model *m, const char *requested, vn_err *err) {
+    vn_path *other = NULL;
+    vn_status status = vn_path_open(requested, &other, err);
+    if (status) return status;
+    char *text = vn_path_text(other);
+    if (!text)
+        status = vn_no_memory(err);
+    else if (strcmp(text, m->path_text) != 0)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "path %s: %s was trained on %s", text, m->source,
+                         m->path_text);
+    vn_free(text);
+    vn_path_close(&other);
+    return status;
+}
+
+/* A path for a model that has none of its own. */
+static vn_status take_path(vn_model *m, const char *requested, vn_err *err) {
+    if (!requested && m->row->needs_path) {
+        char *whole = vn_model_dir_around(m->source);
+        vn_fail(err, VN_BAD_ARGUMENT,
+                "%s has no scheduler_config.json or vane.json; name its path%s%s", m->source,
+                whole ? ", or the model that it is a part of: " : "", whole ? whole : "");
+        vn_free(whole);
+        return err->status;
+    }
+    vn_path *path = NULL;
+    vn_status status = vn_path_open(requested ? requested : "rectified", &path, err);
+    if (status) return status;
+    close_denoiser(m);
+    vn_path_close(&m->requested);
+    m->requested = path;
+    return m->says ? VN_OK : vn_prediction_parse(path->row->prediction, &m->prediction, err);
+}
+
+vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
+                           vn_err *err) {
+    vn_status status = VN_OK;
+    if (!m->path)
+        status = take_path(m, requested, err);
+    else if (requested)
+        status = confirm_path(m, requested, err);
+    const vn_path *path = m->path ? m->path : m->requested;
+    if (!status && !m->row->any_path) status = vn_path_allows(path, &m->prediction, err);
+    if (!status && !m->denoiser.self) {
+        status = m->row->denoiser(m, path, &m->denoiser, err);
+        if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
+    }
+    m->denoiser.conditions.names = (const char *const *)m->names;
+    m->denoiser.tokens = m->tokens;
+    *out = &m->denoiser;
+    return status;
+}
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+void vn_model_close(vn_model **model) {
+    if (!model || !*model) return;
+    vn_model *m = *model;
+    close_denoiser(m);
+    if (m->row->close) m->row->close(m);
+    for (int i = 0; i < m->parts; i++) {
+        vn_free(m->part[i].name);
+        vn_free(m->part[i].values);
+        vn_net_close(&m->part[i].net);
+    }
+    for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);
+    vn_free(m->names);
+    vn_free(m->source);
+    vn_free(m->path_text);
+    vn_free(m->fingerprint);
+    vn_free(m->trained_on);
+    vn_free(m->drawn);
+    vn_path_close(&m->path);
+    vn_path_close(&m->requested);
+    json_decref(m->vane);
+    vn_free(m);
+    *model = NULL;
+}

@@ -1,0 +1,200 @@
+/* network.c - a model that is one network: a run, a directory of diffusers, or a bare config with
+ * weights. Opened by what its files say of shape, path, prediction and classes. */
+#include "model/internal.h"
+
+#include <string.h>
+
+/* Sizes that vane.json gives, which a network of any size leaves open. */
+static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const vn_net_io *io = vn_net_get_io(vn_model_net(m));
+    m->sample.rank = io->rank;
+    m->sample.dim[0] = io->in_channels;
+    m->sample.dim[1] = io->height;
+    m->sample.dim[2] = io->width;
+    const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
+    if (json_array_size(shape) == (size_t)io->rank)
+        for (int i = 0; i < io->rank; i++)
+            m->sample.dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
+    m->size = 1;
+    for (int i = 0; i < io->rank; i++) {
+        if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_LARGEST_SIDE)
+            return vn_fail(
+                err, VN_BAD_FILE,
+                "%s: neither the config's sample_size nor vane.json gives the size of a sample",
+                m->source);
+        m->size *= m->sample.dim[i];
+    }
+    if (m->size > VN_LARGEST_SAMPLE)
+        return vn_fail(err, VN_BAD_FILE, "%s: a sample of %lld numbers; at most %d are possible",
+                       m->source, (long long)m->size, VN_LARGEST_SAMPLE);
+    if (io->rank == 3 && (m->sample.dim[1] % io->multiple || m->sample.dim[2] % io->multiple))
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: images of %lld x %lld (sample_size); this network needs both sides to "
+                       "be multiples of %lld",
+                       m->source, (long long)m->sample.dim[1], (long long)m->sample.dim[2],
+                       (long long)io->multiple);
+    if (m->sample.dim[0] != io->in_channels)
+        return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
+                       m->source, (long long)m->sample.dim[0], (long long)io->in_channels);
+    if (io->classifies)
+        return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers",
+                       m->source);
+    if (io->out_channels != io->in_channels && !io->learns_variance)
+        return vn_fail(err, VN_UNSUPPORTED,
+                       "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
+                       m->source, (long long)io->in_channels, (long long)io->out_channels);
+    return VN_OK;
+}
+
+/* How many tokens an image is to its transformer; pixels for other networks. */
+static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
+    const json_t *patch = json_object_get(dir->config, "patch_size");
+    const int64_t side =
+        json_is_integer(patch) && json_integer_value(patch) > 0 ? json_integer_value(patch) : 1;
+    const int64_t tokens = vn_shape_is_image(&m->sample)
+                               ? (m->sample.dim[1] / side) * (m->sample.dim[2] / side)
+                               : m->size;
+    return tokens < 1 ? 1 : tokens;
+}
+
+/* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler
+ * config in diffusers' words. */
+static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
+    const char *path = json_string_value(json_object_get(dir->vane, "path"));
+    const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
+    vn_status status = VN_OK;
+    m->tokens = count_tokens(m, dir);
+    if (path && predict) {
+        status = vn_path_open(path, &m->path, err);
+        if (!status) status = vn_prediction_parse(predict, &m->prediction, err);
+        if (status == VN_BAD_ARGUMENT) err->status = status = VN_BAD_FILE;
+        if (status) return vn_fail_in(err, "%s/vane.json", m->source);
+    } else if (dir->scheduler) {
+        status = vn_path_from_scheduler(dir->scheduler, &m->path, &m->prediction, err);
+        if (!status)
+            status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
+        if (status) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
+    }
+    status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
+    if (status) return vn_fail_in(err, "%s/vane.json", m->source);
+    const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
+    if (variance && !strcmp(variance, "learned_range") &&
+        !vn_net_get_io(vn_model_net(m))->learns_variance)
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: variance_type learned_range in scheduler_config.json, but the network "
+                       "gives %lld channels",
+                       m->source, (long long)vn_net_get_io(vn_model_net(m))->out_channels);
+    if (m->path && !(m->path_text = vn_path_text(m->path))) return vn_no_memory(err);
+    return VN_OK;
+}
+
+vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err) {
+    const double bytes =
+        (double)arrays * sizeof(float) * (double)vn_weights_floats(vn_net_weights(net));
+    const double memory = (double)vn_memory_total();
+    char takes[32], has[32];
+    if (bytes <= memory) return VN_OK;
+    return vn_fail(err, VN_NO_MEMORY, "%s: its weights would take %s, and there are %s of memory",
+                   source, vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
+}
+
+static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, vn_err *err) {
+    const vn_weights *weights = vn_net_weights(vn_model_net(m));
+    const char *file = NULL;
+    vn_status status = vn_weights_fit(vn_model_net(m), 1, m->source, err);
+    if (status) return status;
+    m->part[0].values = vn_alloc_aligned(vn_weights_floats(weights), sizeof(float));
+    if (!m->part[0].values) return vn_no_memory(err);
+    if (random && !dir->weights) {
+        vn_weights_init(weights, m->part[0].values, 0);
+        return VN_OK;
+    }
+    status = vn_model_dir_weights(dir, &file, err);
+    if (status) return status;
+    if (dir->variant)
+        vn_log(m->host.watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
+    status = vn_store_load_weights(file, weights, m->part[0].values, m->host.watch, err);
+    if (!status) status = vn_store_weights_step(file, &m->steps, err);
+    if (m->steps < 0) m->steps = 0;
+    return status;
+}
+
+static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
+    vn_model_dir dir = {0};
+    vn_status status = vn_model_dir_open(m->source, &dir, err);
+    if (status) return status;
+    vn_model_part *part = &m->part[m->parts++];
+    if (!(part->name = vn_strdup(dir.folder)))
+        status = vn_no_memory(err);
+    else
+        status = vn_net_open(dir.config, &part->net, err);
+    if (status) {
+        vn_fail_in(err, "%s/%s%sconfig.json", m->source, dir.folder, dir.folder[0] ? "/" : "");
+    } else {
+        m->kind = vn_net_get_row(part->net)->row.name;
+        m->vane = json_incref(dir.vane);
+        status = read_shape(m, &dir, err);
+        m->asked_null = source->null_class;
+        if (!status) status = read_path(m, &dir, err);
+        if (!status) status = load_values(m, &dir, source->random, err);
+        /* Not before the weights are known to be there: a config may claim any number of classes,
+         * each with a name. */
+        if (!status) status = vn_model_read_classes(m, &dir, source->null_class, err);
+    }
+    vn_model_dir_close(&dir);
+    return status;
+}
+
+/* ---- its denoiser ---------------------------------------------------------------------------- */
+
+static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
+    const vn_model_part *part = &m->part[0];
+    if (!m->self && !(m->self = vn_calloc(1, sizeof(vn_net_denoiser)))) return vn_no_memory(err);
+    return vn_net_denoiser_open(m->self, &m->host, part->net, part->values, path, &m->prediction,
+                                &m->sample, m->null_row, out, err);
+}
+
+static void close_denoiser(vn_model *m) {
+    vn_net_denoiser_close(m->self);
+}
+
+static int64_t batch(const vn_model *m) {
+    const int64_t n = VN_BATCH_FLOATS / m->size;
+    return n < 1 ? 1 : n;
+}
+
+static void set_batch(vn_model *m, int64_t requested) {
+    vn_net_denoiser_batch(m->self, requested);
+}
+
+/* Arrays one after the other, without what may lie between them. */
+static bool fingerprint(vn_model *m, uint64_t *out) {
+    const vn_weights *weights = vn_net_weights(m->part[0].net);
+    *out = vn_hash_begin;
+    for (size_t i = 0; i < vn_weights_count(weights); i++) {
+        const vn_weight *w = vn_weights_at(weights, i);
+        *out = vn_hash_floats(*out, m->part[0].values + w->offset, w->count);
+    }
+    return true;
+}
+
+static bool detect(const char *path) {
+    return vn_is_dir(path) || vn_model_dir_is_weights(path);
+}
+
+static void close(vn_model *m) {
+    vn_free(m->self);
+}
+
+const vn_model_row vn_network_model = {
+    .row = {"network", "a run, a directory of diffusers, or a config with weights", "", NULL},
+    .detect = detect,
+    .open = open,
+    .denoiser = make_denoiser,
+    .close_denoiser = close_denoiser,
+    .batch = batch,
+    .set_batch = set_batch,
+    .fingerprint = fingerprint,
+    .close = close,
+    .needs_path = true,
+};
