@@ -117,6 +117,8 @@ typedef struct vn_context_options {
     vn_log_fn log;           /* NULL: silent */
     vn_progress_fn progress; /* NULL: none */
     void *user;              /* handed to both */
+    char *error;             /* [error_size] receives why it could not be opened; NULL: nowhere */
+    size_t error_size;       /* 256 hold any such line */
 } vn_context_options;
 
 VN_API void vn_context_options_init(vn_context_options *o, size_t size);
@@ -129,7 +131,7 @@ static inline vn_context_options vn_context_options_default(void) {
 typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
- * options may be NULL. Fails with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
+ * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
  * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
@@ -516,6 +518,31 @@ static inline vn_train_options vn_train_options_default(void) {
     return o;
 }
 
+typedef enum vn_train_end {
+    VN_TRAIN_NOT_BEGUN = 0, /* no step was made: the call failed before */
+    VN_TRAIN_DONE,          /* all steps, or all minutes, were there */
+    VN_TRAIN_CANCELLED,     /* stopped by progress or vn_context_cancel */
+    VN_TRAIN_FAILED         /* an error came after a step */
+} vn_train_end;
+
+/* What a run has come to. */
+typedef struct vn_train_result {
+    size_t struct_size;
+    int64_t steps;         /* of the whole run, those before a resume included */
+    double seconds;        /* spent on them, likewise */
+    double loss;           /* smoothed over the latest steps; NaN before the first */
+    double held_loss;      /* of the held-out part, when last taken; NaN: not yet, or none */
+    int64_t planned_bytes; /* memory of a step, weights and data */
+    int64_t end;           /* a vn_train_end */
+} vn_train_result;
+
+VN_API void vn_train_result_init(vn_train_result *o, size_t size);
+static inline vn_train_result vn_train_result_default(void) {
+    vn_train_result o;
+    vn_train_result_init(&o, sizeof o);
+    return o;
+}
+
 /* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches,
  * "points:NAME") into the run directory `out`. Stopped by progress callback or signal-safe
  * vn_context_cancel it saves and returns VN_CANCELLED; resumed, it ends in the same bits as if
@@ -523,13 +550,16 @@ static inline vn_train_options vn_train_options_default(void) {
  * all others must be as they were. An error after the first step, too, saves what was reached,
  * where that can be and unless it is VN_NOT_FINITE, and its text says which step is on the disk.
  * `out` is locked while it is trained: for another process to resume or overwrite it then is VN_IO.
- * A run in which an error came before the first step is removed again. */
+ * A run in which an error came before the first step is removed again. result (or NULL) receives
+ * what it came to, also of a call that failed. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
-                          const vn_train_options *options);
+                          const vn_train_options *options, vn_train_result *result);
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
  * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
- * request is over with that call, also where it came too late for it. Safe in a signal handler and
- * from other threads. */
+ * request is over when that call returns, whatever it returns, also where it came too late for it.
+ * Calls that read large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is
+ * over if one was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe
+ * in a signal handler and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */

@@ -252,12 +252,12 @@ vn_status vn_bench(vn_context *vn, const char *dir, const vn_bench_options *opti
                    vn_bench_result *result) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!dir || !result)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
     vn_bench_options o = vn_bench_options_default();
     vn_bench_result r = vn_bench_result_default();
-    vn_status status = vn_struct_check(result, "vn_bench_result", err);
-    if (status) return status;
+    vn_status status = dir && result
+                           ? vn_struct_check(result, "vn_bench_result", err)
+                           : vn_fail(err, VN_BAD_ARGUMENT, "vn_bench: dir and result are needed");
+    if (status) return vn_end(vn, status);
     status = vn_struct_take(&o, sizeof o, options, "vn_bench_options", err);
     if (!status) status = vn_bench_network(vn, dir, &o, &r, err);
     vn_struct_give(result, &r, sizeof r);

@@ -259,10 +259,11 @@ vn_status vn_bench_sample(vn_context *vn, const char *dir, const vn_bench_sampli
                           vn_bench_sampling_fn report, void *user, vn_bench_result *machine) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!dir || !report)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_sample: dir and report are needed");
     vn_bench_sampling_options o = vn_bench_sampling_options_default();
-    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_bench_sampling_options", err);
+    vn_status status = VN_OK;
+    if (!dir || !report)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "vn_bench_sample: dir and report are needed");
+    if (!status) status = vn_struct_take(&o, sizeof o, options, "vn_bench_sampling_options", err);
     if (!status && machine) status = vn_struct_check(machine, "vn_bench_result", err);
     if (!status) status = measure_all(vn, dir, &o, report, user, err);
     if (!status && machine) {

@@ -23,32 +23,42 @@ vn_status vn_end(vn_context *vn, vn_status status) {
     return status;
 }
 
+vn_status vn_end_reading(vn_context *vn, vn_status status) {
+    if (status == VN_CANCELLED) vn->cancel = 0;
+    return status;
+}
+
 void vn_context_options_init(vn_context_options *o, size_t size) {
     static const vn_context_options initial = {0};
     vn_struct_init(o, size, &initial, sizeof initial);
 }
 
+static vn_status open_context(const vn_context_options *o, vn_context **out, vn_err *err) {
+    if (o->threads < 0 || o->threads > MOST_THREADS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "`threads` %d is outside [0, %d]", o->threads,
+                       MOST_THREADS);
+    const vn_device_row *row = vn_cpu_row(o->cpu, err);
+    if (!row) return err->status;
+    vn_context *vn = vn_calloc(1, sizeof *vn);
+    if (!vn) return vn_no_memory(err);
+    vn_status status =
+        vn_thread_pool_open(o->threads ? o->threads : vn_cpu_cores(), &vn->pool, err);
+    if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, err);
+    vn->watch = (vn_watch){o->log, o->progress, o->user, &vn->cancel};
+    if (status) vn_context_close(&vn);
+    *out = vn;
+    return status;
+}
+
 vn_status vn_context_open(vn_context **out, const vn_context_options *options) {
     vn_context_options o = vn_context_options_default();
     vn_err err = {0};
-    if (!out) return VN_BAD_ARGUMENT;
-    *out = NULL;
     vn_status status = vn_struct_take(&o, sizeof o, options, "vn_context_options", &err);
-    if (status) return status;
-    if (o.threads < 0 || o.threads > MOST_THREADS) return VN_BAD_ARGUMENT;
-    const vn_device_row *row = vn_cpu_row(o.cpu, &err);
-    if (!row) return err.status;
-    vn_context *vn = vn_calloc(1, sizeof *vn);
-    if (!vn) return VN_NO_MEMORY;
-    status = vn_thread_pool_open(o.threads ? o.threads : vn_cpu_cores(), &vn->pool, &err);
-    if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, &err);
-    if (status) {
-        vn_context_close(&vn);
-        return status;
-    }
-    vn->watch = (vn_watch){o.log, o.progress, o.user, &vn->cancel};
-    *out = vn;
-    return VN_OK;
+    if (out) *out = NULL;
+    if (!status && !out) status = vn_fail(&err, VN_BAD_ARGUMENT, "vn_context_open: out is needed");
+    if (!status) status = open_context(&o, out, &err);
+    if (o.error && o.error_size > 0) snprintf(o.error, o.error_size, "%s", err.text);
+    return status;
 }
 
 void vn_context_close(vn_context **vn) {

@@ -287,7 +287,7 @@ vn_status vn_describe(vn_context *vn, const char *path, char **json) {
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_describe: path and json are needed");
     *json = NULL;
     json_t *object = describe(vn, path, err);
-    if (!object) return err->status;
+    if (!object) return vn_end_reading(vn, err->status);
     *json = vn_json_text(object, JSON_INDENT(2));
     json_decref(object);
     return *json ? VN_OK : vn_no_memory(err);

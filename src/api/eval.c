@@ -173,12 +173,12 @@ static vn_status measure(vn_model *m, const vn_eval_options *o, vn_eval_result *
 vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    if (!options || !result)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
     vn_eval_options o = vn_eval_options_default();
     vn_eval_result r = vn_eval_result_default();
-    vn_status status = vn_struct_check(result, "vn_eval_result", err);
-    if (status) return status;
+    vn_status status =
+        options && result ? vn_struct_check(result, "vn_eval_result", err)
+                          : vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
+    if (status) return vn_end(m->vn, status);
     status = vn_struct_take(&o, sizeof o, options, "vn_eval_options", err);
     if (!status) status = measure(m, &o, &r, err);
     vn_struct_give(result, &r, sizeof r);

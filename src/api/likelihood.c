@@ -76,15 +76,15 @@ vn_status vn_log_likelihood(vn_model *m, const vn_likelihood_settings *settings,
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
     vn_likelihood_settings s = vn_likelihood_settings_default();
-    if (n > INT64_MAX / (int64_t)sizeof(double) / (m->size + 1))
-        return vn_fail(
+    vn_status status = vn_struct_take(&s, sizeof s, settings, "vn_likelihood_settings", err);
+    if (!status && n > INT64_MAX / (int64_t)sizeof(double) / (m->size + 1))
+        status = vn_fail(
             err, VN_BAD_ARGUMENT,
             "vn_log_likelihood: n: %lld samples of %lld numbers are more than memory can hold",
             (long long)n, (long long)m->size);
-    if (n < 0 || !x || !labels || !log_p)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "vn_log_likelihood: n, x, labels and log_p are needed");
-    vn_status status = vn_struct_take(&s, sizeof s, settings, "vn_likelihood_settings", err);
+    if (!status && (n < 0 || !x || !labels || !log_p))
+        status =
+            vn_fail(err, VN_BAD_ARGUMENT, "vn_log_likelihood: n, x, labels and log_p are needed");
     if (!status)
         status = vn_model_likelihood(m, &s, "integrating", n, x, labels, log_p, evaluations, err);
     return vn_end(m->vn, status);

@@ -63,8 +63,9 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_open: source and out are needed");
     *out = NULL;
     vn_model_options o = vn_model_options_default();
-    const vn_status status = vn_struct_take(&o, sizeof o, options, "vn_model_options", err);
-    return status ? status : vn_model_load(vn, source, o.null_class, out, err);
+    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_model_options", err);
+    if (!status) status = vn_model_load(vn, source, o.null_class, out, err);
+    return vn_end_reading(vn, status);
 }
 
 vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) {

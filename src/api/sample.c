@@ -465,7 +465,7 @@ static vn_status draw_all(vn_drawing *d, vn_samples *s, vn_err *err) {
 vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **out) {
     if (!m) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(m->vn);
-    if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed");
+    if (!out) return vn_end(m->vn, vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed"));
     *out = NULL;
     vn_sample_options o = vn_sample_options_default();
     vn_drawing d = {0};

@@ -9,6 +9,7 @@
 #include "objective/objective.h"
 #include "train/train.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MODELS VN_TABLE("model", vn_net_rows, vn_net_denoiser_count)
@@ -398,7 +399,7 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
 
 /* ---- the public call ------------------------------------------------------------------------- */
 
-static vn_status run(job *j, vn_train_result *result, vn_err *err) {
+static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
     vn_preview preview = {.vn = j->vn,
                           .net = j->net,
@@ -449,19 +450,48 @@ static vn_status run(job *j, vn_train_result *result, vn_err *err) {
     return status;
 }
 
+void vn_train_result_init(vn_train_result *r, size_t size) {
+    static const vn_train_result initial = {.loss = (double)NAN, .held_loss = (double)NAN};
+    vn_struct_init(r, size, &initial, sizeof initial);
+}
+
+static vn_train_result result_of(const vn_trained *t, vn_status status) {
+    vn_train_result r = vn_train_result_default();
+    if (t->step == 0) return r;
+    r.steps = t->step;
+    r.seconds = t->seconds;
+    r.loss = t->loss;
+    r.held_loss = t->held_loss;
+    r.planned_bytes = (int64_t)t->bytes;
+    r.end = !status ? VN_TRAIN_DONE : status == VN_CANCELLED ? VN_TRAIN_CANCELLED : VN_TRAIN_FAILED;
+    return r;
+}
+
+/* All of a call, with its struct of options as the library knows it. */
+static vn_status train(vn_context *vn, const char *data, const char *out, const vn_train_options *o,
+                       vn_trained *trained, vn_err *err) {
+    job j = {.vn = vn, .source = data, .out = out};
+    vn_status status = o->resume ? resume(&j, o, err) : start(&j, o, err);
+    if (!status) status = run(&j, trained, err);
+    close_job(&j);
+    vn_run_dir_close(&j.run, !status || status == VN_CANCELLED || trained->step > 0);
+    return status;
+}
+
 vn_status vn_train(vn_context *vn, const char *data, const char *out,
-                   const vn_train_options *options) {
+                   const vn_train_options *options, vn_train_result *result) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    if (!data || !out || !options)
-        return vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
-    job j = {.vn = vn, .source = data, .out = out};
     vn_train_options o = vn_train_options_default();
-    vn_status status = vn_struct_take(&o, sizeof o, options, "vn_train_options", err);
-    if (!status) status = o.resume ? resume(&j, &o, err) : start(&j, &o, err);
-    vn_train_result result = {0};
-    if (!status) status = run(&j, &result, err);
-    close_job(&j);
-    vn_run_dir_close(&j.run, !status || status == VN_CANCELLED || result.step > 0);
+    vn_trained trained = {0};
+    vn_status status = VN_OK;
+    if (!data || !out || !options)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
+    if (!status && result) status = vn_struct_check(result, "vn_train_result", err);
+    if (status) return vn_end(vn, status);
+    status = vn_struct_take(&o, sizeof o, options, "vn_train_options", err);
+    if (!status) status = train(vn, data, out, &o, &trained, err);
+    const vn_train_result known = result_of(&trained, status);
+    if (result) vn_struct_give(result, &known, sizeof known);
     return vn_end(vn, status);
 }

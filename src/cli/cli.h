@@ -39,6 +39,7 @@ typedef struct cli_session {
     int quiet, json, threads;
     const char *cpu;
     vn_context *vn;
+    char unopened[256]; /* why the context could not be opened */
     cli_progress progress;
     double began;
 } cli_session;

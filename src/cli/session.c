@@ -88,24 +88,17 @@ vn_status cli_open(cli_session *s) {
     o.log = on_log;
     o.progress = on_progress;
     o.user = s;
+    o.error = s->unopened;
+    o.error_size = sizeof s->unopened;
     vn_status status = vn_context_open(&s->vn, &o);
     cli_catch_signals(s->vn);
     return status;
 }
 
-/* One line. A context that could not be opened has no words of its own. */
+/* One line. */
 static void print_error(const cli_session *s, vn_status status) {
-    const char *verb = s->verb->name, *why = s->vn ? vn_error_text(s->vn) : "";
-    if (why[0] != '\0')
-        cli_error(verb, status, "%s", why);
-    else if (s->vn || status == VN_NO_MEMORY)
-        cli_error(verb, status, "%s", vn_status_name(status));
-    else if (status == VN_UNSUPPORTED)
-        cli_error(verb, status, "this machine does not run the %s kernels", s->cpu);
-    else
-        cli_error(verb, status,
-                  "--threads %d, --cpu %s: expected 0 to 1024; auto, avx512, avx2 or portable",
-                  s->threads, s->cpu);
+    const char *why = s->vn ? vn_error_text(s->vn) : s->unopened;
+    cli_error(s->verb->name, status, "%s", why[0] != '\0' ? why : vn_status_name(status));
 }
 
 int cli_end(cli_session *s, vn_status status) {

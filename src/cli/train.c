@@ -129,7 +129,7 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     int status;
     if (!cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
     vn_status done = cli_open(&s);
-    if (!done) done = vn_train(s.vn, a.data, a.out, &a.o);
+    if (!done) done = vn_train(s.vn, a.data, a.out, &a.o, NULL);
     if (!done) {
         cli_progress_clear(&s.progress);
         done = report(&s, &a);

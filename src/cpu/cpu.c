@@ -111,12 +111,12 @@ const vn_device_row *vn_cpu_row(const char *name, vn_err *err) {
     for (size_t k = 0; k < VN_COUNT(sets); k++) {
         if (strcmp(name, sets[k].row->name) != 0) continue;
         if (sets[k].runs()) return sets[k].row;
-        vn_fail(err, VN_UNSUPPORTED, "cpu: this machine cannot run %s kernels", name);
+        vn_fail(err, VN_UNSUPPORTED, "`cpu`: this machine cannot run %s kernels", name);
         return NULL;
     }
     const char *known[] = {"auto", "avx512", "avx2", "portable"};
     const char *near = vn_nearest(name, known, VN_COUNT(known));
-    vn_fail(err, VN_BAD_ARGUMENT, "cpu: unknown kernels '%s'%s%s%s", name,
+    vn_fail(err, VN_BAD_ARGUMENT, "`cpu`: unknown kernels '%s'%s%s%s", name,
             near ? "; did you mean '" : "", near ? near : "",
             near ? "'?" : " (known: auto, avx512, avx2, portable)");
     return NULL;

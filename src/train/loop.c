@@ -282,7 +282,7 @@ static vn_status stop_early(vn_trainer *t, vn_err *err) {
                    (long long)t->at.step);
 }
 
-vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err *err) {
+vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err) {
     vn_trainer t;
     bool stop = false;
     vn_status status = vn_trainer_open(&t, s, err);
@@ -301,11 +301,11 @@ vn_status vn_train_run(const vn_train_setup *s, vn_train_result *result, vn_err 
     if (status && status != VN_CANCELLED) status = save_before_failing(&t, err);
     if (!status || status == VN_CANCELLED) say_end(&t);
     if (result)
-        *result = (vn_train_result){.step = t.at.step,
-                                    .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,
-                                    .loss = t.smooth,
-                                    .held_loss = t.held_loss,
-                                    .bytes = bytes};
+        *result = (vn_trained){.step = t.at.step,
+                               .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,
+                               .loss = t.smooth,
+                               .held_loss = t.held_loss,
+                               .bytes = bytes};
     vn_trainer_close(&t);
     return status;
 }

@@ -47,11 +47,11 @@ typedef struct vn_train_setup {
 } vn_train_setup;
 
 /* What a run has come to. */
-typedef struct vn_train_result {
+typedef struct vn_trained {
     int64_t step;
     double seconds, loss, held_loss; /* loss: smoothed; held_loss NaN without a held-out part */
     size_t bytes;                    /* planned memory */
-} vn_train_result;
+} vn_trained;
 
 /* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
 vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
@@ -61,6 +61,6 @@ vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_
 vn_status vn_train_measure(const vn_train_setup *setup, double *bytes, vn_err *err);
 /* Trains from the checkpoint in setup->run to the end, or until cancelled (VN_CANCELLED, saved).
  * result may be NULL. */
-vn_status vn_train_run(const vn_train_setup *setup, vn_train_result *result, vn_err *err);
+vn_status vn_train_run(const vn_train_setup *setup, vn_trained *result, vn_err *err);
 
 #endif

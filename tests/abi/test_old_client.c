@@ -130,7 +130,7 @@ static void test_an_old_program_trains_and_times(void **state) {
     train.it.model = "mlp:width=8,layers=1";
     train.it.steps = 2;
     train.it.preview_every = -1;
-    ok(vn_train(vn, "points:moons", "run", &train.it));
+    ok(vn_train(vn, "points:moons", "run", &train.it, NULL));
     assert_guarded(train);
     GUARDED(vn_bench_options, bench);
     GUARDED(vn_bench_result, result);

@@ -44,7 +44,7 @@ const vn_denoiser *train_and_open(const char *data, const char *run, const vn_tr
                                   vn_model **m) {
     const vn_denoiser *d;
     vn_err err = {0};
-    expect_ok(vn, vn_train(vn, data, run, o));
+    expect_ok(vn, vn_train(vn, data, run, o, NULL));
     expect_ok(vn, vn_model_open(vn, run, m));
     assert_int_equal(vn_model_denoise(*m, NULL, &d, &err), VN_OK);
     return d;

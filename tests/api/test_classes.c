@@ -147,7 +147,7 @@ static void a_null_row_without_effect_is_refused(void **state) {
     make_world("world.json");
     make_data("data", 12);
     const vn_train_options o = tiny_options(1);
-    expect_ok(vn, vn_train(vn, "data", "run", &o));
+    expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
     refuse_with(FOREIGN, 3, "`null_class` 3: the class table of " FOREIGN " has 3 rows");
     refuse_with(FOREIGN, -2, "`null_class` -2");
     refuse_with("world.json", 0, "`null_class` 0 has no effect on a world");
@@ -159,7 +159,7 @@ static void a_run_keeps_its_last_row_as_null(void **state) {
     make_data("data", 12);
     vn_train_options o = tiny_options(1);
     o.overwrite = 1;
-    expect_ok(vn, vn_train(vn, "data", "run", &o));
+    expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
     vn_model *m = open_with("run", -1);
     const vn_model_info info = info_of(m);
     assert_int_equal(info.classes, 2);

@@ -32,7 +32,7 @@ static void train(const char *data, const char *run, int64_t steps, int resume) 
     vn_train_options o = resume ? vn_train_options_default() : tiny_options(steps);
     o.steps = steps;
     o.resume = resume;
-    expect_ok(vn, vn_train(vn, data, run, &o));
+    expect_ok(vn, vn_train(vn, data, run, &o, NULL));
 }
 
 static double nll(vn_model *m, const char *data) {
@@ -89,14 +89,14 @@ static void test_a_run_goes_on_after_the_repair_of_what_was_named(void **state) 
     vn_train_options o = tiny_options(4);
     assert_int_equal(
         system("cp -r " VN_SOURCE_DIR "/tests/cases/damaged . && chmod -R u+w damaged"), 0);
-    expect_refused(vn_train(vn, "damaged", "never", &o), VN_BAD_FILE,
+    expect_refused(vn_train(vn, "damaged", "never", &o, NULL), VN_BAD_FILE,
                    "damaged/a/17.png: PNG: the file ends too early; repair");
     assert_int_equal(access("never", F_OK), -1);
     o.skip_bad = 1;
     o.steps = 6;
-    expect_ok(vn, vn_train(vn, "damaged", "whole", &o));
+    expect_ok(vn, vn_train(vn, "damaged", "whole", &o, NULL));
     o.steps = 4;
-    expect_ok(vn, vn_train(vn, "damaged", "skipped", &o));
+    expect_ok(vn, vn_train(vn, "damaged", "skipped", &o, NULL));
     assert_int_equal(system("cp damaged/17.png.good damaged/a/17.png"), 0);
     train("damaged", "skipped", 5, 1);
     assert_int_equal(system("rm damaged/a/17.png"), 0);
@@ -111,7 +111,7 @@ static void test_a_run_goes_on_after_the_repair_of_what_was_named(void **state) 
     o = vn_train_options_default();
     o.resume = 1;
     o.steps = 5;
-    expect_refused(vn_train(vn, "damaged", "good", &o), VN_BAD_FILE, "damaged/a/17.png");
+    expect_refused(vn_train(vn, "damaged", "good", &o, NULL), VN_BAD_FILE, "damaged/a/17.png");
     assert_int_equal(system("cp damaged/17.png.good damaged/a/17.png"), 0);
     train("damaged", "good", 5, 1);
     expect_same_file("good_whole/unet/diffusion_pytorch_model.safetensors",
@@ -121,7 +121,7 @@ static void test_a_run_goes_on_after_the_repair_of_what_was_named(void **state) 
     /* Its lists gone, a run goes on with the same files alone. */
     assert_int_equal(system("rm good/state/files"), 0);
     o.steps = 7;
-    expect_refused(vn_train(vn, "damaged", "good", &o), VN_BAD_ARGUMENT,
+    expect_refused(vn_train(vn, "damaged", "good", &o, NULL), VN_BAD_ARGUMENT,
                    "damaged is not the data that good was trained on");
 }
 

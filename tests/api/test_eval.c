@@ -22,7 +22,7 @@ static int prepare(void **state) {
     make_world("world.json");
     make_data("data", 20);
     const vn_train_options o = tiny_options(3);
-    return vn_train(vn, "data", "run", &o) == VN_OK ? 0 : -1;
+    return vn_train(vn, "data", "run", &o, NULL) == VN_OK ? 0 : -1;
 }
 
 static vn_model *open_bell(void) {

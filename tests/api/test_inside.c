@@ -70,11 +70,11 @@ static int prepare(void **state) {
         vn_train_options o = tiny_options(30);
         o.model = runs[i].model;
         o.lr = 3e-3; /* a transformer begins as zero and must have left it */
-        expect_ok(vn, vn_train(vn, "data", runs[i].folder, &o));
+        expect_ok(vn, vn_train(vn, "data", runs[i].folder, &o, NULL));
     }
     vn_train_options o = tiny_options(2);
     o.model = "mlp:width=16";
-    expect_ok(vn, vn_train(vn, "points:moons", "points", &o));
+    expect_ok(vn, vn_train(vn, "points:moons", "points", &o, NULL));
     vn_context_close(&vn);
     return 0;
 }

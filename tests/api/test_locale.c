@@ -78,16 +78,16 @@ static void train(vn_context *vn) {
     o.lr = 1.5e-3;
     o.log_every = 1;
     o.preview_every = 3;
-    expect_ok(vn, vn_train(vn, "data", "run", &o));
+    expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
     o.steps = 9;
     o.resume = 1;
-    expect_ok(vn, vn_train(vn, "data", "run", &o));
+    expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
     o.lr = 2.5e-3;
     o.steps = 12;
-    refused(vn, vn_train(vn, "data", "run", &o));
+    refused(vn, vn_train(vn, "data", "run", &o, NULL));
     o = tiny_options(4);
     o.path = "ddpm:linear,beta_start=0.00015,beta_end=0.025";
-    expect_ok(vn, vn_train(vn, "data", "discrete", &o));
+    expect_ok(vn, vn_train(vn, "data", "discrete", &o, NULL));
 }
 
 static void sample(vn_context *vn, const char *source, const char *const *files) {

@@ -54,7 +54,7 @@ static void test_a_training_step_does_not_allocate(void **state) {
         vn_context *vn = open_context(&r);
         vn_train_options o = tiny_options(20);
         o.recompute = recompute;
-        expect_ok(vn, vn_train(vn, "data", recompute ? "again" : "steps", &o));
+        expect_ok(vn, vn_train(vn, "data", recompute ? "again" : "steps", &o, NULL));
         expect_none_between(&r, r.count - 1); /* the last step saves */
         vn_context_close(&vn);
     }
@@ -106,7 +106,7 @@ static vn_status train_and_sample(void) {
     s.steps = 2;
     s.guidance = 2;
     s.trace = 1;
-    vn_status status = vn_train(vn, "data", "run", &o);
+    vn_status status = vn_train(vn, "data", "run", &o, NULL);
     if (!status) status = vn_model_open(vn, "run", &model);
     if (!status) status = vn_sample(model, &s, &out);
     if (!status) status = vn_samples_append(out, out);

@@ -355,7 +355,7 @@ static void numbers_that_are_too_large_are_refused_with_their_bound(void **state
     vn_train_options t = vn_train_options_default();
     t.steps = 1;
     t.seed = 9210000000000000000u;
-    expect_refused(vn_train(vn, "points:rings", "never", &t), VN_BAD_ARGUMENT,
+    expect_refused(vn_train(vn, "points:rings", "never", &t, NULL), VN_BAD_ARGUMENT,
                    "`seed`: 9210000000000000000 is outside [0, 9200000000000000000]");
 }
 

@@ -24,7 +24,7 @@ static vn_context *open_context(int threads) {
 
 static void train(int threads, const char *out, const vn_train_options *o) {
     vn_context *vn = open_context(threads);
-    expect_ok(vn, vn_train(vn, "data", out, o));
+    expect_ok(vn, vn_train(vn, "data", out, o, NULL));
     vn_context_close(&vn);
 }
 
@@ -72,7 +72,7 @@ static void test_a_stopped_run_goes_on_bit_for_bit(void **state) {
     vn_context *vn = NULL;
     assert_int_equal(vn_context_open(&vn, &options), VN_OK);
     vn_train_options o = tiny_options(12);
-    assert_int_equal(vn_train(vn, "data", "stopped", &o), VN_CANCELLED);
+    assert_int_equal(vn_train(vn, "data", "stopped", &o, NULL), VN_CANCELLED);
     assert_non_null(strstr(vn_error_text(vn), "step 4"));
     vn_context_close(&vn);
     o = vn_train_options_default();
@@ -87,12 +87,12 @@ static void test_what_would_change_a_run_is_refused_on_resume(void **state) {
     vn_train_options o = vn_train_options_default();
     o.resume = 1;
     o.batch = 7;
-    assert_int_equal(vn_train(vn, "data", "whole", &o), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_train(vn, "data", "whole", &o, NULL), VN_BAD_ARGUMENT);
     assert_non_null(strstr(vn_error_text(vn), "batch"));
     make_data("other", 44);
     o = vn_train_options_default();
     o.resume = 1;
-    assert_int_equal(vn_train(vn, "other", "whole", &o), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_train(vn, "other", "whole", &o, NULL), VN_BAD_ARGUMENT);
     assert_non_null(strstr(vn_error_text(vn), "other"));
     vn_context_close(&vn);
 }

@@ -117,13 +117,13 @@ static void runs_on_a_world_go_on(void **state) {
         vn_train_options o = score_options(objectives[i], 6);
         o.schedule = "constant";
         o.batch = 16;
-        expect_ok(vn, vn_train(vn, "world.json:count=100", whole, &o));
+        expect_ok(vn, vn_train(vn, "world.json:count=100", whole, &o, NULL));
         o.steps = 3;
-        expect_ok(vn, vn_train(vn, "world.json:count=100", parts, &o));
+        expect_ok(vn, vn_train(vn, "world.json:count=100", parts, &o, NULL));
         o = vn_train_options_default();
         o.resume = 1;
         o.steps = 6;
-        expect_ok(vn, vn_train(vn, "world.json:count=100", parts, &o));
+        expect_ok(vn, vn_train(vn, "world.json:count=100", parts, &o, NULL));
         snprintf(a, sizeof a, "%s/model/diffusion_pytorch_model.safetensors", whole);
         snprintf(b, sizeof b, "%s/model/diffusion_pytorch_model.safetensors", parts);
         expect_same_file(a, b);
@@ -160,7 +160,7 @@ static void pictures_train_too(void **state) {
             snprintf(run, sizeof run, "pictures-%zu-%d", i, k);
             o.objective = objectives[i];
             o.lr = 3e-3;
-            expect_ok(vn, vn_train(vn, "pictures", run, &o));
+            expect_ok(vn, vn_train(vn, "pictures", run, &o, NULL));
             loss[k] = held_loss(run);
         }
         print_message("%s: held-out loss %.4f, after 60 steps %.4f\n", objectives[i], loss[0],
@@ -185,7 +185,7 @@ static void refusals_name_what_is_wrong(void **state) {
     make_world("world.json");
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         vn_train_options o = score_options(bad[i].objective, 1);
-        assert_int_not_equal(vn_train(vn, bad[i].data, "refused", &o), VN_OK);
+        assert_int_not_equal(vn_train(vn, bad[i].data, "refused", &o, NULL), VN_OK);
         if (!strstr(vn_error_text(vn), bad[i].word))
             fail_msg("%s: %s", bad[i].data, vn_error_text(vn));
         assert_false(vn_is_dir("refused"));

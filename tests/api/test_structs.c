@@ -15,13 +15,14 @@
                        offsetof(type, last) + sizeof((type){0}.last) == sizeof(type),              \
                    #type " ends in padding")
 
-NO_PADDING(vn_context_options, user);
+NO_PADDING(vn_context_options, error_size);
 NO_PADDING(vn_model_info, sampling_steps);
 NO_PADDING(vn_model_options, null_class);
 NO_PADDING(vn_callback_model, user);
 NO_PADDING(vn_sample_options, reward_user);
 NO_PADDING(vn_written, passes);
 NO_PADDING(vn_train_options, overwrite);
+NO_PADDING(vn_train_result, end);
 NO_PADDING(vn_likelihood_settings, seed);
 NO_PADDING(vn_eval_options, likelihood);
 NO_PADDING(vn_eval_result, drawn);
@@ -115,8 +116,8 @@ static void test_a_struct_without_a_size_is_refused_by_name(void **state) {
     bands[0].count = 1;
     expect_refused(vn_sample_to(m, bands, 1, "x.npy", VN_EXISTING_REFUSE, &written),
                    VN_BAD_ARGUMENT, "vn_written");
-    expect_refused(vn_train(vn, "points:moons", "run", &(vn_train_options){0}), VN_BAD_ARGUMENT,
-                   "vn_train_options");
+    expect_refused(vn_train(vn, "points:moons", "run", &(vn_train_options){0}, NULL),
+                   VN_BAD_ARGUMENT, "vn_train_options");
     expect_refused(vn_log_likelihood(m, &(vn_likelihood_settings){0}, 1, &x, &label, &log_p, NULL),
                    VN_BAD_ARGUMENT, "vn_likelihood_settings");
     vn_eval_result result = vn_eval_result_default();

@@ -58,7 +58,8 @@ typedef struct worker {
 static void *work(void *given) {
     worker *w = given;
     vn_train_options o = tiny_options(w->steps);
-    w->status = w->steps ? vn_train(w->vn, "data", "cancelled", &o) : draw(w->vn, "run", 6, w->x);
+    w->status =
+        w->steps ? vn_train(w->vn, "data", "cancelled", &o, NULL) : draw(w->vn, "run", 6, w->x);
     return NULL;
 }
 
@@ -104,7 +105,7 @@ static int prepare(void **state) {
     make_data("data", 24);
     vn_context *vn = open_context(2);
     vn_train_options o = tiny_options(3);
-    expect_ok(vn, vn_train(vn, "data", "run", &o));
+    expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
     vn_context_close(&vn);
     return 0;
 }

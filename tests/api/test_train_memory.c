@@ -24,7 +24,7 @@ static void make_pictures(int width, int height) {
 }
 
 static const char *refused(vn_context *vn, const char *data, const vn_train_options *o) {
-    assert_int_equal(vn_train(vn, data, "run", o), VN_NO_MEMORY);
+    assert_int_equal(vn_train(vn, data, "run", o, NULL), VN_NO_MEMORY);
     assert_false(vn_is_dir("run"));
     return vn_error_text(vn);
 }
@@ -56,7 +56,7 @@ static void large_pictures_are_refused_with_a_size_that_fits(void **state) {
                                  "a step, and there are 2.1 GB of "
                                  "memory: use `size=64` or `batch=4`"));
     o = options(64, 64);
-    assert_int_equal(vn_train(vn, "photos", "run", &o), VN_OK);
+    assert_int_equal(vn_train(vn, "photos", "run", &o, NULL), VN_OK);
     scratch_remove("run");
 }
 
@@ -70,7 +70,7 @@ static void a_batch_that_does_not_fit_names_one_that_does(void **state) {
     const int64_t batch = number_behind(text, "`batch=");
     assert_in_range(batch, 1024, 32768);
     o = options(0, batch);
-    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o), VN_OK);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o, NULL), VN_OK);
     scratch_remove("run");
 }
 
@@ -88,16 +88,16 @@ static void a_run_that_no_longer_fits_is_left_alone(void **state) {
     vn_context *vn = *state;
     unsetenv("VANE_MEMORY");
     vn_train_options o = options(0, 4096);
-    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o), VN_OK);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o, NULL), VN_OK);
     vn_train_options on = vn_train_options_default();
     on.resume = 1;
     on.steps = 2;
     on.preview_every = -1;
     setenv("VANE_MEMORY", "16M", 1);
-    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on), VN_NO_MEMORY);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on, NULL), VN_NO_MEMORY);
     assert_non_null(strstr(vn_error_text(vn), "17 MB of memory"));
     unsetenv("VANE_MEMORY");
-    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on), VN_OK);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &on, NULL), VN_OK);
     scratch_remove("run");
 }
 

@@ -138,11 +138,11 @@ static void models_are_made_for_it(void **state) {
         vn_train_options o = variance_options(2);
         o.model = known[i].model;
         o.batch = 4;
-        expect_ok(vn, vn_train(vn, "pictures", run, &o));
+        expect_ok(vn, vn_train(vn, "pictures", run, &o, NULL));
         o = vn_train_options_default();
         o.resume = 1;
         o.steps = 3;
-        expect_ok(vn, vn_train(vn, "pictures", run, &o));
+        expect_ok(vn, vn_train(vn, "pictures", run, &o, NULL));
         snprintf(file, sizeof file, "%s/%s", run, known[i].config);
         json_t *config = read_json(file);
         assert_int_equal(json_integer_value(json_object_get(config, "out_channels")),
@@ -175,17 +175,18 @@ static void refusals_say_what_would_do(void **state) {
     o.model = "unet2d:channels=8,levels=2";
     o.path = NULL;
     o.predict = NULL;
-    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT, "rectified has no steps");
+    expect_refused(vn_train(vn, "shown", "bad", &o, NULL), VN_BAD_ARGUMENT,
+                   "rectified has no steps");
     o.path = "ddpm";
-    expect_ok(vn, vn_train(vn, "shown", "with", &o));
+    expect_ok(vn, vn_train(vn, "shown", "with", &o, NULL));
     o.objective = NULL;
-    expect_ok(vn, vn_train(vn, "shown", "without", &o));
+    expect_ok(vn, vn_train(vn, "shown", "without", &o, NULL));
     o.model = "with/unet/config.json";
-    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT,
+    expect_refused(vn_train(vn, "shown", "bad", &o, NULL), VN_BAD_ARGUMENT,
                    "hybrid is the one that learns a variance");
     o.objective = "hybrid";
     o.model = "without/unet/config.json";
-    expect_refused(vn_train(vn, "shown", "bad", &o), VN_BAD_ARGUMENT,
+    expect_refused(vn_train(vn, "shown", "bad", &o, NULL), VN_BAD_ARGUMENT,
                    "wants 2, for a variance too");
     expect_ok(vn, vn_model_open(vn, "without", &m));
     vn_sample_options draw = vn_sample_options_default();

@@ -37,8 +37,9 @@
  * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
  * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
  * aborts. Handles are opaque; a close function takes the handle's address, frees it and clears it,
- * and does nothing on NULL. Time t runs from 0 (data) to 1 (noise). `guidance` is gamma: 0
- * unconditional, 1 conditional, above 1 amplified; the w of "(1+w) c - w u" is gamma - 1. Numbers
+ * and does nothing on NULL; what a call tells of a NULL handle is 0 or NULL. Time t runs from 0
+ * (data) to 1 (noise). `guidance` is gamma: 0 unconditional, 1 conditional, above 1 amplified; the
+ * w of "(1+w) c - w u" is gamma - 1. Numbers
  * in texts and files have a decimal point, whatever locale your program has set; your callbacks
  * run in that locale. Strings are UTF-8 (names of files may be any bytes) and are only read during
  * the call. One context may be used by one thread at a time; different contexts are independent.
@@ -116,6 +117,8 @@ typedef struct vn_context_options {
     vn_log_fn log;           /* NULL: silent */
     vn_progress_fn progress; /* NULL: none */
     void *user;              /* handed to both */
+    char *error;             /* [error_size] receives why it could not be opened; NULL: nowhere */
+    size_t error_size;       /* 256 hold any such line */
 } vn_context_options;
 
 VN_API void vn_context_options_init(vn_context_options *o, size_t size);
@@ -128,7 +131,7 @@ static inline vn_context_options vn_context_options_default(void) {
 typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
- * options may be NULL. Fails with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
+ * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
  * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
@@ -413,8 +416,8 @@ typedef enum vn_existing {
  * guidance values "000003-g2-boot.png") and with the sample's own settings in its text chunks;
  * endings of other files (".jpg", ".npz") are refused. Class names keep their letters; separators
  * and control characters become '-', long names are cut. Atomic. A folder that holds samples of
- * vane is refused; so are pictures in the folder of the model or of its data, and in one that holds
- * other pictures alone. */
+ * vane is refused, and one that another process samples into (VN_IO); so is anything in a model's
+ * folder but a run's previews, and pictures among the model's data or beside only others. */
 VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* The same, and what becomes of those samples. */
 VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,
@@ -481,7 +484,7 @@ typedef struct vn_train_options {
     double dropout;    /* the model's own: dropout in the network */
     double validate;   /* 0.02: held-out part of the data, in [0, 0.5] */
     int64_t log_every; /* 10: steps between lines of log.jsonl */
-    /* 0: of weights, data order, noise and all else; below 2^63 but for the -1 */
+    /* 0: of weights, data order, noise and all else; at most 9.2e18, but for -1 */
     uint64_t seed;
     /* And these are 0 or NULL unless asked for. */
     /* "cosine" (to 0) or "constant"; NULL: cosine by minutes, constant by steps, so that a finished
@@ -515,6 +518,31 @@ static inline vn_train_options vn_train_options_default(void) {
     return o;
 }
 
+typedef enum vn_train_end {
+    VN_TRAIN_NOT_BEGUN = 0, /* no step was made: the call failed before */
+    VN_TRAIN_DONE,          /* all steps, or all minutes, were there */
+    VN_TRAIN_CANCELLED,     /* stopped by progress or vn_context_cancel */
+    VN_TRAIN_FAILED         /* an error came after a step */
+} vn_train_end;
+
+/* What a run has come to. */
+typedef struct vn_train_result {
+    size_t struct_size;
+    int64_t steps;         /* of the whole run, those before a resume included */
+    double seconds;        /* spent on them, likewise */
+    double loss;           /* smoothed over the latest steps; NaN before the first */
+    double held_loss;      /* of the held-out part, when last taken; NaN: not yet, or none */
+    int64_t planned_bytes; /* memory of a step, weights and data */
+    int64_t end;           /* a vn_train_end */
+} vn_train_result;
+
+VN_API void vn_train_result_init(vn_train_result *o, size_t size);
+static inline vn_train_result vn_train_result_default(void) {
+    vn_train_result o;
+    vn_train_result_init(&o, sizeof o);
+    return o;
+}
+
 /* Trains on `data` (a folder of class folders, an IDX folder or file, an .npz, CIFAR batches,
  * "points:NAME") into the run directory `out`. Stopped by progress callback or signal-safe
  * vn_context_cancel it saves and returns VN_CANCELLED; resumed, it ends in the same bits as if
@@ -522,13 +550,16 @@ static inline vn_train_options vn_train_options_default(void) {
  * all others must be as they were. An error after the first step, too, saves what was reached,
  * where that can be and unless it is VN_NOT_FINITE, and its text says which step is on the disk.
  * `out` is locked while it is trained: for another process to resume or overwrite it then is VN_IO.
- * A run in which an error came before the first step is removed again. */
+ * A run in which an error came before the first step is removed again. result (or NULL) receives
+ * what it came to, also of a call that failed. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
-                          const vn_train_options *options);
+                          const vn_train_options *options, vn_train_result *result);
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
  * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
- * request is over with that call, also where it came too late for it. Safe in a signal handler and
- * from other threads. */
+ * request is over when that call returns, whatever it returns, also where it came too late for it.
+ * Calls that read large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is
+ * over if one was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe
+ * in a signal handler and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */
