@@ -775,18 +775,20 @@ VN_API void vn_text_free(char **text);
 enum {
     VN_PARAM_REAL = 0,
     VN_PARAM_WHOLE = 1, /* whole numbers only */
-    VN_PARAM_CLASS =
-        2 /* one of the model's classes, written by name or number: "negative:class=boot" */
+    /* one of the model's conditions, written by name or number: "negative:class=boot" */
+    VN_PARAM_CONDITION = 2,
+    /* any text, in double quotes where it holds a comma; `choices` is its default, NULL: none */
+    VN_PARAM_TEXT = 3
 };
 
-/* One parameter of a row. Numbers unless `choices` ("a|b|c") is set, when values are an index into
- * it. */
+/* One parameter of a row. A number's value is an index into `choices` ("a|b|c") where that is
+ * set. */
 typedef struct vn_param {
     const char *name;
     const char *summary;
     double value;    /* default */
     double min, max; /* inclusive */
-    int integer;     /* VN_PARAM_REAL, VN_PARAM_WHOLE or VN_PARAM_CLASS */
+    int kind;        /* VN_PARAM_* */
     const char *choices;
 } vn_param;
 

@@ -180,14 +180,16 @@ const char *vn_names_nearest(const vn_names *list, const char *text);
 
 /* ---- tables: parsing "name:key=value,key=value" against rows --------------------------------- */
 
-#define VN_MAX_PARAMS 12
+#define VN_MAX_PARAMS      12
+#define VN_MAX_CHOICE_TEXT 512
 
 /* A chosen row with its parameters' values, in the order of row->params. */
 typedef struct vn_choice {
     const vn_row *row;
-    size_t index; /* of the row in its table */
-    double value[VN_MAX_PARAMS];
-    bool given[VN_MAX_PARAMS]; /* set by the user, not the default */
+    size_t index;                  /* of the row in its table */
+    double value[VN_MAX_PARAMS];   /* of text: 1 + where it begins in `text`; 0: its default */
+    char text[VN_MAX_CHOICE_TEXT]; /* what was given of VN_PARAM_TEXT, each ended by 0 */
+    bool given[VN_MAX_PARAMS];     /* set by the user, not the default */
 } vn_choice;
 
 /* Another name of a row. */
@@ -219,12 +221,15 @@ const vn_row *vn_table_find(const vn_table *table, const char *name, size_t *ind
 void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t count);
 /* Unknown names and keys are refused with the nearest known one; values out of range with the
  * range. Spaces around names, keys and values do not count; a value in double quotes may hold
- * commas and begin or end with a space, and "" in it is a ". Classes (VN_PARAM_CLASS) are looked up
+ * commas and begin or end with a space, and "" in it is a ". Classes (VN_PARAM_CONDITION) are looked up
  * in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */
 vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes,
                              vn_choice *out, vn_err *err);
 /* classes NULL */
 vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
+/* The text of a parameter of that kind, given or its default; "" where it has none. Lives as long as
+ * the choice. */
+const char *vn_choice_string(const vn_choice *choice, size_t param);
 /* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its
  * end. */
 size_t vn_pair_length(const char *text);

@@ -259,9 +259,29 @@ static vn_status parse_class(const vn_row *row, const vn_param *p, const char *t
                    p->name, text, classes->count);
 }
 
+/* Puts the text behind those that the choice holds. */
+static vn_status keep_text(const vn_row *row, const vn_param *p, const char *text, vn_choice *out,
+                           double *value, vn_err *err) {
+    size_t used = 0;
+    for (size_t i = 0; i < param_count(row); i++)
+        if (row->params[i].kind == VN_PARAM_TEXT && out->value[i] > 0) {
+            const size_t begins = (size_t)out->value[i] - 1;
+            const size_t ends = begins + strlen(out->text + begins) + 1;
+            if (ends > used) used = ends;
+        }
+    const size_t n = strlen(text) + 1;
+    if (n > sizeof out->text - used)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: the text of %s is too long: %zu bytes of %zu",
+                       row->name, p->name, n - 1, sizeof out->text - used - 1);
+    memcpy(out->text + used, text, n);
+    *value = (double)(used + 1);
+    return VN_OK;
+}
+
 static vn_status parse_value(const vn_row *row, const vn_param *p, const char *text,
-                             const vn_names *classes, double *value, vn_err *err) {
-    if (p->integer == VN_PARAM_CLASS) return parse_class(row, p, text, classes, value, err);
+                             const vn_names *classes, vn_choice *out, double *value, vn_err *err) {
+    if (p->kind == VN_PARAM_CONDITION) return parse_class(row, p, text, classes, value, err);
+    if (p->kind == VN_PARAM_TEXT) return keep_text(row, p, text, out, value, err);
     if (p->choices) {
         int index = choice_index(p->choices, text);
         if (index < 0)
@@ -274,7 +294,7 @@ static vn_status parse_value(const vn_row *row, const vn_param *p, const char *t
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%.80s is not a number", row->name, p->name,
                        text);
     if (*value < p->min || *value > p->max) return out_of_range(row, p, text, err);
-    if (p->integer && *value != floor(*value))
+    if (p->kind == VN_PARAM_WHOLE && *value != floor(*value))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is not a whole number", row->name, p->name,
                        text);
     return VN_OK;
@@ -338,7 +358,7 @@ static vn_status parse_pair(char *pair, const vn_names *classes, vn_choice *out,
     if (!value)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: the quotes of %s are not closed at its end",
                        row->name, pair);
-    return parse_value(row, &row->params[i], value, classes, &out->value[i], err);
+    return parse_value(row, &row->params[i], value, classes, out, &out->value[i], err);
 }
 
 /* name, then pairs; `text` is cut to pieces. */
@@ -351,7 +371,8 @@ static vn_status parse_choice(char *text, const vn_table *table, const vn_names 
     const vn_row *row = vn_table_find(table, text, &index);
     if (!row) return unknown_name(text, table, err);
     *out = (vn_choice){.row = row, .index = index};
-    for (size_t i = 0; i < param_count(out->row); i++) out->value[i] = out->row->params[i].value;
+    for (size_t i = 0; i < param_count(out->row); i++)
+        out->value[i] = row->params[i].kind == VN_PARAM_TEXT ? 0 : row->params[i].value;
     while (pairs) {
         char *end = pairs + vn_pair_length(pairs), *next = *end ? end + 1 : NULL;
         *end = 0;
@@ -387,15 +408,34 @@ static void value_text(char text[LONGEST_NAME + 1], const vn_param *p, double va
     snprintf(text, LONGEST_NAME + 1, "%.*s", (int)strcspn(choice, "|"), choice);
 }
 
+/* In quotes, each of its own written twice; quoted holds twice the text and two more. */
+static void quote(char *quoted, const char *text) {
+    *quoted++ = '"';
+    for (; *text; text++) {
+        if (*text == '"') *quoted++ = '"';
+        *quoted++ = *text;
+    }
+    memcpy(quoted, "\"", 2);
+}
+
+const char *vn_choice_string(const vn_choice *choice, size_t param) {
+    const double at = choice->value[param];
+    const char *usual = choice->row->params[param].choices;
+    return at > 0 ? choice->text + (size_t)at - 1 : usual ? usual : "";
+}
+
 char *vn_choice_text(const vn_choice *choice) {
     char *text = vn_strdup(choice->row->name);
     bool first = true;
     for (size_t i = 0; text && i < param_count(choice->row); i++) {
         if (!choice->given[i]) continue;
-        char value[LONGEST_NAME + 1];
-        value_text(value, &choice->row->params[i], choice->value[i]);
-        char *longer =
-            vn_format("%s%c%s=%s", text, first ? ':' : ',', choice->row->params[i].name, value);
+        const vn_param *p = &choice->row->params[i];
+        char value[2 * VN_MAX_CHOICE_TEXT + 3];
+        if (p->kind == VN_PARAM_TEXT)
+            quote(value, vn_choice_string(choice, i));
+        else
+            value_text(value, p, choice->value[i]);
+        char *longer = vn_format("%s%c%s=%s", text, first ? ':' : ',', p->name, value);
         vn_free(text);
         text = longer;
         first = false;

@@ -71,9 +71,11 @@ static void print_default(const vn_param *p, char *text, size_t size) {
 
 /* "  (whole, 1 to 64)", "  (layer, rms)"; "" where all is allowed. */
 static void range_text(const vn_param *p, char *text, size_t size) {
-    const char *whole = p->integer ? "whole, " : "", *comma = "";
+    const char *whole = p->kind == VN_PARAM_WHOLE ? "whole, " : "", *comma = "";
     text[0] = '\0';
-    if (p->choices) {
+    if (p->kind == VN_PARAM_TEXT) {
+        snprintf(text, size, "  (text, in double quotes where it has a comma)");
+    } else if (p->choices) {
         size_t used = (size_t)snprintf(text, size, "  (");
         for (const char *c = p->choices; *c != '\0' && used < size; comma = ", ") {
             const int length = (int)strcspn(c, "|");
@@ -81,7 +83,7 @@ static void range_text(const vn_param *p, char *text, size_t size) {
             c += length + (c[length] == '|');
         }
         if (used < size) snprintf(text + used, size - used, ")");
-    } else if (p->integer == VN_PARAM_CLASS) {
+    } else if (p->kind == VN_PARAM_CONDITION) {
         snprintf(text, size, "  (a class, by name or number)");
     } else if (isfinite(p->min) && isfinite(p->max)) {
         snprintf(text, size, "  (%s%g to %g)", whole, p->min, p->max);
@@ -156,8 +158,8 @@ static json_t *param_json(const vn_param *p) {
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:s?}", "name", p->name, "summary",
                      p->summary, "default", cli_json_number(p->value), "min",
                      cli_json_number(p->min), "max", cli_json_number(p->max), "integer",
-                     p->integer != VN_PARAM_REAL, "class", p->integer == VN_PARAM_CLASS, "choices",
-                     p->choices);
+                     p->kind == VN_PARAM_WHOLE || p->kind == VN_PARAM_CONDITION, "class",
+                     p->kind == VN_PARAM_CONDITION, "choices", p->choices);
 }
 
 static json_t *row_json(const vn_row *row) {

@@ -80,7 +80,8 @@ static void set(scheduler_reader *r, vn_choice *c, const char *param, double val
     const vn_param *p = &c->row->params[i];
     c->value[i] = value;
     c->given[i] = value != p->value;
-    if (value >= p->min && value <= p->max && (!p->integer || value == floor(value))) return;
+    if (value >= p->min && value <= p->max && (p->kind != VN_PARAM_WHOLE || value == floor(value)))
+        return;
     lack(r, c == &r->sampler ? VN_SCHEDULER_SAMPLER : VN_SCHEDULER_GRID,
          "%s=%g, which is outside what %s takes,", param, value, c->row->name);
 }

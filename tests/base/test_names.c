@@ -12,7 +12,7 @@
 #include "base/base.h"
 
 static const vn_param params[] = {
-    {"class", "", 0, 0, 1e6, VN_PARAM_CLASS, NULL},
+    {"class", "", 0, 0, 1e6, VN_PARAM_CONDITION, NULL},
     {"weight", "", 1, 0, 9, VN_PARAM_REAL, NULL},
     {0},
 };

@@ -203,6 +203,48 @@ static void failed_allocations_are_reported(void **state) {
     }
 }
 
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static const vn_param mask_params[] = {
+    {"file", "", 0, 0, 0, VN_PARAM_TEXT, "mask.png"},
+    {"strength", "", 1, 0, 2, VN_PARAM_REAL, NULL},
+    {"note", "", 0, 0, 0, VN_PARAM_TEXT, NULL},
+    {0},
+};
+static const struct { vn_row row; } texts[] = {{{"mask", "", "", mask_params}}};
+
+static vn_status parse_mask(const char *text, vn_choice *c, vn_err *err) {
+    return vn_choice_parse(text, VN_TABLE("operator", texts, VN_COUNT(texts)), c, err);
+}
+
+static void text_is_a_value_like_others(void **state) {
+    (void)state;
+    vn_choice c, again;
+    vn_err err = {0};
+    assert_int_equal(parse_mask("mask", &c, &err), VN_OK);
+    assert_string_equal(vn_choice_string(&c, 0), "mask.png");
+    assert_string_equal(vn_choice_string(&c, 2), "");
+    assert_int_equal(
+        parse_mask("mask:note=\"a, b: \"\"c\"\" \",strength=0.5,file=x/y.png", &c, &err), VN_OK);
+    assert_string_equal(vn_choice_string(&c, 0), "x/y.png");
+    assert_string_equal(vn_choice_string(&c, 2), "a, b: \"c\" ");
+    assert_true(c.value[1] == 0.5);
+    char *text = vn_choice_text(&c);
+    assert_string_equal(text, "mask:file=\"x/y.png\",strength=0.5,note=\"a, b: \"\"c\"\" \"");
+    assert_int_equal(parse_mask(text, &again, &err), VN_OK);
+    for (size_t i = 0; i < 3; i += 2)
+        assert_string_equal(vn_choice_string(&again, i), vn_choice_string(&c, i));
+    vn_free(text);
+    char long_text[VN_MAX_CHOICE_TEXT + 20];
+    memset(long_text, 'x', sizeof long_text - 1);
+    memcpy(long_text, "mask:file=", 10);
+    long_text[10 + VN_MAX_CHOICE_TEXT] = 0;
+    assert_int_equal(parse_mask(long_text, &c, &err), VN_BAD_ARGUMENT);
+    assert_string_equal(err.text, "mask: the text of file is too long: 512 bytes of 511");
+    long_text[9 + VN_MAX_CHOICE_TEXT] = 0;
+    assert_int_equal(parse_mask(long_text, &c, &err), VN_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_found),
@@ -215,6 +257,7 @@ int main(void) {
         cmocka_unit_test(numbers_do_not_depend_on_the_locale),
         cmocka_unit_test(nearest_names_are_near),
         cmocka_unit_test(failed_allocations_are_reported),
+        cmocka_unit_test(text_is_a_value_like_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

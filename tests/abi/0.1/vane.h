@@ -567,8 +567,8 @@ VN_API void vn_context_cancel(vn_context *vn);
 /* Runs the model in `dir` (config.json and diffusion_pytorch_model.safetensors, or a run) on the
  * tensors of the safetensors file `in`, under diffusers' names, and writes `sample` to `out`. With
  * `grad` (or NULL) the file must hold `cotangent`, and grad.sample and grad.<parameter> of
- * sum(cotangent * sample) are written there. Three different files, and none of them the
- * weights. */
+ * sum(cotangent * sample) are written there. Three different files, and those that are written not
+ * in the folder of a model. */
 VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
                             const char *grad);
 
@@ -775,18 +775,20 @@ VN_API void vn_text_free(char **text);
 enum {
     VN_PARAM_REAL = 0,
     VN_PARAM_WHOLE = 1, /* whole numbers only */
-    VN_PARAM_CLASS =
-        2 /* one of the model's classes, written by name or number: "negative:class=boot" */
+    /* one of the model's conditions, written by name or number: "negative:class=boot" */
+    VN_PARAM_CONDITION = 2,
+    /* any text, in double quotes where it holds a comma; `choices` is its default, NULL: none */
+    VN_PARAM_TEXT = 3
 };
 
-/* One parameter of a row. Numbers unless `choices` ("a|b|c") is set, when values are an index into
- * it. */
+/* One parameter of a row. A number's value is an index into `choices` ("a|b|c") where that is
+ * set. */
 typedef struct vn_param {
     const char *name;
     const char *summary;
     double value;    /* default */
     double min, max; /* inclusive */
-    int integer;     /* VN_PARAM_REAL, VN_PARAM_WHOLE or VN_PARAM_CLASS */
+    int kind;        /* VN_PARAM_* */
     const char *choices;
 } vn_param;
 
