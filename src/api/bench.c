@@ -66,7 +66,8 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
 
 static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
     const vn_recompute how = o->recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP;
-    vn_status status = vn_net_step_open(&b->s, b->net, o->batch, NULL, o->train != 0, how, err);
+    const vn_net_call call = {.extent = {.batch = o->batch}, .train = o->train != 0};
+    vn_status status = vn_net_step_open(&b->s, b->net, &call, how, err);
     vn_program_options options = vn_net_step_options(&b->s, b->vn);
     options.profile = o->profile != NULL;
     return !status ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
@@ -77,7 +78,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
                                vn_err *err) {
     vn_net_step s;
     vn_footprint plain = {0};
-    vn_status status = vn_net_step_open(&s, b->net, o->batch, NULL, true, VN_RECOMPUTE_CHEAP, err);
+    const vn_net_call call = {.extent = {.batch = o->batch}, .train = true};
+    vn_status status = vn_net_step_open(&s, b->net, &call, VN_RECOMPUTE_CHEAP, err);
     const vn_program_options options = vn_net_step_options(&s, b->vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &plain, err);
     if (!status) {
@@ -89,22 +91,28 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
     return status;
 }
 
-static vn_status fill(bench *b, int64_t batch, vn_err *err) {
-    float *time = zeros((size_t)batch);
-    int32_t *labels = vn_calloc((size_t)batch, sizeof(int32_t));
-    vn_status status = time && labels ? VN_OK : vn_no_memory(err);
-    const vn_node *const images[] = {b->s.in.sample, b->s.target};
-    for (size_t i = 0; !status && i < VN_COUNT(images); i++)
-        if (images[i])
-            vn_random_normal(vn_program_map(b->program, images[i]),
-                             (size_t)vn_shape_count(&images[i]->shape), 0, VN_STREAM_NOISE, i, 0);
-    for (int64_t i = 0; !status && i < batch; i++) time[i] = (float)((i * 37) % 1000);
-    if (!status)
-        status = vn_net_write_inputs(b->net, b->program, &b->s.in, b->s.in.timestep ? time : NULL,
-                                     b->s.in.class_labels ? labels : NULL, err);
-    vn_free(time);
-    vn_free(labels);
-    return status;
+/* Arrays of normal numbers; of one number a sample, and rows of tables, whole ones. */
+static void fill_node(bench *b, const vn_node *node, int64_t below, uint64_t stream) {
+    void *to = node ? vn_program_map(b->program, node) : NULL;
+    const int64_t count = node ? vn_shape_count(&node->shape) : 0;
+    if (to && node->dtype == VN_F32 && node->shape.rank > 1) {
+        vn_random_normal(to, (size_t)count, 0, VN_STREAM_NOISE, stream, 0);
+        return;
+    }
+    for (int64_t i = 0; i < count && to; i++) {
+        const int64_t whole = i * 37 % (below ? below : 1000);
+        if (node->dtype == VN_F32)
+            ((float *)to)[i] = (float)whole;
+        else
+            ((int32_t *)to)[i] = (int32_t)whole;
+    }
+}
+
+static void fill(bench *b) {
+    const vn_net_io *io = vn_net_get_io(b->net);
+    for (int i = 0; i < io->inputs; i++)
+        fill_node(b, b->s.nodes.in[i], io->input[i].below, (uint64_t)i);
+    fill_node(b, b->s.target, 0, VN_MAX_PORTS);
 }
 
 static void step(bench *b) {
@@ -235,7 +243,7 @@ vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_optio
     vn_status status = check(o, err);
     if (!status) status = open_net(&b, dir, o->train != 0, r, err);
     if (!status) status = build(&b, o, err);
-    if (!status) status = fill(&b, o->batch, err);
+    if (!status) fill(&b);
     if (!status) status = measure(&b, o, r, err);
     if (!status && o->recompute) status = measure_plain(&b, o, r, err);
     vn_program_close(&b.program);

@@ -30,14 +30,14 @@ static json_t *name_list(const vn_model *m) {
 static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_graph *g = NULL;
     vn_program *program = NULL;
-    vn_net_inputs in;
+    vn_net_nodes nodes;
+    const vn_net_call call = {.extent = vn_extent_of(1, &m->sample)};
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
-        vn_node *y = vn_net_build(vn_model_net(m), g, 1,
-                                  vn_shape_is_image(&m->sample) ? m->sample.dim[1] : 0,
-                                  vn_shape_is_image(&m->sample) ? m->sample.dim[2] : 0, false, &in);
-        const vn_program_options o = {.device = &m->vn->device, .n_outputs = 1, .outputs = &y};
-        ok = vn_graph_status(g, err) == VN_OK && vn_program_open(g, &o, &program, err) == VN_OK;
+        const vn_program_options o = {
+            .device = &m->vn->device, .n_outputs = 1, .outputs = nodes.out};
+        ok = vn_net_build(vn_model_net(m), g, &call, &nodes, err) == VN_OK &&
+             vn_program_open(g, &o, &program, err) == VN_OK;
     }
     if (ok) {
         json_t *pass = json_pack("{s:f, s:f}", "gflop", 1e-9 * vn_program_cost(program).flops,
@@ -112,12 +112,12 @@ static json_t *describe_network(const vn_model_dir *dir, const char *path, vn_er
         return NULL;
     }
     const vn_net_io *io = vn_net_get_io(net);
-    const int64_t shape[3] = {io->in_channels, io->height, io->width};
+    const vn_shape shape = vn_net_sample(io);
     const vn_net_row *row = vn_net_get_row(net);
     json_t *out =
         json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "is", "network", "kind", row->row.name, "class",
                   json_string_value(json_object_get(dir->config, "_class_name")), "shape",
-                  size_list(shape, io->rank == 3 ? 3 : 1), "labels", (json_int_t)io->labels,
+                  size_list(shape.dim, shape.rank), "labels", (json_int_t)vn_net_labels(io),
                   "parameters", (json_int_t)vn_weights_parameters(vn_net_weights(net)));
     if (!out) vn_no_memory(err);
     vn_net_close(&net);

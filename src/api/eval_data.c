@@ -139,7 +139,7 @@ static vn_status take_samples(vn_data *data, const vn_model *m, const int64_t *i
         if (!status)
             vn_channels_first(
                 d->x + i * m->size, last, 1, vn_shape_is_image(&m->sample) ? m->sample.dim[0] : 1,
-                vn_shape_is_image(&m->sample) ? m->sample.dim[1] * m->sample.dim[2] : m->size,
+                vn_shape_is_image(&m->sample) ? m->sample.dim[1] * m->sample.dim[2] : m->size, NULL,
                 NULL);
     }
     vn_free(last);

@@ -9,15 +9,18 @@ typedef struct pass {
     vn_context *vn;
     const char *dir, *out, *grad;
     vn_net *net;
+    const vn_net_io *io;
     vn_weights *weights;
     float *values, *grads;
-    vn_safetensors *in;
-    int64_t batch, channels; /* channels: of the output */
+    vn_safetensors *file; /* of the inputs */
+    int inputs;           /* that it has, of the network's */
+    vn_feed in[VN_MAX_PORTS];
+    vn_net_call call;
     vn_graph *graph;
     vn_program *program;
-    vn_net_inputs inputs;
-    vn_node *output, *cotangent;
-    vn_gradients by; /* with grad */
+    vn_net_nodes nodes;
+    vn_node *cotangent; /* of the first output, with grad */
+    vn_gradients by;    /* likewise */
 } pass;
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -38,6 +41,7 @@ static vn_status open_net(pass *p, vn_err *err) {
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s holds the weights of the network: they would be written over", file);
     if (!status) {
+        p->io = vn_net_get_io(p->net);
         p->weights = vn_net_weights(p->net);
         p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
         p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
@@ -51,46 +55,52 @@ static vn_status open_net(pass *p, vn_err *err) {
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
-static vn_status bad_shape(const pass *p, const vn_array *t, const char *expected, vn_err *err) {
-    char text[128];
-    return vn_fail(err, VN_BAD_FILE, "%s: %s has shape %s, expected %s", vn_safetensors_path(p->in),
-                   t->name, vn_shape_text(&t->shape, text), expected);
+/* Names the file that an error is about. */
+static vn_status in_file(const pass *p, vn_status status, vn_err *err) {
+    if (!status || status == VN_NO_MEMORY) return status;
+    return vn_fail_in(err, "%s", vn_safetensors_path(p->file));
 }
 
-/* Shape of the sample decides the graph's. */
-static vn_status build(pass *p, bool gradients, vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(p->net);
-    const vn_array *sample = NULL;
-    vn_status status = vn_safetensors_get(p->in, "sample", &sample, err);
-    if (status) return status;
-    const vn_shape *shape = &sample->shape;
-    char expected[64];
-    snprintf(expected, sizeof expected, io->rank == 3 ? "[B, %lld, H, W]" : "[B, %lld]",
-             (long long)io->in_channels);
-    if (shape->rank != io->rank + 1 || shape->dim[1] != io->in_channels)
-        return bad_shape(p, sample, expected, err);
-    for (int i = 0; i < shape->rank; i++)
-        if (shape->dim[i] < 1 || shape->dim[i] > 1 << 20)
-            return bad_shape(p, sample, expected, err);
-    const bool images = io->rank == 3;
-    p->batch = shape->dim[0];
-    p->channels = io->out_channels;
+/* The file's tensors that are inputs of the network, and the lengths that they give. */
+static vn_status match(pass *p, vn_err *err) {
+    for (int i = 0; i < p->io->inputs; i++) {
+        const char *name = p->io->input[i].name;
+        const vn_array *t = vn_safetensors_find(p->file, name);
+        if (t) p->in[p->inputs++].array = *t;
+        if (!t && !p->io->input[i].optional) return vn_safetensors_get(p->file, name, &t, err);
+    }
+    const vn_status status = vn_net_match(p->net, &p->call.extent, p->inputs, p->in, err);
+    if (status == VN_BAD_ARGUMENT) err->status = VN_BAD_FILE;
+    return in_file(p, status, err);
+}
 
-    status = vn_graph_open(&p->graph, err);
-    if (status) return status;
-    p->output = vn_net_build(p->net, p->graph, p->batch, images ? shape->dim[2] : 0,
-                             images ? shape->dim[3] : 0, false, &p->inputs);
-    if (p->output && gradients) p->cotangent = vn_input(p->graph, VN_F32, p->output->shape);
+static vn_status build(pass *p, bool gradients, vn_err *err) {
+    vn_status status = vn_graph_open(&p->graph, err);
+    if (!status) status = in_file(p, vn_net_build(p->net, p->graph, &p->call, &p->nodes, err), err);
+    if (status || !gradients) return status;
+    p->cotangent = vn_input(p->graph, VN_F32, p->nodes.out[0]->shape);
     return vn_graph_status(p->graph, err);
 }
 
+/* The outputs that are given without being asked for are the first ones. */
+static int count_outputs(const pass *p) {
+    int n = 0;
+    while (n < p->io->outputs && !p->io->output[n].optional) n++;
+    return n;
+}
+
 static vn_status plan(pass *p, bool gradients, vn_err *err) {
-    p->by = (vn_gradients){.weights = p->weights, .frozen = true, .x = p->inputs.sample};
-    vn_status status = gradients ? vn_gradients_open(&p->by, p->output, p->cotangent, err) : VN_OK;
+    p->by = (vn_gradients){
+        .weights = p->weights, .frozen = true, .x = vn_net_in(p->net, &p->nodes, "sample")};
+    vn_status status =
+        gradients ? vn_gradients_open(&p->by, p->nodes.out[0], p->cotangent, err) : VN_OK;
     if (status) return status;
-    vn_node *const outputs[] = {p->output, p->by.by_x};
+    vn_node *outputs[VN_MAX_PORTS + 1];
+    int n = count_outputs(p);
+    memcpy(outputs, p->nodes.out, (size_t)n * sizeof *outputs);
+    if (gradients) outputs[n++] = p->by.by_x;
     const vn_program_options options = {.device = &p->vn->device,
-                                        .n_outputs = gradients ? 2 : 1,
+                                        .n_outputs = n,
                                         .outputs = outputs,
                                         .n_grads = p->by.n,
                                         .grads = p->by.node,
@@ -98,114 +108,51 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     return vn_program_open(p->graph, &options, &p->program, err);
 }
 
-/* Pixels of one channel: those of an image, else 1 (points, a classifier's logits). */
-static int64_t pixels_of(const vn_node *node) {
-    return node->shape.rank == 4 ? node->shape.dim[1] * node->shape.dim[2] : 1;
-}
-
-/* The shape of what a node holds in the file's channels-first order. */
-static vn_shape file_shape(const vn_node *node) {
-    vn_shape s = node->shape;
-    if (s.rank == 4) s = VN_SHAPE(s.dim[0], s.dim[3], s.dim[1], s.dim[2]);
-    return s;
-}
-
-/* A tensor of the file into an input of the program. */
-static vn_status put_image(pass *p, const char *name, const vn_node *input, vn_err *err) {
+static vn_status put_cotangent(pass *p, vn_err *err) {
     const vn_array *t = NULL;
-    vn_status status = vn_safetensors_get(p->in, name, &t, err);
+    vn_status status = vn_safetensors_get(p->file, "cotangent", &t, err);
     if (status) return status;
-    const vn_shape expected = file_shape(input);
-    char text[128];
+    const vn_shape expected = vn_net_file_shape(p->cotangent);
+    char found[128], text[128];
     if (!vn_shape_equal(&t->shape, &expected))
-        return bad_shape(p, t, vn_shape_text(&expected, text), err);
-    const int64_t count = vn_shape_count(&expected), channels = expected.dim[1];
-    float *numbers = vn_alloc((size_t)count, sizeof(float));
+        return vn_fail(err, VN_BAD_FILE, "%s: cotangent has shape %s, expected %s",
+                       vn_safetensors_path(p->file), vn_shape_text(&t->shape, found),
+                       vn_shape_text(&expected, text));
+    float *numbers = vn_alloc((size_t)vn_shape_count(&expected), sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_array_read_f32(t, numbers);
-    vn_channels_last(vn_program_map(p->program, input), numbers, p->batch, channels,
-                     pixels_of(input), p->vn->pool);
+    vn_net_put(p->program, p->cotangent, numbers, NULL, p->vn->pool);
     vn_free(numbers);
-    return status;
-}
-
-/* timestep and class_labels: [B] or one number for all. */
-static vn_status read_numbers(pass *p, const char *name, float *out, vn_err *err) {
-    const vn_array *t = NULL;
-    vn_status status = vn_safetensors_get(p->in, name, &t, err);
-    if (status) return status;
-    const int64_t count = vn_shape_count(&t->shape);
-    if (count != 1 && count != p->batch) return bad_shape(p, t, "[B]", err);
-    vn_array_read_f32(t, out);
-    for (int64_t i = 1; count == 1 && i < p->batch; i++) out[i] = out[0];
-    return status;
-}
-
-static vn_status read_labels(pass *p, int32_t *out, vn_err *err) {
-    const vn_array *t = NULL;
-    vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
-    if (status) return status;
-    if (t->shape.rank != 1 || t->shape.dim[0] != p->batch) return bad_shape(p, t, "[B]", err);
-    return vn_array_read_i32(t, out, err);
-}
-
-/* Class conditions that are numbers or vectors go in as they are. */
-static vn_status put_class_numbers(pass *p, vn_err *err) {
-    const vn_node *input = p->inputs.class_labels;
-    const vn_array *t = NULL;
-    vn_status status = vn_safetensors_get(p->in, "class_labels", &t, err);
-    if (status) return status;
-    if (!vn_shape_equal(&t->shape, &input->shape)) {
-        char text[128];
-        return bad_shape(p, t, vn_shape_text(&input->shape, text), err);
-    }
-    vn_array_read_f32(t, vn_program_map(p->program, input));
     return VN_OK;
 }
 
 static vn_status put_inputs(pass *p, vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(p->net);
-    float *time = vn_alloc((size_t)p->batch, sizeof(float));
-    int32_t *labels = vn_alloc((size_t)p->batch, sizeof(int32_t));
-    vn_status status =
-        time && labels ? put_image(p, "sample", p->inputs.sample, err) : vn_no_memory(err);
-    const bool index = io->class_kind == VN_CLASS_INDEX;
-    vn_net_inputs in = p->inputs;
-    if (!status && in.timestep) status = read_numbers(p, "timestep", time, err);
-    if (!status && index) status = read_labels(p, labels, err);
-    if (!status && in.class_labels && !index) {
-        status = put_class_numbers(p, err);
-        in.class_labels = NULL;
-    }
-    if (!status)
-        status = vn_net_write_inputs(p->net, p->program, &in, in.timestep ? time : NULL,
-                                     index ? labels : NULL, err);
-    if (status && status != VN_NO_MEMORY && !strstr(err->text, vn_safetensors_path(p->in)))
-        vn_fail_in(err, "%s", vn_safetensors_path(p->in));
-    if (!status && p->cotangent) status = put_image(p, "cotangent", p->cotangent, err);
-    vn_free(time);
-    vn_free(labels);
-    return status;
+    const vn_status status = in_file(
+        p, vn_net_fill(p->net, p->program, &p->nodes, p->inputs, p->in, p->vn->pool, err), err);
+    return !status && p->cotangent ? put_cotangent(p, err) : status;
 }
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-/* An image node of the program in the file's order; new array or NULL. */
-static float *take_image(const pass *p, const vn_node *node, int64_t channels) {
+/* A node of the program as a tensor with memory of its own, which is NULL if there is none. */
+static vn_array take(const pass *p, const char *name, const vn_node *node) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
-    if (numbers)
-        vn_channels_first(numbers, vn_program_map(p->program, node), p->batch, channels,
-                          pixels_of(node), p->vn->pool);
-    return numbers;
+    if (numbers) vn_net_take(p->program, node, numbers, NULL, p->vn->pool);
+    return (vn_array){
+        .name = name, .dtype = VN_F32, .shape = vn_net_file_shape(node), .data = numbers};
 }
 
-static vn_status write_output(const pass *p, const char *path, vn_err *err) {
-    float *numbers = take_image(p, p->output, p->channels);
-    if (!numbers) return vn_no_memory(err);
-    const vn_array t = {
-        .name = "sample", .dtype = VN_F32, .shape = file_shape(p->output), .data = numbers};
-    const vn_status status = vn_safetensors_write(path, &t, 1, NULL, err);
-    vn_free(numbers);
+static vn_status write_outputs(const pass *p, const char *path, vn_err *err) {
+    vn_array out[VN_MAX_PORTS];
+    const int count = count_outputs(p);
+    bool ok = true;
+    for (int i = 0; i < count; i++) {
+        out[i] = take(p, p->io->output[i].name, p->nodes.out[i]);
+        ok &= out[i].data != NULL;
+    }
+    const vn_status status =
+        ok ? vn_safetensors_write(path, out, (size_t)count, NULL, err) : vn_no_memory(err);
+    for (int i = 0; i < count; i++) vn_free((void *)out[i].data);
     return status;
 }
 
@@ -214,8 +161,8 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     vn_arena arena = {0};
     vn_array *tensors = vn_calloc(count + 1, sizeof *tensors);
     float *numbers = vn_alloc(vn_weights_floats(p->weights), sizeof(float));
-    float *sample = take_image(p, p->by.by_x, vn_net_get_io(p->net)->in_channels);
-    bool ok = tensors && numbers && sample;
+    const vn_array sample = take(p, "grad.sample", p->by.by_x);
+    bool ok = tensors && numbers && sample.data;
     for (size_t i = 0; ok && i < count; i++) {
         const vn_weight *w = vn_weights_at(p->weights, i);
         const size_t length = strlen(w->name) + sizeof "grad.";
@@ -227,17 +174,13 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         tensors[i] = (vn_array){
             .name = name, .dtype = VN_F32, .shape = w->file, .data = numbers + w->offset};
     }
-    if (ok)
-        tensors[count] = (vn_array){.name = "grad.sample",
-                                    .dtype = VN_F32,
-                                    .shape = file_shape(p->by.by_x),
-                                    .data = sample};
+    if (ok) tensors[count] = sample;
     const vn_status status =
         ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);
     vn_free(tensors);
     vn_free(numbers);
-    vn_free(sample);
+    vn_free((void *)sample.data);
     return status;
 }
 
@@ -253,14 +196,16 @@ static vn_status run(pass *p, const char *in, const char *out, const char *grad,
     vn_status status = check_place(out, err);
     if (!status && grad) status = check_place(grad, err);
     if (!status) status = open_net(p, err);
-    if (!status) status = vn_safetensors_open(in, &p->in, err);
+    if (!status) status = vn_safetensors_open(in, &p->file, err);
+    if (!status) status = match(p, err);
     if (!status) status = build(p, grad != NULL, err);
     if (!status) status = plan(p, grad != NULL, err);
     if (!status) status = put_inputs(p, err);
     if (status) return status;
     const vn_run r = {.values = p->values, .grads = p->grads};
     vn_program_run(p->program, &r);
-    status = write_output(p, out, err);
+    status = vn_program_wait(p->program, err);
+    if (!status) status = write_outputs(p, out, err);
     if (!status && grad) status = write_grads(p, grad, err);
     return status;
 }
@@ -280,7 +225,7 @@ vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char
     vn_program_close(&p.program);
     vn_gradients_close(&p.by);
     vn_graph_close(&p.graph);
-    vn_safetensors_close(&p.in);
+    vn_safetensors_close(&p.file);
     vn_free(p.values);
     vn_free(p.grads);
     vn_net_close(&p.net);

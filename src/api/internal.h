@@ -60,16 +60,15 @@ vn_status vn_describe_samples(const vn_safetensors *st, json_t *out, vn_err *err
 
 typedef struct vn_net_step {
     vn_graph *graph;
-    vn_net_inputs in;
-    vn_node *output, *target; /* target: input, of the output's shape; NULL without train */
-    vn_node *result;          /* the mean squared error; without train the output */
+    vn_net_nodes nodes;
+    vn_node *target; /* input, of the first output's shape; NULL without train */
+    vn_node *result; /* the mean squared error; without train the first output */
     vn_gradients by;
 } vn_net_step;
 
-/* size: height and width; NULL: the config's. Closed with vn_net_step_close, after a failure
- * too. */
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size,
-                           bool train, vn_recompute recompute, vn_err *err);
+/* call.train: with the gradients. Closed with vn_net_step_close, after a failure too. */
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_call *call,
+                           vn_recompute recompute, vn_err *err);
 /* s stays where it is */
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn);
 void vn_net_step_close(vn_net_step *s);

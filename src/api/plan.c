@@ -75,18 +75,18 @@ static const struct {
     {"train_recompute", true, VN_RECOMPUTE_BLOCKS, 5},
 };
 
-static vn_status add_kind(const vn_context *vn, const vn_net *net, int64_t batch,
-                          const int64_t *size, size_t k, json_t *out, vn_err *err) {
+static vn_status add_kind(const vn_context *vn, const vn_net *net, const vn_extent *extent,
+                          size_t k, json_t *out, vn_err *err) {
+    const vn_net_call call = {.extent = *extent, .train = kinds[k].train};
     vn_net_step s;
     vn_footprint f = {0};
-    vn_status status =
-        vn_net_step_open(&s, net, batch, size, kinds[k].train, kinds[k].recompute, err);
+    vn_status status = vn_net_step_open(&s, net, &call, kinds[k].recompute, err);
     const vn_program_options options = vn_net_step_options(&s, vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &f, err);
     if (!status) {
         const size_t weights = vn_weights_floats(vn_net_weights(net)) * sizeof(float);
         if (json_object_set_new(out, kinds[k].name,
-                                footprint_json(&f, batch, weights, kinds[k].arrays)) != 0)
+                                footprint_json(&f, extent->batch, weights, kinds[k].arrays)) != 0)
             status = vn_no_memory(err);
     }
     vn_footprint_close(&f);
@@ -94,22 +94,20 @@ static vn_status add_kind(const vn_context *vn, const vn_net *net, int64_t batch
     return status;
 }
 
-/* The size of a run's images, which a network of any size leaves open; NULL: the config's. */
-static const int64_t *size_of(const vn_model_dir *dir, int64_t size[2]) {
+/* Of a run's images, whose size a network of any size leaves open; else the config's. */
+static vn_extent extent_of(const vn_model_dir *dir, int64_t batch) {
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
-    if (json_array_size(shape) != 3) return NULL;
-    for (size_t i = 0; i < 2; i++) {
-        size[i] = json_integer_value(json_array_get(shape, i + 1));
-        if (size[i] < 1 || size[i] > VN_LARGEST_SIDE) return NULL;
-    }
-    return size;
+    const int64_t height = json_integer_value(json_array_get(shape, 1)),
+                  width = json_integer_value(json_array_get(shape, 2));
+    const bool known = json_array_size(shape) == 3 && height >= 1 && height <= VN_LARGEST_SIDE &&
+                       width >= 1 && width <= VN_LARGEST_SIDE;
+    return (vn_extent){.batch = batch, .height = known ? height : 0, .width = known ? width : 0};
 }
 
 static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_t **out,
                           vn_err *err) {
     vn_model_dir dir = {0};
     vn_net *net = NULL;
-    int64_t size[2];
     vn_status status = vn_model_dir_open(path, &dir, err);
     if (status) return status;
     status = vn_net_open(dir.config, &net, err);
@@ -118,8 +116,9 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
                          (json_int_t)vn_weights_parameters(vn_net_weights(net)));
         if (!*out) status = vn_no_memory(err);
     }
+    const vn_extent extent = extent_of(&dir, batch);
     for (size_t k = 0; k < VN_COUNT(kinds) && !status; k++)
-        status = add_kind(vn, net, batch, size_of(&dir, size), k, *out, err);
+        status = add_kind(vn, net, &extent, k, *out, err);
     /* the batch fits: what does not is the model */
     if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE;
     if (status && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);

@@ -8,21 +8,21 @@
 enum { EACH_CLASS = 4, MOST_IMAGES = 40, POINTS = 1000 };
 
 bool vn_preview_possible(const vn_net_io *io) {
-    return io->in_channels == 1 || io->in_channels == (io->rank == 3 ? 3 : 2);
+    const vn_shape sample = vn_net_sample(io);
+    return sample.dim[0] == 1 || sample.dim[0] == (vn_shape_is_image(&sample) ? 3 : 2);
 }
 
 static vn_status open_trajectory(vn_preview *p, const float *values, vn_err *err) {
     const vn_model_host host = vn_context_host(p->vn);
-    const vn_net_io *io = vn_net_get_io(p->net);
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, &host, p->net, values, p->path, p->prediction,
                              p->sample, p->classes ? p->classes : -1, &p->denoiser, err);
     if (status) return status;
     p->size = p->denoiser.size;
-    p->count = io->rank == 1 ? POINTS
-               : p->classes  ? (int64_t)p->classes * EACH_CLASS
-                             : EACH_CLASS * EACH_CLASS;
-    if (io->rank == 3 && p->count > MOST_IMAGES) p->count = MOST_IMAGES;
+    p->count = !vn_shape_is_image(p->sample) ? POINTS
+               : p->classes                  ? (int64_t)p->classes * EACH_CLASS
+                                             : EACH_CLASS * EACH_CLASS;
+    if (vn_shape_is_image(p->sample) && p->count > MOST_IMAGES) p->count = MOST_IMAGES;
     p->samples = vn_alloc((size_t)p->count, (size_t)p->size * sizeof(float));
     p->labels = vn_alloc((size_t)p->count, sizeof(int32_t));
     if (!p->samples || !p->labels) return vn_no_memory(err);

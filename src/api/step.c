@@ -2,20 +2,18 @@
  * by every weight that trains. What vn_bench runs and vn_describe_plan plans. */
 #include "api/internal.h"
 
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, int64_t batch, const int64_t *size,
-                           bool train, vn_recompute recompute, vn_err *err) {
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_call *call,
+                           vn_recompute recompute, vn_err *err) {
     *s = (vn_net_step){.by = {.weights = vn_net_weights(net), .recompute = recompute}};
     vn_status status = vn_graph_open(&s->graph, err);
-    if (status) return status;
-    s->output = s->result =
-        vn_net_build(net, s->graph, batch, size ? size[0] : 0, size ? size[1] : 0, train, &s->in);
-    if (s->output && train) {
-        s->target = vn_input(s->graph, VN_F32, s->output->shape);
-        vn_node *difference = vn_sub(s->graph, s->output, s->target);
-        s->result = vn_mean(s->graph, vn_unary(s->graph, difference, VN_FN_SQUARE));
-    }
+    if (!status) status = vn_net_build(net, s->graph, call, &s->nodes, err);
+    vn_node *output = s->result = s->nodes.out[0];
+    if (status || !call->train) return status;
+    s->target = vn_input(s->graph, VN_F32, output->shape);
+    vn_node *difference = vn_sub(s->graph, output, s->target);
+    s->result = vn_mean(s->graph, vn_unary(s->graph, difference, VN_FN_SQUARE));
     status = vn_graph_status(s->graph, err);
-    return !status && train ? vn_gradients_open(&s->by, s->result, NULL, err) : status;
+    return !status ? vn_gradients_open(&s->by, s->result, NULL, err) : status;
 }
 
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn) {

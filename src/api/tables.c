@@ -18,7 +18,7 @@ static const struct {
     const size_t *count;
     size_t stride;
 } kinds[] = {
-    ROWS("models", vn_net_rows, vn_net_denoiser_count),
+    {.name = "models", .table = &vn_models[VN_ROLE_DENOISER]},
     ROWS("paths", vn_path_rows, vn_path_row_count),
     ROWS("predictions", vn_prediction_rows, vn_prediction_row_count),
     {.name = "objectives", .table = &vn_objectives},

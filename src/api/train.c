@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MODELS VN_TABLE("model", vn_net_rows, vn_net_denoiser_count)
+#define MODELS (&vn_models[VN_ROLE_DENOISER])
 
 /* All the parts of a run. */
 typedef struct job {
@@ -148,15 +148,11 @@ static vn_status make_config(job *j, const vn_data_info *info, json_t **config, 
     vn_choice choice;
     vn_status status = vn_choice_parse(name, MODELS, &choice, err);
     if (status) return status;
-    const bool images = vn_shape_is_image(&info->sample);
-    const vn_net_data data = {.rank = info->sample.rank,
-                              .channels = info->sample.dim[0],
-                              .height = images ? info->sample.dim[1] : 0,
-                              .width = images ? info->sample.dim[2] : 0,
+    const vn_net_data data = {.sample = info->sample,
                               .labels = info->classes ? info->classes + 1 : 0,
                               .dropout = j->o.dropout,
                               .learns_variance = vn_objective_learns_variance(j->objective)};
-    *config = vn_net_rows[choice.index].config(&choice, &data, err);
+    *config = ((const vn_net_row *)choice.row)->config(&choice, &data, err);
     if (!*config) return err->status;
     tell_levels(j, &choice, *config);
     return VN_OK;
@@ -192,30 +188,32 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const vn_net_io *io = vn_net_get_io(j->net);
     const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
     const int64_t rows = info->classes ? info->classes + 1 : 0;
-    if (io->classifies)
+    const vn_shape sample = vn_net_sample(io);
+    if (vn_net_get_row(j->net)->role != VN_ROLE_DENOISER)
         return vn_fail(err, VN_UNSUPPORTED,
                        "model %s answers with classes: it cannot be trained to denoise", name);
-    if (io->rank != info->sample.rank)
+    if (sample.rank != info->sample.rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
-                       io->rank == 3 ? "images" : "points", j->source,
+                       vn_shape_is_image(&sample) ? "images" : "points", j->source,
                        vn_shape_is_image(&info->sample) ? "images" : "points");
     const bool variance = vn_objective_learns_variance(j->objective);
-    const int64_t out = (variance ? 2 : 1) * info->sample.dim[0];
-    if (io->in_channels != info->sample.dim[0] || io->out_channels != out)
+    const int64_t out = (variance ? 2 : 1) * info->sample.dim[0], gives = vn_net_out_channels(io);
+    if (sample.dim[0] != info->sample.dim[0] || gives != out)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "model %s takes %lld channels and gives %lld; %s has %lld, of which this "
                        "objective wants %lld%s",
-                       name, (long long)io->in_channels, (long long)io->out_channels, j->source,
+                       name, (long long)sample.dim[0], (long long)gives, j->source,
                        (long long)info->sample.dim[0], (long long)out,
-                       variance              ? ", for a variance too"
-                       : io->learns_variance ? "; hybrid is the one that learns a variance"
-                                             : "");
-    if (io->labels != rows || io->class_kind == VN_CLASS_VECTOR ||
-        io->class_kind == VN_CLASS_NUMBER)
+                       variance ? ", for a variance too"
+                       : vn_net_output(io, "variance")
+                           ? "; hybrid is the one that learns a variance"
+                           : "");
+    const vn_port *labels = vn_net_input(io, "class_labels");
+    if (vn_net_labels(io) != rows || (labels && !labels->below))
         return vn_fail(
             err, VN_BAD_ARGUMENT,
             "model %s has rows for %lld classes, %s needs %lld (its %d classes and null)", name,
-            (long long)io->labels, j->source, (long long)rows, (int)info->classes);
+            (long long)vn_net_labels(io), j->source, (long long)rows, (int)info->classes);
     if (vn_shape_is_image(&info->sample) && io->height &&
         (io->height != info->sample.dim[1] || io->width != info->sample.dim[2]))
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %lldx%lld images, %s has %lldx%lld",
@@ -314,8 +312,8 @@ static vn_status create(job *j, vn_err *err) {
     vn_status status = vn_run_dir_make(&j->run, err);
     if (status) return status;
     json_t *vane = describe(j),
-           *scheduler =
-               vn_path_scheduler(j->path, &j->prediction, vn_net_get_io(j->net)->learns_variance);
+           *scheduler = vn_path_scheduler(j->path, &j->prediction,
+                                          vn_net_output(vn_net_get_io(j->net), "variance"));
     if (!vane || !scheduler) status = vn_no_memory(err);
     if (!status) {
         const vn_model_parts parts = {.pipeline = "DDPMPipeline",

@@ -155,6 +155,14 @@ static inline bool vn_perturb_equal(const vn_perturb *a, const vn_perturb *b) {
            a->last == b->last;
 }
 
+/* What is wanted of a function f(x), such as a network's answer: itself, or a derivative by x along
+ * a direction. */
+typedef enum vn_want {
+    VN_ANSWER, /* f(x) */
+    VN_VJP,    /* (df/dx)^T direction */
+    VN_JVP     /* (df/dx) direction */
+} vn_want;
+
 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
 #define VN_BLUR_INFINITE 1e4
 #define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */

@@ -14,25 +14,25 @@
  * that say so; else vane.json's null_class, or the user's, or none. */
 static vn_status find_null_row(vn_model *m, const vn_model_dir *dir, int32_t asked, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
+    const int64_t rows = vn_net_labels(io);
     const json_t *said = json_object_get(dir->vane, "null_class");
-    const bool known = io->labels > 0 && (io->null_row || dir->vane);
-    m->null_row = known ? (int32_t)io->labels - 1 : asked;
+    const bool known = rows > 0 && (io->null_row || dir->vane);
+    m->null_row = known ? (int32_t)rows - 1 : asked;
     if (json_is_null(said)) m->null_row = -1;
-    if (json_is_integer(said) && json_integer_value(said) >= 0 &&
-        json_integer_value(said) < io->labels)
+    if (json_is_integer(said) && json_integer_value(said) >= 0 && json_integer_value(said) < rows)
         m->null_row = (int32_t)json_integer_value(said);
     else if (said && !json_is_null(said))
         return vn_fail(err, VN_BAD_FILE,
                        "%s: null_class in vane.json is no row of the class table, which has %lld",
-                       m->source, (long long)io->labels);
+                       m->source, (long long)rows);
     if (asked < 0) return VN_OK;
     if (known)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "`null_class` %d: %s says itself which row of its class table is null",
                        (int)asked, m->source);
-    if (asked < io->labels) return VN_OK;
+    if (asked < rows) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %d: the class table of %s has %lld row%s",
-                   (int)asked, m->source, (long long)io->labels, io->labels == 1 ? "" : "s");
+                   (int)asked, m->source, (long long)rows, rows == 1 ? "" : "s");
 }
 
 /* The names of classes: those that vane.json gives, or model_index.json as diffusers' DiTPipeline
@@ -56,11 +56,11 @@ static const char *class_name(const void *from, int32_t i) {
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
                                 vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
-    const int64_t rows = io->labels;
+    const int64_t rows = vn_net_labels(io);
     if (rows > INT32_MAX)
         return vn_fail(err, VN_BAD_FILE, "%s: %lld classes", m->source, (long long)rows);
     vn_status status = find_null_row(m, dir, null_class, err);
-    m->has_null = m->null_row >= 0 || io->class_kind == VN_CLASS_NONE;
+    m->has_null = m->null_row >= 0 || !vn_net_input(io, "class_labels");
     if (status || rows == 0) return status;
     const int32_t classes = (int32_t)rows - (m->null_row >= 0);
     const json_t *names = json_object_get(dir->vane, "classes");

@@ -149,16 +149,18 @@ vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_e
 
 /* A network behind the denoiser's interface: its runner and the arrays of one query. */
 typedef struct vn_net_denoiser {
-    const vn_net *net;
+    const vn_net_io *io;
     vn_runner *runner;
     const vn_path *path;
     vn_prediction prediction;
-    int64_t size, height, width;
+    vn_shape sample;
+    int64_t size;
+    const char *answer; /* the output that is the prediction */
     int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
     /* most rows of one forward pass; a gradient takes a part of it, as it keeps the activations */
     int64_t chunk;
     int64_t capacity; /* rows the arrays hold, at most a chunk */
-    float *input;     /* [capacity,size] */
+    float *scale;     /* [capacity] of the input */
     float *time;      /* [capacity] */
     int32_t *labels;  /* [capacity] */
 } vn_net_denoiser;

@@ -7,16 +7,14 @@
 /* Sizes that vane.json gives, which a network of any size leaves open. */
 static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
-    m->sample.rank = io->rank;
-    m->sample.dim[0] = io->in_channels;
-    m->sample.dim[1] = io->height;
-    m->sample.dim[2] = io->width;
+    const int64_t channels = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io);
+    m->sample = vn_net_sample(io);
     const json_t *shape = json_object_get(json_object_get(dir->vane, "data"), "shape");
-    if (json_array_size(shape) == (size_t)io->rank)
-        for (int i = 0; i < io->rank; i++)
+    if (json_array_size(shape) == (size_t)m->sample.rank)
+        for (int i = 0; i < m->sample.rank; i++)
             m->sample.dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
     m->size = 1;
-    for (int i = 0; i < io->rank; i++) {
+    for (int i = 0; i < m->sample.rank; i++) {
         if (m->sample.dim[i] < 1 || m->sample.dim[i] > VN_LARGEST_SIDE)
             return vn_fail(
                 err, VN_BAD_FILE,
@@ -27,22 +25,23 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     if (m->size > VN_LARGEST_SAMPLE)
         return vn_fail(err, VN_BAD_FILE, "%s: a sample of %lld numbers; at most %d are possible",
                        m->source, (long long)m->size, VN_LARGEST_SAMPLE);
-    if (io->rank == 3 && (m->sample.dim[1] % io->multiple || m->sample.dim[2] % io->multiple))
+    if (vn_shape_is_image(&m->sample) &&
+        (m->sample.dim[1] % io->multiple || m->sample.dim[2] % io->multiple))
         return vn_fail(err, VN_BAD_FILE,
                        "%s: images of %lld x %lld (sample_size); this network needs both sides to "
                        "be multiples of %lld",
                        m->source, (long long)m->sample.dim[1], (long long)m->sample.dim[2],
                        (long long)io->multiple);
-    if (m->sample.dim[0] != io->in_channels)
+    if (m->sample.dim[0] != channels)
         return vn_fail(err, VN_BAD_FILE, "%s: vane.json has %lld channels, config.json %lld",
-                       m->source, (long long)m->sample.dim[0], (long long)io->in_channels);
-    if (io->classifies)
+                       m->source, (long long)m->sample.dim[0], (long long)channels);
+    if (vn_net_get_row(vn_model_net(m))->role != VN_ROLE_DENOISER)
         return vn_fail(err, VN_UNSUPPORTED, "%s: a classifier; samples are drawn from denoisers",
                        m->source);
-    if (io->out_channels != io->in_channels && !io->learns_variance)
+    if (gives != channels && !vn_net_output(io, "variance"))
         return vn_fail(err, VN_UNSUPPORTED,
                        "%s: takes %lld channels and gives %lld; a denoiser gives what it takes",
-                       m->source, (long long)io->in_channels, (long long)io->out_channels);
+                       m->source, (long long)channels, (long long)gives);
     return VN_OK;
 }
 
@@ -78,12 +77,12 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", m->source);
     const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
-    if (variance && !strcmp(variance, "learned_range") &&
-        !vn_net_get_io(vn_model_net(m))->learns_variance)
+    const vn_net_io *io = vn_net_get_io(vn_model_net(m));
+    if (variance && !strcmp(variance, "learned_range") && !vn_net_output(io, "variance"))
         return vn_fail(err, VN_BAD_FILE,
                        "%s: variance_type learned_range in scheduler_config.json, but the network "
                        "gives %lld channels",
-                       m->source, (long long)vn_net_get_io(vn_model_net(m))->out_channels);
+                       m->source, (long long)vn_net_out_channels(io));
     if (m->path && !(m->path_text = vn_path_text(m->path))) return vn_no_memory(err);
     return VN_OK;
 }

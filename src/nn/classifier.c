@@ -39,7 +39,7 @@ static const vn_field fields[] = {
     {KEY(BOOL, time),               true,  0,   0,     NULL,    0},
 };
 
-const vn_param vn_classifier_presets[] = {
+static const vn_param presets[] = {
     {"channels", "channels of the first level, doubled in each; points: units",
      32, 4, 4096, 1, NULL},
     {"levels", "sizes of the image, each half of the one before",
@@ -62,8 +62,8 @@ static json_t *list_channels(int64_t levels, int64_t channels) {
     return NULL;
 }
 
-json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
-    bool image = data->rank == 3;
+static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    bool image = vn_shape_is_image(&data->sample);
     int64_t channels = (int64_t)vn_preset(preset, "channels", NULL), groups = 8;
     int64_t levels = image ? (int64_t)vn_preset(preset, "levels", NULL) : 1;
     while (channels % groups) groups--;
@@ -74,9 +74,10 @@ json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, v
     json_t *c = json_object();
     int bad = json_object_set_new(c, "_class_name", json_string("VaneClassifier"));
     bad |= json_object_set_new(c, "input", json_string(inputs[image ? INPUT_IMAGE : INPUT_POINTS]));
-    bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "in_channels", json_integer(data->sample.dim[0]));
     bad |= json_object_set_new(c, "sample_size",
-                               image ? vn_config_pair(data->height, data->width) : json_null());
+                               image ? vn_config_pair(data->sample.dim[1], data->sample.dim[2])
+                                     : json_null());
     /* the null row is not a class */
     bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1));
     bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels));
@@ -88,7 +89,7 @@ json_t *vn_classifier_config(const vn_choice *preset, const vn_net_data *data, v
     return vn_config_done(c, bad, err);
 }
 
-vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+static vn_status open_classifier(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     classifier *c = vn_calloc(1, sizeof *c);
     if (!c) return vn_no_memory(err);
     *c = defaults;
@@ -101,20 +102,12 @@ vn_status vn_classifier_open(const json_t *config, void **self, vn_net_io *io, v
         vn_free(c);
         return status;
     }
-    *io = (vn_net_io){.rank = c->input == INPUT_POINTS ? 1 : 3,
-                      .in_channels = c->in_channels,
-                      .out_channels = c->num_classes,
-                      .classifies = true,
-                      .height = c->sample_size[0],
-                      .width = c->sample_size[1],
-                      .multiple = 1,
-                      .takes_time = c->time};
+    *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
+    vn_net_takes_sample(io, c->input == INPUT_IMAGE, c->in_channels);
+    if (c->time) vn_net_takes_time(io, 0);
+    vn_net_gives(io, vn_port_of_sample("logits", false, c->num_classes));
     *self = c;
     return VN_OK;
-}
-
-void vn_classifier_close(void *self) {
-    vn_free(self);
 }
 
 #define NORM_EPS 1e-5
@@ -146,21 +139,33 @@ static vn_node *image_trunk(const vn_scope *s, const classifier *c, vn_node *x,
         s, vn_layer_group_norm(s, "norm_out", x, last, c->norm_num_groups, NORM_EPS, VN_FN_SILU));
 }
 
-vn_node *vn_classifier_build(const void *self, vn_graph *g, vn_weights *w,
-                             const vn_net_inputs *in) {
+static void build(const void *self, const vn_scope *s) {
     const classifier *c = self;
-    vn_scope s = {.g = g, .w = w, .train = in->train, .net = net_name};
     int64_t width = c->block_out_channels.at[0];
     vn_time time = {.width = 4 * width};
     if (c->time) {
-        vn_node *t = vn_time_sinusoids(&s, in->timestep, width, true, 0);
-        time.raw = vn_time_embedding(&s, "time_embedding", t, width, time.width);
-        time.active = vn_unary(g, time.raw, VN_FN_SILU);
+        vn_node *t = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), width, true, 0);
+        time.raw = vn_time_embedding(s, "time_embedding", t, width, time.width);
+        time.active = vn_unary(s->g, time.raw, VN_FN_SILU);
     }
-    bool points = c->input == INPUT_POINTS;
-    vn_node *x = points ? vn_mlp_trunk(&s, in->sample, &time, c->in_channels, width,
-                                       c->layers_per_block, c->dropout)
-                        : image_trunk(&s, c, in->sample, &time);
-    return vn_layer_linear(&s, "head", x, c->block_out_channels.at[c->block_out_channels.count - 1],
-                           c->num_classes);
+    const bool points = c->input == INPUT_POINTS;
+    vn_node *x = vn_scope_input(s, "sample");
+    x = points ? vn_mlp_trunk(s, x, &time, c->in_channels, width, c->layers_per_block, c->dropout)
+               : image_trunk(s, c, x, &time);
+    const int64_t last = c->block_out_channels.at[c->block_out_channels.count - 1];
+    vn_scope_output(s, "logits", vn_layer_linear(s, "head", x, last, c->num_classes));
 }
+
+const vn_net_row vn_classifier_net = {
+    .row = {.name = net_name,
+            .summary = "classifier of images or points, clean or noisy at a known time",
+            .source = "arXiv 1512.03385, 2105.05233",
+            .params = presets},
+    .role = VN_ROLE_CLASSIFIER,
+    .class_name = "VaneClassifier",
+    .folder = "classifier",
+    .config = new_config,
+    .open = open_classifier,
+    .close = vn_free,
+    .build = build,
+};

@@ -184,25 +184,22 @@ static vn_status check_config(const dit *d, vn_err *err) {
 static void set_io(const dit *d, vn_net_io *io) {
     const dit_config *c = &d->config;
     *io =
-        (vn_net_io){.rank = 3,
-                    .in_channels = c->in_channels,
-                    .out_channels = c->out_channels,
-                    .learns_variance = c->out_channels == 2 * c->in_channels,
-                    .height = c->sample_size,
+        (vn_net_io){.height = c->sample_size,
                     .width = c->sample_size,
                     .multiple = c->patch_size,
-                    .takes_time = true,
                     .perturbations = VN_ATTENTION_IDENTITY | VN_ATTENTION_BLUR |
                                      VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
                     .layers = (int)c->num_layers,
                     .middle = (int)(c->num_layers - 1) / 2};
+    vn_net_takes_sample(io, true, c->in_channels);
+    vn_net_takes_time(io, 0);
+    vn_net_denoises(io, c->out_channels);
     if (!c->num_embeds_ada_norm) return; /* the null row alone is no choice */
-    io->class_kind = VN_CLASS_INDEX;
-    io->labels = c->num_embeds_ada_norm + 1;
+    vn_net_takes_labels(io, c->num_embeds_ada_norm + 1);
     io->null_row = true;
 }
 
-vn_status vn_dit_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     dit *d = vn_calloc(1, sizeof *d);
     if (!d) return vn_no_memory(err);
     dit_config *c = &d->config;
@@ -223,10 +220,6 @@ vn_status vn_dit_open(const json_t *config, void **self, vn_net_io *io, vn_err *
     set_io(d, io);
     *self = d;
     return VN_OK;
-}
-
-void vn_dit_close(void *self) {
-    vn_free(self);
 }
 
 /* ---- tokens and pixels ----------------------------------------------------------------------- */
@@ -445,33 +438,39 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
-    const dit *d = self;
-    const vn_scope root = {.g = g,
-                           .w = w,
-                           .train = in->train,
-                           .net = net_name,
-                           .perturb = in->perturb,
-                           .start = VN_START_XAVIER};
-    const vn_scope *s = &root;
-    if (!in->sample) return NULL;
-    const int64_t height = in->sample->shape.dim[1], width = in->sample->shape.dim[2];
+/* Whether images of this size can be had; fails the graph otherwise. */
+static bool check_size(const vn_scope *s, const dit *d, const vn_node *sample) {
+    if (!sample) return false;
+    const int64_t height = sample->shape.dim[1], width = sample->shape.dim[2],
+                  side = height / d->config.patch_size;
     if (height != width)
-        return vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height,
-                             (long long)width);
-
-    const int64_t side = height / d->config.patch_size;
-    if (side * side > MAX_TABLE / d->width)
-        return vn_scope_fail(
+        vn_scope_fail(s, "images of %lld x %lld: it is for square ones", (long long)height,
+                      (long long)width);
+    else if (side * side > MAX_TABLE / d->width)
+        vn_scope_fail(
             s,
             "images of %lld x %lld make %lld tokens of %lld numbers; it takes up to %lld numbers",
             (long long)height, (long long)width, (long long)(side * side), (long long)d->width,
             (long long)MAX_TABLE);
-    condition given = {.time = vn_time_sinusoids(s, in->timestep, TIME_FEATURES, true, TIME_SHIFT),
-                       .label = in->class_labels,
+    else
+        return true;
+    return false;
+}
+
+static void build(const void *self, const vn_scope *root) {
+    const dit *d = self;
+    vn_scope from = *root;
+    from.start = VN_START_XAVIER;
+    const vn_scope *s = &from;
+    vn_node *sample = vn_scope_input(s, "sample");
+    if (!check_size(s, d, sample)) return;
+    const int64_t side = sample->shape.dim[1] / d->config.patch_size;
+    condition given = {.time = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), TIME_FEATURES,
+                                                 true, TIME_SHIFT),
+                       .label = vn_scope_input(s, "class_labels"),
                        .rope = rotations(s, d, side)};
-    if (!given.label) given.label = vn_const(g, VN_I32, VN_SHAPE(1), &(int32_t){0});
-    vn_node *x = with_registers(s, d, to_tokens(s, d, in->sample)), *first = NULL;
+    if (!given.label) given.label = vn_const(s->g, VN_I32, VN_SHAPE(1), &(int32_t){0});
+    vn_node *x = with_registers(s, d, to_tokens(s, d, sample)), *first = NULL;
     for (int i = 0; i < d->config.num_layers; i++) {
         vn_scope at = vn_scope_in(s, "transformer_blocks.%d", i);
         at.layer = i;
@@ -481,10 +480,27 @@ vn_node *vn_dit_build(const void *self, vn_graph *g, vn_weights *w, const vn_net
         if (i == 0) first = c;
     }
     x = without_registers(s, d, x);
-    vn_scope zero = root;
+    vn_scope zero = *s;
     zero.start = VN_START_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
     x = modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1);
-    return to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side);
+    vn_scope_denoised(
+        s, to_pixels(s, d, vn_layer_linear(&zero, "proj_out_2", x, d->width, out), side));
 }
+
+const vn_net_row vn_dit_net = {
+    .row = {.name = net_name,
+            .summary = "diffusion transformer, for square images: diffusers' "
+                       "DiTTransformer2DModel and more",
+            .source = "arXiv 2212.09748, 2401.08740; diffusers 0.42.1",
+            .params = vn_dit_presets},
+    .role = VN_ROLE_DENOISER,
+    .class_name = "DiTTransformer2DModel",
+    .own_class = VN_DIT_OWN_CLASS,
+    .folder = "transformer",
+    .config = vn_dit_config,
+    .open = open_dit,
+    .close = vn_free,
+    .build = build,
+};

@@ -59,8 +59,8 @@ static bool is_own(const sizes *z) {
 }
 
 static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
-    const long long height = data->height, width = data->width;
-    if (data->rank != 3)
+    const long long height = data->sample.dim[1], width = data->sample.dim[2];
+    if (!vn_shape_is_image(&data->sample))
         return vn_fail(err, VN_BAD_ARGUMENT, "dit is for images; for points use mlp");
     if (z->width % z->heads)
         return vn_fail(err, VN_BAD_ARGUMENT, "dit: width=%lld is not divisible by heads=%lld",
@@ -105,12 +105,12 @@ json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     if (!own) bad |= json_object_set_new(c, "_diffusers_version", json_string("0.42.1"));
     bad |= json_object_set_new(c, "num_attention_heads", json_integer(z.heads));
     bad |= json_object_set_new(c, "attention_head_dim", json_integer(z.width / z.heads));
-    bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "in_channels", json_integer(data->sample.dim[0]));
     bad |= json_object_set_new(c, "out_channels",
-                               json_integer((data->learns_variance ? 2 : 1) * data->channels));
+                               json_integer((data->learns_variance ? 2 : 1) * data->sample.dim[0]));
     bad |= json_object_set_new(c, "num_layers", json_integer(z.depth));
     bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
-    bad |= json_object_set_new(c, "sample_size", json_integer(data->height));
+    bad |= json_object_set_new(c, "sample_size", json_integer(data->sample.dim[1]));
     bad |= json_object_set_new(c, "patch_size", json_integer(z.patch));
     if (z.mlp != GELU_APPROXIMATE)
         bad |= json_object_set_new(c, "activation_fn", json_string(activations[z.mlp]));

@@ -7,6 +7,29 @@
 
 #include "nn/nn.h"
 
+/* ---- ports.c: what a network takes and gives ------------------------------------------------- */
+
+/* Adds a port to the io; "sample" comes first. */
+void vn_net_takes(vn_net_io *io, vn_port port);
+void vn_net_gives(vn_net_io *io, vn_port port);
+/* f32 [N,channels,H,W], or [N,channels] of points. */
+vn_port vn_port_of_sample(const char *name, bool image, int64_t channels);
+void vn_net_takes_sample(vn_net_io *io, bool image, int64_t channels);
+/* "timestep" f32 [N]; below: of the table that it is a row of, 0: none. */
+void vn_net_takes_time(vn_net_io *io, int64_t below);
+/* "class_labels" i32 [N], rows of a table; 0: nothing. */
+void vn_net_takes_labels(vn_net_io *io, int64_t rows);
+/* "sample" of so many channels; where that is twice those it takes also its halves, "prediction"
+ * and "variance". */
+void vn_net_denoises(vn_net_io *io, int64_t channels);
+
+/* A port's shape in a call. */
+vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
+/* Which output has the name; -1, with err set, if none. */
+int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
+/* Height and width from the config where they are 0, and lengths that no input has made 0. */
+void vn_net_complete(const vn_net *net, vn_extent *extent);
+
 /* ---- config.c: a JSON object into a struct, by a table of its keys --------------------------- */
 
 #define VN_CONFIG_MAX_LIST 16 /* entries of a list in a config: levels of a U-Net */
@@ -77,15 +100,23 @@ typedef struct vn_scope {
     vn_graph *g;
     vn_weights *w;
     bool train;
-    vn_start start;            /* 0: VN_START_TORCH */
-    const char *net;           /* for messages: "unet2d" */
-    const vn_perturb *perturb; /* [VN_NET_PERTURBS] or NULL: nothing is perturbed */
+    vn_start start;      /* 0: VN_START_TORCH */
+    const char *net;     /* for messages: "unet2d" */
+    const vn_net_io *io; /* the network's ports, and what they are in this graph */
+    vn_net_nodes *nodes;
+    const vn_perturb *perturb; /* [VN_NET_PERTURBS] */
     int layer;                 /* this layer's index among those that can be perturbed */
     char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
 
 /* The scope of a child: path.child. Also the label of the nodes made next. */
 vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
+/* What the caller gives for an input of the network; NULL: it has none of the name. */
+vn_node *vn_scope_input(const vn_scope *s, const char *name);
+/* Gives an output of the network; one that it does not declare is left out. */
+void vn_scope_output(const vn_scope *s, const char *name, vn_node *y);
+/* Gives what vn_net_denoises declared: y is the output "sample", whole. */
+void vn_scope_denoised(const vn_scope *s, vn_node *y);
 /* Refuses what cannot be built here, naming network and place. Returns NULL. */
 vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
 
@@ -319,20 +350,26 @@ typedef struct vn_unet_mid {
 void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid,
                        vn_unet_flow *flow);
 
-/* ---- one file a network: what the rows in nn.c point to -------------------------------------- */
+/* ---- one file a network: its row; the table (table.c) ---------------------------------------- */
 
-#define VN_NET_DECLARE(id)                                                                         \
-    extern const vn_param vn_##id##_presets[];                                                     \
-    json_t *vn_##id##_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);       \
-    vn_status vn_##id##_open(const json_t *config, void **self, vn_net_io *io, vn_err *err);       \
-    void vn_##id##_close(void *self);                                                              \
-    vn_node *vn_##id##_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
+/* By role, in the order in which they are listed. */
+#define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp)
+#define VN_CLASSIFIERS(ROW) ROW(classifier)
+
+#define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
+VN_DENOISERS(VN_DECLARE)
+VN_CLASSIFIERS(VN_DECLARE)
+#undef VN_DECLARE
+
+#define VN_ONE(name) +1
+enum { VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) };
+#undef VN_ONE
+
+/* unet2d_preset.c, dit_preset.c */
+extern const vn_param vn_unet2d_presets[], vn_dit_presets[];
+json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
+json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err);
 
 #define VN_DIT_OWN_CLASS "VaneDiT"
-
-VN_NET_DECLARE(unet2d)
-VN_NET_DECLARE(dit)
-VN_NET_DECLARE(mlp)
-VN_NET_DECLARE(classifier)
 
 #endif

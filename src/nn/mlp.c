@@ -26,7 +26,7 @@ static const vn_field fields[] = {
     {KEY(BOOL, learns_variance), false, 0,   0,     NULL,    0},
 };
 
-const vn_param vn_mlp_presets[] = {
+static const vn_param presets[] = {
     {"width",    "units of a layer",             128, 1, 65536, 1, NULL},
     {"layers",   "residual layers",              4,   0, 64,    1, NULL},
     {"features", "sinusoids of the time",        64,  2, 65536, 1, NULL},
@@ -34,14 +34,14 @@ const vn_param vn_mlp_presets[] = {
 };
 /* clang-format on */
 
-json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
-    if (data->rank != 1) {
+static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
+    if (vn_shape_is_image(&data->sample)) {
         vn_fail(err, VN_BAD_ARGUMENT, "mlp is for points; for images use unet2d");
         return NULL;
     }
     json_t *c = json_object();
     int bad = json_object_set_new(c, "_class_name", json_string("VaneMLP"));
-    bad |= json_object_set_new(c, "dimension", json_integer(data->channels));
+    bad |= json_object_set_new(c, "dimension", json_integer(data->sample.dim[0]));
     bad |=
         json_object_set_new(c, "width", json_integer((json_int_t)vn_preset(preset, "width", NULL)));
     bad |= json_object_set_new(c, "layers",
@@ -55,7 +55,7 @@ json_t *vn_mlp_config(const vn_choice *preset, const vn_net_data *data, vn_err *
     return vn_config_done(c, bad, err);
 }
 
-vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     mlp *m = vn_calloc(1, sizeof *m);
     if (!m) return vn_no_memory(err);
     *m = defaults;
@@ -64,20 +64,13 @@ vn_status vn_mlp_open(const json_t *config, void **self, vn_net_io *io, vn_err *
         vn_free(m);
         return status;
     }
-    *io = (vn_net_io){.rank = 1,
-                      .in_channels = m->dimension,
-                      .out_channels = (m->learns_variance ? 2 : 1) * m->dimension,
-                      .learns_variance = m->learns_variance,
-                      .labels = m->num_class_embeds,
-                      .null_row = m->num_class_embeds > 0,
-                      .takes_time = true,
-                      .class_kind = m->num_class_embeds ? VN_CLASS_INDEX : VN_CLASS_NONE};
+    *io = (vn_net_io){.multiple = 1, .null_row = m->num_class_embeds > 0};
+    vn_net_takes_sample(io, false, m->dimension);
+    vn_net_takes_time(io, 0);
+    vn_net_takes_labels(io, m->num_class_embeds);
+    vn_net_denoises(io, (m->learns_variance ? 2 : 1) * m->dimension);
     *self = m;
     return VN_OK;
-}
-
-void vn_mlp_close(void *self) {
-    vn_free(self);
 }
 
 #define NORM_EPS 1e-5
@@ -98,16 +91,31 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
     return vn_layer_group_norm(s, "norm_out", x, width, 1, NORM_EPS, VN_FN_SILU);
 }
 
-vn_node *vn_mlp_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+static void build(const void *self, const vn_scope *s) {
     const mlp *m = self;
-    vn_scope s = {.g = g, .w = w, .train = in->train, .net = net_name};
-    vn_node *t = vn_time_sinusoids(&s, in->timestep, m->time_features, true, 0);
-    vn_node *e = vn_time_embedding(&s, "time_embedding", t, m->time_features, m->width);
+    vn_node *t = vn_time_sinusoids(s, vn_scope_input(s, "timestep"), m->time_features, true, 0);
+    vn_node *e = vn_time_embedding(s, "time_embedding", t, m->time_features, m->width);
     if (m->num_class_embeds)
-        e = vn_add(g, e,
-                   vn_layer_embedding(&s, "class_embedding", in->class_labels, m->num_class_embeds,
-                                      m->width));
-    vn_time time = {e, vn_unary(g, e, VN_FN_SILU), m->width};
-    vn_node *x = vn_mlp_trunk(&s, in->sample, &time, m->dimension, m->width, m->layers, m->dropout);
-    return vn_layer_linear(&s, "output", x, m->width, (m->learns_variance ? 2 : 1) * m->dimension);
+        e = vn_add(s->g, e,
+                   vn_layer_embedding(s, "class_embedding", vn_scope_input(s, "class_labels"),
+                                      m->num_class_embeds, m->width));
+    vn_time time = {e, vn_unary(s->g, e, VN_FN_SILU), m->width};
+    vn_node *x = vn_mlp_trunk(s, vn_scope_input(s, "sample"), &time, m->dimension, m->width,
+                              m->layers, m->dropout);
+    const int64_t out = (m->learns_variance ? 2 : 1) * m->dimension;
+    vn_scope_denoised(s, vn_layer_linear(s, "output", x, m->width, out));
 }
+
+const vn_net_row vn_mlp_net = {
+    .row = {.name = net_name,
+            .summary = "residual multi-layer perceptron, for points",
+            .source = "vane",
+            .params = presets},
+    .role = VN_ROLE_DENOISER,
+    .class_name = "VaneMLP",
+    .folder = "model",
+    .config = new_config,
+    .open = open_mlp,
+    .close = vn_free,
+    .build = build,
+};

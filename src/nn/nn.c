@@ -1,50 +1,7 @@
-/* nn.c - the table of networks, and what they share: opening from a config, building the graph for
- * a batch, and writing a batch's inputs. */
+/* nn.c - what all networks share: opened from a config, built into a graph for a call. */
 #include "nn/internal.h"
 
-#include <math.h>
 #include <string.h>
-
-#define VN_NET_FUNCTIONS(id)                                                                       \
-    .config = vn_##id##_config, .open = vn_##id##_open, .close = vn_##id##_close,                  \
-    .build = vn_##id##_build
-
-const vn_net_row vn_net_rows[] = {
-    {.row = {.name = "unet2d",
-             .summary = "convolutional U-Net with attention, for images: diffusers' UNet2DModel",
-             .source = "arXiv 1505.04597, 2006.11239; diffusers 0.42.1",
-             .params = vn_unet2d_presets},
-     .class_name = "UNet2DModel",
-     .folder = "unet",
-     VN_NET_FUNCTIONS(unet2d)},
-    {.row =
-         {.name = "dit",
-          .summary =
-              "diffusion transformer, for square images: diffusers' DiTTransformer2DModel and more",
-          .source = "arXiv 2212.09748, 2401.08740; diffusers 0.42.1",
-          .params = vn_dit_presets},
-     .class_name = "DiTTransformer2DModel",
-     .own_class = VN_DIT_OWN_CLASS,
-     .folder = "transformer",
-     VN_NET_FUNCTIONS(dit)},
-    {.row = {.name = "mlp",
-             .summary = "residual multi-layer perceptron, for points",
-             .source = "vane",
-             .params = vn_mlp_presets},
-     .class_name = "VaneMLP",
-     .folder = "model",
-     VN_NET_FUNCTIONS(mlp)},
-    {.row = {.name = "classifier",
-             .summary = "classifier of images or points, clean or noisy at a known time",
-             .source = "arXiv 1512.03385, 2105.05233",
-             .params = vn_classifier_presets},
-     .class_name = "VaneClassifier",
-     .folder = "classifier",
-     VN_NET_FUNCTIONS(classifier)},
-};
-const size_t vn_net_row_count = VN_COUNT(vn_net_rows);
-/* all but the last, the classifier */
-const size_t vn_net_denoiser_count = VN_COUNT(vn_net_rows) - 1;
 
 struct vn_net {
     const vn_net_row *row;
@@ -58,10 +15,9 @@ static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     if (!class_name)
         return vn_fail(err, VN_BAD_FILE, "no \"_class_name\": not the config of a network");
-    const char *known[2 * VN_COUNT(vn_net_rows)];
+    const char *known[2 * VN_NET_ROWS];
     size_t count = 0;
-    for (size_t i = 0; i < vn_net_row_count; i++) {
-        *row = &vn_net_rows[i];
+    for (size_t i = 0; (*row = vn_net_row_at(i)); i++) {
         known[count++] = (*row)->class_name;
         if ((*row)->own_class) known[count++] = (*row)->own_class;
         if (!strcmp(class_name, (*row)->class_name) || !strcmp(class_name, known[count - 1]))
@@ -76,9 +32,10 @@ static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
     if (status) return status;
-    vn_net_inputs in;
-    vn_net_build(net, g, 1, 4 * net->io.multiple, 4 * net->io.multiple, false, &in);
-    status = vn_graph_status(g, err);
+    const int64_t side = 4 * net->io.multiple;
+    const vn_net_call call = {.extent = {1, side, side, 1}};
+    vn_net_nodes nodes;
+    status = vn_net_build(net, g, &call, &nodes, err);
     vn_graph_close(&g);
     if (status == VN_BAD_ARGUMENT) {
         status = VN_BAD_FILE;
@@ -87,12 +44,14 @@ static vn_status declare_weights(vn_net *net, vn_err *err) {
     return status;
 }
 
-vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
+/* row NULL: the config says which. */
+static vn_status open_net(const vn_net_row *row, const json_t *config, vn_net **out, vn_err *err) {
     vn_net *net = vn_calloc(1, sizeof *net);
     if (!net) return vn_no_memory(err);
+    net->row = row;
     net->config = vn_json_copy(config);
     vn_status status = net->config ? vn_config_update(net->config, err) : vn_no_memory(err);
-    if (!status) status = find_row(net->config, &net->row, err);
+    if (!status && !row) status = find_row(net->config, &net->row, err);
     if (!status) status = vn_weights_open(&net->weights, err);
     if (!status) status = net->row->open(net->config, &net->self, &net->io, err);
     if (!status) status = declare_weights(net, err);
@@ -101,6 +60,14 @@ vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
     else
         vn_net_close(&net);
     return status;
+}
+
+vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err) {
+    return open_net(NULL, config, out, err);
+}
+
+vn_status vn_net_open_row(const vn_net_row *row, const json_t *config, vn_net **out, vn_err *err) {
+    return open_net(row, config, out, err);
 }
 
 void vn_net_close(vn_net **net) {
@@ -128,14 +95,47 @@ vn_weights *vn_net_weights(const vn_net *net) {
     return net->weights;
 }
 
-static vn_node *class_input(const vn_net_io *io, vn_graph *g, int64_t batch) {
-    switch (io->class_kind) {
-    case VN_CLASS_INDEX: return vn_input(g, VN_I32, VN_SHAPE(batch));
-    case VN_CLASS_NUMBER: return vn_input(g, VN_F32, VN_SHAPE(batch));
-    case VN_CLASS_VECTOR: return vn_input(g, VN_F32, VN_SHAPE(batch, io->class_width));
-    case VN_CLASS_NONE: break;
-    }
-    return NULL;
+/* ---- building -------------------------------------------------------------------------------- */
+
+/* Whether an input has a length of this kind. */
+static bool has_dim(const vn_net_io *io, int64_t dim) {
+    for (int i = 0; i < io->inputs; i++)
+        for (int k = 0; k < io->input[i].shape.rank; k++)
+            if (io->input[i].shape.dim[k] == dim) return true;
+    return false;
+}
+
+void vn_net_complete(const vn_net *net, vn_extent *extent) {
+    const vn_net_io *io = &net->io;
+    if (extent->height == 0) extent->height = io->height;
+    if (extent->width == 0) extent->width = io->width;
+    if (!has_dim(io, VN_DIM_HEIGHT)) extent->height = 0;
+    if (!has_dim(io, VN_DIM_WIDTH)) extent->width = 0;
+    if (!has_dim(io, VN_DIM_TOKENS)) extent->tokens = 0;
+}
+
+/* Fails the graph where the network is not for such lengths. given: before they were completed. */
+static bool check_extent(const vn_net *net, vn_graph *g, const vn_extent *extent,
+                         const vn_extent *given) {
+    const vn_net_io *io = &net->io;
+    const char *name = net->row->row.name, *whose = given->height == 0 ? " (sample_size)" : "";
+    const bool image = has_dim(io, VN_DIM_HEIGHT);
+    const long long n = extent->batch, height = extent->height, width = extent->width;
+    if (n >= 1 && image && *whose && height < 1)
+        vn_graph_fail(g, VN_BAD_ARGUMENT,
+                      "%s: no sample_size in the config, so images of no known size", name);
+    else if (n < 1 || (image && (height < 1 || width < 1)))
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels", name,
+                      n, height, width);
+    else if (has_dim(io, VN_DIM_TOKENS) && extent->tokens < 1)
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: %lld tokens", name, (long long)extent->tokens);
+    else if (image && (height % io->multiple || width % io->multiple))
+        vn_graph_fail(g, VN_BAD_ARGUMENT,
+                      "%s: images of %lld x %lld%s: both sides must be multiples of %lld", name,
+                      height, width, whose, (long long)io->multiple);
+    else
+        return true;
+    return false;
 }
 
 /* Whether the network has the layers and knows the perturbation; fails the graph otherwise. */
@@ -151,98 +151,58 @@ static bool can_perturb(const vn_net *net, vn_graph *g, const vn_perturb *d) {
     return false;
 }
 
-vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
-                      bool train, vn_net_inputs *in) {
-    return vn_net_build_perturbed(net, g, batch, height, width, train, NULL, in);
+static vn_node *input_of(vn_graph *g, const vn_port *port, const vn_extent *extent) {
+    vn_shape shape = vn_port_shape(port, extent);
+    if (shape.rank == 4) shape = VN_SHAPE(shape.dim[0], shape.dim[2], shape.dim[3], shape.dim[1]);
+    return vn_input(g, port->below || port->dtype == VN_I32 ? VN_I32 : VN_F32, shape);
 }
 
-vn_node *vn_net_build_perturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
-                                int64_t width, bool train, const vn_perturb *perturb,
-                                vn_net_inputs *in) {
+vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
+                       vn_err *err) {
     const vn_net_io *io = &net->io;
-    *in = (vn_net_inputs){.train = train};
-    for (int i = 0; perturb && i < VN_NET_PERTURBS; i++) {
-        if (!can_perturb(net, g, &perturb[i])) return NULL;
-        in->perturb[i] = perturb[i];
+    vn_extent extent = call->extent;
+    vn_net_complete(net, &extent);
+    *nodes = (vn_net_nodes){0};
+    bool ok = true;
+    for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &call->perturb[i]);
+    if (ok && check_extent(net, g, &extent, &call->extent)) {
+        for (int i = 0; i < io->inputs; i++) nodes->in[i] = input_of(g, &io->input[i], &extent);
+        const vn_scope root = {.g = g,
+                               .w = net->weights,
+                               .train = call->train,
+                               .net = net->row->row.name,
+                               .io = io,
+                               .nodes = nodes,
+                               .perturb = call->perturb};
+        net->row->build(net->self, &root);
     }
-    const char *name = net->row->row.name, *whose = height == 0 ? " (sample_size)" : "";
-    if (height == 0) height = io->height;
-    if (width == 0) width = io->width;
-    if (batch >= 1 && io->rank == 3 && *whose && height < 1)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT,
-                             "%s: no sample_size in the config, so images of no known size", name);
-    if (batch < 1 || (io->rank == 3 && (height < 1 || width < 1)))
-        return vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: a batch of %lld images of %lld x %lld pixels",
-                             name, (long long)batch, (long long)height, (long long)width);
-    if (io->rank == 3 && (height % io->multiple || width % io->multiple))
-        return vn_graph_fail(
-            g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld%s: both sides must be multiples of %lld",
-            name, (long long)height, (long long)width, whose, (long long)io->multiple);
-    vn_shape shape = io->rank == 3 ? VN_SHAPE(batch, height, width, io->in_channels)
-                                   : VN_SHAPE(batch, io->in_channels);
-    in->sample = vn_input(g, VN_F32, shape);
-    if (io->takes_time) in->timestep = vn_input(g, io->times ? VN_I32 : VN_F32, VN_SHAPE(batch));
-    in->class_labels = class_input(io, g, batch);
-    return net->row->build(net->self, g, net->weights, in);
+    return vn_graph_status(g, err);
 }
 
-vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output) {
-    return net->io.learns_variance ? vn_slice(g, output, -1, 0, net->io.in_channels) : output;
+vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name) {
+    const vn_port *port = vn_net_input(&net->io, name);
+    return port ? nodes->in[port - net->io.input] : NULL;
 }
 
-vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output) {
-    const vn_net_io *io = &net->io;
-    return io->learns_variance ? vn_slice(g, output, -1, io->in_channels, io->in_channels) : NULL;
+vn_node *vn_net_out(const vn_net *net, const vn_net_nodes *nodes, const char *name) {
+    const vn_port *port = vn_net_output(&net->io, name);
+    return port ? nodes->out[port - net->io.output] : NULL;
 }
 
-/* ---- feeding --------------------------------------------------------------------------------- */
-
-static vn_status write_times(const vn_net *net, void *to, int64_t n, const float *time,
-                             vn_err *err) {
-    if (!time) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs a timestep", net->row->row.name);
-    if (!net->io.times) {
-        memcpy(to, time, (size_t)n * sizeof *time);
-        return VN_OK;
-    }
-    int32_t *row = to;
-    for (int64_t i = 0; i < n; i++) {
-        if (!(time[i] >= 0 && time[i] < (float)net->io.times) || time[i] != floorf(time[i]))
-            return vn_fail(err, VN_BAD_ARGUMENT,
-                           "%s: timestep %g is not a whole number in 0 .. %lld", net->row->row.name,
-                           (double)time[i], (long long)net->io.times - 1);
-        row[i] = (int32_t)time[i];
-    }
-    return VN_OK;
+vn_node *vn_scope_input(const vn_scope *s, const char *name) {
+    const vn_port *port = vn_net_input(s->io, name);
+    return port ? s->nodes->in[port - s->io->input] : NULL;
 }
 
-static vn_status write_labels(const vn_net *net, void *to, int64_t n, const int32_t *labels,
-                              vn_err *err) {
-    const char *name = net->row->row.name;
-    if (net->io.class_kind == VN_CLASS_VECTOR)
-        return vn_fail(err, VN_UNSUPPORTED,
-                       "%s: class_embed_type \"identity\" takes a vector, not a class", name);
-    if (!labels) return vn_fail(err, VN_BAD_ARGUMENT, "%s needs class_labels", name);
-    for (int64_t i = 0; i < n; i++) {
-        if (net->io.class_kind == VN_CLASS_NUMBER) {
-            ((float *)to)[i] = (float)labels[i];
-            continue;
-        }
-        if (labels[i] < 0 || labels[i] >= net->io.labels)
-            return vn_fail(err, VN_BAD_ARGUMENT, "%s: class label %d is not in 0 .. %lld", name,
-                           (int)labels[i], (long long)net->io.labels - 1);
-        ((int32_t *)to)[i] = labels[i];
-    }
-    return VN_OK;
+void vn_scope_output(const vn_scope *s, const char *name, vn_node *y) {
+    const vn_port *port = vn_net_output(s->io, name);
+    if (port) s->nodes->out[port - s->io->output] = y;
 }
 
-vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in,
-                              const float *time, const int32_t *labels, vn_err *err) {
-    int64_t n = in->sample->shape.dim[0];
-    vn_status status = VN_OK;
-    /* NULL where the outputs do not depend on the input */
-    void *to = in->timestep ? vn_program_map(p, in->timestep) : NULL;
-    if (to) status = write_times(net, to, n, time, err);
-    to = in->class_labels ? vn_program_map(p, in->class_labels) : NULL;
-    if (!status && to) status = write_labels(net, to, n, labels, err);
-    return status;
+void vn_scope_denoised(const vn_scope *s, vn_node *y) {
+    vn_scope_output(s, "sample", y);
+    if (!vn_net_output(s->io, "variance")) return;
+    const int64_t channels = vn_net_out_channels(s->io) / 2;
+    vn_scope_output(s, "prediction", vn_slice(s->g, y, -1, 0, channels));
+    vn_scope_output(s, "variance", vn_slice(s->g, y, -1, channels, channels));
 }

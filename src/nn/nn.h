@@ -1,68 +1,98 @@
 /* nn.h - networks: functions that build graphs. A row of the table turns a config (diffusers' JSON)
- * into a graph whose weights have diffusers' names. A network knows nothing of paths and
- * samplers. */
+ * into a graph whose weights have diffusers' names. A network knows nothing of paths and samplers.
+ *
+ * What goes in and comes out are ports, by diffusers' names ("sample", "timestep", "class_labels";
+ * "sample", "logits"): who runs a network hands it arrays with names, and what it does not take, or
+ * takes in another shape, is refused by name. */
 #ifndef VN_NN_H
 #define VN_NN_H
 
 #include "tensor/tensor.h"
 
-/* The form in which a network takes the class. */
-typedef enum vn_class_kind {
-    VN_CLASS_NONE,
-    /* i32 [N], 0 .. labels-1: a row of a table; what training and sampling by class need */
-    VN_CLASS_INDEX,
-    VN_CLASS_NUMBER, /* f32 [N], embedded like a time (class_embed_type "timestep") */
-    VN_CLASS_VECTOR  /* f32 [N,class_width], added as it is (class_embed_type "identity") */
-} vn_class_kind;
+/* ---- what a network takes and gives ---------------------------------------------------------- */
 
-/* What a network takes and gives, read from its config. */
+/* Lengths in a port's shape that a call gives; text has N, H, W and T for them. */
+enum { VN_DIM_BATCH = -1, VN_DIM_HEIGHT = -2, VN_DIM_WIDTH = -3, VN_DIM_TOKENS = -4 };
+
+typedef struct vn_port {
+    const char *name;
+    vn_dtype dtype; /* F32 takes numbers of any type, I32 whole ones */
+    vn_shape shape; /* as files have it: the batch first, channels before height and width */
+    int64_t below;  /* numbers are whole and 0 .. below-1, rows of a table; 0: any */
+    bool optional;  /* an input: zeros if left out; an output: given only if asked for by name */
+} vn_port;
+
+#define VN_MAX_PORTS 8
+
+/* Read from a network's config. */
 typedef struct vn_net_io {
-    int rank;             /* 3: images [C,H,W]; 1: points [D] */
-    int64_t in_channels;  /* or D */
-    int64_t out_channels; /* of its output */
-    /* out_channels is twice in_channels: a prediction, then v of the learned variance */
-    bool learns_variance;
-    bool classifies;       /* its output is logits [N,out_channels], not a sample */
+    int inputs, outputs;
+    vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
-    int64_t labels;        /* rows of the class embedding, null included; 0: takes no class */
-    /* its class defines the last of them as null; else its files say what the rows are */
-    bool null_row;
-    bool takes_time;
-    /* the time is a whole number below this, a row of a learned table; 0: any number */
-    int64_t times;
-    vn_class_kind class_kind;
-    int64_t class_width; /* of VN_CLASS_VECTOR */
-    /* sum of the vn_perturbation kinds it supports, on layers 0 .. layers-1; `middle`: the
-     * innermost */
+    bool null_row; /* its class says that the last of the class labels is null; else its files do */
+    /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
     unsigned perturbations;
     int layers, middle;
 } vn_net_io;
 
+/* NULL: it has none of the name. */
+const vn_port *vn_net_input(const vn_net_io *io, const char *name);
+const vn_port *vn_net_output(const vn_net_io *io, const char *name);
+/* One sample as the config has it, [C,H,W] (0: any) or [D]. */
+vn_shape vn_net_sample(const vn_net_io *io);
+/* Channels of the output "sample", the variance's too; 0: it has none. */
+int64_t vn_net_out_channels(const vn_net_io *io);
+/* Rows of the class table, null included; 0: class labels are no rows, or not taken. */
+int64_t vn_net_labels(const vn_net_io *io);
+/* What is to be denoised with: "prediction" of a network that learns a variance too, else
+ * "sample". */
+const vn_port *vn_net_prediction(const vn_net_io *io);
+
 #define VN_NET_PERTURBS 2 /* at once: one of a pass, one of all passes */
 
-/* A network's inputs as nodes; those it does not take are NULL. */
-typedef struct vn_net_inputs {
-    vn_node *sample;       /* [N,H,W,C] or [N,D] */
-    vn_node *timestep;     /* f32 [N]; i32 [N] where io.times > 0 */
-    vn_node *class_labels; /* as io.class_kind says */
-    bool train;            /* dropout on */
-    vn_perturb perturb[VN_NET_PERTURBS];
-} vn_net_inputs;
+/* What the lengths of ports are; those that no port of the network has do not matter. */
+typedef struct vn_extent {
+    int64_t batch;
+    int64_t height, width; /* 0: the config's */
+    int64_t tokens;
+} vn_extent;
 
-typedef struct vn_net vn_net;
+/* Of a batch of such samples, [C,H,W] or [D]. */
+vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
+
+/* How a network is to be built. */
+typedef struct vn_net_call {
+    vn_extent extent;
+    bool train; /* dropout on */
+    /* Weights are those of the network as it is. What its io does not declare is refused. */
+    vn_perturb perturb[VN_NET_PERTURBS];
+} vn_net_call;
+
+/* Ports as nodes of a graph, in the order of the io. Nodes are channels last: [N,H,W,C] for a port
+ * [N,C,H,W]. Those of whole numbers below a bound are i32, all others f32. */
+typedef struct vn_net_nodes {
+    vn_node *in[VN_MAX_PORTS], *out[VN_MAX_PORTS];
+} vn_net_nodes;
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+/* What a network is for. */
+typedef enum vn_role { VN_ROLE_DENOISER, VN_ROLE_CLASSIFIER, VN_ROLE_COUNT } vn_role;
 
 /* What `vane train --model NAME:...` needs to know of the data to write a config. */
 typedef struct vn_net_data {
-    int rank;
-    int64_t channels, height, width; /* points: channels = D */
-    int64_t labels;                  /* with the null row; 0: none */
-    double dropout;                  /* < 0: the model's own */
-    bool learns_variance;            /* as in vn_net_io */
+    vn_shape sample;      /* [C,H,W] or [D] */
+    int64_t labels;       /* with the null row; 0: none */
+    double dropout;       /* < 0: the model's own */
+    bool learns_variance; /* of a step, in as many channels again */
 } vn_net_data;
 
+struct vn_scope;
+
 typedef struct vn_net_row {
-    vn_row row;             /* parameters are the presets' */
+    vn_row row; /* parameters are the presets' */
+    vn_role role;
     const char *class_name; /* diffusers' _class_name; vane's own for networks it lacks */
     const char *own_class;  /* vane's _class_name for what goes beyond diffusers' class, or NULL */
     const char *folder;     /* "unet", "transformer", "model", "classifier" */
@@ -71,51 +101,68 @@ typedef struct vn_net_row {
     /* Reads and checks a config, refusing by name what is not supported. */
     vn_status (*open)(const json_t *config, void **self, vn_net_io *io, vn_err *err);
     void (*close)(void *self);
-    /* -> the output */
-    vn_node *(*build)(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in);
+    /* Builds from the scope's inputs to its outputs (internal.h). */
+    void (*build)(const void *self, const struct vn_scope *s);
 } vn_net_row;
 
-extern const vn_net_row vn_net_rows[];
-extern const size_t vn_net_row_count;
-extern const size_t vn_net_denoiser_count; /* the first of them: what can be trained to denoise */
+extern const vn_table vn_models[VN_ROLE_COUNT]; /* of vn_net_row, by role */
+/* The rows of all roles; NULL past the last. */
+const vn_net_row *vn_net_row_at(size_t i);
+
+/* ---- a network ------------------------------------------------------------------------------- */
+
+typedef struct vn_net vn_net;
 
 /* Opens the network of the config's _class_name; the config stays the caller's. It builds the
  * network once, so that vn_net_weights has all weights. Close with vn_net_close. */
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
+/* The same of a row, which may be in no table. */
+vn_status vn_net_open_row(const vn_net_row *row, const json_t *config, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
 const vn_net_io *vn_net_get_io(const vn_net *net);
 const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
-/* Builds the network for a batch into g: makes the inputs it takes (height, width 0: the config's)
- * and its output node. */
-vn_node *vn_net_build(const vn_net *net, vn_graph *g, int64_t batch, int64_t height, int64_t width,
-                      bool train, vn_net_inputs *in);
 
-/* The same with perturbations: perturb [VN_NET_PERTURBS], or NULL for none. The weights are the
- * same. A perturbation that the network's io does not declare fails the graph. */
-vn_node *vn_net_build_perturbed(const vn_net *net, vn_graph *g, int64_t batch, int64_t height,
-                                int64_t width, bool train, const vn_perturb *perturb,
-                                vn_net_inputs *in);
+/* Builds the network into g, as often as one likes: weights are shared. */
+vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
+                       vn_err *err);
+/* Of the ports of these names; NULL: it has none. */
+vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name);
+vn_node *vn_net_out(const vn_net *net, const vn_net_nodes *nodes, const char *name);
 
-/* The prediction in an output: all of it, or, if the network learns a variance, the first
- * in_channels. */
-vn_node *vn_net_prediction(const vn_net *net, vn_graph *g, vn_node *output);
-/* The last in_channels of the output of a network that learns a variance; else NULL. */
-vn_node *vn_net_variance(const vn_net *net, vn_graph *g, vn_node *output);
+/* ---- arrays into ports and out of them ------------------------------------------------------- */
 
-/* Writes a batch's times and labels (NULL for what the network does not take) into the inputs of a
- * program, checked: a label in 0 .. io.labels-1, a time whole and in 0 .. io.times-1 where io.times
- * > 0. Refuses VN_CLASS_VECTOR. */
-vn_status vn_net_write_inputs(const vn_net *net, vn_program *p, const vn_net_inputs *in,
-                              const float *time, const int32_t *labels, vn_err *err);
-/* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back. */
+/* An array for the input of its name, in the port's shape; one number does for a whole batch of
+ * them. */
+typedef struct vn_feed {
+    vn_array array;
+    const float *scale; /* [N], what each sample's numbers are multiplied by; NULL: 1 */
+} vn_feed;
+
+/* Holds arrays to the inputs of a network: none is unknown or missing, shapes and types are the
+ * ports'. Lengths of *extent that are 0 become what the arrays say. */
+vn_status vn_net_match(const vn_net *net, vn_extent *extent, int n, const vn_feed *in, vn_err *err);
+/* Writes arrays that match into the inputs of a program, numbers checked; an optional input that is
+ * left out becomes zeros, any other stays as it is. Allocates only where an image is not floats. */
+vn_status vn_net_fill(const vn_net *net, vn_program *p, const vn_net_nodes *nodes, int n,
+                      const vn_feed *in, vn_thread_pool *pool, vn_err *err);
+
+/* Images between a file's order and the graph's: [n,C,H,W] to [n,H,W,C] and back, each times its
+ * scale (NULL: 1). */
 void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                      vn_thread_pool *pool);
+                      const float *scale, vn_thread_pool *pool);
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                       vn_thread_pool *pool);
+                       const float *scale, vn_thread_pool *pool);
+/* What the program holds for a node of rank 2 or 4, in a file's order. */
+void vn_net_put(vn_program *p, const vn_node *node, const float *in, const float *scale,
+                vn_thread_pool *pool);
+void vn_net_take(vn_program *p, const vn_node *node, float *out, const float *scale,
+                 vn_thread_pool *pool);
+/* A node's shape in that order. */
+vn_shape vn_net_file_shape(const vn_node *node);
 
-/* ---- running: passes forward and back, one program for each shape and perturbation ----------- */
+/* ---- running: passes with a program kept for each call --------------------------------------- */
 
 typedef struct vn_runner vn_runner;
 /* values: the flat array of weights, which stays the caller's and must outlive the runner. Close
@@ -123,18 +170,21 @@ typedef struct vn_runner vn_runner;
 vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
-/* Sets the perturbations of the runs from now on, [VN_NET_PERTURBS]; NULL: none. */
-void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb);
-/* x, y channels-first [n,C,H,W] or [n,D]; time f32 [n] or NULL; labels i32 [n] or NULL. y receives
- * the prediction; variance, of the same shape or NULL, receives v of the learned variance.
- * Allocates only for a new shape. */
-vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
-                            const float *time, const int32_t *labels, float *y, float *variance,
-                            vn_err *err);
-/* back = d<cotangent, y>/dx at x: cotangent in y's order and shape, back in x's. The program is
- * planned at the first call for a shape. */
-vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
-                        const float *time, const int32_t *labels, const float *cotangent,
-                        float *back, vn_err *err);
+
+/* Where an output's numbers go, in the port's shape: the caller's memory. */
+typedef struct vn_take {
+    const char *name;
+    float *data;
+} vn_take;
+
+/* Allocates only when the call is new; a batch of 0 is done at once. */
+vn_status vn_runner_run(vn_runner *r, const vn_net_call *call, int n_in, const vn_feed *in,
+                        int n_out, const vn_take *out, vn_err *err);
+/* A product with the derivative J of an output by the array fed to "sample", its scale included:
+ * VN_VJP, J^T direction, direction in the output's shape and out in the sample's; or VN_JVP, J
+ * direction, the other way round. Planned when first asked for. */
+vn_status vn_runner_derive(vn_runner *r, const vn_net_call *call, vn_want want, const char *output,
+                           int n_in, const vn_feed *in, const float *direction, float *out,
+                           vn_err *err);
 
 #endif

@@ -17,7 +17,7 @@
 #include <string.h>
 
 bool vn_perturbed(const vn_scope *s, vn_perturbation kind, double *amount) {
-    for (int i = 0; s->perturb && i < VN_NET_PERTURBS; i++) {
+    for (int i = 0; i < VN_NET_PERTURBS; i++) {
         const vn_perturb *d = &s->perturb[i];
         if (d->kind != kind || s->layer < d->first || s->layer > d->last) continue;
         if (amount) *amount = d->amount;

@@ -1,32 +1,30 @@
-/* runner.c - forward passes, and backward passes to the input. A program is kept for each batch
- * shape and perturbation, so that one seen before runs without allocating; all share one arena, as
- * large as the largest of them needs. A sampler uses a handful: the batch, the batch with both
- * passes of guidance, the rest at the end, and for each guide with a perturbation the batch and the
- * rest again. Beyond MAX_KEPT the least recently used is freed. */
+/* runner.c - forward passes and derivatives. A program is kept for each call, so that one seen
+ * before runs without allocating; all share one arena, as large as the largest of them needs. A
+ * sampler uses a handful: the batch, the batch with both passes of guidance, the rest at the end,
+ * and for each guide with a perturbation the batch and the rest again. Beyond MAX_KEPT the least
+ * recently used is freed. */
 #include "nn/internal.h"
 
 #include <string.h>
 
 #define MAX_KEPT 16
 
-/* What a program is made for: a batch's shape, forward or backward, and the perturbations. */
+/* What a program is for: equal ones share it. */
 typedef struct pass {
-    int64_t n, height, width;
-    bool back; /* the vector-Jacobian product by the sample */
-    vn_perturb perturb[VN_NET_PERTURBS];
+    vn_net_call call; /* batch 0: none */
+    vn_want want;
+    int output; /* that is differentiated */
 } pass;
 
 typedef struct kept {
-    pass pass;     /* n = 0: free */
+    pass pass;
     uint64_t used; /* the number of the run that used it last */
     vn_graph *graph;
     vn_program *program;
-    vn_net_inputs in;
-    vn_node *y;         /* the network's prediction */
-    vn_node *variance;  /* NULL: it learns none */
-    vn_node *cotangent; /* of a pass back */
-    vn_gradients by;    /* likewise */
-    vn_node *out;       /* the result: y, or the gradient of <cotangent, y> by the sample */
+    vn_net_nodes nodes;
+    /* of a derivative: */
+    vn_node *direction, *product;
+    vn_gradients by; /* of VN_VJP */
 } kept;
 
 struct vn_runner {
@@ -35,7 +33,6 @@ struct vn_runner {
     const float *values;
     uint64_t runs;
     vn_program_arena arena; /* of all that are kept */
-    vn_perturb perturb[VN_NET_PERTURBS];
     kept kept[MAX_KEPT];
 };
 
@@ -48,11 +45,6 @@ vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float
     r->values = values;
     *out = r;
     return VN_OK;
-}
-
-void vn_runner_perturb(vn_runner *r, const vn_perturb *perturb) {
-    for (int i = 0; i < VN_NET_PERTURBS; i++)
-        r->perturb[i] = perturb ? perturb[i] : (vn_perturb){0};
 }
 
 static void let_go(kept *k) {
@@ -70,30 +62,30 @@ void vn_runner_close(vn_runner **r) {
     *r = NULL;
 }
 
-static vn_status build(const vn_net *net, const pass *p, kept *k, vn_err *err) {
-    vn_status status = vn_graph_open(&k->graph, err);
+/* ---- programs -------------------------------------------------------------------------------- */
+
+static vn_status differentiate(const vn_runner *r, const pass *p, kept *k, vn_err *err) {
+    vn_node *x = vn_net_in(r->net, &k->nodes, "sample"), *y = k->nodes.out[p->output];
+    k->direction = vn_input(k->graph, VN_F32, p->want == VN_VJP ? y->shape : x->shape);
+    vn_status status = vn_graph_status(k->graph, err);
     if (status) return status;
-    vn_node *output =
-        vn_net_build_perturbed(net, k->graph, p->n, p->height, p->width, false, p->perturb, &k->in);
-    k->out = k->y = vn_net_prediction(net, k->graph, output);
-    if (!p->back) k->variance = vn_net_variance(net, k->graph, output);
-    if (k->y && p->back) k->cotangent = vn_input(k->graph, VN_F32, k->y->shape);
-    status = vn_graph_status(k->graph, err);
-    if (status || !p->back) return status;
-    k->by.x = k->in.sample;
-    status = vn_gradients_open(&k->by, k->y, k->cotangent, err);
-    k->out = k->by.by_x;
+    if (p->want == VN_JVP) return vn_graph_jvp(k->graph, y, 1, &x, &k->direction, &k->product, err);
+    k->by.x = x;
+    status = vn_gradients_open(&k->by, y, k->direction, err);
+    k->product = k->by.by_x;
     return status;
 }
 
 static vn_status prepare(vn_runner *r, const pass *p, kept *k, vn_err *err) {
-    vn_status status = build(r->net, p, k, err);
-    /* y in both, so that every input is part of it */
-    vn_node *const outputs[] = {k->out, p->back ? k->y : k->variance};
+    vn_status status = vn_graph_open(&k->graph, err);
+    if (!status) status = vn_net_build(r->net, k->graph, &p->call, &k->nodes, err);
+    if (!status && p->want) status = differentiate(r, p, k, err);
+    /* the output beside its derivative, so that every input is part of the program */
+    vn_node *const both[] = {k->product, k->nodes.out[p->output]};
     const vn_program_options options = {.device = &r->device,
                                         .arena = &r->arena,
-                                        .n_outputs = outputs[1] ? 2 : 1,
-                                        .outputs = outputs};
+                                        .n_outputs = p->want ? 2 : vn_net_get_io(r->net)->outputs,
+                                        .outputs = p->want ? both : k->nodes.out};
     if (!status) status = vn_program_open(k->graph, &options, &k->program, err);
     if (!status)
         k->pass = *p;
@@ -103,10 +95,12 @@ static vn_status prepare(vn_runner *r, const pass *p, kept *k, vn_err *err) {
 }
 
 static bool same_pass(const pass *a, const pass *b) {
-    bool same =
-        a->n == b->n && a->height == b->height && a->width == b->width && a->back == b->back;
+    const vn_extent *x = &a->call.extent, *y = &b->call.extent;
+    bool same = x->batch == y->batch && x->height == y->height && x->width == y->width &&
+                x->tokens == y->tokens && a->call.train == b->call.train && a->want == b->want &&
+                a->output == b->output;
     for (int i = 0; i < VN_NET_PERTURBS; i++)
-        same = same && vn_perturb_equal(&a->perturb[i], &b->perturb[i]);
+        same = same && vn_perturb_equal(&a->call.perturb[i], &b->call.perturb[i]);
     return same;
 }
 
@@ -124,105 +118,59 @@ static vn_status find(vn_runner *r, const pass *p, kept **out, vn_err *err) {
     return prepare(r, p, *out, err);
 }
 
-/* Pixels of one channel: those of an image, else 1 (points, a classifier's logits). */
-static int64_t pixels_of(const vn_node *node) {
-    return node->shape.rank == 4 ? node->shape.dim[1] * node->shape.dim[2] : 1;
+/* The program for a pass, its inputs filled. */
+static vn_status begin(vn_runner *r, pass *p, int n_in, const vn_feed *in, kept **k, vn_err *err) {
+    vn_net_complete(r->net, &p->call.extent);
+    vn_status status = vn_net_match(r->net, &p->call.extent, n_in, in, err);
+    if (!status) status = find(r, p, k, err);
+    if (!status)
+        status = vn_net_fill(r->net, (*k)->program, &(*k)->nodes, n_in, in, r->device.pool, err);
+    return status;
 }
 
-static int64_t channels_of(const vn_node *node) {
-    return node->shape.dim[node->shape.rank - 1];
-}
-
-static void put(vn_runner *r, kept *k, const vn_node *input, const float *x) {
-    vn_channels_last(vn_program_map(k->program, input), x, k->pass.n, channels_of(input),
-                     pixels_of(input), r->device.pool);
-}
-
-static void get(vn_runner *r, kept *k, const vn_node *node, float *out) {
-    vn_channels_first(out, vn_program_map(k->program, node), k->pass.n, channels_of(node),
-                      pixels_of(node), r->device.pool);
-}
-
-/* cotangent NULL: forward. variance NULL: not wanted. */
-static vn_status run(vn_runner *r, pass p, const float *x, const float *time, const int32_t *labels,
-                     const float *cotangent, float *out, float *variance, vn_err *err) {
-    const vn_net_io *io = vn_net_get_io(r->net);
-    if (variance && !io->learns_variance)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: this network learns no variance",
-                       vn_net_get_row(r->net)->row.name);
-    if (p.n == 0) return VN_OK;
-    memcpy(p.perturb, r->perturb, sizeof p.perturb);
-    if (io->rank != 3) p.height = p.width = 0;
-    if (io->rank == 3 && p.height == 0) p.height = io->height;
-    if (io->rank == 3 && p.width == 0) p.width = io->width;
-    kept *k = NULL;
-    vn_status status = find(r, &p, &k, err);
-    if (!status) status = vn_net_write_inputs(r->net, k->program, &k->in, time, labels, err);
-    if (status) return status;
+static vn_status go(vn_runner *r, kept *k, vn_err *err) {
     k->used = ++r->runs;
-    put(r, k, k->in.sample, x);
-    if (cotangent) put(r, k, k->cotangent, cotangent);
     vn_program_run(k->program, &(vn_run){.values = r->values});
-    status = vn_program_wait(k->program, err);
+    return vn_program_wait(k->program, err);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+vn_status vn_runner_run(vn_runner *r, const vn_net_call *call, int n_in, const vn_feed *in,
+                        int n_out, const vn_take *out, vn_err *err) {
+    for (int i = 0; i < n_out; i++)
+        if (vn_net_find_output(r->net, out[i].name, err) < 0) return VN_BAD_ARGUMENT;
+    if (call->extent.batch == 0) return VN_OK;
+    pass p = {.call = *call};
+    kept *k = NULL;
+    vn_status status = begin(r, &p, n_in, in, &k, err);
+    if (!status) status = go(r, k, err);
+    for (int i = 0; i < n_out && !status; i++)
+        vn_net_take(k->program, vn_net_out(r->net, &k->nodes, out[i].name), out[i].data, NULL,
+                    r->device.pool);
+    return status;
+}
+
+/* The factors that the sample is fed with, which by the chain rule its derivative has too. */
+static const float *scale_of(int n_in, const vn_feed *in) {
+    for (int i = 0; i < n_in; i++)
+        if (!strcmp(in[i].array.name, "sample")) return in[i].scale;
+    return NULL;
+}
+
+vn_status vn_runner_derive(vn_runner *r, const vn_net_call *call, vn_want want, const char *output,
+                           int n_in, const vn_feed *in, const float *direction, float *out,
+                           vn_err *err) {
+    pass p = {.call = *call, .want = want, .output = vn_net_find_output(r->net, output, err)};
+    if (p.output < 0) return VN_BAD_ARGUMENT;
+    if (call->extent.batch == 0) return VN_OK;
+    kept *k = NULL;
+    vn_status status = begin(r, &p, n_in, in, &k, err);
     if (status) return status;
-    get(r, k, k->out, out);
-    if (variance) get(r, k, k->variance, variance);
-    return VN_OK;
-}
-
-vn_status vn_runner_forward(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
-                            const float *time, const int32_t *labels, float *y, float *variance,
-                            vn_err *err) {
-    return run(r, (pass){.n = n, .height = height, .width = width}, x, time, labels, NULL, y,
-               variance, err);
-}
-
-vn_status vn_runner_vjp(vn_runner *r, int64_t n, int64_t height, int64_t width, const float *x,
-                        const float *time, const int32_t *labels, const float *cotangent,
-                        float *back, vn_err *err) {
-    return run(r, (pass){.n = n, .height = height, .width = width, .back = true}, x, time, labels,
-               cotangent, back, NULL, err);
-}
-
-/* ---- layout ---------------------------------------------------------------------------------- */
-
-/* Matrices of rows x columns, to be transposed. */
-typedef struct matrices {
-    float *out;
-    const float *in;
-    int64_t rows, columns;
-} matrices;
-
-/* out[j][i] = in[i][j], in blocks that stay in the first-level cache. */
-static void transpose_one(void *context, int64_t index, int thread) {
-    enum { BLOCK = 16 };
-    const matrices *m = context;
-    const int64_t rows = m->rows, columns = m->columns;
-    const float *a = m->in + index * rows * columns;
-    float *b = m->out + index * rows * columns;
-    (void)thread;
-    for (int64_t i0 = 0; i0 < rows; i0 += BLOCK)
-        for (int64_t j0 = 0; j0 < columns; j0 += BLOCK)
-            for (int64_t i = i0; i < rows && i < i0 + BLOCK; i++)
-                for (int64_t j = j0; j < columns && j < j0 + BLOCK; j++)
-                    b[j * rows + i] = a[i * columns + j];
-}
-
-static void transpose(float *out, const float *in, int64_t n, int64_t rows, int64_t columns,
-                      vn_thread_pool *pool) {
-    matrices m = {out, in, rows, columns};
-    if (rows == 1 || columns == 1)
-        memcpy(out, in, (size_t)(n * rows * columns) * sizeof *out);
-    else
-        vn_thread_pool_run(pool, n, transpose_one, &m);
-}
-
-void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                      vn_thread_pool *pool) {
-    transpose(out, in, n, channels, pixels, pool);
-}
-
-void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
-                       vn_thread_pool *pool) {
-    transpose(out, in, n, pixels, channels, pool);
+    const float *scale = scale_of(n_in, in);
+    vn_net_put(k->program, k->direction, direction, want == VN_JVP ? scale : NULL, r->device.pool);
+    status = go(r, k, err);
+    if (!status)
+        vn_net_take(k->program, k->product, out, want == VN_VJP ? scale : NULL, r->device.pool);
+    return status;
 }

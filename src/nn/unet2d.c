@@ -166,33 +166,36 @@ static void set_layers(const unet *u, vn_net_io *io) {
                             VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED;
 }
 
-static void set_io(const unet *u, vn_net_io *io) {
+/* A class is a row of a table, or a number that is embedded like a time, or a vector that is added
+ * to the time's embedding as it is. */
+static void take_class(const unet *u, vn_net_io *io) {
     const unet_config *c = &u->config;
-    bool learned = c->time_embedding_type == TIME_LEARNED;
-    *io = (vn_net_io){.rank = 3,
-                      .in_channels = c->in_channels,
-                      .out_channels = c->out_channels,
-                      .learns_variance = c->out_channels == 2 * c->in_channels,
-                      .height = c->sample_size[0],
-                      .width = c->sample_size[1],
-                      .multiple = 1,
-                      .takes_time = true,
-                      .times = learned ? c->num_train_timesteps : 0};
-    for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
-    set_layers(u, io);
-    if (c->class_embed_type == CLASS_TIMESTEP) {
-        io->class_kind = learned ? VN_CLASS_INDEX : VN_CLASS_NUMBER;
-        io->labels = io->times;
+    vn_port port = {.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH)};
+    if (c->class_embed_type == CLASS_DEFAULT) {
+        vn_net_takes_labels(io, c->num_class_embeds);
     } else if (c->class_embed_type == CLASS_IDENTITY) {
-        io->class_kind = VN_CLASS_VECTOR;
-        io->class_width = u->time_width;
-    } else if (c->num_class_embeds) {
-        io->class_kind = VN_CLASS_INDEX;
-        io->labels = c->num_class_embeds;
+        port.shape = VN_SHAPE(VN_DIM_BATCH, u->time_width);
+        vn_net_takes(io, port);
+    } else if (c->time_embedding_type == TIME_LEARNED) {
+        vn_net_takes_labels(io, c->num_train_timesteps);
+    } else {
+        vn_net_takes(io, port);
     }
 }
 
-vn_status vn_unet2d_open(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
+static void set_io(const unet *u, vn_net_io *io) {
+    const unet_config *c = &u->config;
+    bool learned = c->time_embedding_type == TIME_LEARNED;
+    *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
+    for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
+    set_layers(u, io);
+    vn_net_takes_sample(io, true, c->in_channels);
+    vn_net_takes_time(io, learned ? c->num_train_timesteps : 0);
+    take_class(u, io);
+    vn_net_denoises(io, c->out_channels);
+}
+
+static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     unet *u = vn_calloc(1, sizeof *u);
     if (!u) return vn_no_memory(err);
     u->config = defaults;
@@ -209,10 +212,6 @@ vn_status vn_unet2d_open(const json_t *config, void **self, vn_net_io *io, vn_er
     return VN_OK;
 }
 
-void vn_unet2d_close(void *self) {
-    vn_free(self);
-}
-
 /* ---- graph ----------------------------------------------------------------------------------- */
 
 #define FOURIER_SCALE 16.0
@@ -227,22 +226,23 @@ static vn_node *time_features(const vn_scope *s, const unet_config *c, vn_node *
     return vn_time_sinusoids(s, t, width, c->flip_sin_to_cos, c->freq_shift);
 }
 
-static vn_time embed(const vn_scope *s, const unet *u, const vn_net_inputs *in) {
+static vn_time embed(const vn_scope *s, const unet *u) {
     const unet_config *c = &u->config;
+    vn_node *time = vn_scope_input(s, "timestep"), *class = vn_scope_input(s, "class_labels");
     int64_t features =
         c->block_out_channels.at[0] * (c->time_embedding_type == TIME_FOURIER ? 2 : 1);
-    vn_node *e = vn_time_embedding(s, "time_embedding", time_features(s, c, in->timestep), features,
-                                   u->time_width);
+    vn_node *e =
+        vn_time_embedding(s, "time_embedding", time_features(s, c, time), features, u->time_width);
 
     if (c->class_embed_type == CLASS_TIMESTEP) {
-        vn_node *label = time_features(s, c, in->class_labels);
+        vn_node *label = time_features(s, c, class);
         e = vn_add(s->g, e,
                    vn_time_embedding(s, "class_embedding", label, features, u->time_width));
     } else if (c->class_embed_type == CLASS_IDENTITY) {
-        e = vn_add(s->g, e, in->class_labels);
+        e = vn_add(s->g, e, class);
     } else if (c->num_class_embeds) {
-        vn_node *label = vn_layer_embedding(s, "class_embedding", in->class_labels,
-                                            c->num_class_embeds, u->time_width);
+        vn_node *label =
+            vn_layer_embedding(s, "class_embedding", class, c->num_class_embeds, u->time_width);
         e = vn_add(s->g, e, label);
     }
     return (vn_time){e, vn_unary(s->g, e, u->style.act), u->time_width};
@@ -286,14 +286,12 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
     vn_unet_mid_block(&at, &u->style, &mid, flow);
 }
 
-vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_net_inputs *in) {
+static void build(const void *self, const vn_scope *s) {
     const unet *u = self;
     const unet_config *c = &u->config;
-    vn_scope root = {.g = g, .w = w, .train = in->train, .net = net_name, .perturb = in->perturb};
-    const vn_scope *s = &root;
-
-    vn_node *x = c->center_input_sample ? vn_affine(g, in->sample, 2, -1) : in->sample;
-    vn_unet_flow flow = {.image = x, .time = embed(s, u, in)};
+    vn_node *x = vn_scope_input(s, "sample"), *time = vn_scope_input(s, "timestep");
+    if (c->center_input_sample) x = vn_affine(s->g, x, 2, -1);
+    vn_unet_flow flow = {.image = x, .time = embed(s, u)};
     flow.x =
         vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
     flow.skip[flow.skips++] = flow.x;
@@ -307,8 +305,21 @@ vn_node *vn_unet2d_build(const void *self, vn_graph *g, vn_weights *w, const vn_
     x = vn_layer_group_norm(s, "conv_norm_out", flow.x, channels, groups, c->norm_eps, VN_FN_SILU);
     x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
     if (flow.image) x = vn_unet_add_image(s, flow.image, x);
-    if (c->time_embedding_type == TIME_FOURIER && in->timestep)
-        x = vn_div(g, x,
-                   vn_reshape(g, in->timestep, VN_SHAPE(in->timestep->shape.dim[0], 1, 1, 1)));
-    return x;
+    if (c->time_embedding_type == TIME_FOURIER && time)
+        x = vn_div(s->g, x, vn_reshape(s->g, time, VN_SHAPE(time->shape.dim[0], 1, 1, 1)));
+    vn_scope_denoised(s, x);
 }
+
+const vn_net_row vn_unet2d_net = {
+    .row = {.name = net_name,
+            .summary = "convolutional U-Net with attention, for images: diffusers' UNet2DModel",
+            .source = "arXiv 1505.04597, 2006.11239; diffusers 0.42.1",
+            .params = vn_unet2d_presets},
+    .role = VN_ROLE_DENOISER,
+    .class_name = "UNet2DModel",
+    .folder = "unet",
+    .config = vn_unet2d_config,
+    .open = open_unet,
+    .close = vn_free,
+    .build = build,
+};

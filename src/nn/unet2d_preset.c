@@ -39,14 +39,15 @@ static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, 
     bool given = false;
     *levels = (int64_t)vn_preset(preset, "levels", &given);
     int64_t most = 1;
-    while (most < *levels && data->height % (1 << most) == 0 && data->width % (1 << most) == 0)
+    while (most < *levels && data->sample.dim[1] % (1 << most) == 0 &&
+           data->sample.dim[2] % (1 << most) == 0)
         most++;
     if (most < *levels && given)
         return vn_fail(
             err, VN_BAD_ARGUMENT,
             "unet2d: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
-            (long long)*levels, 1 << (*levels - 1), (long long)data->height, (long long)data->width,
-            (long long)most);
+            (long long)*levels, 1 << (*levels - 1), (long long)data->sample.dim[1],
+            (long long)data->sample.dim[2], (long long)most);
     *levels = most;
     return VN_OK;
 }
@@ -76,7 +77,7 @@ static json_t *list_channels(int64_t levels, int64_t channels, int64_t growth) {
 }
 
 json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
-    if (data->rank != 3) {
+    if (!vn_shape_is_image(&data->sample)) {
         vn_fail(err, VN_BAD_ARGUMENT, "unet2d is for images; for points use mlp");
         return NULL;
     }
@@ -93,10 +94,11 @@ json_t *vn_unet2d_config(const vn_choice *preset, const vn_net_data *data, vn_er
     json_t *c = json_object();
     int bad = json_object_set_new(c, "_class_name", json_string("UNet2DModel"));
     bad |= json_object_set_new(c, "_diffusers_version", json_string("0.42.1"));
-    bad |= json_object_set_new(c, "sample_size", vn_config_pair(data->height, data->width));
-    bad |= json_object_set_new(c, "in_channels", json_integer(data->channels));
+    bad |= json_object_set_new(c, "sample_size",
+                               vn_config_pair(data->sample.dim[1], data->sample.dim[2]));
+    bad |= json_object_set_new(c, "in_channels", json_integer(data->sample.dim[0]));
     bad |= json_object_set_new(c, "out_channels",
-                               json_integer((data->learns_variance ? 2 : 1) * data->channels));
+                               json_integer((data->learns_variance ? 2 : 1) * data->sample.dim[0]));
     bad |= json_object_set_new(c, "down_block_types", list_blocks(levels, attention, false));
     bad |= json_object_set_new(c, "mid_block_type", json_string("UNetMidBlock2D"));
     bad |= json_object_set_new(c, "up_block_types", list_blocks(levels, attention, true));

@@ -16,13 +16,6 @@ typedef enum vn_network {
     VN_NETWORK_COUNT
 } vn_network;
 
-/* What is wanted of the raw output f(x): itself, or a derivative by x along `direction`. */
-typedef enum vn_want {
-    VN_ANSWER, /* f(x) */
-    VN_VJP,    /* (df/dx)^T direction */
-    VN_JVP     /* (df/dx) direction */
-} vn_want;
-
 typedef struct vn_query {
     int64_t n;
     vn_network network;
@@ -36,8 +29,8 @@ typedef struct vn_query {
      * denoiser's default */
     const float *guidance;
     const vn_condition *condition; /* [n] */
-    vn_want want;
-    const float *direction; /* [n,size]; NULL for VN_ANSWER */
+    vn_want want;                  /* of the raw output as a function of x */
+    const float *direction;        /* [n,size]; NULL for VN_ANSWER */
     /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
     float *variance;
 } vn_query;

@@ -39,9 +39,9 @@ static vn_status has_file(const char *dir, const char *folder, const char *name,
  * network's folder. */
 static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
     const char *folder = NULL;
-    for (size_t i = 0; i < vn_net_row_count && !folder; i++)
-        if (json_is_array(json_object_get(d->index, vn_net_rows[i].folder)))
-            folder = vn_net_rows[i].folder;
+    const vn_net_row *row;
+    for (size_t i = 0; (row = vn_net_row_at(i)) && !folder; i++)
+        if (json_is_array(json_object_get(d->index, row->folder))) folder = row->folder;
     if (!folder) {
         const char *pipeline = json_string_value(json_object_get(d->index, "_class_name"));
         return vn_fail(err, VN_UNSUPPORTED,
@@ -63,9 +63,10 @@ static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
 static void tell_networks(const vn_model_dir *d, vn_err *err) {
     static const char *const endings[] = {"", EMA_ENDING};
     char text[512] = "";
-    for (size_t i = 0; i < vn_net_row_count; i++)
+    const vn_net_row *row;
+    for (size_t i = 0; (row = vn_net_row_at(i)); i++)
         for (size_t k = 0; k < VN_COUNT(endings); k++) {
-            char *folder = vn_format("%s%s", vn_net_rows[i].folder, endings[k]);
+            char *folder = vn_format("%s%s", row->folder, endings[k]);
             const size_t used = strlen(text);
             bool has = false;
             if (folder && !has_file(d->path, folder, "config.json", &has, NULL) && has)

@@ -103,17 +103,17 @@ typedef struct vn_program_step {
 } vn_program_step;
 
 /* A node that the caller reads or writes between runs. */
-typedef struct vn_port {
+typedef struct vn_program_port {
     const vn_node *node;
     vn_location place;
-} vn_port;
+} vn_program_port;
 
 typedef struct vn_program_plan {
     vn_arena arena;    /* nodes of the plan's own */
     vn_graph *lowered; /* the graph that is planned, where that is not the one that was given */
     vn_program_step *step;
     int steps;
-    vn_port *input, *output;
+    vn_program_port *input, *output;
     const vn_node **constant;
     int inputs, outputs, constants, buffers;
     size_t arena_bytes, work_bytes; /* work begins where the arena ends */

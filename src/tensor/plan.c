@@ -295,9 +295,11 @@ static void list_ports(planner *p) {
     vn_program_plan *plan = p->plan;
     for (int id = 0; id < p->g->count; id++)
         if (p->info[id].needed && p->info[id].node->op == VN_OP_INPUT)
-            plan->input[plan->inputs++] = (vn_port){p->g->node[id], place_of(p, p->g->node[id])};
+            plan->input[plan->inputs++] =
+                (vn_program_port){p->g->node[id], place_of(p, p->g->node[id])};
     for (int i = 0; i < p->o->n_outputs; i++)
-        plan->output[plan->outputs++] = (vn_port){p->o->outputs[i], place_of(p, p->o->outputs[i])};
+        plan->output[plan->outputs++] =
+            (vn_program_port){p->o->outputs[i], place_of(p, p->o->outputs[i])};
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */

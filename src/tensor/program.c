@@ -129,7 +129,7 @@ static void *locate(const vn_program *p, const vn_run *run, const vn_location *p
 /* ---- inputs and outputs ---------------------------------------------------------------------- */
 
 /* The i-th of inputs, then outputs. */
-static const vn_port *port_at(const vn_program *p, int i) {
+static const vn_program_port *port_at(const vn_program *p, int i) {
     return i < p->plan.inputs ? &p->plan.input[i] : &p->plan.output[i - p->plan.inputs];
 }
 

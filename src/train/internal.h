@@ -9,7 +9,7 @@ typedef struct vn_scorer {
     int64_t batch;
     vn_graph *graph;
     vn_program *program;
-    vn_net_inputs in;
+    vn_net_nodes net;
     vn_loss_nodes nodes;
     vn_node *loss;
     vn_gradients by; /* with train */

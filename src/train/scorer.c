@@ -14,15 +14,13 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
                        vn_recompute how, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
+    const vn_net_call call = {.extent = vn_extent_of(batch, &info->sample), .train = train};
     vn_status status = vn_graph_open(&c->graph, err);
+    if (!status) status = vn_net_build(s->net, c->graph, &call, &c->net, err);
     if (status) return status;
-    const bool images = vn_shape_is_image(&info->sample);
-    c->nodes.output = vn_net_build(s->net, c->graph, batch, images ? info->sample.dim[1] : 0,
-                                   images ? info->sample.dim[2] : 0, train, &c->in);
-    if (c->nodes.output && c->in.sample) {
-        c->nodes.x = c->in.sample;
-        c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
-    }
+    c->nodes.x = vn_net_in(s->net, &c->net, "sample");
+    c->nodes.output = vn_net_out(s->net, &c->net, "sample");
+    c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
     status = vn_graph_status(c->graph, err);
     c->by = (vn_gradients){.weights = vn_net_weights(s->net), .recompute = how};
     return !status && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
@@ -84,7 +82,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                         vn_err *err) {
     vn_status status = vn_data_batch(s->data, part, position, c->batch, c->x0, c->labels, err);
     if (status) return status;
-    const bool labelled = c->in.class_labels != NULL;
+    const bool labelled = vn_net_labels(vn_net_get_io(s->net)) > 0;
     const vn_objective_batch batch = {.n = c->batch,
                                       .size = row_size(vn_data_get_info(s->data)),
                                       .step = draw,
@@ -102,9 +100,10 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
                                       .bound = vn_program_map(c->program, c->nodes.bound),
                                       .pool = s->device->pool};
     status = vn_objective_fill(s->objective, &batch, err);
+    const vn_feed in[] = {{.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}},
+                          {.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}}};
     if (!status)
-        status = vn_net_write_inputs(s->net, c->program, &c->in, c->time,
-                                     labelled ? c->given : NULL, err);
+        status = vn_net_fill(s->net, c->program, &c->net, 1 + labelled, in, s->device->pool, err);
     if (status) return status;
     const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
     vn_program_run(c->program, &run);

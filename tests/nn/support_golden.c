@@ -102,7 +102,7 @@ static void write_sample(const vn_golden *g, const char *name, void *to, vn_thre
     int64_t channels, pixels;
     assert_non_null(file);
     sizes(&shape, &channels, &pixels);
-    vn_channels_last(to, file, shape.dim[0], channels, pixels, pool);
+    vn_channels_last(to, file, shape.dim[0], channels, pixels, NULL, pool);
     vn_free(file);
 }
 
@@ -116,7 +116,7 @@ static double compare_sample(const vn_golden *g, const char *name, const void *f
     size_t count = (size_t)vn_shape_count(&shape);
     float *first = vn_alloc(count, sizeof *first);
     assert_non_null(first);
-    vn_channels_first(first, found, shape.dim[0], channels, pixels, pool);
+    vn_channels_first(first, found, shape.dim[0], channels, pixels, NULL, pool);
     double error = relative(first, expected, count, 0);
     vn_free(first);
     vn_free(expected);
@@ -142,8 +142,8 @@ static void write_condition(const vn_golden *g, const char *name, const vn_node 
 typedef struct run {
     vn_graph *graph;
     vn_program *program;
-    vn_net_inputs in;
-    vn_node *out, *cotangent, *sample_gradient;
+    vn_net_nodes nodes;
+    vn_node *sample, *out, *cotangent, *sample_gradient;
     float *grads; /* flat, as the weights */
 } run;
 
@@ -151,11 +151,13 @@ static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_th
     vn_weights *w = vn_net_weights(g->net);
     size_t count = vn_weights_count(w), params = 0;
     const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
-    bool image = x->rank == 4;
+    const bool image = x->rank == 4;
+    const vn_net_call call = {
+        .extent = {x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0, 0}};
     CHECK(vn_graph_open(&r->graph, &err));
-    r->out = vn_net_build(g->net, r->graph, x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0,
-                          false, &r->in);
-    CHECK(vn_graph_status(r->graph, &err));
+    CHECK(vn_net_build(g->net, r->graph, &call, &r->nodes, &err));
+    r->sample = vn_net_in(g->net, &r->nodes, "sample");
+    r->out = r->nodes.out[0];
     r->cotangent = vn_input(r->graph, VN_F32, r->out->shape);
 
     vn_node **wrt = vn_alloc(count + 1, sizeof *wrt), **grad = vn_alloc(count + 1, sizeof *grad);
@@ -168,7 +170,7 @@ static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_th
         wrt[params++] =
             vn_param_node(r->graph, w, weight->name, weight->file, weight->layout, weight->init);
     }
-    wrt[params] = r->in.sample;
+    wrt[params] = r->sample;
     CHECK(vn_graph_gradient(r->graph, r->out, r->cotangent, (int)params + 1, wrt, grad, &err));
     r->sample_gradient = grad[params];
     vn_program_options options = {.device = &(vn_device){row, NULL, pool},
@@ -227,13 +229,12 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
                                   vn_thread_pool *pool) {
     run r = {0};
     open_run(&r, g, row, pool);
-    write_sample(g, "sample", vn_program_map(r.program, r.in.sample), pool);
+    write_sample(g, "sample", vn_program_map(r.program, r.sample), pool);
     write_sample(g, "cotangent", vn_program_map(r.program, r.cotangent), pool);
-    if (r.in.timestep)
-        write_condition(g, "timestep", r.in.timestep, vn_program_map(r.program, r.in.timestep));
-    if (r.in.class_labels)
-        write_condition(g, "class_labels", r.in.class_labels,
-                        vn_program_map(r.program, r.in.class_labels));
+    const vn_net_io *io = vn_net_get_io(g->net);
+    for (int i = 1; i < io->inputs; i++)
+        write_condition(g, io->input[i].name, r.nodes.in[i],
+                        vn_program_map(r.program, r.nodes.in[i]));
     vn_program_run(r.program, &(vn_run){.values = g->values, .grads = r.grads});
 
     vn_golden_error e = {0};
@@ -257,41 +258,28 @@ vn_golden_error vn_golden_compare(const vn_golden *g, const vn_device_row *row,
     return e;
 }
 
-/* Moves the first `channels` of each of n samples together: what a runner gives of a network that
- * learns a variance. */
-static void keep_first_channels(float *x, const vn_shape *shape, int64_t channels) {
-    int64_t size = vn_shape_count(shape) / shape->dim[0], kept = size / shape->dim[1] * channels;
-    for (int64_t i = 1; i < shape->dim[0]; i++)
-        memmove(x + i * kept, x + i * size, (size_t)kept * sizeof *x);
-}
-
 double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
                                 vn_thread_pool *pool) {
-    vn_shape shape = {0}, out = {0};
-    float *x = vn_golden_read(g, "sample", &shape), *time = vn_golden_read(g, "timestep", NULL);
-    float *expected = vn_golden_read(g, "output", &out),
-          *label = vn_golden_read(g, "class_labels", NULL);
-    int64_t n = shape.dim[0];
-    int32_t *labels = vn_calloc((size_t)n, sizeof *labels);
     const vn_net_io *io = vn_net_get_io(g->net);
-    int64_t channels = io->learns_variance ? io->in_channels : io->out_channels;
-    size_t count = (size_t)(vn_shape_count(&out) / io->out_channels * channels);
+    vn_shape out = {0};
+    float *expected = vn_golden_read(g, "output", &out);
+    const size_t count = (size_t)vn_shape_count(&out);
     float *y = vn_alloc(count, sizeof *y);
-    assert_true(x && expected && labels && y);
-    if (channels < io->out_channels) keep_first_channels(expected, &out, channels);
-    for (int64_t i = 0; label && i < n; i++) labels[i] = (int32_t)label[i];
-
+    assert_true(expected && y);
+    vn_feed in[VN_MAX_PORTS] = {0};
+    vn_net_call call = {0};
+    for (int i = 0; i < io->inputs; i++) {
+        const vn_array *t = vn_safetensors_find(g->file, io->input[i].name);
+        assert_non_null(t);
+        in[i].array = *t;
+    }
+    CHECK(vn_net_match(g->net, &call.extent, io->inputs, in, &err));
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, &(vn_device){row, NULL, pool}, g->values, &runner, &err));
-    CHECK(vn_runner_forward(runner, n, shape.dim[2], shape.dim[3], x, time, label ? labels : NULL,
-                            y, NULL, &err));
-    double error = relative(y, expected, count, 0);
+    CHECK(vn_runner_run(runner, &call, io->inputs, in, 1, &(vn_take){io->output[0].name, y}, &err));
+    const double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
-    vn_free(x);
-    vn_free(time);
     vn_free(expected);
-    vn_free(label);
-    vn_free(labels);
     vn_free(y);
     return error;
 }

@@ -23,26 +23,29 @@ static double channels_last(const float *in, const vn_shape *s, int64_t i) {
 static double slope_along(const slope_at *at, const float *c, const float *v) {
     const double step = 1e-5;
     vn_graph *g = NULL;
-    vn_net_inputs in;
+    vn_net_nodes nodes;
+    const batch *b = &at->batch;
+    const vn_net_call call = batch_call(b);
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    vn_node *all =
-        vn_net_build_perturbed(at->net, g, at->n, at->height, at->width, false, at->perturb, &in);
-    vn_node *y = vn_net_prediction(at->net, g, all);
-    if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_build(at->net, g, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    vn_node *y = vn_net_out(at->net, &nodes, batch_answer(at->net));
+    vn_node *sample = vn_net_in(at->net, &nodes, "sample"),
+            *time = vn_net_in(at->net, &nodes, "timestep"),
+            *labels = vn_net_in(at->net, &nodes, "class_labels");
     ref_graph r = ref_open(g);
-    if (in.timestep && in.timestep->dtype == VN_F32) ref_set_f32(&r, in.timestep, at->time);
-    for (int64_t i = 0; in.timestep && in.timestep->dtype == VN_I32 && i < at->n; i++) {
-        r.set[in.timestep->id] = true;
-        r.value[in.timestep->id][i] = (double)at->time[i];
+    if (time && time->dtype == VN_F32) ref_set_f32(&r, time, b->time);
+    for (int64_t i = 0; time && time->dtype == VN_I32 && i < b->n; i++) {
+        r.set[time->id] = true;
+        r.value[time->id][i] = (double)b->time[i];
     }
-    if (in.class_labels) ref_set_i32(&r, in.class_labels, at->labels);
+    if (labels) ref_set_i32(&r, labels, b->labels);
     double side[2] = {0, 0};
     for (int k = 0; k < 2; k++) {
-        r.set[in.sample->id] = true;
-        for (int64_t i = 0; i < vn_shape_count(&in.sample->shape); i++)
-            r.value[in.sample->id][i] = channels_last(at->x, &in.sample->shape, i) +
-                                        (k ? step : -step) * channels_last(v, &in.sample->shape, i);
+        r.set[sample->id] = true;
+        for (int64_t i = 0; i < vn_shape_count(&sample->shape); i++)
+            r.value[sample->id][i] = channels_last(b->x, &sample->shape, i) +
+                                     (k ? step : -step) * channels_last(v, &sample->shape, i);
         ref_run(&r, &(vn_run){.values = at->values});
         for (int64_t i = 0; i < vn_shape_count(&y->shape); i++)
             side[k] += channels_last(c, &y->shape, i) * ref_get(&r, y)[i];
@@ -53,9 +56,9 @@ static double slope_along(const slope_at *at, const float *c, const float *v) {
 }
 
 double slope_error(const slope_at *at, const float *c, const float *back) {
-    const vn_net_io *io = vn_net_get_io(at->net);
-    const size_t n =
-        (size_t)(at->n * io->in_channels * (io->rank == 3 ? at->height * at->width : 1));
+    vn_feed in[3];
+    batch_feeds(at->net, &at->batch, in);
+    const size_t n = (size_t)vn_shape_count(&in[0].array.shape);
     float *v = vn_alloc(n, sizeof *v);
     double norm = 0, worst = 0;
     assert_non_null(v);

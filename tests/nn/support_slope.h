@@ -5,21 +5,18 @@
 #ifndef VN_TEST_SUPPORT_SLOPE_H
 #define VN_TEST_SUPPORT_SLOPE_H
 
-#include "nn/nn.h"
+#include "nn/support_batch.h"
 
 /* Of a gradient's norm, what float32 may be off: some hundred roundings follow upon each other in
  * the networks of the tests, forward and back, each of at most 6e-8, so sqrt(100) * 6e-8 were they
  * even by chance; three times that. */
 #define SLOPE_BOUND 1.8e-6
 
-/* Where the slope is taken: everything but x as a runner gets it, x [n,C,H,W] or [n,D]. */
+/* Where the slope is taken. */
 typedef struct slope_at {
     const vn_net *net;
     const float *values;
-    const vn_perturb *perturb; /* NULL: none */
-    int64_t n, height, width;
-    const float *x, *time;
-    const int32_t *labels;
+    batch batch;
 } slope_at;
 
 /* How far `back`, the gradient of <c, y> by x, is off that slope along four random directions, in

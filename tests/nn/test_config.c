@@ -135,19 +135,19 @@ static void defaults_are_those_of_diffusers(void **state) {
     assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 274056163);
     assert_int_equal(vn_weights_count(vn_net_weights(net)), 432);
     const vn_net_io *io = vn_net_get_io(net);
-    assert_int_equal(io->in_channels, 3);
+    assert_int_equal(vn_net_sample(io).dim[0], 3);
     assert_int_equal(io->multiple, 8);
-    assert_int_equal(io->class_kind, VN_CLASS_NONE);
-    assert_true(io->takes_time && io->times == 0 && io->height == 0);
+    assert_null(vn_net_input(io, "class_labels"));
+    assert_true(vn_net_input(io, "timestep")->below == 0 && io->height == 0);
     vn_net_close(&net);
 }
 
 static vn_status preset(const char *text, const vn_net_data *data, json_t **config, vn_err *err) {
     vn_choice choice;
-    vn_status status =
-        vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_row_count), &choice, err);
+    const vn_role role = strncmp(text, "classifier", 10) ? VN_ROLE_DENOISER : VN_ROLE_CLASSIFIER;
+    vn_status status = vn_choice_parse(text, &vn_models[role], &choice, err);
     if (status) return status;
-    *config = vn_net_rows[choice.index].config(&choice, data, err);
+    *config = ((const vn_net_row *)choice.row)->config(&choice, data, err);
     return *config ? VN_OK : err->status;
 }
 
@@ -161,37 +161,41 @@ static vn_net *open_preset(const char *text, const vn_net_data *data) {
     return net;
 }
 
-static const vn_net_data fashion = {
-    .rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
-static const vn_net_data points = {.rank = 1, .channels = 2, .labels = 4, .dropout = 0.1};
+static const vn_net_data fashion = {.sample = {3, {1, 28, 28}}, .labels = 11, .dropout = -1};
+static const vn_net_data points = {.sample = {1, {2}}, .labels = 4, .dropout = 0.1};
 
 static void presets_fit_the_data(void **state) {
     (void)state;
     vn_net *net = open_preset("unet2d", &fashion);
     const vn_net_io *io = vn_net_get_io(net);
     assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 687473);
-    assert_true(io->rank == 3 && io->in_channels == 1 && io->out_channels == 1 && io->labels == 11);
+    const vn_shape sample = vn_net_sample(io);
+    assert_true(vn_shape_equal(&sample, &fashion.sample));
+    assert_true(vn_net_out_channels(io) == 1 && vn_net_labels(io) == 11);
     assert_true(io->height == 28 && io->width == 28 && io->multiple == 4);
     vn_net_close(&net);
 
     vn_net_data odd = fashion; /* 30 x 44: one halving */
-    odd.height = 30;
-    odd.width = 44;
+    odd.sample.dim[1] = 30;
+    odd.sample.dim[2] = 44;
     odd.labels = 0;
     net =
         open_preset("unet2d:channels=20,layers=2,attention=6,head_dim=10,shift=scale_shift", &odd);
     assert_int_equal(vn_net_get_io(net)->multiple, 2);
-    assert_int_equal(vn_net_get_io(net)->class_kind, VN_CLASS_NONE);
+    assert_null(vn_net_input(vn_net_get_io(net), "class_labels"));
     vn_net_close(&net);
 
     net = open_preset("mlp:width=32,layers=2", &points);
-    assert_true(vn_net_get_io(net)->rank == 1 && vn_net_get_io(net)->labels == 4);
+    assert_int_equal(vn_net_sample(vn_net_get_io(net)).rank, 1);
+    assert_int_equal(vn_net_labels(vn_net_get_io(net)), 4);
     vn_net_close(&net);
     net = open_preset("classifier:time=no", &fashion);
-    assert_true(vn_net_get_io(net)->out_channels == 10 && !vn_net_get_io(net)->takes_time);
+    assert_int_equal(vn_net_output(vn_net_get_io(net), "logits")->shape.dim[1], 10);
+    assert_null(vn_net_input(vn_net_get_io(net), "timestep"));
     vn_net_close(&net);
     net = open_preset("classifier", &points);
-    assert_true(vn_net_get_io(net)->out_channels == 3 && vn_net_get_io(net)->takes_time);
+    assert_int_equal(vn_net_output(vn_net_get_io(net), "logits")->shape.dim[1], 3);
+    assert_non_null(vn_net_input(vn_net_get_io(net), "timestep"));
     vn_net_close(&net);
 }
 

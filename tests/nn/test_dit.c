@@ -1,6 +1,6 @@
 /* DiT beside what the golden files hold it to: what is refused and in which words, defaults,
  * presets, how weights begin, memory that runs out. */
-#include "nn/nn.h"
+#include "nn/support_batch.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -97,11 +97,11 @@ static void refuses_images_that_do_not_fit(void **state) {
     vn_net *net = must_open("{" TINY "}");
     for (size_t i = 0; i < VN_COUNT(images); i++) {
         vn_graph *g = NULL;
-        vn_net_inputs in;
+        vn_net_nodes nodes;
         vn_err err = {0};
+        const vn_net_call call = {.extent = {1, images[i].height, images[i].width, 0}};
         assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-        vn_net_build(net, g, 1, images[i].height, images[i].width, false, &in);
-        assert_int_equal(vn_graph_status(g, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(vn_net_build(net, g, &call, &nodes, &err), VN_BAD_ARGUMENT);
         assert_string_equal(err.text, images[i].words);
         vn_graph_close(&g);
     }
@@ -114,20 +114,23 @@ static void defaults_are_those_of_diffusers(void **state) {
     assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 749808016);
     assert_int_equal(vn_weights_count(vn_net_weights(net)), 538);
     const vn_net_io *io = vn_net_get_io(net);
-    assert_true(io->in_channels == 4 && io->out_channels == 4 && !io->learns_variance);
+    assert_true(vn_net_sample(io).dim[0] == 4 && vn_net_out_channels(io) == 4);
+    assert_null(vn_net_output(io, "variance"));
     assert_true(io->height == 32 && io->width == 32 && io->multiple == 2);
-    assert_true(io->class_kind == VN_CLASS_INDEX && io->labels == 1001 && io->takes_time &&
-                io->times == 0);
+    assert_true(vn_net_labels(io) == 1001 && vn_net_input(io, "timestep")->below == 0);
     vn_net_close(&net);
 }
 
 static void twice_the_channels_are_a_variance(void **state) {
     (void)state;
     vn_net *net = must_open("{" TINY ", \"in_channels\": 3, \"out_channels\": 6}");
-    assert_true(vn_net_get_io(net)->learns_variance && vn_net_get_io(net)->out_channels == 6);
+    assert_int_equal(vn_net_output(vn_net_get_io(net), "variance")->shape.dim[1], 3);
+    assert_int_equal(vn_net_prediction(vn_net_get_io(net))->shape.dim[1], 3);
+    assert_int_equal(vn_net_out_channels(vn_net_get_io(net)), 6);
     vn_net_close(&net);
     net = must_open("{" TINY ", \"in_channels\": 3, \"out_channels\": 5}");
-    assert_false(vn_net_get_io(net)->learns_variance);
+    assert_null(vn_net_output(vn_net_get_io(net), "variance"));
+    assert_int_equal(vn_net_prediction(vn_net_get_io(net))->shape.dim[1], 5);
     vn_net_close(&net);
 }
 
@@ -136,18 +139,16 @@ static void twice_the_channels_are_a_variance(void **state) {
 static vn_status preset(const char *text, const vn_net_data *data, vn_net **net, vn_err *err) {
     vn_choice choice;
     json_t *config = NULL;
-    vn_status status =
-        vn_choice_parse(text, VN_TABLE("model", vn_net_rows, vn_net_denoiser_count), &choice, err);
+    vn_status status = vn_choice_parse(text, &vn_models[VN_ROLE_DENOISER], &choice, err);
     *net = NULL;
-    if (!status && !(config = vn_net_rows[choice.index].config(&choice, data, err)))
+    if (!status && !(config = ((const vn_net_row *)choice.row)->config(&choice, data, err)))
         status = err->status;
     if (!status) status = vn_net_open(config, net, err);
     json_decref(config);
     return status;
 }
 
-static const vn_net_data fashion = {
-    .rank = 3, .channels = 1, .height = 28, .width = 28, .labels = 11, .dropout = -1};
+static const vn_net_data fashion = {.sample = {3, {1, 28, 28}}, .labels = 11, .dropout = -1};
 
 static void presets_fit_the_data(void **state) {
     (void)state;
@@ -157,14 +158,15 @@ static void presets_fit_the_data(void **state) {
         fail_msg("%s", err.text);
     assert_int_equal(vn_weights_parameters(vn_net_weights(net)), 2120068); /* as diffusers counts */
     const vn_net_io *io = vn_net_get_io(net);
-    assert_true(io->height == 28 && io->multiple == 2 && io->labels == 11 && io->out_channels == 1);
+    assert_true(io->height == 28 && io->multiple == 2 && vn_net_labels(io) == 11 &&
+                vn_net_out_channels(io) == 1);
     assert_string_equal(vn_net_get_row(net)->folder, "transformer");
     vn_net_close(&net);
 
     vn_net_data unlabelled = fashion;
     unlabelled.labels = 0;
     if (preset("dit:depth=1,patch=7", &unlabelled, &net, &err) != VN_OK) fail_msg("%s", err.text);
-    assert_true(vn_net_get_io(net)->class_kind == VN_CLASS_NONE && vn_net_get_io(net)->labels == 0);
+    assert_null(vn_net_input(vn_net_get_io(net), "class_labels"));
     vn_net_close(&net);
 }
 
@@ -207,8 +209,8 @@ static void presets_go_beyond_diffusers(void **state) {
 static void presets_refuse_data_that_does_not_fit(void **state) {
     (void)state;
     vn_net_data long_images = fashion;
-    long_images.height = 14;
-    const vn_net_data points = {.rank = 1, .channels = 2, .dropout = -1};
+    long_images.sample.dim[1] = 14;
+    const vn_net_data points = {.sample = {1, {2}}, .dropout = -1};
     const struct {
         const char *text;
         const vn_net_data *data;
@@ -343,8 +345,8 @@ static vn_status preset_and_run(vn_err *err) {
         vn_weights_init(vn_net_weights(net), values, 0);
         status = vn_runner_open(net, &(vn_device){kernels, NULL, crew_of(1)}, values, &runner, err);
     }
-    if (!status)
-        status = vn_runner_forward(runner, 1, 28, 28, x, &time, &(int32_t){10}, y, NULL, err);
+    const batch b = {1, 28, 28, x, &time, &(int32_t){10}, NULL};
+    if (!status) status = batch_run(runner, net, &b, y, NULL, err);
     for (int i = 0; !status && i < 28 * 28; i++) assert_true(y[i] == 0);
     vn_runner_close(&runner);
     vn_free(values);

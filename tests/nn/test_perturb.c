@@ -58,12 +58,11 @@ static void close_fixture(fixture *f) {
 static vn_status run(const fixture *f, const vn_perturb *perturb, const float *x, float *y,
                      vn_err *err) {
     const int64_t *d = f->shape.dim, half = d[1] * d[2] * d[3];
-    const bool both = vn_net_get_io(f->golden.net)->learns_variance;
+    const bool both = vn_net_output(vn_net_get_io(f->golden.net), "variance");
     static float part[2][MOST];
-    vn_runner_perturb(f->runner, perturb);
+    const batch b = {d[0], d[2], d[3], x, f->time, f->labels, perturb};
     const vn_status status =
-        vn_runner_forward(f->runner, d[0], d[2], d[3], x, f->time, f->label ? f->labels : NULL,
-                          both ? part[0] : y, both ? part[1] : NULL, err);
+        batch_run(f->runner, f->golden.net, &b, both ? part[0] : y, both ? part[1] : NULL, err);
     for (int64_t i = 0; i < d[0] * 2 * half && both; i++)
         y[i] = part[i / half % 2][i / half / 2 * half + i % half];
     return status;
@@ -268,13 +267,12 @@ static void what_cannot_be_perturbed_is_refused(void **state) {
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_golden g;
         vn_graph *graph = NULL;
-        vn_net_inputs in;
+        vn_net_nodes nodes;
         vn_err err = {0};
-        const vn_perturb perturb[VN_NET_PERTURBS] = {cases[i].perturb};
+        const vn_net_call call = {.extent = {1, 8, 8, 0}, .perturb = {cases[i].perturb}};
         vn_golden_open(&g, cases[i].network);
         assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
-        assert_null(vn_net_build_perturbed(g.net, graph, 1, 8, 8, false, perturb, &in));
-        assert_int_equal(vn_graph_status(graph, &err), cases[i].status);
+        assert_int_equal(vn_net_build(g.net, graph, &call, &nodes, &err), cases[i].status);
         if (!strstr(err.text, cases[i].words))
             fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
         vn_graph_close(&graph);
@@ -298,11 +296,10 @@ static void derivatives_follow_what_is_perturbed(void **state) {
     double error = 0;
     vn_err err = {0};
     for (size_t k = 0; k < VN_COUNT(each); k++) {
-        const slope_at at = {f.golden.net, f.golden.values, each[k], d[0], d[2], d[3], f.x,
-                             time,         f.labels};
+        const slope_at at = {
+            f.golden.net, f.golden.values, {d[0], d[2], d[3], f.x, time, f.labels, each[k]}};
         vn_random_normal(c, (size_t)vn_shape_count(&f.shape), 1, VN_STREAM_TEST, k, 0);
-        vn_runner_perturb(f.runner, each[k]);
-        if (vn_runner_vjp(f.runner, d[0], d[2], d[3], f.x, time, f.labels, c, back, &err))
+        if (batch_derive(f.runner, f.golden.net, &at.batch, VN_VJP, c, back, &err))
             fail_msg("%s", err.text);
         error = fmax(error, slope_error(&at, c, back));
     }

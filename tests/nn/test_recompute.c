@@ -66,10 +66,12 @@ static void fill(vn_program *p, const vn_node *input, uint64_t index) {
 
 static outcome run(const vn_net *net, const float *values, vn_recompute how, int threads) {
     vn_graph *g = NULL;
-    vn_net_inputs in;
+    vn_net_nodes nodes;
+    const vn_net_call call = {.extent = {.batch = BATCH}, .train = true};
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
-    vn_node *y = vn_net_build(net, g, BATCH, 0, 0, true, &in);
+    if (vn_net_build(net, g, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    vn_node *y = nodes.out[0];
     vn_node *target = vn_input(g, VN_F32, y->shape);
     vn_node *loss = vn_mean(g, vn_unary(g, vn_sub(g, y, target), VN_FN_SQUARE));
     vn_gradients by = {.weights = vn_net_weights(net), .recompute = how};
@@ -84,11 +86,13 @@ static outcome run(const vn_net *net, const float *values, vn_recompute how, int
     if (vn_program_open(g, &o, &p, &err) != VN_OK) fail_msg("%s", err.text);
     vn_footprint f;
     assert_int_equal(vn_footprint_open(g, &o, &f, &err), VN_OK);
-    fill(p, in.sample, 0);
+    fill(p, vn_net_in(net, &nodes, "sample"), 0);
     fill(p, target, 1);
-    assert_int_equal(vn_net_write_inputs(net, p, &in, (const float[]){0.1F, 0.5F, 0.8F},
-                                         (const int32_t[]){0, 3, 5}, &err),
-                     VN_OK);
+    const float time[BATCH] = {0.1F, 0.5F, 0.8F};
+    const int32_t labels[BATCH] = {0, 3, 5};
+    const vn_feed in[] = {{.array = {"timestep", VN_F32, VN_SHAPE(BATCH), time}},
+                          {.array = {"class_labels", VN_I32, VN_SHAPE(BATCH), labels}}};
+    assert_int_equal(vn_net_fill(net, p, &nodes, VN_COUNT(in), in, NULL, &err), VN_OK);
     const size_t floats = vn_weights_floats(vn_net_weights(net));
     outcome r = {.grads = vn_alloc_aligned(floats, sizeof(float)), .bytes = f.alive_bytes};
     assert_non_null(r.grads);

@@ -1,6 +1,7 @@
 /* Runners and what every network promises: no allocation for a shape seen before, samples that do
  * not depend on their batch, inputs checked before they are used as indices, dropout in training
  * alone, second derivatives. */
+#include "nn/internal.h"
 #include "nn/support_slope.h"
 
 #include <math.h>
@@ -16,11 +17,12 @@
 #include "support/kernels.h"
 #include "support/reference.h"
 
-/* A network with random weights. */
+/* A network with random weights, and its runner. */
 typedef struct fixture {
     vn_net *net;
     float *values;
-    const vn_device_row *row;
+    vn_device device;
+    vn_runner *runner;
 } fixture;
 
 static const char unet[] =
@@ -45,26 +47,19 @@ static void open_fixture(fixture *f, const char *config_text) {
     vn_err err = {0};
     json_t *config = json_loads(config_text, 0, NULL);
     assert_non_null(config);
-    *f = (fixture){.row = kernels};
+    *f = (fixture){.device = {kernels, NULL, crew_of(2)}};
     if (vn_net_open(config, &f->net, &err) != VN_OK) fail_msg("%s", err.text);
     json_decref(config);
     f->values = vn_alloc(vn_weights_floats(vn_net_weights(f->net)), sizeof *f->values);
     assert_non_null(f->values);
     vn_weights_init(vn_net_weights(f->net), f->values, 3);
+    if (vn_runner_open(f->net, &f->device, f->values, &f->runner, &err)) fail_msg("%s", err.text);
 }
 
 static void close_fixture(fixture *f) {
+    vn_runner_close(&f->runner);
     vn_net_close(&f->net);
     vn_free(f->values);
-}
-
-static vn_runner *open_runner(const fixture *f) {
-    vn_runner *r = NULL;
-    vn_err err = {0};
-    if (vn_runner_open(f->net, &(vn_device){f->row, NULL, crew_of(2)}, f->values, &r, &err) !=
-        VN_OK)
-        fail_msg("%s", err.text);
-    return r;
 }
 
 /* A batch of up to 9 samples of up to 2 x 16 x 16, the same ones whatever their number. */
@@ -80,21 +75,23 @@ static void make_batch(void) {
     }
 }
 
-static vn_status forward(vn_runner *r, int64_t n, int64_t h, int64_t w, vn_err *err) {
-    return vn_runner_forward(r, n, h, w, x, times, labels, y, NULL, err);
+static vn_status forward(const fixture *f, int64_t n, int64_t h, int64_t w, vn_err *err) {
+    const batch b = {n, h, w, x, times, labels, NULL};
+    return batch_run(f->runner, f->net, &b, y, NULL, err);
 }
 
-static void must_run(vn_runner *r, int64_t n, int64_t h, int64_t w) {
+static void must_run(const fixture *f, int64_t n, int64_t h, int64_t w) {
     vn_err err = {0};
-    if (forward(r, n, h, w, &err) != VN_OK) fail_msg("%s", err.text);
+    if (forward(f, n, h, w, &err) != VN_OK) fail_msg("%s", err.text);
 }
 
-static int64_t allocations_for(vn_runner *r, int64_t n, bool skipped) {
+static int64_t allocations_for(const fixture *f, int64_t n, bool skipped) {
     static const vn_perturb skip[VN_NET_PERTURBS] = {
         {.kind = VN_BLOCKS_SKIPPED, .first = 1, .last = 2}};
+    const batch b = {n, 8, 4, x, times, labels, skipped ? skip : NULL};
     const int64_t before = alloc_made();
-    vn_runner_perturb(r, skipped ? skip : NULL);
-    must_run(r, n, 8, 4);
+    vn_err err = {0};
+    if (batch_run(f->runner, f->net, &b, y, NULL, &err)) fail_msg("%s", err.text);
     return alloc_made() - before;
 }
 
@@ -102,25 +99,23 @@ static void a_known_shape_allocates_nothing(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
-    vn_runner *r = open_runner(&f);
     make_batch();
     for (int k = 0; k < 2; k++) /* as many as are kept, half of them perturbed */
-        for (int i = 8; i >= 1; i--) assert_true(allocations_for(r, i, k) > 0);
+        for (int i = 8; i >= 1; i--) assert_true(allocations_for(&f, i, k) > 0);
     for (int k = 0; k < 2; k++)
-        for (int i = 8; i >= 1; i--) assert_int_equal(allocations_for(r, i, k), 0);
+        for (int i = 8; i >= 1; i--) assert_int_equal(allocations_for(&f, i, k), 0);
     /* takes the place of the one unused longest, 8 */
-    assert_true(allocations_for(r, 9, false) > 0);
+    assert_true(allocations_for(&f, 9, false) > 0);
     for (int k = 0; k < 2; k++)
-        for (int i = 1; i <= 7 + k; i++) assert_int_equal(allocations_for(r, i, k), 0);
-    assert_true(allocations_for(r, 8, false) > 0);
-    vn_runner_close(&r);
+        for (int i = 1; i <= 7 + k; i++) assert_int_equal(allocations_for(&f, i, k), 0);
+    assert_true(allocations_for(&f, 8, false) > 0);
     close_fixture(&f);
 }
 
 /* What is taken for a batch of n that is new. */
-static int64_t bytes_for(vn_runner *r, int64_t n) {
+static int64_t bytes_for(const fixture *f, int64_t n) {
     const int64_t before = alloc_bytes();
-    must_run(r, n, 16, 16);
+    must_run(f, n, 16, 16);
     return alloc_bytes() - before;
 }
 
@@ -130,55 +125,55 @@ static void memory_does_not_grow_with_the_shapes(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
-    vn_runner *r = open_runner(&f);
     make_batch();
-    const int64_t largest = bytes_for(r, 9), plan = bytes_for(r, 1);
+    const int64_t largest = bytes_for(&f, 9), plan = bytes_for(&f, 1);
     assert_true(largest >= 3 * plan);
-    for (int64_t n = 8; n > 1; n--) assert_true(bytes_for(r, n) <= plan + plan / 50);
-    vn_runner_close(&r);
+    for (int64_t n = 8; n > 1; n--) assert_true(bytes_for(&f, n) <= plan + plan / 50);
     close_fixture(&f);
 }
 
-/* x or y's size for one sample. */
-static size_t out_size(const vn_net_io *io, int64_t h, int64_t w, const char *config) {
-    bool image_out = io->rank == 3 && config != classifier;
-    return (size_t)io->out_channels * (image_out ? (size_t)(h * w) : 1);
+/* Numbers that the network makes of a sample. */
+static size_t out_size(const vn_net *net, int64_t h, int64_t w) {
+    const vn_extent extent = {1, h, w, 0};
+    const vn_net_io *io = vn_net_get_io(net);
+    const vn_shape shape = vn_port_shape(&io->output[0], &extent);
+    return (size_t)vn_shape_count(&shape);
 }
 
 static void samples_do_not_depend_on_their_batch(void **state) {
-    const char *config = *state;
     fixture f;
-    open_fixture(&f, config);
-    const vn_net_io *io = vn_net_get_io(f.net);
-    vn_runner *r = open_runner(&f);
+    open_fixture(&f, *state);
     make_batch();
     int64_t h = 8, w = 12;
-    must_run(r, 5, h, w);
-    size_t size = out_size(io, h, w, config),
-           in = (size_t)io->in_channels * (io->rank == 3 ? (size_t)(h * w) : 1);
+    must_run(&f, 5, h, w);
+    vn_feed feed[3];
+    const batch first = {1, h, w, x, times, labels, NULL};
+    batch_feeds(f.net, &first, feed);
+    const size_t size = out_size(f.net, h, w), in = (size_t)vn_shape_count(&feed[0].array.shape);
     float all[5 * 3 * 96], one[3 * 96];
     memcpy(all, y, 5 * size * sizeof *y);
     for (size_t i = 0; i < 5; i++) {
         vn_err err = {0};
-        const int32_t *label = io->labels ? labels + i : NULL;
-        if (vn_runner_forward(r, 1, h, w, x + i * in, times + i, label, one, NULL, &err) != VN_OK)
-            fail_msg("%s", err.text);
+        batch b = {1, h, w, x + i * in, times + i, labels + i, NULL};
+        if (batch_run(f.runner, f.net, &b, one, NULL, &err) != VN_OK) fail_msg("%s", err.text);
         assert_memory_equal(one, all + i * size, size * sizeof *one);
         /* neither does another time or class leave them as they are */
         float before = one[0];
-        vn_runner_forward(r, 1, h, w, x + i * in, times + (i + 1) % 5, label, one, NULL, &err);
+        b.time = times + (i + 1) % 5;
+        batch_run(f.runner, f.net, &b, one, NULL, &err);
         assert_true(fabsf(one[0] - before) > 1e-5f);
-        if (!io->labels) continue;
-        vn_runner_forward(r, 1, h, w, x + i * in, times + i, labels + (i + 1) % 5, one, NULL, &err);
+        if (!vn_net_labels(vn_net_get_io(f.net))) continue;
+        b.time = times + i;
+        b.labels = labels + (i + 1) % 5;
+        batch_run(f.runner, f.net, &b, one, NULL, &err);
         assert_true(fabsf(one[0] - before) > 1e-5f);
     }
-    vn_runner_close(&r);
     close_fixture(&f);
 }
 
-static void expect_refusal(vn_runner *r, int64_t n, int64_t h, int64_t w, const char *words) {
+static void expect_refusal(const fixture *f, int64_t n, int64_t h, int64_t w, const char *words) {
     vn_err err = {0};
-    assert_int_equal(forward(r, n, h, w, &err), VN_BAD_ARGUMENT);
+    assert_int_equal(forward(f, n, h, w, &err), VN_BAD_ARGUMENT);
     if (!strstr(err.text, words)) fail_msg("\"%s\" lacks \"%s\"", err.text, words);
 }
 
@@ -186,34 +181,26 @@ static void inputs_are_checked(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
-    vn_runner *r = open_runner(&f);
     make_batch();
-    expect_refusal(r, 2, 7, 4, "unet2d: images of 7 x 4: both sides must be multiples of 2");
-    expect_refusal(r, 2, 0, 0, "unet2d: no sample_size in the config");
-    expect_refusal(r, 2, -2, 4, "unet2d: a batch of 2 images of -2 x 4 pixels");
-    expect_refusal(r, -1, 8, 4, "a batch of -1");
+    expect_refusal(&f, 2, 7, 4, "unet2d: images of 7 x 4: both sides must be multiples of 2");
+    expect_refusal(&f, 2, -2, 4, "unet2d: a batch of 2 images of -2 x 4 pixels");
+    expect_refusal(&f, -1, 8, 4, "a batch of -1");
     labels[1] = 6;
-    expect_refusal(r, 2, 8, 4, "unet2d: class label 6 is not in 0 .. 5");
+    expect_refusal(&f, 2, 8, 4,
+                   "unet2d: class_labels has 6, which is not a whole number in 0 .. 5");
     labels[1] = -1;
-    expect_refusal(r, 2, 8, 4, "class label -1");
-    vn_err err = {0};
-    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, times, NULL, y, NULL, &err), VN_BAD_ARGUMENT);
-    assert_int_equal(vn_runner_forward(r, 1, 8, 4, x, NULL, labels, y, NULL, &err),
-                     VN_BAD_ARGUMENT);
-    vn_runner_close(&r);
+    expect_refusal(&f, 2, 8, 4, "class_labels has -1");
     close_fixture(&f);
 
     open_fixture(&f, learned);
-    r = open_runner(&f);
     make_batch();
     times[1] = 9;
-    must_run(r, 2, 3, 4);
+    must_run(&f, 2, 3, 4);
     static const float bad[] = {10, -1, 0.5F, NAN};
     for (size_t i = 0; i < VN_COUNT(bad); i++) {
         times[1] = bad[i];
-        expect_refusal(r, 2, 3, 4, "is not a whole number in 0 .. 9");
+        expect_refusal(&f, 2, 3, 4, "timestep has");
     }
-    vn_runner_close(&r);
     close_fixture(&f);
 }
 
@@ -221,18 +208,18 @@ static void says_when_memory_runs_out(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
+    vn_runner_close(&f.runner);
     make_batch();
-    vn_thread_pool *pool = crew_of(2);
+    const batch b = {2, 4, 4, x, times, labels, NULL};
     alloc_turn t = {.recovers = true}; /* libc's qsort gets by without a buffer */
     while (alloc_next(&t)) {
-        vn_runner *r = NULL;
         vn_err err = {0};
-        vn_status status =
-            vn_runner_open(f.net, &(vn_device){f.row, NULL, pool}, f.values, &r, &err);
-        if (!status) status = forward(r, 2, 4, 4, &err);
-        if (!status) status = vn_runner_vjp(r, 2, 4, 4, x, times, labels, x, y, &err);
+        vn_status status = vn_runner_open(f.net, &f.device, f.values, &f.runner, &err);
+        if (!status) status = forward(&f, 2, 4, 4, &err);
+        if (!status) status = batch_derive(f.runner, f.net, &b, VN_VJP, x, y, &err);
+        if (!status) status = batch_derive(f.runner, f.net, &b, VN_JVP, x, y, &err);
         alloc_hit(&t, status);
-        vn_runner_close(&r);
+        vn_runner_close(&f.runner);
     }
     assert_true(t.refused > 80);
     close_fixture(&f);
@@ -244,19 +231,21 @@ static void says_when_memory_runs_out(void **state) {
 static void run_once(const fixture *f, bool train, uint64_t seed, float *out, size_t count) {
     vn_graph *g = NULL;
     vn_program *p = NULL;
-    vn_net_inputs in;
+    vn_net_nodes nodes;
     vn_err err = {0};
+    const batch b = {2, 8, 8, x, times, labels, NULL};
+    vn_net_call call = batch_call(&b);
+    call.train = train;
+    vn_feed in[3];
+    const int n = batch_feeds(f->net, &b, in);
+    vn_program_options o = {.device = &f->device, .n_outputs = 1, .outputs = nodes.out};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    vn_node *node = vn_net_build(f->net, g, 2, 8, 8, train, &in);
-    vn_program_options o = {
-        .device = &(vn_device){f->row, NULL, crew_of(2)}, .n_outputs = 1, .outputs = &node};
-    if (vn_graph_status(g, &err) != VN_OK || vn_program_open(g, &o, &p, &err) != VN_OK)
+    if (vn_net_build(f->net, g, &call, &nodes, &err) || vn_program_open(g, &o, &p, &err))
         fail_msg("%s", err.text);
-    assert_int_equal(vn_net_write_inputs(f->net, p, &in, times, labels, &err), VN_OK);
-    memcpy(vn_program_map(p, in.sample), x, (size_t)vn_shape_count(&in.sample->shape) * sizeof *x);
+    assert_int_equal(vn_net_fill(f->net, p, &nodes, n, in, f->device.pool, &err), VN_OK);
     vn_program_run(p, &(vn_run){.values = f->values, .seed = seed});
-    assert_true((size_t)vn_shape_count(&node->shape) >= count);
-    memcpy(out, vn_program_map(p, node), count * sizeof *out);
+    assert_true((size_t)vn_shape_count(&nodes.out[0]->shape) >= count);
+    memcpy(out, vn_program_map(p, nodes.out[0]), count * sizeof *out);
     vn_program_close(&p);
     vn_graph_close(&g);
 }
@@ -287,22 +276,23 @@ typedef struct second {
 
 static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     vn_err err = {0};
-    vn_net_inputs in;
+    vn_net_nodes nodes;
+    const vn_net_call call = {.extent = {1, h, w, 0}};
     assert_int_equal(vn_graph_open(&s->graph, &err), VN_OK);
-    vn_node *out = vn_net_build(f->net, s->graph, 1, h, w, false, &in);
-    vn_node *loss = out ? vn_unary(s->graph, out, VN_FN_SQUARE) : NULL;
-    if (vn_graph_status(s->graph, &err) != VN_OK) fail_msg("%s", err.text);
-    s->sample = in.sample;
-    s->direction = vn_input(s->graph, VN_F32, in.sample->shape);
-    if (vn_graph_gradient(s->graph, loss, NULL, 1, &in.sample, &s->gradient, &err) != VN_OK)
+    if (vn_net_build(f->net, s->graph, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    vn_node *loss = vn_unary(s->graph, nodes.out[0], VN_FN_SQUARE);
+    vn_node *time = vn_net_in(f->net, &nodes, "timestep"),
+            *label = vn_net_in(f->net, &nodes, "class_labels");
+    s->sample = vn_net_in(f->net, &nodes, "sample");
+    s->direction = vn_input(s->graph, VN_F32, s->sample->shape);
+    if (vn_graph_gradient(s->graph, loss, NULL, 1, &s->sample, &s->gradient, &err) != VN_OK)
         fail_msg("%s", err.text);
-    if (vn_graph_gradient(s->graph, s->gradient, s->direction, 1, &in.sample, &s->product, &err) !=
+    if (vn_graph_gradient(s->graph, s->gradient, s->direction, 1, &s->sample, &s->product, &err) !=
         VN_OK)
         fail_msg("%s", err.text);
     s->ref = ref_open(s->graph);
-    if (in.timestep && in.timestep->dtype == VN_F32) ref_set(&s->ref, in.timestep, (double[]){3});
-    if (in.timestep && in.timestep->dtype == VN_I32) ref_set(&s->ref, in.timestep, (double[]){7});
-    if (in.class_labels) ref_set(&s->ref, in.class_labels, (double[]){2});
+    if (time) ref_set(&s->ref, time, (double[]){time->dtype == VN_F32 ? 3 : 7});
+    if (label) ref_set(&s->ref, label, (double[]){2});
 }
 
 /* The network is a function that can be differentiated twice: Hessian times a direction against
@@ -347,46 +337,114 @@ static void second_derivatives(void **state) {
 
 /* ---- back ------------------------------------------------------------------------------------ */
 
-static float cotangent[MAX_BATCH * SAMPLE];
+static float cotangent[MAX_BATCH * SAMPLE], tangent[MAX_BATCH * SAMPLE];
 
-static void vjp(vn_runner *r, int64_t n, float *back) {
+static batch of_three(void) {
+    return (batch){3, 8, 4, x, times, labels, NULL};
+}
+
+static void derive(const fixture *f, vn_want want, const float *direction, float *out) {
     vn_err err = {0};
+    const batch b = of_three();
+    if (batch_derive(f->runner, f->net, &b, want, direction, out, &err)) fail_msg("%s", err.text);
+}
+
+static void make_directions(void) {
     vn_random_normal(cotangent, VN_COUNT(cotangent), 2, VN_STREAM_TEST, 0, 0);
-    if (vn_runner_vjp(r, n, 8, 4, x, times, labels, cotangent, back, &err) != VN_OK)
-        fail_msg("%s", err.text);
+    vn_random_normal(tangent, VN_COUNT(tangent), 2, VN_STREAM_TEST, 1, 0);
 }
 
 static void vjp_is_the_derivative(void **state) {
     fixture f;
     open_fixture(&f, *state);
-    vn_runner *r = open_runner(&f);
     make_batch();
+    make_directions();
     static float back[MAX_BATCH * SAMPLE];
-    vjp(r, 3, back);
-    const slope_at at = {f.net, f.values, NULL, 3, 8, 4, x, times, labels};
+    derive(&f, VN_VJP, cotangent, back);
+    const slope_at at = {f.net, f.values, of_three()};
     const double error = slope_error(&at, cotangent, back);
-    vn_runner_close(&r);
     close_fixture(&f);
     expect_slope_error(error);
+}
+
+/* <c, J t> = <J^T c, t>, so that the one product is right if the other is. Each is a sum of a few
+ * hundred numbers with the rounding of a pass. */
+static void jvp_is_the_transpose_of_vjp(void **state) {
+    fixture f;
+    open_fixture(&f, *state);
+    make_batch();
+    make_directions();
+    static float back[MAX_BATCH * SAMPLE], along[MAX_BATCH * SAMPLE * 2];
+    derive(&f, VN_VJP, cotangent, back);
+    derive(&f, VN_JVP, tangent, along);
+    const batch b = of_three();
+    vn_feed in[3];
+    batch_feeds(f.net, &b, in);
+    const size_t ins = (size_t)vn_shape_count(&in[0].array.shape), outs = 3 * out_size(f.net, 8, 4);
+    double forward_sum = 0, back_sum = 0, norm = 0;
+    for (size_t i = 0; i < outs; i++) forward_sum += (double)cotangent[i] * (double)along[i];
+    for (size_t i = 0; i < ins; i++) {
+        back_sum += (double)back[i] * (double)tangent[i];
+        norm += (double)back[i] * (double)back[i];
+    }
+    close_fixture(&f);
+    assert_true(norm > 0);
+    if (!(fabs(forward_sum - back_sum) < SLOPE_BOUND * sqrt(norm)))
+        fail_msg("%.9g and %.9g", forward_sum, back_sum);
+}
+
+/* A scale goes in with the sample, and by the chain rule into its derivatives. */
+static void scales_are_part_of_what_is_differentiated(void **state) {
+    (void)state;
+    fixture f;
+    open_fixture(&f, unet);
+    make_batch();
+    make_directions();
+    static float scaled[3 * 64], expected[3 * 96], found[3 * 96], t[3 * 64];
+    static const float scale[3] = {0.5F, -2, 1};
+    batch b = of_three();
+    vn_feed in[3];
+    vn_err err = {0};
+    const vn_net_call call = batch_call(&b);
+    for (int i = 0; i < 3 * 64; i++) {
+        scaled[i] = scale[i / 64] * x[i];
+        t[i] = scale[i / 64] * tangent[i];
+    }
+    const int n = batch_feeds(f.net, &b, in);
+    in[0].scale = scale;
+    b.x = scaled;
+    assert_int_equal(batch_run(f.runner, f.net, &b, expected, NULL, &err), VN_OK);
+    assert_int_equal(vn_runner_run(f.runner, &call, n, in, 1, &(vn_take){"sample", found}, &err),
+                     VN_OK);
+    assert_memory_equal(found, expected, sizeof found);
+    assert_int_equal(batch_derive(f.runner, f.net, &b, VN_JVP, t, expected, &err), VN_OK);
+    assert_int_equal(
+        vn_runner_derive(f.runner, &call, VN_JVP, "sample", n, in, tangent, found, &err), VN_OK);
+    assert_memory_equal(found, expected, sizeof found);
+    assert_int_equal(batch_derive(f.runner, f.net, &b, VN_VJP, cotangent, expected, &err), VN_OK);
+    for (int i = 0; i < 3 * 64; i++) expected[i] *= scale[i / 64];
+    assert_int_equal(
+        vn_runner_derive(f.runner, &call, VN_VJP, "sample", n, in, cotangent, found, &err), VN_OK);
+    assert_memory_equal(found, expected, 3 * 64 * sizeof *found);
+    close_fixture(&f);
 }
 
 static void a_known_shape_goes_back_without_allocating(void **state) {
     (void)state;
     fixture f;
     open_fixture(&f, unet);
-    vn_runner *r = open_runner(&f);
     make_batch();
+    make_directions();
     static float back[MAX_BATCH * SAMPLE];
-    must_run(r, 3, 8, 4);
+    must_run(&f, 3, 8, 4);
     const int64_t before = alloc_made();
-    vjp(r, 3, back); /* planned when it is first asked for */
+    derive(&f, VN_VJP, cotangent, back); /* planned when it is first asked for */
     const int64_t planned = alloc_made();
     assert_true(planned > before);
-    vjp(r, 3, back);
-    must_run(r, 3, 8, 4);
-    vjp(r, 3, back);
+    derive(&f, VN_VJP, cotangent, back);
+    must_run(&f, 3, 8, 4);
+    derive(&f, VN_VJP, cotangent, back);
     assert_int_equal(alloc_made(), planned);
-    vn_runner_close(&r);
     close_fixture(&f);
 }
 
@@ -405,6 +463,10 @@ int main(void) {
         TEST_WITH(dropout_is_for_training_alone, unet),
         TEST_WITH(dropout_is_for_training_alone, mlp),
         TEST_WITH(dropout_is_for_training_alone, classifier),
+        TEST_WITH(jvp_is_the_transpose_of_vjp, unet),
+        TEST_WITH(jvp_is_the_transpose_of_vjp, mlp),
+        TEST_WITH(jvp_is_the_transpose_of_vjp, classifier),
+        cmocka_unit_test(scales_are_part_of_what_is_differentiated),
         TEST_WITH(vjp_is_the_derivative, unet),
         TEST_WITH(vjp_is_the_derivative, mlp),
         TEST_WITH(vjp_is_the_derivative, classifier),
