@@ -509,6 +509,9 @@ typedef struct vn_train_options {
     int64_t preview_every;
     int resume;    /* go on with the run in `out`: options that would change it are refused */
     int overwrite; /* replace the run in `out` */
+    /* parts of equal size in which a step's batch is passed through the network, one after
+     * another, for less memory; 0: 1. What is learned is the same but for rounding */
+    int64_t microbatches;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);

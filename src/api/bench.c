@@ -121,8 +121,7 @@ static void step(bench *b) {
     vn_program_wait(b->program, NULL);
     b->step++;
     if (!b->grads) return;
-    const vn_adamw o = {
-        .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = b->step, .grad_scale = 1};
+    const vn_adamw o = {.lr = 1e-4, VN_ADAMW_DEFAULTS, .step = b->step, .grad_scale = 1};
     const double began = vn_now();
     const vn_device *d = &b->vn->device;
     d->row->adamw(d, &o, b->floats, b->live, b->grads, b->moment1, b->moment2, NULL);

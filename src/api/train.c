@@ -241,6 +241,7 @@ static vn_status check_memory(job *j, vn_err *err) {
                                   .data = j->data,
                                   .objective = j->objective,
                                   .batch = j->o.batch,
+                                  .microbatches = j->o.microbatches,
                                   .recompute =
                                       j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
     const bool may_resize = !j->o.resume && vn_data_is_folder(j->source);
@@ -420,6 +421,7 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
         .run = j->out,
         .seed = j->o.seed,
         .batch = j->o.batch,
+        .microbatches = j->o.microbatches,
         .steps = j->o.steps,
         .seconds = 60 * j->o.minutes,
         .lr = j->o.lr,

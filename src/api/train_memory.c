@@ -17,7 +17,7 @@ static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *bat
     vn_status status = VN_OK;
     for (*batch = 65536; !status && *batch > 0; *batch /= 2) {
         double bytes = 0;
-        if (*batch >= s->batch) continue;
+        if (*batch >= s->batch || (s->microbatches && *batch % s->microbatches)) continue;
         status = measure(s, *batch, &bytes, err);
         if (!status && bytes <= memory) return VN_OK;
     }

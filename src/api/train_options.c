@@ -14,6 +14,7 @@ typedef struct field {
     double standard; /* what then is used; the same where that is for others to decide */
     double min, max; /* of what is asked for */
     bool may_change; /* by a resume: it does not change what is trained */
+    bool added;      /* runs of older versions do not store it */
 } field;
 
 #define FIELD(name, type) #name, type, offsetof(vn_train_options, name)
@@ -21,31 +22,32 @@ typedef struct field {
 
 /* clang-format off */
 static const field fields[] = {
-    {FIELD(model, TEXT),          0,  0,     0, 0,         false},
-    {FIELD(path, TEXT),           0,  0,     0, 0,         false},
-    {FIELD(predict, TEXT),        0,  0,     0, 0,         false},
-    {FIELD(objective, TEXT),      0,  0,     0, 0,         false},
-    {FIELD(times, TEXT),          0,  0,     0, 0,         false},
-    {FIELD(drop, REAL),          -1,  0.1,   0, 1,         false},
-    {FIELD(batch, WHOLE),        -1,  64,    1, 65536,     false},
-    {FIELD(lr, REAL),            -1,  1e-3,  0, 1e6,       false},
-    {FIELD(schedule, TEXT),       0,  0,     0, 0,         false},
-    {FIELD(warmup, WHOLE),       -1,  50,    0, MAX_STEPS, false},
-    {FIELD(weight_decay, REAL),  -1,  0,     0, 1e6,       false},
-    {FIELD(clip, REAL),          -1,  1,     0, 1e30,      false},
-    {FIELD(ema, REAL),           -1, -1,     0, 1,         false},
-    {FIELD(dropout, REAL),       -1, -1,     0, 1,         false},
-    {FIELD(seed, WHOLE),         -1,  0,     0, 9.2e18,    false},
-    {FIELD(steps, WHOLE),         0,  0,     1, MAX_STEPS, true},
-    {FIELD(minutes, REAL),        0,  0,     0, 1e7,       true},
-    {FIELD(size, WHOLE),          0,  0,    -1, 4096,      false},
-    {FIELD(grey, FLAG),           0,  0,     0, 1,         false},
-    {FIELD(flip, FLAG),           0,  0,     0, 1,         false},
-    {FIELD(skip_bad, FLAG),       0,  0,     0, 1,         true},
-    {FIELD(validate, REAL),      -1,  0.02,  0, 0.5,       false},
-    {FIELD(log_every, WHOLE),    -1,  10,    1, MAX_STEPS, true},
-    {FIELD(save_every, WHOLE),    0,  0,     1, MAX_STEPS, true},
-    {FIELD(preview_every, WHOLE), 0,  0,    -1, MAX_STEPS, true},
+    {FIELD(model, TEXT),          0,  0,     0, 0,         false, false},
+    {FIELD(path, TEXT),           0,  0,     0, 0,         false, false},
+    {FIELD(predict, TEXT),        0,  0,     0, 0,         false, false},
+    {FIELD(objective, TEXT),      0,  0,     0, 0,         false, false},
+    {FIELD(times, TEXT),          0,  0,     0, 0,         false, false},
+    {FIELD(drop, REAL),          -1,  0.1,   0, 1,         false, false},
+    {FIELD(batch, WHOLE),        -1,  64,    1, 65536,     false, false},
+    {FIELD(lr, REAL),            -1,  1e-3,  0, 1e6,       false, false},
+    {FIELD(schedule, TEXT),       0,  0,     0, 0,         false, false},
+    {FIELD(warmup, WHOLE),       -1,  50,    0, MAX_STEPS, false, false},
+    {FIELD(weight_decay, REAL),  -1,  0,     0, 1e6,       false, false},
+    {FIELD(clip, REAL),          -1,  1,     0, 1e30,      false, false},
+    {FIELD(ema, REAL),           -1, -1,     0, 1,         false, false},
+    {FIELD(dropout, REAL),       -1, -1,     0, 1,         false, false},
+    {FIELD(seed, WHOLE),         -1,  0,     0, 9.2e18,    false, false},
+    {FIELD(steps, WHOLE),         0,  0,     1, MAX_STEPS, true, false},
+    {FIELD(minutes, REAL),        0,  0,     0, 1e7,       true, false},
+    {FIELD(size, WHOLE),          0,  0,    -1, 4096,      false, false},
+    {FIELD(grey, FLAG),           0,  0,     0, 1,         false, false},
+    {FIELD(flip, FLAG),           0,  0,     0, 1,         false, false},
+    {FIELD(skip_bad, FLAG),       0,  0,     0, 1,         true, false},
+    {FIELD(validate, REAL),      -1,  0.02,  0, 0.5,       false, false},
+    {FIELD(log_every, WHOLE),    -1,  10,    1, MAX_STEPS, true, false},
+    {FIELD(save_every, WHOLE),    0,  0,     1, MAX_STEPS, true, false},
+    {FIELD(preview_every, WHOLE), 0,  0,    -1, MAX_STEPS, true, false},
+    {FIELD(microbatches, WHOLE),  0,  1,     1, 65536,     false, true},
 };
 /* clang-format on */
 
@@ -182,8 +184,7 @@ static bool take(vn_train_options *o, const field *f, const json_t *value) {
     else if (f->type == FLAG && json_is_boolean(value))
         *(int *)to = json_is_true(value);
     else
-        return (f->type == TEXT || f->type == FLAG) &&
-               !value; /* a flag that an older version did not know is not set */
+        return !value && (f->type == TEXT || f->type == FLAG || f->added);
     return true;
 }
 

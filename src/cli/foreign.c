@@ -263,10 +263,10 @@ static const foreign table[] = {
      "gradient-checkpointing grad-checkpointing activation-checkpointing use-checkpoint "
      "checkpointing grad-checkpoint remat",
      ""},
-    {"train", NULL,
+    {"train", "microbatches",
      "gradient-accumulation-steps grad-accumulation accumulate accumulation accum-iter "
      "grad-accum gradient-accumulate-every microbatch",
-     "the whole of --batch is one step; --recompute makes it take less memory"},
+     "the whole of --batch is one step, in so many parts"},
     {"train", NULL,
      "optimizer optimiser optim adam adamw use-8bit-adam beta1 beta2 adam-beta1 adam-beta2 "
      "adam-epsilon momentum",

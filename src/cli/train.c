@@ -59,6 +59,8 @@ static const cli_option rows[] = {
 
     CLI_SECTION("Optimisation (AdamW)"),
     CLI_ROW("batch", CLI_INT64, o.batch, "N", "samples in a step", .unset = "64"),
+    CLI_ROW("microbatches", CLI_INT64, o.microbatches, "N",
+            "less memory: pass a step's samples through the network in N equal parts", .unset = "1"),
     CLI_ROW("lr", CLI_DOUBLE, o.lr, "X", "highest learning rate", .unset = "0.001"),
     CLI_ROW("schedule", CLI_TEXT, o.schedule, "NAME",
             "of the learning rate: cosine (to 0) or constant",

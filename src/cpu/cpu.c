@@ -60,6 +60,7 @@ _Static_assert(0 VN_KERNELS(VN_COUNT_KERNEL, any) VN_KERNELLESS(VN_COUNT_KERNELL
         .workspace = {VN_KERNELS(VN_ROW_WORKSPACE, isa)},                                          \
         .adamw = vn_k_adamw_##isa,                                                                 \
         .sum_squares = vn_k_sum_squares_##isa,                                                     \
+        .accumulate = vn_k_accumulate_##isa,                                                       \
     };
 
 static bool runs_anywhere(void) {

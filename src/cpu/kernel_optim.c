@@ -1,6 +1,6 @@
 /* kernel_optim.c - the optimiser's pass over all weights at once: AdamW (Loshchilov and Hutter,
  * arXiv 1711.05101, as PyTorch defines it) with the gradient's scale and the moving average of
- * weights in the same pass, and the gradient's squared norm. */
+ * weights in the same pass, the gradient's squared norm, and the sum of two gradients. */
 #include "cpu/kernel_math.h"
 #include "cpu/kernel_sums.h"
 
@@ -114,4 +114,24 @@ double VN_K(sum_squares)(const vn_device *d, size_t n, const float *x) {
     vn_thread_pool_run(vn_share(d->pool, (double)n), SQUARE_PARTS, sum_part, &s);
     for (int i = 0; i < SQUARE_PARTS; i++) total += s.part[i];
     return total;
+}
+
+/* ---- gradients of several batches ------------------------------------------------------------ */
+
+typedef struct terms {
+    float *x;
+    const float *y;
+    int64_t n;
+} terms;
+
+static void add_block(void *context, int64_t block, int thread) {
+    const terms *s = context;
+    const int64_t end = vn_min_i64(s->n, (block + 1) * VN_BLOCK);
+    (void)thread;
+    for (int64_t i = block * VN_BLOCK; i < end; i++) s->x[i] += s->y[i];
+}
+
+void VN_K(accumulate)(const vn_device *d, size_t n, float *x, const float *y) {
+    terms s = {x, y, (int64_t)n};
+    vn_thread_pool_run(vn_share(d->pool, (double)n), vn_block_count(s.n), add_block, &s);
 }

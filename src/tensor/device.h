@@ -53,6 +53,8 @@ typedef struct vn_adamw {
     /* ema = decay*ema + (1-decay)*value after the update; 0 with ema array NULL: none */
     double ema;
 } vn_adamw;
+/* PyTorch's defaults, as members of an initialiser */
+#define VN_ADAMW_DEFAULTS .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8
 
 typedef struct vn_device vn_device;
 
@@ -78,6 +80,7 @@ typedef struct vn_device_row {
     void (*adamw)(const vn_device *d, const vn_adamw *o, size_t n, float *value, const float *grad,
                   float *m, float *v, float *ema);
     double (*sum_squares)(const vn_device *d, size_t n, const float *x); /* in a fixed order */
+    void (*accumulate)(const vn_device *d, size_t n, float *x, const float *y); /* x += y */
 } vn_device_row;
 
 /* A device that was opened. */

@@ -30,15 +30,19 @@ typedef struct vn_train_log {
 
 typedef struct vn_trainer {
     const vn_train_setup *s;
-    /* In the device's memory: the weights, their average, the optimiser's moments, gradients. */
-    float *live, *average, *moment1, *moment2, *grads;
+    /* In the device's memory: the weights, their average, the optimiser's moments. */
+    float *live, *average, *moment1, *moment2;
+    float *grads;  /* [sums,floats] partial sums of gradients; the first is the step's */
     size_t floats; /* length of each of these arrays */
+    int sums;
+    float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
      * save */
     vn_checkpoint at;
     vn_scorer train, held; /* held.program NULL: nothing is held out */
 
     double before, started;  /* seconds spent before this call; when it began */
+    double clock;            /* seconds spent when the latest step ended, agreed by all ranks */
     int64_t first;           /* step it began with */
     double loss, grad_norm;  /* of the latest step */
     double smooth;           /* running mean of the loss; NaN before the first step */
@@ -64,14 +68,34 @@ vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, b
 /* What it would take when so much is computed again: its plan, and its arithmetic. */
 vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
                             size_t *bytes, double *flops, vn_err *err);
-/* Samples in a batch of the held-out loss; 0: nothing is held out. */
+/* Which samples a scorer takes. */
+typedef struct vn_scored {
+    vn_data_part part;
+    uint64_t position; /* of the first, in the part */
+    uint64_t draw;     /* step number of what is drawn for them */
+    int64_t first;     /* of the samples of this draw, which are `total`; 0: they are all */
+    int64_t total;
+} vn_scored;
+
+/* Samples in a microbatch, and in a batch of the held-out loss; 0: nothing is held out. */
+int64_t vn_micro_batch(const vn_train_setup *s);
 int64_t vn_held_batch(const vn_train_setup *s);
+/* Microbatches of a step, and the number of this process's first, which it has `own` of. */
+int64_t vn_microbatches(const vn_train_setup *s);
+void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own);
 void vn_scorer_close(vn_scorer *c);
-/* The loss of samples [position, position + batch) of a part, drawn with `draw` for a step
- * number. */
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position,
-                        uint64_t draw, const float *values, float *grads, double *loss,
-                        vn_err *err);
+/* The loss of a batch, which is a float. */
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
+                        const float *values, float *grads, float *loss, vn_err *err);
+
+/* step.c: one step of training, from a batch to new weights. Fails on all ranks where it does on
+ * one. */
+vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err);
+/* Whether this process writes files and reports. */
+bool vn_trainer_leads(const vn_trainer *t);
+/* What all ranks come to before a step: its status, or that another has failed, and whether any
+ * wants to stop. */
+vn_status vn_trainer_agree(const vn_trainer *t, vn_status status, bool *stop, vn_err *err);
 
 /* schedule.c */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress);

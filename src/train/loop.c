@@ -23,57 +23,11 @@
 
 static double progress(const vn_trainer *t) {
     const vn_train_setup *s = t->s;
-    return s->steps ? (double)t->at.step / (double)s->steps : vn_trainer_seconds(t) / s->seconds;
+    return s->steps ? (double)t->at.step / (double)s->steps : t->clock / s->seconds;
 }
 
 static bool finished(const vn_trainer *t) {
     return progress(t) >= 1;
-}
-
-/* One update of the live weights and their average. Frozen weights get no gradient and no decay. */
-static void update(vn_trainer *t, double rate) {
-    const vn_train_setup *s = t->s;
-    const double clip = s->clip > 0 && t->grad_norm > s->clip ? s->clip / t->grad_norm : 1;
-    const vn_adamw o = {.lr = rate,
-                        .beta1 = 0.9,
-                        .beta2 = 0.999,
-                        .eps = 1e-8,
-                        .weight_decay = s->weight_decay,
-                        .step = t->at.step + 1,
-                        .grad_scale = clip,
-                        .ema = vn_train_ema(s, t->at.step)};
-    const size_t count = vn_weights_count(t->at.weights);
-    for (size_t i = 0; i < count;) { /* runs of weights that train lie together */
-        const vn_weight *w = vn_weights_at(t->at.weights, i++);
-        if (w->frozen) continue;
-        const size_t begin = w->offset;
-        size_t end = begin + w->count;
-        for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
-            end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
-        s->device->row->adamw(s->device, &o, end - begin, t->live + begin, t->grads + begin,
-                              t->moment1 + begin, t->moment2 + begin, t->average + begin);
-    }
-}
-
-static vn_status refuse_divergence(const vn_trainer *t, vn_err *err) {
-    return vn_fail(err, VN_NOT_FINITE,
-                   "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning "
-                   "rate than %g may help)",
-                   (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
-}
-
-static vn_status step(vn_trainer *t, double rate, vn_err *err) {
-    const vn_train_setup *s = t->s;
-    const uint64_t number = (uint64_t)t->at.step;
-    vn_status status = vn_scorer_run(&t->train, s, VN_DATA_TRAIN, number * (uint64_t)s->batch,
-                                     number, t->live, t->grads, &t->loss, err);
-    if (status) return status;
-    t->grad_norm = sqrt(s->device->row->sum_squares(s->device, t->floats, t->grads));
-    if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
-    update(t, rate);
-    t->at.step++;
-    t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;
-    return VN_OK;
 }
 
 static vn_status score_held(vn_trainer *t, vn_err *err) {
@@ -83,12 +37,13 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
     double sum = 0;
     int64_t batches = 0;
     for (int64_t at = 0; at < samples; at += t->held.batch, batches++) {
-        double loss = 0;
+        float loss = 0;
+        const vn_scored which = {
+            .part = VN_DATA_HELD, .position = (uint64_t)at, .draw = HELD_DRAW + (uint64_t)batches};
         const vn_status status =
-            vn_scorer_run(&t->held, t->s, VN_DATA_HELD, (uint64_t)at, HELD_DRAW + (uint64_t)batches,
-                          t->average, NULL, &loss, err);
+            vn_scorer_run(&t->held, t->s, &which, t->average, NULL, &loss, err);
         if (status) return status;
-        sum += loss;
+        sum += (double)loss;
     }
     t->held_loss = sum / (double)batches;
     return VN_OK;
@@ -98,7 +53,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
  * succeeds. */
 static vn_status save(vn_trainer *t, vn_err *err) {
     vn_err first = {0};
-    vn_status status = vn_trainer_save(t, &first);
+    vn_status status = vn_trainer_leads(t) ? vn_trainer_save(t, &first) : VN_OK;
     if (status && status != VN_NOT_FINITE) {
         status = vn_trainer_save(t, err);
         if (!status) vn_log(t->s->watch, VN_LOG_WARNING, "%s; a second try succeeded", first.text);
@@ -197,6 +152,7 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
     const bool last = finished(t);
     vn_status status = VN_OK;
+    if (!vn_trainer_leads(t)) return VN_OK;
     const bool saving = last || due(s->save_every, t->at.step, t->saved, SAVE_SECONDS);
     if (saving) {
         t->saved = vn_now();
@@ -217,7 +173,7 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 
 static size_t planned_bytes(const vn_trainer *t) {
     /* weights, average, two moments, gradients */
-    const size_t arrays = 5 * t->floats * sizeof(float);
+    const size_t arrays = (4 + (size_t)t->sums) * t->floats * sizeof(float);
     return arrays + vn_program_bytes(t->train.program) +
            (t->held.program ? vn_program_bytes(t->held.program) : 0) +
            vn_data_get_info(t->s->data)->memory;
@@ -242,7 +198,7 @@ static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     size_t kept = 0;
     double flops = 0;
     const vn_status status =
-        vn_scorer_measure(t->s, t->s->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
+        vn_scorer_measure(t->s, t->train.batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status) return status;
     const double takes = 1e-6 * (double)vn_program_bytes(t->train.program),
                  instead = 1e-6 * (double)kept;
@@ -291,9 +247,9 @@ vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err)
     if (!status && s->recompute == VN_RECOMPUTE_BLOCKS) status = say_recompute(&t, err);
     const size_t bytes = !status ? planned_bytes(&t) : 0;
     t.previewed -= PREVIEW_SECONDS - FIRST_PREVIEW_SECONDS;
-    while (!status && !stop && !finished(&t)) {
+    while (!(status = vn_trainer_agree(&t, status, &stop, err)) && !stop && !finished(&t)) {
         const double rate = vn_train_rate(s, t.at.step, progress(&t));
-        status = step(&t, rate, err);
+        status = vn_trainer_step(&t, rate, err);
         if (!status) status = after_step(&t, rate, err);
         if (!status) stop = report(&t);
     }

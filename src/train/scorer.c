@@ -77,15 +77,17 @@ void vn_scorer_close(vn_scorer *c) {
     *c = (vn_scorer){0};
 }
 
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part, uint64_t position,
-                        uint64_t draw, const float *values, float *grads, double *loss,
-                        vn_err *err) {
-    vn_status status = vn_data_batch(s->data, part, position, c->batch, c->x0, c->labels, err);
+vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
+                        const float *values, float *grads, float *loss, vn_err *err) {
+    vn_status status =
+        vn_data_batch(s->data, which->part, which->position, c->batch, c->x0, c->labels, err);
     if (status) return status;
     const bool labelled = vn_net_labels(vn_net_get_io(s->net)) > 0;
     const vn_objective_batch batch = {.n = c->batch,
                                       .size = row_size(vn_data_get_info(s->data)),
-                                      .step = draw,
+                                      .step = which->draw,
+                                      .first = (uint64_t)which->first,
+                                      .total = which->total,
                                       .x0 = c->x0,
                                       .labels = labelled ? c->labels : NULL,
                                       .level = c->level,
@@ -105,12 +107,13 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, vn_data_part part
     if (!status)
         status = vn_net_fill(s->net, c->program, &c->net, 1 + labelled, in, s->device->pool, err);
     if (status) return status;
-    const vn_run run = {.values = values, .grads = grads, .seed = s->seed, .step = draw};
+    const vn_run run = {.values = values,
+                        .grads = grads,
+                        .seed = s->seed,
+                        .step = which->draw,
+                        .first_sample = (uint64_t)which->first};
     vn_program_run(c->program, &run);
     status = vn_program_wait(c->program, err);
-    if (status) return status;
-    float number;
-    vn_program_read(c->program, c->loss, &number);
-    *loss = (double)number;
-    return VN_OK;
+    if (!status) vn_program_read(c->program, c->loss, loss);
+    return status;
 }

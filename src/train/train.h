@@ -1,8 +1,9 @@
 /* train.h - the training loop: batches in, weights out, and a run directory that survives anything.
  *
  * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
- * that stopped at any step and goes on ends in the same bits as one that never stopped. Everything
- * a step needs is planned before the first one; a step allocates nothing.
+ * that stopped at any step and goes on ends in the same bits as one that never stopped. Its batch
+ * may be split into microbatches, and these dealt to several processes (ranks.h). Everything a step
+ * needs is planned before the first one; a step allocates nothing.
  *
  * The one exception is a run by --minutes: its learning rate falls with the time spent, and time is
  * not the same twice. */
@@ -15,6 +16,7 @@
 #include "objective/objective.h"
 #include "store/store.h"
 #include "tensor/tensor.h"
+#include "train/ranks.h"
 
 typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
 
@@ -28,9 +30,13 @@ typedef struct vn_train_setup {
     const char *run;
 
     uint64_t seed;
-    int64_t batch;
-    int64_t steps;  /* of the whole run, those before a resume included; 0: by seconds */
-    double seconds; /* of the whole run */
+    int64_t batch; /* samples of a step */
+    /* in which they are scored one after another, a divisor of batch: a step takes the memory of
+     * one, and a gradient more for each doubling (ranks.h); 0: 1 */
+    int64_t microbatches;
+    const vn_ranks *ranks; /* who makes them; NULL: this process alone */
+    int64_t steps;         /* of the whole run, those before a resume included; 0: by seconds */
+    double seconds;        /* of the whole run */
     double lr, weight_decay;
     double clip; /* bound on the gradient's norm; 0: none */
     vn_rate rate;

@@ -36,10 +36,13 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
     float **const arrays[] = {&t->live, &t->average, &t->moment1, &t->moment2, &t->grads};
     for (size_t i = 0; i < VN_COUNT(arrays); i++) {
         void *at = NULL;
-        const vn_status status = vn_device_zeros(d, t->floats * sizeof(float), &at, err);
+        const size_t rows = arrays[i] == &t->grads ? (size_t)t->sums : 1;
+        const vn_status status = vn_device_zeros(d, rows * t->floats * sizeof(float), &at, err);
         if (status) return status;
         *arrays[i] = at;
     }
+    if (!d->row->host_memory && t->s->ranks && !(t->shared = zeros(t->floats)))
+        return vn_no_memory(err);
     if (!d->row->host_memory) return open_host(&t->at, err);
     t->at.live = t->live;
     t->at.average = t->average;
@@ -53,6 +56,7 @@ static void close_arrays(vn_trainer *t) {
     float *const arrays[] = {t->live, t->average, t->moment1, t->moment2, t->grads};
     for (size_t i = 0; i < VN_COUNT(arrays); i++) vn_device_give(d, arrays[i]);
     if (!d->row->host_memory) close_host(&t->at);
+    vn_free(t->shared);
 }
 
 /* Between the device's arrays and what the host sees of them. */
@@ -139,14 +143,52 @@ int64_t vn_held_batch(const vn_train_setup *s) {
     return min_i64(min_i64(s->batch, vn_data_get_info(s->data)->held), 64);
 }
 
+int64_t vn_microbatches(const vn_train_setup *s) {
+    return s->microbatches ? s->microbatches : 1;
+}
+
+int64_t vn_micro_batch(const vn_train_setup *s) {
+    return s->batch / vn_microbatches(s);
+}
+
+void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own) {
+    *own = vn_microbatches(s) / (s->ranks ? s->ranks->count : 1);
+    *first = s->ranks ? s->ranks->rank * *own : 0;
+}
+
+static vn_status check_microbatches(const vn_train_setup *s, vn_err *err) {
+    const int64_t all = vn_microbatches(s), ranks = s->ranks ? s->ranks->count : 1;
+    const int64_t own = all / ranks;
+    if (s->batch % all)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "a batch of %lld cannot be split into %lld equal microbatches",
+                       (long long)s->batch, (long long)all);
+    if (ranks > 1 && (own < 1 || all % ranks || (own & (own - 1))))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%lld microbatches cannot be dealt to %lld processes: each makes as many, "
+                       "1, 2, 4, 8 or another power of two",
+                       (long long)all, (long long)ranks);
+    return VN_OK;
+}
+
+/* Arrays as long as the weights: values, average, two moments, and partial sums of gradients. */
+static int weight_arrays(const vn_train_setup *s) {
+    int64_t first, own;
+    vn_own_microbatches(s, &first, &own);
+    return 4 + vn_tree_depth(own);
+}
+
 vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) {
     const int64_t held = vn_held_batch(s);
     size_t step = 0, score = 0;
     double flops;
-    vn_status status = vn_scorer_measure(s, s->batch, true, s->recompute, &step, &flops, err);
+    vn_status status = check_microbatches(s, err);
+    if (!status)
+        status = vn_scorer_measure(s, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
     if (!status && held > 0)
         status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
-    *bytes = 5.0 * sizeof(float) * (double)vn_weights_floats(vn_net_weights(s->net)) +
+    *bytes = (double)weight_arrays(s) * sizeof(float) *
+                 (double)vn_weights_floats(vn_net_weights(s->net)) +
              (double)step + (double)score + (double)vn_data_get_info(s->data)->memory;
     return status;
 }
@@ -158,13 +200,18 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
                       .held_loss = (double)NAN,
                       .log.fd = -1};
     t->floats = vn_weights_floats(t->at.weights);
+    t->started = t->saved = t->previewed = vn_now();
+    vn_status status = check_microbatches(s, err);
+    if (status) return status;
+    t->sums = weight_arrays(s) - 4;
     const int64_t held = vn_held_batch(s);
-    vn_status status = open_arrays(t, err);
-    if (!status) status = vn_scorer_open(&t->train, s, s->batch, true, err);
+    status = open_arrays(t, err);
+    if (!status) status = vn_scorer_open(&t->train, s, vn_micro_batch(s), true, err);
     if (!status && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
     if (!status) status = load(t, err);
-    if (!status) status = vn_train_log_open(t, err);
+    if (!status && vn_trainer_leads(t)) status = vn_train_log_open(t, err);
     t->first = t->saved_step = t->at.step;
+    t->clock = t->before;
     t->started = t->saved = t->previewed = vn_now();
     return status;
 }

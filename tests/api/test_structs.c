@@ -21,7 +21,7 @@ NO_PADDING(vn_model_options, null_class);
 NO_PADDING(vn_callback_model, user);
 NO_PADDING(vn_sample_options, reward_user);
 NO_PADDING(vn_written, passes);
-NO_PADDING(vn_train_options, overwrite);
+NO_PADDING(vn_train_options, microbatches);
 NO_PADDING(vn_train_result, end);
 NO_PADDING(vn_likelihood_settings, seed);
 NO_PADDING(vn_eval_options, likelihood);

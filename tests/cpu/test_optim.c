@@ -152,11 +152,30 @@ static void squares_are_summed_in_a_fixed_order(void **state) {
         }
 }
 
+/* Every element once, whatever the length and the threads. */
+static void gradients_are_added(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 7, 100, 4097, 300001};
+    for (size_t k = 0; vn_cpu_row_at(k); k++)
+        for (size_t l = 0; l < VN_COUNT(lengths); l++)
+            for (int threads = 1; threads <= CREW_MOST; threads++) {
+                const int64_t n = lengths[l];
+                float *x = kernel_array_open(n), *y = kernel_array_open(n);
+                const vn_device d = {vn_cpu_row_at(k), NULL, crew_of(threads)};
+                for (int64_t i = 0; i < n; i++) x[i] = (float)i, y[i] = (float)(3 * i);
+                d.row->accumulate(&d, (size_t)n, x, y);
+                for (int64_t i = 0; i < n; i++) assert_true(x[i] == (float)(4 * i));
+                kernel_array_close(x, n);
+                kernel_array_close(y, n);
+            }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_pytorch),
         cmocka_unit_test(any_length_and_thread_count),
         cmocka_unit_test(squares_are_summed_in_a_fixed_order),
+        cmocka_unit_test(gradients_are_added),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

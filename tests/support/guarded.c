@@ -94,6 +94,12 @@ static double sum_squares(const vn_device *d, size_t n, const float *x) {
     return sum;
 }
 
+static void accumulate(const vn_device *d, size_t n, float *x, const float *y) {
+    protect(d->self, PROT_READ | PROT_WRITE);
+    inner->accumulate(d, n, x, y);
+    protect(d->self, PROT_NONE);
+}
+
 vn_device_row guarded_row(const vn_device_row *like, int n, const vn_op *lacking) {
     vn_device_row row = *like;
     inner = like;
@@ -108,6 +114,7 @@ vn_device_row guarded_row(const vn_device_row *like, int n, const vn_op *lacking
     row.wait = wait;
     row.adamw = adamw;
     row.sum_squares = sum_squares;
+    row.accumulate = accumulate;
     for (int op = 0; op < VN_OP_COUNT; op++)
         if (row.kernel[op]) row.kernel[op] = run;
     for (int i = 0; i < n; i++) row.kernel[lacking[i]] = NULL;

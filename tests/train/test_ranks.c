@@ -1,0 +1,429 @@
+/* test_ranks.c - what a step's microbatches come to: the same weights, bit for bit, whoever makes
+ * which, and as one batch but for rounding, in less memory. Ranks are processes of this machine
+ * that add in shared memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "cpu/cpu.h"
+#include "support/guarded.h"
+#include "support/scratch.h"
+#include "train/internal.h"
+
+/* ---- the tree -------------------------------------------------------------------------------- */
+
+/* Writes the sum that is made of terms first .. first + n - 1 as text. */
+static void tree_text(int64_t first, int64_t n, char *out) {
+    static char sum[8][512], joined[1100];
+    int top = -1, most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        snprintf(sum[++top], sizeof sum[0], "%d", (int)(first + i));
+        most = top > most ? top : most;
+        for (int joins = vn_tree_joins(i, n); joins > 0; joins--, top--) {
+            snprintf(joined, sizeof joined, "(%s %s)", sum[top - 1], sum[top]);
+            snprintf(sum[top - 1], sizeof sum[0], "%.500s", joined);
+        }
+    }
+    assert_int_equal(top, 0);
+    assert_int_equal(most + 1, vn_tree_depth(n));
+    strcpy(out, sum[0]);
+}
+
+static void terms_are_added_as_a_tree_of_neighbours(void **state) {
+    (void)state;
+    static const char *const known[] = {
+        [1] = "0",
+        [2] = "(0 1)",
+        [3] = "((0 1) 2)",
+        [4] = "((0 1) (2 3))",
+        [6] = "(((0 1) (2 3)) (4 5))",
+        [7] = "(((0 1) (2 3)) ((4 5) 6))",
+        [8] = "(((0 1) (2 3)) ((4 5) (6 7)))",
+    };
+    char text[512];
+    for (int n = 1; n <= 8; n++) {
+        tree_text(0, n, text);
+        if (known[n]) assert_string_equal(text, known[n]);
+    }
+}
+
+/* Branches of equal size, a power of two, joined by the same tree, are the whole tree. */
+static void ranks_hold_whole_branches_of_it(void **state) {
+    (void)state;
+    static const int cases[][2] = {{8, 2}, {8, 4}, {8, 8}, {12, 3}, {6, 3}, {5, 5}, {16, 4}};
+    for (size_t k = 0; k < VN_COUNT(cases); k++) {
+        const int n = cases[k][0], ranks = cases[k][1], own = n / ranks;
+        char whole[512], shape[512], with[512] = "";
+        tree_text(0, n, whole);
+        tree_text(0, ranks, shape);
+        for (const char *at = shape; *at; at++) {
+            char branch[512] = {*at};
+            if (*at >= '0' && *at <= '9') tree_text((*at - '0') * own, own, branch);
+            strcat(with, branch);
+        }
+        assert_string_equal(with, whole);
+    }
+}
+
+/* ---- ranks that are processes ---------------------------------------------------------------- */
+
+enum { MOST_RANKS = 4, MOST_FLOATS = 1 << 16 };
+
+typedef struct table {
+    pthread_barrier_t barrier;
+    float x[MOST_RANKS][MOST_FLOATS];
+    int64_t number[MOST_RANKS];
+} table;
+
+typedef struct seat {
+    table *table;
+    int rank, count;
+} seat;
+
+static vn_status sum(void *self, float *x, size_t n, vn_err *err) {
+    const seat *s = self;
+    float part[8];
+    (void)err;
+    assert_true(n <= MOST_FLOATS);
+    memcpy(s->table->x[s->rank], x, n * sizeof *x);
+    pthread_barrier_wait(&s->table->barrier);
+    for (size_t k = 0; k < n; k++) {
+        int top = -1;
+        for (int i = 0; i < s->count; i++) {
+            part[++top] = s->table->x[i][k];
+            for (int joins = vn_tree_joins(i, s->count); joins > 0; joins--, top--)
+                part[top - 1] += part[top];
+        }
+        x[k] = part[0];
+    }
+    pthread_barrier_wait(&s->table->barrier);
+    return VN_OK;
+}
+
+static vn_status agree(void *self, int64_t *least, vn_err *err) {
+    const seat *s = self;
+    (void)err;
+    s->table->number[s->rank] = *least;
+    pthread_barrier_wait(&s->table->barrier);
+    for (int i = 0; i < s->count; i++)
+        if (s->table->number[i] < *least) *least = s->table->number[i];
+    pthread_barrier_wait(&s->table->barrier);
+    return VN_OK;
+}
+
+static table *table_open(int ranks) {
+    table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_barrierattr_t shared;
+    assert_true(t != MAP_FAILED);
+    pthread_barrierattr_init(&shared);
+    pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+    assert_int_equal(pthread_barrier_init(&t->barrier, &shared, (unsigned)ranks), 0);
+    pthread_barrierattr_destroy(&shared);
+    return t;
+}
+
+/* ---- a run ----------------------------------------------------------------------------------- */
+
+static const char config_text[] =
+    "{\"_class_name\": \"VaneMLP\", \"dimension\": 2, \"width\": 32, \"layers\": 2, "
+    "\"time_features\": 16, \"num_class_embeds\": 3, \"dropout\": 0.3}";
+
+/* All that a run is made of. */
+typedef struct job {
+    vn_device_row row;
+    vn_device device;
+    vn_net *net;
+    vn_data *data;
+    vn_path *path;
+    vn_prediction prediction;
+    vn_objective *objective;
+    vn_watch watch;
+    vn_train_setup setup;
+} job;
+
+static void job_open(job *j, int64_t microbatches) {
+    vn_err err = {0};
+    json_t *config = NULL;
+    *j = (job){.row = *vn_cpu_row_at(0)};
+    vn_status status = vn_device_open(&j->row, NULL, NULL, &j->device, &err);
+    if (!status) status = vn_json_parse(config_text, strlen(config_text), "config", &config, &err);
+    if (!status) status = vn_net_open(config, &j->net, &err);
+    const vn_data_options options = {.seed = 3, .validate = 0.1};
+    if (!status) status = vn_data_open("points:moons:count=400", &options, &j->data, &err);
+    if (!status) status = vn_path_open("rectified", &j->path, &err);
+    if (!status) status = vn_prediction_parse("velocity", &j->prediction, &err);
+    const vn_objective_options objective = {.path = j->path,
+                                            .prediction = &j->prediction,
+                                            .times = "stratified",
+                                            .drop = 0.2,
+                                            .null_label = 2,
+                                            .seed = 9};
+    if (!status) status = vn_objective_open(&objective, &j->objective, &err);
+    if (status) fail_msg("%s", err.text);
+    json_decref(config);
+    j->setup = (vn_train_setup){.device = &j->device,
+                                .watch = &j->watch,
+                                .net = j->net,
+                                .data = j->data,
+                                .objective = j->objective,
+                                .run = "run",
+                                .seed = 4,
+                                .batch = 32,
+                                .microbatches = microbatches,
+                                .steps = 12,
+                                .lr = 0.01,
+                                .clip = 0.5,
+                                .ema = 0.9,
+                                .log_every = 1,
+                                .preview_every = -1};
+}
+
+static void job_close(job *j) {
+    vn_objective_close(&j->objective);
+    vn_path_close(&j->path);
+    vn_data_close(&j->data);
+    vn_net_close(&j->net);
+    vn_device_close(&j->device);
+}
+
+static void create(const job *j) {
+    vn_err err = {0};
+    const vn_model_parts parts = {.pipeline = "DDPMPipeline",
+                                  .folder = vn_net_get_row(j->net)->folder,
+                                  .config = vn_net_config(j->net)};
+    vn_status status = vn_store_save_model("run", &parts, &err);
+    if (!status) status = vn_train_create("run", j->net, 5, &err);
+    if (status) fail_msg("%s", err.text);
+}
+
+enum { ARRAYS = 4 };
+
+/* The run's live weights, average and moments [ARRAYS,floats], malloc. */
+static float *result_of(const job *j, int64_t step) {
+    const size_t floats = vn_weights_floats(vn_net_weights(j->net));
+    float *all = malloc(ARRAYS * floats * sizeof *all);
+    vn_err err = {0};
+    assert_non_null(all);
+    vn_checkpoint c = {.weights = vn_net_weights(j->net),
+                       .live = all,
+                       .average = all + floats,
+                       .moment1 = all + 2 * floats,
+                       .moment2 = all + 3 * floats};
+    if (vn_store_load_checkpoint("run", vn_net_get_row(j->net)->folder, &c, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(c.step, step);
+    json_decref(c.info);
+    return all;
+}
+
+/* One process of a training; what it exits with is its status. */
+static int train_as(int rank, int ranks, int64_t microbatches, table *t) {
+    seat s = {t, rank, ranks};
+    const vn_ranks r = {.rank = rank, .count = ranks, .self = &s, .sum = sum, .agree = agree};
+    job j;
+    vn_err err = {0};
+    job_open(&j, microbatches);
+    j.setup.ranks = &r;
+    const vn_status status = vn_train_run(&j.setup, NULL, &err);
+    job_close(&j);
+    return (int)status;
+}
+
+/* The result of so many processes, from the first step. */
+static float *trained_by(int ranks, int64_t microbatches) {
+    job j;
+    job_open(&j, microbatches);
+    create(&j);
+    table *t = table_open(ranks);
+    for (int i = 0; i < ranks; i++) {
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) _exit(train_as(i, ranks, microbatches, t));
+    }
+    for (int i = 0; i < ranks; i++) {
+        int status = 0;
+        assert_true(wait(&status) > 0 && WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), VN_OK);
+    }
+    munmap(t, sizeof *t);
+    float *all = result_of(&j, j.setup.steps);
+    job_close(&j);
+    scratch_remove("run");
+    return all;
+}
+
+/* The result of this process; row NULL: on the CPU, else on such a device, as one of one rank. */
+static float *trained_alone(const vn_device_row *row, int64_t microbatches) {
+    job j;
+    vn_err err = {0};
+    seat s = {.count = 1};
+    const vn_ranks r = {.count = 1, .self = &s, .sum = sum, .agree = agree};
+    job_open(&j, microbatches);
+    create(&j);
+    if (row) {
+        vn_device_close(&j.device);
+        assert_int_equal(vn_device_open(row, NULL, NULL, &j.device, &err), VN_OK);
+        s.table = table_open(1);
+        j.setup.ranks = &r;
+    }
+    if (vn_train_run(&j.setup, NULL, &err)) fail_msg("%s", err.text);
+    if (row) munmap(s.table, sizeof *s.table);
+    float *all = result_of(&j, j.setup.steps);
+    job_close(&j);
+    scratch_remove("run");
+    return all;
+}
+
+static size_t numbers(void) {
+    job j;
+    job_open(&j, 1);
+    const size_t count = ARRAYS * vn_weights_floats(vn_net_weights(j.net));
+    job_close(&j);
+    return count;
+}
+
+static void the_weights_do_not_depend_on_the_ranks(void **state) {
+    (void)state;
+    const size_t bytes = numbers() * sizeof(float);
+    float *alone = trained_alone(NULL, 8);
+    for (int ranks = 1; ranks <= MOST_RANKS; ranks *= 2) {
+        float *together = trained_by(ranks, 8);
+        assert_memory_equal(together, alone, bytes);
+        free(together);
+    }
+    free(alone);
+}
+
+static void another_device_has_the_same_bits(void **state) {
+    (void)state;
+    const vn_device_row row = guarded_row(vn_cpu_row_at(0), 0, NULL);
+    float *here = trained_alone(NULL, 4), *there = trained_alone(&row, 4);
+    assert_memory_equal(there, here, numbers() * sizeof(float));
+    free(here);
+    free(there);
+}
+
+/* Largest difference of two arrays' numbers over the largest of them. */
+static double distance(const float *a, const float *b, size_t n) {
+    double most = 0, off = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, fabs((double)a[i]));
+        off = fmax(off, fabs((double)a[i] - (double)b[i]));
+    }
+    return off / most;
+}
+
+/* Noise, levels, dropped classes and dropout are those of the whole batch, and the gradient is its
+ * mean: what is left is the order of sums, which AdamW's first steps enlarge where a gradient is
+ * all but 0. */
+static void microbatches_are_the_batch_but_for_rounding(void **state) {
+    (void)state;
+    const size_t n = numbers() / ARRAYS;
+    float *whole = trained_alone(NULL, 1);
+    for (int64_t microbatches = 2; microbatches <= 32; microbatches *= 4) {
+        float *parts = trained_alone(NULL, microbatches);
+        const double live = distance(whole, parts, n),
+                     moment = distance(whole + 2 * n, parts + 2 * n, n);
+        print_message("%d microbatches: weights %.1e, first moment %.1e\n", (int)microbatches, live,
+                      moment);
+        assert_true(live > 0 && live < 2e-5 && moment < 1e-5);
+        free(parts);
+    }
+    free(whole);
+}
+
+static void a_step_in_parts_takes_less_memory(void **state) {
+    (void)state;
+    double whole = 0, parts = 0;
+    vn_err err = {0};
+    job j;
+    job_open(&j, 1);
+    j.setup.batch = 4096;
+    assert_int_equal(vn_train_measure(&j.setup, &whole, &err), VN_OK);
+    j.setup.microbatches = 8;
+    assert_int_equal(vn_train_measure(&j.setup, &parts, &err), VN_OK);
+    print_message("planned: %.0f bytes, in 8 parts %.0f\n", whole, parts);
+    assert_true(parts < 0.3 * whole);
+    job_close(&j);
+}
+
+static void what_cannot_be_dealt_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        int64_t microbatches;
+        int ranks;
+        const char *text;
+    } bad[] = {
+        {3, 1, "a batch of 32 cannot be split into 3 equal microbatches"},
+        {64, 1, "a batch of 32 cannot be split into 64 equal microbatches"},
+        {8, 3, "8 microbatches cannot be dealt to 3 processes"},
+        {1, 2, "1 microbatches cannot be dealt to 2 processes"},
+    };
+    for (size_t i = 0; i < VN_COUNT(bad); i++) {
+        job j;
+        vn_err err = {0};
+        double bytes;
+        job_open(&j, bad[i].microbatches);
+        const vn_ranks r = {.count = bad[i].ranks};
+        if (bad[i].ranks > 1) j.setup.ranks = &r;
+        assert_int_equal(vn_train_measure(&j.setup, &bytes, &err), VN_BAD_ARGUMENT);
+        if (!strstr(err.text, bad[i].text)) fail_msg("%s", err.text);
+        job_close(&j);
+    }
+}
+
+/* ---- one that fails or stops ----------------------------------------------------------------- */
+
+/* Rank 1 of 2 answers for itself with what the others of a training gave. */
+static int64_t heard;
+
+static vn_status hear(void *self, int64_t *least, vn_err *err) {
+    (void)self, (void)err;
+    if (heard < *least) *least = heard;
+    return VN_OK;
+}
+
+static void all_stop_and_fail_together(void **state) {
+    (void)state;
+    const vn_ranks r = {.rank = 1, .count = 2, .agree = hear};
+    const vn_train_setup setup = {.ranks = &r};
+    const vn_trainer t = {.s = &setup, .at.step = 7};
+    vn_err err = {0};
+    bool stop = false;
+    heard = 2;
+    assert_int_equal(vn_trainer_agree(&t, VN_OK, &stop, &err), VN_OK);
+    assert_false(stop);
+    heard = 1;
+    assert_int_equal(vn_trainer_agree(&t, VN_OK, &stop, &err), VN_OK);
+    assert_true(stop);
+    heard = 0;
+    assert_int_equal(vn_trainer_agree(&t, VN_OK, &stop, &err), VN_IO);
+    assert_string_equal(err.text, "another process of this training failed after step 7");
+    err = (vn_err){0};
+    vn_fail(&err, VN_NO_MEMORY, "mine");
+    assert_int_equal(vn_trainer_agree(&t, VN_NO_MEMORY, &stop, &err), VN_NO_MEMORY);
+    assert_string_equal(err.text, "mine");
+    assert_false(vn_trainer_leads(&t));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(terms_are_added_as_a_tree_of_neighbours),
+        cmocka_unit_test(ranks_hold_whole_branches_of_it),
+        cmocka_unit_test(the_weights_do_not_depend_on_the_ranks),
+        cmocka_unit_test(another_device_has_the_same_bits),
+        cmocka_unit_test(microbatches_are_the_batch_but_for_rounding),
+        cmocka_unit_test(a_step_in_parts_takes_less_memory),
+        cmocka_unit_test(what_cannot_be_dealt_is_refused),
+        cmocka_unit_test(all_stop_and_fail_together),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
