@@ -52,16 +52,6 @@ static const vn_param presets[] = {
 };
 /* clang-format on */
 
-static json_t *list_channels(int64_t levels, int64_t channels) {
-    json_t *list = json_array();
-    int bad = 0;
-    for (int64_t i = 0; i < levels; i++, channels *= 2)
-        bad |= json_array_append_new(list, json_integer(channels));
-    if (!bad) return list;
-    json_decref(list);
-    return NULL;
-}
-
 static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
     bool image = vn_shape_is_image(&data->sample);
     int64_t channels = (int64_t)vn_preset(preset, "channels", NULL), groups = 8;
@@ -71,22 +61,17 @@ static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_e
         vn_fail(err, VN_BAD_ARGUMENT, "classifier needs data with labels");
         return NULL;
     }
-    json_t *c = json_object();
-    int bad = json_object_set_new(c, "_class_name", json_string("VaneClassifier"));
-    bad |= json_object_set_new(c, "input", json_string(inputs[image ? INPUT_IMAGE : INPUT_POINTS]));
-    bad |= json_object_set_new(c, "in_channels", json_integer(data->sample.dim[0]));
-    bad |= json_object_set_new(c, "sample_size",
-                               image ? vn_config_pair(data->sample.dim[1], data->sample.dim[2])
-                                     : json_null());
-    /* the null row is not a class */
-    bad |= json_object_set_new(c, "num_classes", json_integer(data->labels - 1));
-    bad |= json_object_set_new(c, "block_out_channels", list_channels(levels, channels));
-    bad |= json_object_set_new(c, "layers_per_block",
-                               json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
-    bad |= json_object_set_new(c, "norm_num_groups", json_integer(groups));
-    bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
-    bad |= json_object_set_new(c, "time", json_boolean(vn_preset(preset, "time", NULL) != 0));
-    return vn_config_done(c, bad, err);
+    const classifier c = {
+        .input = image ? INPUT_IMAGE : INPUT_POINTS,
+        .in_channels = data->sample.dim[0],
+        .sample_size = {image ? data->sample.dim[1] : 0, image ? data->sample.dim[2] : 0},
+        .num_classes = data->labels - 1, /* the null row is not a class */
+        .block_out_channels = vn_config_growing(levels, channels, 2),
+        .layers_per_block = (int64_t)vn_preset(preset, "layers", NULL),
+        .norm_num_groups = groups,
+        .dropout = data->dropout < 0 ? 0 : data->dropout,
+        .time = vn_preset(preset, "time", NULL) != 0};
+    return vn_config_write(vn_classifier_net.class_name, false, fields, VN_COUNT(fields), &c, err);
 }
 
 static vn_status open_classifier(const json_t *config, void **self, vn_net_io *io, vn_err *err) {

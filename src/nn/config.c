@@ -1,6 +1,6 @@
-/* config.c - reads a network's config by a table of its keys: every key is checked for its type and
- * range, an unknown one is refused with the nearest that exists, and a missing one keeps its
- * default. Configs are untrusted files. */
+/* config.c - reads and writes a network's config by a table of its keys. Read, every key is checked
+ * for its type and range, an unknown one is refused with the nearest that exists, and a missing one
+ * keeps its default: configs are untrusted files. Written, every key is there. */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -168,18 +168,57 @@ double vn_preset(const vn_choice *preset, const char *name, bool *given) {
     return 0;
 }
 
-json_t *vn_config_pair(int64_t a, int64_t b) {
-    json_t *pair = json_array();
-    int bad = json_array_append_new(pair, json_integer(a));
-    bad |= json_array_append_new(pair, json_integer(b));
-    if (!bad) return pair;
-    json_decref(pair);
-    return NULL;
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static json_t *write_list(const vn_field *f, const void *member) {
+    const vn_config_ints *ints = member;
+    const vn_config_names *names = member;
+    const size_t count = f->kind == VN_FIELD_INTS ? ints->count : names->count;
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < count; i++) {
+        json_t *one =
+            f->kind == VN_FIELD_INTS ? json_integer(ints->at[i]) : json_string(names->at[i]);
+        if (json_array_append_new(list, one) == 0) continue;
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
 }
 
-json_t *vn_config_done(json_t *config, int bad, vn_err *err) {
+static json_t *write_field(const vn_field *f, const void *member) {
+    const int64_t *whole = member;
+    const double *number = member;
+    const char *text = NULL;
+    switch (f->kind) {
+    case VN_FIELD_INT: return f->nullable && !*whole ? json_null() : json_integer(*whole);
+    case VN_FIELD_NUMBER: return f->nullable && *number == 0 ? json_null() : json_real(*number);
+    case VN_FIELD_BOOL: return json_boolean(*(const bool *)member);
+    case VN_FIELD_CHOICE: text = f->choices[*whole]; return text ? json_string(text) : json_null();
+    case VN_FIELD_SIZE:
+        return whole[0] ? json_pack("[I, I]", (json_int_t)whole[0], (json_int_t)whole[1])
+                        : json_null();
+    case VN_FIELD_INTS:
+    case VN_FIELD_NAMES: break;
+    }
+    return write_list(f, member);
+}
+
+json_t *vn_config_write(const char *class_name, bool diffusers, const vn_field *fields,
+                        size_t count, const void *from, vn_err *err) {
+    json_t *config = json_object();
+    int bad = json_object_set_new(config, "_class_name", json_string(class_name));
+    if (diffusers) bad |= json_object_set_new(config, "_diffusers_version", json_string("0.42.1"));
+    for (size_t i = 0; i < count; i++)
+        bad |= json_object_set_new(config, fields[i].name,
+                                   write_field(&fields[i], (const char *)from + fields[i].offset));
     if (!bad) return config;
     json_decref(config);
     vn_no_memory(err);
     return NULL;
+}
+
+vn_config_ints vn_config_growing(int64_t n, int64_t first, int64_t growth) {
+    vn_config_ints list = {.count = (size_t)n};
+    for (int64_t i = 0; i < n; i++, first *= growth) list.at[i] = first;
+    return list;
 }

@@ -22,28 +22,12 @@
  *     num_register_tokens  learned tokens that go through the blocks before the image's (arXiv
  *                          2309.16588)
  */
-#include "nn/internal.h"
+#include "nn/dit.h"
 
 #include <math.h>
 #include <string.h>
 
 static const char net_name[] = "dit";
-
-/* The keys of config.json, with diffusers' defaults in `defaults`. */
-typedef struct dit_config {
-    int64_t num_attention_heads, attention_head_dim, in_channels, out_channels, num_layers;
-    double dropout;
-    int64_t norm_num_groups; /* not used: diffusers reads it too, but has no group norm here */
-    bool attention_bias;
-    int64_t sample_size, patch_size, activation_fn, num_embeds_ada_norm;
-    bool upcast_attention; /* not used: everything is in float32 here */
-    int64_t norm_type;
-    bool norm_elementwise_affine;
-    double norm_eps;
-    int64_t block_norm, qk_norm; /* vane's own, from here on */
-    double rope_theta;           /* 0: none */
-    int64_t num_register_tokens;
-} dit_config;
 
 /* The feed-forward layer's function between its two linear layers: f(slope x) / slope; or, gated,
  * one half of x times f of the other half. */
@@ -55,7 +39,6 @@ typedef struct activation {
 
 static const char *const norm_types[] = {"ada_norm_zero", NULL};
 
-enum { LAYER_NORM, RMS_NORM, NO_NORM };
 static const char *const norms[] = {"layer_norm", "rms_norm", NULL};
 
 /* clang-format off */
@@ -73,7 +56,7 @@ static const activation activation_of[] = {
 };
 /* clang-format on */
 
-static const dit_config defaults = {
+const vn_dit_keys vn_dit_defaults = {
     .num_attention_heads = 16,
     .attention_head_dim = 72,
     .in_channels = 4,
@@ -85,8 +68,8 @@ static const dit_config defaults = {
     .activation_fn = GELU_APPROXIMATE,
     .num_embeds_ada_norm = 1000,
     .norm_eps = 1e-5,
-    .block_norm = LAYER_NORM,
-    .qk_norm = NO_NORM,
+    .block_norm = VN_DIT_LAYER_NORM,
+    .qk_norm = VN_DIT_NO_NORM,
 };
 
 #define MAX_SIZE   65536.0 /* pixels on a side, channels */
@@ -98,9 +81,9 @@ static const dit_config defaults = {
 /* The largest table of token positions, in numbers: 1 GB. */
 #define MAX_TABLE (INT64_C(1) << 28)
 
-#define KEY(kind, member) VN_CONFIG_KEY(dit_config, kind, member)
+#define KEY(kind, member) VN_CONFIG_KEY(vn_dit_keys, kind, member)
 /* clang-format off */
-static const vn_field fields[] = {
+const vn_field vn_dit_fields[] = {
     /* kind, key                          null   min max         choices      null is */
     {KEY(INT, num_attention_heads),        false, 1,  MAX_SIZE,   NULL,        0},
     {KEY(INT, attention_head_dim),         false, 1,  MAX_SIZE,   NULL,        0},
@@ -119,16 +102,16 @@ static const vn_field fields[] = {
     {KEY(BOOL, norm_elementwise_affine),   true,  0,  0,          NULL,        0},
     {KEY(NUMBER, norm_eps),                false, 0,  1,          NULL,        0},
     {KEY(CHOICE, block_norm),              false, 0,  0,          norms,       0},
-    {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       NO_NORM},
+    {KEY(CHOICE, qk_norm),                 true,  0,  0,          norms,       VN_DIT_NO_NORM},
     {KEY(NUMBER, rope_theta),              true,  1,  MAX_THETA,  NULL,        0},
     {KEY(INT, num_register_tokens),        false, 0,  MAX_EXTRA,  NULL,        0},
 };
 /* clang-format on */
-#define OWN_FIELDS 4 /* the last of them */
+const size_t vn_dit_field_count = VN_COUNT(vn_dit_fields);
 
 /* A config ready to build. */
 typedef struct dit {
-    dit_config config;
+    vn_dit_keys config;
     int64_t width; /* of a token */
     int64_t side;  /* patches along a side of sample_size, for which positions are whole numbers */
     activation act;
@@ -136,14 +119,14 @@ typedef struct dit {
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
-static bool goes_beyond(const dit_config *c) {
-    return c->block_norm != defaults.block_norm || c->qk_norm != defaults.qk_norm ||
+static bool goes_beyond(const vn_dit_keys *c) {
+    return c->block_norm != vn_dit_defaults.block_norm || c->qk_norm != vn_dit_defaults.qk_norm ||
            c->rope_theta > 0 || c->num_register_tokens > 0;
 }
 
 /* A config has diffusers' class name if diffusers can build it, and vane's otherwise; a config with
  * the other one is refused. */
-static vn_status check_class(const dit_config *c, const json_t *config, vn_err *err) {
+static vn_status check_class(const vn_dit_keys *c, const json_t *config, vn_err *err) {
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     if (!strcmp(class_name, VN_DIT_OWN_CLASS)) {
         if (goes_beyond(c)) return VN_OK;
@@ -153,16 +136,16 @@ static vn_status check_class(const dit_config *c, const json_t *config, vn_err *
             "DiTTransformer2DModel: its _class_name must say so",
             class_name);
     }
-    for (size_t i = VN_COUNT(fields) - OWN_FIELDS; i < VN_COUNT(fields); i++)
-        if (json_object_get(config, fields[i].name))
+    for (size_t i = vn_dit_field_count - VN_DIT_OWN_FIELDS; i < vn_dit_field_count; i++)
+        if (json_object_get(config, vn_dit_fields[i].name))
             return vn_fail(err, VN_BAD_FILE,
                            "dit: diffusers' %s has no %s: the _class_name of one that has it is %s",
-                           class_name, fields[i].name, VN_DIT_OWN_CLASS);
+                           class_name, vn_dit_fields[i].name, VN_DIT_OWN_CLASS);
     return VN_OK;
 }
 
 static vn_status check_config(const dit *d, vn_err *err) {
-    const dit_config *c = &d->config;
+    const vn_dit_keys *c = &d->config;
     if (d->width > (int64_t)MAX_SIZE || d->width % 4)
         return vn_fail(err, VN_BAD_FILE,
                        "dit: num_attention_heads %lld of attention_head_dim %lld make tokens %lld "
@@ -182,7 +165,7 @@ static vn_status check_config(const dit *d, vn_err *err) {
 }
 
 static void set_io(const dit *d, vn_net_io *io) {
-    const dit_config *c = &d->config;
+    const vn_dit_keys *c = &d->config;
     *io =
         (vn_net_io){.height = c->sample_size,
                     .width = c->sample_size,
@@ -202,9 +185,9 @@ static void set_io(const dit *d, vn_net_io *io) {
 static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     dit *d = vn_calloc(1, sizeof *d);
     if (!d) return vn_no_memory(err);
-    dit_config *c = &d->config;
-    *c = defaults;
-    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), c, err);
+    vn_dit_keys *c = &d->config;
+    *c = vn_dit_defaults;
+    vn_status status = vn_config_read(config, net_name, vn_dit_fields, vn_dit_field_count, c, err);
     if (!status) status = check_class(c, config, err);
     if (!status) {
         if (!c->out_channels) c->out_channels = c->in_channels;
@@ -302,7 +285,7 @@ static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
 /* The rotary positions of queries and keys, the same as those of the sinusoids. Empty without
  * rope_theta. */
 static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
-    const dit_config *c = &d->config;
+    const vn_dit_keys *c = &d->config;
     if (c->rope_theta == 0) return (vn_rope){0};
     return vn_rope_plane(s, c->num_register_tokens, side, side, stretch_of(d, side),
                          c->attention_head_dim, c->rope_theta);
@@ -356,7 +339,7 @@ static vn_node *token_part(const vn_scope *s, const dit *d, vn_node *e, int i) {
  * its own under `name`, unless that is NULL. */
 static vn_node *modulated_norm(const vn_scope *s, const dit *d, const char *name, vn_node *x,
                                double eps, vn_node *e, int i) {
-    if (d->config.block_norm != RMS_NORM) {
+    if (d->config.block_norm != VN_DIT_RMS_NORM) {
         const vn_modulation by = {part(s, d, e, i + 1), part(s, d, e, i)};
         return vn_layer_modulated_norm(s, name, x, &by, d->width, 0, eps, VN_FN_IDENTITY);
     }
@@ -369,19 +352,19 @@ static vn_node *modulated_norm(const vn_scope *s, const dit *d, const char *name
  * its position, if the config has these. */
 static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name, vn_node *x,
                               const vn_rope *rope) {
-    const dit_config *c = &d->config;
+    const vn_dit_keys *c = &d->config;
     const int64_t head = c->attention_head_dim;
-    if (!x || (c->qk_norm == NO_NORM && !rope->cosine)) return x;
+    if (!x || (c->qk_norm == VN_DIT_NO_NORM && !rope->cosine)) return x;
     vn_node *y = vn_reshape(
         s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
-    if (c->qk_norm == LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, MODULATED_EPS);
-    if (c->qk_norm == RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, MODULATED_EPS);
+    if (c->qk_norm == VN_DIT_LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, MODULATED_EPS);
+    if (c->qk_norm == VN_DIT_RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, MODULATED_EPS);
     if (rope->cosine) y = vn_rope_turn(s, y, rope);
     return vn_reshape(s->g, y, x->shape);
 }
 
 static vn_node *attention(const vn_scope *s, const dit *d, vn_node *x, const vn_rope *rope) {
-    const dit_config *c = &d->config;
+    const vn_dit_keys *c = &d->config;
     vn_node *q = vn_layer_linear_if(s, "to_q", x, d->width, d->width, c->attention_bias);
     vn_node *k = vn_layer_linear_if(s, "to_k", x, d->width, d->width, c->attention_bias);
     vn_node *v = vn_layer_linear_if(s, "to_v", x, d->width, d->width, c->attention_bias);

@@ -3,7 +3,7 @@
  * depth=12,width=384,heads=6 (S), 768 and 12 (B), depth=24,width=1024,heads=16 (L) and
  * depth=28,width=1152,heads=16 (XL). With options that diffusers' class lacks, the config is of
  * vane's own class. */
-#include "nn/internal.h"
+#include "nn/dit.h"
 
 /* clang-format off */
 const vn_param vn_dit_presets[] = {
@@ -29,17 +29,9 @@ const vn_param vn_dit_presets[] = {
 };
 /* clang-format on */
 
-/* In the order of the choices above. */
-static const char *const activations[] = {
-    "gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu"};
-enum { GELU_APPROXIMATE = 1 };
-static const char *const norms[] = {"layer_norm", "rms_norm"};
-enum { LAYER, NONE = VN_COUNT(norms) };
-
 typedef struct sizes {
     int64_t depth, width, heads, patch;
-    size_t mlp, norm, qk_norm;
-    int64_t rope, registers;
+    int64_t mlp, norm, qk_norm, rope, registers; /* choices as in the config's own lists */
 } sizes;
 
 static sizes read_sizes(const vn_choice *preset) {
@@ -47,15 +39,15 @@ static sizes read_sizes(const vn_choice *preset) {
                    .width = (int64_t)vn_preset(preset, "width", NULL),
                    .heads = (int64_t)vn_preset(preset, "heads", NULL),
                    .patch = (int64_t)vn_preset(preset, "patch", NULL),
-                   .mlp = (size_t)vn_preset(preset, "mlp", NULL),
-                   .norm = (size_t)vn_preset(preset, "norm", NULL),
-                   .qk_norm = (size_t)vn_preset(preset, "qk_norm", NULL),
+                   .mlp = (int64_t)vn_preset(preset, "mlp", NULL),
+                   .norm = (int64_t)vn_preset(preset, "norm", NULL),
+                   .qk_norm = (int64_t)vn_preset(preset, "qk_norm", NULL),
                    .rope = (int64_t)vn_preset(preset, "rope", NULL),
                    .registers = (int64_t)vn_preset(preset, "registers", NULL)};
 }
 
 static bool is_own(const sizes *z) {
-    return z->norm != LAYER || z->qk_norm != NONE || z->rope || z->registers;
+    return z->norm != VN_DIT_LAYER_NORM || z->qk_norm != VN_DIT_NO_NORM || z->rope || z->registers;
 }
 
 static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
@@ -85,38 +77,27 @@ static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
     return VN_OK;
 }
 
-/* Sets the keys that only vane's own class has. */
-static int set_own(json_t *c, const sizes *z) {
-    int bad = json_object_set_new(c, "block_norm", json_string(norms[z->norm]));
-    bad |= json_object_set_new(c, "qk_norm",
-                               z->qk_norm == NONE ? json_null() : json_string(norms[z->qk_norm]));
-    bad |= json_object_set_new(c, "rope_theta", z->rope ? json_integer(z->rope) : json_null());
-    bad |= json_object_set_new(c, "num_register_tokens", json_integer(z->registers));
-    return bad;
-}
-
 json_t *vn_dit_config(const vn_choice *preset, const vn_net_data *data, vn_err *err) {
     const sizes z = read_sizes(preset);
     if (check(&z, data, err) != VN_OK) return NULL;
     const bool own = is_own(&z);
-    json_t *c = json_object();
-    int bad = json_object_set_new(c, "_class_name",
-                                  json_string(own ? VN_DIT_OWN_CLASS : "DiTTransformer2DModel"));
-    if (!own) bad |= json_object_set_new(c, "_diffusers_version", json_string("0.42.1"));
-    bad |= json_object_set_new(c, "num_attention_heads", json_integer(z.heads));
-    bad |= json_object_set_new(c, "attention_head_dim", json_integer(z.width / z.heads));
-    bad |= json_object_set_new(c, "in_channels", json_integer(data->sample.dim[0]));
-    bad |= json_object_set_new(c, "out_channels",
-                               json_integer((data->learns_variance ? 2 : 1) * data->sample.dim[0]));
-    bad |= json_object_set_new(c, "num_layers", json_integer(z.depth));
-    bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
-    bad |= json_object_set_new(c, "sample_size", json_integer(data->sample.dim[1]));
-    bad |= json_object_set_new(c, "patch_size", json_integer(z.patch));
-    if (z.mlp != GELU_APPROXIMATE)
-        bad |= json_object_set_new(c, "activation_fn", json_string(activations[z.mlp]));
+    vn_dit_keys c = vn_dit_defaults;
+    c.num_attention_heads = z.heads;
+    c.attention_head_dim = z.width / z.heads;
+    c.in_channels = data->sample.dim[0];
+    c.out_channels = (data->learns_variance ? 2 : 1) * data->sample.dim[0];
+    c.num_layers = z.depth;
+    c.dropout = data->dropout < 0 ? 0 : data->dropout;
+    c.sample_size = data->sample.dim[1];
+    c.patch_size = z.patch;
+    c.activation_fn = z.mlp;
     /* diffusers adds the null row itself */
-    bad |= json_object_set_new(c, "num_embeds_ada_norm",
-                               json_integer(data->labels ? data->labels - 1 : 0));
-    if (own) bad |= set_own(c, &z);
-    return vn_config_done(c, bad, err);
+    c.num_embeds_ada_norm = data->labels ? data->labels - 1 : 0;
+    c.block_norm = z.norm;
+    c.qk_norm = z.qk_norm;
+    c.rope_theta = (double)z.rope;
+    c.num_register_tokens = z.registers;
+    const size_t keys = vn_dit_field_count - (own ? 0 : VN_DIT_OWN_FIELDS);
+    return vn_config_write(own ? VN_DIT_OWN_CLASS : vn_dit_net.class_name, !own, vn_dit_fields,
+                           keys, &c, err);
 }

@@ -76,10 +76,12 @@ vn_status vn_config_refuse(const char *net, const char *key, const char *text,
                            const char *const *known, size_t count, vn_err *err);
 /* A preset's parameter by name; *given (or NULL): whether the user set it. */
 double vn_preset(const vn_choice *preset, const char *name, bool *given);
-/* For writing a config: the array [a, b], or NULL if out of memory. The second ends it: returns
- * `config`, or frees it and returns NULL with err set if `bad` (out of memory). */
-json_t *vn_config_pair(int64_t a, int64_t b);
-json_t *vn_config_done(json_t *config, int bad, vn_err *err);
+/* A config of all these keys, in their order; NULL with err set. What vn_config_read makes of it is
+ * `from`. diffusers: the class is one of theirs. */
+json_t *vn_config_write(const char *class_name, bool diffusers, const vn_field *fields,
+                        size_t count, const void *from, vn_err *err);
+/* n lengths, each `growth` times the one before. */
+vn_config_ints vn_config_growing(int64_t n, int64_t first, int64_t growth);
 
 /* Rewrites a config of an earlier version of diffusers as today's, in place (legacy.c). */
 vn_status vn_config_update(json_t *config, vn_err *err);

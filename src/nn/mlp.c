@@ -39,20 +39,14 @@ static json_t *new_config(const vn_choice *preset, const vn_net_data *data, vn_e
         vn_fail(err, VN_BAD_ARGUMENT, "mlp is for points; for images use unet2d");
         return NULL;
     }
-    json_t *c = json_object();
-    int bad = json_object_set_new(c, "_class_name", json_string("VaneMLP"));
-    bad |= json_object_set_new(c, "dimension", json_integer(data->sample.dim[0]));
-    bad |=
-        json_object_set_new(c, "width", json_integer((json_int_t)vn_preset(preset, "width", NULL)));
-    bad |= json_object_set_new(c, "layers",
-                               json_integer((json_int_t)vn_preset(preset, "layers", NULL)));
-    bad |= json_object_set_new(c, "time_features",
-                               json_integer((json_int_t)vn_preset(preset, "features", NULL)));
-    bad |= json_object_set_new(c, "num_class_embeds",
-                               data->labels ? json_integer(data->labels) : json_null());
-    bad |= json_object_set_new(c, "dropout", json_real(data->dropout < 0 ? 0 : data->dropout));
-    if (data->learns_variance) bad |= json_object_set_new(c, "learns_variance", json_true());
-    return vn_config_done(c, bad, err);
+    const mlp m = {.dimension = data->sample.dim[0],
+                   .width = (int64_t)vn_preset(preset, "width", NULL),
+                   .layers = (int64_t)vn_preset(preset, "layers", NULL),
+                   .time_features = (int64_t)vn_preset(preset, "features", NULL),
+                   .num_class_embeds = data->labels,
+                   .dropout = data->dropout < 0 ? 0 : data->dropout,
+                   .learns_variance = data->learns_variance};
+    return vn_config_write(vn_mlp_net.class_name, false, fields, VN_COUNT(fields), &m, err);
 }
 
 static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_err *err) {

@@ -3,38 +3,11 @@
  * levels that make it larger again and take these results as skip connections; the embedding of
  * time and class enters every residual block. State dicts are the same as diffusers', tensor for
  * tensor; what UNet2DModel cannot run is refused by name. */
-#include "nn/internal.h"
+#include "nn/unet2d.h"
 
 static const char net_name[] = "unet2d";
 
-/* The keys of config.json, with diffusers' defaults in `defaults`. */
-typedef struct unet_config {
-    int64_t sample_size[2], in_channels, out_channels;
-    bool center_input_sample;
-    int64_t time_embedding_type, time_embedding_dim;
-    double freq_shift;
-    bool flip_sin_to_cos;
-    vn_config_names down_block_types, up_block_types;
-    int64_t mid_block_type;
-    vn_config_ints block_out_channels;
-    int64_t layers_per_block;
-    double mid_block_scale_factor;
-    int64_t downsample_padding, downsample_type, upsample_type;
-    double dropout;
-    int64_t act_fn, attention_head_dim, norm_num_groups, attn_norm_num_groups;
-    double norm_eps;
-    int64_t resnet_time_scale_shift;
-    bool add_attention;
-    int64_t class_embed_type, num_class_embeds, num_train_timesteps;
-} unet_config;
-
-enum { TIME_POSITIONAL, TIME_FOURIER, TIME_LEARNED };
-enum { MID_BLOCK, MID_NONE };
-enum { RESIZE_CONV, RESIZE_RESNET };
-enum { SHIFT_DEFAULT, SHIFT_SCALE };
-enum { CLASS_TIMESTEP, CLASS_IDENTITY, CLASS_DEFAULT };
-
-static const unet_config defaults = {
+const vn_unet2d_keys vn_unet2d_defaults = {
     .in_channels = 3,
     .out_channels = 3,
     .flip_sin_to_cos = true,
@@ -49,7 +22,7 @@ static const unet_config defaults = {
     .norm_num_groups = 32,
     .norm_eps = 1e-5,
     .add_attention = true,
-    .class_embed_type = CLASS_DEFAULT,
+    .class_embed_type = VN_UNET2D_CLASS_DEFAULT,
 };
 
 static const char *const times[] = {"positional", "fourier", "learned", NULL};
@@ -63,9 +36,9 @@ static const vn_fn activation_fn[] = {VN_FN_SILU, VN_FN_SILU, VN_FN_MISH, VN_FN_
 #define MAX_SIZE 65536.0 /* pixels on a side, channels */
 #define MAX_ROWS 1e8     /* of a table */
 
-#define KEY(kind, member) VN_CONFIG_KEY(unet_config, kind, member)
+#define KEY(kind, member) VN_CONFIG_KEY(vn_unet2d_keys, kind, member)
 /* clang-format off */
-static const vn_field fields[] = {
+const vn_field vn_unet2d_fields[] = {
     /* kind, key                           null   min   max       choices      null is */
     {KEY(SIZE, sample_size),               true,  1,    MAX_SIZE, NULL,        0},
     {KEY(INT, in_channels),                false, 1,    MAX_SIZE, NULL,        0},
@@ -76,14 +49,14 @@ static const vn_field fields[] = {
     {KEY(NUMBER, freq_shift),              false, -1e6, 1e6,      NULL,        0},
     {KEY(BOOL, flip_sin_to_cos),           true,  0,    0,        NULL,        0},
     {KEY(NAMES, down_block_types),         false, 0,    0,        NULL,        0},
-    {KEY(CHOICE, mid_block_type),          true,  0,    0,        mids,        MID_NONE},
+    {KEY(CHOICE, mid_block_type),          true,  0,    0,        mids,        VN_UNET2D_MID_NONE},
     {KEY(NAMES, up_block_types),           false, 0,    0,        NULL,        0},
     {KEY(INTS, block_out_channels),        false, 1,    MAX_SIZE, NULL,        0},
     {KEY(INT, layers_per_block),           false, 0,    VN_UNET_MAX_LAYERS, NULL, 0},
     {KEY(NUMBER, mid_block_scale_factor),  false, -1e6, 1e6,      NULL,        0},
     {KEY(INT, downsample_padding),         false, 0,    16,       NULL,        0},
-    {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     RESIZE_CONV},
-    {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     RESIZE_CONV},
+    {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     VN_UNET2D_RESIZE_CONV},
+    {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     VN_UNET2D_RESIZE_CONV},
     {KEY(NUMBER, dropout),                 false, 0,    0.999,    NULL,        0},
     {KEY(CHOICE, act_fn),                  false, 0,    0,        activations, 0},
     {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE, NULL,        0},
@@ -92,15 +65,16 @@ static const vn_field fields[] = {
     {KEY(NUMBER, norm_eps),                false, 0,    1,        NULL,        0},
     {KEY(CHOICE, resnet_time_scale_shift), false, 0,    0,        shifts,      0},
     {KEY(BOOL, add_attention),             true,  0,    0,        NULL,        0},
-    {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     CLASS_DEFAULT},
+    {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     VN_UNET2D_CLASS_DEFAULT},
     {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS, NULL,        0},
     {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS, NULL,        0},
 };
 /* clang-format on */
+const size_t vn_unet2d_field_count = VN_COUNT(vn_unet2d_fields);
 
 /* A config ready to build. */
 typedef struct unet {
-    unet_config config;
+    vn_unet2d_keys config;
     vn_unet_style style;
     size_t levels;
     const vn_unet_block *down[VN_CONFIG_MAX_LIST], *up[VN_CONFIG_MAX_LIST];
@@ -110,7 +84,7 @@ typedef struct unet {
 /* ---- config ---------------------------------------------------------------------------------- */
 
 static vn_status find_blocks(unet *u, vn_err *err) {
-    const unet_config *c = &u->config;
+    const vn_unet2d_keys *c = &u->config;
     u->levels = c->block_out_channels.count;
     if (c->down_block_types.count != u->levels || c->up_block_types.count != u->levels)
         return vn_fail(err, VN_BAD_FILE,
@@ -126,8 +100,8 @@ static vn_status find_blocks(unet *u, vn_err *err) {
     return status;
 }
 
-static vn_status check_config(const unet_config *c, vn_err *err) {
-    if (c->time_embedding_type == TIME_LEARNED && !c->num_train_timesteps)
+static vn_status check_config(const vn_unet2d_keys *c, vn_err *err) {
+    if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED && !c->num_train_timesteps)
         return vn_fail(err, VN_BAD_FILE,
                        "unet2d: time_embedding_type \"learned\" needs num_train_timesteps");
     if (c->mid_block_scale_factor == 0)
@@ -136,7 +110,7 @@ static vn_status check_config(const unet_config *c, vn_err *err) {
 }
 
 static void set_style(unet *u) {
-    const unet_config *c = &u->config;
+    const vn_unet2d_keys *c = &u->config;
     u->time_width = c->time_embedding_dim ? c->time_embedding_dim : 4 * c->block_out_channels.at[0];
     u->style = (vn_unet_style){.layers = c->layers_per_block,
                                .groups = c->norm_num_groups,
@@ -144,17 +118,17 @@ static void set_style(unet *u) {
                                .eps = c->norm_eps,
                                .dropout = c->dropout,
                                .act = activation_fn[c->act_fn],
-                               .scale_shift = c->resnet_time_scale_shift == SHIFT_SCALE,
+                               .scale_shift = c->resnet_time_scale_shift == VN_UNET2D_SHIFT_SCALE,
                                .downsample_pad = c->downsample_padding,
-                               .resnet_downsample = c->downsample_type == RESIZE_RESNET,
-                               .resnet_upsample = c->upsample_type == RESIZE_RESNET};
+                               .resnet_downsample = c->downsample_type == VN_UNET2D_RESIZE_RESNET,
+                               .resnet_upsample = c->upsample_type == VN_UNET2D_RESIZE_RESNET};
 }
 
 /* Perturbations act on the attention blocks. The innermost is that of the middle or, without one,
  * the last on the way down. */
 static void set_layers(const unet *u, vn_net_io *io) {
     int64_t down = 0, up = 0;
-    const bool middle = u->config.mid_block_type != MID_NONE && u->config.add_attention;
+    const bool middle = u->config.mid_block_type != VN_UNET2D_MID_NONE && u->config.add_attention;
     for (size_t i = 0; i < u->levels; i++) {
         down += vn_unet_attentions(&u->style, u->down[i], false);
         up += vn_unet_attentions(&u->style, u->up[i], true);
@@ -169,14 +143,14 @@ static void set_layers(const unet *u, vn_net_io *io) {
 /* A class is a row of a table, or a number that is embedded like a time, or a vector that is added
  * to the time's embedding as it is. */
 static void take_class(const unet *u, vn_net_io *io) {
-    const unet_config *c = &u->config;
+    const vn_unet2d_keys *c = &u->config;
     vn_port port = {.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH)};
-    if (c->class_embed_type == CLASS_DEFAULT) {
+    if (c->class_embed_type == VN_UNET2D_CLASS_DEFAULT) {
         vn_net_takes_labels(io, c->num_class_embeds);
-    } else if (c->class_embed_type == CLASS_IDENTITY) {
+    } else if (c->class_embed_type == VN_UNET2D_CLASS_IDENTITY) {
         port.shape = VN_SHAPE(VN_DIM_BATCH, u->time_width);
         vn_net_takes(io, port);
-    } else if (c->time_embedding_type == TIME_LEARNED) {
+    } else if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED) {
         vn_net_takes_labels(io, c->num_train_timesteps);
     } else {
         vn_net_takes(io, port);
@@ -184,8 +158,8 @@ static void take_class(const unet *u, vn_net_io *io) {
 }
 
 static void set_io(const unet *u, vn_net_io *io) {
-    const unet_config *c = &u->config;
-    bool learned = c->time_embedding_type == TIME_LEARNED;
+    const vn_unet2d_keys *c = &u->config;
+    bool learned = c->time_embedding_type == VN_UNET2D_TIME_LEARNED;
     *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
     for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
     set_layers(u, io);
@@ -198,8 +172,9 @@ static void set_io(const unet *u, vn_net_io *io) {
 static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
     unet *u = vn_calloc(1, sizeof *u);
     if (!u) return vn_no_memory(err);
-    u->config = defaults;
-    vn_status status = vn_config_read(config, net_name, fields, VN_COUNT(fields), &u->config, err);
+    u->config = vn_unet2d_defaults;
+    vn_status status =
+        vn_config_read(config, net_name, vn_unet2d_fields, vn_unet2d_field_count, &u->config, err);
     if (!status) status = check_config(&u->config, err);
     if (!status) status = find_blocks(u, err);
     if (status) {
@@ -217,28 +192,28 @@ static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_
 #define FOURIER_SCALE 16.0
 
 /* How the time, and a class given as one, becomes numbers: [N, time_features]. */
-static vn_node *time_features(const vn_scope *s, const unet_config *c, vn_node *t) {
+static vn_node *time_features(const vn_scope *s, const vn_unet2d_keys *c, vn_node *t) {
     int64_t width = c->block_out_channels.at[0];
-    if (c->time_embedding_type == TIME_FOURIER)
+    if (c->time_embedding_type == VN_UNET2D_TIME_FOURIER)
         return vn_time_fourier(s, "time_proj", t, width, FOURIER_SCALE);
-    if (c->time_embedding_type == TIME_LEARNED)
+    if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED)
         return vn_layer_embedding(s, "time_proj", t, c->num_train_timesteps, width);
     return vn_time_sinusoids(s, t, width, c->flip_sin_to_cos, c->freq_shift);
 }
 
 static vn_time embed(const vn_scope *s, const unet *u) {
-    const unet_config *c = &u->config;
+    const vn_unet2d_keys *c = &u->config;
     vn_node *time = vn_scope_input(s, "timestep"), *class = vn_scope_input(s, "class_labels");
     int64_t features =
-        c->block_out_channels.at[0] * (c->time_embedding_type == TIME_FOURIER ? 2 : 1);
+        c->block_out_channels.at[0] * (c->time_embedding_type == VN_UNET2D_TIME_FOURIER ? 2 : 1);
     vn_node *e =
         vn_time_embedding(s, "time_embedding", time_features(s, c, time), features, u->time_width);
 
-    if (c->class_embed_type == CLASS_TIMESTEP) {
+    if (c->class_embed_type == VN_UNET2D_CLASS_TIMESTEP) {
         vn_node *label = time_features(s, c, class);
         e = vn_add(s->g, e,
                    vn_time_embedding(s, "class_embedding", label, features, u->time_width));
-    } else if (c->class_embed_type == CLASS_IDENTITY) {
+    } else if (c->class_embed_type == VN_UNET2D_CLASS_IDENTITY) {
         e = vn_add(s->g, e, class);
     } else if (c->num_class_embeds) {
         vn_node *label =
@@ -272,8 +247,8 @@ static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
 }
 
 static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
-    const unet_config *c = &u->config;
-    if (c->mid_block_type == MID_NONE) return;
+    const vn_unet2d_keys *c = &u->config;
+    if (c->mid_block_type == VN_UNET2D_MID_NONE) return;
     vn_scope at = vn_scope_in(s, "mid_block");
     int64_t channels = c->block_out_channels.at[u->levels - 1];
     vn_unet_mid mid = {.channels = channels,
@@ -288,7 +263,7 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
 
 static void build(const void *self, const vn_scope *s) {
     const unet *u = self;
-    const unet_config *c = &u->config;
+    const vn_unet2d_keys *c = &u->config;
     vn_node *x = vn_scope_input(s, "sample"), *time = vn_scope_input(s, "timestep");
     if (c->center_input_sample) x = vn_affine(s->g, x, 2, -1);
     vn_unet_flow flow = {.image = x, .time = embed(s, u)};
@@ -305,7 +280,7 @@ static void build(const void *self, const vn_scope *s) {
     x = vn_layer_group_norm(s, "conv_norm_out", flow.x, channels, groups, c->norm_eps, VN_FN_SILU);
     x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
     if (flow.image) x = vn_unet_add_image(s, flow.image, x);
-    if (c->time_embedding_type == TIME_FOURIER && time)
+    if (c->time_embedding_type == VN_UNET2D_TIME_FOURIER && time)
         x = vn_div(s->g, x, vn_reshape(s->g, time, VN_SHAPE(time->shape.dim[0], 1, 1, 1)));
     vn_scope_denoised(s, x);
 }

@@ -1,6 +1,6 @@
 /* Configs: what is refused and in which words, defaults, presets, initial weights; damaged configs;
  * memory that runs out. */
-#include "nn/nn.h"
+#include "nn/internal.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -218,6 +218,59 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
     expect_no_preset("unet2d:channel=8", &fashion, "channels");
 }
 
+/* ---- written and read -------------------------------------------------------------------------- */
+
+typedef struct every_kind {
+    int64_t whole, none, choice, off, size[2], any_size[2];
+    double number;
+    bool yes;
+    vn_config_ints ints;
+    vn_config_names names;
+} every_kind;
+
+static const char *const choices[] = {"a", "b", NULL};
+#define KEY(kind, member) VN_CONFIG_KEY(every_kind, kind, member)
+static const vn_field every_field[] = {
+    {KEY(INT, whole), false, 0, 1e9, NULL, 0},      {KEY(INT, none), true, 1, 1e9, NULL, 0},
+    {KEY(CHOICE, choice), false, 0, 0, choices, 0}, {KEY(CHOICE, off), true, 0, 0, choices, 2},
+    {KEY(SIZE, size), true, 1, 99, NULL, 0},        {KEY(SIZE, any_size), true, 1, 99, NULL, 0},
+    {KEY(NUMBER, number), false, 0, 1, NULL, 0},    {KEY(BOOL, yes), false, 0, 0, NULL, 0},
+    {KEY(INTS, ints), false, 0, 99, NULL, 0},       {KEY(NAMES, names), false, 0, 0, NULL, 0},
+};
+
+static void what_is_written_is_read(void **state) {
+    (void)state;
+    const every_kind from = {.whole = 7,
+                             .choice = 1,
+                             .off = 2,
+                             .size = {5, 9},
+                             .number = 0.1,
+                             .yes = true,
+                             .ints = vn_config_growing(3, 4, 2),
+                             .names = {2, {"x", "y"}}};
+    every_kind into = {.none = 3, .any_size = {1, 1}};
+    alloc_turn t = {0};
+    while (alloc_next(&t)) {
+        vn_err err = {0};
+        json_t *config =
+            vn_config_write("Any", true, every_field, VN_COUNT(every_field), &from, &err);
+        alloc_hit(&t, config ? VN_OK : err.status);
+        json_decref(config);
+    }
+    vn_err err = {0};
+    json_t *config = vn_config_write("Any", true, every_field, VN_COUNT(every_field), &from, &err);
+    assert_string_equal(json_string_value(json_object_get(config, "_class_name")), "Any");
+    assert_non_null(json_object_get(config, "_diffusers_version"));
+    assert_int_equal(vn_config_read(config, "any", every_field, VN_COUNT(every_field), &into, &err),
+                     VN_OK);
+    assert_true(into.whole == 7 && into.none == 0 && into.choice == 1 && into.off == 2);
+    assert_true(into.size[0] == 5 && into.size[1] == 9 && into.any_size[0] == 0);
+    assert_true(into.number == 0.1 && into.yes);
+    assert_true(into.ints.count == 3 && into.ints.at[2] == 16);
+    assert_true(into.names.count == 2 && !strcmp(into.names.at[1], "y"));
+    json_decref(config);
+}
+
 /* ---- initial weights ------------------------------------------------------------------------- */
 
 typedef struct moments {
@@ -314,6 +367,7 @@ int main(void) {
         cmocka_unit_test(accepts_what_diffusers_does),
         cmocka_unit_test(defaults_are_those_of_diffusers),
         cmocka_unit_test(presets_fit_the_data),
+        cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(presets_refuse_data_that_does_not_fit),
         cmocka_unit_test(weights_begin_as_in_pytorch),
         cmocka_unit_test_setup_teardown(survives_damaged_configs, scratch_enter, scratch_leave),
