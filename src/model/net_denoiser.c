@@ -1,6 +1,7 @@
-/* net_denoiser.c - a trained network as a denoiser: gives the network each row's factor of the input,
- * time and class, and runs the rows in chunks, so that memory does not grow with the batch. Rows are
- * read and written where the caller has them. The output is interpreted by path/prediction.c. */
+/* net_denoiser.c - a trained network as a denoiser: gives the network each row's factor of the
+ * input, its time and its class, and runs the rows in chunks, so that memory does not grow with the
+ * batch. Rows are read and written where the caller has them. The output is interpreted by
+ * path/prediction.c. */
 #include "model/internal.h"
 
 #include <string.h>

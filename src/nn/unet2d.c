@@ -22,7 +22,7 @@ const vn_unet2d_keys vn_unet2d_defaults = {
     .norm_num_groups = 32,
     .norm_eps = 1e-5,
     .add_attention = true,
-    .class_embed_type = VN_UNET2D_CLASS_DEFAULT,
+    .class_embed_type = VN_UNET2D_BY_TABLE,
 };
 
 static const char *const times[] = {"positional", "fourier", "learned", NULL};
@@ -55,8 +55,8 @@ const vn_field vn_unet2d_fields[] = {
     {KEY(INT, layers_per_block),           false, 0,    VN_UNET_MAX_LAYERS, NULL, 0},
     {KEY(NUMBER, mid_block_scale_factor),  false, -1e6, 1e6,      NULL,        0},
     {KEY(INT, downsample_padding),         false, 0,    16,       NULL,        0},
-    {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     VN_UNET2D_RESIZE_CONV},
-    {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     VN_UNET2D_RESIZE_CONV},
+    {KEY(CHOICE, downsample_type),         true,  0,    0,        resizes,     VN_UNET2D_BY_CONV},
+    {KEY(CHOICE, upsample_type),           true,  0,    0,        resizes,     VN_UNET2D_BY_CONV},
     {KEY(NUMBER, dropout),                 false, 0,    0.999,    NULL,        0},
     {KEY(CHOICE, act_fn),                  false, 0,    0,        activations, 0},
     {KEY(INT, attention_head_dim),         true,  1,    MAX_SIZE, NULL,        0},
@@ -65,7 +65,7 @@ const vn_field vn_unet2d_fields[] = {
     {KEY(NUMBER, norm_eps),                false, 0,    1,        NULL,        0},
     {KEY(CHOICE, resnet_time_scale_shift), false, 0,    0,        shifts,      0},
     {KEY(BOOL, add_attention),             true,  0,    0,        NULL,        0},
-    {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     VN_UNET2D_CLASS_DEFAULT},
+    {KEY(CHOICE, class_embed_type),        true,  0,    0,        classes,     VN_UNET2D_BY_TABLE},
     {KEY(INT, num_class_embeds),           true,  1,    MAX_ROWS, NULL,        0},
     {KEY(INT, num_train_timesteps),        true,  1,    MAX_ROWS, NULL,        0},
 };
@@ -120,8 +120,8 @@ static void set_style(unet *u) {
                                .act = activation_fn[c->act_fn],
                                .scale_shift = c->resnet_time_scale_shift == VN_UNET2D_SHIFT_SCALE,
                                .downsample_pad = c->downsample_padding,
-                               .resnet_downsample = c->downsample_type == VN_UNET2D_RESIZE_RESNET,
-                               .resnet_upsample = c->upsample_type == VN_UNET2D_RESIZE_RESNET};
+                               .resnet_downsample = c->downsample_type == VN_UNET2D_BY_RESNET,
+                               .resnet_upsample = c->upsample_type == VN_UNET2D_BY_RESNET};
 }
 
 /* Perturbations act on the attention blocks. The innermost is that of the middle or, without one,
@@ -145,9 +145,9 @@ static void set_layers(const unet *u, vn_net_io *io) {
 static void take_class(const unet *u, vn_net_io *io) {
     const vn_unet2d_keys *c = &u->config;
     vn_port port = {.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH)};
-    if (c->class_embed_type == VN_UNET2D_CLASS_DEFAULT) {
+    if (c->class_embed_type == VN_UNET2D_BY_TABLE) {
         vn_net_takes_labels(io, c->num_class_embeds);
-    } else if (c->class_embed_type == VN_UNET2D_CLASS_IDENTITY) {
+    } else if (c->class_embed_type == VN_UNET2D_BY_VECTOR) {
         port.shape = VN_SHAPE(VN_DIM_BATCH, u->time_width);
         vn_net_takes(io, port);
     } else if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED) {
@@ -209,11 +209,11 @@ static vn_time embed(const vn_scope *s, const unet *u) {
     vn_node *e =
         vn_time_embedding(s, "time_embedding", time_features(s, c, time), features, u->time_width);
 
-    if (c->class_embed_type == VN_UNET2D_CLASS_TIMESTEP) {
+    if (c->class_embed_type == VN_UNET2D_BY_TIME) {
         vn_node *label = time_features(s, c, class);
         e = vn_add(s->g, e,
                    vn_time_embedding(s, "class_embedding", label, features, u->time_width));
-    } else if (c->class_embed_type == VN_UNET2D_CLASS_IDENTITY) {
+    } else if (c->class_embed_type == VN_UNET2D_BY_VECTOR) {
         e = vn_add(s->g, e, class);
     } else if (c->num_class_embeds) {
         vn_node *label =

@@ -218,7 +218,7 @@ static void presets_refuse_data_that_does_not_fit(void **state) {
     expect_no_preset("unet2d:channel=8", &fashion, "channels");
 }
 
-/* ---- written and read -------------------------------------------------------------------------- */
+/* ---- written and read ------------------------------------------------------------------------ */
 
 typedef struct every_kind {
     int64_t whole, none, choice, off, size[2], any_size[2];
