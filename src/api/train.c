@@ -123,7 +123,7 @@ static vn_status open_objective(job *j, vn_err *err) {
         .drop = j->o.drop,
         .null_label = vn_data_get_info(j->data)->classes ? vn_data_get_info(j->data)->classes : -1,
         .seed = j->o.seed,
-        .truth = world ? &j->truth : NULL};
+        .asked[VN_ASK_TRUTH] = world ? &j->truth : NULL};
     return vn_objective_open(&options, &j->objective, err);
 }
 

@@ -224,4 +224,13 @@ vn_status vn_guidance_select(vn_guidance *g, const float *x, int64_t *ancestor, 
 /* Network passes for each row since vn_guidance_begin; the mean, where rows differ. */
 double vn_guidance_passes(const vn_guidance *g);
 
+/* ---- a list of guides as a denoiser ---------------------------------------------------------- */
+
+/* Answers with guided predictions, of rows at any levels; rows that follow each other at one level
+ * go together. Refuses guides that act between steps or change where they go. options->capacity:
+ * of rows that go together; the denoiser and the reward outlive it. Close with
+ * vn_guided_denoiser_close. */
+vn_status vn_guided_denoiser(const vn_guidance_options *options, vn_denoiser *out, vn_err *err);
+void vn_guided_denoiser_close(vn_denoiser *d); /* safe on a zeroed one */
+
 #endif

@@ -151,32 +151,71 @@ static bool can_perturb(const vn_net *net, vn_graph *g, const vn_perturb *d) {
     return false;
 }
 
-static vn_node *input_of(vn_graph *g, const vn_port *port, const vn_extent *extent) {
-    vn_shape shape = vn_port_shape(port, extent);
-    if (shape.rank == 4) shape = VN_SHAPE(shape.dim[0], shape.dim[2], shape.dim[3], shape.dim[1]);
-    return vn_input(g, port->below || port->dtype == VN_I32 ? VN_I32 : VN_F32, shape);
+/* What the node of a port is. */
+static void node_of(const vn_port *port, const vn_extent *extent, vn_dtype *dtype,
+                    vn_shape *shape) {
+    *shape = vn_port_shape(port, extent);
+    if (shape->rank == 4)
+        *shape = VN_SHAPE(shape->dim[0], shape->dim[2], shape->dim[3], shape->dim[1]);
+    *dtype = port->below || port->dtype == VN_I32 ? VN_I32 : VN_F32;
 }
 
-vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
-                       vn_err *err) {
+vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_call *call,
+                             vn_net_nodes *nodes, vn_err *err) {
     const vn_net_io *io = &net->io;
     vn_extent extent = call->extent;
     vn_net_complete(net, &extent);
     *nodes = (vn_net_nodes){0};
-    bool ok = true;
+    const bool ok = check_extent(net, g, &extent, &call->extent);
+    for (int i = 0; ok && i < io->inputs; i++) {
+        vn_dtype dtype;
+        vn_shape shape;
+        node_of(&io->input[i], &extent, &dtype, &shape);
+        nodes->in[i] = vn_input(g, dtype, shape);
+    }
+    return vn_graph_status(g, err);
+}
+
+/* Whether the nodes can stand for the inputs; fails the graph otherwise. */
+static bool check_nodes(const vn_net *net, vn_graph *g, const vn_extent *extent,
+                        const vn_net_nodes *nodes) {
+    const vn_net_io *io = &net->io;
+    for (int i = 0; i < io->inputs; i++) {
+        vn_dtype dtype;
+        vn_shape shape;
+        node_of(&io->input[i], extent, &dtype, &shape);
+        const vn_node *n = nodes->in[i];
+        if (n && n->dtype == dtype && vn_shape_equal(&n->shape, &shape)) continue;
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: what is given for %s has not its type and shape",
+                      net->row->row.name, io->input[i].name);
+        return false;
+    }
+    return true;
+}
+
+vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_call *call,
+                          vn_net_nodes *nodes, vn_err *err) {
+    vn_extent extent = call->extent;
+    vn_net_complete(net, &extent);
+    bool ok = check_extent(net, g, &extent, &call->extent);
     for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &call->perturb[i]);
-    if (ok && check_extent(net, g, &extent, &call->extent)) {
-        for (int i = 0; i < io->inputs; i++) nodes->in[i] = input_of(g, &io->input[i], &extent);
+    if (ok && check_nodes(net, g, &extent, nodes)) {
         const vn_scope root = {.g = g,
                                .w = net->weights,
                                .train = call->train,
                                .net = net->row->row.name,
-                               .io = io,
+                               .io = &net->io,
                                .nodes = nodes,
                                .perturb = call->perturb};
         net->row->build(net->self, &root);
     }
     return vn_graph_status(g, err);
+}
+
+vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
+                       vn_err *err) {
+    const vn_status status = vn_net_make_inputs(net, g, call, nodes, err);
+    return status ? status : vn_net_build_on(net, g, call, nodes, err);
 }
 
 vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name) {

@@ -127,6 +127,12 @@ vn_weights *vn_net_weights(const vn_net *net);
 /* Builds the network into g, as often as one likes: weights are shared. */
 vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
                        vn_err *err);
+/* The same in two parts: the inputs of a call; and the network on nodes->in, which may be any nodes
+ * of the types and shapes of inputs. */
+vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_call *call,
+                             vn_net_nodes *nodes, vn_err *err);
+vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_call *call,
+                          vn_net_nodes *nodes, vn_err *err);
 /* Of the ports of these names; NULL: it has none. */
 vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name);
 vn_node *vn_net_out(const vn_net *net, const vn_net_nodes *nodes, const char *name);

@@ -24,6 +24,7 @@
 #include "objective/internal.h"
 
 #include <math.h>
+#include <string.h>
 
 static const vn_param params[] = {
     VN_WEIGHTS,
@@ -38,25 +39,31 @@ enum { LAMBDA = VN_WEIGHT_PARAMS };
 #define EDGE      0.999 /* beyond it a value is in an outer bin */
 #define NO_EDGE   1e7   /* half-bins that the outer edge moves for each unit beyond EDGE */
 
-static void bound(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_coefficients *m,
-                  double number[VN_BOUND_NUMBERS]) {
+void vn_bound_numbers(const vn_loss_sample *s, double number[VN_BOUND_NUMBERS]) {
+    const vn_path *p = s->path;
+    const vn_level *l = s->level;
     const double step = round(l->t * p->steps) - 1, second = fmax(step, 1);
     const vn_level to = step > 0 ? vn_path_level_of_step(p, step - 1) : vn_level_clean;
     const vn_level above = vn_path_level_of_step(p, second),
                    below = vn_path_level_of_step(p, second - 1);
     const double large = vn_step_variance(l, &to);
     const double small = vn_step_variance(&above, &below) * pow(below.sigma / above.sigma, 2);
-    const double factor = c->value[LAMBDA] * p->steps / log(2);
+    const double factor = s->choice->value[LAMBDA] * p->steps / log(2);
     number[VN_BOUND_RANGE] = log(large / small);
-    number[VN_BOUND_GAP] = large * to.alpha / (l->sigma * l->sigma) * m->x0_raw / sqrt(small);
+    number[VN_BOUND_GAP] = large * to.alpha / (l->sigma * l->sigma) * s->m->x0_raw / sqrt(small);
     number[VN_BOUND_BIN] = HALF_BIN / sqrt(small);
     number[VN_BOUND_LATER] = step > 0 ? factor : 0;
     number[VN_BOUND_FIRST] = step > 0 ? 0 : factor;
 }
 
-/* A number of each sample as a factor of what is shaped like x. */
-static vn_node *number_of(vn_graph *g, const vn_loss_nodes *nodes, int which) {
-    return vn_per_sample(g, vn_slice(g, nodes->bound, 0, which, 1), nodes->x);
+static void fill_bound(const vn_loss_sample *s, float *row) {
+    double number[VN_BOUND_NUMBERS];
+    vn_bound_numbers(s, number);
+    for (int k = 0; k < VN_BOUND_NUMBERS; k++) row[k] = (float)number[k];
+}
+
+static void fill_data(const vn_loss_sample *s, float *row) {
+    memcpy(row, s->x0, (size_t)s->size * sizeof *row);
 }
 
 static vn_node *divergence(vn_graph *g, vn_node *log_variance, vn_node *gap) {
@@ -72,18 +79,20 @@ static vn_node *logit_of_normal(vn_graph *g, vn_node *z) {
 }
 
 /* An edge of x0's bin in half-bins from its middle; outward -1 or 1. */
-static vn_node *edge_of(vn_graph *g, const vn_loss_nodes *nodes, double outward) {
-    vn_node *beyond = vn_unary(g, vn_affine(g, nodes->data, outward, -EDGE), VN_FN_RELU);
+static vn_node *edge_of(vn_graph *g, vn_node *data, double outward) {
+    vn_node *beyond = vn_unary(g, vn_affine(g, data, outward, -EDGE), VN_FN_RELU);
     return vn_affine(g, beyond, outward * NO_EDGE, outward);
 }
 
 /* With a = u(upper edge) and b = u(lower), 1/(1 + e^-a) - 1/(1 + e^-b) is a product in which
  * nothing cancels in the tails. */
-static vn_node *bins(vn_graph *g, vn_loss_nodes *nodes, vn_node *log_variance, vn_node *gap) {
-    nodes->data = vn_input(g, VN_F32, nodes->x->shape);
+static vn_node *bins(vn_loss *l, vn_node *bound, vn_node *log_variance, vn_node *gap) {
+    vn_graph *g = l->g;
+    vn_node *data = vn_loss_filled(l, "data", l->x->shape, fill_data);
     vn_node *over = vn_unary(g, vn_affine(g, log_variance, -0.5, 0), VN_FN_EXP), *u[2];
     for (int i = 0; i < 2; i++) {
-        vn_node *edge = vn_mul(g, edge_of(g, nodes, i ? -1 : 1), number_of(g, nodes, VN_BOUND_BIN));
+        vn_node *half = vn_number_of(g, bound, VN_BOUND_BIN, l->x);
+        vn_node *edge = vn_mul(g, edge_of(g, data, i ? -1 : 1), half);
         u[i] = logit_of_normal(g, vn_mul(g, vn_add(g, gap, edge), over));
     }
     vn_node *inside = vn_affine(g, vn_unary(g, vn_sub(g, u[1], u[0]), VN_FN_EXP), -1, 1);
@@ -93,24 +102,37 @@ static vn_node *bins(vn_graph *g, vn_loss_nodes *nodes, vn_node *log_variance, v
     return vn_affine(g, vn_unary(g, vn_affine(g, more, 1, LEAST_BIN), VN_FN_LOG), -1, 0);
 }
 
-static vn_node *loss(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
+static vn_node *loss(const vn_choice *c, vn_loss *l) {
     (void)c;
-    const int64_t channels = nodes->x->shape.dim[nodes->x->shape.rank - 1];
-    vn_node *prediction = vn_slice(g, nodes->output, -1, 0, channels);
-    vn_node *share = vn_affine(g, vn_slice(g, nodes->output, -1, channels, channels), 0.5, 0.5);
-    vn_node *simple = vn_regression_loss(g, prediction, nodes);
-    nodes->bound = vn_input(g, VN_F32, VN_SHAPE(VN_BOUND_NUMBERS, nodes->x->shape.dim[0]));
-    vn_node *log_variance = vn_mul(g, share, number_of(g, nodes, VN_BOUND_RANGE));
-    vn_node *error = vn_sub(g, nodes->target, vn_stop_gradient(g, prediction));
-    vn_node *gap = vn_mul(g, error, number_of(g, nodes, VN_BOUND_GAP));
-    vn_node *later = number_of(g, nodes, VN_BOUND_LATER),
-            *first = number_of(g, nodes, VN_BOUND_FIRST);
+    vn_graph *g = l->g;
+    vn_node *output = vn_loss_output(l), *target = vn_loss_target(l);
+    const vn_shape *shape = &l->x->shape;
+    const int64_t channels = shape->dim[shape->rank - 1];
+    vn_node *prediction = vn_slice(g, output, -1, 0, channels);
+    vn_node *share = vn_affine(g, vn_slice(g, output, -1, channels, channels), 0.5, 0.5);
+    vn_node *simple = vn_regression_loss(l, prediction, target);
+    vn_node *bound =
+        vn_loss_filled(l, "bound", VN_SHAPE(shape->dim[0], VN_BOUND_NUMBERS), fill_bound);
+    vn_node *log_variance = vn_mul(g, share, vn_number_of(g, bound, VN_BOUND_RANGE, l->x));
+    vn_node *error = vn_sub(g, target, vn_stop_gradient(g, prediction));
+    vn_node *gap = vn_mul(g, error, vn_number_of(g, bound, VN_BOUND_GAP, l->x));
+    vn_node *later = vn_number_of(g, bound, VN_BOUND_LATER, l->x),
+            *first = vn_number_of(g, bound, VN_BOUND_FIRST, l->x);
     vn_node *kl = divergence(g, log_variance, gap);
-    vn_node *terms =
-        nodes->x->shape.rank == 4
-            ? vn_add(g, vn_mul(g, kl, later), vn_mul(g, bins(g, nodes, log_variance, gap), first))
-            : vn_mul(g, kl, vn_add(g, later, first));
+    vn_node *terms = shape->rank == 4 ? vn_add(g, vn_mul(g, kl, later),
+                                               vn_mul(g, bins(l, bound, log_variance, gap), first))
+                                      : vn_mul(g, kl, vn_add(g, later, first));
     return vn_add(g, simple, vn_mean(g, terms));
+}
+
+static vn_status check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                       vn_err *err) {
+    if (!path->steps)
+        return vn_fail(
+            err, VN_BAD_ARGUMENT,
+            "the objective %s learns the variance of a step, and %s has no steps; use ddpm",
+            c->row->name, path->row->row.name);
+    return vn_weight_check(c, path, prediction, err);
 }
 
 const vn_objective_row vn_hybrid_objective = {
@@ -119,8 +141,7 @@ const vn_objective_row vn_hybrid_objective = {
      "steps",
      "2102.09672", params},
     .predictions = "x0|eps|v|score|velocity|edm",
-    .check = vn_weight_check,
-    .weight = vn_weight_of,
-    .bound = bound,
+    .learns_variance = true,
+    .check = check,
     .loss = loss,
 };

@@ -43,55 +43,33 @@ enum { NORMAL, SIGNS };
 
 /* ---- directions ------------------------------------------------------------------------------ */
 
-static void draw_normal(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample,
-                        uint64_t step, float *v) {
-    vn_random_normal(v, (size_t)c->value[PROJECTIONS] * size, seed, VN_STREAM_DIRECTION, sample,
-                     step);
+static void draw_normal(const vn_loss_sample *s, float *v) {
+    vn_random_normal(v, (size_t)(s->choice->value[PROJECTIONS] * (double)s->size), s->seed,
+                     VN_STREAM_DIRECTION, s->sample, s->step);
 }
 
-static void draw_signs(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample,
-                       uint64_t step, float *v) {
-    const size_t count = (size_t)c->value[PROJECTIONS] * size;
-    vn_random_uniform(v, count, seed, VN_STREAM_DIRECTION, sample, step);
+static void draw_signs(const vn_loss_sample *s, float *v) {
+    const size_t count = (size_t)(s->choice->value[PROJECTIONS] * (double)s->size);
+    vn_random_uniform(v, count, s->seed, VN_STREAM_DIRECTION, s->sample, s->step);
     for (size_t i = 0; i < count; i++) v[i] = v[i] < 0.5f ? -1 : 1;
 }
 
 /* sqrt(size) times each unit vector, so that the mean of v v^T over them is 1, as it is in
  * expectation of random ones */
-static void every_axis(size_t size, float *v) {
-    for (size_t i = 0; i < size * size; i++) v[i] = i % (size + 1) ? 0 : sqrtf((float)size);
-}
-
-static int64_t directions_ism(const vn_choice *c, int64_t size) {
-    return c->value[EXACT] ? size : (int64_t)c->value[PROJECTIONS];
-}
-
-static int64_t directions_ssm(const vn_choice *c, int64_t size) {
-    (void)size;
-    return (int64_t)c->value[PROJECTIONS];
-}
-
-static void probe_ism(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample,
-                      uint64_t step, float *v) {
-    if (c->value[EXACT])
-        every_axis(size, v);
-    else
-        draw_signs(c, size, seed, sample, step, v);
-}
-
-static void probe_ssm(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample,
-                      uint64_t step, float *v) {
-    if ((int)c->value[DIRECTIONS] == SIGNS)
-        draw_signs(c, size, seed, sample, step, v);
-    else
-        draw_normal(c, size, seed, sample, step, v);
+static void every_axis(const vn_loss_sample *s, float *v) {
+    for (int64_t i = 0; i < s->size * s->size; i++)
+        v[i] = i % (s->size + 1) ? 0 : sqrtf((float)s->size);
 }
 
 /* ---- the loss -------------------------------------------------------------------------------- */
 
-/* Row i of nodes->noise as a factor of what is shaped like x. */
-static vn_node *noise_factor(vn_graph *g, const vn_loss_nodes *nodes, int i) {
-    return vn_per_sample(g, vn_slice(g, nodes->noise, 0, i, 1), nodes->x);
+/* E[eps|x] = p x + q output for the network's x, and sigma times d/dx_t = r d/dx. */
+enum { P, Q, R, NOISE_NUMBERS };
+
+static void fill_noise(const vn_loss_sample *s, float *row) {
+    row[P] = (float)(s->m->eps_x / s->m->input);
+    row[Q] = (float)s->m->eps_raw;
+    row[R] = (float)(s->level->sigma * s->m->input);
 }
 
 static void add_to(vn_graph *g, vn_node **sum, vn_node *part) {
@@ -105,46 +83,53 @@ static vn_shape with_directions(const vn_shape *x, int64_t count) {
 }
 
 /* The mean over samples and coordinates; `count` directions v a sample, over which it is a mean
- * too. */
-static vn_node *loss_of(vn_graph *g, vn_loss_nodes *nodes, int64_t count, bool sliced) {
-    const vn_shape shape = nodes->x->shape, all = with_directions(&shape, count);
+ * too: E[v v^T] = 1. */
+static vn_node *loss_of(vn_loss *l, int64_t count, vn_loss_fill *directions, bool sliced) {
+    vn_graph *g = l->g;
+    const vn_shape shape = l->x->shape, all = with_directions(&shape, count);
     const double size = (double)vn_shape_count(&shape) / (double)shape.dim[0];
-    nodes->probe = vn_input(g, VN_F32, all);
-    nodes->noise = vn_input(g, VN_F32, VN_SHAPE(3, shape.dim[0]));
-    vn_node *e = vn_add(g, vn_mul(g, nodes->x, noise_factor(g, nodes, 0)),
-                        vn_mul(g, nodes->output, noise_factor(g, nodes, 1)));
+    vn_node *output = vn_loss_output(l);
+    vn_node *probe = vn_loss_filled(l, "probe", all, directions);
+    vn_node *noise = vn_loss_filled(l, "noise", VN_SHAPE(shape.dim[0], NOISE_NUMBERS), fill_noise);
+    vn_node *e = vn_add(g, vn_mul(g, l->x, vn_number_of(g, noise, P, l->x)),
+                        vn_mul(g, output, vn_number_of(g, noise, Q, l->x)));
     vn_node *turns = NULL, *squares = NULL;
     for (int64_t k = 0; k < count; k++) {
-        vn_node *v = vn_reshape(g, vn_slice(g, nodes->probe, 1, k, 1), shape), *back = NULL;
-        vn_graph_gradient(g, e, v, 1, &nodes->x, &back, NULL); /* (de/dx)^T v */
+        vn_node *v = vn_reshape(g, vn_slice(g, probe, 1, k, 1), shape), *back = NULL;
+        vn_graph_gradient(g, e, v, 1, &l->x, &back, NULL); /* (de/dx)^T v */
         add_to(g, &turns, vn_mul(g, v, back));
         if (sliced) {
             vn_node *along = vn_sum_to(g, vn_mul(g, v, e), vn_sample_shape(&shape)); /* v.e */
             add_to(g, &squares, vn_unary(g, along, VN_FN_SQUARE));
         }
     }
-    vn_node *divergence = vn_mean(g, vn_mul(g, turns, noise_factor(g, nodes, 2)));
+    vn_node *divergence = vn_mean(g, vn_mul(g, turns, vn_number_of(g, noise, R, l->x)));
     vn_node *square = sliced ? vn_affine(g, vn_mean(g, squares), 1 / (size * (double)count), 0)
                              : vn_mean(g, vn_unary(g, e, VN_FN_SQUARE));
     return vn_add(g, square, vn_affine(g, divergence, -2 / (double)count, 0));
 }
 
-static vn_node *loss_ism(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
-    const int64_t size = vn_shape_count(&nodes->x->shape) / nodes->x->shape.dim[0];
-    if (c->value[EXACT] && size > MOST_EXACT)
-        return vn_graph_fail(g, VN_BAD_ARGUMENT,
+static vn_node *loss_ism(const vn_choice *c, vn_loss *l) {
+    const int64_t size = vn_shape_count(&l->x->shape) / l->x->shape.dim[0];
+    if (!c->value[EXACT]) return loss_of(l, (int64_t)c->value[PROJECTIONS], draw_signs, false);
+    if (size > MOST_EXACT)
+        return vn_graph_fail(l->g, VN_BAD_ARGUMENT,
                              "ism: exact=1 is for at most %d coordinates, not %lld", MOST_EXACT,
                              (long long)size);
-    return loss_of(g, nodes, directions_ism(c, size), false);
+    return loss_of(l, size, every_axis, false);
 }
 
-static vn_node *loss_ssm(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
-    return loss_of(g, nodes, (int64_t)c->value[PROJECTIONS], c->value[REDUCED] == 0);
+static vn_node *loss_ssm(const vn_choice *c, vn_loss *l) {
+    return loss_of(l, (int64_t)c->value[PROJECTIONS],
+                   (int)c->value[DIRECTIONS] == SIGNS ? draw_signs : draw_normal,
+                   c->value[REDUCED] == 0);
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */
 
-static vn_status check_ism(const vn_choice *c, vn_err *err) {
+static vn_status check_ism(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                           vn_err *err) {
+    (void)path, (void)prediction;
     if (c->given[PROJECTIONS] && c->value[EXACT])
         return vn_fail(err, VN_BAD_ARGUMENT, "ism: projections has no effect with exact=1");
     return VN_OK;
@@ -155,15 +140,11 @@ const vn_objective_row vn_ism_objective = {
      "Hyvarinen 2005, JMLR 6", ism_params},
     .predictions = PREDICTIONS,
     .check = check_ism,
-    .directions = directions_ism,
-    .probe = probe_ism,
     .loss = loss_ism,
 };
 
 const vn_objective_row vn_ssm_objective = {
     {"ssm", "sliced score matching: the same along random directions", "1905.07088", ssm_params},
     .predictions = PREDICTIONS,
-    .directions = directions_ssm,
-    .probe = probe_ssm,
     .loss = loss_ssm,
 };

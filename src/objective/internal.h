@@ -27,13 +27,17 @@ enum { VN_WEIGHT, VN_WEIGHT_GAMMA, VN_WEIGHT_SIGMA_DATA, VN_WEIGHT_PARAMS };
     {"gamma", "min-snr's bound on the signal-to-noise ratio (2303.09556)", 5, 1e-3, 1e6, 0, NULL}, \
     {"sigma_data", "edm's standard deviation of the data (2206.00364)", 0.5, 1e-3, 1e3, 0, NULL}
 /* clang-format on */
-vn_status vn_weight_check(const vn_choice *c, vn_err *err);
+/* The row's check of these. */
+vn_status vn_weight_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                          vn_err *err);
 double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *l);
-/* The mean over samples of weight times the mean of (prediction - target)^2; adds the inputs target
- * and weight. */
-vn_node *vn_regression_loss(vn_graph *g, vn_node *prediction, vn_loss_nodes *nodes);
+/* The inputs "target" [N,..], for the (x0, eps) that made x_t, and "weight" [N]. */
+vn_node *vn_loss_target(vn_loss *l);
+vn_node *vn_loss_weight(vn_loss *l);
+/* The mean over samples of weight times the mean of (prediction - target)^2. */
+vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target);
 
-/* A sample's numbers in nodes->bound: hybrid.c says what they mean. */
+/* A sample's numbers in the input "bound" [N,VN_BOUND_NUMBERS]: hybrid.c says what they mean. */
 enum {
     VN_BOUND_RANGE,
     VN_BOUND_GAP,
@@ -43,10 +47,15 @@ enum {
     VN_BOUND_NUMBERS
 };
 
+/* What the variational bound of the reverse step from the sample's level is made of. */
+void vn_bound_numbers(const vn_loss_sample *s, double number[VN_BOUND_NUMBERS]);
+
 /* [N,1,..]: one number for each sample of something of this shape. */
 vn_shape vn_sample_shape(const vn_shape *x);
 /* Numbers of the samples, [N], as a factor of something shaped like x. */
 vn_node *vn_per_sample(vn_graph *g, vn_node *numbers, const vn_node *x);
+/* The same of number i of each in [N,K]. */
+vn_node *vn_number_of(vn_graph *g, vn_node *numbers, int i, const vn_node *x);
 
 /* z with P(N(0,1) < z) = u, for u in (0,1). */
 double vn_normal_quantile(double u);

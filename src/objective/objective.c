@@ -14,7 +14,7 @@ struct vn_objective {
     const vn_objective_row *row;
     const vn_times_row *times;
     vn_choice choice, times_choice;
-    const vn_denoiser *truth;
+    const vn_denoiser *asked[VN_ASK_COUNT];
     bool stratified;
     double drop;
     int32_t null_label;
@@ -31,29 +31,26 @@ static bool among(const char *name, const char *list) {
     return false;
 }
 
-static vn_status choose_objective(vn_objective *o, const char *text, vn_err *err) {
-    vn_status status = vn_choice_parse(text, &vn_objectives, &o->choice, err);
+static const char *const lacking[VN_ASK_COUNT] = {
+    [VN_ASK_TRUTH] = "data whose score is known: points:gaussians or a world file",
+    [VN_ASK_TEACHER] = "a teacher",
+    [VN_ASK_AVERAGE] = "the average of the trained weights",
+};
+
+static vn_status choose_objective(vn_objective *o, const vn_table *table, const char *text,
+                                  vn_err *err) {
+    vn_status status = vn_choice_parse(text, table ? table : &vn_objectives, &o->choice, err);
     if (status) return status;
     o->row = (const vn_objective_row *)o->choice.row;
     const char *prediction = o->prediction.row->row.name;
     if (!among(prediction, o->row->predictions))
         return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s, not %s", o->row->row.name,
                        o->row->predictions, prediction);
-    if (o->row->exact && !o->truth)
-        return vn_fail(
-            err, VN_BAD_ARGUMENT,
-            "the objective %s needs data whose score is known: points:gaussians or a world file",
-            o->row->row.name);
-    if (o->row->bound && !o->path->steps)
-        return vn_fail(
-            err, VN_BAD_ARGUMENT,
-            "the objective %s learns the variance of a step, and %s has no steps; use ddpm",
-            o->row->row.name, o->path->row->row.name);
-    const bool regresses = o->row->weight != NULL;
-    /* one, not two */
-    if (regresses && strcmp(prediction, "edm") == 0 && !o->choice.given[VN_WEIGHT_SIGMA_DATA])
-        o->choice.value[VN_WEIGHT_SIGMA_DATA] = o->prediction.choice.value[0];
-    return o->row->check ? o->row->check(&o->choice, err) : VN_OK;
+    for (int i = 0; i < VN_ASK_COUNT; i++)
+        if ((o->row->asks & 1U << i) && !o->asked[i])
+            return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s needs %s", o->row->row.name,
+                           lacking[i]);
+    return o->row->check ? o->row->check(&o->choice, o->path, &o->prediction, err) : VN_OK;
 }
 
 static vn_status choose_times(vn_objective *o, const char *text, vn_err *err) {
@@ -86,9 +83,9 @@ vn_status vn_objective_open(const vn_objective_options *options, vn_objective **
     o->drop = options->drop;
     o->null_label = options->null_label;
     o->seed = options->seed;
-    o->truth = options->truth;
+    memcpy(o->asked, options->asked, sizeof o->asked);
     const char *objective = options->objective ? options->objective : o->prediction.row->objective;
-    vn_status status = choose_objective(o, objective, err);
+    vn_status status = choose_objective(o, options->table, objective, err);
     if (!status)
         status = choose_times(o, options->times ? options->times : o->path->row->times, err);
     if (status) vn_objective_close(&o);
@@ -102,7 +99,7 @@ void vn_objective_close(vn_objective **o) {
 }
 
 bool vn_objective_learns_variance(const vn_objective *o) {
-    return o->row->bound != NULL;
+    return o->row->learns_variance;
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
@@ -122,48 +119,77 @@ static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, in
     return dropped || !b->labels || b->labels[i] < 0 ? VN_LABEL_NULL : b->labels[i];
 }
 
-/* x_t, and the raw output that is the prediction for the (x0, eps) that made it. eps is drawn into
- * x's memory. */
-static void mix(const vn_objective *o, const vn_objective_batch *b, int64_t i,
-                const vn_coefficients *m) {
-    const vn_level *l = &b->level[i];
-    const size_t size = (size_t)b->size, at = (size_t)i * size;
-    const float alpha = (float)l->alpha, sigma = (float)l->sigma, raw_x0 = (float)m->raw_x0,
-                raw_eps = (float)m->raw_eps;
-    const float *restrict x0 = b->x0 + at;
-    float *restrict x = b->x + at, *restrict target = b->target ? b->target + at : NULL;
-    vn_random_normal(x, size, o->seed, VN_STREAM_TRAIN_NOISE, b->first + (uint64_t)i, b->step);
-    if (target && !o->row->exact)
-        for (size_t j = 0; j < size; j++) target[j] = raw_x0 * x0[j] + raw_eps * x[j];
-    for (size_t j = 0; j < size; j++) x[j] = alpha * x0[j] + sigma * x[j];
+/* The inputs of one sample, while x holds its eps. */
+static void fill_inputs(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
+                        int64_t i, const vn_coefficients *m) {
+    const vn_loss_sample s = {.choice = &o->choice,
+                              .path = o->path,
+                              .prediction = &o->prediction,
+                              .level = &b->level[i],
+                              .m = m,
+                              .size = b->size,
+                              .x0 = b->x0 + i * b->size,
+                              .eps = b->x + i * b->size,
+                              .seed = o->seed,
+                              .sample = b->first + (uint64_t)i,
+                              .step = b->step};
+    for (int k = 0; k < loss->inputs; k++) {
+        const vn_loss_input *in = &loss->input[k];
+        const int64_t row = vn_shape_count(&in->node->shape) / in->node->shape.dim[0];
+        if (in->fill && b->input[k]) in->fill(&s, b->input[k] + i * row);
+    }
 }
 
-static void fill_bound(const vn_objective *o, const vn_objective_batch *b, int64_t i,
-                       const vn_coefficients *m) {
-    double number[VN_BOUND_NUMBERS];
-    o->row->bound(&o->choice, o->path, &b->level[i], m, number);
-    for (int k = 0; k < VN_BOUND_NUMBERS; k++) b->bound[k * b->n + i] = (float)number[k];
+/* x: eps, which is drawn unless the data bring it. */
+static void draw_noise(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
+    const size_t size = (size_t)b->size;
+    float *x = b->x + i * b->size;
+    if (b->noise)
+        memcpy(x, b->noise + i * b->size, size * sizeof *x);
+    else
+        vn_random_normal(x, size, o->seed, VN_STREAM_TRAIN_NOISE, b->first + (uint64_t)i, b->step);
 }
 
-static void fill_row(const vn_objective *o, const vn_objective_batch *b, int64_t i) {
+/* x: from eps to x_t. */
+static void mix(const vn_objective_batch *b, int64_t i) {
+    const float alpha = (float)b->level[i].alpha, sigma = (float)b->level[i].sigma;
+    const float *restrict x0 = b->x0 + i * b->size;
+    float *restrict x = b->x + i * b->size;
+    for (int64_t j = 0; j < b->size; j++) x[j] = alpha * x0[j] + sigma * x[j];
+}
+
+static void fill_row(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
+                     int64_t i) {
     const uint64_t sample = b->first + (uint64_t)i;
     const vn_level l = b->level[i] = vn_path_level(o->path, draw_time(o, b, sample));
     const vn_coefficients m = vn_prediction_coefficients(&o->prediction, &l);
-    mix(o, b, i, &m);
+    draw_noise(o, b, i);
+    fill_inputs(o, loss, b, i, &m);
+    mix(b, i);
     b->time[i] = (float)vn_path_network_time(o->path, &l);
     b->network_labels[i] = draw_label(o, b, i, sample);
-    if (b->weight) b->weight[i] = (float)o->row->weight(&o->choice, &o->prediction, &l);
-    if (b->probe)
-        o->row->probe(&o->choice, (size_t)b->size, o->seed, sample, b->step,
-                      b->probe + i * o->row->directions(&o->choice, b->size) * b->size);
-    if (b->noise) {
-        b->noise[i] = (float)(m.eps_x / m.input);
-        b->noise[b->n + i] = (float)m.eps_raw;
-        b->noise[2 * b->n + i] = (float)(l.sigma * m.input);
-    }
-    if (b->data)
-        memcpy(b->data + i * b->size, b->x0 + i * b->size, (size_t)b->size * sizeof *b->data);
-    if (b->bound) fill_bound(o, b, i, &m);
+}
+
+/* The inputs that denoisers are asked for, of the whole batch. */
+static vn_status ask_inputs(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
+                            vn_err *err) {
+    const vn_loss_batch all = {.choice = &o->choice,
+                               .path = o->path,
+                               .prediction = &o->prediction,
+                               .asked = o->asked,
+                               .n = b->n,
+                               .size = b->size,
+                               .x0 = b->x0,
+                               .x = b->x,
+                               .level = b->level,
+                               .condition = b->network_labels,
+                               .seed = o->seed,
+                               .first = b->first,
+                               .step = b->step};
+    vn_status status = VN_OK;
+    for (int k = 0; k < loss->inputs && !status; k++)
+        if (loss->input[k].ask && b->input[k]) status = loss->input[k].ask(&all, b->input[k], err);
+    return status;
 }
 
 /* Until here x is x_t, and the null label is VN_LABEL_NULL, as for denoisers; the network's input
@@ -177,29 +203,54 @@ static void finish_row(const vn_objective *o, const vn_objective_batch *b, int64
 
 typedef struct filling {
     const vn_objective *objective;
+    const vn_loss *loss;
     const vn_objective_batch *batch;
 } filling;
 
 static void fill_task(void *context, int64_t i, int thread) {
     const filling *f = context;
     (void)thread;
-    fill_row(f->objective, f->batch, i);
+    fill_row(f->objective, f->loss, f->batch, i);
 }
 
-vn_status vn_objective_fill(const vn_objective *o, const vn_objective_batch *b, vn_err *err) {
-    vn_thread_pool_run(b->pool, b->n, fill_task, &(filling){o, b});
-    vn_status status = VN_OK;
-    if (o->row->exact) {
-        const vn_query q = {
-            .n = b->n, .x = b->x, .level = b->level, .condition = b->network_labels};
-        status = o->truth->predict(o->truth->self, &q, b->target, err);
-    }
+vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
+                            vn_err *err) {
+    vn_thread_pool_run(b->pool, b->n, fill_task, &(filling){o, loss, b});
+    const vn_status status = ask_inputs(o, loss, b, err);
     for (int64_t i = 0; i < b->n && !status; i++) finish_row(o, b, i);
     return status;
 }
 
-vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, vn_loss_nodes *nodes) {
-    return nodes->x && nodes->output ? o->row->loss(&o->choice, g, nodes) : NULL;
+/* ---- the loss -------------------------------------------------------------------------------- */
+
+vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l) {
+    l->path = o->path;
+    l->prediction = &o->prediction;
+    l->null_label = o->null_label;
+    l->inputs = 0;
+    return l->x ? o->row->loss(&o->choice, l) : NULL;
+}
+
+static vn_node *add_input(vn_loss *l, const vn_loss_input *input, vn_shape shape) {
+    if (l->inputs == VN_LOSS_INPUTS)
+        return vn_graph_fail(l->g, VN_UNSUPPORTED, "a loss of more than %d inputs", VN_LOSS_INPUTS);
+    vn_node *node = vn_input(l->g, VN_F32, shape);
+    if (!node) return NULL;
+    l->input[l->inputs] = *input;
+    l->input[l->inputs++].node = node;
+    return node;
+}
+
+vn_node *vn_loss_filled(vn_loss *l, const char *name, vn_shape shape, vn_loss_fill *fill) {
+    return add_input(l, &(vn_loss_input){.name = name, .fill = fill}, shape);
+}
+
+vn_node *vn_loss_asked(vn_loss *l, const char *name, vn_shape shape, vn_loss_ask *ask) {
+    return add_input(l, &(vn_loss_input){.name = name, .ask = ask}, shape);
+}
+
+vn_node *vn_loss_output(vn_loss *l) {
+    return l->network(l->self, 0, NULL, false);
 }
 
 /* ---- what losses share ----------------------------------------------------------------------- */
@@ -212,4 +263,8 @@ vn_shape vn_sample_shape(const vn_shape *x) {
 
 vn_node *vn_per_sample(vn_graph *g, vn_node *numbers, const vn_node *x) {
     return vn_reshape(g, numbers, vn_sample_shape(&x->shape));
+}
+
+vn_node *vn_number_of(vn_graph *g, vn_node *numbers, int i, const vn_node *x) {
+    return vn_per_sample(g, vn_slice(g, numbers, 1, i, 1), x);
 }

@@ -1,9 +1,9 @@
-/* objective.h - what training minimises: how t is drawn, the network's inputs and targets, and the
- * weight of each sample. The host side fills plain arrays for a batch; the graph side is one node,
- * the loss.
+/* objective.h - what training minimises: how t is drawn, what a batch is made of, and a loss that
+ * is a function of the network.
  *
- * Every draw is keyed by (seed, step, sample), so a batch is the same whatever the thread count and
- * after a resume. */
+ * A loss is graph. It calls the network, with the same weights, as often as it likes; it names the
+ * inputs that it needs, each with a function that fills it on the host. Every draw is keyed by
+ * (seed, step, sample), so a batch is the same whatever the thread count and after a resume. */
 #ifndef VN_OBJECTIVE_H
 #define VN_OBJECTIVE_H
 
@@ -27,47 +27,100 @@ extern const size_t vn_times_row_count;
 
 typedef struct vn_objective vn_objective;
 
-/* The nodes of a loss. The caller gives x and output; the loss adds the inputs that it reads, the
- * others stay NULL. */
-typedef struct vn_loss_nodes {
-    vn_node *x; /* network input [N,..] */
-    /* network output, same shape; with a learned variance twice the channels: the prediction,
-     * then v */
-    vn_node *output;
-    vn_node *target; /* INPUT, as x */
-    vn_node *weight; /* INPUT [N] */
-    vn_node *probe;  /* INPUT [N,K,..]: K directions v for each sample, E[v v^T] = 1 */
-    /* INPUT [3,N]: p, q and r, with E[eps|x] = p x + q output, and sigma times d/dx_t = r d/dx */
-    vn_node *noise;
-    vn_node *data; /* INPUT, as x: x0 */
-    /* INPUT [VN_BOUND_NUMBERS,N]: what the variational bound of a step is made of (internal.h) */
-    vn_node *bound;
-} vn_loss_nodes;
+/* Denoisers that a loss may ask on the host, for what its inputs are filled with. They have the
+ * objective's path and prediction. */
+typedef enum vn_asked {
+    VN_ASK_TRUTH,   /* the exact one of the data */
+    VN_ASK_TEACHER, /* a frozen one, perhaps guided, that is learned from */
+    VN_ASK_AVERAGE, /* the trained network with the average of its weights */
+    VN_ASK_COUNT
+} vn_asked;
+
+/* One sample of a batch, as those who fill an input see it. */
+typedef struct vn_loss_sample {
+    const vn_choice *choice; /* the objective's */
+    const vn_path *path;
+    const vn_prediction *prediction;
+    const vn_level *level;
+    const vn_coefficients *m; /* of the prediction, at the level */
+    int64_t size;
+    const float *x0, *eps;       /* [size]: x_t = alpha x0 + sigma eps */
+    uint64_t seed, sample, step; /* what draws are keyed by */
+} vn_loss_sample;
+
+/* A batch once all of it is drawn, as those who ask a denoiser see it. */
+typedef struct vn_loss_batch {
+    const vn_choice *choice;
+    const vn_path *path;
+    const vn_prediction *prediction;
+    const vn_denoiser *const *asked; /* [VN_ASK_COUNT]; those that the row asks are there */
+    int64_t n, size;
+    const float *x0, *x; /* [n,size]: data, x_t */
+    const vn_level *level;
+    const vn_condition *condition; /* [n] of the network: VN_CONDITION_NULL where dropped */
+    uint64_t seed, first, step;    /* row i is sample first + i */
+} vn_loss_batch;
+
+/* Write one row of an input; or all of it [n,..]. */
+typedef void vn_loss_fill(const vn_loss_sample *s, float *row);
+typedef vn_status vn_loss_ask(const vn_loss_batch *b, float *out, vn_err *err);
+
+typedef struct vn_loss_input {
+    const char *name;   /* "target", "weight" */
+    vn_node *node;      /* INPUT, f32 [N,..] */
+    vn_loss_fill *fill; /* for each sample, by several threads; or NULL: */
+    vn_loss_ask *ask;
+} vn_loss_input;
+
+/* An input of the network that is not the batch's own. */
+typedef struct vn_given {
+    const char *port; /* "sample", "timestep", or another of the network's */
+    vn_node *node;
+} vn_given;
+
+#define VN_LOSS_INPUTS 8
+
+/* A loss while it is built. The caller sets what stands first. */
+typedef struct vn_loss {
+    vn_graph *g;
+    vn_node *x;    /* INPUT [N,..] the network's "sample" of this batch */
+    vn_node *time; /* INPUT [N] its "timestep"; NULL: it takes none */
+    /* The network's output [N,..], where n of its inputs are given and the others are the batch's;
+     * with a learned variance of twice the channels: the prediction, then v. Dropout draws masks of
+     * its own in each call, or, with same_dropout, those of the first. */
+    vn_node *(*network)(void *self, int n, const vn_given *given, bool same_dropout);
+    void *self;
+
+    /* the objective's, set by vn_objective_loss */
+    const vn_path *path;
+    const vn_prediction *prediction;
+    int32_t null_label;
+    int inputs;
+    vn_loss_input input[VN_LOSS_INPUTS];
+} vn_loss;
+
+/* For losses. Inputs of a batch: f32, the batch axis first. */
+vn_node *vn_loss_filled(vn_loss *l, const char *name, vn_shape shape, vn_loss_fill *fill);
+vn_node *vn_loss_asked(vn_loss *l, const char *name, vn_shape shape, vn_loss_ask *ask);
+/* The network on the batch as it is. */
+vn_node *vn_loss_output(vn_loss *l);
 
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
-    /* its target is the prediction of the exact denoiser (truth) at x_t */
-    bool exact;
-    vn_status (*check)(const vn_choice *c, vn_err *err); /* NULL: all values are fine */
-    /* Of one sample's mean square error; NULL without a target. */
-    double (*weight)(const vn_choice *c, const vn_prediction *p, const vn_level *l);
-    /* How many directions a sample of `size` numbers has, K, and those of one [K,size], keyed by
-     * (seed, sample, step). NULL: it needs none. */
-    int64_t (*directions)(const vn_choice *c, int64_t size);
-    void (*probe)(const vn_choice *c, size_t size, uint64_t seed, uint64_t sample, uint64_t step,
-                  float *v);
-    /* What the variational bound of the reverse step from a level is made of. NULL: it learns no
-     * variance. Otherwise it trains networks that do, on paths with steps. */
-    void (*bound)(const vn_choice *c, const vn_path *p, const vn_level *l, const vn_coefficients *m,
-                  double *number);
-    /* Rank 0. Adds its inputs to the nodes. */
-    vn_node *(*loss)(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes);
+    unsigned asks;           /* sum of 1 << vn_asked */
+    bool learns_variance;    /* it trains networks that learn the variance of a step */
+    /* Refuses what cannot be, and sets what follows from the prediction; NULL: nothing to do. */
+    vn_status (*check)(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                       vn_err *err);
+    /* Rank 0. */
+    vn_node *(*loss)(const vn_choice *c, vn_loss *l);
 } vn_objective_row;
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
 
 typedef struct vn_objective_options {
+    const vn_table *table;           /* of vn_objective_row; NULL: vane's own objectives */
     const vn_path *path;             /* outlives the objective */
     const vn_prediction *prediction; /* copied */
     const char *objective;           /* NULL: the prediction's own */
@@ -75,9 +128,8 @@ typedef struct vn_objective_options {
     double drop;                     /* probability of the null label, in [0,1] */
     int32_t null_label;              /* K; < 0: no labels */
     uint64_t seed;
-    /* The exact denoiser of the data, with the same path and prediction; must outlive the
-     * objective. NULL: not known. */
-    const vn_denoiser *truth;
+    /* with the same path and prediction; must outlive the objective. NULL: there is none */
+    const vn_denoiser *asked[VN_ASK_COUNT];
 } vn_objective_options;
 
 /* Whether the names and their parameters are known ones, before there is any data; NULL: nothing to
@@ -97,21 +149,22 @@ typedef struct vn_objective_batch {
     uint64_t first;
     int64_t total;         /* rows of this step in all; 0: n */
     const float *x0;       /* [n,size] data */
+    const float *noise;    /* [n,size] eps that the data bring with x0 (a coupling); NULL: drawn */
     const int32_t *labels; /* [n]; NULL: none */
     vn_level *level;       /* out [n] */
     float *x;              /* out [n,size] network input */
     float *time;           /* out [n] network time */
     /* out [n]: the label, or null_label where it was dropped or there is none */
     int32_t *network_labels;
-    /* out: the inputs of the loss, shaped as in vn_loss_nodes; NULL where it has none */
-    float *target, *weight, *probe, *noise, *data, *bound;
-    vn_thread_pool *pool; /* NULL: one thread */
+    float *input[VN_LOSS_INPUTS]; /* out: those of the loss, in its order; NULL: not needed */
+    vn_thread_pool *pool;         /* NULL: one thread */
 } vn_objective_batch;
 
-/* Fails only as the truth's denoiser does. */
-vn_status vn_objective_fill(const vn_objective *o, const vn_objective_batch *b, vn_err *err);
-/* The loss of these nodes, rank 0. For regressions the mean over samples of weight times mean
- * square error. Errors are the graph's. */
-vn_node *vn_objective_loss(const vn_objective *o, vn_graph *g, vn_loss_nodes *nodes);
+/* loss: what vn_objective_loss made. Fails only as a denoiser does that is asked. */
+vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn_objective_batch *b,
+                            vn_err *err);
+/* The loss of a network, rank 0, and its inputs. For regressions the mean over samples of weight
+ * times mean square error. Errors are the graph's. */
+vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l);
 
 #endif

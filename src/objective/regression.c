@@ -15,6 +15,7 @@
 #include "objective/internal.h"
 
 #include <math.h>
+#include <string.h>
 
 static const vn_param params[] = {
     VN_WEIGHTS,
@@ -22,9 +23,14 @@ static const vn_param params[] = {
 };
 enum { NONE, MIN_SNR, EDM }; /* weights */
 
-vn_status vn_weight_check(const vn_choice *c, vn_err *err) {
-    int weight = (int)c->value[VN_WEIGHT];
+vn_status vn_weight_check(vn_choice *c, const vn_path *path, const vn_prediction *prediction,
+                          vn_err *err) {
+    const int weight = (int)c->value[VN_WEIGHT];
     const char *name = c->row->name;
+    (void)path;
+    /* one sigma_data, not two */
+    if (strcmp(prediction->row->row.name, "edm") == 0 && !c->given[VN_WEIGHT_SIGMA_DATA])
+        c->value[VN_WEIGHT_SIGMA_DATA] = prediction->choice.value[0];
     if (c->given[VN_WEIGHT_GAMMA] && weight != MIN_SNR)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: gamma has no effect without weight=min-snr",
                        name);
@@ -45,24 +51,53 @@ double vn_weight_of(const vn_choice *c, const vn_prediction *p, const vn_level *
     }
 }
 
-vn_node *vn_regression_loss(vn_graph *g, vn_node *prediction, vn_loss_nodes *nodes) {
-    nodes->target = vn_input(g, VN_F32, nodes->x->shape);
-    nodes->weight = vn_input(g, VN_F32, VN_SHAPE(nodes->x->shape.dim[0]));
-    vn_node *error = vn_unary(g, vn_sub(g, prediction, nodes->target), VN_FN_SQUARE);
-    return vn_mean(g, vn_mul(g, error, vn_per_sample(g, nodes->weight, nodes->x)));
+static void fill_weight(const vn_loss_sample *s, float *row) {
+    *row = (float)vn_weight_of(s->choice, s->prediction, s->level);
 }
 
-static vn_node *loss(const vn_choice *c, vn_graph *g, vn_loss_nodes *nodes) {
+static void fill_target(const vn_loss_sample *s, float *restrict row) {
+    const float raw_x0 = (float)s->m->raw_x0, raw_eps = (float)s->m->raw_eps;
+    const float *restrict x0 = s->x0, *restrict eps = s->eps;
+    for (int64_t j = 0; j < s->size; j++) row[j] = raw_x0 * x0[j] + raw_eps * eps[j];
+}
+
+/* What the exact denoiser predicts, in the network's terms. */
+static vn_status ask_truth(const vn_loss_batch *b, float *out, vn_err *err) {
+    const vn_denoiser *truth = b->asked[VN_ASK_TRUTH];
+    const vn_query q = {.n = b->n, .x = b->x, .level = b->level, .condition = b->condition};
+    return truth->predict(truth->self, &q, out, err);
+}
+
+vn_node *vn_loss_target(vn_loss *l) {
+    return vn_loss_filled(l, "target", l->x->shape, fill_target);
+}
+
+vn_node *vn_loss_weight(vn_loss *l) {
+    return vn_loss_filled(l, "weight", VN_SHAPE(l->x->shape.dim[0]), fill_weight);
+}
+
+vn_node *vn_regression_loss(vn_loss *l, vn_node *prediction, vn_node *target) {
+    vn_node *error = vn_unary(l->g, vn_sub(l->g, prediction, target), VN_FN_SQUARE);
+    return vn_mean(l->g, vn_mul(l->g, error, vn_per_sample(l->g, vn_loss_weight(l), l->x)));
+}
+
+static vn_node *loss(const vn_choice *c, vn_loss *l) {
     (void)c;
-    return vn_regression_loss(g, nodes->output, nodes);
+    vn_node *output = vn_loss_output(l);
+    return vn_regression_loss(l, output, vn_loss_target(l));
 }
 
-#define REGRESSION .check = vn_weight_check, .weight = vn_weight_of, .loss = loss
+static vn_node *loss_esm(const vn_choice *c, vn_loss *l) {
+    (void)c;
+    vn_node *output = vn_loss_output(l);
+    return vn_regression_loss(l, output, vn_loss_asked(l, "target", l->x->shape, ask_truth));
+}
 
 const vn_objective_row vn_dsm_objective = {
     {"dsm", "denoising score matching: regression on x0, noise or a mix", "2011.13456", params},
     .predictions = "x0|eps|v|score|edm",
-    REGRESSION,
+    .check = vn_weight_check,
+    .loss = loss,
 };
 
 const vn_objective_row vn_cfm_objective = {
@@ -71,7 +106,8 @@ const vn_objective_row vn_cfm_objective = {
      "independently",
      "2302.00482", params},
     .predictions = "velocity",
-    REGRESSION,
+    .check = vn_weight_check,
+    .loss = loss,
 };
 
 const vn_objective_row vn_esm_objective = {
@@ -80,6 +116,7 @@ const vn_objective_row vn_esm_objective = {
      "(points:gaussians, worlds)",
      "Hyvarinen 2005, JMLR 6", params},
     .predictions = "x0|eps|v|score|velocity|edm",
-    .exact = true,
-    REGRESSION,
+    .asks = 1 << VN_ASK_TRUTH,
+    .check = vn_weight_check,
+    .loss = loss_esm,
 };

@@ -212,6 +212,14 @@ vn_node *vn_dropout(vn_graph *g, vn_node *x, double p) {
     return p == 0 ? x : dropout_at(g, x, p, g->sites++);
 }
 
+uint32_t vn_graph_site(const vn_graph *g) {
+    return g->sites;
+}
+
+void vn_graph_set_site(vn_graph *g, uint32_t site) {
+    g->sites = site;
+}
+
 /* Linear in x, with the same mask: the site is the same. */
 void vn_gradient_dropout(vn_node *n, vn_node *dy, vn_node **grad) {
     grad[0] = dropout_at(n->graph, dy, n->attr.dropout.p, n->attr.dropout.site);

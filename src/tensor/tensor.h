@@ -110,8 +110,12 @@ vn_node *vn_resample(vn_graph *g, vn_node *x, int up, int down, int taps, const 
                      const int pad[2], int64_t out_h, int64_t out_w);
 vn_node *vn_upsample_nearest(vn_graph *g, vn_node *x, int factor);
 vn_node *vn_avg_pool(vn_graph *g, vn_node *x, int factor); /* floor(H/f) x floor(W/f) */
-/* x itself if p = 0; each call is a site of its own */
+/* x itself if p = 0; each call is a site of its own, and its mask is drawn by the site's number */
 vn_node *vn_dropout(vn_graph *g, vn_node *x, double p);
+/* The number of the next site. What is built a second time from the same number on has the same
+ * masks. */
+uint32_t vn_graph_site(const vn_graph *g);
+void vn_graph_set_site(vn_graph *g, uint32_t site);
 vn_node *vn_mean(vn_graph *g, vn_node *x); /* of all elements, rank 0 */
 
 /* Appends the gradient of sum(cotangent * y) for each of n nodes in `wrt`: out[i] has wrt[i]'s

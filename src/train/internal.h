@@ -4,13 +4,15 @@
 
 #include "train/train.h"
 
-/* A graph that scores a batch, planned, with the places of its inputs. */
+/* A graph that scores a batch, planned, with the places of its inputs. It stays where it is. */
 typedef struct vn_scorer {
     int64_t batch;
     vn_graph *graph;
     vn_program *program;
-    vn_net_nodes net;
-    vn_loss_nodes nodes;
+    const vn_net *net;
+    vn_net_call call;
+    vn_net_nodes batch_nodes; /* the network's inputs of the batch */
+    vn_loss parts;            /* what the loss is made of */
     vn_node *loss;
     vn_gradients by; /* with train */
     float *x0;       /* [batch,size] data */

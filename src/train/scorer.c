@@ -1,5 +1,6 @@
-/* scorer.c - the loss of one batch: the network and the loss as a planned graph, and the arrays of
- * its inputs. Training and the held-out loss are the same with and without gradients. */
+/* scorer.c - the loss of one batch: the network, as often as the loss calls it, as a planned graph,
+ * and the arrays of its inputs. Training and the held-out loss are the same with and without
+ * gradients. */
 #include "train/internal.h"
 
 static int64_t row_size(const vn_data_info *info) {
@@ -8,19 +9,42 @@ static int64_t row_size(const vn_data_info *info) {
     return size;
 }
 
-/* The network and its loss; with train the gradients of it by every weight that trains, each with
+/* The network once more, for the loss (vn_loss.network): self is the scorer. */
+static vn_node *network(void *self, int n, const vn_given *given, bool same_dropout) {
+    vn_scorer *c = self;
+    const vn_net_io *io = vn_net_get_io(c->net);
+    const uint32_t next = vn_graph_site(c->graph);
+    vn_net_nodes nodes = c->batch_nodes;
+    for (int i = 0; i < n; i++) {
+        const vn_port *port = vn_net_input(io, given[i].port);
+        if (!port)
+            return vn_graph_fail(c->graph, VN_UNSUPPORTED, "a network without an input \"%s\"",
+                                 given[i].port);
+        nodes.in[port - io->input] = given[i].node;
+    }
+    if (same_dropout) vn_graph_set_site(c->graph, 0); /* the first call began there */
+    vn_net_build_on(c->net, c->graph, &c->call, &nodes, NULL);
+    if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
+    return vn_net_out(c->net, &nodes, "sample");
+}
+
+/* The loss of the network; with train the gradients of it by every weight that trains, each with
  * its place. */
 static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
                        vn_recompute how, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
-    const vn_net_call call = {.extent = vn_extent_of(batch, &info->sample), .train = train};
+    c->net = s->net;
+    c->call = (vn_net_call){.extent = vn_extent_of(batch, &info->sample), .train = train};
     vn_status status = vn_graph_open(&c->graph, err);
-    if (!status) status = vn_net_build(s->net, c->graph, &call, &c->net, err);
+    if (!status) status = vn_net_make_inputs(s->net, c->graph, &c->call, &c->batch_nodes, err);
     if (status) return status;
-    c->nodes.x = vn_net_in(s->net, &c->net, "sample");
-    c->nodes.output = vn_net_out(s->net, &c->net, "sample");
-    c->loss = vn_objective_loss(s->objective, c->graph, &c->nodes);
+    c->parts = (vn_loss){.g = c->graph,
+                         .x = vn_net_in(s->net, &c->batch_nodes, "sample"),
+                         .time = vn_net_in(s->net, &c->batch_nodes, "timestep"),
+                         .network = network,
+                         .self = c};
+    c->loss = vn_objective_loss(s->objective, &c->parts);
     status = vn_graph_status(c->graph, err);
     c->by = (vn_gradients){.weights = vn_net_weights(s->net), .recompute = how};
     return !status && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
@@ -83,29 +107,26 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *
         vn_data_batch(s->data, which->part, which->position, c->batch, c->x0, c->labels, err);
     if (status) return status;
     const bool labelled = vn_net_labels(vn_net_get_io(s->net)) > 0;
-    const vn_objective_batch batch = {.n = c->batch,
-                                      .size = row_size(vn_data_get_info(s->data)),
-                                      .step = which->draw,
-                                      .first = (uint64_t)which->first,
-                                      .total = which->total,
-                                      .x0 = c->x0,
-                                      .labels = labelled ? c->labels : NULL,
-                                      .level = c->level,
-                                      .x = vn_program_map(c->program, c->nodes.x),
-                                      .time = c->time,
-                                      .network_labels = c->given,
-                                      .target = vn_program_map(c->program, c->nodes.target),
-                                      .weight = vn_program_map(c->program, c->nodes.weight),
-                                      .probe = vn_program_map(c->program, c->nodes.probe),
-                                      .noise = vn_program_map(c->program, c->nodes.noise),
-                                      .data = vn_program_map(c->program, c->nodes.data),
-                                      .bound = vn_program_map(c->program, c->nodes.bound),
-                                      .pool = s->device->pool};
-    status = vn_objective_fill(s->objective, &batch, err);
+    vn_objective_batch batch = {.n = c->batch,
+                                .size = row_size(vn_data_get_info(s->data)),
+                                .step = which->draw,
+                                .first = (uint64_t)which->first,
+                                .total = which->total,
+                                .x0 = c->x0,
+                                .labels = labelled ? c->labels : NULL,
+                                .level = c->level,
+                                .x = vn_program_map(c->program, c->parts.x),
+                                .time = c->time,
+                                .network_labels = c->given,
+                                .pool = s->device->pool};
+    for (int i = 0; i < c->parts.inputs; i++)
+        batch.input[i] = vn_program_map(c->program, c->parts.input[i].node);
+    status = vn_objective_fill(s->objective, &c->parts, &batch, err);
     const vn_feed in[] = {{.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}},
                           {.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}}};
     if (!status)
-        status = vn_net_fill(s->net, c->program, &c->net, 1 + labelled, in, s->device->pool, err);
+        status = vn_net_fill(s->net, c->program, &c->batch_nodes, 1 + labelled, in, s->device->pool,
+                             err);
     if (status) return status;
     const vn_run run = {.values = values,
                         .grads = grads,

@@ -56,7 +56,7 @@ static vn_status score(vn_trainer *t, float *loss, vn_err *err) {
     const vn_train_setup *s = t->s;
     const vn_device *d = s->device;
     const int64_t micro = vn_micro_batch(s);
-    float sum[64]; /* of losses, as t->grads of gradients: vn_tree_depth of any number */
+    float sum[64] = {0}; /* of losses, as t->grads of gradients: vn_tree_depth of any number */
     int64_t first, own;
     int top = -1; /* the newest partial sum */
     vn_own_microbatches(s, &first, &own);

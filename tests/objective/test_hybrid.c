@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "objective/internal.h"
+#include "support/loss.h"
 #include "support/reference.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/variance/bound.json"
@@ -45,22 +46,33 @@ static void close(setting *s) {
 /* The loss of a network that answers with the node `output`, and its gradient. */
 typedef struct net {
     vn_graph *g;
-    vn_loss_nodes nodes;
+    vn_node *output;
+    vn_loss parts;
     vn_node *loss, *gradient;
 } net;
 
-static net build(const vn_objective *o, vn_shape x) {
-    net t = {0};
+static void build(net *t, const vn_objective *o, vn_shape x) {
     vn_err err = {0};
-    assert_int_equal(vn_graph_open(&t.g, &err), VN_OK);
-    t.nodes.x = vn_input(t.g, VN_F32, x);
+    *t = (net){0};
+    assert_int_equal(vn_graph_open(&t->g, &err), VN_OK);
+    t->parts = (vn_loss){
+        .g = t->g, .x = vn_input(t->g, VN_F32, x), .network = loss_answer, .self = &t->output};
     x.dim[x.rank - 1] *= 2;
-    t.nodes.output = vn_input(t.g, VN_F32, x);
-    t.loss = vn_objective_loss(o, t.g, &t.nodes);
-    if (vn_graph_status(t.g, &err) ||
-        vn_graph_gradient(t.g, t.loss, NULL, 1, &t.nodes.output, &t.gradient, &err))
+    t->output = vn_input(t->g, VN_F32, x);
+    t->loss = vn_objective_loss(o, &t->parts);
+    if (vn_graph_status(t->g, &err) ||
+        vn_graph_gradient(t->g, t->loss, NULL, 1, &t->output, &t->gradient, &err))
         fail_msg("%s", err.text);
-    return t;
+}
+
+/* The numbers of the bound of a sample at a level. */
+static void bound_of(const setting *s, const vn_level *l, double *number) {
+    const vn_coefficients m = vn_prediction_coefficients(&s->prediction, l);
+    vn_choice choice;
+    vn_err err;
+    assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
+    vn_bound_numbers(&(vn_loss_sample){.choice = &choice, .path = s->path, .level = l, .m = &m},
+                     number);
 }
 
 static void near(double got, double want, double tolerance, const char *what, size_t index) {
@@ -87,23 +99,20 @@ static void feed(ref_graph *r, const net *t, const setting *s, const json_t *c, 
     const double step = json_number_value(json_object_get(c, "step"));
     const vn_level l = vn_path_level_of_step(s->path, step);
     const vn_coefficients m = vn_prediction_coefficients(&s->prediction, &l);
-    vn_choice choice;
-    vn_err err;
     double target[SIZE], data[SIZE], x[SIZE] = {0}, weight = 1, number[VN_BOUND_NUMBERS];
-    assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
-    vn_hybrid_objective.bound(&choice, s->path, &l, &m, number);
+    bound_of(s, &l, number);
     for (int i = 0; i < SIZE; i++) {
         data[i] = at(c, "x0", i);
         target[i] = m.raw_x0 * data[i] + m.raw_eps * at(c, "eps", i);
         output[i / 3 * 6 + i % 3] = at(c, "prediction", i);
         output[i / 3 * 6 + 3 + i % 3] = at(c, "v", i);
     }
-    ref_set(r, t->nodes.x, x);
-    ref_set(r, t->nodes.output, output);
-    ref_set(r, t->nodes.target, target);
-    ref_set(r, t->nodes.weight, &weight);
-    ref_set(r, t->nodes.data, data);
-    ref_set(r, t->nodes.bound, number);
+    ref_set(r, t->parts.x, x);
+    ref_set(r, t->output, output);
+    ref_set(r, loss_node(&t->parts, "target"), target);
+    ref_set(r, loss_node(&t->parts, "weight"), &weight);
+    ref_set(r, loss_node(&t->parts, "data"), data);
+    ref_set(r, loss_node(&t->parts, "bound"), number);
 }
 
 /* d loss / d v by differences, for one of a case's numbers. */
@@ -112,7 +121,7 @@ static double difference(ref_graph *r, const net *t, double *output, int place) 
     double value[2];
     for (int i = 0; i < 2; i++) {
         output[place] = here + (i ? h : -h);
-        ref_set(r, t->nodes.output, output);
+        ref_set(r, t->output, output);
         ref_run(r, NULL);
         value[i] = ref_get(r, t->loss)[0];
     }
@@ -125,18 +134,20 @@ static void check_case(const json_t *c, size_t index) {
     snprintf(path, sizeof path, "ddpm:%s,T=%d", text_of(c, "schedule"),
              (int)json_integer_value(json_object_get(c, "T")));
     setting s = open(path, text_of(c, "predict"), "hybrid");
-    net t = build(s.objective, VN_SHAPE(1, 2, 2, 3));
+    net t;
+    build(&t, s.objective, VN_SHAPE(1, 2, 2, 3));
     ref_graph r = ref_open(t.g);
     double output[2 * SIZE], by_v[SIZE];
     feed(&r, &t, &s, c, output);
     for (int i = 0; i < SIZE; i++) by_v[i] = difference(&r, &t, output, i / 3 * 6 + 3 + i % 3);
-    ref_set(&r, t.nodes.output, output);
+    ref_set(&r, t.output, output);
     ref_run(&r, NULL);
     near(ref_get(&r, t.loss)[0], json_number_value(json_object_get(c, "loss")), TOLERANCE, "loss",
          index);
     for (int i = 0; i < SIZE; i++) {
         const double *gradient = ref_get(&r, t.gradient) + i / 3 * 6 + i % 3;
-        const double square = 2 * (at(c, "prediction", i) - ref_get(&r, t.nodes.target)[i]) / SIZE;
+        const double square =
+            2 * (at(c, "prediction", i) - ref_get(&r, loss_node(&t.parts, "target"))[i]) / SIZE;
         near(gradient[0], at(c, "by_prediction", i), TOLERANCE, "gradient by the prediction",
              index);
         near(gradient[0], square, TOLERANCE, "the square's gradient alone", index);
@@ -163,24 +174,21 @@ static void the_bound_is_that_of_the_paper(void **state) {
 static void what_is_far_off_stays_finite(void **state) {
     (void)state;
     setting s = open("ddpm", "x0", "hybrid");
-    net t = build(s.objective, VN_SHAPE(1, 1, 1, 1));
+    net t;
+    build(&t, s.objective, VN_SHAPE(1, 1, 1, 1));
     ref_graph r = ref_open(t.g);
     const vn_level l = vn_path_level_of_step(s.path, 0);
-    const vn_coefficients m = vn_prediction_coefficients(&s.prediction, &l);
-    vn_choice choice;
-    vn_err err;
     double number[VN_BOUND_NUMBERS], x = 0, weight = 1;
-    assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
-    vn_hybrid_objective.bound(&choice, s.path, &l, &m, number);
+    bound_of(&s, &l, number);
     for (double data = -1; data <= 1; data += 0.5)
         for (double guess = -20; guess <= 20; guess += 4)
             for (double v = -6; v <= 6; v += 3) {
-                ref_set(&r, t.nodes.x, &x);
-                ref_set(&r, t.nodes.output, (double[]){guess, v});
-                ref_set(&r, t.nodes.target, &data);
-                ref_set(&r, t.nodes.weight, &weight);
-                ref_set(&r, t.nodes.data, &data);
-                ref_set(&r, t.nodes.bound, number);
+                ref_set(&r, t.parts.x, &x);
+                ref_set(&r, t.output, (double[]){guess, v});
+                ref_set(&r, loss_node(&t.parts, "target"), &data);
+                ref_set(&r, loss_node(&t.parts, "weight"), &weight);
+                ref_set(&r, loss_node(&t.parts, "data"), &data);
+                ref_set(&r, loss_node(&t.parts, "bound"), number);
                 ref_run(&r, NULL);
                 assert_true(isfinite(ref_get(&r, t.loss)[0]) &&
                             isfinite(ref_get(&r, t.gradient)[1]));
@@ -197,14 +205,10 @@ static void the_ends_of_a_path_have_numbers(void **state) {
                                         "ddpm:T=2,beta_start=0.1,beta_end=0.5"};
     for (size_t i = 0; i < VN_COUNT(paths); i++) {
         setting s = open(paths[i], "v", "hybrid");
-        vn_choice choice;
-        vn_err err;
-        assert_int_equal(vn_choice_parse("hybrid", &vn_objectives, &choice, &err), VN_OK);
         for (int step = 0; step < s.path->steps; step++) {
             const vn_level l = vn_path_level_of_step(s.path, step);
-            const vn_coefficients m = vn_prediction_coefficients(&s.prediction, &l);
             double number[VN_BOUND_NUMBERS];
-            vn_hybrid_objective.bound(&choice, s.path, &l, &m, number);
+            bound_of(&s, &l, number);
             for (int k = 0; k < VN_BOUND_NUMBERS; k++) assert_true(isfinite(number[k]));
             assert_true(number[VN_BOUND_RANGE] > 0 && number[VN_BOUND_BIN] > 0);
         }
@@ -217,7 +221,7 @@ static void the_ends_of_a_path_have_numbers(void **state) {
 enum { N = 4096, MOST = 8 };
 
 typedef struct arrays {
-    float x0[N], x[N], target[N], data[N], time[N], weight[N], bound[VN_BOUND_NUMBERS * N];
+    float x0[N], x[N], target[N], data[N], time[N], weight[N], bound[N * VN_BOUND_NUMBERS];
     int32_t network_labels[N];
     vn_level level[N];
 } arrays;
@@ -225,30 +229,32 @@ typedef struct arrays {
 static arrays a;
 
 /* Numbers of N(0, deviation^2). */
-static void fill(const setting *s, double deviation, uint64_t step) {
+static void fill(const setting *s, const net *t, double deviation, uint64_t step) {
     vn_random_normal(a.x0, N, 8, VN_STREAM_TEST, step, 0);
     for (int i = 0; i < N; i++) a.x0[i] *= (float)deviation;
-    const vn_objective_batch b = {.n = N,
-                                  .size = 1,
-                                  .step = step,
-                                  .x0 = a.x0,
-                                  .level = a.level,
-                                  .x = a.x,
-                                  .time = a.time,
-                                  .network_labels = a.network_labels,
-                                  .target = a.target,
-                                  .weight = a.weight,
-                                  .data = a.data,
-                                  .bound = a.bound};
+    vn_objective_batch b = {.n = N,
+                            .size = 1,
+                            .step = step,
+                            .x0 = a.x0,
+                            .level = a.level,
+                            .x = a.x,
+                            .time = a.time,
+                            .network_labels = a.network_labels};
+    loss_bind(&t->parts, &b, "target", a.target);
+    loss_bind(&t->parts, &b, "weight", a.weight);
+    loss_bind(&t->parts, &b, "data", a.data);
+    loss_bind(&t->parts, &b, "bound", a.bound);
     vn_err err = {0};
-    if (vn_objective_fill(s->objective, &b, &err)) fail_msg("%s", err.text);
+    if (vn_objective_fill(s->objective, &t->parts, &b, &err)) fail_msg("%s", err.text);
 }
 
 static void batches_carry_the_numbers_of_their_steps(void **state) {
     (void)state;
     setting s = open("ddpm:cosine,T=20", "eps", "hybrid:lambda=0.01");
     int first = 0;
-    fill(&s, 1, 0);
+    net t;
+    build(&t, s.objective, VN_SHAPE(N, 1, 1, 1));
+    fill(&s, &t, 1, 0);
     for (int i = 0; i < N; i++) {
         const int step = (int)lround((double)a.time[i]);
         const vn_level to = step ? vn_path_level_of_step(s.path, step - 1) : vn_level_clean;
@@ -256,21 +262,23 @@ static void batches_carry_the_numbers_of_their_steps(void **state) {
                      ratio = pow(to.sigma / a.level[i].sigma, 2);
         const double factor = 0.01 * 20 / log(2);
         assert_true(a.data[i] == a.x0[i]);
-        near((double)a.bound[VN_BOUND_LATER * N + i], step ? factor : 0, 1e-6, "factor of the KL",
-             (size_t)i);
-        near((double)a.bound[VN_BOUND_FIRST * N + i], step ? 0 : factor, 1e-6,
+        near((double)a.bound[i * VN_BOUND_NUMBERS + VN_BOUND_LATER], step ? factor : 0, 1e-6,
+             "factor of the KL", (size_t)i);
+        near((double)a.bound[i * VN_BOUND_NUMBERS + VN_BOUND_FIRST], step ? 0 : factor, 1e-6,
              "factor of the decoder", (size_t)i);
         if (step)
-            near((double)a.bound[VN_BOUND_RANGE * N + i], -log(ratio), 1e-5, "range", (size_t)i);
+            near((double)a.bound[i * VN_BOUND_NUMBERS + VN_BOUND_RANGE], -log(ratio), 1e-5, "range",
+                 (size_t)i);
         /* of x0's error e: beta alpha'/sigma^2 e = gap e sqrt(beta~), and that of eps is
          * -alpha/sigma times e */
         if (step)
-            near((double)a.bound[VN_BOUND_GAP * N + i],
+            near((double)a.bound[i * VN_BOUND_NUMBERS + VN_BOUND_GAP],
                  -sqrt(beta / ratio) * to.alpha / a.level[i].alpha / a.level[i].sigma, 1e-5, "gap",
                  (size_t)i);
         first += step == 0;
     }
     assert_in_range(first, N / 20 - 60, N / 20 + 60);
+    vn_graph_close(&t.g);
     close(&s);
 }
 
@@ -290,18 +298,20 @@ static void gaussian_data_has_its_variance(void **state) {
     (void)state;
     const double deviation = 0.6;
     setting s = open("ddpm:cosine,T=20", "eps", "hybrid");
-    net t = build(s.objective, VN_SHAPE(N, 1));
+    net t;
+    build(&t, s.objective, VN_SHAPE(N, 1));
     ref_graph r = ref_open(t.g);
     double *output = calloc(2 * N, sizeof *output);
     assert_non_null(output);
     const double beside[] = {-0.4, 0, 0.4};
     double mean[3] = {0}, square = 0;
     for (uint64_t batch = 0; batch < MOST; batch++) {
-        fill(&s, deviation, batch);
-        const vn_node *node[] = {t.nodes.x, t.nodes.target, t.nodes.weight, t.nodes.bound};
+        fill(&s, &t, deviation, batch);
+        const vn_node *node[] = {t.parts.x, loss_node(&t.parts, "target"),
+                                 loss_node(&t.parts, "weight"), loss_node(&t.parts, "bound")};
         const float *from[] = {a.x, a.target, a.weight, a.bound};
         for (size_t i = 0; i < VN_COUNT(node); i++) ref_set_f32(&r, node[i], from[i]);
-        assert_null(t.nodes.data); /* points have no bins */
+        assert_null(loss_node(&t.parts, "data")); /* points have no bins */
         for (int k = 0; k < 3; k++) {
             for (int i = 0; i < N; i++) {
                 const vn_level *l = &a.level[i];
@@ -309,7 +319,7 @@ static void gaussian_data_has_its_variance(void **state) {
                 output[2 * i] = l->sigma * (double)a.x[i] / total; /* E[eps|x] */
                 output[2 * i + 1] = l->t > 1.5 / 20 ? optimal_v(&s, l, deviation) + beside[k] : 0;
             }
-            ref_set(&r, t.nodes.output, output);
+            ref_set(&r, t.output, output);
             ref_run(&r, NULL);
             for (int i = 0; i < N; i++) {
                 if (!(a.level[i].t > 1.5 / 20)) continue;

@@ -12,6 +12,7 @@
 
 #include "objective/internal.h"
 #include "support/alloc.h"
+#include "support/loss.h"
 #include "support/thread_pool.h"
 #include "support/reference.h"
 
@@ -22,7 +23,19 @@ typedef struct setting {
     vn_path *path;
     vn_prediction prediction;
     vn_objective *objective;
+    vn_graph *g;
+    vn_node *output; /* of the network, an input of the graph */
+    vn_loss loss;
 } setting;
+
+/* The loss of a network whose input has this shape. */
+static void build(setting *s, vn_shape shape) {
+    vn_err err = {0};
+    assert_int_equal(vn_graph_open(&s->g, &err), VN_OK);
+    s->output = vn_input(s->g, VN_F32, shape);
+    s->loss = (vn_loss){
+        .g = s->g, .x = vn_input(s->g, VN_F32, shape), .network = loss_answer, .self = &s->output};
+}
 
 static setting open(const char *path, const char *prediction, const char *objective,
                     const char *times, double drop) {
@@ -43,6 +56,7 @@ static setting open(const char *path, const char *prediction, const char *object
 }
 
 static void close(setting *s) {
+    vn_graph_close(&s->g);
     vn_objective_close(&s->objective);
     vn_path_close(&s->path);
 }
@@ -54,9 +68,16 @@ typedef struct arrays {
     vn_level level[N];
 } arrays;
 
-static void fill(const vn_objective *o, const vn_objective_batch *b) {
+/* Fills the batch; the first call builds the loss. */
+static void fill(setting *s, vn_objective_batch b, float *target, float *weight) {
     vn_err err = {0};
-    if (vn_objective_fill(o, b, &err)) fail_msg("%s", err.text);
+    if (!s->g) {
+        build(s, VN_SHAPE(N, SIZE));
+        assert_non_null(vn_objective_loss(s->objective, &s->loss));
+    }
+    loss_bind(&s->loss, &b, "target", target);
+    loss_bind(&s->loss, &b, "weight", weight);
+    if (vn_objective_fill(s->objective, &s->loss, &b, &err)) fail_msg("%s", err.text);
 }
 
 static vn_objective_batch batch_of(arrays *a) {
@@ -72,9 +93,7 @@ static vn_objective_batch batch_of(arrays *a) {
                                 .labels = a->labels,
                                 .level = a->level,
                                 .x = a->x,
-                                .target = a->target,
                                 .time = a->time,
-                                .weight = a->weight,
                                 .network_labels = a->network_labels};
 }
 
@@ -113,8 +132,7 @@ static double raw_of(const char *prediction, const vn_level *l, double x0, doubl
 static void check_batch(const char *path, const char *prediction) {
     static arrays a;
     setting s = open(path, prediction, NULL, NULL, 0.1);
-    vn_objective_batch b = batch_of(&a);
-    fill(s.objective, &b);
+    fill(&s, batch_of(&a), a.target, a.weight);
     for (int i = 0; i < N; i++) {
         float eps[SIZE];
         vn_random_normal(eps, SIZE, 21, VN_STREAM_TRAIN_NOISE, (uint64_t)i, 5);
@@ -153,25 +171,45 @@ static void batches_do_not_depend_on_how_they_are_made(void **state) {
     static arrays a, other;
     for (size_t k = 0; k < VN_COUNT(times); k++) {
         setting s = open("rectified", "velocity", NULL, times[k], 0.5);
-        vn_objective_batch b = batch_of(&a);
-        fill(s.objective, &b);
-        b = batch_of(&other);
+        fill(&s, batch_of(&a), a.target, a.weight);
+        vn_objective_batch b = batch_of(&other);
         b.pool = crew_of(3);
         b.n = N / 4;
         b.total = N;
         for (b.first = 0; b.first < N; b.first += N / 4) {
-            fill(s.objective, &b);
-            b.x0 += N / 4 * SIZE, b.x += N / 4 * SIZE, b.target += N / 4 * SIZE, b.time += N / 4,
-                b.weight += N / 4;
+            fill(&s, b, other.target + b.first * SIZE, other.weight + b.first);
+            b.x0 += N / 4 * SIZE, b.x += N / 4 * SIZE, b.time += N / 4;
             b.labels += N / 4, b.network_labels += N / 4, b.level += N / 4;
         }
         assert_memory_equal(&a, &other, sizeof a);
         b = batch_of(&other);
         b.step = 6;
-        fill(s.objective, &b);
+        fill(&s, b, other.target, other.weight);
         for (int i = 0; i < N; i++) assert_true(a.time[i] != other.time[i]);
         close(&s);
     }
+}
+
+/* Noise that the data bring is that of x_t and of the target; nothing else changes. */
+static void data_may_bring_their_noise(void **state) {
+    (void)state;
+    static arrays a, other;
+    float eps[N * SIZE];
+    setting s = open("rectified", "velocity", NULL, NULL, 0);
+    vn_objective_batch b = batch_of(&a);
+    fill(&s, b, a.target, a.weight);
+    b = batch_of(&other);
+    for (int i = 0; i < N * SIZE; i++) eps[i] = (float)i / 100;
+    b.noise = eps;
+    fill(&s, b, other.target, other.weight);
+    assert_memory_equal(other.time, a.time, sizeof a.time);
+    for (int i = 0; i < N * SIZE; i++) {
+        const double t = (double)other.time[i / SIZE] / 1000, x0 = (double)other.x0[i],
+                     e = (double)eps[i];
+        near((double)other.x[i], (1 - t) * x0 + t * e, 6e-7, "x");
+        near((double)other.target[i], e - x0, 6e-7, "target");
+    }
+    close(&s);
 }
 
 static void labels_are_dropped_at_their_rate(void **state) {
@@ -184,7 +222,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
         for (uint64_t step = 0; step < 200; step++) {
             vn_objective_batch b = batch_of(&a);
             b.step = step;
-            fill(s.objective, &b);
+            fill(&s, b, a.target, a.weight);
             for (int i = 0; i < N; i++) {
                 if (a.labels[i] < 0) { /* no label to begin with */
                     assert_int_equal(a.network_labels[i], 10);
@@ -223,7 +261,7 @@ static void moments(const char *path, const char *times, double (*f)(double), do
     for (uint64_t step = 0; step < BATCHES; step++) {
         vn_objective_batch b = batch_of(&a);
         b.step = step;
-        fill(s.objective, &b);
+        fill(&s, b, a.target, a.weight);
         for (int i = 0; i < N; i++) {
             double value = f(t_of(s.path, (double)a.time[i]));
             sum += value;
@@ -279,7 +317,7 @@ static void stratified_batches_cover_evenly(void **state) {
         int met[N] = {0};
         vn_objective_batch b = batch_of(&a);
         b.step = step;
-        fill(s.objective, &b);
+        fill(&s, b, a.target, a.weight);
         for (int i = 0; i < N; i++) met[(int)((double)a.time[i] / 1000 * N)]++;
         for (int i = 0; i < N; i++) assert_int_equal(met[i], 1);
     }
@@ -294,7 +332,7 @@ static double weight(const char *objective, const char *prediction, const vn_lev
     vn_err err;
     assert_int_equal(vn_choice_parse(objective, &vn_objectives, &c, &err), VN_OK);
     assert_int_equal(vn_prediction_parse(prediction, &p, &err), VN_OK);
-    return ((const vn_objective_row *)c.row)->weight(&c, &p, l);
+    return vn_weight_of(&c, &p, l);
 }
 
 /* The forms that min-SNR's and EDM's papers give. */
@@ -350,26 +388,23 @@ static void weights_are_finite_at_the_ends(void **state) {
 static void the_loss_is_a_weighted_mean_square(void **state) {
     (void)state;
     enum { B = 3, H = 2, C = 2, COUNT = B * H * H * C };
-    vn_graph *g;
     vn_err err;
     double output[COUNT], target[COUNT], w[B] = {0.5, 2, 1}, want = 0;
-    assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    const vn_shape shape = VN_SHAPE(B, H, H, C);
-    vn_loss_nodes nodes = {.x = vn_input(g, VN_F32, shape), .output = vn_input(g, VN_F32, shape)};
     setting s = open("rectified", "velocity", NULL, NULL, 0);
-    vn_node *loss = vn_objective_loss(s.objective, g, &nodes), *gradient;
+    build(&s, VN_SHAPE(B, H, H, C));
+    vn_node *loss = vn_objective_loss(s.objective, &s.loss), *gradient;
     assert_non_null(loss);
     assert_int_equal(loss->shape.rank, 0);
-    assert_int_equal(vn_graph_gradient(g, loss, NULL, 1, &nodes.output, &gradient, &err), VN_OK);
-    ref_graph r = ref_open(g);
+    assert_int_equal(vn_graph_gradient(s.g, loss, NULL, 1, &s.output, &gradient, &err), VN_OK);
+    ref_graph r = ref_open(s.g);
     for (int i = 0; i < COUNT; i++) {
         output[i] = vn_random_double(1, VN_STREAM_TEST, (uint64_t)i, 0);
         target[i] = vn_random_double(1, VN_STREAM_TEST, (uint64_t)i, 1);
         want += w[i / (COUNT / B)] * pow(output[i] - target[i], 2) / COUNT;
     }
-    ref_set(&r, nodes.output, output);
-    ref_set(&r, nodes.target, target);
-    ref_set(&r, nodes.weight, w);
+    ref_set(&r, s.output, output);
+    ref_set(&r, loss_node(&s.loss, "target"), target);
+    ref_set(&r, loss_node(&s.loss, "weight"), w);
     ref_run(&r, NULL);
     near(ref_get(&r, loss)[0], want, DOUBLE_ERROR, "loss");
     for (int i = 0; i < COUNT; i++)
@@ -377,7 +412,6 @@ static void the_loss_is_a_weighted_mean_square(void **state) {
              DOUBLE_ERROR, "gradient");
     ref_close(&r);
     close(&s);
-    vn_graph_close(&g);
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
@@ -436,6 +470,7 @@ static void memory_is_taken_once(void **state) {
     (void)state;
     static arrays a;
     setting s = open("ddpm", "edm", NULL, NULL, 0.1);
+    fill(&s, batch_of(&a), a.target, a.weight); /* builds the loss */
     vn_objective_options options = {.path = s.path, .prediction = &s.prediction, .null_label = 3};
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_objective *o;
@@ -443,7 +478,7 @@ static void memory_is_taken_once(void **state) {
         if (!alloc_hit(&t, vn_objective_open(&options, &o, &err))) {
             vn_objective_batch b = batch_of(&a);
             const int64_t made = alloc_made();
-            fill(o, &b);
+            assert_int_equal(vn_objective_fill(o, &s.loss, &b, &err), VN_OK);
             assert_int_equal(alloc_made(), made);
             assert_true(t.n >= 3);
         }
@@ -456,6 +491,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_are_made_as_defined),
         cmocka_unit_test(batches_do_not_depend_on_how_they_are_made),
+        cmocka_unit_test(data_may_bring_their_noise),
         cmocka_unit_test(labels_are_dropped_at_their_rate),
         cmocka_unit_test(the_normal_quantile_inverts_the_distribution),
         cmocka_unit_test(times_have_their_distribution),

@@ -12,6 +12,7 @@
 
 #include "objective/internal.h"
 #include "support/bench.h"
+#include "support/loss.h"
 #include "support/reference.h"
 
 enum { MOST = 4096, SIZE = 2, PROBES = 3 };
@@ -39,7 +40,7 @@ static void open(setting *s, const char *path, const char *prediction, const cha
                                     .drop = drop,
                                     .null_label = 2,
                                     .seed = 8,
-                                    .truth = &s->truth.denoiser};
+                                    .asked[VN_ASK_TRUTH] = &s->truth.denoiser};
     if (vn_objective_open(&o, &s->objective, &err))
         fail_msg("%s, %s, %s: %s", path, prediction, objective, err.text);
 }
@@ -51,42 +52,43 @@ static void close(setting *s) {
 
 typedef struct arrays {
     float x0[MOST * SIZE], x[MOST * SIZE], target[MOST * SIZE], time[MOST], weight[MOST];
-    float probe[MOST * PROBES * SIZE], noise[3 * MOST];
+    float probe[MOST * PROBES * SIZE], noise[MOST * 3];
     int32_t labels[MOST], network_labels[MOST];
     vn_level level[MOST];
 } arrays;
 
 /* Samples of the world's classes in turn, or of class 0 alone. */
-static void fill(const setting *s, arrays *a, const vn_loss_nodes *nodes, int n, uint64_t step,
+static void fill(const setting *s, arrays *a, const vn_loss *loss, int n, uint64_t step,
                  bool one_class) {
     for (int i = 0; i < n; i++) {
         a->labels[i] = one_class ? 0 : i % 2;
         vn_world_draw(s->truth.world, a->labels[i], 77, step * MOST + (uint64_t)i,
                       a->x0 + i * SIZE);
     }
-    const vn_objective_batch b = {.n = n,
-                                  .size = SIZE,
-                                  .step = step,
-                                  .x0 = a->x0,
-                                  .labels = a->labels,
-                                  .level = a->level,
-                                  .x = a->x,
-                                  .time = a->time,
-                                  .network_labels = a->network_labels,
-                                  .target = nodes->target ? a->target : NULL,
-                                  .weight = nodes->weight ? a->weight : NULL,
-                                  .probe = nodes->probe ? a->probe : NULL,
-                                  .noise = nodes->noise ? a->noise : NULL};
+    vn_objective_batch b = {.n = n,
+                            .size = SIZE,
+                            .step = step,
+                            .x0 = a->x0,
+                            .labels = a->labels,
+                            .level = a->level,
+                            .x = a->x,
+                            .time = a->time,
+                            .network_labels = a->network_labels};
+    loss_bind(loss, &b, "target", a->target);
+    loss_bind(loss, &b, "weight", a->weight);
+    loss_bind(loss, &b, "probe", a->probe);
+    loss_bind(loss, &b, "noise", a->noise);
     vn_err err = {0};
-    if (vn_objective_fill(s->objective, &b, &err)) fail_msg("%s", err.text);
+    if (vn_objective_fill(s->objective, loss, &b, &err)) fail_msg("%s", err.text);
 }
 
 /* Puts the arrays where the loss reads them. */
-static void feed(ref_graph *r, const vn_loss_nodes *nodes, const arrays *a) {
-    const vn_node *node[] = {nodes->x, nodes->target, nodes->weight, nodes->probe, nodes->noise};
-    const float *from[] = {a->x, a->target, a->weight, a->probe, a->noise};
-    for (size_t i = 0; i < VN_COUNT(node); i++)
-        if (node[i]) ref_set_f32(r, node[i], from[i]);
+static void feed(ref_graph *r, const vn_loss *loss, const arrays *a) {
+    static const char *const name[] = {"target", "weight", "probe", "noise"};
+    const float *from[] = {a->target, a->weight, a->probe, a->noise};
+    ref_set_f32(r, loss->x, a->x);
+    for (size_t i = 0; i < VN_COUNT(name); i++)
+        if (loss_input(loss, name[i])) ref_set_f32(r, loss_node(loss, name[i]), from[i]);
 }
 
 /* ---- a small network ------------------------------------------------------------------------- */
@@ -103,26 +105,34 @@ enum {
 
 typedef struct net {
     vn_graph *g;
-    vn_loss_nodes nodes;
+    vn_loss parts;
     vn_node *part[4], *grad[4], *loss;
 } net;
 
 static const int part_at[] = {A, B, C, D, NUMBERS};
 
-static net build(const setting *s, int n) {
-    net t = {0};
+static vn_node *small_network(void *self, int n, const vn_given *given, bool same_dropout) {
+    const net *t = self;
+    (void)n, (void)given, (void)same_dropout;
+    vn_node *h = vn_linear(t->g, t->parts.x, t->part[0], t->part[1], true);
+    return vn_linear(t->g, vn_unary(t->g, h, VN_FN_TANH), t->part[2], t->part[3], true);
+}
+
+static void build(net *t, const setting *s, int n) {
     vn_err err = {0};
-    assert_int_equal(vn_graph_open(&t.g, &err), VN_OK);
+    *t = (net){0};
+    assert_int_equal(vn_graph_open(&t->g, &err), VN_OK);
     const vn_shape shapes[] = {VN_SHAPE(WIDTH, SIZE), VN_SHAPE(WIDTH), VN_SHAPE(SIZE, WIDTH),
                                VN_SHAPE(SIZE)};
-    for (int i = 0; i < 4; i++) t.part[i] = vn_input(t.g, VN_F32, shapes[i]);
-    t.nodes.x = vn_input(t.g, VN_F32, VN_SHAPE(n, SIZE));
-    vn_node *h = vn_unary(t.g, vn_linear(t.g, t.nodes.x, t.part[0], t.part[1], true), VN_FN_TANH);
-    t.nodes.output = vn_linear(t.g, h, t.part[2], t.part[3], true);
-    t.loss = vn_objective_loss(s->objective, t.g, &t.nodes);
-    if (vn_graph_status(t.g, &err) || vn_graph_gradient(t.g, t.loss, NULL, 4, t.part, t.grad, &err))
+    for (int i = 0; i < 4; i++) t->part[i] = vn_input(t->g, VN_F32, shapes[i]);
+    t->parts = (vn_loss){.g = t->g,
+                         .x = vn_input(t->g, VN_F32, VN_SHAPE(n, SIZE)),
+                         .network = small_network,
+                         .self = t};
+    t->loss = vn_objective_loss(s->objective, &t->parts);
+    if (vn_graph_status(t->g, &err) ||
+        vn_graph_gradient(t->g, t->loss, NULL, 4, t->part, t->grad, &err))
         fail_msg("%s", err.text);
-    return t;
 }
 
 static double loss_at(const net *t, ref_graph *r, const double *numbers) {
@@ -209,8 +219,9 @@ static void check_implicit(const char *path, const char *prediction, size_t form
     static arrays a;
     setting s;
     open(&s, path, prediction, forms[form].objective, "logit-normal", 0.2);
-    net t = build(&s, N);
-    fill(&s, &a, &t.nodes, N, 3, false);
+    net t;
+    build(&t, &s, N);
+    fill(&s, &a, &t.parts, N, 3, false);
     double want = 0;
     const int count = forms[form].directions ? forms[form].directions : SIZE;
     for (int i = 0; i < N; i++) {
@@ -221,7 +232,7 @@ static void check_implicit(const char *path, const char *prediction, size_t form
         want += implicit_loss(prediction, &a.level[i], w, x, probe, count, forms[form].sliced) / N;
     }
     ref_graph r = ref_open(t.g);
-    feed(&r, &t.nodes, &a);
+    feed(&r, &t.parts, &a);
     const double got = loss_at(&t, &r, w);
     /* measured: 5.5e-8, of the float32 coefficients */
     if (!(fabs(got - want) < 1e-7 * (1 + fabs(want))))
@@ -244,12 +255,16 @@ static void the_loss_does_not_depend_on_the_layout(void **state) {
             vn_graph *g;
             vn_err err = {0};
             assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-            vn_loss_nodes nodes = {
-                .x = vn_input(g, VN_F32, flat ? VN_SHAPE(N, COUNT) : VN_SHAPE(N, 2, 3, 2))};
-            nodes.output = vn_affine(g, vn_unary(g, nodes.x, VN_FN_TANH), slope, 0);
-            vn_node *node = vn_objective_loss(s.objective, g, &nodes);
+            vn_loss parts = {
+                .g = g,
+                .x = vn_input(g, VN_F32, flat ? VN_SHAPE(N, COUNT) : VN_SHAPE(N, 2, 3, 2)),
+                .network = loss_answer};
+            vn_node *output = vn_affine(g, vn_unary(g, parts.x, VN_FN_TANH), slope, 0);
+            parts.self = &output;
+            vn_node *node = vn_objective_loss(s.objective, &parts);
             if (vn_graph_status(g, &err)) fail_msg("%s", err.text);
-            const vn_node *input[] = {nodes.x, nodes.probe, nodes.noise};
+            const vn_node *input[] = {parts.x, loss_node(&parts, "probe"),
+                                      loss_node(&parts, "noise")};
             ref_graph r = ref_open(g);
             for (size_t k = 0; k < VN_COUNT(input); k++) {
                 double *to = r.value[input[k]->id];
@@ -297,10 +312,11 @@ static void gradients_are_those_of_the_loss(void **state) {
     for (size_t k = 0; k < VN_COUNT(objectives); k++) {
         setting s;
         open(&s, "rectified", "score", objectives[k], NULL, 0.2);
-        net t = build(&s, N);
-        fill(&s, &a, &t.nodes, N, 1, false);
+        net t;
+        build(&t, &s, N);
+        fill(&s, &a, &t.parts, N, 1, false);
         ref_graph r = ref_open(t.g);
-        feed(&r, &t.nodes, &a);
+        feed(&r, &t.parts, &a);
         for (int i = 0; i < NUMBERS; i++) {
             const double keep = w[i], h = 1e-5;
             int part = 0;
@@ -327,12 +343,13 @@ static void gradients_are_those_of_the_loss(void **state) {
 static void directions_have_the_unit_matrix_as_second_moment(void **state) {
     (void)state;
     static arrays a;
-    vn_loss_nodes nodes = {.probe = (vn_node *)1};
     for (size_t f = 0; f < VN_COUNT(forms); f++) {
         setting s;
         open(&s, "rectified", "eps", forms[f].objective, NULL, 0);
         const int count = forms[f].directions ? forms[f].directions : SIZE;
-        fill(&s, &a, &nodes, MOST, 2, false);
+        net t;
+        build(&t, &s, MOST);
+        fill(&s, &a, &t.parts, MOST, 2, false);
         double moment[SIZE][SIZE] = {{0}};
         bool signs = true;
         for (int k = 0; k < MOST * count; k++)
@@ -349,8 +366,9 @@ static void directions_have_the_unit_matrix_as_second_moment(void **state) {
                     strstr(forms[f].objective, "signs"));
         float before[PROBES * SIZE];
         memcpy(before, a.probe, (size_t)count * SIZE * sizeof(float));
-        fill(&s, &a, &nodes, MOST, 2, false);
+        fill(&s, &a, &t.parts, MOST, 2, false);
         assert_memory_equal(before, a.probe, (size_t)count * SIZE * sizeof(float));
+        vn_graph_close(&t.g);
         close(&s);
     }
 }
@@ -378,13 +396,14 @@ static void explicit_targets_are_exact(void **state) {
     enum { N = 64 };
     static const char *const paths[] = {"rectified", "vp", "edm"};
     static arrays a;
-    vn_loss_nodes nodes = {.target = (vn_node *)1};
     for (size_t p = 0; p < VN_COUNT(paths); p++)
         for (size_t k = 0; k < vn_prediction_row_count; k++) {
             setting s;
             open(&s, paths[p], vn_prediction_rows[k].row.name, "esm", "logit-normal", 0.4);
             int met[3] = {0};
-            fill(&s, &a, &nodes, N, 4, false);
+            net t;
+            build(&t, &s, N);
+            fill(&s, &a, &t.parts, N, 4, false);
             for (int i = 0; i < N; i++) {
                 const vn_level *l = &a.level[i];
                 const vn_coefficients m = vn_prediction_coefficients(&s.truth.prediction, l);
@@ -408,6 +427,7 @@ static void explicit_targets_are_exact(void **state) {
                 }
             }
             assert_true(met[0] > 0 && met[1] > 0 && met[2] > 0); /* both classes, and null */
+            vn_graph_close(&t.g);
             close(&s);
         }
 }
@@ -450,16 +470,17 @@ static void minimise(const char *objective, double *out) {
     vn_node *part[2] = {vn_input(g, VN_F32, VN_SHAPE(SIZE, SIZE)),
                         vn_input(g, VN_F32, VN_SHAPE(SIZE))},
             *grad[2];
-    vn_loss_nodes nodes = {.x = vn_input(g, VN_F32, VN_SHAPE(MOST, SIZE))};
-    nodes.output = vn_linear(g, nodes.x, part[0], part[1], true);
-    vn_node *loss = vn_objective_loss(s.objective, g, &nodes);
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(MOST, SIZE)),
+            *output = vn_linear(g, x, part[0], part[1], true);
+    vn_loss parts = {.g = g, .x = x, .network = loss_answer, .self = &output};
+    vn_node *loss = vn_objective_loss(s.objective, &parts);
     if (vn_graph_gradient(g, loss, NULL, 2, part, grad, &err)) fail_msg("%s", err.text);
     /* the loss is a square form */
     double slope[LINEAR + 1][LINEAR] = {{0}}, matrix[LINEAR][LINEAR];
     ref_graph r = ref_open(g);
     for (uint64_t step = 0; step < BATCHES; step++) {
-        fill(&s, &a, &nodes, MOST, step, true);
-        feed(&r, &nodes, &a);
+        fill(&s, &a, &parts, MOST, step, true);
+        feed(&r, &parts, &a);
         for (int k = 0; k <= LINEAR; k++) {
             double at[LINEAR] = {0};
             if (k < LINEAR) at[k] = 1;
@@ -558,18 +579,20 @@ static void graphs_that_cannot_be_differentiated_are_refused(void **state) {
     open(&s, "rectified", "score", "ism:exact=1", NULL, 0);
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     vn_node *w = vn_input(g, VN_F32, VN_SHAPE(1, SIZE)), *grad;
-    vn_loss_nodes nodes = {.x = vn_input(g, VN_F32, VN_SHAPE(4, SIZE))};
-    vn_node *energy = vn_unary(g, vn_mul(g, nodes.x, w), VN_FN_TANH);
-    vn_graph_gradient(g, energy, NULL, 1, &nodes.x, &nodes.output, &err);
-    vn_node *loss = vn_objective_loss(s.objective, g, &nodes);
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(4, SIZE)), *output = NULL;
+    vn_node *energy = vn_unary(g, vn_mul(g, x, w), VN_FN_TANH);
+    vn_graph_gradient(g, energy, NULL, 1, &x, &output, &err);
+    vn_loss parts = {.g = g, .x = x, .network = loss_answer, .self = &output};
+    vn_node *loss = vn_objective_loss(s.objective, &parts);
     assert_int_equal(vn_graph_gradient(g, loss, NULL, 1, &w, &grad, &err), VN_UNSUPPORTED);
     assert_non_null(strstr(err.text, "unary"));
     vn_graph_close(&g);
 
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    nodes = (vn_loss_nodes){.x = vn_input(g, VN_F32, VN_SHAPE(4, 65))};
-    nodes.output = vn_affine(g, nodes.x, 2, 0);
-    assert_null(vn_objective_loss(s.objective, g, &nodes));
+    parts.g = g;
+    parts.x = vn_input(g, VN_F32, VN_SHAPE(4, 65));
+    output = vn_affine(g, parts.x, 2, 0);
+    assert_null(vn_objective_loss(s.objective, &parts));
     assert_int_equal(vn_graph_status(g, &err), VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "ism: exact=1 is for at most 64 coordinates, not 65");
     vn_graph_close(&g);
