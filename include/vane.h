@@ -402,6 +402,49 @@ VN_API const double *vn_samples_trace_times(const vn_samples *samples);
  * bands of a picture, one a guidance value. */
 VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
 
+/* A sampling that its caller drives, step by step: to show states, to mix in what is known of the
+ * samples, to stop early, to do other things in between. All samples go together, whatever
+ * options.batch says of the passes through the network; they have the bits that vn_sample gives
+ * with the same options. */
+typedef struct vn_sampling vn_sampling;
+
+/* Opens it, with the noise of all samples made. *out is closed with vn_sampling_close, before the
+ * model, which can do nothing else that asks its network as long as it is open (VN_BAD_ARGUMENT),
+ * nor can options->weak. What options point to is used until then. Errors as vn_sample; of guides
+ * that select among samples, also a `batch` below their count is VN_BAD_ARGUMENT. */
+VN_API vn_status vn_sampling_open(vn_model *model, const vn_sample_options *options,
+                                  vn_sampling **out);
+/* One step of all samples. *done (or done NULL) becomes 1 when it was the last, else 0. Reports
+ * progress as vn_sample does, and can be cancelled; a cancel that comes too late for one step stops
+ * the next. VN_NOT_FINITE, VN_CANCELLED, VN_NO_MEMORY and what the model's callback says end the
+ * sampling, of which only vn_sampling_close is left; a step after the last is VN_BAD_ARGUMENT. */
+VN_API vn_status vn_sampling_step(vn_sampling *sampling, int *done);
+
+typedef struct vn_sampling_state {
+    size_t struct_size;
+    int64_t count; /* samples */
+    /* [count, one sample] x = alpha x0 + sigma noise, as far as it is. Owned by the sampling, valid
+     * until vn_sampling_samples or its end; what is written into it between two steps is where the
+     * next goes on from. NULL: the samples were given out */
+    float *x;
+    const int32_t *labels;  /* [count], as vn_samples_labels */
+    int64_t step, steps;    /* made, and in all */
+    double t, alpha, sigma; /* the level that x is at: t falls to 0 */
+} vn_sampling_state;
+
+VN_API void vn_sampling_state_init(vn_sampling_state *o, size_t size);
+static inline vn_sampling_state vn_sampling_state_default(void) {
+    vn_sampling_state o;
+    vn_sampling_state_init(&o, sizeof o);
+    return o;
+}
+
+VN_API vn_status vn_sampling_get_state(vn_sampling *sampling, vn_sampling_state *state);
+/* After the last step: *out receives the samples, the caller's from then on (vn_samples_close).
+ * VN_BAD_ARGUMENT before, and the second time. */
+VN_API vn_status vn_sampling_samples(vn_sampling *sampling, vn_samples **out);
+VN_API void vn_sampling_close(vn_sampling **sampling);
+
 /* What becomes of samples that are in a folder already. (A picture or a tensor file is replaced
  * whatever is said here; files that vane did not write are never touched.) */
 typedef enum vn_existing {
@@ -558,11 +601,12 @@ static inline vn_train_result vn_train_result_default(void) {
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
                           const vn_train_options *options, vn_train_result *result);
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
- * request is over when that call returns, whatever it returns, also where it came too late for it.
- * Calls that read large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is
- * over if one was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe
- * in a signal handler and from other threads, until vn_context_close. */
+ * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
+ * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
+ * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
+ * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it returned
+ * VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler and from
+ * other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */

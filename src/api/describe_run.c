@@ -130,7 +130,7 @@ static json_t *command(const vn_model *m) {
 
 vn_status vn_describe_run(const vn_model *m, const json_t *vane, json_t *out, vn_err *err) {
     history h = {0};
-    json_t *sampling = vn_sampling_to_json(&m->sampling);
+    json_t *sampling = vn_sampling_defaults_to_json(&m->sampling);
     vn_status status = sampling && put(sampling, "command", command(m)) ? VN_OK : vn_no_memory(err);
     if (!status && json_is_object(json_object_get(vane, "train"))) {
         status = read_history(m->source, m->steps, &h, err);

@@ -171,12 +171,15 @@ typedef struct vn_draw_progress {
     const vn_watch *watch;
     int64_t done, total; /* samples */
     double began;        /* 0: not yet */
-    /* of the batch that is drawn */
+    /* of the batch that is drawn: how many, and who hears of its steps */
     int64_t n;
+    vn_watch steps;
 } vn_draw_progress;
 
-/* What o points to outlives it. To be closed even when it fails. */
-vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err);
+/* What o points to outlives it. together: all samples are one batch, for vn_drawing_begin. To be
+ * closed even when it fails. */
+vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, bool together,
+                          vn_err *err);
 void vn_drawing_close(vn_drawing *d);
 /* Everything about the samples but the samples: all members but data, labels, guidance, trace and
  * passes. */
@@ -186,6 +189,11 @@ int32_t vn_drawing_label(const vn_drawing *d, int64_t i);
  * calls. */
 vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
                           vn_draw_progress *progress, vn_err *err);
+/* Or all of them at once, step by step: the noise of all, and then a step of all; *done when the
+ * last was made. out and progress stay where they are until then. */
+vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
+                           vn_err *err);
+vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err);
 
 /* Refuses a path, of a file or a folder, that lies in a model's folder, but for a run's previews;
  * instead: what to do, for the message (save_place.c). */

@@ -14,8 +14,8 @@ typedef struct vn_preview {
     const char *const *names;
     int32_t classes;
     uint64_t seed;
-    vn_sampling sampling; /* as the run says */
-    const char *run;      /* its folder, for the text chunks */
+    vn_sampling_defaults sampling; /* as the run says */
+    const char *run;               /* its folder, for the text chunks */
 
     vn_net_denoiser net_denoiser;
     vn_denoiser denoiser;

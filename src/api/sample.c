@@ -1,5 +1,5 @@
 /* sample.c - what one call draws: options checked, a sampling run for each batch, samples out into
- * rows; and vn_sample, which draws all at once. stream.c draws piece by piece. */
+ * rows. sampling.c draws all at once or step by step, stream.c piece by piece. */
 #include "api/internal.h"
 
 #include <math.h>
@@ -333,8 +333,8 @@ static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o)
     const unsigned others = VN_NEEDS_REWARD | VN_NEEDS_CLASSIFIER | VN_NEEDS_PAIRS | VN_NEEDS_SDE;
     const bool other = vn_guides_need(o->guide) & others;
     if (isnan(o->guidance))
-        o->guidance = other ? vn_sampling_plain().guidance : m->sampling.guidance;
-    if (!o->steps && !o->sigmas) o->steps = vn_sampling_steps_on(&m->sampling, path);
+        o->guidance = other ? vn_sampling_defaults_plain().guidance : m->sampling.guidance;
+    if (!o->steps && !o->sigmas) o->steps = vn_sampling_defaults_steps_on(&m->sampling, path);
 }
 
 static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
@@ -369,7 +369,16 @@ static vn_status check_numbers(const vn_drawing *d, vn_err *err) {
                    (long long)d->count, (long long)d->m->size);
 }
 
-vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, vn_err *err) {
+/* Guides that select see one batch at a time, so it is part of the result. */
+static vn_status check_together(const vn_drawing *d, vn_err *err) {
+    if (!d->selects || !d->o.batch || d->o.batch >= d->count) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT,
+                   "batch %lld: samples that are drawn step by step go together, all %lld",
+                   (long long)d->o.batch, (long long)d->count);
+}
+
+vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o, bool together,
+                          vn_err *err) {
     *d = (vn_drawing){.m = m, .o = *o, .count = o->count ? o->count : DEFAULT_COUNT};
     vn_status status = check(m, o, err);
     if (!status) status = apply_scheduler(d, err);
@@ -380,7 +389,9 @@ vn_status vn_drawing_open(vn_drawing *d, vn_model *m, const vn_sample_options *o
     if (status) return status;
     settle(m, d->denoiser.path, &d->o);
     d->selects = vn_guides_select(o->guide);
-    d->batch = choose_batch(m, o, d->count);
+    d->batch = together ? d->count : choose_batch(m, o, d->count);
+    if (together) status = check_together(d, err);
+    if (status) return status;
     if (d->noise && !(d->scratch = vn_alloc((size_t)d->batch, (size_t)m->size * sizeof(float))))
         return vn_no_memory(err);
     status = open_trajectory(d, err);
@@ -414,71 +425,60 @@ static void on_log(void *user, vn_log_level level, const char *text) {
     vn_log(((const vn_draw_progress *)user)->watch, level, "%s", text);
 }
 
-vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
-                          vn_draw_progress *progress, vn_err *err) {
-    const vn_watch watch = {on_log, on_steps, progress, progress->watch->cancel};
-    const int64_t size = d->m->size, steps = vn_trajectory_steps(d->trajectory);
-    vn_status status = VN_OK;
+/* The batch that begins at sample i of [first, first + n), whose rows are `out`. */
+static vn_trajectory_batch batch_at(vn_drawing *d, int64_t first, int64_t n, int64_t i,
+                                    const vn_rows *out, vn_draw_progress *progress) {
+    const int64_t size = d->m->size;
+    progress->n = n - i < d->batch ? n - i : d->batch;
+    const float *noise = d->o.noise ? d->o.noise + (first + i) * size
+                         : d->noise ? read_noise(d, first + i, progress->n)
+                                    : NULL;
+    return (vn_trajectory_batch){.n = progress->n,
+                                 .first = d->o.first + (uint64_t)(first + i),
+                                 .condition = out->labels + i,
+                                 .noise = noise,
+                                 .x = out->data + i * size,
+                                 .trace = out->trace ? out->trace + i * size : NULL,
+                                 .trace_stride = n * size};
+}
+
+/* Labels of samples [first, first + n), and who hears of their steps. */
+static void prepare(const vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+                    vn_draw_progress *progress) {
+    progress->steps = (vn_watch){on_log, on_steps, progress, progress->watch->cancel};
     if (progress->began <= 0) progress->began = vn_now();
     for (int64_t i = 0; i < n; i++) out->labels[i] = vn_drawing_label(d, first + i);
+}
+
+static void count_passes(vn_drawing *d) {
+    const int64_t passes = vn_trajectory_passes(d->trajectory);
+    if (passes > d->passes) d->passes = passes;
+}
+
+vn_status vn_drawing_rows(vn_drawing *d, int64_t first, int64_t n, const vn_rows *out,
+                          vn_draw_progress *progress, vn_err *err) {
+    const int64_t steps = vn_trajectory_steps(d->trajectory);
+    vn_status status = VN_OK;
+    prepare(d, first, n, out, progress);
     for (int64_t i = 0; i < n && !status; i += progress->n) {
-        progress->n = n - i < d->batch ? n - i : d->batch;
-        const float *noise = d->o.noise ? d->o.noise + (first + i) * size
-                             : d->noise ? read_noise(d, first + i, progress->n)
-                                        : NULL;
-        const vn_trajectory_batch batch = {.n = progress->n,
-                                           .first = d->o.first + (uint64_t)(first + i),
-                                           .condition = out->labels + i,
-                                           .noise = noise,
-                                           .x = out->data + i * size,
-                                           .trace = out->trace ? out->trace + i * size : NULL,
-                                           .trace_stride = n * size};
-        status = vn_trajectory_run(d->trajectory, &batch, &watch, 0, steps, err);
+        const vn_trajectory_batch batch = batch_at(d, first, n, i, out, progress);
+        status = vn_trajectory_run(d->trajectory, &batch, &progress->steps, 0, steps, err);
         if (!status) progress->done += progress->n;
-        if (!status && vn_trajectory_passes(d->trajectory) > d->passes)
-            d->passes = vn_trajectory_passes(d->trajectory);
+        if (!status) count_passes(d);
     }
     return status;
 }
 
-/* ---- the public call ------------------------------------------------------------------------- */
-
-/* Memory for all samples, and all of them drawn. */
-static vn_status draw_all(vn_drawing *d, vn_samples *s, vn_err *err) {
-    const size_t row = (size_t)s->size * sizeof(float);
-    size_t rows = 0;
-    s->data = vn_alloc((size_t)s->count, row);
-    s->labels = vn_alloc((size_t)s->count, sizeof *s->labels);
-    s->guidance = vn_alloc((size_t)s->count, sizeof *s->guidance);
-    if (s->levels && !vn_mul_overflows((size_t)s->levels, (size_t)s->count, &rows))
-        s->trace = vn_alloc(rows, row);
-    if (!s->data || !s->labels || !s->guidance || (s->levels && !s->trace))
-        return vn_no_memory(err);
-    for (int64_t i = 0; i < s->count; i++) s->guidance[i] = d->o.guidance;
-    vn_draw_progress progress = {.watch = &s->vn->watch, .total = s->count};
-    const vn_rows out = {s->data, s->labels, s->trace};
-    const vn_status status = vn_drawing_rows(d, 0, s->count, &out, &progress, err);
-    s->passes = d->passes;
-    return status;
+vn_status vn_drawing_begin(vn_drawing *d, const vn_rows *out, vn_draw_progress *progress,
+                           vn_err *err) {
+    prepare(d, 0, d->count, out, progress);
+    const vn_trajectory_batch batch = batch_at(d, 0, d->count, 0, out, progress);
+    vn_trajectory_watch(d->trajectory, &progress->steps, 0, vn_trajectory_steps(d->trajectory));
+    return vn_trajectory_begin(d->trajectory, &batch, err);
 }
 
-vn_status vn_sample(vn_model *m, const vn_sample_options *options, vn_samples **out) {
-    if (!m) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(m->vn);
-    if (!out) return vn_end(m->vn, vn_fail(err, VN_BAD_ARGUMENT, "vn_sample: out is needed"));
-    *out = NULL;
-    vn_sample_options o = vn_sample_options_default();
-    vn_drawing d = {0};
-    vn_samples *s = vn_calloc(1, sizeof *s);
-    vn_status status = s ? VN_OK : vn_no_memory(err);
-    if (!status) status = vn_struct_take(&o, sizeof o, options, "vn_sample_options", err);
-    if (!status) status = vn_drawing_open(&d, m, &o, err);
-    if (!status) status = vn_drawing_describe(&d, s, err);
-    if (!status) status = draw_all(&d, s, err);
-    vn_drawing_close(&d);
-    if (status)
-        vn_samples_close(&s);
-    else
-        *out = s;
-    return vn_end(m->vn, status);
+vn_status vn_drawing_step(vn_drawing *d, bool *done, vn_err *err) {
+    const vn_status status = vn_trajectory_step(d->trajectory, done, err);
+    if (!status && *done) count_passes(d);
+    return status;
 }

@@ -91,7 +91,7 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
     vn_samples *of = vn_calloc(1, sizeof *of);
     if (!of) return vn_no_memory(err);
     const int64_t before = s->of ? s->of->count : 0;
-    vn_status status = vn_drawing_open(&d, s->m, o, err);
+    vn_status status = vn_drawing_open(&d, s->m, o, false, err);
     if (!status) status = vn_drawing_describe(&d, of, err);
     if (!status && s->of) status = vn_samples_join(s->of, of, err);
     if (!status && !s->of) {
@@ -167,7 +167,7 @@ static vn_status draw_band(stream *s, size_t band, vn_draw_progress *progress, v
     vn_drawing d;
     vn_rows rows = {0};
     int64_t held = 0;
-    vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], err);
+    vn_status status = vn_drawing_open(&d, s->m, &s->bands[band], false, err);
     if (!status) held = choose_held(&d, s);
     if (held * s->of->size > HELD_FLOATS && d.selects)
         vn_log(&s->m->vn->watch, VN_LOG_INFO,
@@ -195,7 +195,7 @@ static vn_status draw_whole(stream *s, vn_draw_progress *progress, vn_err *err) 
         vn_drawing d;
         vn_rows rows = {0};
         const int64_t first = s->of->bands[b].first;
-        status = vn_drawing_open(&d, s->m, &s->bands[b], err);
+        status = vn_drawing_open(&d, s->m, &s->bands[b], false, err);
         if (!status) status = rows_open(&rows, levels ? d.count : 0, size, levels, err);
         const vn_rows to = {all.data + first * size, all.labels + first, rows.trace};
         if (!status) status = vn_drawing_rows(&d, 0, d.count, &to, progress, err);

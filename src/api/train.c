@@ -33,7 +33,7 @@ typedef struct job {
     vn_shape sample; /* of its data, where they are images; else of rank 0 */
     char *list;      /* its list of the data's files, when it is resumed and has one; else NULL */
     char *path_text;
-    vn_sampling sampling; /* how the run is sampled unless told otherwise */
+    vn_sampling_defaults sampling; /* how the run is sampled unless told otherwise */
 } job;
 
 /* ---- the parts ------------------------------------------------------------------------------- */
@@ -287,8 +287,8 @@ static json_t *describe(const job *j) {
         "{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:{s:o, s:s, s:o, s:I, s:o*, s:I, s:I}, s:o}", "vane",
         vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
         j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
-        text_list(j->names, info->classes), "sampling", vn_sampling_to_json(&j->sampling), "data",
-        "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
+        text_list(j->names, info->classes), "sampling", vn_sampling_defaults_to_json(&j->sampling),
+        "data", "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
         (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held, "fingerprint",
         (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
 }
@@ -345,8 +345,8 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
     if (!status) status = open_net(j, err);
     if (!status) status = check_memory(j, err);
     if (!status)
-        j->sampling = vn_sampling_choose(vn_shape_is_image(&vn_data_get_info(j->data)->sample),
-                                         j->o.drop > 0, j->path);
+        j->sampling = vn_sampling_defaults_choose(
+            vn_shape_is_image(&vn_data_get_info(j->data)->sample), j->o.drop > 0, j->path);
     if (!status) status = create(j, err);
     return status;
 }
@@ -387,7 +387,8 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
     if (!j->list && fingerprint != (json_int_t)vn_data_get_info(j->data)->fingerprint)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s is not the data that %s was trained on", j->source,
                        j->out);
-    status = vn_sampling_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
+    status =
+        vn_sampling_defaults_from_json(json_object_get(j->dir.vane, "sampling"), &j->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", j->out);
     status = open_path(j, err);
     if (!status) status = open_objective(j, err);
@@ -400,17 +401,18 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
 
 static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    vn_preview preview = {.vn = j->vn,
-                          .net = j->net,
-                          .path = j->path,
-                          .prediction = &j->prediction,
-                          .sample = &info->sample,
-                          .names = j->names,
-                          .classes = info->classes,
-                          .seed = j->o.seed,
-                          .sampling = {.guidance = j->sampling.guidance,
-                                       .steps = vn_sampling_steps_on(&j->sampling, j->path)},
-                          .run = j->out};
+    vn_preview preview = {
+        .vn = j->vn,
+        .net = j->net,
+        .path = j->path,
+        .prediction = &j->prediction,
+        .sample = &info->sample,
+        .names = j->names,
+        .classes = info->classes,
+        .seed = j->o.seed,
+        .sampling = {.guidance = j->sampling.guidance,
+                     .steps = vn_sampling_defaults_steps_on(&j->sampling, j->path)},
+        .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_setup setup = {
         .device = &j->vn->device,

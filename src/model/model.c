@@ -23,7 +23,7 @@ vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model
     m->host = *host;
     m->row = row;
     m->kind = row->row.name;
-    m->sampling = vn_sampling_plain();
+    m->sampling = vn_sampling_defaults_plain();
     m->asked_null = -1;
     m->null_row = -1;
     *out = m;
@@ -113,6 +113,10 @@ static vn_status take_path(vn_model *m, const char *requested, vn_err *err) {
 vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
                            vn_err *err) {
     vn_status status = VN_OK;
+    *out = NULL;
+    if (m->held)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "%s: a sampling of it is open; close that, or share the model", m->source);
     if (!m->path)
         status = take_path(m, requested, err);
     else if (requested)

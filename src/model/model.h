@@ -93,7 +93,7 @@ struct vn_model {
     /* how it is sampled where nobody says: by diffusers' config (name "": it has none, or vane.json
      * says more), and by vane.json */
     vn_scheduler scheduler;
-    vn_sampling sampling;
+    vn_sampling_defaults sampling;
     json_t *vane; /* its vane.json; NULL: it has none */
 
     vn_world *truth; /* the exact distribution of its samples; NULL: not known. The row's */
@@ -101,6 +101,7 @@ struct vn_model {
     /* Opened on first use and kept, with all that it has planned, until another path is named. */
     vn_path *requested;   /* by the user, where the model has no path */
     vn_denoiser denoiser; /* self NULL: not open */
+    bool held;            /* by a sampling that goes on after its call: nobody else may have it */
 
     /* kept for those who ask */
     char *fingerprint;

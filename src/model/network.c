@@ -74,7 +74,8 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
             status = vn_scheduler_read(dir->scheduler, m->path, m->tokens, &m->scheduler, err);
         if (status) return vn_fail_in(err, "%s/scheduler/scheduler_config.json", m->source);
     }
-    status = vn_sampling_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
+    status =
+        vn_sampling_defaults_from_json(json_object_get(dir->vane, "sampling"), &m->sampling, err);
     if (status) return vn_fail_in(err, "%s/vane.json", m->source);
     const char *variance = json_string_value(json_object_get(dir->scheduler, "variance_type"));
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));

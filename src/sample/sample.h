@@ -186,14 +186,16 @@ typedef struct vn_trajectory_batch {
 
 /* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
 vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *batch, vn_err *err);
+/* Who hears of the steps that follow, as "sampling" in "steps", done..done+steps of total (for
+ * several batches in a row), and may cancel them; NULL: nobody. Outlives them. */
+void vn_trajectory_watch(vn_trajectory *w, const vn_watch *watch, int64_t done, int64_t total);
 /* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the
  * last was made. */
 vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err);
-/* begin, then all steps. Reports "sampling" in "steps" as done..done+steps of total (for several
- * batches in a row). */
+/* begin, then all steps, watched as by vn_trajectory_watch. */
 vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
                             const vn_watch *watch, int64_t done, int64_t total, vn_err *err);
 
-#include "sample/sampling.h" /* a part of this door */
+#include "sample/defaults.h" /* a part of this door */
 
 #endif

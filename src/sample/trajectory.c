@@ -20,7 +20,7 @@ struct vn_trajectory {
     int round;         /* how often it has gone back to more noise */
     int64_t *ancestor; /* [capacity] */
     float *spare;      /* [capacity,size] */
-    /* of vn_trajectory_run: who hears of progress, and what is counted */
+    /* who hears of progress (NULL: nobody), and what is counted */
     const vn_watch *watch;
     int64_t done, total; /* steps before this batch, and in all */
     double began;
@@ -200,6 +200,34 @@ vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *b, vn
     return VN_OK;
 }
 
+/* ---- progress -------------------------------------------------------------------------------- */
+
+void vn_trajectory_watch(vn_trajectory *w, const vn_watch *watch, int64_t done, int64_t total) {
+    w->watch = watch;
+    w->done = done;
+    w->total = total;
+    w->began = vn_now();
+}
+
+/* Reports progress in steps; VN_CANCELLED if the caller asks to stop. */
+static vn_status report(const vn_trajectory *w, double made, vn_err *err) {
+    const double rate = made / fmax(vn_now() - w->began, 1e-9);
+    const vn_progress p = {.what = "sampling",
+                           .unit = "steps",
+                           .done = w->done + (int64_t)made,
+                           .total = w->total,
+                           .rate = rate,
+                           .seconds_left = ((double)(w->total - w->done) - made) / rate,
+                           .loss = (double)NAN};
+    return vn_report(w->watch, &p)
+               ? vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %g", ceil(made))
+               : VN_OK;
+}
+
+vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
+    return report(s->trajectory, s->index + part, err);
+}
+
 /* ---- step ------------------------------------------------------------------------------------ */
 
 vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_estimate out, vn_err *err) {
@@ -298,42 +326,16 @@ vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err) {
     s->history++;
     *done = ++s->index == s->count;
     keep_trace(&w->batch, s->size, s->index);
-    return VN_OK;
+    return report(w, s->index, err);
 }
 
 /* ---- run ------------------------------------------------------------------------------------- */
 
-/* Reports progress in steps; VN_CANCELLED if the caller asks to stop. */
-static vn_status report(const vn_trajectory *w, double made, vn_err *err) {
-    const double rate = made / fmax(vn_now() - w->began, 1e-9);
-    const vn_progress p = {.what = "sampling",
-                           .unit = "steps",
-                           .done = w->done + (int64_t)made,
-                           .total = w->total,
-                           .rate = rate,
-                           .seconds_left = ((double)(w->total - w->done) - made) / rate,
-                           .loss = (double)NAN};
-    return vn_report(w->watch, &p)
-               ? vn_fail(err, VN_CANCELLED, "sampling was cancelled at step %g", ceil(made))
-               : VN_OK;
-}
-
-vn_status vn_step_made(const vn_step *s, double part, vn_err *err) {
-    return report(s->trajectory, s->index + part, err);
-}
-
 vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
                             const vn_watch *watch, int64_t done, int64_t total, vn_err *err) {
-    w->watch = watch;
-    w->done = done;
-    w->total = total;
-    w->began = vn_now();
+    vn_trajectory_watch(w, watch, done, total);
     vn_status status = vn_trajectory_begin(w, batch, err);
-    for (int i = 0; i < w->route.steps && !status; i++) {
-        bool last;
-        status = vn_trajectory_step(w, &last, err);
-        if (!status) status = report(w, i + 1, err);
-    }
+    for (bool last = false; !last && !status;) status = vn_trajectory_step(w, &last, err);
     w->watch = NULL;
     return status;
 }

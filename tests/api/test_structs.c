@@ -20,6 +20,7 @@ NO_PADDING(vn_model_info, sampling_steps);
 NO_PADDING(vn_model_options, null_class);
 NO_PADDING(vn_callback_model, user);
 NO_PADDING(vn_sample_options, reward_user);
+NO_PADDING(vn_sampling_state, sigma);
 NO_PADDING(vn_written, passes);
 NO_PADDING(vn_train_options, microbatches);
 NO_PADDING(vn_train_result, end);
@@ -116,6 +117,13 @@ static void test_a_struct_without_a_size_is_refused_by_name(void **state) {
     bands[0].count = 1;
     expect_refused(vn_sample_to(m, bands, 1, "x.npy", VN_EXISTING_REFUSE, &written),
                    VN_BAD_ARGUMENT, "vn_written");
+    vn_sampling *driven = NULL;
+    expect_refused(vn_sampling_open(m, &(vn_sample_options){0}, &driven), VN_BAD_ARGUMENT,
+                   "vn_sample_options");
+    expect_ok(vn, vn_sampling_open(m, NULL, &driven));
+    expect_refused(vn_sampling_get_state(driven, &(vn_sampling_state){0}), VN_BAD_ARGUMENT,
+                   "vn_sampling_state");
+    vn_sampling_close(&driven);
     expect_refused(vn_train(vn, "points:moons", "run", &(vn_train_options){0}, NULL),
                    VN_BAD_ARGUMENT, "vn_train_options");
     expect_refused(vn_log_likelihood(m, &(vn_likelihood_settings){0}, 1, &x, &label, &log_p, NULL),

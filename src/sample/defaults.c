@@ -1,4 +1,4 @@
-/* sampling.c - see sampling.h.
+/* defaults.c - see defaults.h.
  *
  * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0
  * at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
@@ -12,26 +12,27 @@
 enum { STEPS = 32 };
 static const double as_trained = 1, of_pictures = 1.5, most_guidance = 1e6;
 
-vn_sampling vn_sampling_plain(void) {
-    return (vn_sampling){.guidance = as_trained, .steps = STEPS};
+vn_sampling_defaults vn_sampling_defaults_plain(void) {
+    return (vn_sampling_defaults){.guidance = as_trained, .steps = STEPS};
 }
 
-int vn_sampling_steps_on(const vn_sampling *s, const vn_path *path) {
+int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const vn_path *path) {
     return path->steps && path->steps < s->steps ? path->steps : s->steps;
 }
 
-vn_sampling vn_sampling_choose(bool pictures, bool drops, const vn_path *path) {
-    vn_sampling s = vn_sampling_plain();
+vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, const vn_path *path) {
+    vn_sampling_defaults s = vn_sampling_defaults_plain();
     if (pictures && drops) s.guidance = of_pictures;
-    s.steps = vn_sampling_steps_on(&s, path);
+    s.steps = vn_sampling_defaults_steps_on(&s, path);
     return s;
 }
 
-json_t *vn_sampling_to_json(const vn_sampling *s) {
+json_t *vn_sampling_defaults_to_json(const vn_sampling_defaults *s) {
     return json_pack("{s:f, s:i}", "guidance", s->guidance, "steps", s->steps);
 }
 
-static vn_status read_key(const char *key, const json_t *value, vn_sampling *out, vn_err *err) {
+static vn_status read_key(const char *key, const json_t *value, vn_sampling_defaults *out,
+                          vn_err *err) {
     const double number = json_number_value(value);
     if (!strcmp(key, "guidance")) {
         out->guidance = number;
@@ -47,8 +48,9 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling *out
     return vn_fail(err, VN_BAD_FILE, "sampling: unknown key \"%.80s\"", key);
 }
 
-vn_status vn_sampling_from_json(const json_t *stored, vn_sampling *out, vn_err *err) {
-    *out = vn_sampling_plain();
+vn_status vn_sampling_defaults_from_json(const json_t *stored, vn_sampling_defaults *out,
+                                         vn_err *err) {
+    *out = vn_sampling_defaults_plain();
     if (!stored) return VN_OK;
     if (!json_is_object(stored)) return vn_fail(err, VN_BAD_FILE, "sampling is not an object");
     const char *key;

@@ -1,0 +1,46 @@
+/* The examples of docs/library.md, compiled from the page and run. */
+#include "api/support_api.h"
+
+#include "support/scratch.h"
+
+vn_status inpaint(vn_model *model, const vn_sample_options *o, const float *known,
+                  vn_samples **out);
+
+enum { SIDE = 8, COUNT = 3 };
+
+static void the_known_half_is_in_every_sample(void **state) {
+    (void)state;
+    vn_context *vn = NULL;
+    vn_model *model = NULL;
+    vn_samples *out = NULL;
+    float known[SIDE * SIDE];
+    for (int i = 0; i < SIDE * SIDE; i++) known[i] = (float)i / 64 - 0.5f;
+    vn_train_options t = tiny_options(2);
+    vn_sample_options o = vn_sample_options_default();
+    o.count = COUNT;
+    o.steps = 4;
+    assert_int_equal(vn_context_open(&vn, NULL), VN_OK);
+    expect_ok(vn, vn_train(vn, "data", "run", &t, NULL));
+    expect_ok(vn, vn_model_open(vn, "run", &model));
+    expect_ok(vn, inpaint(model, &o, known, &out));
+    assert_int_equal(vn_samples_count(out), COUNT);
+    const float *x = vn_samples_data(out);
+    for (int i = 0; i < COUNT * SIDE * SIDE; i++)
+        if (i % SIDE < SIDE / 2) assert_true(x[i] == known[i % (SIDE * SIDE)]);
+    vn_samples_close(&out);
+    vn_model_close(&model);
+    vn_context_close(&vn);
+}
+
+static int enter(void **state) {
+    scratch_enter(state);
+    make_data("data", 24);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_known_half_is_in_every_sample),
+    };
+    return cmocka_run_group_tests(tests, enter, scratch_leave);
+}
