@@ -1,5 +1,6 @@
 /* train_memory.c - whether a run fits in memory, before anything of it is made: what a step takes
- * is planned, and where it is more than there is, a size or batch that would fit is named. */
+ * is planned, and where it is more than there is, a size, number of parts or batch that would fit is
+ * named. */
 #include "api/train_memory.h"
 
 #include <stdio.h>
@@ -24,6 +25,19 @@ static vn_status find_batch(const vn_train_setup *s, double memory, int64_t *bat
     return status;
 }
 
+/* The fewest microbatches, by doubling, that fit; 0: none do. */
+static vn_status find_parts(const vn_train_setup *s, double memory, int64_t *parts, vn_err *err) {
+    vn_train_setup with = *s;
+    for (*parts = s->microbatches ? s->microbatches : 1; s->batch % (2 * *parts) == 0;) {
+        double bytes = 0;
+        with.microbatches = *parts *= 2;
+        const vn_status status = vn_train_measure(&with, &bytes, err);
+        if (status || bytes <= memory) return status;
+    }
+    *parts = 0;
+    return VN_OK;
+}
+
 /* A side that folders' pictures could be made, from what a step takes for each pixel; 0: none is
  * smaller and fits. */
 static int find_side(const vn_train_setup *s, double bytes, double memory) {
@@ -43,28 +57,29 @@ vn_status vn_train_check_memory(const vn_train_setup *s, bool may_resize, const 
     const vn_data_info *info = vn_data_get_info(s->data);
     const double memory = (double)vn_memory_total();
     double bytes = 0;
-    int64_t batch = 0;
-    char takes[32], has[32], size[64] = "", resize[32] = "", fewer[32] = "";
+    int64_t batch = 0, parts = 0;
+    char takes[32], has[32], size[64] = "", word[3][48];
     vn_status status = measure(s, s->batch, &bytes, err);
     if (status || bytes <= memory) return status;
     status = find_batch(s, memory, &batch, err);
+    if (!status) status = find_parts(s, memory, &parts, err);
     if (status) return status;
     const int side =
         may_resize && vn_shape_is_image(&info->sample) ? find_side(s, bytes, memory) : 0;
     if (vn_shape_is_image(&info->sample))
         snprintf(size, sizeof size, " at %lldx%lld", (long long)info->sample.dim[2],
                  (long long)info->sample.dim[1]);
-    if (side > 0) snprintf(resize, sizeof resize, "`size=%d`", side);
-    if (batch > 0) snprintf(fewer, sizeof fewer, "`batch=%lld`", (long long)batch);
+    int words = 0;
+    if (side > 0) snprintf(word[words++], sizeof word[0], "`size=%d`", side);
+    if (parts > 0) snprintf(word[words++], sizeof word[0], "`microbatches=%lld`", (long long)parts);
+    if (batch > 0) snprintf(word[words++], sizeof word[0], "`batch=%lld`", (long long)batch);
     const char *none =
         s->recompute == VN_RECOMPUTE_BLOCKS ? "a smaller model" : "a smaller model, or `recompute`";
     return vn_fail(err, VN_NO_MEMORY,
                    "%s: training%s would take %s with %lld sample%s in a step, and there are %s of "
-                   "memory: use %s%s%s",
+                   "memory: use %s%s%s%s%s",
                    source, size, vn_bytes_text(bytes, takes), (long long)s->batch,
-                   s->batch == 1 ? "" : "s", vn_bytes_text(memory, has), side > 0 ? resize : "",
-                   side > 0 && batch > 0 ? " or " : "",
-                   batch > 0   ? fewer
-                   : side == 0 ? none
-                               : "");
+                   s->batch == 1 ? "" : "s", vn_bytes_text(memory, has), words ? word[0] : none,
+                   words > 2 ? ", " : "", words > 2 ? word[1] : "", words > 1 ? " or " : "",
+                   words > 1 ? word[words - 1] : "");
 }

@@ -54,7 +54,7 @@ static void large_pictures_are_refused_with_a_size_that_fits(void **state) {
     const char *text = refused(vn, "photos", &o);
     assert_non_null(strstr(text, "photos: training at 600x400 would take 28 GB with 64 samples in "
                                  "a step, and there are 2.1 GB of "
-                                 "memory: use `size=64` or `batch=4`"));
+                                 "memory: use `size=64`, `microbatches=16` or `batch=4`"));
     o = options(64, 64);
     assert_int_equal(vn_train(vn, "photos", "run", &o, NULL), VN_OK);
     scratch_remove("run");
@@ -65,11 +65,18 @@ static void a_batch_that_does_not_fit_names_one_that_does(void **state) {
     setenv("VANE_MEMORY", "64M", 1);
     vn_train_options o = options(0, 65536);
     const char *text = refused(vn, "points:moons:count=1000", &o);
-    assert_non_null(
-        strstr(text, "with 65536 samples in a step, and there are 67 MB of memory: use `batch="));
-    const int64_t batch = number_behind(text, "`batch=");
+    assert_non_null(strstr(text, "with 65536 samples in a step, and there are 67 MB of memory: use "
+                                 "`microbatches="));
+    const int64_t batch = number_behind(text, "` or `batch="),
+                  parts = number_behind(text, "`microbatches=");
     assert_in_range(batch, 1024, 32768);
     o = options(0, batch);
+    assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o, NULL), VN_OK);
+    scratch_remove("run");
+    o = options(0, 65536);
+    o.microbatches = parts / 2;
+    refused(vn, "points:moons:count=1000", &o);
+    o.microbatches = parts;
     assert_int_equal(vn_train(vn, "points:moons:count=1000", "run", &o, NULL), VN_OK);
     scratch_remove("run");
 }
