@@ -37,6 +37,7 @@
     X(MUL,                mul,                PLAIN, isa) \
     X(DIV,                div,                PLAIN, isa) \
     X(MUL_ADD,            mul_add,            PLAIN, isa) \
+    X(CAST,               cast,               PLAIN, isa) \
     X(AFFINE,             affine,             PLAIN, isa) \
     X(UNARY,              unary,              PLAIN, isa) \
     X(UNARY_GRAD,         unary_grad,         PLAIN, isa) \

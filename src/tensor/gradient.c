@@ -12,7 +12,8 @@
 
 bool vn_wanted(const vn_node *n, int i) {
     const vn_graph *g = n->graph;
-    return n->in[i]->dtype == VN_F32 && n->in[i]->id < g->wanted_count && g->wanted[n->in[i]->id];
+    return vn_dtype_is_float(n->in[i]->dtype) && n->in[i]->id < g->wanted_count &&
+           g->wanted[n->in[i]->id];
 }
 
 static void add_to(vn_graph *g, vn_node **sum, vn_node *part) {

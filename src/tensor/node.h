@@ -12,7 +12,7 @@
 /* clang-format off */
 #define VN_OPS(X)                                                                                  \
     X(INPUT, "input")          /* bound before a run, any dtype */                                 \
-    X(PARAM, "param")          /* a weight: values + offset of the run's flat array */             \
+    X(PARAM, "param")          /* a weight in its number type, where the run's values have it */   \
     X(CONST, "const")          /* data owned by the graph */                                       \
     X(FILL, "fill")            /* one number everywhere */                                         \
     X(VIEW, "view")            /* contiguous part of in0 from attr.view.offset; no copy */         \
@@ -27,6 +27,7 @@
     X(MUL, "mul")                                                                                  \
     X(DIV, "div")                                                                                  \
     X(MUL_ADD, "mul_add")      /* (x, y, z): x y + z; x and z of one shape, y broadcast to it */   \
+    X(CAST, "cast")            /* f32 to f16 or bf16; f16, bf16 or i32 to f32 */                   \
     X(AFFINE, "affine")        /* scale * x + shift */                                             \
     X(UNARY, "unary")          /* f(x), f'(x) or f''(x): attr.unary.fn, .order */                  \
     X(UNARY_GRAD, "unary_grad") /* (x, dy): dy * f'(x) */                                          \
@@ -117,7 +118,7 @@ struct vn_node {
     vn_node *in[VN_MAX_IN];
     vn_attr attr;
     union {
-        size_t param;     /* PARAM: offset in the flat array, in floats */
+        size_t param;     /* PARAM: place in the list of weights */
         const void *data; /* CONST */
     } from;
     const char *label; /* where in the model: for profiles and errors; may be NULL */

@@ -33,6 +33,10 @@ static vn_cost cost_move(const vn_node *n) {
     return (vn_cost){0, 2 * size(n)};
 }
 
+static vn_cost cost_cast(const vn_node *n) {
+    return (vn_cost){0, bytes(n)};
+}
+
 static vn_cost cost_one(const vn_node *n) {
     return (vn_cost){count(n), bytes(n)};
 }
@@ -133,6 +137,7 @@ enum { FIRST = 1, SECOND = 2, THIRD = 4 }; /* inputs that the output may overwri
     ROW(MUL, binary, vn_gradient_mul, NULL, one, FIRST | SECOND)                            \
     ROW(DIV, binary, vn_gradient_div, NULL, one, FIRST | SECOND)                            \
     ROW(MUL_ADD, mul_add, vn_gradient_mul_add, vn_expand_mul_add, mul_add, FIRST | THIRD)   \
+    ROW(CAST, cast, vn_gradient_cast, NULL, cast, 0)                                        \
     ROW(AFFINE, same, vn_gradient_affine, NULL, one, FIRST)                                 \
     ROW(UNARY, unary, vn_gradient_unary, NULL, function, FIRST)                             \
     ROW(UNARY_GRAD, unary_grad, vn_gradient_unary_grad,                                     \

@@ -114,6 +114,32 @@ vn_node *vn_expand_mul_add(vn_node *n) {
     return vn_add(n->graph, vn_mul(n->graph, n->in[0], n->in[1]), n->in[2]);
 }
 
+/* ---- number types ---------------------------------------------------------------------------- */
+
+static bool is_half(vn_dtype dtype) {
+    return dtype == VN_BF16 || dtype == VN_F16;
+}
+
+const char *vn_shape_cast(vn_node *n) {
+    const vn_dtype from = n->in[0]->dtype;
+    n->shape = n->in[0]->shape;
+    if (n->dtype == VN_F32) return is_half(from) || from == VN_I32 ? NULL : "takes f16, bf16, i32";
+    return is_half(n->dtype) && from == VN_F32 ? NULL : "gives f32, or f16 and bf16 of f32";
+}
+
+vn_node *vn_cast(vn_graph *g, vn_node *x, vn_dtype dtype) {
+    if (x && x->dtype == dtype) return x;
+    vn_node n = vn_draft(VN_OP_CAST, 1, x);
+    n.dtype = dtype;
+    return vn_graph_add(g, &n);
+}
+
+/* Cotangents are f32 whatever the type of what they belong to. */
+void vn_gradient_cast(vn_node *n, vn_node *dy, vn_node **grad) {
+    grad[0] = dy;
+    (void)n;
+}
+
 /* ---- affine ---------------------------------------------------------------------------------- */
 
 const char *vn_shape_same(vn_node *n) {

@@ -58,6 +58,9 @@ vn_node *vn_mul(vn_graph *g, vn_node *a, vn_node *b);
 vn_node *vn_div(vn_graph *g, vn_node *a, vn_node *b);
 /* x y + z: z of x's shape, y broadcasts to it */
 vn_node *vn_mul_add(vn_graph *g, vn_node *x, vn_node *y, vn_node *z);
+/* x in another number type, rounded to nearest, ties to even; x itself if it has the type. To
+ * derivatives it is the identity, and they are floats of 32 bits. */
+vn_node *vn_cast(vn_graph *g, vn_node *x, vn_dtype dtype);
 vn_node *vn_affine(vn_graph *g, vn_node *x, double scale, double shift);
 vn_node *vn_unary(vn_graph *g, vn_node *x, vn_fn fn); /* x itself for identity */
 vn_node *vn_matmul(vn_graph *g, vn_node *a, vn_node *b, bool ta, bool tb);

@@ -10,7 +10,8 @@ typedef enum kernel_fill {
     KERNEL_SAME,     /* standard normal, the same in every case */
     KERNEL_POSITIVE, /* uniform in [0.2, 4] */
     KERNEL_LABELS,   /* integers in [0, labels) */
-    KERNEL_MASK      /* 0, or -infinity in a third of the places */
+    KERNEL_MASK,     /* 0, or -infinity in a third of the places */
+    KERNEL_BITS      /* any bits of the input's number type, but those of NaN */
 } kernel_fill;
 
 typedef struct kernel_case {

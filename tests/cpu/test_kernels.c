@@ -249,6 +249,18 @@ static void open_dropout(kernel_case *c, vn_op op, int round) {
                 1, &x, NULL);
 }
 
+static void open_cast(kernel_case *c, vn_op op, int round) {
+    static const vn_dtype from[] = {VN_BF16, VN_F16, VN_F32, VN_F32, VN_I32},
+                          to[] = {VN_F32, VN_F32, VN_BF16, VN_F16, VN_F32};
+    const size_t k = (size_t)round % VN_COUNT(from);
+    *c = (kernel_case){.node = {.op = op, .inputs = 1, .dtype = to[k]}, .labels = 1 << 20};
+    c->in[0] = (vn_node){.op = VN_OP_INPUT, .dtype = from[k]};
+    c->in[0].shape = draw_shape((int)kernel_draw(0, 4), round);
+    c->node.in[0] = &c->in[0];
+    c->fill[0] = from[k] == VN_I32 ? KERNEL_LABELS : KERNEL_BITS;
+    if (vn_op_get(op)->shape(&c->node)) fail_msg("cast: %s", vn_op_get(op)->shape(&c->node));
+}
+
 /* The most roundings that an element may be off by (support_kernel.h), beside the most that any
  * kernel set was, of eight seeds. An op that rounds once is off by 1. A sum of n terms is off by
  * sqrt(n/2) where each rounds a result of its size, and less in lanes and blocks; functions and
@@ -274,6 +286,7 @@ static const struct {
     [VN_OP_MUL] = {open_binary, 2}, /* 1 */
     [VN_OP_DIV] = {open_binary, 2}, /* 1 */
     [VN_OP_MUL_ADD] = {open_mul_add, 4}, /* 1.7 */
+    [VN_OP_CAST] = {open_cast, 0},
     [VN_OP_AFFINE] = {open_affine, 4}, /* 1.7 */
     [VN_OP_UNARY] = {open_unary, 18}, /* 8.6 */
     [VN_OP_UNARY_GRAD] = {open_unary, 90}, /* 40 */

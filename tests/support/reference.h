@@ -40,6 +40,7 @@ static inline void ref_eval(const vn_node *n, ref_in in, double *out, const vn_r
         for (int64_t i = 0; i < count; i++)
             out[i] = in[0][i] * in[1][ref_broadcast_at(&n->in[1]->shape, &n->shape, i)] + in[2][i];
         break;
+    case VN_OP_CAST: ref_cast(n, in, out); break;
     case VN_OP_AFFINE:
         for (int64_t i = 0; i < count; i++)
             out[i] = n->attr.affine.scale * in[0][i] + n->attr.affine.shift;

@@ -52,6 +52,25 @@ static inline int64_t ref_rows(const vn_shape *s) {
     return s->rank ? ref_before(s, s->rank - 1) : 1;
 }
 
+/* ---- number types ---------------------------------------------------------------------------- */
+
+/* x to `bits` bits of mantissa behind the first, ties to even, the smallest step 2^least; at limit
+ * and above infinite. */
+static inline double ref_round(double x, int bits, int least, double limit) {
+    int exponent;
+    frexp(x, &exponent); /* |x| in [2^(exponent - 1), 2^exponent) */
+    const int step = exponent - 1 - bits < least ? least : exponent - 1 - bits;
+    const double y = isfinite(x) ? ldexp(nearbyint(ldexp(x, -step)), step) : x;
+    return fabs(y) >= limit ? copysign((double)INFINITY, y) : y;
+}
+
+static inline void ref_cast(const vn_node *n, ref_in in, double *out) {
+    for (int64_t i = 0; i < vn_shape_count(&n->shape); i++)
+        out[i] = n->dtype == VN_F16    ? ref_round(in[0][i], 10, -24, 65536)
+                 : n->dtype == VN_BF16 ? ref_round(in[0][i], 7, -133, 0x1p128)
+                                       : in[0][i];
+}
+
 /* ---- movement -------------------------------------------------------------------------------- */
 
 static inline void ref_permute(const vn_node *n, ref_in in, double *out) {

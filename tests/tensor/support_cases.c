@@ -109,6 +109,12 @@ static vn_node *build_mul_add(vn_graph *g, int variant) {
     return vn_mul_add(g, x, by, f32(g, VN_SHAPE(2, 3, 4)));
 }
 
+/* Rounding has no derivative that differences show: numbers are widened. */
+static vn_node *build_cast(vn_graph *g, int variant) {
+    static const vn_dtype from[] = {VN_BF16, VN_F16, VN_I32};
+    return vn_cast(g, vn_input(g, from[variant], VN_SHAPE(3, 2)), VN_F32);
+}
+
 static vn_node *build_affine(vn_graph *g, int variant) {
     (void)variant;
     return vn_affine(g, f32(g, VN_SHAPE(3, 2)), -1.5, 0.25);
@@ -365,6 +371,7 @@ const op_case op_cases[] = {
     {VN_OP_MUL, build_mul, 4},
     {VN_OP_DIV, build_div, 4},
     {VN_OP_MUL_ADD, build_mul_add, 4},
+    {VN_OP_CAST, build_cast, 3},
     {VN_OP_AFFINE, build_affine, 1},
     {VN_OP_UNARY, build_unary, 3 * VN_FN_COUNT},
     {VN_OP_UNARY_GRAD, build_unary_grad, VN_FN_COUNT},

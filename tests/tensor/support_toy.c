@@ -10,16 +10,22 @@ size_t toy_work(const vn_node *n, int threads) {
     return count * sizeof(double);
 }
 
+static double number(vn_dtype dtype, const void *x, int64_t k) {
+    if (dtype == VN_I32) return ((const int32_t *)x)[k];
+    float y;
+    const vn_array one = {.dtype = dtype,
+                          .data = (const char *)x + (size_t)k * vn_dtype_size(dtype)};
+    vn_array_read_f32(&one, &y);
+    return (double)y;
+}
+
 void toy_run(const vn_kernel_args *a) {
     const vn_node *n = a->node;
     const double *in[VN_MAX_IN] = {0};
     double *at = a->work;
     for (int i = 0; i < n->inputs; i++) {
         int64_t count = vn_shape_count(&n->in[i]->shape);
-        bool integers = n->in[i]->dtype == VN_I32;
-        for (int64_t k = 0; k < count; k++)
-            at[k] =
-                integers ? ((const int32_t *)a->in[i])[k] : (double)((const float *)a->in[i])[k];
+        for (int64_t k = 0; k < count; k++) at[k] = number(n->in[i]->dtype, a->in[i], k);
         in[i] = at;
         at += count;
     }

@@ -136,6 +136,31 @@ static void every_op(int order) {
     print_message("off by %.2f of the bound\n", worst);
 }
 
+/* y = 3 of x as bf16: the derivative is that of 3 x, the cotangent not rounded on its way. */
+static void rounding_passes_derivatives_on(void **state) {
+    (void)state;
+    vn_graph *g = open_graph();
+    vn_node *x = vn_input(g, VN_F32, VN_SHAPE(2)), *dy = vn_input(g, VN_F32, VN_SHAPE(2)), *dx,
+            *jvp;
+    vn_node *rounded = vn_cast(g, vn_cast(g, x, VN_BF16), VN_F32);
+    vn_node *y = vn_affine(g, rounded, 3, 0);
+    assert_ptr_equal(vn_cast(g, x, VN_F32), x);
+    vn_graph_gradient(g, y, dy, 1, &x, &dx, NULL);
+    vn_graph_jvp(g, y, 1, &x, &dy, &jvp, NULL);
+    assert_built(g);
+    ref_graph r = ref_open(g);
+    ref_set(&r, x, (double[]){1 + 0x1p-12, 5});
+    ref_set(&r, dy, (double[]){1 + 0x1p-12, 0.1});
+    ref_run(&r, &(vn_run){0});
+    assert_true(ref_get(&r, y)[0] == 3);
+    for (int i = 0; i < 2; i++) {
+        assert_true(ref_get(&r, dx)[i] == 3 * ref_get(&r, dy)[i]);
+        assert_true(ref_get(&r, jvp)[i] == 3 * ref_get(&r, dy)[i]);
+    }
+    ref_close(&r);
+    vn_graph_close(&g);
+}
+
 static void first_order_of_every_op(void **state) {
     (void)state;
     every_op(1);
@@ -342,6 +367,7 @@ static void bad_requests_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_op_has_a_case),
+        cmocka_unit_test(rounding_passes_derivatives_on),
         cmocka_unit_test(first_order_of_every_op),
         cmocka_unit_test(second_order_of_every_op),
         cmocka_unit_test(expansions_equal_their_ops),

@@ -192,6 +192,14 @@ static vn_node *wrong_causal(vn_graph *g) {
                            &(vn_attention_options){.heads = 2, .scale = 1, .causal = true});
 }
 
+static vn_node *wrong_cast(vn_graph *g) {
+    return vn_cast(g, vn_input(g, VN_F16, VN_SHAPE(2)), VN_BF16);
+}
+
+static vn_node *wrong_cast_type(vn_graph *g) {
+    return vn_cast(g, vn_input(g, VN_U8, VN_SHAPE(2)), VN_F32);
+}
+
 static vn_node *missing(vn_graph *g) {
     return vn_add(g, f32(g, VN_SHAPE(2)), NULL);
 }
@@ -245,6 +253,8 @@ static const struct refusal {
                  "[2,3,4] [2,3,4] [2,3,4] [2,1,3,1])"},
     {wrong_causal,
      "here: attention: causal, but with fewer keys than queries (inputs [2,3,4] [2,2,4] [2,2,4])"},
+    {wrong_cast, "here: cast: gives f32, or f16 and bf16 of f32 (inputs [2])"},
+    {wrong_cast_type, "here: cast: takes f16, bf16, i32 (inputs [2])"},
     {missing, "here: add: input 1 is missing"},
 };
 
