@@ -22,7 +22,8 @@ typedef struct bench {
     vn_net *net;
     vn_weights *weights;
     size_t floats;
-    float *live, *grads, *moment1, *moment2;
+    vn_values *values;
+    float *live, *grads, *moment1, *moment2; /* to train: flat, in the device's memory */
     vn_net_step s;
     vn_program *program;
     int64_t step;
@@ -35,6 +36,41 @@ static float *zeros(size_t count) {
     return x;
 }
 
+static vn_status open_to_infer(bench *b, const vn_model_dir *d, const char *dir, vn_err *err) {
+    const vn_model_host host = vn_context_host(b->vn);
+    if (d->weights) return vn_model_dir_values(d, dir, &host, b->net, &b->values, err);
+    vn_status status = vn_weights_fit(vn_weights_bytes(b->weights), dir, err);
+    if (!status) status = vn_values_open(b->weights, &b->vn->device, NULL, &b->values, err);
+    return !status ? vn_values_init(b->values, 0, err) : status;
+}
+
+/* The weights' first values, by way of the host where that does not see the device's memory. */
+static vn_status fill_live(bench *b, const vn_model_dir *d, vn_err *err) {
+    const vn_device *device = &b->vn->device;
+    float *host = device->row->host_memory ? b->live : zeros(b->floats);
+    vn_status status = host ? VN_OK : vn_no_memory(err);
+    if (!status && d->weights)
+        status = vn_store_load_weights(d->weights, b->weights, host, NULL, err);
+    if (!status && !d->weights) vn_weights_init(b->weights, host, 0);
+    if (host == b->live) return status;
+    if (!status) device->row->write(device->self, b->live, host, b->floats * sizeof *host);
+    vn_free(host);
+    return status;
+}
+
+static vn_status open_to_train(bench *b, const vn_model_dir *d, const char *dir, vn_err *err) {
+    float **const arrays[] = {&b->live, &b->grads, &b->moment1, &b->moment2};
+    const size_t bytes = b->floats * sizeof(float);
+    vn_status status = vn_weights_fit(VN_COUNT(arrays) * bytes, dir, err);
+    for (size_t i = 0; i < VN_COUNT(arrays) && !status; i++) {
+        void *at = NULL;
+        status = vn_device_zeros(&b->vn->device, bytes, &at, err);
+        *arrays[i] = at;
+    }
+    if (!status) status = fill_live(b, d, err);
+    return !status ? vn_values_over(b->weights, &b->vn->device, b->live, &b->values, err) : status;
+}
+
 /* The machine is measured before the network takes memory, so that the most in use is the
  * network's. */
 static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result *r, vn_err *err) {
@@ -43,23 +79,12 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     if (status) return status;
     status = vn_net_open(d.config, &b->net, err);
     if (status) vn_fail_in(err, "%s", dir);
-    if (!status) status = vn_weights_fit(b->net, train ? 4 : 1, dir, err);
     if (!status) {
         vn_cpu_measure(b->vn->device.row, b->vn->pool, &r->gemm_gflops, &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
-        b->live = zeros(b->floats);
-        if (train) {
-            b->grads = zeros(b->floats);
-            b->moment1 = zeros(b->floats);
-            b->moment2 = zeros(b->floats);
-        }
-        if (!b->live || (train && (!b->grads || !b->moment1 || !b->moment2)))
-            status = vn_no_memory(err);
+        status = train ? open_to_train(b, &d, dir, err) : open_to_infer(b, &d, dir, err);
     }
-    if (!status && d.weights)
-        status = vn_store_load_weights(d.weights, b->weights, b->live, NULL, err);
-    if (!status && !d.weights) vn_weights_init(b->weights, b->live, 0);
     vn_model_dir_close(&d);
     return status;
 }
@@ -116,7 +141,7 @@ static void fill(bench *b) {
 }
 
 static void step(bench *b) {
-    const vn_run run = {.values = b->live, .grads = b->grads, .step = (uint64_t)b->step};
+    const vn_run run = {.values = b->values, .grads = b->grads, .step = (uint64_t)b->step};
     vn_program_run(b->program, &run);
     vn_program_wait(b->program, NULL);
     b->step++;
@@ -247,10 +272,11 @@ vn_status vn_bench_network(vn_context *vn, const char *dir, const vn_bench_optio
     if (!status && o->recompute) status = measure_plain(&b, o, r, err);
     vn_program_close(&b.program);
     vn_net_step_close(&b.s);
-    vn_free(b.live);
-    vn_free(b.grads);
-    vn_free(b.moment1);
-    vn_free(b.moment2);
+    vn_values_close(&b.values);
+    vn_device_give(&vn->device, b.live);
+    vn_device_give(&vn->device, b.grads);
+    vn_device_give(&vn->device, b.moment1);
+    vn_device_give(&vn->device, b.moment2);
     vn_net_close(&b.net);
     return status;
 }

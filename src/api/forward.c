@@ -11,7 +11,8 @@ typedef struct pass {
     vn_net *net;
     const vn_net_io *io;
     vn_weights *weights;
-    float *values, *grads;
+    vn_values *values;
+    float *grads;         /* flat, in the device's memory */
     vn_safetensors *file; /* of the inputs */
     int inputs;           /* that it has, of the network's */
     vn_feed in[VN_MAX_PORTS];
@@ -25,17 +26,18 @@ typedef struct pass {
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
+static vn_status open_values(pass *p, const vn_model_dir *dir, vn_err *err) {
+    const vn_model_host host = vn_context_host(p->vn);
+    return vn_model_dir_values(dir, p->dir, &host, p->net, &p->values, err);
+}
+
 static vn_status open_net(pass *p, vn_err *err) {
     vn_model_dir dir = {0};
     vn_status status = vn_model_dir_open(p->dir, &dir, err);
     if (status) return status;
     const char *file = NULL;
-    if (dir.variant)
-        vn_log(&p->vn->watch, VN_LOG_INFO, "%s is taken, as there are no other weights",
-               dir.weights);
     status = vn_net_open(dir.config, &p->net, err);
     if (status) vn_fail_in(err, "%s/config.json", p->dir);
-    if (!status) status = vn_weights_fit(p->net, 2, p->dir, err);
     if (!status) status = vn_model_dir_weights(&dir, &file, err);
     if (!status && (vn_same_file(p->out, file) || (p->grad && vn_same_file(p->grad, file))))
         status = vn_fail(err, VN_BAD_ARGUMENT,
@@ -43,11 +45,12 @@ static vn_status open_net(pass *p, vn_err *err) {
     if (!status) {
         p->io = vn_net_get_io(p->net);
         p->weights = vn_net_weights(p->net);
-        p->values = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
-        p->grads = vn_alloc_aligned(vn_weights_floats(p->weights), sizeof(float));
-        status = p->values && p->grads
-                     ? vn_store_load_weights(file, p->weights, p->values, &p->vn->watch, err)
-                     : vn_no_memory(err);
+        const size_t bytes = vn_weights_floats(p->weights) * sizeof(float);
+        void *grads = NULL;
+        status = vn_weights_fit(p->grad ? 2 * bytes : bytes, p->dir, err);
+        if (!status) status = open_values(p, &dir, err);
+        if (!status && p->grad) status = vn_device_zeros(&p->vn->device, bytes, &grads, err);
+        p->grads = grads;
     }
     vn_model_dir_close(&dir);
     return status;
@@ -160,9 +163,12 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     const size_t count = vn_weights_count(p->weights);
     vn_arena arena = {0};
     vn_array *tensors = vn_calloc(count + 1, sizeof *tensors);
-    float *numbers = vn_alloc(vn_weights_floats(p->weights), sizeof(float));
+    const size_t floats = vn_weights_floats(p->weights);
+    float *inside = vn_alloc(floats, sizeof(float)), *numbers = vn_alloc(floats, sizeof(float));
     const vn_array sample = take(p, "grad.sample", p->by.by_x);
-    bool ok = tensors && numbers && sample.data;
+    bool ok = tensors && inside && numbers && sample.data;
+    const vn_device *d = &p->vn->device;
+    if (ok) d->row->read(d->self, inside, p->grads, floats * sizeof(float));
     for (size_t i = 0; ok && i < count; i++) {
         const vn_weight *w = vn_weights_at(p->weights, i);
         const size_t length = strlen(w->name) + sizeof "grad.";
@@ -170,7 +176,7 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         ok = name != NULL;
         if (!ok) break;
         snprintf(name, length, "grad.%s", w->name);
-        vn_weight_to_file(w, p->grads + w->offset, numbers + w->offset);
+        vn_weight_to_file(w, inside + w->offset, numbers + w->offset);
         tensors[i] = (vn_array){
             .name = name, .dtype = VN_F32, .shape = w->file, .data = numbers + w->offset};
     }
@@ -179,6 +185,7 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);
     vn_free(tensors);
+    vn_free(inside);
     vn_free(numbers);
     vn_free((void *)sample.data);
     return status;
@@ -226,8 +233,8 @@ vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char
     vn_gradients_close(&p.by);
     vn_graph_close(&p.graph);
     vn_safetensors_close(&p.file);
-    vn_free(p.values);
-    vn_free(p.grads);
+    vn_values_close(&p.values);
+    vn_device_give(&vn->device, p.grads);
     vn_net_close(&p.net);
     return status;
 }

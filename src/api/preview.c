@@ -12,7 +12,7 @@ bool vn_preview_possible(const vn_net_io *io) {
     return sample.dim[0] == 1 || sample.dim[0] == (vn_shape_is_image(&sample) ? 3 : 2);
 }
 
-static vn_status open_trajectory(vn_preview *p, const float *values, vn_err *err) {
+static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) {
     const vn_model_host host = vn_context_host(p->vn);
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, &host, p->net, values, p->path, p->prediction,
@@ -68,7 +68,7 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
     return status;
 }
 
-vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path,
+vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
     vn_status status = p->trajectory ? VN_OK : open_trajectory(p, values, err);

@@ -27,9 +27,9 @@ typedef struct vn_preview {
 
 /* Whether its samples can be shown at all: images of 1 or 3 channels, points in the plane. */
 bool vn_preview_possible(const vn_net_io *io);
-/* Draws with `values`, the weights after so many training steps, which must be the same array each
+/* Draws with `values`, the weights after so many training steps, which must be the same each
  * time; the picture says how, on it and in its text chunks. For vn_train_setup.preview. */
-vn_status vn_preview_draw(void *preview, const float *values, int64_t step, const char *path,
+vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const char *path,
                           vn_err *err);
 void vn_preview_close(vn_preview *p);
 

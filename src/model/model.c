@@ -142,7 +142,7 @@ void vn_model_close(vn_model **model) {
     if (m->row->close) m->row->close(m);
     for (int i = 0; i < m->parts; i++) {
         vn_free(m->part[i].name);
-        vn_free(m->part[i].values);
+        vn_values_close(&m->part[i].values);
         vn_net_close(&m->part[i].net);
     }
     for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);

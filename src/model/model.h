@@ -29,7 +29,7 @@ typedef struct vn_model_part {
     char *
         name; /* its folder, as model_index.json calls it: "unet", "transformer"; "" for a bare one */
     vn_net *net;
-    float *values; /* [vn_weights_floats] */
+    vn_values *values;
 } vn_model_part;
 
 enum { VN_MAX_PARTS = 8 };
@@ -142,9 +142,13 @@ const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
 /* The label that a person's text means: a name, a number, "null" or "all". */
 vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *label, vn_err *err);
 
-/* VN_NO_MEMORY, with both numbers, when so many arrays of a network's weights are more than there
- * is (vn_memory_total). */
-vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err);
+/* VN_NO_MEMORY, with both numbers, when so many bytes of weights are more than there is
+ * (vn_memory_total). */
+vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err);
+/* A network's weights, of the file that its directory names, in the file's number types, which the
+ * network's list is told. dir->weights NULL: fails, saying why there is none. */
+vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,
+                              const vn_model_host *host, vn_net *net, vn_values **out, vn_err *err);
 
 /* ---- networks as denoisers (net_denoiser.c) -------------------------------------------------- */
 
@@ -170,10 +174,10 @@ typedef struct vn_net_denoiser {
  * MB. */
 #define VN_BATCH_FLOATS (128 * 784)
 
-/* sample: the shape of one. values, net and path outlive it. null_row: of the class table; -1: all
+/* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the class table; -1: all
  * its rows are classes. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
-                               const float *values, const vn_path *path,
+                               vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err);
 /* How many samples one forward pass should hold; 0: as many as VN_BATCH_FLOATS. */

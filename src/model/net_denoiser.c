@@ -85,7 +85,7 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
 }
 
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
-                               const float *values, const vn_path *path,
+                               vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(net);

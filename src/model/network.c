@@ -88,33 +88,42 @@ static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     return VN_OK;
 }
 
-vn_status vn_weights_fit(const vn_net *net, int arrays, const char *source, vn_err *err) {
-    const double bytes =
-        (double)arrays * sizeof(float) * (double)vn_weights_floats(vn_net_weights(net));
+vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err) {
     const double memory = (double)vn_memory_total();
     char takes[32], has[32];
-    if (bytes <= memory) return VN_OK;
+    if ((double)bytes <= memory) return VN_OK;
     return vn_fail(err, VN_NO_MEMORY, "%s: its weights would take %s, and there are %s of memory",
-                   source, vn_bytes_text(bytes, takes), vn_bytes_text(memory, has));
+                   source, vn_bytes_text((double)bytes, takes), vn_bytes_text(memory, has));
+}
+
+vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,
+                              const vn_model_host *host, vn_net *net, vn_values **out,
+                              vn_err *err) {
+    vn_weights *weights = vn_net_weights(net);
+    const char *file = NULL;
+    vn_status status = vn_model_dir_weights(dir, &file, err);
+    if (status) return status;
+    if (dir->variant)
+        vn_log(host->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
+    status = vn_store_read_types(file, weights, host->device->row, err);
+    if (!status) status = vn_weights_fit(vn_weights_bytes(weights), source, err);
+    if (!status) status = vn_store_open_values(file, weights, host->device, host->watch, out, err);
+    return status;
+}
+
+static vn_status random_values(vn_model *m, vn_err *err) {
+    const vn_weights *weights = vn_net_weights(vn_model_net(m));
+    vn_values **values = &m->part[0].values;
+    vn_status status = vn_weights_fit(vn_weights_bytes(weights), m->source, err);
+    if (!status) status = vn_values_open(weights, m->host.device, NULL, values, err);
+    return !status ? vn_values_init(*values, 0, err) : status;
 }
 
 static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, vn_err *err) {
-    const vn_weights *weights = vn_net_weights(vn_model_net(m));
-    const char *file = NULL;
-    vn_status status = vn_weights_fit(vn_model_net(m), 1, m->source, err);
-    if (status) return status;
-    m->part[0].values = vn_alloc_aligned(vn_weights_floats(weights), sizeof(float));
-    if (!m->part[0].values) return vn_no_memory(err);
-    if (random && !dir->weights) {
-        vn_weights_init(weights, m->part[0].values, 0);
-        return VN_OK;
-    }
-    status = vn_model_dir_weights(dir, &file, err);
-    if (status) return status;
-    if (dir->variant)
-        vn_log(m->host.watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
-    status = vn_store_load_weights(file, weights, m->part[0].values, m->host.watch, err);
-    if (!status) status = vn_store_weights_step(file, &m->steps, err);
+    if (random && !dir->weights) return random_values(m, err);
+    vn_model_part *part = &m->part[0];
+    vn_status status = vn_model_dir_values(dir, m->source, &m->host, part->net, &part->values, err);
+    if (!status) status = vn_store_weights_step(dir->weights, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
     return status;
 }
@@ -167,15 +176,21 @@ static void set_batch(vn_model *m, int64_t requested) {
     vn_net_denoiser_batch(m->self, requested);
 }
 
-/* Arrays one after the other, without what may lie between them. */
+/* Arrays as floats, one after the other. */
 static bool fingerprint(vn_model *m, uint64_t *out) {
     const vn_weights *weights = vn_net_weights(m->part[0].net);
+    size_t largest = 0;
+    for (size_t i = 0; i < vn_weights_count(weights); i++)
+        if (vn_weights_at(weights, i)->count > largest) largest = vn_weights_at(weights, i)->count;
+    float *one = vn_alloc(largest, sizeof *one);
+    bool ok = one != NULL;
     *out = vn_hash_begin;
-    for (size_t i = 0; i < vn_weights_count(weights); i++) {
-        const vn_weight *w = vn_weights_at(weights, i);
-        *out = vn_hash_floats(*out, m->part[0].values + w->offset, w->count);
+    for (size_t i = 0; i < vn_weights_count(weights) && ok; i++) {
+        ok = vn_values_read(m->part[0].values, i, one, NULL) == VN_OK;
+        if (ok) *out = vn_hash_floats(*out, one, vn_weights_at(weights, i)->count);
     }
-    return true;
+    vn_free(one);
+    return ok;
 }
 
 static bool detect(const char *path) {

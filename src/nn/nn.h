@@ -171,9 +171,8 @@ vn_shape vn_net_file_shape(const vn_node *node);
 /* ---- running: passes with a program kept for each call --------------------------------------- */
 
 typedef struct vn_runner vn_runner;
-/* values: the flat array of weights, which stays the caller's and must outlive the runner. Close
- * with vn_runner_close. */
-vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
+/* values: of the network's weights, shared with the caller. Close with vn_runner_close. */
+vn_status vn_runner_open(const vn_net *net, const vn_device *device, vn_values *values,
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
 

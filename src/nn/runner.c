@@ -30,19 +30,19 @@ typedef struct kept {
 struct vn_runner {
     const vn_net *net;
     vn_device device;
-    const float *values;
+    vn_values *values;
     uint64_t runs;
     vn_program_arena arena; /* of all that are kept */
     kept kept[MAX_KEPT];
 };
 
-vn_status vn_runner_open(const vn_net *net, const vn_device *device, const float *values,
+vn_status vn_runner_open(const vn_net *net, const vn_device *device, vn_values *values,
                          vn_runner **out, vn_err *err) {
     vn_runner *r = vn_calloc(1, sizeof *r);
     if (!r) return vn_no_memory(err);
     r->net = net;
     r->device = *device;
-    r->values = values;
+    r->values = vn_values_share(values);
     *out = r;
     return VN_OK;
 }
@@ -58,6 +58,7 @@ void vn_runner_close(vn_runner **r) {
     if (!*r) return;
     for (size_t i = 0; i < MAX_KEPT; i++) let_go(&(*r)->kept[i]);
     vn_program_arena_close(&(*r)->arena);
+    vn_values_close(&(*r)->values);
     vn_free(*r);
     *r = NULL;
 }

@@ -8,6 +8,9 @@
 /* metadata of weights and state: the training step they belong to */
 #define VN_STEP_KEY "vane.step"
 
+/* Pages of the mapped file leave this process's memory, until they are read again. */
+void vn_safetensors_let_go(const vn_safetensors *st);
+
 /* Like vn_safetensors_write, but each tensor's bytes are asked for when it is its turn (i: its
  * place in `tensors`, whose data is not looked at); they may lie in one buffer that the next call
  * reuses. */
@@ -30,6 +33,32 @@ struct vn_tensor_file {
 vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
                               vn_tensor_file **out, vn_err *err);
 
+/* ---- weights --------------------------------------------------------------------------------- */
+
+/* The files of a network's weights: one, or an index's. */
+typedef struct vn_shards {
+    vn_safetensors **file; /* [count] */
+    size_t count;
+} vn_shards;
+/* path: a .safetensors, or an index .json. */
+vn_status vn_shards_open(const char *path, vn_shards *out, vn_err *err);
+void vn_shards_close(vn_shards *s);
+
+/* The tensor of this name in any of the files, and the path of the last that was looked in. */
+const vn_array *vn_store_find_in(vn_safetensors *const *files, size_t file_count, const char *name,
+                                 const char **path);
+/* The tensor prefix + name in any of the files, or where there is none under the name that it once
+ * had; VN_BAD_FILE: missing. */
+vn_status vn_store_find_tensor(vn_safetensors *const *files, size_t file_count, const char *prefix,
+                               const char *name, const vn_array **out, const char **path,
+                               vn_err *err);
+/* It has the weight's shape in files, and a float type. */
+vn_status vn_store_check_tensor(const vn_array *t, const vn_weight *w, const char *path,
+                                vn_err *err);
+/* Reports how many numbers are read, of large networks; loading can be stopped there. */
+vn_status vn_store_report(const vn_watch *watch, const vn_weights *w, size_t numbers, vn_err *err);
+size_t vn_store_largest_weight(const vn_weights *w); /* numbers */
+
 /* A flat array of a network's weights, whose tensors are called prefix + the weight's name. */
 typedef struct vn_weight_array {
     const char *prefix;
@@ -43,6 +72,10 @@ vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, 
                                const vn_watch *watch, vn_err *err);
 vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays,
                                size_t array_count, const json_t *metadata, vn_err *err);
+/* Once all that is wanted has been found: is there more? */
+vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count,
+                                 const vn_weights *w, const vn_weight_array *arrays,
+                                 size_t array_count, vn_err *err);
 /* The name that diffusers once had for a tensor (to_old), or the name today of one that is called
  * so; NULL: it has one name. New string. */
 vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err);

@@ -51,6 +51,10 @@ static vn_status map_file(vn_safetensors *st, vn_err *err) {
     return status;
 }
 
+void vn_safetensors_let_go(const vn_safetensors *st) {
+    madvise(st->map, st->map_size, MADV_DONTNEED);
+}
+
 static vn_status parse_header(vn_safetensors *st, size_t *data_at, vn_err *err) {
     uint64_t length;
     memcpy(&length, st->map, sizeof length);

@@ -84,6 +84,16 @@ void vn_tensor_file_abandon(vn_tensor_file **f);
  * progress of large ones, and may stop it: VN_CANCELLED. */
 vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
                                 const vn_watch *watch, vn_err *err);
+/* Sets w's number types to those of the file, where the device's programs can read them, else to
+ * F32. Fails as loading does. */
+vn_status vn_store_read_types(const char *path, vn_weights *w, const vn_device_row *row,
+                              vn_err *err);
+/* The same weights for programs of a device that only read them, in the number types that
+ * vn_store_read_types sets: read from the mapped file itself where the host's memory is the
+ * device's and the tensor lies there as it does inside, else repacked into memory of the values'
+ * own. Nothing else may shorten the file meanwhile. */
+vn_status vn_store_open_values(const char *path, vn_weights *w, const vn_device *d,
+                               const vn_watch *watch, vn_values **out, vn_err *err);
 /* Writes F32 in PyTorch's shapes; step >= 0 goes into the metadata. */
 vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
                                 int64_t step, vn_err *err);

@@ -15,10 +15,8 @@
 #include "tensor/node.h"
 
 typedef struct vn_run {
-    /* flat weights (live or EMA), vn_weights_floats, in the device's memory; may be NULL if the
-     * graph has no PARAM */
-    const float *values;
-    /* flat gradients there, for outputs bound with vn_program_options.grads; else NULL */
+    const struct vn_values *values; /* may be NULL if the graph has no PARAM */
+    /* flat gradients in the device's memory, for outputs bound with vn_program_options.grads; else NULL */
     float *grads;
     uint64_t seed; /* dropout */
     uint64_t step;

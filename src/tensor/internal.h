@@ -76,6 +76,12 @@ vn_node *vn_conv2d_grad_x(vn_graph *g, vn_node *dy, vn_node *w, const vn_attr *a
 vn_node *vn_conv2d_grad_w(vn_graph *g, vn_node *x, vn_node *dy, const vn_attr *attr,
                           vn_shape shape);
 
+/* ---- weights --------------------------------------------------------------------------------- */
+
+/* Bytes of one weight's values, a multiple of 64. */
+size_t vn_weight_bytes(const vn_weight *w);
+void vn_weight_init(const vn_weight *w, float *value, uint64_t seed);
+
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 /* Memory that is wanted from step `first` to step `last`, both included. */
@@ -92,8 +98,8 @@ vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err);
 /* Where an array is when a program runs. */
 typedef struct vn_location {
     enum { VN_IN_ARENA, VN_IN_VALUES, VN_IN_GRADS, VN_IN_CONSTANTS } home;
-    int index;     /* which of the plan's buffers or constants */
-    size_t offset; /* bytes from the begin of the arena, run.values, run.grads or the constant */
+    int index;     /* which of the plan's buffers, of the weights, or of the plan's constants */
+    size_t offset; /* bytes from the begin of the arena, the weight, run.grads or the constant */
 } vn_location;
 
 /* One call of a kernel; a step whose node is a view copies. */

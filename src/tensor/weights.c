@@ -1,6 +1,6 @@
-/* weights.c - the list of a network's parameters: names and shapes as PyTorch has them, and where
- * each one lies in the flat arrays that hold values, gradients and averages. Offsets are multiples
- * of 16 floats, so that every weight begins a cache line.
+/* weights.c - the list of a network's parameters: names and shapes as PyTorch has them, the number
+ * type of each, and its place in flat arrays. Offsets are multiples of 16 floats, so that every
+ * weight begins a cache line.
  */
 #include "tensor/internal.h"
 
@@ -57,6 +57,16 @@ size_t vn_weights_floats(const vn_weights *w) {
     return w->floats;
 }
 
+size_t vn_weights_bytes(const vn_weights *w) {
+    size_t sum = 0;
+    for (size_t i = 0; i < w->count; i++) sum += vn_weight_bytes(w->weight[i]);
+    return sum;
+}
+
+void vn_weights_set_dtype(vn_weights *w, size_t i, vn_dtype dtype) {
+    w->weight[i]->dtype = dtype;
+}
+
 int64_t vn_weights_parameters(const vn_weights *w) {
     int64_t sum = 0;
     for (size_t i = 0; i < w->count; i++) sum += (int64_t)w->weight[i]->count;
@@ -93,6 +103,7 @@ static const vn_weight *declare(vn_weights *w, const char *name, const vn_weight
     *new = *like;
     new->name = memcpy(copy, name, length);
     new->count = (size_t)vn_shape_count(&new->shape);
+    new->index = w->count;
     new->offset = w->floats;
     w->floats += (new->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     *slot_of(w, name) = w->count + 1;
@@ -122,9 +133,10 @@ static vn_node *param_node(vn_graph *g, vn_weights *w, const char *name, const v
         return NULL;
     }
     vn_node n = vn_draft(VN_OP_PARAM, 0);
+    n.dtype = found->dtype;
     n.shape = found->shape;
-    n.from.param = found->offset;
-    return vn_graph_add(g, &n);
+    n.from.param = found->index;
+    return vn_cast(g, vn_graph_add(g, &n), VN_F32);
 }
 
 vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
@@ -141,10 +153,11 @@ vn_node *vn_param_frozen(vn_graph *g, vn_weights *w, const char *name, vn_shape 
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint64_t index) {
+void vn_weight_init(const vn_weight *weight, float *value, uint64_t seed) {
+    const uint64_t index = weight->index;
     double scale = weight->init.scale;
     switch (weight->init.kind) {
-    case VN_INIT_ZEROS: break; /* as they are */
+    case VN_INIT_ZEROS: memset(value, 0, weight->count * sizeof *value); break;
     case VN_INIT_ONES:
         for (size_t i = 0; i < weight->count; i++) value[i] = 1;
         break;
@@ -163,7 +176,7 @@ static void init_one(const vn_weight *weight, float *value, uint64_t seed, uint6
 void vn_weights_init(const vn_weights *w, float *values, uint64_t seed) {
     memset(values, 0, w->floats * sizeof *values);
     for (size_t i = 0; i < w->count; i++)
-        init_one(w->weight[i], values + w->weight[i]->offset, seed, i);
+        vn_weight_init(w->weight[i], values + w->weight[i]->offset, seed);
 }
 
 /* Of a convolution weight: rows [O] of [I*kh*kw] in the file, [kh*kw] of [I] of [O] inside. */
@@ -188,14 +201,27 @@ void vn_weight_to_file(const vn_weight *w, const float *from, float *file) {
                 file[(o * c.in + i) * c.area + k] = from[(k * c.in + i) * c.out + o];
 }
 
-void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
+/* to[k][i][o] = file[o][i][k], of numbers of one size. */
+#define TO_INSIDE(type)                                                                            \
+    for (size_t k = 0; k < c.area; k++)                                                            \
+        for (size_t i = 0; i < c.in; i++)                                                          \
+            for (size_t o = 0; o < c.out; o++)                                                     \
+                ((type *)to)[(k * c.in + i) * c.out + o] =                                         \
+                    ((const type *)file)[(o * c.in + i) * c.area + k];
+
+void vn_weight_repack(const vn_weight *w, size_t size, const void *file, void *to) {
     if (w->layout == VN_LAYOUT_PLAIN) {
-        memcpy(to, file, w->count * sizeof *to);
+        memcpy(to, file, w->count * size);
         return;
     }
-    conv_walk c = trajectory_of(w);
-    for (size_t k = 0; k < c.area; k++)
-        for (size_t i = 0; i < c.in; i++)
-            for (size_t o = 0; o < c.out; o++)
-                to[(k * c.in + i) * c.out + o] = file[(o * c.in + i) * c.area + k];
+    const conv_walk c = trajectory_of(w);
+    if (size == sizeof(uint32_t)) {
+        TO_INSIDE(uint32_t)
+    } else {
+        TO_INSIDE(uint16_t)
+    }
+}
+
+void vn_weight_from_file(const vn_weight *w, const float *file, float *to) {
+    vn_weight_repack(w, sizeof *to, file, to);
 }

@@ -1,11 +1,16 @@
-/* weights.h - the list of a network's parameters: names, shapes, and where each one lies in the
- * arrays that hold their values. A part of tensor.h, which other rooms include. */
+/* weights.h - the list of a network's parameters, and where their values lie. A part of tensor.h,
+ * which other rooms include.
+ *
+ * Programs find each weight by its own address, in its own number type: in the file that it came
+ * from, or in memory of the values' own (vn_values). Training has flat arrays of floats with a
+ * place for every weight, for values, gradients, moments and averages alike.
+ */
 #ifndef VN_TENSOR_WEIGHTS_H
 #define VN_TENSOR_WEIGHTS_H
 
-#include "tensor/node.h"
+#include "tensor/device.h"
 
-/* ---- weights: one flat array of floats for all parameters of a network ----------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 typedef enum vn_layout {
     VN_LAYOUT_PLAIN, /* as in the file */
@@ -30,8 +35,10 @@ typedef struct vn_weight {
     vn_shape shape;   /* the shape inside */
     vn_layout layout;
     vn_init init;
-    bool frozen;   /* not trained (Fourier features) */
-    size_t offset; /* in the flat array, a multiple of 16 floats; the gap is zero */
+    bool frozen;    /* not trained (Fourier features) */
+    vn_dtype dtype; /* of its values: F32, or F16 or BF16, which graphs cast to F32 */
+    size_t index;   /* in the list */
+    size_t offset;  /* in flat arrays, a multiple of 16 floats; the gap is zero */
     size_t count;
 } vn_weight;
 
@@ -43,8 +50,12 @@ void vn_weights_close(vn_weights **w);
 size_t vn_weights_count(const vn_weights *w);
 const vn_weight *vn_weights_at(const vn_weights *w, size_t i);
 const vn_weight *vn_weights_find(const vn_weights *w, const char *name); /* NULL if unknown */
-/* length of the flat array */
+/* length of a flat array */
 size_t vn_weights_floats(const vn_weights *w);
+/* Bytes of all values in their number types, each from a multiple of 64. */
+size_t vn_weights_bytes(const vn_weights *w);
+/* F32, as declared, or F16 or BF16: for graphs and values that are made afterwards. */
+void vn_weights_set_dtype(vn_weights *w, size_t i, vn_dtype dtype);
 int64_t vn_weights_parameters(const vn_weights *w); /* without gaps */
 /* Fills values[vn_weights_floats] by each weight's init, Philox stream VN_STREAM_WEIGHTS, sample =
  * index. */
@@ -52,5 +63,34 @@ void vn_weights_init(const vn_weights *w, float *values, uint64_t seed);
 /* one weight, repacked */
 void vn_weight_to_file(const vn_weight *w, const float *inside, float *file);
 void vn_weight_from_file(const vn_weight *w, const float *file, float *inside);
+/* likewise, of numbers of `size` bytes, 2 or 4 */
+void vn_weight_repack(const vn_weight *w, size_t size, const void *file, void *inside);
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+/* Where the weights lie in a device's memory. Counted: programs, models and threads share one. */
+typedef struct vn_values vn_values;
+
+/* Values, undefined yet but where lent[i] is the address of weight i in the device's memory, which
+ * outlives them; the others get memory. lent NULL: none is. */
+vn_status vn_values_open(const vn_weights *w, const vn_device *d, const void *const *lent,
+                         vn_values **out, vn_err *err);
+/* A flat array of floats, in the device's memory, seen as values; it outlives them. */
+vn_status vn_values_over(const vn_weights *w, const vn_device *d, const float *flat,
+                         vn_values **out, vn_err *err);
+/* `what`, in which lent values lie, is closed with the values. */
+void vn_values_keep(vn_values *v, void *what, void (*close)(void *what));
+/* One more holder, who closes them too. */
+vn_values *vn_values_share(vn_values *v);
+void vn_values_close(vn_values **v); /* safe on NULL */
+/* Weight i from the host's memory, in its number type and inside shape. */
+void vn_values_write(vn_values *v, size_t i, const void *inside);
+/* The same as floats, count of them. */
+vn_status vn_values_read(const vn_values *v, size_t i, float *out, vn_err *err);
+/* All by their inits, as vn_weights_init; of F32. */
+vn_status vn_values_init(vn_values *v, uint64_t seed, vn_err *err);
+/* Address in the device's memory. */
+const void *vn_values_at(const vn_values *v, size_t i);
+size_t vn_values_bytes(const vn_values *v); /* of memory of their own */
 
 #endif

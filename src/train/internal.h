@@ -36,6 +36,7 @@ typedef struct vn_trainer {
     float *live, *average, *moment1, *moment2;
     float *grads;  /* [sums,floats] partial sums of gradients; the first is the step's */
     size_t floats; /* length of each of these arrays */
+    vn_values *live_values, *average_values; /* the first two, as programs see them */
     int sums;
     float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
@@ -88,7 +89,7 @@ void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own);
 void vn_scorer_close(vn_scorer *c);
 /* The loss of a batch, which is a float. */
 vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
-                        const float *values, float *grads, float *loss, vn_err *err);
+                        const vn_values *values, float *grads, float *loss, vn_err *err);
 
 /* step.c: one step of training, from a batch to new weights. Fails on all ranks where it does on
  * one. */

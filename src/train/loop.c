@@ -41,7 +41,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         const vn_scored which = {
             .part = VN_DATA_HELD, .position = (uint64_t)at, .draw = HELD_DRAW + (uint64_t)batches};
         const vn_status status =
-            vn_scorer_run(&t->held, t->s, &which, t->average, NULL, &loss, err);
+            vn_scorer_run(&t->held, t->s, &which, t->average_values, NULL, &loss, err);
         if (status) return status;
         sum += (double)loss;
     }
@@ -95,7 +95,7 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vn_fail_errno(err, "%s: cannot be made", folder);
-    return t->s->preview(t->s->user, t->average, t->at.step, path, err);
+    return t->s->preview(t->s->user, t->average_values, t->at.step, path, err);
 }
 
 /* A preview that fails is a warning, once for each reason in a row. */

@@ -102,7 +102,7 @@ void vn_scorer_close(vn_scorer *c) {
 }
 
 vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
-                        const float *values, float *grads, float *loss, vn_err *err) {
+                        const vn_values *values, float *grads, float *loss, vn_err *err) {
     vn_status status =
         vn_data_batch(s->data, which->part, which->position, c->batch, c->x0, c->labels, err);
     if (status) return status;

@@ -68,7 +68,7 @@ static vn_status score(vn_trainer *t, float *loss, vn_err *err) {
                                  .first = sample,
                                  .total = s->batch};
         top++;
-        const vn_status status = vn_scorer_run(&t->train, s, &which, t->live,
+        const vn_status status = vn_scorer_run(&t->train, s, &which, t->live_values,
                                                t->grads + (size_t)top * t->floats, &sum[top], err);
         if (status) return status;
         for (int joins = vn_tree_joins(i, own); joins > 0; joins--) {

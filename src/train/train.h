@@ -47,7 +47,7 @@ typedef struct vn_train_setup {
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
     /* Draws a preview with these weights, of so many steps, to a PNG; NULL: none. */
-    vn_status (*preview)(void *user, const float *values, int64_t step, const char *path,
+    vn_status (*preview)(void *user, vn_values *values, int64_t step, const char *path,
                          vn_err *err);
     void *user;
 } vn_train_setup;

@@ -41,6 +41,9 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
         if (status) return status;
         *arrays[i] = at;
     }
+    vn_status status = vn_values_over(t->at.weights, d, t->live, &t->live_values, err);
+    if (!status) status = vn_values_over(t->at.weights, d, t->average, &t->average_values, err);
+    if (status) return status;
     if (!d->row->host_memory && t->s->ranks && !(t->shared = zeros(t->floats)))
         return vn_no_memory(err);
     if (!d->row->host_memory) return open_host(&t->at, err);
@@ -54,6 +57,8 @@ static vn_status open_arrays(vn_trainer *t, vn_err *err) {
 static void close_arrays(vn_trainer *t) {
     const vn_device *d = t->s->device;
     float *const arrays[] = {t->live, t->average, t->moment1, t->moment2, t->grads};
+    vn_values_close(&t->live_values);
+    vn_values_close(&t->average_values);
     for (size_t i = 0; i < VN_COUNT(arrays); i++) vn_device_give(d, arrays[i]);
     if (!d->row->host_memory) close_host(&t->at);
     vn_free(t->shared);

@@ -39,8 +39,7 @@ float *vn_golden_read(const vn_golden *g, const char *name, vn_shape *shape) {
 
 static void read_weights(vn_golden *g) {
     vn_weights *w = vn_net_weights(g->net);
-    g->values = vn_calloc(vn_weights_floats(w), sizeof *g->values);
-    assert_non_null(g->values);
+    CHECK(vn_values_open(w, &(vn_device){vn_cpu_row_at(0), NULL, NULL}, NULL, &g->values, &err));
     size_t in_file = 0;
     for (size_t i = 0; i < vn_safetensors_count(g->file); i++)
         in_file += strncmp(vn_safetensors_at(g->file, i)->name, "weight.", 7) == 0;
@@ -53,7 +52,11 @@ static void read_weights(vn_golden *g) {
         float *file = vn_golden_read(g, name, &shape);
         if (!file) fail_msg("the file has no %s", name);
         if (!vn_shape_equal(&shape, &weight->file)) fail_msg("%s has another shape", name);
-        vn_weight_from_file(weight, file, g->values + weight->offset);
+        float *inside = vn_alloc(weight->count, sizeof *inside);
+        assert_non_null(inside);
+        vn_weight_from_file(weight, file, inside);
+        vn_values_write(g->values, i, inside);
+        vn_free(inside);
         vn_free(file);
     }
 }
@@ -71,9 +74,9 @@ void vn_golden_open(vn_golden *g, const char *path) {
 }
 
 void vn_golden_close(vn_golden *g) {
+    vn_values_close(&g->values);
     vn_net_close(&g->net);
     vn_safetensors_close(&g->file);
-    vn_free(g->values);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

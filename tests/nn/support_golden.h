@@ -9,7 +9,7 @@
 typedef struct vn_golden {
     vn_safetensors *file;
     vn_net *net;
-    float *values; /* the file's weights */
+    vn_values *values; /* the file's weights */
 } vn_golden;
 
 /* The largest relative errors found, in the norm of a tensor. */

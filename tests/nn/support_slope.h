@@ -15,7 +15,7 @@
 /* Where the slope is taken. */
 typedef struct slope_at {
     const vn_net *net;
-    const float *values;
+    const vn_values *values;
     batch batch;
 } slope_at;
 

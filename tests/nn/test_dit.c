@@ -333,23 +333,20 @@ static void survives_damaged_configs(void **state) {
 static vn_status preset_and_run(vn_err *err) {
     vn_net *net = NULL;
     vn_runner *runner = NULL;
-    float *values = NULL, x[28 * 28] = {1, -1}, y[28 * 28] = {1, 1}, time = 0.5F;
+    const vn_device device = {kernels, NULL, crew_of(1)};
+    vn_values *values = NULL;
+    float x[28 * 28] = {1, -1}, y[28 * 28] = {1, 1}, time = 0.5F;
     vn_status status = preset("dit:depth=1,width=8,heads=2,patch=7,mlp=swiglu,norm=rms,qk_norm="
                               "layer,rope=100,registers=2",
                               &fashion, &net, err);
-    if (!status) {
-        values = vn_alloc_aligned(vn_weights_floats(vn_net_weights(net)), sizeof *values);
-        if (!values) status = vn_no_memory(err);
-    }
-    if (!status) {
-        vn_weights_init(vn_net_weights(net), values, 0);
-        status = vn_runner_open(net, &(vn_device){kernels, NULL, crew_of(1)}, values, &runner, err);
-    }
+    if (!status) status = vn_values_open(vn_net_weights(net), &device, NULL, &values, err);
+    if (!status) status = vn_values_init(values, 0, err);
+    if (!status) status = vn_runner_open(net, &device, values, &runner, err);
     const batch b = {1, 28, 28, x, &time, &(int32_t){10}, NULL};
     if (!status) status = batch_run(runner, net, &b, y, NULL, err);
     for (int i = 0; !status && i < 28 * 28; i++) assert_true(y[i] == 0);
     vn_runner_close(&runner);
-    vn_free(values);
+    vn_values_close(&values);
     vn_net_close(&net);
     return status;
 }

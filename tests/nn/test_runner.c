@@ -20,7 +20,7 @@
 /* A network with random weights, and its runner. */
 typedef struct fixture {
     vn_net *net;
-    float *values;
+    vn_values *values;
     vn_device device;
     vn_runner *runner;
 } fixture;
@@ -50,16 +50,16 @@ static void open_fixture(fixture *f, const char *config_text) {
     *f = (fixture){.device = {kernels, NULL, crew_of(2)}};
     if (vn_net_open(config, &f->net, &err) != VN_OK) fail_msg("%s", err.text);
     json_decref(config);
-    f->values = vn_alloc(vn_weights_floats(vn_net_weights(f->net)), sizeof *f->values);
-    assert_non_null(f->values);
-    vn_weights_init(vn_net_weights(f->net), f->values, 3);
+    if (vn_values_open(vn_net_weights(f->net), &f->device, NULL, &f->values, &err) ||
+        vn_values_init(f->values, 3, &err))
+        fail_msg("%s", err.text);
     if (vn_runner_open(f->net, &f->device, f->values, &f->runner, &err)) fail_msg("%s", err.text);
 }
 
 static void close_fixture(fixture *f) {
     vn_runner_close(&f->runner);
+    vn_values_close(&f->values);
     vn_net_close(&f->net);
-    vn_free(f->values);
 }
 
 /* A batch of up to 9 samples of up to 2 x 16 x 16, the same ones whatever their number. */

@@ -129,7 +129,8 @@ static inline void ref_set_i32(ref_graph *r, const vn_node *n, const int32_t *va
     for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) r->value[n->id][i] = value[i];
 }
 
-/* Evaluates every node in order. Params that were not set come from run->values. */
+/* Evaluates every node in order. Params that were not set come from run->values, which are floats
+ * in the host's memory. */
 static inline void ref_run(ref_graph *r, const vn_run *run) {
     for (int id = 0; id < r->size; id++) {
         const vn_node *n = vn_graph_node(r->graph, id);
@@ -138,7 +139,8 @@ static inline void ref_run(ref_graph *r, const vn_run *run) {
         for (int i = 0; i < n->inputs; i++) in[i] = r->value[n->in[i]->id];
         for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
             if (n->op == VN_OP_PARAM)
-                r->value[id][i] = (double)run->values[n->from.param + (size_t)i];
+                r->value[id][i] =
+                    (double)((const float *)vn_values_at(run->values, n->from.param))[i];
             if (n->op == VN_OP_CONST)
                 r->value[id][i] = n->dtype == VN_I32 ? ((const int32_t *)n->from.data)[i]
                                                      : (double)((const float *)n->from.data)[i];

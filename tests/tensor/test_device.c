@@ -103,9 +103,11 @@ static void train(const vn_device *d, result *r) {
     *r = (result){0};
     vn_weights_init(n.w, r->weights, 7);
     d->row->write(d->self, at[VALUES], r->weights, bytes);
+    vn_values *values = NULL;
+    assert_int_equal(vn_values_over(n.w, d, at[VALUES], &values, NULL), VN_OK);
     for (int i = 0; i < STEPS; i++) {
         fill(p, &n, i);
-        vn_program_run(p, &(vn_run){.values = at[VALUES], .grads = at[GRADS], .step = (uint64_t)i});
+        vn_program_run(p, &(vn_run){.values = values, .grads = at[GRADS], .step = (uint64_t)i});
         assert_int_equal(vn_program_wait(p, NULL), VN_OK);
         r->losses[i] = *(const float *)vn_program_map(p, n.loss);
         const double norm = sqrt(d->row->sum_squares(d, floats, at[GRADS]));
@@ -119,6 +121,7 @@ static void train(const vn_device *d, result *r) {
     }
     vn_program_read(p, n.y, r->y);
     d->row->read(d->self, r->weights, at[VALUES], bytes);
+    vn_values_close(&values);
     for (int i = 0; i < ARRAYS; i++) vn_device_give(d, at[i]);
     vn_program_close(&p);
     close_network(&n);

@@ -46,8 +46,7 @@ static stencil difference(ref_graph *r, const vn_node *y, double *x, const vn_ru
 /* Is the gradient of the number y with respect to each of wrt what differences say? */
 static void check_gradient(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, bool positive,
                            const char *what) {
-    static const float values[64] = {1, 1, 1, 1, 1, 1};
-    vn_run run = {.values = values, .seed = 5, .step = 2};
+    vn_run run = {.values = op_case_values(), .seed = 5, .step = 2};
     vn_node *grad[16];
     vn_err err = {0};
     assert_true(n <= 16);

@@ -60,11 +60,9 @@ static void values_at(ref_graph *r, const derived *d, double h, const vn_run *ru
             r->value[d->x[i]->id][k] -= h * r->value[d->t[i]->id][k];
 }
 
-static const float params[64] = {1, 1, 1, 1, 1, 1};
-
 /* Returns the largest error of the derivative against a stencil, as a part of its bound. */
 static double check_differences(const derived *d, bool positive, const char *what) {
-    const vn_run run = {.values = params, .seed = 5, .step = 2};
+    const vn_run run = {.values = op_case_values(), .seed = 5, .step = 2};
     const int64_t count = vn_shape_count(&d->y->shape);
     const double at[6] = STENCIL_AT;
     double worst = 0, *value[6];
@@ -104,7 +102,7 @@ static double inner(ref_graph *r, const vn_node *a, const vn_node *b, double *si
 
 /* Returns by how much <u, J t> and <J^T u, t> differ, relative to their terms. */
 static double check_adjoint(const derived *d, bool positive, const char *what) {
-    const vn_run run = {.values = params, .seed = 5, .step = 2};
+    const vn_run run = {.values = op_case_values(), .seed = 5, .step = 2};
     vn_node *u = vn_input(d->g, VN_F32, d->y->shape), *grad[MAX_INPUTS];
     assert_int_equal(vn_graph_gradient(d->g, d->y, u, d->n, d->x, grad, NULL), VN_OK);
     ref_graph r = ref_open(d->g);

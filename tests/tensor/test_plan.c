@@ -34,6 +34,13 @@ static uint64_t draw(uint64_t *state, uint64_t below) {
     return (uint64_t)(vn_random_double(test_seed(++*state), VN_STREAM_TEST, 0, 0) * (double)below);
 }
 
+static vn_values *random_values(const vn_weights *w, const vn_device *device, uint64_t seed) {
+    vn_values *v = NULL;
+    assert_int_equal(vn_values_open(w, device, NULL, &v, NULL), VN_OK);
+    assert_int_equal(vn_values_init(v, seed, NULL), VN_OK);
+    return v;
+}
+
 /* ---- a buffer for every node ----------------------------------------------------------------- */
 
 typedef struct apart {
@@ -54,7 +61,7 @@ static apart run_apart(const vn_graph *g, uint64_t seed, const vn_run *run) {
             fill_input(n, exact, false, seed);
             for (size_t i = 0; i < count; i++) y[i] = (float)exact[i];
         } else if (n->op == VN_OP_PARAM)
-            memcpy(y, run->values + n->from.param, count * sizeof(float));
+            memcpy(y, vn_values_at(run->values, n->from.param), count * sizeof(float));
         else if (n->op == VN_OP_CONST)
             memcpy(y, n->from.data, count * sizeof(float));
         else
@@ -186,7 +193,8 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_device 
     memcpy(plain, grad, sizeof plain);
     if (vn_graph_recompute(p.g, how, forward, p.params + 1, grad, &err) != VN_OK)
         fail_msg("%s", err.text);
-    for (int i = 0; i < p.params; i++) offset[i] = p.param[i]->from.param;
+    for (int i = 0; i < p.params; i++)
+        offset[i] = vn_weights_at(p.w, p.param[i]->from.param)->offset;
     out[0] = loss;
     out[1] = grad[p.params];
     out[2] = pick(&p);
@@ -194,8 +202,8 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_device 
     out[4] = p.params ? grad[0] : loss;
 
     size_t floats = vn_weights_floats(p.w);
-    float *values = vn_calloc(floats, 4), *grads = vn_alloc_aligned(floats, 4);
-    vn_weights_init(p.w, values, seed);
+    float *grads = vn_alloc_aligned(floats, 4);
+    vn_values *values = random_values(p.w, device, seed);
     vn_run run = {.values = values, .grads = grads, .seed = seed, .step = 3, .first_sample = 7};
     apart want = run_apart(p.g, seed, &run);
     vn_program *program = open_program(p.g,
@@ -218,7 +226,7 @@ static void check_random_graph(uint64_t seed, vn_recompute how, const vn_device 
     }
     vn_program_close(&program);
     free_apart(&want);
-    vn_free(values);
+    vn_values_close(&values);
     vn_free(grads);
     vn_weights_close(&p.w);
     vn_graph_close(&p.g);
@@ -239,9 +247,8 @@ static void every_op_as_if_apart(void **state) {
     (void)state;
     for (size_t k = 0; k < op_case_count; k++)
         for (int v = 0; v < op_cases[k].variants; v++) {
-            static const float values[64] = {1, 2, 3};
             vn_graph *g = open_graph();
-            vn_run run = {.values = values, .seed = 3};
+            vn_run run = {.values = op_case_values(), .seed = 3};
             vn_node *n = op_cases[k].build(g, v);
             if (n->op == VN_OP_PARAM) n = vn_affine(g, n, 2, 0);
             apart want = run_apart(g, 5, &run);
@@ -288,7 +295,7 @@ static vn_status build_network(network *net, vn_err *err) {
     h = vn_linear(g, vn_reshape(g, h, VN_SHAPE(32, 16)), p[4], p[5], true);
     net->loss = vn_mean(g, vn_unary(g, h, VN_FN_SQUARE));
     if (vn_graph_gradient(g, net->loss, NULL, 7, p, net->grad, err) != VN_OK) return err->status;
-    for (int i = 0; i < 7; i++) net->offset[i] = p[i]->from.param;
+    for (int i = 0; i < 7; i++) net->offset[i] = vn_weights_at(net->w, p[i]->from.param)->offset;
     return VN_OK;
 }
 
@@ -341,7 +348,7 @@ static void shared_gradients_are_copied(void **state) {
     for (int i = 0; i < 3; i++) {
         wrt[i] = vn_param_node(g, w, (const char *[]){"a", "b", "c"}[i], VN_SHAPE(3),
                                VN_LAYOUT_PLAIN, init);
-        offset[i] = wrt[i]->from.param;
+        offset[i] = vn_weights_at(w, wrt[i]->from.param)->offset;
     }
     vn_node *sum = vn_mul(g, vn_add(g, wrt[0], wrt[1]), vn_affine(g, x, 2, 0));
     vn_node *y = vn_sum_to(g, vn_add(g, sum, vn_mul(g, wrt[2], x)), (vn_shape){.rank = 0});
@@ -351,7 +358,8 @@ static void shared_gradients_are_copied(void **state) {
     vn_program *p = open_program(
         g, (vn_program_options){.n_grads = 3, .grads = grad, .grad_offset = offset}, &device);
     memcpy(vn_program_map(p, x), (float[]){1, 2, 3}, 3 * sizeof(float));
-    float values[48] = {0}, *grads = vn_alloc_aligned(48, sizeof *grads);
+    float *grads = vn_alloc_aligned(48, sizeof *grads);
+    vn_values *values = random_values(w, &device, 1);
     vn_program_run(p, &(vn_run){.values = values, .grads = grads});
     for (int i = 0; i < 3; i++) {
         assert_true(grads[i] == 2 * (float)(i + 1) && grads[16 + i] == grads[i]);
@@ -398,13 +406,13 @@ static void run_does_not_allocate(void **state) {
     vn_program *p = NULL;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
     size_t floats = vn_weights_floats(net.w);
-    float *values = vn_calloc(floats, 4), *grads = vn_alloc_aligned(floats, 4);
-    vn_weights_init(net.w, values, 1);
+    float *grads = vn_alloc_aligned(floats, 4);
+    vn_values *values = random_values(net.w, &device, 1);
     memset(vn_program_map(p, net.x), 0, 2 * 4 * 4 * 3 * sizeof(float));
     int64_t before = alloc_made();
     vn_program_run(p, &(vn_run){.values = values, .grads = grads});
     assert_int_equal(alloc_made(), before);
-    vn_free(values);
+    vn_values_close(&values);
     vn_free(grads);
     vn_program_close(&p);
     close_network(&net);
@@ -524,8 +532,8 @@ static void profile_names_each_op(void **state) {
     vn_program *p = NULL;
     o.profile = true;
     assert_int_equal(vn_program_open(net.g, &o, &p, &err), VN_OK);
-    float *values = vn_calloc(vn_weights_floats(net.w), 4),
-          *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
+    float *grads = vn_alloc_aligned(vn_weights_floats(net.w), 4);
+    vn_values *values = random_values(net.w, &device, 1);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(vn_program_profile(p, true, &lines, &n, &err), VN_BAD_ARGUMENT);
         vn_program_run(p, &(vn_run){.values = values, .grads = grads});
@@ -536,7 +544,7 @@ static void profile_names_each_op(void **state) {
     /* nobody asked for dx: one product less */
     assert_true(vn_program_cost(p).flops > 2 * conv + 3 * linear);
     assert_true(vn_program_cost(p).flops < 3 * conv + 3 * linear);
-    vn_free(values);
+    vn_values_close(&values);
     vn_free(grads);
     vn_program_close(&p);
     close_network(&net);
