@@ -84,7 +84,10 @@ static vn_status add_kind(const vn_context *vn, const vn_net *net, const vn_exte
     const vn_program_options options = vn_net_step_options(&s, vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &f, err);
     if (!status) {
-        const size_t weights = vn_weights_floats(vn_net_weights(net)) * sizeof(float);
+        /* to run they are as in the file, to train floats */
+        const vn_weights *w = vn_net_weights(net);
+        const size_t weights =
+            kinds[k].train ? vn_weights_floats(w) * sizeof(float) : vn_weights_bytes(w);
         if (json_object_set_new(out, kinds[k].name,
                                 footprint_json(&f, extent->batch, weights, kinds[k].arrays)) != 0)
             status = vn_no_memory(err);
@@ -111,14 +114,21 @@ static vn_status describe(vn_context *vn, const char *path, int64_t batch, json_
     vn_status status = vn_model_dir_open(path, &dir, err);
     if (status) return status;
     status = vn_net_open(dir.config, &net, err);
+    vn_weights *weights = status ? NULL : vn_net_weights(net);
+    if (!status && dir.weights)
+        status = vn_store_read_types(dir.weights, weights, vn->device.row, err);
     if (!status) {
-        *out = json_pack("{s:I, s:I}", "batch", (json_int_t)batch, "parameters",
-                         (json_int_t)vn_weights_parameters(vn_net_weights(net)));
+        *out =
+            json_pack("{s:I, s:I, s:o}", "batch", (json_int_t)batch, "parameters",
+                      (json_int_t)vn_weights_parameters(weights), "dtype", vn_dtypes_json(weights));
         if (!*out) status = vn_no_memory(err);
     }
     const vn_extent extent = extent_of(&dir, batch);
-    for (size_t k = 0; k < VN_COUNT(kinds) && !status; k++)
+    for (size_t k = 0; k < VN_COUNT(kinds) && !status; k++) {
+        for (size_t i = 0; kinds[k].train && i < vn_weights_count(weights); i++)
+            vn_weights_set_dtype(weights, i, VN_F32);
         status = add_kind(vn, net, &extent, k, *out, err);
+    }
     /* the batch fits: what does not is the model */
     if (status == VN_BAD_ARGUMENT) status = err->status = VN_BAD_FILE;
     if (status && status != VN_NO_MEMORY) vn_fail_in(err, "%s", path);

@@ -145,6 +145,8 @@ vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *labe
 /* VN_NO_MEMORY, with both numbers, when so many bytes of weights are more than there is
  * (vn_memory_total). */
 vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err);
+/* The number types of a network's weights, "BF16" or "F32, F16"; a new string of JSON. */
+json_t *vn_dtypes_json(const vn_weights *w);
 /* A network's weights, of the file that its directory names, in the file's number types, which the
  * network's list is told. dir->weights NULL: fails, saying why there is none. */
 vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,

@@ -96,6 +96,20 @@ vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err) {
                    source, vn_bytes_text((double)bytes, takes), vn_bytes_text(memory, has));
 }
 
+json_t *vn_dtypes_json(const vn_weights *w) {
+    static const vn_dtype types[] = {VN_F32, VN_BF16, VN_F16};
+    char text[32] = "";
+    for (size_t k = 0; k < VN_COUNT(types); k++) {
+        size_t i = 0;
+        while (i < vn_weights_count(w) && vn_weights_at(w, i)->dtype != types[k]) i++;
+        const size_t used = strlen(text);
+        if (i < vn_weights_count(w))
+            snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "",
+                     vn_dtype_name(types[k]));
+    }
+    return json_string(text);
+}
+
 vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,
                               const vn_model_host *host, vn_net *net, vn_values **out,
                               vn_err *err) {

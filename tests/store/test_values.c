@@ -189,7 +189,7 @@ static double resident(void) {
     long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*ld %ld", &pages), 1);
+    assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
     fclose(f);
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
