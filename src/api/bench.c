@@ -80,7 +80,9 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
     status = vn_net_open(d.config, &b->net, err);
     if (status) vn_fail_in(err, "%s", dir);
     if (!status) {
-        vn_cpu_measure(b->vn->device.row, b->vn->pool, &r->gemm_gflops, &r->memory_gbs);
+        const vn_device_row *row = b->vn->device.row; /* another device's kernels need its memory */
+        vn_cpu_measure(row->host_memory ? row : vn_cpu_row_at(0), b->vn->pool, &r->gemm_gflops,
+                       &r->memory_gbs);
         b->weights = vn_net_weights(b->net);
         b->floats = vn_weights_floats(b->weights);
         status = train ? open_to_train(b, &d, dir, err) : open_to_infer(b, &d, dir, err);

@@ -86,7 +86,9 @@ static json_t *describe_model(vn_context *vn, const char *path, vn_err *err) {
         ok = json_object_set_new(out, "parameters", json_integer(info.parameters)) == 0 &&
              (info.steps == 0 ||
               json_object_set_new(out, "steps", json_integer(info.steps)) == 0); /* 0: not known */
-    if (ok) ok = json_object_set_new(out, "dtype", vn_dtypes_json(vn_net_weights(vn_model_net(m)))) == 0;
+    if (ok)
+        ok =
+            json_object_set_new(out, "dtype", vn_dtypes_json(vn_net_weights(vn_model_net(m)))) == 0;
     if (!ok && !err->status) vn_no_memory(err);
     if (ok) ok = add_scheduler(m, out, err);
     if (ok) ok = add_plan(m, out, err);

@@ -165,11 +165,11 @@ typedef struct vn_net_denoiser {
     const char *answer; /* the output that is the prediction */
     int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
     /* most rows of one forward pass; a gradient takes a part of it, as it keeps the activations */
-    int64_t chunk;
-    int64_t capacity; /* rows the arrays hold, at most a chunk */
-    float *scale;     /* [capacity] of the input */
-    float *time;      /* [capacity] */
-    int32_t *labels;  /* [capacity] */
+    int64_t chunk, usual; /* usual: where nobody asks for a batch */
+    int64_t capacity;     /* rows the arrays hold, at most a chunk */
+    float *scale;         /* [capacity] of the input */
+    float *time;          /* [capacity] */
+    int32_t *labels;      /* [capacity] */
 } vn_net_denoiser;
 
 /* In an array of a query's or batch's samples: keeps a network's activations within a few hundred
@@ -182,7 +182,8 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, co
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, vn_denoiser *out, vn_err *err);
-/* How many samples one forward pass should hold; 0: as many as VN_BATCH_FLOATS. */
+/* How many samples one forward pass should hold; 0: as many as VN_BATCH_FLOATS, or fewer where
+ * their plan would take more than 1 GiB. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);
 void vn_net_denoiser_close(vn_net_denoiser *d);
 

@@ -10,6 +10,9 @@
  * for a gradient take several times the memory of a forward pass, so its chunks are smaller. */
 enum { ROWS_A_SAMPLE = 2, BACK_PART = 4 };
 
+/* What a pass forward may take where nobody asks for a batch, if it is of more than one row. */
+#define PASS_BYTES ((size_t)1 << 30)
+
 static void close_arrays(vn_net_denoiser *d) {
     vn_free(d->scale);
     vn_free(d->time);
@@ -80,8 +83,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
 }
 
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
-    d->chunk = ROWS_A_SAMPLE * (batch ? batch : VN_BATCH_FLOATS / d->size);
-    if (d->chunk < ROWS_A_SAMPLE) d->chunk = ROWS_A_SAMPLE;
+    d->chunk = batch ? ROWS_A_SAMPLE * batch : d->usual;
 }
 
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
@@ -96,14 +98,18 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, co
                            .size = vn_shape_count(sample),
                            .answer = vn_net_prediction(io)->name,
                            .null_row = null_row};
-    vn_net_denoiser_batch(d, 0);
     const vn_port *labels = vn_net_input(io, "class_labels");
     if (labels && !labels->below)
         return vn_fail(err, VN_UNSUPPORTED,
                        "the network takes a %s as its class (class_embed_type); samples are drawn "
                        "from networks with a table of classes, or without classes",
                        labels->shape.rank == 1 ? "number" : "vector");
-    const vn_status status = vn_runner_open(net, host->device, values, &d->runner, err);
+    const int64_t by_size = ROWS_A_SAMPLE * (VN_BATCH_FLOATS / d->size);
+    const vn_extent extent =
+        vn_extent_of(by_size < ROWS_A_SAMPLE ? ROWS_A_SAMPLE : by_size, sample);
+    vn_status status = vn_net_rows_within(net, host->device, &extent, PASS_BYTES, &d->usual, err);
+    d->chunk = d->usual;
+    if (!status) status = vn_runner_open(net, host->device, values, &d->runner, err);
     if (status) return status;
     *out = (vn_denoiser){
         .path = path,

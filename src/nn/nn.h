@@ -170,6 +170,11 @@ vn_shape vn_net_file_shape(const vn_node *node);
 
 /* ---- running: passes with a program kept for each call --------------------------------------- */
 
+/* The most rows, from 1 to the extent's batch, whose forward pass takes no more than so many bytes
+ * as planned (vn_footprint); 1 where none does. */
+vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                             size_t bytes, int64_t *rows, vn_err *err);
+
 typedef struct vn_runner vn_runner;
 /* values: of the network's weights, shared with the caller. Close with vn_runner_close. */
 vn_status vn_runner_open(const vn_net *net, const vn_device *device, vn_values *values,

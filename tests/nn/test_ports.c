@@ -58,7 +58,7 @@ static const vn_net_row tokens_row = {.row = {.name = "tokens"},
 
 typedef struct fixture {
     vn_net *net;
-    float *values;
+    vn_values *values;
     vn_device device;
     vn_runner *runner;
 } fixture;
@@ -69,17 +69,17 @@ static fixture open_fixture(const vn_net_row *row, const char *text) {
     json_t *config = json_loads(text, 0, NULL);
     if (vn_net_open_row(row, config, &f.net, &err)) fail_msg("%s", err.text);
     json_decref(config);
-    f.values = vn_alloc(vn_weights_floats(vn_net_weights(f.net)), sizeof *f.values);
-    assert_non_null(f.values);
-    vn_weights_init(vn_net_weights(f.net), f.values, 3);
+    if (vn_values_open(vn_net_weights(f.net), &f.device, NULL, &f.values, &err) ||
+        vn_values_init(f.values, 3, &err))
+        fail_msg("%s", err.text);
     if (vn_runner_open(f.net, &f.device, f.values, &f.runner, &err)) fail_msg("%s", err.text);
     return f;
 }
 
 static void close_fixture(fixture *f) {
     vn_runner_close(&f->runner);
+    vn_values_close(&f->values);
     vn_net_close(&f->net);
-    vn_free(f->values);
 }
 
 #define STACK "{\"in_channels\": 2, \"width\": 4, \"layers\": 2}"

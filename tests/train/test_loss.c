@@ -131,7 +131,8 @@ typedef struct job {
     vn_objective *objective;
     vn_train_setup setup;
     vn_scorer scorer;
-    float *values; /* of the weights */
+    float *values;   /* of the weights, flat */
+    vn_values *seen; /* by programs */
 } job;
 
 static vn_status open_for(job *j, const char *prediction, const char *objective, int64_t batch,
@@ -162,7 +163,9 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
     assert_non_null(j->values);
     vn_weights_init(vn_net_weights(j->net), j->values, 6);
     for (size_t i = 0; i < floats; i++) j->values[i] += 0.1f * (float)((int)(i * 7 % 11) - 5);
-    return vn_scorer_open(&j->scorer, &j->setup, batch, true, err);
+    const vn_status seen =
+        vn_values_over(vn_net_weights(j->net), &j->device, j->values, &j->seen, err);
+    return seen ? seen : vn_scorer_open(&j->scorer, &j->setup, batch, true, err);
 }
 
 static vn_status open(job *j, const char *objective, int64_t batch, bool taught, vn_err *err) {
@@ -171,6 +174,7 @@ static vn_status open(job *j, const char *objective, int64_t batch, bool taught,
 
 static void close(job *j) {
     vn_scorer_close(&j->scorer);
+    vn_values_close(&j->seen);
     vn_free(j->values);
     vn_objective_close(&j->objective);
     vn_data_close(&j->data);
@@ -185,7 +189,7 @@ static const vn_scored which = {.part = VN_DATA_TRAIN, .position = 8, .draw = 2}
 static double score(job *j, float *grads) {
     vn_err err = {0};
     float loss = 0;
-    if (vn_scorer_run(&j->scorer, &j->setup, &which, j->values, grads, &loss, &err))
+    if (vn_scorer_run(&j->scorer, &j->setup, &which, j->seen, grads, &loss, &err))
         fail_msg("%s", err.text);
     return (double)loss;
 }
@@ -205,7 +209,7 @@ static ref_graph in_double(job *j, vn_run *run) {
     ref_set_i32(&r, vn_net_in(j->net, &c->batch_nodes, "class_labels"), c->given);
     for (int i = 0; i < c->parts.inputs; i++)
         ref_set_f32(&r, c->parts.input[i].node, vn_program_map(c->program, c->parts.input[i].node));
-    *run = (vn_run){.values = j->values, .seed = j->setup.seed, .step = which.draw};
+    *run = (vn_run){.values = j->seen, .seed = j->setup.seed, .step = which.draw};
     return r;
 }
 

@@ -1,0 +1,55 @@
+/* fit.c - how many rows of a pass forward fit in so many bytes. What a pass takes grows almost in
+ * proportion to its rows, so that a few plans find the number; nothing is taken to find it. */
+#include "nn/internal.h"
+
+enum { MOST_PLANS = 8 };
+
+/* Of a forward pass of so many rows. */
+static vn_status planned(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                         int64_t rows, size_t *bytes, vn_err *err) {
+    vn_net_call call = {.extent = *extent};
+    vn_net_nodes nodes;
+    vn_footprint f = {0};
+    vn_graph *g = NULL;
+    vn_status status = vn_graph_open(&g, err);
+    call.extent.batch = rows;
+    if (!status) status = vn_net_build(net, g, &call, &nodes, err);
+    const vn_program_options o = {.device = device, .n_outputs = 1, .outputs = nodes.out};
+    if (!status) status = vn_footprint_open(g, &o, &f, err);
+    *bytes = f.bytes;
+    vn_footprint_close(&f);
+    vn_graph_close(&g);
+    return status;
+}
+
+/* Where a line through what both ends take meets `bytes`, strictly between them. */
+static int64_t between(int64_t fits, size_t at_fits, int64_t over, size_t at_over, size_t bytes) {
+    const double part = (double)(bytes - at_fits) / (double)(at_over - at_fits);
+    const int64_t rows = fits + (int64_t)(part * (double)(over - fits));
+    return rows <= fits ? fits + 1 : rows >= over ? over - 1 : rows;
+}
+
+vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
+                             size_t bytes, int64_t *rows, vn_err *err) {
+    const int64_t most = extent->batch;
+    int64_t fits = 1, over = most;
+    size_t at_fits = 0, at_over = 0, at = 0;
+    vn_status status = planned(net, device, extent, most, &at_over, err);
+    *rows = most;
+    if (status || at_over <= bytes || most <= 1) return status;
+    status = planned(net, device, extent, 1, &at_fits, err);
+    if (!status && at_fits > bytes) over = fits;
+    for (int k = 0; k < MOST_PLANS && !status && over - fits > 1; k++) {
+        const int64_t guess = between(fits, at_fits, over, at_over, bytes);
+        status = planned(net, device, extent, guess, &at, err);
+        if (at <= bytes) {
+            fits = guess;
+            at_fits = at;
+        } else {
+            over = guess;
+            at_over = at;
+        }
+    }
+    *rows = fits;
+    return status;
+}
