@@ -32,7 +32,7 @@
  *
  * Read this header from top to bottom and stop when you have what you need: 1 status and context, 2
  * models, 3 sampling, 4 training, 5 running a network once, 6 likelihood and metrics, 7 speed and
- * descriptions, 8 the tables.
+ * descriptions, 8 the tables, 9 options by name.
  *
  * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
  * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
@@ -856,6 +856,67 @@ VN_API const vn_param *vn_row_param(const vn_row *row, size_t i); /* NULL past t
  * none such. A name may be a row of several kinds ("edm" is a path, a prediction, ...). */
 VN_API size_t vn_kind_find(const char *name);
 VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
+
+/* ---- 9. Options by name ---------------------------------------------------------------------- */
+
+/* The structs of options whose members can be walked, set and read by name: for flags, JSON,
+ * keyword arguments and forms. Members that are neither numbers nor texts (labels of each sample,
+ * callbacks, a weak model, ...) are set in C alone. */
+enum {
+    VN_OPTIONS_CONTEXT = 0,   /* "context": vn_context_options */
+    VN_OPTIONS_MODEL,         /* "model": vn_model_options */
+    VN_OPTIONS_SAMPLE,        /* "sample": vn_sample_options */
+    VN_OPTIONS_TRAIN,         /* "train": vn_train_options */
+    VN_OPTIONS_LIKELIHOOD,    /* "likelihood": vn_likelihood_settings */
+    VN_OPTIONS_EVAL,          /* "eval": vn_eval_options */
+    VN_OPTIONS_BENCH,         /* "bench": vn_bench_options */
+    VN_OPTIONS_BENCH_SAMPLING /* "bench-sampling": vn_bench_sampling_options */
+};
+
+enum {
+    VN_OPTION_TEXT = 0, /* const char * */
+    VN_OPTION_FLAG,     /* int; written "true" or "false", and read as 1 or 0 too */
+    VN_OPTION_INT,      /* int */
+    VN_OPTION_INT64,    /* int64_t */
+    VN_OPTION_UINT64,   /* uint64_t */
+    VN_OPTION_DOUBLE,   /* double */
+    VN_OPTION_LABEL     /* int32_t; written as a class's number, "null" or "all" */
+};
+
+/* One option. Its default may stand for "not given": then `fallback` or `otherwise` says what is
+ * done. */
+typedef struct vn_option {
+    const char *name; /* of the member: "weight_decay" */
+    int type;         /* VN_OPTION_TEXT, ... */
+    size_t offset;    /* of the member in its struct, bytes */
+    double value;     /* the default; a text's is NULL */
+    /* the number that is used where the default stands for "not given"; else as value */
+    double fallback;
+    double min, max; /* of what is given, inclusive; 0 of texts and flags */
+    /* what is done where it is not given, in words: "the path's own"; "": nothing to say. NULL:
+     * `fallback` says it */
+    const char *otherwise;
+    const char *choices; /* of a text: "cosine|constant"; NULL: any */
+    const char *table;   /* of a text: the kind of the tables whose rows it takes; or NULL */
+    const char *unit;    /* of a number: "steps"; NULL: none */
+    const char *word;    /* stands for the value in a usage line: "N"; "" for a flag */
+    const char *help;    /* one sentence */
+} vn_option;
+
+VN_API const char *vn_option_kind_name(int kind);         /* "context", ...; NULL past the end */
+VN_API size_t vn_option_count(int kind);                  /* 0 for what is no kind */
+VN_API const vn_option *vn_option_at(int kind, size_t i); /* NULL past the end */
+/* A '-' in the name counts as '_'. NULL: there is none such. */
+VN_API const vn_option *vn_option_find(int kind, const char *name);
+/* Sets a member of `options`, the kind's struct, by the words of its value; NULL: back to the
+ * default. A text is kept by its address and has to live as long as options. VN_BAD_ARGUMENT names
+ * the option with its bounds or choices, or the nearest of an unknown one; options stay as they
+ * were. vn receives the words and may be NULL. */
+VN_API vn_status vn_option_set(vn_context *vn, int kind, void *options, const char *name,
+                               const char *text);
+/* *text receives the value as vn_option_set takes it, freed with vn_text_free; NULL: not given. */
+VN_API vn_status vn_option_get(vn_context *vn, int kind, const void *options, const char *name,
+                               char **text);
 
 #ifdef __cplusplus
 }

@@ -8,8 +8,7 @@
 enum { UNTIMED = 2 };
 
 void vn_bench_options_init(vn_bench_options *o, size_t size) {
-    static const vn_bench_options initial = {.train = 1, .batch = 64, .steps = 10};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_BENCH, o, size);
 }
 
 void vn_bench_result_init(vn_bench_result *r, size_t size) {
@@ -251,12 +250,8 @@ static vn_status measure(bench *b, const vn_bench_options *o, vn_bench_result *r
 }
 
 static vn_status check(const vn_bench_options *o, vn_err *err) {
-    if (o->batch < 1 || o->batch > 65536)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
-                       (long long)o->batch);
-    if (o->steps < 1 || o->steps > 1000000)
-        return vn_fail(err, VN_BAD_ARGUMENT, "steps: %lld is outside [1, 1000000]",
-                       (long long)o->steps);
+    const vn_status status = vn_options_check(VN_OPTIONS_BENCH, o, err);
+    if (status) return status;
     if (o->recompute && !o->train)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "recompute: a forward pass keeps nothing that could be computed again");

@@ -11,8 +11,7 @@
 enum { UNTIMED = 1, TIMED = 5, SWEEP = 32 << 20 };
 
 void vn_bench_sampling_options_init(vn_bench_sampling_options *o, size_t size) {
-    static const vn_bench_sampling_options initial = {.guidance = 2, .steps = 10, .batch = 64};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_BENCH_SAMPLING, o, size);
 }
 
 /* Least and median seconds. */
@@ -225,19 +224,12 @@ static vn_status run(sampling_bench *b, vn_bench_sampling_fn report, void *user,
     return VN_OK;
 }
 
-static vn_status check(const vn_bench_sampling_options *o, vn_err *err) {
-    if (o->batch < 1 || o->batch > 65536)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch: %lld is outside [1, 65536]",
-                       (long long)o->batch);
-    return VN_OK; /* the sampling run checks the rest */
-}
-
 /* Times all that is asked for, and reports it. */
 static vn_status measure_all(vn_context *vn, const char *dir, const vn_bench_sampling_options *o,
                              vn_bench_sampling_fn report, void *user, vn_err *err) {
     vn_model *m = NULL;
     sampling_bench b = {.vn = vn, .o = o};
-    vn_status status = check(o, err);
+    vn_status status = vn_options_check(VN_OPTIONS_BENCH_SAMPLING, o, err);
     if (!status) status = vn_model_open_random(vn, dir, &m, err);
     if (!status)
         status = vn_model_denoise(m,

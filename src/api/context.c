@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-/* Beyond it a machine only runs out of threads. */
-#define MOST_THREADS 1024
-
 #define VN_TEXT_EXPANDED(x) #x
 #define VN_TEXT(x)          VN_TEXT_EXPANDED(x)
 
@@ -29,20 +26,17 @@ vn_status vn_end_reading(vn_context *vn, vn_status status) {
 }
 
 void vn_context_options_init(vn_context_options *o, size_t size) {
-    static const vn_context_options initial = {0};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_CONTEXT, o, size);
 }
 
 static vn_status open_context(const vn_context_options *o, vn_context **out, vn_err *err) {
-    if (o->threads < 0 || o->threads > MOST_THREADS)
-        return vn_fail(err, VN_BAD_ARGUMENT, "`threads` %d is outside [0, %d]", o->threads,
-                       MOST_THREADS);
+    vn_status status = vn_options_check(VN_OPTIONS_CONTEXT, o, err);
+    if (status) return status;
     const vn_device_row *row = vn_cpu_row(o->cpu, err);
     if (!row) return err->status;
     vn_context *vn = vn_calloc(1, sizeof *vn);
     if (!vn) return vn_no_memory(err);
-    vn_status status =
-        vn_thread_pool_open(o->threads ? o->threads : vn_cpu_cores(), &vn->pool, err);
+    status = vn_thread_pool_open(o->threads ? o->threads : vn_cpu_cores(), &vn->pool, err);
     if (!status) status = vn_device_open(row, NULL, vn->pool, &vn->device, err);
     vn->watch = (vn_watch){o->log, o->progress, o->user, &vn->cancel};
     if (status) vn_context_close(&vn);

@@ -132,8 +132,7 @@ const vn_metric_row vn_metric_rows[] = {
 const size_t vn_metric_row_count = VN_COUNT(vn_metric_rows);
 
 void vn_eval_options_init(vn_eval_options *o, size_t size) {
-    static const vn_eval_options initial = {.label = VN_LABEL_ALL};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_EVAL, o, size);
 }
 
 void vn_eval_result_init(vn_eval_result *r, size_t size) {
@@ -143,8 +142,8 @@ void vn_eval_result_init(vn_eval_result *r, size_t size) {
 
 static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err) {
     if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
-    if (o->count < 0 || o->count > INT32_MAX)
-        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld: expected 1 or more", (long long)o->count);
+    const vn_status status = vn_options_check(VN_OPTIONS_EVAL, o, err);
+    if (status) return status;
     return o->label == VN_LABEL_ALL ? VN_OK : vn_model_check_label(m, o->label, err);
 }
 

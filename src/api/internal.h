@@ -3,7 +3,7 @@
 #ifndef VN_API_INTERNAL_H
 #define VN_API_INTERNAL_H
 
-#include "api/structs.h"
+#include "api/options.h"
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"

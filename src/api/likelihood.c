@@ -9,8 +9,7 @@
 #define FEW_DIMENSIONS 16
 
 void vn_likelihood_settings_init(vn_likelihood_settings *o, size_t size) {
-    static const vn_likelihood_settings initial = {.probes = -1, .rtol = 1e-5, .atol = 1e-5};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_LIKELIHOOD, o, size);
 }
 
 /* How far it has come, for those who watch. */
@@ -51,7 +50,8 @@ vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, cons
                               int64_t n, const float *x, const int32_t *labels, double *log_p,
                               int64_t *evaluations, vn_err *err) {
     const vn_denoiser *denoiser = NULL;
-    vn_status status = check_finite(m, n, x, err);
+    vn_status status = vn_options_check(VN_OPTIONS_LIKELIHOOD, s, err);
+    if (!status) status = check_finite(m, n, x, err);
     if (!status) status = vn_model_denoise(m, s->path, &denoiser, err);
     if (status) return status;
     vn_likelihood_options o = vn_likelihood_default(denoiser);

@@ -32,15 +32,15 @@ static vn_status check_source(const char *source, vn_err *err) {
 }
 
 void vn_model_options_init(vn_model_options *o, size_t size) {
-    static const vn_model_options initial = {.null_class = -1};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_MODEL, o, size);
 }
 
 vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
                         vn_err *err) {
     *out = NULL;
-    if (null_class < -1 || null_class > INT32_MAX)
-        return vn_fail(err, VN_BAD_ARGUMENT, "`null_class` %lld is no row", (long long)null_class);
+    const vn_model_options options = {.null_class = null_class};
+    const vn_status wrong = vn_options_check(VN_OPTIONS_MODEL, &options, err);
+    if (wrong) return wrong;
     const vn_model_host host = vn_context_host(vn);
     const vn_model_source from = {.path = source, .null_class = (int32_t)null_class};
     vn_status status = check_source(source, err);

@@ -6,27 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_COUNT = 16, MOST_SCALE = 64, MOST_COUNT = INT32_MAX };
+enum { DEFAULT_COUNT = 16 };
 #define MOST_NUMBERS 0x1p60
 
 void vn_sample_options_init(vn_sample_options *o, size_t size) {
-    static const vn_sample_options initial = {.label = VN_LABEL_ALL, .guidance = (double)NAN};
-    vn_struct_init(o, size, &initial, sizeof initial);
+    vn_options_init(VN_OPTIONS_SAMPLE, o, size);
 }
 
 static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *err) {
-    if (o->count < 0 || o->count > MOST_COUNT)
-        return vn_fail(err, VN_BAD_ARGUMENT, "count %lld is outside [1, %d]", (long long)o->count,
-                       MOST_COUNT);
-    if (isinf(o->guidance))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "guidance: %g is not finite; it is a number, or NaN for the model's own",
-                       o->guidance);
-    if (o->steps < 0 || o->steps > VN_MAX_STEPS)
-        return vn_fail(err, VN_BAD_ARGUMENT, "steps %d is outside [1, %d]", o->steps, VN_MAX_STEPS);
-    if (o->batch < 0 || o->batch > MOST_COUNT)
-        return vn_fail(err, VN_BAD_ARGUMENT, "batch %lld is outside [1, %d]", (long long)o->batch,
-                       MOST_COUNT);
+    const vn_status wrong = vn_options_check(VN_OPTIONS_SAMPLE, o, err);
+    if (wrong) return wrong;
     if (o->sigmas && (o->grid || o->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "sigmas give the levels: a grid or steps beside them would have no effect");
@@ -43,8 +32,6 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     if (o->first > UINT64_MAX - (uint64_t)o->count)
         return vn_fail(err, VN_BAD_ARGUMENT, "first %llu: %lld samples from there on have no index",
                        (unsigned long long)o->first, (long long)o->count);
-    if (o->scale < 0 || o->scale > MOST_SCALE)
-        return vn_fail(err, VN_BAD_ARGUMENT, "scale %d is outside [1, %d]", o->scale, MOST_SCALE);
     if (!o->labels && !o->cycle && o->label != VN_LABEL_ALL) {
         const vn_status status = vn_model_check_label(m, o->label, err);
         if (status) return status;
@@ -75,12 +62,9 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     o->grid = way.grid;
     o->guide = way.guide;
     if (!o->begin) o->begin = begins[way.begin];
-    for (size_t i = 0; i < VN_COUNT(begins); i++) {
-        if (strcmp(o->begin, begins[i]) != 0) continue;
-        d->begin = (vn_first_noise)i;
-        return VN_OK;
-    }
-    return vn_fail(err, VN_BAD_ARGUMENT, "begin '%.40s' is neither scaled nor unit", o->begin);
+    for (size_t i = 0; i < VN_COUNT(begins); i++)
+        if (!strcmp(o->begin, begins[i])) d->begin = (vn_first_noise)i;
+    return VN_OK;
 }
 
 /* ---- what is drawn --------------------------------------------------------------------------- */

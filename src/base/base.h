@@ -249,6 +249,8 @@ const char *vn_nearest(const char *text, const char *const *names, size_t count)
 /* Whole text is one number; false otherwise (also for NaN and infinities). */
 bool vn_parse_double(const char *text, double *out);
 bool vn_parse_int(const char *text, int64_t *out);
+/* The shortest text that reads back as the same number. */
+void vn_number_text(char text[32], double value);
 
 /* ---- JSON (jansson), with messages that name the file and key -------------------------------- */
 

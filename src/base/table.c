@@ -34,8 +34,7 @@ bool vn_parse_int(const char *text, int64_t *out) {
     return true;
 }
 
-/* The shortest text that reads back as the same number. */
-static void number_text(char text[32], double value) {
+void vn_number_text(char text[32], double value) {
     double back;
     for (int digits = 6; digits <= 17; digits++) {
         vn_snprintf(text, 32, "%.*g", digits, value);
@@ -219,8 +218,8 @@ static int choice_index(const char *choices, const char *text) {
 
 static vn_status out_of_range(const vn_row *row, const vn_param *p, const char *text, vn_err *err) {
     char min[32], max[32];
-    number_text(min, p->min);
-    number_text(max, p->max);
+    vn_number_text(min, p->min);
+    vn_number_text(max, p->max);
     if (isinf(p->max))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: %s=%s is below %s", row->name, p->name, text,
                        min);
@@ -400,7 +399,7 @@ vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *ou
 
 static void value_text(char text[LONGEST_NAME + 1], const vn_param *p, double value) {
     if (!p->choices) {
-        number_text(text, value);
+        vn_number_text(text, value);
         return;
     }
     const char *choice = p->choices;

@@ -36,8 +36,8 @@ extern const cli_verb cli_train, cli_sample, cli_forward, cli_eval, cli_list, cl
 /* A verb's run: the flags all verbs share, and the library's context once it is open. */
 typedef struct cli_session {
     const cli_verb *verb;
-    int quiet, json, threads;
-    const char *cpu;
+    int quiet, json;
+    vn_context_options context;
     vn_context *vn;
     char unopened[256]; /* why the context could not be opened */
     cli_progress progress;

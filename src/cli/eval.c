@@ -5,7 +5,7 @@
 
 typedef struct args {
     const char *source, *label;
-    int64_t null_class;
+    vn_model_options opened;
     vn_eval_options o;
     vn_likelihood_settings likelihood;
 } args;
@@ -15,39 +15,24 @@ static const cli_option rows[] = {
     CLI_ROW("SOURCE", CLI_TEXT, source, "",
             "a run, a diffusers model directory, or a world file (.json)",
             .required = true),
-    CLI_ROW("metric", CLI_TEXT, o.metric, "NAME", "what is measured, on samples of --data",
-            .kind = "metrics", .required = true),
+    CLI_OPTION_ROW(EVAL, o, "metric", .required = true),
 
     CLI_SECTION("On which samples"),
-    CLI_ROW("data", CLI_TEXT, o.data, "DATA",
-            "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with "
-            "samples",
-            .unset = "exact draws, for a world"),
-    CLI_ROW("count", CLI_INT64, o.count, "N",
-            "how many: drawn by the seed, of each class its share", .letter = 'n',
-            .unset = "at most 1000"),
+    CLI_OPTION_ROW(EVAL, o, "data"),
+    CLI_OPTION_ROW(EVAL, o, "count", .letter = 'n'),
     CLI_ROW("class", CLI_TEXT, label, "C",
             "the condition: a class by name or index for all samples, null for none, all for each "
             "sample's own",
             .unset = "all"),
-    CLI_ROW("null-class", CLI_INT64, null_class, "ROW",
-            "of a diffusers model: the row of its class table that stands for no class, where no "
-            "file says it",
-            .unset = "none"),
-    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "of draws and probes"),
-    CLI_ROW("path", CLI_TEXT, likelihood.path, "NAME",
-            "for what was trained on none, such as worlds",
-            .kind = "paths", .unset = "rectified"),
+    CLI_OPTION_ROW(MODEL, opened, "null_class"),
+    CLI_OPTION_ROW(EVAL, o, "seed"),
+    CLI_OPTION_ROW(LIKELIHOOD, likelihood, "path"),
 
     CLI_SECTION("Likelihood (nll)"),
-    CLI_ROW("exact", CLI_FLAG, likelihood.exact, "",
-            "compute the divergence, a pass for each coordinate; so it is up to 16 dimensions "
-            "anyway"),
-    CLI_ROW("probes", CLI_INT, likelihood.probes, "N",
-            "or estimate it with N random vectors (Hutchinson)",
-            .unset = "1 above 16 dimensions"),
-    CLI_ROW("rtol", CLI_DOUBLE, likelihood.rtol, "X", "relative tolerance of the integration"),
-    CLI_ROW("atol", CLI_DOUBLE, likelihood.atol, "X", "absolute tolerance of the integration"),
+    CLI_OPTION_ROW(LIKELIHOOD, likelihood, "exact"),
+    CLI_OPTION_ROW(LIKELIHOOD, likelihood, "probes"),
+    CLI_OPTION_ROW(LIKELIHOOD, likelihood, "rtol"),
+    CLI_OPTION_ROW(LIKELIHOOD, likelihood, "atol"),
 };
 /* clang-format on */
 
@@ -126,9 +111,7 @@ static vn_status eval(cli_session *s, args *a) {
     vn_model *model = NULL;
     vn_eval_result result = vn_eval_result_default();
     vn_status status = cli_open(s);
-    vn_model_options options = vn_model_options_default();
-    options.null_class = a->null_class;
-    if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
+    if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
     if (!status && a->label) status = vn_model_find_label(model, a->label, &a->o.label);
     if (!status) status = vn_eval(model, &a->o, &result);
     cli_progress_clear(&s->progress);
@@ -143,7 +126,7 @@ static vn_status eval(cli_session *s, args *a) {
 static int run(const cli_verb *verb, int argc, char **argv) {
     args a = {.o = vn_eval_options_default(),
               .likelihood = vn_likelihood_settings_default(),
-              .null_class = vn_model_options_default().null_class};
+              .opened = vn_model_options_default()};
     a.o.likelihood = &a.likelihood;
     cli_session s;
     int status;

@@ -31,8 +31,11 @@ void cli_print_wrapped(FILE *to, const char *text, int column, int indent, int w
 static void default_text(const cli_option *o, const void *value, char *out, size_t size) {
     const char *text = NULL;
     out[0] = '\0';
-    if (o->unset) {
-        snprintf(out, size, "%s", o->unset);
+    if (o->unset || o->fallback) {
+        if (o->unset)
+            snprintf(out, size, "%s", o->unset);
+        else
+            snprintf(out, size, "%g", *o->fallback);
         return;
     }
     switch (o->type) {
@@ -49,6 +52,7 @@ static void default_text(const cli_option *o, const void *value, char *out, size
     case CLI_NUMBERS:
     case CLI_TEXTS:
     case CLI_FLAG:
+    case CLI_OPTION:
     case CLI_HEADING: break;
     }
     if (text) snprintf(out, size, "%s", text);
@@ -80,7 +84,8 @@ static void print_option(FILE *to, const cli_option *o, const void *value) {
     if (o->kind) kind_text(o->kind, kind, sizeof kind);
     const char *opens = fallback[0] != '\0' ? " (default " : "",
                *closes = fallback[0] != '\0' ? ")" : "";
-    snprintf(text, sizeof text, "%s%s%s%s%s", o->help, kind, opens, fallback, closes);
+    snprintf(text, sizeof text, "%s%s%s%s%s%s", o->help, o->more ? o->more : "", kind, opens,
+             fallback, closes);
     if (fprintf(to, "  %-*s", help_column - 2, left) > help_column)
         fprintf(to, "\n%*s", help_column, "");
     cli_print_wrapped(to, text, help_column, help_column, help_width);

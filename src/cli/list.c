@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/list_options.h"
 
 typedef struct args {
     const char *kind, *name;
@@ -11,9 +12,9 @@ typedef struct args {
 static const cli_option rows[] = {
     CLI_ROW("KIND", CLI_TEXT, kind, "",
             "one of the kinds: its rows, each with its parameters and source; or the name of a "
-            "row, of whatever kind",
+            "row, of whatever kind; or options: those of the flags, by verb",
             .unset = "the kinds"),
-    CLI_ROW("NAME", CLI_TEXT, name, "", "of the kind's rows this one alone"),
+    CLI_ROW("NAME", CLI_TEXT, name, "", "of the kind's rows, or of the options, this alone"),
 };
 
 /* What is listed: all kinds, one, or the rows of a name in one or all. */
@@ -42,6 +43,8 @@ static bool wanted(const selection *c, size_t kind, const vn_row *row) {
            (!c->name || strcmp(c->name, row->name) == 0);
 }
 
+#define OPTIONS "options" /* listed beside the kinds */
+
 /* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_kinds(void) {
@@ -56,7 +59,9 @@ static void print_kinds(void) {
         }
         putchar('\n');
     }
-    printf("\nvane list samplers  says what each sampler does and which parameters it takes.\n");
+    printf("  %-*s", column - 2, OPTIONS);
+    for (int k = 0; (name = vn_option_kind_name(k)); k++) printf("%s%s", k > 0 ? "  " : "", name);
+    printf("\n\nvane list samplers  says what each sampler does and which parameters it takes.\n");
 }
 
 static void print_default(const vn_param *p, char *text, size_t size) {
@@ -271,6 +276,11 @@ static int run(const cli_verb *verb, int argc, char **argv) {
     cli_session s;
     int status;
     if (!cli_begin(&s, verb, CLI_OUTPUT, argc, argv, CLI_TABLE(rows, &a), &status)) return status;
+    if (a.kind && strcmp(a.kind, OPTIONS) == 0) {
+        bool usage;
+        const vn_status listed = cli_list_options(a.name, s.json, &usage);
+        return usage ? CLI_USAGE : cli_end(&s, listed);
+    }
     if (!choose(&a, &c)) return CLI_USAGE;
     if (s.json) return cli_end(&s, cli_print_json(kinds_json(&c)));
     if (a.kind)

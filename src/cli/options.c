@@ -129,6 +129,7 @@ static bool store(const cli_option *o, const char *text, void *into, const char 
         *(int *)into = (int)whole;
         return true;
     case CLI_FLAG:
+    case CLI_OPTION:
     case CLI_HEADING: break;
     }
     return false;
@@ -163,7 +164,7 @@ static bool set(parser *p, size_t i, const char *shown, const char *text) {
     p->seen[i] = true;
     if (!store(o, text, into, &expected))
         return cli_misuse(p->verb, "%s: expected %s, not '%s'", shown, expected, text);
-    if (!is_number(o) || !o->unset || number(o, into) != unset) return true;
+    if (!is_number(o) || (!o->unset && !o->fallback) || number(o, into) != unset) return true;
     return is_unset(p, o, unset, shown, text);
 }
 

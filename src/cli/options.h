@@ -3,7 +3,8 @@
  *
  * A row says where its value goes: `offset` into the verb's own struct, which holds the defaults
  * before the command line is read. That is how the help knows them without their being written
- * twice. */
+ * twice. Options of the library's structs are the library's own rows (vn_option_at): here stands
+ * only where they go. */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
@@ -15,6 +16,7 @@
 
 typedef enum cli_type {
     CLI_HEADING, /* no flag: a title in the help */
+    CLI_OPTION,  /* what the row of the library says, at its place in the struct at `offset` */
     CLI_TEXT,    /* const char * */
     CLI_FLAG,    /* int: 1 when given; takes no value */
     CLI_INT,     /* int */
@@ -48,12 +50,17 @@ typedef struct cli_option {
     const char *help;  /* one sentence */
     /* the number in the struct stands for "not given"; the help says this instead */
     const char *unset;
-    const char *kind; /* a table of the library whose rows are the values */
+    const double *fallback; /* likewise, and this number is then used; NULL: none */
+    const char *kind;       /* a table of the library whose rows are the values */
     /* "a|b": of the choices of the row `mode` those beside which it has an effect; NULL: all */
     const char *modes;
     /* with `unset`: what a number must be, where it is not "above 0" or "from 0 up" */
     const char *bounds;
-    char letter; /* "-n" */
+    /* option `option` of the library's table `options` says what is empty above */
+    const char *option;
+    int options;
+    const char *more; /* words behind its help */
+    char letter;      /* "-n" */
     bool required;
 } cli_option;
 
@@ -73,10 +80,24 @@ typedef struct cli_table {
         .name = (flag), .type = (kind_of_value), .offset = offsetof(args, member),                 \
         .value = (stands_for), .help = __VA_ARGS__                                                 \
     }
+/* An option of a library's struct that is a member of args; the flag has its name, with '-'. After
+ * the name may come what the row says itself. */
+#define CLI_OPTION_ROW(of, member, ...)                                                            \
+    { .type = CLI_OPTION, .offset = offsetof(args, member), CLI_SAID(of, __VA_ARGS__) }
+/* In a row of the program's own: the option says what the row does not. */
+#define CLI_SAID(of, ...) .options = VN_OPTIONS_##of, .option = __VA_ARGS__
 #define CLI_SECTION(title)                                                                         \
     { .name = (title), .type = CLI_HEADING }
 
 #define CLI_MAX_OPTIONS 64 /* rows of one verb, all tables together */
+
+/* Rows in which what is the library's is filled in. */
+typedef struct cli_rows {
+    cli_option row[CLI_MAX_OPTIONS];
+    char name[CLI_MAX_OPTIONS][32];
+} cli_rows;
+/* The table of those; it lasts as long as *to. */
+cli_table cli_fill(const cli_table *table, cli_rows *to);
 
 /* A command line that is being read. */
 typedef struct cli_parser cli_parser;

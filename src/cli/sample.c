@@ -12,7 +12,7 @@
 
 typedef struct args {
     const char *source, *out, *weak, *like;
-    int64_t null_class;
+    vn_model_options opened;
     cli_numbers guidance, sigmas;
     cli_texts guides, classes;
     double usual;         /* guidance, where none was given: the model's own */
@@ -43,64 +43,40 @@ static const cli_option rows[] = {
             "go on after the samples in the folder OUT: the next indices, and so new noise"),
 
     CLI_SECTION("What is drawn"),
-    CLI_ROW("count", CLI_INT64, o.count, "N", "samples for each guidance value", .letter = 'n',
-            .unset = "8 of each class, 16 of one, 1000 points"),
+    CLI_OPTION_ROW(SAMPLE, o, "count", .letter = 'n',
+                   .unset = "8 of each class, 16 of one, 1000 points"),
     CLI_ROW("class", CLI_TEXTS, classes, "C",
             "a class by name or index, null for none, or several (again, or with "
             "commas): sample i gets the i-th in turn", .unset = "all, in turn"),
-    CLI_ROW("null-class", CLI_INT64, null_class, "ROW",
-            "of a diffusers model: the row of its class table that stands for no class, where no "
-            "file says it",
-            .unset = "none"),
-    CLI_ROW("seed", CLI_UINT64, o.seed, "S", "sample i depends on S and i only"),
-    CLI_ROW("first", CLI_UINT64, o.first, "N",
-            "index of the first sample: after -n 10, --first 10 draws others"),
+    CLI_OPTION_ROW(MODEL, opened, "null_class"),
+    CLI_OPTION_ROW(SAMPLE, o, "seed"),
+    CLI_OPTION_ROW(SAMPLE, o, "first"),
     CLI_ROW("like", CLI_TEXT, like, "x.png",
             "as this picture or tensor file of vane's was drawn, SOURCE too; what is typed "
             "beside it counts instead"),
-    CLI_ROW("begin", CLI_TEXT, o.begin, "KIND",
-            "scaled: the noise times sigma of the first level; unit: of unit variance, as "
-            "diffusers' pipelines",
-            .unset = "the model's scheduler's, else scaled"),
-    CLI_ROW("noise", CLI_TEXT, o.noise_file, "FILE",
-            "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"),
+    CLI_OPTION_ROW(SAMPLE, o, "begin"),
+    CLI_OPTION_ROW(SAMPLE, o, "noise_file", .name = "noise"),
 
     CLI_SECTION("Guidance"),
-    CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]",
-            "strength of the condition: 0 none, 1 as trained, more: amplified. Several values, or "
-            "from:to:step: one band of "
-            "samples each", .unset = "what the run says, 1 where nothing does"),
-    CLI_ROW("guide", CLI_TEXTS, guides, "NAME",
-            "the rule, or several that act together with commas; given again: bands "
-            "of their own", .kind = "guides",
-            .unset = "cfg, and the clipping of the model's scheduler"),
+    CLI_ROW("guidance", CLI_NUMBERS, guidance, "G[,G...]", NULL, CLI_SAID(SAMPLE, "guidance"),
+            .more = ". Several values, or from:to:step: one band of samples each"),
+    CLI_ROW("guide", CLI_TEXTS, guides, NULL, NULL, CLI_SAID(SAMPLE, "guide"),
+            .more = "; given again: bands of their own"),
     CLI_ROW("weak", CLI_TEXT, weak, "SOURCE",
             "the lesser model that guides such as autoguidance push away from: a run or a world of "
             "the same path and shape",
             .unset = "a world's own"),
 
     CLI_SECTION("How it is drawn"),
-    CLI_ROW("sampler", CLI_TEXT, o.sampler, "NAME", "how one step is made", .kind = "samplers",
-            .unset = "the model's scheduler's, else the path's own"),
-    CLI_ROW("steps", CLI_INT, o.steps, "N", "steps from noise to data",
-            .unset = "what the run says, else 32"),
-    CLI_ROW("grid", CLI_TEXT, o.grid, "NAME", "where the steps are", .kind = "grids",
-            .unset = "the model's scheduler's, else the path's own"),
+    CLI_OPTION_ROW(SAMPLE, o, "sampler"),
+    CLI_OPTION_ROW(SAMPLE, o, "steps"),
+    CLI_OPTION_ROW(SAMPLE, o, "grid"),
     CLI_ROW("sigmas", CLI_NUMBERS, sigmas, "S,S,...,0",
             "or the path's sigma(t) at each level, from noise to data: falling, the last one 0"),
-    CLI_ROW("path", CLI_TEXT, o.path, "NAME",
-            "for what was trained on none, such as worlds, which know every path; a run knows its "
-            "own", .kind = "paths",
-            .unset = "rectified"),
-    CLI_ROW("trace", CLI_FLAG, o.trace, "",
-            "keep the states at all levels: in a .safetensors as trace [levels,N,...] and trace_t, "
-            "in a picture of points "
-            "as lines"),
-    CLI_ROW("scale", CLI_INT, o.scale, "K", "each pixel becomes K x K in a PNG",
-            .unset = "1 in a folder, in one picture so that small images show"),
-    CLI_ROW("batch", CLI_INT64, o.batch, "N",
-            "samples in one forward pass; they do not depend on it",
-            .unset = "chosen"),
+    CLI_OPTION_ROW(SAMPLE, o, "path"),
+    CLI_OPTION_ROW(SAMPLE, o, "trace"),
+    CLI_OPTION_ROW(SAMPLE, o, "scale"),
+    CLI_OPTION_ROW(SAMPLE, o, "batch"),
 };
 /* clang-format on */
 
@@ -260,11 +236,9 @@ static void choose_bands(args *a, const vn_model_info *info) {
 
 static vn_status sample(cli_session *s, args *a) {
     vn_model *model = NULL;
-    vn_model_options options = vn_model_options_default();
-    options.null_class = a->null_class;
     vn_status status = cli_open(s);
-    if (!status) status = vn_model_open_with(s->vn, a->source, &options, &model);
-    if (!status && a->weak) status = open_weak(s, a, &options);
+    if (!status) status = vn_model_open_with(s->vn, a->source, &a->opened, &model);
+    if (!status && a->weak) status = open_weak(s, a, &a->opened);
     if (!status) status = choose_classes(model, a);
     if (!status) {
         vn_model_info info = vn_model_info_default();
@@ -335,8 +309,7 @@ static void close_args(args *a) {
 }
 
 static int run(const cli_verb *verb, int argc, char **argv) {
-    args a = {.o = vn_sample_options_default(),
-              .null_class = vn_model_options_default().null_class};
+    args a = {.o = vn_sample_options_default(), .opened = vn_model_options_default()};
     cli_session s;
     int status;
     if (cli_begin(&s, verb, CLI_COMPUTE, argc, argv, CLI_TABLE(rows, &a), &status)) {

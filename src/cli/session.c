@@ -12,9 +12,8 @@ static const cli_option shared_rows[] = {
     CLI_SECTION("Output and machine"),
     CLI_ROW("json", CLI_FLAG, json, "", "print the result as one JSON object"),
     CLI_ROW("quiet", CLI_FLAG, quiet, "", "no progress and no log"),
-    CLI_ROW("threads", CLI_INT, threads, "N",
-            "threads to compute with, 0: one per core; the result does not depend on it"),
-    CLI_ROW("cpu", CLI_TEXT, cpu, "NAME", "kernels to use: auto, avx512, avx2 or portable"),
+    CLI_OPTION_ROW(CONTEXT, context, "threads"),
+    CLI_OPTION_ROW(CONTEXT, context, "cpu"),
 };
 /* clang-format on */
 enum { output_only = 2 }; /* the rows of CLI_OUTPUT */
@@ -48,9 +47,11 @@ static void print_help(const cli_verb *verb, const cli_table *tables, size_t cou
 
 bool cli_begin(cli_session *s, const cli_verb *verb, cli_shared shared, int argc, char **argv,
                cli_table rows, int *status) {
-    *s = (cli_session){.verb = verb, .cpu = "auto", .began = cli_now()};
-    cli_table tables[2] = {rows, CLI_TABLE(shared_rows, s)};
-    if (shared == CLI_OUTPUT) tables[1].count = output_only;
+    *s = (cli_session){.verb = verb, .context = vn_context_options_default(), .began = cli_now()};
+    cli_table all = CLI_TABLE(shared_rows, s);
+    if (shared == CLI_OUTPUT) all.count = output_only;
+    cli_rows filled[2];
+    const cli_table tables[] = {cli_fill(&rows, &filled[0]), cli_fill(&all, &filled[1])};
     if (asks_for_help(argc, argv)) {
         print_help(verb, tables, 2);
         *status = CLI_DONE;
@@ -82,15 +83,12 @@ static int on_progress(void *user, const vn_progress *now) {
 }
 
 vn_status cli_open(cli_session *s) {
-    vn_context_options o = vn_context_options_default();
-    o.threads = s->threads;
-    o.cpu = s->cpu;
-    o.log = on_log;
-    o.progress = on_progress;
-    o.user = s;
-    o.error = s->unopened;
-    o.error_size = sizeof s->unopened;
-    vn_status status = vn_context_open(&s->vn, &o);
+    s->context.log = on_log;
+    s->context.progress = on_progress;
+    s->context.user = s;
+    s->context.error = s->unopened;
+    s->context.error_size = sizeof s->unopened;
+    vn_status status = vn_context_open(&s->vn, &s->context);
     cli_catch_signals(s->vn);
     return status;
 }

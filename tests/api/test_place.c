@@ -323,11 +323,11 @@ static void numbers_that_are_too_large_are_refused_with_their_bound(void **state
     vn_model *model = open_model(&m);
     vn_sample_options o = few(INT64_MAX);
     expect_refused(sample_of(model, o), VN_BAD_ARGUMENT,
-                   "count 9223372036854775807 is outside [1, 2147483647]");
+                   "`count` 9223372036854775807 is outside [1, 2147483647]");
     o = few(1);
     o.batch = INT64_MAX;
     expect_refused(sample_of(model, o), VN_BAD_ARGUMENT,
-                   "batch 9223372036854775807 is outside [1, 2147483647]");
+                   "`batch` 9223372036854775807 is outside [1, 2147483647]");
     const float x = 0;
     const int32_t label = 0;
     double log_p;
@@ -356,7 +356,7 @@ static void numbers_that_are_too_large_are_refused_with_their_bound(void **state
     t.steps = 1;
     t.seed = 9210000000000000000u;
     expect_refused(vn_train(vn, "points:rings", "never", &t, NULL), VN_BAD_ARGUMENT,
-                   "`seed`: 9210000000000000000 is outside [0, 9200000000000000000]");
+                   "`seed` 9210000000000000000 is outside [0, 9200000000000000000]");
 }
 
 static void what_is_no_vn_existing_is_refused(void **state) {

@@ -266,7 +266,7 @@ static void test_bad_arguments_are_named(void **state) {
     } cases[] = {
         {{.count = 2, .label = 7, .guidance = 1}, "class 7"},
         {{.count = -1, .guidance = 1}, "count"},
-        {{.count = 2, .guidance = (double)INFINITY}, "guidance: inf is not finite"},
+        {{.count = 2, .guidance = (double)INFINITY}, "`guidance` inf is not finite"},
         {{.count = 2, .guidance = 1, .steps = -3}, "steps"},
         {{.count = 2, .guidance = 1, .sampler = "eulr"}, "did you mean 'euler'"},
         {{.count = 2, .guidance = 1, .guide = "cgf"}, "'cgf'"},
@@ -276,7 +276,7 @@ static void test_bad_arguments_are_named(void **state) {
         {{.count = 2, .guidance = 1, .cycle = beyond, .cycle_count = 2}, "class 7"},
         {{.count = 2, .guidance = 1, .cycle = none}, "cycle"},
         {{.count = 1, .guidance = 1, .cycle = none, .cycle_count = 1, .labels = none}, "cycle"},
-        {{.count = 2, .guidance = 1, .scale = 65}, "scale 65"},
+        {{.count = 2, .guidance = 1, .scale = 65}, "`scale` 65"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cases[i].o.struct_size = sizeof cases[i].o;

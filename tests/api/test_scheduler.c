@@ -164,7 +164,8 @@ static void what_cannot_be_honoured_is_named(void **state) {
     expect_ok(vn, vn_sample(m, &o, &s));
     vn_samples_close(&s);
     o.begin = "half";
-    expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT, "begin 'half'");
+    expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT,
+                   "unknown `begin` 'half'; known: scaled, unit");
     o.begin = NULL;
     o.guide = "clip:range=0";
     expect_refused(vn_sample(m, &o, &s), VN_BAD_ARGUMENT, "does not clip");

@@ -122,7 +122,7 @@ static void test_mistakes_are_one_line_and_status_2(void **state) {
          "--save-every: expected a whole number above 0, not '0'"},
         {"train data --out a --steps 1 --preview-every 0",
          "--preview-every: expected a whole number above 0, or -1 for none, not '0'"},
-        {"train data --out a --steps 1 --size -3", "size: -3 is outside [-1, 4096]"},
+        {"train data --out a --steps 1 --size -3", "--size -3 is outside [-1, 4096]"},
         {"train data --out a --lr 0x1p-3", "--lr: expected a number, not '0x1p-3'"},
         {"train data --out a --lr ' 1'", "--lr: expected a number, not ' 1'"},
         {"train data --out a --minutes infinity", "--minutes: expected a number, not 'infinity'"},

@@ -192,7 +192,7 @@ static void options_of_the_library_are_flags(void **state) {
         const char *words, *complaint;
     } typed[] = {
         {"train data --out r", "say how long to train: --steps N or --minutes M"},
-        {"train data --out r --steps 1 --weight-decay -3", "--weight-decay: -3 is outside [0, "},
+        {"train data --out r --steps 1 --weight-decay -3", "--weight-decay -3 is outside [0, "},
         {"train data --out run --steps 1",
          "run exists: --resume goes on with it, --overwrite replaces it"},
         {"sample run --out x.png --guide autoguidance --guidance 2",

@@ -1,0 +1,221 @@
+/* options_table.c - the options of every struct, a row each. What is said of an option here is all
+ * that vane knows of it: vn_NAME_init, the checks, vane.json, the flags of the program with their
+ * help and `vane list options` are made from the rows. */
+#include "api/options.h"
+
+#include <math.h>
+
+#include "sample/sample.h"
+
+/* Members of the struct OF. A flag's default is 0; the numbers are default, what is used where that
+ * stands for "not given" (else the same), least and most. */
+#define TEXT(member) .name = #member, .type = VN_OPTION_TEXT, .offset = offsetof(OF, member)
+#define FLAG(member)                                                                               \
+    .name = #member, .type = VN_OPTION_FLAG, .offset = offsetof(OF, member), .word = "", .max = 1
+#define NUMBER(member, of_type, initial, used, least, most)                                        \
+    .name = #member, .type = VN_OPTION_##of_type, .offset = offsetof(OF, member),                  \
+    .value = (initial), .fallback = (used), .min = (least), .max = (most)
+
+#define MOST_STEPS 16000000.0 /* of training: random streams number 2^24 steps */
+#define MOST_SEED  18446744073709551615.0
+
+/* clang-format off */
+
+#define OF vn_context_options
+static const vn_option context_rows[] = {
+    {NUMBER(threads, INT, 0, 0, 0, 1024), .unit = "threads", .word = "N",
+     .help = "threads to compute with, 0: one per core; the result does not depend on it"},
+    {TEXT(cpu), .word = "NAME", .otherwise = "auto",
+     .help = "kernels to use: auto, avx512, avx2 or portable"},
+};
+#undef OF
+
+#define OF vn_model_options
+static const vn_option model_rows[] = {
+    {NUMBER(null_class, INT64, -1, -1, 0, INT32_MAX), .word = "ROW", .otherwise = "none",
+     .help = "of a diffusers model: the row of its class table that stands for no class, where no "
+             "file says it"},
+};
+#undef OF
+
+#define OF vn_sample_options
+static const vn_option sample_rows[] = {
+    {NUMBER(count, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "16, or as many as noise_file holds",
+     .help = "samples for each guidance value"},
+    {NUMBER(label, LABEL, VN_LABEL_ALL, VN_LABEL_ALL, 0, INT32_MAX), .word = "C",
+     .help = "a class by number, null for none, or all in turn"},
+    {NUMBER(guidance, DOUBLE, (double)NAN, (double)NAN, -HUGE_VAL, HUGE_VAL), .word = "G",
+     .otherwise = "what the run says, 1 where nothing does",
+     .help = "strength of the condition: 0 none, 1 as trained, more: amplified"},
+    {NUMBER(steps, INT, 0, 0, 1, VN_MAX_STEPS), .unit = "steps", .word = "N",
+     .otherwise = "what the run says, else 32", .help = "steps from noise to data"},
+    {TEXT(guide), .table = "guides", .word = "NAME",
+     .otherwise = "cfg, and the clipping of the model's scheduler",
+     .help = "the rule, or several that act together with commas"},
+    {TEXT(sampler), .table = "samplers", .word = "NAME",
+     .otherwise = "the model's scheduler's, else the path's own",
+     .help = "how one step is made"},
+    {TEXT(grid), .table = "grids", .word = "NAME",
+     .otherwise = "the model's scheduler's, else the path's own", .help = "where the steps are"},
+    {TEXT(begin), .choices = "scaled|unit", .word = "KIND",
+     .otherwise = "the model's scheduler's, else scaled",
+     .help = "scaled: the noise times sigma of the first level; unit: of unit variance, as "
+             "diffusers' pipelines"},
+    {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
+     .help = "for what was trained on none, such as worlds, which know every path; a run knows its "
+             "own"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S",
+     .help = "sample i depends on S and i only"},
+    {NUMBER(first, UINT64, 0, 0, 0, MOST_SEED), .word = "N",
+     .help = "index of the first sample: after -n 10, --first 10 draws others"},
+    {TEXT(noise_file), .word = "FILE",
+     .help = "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"},
+    {NUMBER(batch, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "chosen", .help = "samples in one forward pass; they do not depend on it"},
+    {FLAG(trace),
+     .help = "keep the states at all levels: in a .safetensors as trace [levels,N,...] and "
+             "trace_t, in a picture of points as lines"},
+    {NUMBER(scale, INT, 0, 0, 1, 64), .unit = "pixels", .word = "K",
+     .otherwise = "1 in a folder, in one picture so that small images show",
+     .help = "each pixel becomes K x K in a PNG"},
+};
+#undef OF
+
+/* The order is that of vane.json. */
+#define OF vn_train_options
+static const vn_option train_rows[] = {
+    {TEXT(model), .table = "models", .word = "NAME",
+     .otherwise = "unet2d for images, mlp for points",
+     .help = "a model with parameters (unet2d:channels=32), or a config.json of diffusers"},
+    {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
+     .help = "how data becomes noise"},
+    {TEXT(predict), .table = "predictions", .word = "NAME", .otherwise = "the path's own",
+     .help = "what the network's output means"},
+    {TEXT(objective), .table = "objectives", .word = "NAME", .otherwise = "the prediction's own",
+     .help = "what is minimised"},
+    {TEXT(times), .table = "times", .word = "NAME", .otherwise = "the path's own",
+     .help = "how t is drawn"},
+    {NUMBER(drop, DOUBLE, -1, 0.1, 0, 1), .word = "P",
+     .help = "probability of training without the class, which guidance needs"},
+    {NUMBER(batch, INT64, -1, 64, 1, 65536), .unit = "samples", .word = "N",
+     .help = "samples in a step"},
+    {NUMBER(lr, DOUBLE, -1, 1e-3, 0, 1e6), .word = "X", .help = "highest learning rate"},
+    {TEXT(schedule), .choices = "cosine|constant", .word = "NAME",
+     .otherwise = "cosine with --minutes; constant with --steps, so that more of them may follow",
+     .help = "of the learning rate: cosine (to 0) or constant"},
+    {NUMBER(warmup, INT64, -1, 50, 0, MOST_STEPS), .unit = "steps", .word = "N",
+     .help = "steps of linear warm-up"},
+    {NUMBER(weight_decay, DOUBLE, -1, 0, 0, 1e6), .word = "X", .help = "decoupled weight decay"},
+    {NUMBER(clip, DOUBLE, -1, 1, 0, 1e30), .word = "X",
+     .help = "bound on the norm of the whole gradient; 0: none"},
+    {NUMBER(ema, DOUBLE, -1, -1, 0, 1), .word = "X",
+     .otherwise = "a share of the run so far, the power function of EDM2",
+     .help = "decay of the weights' moving average, which is what is saved for sampling"},
+    {NUMBER(dropout, DOUBLE, -1, -1, 0, 1), .word = "P", .otherwise = "the model's own",
+     .help = "dropout inside the network"},
+    {NUMBER(seed, UINT64, -1, 0, 0, 9.2e18), .word = "S",
+     .help = "of weights, data order, noise and all else"},
+    {NUMBER(steps, INT64, 0, 0, 1, MOST_STEPS), .unit = "steps", .word = "N", .otherwise = "",
+     .help = "training steps; with --resume in all"},
+    {NUMBER(minutes, DOUBLE, 0, 0, 0, 1e7), .unit = "minutes", .word = "M", .otherwise = "",
+     .help = "or as many steps as fit in this time; with --resume in all"},
+    {NUMBER(size, INT64, 0, 0, -1, 4096), .unit = "pixels", .word = "S",
+     .otherwise = "as the files are if they all have one size of up to 64 pixels a side, else 32",
+     .help = "class folders: resize and crop to S x S; -1: as the files are"},
+    {FLAG(grey), .help = "class folders: read as grey"},
+    {FLAG(flip), .help = "flip images left-right at random"},
+    {FLAG(skip_bad), .help = "class folders: go on without pictures that cannot be read"},
+    {NUMBER(validate, DOUBLE, -1, 0.02, 0, 0.5), .word = "P",
+     .help = "part of the data that is held out for the validation loss"},
+    {NUMBER(log_every, INT64, -1, 10, 1, MOST_STEPS), .unit = "steps", .word = "N",
+     .help = "steps between lines of RUN/log.jsonl"},
+    {NUMBER(save_every, INT64, 0, 0, 1, MOST_STEPS), .unit = "steps", .word = "N",
+     .otherwise = "about once a minute", .help = "steps between checkpoints"},
+    {NUMBER(preview_every, INT64, 0, 0, -1, MOST_STEPS), .unit = "steps", .word = "N",
+     .otherwise = "after 20 seconds, then every minute",
+     .help = "steps between pictures in RUN/previews; -1: none"},
+    {NUMBER(microbatches, INT64, 0, 1, 1, 65536), .unit = "parts", .word = "N",
+     .help = "less memory: pass a step's samples through the network in N equal parts"},
+    {FLAG(recompute),
+     .help = "less memory, for more time: blocks of the network are computed again in the "
+             "backward pass; the result is the same"},
+    {FLAG(resume), .help = "go on with the run in RUN, exactly where it was"},
+    {FLAG(overwrite), .help = "replace the run in RUN"},
+};
+#undef OF
+
+#define OF vn_likelihood_settings
+static const vn_option likelihood_rows[] = {
+    {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
+     .help = "for what was trained on none, such as worlds"},
+    {FLAG(exact),
+     .help = "compute the divergence, a pass for each coordinate; so it is up to 16 dimensions "
+             "anyway"},
+    {NUMBER(probes, INT, -1, -1, 1, INT32_MAX), .unit = "vectors", .word = "N",
+     .otherwise = "1 above 16 dimensions",
+     .help = "or estimate it with N random vectors (Hutchinson)"},
+    {NUMBER(rtol, DOUBLE, 1e-5, 1e-5, 1e-7, 0.1), .word = "X",
+     .help = "relative tolerance of the integration"},
+    {NUMBER(atol, DOUBLE, 1e-5, 1e-5, 1e-9, 0.1), .word = "X",
+     .help = "absolute tolerance of the integration"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S", .help = "of the probes"},
+};
+#undef OF
+
+#define OF vn_eval_options
+static const vn_option eval_rows[] = {
+    {TEXT(metric), .table = "metrics", .word = "NAME",
+     .help = "what is measured, on samples of --data"},
+    {TEXT(data), .word = "DATA", .otherwise = "exact draws, for a world",
+     .help = "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with "
+             "samples"},
+    {NUMBER(count, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "at most 1000", .help = "how many: drawn by the seed, of each class its share"},
+    {NUMBER(label, LABEL, VN_LABEL_ALL, VN_LABEL_ALL, 0, INT32_MAX), .word = "C",
+     .help = "a class by number for all samples, null for none, all for each sample's own"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S", .help = "of draws and probes"},
+};
+#undef OF
+
+#define OF vn_bench_options
+static const vn_option bench_rows[] = {
+    {FLAG(train), .value = 1, .fallback = 1, .help = "forward, backward and AdamW; else forward"},
+    {NUMBER(batch, INT64, 64, 64, 1, 65536), .unit = "images", .word = "N",
+     .help = "images in one step"},
+    {NUMBER(steps, INT64, 10, 10, 1, 1000000), .unit = "steps", .word = "K",
+     .help = "timed steps, after some that are not"},
+    {FLAG(recompute), .help = "train: as vane train --recompute, beside what it costs and saves"},
+};
+#undef OF
+
+#define OF vn_bench_sampling_options
+static const vn_option bench_sampling_rows[] = {
+    {TEXT(sampler), .table = "samplers", .word = "NAME", .otherwise = "the path's own",
+     .help = "or all: each in turn"},
+    {TEXT(guide), .table = "guides", .word = "NAME", .otherwise = "cfg",
+     .help = "or all: each in turn"},
+    {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
+     .help = "for a config.json, which has none"},
+    {NUMBER(guidance, DOUBLE, 2, 2, -HUGE_VAL, HUGE_VAL), .word = "G", .help = "strength of the condition"},
+    {NUMBER(steps, INT, 10, 10, 1, VN_MAX_STEPS), .unit = "steps", .word = "K",
+     .help = "steps of a sampling run"},
+    {NUMBER(batch, INT64, 64, 64, 1, 65536), .unit = "samples", .word = "N",
+     .help = "samples of a sampling run"},
+};
+#undef OF
+
+#define ROWS(rows) rows, VN_COUNT(rows)
+const vn_option_table vn_option_tables[] = {
+    [VN_OPTIONS_CONTEXT] = {"context", "vn_context_options", ROWS(context_rows)},
+    [VN_OPTIONS_MODEL] = {"model", "vn_model_options", ROWS(model_rows)},
+    [VN_OPTIONS_SAMPLE] = {"sample", "vn_sample_options", ROWS(sample_rows)},
+    [VN_OPTIONS_TRAIN] = {"train", "vn_train_options", ROWS(train_rows)},
+    [VN_OPTIONS_LIKELIHOOD] = {"likelihood", "vn_likelihood_settings", ROWS(likelihood_rows)},
+    [VN_OPTIONS_EVAL] = {"eval", "vn_eval_options", ROWS(eval_rows)},
+    [VN_OPTIONS_BENCH] = {"bench", "vn_bench_options", ROWS(bench_rows)},
+    [VN_OPTIONS_BENCH_SAMPLING] = {"bench-sampling", "vn_bench_sampling_options",
+                                   ROWS(bench_sampling_rows)},
+};
+const size_t vn_option_table_count = VN_COUNT(vn_option_tables);
+/* clang-format on */
