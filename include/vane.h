@@ -142,6 +142,45 @@ VN_API const char *vn_status_name(vn_status status); /* "ok", "no memory", ... *
 VN_API const char *vn_version(void);                 /* "0.1.0" */
 VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the library */
 
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what files
+ * and weights may be kept in. */
+typedef enum vn_dtype {
+    VN_F32,
+    VN_I32,
+    VN_BF16,
+    VN_F16,
+    VN_U8,
+    VN_I64,
+    VN_F64,
+    VN_BOOL,
+    VN_I8,
+    VN_I16,
+    VN_U16,
+    VN_U32,
+    VN_U64,
+    VN_F8_E4M3,
+    VN_F8_E5M2,
+    VN_DTYPE_COUNT
+} vn_dtype;
+
+#define VN_MAX_RANK 6
+
+typedef struct vn_shape {
+    int rank; /* 0: one number */
+    int64_t dim[VN_MAX_RANK];
+} vn_shape;
+
+/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will not
+ * grow. */
+typedef struct vn_array {
+    const char *name;
+    vn_dtype dtype;
+    vn_shape shape;
+    const void *data; /* at any address */
+} vn_array;
+
 /* ---- 2. Models ------------------------------------------------------------------------------- */
 
 typedef struct vn_model vn_model;
@@ -210,6 +249,18 @@ VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
 VN_API const char *vn_model_fingerprint(vn_model *model);
 /* Name of class `label`, owned by the model; NULL if out of range. */
 VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
+/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is only
+ * copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its name
+ * ("negative:class=grey sky"). */
+typedef int32_t vn_condition;
+/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by diffusers'
+ * names ("class_labels" where the network takes a vector as its class, "encoder_hidden_states"), each
+ * the network's shape without the batch axis. They are copied. The same name with the same arrays is
+ * the same condition, and *out its number. The name "null" says what VN_LABEL_NULL means. Conditions
+ * with unlike numbers of tokens may be sampled together. VN_BAD_ARGUMENT names the input, VN_UNSUPPORTED
+ * a model that takes none. */
+VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
+                                        const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
  * nearest. */
 VN_API vn_status vn_model_find_label(const vn_model *model, const char *text, int32_t *label);
@@ -227,6 +278,14 @@ typedef struct vn_predict_query {
     /* not NULL only if has_vjp: then out is not the answer but the gradient of sum(cotangent *
      * answer) by x; [n, one sample] */
     const float *cotangent;
+    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one sample] */
+    const float *tangent;
+    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over it
+     * (a velocity, from t to to_t) */
+    const double *to_t, *to_alpha, *to_sigma;
+    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`); NaN: as
+     * it likes */
+    const float *guidance;
 } vn_predict_query;
 
 typedef struct vn_callback_model {
@@ -247,6 +306,8 @@ typedef struct vn_callback_model {
      * VN_NOT_FINITE. */
     vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
     void *user;
+    /* see vn_predict_query; reserved is 0 */
+    int has_jvp, takes_to, takes_guidance, reserved;
 } vn_callback_model;
 
 VN_API void vn_callback_model_init(vn_callback_model *o, size_t size);

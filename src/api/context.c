@@ -71,12 +71,6 @@ const char *vn_error_text(const vn_context *vn) {
     return vn ? vn->err.text : "out of memory";
 }
 
-const char *vn_status_name(vn_status status) {
-    static const char *const names[] = {"ok", "no memory",   "bad argument", "bad file",
-                                        "io", "unsupported", "not finite",   "cancelled"};
-    return (size_t)status < VN_COUNT(names) ? names[status] : "unknown status";
-}
-
 const char *vn_version(void) {
     return VN_TEXT(VN_VERSION_MAJOR) "." VN_TEXT(VN_VERSION_MINOR) "." VN_TEXT(VN_VERSION_PATCH);
 }

@@ -146,15 +146,19 @@ static vn_array take(const pass *p, const char *name, const vn_node *node) {
 }
 
 static vn_status write_outputs(const pass *p, const char *path, vn_err *err) {
-    vn_array out[VN_MAX_PORTS];
+    vn_array out[VN_MAX_PORTS + 1];
     const int count = count_outputs(p);
+    const bool classifies = vn_net_get_row(p->net)->role == VN_ROLE_CLASSIFIER;
     bool ok = true;
     for (int i = 0; i < count; i++) {
         out[i] = take(p, p->io->output[i].name, p->nodes.out[i]);
         ok &= out[i].data != NULL;
     }
+    out[count] = out[0];
+    out[count].name = "sample"; /* as what a network answers is called where nothing else is said */
     const vn_status status =
-        ok ? vn_safetensors_write(path, out, (size_t)count, NULL, err) : vn_no_memory(err);
+        ok ? vn_safetensors_write(path, out, (size_t)(count + classifies), NULL, err)
+           : vn_no_memory(err);
     for (int i = 0; i < count; i++) vn_free((void *)out[i].data);
     return status;
 }

@@ -138,7 +138,17 @@ vn_status vn_model_get_info(const vn_model *m, vn_model_info *info) {
 }
 
 const char *vn_model_label_name(const vn_model *m, int32_t label) {
-    return m && label >= 0 && label < m->classes ? m->names[label] : NULL;
+    return m && label >= 0 && label < m->named_count ? m->names[label] : NULL;
+}
+
+vn_status vn_model_add_condition(vn_model *m, const char *name, int n, const vn_array *arrays,
+                                 vn_condition *out) {
+    if (!m) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(m->vn);
+    if (!name || !arrays || !out)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "vn_model_add_condition: name, arrays and out are needed");
+    return vn_model_keep_condition(m, name, n, arrays, out, err);
 }
 
 vn_status vn_model_find_label(const vn_model *m, const char *text, int32_t *label) {

@@ -16,7 +16,7 @@ static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) 
     const vn_model_host host = vn_context_host(p->vn);
     vn_status status =
         vn_net_denoiser_open(&p->net_denoiser, &host, p->net, values, p->path, p->prediction,
-                             p->sample, p->classes ? p->classes : -1, &p->denoiser, err);
+                             p->sample, p->classes ? p->classes : -1, NULL, &p->denoiser, err);
     if (status) return status;
     p->size = p->denoiser.size;
     p->count = !vn_shape_is_image(p->sample) ? POINTS

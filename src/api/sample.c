@@ -183,7 +183,7 @@ static bool note_levels(json_t *to, const vn_sample_options *o) {
 static bool listable(const vn_model *m, const vn_sample_options *o) {
     char number[VN_NAMES_NUMBER];
     for (size_t i = 0; i < o->cycle_count; i++) {
-        const char *word = vn_label_word(m->names, m->classes, o->cycle[i], number);
+        const char *word = vn_label_word(m->names, m->named_count, o->cycle[i], number);
         if (!word || word == number || strchr(word, ',')) return false;
     }
     return true;
@@ -194,7 +194,7 @@ static bool listable(const vn_model *m, const vn_sample_options *o) {
 static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o) {
     char number[VN_NAMES_NUMBER];
     if (!o->cycle) {
-        const char *word = vn_label_word(m->names, m->classes, o->label, number);
+        const char *word = vn_label_word(m->names, m->named_count, o->label, number);
         return !word || note_text(to, "class", word);
     }
     const bool names = listable(m, o);
@@ -203,10 +203,11 @@ static bool note_class(json_t *to, const vn_model *m, const vn_sample_options *o
     for (size_t i = 0; list && known && i < o->cycle_count; i++) {
         const int32_t label = o->cycle[i];
         const vn_names by_number = {NULL, 0};
-        const char *word = label < 0 || names ? vn_label_word(m->names, m->classes, label, number)
-                                              : vn_names_word(&by_number, label, number);
+        const char *word = label < 0 || names
+                               ? vn_label_word(m->names, m->named_count, label, number)
+                               : vn_names_word(&by_number, label, number);
         int64_t found;
-        const vn_names all = {(const char *const *)m->names, (size_t)m->classes};
+        const vn_names all = {(const char *const *)m->names, (size_t)m->named_count};
         known = word && (label < 0 || (vn_names_find(&all, word, &found) && found == label));
         char *longer = vn_format("%s%s%s", list, i ? "," : "", known ? word : "");
         vn_free(list);
@@ -276,8 +277,8 @@ vn_status vn_drawing_describe(const vn_drawing *d, vn_samples *s, vn_err *err) {
     if (ok) ok = note_band(d, s);
     if (ok && m->trained_on) ok = (s->trained_on = vn_strdup(m->trained_on)) != NULL;
     vn_free(path_text);
-    s->names = vn_calloc((size_t)m->classes + 1, sizeof(char *));
-    for (int32_t i = 0; ok && s->names && i < m->classes; i++, s->classes++)
+    s->names = vn_calloc((size_t)m->named_count + 1, sizeof(char *));
+    for (int32_t i = 0; ok && s->names && i < m->named_count; i++, s->classes++)
         ok = (s->names[i] = vn_strdup(m->names[i])) != NULL;
     return ok && s->names ? VN_OK : vn_no_memory(err);
 }

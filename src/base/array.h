@@ -1,29 +1,9 @@
-/* array.h - arrays with names: what files hold, what a condition carries, what a network's inputs
- * are filled from. All are dense and row-major. */
+/* array.h - arrays with names (vn_array, vn_shape and vn_dtype of vane.h): what files hold, what a
+ * condition carries, what a network's inputs are filled from. All are dense and row-major. */
 #ifndef VN_ARRAY_H
 #define VN_ARRAY_H
 
 #include "base/base.h"
-
-/* Graphs compute with F32 and I32; the others are what files and weights may be kept in. */
-typedef enum vn_dtype {
-    VN_F32,
-    VN_I32,
-    VN_BF16,
-    VN_F16,
-    VN_U8,
-    VN_I64,
-    VN_F64,
-    VN_BOOL,
-    VN_I8,
-    VN_I16,
-    VN_U16,
-    VN_U32,
-    VN_U64,
-    VN_F8_E4M3,
-    VN_F8_E5M2,
-    VN_DTYPE_COUNT
-} vn_dtype;
 
 size_t vn_dtype_size(vn_dtype dtype);      /* bytes of one number */
 const char *vn_dtype_name(vn_dtype dtype); /* "F32" */
@@ -32,13 +12,6 @@ bool vn_dtype_is_float(vn_dtype dtype);
 int vn_dtype_order(vn_dtype dtype);
 /* By its name; false if there is none of it. */
 bool vn_dtype_parse(const char *name, vn_dtype *out);
-
-#define VN_MAX_RANK 6
-
-typedef struct vn_shape {
-    int rank; /* 0: one number */
-    int64_t dim[VN_MAX_RANK];
-} vn_shape;
 
 /* VN_SHAPE(2, 3): a shape of these lengths, each an int64_t. */
 #define VN_SHAPE(...)                                                                              \
@@ -57,15 +30,6 @@ const char *vn_shape_text(const vn_shape *shape, char text[128]);
 bool vn_shape_is_image(const vn_shape *sample);
 int64_t vn_shape_channels(const vn_shape *sample);
 int64_t vn_shape_pixels(const vn_shape *sample);
-
-/* Borrowed: who lends it says for how long. */
-typedef struct vn_array {
-    const char *name;
-    vn_dtype dtype;
-    vn_shape shape;
-    /* little-endian; from a file at any address, so take it with vn_array_read_* */
-    const void *data;
-} vn_array;
 
 /* Elements and bytes of an array; false if they overflow. */
 bool vn_array_size(const vn_shape *shape, vn_dtype dtype, size_t *count, size_t *bytes);

@@ -70,3 +70,9 @@ vn_status vn_fail_errno(vn_err *err, const char *format, ...) {
     vn_strerror(code, reason, sizeof reason);
     return vn_fail(err, status, "%s: %s", what, reason);
 }
+
+const char *vn_status_name(vn_status status) {
+    static const char *const names[] = {"ok", "no memory",   "bad argument", "bad file",
+                                        "io", "unsupported", "not finite",   "cancelled"};
+    return (size_t)status < VN_COUNT(names) ? names[status] : "unknown status";
+}

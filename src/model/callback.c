@@ -11,11 +11,11 @@ enum { MOST_CLASSES = 1 << 20 };
 typedef struct callback {
     const char *name;
     int64_t size;
-    bool has_weak, has_vjp;
+    unsigned can;
     vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
     void *user;
     int64_t capacity; /* rows the arrays hold */
-    double *t, *alpha, *sigma;
+    double *t, *alpha, *sigma, *to_t, *to_alpha, *to_sigma;
 } callback;
 
 /* ---- the denoiser ---------------------------------------------------------------------------- */
@@ -24,7 +24,10 @@ static void close_arrays(callback *c) {
     vn_free(c->t);
     vn_free(c->alpha);
     vn_free(c->sigma);
-    c->t = c->alpha = c->sigma = NULL;
+    vn_free(c->to_t);
+    vn_free(c->to_alpha);
+    vn_free(c->to_sigma);
+    c->t = c->alpha = c->sigma = c->to_t = c->to_alpha = c->to_sigma = NULL;
     c->capacity = 0;
 }
 
@@ -35,7 +38,10 @@ static vn_status reserve(callback *c, int64_t n, vn_err *err) {
     c->t = vn_alloc((size_t)n, sizeof(double));
     c->alpha = vn_alloc((size_t)n, sizeof(double));
     c->sigma = vn_alloc((size_t)n, sizeof(double));
-    if (!c->t || !c->alpha || !c->sigma) {
+    c->to_t = vn_alloc((size_t)n, sizeof(double));
+    c->to_alpha = vn_alloc((size_t)n, sizeof(double));
+    c->to_sigma = vn_alloc((size_t)n, sizeof(double));
+    if (!c->t || !c->alpha || !c->sigma || !c->to_t || !c->to_alpha || !c->to_sigma) {
         close_arrays(c);
         return vn_no_memory(err);
     }
@@ -64,7 +70,12 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
         c->t[i] = q->level[i].t;
         c->alpha[i] = q->level[i].alpha;
         c->sigma[i] = q->level[i].sigma;
+        const vn_level *to = q->to ? &q->to[i] : &q->level[i]; /* none: the velocity here */
+        c->to_t[i] = to->t;
+        c->to_alpha[i] = to->alpha;
+        c->to_sigma[i] = to->sigma;
     }
+    const bool takes_to = c->can & VN_TAKES_TO;
     const vn_predict_query asked = {.n = q->n,
                                     .x = q->x,
                                     .t = c->t,
@@ -72,7 +83,12 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
                                     .sigma = c->sigma,
                                     .labels = q->condition,
                                     .weak = q->network == VN_NETWORK_WEAK,
-                                    .cotangent = q->direction};
+                                    .cotangent = q->want == VN_VJP ? q->direction : NULL,
+                                    .tangent = q->want == VN_JVP ? q->direction : NULL,
+                                    .to_t = takes_to ? c->to_t : NULL,
+                                    .to_alpha = takes_to ? c->to_alpha : NULL,
+                                    .to_sigma = takes_to ? c->to_sigma : NULL,
+                                    .guidance = q->guidance};
     status = c->predict(c->user, &asked, raw);
     if (status) return vn_call_failed(c->name, status, err);
     const int64_t row = vn_row_not_finite(q->n, c->size, raw);
@@ -89,7 +105,7 @@ static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *ou
                          .sample = m->sample,
                          .size = m->size,
                          .conditions = {.classes = m->classes, .has_null = m->has_null},
-                         .can = (c->has_weak ? VN_CAN_WEAK : 0) | (c->has_vjp ? VN_CAN_VJP : 0),
+                         .can = c->can,
                          .self = m->self,
                          .predict = predict};
     return VN_OK;
@@ -133,8 +149,9 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     if (!c) return vn_no_memory(err);
     *c = (callback){.name = m->source,
                     .size = m->size,
-                    .has_weak = s->has_weak != 0,
-                    .has_vjp = s->has_vjp != 0,
+                    .can = (s->has_weak ? VN_CAN_WEAK : 0U) | (s->has_vjp ? VN_CAN_VJP : 0U) |
+                           (s->has_jvp ? VN_CAN_JVP : 0U) | (s->takes_to ? VN_TAKES_TO : 0U) |
+                           (s->takes_guidance ? VN_TAKES_GUIDANCE : 0U),
                     .predict = s->predict,
                     .user = s->user};
     m->has_null = s->has_null || !s->classes;

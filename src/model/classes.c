@@ -105,7 +105,7 @@ static const char *classes_text(const vn_model *m, char text[LONGEST]) {
 
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
     char text[LONGEST];
-    if (label >= 0 && label < m->classes) return VN_OK;
+    if (label >= 0 && label < m->named_count) return VN_OK;
     if (label != VN_LABEL_NULL)
         return vn_fail(err, VN_BAD_ARGUMENT, "class %d: %s has %s", (int)label, m->source,
                        labels_text(m, text));
@@ -116,11 +116,11 @@ vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err) {
 }
 
 vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *label, vn_err *err) {
-    const vn_names classes = {(const char *const *)m->names, (size_t)m->classes};
+    const vn_names classes = {(const char *const *)m->names, (size_t)m->named_count};
     int64_t index = 0;
     if (vn_names_find(&classes, text, &index)) {
         char range[LONGEST];
-        if (index < 0 || index >= m->classes)
+        if (index < 0 || index >= m->named_count)
             return vn_fail(err, VN_BAD_ARGUMENT, "class %s: %s has %s%s", text, m->source,
                            classes_text(m, range),
                            m->has_null && m->classes ? "; null is the word for none" : "");

@@ -35,7 +35,7 @@ vn_status vn_model_copy_names(vn_model *m, int32_t classes,
                               vn_err *err) {
     m->names = vn_calloc((size_t)classes + 1, sizeof(char *));
     if (!m->names) return vn_no_memory(err);
-    for (m->classes = 0; m->classes < classes; m->classes++) {
+    for (m->classes = 0; m->classes < classes; m->named_count = ++m->classes) {
         const char *text = name(from, m->classes);
         m->names[m->classes] = text ? vn_strdup(text) : vn_format("%d", (int)m->classes);
         if (!m->names[m->classes]) return vn_no_memory(err);
@@ -127,7 +127,7 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
         status = m->row->denoiser(m, path, &m->denoiser, err);
         if (status == VN_UNSUPPORTED) vn_fail_in(err, "%s", m->source);
     }
-    m->denoiser.conditions.names = (const char *const *)m->names;
+    m->denoiser.conditions = vn_model_conditions(m);
     m->denoiser.tokens = m->tokens;
     *out = &m->denoiser;
     return status;
@@ -145,8 +145,7 @@ void vn_model_close(vn_model **model) {
         vn_values_close(&m->part[i].values);
         vn_net_close(&m->part[i].net);
     }
-    for (int32_t i = 0; m->names && i < m->classes; i++) vn_free(m->names[i]);
-    vn_free(m->names);
+    vn_model_drop_conditions(m);
     vn_free(m->source);
     vn_free(m->path_text);
     vn_free(m->fingerprint);

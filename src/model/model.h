@@ -78,8 +78,12 @@ struct vn_model {
     int parts;
     vn_model_part part[VN_MAX_PARTS]; /* the first is what denoises */
 
-    char **names; /* [classes] */
     int32_t classes;
+    /* classes, then the conditions that were added (conditions.c) */
+    int32_t named_count;
+    char **names; /* [named_count] */
+    int added_count;
+    struct vn_condition_entry *added; /* [added_count] */
     bool has_null;
     int32_t null_row; /* of a network's class table; -1: none of its rows is null */
     /* labels are not the numbers that classes are named by, as null lies between them */
@@ -133,7 +137,20 @@ void vn_model_set_batch(vn_model *m, int64_t batch);
 /* The network that denoises; NULL: it has none. */
 const vn_net *vn_model_net(const vn_model *m);
 
-/* VN_BAD_ARGUMENT unless the label is one of the model's classes, or VN_LABEL_NULL where that means
+/* The conditions there are now, as samplers and guides see them. */
+vn_conditions vn_model_conditions(const vn_model *m);
+/* Adds a condition made of arrays for the network's input ports ("class_labels" where it takes a
+ * vector, "encoder_hidden_states", ...), each without a batch axis, copied. The same name with the
+ * same arrays is the same condition; "null" says what none means. Denoisers opened before know only
+ * the conditions there were. */
+vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn_array *arrays,
+                                  vn_condition *out, vn_err *err);
+/* Frees all of them, with their names and those of classes. */
+void vn_model_drop_conditions(vn_model *m);
+/* What the condition feeds to an input port; NULL: nothing. */
+const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port);
+
+/* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL where that means
  * something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
 /* What vn_model_read_label takes for the label: NULL where the names of classes leave nothing. */
@@ -162,7 +179,10 @@ typedef struct vn_net_denoiser {
     vn_prediction prediction;
     vn_shape sample;
     int64_t size;
-    const char *answer; /* the output that is the prediction */
+    const char *answer;      /* the output that is the prediction */
+    const vn_model *source;  /* whose conditions' arrays are fed; NULL: classes alone */
+    void *fed[VN_MAX_PORTS]; /* rows of them, by input port */
+    size_t fed_bytes[VN_MAX_PORTS];
     int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
     /* most rows of one forward pass; a gradient takes a part of it, as it keeps the activations */
     int64_t chunk, usual; /* usual: where nobody asks for a batch */
@@ -176,12 +196,13 @@ typedef struct vn_net_denoiser {
  * MB. */
 #define VN_BATCH_FLOATS (128 * 784)
 
-/* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the class table; -1: all
- * its rows are classes. */
+/* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the
+ * class table; -1: all its rows are classes. source: whose added conditions it knows; NULL: none. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
-                               int32_t null_row, vn_denoiser *out, vn_err *err);
+                               int32_t null_row, const vn_model *source, vn_denoiser *out,
+                               vn_err *err);
 /* How many samples one forward pass should hold; 0: as many as VN_BATCH_FLOATS, or fewer where
  * their plan would take more than 1 GiB. */
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch);

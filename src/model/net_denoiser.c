@@ -54,14 +54,21 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     }
     vn_shape rows = {.rank = d->sample.rank + 1, .dim = {n}};
     memcpy(rows.dim + 1, d->sample.dim, (size_t)d->sample.rank * sizeof *rows.dim);
-    const vn_feed in[] = {
+    vn_feed in[VN_MAX_PORTS] = {
         {.array = {"sample", VN_F32, rows, q->x + first * d->size}, .scale = d->scale},
         {.array = {"timestep", VN_F32, VN_SHAPE(n), d->time}},
-        {.array = {"class_labels", VN_I32, VN_SHAPE(n), d->labels}},
     };
-    const int inputs = (int)VN_COUNT(in) - !vn_net_input(d->io, "class_labels");
-    const vn_net_call call = {.extent = vn_extent_of(n, &d->sample),
-                              .perturb = {q->perturb, q->always}};
+    const vn_port *labels = vn_net_input(d->io, "class_labels");
+    int inputs = 2, more = 0;
+    if (labels && vn_is_class_table(labels))
+        in[inputs++] = (vn_feed){.array = {"class_labels", VN_I32, VN_SHAPE(n), d->labels}};
+    const vn_status status =
+        vn_condition_feeds(d, q->condition + first, n, in + inputs, &more, err);
+    if (status) return status;
+    inputs += more;
+    const int64_t tokens = vn_condition_tokens(d, q->condition[first]);
+    vn_net_call call = {.extent = vn_extent_of(n, &d->sample), .perturb = {q->perturb, q->always}};
+    call.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
     raw += first * d->size;
     if (q->want)
         return vn_runner_derive(d->runner, &call, q->want, d->answer, inputs, in,
@@ -71,8 +78,8 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     return vn_runner_run(d->runner, &call, inputs, in, q->variance ? 2 : 1, out, err);
 }
 
-static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
-    vn_net_denoiser *d = self;
+/* Rows with one number of tokens. */
+static vn_status run_alike(vn_net_denoiser *d, const vn_query *q, float *raw, vn_err *err) {
     const int64_t part = q->want ? d->chunk / BACK_PART : d->chunk, chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
     for (int64_t first = 0; first < q->n && !status; first += chunk) {
@@ -82,6 +89,89 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     return status;
 }
 
+/* ---- rows of unlike numbers of tokens -------------------------------------------------------- */
+
+typedef struct gathered {
+    int64_t n, *row; /* [n] where it is in the query */
+    vn_level *level;
+    vn_condition *condition;
+    float *x, *direction, *raw, *variance;
+} gathered;
+
+static void free_gathered(gathered *g) {
+    void *all[] = {g->row, g->level, g->condition, g->x, g->direction, g->raw, g->variance};
+    for (size_t i = 0; i < VN_COUNT(all); i++) vn_free(all[i]);
+}
+
+static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_err *err) {
+    const size_t n = (size_t)q->n;
+    *g = (gathered){.row = vn_alloc(n, sizeof *g->row),
+                    .level = vn_alloc(n, sizeof *g->level),
+                    .condition = vn_alloc(n, sizeof *g->condition),
+                    .x = vn_alloc(n * size, sizeof *g->x),
+                    .direction = q->want ? vn_alloc(n * size, sizeof *g->x) : NULL,
+                    .raw = vn_alloc(n * size, sizeof *g->x),
+                    .variance = q->variance ? vn_alloc(n * size, sizeof *g->x) : NULL};
+    return g->row && g->level && g->condition && g->x && g->raw && (!q->want || g->direction) &&
+                   (!q->variance || g->variance)
+               ? VN_OK
+               : vn_no_memory(err);
+}
+
+/* The rows with so many tokens, one behind the other. */
+static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t tokens, gathered *g) {
+    const size_t size = (size_t)d->size, bytes = size * sizeof(float);
+    g->n = 0;
+    for (int64_t i = 0; i < q->n; i++) {
+        if (vn_condition_tokens(d, q->condition[i]) != tokens) continue;
+        const size_t to = (size_t)g->n * size, from = (size_t)i * size;
+        g->level[g->n] = q->level[i];
+        g->condition[g->n] = q->condition[i];
+        memcpy(g->x + to, q->x + from, bytes);
+        if (q->want) memcpy(g->direction + to, q->direction + from, bytes);
+        g->row[g->n++] = i;
+    }
+}
+
+/* Copies rows and takes memory for them at each query, which is little beside such networks. */
+static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, vn_err *err) {
+    const size_t size = (size_t)d->size, bytes = size * sizeof(float);
+    gathered g;
+    vn_status status = take_gathered(&g, q, size, err);
+    for (int64_t i = 0; i < q->n && !status; i++) {
+        const int64_t tokens = vn_condition_tokens(d, q->condition[i]);
+        bool done = false;
+        for (int64_t k = 0; k < i && !done; k++)
+            done = vn_condition_tokens(d, q->condition[k]) == tokens;
+        if (done) continue;
+        gather(d, q, tokens, &g);
+        vn_query part = *q;
+        part.n = g.n;
+        part.x = g.x;
+        part.level = g.level;
+        part.condition = g.condition;
+        part.direction = g.direction;
+        part.variance = g.variance;
+        status = run_alike(d, &part, g.raw, err);
+        for (int64_t k = 0; k < g.n && !status; k++) {
+            memcpy(raw + (size_t)g.row[k] * size, g.raw + (size_t)k * size, bytes);
+            if (q->variance)
+                memcpy(q->variance + (size_t)g.row[k] * size, g.variance + (size_t)k * size, bytes);
+        }
+    }
+    free_gathered(&g);
+    return status;
+}
+
+static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
+    vn_net_denoiser *d = self;
+    bool alike = true;
+    for (int64_t i = 1; d->source && i < q->n && alike; i++)
+        alike = q->condition[i] == q->condition[0] ||
+                vn_condition_tokens(d, q->condition[i]) == vn_condition_tokens(d, q->condition[0]);
+    return alike ? run_alike(d, q, raw, err) : run_groups(d, q, raw, err);
+}
+
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
     d->chunk = batch ? ROWS_A_SAMPLE * batch : d->usual;
 }
@@ -89,7 +179,8 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
-                               int32_t null_row, vn_denoiser *out, vn_err *err) {
+                               int32_t null_row, const vn_model *source, vn_denoiser *out,
+                               vn_err *err) {
     const vn_net_io *io = vn_net_get_io(net);
     *d = (vn_net_denoiser){.io = io,
                            .path = path,
@@ -97,16 +188,21 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, co
                            .sample = *sample,
                            .size = vn_shape_count(sample),
                            .answer = vn_net_prediction(io)->name,
-                           .null_row = null_row};
+                           .null_row = null_row,
+                           .source = source};
     const vn_port *labels = vn_net_input(io, "class_labels");
-    if (labels && !labels->below)
+    if (labels && !vn_is_class_table(labels) && !(source && source->added_count))
         return vn_fail(err, VN_UNSUPPORTED,
-                       "the network takes a %s as its class (class_embed_type); samples are drawn "
-                       "from networks with a table of classes, or without classes",
+                       "the network takes a %s as its class (class_embed_type); give "
+                       "conditions of that kind to it first (vn_model_add_condition)",
                        labels->shape.rank == 1 ? "number" : "vector");
     const int64_t by_size = ROWS_A_SAMPLE * (VN_BATCH_FLOATS / d->size);
-    const vn_extent extent =
-        vn_extent_of(by_size < ROWS_A_SAMPLE ? ROWS_A_SAMPLE : by_size, sample);
+    vn_extent extent = vn_extent_of(by_size < ROWS_A_SAMPLE ? ROWS_A_SAMPLE : by_size, sample);
+    extent.tokens = 1; /* or as many as the longest condition has */
+    for (vn_condition c = VN_CONDITION_NULL; source && c < source->named_count; c++) {
+        const int64_t tokens = source->added_count ? vn_condition_tokens(d, c) : 0;
+        if (tokens > extent.tokens) extent.tokens = tokens;
+    }
     vn_status status = vn_net_rows_within(net, host->device, &extent, PASS_BYTES, &d->usual, err);
     d->chunk = d->usual;
     if (!status) status = vn_runner_open(net, host->device, values, &d->runner, err);
@@ -130,5 +226,6 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, co
 
 void vn_net_denoiser_close(vn_net_denoiser *d) {
     close_arrays(d);
+    vn_condition_feeds_close(d);
     vn_runner_close(&d->runner);
 }

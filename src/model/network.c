@@ -174,7 +174,7 @@ static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *ou
     const vn_model_part *part = &m->part[0];
     if (!m->self && !(m->self = vn_calloc(1, sizeof(vn_net_denoiser)))) return vn_no_memory(err);
     return vn_net_denoiser_open(m->self, &m->host, part->net, part->values, path, &m->prediction,
-                                &m->sample, m->null_row, out, err);
+                                &m->sample, m->null_row, m, out, err);
 }
 
 static void close_denoiser(vn_model *m) {

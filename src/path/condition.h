@@ -7,7 +7,7 @@
 
 #include "base/base.h"
 
-typedef int32_t vn_condition;
+/* vn_condition is vane.h's. */
 #define VN_CONDITION_NULL VN_LABEL_NULL /* none: the unconditional prediction */
 
 /* The conditions of a denoiser, for those who pass them on. Borrowed from the denoiser. */

@@ -404,6 +404,81 @@ static void test_a_trace_holds_every_state(void **state) {
     vn_model_close(&world);
 }
 
+/* ---- what else a network may take ------------------------------------------------------------- */
+
+typedef struct asked {
+    bool to, guided; /* what the queries had */
+    double strength, last_to;
+} asked;
+
+/* The class's mean, drawn towards 0 by the guidance that is given. */
+static vn_status denoise_guided(void *user, const vn_predict_query *q, float *out) {
+    asked *a = user;
+    a->to = q->to_t && q->to_alpha && q->to_sigma;
+    a->guided = q->guidance != NULL;
+    if (!a->to || !a->guided) return VN_OK;
+    a->strength = (double)q->guidance[0];
+    a->last_to = q->to_t[0];
+    for (int64_t i = 0; i < q->n; i++) {
+        assert_true(q->to_t[i] <= q->t[i]);
+        const double g = isnan(q->guidance[i]) ? 1 : (double)q->guidance[i];
+        for (int j = 0; j < 2; j++) out[2 * i + j] = (float)(g * (q->labels[i] == 0 ? 1 : 2));
+    }
+    return VN_OK;
+}
+
+static void test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_guide(void **state) {
+    (void)state;
+    asked a = {0};
+    gaussians none = {0};
+    vn_callback_model spec = spec_of(&none);
+    spec.predict = denoise_guided;
+    spec.user = &a;
+    spec.takes_to = spec.takes_guidance = 1;
+    vn_sample_options o = vn_sample_options_default();
+    o.count = 1;
+    o.label = 1;
+    o.steps = 4;
+    o.sampler = "euler";
+    o.guide = "embedded";
+    o.guidance = 2.5;
+    vn_model *m = open_callback(&spec);
+    vn_samples *s = draw(m, &o);
+    assert_true(a.to && a.guided && a.strength == 2.5 && a.last_to == 0);
+    assert_true(fabs((double)vn_samples_data(s)[0] - 5) < 2e-6); /* x0 at the last step */
+    assert_int_equal(vn_samples_passes(s), 4);
+    vn_samples_close(&s);
+    o.guide = NULL; /* cfg guides from outside: the network is left as it likes */
+    o.guidance = 1;
+    s = draw(m, &o);
+    assert_true(isnan(a.strength) && fabs((double)vn_samples_data(s)[0] - 2) < 2e-6);
+    vn_samples_close(&s);
+    vn_model_close(&m);
+    spec.takes_to = spec.takes_guidance = 0;
+    m = open_callback(&spec);
+    o.guide = "embedded";
+    o.guidance = 2;
+    assert_int_equal(vn_sample(m, &o, &s), VN_BAD_ARGUMENT);
+    assert_non_null(strstr(vn_error_text(vn), "a network that takes guidance as an input"));
+    vn_model_close(&m);
+}
+
+static void test_a_callback_has_conditions_of_its_own(void **state) {
+    (void)state;
+    gaussians none = {0};
+    const vn_callback_model spec = spec_of(&none);
+    vn_model *m = open_callback(&spec);
+    static const float x[2] = {0};
+    const vn_array array = {"class_labels", VN_F32, {1, {2}}, x};
+    vn_condition c;
+    assert_int_equal(vn_model_add_condition(m, "fox", 1, &array, &c), VN_UNSUPPORTED);
+    assert_string_equal(vn_error_text(vn),
+                        "two bells: its conditions are its own; only a network takes others");
+    assert_int_equal(vn_model_add_condition(m, NULL, 1, &array, &c), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_model_add_condition(NULL, "fox", 1, &array, &c), VN_BAD_ARGUMENT);
+    vn_model_close(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_callback_draws_what_the_world_draws),
@@ -414,6 +489,8 @@ int main(void) {
         cmocka_unit_test(test_a_reward_moves_samples),
         cmocka_unit_test(test_a_population_is_one_batch),
         cmocka_unit_test(test_a_trace_holds_every_state),
+        cmocka_unit_test(test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_guide),
+        cmocka_unit_test(test_a_callback_has_conditions_of_its_own),
     };
     return run_under_each_kernel_set(tests, context_enter, context_leave);
 }

@@ -18,7 +18,7 @@
 NO_PADDING(vn_context_options, error_size);
 NO_PADDING(vn_model_info, sampling_steps);
 NO_PADDING(vn_model_options, null_class);
-NO_PADDING(vn_callback_model, user);
+NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_sample_options, reward_user);
 NO_PADDING(vn_sampling_state, sigma);
 NO_PADDING(vn_written, passes);

@@ -32,7 +32,7 @@
  *
  * Read this header from top to bottom and stop when you have what you need: 1 status and context, 2
  * models, 3 sampling, 4 training, 5 running a network once, 6 likelihood and metrics, 7 speed and
- * descriptions, 8 the tables.
+ * descriptions, 8 the tables, 9 options by name.
  *
  * Conventions. Every call that can fail returns a vn_status; the words are in vn_error_text, where
  * names of options stand in backquotes (`skip_bad`, `size=64`). Nothing here prints, exits or
@@ -142,6 +142,45 @@ VN_API const char *vn_status_name(vn_status status); /* "ok", "no memory", ... *
 VN_API const char *vn_version(void);                 /* "0.1.0" */
 VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the library */
 
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what files
+ * and weights may be kept in. */
+typedef enum vn_dtype {
+    VN_F32,
+    VN_I32,
+    VN_BF16,
+    VN_F16,
+    VN_U8,
+    VN_I64,
+    VN_F64,
+    VN_BOOL,
+    VN_I8,
+    VN_I16,
+    VN_U16,
+    VN_U32,
+    VN_U64,
+    VN_F8_E4M3,
+    VN_F8_E5M2,
+    VN_DTYPE_COUNT
+} vn_dtype;
+
+#define VN_MAX_RANK 6
+
+typedef struct vn_shape {
+    int rank; /* 0: one number */
+    int64_t dim[VN_MAX_RANK];
+} vn_shape;
+
+/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will not
+ * grow. */
+typedef struct vn_array {
+    const char *name;
+    vn_dtype dtype;
+    vn_shape shape;
+    const void *data; /* at any address */
+} vn_array;
+
 /* ---- 2. Models ------------------------------------------------------------------------------- */
 
 typedef struct vn_model vn_model;
@@ -210,6 +249,18 @@ VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
 VN_API const char *vn_model_fingerprint(vn_model *model);
 /* Name of class `label`, owned by the model; NULL if out of range. */
 VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
+/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is only
+ * copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its name
+ * ("negative:class=grey sky"). */
+typedef int32_t vn_condition;
+/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by diffusers'
+ * names ("class_labels" where the network takes a vector as its class, "encoder_hidden_states"), each
+ * the network's shape without the batch axis. They are copied. The same name with the same arrays is
+ * the same condition, and *out its number. The name "null" says what VN_LABEL_NULL means. Conditions
+ * with unlike numbers of tokens may be sampled together. VN_BAD_ARGUMENT names the input, VN_UNSUPPORTED
+ * a model that takes none. */
+VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
+                                        const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
  * nearest. */
 VN_API vn_status vn_model_find_label(const vn_model *model, const char *text, int32_t *label);
@@ -227,6 +278,14 @@ typedef struct vn_predict_query {
     /* not NULL only if has_vjp: then out is not the answer but the gradient of sum(cotangent *
      * answer) by x; [n, one sample] */
     const float *cotangent;
+    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one sample] */
+    const float *tangent;
+    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over it
+     * (a velocity, from t to to_t) */
+    const double *to_t, *to_alpha, *to_sigma;
+    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`); NaN: as
+     * it likes */
+    const float *guidance;
 } vn_predict_query;
 
 typedef struct vn_callback_model {
@@ -247,6 +306,8 @@ typedef struct vn_callback_model {
      * VN_NOT_FINITE. */
     vn_status (*predict)(void *user, const vn_predict_query *query, float *out);
     void *user;
+    /* see vn_predict_query; reserved is 0 */
+    int has_jvp, takes_to, takes_guidance, reserved;
 } vn_callback_model;
 
 VN_API void vn_callback_model_init(vn_callback_model *o, size_t size);
@@ -402,6 +463,49 @@ VN_API const double *vn_samples_trace_times(const vn_samples *samples);
  * bands of a picture, one a guidance value. */
 VN_API vn_status vn_samples_append(vn_samples *samples, const vn_samples *more);
 
+/* A sampling that its caller drives, step by step: to show states, to mix in what is known of the
+ * samples, to stop early, to do other things in between. All samples go together, whatever
+ * options.batch says of the passes through the network; they have the bits that vn_sample gives
+ * with the same options. */
+typedef struct vn_sampling vn_sampling;
+
+/* Opens it, with the noise of all samples made. *out is closed with vn_sampling_close, before the
+ * model, which can do nothing else that asks its network as long as it is open (VN_BAD_ARGUMENT),
+ * nor can options->weak. What options point to is used until then. Errors as vn_sample; of guides
+ * that select among samples, also a `batch` below their count is VN_BAD_ARGUMENT. */
+VN_API vn_status vn_sampling_open(vn_model *model, const vn_sample_options *options,
+                                  vn_sampling **out);
+/* One step of all samples. *done (or done NULL) becomes 1 when it was the last, else 0. Reports
+ * progress as vn_sample does, and can be cancelled; a cancel that comes too late for one step stops
+ * the next. VN_NOT_FINITE, VN_CANCELLED, VN_NO_MEMORY and what the model's callback says end the
+ * sampling, of which only vn_sampling_close is left; a step after the last is VN_BAD_ARGUMENT. */
+VN_API vn_status vn_sampling_step(vn_sampling *sampling, int *done);
+
+typedef struct vn_sampling_state {
+    size_t struct_size;
+    int64_t count; /* samples */
+    /* [count, one sample] x = alpha x0 + sigma noise, as far as it is. Owned by the sampling, valid
+     * until vn_sampling_samples or its end; what is written into it between two steps is where the
+     * next goes on from. NULL: the samples were given out */
+    float *x;
+    const int32_t *labels;  /* [count], as vn_samples_labels */
+    int64_t step, steps;    /* made, and in all */
+    double t, alpha, sigma; /* the level that x is at: t falls to 0 */
+} vn_sampling_state;
+
+VN_API void vn_sampling_state_init(vn_sampling_state *o, size_t size);
+static inline vn_sampling_state vn_sampling_state_default(void) {
+    vn_sampling_state o;
+    vn_sampling_state_init(&o, sizeof o);
+    return o;
+}
+
+VN_API vn_status vn_sampling_get_state(vn_sampling *sampling, vn_sampling_state *state);
+/* After the last step: *out receives the samples, the caller's from then on (vn_samples_close).
+ * VN_BAD_ARGUMENT before, and the second time. */
+VN_API vn_status vn_sampling_samples(vn_sampling *sampling, vn_samples **out);
+VN_API void vn_sampling_close(vn_sampling **sampling);
+
 /* What becomes of samples that are in a folder already. (A picture or a tensor file is replaced
  * whatever is said here; files that vane did not write are never touched.) */
 typedef enum vn_existing {
@@ -509,6 +613,9 @@ typedef struct vn_train_options {
     int64_t preview_every;
     int resume;    /* go on with the run in `out`: options that would change it are refused */
     int overwrite; /* replace the run in `out` */
+    /* parts of equal size in which a step's batch is passed through the network, one after
+     * another, for less memory; 0: 1. What is learned is the same but for rounding */
+    int64_t microbatches;
 } vn_train_options;
 
 VN_API void vn_train_options_init(vn_train_options *o, size_t size);
@@ -555,11 +662,12 @@ static inline vn_train_result vn_train_result_default(void) {
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
                           const vn_train_options *options, vn_train_result *result);
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_sample, vn_sample_to, vn_eval, vn_log_likelihood, vn_bench and vn_bench_sample. The
- * request is over when that call returns, whatever it returns, also where it came too late for it.
- * Calls that read large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is
- * over if one was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe
- * in a signal handler and from other threads, until vn_context_close. */
+ * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
+ * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
+ * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
+ * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it returned
+ * VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler and from
+ * other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */
@@ -809,6 +917,67 @@ VN_API const vn_param *vn_row_param(const vn_row *row, size_t i); /* NULL past t
  * none such. A name may be a row of several kinds ("edm" is a path, a prediction, ...). */
 VN_API size_t vn_kind_find(const char *name);
 VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
+
+/* ---- 9. Options by name ---------------------------------------------------------------------- */
+
+/* The structs of options whose members can be walked, set and read by name: for flags, JSON,
+ * keyword arguments and forms. Members that are neither numbers nor texts (labels of each sample,
+ * callbacks, a weak model, ...) are set in C alone. */
+enum {
+    VN_OPTIONS_CONTEXT = 0,   /* "context": vn_context_options */
+    VN_OPTIONS_MODEL,         /* "model": vn_model_options */
+    VN_OPTIONS_SAMPLE,        /* "sample": vn_sample_options */
+    VN_OPTIONS_TRAIN,         /* "train": vn_train_options */
+    VN_OPTIONS_LIKELIHOOD,    /* "likelihood": vn_likelihood_settings */
+    VN_OPTIONS_EVAL,          /* "eval": vn_eval_options */
+    VN_OPTIONS_BENCH,         /* "bench": vn_bench_options */
+    VN_OPTIONS_BENCH_SAMPLING /* "bench-sampling": vn_bench_sampling_options */
+};
+
+enum {
+    VN_OPTION_TEXT = 0, /* const char * */
+    VN_OPTION_FLAG,     /* int; written "true" or "false", and read as 1 or 0 too */
+    VN_OPTION_INT,      /* int */
+    VN_OPTION_INT64,    /* int64_t */
+    VN_OPTION_UINT64,   /* uint64_t */
+    VN_OPTION_DOUBLE,   /* double */
+    VN_OPTION_LABEL     /* int32_t; written as a class's number, "null" or "all" */
+};
+
+/* One option. Its default may stand for "not given": then `fallback` or `otherwise` says what is
+ * done. */
+typedef struct vn_option {
+    const char *name; /* of the member: "weight_decay" */
+    int type;         /* VN_OPTION_TEXT, ... */
+    size_t offset;    /* of the member in its struct, bytes */
+    double value;     /* the default; a text's is NULL */
+    /* the number that is used where the default stands for "not given"; else as value */
+    double fallback;
+    double min, max; /* of what is given, inclusive; 0 of texts and flags */
+    /* what is done where it is not given, in words: "the path's own"; "": nothing to say. NULL:
+     * `fallback` says it */
+    const char *otherwise;
+    const char *choices; /* of a text: "cosine|constant"; NULL: any */
+    const char *table;   /* of a text: the kind of the tables whose rows it takes; or NULL */
+    const char *unit;    /* of a number: "steps"; NULL: none */
+    const char *word;    /* stands for the value in a usage line: "N"; "" for a flag */
+    const char *help;    /* one sentence */
+} vn_option;
+
+VN_API const char *vn_option_kind_name(int kind);         /* "context", ...; NULL past the end */
+VN_API size_t vn_option_count(int kind);                  /* 0 for what is no kind */
+VN_API const vn_option *vn_option_at(int kind, size_t i); /* NULL past the end */
+/* A '-' in the name counts as '_'. NULL: there is none such. */
+VN_API const vn_option *vn_option_find(int kind, const char *name);
+/* Sets a member of `options`, the kind's struct, by the words of its value; NULL: back to the
+ * default. A text is kept by its address and has to live as long as options. VN_BAD_ARGUMENT names
+ * the option with its bounds or choices, or the nearest of an unknown one; options stay as they
+ * were. vn receives the words and may be NULL. */
+VN_API vn_status vn_option_set(vn_context *vn, int kind, void *options, const char *name,
+                               const char *text);
+/* *text receives the value as vn_option_set takes it, freed with vn_text_free; NULL: not given. */
+VN_API vn_status vn_option_get(vn_context *vn, int kind, const void *options, const char *name,
+                               char **text);
 
 #ifdef __cplusplus
 }
