@@ -526,6 +526,12 @@ VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* The same, and what becomes of those samples. */
 VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,
                                     vn_existing existing);
+/* The bytes of the file that vn_samples_save would write, in memory: format "png", "safetensors" or
+ * "npy". *bytes [*size] is freed with vn_bytes_free; NULL and 0 after a failure: VN_BAD_ARGUMENT,
+ * VN_UNSUPPORTED (no such picture can be made of these samples), VN_NO_MEMORY. */
+VN_API vn_status vn_samples_encode(const vn_samples *samples, const char *format, void **bytes,
+                                   size_t *size);
+VN_API void vn_bytes_free(void **bytes);
 /* Whether samples of the model could be saved there by vn_samples_save: that they are what such a
  * file shows, and that it can be written. vn_sample_check knows more. Leaves nothing behind. */
 VN_API vn_status vn_samples_can_save(const vn_model *model, const char *path);

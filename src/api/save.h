@@ -9,6 +9,8 @@ struct vn_saver {
     const struct vn_form *form;
     const vn_samples *of;
     const char *path;
+    vn_memory_file
+        *to; /* the file is one in memory, and path its name in messages; NULL: at path */
     vn_existing existing;
     int64_t done; /* samples put */
     void *self;   /* the form's own */
@@ -38,9 +40,9 @@ vn_differences vn_bands_differ(const vn_samples *s);
 const char *vn_band_setting(const vn_samples_band *band, const char *key);
 
 /* A picture with its settings (an object of strings) in its text chunks. fresh: a file that is
- * there stays, and is an error. */
+ * there stays, and is an error. to: into memory, not to a file; else NULL. */
 vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
-                           bool fresh, vn_err *err);
+                           bool fresh, vn_memory_file *to, vn_err *err);
 
 /* Refuses a path at which pictures would lie among a model's files, or among data (save_place.c).
  * trained_on: the folder of the model's own data; NULL: none. */

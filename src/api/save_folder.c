@@ -165,7 +165,7 @@ static vn_status put_one(vn_saver *s, size_t b, int64_t i, const float *sample, 
         status = vn_image_from_sample(sample, (int)of->sample.dim[0], (int)of->sample.dim[1],
                                       (int)of->sample.dim[2], &image, err);
     if (!status) status = vn_image_enlarge(&image, of->scale ? of->scale : 1, err);
-    if (!status) status = vn_picture_write(&image, settings, path, true, err);
+    if (!status) status = vn_picture_write(&image, settings, path, true, NULL, err);
     vn_image_free(&image);
     json_decref(settings);
     vn_free(path);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 vn_status vn_picture_write(const vn_image *image, const json_t *settings, const char *path,
-                           bool fresh, vn_err *err) {
+                           bool fresh, vn_memory_file *to, vn_err *err) {
     vn_setting list[32];
     size_t count = 0;
     const char *key;
@@ -14,6 +14,7 @@ vn_status vn_picture_write(const vn_image *image, const json_t *settings, const 
     json_object_foreach((json_t *)settings, key, value) {
         if (count < VN_COUNT(list)) list[count++] = (vn_setting){key, json_string_value(value)};
     }
+    if (to) return vn_png_encode(to, image, list, count, err);
     return (fresh ? vn_png_write_new : vn_png_write)(path, image, list, count, err);
 }
 
@@ -76,7 +77,7 @@ static vn_status open_picture(vn_saver *s, vn_err *err) {
                                       ? "draw fewer, or save .safetensors, .npy or a folder"
                                       : "draw fewer bands, or save .safetensors or .npy");
     }
-    return vn_check_file(s->path, err);
+    return s->to ? VN_OK : vn_check_file(s->path, err);
 }
 
 /* A world's density behind its samples. */
@@ -115,7 +116,7 @@ static vn_status put_picture(vn_saver *s, int64_t first, int64_t n, const vn_row
     vn_status status = vn_shape_is_image(&s->of->sample)
                            ? vn_show_grid(&p->show, &image, err)
                            : show_points(s->of, &p->show, &image, err);
-    if (!status) status = vn_picture_write(&image, s->of->settings, s->path, false, err);
+    if (!status) status = vn_picture_write(&image, s->of->settings, s->path, false, s->to, err);
     vn_image_free(&image);
     return status;
 }

@@ -40,9 +40,14 @@ static json_t *metadata_of(const vn_samples *s) {
     return NULL;
 }
 
+/* And what killed processes left is removed. */
+static vn_status check_file(const vn_saver *s, vn_err *err) {
+    return s->to ? VN_OK : vn_check_file(s->path, err);
+}
+
 static vn_status open_safetensors(vn_saver *s, vn_err *err) {
     const vn_samples *of = s->of;
-    vn_status status = vn_check_file(s->path, err); /* and what killed processes left is removed */
+    vn_status status = check_file(s, err);
     json_t *metadata = !status ? metadata_of(of) : NULL;
     if (!metadata) return status ? status : vn_no_memory(err);
     vn_shape states = {.rank = of->sample.rank + 2, .dim = {of->levels, of->count}};
@@ -55,8 +60,8 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
         [TRACE_T] = {.name = "trace_t", .dtype = VN_F64, .shape = VN_SHAPE(of->levels)},
     };
     vn_tensor_file *f = NULL;
-    status =
-        vn_safetensors_begin(s->path, tensors, of->levels ? TENSORS : TRACE, metadata, &f, err);
+    status = vn_safetensors_begin(s->path, s->to, tensors, of->levels ? TENSORS : TRACE, metadata,
+                                  &f, err);
     s->self = f;
     if (!status && of->levels)
         status = vn_tensor_file_put(f, TRACE_T, 0, (size_t)of->levels, of->trace_t, err);
@@ -67,8 +72,8 @@ static vn_status open_safetensors(vn_saver *s, vn_err *err) {
 static vn_status open_npy(vn_saver *s, vn_err *err) {
     const vn_shape shape = shape_of(s->of);
     vn_tensor_file *f = NULL;
-    vn_status status = vn_check_file(s->path, err);
-    if (!status) status = vn_npy_begin(s->path, VN_F32, &shape, &f, err);
+    vn_status status = check_file(s, err);
+    if (!status) status = vn_npy_begin(s->path, s->to, VN_F32, &shape, &f, err);
     s->self = f;
     return status;
 }

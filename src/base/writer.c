@@ -5,7 +5,8 @@
  * The file aside is called .vane-tmp- and 16 random digits, so that nobody can put a pipe or a link
  * there before us, and it is made by this open or not at all. It is locked while it is written: one
  * of such a name that is not locked was left by a killed process, and vn_remove_stale removes
- * it. */
+ * it. One of vn_writer_open_memory writes to memory instead, for what a program wants without a
+ * file. */
 #include "base/base.h"
 
 #include <dirent.h>
@@ -189,6 +190,27 @@ vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err) {
     return status;
 }
 
+vn_status vn_writer_open_memory(vn_writer *w, const char *name, vn_memory_file *to, vn_err *err) {
+    *to = (vn_memory_file){0};
+    *w = (vn_writer){.path = vn_strdup(name), .to = to};
+    if (w->path) w->file = open_memstream(&to->bytes, &to->size);
+    if (w->file) return VN_OK;
+    writer_free(w);
+    return vn_no_memory(err);
+}
+
+/* Its bytes are there when it is closed, as many as its place then says. */
+static vn_status commit_memory(vn_writer *w, vn_err *err) {
+    vn_memory_file *to = w->to;
+    bool ok = !ferror(w->file) && fseeko(w->file, 0, SEEK_END) == 0;
+    ok = fclose(w->file) == 0 && ok;
+    writer_free(w);
+    if (ok) return VN_OK;
+    vn_free(to->bytes);
+    *to = (vn_memory_file){0};
+    return vn_no_memory(err);
+}
+
 /* The file aside takes its name, which nothing has: false, with EEXIST, where something does. Not
  * every file system renames so, and not every other links. */
 static bool take_new_name(const vn_writer *w) {
@@ -249,6 +271,7 @@ bool vn_sync_folder_of(const char *path) {
 }
 
 vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
+    if (w->to) return commit_memory(w, err);
     bool failed_before = ferror(w->file);
     bool ok = fflush(w->file) == 0;
     if (ok && failed_before) {
@@ -271,8 +294,12 @@ vn_status vn_writer_commit(vn_writer *w, vn_err *err) {
 
 void vn_writer_abandon(vn_writer *w) {
     if (!w->file) return;
-    unlink(w->aside);
+    if (w->aside) unlink(w->aside);
     fclose(w->file);
+    if (w->to) {
+        vn_free(w->to->bytes);
+        *w->to = (vn_memory_file){0};
+    }
     writer_free(w);
 }
 

@@ -73,6 +73,9 @@ vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting
 /* The same for a file that is not there yet: what is there stays, and is VN_IO. */
 vn_status vn_png_write_new(const char *path, const vn_image *image, const vn_setting *settings,
                            size_t count, vn_err *err);
+/* The same bytes in memory. */
+vn_status vn_png_encode(vn_memory_file *out, const vn_image *image, const vn_setting *settings,
+                        size_t count, vn_err *err);
 /* What a PNG says of itself: {"width", "height", "channels", "text": {key: value, ...}}.
  * json_decref by the caller. */
 vn_status vn_png_describe(const char *path, json_t **out, vn_err *err);

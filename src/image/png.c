@@ -351,30 +351,42 @@ static vn_status encode(const vn_image *image, const vn_setting *settings, size_
     return status;
 }
 
-static vn_status write_png(vn_status (*open)(vn_writer *w, const char *path, vn_err *err),
-                           const char *path, const vn_image *image, const vn_setting *settings,
-                           size_t count, vn_err *err) {
-    vn_writer w;
-    vn_err own = {0};
-    vn_status status = open(&w, path, &own);
+/* Closes w, whose opening ended with `status` and the words in *own. */
+static vn_status write_png(vn_writer *w, const char *path, const vn_image *image,
+                           const vn_setting *settings, size_t count, vn_status status, vn_err *own,
+                           vn_err *err) {
     if (!status) {
-        status = encode(image, settings, count, w.file, &own);
+        status = encode(image, settings, count, w->file, own);
         if (!status)
-            status = vn_writer_commit(&w, &own);
+            status = vn_writer_commit(w, own);
         else
-            vn_fail_in(&own, "%s", path);
-        vn_writer_abandon(&w);
+            vn_fail_in(own, "%s", path);
+        vn_writer_abandon(w);
     }
-    if (status && err) *err = own;
+    if (status && err) *err = *own;
     return status;
 }
 
 vn_status vn_png_write(const char *path, const vn_image *image, const vn_setting *settings,
                        size_t count, vn_err *err) {
-    return write_png(vn_writer_open, path, image, settings, count, err);
+    vn_writer w;
+    vn_err own = {0};
+    const vn_status status = vn_writer_open(&w, path, &own);
+    return write_png(&w, path, image, settings, count, status, &own, err);
 }
 
 vn_status vn_png_write_new(const char *path, const vn_image *image, const vn_setting *settings,
                            size_t count, vn_err *err) {
-    return write_png(vn_writer_open_new, path, image, settings, count, err);
+    vn_writer w;
+    vn_err own = {0};
+    const vn_status status = vn_writer_open_new(&w, path, &own);
+    return write_png(&w, path, image, settings, count, status, &own, err);
+}
+
+vn_status vn_png_encode(vn_memory_file *out, const vn_image *image, const vn_setting *settings,
+                        size_t count, vn_err *err) {
+    vn_writer w;
+    vn_err own = {0};
+    const vn_status status = vn_writer_open_memory(&w, "a PNG", out, &own);
+    return write_png(&w, "a PNG", image, settings, count, status, &own, err);
 }

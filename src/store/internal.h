@@ -30,7 +30,7 @@ struct vn_tensor_file {
     uint64_t at;            /* where the next byte would go */
 };
 /* Opens the file for `bytes` in all, with uncleared places. */
-vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
+vn_status vn_tensor_file_open(const char *path, vn_memory_file *to, size_t tensors, uint64_t bytes,
                               vn_tensor_file **out, vn_err *err);
 
 /* ---- weights --------------------------------------------------------------------------------- */

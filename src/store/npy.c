@@ -41,7 +41,7 @@ static uint64_t write_header(FILE *file, const char *type, const vn_shape *shape
     return (uint64_t)(PREFIX_BYTES + padded);
 }
 
-vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
+vn_status vn_npy_begin(const char *path, vn_memory_file *to, vn_dtype dtype, const vn_shape *shape,
                        vn_tensor_file **out, vn_err *err) {
     const char *type = numpy_type(dtype);
     size_t count, bytes;
@@ -49,7 +49,8 @@ vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
     if (!type) return vn_fail(err, VN_UNSUPPORTED, "%s: .npy of %s", path, vn_dtype_name(dtype));
     if (!vn_array_size(shape, dtype, &count, &bytes))
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: array too large", path);
-    const vn_status status = vn_tensor_file_open(path, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
+    const vn_status status =
+        vn_tensor_file_open(path, to, 1, (uint64_t)bytes + HEADER_BYTES, out, err);
     if (status) return status;
     (*out)->at = write_header((*out)->w.file, type, shape);
     (*out)->place[0] = (vn_tensor_place){(*out)->at, vn_dtype_size(dtype)};
@@ -59,7 +60,7 @@ vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
 vn_status vn_npy_write(const char *path, vn_dtype dtype, const vn_shape *shape, const void *data,
                        vn_err *err) {
     vn_tensor_file *f = NULL;
-    vn_status status = vn_npy_begin(path, dtype, shape, &f, err);
+    vn_status status = vn_npy_begin(path, NULL, dtype, shape, &f, err);
     if (!status) status = vn_tensor_file_put(f, 0, 0, (size_t)vn_shape_count(shape), data, err);
     if (!status) status = vn_tensor_file_commit(&f, err);
     vn_tensor_file_abandon(&f);

@@ -113,8 +113,9 @@ vn_status vn_safetensors_stream(const char *path, const vn_array *tensors, size_
     return status;
 }
 
-vn_status vn_safetensors_begin(const char *path, const vn_array *tensors, size_t count,
-                               const json_t *metadata, vn_tensor_file **out, vn_err *err) {
+vn_status vn_safetensors_begin(const char *path, vn_memory_file *to, const vn_array *tensors,
+                               size_t count, const json_t *metadata, vn_tensor_file **out,
+                               vn_err *err) {
     char *header = NULL;
     *out = NULL;
     placed *order = vn_alloc(count, sizeof *order);
@@ -122,7 +123,7 @@ vn_status vn_safetensors_begin(const char *path, const vn_array *tensors, size_t
     if (!status) status = make_header(path, order, count, metadata, &header, err);
     uint64_t begin = header ? 8 + (strlen(header) + 7) / 8 * 8 : 0, bytes = begin;
     for (size_t i = 0; !status && i < count; i++) bytes += order[i].bytes;
-    if (!status) status = vn_tensor_file_open(path, count, bytes, out, err);
+    if (!status) status = vn_tensor_file_open(path, to, count, bytes, out, err);
     if (!status) {
         write_header((*out)->w.file, header);
         (*out)->at = begin;

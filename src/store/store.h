@@ -62,11 +62,13 @@ vn_status vn_npy_write(const char *path, vn_dtype dtype, const vn_shape *shape, 
 /* The same two kinds of file written piece by piece, for tensors that are larger than memory. Begin
  * writes the header (data of the tensors is not looked at) and refuses what the disk has no space
  * for; put takes pieces in any order, as many in all as the tensors have; commit makes the file
- * appear, and without it there is none. */
+ * appear, and without it there is none. to: the file is one in memory, which outlives it, and path
+ * its name in messages; NULL: at path. */
 typedef struct vn_tensor_file vn_tensor_file;
-vn_status vn_safetensors_begin(const char *path, const vn_array *tensors, size_t count,
-                               const json_t *metadata, vn_tensor_file **out, vn_err *err);
-vn_status vn_npy_begin(const char *path, vn_dtype dtype, const vn_shape *shape,
+vn_status vn_safetensors_begin(const char *path, vn_memory_file *to, const vn_array *tensors,
+                               size_t count, const json_t *metadata, vn_tensor_file **out,
+                               vn_err *err);
+vn_status vn_npy_begin(const char *path, vn_memory_file *to, vn_dtype dtype, const vn_shape *shape,
                        vn_tensor_file **out, vn_err *err);
 /* Elements [first, first + n) of the tensor at this place of `tensors` (.npy: 0). */
 vn_status vn_tensor_file_put(vn_tensor_file *f, size_t tensor, size_t first, size_t n,

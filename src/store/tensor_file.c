@@ -4,15 +4,19 @@
 
 #include <sys/types.h>
 
-vn_status vn_tensor_file_open(const char *path, size_t tensors, uint64_t bytes,
+vn_status vn_tensor_file_open(const char *path, vn_memory_file *to, size_t tensors, uint64_t bytes,
                               vn_tensor_file **out, vn_err *err) {
     *out = NULL;
-    vn_status status = vn_check_space(path, bytes, err);
+    vn_status status = to ? VN_OK : vn_check_space(path, bytes, err);
     if (status) return status;
     vn_tensor_file *f = vn_calloc(1, sizeof *f);
     if (!f) return vn_no_memory(err);
     f->place = vn_alloc(tensors, sizeof *f->place);
-    status = f->place ? vn_writer_open(&f->w, path, err) : vn_no_memory(err);
+    if (!f->place)
+        status = vn_no_memory(err);
+    else
+        status =
+            to ? vn_writer_open_memory(&f->w, path, to, err) : vn_writer_open(&f->w, path, err);
     if (status)
         vn_tensor_file_abandon(&f);
     else

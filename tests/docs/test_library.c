@@ -1,10 +1,13 @@
 /* The examples of docs/library.md, compiled from the page and run. */
 #include "api/support_api.h"
 
+#include <stdio.h>
+
 #include "support/scratch.h"
 
 vn_status inpaint(vn_model *model, const vn_sample_options *o, const float *known,
                   vn_samples **out);
+vn_status send_png(const vn_samples *samples, FILE *to);
 
 enum { SIDE = 8, COUNT = 3 };
 
@@ -27,6 +30,12 @@ static void the_known_half_is_in_every_sample(void **state) {
     const float *x = vn_samples_data(out);
     for (int i = 0; i < COUNT * SIDE * SIDE; i++)
         if (i % SIDE < SIDE / 2) assert_true(x[i] == known[i % (SIDE * SIDE)]);
+    FILE *file = fopen("sent.png", "wb");
+    expect_ok(vn, send_png(out, file));
+    assert_int_equal(fclose(file), 0);
+    char *text = NULL;
+    expect_ok(vn, vn_describe(vn, "sent.png", &text));
+    vn_text_free(&text);
     vn_samples_close(&out);
     vn_model_close(&model);
     vn_context_close(&vn);
