@@ -237,7 +237,15 @@ static inline vn_model_options vn_model_options_default(void) {
  * option). */
 VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
                                     const vn_model_options *options, vn_model **out);
-/* The same for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
+/* Another handle of a model, for the context `vn`, which may be the model's own or another one: it
+ * answers the same bits and shares the weights, which are in memory once. Handles of different
+ * contexts may be used at once, each by its context's thread; while this call runs nothing else may
+ * use `model`. Each is closed by vn_model_close, in any order and by any thread; the context that
+ * the model was opened with stays open until the last is closed. A callback is called for each of
+ * them, so perhaps by several threads at once. Fails, in the words of `vn`, with VN_BAD_ARGUMENT or
+ * VN_NO_MEMORY. */
+VN_API vn_status vn_model_share(vn_model *model, vn_context *vn, vn_model **out);
+/* vn_model_open for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
  * VN_NO_MEMORY. */
 VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
 VN_API void vn_model_close(vn_model **model);
@@ -671,9 +679,9 @@ VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
  * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
  * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
  * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
- * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it returned
- * VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler and from
- * other threads, until vn_context_close. */
+ * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it
+ * returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler
+ * and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */

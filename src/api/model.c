@@ -68,6 +68,14 @@ vn_status vn_model_open_with(vn_context *vn, const char *source, const vn_model_
     return vn_end_reading(vn, status);
 }
 
+vn_status vn_model_share(vn_model *m, vn_context *vn, vn_model **out) {
+    if (!m || !vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_share: out is needed");
+    const vn_model_host host = vn_context_host(vn);
+    return vn_model_share_with(vn, &host, m, out, err);
+}
+
 vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);

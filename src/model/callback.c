@@ -162,6 +162,15 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
     return !status ? vn_model_copy_names(m, s->classes, given_name, s->class_names, err) : status;
 }
 
+static vn_status share(vn_model *m, const vn_model *of, vn_err *err) {
+    callback *c = m->self = vn_alloc(1, sizeof *c);
+    if (!c) return vn_no_memory(err);
+    *c = *(const callback *)of->self;
+    c->t = c->alpha = c->sigma = NULL;
+    c->capacity = 0;
+    return VN_OK;
+}
+
 static void close(vn_model *m) {
     if (m->self) close_arrays(m->self);
     vn_free(m->self);
@@ -170,6 +179,7 @@ static void close(vn_model *m) {
 const vn_model_row vn_callback_model_row = {
     .row = {"callback", "a denoiser of the program that embeds this library", "", NULL},
     .denoiser = make_denoiser,
+    .share = share,
     .close = close,
 };
 

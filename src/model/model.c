@@ -1,5 +1,5 @@
 /* model.c - the life of a model: new, opened by the row that detects its source, a denoiser on a
- * path, closed. What depends on its kind is in the rows. */
+ * path, shared, closed. What depends on its kind is in the rows. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -26,6 +26,7 @@ vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model
     m->sampling = vn_sampling_defaults_plain();
     m->asked_null = -1;
     m->null_row = -1;
+    atomic_init(&m->holders, 1);
     *out = m;
     return VN_OK;
 }
@@ -133,13 +134,57 @@ vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser
     return status;
 }
 
+/* ---- sharing --------------------------------------------------------------------------------- */
+
+/* All members but those that change while a model is used, and those of its context. */
+static void take_shared(vn_model *m, const vn_model *of) {
+    m->kind = of->kind;
+    m->source = of->source;
+    m->sample = of->sample;
+    m->size = of->size;
+    m->tokens = of->tokens;
+    m->steps = of->steps;
+    m->parts = of->parts;
+    memcpy(m->part, of->part, sizeof m->part);
+    m->names = of->names;
+    m->classes = of->classes;
+    m->has_null = of->has_null;
+    m->null_row = of->null_row;
+    m->named_by_row = of->named_by_row;
+    m->asked_null = of->asked_null;
+    m->path = of->path;
+    m->path_text = of->path_text;
+    m->prediction = of->prediction;
+    m->says = of->says;
+    m->scheduler = of->scheduler;
+    m->sampling = of->sampling;
+    m->vane = of->vane;
+    m->truth = of->truth;
+    m->trained_on = of->trained_on;
+}
+
+vn_status vn_model_share_with(vn_context *vn, const vn_model_host *host, vn_model *of,
+                              vn_model **out, vn_err *err) {
+    vn_model *m = *out = vn_calloc(1, sizeof *m);
+    if (!m) return vn_no_memory(err);
+    m->vn = vn;
+    m->host = *host;
+    m->row = of->row;
+    m->shared = of->shared ? of->shared : of;
+    atomic_fetch_add(&m->shared->holders, 1);
+    take_shared(m, of);
+    vn_status status = m->row->share ? m->row->share(m, of, err) : VN_OK;
+    if (!status && of->fingerprint && !(m->fingerprint = vn_strdup(of->fingerprint)))
+        status = vn_no_memory(err);
+    if (status) vn_model_close(out);
+    return status;
+}
+
 /* ---- closing --------------------------------------------------------------------------------- */
 
-void vn_model_close(vn_model **model) {
-    if (!model || !*model) return;
-    vn_model *m = *model;
-    close_denoiser(m);
-    if (m->row->close) m->row->close(m);
+/* One holder fewer of what is shared; frees it with the last. */
+static void let_go(vn_model *m) {
+    if (atomic_fetch_sub(&m->holders, 1) > 1) return;
     for (int i = 0; i < m->parts; i++) {
         vn_free(m->part[i].name);
         vn_values_close(&m->part[i].values);
@@ -148,12 +193,21 @@ void vn_model_close(vn_model **model) {
     vn_model_drop_conditions(m);
     vn_free(m->source);
     vn_free(m->path_text);
-    vn_free(m->fingerprint);
     vn_free(m->trained_on);
-    vn_free(m->drawn);
     vn_path_close(&m->path);
-    vn_path_close(&m->requested);
     json_decref(m->vane);
     vn_free(m);
+}
+
+void vn_model_close(vn_model **model) {
+    if (!model || !*model) return;
+    vn_model *m = *model, *shared = m->shared;
+    close_denoiser(m);
+    if (m->row->close) m->row->close(m);
+    vn_free(m->fingerprint);
+    vn_free(m->drawn);
+    vn_path_close(&m->requested);
+    if (shared) vn_free(m);
+    let_go(shared ? shared : m);
     *model = NULL;
 }

@@ -56,8 +56,10 @@ typedef struct vn_model_row {
     void (*set_batch)(vn_model *m, int64_t requested);
     /* A number made of what answers; false: there is none, or no memory. NULL: never. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
-    void (*close)(vn_model *m);
-    bool any_path;   /* it is right on every path, whose own prediction it takes */
+    /* Sets m->self of a model that shares what `of` has; NULL: it begins as NULL. */
+    vn_status (*share)(vn_model *m, const vn_model *of, vn_err *err);
+    void (*close)(vn_model *m); /* what is in self */
+    bool any_path;              /* it is right on every path, whose own prediction it takes */
     bool needs_path; /* where its files say no path the user must; others take the rectified one */
 } vn_model_row;
 
@@ -68,6 +70,12 @@ struct vn_model {
     vn_model_host host;
     const vn_model_row *row;
     void *self; /* the row's own */
+
+    /* The model whose parts, names and texts these are, which does not change once it is open, and
+     * how many models have them, itself included. It lasts until the last of them is closed. */
+    vn_model *shared; /* NULL: this one */
+    atomic_int holders;
+
     char *source;
     const char *kind; /* the row's name, or that of its network's class */
     vn_shape sample;  /* [C,H,W] or [D] */
@@ -120,6 +128,10 @@ struct vn_model {
 /* Opens what source->path is. Closed with vn_model_close. */
 vn_status vn_model_open_source(vn_context *vn, const vn_model_host *host,
                                const vn_model_source *source, vn_model **out, vn_err *err);
+/* A model that answers as `of` does and shares its parts, with a denoiser of its own, for another
+ * context: the two may be used at once, by two threads. */
+vn_status vn_model_share_with(vn_context *vn, const vn_model_host *host, vn_model *of,
+                              vn_model **out, vn_err *err);
 vn_status vn_model_of_world(vn_context *vn, const vn_model_host *host, const json_t *world,
                             vn_model **out, vn_err *err);
 /* The callback is the user's, in vane.h's terms. */

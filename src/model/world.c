@@ -59,6 +59,12 @@ static bool fingerprint(vn_model *m, uint64_t *out) {
     return ok;
 }
 
+static vn_status share(vn_model *m, const vn_model *of, vn_err *err) {
+    (void)err;
+    m->truth = m->self = vn_world_share(of->self);
+    return VN_OK;
+}
+
 static void close(vn_model *m) {
     vn_world *world = m->self;
     vn_world_close(&world);
@@ -71,6 +77,7 @@ const vn_model_row vn_world_model = {
     .denoiser = make_denoiser,
     .close_denoiser = close_denoiser,
     .fingerprint = fingerprint,
+    .share = share,
     .close = close,
     .any_path = true,
 };

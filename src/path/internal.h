@@ -76,7 +76,7 @@ typedef struct vn_model_of_world {
 
 struct vn_world {
     vn_arena arena;
-    int64_t shared; /* owners besides the first */
+    atomic_int shared; /* owners besides the first */
     size_t size;
     int32_t classes;
     size_t most; /* components in the largest mixture */

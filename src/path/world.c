@@ -324,7 +324,7 @@ vn_status vn_world_open(const char *file, vn_world **out, vn_err *err) {
 }
 
 void vn_world_close(vn_world **w) {
-    if (*w && (*w)->shared-- == 0) {
+    if (*w && atomic_fetch_sub(&(*w)->shared, 1) == 0) {
         vn_arena_free(&(*w)->arena);
         vn_free(*w);
     }
@@ -332,7 +332,7 @@ void vn_world_close(vn_world **w) {
 }
 
 vn_world *vn_world_share(vn_world *w) {
-    w->shared++;
+    atomic_fetch_add(&w->shared, 1);
     return w;
 }
 

@@ -81,6 +81,94 @@ static void contexts_in_two_threads_do_not_touch(void **state) {
     }
 }
 
+/* COUNT samples of the model, x [COUNT,SIZE] or of points [COUNT,2]; fails no test. */
+static vn_status draw_of(vn_model *model, float *x) {
+    vn_samples *out = NULL;
+    vn_sample_options o = vn_sample_options_default();
+    o.count = COUNT;
+    o.steps = 6;
+    o.guidance = 2;
+    const vn_status status = vn_sample(model, &o, &out);
+    int64_t shape[3], size = 1;
+    for (int i = 0; !status && i < vn_samples_shape(out, shape); i++) size *= shape[i];
+    if (!status) memcpy(x, vn_samples_data(out), COUNT * (size_t)size * sizeof *x);
+    vn_samples_close(&out);
+    return status;
+}
+
+typedef struct sharer {
+    vn_model *model; /* closed by its thread */
+    vn_status status;
+    float x[COUNT * SIZE];
+} sharer;
+
+static void *draw_shared(void *given) {
+    sharer *s = given;
+    s->status = draw_of(s->model, s->x);
+    vn_model_close(&s->model);
+    return NULL;
+}
+
+/* The first handle is closed before the others are used, and asked what it is meanwhile. */
+static void expect_shared(const char *source) {
+    enum { SHARERS = 3 };
+    static sharer s[SHARERS];
+    static float alone[COUNT * SIZE];
+    vn_context *vn = open_context(1), *each[SHARERS];
+    pthread_t thread[SHARERS];
+    vn_model *model = NULL;
+    memset(alone, 0, sizeof alone);
+    expect_ok(vn, vn_model_open(vn, source, &model));
+    expect_ok(vn, draw_of(model, alone));
+    for (int i = 0; i < SHARERS; i++) {
+        s[i] = (sharer){0};
+        each[i] = open_context(i + 1);
+        expect_ok(each[i], vn_model_share(i < 2 ? model : s[0].model, each[i], &s[i].model));
+        assert_string_equal(vn_model_fingerprint(s[i].model), vn_model_fingerprint(model));
+    }
+    vn_model_close(&model);
+    for (int i = 0; i < SHARERS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, draw_shared, &s[i]), 0);
+    for (int i = 0; i < SHARERS; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);
+    for (int i = 0; i < SHARERS; i++) {
+        expect_ok(each[i], s[i].status);
+        assert_memory_equal(s[i].x, alone, sizeof alone);
+        vn_context_close(&each[i]);
+    }
+    vn_context_close(&vn);
+}
+
+static void threads_sample_one_shared_model(void **state) {
+    (void)state;
+    make_world("world.json");
+    expect_shared("run");
+    expect_shared("world.json");
+}
+
+static void a_shared_model_samples_while_the_other_is_held(void **state) {
+    (void)state;
+    vn_context *vn = open_context(1);
+    vn_model *model = NULL, *other = NULL;
+    make_world("world.json");
+    expect_ok(vn, vn_model_open(vn, "world.json", &model));
+    assert_int_equal(vn_model_share(NULL, vn, &other), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_model_share(model, NULL, &other), VN_BAD_ARGUMENT);
+    assert_int_equal(vn_model_share(model, vn, NULL), VN_BAD_ARGUMENT);
+    /* in the same context, where one is in an open sampling */
+    vn_sampling *s = NULL;
+    float x[COUNT * SIZE];
+    expect_ok(vn, vn_sampling_open(model, NULL, &s));
+    assert_int_equal(draw_of(model, x), VN_BAD_ARGUMENT);
+    expect_ok(vn, vn_model_share(model, vn, &other));
+    expect_ok(vn, draw_of(other, x));
+    expect_ok(vn, vn_sampling_step(s, NULL));
+    vn_sampling_close(&s);
+    vn_model_close(&model);
+    expect_ok(vn, draw_of(other, x));
+    vn_model_close(&other);
+    vn_context_close(&vn);
+}
+
 /* Whenever the other's cancel comes, before the call or in it, the call ends with it: there is no
  * moment at which it is lost, else this trains for hours. */
 static void another_thread_cancels(void **state) {
@@ -114,6 +202,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_are_the_same_on_any_number_of_threads),
         cmocka_unit_test(contexts_in_two_threads_do_not_touch),
+        cmocka_unit_test(threads_sample_one_shared_model),
+        cmocka_unit_test(a_shared_model_samples_while_the_other_is_held),
         cmocka_unit_test(another_thread_cancels),
     };
     return cmocka_run_group_tests(tests, prepare, scratch_leave);

@@ -8,6 +8,7 @@
 vn_status inpaint(vn_model *model, const vn_sample_options *o, const float *known,
                   vn_samples **out);
 vn_status send_png(const vn_samples *samples, FILE *to);
+vn_status draw_two(vn_model *model, vn_context *second, vn_samples *out[2]);
 
 enum { SIDE = 8, COUNT = 3 };
 
@@ -41,6 +42,26 @@ static void the_known_half_is_in_every_sample(void **state) {
     vn_context_close(&vn);
 }
 
+static void each_thread_draws_its_class(void **state) {
+    (void)state;
+    vn_context *vn = NULL, *second = NULL;
+    vn_model *model = NULL;
+    vn_samples *out[2];
+    make_world("world.json");
+    assert_int_equal(vn_context_open(&vn, NULL), VN_OK);
+    assert_int_equal(vn_context_open(&second, NULL), VN_OK);
+    expect_ok(vn, vn_model_open(vn, "world.json", &model));
+    expect_ok(second, draw_two(model, second, out));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(vn_samples_count(out[i]), 8);
+        assert_int_equal(vn_samples_labels(out[i])[7], i);
+        vn_samples_close(&out[i]);
+    }
+    vn_model_close(&model);
+    vn_context_close(&second);
+    vn_context_close(&vn);
+}
+
 static int enter(void **state) {
     scratch_enter(state);
     make_data("data", 24);
@@ -50,6 +71,7 @@ static int enter(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_known_half_is_in_every_sample),
+        cmocka_unit_test(each_thread_draws_its_class),
     };
     return cmocka_run_group_tests(tests, enter, scratch_leave);
 }
