@@ -165,7 +165,7 @@ typedef enum vn_dtype {
     VN_DTYPE_COUNT
 } vn_dtype;
 
-#define VN_MAX_RANK 6
+enum { VN_MAX_RANK = 6 };
 
 typedef struct vn_shape {
     int rank; /* 0: one number */
@@ -686,6 +686,14 @@ VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */
 
+/* Runs the model's network on arrays under diffusers' names: "sample" [n,C,H,W] or [n,D],
+ * "timestep" [n] or one number for all, "class_labels" [n], ...; floats of any type, or whole
+ * numbers. Of out[i] the name is given ("sample") and dtype (F32), shape and data are filled in;
+ * data is owned by the model, until its next vn_forward_arrays. The network is kept planned for
+ * these shapes. VN_BAD_ARGUMENT names the array that is missing, unknown or does not fit;
+ * VN_UNSUPPORTED: the model is no network; VN_NO_MEMORY. */
+VN_API vn_status vn_forward_arrays(vn_model *model, size_t n_in, const vn_array *in, size_t n_out,
+                                   vn_array *out);
 /* Runs the model in `dir` (config.json and diffusion_pytorch_model.safetensors, or a run) on the
  * tensors of the safetensors file `in`, under diffusers' names, and writes `sample` to `out`. With
  * `grad` (or NULL) the file must hold `cotangent`, and grad.sample and grad.<parameter> of

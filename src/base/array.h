@@ -1,5 +1,7 @@
-/* array.h - arrays with names (vn_array, vn_shape and vn_dtype of vane.h): what files hold, what a
- * condition carries, what a network's inputs are filled from. All are dense and row-major. */
+/* array.h - arrays with names: what files hold, what a condition carries, what a network's inputs
+ * are filled from (vn_array, vn_shape and vn_dtype: vane.h). All are dense and row-major. Graphs
+ * compute with F32 and I32; the other types are what files and weights may be kept in. One from a
+ * file lies at any address, so it is taken with vn_array_read_*. */
 #ifndef VN_ARRAY_H
 #define VN_ARRAY_H
 

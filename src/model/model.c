@@ -204,6 +204,8 @@ void vn_model_close(vn_model **model) {
     vn_model *m = *model, *shared = m->shared;
     close_denoiser(m);
     if (m->row->close) m->row->close(m);
+    vn_runner_close(&m->runner);
+    vn_free(m->outputs);
     vn_free(m->fingerprint);
     vn_free(m->drawn);
     vn_path_close(&m->requested);

@@ -115,6 +115,10 @@ struct vn_model {
     vn_denoiser denoiser; /* self NULL: not open */
     bool held;            /* by a sampling that goes on after its call: nobody else may have it */
 
+    /* of vn_forward_arrays: NULL before the first */
+    vn_runner *runner;
+    float *outputs;
+
     /* kept for those who ask */
     char *fingerprint;
     char *trained_on; /* the folder of pictures that it was trained on; NULL: none, or not known */

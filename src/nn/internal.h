@@ -23,8 +23,6 @@ void vn_net_takes_labels(vn_net_io *io, int64_t rows);
  * and "variance". */
 void vn_net_denoises(vn_net_io *io, int64_t channels);
 
-/* A port's shape in a call. */
-vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
 /* Which output has the name; -1, with err set, if none. */
 int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
 /* Height and width from the config where they are 0, and lengths that no input has made 0. */

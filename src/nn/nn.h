@@ -58,6 +58,8 @@ typedef struct vn_extent {
     int64_t tokens;
 } vn_extent;
 
+/* A port's shape in a call. */
+vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
 /* Of a batch of such samples, [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
 

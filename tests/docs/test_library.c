@@ -9,6 +9,7 @@ vn_status inpaint(vn_model *model, const vn_sample_options *o, const float *know
                   vn_samples **out);
 vn_status send_png(const vn_samples *samples, FILE *to);
 vn_status draw_two(vn_model *model, vn_context *second, vn_samples *out[2]);
+const float *ask_once(vn_model *model, const float *picture, float t);
 
 enum { SIDE = 8, COUNT = 3 };
 
@@ -31,6 +32,7 @@ static void the_known_half_is_in_every_sample(void **state) {
     const float *x = vn_samples_data(out);
     for (int i = 0; i < COUNT * SIDE * SIDE; i++)
         if (i % SIDE < SIDE / 2) assert_true(x[i] == known[i % (SIDE * SIDE)]);
+    assert_non_null(ask_once(model, known, 0.5f));
     FILE *file = fopen("sent.png", "wb");
     expect_ok(vn, send_png(out, file));
     assert_int_equal(fclose(file), 0);
