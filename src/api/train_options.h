@@ -1,5 +1,5 @@
-/* train_options.h - training options as a table: one sampling run each for defaults, ranges,
- * vane.json and what a resume may change. */
+/* train_options.h - what training does with its options besides their table (options.h): standard
+ * values, vane.json, and what a resume may change. */
 #ifndef VN_API_TRAIN_OPTIONS_H
 #define VN_API_TRAIN_OPTIONS_H
 
