@@ -131,8 +131,8 @@ static inline vn_context_options vn_context_options_default(void) {
 typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
- * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
- * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
+ * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT
+ * (threads not in 0 .. 1024, unknown cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
 /* Why the latest call on this context failed, in one line; "" if none has. Owned by the context,
@@ -144,8 +144,8 @@ VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
-/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what files
- * and weights may be kept in. */
+/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what
+ * files and weights may be kept in. */
 typedef enum vn_dtype {
     VN_F32,
     VN_I32,
@@ -172,8 +172,8 @@ typedef struct vn_shape {
     int64_t dim[VN_MAX_RANK];
 } vn_shape;
 
-/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will not
- * grow. */
+/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will
+ * not grow. */
 typedef struct vn_array {
     const char *name;
     vn_dtype dtype;
@@ -257,16 +257,17 @@ VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
 VN_API const char *vn_model_fingerprint(vn_model *model);
 /* Name of class `label`, owned by the model; NULL if out of range. */
 VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
-/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is only
- * copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its name
- * ("negative:class=grey sky"). */
+/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is
+ * only copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its
+ * name ("negative:class=grey sky"). */
 typedef int32_t vn_condition;
-/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by diffusers'
- * names ("class_labels" where the network takes a vector as its class, "encoder_hidden_states"), each
- * the network's shape without the batch axis. They are copied. The same name with the same arrays is
- * the same condition, and *out its number. The name "null" says what VN_LABEL_NULL means. Conditions
- * with unlike numbers of tokens may be sampled together. VN_BAD_ARGUMENT names the input, VN_UNSUPPORTED
- * a model that takes none. */
+/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by
+ * diffusers' names ("class_labels" where the network takes a vector as its class,
+ * "encoder_hidden_states"), each the network's shape without the batch axis. They are copied. The
+ * same name with the same arrays is the same condition, and *out its number. The name "null" says
+ * what VN_LABEL_NULL means. Conditions with unlike numbers of tokens may be sampled together.
+ * Before the model is shared, whose handles all have its conditions. VN_BAD_ARGUMENT names the
+ * input, VN_UNSUPPORTED a model that takes none. */
 VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
                                         const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
@@ -286,13 +287,14 @@ typedef struct vn_predict_query {
     /* not NULL only if has_vjp: then out is not the answer but the gradient of sum(cotangent *
      * answer) by x; [n, one sample] */
     const float *cotangent;
-    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one sample] */
+    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one
+     * sample] */
     const float *tangent;
-    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over it
-     * (a velocity, from t to to_t) */
+    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over
+     * it (a velocity, from t to to_t) */
     const double *to_t, *to_alpha, *to_sigma;
-    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`); NaN: as
-     * it likes */
+    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`);
+     * NaN: as it likes */
     const float *guidance;
 } vn_predict_query;
 

@@ -27,7 +27,8 @@ vn_err *vn_begin(vn_context *vn);
 /* Ends a public call that looks at cancel, which was for it even if it came too late; returns
  * status. Others leave a cancel to the next that does look. */
 vn_status vn_end(vn_context *vn, vn_status status);
-/* Ends one that looks at cancel only where it reads much: a cancel is over if it stopped the call. */
+/* Ends one that looks at cancel only where it reads much: a cancel is over if it stopped the
+ * call. */
 vn_status vn_end_reading(vn_context *vn, vn_status status);
 
 /* ---- models (model.c) ------------------------------------------------------------------------ */

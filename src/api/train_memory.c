@@ -1,6 +1,6 @@
 /* train_memory.c - whether a run fits in memory, before anything of it is made: what a step takes
- * is planned, and where it is more than there is, a size, number of parts or batch that would fit is
- * named. */
+ * is planned, and where it is more than there is, a size, number of parts or batch that would fit
+ * is named. */
 #include "api/train_memory.h"
 
 #include <stdio.h>

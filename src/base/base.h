@@ -229,14 +229,15 @@ const vn_row *vn_table_find(const vn_table *table, const char *name, size_t *ind
 void vn_add_hint(vn_err *err, const char *text, const char *const *names, size_t count);
 /* Unknown names and keys are refused with the nearest known one; values out of range with the
  * range. Spaces around names, keys and values do not count; a value in double quotes may hold
- * commas and begin or end with a space, and "" in it is a ". Classes (VN_PARAM_CONDITION) are looked up
- * in `classes`; NULL: they are not known yet, any is taken, and one that is no number is NaN. */
+ * commas and begin or end with a space, and "" in it is a ". Classes (VN_PARAM_CONDITION) are
+ * looked up in `classes`; NULL: they are not known yet, any is taken, and one that is no number is
+ * NaN. */
 vn_status vn_choice_parse_of(const char *text, const vn_table *table, const vn_names *classes,
                              vn_choice *out, vn_err *err);
 /* classes NULL */
 vn_status vn_choice_parse(const char *text, const vn_table *table, vn_choice *out, vn_err *err);
-/* The text of a parameter of that kind, given or its default; "" where it has none. Lives as long as
- * the choice. */
+/* The text of a parameter of that kind, given or its default; "" where it has none. Lives as long
+ * as the choice. */
 const char *vn_choice_string(const vn_choice *choice, size_t param);
 /* Bytes of `text` up to the comma after its first word or key=value, quotes minded, or to its
  * end. */
@@ -335,7 +336,8 @@ bool vn_is_unguessable(const char *text);
 vn_status vn_file_open(const char *path, int *fd, vn_err *err);
 vn_status vn_check_regular(const char *path, vn_err *err);
 /* Locks a folder, until the descriptor is closed or the process ends; on a file system without
- * locks it is only opened. VN_IO where another holds it: "NAME is being DONE by another process". */
+ * locks it is only opened. VN_IO where another holds it: "NAME is being DONE by another
+ * process". */
 vn_status vn_lock_folder(const char *path, const char *name, const char *done, int *fd,
                          vn_err *err);
 bool vn_is_dir(const char *path);

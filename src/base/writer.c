@@ -190,20 +190,35 @@ vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err) {
     return status;
 }
 
+/* A file in memory, as tensors are written at any place of theirs (open_memstream cuts what is
+ * written again before its end); where the kernel has none, one of the system's for such things. */
+static FILE *nameless_file(void) {
+#ifdef SYS_memfd_create
+    const int fd = (int)syscall(SYS_memfd_create, "vane", 1U /* closed on exec */);
+    FILE *file = fd >= 0 ? fdopen(fd, "w+b") : NULL;
+    if (file) return file;
+    if (fd >= 0) close(fd);
+#endif
+    return tmpfile();
+}
+
 vn_status vn_writer_open_memory(vn_writer *w, const char *name, vn_memory_file *to, vn_err *err) {
     *to = (vn_memory_file){0};
     *w = (vn_writer){.path = vn_strdup(name), .to = to};
-    if (w->path) w->file = open_memstream(&to->bytes, &to->size);
+    if (w->path) w->file = nameless_file();
     if (w->file) return VN_OK;
     writer_free(w);
     return vn_no_memory(err);
 }
 
-/* Its bytes are there when it is closed, as many as its place then says. */
 static vn_status commit_memory(vn_writer *w, vn_err *err) {
     vn_memory_file *to = w->to;
     bool ok = !ferror(w->file) && fseeko(w->file, 0, SEEK_END) == 0;
-    ok = fclose(w->file) == 0 && ok;
+    const off_t size = ok ? ftello(w->file) : -1;
+    if (size >= 0 && fseeko(w->file, 0, SEEK_SET) == 0) to->bytes = vn_alloc((size_t)size, 1);
+    ok = to->bytes && fread(to->bytes, 1, (size_t)size, w->file) == (size_t)size;
+    to->size = (size_t)size;
+    fclose(w->file);
     writer_free(w);
     if (ok) return VN_OK;
     vn_free(to->bytes);

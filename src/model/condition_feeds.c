@@ -1,6 +1,6 @@
-/* condition_feeds.c - a network's conditions as arrays of a batch: for each input port that is neither the sample
- * nor the time, the rows' own arrays one behind the other. Rows of unlike numbers of tokens cannot be
- * in one batch, so those of one number go together. */
+/* condition_feeds.c - a network's conditions as arrays of a batch: for each input port that is
+ * neither the sample nor the time, the rows' own arrays one behind the other. Rows of unlike
+ * numbers of tokens cannot be in one batch, so those of one number go together. */
 #include "model/internal.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
-/* conditions.c - what stands behind the numbers that samplers and guides hand on. Classes are rows of
- * a network's table. Other conditions are added by name, each a set of arrays for the network's input
- * ports (a vector for class_labels, a prompt's tokens for encoder_hidden_states), kept once: the same
- * name is the same condition. One called "null" is what no condition means. */
+/* conditions.c - what stands behind the numbers that samplers and guides hand on. Classes are rows
+ * of a network's table. Other conditions are added by name, each a set of arrays for the network's
+ * input ports (a vector for class_labels, a prompt's tokens for encoder_hidden_states), kept once:
+ * the same name is the same condition. One called "null" is what no condition means. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -179,6 +179,10 @@ vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn
     if (n < 1 || n > VN_MAX_PORTS)
         return vn_fail(err, VN_BAD_ARGUMENT, "condition %s: %d arrays are outside [1, %d]", name, n,
                        VN_MAX_PORTS);
+    if (m->shared || atomic_load(&m->holders) > 1)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "condition %s: %s is shared; conditions are added before that", name,
+                       m->source);
     vn_status status = check(m, name, n, arrays, err);
     if (status) return status;
     if (!(e.name = vn_strdup(name))) return vn_no_memory(err);

@@ -18,14 +18,14 @@ vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t nu
 vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model_row *row,
                        const char *source, vn_model **out, vn_err *err);
 
-/* ---- arrays of conditions in a batch (condition_feeds.c) ------------------------------------------------ */
+/* ---- arrays of conditions in a batch (condition_feeds.c) ------------------------------------- */
 
 /* Whether the port is a table of classes, which labels are rows of. */
 bool vn_is_class_table(const vn_port *p);
 /* How many tokens the condition's arrays have; 0: none has tokens. */
 int64_t vn_condition_tokens(const vn_net_denoiser *d, vn_condition c);
-/* Feeds for the ports of conditions, of n rows with one number of tokens: out [VN_MAX_PORTS], *count
- * of them. */
+/* Feeds for the ports of conditions, of n rows with one number of tokens: out [VN_MAX_PORTS],
+ * *count of them. */
 vn_status vn_condition_feeds(vn_net_denoiser *d, const vn_condition *c, int64_t n, vn_feed *out,
                              int *count, vn_err *err);
 void vn_condition_feeds_close(vn_net_denoiser *d);

@@ -148,6 +148,9 @@ static void take_shared(vn_model *m, const vn_model *of) {
     memcpy(m->part, of->part, sizeof m->part);
     m->names = of->names;
     m->classes = of->classes;
+    m->named_count = of->named_count;
+    m->added = of->added;
+    m->added_count = of->added_count;
     m->has_null = of->has_null;
     m->null_row = of->null_row;
     m->named_by_row = of->named_by_row;

@@ -1,8 +1,8 @@
 /* model.h - what can be sampled from: parts, and the row that knows how they make a denoiser.
  *
- * A model is a row of vn_model_kinds and what it opened: a world is exact, a callback asks the user,
- * a network has weights. Whoever draws, measures or describes asks the model and never its kind. A
- * new kind (a pipeline of several networks) is one file and one row.
+ * A model is a row of vn_model_kinds and what it opened: a world is exact, a callback asks the
+ * user, a network has weights. Whoever draws, measures or describes asks the model and never its
+ * kind. A new kind (a pipeline of several networks) is one file and one row.
  *
  *     vn_model_open_source   by what the source is; or vn_model_of_world, vn_model_of_callback
  *     vn_model_denoise       its denoiser on a path, opened on first use and kept
@@ -26,8 +26,7 @@ typedef struct vn_model_host {
 
 /* A network of a model and its weights. */
 typedef struct vn_model_part {
-    char *
-        name; /* its folder, as model_index.json calls it: "unet", "transformer"; "" for a bare one */
+    char *name; /* its folder, as model_index.json has it; "" for a bare one */
     vn_net *net;
     vn_values *values;
 } vn_model_part;
@@ -166,8 +165,8 @@ void vn_model_drop_conditions(vn_model *m);
 /* What the condition feeds to an input port; NULL: nothing. */
 const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port);
 
-/* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL where that means
- * something. */
+/* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL
+ * where that means something. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
 /* What vn_model_read_label takes for the label: NULL where the names of classes leave nothing. */
 const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
@@ -213,7 +212,8 @@ typedef struct vn_net_denoiser {
 #define VN_BATCH_FLOATS (128 * 784)
 
 /* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the
- * class table; -1: all its rows are classes. source: whose added conditions it knows; NULL: none. */
+ * class table; -1: all its rows are classes. source: whose added conditions it knows; NULL:
+ * none. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,

@@ -1,5 +1,5 @@
-/* shards.c - the files that hold a network's weights, one or the shards that an index names, and the
- * tensors in them. */
+/* shards.c - the files that hold a network's weights, one or the shards that an index names, and
+ * the tensors in them. */
 #include "store/internal.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
-/* values.c - a network's weights for programs that only read them: mapped from their files where they
- * lie there as they do inside, else repacked once. Either way they keep their number type, so that
- * a model of 16 bits takes no more memory than its file. */
+/* values.c - a network's weights for programs that only read them: mapped from their files where
+ * they lie there as they do inside, else repacked once. Either way they keep their number type, so
+ * that a model of 16 bits takes no more memory than its file. */
 #include "store/internal.h"
 
 /* ---- number types ---------------------------------------------------------------------------- */

@@ -16,7 +16,8 @@
 
 typedef struct vn_run {
     const struct vn_values *values; /* may be NULL if the graph has no PARAM */
-    /* flat gradients in the device's memory, for outputs bound with vn_program_options.grads; else NULL */
+    /* flat gradients in the device's memory, for outputs bound with vn_program_options.grads; else
+     * NULL */
     float *grads;
     uint64_t seed; /* dropout */
     uint64_t step;

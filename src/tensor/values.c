@@ -1,5 +1,5 @@
-/* values.c - where a network's weights lie in a device's memory: an address for each, and memory for
- * those that lie nowhere else. */
+/* values.c - where a network's weights lie in a device's memory: an address for each, and memory
+ * for those that lie nowhere else. */
 #include "tensor/internal.h"
 
 struct vn_values {

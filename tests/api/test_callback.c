@@ -404,7 +404,7 @@ static void test_a_trace_holds_every_state(void **state) {
     vn_model_close(&world);
 }
 
-/* ---- what else a network may take ------------------------------------------------------------- */
+/* ---- what else a network may take ------------------------------------------------------------ */
 
 typedef struct asked {
     bool to, guided; /* what the queries had */

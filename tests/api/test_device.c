@@ -1,5 +1,5 @@
-/* test_device.c - the whole of it on a device whose memory faults where the host follows it: what is
- * trained, sampled and run there is what the CPU gives, bit for bit. */
+/* test_device.c - the whole of it on a device whose memory faults where the host follows it: what
+ * is trained, sampled and run there is what the CPU gives, bit for bit. */
 #include "api/internal.h"
 #include "api/support_api.h"
 #include "support/guarded.h"

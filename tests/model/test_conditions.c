@@ -1,6 +1,7 @@
-/* Conditions beside classes: arrays by name behind a number, kept once, fed to the ports of a network
- * that takes them, whatever the batch they come in and however many tokens each has. The network is the
- * test's own: x plus a linear map of a vector, plus the mean of a linear map of tokens. */
+/* Conditions beside classes: arrays by name behind a number, kept once, fed to the ports of a
+ * network that takes them, whatever the batch they come in and however many tokens each has. The
+ * network is the test's own: x plus a linear map of a vector, plus the mean of a linear map of
+ * tokens. */
 #include "nn/internal.h"
 
 #include <math.h>

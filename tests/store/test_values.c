@@ -1,6 +1,6 @@
-/* test_values.c - weights for programs that only read them: they keep the file's number type, lie in
- * the mapped file where they can, are the same numbers that loading gives, and take no more memory
- * than they must. */
+/* test_values.c - weights for programs that only read them: they keep the file's number type, lie
+ * in the mapped file where they can, are the same numbers that loading gives, and take no more
+ * memory than they must. */
 #include "support/kernels.h"
 
 #include "store/internal.h"

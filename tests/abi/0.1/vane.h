@@ -131,8 +131,8 @@ static inline vn_context_options vn_context_options_default(void) {
 typedef struct vn_context vn_context;
 
 /* *out receives the context, to be closed with vn_context_close after all that was opened with it.
- * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT (threads not in 0 .. 1024, unknown
- * cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
+ * options may be NULL. Fails, in words in options->error, with VN_NO_MEMORY, VN_BAD_ARGUMENT
+ * (threads not in 0 .. 1024, unknown cpu) or VN_UNSUPPORTED (a cpu this machine does not have). */
 VN_API vn_status vn_context_open(vn_context **out, const vn_context_options *options);
 VN_API void vn_context_close(vn_context **vn);
 /* Why the latest call on this context failed, in one line; "" if none has. Owned by the context,
@@ -144,8 +144,8 @@ VN_API int vn_version_number(void);                  /* VN_VERSION_NUMBER of the
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
-/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what files
- * and weights may be kept in. */
+/* Kinds of numbers, by safetensors' names. vane computes with F32 and I32; the others are what
+ * files and weights may be kept in. */
 typedef enum vn_dtype {
     VN_F32,
     VN_I32,
@@ -165,15 +165,15 @@ typedef enum vn_dtype {
     VN_DTYPE_COUNT
 } vn_dtype;
 
-#define VN_MAX_RANK 6
+enum { VN_MAX_RANK = 6 };
 
 typedef struct vn_shape {
     int rank; /* 0: one number */
     int64_t dim[VN_MAX_RANK];
 } vn_shape;
 
-/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will not
- * grow. */
+/* Dense, row-major, little-endian. Borrowed: who lends it says for how long. Of fixed size: it will
+ * not grow. */
 typedef struct vn_array {
     const char *name;
     vn_dtype dtype;
@@ -237,7 +237,15 @@ static inline vn_model_options vn_model_options_default(void) {
  * option). */
 VN_API vn_status vn_model_open_with(vn_context *vn, const char *source,
                                     const vn_model_options *options, vn_model **out);
-/* The same for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
+/* Another handle of a model, for the context `vn`, which may be the model's own or another one: it
+ * answers the same bits and shares the weights, which are in memory once. Handles of different
+ * contexts may be used at once, each by its context's thread; while this call runs nothing else may
+ * use `model`. Each is closed by vn_model_close, in any order and by any thread; the context that
+ * the model was opened with stays open until the last is closed. A callback is called for each of
+ * them, so perhaps by several threads at once. Fails, in the words of `vn`, with VN_BAD_ARGUMENT or
+ * VN_NO_MEMORY. */
+VN_API vn_status vn_model_share(vn_model *model, vn_context *vn, vn_model **out);
+/* vn_model_open for a world whose JSON is in memory. Fails with VN_BAD_FILE (names the key) or
  * VN_NO_MEMORY. */
 VN_API vn_status vn_model_from_world(vn_context *vn, const char *json, vn_model **out);
 VN_API void vn_model_close(vn_model **model);
@@ -249,16 +257,17 @@ VN_API vn_status vn_model_get_info(const vn_model *model, vn_model_info *info);
 VN_API const char *vn_model_fingerprint(vn_model *model);
 /* Name of class `label`, owned by the model; NULL if out of range. */
 VN_API const char *vn_model_label_name(const vn_model *model, int32_t label);
-/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is only
- * copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its name
- * ("negative:class=grey sky"). */
+/* What a sample is conditioned on: a class, or what vn_model_add_condition added. A number that is
+ * only copied and compared; vn_sample_options.label, labels and cycle take it, and guides take its
+ * name ("negative:class=grey sky"). */
 typedef int32_t vn_condition;
-/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by diffusers'
- * names ("class_labels" where the network takes a vector as its class, "encoder_hidden_states"), each
- * the network's shape without the batch axis. They are copied. The same name with the same arrays is
- * the same condition, and *out its number. The name "null" says what VN_LABEL_NULL means. Conditions
- * with unlike numbers of tokens may be sampled together. VN_BAD_ARGUMENT names the input, VN_UNSUPPORTED
- * a model that takes none. */
+/* Adds a condition to a network that takes more than a class: [n] arrays for its inputs, by
+ * diffusers' names ("class_labels" where the network takes a vector as its class,
+ * "encoder_hidden_states"), each the network's shape without the batch axis. They are copied. The
+ * same name with the same arrays is the same condition, and *out its number. The name "null" says
+ * what VN_LABEL_NULL means. Conditions with unlike numbers of tokens may be sampled together.
+ * Before the model is shared, whose handles all have its conditions. VN_BAD_ARGUMENT names the
+ * input, VN_UNSUPPORTED a model that takes none. */
 VN_API vn_status vn_model_add_condition(vn_model *model, const char *name, int n,
                                         const vn_array *arrays, vn_condition *out);
 /* "boot", "9" -> *label; "null" -> VN_LABEL_NULL; "all" -> VN_LABEL_ALL. VN_BAD_ARGUMENT names the
@@ -278,13 +287,14 @@ typedef struct vn_predict_query {
     /* not NULL only if has_vjp: then out is not the answer but the gradient of sum(cotangent *
      * answer) by x; [n, one sample] */
     const float *cotangent;
-    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one sample] */
+    /* not NULL only if has_jvp: then out is what the answer changes by along tangent [n, one
+     * sample] */
     const float *tangent;
-    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over it
-     * (a velocity, from t to to_t) */
+    /* [n] each, not NULL only if takes_to: where the step goes, for answers that are averages over
+     * it (a velocity, from t to to_t) */
     const double *to_t, *to_alpha, *to_sigma;
-    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`); NaN: as
-     * it likes */
+    /* [n], not NULL only if takes_guidance: how strongly to guide itself (the guide `embedded`);
+     * NaN: as it likes */
     const float *guidance;
 } vn_predict_query;
 
@@ -526,6 +536,12 @@ VN_API vn_status vn_samples_save(const vn_samples *samples, const char *path);
 /* The same, and what becomes of those samples. */
 VN_API vn_status vn_samples_save_as(const vn_samples *samples, const char *path,
                                     vn_existing existing);
+/* The bytes of the file that vn_samples_save would write, in memory: format "png", "safetensors" or
+ * "npy". *bytes [*size] is freed with vn_bytes_free; NULL and 0 after a failure: VN_BAD_ARGUMENT,
+ * VN_UNSUPPORTED (no such picture can be made of these samples), VN_NO_MEMORY. */
+VN_API vn_status vn_samples_encode(const vn_samples *samples, const char *format, void **bytes,
+                                   size_t *size);
+VN_API void vn_bytes_free(void **bytes);
 /* Whether samples of the model could be saved there by vn_samples_save: that they are what such a
  * file shows, and that it can be written. vn_sample_check knows more. Leaves nothing behind. */
 VN_API vn_status vn_samples_can_save(const vn_model *model, const char *path);
@@ -665,13 +681,21 @@ VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
  * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
  * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
  * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
- * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it returned
- * VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler and from
- * other threads, until vn_context_close. */
+ * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it
+ * returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler
+ * and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */
 
+/* Runs the model's network on arrays under diffusers' names: "sample" [n,C,H,W] or [n,D],
+ * "timestep" [n] or one number for all, "class_labels" [n], ...; floats of any type, or whole
+ * numbers. Of out[i] the name is given ("sample") and dtype (F32), shape and data are filled in;
+ * data is owned by the model, until its next vn_forward_arrays. The network is kept planned for
+ * these shapes. VN_BAD_ARGUMENT names the array that is missing, unknown or does not fit;
+ * VN_UNSUPPORTED: the model is no network; VN_NO_MEMORY. */
+VN_API vn_status vn_forward_arrays(vn_model *model, size_t n_in, const vn_array *in, size_t n_out,
+                                   vn_array *out);
 /* Runs the model in `dir` (config.json and diffusion_pytorch_model.safetensors, or a run) on the
  * tensors of the safetensors file `in`, under diffusers' names, and writes `sample` to `out`. With
  * `grad` (or NULL) the file must hold `cotangent`, and grad.sample and grad.<parameter> of
