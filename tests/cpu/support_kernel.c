@@ -164,6 +164,8 @@ static bool sums_products(const vn_node *n) {
  * somewhere by their terms, of size 1/4 and more (tests/cpu/test_math.c has each function). */
 static double least_size(const vn_node *n) {
     if (n->op == VN_OP_UNARY && n->attr.unary.order == 2) return 0.25;
+    /* the difference of two numbers of the size of logits, which are up to 4 */
+    if (n->op == VN_OP_CROSS_ENTROPY) return 2;
     if (n->op != VN_OP_ATTENTION_GRAD) return LEAST_SIZE;
     const vn_shape *q = &n->in[0]->shape;
     return n->attr.attention.scale * sqrt((double)q->dim[q->rank - 1] / n->attr.attention.heads);
