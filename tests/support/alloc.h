@@ -20,6 +20,7 @@
 #ifndef VN_TEST_ALLOC_H
 #define VN_TEST_ALLOC_H
 
+#include <pthread.h>
 #include <errno.h>
 #include <malloc.h>
 #include <setjmp.h>
@@ -49,12 +50,14 @@ static struct {
         left; /* left: allocations until the failure; < 0 is past it */
     atomic_bool armed, hit;
     int mode;
+    pthread_t by; /* the thread that asked for failures */
 } alloc_state;
 
 static inline void alloc_fail(int64_t n, int mode) {
     alloc_state.left = n;
     alloc_state.mode = mode;
     alloc_state.hit = false;
+    alloc_state.by = pthread_self();
     alloc_state.armed = true;
 }
 
@@ -141,6 +144,9 @@ void *memalign(size_t alignment, size_t size);
 ALLOC_PLAIN static bool alloc_refused(void) {
     alloc_state.made++;
     if (!alloc_state.armed) return false;
+#ifdef ALLOC_SANITIZED /* its own allocations where a thread starts must not fail */
+    if (!pthread_equal(alloc_state.by, pthread_self())) return false;
+#endif
     int64_t left = alloc_state.left--;
     if (left > 0 || (left < 0 && alloc_state.mode == ALLOC_ONCE)) return false;
     alloc_state.hit = true;

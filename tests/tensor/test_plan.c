@@ -366,6 +366,7 @@ static void shared_gradients_are_copied(void **state) {
         assert_true(grads[32 + i] == (float)(i + 1));
     }
     vn_free(grads);
+    vn_values_close(&values);
     vn_program_close(&p);
     vn_graph_close(&g);
     vn_weights_close(&w);
