@@ -6,8 +6,8 @@ static const vn_net_row *const denoisers[] = {VN_DENOISERS(ROW)};
 static const vn_net_row *const classifiers[] = {VN_CLASSIFIERS(ROW)};
 
 const vn_table vn_models[] = {
-    [VN_ROLE_DENOISER] = {"model", denoisers, 0, VN_COUNT(denoisers), NULL},
-    [VN_ROLE_CLASSIFIER] = {"classifier", classifiers, 0, VN_COUNT(classifiers), NULL},
+    [VN_ROLE_DENOISER] = {"model", denoisers, 0, VN_COUNT(denoisers), NULL, NULL},
+    [VN_ROLE_CLASSIFIER] = {"classifier", classifiers, 0, VN_COUNT(classifiers), NULL, NULL},
 };
 _Static_assert(VN_COUNT(vn_models) == VN_ROLE_COUNT, "a table for each role");
 

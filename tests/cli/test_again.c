@@ -198,8 +198,8 @@ static void a_picture_is_drawn_again(void **state) {
     (void)state;
     static const char *const ways[] = {
         "run -n 4 --steps 2 --seed 5 --guidance 1,2 --class 2,0",
-        "run -n 4 --steps 2 --guide apg --guide cfg,rescale --guidance 2,3 --first 7 --sampler "
-        "heun:churn=2 --scale 3",
+        ("run -n 4 --steps 2 --guide apg --guide cfg,rescale --guidance 2,3 --first 7 --sampler "
+         "heun:churn=2 --scale 3"),
         "world.json -n 20 --path ddpm:cosine,T=50 --sigmas 0.9,0.5,0.1,0 --class left",
         "world.json -n 20 --path edm --guidance 2 --class null",
     };

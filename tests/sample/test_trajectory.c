@@ -30,8 +30,8 @@ static const char *const variants[] = {"ddpm:variance=large",
                                        "dpmpp-sde:eta=0.6,r=1",
                                        "dpmpp-2m-sde:solver=heun,eta=0.5",
                                        "sa-solver:predictor_order=4,corrector_order=4,tau=0",
-                                       "sa-solver:predictor_order=1,corrector_order=0,tau=0.5,"
-                                       "tmin=0.05,tmax=1",
+                                       ("sa-solver:predictor_order=1,corrector_order=0,tau=0.5,"
+                                        "tmin=0.05,tmax=1"),
                                        "er-sde:order=2,scaling=sde,noise=1.01",
                                        "er-sde:scaling=ode",
                                        "tcd:eta=1"};
