@@ -36,7 +36,7 @@ static bool same_name(const char *a, const char *b) {
 }
 
 const vn_option *vn_option_find(int kind, const char *name) {
-    const vn_option *o;
+    const vn_option *o = NULL;
     for (size_t i = 0; name && (o = vn_option_at(kind, i)); i++)
         if (same_name(name, o->name)) return o;
     return NULL;
@@ -130,7 +130,7 @@ void vn_options_init(int kind, void *options, size_t size) {
     if (!options || size < sizeof size) return;
     memset(options, 0, size);
     memcpy(options, &size, sizeof size);
-    const vn_option *o;
+    const vn_option *o = NULL;
     for (size_t i = 0; (o = vn_option_at(kind, i)); i++)
         if (o->offset + size_of(o) <= size) vn_option_set_number(o, options, o->value);
 }
@@ -204,7 +204,7 @@ static vn_status check_choice(const vn_option *o, const char *text, vn_err *err)
 
 vn_status vn_options_check(int kind, const void *options, vn_err *err) {
     vn_status status = VN_OK;
-    const vn_option *o;
+    const vn_option *o = NULL;
     for (size_t i = 0; !status && (o = vn_option_at(kind, i)); i++) {
         if (o->type == VN_OPTION_FLAG || o->type == VN_OPTION_LABEL) continue;
         if (!vn_option_given(o, options)) continue;
@@ -284,7 +284,7 @@ static vn_status unknown(int kind, const char *name, vn_err *err) {
     enum { most = 64 };
     const char *names[most];
     size_t count = 0;
-    const vn_option *o;
+    const vn_option *o = NULL;
     while (count < most && (o = vn_option_at(kind, count))) names[count++] = o->name;
     vn_err message;
     vn_fail(&message, VN_BAD_ARGUMENT, "%s has no option '%.60s'", table_of(kind)->name, name);
@@ -313,9 +313,9 @@ static vn_status find(int kind, const void *options, const char *name, const vn_
 vn_status vn_option_set(vn_context *vn, int kind, void *options, const char *name,
                         const char *text) {
     vn_err unheard = {0}, *err = vn ? vn_begin(vn) : &unheard;
-    const vn_option *o;
+    const vn_option *o = NULL;
     const vn_status status = find(kind, options, name, &o, err);
-    if (status) return status;
+    if (status || !o) return status;
     if (text) return take(o, options, text, err);
     vn_option_set_number(o, options, o->value);
     return VN_OK;
@@ -334,11 +334,11 @@ static char *text_of(const vn_option *o, const void *options) {
 vn_status vn_option_get(vn_context *vn, int kind, const void *options, const char *name,
                         char **text) {
     vn_err unheard = {0}, *err = vn ? vn_begin(vn) : &unheard;
-    const vn_option *o;
+    const vn_option *o = NULL;
     if (!text) return vn_fail(err, VN_BAD_ARGUMENT, "vn_option_get: text is needed");
     *text = NULL;
     const vn_status status = find(kind, options, name, &o, err);
-    if (status) return status;
+    if (status || !o) return status;
     const bool missing = o->type == VN_OPTION_TEXT || vn_option_may_miss(o);
     if (missing && !vn_option_given(o, options)) return VN_OK;
     *text = text_of(o, options);
