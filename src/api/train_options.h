@@ -14,8 +14,8 @@ json_t *vn_train_options_to_json(const vn_train_options *o);
  * NULL: memory. */
 json_t *vn_train_options_describe(const json_t *stored);
 /* What a run was trained with, from vane.json's object, whose strings *o borrows, settled. On top
- * of it comes what `wish` asks for: allowed for how long and how often, refused for what would make
- * it another run. */
+ * of it comes what `requested` asks for: allowed for how long and how often, refused for what would
+ * make it another run. */
 vn_status vn_train_options_resume(const json_t *stored, const vn_train_options *requested,
                                   vn_train_options *o, vn_err *err);
 

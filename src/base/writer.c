@@ -190,7 +190,7 @@ vn_status vn_writer_open_new(vn_writer *w, const char *path, vn_err *err) {
     return status;
 }
 
-/* A file in memory, as tensors are written at any place of theirs (open_memstream cuts what is
+/* A file in memory, as tensors are written at any of their places (open_memstream cuts what is
  * written again before its end); where the kernel has none, one of the system's for such things. */
 static FILE *nameless_file(void) {
 #ifdef SYS_memfd_create

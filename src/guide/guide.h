@@ -41,7 +41,7 @@ typedef struct vn_pass {
     const vn_condition *condition; /* [n]: at->condition, at->null, or the guide's own */
     const float *x;                /* NULL: at->x */
     const vn_level *level;         /* NULL: at->level */
-    /* VN_VJP, VN_JVP: the estimate's x0 is the derivative of x0 by x along direction [n,size] */
+    /* with J = dx0/dx: VN_VJP, the estimate's x0 is J^T direction; VN_JVP, J direction [n,size] */
     vn_want want;
     const float *direction;
     /* for guidance-distilled networks (VN_TAKES_GUIDANCE): their guidance; NULL: their default */
