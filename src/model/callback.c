@@ -124,11 +124,11 @@ static vn_status check(const vn_callback_model *s, vn_err *err) {
         if (s->shape[i] < 1 || s->shape[i] > VN_LARGEST_SIDE)
             return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i,
                            (long long)s->shape[i], VN_LARGEST_SIDE);
-    if (s->rank == 3 && s->shape[0] * s->shape[1] * s->shape[2] > VN_LARGEST_SAMPLE)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "shape: %lld x %lld x %lld are more than %d numbers in one sample",
-                       (long long)s->shape[0], (long long)s->shape[1], (long long)s->shape[2],
-                       VN_LARGEST_SAMPLE);
+    const vn_shape shape = vn_shape_make(s->rank, s->shape);
+    char text[128];
+    if (vn_shape_count(&shape) > VN_LARGEST_SAMPLE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "shape %s: more than %d numbers in one sample",
+                       vn_shape_text(&shape, text), VN_LARGEST_SAMPLE);
     if (s->classes < 0 || s->classes > MOST_CLASSES)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classes: %d is outside [0, %d]: each has a name in memory", (int)s->classes,
