@@ -37,7 +37,7 @@ vn_status vn_end_reading(vn_context *vn, vn_status status);
 #define VN_RUN_FILES "state/files"
 
 /* What models of this context work with. */
-vn_model_host vn_context_host(vn_context *vn);
+vn_engine vn_context_engine(vn_context *vn);
 /* vn_model_open_with within another call; null_class: -1: none. */
 vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
                         vn_err *err);
@@ -68,7 +68,7 @@ typedef struct vn_net_step {
 } vn_net_step;
 
 /* call.train: with the gradients. Closed with vn_net_step_close, after a failure too. */
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_call *call,
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_spec *spec,
                            vn_recompute recompute, vn_err *err);
 /* s stays where it is */
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn);

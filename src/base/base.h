@@ -165,7 +165,7 @@ typedef enum vn_want {
 
 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
 #define VN_BLUR_INFINITE 1e4
-#define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */
+#define VN_BLUR_MIN      0.2 /* below 1/6 its kernel has one tap */
 
 /* ---- names and numbers: one of a list by what a person writes (names.c) ---------------------- */
 

@@ -17,7 +17,7 @@
 
 #define DEEPEST        256
 #define LONGEST_NUMBER 63
-#define MOST_VALUES    2000000
+#define MAX_VALUES     2000000
 
 typedef struct parser {
     const char *at, *begin, *end;
@@ -303,7 +303,7 @@ static json_t *parse_items(parser *p, json_t *container, bool (*item)(parser *, 
 static json_t *parse_value(parser *p) {
     skip_space(p);
     if (p->at == p->end) return fail_here(p, "a value");
-    if (++p->values > MOST_VALUES) return fail_at(p, p->at, "more than two million values");
+    if (++p->values > MAX_VALUES) return fail_at(p, p->at, "more than two million values");
     if (take(p, '{')) return parse_items(p, json_object(), parse_member, '}');
     if (take(p, '[')) return parse_items(p, json_array(), parse_element, ']');
     if (take(p, '"')) return parse_string(p);

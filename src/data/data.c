@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
+enum { MAX_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
 /* clang-format off */
 const vn_data_row vn_data_rows[] = {
@@ -161,9 +161,9 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
                                   .order = &d->order,
                                   .count = d->source.count,
                                   .sample_bytes = vn_source_sample_size(&d->source),
-                                  .memory = options->memory > 0   ? options->memory
-                                            : share < MOST_MEMORY ? share
-                                                                  : MOST_MEMORY,
+                                  .memory = options->memory > 0  ? options->memory
+                                            : share < MAX_MEMORY ? share
+                                                                 : MAX_MEMORY,
                                   .threads = threads,
                                   .skip_bad = options->skip_bad};
     const vn_status status = vn_feed_open(&feed, &d->feed, err);

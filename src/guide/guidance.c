@@ -215,8 +215,8 @@ vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, u
         const unsigned needs =
             row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
         const unsigned lacks =
-            needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
-        const char *words = lacks & VN_NEEDS_PAIRS
+            needs & (VN_NEEDS_X0_EPS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
+        const char *words = lacks & VN_NEEDS_X0_EPS
                                 ? "a sampler that moves x0 and noise apart, such as ddim or euler"
                             : lacks & VN_NEEDS_SDE
                                 ? "a sampler that follows the reverse SDE, such as euler-maruyama"
@@ -256,10 +256,10 @@ static vn_status take_slots(vn_guidance *g, vn_guide *one) {
 
 /* Whether the denoiser predicts in double and the plain rule is the only guide. */
 static bool can_be_exact(const vn_guidance *g) {
-    bool plain = g->denoiser->exact != NULL;
+    bool only_cfg = g->denoiser->exact != NULL;
     for (int i = 0; i < g->count; i++)
-        plain &= g->guide[i].row->plain || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
-    return plain;
+        only_cfg &= g->guide[i].row->is_cfg || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
+    return only_cfg;
 }
 
 static vn_status take_memory(vn_guidance *g) {
@@ -362,7 +362,7 @@ static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
            a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
 }
 
-const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
+const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass) {
     for (int i = 0; i < plan->count; i++)
         if (same_pass(&plan->pass[i], pass, plan->n))
             return i < plan->done ? &plan->estimate[i] : NULL;
@@ -482,12 +482,12 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
     }
 }
 
-void vn_guidance_step(vn_guidance *g, int step, int steps, int round, const vn_level *next) {
+void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next) {
     g->at.step = step;
     g->at.steps = steps;
-    g->at.round = round;
+    g->at.restarts = restarts;
     g->at.next = next;
-    g->at.call = 0;
+    g->at.request = 0;
 }
 
 /* The first failure that a guide met. */
@@ -530,12 +530,12 @@ static vn_status combine(vn_guidance *g, const vn_guide_at *at, vn_estimate *out
     return guide_status(g, err);
 }
 
-static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_estimate out,
-                               vn_err *err) {
+static vn_status predict_unguided(vn_guidance *g, const vn_guide_at *at, vn_estimate out,
+                                  vn_err *err) {
     const vn_pass pass = vn_conditional(at);
     g->plan.count = g->plan.done = 0;
     g->plan.n = at->n;
-    vn_plan_need(&g->plan, &pass);
+    vn_plan_pass(&g->plan, &pass);
     const vn_status status = evaluate_batch(g, at, err);
     if (!status) vn_copy_estimate((size_t)(at->n * g->denoiser->size), out, &g->plan.estimate[0]);
     return status;
@@ -559,26 +559,27 @@ static double gamma_at(const vn_guidance *g, const vn_guide_at *at) {
     return gamma;
 }
 
-vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out, vn_err *err) {
+vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_estimate out,
+                              vn_err *err) {
     vn_guide_at at = g->at;
-    at.x = ask->x;
-    at.level = ask->level;
-    at.n = ask->n ? ask->n : g->n;
-    at.first += (uint64_t)ask->row;
-    at.condition += ask->row;
-    g->wanted = ask->variance;
+    at.x = request->x;
+    at.level = request->level;
+    at.n = request->n ? request->n : g->n;
+    at.first += (uint64_t)request->row;
+    at.condition += request->row;
+    g->wanted = request->variance;
     g->found = g->settled = false;
-    if (ask->plain) return predict_plain(g, &at, out, err);
+    if (request->unguided) return predict_unguided(g, &at, out, err);
     at.gamma = gamma_at(g, &at);
-    if (at.call == 0) {
+    if (at.request == 0) {
         g->at.level = at.level;
         g->at.gamma = at.gamma;
     }
-    g->at.call++;
-    move_memory(g, ask->row);
+    g->at.request++;
+    move_memory(g, request->row);
     vn_status status = evaluate(g, &at, err);
     if (!status) status = combine(g, &at, &out, err);
-    move_memory(g, -ask->row);
+    move_memory(g, -request->row);
     if (status || !g->wanted || g->found) return status;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "no pass of these guides is the model's own: it has no variance to say");
@@ -588,21 +589,22 @@ bool vn_guidance_is_exact(const vn_guidance *g) {
     return g->null_estimate != NULL;
 }
 
-vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *request, double *x0,
                                     double *eps, vn_err *err) {
     const vn_denoiser *d = g->denoiser;
     const size_t n = (size_t)d->size;
-    const vn_condition label = g->at.condition[ask->row];
+    const vn_condition label = g->at.condition[request->row];
     vn_guide_at at = g->at;
-    at.level = ask->level;
+    at.level = request->level;
     const double gamma = label == VN_CONDITION_NULL ? 0 : gamma_at(g, &at);
     const bool both = gamma != 0 && gamma != 1;
-    if (!ask->again) g->rows_passed += both ? 2 : 1;
-    vn_status status =
-        d->exact(d->self, gamma == 0 ? VN_CONDITION_NULL : label, ask->level, ask->x, x0, eps, err);
+    if (!request->again) g->rows_passed += both ? 2 : 1;
+    vn_status status = d->exact(d->self, gamma == 0 ? VN_CONDITION_NULL : label, request->level,
+                                request->x, x0, eps, err);
     if (status || !both) return status;
     double *null_x0 = g->null_estimate, *null_eps = null_x0 + n;
-    status = d->exact(d->self, VN_CONDITION_NULL, ask->level, ask->x, null_x0, null_eps, err);
+    status =
+        d->exact(d->self, VN_CONDITION_NULL, request->level, request->x, null_x0, null_eps, err);
     for (size_t i = 0; i < n; i++) {
         x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
         eps[i] = null_eps[i] + gamma * (eps[i] - null_eps[i]);

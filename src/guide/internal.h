@@ -46,11 +46,11 @@ void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const 
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
                         const vn_pass *b, vn_estimate *out);
 /* A row's `plan`: the conditional pass, and the null one where guidance acts. */
-void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p);
+void vn_plan_conditional_and_null(vn_guide *g, const vn_guide_at *at, vn_plan *p);
 /* Copies the conditional estimate to *out. Where guidance acts it returns true, with the
  * conditional estimate in *c and the null one in *u. */
-bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
-                 const vn_estimate **c, const vn_estimate **u);
+bool vn_conditional_and_null(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
+                             const vn_estimate **c, const vn_estimate **u);
 
 /* The spaces that papers measure in, as prediction coefficients. Velocity is dx by the length of
  * the curve (alpha, sigma) instead of dt, so that velocities of two levels can be compared whatever

@@ -9,14 +9,14 @@
 static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
-    if ((needs & VN_NEEDS_CLASSES) && !vn_conditions_count(&d->conditions)) return "conditions";
+    if ((needs & VN_NEEDS_CONDITION) && !vn_conditions_count(&d->conditions)) return "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
     if ((needs & VN_NEEDS_VJP) && !(d->can & VN_CAN_VJP)) return "derivatives";
     if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
     if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify)
         return "a reward, or a classifier in its place";
-    if ((needs & VN_NEEDS_STRENGTH) && !(d->can & VN_TAKES_GUIDANCE))
+    if ((needs & VN_NEEDS_EMBEDDED) && !(d->can & VN_TAKES_GUIDANCE))
         return "a network that takes guidance as an input";
     if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
@@ -71,7 +71,7 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
             gamma, row->row.name, lacks);
     if ((row->needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK))
         vn_fail_after(err, "`weak` names one");
-    if ((!(row->needs & VN_NEEDS_CLASSES) || vn_conditions_count(&d->conditions)) &&
+    if ((!(row->needs & VN_NEEDS_CONDITION) || vn_conditions_count(&d->conditions)) &&
         (!(row->needs & VN_NEEDS_NULL) || d->conditions.has_null))
         return VN_BAD_ARGUMENT; /* no list: nearly all guides work without what is missing */
     list_guides(m, AS_RULE, "", able, sizeof able);

@@ -88,9 +88,9 @@ static vn_status open_classifier(const json_t *config, void **self, vn_net_io *i
         return status;
     }
     *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
-    vn_net_takes_sample(io, c->input == INPUT_IMAGE, c->in_channels);
-    if (c->time) vn_net_takes_time(io, 0);
-    vn_net_gives(io, vn_port_of_sample("logits", false, c->num_classes));
+    vn_net_add_sample(io, c->input == INPUT_IMAGE, c->in_channels);
+    if (c->time) vn_net_add_time(io, 0);
+    vn_net_add_output(io, vn_port_of_sample("logits", false, c->num_classes));
     *self = c;
     return VN_OK;
 }

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TIMES      VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
-#define LEAST_TIME 1e-5 /* score_sde's; no target is infinite there */
+#define TIMES    VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
+#define MIN_TIME 1e-5 /* score_sde's; no target is infinite there */
 
 struct vn_objective {
     const vn_path *path;
@@ -110,7 +110,7 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     if (o->stratified) u = fmod(u + (double)sample / (double)total, 1);
     u = fmin(fmax(u, 1e-12), 1 - 1e-12);
     double t = o->times->quantile(&o->times_choice, o->path, u);
-    return vn_path_snap(o->path, fmin(fmax(t, LEAST_TIME), 1));
+    return vn_path_snap(o->path, fmin(fmax(t, MIN_TIME), 1));
 }
 
 static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i,

@@ -72,7 +72,7 @@ typedef struct vn_path_row {
     double (*alpha_of_ratio)(double s);
     double (*network_time)(const vn_path *p, const vn_level *l); /* a network's input for t */
     /* t of the least noise that grids and training use */
-    double (*least)(const vn_path *p);
+    double (*min_time)(const vn_path *p);
     /* k of the straight coordinates (see the head of this file) */
     int straight;
 } vn_path_row;

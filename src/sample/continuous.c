@@ -18,13 +18,13 @@ static vn_status euler(vn_step *s, const vn_level *from, const vn_level *to, vn_
     return status;
 }
 
-vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err) {
-    const vn_level least = vn_path_level(s->path, s->path->row->least(s->path));
+vn_status vn_step_inside(vn_step *s, double max_ratio, vn_inner_step inner, vn_err *err) {
+    const vn_level least = vn_path_level(s->path, s->path->row->min_time(s->path));
     vn_level from = *s->from, to = s->to->sigma > 0 ? *s->to : least;
     vn_status status = VN_OK;
-    if (isinf(vn_level_ratio(&from)) && isfinite(most_ratio)) {
+    if (isinf(vn_level_ratio(&from)) && isfinite(max_ratio)) {
         const vn_level begin =
-            vn_path_level_of_ratio(s->path, fmax(most_ratio, vn_level_ratio(&to)));
+            vn_path_level_of_ratio(s->path, fmax(max_ratio, vn_level_ratio(&to)));
         status = euler(s, &from, &begin, err);
         from = begin;
     }

@@ -37,12 +37,12 @@ static void move_with_noise(vn_step *s, vn_estimate p, double keep, double noise
 enum { ETA, LAND };
 static const vn_param ddim_params[] = {
     {"eta", "0: no noise; 1: that of ddpm", 0, 0, 1, 0, NULL},
-    VN_SPACING_PARAM,
+    VN_TARGET_PARAM,
     {0},
 };
 
 static vn_status ddim_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_spacing_check(c, LAND, d, err);
+    return vn_target_check(c, LAND, d, err);
 }
 
 static vn_status ddim_step(vn_step *s, vn_err *err) {
@@ -58,7 +58,7 @@ static vn_status ddim_step(vn_step *s, vn_err *err) {
     return VN_OK;
 }
 
-#define LEAST_NOISE 1e-10 /* as diffusers: nu of the last step, for variance=learned */
+#define MIN_NOISE 1e-10 /* as diffusers: nu of the last step, for variance=learned */
 
 enum { VARIANCE, LAST };
 enum { AUTO, SMALL, LARGE, LEARNED };
@@ -96,13 +96,14 @@ static vn_status ddpm_step(vn_step *s, vn_err *err) {
     const int variance = (int)s->choice->value[VARIANCE];
     const bool learned = variance == LEARNED || (variance == AUTO && s->learns_variance);
     const vn_estimate p = {s->slot[0], s->slot[1]};
-    const vn_ask ask = {.x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
-    const vn_status status = vn_step_ask(s, &ask, p, err);
+    const vn_request request = {
+        .x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
+    const vn_status status = vn_step_predict_request(s, &request, p, err);
     if (status) return status;
     parts of = parts_of(s, 1);
     const bool last = s->choice->value[LAST] != 0 && s->from->t * s->path->steps > 1.5;
     const double fixed = variance == LARGE && (s->to->sigma > 0 || last) ? of.tau : of.nu;
-    if (last) of.nu = fmax(of.nu, LEAST_NOISE);
+    if (last) of.nu = fmax(of.nu, MIN_NOISE);
     move_with_noise(s, p, of.keep, learned ? 0 : fixed, s->slot[2]);
     if (learned) add_learned_noise(s, &of, s->slot[3], s->slot[2]);
     return VN_OK;
@@ -111,7 +112,7 @@ static vn_status ddpm_step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_ddpm_sampler = {
     .row = {"ddpm", "ancestral sampling", "2006.11239", ddpm_params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE,
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE,
     .slots = 4,
     .check = ddpm_check,
     .step = ddpm_step,
@@ -120,7 +121,7 @@ const vn_sampler_row vn_ddpm_sampler = {
 const vn_sampler_row vn_ddim_sampler = {
     .row = {"ddim", "along the ODE, or with part of ddpm's noise", "2010.02502", ddim_params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 3,
     .check = ddim_check,
     .step = ddim_step,

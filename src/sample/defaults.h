@@ -13,7 +13,7 @@ typedef struct vn_sampling_defaults {
 } vn_sampling_defaults;
 
 /* As trained: what every model has that does not say otherwise. */
-vn_sampling_defaults vn_sampling_defaults_plain(void);
+vn_sampling_defaults vn_sampling_defaults_as_trained(void);
 /* For a new run. `pictures`: images rather than points; `drops`: the class is hidden in training
  * now and then. */
 vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops,

@@ -26,7 +26,7 @@
 /* sigma/alpha at which it begins if the step's first level has an infinite one; dopri5 makes the
  * part before, in coordinates that are finite. rtol is relative to u, which is about as large as
  * sigma/alpha, so this must not be too large for the tolerances. */
-#define MOST_RATIO 100
+#define MAX_RATIO 100
 
 enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
 static const vn_param params[] = {
@@ -74,8 +74,8 @@ static void read_noise(const adaptive *t, const vn_level *level, const double *u
 static vn_status ask_exact(adaptive *t, const vn_level *level, bool again, const double *u,
                            double *out, vn_err *err) {
     for (size_t i = 0; i < t->n; i++) t->asked[i] = level->alpha * u[i];
-    const vn_ask_exact ask = {.x = t->asked, .level = level, .row = t->row, .again = again};
-    return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
+    const vn_request_exact request = {.x = t->asked, .level = level, .row = t->row, .again = again};
+    return vn_step_predict_exact(t->step, &request, t->x0, out, err);
 }
 
 /* out = the noise predicted for u at lambda. */
@@ -84,8 +84,8 @@ static vn_status find_eps(adaptive *t, double lambda, const double *u, double *o
     t->evaluations++;
     if (vn_step_is_exact(t->step)) return ask_exact(t, &level, false, u, out, err);
     for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
-    const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
-    vn_status status = vn_step_ask(t->step, &ask, t->estimate, err);
+    const vn_request request = {.x = t->x, .level = &level, .row = t->row, .n = 1};
+    vn_status status = vn_step_predict_request(t->step, &request, t->estimate, err);
     if (!status) read_noise(t, &level, u, out);
     return status;
 }
@@ -99,7 +99,7 @@ static vn_status begin(adaptive *t, vn_level *from, const vn_level *to, float *x
         /* of an order that can */
         const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]};
         const vn_level start = *from;
-        *from = vn_path_level_of_ratio(t->step->path, fmax(MOST_RATIO, vn_level_ratio(to)));
+        *from = vn_path_level_of_ratio(t->step->path, fmax(MAX_RATIO, vn_level_ratio(to)));
         vn_status status = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
         if (status) return status;
     }
@@ -231,7 +231,7 @@ static vn_status inside(vn_step *s, const vn_level *from, const vn_level *to, vn
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, vn_step_straight_ratio(s, MOST_RATIO), inside, err);
+    return vn_step_inside(s, vn_step_straight_ratio(s, MAX_RATIO), inside, err);
 }
 
 const vn_sampler_row vn_dpm_adaptive_sampler = {

@@ -23,7 +23,7 @@ static vn_status step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_euler_a_sampler = {
     .row = {"euler-a", "Euler's rule with ancestral noise", "k-diffusion", vn_noise_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE, /* the SDE with the default eta */
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE, /* the SDE with the default eta */
     .slots = 2,
     .check = vn_noise_check,
     .step = step,

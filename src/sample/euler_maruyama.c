@@ -100,7 +100,7 @@ static vn_status flow_sde_step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_euler_maruyama_sampler = {
     .row = {"euler-maruyama", "Euler-Maruyama rule on the reverse SDE", "2011.13456", NULL},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE,
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE,
     .slots = 3,
     .step = euler_maruyama_step,
 };
@@ -109,7 +109,7 @@ const vn_sampler_row vn_flow_sde_sampler = {
     .row = {"flow-sde", "the same with more or less noise than the reverse SDE: SiT's family",
             "2401.08740", flow_sde_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 3,
     .step = flow_sde_step,
 };

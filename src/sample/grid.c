@@ -15,7 +15,7 @@
 /* sigma/alpha of a step; for pure noise, the last step of zero_snr, diffusers' largest value. */
 static double ratio_of_step(const vn_path *p, double step) {
     vn_level l = vn_path_level_of_step(p, step);
-    return l.alpha > 0 ? vn_level_ratio(&l) : VN_LARGEST_RATIO;
+    return l.alpha > 0 ? vn_level_ratio(&l) : VN_PURE_NOISE_RATIO;
 }
 
 /* sigma/alpha interpolated linearly between two steps. */
@@ -153,7 +153,8 @@ static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, i
 }
 
 static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_level *level) {
-    const double shift = c->value[SHIFT], terminal = c->value[TERMINAL], plain = p->row->least(p);
+    const double shift = c->value[SHIFT], terminal = c->value[TERMINAL],
+                 plain = p->row->min_time(p);
     const double least = c->value[LEAST] == PLAIN ? plain : vn_shifted(plain, shift);
     const int n = c->value[EXTRA] != 0 ? steps + 1 : steps;
     const double end = vn_shifted(vn_spread(1, least, steps - 1, n), shift);

@@ -85,7 +85,7 @@ static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err
 static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, noise_span *out,
                            vn_err *err) {
     const double wanted_min = c->value[at + MIN], wanted_max = c->value[at + MAX];
-    *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->least(p))};
+    *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->min_time(p))};
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
@@ -93,7 +93,7 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
         c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
     if (!status) status = check_end(c, at + END, p, err);
     if (status) return status;
-    if (isinf(out->max)) out->max = VN_LARGEST_RATIO;
+    if (isinf(out->max)) out->max = VN_PURE_NOISE_RATIO;
     if (wanted_max > out->max * 1.0001)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g",
                        c->row->name, wanted_max, out->max);
@@ -225,10 +225,10 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
                                 vn_level *level, vn_level *last, vn_err *err) {
     const vn_status status = check_end(c, LU_END, p, err);
     if (status) return status;
-    const double end = p->row->least(p), min = lambda_at(p, end);
+    const double end = p->row->min_time(p), min = lambda_at(p, end);
     const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
     double max = lambda_at(p, pure ? 1 - end : 1);
-    if (isinf(max)) max = -log(VN_LARGEST_RATIO);
+    if (isinf(max)) max = -log(VN_PURE_NOISE_RATIO);
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(max, min, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);

@@ -50,15 +50,15 @@ vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err);
 /* The level that a step ends on, on a path with steps, by the parameter `spacing`: s->to, or T/N
  * steps below s->from, as in diffusers' DDIM and PNDM whatever the next level is; the two are the
  * same on `leading`. Below step 0 it is the sampling run's last level. */
-enum { VN_SPACING_NEXT, VN_SPACING_EVEN };
+enum { VN_TARGET_NEXT, VN_TARGET_EVEN };
 /* clang-format off */
-#define VN_SPACING_PARAM \
+#define VN_TARGET_PARAM \
     {"spacing", "on the next level, or T/N steps down whatever that is, as diffusers does; the " \
-                "same on leading", VN_SPACING_NEXT, \
+                "same on leading", VN_TARGET_NEXT, \
      0, 1, 1, "next|even"}
 /* clang-format on */
 vn_level vn_step_target(const vn_step *s, int spacing);
-vn_status vn_spacing_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
+vn_status vn_target_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err);
 /* log(alpha/sigma): +inf at data, -inf at pure noise. */
 double vn_level_lambda(const vn_level *l);
 
@@ -202,14 +202,14 @@ void vn_step_scale(size_t n, double by, float *x);
 /* ---- samplers with levels of their own (continuous.c) ---------------------------------------- */
 
 /* sigma/alpha of the first level, where time in straight coordinates is infinite at alpha = 0. */
-#define VN_MOST_RATIO 1e3
+#define VN_MAX_RATIO 1e3
 /* Moves x from level to level. Slots 0 and 1 hold x0 and eps at `from`, of all samples. */
 typedef vn_status (*vn_inner_step)(vn_step *s, const vn_level *from, const vn_level *to,
                                    vn_err *err);
-/* A step by `inner`, which is not called for a step that ends at sigma = 0 or, unless most_ratio is
+/* A step by `inner`, which is not called for a step that ends at sigma = 0 or, unless max_ratio is
  * infinite, begins at alpha = 0: those parts are made by Euler's rule. */
-vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err);
-/* For most_ratio: infinite where straight coordinates are finite at alpha = 0, else `most`. */
+vn_status vn_step_inside(vn_step *s, double max_ratio, vn_inner_step inner, vn_err *err);
+/* For max_ratio: infinite where straight coordinates are finite at alpha = 0, else `most`. */
 double vn_step_straight_ratio(const vn_step *s, double most);
 /* The same for one sample, and an inner step made of such steps, which reports progress after
  * each. */
@@ -248,7 +248,7 @@ enum { VN_END_ZERO, VN_END_FIRST, VN_END_LAST };
 /* sigma/alpha at alpha-bar = 2^-24. diffusers' classes that work on x/alpha use it for pure noise,
  * where x/alpha is infinite; so do samplers that are not VN_SPACING_WHOLE and noise grids, on paths
  * whose time in straight coordinates is infinite there. */
-#define VN_LARGEST_RATIO 4095.9998779296857
+#define VN_PURE_NOISE_RATIO 4095.9998779296857
 
 /* ---- grids ----------------------------------------------------------------------------------- */
 

@@ -24,7 +24,7 @@
 
 /* Limits of one query. Numbers are limited because the activations that a network keeps for the
  * backward pass grow with them. */
-enum { MOST_ROWS = 64, MOST_FLOATS = MOST_ROWS * 784 };
+enum { MAX_ROWS = 64, MAX_FLOATS = MAX_ROWS * 784 };
 
 /* The integration of one row. */
 typedef struct trajectory {
@@ -107,8 +107,8 @@ static vn_status open_integration(integration *b, const vn_likelihood_options *o
                                   const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
-    const size_t fit = MOST_FLOATS / size;
-    const int max_rows = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
+    const size_t fit = MAX_FLOATS / size;
+    const int max_rows = fit < 1 ? 1 : fit < MAX_ROWS ? (int)fit : MAX_ROWS;
     const int at_once = probes < max_rows ? probes : max_rows;
     int capacity = max_rows / at_once;
     if (capacity > batch->n) capacity = batch->n > 0 ? (int)batch->n : 1;
@@ -211,20 +211,20 @@ static vn_status evaluate(integration *b, double *sum, vn_err *err) {
 
 /* ---- a row ----------------------------------------------------------------------------------- */
 
-static vn_level least_noise(const integration *b) {
+static vn_level min_noise_level(const integration *b) {
     if (b->o->ratio > 0) return vn_path_level_of_ratio(b->path, b->o->ratio);
-    return vn_path_level(b->path, b->path->row->least(b->path));
+    return vn_path_level(b->path, b->path->row->min_time(b->path));
 }
 
-static vn_level most_noise(const integration *b) {
+static vn_level max_noise_level(const integration *b) {
     const vn_level most = vn_path_level(b->path, 1);
-    return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO)
+    return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MAX_RATIO)
                                                 : most;
 }
 
 /* The factor alpha/m from the data x to y at the least noisy level. */
 static double scale_of(const integration *b) {
-    const vn_level least = least_noise(b);
+    const vn_level least = min_noise_level(b);
     return least.alpha / vn_path_scale(b->path, &least);
 }
 
@@ -340,7 +340,7 @@ static double rows_done(const integration *b) {
 
 /* Evaluates each of the rows once. */
 static vn_status go_round(integration *b, vn_err *err) {
-    double sum[MOST_ROWS];
+    double sum[MAX_ROWS];
     vn_status status = VN_OK;
     if (b->o->evaluated && b->o->evaluated(b->o->user, rows_done(b), b->evaluations))
         return vn_fail(err, VN_CANCELLED, "stopped");
@@ -355,8 +355,8 @@ static vn_status go_round(integration *b, vn_err *err) {
 
 /* Where trajectories begin and end. */
 static vn_status find_ends(integration *b, vn_err *err) {
-    const vn_level least = least_noise(b);
-    b->noisiest = most_noise(b);
+    const vn_level least = min_noise_level(b);
+    b->noisiest = max_noise_level(b);
     b->from = vn_path_clock(b->path, &least);
     b->to = vn_path_clock(b->path, &b->noisiest);
     if (b->from < b->to) return VN_OK;

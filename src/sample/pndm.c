@@ -50,7 +50,7 @@ static void even_rule(vn_step *s, int order) {
 /* DDIM's move to the level that the step ends on. */
 static void move_to_target(vn_step *s, vn_estimate p, bool even) {
     const vn_level *next = s->to,
-                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+                   target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
     vn_step_move(s, p);
     s->to = next;
@@ -58,7 +58,7 @@ static void move_to_target(vn_step *s, vn_estimate p, bool even) {
 
 static void move_by_rule(vn_step *s, vn_estimate p, int order, bool even) {
     const vn_level *next = s->to,
-                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+                   target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
     vn_step_move(s, p);
     even_rule(s, order);
@@ -147,18 +147,18 @@ static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool 
 }
 
 enum { LAND };
-static const vn_param pndm_params[] = {VN_SPACING_PARAM, {0}};
+static const vn_param pndm_params[] = {VN_TARGET_PARAM, {0}};
 
 static vn_status pndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_spacing_check(c, LAND, d, err);
+    return vn_target_check(c, LAND, d, err);
 }
 
 static vn_status pndm_step(vn_step *s, vn_err *err) {
-    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
+    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_TARGET_EVEN, err);
 }
 
 static vn_status plms_step(vn_step *s, vn_err *err) {
-    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
+    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_TARGET_EVEN, err);
 }
 
 enum { ORDER, START };

@@ -49,13 +49,13 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
 
 vn_level vn_step_target(const vn_step *s, int spacing) {
     const int steps = s->path->steps;
-    if (spacing != VN_SPACING_EVEN) return *s->to;
+    if (spacing != VN_TARGET_EVEN) return *s->to;
     const double step = rint(s->from->t * steps - 1) - floor((double)steps / s->count);
     return step >= 0 ? vn_path_level_of_step(s->path, step) : s->from[s->count - s->index];
 }
 
-vn_status vn_spacing_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
-    if (c->value[param] == VN_SPACING_NEXT || d->path->steps) return VN_OK;
+vn_status vn_target_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
+    if (c->value[param] == VN_TARGET_NEXT || d->path->steps) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
                    c->row->name, d->path->row->row.name);

@@ -12,8 +12,8 @@
 
 #include <math.h>
 
-#define RHO        7
-#define MOST_STEPS 64
+#define RHO       7
+#define MAX_STEPS 64
 
 enum { TMIN, TMAX, STEPS, ROUNDS };
 static const vn_param params[] = {
@@ -22,7 +22,7 @@ static const vn_param params[] = {
      "x 32",
      0.06, 1e-6, 1e6, 0, NULL},
     {"tmax", "to this sigma/alpha, likewise", 0.3, 1e-6, 1e6, 0, NULL},
-    {"steps", "from tmax down again, each time", 2, 1, MOST_STEPS, 1, NULL},
+    {"steps", "from tmax down again, each time", 2, 1, MAX_STEPS, 1, NULL},
     {"rounds", "how many times", 2, 1, 100, 1, NULL},
     {0},
 };
@@ -64,7 +64,7 @@ static void fill(const vn_path *p, double tmax, const vn_level *end, int steps, 
 static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {
     const int steps = (int)c->value[STEPS], rounds = (int)c->value[ROUNDS];
     const int at = nearest(r, c->value[TMIN], c->value[TMAX]);
-    vn_level detour[MOST_STEPS + 1];
+    vn_level detour[MAX_STEPS + 1];
     if (!at)
         return vn_fail(err, VN_BAD_ARGUMENT, "restart: no level but the last lies below tmax = %g",
                        c->value[TMAX]);

@@ -217,8 +217,8 @@ static vn_status find_slope(void *self, double clock, const float *y, float *slo
     const vn_estimate p = {s->slot[X0] + f->at, slope};
     memcpy(x, y, n * sizeof *y);
     vn_step_scale(n, vn_path_scale(s->path, &level), x);
-    vn_status status =
-        vn_step_ask(s, &(vn_ask){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
+    vn_status status = vn_step_predict_request(
+        s, &(vn_request){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
     if (!status) vn_flow_slope(s->path, n, p);
     *rate = 0;
     return status;
@@ -275,7 +275,7 @@ static vn_status rk4_inside(vn_step *s, const vn_level *from, const vn_level *to
 /* sigma/alpha where a rule with fixed or tight steps begins when its clock would be infinite at
  * alpha = 0. */
 static double begin_ratio(const vn_step *s) {
-    return vn_step_straight_ratio(s, VN_MOST_RATIO);
+    return vn_step_straight_ratio(s, VN_MAX_RATIO);
 }
 
 static vn_status midpoint_step(vn_step *s, vn_err *err) {

@@ -53,7 +53,7 @@ typedef struct vn_step {
 typedef struct vn_sampler_row {
     vn_row row;
     vn_spacing spacing;
-    unsigned abilities; /* what guides may need of it: VN_NEEDS_PAIRS, VN_NEEDS_SDE */
+    unsigned abilities; /* what guides may need of it: VN_NEEDS_X0_EPS, VN_NEEDS_SDE */
     int slots;
     int work;
     /* NULL: all values are fine */
@@ -69,11 +69,12 @@ extern const vn_table vn_samplers; /* of vn_sampler_row */
 vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,
                           vn_err *err);
 /* The same for some rows alone, or without guides (guide.h). */
-vn_status vn_step_ask(vn_step *s, const vn_ask *ask, vn_estimate out, vn_err *err);
+vn_status vn_step_predict_request(vn_step *s, const vn_request *request, vn_estimate out,
+                                  vn_err *err);
 /* The same for one sample in double, where vn_step_is_exact (guide.h). */
 bool vn_step_is_exact(const vn_step *s);
-vn_status vn_step_ask_exact(vn_step *s, const vn_ask_exact *ask, double *x0, double *eps,
-                            vn_err *err);
+vn_status vn_step_predict_exact(vn_step *s, const vn_request_exact *request, double *x0,
+                                double *eps, vn_err *err);
 /* Reports that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED:
  * the caller asks to stop. */
 vn_status vn_step_made(const vn_step *s, double part, vn_err *err);
@@ -98,7 +99,7 @@ typedef struct vn_grid_row {
 
 extern const vn_table vn_grids; /* of vn_grid_row */
 
-/* ---- how a pipeline is sampled by its own scheduler (scheduler.c, way.c) --------------------- */
+/* ---- how a pipeline is sampled by its own scheduler (scheduler.c, setup.c) ------------------- */
 
 typedef enum vn_scheduler_part {
     VN_SCHEDULER_SAMPLER,
@@ -114,7 +115,7 @@ typedef struct vn_scheduler {
     char sampler_elsewhere[160];         /* the sampler on levels that the user lists */
     double clip_range;                   /* x0 is clipped to; 0: it is not */
     bool thresholds;                     /* x0 is thresholded instead, with these: */
-    double percentile, most;             /* dynamic_thresholding_ratio, sample_max_value */
+    double percentile, sample_max;       /* dynamic_thresholding_ratio, sample_max_value */
     char lacks[VN_SCHEDULER_PARTS][160]; /* what of a part vane cannot do; "": nothing */
 } vn_scheduler;
 
@@ -129,16 +130,17 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
 /* In: what the user asked for, each NULL if not. Out: how samples are drawn. */
-typedef struct vn_way {
+typedef struct vn_sampling_setup {
     const char *sampler, *grid, *guide;
     bool sigmas; /* in: a list of them takes the place of the grid */
     vn_first_noise begin;
     char *own; /* the guide's text where it was made here; vn_free'd by the caller */
-} vn_way;
+} vn_sampling_setup;
 
 /* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that vane cannot follow,
  * in a part that was left to it. */
-vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err);
+vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_sampling_setup *setup,
+                             vn_err *err);
 
 /* ---- the sampling run ------------------------------------------------------------------------ */
 
@@ -164,12 +166,12 @@ typedef struct vn_trajectory vn_trajectory;
 
 vn_status vn_trajectory_open(const vn_trajectory_options *options, vn_trajectory **out,
                              vn_err *err);
-void vn_trajectory_close(vn_trajectory **w);
-int vn_trajectory_steps(const vn_trajectory *w);
+void vn_trajectory_close(vn_trajectory **trajectory);
+int vn_trajectory_steps(const vn_trajectory *trajectory);
 /* [steps + 1]; falling but where the sampling run goes back to more noise */
-const vn_level *vn_trajectory_levels(const vn_trajectory *w);
+const vn_level *vn_trajectory_levels(const vn_trajectory *trajectory);
 /* Network passes of a sample since vn_trajectory_begin; the mean, rounded up. */
-int64_t vn_trajectory_passes(const vn_trajectory *w);
+int64_t vn_trajectory_passes(const vn_trajectory *trajectory);
 
 /* A batch of samples. */
 typedef struct vn_trajectory_batch {
@@ -185,15 +187,17 @@ typedef struct vn_trajectory_batch {
 } vn_trajectory_batch;
 
 /* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
-vn_status vn_trajectory_begin(vn_trajectory *w, const vn_trajectory_batch *batch, vn_err *err);
+vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
+                              vn_err *err);
 /* Who hears of the steps that follow, as "sampling" in "steps", done..done+steps of total (for
  * several batches in a row), and may cancel them; NULL: nobody. Outlives them. */
-void vn_trajectory_watch(vn_trajectory *w, const vn_watch *watch, int64_t done, int64_t total);
+void vn_trajectory_watch(vn_trajectory *trajectory, const vn_watch *watch, int64_t done,
+                         int64_t total);
 /* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the
  * last was made. */
-vn_status vn_trajectory_step(vn_trajectory *w, bool *done, vn_err *err);
+vn_status vn_trajectory_step(vn_trajectory *trajectory, bool *done, vn_err *err);
 /* begin, then all steps, watched as by vn_trajectory_watch. */
-vn_status vn_trajectory_run(vn_trajectory *w, const vn_trajectory_batch *batch,
+vn_status vn_trajectory_run(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
                             const vn_watch *watch, int64_t done, int64_t total, vn_err *err);
 
 #include "sample/defaults.h" /* a part of this door */

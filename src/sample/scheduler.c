@@ -107,14 +107,14 @@ static bool grid_is(const scheduler_reader *r, const char *name) {
 
 /* ---- what several kinds have in common ------------------------------------------------------- */
 
-#define MOST_RANGE 1e9 /* of clip's and dynamic-threshold's rows */
+#define MAX_RANGE 1e9 /* of clip's and dynamic-threshold's rows */
 
-/* A number that must be above 0 and at most `most`. */
-static double bounded(scheduler_reader *r, const char *key, double missing, double most) {
+/* A number that must be above 0 and at most `max`. */
+static double bounded(scheduler_reader *r, const char *key, double missing, double max) {
     const double value = number(r, key, missing);
-    if (!r->status && !(value > 0 && value <= most))
+    if (!r->status && !(value > 0 && value <= max))
         r->status =
-            vn_fail(r->err, VN_BAD_FILE, "%s %g is not above 0 and up to %g", key, value, most);
+            vn_fail(r->err, VN_BAD_FILE, "%s %g is not above 0 and up to %g", key, value, max);
     return value;
 }
 
@@ -122,17 +122,17 @@ static double bounded(scheduler_reader *r, const char *key, double missing, doub
 static void read_clip(scheduler_reader *r, bool clips, bool thresholds) {
     vn_scheduler *s = r->out;
     if (clips && flag(r, "clip_sample", true))
-        s->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
+        s->clip_range = bounded(r, "clip_sample_range", 1, MAX_RANGE);
     s->thresholds = thresholds && flag(r, "thresholding", false);
     if (!s->thresholds) return;
     s->percentile = bounded(r, "dynamic_thresholding_ratio", 0.995, 1);
-    s->most = bounded(r, "sample_max_value", 1, MOST_RANGE);
+    s->sample_max = bounded(r, "sample_max_value", 1, MAX_RANGE);
 }
 
 /* clip_sample of classes that do not clip unless they say so. */
 static void read_clip_if_said(scheduler_reader *r) {
     if (flag(r, "clip_sample", false))
-        r->out->clip_range = bounded(r, "clip_sample_range", 1, MOST_RANGE);
+        r->out->clip_range = bounded(r, "clip_sample_range", 1, MAX_RANGE);
 }
 
 /* timestep_spacing, its offset and where it ends. */
@@ -204,16 +204,16 @@ static void read_unclip(scheduler_reader *r) {
 
 /* These classes step evenly whatever timestep_spacing is; on levels that the user lists, they do
  * not. */
-static void land_evenly(scheduler_reader *r) {
+static void step_evenly(scheduler_reader *r) {
     write_text(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
     if (!same(text(r, "timestep_spacing", "leading"), "leading"))
-        set(r, &r->sampler, "spacing", VN_SPACING_EVEN);
+        set(r, &r->sampler, "spacing", VN_TARGET_EVEN);
 }
 
 static void read_ddim(scheduler_reader *r) {
     use_sampler(r, "ddim");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", true));
-    land_evenly(r);
+    step_evenly(r);
     read_clip(r, true, true);
 }
 
@@ -223,7 +223,7 @@ static void read_pndm(scheduler_reader *r) {
              "prediction_type v_prediction (whose sums over several steps are not those of noise)");
     use_sampler(r, flag(r, "skip_prk_steps", false) ? "plms" : "pndm");
     use_spacing(r, "leading", flag(r, "set_alpha_to_one", false));
-    land_evenly(r);
+    step_evenly(r);
 }
 
 /* ---- latent consistency models --------------------------------------------------------------- */
@@ -517,7 +517,7 @@ static void use_dynamic_grid(scheduler_reader *r) {
 /* Noise grids reach from 1 to the least t, shifted twice as linspace does. */
 static void use_noise_grid_of_flow(scheduler_reader *r) {
     const double shift = number(r, "shift", 1),
-                 least = vn_shifted(r->path->row->least(r->path), shift);
+                 least = vn_shifted(r->path->row->min_time(r->path), shift);
     const double terminal = number(r, "shift_terminal", 0);
     if (flag(r, "use_dynamic_shifting", false))
         lack(r, VN_SCHEDULER_GRID, "%s sigmas with use_dynamic_shifting", r->grid.row->name);

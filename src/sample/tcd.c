@@ -39,7 +39,7 @@ static vn_status step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_tcd_sampler = {
     .row = {"tcd", "below the next level along the ODE, then noise up to it", "2402.19159", params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 2,
     .step = step,
 };

@@ -10,16 +10,16 @@
 #define STATE_FOLDER "state"
 #define STATE_FILE   "state/train.safetensors"
 #define INFO_KEY     "vane.info"
-#define MOST_ARRAYS  4
+#define MAX_ARRAYS   4
 
 /* The arrays that c has, under their prefixes; returns how many. */
-static size_t arrays_of(const vn_checkpoint *c, vn_weight_array arrays[MOST_ARRAYS]) {
-    const vn_weight_array all[MOST_ARRAYS] = {{"live.", c->live},
-                                              {"average.", c->average},
-                                              {"moment1.", c->moment1},
-                                              {"moment2.", c->moment2}};
+static size_t arrays_of(const vn_checkpoint *c, vn_weight_array arrays[MAX_ARRAYS]) {
+    const vn_weight_array all[MAX_ARRAYS] = {{"live.", c->live},
+                                             {"average.", c->average},
+                                             {"moment1.", c->moment1},
+                                             {"moment2.", c->moment2}};
     size_t count = 0;
-    for (size_t i = 0; i < MOST_ARRAYS; i++)
+    for (size_t i = 0; i < MAX_ARRAYS; i++)
         if (all[i].values) arrays[count++] = all[i];
     return count;
 }
@@ -54,7 +54,7 @@ static json_t *state_metadata(const vn_checkpoint *c) {
 }
 
 static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err) {
-    vn_weight_array arrays[MOST_ARRAYS];
+    vn_weight_array arrays[MAX_ARRAYS];
     size_t count = arrays_of(c, arrays);
     char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
     json_t *metadata = state_metadata(c);
@@ -96,7 +96,7 @@ static vn_status load_info(const vn_safetensors *st, vn_checkpoint *c, vn_err *e
 }
 
 static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
-    vn_weight_array arrays[MOST_ARRAYS];
+    vn_weight_array arrays[MAX_ARRAYS];
     size_t count = arrays_of(c, arrays);
     vn_safetensors *st;
     vn_status status = vn_safetensors_open(path, &st, err);

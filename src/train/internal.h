@@ -10,7 +10,7 @@ typedef struct vn_scorer {
     vn_graph *graph;
     vn_program *program;
     const vn_net *net;
-    vn_net_call call;
+    vn_net_spec spec;
     vn_net_nodes batch_nodes; /* the network's inputs of the batch */
     vn_loss parts;            /* what the loss is made of */
     vn_node *loss;

@@ -23,7 +23,7 @@ static vn_node *network(void *self, int n, const vn_given *given, bool same_drop
         nodes.in[port - io->input] = given[i].node;
     }
     if (same_dropout) vn_graph_set_site(c->graph, 0); /* the first call began there */
-    vn_net_build_on(c->net, c->graph, &c->call, &nodes, NULL);
+    vn_net_build_on(c->net, c->graph, &c->spec, &nodes, NULL);
     if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
     return vn_net_out(c->net, &nodes, "sample");
 }
@@ -35,9 +35,9 @@ static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, boo
     const vn_data_info *info = vn_data_get_info(s->data);
     c->batch = batch;
     c->net = s->net;
-    c->call = (vn_net_call){.extent = vn_extent_of(batch, &info->sample), .train = train};
+    c->spec = (vn_net_spec){.extent = vn_extent_of(batch, &info->sample), .train = train};
     vn_status status = vn_graph_open(&c->graph, err);
-    if (!status) status = vn_net_make_inputs(s->net, c->graph, &c->call, &c->batch_nodes, err);
+    if (!status) status = vn_net_make_inputs(s->net, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
     c->parts = (vn_loss){.g = c->graph,
                          .x = vn_net_in(s->net, &c->batch_nodes, "sample"),

@@ -234,13 +234,13 @@ static void run_once(const fixture *f, bool train, uint64_t seed, float *out, si
     vn_net_nodes nodes;
     vn_err err = {0};
     const batch b = {2, 8, 8, x, times, labels, NULL};
-    vn_net_call call = batch_call(&b);
-    call.train = train;
+    vn_net_spec spec = batch_spec(&b);
+    spec.train = train;
     vn_feed in[3];
     const int n = batch_feeds(f->net, &b, in);
     vn_program_options o = {.device = &f->device, .n_outputs = 1, .outputs = nodes.out};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    if (vn_net_build(f->net, g, &call, &nodes, &err) || vn_program_open(g, &o, &p, &err))
+    if (vn_net_build(f->net, g, &spec, &nodes, &err) || vn_program_open(g, &o, &p, &err))
         fail_msg("%s", err.text);
     assert_int_equal(vn_net_fill(f->net, p, &nodes, n, in, f->device.pool, &err), VN_OK);
     vn_program_run(p, &(vn_run){.values = f->values, .seed = seed});
@@ -277,9 +277,9 @@ typedef struct second {
 static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     vn_err err = {0};
     vn_net_nodes nodes;
-    const vn_net_call call = {.extent = {1, h, w, 0}};
+    const vn_net_spec spec = {.extent = {1, h, w, 0}};
     assert_int_equal(vn_graph_open(&s->graph, &err), VN_OK);
-    if (vn_net_build(f->net, s->graph, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_build(f->net, s->graph, &spec, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
     vn_node *loss = vn_unary(s->graph, nodes.out[0], VN_FN_SQUARE);
     vn_node *time = vn_net_in(f->net, &nodes, "timestep"),
             *label = vn_net_in(f->net, &nodes, "class_labels");
@@ -405,7 +405,7 @@ static void scales_are_part_of_what_is_differentiated(void **state) {
     batch b = of_three();
     vn_feed in[3];
     vn_err err = {0};
-    const vn_net_call call = batch_call(&b);
+    const vn_net_spec spec = batch_spec(&b);
     for (int i = 0; i < 3 * 64; i++) {
         scaled[i] = scale[i / 64] * x[i];
         t[i] = scale[i / 64] * tangent[i];
@@ -414,17 +414,17 @@ static void scales_are_part_of_what_is_differentiated(void **state) {
     in[0].scale = scale;
     b.x = scaled;
     assert_int_equal(batch_run(f.runner, f.net, &b, expected, NULL, &err), VN_OK);
-    assert_int_equal(vn_runner_run(f.runner, &call, n, in, 1, &(vn_take){"sample", found}, &err),
+    assert_int_equal(vn_runner_run(f.runner, &spec, n, in, 1, &(vn_fetch){"sample", found}, &err),
                      VN_OK);
     assert_memory_equal(found, expected, sizeof found);
     assert_int_equal(batch_derive(f.runner, f.net, &b, VN_JVP, t, expected, &err), VN_OK);
     assert_int_equal(
-        vn_runner_derive(f.runner, &call, VN_JVP, "sample", n, in, tangent, found, &err), VN_OK);
+        vn_runner_derive(f.runner, &spec, VN_JVP, "sample", n, in, tangent, found, &err), VN_OK);
     assert_memory_equal(found, expected, sizeof found);
     assert_int_equal(batch_derive(f.runner, f.net, &b, VN_VJP, cotangent, expected, &err), VN_OK);
     for (int i = 0; i < 3 * 64; i++) expected[i] *= scale[i / 64];
     assert_int_equal(
-        vn_runner_derive(f.runner, &call, VN_VJP, "sample", n, in, cotangent, found, &err), VN_OK);
+        vn_runner_derive(f.runner, &spec, VN_VJP, "sample", n, in, cotangent, found, &err), VN_OK);
     assert_memory_equal(found, expected, 3 * 64 * sizeof *found);
     close_fixture(&f);
 }

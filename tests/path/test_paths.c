@@ -78,7 +78,7 @@ static void levels_are_finite_and_noise_grows(void **state) {
             assert_true(isfinite(vn_path_network_time(p, &l)));
             before = s;
         }
-        assert_true(p->row->least(p) >= 0 && p->row->least(p) < 1);
+        assert_true(p->row->min_time(p) >= 0 && p->row->min_time(p) < 1);
         vn_path_close(&p);
         assert_null(p);
     }
