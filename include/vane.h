@@ -686,6 +686,26 @@ VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
  * and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
+/* The log of a run: the lines of its log.jsonl as columns of numbers. */
+typedef struct vn_run_log vn_run_log;
+
+/* Reads the log of the run directory, which may be of a run that is being trained. Lines that are
+ * no object with a whole number `step` are left out and told to the context's log. *out is closed
+ * with vn_run_log_close, before the context. VN_IO where there is none, VN_BAD_FILE (more than 256
+ * keys), VN_NO_MEMORY. */
+VN_API vn_status vn_run_log_open(vn_context *vn, const char *run, vn_run_log **out);
+VN_API int64_t vn_run_log_count(const vn_run_log *log); /* lines */
+/* Names of the columns, owned by the log: "step", "loss", ... in the file's order; a number within
+ * an object or a list has '/' in its name ("accuracy/0"). NULL past the end. */
+VN_API const char *vn_run_log_key(const vn_run_log *log, size_t i);
+/* [count], owned by the log; NaN where a line does not have the key. NULL: there is no such key. */
+VN_API const double *vn_run_log_values(const vn_run_log *log, const char *key);
+/* Writes all columns as an event file of TensorBoard into the folder, which is made if need be. A
+ * log that has grown replaces its file by one that begins with the same bytes, so that a
+ * TensorBoard which reads it goes on. VN_IO, VN_NO_MEMORY. */
+VN_API vn_status vn_run_log_save_events(vn_run_log *log, const char *folder);
+VN_API void vn_run_log_close(vn_run_log **log);
+
 /* ---- 5. Running a network once --------------------------------------------------------------- */
 
 /* Runs the model's network on arrays under diffusers' names: "sample" [n,C,H,W] or [n,D],
