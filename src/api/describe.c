@@ -60,7 +60,7 @@ static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
                                       setup.guide ? setup.guide : "cfg")
                           : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
                                       vn_json_string(why.text));
-    vn_free(setup.own);
+    vn_free(setup.made_guide);
     return json_object_set_new(out, "scheduler", one) == 0 || vn_no_memory(err) == VN_OK;
 }
 

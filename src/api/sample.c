@@ -56,7 +56,7 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     vn_sampling_setup setup = {
         .sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
     vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &setup, err) : VN_OK;
-    d->guide = setup.own;
+    d->guide = setup.made_guide;
     if (status) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
     o->sampler = setup.sampler;
     o->grid = setup.grid;

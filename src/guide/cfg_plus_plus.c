@@ -33,7 +33,7 @@ const vn_guide_row vn_cfg_plus_plus_guide = {
             NULL},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION | VN_NEEDS_X0_EPS,
-    .alone = true,
+    .exclusive = true,
     .passes = 2,
     .plan = plan,
     .combine = combine,

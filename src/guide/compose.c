@@ -44,7 +44,7 @@ const vn_guide_row vn_compose_guide = {
             "2206.01714", params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
-    .many = true,
+    .repeatable = true,
     .passes = 2,
     .check = check,
     .plan = plan,

@@ -112,7 +112,7 @@ const vn_guide_row vn_fkc_guide = {
             "2503.02819", params},
     .stage = VN_GUIDE_FINISH,
     .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CONDITION,
-    .rule = "cfg",
+    .only_with = "cfg",
     .passes = 2,
     .slots = SLOTS,
     .plan = plan,

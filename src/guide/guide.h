@@ -119,11 +119,12 @@ typedef struct vn_guide_row {
     /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned needs;
     unsigned perturbations; /* vn_perturbation kinds that it uses */
-    /* the only rule that it is valid with, without additions or finishes; NULL: valid with any */
-    const char *rule;
-    bool replaces; /* it replaces x0 by one within bounds */
-    bool alone;    /* valid only without guides that change gamma or the prediction */
-    bool many;     /* may be named more than once */
+    /* the only rule that it can be combined with, and then without additions or finishes; NULL:
+     * it can be combined with any */
+    const char *only_with;
+    bool exclusive;  /* cannot be combined with guides that change gamma or the prediction */
+    bool repeatable; /* may be named more than once in a list */
+    bool bounds_x0;  /* replaces x0 by one within bounds */
     /* it is null + G (conditional - null) itself, and so can be computed in double */
     bool is_cfg;
     /* further needs that depend on its parameters; NULL: none */
@@ -133,7 +134,7 @@ typedef struct vn_guide_row {
     /* NULL: all values are fine */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
     /* stage NETWORK only: the perturbation of all passes */
-    vn_perturb (*inside)(const vn_choice *c, const vn_denoiser *d);
+    vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d);
     /* stage STRENGTH only: the new gamma */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
     /* other stages: names passes by vn_plan_pass; called until it names none that has not been

@@ -6,7 +6,7 @@
 
 /* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that are
  * met by something else. */
-static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
+static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
     if ((needs & VN_NEEDS_CONDITION) && !vn_conditions_count(&d->conditions)) return "conditions";
@@ -37,14 +37,15 @@ static use use_of(const vn_guide_row *row) {
 }
 
 /* Whether the guide, with its defaults, can guide this model. */
-static bool can_guide(const vn_means *m, const vn_guide_row *row) {
+static bool can_guide(const vn_guide_means *m, const vn_guide_row *row) {
     vn_choice c;
     return !lacking(m, row, LENT) && !vn_choice_parse(row->row.name, m->table, &c, NULL) &&
            (!row->check || !row->check(&c, m->denoiser, NULL));
 }
 
 /* Appends "; before: a, b (with a weak model), c" to text. */
-static void list_guides(const vn_means *m, use as, const char *before, char *text, size_t size) {
+static void list_guides(const vn_guide_means *m, use as, const char *before, char *text,
+                        size_t size) {
     const char *comma = before;
     for (size_t i = 0; i < m->table->count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(m->table, i);
@@ -61,7 +62,7 @@ static void list_guides(const vn_means *m, use as, const char *before, char *tex
     }
 }
 
-vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma,
+vn_status vn_guide_check_needs(const vn_guide_means *m, const vn_guide_row *row, double gamma,
                                vn_err *err) {
     const vn_denoiser *d = m->denoiser;
     const char *lacks = lacking(m, row, 0);

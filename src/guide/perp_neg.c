@@ -79,7 +79,7 @@ const vn_guide_row vn_perp_neg_guide = {
             "2304.04968", params},
     .stage = VN_GUIDE_ADDITION,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
-    .many = true,
+    .repeatable = true,
     .passes = 3,
     .check = check,
     .plan = plan,

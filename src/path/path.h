@@ -127,10 +127,11 @@ typedef struct vn_route {
 /* Inserts count levels before level[at]. */
 vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels, vn_err *err);
 
-/* The other parts of this door. */
+/* All of the room is included by this one header. */
 #include "path/condition.h"
 #include "path/denoiser.h"
 #include "path/prediction.h"
+#include "path/scheduler.h"
 #include "path/world.h"
 
 #endif

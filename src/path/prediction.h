@@ -54,16 +54,4 @@ void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t
 void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
                                  const float *x0, const float *eps, float *raw);
 
-/* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
-
-/* A new object that diffusers opens as this path and prediction, and, with learns_variance, with a
- * learned variance. Where diffusers has no such class it has a class name of vane's own. NULL: out
- * of memory. */
-json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
-/* The path and prediction that a scheduler config describes. VN_UNSUPPORTED names a key that
- * changes the path and is not known here; keys that only affect sampling (timestep_spacing,
- * clip_sample, ...) are read by vn_scheduler_read. */
-vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
-                                 vn_err *err);
-
 #endif

@@ -101,22 +101,26 @@ extern const vn_table vn_grids; /* of vn_grid_row */
 
 /* ---- how a pipeline is sampled by its own scheduler (scheduler.c, setup.c) ------------------- */
 
-typedef enum vn_scheduler_part {
+/* What of sampling a scheduler decides, and the user may decide instead. */
+typedef enum vn_scheduler_aspect {
     VN_SCHEDULER_SAMPLER,
     VN_SCHEDULER_GRID,
-    VN_SCHEDULER_PARTS
-} vn_scheduler_part;
+    VN_SCHEDULER_ASPECTS
+} vn_scheduler_aspect;
 
 /* What a scheduler_config.json of diffusers says of sampling. */
 typedef struct vn_scheduler {
     /* of its class; "": it does not describe sampling, and the rest is empty */
     char name[64];
-    char sampler[160], grid[240];        /* rows with parameters */
-    char sampler_elsewhere[160];         /* the sampler on levels that the user lists */
-    double clip_range;                   /* x0 is clipped to; 0: it is not */
-    bool thresholds;                     /* x0 is thresholded instead, with these: */
-    double percentile, sample_max;       /* dynamic_thresholding_ratio, sample_max_value */
-    char lacks[VN_SCHEDULER_PARTS][160]; /* what of a part vane cannot do; "": nothing */
+    char sampler[160], grid[240]; /* rows with parameters */
+    /* the sampler on levels other than the scheduler's own: the user's grid or list */
+    char sampler_elsewhere[160];
+    double clip_range; /* x0 is clipped to [-clip_range, clip_range]; 0: it is not */
+    /* x0 is thresholded instead, with dynamic_thresholding_ratio and sample_max_value */
+    bool thresholds;
+    double percentile, sample_max;
+    /* what of its sampler or grid is not supported; "": all is */
+    char unsupported[VN_SCHEDULER_ASPECTS][160];
 } vn_scheduler;
 
 /* path: that of vn_path_from_scheduler; tokens: how many an image has, for use_dynamic_shifting.
@@ -129,16 +133,16 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
  * where a sampling run begins at pure noise. */
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
-/* In: what the user asked for, each NULL if not. Out: how samples are drawn. */
+/* In: what the user named, NULL for what is not named. Out: how samples are drawn. */
 typedef struct vn_sampling_setup {
     const char *sampler, *grid, *guide;
-    bool sigmas; /* in: a list of them takes the place of the grid */
+    bool sigmas; /* in: the user lists levels, which take the place of a grid */
     vn_first_noise begin;
-    char *own; /* the guide's text where it was made here; vn_free'd by the caller */
+    char *made_guide; /* the guide's text where it was made here; freed by the caller (vn_free) */
 } vn_sampling_setup;
 
-/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that vane cannot follow,
- * in a part that was left to it. */
+/* Fills in what the user left to the scheduler. VN_UNSUPPORTED names a key that is not supported,
+ * of an aspect that was left to it. */
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_sampling_setup *setup,
                              vn_err *err);
 

@@ -1,6 +1,6 @@
-/* setup.c - combines what a pipeline's scheduler says of sampling with what the user asked for: the
- * user overrides what is named, and nothing else. So `--sampler` alone leaves grid and clipping to
- * the scheduler, and a guide leaves clipping to it unless the guide itself clips.
+/* setup.c - how a pipeline is sampled: what the user named, and what its scheduler says of all
+ * else. A named sampler leaves grid and clipping to the scheduler, and a guide leaves clipping to
+ * it unless the guide itself clips.
  *
  * Two things depend on the sampler that is used in the end, as in diffusers when a scheduler of
  * another class is made from the same config: DDIM keeps the noise where x0 is clipped, and
@@ -42,22 +42,22 @@ static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char
     return *out ? VN_OK : vn_no_memory(err);
 }
 
-static vn_status refuse(const vn_scheduler *s, vn_scheduler_part part, vn_err *err) {
+static vn_status refuse(const vn_scheduler *s, vn_scheduler_aspect aspect, vn_err *err) {
     static const struct {
         const char *name, *example;
-    } parts[] = {{"sampler", "ddim"}, {"grid", "trailing"}};
-    return vn_fail(err, VN_UNSUPPORTED,
-                   "%s: %s is not supported; name a %s in its place, such as --%s %s", s->name,
-                   s->lacks[part], parts[part].name, parts[part].name, parts[part].example);
+    } named[VN_SCHEDULER_ASPECTS] = {{"sampler", "ddim"}, {"grid", "trailing"}};
+    return vn_fail(err, VN_UNSUPPORTED, "%s: %s is not supported; name another %s, such as `%s=%s`",
+                   s->name, s->unsupported[aspect], named[aspect].name, named[aspect].name,
+                   named[aspect].example);
 }
 
 vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_sampling_setup *setup,
                              vn_err *err) {
     char *last = NULL;
     if (!s->name[0]) return VN_OK;
-    if (!setup->sampler && s->lacks[VN_SCHEDULER_SAMPLER][0])
+    if (!setup->sampler && s->unsupported[VN_SCHEDULER_SAMPLER][0])
         return refuse(s, VN_SCHEDULER_SAMPLER, err);
-    if (!setup->grid && !setup->sigmas && s->lacks[VN_SCHEDULER_GRID][0])
+    if (!setup->grid && !setup->sigmas && s->unsupported[VN_SCHEDULER_GRID][0])
         return refuse(s, VN_SCHEDULER_GRID, err);
     if (!setup->sampler)
         setup->sampler = setup->grid || setup->sigmas ? s->sampler_elsewhere : s->sampler;
@@ -68,9 +68,9 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_samp
     const vn_sampler_row *row = (const vn_sampler_row *)sampler.row;
     setup->begin = choose_begin(path, row, setup);
     status = clipping(s, row, &last, err);
-    if (!status && last && !(setup->own = vn_guides_finish(setup->guide, last)))
+    if (!status && last && !(setup->made_guide = vn_guides_finish(setup->guide, last)))
         status = vn_no_memory(err);
-    if (setup->own) setup->guide = setup->own;
+    if (setup->made_guide) setup->guide = setup->made_guide;
     vn_free(last);
     return status;
 }

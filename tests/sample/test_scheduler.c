@@ -96,7 +96,7 @@ static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
 }
 
 static void close_pipeline(pipeline *p) {
-    vn_free(p->setup.own);
+    vn_free(p->setup.made_guide);
     vn_path_close(&p->path);
 }
 
@@ -189,7 +189,7 @@ static void what_cannot_be_honoured_is_named(void **state) {
         {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log",
          false},
         {"'DDPMScheduler', 'timestep_spacing': 'odd'",
-         "timestep_spacing odd is not supported; name a grid", true},
+         "timestep_spacing odd is not supported; name another grid", true},
         {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1",
          "offset=-1, which is outside what leading takes, is not supported", true},
         {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction",
@@ -229,8 +229,8 @@ static void what_cannot_be_honoured_is_named(void **state) {
          "true",
          "karras sigmas with use_dynamic_shifting", true},
         {"'EDMEulerScheduler', 'sigma_schedule': 'linear'", "sigma_schedule linear", true},
-        {"'DDIMInverseScheduler'", "a run from data to noise is not supported; name a sampler",
-         false},
+        {"'DDIMInverseScheduler'",
+         "a run from data to noise is not supported; name another sampler", false},
         {"'DPMSolverMultistepInverseScheduler'", "from data to noise", false},
         {"'RePaintScheduler'", "a picture and a mask", false},
     };
@@ -248,7 +248,7 @@ static void what_cannot_be_honoured_is_named(void **state) {
         vn_sampling_setup setup = {.sampler = "ddim", .grid = refused[i].grid ? "uniform" : NULL};
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &setup, &err), VN_OK);
         assert_string_equal(setup.sampler, "ddim");
-        vn_free(setup.own);
+        vn_free(setup.made_guide);
         close_pipeline(&p);
         json_decref(config);
         vn_free(text);
@@ -287,7 +287,7 @@ static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &setup, &err), VN_OK);
         if (setup.begin != cases[i].begin)
             fail_msg("%s with %s on %s", text, setup.sampler, setup.grid);
-        vn_free(setup.own);
+        vn_free(setup.made_guide);
         close_pipeline(&p);
         json_decref(config);
         vn_free(text);
@@ -334,7 +334,7 @@ static void even_steps_are_for_the_own_grid(void **state) {
     for (size_t i = 0; i < VN_COUNT(ways); i++) {
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &ways[i], &err), VN_OK);
         assert_string_equal(ways[i].sampler, "ddim");
-        vn_free(ways[i].own);
+        vn_free(ways[i].made_guide);
     }
     close_pipeline(&p);
     json_decref(config);
@@ -355,7 +355,7 @@ static void failed_allocations_are_reported(void **state) {
         vn_status status = vn_scheduler_read(config, path, 1, &s, &err);
         if (!status) status = vn_scheduler_apply(&s, path, &setup, &err);
         alloc_hit(&t, status);
-        vn_free(setup.own);
+        vn_free(setup.made_guide);
     }
     vn_path_close(&path);
     json_decref(config);
