@@ -236,8 +236,10 @@ static vn_status open_net(job *j, vn_err *err) {
 
 /* Before anything of the run's size is made. */
 static vn_status check_memory(job *j, vn_err *err) {
+    const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {.device = &j->vn->device,
-                                  .net = j->net,
+                                  .parts = 1,
+                                  .part = &part,
                                   .data = j->data,
                                   .objective = j->objective,
                                   .batch = j->o.batch,
@@ -324,7 +326,8 @@ static vn_status create(job *j, vn_err *err) {
                                       .vane = vane};
         status = vn_store_save_model(j->run.aside, &parts, err);
     }
-    if (!status) status = vn_train_create(j->run.aside, j->net, j->o.seed, err);
+    const vn_train_part part = {.net = j->net};
+    if (!status) status = vn_train_create(j->run.aside, 1, &part, j->o.seed, err);
     if (!status) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
@@ -414,10 +417,12 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
                      .steps = vn_sampling_defaults_steps_on(&j->sampling, j->path)},
         .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
+    const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {
         .device = &j->vn->device,
         .watch = &j->vn->watch,
-        .net = j->net,
+        .parts = 1,
+        .part = &part,
         .data = j->data,
         .objective = j->objective,
         .run = j->out,

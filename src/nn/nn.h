@@ -60,6 +60,8 @@ typedef struct vn_extent {
 
 /* A port's shape in a call. */
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
+/* Lengths of the port become those of a node that stands for it. */
+void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node);
 /* Of a batch of such samples, [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
 

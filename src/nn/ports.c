@@ -138,6 +138,14 @@ vn_extent vn_extent_of(int64_t batch, const vn_shape *sample) {
         .batch = batch, .height = image ? sample->dim[1] : 0, .width = image ? sample->dim[2] : 0};
 }
 
+void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node) {
+    const vn_shape shape = vn_net_file_shape(node);
+    for (int i = 0; i < shape.rank && i < port->shape.rank; i++) {
+        int64_t *length = length_of(extent, port->shape.dim[i]);
+        if (length) *length = shape.dim[i];
+    }
+}
+
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent) {
     vn_extent known = *extent;
     vn_shape shape = port->shape;
