@@ -26,14 +26,16 @@ static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *
     return vn_config_refuse("network", "_class_name", class_name, known, count, err);
 }
 
-/* Builds the network once, for its list of weights, at a size that every network can take. So an
- * error here comes from the config. */
+/* Builds the network once, for its list of weights, at a size that it can take. So an error here
+ * comes from the config. */
 static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
     if (status) return status;
     const int64_t side = 4 * net->io.multiple;
-    const vn_net_spec spec = {.extent = {1, side, side, 1}};
+    const bool fixed = net->io.fixed_size;
+    const vn_net_spec spec = {
+        .extent = {1, fixed ? net->io.height : side, fixed ? net->io.width : side, 1}};
     vn_net_nodes nodes;
     status = vn_net_build(net, g, &spec, &nodes, err);
     vn_graph_close(&g);
@@ -129,6 +131,9 @@ static bool check_extent(const vn_net *net, vn_graph *g, const vn_extent *extent
                       n, height, width);
     else if (has_dim(io, VN_DIM_TOKENS) && extent->tokens < 1)
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: %lld tokens", name, (long long)extent->tokens);
+    else if (image && io->fixed_size && (height != io->height || width != io->width))
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld; it takes %lld x %lld alone",
+                      name, height, width, (long long)io->height, (long long)io->width);
     else if (image && (height % io->multiple || width % io->multiple))
         vn_graph_fail(g, VN_BAD_ARGUMENT,
                       "%s: images of %lld x %lld%s: both sides must be multiples of %lld", name,

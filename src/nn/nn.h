@@ -30,6 +30,7 @@ typedef struct vn_net_io {
     vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
+    bool fixed_size;       /* images are of height x width alone */
     bool null_row; /* its class says that the last of the class labels is null; else its files do */
     /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
     unsigned perturbations;
@@ -90,6 +91,7 @@ typedef struct vn_net_data {
     int64_t labels;       /* with the null row; 0: none */
     double dropout;       /* < 0: the model's own */
     bool learns_variance; /* of a step, in as many channels again */
+    bool clean;           /* it is to see samples without noise alone (classifiers) */
 } vn_net_data;
 
 struct vn_scope;

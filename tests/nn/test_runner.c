@@ -35,7 +35,12 @@ static const char mlp[] = "{\"_class_name\": \"VaneMLP\", \"width\": 16, \"layer
                           "\"num_class_embeds\": 6, \"dropout\": 0.5}";
 static const char classifier[] =
     "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
-    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"dropout\": 0.5}";
+    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"attention_head_dim\": 4, "
+    "\"dropout\": 0.5}";
+static const char pooled[] =
+    "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
+    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"attention_head_dim\": 4, "
+    "\"pool\": \"attention\", \"sample_size\": [8, 4]}";
 static const char learned[] =
     "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 1, "
     "\"layers_per_block\": 1, "
@@ -466,10 +471,12 @@ int main(void) {
         TEST_WITH(jvp_is_the_transpose_of_vjp, unet),
         TEST_WITH(jvp_is_the_transpose_of_vjp, mlp),
         TEST_WITH(jvp_is_the_transpose_of_vjp, classifier),
+        TEST_WITH(jvp_is_the_transpose_of_vjp, pooled),
         cmocka_unit_test(scales_are_part_of_what_is_differentiated),
         TEST_WITH(vjp_is_the_derivative, unet),
         TEST_WITH(vjp_is_the_derivative, mlp),
         TEST_WITH(vjp_is_the_derivative, classifier),
+        TEST_WITH(vjp_is_the_derivative, pooled),
         cmocka_unit_test(a_known_shape_goes_back_without_allocating),
         TEST_WITH(second_derivatives, unet),
         TEST_WITH(second_derivatives, mlp),
