@@ -1,11 +1,14 @@
-/* report.h - what a run was like, for people and for other programs: the lines of its log.jsonl as
- * columns of numbers, and the same as event files that TensorBoard reads.
+/* report.h - what a run or a sweep was like, for people and for other programs: the lines of a
+ * run's log.jsonl as columns of numbers, the same as event files that TensorBoard reads, and a
+ * sweep as a page of HTML with plots.
  *
- * Nothing here knows what a model is. */
+ * A page is one file that needs no other: plots are SVG within it, pictures data URIs, and there is
+ * no script. Nothing here knows what a model is. */
 #ifndef VN_REPORT_H
 #define VN_REPORT_H
 
 #include "base/base.h"
+#include "sweep/sweep.h"
 
 /* ---- the log of a run (history.c) ------------------------------------------------------------ */
 
@@ -44,5 +47,21 @@ vn_status vn_events_write(const char *path, const vn_history *h, double began, v
 bool vn_events_began(const char *path, double *began);
 /* CRC-32C (Castagnoli) of the bytes, as TFRecord masks it. */
 uint32_t vn_masked_crc32c(const void *bytes, size_t size);
+
+/* ---- the page of a sweep (sweep_page.c) ------------------------------------------------------ */
+
+typedef struct vn_sweep_page {
+    const vn_sweep *sweep;
+    const char *source;    /* what was sampled: the run's name */
+    const char *objective; /* the metric that is to be best */
+    int64_t count;         /* samples of a point, in the end */
+    /* vn_sweep_recommend's; NULL: no point was measured */
+    const vn_point_result *chosen, *best;
+    const char *command;       /* that samples so; NULL: none */
+    const vn_history *history; /* of the run's training; NULL: it has none */
+} vn_sweep_page;
+
+/* Atomically. Pictures that the sweep's folder lacks are left out. */
+vn_status vn_sweep_page_write(const char *path, const vn_sweep_page *page, vn_err *err);
 
 #endif
