@@ -754,18 +754,44 @@ VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings
                                    int64_t n, const float *x, const int32_t *labels, double *log_p,
                                    int64_t *evaluations);
 
+/* Metrics are rows of the metrics table. nll asks the model for the likelihood of the data; all
+ * others compare samples with the data: samples that vn_eval draws from the model, or samples that
+ * exist (vn_eval_samples). */
 typedef struct vn_eval_options {
     size_t struct_size;
-    const char *metric; /* a row of the metrics table */
-    /* what vn_train reads, or a .safetensors with samples; NULL: exact draws of a world */
+    const char *metric; /* rows of the metrics table, several with commas: "fd,precision:k=5" */
+    /* what vn_train reads, or a .safetensors with `samples` and perhaps `labels`, or a .npy of
+     * samples; NULL: exact draws of a world */
     const char *data;
-    /* samples looked at, drawn by seed, of each class its share; 0: at most 1000 */
+    /* so many of the data, drawn by seed, of each class its share, and as many samples; 0: of a
+     * model at most 1000, of samples that exist all of both sets */
     int64_t count;
-    /* a class or VN_LABEL_NULL for all samples; VN_LABEL_ALL: each its own, as the data says */
+    /* VN_LABEL_ALL: each sample under its own class, as the data says, and the samples that are
+     * drawn have the classes of the data. A class: only what is of it is compared. A class or
+     * VN_LABEL_NULL: the condition of all that the model is asked for */
     int32_t label;
-    uint64_t seed;
+    uint64_t seed; /* of what is drawn, of probes, directions and the bootstrap */
     /* for nll; NULL: the defaults. Its seed is not used */
     const vn_likelihood_settings *likelihood;
+    /* how vn_eval draws samples; NULL: the defaults. Its count, seed and labels are not used */
+    const vn_sample_options *sample;
+    /* for vn_eval_samples: what is compared with the data; the same kinds of files */
+    const char *samples;
+    /* what samples are compared by: a row of the features table with parameters, or the directory
+     * of a classifier; NULL: "raw" for points, "random" for images */
+    const char *features;
+    /* for memorisation: the data that the model was trained on, of which `data` is no part */
+    const char *training;
+    /* so many of the data where they are to be more or fewer than the samples; 0: as many; -1:
+     * all */
+    int64_t data_count;
+    /* of the bootstrap, for 95% intervals; default 200; 0: none, low and high are NaN */
+    int64_t resamples;
+    int per_class; /* nonzero: each class by itself too, in rows of its own */
+    int reserved;  /* 0 */
+    /* a folder that features of the data are kept in and taken from, made where there is none;
+     * NULL: they are computed */
+    const char *cache;
 } vn_eval_options;
 
 VN_API void vn_eval_options_init(vn_eval_options *o, size_t size);
@@ -782,6 +808,16 @@ typedef struct vn_measure {
     double value, low, high;
 } vn_measure;
 
+/* The same with the names that programs look for. Made by the library alone. */
+typedef struct vn_eval_row {
+    const char *metric;      /* "fd", "fd-infinity", "nll": a key, one for each kind of number */
+    const char *name;        /* "Frechet distance" */
+    const char *unit;        /* "" : none */
+    int32_t label;           /* the class that it is of; VN_LABEL_ALL: of all */
+    int64_t count;           /* samples it is made of */
+    double value, low, high; /* low and high NaN: no interval */
+} vn_eval_row;
+
 enum { VN_MAX_MEASURES = 16 };
 typedef struct vn_eval_result {
     size_t struct_size;
@@ -794,6 +830,14 @@ typedef struct vn_eval_result {
     /* [2 classes]: how many samples of each class were drawn, then how many of it there are. Owned
      * by the model until its next vn_eval; NULL where classes is 0 */
     const int64_t *drawn;
+    /* All numbers, in the order in which metrics were named; `measure` has the first of those that
+     * are of all classes. Owned by the context until its next vn_eval or vn_eval_samples */
+    size_t rows;
+    const vn_eval_row *row;
+    /* what the samples were compared by: "raw", "random:seed=0", "classifier-0123456789abcdef";
+     * NULL where nothing was compared. Owned as `row` */
+    const char *features;
+    int64_t data_count; /* of the data, for metrics that compare; count is of the samples then */
 } vn_eval_result;
 
 VN_API void vn_eval_result_init(vn_eval_result *o, size_t size);
@@ -803,7 +847,14 @@ static inline vn_eval_result vn_eval_result_default(void) {
     return o;
 }
 
+/* VN_BAD_ARGUMENT names the option, or what does not fit with both numbers (too few samples for a
+ * covariance, classes of one set alone); VN_BAD_FILE a file; VN_NOT_FINITE the sample that is not
+ * finite; VN_UNSUPPORTED, VN_IO, VN_CANCELLED, VN_NO_MEMORY. */
 VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eval_result *result);
+/* The same for two sets that exist, options->samples and options->data, without a model. Of the
+ * results `drawn` is NULL. */
+VN_API vn_status vn_eval_samples(vn_context *vn, const vn_eval_options *options,
+                                 vn_eval_result *result);
 
 /* ---- 7. Speed and descriptions --------------------------------------------------------------- */
 

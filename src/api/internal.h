@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"
+#include "metric/metric.h"
 #include "model/model.h"
 #include "nn/nn.h"
 #include "path/path.h"
@@ -20,6 +21,8 @@ struct vn_context {
     /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
     atomic_int cancel;
     vn_watch watch;
+    vn_measured measured; /* by the latest vn_eval or vn_eval_samples */
+    char *measured_by;    /* the name of the features; NULL: none */
 };
 
 /* Begins a public call: clears the error. A cancel that came before it is for this call. */

@@ -166,15 +166,27 @@ static const vn_option likelihood_rows[] = {
 #define OF vn_eval_options
 static const vn_option eval_rows[] = {
     {TEXT(metric), .table = "metrics", .word = "NAME",
-     .help = "what is measured, on samples of --data"},
+     .help = "what is measured; several with commas"},
     {TEXT(data), .word = "DATA", .otherwise = "exact draws, for a world",
-     .help = "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with "
-             "samples"},
+     .help = "what `vane train` reads (.npz, points:NAME, a folder, ...), or a .safetensors with "
+             "samples, or a .npy of them"},
     {NUMBER(count, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
-     .otherwise = "at most 1000", .help = "how many: drawn by the seed, of each class its share"},
+     .otherwise = "at most 1000; of sets that exist, all",
+     .help = "how many: drawn by the seed, of each class its share"},
     {NUMBER(label, LABEL, VN_LABEL_ALL, VN_LABEL_ALL, 0, INT32_MAX), .word = "C",
      .help = "a class by number for all samples, null for none, all for each sample's own"},
-    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S", .help = "of draws and probes"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S",
+     .help = "of draws, probes and the bootstrap"},
+    {TEXT(samples), .word = "SET",
+     .otherwise = "drawn from the model",
+     .help = "samples that exist: a .safetensors, a .npy, a folder, or a run to draw from"},
+    {TEXT(features), .table = "features", .word = "F",
+     .otherwise = "raw", .help = "what samples are compared by"},
+    {NUMBER(data_count, INT64, 0, 0, -1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "as many as samples", .help = "how many of the data; -1: all"},
+    {NUMBER(resamples, INT64, 200, 200, 0, 100000), .unit = "resamples", .word = "N",
+     .help = "of the bootstrap, for 95% intervals; 0: none"},
+    {FLAG(per_class), .help = "each class by itself too"},
 };
 #undef OF
 

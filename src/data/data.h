@@ -123,6 +123,16 @@ vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err 
 /* [info.count], owned by data; NULL where K is 0 */
 const int32_t *vn_data_labels(const vn_data *data);
 
+/* ---- .npy files of samples ------------------------------------------------------------------- */
+
+/* An array of floats, [N,...], that is read by row. The file is untrusted: its size is checked.
+ * Closed with vn_npy_file_close. */
+typedef struct vn_npy_file vn_npy_file;
+vn_status vn_npy_file_open(const char *path, vn_npy_file **out, vn_err *err);
+void vn_npy_file_close(vn_npy_file **f); /* safe on NULL */
+vn_shape vn_npy_file_shape(const vn_npy_file *f);
+vn_status vn_npy_file_row(const vn_npy_file *f, int64_t row, float *x, vn_err *err);
+
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 struct vn_source; /* inside the room */
