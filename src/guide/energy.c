@@ -75,13 +75,11 @@ static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, 
 
 static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, const float *x,
                          int64_t size) {
-    for (int64_t i = 0; i < at->n * size; i++)
-        if (!isfinite(x[i])) {
-            g->status = vn_fail(&g->err, VN_NOT_FINITE, "the %s of sample %llu is not finite", what,
-                                (unsigned long long)at->first + (unsigned long long)(i / size));
-            return false;
-        }
-    return true;
+    const int64_t row = vn_row_not_finite(at->n, size, x);
+    if (row < 0) return true;
+    g->status = vn_fail(&g->err, VN_NOT_FINITE, "the %s of sample %llu is not finite", what,
+                        (unsigned long long)at->first + (unsigned long long)row);
+    return false;
 }
 
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,

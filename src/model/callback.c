@@ -56,12 +56,6 @@ vn_status vn_call_failed(const char *who, vn_status status, vn_err *err) {
     return vn_fail(err, status, "%s returned \"%s\"", who, vn_status_name(status));
 }
 
-int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x) {
-    for (int64_t i = 0; i < n * size; i++)
-        if (!isfinite(x[i])) return i / size;
-    return -1;
-}
-
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
     callback *c = self;
     vn_status status = reserve(c, q->n, err);

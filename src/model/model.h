@@ -228,8 +228,6 @@ void vn_net_denoiser_close(vn_net_denoiser *d);
 
 /* The words for a function of the user's that returned something else than VN_OK. */
 vn_status vn_call_failed(const char *who, vn_status status, vn_err *err);
-/* The first of n rows with a number that is not finite; -1: none. */
-int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
 
 /* ---- two models as one (pair.c) -------------------------------------------------------------- */
 

@@ -36,7 +36,7 @@ vn_status vn_step_inside(vn_step *s, double max_ratio, vn_inner_step inner, vn_e
 }
 
 double vn_step_straight_ratio(const vn_step *s, double most) {
-    return s->path->row->straight ? (double)INFINITY : most;
+    return s->path->row->straight_k ? (double)INFINITY : most;
 }
 
 vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step,

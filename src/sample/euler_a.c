@@ -15,8 +15,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
-    vn_step_blend(s, s->to->alpha, p.x0, l.down, p.eps, s->x);
-    vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
+    vn_step_renoise(s, p, &l, value[NOISE], p.eps);
     return VN_OK;
 }
 

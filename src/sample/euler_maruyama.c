@@ -31,7 +31,7 @@ typedef struct integrals {
 } integrals;
 
 static integrals of_reverse_sde(const vn_step *s) {
-    const double k = s->path->row->straight;
+    const double k = s->path->row->straight_k;
     const double from = vn_path_clock(s->path, s->from), to = vn_path_clock(s->path, s->to);
     const double drift = k ? log1p(-to) - log1p(-from) : from - to;
     return (integrals){.drift = drift,

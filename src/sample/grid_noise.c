@@ -226,7 +226,7 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
     const vn_status status = check_end(c, LU_END, p, err);
     if (status) return status;
     const double end = p->row->min_time(p), min = lambda_at(p, end);
-    const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
+    const bool pure = p->row->straight_k && vn_path_level(p, 1).alpha == 0;
     double max = lambda_at(p, pure ? 1 - end : 1);
     if (isinf(max)) max = -log(VN_PURE_NOISE_RATIO);
     for (int i = 0; i < steps; i++)

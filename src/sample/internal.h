@@ -82,6 +82,9 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err);
 /* out = a x + b y, all [n,size]; out may be x or y. */
 void vn_step_blend(const vn_step *s, double a, const float *x, double b, const float *y,
                    float *out);
+/* The state becomes alpha' x0 + down eps + noise up z; z [n,size] receives the noise, and may be
+ * eps, which is then overwritten. */
+void vn_step_renoise(vn_step *s, vn_estimate p, const vn_renoise *r, double noise, float *z);
 /* The state becomes down/sigma x + (alpha' - alpha down/sigma) x0: vn_renoise without its noise,
  * eps taken from x and x0. */
 void vn_step_toward(const vn_step *s, double down, const float *x0);

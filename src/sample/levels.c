@@ -23,7 +23,7 @@ void vn_level_set_time(const vn_path *p, vn_level *l, int how) {
 /* Replaces pure noise at the first level by the largest finite sigma/alpha, or, where the second
  * level is noisier than that, by twice that of the second. */
 static void leave_pure_noise(const vn_path *p, vn_spacing spacing, vn_level *first) {
-    if (first->alpha > 0 || p->row->straight || spacing == VN_SPACING_WHOLE) return;
+    if (first->alpha > 0 || p->row->straight_k || spacing == VN_SPACING_WHOLE) return;
     *first = vn_path_level_of_ratio(p, fmax(VN_PURE_NOISE_RATIO, 2 * vn_level_ratio(first + 1)));
     vn_level_set_step(p, first, p->steps - 1);
 }

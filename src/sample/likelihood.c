@@ -273,7 +273,7 @@ static vn_status ask(integration *b, int r, vn_err *err) {
 static double log_prior(const integration *b, const trajectory *t) {
     const double c = vn_path_clock(b->path, &b->noisiest),
                  beta = b->noisiest.alpha / vn_path_scale(b->path, &b->noisiest);
-    const double k = b->path->row->straight, size = (double)b->size;
+    const double k = b->path->row->straight_k, size = (double)b->size;
     double product = 0;
     for (size_t i = 0; i < b->size; i++) {
         const double y = (double)t->y[i], slope = (double)t->ode.slope[0][i],

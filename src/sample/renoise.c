@@ -69,6 +69,11 @@ void vn_step_blend(const vn_step *s, double a, const float *x, double b, const f
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) out[i] = fa * x[i] + fb * y[i];
 }
 
+void vn_step_renoise(vn_step *s, vn_estimate p, const vn_renoise *r, double noise, float *z) {
+    vn_step_blend(s, s->to->alpha, p.x0, r->down, p.eps, s->x);
+    vn_step_spread(s, noise * r->up, 0, s->x, z);
+}
+
 void vn_step_toward(const vn_step *s, double down, const float *x0) {
     const double keep = down / s->from->sigma;
     vn_step_blend(s, keep, s->x, s->to->alpha - s->from->alpha * keep, x0, s->x);

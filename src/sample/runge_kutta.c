@@ -183,7 +183,7 @@ void vn_step_scale(size_t n, double by, float *x) {
 }
 
 void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate) {
-    const float k = (float)p->row->straight;
+    const float k = (float)p->row->straight_k;
     if (k != 0)
         for (size_t i = 0; i < n; i++) estimate.eps[i] -= k * estimate.x0[i];
 }

@@ -158,21 +158,6 @@ static vn_status check_labels(const vn_denoiser *d, const vn_trajectory_batch *b
     return VN_OK;
 }
 
-/* The first row that is not finite, or -1. It looks at bits: compilers vectorise that, and no
- * option such as -ffast-math changes it. */
-static int64_t broken_row(int64_t n, int64_t size, const float *x) {
-    for (int64_t i = 0; i < n; i++, x += size) {
-        uint32_t broken = 0;
-        for (int64_t j = 0; j < size; j++) {
-            uint32_t bits;
-            memcpy(&bits, &x[j], sizeof bits);
-            broken |= (bits & 0x7F800000) == 0x7F800000;
-        }
-        if (broken) return i;
-    }
-    return -1;
-}
-
 /* Copies the state at level `index` to the trace, if one is wanted. */
 static void keep_trace(const vn_trajectory_batch *b, int64_t size, int64_t index) {
     if (b->trace)
@@ -183,7 +168,7 @@ static void keep_trace(const vn_trajectory_batch *b, int64_t size, int64_t index
 static double first_deviation(const vn_trajectory *trajectory) {
     const vn_level *first = &trajectory->route.level[0];
     if (trajectory->begin == VN_FIRST_SCALED) return first->sigma;
-    return trajectory->denoiser->path->row->straight ? 1 : hypot(first->alpha, first->sigma);
+    return trajectory->denoiser->path->row->straight_k ? 1 : hypot(first->alpha, first->sigma);
 }
 
 vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *b,
@@ -203,7 +188,7 @@ vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_bat
             vn_random_normal(x, size, trajectory->seed, VN_STREAM_NOISE, b->first + i, 0);
         for (size_t j = 0; j < size; j++) x[j] *= sigma;
     }
-    int64_t row = broken_row(b->n, trajectory->denoiser->size, b->x);
+    int64_t row = vn_row_not_finite(b->n, trajectory->denoiser->size, b->x);
     if (row >= 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "the noise of sample %lld is not finite",
                        (long long)row);
@@ -279,9 +264,8 @@ void vn_step_noise(const vn_step *s, int draw, float *out) {
 /* Goes back to more noise: renoises x from the level `from` to `to` by the forward process. */
 static void go_back(vn_trajectory *trajectory) {
     vn_step *s = &trajectory->step;
-    const double a = s->to->alpha / s->from->alpha, kept = a * s->from->sigma;
-    const float keep = (float)a,
-                add = (float)sqrt(fmax(s->to->sigma * s->to->sigma - kept * kept, 0));
+    const float keep = (float)(s->to->alpha / s->from->alpha),
+                add = (float)sqrt(vn_step_variance(s->to, s->from));
     noise(s, VN_MAX_DRAWS, trajectory->spare);
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
         s->x[i] = keep * s->x[i] + add * trajectory->spare[i];
@@ -337,7 +321,7 @@ vn_status vn_trajectory_step(vn_trajectory *trajectory, bool *done, vn_err *err)
         if (status != VN_CANCELLED) vn_fail_in(err, "step %d of %d", s->index + 1, s->count);
         return status;
     }
-    int64_t row = broken_row(s->n, s->size, s->x);
+    int64_t row = vn_row_not_finite(s->n, s->size, s->x);
     if (row >= 0)
         return vn_fail(err, VN_NOT_FINITE, "step %d of %d (t = %.4g): sample %llu is not finite",
                        s->index + 1, s->count, s->from->t,

@@ -165,7 +165,7 @@ static void levels_lie_on_straight_lines(void **state) {
     const double x0 = 0.7, eps = -1.3;
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
         vn_path *p = open(texts[i]);
-        const double k = p->row->straight;
+        const double k = p->row->straight_k;
         for (int j = 1; j <= 20; j++) {
             vn_level l = vn_path_level(p, j / 20.0);
             if (l.alpha == 0 && k == 0) continue; /* sigma/alpha is infinite */

@@ -97,7 +97,7 @@ static vn_spacing spacing_of(const json_t *c) {
 
 /* How noise is counted in the golden files; -1 for pure noise where that is infinite. */
 static double noise_of(const vn_path *p, const vn_level *l) {
-    return p->row->straight ? l->sigma : l->alpha > 0 ? vn_level_ratio(l) : -1;
+    return p->row->straight_k ? l->sigma : l->alpha > 0 ? vn_level_ratio(l) : -1;
 }
 
 /* Largest relative error of a level; *told: of what the network is told, in its own units. */

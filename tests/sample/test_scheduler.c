@@ -52,7 +52,7 @@ static int close_golden(void **state) {
 /* The level that it takes the told time for. */
 static vn_level level_of_told(const vn_path *p, double told) {
     if (p->steps) return vn_path_level_of_step(p, told);
-    if (p->row->straight) return vn_path_level(p, told / 1000);
+    if (p->row->straight_k) return vn_path_level(p, told / 1000);
     return (vn_level){.alpha = 1, .sigma = exp(4 * told)};
 }
 
