@@ -677,13 +677,60 @@ static inline vn_train_result vn_train_result_default(void) {
  * what it came to, also of a call that failed. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
                           const vn_train_options *options, vn_train_result *result);
+
+/* Samples of a program's own to train on: all in an array, or made one by one by a callback.
+ *
+ * What it points to stays the program's and is neither changed nor freed; arrays, callback and user
+ * are used until the call returns, and not after it. Images of 1 or 3 channels whose numbers lie
+ * in [-1, 1], as samples of vane do, can be looked at as pictures; any other shape and range is
+ * trained on as it is. What is held out (vn_train_options.validate) is drawn from the N samples by
+ * the seed, as of any data. */
+typedef struct vn_train_data {
+    size_t struct_size;
+    const char *name;     /* for messages and vane.json; NULL: "arrays" or "callback" */
+    int64_t count;        /* N */
+    vn_shape sample;      /* of one: {3, {C, H, W}} of images, {1, {D}} of points */
+    const float *samples; /* [N,C,H,W] or [N,D]; NULL: read gives them */
+    /* Writes sample i, 0 <= i < N, to out [C,H,W] or [D], and its noise, if has_noise, to noise,
+     * which is NULL otherwise: the same numbers each time, as every epoch and a resumed run ask
+     * again, in any order. Called from the thread that trains, never twice at once. Anything but
+     * VN_OK ends the call with that status, as an error of a step does. */
+    vn_status (*read)(void *user, int64_t i, float *out, float *noise);
+    void *user;
+    /* With read, which cannot be compared: a number that stands for what it gives. A run is resumed
+     * with the same one. */
+    uint64_t key;
+    const int32_t *labels;          /* [N] 0 .. classes - 1; NULL: there are no classes */
+    const char *const *class_names; /* [classes]; NULL: "0", "1", ... */
+    int32_t classes;                /* with labels: K */
+    int32_t has_noise;              /* with read: it gives noise too */
+    /* Like samples: the noise, of unit variance, that each sample is mixed with when it is trained
+     * on (a coupling, such as the pairs of rectified flow's second round, 2209.03003); NULL: noise
+     * is drawn anew each time. */
+    const float *noise;
+} vn_train_data;
+
+VN_API void vn_train_data_init(vn_train_data *o, size_t size);
+static inline vn_train_data vn_train_data_default(void) {
+    vn_train_data o;
+    vn_train_data_init(&o, sizeof o);
+    return o;
+}
+
+/* vn_train on samples of the program's own. With options->resume they must be those that the run
+ * was trained on: shape, count, labels, names and the bits of the arrays, or the callback's key;
+ * else VN_BAD_ARGUMENT. So is a member that makes no sense, a number that is not finite, and an
+ * option that is for files (`size`, `grey`, `skip_bad`). Memory is not taken for the samples. */
+VN_API vn_status vn_train_on(vn_context *vn, const vn_train_data *data, const char *out,
+                             const vn_train_options *options, vn_train_result *result);
+
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
- * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
- * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
- * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it
- * returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler
- * and from other threads, until vn_context_close. */
+ * vn_train, vn_train_on, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood,
+ * vn_bench and vn_bench_sample. The request is over when that call returns, whatever it returns,
+ * also where it came too late for it (of vn_sampling_step: for the last step). Calls that read
+ * large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one
+ * was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal
+ * handler and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* The log of a run: the lines of its log.jsonl as columns of numbers. */

@@ -27,8 +27,9 @@ typedef struct vn_scorer {
     vn_gradients by;                      /* with training */
     const struct vn_scorer *reader;       /* of the same batches: it has read x0 and labels */
     float *x0;                            /* [batch,size] data; NULL with a reader */
-    float *x;        /* [batch,size] where the loss does without the network's sample; else NULL */
-    float *time;     /* [batch] */
+    float *noise; /* [batch,size] that the data bring; NULL with a reader, or where they do not */
+    float *x;     /* [batch,size] where the loss does without the network's sample; else NULL */
+    float *time;  /* [batch] */
     int32_t *labels; /* [batch] of the data; NULL with a reader */
     int32_t *given;  /* [batch] the network's labels: null where dropped */
     vn_level *level; /* [batch] */

@@ -139,12 +139,15 @@ static vn_status open_arrays(vn_scorer *c, vn_err *err) {
     const size_t n = (size_t)c->batch, size = (size_t)row_size(vn_data_get_info(c->s->data));
     const bool reads = !c->reader, blind = !vn_program_map(c->program, c->parts.x);
     if (reads) c->x0 = vn_alloc_aligned(n * size, sizeof(float));
+    const bool pairs = vn_data_get_info(c->s->data)->brings_noise;
+    if (reads && pairs) c->noise = vn_alloc_aligned(n * size, sizeof(float));
     if (reads) c->labels = vn_alloc(n, sizeof(int32_t));
     if (blind) c->x = vn_alloc_aligned(n * size, sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
     c->given = vn_alloc(n, sizeof(int32_t));
     c->level = vn_alloc(n, sizeof(vn_level));
-    return (!reads || (c->x0 && c->labels)) && (!blind || c->x) && c->time && c->given && c->level
+    return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
+                   c->time && c->given && c->level
                ? VN_OK
                : vn_no_memory(err);
 }
@@ -162,6 +165,7 @@ void vn_scorer_close(vn_scorer *c) {
     vn_gradients_close(&c->by);
     vn_graph_close(&c->graph);
     vn_free(c->x0);
+    vn_free(c->noise);
     vn_free(c->x);
     vn_free(c->time);
     vn_free(c->labels);
@@ -179,8 +183,8 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
     const vn_scorer *from = c->reader ? c->reader : c;
     vn_status status = VN_OK;
     if (!c->reader)
-        status =
-            vn_data_batch(s->data, which->part, which->position, c->batch, c->x0, c->labels, err);
+        status = vn_data_pairs(s->data, which->part, which->position, c->batch, c->x0, c->noise,
+                               c->labels, err);
     if (status) return status;
     const bool labelled = vn_net_labels(vn_net_get_io(first)) > 0;
     vn_objective_batch batch = {.n = c->batch,
@@ -189,6 +193,7 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *c
                                 .first = (uint64_t)which->first,
                                 .total = which->total,
                                 .x0 = from->x0,
+                                .noise = from->noise,
                                 .labels = labelled ? from->labels : NULL,
                                 .level = c->level,
                                 .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
