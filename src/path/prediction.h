@@ -35,7 +35,7 @@ typedef struct vn_prediction {
 } vn_prediction;
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
-/* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a path with steps whose last is
+/* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a discrete path whose last step is
  * pure noise (ddpm:zero_snr=1), because x0 does not follow from them there. To be called wherever a
  * path and a prediction are combined. */
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);

@@ -57,11 +57,11 @@ static const vn_param ddpm_params[] = {
 static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->value[LAST] != 0 && (c->value[VARIANCE] == SMALL || !d->path->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "ddpm: last has no effect with variance=small, nor on a path without steps");
+                       "ddpm: last has no effect with variance=small, nor on a continuous path");
     if (c->value[VARIANCE] != LEARNED || (d->can & VN_CAN_VARIANCE)) return VN_OK;
     return vn_fail(
         err, VN_BAD_ARGUMENT,
-        "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
+        "ddpm: variance=learned needs a model that learned a variance, on a discrete path");
 }
 
 /* x += tau^f nu^(1-f) z with f = (v + 1)/2 */

@@ -1,7 +1,7 @@
 /* defaults.c - see defaults.h.
  *
- * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0
- * at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
+ * Why 1.5: the demo's U-Net on Fashion-MNIST has its smallest Frechet distance there, 7.2 against
+ * 14.0 at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
  * (docs/training.md). Points are drawn as trained, for what one looks at there is the distribution,
  * which guidance changes. */
 #include "sample/sample.h"

@@ -9,7 +9,7 @@
  *     pcg        predictor-corrector guidance (2408.09000): a DDIM step on p(x|y) to the next
  *                level, then corrections there on the guided score, whose density is
  *                p(x|y)^gamma p(x)^(1-gamma). One correction a step and guidance 2 gamma - 1 are,
- *                for short steps, the SDE with plain guidance gamma
+ *                for short steps, the SDE with cfg at guidance gamma
  *
  * Langevin steps of the first two have a = 2 (snr sigma)^2. NCSN writes a = (epsilon/2) sigma^2 /
  * sigma_L^2 with the last level's sigma_L, so its snr is sqrt(epsilon) / (2 sigma_L), .22 there.

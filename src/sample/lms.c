@@ -1,6 +1,6 @@
 /* lms.c - linear multistep, the rule of Adams and Bashforth on levels of any spacing, as in
- * k-diffusion: the slope in straight coordinates (path.h) is interpolated by a polynomial in time
- * through the last ones, which is integrated exactly.
+ * k-diffusion: the latest slopes in straight coordinates (path.h) are interpolated by a polynomial
+ * in time, which is integrated exactly.
  *
  *     y' = y + int_c^c' P(c) dc        y = x/m, slope eps - k x0
  *

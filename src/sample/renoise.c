@@ -45,7 +45,7 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: noise has no effect with eta 0", c->row->name);
 }
 
-/* ---- on a path with steps -------------------------------------------------------------------- */
+/* ---- on a discrete path ---------------------------------------------------------------------- */
 
 vn_level vn_step_target(const vn_step *s, int spacing) {
     const int steps = s->path->steps;
@@ -57,7 +57,7 @@ vn_level vn_step_target(const vn_step *s, int spacing) {
 vn_status vn_target_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
     if (c->value[param] == VN_TARGET_NEXT || d->path->steps) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
+                   "%s: spacing=even is for discrete paths, such as ddpm; %s is continuous",
                    c->row->name, d->path->row->row.name);
 }
 

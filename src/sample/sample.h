@@ -1,8 +1,8 @@
 /* sample.h - samplers, grids and the sampling run.
  *
- * A sampler is one step: it moves a state from one noise level to the next and asks for guided
- * predictions on the way. The sampling run owns all else: levels, initial noise, progress, cancel,
- * the check for NaN. A grid chooses the levels.
+ * A sampler is one step: it moves a state from one noise level to the next, and requests guided
+ * predictions (vn_request) while it does. The sampling run owns all else: levels, initial noise,
+ * progress, cancel, the check for NaN. A grid chooses the levels.
  *
  *     vn_trajectory_open      once for a model and settings; all memory is taken here
  *     vn_trajectory_run       a batch from noise to data; or vn_trajectory_begin, and then
@@ -23,12 +23,15 @@
 
 #define VN_MAX_SLOTS 12
 
-/* How the scheduler that a sampler follows places levels on a discrete path (diffusers'
- * timestep_spacing). */
+/* Where diffusers' scheduler for a sampler places the levels of a grid on a discrete path. */
 typedef enum vn_spacing {
-    VN_SPACING_WHOLE,   /* on whole steps: DDIM, DDPM */
-    VN_SPACING_BETWEEN, /* also between them, sigma/alpha interpolated linearly: Euler, Heun */
-    VN_SPACING_EXTRA    /* whole steps of a grid one level longer, its last dropped: DPM-Solver */
+    /* on whole steps: DDIM, DDPM */
+    VN_SPACING_WHOLE,
+    /* also between two steps, where sigma/alpha is interpolated linearly: Euler, Heun */
+    VN_SPACING_BETWEEN,
+    /* on whole steps of a grid that is one level longer and whose last level is dropped: DPM-
+     * Solver */
+    VN_SPACING_EXTRA
 } vn_spacing;
 
 /* One step of a sampling run, as a sampler sees it. Owned by the run. */
@@ -37,16 +40,16 @@ typedef struct vn_step {
     const vn_path *path;
     const vn_level *from, *to; /* from[-1] is the level before, when history > 0 */
     int index, count;          /* this step, of how many */
-    /* steps made since the sampling run began or went back to more noise: slots hold that much */
+    /* How many steps were made since the sampling run began or went back to more noise: as many
+     * earlier predictions can be in the slots. */
     int history;
     int64_t n, size;
-    bool learns_variance; /* of the denoiser: an ask may ask for one */
+    bool learns_variance; /* requests may ask for the learned variance */
     uint64_t first;       /* index of sample 0, for messages */
     float *x;             /* [n,size] at `from`; becomes x at `to` */
-    /* row->slots arrays [n,size]; kept from step to step, pointers may be swapped */
+    /* row->slots arrays [n,size], kept from step to step; a step may swap the pointers */
     float *slot[VN_MAX_SLOTS];
-    /* row->work arrays [size], scratch for one sample at a time */
-    double *work;
+    double *work; /* row->work arrays [size], for one sample at a time */
     struct vn_trajectory *trajectory;
 } vn_step;
 
@@ -54,40 +57,40 @@ typedef struct vn_sampler_row {
     vn_row row;
     vn_spacing spacing;
     unsigned abilities; /* what guides may need of it: VN_NEEDS_X0_EPS, VN_NEEDS_SDE */
-    int slots;
-    int work;
-    /* NULL: all values are fine */
+    int slots, work;    /* how many arrays of each kind vn_step has for it */
+    /* Refuses parameters that contradict each other or the denoiser. NULL: all are valid. */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
-    /* NULL: levels as they are */
+    /* Inserts levels into the sampling run. NULL: none. */
     vn_status (*route)(const vn_choice *c, vn_route *r, vn_err *err);
+    /* Moves s->x from s->from to s->to. */
     vn_status (*step)(vn_step *s, vn_err *err);
 } vn_sampler_row;
 
 extern const vn_table vn_samplers; /* of vn_sampler_row */
 
-/* The guided prediction at x [n,size] and a level: what a step asks of the sampling run. */
+/* The guided prediction of all rows at x [n,size] and a level; `out` may not overlap with x. */
 vn_status vn_step_predict(vn_step *s, const float *x, const vn_level *level, vn_estimate out,
                           vn_err *err);
-/* The same for some rows alone, or without guides (guide.h). */
+/* The same for some of the rows, without guides, or with the learned variance (guide.h). */
 vn_status vn_step_predict_request(vn_step *s, const vn_request *request, vn_estimate out,
                                   vn_err *err);
-/* The same for one sample in double, where vn_step_is_exact (guide.h). */
+/* The same for one sample in double: x0 [size], eps [size]. Only where vn_step_is_exact. */
 bool vn_step_is_exact(const vn_step *s);
 vn_status vn_step_predict_exact(vn_step *s, const vn_request_exact *request, double *x0,
                                 double *eps, vn_err *err);
-/* Reports that this part of the step, in (0, 1), is made: for steps that take long. VN_CANCELLED:
- * the caller asks to stop. */
-vn_status vn_step_made(const vn_step *s, double part, vn_err *err);
-/* out [n,size] ~ N(0,1), by (seed, sample, step, draw). Draws of one step, 0 .. VN_MAX_DRAWS-1, are
- * independent. */
+/* Reports progress within a step that takes long: the fraction of it that is made, in (0, 1).
+ * VN_CANCELLED: the caller asks to stop. */
+vn_status vn_step_made(const vn_step *s, double fraction, vn_err *err);
 #define VN_MAX_DRAWS 127
+/* out [n,size] ~ N(0,1), by (seed, sample, step, draw). The draws of one step, 0 .. VN_MAX_DRAWS-1,
+ * are independent. */
 void vn_step_noise(const vn_step *s, int draw, float *out);
 
 /* ---- grids ----------------------------------------------------------------------------------- */
 
 typedef struct vn_grid_row {
     vn_row row;
-    bool discrete; /* only for paths with steps */
+    bool discrete; /* only for discrete paths */
     /* 1 + the index of the parameter that is the number of tokens (of which 0 is the model's own);
      * 0: the grid has no such parameter */
     int tokens;
@@ -133,10 +136,11 @@ vn_status vn_scheduler_read(const json_t *config, const vn_path *path, int64_t t
  * where a sampling run begins at pure noise. */
 typedef enum vn_first_noise { VN_FIRST_SCALED, VN_FIRST_UNIT } vn_first_noise;
 
-/* In: what the user named, NULL for what is not named. Out: how samples are drawn. */
+/* How samples are drawn. Before vn_scheduler_apply it holds what the user named, NULL for what is
+ * not named; afterwards all that the scheduler decides is filled in. */
 typedef struct vn_sampling_setup {
     const char *sampler, *grid, *guide;
-    bool sigmas; /* in: the user lists levels, which take the place of a grid */
+    bool sigmas; /* the user lists levels, which take the place of a grid */
     vn_first_noise begin;
     char *made_guide; /* the guide's text where it was made here; freed by the caller (vn_free) */
 } vn_sampling_setup;
@@ -149,8 +153,8 @@ vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_samp
 /* ---- the sampling run ------------------------------------------------------------------------ */
 
 typedef struct vn_trajectory_options {
-    const vn_denoiser *denoiser; /* outlives the sampling run */
-    /* where its sampler and guides are looked up; NULL: vane's own tables */
+    const vn_denoiser *denoiser; /* outlives the trajectory */
+    /* where sampler and guides are looked up; NULL: vane's own tables */
     const vn_table *samplers;
     const vn_table *guides;
     const char *sampler;  /* NULL: the path's own */
@@ -160,7 +164,7 @@ typedef struct vn_trajectory_options {
     size_t sigma_count;
     const char *guide;       /* NULL: "cfg" */
     double guidance;         /* gamma */
-    const vn_reward *reward; /* for guides that ask for one; or NULL */
+    const vn_reward *reward; /* for guides that need one; or NULL */
     vn_first_noise begin;
     uint64_t seed;
     int64_t capacity; /* largest batch */
@@ -181,29 +185,33 @@ int64_t vn_trajectory_passes(const vn_trajectory *trajectory);
 typedef struct vn_trajectory_batch {
     int64_t n;      /* <= capacity */
     uint64_t first; /* index of its first sample */
-    const vn_condition
-        *condition;     /* [n], each a class or VN_CONDITION_NULL; outlives the batch's last step */
+    /* [n] conditions of the denoiser; outlives the batch's last step */
+    const vn_condition *condition;
     const float *noise; /* [n,size] of unit variance; NULL: by (seed, index) */
     float *x;           /* [n,size] the state; the samples at the end */
-    /* NULL, or where the state at every level goes: [n,size] each, [steps + 1] of them, */
+    /* NULL, or receives the state at every level: steps + 1 arrays [n,size], each of which begins
+     * trace_stride floats after the one before */
     float *trace;
-    int64_t trace_stride; /* so many floats apart */
+    int64_t trace_stride;
 } vn_trajectory_batch;
 
-/* Sets x to noise at the first level. VN_BAD_ARGUMENT on a label the denoiser does not know. */
+/* Sets x to noise at the first level. VN_BAD_ARGUMENT: a condition that the denoiser does not
+ * know. */
 vn_status vn_trajectory_begin(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
                               vn_err *err);
-/* Who hears of the steps that follow, as "sampling" in "steps", done..done+steps of total (for
- * several batches in a row), and may cancel them; NULL: nobody. Outlives them. */
+/* Reports the progress of the steps that follow to `watch` (NULL: to nobody), which may cancel
+ * them: as "sampling", in "steps", done .. done + steps of `total`, so that several batches can
+ * count as one. It outlives them. */
 void vn_trajectory_watch(vn_trajectory *trajectory, const vn_watch *watch, int64_t done,
                          int64_t total);
-/* One step; VN_NOT_FINITE names step and sample if the state is no longer finite. *done when the
- * last was made. */
+/* Makes one step; *done: it was the last. VN_NOT_FINITE names step and sample where the state is
+ * not finite after it. */
 vn_status vn_trajectory_step(vn_trajectory *trajectory, bool *done, vn_err *err);
 /* begin, then all steps, watched as by vn_trajectory_watch. */
 vn_status vn_trajectory_run(vn_trajectory *trajectory, const vn_trajectory_batch *batch,
                             const vn_watch *watch, int64_t done, int64_t total, vn_err *err);
 
-#include "sample/defaults.h" /* a part of this door */
+/* All of the room is included by this one header. */
+#include "sample/defaults.h"
 
 #endif

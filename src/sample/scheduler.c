@@ -116,8 +116,8 @@ static void read_unclip(vn_scheduler_reader *r) {
     read_clip(r, true, false);
 }
 
-/* These classes step evenly whatever timestep_spacing is; on levels that the user lists, they do
- * not. */
+/* The steps of these classes are T/N apart whatever timestep_spacing is; on levels that the user
+ * lists, they follow those. */
 static void step_evenly(vn_scheduler_reader *r) {
     vn_scheduler_write(r, &r->sampler, r->out->sampler_elsewhere, sizeof r->out->sampler_elsewhere);
     if (!same(vn_key_text(r, "timestep_spacing", "leading"), "leading"))
@@ -164,7 +164,7 @@ static void read_tcd(vn_scheduler_reader *r) {
 
 /* ---- k-diffusion's kind: Euler, Heun, LMS, DPM2, DPM-Solver++(SDE) --------------------------- */
 
-/* Its noise grids lie between the ends that timestep_spacing gives. */
+/* Noise grids lie between the first and the last level that timestep_spacing gives. */
 static void use_grid_between(vn_scheduler_reader *r, bool clean) {
     const char *spacing = vn_key_text(r, "timestep_spacing", "linspace");
     if (!use_noise_grid(r, false)) {
@@ -179,12 +179,12 @@ static void use_grid_between(vn_scheduler_reader *r, bool clean) {
     } else if (!same(spacing, "linspace")) {
         vn_scheduler_refuse(r, VN_SCHEDULER_GRID, "timestep_spacing %.40s", spacing);
     }
-    /* than at the first step */
+    /* whether the grid ends elsewhere than at the first step */
     const bool elsewhere = !same(spacing, "linspace") || vn_key_number(r, "sigma_min", 0) > 0;
     if (!clean) vn_scheduler_set(r, &r->grid, "end", elsewhere ? VN_END_FIRST : VN_END_LAST);
 }
 
-/* sigma_min and sigma_max bound noise grids alone. */
+/* sigma_min and sigma_max have an effect on noise grids alone. */
 static void set_span(vn_scheduler_reader *r) {
     if (!vn_scheduler_grid_is(r, "karras") && !vn_scheduler_grid_is(r, "exponential") &&
         !vn_scheduler_grid_is(r, "beta"))
@@ -226,7 +226,7 @@ static void read_lms(vn_scheduler_reader *r) {
 
 enum { TIME_ROUNDED = 2, TIME_CUT }; /* of noise grids */
 
-/* They round the steps of karras, which the others of their kind do not. */
+/* They round the timesteps of karras, which the other classes of k-diffusion's kind do not. */
 static void read_dpm2(vn_scheduler_reader *r, const char *sampler) {
     vn_scheduler_use_sampler(r, sampler);
     use_grid_between(r, true);
@@ -250,16 +250,16 @@ static void read_dpm_sde(vn_scheduler_reader *r) {
 
 /* lambda_min_clipped: steps that are noisier are left out. */
 static void set_top(vn_scheduler_reader *r) {
-    const double least = vn_key_number(r, "lambda_min_clipped", -(double)INFINITY);
+    const double lambda_min = vn_key_number(r, "lambda_min_clipped", -(double)INFINITY);
     int noisier = 0;
     for (int k = r->path->steps - 1; k >= 0; k--, noisier++) {
         const vn_level l = vn_path_level_of_step(r->path, k);
-        if (!(vn_level_lambda(&l) < least)) break;
+        if (!(vn_level_lambda(&l) < lambda_min)) break;
     }
-    if (noisier == 0 && !isnan(least)) return;
-    if (noisier == r->path->steps || isnan(least))
+    if (noisier == 0 && !isnan(lambda_min)) return;
+    if (noisier == r->path->steps || isnan(lambda_min))
         vn_scheduler_refuse(r, VN_SCHEDULER_GRID, "lambda_min_clipped %g, which leaves no step,",
-                            least);
+                            lambda_min);
     else if (vn_scheduler_grid_is(r, "trailing"))
         vn_scheduler_refuse(r, VN_SCHEDULER_GRID,
                             "lambda_min_clipped with timestep_spacing trailing");
@@ -280,8 +280,8 @@ static void use_flow_levels(vn_scheduler_reader *r, int end) {
                             "final_sigmas_type sigma_min with use_flow_sigmas");
 }
 
-/* clean: to sigma 0; else to the first step, or of noise grids and flows to their own last level,
- * if `stays` in the latter. */
+/* clean: the grid ends at sigma 0. Else a noise grid ends at its own last level, and so does a flow
+ * if `stays`, which is refused if not; other grids end at the first step. */
 static void use_solver_grid(vn_scheduler_reader *r, bool has_lu, bool has_top, bool clean,
                             bool stays) {
     const bool noise = use_noise_grid(r, has_lu);
@@ -438,7 +438,8 @@ static void read_sa_solver(vn_scheduler_reader *r) {
 
 /* ---- flow matching --------------------------------------------------------------------------- */
 
-/* e^mu or mu, mu straight in the number of tokens, over the levels that set_timesteps spreads. */
+/* The shift e^mu or mu, where mu is linear in the number of tokens, of the levels that
+ * set_timesteps spreads. */
 static void use_dynamic_grid(vn_scheduler_reader *r) {
     const bool linear = same(vn_key_text(r, "time_shift_type", "exponential"), "linear");
     vn_scheduler_use_grid(r, "dynamic");
@@ -452,17 +453,17 @@ static void use_dynamic_grid(vn_scheduler_reader *r) {
     vn_scheduler_set(r, &r->grid, "terminal", vn_key_number(r, "shift_terminal", 0));
 }
 
-/* Noise grids reach from 1 to the least t, shifted twice as linspace does. */
+/* Noise grids reach from 1 to the smallest t, shifted twice as linspace does. */
 static void use_noise_grid_of_flow(vn_scheduler_reader *r) {
     const double shift = vn_key_number(r, "shift", 1),
-                 least = vn_shifted(r->path->row->min_time(r->path), shift);
+                 min_t = vn_shifted(r->path->row->min_time(r->path), shift);
     const double terminal = vn_key_number(r, "shift_terminal", 0);
     if (vn_key_flag(r, "use_dynamic_shifting", false))
         vn_scheduler_refuse(r, VN_SCHEDULER_GRID, "%s sigmas with use_dynamic_shifting",
                             r->grid.row->name);
     if (shift != 1 || terminal > 0)
         vn_scheduler_set(r, &r->grid, "sigma_min",
-                         terminal > 0 ? terminal : vn_shifted(least, shift));
+                         terminal > 0 ? terminal : vn_shifted(min_t, shift));
 }
 
 static void use_flow_match_grid(vn_scheduler_reader *r) {

@@ -1,6 +1,6 @@
-/* trajectory.c - from noise to data. Everything around a step: levels, initial noise, memory,
- * progress, cancel, the check that numbers stay finite. In the order of a sampling run's life:
- * open, begin, step, run, close. */
+/* trajectory.c - the sampling run: it moves a batch from noise to data by a sampler's steps, and
+ * does all that is not the step itself: levels, initial noise, memory, progress, cancel, the check
+ * that numbers stay finite. The file is in the order of a run's life: open, begin, step, run. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -16,14 +16,13 @@ struct vn_trajectory {
     uint64_t seed;
     int64_t capacity;
     vn_trajectory_batch batch;
-    vn_step step;      /* slots and history */
-    int restarts;      /* how often it has gone back to more noise */
-    int64_t *ancestor; /* [capacity] */
-    float *spare;      /* [capacity,size] */
-    /* who hears of progress (NULL: nobody), and what is counted */
-    const vn_watch *watch;
-    int64_t done, total; /* steps before this batch, and in all */
-    double began;
+    vn_step step;          /* slots and history */
+    int restarts;          /* how often it has gone back to more noise */
+    int64_t *ancestor;     /* [capacity] */
+    float *spare;          /* [capacity,size] */
+    const vn_watch *watch; /* NULL: progress is reported to nobody */
+    int64_t done, total;   /* of the progress: steps before this batch, and in all */
+    double began;          /* when vn_trajectory_watch was called */
 };
 
 /* ---- open ------------------------------------------------------------------------------------ */
@@ -164,7 +163,7 @@ static void keep_trace(const vn_trajectory_batch *b, int64_t size, int64_t index
         memcpy(b->trace + index * b->trace_stride, b->x, (size_t)(b->n * size) * sizeof *b->x);
 }
 
-/* The factor of noise of unit variance at the first level. */
+/* The deviation of the state at the first level. */
 static double first_deviation(const vn_trajectory *trajectory) {
     const vn_level *first = &trajectory->route.level[0];
     if (trajectory->begin == VN_FIRST_SCALED) return first->sigma;
@@ -261,7 +260,7 @@ void vn_step_noise(const vn_step *s, int draw, float *out) {
     noise(s, draw, out);
 }
 
-/* Goes back to more noise: renoises x from the level `from` to `to` by the forward process. */
+/* Goes back to more noise: adds noise to x by the forward process, from s->from to s->to. */
 static void go_back(vn_trajectory *trajectory) {
     vn_step *s = &trajectory->step;
     const float keep = (float)(s->to->alpha / s->from->alpha),
@@ -281,7 +280,7 @@ static void gather(vn_trajectory *trajectory, float *rows) {
                size * sizeof *rows);
 }
 
-/* Lets guides resample, and moves what the sampler keeps of each sample. */
+/* Lets guides resample; the state and the slots of each sample become those of its ancestor. */
 static vn_status select_samples(vn_trajectory *trajectory, vn_err *err) {
     bool moved;
     vn_status status = vn_guidance_select(trajectory->guidance, trajectory->step.x,

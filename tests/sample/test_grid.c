@@ -347,8 +347,8 @@ static void nonsense_is_refused_by_name(void **state) {
         const char *path, *grid, *word;
         int steps;
     } bad[] = {
-        {"rectified", "leading", "rectified has none", 10},
-        {"edm", "trailing", "edm has none", 10},
+        {"rectified", "leading", "rectified is continuous", 10},
+        {"edm", "trailing", "edm is continuous", 10},
         {"ddpm", "leading", "too many", 1000},
         {"ddpm:T=20", "trailing", "no 30 different levels", 30},
         {"ddpm", "karas", "karras", 10},
