@@ -218,6 +218,14 @@ static const vn_option bench_sampling_rows[] = {
 };
 #undef OF
 
+#define OF vn_token_options
+static const vn_option token_rows[] = {
+    {NUMBER(length, INT64, 0, 0, 1, 1048576), .unit = "tokens", .word = "L",
+     .otherwise = "as many as the longest text has, and none is cut",
+     .help = "ids of each text: filled up with the pad token, or cut, the end token kept"},
+};
+#undef OF
+
 #define ROWS(rows) rows, VN_COUNT(rows)
 const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_CONTEXT] = {"context", "vn_context_options", ROWS(context_rows)},
@@ -229,6 +237,7 @@ const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_BENCH] = {"bench", "vn_bench_options", ROWS(bench_rows)},
     [VN_OPTIONS_BENCH_SAMPLING] = {"bench-sampling", "vn_bench_sampling_options",
                                    ROWS(bench_sampling_rows)},
+    [VN_OPTIONS_TOKEN] = {"tokens", "vn_token_options", ROWS(token_rows)},
 };
 const size_t vn_option_table_count = VN_COUNT(vn_option_tables);
 /* clang-format on */

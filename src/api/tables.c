@@ -5,6 +5,7 @@
 #include "guide/guide.h"
 #include "objective/objective.h"
 #include "sample/sample.h"
+#include "text/text.h"
 
 #include <string.h>
 
@@ -26,6 +27,7 @@ static const struct {
     {.name = "grids", .table = &vn_grids},
     {.name = "samplers", .table = &vn_samplers},
     {.name = "guides", .table = &vn_guides},
+    {.name = "tokenizers", .table = &vn_text_models},
     {.name = "metrics", .table = &vn_metrics},
     ROWS("features", vn_feature_rows, vn_feature_row_count),
     ROWS("data", vn_data_rows, vn_data_row_count),

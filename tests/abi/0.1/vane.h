@@ -771,6 +771,66 @@ VN_API vn_status vn_forward_arrays(vn_model *model, size_t n_in, const vn_array 
 VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
                             const char *grad);
 
+/* ---- texts as numbers ------------------------------------------------------------------------ */
+
+/* A tokenizer: makes of a text the numbers that a text encoder takes as `input_ids`. */
+typedef struct vn_tokenizer vn_tokenizer;
+
+/* source: "bytes" (a token for each byte, no files), or a folder with the tokenizer.json that
+ * Hugging Face's `tokenizers` writes (of kind BPE or Unigram), or with CLIP's vocab.json and
+ * merges.txt; its tokenizer_config.json and special_tokens_map.json are read too. It gives the ids
+ * of transformers' fast tokenizers. Files are untrusted. *out is closed with vn_tokenizer_close.
+ * Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED (a part that is not known, by its name) or
+ * VN_NO_MEMORY. */
+VN_API vn_status vn_tokenizer_open(vn_context *vn, const char *source, vn_tokenizer **out);
+VN_API void vn_tokenizer_close(vn_tokenizer **tokenizer);
+/* A row of the tokenizers table: "bytes", "bpe", "unigram". */
+VN_API const char *vn_tokenizer_kind(const vn_tokenizer *tokenizer);
+/* Ids are 0 .. size - 1; an encoder has at least so many rows. */
+VN_API int32_t vn_tokenizer_size(const vn_tokenizer *tokenizer);
+/* A token as its file writes it ("cat</w>"), owned by the tokenizer; NULL: no token has the id. */
+VN_API const char *vn_tokenizer_token(const vn_tokenizer *tokenizer, int64_t id);
+
+typedef struct vn_token_options {
+    size_t struct_size;
+    /* ids of each text: shorter ones are filled up with the pad token, longer ones cut, those that
+     * begin and end a text kept; 0: as many as the longest text has, and none is cut */
+    int64_t length;
+} vn_token_options;
+
+VN_API void vn_token_options_init(vn_token_options *o, size_t size);
+static inline vn_token_options vn_token_options_default(void) {
+    vn_token_options o;
+    vn_token_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_tokens {
+    size_t struct_size;
+    int64_t n, length;
+    const int64_t *ids; /* [n,length] */
+    /* [n] how many of them are not there to fill up; and how many there would be uncut */
+    const int64_t *used, *whole;
+} vn_tokens;
+
+VN_API void vn_tokens_init(vn_tokens *o, size_t size);
+static inline vn_tokens vn_tokens_default(void) {
+    vn_tokens o;
+    vn_tokens_init(&o, sizeof o);
+    return o;
+}
+
+/* The ids of texts [n], each UTF-8 of at most 1 MiB; what *out points to is owned by the tokenizer,
+ * until its next call. options may be NULL. Special tokens in a text count as such. VN_BAD_ARGUMENT
+ * says which text is none, or names `length`; VN_BAD_FILE: the files have no pad token where one is
+ * needed, or none for what is unknown. */
+VN_API vn_status vn_tokenizer_encode(vn_tokenizer *tokenizer, int64_t n, const char *const *texts,
+                                     const vn_token_options *options, vn_tokens *out);
+/* The same of the lines of a file, which end at \n alone, an empty line being the empty text; the
+ * ids are written to the safetensors file `out` as `ids`, int64 [n,length]. */
+VN_API vn_status vn_tokenizer_encode_file(vn_tokenizer *tokenizer, const char *in, const char *out,
+                                          const vn_token_options *options, vn_tokens *tokens);
+
 /* ---- 6. Likelihood and metrics --------------------------------------------------------------- */
 
 /* log p(x) of a model by its probability-flow ODE (2011.13456), integrated from data to noise with
@@ -1066,14 +1126,15 @@ VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
  * keyword arguments and forms. Members that are neither numbers nor texts (labels of each sample,
  * callbacks, a weak model, ...) are set in C alone. */
 enum {
-    VN_OPTIONS_CONTEXT = 0,   /* "context": vn_context_options */
-    VN_OPTIONS_MODEL,         /* "model": vn_model_options */
-    VN_OPTIONS_SAMPLE,        /* "sample": vn_sample_options */
-    VN_OPTIONS_TRAIN,         /* "train": vn_train_options */
-    VN_OPTIONS_LIKELIHOOD,    /* "likelihood": vn_likelihood_settings */
-    VN_OPTIONS_EVAL,          /* "eval": vn_eval_options */
-    VN_OPTIONS_BENCH,         /* "bench": vn_bench_options */
-    VN_OPTIONS_BENCH_SAMPLING /* "bench-sampling": vn_bench_sampling_options */
+    VN_OPTIONS_CONTEXT = 0,    /* "context": vn_context_options */
+    VN_OPTIONS_MODEL,          /* "model": vn_model_options */
+    VN_OPTIONS_SAMPLE,         /* "sample": vn_sample_options */
+    VN_OPTIONS_TRAIN,          /* "train": vn_train_options */
+    VN_OPTIONS_LIKELIHOOD,     /* "likelihood": vn_likelihood_settings */
+    VN_OPTIONS_EVAL,           /* "eval": vn_eval_options */
+    VN_OPTIONS_BENCH,          /* "bench": vn_bench_options */
+    VN_OPTIONS_BENCH_SAMPLING, /* "bench-sampling": vn_bench_sampling_options */
+    VN_OPTIONS_TOKEN           /* "tokens": vn_token_options */
 };
 
 enum {
