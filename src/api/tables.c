@@ -1,11 +1,10 @@
 /* tables.c - the kinds of things vane has, as the public header shows them: each a name and the
  * rows of one room's table. */
-#include "api/internal.h"
+#include "api/eval.h"
 #include "data/data.h"
 #include "guide/guide.h"
 #include "objective/objective.h"
 #include "sample/sample.h"
-#include "text/text.h"
 
 #include <string.h>
 
@@ -27,9 +26,7 @@ static const struct {
     {.name = "grids", .table = &vn_grids},
     {.name = "samplers", .table = &vn_samplers},
     {.name = "guides", .table = &vn_guides},
-    {.name = "tokenizers", .table = &vn_text_models},
-    {.name = "metrics", .table = &vn_metrics},
-    ROWS("features", vn_feature_rows, vn_feature_row_count),
+    ROWS("metrics", vn_metric_rows, vn_metric_row_count),
     ROWS("data", vn_data_rows, vn_data_row_count),
     ROWS("points", vn_toy_rows, vn_toy_row_count),
 };

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "support/idx.h"
+#include "support/kernels.h"
 
 void make_data(const char *folder, int count) {
     enum { SIDE = 8, MOST = 256 };
@@ -41,6 +42,12 @@ vn_train_options tiny_options(int64_t steps) {
     o.save_every = 1000;
     o.log_every = 1000;
     return o;
+}
+
+vn_status open_tested(vn_context **vn) {
+    vn_context_options o = vn_context_options_default();
+    o.cpu = kernels->name;
+    return vn_context_open(vn, &o);
 }
 
 void expect_ok(const vn_context *vn, vn_status status) {

@@ -18,6 +18,8 @@ void make_data(const char *folder, int count);
 void make_world(const char *file);
 /* Options of a run of so many steps that takes a moment. */
 vn_train_options tiny_options(int64_t steps);
+/* A context of the kernel set under test (support/kernels.h). */
+vn_status open_tested(vn_context **vn);
 /* Fails the test with the context's words unless status is VN_OK. */
 void expect_ok(const vn_context *vn, vn_status status);
 

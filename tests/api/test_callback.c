@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -27,8 +28,8 @@
  * at most: 9.5e-7. */
 #define WORLD_ERROR  2e-6
 #define REWARD_GUIDE "energy"
-/* 400 samples, which know their mean to 0.025. Measured: -0.2347 for -0.25. */
-#define REWARD_ERROR 0.02
+/* 400 samples, which know their mean to 0.025: twice that. Measured: -0.2347 for -0.25. */
+#define REWARD_ERROR 0.05
 
 /* ---- a callback ------------------------------------------------------------------------------ */
 
@@ -117,7 +118,7 @@ static void test_a_callback_draws_what_the_world_draws(void **state) {
         o.path = paths[i];
         vn_samples *a = draw(callback, &o), *b = draw(world, &o);
         const double error = farthest(a, b);
-        if (!(error < WORLD_ERROR)) fail_msg("%s: %.2e", paths[i] ? paths[i] : "default", error);
+        expect_below(paths[i] ? paths[i] : "default", error, WORLD_ERROR);
         vn_samples_close(&a);
         vn_samples_close(&b);
     }
@@ -214,8 +215,7 @@ static void test_a_weak_model_may_come_from_three_places(void **state) {
     vn_samples *by_model = draw(world, &o);
     o.guidance = 1;
     vn_samples *alone = draw(world, &o);
-    if (!(farthest(by_callback, by_model) < WORLD_ERROR))
-        fail_msg("%.2e", farthest(by_callback, by_model));
+    expect_below("callback and model", farthest(by_callback, by_model), WORLD_ERROR);
     assert_true(farthest(by_world, by_model) == 0);
     assert_true(farthest(by_model, alone) > 0.05);
     vn_samples_close(&by_callback);
@@ -300,7 +300,7 @@ static void test_a_reward_moves_samples(void **state) {
     double mean = 0;
     for (int64_t i = 0; i < 400; i++) mean += (double)vn_samples_data(s)[2 * i] / 400;
     assert_true(r.calls > 0);
-    if (!(fabs(mean - -0.25) < REWARD_ERROR)) fail_msg("mean %.4f", mean);
+    expect_below("mean under the reward", fabs(mean - -0.25), REWARD_ERROR);
     vn_samples_close(&s);
 
     r = (reward){.broken = INFINITY};
@@ -372,7 +372,7 @@ static void test_a_trace_holds_every_state(void **state) {
     const double *t = vn_samples_trace_times(a);
     assert_int_equal(levels, 5);
     assert_memory_equal(trace + 4 * 10, vn_samples_data(a), 10 * sizeof *trace);
-    for (int i = 0; i < 5; i++) assert_true(fabs(t[i] - (1 - i / 4.0)) < 1e-12);
+    for (int i = 0; i < 5; i++) expect_small(fabs(t[i] - (1 - i / 4.0)), 1e-12);
     /* Euler on the straight path: each state is halfway between its neighbours' noise and x0, so
      * none stands still. */
     for (int i = 0; i < 40; i++) assert_true(trace[i] != trace[i + 10]);
@@ -445,13 +445,14 @@ static void test_a_callback_is_given_where_the_step_goes_and_how_strongly_to_gui
     vn_model *m = open_callback(&spec);
     vn_samples *s = draw(m, &o);
     assert_true(a.to && a.guided && a.strength == 2.5 && a.last_to == 0);
-    assert_true(fabs((double)vn_samples_data(s)[0] - 5) < 2e-6); /* x0 at the last step */
+    expect_small(fabs((double)vn_samples_data(s)[0] - 5), 2e-6); /* x0 at the last step */
     assert_int_equal(vn_samples_passes(s), 4);
     vn_samples_close(&s);
     o.guide = NULL; /* cfg guides from outside: the network is left as it likes */
     o.guidance = 1;
     s = draw(m, &o);
-    assert_true(isnan(a.strength) && fabs((double)vn_samples_data(s)[0] - 2) < 2e-6);
+    assert_true(isnan(a.strength));
+    expect_small(fabs((double)vn_samples_data(s)[0] - 2), 2e-6);
     vn_samples_close(&s);
     vn_model_close(&m);
     spec.takes_to = spec.takes_guidance = 0;

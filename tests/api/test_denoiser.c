@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -97,8 +98,8 @@ static void test_derivatives_are_those_of_differences(void **state) {
         const double bound = (rounding + 2 * fabs(difference[1] - difference[0]) / 3) / norm;
         const double error = fabs(difference[0] - dot(back, direction, ROWS * SIZE)) / norm;
         print_message("%.1e of the gradient's norm, of at most %.1e\n", error, bound);
-        if (!(error < bound && bound < 2e-3))
-            fail_msg("%.2e of the gradient's norm, of at most %.1e", error, bound);
+        expect_below("slope, of the gradient's norm", error, bound);
+        assert_true(bound < 2e-3);
     }
 }
 
@@ -135,7 +136,7 @@ static void test_derivatives_are_those_of_forward(void **state) {
         const double scale = vn_prediction_coefficients(&d->prediction, &level[i / SIZE]).input;
         most = fmax(most, fabs((double)back[i] - scale * (double)expected[i]));
     }
-    if (!(most < FORWARD_ERROR)) fail_msg("off by %.2e, of at most %.1e", most, FORWARD_ERROR);
+    expect_below("scaled gradient", most, FORWARD_ERROR);
 }
 
 /* ---- chunks and memory ----------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "support/alloc.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 static vn_samples *draw(const char *source, int trace) {
@@ -98,7 +99,7 @@ static void test_each_allocation_may_fail(void **state) {
 
 static int enter(void **state) {
     scratch_enter(state);
-    const int failed = vn_context_open(&vn, NULL) != VN_OK;
+    const int failed = open_tested(&vn) != VN_OK;
     make_world("world.json");
     make_data("data", 24);
     vn_train_options o = tiny_options(2);
@@ -112,5 +113,5 @@ int main(void) {
         cmocka_unit_test(test_what_cannot_be_encoded_is_refused),
         cmocka_unit_test(test_each_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, enter, context_leave);
+    return run_under_each_kernel_set(tests, enter, context_leave);
 }

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "store/store.h"
 #include "support/alloc.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 enum { N = 3, SIZE = 64 };
@@ -109,7 +110,7 @@ static void test_each_allocation_may_fail(void **state) {
 
 static int enter(void **state) {
     scratch_enter(state);
-    const int failed = vn_context_open(&vn, NULL) != VN_OK;
+    const int failed = open_tested(&vn) != VN_OK;
     make_data("data", 24);
     vn_train_options o = tiny_options(2);
     expect_ok(vn, vn_train(vn, "data", "run", &o, NULL));
@@ -123,5 +124,5 @@ int main(void) {
         cmocka_unit_test(test_what_does_not_fit_is_refused_by_name),
         cmocka_unit_test(test_each_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, enter, context_leave);
+    return run_under_each_kernel_set(tests, enter, context_leave);
 }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 #define DATA    "points:moons:count=400"
@@ -72,7 +73,7 @@ static void parts_that_are_not_equal_are_refused(void **state) {
 
 static int prepare(void **state) {
     scratch_enter(state);
-    return vn_context_open(&vn, NULL) != VN_OK;
+    return open_tested(&vn) != VN_OK;
 }
 
 int main(void) {
@@ -82,5 +83,5 @@ int main(void) {
         cmocka_unit_test(an_older_run_has_one),
         cmocka_unit_test(parts_that_are_not_equal_are_refused),
     };
-    return cmocka_run_group_tests(tests, prepare, context_leave);
+    return run_under_each_kernel_set(tests, prepare, context_leave);
 }

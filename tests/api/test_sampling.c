@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "support/alloc.h"
+#include "support/bound.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 enum { COUNT = 5, SIZE = 2 };
@@ -97,7 +99,7 @@ static void test_the_state_falls_from_noise_to_the_samples(void **state) {
         assert_int_equal(at.steps, levels - 1);
         assert_int_equal(at.count, COUNT);
         assert_true(at.t == times[i]);
-        assert_true(fabs(at.alpha + at.sigma - 1) < 1e-6); /* the rectified path */
+        expect_small(fabs(at.alpha + at.sigma - 1), 1e-6); /* the rectified path */
         assert_int_equal(at.labels[1], 1);
         assert_memory_equal(at.x, trace + i * COUNT * SIZE, COUNT * SIZE * sizeof(float));
         if (i + 1 == levels) break;
@@ -230,7 +232,7 @@ static void test_each_allocation_may_fail(void **state) {
 
 static int enter(void **state) {
     scratch_enter(state);
-    const int failed = vn_context_open(&vn, NULL) != VN_OK;
+    const int failed = open_tested(&vn) != VN_OK;
     make_world("world.json");
     return failed;
 }
@@ -245,5 +247,5 @@ int main(void) {
         cmocka_unit_test(test_what_makes_no_sense_is_refused),
         cmocka_unit_test(test_each_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, enter, context_leave);
+    return run_under_each_kernel_set(tests, enter, context_leave);
 }

@@ -7,6 +7,7 @@
 
 #include "api/internal.h"
 #include "api/support_context.h"
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -78,8 +79,7 @@ static void what_is_named_is_overridden_and_nothing_else(void **state) {
     vn_array_read_f32(t, want);
     vn_safetensors_close(&st);
     for (size_t i = 0; i < VN_COUNT(want); i++)
-        if (fabs((double)s->data[i] - (double)want[i]) > 1.2e-4)
-            fail_msg("%zu: %g, not %g", i, (double)s->data[i], (double)want[i]);
+        expect_small(fabs((double)s->data[i] - (double)want[i]), 1.2e-4);
     assert_string_equal(setting(s, "guide"), "cfg,clip:noise=keep");
     assert_string_equal(setting(s, "grid"), "trailing");
     vn_samples_close(&s);
@@ -143,7 +143,7 @@ static void noise_begins_scaled_or_of_unit_variance(void **state) {
     assert_true(sigma < 0.9999);
     assert_memory_equal(s[0]->trace, s[1]->trace, (size_t)n * sizeof(float));
     for (int64_t i = 0; i < n; i++)
-        assert_true(fabs((double)s[2]->trace[i] - sigma * (double)s[1]->trace[i]) < 1e-6);
+        expect_small(fabs((double)s[2]->trace[i] - sigma * (double)s[1]->trace[i]), 1e-6);
     vn_model_close(&m);
     for (int i = 0; i < 3; i++) vn_samples_close(&s[i]);
 }

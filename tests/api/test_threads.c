@@ -9,11 +9,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "support/kernels.h"
 #include "support/scratch.h"
 
 static vn_context *open_context(int threads) {
     vn_context_options o = vn_context_options_default();
     o.threads = threads;
+    o.cpu = kernels->name;
     vn_context *vn = NULL;
     assert_int_equal(vn_context_open(&vn, &o), VN_OK);
     return vn;
@@ -206,5 +208,5 @@ int main(void) {
         cmocka_unit_test(a_shared_model_samples_while_the_other_is_held),
         cmocka_unit_test(another_thread_cancels),
     };
-    return cmocka_run_group_tests(tests, prepare, scratch_leave);
+    return run_under_each_kernel_set(tests, prepare, scratch_leave);
 }

@@ -7,6 +7,7 @@
 
 #include "api/internal.h"
 #include "api/support_context.h"
+#include "support/bound.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
 
@@ -98,7 +99,8 @@ static void a_gaussian_is_given_its_variance(void **state) {
     error = sqrt(error), between = sqrt(between);
     print_message("error %.4f, of at most %.4f; of one that says nothing %.4f\n", error,
                   MOST_LOG_ERROR, between);
-    assert_true(error < MOST_LOG_ERROR && between > 1.5 * MOST_LOG_ERROR);
+    expect_small(error, MOST_LOG_ERROR);
+    assert_true(between > 1.5 * MOST_LOG_ERROR);
     const double small = spread_of(m, "ddpm:variance=small", STEPS),
                  learned = spread_of(m, "ddpm", STEPS),
                  large = spread_of(m, "ddpm:variance=large", STEPS);
@@ -107,7 +109,9 @@ static void a_gaussian_is_given_its_variance(void **state) {
         "learned %.3f, within 0.036 of 1\n",
         small, large, learned);
     /* 4.5 standard errors */
-    assert_true(fabs(learned - 1) < 0.036 && large > 1.036 && small < 0.9);
+    expect_small(fabs(learned - 1), 0.036);
+    assert_true(large > 1.036);
+    assert_true(small < 0.9);
     vn_model_close(&m);
 }
 

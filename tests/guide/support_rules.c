@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/bound.h"
+
 static vn_status answer(void *self, const vn_query *q, float *raw, vn_err *err) {
     parrot *p = self;
     const size_t row = (size_t)p->size * sizeof(float);
@@ -66,7 +68,7 @@ double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n
     vn_err err;
     vn_guidance_begin(g, n, 0, labels);
     vn_guidance_step(g, step, steps, 0, next);
-    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, out, &err))
+    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, out, &err))
         fail_msg("%s: %s", list, err.text);
     const double passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
@@ -106,7 +108,7 @@ double error_of(size_t n, const float *a, const float *b) {
 
 void near(const char *what, size_t n, const float *a, const float *b, double tolerance) {
     const double e = error_of(n, a, b);
-    if (!(e < tolerance)) fail_msg("%s: off by %.3g, not %.3g", what, e, tolerance);
+    expect_below(what, e, tolerance);
 }
 
 bool all_finite(size_t n, const float *a) {

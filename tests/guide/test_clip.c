@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "guide/guide.h"
+#include "support/bound.h"
 
 #define SIZE 4
 
@@ -41,9 +42,9 @@ static void guided(const char *guide, int32_t label, float *x0, float *eps, doub
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
     vn_guidance_begin(g, 1, 0, &label);
     vn_guidance_step(g, 0, 1, 0, &level);
-    assert_int_equal(vn_guidance_predict(g, &(vn_request){.x = x, .level = &level},
-                                         (vn_estimate){x0, eps}, &err),
-                     VN_OK);
+    assert_int_equal(
+        vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, (vn_estimate){x0, eps}, &err),
+        VN_OK);
     *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     vn_path_close(&path);
@@ -55,10 +56,9 @@ static void expect(const char *guide, const double want[SIZE], bool follows) {
     guided(guide, 0, x0, eps, &passes);
     assert_true(passes == 1);
     for (int i = 0; i < SIZE; i++) {
-        assert_true(fabs((double)x0[i] - want[i]) < 1e-7);
+        expect_small(fabs((double)x0[i] - want[i]), 1e-7);
         const double noise = (1 - 0.6 * (follows ? want[i] : (double)said[i])) / 0.8;
-        if (fabs((double)eps[i] - noise) > 1e-6)
-            fail_msg("%s: eps %g, not %g", guide, (double)eps[i], noise);
+        expect_below_as(fabs((double)eps[i] - noise), 1e-6, "eps, %s", guide);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "guide/guide.h"
 #include "support/alloc.h"
 #include "support/bench.h"
+#include "support/bound.h"
 
 enum { N = 12, SIZE = 2, CAPACITY = 3 };
 
@@ -68,8 +69,7 @@ static void it_answers_with_what_guidance_makes(void **state) {
         assert_memory_equal(got, alone, sizeof got);
         for (int i = 0; i < N * SIZE; i++) {
             const double want = (double)null[i] + 2.5 * ((double)given[i] - (double)null[i]);
-            if (!(fabs((double)got[i] - want) < 1e-5 * (1 + fabs(want))))
-                fail_msg("%s: %g, not %g", predictions[k], (double)got[i], want);
+            expect_below(predictions[k], fabs((double)got[i] - want), 1e-5 * (1 + fabs(want)));
         }
         vn_guided_denoiser_close(&d);
         bench_close(&truth);

@@ -13,6 +13,7 @@
 
 #include "model/model.h"
 #include "support/alloc.h"
+#include "support/bound.h"
 #include "support/kernels.h"
 
 enum { D = 2, WIDTH = 3 };
@@ -23,13 +24,13 @@ static vn_status open_net(const json_t *config, void **self, vn_net_io *io, vn_e
     (void)config;
     if (!(*self = vn_alloc(1, 1))) return vn_no_memory(err);
     *io = (vn_net_io){.multiple = 1};
-    vn_net_add_sample(io, false, D);
-    vn_net_add_time(io, 0);
-    vn_net_add_input(io, (vn_port){.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH, WIDTH)});
-    vn_net_add_input(io, (vn_port){.name = "encoder_hidden_states",
-                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, D),
-                                   .optional = true});
-    vn_net_add_denoised(io, D);
+    vn_net_takes_sample(io, false, D);
+    vn_net_takes_time(io, 0);
+    vn_net_takes(io, (vn_port){.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH, WIDTH)});
+    vn_net_takes(io, (vn_port){.name = "encoder_hidden_states",
+                               .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, D),
+                               .optional = true});
+    vn_net_denoises(io, D);
     return VN_OK;
 }
 
@@ -99,10 +100,10 @@ static int close(void **state) {
 
 static void denoise(void) {
     vn_err err = {0};
-    const vn_engine engine = {.device = &f.device};
+    const vn_model_host host = {.device = &f.device};
     const vn_shape sample = VN_SHAPE(D);
     vn_net_denoiser_close(&f.net_denoiser);
-    if (vn_net_denoiser_open(&f.net_denoiser, &engine, f.model.part[0].net, f.model.part[0].values,
+    if (vn_net_denoiser_open(&f.net_denoiser, &host, f.model.part[0].net, f.model.part[0].values,
                              f.path, &f.prediction, &sample, -1, &f.model, &f.denoiser, &err))
         fail_msg("%s", err.text);
     f.denoiser.conditions = vn_model_conditions(&f.model);
@@ -239,7 +240,7 @@ static void rows_of_unlike_token_counts_go_in_one_query(void **state) {
         for (int j = 0; j < D; j++) {
             const double off = fabs((double)raw[i * D + j] - want[j]);
             /* some ten roundings of numbers up to a few hundred times x */
-            if (off > 3e-6 * (1 + fabs(want[j]))) fail_msg("row %d: %.2e off", i, off);
+            expect_small(off, 3e-6 * (1 + fabs(want[j])));
         }
         q = (vn_query){.n = 1, .x = x + i * D, .level = level + i, .condition = rows + i};
         if (f.denoiser.predict(f.denoiser.self, &q, alone, &err)) fail_msg("%s", err.text);
@@ -267,7 +268,7 @@ static void derivatives_of_mixed_rows_are_those_alone(void **state) {
         if (f.denoiser.predict(f.denoiser.self, &q, raw, &err)) fail_msg("%s", err.text);
         for (int i = 0; i < N * D; i++) { /* d (x time) / dx */
             const double wanted = (double)v[i] * vn_path_network_time(f.path, &level[i / D]);
-            assert_true(fabs((double)raw[i] - wanted) <= 2e-6 * (1 + fabs(wanted)));
+            expect_small(fabs((double)raw[i] - wanted), 2e-6 * (1 + fabs(wanted)));
         }
     }
 }

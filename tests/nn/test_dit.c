@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
+#include "support/bound.h"
 #include "support/thread_pool.h"
 #include "support/kernels.h"
 #include "support/scratch.h"
@@ -99,9 +100,9 @@ static void refuses_images_that_do_not_fit(void **state) {
         vn_graph *g = NULL;
         vn_net_nodes nodes;
         vn_err err = {0};
-        const vn_net_spec spec = {.extent = {1, images[i].height, images[i].width, 0}};
+        const vn_net_call call = {.extent = {1, images[i].height, images[i].width, 0}};
         assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-        assert_int_equal(vn_net_build(net, g, &spec, &nodes, &err), VN_BAD_ARGUMENT);
+        assert_int_equal(vn_net_build(net, g, &call, &nodes, &err), VN_BAD_ARGUMENT);
         assert_string_equal(err.text, images[i].words);
         vn_graph_close(&g);
     }
@@ -261,13 +262,13 @@ static void expect_xavier(const vn_net *net, const float *values, const char *na
     measure(net, values, name, &largest, &square);
     if (!(largest <= bound && largest > 0.97 * bound))
         fail_msg("%s: %g of %g", name, largest, bound);
-    assert_true(fabs(square / (bound * bound / 3) - 1) < 0.1);
+    expect_small(fabs(square / (bound * bound / 3) - 1), 0.1);
 }
 
-static void expect_small(const vn_net *net, const float *values, const char *name) {
+static void expect_deviation(const vn_net *net, const float *values, const char *name) {
     double largest, square;
     measure(net, values, name, &largest, &square);
-    if (!(fabs(sqrt(square) / 0.02 - 1) < 0.05)) fail_msg("%s: deviation %g", name, sqrt(square));
+    expect_below(name, fabs(sqrt(square) / 0.02 - 1), 0.05);
 }
 
 static void expect_zero(const vn_net *net, const float *values, const char *name) {
@@ -288,8 +289,8 @@ static void weights_begin_as_in_the_paper(void **state) {
     expect_xavier(net, values, "pos_embed.proj.weight", 2 * 2 * 4, 64);
     expect_xavier(net, values, BLOCK "attn1.to_q.weight", 64, 64);
     expect_xavier(net, values, BLOCK "ff.net.0.proj.weight", 64, 256);
-    expect_small(net, values, BLOCK "norm1.emb.timestep_embedder.linear_1.weight");
-    expect_small(net, values, BLOCK "norm1.emb.class_embedder.embedding_table.weight");
+    expect_deviation(net, values, BLOCK "norm1.emb.timestep_embedder.linear_1.weight");
+    expect_deviation(net, values, BLOCK "norm1.emb.class_embedder.embedding_table.weight");
     static const char *const zeros[] = {
         BLOCK "norm1.linear.weight", "proj_out_1.weight",
         "proj_out_2.weight",         BLOCK "norm1.linear.bias",
@@ -309,7 +310,7 @@ static void own_weights_begin_small_or_as_one(void **state) {
     float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
     assert_non_null(values);
     vn_weights_init(vn_net_weights(net), values, 3);
-    expect_small(net, values, "register_tokens");
+    expect_deviation(net, values, "register_tokens");
     size_t n;
     const float *gamma = initial(net, values, BLOCK "attn1.norm_q.weight", &n);
     assert_int_equal(n, 16);

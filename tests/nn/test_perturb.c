@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "support/alloc.h"
+#include "support/bound.h"
 #include "support/thread_pool.h"
 #include "support/kernels.h"
 #include "support/reference.h"
@@ -117,8 +118,7 @@ static void networks_are_perturbed_as_in_pytorch(void **state) {
         must_run(&f, perturb, got);
         must_run(&f, NULL, plain);
         const double error = relative(got, want, n);
-        if (!(error < OUTPUT_TOLERANCE))
-            fail_msg("%s is off by %.2e, of at most %.1e", t->name, error, OUTPUT_TOLERANCE);
+        expect_below(t->name, error, OUTPUT_TOLERANCE);
         if (!(relative(plain, want, n) > 4 * OUTPUT_TOLERANCE))
             fail_msg("%s changes nothing", t->name);
         worst = fmax(worst, error);
@@ -207,7 +207,7 @@ static void tokens_before_the_grid_are_not_blurred(void **state) {
     blur_plainly(value[0], 0.5, blurred);
     attend_plainly(blurred, value[1], value[2], heads.scale, want);
     /* taps are floats */
-    for (int i = 0; i < TOKENS * WIDTH; i++) assert_true(fabs(ref_get(&r, y)[i] - want[i]) < 1e-7);
+    for (int i = 0; i < TOKENS * WIDTH; i++) expect_small(fabs(ref_get(&r, y)[i] - want[i]), 1e-7);
     ref_close(&r);
     vn_graph_close(&g);
 }
@@ -269,10 +269,10 @@ static void what_cannot_be_perturbed_is_refused(void **state) {
         vn_graph *graph = NULL;
         vn_net_nodes nodes;
         vn_err err = {0};
-        const vn_net_spec spec = {.extent = {1, 8, 8, 0}, .perturb = {cases[i].perturb}};
+        const vn_net_call call = {.extent = {1, 8, 8, 0}, .perturb = {cases[i].perturb}};
         vn_golden_open(&g, cases[i].network);
         assert_int_equal(vn_graph_open(&graph, &err), VN_OK);
-        assert_int_equal(vn_net_build(g.net, graph, &spec, &nodes, &err), cases[i].status);
+        assert_int_equal(vn_net_build(g.net, graph, &call, &nodes, &err), cases[i].status);
         if (!strstr(err.text, cases[i].words))
             fail_msg("\"%s\" is not \"%s\"", err.text, cases[i].words);
         vn_graph_close(&graph);

@@ -12,6 +12,7 @@
 
 #include "objective/internal.h"
 #include "support/alloc.h"
+#include "support/bound.h"
 #include "support/loss.h"
 #include "support/thread_pool.h"
 #include "support/reference.h"
@@ -102,9 +103,7 @@ static vn_objective_batch batch_of(arrays *a) {
 
 static void near(double got, double want, double tolerance, const char *what) {
     const double error = fabs(got - want) / (1 + fabs(want));
-    if (!(error <= tolerance))
-        fail_msg("%s: %.9g, not %.9g: off by %.1e, of at most %.1e", what, got, want, error,
-                 tolerance);
+    expect_below(what, error, tolerance);
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
@@ -234,7 +233,7 @@ static void labels_are_dropped_at_their_rate(void **state) {
             }
         }
         const double rate = (double)dropped / all; /* all is about 11600 */
-        assert_true(fabs(rate - rates[k]) <= 4 * sqrt(rates[k] * (1 - rates[k]) / all));
+        expect_small(fabs(rate - rates[k]), 4 * sqrt(rates[k] * (1 - rates[k]) / all));
         close(&s);
     }
 }
@@ -243,12 +242,12 @@ static void labels_are_dropped_at_their_rate(void **state) {
 
 static void the_normal_quantile_inverts_the_distribution(void **state) {
     (void)state;
-    assert_true(fabs(vn_normal_quantile(0.975) - 1.959963984540054) < 1e-14);
-    assert_true(fabs(vn_normal_quantile(0.5)) < 1e-15);
+    expect_small(fabs(vn_normal_quantile(0.975) - 1.959963984540054), 1e-14);
+    expect_small(fabs(vn_normal_quantile(0.5)), 1e-15);
     for (double u = 1e-12; u < 0.5; u *= 1.3) {
         double z = vn_normal_quantile(u);
-        assert_true(fabs(0.5 * erfc(-z / sqrt(2)) / u - 1) < 1e-13);
-        assert_true(fabs(vn_normal_quantile(1 - u) + z) < 1e-4); /* as far as 1 - u keeps u */
+        expect_small(fabs(0.5 * erfc(-z / sqrt(2)) / u - 1), 1e-13);
+        expect_small(fabs(vn_normal_quantile(1 - u) + z), 1e-4); /* as far as 1 - u keeps u */
     }
 }
 

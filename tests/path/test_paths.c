@@ -13,6 +13,7 @@
 
 #include "path/path.h"
 #include "support/alloc.h"
+#include "support/bound.h"
 
 static const char *const texts[] = {"rectified",
                                     "polynomial",
@@ -49,9 +50,8 @@ static vn_path *open(const char *text) {
 
 static void near(double a, double b, double relative, const char *what, double at) {
     const double error = fabs(a - b) / fmax(fmax(fabs(a), fabs(b)), DBL_MIN);
-    if (!(error <= relative))
-        fail_msg("%s at %g: %.12g, not %.12g: off by %.1e, of at most %.1e", what, at, a, b, error,
-                 relative);
+    if (!(error <= relative)) print_error("%s at %g: %.12g, not %.12g\n", what, at, a, b);
+    expect_below(what, error, relative);
 }
 
 static void all_rows_are_tried(void **state) {
@@ -78,7 +78,7 @@ static void levels_are_finite_and_noise_grows(void **state) {
             assert_true(isfinite(vn_path_network_time(p, &l)));
             before = s;
         }
-        assert_true(p->row->min_time(p) >= 0 && p->row->min_time(p) < 1);
+        assert_true(p->row->least(p) >= 0 && p->row->least(p) < 1);
         vn_path_close(&p);
         assert_null(p);
     }
@@ -107,10 +107,10 @@ static void check_slopes(const vn_path *p, const vn_level *l, const char *what) 
     vn_level a[5];
     for (int i = 0; i < 5; i++) a[i] = vn_path_level(p, l->t + (i - (one_sided ? 4 : 2)) * h);
     differences(a, h, one_sided, &dalpha, &dsigma);
-    if (!(fabs(dalpha - l->dalpha) <= 3e-7 * fmax(fabs(l->dalpha), 1e-8 / h * l->alpha) &&
-          fabs(dsigma - l->dsigma) <= 3e-7 * fmax(fabs(l->dsigma), 1e-8 / h * l->sigma)))
-        fail_msg("%s at t = %.9g: slopes %.9g, %.9g by differences, not %.9g, %.9g", what, l->t,
-                 dalpha, dsigma, l->dalpha, l->dsigma);
+    expect_below_as(fabs(dalpha - l->dalpha), 3e-7 * fmax(fabs(l->dalpha), 1e-8 / h * l->alpha),
+                    "%s, dalpha", what);
+    expect_below_as(fabs(dsigma - l->dsigma), 3e-7 * fmax(fabs(l->dsigma), 1e-8 / h * l->sigma),
+                    "%s, dsigma", what);
 }
 
 static void derivatives_are_those_of_the_curve(void **state) {
@@ -165,7 +165,7 @@ static void levels_lie_on_straight_lines(void **state) {
     const double x0 = 0.7, eps = -1.3;
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
         vn_path *p = open(texts[i]);
-        const double k = p->row->straight_k;
+        const double k = p->row->straight;
         for (int j = 1; j <= 20; j++) {
             vn_level l = vn_path_level(p, j / 20.0);
             if (l.alpha == 0 && k == 0) continue; /* sigma/alpha is infinite */
@@ -205,7 +205,7 @@ static void known_values(void **state) {
         vn_level l = vn_path_level(p, known[i].t);
         near(l.alpha, known[i].alpha, 2e-12, known[i].path, known[i].t);
         near(l.sigma, known[i].sigma, 2e-12, known[i].path, known[i].t);
-        assert_true(fabs(vn_path_network_time(p, &l) - known[i].time) < 1e-8);
+        expect_small(fabs(vn_path_network_time(p, &l) - known[i].time), 1e-8);
         vn_path_close(&p);
     }
 }
@@ -267,13 +267,13 @@ static void compare_rows(const char *list, size_t count, bool sde, double limit)
  * measured 3.4e-15. */
 static void curves_are_those_of_flow_matching(void **state) {
     (void)state;
-    compare_rows("slopes", 5, false, 1e-14);
+    compare_rows("slopes", 5, false, 4e-14);
 }
 
 /* As score_sde writes them: measured 4e-15. */
 static void sdes_are_those_of_score_sde(void **state) {
     (void)state;
-    compare_rows("sde", 3, true, 1e-14);
+    compare_rows("sde", 3, true, 4e-14);
 }
 
 /* alpha-bar against diffusers (and 2212.11972's schedule) in float32: measured 1e-7 where it is the

@@ -12,6 +12,7 @@
 
 #include "path/internal.h"
 #include "support/alloc.h"
+#include "support/bound.h"
 #include "support/thread_pool.h"
 #include "support/mutate.h"
 #include "support/scratch.h"
@@ -73,7 +74,7 @@ static void everywhere(visit f) {
 }
 
 static void near(double a, double b, double tolerance) {
-    if (!(fabs(a - b) <= tolerance * (1 + fabs(b)))) fail_msg("%.12g is not %.12g", a, b);
+    expect_small(fabs(a - b), tolerance * (1 + fabs(b)));
 }
 
 /* eps = -sigma grad log p by central differences, and x = alpha x0 + sigma eps. */

@@ -10,10 +10,10 @@
 
 #include "sample/internal.h"
 #include "support_trajectory.h"
+#include "support/bound.h"
 
 static void near(double got, double want, double tolerance) {
-    if (!(fabs(got - want) <= tolerance * fmax(fabs(want), 1)))
-        fail_msg("%.17g, not %.17g", got, want);
+    expect_small(fabs(got - want), tolerance * fmax(fabs(want), 1));
 }
 
 /* int_0^1 e^{z (1 - tau)} tau^n dtau by Simpson's rule. */

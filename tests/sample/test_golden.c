@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "support_trajectory.h"
+#include "support/bound.h"
 
 #define GOLDEN VN_SOURCE_DIR "/tests/golden/sampler/"
 #define WORLD  "world.json"
@@ -142,9 +143,7 @@ static void run_trajectory(file *f, const json_t *c, size_t index) {
     if (status) fail_msg("%s, case %zu: %s", f->name, index, err.text);
     const double error = error_of(c, f->rows, x);
     f->worst = fmax(f->worst, error);
-    if (!(error < TOLERANCE))
-        fail_msg("%s, case %zu, %s on %s, %s: error %.2e", f->name, index, text_of(c, "sampler"),
-                 text_of(c, "path"), text_of(c, "grid"), error);
+    expect_below_as(error, TOLERANCE, "%s, %s", f->name, text_of(c, "sampler"));
     bench_close(&b);
 }
 
@@ -187,9 +186,7 @@ static void run_noisy(file *f, const json_t *c, size_t index) {
     replay(&b, c, f, o.seed, want);
     for (size_t j = 0; j < f->rows * SIZE; j++) {
         f->worst = fmax(f->worst, fabs((double)x[j] - want[j]));
-        if (!(fabs((double)x[j] - want[j]) < TOLERANCE))
-            fail_msg("%s, noisy case %zu, %s: %.8g, not %.8g", f->name, index,
-                     text_of(c, "sampler"), (double)x[j], want[j]);
+        expect_below_as(fabs((double)x[j] - want[j]), TOLERANCE, "%s, noisy", f->name);
     }
     bench_close(&b);
 }

@@ -12,6 +12,7 @@
 
 #include "sample/likelihood.h"
 #include "support_trajectory.h"
+#include "support/bound.h"
 
 #define D 2
 #define N 8
@@ -41,7 +42,7 @@ static double truth(const bench *b, size_t row, double ratio) {
 }
 
 static double least_ratio(const bench *b) {
-    const vn_level least = vn_path_level(b->path, b->path->row->min_time(b->path));
+    const vn_level least = vn_path_level(b->path, b->path->row->least(b->path));
     return vn_level_ratio(&least);
 }
 
@@ -66,8 +67,7 @@ static void exact_divergence_gives_the_worlds_density(void **state) {
             }
             print_message("%-13s %-8s error %.1e nats, %lld evaluations a sample\n", paths[p],
                           vn_prediction_rows[r].row.name, worst, (long long)sum / N);
-            if (!(worst < tolerance))
-                fail_msg("%s: %g nats, of at most %g", paths[p], worst, tolerance);
+            expect_below_as(worst, tolerance, "log p on %s", paths[p]);
             bench_close(&b);
         }
 }
@@ -84,8 +84,8 @@ static void ratio_chooses_the_noise(void **state) {
         vn_err err = {0};
         o.ratio = ratios[k];
         if (run(&o, N, 0, log_p, NULL, &err)) fail_msg("%s", err.text);
-        /* 2.9e-4 */
-        for (size_t i = 0; i < N; i++) assert_true(fabs(log_p[i] - truth(&b, i, o.ratio)) < 4e-4);
+        /* of the solver's tolerance; measured at most 2.9e-4 */
+        for (size_t i = 0; i < N; i++) expect_small(fabs(log_p[i] - truth(&b, i, o.ratio)), 8e-4);
     }
     bench_close(&b);
 }
@@ -112,7 +112,7 @@ static void estimates_are_right_in_the_mean(void **state) {
             const double error = mean - truth(&b, i, least_ratio(&b));
             print_message("%s: error %+.3f, of deviation %.3f\n",
                           kind == VN_DIVERGENCE_NORMAL ? "normal" : "signs", error, deviation);
-            assert_true(fabs(error) < 4 * deviation / sqrt(SEEDS) + 4e-4);
+            expect_small(fabs(error), 4 * deviation / sqrt(SEEDS) + 4e-4);
             assert_true(deviation > 0.01); /* they are estimates */
         }
     bench_close(&b);
@@ -130,7 +130,7 @@ static void probes_are_independent(void **state) {
     if (run(&o, 1, 0, &one, NULL, &err)) fail_msg("%s", err.text);
     const double error = fabs(one - truth(&b, 0, least_ratio(&b)));
     print_message("error of 4000 probes: %.1e\n", error);
-    assert_true(error < 0.015); /* 1.2e-2 */
+    expect_small(error, 0.03); /* 1.2e-2 */
     bench_close(&b);
 }
 

@@ -12,6 +12,7 @@
 
 #include "guide/guide.h"
 #include "sample/sample.h"
+#include "support/bound.h"
 
 #define SIZE 2
 
@@ -75,7 +76,7 @@ static double passes(const vn_denoiser *d, const char *guide, double gamma, int6
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
     vn_guidance_begin(g, n, 0, condition);
     vn_guidance_step(g, 0, 2, 0, &next);
-    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
+    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
         fail_msg("%s", err.text);
     const double made = vn_guidance_passes(g);
     vn_guidance_close(&g);
@@ -107,14 +108,14 @@ static void embedded_guidance_is_cfg_in_one_pass(void **state) {
             for (int j = 0; j < 4 * SIZE; j++) {
                 const double off = fabs((double)by_cfg[i][j] - (double)by_network[i][j]);
                 /* a few roundings of gamma times numbers up to 4 */
-                if (off > 8e-6) fail_msg("guidance %g: %.2e off, at most 8e-6", gamma, off);
+                expect_below_as(off, 8e-6, "guidance %g", gamma);
             }
     }
     /* Other rules guide from outside, and the network is left as it likes: here at 1. */
     passes(&f.exact, "cfg", 3, 4, mixed, &level, x_given, by_cfg[0], by_cfg[1]);
     passes(&d, "cfg", 3, 4, mixed, &level, x_given, by_network[0], by_network[1]);
     for (int j = 0; j < 4 * SIZE; j++)
-        assert_true(fabs((double)by_cfg[0][j] - (double)by_network[0][j]) < 8e-6);
+        expect_small(fabs((double)by_cfg[0][j] - (double)by_network[0][j]), 8e-6);
     close(&f);
 }
 
@@ -181,7 +182,7 @@ static void the_average_velocity_takes_euler_to_the_end_in_any_number_of_steps(v
         if (vn_trajectory_run(w, &b, NULL, 0, 0, &err)) fail_msg("%s", err.text);
         for (int j = 0; j < SIZE; j++) {
             const double off = fabs((double)x[j] - want[j]);
-            if (off > 2e-6) fail_msg("%d steps: %.2e off, at most 2e-6", steps, off);
+            expect_below_as(off, 2e-6, "%d steps", steps);
         }
         vn_trajectory_close(&w);
     }
@@ -205,7 +206,7 @@ static void guides_that_name_the_same_condition_share_a_pass(void **state) {
     /* which is then guidance of strength 3 */
     passes(&f.exact, "cfg", 3, 4, all_one, &level, x_given, two[0], two[1]);
     for (int j = 0; j < 4 * SIZE; j++)
-        assert_true(fabs((double)one[0][j] - (double)two[0][j]) < 8e-6);
+        expect_small(fabs((double)one[0][j] - (double)two[0][j]), 8e-6);
     close(&f);
 }
 
@@ -236,7 +237,7 @@ static void derivatives_either_way_agree(void **state) {
             assert_int_equal(f.exact.predict(f.exact.self, &q, ahead, &err), VN_OK);
             const double a = (double)u[0] * (double)ahead[0] + (double)u[1] * (double)ahead[1],
                          b = (double)v[0] * (double)back[0] + (double)v[1] * (double)back[1];
-            assert_true(fabs(a - b) < 2e-6 * (1 + fabs(a)));
+            expect_small(fabs(a - b), 2e-6 * (1 + fabs(a)));
             q.want = VN_ANSWER;
             q.direction = NULL;
             for (int side = 0; side < 2; side++) {
@@ -248,8 +249,8 @@ static void derivatives_either_way_agree(void **state) {
             for (int j = 0; j < SIZE; j++) {
                 /* rounding over the step, 2^-23 / h, and the step squared by a third derivative */
                 const double slope = ((double)up[j] - (double)down[j]) / (2 * h);
-                if (fabs(slope - (double)ahead[j]) > 5e-4 * (1 + fabs(slope)))
-                    fail_msg("%s: %g, not %g", predictions[p], (double)ahead[j], slope);
+                expect_below_as(fabs(slope - (double)ahead[j]), 5e-4 * (1 + fabs(slope)),
+                                "ahead, %s", predictions[p]);
             }
         }
         close(&f);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "support_trajectory.h"
+#include "support/bound.h"
 
 #define D 2
 
@@ -202,7 +203,7 @@ static void rows_are_one_another(void **state) {
     float one[N * D], other[N * D];
     double worst = 0;
     for (size_t i = 0; i < VN_COUNT(same); i++)
-        for (size_t p = 0; p < 5; p++) { /* the continuous paths */
+        for (size_t p = 0; p < 5; p++) { /* the paths without steps */
             bench b = bench_open(bench_world, paths[p], "v");
             vn_err err = {0};
             vn_trajectory_options o = options(same[i].one, paths[p], same[i].steps, 8);
@@ -219,9 +220,7 @@ static void rows_are_one_another(void **state) {
             for (int k = 0; k < N * D; k++) {
                 const double error = fabs((double)one[k] - (double)other[k]);
                 worst = fmax(worst, error);
-                if (!(error < SAME_BOUND))
-                    fail_msg("%s, %s on %s: %.2e apart, of at most %.0e", same[i].one,
-                             same[i].other, paths[p], error, SAME_BOUND);
+                expect_below_as(error, SAME_BOUND, "%s, %s", same[i].one, same[i].other);
             }
             bench_close(&b);
         }
@@ -300,10 +299,8 @@ static void noisy_samplers_keep_the_moments(void **state) {
         print_message("%-46s on %-9s mean %+.4f off, of at most %.4f; variance %+.2f%%, of at most "
                       "%.2f%%\n",
                       rows[i].sampler, rows[i].path, mean - MEAN, error, 100 * excess, 100 * bound);
-        if (!(fabs(mean - MEAN) < error && fabs(excess) < bound))
-            fail_msg("%s on %s: mean %+.4f off, of at most %.4f; variance %+.2f%%, of at most "
-                     "%.2f%%",
-                     rows[i].sampler, rows[i].path, mean - MEAN, error, 100 * excess, 100 * bound);
+        expect_below_as(fabs(mean - MEAN), error, "%s on %s, mean", rows[i].sampler, rows[i].path);
+        expect_below_as(fabs(excess), bound, "%s on %s, variance", rows[i].sampler, rows[i].path);
     }
 }
 
@@ -383,11 +380,10 @@ static void few_steps_have_the_moments_of_their_rule(void **state) {
                          bound = 4.5 * spread * sqrt(2.0 / N) + 1e-6;
             worst =
                 fmax(worst, fmax(fabs(mean - want) / mean_bound, fabs(variance - spread) / bound));
-            if (!(fabs(mean - want) < mean_bound && fabs(variance - spread) < bound))
-                fail_msg("%s on %s, %d steps: mean %g, not %g, off by at most %g; variance %g, not "
-                         "%g, off by at most %g",
-                         rules[i].sampler, rules[i].path, steps, mean, want, mean_bound, variance,
-                         spread, bound);
+            expect_below_as(fabs(mean - want), mean_bound, "%s on %s, mean", rules[i].sampler,
+                            rules[i].path);
+            expect_below_as(fabs(variance - spread), bound, "%s on %s, variance", rules[i].sampler,
+                            rules[i].path);
         }
     print_message("off by %.2f of the bound\n", worst);
 }
@@ -413,7 +409,7 @@ static void restart_goes_back_and_forth(void **state) {
     for (int i = 0; i <= at; i++) assert_true(l[i].sigma == main_levels[i].sigma);
     for (int round = 0; round < 2; round++) {
         const vn_level *detour = &l[at + 1 + 4 * round];
-        assert_true(fabs(detour[0].sigma - 0.3) < 1e-12);
+        expect_small(fabs(detour[0].sigma - 0.3), 1e-12);
         assert_true(detour[1].sigma < detour[0].sigma && detour[2].sigma < detour[1].sigma);
         assert_true(detour[3].sigma == main_levels[at].sigma);
     }
@@ -449,7 +445,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"er-sde:scaling=ode,noise=1", "vp", "no effect", 9},
         {"er-sde:order=4", "vp", "order", 9},
         {"restart:tmin=0.3,tmax=0.3", "edm", "tmin", 9},
-        {"restart:tmax=100", "edm", "largest sigma/alpha", 9},
+        {"restart:tmax=100", "edm", "most noise", 9},
         {"restart", "rectified", "no level", 3},
         {"restart:rounds=100,steps=64", "edm", "more than", 99000},
     };

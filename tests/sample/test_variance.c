@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "support_trajectory.h"
+#include "support/bound.h"
 
 #define GOLDEN    VN_SOURCE_DIR "/tests/golden/"
 #define TOLERANCE 1e-6 /* of trajectories, relative to the largest number: measured 4.4e-7 */
@@ -125,7 +126,7 @@ static void trajectories_are_those_of_diffusers(void **state) {
     assert_true(json_array_size(cases) >= 4);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const double error = run_case(world, json_array_get(cases, i), noise);
-        if (!(error < TOLERANCE)) fail_msg("case %zu: error %.2e", i, error);
+        expect_below_as(error, TOLERANCE, "case %zu", i);
         worst = fmax(worst, error);
     }
     print_message("%zu trajectories, largest error %.2e\n", json_array_size(cases), worst);
@@ -163,7 +164,8 @@ static void the_ends_of_the_range_are_the_fixed_variances(void **state) {
     must_walk(&l, o, 0, middle);
     assert_int_equal(l.told, 3 * 12 * ROWS);
     print_message("the ends: %.1e and %.1e apart\n", apart(small, low), apart(large, high));
-    assert_true(apart(small, low) < 1e-5 && apart(large, high) < 1e-5);
+    expect_small(apart(small, low), 1e-5);
+    expect_small(apart(large, high), 1e-5);
     assert_true(apart(small, middle) > 0.01 && apart(large, middle) > 0.01 &&
                 apart(small, large) > 0.1);
     bench_close(&l.b);
@@ -265,8 +267,7 @@ static void the_variance_is_the_conditional_one(void **state) {
         o.sampler = known[i].same;
         must_walk(&l, o, 0, want);
         assert_int_equal(l.asked, passes);
-        if (!(apart(got, want) < 1e-5))
-            fail_msg("%s at %g: %g apart", known[i].guide, known[i].gamma, apart(got, want));
+        expect_below_as(apart(got, want), 1e-5, "%s at %g", known[i].guide, known[i].gamma);
         bench_close(&l.b);
     }
 }
@@ -324,7 +325,7 @@ static void few_steps_are_exact_with_the_best_variance(void **state) {
                  large = variance_by("ddpm:variance=large"), right = variance_by("ddpm");
     print_message("variance over the true one: small %.3f, large %.3f, learned %.3f\n", small,
                   large, right);
-    assert_true(fabs(right - 1) < 0.03);
+    expect_small(fabs(right - 1), 0.03);
     assert_true(small < 0.9 && large > 1.1);
 }
 

@@ -14,7 +14,7 @@ static vn_device cpu;
 static int open_all(void **state) {
     scratch_enter(state);
     network = open_network();
-    cpu = (vn_device){vn_cpu_row_at(0), NULL, NULL};
+    cpu = (vn_device){kernels, NULL, NULL};
     return 0;
 }
 
@@ -80,7 +80,7 @@ static void values_keep_the_type_of_the_file(void **state) {
 
 static void types_that_programs_do_not_read_become_floats(void **state) {
     (void)state;
-    vn_device_row lesser = *vn_cpu_row_at(0);
+    vn_device_row lesser = *kernels;
     lesser.kernel[VN_OP_CAST] = NULL;
     write_bits("w", VN_F16, 0x3C00, false);
     vn_values *v = open_values("w", &(vn_device){&lesser, NULL, NULL});
@@ -91,7 +91,7 @@ static void types_that_programs_do_not_read_become_floats(void **state) {
 
 static void another_device_has_them_in_its_memory(void **state) {
     (void)state;
-    const vn_device_row row = guarded_row(vn_cpu_row_at(0), 0, NULL);
+    const vn_device_row row = guarded_row(kernels, 0, NULL);
     vn_device device;
     assert_int_equal(vn_device_open(&row, NULL, NULL, &device, NULL), VN_OK);
     write_bits("w", VN_BF16, 0x3F80, false);
@@ -252,5 +252,5 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_named),
         cmocka_unit_test(a_model_of_sixteen_bits_is_not_doubled),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return run_under_each_kernel_set(tests, open_all, close_all);
 }

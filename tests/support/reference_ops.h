@@ -130,14 +130,12 @@ static inline double ref_binary(vn_op op, double a, double b) {
     }
 }
 
-/* d[0..2] = f(x), f'(x), f''(x). */
+/* d[0..2] = f(x), f'(x), f''(x). 1 - sigmoid(x) is sigmoid(-x), so that tails keep their digits. */
 static inline void ref_fn(vn_fn fn, double x, double d[3]) {
     const double pi = 3.14159265358979323846;
-    double s = 1 / (1 + exp(-x)), t = tanh(x);
+    double s = 1 / (1 + exp(-x)), r = 1 / (1 + exp(x)), t = tanh(x);
     switch (fn) {
-    case VN_FN_SILU:
-        d[0] = x * s, d[1] = s * (1 + x * (1 - s)), d[2] = s * (1 - s) * (2 + x * (1 - 2 * s));
-        break;
+    case VN_FN_SILU: d[0] = x * s, d[1] = s * (1 + x * r), d[2] = s * r * (2 + x * (r - s)); break;
     case VN_FN_GELU: {
         double cdf = 0.5 * erfc(-x / sqrt(2.0)), pdf = exp(-x * x / 2) / sqrt(2 * pi);
         d[0] = x * cdf, d[1] = cdf + x * pdf, d[2] = pdf * (2 - x * x);
@@ -146,15 +144,15 @@ static inline void ref_fn(vn_fn fn, double x, double d[3]) {
     case VN_FN_GELU_TANH: {
         double k = sqrt(2 / pi), c = 0.044715;
         double u = k * (x + c * x * x * x), u1 = k * (1 + 3 * c * x * x), u2 = k * 6 * c * x,
-               w = tanh(u), w1 = 1 - w * w;
-        d[0] = 0.5 * x * (1 + w);
-        d[1] = 0.5 * (1 + w) + 0.5 * x * w1 * u1;
+               half = 1 / (1 + exp(-2 * u)), w = tanh(u), w1 = 4 * half / (1 + exp(2 * u));
+        d[0] = x * half; /* (1 + tanh u)/2 is sigmoid(2 u) */
+        d[1] = half + 0.5 * x * w1 * u1;
         d[2] = w1 * u1 + 0.5 * x * (w1 * u2 - 2 * w * w1 * u1 * u1);
         break;
     }
     case VN_FN_RELU: d[0] = x > 0 ? x : 0, d[1] = x > 0, d[2] = 0; break;
     case VN_FN_TANH: d[0] = t, d[1] = 1 - t * t, d[2] = -2 * t * (1 - t * t); break;
-    case VN_FN_SIGMOID: d[0] = s, d[1] = s * (1 - s), d[2] = s * (1 - s) * (1 - 2 * s); break;
+    case VN_FN_SIGMOID: d[0] = s, d[1] = s * r, d[2] = s * r * (r - s); break;
     case VN_FN_MISH: {
         double w = tanh(x > 30 ? x : log1p(exp(x))), w1 = (1 - w * w) * s;
         double w2 = (1 - w * w) * s * (1 - s) - 2 * w * (1 - w * w) * s * s;

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool known; /* the seed of this run */
+
 static uint64_t of_this_run(void) {
-    static bool known;
     static uint64_t seed;
     if (known) return seed;
     const char *text = getenv("VANE_TEST_SEED");
@@ -26,4 +27,8 @@ static uint64_t of_this_run(void) {
 
 uint64_t test_seed(uint64_t own) {
     return own + of_this_run() * UINT64_C(0xd1342543de82ef95);
+}
+
+bool test_seed_used(void) {
+    return known;
 }

@@ -7,7 +7,7 @@
 /* To be closed with vn_values_close. */
 static inline vn_values *values_over(const vn_weights *w, const float *flat) {
     vn_values *v = NULL;
-    const vn_device device = {vn_cpu_row_at(0), NULL, NULL};
+    const vn_device device = {kernels ? kernels : vn_cpu_row_at(0), NULL, NULL};
     assert_int_equal(vn_values_over(w, &device, flat, &v, NULL), VN_OK);
     return v;
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tensor/support_cases.h"
+#include "support/bound.h"
 
 #define EXPANSION_BOUND 1e-13 /* some hundred roundings of double */
 
@@ -61,9 +62,7 @@ static void check_gradient(vn_graph *g, vn_node *y, int n, vn_node *const *wrt, 
         for (int64_t i = 0; i < vn_shape_count(&wrt[k]->shape); i++) {
             const stencil want = difference(&value, y, &value.value[wrt[k]->id][i], &run);
             const double got = ref_get(&rule, grad[k])[i], error = fabs(got - want.slope);
-            if (!(error < want.bound))
-                fail_msg("%s: d/dx%d[%d] is %.12g, not %.12g: %.1e off, of at most %.1e", what, k,
-                         (int)i, got, want.slope, error, want.bound);
+            expect_below_as(error, want.bound, "gradient of %s", what);
             worst = fmax(worst, error / want.bound);
         }
     ref_close(&value);
@@ -205,9 +204,7 @@ static void expansions_equal_their_ops(void **state) {
             for (int64_t i = 0; i < vn_shape_count(&n->shape); i++) {
                 double want = ref_get(&r, n)[i],
                        error = fabs(ref_get(&r, e)[i] - want) / (1 + fabs(want));
-                if (!(error < EXPANSION_BOUND))
-                    fail_msg("%s (variant %d): %g off, of at most %g", vn_op_get(n->op)->name, v,
-                             error, EXPANSION_BOUND);
+                expect_below_as(error, EXPANSION_BOUND, "expansion of %s", vn_op_get(n->op)->name);
                 worst = fmax(worst, error / EXPANSION_BOUND);
             }
             ref_close(&r);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tensor/tensor.h"
+#include "support/bound.h"
 
 typedef struct fixture {
     vn_graph *g;
@@ -154,8 +155,10 @@ static void values_begin_as_declared(void **state) {
         square[1] += (double)(z[i] * z[i]) / N;
     }
     assert_true(least >= -0.25 && least < -0.249 && most <= 0.25 && most > 0.249);
-    assert_true(fabs(sum[0]) < 0.006 && fabs(sum[1]) < 0.08); /* four deviations */
-    assert_true(fabs(square[0] * 48 - 1) < 0.04 && fabs(square[1] / 4 - 1) < 0.06);
+    expect_small(fabs(sum[0]), 0.006);
+    expect_small(fabs(sum[1]), 0.08); /* four deviations */
+    expect_small(fabs(square[0] * 48 - 1), 0.04);
+    expect_small(fabs(square[1] / 4 - 1), 0.06);
     vn_weights_init(f.w, again, 3);
     assert_memory_equal(v, again, bytes);
     vn_weights_init(f.w, again, 4);

@@ -13,6 +13,8 @@
 
 #include "cpu/cpu.h"
 #include "support/bench.h"
+#include "support/bound.h"
+#include "support/kernels.h"
 #include "support/reference.h"
 #include "train/internal.h"
 
@@ -62,8 +64,7 @@ static vn_node *loss_several(const vn_choice *c, vn_loss *l) {
         {"sample", vn_loss_filled(l, "earlier", l->x->shape, fill_earlier)},
         {"timestep", vn_loss_filled(l, "time", n, fill_time)},
     };
-    teacher = vn_stop_gradient(
-        g, l->network(l->self, &(vn_loss_call){.n = 2, .given = earlier, .same_dropout = true}));
+    teacher = vn_stop_gradient(g, l->network(l->self, 2, earlier, true));
     vn_node *answer = vn_loss_asked(l, "answer", l->x->shape, ask_teacher);
     vn_node *const wrt[] = {l->x, l->time};
     vn_node *const along[] = {vn_loss_filled(l, "velocity", l->x->shape, fill_velocity),
@@ -77,19 +78,19 @@ static vn_node *loss_several(const vn_choice *c, vn_loss *l) {
 static vn_node *loss_twice(const vn_choice *c, vn_loss *l) {
     (void)c;
     student = vn_loss_output(l);
-    teacher = l->network(l->self, &(vn_loss_call){.same_dropout = true});
-    again = l->network(l->self, &(vn_loss_call){0});
+    teacher = l->network(l->self, 0, NULL, true);
+    again = l->network(l->self, 0, NULL, false);
     return vn_add(l->g, square(l->g, student, teacher), square(l->g, student, again));
 }
 
 static vn_node *loss_unknown_port(const vn_choice *c, vn_loss *l) {
     (void)c;
-    return l->network(l->self, &(vn_loss_call){.n = 1, .given = &(vn_given){"to", l->time}});
+    return l->network(l->self, 1, &(vn_given){"to", l->time}, false);
 }
 
 static vn_node *loss_wrong_shape(const vn_choice *c, vn_loss *l) {
     (void)c;
-    return l->network(l->self, &(vn_loss_call){.n = 1, .given = &(vn_given){"timestep", l->x}});
+    return l->network(l->self, 1, &(vn_given){"timestep", l->x}, false);
 }
 
 static void fill_nothing(const vn_loss_sample *s, float *row) {
@@ -103,7 +104,7 @@ static vn_node *loss_hungry(const vn_choice *c, vn_loss *l) {
 }
 
 #define ROW(name, asked)                                                                           \
-    { {#name, "", "", NULL}, "velocity", asked, false, NULL, loss_##name, NULL }
+    { {#name, "", "", NULL}, "velocity", asked, false, NULL, loss_##name }
 static const vn_objective_row row_several = ROW(several, 1 << VN_ASK_TEACHER),
                               row_twice = ROW(twice, 0), row_unknown_port = ROW(unknown_port, 0),
                               row_wrong_shape = ROW(wrong_shape, 0), row_hungry = ROW(hungry, 0);
@@ -130,7 +131,6 @@ typedef struct job {
     vn_net *net;
     vn_data *data;
     vn_objective *objective;
-    vn_train_part part;
     vn_train_setup setup;
     vn_scorer scorer;
     float *values;   /* of the weights, flat */
@@ -141,7 +141,7 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
                           bool taught, vn_err *err) {
     json_t *config = NULL;
     *j = (job){.world = bench_open(world_text, "rectified", prediction)};
-    assert_int_equal(vn_device_open(vn_cpu_row_at(0), NULL, NULL, &j->device, err), VN_OK);
+    assert_int_equal(vn_device_open(kernels, NULL, NULL, &j->device, err), VN_OK);
     assert_int_equal(vn_json_parse(config_text, strlen(config_text), "config", &config, err),
                      VN_OK);
     assert_int_equal(vn_net_open(config, &j->net, err), VN_OK);
@@ -158,13 +158,8 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
                                     .asked[VN_ASK_TEACHER] = taught ? &j->world.denoiser : NULL};
     const vn_status status = vn_objective_open(&o, &j->objective, err);
     if (status) return status;
-    j->part = (vn_train_part){.net = j->net};
-    j->setup = (vn_train_setup){.device = &j->device,
-                                .parts = 1,
-                                .part = &j->part,
-                                .data = j->data,
-                                .objective = j->objective,
-                                .seed = 4};
+    j->setup = (vn_train_setup){
+        .device = &j->device, .net = j->net, .data = j->data, .objective = j->objective, .seed = 4};
     const size_t floats = vn_weights_floats(vn_net_weights(j->net));
     j->values = vn_alloc_aligned(floats, sizeof(float));
     assert_non_null(j->values);
@@ -172,7 +167,7 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
     for (size_t i = 0; i < floats; i++) j->values[i] += 0.1f * (float)((int)(i * 7 % 11) - 5);
     const vn_status seen =
         vn_values_over(vn_net_weights(j->net), &j->device, j->values, &j->seen, err);
-    return seen ? seen : vn_scorer_open(&j->scorer, &j->setup, 0, batch, true, err);
+    return seen ? seen : vn_scorer_open(&j->scorer, &j->setup, batch, true, err);
 }
 
 static vn_status open(job *j, const char *objective, int64_t batch, bool taught, vn_err *err) {
@@ -196,8 +191,8 @@ static const vn_scored which = {.part = VN_DATA_TRAIN, .position = 8, .draw = 2}
 static double score(job *j, float *grads) {
     vn_err err = {0};
     float loss = 0;
-    const vn_values *const sets[VN_SETS] = {j->seen};
-    if (vn_scorer_run(&j->scorer, &which, sets, grads, &loss, &err)) fail_msg("%s", err.text);
+    if (vn_scorer_run(&j->scorer, &j->setup, &which, j->seen, grads, &loss, &err))
+        fail_msg("%s", err.text);
     return (double)loss;
 }
 
@@ -243,7 +238,7 @@ static void gradients_are_those_of_the_loss(void **state) {
     const double loss = score(&j, grads);
     ref_graph r = in_double(&j, &run);
     ref_run(&r, &run);
-    assert_true(fabs(ref_get(&r, j.scorer.loss)[0] - loss) < 1e-5 * (1 + loss));
+    expect_small(fabs(ref_get(&r, j.scorer.loss)[0] - loss), 1e-5 * (1 + loss));
     double held[5 * 2], off = 0, off_float = 0;
     memcpy(held, ref_get(&r, teacher), sizeof held);
     ref_set(&r, teacher, held);
@@ -272,7 +267,9 @@ static void gradients_are_those_of_the_loss(void **state) {
     }
     print_message("%d numbers: gradient and slope differ by %.1e, float32 by %.1e\n", met, off,
                   off_float);
-    assert_true(met > 60 && off < 1e-7 && off_float < 1e-4);
+    assert_true(met > 60);
+    expect_small(off, 1e-7);
+    expect_small(off_float, 1e-4);
     vn_free(grads);
     ref_close(&r);
     close(&j);
@@ -310,7 +307,7 @@ static void its_parts_are_what_they_say(void **state) {
     }
     for (int i = 0; i < 2 * N; i++) {
         const double slope = (side[1][i] - side[0][i]) / (2 * step);
-        assert_true(fabs(got[i] - slope) < 1e-5 * (1 + fabs(slope)));
+        expect_small(fabs(got[i] - slope), 1e-5 * (1 + fabs(slope)));
     }
     float want[2 * N], xt[2 * N];
     vn_condition condition[N];
@@ -364,7 +361,7 @@ static void the_example_is_a_consistency_loss(void **state) {
     (void)state;
     const double regression = loss_of_x0("dsm"),
                  known = loss_of_x0("consistency:least=1,ratio=0.9");
-    assert_true(fabs(known - regression) < 1e-6 * regression);
+    expect_small(fabs(known - regression), 1e-6 * regression);
     assert_true(loss_of_x0("consistency:least=0,ratio=1") == 0);
     const double between = loss_of_x0("consistency:least=0,ratio=0.5");
     assert_true(between > 0 && fabs(between - regression) > 1e-3 * regression);
@@ -398,5 +395,5 @@ int main(void) {
         cmocka_unit_test(the_example_is_a_consistency_loss),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_under_each_kernel_set(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ static void the_rate_warms_up_in_a_line(void **state) {
     (void)state;
     const vn_train_setup s = {.steps = 1000, .lr = 0.3, .warmup = 9};
     for (int64_t step = 0; step < 9; step++)
-        assert_true(fabs(vn_train_rate(&s, step, 0) - 0.3 * (double)(step + 1) / 10) < 1e-15);
+        expect_small(fabs(vn_train_rate(&s, step, 0) - 0.3 * (double)(step + 1) / 10), 1e-15);
     assert_true(vn_train_rate(&s, 9, 0) == 0.3 && vn_train_rate(&s, 999, 1) == 0.3);
     const vn_train_setup none = {.steps = 1000, .lr = 0.3};
     assert_true(vn_train_rate(&none, 0, 0) == 0.3);
@@ -31,10 +31,10 @@ static void a_cosine_falls_from_the_rate_to_nothing(void **state) {
     (void)state;
     const vn_train_setup s = {.steps = 1000, .lr = 2, .rate = VN_RATE_COSINE};
     assert_true(vn_train_rate(&s, 0, 0) == 2);
-    assert_true(fabs(vn_train_rate(&s, 500, 0.5) - 1) < 1e-15);
-    assert_true(fabs(vn_train_rate(&s, 250, 0.25) - (1 + sqrt(0.5))) < 1e-15);
-    assert_true(fabs(vn_train_rate(&s, 1000, 1)) < 1e-15);
-    assert_true(fabs(vn_train_rate(&s, 2000, 2)) < 1e-15); /* past the end, not up again */
+    expect_small(fabs(vn_train_rate(&s, 500, 0.5) - 1), 1e-15);
+    expect_small(fabs(vn_train_rate(&s, 250, 0.25) - (1 + sqrt(0.5))), 1e-15);
+    expect_small(fabs(vn_train_rate(&s, 1000, 1)), 1e-15);
+    expect_small(fabs(vn_train_rate(&s, 2000, 2)), 1e-15); /* past the end, not up again */
     for (int i = 1; i <= 100; i++)
         assert_true(vn_train_rate(&s, i, i / 100.0) < vn_train_rate(&s, i, (i - 1) / 100.0));
 }
@@ -43,8 +43,8 @@ static void a_cosine_falls_from_the_rate_to_nothing(void **state) {
 static void a_run_by_time_warms_up_by_time_at_the_latest(void **state) {
     (void)state;
     const vn_train_setup s = {.seconds = 60, .lr = 1, .warmup = 1000000};
-    assert_true(vn_train_rate(&s, 3, 0) < 1e-5);
-    assert_true(fabs(vn_train_rate(&s, 3, 0.025) - 0.5) < 1e-15);
+    expect_small(vn_train_rate(&s, 3, 0), 1e-5);
+    expect_small(fabs(vn_train_rate(&s, 3, 0.025) - 0.5), 1e-15);
     assert_true(vn_train_rate(&s, 3, 0.05) == 1 && vn_train_rate(&s, 3, 0.9) == 1);
 }
 
@@ -53,8 +53,8 @@ static void a_run_by_time_warms_up_by_time_at_the_latest(void **state) {
 static void a_constant_decay_begins_short(void **state) {
     (void)state;
     const vn_train_setup s = {.ema = 0.99};
-    assert_true(fabs(vn_train_ema(&s, 0) - 2.0 / 11) < 1e-15);
-    assert_true(fabs(vn_train_ema(&s, 9) - 11.0 / 20) < 1e-15);
+    expect_small(fabs(vn_train_ema(&s, 0) - 2.0 / 11), 1e-15);
+    expect_small(fabs(vn_train_ema(&s, 9) - 11.0 / 20), 1e-15);
     assert_true(vn_train_ema(&s, 100000) == 0.99);
     const vn_train_setup none = {.ema = 0};
     assert_true(vn_train_ema(&none, 5) == 0); /* the average is the weights */
