@@ -36,8 +36,8 @@ static float *zeros(size_t count) {
 }
 
 static vn_status open_to_infer(bench *b, const vn_model_dir *d, const char *dir, vn_err *err) {
-    const vn_model_host host = vn_context_host(b->vn);
-    if (d->weights) return vn_model_dir_values(d, dir, &host, b->net, &b->values, err);
+    const vn_engine engine = vn_context_engine(b->vn);
+    if (d->weights) return vn_model_dir_values(d, dir, &engine, b->net, &b->values, err);
     vn_status status = vn_weights_fit(vn_weights_bytes(b->weights), dir, err);
     if (!status) status = vn_values_open(b->weights, &b->vn->device, NULL, &b->values, err);
     return !status ? vn_values_init(b->values, 0, err) : status;
@@ -92,8 +92,8 @@ static vn_status open_net(bench *b, const char *dir, bool train, vn_bench_result
 
 static vn_status build(bench *b, const vn_bench_options *o, vn_err *err) {
     const vn_recompute how = o->recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP;
-    const vn_net_call call = {.extent = {.batch = o->batch}, .train = o->train != 0};
-    vn_status status = vn_net_step_open(&b->s, b->net, &call, how, err);
+    const vn_net_spec spec = {.extent = {.batch = o->batch}, .train = o->train != 0};
+    vn_status status = vn_net_step_open(&b->s, b->net, &spec, how, err);
     vn_program_options options = vn_net_step_options(&b->s, b->vn);
     options.profile = o->profile != NULL;
     return !status ? vn_program_open(b->s.graph, &options, &b->program, err) : status;
@@ -104,8 +104,8 @@ static vn_status measure_plain(const bench *b, const vn_bench_options *o, vn_ben
                                vn_err *err) {
     vn_net_step s;
     vn_footprint plain = {0};
-    const vn_net_call call = {.extent = {.batch = o->batch}, .train = true};
-    vn_status status = vn_net_step_open(&s, b->net, &call, VN_RECOMPUTE_CHEAP, err);
+    const vn_net_spec spec = {.extent = {.batch = o->batch}, .train = true};
+    vn_status status = vn_net_step_open(&s, b->net, &spec, VN_RECOMPUTE_CHEAP, err);
     const vn_program_options options = vn_net_step_options(&s, b->vn);
     if (!status) status = vn_footprint_open(s.graph, &options, &plain, err);
     if (!status) {

@@ -8,6 +8,7 @@
 
 #include <jpeglib.h>
 #include <png.h>
+#include <utf8proc.h>
 #include <webp/decode.h>
 #include <zip.h>
 #include <zlib.h>
@@ -46,11 +47,11 @@ static json_t *kernel_sets(void) {
 
 static json_t *libraries(void) {
     const int webp = WebPGetDecoderVersion();
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL),
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s}", "libpng", png_get_libpng_ver(NULL),
                      "libjpeg", JPEG_VERSION, "libwebp",
                      json_sprintf("%d.%d.%d", webp >> 16 & 255, webp >> 8 & 255, webp & 255),
                      "zlib", zlibVersion(), "libzip", zip_libzip_version(), "jansson",
-                     jansson_version_str());
+                     jansson_version_str(), "utf8proc", utf8proc_version());
 }
 
 vn_status vn_describe_build(vn_context *vn, char **json) {

@@ -59,6 +59,8 @@ void vn_context_close(vn_context **vn) {
     if (!vn || !*vn) return;
     vn_device_close(&(*vn)->device);
     vn_thread_pool_close(&(*vn)->pool);
+    vn_measured_close(&(*vn)->measured);
+    vn_free((*vn)->measured_by);
     vn_free(*vn);
     *vn = NULL;
 }

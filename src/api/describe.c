@@ -31,12 +31,12 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
     vn_graph *g = NULL;
     vn_program *program = NULL;
     vn_net_nodes nodes;
-    const vn_net_call call = {.extent = vn_extent_of(1, &m->sample)};
+    const vn_net_spec spec = {.extent = vn_extent_of(1, &m->sample)};
     bool ok = vn_graph_open(&g, err) == VN_OK;
     if (ok) {
         const vn_program_options o = {
             .device = &m->vn->device, .n_outputs = 1, .outputs = nodes.out};
-        ok = vn_net_build(vn_model_net(m), g, &call, &nodes, err) == VN_OK &&
+        ok = vn_net_build(vn_model_net(m), g, &spec, &nodes, err) == VN_OK &&
              vn_program_open(g, &o, &program, err) == VN_OK;
     }
     if (ok) {
@@ -52,15 +52,15 @@ static bool add_plan(const vn_model *m, json_t *out, vn_err *err) {
 /* How a pipeline is sampled where nobody says otherwise, or why it is not. */
 static bool add_scheduler(const vn_model *m, json_t *out, vn_err *err) {
     if (!m->scheduler.name[0]) return true;
-    vn_way way = {0};
+    vn_sampling_setup setup = {0};
     vn_err why = {0};
-    const vn_status status = vn_scheduler_apply(&m->scheduler, m->path, &way, &why);
-    json_t *one =
-        !status ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name, "sampler",
-                            way.sampler, "grid", way.grid, "guide", way.guide ? way.guide : "cfg")
-                : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
-                            vn_json_string(why.text));
-    vn_free(way.own);
+    const vn_status status = vn_scheduler_apply(&m->scheduler, m->path, &setup, &why);
+    json_t *one = !status ? json_pack("{s:s, s:s, s:s, s:s}", "class", m->scheduler.name, "sampler",
+                                      setup.sampler, "grid", setup.grid, "guide",
+                                      setup.guide ? setup.guide : "cfg")
+                          : json_pack("{s:s, s:o}", "class", m->scheduler.name, "refused",
+                                      vn_json_string(why.text));
+    vn_free(setup.made_guide);
     return json_object_set_new(out, "scheduler", one) == 0 || vn_no_memory(err) == VN_OK;
 }
 

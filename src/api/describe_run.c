@@ -81,8 +81,11 @@ static json_t *trained(const vn_model *m, const json_t *vane, const history *h) 
     bool ok = out && put(out, "model", json_string(m->kind)) &&
               put(out, "parameters",
                   json_integer((json_int_t)vn_weights_parameters(vn_net_weights(vn_model_net(m)))));
-    static const char *const of_data[][2] = {
-        {"source", "data"}, {"kind", "kind"}, {"count", "samples"}, {"held", "held"}};
+    static const char *const of_data[][2] = {{"source", "data"},
+                                             {"name", "data"},
+                                             {"kind", "kind"},
+                                             {"count", "samples"},
+                                             {"held", "held"}};
     for (size_t i = 0; ok && i < VN_COUNT(of_data); i++) {
         json_t *value = json_object_get(data, of_data[i][0]);
         ok = !value || json_object_set(out, of_data[i][1], value) == 0;

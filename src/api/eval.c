@@ -1,135 +1,11 @@
-/* eval.c - vn_eval and its metrics: numbers that say how good a model is, each with the interval in
- * which it is known. */
+/* eval.c - vn_eval and vn_eval_samples: which sets are compared, by what, and what is told of it.
+ * The numbers are made in metric/. */
+#include <math.h>
+#include <string.h>
+
 #include "api/eval.h"
 
-#include <math.h>
-
-/* ---- progress -------------------------------------------------------------------------------- */
-
-int vn_eval_parts(const vn_model *m) {
-    return m->truth ? 3 : 2;
-}
-
-const char *vn_eval_part(const vn_model *m, const char *what, int number, char text[64]) {
-    snprintf(text, 64, "%s %d of %d", what, number, vn_eval_parts(m));
-    return text;
-}
-
-bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t total,
-                    double began) {
-    const double seconds = fmax(vn_now() - began, 1e-9), rate = (double)done / seconds;
-    const vn_progress p = {.what = what,
-                           .unit = "samples",
-                           .done = done,
-                           .total = total,
-                           .rate = rate,
-                           .seconds_left = done > 0 ? (double)(total - done) / rate : -1,
-                           .loss = (double)NAN};
-    return done % 64 == 0 && vn_report(&m->vn->watch, &p);
-}
-
-/* ---- results --------------------------------------------------------------------------------- */
-
-static void add(vn_eval_result *r, const char *name, const char *unit, double value, double half) {
-    r->measure[r->measures++] = (vn_measure){name, unit, value, value - half, value + half};
-}
-
-/* The mean of n numbers, and half the width of its 95% interval. */
-static double mean(const double *x, int64_t n, double *half) {
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i];
-    for (int64_t i = 0; i < n; i++) squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
-    *half = n > 1 ? 1.96 * sqrt(squares / (double)(n - 1) / (double)n) : (double)INFINITY;
-    return sum / (double)n;
-}
-
-/* ---- nll: the negative log-likelihood -------------------------------------------------------- */
-
-/* 8-bit pixels in [-1,1] lie this far apart. */
-#define PIXEL (2.0 / 255)
-
-/* Pixels become uniform within what each stands for: a density of points that lie on a lattice
- * means nothing (1511.01844). */
-static void spread_pixels(const vn_model *m, uint64_t seed, const vn_eval_data *d) {
-    for (int64_t i = 0; i < d->count * m->size; i++) {
-        const double u = vn_random_double(seed, VN_STREAM_AUGMENT, (uint64_t)(i / m->size),
-                                          (uint64_t)(i % m->size));
-        d->x[i] += (float)(PIXEL * (u - 0.5));
-    }
-}
-
-/* In double [count]: minus log p(x|label) of the world itself. */
-static vn_status exact(const vn_model *m, const vn_eval_data *d, double *nll, vn_err *err) {
-    const size_t size = (size_t)m->size;
-    double *work = vn_alloc(vn_world_work(m->truth) + size, sizeof *work);
-    if (!work) return vn_no_memory(err);
-    char part[64];
-    const double began = vn_now();
-    vn_eval_part(m, "exact", 3, part);
-    for (int64_t i = 0; i < d->count; i++) {
-        if (vn_eval_report(m, part, i, d->count, began)) {
-            vn_free(work);
-            return vn_fail(err, VN_CANCELLED, "stopped");
-        }
-        for (size_t j = 0; j < size; j++) work[j] = (double)d->x[(size_t)i * size + j];
-        nll[i] =
-            -vn_world_log_density(m->truth, VN_NETWORK_MAIN, d->labels[i], 1, 0, work, work + size);
-    }
-    vn_free(work);
-    return VN_OK;
-}
-
-static vn_status add_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d, double *nll,
-                         int64_t *evaluations, vn_eval_result *r, vn_err *err) {
-    vn_likelihood_settings s = vn_likelihood_settings_default();
-    char part[64];
-    vn_status status = vn_struct_take(&s, sizeof s, o->likelihood, "vn_likelihood_settings", err);
-    if (status) return status;
-    s.seed = o->seed;
-    status = vn_model_likelihood(m, &s, vn_eval_part(m, "nll", 2, part), d->count, d->x, d->labels,
-                                 nll, evaluations, err);
-    if (status) return status;
-    double half, asked = 0;
-    for (int64_t i = 0; i < d->count; i++) {
-        nll[i] = -nll[i];
-        asked += (double)evaluations[i] / (double)d->count;
-    }
-    const double value = mean(nll, d->count, &half), bits = 1 / ((double)m->size * log(2.0));
-    add(r, "negative log-likelihood", "nats", value, half);
-    if (vn_shape_is_image(&m->sample))
-        add(r, "bits per dimension", "bits of 8-bit pixels", bits * value - log2(PIXEL),
-            bits * half);
-    else
-        add(r, "bits per dimension", "bits", bits * value, bits * half);
-    add(r, "evaluations", "a sample", asked, (double)NAN);
-    if (!m->truth) return VN_OK;
-    status = exact(m, d, nll, err);
-    if (status) return status;
-    const double truth = mean(nll, d->count, &half);
-    add(r, "exact negative log-likelihood", "nats", truth, half);
-    return status;
-}
-
-static vn_status measure_nll(vn_model *m, const vn_eval_options *o, const vn_eval_data *d,
-                             vn_eval_result *r, vn_err *err) {
-    if (vn_shape_is_image(&m->sample)) spread_pixels(m, o->seed, d);
-    double *nll = vn_alloc((size_t)d->count, sizeof *nll);
-    int64_t *evaluations = vn_alloc((size_t)d->count, sizeof *evaluations);
-    const vn_status status =
-        nll && evaluations ? add_nll(m, o, d, nll, evaluations, r, err) : vn_no_memory(err);
-    vn_free(nll);
-    vn_free(evaluations);
-    return status;
-}
-
-/* ---- the table and the call ------------------------------------------------------------------ */
-
-const vn_metric_row vn_metric_rows[] = {
-    {{"nll", "negative log-likelihood by the probability-flow ODE, and bits per dimension",
-      "2011.13456", NULL},
-     measure_nll},
-};
-const size_t vn_metric_row_count = VN_COUNT(vn_metric_rows);
+enum { USUAL_COUNT = 1000 };
 
 void vn_eval_options_init(vn_eval_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_EVAL, o, size);
@@ -140,46 +16,279 @@ void vn_eval_result_init(vn_eval_result *r, size_t size) {
     vn_struct_init(r, size, &initial, sizeof initial);
 }
 
-static vn_status check(const vn_model *m, const vn_eval_options *o, vn_err *err) {
-    if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
-    const vn_status status = vn_options_check(VN_OPTIONS_EVAL, o, err);
-    if (status) return status;
-    return o->label == VN_LABEL_ALL ? VN_OK : vn_model_check_label(m, o->label, err);
+/* All of one call. Stays where it is: its parts point to each other. */
+typedef struct evaluation {
+    vn_context *vn;
+    vn_model *m; /* NULL: of samples that exist */
+    vn_eval_options o;
+    vn_likelihood_settings likelihood;
+    vn_metric_list metrics;
+    bool compares;   /* a metric compares samples with the data */
+    bool needs_data; /* a metric looks at the data */
+    vn_eval_set samples, data, training;
+    vn_extractor *features;
+} evaluation;
+
+/* ---- what is refused ------------------------------------------------------------------------- */
+
+#define OF_SAMPLES  (VN_METRIC_SAMPLES | VN_METRIC_PAIRS)
+#define OF_DATA     (VN_METRIC_DATA | VN_METRIC_PAIRS | VN_METRIC_LIKELIHOOD)
+#define BY_FEATURES (VN_METRIC_SAMPLES | VN_METRIC_DATA | VN_METRIC_TRAINING)
+
+static vn_status no_effect(const char *option, const char *why, vn_err *err) {
+    return vn_fail(err, VN_BAD_ARGUMENT, "`%s` has no effect: %s", option, why);
 }
 
-static vn_status measure(vn_model *m, const vn_eval_options *o, vn_eval_result *r, vn_err *err) {
-    vn_choice choice;
-    vn_eval_data data = {0};
-    vn_status status = check(m, o, err);
-    if (!status)
-        status = vn_choice_parse(o->metric, VN_TABLE("metric", vn_metric_rows, vn_metric_row_count),
-                                 &choice, err);
-    if (!status) status = vn_eval_data_open(&data, m, o, err);
-    if (!status) {
-        r->count = data.count;
-        r->available = data.available;
-        r->drawn = data.of_class;
-        r->classes = data.of_class ? m->classes : 0;
-        vn_free(m->drawn);
-        m->drawn = data.of_class; /* owned by the model from here on */
-        data.of_class = NULL;
-        status = ((const vn_metric_row *)choice.row)->measure(m, o, &data, r, err);
+static vn_status check_effects(const evaluation *e, vn_err *err) {
+    const vn_eval_options *o = &e->o;
+    const unsigned needs = e->metrics.needs;
+    if (e->m && o->samples) return no_effect("samples", "they are drawn from the model", err);
+    if (o->features && !(needs & BY_FEATURES))
+        return no_effect("features", "no metric here compares by any", err);
+    if (o->training && !(needs & VN_METRIC_TRAINING))
+        return no_effect("training", "only memorisation looks at it", err);
+    if (o->per_class && !e->compares)
+        return no_effect("per_class", "no metric here compares samples", err);
+    if (!o->training && needs & VN_METRIC_TRAINING)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "memorisation: `training` is needed, the data that the model was trained "
+                       "on");
+    return VN_OK;
+}
+
+static vn_status check(evaluation *e, vn_err *err) {
+    const vn_eval_options *o = &e->o;
+    if (!o->metric) return vn_fail(err, VN_BAD_ARGUMENT, "a metric is needed");
+    vn_status status = vn_options_check(VN_OPTIONS_EVAL, o, err);
+    if (!status && o->label != VN_LABEL_ALL && e->m)
+        status = vn_model_check_label(e->m, o->label, err);
+    if (!status) status = vn_metric_list_parse(o->metric, &e->metrics, err);
+    if (status) return status;
+    e->compares = e->metrics.needs & OF_SAMPLES;
+    e->needs_data = e->metrics.needs & OF_DATA;
+    if (!e->m && e->metrics.needs & VN_METRIC_LIKELIHOOD)
+        return vn_fail(err, VN_BAD_ARGUMENT, "nll is of a model, and these are samples");
+    return check_effects(e, err);
+}
+
+/* ---- sets ------------------------------------------------------------------------------------ */
+
+/* Labels under which the model is asked for the density of the data. */
+static vn_status set_conditions(evaluation *e, vn_err *err) {
+    const vn_model *m = e->m;
+    vn_eval_set *d = &e->data;
+    for (int64_t i = 0; i < d->set.count; i++) {
+        if (e->o.label != VN_LABEL_ALL) d->labels[i] = e->o.label;
+        if (m->classes == 0) d->labels[i] = VN_LABEL_NULL;
+        if (vn_model_check_label(m, d->labels[i], err) == VN_OK) continue;
+        err->status = VN_BAD_FILE;
+        return vn_fail_in(err, "%s: sample %lld", d->set.name, (long long)i);
     }
-    vn_eval_data_close(&data);
+    d->set.labels = d->labels;
+    return VN_OK;
+}
+
+static vn_status open_data(evaluation *e, vn_err *err) {
+    const vn_eval_options *o = &e->o;
+    const vn_model *m = e->m;
+    if (!o->data && m)
+        return vn_eval_set_of_world(&e->data, m, o->label, o->count ? o->count : USUAL_COUNT,
+                                    o->seed, err);
+    if (!o->data) return vn_fail(err, VN_BAD_ARGUMENT, "`data` is needed: what samples are to be");
+    const bool own = o->label == VN_LABEL_ALL || (e->compares && o->label >= 0);
+    const vn_eval_ask ask = {.vn = e->vn,
+                             .path = o->data,
+                             .source = m ? m->source : o->samples,
+                             .sample = m             ? &m->sample
+                                       : e->compares ? &e->samples.set.sample
+                                                     : NULL,
+                             .names =
+                                 m && own && m->classes > 0 ? (const char *const *)m->names : NULL,
+                             .classes = m ? m->classes : 0,
+                             .count = o->data_count > 0     ? o->data_count
+                                      : o->data_count == -1 ? 0
+                                                            : o->count,
+                             .usual = m && o->data_count == 0 ? USUAL_COUNT : 0,
+                             .of = e->compares ? o->label : VN_LABEL_ALL,
+                             .tell = o->label == VN_LABEL_ALL,
+                             .seed = o->seed};
+    return vn_eval_set_open(&e->data, &ask, err);
+}
+
+/* Conditions of the samples that are drawn: the classes of the data in their order, or where it has
+ * none all in turn. */
+static int32_t condition_of(const evaluation *e, int64_t i, int64_t count) {
+    const vn_model *m = e->m;
+    const vn_set *d = &e->data.set;
+    if (m->classes == 0) return VN_LABEL_NULL;
+    if (e->o.label != VN_LABEL_ALL) return e->o.label;
+    if (e->needs_data && d->labels) return d->labels[i * d->count / count];
+    return (int32_t)(i % m->classes);
+}
+
+static vn_status draw_samples(evaluation *e, vn_err *err) {
+    const int64_t few = e->needs_data && !e->o.data_count ? e->data.set.count : USUAL_COUNT,
+                  count = e->o.count ? e->o.count : few;
+    int32_t *labels = vn_alloc((size_t)count, sizeof *labels);
+    if (!labels) return vn_no_memory(err);
+    for (int64_t i = 0; i < count; i++) labels[i] = condition_of(e, i, count);
+    return vn_eval_set_of_model(&e->samples, e->m, e->o.sample, count, labels, e->o.seed, err);
+}
+
+static vn_status open_samples(evaluation *e, vn_err *err) {
+    const vn_eval_ask ask = {.vn = e->vn,
+                             .path = e->o.samples,
+                             .count = e->o.count,
+                             .of = e->o.label,
+                             .seed = e->o.seed};
+    if (!e->o.samples)
+        return vn_fail(err, VN_BAD_ARGUMENT, "`samples` is needed: what is to be measured");
+    return vn_eval_set_open(&e->samples, &ask, err);
+}
+
+static vn_status open_training(evaluation *e, vn_err *err) {
+    const vn_eval_ask ask = {.vn = e->vn,
+                             .path = e->o.training,
+                             .source = e->data.set.name,
+                             .sample = &e->data.set.sample,
+                             .of = e->o.label,
+                             .seed = e->o.seed};
+    return vn_eval_set_open(&e->training, &ask, err);
+}
+
+static vn_status open_features(evaluation *e, vn_err *err) {
+    const vn_shape *sample = &e->samples.set.sample;
+    const vn_engine engine = vn_context_engine(e->vn);
+    return vn_extractor_open(e->o.features ? e->o.features : "raw", sample, &engine, &e->features,
+                             err);
+}
+
+static vn_status open_sets(evaluation *e, vn_err *err) {
+    const unsigned needs = e->metrics.needs;
+    vn_status status = VN_OK;
+    if (!e->m) status = open_samples(e, err);
+    if (!status && e->needs_data) status = open_data(e, err);
+    if (!status && needs & VN_METRIC_LIKELIHOOD) status = set_conditions(e, err);
+    if (!status && e->m && e->compares) status = draw_samples(e, err);
+    if (!status && needs & VN_METRIC_TRAINING) status = open_training(e, err);
+    if (!status && needs & BY_FEATURES) status = open_features(e, err);
     return status;
 }
 
-vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {
-    if (!m) return VN_BAD_ARGUMENT;
-    vn_err *err = vn_begin(m->vn);
-    vn_eval_options o = vn_eval_options_default();
+static void close_sets(evaluation *e) {
+    vn_eval_set_close(&e->samples);
+    vn_eval_set_close(&e->data);
+    vn_eval_set_close(&e->training);
+    vn_extractor_close(&e->features);
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+static vn_status density(void *self, const char *what, int64_t n, const float *x,
+                         const int32_t *labels, double *log_p, int64_t *evaluations, vn_err *err) {
+    const evaluation *e = self;
+    return vn_model_likelihood(e->m, &e->likelihood, what, n, x, labels, log_p, evaluations, err);
+}
+
+/* One more than the highest label of the sets. */
+static int32_t count_classes(const evaluation *e) {
+    const vn_set *sets[] = {&e->samples.set, &e->data.set};
+    int32_t most = e->m ? e->m->classes - 1 : -1;
+    for (size_t k = 0; k < VN_COUNT(sets); k++)
+        for (int64_t i = 0; sets[k]->labels && i < sets[k]->count; i++)
+            if (sets[k]->labels[i] > most) most = sets[k]->labels[i];
+    return most + 1;
+}
+
+static vn_status measure(evaluation *e, vn_err *err) {
+    const unsigned needs = e->metrics.needs;
+    const vn_measure_options options = {.metrics = &e->metrics,
+                                        .samples = e->compares ? &e->samples.set : NULL,
+                                        .data = e->needs_data ? &e->data.set : NULL,
+                                        .training =
+                                            needs & VN_METRIC_TRAINING ? &e->training.set : NULL,
+                                        .features = e->features,
+                                        .pool = e->vn->pool,
+                                        .watch = &e->vn->watch,
+                                        .seed = e->o.seed,
+                                        .resamples = e->o.resamples,
+                                        .cache = e->o.cache,
+                                        .classes = count_classes(e),
+                                        .per_class = e->o.per_class != 0,
+                                        .density = density,
+                                        .density_self = e,
+                                        .truth = e->m ? e->m->truth : NULL};
+    return vn_metric_measure(&options, &e->vn->measured, err);
+}
+
+/* What the caller is told; its arrays are the context's and the model's. */
+static vn_status tell(evaluation *e, vn_eval_result *r, vn_err *err) {
+    vn_context *vn = e->vn;
+    const vn_measured *measured = &vn->measured;
+    r->count = e->compares ? e->samples.set.count : e->data.set.count;
+    r->data_count = e->compares ? e->data.set.count : 0;
+    r->available = e->data.available;
+    if (e->m) {
+        r->drawn = e->data.of_class;
+        r->classes = e->data.of_class ? e->m->classes : 0;
+        vn_free(e->m->drawn);
+        e->m->drawn = e->data.of_class; /* owned by the model from here on */
+        e->data.of_class = NULL;
+    }
+    r->rows = measured->count;
+    r->row = measured->row;
+    for (size_t i = 0; i < measured->count && r->measures < VN_MAX_MEASURES; i++) {
+        const vn_eval_row *row = &measured->row[i];
+        if (row->label == VN_LABEL_ALL)
+            r->measure[r->measures++] =
+                (vn_measure){row->name, row->unit, row->value, row->low, row->high};
+    }
+    if (!e->features) return VN_OK;
+    vn->measured_by = vn_strdup(vn_extractor_name(e->features));
+    r->features = vn->measured_by;
+    return vn->measured_by ? VN_OK : vn_no_memory(err);
+}
+
+static vn_status evaluate(evaluation *e, vn_eval_result *r, vn_err *err) {
+    vn_measured_close(&e->vn->measured);
+    vn_free(e->vn->measured_by);
+    e->vn->measured_by = NULL;
+    vn_status status = check(e, err);
+    if (!status)
+        status = vn_struct_take(&e->likelihood, sizeof e->likelihood, e->o.likelihood,
+                                "vn_likelihood_settings", err);
+    e->likelihood.seed = e->o.seed;
+    if (!status) status = open_sets(e, err);
+    if (!status) status = measure(e, err);
+    if (!status) status = tell(e, r, err);
+    close_sets(e);
+    return status;
+}
+
+/* ---- the public part ------------------------------------------------------------------------- */
+
+static vn_status run(vn_context *vn, vn_model *m, const char *call, const vn_eval_options *options,
+                     vn_eval_result *result) {
+    vn_err *err = vn_begin(vn);
+    evaluation e = {.vn = vn,
+                    .m = m,
+                    .o = vn_eval_options_default(),
+                    .likelihood = vn_likelihood_settings_default()};
     vn_eval_result r = vn_eval_result_default();
-    vn_status status =
-        options && result ? vn_struct_check(result, "vn_eval_result", err)
-                          : vn_fail(err, VN_BAD_ARGUMENT, "vn_eval: options and result are needed");
-    if (status) return vn_end(m->vn, status);
-    status = vn_struct_take(&o, sizeof o, options, "vn_eval_options", err);
-    if (!status) status = measure(m, &o, &r, err);
+    vn_status status = options && result ? vn_struct_check(result, "vn_eval_result", err)
+                                         : vn_fail(err, VN_BAD_ARGUMENT,
+                                                   "%s: options and result are needed", call);
+    if (status) return vn_end(vn, status);
+    status = vn_struct_take(&e.o, sizeof e.o, options, "vn_eval_options", err);
+    if (!status) status = evaluate(&e, &r, err);
     vn_struct_give(result, &r, sizeof r);
-    return vn_end(m->vn, status);
+    return vn_end(vn, status);
+}
+
+vn_status vn_eval(vn_model *m, const vn_eval_options *options, vn_eval_result *result) {
+    return m ? run(m->vn, m, "vn_eval", options, result) : VN_BAD_ARGUMENT;
+}
+
+vn_status vn_eval_samples(vn_context *vn, const vn_eval_options *options, vn_eval_result *result) {
+    return vn ? run(vn, NULL, "vn_eval_samples", options, result) : VN_BAD_ARGUMENT;
 }

@@ -1,46 +1,62 @@
-/* eval.h - what metrics share: the samples they look at. */
+/* eval.h - the sets of samples that vn_eval compares: exact draws of a world, tensors that somebody
+ * made, data that could be trained on, or samples that are drawn from a model as they are
+ * measured. */
 #ifndef VN_API_EVAL_H
 #define VN_API_EVAL_H
 
 #include "api/internal.h"
+#include "data/data.h"
 
-typedef struct vn_eval_data {
-    int64_t count;
-    float *x;          /* [count, one sample], images channels first */
-    int32_t *labels;   /* [count] each a class of the model or VN_LABEL_NULL */
-    int64_t available; /* they were drawn of so many; 0: of a world */
-    /* [2 classes] how many of them are of each class of the model, and of how many; NULL: not
-     * known */
+/* What a set is to be. */
+typedef struct vn_eval_ask {
+    vn_context *vn;
+    const char *path;
+    const char *source; /* what it is compared with, for messages */
+    /* the shape that it is to have; NULL: its own */
+    const vn_shape *sample;
+    /* [classes] that labels are to mean; NULL: its own */
+    const char *const *names;
+    int32_t classes;
+    int64_t count; /* 0: all, but at most `usual` */
+    int64_t usual; /* 0: no bound */
+    int32_t of;    /* only samples of this class; VN_LABEL_ALL: all */
+    bool tell;     /* count the classes, for vn_eval_result.drawn */
+    uint64_t seed;
+} vn_eval_ask;
+
+/* A set and what is behind it. Stays where it is opened. */
+typedef struct vn_eval_set {
+    vn_set set;
+    int64_t available; /* they were drawn of so many; 0: of a world or model */
+    /* [2 classes] how many of them are of each class, and of how many; NULL: not known */
     int64_t *of_class;
-} vn_eval_data;
+    int32_t *labels;    /* [count] */
+    int32_t *of_all;    /* [available] labels of all; NULL: there are none */
+    int64_t *index;     /* [count] which of all they are */
+    vn_safetensors *st; /* one of these four is behind it */
+    const vn_array *array;
+    vn_npy_file *npy;
+    vn_data *data;
+    const vn_world *world;
+    uint64_t seed;
+    float *last; /* one sample, channels last */
+    bool drawn;
+    vn_drawing drawing;
+    vn_draw_progress progress;
+    int32_t *scratch; /* labels that are written while drawing */
+} vn_eval_set;
 
-/* index [count] receives which of `available` samples are looked at, ascending: of each label its
- * share (eval_draw.c). labels [available], or NULL. */
-vn_status vn_eval_draw(const int32_t *labels, int64_t available, int64_t count, uint64_t seed,
-                       int64_t *index, vn_err *err);
-
-/* The parts that a measurement has, for its progress: reading or drawing, the metric, and for
- * worlds the exact density. */
-int vn_eval_parts(const vn_model *m);
-/* "nll 2 of 3". */
-const char *vn_eval_part(const vn_model *m, const char *what, int number, char text[64]);
-
-/* By options->data, ->count, ->label and ->seed. Closed also where it failed. */
-vn_status vn_eval_data_open(vn_eval_data *d, const vn_model *m, const vn_eval_options *o,
-                            vn_err *err);
-void vn_eval_data_close(vn_eval_data *d);
-/* Tells every 64th sample; true when the caller should stop. */
-bool vn_eval_report(const vn_model *m, const char *what, int64_t done, int64_t total, double began);
-
-/* A metric: measures `data` and adds its numbers to the result. */
-typedef struct vn_metric_row {
-    vn_row row;
-    vn_status (*measure)(vn_model *m, const vn_eval_options *o, const vn_eval_data *data,
-                         vn_eval_result *r, vn_err *err);
-} vn_metric_row;
-
-extern const vn_metric_row vn_metric_rows[];
-extern const size_t vn_metric_row_count;
+/* A file or data, by its ending or by what vn_data_open takes it for. Closed also where it
+ * failed. */
+vn_status vn_eval_set_open(vn_eval_set *s, const vn_eval_ask *ask, vn_err *err);
+/* Exact draws of the model's world: of class `label`, or of all in turn. */
+vn_status vn_eval_set_of_world(vn_eval_set *s, const vn_model *m, int32_t label, int64_t count,
+                               uint64_t seed, vn_err *err);
+/* Samples that the model draws under `labels` [count], which become the set's. sample: how; NULL:
+ * the defaults. */
+vn_status vn_eval_set_of_model(vn_eval_set *s, vn_model *m, const vn_sample_options *sample,
+                               int64_t count, int32_t *labels, uint64_t seed, vn_err *err);
+void vn_eval_set_close(vn_eval_set *s);
 
 /* likelihood.c: vn_log_likelihood within another call, whose progress calls it `what`. */
 vn_status vn_model_likelihood(vn_model *m, const vn_likelihood_settings *s, const char *what,

@@ -16,7 +16,7 @@ typedef struct pass {
     vn_safetensors *file; /* of the inputs */
     int inputs;           /* that it has, of the network's */
     vn_feed in[VN_MAX_PORTS];
-    vn_net_call call;
+    vn_net_spec spec;
     vn_graph *graph;
     vn_program *program;
     vn_net_nodes nodes;
@@ -27,8 +27,8 @@ typedef struct pass {
 /* ---- the network ----------------------------------------------------------------------------- */
 
 static vn_status open_values(pass *p, const vn_model_dir *dir, vn_err *err) {
-    const vn_model_host host = vn_context_host(p->vn);
-    return vn_model_dir_values(dir, p->dir, &host, p->net, &p->values, err);
+    const vn_engine engine = vn_context_engine(p->vn);
+    return vn_model_dir_values(dir, p->dir, &engine, p->net, &p->values, err);
 }
 
 static vn_status open_net(pass *p, vn_err *err) {
@@ -72,14 +72,14 @@ static vn_status match(pass *p, vn_err *err) {
         if (t) p->in[p->inputs++].array = *t;
         if (!t && !p->io->input[i].optional) return vn_safetensors_get(p->file, name, &t, err);
     }
-    const vn_status status = vn_net_match(p->net, &p->call.extent, p->inputs, p->in, err);
+    const vn_status status = vn_net_match(p->net, &p->spec.extent, p->inputs, p->in, err);
     if (status == VN_BAD_ARGUMENT) err->status = VN_BAD_FILE;
     return in_file(p, status, err);
 }
 
 static vn_status build(pass *p, bool gradients, vn_err *err) {
     vn_status status = vn_graph_open(&p->graph, err);
-    if (!status) status = in_file(p, vn_net_build(p->net, p->graph, &p->call, &p->nodes, err), err);
+    if (!status) status = in_file(p, vn_net_build(p->net, p->graph, &p->spec, &p->nodes, err), err);
     if (status || !gradients) return status;
     p->cotangent = vn_input(p->graph, VN_F32, p->nodes.out[0]->shape);
     return vn_graph_status(p->graph, err);
@@ -124,7 +124,7 @@ static vn_status put_cotangent(pass *p, vn_err *err) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&expected), sizeof(float));
     if (!numbers) return vn_no_memory(err);
     vn_array_read_f32(t, numbers);
-    vn_net_put(p->program, p->cotangent, numbers, NULL, p->vn->pool);
+    vn_net_write_node(p->program, p->cotangent, numbers, NULL, p->vn->pool);
     vn_free(numbers);
     return VN_OK;
 }
@@ -140,7 +140,7 @@ static vn_status put_inputs(pass *p, vn_err *err) {
 /* A node of the program as a tensor with memory of its own, which is NULL if there is none. */
 static vn_array take(const pass *p, const char *name, const vn_node *node) {
     float *numbers = vn_alloc((size_t)vn_shape_count(&node->shape), sizeof(float));
-    if (numbers) vn_net_take(p->program, node, numbers, NULL, p->vn->pool);
+    if (numbers) vn_net_read_node(p->program, node, numbers, NULL, p->vn->pool);
     return (vn_array){
         .name = name, .dtype = VN_F32, .shape = vn_net_file_shape(node), .data = numbers};
 }

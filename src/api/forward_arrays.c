@@ -31,7 +31,7 @@ static vn_status check_inputs(size_t n, const vn_array *in, vn_err *err) {
 /* Shapes of the outputs, and memory for them all. One that the network does not have takes none:
  * the runner refuses it. */
 static vn_status place(vn_model *m, const vn_extent *extent, size_t n, vn_array *out,
-                       vn_take *takes, vn_err *err) {
+                       vn_fetch *takes, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
@@ -44,7 +44,7 @@ static vn_status place(vn_model *m, const vn_extent *extent, size_t n, vn_array 
     float *next = m->outputs = vn_alloc(total, sizeof *m->outputs);
     if (!next) return vn_no_memory(err);
     for (size_t i = 0; i < n; next += vn_shape_count(&out[i].shape), i++) {
-        takes[i] = (vn_take){out[i].name, next};
+        takes[i] = (vn_fetch){out[i].name, next};
         out[i].data = next;
     }
     return VN_OK;
@@ -54,14 +54,14 @@ static vn_status run(vn_model *m, size_t n_in, const vn_array *in, size_t n_out,
                      vn_err *err) {
     const vn_net *net = vn_model_net(m);
     vn_feed feeds[VN_MAX_PORTS] = {0};
-    vn_take takes[VN_MAX_PORTS];
-    vn_net_call call = {0};
+    vn_fetch takes[VN_MAX_PORTS];
+    vn_net_spec spec = {0};
     for (size_t i = 0; i < n_in; i++) feeds[i].array = in[i];
-    vn_status status = vn_net_match(net, &call.extent, (int)n_in, feeds, err);
+    vn_status status = vn_net_match(net, &spec.extent, (int)n_in, feeds, err);
     if (!status && !m->runner)
-        status = vn_runner_open(net, m->host.device, m->part[0].values, &m->runner, err);
-    if (!status) status = place(m, &call.extent, n_out, out, takes, err);
-    if (!status) status = vn_runner_run(m->runner, &call, (int)n_in, feeds, (int)n_out, takes, err);
+        status = vn_runner_open(net, m->engine.device, m->part[0].values, &m->runner, err);
+    if (!status) status = place(m, &spec.extent, n_out, out, takes, err);
+    if (!status) status = vn_runner_run(m->runner, &spec, (int)n_in, feeds, (int)n_out, takes, err);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "image/image.h"
+#include "metric/metric.h"
 #include "model/model.h"
 #include "nn/nn.h"
 #include "path/path.h"
@@ -20,6 +21,8 @@ struct vn_context {
     /* set by vn_context_cancel from any thread or signal handler; vn_end clears it */
     atomic_int cancel;
     vn_watch watch;
+    vn_measured measured; /* by the latest vn_eval or vn_eval_samples */
+    char *measured_by;    /* the name of the features; NULL: none */
 };
 
 /* Begins a public call: clears the error. A cancel that came before it is for this call. */
@@ -37,7 +40,7 @@ vn_status vn_end_reading(vn_context *vn, vn_status status);
 #define VN_RUN_FILES "state/files"
 
 /* What models of this context work with. */
-vn_model_host vn_context_host(vn_context *vn);
+vn_engine vn_context_engine(vn_context *vn);
 /* vn_model_open_with within another call; null_class: -1: none. */
 vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, vn_model **out,
                         vn_err *err);
@@ -68,7 +71,7 @@ typedef struct vn_net_step {
 } vn_net_step;
 
 /* call.train: with the gradients. Closed with vn_net_step_close, after a failure too. */
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_call *call,
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_spec *spec,
                            vn_recompute recompute, vn_err *err);
 /* s stays where it is */
 vn_program_options vn_net_step_options(const vn_net_step *s, const vn_context *vn);

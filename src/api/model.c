@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-vn_model_host vn_context_host(vn_context *vn) {
-    return (vn_model_host){.device = &vn->device, .pool = vn->pool, .watch = &vn->watch};
+vn_engine vn_context_engine(vn_context *vn) {
+    return (vn_engine){.device = &vn->device, .pool = vn->pool, .watch = &vn->watch};
 }
 
 /* The folder of pictures that a run was trained on. The name may be from another folder's point of
@@ -41,10 +41,10 @@ vn_status vn_model_load(vn_context *vn, const char *source, int64_t null_class, 
     const vn_model_options options = {.null_class = null_class};
     const vn_status wrong = vn_options_check(VN_OPTIONS_MODEL, &options, err);
     if (wrong) return wrong;
-    const vn_model_host host = vn_context_host(vn);
+    const vn_engine engine = vn_context_engine(vn);
     const vn_model_source from = {.path = source, .null_class = (int32_t)null_class};
     vn_status status = check_source(source, err);
-    if (!status) status = vn_model_open_source(vn, &host, &from, out, err);
+    if (!status) status = vn_model_open_source(vn, &engine, &from, out, err);
     if (status && vn_is_dir(source) && !vn_is_model_dir(source)) vn_tell_runs(source, err);
     if (!status) status = find_trained_on(*out, err);
     if (status) vn_model_close(out);
@@ -72,8 +72,8 @@ vn_status vn_model_share(vn_model *m, vn_context *vn, vn_model **out) {
     if (!m || !vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
     if (!out) return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_share: out is needed");
-    const vn_model_host host = vn_context_host(vn);
-    return vn_model_share_with(vn, &host, m, out, err);
+    const vn_engine engine = vn_context_engine(vn);
+    return vn_model_share_with(vn, &engine, m, out, err);
 }
 
 vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) {
@@ -83,9 +83,9 @@ vn_status vn_model_from_world(vn_context *vn, const char *text, vn_model **out) 
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_world: json and out are needed");
     *out = NULL;
     json_t *json = NULL;
-    const vn_model_host host = vn_context_host(vn);
+    const vn_engine engine = vn_context_engine(vn);
     vn_status status = vn_json_parse(text, strlen(text), "world", &json, err);
-    if (!status) status = vn_model_of_world(vn, &host, json, out, err);
+    if (!status) status = vn_model_of_world(vn, &engine, json, out, err);
     json_decref(json);
     return status;
 }
@@ -101,16 +101,17 @@ vn_status vn_model_from_callback(vn_context *vn, const vn_callback_model *given,
     if (!given || !out)
         return vn_fail(err, VN_BAD_ARGUMENT, "vn_model_from_callback: spec and out are needed");
     *out = NULL;
-    const vn_model_host host = vn_context_host(vn);
+    const vn_engine engine = vn_context_engine(vn);
     vn_callback_model spec = vn_callback_model_default();
     const vn_status status = vn_struct_take(&spec, sizeof spec, given, "vn_callback_model", err);
-    return status ? status : vn_model_of_callback(vn, &host, &spec, out, err);
+    return status ? status : vn_model_of_callback(vn, &engine, &spec, out, err);
 }
 
 vn_status vn_model_open_random(vn_context *vn, const char *source, vn_model **out, vn_err *err) {
-    const vn_model_host host = vn_context_host(vn);
+    const vn_engine engine = vn_context_engine(vn);
     return vn_model_open_source(
-        vn, &host, &(vn_model_source){.path = source, .null_class = -1, .random = true}, out, err);
+        vn, &engine, &(vn_model_source){.path = source, .null_class = -1, .random = true}, out,
+        err);
 }
 
 void vn_model_info_init(vn_model_info *info, size_t size) {

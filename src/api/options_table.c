@@ -16,8 +16,8 @@
     .name = #member, .type = VN_OPTION_##of_type, .offset = offsetof(OF, member),                  \
     .value = (initial), .fallback = (used), .min = (least), .max = (most)
 
-#define MOST_STEPS 16000000.0 /* of training: random streams number 2^24 steps */
-#define MOST_SEED  18446744073709551615.0
+#define MAX_STEPS 16000000.0 /* of training: random streams number 2^24 steps */
+#define MAX_SEED  18446744073709551615.0
 
 /* clang-format off */
 
@@ -65,9 +65,9 @@ static const vn_option sample_rows[] = {
     {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
      .help = "for what was trained on none, such as worlds, which know every path; a run knows its "
              "own"},
-    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S",
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S",
      .help = "sample i depends on S and i only"},
-    {NUMBER(first, UINT64, 0, 0, 0, MOST_SEED), .word = "N",
+    {NUMBER(first, UINT64, 0, 0, 0, MAX_SEED), .word = "N",
      .help = "index of the first sample: after -n 10, --first 10 draws others"},
     {TEXT(noise_file), .word = "FILE",
      .help = "begin with the tensor `noise` [N,...] of this .safetensors, of unit variance"},
@@ -104,7 +104,7 @@ static const vn_option train_rows[] = {
     {TEXT(schedule), .choices = "cosine|constant", .word = "NAME",
      .otherwise = "cosine with --minutes; constant with --steps, so that more of them may follow",
      .help = "of the learning rate: cosine (to 0) or constant"},
-    {NUMBER(warmup, INT64, -1, 50, 0, MOST_STEPS), .unit = "steps", .word = "N",
+    {NUMBER(warmup, INT64, -1, 50, 0, MAX_STEPS), .unit = "steps", .word = "N",
      .help = "steps of linear warm-up"},
     {NUMBER(weight_decay, DOUBLE, -1, 0, 0, 1e6), .word = "X", .help = "decoupled weight decay"},
     {NUMBER(clip, DOUBLE, -1, 1, 0, 1e30), .word = "X",
@@ -116,7 +116,7 @@ static const vn_option train_rows[] = {
      .help = "dropout inside the network"},
     {NUMBER(seed, UINT64, -1, 0, 0, 9.2e18), .word = "S",
      .help = "of weights, data order, noise and all else"},
-    {NUMBER(steps, INT64, 0, 0, 1, MOST_STEPS), .unit = "steps", .word = "N", .otherwise = "",
+    {NUMBER(steps, INT64, 0, 0, 1, MAX_STEPS), .unit = "steps", .word = "N", .otherwise = "",
      .help = "training steps; with --resume in all"},
     {NUMBER(minutes, DOUBLE, 0, 0, 0, 1e7), .unit = "minutes", .word = "M", .otherwise = "",
      .help = "or as many steps as fit in this time; with --resume in all"},
@@ -128,11 +128,11 @@ static const vn_option train_rows[] = {
     {FLAG(skip_bad), .help = "class folders: go on without pictures that cannot be read"},
     {NUMBER(validate, DOUBLE, -1, 0.02, 0, 0.5), .word = "P",
      .help = "part of the data that is held out for the validation loss"},
-    {NUMBER(log_every, INT64, -1, 10, 1, MOST_STEPS), .unit = "steps", .word = "N",
+    {NUMBER(log_every, INT64, -1, 10, 1, MAX_STEPS), .unit = "steps", .word = "N",
      .help = "steps between lines of RUN/log.jsonl"},
-    {NUMBER(save_every, INT64, 0, 0, 1, MOST_STEPS), .unit = "steps", .word = "N",
+    {NUMBER(save_every, INT64, 0, 0, 1, MAX_STEPS), .unit = "steps", .word = "N",
      .otherwise = "about once a minute", .help = "steps between checkpoints"},
-    {NUMBER(preview_every, INT64, 0, 0, -1, MOST_STEPS), .unit = "steps", .word = "N",
+    {NUMBER(preview_every, INT64, 0, 0, -1, MAX_STEPS), .unit = "steps", .word = "N",
      .otherwise = "after 20 seconds, then every minute",
      .help = "steps between pictures in RUN/previews; -1: none"},
     {NUMBER(microbatches, INT64, 0, 1, 1, 65536), .unit = "parts", .word = "N",
@@ -159,22 +159,34 @@ static const vn_option likelihood_rows[] = {
      .help = "relative tolerance of the integration"},
     {NUMBER(atol, DOUBLE, 1e-5, 1e-5, 1e-9, 0.1), .word = "X",
      .help = "absolute tolerance of the integration"},
-    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S", .help = "of the probes"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S", .help = "of the probes"},
 };
 #undef OF
 
 #define OF vn_eval_options
 static const vn_option eval_rows[] = {
     {TEXT(metric), .table = "metrics", .word = "NAME",
-     .help = "what is measured, on samples of --data"},
+     .help = "what is measured; several with commas"},
     {TEXT(data), .word = "DATA", .otherwise = "exact draws, for a world",
-     .help = "what `vane train` reads (.npz, points:NAME, a folder, ...) or a .safetensors with "
-             "samples"},
+     .help = "what `vane train` reads (.npz, points:NAME, a folder, ...), or a .safetensors with "
+             "samples, or a .npy of them"},
     {NUMBER(count, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
-     .otherwise = "at most 1000", .help = "how many: drawn by the seed, of each class its share"},
+     .otherwise = "at most 1000; of sets that exist, all",
+     .help = "how many: drawn by the seed, of each class its share"},
     {NUMBER(label, LABEL, VN_LABEL_ALL, VN_LABEL_ALL, 0, INT32_MAX), .word = "C",
      .help = "a class by number for all samples, null for none, all for each sample's own"},
-    {NUMBER(seed, UINT64, 0, 0, 0, MOST_SEED), .word = "S", .help = "of draws and probes"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S",
+     .help = "of draws, probes and the bootstrap"},
+    {TEXT(samples), .word = "SET",
+     .otherwise = "drawn from the model",
+     .help = "samples that exist: a .safetensors, a .npy, a folder, or a run to draw from"},
+    {TEXT(features), .table = "features", .word = "F",
+     .otherwise = "raw", .help = "what samples are compared by"},
+    {NUMBER(data_count, INT64, 0, 0, -1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "as many as samples", .help = "how many of the data; -1: all"},
+    {NUMBER(resamples, INT64, 200, 200, 0, 100000), .unit = "resamples", .word = "N",
+     .help = "of the bootstrap, for 95% intervals; 0: none"},
+    {FLAG(per_class), .help = "each class by itself too"},
 };
 #undef OF
 
@@ -206,6 +218,14 @@ static const vn_option bench_sampling_rows[] = {
 };
 #undef OF
 
+#define OF vn_token_options
+static const vn_option token_rows[] = {
+    {NUMBER(length, INT64, 0, 0, 1, 1048576), .unit = "tokens", .word = "L",
+     .otherwise = "as many as the longest text has, and none is cut",
+     .help = "ids of each text: filled up with the pad token, or cut, the end token kept"},
+};
+#undef OF
+
 #define ROWS(rows) rows, VN_COUNT(rows)
 const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_CONTEXT] = {"context", "vn_context_options", ROWS(context_rows)},
@@ -217,6 +237,7 @@ const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_BENCH] = {"bench", "vn_bench_options", ROWS(bench_rows)},
     [VN_OPTIONS_BENCH_SAMPLING] = {"bench-sampling", "vn_bench_sampling_options",
                                    ROWS(bench_sampling_rows)},
+    [VN_OPTIONS_TOKEN] = {"tokens", "vn_token_options", ROWS(token_rows)},
 };
 const size_t vn_option_table_count = VN_COUNT(vn_option_tables);
 /* clang-format on */

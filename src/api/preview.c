@@ -5,7 +5,7 @@
 #include "sample/sample.h"
 
 /* Enough to see. */
-enum { EACH_CLASS = 4, MOST_IMAGES = 40, POINTS = 1000 };
+enum { EACH_CLASS = 4, MAX_IMAGES = 40, POINTS = 1000 };
 
 bool vn_preview_possible(const vn_net_io *io) {
     const vn_shape sample = vn_net_sample(io);
@@ -13,16 +13,16 @@ bool vn_preview_possible(const vn_net_io *io) {
 }
 
 static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) {
-    const vn_model_host host = vn_context_host(p->vn);
+    const vn_engine engine = vn_context_engine(p->vn);
     vn_status status =
-        vn_net_denoiser_open(&p->net_denoiser, &host, p->net, values, p->path, p->prediction,
+        vn_net_denoiser_open(&p->net_denoiser, &engine, p->net, values, p->path, p->prediction,
                              p->sample, p->classes ? p->classes : -1, NULL, &p->denoiser, err);
     if (status) return status;
     p->size = p->denoiser.size;
     p->count = !vn_shape_is_image(p->sample) ? POINTS
                : p->classes                  ? (int64_t)p->classes * EACH_CLASS
                                              : EACH_CLASS * EACH_CLASS;
-    if (vn_shape_is_image(p->sample) && p->count > MOST_IMAGES) p->count = MOST_IMAGES;
+    if (vn_shape_is_image(p->sample) && p->count > MAX_IMAGES) p->count = MAX_IMAGES;
     p->samples = vn_alloc((size_t)p->count, (size_t)p->size * sizeof(float));
     p->labels = vn_alloc((size_t)p->count, sizeof(int32_t));
     if (!p->samples || !p->labels) return vn_no_memory(err);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { DEFAULT_COUNT = 16 };
-#define MOST_NUMBERS 0x1p60
+#define MAX_NUMBERS 0x1p60
 
 void vn_sample_options_init(vn_sample_options *o, size_t size) {
     vn_options_init(VN_OPTIONS_SAMPLE, o, size);
@@ -53,15 +53,15 @@ static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     static const char *const begins[] = {"scaled", "unit"};
     const vn_model *m = d->m;
     vn_sample_options *o = &d->o;
-    vn_way way = {
+    vn_sampling_setup setup = {
         .sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
-    vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &way, err) : VN_OK;
-    d->guide = way.own;
+    vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &setup, err) : VN_OK;
+    d->guide = setup.made_guide;
     if (status) return m->scheduler.name[0] ? vn_fail_in(err, "%s", m->source) : status;
-    o->sampler = way.sampler;
-    o->grid = way.grid;
-    o->guide = way.guide;
-    if (!o->begin) o->begin = begins[way.begin];
+    o->sampler = setup.sampler;
+    o->grid = setup.grid;
+    o->guide = setup.guide;
+    if (!o->begin) o->begin = begins[setup.begin];
     for (size_t i = 0; i < VN_COUNT(begins); i++)
         if (!strcmp(o->begin, begins[i])) d->begin = (vn_first_noise)i;
     return VN_OK;
@@ -315,10 +315,10 @@ static vn_status open_denoiser(vn_drawing *d, vn_err *err) {
 /* What was not asked for is as the model says: G of CFG and its kin, not of rules for which it is
  * no amplification (CFG++'s lambda, the scale of a reward). */
 static void settle(const vn_model *m, const vn_path *path, vn_sample_options *o) {
-    const unsigned others = VN_NEEDS_REWARD | VN_NEEDS_CLASSIFIER | VN_NEEDS_PAIRS | VN_NEEDS_SDE;
+    const unsigned others = VN_NEEDS_REWARD | VN_NEEDS_CLASSIFIER | VN_NEEDS_X0_EPS | VN_NEEDS_SDE;
     const bool other = vn_guides_need(o->guide) & others;
     if (isnan(o->guidance))
-        o->guidance = other ? vn_sampling_defaults_plain().guidance : m->sampling.guidance;
+        o->guidance = other ? vn_sampling_defaults_as_trained().guidance : m->sampling.guidance;
     if (!o->steps && !o->sigmas) o->steps = vn_sampling_defaults_steps_on(&m->sampling, path);
 }
 
@@ -347,7 +347,7 @@ static vn_status open_trajectory(vn_drawing *d, vn_err *err) {
 static vn_status check_numbers(const vn_drawing *d, vn_err *err) {
     const double numbers =
         (double)d->count * (double)d->m->size * (double)(d->o.trace ? d->levels + 1 : 1);
-    if (numbers <= MOST_NUMBERS) return VN_OK;
+    if (numbers <= MAX_NUMBERS) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "count %lld: samples of %lld numbers each, so many of them, are more than a "
                    "file can hold",

@@ -2,13 +2,13 @@
  * by every weight that trains. What vn_bench runs and vn_describe_plan plans. */
 #include "api/internal.h"
 
-vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_call *call,
+vn_status vn_net_step_open(vn_net_step *s, const vn_net *net, const vn_net_spec *spec,
                            vn_recompute recompute, vn_err *err) {
     *s = (vn_net_step){.by = {.weights = vn_net_weights(net), .recompute = recompute}};
     vn_status status = vn_graph_open(&s->graph, err);
-    if (!status) status = vn_net_build(net, s->graph, call, &s->nodes, err);
+    if (!status) status = vn_net_build(net, s->graph, spec, &s->nodes, err);
     vn_node *output = s->result = s->nodes.out[0];
-    if (status || !call->train) return status;
+    if (status || !spec->train) return status;
     s->target = vn_input(s->graph, VN_F32, output->shape);
     vn_node *difference = vn_sub(s->graph, output, s->target);
     s->result = vn_mean(s->graph, vn_unary(s->graph, difference, VN_FN_SQUARE));

@@ -102,7 +102,7 @@ static vn_status add_band(stream *s, const vn_sample_options *o, vn_err *err) {
         status = vn_fail(err, VN_BAD_ARGUMENT,
                          "%s holds no trace: a .safetensors and a picture of points do", s->path);
     if (!status && vn_saver_whole(s->path)) {
-        if (s->of->count > VN_SHOW_MOST)
+        if (s->of->count > VN_SHOW_MAX)
             status = vn_fail(err, VN_BAD_ARGUMENT, "%s: %lld samples are too many for a picture",
                              s->path, (long long)s->of->count);
         else

@@ -1,10 +1,11 @@
 /* tables.c - the kinds of things vane has, as the public header shows them: each a name and the
  * rows of one room's table. */
-#include "api/eval.h"
+#include "api/internal.h"
 #include "data/data.h"
 #include "guide/guide.h"
 #include "objective/objective.h"
 #include "sample/sample.h"
+#include "text/text.h"
 
 #include <string.h>
 
@@ -26,7 +27,9 @@ static const struct {
     {.name = "grids", .table = &vn_grids},
     {.name = "samplers", .table = &vn_samplers},
     {.name = "guides", .table = &vn_guides},
-    ROWS("metrics", vn_metric_rows, vn_metric_row_count),
+    {.name = "tokenizers", .table = &vn_text_models},
+    {.name = "metrics", .table = &vn_metrics},
+    ROWS("features", vn_feature_rows, vn_feature_row_count),
     ROWS("data", vn_data_rows, vn_data_row_count),
     ROWS("points", vn_toy_rows, vn_toy_row_count),
 };

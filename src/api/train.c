@@ -18,6 +18,8 @@
 typedef struct job {
     vn_context *vn;
     const char *source, *out;
+    const vn_train_data
+        *rows; /* samples of the program's own, which source names; NULL: a source */
     vn_train_options o;
     vn_run_dir run;   /* locked */
     vn_model_dir dir; /* what it holds, when resumed */
@@ -38,9 +40,13 @@ typedef struct job {
 
 /* ---- the parts ------------------------------------------------------------------------------- */
 
+static bool is_folder(const job *j) {
+    return !j->rows && vn_data_is_folder(j->source);
+}
+
 /* Before anything is tried in OUT. */
 static vn_status check_outside(const job *j, vn_err *err) {
-    if (!vn_data_is_folder(j->source) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
+    if (!is_folder(j) || !vn_run_dir_inside(j->out, j->source)) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "%s lies in the data, %s, where a folder is a class",
                    j->out, j->source);
 }
@@ -88,7 +94,8 @@ static vn_status open_data(job *j, vn_err *err) {
                                      .classes = j->known,
                                      .class_count = j->known_count,
                                      .watch = &j->vn->watch};
-    vn_status status = vn_data_open(j->source, &options, &j->data, err);
+    vn_status status = j->rows ? vn_data_open_rows(j->rows, &options, &j->data, err)
+                               : vn_data_open(j->source, &options, &j->data, err);
     if (status) return status;
     const vn_data_info *info = vn_data_get_info(j->data);
     if (info->train < 1) return vn_fail(err, VN_BAD_FILE, "%s: no samples to train on", j->source);
@@ -236,15 +243,17 @@ static vn_status open_net(job *j, vn_err *err) {
 
 /* Before anything of the run's size is made. */
 static vn_status check_memory(job *j, vn_err *err) {
+    const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {.device = &j->vn->device,
-                                  .net = j->net,
+                                  .parts = 1,
+                                  .part = &part,
                                   .data = j->data,
                                   .objective = j->objective,
                                   .batch = j->o.batch,
                                   .microbatches = j->o.microbatches,
                                   .recompute =
                                       j->o.recompute ? VN_RECOMPUTE_BLOCKS : VN_RECOMPUTE_CHEAP};
-    const bool may_resize = !j->o.resume && vn_data_is_folder(j->source);
+    const bool may_resize = !j->o.resume && is_folder(j);
     return vn_train_check_memory(&setup, may_resize, j->source, err);
 }
 
@@ -288,9 +297,10 @@ static json_t *describe(const job *j) {
         vn_version(), "model", vn_net_get_row(j->net)->row.name, "path", j->path_text, "predict",
         j->prediction.row->row.name, "seed", (json_int_t)j->o.seed, "classes",
         text_list(j->names, info->classes), "sampling", vn_sampling_defaults_to_json(&j->sampling),
-        "data", "source", vn_json_string(j->source), "kind", info->source, "shape", shape, "count",
-        (json_int_t)info->count, "skipped", skipped, "held", (json_int_t)info->held, "fingerprint",
-        (json_int_t)info->fingerprint, "train", vn_train_options_to_json(&j->o));
+        "data", j->rows ? "name" : "source", vn_json_string(j->source), "kind", info->source,
+        "shape", shape, "count", (json_int_t)info->count, "skipped", skipped, "held",
+        (json_int_t)info->held, "fingerprint", (json_int_t)info->fingerprint, "train",
+        vn_train_options_to_json(&j->o));
 }
 
 static vn_status save_list(const job *j, vn_err *err) {
@@ -324,7 +334,8 @@ static vn_status create(job *j, vn_err *err) {
                                       .vane = vane};
         status = vn_store_save_model(j->run.aside, &parts, err);
     }
-    if (!status) status = vn_train_create(j->run.aside, j->net, j->o.seed, err);
+    const vn_train_part part = {.net = j->net};
+    if (!status) status = vn_train_create(j->run.aside, 1, &part, j->o.seed, err);
     if (!status) status = save_list(j, err);
     json_decref(vane);
     json_decref(scheduler);
@@ -357,7 +368,7 @@ static vn_status start(job *j, const vn_train_options *requested, vn_err *err) {
 static void keep_size(job *j) {
     const json_t *data = json_object_get(j->dir.vane, "data"),
                  *shape = json_object_get(data, "shape");
-    if (j->o.size != 0 || json_array_size(shape) != 3 || !vn_data_is_folder(j->source)) return;
+    if (j->o.size != 0 || json_array_size(shape) != 3 || !is_folder(j)) return;
     const int64_t height = json_integer_value(json_array_get(shape, 1)),
                   width = json_integer_value(json_array_get(shape, 2));
     j->o.size = height == width ? height : -1;
@@ -414,10 +425,12 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
                      .steps = vn_sampling_defaults_steps_on(&j->sampling, j->path)},
         .run = j->out};
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
+    const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {
         .device = &j->vn->device,
         .watch = &j->vn->watch,
-        .net = j->net,
+        .parts = 1,
+        .part = &part,
         .data = j->data,
         .objective = j->objective,
         .run = j->out,
@@ -445,6 +458,8 @@ static vn_status run(job *j, vn_trained *result, vn_err *err) {
         vn_log(&j->vn->watch, VN_LOG_INFO, "%s: %d class%s; path %s, predicts %s", j->source,
                (int)info->classes, info->classes == 1 ? "" : "es", j->path_text,
                j->prediction.row->row.name);
+    if (info->brings_noise)
+        vn_log(&j->vn->watch, VN_LOG_INFO, "%s: each sample brings its noise", j->source);
     const vn_status status = vn_train_run(&setup, result, err);
     if (vn_data_get_info(j->data)->named > 0 && result->step > 0)
         vn_fail_after(err, "`resume` goes on after that");
@@ -470,9 +485,10 @@ static vn_train_result result_of(const vn_trained *t, vn_status status) {
 }
 
 /* All of a call, with its struct of options as the library knows it. */
-static vn_status train(vn_context *vn, const char *data, const char *out, const vn_train_options *o,
-                       vn_trained *trained, vn_err *err) {
-    job j = {.vn = vn, .source = data, .out = out};
+static vn_status train(vn_context *vn, const char *source, const vn_train_data *rows,
+                       const char *out, const vn_train_options *o, vn_trained *trained,
+                       vn_err *err) {
+    job j = {.vn = vn, .source = source, .rows = rows, .out = out};
     vn_status status = o->resume ? resume(&j, o, err) : start(&j, o, err);
     if (!status) status = run(&j, trained, err);
     close_job(&j);
@@ -480,20 +496,47 @@ static vn_status train(vn_context *vn, const char *data, const char *out, const 
     return status;
 }
 
+void vn_train_data_init(vn_train_data *o, size_t size) {
+    static const vn_train_data initial = {0};
+    vn_struct_init(o, size, &initial, sizeof initial);
+}
+
+/* Of vn_train and vn_train_on: `rows` or, if that is NULL, `source`. */
+static vn_status train_on(vn_context *vn, const char *source, const vn_train_data *rows,
+                          const char *out, const vn_train_options *options, vn_train_result *result,
+                          vn_err *err) {
+    vn_train_options o = vn_train_options_default();
+    vn_train_data known_rows = vn_train_data_default();
+    vn_trained trained = {0};
+    vn_status status = result ? vn_struct_check(result, "vn_train_result", err) : VN_OK;
+    if (status) return status;
+    status = vn_struct_take(&o, sizeof o, options, "vn_train_options", err);
+    if (!status)
+        status = vn_struct_take(&known_rows, sizeof known_rows, rows, "vn_train_data", err);
+    if (!status)
+        status = train(vn, rows ? vn_data_rows_name(&known_rows) : source,
+                       rows ? &known_rows : NULL, out, &o, &trained, err);
+    const vn_train_result known = result_of(&trained, status);
+    if (result) vn_struct_give(result, &known, sizeof known);
+    return status;
+}
+
 vn_status vn_train(vn_context *vn, const char *data, const char *out,
                    const vn_train_options *options, vn_train_result *result) {
     if (!vn) return VN_BAD_ARGUMENT;
     vn_err *err = vn_begin(vn);
-    vn_train_options o = vn_train_options_default();
-    vn_trained trained = {0};
-    vn_status status = VN_OK;
     if (!data || !out || !options)
-        status = vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed");
-    if (!status && result) status = vn_struct_check(result, "vn_train_result", err);
-    if (status) return vn_end(vn, status);
-    status = vn_struct_take(&o, sizeof o, options, "vn_train_options", err);
-    if (!status) status = train(vn, data, out, &o, &trained, err);
-    const vn_train_result known = result_of(&trained, status);
-    if (result) vn_struct_give(result, &known, sizeof known);
-    return vn_end(vn, status);
+        return vn_end(vn,
+                      vn_fail(err, VN_BAD_ARGUMENT, "vn_train: data, out and options are needed"));
+    return vn_end(vn, train_on(vn, data, NULL, out, options, result, err));
+}
+
+vn_status vn_train_on(vn_context *vn, const vn_train_data *data, const char *out,
+                      const vn_train_options *options, vn_train_result *result) {
+    if (!vn) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(vn);
+    if (!data || !out || !options)
+        return vn_end(
+            vn, vn_fail(err, VN_BAD_ARGUMENT, "vn_train_on: data, out and options are needed"));
+    return vn_end(vn, train_on(vn, NULL, data, out, options, result, err));
 }

@@ -250,3 +250,17 @@ vn_status vn_array_read_i32(const vn_array *t, int32_t *out, vn_err *err) {
     }
     return status;
 }
+
+/* By bits: compilers vectorise that, and no option such as -ffast-math changes it. */
+int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x) {
+    for (int64_t i = 0; i < n; i++, x += size) {
+        uint32_t found = 0;
+        for (int64_t j = 0; j < size; j++) {
+            uint32_t bits;
+            memcpy(&bits, &x[j], sizeof bits);
+            found |= (bits & 0x7F800000) == 0x7F800000;
+        }
+        if (found) return i;
+    }
+    return -1;
+}

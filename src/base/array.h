@@ -42,4 +42,7 @@ void vn_array_read_f32(const vn_array *a, float *out);
 vn_status vn_array_read_i64(const vn_array *a, int64_t *out, vn_err *err);
 vn_status vn_array_read_i32(const vn_array *a, int32_t *out, vn_err *err);
 
+/* The first row of x [n,size] with a number that is not finite; -1: none. */
+int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
+
 #endif

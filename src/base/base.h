@@ -106,10 +106,11 @@ typedef enum vn_stream {
     VN_STREAM_DROPOUT,     /* dropout inside a network */
     VN_STREAM_DATA,        /* synthetic data */
     VN_STREAM_TEST,
-    VN_STREAM_SELECT,   /* which samples of a population survive */
-    VN_STREAM_GUIDE,    /* random conditions and times of guides */
-    VN_STREAM_PROBE,    /* random vectors of trace estimates */
-    VN_STREAM_DIRECTION /* random directions of sliced score matching */
+    VN_STREAM_SELECT,    /* which samples of a population survive */
+    VN_STREAM_GUIDE,     /* random conditions and times of guides */
+    VN_STREAM_PROBE,     /* random vectors of trace estimates */
+    VN_STREAM_DIRECTION, /* random directions of sliced score matching and sliced distances */
+    VN_STREAM_RESAMPLE   /* bootstrap and subsets of metrics */
 } vn_stream;
 
 void vn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
@@ -165,7 +166,7 @@ typedef enum vn_want {
 
 /* from this deviation on a blur is the mean of all queries, as in the paper's code */
 #define VN_BLUR_INFINITE 1e4
-#define VN_BLUR_LEAST    0.2 /* below 1/6 its kernel has one tap */
+#define VN_BLUR_MIN      0.2 /* below 1/6 its kernel has one tap */
 
 /* ---- names and numbers: one of a list by what a person writes (names.c) ---------------------- */
 

@@ -3,9 +3,10 @@
  * jansson has a parser, but it goes on when its token buffer cannot grow: a key then silently loses
  * a character, and a string without its end is read past it (2.14). Files are untrusted and every
  * allocation may fail here, so the text is read by this recursive descent, and jansson keeps the
- * values. Duplicate keys, NUL, invalid UTF-8, integers beyond 64 bits and numbers beyond double are
- * refused; and more values than any config or world has, since a value of two bytes of text takes a
- * hundred times as many in memory.
+ * values. Duplicate keys, NUL, invalid UTF-8 and numbers beyond double are refused; and more values
+ * than any config or world has, since a value of two bytes of text takes a hundred times as many in
+ * memory. Whole numbers beyond 64 bits, such as the 10^30 that transformers writes for no limit,
+ * are reals.
  *
  * Python's json writes three words that RFC 8259 does not have: NaN, Infinity and -Infinity, which
  * diffusers' DPM-Solvers have in every scheduler_config.json. They become strings of these letters
@@ -17,7 +18,7 @@
 
 #define DEEPEST        256
 #define LONGEST_NUMBER 63
-#define MOST_VALUES    2000000
+#define MAX_VALUES     2000000
 
 typedef struct parser {
     const char *at, *begin, *end;
@@ -242,8 +243,8 @@ static json_t *parse_number(parser *p) {
     text[n] = 0;
     double number;
     int64_t integer;
-    if (real ? !vn_parse_double(text, &number) : !vn_parse_int(text, &integer))
-        return fail_at(p, from, "a number is too large");
+    if (!real && !vn_parse_int(text, &integer)) real = true;
+    if (real && !vn_parse_double(text, &number)) return fail_at(p, from, "a number is too large");
     return made(p, real ? json_real(number) : json_integer(integer));
 }
 
@@ -303,7 +304,7 @@ static json_t *parse_items(parser *p, json_t *container, bool (*item)(parser *, 
 static json_t *parse_value(parser *p) {
     skip_space(p);
     if (p->at == p->end) return fail_here(p, "a value");
-    if (++p->values > MOST_VALUES) return fail_at(p, p->at, "more than two million values");
+    if (++p->values > MAX_VALUES) return fail_at(p, p->at, "more than two million values");
     if (take(p, '{')) return parse_items(p, json_object(), parse_member, '}');
     if (take(p, '[')) return parse_items(p, json_array(), parse_element, ']');
     if (take(p, '"')) return parse_string(p);

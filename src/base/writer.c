@@ -71,9 +71,9 @@ static bool is_link(const char *path) {
 }
 
 char *vn_follow_links(const char *path) {
-    enum { MOST_LINKS = 40 }; /* the kernel's */
+    enum { MAX_LINKS = 40 }; /* the kernel's */
     char *at = vn_strdup(path);
-    for (int i = 0; at && i < MOST_LINKS && is_link(at); i++) {
+    for (int i = 0; at && i < MAX_LINKS && is_link(at); i++) {
         char *next = link_target(at);
         vn_free(at);
         at = next;

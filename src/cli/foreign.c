@@ -291,7 +291,7 @@ static const foreign table[] = {
      "metrics metric eval evaluate fid", "vane eval measures what was trained"},
     {"train", NULL,
      "wandb use-wandb tensorboard report-to tracker logger log-with wandb-project",
-     "a line for each logged step is in RUN/log.jsonl"},
+     "vane log RUN --tensorboard DIR writes event files; the log itself is RUN/log.jsonl"},
 
     /* ---- the machine ---- */
     {NULL, "threads",

@@ -221,7 +221,8 @@ static bool parse_argument(parser *p, const char *text) {
     void *into;
     const cli_option *o;
     for (size_t i = 0; (o = row_at(p, i, &into)); i++) {
-        if (cli_is_argument(o) && !p->seen[i]) return set(p, i, o->name, text);
+        if (cli_is_argument(o) && (!p->seen[i] || o->type == CLI_TEXTS))
+            return set(p, i, o->name, text);
     }
     return cli_misuse(p->verb, "one argument too many: '%s'; see: vane %s --help", text, p->verb);
 }

@@ -25,7 +25,7 @@ typedef enum cli_type {
     CLI_DOUBLE,  /* double */
     CLI_CHOICE,  /* int: index into `value`, which is "a|b|c" */
     CLI_NUMBERS, /* cli_numbers: numbers with commas between them, or from:to:step */
-    CLI_TEXTS    /* cli_texts: the flag may be given more than once */
+    CLI_TEXTS    /* cli_texts: the flag or argument may be given more than once */
 } cli_type;
 
 /* Numbers from the command line; freed by the verb with cli_numbers_free. */

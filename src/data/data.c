@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
+enum { MAX_MEMORY = 1 << 30, MAX_BATCH = 1 << 24 };
 
 /* clang-format off */
 const vn_data_row vn_data_rows[] = {
@@ -15,7 +15,10 @@ const vn_data_row vn_data_rows[] = {
     {{"world", "FILE.json, a mixture of Gaussians; points are drawn from it: FILE.json:count=50000",
       "vane", vn_world_data_params},
      vn_world_data_detect, vn_world_data_open},
-    {{"npz", "FILE.npz with images (uint8) or points (float), labels, class_names", "numpy", NULL},
+    {{"npz",
+      "FILE.npz with images (uint8, or floats in [-1, 1]) or points (float), labels, class_names, "
+      "noise",
+      "numpy", NULL},
      vn_npz_detect, vn_npz_open},
     {{"idx",
       "a folder with train-images-idx3-ubyte(.gz) and its labels, or one file of such a pair",
@@ -96,9 +99,10 @@ static vn_status refuse_unknown(const char *source, vn_err *err) {
                    source);
 }
 
+/* row NULL: samples of a program's own. */
 static vn_status check_options(const vn_data_options *o, const vn_data_row *row, const char *source,
                                vn_err *err) {
-    const bool folder = row->open == vn_folder_open;
+    const bool folder = row && row->open == vn_folder_open;
     if (!(o->validate >= 0.0 && o->validate <= 0.5))
         return vn_fail(err, VN_BAD_ARGUMENT, "validate must lie in [0, 0.5], not %g", o->validate);
     if (o->size < -1 || o->size > VN_IMAGE_MAX_SIDE)
@@ -111,6 +115,29 @@ static vn_status check_options(const vn_data_options *o, const vn_data_row *row,
     if (!folder && o->grey)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "grey has no effect on %s: only folders of pictures are converted", source);
+    if (!row && o->skip_bad)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "`skip_bad` has no effect on %s: only files are passed over", source);
+    return VN_OK;
+}
+
+/* Numbers of images that are floats are taken as they are, so that their range is told. */
+static vn_status tell_range(const vn_source *s, const float *x, const char *source,
+                            const vn_watch *watch, vn_err *err) {
+    enum { BYTES_LIKELY = 16 };
+    const size_t n = (size_t)s->count * vn_source_sample_size(s);
+    float least = x[0], most = x[0];
+    for (size_t i = 1; i < n; i++) {
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+    }
+    if (most > BYTES_LIKELY && !s->rows)
+        return vn_fail(err, VN_BAD_FILE,
+                       "%s: images of floats hold numbers up to %g: they are to lie in [-1, 1]",
+                       source, (double)most);
+    vn_log(watch, VN_LOG_INFO, "%s: the images' numbers lie in [%.3g, %.3g]%s", source,
+           (double)least, (double)most,
+           least >= 0 ? "; pictures of [-1, 1] have negative ones" : "");
     return VN_OK;
 }
 
@@ -128,7 +155,10 @@ static vn_status check_source(const vn_source *s, const vn_data_options *options
         if (!isfinite(s->points[i]))
             return vn_fail(err, VN_BAD_FILE, "%s: point %lld is not finite", source,
                            (long long)(i / (size_t)s->sample.dim[0]));
-    return VN_OK;
+    const float *floats = s->rows ? vn_rows_array(s->rows) : s->points;
+    return vn_shape_is_image(&s->sample) && floats
+               ? tell_range(s, floats, source, options->watch, err)
+               : VN_OK;
 }
 
 /* Root mean square distance of a coordinate from its own mean. */
@@ -161,9 +191,9 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
                                   .order = &d->order,
                                   .count = d->source.count,
                                   .sample_bytes = vn_source_sample_size(&d->source),
-                                  .memory = options->memory > 0   ? options->memory
-                                            : share < MOST_MEMORY ? share
-                                                                  : MOST_MEMORY,
+                                  .memory = options->memory > 0  ? options->memory
+                                            : share < MAX_MEMORY ? share
+                                                                 : MAX_MEMORY,
                                   .threads = threads,
                                   .skip_bad = options->skip_bad};
     const vn_status status = vn_feed_open(&feed, &d->feed, err);
@@ -172,13 +202,15 @@ static vn_status open_feed(vn_data *d, const vn_data_options *options, vn_err *e
     return VN_OK;
 }
 
-static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *watch, vn_err *err) {
+static vn_status fill_info(vn_data *d, const char *kind, const vn_watch *watch, vn_err *err) {
     const vn_source *s = &d->source;
     double spread = 0.0;
     uint32_t fingerprint = 0;
-    vn_status status = s->points ? deviation(s, watch, &spread, err) : VN_OK;
+    const bool points = s->points && !vn_shape_is_image(&s->sample);
+    const size_t numbers = (size_t)s->count * vn_source_sample_size(s);
+    vn_status status = points ? deviation(s, watch, &spread, err) : VN_OK;
     if (!status) status = vn_source_fingerprint(s, watch, &fingerprint, err);
-    d->info = (vn_data_info){.source = row->row.name,
+    d->info = (vn_data_info){.source = kind,
                              .sample = s->sample,
                              .classes = s->classes,
                              .count = s->count,
@@ -186,8 +218,10 @@ static vn_status fill_info(vn_data *d, const vn_data_row *row, const vn_watch *w
                              .train = d->order.train,
                              .held = d->order.held,
                              .deviation = spread,
-                             .memory = (size_t)s->count * vn_source_sample_size(s) *
-                                       (s->points ? sizeof *s->points : sizeof *s->pixels),
+                             .brings_noise = s->brings_noise,
+                             .memory = (s->rows ? 0 : numbers) *
+                                           (s->points ? sizeof *s->points : sizeof *s->pixels) +
+                                       (s->noise ? numbers : 0) * sizeof *s->noise,
                              .fingerprint = fingerprint};
     return status;
 }
@@ -202,18 +236,28 @@ static vn_status hold_to_list(vn_data *d, const vn_data_options *options, vn_err
     return vn_folder_save_list(d->source.folder, d->source.labels, options->list, err);
 }
 
-static vn_status open_source(vn_data *d, const vn_data_row *row, const char *source,
-                             const vn_data_options *options, vn_err *err) {
-    vn_status status = row->open(source, options, &d->source, err);
-    if (!status) status = check_source(&d->source, options, source, err);
+/* What follows once the source is read. */
+static vn_status settle(vn_data *d, const char *kind, const char *source,
+                        const vn_data_options *options, vn_err *err) {
+    vn_status status = check_source(&d->source, options, source, err);
     if (!status) status = vn_source_settle_classes(&d->source, options, source, err);
     if (!status && options->list) status = hold_to_list(d, options, err);
     if (!status)
         status = vn_order_open(&d->order, d->source.count, options->validate, options->seed,
                                options->watch, err);
-    if (!status) status = fill_info(d, row, options->watch, err);
+    if (!status) status = fill_info(d, kind, options->watch, err);
     if (status) return status;
     return d->source.folder ? open_feed(d, options, err) : VN_OK;
+}
+
+static vn_data *new_data(const vn_data_options *options) {
+    vn_data *d = vn_calloc(1, sizeof *d);
+    if (!d) return NULL;
+    d->seed = options->seed;
+    d->flip = options->flip;
+    d->watch = options->watch;
+    for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
+    return d;
 }
 
 vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out,
@@ -223,18 +267,30 @@ vn_status vn_data_open(const char *source, const vn_data_options *options, vn_da
     const vn_data_row *row = find_row(source);
     vn_status status =
         row ? check_options(options, row, source, &own) : refuse_unknown(source, &own);
-    vn_data *d = !status ? vn_calloc(1, sizeof *d) : NULL;
+    vn_data *d = !status ? new_data(options) : NULL;
     if (!status && !d) status = vn_no_memory(&own);
     if (d) {
-        d->seed = options->seed;
-        d->flip = options->flip;
-        d->watch = options->watch;
-        for (int i = 0; i < 256; i++) d->level[i] = (float)i / 127.5f - 1.0f;
-        status = open_source(d, row, source, options, &own);
+        status = row->open(source, options, &d->source, &own);
+        if (!status) status = settle(d, row->row.name, source, options, &own);
         if (!status && options->list) status = vn_data_keep_list(d, options->list, &own);
     }
     if (status) vn_data_close(&d);
     if (status && err) *err = own;
+    *out = d;
+    return status;
+}
+
+vn_status vn_data_open_rows(const vn_train_data *rows, const vn_data_options *options,
+                            vn_data **out, vn_err *err) {
+    const char *name = vn_data_rows_name(rows);
+    vn_status status = check_options(options, NULL, name, err);
+    *out = NULL;
+    if (status) return status;
+    vn_data *d = new_data(options);
+    if (!d) return vn_no_memory(err);
+    status = vn_rows_open(rows, options->watch, &d->source, err);
+    if (!status) status = settle(d, vn_rows_kind(rows), name, options, err);
+    if (status) vn_data_close(&d);
     *out = d;
     return status;
 }
@@ -331,30 +387,56 @@ static vn_status fail_at(vn_data *d, int64_t index, vn_err *err) {
     return vn_fail_after(err, "repair or remove it, or go on without it (`skip_bad`)");
 }
 
-/* The sample at one position; *index receives which it is. */
-static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x,
-                             int64_t *index, vn_err *err) {
-    const vn_source *s = &d->source;
-    const size_t size = vn_source_sample_size(s);
-    const uint8_t *pixels = NULL;
-    if (d->feed) {
-        vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
-        if (status) return fail_at(d, *index, err);
-        status = take_spoilt(d, err);
-        copy_image(d, pixels, flips(d, part, position), x);
-        vn_feed_done(d->feed);
-        return status;
-    }
-    *index = vn_order_at(&d->order, part, position);
-    if (s->points)
-        memcpy(x, s->points + (size_t)*index * size, size * sizeof *x);
-    else
-        copy_image(d, s->pixels + (size_t)*index * size, flips(d, part, position), x);
-    return VN_OK;
+/* An image of floats [H,W,C], left and right exchanged. */
+static void mirror(const vn_data *d, float *x) {
+    const int64_t c = d->source.sample.dim[0], h = d->source.sample.dim[1],
+                  w = d->source.sample.dim[2];
+    for (int64_t i = 0; i < h; i++)
+        for (int64_t j = 0; j < w / 2; j++)
+            for (int64_t k = 0; k < c; k++) {
+                float *a = &x[(i * w + j) * c + k], *b = &x[(i * w + w - 1 - j) * c + k];
+                const float kept = *a;
+                *a = *b;
+                *b = kept;
+            }
 }
 
-vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
-                        int32_t *labels, vn_err *err) {
+/* A picture of a folder. */
+static vn_status take_picture(vn_data *d, vn_data_part part, uint64_t position, float *x,
+                              int64_t *index, vn_err *err) {
+    const uint8_t *pixels = NULL;
+    vn_status status = vn_feed_take(d->feed, part, position, &pixels, index, err);
+    if (status) return fail_at(d, *index, err);
+    status = take_spoilt(d, err);
+    copy_image(d, pixels, flips(d, part, position), x);
+    vn_feed_done(d->feed);
+    return status;
+}
+
+/* The sample at one position, and its noise (NULL: not wanted); *index receives which it is. */
+static vn_status copy_sample(vn_data *d, vn_data_part part, uint64_t position, float *x,
+                             float *noise, int64_t *index, vn_err *err) {
+    const vn_source *s = &d->source;
+    const size_t size = vn_source_sample_size(s);
+    if (d->feed) return take_picture(d, part, position, x, index, err);
+    *index = vn_order_at(&d->order, part, position);
+    const bool flip = flips(d, part, position);
+    const size_t at = (size_t)*index * size;
+    vn_status status = VN_OK;
+    if (s->rows)
+        status = vn_rows_read(s->rows, *index, x, noise, err);
+    else if (s->points)
+        memcpy(x, s->points + at, size * sizeof *x);
+    else
+        copy_image(d, s->pixels + at, flip, x);
+    if (noise && s->noise) memcpy(noise, s->noise + at, size * sizeof *noise);
+    if (!status && flip && !s->pixels) mirror(d, x);
+    if (!status && flip && noise) mirror(d, noise);
+    return status;
+}
+
+vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        float *noise, int32_t *labels, vn_err *err) {
     const vn_source *s = &data->source;
     const size_t size = vn_source_sample_size(s);
     vn_err own = {0};
@@ -363,14 +445,22 @@ vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int
         return vn_fail(err, VN_BAD_ARGUMENT, "a batch of %lld samples", (long long)n);
     if (part == VN_DATA_HELD && data->order.held == 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "no samples are held out");
+    if (noise && !s->brings_noise)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the samples bring no noise");
     for (int64_t i = 0; i < n; i++) {
         int64_t index = 0;
-        const vn_status status =
-            copy_sample(data, part, position + (uint64_t)i, x + (size_t)i * size, &index, err);
+        const size_t at = (size_t)i * size;
+        const vn_status status = copy_sample(data, part, position + (uint64_t)i, x + at,
+                                             noise ? noise + at : NULL, &index, err);
         if (status) return status;
         if (labels) labels[i] = s->labels ? s->labels[index] : VN_LABEL_NULL;
     }
     return VN_OK;
+}
+
+vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        int32_t *labels, vn_err *err) {
+    return vn_data_pairs(data, part, position, n, x, NULL, labels, err);
 }
 
 vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err) {
@@ -378,6 +468,7 @@ vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err 
     const size_t size = vn_source_sample_size(s);
     vn_status status = VN_OK;
     if (label) *label = s->labels ? s->labels[i] : VN_LABEL_NULL;
+    if (s->rows) return vn_rows_read(s->rows, i, x, NULL, err);
     if (s->points) {
         memcpy(x, s->points + (size_t)i * size, size * sizeof *x);
     } else if (s->pixels) {

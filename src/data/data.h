@@ -59,8 +59,10 @@ typedef struct vn_data_info {
     int64_t skipped;    /* folders: pictures that cannot be read and are passed over */
     int64_t named; /* folders: pictures that failed a batch, and are to be repaired or removed */
     int64_t train, held;
-    /* points: root mean square distance of a coordinate from its mean; images: 0 */
+    /* points: root mean square distance of a coordinate from its mean; images, and samples of a
+     * program's own: 0 */
     double deviation;
+    bool brings_noise; /* each sample: vn_data_pairs */
     /* most bytes that samples and decoding will hold: for folders the decoded pictures kept or made
      * ahead (within options.memory), and the largest file and picture once for each thread */
     size_t memory;
@@ -73,6 +75,13 @@ typedef struct vn_data_info {
  * VN_NO_MEMORY. */
 vn_status vn_data_open(const char *source, const vn_data_options *options, vn_data **out,
                        vn_err *err);
+/* Samples of a program's own (vane.h), which are used until the data is closed; the struct itself
+ * is copied. info.source is "arrays" or "callback". Errors name rows->name, or that. Options of
+ * files are refused. */
+vn_status vn_data_open_rows(const vn_train_data *rows, const vn_data_options *options,
+                            vn_data **out, vn_err *err);
+/* What messages call them. */
+const char *vn_data_rows_name(const vn_train_data *rows);
 void vn_data_close(vn_data **data); /* stops and joins the threads */
 /* Whether it would be opened as a folder of pictures, where every folder inside is a class. */
 bool vn_data_is_folder(const char *source);
@@ -116,12 +125,26 @@ typedef enum vn_data_part {
  * info.train. */
 vn_status vn_data_batch(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
                         int32_t *labels, vn_err *err);
+/* The same with the noise that each sample brings, in x's layout, where info.brings_noise; noise
+ * NULL: not wanted. */
+vn_status vn_data_pairs(vn_data *data, vn_data_part part, uint64_t position, int64_t n, float *x,
+                        float *noise, int32_t *labels, vn_err *err);
 
 /* Sample i in the source's own order, as it is: for those who read a few of many. label may be
  * NULL. */
 vn_status vn_data_at(vn_data *data, int64_t i, float *x, int32_t *label, vn_err *err);
 /* [info.count], owned by data; NULL where K is 0 */
 const int32_t *vn_data_labels(const vn_data *data);
+
+/* ---- .npy files of samples ------------------------------------------------------------------- */
+
+/* An array of floats, [N,...], that is read by row. The file is untrusted: its size is checked.
+ * Closed with vn_npy_file_close. */
+typedef struct vn_npy_file vn_npy_file;
+vn_status vn_npy_file_open(const char *path, vn_npy_file **out, vn_err *err);
+void vn_npy_file_close(vn_npy_file **f); /* safe on NULL */
+vn_shape vn_npy_file_shape(const vn_npy_file *f);
+vn_status vn_npy_file_row(const vn_npy_file *f, int64_t row, float *x, vn_err *err);
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 

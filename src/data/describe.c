@@ -53,6 +53,7 @@ vn_status vn_source_describe(const vn_source *s, const char *kind, json_t **out,
     bool ok = *out != NULL && put(*out, "kind", json_string(kind)) &&
               put(*out, "count", json_integer((json_int_t)s->count));
     if (ok) ok = s->folder ? vn_folder_describe(s->folder, *out) : put_shape(s, *out);
+    if (ok && s->brings_noise) ok = put(*out, "noise", json_string("each sample brings its own"));
     if (ok) ok = put_classes(s, *out);
     if (ok) ok = put_left_out(s, *out);
     if (ok) return VN_OK;

@@ -26,6 +26,7 @@ vn_status vn_reading_advance(vn_reading *r, uint64_t bytes, vn_err *err);
 #define VN_DEFLATE_RATIO 1032
 
 typedef struct vn_folder vn_folder;
+typedef struct vn_rows vn_rows;
 
 /* What was read. A reader fills it from zero; on failure it may stay half filled: vn_source_close
  * frees what is there. */
@@ -39,8 +40,11 @@ typedef struct vn_source {
     int32_t left_out_count;
     int32_t *labels;   /* [count]; NULL when classes is 0 */
     uint8_t *pixels;   /* [count, H, W, C], or */
-    float *points;     /* [count, D], or */
-    vn_folder *folder; /* pictures decoded when they are needed */
+    float *points;     /* [count, D], or images [count, H, W, C] of floats, or */
+    vn_folder *folder; /* pictures decoded when they are needed, or */
+    vn_rows *rows;     /* samples of a program's own */
+    bool brings_noise; /* with each sample: rows do, or */
+    float *noise;      /* like points */
     /* what points were drawn from, where that is a mixture of Gaussians; else NULL */
     vn_world *world;
     vn_arena arena;
@@ -143,6 +147,20 @@ vn_status vn_folder_check_labels(const vn_folder *folder, const int32_t *labels,
 bool vn_folder_describe(const vn_folder *folder, json_t *out);
 /* Whether the folder itself is still there: else its files are not to be blamed. */
 bool vn_folder_is_there(const vn_folder *folder);
+
+/* ---- samples of a program's own -------------------------------------------------------------- */
+
+/* "arrays" or "callback" */
+const char *vn_rows_kind(const vn_train_data *rows);
+vn_status vn_rows_open(const vn_train_data *data, const vn_watch *watch, vn_source *out,
+                       vn_err *err);
+void vn_rows_close(vn_rows **rows);
+/* Sample i, [H,W,C] or [D], and its noise likewise (NULL: not wanted). One caller at a time. */
+vn_status vn_rows_read(const vn_rows *r, int64_t i, float *x, float *noise, vn_err *err);
+/* What a fingerprint is of: arrays as they were given, NULL of a callback, and its key. */
+const float *vn_rows_array(const vn_rows *r);
+const float *vn_rows_noise(const vn_rows *r);
+uint64_t vn_rows_key(const vn_rows *r);
 
 /* ---- which sample stands at a position ------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
-/* npz.c - numpy's archive: `images` (uint8, [N,H,W], [N,H,W,C] or [N,C,H,W]) or `points` (float,
- * [N,D]), `labels` (whole numbers, [N]; may be missing) and `class_names` (text, [K]; may be
- * missing). Stored or compressed, through libzip.
+/* npz.c - numpy's archive: `images` (uint8, or floats in [-1, 1]; [N,H,W], [N,H,W,C] or [N,C,H,W])
+ * or `points` (float, [N,D]), `labels` (whole numbers, [N]), `class_names` (text, [K]) and `noise`
+ * (float, as images or points), which may be missing. Stored or compressed, through libzip.
  *
  * What the archive says of a member's size is believed only as far as its compressed bytes can
  * carry it, so memory is never taken on a small file's word alone. Arrays are streamed: nothing is
@@ -128,8 +128,8 @@ static bool is_channels(int64_t n) {
 /* Sets the shape; *planar when each image is [C, H, W]. Where both readings fit, channels are
  * last. */
 static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_err *err) {
-    if (a->kind != 'u' || a->bytes != 1)
-        return vn_fail(err, VN_UNSUPPORTED, "images must be uint8");
+    if (a->kind != 'f' && (a->kind != 'u' || a->bytes != 1))
+        return vn_fail(err, VN_UNSUPPORTED, "images must be uint8, or floats in [-1, 1]");
     if (a->rank != 3 && a->rank != 4)
         return vn_fail(err, VN_BAD_FILE,
                        "images must be [N,H,W], [N,H,W,C] or [N,C,H,W], not of %d axes", a->rank);
@@ -143,6 +143,27 @@ static vn_status image_shape(const vn_npy *a, vn_source *out, bool *planar, vn_e
     out->sample.dim[0] = channels;
     out->sample.dim[1] = a->dim[*planar ? 2 : 1];
     out->sample.dim[2] = a->dim[*planar ? 3 : 2];
+    return VN_OK;
+}
+
+/* Floats of samples, [N,..] of `numbers` each; planar: each is [C,H,W] there, [H,W,C] in `to`. */
+static vn_status read_floats(member *m, bool planar, size_t channels, size_t numbers, float *to,
+                             vn_err *err) {
+    uint8_t chunk[CHUNK * 8];
+    const vn_npy *a = &m->array;
+    const size_t plane = numbers / channels;
+    for (size_t first = 0; first < a->count; first += CHUNK) {
+        const size_t n = a->count - first < CHUNK ? a->count - first : CHUNK;
+        const vn_status status = member_read(m, chunk, n * (size_t)a->bytes, err);
+        if (status) return status;
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = first + i, within = at % numbers;
+            const float x = (float)vn_npy_float(a, chunk + i * (size_t)a->bytes);
+            if (!isfinite(x))
+                return vn_fail(err, VN_BAD_FILE, "row %zu holds %g", at / numbers, (double)x);
+            to[planar ? at - within + within % plane * channels + within / plane : at] = x;
+        }
+    }
     return VN_OK;
 }
 
@@ -160,8 +181,14 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     const size_t channels = (size_t)out->sample.dim[0],
                  plane = (size_t)(out->sample.dim[1] * out->sample.dim[2]);
     const size_t numbers = m->array.count / (size_t)out->count;
-    status = vn_source_fits(out->count, (double)numbers, err);
+    const bool floats = m->array.kind == 'f';
+    status = vn_source_fits(out->count, (double)numbers * (floats ? sizeof(float) : 1), err);
     if (status) return status;
+    if (floats) {
+        out->points = vn_alloc(m->array.count, sizeof *out->points);
+        return out->points ? read_floats(m, planar, channels, numbers, out->points, err)
+                           : vn_no_memory(err);
+    }
     uint8_t *work = vn_alloc(channels, plane);
     out->pixels = vn_alloc(m->array.count, 1);
     status = work != NULL && out->pixels ? member_read(m, out->pixels, m->array.count, err)
@@ -172,7 +199,7 @@ static vn_status read_images(member *m, vn_source *out, vn_err *err) {
     return status;
 }
 
-/* Streams all elements through `take`. */
+/* Streams all elements of whole numbers through `take`. */
 static vn_status each_chunk(member *m,
                             vn_status (*take)(const vn_npy *, const uint8_t *, size_t, size_t,
                                               vn_source *, vn_err *),
@@ -186,18 +213,6 @@ static vn_status each_chunk(member *m,
         if (!status) status = take(a, chunk, first, n, out, err);
     }
     return status;
-}
-
-static vn_status take_points(const vn_npy *a, const uint8_t *chunk, size_t first, size_t n,
-                             vn_source *out, vn_err *err) {
-    for (size_t i = 0; i < n; i++) {
-        const float x = (float)vn_npy_float(a, chunk + i * (size_t)a->bytes);
-        if (!isfinite(x))
-            return vn_fail(err, VN_BAD_FILE, "row %zu holds %g", (first + i) / (size_t)a->dim[1],
-                           (double)x);
-        out->points[first + i] = x;
-    }
-    return VN_OK;
 }
 
 static vn_status read_points(member *m, vn_source *out, vn_err *err) {
@@ -214,7 +229,31 @@ static vn_status read_points(member *m, vn_source *out, vn_err *err) {
         vn_source_fits(out->count, (double)a->dim[1] * sizeof *out->points, err);
     if (status) return status;
     out->points = vn_alloc(a->count, sizeof *out->points);
-    return out->points ? each_chunk(m, take_points, out, err) : vn_no_memory(err);
+    return out->points ? read_floats(m, false, 1, (size_t)a->dim[1], out->points, err)
+                       : vn_no_memory(err);
+}
+
+/* Like the images or points, which were read before. */
+static vn_status read_noise(member *m, vn_source *out, vn_err *err) {
+    const vn_npy *a = &m->array;
+    const size_t numbers = vn_source_sample_size(out);
+    const bool image = vn_shape_is_image(&out->sample);
+    vn_source like = {0};
+    bool planar = false;
+    if (a->kind != 'f') return vn_fail(err, VN_UNSUPPORTED, "noise must be float32 or float64");
+    vn_status status = image ? image_shape(a, &like, &planar, err) : VN_OK;
+    if (status) return status;
+    if (image ? like.count != out->count || !vn_shape_equal(&like.sample, &out->sample)
+              : a->rank != 2 || a->dim[0] != out->count || a->dim[1] != out->sample.dim[0])
+        return vn_fail(err, VN_BAD_FILE, "has not the shape of the %s",
+                       image ? "images" : "points");
+    const size_t beside = out->points ? sizeof(float) : 1;
+    status = vn_source_fits(out->count, (double)numbers * (double)(beside + sizeof(float)), err);
+    if (status) return status;
+    out->noise = vn_alloc(a->count, sizeof *out->noise);
+    if (!out->noise) return vn_no_memory(err);
+    out->brings_noise = true;
+    return read_floats(m, planar, image ? (size_t)out->sample.dim[0] : 1, numbers, out->noise, err);
 }
 
 /* Grows out->classes to hold the labels; a fixed number of classes is checked afterwards. */
@@ -283,7 +322,7 @@ static vn_status read_member(zip_t *zip, const char *name,
 }
 
 static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out, vn_err *err) {
-    bool images = false, points = false, labels = false, names = false;
+    bool images = false, points = false, labels = false, names = false, noise = false;
     if (zip_name_locate(zip, "images.npy", 0) >= 0 && zip_name_locate(zip, "points.npy", 0) >= 0)
         return vn_fail(err, VN_BAD_FILE, "holds both \"images\" and \"points\"");
     vn_status status = read_member(zip, "images.npy", read_images, watch, out, &images, err);
@@ -293,6 +332,7 @@ static vn_status read_archive(zip_t *zip, const vn_watch *watch, vn_source *out,
         status = vn_fail(err, VN_BAD_FILE, "holds neither \"images\" nor \"points\"");
     if (!status) status = read_member(zip, "labels.npy", read_labels, watch, out, &labels, err);
     if (!status) status = read_member(zip, "class_names.npy", read_names, watch, out, &names, err);
+    if (!status) status = read_member(zip, "noise.npy", read_noise, watch, out, &noise, err);
     if (!status && labels && !names) status = vn_source_number_names(out, out->classes, err);
     return status;
 }

@@ -11,7 +11,9 @@ void vn_source_close(vn_source *s) {
     vn_free(s->labels);
     vn_free(s->pixels);
     vn_free(s->points);
+    vn_free(s->noise);
     vn_folder_close(&s->folder);
+    vn_rows_close(&s->rows);
     vn_world_close(&s->world);
     vn_arena_free(&s->arena);
     *s = (vn_source){0};
@@ -146,12 +148,21 @@ vn_status vn_source_fingerprint(const vn_source *s, const vn_watch *watch, uint3
     crc = add(crc, &s->count, sizeof s->count);
     for (int32_t k = 0; k < s->classes; k++) crc = add(crc, s->names[k], strlen(s->names[k]) + 1);
     if (s->labels) crc = add(crc, s->labels, count * sizeof *s->labels);
+    const float *floats = s->rows ? vn_rows_array(s->rows) : s->points,
+                *noise = s->rows ? vn_rows_noise(s->rows) : s->noise;
     vn_reading reading;
-    vn_reading_begin(&reading, watch, numbers * (s->points ? sizeof *s->points : 1));
+    vn_reading_begin(&reading, watch,
+                     numbers * (floats ? sizeof(float) : 1) +
+                         (noise ? numbers : 0) * sizeof(float));
     vn_status status = VN_OK;
     if (s->pixels) status = add_much(&crc, s->pixels, numbers, &reading, err);
-    if (s->points) status = add_much(&crc, s->points, numbers * sizeof *s->points, &reading, err);
+    if (floats) status = add_much(&crc, floats, numbers * sizeof(float), &reading, err);
+    if (!status && noise) status = add_much(&crc, noise, numbers * sizeof(float), &reading, err);
     if (s->folder) crc = add_files(crc, s->folder, s->count);
+    if (s->rows && !floats) {
+        const uint64_t key = vn_rows_key(s->rows);
+        crc = add(add(crc, &key, sizeof key), &s->brings_noise, sizeof s->brings_noise);
+    }
     *out = (uint32_t)crc;
     return status;
 }

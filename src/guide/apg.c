@@ -65,7 +65,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t size = (size_t)g->denoiser->size;
     const vn_estimate *c, *u;
     float *memory = g->slot[0], *shift = g->slot[1];
-    if (!vn_take_two(g, at, p, out, &c, &u)) return;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t row = 0; row < (size_t)at->n * size; row += size)
         project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row,
                 shift + row);
@@ -76,10 +76,10 @@ const vn_guide_row vn_apg_guide = {
     .row = {"apg", "CFG with memory, a largest norm and less along the prediction itself",
             "2410.02416", params},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 2,
     .slots = 2,
     .check = check,
-    .plan = vn_plan_two,
+    .plan = vn_plan_conditional_and_null,
     .combine = combine,
 };

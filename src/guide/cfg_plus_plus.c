@@ -14,17 +14,17 @@ static bool wants_conditional(const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     (void)g;
     const vn_pass c = vn_conditional(at), u = vn_null(at);
-    if (wants_conditional(at)) vn_plan_need(p, &c);
-    vn_plan_need(p, &u);
+    if (wants_conditional(at)) vn_plan_pass(p, &c);
+    vn_plan_pass(p, &u);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
-    const vn_estimate *u = vn_plan_need(p, &of_u);
+    const vn_estimate *u = vn_plan_pass(p, &of_u);
     vn_copy_estimate(n, *out, u);
     if (wants_conditional(at))
-        vn_extrapolate(n, at->gamma, u->x0, vn_plan_need(p, &of_c)->x0, out->x0);
+        vn_extrapolate(n, at->gamma, u->x0, vn_plan_pass(p, &of_c)->x0, out->x0);
 }
 
 const vn_guide_row vn_cfg_plus_plus_guide = {
@@ -32,8 +32,8 @@ const vn_guide_row vn_cfg_plus_plus_guide = {
             "guides x0 only, noise stays the null one; guidance is lambda in [0,1]", "2406.08070",
             NULL},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES | VN_NEEDS_PAIRS,
-    .alone = true,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION | VN_NEEDS_X0_EPS,
+    .exclusive = true,
     .passes = 2,
     .plan = plan,
     .combine = combine,

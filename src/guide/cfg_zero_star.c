@@ -28,9 +28,9 @@ static bool some_without_condition(const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass c = vn_conditional(at);
     if (!stands_still(g, at))
-        vn_plan_two(g, at, p);
+        vn_plan_conditional_and_null(g, at, p);
     else if (some_without_condition(at))
-        vn_plan_need(p, &c);
+        vn_plan_pass(p, &c);
 }
 
 /* Velocity 0 for all samples that have a condition. */
@@ -40,7 +40,7 @@ static void stand_still(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn
     const vn_pass of_c = vn_conditional(at);
     const float x0_x = (float)velocity.x0_x, eps_x = (float)velocity.eps_x;
     if (some_without_condition(at))
-        vn_copy_estimate((size_t)at->n * size, *out, vn_plan_need(p, &of_c));
+        vn_copy_estimate((size_t)at->n * size, *out, vn_plan_pass(p, &of_c));
     for (size_t i = 0; i < (size_t)at->n * size; i++) {
         if (at->condition[i / size] == VN_CONDITION_NULL) continue;
         out->x0[i] = x0_x * at->x[i];
@@ -56,7 +56,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
         stand_still(g, at, p, out);
         return;
     }
-    if (!vn_take_two(g, at, p, out, &c, &u)) return;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         if (at->condition[i] == VN_CONDITION_NULL) continue;
         const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
@@ -69,7 +69,7 @@ const vn_guide_row vn_cfg_zero_star_guide = {
     .row = {"cfg-zero-star", "CFG on a scaled null velocity; the first steps stand still",
             "2503.18886", params},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 2,
     .plan = plan,
     .combine = combine,

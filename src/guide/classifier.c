@@ -33,13 +33,13 @@ static vn_pass base(const vn_guide *g, const vn_guide_at *at) {
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass of_base = base(g, at);
-    vn_plan_need(p, &of_base);
+    vn_plan_pass(p, &of_base);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const vn_pass of_base = base(g, at);
     const double amount = g->choice.value[BASE] == OF_NULL ? at->gamma : at->gamma - 1;
-    vn_copy_estimate((size_t)(at->n * g->denoiser->size), *out, vn_plan_need(p, &of_base));
+    vn_copy_estimate((size_t)(at->n * g->denoiser->size), *out, vn_plan_pass(p, &of_base));
     if (amount == 0 || at->all_null) return;
     float *shift = g->slot[0];
     if (vn_guide_classify(g, at, at->x, at->level, NULL, shift))
@@ -70,7 +70,7 @@ const vn_guide_row vn_classifier_guide = {
     .row = {"classifier", "adds G times the gradient of a classifier's log p(class|x)",
             "2105.05233", params},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_CLASSIFIER | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_CLASSIFIER | VN_NEEDS_CONDITION,
     .passes = 1,
     .slots = 1,
     .check = check,

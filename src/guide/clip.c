@@ -35,7 +35,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
 const vn_guide_row vn_clip_guide = {
     .row = {"clip", "keeps x0 within a range", "2006.11239", params},
     .stage = VN_GUIDE_FINISH,
-    .replaces = true,
+    .bounds_x0 = true,
     .needs_by = vn_noise_needs,
     .check = check,
     .combine = combine,

@@ -24,14 +24,14 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (at->all_null) return;
     const vn_pass c = vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]), u = vn_null(at);
-    vn_plan_need(p, &c);
-    vn_plan_need(p, &u);
+    vn_plan_pass(p, &c);
+    vn_plan_pass(p, &u);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (at->all_null) return;
     const vn_pass of_c = {.condition = g->condition}, of_u = vn_null(at);
-    const vn_estimate *c = vn_plan_need(p, &of_c), *u = vn_plan_need(p, &of_u);
+    const vn_estimate *c = vn_plan_pass(p, &of_c), *u = vn_plan_pass(p, &of_u);
     const float w = (float)g->choice.value[WEIGHT];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) {
         out->x0[i] += w * (c->x0[i] - u->x0[i]);
@@ -43,8 +43,8 @@ const vn_guide_row vn_compose_guide = {
     .row = {"compose", "adds weight (another class - null): several conditions at once",
             "2206.01714", params},
     .stage = VN_GUIDE_ADDITION,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
-    .many = true,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
+    .repeatable = true,
     .passes = 2,
     .check = check,
     .plan = plan,

@@ -75,7 +75,7 @@ const vn_guide_row vn_dynamic_threshold_guide = {
     .row = {"dynamic-threshold", "clips x0 at a high percentile of itself and scales it back",
             "2205.11487", params},
     .stage = VN_GUIDE_FINISH,
-    .replaces = true,
+    .bounds_x0 = true,
     .needs_by = vn_noise_needs,
     .slots = 1,
     .combine = combine,

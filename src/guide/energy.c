@@ -46,8 +46,8 @@ static vn_pass backward(const vn_guide *g, const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!acts(at)) return;
     const vn_pass of_x0 = forward(at), of_gradient = backward(g, at);
-    const vn_estimate *x0 = vn_plan_need(p, &of_x0);
-    if (x0 && !vn_plan_need(p, &of_gradient))
+    const vn_estimate *x0 = vn_plan_pass(p, &of_x0);
+    if (x0 && !vn_plan_pass(p, &of_gradient))
         vn_guide_reward(g, at, x0->x0, g->slot[VALUE], g->slot[GRADIENT]);
 }
 
@@ -55,7 +55,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     if (!acts(at)) return;
     const double alpha = at->level->alpha, sigma = at->level->sigma;
     const vn_pass of_gradient = backward(g, at);
-    vn_shift_estimate(at, g->denoiser->size, vn_plan_need(p, &of_gradient)->x0,
+    vn_shift_estimate(at, g->denoiser->size, vn_plan_pass(p, &of_gradient)->x0,
                       g->choice.value[SCALE] * sigma * sigma / alpha, out);
 }
 
@@ -66,7 +66,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
 static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,
                            float *gradient) {
     const vn_path *path = g->denoiser->path;
-    g->level = vn_path_level(path, path->row->least(path));
+    g->level = vn_path_level(path, path->row->min_time(path));
     if (!vn_guide_classify(g, at, x0, &g->level, value, gradient)) return false;
     const float by_x = (float)(g->level.alpha / (g->level.sigma * g->level.sigma));
     for (int64_t i = 0; gradient && i < at->n * g->denoiser->size; i++) gradient[i] *= by_x;
@@ -75,13 +75,11 @@ static bool classify_clean(vn_guide *g, const vn_guide_at *at, const float *x0, 
 
 static bool check_finite(vn_guide *g, const vn_guide_at *at, const char *what, const float *x,
                          int64_t size) {
-    for (int64_t i = 0; i < at->n * size; i++)
-        if (!isfinite(x[i])) {
-            g->status = vn_fail(&g->err, VN_NOT_FINITE, "the %s of sample %llu is not finite", what,
-                                (unsigned long long)at->first + (unsigned long long)(i / size));
-            return false;
-        }
-    return true;
+    const int64_t row = vn_row_not_finite(at->n, size, x);
+    if (row < 0) return true;
+    g->status = vn_fail(&g->err, VN_NOT_FINITE, "the %s of sample %llu is not finite", what,
+                        (unsigned long long)at->first + (unsigned long long)row);
+    return false;
 }
 
 bool vn_guide_reward(vn_guide *g, const vn_guide_at *at, const float *x0, float *value,

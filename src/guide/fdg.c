@@ -117,7 +117,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t n = (size_t)(at->n * d->size),
                  area = (size_t)(d->sample.dim[1] * d->sample.dim[2]);
     const vn_estimate *c, *u;
-    if (!vn_take_two(g, at, p, out, &c, &u)) return;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     vn_extrapolate(n, at->gamma, u->x0, c->x0, out->x0);
     vn_extrapolate(n, at->gamma, u->eps, c->eps, out->eps);
     float *delta = g->slot[0];
@@ -132,10 +132,10 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
 const vn_guide_row vn_fdg_guide = {
     .row = {"fdg", "CFG with less gamma for the low frequencies of images", "2506.19713", params},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 2,
     .slots = 2,
     .check = check,
-    .plan = vn_plan_two,
+    .plan = vn_plan_conditional_and_null,
     .combine = combine,
 };

@@ -61,7 +61,7 @@ static float accumulate(const vn_guide *g, const vn_guide_at *at, float before, 
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)plan;
-    if (at->call || at->step % (int)g->choice.value[EVERY]) return;
+    if (at->request || at->step % (int)g->choice.value[EVERY]) return;
     if (!vn_guide_reward(g, at, out->x0, g->slot[REWARD], NULL)) return;
     for (int64_t i = 0; i < at->n; i++) {
         const int64_t row = i * g->denoiser->size;

@@ -39,9 +39,9 @@ static bool weighs(const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     (void)g;
     const vn_pass c = vn_conditional(at), u = vn_null(at);
-    if (at->call || !weighs(at)) return;
-    vn_plan_need(p, &c);
-    vn_plan_need(p, &u);
+    if (at->request || !weighs(at)) return;
+    vn_plan_pass(p, &c);
+    vn_plan_pass(p, &u);
 }
 
 /* Adds the second term of d log w, where gamma has changed since the step before. */
@@ -78,11 +78,11 @@ static double distance2(int64_t size, const float *a, const float *b) {
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     (void)out;
-    if (at->call) return;
+    if (at->request) return;
     change_gamma(g, at);
     const vn_pass of_c = vn_conditional(at), of_u = vn_null(at);
-    const float *c = weighs(at) ? vn_plan_need(p, &of_c)->eps : NULL,
-                *u = c ? vn_plan_need(p, &of_u)->eps : NULL;
+    const float *c = weighs(at) ? vn_plan_pass(p, &of_c)->eps : NULL,
+                *u = c ? vn_plan_pass(p, &of_u)->eps : NULL;
     const double rate = at->gamma * (at->gamma - 1), passed = gathered(at->level, at->next);
     const int64_t size = g->denoiser->size;
     for (int64_t i = 0, row = 0; i < at->n; i++, row += size) {
@@ -111,8 +111,8 @@ const vn_guide_row vn_fkc_guide = {
     .row = {"fkc", "weighs and resamples particles so that cfg draws from p(x|y)^G p(x)^(1-G)",
             "2503.02819", params},
     .stage = VN_GUIDE_FINISH,
-    .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CLASSES,
-    .rule = "cfg",
+    .needs = VN_NEEDS_SDE | VN_NEEDS_ROUTE | VN_NEEDS_NULL | VN_NEEDS_CONDITION,
+    .only_with = "cfg",
     .passes = 2,
     .slots = SLOTS,
     .plan = plan,

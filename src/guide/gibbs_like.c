@@ -20,7 +20,7 @@ static const vn_param params[] = {
 
 static double strength(const vn_choice *c, const vn_guide_at *at, double gamma) {
     (void)c;
-    return at->round ? gamma : 1;
+    return at->restarts ? gamma : 1;
 }
 
 static vn_status route(const vn_choice *c, vn_route *r, vn_err *err) {

@@ -1,354 +1,10 @@
-/* guidance.c - a list of guides: it is opened from its text; at each prediction its guides are
- * asked for passes until they need no more, passes through one network are run as one batch, and
- * then the guides combine them. */
-#include "guide/internal.h"
+/* guidance.c - a guided prediction: the guides name passes, passes through one network are run as
+ * one batch, until the guides need no more, and then the guides combine the estimates. Also what
+ * guides do between steps. Lists are opened in guidance_open.c. */
+#include "guide/guidance.h"
 
 #include <math.h>
 #include <string.h>
-
-#define MAX_GUIDES 8
-
-struct vn_plan {
-    int count, done, max; /* passes named, run, allowed */
-    int64_t n;            /* rows of each */
-    bool full;            /* one was named beyond `max` */
-    vn_pass *pass;
-    vn_estimate *estimate; /* [max], each [capacity,size] */
-};
-
-struct vn_guidance {
-    const vn_table *table;
-    const vn_denoiser *denoiser;
-    const vn_reward *reward;
-    double gamma;
-    int64_t capacity, n, rows_passed;
-    int count;
-    vn_guide guide[MAX_GUIDES];
-    vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
-    vn_plan plan;
-    vn_perturb always;     /* in every pass through the main network */
-    vn_condition *null;    /* [capacity] */
-    double *spare;         /* [capacity] */
-    double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
-    /* a batch of passes, [max,capacity] rows */
-    float *x, *raw, *direction, *variance, *strength;
-    vn_level *level, *to;
-    vn_condition *condition;
-    /* of the prediction that is being made: where the learned variance goes, or NULL; found: it
-     * holds that of some pass; settled: that of the conditional one */
-    float *wanted;
-    bool found, settled;
-};
-
-/* ---- opening: the text ----------------------------------------------------------------------- */
-
-/* Where the guide that begins at `text` ends: at a comma whose next word is a name, not
- * key=value. */
-static size_t guide_length(const char *text) {
-    size_t end = vn_pair_length(text);
-    while (text[end]) {
-        const char *word = text + end + 1;
-        if (word[strcspn(word, "=:,")] != '=') break;
-        end += 1 + vn_pair_length(word);
-    }
-    return end;
-}
-
-/* Whether `b` would undo what `a` computes. */
-static bool spoils(const vn_guide_row *b, const vn_guide_row *a) {
-    return a->rule && b->stage != VN_GUIDE_STRENGTH && strcmp(b->row.name, a->rule) != 0;
-}
-
-/* Whether `b` changes gamma or the prediction, which a rule with `alone` does not allow. */
-static bool intrudes(const vn_guide_row *b, const vn_guide_row *a) {
-    return a->alone && (b->strength || b->combine);
-}
-
-static bool reroutes(const vn_guide_row *b, const vn_guide_row *a) {
-    return b->route && (a->needs & VN_NEEDS_ROUTE);
-}
-
-static vn_status check_together(const vn_guide *a, const vn_guide *b, vn_err *err) {
-    const char *first = a->row->row.name, *second = b->row->row.name;
-    if (a->row == b->row && !a->row->many)
-        return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s is named twice", first);
-    if (a->row->stage == VN_GUIDE_RULE && b->row->stage == VN_GUIDE_RULE)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: each makes the whole prediction", first,
-                       second);
-    if (a->row->inside && b->row->inside)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: each changes the network itself", first,
-                       second);
-    if (a->row->select && b->row->select)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: each selects among the samples", first,
-                       second);
-    if (spoils(a->row, b->row) || spoils(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: %s is right for %s alone", first, second,
-                       a->row->rule ? first : second, a->row->rule ? a->row->rule : b->row->rule);
-    if (intrudes(a->row, b->row) || intrudes(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: %s takes G and the prediction as they are",
-                       first, second, a->row->alone ? first : second);
-    if (reroutes(a->row, b->row) || reroutes(b->row, a->row))
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s and %s cannot be combined: one changes the levels the other needs",
-                       first, second);
-    return VN_OK;
-}
-
-static vn_status add_guide(vn_guidance *g, const char *text, vn_err *err) {
-    if (g->count == MAX_GUIDES)
-        return vn_fail(err, VN_BAD_ARGUMENT, "more than %d guides", MAX_GUIDES);
-    vn_guide *one = &g->guide[g->count];
-    const vn_names classes = {g->denoiser->conditions.names,
-                              (size_t)vn_conditions_count(&g->denoiser->conditions)};
-    vn_status status = vn_choice_parse_of(text, g->table, &classes, &one->choice, err);
-    if (status) return status;
-    one->row = (const vn_guide_row *)one->choice.row;
-    one->denoiser = g->denoiser;
-    one->reward = g->reward;
-    for (int i = 0; i < g->count && !status; i++) status = check_together(&g->guide[i], one, err);
-    if (status) return status;
-    g->count++;
-    if (one->row->inside) g->always = one->row->inside(&one->choice, g->denoiser);
-    return one->row->check ? one->row->check(&one->choice, g->denoiser, err) : VN_OK;
-}
-
-static vn_status add_guides(vn_guidance *g, const char *text, vn_err *err) {
-    vn_status status = VN_OK;
-    bool more = text != NULL, rule = false;
-    while (more && !status) {
-        size_t length = guide_length(text);
-        char *one = vn_format("%.*s", (int)length, text);
-        status = one ? add_guide(g, one, err) : vn_no_memory(err);
-        vn_free(one);
-        more = text[length] == ',';
-        text += length + 1;
-    }
-    for (int i = 0; i < g->count; i++) rule |= g->guide[i].row->stage == VN_GUIDE_RULE;
-    return status || rule ? status : add_guide(g, vn_table_row(g->table, 0)->name, err);
-}
-
-/* The row of the first guide of a list, or NULL if that is not the text of a guide; *text moves on
- * to the next one, and is NULL after the last. */
-static const vn_guide_row *next_row(const char **text) {
-    vn_choice c;
-    vn_err err;
-    const size_t length = guide_length(*text);
-    char *one = vn_format("%.*s", (int)length, *text);
-    const bool known = one && vn_choice_parse(one, &vn_guides, &c, &err) == VN_OK;
-    vn_free(one);
-    *text = (*text)[length] == ',' ? *text + length + 1 : NULL;
-    return known ? (const vn_guide_row *)c.row : NULL;
-}
-
-bool vn_guides_select(const char *text) {
-    while (text) {
-        const vn_guide_row *row = next_row(&text);
-        if (row && row->select) return true;
-    }
-    return false;
-}
-
-unsigned vn_guides_need(const char *text) {
-    unsigned needs = 0;
-    while (text) {
-        const vn_guide_row *row = next_row(&text);
-        if (row) needs |= row->needs;
-    }
-    return needs;
-}
-
-/* `list` (NULL: empty), which is freed, with one more guide after it, the first `length` characters
- * of `one`. A new string, or NULL: out of memory. */
-static char *with_guide(char *list, const char *one, size_t length) {
-    char *longer = list ? vn_format("%s%s%.*s", list, *list ? "," : "", (int)length, one) : NULL;
-    vn_free(list);
-    return longer;
-}
-
-char *vn_guides_finish(const char *guide, const char *last) {
-    bool replaced = false;
-    char *list = vn_strdup("");
-    for (const char *text = guide; text && list;) {
-        const size_t length = guide_length(text);
-        char *one = vn_format("%.*s", (int)length, text);
-        vn_choice c;
-        const vn_status status = one ? vn_choice_parse(one, &vn_guides, &c, NULL) : VN_NO_MEMORY;
-        /* text that is no guide is refused when the list is opened */
-        const vn_guide_row *row = status ? NULL : (const vn_guide_row *)c.row;
-        const bool left_out = row == &vn_clip_guide && c.value[0] == 0;
-        replaced |= row && row->replaces;
-        if (status == VN_NO_MEMORY) {
-            vn_free(list);
-            list = NULL;
-        } else if (!left_out) {
-            list = with_guide(list, text, length);
-        }
-        vn_free(one);
-        text = text[length] == ',' ? text + length + 1 : NULL;
-    }
-    if (list && !*list) list = with_guide(list, "cfg", 3);
-    return replaced || !list ? list : with_guide(list, last, strlen(last));
-}
-
-static vn_status check_needs(const vn_guidance *g, vn_err *err) {
-    if (!isfinite(g->gamma))
-        return vn_fail(err, VN_BAD_ARGUMENT, "guidance is not a finite number");
-    const vn_means means = {g->table, g->denoiser, g->reward};
-    for (int i = 0; i < g->count; i++) {
-        const vn_guide_row *row = g->guide[i].row;
-        if (g->gamma == 1 && row->stage == VN_GUIDE_RULE && !row->alone) continue;
-        const vn_status status = vn_guide_check_needs(&means, row, g->gamma, err);
-        if (status) return status;
-    }
-    return VN_OK;
-}
-
-vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
-                                    vn_err *err) {
-    for (int i = 0; i < g->count; i++) {
-        const vn_guide_row *row = g->guide[i].row;
-        const unsigned needs =
-            row->needs | (row->needs_by ? row->needs_by(&g->guide[i].choice) : 0);
-        const unsigned lacks =
-            needs & (VN_NEEDS_PAIRS | VN_NEEDS_SDE | VN_NEEDS_ROUTE) & ~abilities;
-        const char *words = lacks & VN_NEEDS_PAIRS
-                                ? "a sampler that moves x0 and noise apart, such as ddim or euler"
-                            : lacks & VN_NEEDS_SDE
-                                ? "a sampler that follows the reverse SDE, such as euler-maruyama"
-                                : "a sampler that keeps to the grid";
-        if (lacks)
-            return vn_fail(err, VN_BAD_ARGUMENT, "the guide %s needs %s; %s does not",
-                           row->row.name, words, sampler);
-    }
-    return VN_OK;
-}
-
-vn_status vn_guidance_route(const vn_guidance *g, vn_route *route, vn_err *err) {
-    vn_status status = VN_OK;
-    for (int i = 0; i < g->count && !status; i++)
-        if (g->guide[i].row->route)
-            status = g->guide[i].row->route(&g->guide[i].choice, route, err);
-    return status;
-}
-
-/* ---- opening: memory ------------------------------------------------------------------------- */
-
-static float *new_rows(const vn_guidance *g, int64_t passes) {
-    return vn_alloc((size_t)(passes * g->capacity), (size_t)g->denoiser->size * sizeof(float));
-}
-
-static vn_status take_slots(vn_guidance *g, vn_guide *one) {
-    one->log_weight = vn_alloc((size_t)g->capacity, sizeof *one->log_weight);
-    one->condition = vn_alloc((size_t)g->capacity, sizeof *one->condition);
-    if (!one->log_weight || !one->condition) return VN_NO_MEMORY;
-    if (!one->row->slots) return VN_OK;
-    one->slot = vn_calloc((size_t)one->row->slots, sizeof *one->slot);
-    if (!one->slot) return VN_NO_MEMORY;
-    for (int i = 0; i < one->row->slots; i++)
-        if (!(one->slot[i] = new_rows(g, 1))) return VN_NO_MEMORY;
-    return VN_OK;
-}
-
-/* Whether the denoiser predicts in double and the plain rule is the only guide. */
-static bool can_be_exact(const vn_guidance *g) {
-    bool plain = g->denoiser->exact != NULL;
-    for (int i = 0; i < g->count; i++)
-        plain &= g->guide[i].row->plain || g->guide[i].row->stage == VN_GUIDE_STRENGTH;
-    return plain;
-}
-
-static vn_status take_memory(vn_guidance *g) {
-    vn_plan *plan = &g->plan;
-    bool vjp = false;
-    for (int i = 0; i < g->count; i++) {
-        plan->max += g->guide[i].row->passes;
-        vjp |= (g->guide[i].row->needs & VN_NEEDS_VJP) != 0;
-        if (take_slots(g, &g->guide[i])) return VN_NO_MEMORY;
-    }
-    const size_t rows = (size_t)(plan->max * g->capacity);
-    plan->pass = vn_calloc((size_t)plan->max, sizeof *plan->pass);
-    plan->estimate = vn_calloc((size_t)plan->max, sizeof *plan->estimate);
-    g->null = vn_alloc((size_t)g->capacity, sizeof *g->null);
-    g->spare = vn_alloc((size_t)g->capacity, sizeof *g->spare);
-    g->level = vn_alloc(rows, sizeof *g->level);
-    g->condition = vn_alloc(rows, sizeof *g->condition);
-    g->x = new_rows(g, plan->max);
-    g->raw = new_rows(g, plan->max);
-    if ((g->denoiser->can & VN_CAN_VARIANCE) && !(g->variance = new_rows(g, plan->max)))
-        return VN_NO_MEMORY;
-    if ((g->denoiser->can & VN_TAKES_TO) && !(g->to = vn_alloc(rows, sizeof *g->to)))
-        return VN_NO_MEMORY;
-    if ((g->denoiser->can & VN_TAKES_GUIDANCE) &&
-        !(g->strength = vn_alloc(rows, sizeof *g->strength)))
-        return VN_NO_MEMORY;
-    if (vjp && !(g->direction = new_rows(g, plan->max))) return VN_NO_MEMORY;
-    if (!plan->pass || !plan->estimate || !g->null || !g->spare || !g->level || !g->condition ||
-        !g->x || !g->raw)
-        return VN_NO_MEMORY;
-    if (can_be_exact(g) &&
-        !(g->null_estimate = vn_alloc(2 * (size_t)g->denoiser->size, sizeof *g->null_estimate)))
-        return VN_NO_MEMORY;
-    for (int i = 0; i < plan->max; i++) {
-        plan->estimate[i] = (vn_estimate){new_rows(g, 1), new_rows(g, 1)};
-        if (!plan->estimate[i].x0 || !plan->estimate[i].eps) return VN_NO_MEMORY;
-    }
-    for (int64_t i = 0; i < g->capacity; i++) g->null[i] = VN_CONDITION_NULL;
-    return VN_OK;
-}
-
-vn_status vn_guidance_open(const vn_guidance_options *o, vn_guidance **out, vn_err *err) {
-    vn_guidance *g = vn_calloc(1, sizeof *g);
-    *out = NULL;
-    if (!g) return vn_no_memory(err);
-    g->table = o->table ? o->table : &vn_guides;
-    g->denoiser = o->denoiser;
-    g->reward = o->reward;
-    g->gamma = o->gamma;
-    g->capacity = o->capacity;
-    g->at.seed = o->seed;
-    vn_status status = add_guides(g, o->guide, err);
-    if (!status) status = check_needs(g, err);
-    if (!status && take_memory(g)) status = vn_no_memory(err);
-    if (status) vn_guidance_close(&g);
-    *out = g;
-    return status;
-}
-
-void vn_guidance_close(vn_guidance **guidance) {
-    vn_guidance *g = *guidance;
-    if (!g) return;
-    for (int i = 0; i < g->count; i++) {
-        for (int k = 0; g->guide[i].slot && k < g->guide[i].row->slots; k++)
-            vn_free(g->guide[i].slot[k]);
-        vn_free(g->guide[i].slot);
-        vn_free(g->guide[i].log_weight);
-        vn_free(g->guide[i].condition);
-    }
-    for (int i = 0; g->plan.estimate && i < g->plan.max; i++) {
-        vn_free(g->plan.estimate[i].x0);
-        vn_free(g->plan.estimate[i].eps);
-    }
-    vn_free(g->plan.estimate);
-    vn_free(g->plan.pass);
-    vn_free(g->null);
-    vn_free(g->spare);
-    vn_free(g->null_estimate);
-    vn_free(g->level);
-    vn_free(g->to);
-    vn_free(g->strength);
-    vn_free(g->condition);
-    vn_free(g->x);
-    vn_free(g->raw);
-    vn_free(g->direction);
-    vn_free(g->variance);
-    vn_free(g);
-    *guidance = NULL;
-}
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
@@ -362,7 +18,7 @@ static bool same_pass(const vn_pass *a, const vn_pass *b, int64_t n) {
            a->want == b->want && a->direction == b->direction && a->guidance == b->guidance;
 }
 
-const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass) {
+const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass) {
     for (int i = 0; i < plan->count; i++)
         if (same_pass(&plan->pass[i], pass, plan->n))
             return i < plan->done ? &plan->estimate[i] : NULL;
@@ -482,12 +138,12 @@ void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condi
     }
 }
 
-void vn_guidance_step(vn_guidance *g, int step, int steps, int round, const vn_level *next) {
+void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next) {
     g->at.step = step;
     g->at.steps = steps;
-    g->at.round = round;
+    g->at.restarts = restarts;
     g->at.next = next;
-    g->at.call = 0;
+    g->at.request = 0;
 }
 
 /* The first failure that a guide met. */
@@ -530,12 +186,12 @@ static vn_status combine(vn_guidance *g, const vn_guide_at *at, vn_estimate *out
     return guide_status(g, err);
 }
 
-static vn_status predict_plain(vn_guidance *g, const vn_guide_at *at, vn_estimate out,
-                               vn_err *err) {
+static vn_status predict_unguided(vn_guidance *g, const vn_guide_at *at, vn_estimate out,
+                                  vn_err *err) {
     const vn_pass pass = vn_conditional(at);
     g->plan.count = g->plan.done = 0;
     g->plan.n = at->n;
-    vn_plan_need(&g->plan, &pass);
+    vn_plan_pass(&g->plan, &pass);
     const vn_status status = evaluate_batch(g, at, err);
     if (!status) vn_copy_estimate((size_t)(at->n * g->denoiser->size), out, &g->plan.estimate[0]);
     return status;
@@ -559,26 +215,27 @@ static double gamma_at(const vn_guidance *g, const vn_guide_at *at) {
     return gamma;
 }
 
-vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out, vn_err *err) {
+vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_estimate out,
+                              vn_err *err) {
     vn_guide_at at = g->at;
-    at.x = ask->x;
-    at.level = ask->level;
-    at.n = ask->n ? ask->n : g->n;
-    at.first += (uint64_t)ask->row;
-    at.condition += ask->row;
-    g->wanted = ask->variance;
+    at.x = request->x;
+    at.level = request->level;
+    at.n = request->n ? request->n : g->n;
+    at.first += (uint64_t)request->row;
+    at.condition += request->row;
+    g->wanted = request->variance;
     g->found = g->settled = false;
-    if (ask->plain) return predict_plain(g, &at, out, err);
+    if (request->unguided) return predict_unguided(g, &at, out, err);
     at.gamma = gamma_at(g, &at);
-    if (at.call == 0) {
+    if (at.request == 0) {
         g->at.level = at.level;
         g->at.gamma = at.gamma;
     }
-    g->at.call++;
-    move_memory(g, ask->row);
+    g->at.request++;
+    move_memory(g, request->row);
     vn_status status = evaluate(g, &at, err);
     if (!status) status = combine(g, &at, &out, err);
-    move_memory(g, -ask->row);
+    move_memory(g, -request->row);
     if (status || !g->wanted || g->found) return status;
     return vn_fail(err, VN_BAD_ARGUMENT,
                    "no pass of these guides is the model's own: it has no variance to say");
@@ -588,21 +245,22 @@ bool vn_guidance_is_exact(const vn_guidance *g) {
     return g->null_estimate != NULL;
 }
 
-vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *request, double *x0,
                                     double *eps, vn_err *err) {
     const vn_denoiser *d = g->denoiser;
     const size_t n = (size_t)d->size;
-    const vn_condition label = g->at.condition[ask->row];
+    const vn_condition label = g->at.condition[request->row];
     vn_guide_at at = g->at;
-    at.level = ask->level;
+    at.level = request->level;
     const double gamma = label == VN_CONDITION_NULL ? 0 : gamma_at(g, &at);
     const bool both = gamma != 0 && gamma != 1;
-    if (!ask->again) g->rows_passed += both ? 2 : 1;
-    vn_status status =
-        d->exact(d->self, gamma == 0 ? VN_CONDITION_NULL : label, ask->level, ask->x, x0, eps, err);
+    if (!request->again) g->rows_passed += both ? 2 : 1;
+    vn_status status = d->exact(d->self, gamma == 0 ? VN_CONDITION_NULL : label, request->level,
+                                request->x, x0, eps, err);
     if (status || !both) return status;
     double *null_x0 = g->null_estimate, *null_eps = null_x0 + n;
-    status = d->exact(d->self, VN_CONDITION_NULL, ask->level, ask->x, null_x0, null_eps, err);
+    status =
+        d->exact(d->self, VN_CONDITION_NULL, request->level, request->x, null_x0, null_eps, err);
     for (size_t i = 0; i < n; i++) {
         x0[i] = null_x0[i] + gamma * (x0[i] - null_x0[i]);
         eps[i] = null_eps[i] + gamma * (eps[i] - null_eps[i]);

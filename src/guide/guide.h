@@ -28,9 +28,9 @@ typedef struct vn_guide_at {
     const vn_condition *null;      /* [n] all VN_CONDITION_NULL */
     bool all_null;                 /* the two are equal: guidance has nothing to act on */
     int step, steps;               /* which step of how many */
-    int call;     /* which prediction of this step; 0: the one at the step's beginning */
-    int round;    /* how often the sampling run has gone back to more noise */
-    double gamma; /* after schedules and intervals, at this level */
+    int request;                   /* which request of this step; 0: the one at its beginning */
+    int restarts;                  /* how often the sampling run has gone back to more noise */
+    double gamma;                  /* after schedules and intervals, at this level */
 } vn_guide_at;
 
 /* One network pass, as a guide names it. Two passes that are the same are run once. Arrays must
@@ -51,7 +51,7 @@ typedef struct vn_pass {
 typedef struct vn_plan vn_plan;
 /* The estimate of this pass, valid until the guide has combined; NULL if the pass has not been run:
  * then it is run before the guide is asked again. */
-const vn_estimate *vn_plan_need(vn_plan *plan, const vn_pass *pass);
+const vn_estimate *vn_plan_pass(vn_plan *plan, const vn_pass *pass);
 
 /* The user's reward of a sample: the log of a reward, or minus an energy, and its gradient by
  * x0. */
@@ -103,14 +103,14 @@ enum {
     VN_NEEDS_NULL = 1,
     VN_NEEDS_WEAK = 2,
     VN_NEEDS_VJP = 4,
-    VN_NEEDS_CLASSES = 8,
+    VN_NEEDS_CONDITION = 8,
     VN_NEEDS_CLASSIFIER = 16, /* denoiser->classify */
     /* the user's, or a classifier whose log p(label|x0) takes its place */
     VN_NEEDS_REWARD = 32,
-    VN_NEEDS_PAIRS = 64,    /* a sampler that uses x0 and eps each as the guide sets them */
+    VN_NEEDS_X0_EPS = 64,   /* a sampler that uses x0 and eps each as the guide sets them */
     VN_NEEDS_SDE = 128,     /* a sampler that follows the reverse SDE */
     VN_NEEDS_ROUTE = 256,   /* levels that no other guide or sampler has changed */
-    VN_NEEDS_STRENGTH = 512 /* a denoiser that takes guidance as an input */
+    VN_NEEDS_EMBEDDED = 512 /* a denoiser that takes guidance as an input */
 };
 
 typedef struct vn_guide_row {
@@ -119,13 +119,14 @@ typedef struct vn_guide_row {
     /* VN_NEEDS_*; a rule's needs of the denoiser count only where gamma is not 1, or if alone */
     unsigned needs;
     unsigned perturbations; /* vn_perturbation kinds that it uses */
-    /* the only rule that it is valid with, without additions or finishes; NULL: valid with any */
-    const char *rule;
-    bool replaces; /* it replaces x0 by one within bounds */
-    bool alone;    /* valid only without guides that change gamma or the prediction */
-    bool many;     /* may be named more than once */
+    /* the only rule that it can be combined with, and then without additions or finishes; NULL:
+     * it can be combined with any */
+    const char *only_with;
+    bool exclusive;  /* cannot be combined with guides that change gamma or the prediction */
+    bool repeatable; /* may be named more than once in a list */
+    bool bounds_x0;  /* replaces x0 by one within bounds */
     /* it is null + G (conditional - null) itself, and so can be computed in double */
-    bool plain;
+    bool is_cfg;
     /* further needs that depend on its parameters; NULL: none */
     unsigned (*needs_by)(const vn_choice *c);
     int passes; /* the most it names in all rounds of one prediction */
@@ -133,10 +134,10 @@ typedef struct vn_guide_row {
     /* NULL: all values are fine */
     vn_status (*check)(const vn_choice *c, const vn_denoiser *d, vn_err *err);
     /* stage NETWORK only: the perturbation of all passes */
-    vn_perturb (*inside)(const vn_choice *c, const vn_denoiser *d);
+    vn_perturb (*always)(const vn_choice *c, const vn_denoiser *d);
     /* stage STRENGTH only: the new gamma */
     double (*strength)(const vn_choice *c, const vn_guide_at *at, double gamma);
-    /* other stages: names passes by vn_plan_need; called until it names none that has not been
+    /* other stages: names passes by vn_plan_pass; called until it names none that has not been
      * run */
     void (*plan)(vn_guide *g, const vn_guide_at *at, vn_plan *plan);
     /* in: what the guides before it have made; out: the estimate [n,size] after it */
@@ -170,7 +171,7 @@ typedef struct vn_guidance_options {
 vn_status vn_guidance_open(const vn_guidance_options *options, vn_guidance **out, vn_err *err);
 void vn_guidance_close(vn_guidance **g);
 /* VN_BAD_ARGUMENT names a guide that needs what `sampler` cannot do. abilities: those of
- * VN_NEEDS_PAIRS, _SDE and _ROUTE that the sampler meets. */
+ * VN_NEEDS_X0_EPS, _SDE and _ROUTE that the sampler meets. */
 vn_status vn_guidance_check_sampler(const vn_guidance *g, const char *sampler, unsigned abilities,
                                     vn_err *err);
 /* Changes the levels as its guides ask for (vn_guide_row.route). */
@@ -190,32 +191,33 @@ unsigned vn_guides_need(const char *guide);
  * it is during the run. */
 void vn_guidance_begin(vn_guidance *g, int64_t n, uint64_t first, const vn_condition *condition);
 /* Begins a step that ends at the level `next`. */
-void vn_guidance_step(vn_guidance *g, int step, int steps, int round, const vn_level *next);
+void vn_guidance_step(vn_guidance *g, int step, int steps, int restarts, const vn_level *next);
 
 /* A guided prediction that a sampler asks for. */
-typedef struct vn_ask {
+typedef struct vn_request {
     const float *x;        /* [n,size]; may not overlap with what is returned */
     const vn_level *level; /* one for all rows */
     int64_t row, n;        /* rows of the batch that x holds; n 0: all */
     /* the conditional prediction alone, without any guide but those inside the network */
-    bool plain;
+    bool unguided;
     /* NULL, or [n,size]: v of the conditional pass (vn_denoiser), or of the first where there is
      * none */
     float *variance;
-} vn_ask;
-vn_status vn_guidance_predict(vn_guidance *g, const vn_ask *ask, vn_estimate out, vn_err *err);
+} vn_request;
+vn_status vn_guidance_predict(vn_guidance *g, const vn_request *request, vn_estimate out,
+                              vn_err *err);
 
 /* One sample in double, for samplers that decide by small differences. Only where
  * vn_guidance_is_exact: the denoiser predicts in double and cfg is the only guide. */
-typedef struct vn_ask_exact {
+typedef struct vn_request_exact {
     const double *x; /* [size] */
     const vn_level *level;
     int64_t row; /* of the batch */
     bool again;  /* was asked for before, in float32: no pass is counted */
-} vn_ask_exact;
+} vn_request_exact;
 bool vn_guidance_is_exact(const vn_guidance *g);
 /* x0 [size], eps [size]; may not overlap with x. */
-vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_ask_exact *ask, double *x0,
+vn_status vn_guidance_predict_exact(vn_guidance *g, const vn_request_exact *request, double *x0,
                                     double *eps, vn_err *err);
 /* After a step to x [n,size]: lets a guide resample. ancestor [n] receives the sample that is
  * copied to each place; *moved: whether any differs from its place. */

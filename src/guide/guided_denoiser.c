@@ -28,10 +28,10 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     vn_status status = VN_OK;
     for (int64_t row = 0, n; row < q->n && !status; row += n) {
         n = run_of(g, q, row);
-        const vn_ask ask = {.x = q->x + row * g->size, .level = &q->level[row]};
+        const vn_request request = {.x = q->x + row * g->size, .level = &q->level[row]};
         vn_guidance_begin(g->guidance, n, (uint64_t)row, q->condition + row);
         vn_guidance_step(g->guidance, 0, 1, 0, q->to ? &q->to[row] : &vn_level_clean);
-        status = vn_guidance_predict(g->guidance, &ask, g->estimate, err);
+        status = vn_guidance_predict(g->guidance, &request, g->estimate, err);
         if (!status)
             vn_prediction_from_estimate(&g->prediction, &q->level[row], (size_t)(n * g->size),
                                         g->estimate.x0, g->estimate.eps, raw + row * g->size);

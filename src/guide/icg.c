@@ -34,7 +34,7 @@ const vn_guide_row vn_icg_guide = {
     .row = {"icg", "random class + G (conditional - random class): needs no null condition",
             "2407.02687", NULL},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_CONDITION,
     .passes = 2,
     .plan = plan,
     .combine = combine,

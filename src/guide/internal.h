@@ -46,11 +46,11 @@ void vn_plan_between(const vn_guide_at *at, vn_plan *p, const vn_pass *a, const 
 void vn_combine_between(vn_guide *g, const vn_guide_at *at, vn_plan *p, const vn_pass *a,
                         const vn_pass *b, vn_estimate *out);
 /* A row's `plan`: the conditional pass, and the null one where guidance acts. */
-void vn_plan_two(vn_guide *g, const vn_guide_at *at, vn_plan *p);
+void vn_plan_conditional_and_null(vn_guide *g, const vn_guide_at *at, vn_plan *p);
 /* Copies the conditional estimate to *out. Where guidance acts it returns true, with the
  * conditional estimate in *c and the null one in *u. */
-bool vn_take_two(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
-                 const vn_estimate **c, const vn_estimate **u);
+bool vn_conditional_and_null(const vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out,
+                             const vn_estimate **c, const vn_estimate **u);
 
 /* The spaces that papers measure in, as prediction coefficients. Velocity is dx by the length of
  * the curve (alpha, sigma) instead of dt, so that velocities of two levels can be compared whatever
@@ -90,15 +90,21 @@ double vn_noise_follows(const vn_guide_at *at, const vn_choice *c);
 void vn_shift_x0(const vn_guide_at *at, int64_t size, const float *shift, double follow,
                  vn_estimate *out);
 
+/* ---- the text of a list (list.c) ------------------------------------------------------------- */
+
+/* How long the guide is that `text` begins with: up to a comma whose next word is a name, not
+ * key=value. */
+size_t vn_guide_length(const char *text);
+
 /* ---- what guides need (needs.c) -------------------------------------------------------------- */
 
-typedef struct vn_means {
+typedef struct vn_guide_means {
     const vn_table *table; /* of guides */
     const vn_denoiser *denoiser;
     const vn_reward *reward; /* or NULL */
-} vn_means;
+} vn_guide_means;
 /* VN_BAD_ARGUMENT names what the row needs and the model or the user does not provide. */
-vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma,
+vn_status vn_guide_check_needs(const vn_guide_means *m, const vn_guide_row *row, double gamma,
                                vn_err *err);
 
 /* ---- classifiers and rewards (classifier.c, energy.c) ---------------------------------------- */

@@ -17,7 +17,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t size = (size_t)g->denoiser->size;
     const vn_coefficients velocity = vn_as_velocity(at->level);
     const vn_estimate *c, *u;
-    if (!vn_take_two(g, at, p, out, &c, &u)) return;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const vn_gram m = vn_gram_of(&velocity, size, u, c, i);
         /* infinite where u = 0: no guidance */
@@ -31,8 +31,8 @@ const vn_guide_row vn_mambo_g_guide = {
     .row = {"mambo-g", "CFG, less where conditional and null velocity differ much", "2508.03442",
             params},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 2,
-    .plan = vn_plan_two,
+    .plan = vn_plan_conditional_and_null,
     .combine = combine,
 };

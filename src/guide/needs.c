@@ -6,17 +6,17 @@
 
 /* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that are
  * met by something else. */
-static const char *lacking(const vn_means *m, const vn_guide_row *row, unsigned lent) {
+static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned lent) {
     const vn_denoiser *d = m->denoiser;
     const unsigned needs = row->needs & ~lent;
-    if ((needs & VN_NEEDS_CLASSES) && !vn_conditions_count(&d->conditions)) return "conditions";
+    if ((needs & VN_NEEDS_CONDITION) && !vn_conditions_count(&d->conditions)) return "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
     if ((needs & VN_NEEDS_VJP) && !(d->can & VN_CAN_VJP)) return "derivatives";
     if ((needs & VN_NEEDS_CLASSIFIER) && !d->classify) return "a classifier";
     if ((needs & VN_NEEDS_REWARD) && !m->reward && !d->classify)
         return "a reward, or a classifier in its place";
-    if ((needs & VN_NEEDS_STRENGTH) && !(d->can & VN_TAKES_GUIDANCE))
+    if ((needs & VN_NEEDS_EMBEDDED) && !(d->can & VN_TAKES_GUIDANCE))
         return "a network that takes guidance as an input";
     if (row->perturbations & ~d->perturbations) return "layers that can be perturbed";
     return NULL;
@@ -37,14 +37,15 @@ static use use_of(const vn_guide_row *row) {
 }
 
 /* Whether the guide, with its defaults, can guide this model. */
-static bool can_guide(const vn_means *m, const vn_guide_row *row) {
+static bool can_guide(const vn_guide_means *m, const vn_guide_row *row) {
     vn_choice c;
     return !lacking(m, row, LENT) && !vn_choice_parse(row->row.name, m->table, &c, NULL) &&
            (!row->check || !row->check(&c, m->denoiser, NULL));
 }
 
 /* Appends "; before: a, b (with a weak model), c" to text. */
-static void list_guides(const vn_means *m, use as, const char *before, char *text, size_t size) {
+static void list_guides(const vn_guide_means *m, use as, const char *before, char *text,
+                        size_t size) {
     const char *comma = before;
     for (size_t i = 0; i < m->table->count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(m->table, i);
@@ -61,7 +62,7 @@ static void list_guides(const vn_means *m, use as, const char *before, char *tex
     }
 }
 
-vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, double gamma,
+vn_status vn_guide_check_needs(const vn_guide_means *m, const vn_guide_row *row, double gamma,
                                vn_err *err) {
     const vn_denoiser *d = m->denoiser;
     const char *lacks = lacking(m, row, 0);
@@ -71,7 +72,7 @@ vn_status vn_guide_check_needs(const vn_means *m, const vn_guide_row *row, doubl
             gamma, row->row.name, lacks);
     if ((row->needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK))
         vn_fail_after(err, "`weak` names one");
-    if ((!(row->needs & VN_NEEDS_CLASSES) || vn_conditions_count(&d->conditions)) &&
+    if ((!(row->needs & VN_NEEDS_CONDITION) || vn_conditions_count(&d->conditions)) &&
         (!(row->needs & VN_NEEDS_NULL) || d->conditions.has_null))
         return VN_BAD_ARGUMENT; /* no list: nearly all guides work without what is missing */
     list_guides(m, AS_RULE, "", able, sizeof able);

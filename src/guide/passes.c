@@ -46,7 +46,7 @@ void vn_shift_estimate(const vn_guide_at *at, int64_t size, const float *shift, 
 }
 
 unsigned vn_noise_needs(const vn_choice *c) {
-    return c->value[VN_PARAM_NOISE] != 0 ? VN_NEEDS_PAIRS : 0;
+    return c->value[VN_PARAM_NOISE] != 0 ? VN_NEEDS_X0_EPS : 0;
 }
 
 double vn_noise_follows(const vn_guide_at *at, const vn_choice *c) {

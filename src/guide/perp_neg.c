@@ -27,9 +27,9 @@ static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     if (!vn_guided(at)) return;
     const vn_pass n = vn_pass_of_class(g, at, (int32_t)g->choice.value[CLASS]),
                   c = vn_conditional(at), u = vn_null(at);
-    vn_plan_need(p, &n);
-    vn_plan_need(p, &c);
-    vn_plan_need(p, &u);
+    vn_plan_pass(p, &n);
+    vn_plan_pass(p, &c);
+    vn_plan_pass(p, &u);
 }
 
 /* <n,d>/<d,d> of one sample; 0 where d is 0. */
@@ -60,8 +60,8 @@ static void take_away(size_t size, double amount, double ratio, const float *n, 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!vn_guided(at)) return;
     const vn_pass of_n = {.condition = g->condition}, of_c = vn_conditional(at), of_u = vn_null(at);
-    const vn_estimate *n = vn_plan_need(p, &of_n), *c = vn_plan_need(p, &of_c),
-                      *u = vn_plan_need(p, &of_u);
+    const vn_estimate *n = vn_plan_pass(p, &of_n), *c = vn_plan_pass(p, &of_c),
+                      *u = vn_plan_pass(p, &of_u);
     const size_t size = (size_t)g->denoiser->size;
     const double alpha = at->level->alpha, sigma = at->level->sigma,
                  amount = at->gamma * g->choice.value[WEIGHT];
@@ -78,8 +78,8 @@ const vn_guide_row vn_perp_neg_guide = {
     .row = {"perp-neg", "takes away what another class does not share with the condition",
             "2304.04968", params},
     .stage = VN_GUIDE_ADDITION,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
-    .many = true,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
+    .repeatable = true,
     .passes = 3,
     .check = check,
     .plan = plan,

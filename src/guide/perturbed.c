@@ -20,15 +20,15 @@
 
 enum { SCALE, FIRST = VN_PARAM_FIRST, LAST = VN_PARAM_LAST, START, STOP, OWN };
 
-#define LAYERS_AT_MOST 65535
+#define MAX_LAYER 65535
 /* clang-format off */
 #define PARAMS(scale, start, stop)                          \
     {"scale", "how far from the perturbed prediction",      \
      scale, -1e6, 1e6, 0, NULL},                            \
     {"first", "first layer perturbed; -1: the middle one",  \
-     -1, -1, LAYERS_AT_MOST, 1, NULL},                      \
+     -1, -1, MAX_LAYER, 1, NULL},                      \
     {"last", "last layer perturbed; -1: the first alone",   \
-     -1, -1, LAYERS_AT_MOST, 1, NULL},                      \
+     -1, -1, MAX_LAYER, 1, NULL},                      \
     {"start", "part of the steps after which it acts",      \
      start, 0, 1, 0, NULL},                                 \
     {"stop", "part of the steps after which it stops",      \
@@ -38,7 +38,7 @@ static const vn_param pag_params[] = {PARAMS(3, 0, 1), {0}};
 static const vn_param seg_params[] = {
     PARAMS(3, 0, 1),
     {"sigma", "deviation of the blur, in tokens; from 10000 on the mean of all",
-     VN_BLUR_INFINITE, VN_BLUR_LEAST, 1e9, 0, NULL},
+     VN_BLUR_INFINITE, VN_BLUR_MIN, 1e9, 0, NULL},
     {0},
 };
 static const vn_param slg_params[] = {PARAMS(2.8, 0.01, 0.2), {0}};
@@ -117,14 +117,14 @@ static vn_pass perturbed(const vn_guide *g, const vn_guide_at *at) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass c = vn_conditional(at), d = perturbed(g, at);
     if (!acts(g, at)) return;
-    vn_plan_need(p, &c);
-    vn_plan_need(p, &d);
+    vn_plan_pass(p, &c);
+    vn_plan_pass(p, &d);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     if (!acts(g, at)) return;
     const vn_pass of_c = vn_conditional(at), of_d = perturbed(g, at);
-    const vn_estimate *c = vn_plan_need(p, &of_c), *d = vn_plan_need(p, &of_d);
+    const vn_estimate *c = vn_plan_pass(p, &of_c), *d = vn_plan_pass(p, &of_d);
     const float scale = (float)g->choice.value[SCALE];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++) {
         out->x0[i] += scale * (c->x0[i] - d->x0[i]);

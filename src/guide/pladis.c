@@ -22,7 +22,7 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_check_layers(c, d, err);
 }
 
-static vn_perturb inside(const vn_choice *c, const vn_denoiser *d) {
+static vn_perturb always(const vn_choice *c, const vn_denoiser *d) {
     const int first = (int)c->value[FIRST], last = (int)c->value[LAST];
     (void)d;
     return (vn_perturb){.kind = VN_ATTENTION_SPARSE,
@@ -39,5 +39,5 @@ const vn_guide_row vn_pladis_guide = {
     .stage = VN_GUIDE_NETWORK,
     .perturbations = VN_ATTENTION_SPARSE,
     .check = check,
-    .inside = inside,
+    .always = always,
 };

@@ -26,15 +26,15 @@ static vn_pass predicted(const vn_guide *g, const vn_guide_at *at, const vn_cond
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass of_c = vn_conditional(at);
-    const vn_estimate *c = vn_plan_need(p, &of_c);
+    const vn_estimate *c = vn_plan_pass(p, &of_c);
     if (!c || !corrects(at)) return;
     const float a = (float)ahead(at)->alpha, b = (float)ahead(at)->sigma;
     float *x = g->slot[0];
     for (size_t i = 0; i < (size_t)(at->n * g->denoiser->size); i++)
         x[i] = a * c->x0[i] + b * c->eps[i];
     const vn_pass c_ahead = predicted(g, at, at->condition), u_ahead = predicted(g, at, at->null);
-    vn_plan_need(p, &c_ahead);
-    vn_plan_need(p, &u_ahead);
+    vn_plan_pass(p, &c_ahead);
+    vn_plan_pass(p, &u_ahead);
 }
 
 /* A change of raw by k (p dx0 + q deps) changes x0 by x0_raw times that, and eps by eps_raw times
@@ -43,9 +43,9 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_c = vn_conditional(at), of_ca = predicted(g, at, at->condition),
                   of_ua = predicted(g, at, at->null);
-    vn_copy_estimate(n, *out, vn_plan_need(p, &of_c));
+    vn_copy_estimate(n, *out, vn_plan_pass(p, &of_c));
     if (!corrects(at)) return;
-    const vn_estimate *c = vn_plan_need(p, &of_ca), *u = vn_plan_need(p, &of_ua);
+    const vn_estimate *c = vn_plan_pass(p, &of_ca), *u = vn_plan_pass(p, &of_ua);
     const vn_coefficients here = vn_as_velocity(at->level), there = vn_as_velocity(ahead(at));
     const double lambda = at->gamma - 1;
     for (size_t i = 0; i < n; i++) {
@@ -61,7 +61,7 @@ const vn_guide_row vn_rectified_cfg_plus_plus_guide = {
     .row = {"rectified-cfg-plus-plus",
             "conditional velocity, guided by the difference where it leads", "2510.07631", NULL},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 3,
     .slots = 1,
     .plan = plan,

@@ -27,7 +27,7 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     (void)g;
     const vn_pass c = vn_conditional(at);
-    vn_plan_need(p, &c);
+    vn_plan_pass(p, &c);
 }
 
 /* Standard deviation of raw = p x0 + q eps in one row. Two passes over the row, because the mean
@@ -51,7 +51,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const double phi = g->choice.value[PHI];
     const vn_coefficients m = vn_prediction_coefficients(&g->denoiser->prediction, at->level);
     const vn_pass of_c = vn_conditional(at);
-    const vn_estimate *c = vn_plan_need(p, &of_c);
+    const vn_estimate *c = vn_plan_pass(p, &of_c);
     for (size_t i = 0; i < (size_t)at->n; i++) {
         const double wide = deviation(&m, size, out, i);
         if (wide > 0)

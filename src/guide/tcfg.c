@@ -14,7 +14,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate 
     const size_t size = (size_t)g->denoiser->size;
     const vn_coefficients eps = vn_as_eps(at->level);
     const vn_estimate *c, *u;
-    if (!vn_take_two(g, at, p, out, &c, &u)) return;
+    if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t i = 0; i < (size_t)at->n; i++) {
         if (at->condition[i] == VN_CONDITION_NULL) continue;
         const vn_gram m = vn_gram_of(&eps, size, u, c, i);
@@ -30,8 +30,8 @@ const vn_guide_row vn_tcfg_guide = {
     .row = {"tcfg", "CFG on the part of the null eps in the main direction of the two",
             "2503.18137", NULL},
     .stage = VN_GUIDE_RULE,
-    .needs = VN_NEEDS_NULL | VN_NEEDS_CLASSES,
+    .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,
     .passes = 2,
-    .plan = vn_plan_two,
+    .plan = vn_plan_conditional_and_null,
     .combine = combine,
 };

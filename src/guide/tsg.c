@@ -24,26 +24,26 @@ static vn_pass at_wrong_time(vn_guide *g, const vn_guide_at *at) {
     float n;
     vn_random_normal(&n, 1, at->seed, VN_STREAM_GUIDE, 0, (uint64_t)at->step);
     const double wrong = t + v[SCALE] * pow(t, v[POWER]) * (double)n;
-    g->level = vn_path_level(path, fmin(fmax(wrong, path->row->least(path)), 1));
+    g->level = vn_path_level(path, fmin(fmax(wrong, path->row->min_time(path)), 1));
     return (vn_pass){.condition = at->condition, .level = &g->level};
 }
 
 static void plan(vn_guide *g, const vn_guide_at *at, vn_plan *p) {
     const vn_pass d = vn_conditional(at);
-    vn_plan_need(p, &d);
+    vn_plan_pass(p, &d);
     if (at->gamma == 1) return;
     const vn_pass wrong = at_wrong_time(g, at);
-    vn_plan_need(p, &wrong);
+    vn_plan_pass(p, &wrong);
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t n = (size_t)(at->n * g->denoiser->size);
     const vn_pass of_d = vn_conditional(at),
                   of_wrong = {.condition = at->condition, .level = &g->level};
-    const vn_estimate *d = vn_plan_need(p, &of_d);
+    const vn_estimate *d = vn_plan_pass(p, &of_d);
     vn_copy_estimate(n, *out, d);
     if (at->gamma == 1) return;
-    const vn_estimate *wrong = vn_plan_need(p, &of_wrong);
+    const vn_estimate *wrong = vn_plan_pass(p, &of_wrong);
     float *delta = g->slot[0];
     for (size_t i = 0; i < n; i++) delta[i] = d->x0[i] - wrong->x0[i];
     vn_shift_estimate(at, g->denoiser->size, delta, at->gamma - 1, out);

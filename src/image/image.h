@@ -135,7 +135,7 @@ typedef struct vn_show {
     int scale;   /* whole-number magnification; 0: chosen, so that small images become visible */
 } vn_show;
 
-#define VN_SHOW_MOST ((int64_t)64 << 20) /* samples in a picture */
+#define VN_SHOW_MAX ((int64_t)64 << 20) /* samples in a picture */
 /* Whether the picture can be drawn: VN_BAD_ARGUMENT where it would pass the limits above. The
  * samples are not looked at. */
 vn_status vn_show_fits(const vn_show *show, vn_err *err);

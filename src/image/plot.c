@@ -19,7 +19,7 @@ enum {
     LEGEND_LINE = 22,
     LEGEND_MAX = 15,
     LEGEND_MAX_WIDTH = 170,
-    MOST_WAYS = 150 /* of a band; more would hide one another */
+    MAX_WAYS = 150 /* of a band; more would hide one another */
 };
 static const double text_size = 9, title_size = 13, over_panels = MARGIN + 2 * 13 /* titles */;
 static const vn_ink dark = {34, 38, 46}, frame = {150, 155, 165}, faint = {226, 229, 234};
@@ -211,7 +211,7 @@ static void draw_way(const panel *p, const vn_show *show, int64_t i, double widt
 
 static void draw_ways(const panel *p, const vn_show *show, const vn_band *band) {
     /* odd: of every class where labels take turns */
-    const int64_t every = (band->count + MOST_WAYS - 1) / MOST_WAYS | 1;
+    const int64_t every = (band->count + MAX_WAYS - 1) / MAX_WAYS | 1;
     clip(p);
     for (int64_t i = 0; i < band->count; i += every) draw_way(p, show, band->first + i, 0.8);
     unclip(p);

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_CLASSES = 1 << 20 };
+enum { MAX_CLASSES = 1 << 20 };
 
 /* The user's function, what it can do, and the arrays of one question. */
 typedef struct callback {
@@ -54,12 +54,6 @@ vn_status vn_call_failed(const char *who, vn_status status, vn_err *err) {
         return vn_fail(err, VN_BAD_ARGUMENT, "%s returned %d, which is no vn_status", who,
                        (int)status);
     return vn_fail(err, status, "%s returned \"%s\"", who, vn_status_name(status));
-}
-
-int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x) {
-    for (int64_t i = 0; i < n * size; i++)
-        if (!isfinite(x[i])) return i / size;
-    return -1;
 }
 
 static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err) {
@@ -124,15 +118,15 @@ static vn_status check(const vn_callback_model *s, vn_err *err) {
         if (s->shape[i] < 1 || s->shape[i] > VN_LARGEST_SIDE)
             return vn_fail(err, VN_BAD_ARGUMENT, "shape[%d]: %lld is outside [1, %d]", i,
                            (long long)s->shape[i], VN_LARGEST_SIDE);
-    if (s->rank == 3 && s->shape[0] * s->shape[1] * s->shape[2] > VN_LARGEST_SAMPLE)
-        return vn_fail(err, VN_BAD_ARGUMENT,
-                       "shape: %lld x %lld x %lld are more than %d numbers in one sample",
-                       (long long)s->shape[0], (long long)s->shape[1], (long long)s->shape[2],
-                       VN_LARGEST_SAMPLE);
-    if (s->classes < 0 || s->classes > MOST_CLASSES)
+    const vn_shape shape = vn_shape_make(s->rank, s->shape);
+    char text[128];
+    if (vn_shape_count(&shape) > VN_LARGEST_SAMPLE)
+        return vn_fail(err, VN_BAD_ARGUMENT, "shape %s: more than %d numbers in one sample",
+                       vn_shape_text(&shape, text), VN_LARGEST_SAMPLE);
+    if (s->classes < 0 || s->classes > MAX_CLASSES)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "classes: %d is outside [0, %d]: each has a name in memory", (int)s->classes,
-                       MOST_CLASSES);
+                       MAX_CLASSES);
     if (s->class_names && !s->classes)
         return vn_fail(err, VN_BAD_ARGUMENT, "class_names without classes");
     return VN_OK;
@@ -183,12 +177,12 @@ const vn_model_row vn_callback_model_row = {
     .close = close,
 };
 
-vn_status vn_model_of_callback(vn_context *vn, const vn_model_host *host,
+vn_status vn_model_of_callback(vn_context *vn, const vn_engine *engine,
                                const vn_callback_model *spec, vn_model **out, vn_err *err) {
     vn_model *m = NULL;
     vn_status status = check(spec, err);
     if (!status)
-        status = vn_model_new(vn, host, &vn_callback_model_row,
+        status = vn_model_new(vn, engine, &vn_callback_model_row,
                               spec->name ? spec->name : "callback", &m, err);
     if (!status) status = fill(m, spec, err);
     if (status) vn_model_close(&m);

@@ -15,7 +15,7 @@ vn_status vn_model_copy_names(vn_model *m, int32_t classes,
 vn_status vn_model_read_classes(vn_model *m, const vn_model_dir *dir, int32_t null_class,
                                 vn_err *err);
 /* An empty model of this row, to be closed with vn_model_close. */
-vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model_row *row,
+vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_row *row,
                        const char *source, vn_model **out, vn_err *err);
 
 /* ---- arrays of conditions in a batch (condition_feeds.c) ------------------------------------- */

@@ -11,7 +11,7 @@ const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL,
 /* Of a sampling run, where a pass takes what it is given: bounds the memory of its own arrays. */
 enum { MANY = 4096 };
 
-vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model_row *row,
+vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_row *row,
                        const char *source, vn_model **out, vn_err *err) {
     vn_model *m = vn_calloc(1, sizeof *m);
     if (m) m->source = vn_strdup(source);
@@ -20,10 +20,10 @@ vn_status vn_model_new(vn_context *vn, const vn_model_host *host, const vn_model
         return vn_no_memory(err);
     }
     m->vn = vn;
-    m->host = *host;
+    m->engine = *engine;
     m->row = row;
     m->kind = row->row.name;
-    m->sampling = vn_sampling_defaults_plain();
+    m->sampling = vn_sampling_defaults_as_trained();
     m->asked_null = -1;
     m->null_row = -1;
     atomic_init(&m->holders, 1);
@@ -44,13 +44,13 @@ vn_status vn_model_copy_names(vn_model *m, int32_t classes,
     return VN_OK;
 }
 
-vn_status vn_model_open_source(vn_context *vn, const vn_model_host *host,
+vn_status vn_model_open_source(vn_context *vn, const vn_engine *engine,
                                const vn_model_source *source, vn_model **out, vn_err *err) {
     const vn_model_row *row = NULL;
     for (size_t i = 0; i < VN_COUNT(rows) && !row; i++)
         if (rows[i]->detect && rows[i]->detect(source->path)) row = rows[i];
     vn_model *m = NULL;
-    vn_status status = vn_model_new(vn, host, row, source->path, &m, err);
+    vn_status status = vn_model_new(vn, engine, row, source->path, &m, err);
     if (!status) status = row->open(m, source, err);
     if (status) vn_model_close(&m);
     *out = m;
@@ -166,12 +166,12 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->trained_on = of->trained_on;
 }
 
-vn_status vn_model_share_with(vn_context *vn, const vn_model_host *host, vn_model *of,
-                              vn_model **out, vn_err *err) {
+vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model *of, vn_model **out,
+                              vn_err *err) {
     vn_model *m = *out = vn_calloc(1, sizeof *m);
     if (!m) return vn_no_memory(err);
     m->vn = vn;
-    m->host = *host;
+    m->engine = *engine;
     m->row = of->row;
     m->shared = of->shared ? of->shared : of;
     atomic_fetch_add(&m->shared->holders, 1);

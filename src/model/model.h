@@ -18,11 +18,11 @@
 #include "store/store.h"
 
 /* What a model works with: its context's, which outlive it. */
-typedef struct vn_model_host {
+typedef struct vn_engine {
     const vn_device *device;
     vn_thread_pool *pool;
     const vn_watch *watch;
-} vn_model_host;
+} vn_engine;
 
 /* A network of a model and its weights. */
 typedef struct vn_model_part {
@@ -66,7 +66,7 @@ extern const vn_table vn_model_kinds; /* of vn_model_row; found by detect, in th
 
 struct vn_model {
     vn_context *vn; /* of the calls that made it; nothing here looks into it */
-    vn_model_host host;
+    vn_engine engine;
     const vn_model_row *row;
     void *self; /* the row's own */
 
@@ -129,16 +129,16 @@ struct vn_model {
 #define VN_LARGEST_SAMPLE INT32_MAX
 
 /* Opens what source->path is. Closed with vn_model_close. */
-vn_status vn_model_open_source(vn_context *vn, const vn_model_host *host,
+vn_status vn_model_open_source(vn_context *vn, const vn_engine *engine,
                                const vn_model_source *source, vn_model **out, vn_err *err);
 /* A model that answers as `of` does and shares its parts, with a denoiser of its own, for another
  * context: the two may be used at once, by two threads. */
-vn_status vn_model_share_with(vn_context *vn, const vn_model_host *host, vn_model *of,
-                              vn_model **out, vn_err *err);
-vn_status vn_model_of_world(vn_context *vn, const vn_model_host *host, const json_t *world,
+vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model *of, vn_model **out,
+                              vn_err *err);
+vn_status vn_model_of_world(vn_context *vn, const vn_engine *engine, const json_t *world,
                             vn_model **out, vn_err *err);
 /* The callback is the user's, in vane.h's terms. */
-vn_status vn_model_of_callback(vn_context *vn, const vn_model_host *host,
+vn_status vn_model_of_callback(vn_context *vn, const vn_engine *engine,
                                const vn_callback_model *spec, vn_model **out, vn_err *err);
 
 /* The model's denoiser, on its own path, which `path` may only confirm, or on `path` where it has
@@ -181,8 +181,8 @@ vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err);
 json_t *vn_dtypes_json(const vn_weights *w);
 /* A network's weights, of the file that its directory names, in the file's number types, which the
  * network's list is told. dir->weights NULL: fails, saying why there is none. */
-vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,
-                              const vn_model_host *host, vn_net *net, vn_values **out, vn_err *err);
+vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source, const vn_engine *engine,
+                              vn_net *net, vn_values **out, vn_err *err);
 
 /* ---- networks as denoisers (net_denoiser.c) -------------------------------------------------- */
 
@@ -214,7 +214,7 @@ typedef struct vn_net_denoiser {
 /* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the
  * class table; -1: all its rows are classes. source: whose added conditions it knows; NULL:
  * none. */
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
+vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, const vn_model *source, vn_denoiser *out,
@@ -228,8 +228,6 @@ void vn_net_denoiser_close(vn_net_denoiser *d);
 
 /* The words for a function of the user's that returned something else than VN_OK. */
 vn_status vn_call_failed(const char *who, vn_status status, vn_err *err);
-/* The first of n rows with a number that is not finite; -1: none. */
-int64_t vn_row_not_finite(int64_t n, int64_t size, const float *x);
 
 /* ---- two models as one (pair.c) -------------------------------------------------------------- */
 

@@ -67,15 +67,15 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     if (status) return status;
     inputs += more;
     const int64_t tokens = vn_condition_tokens(d, q->condition[first]);
-    vn_net_call call = {.extent = vn_extent_of(n, &d->sample), .perturb = {q->perturb, q->always}};
-    call.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
+    vn_net_spec spec = {.extent = vn_extent_of(n, &d->sample), .perturb = {q->perturb, q->always}};
+    spec.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
     raw += first * d->size;
     if (q->want)
-        return vn_runner_derive(d->runner, &call, q->want, d->answer, inputs, in,
+        return vn_runner_derive(d->runner, &spec, q->want, d->answer, inputs, in,
                                 q->direction + first * d->size, raw, err);
-    const vn_take out[] = {{d->answer, raw},
-                           {"variance", q->variance ? q->variance + first * d->size : NULL}};
-    return vn_runner_run(d->runner, &call, inputs, in, q->variance ? 2 : 1, out, err);
+    const vn_fetch out[] = {{d->answer, raw},
+                            {"variance", q->variance ? q->variance + first * d->size : NULL}};
+    return vn_runner_run(d->runner, &spec, inputs, in, q->variance ? 2 : 1, out, err);
 }
 
 /* Rows with one number of tokens. */
@@ -176,7 +176,7 @@ void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
     d->chunk = batch ? ROWS_A_SAMPLE * batch : d->usual;
 }
 
-vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, const vn_net *net,
+vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
                                int32_t null_row, const vn_model *source, vn_denoiser *out,
@@ -203,9 +203,9 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_model_host *host, co
         const int64_t tokens = source->added_count ? vn_condition_tokens(d, c) : 0;
         if (tokens > extent.tokens) extent.tokens = tokens;
     }
-    vn_status status = vn_net_rows_within(net, host->device, &extent, PASS_BYTES, &d->usual, err);
+    vn_status status = vn_net_rows_within(net, engine->device, &extent, PASS_BYTES, &d->usual, err);
     d->chunk = d->usual;
-    if (!status) status = vn_runner_open(net, host->device, values, &d->runner, err);
+    if (!status) status = vn_runner_open(net, engine->device, values, &d->runner, err);
     if (status) return status;
     *out = (vn_denoiser){
         .path = path,

@@ -110,18 +110,18 @@ json_t *vn_dtypes_json(const vn_weights *w) {
     return json_string(text);
 }
 
-vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source,
-                              const vn_model_host *host, vn_net *net, vn_values **out,
-                              vn_err *err) {
+vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source, const vn_engine *engine,
+                              vn_net *net, vn_values **out, vn_err *err) {
     vn_weights *weights = vn_net_weights(net);
     const char *file = NULL;
     vn_status status = vn_model_dir_weights(dir, &file, err);
     if (status) return status;
     if (dir->variant)
-        vn_log(host->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
-    status = vn_store_read_types(file, weights, host->device->row, err);
+        vn_log(engine->watch, VN_LOG_INFO, "%s is taken, as there are no other weights", file);
+    status = vn_store_read_types(file, weights, engine->device->row, err);
     if (!status) status = vn_weights_fit(vn_weights_bytes(weights), source, err);
-    if (!status) status = vn_store_open_values(file, weights, host->device, host->watch, out, err);
+    if (!status)
+        status = vn_store_open_values(file, weights, engine->device, engine->watch, out, err);
     return status;
 }
 
@@ -129,14 +129,15 @@ static vn_status random_values(vn_model *m, vn_err *err) {
     const vn_weights *weights = vn_net_weights(vn_model_net(m));
     vn_values **values = &m->part[0].values;
     vn_status status = vn_weights_fit(vn_weights_bytes(weights), m->source, err);
-    if (!status) status = vn_values_open(weights, m->host.device, NULL, values, err);
+    if (!status) status = vn_values_open(weights, m->engine.device, NULL, values, err);
     return !status ? vn_values_init(*values, 0, err) : status;
 }
 
 static vn_status load_values(vn_model *m, const vn_model_dir *dir, bool random, vn_err *err) {
     if (random && !dir->weights) return random_values(m, err);
     vn_model_part *part = &m->part[0];
-    vn_status status = vn_model_dir_values(dir, m->source, &m->host, part->net, &part->values, err);
+    vn_status status =
+        vn_model_dir_values(dir, m->source, &m->engine, part->net, &part->values, err);
     if (!status) status = vn_store_weights_step(dir->weights, &m->steps, err);
     if (m->steps < 0) m->steps = 0;
     return status;
@@ -173,7 +174,7 @@ static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
 static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
     const vn_model_part *part = &m->part[0];
     if (!m->self && !(m->self = vn_calloc(1, sizeof(vn_net_denoiser)))) return vn_no_memory(err);
-    return vn_net_denoiser_open(m->self, &m->host, part->net, part->values, path, &m->prediction,
+    return vn_net_denoiser_open(m->self, &m->engine, part->net, part->values, path, &m->prediction,
                                 &m->sample, m->null_row, m, out, err);
 }
 

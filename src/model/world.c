@@ -43,7 +43,7 @@ static bool detect(const char *path) {
 }
 
 static vn_status make_denoiser(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err) {
-    return vn_world_denoiser(m->self, path, NULL, m->host.pool, out, err);
+    return vn_world_denoiser(m->self, path, NULL, m->engine.pool, out, err);
 }
 
 static void close_denoiser(vn_model *m) {
@@ -82,13 +82,13 @@ const vn_model_row vn_world_model = {
     .any_path = true,
 };
 
-vn_status vn_model_of_world(vn_context *vn, const vn_model_host *host, const json_t *json,
+vn_status vn_model_of_world(vn_context *vn, const vn_engine *engine, const json_t *json,
                             vn_model **out, vn_err *err) {
     vn_world *world = NULL;
     uint64_t hash;
     *out = NULL;
     vn_model *m = NULL;
-    vn_status status = vn_model_new(vn, host, &vn_world_model, "world", &m, err);
+    vn_status status = vn_model_new(vn, engine, &vn_world_model, "world", &m, err);
     if (!status) status = vn_world_from_json(json, &world, err);
     if (!status) status = take(m, world, err);
     if (!status && vn_hash_world(json, &hash)) vn_model_keep_fingerprint(m, hash);

@@ -156,11 +156,12 @@ static vn_status check_config(const dit *d, vn_err *err) {
     if (d->side < 1)
         return vn_fail(err, VN_BAD_FILE, "dit: sample_size %lld is less than patch_size %lld",
                        (long long)c->sample_size, (long long)c->patch_size);
-    if (c->rope_theta > 0 && (c->attention_head_dim % 4 || c->attention_head_dim > VN_ROPE_MOST))
+    if (c->rope_theta > 0 &&
+        (c->attention_head_dim % 4 || c->attention_head_dim > VN_ROPE_MAX_HEAD))
         return vn_fail(
             err, VN_BAD_FILE,
             "dit: attention_head_dim is %lld; rope_theta needs a multiple of 4, up to %d",
-            (long long)c->attention_head_dim, VN_ROPE_MOST);
+            (long long)c->attention_head_dim, VN_ROPE_MAX_HEAD);
     return VN_OK;
 }
 
@@ -174,11 +175,11 @@ static void set_io(const dit *d, vn_net_io *io) {
                                      VN_ATTENTION_SPARSE | VN_ATTENTION_SKIPPED | VN_BLOCKS_SKIPPED,
                     .layers = (int)c->num_layers,
                     .middle = (int)(c->num_layers - 1) / 2};
-    vn_net_takes_sample(io, true, c->in_channels);
-    vn_net_takes_time(io, 0);
-    vn_net_denoises(io, c->out_channels);
+    vn_net_add_sample(io, true, c->in_channels);
+    vn_net_add_time(io, 0);
+    vn_net_add_denoised(io, c->out_channels);
     if (!c->num_embeds_ada_norm) return; /* the null row alone is no choice */
-    vn_net_takes_labels(io, c->num_embeds_ada_norm + 1);
+    vn_net_add_labels(io, c->num_embeds_ada_norm + 1);
     io->null_row = true;
 }
 
@@ -219,7 +220,7 @@ static void encode_place(float *to, int64_t quarter, float place) {
 }
 
 /* The ratio of an image's patches on a side to those of sample_size. */
-static float stretch_of(const dit *d, int64_t side) {
+static float tokens_per_unit_of(const dit *d, int64_t side) {
     return (float)((double)side / (double)d->side);
 }
 
@@ -228,13 +229,13 @@ static float stretch_of(const dit *d, int64_t side) {
  * same range. */
 static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     const int64_t half = d->width / 2;
-    const float stretch = stretch_of(d, side);
+    const float tokens_per_unit = tokens_per_unit_of(d, side);
     float *place = vn_alloc((size_t)(side * half), sizeof *place);
     float *token = vn_alloc((size_t)(side * side * d->width), sizeof *token);
     vn_node *all = NULL;
     if (place && token) {
         for (int64_t i = 0; i < side; i++)
-            encode_place(place + i * half, half / 2, (float)i / stretch);
+            encode_place(place + i * half, half / 2, (float)i / tokens_per_unit);
         for (int64_t i = 0; i < side * side; i++) {
             memcpy(token + i * d->width, place + i % side * half, (size_t)half * sizeof *place);
             memcpy(token + i * d->width + half, place + i / side * half,
@@ -287,8 +288,8 @@ static vn_node *without_registers(const vn_scope *s, const dit *d, vn_node *x) {
 static vn_rope rotations(const vn_scope *s, const dit *d, int64_t side) {
     const vn_dit_keys *c = &d->config;
     if (c->rope_theta == 0) return (vn_rope){0};
-    return vn_rope_plane(s, c->num_register_tokens, side, side, stretch_of(d, side),
-                         c->attention_head_dim, c->rope_theta);
+    return vn_rope_2d(s, c->num_register_tokens, side, side, tokens_per_unit_of(d, side),
+                      c->attention_head_dim, c->rope_theta);
 }
 
 /* Tokens [N,T,patch*patch*C] to [N,H,W,C]. */
@@ -317,7 +318,7 @@ typedef struct condition {
 /* silu(c) of a block, [N,width]. */
 static vn_node *embed(const vn_scope *s, const dit *d, const condition *given) {
     vn_scope at = vn_scope_in(s, "norm1.emb"), labels = vn_scope_in(&at, "class_embedder");
-    at.start = labels.start = VN_START_SMALL;
+    at.init = labels.init = VN_LAYER_INIT_SMALL;
     vn_node *time =
         vn_time_embedding(&at, "timestep_embedder", given->time, TIME_FEATURES, d->width);
     vn_node *label = vn_layer_embedding(&labels, "embedding_table", given->label,
@@ -359,7 +360,7 @@ static vn_node *prepare_heads(const vn_scope *s, const dit *d, const char *name,
         s->g, x, VN_SHAPE(x->shape.dim[0], x->shape.dim[1], c->num_attention_heads, head));
     if (c->qk_norm == VN_DIT_LAYER_NORM) y = vn_layer_token_norm(s, name, y, head, MODULATED_EPS);
     if (c->qk_norm == VN_DIT_RMS_NORM) y = vn_layer_rms_norm(s, name, y, head, MODULATED_EPS);
-    if (rope->cosine) y = vn_rope_turn(s, y, rope);
+    if (rope->cosine) y = vn_rope_rotate(s, y, rope);
     return vn_reshape(s->g, y, x->shape);
 }
 
@@ -406,7 +407,7 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
                       const vn_rope *rope) {
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"),
              feed = vn_scope_in(s, "ff");
-    zero.start = VN_START_ZERO;
+    zero.init = VN_LAYER_INIT_ZERO;
     vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
         vn_node *a =
@@ -443,7 +444,7 @@ static bool check_size(const vn_scope *s, const dit *d, const vn_node *sample) {
 static void build(const void *self, const vn_scope *root) {
     const dit *d = self;
     vn_scope from = *root;
-    from.start = VN_START_XAVIER;
+    from.init = VN_LAYER_INIT_XAVIER;
     const vn_scope *s = &from;
     vn_node *sample = vn_scope_input(s, "sample");
     if (!check_size(s, d, sample)) return;
@@ -464,7 +465,7 @@ static void build(const void *self, const vn_scope *root) {
     }
     x = without_registers(s, d, x);
     vn_scope zero = *s;
-    zero.start = VN_START_ZERO;
+    zero.init = VN_LAYER_INIT_ZERO;
     const int64_t out = d->config.patch_size * d->config.patch_size * d->config.out_channels;
     vn_node *e = vn_layer_linear(&zero, "proj_out_1", first, d->width, 2 * d->width);
     x = modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1);

@@ -60,12 +60,12 @@ static vn_status check(const sizes *z, const vn_net_data *data, vn_err *err) {
     if (z->width % 4)
         return vn_fail(err, VN_BAD_ARGUMENT, "dit: width=%lld is not divisible by 4",
                        (long long)z->width);
-    if (z->rope && (z->width / z->heads % 4 || z->width / z->heads > VN_ROPE_MOST))
+    if (z->rope && (z->width / z->heads % 4 || z->width / z->heads > VN_ROPE_MAX_HEAD))
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "dit: width=%lld and heads=%lld make heads of %lld numbers; rope needs a "
                        "multiple of 4, up to %d",
                        (long long)z->width, (long long)z->heads, (long long)(z->width / z->heads),
-                       VN_ROPE_MOST);
+                       VN_ROPE_MAX_HEAD);
     if (height % z->patch || width % z->patch)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "dit: images of %lld x %lld are not divisible by patch=%lld", height, width,

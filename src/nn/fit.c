@@ -2,18 +2,18 @@
  * proportion to its rows, so that a few plans find the number; nothing is taken to find it. */
 #include "nn/internal.h"
 
-enum { MOST_PLANS = 8 };
+enum { MAX_PLANS = 8 };
 
 /* Of a forward pass of so many rows. */
 static vn_status planned(const vn_net *net, const vn_device *device, const vn_extent *extent,
                          int64_t rows, size_t *bytes, vn_err *err) {
-    vn_net_call call = {.extent = *extent};
+    vn_net_spec spec = {.extent = *extent};
     vn_net_nodes nodes;
     vn_footprint f = {0};
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
-    call.extent.batch = rows;
-    if (!status) status = vn_net_build(net, g, &call, &nodes, err);
+    spec.extent.batch = rows;
+    if (!status) status = vn_net_build(net, g, &spec, &nodes, err);
     const vn_program_options o = {.device = device, .n_outputs = 1, .outputs = nodes.out};
     if (!status) status = vn_footprint_open(g, &o, &f, err);
     *bytes = f.bytes;
@@ -39,7 +39,7 @@ vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const v
     if (status || at_over <= bytes || most <= 1) return status;
     status = planned(net, device, extent, 1, &at_fits, err);
     if (!status && at_fits > bytes) over = fits;
-    for (int k = 0; k < MOST_PLANS && !status && over - fits > 1; k++) {
+    for (int k = 0; k < MAX_PLANS && !status && over - fits > 1; k++) {
         const int64_t guess = between(fits, at_fits, over, at_over, bytes);
         status = planned(net, device, extent, guess, &at, err);
         if (at <= bytes) {

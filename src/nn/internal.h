@@ -10,18 +10,18 @@
 /* ---- ports.c: what a network takes and gives ------------------------------------------------- */
 
 /* Adds a port to the io; "sample" comes first. */
-void vn_net_takes(vn_net_io *io, vn_port port);
-void vn_net_gives(vn_net_io *io, vn_port port);
+void vn_net_add_input(vn_net_io *io, vn_port port);
+void vn_net_add_output(vn_net_io *io, vn_port port);
 /* f32 [N,channels,H,W], or [N,channels] of points. */
 vn_port vn_port_of_sample(const char *name, bool image, int64_t channels);
-void vn_net_takes_sample(vn_net_io *io, bool image, int64_t channels);
+void vn_net_add_sample(vn_net_io *io, bool image, int64_t channels);
 /* "timestep" f32 [N]; below: of the table that it is a row of, 0: none. */
-void vn_net_takes_time(vn_net_io *io, int64_t below);
+void vn_net_add_time(vn_net_io *io, int64_t below);
 /* "class_labels" i32 [N], rows of a table; 0: nothing. */
-void vn_net_takes_labels(vn_net_io *io, int64_t rows);
+void vn_net_add_labels(vn_net_io *io, int64_t rows);
 /* "sample" of so many channels; where that is twice those it takes also its halves, "prediction"
  * and "variance". */
-void vn_net_denoises(vn_net_io *io, int64_t channels);
+void vn_net_add_denoised(vn_net_io *io, int64_t channels);
 
 /* Which output has the name; -1, with err set, if none. */
 int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
@@ -89,18 +89,19 @@ vn_status vn_config_update(json_t *config, vn_err *err);
 #define VN_SCOPE_PATH 160
 
 /* The initial weights of layers other than norms, which begin at one and zero. */
-typedef enum vn_start {
-    VN_START_TORCH,  /* as PyTorch's reset_parameters leaves them */
-    VN_START_XAVIER, /* uniform within sqrt(6 / (fan-in + fan-out)); biases zero, here and below */
-    VN_START_SMALL,  /* normal with a deviation of 0.02 */
-    VN_START_ZERO
-} vn_start;
+typedef enum vn_layer_init {
+    VN_LAYER_INIT_TORCH, /* as PyTorch's reset_parameters leaves them */
+    /* uniform within sqrt(6 / (fan-in + fan-out)); biases zero, here and below */
+    VN_LAYER_INIT_XAVIER,
+    VN_LAYER_INIT_SMALL, /* normal with a deviation of 0.02 */
+    VN_LAYER_INIT_ZERO
+} vn_layer_init;
 
 typedef struct vn_scope {
     vn_graph *g;
     vn_weights *w;
     bool train;
-    vn_start start;      /* 0: VN_START_TORCH */
+    vn_layer_init init;  /* 0: VN_LAYER_INIT_TORCH */
     const char *net;     /* for messages: "unet2d" */
     const vn_net_io *io; /* the network's ports, and what they are in this graph */
     vn_net_nodes *nodes;
@@ -115,7 +116,7 @@ vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3)
 vn_node *vn_scope_input(const vn_scope *s, const char *name);
 /* Gives an output of the network; one that it does not declare is left out. */
 void vn_scope_output(const vn_scope *s, const char *name, vn_node *y);
-/* Gives what vn_net_denoises declared: y is the output "sample", whole. */
+/* Gives what vn_net_add_denoised declared: y is the output "sample", whole. */
 void vn_scope_denoised(const vn_scope *s, vn_node *y);
 /* Refuses what cannot be built here, naming network and place. Returns NULL. */
 vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
@@ -254,30 +255,30 @@ vn_node *vn_resize_reflect(const vn_scope *s, vn_node *x, bool up);
 
 /* Rotations of the heads of T tokens by their positions. */
 typedef struct vn_rope {
-    vn_node *cosine, *sine; /* [1,T,1,head] */
-    vn_node *quarter;       /* [head,head], a quarter turn of every pair */
+    vn_node *cosine, *sine; /* [1,T,1,head_dim] */
+    vn_node *pair_rotation; /* [head_dim,head_dim]: takes every pair (a, b) to (-b, a) */
 } vn_rope;
 
-/* The positions of tokens on each axis. Every axis rotates a part of each head's numbers. */
+/* The positions of tokens on each axis. Every axis rotates a part of each head. */
 typedef struct vn_rope_axes {
     int64_t tokens;
     int axes;
-    const float *place; /* [tokens, axes] */
-    /* [axes] how many numbers of a head each axis rotates, even; their sum is the head's size */
-    const int64_t *numbers;
+    const float *position; /* [tokens,axes] */
+    /* [axes] how many elements of a head each axis rotates, even; they add up to head_dim */
+    const int64_t *dims;
     double theta;
-    bool halves; /* pairs are i and i + numbers / 2 of an axis, not 2i and 2i + 1 */
+    bool split_halves; /* pairs are i and i + dims/2 of an axis, not 2i and 2i + 1 */
 } vn_rope_axes;
 
 vn_rope vn_rope_of(const vn_scope *s, const vn_rope_axes *axes);
-/* For `before` tokens at position 0, which are not rotated, and then rows x columns patches,
- * `stretch` of them for a unit of position. The first half of a head is rotated by the row, the
- * second by the column. `head`, the numbers in a head, is a multiple of 4, up to VN_ROPE_MOST. */
-#define VN_ROPE_MOST 1024
-vn_rope vn_rope_plane(const vn_scope *s, int64_t before, int64_t rows, int64_t columns,
-                      float stretch, int64_t head, double theta);
-/* x [N,T,heads,head], rotated. */
-vn_node *vn_rope_turn(const vn_scope *s, vn_node *x, const vn_rope *rope);
+/* For `prefix` tokens at position 0, which are not rotated, followed by rows x columns patches,
+ * `tokens_per_unit` of them for a unit of position. The first half of a head is rotated by the row,
+ * the second by the column. head_dim is a multiple of 4, up to VN_ROPE_MAX_HEAD. */
+#define VN_ROPE_MAX_HEAD 1024
+vn_rope vn_rope_2d(const vn_scope *s, int64_t prefix, int64_t rows, int64_t columns,
+                   float tokens_per_unit, int64_t head_dim, double theta);
+/* x [N,T,heads,head_dim], rotated. */
+vn_node *vn_rope_rotate(const vn_scope *s, vn_node *x, const vn_rope *rope);
 
 /* ---- mlp.c ----------------------------------------------------------------------------------- */
 
@@ -310,7 +311,7 @@ typedef struct vn_unet_level {
 #define VN_UNET_MAX_SKIPS  (1 + VN_CONFIG_MAX_LIST * (VN_UNET_MAX_LAYERS + 1))
 
 /* What the levels pass on to each other. */
-typedef struct vn_unet_flow {
+typedef struct vn_unet_state {
     vn_node *x;
     /* of the skip blocks: on the way down the input in smaller sizes, on the way up the output in
      * larger ones; or NULL */
@@ -319,12 +320,12 @@ typedef struct vn_unet_flow {
     int attentions; /* built so far */
     size_t skips;
     vn_node *skip[VN_UNET_MAX_SKIPS];
-} vn_unet_flow;
+} vn_unet_state;
 
 typedef struct vn_unet_block {
     const char *name;
     void (*build)(const vn_scope *s, const vn_unet_style *style, const vn_unet_level *level,
-                  vn_unet_flow *flow, const struct vn_unet_block *self);
+                  vn_unet_state *state, const struct vn_unet_block *self);
     bool attention;
     bool resnet;         /* resizes by a residual block, not by a convolution */
     const char *refusal; /* why UNet2DModel cannot run it, or NULL */
@@ -348,7 +349,7 @@ typedef struct vn_unet_mid {
 } vn_unet_mid;
 
 void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_unet_mid *mid,
-                       vn_unet_flow *flow);
+                       vn_unet_state *state);
 
 /* ---- one file a network: its row; the table (table.c) ---------------------------------------- */
 

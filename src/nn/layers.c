@@ -63,29 +63,29 @@ static bool has_channels(const vn_scope *s, const char *name, const vn_node *x, 
 }
 
 /* Initial values of a matrix or a kernel and of its bias. */
-typedef struct starts {
+typedef struct inits {
     vn_init weight, bias;
-} starts;
+} inits;
 
-static starts start_of(const vn_scope *s, int64_t fan_in, int64_t fan_out) {
+static inits init_of(const vn_scope *s, int64_t fan_in, int64_t fan_out) {
     const vn_init zeros = {VN_INIT_ZEROS, 0};
-    switch (s->start) {
-    case VN_START_TORCH: {
+    switch (s->init) {
+    case VN_LAYER_INIT_TORCH: {
         const vn_init uniform = {VN_INIT_UNIFORM, fan_in > 0 ? 1 / sqrt((double)fan_in) : 0};
-        return (starts){uniform, uniform};
+        return (inits){uniform, uniform};
     }
-    case VN_START_XAVIER:
-        return (starts){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
-    case VN_START_SMALL: return (starts){{VN_INIT_NORMAL, SMALL_DEVIATION}, zeros};
-    case VN_START_ZERO: break;
+    case VN_LAYER_INIT_XAVIER:
+        return (inits){{VN_INIT_UNIFORM, sqrt(6 / (double)(fan_in + fan_out))}, zeros};
+    case VN_LAYER_INIT_SMALL: return (inits){{VN_INIT_NORMAL, SMALL_DEVIATION}, zeros};
+    case VN_LAYER_INIT_ZERO: break;
     }
-    return (starts){zeros, zeros};
+    return (inits){zeros, zeros};
 }
 
 vn_node *vn_layer_conv(const vn_scope *s, const char *name, vn_node *x, vn_conv c) {
     if (!has_channels(s, name, x, c.in)) return NULL;
     names n = begin_layer(s, name);
-    starts from = start_of(s, c.in * c.kernel * c.kernel, c.out);
+    inits from = init_of(s, c.in * c.kernel * c.kernel, c.out);
     vn_shape file = VN_SHAPE(c.out, c.in, c.kernel, c.kernel);
     vn_node *w = vn_param_node(s->g, s->w, n.weight, file, VN_LAYOUT_CONV, from.weight);
     vn_node *b =
@@ -111,7 +111,7 @@ static vn_node *linear(const vn_scope *s, const char *name, vn_node *x, int64_t 
                        bool bias, vn_fn act) {
     if (!has_channels(s, name, x, in)) return NULL;
     names n = begin_layer(s, name);
-    starts from = start_of(s, in, out);
+    inits from = init_of(s, in, out);
     vn_node *w =
         vn_param_node(s->g, s->w, n.weight, VN_SHAPE(out, in), VN_LAYOUT_PLAIN, from.weight);
     vn_node *b =
@@ -225,8 +225,8 @@ vn_node *vn_layer_ada_norm(const vn_scope *s, const char *name, vn_node *x, vn_n
 vn_node *vn_layer_embedding(const vn_scope *s, const char *name, vn_node *index, int64_t rows,
                             int64_t width) {
     names n = begin_layer(s, name);
-    vn_init init =
-        s->start == VN_START_TORCH ? (vn_init){VN_INIT_NORMAL, 1} : start_of(s, rows, width).weight;
+    vn_init init = s->init == VN_LAYER_INIT_TORCH ? (vn_init){VN_INIT_NORMAL, 1}
+                                                  : init_of(s, rows, width).weight;
     vn_node *table =
         vn_param_node(s->g, s->w, n.weight, VN_SHAPE(rows, width), VN_LAYOUT_PLAIN, init);
     return vn_embedding(s->g, table, index);

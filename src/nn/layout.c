@@ -64,14 +64,14 @@ static int64_t channels_of(const vn_node *node) {
     return rows ? vn_shape_count(&node->shape) / rows : 0;
 }
 
-void vn_net_put(vn_program *p, const vn_node *node, const float *in, const float *scale,
-                vn_thread_pool *pool) {
+void vn_net_write_node(vn_program *p, const vn_node *node, const float *in, const float *scale,
+                       vn_thread_pool *pool) {
     vn_channels_last(vn_program_map(p, node), in, node->shape.dim[0], channels_of(node),
                      pixels_of(node), scale, pool);
 }
 
-void vn_net_take(vn_program *p, const vn_node *node, float *out, const float *scale,
-                 vn_thread_pool *pool) {
+void vn_net_read_node(vn_program *p, const vn_node *node, float *out, const float *scale,
+                      vn_thread_pool *pool) {
     vn_channels_first(out, vn_program_map(p, node), node->shape.dim[0], channels_of(node),
                       pixels_of(node), scale, pool);
 }

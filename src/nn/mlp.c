@@ -59,10 +59,10 @@ static vn_status open_mlp(const json_t *config, void **self, vn_net_io *io, vn_e
         return status;
     }
     *io = (vn_net_io){.multiple = 1, .null_row = m->num_class_embeds > 0};
-    vn_net_takes_sample(io, false, m->dimension);
-    vn_net_takes_time(io, 0);
-    vn_net_takes_labels(io, m->num_class_embeds);
-    vn_net_denoises(io, (m->learns_variance ? 2 : 1) * m->dimension);
+    vn_net_add_sample(io, false, m->dimension);
+    vn_net_add_time(io, 0);
+    vn_net_add_labels(io, m->num_class_embeds);
+    vn_net_add_denoised(io, (m->learns_variance ? 2 : 1) * m->dimension);
     *self = m;
     return VN_OK;
 }

@@ -26,16 +26,18 @@ static vn_status find_row(const json_t *config, const vn_net_row **row, vn_err *
     return vn_config_refuse("network", "_class_name", class_name, known, count, err);
 }
 
-/* Builds the network once, for its list of weights, at a size that every network can take. So an
- * error here comes from the config. */
+/* Builds the network once, for its list of weights, at a size that it can take. So an error here
+ * comes from the config. */
 static vn_status declare_weights(vn_net *net, vn_err *err) {
     vn_graph *g = NULL;
     vn_status status = vn_graph_open(&g, err);
     if (status) return status;
     const int64_t side = 4 * net->io.multiple;
-    const vn_net_call call = {.extent = {1, side, side, 1}};
+    const bool fixed = net->io.fixed_size;
+    const vn_net_spec spec = {
+        .extent = {1, fixed ? net->io.height : side, fixed ? net->io.width : side, 1}};
     vn_net_nodes nodes;
-    status = vn_net_build(net, g, &call, &nodes, err);
+    status = vn_net_build(net, g, &spec, &nodes, err);
     vn_graph_close(&g);
     if (status == VN_BAD_ARGUMENT) {
         status = VN_BAD_FILE;
@@ -129,6 +131,9 @@ static bool check_extent(const vn_net *net, vn_graph *g, const vn_extent *extent
                       n, height, width);
     else if (has_dim(io, VN_DIM_TOKENS) && extent->tokens < 1)
         vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: %lld tokens", name, (long long)extent->tokens);
+    else if (image && io->fixed_size && (height != io->height || width != io->width))
+        vn_graph_fail(g, VN_BAD_ARGUMENT, "%s: images of %lld x %lld; it takes %lld x %lld alone",
+                      name, height, width, (long long)io->height, (long long)io->width);
     else if (image && (height % io->multiple || width % io->multiple))
         vn_graph_fail(g, VN_BAD_ARGUMENT,
                       "%s: images of %lld x %lld%s: both sides must be multiples of %lld", name,
@@ -160,13 +165,13 @@ static void node_of(const vn_port *port, const vn_extent *extent, vn_dtype *dtyp
     *dtype = port->below || port->dtype == VN_I32 ? VN_I32 : VN_F32;
 }
 
-vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_call *call,
+vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                              vn_net_nodes *nodes, vn_err *err) {
     const vn_net_io *io = &net->io;
-    vn_extent extent = call->extent;
+    vn_extent extent = spec->extent;
     vn_net_complete(net, &extent);
     *nodes = (vn_net_nodes){0};
-    const bool ok = check_extent(net, g, &extent, &call->extent);
+    const bool ok = check_extent(net, g, &extent, &spec->extent);
     for (int i = 0; ok && i < io->inputs; i++) {
         vn_dtype dtype;
         vn_shape shape;
@@ -193,29 +198,29 @@ static bool check_nodes(const vn_net *net, vn_graph *g, const vn_extent *extent,
     return true;
 }
 
-vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_call *call,
+vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                           vn_net_nodes *nodes, vn_err *err) {
-    vn_extent extent = call->extent;
+    vn_extent extent = spec->extent;
     vn_net_complete(net, &extent);
-    bool ok = check_extent(net, g, &extent, &call->extent);
-    for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &call->perturb[i]);
+    bool ok = check_extent(net, g, &extent, &spec->extent);
+    for (int i = 0; i < VN_NET_PERTURBS && ok; i++) ok = can_perturb(net, g, &spec->perturb[i]);
     if (ok && check_nodes(net, g, &extent, nodes)) {
         const vn_scope root = {.g = g,
                                .w = net->weights,
-                               .train = call->train,
+                               .train = spec->train,
                                .net = net->row->row.name,
                                .io = &net->io,
                                .nodes = nodes,
-                               .perturb = call->perturb};
+                               .perturb = spec->perturb};
         net->row->build(net->self, &root);
     }
     return vn_graph_status(g, err);
 }
 
-vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
+vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_spec *spec, vn_net_nodes *nodes,
                        vn_err *err) {
-    const vn_status status = vn_net_make_inputs(net, g, call, nodes, err);
-    return status ? status : vn_net_build_on(net, g, call, nodes, err);
+    const vn_status status = vn_net_make_inputs(net, g, spec, nodes, err);
+    return status ? status : vn_net_build_on(net, g, spec, nodes, err);
 }
 
 vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name) {

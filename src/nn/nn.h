@@ -30,6 +30,7 @@ typedef struct vn_net_io {
     vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
+    bool fixed_size;       /* images are of height x width alone */
     bool null_row; /* its class says that the last of the class labels is null; else its files do */
     /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
     unsigned perturbations;
@@ -60,16 +61,18 @@ typedef struct vn_extent {
 
 /* A port's shape in a call. */
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
+/* Lengths of the port become those of a node that stands for it. */
+void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node);
 /* Of a batch of such samples, [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
 
 /* How a network is to be built. */
-typedef struct vn_net_call {
+typedef struct vn_net_spec {
     vn_extent extent;
     bool train; /* dropout on */
     /* Weights are those of the network as it is. What its io does not declare is refused. */
     vn_perturb perturb[VN_NET_PERTURBS];
-} vn_net_call;
+} vn_net_spec;
 
 /* Ports as nodes of a graph, in the order of the io. Nodes are channels last: [N,H,W,C] for a port
  * [N,C,H,W]. Those of whole numbers below a bound are i32, all others f32. */
@@ -88,6 +91,7 @@ typedef struct vn_net_data {
     int64_t labels;       /* with the null row; 0: none */
     double dropout;       /* < 0: the model's own */
     bool learns_variance; /* of a step, in as many channels again */
+    bool clean;           /* it is to see samples without noise alone (classifiers) */
 } vn_net_data;
 
 struct vn_scope;
@@ -127,13 +131,13 @@ const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
 
 /* Builds the network into g, as often as one likes: weights are shared. */
-vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_call *call, vn_net_nodes *nodes,
+vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_spec *spec, vn_net_nodes *nodes,
                        vn_err *err);
 /* The same in two parts: the inputs of a call; and the network on nodes->in, which may be any nodes
  * of the types and shapes of inputs. */
-vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_call *call,
+vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                              vn_net_nodes *nodes, vn_err *err);
-vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_call *call,
+vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                           vn_net_nodes *nodes, vn_err *err);
 /* Of the ports of these names; NULL: it has none. */
 vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name);
@@ -163,10 +167,10 @@ void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, 
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
                        const float *scale, vn_thread_pool *pool);
 /* What the program holds for a node of rank 2 or 4, in a file's order. */
-void vn_net_put(vn_program *p, const vn_node *node, const float *in, const float *scale,
-                vn_thread_pool *pool);
-void vn_net_take(vn_program *p, const vn_node *node, float *out, const float *scale,
-                 vn_thread_pool *pool);
+void vn_net_write_node(vn_program *p, const vn_node *node, const float *in, const float *scale,
+                       vn_thread_pool *pool);
+void vn_net_read_node(vn_program *p, const vn_node *node, float *out, const float *scale,
+                      vn_thread_pool *pool);
 /* A node's shape in that order. */
 vn_shape vn_net_file_shape(const vn_node *node);
 
@@ -184,18 +188,18 @@ vn_status vn_runner_open(const vn_net *net, const vn_device *device, vn_values *
 void vn_runner_close(vn_runner **r);
 
 /* Where an output's numbers go, in the port's shape: the caller's memory. */
-typedef struct vn_take {
+typedef struct vn_fetch {
     const char *name;
     float *data;
-} vn_take;
+} vn_fetch;
 
 /* Allocates only when the call is new; a batch of 0 is done at once. */
-vn_status vn_runner_run(vn_runner *r, const vn_net_call *call, int n_in, const vn_feed *in,
-                        int n_out, const vn_take *out, vn_err *err);
+vn_status vn_runner_run(vn_runner *r, const vn_net_spec *spec, int n_in, const vn_feed *in,
+                        int n_out, const vn_fetch *out, vn_err *err);
 /* A product with the derivative J of an output by the array fed to "sample", its scale included:
  * VN_VJP, J^T direction, direction in the output's shape and out in the sample's; or VN_JVP, J
  * direction, the other way round. Planned when first asked for. */
-vn_status vn_runner_derive(vn_runner *r, const vn_net_call *call, vn_want want, const char *output,
+vn_status vn_runner_derive(vn_runner *r, const vn_net_spec *spec, vn_want want, const char *output,
                            int n_in, const vn_feed *in, const float *direction, float *out,
                            vn_err *err);
 

@@ -10,11 +10,11 @@
 
 /* ---- declared -------------------------------------------------------------------------------- */
 
-void vn_net_takes(vn_net_io *io, vn_port port) {
+void vn_net_add_input(vn_net_io *io, vn_port port) {
     io->input[io->inputs++] = port;
 }
 
-void vn_net_gives(vn_net_io *io, vn_port port) {
+void vn_net_add_output(vn_net_io *io, vn_port port) {
     io->output[io->outputs++] = port;
 }
 
@@ -24,33 +24,33 @@ vn_port vn_port_of_sample(const char *name, bool image, int64_t channels) {
                                     : VN_SHAPE(VN_DIM_BATCH, channels)};
 }
 
-void vn_net_takes_sample(vn_net_io *io, bool image, int64_t channels) {
-    vn_net_takes(io, vn_port_of_sample("sample", image, channels));
+void vn_net_add_sample(vn_net_io *io, bool image, int64_t channels) {
+    vn_net_add_input(io, vn_port_of_sample("sample", image, channels));
 }
 
-void vn_net_takes_time(vn_net_io *io, int64_t below) {
-    vn_net_takes(io,
-                 (vn_port){.name = "timestep", .shape = VN_SHAPE(VN_DIM_BATCH), .below = below});
+void vn_net_add_time(vn_net_io *io, int64_t below) {
+    vn_net_add_input(
+        io, (vn_port){.name = "timestep", .shape = VN_SHAPE(VN_DIM_BATCH), .below = below});
 }
 
-void vn_net_takes_labels(vn_net_io *io, int64_t rows) {
+void vn_net_add_labels(vn_net_io *io, int64_t rows) {
     if (rows == 0) return;
-    vn_net_takes(io, (vn_port){.name = "class_labels",
-                               .dtype = VN_I32,
-                               .shape = VN_SHAPE(VN_DIM_BATCH),
-                               .below = rows});
+    vn_net_add_input(io, (vn_port){.name = "class_labels",
+                                   .dtype = VN_I32,
+                                   .shape = VN_SHAPE(VN_DIM_BATCH),
+                                   .below = rows});
 }
 
-void vn_net_denoises(vn_net_io *io, int64_t channels) {
+void vn_net_add_denoised(vn_net_io *io, int64_t channels) {
     const vn_port *in = vn_net_input(io, "sample");
     const bool image = in->shape.rank == 4;
-    vn_net_gives(io, vn_port_of_sample("sample", image, channels));
+    vn_net_add_output(io, vn_port_of_sample("sample", image, channels));
     if (channels != 2 * in->shape.dim[1]) return;
     static const char *const halves[] = {"prediction", "variance"};
     for (size_t i = 0; i < VN_COUNT(halves); i++) {
         vn_port half = vn_port_of_sample(halves[i], image, channels / 2);
         half.optional = true;
-        vn_net_gives(io, half);
+        vn_net_add_output(io, half);
     }
 }
 
@@ -136,6 +136,14 @@ vn_extent vn_extent_of(int64_t batch, const vn_shape *sample) {
     const bool image = vn_shape_is_image(sample);
     return (vn_extent){
         .batch = batch, .height = image ? sample->dim[1] : 0, .width = image ? sample->dim[2] : 0};
+}
+
+void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node) {
+    const vn_shape shape = vn_net_file_shape(node);
+    for (int i = 0; i < shape.rank && i < port->shape.rank; i++) {
+        int64_t *length = length_of(extent, port->shape.dim[i]);
+        if (length) *length = shape.dim[i];
+    }
 }
 
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent) {
@@ -271,7 +279,7 @@ static vn_status fill_floats(const filling *f, const float *from, void *to) {
     const int64_t count = vn_shape_count(&f->feed->array.shape);
     if (f->node->dtype == VN_I32) return fill_rows(f, from, to, count);
     if (vn_shape_count(&f->node->shape) == count)
-        vn_net_put(f->program, f->node, from, f->feed->scale, f->pool);
+        vn_net_write_node(f->program, f->node, from, f->feed->scale, f->pool);
     else
         memcpy(to, from, (size_t)count * sizeof(float));
     return VN_OK;

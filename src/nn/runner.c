@@ -11,7 +11,7 @@
 
 /* What a program is for: equal ones share it. */
 typedef struct pass {
-    vn_net_call call; /* batch 0: none */
+    vn_net_spec spec; /* batch 0: none */
     vn_want want;
     int output; /* that is differentiated */
 } pass;
@@ -79,7 +79,7 @@ static vn_status differentiate(const vn_runner *r, const pass *p, kept *k, vn_er
 
 static vn_status prepare(vn_runner *r, const pass *p, kept *k, vn_err *err) {
     vn_status status = vn_graph_open(&k->graph, err);
-    if (!status) status = vn_net_build(r->net, k->graph, &p->call, &k->nodes, err);
+    if (!status) status = vn_net_build(r->net, k->graph, &p->spec, &k->nodes, err);
     if (!status && p->want) status = differentiate(r, p, k, err);
     /* the output beside its derivative, so that every input is part of the program */
     vn_node *const both[] = {k->product, k->nodes.out[p->output]};
@@ -96,12 +96,12 @@ static vn_status prepare(vn_runner *r, const pass *p, kept *k, vn_err *err) {
 }
 
 static bool same_pass(const pass *a, const pass *b) {
-    const vn_extent *x = &a->call.extent, *y = &b->call.extent;
+    const vn_extent *x = &a->spec.extent, *y = &b->spec.extent;
     bool same = x->batch == y->batch && x->height == y->height && x->width == y->width &&
-                x->tokens == y->tokens && a->call.train == b->call.train && a->want == b->want &&
+                x->tokens == y->tokens && a->spec.train == b->spec.train && a->want == b->want &&
                 a->output == b->output;
     for (int i = 0; i < VN_NET_PERTURBS; i++)
-        same = same && vn_perturb_equal(&a->call.perturb[i], &b->call.perturb[i]);
+        same = same && vn_perturb_equal(&a->spec.perturb[i], &b->spec.perturb[i]);
     return same;
 }
 
@@ -121,8 +121,8 @@ static vn_status find(vn_runner *r, const pass *p, kept **out, vn_err *err) {
 
 /* The program for a pass, its inputs filled. */
 static vn_status begin(vn_runner *r, pass *p, int n_in, const vn_feed *in, kept **k, vn_err *err) {
-    vn_net_complete(r->net, &p->call.extent);
-    vn_status status = vn_net_match(r->net, &p->call.extent, n_in, in, err);
+    vn_net_complete(r->net, &p->spec.extent);
+    vn_status status = vn_net_match(r->net, &p->spec.extent, n_in, in, err);
     if (!status) status = find(r, p, k, err);
     if (!status)
         status = vn_net_fill(r->net, (*k)->program, &(*k)->nodes, n_in, in, r->device.pool, err);
@@ -137,18 +137,18 @@ static vn_status go(vn_runner *r, kept *k, vn_err *err) {
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-vn_status vn_runner_run(vn_runner *r, const vn_net_call *call, int n_in, const vn_feed *in,
-                        int n_out, const vn_take *out, vn_err *err) {
+vn_status vn_runner_run(vn_runner *r, const vn_net_spec *spec, int n_in, const vn_feed *in,
+                        int n_out, const vn_fetch *out, vn_err *err) {
     for (int i = 0; i < n_out; i++)
         if (vn_net_find_output(r->net, out[i].name, err) < 0) return VN_BAD_ARGUMENT;
-    if (call->extent.batch == 0) return VN_OK;
-    pass p = {.call = *call};
+    if (spec->extent.batch == 0) return VN_OK;
+    pass p = {.spec = *spec};
     kept *k = NULL;
     vn_status status = begin(r, &p, n_in, in, &k, err);
     if (!status) status = go(r, k, err);
     for (int i = 0; i < n_out && !status; i++)
-        vn_net_take(k->program, vn_net_out(r->net, &k->nodes, out[i].name), out[i].data, NULL,
-                    r->device.pool);
+        vn_net_read_node(k->program, vn_net_out(r->net, &k->nodes, out[i].name), out[i].data, NULL,
+                         r->device.pool);
     return status;
 }
 
@@ -159,19 +159,21 @@ static const float *scale_of(int n_in, const vn_feed *in) {
     return NULL;
 }
 
-vn_status vn_runner_derive(vn_runner *r, const vn_net_call *call, vn_want want, const char *output,
+vn_status vn_runner_derive(vn_runner *r, const vn_net_spec *spec, vn_want want, const char *output,
                            int n_in, const vn_feed *in, const float *direction, float *out,
                            vn_err *err) {
-    pass p = {.call = *call, .want = want, .output = vn_net_find_output(r->net, output, err)};
+    pass p = {.spec = *spec, .want = want, .output = vn_net_find_output(r->net, output, err)};
     if (p.output < 0) return VN_BAD_ARGUMENT;
-    if (call->extent.batch == 0) return VN_OK;
+    if (spec->extent.batch == 0) return VN_OK;
     kept *k = NULL;
     vn_status status = begin(r, &p, n_in, in, &k, err);
     if (status) return status;
     const float *scale = scale_of(n_in, in);
-    vn_net_put(k->program, k->direction, direction, want == VN_JVP ? scale : NULL, r->device.pool);
+    vn_net_write_node(k->program, k->direction, direction, want == VN_JVP ? scale : NULL,
+                      r->device.pool);
     status = go(r, k, err);
     if (!status)
-        vn_net_take(k->program, k->product, out, want == VN_VJP ? scale : NULL, r->device.pool);
+        vn_net_read_node(k->program, k->product, out, want == VN_VJP ? scale : NULL,
+                         r->device.pool);
     return status;
 }

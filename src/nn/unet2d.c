@@ -146,14 +146,14 @@ static void take_class(const unet *u, vn_net_io *io) {
     const vn_unet2d_keys *c = &u->config;
     vn_port port = {.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH)};
     if (c->class_embed_type == VN_UNET2D_BY_TABLE) {
-        vn_net_takes_labels(io, c->num_class_embeds);
+        vn_net_add_labels(io, c->num_class_embeds);
     } else if (c->class_embed_type == VN_UNET2D_BY_VECTOR) {
         port.shape = VN_SHAPE(VN_DIM_BATCH, u->time_width);
-        vn_net_takes(io, port);
+        vn_net_add_input(io, port);
     } else if (c->time_embedding_type == VN_UNET2D_TIME_LEARNED) {
-        vn_net_takes_labels(io, c->num_train_timesteps);
+        vn_net_add_labels(io, c->num_train_timesteps);
     } else {
-        vn_net_takes(io, port);
+        vn_net_add_input(io, port);
     }
 }
 
@@ -163,10 +163,10 @@ static void set_io(const unet *u, vn_net_io *io) {
     *io = (vn_net_io){.height = c->sample_size[0], .width = c->sample_size[1], .multiple = 1};
     for (size_t i = 1; i < u->levels; i++) io->multiple *= 2;
     set_layers(u, io);
-    vn_net_takes_sample(io, true, c->in_channels);
-    vn_net_takes_time(io, learned ? c->num_train_timesteps : 0);
+    vn_net_add_sample(io, true, c->in_channels);
+    vn_net_add_time(io, learned ? c->num_train_timesteps : 0);
     take_class(u, io);
-    vn_net_denoises(io, c->out_channels);
+    vn_net_add_denoised(io, c->out_channels);
 }
 
 static vn_status open_unet(const json_t *config, void **self, vn_net_io *io, vn_err *err) {
@@ -223,17 +223,17 @@ static vn_time embed(const vn_scope *s, const unet *u) {
     return (vn_time){e, vn_unary(s->g, e, u->style.act), u->time_width};
 }
 
-static void go_down(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+static void go_down(const vn_scope *s, const unet *u, vn_unet_state *state) {
     const int64_t *channels = u->config.block_out_channels.at;
     for (size_t i = 0; i < u->levels; i++) {
         vn_scope at = vn_scope_in(s, "down_blocks.%zu", i);
         vn_unet_level level = {
             .in = channels[i ? i - 1 : 0], .out = channels[i], .resize = i + 1 < u->levels};
-        u->down[i]->build(&at, &u->style, &level, flow, u->down[i]);
+        u->down[i]->build(&at, &u->style, &level, state, u->down[i]);
     }
 }
 
-static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+static void go_up(const vn_scope *s, const unet *u, vn_unet_state *state) {
     const int64_t *channels = u->config.block_out_channels.at;
     for (size_t i = 0; i < u->levels; i++) {
         vn_scope at = vn_scope_in(s, "up_blocks.%zu", i);
@@ -242,11 +242,11 @@ static void go_up(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
                                .out = channels[own],
                                .prev = channels[i ? own + 1 : own],
                                .resize = own > 0};
-        u->up[i]->build(&at, &u->style, &level, flow, u->up[i]);
+        u->up[i]->build(&at, &u->style, &level, state, u->up[i]);
     }
 }
 
-static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
+static void middle(const vn_scope *s, const unet *u, vn_unet_state *state) {
     const vn_unet2d_keys *c = &u->config;
     if (c->mid_block_type == VN_UNET2D_MID_NONE) return;
     vn_scope at = vn_scope_in(s, "mid_block");
@@ -258,7 +258,7 @@ static void middle(const vn_scope *s, const unet *u, vn_unet_flow *flow) {
                        .attention = c->add_attention,
                        .attention_groups = c->attn_norm_num_groups};
     if (!mid.attention_groups && !u->style.scale_shift) mid.attention_groups = mid.groups;
-    vn_unet_mid_block(&at, &u->style, &mid, flow);
+    vn_unet_mid_block(&at, &u->style, &mid, state);
 }
 
 static void build(const void *self, const vn_scope *s) {
@@ -266,20 +266,20 @@ static void build(const void *self, const vn_scope *s) {
     const vn_unet2d_keys *c = &u->config;
     vn_node *x = vn_scope_input(s, "sample"), *time = vn_scope_input(s, "timestep");
     if (c->center_input_sample) x = vn_affine(s->g, x, 2, -1);
-    vn_unet_flow flow = {.image = x, .time = embed(s, u)};
-    flow.x =
+    vn_unet_state state = {.image = x, .time = embed(s, u)};
+    state.x =
         vn_block_end(vn_layer_conv3(s, "conv_in", x, c->in_channels, c->block_out_channels.at[0]));
-    flow.skip[flow.skips++] = flow.x;
-    go_down(s, u, &flow);
-    middle(s, u, &flow);
-    flow.image = NULL;
-    go_up(s, u, &flow);
+    state.skip[state.skips++] = state.x;
+    go_down(s, u, &state);
+    middle(s, u, &state);
+    state.image = NULL;
+    go_up(s, u, &state);
 
     int64_t channels = c->block_out_channels.at[0];
     int64_t groups = c->norm_num_groups ? c->norm_num_groups : vn_unet_default_groups(channels);
-    x = vn_layer_group_norm(s, "conv_norm_out", flow.x, channels, groups, c->norm_eps, VN_FN_SILU);
+    x = vn_layer_group_norm(s, "conv_norm_out", state.x, channels, groups, c->norm_eps, VN_FN_SILU);
     x = vn_layer_conv3(s, "conv_out", x, channels, c->out_channels);
-    if (flow.image) x = vn_unet_add_image(s, flow.image, x);
+    if (state.image) x = vn_unet_add_image(s, state.image, x);
     if (c->time_embedding_type == VN_UNET2D_TIME_FOURIER && time)
         x = vn_div(s->g, x, vn_reshape(s->g, time, VN_SHAPE(time->shape.dim[0], 1, 1, 1)));
     vn_scope_denoised(s, x);

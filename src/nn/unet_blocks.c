@@ -14,18 +14,19 @@
 
 /* ---- skip connections ------------------------------------------------------------------------ */
 
-static void push(const vn_scope *s, vn_unet_flow *flow) {
-    if (flow->skips == VN_UNET_MAX_SKIPS) {
-        flow->x = vn_scope_fail(s, "more than %d skip connections", VN_UNET_MAX_SKIPS);
+static void push(const vn_scope *s, vn_unet_state *state) {
+    if (state->skips == VN_UNET_MAX_SKIPS) {
+        state->x = vn_scope_fail(s, "more than %d skip connections", VN_UNET_MAX_SKIPS);
         return;
     }
-    flow->skip[flow->skips++] = flow->x;
+    state->skip[state->skips++] = state->x;
 }
 
 /* x and the last kept result, concatenated by channels. */
-static vn_node *join_skip(const vn_scope *s, vn_unet_flow *flow) {
-    if (flow->skips == 0) return vn_scope_fail(s, "the down blocks leave too few skip connections");
-    vn_node *x = flow->x, *skip = flow->skip[--flow->skips];
+static vn_node *join_skip(const vn_scope *s, vn_unet_state *state) {
+    if (state->skips == 0)
+        return vn_scope_fail(s, "the down blocks leave too few skip connections");
+    vn_node *x = state->x, *skip = state->skip[--state->skips];
     if (!x || !skip) return NULL;
     const int64_t *a = x->shape.dim, *b = skip->shape.dim;
     if (a[1] != b[1] || a[2] != b[2])
@@ -55,16 +56,16 @@ static int64_t head_dim_of(const vn_unet_style *u, int64_t channels) {
     return u->head_dim ? u->head_dim : channels;
 }
 
-static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_flow *flow, int index,
+static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_state *state, int index,
                    int64_t channels, int64_t groups, double output_scale) {
     vn_scope at = vn_scope_in(s, "attentions.%d", index);
-    at.layer = flow->attentions++;
+    at.layer = state->attentions++;
     vn_attention_layer a = {.channels = channels,
                             .head_dim = head_dim_of(u, channels),
                             .groups = groups,
                             .eps = u->eps,
                             .output_scale = output_scale};
-    flow->x = vn_attention_block(&at, flow->x, &a);
+    state->x = vn_attention_block(&at, state->x, &a);
 }
 
 /* Input channels of layer i on the way up, without those of its skip connection. */
@@ -79,43 +80,43 @@ static int64_t skip_channels(const vn_unet_level *l, int64_t i, int64_t layers) 
 /* ---- plain ----------------------------------------------------------------------------------- */
 
 static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                       vn_unet_flow *flow, const vn_unet_block *self) {
+                       vn_unet_state *state, const vn_unet_block *self) {
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, i == 0 ? l->in : l->out, l->out);
-        flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (self->attention) attend(s, u, flow, i, l->out, u->groups, 1);
-        push(s, flow);
+        state->x = vn_resnet_block(&at, state->x, &state->time, &r);
+        if (self->attention) attend(s, u, state, i, l->out, u->groups, 1);
+        push(s, state);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "downsamplers.0");
     if (self->resnet || (self->attention && u->resnet_downsample)) {
         vn_resnet r = resnet_of(u, l->out, l->out);
         r.resize = VN_RESIZE_DOWN;
-        flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
+        state->x = vn_resnet_block(&at, state->x, &state->time, &r);
     } else {
-        flow->x = vn_downsample_conv(&at, flow->x, l->out, (int)u->downsample_pad);
+        state->x = vn_downsample_conv(&at, state->x, l->out, (int)u->downsample_pad);
     }
-    push(s, flow);
+    push(s, state);
 }
 
 static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                     vn_unet_flow *flow, const vn_unet_block *self) {
+                     vn_unet_state *state, const vn_unet_block *self) {
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, flow_channels(l, i) + skip_channels(l, i, layers), l->out);
-        flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
-        if (self->attention) attend(s, u, flow, i, l->out, u->groups, 1);
+        state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
+        if (self->attention) attend(s, u, state, i, l->out, u->groups, 1);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "upsamplers.0");
     if (self->resnet || (self->attention && u->resnet_upsample)) {
         vn_resnet r = resnet_of(u, l->out, l->out);
         r.resize = VN_RESIZE_UP;
-        flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
+        state->x = vn_resnet_block(&at, state->x, &state->time, &r);
     } else {
-        flow->x = vn_upsample_conv(&at, flow->x, l->out);
+        state->x = vn_upsample_conv(&at, state->x, l->out);
     }
 }
 
@@ -148,26 +149,26 @@ vn_node *vn_unet_add_image(const vn_scope *s, vn_node *image, vn_node *x) {
 }
 
 static void skip_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                      vn_unet_flow *flow, const vn_unet_block *self) {
+                      vn_unet_state *state, const vn_unet_block *self) {
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = skip_resnet_of(u, i == 0 ? l->in : l->out, l->out, VN_RESIZE_NONE);
-        flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-        if (self->attention) attend(s, u, flow, i, l->out, SKIP_ATTENTION_GROUPS, r.output_scale);
-        push(s, flow);
+        state->x = vn_resnet_block(&at, state->x, &state->time, &r);
+        if (self->attention) attend(s, u, state, i, l->out, SKIP_ATTENTION_GROUPS, r.output_scale);
+        push(s, state);
     }
     if (!l->resize) return;
     vn_scope at = vn_scope_in(s, "resnet_down");
     vn_resnet r = skip_resnet_of(u, l->out, l->out, VN_RESIZE_FIR_DOWN);
-    flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
-    flow->image = vn_resize_to(s, flow->image, VN_RESIZE_FIR_DOWN);
-    vn_node *image = vn_layer_conv1(s, "skip_conv", flow->image, IMAGE_CHANNELS, l->out, true);
-    flow->x = vn_unet_add_image(s, image, flow->x);
-    push(s, flow);
+    state->x = vn_resnet_block(&at, state->x, &state->time, &r);
+    state->image = vn_resize_to(s, state->image, VN_RESIZE_FIR_DOWN);
+    vn_node *image = vn_layer_conv1(s, "skip_conv", state->image, IMAGE_CHANNELS, l->out, true);
+    state->x = vn_unet_add_image(s, image, state->x);
+    push(s, state);
 }
 
 static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                    vn_unet_flow *flow, const vn_unet_block *self) {
+                    vn_unet_state *state, const vn_unet_block *self) {
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
@@ -177,20 +178,20 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
             r.groups_in = a + b / 4; /* as diffusers: not (a + b) / 4 */
         else if (self->attention)
             r.groups_in = 32;
-        flow->x = vn_resnet_block(&at, join_skip(s, flow), &flow->time, &r);
+        state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
     }
-    if (self->attention) attend(s, u, flow, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
+    if (self->attention) attend(s, u, state, 0, l->out, SKIP_ATTENTION_GROUPS, sqrt(2.0));
 
-    flow->image = vn_resize_to(s, flow->image, VN_RESIZE_FIR_UP);
+    state->image = vn_resize_to(s, state->image, VN_RESIZE_FIR_UP);
     if (!l->resize) return;
-    vn_node *image = vn_layer_group_norm(s, "skip_norm", flow->x, l->out,
+    vn_node *image = vn_layer_group_norm(s, "skip_norm", state->x, l->out,
                                          vn_unet_default_groups(l->out), u->eps, VN_FN_SILU);
     image = vn_layer_conv3(s, "skip_conv", image, l->out, IMAGE_CHANNELS);
-    flow->image = flow->image ? vn_unet_add_image(s, flow->image, image) : image;
+    state->image = state->image ? vn_unet_add_image(s, state->image, image) : image;
 
     vn_scope at = vn_scope_in(s, "resnet_up");
     vn_resnet r = skip_resnet_of(u, l->out, l->out, VN_RESIZE_FIR_UP);
-    flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
+    state->x = vn_resnet_block(&at, state->x, &state->time, &r);
 }
 
 /* ---- K --------------------------------------------------------------------------------------- */
@@ -206,45 +207,45 @@ static vn_resnet k_resnet_of(const vn_unet_style *u, int64_t in, int64_t out,
 }
 
 static void k_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                   vn_unet_flow *flow, const vn_unet_block *self) {
+                   vn_unet_state *state, const vn_unet_block *self) {
     (void)self;
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = k_resnet_of(u, i == 0 ? l->in : l->out, l->out, l->out);
-        flow->x = vn_resnet_ada_block(&at, flow->x, &flow->time, &r);
-        push(s, flow);
+        state->x = vn_resnet_ada_block(&at, state->x, &state->time, &r);
+        push(s, state);
     }
-    if (l->resize) flow->x = vn_resize_reflect(s, flow->x, false);
+    if (l->resize) state->x = vn_resize_reflect(s, state->x, false);
 }
 
 static void k_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                 vn_unet_flow *flow, const vn_unet_block *self) {
+                 vn_unet_state *state, const vn_unet_block *self) {
     (void)self;
     /* of the `layers` results it takes, it uses one */
     size_t drop = u->layers > 1 ? (size_t)u->layers - 1 : 0;
-    flow->x = join_skip(s, flow);
-    flow->skips -= drop < flow->skips ? drop : flow->skips;
+    state->x = join_skip(s, state);
+    state->skips -= drop < state->skips ? drop : state->skips;
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = k_resnet_of(u, i == 0 ? 2 * l->out : l->out,
                                   i == u->layers - 1 ? l->in : l->out, l->out);
-        flow->x = vn_resnet_ada_block(&at, flow->x, &flow->time, &r);
+        state->x = vn_resnet_ada_block(&at, state->x, &state->time, &r);
     }
-    if (l->resize) flow->x = vn_resize_reflect(s, flow->x, true);
+    if (l->resize) state->x = vn_resize_reflect(s, state->x, true);
 }
 
 /* ---- middle ---------------------------------------------------------------------------------- */
 
 void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *u, const vn_unet_mid *mid,
-                       vn_unet_flow *flow) {
+                       vn_unet_state *state) {
     vn_resnet r = resnet_of(u, mid->channels, mid->channels);
     r.groups_in = r.groups_out = mid->groups;
     r.output_scale = mid->output_scale;
     for (int i = 0; i < 2; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        flow->x = vn_resnet_block(&at, flow->x, &flow->time, &r);
+        state->x = vn_resnet_block(&at, state->x, &state->time, &r);
         if (i == 0 && mid->attention)
-            attend(s, u, flow, 0, mid->channels, mid->attention_groups, mid->output_scale);
+            attend(s, u, state, 0, mid->channels, mid->attention_groups, mid->output_scale);
     }
 }
 

@@ -34,10 +34,10 @@ static const vn_param params[] = {
 };
 enum { LAMBDA = VN_WEIGHT_PARAMS };
 
-#define HALF_BIN  (1.0 / 255)
-#define LEAST_BIN 1e-12 /* of probability that a bin is given, however far it is */
-#define EDGE      0.999 /* beyond it a value is in an outer bin */
-#define NO_EDGE   1e7   /* half-bins that the outer edge moves for each unit beyond EDGE */
+#define HALF_BIN (1.0 / 255)
+#define MIN_BIN  1e-12 /* of probability that a bin is given, however far it is */
+#define EDGE     0.999 /* beyond it a value is in an outer bin */
+#define NO_EDGE  1e7   /* half-bins that the outer edge moves for each unit beyond EDGE */
 
 void vn_bound_numbers(const vn_loss_sample *s, double number[VN_BOUND_NUMBERS]) {
     const vn_path *p = s->path;
@@ -98,8 +98,8 @@ static vn_node *bins(vn_loss *l, vn_node *bound, vn_node *log_variance, vn_node 
     vn_node *inside = vn_affine(g, vn_unary(g, vn_sub(g, u[1], u[0]), VN_FN_EXP), -1, 1);
     vn_node *ends = vn_mul(g, vn_unary(g, u[0], VN_FN_SIGMOID),
                            vn_unary(g, vn_affine(g, u[1], -1, 0), VN_FN_SIGMOID));
-    vn_node *more = vn_unary(g, vn_affine(g, vn_mul(g, ends, inside), 1, -LEAST_BIN), VN_FN_RELU);
-    return vn_affine(g, vn_unary(g, vn_affine(g, more, 1, LEAST_BIN), VN_FN_LOG), -1, 0);
+    vn_node *more = vn_unary(g, vn_affine(g, vn_mul(g, ends, inside), 1, -MIN_BIN), VN_FN_RELU);
+    return vn_affine(g, vn_unary(g, vn_affine(g, more, 1, MIN_BIN), VN_FN_LOG), -1, 0);
 }
 
 static vn_node *loss(const vn_choice *c, vn_loss *l) {

@@ -21,18 +21,18 @@
 #include <math.h>
 
 #define PREDICTIONS "eps|v|score|velocity|edm"
-#define MOST_EXACT  64 /* coordinates: each is a pass back through the network */
-#define MOST_SLICES 64
+#define MAX_EXACT   64 /* coordinates: each is a pass back through the network */
+#define MAX_SLICES  64
 
 static const vn_param ism_params[] = {
     {"projections", "random directions a sample in the estimate of the divergence", 1, 1,
-     MOST_SLICES, 1, NULL},
+     MAX_SLICES, 1, NULL},
     {"exact", "1: the exact divergence, a derivative for each coordinate, of which there may be 64",
      0, 0, 1, 1, NULL},
     {0},
 };
 static const vn_param ssm_params[] = {
-    {"projections", "random directions a sample", 1, 1, MOST_SLICES, 1, NULL},
+    {"projections", "random directions a sample", 1, 1, MAX_SLICES, 1, NULL},
     {"directions", "how they are drawn", 0, 0, 1, 1, "normal|signs"},
     {"reduced", "the variance-reduced form", 0, 0, 1, 1, "no|yes"},
     {0},
@@ -112,9 +112,9 @@ static vn_node *loss_of(vn_loss *l, int64_t count, vn_loss_fill *directions, boo
 static vn_node *loss_ism(const vn_choice *c, vn_loss *l) {
     const int64_t size = vn_shape_count(&l->x->shape) / l->x->shape.dim[0];
     if (!c->value[EXACT]) return loss_of(l, (int64_t)c->value[PROJECTIONS], draw_signs, false);
-    if (size > MOST_EXACT)
+    if (size > MAX_EXACT)
         return vn_graph_fail(l->g, VN_BAD_ARGUMENT,
-                             "ism: exact=1 is for at most %d coordinates, not %lld", MOST_EXACT,
+                             "ism: exact=1 is for at most %d coordinates, not %lld", MAX_EXACT,
                              (long long)size);
     return loss_of(l, size, every_axis, false);
 }

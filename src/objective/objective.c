@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TIMES      VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
-#define LEAST_TIME 1e-5 /* score_sde's; no target is infinite there */
+#define TIMES    VN_TABLE("distribution of times", vn_times_rows, vn_times_row_count)
+#define MIN_TIME 1e-5 /* score_sde's; no target is infinite there */
 
 struct vn_objective {
     const vn_path *path;
@@ -34,7 +34,6 @@ static bool among(const char *name, const char *list) {
 static const char *const lacking[VN_ASK_COUNT] = {
     [VN_ASK_TRUTH] = "data whose score is known: points:gaussians or a world file",
     [VN_ASK_TEACHER] = "a teacher",
-    [VN_ASK_AVERAGE] = "the average of the trained weights",
 };
 
 static vn_status choose_objective(vn_objective *o, const vn_table *table, const char *text,
@@ -50,6 +49,9 @@ static vn_status choose_objective(vn_objective *o, const vn_table *table, const 
         if ((o->row->asks & 1U << i) && !o->asked[i])
             return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s needs %s", o->row->row.name,
                            lacking[i]);
+    if (vn_objective_losses(o) > VN_OBJECTIVE_LOSSES)
+        return vn_fail(err, VN_UNSUPPORTED, "the objective %s has more than %d losses",
+                       o->row->row.name, VN_OBJECTIVE_LOSSES);
     return o->row->check ? o->row->check(&o->choice, o->path, &o->prediction, err) : VN_OK;
 }
 
@@ -110,7 +112,7 @@ static double draw_time(const vn_objective *o, const vn_objective_batch *b, uint
     if (o->stratified) u = fmod(u + (double)sample / (double)total, 1);
     u = fmin(fmax(u, 1e-12), 1 - 1e-12);
     double t = o->times->quantile(&o->times_choice, o->path, u);
-    return vn_path_snap(o->path, fmin(fmax(t, LEAST_TIME), 1));
+    return vn_path_snap(o->path, fmin(fmax(t, MIN_TIME), 1));
 }
 
 static int32_t draw_label(const vn_objective *o, const vn_objective_batch *b, int64_t i,
@@ -223,12 +225,37 @@ vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn
 
 /* ---- the loss -------------------------------------------------------------------------------- */
 
-vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l) {
+int vn_objective_losses(const vn_objective *o) {
+    int n = 0;
+    while (o->row->more && o->row->more[n].part) n++;
+    return 1 + n;
+}
+
+int vn_objective_loss_of(const vn_objective *o, const char *part) {
+    for (int i = 1; i < vn_objective_losses(o); i++)
+        if (part && strcmp(vn_objective_loss_part(o, i), part) == 0) return i;
+    return 0;
+}
+
+const char *vn_objective_loss_part(const vn_objective *o, int loss) {
+    return o->row->more[loss - 1].part;
+}
+
+int64_t vn_objective_loss_every(const vn_objective *o, int loss) {
+    return loss ? o->row->more[loss - 1].every : 1;
+}
+
+vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l) {
     l->path = o->path;
     l->prediction = &o->prediction;
     l->null_label = o->null_label;
     l->inputs = 0;
-    return l->x ? o->row->loss(&o->choice, l) : NULL;
+    if (!l->x) return NULL;
+    return (loss ? o->row->more[loss - 1].loss : o->row->loss)(&o->choice, l);
+}
+
+vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l) {
+    return vn_objective_build(o, 0, l);
 }
 
 static vn_node *add_input(vn_loss *l, const vn_loss_input *input, vn_shape shape) {
@@ -250,7 +277,7 @@ vn_node *vn_loss_asked(vn_loss *l, const char *name, vn_shape shape, vn_loss_ask
 }
 
 vn_node *vn_loss_output(vn_loss *l) {
-    return l->network(l->self, 0, NULL, false);
+    return l->network(l->self, &(vn_loss_call){0});
 }
 
 /* ---- what losses share ----------------------------------------------------------------------- */

@@ -1,9 +1,10 @@
 /* objective.h - what training minimises: how t is drawn, what a batch is made of, and a loss that
  * is a function of the network.
  *
- * A loss is graph. It calls the network, with the same weights, as often as it likes; it names the
- * inputs that it needs, each with a function that fills it on the host. Every draw is keyed by
- * (seed, step, sample), so a batch is the same whatever the thread count and after a resume. */
+ * A loss is graph. It calls the network that is trained, with its weights or their average, and the
+ * other parts of the training by their names, as often as it likes; it names the inputs that it
+ * needs, each with a function that fills it on the host. Every draw is keyed by (seed, step,
+ * sample), so a batch is the same whatever the thread count and after a resume. */
 #ifndef VN_OBJECTIVE_H
 #define VN_OBJECTIVE_H
 
@@ -28,11 +29,11 @@ extern const size_t vn_times_row_count;
 typedef struct vn_objective vn_objective;
 
 /* Denoisers that a loss may ask on the host, for what its inputs are filled with. They have the
- * objective's path and prediction. */
+ * objective's path and prediction. (Networks as they are, and averages of weights, are called in
+ * the graph: vn_loss_call.) */
 typedef enum vn_asked {
     VN_ASK_TRUTH,   /* the exact one of the data */
     VN_ASK_TEACHER, /* a frozen one, perhaps guided, that is learned from */
-    VN_ASK_AVERAGE, /* the trained network with the average of its weights */
     VN_ASK_COUNT
 } vn_asked;
 
@@ -78,6 +79,22 @@ typedef struct vn_given {
     vn_node *node;
 } vn_given;
 
+/* Which network is called, and how. No gradient goes to the weights of a frozen part, to averages,
+ * or to a part that another of the objective's losses trains; it does go through their inputs, so
+ * that a target wants vn_stop_gradient. */
+typedef struct vn_loss_call {
+    /* a part of the training by name ("teacher"); NULL: the network that is trained on the batch */
+    const char *part;
+    bool average;       /* with the average of its weights, which is 0 steps old at step 0 */
+    const char *output; /* NULL: "sample" */
+    /* inputs that are given; the others are the batch's of that name */
+    int n;
+    const vn_given *given;
+    /* Dropout draws masks of its own in each call, or those of the part's first. Frozen parts have
+     * none. */
+    bool same_dropout;
+} vn_loss_call;
+
 #define VN_LOSS_INPUTS 8
 
 /* A loss while it is built. The caller sets what stands first. */
@@ -85,10 +102,9 @@ typedef struct vn_loss {
     vn_graph *g;
     vn_node *x;    /* INPUT [N,..] the network's "sample" of this batch */
     vn_node *time; /* INPUT [N] its "timestep"; NULL: it takes none */
-    /* The network's output [N,..], where n of its inputs are given and the others are the batch's;
-     * with a learned variance of twice the channels: the prediction, then v. Dropout draws masks of
-     * its own in each call, or, with same_dropout, those of the first. */
-    vn_node *(*network)(void *self, int n, const vn_given *given, bool same_dropout);
+    /* The output [N,..]; "sample" of a network that learns a variance has twice the channels: the
+     * prediction, then v. */
+    vn_node *(*network)(void *self, const vn_loss_call *call);
     void *self;
 
     /* the objective's, set by vn_objective_loss */
@@ -105,6 +121,14 @@ vn_node *vn_loss_asked(vn_loss *l, const char *name, vn_shape shape, vn_loss_ask
 /* The network on the batch as it is. */
 vn_node *vn_loss_output(vn_loss *l);
 
+/* A loss of a part of its own, which is trained at every k-th step: an adversary, say, or the score
+ * of what a generator makes (2311.18828). */
+typedef struct vn_part_loss {
+    const char *part;                                 /* NULL ends a list */
+    int64_t every;                                    /* steps 0, k, 2k, .. */
+    vn_node *(*loss)(const vn_choice *c, vn_loss *l); /* rank 0 */
+} vn_part_loss;
+
 typedef struct vn_objective_row {
     vn_row row;
     const char *predictions; /* what it can train: "x0|eps|v" */
@@ -115,6 +139,8 @@ typedef struct vn_objective_row {
                        vn_err *err);
     /* Rank 0. */
     vn_node *(*loss)(const vn_choice *c, vn_loss *l);
+    /* Parts that have losses of their own; the loss above trains all others. NULL: none has. */
+    const vn_part_loss *more;
 } vn_objective_row;
 
 extern const vn_table vn_objectives; /* of vn_objective_row */
@@ -166,5 +192,18 @@ vn_status vn_objective_fill(const vn_objective *o, const vn_loss *loss, const vn
 /* The loss of a network, rank 0, and its inputs. For regressions the mean over samples of weight
  * times mean square error. Errors are the graph's. */
 vn_node *vn_objective_loss(const vn_objective *o, vn_loss *l);
+
+#define VN_OBJECTIVE_LOSSES 4
+
+/* How many losses it has: loss 0 is that of vn_objective_loss, the others are of parts. */
+int vn_objective_losses(const vn_objective *o);
+/* Which loss trains a part: 0, but for parts with one of their own. */
+int vn_objective_loss_of(const vn_objective *o, const char *part);
+/* In which of the steps 0, 1, .. a loss is taken: each that this divides. */
+int64_t vn_objective_loss_every(const vn_objective *o, int loss);
+/* As vn_objective_loss, of any of them. */
+vn_node *vn_objective_build(const vn_objective *o, int loss, vn_loss *l);
+/* The part of loss 1, 2, .., for messages. */
+const char *vn_objective_loss_part(const vn_objective *o, int loss);
 
 #endif

@@ -103,7 +103,7 @@ const vn_objective_row vn_dsm_objective = {
 const vn_objective_row vn_cfm_objective = {
     {"cfm",
      "conditional flow matching: regression on the path's velocity, data and noise drawn "
-     "independently",
+     "independently, or in pairs that the data bring",
      "2302.00482", params},
     .predictions = "velocity",
     .check = vn_weight_check,

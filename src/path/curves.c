@@ -86,7 +86,7 @@ double vn_vp_network_time(const vn_path *p, const vn_level *l) {
     return 999 * l->t; /* score_sde's */
 }
 
-double vn_vp_least(const vn_path *p) {
+double vn_vp_min_time(const vn_path *p) {
     (void)p;
     return 1e-3; /* score_sde's */
 }
@@ -107,8 +107,8 @@ double vn_sub_vp_network_time(const vn_path *p, const vn_level *l) {
     return vn_vp_network_time(p, l);
 }
 
-double vn_sub_vp_least(const vn_path *p) {
-    return vn_vp_least(p);
+double vn_sub_vp_min_time(const vn_path *p) {
+    return vn_vp_min_time(p);
 }
 
 /* ---- ve: alpha = 1, sigma geometric; t = 0 still has sigma_min ------------------------------- */
@@ -136,7 +136,7 @@ double vn_ve_network_time(const vn_path *p, const vn_level *l) {
     return log(fmax(l->sigma, p->choice.value[VN_SIGMA_MIN]) / 2); /* table 1 of 2206.00364 */
 }
 
-double vn_ve_least(const vn_path *p) {
+double vn_ve_min_time(const vn_path *p) {
     (void)p;
     return 0;
 }
@@ -158,7 +158,7 @@ double vn_edm_network_time(const vn_path *p, const vn_level *l) {
     return log(fmax(l->sigma, 1e-9)) / 4; /* finite at sigma = 0, where no network is evaluated */
 }
 
-double vn_edm_least(const vn_path *p) {
+double vn_edm_min_time(const vn_path *p) {
     return p->choice.value[VN_SIGMA_MIN] / p->choice.value[VN_SIGMA_MAX];
 }
 
@@ -179,7 +179,7 @@ double vn_rectified_network_time(const vn_path *p, const vn_level *l) {
     return 1000 * (l->t + l->rounding); /* diffusers' flow matching */
 }
 
-double vn_rectified_least(const vn_path *p) {
+double vn_rectified_min_time(const vn_path *p) {
     (void)p;
     return 1e-3; /* one of its 1000 steps */
 }
@@ -210,7 +210,7 @@ double vn_polynomial_network_time(const vn_path *p, const vn_level *l) {
     return vn_rectified_network_time(p, l);
 }
 
-double vn_polynomial_least(const vn_path *p) {
+double vn_polynomial_min_time(const vn_path *p) {
     /* the sigma at which rectified flow ends */
     return vn_polynomial_time_of_ratio(p, 1e-3 / (1 - 1e-3));
 }
@@ -233,7 +233,7 @@ double vn_trigonometric_network_time(const vn_path *p, const vn_level *l) {
     return 1000 * l->t; /* the range that sinusoidal embeddings are made for */
 }
 
-double vn_trigonometric_least(const vn_path *p) {
+double vn_trigonometric_min_time(const vn_path *p) {
     (void)p;
     return 1e-3;
 }

@@ -206,6 +206,6 @@ double vn_ddpm_network_time(const vn_path *p, const vn_level *l) {
     return fmax((l->t + l->rounding) * p->steps - 1, 0);
 }
 
-double vn_ddpm_least(const vn_path *p) {
+double vn_ddpm_min_time(const vn_path *p) {
     return 1.0 / p->steps;
 }

@@ -54,7 +54,7 @@ enum {
     VN_CAN_WEAK = 4, /* VN_NETWORK_WEAK */
     /* Its main network answers queries for a variance: with v the variance of the reverse step is
      * exp(f log beta + (1 - f) log beta~), f = (v + 1)/2, where beta is that of the forward step
-     * and beta~ that of the reverse step for known x0 (2102.09672). On paths with steps. */
+     * and beta~ that of the reverse step for known x0 (2102.09672). On discrete paths. */
     VN_CAN_VARIANCE = 8,
     VN_TAKES_TO = 16, /* query.to: velocity is the average over the step (MeanFlow, shortcut) */
     VN_TAKES_GUIDANCE = 32 /* query.guidance: guidance-distilled networks (2210.03142) */

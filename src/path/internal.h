@@ -9,7 +9,7 @@
     void vn_##name##_level(const vn_path *p, double t, vn_level *out);                             \
     double vn_##name##_time_of_ratio(const vn_path *p, double s);                                  \
     double vn_##name##_network_time(const vn_path *p, const vn_level *l);                          \
-    double vn_##name##_least(const vn_path *p);
+    double vn_##name##_min_time(const vn_path *p);
 
 VN_PATH_FUNCTIONS(ddpm)
 VN_PATH_FUNCTIONS(vp)
@@ -69,21 +69,21 @@ typedef struct vn_mixture {
 } vn_mixture;
 
 /* Classes and their union, of the main or the weak model. */
-typedef struct vn_model_of_world {
+typedef struct vn_world_mixtures {
     vn_mixture *of_class; /* [classes] */
     vn_mixture null;
-} vn_model_of_world;
+} vn_world_mixtures;
 
 struct vn_world {
     vn_arena arena;
     atomic_int shared; /* owners besides the first */
     size_t size;
     int32_t classes;
-    size_t most; /* components in the largest mixture */
+    size_t max_components; /* of the largest mixture */
     const char **name;
     double *log_prior; /* [classes] */
     bool has_weak;
-    vn_model_of_world model[VN_NETWORK_COUNT];
+    vn_world_mixtures model[VN_NETWORK_COUNT];
 };
 
 /* Symmetric a [n,n] -> eigenvalues value [n] and eigenvectors in the rows of vector [n,n]; a is

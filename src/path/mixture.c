@@ -11,23 +11,23 @@
 #include <math.h>
 
 static const vn_mixture *mixture_of(const vn_world *w, vn_network which, int32_t label) {
-    const vn_model_of_world *model = &w->model[which];
+    const vn_world_mixtures *model = &w->model[which];
     return label < 0 ? &model->null : &model->of_class[label];
 }
 
-/* Work space: y [most,D], log weights [most], c [most], z [D], back [D]. */
+/* Work space for M = max_components: y [M,D], log weights [M], c [M], z [D], back [D]. */
 typedef struct scratch {
     double *y, *log_w, *c, *z, *back;
 } scratch;
 
 size_t vn_world_work(const vn_world *w) {
-    return w->most * (w->size + 2) + 2 * w->size;
+    return w->max_components * (w->size + 2) + 2 * w->size;
 }
 
 static scratch scratch_of(const vn_world *w, double *work) {
-    double *after = work + w->most * w->size;
-    return (scratch){work, after, after + w->most, after + 2 * w->most,
-                     after + 2 * w->most + w->size};
+    double *after = work + w->max_components * w->size;
+    return (scratch){work, after, after + w->max_components, after + 2 * w->max_components,
+                     after + 2 * w->max_components + w->size};
 }
 
 /* out = V (x - scale * mean) */

@@ -132,7 +132,7 @@ double vn_path_snap(const vn_path *p, double t) {
 /* ---- straight coordinates -------------------------------------------------------------------- */
 
 double vn_path_scale(const vn_path *p, const vn_level *l) {
-    return l->alpha + p->row->straight * l->sigma;
+    return l->alpha + p->row->straight_k * l->sigma;
 }
 
 double vn_path_clock(const vn_path *p, const vn_level *l) {
@@ -140,7 +140,7 @@ double vn_path_clock(const vn_path *p, const vn_level *l) {
 }
 
 vn_level vn_path_level_of_clock(const vn_path *p, double clock) {
-    if (!p->row->straight) return vn_path_level_of_ratio(p, clock);
+    if (!p->row->straight_k) return vn_path_level_of_ratio(p, clock);
     return vn_path_level_of_ratio(p, clock < 1 ? clock / (1 - clock) : (double)INFINITY);
 }
 

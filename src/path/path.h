@@ -17,8 +17,8 @@
  * state is scaled and time is measured properly: y = x/m against the time c = sigma/m, where
  * m = alpha + k sigma. k = 0 is EDM's choice, y = x/alpha against sigma/alpha; k = 1 is that of
  * flow matching, y = x/(alpha + sigma) against c in [0, 1], also finite at alpha = 0. In code c is
- * the `clock`, k is the path's `straight`. Rules for ODEs (Euler, Heun, Runge-Kutta, Adams) work in
- * these coordinates.
+ * the `clock`, k is the path's `straight_k`. Rules for ODEs (Euler, Heun, Runge-Kutta, Adams)
+ * work in these coordinates.
  *
  * All formulas are in (alpha, sigma) and stay finite where either is 0. */
 #ifndef VN_PATH_H
@@ -72,9 +72,9 @@ typedef struct vn_path_row {
     double (*alpha_of_ratio)(double s);
     double (*network_time)(const vn_path *p, const vn_level *l); /* a network's input for t */
     /* t of the least noise that grids and training use */
-    double (*least)(const vn_path *p);
+    double (*min_time)(const vn_path *p);
     /* k of the straight coordinates (see the head of this file) */
-    int straight;
+    int straight_k;
 } vn_path_row;
 
 extern const vn_path_row vn_path_rows[];
@@ -107,9 +107,9 @@ double vn_path_network_time(const vn_path *p, const vn_level *l);
 /* t of the step nearest to t from above, at least step 0; t itself on continuous paths. */
 double vn_path_snap(const vn_path *p, double t);
 
-/* Straight coordinates: with k = row->straight, m = alpha + k sigma and time c = sigma/m, the state
- * y = x/m is y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps), with the slope
- * eps - k x0. */
+/* Straight coordinates: with k = row->straight_k, m = alpha + k sigma and time c = sigma/m, the
+ * state y = x/m is y = (1 - k c) x0 + c eps, a straight line in c for fixed (x0, eps), with the
+ * slope eps - k x0. */
 double vn_path_scale(const vn_path *p, const vn_level *l); /* m */
 double vn_path_clock(const vn_path *p, const vn_level *l); /* c */
 vn_level vn_path_level_of_clock(const vn_path *p, double clock);
@@ -127,10 +127,11 @@ typedef struct vn_route {
 /* Inserts count levels before level[at]. */
 vn_status vn_route_insert(vn_route *r, int at, int count, const vn_level *levels, vn_err *err);
 
-/* The other parts of this door. */
+/* All of the room is included by this one header. */
 #include "path/condition.h"
 #include "path/denoiser.h"
 #include "path/prediction.h"
+#include "path/scheduler.h"
 #include "path/world.h"
 
 #endif

@@ -35,7 +35,7 @@ typedef struct vn_prediction {
 } vn_prediction;
 
 vn_status vn_prediction_parse(const char *text, vn_prediction *out, vn_err *err);
-/* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a path with steps whose last is
+/* VN_BAD_ARGUMENT names what cannot be sampled: eps or score on a discrete path whose last step is
  * pure noise (ddpm:zero_snr=1), because x0 does not follow from them there. To be called wherever a
  * path and a prediction are combined. */
 vn_status vn_path_allows(const vn_path *p, const vn_prediction *predict, vn_err *err);
@@ -53,17 +53,5 @@ void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t
 /* One row: the raw output that means (x0, eps). */
 void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
                                  const float *x0, const float *eps, float *raw);
-
-/* ---- diffusers' scheduler_config.json -------------------------------------------------------- */
-
-/* A new object that diffusers opens as this path and prediction, and, with learns_variance, with a
- * learned variance. Where diffusers has no such class it has a class name of vane's own. NULL: out
- * of memory. */
-json_t *vn_path_scheduler(const vn_path *p, const vn_prediction *predict, bool learns_variance);
-/* The path and prediction that a scheduler config describes. VN_UNSUPPORTED names a key that
- * changes the path and is not known here; keys that only affect sampling (timestep_spacing,
- * clip_sample, ...) are read by vn_scheduler_read. */
-vn_status vn_path_from_scheduler(const json_t *config, vn_path **path, vn_prediction *predict,
-                                 vn_err *err);
 
 #endif

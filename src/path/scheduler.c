@@ -13,42 +13,14 @@
 
 #define OURS "VaneScheduler"
 
-/* Classes of diffusers, the path of each and its default betas. The first class of a path is the
- * one that is written, with the exceptions in class_of. */
+#define CLASS(name, path, beta_start, beta_end, schedule, sampling)                                \
+    {#name, path, beta_start, beta_end, schedule},
 static const struct {
     const char *name, *path;
     double beta_start, beta_end;
     const char *schedule; /* NULL: linear */
-} classes[] = {
-    {"DDPMScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DDPMParallelScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DDIMScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DDIMParallelScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DDIMInverseScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"PNDMScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"RePaintScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"UnCLIPScheduler", "ddpm", 0.0001, 0.02, "squaredcos_cap_v2"},
-    {"LMSDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"EulerDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"EulerAncestralDiscreteScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"HeunDiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
-    {"KDPM2DiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
-    {"KDPM2AncestralDiscreteScheduler", "ddpm", 0.00085, 0.012, NULL},
-    {"LCMScheduler", "ddpm", 0.00085, 0.012, "scaled_linear"},
-    {"TCDScheduler", "ddpm", 0.00085, 0.012, "scaled_linear"},
-    {"DPMSolverMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DPMSolverMultistepInverseScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DPMSolverSinglestepScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"DPMSolverSDEScheduler", "ddpm", 0.00085, 0.012, NULL},
-    {"DEISMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"SASolverScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"UniPCMultistepScheduler", "ddpm", 0.0001, 0.02, NULL},
-    {"FlowMatchEulerDiscreteScheduler", "rectified", 0, 0, NULL},
-    {"FlowMatchHeunDiscreteScheduler", "rectified", 0, 0, NULL},
-    {"FlowMatchLCMScheduler", "rectified", 0, 0, NULL},
-    {"EDMEulerScheduler", "edm", 0, 0, NULL},
-    {"EDMDPMSolverMultistepScheduler", "edm", 0, 0, NULL},
-};
+} classes[] = {VN_SCHEDULER_CLASSES(CLASS)};
+#undef CLASS
 
 /* Classes whose steps or networks are of another kind, and which. */
 static const struct {
@@ -69,7 +41,7 @@ static const struct {
       "RFD4ProteinaScheduler"}},
 };
 
-/* the variance_type of path.h's vn_(denoiser.can & VN_CAN_VARIANCE) */
+/* variance_type of a network that learned a variance */
 #define LEARNED_RANGE "learned_range"
 #define FLOW_SIGMAS   "use_flow_sigmas" /* puts a ddpm class on the rectified path */
 

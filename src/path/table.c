@@ -46,7 +46,7 @@ static const vn_param edm_params[] = {
 #define SUB_PRESERVING     vn_sub_preserving_of_sigma, vn_sub_preserving_of_ratio
 #define EXPLODING          vn_exploding_of_sigma, vn_exploding_of_ratio
 #define STRAIGHT           vn_straight_of_sigma, vn_straight_of_ratio
-#define NETWORK_TIME(name) vn_##name##_network_time, vn_##name##_least
+#define NETWORK_TIME(name) vn_##name##_network_time, vn_##name##_min_time
 
 /* clang-format off */
 const vn_path_row vn_path_rows[] = {

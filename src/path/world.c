@@ -184,7 +184,7 @@ static vn_status read_mixture(world_reader *r, const json_t *array, vn_mixture *
     if (!status) status = normalise(r, m->count, weight);
     for (size_t i = 0; i < m->count && !status; i++) m->component[i].log_weight = weight[i];
     vn_free(weight);
-    if (m->count > r->w->most) r->w->most = m->count;
+    if (m->count > r->w->max_components) r->w->max_components = m->count;
     return status;
 }
 
@@ -213,7 +213,7 @@ static vn_status read_class(world_reader *r, const json_t *json, size_t index, b
 }
 
 /* p(x) = sum over classes of p(y) p(x|y). */
-static vn_status unite(world_reader *r, vn_model_of_world *model) {
+static vn_status unite(world_reader *r, vn_world_mixtures *model) {
     const vn_world *w = r->w;
     vn_mixture *m = &model->null;
     for (int32_t y = 0; y < w->classes; y++) m->count += model->of_class[y].count;
@@ -225,12 +225,12 @@ static vn_status unite(world_reader *r, vn_model_of_world *model) {
             *c = model->of_class[y].component[k];
             c->log_weight += w->log_prior[y];
         }
-    if (m->count > r->w->most) r->w->most = m->count;
+    if (m->count > r->w->max_components) r->w->max_components = m->count;
     return VN_OK;
 }
 
 static vn_status read_classes(world_reader *r, const json_t *array, bool named,
-                              vn_model_of_world *model) {
+                              vn_world_mixtures *model) {
     vn_status status = VN_OK;
     model->of_class = take(r, (size_t)r->w->classes, sizeof *model->of_class);
     if (!model->of_class) return VN_NO_MEMORY;
@@ -244,7 +244,7 @@ static vn_status read_classes(world_reader *r, const json_t *array, bool named,
 
 /* Classes and their union, from the file's top or from its "weak". */
 static vn_status read_model(world_reader *r, const json_t *json, bool main,
-                            vn_model_of_world *model) {
+                            vn_world_mixtures *model) {
     const json_t *all = json_object_get(json, "unconditional");
     vn_status status = read_classes(r, json_object_get(json, "classes"), main, model);
     if (status || !all) return status ? status : unite(r, model);

@@ -13,7 +13,7 @@ static const vn_component *choose(const vn_mixture *m, double u) {
 }
 
 void vn_world_draw(const vn_world *w, int32_t label, uint64_t seed, uint64_t index, float *x) {
-    const vn_model_of_world *model = &w->model[VN_NETWORK_MAIN];
+    const vn_world_mixtures *model = &w->model[VN_NETWORK_MAIN];
     const vn_component *c = choose(label < 0 ? &model->null : &model->of_class[label],
                                    vn_random_double(seed, VN_STREAM_DATA, index, 0));
     for (size_t i = 0; i < w->size; i++) x[i] = (float)c->mean[i];

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-#define MOST_MOVES 60    /* it takes at most 9 */
+#define MAX_MOVES  60    /* it takes at most 9 */
 #define SMALL_MOVE 1e-10 /* of log x: the error after it is of the order of its square */
 
 static double series(double a, double b, double x) {
@@ -38,7 +38,7 @@ static double log_distribution(double a, double b, double u) {
 static double lower_quantile(double a, double b, double p) {
     const double highest = log(0.5);
     double u = fmin((log(p) + log_norm(a, b)) / a, highest), move = 1;
-    for (int i = 0; i < MOST_MOVES && fabs(move) > SMALL_MOVE; i++) {
+    for (int i = 0; i < MAX_MOVES && fabs(move) > SMALL_MOVE; i++) {
         const double x = exp(u);
         move = (log(p) - log_distribution(a, b, u)) * (1 - x) * series(a, b, x) / a;
         u = fmin(u + move, highest);

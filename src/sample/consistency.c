@@ -36,23 +36,22 @@ static vn_status jump(vn_step *s, const vn_level *to, double deviation, vn_err *
 }
 
 static vn_status consistency_step(vn_step *s, vn_err *err) {
-    const double *value = s->choice->value, least = value[FLOOR] * s->to->alpha,
+    const double *value = s->choice->value, left_in = value[FLOOR] * s->to->alpha,
                  sigma = s->to->sigma;
-    return jump(s, s->to, value[NOISE] * sqrt(fmax(sigma * sigma - least * least, 0)), err);
+    return jump(s, s->to, value[NOISE] * sqrt(fmax(sigma * sigma - left_in * left_in, 0)), err);
 }
 
 enum { SCALING };
 static const vn_param lcm_params[] = {
-    {"scaling",
-     "timestep_scaling of the boundary conditions, on a path with steps; 0: without them", 0, 0,
-     1e6, 0, NULL},
+    {"scaling", "timestep_scaling of the boundary conditions, on a discrete path; 0: without them",
+     0, 0, 1e6, 0, NULL},
     {0},
 };
 
 static vn_status lcm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->value[SCALING] == 0 || d->path->steps) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "lcm: scaling is for paths with steps, such as ddpm; %s has none",
+                   "lcm: scaling is for discrete paths, such as ddpm; %s is continuous",
                    d->path->row->row.name);
 }
 

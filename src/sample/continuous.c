@@ -1,9 +1,9 @@
-/* continuous.c - how samplers with levels of their own between the grid's, which follow the
- * probability-flow ODE, begin and end a step.
+/* continuous.c - the two ends of the probability-flow ODE, for samplers that evaluate it between
+ * the grid's levels too.
  *
- * The denoiser is not evaluated at sigma = 0, so a step that ends there goes to the path's least
- * noise and from there to 0 by Euler's rule. Where time in straight coordinates is sigma/alpha, a
- * step from alpha = 0 begins with one of Euler's to a finite time. */
+ * The denoiser is not evaluated at sigma = 0, so a step that ends there goes to the path's smallest
+ * t and from there to 0 by Euler's rule. Where time in straight coordinates is sigma/alpha, a step
+ * from alpha = 0 begins with a step of Euler's rule to a finite time. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -18,13 +18,13 @@ static vn_status euler(vn_step *s, const vn_level *from, const vn_level *to, vn_
     return status;
 }
 
-vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_err *err) {
-    const vn_level least = vn_path_level(s->path, s->path->row->least(s->path));
-    vn_level from = *s->from, to = s->to->sigma > 0 ? *s->to : least;
+vn_status vn_step_continuous(vn_step *s, double max_ratio, vn_inner_step inner, vn_err *err) {
+    const vn_level cleanest = vn_path_level(s->path, s->path->row->min_time(s->path));
+    vn_level from = *s->from, to = s->to->sigma > 0 ? *s->to : cleanest;
     vn_status status = VN_OK;
-    if (isinf(vn_level_ratio(&from)) && isfinite(most_ratio)) {
+    if (isinf(vn_level_ratio(&from)) && isfinite(max_ratio)) {
         const vn_level begin =
-            vn_path_level_of_ratio(s->path, fmax(most_ratio, vn_level_ratio(&to)));
+            vn_path_level_of_ratio(s->path, fmax(max_ratio, vn_level_ratio(&to)));
         status = euler(s, &from, &begin, err);
         from = begin;
     }
@@ -35,8 +35,8 @@ vn_status vn_step_inside(vn_step *s, double most_ratio, vn_inner_step inner, vn_
     return status || s->to->sigma > 0 ? status : euler(s, &to, s->to, err);
 }
 
-double vn_step_straight_ratio(const vn_step *s, double most) {
-    return s->path->row->straight ? (double)INFINITY : most;
+double vn_step_max_ratio(const vn_step *s, double finite) {
+    return s->path->row->straight_k ? (double)INFINITY : finite;
 }
 
 vn_status vn_step_rows(vn_step *s, const vn_level *from, const vn_level *to, vn_row_step step,

@@ -4,7 +4,8 @@
  *     tau^2 = sigma^2 - (alpha/alpha')^2 sigma'^2   noise of the forward step from the next level
  *                                                   to this one
  *     nu    = tau sigma'/sigma                      deviation of the next state, x0 known
- *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z
+ *     x'    = alpha' x0 + sqrt(sigma'^2 - eta^2 nu^2) eps + eta nu z     the ancestral step of
+ *                                                                        renoise.c
  *
  * ddpm is eta = 1. Its noise may have another deviation than nu: tau (variance=large), or tau^f
  * nu^(1-f), where the model has learned f for each number of the sample (variance=learned,
@@ -14,35 +15,15 @@
 
 #include <math.h>
 
-/* A step's deviations of noise, as above, and the factor of eps. */
-typedef struct parts {
-    double tau, nu, keep;
-} parts;
-
-static parts parts_of(const vn_step *s, double eta) {
-    const vn_level *from = s->from, *to = s->to;
-    const double tau = sqrt(vn_step_variance(from, to)), nu = tau * to->sigma / from->sigma;
-    return (parts){tau, nu, sqrt(fmax(to->sigma * to->sigma - eta * eta * nu * nu, 0))};
-}
-
-static void move_with_noise(vn_step *s, vn_estimate p, double keep, double noise, float *z) {
-    const float a = (float)s->to->alpha, b = (float)keep, c = (float)noise;
-    if (noise > 0) vn_step_noise(s, 0, z);
-    for (size_t i = 0; i < (size_t)(s->n * s->size); i++) {
-        s->x[i] = a * p.x0[i] + b * p.eps[i];
-        if (noise > 0) s->x[i] += c * z[i];
-    }
-}
-
-enum { ETA, LAND };
+enum { ETA, TARGET };
 static const vn_param ddim_params[] = {
     {"eta", "0: no noise; 1: that of ddpm", 0, 0, 1, 0, NULL},
-    VN_SPACING_PARAM,
+    VN_TARGET_PARAM,
     {0},
 };
 
 static vn_status ddim_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_spacing_check(c, LAND, d, err);
+    return vn_target_check(c, TARGET, d, err);
 }
 
 static vn_status ddim_step(vn_step *s, vn_err *err) {
@@ -50,15 +31,15 @@ static vn_status ddim_step(vn_step *s, vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     const vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
-    const vn_level *next = s->to, target = vn_step_target(s, (int)s->choice->value[LAND]);
+    const vn_level *next = s->to, target = vn_step_target(s, (int)s->choice->value[TARGET]);
     s->to = &target;
-    const parts of = parts_of(s, eta);
-    move_with_noise(s, p, of.keep, eta * of.nu, s->slot[2]);
+    const vn_renoise r = vn_renoise_ancestral(s->from, s->to, eta);
+    vn_step_renoise(s, p, &r, 1, s->slot[2]);
     s->to = next;
     return VN_OK;
 }
 
-#define LEAST_NOISE 1e-10 /* as diffusers: nu of the last step, for variance=learned */
+#define MIN_NOISE 1e-10 /* as diffusers: nu of the last step, for variance=learned */
 
 enum { VARIANCE, LAST };
 enum { AUTO, SMALL, LARGE, LEARNED };
@@ -76,17 +57,17 @@ static const vn_param ddpm_params[] = {
 static vn_status ddpm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     if (c->value[LAST] != 0 && (c->value[VARIANCE] == SMALL || !d->path->steps))
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "ddpm: last has no effect with variance=small, nor on a path without steps");
+                       "ddpm: last has no effect with variance=small, nor on a continuous path");
     if (c->value[VARIANCE] != LEARNED || (d->can & VN_CAN_VARIANCE)) return VN_OK;
     return vn_fail(
         err, VN_BAD_ARGUMENT,
-        "ddpm: variance=learned needs a model that learned a variance, on a path with steps");
+        "ddpm: variance=learned needs a model that learned a variance, on a discrete path");
 }
 
 /* x += tau^f nu^(1-f) z with f = (v + 1)/2 */
-static void add_learned_noise(vn_step *s, const parts *of, const float *v, float *z) {
-    const float middle = (float)sqrt(of->tau * of->nu), half = (float)(0.5 * log(of->tau / of->nu));
-    if (!(of->nu > 0)) return;
+static void add_learned_noise(vn_step *s, double tau, double nu, const float *v, float *z) {
+    const float middle = (float)sqrt(tau * nu), half = (float)(0.5 * log(tau / nu));
+    if (!(nu > 0)) return;
     vn_step_noise(s, 0, z);
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++)
         s->x[i] += middle * expf(half * v[i]) * z[i];
@@ -96,22 +77,24 @@ static vn_status ddpm_step(vn_step *s, vn_err *err) {
     const int variance = (int)s->choice->value[VARIANCE];
     const bool learned = variance == LEARNED || (variance == AUTO && s->learns_variance);
     const vn_estimate p = {s->slot[0], s->slot[1]};
-    const vn_ask ask = {.x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
-    const vn_status status = vn_step_ask(s, &ask, p, err);
+    const vn_request request = {
+        .x = s->x, .level = s->from, .variance = learned ? s->slot[3] : NULL};
+    const vn_status status = vn_step_predict_request(s, &request, p, err);
     if (status) return status;
-    parts of = parts_of(s, 1);
+    const double tau = sqrt(vn_step_variance(s->from, s->to));
     const bool last = s->choice->value[LAST] != 0 && s->from->t * s->path->steps > 1.5;
-    const double fixed = variance == LARGE && (s->to->sigma > 0 || last) ? of.tau : of.nu;
-    if (last) of.nu = fmax(of.nu, LEAST_NOISE);
-    move_with_noise(s, p, of.keep, learned ? 0 : fixed, s->slot[2]);
-    if (learned) add_learned_noise(s, &of, s->slot[3], s->slot[2]);
+    vn_renoise r = vn_renoise_ancestral(s->from, s->to, 1);
+    const double nu = last ? fmax(r.up, MIN_NOISE) : r.up;
+    if (variance == LARGE && (s->to->sigma > 0 || last)) r.up = tau;
+    vn_step_renoise(s, p, &r, learned ? 0 : 1, s->slot[2]);
+    if (learned) add_learned_noise(s, tau, nu, s->slot[3], s->slot[2]);
     return VN_OK;
 }
 
 const vn_sampler_row vn_ddpm_sampler = {
     .row = {"ddpm", "ancestral sampling", "2006.11239", ddpm_params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE,
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE,
     .slots = 4,
     .check = ddpm_check,
     .step = ddpm_step,
@@ -120,7 +103,7 @@ const vn_sampler_row vn_ddpm_sampler = {
 const vn_sampler_row vn_ddim_sampler = {
     .row = {"ddim", "along the ODE, or with part of ddpm's noise", "2010.02502", ddim_params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 3,
     .check = ddim_check,
     .step = ddim_step,

@@ -1,7 +1,7 @@
 /* defaults.c - see defaults.h.
  *
- * Why 1.5: the demo's U-Net on Fashion-MNIST has its least Frechet distance there, 7.2 against 14.0
- * at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
+ * Why 1.5: the demo's U-Net on Fashion-MNIST has its smallest Frechet distance there, 7.2 against
+ * 14.0 at 1 and 14.1 at 2, and 94% of its samples are taken for their class, against 82%
  * (docs/training.md). Points are drawn as trained, for what one looks at there is the distribution,
  * which guidance changes. */
 #include "sample/sample.h"
@@ -10,9 +10,9 @@
 #include <string.h>
 
 enum { STEPS = 32 };
-static const double as_trained = 1, of_pictures = 1.5, most_guidance = 1e6;
+static const double as_trained = 1, of_pictures = 1.5, max_guidance = 1e6;
 
-vn_sampling_defaults vn_sampling_defaults_plain(void) {
+vn_sampling_defaults vn_sampling_defaults_as_trained(void) {
     return (vn_sampling_defaults){.guidance = as_trained, .steps = STEPS};
 }
 
@@ -21,7 +21,7 @@ int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const vn_path *
 }
 
 vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, const vn_path *path) {
-    vn_sampling_defaults s = vn_sampling_defaults_plain();
+    vn_sampling_defaults s = vn_sampling_defaults_as_trained();
     if (pictures && drops) s.guidance = of_pictures;
     s.steps = vn_sampling_defaults_steps_on(&s, path);
     return s;
@@ -36,7 +36,7 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling_defa
     const double number = json_number_value(value);
     if (!strcmp(key, "guidance")) {
         out->guidance = number;
-        if (json_is_number(value) && fabs(number) <= most_guidance) return VN_OK;
+        if (json_is_number(value) && fabs(number) <= max_guidance) return VN_OK;
         return vn_fail(err, VN_BAD_FILE, "sampling: guidance is not a number");
     }
     if (!strcmp(key, "steps")) {
@@ -50,7 +50,7 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling_defa
 
 vn_status vn_sampling_defaults_from_json(const json_t *stored, vn_sampling_defaults *out,
                                          vn_err *err) {
-    *out = vn_sampling_defaults_plain();
+    *out = vn_sampling_defaults_as_trained();
     if (!stored) return VN_OK;
     if (!json_is_object(stored)) return vn_fail(err, VN_BAD_FILE, "sampling is not an object");
     const char *key;

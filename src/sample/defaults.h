@@ -1,5 +1,5 @@
-/* defaults.h - how a model is sampled where nobody says: what a run records of it in vane.json,
- * which its previews, vn_sample and `vane info` all follow, so that they show the same. */
+/* defaults.h - guidance and steps of a model where the user names none. A run records them in its
+ * vane.json, and its previews, vn_sample and `vane info` all follow them, so that they agree. */
 #ifndef VN_SAMPLING_DEFAULTS_H
 #define VN_SAMPLING_DEFAULTS_H
 
@@ -12,18 +12,18 @@ typedef struct vn_sampling_defaults {
     int steps;
 } vn_sampling_defaults;
 
-/* As trained: what every model has that does not say otherwise. */
-vn_sampling_defaults vn_sampling_defaults_plain(void);
-/* For a new run. `pictures`: images rather than points; `drops`: the class is hidden in training
- * now and then. */
+/* Guidance 1, which samples what was trained: for models that record nothing. */
+vn_sampling_defaults vn_sampling_defaults_as_trained(void);
+/* For a new run. pictures: images rather than points; drops: training replaces some conditions by
+ * the null one. */
 vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops,
                                                  const struct vn_path *path);
-/* No more steps than a discrete path has. */
+/* s->steps, but no more than a discrete path has. */
 int vn_sampling_defaults_steps_on(const vn_sampling_defaults *s, const struct vn_path *path);
-/* The object "sampling" of vane.json: new reference, NULL: memory. */
+/* The object "sampling" of vane.json. A new reference, or NULL: out of memory. */
 json_t *vn_sampling_defaults_to_json(const vn_sampling_defaults *s);
-/* Reads it; stored NULL (a run of an older vane, a model of another program): plain. VN_BAD_FILE
- * names the key. */
+/* Reads it. stored NULL (a run of an older vane, a model of another program): as trained.
+ * VN_BAD_FILE names the key. */
 vn_status vn_sampling_defaults_from_json(const json_t *stored, vn_sampling_defaults *out,
                                          vn_err *err);
 

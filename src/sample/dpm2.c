@@ -35,7 +35,7 @@ static vn_status midpoint(vn_step *s, const vn_level *end, double scale, vn_err 
     if (status) return status;
     const double m_end = scale * vn_path_scale(s->path, end), h = m_end * (clock_end - clock);
     vn_step_blend(s, m_end / vn_path_scale(s->path, s->from), s->x, h, p.eps, s->x);
-    if (s->path->row->straight) vn_step_blend(s, 1, s->x, -h, p.x0, s->x);
+    if (s->path->row->straight_k) vn_step_blend(s, 1, s->x, -h, p.x0, s->x);
     return VN_OK;
 }
 

@@ -26,7 +26,7 @@
 /* sigma/alpha at which it begins if the step's first level has an infinite one; dopri5 makes the
  * part before, in coordinates that are finite. rtol is relative to u, which is about as large as
  * sigma/alpha, so this must not be too large for the tolerances. */
-#define MOST_RATIO 100
+#define MAX_RATIO 100
 
 enum { ORDER, RTOL, ATOL, FIRST, P, I, D, ACCEPT, MOST };
 static const vn_param params[] = {
@@ -38,7 +38,8 @@ static const vn_param params[] = {
     {"p", "proportional part of the controller", 0, 0, 10, 0, NULL},
     {"i", "integral part", 1, 0, 10, 0, NULL},
     {"d", "derivative part", 0, 0, 10, 0, NULL},
-    {"accept", "least factor by which the step may grow for it to count", 0.81, 0.01, 1, 0, NULL},
+    {"accept", "smallest factor by which the step may change for it to count", 0.81, 0.01, 1, 0,
+     NULL},
     {"most", "evaluations of a sample in a step of the grid, before it gives up", 10000, 3, 1e9, 1,
      NULL},
     {0},
@@ -71,41 +72,42 @@ static void read_noise(const adaptive *t, const vn_level *level, const double *u
         out[i] = s > 1 ? (u[i] - (double)t->estimate.x0[i]) / s : (double)t->estimate.eps[i];
 }
 
-static vn_status ask_exact(adaptive *t, const vn_level *level, bool again, const double *u,
-                           double *out, vn_err *err) {
+static vn_status predict_exact(adaptive *t, const vn_level *level, bool again, const double *u,
+                               double *out, vn_err *err) {
     for (size_t i = 0; i < t->n; i++) t->asked[i] = level->alpha * u[i];
-    const vn_ask_exact ask = {.x = t->asked, .level = level, .row = t->row, .again = again};
-    return vn_step_ask_exact(t->step, &ask, t->x0, out, err);
+    const vn_request_exact request = {.x = t->asked, .level = level, .row = t->row, .again = again};
+    return vn_step_predict_exact(t->step, &request, t->x0, out, err);
 }
 
 /* out = the noise predicted for u at lambda. */
 static vn_status find_eps(adaptive *t, double lambda, const double *u, double *out, vn_err *err) {
     const vn_level level = vn_path_level_of_ratio(t->step->path, exp(-lambda));
     t->evaluations++;
-    if (vn_step_is_exact(t->step)) return ask_exact(t, &level, false, u, out, err);
+    if (vn_step_is_exact(t->step)) return predict_exact(t, &level, false, u, out, err);
     for (size_t i = 0; i < t->n; i++) t->x[i] = (float)(level.alpha * u[i]);
-    const vn_ask ask = {.x = t->x, .level = &level, .row = t->row, .n = 1};
-    vn_status status = vn_step_ask(t->step, &ask, t->estimate, err);
+    const vn_request request = {.x = t->x, .level = &level, .row = t->row, .n = 1};
+    vn_status status = vn_step_predict_request(t->step, &request, t->estimate, err);
     if (!status) read_noise(t, &level, u, out);
     return status;
 }
 
-/* Sets u and its noise at the step's beginning; vn_step_inside has made that prediction in float32.
- * From pure noise, x is first moved to a finite sigma/alpha, and *from is set to that level. */
+/* Sets u and its noise at the step's beginning; vn_step_continuous has made that prediction in
+ * float32. From pure noise, x is first moved to a finite sigma/alpha, and *from is set to that
+ * level. */
 static vn_status begin(adaptive *t, vn_level *from, const vn_level *to, float *x, vn_err *err) {
     const bool pure = isinf(vn_level_ratio(from));
     if (pure) {
         const double *p = t->step->choice->value;
-        /* of an order that can */
+        /* tight ones cost little at the order of dopri5 */
         const vn_tolerance by = {fmin(p[RTOL], 1e-3), fmin(p[ATOL], 1e-3), (int64_t)p[MOST]};
         const vn_level start = *from;
-        *from = vn_path_level_of_ratio(t->step->path, fmax(MOST_RATIO, vn_level_ratio(to)));
+        *from = vn_path_level_of_ratio(t->step->path, fmax(MAX_RATIO, vn_level_ratio(to)));
         vn_status status = vn_step_dopri5(t->step, t->row, &start, from, &by, err);
         if (status) return status;
     }
     for (size_t i = 0; i < t->n; i++) t->u[i] = (double)x[i] / from->alpha;
     if (pure) return find_eps(t, -log(vn_level_ratio(from)), t->u, t->eps, err);
-    if (vn_step_is_exact(t->step)) return ask_exact(t, from, true, t->u, t->eps, err);
+    if (vn_step_is_exact(t->step)) return predict_exact(t, from, true, t->u, t->eps, err);
     read_noise(t, from, t->u, t->eps);
     return VN_OK;
 }
@@ -231,7 +233,7 @@ static vn_status inside(vn_step *s, const vn_level *from, const vn_level *to, vn
 }
 
 static vn_status step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, vn_step_straight_ratio(s, MOST_RATIO), inside, err);
+    return vn_step_continuous(s, vn_step_max_ratio(s, MAX_RATIO), inside, err);
 }
 
 const vn_sampler_row vn_dpm_adaptive_sampler = {

@@ -31,7 +31,7 @@ static const vn_param sde_params[] = {
     {0},
 };
 
-/* Between a and b in lambda, `part` of the way. */
+/* The level a fraction `part` of the way in lambda from a to the level with this ratio. */
 static vn_level between(const vn_path *p, const vn_level *a, double ratio, double part) {
     return vn_path_level_of_ratio(p, pow(vn_level_ratio(a), 1 - part) * pow(ratio, part));
 }

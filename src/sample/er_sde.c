@@ -25,7 +25,7 @@
 enum { ORDER, SCALING, NOISE };
 enum { ER, SDE, ODE };
 static const vn_param params[] = {
-    {"order", "x0s that a step looks at", 3, 1, 3, 1, NULL},
+    {"order", "how many x0 a step uses", 3, 1, 3, 1, NULL},
     {"scaling", "phi: the authors' choice, or that of the reverse SDE or of the ODE", ER, 0, 2, 1,
      "er|sde|ode"},
     {"noise", "standard deviation of the noise", 1, 0, 2, 0, NULL},
@@ -59,7 +59,7 @@ static void integrate(int scaling, double s, double to, double *one, double *two
 
 enum { X0, EPS, PAST, SLOTS = PAST + 2 };
 
-/* How many earlier x0s the step can use. */
+/* How many earlier x0 the step can use. */
 static int past_of(const vn_step *s) {
     int n = s->to->sigma > 0 ? vn_step_order(s, (int)s->choice->value[ORDER], false) - 1 : 0;
     while (n > 0 && s->from[-n].alpha == 0) n--;

@@ -61,7 +61,7 @@ static vn_status step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_euler_sampler = {
     .row = {"euler", "Euler's rule on the ODE, with EDM's churn", "2206.00364", vn_churn_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 2,
     .check = vn_churn_check,
     .step = step,

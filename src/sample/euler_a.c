@@ -15,15 +15,14 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     const vn_renoise l = vn_renoise_ancestral(s->from, s->to, value[ETA]);
-    vn_step_blend(s, s->to->alpha, p.x0, l.down, p.eps, s->x);
-    vn_step_spread(s, value[NOISE] * l.up, 0, s->x, p.eps);
+    vn_step_renoise(s, p, &l, value[NOISE], p.eps);
     return VN_OK;
 }
 
 const vn_sampler_row vn_euler_a_sampler = {
     .row = {"euler-a", "Euler's rule with ancestral noise", "k-diffusion", vn_noise_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE, /* the SDE with the default eta */
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE, /* the SDE with the default eta */
     .slots = 2,
     .check = vn_noise_check,
     .step = step,

@@ -31,7 +31,7 @@ typedef struct integrals {
 } integrals;
 
 static integrals of_reverse_sde(const vn_step *s) {
-    const double k = s->path->row->straight;
+    const double k = s->path->row->straight_k;
     const double from = vn_path_clock(s->path, s->from), to = vn_path_clock(s->path, s->to);
     const double drift = k ? log1p(-to) - log1p(-from) : from - to;
     return (integrals){.drift = drift,
@@ -100,7 +100,7 @@ static vn_status flow_sde_step(vn_step *s, vn_err *err) {
 const vn_sampler_row vn_euler_maruyama_sampler = {
     .row = {"euler-maruyama", "Euler-Maruyama rule on the reverse SDE", "2011.13456", NULL},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS | VN_NEEDS_SDE,
+    .abilities = VN_NEEDS_X0_EPS | VN_NEEDS_SDE,
     .slots = 3,
     .step = euler_maruyama_step,
 };
@@ -109,7 +109,7 @@ const vn_sampler_row vn_flow_sde_sampler = {
     .row = {"flow-sde", "the same with more or less noise than the reverse SDE: SiT's family",
             "2401.08740", flow_sde_params},
     .spacing = VN_SPACING_BETWEEN,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 3,
     .step = flow_sde_step,
 };

@@ -4,10 +4,10 @@
  * final_sigmas_type), `top` its lambda_min_clipped in steps. How levels between two steps are
  * treated depends on the scheduler that a sampler follows (vn_spacing).
  *
- * linspace is also for paths without steps, where it is evenly in t, shifted as in grid_time.c if
+ * linspace is also for continuous paths, where it is even in t, shifted as in grid_time.c if
  * `shift` is given. On the rectified path it is set_timesteps(N) of diffusers' FlowMatchEuler- and
- * FlowMatchHeunDiscreteScheduler. Those shift the least t before they space the levels, and then
- * every t; so the least t is shifted twice here as well. */
+ * FlowMatchHeunDiscreteScheduler. Those shift the path's smallest t before they space the levels,
+ * and then every t; so the smallest t is shifted twice here as well. */
 #include "sample/internal.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@
 /* sigma/alpha of a step; for pure noise, the last step of zero_snr, diffusers' largest value. */
 static double ratio_of_step(const vn_path *p, double step) {
     vn_level l = vn_path_level_of_step(p, step);
-    return l.alpha > 0 ? vn_level_ratio(&l) : VN_LARGEST_RATIO;
+    return l.alpha > 0 ? vn_level_ratio(&l) : VN_PURE_NOISE_RATIO;
 }
 
 /* sigma/alpha interpolated linearly between two steps. */
@@ -27,7 +27,7 @@ static vn_level between(const vn_path *p, double step) {
     return l;
 }
 
-/* The last level of a grid whose last step begins at `before`. */
+/* The last level, by the parameter `end`, where the last step begins at `before`. */
 static vn_level last_level(const vn_path *p, int end, const vn_level *before) {
     return end == VN_END_ZERO   ? vn_level_clean
            : end == VN_END_LAST ? *before
@@ -124,16 +124,16 @@ const vn_grid_row vn_trailing_grid = {
 /* ---- linspace -------------------------------------------------------------------------------- */
 
 enum { SHIFT, EXTRA, LEAST, TERMINAL, TIMESTEP, END, TOP };
-enum { SHIFTED, PLAIN };
+enum { SHIFTED, UNSHIFTED };
 static const vn_param linspace_params[] = {
-    {"shift", "without steps: t becomes shift t / (1 + (shift - 1) t), the least t twice", 1, 0.01,
-     100, 0, NULL},
-    {"extra", "without steps: 1 for a grid with one more level, whose last is dropped", 0, 0, 1, 1,
-     NULL},
-    {"least", "without steps: the least t is shifted before the others are spread, or is not",
+    {"shift", "continuous paths: t becomes shift t / (1 + (shift - 1) t), the smallest t twice", 1,
+     0.01, 100, 0, NULL},
+    {"extra", "continuous paths: 1 for a grid with one more level, whose last is dropped", 0, 0, 1,
+     1, NULL},
+    {"least", "continuous paths: the smallest t is shifted before the others are spread, or not",
      SHIFTED, 0, 1, 1, "shifted|plain"},
     {"terminal",
-     "without steps: 1 - t is scaled so that the last t before 0 is this; 0: as it falls", 0, 0,
+     "continuous paths: 1 - t is scaled so that the last t before 0 is this; 0: as it falls", 0, 0,
      0.99, 0, NULL},
     VN_TIMESTEP_PARAM,
     {"end", "the last level: no noise at all, the first step, or the level before it again",
@@ -153,13 +153,13 @@ static void linspace_of_steps(const vn_path *p, vn_spacing spacing, int steps, i
 }
 
 static void linspace_of_t(const vn_choice *c, const vn_path *p, int steps, vn_level *level) {
-    const double shift = c->value[SHIFT], terminal = c->value[TERMINAL], plain = p->row->least(p);
-    const double least = c->value[LEAST] == PLAIN ? plain : vn_shifted(plain, shift);
+    const double shift = c->value[SHIFT], terminal = c->value[TERMINAL], own = p->row->min_time(p);
+    const double min_t = c->value[LEAST] == UNSHIFTED ? own : vn_shifted(own, shift);
     const int n = c->value[EXTRA] != 0 ? steps + 1 : steps;
-    const double end = vn_shifted(vn_spread(1, least, steps - 1, n), shift);
+    const double end = vn_shifted(vn_spread(1, min_t, steps - 1, n), shift);
     const double stretch = terminal > 0 && end < 1 ? (1 - terminal) / (1 - end) : 1;
     for (int i = 0; i < steps; i++) {
-        const double t = vn_shifted(vn_spread(1, least, i, n), shift);
+        const double t = vn_shifted(vn_spread(1, min_t, i, n), shift);
         level[i] = vn_path_level(p, stretch == 1 ? t : 1 - stretch * (1 - t));
         vn_level_set_time(p, &level[i], (int)c->value[TIMESTEP]);
     }
@@ -176,7 +176,7 @@ static vn_status check_linspace(const vn_choice *c, const vn_path *p, vn_err *er
                        p->row->row.name);
     if (!p->steps && (c->given[TOP] || c->value[END] == VN_END_FIRST))
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "linspace: top and end=first are for paths with steps; %s has none",
+                       "linspace: top and end=first are for discrete paths; %s is continuous",
                        p->row->row.name);
     return VN_OK;
 }

@@ -18,16 +18,17 @@
 
 /* clang-format off */
 #define TIMESTEP_PARAM \
-    {"timestep", "step that the network is told: as by the sampler's like, exact, rounded or cut", \
+    {"timestep", "time that the network is given: as diffusers' class for the sampler does, or " \
+                 "exact, or that of the nearest step or the one below", \
      AUTO, 0, 3, 1, \
      "auto|exact|rounded|cut"}
 #define END_PARAM \
-    {"end", "the last level: no noise at all, the first step (of paths with steps), or the level " \
+    {"end", "the last level: no noise at all, the first step (of discrete paths), or the level " \
             "before it again", \
      VN_END_ZERO, 0, 2, 1, "zero|first|last"}
 #define SPAN_PARAMS \
-    {"sigma_min", "least sigma/alpha, or sigma of a flow, before 0; 0: the path's", 0, 0, 1e6, 0, \
-     NULL}, \
+    {"sigma_min", "smallest sigma/alpha, or sigma of a flow, before 0; 0: the path's", \
+     0, 0, 1e6, 0, NULL}, \
     {"sigma_max", "the largest; 0: the path's", 0, 0, 1e6, 0, NULL}, \
     {"over", "between the path's ends, or those of the grid leading or trailing", PATH, 0, 2, 1, \
      "path|leading|trailing"}, \
@@ -61,7 +62,7 @@ static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int 
     const double offset = c->value[at + OFFSET], stride = whole, even = (double)p->steps / steps;
     const bool leading = c->value[at + OVER] == LEADING;
     if (!p->steps)
-        return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for paths with steps", c->row->name);
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s: over is for discrete paths", c->row->name);
     if (!leading && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
@@ -76,7 +77,7 @@ static vn_status ends_of_grid(const vn_choice *c, int at, const vn_path *p, int 
 
 static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err *err) {
     if (p->steps || c->value[end] != VN_END_FIRST) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "%s: end=first is for paths with steps; %s has none",
+    return vn_fail(err, VN_BAD_ARGUMENT, "%s: end=first is for discrete paths; %s is continuous",
                    c->row->name, p->row->row.name);
 }
 
@@ -85,7 +86,7 @@ static vn_status check_end(const vn_choice *c, int end, const vn_path *p, vn_err
 static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int steps, noise_span *out,
                            vn_err *err) {
     const double wanted_min = c->value[at + MIN], wanted_max = c->value[at + MAX];
-    *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->least(p))};
+    *out = (noise_span){clock_at(p, 1), clock_at(p, p->row->min_time(p))};
     if (c->value[at + OVER] == PATH && c->given[at + OFFSET])
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: offset has no effect but on over=leading",
                        c->row->name);
@@ -93,7 +94,7 @@ static vn_status find_span(const vn_choice *c, int at, const vn_path *p, int ste
         c->value[at + OVER] == PATH ? VN_OK : ends_of_grid(c, at, p, steps, out, err);
     if (!status) status = check_end(c, at + END, p, err);
     if (status) return status;
-    if (isinf(out->max)) out->max = VN_LARGEST_RATIO;
+    if (isinf(out->max)) out->max = VN_PURE_NOISE_RATIO;
     if (wanted_max > out->max * 1.0001)
         return vn_fail(err, VN_BAD_ARGUMENT, "%s: sigma_max %g is above the path's largest, %g",
                        c->row->name, wanted_max, out->max);
@@ -111,13 +112,13 @@ static vn_level last_level(const vn_path *p, int end, vn_level zero, const vn_le
     return end == VN_END_ZERO ? zero : end == VN_END_FIRST ? vn_path_level_of_step(p, 0) : *before;
 }
 
-/* Applies the parameters `timestep` and `end` to levels that are filled; `own` is what
- * timestep=auto means for samplers of DPM-Solver's kind. */
-static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing, int own,
-                   int steps, vn_level *level, vn_level *last) {
+/* Applies the parameters `timestep` and `end` to levels that are filled. solver_time: what
+ * timestep=auto means for samplers with VN_SPACING_EXTRA. */
+static void finish(const vn_choice *c, int at, const vn_path *p, vn_spacing spacing,
+                   int solver_time, int steps, vn_level *level, vn_level *last) {
     const int wanted = (int)c->value[at + TIMESTEP];
     const int how = wanted != AUTO                            ? wanted - 1
-                    : p->steps && spacing == VN_SPACING_EXTRA ? own
+                    : p->steps && spacing == VN_SPACING_EXTRA ? solver_time
                                                               : VN_TIME_EXACT;
     for (int i = 0; i < steps; i++) vn_level_set_time(p, &level[i], how);
     *last = last_level(p, (int)c->value[at + END], *last, &level[steps - 1]);
@@ -225,10 +226,10 @@ static vn_status fill_lu_lambda(const vn_choice *c, const vn_path *p, vn_spacing
                                 vn_level *level, vn_level *last, vn_err *err) {
     const vn_status status = check_end(c, LU_END, p, err);
     if (status) return status;
-    const double end = p->row->least(p), min = lambda_at(p, end);
-    const bool pure = p->row->straight && vn_path_level(p, 1).alpha == 0;
+    const double end = p->row->min_time(p), min = lambda_at(p, end);
+    const bool pure = p->row->straight_k && vn_path_level(p, 1).alpha == 0;
     double max = lambda_at(p, pure ? 1 - end : 1);
-    if (isinf(max)) max = -log(VN_LARGEST_RATIO);
+    if (isinf(max)) max = -log(VN_PURE_NOISE_RATIO);
     for (int i = 0; i < steps; i++)
         level[i] = vn_path_level_of_ratio(p, exp(-vn_spread(max, min, i, steps)));
     if (pure) level[0] = vn_path_level(p, 1);

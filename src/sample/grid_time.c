@@ -92,7 +92,7 @@ static vn_status fill_dynamic(const vn_choice *c, const vn_path *p, vn_spacing s
     if (!status && terminal > 0 && steps == 1)
         status = vn_fail(err, VN_BAD_ARGUMENT, "dynamic: terminal has no effect on a single step");
     if (status) return status;
-    const double end = c->value[OVER] == LINSPACE ? p->row->least(p) : 1.0 / steps;
+    const double end = c->value[OVER] == LINSPACE ? p->row->min_time(p) : 1.0 / steps;
     if (terminal > 0) stretch = (1 - terminal) / (1 - vn_shifted(end, shift));
     for (int i = 0; i < steps; i++)
         level[i] =

@@ -17,7 +17,7 @@ vn_status vn_step_heun(vn_step *s, const vn_level *level, vn_err *err) {
     if (status) return status;
     const double h = vn_path_clock(s->path, s->to) - vn_path_clock(s->path, level);
     const float half = (float)(vn_path_scale(s->path, s->to) * h / 2),
-                k = (float)s->path->row->straight;
+                k = (float)s->path->row->straight_k;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) {
         float before = here.eps[i] - k * here.x0[i], after = there.eps[i] - k * there.x0[i];
         s->x[i] += half * (after - before);

@@ -9,7 +9,7 @@
  *     pcg        predictor-corrector guidance (2408.09000): a DDIM step on p(x|y) to the next
  *                level, then corrections there on the guided score, whose density is
  *                p(x|y)^gamma p(x)^(1-gamma). One correction a step and guidance 2 gamma - 1 are,
- *                for short steps, the SDE with plain guidance gamma
+ *                for short steps, the SDE with cfg at guidance gamma
  *
  * Langevin steps of the first two have a = 2 (snr sigma)^2. NCSN writes a = (epsilon/2) sigma^2 /
  * sigma_L^2 with the last level's sigma_L, so its snr is sqrt(epsilon) / (2 sigma_L), .22 there.
@@ -20,7 +20,7 @@
 
 #include <math.h>
 
-#define MOST_SNR 0.7 /* from sqrt(1/2) on, the noise of a step replaces all of x */
+#define MAX_SNR 0.7 /* from sqrt(1/2) on, the noise of a step replaces all of x */
 enum { X0, EPS, Z, SLOTS };
 
 /* x += by_eps eps + by_z z on one row. */
@@ -58,8 +58,7 @@ static vn_status correct(vn_step *s, const vn_level *level, double snr, bool nor
 enum { L_CORRECTIONS, L_SNR, L_EPSILON, L_DENOISE };
 static const vn_param langevin_params[] = {
     {"corrections", "steps at each level", 10, 1, VN_MAX_DRAWS, 1, NULL},
-    {"snr", "size of a step: sqrt(a/2) / sigma; NCSN's for CIFAR-10", 0.22, 1e-4, MOST_SNR, 0,
-     NULL},
+    {"snr", "size of a step: sqrt(a/2) / sigma; NCSN's for CIFAR-10", 0.22, 1e-4, MAX_SNR, 0, NULL},
     {"epsilon", "or NCSN's step at the last level, 2a; 0: by snr", 0, 0, 1, 0, NULL},
     {"denoise", "at the end: to the mean of x0, or leave the last level's noise in", 1, 0, 1, 1,
      "no|yes"},
@@ -85,7 +84,7 @@ static vn_status langevin_step(vn_step *s, vn_err *err) {
     const double snr = p[L_EPSILON] > 0 ? sqrt(p[L_EPSILON]) / (2 * last) : p[L_SNR];
     const vn_estimate estimate = {s->slot[X0], s->slot[EPS]};
     vn_status status = VN_OK;
-    if (snr > MOST_SNR)
+    if (snr > MAX_SNR)
         return vn_fail(err, VN_BAD_ARGUMENT,
                        "langevin: epsilon %g is too much for a last sigma of %g", p[L_EPSILON],
                        last);
@@ -107,7 +106,7 @@ enum { LEVEL, NORM };
 enum { REVERSE_DIFFUSION, ANCESTRAL };
 static const vn_param pc_params[] = {
     {"corrections", "Langevin steps at each level", 1, 0, VN_MAX_DRAWS - 1, 1, NULL},
-    {"snr", "their size; the paper's for CIFAR-10", 0.16, 1e-4, MOST_SNR, 0, NULL},
+    {"snr", "their size; the paper's for CIFAR-10", 0.16, 1e-4, MAX_SNR, 0, NULL},
     {"size", "snr is to sigma, or to norms of noise and score as published", LEVEL, 0, 1, 1,
      "level|norm"},
     {"predictor", "the step between levels", REVERSE_DIFFUSION, 0, 1, 1,
@@ -182,8 +181,8 @@ static vn_status sharpen(vn_step *s, int draw, vn_err *err) {
 
 static vn_status pcg_step(vn_step *s, vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};
-    vn_status status =
-        vn_step_ask(s, &(vn_ask){.x = s->x, .level = s->from, .plain = true}, p, err);
+    vn_status status = vn_step_predict_request(
+        s, &(vn_request){.x = s->x, .level = s->from, .unguided = true}, p, err);
     if (status) return status;
     vn_step_move(s, p);
     for (int k = 0; k < (int)s->choice->value[G_CORRECTIONS] && s->to->sigma > 0 && !status; k++)

@@ -14,22 +14,22 @@ void vn_level_set_time(const vn_path *p, vn_level *l, int how) {
     const double steps = p->steps ? p->steps : FLOW_STEPS, first = p->steps ? 1 : 0,
                  step = l->t * steps - first;
     if (how == VN_TIME_EXACT) return;
-    double told = how == VN_TIME_NEAREST ? rint(step) : floor(step + NEARLY_WHOLE);
+    double given = how == VN_TIME_NEAREST ? rint(step) : floor(step + NEARLY_WHOLE);
     /* diffusers' UniPC begins 1e-6 below 1 */
-    if (how == VN_TIME_CUT && !p->steps) told = fmin(told, FLOW_STEPS - 1);
-    l->rounding = (told + first) / steps - l->t;
+    if (how == VN_TIME_CUT && !p->steps) given = fmin(given, FLOW_STEPS - 1);
+    l->rounding = (given + first) / steps - l->t;
 }
 
 /* Replaces pure noise at the first level by the largest finite sigma/alpha, or, where the second
  * level is noisier than that, by twice that of the second. */
 static void leave_pure_noise(const vn_path *p, vn_spacing spacing, vn_level *first) {
-    if (first->alpha > 0 || p->row->straight || spacing == VN_SPACING_WHOLE) return;
-    *first = vn_path_level_of_ratio(p, fmax(VN_LARGEST_RATIO, 2 * vn_level_ratio(first + 1)));
+    if (first->alpha > 0 || p->row->straight_k || spacing == VN_SPACING_WHOLE) return;
+    *first = vn_path_level_of_ratio(p, fmax(VN_PURE_NOISE_RATIO, 2 * vn_level_ratio(first + 1)));
     vn_level_set_step(p, first, p->steps - 1);
 }
 
-/* Whether the last step, which begins here, ends on the same level: some of diffusers' grids end
- * so. */
+/* Whether the last step, which begins here, ends on the same level, as in some of diffusers'
+ * grids. */
 static bool stays(const vn_level *l) {
     return l[0].alpha == l[1].alpha && l[0].sigma == l[1].sigma;
 }
@@ -49,7 +49,7 @@ vn_status vn_grid_levels_of(const char *text, int64_t tokens, const vn_path *p, 
         c.value[row->tokens - 1] = tokens ? (double)tokens : VN_FLUX_TOKENS;
     if (row->discrete && !p->steps)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "the grid %s is for paths with steps, such as ddpm; %s has none",
+                       "the grid %s is for discrete paths, such as ddpm; %s is continuous",
                        row->row.name, p->row->row.name);
     level[steps] = vn_level_clean;
     status = row->fill(&c, p, spacing, steps, level, &level[steps], err);
@@ -79,13 +79,13 @@ vn_status vn_sigma_levels(const double *sigmas, size_t count, const vn_path *p, 
     if (sigmas[count - 1] != 0)
         return vn_fail(err, VN_BAD_ARGUMENT, "sigmas: the last number is %g, not 0",
                        sigmas[count - 1]);
-    vn_level most = vn_path_level(p, 1);
-    bool bounded = most.alpha < 1; /* where alpha is 1 any sigma is a level */
-    if (bounded && sigmas[0] > most.sigma * (1 + 1e-6))
+    vn_level noisiest = vn_path_level(p, 1);
+    bool bounded = noisiest.alpha < 1; /* where alpha is 1 any sigma is a level */
+    if (bounded && sigmas[0] > noisiest.sigma * (1 + 1e-6))
         return vn_fail(err, VN_BAD_ARGUMENT, "sigmas: %.9g is above the path's largest sigma, %.9g",
-                       sigmas[0], most.sigma);
+                       sigmas[0], noisiest.sigma);
     for (size_t i = 0; i < count; i++)
-        level[i] = vn_path_level_of_sigma(p, bounded ? fmin(sigmas[i], most.sigma) : sigmas[i]);
+        level[i] = vn_path_level_of_sigma(p, bounded ? fmin(sigmas[i], noisiest.sigma) : sigmas[i]);
     leave_pure_noise(p, spacing, level);
     return VN_OK;
 }

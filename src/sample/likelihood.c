@@ -24,40 +24,44 @@
 
 /* Limits of one query. Numbers are limited because the activations that a network keeps for the
  * backward pass grow with them. */
-enum { MOST_ROWS = 64, MOST_FLOATS = MOST_ROWS * 784 };
+enum { MAX_ROWS = 64, MAX_FLOATS = MAX_ROWS * 784 };
+
+/* What is evaluated of a row: the slope at its beginning, its steps, the prediction for the
+ * prior. */
+typedef enum phase { FIRST, INSIDE, LAST, DONE } phase;
 
 /* The integration of one row. */
-typedef struct trajectory {
+typedef struct row_state {
     int64_t row; /* of the batch */
-    enum {
-        FIRST,
-        INSIDE,
-        LAST,
-        DONE
-    } phase;      /* the slope at the beginning; the steps; the prediction for the prior; done */
+    phase phase;
     double clock; /* of what is evaluated */
     vn_ode ode;
-    float *y, *block; /* [size]; [VN_STAGES + 2, size], where it and the slopes are */
-} trajectory;
+    float *block; /* [VN_STAGES + 2, size]: the slopes, the stage, y */
+    float *y;     /* [size], in it */
+} row_state;
 
 typedef struct integration {
     const vn_likelihood_options *o;
     const vn_likelihood_batch *batch;
     const vn_path *path;
     size_t size;
-    double from, to;           /* clock */
-    vn_level noisiest;         /* there */
-    int64_t next, evaluations; /* row to begin; of all rows */
-    int rows, capacity;        /* under way, and at most */
-    int probes, at_once;       /* of a row; in one query */
-    trajectory *under_way;     /* [capacity] */
-    float *blocks;             /* [capacity, VN_STAGES + 2, size] */
-    /* [capacity,size] where each row is evaluated, and the raw outputs */
-    float *x, *raw;
-    float *x0;                    /* [size] */
-    float *copies, *probe, *back; /* [capacity*at_once,size] */
-    vn_level *level, *levels;     /* [capacity], [capacity*at_once] */
-    vn_condition *condition, *conditions;
+    double from, to;      /* clocks of the ends */
+    vn_level noisiest;    /* the level at `to` */
+    int64_t next;         /* the row of the batch that begins next */
+    int64_t evaluations;  /* of all rows */
+    int rows, capacity;   /* how many rows are under way, and can be */
+    int probes;           /* of a row */
+    int at_once;          /* probes of a row in one query */
+    row_state *under_way; /* [capacity] */
+    float *blocks;        /* [capacity, VN_STAGES + 2, size] */
+    float *x, *raw;       /* [capacity,size] where each row is evaluated, and the raw outputs */
+    vn_level *level;      /* [capacity] */
+    vn_condition *condition;
+    float *x0; /* [size] */
+    /* a query for the probes, [capacity*at_once,size]: x, directions, answers */
+    float *copies, *probe, *back;
+    vn_level *levels; /* [capacity*at_once] */
+    vn_condition *conditions;
 } integration;
 
 vn_likelihood_options vn_likelihood_default(const vn_denoiser *d) {
@@ -107,8 +111,8 @@ static vn_status open_integration(integration *b, const vn_likelihood_options *o
                                   const vn_likelihood_batch *batch, vn_err *err) {
     const size_t size = (size_t)o->denoiser->size, row = size * sizeof(float);
     const int probes = o->divergence == VN_DIVERGENCE_EXACT ? (int)size : o->probes;
-    const size_t fit = MOST_FLOATS / size;
-    const int max_rows = fit < 1 ? 1 : fit < MOST_ROWS ? (int)fit : MOST_ROWS;
+    const size_t fit = MAX_FLOATS / size;
+    const int max_rows = fit < 1 ? 1 : fit < MAX_ROWS ? (int)fit : MAX_ROWS;
     const int at_once = probes < max_rows ? probes : max_rows;
     int capacity = max_rows / at_once;
     if (capacity > batch->n) capacity = batch->n > 0 ? (int)batch->n : 1;
@@ -161,8 +165,8 @@ static void find_probe(const integration *b, int64_t row, int k, float *v) {
     }
 }
 
-/* rate[0] += v.(I - m J)v over the probes first .. first + count - 1 of each row that is not at its
- * end; raw's derivative gives that of x0 = x0_x x + x0_raw raw. */
+/* sum[r] += v.(I - m J)v over the probes v = first .. first + count - 1 of each row r that is not
+ * in its last phase. The derivative of raw gives J, that of x0 = x0_x x + x0_raw raw. */
 static vn_status add_probes(integration *b, int first, int count, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const size_t size = b->size;
@@ -196,7 +200,7 @@ static vn_status add_probes(integration *b, int first, int count, double *sum, v
     return status;
 }
 
-/* raw of every row, and the sum over its probes. */
+/* Sets the raw output of every row, and sum [rows] over its probes. */
 static vn_status evaluate(integration *b, double *sum, vn_err *err) {
     const vn_denoiser *d = b->o->denoiser;
     const vn_query q = {.n = b->rows, .x = b->x, .level = b->level, .condition = b->condition};
@@ -211,27 +215,27 @@ static vn_status evaluate(integration *b, double *sum, vn_err *err) {
 
 /* ---- a row ----------------------------------------------------------------------------------- */
 
-static vn_level least_noise(const integration *b) {
+static vn_level min_noise_level(const integration *b) {
     if (b->o->ratio > 0) return vn_path_level_of_ratio(b->path, b->o->ratio);
-    return vn_path_level(b->path, b->path->row->least(b->path));
+    return vn_path_level(b->path, b->path->row->min_time(b->path));
 }
 
-static vn_level most_noise(const integration *b) {
-    const vn_level most = vn_path_level(b->path, 1);
-    return isinf(vn_path_clock(b->path, &most)) ? vn_path_level_of_ratio(b->path, VN_MOST_RATIO)
-                                                : most;
+static vn_level max_noise_level(const integration *b) {
+    const vn_level last = vn_path_level(b->path, 1);
+    return isinf(vn_path_clock(b->path, &last)) ? vn_path_level_of_ratio(b->path, VN_MAX_RATIO)
+                                                : last;
 }
 
 /* The factor alpha/m from the data x to y at the least noisy level. */
 static double scale_of(const integration *b) {
-    const vn_level least = least_noise(b);
-    return least.alpha / vn_path_scale(b->path, &least);
+    const vn_level first = min_noise_level(b);
+    return first.alpha / vn_path_scale(b->path, &first);
 }
 
-/* Begins the next row where none is under way. */
-static void begin_row(integration *b, trajectory *t) {
+/* Begins the next row of the batch in t. */
+static void begin_row(integration *b, row_state *t) {
     float *block = t->block;
-    *t = (trajectory){.row = b->next++, .block = block, .y = block + (VN_STAGES + 1) * b->size};
+    *t = (row_state){.row = b->next++, .block = block, .y = block + (VN_STAGES + 1) * b->size};
     t->ode = (vn_ode){.tableau = &vn_dopri5,
                       .n = b->size,
                       .stage = block + VN_STAGES * b->size,
@@ -246,9 +250,9 @@ static void begin_row(integration *b, trajectory *t) {
     t->clock = b->from;
 }
 
-/* Sets where row r is to be evaluated. */
-static vn_status ask(integration *b, int r, vn_err *err) {
-    trajectory *t = &b->under_way[r];
+/* Sets x, level and condition at which row r is evaluated. */
+static vn_status begin_evaluation(integration *b, int r, vn_err *err) {
+    row_state *t = &b->under_way[r];
     float *x = b->x + (size_t)r * b->size;
     bool more = true;
     vn_status status = VN_OK;
@@ -270,10 +274,10 @@ static vn_status ask(integration *b, int r, vn_err *err) {
 /* log N(y; beta mu, C) where y = x/m and beta = alpha/m, from the last slope of the ODE and from x0
  * and eps at x = 0. With C = c^2 (I + S) a Gaussian's score is -C^-1 (y - beta mu) = -eps/c, and to
  * first order in S, log det (I + S) = tr S = beta m tr J. */
-static double log_prior(const integration *b, const trajectory *t) {
+static double log_prior(const integration *b, const row_state *t) {
     const double c = vn_path_clock(b->path, &b->noisiest),
                  beta = b->noisiest.alpha / vn_path_scale(b->path, &b->noisiest);
-    const double k = b->path->row->straight, size = (double)b->size;
+    const double k = b->path->row->straight_k, size = (double)b->size;
     double product = 0;
     for (size_t i = 0; i < b->size; i++) {
         const double y = (double)t->y[i], slope = (double)t->ode.slope[0][i],
@@ -283,7 +287,7 @@ static double log_prior(const integration *b, const trajectory *t) {
     return -(product + beta * (size - c * t->ode.rate[0])) / 2 - size * log(c * sqrt(2 * PI));
 }
 
-static vn_status finish_row(integration *b, trajectory *t, vn_err *err) {
+static vn_status finish_row(integration *b, row_state *t, vn_err *err) {
     double *log_p = &b->batch->log_p[t->row];
     *log_p = log_prior(b, t);
     *log_p += t->ode.integral + (double)b->size * log(scale_of(b));
@@ -294,9 +298,9 @@ static vn_status finish_row(integration *b, trajectory *t, vn_err *err) {
     return fail_in_row(b, t->row, err);
 }
 
-/* Continues row r with its evaluation; sum: over its probes. */
-static vn_status take(integration *b, int r, double sum, vn_err *err) {
-    trajectory *t = &b->under_way[r];
+/* Continues row r by what its evaluation gave; sum: over its probes. */
+static vn_status end_evaluation(integration *b, int r, double sum, vn_err *err) {
+    row_state *t = &b->under_way[r];
     vn_ode *ode = &t->ode;
     const int at = t->phase == INSIDE ? ode->at : 0;
     float *slope = t->phase == LAST ? ode->stage : ode->slope[at];
@@ -321,14 +325,14 @@ static void begin_rows(integration *b) {
 static void end_rows(integration *b) {
     for (int r = b->rows - 1; r >= 0; r--) {
         if (b->under_way[r].phase != DONE) continue;
-        const trajectory done = b->under_way[r];
+        const row_state done = b->under_way[r];
         b->under_way[r] = b->under_way[--b->rows];
         b->under_way[b->rows] = done;
     }
 }
 
-/* How many rows are done, with a part for each that is being integrated: the logarithm of its time
- * in straight coordinates, as steps grow about in proportion to that. */
+/* How many rows are done, and for each that is under way the fraction of it that is: by the
+ * logarithm of its clock, as steps grow about in proportion to the clock. */
 static double rows_done(const integration *b) {
     double done = (double)(b->next - b->rows);
     const double all = log(b->to / b->from);
@@ -339,25 +343,25 @@ static double rows_done(const integration *b) {
 }
 
 /* Evaluates each of the rows once. */
-static vn_status go_round(integration *b, vn_err *err) {
-    double sum[MOST_ROWS];
+static vn_status evaluate_rows(integration *b, vn_err *err) {
+    double sum[MAX_ROWS];
     vn_status status = VN_OK;
     if (b->o->evaluated && b->o->evaluated(b->o->user, rows_done(b), b->evaluations))
         return vn_fail(err, VN_CANCELLED, "stopped");
-    for (int r = 0; r < b->rows && !status; r++) status = ask(b, r, err);
+    for (int r = 0; r < b->rows && !status; r++) status = begin_evaluation(b, r, err);
     if (status) return status;
     status = evaluate(b, sum, err);
     if (status && status != VN_CANCELLED) vn_fail_in(err, "likelihood");
-    for (int r = 0; r < b->rows && !status; r++) status = take(b, r, sum[r], err);
+    for (int r = 0; r < b->rows && !status; r++) status = end_evaluation(b, r, sum[r], err);
     b->evaluations += b->rows;
     return status;
 }
 
-/* Where trajectories begin and end. */
+/* Sets the ends of the integration. */
 static vn_status find_ends(integration *b, vn_err *err) {
-    const vn_level least = least_noise(b);
-    b->noisiest = most_noise(b);
-    b->from = vn_path_clock(b->path, &least);
+    const vn_level first = min_noise_level(b);
+    b->noisiest = max_noise_level(b);
+    b->from = vn_path_clock(b->path, &first);
     b->to = vn_path_clock(b->path, &b->noisiest);
     if (b->from < b->to) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT, "likelihood: ratio %g is above the path's noise",
@@ -373,7 +377,7 @@ vn_status vn_likelihood(const vn_likelihood_options *o, const vn_likelihood_batc
     if (!status) status = find_ends(&b, err);
     if (!status) begin_rows(&b);
     while (!status && b.rows > 0) {
-        status = go_round(&b, err);
+        status = evaluate_rows(&b, err);
         end_rows(&b);
         begin_rows(&b);
     }

@@ -1,4 +1,4 @@
-/* likelihood.h - log p(x|label) of a denoiser, by its probability-flow ODE. */
+/* likelihood.h - log p(x|condition) of a denoiser, by its probability-flow ODE. */
 #ifndef VN_LIKELIHOOD_H
 #define VN_LIKELIHOOD_H
 
@@ -18,11 +18,11 @@ typedef struct vn_likelihood_options {
     vn_divergence divergence;
     int probes;        /* >= 1 for Hutchinson's estimate; ignored by the exact one */
     double rtol, atol; /* of dopri5 */
-    double ratio;      /* sigma/alpha where the trajectory begins; 0: the path's least noise */
+    double ratio;      /* sigma/alpha where the ODE begins; 0: that of the path's smallest t */
     uint64_t seed;     /* of the probes */
-    /* Called before each round of evaluations with how many rows are done (with an estimated part
-     * for each that has begun) and how many evaluations there were; NULL: not called. True stops
-     * with VN_CANCELLED. */
+    /* Called before each batch of evaluations with how many rows are done, an estimated fraction
+     * for those that have begun included, and how many evaluations there were; NULL: not called.
+     * True ends the call with VN_CANCELLED. */
     bool (*evaluated)(void *user, double done, int64_t evaluations);
     void *user;
 } vn_likelihood_options;
@@ -41,11 +41,11 @@ typedef struct vn_likelihood_batch {
     int64_t *evaluations;
 } vn_likelihood_batch;
 
-/* log_p is the log density of x0 + ratio noise at x: that of the data itself is singular for the
- * ODE, and as a rule infinite. VN_BAD_ARGUMENT names a bad option, or the sample with a bad label
- * or whose trajectory takes too many evaluations; VN_UNSUPPORTED: the denoiser has no derivatives;
- * VN_NOT_FINITE names the sample whose trajectory breaks down; VN_CANCELLED: evaluated asked to
- * stop. */
+/* log_p is the log density, at x, of data to which noise of deviation `ratio` is added: the ODE is
+ * singular at the data themselves, whose log density is infinite as a rule. VN_BAD_ARGUMENT names a
+ * bad option, or the sample with a condition that the denoiser does not know or that takes too many
+ * evaluations; VN_UNSUPPORTED: the denoiser has no derivatives; VN_NOT_FINITE names the sample
+ * whose numbers are no longer finite; VN_CANCELLED: `evaluated` returned true. */
 vn_status vn_likelihood(const vn_likelihood_options *options, const vn_likelihood_batch *batch,
                         vn_err *err);
 

@@ -1,6 +1,6 @@
 /* lms.c - linear multistep, the rule of Adams and Bashforth on levels of any spacing, as in
- * k-diffusion: the slope in straight coordinates (path.h) is interpolated by a polynomial in time
- * through the last ones, which is integrated exactly.
+ * k-diffusion: the latest slopes in straight coordinates (path.h) are interpolated by a polynomial
+ * in time, which is integrated exactly.
  *
  *     y' = y + int_c^c' P(c) dc        y = x/m, slope eps - k x0
  *
@@ -14,12 +14,6 @@ static const vn_param params[] = {
     {0},
 };
 
-/* eps becomes eps - k x0. */
-static void make_slope(const vn_step *s, vn_estimate p) {
-    const float k = (float)s->path->row->straight;
-    for (size_t i = 0; k > 0 && i < (size_t)(s->n * s->size); i++) p.eps[i] -= k * p.x0[i];
-}
-
 static vn_status step(vn_step *s, vn_err *err) {
     const vn_estimate p = {s->slot[0], s->slot[1]};
     const double from = vn_path_clock(s->path, s->from), to = vn_path_clock(s->path, s->to);
@@ -27,7 +21,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     vn_step_move(s, p);
-    make_slope(s, p);
+    vn_flow_slope(s->path, (size_t)(s->n * s->size), p);
     const int known = vn_step_order(s, (int)s->choice->value[ORDER], false) - 1;
     for (int k = 0; k < known; k++) past[k] = vn_path_clock(s->path, s->from - k - 1);
     const int n = vn_step_nodes(known, from, to, past, node);

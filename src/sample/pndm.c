@@ -37,7 +37,7 @@ static void add(const vn_step *s, float *sum, double share, const float *e) {
 
 /* ---- Adams and Bashforth --------------------------------------------------------------------- */
 
-/* Adds to DDIM's move what the earlier predictions change. */
+/* Adds to DDIM's step what the earlier predictions change. */
 static void even_rule(vn_step *s, int order) {
     static const double node[] = {-1, -2, -3};
     double moment[3];
@@ -47,10 +47,10 @@ static void even_rule(vn_step *s, int order) {
                   s->slot[EPS]);
 }
 
-/* DDIM's move to the level that the step ends on. */
+/* DDIM's step to the level that this one ends on. even: steps are T/N apart (vn_step_target). */
 static void move_to_target(vn_step *s, vn_estimate p, bool even) {
     const vn_level *next = s->to,
-                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+                   target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
     vn_step_move(s, p);
     s->to = next;
@@ -58,14 +58,14 @@ static void move_to_target(vn_step *s, vn_estimate p, bool even) {
 
 static void move_by_rule(vn_step *s, vn_estimate p, int order, bool even) {
     const vn_level *next = s->to,
-                   target = vn_step_target(s, even ? VN_SPACING_EVEN : VN_SPACING_NEXT);
+                   target = vn_step_target(s, even ? VN_TARGET_EVEN : VN_TARGET_NEXT);
     s->to = &target;
     vn_step_move(s, p);
     even_rule(s, order);
     s->to = next;
 }
 
-/* ---- how to begin ---------------------------------------------------------------------------- */
+/* ---- the first steps ------------------------------------------------------------------------- */
 
 /* The middle of a step, in t. Where it lies between two steps of a discrete path, diffusers moves
  * to the one above and predicts at the one below; its half step is that of even steps. */
@@ -83,7 +83,7 @@ static vn_level middle(const vn_step *s, bool even, bool below) {
 static vn_status runge_kutta(vn_step *s, vn_estimate begin, bool even, vn_err *err) {
     const vn_level first = middle(s, even, false), second = middle(s, even, true);
     const struct {
-        const vn_level *move, *ask;
+        const vn_level *to, *at; /* moved to, predicted at */
         double share;
     } stages[] = {{&first, &second, 1 / 3.0}, {&second, &second, 1 / 3.0}, {s->to, s->to, 1 / 6.0}};
     const vn_estimate there = {s->slot[THERE_X0], s->slot[THERE_EPS]};
@@ -92,8 +92,8 @@ static vn_status runge_kutta(vn_step *s, vn_estimate begin, bool even, vn_err *e
     memset(sum, 0, (size_t)(s->n * s->size) * sizeof *sum);
     add(s, sum, 1 / 6.0, e);
     for (size_t i = 0; i < VN_COUNT(stages); i++) {
-        transfer(s, begin, stages[i].move, e);
-        vn_status status = vn_step_predict(s, s->x, stages[i].ask, there, err);
+        transfer(s, begin, stages[i].to, e);
+        vn_status status = vn_step_predict(s, s->x, stages[i].at, there, err);
         if (status) return status;
         e = there.eps;
         add(s, sum, stages[i].share, e);
@@ -130,14 +130,15 @@ static vn_status heun(vn_step *s, vn_estimate begin, bool even, vn_err *err) {
 
 /* ---- the rows -------------------------------------------------------------------------------- */
 
-typedef vn_status prelude(vn_step *s, vn_estimate begin, bool even, vn_err *err);
+typedef vn_status first_step(vn_step *s, vn_estimate begin, bool even, vn_err *err);
 
 /* The first `count` steps by `begin_by`, the others by Adams and Bashforth. */
-static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool even, vn_err *err) {
+static vn_status step(vn_step *s, int count, first_step *begin_by, int order, bool even,
+                      vn_err *err) {
     const vn_estimate p = {s->slot[X0], s->slot[EPS]};
-    const bool plain = s->from->alpha == 0 || s->to->sigma == 0;
+    const bool ddim_only = s->from->alpha == 0 || s->to->sigma == 0;
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
-    if (!status && begin_by && s->history < count && !plain) {
+    if (!status && begin_by && s->history < count && !ddim_only) {
         status = begin_by(s, p, even, err);
     } else if (!status) {
         move_by_rule(s, p, order, even);
@@ -146,19 +147,19 @@ static vn_status step(vn_step *s, int count, prelude *begin_by, int order, bool 
     return status;
 }
 
-enum { LAND };
-static const vn_param pndm_params[] = {VN_SPACING_PARAM, {0}};
+enum { TARGET };
+static const vn_param pndm_params[] = {VN_TARGET_PARAM, {0}};
 
 static vn_status pndm_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
-    return vn_spacing_check(c, LAND, d, err);
+    return vn_target_check(c, TARGET, d, err);
 }
 
 static vn_status pndm_step(vn_step *s, vn_err *err) {
-    return step(s, 3, runge_kutta, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
+    return step(s, 3, runge_kutta, 4, s->choice->value[TARGET] == VN_TARGET_EVEN, err);
 }
 
 static vn_status plms_step(vn_step *s, vn_err *err) {
-    return step(s, 1, heun, 4, s->choice->value[LAND] == VN_SPACING_EVEN, err);
+    return step(s, 1, heun, 4, s->choice->value[TARGET] == VN_TARGET_EVEN, err);
 }
 
 enum { ORDER, START };

@@ -45,19 +45,19 @@ vn_status vn_noise_check(const vn_choice *c, const vn_denoiser *d, vn_err *err) 
     return vn_fail(err, VN_BAD_ARGUMENT, "%s: noise has no effect with eta 0", c->row->name);
 }
 
-/* ---- on a path with steps -------------------------------------------------------------------- */
+/* ---- on a discrete path ---------------------------------------------------------------------- */
 
 vn_level vn_step_target(const vn_step *s, int spacing) {
     const int steps = s->path->steps;
-    if (spacing != VN_SPACING_EVEN) return *s->to;
+    if (spacing != VN_TARGET_EVEN) return *s->to;
     const double step = rint(s->from->t * steps - 1) - floor((double)steps / s->count);
     return step >= 0 ? vn_path_level_of_step(s->path, step) : s->from[s->count - s->index];
 }
 
-vn_status vn_spacing_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
-    if (c->value[param] == VN_SPACING_NEXT || d->path->steps) return VN_OK;
+vn_status vn_target_check(const vn_choice *c, int param, const vn_denoiser *d, vn_err *err) {
+    if (c->value[param] == VN_TARGET_NEXT || d->path->steps) return VN_OK;
     return vn_fail(err, VN_BAD_ARGUMENT,
-                   "%s: spacing=even is for paths with steps, such as ddpm; %s has none",
+                   "%s: spacing=even is for discrete paths, such as ddpm; %s is continuous",
                    c->row->name, d->path->row->row.name);
 }
 
@@ -67,6 +67,11 @@ void vn_step_blend(const vn_step *s, double a, const float *x, double b, const f
                    float *out) {
     const float fa = (float)a, fb = (float)b;
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) out[i] = fa * x[i] + fb * y[i];
+}
+
+void vn_step_renoise(vn_step *s, vn_estimate p, const vn_renoise *r, double noise, float *z) {
+    vn_step_blend(s, s->to->alpha, p.x0, r->down, p.eps, s->x);
+    vn_step_spread(s, noise * r->up, 0, s->x, z);
 }
 
 void vn_step_toward(const vn_step *s, double down, const float *x0) {

@@ -46,7 +46,7 @@ static void multistep(vn_step *s, int order, double h) {
 }
 
 /* Predicts x0 at `level`, which x has. */
-static vn_status ask(vn_step *s, const vn_level *level, int slot, vn_err *err) {
+static vn_status predict_at(vn_step *s, const vn_level *level, int slot, vn_err *err) {
     return vn_step_predict(s, s->x, level, (vn_estimate){s->slot[slot], s->slot[UNUSED_EPS]}, err);
 }
 
@@ -66,10 +66,10 @@ static vn_status singlestep(vn_step *s, int order, double h, vn_err *err) {
     vn_step first = *s;
     first.to = &half;
     make(&first, c * h, 0, NULL);
-    vn_status status = ask(s, &half, SECOND, err);
+    vn_status status = predict_at(s, &half, SECOND, err);
     if (!status && order == 3) {
         make(s, h, 1, &a_32);
-        status = ask(s, s->to, THIRD, err);
+        status = predict_at(s, s->to, THIRD, err);
     }
     if (!status) make(s, h, order - 1, order == 2 ? &weight_2 : b);
     return status;

@@ -127,9 +127,9 @@ static double end_of_step(const vn_ode *o) {
     return fabs(o->h) >= fabs(o->to - o->clock) ? o->to : o->clock + o->h;
 }
 
-vn_status vn_ode_next(vn_ode *o, const float *y, bool *ask, double *clock, vn_err *err) {
-    *ask = o->clock != o->to;
-    if (!*ask) return VN_OK;
+vn_status vn_ode_next(vn_ode *o, const float *y, bool *more, double *clock, vn_err *err) {
+    *more = o->clock != o->to;
+    if (!*more) return VN_OK;
     if (o->at == 0) {
         if (end_of_step(o) == o->clock)
             return vn_fail(err, VN_NOT_FINITE, "the step has shrunk to nothing at clock %g",
@@ -162,15 +162,15 @@ void vn_ode_evaluated(vn_ode *o, float *y) {
 }
 
 vn_status vn_ode_run(vn_ode *o, double from, double to, float *y, vn_err *err) {
-    bool ask = false;
+    bool more = false;
     double clock = from;
     vn_ode_begin(o, from, to);
-    vn_status status = vn_ode_next(o, y, &ask, &clock, err);
-    while (!status && ask) {
+    vn_status status = vn_ode_next(o, y, &more, &clock, err);
+    while (!status && more) {
         status = o->find_slope(o->self, clock, o->stage, o->slope[o->at], &o->rate[o->at], err);
         if (status) break;
         vn_ode_evaluated(o, y);
-        status = vn_ode_next(o, y, &ask, &clock, err);
+        status = vn_ode_next(o, y, &more, &clock, err);
     }
     return status;
 }
@@ -183,12 +183,12 @@ void vn_step_scale(size_t n, double by, float *x) {
 }
 
 void vn_flow_slope(const vn_path *p, size_t n, vn_estimate estimate) {
-    const float k = (float)p->row->straight;
+    const float k = (float)p->row->straight_k;
     if (k != 0)
         for (size_t i = 0; i < n; i++) estimate.eps[i] -= k * estimate.x0[i];
 }
 
-/* X0 and EPS: of all samples at the step's beginning, where vn_step_inside leaves them. */
+/* X0 and EPS: of all samples at the step's beginning, where vn_step_continuous leaves them. */
 enum { X0, EPS, STAGE, X, MORE_SLOPES };
 _Static_assert(VN_DOPRI5_SLOTS == MORE_SLOPES + VN_STAGES - 1, "a slot for every slope");
 
@@ -217,8 +217,8 @@ static vn_status find_slope(void *self, double clock, const float *y, float *slo
     const vn_estimate p = {s->slot[X0] + f->at, slope};
     memcpy(x, y, n * sizeof *y);
     vn_step_scale(n, vn_path_scale(s->path, &level), x);
-    vn_status status =
-        vn_step_ask(s, &(vn_ask){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
+    vn_status status = vn_step_predict_request(
+        s, &(vn_request){.x = x, .level = &level, .row = f->row, .n = f->n}, p, err);
     if (!status) vn_flow_slope(s->path, n, p);
     *rate = 0;
     return status;
@@ -275,15 +275,15 @@ static vn_status rk4_inside(vn_step *s, const vn_level *from, const vn_level *to
 /* sigma/alpha where a rule with fixed or tight steps begins when its clock would be infinite at
  * alpha = 0. */
 static double begin_ratio(const vn_step *s) {
-    return vn_step_straight_ratio(s, VN_MOST_RATIO);
+    return vn_step_max_ratio(s, VN_MAX_RATIO);
 }
 
 static vn_status midpoint_step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, begin_ratio(s), midpoint_inside, err);
+    return vn_step_continuous(s, begin_ratio(s), midpoint_inside, err);
 }
 
 static vn_status rk4_step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, begin_ratio(s), rk4_inside, err);
+    return vn_step_continuous(s, begin_ratio(s), rk4_inside, err);
 }
 
 /* ---- steps of its own: dopri5 ---------------------------------------------------------------- */
@@ -321,7 +321,7 @@ static vn_status dopri5_inside(vn_step *s, const vn_level *from, const vn_level 
 }
 
 static vn_status dopri5_step(vn_step *s, vn_err *err) {
-    return vn_step_inside(s, begin_ratio(s), dopri5_inside, err);
+    return vn_step_continuous(s, begin_ratio(s), dopri5_inside, err);
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */

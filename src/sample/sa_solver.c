@@ -17,12 +17,12 @@
 
 #include <math.h>
 
-#define MOST 4 /* x0s in a sum, at most */
+#define MAX_ORDER 4 /* how many x0 a sum has at most */
 
 enum { PREDICTOR, CORRECTOR, TAU, TAU_MIN, TAU_MAX, FALL };
 static const vn_param params[] = {
-    {"predictor_order", "x0s that the predictor looks at", 2, 1, MOST, 1, NULL},
-    {"corrector_order", "x0s that the corrector looks at; 0: none", 2, 0, MOST, 1, NULL},
+    {"predictor_order", "how many x0 the predictor uses", 2, 1, MAX_ORDER, 1, NULL},
+    {"corrector_order", "how many x0 the corrector uses; 0: none", 2, 0, MAX_ORDER, 1, NULL},
     {"tau", "amount of noise: 0 the ODE, 1 the reverse SDE", 1, 0, 2, 0, NULL},
     {"tmin", "tau only where sigma/alpha is at least this, 0 elsewhere", 0, 0, 1e9, 0, NULL},
     {"tmax", "and at most this", 1e9, 0, 1e9, 0, NULL},
@@ -40,7 +40,7 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return VN_OK;
 }
 
-enum { X0, EPS, BASE, PAST, SLOTS = PAST + MOST - 1 };
+enum { X0, EPS, BASE, PAST, SLOTS = PAST + MAX_ORDER - 1 };
 
 /* tau^2 of the step from this level. */
 static double strength(const vn_choice *c, const vn_level *from) {
@@ -48,13 +48,13 @@ static double strength(const vn_choice *c, const vn_level *from) {
     return s >= c->value[TAU_MIN] && s <= c->value[TAU_MAX] ? tau * tau : 0;
 }
 
-/* x = base and what the x0s add, in the step that begins at `from`; n nodes. */
+/* x = base and what the predictions of x0 add, in the step that begins at `from`; n nodes. */
 static void add(vn_step *s, const vn_level *from, const float *now, int n, const double *node,
                 float *const *value) {
     const vn_level *to = from + 1;
     const double z =
         (1 + strength(s->choice, from)) * (vn_level_lambda(to) - vn_level_lambda(from));
-    double moment[MOST];
+    double moment[MAX_ORDER];
     vn_adams_moments(n, -z, moment);
     if (n == 1) moment[0] = 0.5;
     vn_step_blend(s, 1, s->slot[BASE], -to->alpha * expm1(-z), now, s->x);
@@ -62,7 +62,7 @@ static void add(vn_step *s, const vn_level *from, const float *now, int n, const
 }
 
 static void predict(vn_step *s, int order) {
-    double node[MOST];
+    double node[MAX_ORDER];
     const int n = vn_step_lambda_nodes(s, order - 1, node);
     add(s, s->from, s->slot[X0], n, node, &s->slot[PAST]);
 }
@@ -70,8 +70,8 @@ static void predict(vn_step *s, int order) {
 /* Makes the step before again. If that began at alpha = 0, only the new x0 is used. */
 static void correct(vn_step *s, int order) {
     const vn_level *from = s->from - 1;
-    double past[MOST], node[MOST] = {1};
-    float *value[MOST] = {s->slot[X0]};
+    double past[MAX_ORDER], node[MAX_ORDER] = {1};
+    float *value[MAX_ORDER] = {s->slot[X0]};
     if (order == 1 || from->alpha == 0) {
         add(s, from, s->slot[X0], 0, node, value);
         return;
@@ -90,7 +90,8 @@ static vn_status step(vn_step *s, vn_err *err) {
     const int predictor = (int)s->choice->value[PREDICTOR],
               corrector = (int)s->choice->value[CORRECTOR];
     const bool fall = s->choice->value[FALL] == 0;
-    const int left = fall ? s->count - s->index : MOST, known = vn_step_order(s, corrector, false);
+    const int left = fall ? s->count - s->index : MAX_ORDER,
+              known = vn_step_order(s, corrector, false);
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     if (s->history > 0 && corrector > 0) correct(s, known < left + 2 ? known : left + 2);
@@ -98,7 +99,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_step_blend(s, l.down / s->from->sigma, s->x, 0, p.x0, s->slot[BASE]);
     vn_step_spread(s, l.up, 0, s->slot[BASE], p.eps);
     predict(s, vn_step_order(s, predictor, fall));
-    vn_step_record(s, X0, PAST, MOST - 1);
+    vn_step_record(s, X0, PAST, MAX_ORDER - 1);
     return VN_OK;
 }
 

@@ -30,16 +30,16 @@ static vn_status step(vn_step *s, vn_err *err) {
     vn_status status = vn_step_predict(s, s->x, s->from, p, err);
     if (status) return status;
     const vn_level *to = s->to, l = below(s->path, to, s->choice->value[ETA]);
-    const double kept = to->alpha / l.alpha * l.sigma;
-    vn_step_blend(s, to->alpha, p.x0, kept, p.eps, s->x);
-    vn_step_spread(s, sqrt(fmax(to->sigma * to->sigma - kept * kept, 0)), 0, s->x, p.eps);
+    const vn_renoise r = {.down = to->alpha / l.alpha * l.sigma,
+                          .up = sqrt(vn_step_variance(to, &l))};
+    vn_step_renoise(s, p, &r, 1, p.eps);
     return VN_OK;
 }
 
 const vn_sampler_row vn_tcd_sampler = {
     .row = {"tcd", "below the next level along the ODE, then noise up to it", "2402.19159", params},
     .spacing = VN_SPACING_WHOLE,
-    .abilities = VN_NEEDS_PAIRS,
+    .abilities = VN_NEEDS_X0_EPS,
     .slots = 2,
     .step = step,
 };

@@ -16,12 +16,12 @@
 #include <math.h>
 #include <string.h>
 
-#define MOST_ORDER 4
-enum { X0, EPS, LAST, PAST, SLOTS = PAST + MOST_ORDER };
+#define MAX_ORDER 4
+enum { X0, EPS, LAST, PAST, SLOTS = PAST + MAX_ORDER };
 enum { ORDER, VARIANT, FALL };
 enum { BH1, BH2 };
 static const vn_param params[] = {
-    {"order", "p of UniPC-p", 2, 1, MOST_ORDER, 1, NULL},
+    {"order", "p of UniPC-p", 2, 1, MAX_ORDER, 1, NULL},
     {"variant", "which B(h)", BH2, 0, 1, 1, "bh1|bh2"},
     {"lower_final", "yes: the order is at most the number of steps left", 0, 0, 1, 1, "yes|no"},
     {0},
@@ -38,14 +38,14 @@ typedef struct move {
     const vn_level *from, *to;
     const float *x, *now;
     int n;
-    double node[MOST_ORDER];
-    float *value[MOST_ORDER];
+    double node[MAX_ORDER];
+    float *value[MAX_ORDER];
 } move;
 
 static void make(vn_step *s, const move *m) {
     const double ratio = m->to->sigma / m->from->sigma, h = lambda(m->to) - lambda(m->from);
     const float a = (float)ratio, b = (float)(m->to->alpha - m->from->alpha * ratio);
-    double moment[MOST_ORDER];
+    double moment[MAX_ORDER];
     for (size_t i = 0; i < (size_t)(s->n * s->size); i++) s->x[i] = a * m->x[i] + b * m->now[i];
     vn_adams_moments(m->n, -h, moment);
     if (m->n == 1) moment[0] = s->choice->value[VARIANT] == BH1 ? 0.5 : vn_phi(1, -h) / 2;
@@ -54,7 +54,7 @@ static void make(vn_step *s, const move *m) {
 
 /* Nodes at the levels before `from` and their x0, the latest of which is latest[0]. */
 static void add_past(move *m, int count, float **latest) {
-    double past[MOST_ORDER];
+    double past[MAX_ORDER];
     for (int k = 0; k < count; k++) past[k] = lambda(m->from - k - 1);
     m->n = vn_step_nodes(count, lambda(m->from), lambda(m->to), past, m->node);
     for (int k = 0; k < m->n; k++) m->value[k] = latest[k];
@@ -84,7 +84,7 @@ static vn_status step(vn_step *s, vn_err *err) {
     if (s->history) correct(s, vn_step_order(&before, order, fall));
     memcpy(s->slot[LAST], s->x, (size_t)(s->n * s->size) * sizeof *s->x);
     predict(s, vn_step_order(s, order, fall));
-    vn_step_record(s, X0, PAST, MOST_ORDER);
+    vn_step_record(s, X0, PAST, MAX_ORDER);
     return VN_OK;
 }
 

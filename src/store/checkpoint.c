@@ -1,5 +1,5 @@
 /* checkpoint.c - saving a training so that a kill at any instant costs at most the steps since the
- * last save. store.h says why the order of the two files makes it so. */
+ * last save. store.h says why the order of the files makes it so. */
 #include "store/internal.h"
 
 #include <errno.h>
@@ -10,22 +10,43 @@
 #define STATE_FOLDER "state"
 #define STATE_FILE   "state/train.safetensors"
 #define INFO_KEY     "vane.info"
-#define MOST_ARRAYS  4
+#define PART_ARRAYS  4
+#define MAX_ARRAYS   (PART_ARRAYS * VN_CHECKPOINT_PARTS)
 
-/* The arrays that c has, under their prefixes; returns how many. */
-static size_t arrays_of(const vn_checkpoint *c, vn_weight_array arrays[MOST_ARRAYS]) {
-    const vn_weight_array all[MOST_ARRAYS] = {{"live.", c->live},
-                                              {"average.", c->average},
-                                              {"moment1.", c->moment1},
-                                              {"moment2.", c->moment2}};
-    size_t count = 0;
-    for (size_t i = 0; i < MOST_ARRAYS; i++)
-        if (all[i].values) arrays[count++] = all[i];
-    return count;
+/* The arrays of a checkpoint, under their prefixes. */
+typedef struct array_list {
+    size_t count;
+    vn_weight_array array[MAX_ARRAYS];
+    char prefix[MAX_ARRAYS][80];
+} array_list;
+
+static vn_status add_part(array_list *list, const vn_checkpoint_part *p, bool first, vn_err *err) {
+    const struct {
+        const char *name;
+        float *values;
+    } all[PART_ARRAYS] = {{"live", p->live},
+                          {"average", p->average},
+                          {"moment1", p->moment1},
+                          {"moment2", p->moment2}};
+    for (size_t i = 0; i < PART_ARRAYS; i++) {
+        if (!all[i].values) continue;
+        char *prefix = list->prefix[list->count];
+        const size_t room = sizeof list->prefix[0];
+        const int n = snprintf(prefix, room, "%s%s%s.", first ? "" : p->folder, first ? "" : "/",
+                               all[i].name);
+        if (n < 0 || (size_t)n >= room)
+            return vn_fail(err, VN_BAD_ARGUMENT, "the folder's name is too long: %.100s",
+                           p->folder);
+        list->array[list->count++] = (vn_weight_array){prefix, p->weights, all[i].values};
+    }
+    return VN_OK;
 }
 
-static const float *shown_weights(const vn_checkpoint *c) {
-    return c->average ? c->average : c->live;
+static vn_status list_arrays(const vn_checkpoint *c, array_list *list, vn_err *err) {
+    vn_status status = VN_OK;
+    list->count = 0;
+    for (int i = 0; i < c->parts && !status; i++) status = add_part(list, &c->part[i], i == 0, err);
+    return status;
 }
 
 bool vn_store_has_checkpoint(const char *dir) {
@@ -54,8 +75,7 @@ static json_t *state_metadata(const vn_checkpoint *c) {
 }
 
 static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err) {
-    vn_weight_array arrays[MOST_ARRAYS];
-    size_t count = arrays_of(c, arrays);
+    array_list list;
     char *folder = vn_path_join(dir, STATE_FOLDER), *path = vn_path_join(dir, STATE_FILE);
     json_t *metadata = state_metadata(c);
     vn_status status = folder && path && metadata ? VN_OK : vn_no_memory(err);
@@ -63,26 +83,30 @@ static vn_status save_state(const char *dir, const vn_checkpoint *c, vn_err *err
      * as a part */
     if (!status && mkdir(folder, 0777) != 0 && errno != EEXIST)
         status = vn_fail_errno(err, "%s: cannot be made", folder);
-    if (!status) status = vn_store_save_arrays(path, c->weights, arrays, count, metadata, err);
+    if (!status) status = list_arrays(c, &list, err);
+    if (!status) status = vn_store_save_arrays(path, list.array, list.count, metadata, err);
     json_decref(metadata);
     vn_free(path);
     vn_free(folder);
     return status;
 }
 
-static vn_status save_shown(const char *dir, const char *folder, const vn_checkpoint *c,
+/* What people sample from. */
+static vn_status save_shown(const char *dir, const vn_checkpoint_part *p, int64_t step,
                             vn_err *err) {
-    char *path = vn_store_weights_path(dir, folder);
+    char *path = vn_store_weights_path(dir, p->folder);
     if (!path) return vn_no_memory(err);
-    vn_status status = vn_store_save_weights(path, c->weights, shown_weights(c), c->step, err);
+    const float *shown = p->average ? p->average : p->live;
+    vn_status status = vn_store_save_weights(path, p->weights, shown, step, err);
     vn_free(path);
     return status;
 }
 
-vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c,
-                                   vn_err *err) {
+vn_status vn_store_save_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err) {
     vn_status status = save_state(dir, c, err);
-    return status ? status : save_shown(dir, folder, c, err);
+    for (int i = 0; i < c->parts && !status; i++)
+        status = save_shown(dir, &c->part[i], c->step, err);
+    return status;
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -96,36 +120,36 @@ static vn_status load_info(const vn_safetensors *st, vn_checkpoint *c, vn_err *e
 }
 
 static vn_status load_state(const char *path, vn_checkpoint *c, vn_err *err) {
-    vn_weight_array arrays[MOST_ARRAYS];
-    size_t count = arrays_of(c, arrays);
+    array_list list;
     vn_safetensors *st;
-    vn_status status = vn_safetensors_open(path, &st, err);
-    if (!status) status = vn_store_load_arrays(&st, 1, c->weights, arrays, count, NULL, err);
+    vn_status status = list_arrays(c, &list, err);
+    if (status) return status;
+    status = vn_safetensors_open(path, &st, err);
+    if (!status) status = vn_store_load_arrays(&st, 1, list.array, list.count, NULL, err);
     if (!status) status = load_info(st, c, err);
     vn_safetensors_close(&st);
     return status;
 }
 
-/* Writes the network's weights again if they are not those of the state's step. */
-static vn_status repair(const char *dir, const char *folder, const vn_checkpoint *c, vn_err *err) {
-    char *path = vn_store_weights_path(dir, folder);
+/* Writes a part's weights again if they are not those of the state's step. */
+static vn_status repair(const char *dir, const vn_checkpoint_part *p, int64_t at, vn_err *err) {
+    char *path = vn_store_weights_path(dir, p->folder);
     if (!path) return vn_no_memory(err);
     int64_t step = -1;
     vn_err ignored;
     vn_status status = vn_store_weights_step(path, &step, &ignored);
     vn_free(path);
     if (status == VN_NO_MEMORY) return vn_no_memory(err);
-    return !status && step == c->step ? VN_OK : save_shown(dir, folder, c, err);
+    return !status && step == at ? VN_OK : save_shown(dir, p, at, err);
 }
 
-vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c,
-                                   vn_err *err) {
+vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *err) {
     c->info = NULL;
     char *path = vn_path_join(dir, STATE_FILE);
     if (!path) return vn_no_memory(err);
     vn_status status = load_state(path, c, err);
     vn_free(path);
-    if (!status) status = repair(dir, folder, c, err);
+    for (int i = 0; i < c->parts && !status; i++) status = repair(dir, &c->part[i], c->step, err);
     if (status) {
         json_decref(c->info);
         c->info = NULL;
@@ -144,7 +168,9 @@ static vn_status remove_file(char *path, vn_err *err) {
     return status;
 }
 
-vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err) {
+vn_status vn_store_remove_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err) {
     vn_status status = remove_file(vn_path_join(dir, STATE_FILE), err);
-    return status ? status : remove_file(vn_store_weights_path(dir, folder), err);
+    for (int i = 0; i < c->parts && !status; i++)
+        status = remove_file(vn_store_weights_path(dir, c->part[i].folder), err);
+    return status;
 }

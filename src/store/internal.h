@@ -62,20 +62,20 @@ size_t vn_store_largest_weight(const vn_weights *w); /* numbers */
 /* A flat array of a network's weights, whose tensors are called prefix + the weight's name. */
 typedef struct vn_weight_array {
     const char *prefix;
+    const vn_weights *weights;
     float *values;
 } vn_weight_array;
 
 /* All arrays out of the files together: every tensor there, of the right shape, and nothing
  * else. */
-vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
+vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count,
                                const vn_weight_array *arrays, size_t array_count,
                                const vn_watch *watch, vn_err *err);
-vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays,
-                               size_t array_count, const json_t *metadata, vn_err *err);
+vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, size_t array_count,
+                               const json_t *metadata, vn_err *err);
 /* Once all that is wanted has been found: is there more? */
 vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count,
-                                 const vn_weights *w, const vn_weight_array *arrays,
-                                 size_t array_count, vn_err *err);
+                                 const vn_weight_array *arrays, size_t array_count, vn_err *err);
 /* The name that diffusers once had for a tensor (to_old), or the name today of one that is called
  * so; NULL: it has one name. New string. */
 vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err);

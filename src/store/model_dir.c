@@ -287,6 +287,8 @@ static vn_status make_index(const vn_model_parts *parts, json_t **out, vn_err *e
     vn_status status = *out ? VN_OK : vn_no_memory(err);
     if (!status && parts->scheduler) status = list_part(*out, "scheduler", parts->scheduler, err);
     if (!status) status = list_part(*out, parts->folder, parts->config, err);
+    for (int i = 0; i < parts->others && !status; i++)
+        status = list_part(*out, parts->other[i].folder, parts->other[i].config, err);
     return status;
 }
 
@@ -305,6 +307,9 @@ vn_status vn_store_save_model(const char *dir, const vn_model_parts *parts, vn_e
     json_t *index = NULL;
     vn_status status = make_index(parts, &index, err);
     if (!status) status = write_part(dir, parts->folder, "config.json", parts->config, err);
+    for (int i = 0; i < parts->others && !status; i++)
+        status =
+            write_part(dir, parts->other[i].folder, "config.json", parts->other[i].config, err);
     if (!status && parts->scheduler)
         status = write_part(dir, "scheduler", "scheduler_config.json", parts->scheduler, err);
     if (!status && parts->vane) status = write_part(dir, "", "vane.json", parts->vane, err);

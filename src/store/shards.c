@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define MOST_SHARDS 1000
+#define MAX_SHARDS 1000
 
 const vn_array *vn_store_find_in(vn_safetensors *const *files, size_t file_count, const char *name,
                                  const char **path) {
@@ -58,8 +58,8 @@ static vn_status open_shard(const char *index_path, const char *name, vn_safeten
     for (size_t i = 0; i < *count && !known; i++)
         known = strcmp(vn_safetensors_path(files[i]), path) == 0;
     vn_status status = VN_OK;
-    if (!known && *count == MOST_SHARDS)
-        status = vn_fail(err, VN_BAD_FILE, "%s: more than %d shards", index_path, MOST_SHARDS);
+    if (!known && *count == MAX_SHARDS)
+        status = vn_fail(err, VN_BAD_FILE, "%s: more than %d shards", index_path, MAX_SHARDS);
     else if (!known)
         status = vn_safetensors_open(path, &files[(*count)++], err);
     vn_free(path);
@@ -80,7 +80,7 @@ static vn_status open_shards(const char *index_path, const json_t *index, vn_saf
 
 vn_status vn_shards_open(const char *path, vn_shards *out, vn_err *err) {
     json_t *index = NULL;
-    *out = (vn_shards){.file = vn_calloc(MOST_SHARDS, sizeof(vn_safetensors *))};
+    *out = (vn_shards){.file = vn_calloc(MAX_SHARDS, sizeof(vn_safetensors *))};
     vn_status status = out->file ? VN_OK : vn_no_memory(err);
     if (!status && vn_ends_with(path, ".json")) {
         status = vn_json_read(path, &index, err);

@@ -14,12 +14,12 @@
  *
  * Why a kill at any instant does no harm. Each file is replaced by one rename, so each is always a
  * whole one. All that training needs is in one of them, state/train.safetensors: live weights,
- * average (EMA), optimiser and counters of one step. vn_store_save_checkpoint writes it first and
- * the network's weights, which are a copy of its average, second; both carry the step (metadata
- * "vane.step"). Killed before the first rename, both are the last checkpoint. Killed between the
- * two, the weights are whole but of the last checkpoint: they load and sample, and
- * vn_store_load_checkpoint sees the two steps differ and writes the weights again from the state.
- * There is no third case. */
+ * average (EMA), optimiser and counters of one step, of all networks that are trained together.
+ * vn_store_save_checkpoint writes it first and then, network by network, the weights, which are a
+ * copy of its average; all carry the step (metadata "vane.step"). Killed before the first rename,
+ * all are the last checkpoint. Killed after it, some weights are whole but of the last checkpoint:
+ * they load and sample, and vn_store_load_checkpoint sees that their step is not the state's and
+ * writes them again from the state. There is no third case. */
 #ifndef VN_STORE_H
 #define VN_STORE_H
 
@@ -134,6 +134,12 @@ bool vn_model_dir_is_weights(const char *path);
  * there is in their place. */
 vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err *err);
 
+/* A network beside the model's own: its folder, which is its name in model_index.json too. */
+typedef struct vn_model_other {
+    const char *folder;
+    const json_t *config;
+} vn_model_other;
+
 /* What vn_store_save_model writes. Each part's class is its JSON's _class_name; a part with
  * _diffusers_version is listed as diffusers', any other as vane's own. */
 typedef struct vn_model_parts {
@@ -142,6 +148,8 @@ typedef struct vn_model_parts {
     const json_t *config;    /* vn_net_config */
     const json_t *scheduler; /* or NULL */
     const json_t *vane;      /* or NULL */
+    int others;
+    const vn_model_other *other; /* [others] */
 } vn_model_parts;
 
 /* Makes the directory and all its JSON files, model_index.json last, so that it says the others are
@@ -152,15 +160,26 @@ char *vn_store_weights_path(const char *dir, const char *folder);
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
-/* All that training needs to go on from `step`. Arrays are flat, vn_weights_floats(weights) long,
- * owned by the caller. */
-typedef struct vn_checkpoint {
+#define VN_CHECKPOINT_PARTS 8
+
+/* A network that is trained. Arrays are flat, vn_weights_floats(weights) long, owned by the
+ * caller. */
+typedef struct vn_checkpoint_part {
+    const char *folder; /* of its weights in the directory, unlike any other's */
     const vn_weights *weights;
-    int64_t step;
     float *live;    /* the weights being trained */
     float *average; /* their EMA; NULL: none is kept */
     float *moment1; /* Adam's m and v */
     float *moment2;
+} vn_checkpoint_part;
+
+/* All that training needs to go on from `step`. The state's tensors are "live.NAME",
+ * "average.NAME", "moment1.NAME" and "moment2.NAME" of the first part's weights, and
+ * "FOLDER/live.NAME", .. of the others'. */
+typedef struct vn_checkpoint {
+    int64_t step;
+    int parts; /* at least one */
+    vn_checkpoint_part part[VN_CHECKPOINT_PARTS];
     /* an object of the trainer's own: counters, losses; real numbers come back bit for bit */
     json_t *info;
 } vn_checkpoint;
@@ -168,16 +187,15 @@ typedef struct vn_checkpoint {
 bool vn_store_has_checkpoint(const char *dir);
 /* The step of the checkpoint that is there; -1 where the file does not say. */
 vn_status vn_store_checkpoint_step(const char *dir, int64_t *step, vn_err *err);
-/* Writes the state, then the network's weights (the average, or live if there is none). */
-vn_status vn_store_save_checkpoint(const char *dir, const char *folder, const vn_checkpoint *c,
-                                   vn_err *err);
-/* Fills the arrays, step and info (a new reference) of c, whose weights and array pointers are set;
- * average must be NULL if and only if it was when saved. Repairs the network's weights if a kill
- * left them behind the state. */
-vn_status vn_store_load_checkpoint(const char *dir, const char *folder, vn_checkpoint *c,
-                                   vn_err *err);
-/* Removes state and weights, the first step of overwriting a run: no instant must pair a config
- * with another's weights. */
-vn_status vn_store_remove_checkpoint(const char *dir, const char *folder, vn_err *err);
+/* Writes the state, then the weights of each part (the average, or live if there is none), into
+ * folders that are there. */
+vn_status vn_store_save_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err);
+/* Fills the arrays, step and info (a new reference) of c, whose parts are set as they were when
+ * saved: an average must be NULL if and only if it was then. Repairs the weights of parts that a
+ * kill left behind the state. */
+vn_status vn_store_load_checkpoint(const char *dir, vn_checkpoint *c, vn_err *err);
+/* Removes state and weights of the parts, the first step of overwriting a run: no instant must pair
+ * a config with another's weights. */
+vn_status vn_store_remove_checkpoint(const char *dir, const vn_checkpoint *c, vn_err *err);
 
 #endif

@@ -22,9 +22,10 @@ vn_status vn_store_report(const vn_watch *watch, const vn_weights *w, size_t num
 }
 
 /* Goes through all tensors of an array: with scratch they are read, without it only looked for. */
-static vn_status load_array(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
+static vn_status load_array(vn_safetensors *const *files, size_t file_count,
                             const vn_weight_array *array, float *scratch, const vn_watch *watch,
                             vn_err *err) {
+    const vn_weights *w = array->weights;
     size_t numbers = 0;
     if (scratch) memset(array->values, 0, vn_weights_floats(w) * sizeof(float));
     for (size_t i = 0; i < vn_weights_count(w); i++) {
@@ -44,40 +45,38 @@ static vn_status load_array(vn_safetensors *const *files, size_t file_count, con
     return VN_OK;
 }
 
-static bool is_wanted(const char *name, const vn_weights *w, const vn_weight_array *arrays,
-                      size_t array_count) {
+static bool is_wanted(const char *name, const vn_weight_array *arrays, size_t array_count) {
     for (size_t i = 0; i < array_count; i++) {
         size_t n = strlen(arrays[i].prefix);
-        if (strncmp(name, arrays[i].prefix, n) == 0 && vn_weights_find(w, name + n)) return true;
+        if (strncmp(name, arrays[i].prefix, n) == 0 && vn_weights_find(arrays[i].weights, name + n))
+            return true;
     }
     return false;
 }
 
 /* Whether a tensor is wanted under the name that it once had, in place of today's. */
 static vn_status is_old(vn_safetensors *const *files, size_t file_count, const char *name,
-                        const vn_weights *w, const vn_weight_array *arrays, size_t array_count,
-                        bool *is, vn_err *err) {
+                        const vn_weight_array *arrays, size_t array_count, bool *is, vn_err *err) {
     char *now;
     const char *path;
     const vn_status status = vn_store_old_name(name, false, &now, err);
-    *is = now && is_wanted(now, w, arrays, array_count) &&
+    *is = now && is_wanted(now, arrays, array_count) &&
           !vn_store_find_in(files, file_count, now, &path);
     vn_free(now);
     return status;
 }
 
 vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count,
-                                 const vn_weights *w, const vn_weight_array *arrays,
-                                 size_t array_count, vn_err *err) {
-    size_t total = 0;
+                                 const vn_weight_array *arrays, size_t array_count, vn_err *err) {
+    size_t total = 0, expected = 0;
+    for (size_t i = 0; i < array_count; i++) expected += vn_weights_count(arrays[i].weights);
     for (size_t f = 0; f < file_count; f++) {
         size_t count = vn_safetensors_count(files[f]);
         for (size_t i = 0; i < count; i++) {
             const char *name = vn_safetensors_at(files[f], i)->name;
-            bool wanted = is_wanted(name, w, arrays, array_count);
+            bool wanted = is_wanted(name, arrays, array_count);
             const vn_status status =
-                wanted ? VN_OK
-                       : is_old(files, file_count, name, w, arrays, array_count, &wanted, err);
+                wanted ? VN_OK : is_old(files, file_count, name, arrays, array_count, &wanted, err);
             if (status) return status;
             if (!wanted)
                 return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is not part of this model",
@@ -85,7 +84,7 @@ vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count
         }
         total += count;
     }
-    if (total == vn_weights_count(w) * array_count) return VN_OK;
+    if (total == expected) return VN_OK;
     return vn_fail(err, VN_BAD_FILE, "%s: a tensor is in more than one shard",
                    vn_safetensors_path(files[0]));
 }
@@ -97,92 +96,110 @@ size_t vn_store_largest_weight(const vn_weights *w) {
     return largest;
 }
 
-vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count, const vn_weights *w,
+/* Numbers of the largest weight of all arrays. */
+static size_t largest_of(const vn_weight_array *arrays, size_t count) {
+    size_t largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t here = vn_store_largest_weight(arrays[i].weights);
+        if (here > largest) largest = here;
+    }
+    return largest;
+}
+
+vn_status vn_store_load_arrays(vn_safetensors *const *files, size_t file_count,
                                const vn_weight_array *arrays, size_t array_count,
                                const vn_watch *watch, vn_err *err) {
     vn_status status = VN_OK;
     /* First all must be there: memory that was asked for on a small config's word is not touched
      * before. */
     for (size_t i = 0; i < array_count && !status; i++)
-        status = load_array(files, file_count, w, &arrays[i], NULL, NULL, err);
+        status = load_array(files, file_count, &arrays[i], NULL, NULL, err);
     if (status) return status;
-    float *scratch = vn_alloc(vn_store_largest_weight(w), sizeof *scratch);
+    float *scratch = vn_alloc(largest_of(arrays, array_count), sizeof *scratch);
     if (!scratch) return vn_no_memory(err);
     for (size_t i = 0; i < array_count && !status; i++)
-        status = load_array(files, file_count, w, &arrays[i], scratch, watch, err);
-    if (!status) status = vn_store_refuse_extras(files, file_count, w, arrays, array_count, err);
+        status = load_array(files, file_count, &arrays[i], scratch, watch, err);
+    if (!status) status = vn_store_refuse_extras(files, file_count, arrays, array_count, err);
     vn_free(scratch);
     return status;
 }
 
 vn_status vn_store_load_weights(const char *path, const vn_weights *w, float *values,
                                 const vn_watch *watch, vn_err *err) {
-    const vn_weight_array array = {"", values};
+    const vn_weight_array array = {"", w, values};
     vn_shards s;
     vn_status status = vn_shards_open(path, &s, err);
-    if (!status) status = vn_store_load_arrays(s.file, s.count, w, &array, 1, watch, err);
+    if (!status) status = vn_store_load_arrays(s.file, s.count, &array, 1, watch, err);
     vn_shards_close(&s);
     return status;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Tensors are made in `scratch` one at a time: array i / count, weight i % count. */
+/* A tensor: a weight of an array. They are made in `scratch` one at a time. */
+typedef struct piece {
+    const vn_weight_array *array;
+    const vn_weight *weight;
+} piece;
+
 typedef struct repacker {
-    const vn_weights *weights;
-    const vn_weight_array *arrays;
+    piece *piece; /* [tensors] */
     float *scratch;
 } repacker;
 
 static const void *repack(void *user, size_t i) {
     const repacker *r = user;
-    size_t count = vn_weights_count(r->weights);
-    const vn_weight *weight = vn_weights_at(r->weights, i % count);
-    vn_weight_to_file(weight, r->arrays[i / count].values + weight->offset, r->scratch);
+    const piece *p = &r->piece[i];
+    vn_weight_to_file(p->weight, p->array->values + p->weight->offset, r->scratch);
     return r->scratch;
 }
 
-/* Names live in the arena. */
-static vn_status describe(const repacker *r, size_t total, vn_array *tensors, vn_arena *names,
-                          vn_err *err) {
-    size_t count = vn_weights_count(r->weights);
-    for (size_t i = 0; i < total; i++) {
-        const vn_weight *weight = vn_weights_at(r->weights, i % count);
-        const char *prefix = r->arrays[i / count].prefix;
-        size_t size = strlen(prefix) + strlen(weight->name) + 1;
-        char *name = vn_arena_alloc(names, size);
-        if (!name) return vn_no_memory(err);
-        snprintf(name, size, "%s%s", prefix, weight->name);
-        tensors[i] = (vn_array){.name = name, .dtype = VN_F32, .shape = weight->file};
-    }
+/* Array by array. Names live in the arena. */
+static vn_status describe(const repacker *r, const vn_weight_array *arrays, size_t array_count,
+                          vn_array *tensors, vn_arena *names, vn_err *err) {
+    size_t n = 0;
+    for (size_t k = 0; k < array_count; k++)
+        for (size_t i = 0; i < vn_weights_count(arrays[k].weights); i++, n++) {
+            const vn_weight *weight = vn_weights_at(arrays[k].weights, i);
+            size_t size = strlen(arrays[k].prefix) + strlen(weight->name) + 1;
+            char *name = vn_arena_alloc(names, size);
+            if (!name) return vn_no_memory(err);
+            snprintf(name, size, "%s%s", arrays[k].prefix, weight->name);
+            tensors[n] = (vn_array){.name = name, .dtype = VN_F32, .shape = weight->file};
+            r->piece[n] = (piece){&arrays[k], weight};
+        }
     return VN_OK;
 }
 
-vn_status vn_store_save_arrays(const char *path, const vn_weights *w, const vn_weight_array *arrays,
-                               size_t array_count, const json_t *metadata, vn_err *err) {
-    size_t total = vn_weights_count(w) * array_count;
+vn_status vn_store_save_arrays(const char *path, const vn_weight_array *arrays, size_t array_count,
+                               const json_t *metadata, vn_err *err) {
+    size_t total = 0;
+    for (size_t i = 0; i < array_count; i++) total += vn_weights_count(arrays[i].weights);
     vn_arena names = {0};
-    repacker r = {w, arrays, vn_alloc(vn_store_largest_weight(w), sizeof(float))};
+    repacker r = {vn_alloc(total, sizeof *r.piece),
+                  vn_alloc(largest_of(arrays, array_count), sizeof(float))};
     vn_array *tensors = vn_alloc(total, sizeof *tensors);
-    vn_status status =
-        r.scratch && tensors ? describe(&r, total, tensors, &names, err) : vn_no_memory(err);
+    vn_status status = r.piece && r.scratch && tensors
+                           ? describe(&r, arrays, array_count, tensors, &names, err)
+                           : vn_no_memory(err);
     if (!status) status = vn_safetensors_stream(path, tensors, total, metadata, repack, &r, err);
     vn_arena_free(&names);
     vn_free(tensors);
+    vn_free(r.piece);
     vn_free(r.scratch);
     return status;
 }
 
 vn_status vn_store_save_weights(const char *path, const vn_weights *w, const float *values,
                                 int64_t step, vn_err *err) {
-    vn_weight_array array = {"", (float *)values}; /* only read */
+    vn_weight_array array = {"", w, (float *)values}; /* only read */
     char text[24];
     snprintf(text, sizeof text, "%lld", (long long)step);
     /* what Python's readers look for */
     json_t *metadata = step < 0 ? json_pack("{ss}", "format", "pt")
                                 : json_pack("{ss ss}", "format", "pt", VN_STEP_KEY, text);
     if (!metadata) return vn_no_memory(err);
-    vn_status status = vn_store_save_arrays(path, w, &array, 1, metadata, err);
+    vn_status status = vn_store_save_arrays(path, &array, 1, metadata, err);
     json_decref(metadata);
     return status;
 }

@@ -15,7 +15,8 @@
 #include "tensor/node.h"
 
 typedef struct vn_run {
-    const struct vn_values *values; /* may be NULL if the graph has no PARAM */
+    const struct vn_values *values;      /* of set 0; may be NULL if the graph has no PARAM of it */
+    const struct vn_values *const *more; /* of sets 1, 2, ..; NULL: there are none */
     /* flat gradients in the device's memory, for outputs bound with vn_program_options.grads; else
      * NULL */
     float *grads;

@@ -129,26 +129,38 @@ vn_status vn_graph_gradient(vn_graph *g, vn_node *y, vn_node *cotangent, int n, 
 
 /* ---- by weights ------------------------------------------------------------------------------ */
 
-/* Room for the weights and x. */
-static vn_status gradients_room(vn_gradients *d, vn_node ***wrt, vn_err *err) {
-    const size_t most = (d->weights ? vn_weights_count(d->weights) : 0) + 1;
+/* Room for the weights of the sets, and x. */
+static vn_status gradients_room(vn_gradients *d, int sets, const vn_weight_set *set, vn_node ***wrt,
+                                vn_err *err) {
+    size_t most = 1;
+    for (int k = 0; k < sets; k++) most += vn_weights_count(set[k].weights);
     *wrt = vn_calloc(most, sizeof(vn_node *));
     d->node = vn_calloc(most, sizeof(vn_node *));
     d->offset = vn_calloc(most, sizeof *d->offset);
     return *wrt && d->node && d->offset ? VN_OK : vn_no_memory(err);
 }
 
+/* Adds those of a set to the n that there are. */
+static void want_weights(vn_gradients *d, vn_graph *g, const vn_weight_set *set, vn_node **wrt) {
+    const int before = g->values;
+    g->values = set->set;
+    for (size_t i = 0; i < vn_weights_count(set->weights); i++) {
+        const vn_weight *w = vn_weights_at(set->weights, i);
+        if (w->frozen && !d->frozen) continue;
+        wrt[d->n] = vn_param_node(g, set->weights, w->name, w->file, w->layout, w->init);
+        d->offset[d->n++] = set->base + w->offset;
+    }
+    g->values = before;
+}
+
 vn_status vn_gradients_open(vn_gradients *d, vn_node *y, vn_node *cotangent, vn_err *err) {
     vn_graph *g = y->graph;
     vn_node **wrt = NULL;
-    vn_status status = gradients_room(d, &wrt, err);
+    const vn_weight_set one = {.weights = d->weights}, *set = d->sets ? d->set : &one;
+    const int sets = d->sets ? d->sets : d->weights != NULL;
+    vn_status status = gradients_room(d, sets, set, &wrt, err);
     d->n = 0;
-    for (size_t i = 0; !status && d->weights && i < vn_weights_count(d->weights); i++) {
-        const vn_weight *w = vn_weights_at(d->weights, i);
-        if (w->frozen && !d->frozen) continue;
-        wrt[d->n] = vn_param_node(g, d->weights, w->name, w->file, w->layout, w->init);
-        d->offset[d->n++] = w->offset;
-    }
+    for (int k = 0; k < sets && !status; k++) want_weights(d, g, &set[k], wrt);
     const int all = d->x ? d->n + 1 : d->n, forward = g->count;
     if (!status && d->x) wrt[d->n] = d->x;
     if (!status) status = vn_graph_gradient(g, y, cotangent, all, wrt, d->node, err);

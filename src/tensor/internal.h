@@ -22,6 +22,7 @@ struct vn_graph {
     const bool *wanted;
     int wanted_count;
     uint32_t sites; /* of dropout */
+    int values;     /* the set that weights are of */
 };
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -99,6 +100,7 @@ vn_status vn_pack(vn_buffer *buffer, int n, size_t *total, vn_err *err);
 typedef struct vn_location {
     enum { VN_IN_ARENA, VN_IN_VALUES, VN_IN_GRADS, VN_IN_CONSTANTS } home;
     int index;     /* which of the plan's buffers, of the weights, or of the plan's constants */
+    int set;       /* of weights: whose values */
     size_t offset; /* bytes from the begin of the arena, the weight, run.grads or the constant */
 } vn_location;
 

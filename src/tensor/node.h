@@ -86,6 +86,7 @@ typedef enum vn_fn {
 
 /* clang-format off */
 typedef union vn_attr {
+    struct { int set; } param;                 /* of values: see vn_graph_set_values */
     struct { double value; } fill;
     /* in elements; stops: no gradient goes back through it */
     struct { int64_t offset; bool stops; } view;

@@ -191,8 +191,10 @@ static vn_location place_of(planner *p, const vn_node *n) {
     if (root->is_bound)
         return (vn_location){.home = VN_IN_GRADS, .offset = root->bound * sizeof(float) + shift};
     if (root->node->op == VN_OP_PARAM)
-        return (vn_location){
-            .home = VN_IN_VALUES, .index = (int)root->node->from.param, .offset = shift};
+        return (vn_location){.home = VN_IN_VALUES,
+                             .index = (int)root->node->from.param,
+                             .set = root->node->attr.param.set,
+                             .offset = shift};
     if (root->node->op == VN_OP_CONST)
         return (vn_location){.home = VN_IN_CONSTANTS, .index = root->constant, .offset = shift};
     return (vn_location){.home = VN_IN_ARENA,

@@ -120,7 +120,9 @@ size_t vn_program_bytes(const vn_program *p) {
 static void *locate(const vn_program *p, const vn_run *run, const vn_location *place) {
     switch (place->home) {
     case VN_IN_VALUES:
-        return (char *)vn_values_at(run->values, (size_t)place->index) + place->offset;
+        return (char *)vn_values_at(place->set ? run->more[place->set - 1] : run->values,
+                                    (size_t)place->index) +
+               place->offset;
     case VN_IN_GRADS: return (char *)run->grads + place->offset;
     case VN_IN_CONSTANTS: return (char *)p->constant[place->index] + place->offset;
     default: return (char *)p->arena->memory + place->offset;

@@ -32,6 +32,9 @@ void vn_graph_label(vn_graph *g, const char *format, ...) VN_PRINTF(2, 3);
 vn_node *vn_graph_fail(vn_graph *g, vn_status status, const char *format, ...) VN_PRINTF(3, 4);
 
 vn_node *vn_input(vn_graph *g, vn_dtype dtype, vn_shape shape);
+/* Weights asked for from now on have the values of this set (vn_run), 0 at first. A network that is
+ * built under two sets is there twice, with weights of its own each time; so are two networks. */
+void vn_graph_set_values(vn_graph *g, int set);
 /* A weight by name: declared in w on first use, found (and its shape checked) afterwards. `file` is
  * PyTorch's shape. */
 vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,
@@ -145,12 +148,21 @@ typedef enum vn_recompute {
  * Returns x. */
 vn_node *vn_block_end(vn_node *x);
 
+/* The weights of a network whose values are one of a graph's sets. */
+typedef struct vn_weight_set {
+    vn_weights *weights;
+    int set;
+    size_t base; /* where they begin in run.grads, in floats */
+} vn_weight_set;
+
 /* The gradients of a network by its weights and its input, as a program wants them. */
 typedef struct vn_gradients {
     /* What is asked for: */
     vn_weights *weights; /* NULL: by x alone */
-    bool frozen;         /* by the weights that do not train too */
-    vn_node *x;          /* NULL: by weights alone */
+    int sets;            /* instead of weights: those of several networks */
+    const vn_weight_set *set;
+    bool frozen; /* by the weights that do not train too */
+    vn_node *x;  /* NULL: by weights alone */
     vn_recompute recompute;
     /* What it gives: */
     int n;

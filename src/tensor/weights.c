@@ -136,7 +136,12 @@ static vn_node *param_node(vn_graph *g, vn_weights *w, const char *name, const v
     n.dtype = found->dtype;
     n.shape = found->shape;
     n.from.param = found->index;
+    n.attr.param.set = g->values;
     return vn_cast(g, vn_graph_add(g, &n), VN_F32);
+}
+
+void vn_graph_set_values(vn_graph *g, int set) {
+    g->values = set;
 }
 
 vn_node *vn_param_node(vn_graph *g, vn_weights *w, const char *name, vn_shape file,

@@ -4,20 +4,33 @@
 
 #include "train/train.h"
 
+/* What stands for a part's weights in a graph is a set of values (vn_graph_set_values): its own,
+ * and their average. */
+#define VN_OWN_SET(part)     (2 * (part))
+#define VN_AVERAGE_SET(part) (2 * (part) + 1)
+#define VN_SETS              (2 * VN_TRAIN_PARTS)
+
 /* A graph that scores a batch, planned, with the places of its inputs. It stays where it is. */
 typedef struct vn_scorer {
+    const vn_train_setup *s;
     int64_t batch;
+    bool training;
     vn_graph *graph;
     vn_program *program;
-    const vn_net *net;
-    vn_net_call call;
-    vn_net_nodes batch_nodes; /* the network's inputs of the batch */
-    vn_loss parts;            /* what the loss is made of */
+    vn_net_spec spec;
+    vn_net_nodes batch_nodes; /* the first network's inputs of the batch */
+    uint32_t site[VN_TRAIN_PARTS];
+    bool called[VN_TRAIN_PARTS]; /* in the graph, from site on */
+    vn_loss parts;               /* what the loss is made of */
     vn_node *loss;
-    vn_gradients by; /* with train */
-    float *x0;       /* [batch,size] data */
-    float *time;     /* [batch] */
-    int32_t *labels; /* [batch] of the data */
+    vn_weight_set wanted[VN_TRAIN_PARTS]; /* weights whose gradients are taken */
+    vn_gradients by;                      /* with training */
+    const struct vn_scorer *reader;       /* of the same batches: it has read x0 and labels */
+    float *x0;                            /* [batch,size] data; NULL with a reader */
+    float *noise; /* [batch,size] that the data bring; NULL with a reader, or where they do not */
+    float *x;     /* [batch,size] where the loss does without the network's sample; else NULL */
+    float *time;  /* [batch] */
+    int32_t *labels; /* [batch] of the data; NULL with a reader */
     int32_t *given;  /* [batch] the network's labels: null where dropped */
     vn_level *level; /* [batch] */
 } vn_scorer;
@@ -30,47 +43,63 @@ typedef struct vn_train_log {
     char text[1024];
 } vn_train_log;
 
+/* A part while it is trained. Arrays are in the device's memory; a frozen part has none. */
+typedef struct vn_part_state {
+    size_t floats, base;          /* length of each array; where its gradients begin in grads */
+    int loss;                     /* which trains it */
+    float *live, *average;        /* the weights and their average, NULL: none is kept */
+    float *moment1, *moment2;     /* the optimiser's */
+    vn_values *own_values;        /* live or, of a frozen part, the file's, as programs see them */
+    vn_values *average_values;    /* NULL: none */
+    vn_checkpoint_part *saved_as; /* what the host sees of the arrays; NULL: frozen */
+} vn_part_state;
+
 typedef struct vn_trainer {
     const vn_train_setup *s;
-    /* In the device's memory: the weights, their average, the optimiser's moments. */
-    float *live, *average, *moment1, *moment2;
+    vn_part_state part[VN_TRAIN_PARTS];
     float *grads;  /* [sums,floats] partial sums of gradients; the first is the step's */
-    size_t floats; /* length of each of these arrays */
-    vn_values *live_values, *average_values; /* the first two, as programs see them */
+    size_t floats; /* of all parts */
     int sums;
     float *shared; /* [floats] the host's copy for ranks; NULL: the host follows the device's */
     /* the steps made, and what the host sees of the arrays: themselves, or copies as of the latest
      * save */
     vn_checkpoint at;
-    vn_scorer train, held; /* held.program NULL: nothing is held out */
+    int losses;
+    vn_scorer train[VN_OBJECTIVE_LOSSES], held; /* held.program NULL: nothing is held out */
+    const vn_values *training[VN_SETS];         /* sets of values: of a step, */
+    const vn_values *shown[VN_SETS]; /* and of the held-out loss, averages where there are */
 
-    double before, started;  /* seconds spent before this call; when it began */
-    double clock;            /* seconds spent when the latest step ended, agreed by all ranks */
-    int64_t first;           /* step it began with */
-    double loss, grad_norm;  /* of the latest step */
-    double smooth;           /* running mean of the loss; NaN before the first step */
-    double held_loss;        /* NaN: unknown */
-    double saved, previewed; /* when */
-    double preview_seconds;  /* what the latest preview took */
-    int64_t saved_step;      /* of the checkpoint on disk */
-    bool save_failed;        /* the latest save */
-    char warned[256];        /* why the latest preview failed; "": it did not */
+    double before, started; /* seconds spent before this call; when it began */
+    double clock;           /* seconds spent when the latest step ended, agreed by all ranks */
+    int64_t first;          /* step it began with */
+    double loss, grad_norm; /* of the latest step, its first loss */
+    double more[VN_OBJECTIVE_LOSSES]; /* the others, when last taken; NaN: not yet */
+    double smooth;                    /* running mean of the loss; NaN before the first step */
+    double held_loss;                 /* NaN: unknown */
+    double saved, previewed;          /* when */
+    double preview_seconds;           /* what the latest preview took */
+    int64_t saved_step;               /* of the checkpoint on disk */
+    bool save_failed;                 /* the latest save */
+    char warned[256];                 /* why the latest preview failed; "": it did not */
     vn_train_log log;
 } vn_trainer;
 
 /* trainer.c */
 vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err);
 void vn_trainer_close(vn_trainer *t);
+/* Their memory goes before the rest. */
+void vn_trainer_close_scorers(vn_trainer *t);
 /* VN_NOT_FINITE where a weight is not a number any more: the checkpoint on the disk is better. */
 vn_status vn_trainer_save(vn_trainer *t, vn_err *err);
 double vn_trainer_seconds(const vn_trainer *t);
 
-/* scorer.c: with train, gradients go to every trained weight's offset. */
-vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
+/* scorer.c: one of the objective's losses. With train, gradients go to the offset of every weight
+ * that the loss trains, from the base of its part on. s stays. */
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int loss, int64_t batch, bool train,
                          vn_err *err);
 /* What it would take when so much is computed again: its plan, and its arithmetic. */
-vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
-                            size_t *bytes, double *flops, vn_err *err);
+vn_status vn_scorer_measure(const vn_train_setup *s, int loss, int64_t batch, bool train,
+                            vn_recompute how, size_t *bytes, double *flops, vn_err *err);
 /* Which samples a scorer takes. */
 typedef struct vn_scored {
     vn_data_part part;
@@ -87,9 +116,24 @@ int64_t vn_held_batch(const vn_train_setup *s);
 int64_t vn_microbatches(const vn_train_setup *s);
 void vn_own_microbatches(const vn_train_setup *s, int64_t *first, int64_t *own);
 void vn_scorer_close(vn_scorer *c);
-/* The loss of a batch, which is a float. */
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
-                        const vn_values *values, float *grads, float *loss, vn_err *err);
+/* The loss of a batch, which is a float, with these sets of values. */
+vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
+                        float *grads, float *loss, vn_err *err);
+
+/* parts.c: what a setup says of its parts. */
+vn_status vn_parts_check(const vn_train_setup *s, vn_err *err);
+/* The folder of part i in the run. */
+const char *vn_part_folder(const vn_train_part *part, int i);
+/* The part that losses call so, NULL: the first; -1: there is none. */
+int vn_part_find(const vn_train_setup *s, const char *name);
+/* Which loss trains it; -1: none, it is frozen. */
+int vn_part_loss_of(const vn_train_setup *s, int i);
+/* Numbers of the parts before it that are trained: where its gradients begin. */
+size_t vn_part_base(const vn_train_setup *s, int i);
+/* Weights of frozen parts get the number types of their files, before graphs are built. */
+vn_status vn_parts_read_types(const vn_train_setup *s, vn_err *err);
+/* Bytes of the weights of all parts, and of what is made from them beside `sums` gradients. */
+double vn_parts_bytes(const vn_train_setup *s, int sums);
 
 /* step.c: one step of training, from a batch to new weights. Fails on all ranks where it does on
  * one. */

@@ -118,6 +118,11 @@ vn_status vn_train_log_line(vn_trainer *t, double rate, bool durable, vn_err *er
     fprintf(line, "{\"step\": %lld", (long long)t->at.step);
     put(line, "loss", t->loss);
     put(line, "loss_mean", t->smooth);
+    for (int i = 1; i < t->losses; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "loss_%.40s", vn_objective_loss_part(t->s->objective, i));
+        put(line, key, t->more[i]);
+    }
     put(line, "held_loss", t->held_loss);
     put(line, "learning_rate", rate);
     put(line, "grad_norm", t->grad_norm);

@@ -40,8 +40,7 @@ static vn_status score_held(vn_trainer *t, vn_err *err) {
         float loss = 0;
         const vn_scored which = {
             .part = VN_DATA_HELD, .position = (uint64_t)at, .draw = HELD_DRAW + (uint64_t)batches};
-        const vn_status status =
-            vn_scorer_run(&t->held, t->s, &which, t->average_values, NULL, &loss, err);
+        const vn_status status = vn_scorer_run(&t->held, &which, t->shown, NULL, &loss, err);
         if (status) return status;
         sum += (double)loss;
     }
@@ -82,8 +81,7 @@ static vn_status tell_saved(vn_trainer *t, vn_err *err) {
 static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
     if (t->at.step == t->first) return err->status;
     if (err->status == VN_NO_MEMORY) { /* saving takes some */
-        vn_scorer_close(&t->train);
-        vn_scorer_close(&t->held);
+        vn_trainer_close_scorers(t);
     }
     vn_err second = {0};
     if (err->status != VN_NOT_FINITE && !t->save_failed && t->at.step != t->saved_step &&
@@ -95,7 +93,9 @@ static vn_status save_before_failing(vn_trainer *t, vn_err *err) {
 static vn_status draw_preview(vn_trainer *t, const char *folder, const char *path, vn_err *err) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vn_fail_errno(err, "%s: cannot be made", folder);
-    return t->s->preview(t->s->user, t->average_values, t->at.step, path, err);
+    const vn_part_state *first = &t->part[0];
+    vn_values *shown = first->average_values ? first->average_values : first->own_values;
+    return t->s->preview(t->s->user, shown, t->at.step, path, err);
 }
 
 /* A preview that fails is a warning, once for each reason in a row. */
@@ -172,19 +172,24 @@ static vn_status after_step(vn_trainer *t, double rate, vn_err *err) {
 /* ---- what is said of it ---------------------------------------------------------------------- */
 
 static size_t planned_bytes(const vn_trainer *t) {
-    /* weights, average, two moments, gradients */
-    const size_t arrays = (4 + (size_t)t->sums) * t->floats * sizeof(float);
-    return arrays + vn_program_bytes(t->train.program) +
-           (t->held.program ? vn_program_bytes(t->held.program) : 0) +
-           vn_data_get_info(t->s->data)->memory;
+    double bytes = vn_parts_bytes(t->s, t->sums) + (double)vn_data_get_info(t->s->data)->memory;
+    for (int i = 0; i < t->losses; i++) bytes += (double)vn_program_bytes(t->train[i].program);
+    return (size_t)bytes + (t->held.program ? vn_program_bytes(t->held.program) : 0);
 }
 
 static void say_plan(const vn_trainer *t) {
     const vn_train_setup *s = t->s;
     const vn_data_info *info = vn_data_get_info(s->data);
+    char with[64] = "";
+    int64_t parameters = 0;
+    for (int i = 0; i < t->at.parts; i++)
+        parameters += vn_weights_parameters(t->at.part[i].weights);
+    if (s->parts > 1)
+        snprintf(with, sizeof with, " and %d other network%s", s->parts - 1,
+                 s->parts > 2 ? "s" : "");
     vn_log(s->watch, VN_LOG_INFO,
-           "%s, %lld parameters, %.0f MB planned, batch %lld; %lld %s, %lld held out",
-           vn_net_get_row(s->net)->row.name, (long long)vn_weights_parameters(t->at.weights),
+           "%s%s, %lld parameters, %.0f MB planned, batch %lld; %lld %s, %lld held out",
+           vn_net_get_row(s->part[0].net)->row.name, with, (long long)parameters,
            ceil(1e-6 * (double)planned_bytes(t)), (long long)s->batch, (long long)info->count,
            vn_shape_is_image(&info->sample) ? "images" : "points", (long long)info->held);
     if (info->held < FEW_HELD)
@@ -197,15 +202,16 @@ static void say_plan(const vn_trainer *t) {
 static vn_status say_recompute(const vn_trainer *t, vn_err *err) {
     size_t kept = 0;
     double flops = 0;
+    const vn_scorer *first = &t->train[0];
     const vn_status status =
-        vn_scorer_measure(t->s, t->train.batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
+        vn_scorer_measure(t->s, 0, first->batch, true, VN_RECOMPUTE_CHEAP, &kept, &flops, err);
     if (status) return status;
-    const double takes = 1e-6 * (double)vn_program_bytes(t->train.program),
+    const double takes = 1e-6 * (double)vn_program_bytes(first->program),
                  instead = 1e-6 * (double)kept;
     const int digits = instead < 10; /* small networks differ after the point */
     vn_log(t->s->watch, VN_LOG_INFO,
            "recompute: a step takes %.*f MB instead of %.*f, for %.0f%% more arithmetic", digits,
-           takes, digits, instead, 100 * (vn_program_cost(t->train.program).flops / flops - 1));
+           takes, digits, instead, 100 * (vn_program_cost(first->program).flops / flops - 1));
     return VN_OK;
 }
 
@@ -258,7 +264,7 @@ vn_status vn_train_run(const vn_train_setup *s, vn_trained *result, vn_err *err)
     if (!status || status == VN_CANCELLED) say_end(&t);
     if (result)
         *result = (vn_trained){.step = t.at.step,
-                               .seconds = t.at.weights ? vn_trainer_seconds(&t) : 0,
+                               .seconds = t.at.parts ? vn_trainer_seconds(&t) : 0,
                                .loss = t.smooth,
                                .held_loss = t.held_loss,
                                .bytes = bytes};

@@ -6,13 +6,13 @@
 
 /* Of a run by minutes the warm-up ends here at the latest: on a slow machine it may only make so
  * many steps. */
-#define MOST_WARM 0.05
+#define MAX_WARM 0.05
 
 /* Linear warm-up, then constant or half a cosine down to 0. progress: part of the run that is done,
  * in [0, 1]. */
 double vn_train_rate(const vn_train_setup *s, int64_t step, double progress) {
     double warm = s->warmup > step ? (double)(step + 1) / (double)(s->warmup + 1) : 1;
-    if (!s->steps) warm = fmin(fmax(warm, progress / MOST_WARM), 1);
+    if (!s->steps) warm = fmin(fmax(warm, progress / MAX_WARM), 1);
     const double fall =
         s->rate == VN_RATE_COSINE ? 0.5 * (1 + cos(3.141592653589793 * fmin(progress, 1))) : 1;
     return s->lr * warm * fall;

@@ -1,5 +1,5 @@
-/* scorer.c - the loss of one batch: the network, as often as the loss calls it, as a planned graph,
- * and the arrays of its inputs. Training and the held-out loss are the same with and without
+/* scorer.c - a loss of one batch: the networks, as often as the loss calls them, as a planned
+ * graph, and the arrays of its inputs. Training and the held-out loss are the same with and without
  * gradients. */
 #include "train/internal.h"
 
@@ -9,44 +9,106 @@ static int64_t row_size(const vn_data_info *info) {
     return size;
 }
 
-/* The network once more, for the loss (vn_loss.network): self is the scorer. */
-static vn_node *network(void *self, int n, const vn_given *given, bool same_dropout) {
-    vn_scorer *c = self;
-    const vn_net_io *io = vn_net_get_io(c->net);
-    const uint32_t next = vn_graph_site(c->graph);
-    vn_net_nodes nodes = c->batch_nodes;
-    for (int i = 0; i < n; i++) {
-        const vn_port *port = vn_net_input(io, given[i].port);
-        if (!port)
-            return vn_graph_fail(c->graph, VN_UNSUPPORTED, "a network without an input \"%s\"",
-                                 given[i].port);
-        nodes.in[port - io->input] = given[i].node;
-    }
-    if (same_dropout) vn_graph_set_site(c->graph, 0); /* the first call began there */
-    vn_net_build_on(c->net, c->graph, &c->call, &nodes, NULL);
-    if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
-    return vn_net_out(c->net, &nodes, "sample");
+/* ---- calls of networks ----------------------------------------------------------------------- */
+
+/* Whether a part can be called so; fails the graph otherwise. */
+static bool can_call(const vn_scorer *c, const vn_loss_call *call, int part) {
+    const vn_train_part *p = part >= 0 ? &c->s->part[part] : NULL;
+    if (!p)
+        vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "the loss calls a part \"%s\", and there is none",
+                      call->part);
+    else if (call->average && (p->frozen || p->no_average))
+        vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "%s: no average of its weights is kept",
+                      vn_part_folder(p, part));
+    for (int i = 0; p && i < call->n; i++)
+        if (!vn_net_input(vn_net_get_io(p->net), call->given[i].port))
+            vn_graph_fail(c->graph, VN_UNSUPPORTED, "a network without an input \"%s\"",
+                          call->given[i].port);
+    return vn_graph_status(c->graph, NULL) == VN_OK;
 }
 
-/* The loss of the network; with train the gradients of it by every weight that trains, each with
- * its place. */
-static vn_status build(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
+/* The inputs of a call: what is given, else the batch's of the same name, and the lengths that go
+ * with them. False: the graph has failed. */
+static bool take_inputs(const vn_scorer *c, const vn_loss_call *call, int part, vn_net_nodes *nodes,
+                        vn_extent *extent) {
+    const vn_net *net = c->s->part[part].net, *first = c->s->part[0].net;
+    const vn_net_io *io = vn_net_get_io(net);
+    for (int i = 0; i < io->inputs; i++) {
+        const vn_port *port = &io->input[i];
+        const vn_port *same = vn_net_input(vn_net_get_io(first), port->name);
+        if (same && same->below == port->below)
+            nodes->in[i] = vn_net_in(first, &c->batch_nodes, port->name);
+        for (int k = 0; k < call->n; k++)
+            if (vn_net_input(io, call->given[k].port) == port) {
+                nodes->in[i] = call->given[k].node;
+                if (nodes->in[i]) vn_extent_take(extent, port, nodes->in[i]);
+            }
+        if (!nodes->in[i] && vn_graph_status(c->graph, NULL) == VN_OK)
+            vn_graph_fail(c->graph, VN_BAD_ARGUMENT, "%s: the loss gives nothing for its input %s",
+                          vn_part_folder(&c->s->part[part], part), port->name);
+    }
+    return vn_graph_status(c->graph, NULL) == VN_OK;
+}
+
+/* A network once more, for the loss (vn_loss.network): self is the scorer. */
+static vn_node *network(void *self, const vn_loss_call *call) {
+    vn_scorer *c = self;
+    const int part = vn_part_find(c->s, call->part);
+    vn_net_nodes nodes = {0};
+    vn_net_spec how = c->spec;
+    if (!can_call(c, call, part) || !take_inputs(c, call, part, &nodes, &how.extent)) return NULL;
+    const vn_train_part *p = &c->s->part[part];
+    const char *name = call->output ? call->output : "sample";
+    const uint32_t next = vn_graph_site(c->graph);
+    how.train = c->training && !p->frozen;
+    if (!c->called[part]) c->site[part] = next;
+    c->called[part] = true;
+    if (call->same_dropout) vn_graph_set_site(c->graph, c->site[part]);
+    vn_graph_set_values(c->graph, call->average ? VN_AVERAGE_SET(part) : VN_OWN_SET(part));
+    vn_net_build_on(p->net, c->graph, &how, &nodes, NULL);
+    vn_graph_set_values(c->graph, 0);
+    if (vn_graph_site(c->graph) < next) vn_graph_set_site(c->graph, next);
+    vn_node *out = vn_net_out(p->net, &nodes, name);
+    if (out || vn_graph_status(c->graph, NULL) != VN_OK) return out;
+    return vn_graph_fail(c->graph, VN_UNSUPPORTED, "%s: has no output \"%s\"",
+                         vn_part_folder(p, part), name);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* What the loss trains. */
+static void want_parts(vn_scorer *c, int loss) {
+    c->by.sets = 0;
+    for (int i = 0; i < c->s->parts; i++)
+        if (vn_part_loss_of(c->s, i) == loss)
+            c->wanted[c->by.sets++] = (vn_weight_set){.weights = vn_net_weights(c->s->part[i].net),
+                                                      .set = VN_OWN_SET(i),
+                                                      .base = vn_part_base(c->s, i)};
+    c->by.set = c->wanted;
+}
+
+/* One of the losses; with train the gradients of it by every weight that it trains, each with its
+ * place. */
+static vn_status build(vn_scorer *c, const vn_train_setup *s, int loss, int64_t batch, bool train,
                        vn_recompute how, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(s->data);
+    const vn_net *first = s->part[0].net;
+    c->s = s;
     c->batch = batch;
-    c->net = s->net;
-    c->call = (vn_net_call){.extent = vn_extent_of(batch, &info->sample), .train = train};
+    c->training = train;
+    c->spec = (vn_net_spec){.extent = vn_extent_of(batch, &info->sample), .train = train};
     vn_status status = vn_graph_open(&c->graph, err);
-    if (!status) status = vn_net_make_inputs(s->net, c->graph, &c->call, &c->batch_nodes, err);
+    if (!status) status = vn_net_make_inputs(first, c->graph, &c->spec, &c->batch_nodes, err);
     if (status) return status;
     c->parts = (vn_loss){.g = c->graph,
-                         .x = vn_net_in(s->net, &c->batch_nodes, "sample"),
-                         .time = vn_net_in(s->net, &c->batch_nodes, "timestep"),
+                         .x = vn_net_in(first, &c->batch_nodes, "sample"),
+                         .time = vn_net_in(first, &c->batch_nodes, "timestep"),
                          .network = network,
                          .self = c};
-    c->loss = vn_objective_loss(s->objective, &c->parts);
+    c->loss = vn_objective_build(s->objective, loss, &c->parts);
     status = vn_graph_status(c->graph, err);
-    c->by = (vn_gradients){.weights = vn_net_weights(s->net), .recompute = how};
+    c->by = (vn_gradients){.recompute = how};
+    want_parts(c, loss);
     return !status && train ? vn_gradients_open(&c->by, c->loss, NULL, err) : status;
 }
 
@@ -59,11 +121,11 @@ static vn_program_options options_of(const vn_scorer *c, const vn_train_setup *s
                                 .grad_offset = c->by.offset};
 }
 
-vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, vn_recompute how,
-                            size_t *bytes, double *flops, vn_err *err) {
+vn_status vn_scorer_measure(const vn_train_setup *s, int loss, int64_t batch, bool train,
+                            vn_recompute how, size_t *bytes, double *flops, vn_err *err) {
     vn_scorer c = {0};
     vn_footprint f = {0};
-    vn_status status = build(&c, s, batch, train, how, err);
+    vn_status status = build(&c, s, loss, batch, train, how, err);
     const vn_program_options options = options_of(&c, s);
     if (!status) status = vn_footprint_open(c.graph, &options, &f, err);
     *bytes = f.bytes;
@@ -73,20 +135,29 @@ vn_status vn_scorer_measure(const vn_train_setup *s, int64_t batch, bool train, 
     return status;
 }
 
-vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int64_t batch, bool train,
-                         vn_err *err) {
-    vn_status status = build(c, s, batch, train, s->recompute, err);
-    const vn_program_options options = options_of(c, s);
-    if (!status) status = vn_program_open(c->graph, &options, &c->program, err);
-    if (status) return status;
-
-    const size_t n = (size_t)batch;
-    c->x0 = vn_alloc_aligned(n * (size_t)row_size(vn_data_get_info(s->data)), sizeof(float));
+static vn_status open_arrays(vn_scorer *c, vn_err *err) {
+    const size_t n = (size_t)c->batch, size = (size_t)row_size(vn_data_get_info(c->s->data));
+    const bool reads = !c->reader, blind = !vn_program_map(c->program, c->parts.x);
+    if (reads) c->x0 = vn_alloc_aligned(n * size, sizeof(float));
+    const bool pairs = vn_data_get_info(c->s->data)->brings_noise;
+    if (reads && pairs) c->noise = vn_alloc_aligned(n * size, sizeof(float));
+    if (reads) c->labels = vn_alloc(n, sizeof(int32_t));
+    if (blind) c->x = vn_alloc_aligned(n * size, sizeof(float));
     c->time = vn_alloc(n, sizeof(float));
-    c->labels = vn_alloc(n, sizeof(int32_t));
     c->given = vn_alloc(n, sizeof(int32_t));
     c->level = vn_alloc(n, sizeof(vn_level));
-    return c->x0 && c->time && c->labels && c->given && c->level ? VN_OK : vn_no_memory(err);
+    return (!reads || (c->x0 && c->labels && (c->noise || !pairs))) && (!blind || c->x) &&
+                   c->time && c->given && c->level
+               ? VN_OK
+               : vn_no_memory(err);
+}
+
+vn_status vn_scorer_open(vn_scorer *c, const vn_train_setup *s, int loss, int64_t batch, bool train,
+                         vn_err *err) {
+    vn_status status = build(c, s, loss, batch, train, s->recompute, err);
+    const vn_program_options options = options_of(c, s);
+    if (!status) status = vn_program_open(c->graph, &options, &c->program, err);
+    return status ? status : open_arrays(c, err);
 }
 
 void vn_scorer_close(vn_scorer *c) {
@@ -94,6 +165,8 @@ void vn_scorer_close(vn_scorer *c) {
     vn_gradients_close(&c->by);
     vn_graph_close(&c->graph);
     vn_free(c->x0);
+    vn_free(c->noise);
+    vn_free(c->x);
     vn_free(c->time);
     vn_free(c->labels);
     vn_free(c->given);
@@ -101,21 +174,29 @@ void vn_scorer_close(vn_scorer *c) {
     *c = (vn_scorer){0};
 }
 
-vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *which,
-                        const vn_values *values, float *grads, float *loss, vn_err *err) {
-    vn_status status =
-        vn_data_batch(s->data, which->part, which->position, c->batch, c->x0, c->labels, err);
+/* ---- a batch --------------------------------------------------------------------------------- */
+
+vn_status vn_scorer_run(vn_scorer *c, const vn_scored *which, const vn_values *const sets[VN_SETS],
+                        float *grads, float *loss, vn_err *err) {
+    const vn_train_setup *s = c->s;
+    const vn_net *first = s->part[0].net;
+    const vn_scorer *from = c->reader ? c->reader : c;
+    vn_status status = VN_OK;
+    if (!c->reader)
+        status = vn_data_pairs(s->data, which->part, which->position, c->batch, c->x0, c->noise,
+                               c->labels, err);
     if (status) return status;
-    const bool labelled = vn_net_labels(vn_net_get_io(s->net)) > 0;
+    const bool labelled = vn_net_labels(vn_net_get_io(first)) > 0;
     vn_objective_batch batch = {.n = c->batch,
                                 .size = row_size(vn_data_get_info(s->data)),
                                 .step = which->draw,
                                 .first = (uint64_t)which->first,
                                 .total = which->total,
-                                .x0 = c->x0,
-                                .labels = labelled ? c->labels : NULL,
+                                .x0 = from->x0,
+                                .noise = from->noise,
+                                .labels = labelled ? from->labels : NULL,
                                 .level = c->level,
-                                .x = vn_program_map(c->program, c->parts.x),
+                                .x = c->x ? c->x : vn_program_map(c->program, c->parts.x),
                                 .time = c->time,
                                 .network_labels = c->given,
                                 .pool = s->device->pool};
@@ -125,10 +206,11 @@ vn_status vn_scorer_run(vn_scorer *c, const vn_train_setup *s, const vn_scored *
     const vn_feed in[] = {{.array = {"timestep", VN_F32, VN_SHAPE(c->batch), c->time}},
                           {.array = {"class_labels", VN_I32, VN_SHAPE(c->batch), c->given}}};
     if (!status)
-        status = vn_net_fill(s->net, c->program, &c->batch_nodes, 1 + labelled, in, s->device->pool,
-                             err);
+        status =
+            vn_net_fill(first, c->program, &c->batch_nodes, 1 + labelled, in, s->device->pool, err);
     if (status) return status;
-    const vn_run run = {.values = values,
+    const vn_run run = {.values = sets[0],
+                        .more = sets + 1,
                         .grads = grads,
                         .seed = s->seed,
                         .step = which->draw,

@@ -36,95 +36,167 @@ static vn_status agree_on_time(vn_trainer *t, vn_err *err) {
     return status;
 }
 
-/* The gradient and loss of all ranks. */
-static vn_status sum_over_ranks(vn_trainer *t, float *loss, vn_err *err) {
+/* ---- losses and their parts ------------------------------------------------------------------ */
+
+/* Whether a loss is taken in the coming step. */
+static bool is_due(const vn_trainer *t, int loss) {
+    return t->at.step % vn_objective_loss_every(t->s->objective, loss) == 0;
+}
+
+/* Whether a part is trained in the coming step. */
+static bool is_part_due(const vn_trainer *t, int part) {
+    return t->part[part].saved_as && is_due(t, t->part[part].loss);
+}
+
+/* The gradients and losses of all ranks. */
+static vn_status sum_over_ranks(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
     const vn_ranks *r = t->s->ranks;
     const vn_device *d = t->s->device;
+    vn_status status = VN_OK;
     if (!r) return VN_OK;
-    const size_t bytes = t->floats * sizeof(float);
-    if (t->shared) d->row->read(d->self, t->shared, t->grads, bytes);
-    vn_status status = r->sum(r->self, t->shared ? t->shared : t->grads, t->floats, err);
-    if (!status) status = r->sum(r->self, loss, 1, err);
-    if (!status && t->shared) d->row->write(d->self, t->grads, t->shared, bytes);
+    for (int i = 0; i < t->s->parts && !status; i++) {
+        if (!is_part_due(t, i)) continue;
+        const vn_part_state *p = &t->part[i];
+        float *there = t->grads + p->base, *here = t->shared ? t->shared + p->base : there;
+        const size_t bytes = p->floats * sizeof(float);
+        if (here != there) d->row->read(d->self, here, there, bytes);
+        status = r->sum(r->self, here, p->floats, err);
+        if (!status && here != there) d->row->write(d->self, there, here, bytes);
+    }
+    for (int i = 0; i < t->losses && !status; i++)
+        if (is_due(t, i)) status = r->sum(r->self, &loss[i], 1, err);
     return status;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* The sums of the gradients, in t->grads, and of the losses of the microbatches of this process. */
-static vn_status score(vn_trainer *t, float *loss, vn_err *err) {
+/* Partial sums of the losses, as t->grads of gradients: vn_tree_depth of any number. */
+typedef struct loss_sums {
+    float of[64][VN_OBJECTIVE_LOSSES];
+} loss_sums;
+
+/* One microbatch, to partial sum `top`. */
+static vn_status score_one(vn_trainer *t, int64_t i, int top, loss_sums *sum, vn_err *err) {
     const vn_train_setup *s = t->s;
-    const vn_device *d = s->device;
-    const int64_t micro = vn_micro_batch(s);
-    float sum[64] = {0}; /* of losses, as t->grads of gradients: vn_tree_depth of any number */
+    const int64_t sample = i * vn_micro_batch(s);
+    const vn_scored which = {.part = VN_DATA_TRAIN,
+                             .position = (uint64_t)(t->at.step * s->batch + sample),
+                             .draw = (uint64_t)t->at.step,
+                             .first = sample,
+                             .total = s->batch};
+    vn_status status = VN_OK;
+    for (int k = 0; k < t->losses && !status; k++)
+        if (is_due(t, k))
+            status = vn_scorer_run(&t->train[k], &which, t->training,
+                                   t->grads + (size_t)top * t->floats, &sum->of[top][k], err);
+    return status;
+}
+
+/* The newest partial sum is added to the one before it. */
+static void join(vn_trainer *t, int top, loss_sums *sum) {
+    const vn_device *d = t->s->device;
+    float *newest = t->grads + (size_t)top * t->floats, *before = newest - t->floats;
+    for (int k = 0; k < t->losses; k++)
+        if (is_due(t, k)) sum->of[top - 1][k] += sum->of[top][k];
+    for (int i = 0; i < t->s->parts; i++) {
+        const vn_part_state *p = &t->part[i];
+        if (is_part_due(t, i)) d->row->accumulate(d, p->floats, before + p->base, newest + p->base);
+    }
+}
+
+/* The sums of the gradients, in t->grads, and of the losses of the microbatches of this process. */
+static vn_status score(vn_trainer *t, float loss[VN_OBJECTIVE_LOSSES], vn_err *err) {
+    loss_sums sum = {0};
     int64_t first, own;
     int top = -1; /* the newest partial sum */
-    vn_own_microbatches(s, &first, &own);
+    vn_own_microbatches(t->s, &first, &own);
     for (int64_t i = 0; i < own; i++) {
-        const int64_t sample = (first + i) * micro;
-        const vn_scored which = {.part = VN_DATA_TRAIN,
-                                 .position = (uint64_t)(t->at.step * s->batch + sample),
-                                 .draw = (uint64_t)t->at.step,
-                                 .first = sample,
-                                 .total = s->batch};
-        top++;
-        const vn_status status = vn_scorer_run(&t->train, s, &which, t->live_values,
-                                               t->grads + (size_t)top * t->floats, &sum[top], err);
+        const vn_status status = score_one(t, first + i, ++top, &sum, err);
         if (status) return status;
-        for (int joins = vn_tree_joins(i, own); joins > 0; joins--) {
-            top--;
-            sum[top] += sum[top + 1];
-            d->row->accumulate(d, t->floats, t->grads + (size_t)top * t->floats,
-                               t->grads + (size_t)(top + 1) * t->floats);
-        }
+        for (int joins = vn_tree_joins(i, own); joins > 0; joins--) join(t, top--, &sum);
     }
-    *loss = sum[0];
+    for (int k = 0; k < t->losses; k++) loss[k] = sum.of[0][k];
     return VN_OK;
 }
 
-/* One update of the live weights and their average, by the gradients' sum times `scale`. Frozen
- * weights get no gradient and no decay. */
-static void update(vn_trainer *t, double rate, double scale) {
+/* One update of a part's live weights and their average, by the gradients' sum times `scale`.
+ * Frozen weights get no gradient and no decay. */
+static void update(vn_trainer *t, const vn_part_state *p, double rate, double scale) {
     const vn_train_setup *s = t->s;
-    const vn_adamw o = {.lr = rate,
+    const vn_weights *w = p->saved_as->weights;
+    const double factor = s->part[p - t->part].lr;
+    const int64_t made = t->at.step / vn_objective_loss_every(s->objective, p->loss);
+    const vn_adamw o = {.lr = rate * (factor > 0 ? factor : 1),
                         VN_ADAMW_DEFAULTS,
                         .weight_decay = s->weight_decay,
-                        .step = t->at.step + 1,
+                        .step = made + 1,
                         .grad_scale = scale,
-                        .ema = vn_train_ema(s, t->at.step)};
-    const size_t count = vn_weights_count(t->at.weights);
+                        .ema = p->average ? vn_train_ema(s, made) : 0};
+    const size_t count = vn_weights_count(w);
     for (size_t i = 0; i < count;) { /* runs of weights that train lie together */
-        const vn_weight *w = vn_weights_at(t->at.weights, i++);
-        if (w->frozen) continue;
-        const size_t begin = w->offset;
-        size_t end = begin + w->count;
-        for (; i < count && !vn_weights_at(t->at.weights, i)->frozen; i++)
-            end = vn_weights_at(t->at.weights, i)->offset + vn_weights_at(t->at.weights, i)->count;
-        s->device->row->adamw(s->device, &o, end - begin, t->live + begin, t->grads + begin,
-                              t->moment1 + begin, t->moment2 + begin, t->average + begin);
+        const vn_weight *one = vn_weights_at(w, i++);
+        if (one->frozen) continue;
+        const size_t begin = one->offset;
+        size_t end = begin + one->count;
+        for (; i < count && !vn_weights_at(w, i)->frozen; i++)
+            end = vn_weights_at(w, i)->offset + vn_weights_at(w, i)->count;
+        s->device->row->adamw(s->device, &o, end - begin, p->live + begin,
+                              t->grads + p->base + begin, p->moment1 + begin, p->moment2 + begin,
+                              p->average ? p->average + begin : NULL);
     }
 }
 
-static vn_status refuse_divergence(const vn_trainer *t, vn_err *err) {
+static vn_status refuse_divergence(const vn_trainer *t, int loss, double value, double norm,
+                                   vn_err *err) {
     return vn_fail(err, VN_NOT_FINITE,
-                   "training diverged at step %lld: loss %g, gradient norm %g (a smaller learning "
-                   "rate than %g may help)",
-                   (long long)t->at.step + 1, fabs(t->loss), fabs(t->grad_norm), t->s->lr);
+                   "training%s%s diverged at step %lld: loss %g, gradient norm %g (a smaller "
+                   "learning rate than %g may help)",
+                   loss ? " of " : "", loss ? vn_objective_loss_part(t->s->objective, loss) : "",
+                   (long long)t->at.step + 1, fabs(value), fabs(norm), t->s->lr);
+}
+
+/* The norm of the mean gradient of a loss. */
+static double norm_of(const vn_trainer *t, int loss) {
+    const vn_device *d = t->s->device;
+    double sum = 0;
+    for (int i = 0; i < t->s->parts; i++) {
+        const vn_part_state *p = &t->part[i];
+        if (p->saved_as && p->loss == loss)
+            sum += d->row->sum_squares(d, p->floats, t->grads + p->base);
+    }
+    return sqrt(sum) / (double)vn_microbatches(t->s);
+}
+
+/* Losses and norms of what is due, all of them finite. */
+static vn_status take(vn_trainer *t, const float sum[VN_OBJECTIVE_LOSSES],
+                      double norm[VN_OBJECTIVE_LOSSES], vn_err *err) {
+    for (int k = 0; k < t->losses; k++) {
+        if (!is_due(t, k)) continue;
+        const double loss = (double)sum[k] / (double)vn_microbatches(t->s);
+        norm[k] = norm_of(t, k);
+        *(k ? &t->more[k] : &t->loss) = loss;
+        if (k == 0) t->grad_norm = norm[k];
+        if (!isfinite(loss) || !isfinite(norm[k]))
+            return refuse_divergence(t, k, loss, norm[k], err);
+    }
+    return VN_OK;
 }
 
 vn_status vn_trainer_step(vn_trainer *t, double rate, vn_err *err) {
     const vn_train_setup *s = t->s;
-    const double all = (double)vn_microbatches(s);
-    float loss = 0;
+    float loss[VN_OBJECTIVE_LOSSES] = {0};
+    double norm[VN_OBJECTIVE_LOSSES] = {0};
     bool stop = false;
-    vn_status status = vn_trainer_agree(t, score(t, &loss, err), &stop, err);
-    if (!status) status = sum_over_ranks(t, &loss, err);
+    vn_status status = vn_trainer_agree(t, score(t, loss, err), &stop, err);
+    if (!status) status = sum_over_ranks(t, loss, err);
+    if (!status) status = take(t, loss, norm, err);
     if (status) return status;
-    t->loss = (double)loss / all;
-    t->grad_norm = sqrt(s->device->row->sum_squares(s->device, t->floats, t->grads)) / all;
-    if (!isfinite(t->loss) || !isfinite(t->grad_norm)) return refuse_divergence(t, err);
-    const double clip = s->clip > 0 && t->grad_norm > s->clip ? s->clip / t->grad_norm : 1;
-    update(t, rate, clip / all);
+    for (int i = 0; i < s->parts; i++) {
+        const vn_part_state *p = &t->part[i];
+        if (!is_part_due(t, i)) continue;
+        const double clip = s->clip > 0 && norm[p->loss] > s->clip ? s->clip / norm[p->loss] : 1;
+        update(t, p, rate, clip / (double)vn_microbatches(s));
+    }
     t->at.step++;
     t->smooth = isnan(t->smooth) ? t->loss : 0.98 * t->smooth + 0.02 * t->loss;
     return agree_on_time(t, err);

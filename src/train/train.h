@@ -1,5 +1,9 @@
 /* train.h - the training loop: batches in, weights out, and a run directory that survives anything.
  *
+ * What is trained are parts: one network, or several with an optimiser each, beside which others
+ * may be frozen. A loss calls any of them by its name (objective.h). All losses of a step see the
+ * weights that it began with.
+ *
  * A step draws its samples, noise, levels and dropped conditions from (seed, step) alone, so a run
  * that stopped at any step and goes on ends in the same bits as one that never stopped. Its batch
  * may be split into microbatches, and these dealt to several processes (ranks.h). Everything a step
@@ -20,10 +24,28 @@
 
 typedef enum vn_rate { VN_RATE_CONSTANT, VN_RATE_COSINE } vn_rate;
 
+#define VN_TRAIN_PARTS VN_CHECKPOINT_PARTS
+
+/* A network of a training. The first is what the batch is for: it is trained, and its folder in the
+ * run is its row's (vn_net_row.folder). The others' folders are their names. */
+typedef struct vn_train_part {
+    const char *name; /* by which losses call it; of the first, NULL: they call it without */
+    vn_net *net;
+    /* Not trained and not in the run: its weights are read from the file each time, in the number
+     * types that they have there. */
+    bool frozen;
+    /* A .safetensors or its index: of a frozen part; or what one that is trained begins with.
+     * NULL: by its inits. */
+    const char *weights;
+    double lr;       /* factor of the learning rate; 0: 1 */
+    bool no_average; /* none is kept; what people see of it is what is trained */
+} vn_train_part;
+
 typedef struct vn_train_setup {
     const vn_device *device;
     const vn_watch *watch;
-    const vn_net *net;
+    int parts; /* at least one */
+    const vn_train_part *part;
     vn_data *data;
     const vn_objective *objective;
     /* the run directory, with a checkpoint to go on from: vn_train_create writes the first */
@@ -46,7 +68,8 @@ typedef struct vn_train_setup {
     vn_recompute recompute;                       /* what is computed again in the backward pass */
     int64_t log_every, save_every, preview_every; /* in steps; 0: by time; preview -1: none */
 
-    /* Draws a preview with these weights, of so many steps, to a PNG; NULL: none. */
+    /* Draws a preview with these weights of the first part, of so many steps, to a PNG; NULL:
+     * none. */
     vn_status (*preview)(void *user, vn_values *values, int64_t step, const char *path,
                          vn_err *err);
     void *user;
@@ -59,8 +82,14 @@ typedef struct vn_trained {
     size_t bytes;                    /* planned memory */
 } vn_trained;
 
-/* Writes the checkpoint of step 0 into a model directory: initial weights by seed. */
-vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err);
+/* The network of a model directory as a frozen part. name, and the directory's weights, stay; the
+ * part is closed with vn_train_close_frozen, after the setup is done with. */
+vn_status vn_train_open_frozen(const char *dir, const char *name, vn_train_part *out, vn_err *err);
+void vn_train_close_frozen(vn_train_part *part); /* safe on a zeroed one */
+/* Writes the checkpoint of step 0 into a model directory, in which the folders of the parts are:
+ * initial weights by seed, of part i by seed + i. */
+vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,
+                          vn_err *err);
 /* Bytes that vn_train_run takes with this setup, of which device to batch and recompute are read:
  * weights and what is made from them, a step, the held-out loss, and the data. Planned without
  * taking them. */

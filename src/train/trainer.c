@@ -17,101 +17,171 @@ static float *zeros(size_t count) {
     return x;
 }
 
-static vn_status open_host(vn_checkpoint *c, vn_err *err) {
-    float **const arrays[] = {&c->live, &c->average, &c->moment1, &c->moment2};
+static vn_status open_host(vn_checkpoint_part *p, vn_err *err) {
+    float **const arrays[] = {&p->live, &p->average, &p->moment1, &p->moment2};
     for (size_t i = 0; i < VN_COUNT(arrays); i++)
-        if (!(*arrays[i] = zeros(vn_weights_floats(c->weights)))) return vn_no_memory(err);
+        if (!(*arrays[i] = zeros(vn_weights_floats(p->weights)))) return vn_no_memory(err);
     return VN_OK;
 }
 
-static void close_host(vn_checkpoint *c) {
-    vn_free(c->live);
-    vn_free(c->average);
-    vn_free(c->moment1);
-    vn_free(c->moment2);
+static void close_host(vn_checkpoint_part *p) {
+    vn_free(p->live);
+    vn_free(p->average);
+    vn_free(p->moment1);
+    vn_free(p->moment2);
+}
+
+/* The parts that are trained, as a checkpoint has them, without arrays yet. */
+static vn_checkpoint checkpoint_of(int parts, const vn_train_part *part) {
+    vn_checkpoint c = {0};
+    for (int i = 0; i < parts; i++)
+        if (!part[i].frozen)
+            c.part[c.parts++] = (vn_checkpoint_part){.folder = vn_part_folder(&part[i], i),
+                                                     .weights = vn_net_weights(part[i].net)};
+    return c;
+}
+
+/* The device's arrays of a part that is trained, and what the host sees of them. */
+static vn_status open_part(vn_trainer *t, int i, vn_err *err) {
+    const vn_device *d = t->s->device;
+    vn_part_state *p = &t->part[i];
+    vn_checkpoint_part *at = p->saved_as;
+    const bool averages = !t->s->part[i].no_average;
+    float **const arrays[] = {&p->live, &p->moment1, &p->moment2, &p->average};
+    for (size_t k = 0; k < VN_COUNT(arrays) - !averages; k++) {
+        void *memory = NULL;
+        const vn_status status = vn_device_zeros(d, p->floats * sizeof(float), &memory, err);
+        if (status) return status;
+        *arrays[k] = memory;
+    }
+    vn_status status = vn_values_over(at->weights, d, p->live, &p->own_values, err);
+    if (!status && averages)
+        status = vn_values_over(at->weights, d, p->average, &p->average_values, err);
+    if (!status && !d->row->host_memory) status = open_host(at, err);
+    if (status) return status;
+    if (d->row->host_memory) {
+        at->live = p->live;
+        at->average = p->average;
+        at->moment1 = p->moment1;
+        at->moment2 = p->moment2;
+    } else if (!averages) {
+        vn_free(at->average);
+        at->average = NULL;
+    }
+    return VN_OK;
 }
 
 static vn_status open_arrays(vn_trainer *t, vn_err *err) {
-    const vn_device *d = t->s->device;
-    float **const arrays[] = {&t->live, &t->average, &t->moment1, &t->moment2, &t->grads};
-    for (size_t i = 0; i < VN_COUNT(arrays); i++) {
-        void *at = NULL;
-        const size_t rows = arrays[i] == &t->grads ? (size_t)t->sums : 1;
-        const vn_status status = vn_device_zeros(d, rows * t->floats * sizeof(float), &at, err);
-        if (status) return status;
-        *arrays[i] = at;
-    }
-    vn_status status = vn_values_over(t->at.weights, d, t->live, &t->live_values, err);
-    if (!status) status = vn_values_over(t->at.weights, d, t->average, &t->average_values, err);
+    const vn_train_setup *s = t->s;
+    const vn_device *d = s->device;
+    vn_status status = VN_OK;
+    for (int i = 0; i < s->parts && !status; i++)
+        status = !s->part[i].frozen
+                     ? open_part(t, i, err)
+                     : vn_store_open_values(s->part[i].weights, vn_net_weights(s->part[i].net), d,
+                                            s->watch, &t->part[i].own_values, err);
     if (status) return status;
-    if (!d->row->host_memory && t->s->ranks && !(t->shared = zeros(t->floats)))
+    void *grads = NULL;
+    status = vn_device_zeros(d, (size_t)t->sums * t->floats * sizeof(float), &grads, err);
+    if (status) return status;
+    t->grads = grads;
+    if (!d->row->host_memory && s->ranks && !(t->shared = zeros(t->floats)))
         return vn_no_memory(err);
-    if (!d->row->host_memory) return open_host(&t->at, err);
-    t->at.live = t->live;
-    t->at.average = t->average;
-    t->at.moment1 = t->moment1;
-    t->at.moment2 = t->moment2;
+    for (int i = 0; i < s->parts; i++) {
+        const vn_part_state *p = &t->part[i];
+        t->training[VN_OWN_SET(i)] = p->own_values;
+        t->training[VN_AVERAGE_SET(i)] = p->average_values;
+        t->shown[VN_OWN_SET(i)] = p->average_values ? p->average_values : p->own_values;
+        t->shown[VN_AVERAGE_SET(i)] = p->average_values;
+    }
     return VN_OK;
 }
 
 static void close_arrays(vn_trainer *t) {
     const vn_device *d = t->s->device;
-    float *const arrays[] = {t->live, t->average, t->moment1, t->moment2, t->grads};
-    vn_values_close(&t->live_values);
-    vn_values_close(&t->average_values);
-    for (size_t i = 0; i < VN_COUNT(arrays); i++) vn_device_give(d, arrays[i]);
-    if (!d->row->host_memory) close_host(&t->at);
+    for (int i = 0; i < VN_TRAIN_PARTS; i++) {
+        vn_part_state *p = &t->part[i];
+        float *const arrays[] = {p->live, p->average, p->moment1, p->moment2};
+        vn_values_close(&p->own_values);
+        vn_values_close(&p->average_values);
+        for (size_t k = 0; k < VN_COUNT(arrays); k++) vn_device_give(d, arrays[k]);
+    }
+    vn_device_give(d, t->grads);
+    for (int i = 0; i < t->at.parts && !d->row->host_memory; i++) close_host(&t->at.part[i]);
     vn_free(t->shared);
 }
 
 /* Between the device's arrays and what the host sees of them. */
 static void exchange(vn_trainer *t, bool to_device) {
     const vn_device *d = t->s->device;
-    float *const there[] = {t->live, t->average, t->moment1, t->moment2}, *const here[] = {
-                                                                              t->at.live,
-                                                                              t->at.average,
-                                                                              t->at.moment1,
-                                                                              t->at.moment2};
-    for (size_t i = 0; i < VN_COUNT(there); i++)
-        if (here[i] == there[i])
-            continue;
-        else if (to_device)
-            d->row->write(d->self, there[i], here[i], t->floats * sizeof(float));
-        else
-            d->row->read(d->self, here[i], there[i], t->floats * sizeof(float));
+    for (int i = 0; i < VN_TRAIN_PARTS; i++) {
+        const vn_part_state *p = &t->part[i];
+        const vn_checkpoint_part *at = p->saved_as;
+        if (!at) continue;
+        float *const there[] = {p->live, p->average, p->moment1, p->moment2};
+        float *const here[] = {at->live, at->average, at->moment1, at->moment2};
+        for (size_t k = 0; k < VN_COUNT(there); k++)
+            if (here[k] == there[k])
+                continue;
+            else if (to_device)
+                d->row->write(d->self, there[k], here[k], p->floats * sizeof(float));
+            else
+                d->row->read(d->self, here[k], there[k], p->floats * sizeof(float));
+    }
 }
 
-static vn_status write(vn_checkpoint *c, const char *run, const vn_net *net, double seconds,
-                       double smooth, vn_err *err) {
+static vn_status write(vn_checkpoint *c, const char *run, double seconds, double smooth,
+                       vn_err *err) {
     c->info = json_pack("{s:f}", "seconds", seconds);
     if (!c->info) return vn_no_memory(err);
     vn_status status = VN_OK;
     if (isfinite(smooth) && json_object_set_new(c->info, "loss_mean", json_real(smooth)) != 0)
         status = vn_no_memory(err);
-    if (!status) status = vn_store_save_checkpoint(run, vn_net_get_row(net)->folder, c, err);
+    if (!status) status = vn_store_save_checkpoint(run, c, err);
     json_decref(c->info);
     c->info = NULL;
     return status;
 }
 
-vn_status vn_train_create(const char *run, const vn_net *net, uint64_t seed, vn_err *err) {
-    vn_checkpoint c = {.weights = vn_net_weights(net)};
-    vn_status status = open_host(&c, err);
-    if (!status) {
-        vn_weights_init(c.weights, c.live, seed);
-        memcpy(c.average, c.live, vn_weights_floats(c.weights) * sizeof(float));
-        status = write(&c, run, net, 0, (double)NAN, err);
-    }
-    close_host(&c);
+/* What a part begins with. */
+static vn_status begin(vn_checkpoint_part *c, const vn_train_part *part, uint64_t seed,
+                       vn_err *err) {
+    vn_status status = open_host(c, err);
+    if (!status && part->weights)
+        status = vn_store_load_weights(part->weights, c->weights, c->live, NULL, err);
+    else if (!status)
+        vn_weights_init(c->weights, c->live, seed);
+    if (status) return status;
+    memcpy(c->average, c->live, vn_weights_floats(c->weights) * sizeof(float));
+    return VN_OK;
+}
+
+vn_status vn_train_create(const char *run, int parts, const vn_train_part *part, uint64_t seed,
+                          vn_err *err) {
+    vn_checkpoint c = checkpoint_of(parts, part), shown;
+    vn_status status = VN_OK;
+    for (int i = 0, k = 0; i < parts && !status; i++)
+        if (!part[i].frozen) status = begin(&c.part[k++], &part[i], seed + (uint64_t)i, err);
+    shown = c;
+    for (int i = 0, k = 0; i < parts; i++)
+        if (!part[i].frozen && part[i].no_average)
+            shown.part[k++].average = NULL;
+        else if (!part[i].frozen)
+            k++;
+    if (!status) status = write(&shown, run, 0, (double)NAN, err);
+    for (int i = 0; i < c.parts; i++) close_host(&c.part[i]);
     return status;
 }
 
 /* All that a checkpoint holds of a step. */
 static bool all_finite(const vn_trainer *t) {
-    const float *const arrays[] = {t->at.live, t->at.average, t->at.moment1, t->at.moment2};
-    for (size_t i = 0; i < VN_COUNT(arrays); i++)
-        for (size_t k = 0; k < t->floats; k++)
-            if (!isfinite(arrays[i][k])) return false;
+    for (int i = 0; i < t->at.parts; i++) {
+        const vn_checkpoint_part *p = &t->at.part[i];
+        const float *const arrays[] = {p->live, p->average, p->moment1, p->moment2};
+        for (size_t a = 0; a < VN_COUNT(arrays); a++)
+            for (size_t k = 0; arrays[a] && k < vn_weights_floats(p->weights); k++)
+                if (!isfinite(arrays[a][k])) return false;
+    }
     return true;
 }
 
@@ -122,12 +192,11 @@ vn_status vn_trainer_save(vn_trainer *t, vn_err *err) {
                        "training diverged: the weights of step %lld are not finite (a smaller "
                        "learning rate than %g may help)",
                        (long long)t->at.step, t->s->lr);
-    return write(&t->at, t->s->run, t->s->net, vn_trainer_seconds(t), t->smooth, err);
+    return write(&t->at, t->s->run, vn_trainer_seconds(t), t->smooth, err);
 }
 
 static vn_status load(vn_trainer *t, vn_err *err) {
-    const vn_status status =
-        vn_store_load_checkpoint(t->s->run, vn_net_get_row(t->s->net)->folder, &t->at, err);
+    const vn_status status = vn_store_load_checkpoint(t->s->run, &t->at, err);
     if (status) return status;
     exchange(t, true);
     const json_t *smooth = json_object_get(t->at.info, "loss_mean");
@@ -176,43 +245,72 @@ static vn_status check_microbatches(const vn_train_setup *s, vn_err *err) {
     return VN_OK;
 }
 
-/* Arrays as long as the weights: values, average, two moments, and partial sums of gradients. */
-static int weight_arrays(const vn_train_setup *s) {
+/* Partial sums of gradients. */
+static int sums_of(const vn_train_setup *s) {
     int64_t first, own;
     vn_own_microbatches(s, &first, &own);
-    return 4 + vn_tree_depth(own);
+    return vn_tree_depth(own);
+}
+
+/* What is checked before anything is opened, after which graphs may be built. */
+static vn_status prepare(const vn_train_setup *s, vn_err *err) {
+    vn_status status = check_microbatches(s, err);
+    if (!status) status = vn_parts_check(s, err);
+    return status ? status : vn_parts_read_types(s, err);
 }
 
 vn_status vn_train_measure(const vn_train_setup *s, double *bytes, vn_err *err) {
     const int64_t held = vn_held_batch(s);
-    size_t step = 0, score = 0;
+    size_t step = 0;
     double flops;
-    vn_status status = check_microbatches(s, err);
-    if (!status)
-        status = vn_scorer_measure(s, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
-    if (!status && held > 0)
-        status = vn_scorer_measure(s, held, false, s->recompute, &score, &flops, err);
-    *bytes = (double)weight_arrays(s) * sizeof(float) *
-                 (double)vn_weights_floats(vn_net_weights(s->net)) +
-             (double)step + (double)score + (double)vn_data_get_info(s->data)->memory;
+    vn_status status = prepare(s, err);
+    *bytes = 0;
+    if (status) return status;
+    *bytes = vn_parts_bytes(s, sums_of(s)) + (double)vn_data_get_info(s->data)->memory;
+    for (int i = 0; i < vn_objective_losses(s->objective) && !status; i++, *bytes += (double)step)
+        status = vn_scorer_measure(s, i, vn_micro_batch(s), true, s->recompute, &step, &flops, err);
+    if (!status && held > 0) {
+        status = vn_scorer_measure(s, 0, held, false, s->recompute, &step, &flops, err);
+        *bytes += (double)step;
+    }
     return status;
 }
 
-vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
-    *t = (vn_trainer){.s = s,
-                      .at.weights = vn_net_weights(s->net),
-                      .smooth = (double)NAN,
-                      .held_loss = (double)NAN,
-                      .log.fd = -1};
-    t->floats = vn_weights_floats(t->at.weights);
-    t->started = t->saved = t->previewed = vn_now();
-    vn_status status = check_microbatches(s, err);
-    if (status) return status;
-    t->sums = weight_arrays(s) - 4;
+static vn_status open_scorers(vn_trainer *t, vn_err *err) {
+    const vn_train_setup *s = t->s;
     const int64_t held = vn_held_batch(s);
+    vn_status status = VN_OK;
+    for (int i = 0; i < t->losses && !status; i++) {
+        t->train[i].reader = i ? &t->train[0] : NULL;
+        status = vn_scorer_open(&t->train[i], s, i, vn_micro_batch(s), true, err);
+    }
+    return !status && held > 0 ? vn_scorer_open(&t->held, s, 0, held, false, err) : status;
+}
+
+static void place_parts(vn_trainer *t) {
+    const vn_train_setup *s = t->s;
+    t->at = checkpoint_of(s->parts, s->part);
+    for (int i = 0, k = 0; i < s->parts; i++) {
+        if (s->part[i].frozen) continue;
+        t->part[i] = (vn_part_state){.floats = vn_weights_floats(vn_net_weights(s->part[i].net)),
+                                     .base = t->floats,
+                                     .loss = vn_part_loss_of(s, i),
+                                     .saved_as = &t->at.part[k++]};
+        t->floats += t->part[i].floats;
+    }
+}
+
+vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
+    *t = (vn_trainer){.s = s, .smooth = (double)NAN, .held_loss = (double)NAN, .log.fd = -1};
+    for (int i = 0; i < VN_OBJECTIVE_LOSSES; i++) t->more[i] = (double)NAN;
+    t->started = t->saved = t->previewed = vn_now();
+    vn_status status = prepare(s, err);
+    if (status) return status;
+    t->losses = vn_objective_losses(s->objective);
+    t->sums = sums_of(s);
+    place_parts(t);
     status = open_arrays(t, err);
-    if (!status) status = vn_scorer_open(&t->train, s, vn_micro_batch(s), true, err);
-    if (!status && held > 0) status = vn_scorer_open(&t->held, s, held, false, err);
+    if (!status) status = open_scorers(t, err);
     if (!status) status = load(t, err);
     if (!status && vn_trainer_leads(t)) status = vn_train_log_open(t, err);
     t->first = t->saved_step = t->at.step;
@@ -221,9 +319,13 @@ vn_status vn_trainer_open(vn_trainer *t, const vn_train_setup *s, vn_err *err) {
     return status;
 }
 
-void vn_trainer_close(vn_trainer *t) {
-    vn_scorer_close(&t->train);
+void vn_trainer_close_scorers(vn_trainer *t) {
+    for (int i = 0; i < VN_OBJECTIVE_LOSSES; i++) vn_scorer_close(&t->train[i]);
     vn_scorer_close(&t->held);
+}
+
+void vn_trainer_close(vn_trainer *t) {
+    vn_trainer_close_scorers(t);
     close_arrays(t);
     vn_train_log_close(t);
     *t = (vn_trainer){0};

@@ -1,6 +1,5 @@
 /* test_eval.c - likelihoods and metrics: against the world's own density, on each kind of data, and
  * what is refused. */
-#include "api/eval.h"
 #include "api/support_context.h"
 
 #include <math.h>
@@ -186,46 +185,6 @@ static void test_data_may_be_tensors_or_toys(void **state) {
 
 /* ---- which samples --------------------------------------------------------------------------- */
 
-/* Of each class its share, without replacement, by the seed, in the data's order. */
-static void test_samples_are_drawn_of_every_class(void **state) {
-    (void)state;
-    enum { N = 100, COUNT = 10 };
-    int32_t labels[N];
-    int64_t index[COUNT], again[COUNT], other[COUNT];
-    /* sorted; 62, 33 and 5 of 100 */
-    for (int i = 0; i < N; i++) labels[i] = i < 62 ? 0 : i < 95 ? 4 : 7;
-    assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, index, NULL), VN_OK);
-    int of[8] = {0};
-    for (int i = 0; i < COUNT; i++) {
-        assert_true(index[i] >= 0 && index[i] < N && (i == 0 || index[i] > index[i - 1]));
-        of[labels[index[i]]]++;
-    }
-    /* 6.2, 3.3 and 0.5: the largest remainder gets the last */
-    assert_true(of[0] == 6 && of[4] == 3 && of[7] == 1);
-    assert_int_equal(vn_eval_draw(labels, N, COUNT, 1, again, NULL), VN_OK);
-    assert_memory_equal(index, again, sizeof index);
-    assert_int_equal(vn_eval_draw(labels, N, COUNT, 2, other, NULL), VN_OK);
-    assert_memory_not_equal(index, other, sizeof index);
-    /* Every sample has its chance: over many seeds each comes up as often as its class's share
-     * says. */
-    int times[N] = {0};
-    for (uint64_t seed = 0; seed < 2000; seed++) {
-        assert_int_equal(vn_eval_draw(labels, N, COUNT, seed, index, NULL), VN_OK);
-        for (int i = 0; i < COUNT; i++) times[index[i]]++;
-    }
-    for (int i = 0; i < N; i++) {
-        const double p = labels[i] == 0 ? 6.0 / 62 : labels[i] == 4 ? 3.0 / 33 : 1.0 / 5;
-        /* 7 deviations; measured at most 3.1 */
-        expect_small(fabs(times[i] - 2000 * p), 7 * sqrt(2000 * p * (1 - p)));
-    }
-    int64_t all[N];
-    assert_int_equal(vn_eval_draw(labels, N, N, 3, all, NULL), VN_OK);
-    for (int i = 0; i < N; i++) assert_int_equal(all[i], i);
-    /* without labels of all alike */
-    assert_int_equal(vn_eval_draw(NULL, N, COUNT, 3, index, NULL), VN_OK);
-    for (int i = 1; i < COUNT; i++) assert_true(index[i] > index[i - 1]);
-}
-
 /* Sorted by class, as folders are: -n 4 of it is of both classes, and the result says how many of
  * how many. */
 static void test_what_was_drawn_is_told(void **state) {
@@ -386,7 +345,6 @@ int main(void) {
         cmocka_unit_test(test_bad_likelihood_settings_are_named),
         cmocka_unit_test(test_nll_of_a_world_is_its_entropy),
         cmocka_unit_test(test_data_may_be_tensors_or_toys),
-        cmocka_unit_test(test_samples_are_drawn_of_every_class),
         cmocka_unit_test(test_what_was_drawn_is_told),
         cmocka_unit_test(test_the_first_class_of_sorted_data_does_not_stand_for_all),
         cmocka_unit_test(test_progress_says_which_part_it_is_and_how_long_it_takes),

@@ -344,7 +344,7 @@ static void numbers_that_are_too_large_are_refused_with_their_bound(void **state
     spec.rank = 3;
     spec.shape[0] = spec.shape[1] = spec.shape[2] = 65536;
     expect_refused(vn_model_from_callback(vn, &spec, &model), VN_BAD_ARGUMENT,
-                   "shape: 65536 x 65536 x 65536");
+                   "shape [65536, 65536, 65536]");
     spec.shape[0] = 1;
     spec.shape[1] = spec.shape[2] = 32768;
     spec.user = &m;

@@ -47,6 +47,17 @@ static void values_are_read(void **state) {
     json_decref(v);
 }
 
+/* Beyond 64 bits: 10^30 as Python writes it, and the least that is. */
+static void large_whole_numbers_are_reals(void **state) {
+    (void)state;
+    json_t *v;
+    assert_int_equal(parse("[1000000000000000019884624838656, 9223372036854775808]", &v, NULL),
+                     VN_OK);
+    assert_true(json_real_value(json_array_get(v, 0)) == 1e30);
+    assert_true(json_real_value(json_array_get(v, 1)) == 9223372036854775808.0);
+    json_decref(v);
+}
+
 /* jansson's own parser is a second opinion on what the document means. */
 static void values_are_those_of_jansson(void **state) {
     (void)state;
@@ -82,7 +93,6 @@ static void refusals_name_file_line_and_reason(void **state) {
         {"1e", "f.json: line 1: ends where a digit should be"},
         {"-", "f.json: line 1: ends where a digit should be"},
         {"+1", "f.json: line 1: a value expected, not '+'"},
-        {"9223372036854775808", "f.json: line 1: a number is too large"},
         {"1e999", "f.json: line 1: a number is too large"},
         {"0.00000000000000000000000000000000000000000000000000000000000000001",
          "f.json: line 1: a number is too long"},
@@ -232,13 +242,14 @@ static void missing_files_are_named(void **state) {
 /* ---- damage and want ------------------------------------------------------------------------- */
 
 /* Damaged or not, jansson must agree on whether it is JSON and on what it says; the exceptions are
- * limits of ours, and that it overlooks a byte of 0 after a number. */
+ * limits of ours and its of whole numbers, and that it overlooks a byte of 0 after a number. */
 static void check_damaged(const char *path) {
-    json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+    json_error_t why;
+    json_t *v, *theirs = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     vn_err err = {0};
     vn_status status = vn_json_read(path, &v, &err);
     if (!status) {
-        assert_true(json_equal(v, theirs));
+        assert_true(theirs ? json_equal(v, theirs) : strstr(why.text, "too big ") != NULL);
     } else {
         assert_int_equal(status, VN_BAD_FILE);
         assert_true(!theirs || strstr(err.text, "too l") || strstr(err.text, "byte 0x00"));
@@ -293,6 +304,7 @@ static void texts_are_those_of_jansson(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_read),
+        cmocka_unit_test(large_whole_numbers_are_reals),
         cmocka_unit_test(values_are_those_of_jansson),
         cmocka_unit_test(refusals_name_file_line_and_reason),
         cmocka_unit_test(words_of_python_are_numbers_for_those_who_ask),

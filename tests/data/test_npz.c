@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,51 @@ static void reads_points(void **state) {
     }
 }
 
+/* Noise comes with its sample, whatever the order, the layout and the flips. */
+static void noise_comes_with_its_sample(void **state) {
+    (void)state;
+    static const struct {
+        const char *source;
+        bool flip;
+    } cases[] = {{ARRAYS("pairs-points"), false},
+                 {ARRAYS("pairs-bytes"), true},
+                 {ARRAYS("pairs-planar"), true}};
+    for (size_t k = 0; k < VN_COUNT(cases); k++) {
+        const vn_data_options options = {.seed = 4, .validate = 0.3, .flip = cases[k].flip};
+        vn_data *data = must_open(cases[k].source, &options), *other = NULL;
+        vn_err err = {0};
+        assert_true(vn_data_get_info(data)->brings_noise);
+        const size_t size = sample_size(data);
+        float x[30 * H * W * 3], noise[30 * H * W * 3], alone[30 * H * W * 3];
+        for (int part = VN_DATA_TRAIN; part <= VN_DATA_ALL; part++) {
+            assert_int_equal(vn_data_pairs(data, part, 3, 30, x, noise, NULL, &err), VN_OK);
+            for (size_t i = 0; i < 30 * size; i++)
+                assert_true(fabsf(noise[i] - (10 * x[i] + 1)) <= 4e-6f);
+            assert_int_equal(vn_data_batch(data, part, 3, 30, alone, NULL, &err), VN_OK);
+            assert_memory_equal(alone, x, 30 * size * sizeof *x);
+        }
+        /* the file's own samples, in its order */
+        for (int i = 0; i < N && cases[k].flip; i++)
+            for (size_t j = 0; j < size; j++) {
+                const int n = i, c = (int)j % 3, w = (int)j / 3 % W, h = (int)j / 3 / W;
+                const int byte = (131 * n + 17 * h + 5 * w + 71 * c) % 256;
+                assert_int_equal(vn_data_at(data, i, x, NULL, &err), VN_OK);
+                assert_true(fabsf(x[j] - ((float)byte / 127.5f - 1)) < 1e-6f);
+            }
+        vn_data_close(&data);
+        other = must_open(ARRAYS("colour"), &plain);
+        assert_int_equal(vn_data_pairs(other, VN_DATA_ALL, 0, 1, x, noise, NULL, &err),
+                         VN_BAD_ARGUMENT);
+        vn_data_close(&other);
+    }
+    /* what the noise is belongs to the fingerprint */
+    vn_data *with = must_open(ARRAYS("pairs-bytes"), &plain),
+            *without = must_open(ARRAYS("unlabelled"), &plain);
+    assert_true(vn_data_get_info(with)->fingerprint != vn_data_get_info(without)->fingerprint);
+    vn_data_close(&with);
+    vn_data_close(&without);
+}
+
 static void refuses_in_words(void **state) {
     (void)state;
     static const struct {
@@ -72,7 +118,12 @@ static void refuses_in_words(void **state) {
         {ARRAYS("no-fortran"), VN_UNSUPPORTED,
          "no-fortran.npz: images.npy: Fortran order is not supported"},
         {ARRAYS("no-half"), VN_UNSUPPORTED, "points.npy: element type \"<f2\" is not supported"},
-        {ARRAYS("no-float-images"), VN_UNSUPPORTED, "images.npy: images must be uint8"},
+        {ARRAYS("no-float-images"), VN_BAD_FILE,
+         "no-float-images.npz: images of floats hold numbers up to 214: they are to lie in "
+         "[-1, 1]"},
+        {ARRAYS("no-noise-shape"), VN_BAD_FILE, "noise.npy: has not the shape of the points"},
+        {ARRAYS("no-noise-count"), VN_BAD_FILE, "noise.npy: has not the shape of the images"},
+        {ARRAYS("no-noise-bytes"), VN_UNSUPPORTED, "noise.npy: noise must be float32 or float64"},
         {ARRAYS("no-channels"), VN_UNSUPPORTED, "images.npy: images must have 1 or 3 channels"},
         {ARRAYS("no-count"), VN_BAD_FILE, "labels.npy: 6 labels for 7 samples"},
         {ARRAYS("no-negative"), VN_BAD_FILE, "labels.npy: label -1 of sample 0"},
@@ -125,6 +176,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_images),
         cmocka_unit_test(reads_points),
+        cmocka_unit_test(noise_comes_with_its_sample),
         cmocka_unit_test(refuses_in_words),
         cmocka_unit_test(whole_numbers_are_told_in_all_their_digits),
         cmocka_unit_test(refuses_options_without_effect),

@@ -1,8 +1,8 @@
 #!/bin/bash
 # commands.sh BUILD: runs every `vane ...` line of README.md and docs/, in order and as it stands, where what it names is there:
-# photos (ten classes), RUN, world.json and the docs' own tilt.json. A stand-in for the program cuts only what takes long: steps
-# and minutes of training, batches, one large network, and thousands of samples. Where a text leaves a value open (G, O) one is
-# taken.
+# photos (ten classes), RUN, world.json, noise.safetensors, pairs.npz and the docs' own tilt.json. A stand-in for the program
+# cuts only what takes long: steps and minutes of training, batches, one large network, and thousands of samples. Where a text
+# leaves a value open (G, O) one is taken.
 set -u
 program=$1/vane
 source=$(cd "$(dirname "$0")/../.." && pwd)
@@ -39,6 +39,9 @@ prepare() {
     done
     sed -n '/^    {"classes"/,/^$/p' "$source/docs/what-guidance-samples.md" >tilt.json
     cp tilt.json world.json
+    local header='{"noise":{"dtype":"F32","shape":[2,1,8,8],"data_offsets":[0,512]}}'
+    { octets ${#header} 0 0 0 0 0 0 0 && printf %s "$header" && head -c 512 /dev/zero; } >noise.safetensors
+    cp "$source/tests/golden/arrays/pairs-points.npz" pairs.npz
     "$program" train photos --out RUN --steps 1 --batch 4 --preview-every -1 --model dit:depth=4,width=16,heads=2 --quiet
 }
 

@@ -12,6 +12,8 @@ vn_status send_png(const vn_samples *samples, FILE *to);
 vn_status draw_two(vn_model *model, vn_context *second, vn_samples *out[2]);
 const float *ask_once(vn_model *model, const float *picture, float t);
 
+vn_status train_on_spots(vn_context *vn, const char *run, int64_t steps, int resume);
+
 enum { SIDE = 8, COUNT = 3 };
 
 static void the_known_half_is_in_every_sample(void **state) {
@@ -65,6 +67,23 @@ static void each_thread_draws_its_class(void **state) {
     vn_context_close(&vn);
 }
 
+static void a_function_is_trained_on_and_gone_on_with(void **state) {
+    (void)state;
+    vn_context *vn = NULL;
+    vn_model *model = NULL;
+    vn_model_info info = vn_model_info_default();
+    assert_int_equal(vn_context_open(&vn, NULL), VN_OK);
+    expect_ok(vn, train_on_spots(vn, "spots", 2, 0));
+    expect_ok(vn, train_on_spots(vn, "spots", 3, 1));
+    expect_ok(vn, vn_model_open(vn, "spots", &model));
+    expect_ok(vn, vn_model_get_info(model, &info));
+    assert_int_equal(info.steps, 3);
+    assert_int_equal(info.classes, 2);
+    assert_string_equal(vn_model_label_name(model, 1), "below");
+    vn_model_close(&model);
+    vn_context_close(&vn);
+}
+
 static int enter(void **state) {
     scratch_enter(state);
     make_data("data", 24);
@@ -75,6 +94,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_known_half_is_in_every_sample),
         cmocka_unit_test(each_thread_draws_its_class),
+        cmocka_unit_test(a_function_is_trained_on_and_gone_on_with),
     };
     return run_under_each_kernel_set(tests, enter, scratch_leave);
 }

@@ -33,6 +33,13 @@ def main():
     np.savez(path("points32"), points=points.astype("<f4"), labels=labels.astype(np.int16))
     np.savez_compressed(path("points64"), points=points.astype(">f8"), labels=labels.astype(np.uint32))
 
+    # with noise: floats, in which noise of a number x is 10 x + 1
+    floats = colour.astype(np.float32) / 127.5 - 1
+    last = lambda a: np.ascontiguousarray(a.transpose(0, 3, 1, 2))
+    np.savez(path("pairs-points"), points=points.astype("<f4"), noise=10 * points + 1, labels=labels)
+    np.savez(path("pairs-bytes"), images=colour, noise=10 * floats + 1)
+    np.savez_compressed(path("pairs-planar"), images=last(floats), noise=last(10 * floats + 1), labels=labels)
+
     np.savez(path("no-fortran"), images=np.asfortranarray(grey), labels=labels)
     np.savez(path("no-half"), points=points.astype(np.float16))
     np.savez(path("no-float-images"), images=grey.astype(np.float32))
@@ -46,6 +53,9 @@ def main():
     np.savez(path("no-finite"), points=np.where(points == 2, np.nan, points))
     np.savez(path("no-both"), images=grey, points=points)
     np.savez(path("no-samples"), images=grey[:0], labels=labels[:0])
+    np.savez(path("no-noise-shape"), points=points, noise=points[:, :2])
+    np.savez(path("no-noise-count"), images=grey, noise=floats[:6, ..., 0])
+    np.savez(path("no-noise-bytes"), images=grey, noise=grey)
     np.savez(path("no-real-labels"), images=grey, labels=labels.astype(np.float32))
 
 

@@ -68,7 +68,7 @@ double guided_at(const char *list, double gamma, const vn_denoiser *d, int64_t n
     vn_err err;
     vn_guidance_begin(g, n, 0, labels);
     vn_guidance_step(g, step, steps, 0, next);
-    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, out, &err))
+    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, out, &err))
         fail_msg("%s: %s", list, err.text);
     const double passes = vn_guidance_passes(g);
     vn_guidance_close(&g);

@@ -42,9 +42,9 @@ static void guided(const char *guide, int32_t label, float *x0, float *eps, doub
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
     vn_guidance_begin(g, 1, 0, &label);
     vn_guidance_step(g, 0, 1, 0, &level);
-    assert_int_equal(
-        vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, (vn_estimate){x0, eps}, &err),
-        VN_OK);
+    assert_int_equal(vn_guidance_predict(g, &(vn_request){.x = x, .level = &level},
+                                         (vn_estimate){x0, eps}, &err),
+                     VN_OK);
     *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     vn_path_close(&path);

@@ -184,7 +184,8 @@ static vn_status try_guide(const bench *b, const char *list, double gamma, const
     if (status) return status;
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    status = vn_guidance_predict(g, &(vn_ask){.x = noisy, .level = l}, (vn_estimate){x0, eps}, err);
+    status =
+        vn_guidance_predict(g, &(vn_request){.x = noisy, .level = l}, (vn_estimate){x0, eps}, err);
     if (passes) *passes = vn_guidance_passes(g);
     vn_guidance_close(&g);
     return status;

@@ -70,7 +70,8 @@ static vn_status try_open(const vn_table *table, const char *list, double gamma,
 static vn_status try_predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F],
                              vn_err *err) {
     vn_guidance_step(g, 0, 10, 0, &vn_level_clean);
-    return vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_estimate){x0, eps}, err);
+    return vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, (vn_estimate){x0, eps},
+                               err);
 }
 
 static void predict(vn_guidance *g, const vn_level *level, float x0[F], float eps[F]) {
@@ -238,15 +239,15 @@ static vn_pass of(const vn_guide_at *at, vn_network network) {
 static void weak_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN), b = of(at, VN_NETWORK_WEAK);
-    vn_plan_need(plan, &a);
-    vn_plan_need(plan, &b);
-    vn_plan_need(plan, &a); /* named twice, run once */
+    vn_plan_pass(plan, &a);
+    vn_plan_pass(plan, &b);
+    vn_plan_pass(plan, &a); /* named twice, run once */
 }
 
 static void weak_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN), b = of(at, VN_NETWORK_WEAK);
-    const vn_estimate *strong = vn_plan_need(plan, &a), *weak = vn_plan_need(plan, &b);
+    const vn_estimate *strong = vn_plan_pass(plan, &a), *weak = vn_plan_pass(plan, &b);
     for (int i = 0; i < F; i++)
         out->x0[i] = weak->x0[i] + (float)at->gamma * (strong->x0[i] - weak->x0[i]);
     memcpy(out->eps, strong->eps, sizeof(float) * F);
@@ -261,19 +262,19 @@ static const vn_level *half_level(const vn_guide_at *at) {
 
 static void rounds_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
-    const vn_estimate *here = vn_plan_need(plan, &a);
+    const vn_estimate *here = vn_plan_pass(plan, &a);
     if (!here) return;
     const vn_level *l = half_level(at);
     for (int i = 0; i < F; i++)
         g->slot[0][i] = (float)l->alpha * here->x0[i] + (float)l->sigma * here->eps[i];
     vn_pass b = {.condition = at->null, .x = g->slot[0], .level = l};
-    vn_plan_need(plan, &b);
+    vn_plan_pass(plan, &b);
 }
 
 static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     vn_pass b = {.condition = at->null, .x = g->slot[0], .level = half_level(at)};
-    memcpy(out->x0, vn_plan_need(plan, &b)->x0, sizeof(float) * F);
-    memcpy(out->eps, vn_plan_need(plan, &b)->eps, sizeof(float) * F);
+    memcpy(out->x0, vn_plan_pass(plan, &b)->x0, sizeof(float) * F);
+    memcpy(out->eps, vn_plan_pass(plan, &b)->eps, sizeof(float) * F);
 }
 
 /* Adds d |x0|^2 / dx to x0, with x0 of the rule's own pass as the cotangent; counts its calls in
@@ -281,17 +282,17 @@ static void rounds_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn
 static void pull_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN);
-    const vn_estimate *here = vn_plan_need(plan, &a);
+    const vn_estimate *here = vn_plan_pass(plan, &a);
     if (!here) return;
     vn_pass b = {.condition = at->condition, .want = VN_VJP, .direction = here->x0};
-    vn_plan_need(plan, &b);
+    vn_plan_pass(plan, &b);
 }
 
 static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     vn_pass a = of(at, VN_NETWORK_MAIN);
     vn_pass b = {
-        .condition = at->condition, .want = VN_VJP, .direction = vn_plan_need(plan, &a)->x0};
-    const float *gradient = vn_plan_need(plan, &b)->x0;
+        .condition = at->condition, .want = VN_VJP, .direction = vn_plan_pass(plan, &a)->x0};
+    const float *gradient = vn_plan_pass(plan, &b)->x0;
     for (int i = 0; i < F; i++) out->x0[i] = 2 * gradient[i];
     g->slot[0][0] += 1;
     out->eps[0] = g->slot[0][0];
@@ -300,8 +301,8 @@ static void pull_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_e
 static void greedy_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     vn_pass a = of(at, VN_NETWORK_MAIN), b = {.condition = at->null};
-    vn_plan_need(plan, &a);
-    vn_plan_need(plan, &b);
+    vn_plan_pass(plan, &a);
+    vn_plan_pass(plan, &b);
 }
 
 /* clang-format off */

@@ -229,7 +229,8 @@ static void predict(vn_guidance *g, const float *x, int step, int steps, double 
     vn_err err = {0};
     vn_guidance_step(g, step, steps, 0, &next);
     for (int call = 0; call < 2; call++) /* a second prediction of the same step changes nothing */
-        if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = &here}, (vn_estimate){x0, eps}, &err))
+        if (vn_guidance_predict(g, &(vn_request){.x = x, .level = &here}, (vn_estimate){x0, eps},
+                                &err))
             fail_msg("%s", err.text);
 }
 
@@ -384,10 +385,10 @@ static void the_first_round_is_unguided(void **state) {
                     *want = begin("cfg", round ? 3 : 1, of_class);
         vn_guidance_step(g, 0, 9, round, &vn_level_clean);
         vn_guidance_step(want, 0, 9, round, &vn_level_clean);
-        assert_int_equal(
-            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_estimate){x0[0], eps}, &err),
-            VN_OK);
-        assert_int_equal(vn_guidance_predict(want, &(vn_ask){.x = x, .level = &l},
+        assert_int_equal(vn_guidance_predict(g, &(vn_request){.x = x, .level = &l},
+                                             (vn_estimate){x0[0], eps}, &err),
+                         VN_OK);
+        assert_int_equal(vn_guidance_predict(want, &(vn_request){.x = x, .level = &l},
                                              (vn_estimate){x0[1], eps}, &err),
                          VN_OK);
         assert_memory_equal(x0[0], x0[1], sizeof x0[0]);
@@ -440,9 +441,9 @@ static void what_is_lacking_is_named(void **state) {
     for (int step = 0; step < 2; step++) {
         const vn_level l = vn_path_level_of_sigma(path, step ? 1 : 2);
         vn_guidance_step(g, step, 3, 0, &vn_level_clean);
-        assert_int_equal(
-            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &l}, (vn_estimate){x0, eps}, &err),
-            step ? VN_UNSUPPORTED : VN_OK);
+        assert_int_equal(vn_guidance_predict(g, &(vn_request){.x = x, .level = &l},
+                                             (vn_estimate){x0, eps}, &err),
+                         step ? VN_UNSUPPORTED : VN_OK);
     }
     assert_non_null(strstr(err.text, "the guide fkc: at step 2 guidance goes from 1 to 2"));
     vn_guidance_close(&g);

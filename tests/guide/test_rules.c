@@ -154,11 +154,11 @@ static void samples_do_not_depend_on_their_batch(void **state) {
             for (int step = 6; step < 9; step++) { /* also what is kept from step to step */
                 vn_guidance_step(many, step, 28, 0, &next);
                 vn_guidance_step(one, step, 28, 0, &next);
-                assert_int_equal(vn_guidance_predict(many, &(vn_ask){.x = x, .level = &level},
+                assert_int_equal(vn_guidance_predict(many, &(vn_request){.x = x, .level = &level},
                                                      pair_of(&got), &err),
                                  VN_OK);
                 assert_int_equal(vn_guidance_predict(one,
-                                                     &(vn_ask){.x = x + k * D, .level = &level},
+                                                     &(vn_request){.x = x + k * D, .level = &level},
                                                      pair_of(&single), &err),
                                  VN_OK);
             }
@@ -235,7 +235,8 @@ static void predicting_takes_no_memory(void **state) {
         vn_guidance_step(g, 5, 28, 0, &next);
         const int64_t made = alloc_made();
         assert_int_equal(
-            vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
+            vn_guidance_predict(g, &(vn_request){.x = x, .level = &level}, pair_of(&got), &err),
+            VN_OK);
         if (alloc_made() != made) fail_msg("%s allocates", rules[i].list);
         vn_guidance_close(&g);
     }

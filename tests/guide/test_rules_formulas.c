@@ -363,14 +363,14 @@ static vn_pass skipped(const vn_guide_at *at) {
 static void skip_plan(vn_guide *g, const vn_guide_at *at, vn_plan *plan) {
     (void)g;
     const vn_pass c = vn_conditional(at), s = skipped(at);
-    vn_plan_need(plan, &c);
-    vn_plan_need(plan, &s);
+    vn_plan_pass(plan, &c);
+    vn_plan_pass(plan, &s);
 }
 
 static void skip_combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estimate *out) {
     (void)g;
     const vn_pass of_c = vn_conditional(at), of_s = skipped(at);
-    const vn_estimate *c = vn_plan_need(plan, &of_c), *s = vn_plan_need(plan, &of_s);
+    const vn_estimate *c = vn_plan_pass(plan, &of_c), *s = vn_plan_pass(plan, &of_s);
     for (int i = 0; i < F; i++) {
         out->x0[i] += 3 * (c->x0[i] - s->x0[i]);
         out->eps[i] += 3 * (c->eps[i] - s->eps[i]);
@@ -406,7 +406,7 @@ static void perturbed_passes_are_run_apart(void **state) {
     vn_guidance_begin(g, N, 0, labels);
     vn_guidance_step(g, 0, 10, 0, &next);
     assert_int_equal(
-        vn_guidance_predict(g, &(vn_ask){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
+        vn_guidance_predict(g, &(vn_request){.x = x, .level = &level}, pair_of(&got), &err), VN_OK);
     assert_true(vn_guidance_passes(g) == 3); /* c once for both guides */
     vn_guidance_close(&g);
     vn_prediction_from_estimate(&d.prediction, &level, F, c.x0, c.eps, raw);

@@ -49,7 +49,7 @@ static double run_call(vn_guidance *g, parrot *p, const vn_denoiser *d, const vn
     p->raw[ANSWER_NULL] = p->raw[ANSWER_WEAK] = u;
     vn_random_normal(x, (size_t)n, 1, VN_STREAM_TEST, 0, 0);
     vn_guidance_step(g, 5, 28, 0, &next);
-    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
+    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
         fail_msg("%s", err.text);
     vn_prediction_from_estimate(&d->prediction, level, (size_t)n, x0, eps, raw);
     float back[MAX_FLOATS];

@@ -24,13 +24,13 @@ static vn_status open_net(const json_t *config, void **self, vn_net_io *io, vn_e
     (void)config;
     if (!(*self = vn_alloc(1, 1))) return vn_no_memory(err);
     *io = (vn_net_io){.multiple = 1};
-    vn_net_takes_sample(io, false, D);
-    vn_net_takes_time(io, 0);
-    vn_net_takes(io, (vn_port){.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH, WIDTH)});
-    vn_net_takes(io, (vn_port){.name = "encoder_hidden_states",
-                               .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, D),
-                               .optional = true});
-    vn_net_denoises(io, D);
+    vn_net_add_sample(io, false, D);
+    vn_net_add_time(io, 0);
+    vn_net_add_input(io, (vn_port){.name = "class_labels", .shape = VN_SHAPE(VN_DIM_BATCH, WIDTH)});
+    vn_net_add_input(io, (vn_port){.name = "encoder_hidden_states",
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, D),
+                                   .optional = true});
+    vn_net_add_denoised(io, D);
     return VN_OK;
 }
 
@@ -100,10 +100,10 @@ static int close(void **state) {
 
 static void denoise(void) {
     vn_err err = {0};
-    const vn_model_host host = {.device = &f.device};
+    const vn_engine engine = {.device = &f.device};
     const vn_shape sample = VN_SHAPE(D);
     vn_net_denoiser_close(&f.net_denoiser);
-    if (vn_net_denoiser_open(&f.net_denoiser, &host, f.model.part[0].net, f.model.part[0].values,
+    if (vn_net_denoiser_open(&f.net_denoiser, &engine, f.model.part[0].net, f.model.part[0].values,
                              f.path, &f.prediction, &sample, -1, &f.model, &f.denoiser, &err))
         fail_msg("%s", err.text);
     f.denoiser.conditions = vn_model_conditions(&f.model);

@@ -13,10 +13,10 @@ typedef struct batch {
     const vn_perturb *perturb; /* [VN_NET_PERTURBS]; NULL: none */
 } batch;
 
-static inline vn_net_call batch_call(const batch *b) {
-    vn_net_call call = {.extent = {b->n, b->height, b->width, 0}};
-    for (int i = 0; b->perturb && i < VN_NET_PERTURBS; i++) call.perturb[i] = b->perturb[i];
-    return call;
+static inline vn_net_spec batch_spec(const batch *b) {
+    vn_net_spec spec = {.extent = {b->n, b->height, b->width, 0}};
+    for (int i = 0; b->perturb && i < VN_NET_PERTURBS; i++) spec.perturb[i] = b->perturb[i];
+    return spec;
 }
 
 /* Returns how many of in[3] there are. */
@@ -48,17 +48,17 @@ static inline vn_status batch_run(vn_runner *r, const vn_net *net, const batch *
                                   float *variance, vn_err *err) {
     vn_feed in[3];
     const int n = batch_feeds(net, b, in);
-    const vn_net_call call = batch_call(b);
-    const vn_take out[] = {{batch_answer(net), y}, {"variance", variance}};
-    return vn_runner_run(r, &call, n, in, variance ? 2 : 1, out, err);
+    const vn_net_spec spec = batch_spec(b);
+    const vn_fetch out[] = {{batch_answer(net), y}, {"variance", variance}};
+    return vn_runner_run(r, &spec, n, in, variance ? 2 : 1, out, err);
 }
 
 static inline vn_status batch_derive(vn_runner *r, const vn_net *net, const batch *b, vn_want want,
                                      const float *direction, float *out, vn_err *err) {
     vn_feed in[3];
     const int n = batch_feeds(net, b, in);
-    const vn_net_call call = batch_call(b);
-    return vn_runner_derive(r, &call, want, batch_answer(net), n, in, direction, out, err);
+    const vn_net_spec spec = batch_spec(b);
+    return vn_runner_derive(r, &spec, want, batch_answer(net), n, in, direction, out, err);
 }
 
 #endif

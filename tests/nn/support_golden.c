@@ -155,10 +155,10 @@ static void open_run(run *r, const vn_golden *g, const vn_device_row *row, vn_th
     size_t count = vn_weights_count(w), params = 0;
     const vn_shape *x = &vn_safetensors_find(g->file, "sample")->shape;
     const bool image = x->rank == 4;
-    const vn_net_call call = {
+    const vn_net_spec spec = {
         .extent = {x->dim[0], image ? x->dim[2] : 0, image ? x->dim[3] : 0, 0}};
     CHECK(vn_graph_open(&r->graph, &err));
-    CHECK(vn_net_build(g->net, r->graph, &call, &r->nodes, &err));
+    CHECK(vn_net_build(g->net, r->graph, &spec, &r->nodes, &err));
     r->sample = vn_net_in(g->net, &r->nodes, "sample");
     r->out = r->nodes.out[0];
     r->cotangent = vn_input(r->graph, VN_F32, r->out->shape);
@@ -270,16 +270,17 @@ double vn_golden_compare_runner(const vn_golden *g, const vn_device_row *row,
     float *y = vn_alloc(count, sizeof *y);
     assert_true(expected && y);
     vn_feed in[VN_MAX_PORTS] = {0};
-    vn_net_call call = {0};
+    vn_net_spec spec = {0};
     for (int i = 0; i < io->inputs; i++) {
         const vn_array *t = vn_safetensors_find(g->file, io->input[i].name);
         assert_non_null(t);
         in[i].array = *t;
     }
-    CHECK(vn_net_match(g->net, &call.extent, io->inputs, in, &err));
+    CHECK(vn_net_match(g->net, &spec.extent, io->inputs, in, &err));
     vn_runner *runner = NULL;
     CHECK(vn_runner_open(g->net, &(vn_device){row, NULL, pool}, g->values, &runner, &err));
-    CHECK(vn_runner_run(runner, &call, io->inputs, in, 1, &(vn_take){io->output[0].name, y}, &err));
+    CHECK(
+        vn_runner_run(runner, &spec, io->inputs, in, 1, &(vn_fetch){io->output[0].name, y}, &err));
     const double error = relative(y, expected, count, 0);
     vn_runner_close(&runner);
     vn_free(expected);

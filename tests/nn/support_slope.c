@@ -26,10 +26,10 @@ static double slope_along(const slope_at *at, const float *c, const float *v) {
     vn_graph *g = NULL;
     vn_net_nodes nodes;
     const batch *b = &at->batch;
-    const vn_net_call call = batch_call(b);
+    const vn_net_spec spec = batch_spec(b);
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    if (vn_net_build(at->net, g, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_build(at->net, g, &spec, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
     vn_node *y = vn_net_out(at->net, &nodes, batch_answer(at->net));
     vn_node *sample = vn_net_in(at->net, &nodes, "sample"),
             *time = vn_net_in(at->net, &nodes, "timestep"),

@@ -93,7 +93,12 @@ static const refusal refusals[] = {
     {"{\"_class_name\": \"VaneClassifier\", \"input\": \"points\"}", VN_BAD_FILE,
      "must have one entry"},
     {"{\"_class_name\": \"VaneClassifier\", \"norm_num_groups\": 5}", VN_BAD_FILE,
-     "classifier: levels.0.resnets.0: norm1 cannot split"},
+     "classifier: down_blocks.0.resnets.0: norm1 cannot split"},
+    {"{\"_class_name\": \"VaneClassifier\", \"pool\": \"attention\"}", VN_BAD_FILE,
+     "pool \"attention\" needs sample_size"},
+    {"{\"_class_name\": \"VaneClassifier\", \"pool\": \"attention\", \"sample_size\": 8, "
+     "\"attention_head_dim\": 48}",
+     VN_BAD_FILE, "classifier: pool: 128 channels are no heads of attention_head_dim 48"},
 };
 /* clang-format on */
 

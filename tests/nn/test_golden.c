@@ -31,6 +31,7 @@ static const char *const cases[] = {
     "nets/mlp",
     "nets/classifier-points",
     "nets/classifier-image",
+    "nets/classifier-mean",
     "dit/plain",
     "dit/variance",
     "dit/patch",

@@ -25,16 +25,16 @@ static vn_status open_tokens(const json_t *config, void **self, vn_net_io *io, v
     (void)config;
     if (!(*self = vn_alloc(1, 1))) return vn_no_memory(err);
     *io = (vn_net_io){.multiple = 1};
-    vn_net_takes(io, (vn_port){.name = "input_ids",
-                               .dtype = VN_I32,
-                               .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),
-                               .below = 10});
-    vn_net_takes(io, (vn_port){.name = "bias",
-                               .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, 2),
-                               .optional = true});
-    vn_net_gives(io,
-                 (vn_port){.name = "states", .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, 2)});
-    vn_net_gives(
+    vn_net_add_input(io, (vn_port){.name = "input_ids",
+                                   .dtype = VN_I32,
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS),
+                                   .below = 10});
+    vn_net_add_input(io, (vn_port){.name = "bias",
+                                   .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, 2),
+                                   .optional = true});
+    vn_net_add_output(
+        io, (vn_port){.name = "states", .shape = VN_SHAPE(VN_DIM_BATCH, VN_DIM_TOKENS, 2)});
+    vn_net_add_output(
         io, (vn_port){.name = "mean", .shape = VN_SHAPE(VN_DIM_BATCH, 1, 2), .optional = true});
     return VN_OK;
 }
@@ -132,8 +132,8 @@ static void two_extents_share_weights(void **state) {
     const size_t weights = vn_weights_count(vn_net_weights(f.net));
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
     for (int k = 0; k < 2; k++) {
-        const vn_net_call call = batch_call(&b[k]);
-        if (vn_net_build(f.net, g, &call, &nodes[k], &err)) fail_msg("%s", err.text);
+        const vn_net_spec spec = batch_spec(&b[k]);
+        if (vn_net_build(f.net, g, &spec, &nodes[k], &err)) fail_msg("%s", err.text);
         const vn_shape shape = vn_net_file_shape(nodes[k].out[0]),
                        expected = VN_SHAPE(b[k].n, 2, b[k].height, b[k].width);
         assert_true(vn_shape_equal(&shape, &expected));
@@ -167,9 +167,9 @@ static void lengths_come_from_the_arrays(void **state) {
 
 static void run_tokens(const fixture *f, int n, const vn_feed *in, float *states, float *mean) {
     vn_err err = {0};
-    const vn_net_call call = {.extent = {.batch = 2}}; /* tokens: as the arrays have them */
-    const vn_take out[] = {{"states", states}, {"mean", mean}};
-    if (vn_runner_run(f->runner, &call, n, in, mean ? 2 : 1, out, &err)) fail_msg("%s", err.text);
+    const vn_net_spec spec = {.extent = {.batch = 2}}; /* tokens: as the arrays have them */
+    const vn_fetch out[] = {{"states", states}, {"mean", mean}};
+    if (vn_runner_run(f->runner, &spec, n, in, mean ? 2 : 1, out, &err)) fail_msg("%s", err.text);
 }
 
 static void arrays_of_any_type_are_taken(void **state) {
@@ -204,12 +204,12 @@ static void one_number_does_for_a_batch(void **state) {
     make_batch();
     const batch b = {2, 8, 6, x, same, NULL, NULL};
     vn_feed in[3];
-    const vn_net_call call = batch_call(&b);
+    const vn_net_spec spec = batch_spec(&b);
     assert_int_equal(batch_feeds(f.net, &b, in), 2);
-    assert_int_equal(vn_runner_run(f.runner, &call, 2, in, 1, &(vn_take){"sample", each}, &err),
+    assert_int_equal(vn_runner_run(f.runner, &spec, 2, in, 1, &(vn_fetch){"sample", each}, &err),
                      VN_OK);
     in[1].array.shape = (vn_shape){0};
-    assert_int_equal(vn_runner_run(f.runner, &call, 2, in, 1, &(vn_take){"sample", one}, &err),
+    assert_int_equal(vn_runner_run(f.runner, &spec, 2, in, 1, &(vn_fetch){"sample", one}, &err),
                      VN_OK);
     assert_memory_equal(one, each, sizeof one);
     close_fixture(&f);
@@ -253,9 +253,9 @@ static void arrays_are_refused_by_name(void **state) {
     float y[64];
     for (size_t i = 0; i < VN_COUNT(cases); i++) {
         vn_err err = {0};
-        const vn_net_call call = {.extent = {.batch = 2}};
-        const vn_status status = vn_runner_run(f.runner, &call, cases[i].n, cases[i].in, 1,
-                                               &(vn_take){"states", y}, &err);
+        const vn_net_spec spec = {.extent = {.batch = 2}};
+        const vn_status status = vn_runner_run(f.runner, &spec, cases[i].n, cases[i].in, 1,
+                                               &(vn_fetch){"states", y}, &err);
         if (status != VN_BAD_ARGUMENT || strcmp(err.text, cases[i].words) != 0)
             fail_msg("%d \"%s\", not \"%s\"", status, err.text, cases[i].words);
     }
@@ -271,11 +271,11 @@ static void outputs_are_refused_by_name(void **state) {
     const batch b = {2, 8, 6, x, time, NULL, NULL};
     vn_feed in[3];
     const int n = batch_feeds(f.net, &b, in);
-    const vn_net_call call = batch_call(&b);
-    assert_int_equal(vn_runner_run(f.runner, &call, n, in, 1, &(vn_take){"variance", y}, &err),
+    const vn_net_spec spec = batch_spec(&b);
+    assert_int_equal(vn_runner_run(f.runner, &spec, n, in, 1, &(vn_fetch){"variance", y}, &err),
                      VN_BAD_ARGUMENT);
     assert_string_equal(err.text, "stack has no output \"variance\"; it has sample");
-    assert_int_equal(vn_runner_derive(f.runner, &call, VN_VJP, "logits", n, in, x, y, &err),
+    assert_int_equal(vn_runner_derive(f.runner, &spec, VN_VJP, "logits", n, in, x, y, &err),
                      VN_BAD_ARGUMENT);
     close_fixture(&f);
 }

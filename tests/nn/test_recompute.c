@@ -68,10 +68,10 @@ static void fill(vn_program *p, const vn_node *input, uint64_t index) {
 static outcome run(const vn_net *net, const vn_values *values, vn_recompute how, int threads) {
     vn_graph *g = NULL;
     vn_net_nodes nodes;
-    const vn_net_call call = {.extent = {.batch = BATCH}, .train = true};
+    const vn_net_spec spec = {.extent = {.batch = BATCH}, .train = true};
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
-    if (vn_net_build(net, g, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_build(net, g, &spec, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
     vn_node *y = nodes.out[0];
     vn_node *target = vn_input(g, VN_F32, y->shape);
     vn_node *loss = vn_mean(g, vn_unary(g, vn_sub(g, y, target), VN_FN_SQUARE));

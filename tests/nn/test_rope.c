@@ -19,14 +19,14 @@ enum { TOKENS = 5, HEADS = 2, HEAD = 16 };
 static const float places[TOKENS * 3] = {0, 0, 0, 1, 0, 7, 2, 3, 0.5f, 30, 1, 4, 511, 2, 9};
 
 /* x [1,TOKENS,HEADS,HEAD] turned, into out. */
-static void turned(const vn_rope_axes *axes, const double *x, double *out) {
+static void rotated(const vn_rope_axes *axes, const double *x, double *out) {
     vn_graph *g = NULL;
     vn_err err = {0};
     assert_int_equal(vn_graph_open(&g, NULL), VN_OK);
     const vn_scope scope = {.g = g};
     vn_node *in = vn_input(g, VN_F32, VN_SHAPE(1, TOKENS, HEADS, HEAD));
     const vn_rope rope = vn_rope_of(&scope, axes);
-    vn_node *y = vn_rope_turn(&scope, in, &rope);
+    vn_node *y = vn_rope_rotate(&scope, in, &rope);
     if (vn_graph_status(g, &err) != VN_OK) fail_msg("%s", err.text);
     ref_graph r = ref_open(g);
     ref_set(&r, in, x);
@@ -41,17 +41,17 @@ static void fill(double *x) {
         x[i] = 2 * vn_random_double(3, VN_STREAM_TEST, 0, (uint64_t)i) - 1;
 }
 
-static void check_turns(const vn_rope_axes *axes) {
+static void check_rotations(const vn_rope_axes *axes) {
     double x[TOKENS * HEADS * HEAD], out[TOKENS * HEADS * HEAD], worst = 0;
     fill(x);
-    turned(axes, x, out);
+    rotated(axes, x, out);
     for (int row = 0; row < TOKENS * HEADS; row++) {
         const double *a = x + row * HEAD, *y = out + row * HEAD;
-        for (int64_t axis = 0, first = 0; axis < axes->axes; first += axes->numbers[axis++])
-            for (int64_t k = 0; k < axes->numbers[axis] / 2; k++) {
-                const int64_t d = axes->numbers[axis], i = first + (axes->halves ? k : 2 * k);
-                const int64_t j = i + (axes->halves ? d / 2 : 1);
-                const double place = (double)axes->place[row / HEADS * axes->axes + axis];
+        for (int64_t axis = 0, first = 0; axis < axes->axes; first += axes->dims[axis++])
+            for (int64_t k = 0; k < axes->dims[axis] / 2; k++) {
+                const int64_t d = axes->dims[axis], i = first + (axes->split_halves ? k : 2 * k);
+                const int64_t j = i + (axes->split_halves ? d / 2 : 1);
+                const double place = (double)axes->position[row / HEADS * axes->axes + axis];
                 const double angle = place * pow(axes->theta, -2.0 * (double)k / (double)d);
                 worst = fmax(worst, fabs(y[i] - (a[i] * cos(angle) - a[j] * sin(angle))));
                 worst = fmax(worst, fabs(y[j] - (a[j] * cos(angle) + a[i] * sin(angle))));
@@ -64,15 +64,15 @@ static void check_turns(const vn_rope_axes *axes) {
 static void each_axis_turns_its_own_numbers(void **state) {
     (void)state;
     const int64_t numbers[3] = {4, 6, 6};
-    check_turns(&(vn_rope_axes){TOKENS, 3, places, numbers, 10000, false});
-    check_turns(&(vn_rope_axes){TOKENS, 3, places, numbers, 100, true});
+    check_rotations(&(vn_rope_axes){TOKENS, 3, places, numbers, 10000, false});
+    check_rotations(&(vn_rope_axes){TOKENS, 3, places, numbers, 100, true});
 }
 
 static void one_axis_of_halves_is_llamas(void **state) {
     (void)state;
     const int64_t numbers[1] = {HEAD};
     const float place[TOKENS] = {0, 1, 2, 3, 4};
-    check_turns(&(vn_rope_axes){TOKENS, 1, place, numbers, 10000, true});
+    check_rotations(&(vn_rope_axes){TOKENS, 1, place, numbers, 10000, true});
 }
 
 /* The product of a turned query and a turned key does not change when both move by as much. */
@@ -86,8 +86,8 @@ static void products_depend_on_distance_alone(void **state) {
         there[i] = here[i] + (i % 2 ? 4 : 9);
     }
     fill(x);
-    turned(&(vn_rope_axes){TOKENS, 2, here, numbers, 100, false}, x, a);
-    turned(&(vn_rope_axes){TOKENS, 2, there, numbers, 100, false}, x, b);
+    rotated(&(vn_rope_axes){TOKENS, 2, here, numbers, 100, false}, x, a);
+    rotated(&(vn_rope_axes){TOKENS, 2, there, numbers, 100, false}, x, b);
     for (int t = 1; t < TOKENS; t++) {
         double first = 0, second = 0, moved = 0;
         for (int i = 0; i < HEAD; i++) {

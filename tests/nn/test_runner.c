@@ -36,7 +36,12 @@ static const char mlp[] = "{\"_class_name\": \"VaneMLP\", \"width\": 16, \"layer
                           "\"num_class_embeds\": 6, \"dropout\": 0.5}";
 static const char classifier[] =
     "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
-    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"dropout\": 0.5}";
+    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"attention_head_dim\": 4, "
+    "\"dropout\": 0.5}";
+static const char pooled[] =
+    "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 2, \"num_classes\": 5, "
+    "\"block_out_channels\": [4, 8], \"norm_num_groups\": 2, \"attention_head_dim\": 4, "
+    "\"pool\": \"attention\", \"sample_size\": [8, 4]}";
 static const char learned[] =
     "{\"_class_name\": \"UNet2DModel\", \"in_channels\": 2, \"out_channels\": 1, "
     "\"layers_per_block\": 1, "
@@ -235,13 +240,13 @@ static void run_once(const fixture *f, bool train, uint64_t seed, float *out, si
     vn_net_nodes nodes;
     vn_err err = {0};
     const batch b = {2, 8, 8, x, times, labels, NULL};
-    vn_net_call call = batch_call(&b);
-    call.train = train;
+    vn_net_spec spec = batch_spec(&b);
+    spec.train = train;
     vn_feed in[3];
     const int n = batch_feeds(f->net, &b, in);
     vn_program_options o = {.device = &f->device, .n_outputs = 1, .outputs = nodes.out};
     assert_int_equal(vn_graph_open(&g, &err), VN_OK);
-    if (vn_net_build(f->net, g, &call, &nodes, &err) || vn_program_open(g, &o, &p, &err))
+    if (vn_net_build(f->net, g, &spec, &nodes, &err) || vn_program_open(g, &o, &p, &err))
         fail_msg("%s", err.text);
     assert_int_equal(vn_net_fill(f->net, p, &nodes, n, in, f->device.pool, &err), VN_OK);
     vn_program_run(p, &(vn_run){.values = f->values, .seed = seed});
@@ -278,9 +283,9 @@ typedef struct second {
 static void open_second(second *s, const fixture *f, int64_t h, int64_t w) {
     vn_err err = {0};
     vn_net_nodes nodes;
-    const vn_net_call call = {.extent = {1, h, w, 0}};
+    const vn_net_spec spec = {.extent = {1, h, w, 0}};
     assert_int_equal(vn_graph_open(&s->graph, &err), VN_OK);
-    if (vn_net_build(f->net, s->graph, &call, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
+    if (vn_net_build(f->net, s->graph, &spec, &nodes, &err) != VN_OK) fail_msg("%s", err.text);
     vn_node *loss = vn_unary(s->graph, nodes.out[0], VN_FN_SQUARE);
     vn_node *time = vn_net_in(f->net, &nodes, "timestep"),
             *label = vn_net_in(f->net, &nodes, "class_labels");
@@ -405,7 +410,7 @@ static void scales_are_part_of_what_is_differentiated(void **state) {
     batch b = of_three();
     vn_feed in[3];
     vn_err err = {0};
-    const vn_net_call call = batch_call(&b);
+    const vn_net_spec spec = batch_spec(&b);
     for (int i = 0; i < 3 * 64; i++) {
         scaled[i] = scale[i / 64] * x[i];
         t[i] = scale[i / 64] * tangent[i];
@@ -414,17 +419,17 @@ static void scales_are_part_of_what_is_differentiated(void **state) {
     in[0].scale = scale;
     b.x = scaled;
     assert_int_equal(batch_run(f.runner, f.net, &b, expected, NULL, &err), VN_OK);
-    assert_int_equal(vn_runner_run(f.runner, &call, n, in, 1, &(vn_take){"sample", found}, &err),
+    assert_int_equal(vn_runner_run(f.runner, &spec, n, in, 1, &(vn_fetch){"sample", found}, &err),
                      VN_OK);
     assert_memory_equal(found, expected, sizeof found);
     assert_int_equal(batch_derive(f.runner, f.net, &b, VN_JVP, t, expected, &err), VN_OK);
     assert_int_equal(
-        vn_runner_derive(f.runner, &call, VN_JVP, "sample", n, in, tangent, found, &err), VN_OK);
+        vn_runner_derive(f.runner, &spec, VN_JVP, "sample", n, in, tangent, found, &err), VN_OK);
     assert_memory_equal(found, expected, sizeof found);
     assert_int_equal(batch_derive(f.runner, f.net, &b, VN_VJP, cotangent, expected, &err), VN_OK);
     for (int i = 0; i < 3 * 64; i++) expected[i] *= scale[i / 64];
     assert_int_equal(
-        vn_runner_derive(f.runner, &call, VN_VJP, "sample", n, in, cotangent, found, &err), VN_OK);
+        vn_runner_derive(f.runner, &spec, VN_VJP, "sample", n, in, cotangent, found, &err), VN_OK);
     assert_memory_equal(found, expected, 3 * 64 * sizeof *found);
     close_fixture(&f);
 }
@@ -466,10 +471,12 @@ int main(void) {
         TEST_WITH(jvp_is_the_transpose_of_vjp, unet),
         TEST_WITH(jvp_is_the_transpose_of_vjp, mlp),
         TEST_WITH(jvp_is_the_transpose_of_vjp, classifier),
+        TEST_WITH(jvp_is_the_transpose_of_vjp, pooled),
         cmocka_unit_test(scales_are_part_of_what_is_differentiated),
         TEST_WITH(vjp_is_the_derivative, unet),
         TEST_WITH(vjp_is_the_derivative, mlp),
         TEST_WITH(vjp_is_the_derivative, classifier),
+        TEST_WITH(vjp_is_the_derivative, pooled),
         cmocka_unit_test(a_known_shape_goes_back_without_allocating),
         TEST_WITH(second_derivatives, unet),
         TEST_WITH(second_derivatives, mlp),

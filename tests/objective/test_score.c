@@ -112,9 +112,9 @@ typedef struct net {
 
 static const int part_at[] = {A, B, C, D, NUMBERS};
 
-static vn_node *small_network(void *self, int n, const vn_given *given, bool same_dropout) {
+static vn_node *small_network(void *self, const vn_loss_call *call) {
     const net *t = self;
-    (void)n, (void)given, (void)same_dropout;
+    (void)call;
     vn_node *h = vn_linear(t->g, t->parts.x, t->part[0], t->part[1], true);
     return vn_linear(t->g, vn_unary(t->g, h, VN_FN_TANH), t->part[2], t->part[3], true);
 }

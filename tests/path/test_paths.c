@@ -78,7 +78,7 @@ static void levels_are_finite_and_noise_grows(void **state) {
             assert_true(isfinite(vn_path_network_time(p, &l)));
             before = s;
         }
-        assert_true(p->row->least(p) >= 0 && p->row->least(p) < 1);
+        assert_true(p->row->min_time(p) >= 0 && p->row->min_time(p) < 1);
         vn_path_close(&p);
         assert_null(p);
     }
@@ -165,7 +165,7 @@ static void levels_lie_on_straight_lines(void **state) {
     const double x0 = 0.7, eps = -1.3;
     for (size_t i = 0; i < VN_COUNT(texts); i++) {
         vn_path *p = open(texts[i]);
-        const double k = p->row->straight;
+        const double k = p->row->straight_k;
         for (int j = 1; j <= 20; j++) {
             vn_level l = vn_path_level(p, j / 20.0);
             if (l.alpha == 0 && k == 0) continue; /* sigma/alpha is infinite */

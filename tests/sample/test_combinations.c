@@ -127,7 +127,7 @@ static void walk_one(const bench *b, const char *grid, const char *sampler, cons
 
 /* For networks that guide themselves, which a world does not: tests/sample/test_query.c. */
 static bool takes_guidance(size_t guide) {
-    return ((const vn_guide_row *)vn_table_row(&vn_guides, guide))->needs & VN_NEEDS_STRENGTH;
+    return ((const vn_guide_row *)vn_table_row(&vn_guides, guide))->needs & VN_NEEDS_EMBEDDED;
 }
 
 static void every_combination_ends_in_numbers_or_is_refused(void **state) {

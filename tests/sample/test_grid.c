@@ -97,7 +97,7 @@ static vn_spacing spacing_of(const json_t *c) {
 
 /* How noise is counted in the golden files; -1 for pure noise where that is infinite. */
 static double noise_of(const vn_path *p, const vn_level *l) {
-    return p->row->straight ? l->sigma : l->alpha > 0 ? vn_level_ratio(l) : -1;
+    return p->row->straight_k ? l->sigma : l->alpha > 0 ? vn_level_ratio(l) : -1;
 }
 
 /* Largest relative error of a level; *told: of what the network is told, in its own units. */
@@ -348,8 +348,8 @@ static void nonsense_is_refused_by_name(void **state) {
         const char *path, *grid, *word;
         int steps;
     } bad[] = {
-        {"rectified", "leading", "rectified has none", 10},
-        {"edm", "trailing", "edm has none", 10},
+        {"rectified", "leading", "rectified is continuous", 10},
+        {"edm", "trailing", "edm is continuous", 10},
         {"ddpm", "leading", "too many", 1000},
         {"ddpm:T=20", "trailing", "no 30 different levels", 30},
         {"ddpm", "karas", "karras", 10},

@@ -42,7 +42,7 @@ static double truth(const bench *b, size_t row, double ratio) {
 }
 
 static double least_ratio(const bench *b) {
-    const vn_level least = vn_path_level(b->path, b->path->row->least(b->path));
+    const vn_level least = vn_path_level(b->path, b->path->row->min_time(b->path));
     return vn_level_ratio(&least);
 }
 

@@ -101,7 +101,7 @@ static void find_slope(const bench *b, double clock, const double *y, double *ou
     for (int i = 0; i < N; i++) {
         for (int j = 0; j < D; j++) x[j] = m * y[i * D + j];
         vn_world_denoise(b->world, VN_NETWORK_MAIN, 0, l.alpha, l.sigma, x, x0, eps, work);
-        for (int j = 0; j < D; j++) out[i * D + j] = eps[j] - b->path->row->straight * x0[j];
+        for (int j = 0; j < D; j++) out[i * D + j] = eps[j] - b->path->row->straight_k * x0[j];
     }
     free(work);
 }

@@ -76,7 +76,7 @@ static double passes(const vn_denoiser *d, const char *guide, double gamma, int6
     if (vn_guidance_open(&o, &g, &err)) fail_msg("%s", err.text);
     vn_guidance_begin(g, n, 0, condition);
     vn_guidance_step(g, 0, 2, 0, &next);
-    if (vn_guidance_predict(g, &(vn_ask){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
+    if (vn_guidance_predict(g, &(vn_request){.x = x, .level = level}, (vn_estimate){x0, eps}, &err))
         fail_msg("%s", err.text);
     const double made = vn_guidance_passes(g);
     vn_guidance_close(&g);

@@ -52,7 +52,7 @@ static int close_golden(void **state) {
 /* The level that it takes the told time for. */
 static vn_level level_of_told(const vn_path *p, double told) {
     if (p->steps) return vn_path_level_of_step(p, told);
-    if (p->row->straight) return vn_path_level(p, told / 1000);
+    if (p->row->straight_k) return vn_path_level(p, told / 1000);
     return (vn_level){.alpha = 1, .sigma = exp(4 * told)};
 }
 
@@ -79,7 +79,7 @@ typedef struct pipeline {
     vn_path *path;
     vn_denoiser denoiser;
     vn_scheduler scheduler;
-    vn_way way;
+    vn_sampling_setup setup;
 } pipeline;
 
 static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
@@ -92,20 +92,20 @@ static vn_status open_pipeline(const json_t *config, pipeline *p, vn_err *err) {
     p->denoiser.path = p->path;
     p->denoiser.self = &p->denoiser;
     if (!status) status = vn_scheduler_read(config, p->path, tokens, &p->scheduler, err);
-    return status ? status : vn_scheduler_apply(&p->scheduler, p->path, &p->way, err);
+    return status ? status : vn_scheduler_apply(&p->scheduler, p->path, &p->setup, err);
 }
 
 static void close_pipeline(pipeline *p) {
-    vn_free(p->way.own);
+    vn_free(p->setup.made_guide);
     vn_path_close(&p->path);
 }
 
 static vn_status draw(const pipeline *p, int steps, float *x, vn_err *err) {
     const vn_trajectory_options o = {.denoiser = &p->denoiser,
-                                     .sampler = p->way.sampler,
-                                     .grid = p->way.grid,
-                                     .guide = p->way.guide,
-                                     .begin = p->way.begin,
+                                     .sampler = p->setup.sampler,
+                                     .grid = p->setup.grid,
+                                     .guide = p->setup.guide,
+                                     .begin = p->setup.begin,
                                      .guidance = 1,
                                      .steps = steps,
                                      .capacity = ROWS};
@@ -154,7 +154,8 @@ static double run(const json_t *class, const json_t *c, int *wrong) {
         char *change = vn_json_text(json_object_get(c, "change"), JSON_COMPACT);
         print_error("%s %s, %d steps: %s %.2e (%s, %s, %s)\n",
                     json_string_value(json_object_get(config, "_class_name")), change, steps,
-                    status ? err.text : "error", error, p.way.sampler, p.way.grid, p.way.guide);
+                    status ? err.text : "error", error, p.setup.sampler, p.setup.grid,
+                    p.setup.guide);
         vn_free(change);
         ++*wrong;
     }
@@ -188,7 +189,7 @@ static void what_cannot_be_honoured_is_named(void **state) {
         {"'DDPMScheduler', 'variance_type': 'fixed_large_log'", "variance_type fixed_large_log",
          false},
         {"'DDPMScheduler', 'timestep_spacing': 'odd'",
-         "timestep_spacing odd is not supported; name a grid", true},
+         "timestep_spacing odd is not supported; name another grid", true},
         {"'DDPMScheduler', 'timestep_spacing': 'leading', 'steps_offset': -1",
          "offset=-1, which is outside what leading takes, is not supported", true},
         {"'PNDMScheduler', 'prediction_type': 'v_prediction'", "prediction_type v_prediction",
@@ -228,8 +229,8 @@ static void what_cannot_be_honoured_is_named(void **state) {
          "true",
          "karras sigmas with use_dynamic_shifting", true},
         {"'EDMEulerScheduler', 'sigma_schedule': 'linear'", "sigma_schedule linear", true},
-        {"'DDIMInverseScheduler'", "a run from data to noise is not supported; name a sampler",
-         false},
+        {"'DDIMInverseScheduler'",
+         "a run from data to noise is not supported; name another sampler", false},
         {"'DPMSolverMultistepInverseScheduler'", "from data to noise", false},
         {"'RePaintScheduler'", "a picture and a mask", false},
     };
@@ -244,10 +245,10 @@ static void what_cannot_be_honoured_is_named(void **state) {
         if (open_pipeline(config, &p, &err) != VN_UNSUPPORTED ||
             !strstr(err.text, refused[i].words))
             fail_msg("%s: %s", text, err.text);
-        vn_way way = {.sampler = "ddim", .grid = refused[i].grid ? "uniform" : NULL};
-        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &way, &err), VN_OK);
-        assert_string_equal(way.sampler, "ddim");
-        vn_free(way.own);
+        vn_sampling_setup setup = {.sampler = "ddim", .grid = refused[i].grid ? "uniform" : NULL};
+        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &setup, &err), VN_OK);
+        assert_string_equal(setup.sampler, "ddim");
+        vn_free(setup.made_guide);
         close_pipeline(&p);
         json_decref(config);
         vn_free(text);
@@ -282,10 +283,11 @@ static void noise_begins_as_in_the_class_of_the_sampler(void **state) {
             if (*c == '\'') *c = '"';
         assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
         assert_int_equal(open_pipeline(config, &p, &err), VN_OK);
-        vn_way way = {.sampler = cases[i].sampler, .grid = cases[i].grid};
-        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &way, &err), VN_OK);
-        if (way.begin != cases[i].begin) fail_msg("%s with %s on %s", text, way.sampler, way.grid);
-        vn_free(way.own);
+        vn_sampling_setup setup = {.sampler = cases[i].sampler, .grid = cases[i].grid};
+        assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &setup, &err), VN_OK);
+        if (setup.begin != cases[i].begin)
+            fail_msg("%s with %s on %s", text, setup.sampler, setup.grid);
+        vn_free(setup.made_guide);
         close_pipeline(&p);
         json_decref(config);
         vn_free(text);
@@ -327,12 +329,12 @@ static void even_steps_are_for_the_own_grid(void **state) {
     pipeline p;
     assert_int_equal(vn_json_parse(text, strlen(text), "config", &config, &err), VN_OK);
     assert_int_equal(open_pipeline(config, &p, &err), VN_OK);
-    assert_string_equal(p.way.sampler, "ddim:spacing=even");
-    vn_way ways[] = {{.sigmas = true}, {.grid = "karras"}};
+    assert_string_equal(p.setup.sampler, "ddim:spacing=even");
+    vn_sampling_setup ways[] = {{.sigmas = true}, {.grid = "karras"}};
     for (size_t i = 0; i < VN_COUNT(ways); i++) {
         assert_int_equal(vn_scheduler_apply(&p.scheduler, p.path, &ways[i], &err), VN_OK);
         assert_string_equal(ways[i].sampler, "ddim");
-        vn_free(ways[i].own);
+        vn_free(ways[i].made_guide);
     }
     close_pipeline(&p);
     json_decref(config);
@@ -349,11 +351,11 @@ static void failed_allocations_are_reported(void **state) {
     assert_int_equal(vn_path_open("ddpm", &path, &err), VN_OK);
     for (alloc_turn t = {.once = true}; alloc_next(&t);) {
         vn_scheduler s;
-        vn_way way = {.guide = "cfg,rescale"};
+        vn_sampling_setup setup = {.guide = "cfg,rescale"};
         vn_status status = vn_scheduler_read(config, path, 1, &s, &err);
-        if (!status) status = vn_scheduler_apply(&s, path, &way, &err);
+        if (!status) status = vn_scheduler_apply(&s, path, &setup, &err);
         alloc_hit(&t, status);
-        vn_free(way.own);
+        vn_free(setup.made_guide);
     }
     vn_path_close(&path);
     json_decref(config);

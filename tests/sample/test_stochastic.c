@@ -203,7 +203,7 @@ static void rows_are_one_another(void **state) {
     float one[N * D], other[N * D];
     double worst = 0;
     for (size_t i = 0; i < VN_COUNT(same); i++)
-        for (size_t p = 0; p < 5; p++) { /* the paths without steps */
+        for (size_t p = 0; p < 5; p++) { /* the continuous paths */
             bench b = bench_open(bench_world, paths[p], "v");
             vn_err err = {0};
             vn_trajectory_options o = options(same[i].one, paths[p], same[i].steps, 8);
@@ -445,7 +445,7 @@ static void nonsense_is_refused_by_name(void **state) {
         {"er-sde:scaling=ode,noise=1", "vp", "no effect", 9},
         {"er-sde:order=4", "vp", "order", 9},
         {"restart:tmin=0.3,tmax=0.3", "edm", "tmin", 9},
-        {"restart:tmax=100", "edm", "most noise", 9},
+        {"restart:tmax=100", "edm", "largest sigma/alpha", 9},
         {"restart", "rectified", "no level", 3},
         {"restart:rounds=100,steps=64", "edm", "more than", 99000},
     };

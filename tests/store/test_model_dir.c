@@ -21,7 +21,7 @@ static int open_all(void **state) {
     scheduler = json_pack("{ss ss sf}", "_class_name", "DDPMScheduler", "_diffusers_version",
                           "0.42.1", "beta_start", 1e-4);
     vane = json_pack("{ss s[ss]}", "path", "rectified", "classes", "boot", "bag");
-    parts = (vn_model_parts){"DDPMPipeline", "unet", config, scheduler, vane};
+    parts = (vn_model_parts){"DDPMPipeline", "unet", config, scheduler, vane, 0, NULL};
     return scratch_enter(state);
 }
 
@@ -74,11 +74,14 @@ static void the_index_is_diffusers(void **state) {
                 " \"scheduler\": [\"diffusers\", \"DDPMScheduler\"], \"unet\": [\"diffusers\", "
                 "\"UNet2DModel\"]}");
     json_t *own = json_pack("{ss}", "_class_name", "VaneMLP");
-    const vn_model_parts points = {"VanePipeline", "model", own, NULL, NULL};
+    const vn_model_other other = {"adversary", own};
+    const vn_model_parts points = {"VanePipeline", "model", own, NULL, NULL, 1, &other};
     assert_int_equal(vn_store_save_model("points", &points, NULL), VN_OK);
     assert_json("points/model_index.json",
                 "{\"_class_name\": \"VanePipeline\", \"_diffusers_version\": \"0.42.1\","
-                " \"model\": [\"vane\", \"VaneMLP\"]}");
+                " \"model\": [\"vane\", \"VaneMLP\"], \"adversary\": [\"vane\", "
+                "\"VaneMLP\"]}");
+    assert_json("points/adversary/config.json", "{\"_class_name\": \"VaneMLP\"}");
     assert_false(vn_is_dir("points/scheduler") || vn_is_file("points/vane.json"));
     json_decref(own);
 }

@@ -64,7 +64,8 @@ static vn_node *loss_several(const vn_choice *c, vn_loss *l) {
         {"sample", vn_loss_filled(l, "earlier", l->x->shape, fill_earlier)},
         {"timestep", vn_loss_filled(l, "time", n, fill_time)},
     };
-    teacher = vn_stop_gradient(g, l->network(l->self, 2, earlier, true));
+    teacher = vn_stop_gradient(
+        g, l->network(l->self, &(vn_loss_call){.n = 2, .given = earlier, .same_dropout = true}));
     vn_node *answer = vn_loss_asked(l, "answer", l->x->shape, ask_teacher);
     vn_node *const wrt[] = {l->x, l->time};
     vn_node *const along[] = {vn_loss_filled(l, "velocity", l->x->shape, fill_velocity),
@@ -78,19 +79,19 @@ static vn_node *loss_several(const vn_choice *c, vn_loss *l) {
 static vn_node *loss_twice(const vn_choice *c, vn_loss *l) {
     (void)c;
     student = vn_loss_output(l);
-    teacher = l->network(l->self, 0, NULL, true);
-    again = l->network(l->self, 0, NULL, false);
+    teacher = l->network(l->self, &(vn_loss_call){.same_dropout = true});
+    again = l->network(l->self, &(vn_loss_call){0});
     return vn_add(l->g, square(l->g, student, teacher), square(l->g, student, again));
 }
 
 static vn_node *loss_unknown_port(const vn_choice *c, vn_loss *l) {
     (void)c;
-    return l->network(l->self, 1, &(vn_given){"to", l->time}, false);
+    return l->network(l->self, &(vn_loss_call){.n = 1, .given = &(vn_given){"to", l->time}});
 }
 
 static vn_node *loss_wrong_shape(const vn_choice *c, vn_loss *l) {
     (void)c;
-    return l->network(l->self, 1, &(vn_given){"timestep", l->x}, false);
+    return l->network(l->self, &(vn_loss_call){.n = 1, .given = &(vn_given){"timestep", l->x}});
 }
 
 static void fill_nothing(const vn_loss_sample *s, float *row) {
@@ -104,7 +105,7 @@ static vn_node *loss_hungry(const vn_choice *c, vn_loss *l) {
 }
 
 #define ROW(name, asked)                                                                           \
-    { {#name, "", "", NULL}, "velocity", asked, false, NULL, loss_##name }
+    { {#name, "", "", NULL}, "velocity", asked, false, NULL, loss_##name, NULL }
 static const vn_objective_row row_several = ROW(several, 1 << VN_ASK_TEACHER),
                               row_twice = ROW(twice, 0), row_unknown_port = ROW(unknown_port, 0),
                               row_wrong_shape = ROW(wrong_shape, 0), row_hungry = ROW(hungry, 0);
@@ -131,6 +132,7 @@ typedef struct job {
     vn_net *net;
     vn_data *data;
     vn_objective *objective;
+    vn_train_part part;
     vn_train_setup setup;
     vn_scorer scorer;
     float *values;   /* of the weights, flat */
@@ -158,8 +160,13 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
                                     .asked[VN_ASK_TEACHER] = taught ? &j->world.denoiser : NULL};
     const vn_status status = vn_objective_open(&o, &j->objective, err);
     if (status) return status;
-    j->setup = (vn_train_setup){
-        .device = &j->device, .net = j->net, .data = j->data, .objective = j->objective, .seed = 4};
+    j->part = (vn_train_part){.net = j->net};
+    j->setup = (vn_train_setup){.device = &j->device,
+                                .parts = 1,
+                                .part = &j->part,
+                                .data = j->data,
+                                .objective = j->objective,
+                                .seed = 4};
     const size_t floats = vn_weights_floats(vn_net_weights(j->net));
     j->values = vn_alloc_aligned(floats, sizeof(float));
     assert_non_null(j->values);
@@ -167,7 +174,7 @@ static vn_status open_for(job *j, const char *prediction, const char *objective,
     for (size_t i = 0; i < floats; i++) j->values[i] += 0.1f * (float)((int)(i * 7 % 11) - 5);
     const vn_status seen =
         vn_values_over(vn_net_weights(j->net), &j->device, j->values, &j->seen, err);
-    return seen ? seen : vn_scorer_open(&j->scorer, &j->setup, batch, true, err);
+    return seen ? seen : vn_scorer_open(&j->scorer, &j->setup, 0, batch, true, err);
 }
 
 static vn_status open(job *j, const char *objective, int64_t batch, bool taught, vn_err *err) {
@@ -191,8 +198,8 @@ static const vn_scored which = {.part = VN_DATA_TRAIN, .position = 8, .draw = 2}
 static double score(job *j, float *grads) {
     vn_err err = {0};
     float loss = 0;
-    if (vn_scorer_run(&j->scorer, &j->setup, &which, j->seen, grads, &loss, &err))
-        fail_msg("%s", err.text);
+    const vn_values *const sets[VN_SETS] = {j->seen};
+    if (vn_scorer_run(&j->scorer, &which, sets, grads, &loss, &err)) fail_msg("%s", err.text);
     return (double)loss;
 }
 

@@ -148,6 +148,7 @@ typedef struct job {
     vn_prediction prediction;
     vn_objective *objective;
     vn_watch watch;
+    vn_train_part part;
     vn_train_setup setup;
 } job;
 
@@ -171,9 +172,11 @@ static void job_open(job *j, int64_t microbatches) {
     if (!status) status = vn_objective_open(&objective, &j->objective, &err);
     if (status) fail_msg("%s", err.text);
     json_decref(config);
+    j->part = (vn_train_part){.net = j->net};
     j->setup = (vn_train_setup){.device = &j->device,
                                 .watch = &j->watch,
-                                .net = j->net,
+                                .parts = 1,
+                                .part = &j->part,
                                 .data = j->data,
                                 .objective = j->objective,
                                 .run = "run",
@@ -202,7 +205,7 @@ static void create(const job *j) {
                                   .folder = vn_net_get_row(j->net)->folder,
                                   .config = vn_net_config(j->net)};
     vn_status status = vn_store_save_model("run", &parts, &err);
-    if (!status) status = vn_train_create("run", j->net, 5, &err);
+    if (!status) status = vn_train_create("run", 1, &j->part, 5, &err);
     if (status) fail_msg("%s", err.text);
 }
 
@@ -214,13 +217,14 @@ static float *result_of(const job *j, int64_t step) {
     float *all = malloc(ARRAYS * floats * sizeof *all);
     vn_err err = {0};
     assert_non_null(all);
-    vn_checkpoint c = {.weights = vn_net_weights(j->net),
-                       .live = all,
-                       .average = all + floats,
-                       .moment1 = all + 2 * floats,
-                       .moment2 = all + 3 * floats};
-    if (vn_store_load_checkpoint("run", vn_net_get_row(j->net)->folder, &c, &err))
-        fail_msg("%s", err.text);
+    vn_checkpoint c = {.parts = 1,
+                       .part = {{.folder = vn_net_get_row(j->net)->folder,
+                                 .weights = vn_net_weights(j->net),
+                                 .live = all,
+                                 .average = all + floats,
+                                 .moment1 = all + 2 * floats,
+                                 .moment2 = all + 3 * floats}}};
+    if (vn_store_load_checkpoint("run", &c, &err)) fail_msg("%s", err.text);
     assert_int_equal(c.step, step);
     json_decref(c.info);
     return all;

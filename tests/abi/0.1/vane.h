@@ -677,14 +677,81 @@ static inline vn_train_result vn_train_result_default(void) {
  * what it came to, also of a call that failed. */
 VN_API vn_status vn_train(vn_context *vn, const char *data, const char *out,
                           const vn_train_options *options, vn_train_result *result);
+
+/* Samples of a program's own to train on: all in an array, or made one by one by a callback.
+ *
+ * What it points to stays the program's and is neither changed nor freed; arrays, callback and user
+ * are used until the call returns, and not after it. Images of 1 or 3 channels whose numbers lie
+ * in [-1, 1], as samples of vane do, can be looked at as pictures; any other shape and range is
+ * trained on as it is. What is held out (vn_train_options.validate) is drawn from the N samples by
+ * the seed, as of any data. */
+typedef struct vn_train_data {
+    size_t struct_size;
+    const char *name;     /* for messages and vane.json; NULL: "arrays" or "callback" */
+    int64_t count;        /* N */
+    vn_shape sample;      /* of one: {3, {C, H, W}} of images, {1, {D}} of points */
+    const float *samples; /* [N,C,H,W] or [N,D]; NULL: read gives them */
+    /* Writes sample i, 0 <= i < N, to out [C,H,W] or [D], and its noise, if has_noise, to noise,
+     * which is NULL otherwise: the same numbers each time, as every epoch and a resumed run ask
+     * again, in any order. Called from the thread that trains, never twice at once. Anything but
+     * VN_OK ends the call with that status, as an error of a step does. */
+    vn_status (*read)(void *user, int64_t i, float *out, float *noise);
+    void *user;
+    /* With read, which cannot be compared: a number that stands for what it gives. A run is resumed
+     * with the same one. */
+    uint64_t key;
+    const int32_t *labels;          /* [N] 0 .. classes - 1; NULL: there are no classes */
+    const char *const *class_names; /* [classes]; NULL: "0", "1", ... */
+    int32_t classes;                /* with labels: K */
+    int32_t has_noise;              /* with read: it gives noise too */
+    /* Like samples: the noise, of unit variance, that each sample is mixed with when it is trained
+     * on (a coupling, such as the pairs of rectified flow's second round, 2209.03003); NULL: noise
+     * is drawn anew each time. */
+    const float *noise;
+} vn_train_data;
+
+VN_API void vn_train_data_init(vn_train_data *o, size_t size);
+static inline vn_train_data vn_train_data_default(void) {
+    vn_train_data o;
+    vn_train_data_init(&o, sizeof o);
+    return o;
+}
+
+/* vn_train on samples of the program's own. With options->resume they must be those that the run
+ * was trained on: shape, count, labels, names and the bits of the arrays, or the callback's key;
+ * else VN_BAD_ARGUMENT. So is a member that makes no sense, a number that is not finite, and an
+ * option that is for files (`size`, `grey`, `skip_bad`). Memory is not taken for the samples. */
+VN_API vn_status vn_train_on(vn_context *vn, const vn_train_data *data, const char *out,
+                             const vn_train_options *options, vn_train_result *result);
+
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood, vn_bench and
- * vn_bench_sample. The request is over when that call returns, whatever it returns, also where it
- * came too late for it (of vn_sampling_step: for the last step). Calls that read large files
- * (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one was: it
- * returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal handler
- * and from other threads, until vn_context_close. */
+ * vn_train, vn_train_on, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood,
+ * vn_bench and vn_bench_sample. The request is over when that call returns, whatever it returns,
+ * also where it came too late for it (of vn_sampling_step: for the last step). Calls that read
+ * large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one
+ * was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal
+ * handler and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
+
+/* The log of a run: the lines of its log.jsonl as columns of numbers. */
+typedef struct vn_run_log vn_run_log;
+
+/* Reads the log of the run directory, which may be of a run that is being trained. Lines that are
+ * no object with a whole number `step` are left out and told to the context's log. *out is closed
+ * with vn_run_log_close, before the context. VN_IO where there is none, VN_BAD_FILE (more than 256
+ * keys), VN_NO_MEMORY. */
+VN_API vn_status vn_run_log_open(vn_context *vn, const char *run, vn_run_log **out);
+VN_API int64_t vn_run_log_count(const vn_run_log *log); /* lines */
+/* Names of the columns, owned by the log: "step", "loss", ... in the file's order; a number within
+ * an object or a list has '/' in its name ("accuracy/0"). NULL past the end. */
+VN_API const char *vn_run_log_key(const vn_run_log *log, size_t i);
+/* [count], owned by the log; NaN where a line does not have the key. NULL: there is no such key. */
+VN_API const double *vn_run_log_values(const vn_run_log *log, const char *key);
+/* Writes all columns as an event file of TensorBoard into the folder, which is made if need be. A
+ * log that has grown replaces its file by one that begins with the same bytes, so that a
+ * TensorBoard which reads it goes on. VN_IO, VN_NO_MEMORY. */
+VN_API vn_status vn_run_log_save_events(vn_run_log *log, const char *folder);
+VN_API void vn_run_log_close(vn_run_log **log);
 
 /* ---- 5. Running a network once --------------------------------------------------------------- */
 
@@ -703,6 +770,66 @@ VN_API vn_status vn_forward_arrays(vn_model *model, size_t n_in, const vn_array 
  * in the folder of a model. */
 VN_API vn_status vn_forward(vn_context *vn, const char *dir, const char *in, const char *out,
                             const char *grad);
+
+/* ---- texts as numbers ------------------------------------------------------------------------ */
+
+/* A tokenizer: makes of a text the numbers that a text encoder takes as `input_ids`. */
+typedef struct vn_tokenizer vn_tokenizer;
+
+/* source: "bytes" (a token for each byte, no files), or a folder with the tokenizer.json that
+ * Hugging Face's `tokenizers` writes (of kind BPE or Unigram), or with CLIP's vocab.json and
+ * merges.txt; its tokenizer_config.json and special_tokens_map.json are read too. It gives the ids
+ * of transformers' fast tokenizers. Files are untrusted. *out is closed with vn_tokenizer_close.
+ * Fails with VN_IO, VN_BAD_FILE, VN_UNSUPPORTED (a part that is not known, by its name) or
+ * VN_NO_MEMORY. */
+VN_API vn_status vn_tokenizer_open(vn_context *vn, const char *source, vn_tokenizer **out);
+VN_API void vn_tokenizer_close(vn_tokenizer **tokenizer);
+/* A row of the tokenizers table: "bytes", "bpe", "unigram". */
+VN_API const char *vn_tokenizer_kind(const vn_tokenizer *tokenizer);
+/* Ids are 0 .. size - 1; an encoder has at least so many rows. */
+VN_API int32_t vn_tokenizer_size(const vn_tokenizer *tokenizer);
+/* A token as its file writes it ("cat</w>"), owned by the tokenizer; NULL: no token has the id. */
+VN_API const char *vn_tokenizer_token(const vn_tokenizer *tokenizer, int64_t id);
+
+typedef struct vn_token_options {
+    size_t struct_size;
+    /* ids of each text: shorter ones are filled up with the pad token, longer ones cut, those that
+     * begin and end a text kept; 0: as many as the longest text has, and none is cut */
+    int64_t length;
+} vn_token_options;
+
+VN_API void vn_token_options_init(vn_token_options *o, size_t size);
+static inline vn_token_options vn_token_options_default(void) {
+    vn_token_options o;
+    vn_token_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_tokens {
+    size_t struct_size;
+    int64_t n, length;
+    const int64_t *ids; /* [n,length] */
+    /* [n] how many of them are not there to fill up; and how many there would be uncut */
+    const int64_t *used, *whole;
+} vn_tokens;
+
+VN_API void vn_tokens_init(vn_tokens *o, size_t size);
+static inline vn_tokens vn_tokens_default(void) {
+    vn_tokens o;
+    vn_tokens_init(&o, sizeof o);
+    return o;
+}
+
+/* The ids of texts [n], each UTF-8 of at most 1 MiB; what *out points to is owned by the tokenizer,
+ * until its next call. options may be NULL. Special tokens in a text count as such. VN_BAD_ARGUMENT
+ * says which text is none, or names `length`; VN_BAD_FILE: the files have no pad token where one is
+ * needed, or none for what is unknown. */
+VN_API vn_status vn_tokenizer_encode(vn_tokenizer *tokenizer, int64_t n, const char *const *texts,
+                                     const vn_token_options *options, vn_tokens *out);
+/* The same of the lines of a file, which end at \n alone, an empty line being the empty text; the
+ * ids are written to the safetensors file `out` as `ids`, int64 [n,length]. */
+VN_API vn_status vn_tokenizer_encode_file(vn_tokenizer *tokenizer, const char *in, const char *out,
+                                          const vn_token_options *options, vn_tokens *tokens);
 
 /* ---- 6. Likelihood and metrics --------------------------------------------------------------- */
 
@@ -734,18 +861,44 @@ VN_API vn_status vn_log_likelihood(vn_model *model, const vn_likelihood_settings
                                    int64_t n, const float *x, const int32_t *labels, double *log_p,
                                    int64_t *evaluations);
 
+/* Metrics are rows of the metrics table. nll asks the model for the likelihood of the data; all
+ * others compare samples with the data: samples that vn_eval draws from the model, or samples that
+ * exist (vn_eval_samples). */
 typedef struct vn_eval_options {
     size_t struct_size;
-    const char *metric; /* a row of the metrics table */
-    /* what vn_train reads, or a .safetensors with samples; NULL: exact draws of a world */
+    const char *metric; /* rows of the metrics table, several with commas: "fd,precision:k=5" */
+    /* what vn_train reads, or a .safetensors with `samples` and perhaps `labels`, or a .npy of
+     * samples; NULL: exact draws of a world */
     const char *data;
-    /* samples looked at, drawn by seed, of each class its share; 0: at most 1000 */
+    /* so many of the data, drawn by seed, of each class its share, and as many samples; 0: of a
+     * model at most 1000, of samples that exist all of both sets */
     int64_t count;
-    /* a class or VN_LABEL_NULL for all samples; VN_LABEL_ALL: each its own, as the data says */
+    /* VN_LABEL_ALL: each sample under its own class, as the data says, and the samples that are
+     * drawn have the classes of the data. A class: only what is of it is compared. A class or
+     * VN_LABEL_NULL: the condition of all that the model is asked for */
     int32_t label;
-    uint64_t seed;
+    uint64_t seed; /* of what is drawn, of probes, directions and the bootstrap */
     /* for nll; NULL: the defaults. Its seed is not used */
     const vn_likelihood_settings *likelihood;
+    /* how vn_eval draws samples; NULL: the defaults. Its count, seed and labels are not used */
+    const vn_sample_options *sample;
+    /* for vn_eval_samples: what is compared with the data; the same kinds of files */
+    const char *samples;
+    /* what samples are compared by: a row of the features table with parameters, or the directory
+     * of a classifier; NULL: "raw" for points, "random" for images */
+    const char *features;
+    /* for memorisation: the data that the model was trained on, of which `data` is no part */
+    const char *training;
+    /* so many of the data where they are to be more or fewer than the samples; 0: as many; -1:
+     * all */
+    int64_t data_count;
+    /* of the bootstrap, for 95% intervals; default 200; 0: none, low and high are NaN */
+    int64_t resamples;
+    int per_class; /* nonzero: each class by itself too, in rows of its own */
+    int reserved;  /* 0 */
+    /* a folder that features of the data are kept in and taken from, made where there is none;
+     * NULL: they are computed */
+    const char *cache;
 } vn_eval_options;
 
 VN_API void vn_eval_options_init(vn_eval_options *o, size_t size);
@@ -762,6 +915,16 @@ typedef struct vn_measure {
     double value, low, high;
 } vn_measure;
 
+/* The same with the names that programs look for. Made by the library alone. */
+typedef struct vn_eval_row {
+    const char *metric;      /* "fd", "fd-infinity", "nll": a key, one for each kind of number */
+    const char *name;        /* "Frechet distance" */
+    const char *unit;        /* "" : none */
+    int32_t label;           /* the class that it is of; VN_LABEL_ALL: of all */
+    int64_t count;           /* samples it is made of */
+    double value, low, high; /* low and high NaN: no interval */
+} vn_eval_row;
+
 enum { VN_MAX_MEASURES = 16 };
 typedef struct vn_eval_result {
     size_t struct_size;
@@ -774,6 +937,14 @@ typedef struct vn_eval_result {
     /* [2 classes]: how many samples of each class were drawn, then how many of it there are. Owned
      * by the model until its next vn_eval; NULL where classes is 0 */
     const int64_t *drawn;
+    /* All numbers, in the order in which metrics were named; `measure` has the first of those that
+     * are of all classes. Owned by the context until its next vn_eval or vn_eval_samples */
+    size_t rows;
+    const vn_eval_row *row;
+    /* what the samples were compared by: "raw", "random:seed=0", "classifier-0123456789abcdef";
+     * NULL where nothing was compared. Owned as `row` */
+    const char *features;
+    int64_t data_count; /* of the data, for metrics that compare; count is of the samples then */
 } vn_eval_result;
 
 VN_API void vn_eval_result_init(vn_eval_result *o, size_t size);
@@ -783,7 +954,14 @@ static inline vn_eval_result vn_eval_result_default(void) {
     return o;
 }
 
+/* VN_BAD_ARGUMENT names the option, or what does not fit with both numbers (too few samples for a
+ * covariance, classes of one set alone); VN_BAD_FILE a file; VN_NOT_FINITE the sample that is not
+ * finite; VN_UNSUPPORTED, VN_IO, VN_CANCELLED, VN_NO_MEMORY. */
 VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eval_result *result);
+/* The same for two sets that exist, options->samples and options->data, without a model. Of the
+ * results `drawn` is NULL. */
+VN_API vn_status vn_eval_samples(vn_context *vn, const vn_eval_options *options,
+                                 vn_eval_result *result);
 
 /* ---- 7. Speed and descriptions --------------------------------------------------------------- */
 
@@ -948,14 +1126,15 @@ VN_API const vn_row *vn_kind_find_row(size_t kind, const char *name);
  * keyword arguments and forms. Members that are neither numbers nor texts (labels of each sample,
  * callbacks, a weak model, ...) are set in C alone. */
 enum {
-    VN_OPTIONS_CONTEXT = 0,   /* "context": vn_context_options */
-    VN_OPTIONS_MODEL,         /* "model": vn_model_options */
-    VN_OPTIONS_SAMPLE,        /* "sample": vn_sample_options */
-    VN_OPTIONS_TRAIN,         /* "train": vn_train_options */
-    VN_OPTIONS_LIKELIHOOD,    /* "likelihood": vn_likelihood_settings */
-    VN_OPTIONS_EVAL,          /* "eval": vn_eval_options */
-    VN_OPTIONS_BENCH,         /* "bench": vn_bench_options */
-    VN_OPTIONS_BENCH_SAMPLING /* "bench-sampling": vn_bench_sampling_options */
+    VN_OPTIONS_CONTEXT = 0,    /* "context": vn_context_options */
+    VN_OPTIONS_MODEL,          /* "model": vn_model_options */
+    VN_OPTIONS_SAMPLE,         /* "sample": vn_sample_options */
+    VN_OPTIONS_TRAIN,          /* "train": vn_train_options */
+    VN_OPTIONS_LIKELIHOOD,     /* "likelihood": vn_likelihood_settings */
+    VN_OPTIONS_EVAL,           /* "eval": vn_eval_options */
+    VN_OPTIONS_BENCH,          /* "bench": vn_bench_options */
+    VN_OPTIONS_BENCH_SAMPLING, /* "bench-sampling": vn_bench_sampling_options */
+    VN_OPTIONS_TOKEN           /* "tokens": vn_token_options */
 };
 
 enum {

@@ -1,6 +1,6 @@
-/* way.c - combines what a pipeline's scheduler says of sampling with what the user asked for: the
- * user overrides what is named, and nothing else. So `--sampler` alone leaves grid and clipping to
- * the scheduler, and a guide leaves clipping to it unless the guide itself clips.
+/* setup.c - how a pipeline is sampled: what the user named, and what its scheduler says of all
+ * else. A named sampler leaves grid and clipping to the scheduler, and a guide leaves clipping to
+ * it unless the guide itself clips.
  *
  * Two things depend on the sampler that is used in the end, as in diffusers when a scheduler of
  * another class is made from the same config: DDIM keeps the noise where x0 is clipped, and
@@ -14,11 +14,12 @@ static bool begins_with(const char *text, const char *word) {
 }
 
 static vn_first_noise choose_begin(const vn_path *path, const vn_sampler_row *row,
-                                   const vn_way *way) {
+                                   const vn_sampling_setup *setup) {
     if (!path->steps || row->spacing != VN_SPACING_BETWEEN) return VN_FIRST_UNIT;
-    if (!way->grid) return VN_FIRST_SCALED;
-    return begins_with(way->grid, "leading") || strstr(way->grid, "over=leading") ? VN_FIRST_UNIT
-                                                                                  : VN_FIRST_SCALED;
+    if (!setup->grid) return VN_FIRST_SCALED;
+    return begins_with(setup->grid, "leading") || strstr(setup->grid, "over=leading")
+               ? VN_FIRST_UNIT
+               : VN_FIRST_SCALED;
 }
 
 /* The scheduler's clipping as the text of a guide; NULL where it has none. Numbers are written as
@@ -32,7 +33,7 @@ static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char
     vn_status status =
         vn_choice_parse(s->thresholds ? "dynamic-threshold" : "clip", &vn_guides, &c, err);
     if (status) return status;
-    const double value[] = {s->thresholds ? s->percentile : s->clip_range, kept, 1, s->most};
+    const double value[] = {s->thresholds ? s->percentile : s->clip_range, kept, 1, s->sample_max};
     for (size_t i = 0; i < VN_COUNT(value) && c.row->params[i].name; i++) {
         c.value[i] = value[i];
         c.given[i] = value[i] != c.row->params[i].value;
@@ -41,33 +42,35 @@ static vn_status clipping(const vn_scheduler *s, const vn_sampler_row *row, char
     return *out ? VN_OK : vn_no_memory(err);
 }
 
-static vn_status refuse(const vn_scheduler *s, vn_scheduler_part part, vn_err *err) {
+static vn_status refuse(const vn_scheduler *s, vn_scheduler_aspect aspect, vn_err *err) {
     static const struct {
         const char *name, *example;
-    } parts[] = {{"sampler", "ddim"}, {"grid", "trailing"}};
-    return vn_fail(err, VN_UNSUPPORTED,
-                   "%s: %s is not supported; name a %s in its place, such as --%s %s", s->name,
-                   s->lacks[part], parts[part].name, parts[part].name, parts[part].example);
+    } named[VN_SCHEDULER_ASPECTS] = {{"sampler", "ddim"}, {"grid", "trailing"}};
+    return vn_fail(err, VN_UNSUPPORTED, "%s: %s is not supported; name another %s, such as `%s=%s`",
+                   s->name, s->unsupported[aspect], named[aspect].name, named[aspect].name,
+                   named[aspect].example);
 }
 
-vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_way *way, vn_err *err) {
+vn_status vn_scheduler_apply(const vn_scheduler *s, const vn_path *path, vn_sampling_setup *setup,
+                             vn_err *err) {
     char *last = NULL;
     if (!s->name[0]) return VN_OK;
-    if (!way->sampler && s->lacks[VN_SCHEDULER_SAMPLER][0])
+    if (!setup->sampler && s->unsupported[VN_SCHEDULER_SAMPLER][0])
         return refuse(s, VN_SCHEDULER_SAMPLER, err);
-    if (!way->grid && !way->sigmas && s->lacks[VN_SCHEDULER_GRID][0])
+    if (!setup->grid && !setup->sigmas && s->unsupported[VN_SCHEDULER_GRID][0])
         return refuse(s, VN_SCHEDULER_GRID, err);
-    if (!way->sampler) way->sampler = way->grid || way->sigmas ? s->sampler_elsewhere : s->sampler;
-    if (!way->grid && !way->sigmas) way->grid = s->grid;
+    if (!setup->sampler)
+        setup->sampler = setup->grid || setup->sigmas ? s->sampler_elsewhere : s->sampler;
+    if (!setup->grid && !setup->sigmas) setup->grid = s->grid;
     vn_choice sampler;
-    vn_status status = vn_choice_parse(way->sampler, &vn_samplers, &sampler, err);
+    vn_status status = vn_choice_parse(setup->sampler, &vn_samplers, &sampler, err);
     if (status) return status;
     const vn_sampler_row *row = (const vn_sampler_row *)sampler.row;
-    way->begin = choose_begin(path, row, way);
+    setup->begin = choose_begin(path, row, setup);
     status = clipping(s, row, &last, err);
-    if (!status && last && !(way->own = vn_guides_finish(way->guide, last)))
+    if (!status && last && !(setup->made_guide = vn_guides_finish(setup->guide, last)))
         status = vn_no_memory(err);
-    if (way->own) way->guide = way->own;
+    if (setup->made_guide) setup->guide = setup->made_guide;
     vn_free(last);
     return status;
 }

@@ -1,8 +1,8 @@
-/* eval_draw.c - which samples of a data set a model is measured on when it is not all of them. Data
+/* select.c - which samples of a data set a model is measured on when it is not all of them. Data
  * often lies sorted by class, so that its first samples are of one. Of every class its share is
  * drawn (to a whole number, by largest remainders), by the seed and without replacement, and read
  * in the data's own order. */
-#include "api/eval.h"
+#include "metric/metric.h"
 
 #include <stdlib.h>
 
@@ -68,8 +68,8 @@ static void mark(const share *s, uint64_t seed, const int64_t *places, int64_t *
     for (int64_t i = 0; i < s->take; i++) marked[places[s->begin + order[i]]] = true;
 }
 
-vn_status vn_eval_draw(const int32_t *labels, int64_t available, int64_t count, uint64_t seed,
-                       int64_t *index, vn_err *err) {
+vn_status vn_metric_select(const int32_t *labels, int64_t available, int64_t count, uint64_t seed,
+                           int64_t *index, vn_err *err) {
     int32_t first, last;
     find_range(labels, available, &first, &last);
     const int64_t classes = (int64_t)last - first + 1;

@@ -1,0 +1,44 @@
+/* guidance.h - a list of guides, opened (guidance_open.c), and what it needs while it makes a
+ * guided prediction (guidance.c). */
+#ifndef VN_GUIDANCE_H
+#define VN_GUIDANCE_H
+
+#include "guide/internal.h"
+
+#define VN_MAX_GUIDES 8
+
+/* The passes of one prediction, in the order in which they are run: those below `done` have
+ * been. */
+struct vn_plan {
+    int count, done, max;  /* passes named, run, allowed */
+    int64_t n;             /* rows of each */
+    bool full;             /* one was named beyond `max` */
+    vn_pass *pass;         /* [max] */
+    vn_estimate *estimate; /* [max], each [capacity,size] */
+};
+
+struct vn_guidance {
+    const vn_table *table;
+    const vn_denoiser *denoiser;
+    const vn_reward *reward;
+    double gamma;
+    int64_t capacity, n, rows_passed;
+    int count;
+    vn_guide guide[VN_MAX_GUIDES];
+    vn_guide_at at; /* of the sampling run; in a step, as at its first prediction */
+    vn_plan plan;
+    vn_perturb always;     /* in every pass through the main network */
+    vn_condition *null;    /* [capacity] */
+    double *spare;         /* [capacity] */
+    double *null_estimate; /* [2,size], x0 and eps; NULL unless it answers in double */
+    /* a batch of passes, [max,capacity] rows */
+    float *x, *raw, *direction, *variance, *strength;
+    vn_level *level, *to;
+    vn_condition *condition;
+    /* of the prediction that is being made: where the learned variance goes, or NULL; found: it
+     * holds that of some pass; settled: that of the conditional one */
+    float *wanted;
+    bool found, settled;
+};
+
+#endif

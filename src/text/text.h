@@ -1,0 +1,61 @@
+/* text.h - tokenizers: a text as numbers that a text encoder has rows for. They are read from the
+ * files that Hugging Face's `tokenizers` writes (tokenizer.json, or CLIP's vocab.json and
+ * merges.txt) and give its numbers, one for one; and there is one of bytes, which needs no file.
+ *
+ * A text passes through these parts, each a table of kinds:
+ *
+ *     added tokens     what stands for a token by itself, such as <|endoftext|>, is cut out
+ *     normalizers      NFC, lower case, ...: one text from another (normalise.c, charsmap.c)
+ *     pre-tokenizers   words, no token reaches from one to the next (split.c, pattern.c)
+ *     model            tokens of a word: BPE (bpe.c), Unigram (unigram.c), bytes (bytes.c)
+ *     post-processor   the tokens that begin and end every text (post.c)
+ *
+ * Files are untrusted: each number is checked before it is used, and what is not known is refused
+ * by name. */
+#ifndef VN_TEXT_H
+#define VN_TEXT_H
+
+#include "base/base.h"
+
+/* What `vane list tokenizers` shows: each begins with its vn_row. */
+extern const vn_table vn_text_models;
+
+/* Bytes of the longest text. */
+#define VN_TEXT_LONGEST (1 << 20)
+
+typedef struct vn_text vn_text;
+
+/* "bytes", or a folder with tokenizer.json, or vocab.json and merges.txt, and perhaps
+ * tokenizer_config.json. Close with vn_text_close. VN_BAD_FILE, VN_UNSUPPORTED, VN_IO and
+ * VN_NO_MEMORY name the file. */
+vn_status vn_text_open(const char *source, vn_text **out, vn_err *err);
+void vn_text_close(vn_text **t);
+
+/* The row of its model. */
+const vn_row *vn_text_row(const vn_text *t);
+/* Ids are 0 .. size - 1, perhaps with gaps. */
+int32_t vn_text_size(const vn_text *t);
+/* The token's letters as its file has them, owned by the tokenizer; NULL: there is none. */
+const char *vn_text_token(const vn_text *t, int32_t id);
+/* The id that fills up short texts, -1 if no file says one; *left: whether it goes before them. */
+int32_t vn_text_pad(const vn_text *t, bool *left);
+/* How many tokens every text begins and ends with, together. */
+int64_t vn_text_framing(const vn_text *t);
+
+/* Ids that grow; zero-initialise to open. */
+typedef struct vn_ids {
+    int32_t *at;
+    size_t count, capacity;
+    bool failed; /* no memory */
+} vn_ids;
+void vn_ids_add(vn_ids *ids, int32_t id);
+void vn_ids_free(vn_ids *ids);
+
+/* Appends the tokens of a text, UTF-8, to *out. length > 0: at most so many, those that begin and
+ * end a text kept; it is at least vn_text_framing. *whole (or NULL): how many there are without it.
+ * One thread at a time. VN_BAD_ARGUMENT: no UTF-8, or too long; VN_BAD_FILE: the files have no
+ * token for a part of the text, nor one for what is unknown. */
+vn_status vn_text_encode(vn_text *t, const char *text, int64_t length, vn_ids *out, int64_t *whole,
+                         vn_err *err);
+
+#endif

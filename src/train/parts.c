@@ -1,0 +1,137 @@
+/* parts.c - the networks of a training: what a setup may say of them, and the frozen ones, which
+ * are opened from model directories and only read. */
+#include "train/internal.h"
+
+#include <string.h>
+
+const char *vn_part_folder(const vn_train_part *part, int i) {
+    return i == 0 ? vn_net_get_row(part->net)->folder : part->name;
+}
+
+int vn_part_find(const vn_train_setup *s, const char *name) {
+    if (!name) return 0;
+    for (int i = 0; i < s->parts; i++)
+        if (s->part[i].name && strcmp(s->part[i].name, name) == 0) return i;
+    return -1;
+}
+
+int vn_part_loss_of(const vn_train_setup *s, int i) {
+    return s->part[i].frozen ? -1 : vn_objective_loss_of(s->objective, s->part[i].name);
+}
+
+size_t vn_part_base(const vn_train_setup *s, int i) {
+    size_t base = 0;
+    for (int k = 0; k < i; k++)
+        if (!s->part[k].frozen) base += vn_weights_floats(vn_net_weights(s->part[k].net));
+    return base;
+}
+
+double vn_parts_bytes(const vn_train_setup *s, int sums) {
+    double bytes = 0;
+    for (int i = 0; i < s->parts; i++) {
+        const vn_train_part *p = &s->part[i];
+        const vn_weights *w = vn_net_weights(p->net);
+        const int arrays = 3 + !p->no_average + sums; /* values, two moments, average, gradients */
+        bytes += p->frozen ? (double)vn_weights_bytes(w)
+                           : (double)arrays * sizeof(float) * (double)vn_weights_floats(w);
+    }
+    return bytes;
+}
+
+/* ---- what may be said ------------------------------------------------------------------------ */
+
+/* A name is a folder's too. */
+static bool is_name(const char *text) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+    const size_t n = text ? strlen(text) : 0;
+    return n >= 1 && n <= 40 && strspn(text, letters) == n;
+}
+
+static vn_status check_part(const vn_train_setup *s, int i, vn_err *err) {
+    static const char *const taken[] = {"state", "scheduler", "previews"};
+    const vn_train_part *p = &s->part[i];
+    if ((i > 0 || p->name) && !is_name(p->name))
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "part %d is called \"%.60s\": a name is of 1 to 40 small letters, digits, _ "
+                       "and -",
+                       i, p->name ? p->name : "");
+    for (size_t k = 0; k < VN_COUNT(taken) && i > 0; k++)
+        if (strcmp(taken[k], p->name) == 0)
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "a part cannot be called %s: a run has a folder of this name", p->name);
+    for (int k = 0; k < i; k++)
+        if (strcmp(vn_part_folder(&s->part[k], k), p->name) == 0 || vn_part_find(s, p->name) < i)
+            return vn_fail(err, VN_BAD_ARGUMENT, "two parts are called %s", p->name);
+    if (p->frozen && i == 0)
+        return vn_fail(err, VN_BAD_ARGUMENT, "the first part is what is trained: it is not frozen");
+    if (p->frozen && !p->weights)
+        return vn_fail(err, VN_BAD_ARGUMENT, "%s is frozen and has no file of weights", p->name);
+    if (p->lr < 0)
+        return vn_fail(err, VN_BAD_ARGUMENT,
+                       "the learning rate of %s is %g times the run's: less "
+                       "than 0",
+                       p->name ? p->name : "the first part", p->lr);
+    return VN_OK;
+}
+
+/* Every loss has something to train. */
+static vn_status check_losses(const vn_train_setup *s, vn_err *err) {
+    const int losses = vn_objective_losses(s->objective);
+    bool trains[VN_OBJECTIVE_LOSSES] = {false};
+    for (int i = 0; i < s->parts; i++)
+        if (!s->part[i].frozen) trains[vn_part_loss_of(s, i)] = true;
+    for (int k = 0; k < losses; k++) {
+        if (trains[k]) continue;
+        if (k == 0) return vn_fail(err, VN_BAD_ARGUMENT, "the first loss trains no part");
+        return vn_fail(err, VN_BAD_ARGUMENT, "the objective trains a part %s, and there is none",
+                       vn_objective_loss_part(s->objective, k));
+    }
+    return VN_OK;
+}
+
+vn_status vn_parts_check(const vn_train_setup *s, vn_err *err) {
+    vn_status status = VN_OK;
+    if (s->parts < 1 || s->parts > VN_TRAIN_PARTS)
+        return vn_fail(err, VN_BAD_ARGUMENT, "a training of %d parts: there may be 1 to %d",
+                       s->parts, VN_TRAIN_PARTS);
+    for (int i = 0; i < s->parts && !status; i++) status = check_part(s, i, err);
+    return status ? status : check_losses(s, err);
+}
+
+/* ---- frozen parts ---------------------------------------------------------------------------- */
+
+vn_status vn_parts_read_types(const vn_train_setup *s, vn_err *err) {
+    vn_status status = VN_OK;
+    for (int i = 0; i < s->parts && !status; i++)
+        if (s->part[i].frozen)
+            status = vn_store_read_types(s->part[i].weights, vn_net_weights(s->part[i].net),
+                                         s->device->row, err);
+    return status;
+}
+
+static vn_status open_frozen(const vn_model_dir *d, vn_train_part *out, vn_err *err) {
+    const char *path = NULL;
+    vn_status status = vn_model_dir_weights(d, &path, err);
+    if (!status && (status = vn_net_open(d->config, &out->net, err)) != VN_OK)
+        vn_fail_in(err, "%s", d->path);
+    if (status) return status;
+    out->weights = vn_strdup(path);
+    return out->weights ? VN_OK : vn_no_memory(err);
+}
+
+vn_status vn_train_open_frozen(const char *dir, const char *name, vn_train_part *out, vn_err *err) {
+    vn_model_dir d;
+    *out = (vn_train_part){.name = name, .frozen = true};
+    vn_status status = vn_model_dir_open(dir, &d, err);
+    if (status) return status;
+    status = open_frozen(&d, out, err);
+    vn_model_dir_close(&d);
+    if (status) vn_train_close_frozen(out);
+    return status;
+}
+
+void vn_train_close_frozen(vn_train_part *part) {
+    vn_net_close(&part->net);
+    vn_free((char *)part->weights);
+    *part = (vn_train_part){0};
+}

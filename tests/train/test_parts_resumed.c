@@ -1,0 +1,209 @@
+/* test_parts_resumed.c - two networks that are trained against each other beside a frozen one:
+ * killed at any step, or on another device, the training ends in the same bits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "support/guarded.h"
+#include "support/scratch.h"
+#include "train/support_parts.h"
+
+/* ---- a kill at any step ---------------------------------------------------------------------- */
+
+static const char generator_text[] =
+    "{\"_class_name\": \"VaneMLP\", \"dimension\": 2, \"width\": 16, \"layers\": 2, "
+    "\"time_features\": 8, \"num_class_embeds\": 3, \"dropout\": 0.3}";
+static const char critic_text[] =
+    "{\"_class_name\": \"VaneMLP\", \"dimension\": 2, \"width\": 8, \"layers\": 1, "
+    "\"time_features\": 4, \"dropout\": 0.2}";
+
+/* A model directory for the teacher, of a network like the generator's. */
+static void make_teacher(void) {
+    vn_err err = {0};
+    vn_net *net = open_net(NULL, generator_text);
+    const vn_train_part part = {.net = net};
+    const vn_model_parts parts = {
+        .pipeline = "DDPMPipeline", .folder = "model", .config = vn_net_config(net)};
+    vn_status status = vn_store_save_model("taught", &parts, &err);
+    if (!status) status = vn_train_create("taught", 1, &part, 77, &err);
+    if (status) fail_msg("%s", err.text);
+    vn_net_close(&net);
+}
+
+static void open_generator(job *j, int64_t microbatches) {
+    vn_err err = {0};
+    if (!vn_is_dir("taught")) make_teacher();
+    job_open(j, "generator", 2, microbatches);
+    j->part[0] = (vn_train_part){.net = open_net(NULL, generator_text)};
+    j->part[1] = (vn_train_part){.name = "critic", .net = open_net(NULL, critic_text), .lr = 2};
+    if (vn_train_open_frozen("taught", "teacher", &j->part[2], &err)) fail_msg("%s", err.text);
+    j->setup.parts = 3;
+    j->setup.lr = 0.01;
+    j->setup.save_every = 3;
+}
+
+static char *state_of(size_t *size) {
+    return scratch_read("run/state/train.safetensors", size);
+}
+
+/* Whether two states have the same numbers; what they say of seconds is another each time. */
+static void assert_same_state(const char *a, size_t size_a, const char *b, size_t size_b) {
+    uint64_t head_a, head_b;
+    memcpy(&head_a, a, sizeof head_a);
+    memcpy(&head_b, b, sizeof head_b);
+    const char *numbers_a = a + 8 + head_a, *numbers_b = b + 8 + head_b;
+    const size_t n = size_a - 8 - head_a;
+    assert_int_equal(n, size_b - 8 - head_b);
+    assert_true(n > 4096);
+    assert_memory_equal(numbers_a, numbers_b, n);
+}
+
+static int dies_at;
+
+static int die(void *user, const vn_progress *p) {
+    (void)user;
+    if (p->done >= (int64_t)dies_at * 32) _exit(9);
+    return 0;
+}
+
+/* In a process that dies after so many steps, without a word. */
+static void train_and_die(int64_t microbatches, int steps) {
+    int status = 0;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        job j;
+        vn_err err = {0};
+        dies_at = steps;
+        open_generator(&j, microbatches);
+        j.watch.progress = die;
+        _exit(vn_train_run(&j.setup, NULL, &err) ? 1 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 9);
+}
+
+/* A rank that is alone counts what it is asked to add. */
+static vn_status sum_of_one(void *self, float *x, size_t n, vn_err *err) {
+    (void)x, (void)err;
+    *(size_t *)self += n;
+    return VN_OK;
+}
+
+static vn_status agree_of_one(void *self, int64_t *least, vn_err *err) {
+    (void)self, (void)least, (void)err;
+    return VN_OK;
+}
+
+/* row NULL: on the CPU; else on such a device, as one rank of one. */
+static char *train_generator(int64_t microbatches, const vn_device_row *row, size_t *size) {
+    job j;
+    vn_err err = {0};
+    vn_trained result;
+    size_t added = 0;
+    const vn_ranks ranks = {.count = 1, .self = &added, .sum = sum_of_one, .agree = agree_of_one};
+    open_generator(&j, microbatches);
+    if (row) {
+        vn_device_close(&j.device);
+        assert_int_equal(vn_device_open(row, NULL, NULL, &j.device, &err), VN_OK);
+        j.setup.ranks = &ranks;
+    }
+    if (vn_train_run(&j.setup, &result, &err)) fail_msg("%s", err.text);
+    assert_int_equal(result.step, STEPS);
+    /* gradients and losses of both parts: the first's in each step, the critic's in each second */
+    if (row)
+        assert_int_equal(added,
+                         STEPS * (1 + vn_weights_floats(vn_net_weights(j.part[0].net))) +
+                             STEPS / 2 * (1 + vn_weights_floats(vn_net_weights(j.part[1].net))));
+    job_close(&j);
+    return state_of(size);
+}
+
+static void create_generator(int64_t microbatches) {
+    job j;
+    open_generator(&j, microbatches);
+    job_create(&j);
+    job_close(&j);
+}
+
+static void a_killed_training_ends_in_the_same_bits(void **state) {
+    (void)state;
+    static const int kills[] = {1, 4, 5, 9, 11};
+    for (int64_t microbatches = 1; microbatches <= 4; microbatches *= 4) {
+        size_t size, other;
+        create_generator(microbatches);
+        char *whole = train_generator(microbatches, NULL, &size);
+        for (size_t i = 0; i < VN_COUNT(kills); i++) {
+            create_generator(microbatches);
+            train_and_die(microbatches, kills[i]);
+            char *resumed = train_generator(microbatches, NULL, &other);
+            assert_same_state(whole, size, resumed, other);
+            free(resumed);
+        }
+        /* twice in a run */
+        create_generator(microbatches);
+        train_and_die(microbatches, 4);
+        train_and_die(microbatches, 10);
+        char *resumed = train_generator(microbatches, NULL, &other);
+        assert_same_state(whole, size, resumed, other);
+        free(resumed);
+        free(whole);
+    }
+}
+
+static void another_device_has_the_same_bits(void **state) {
+    (void)state;
+    const vn_device_row row = guarded_row(vn_cpu_row_at(0), 0, NULL);
+    size_t size, other;
+    create_generator(2);
+    char *here = train_generator(2, NULL, &size);
+    create_generator(2);
+    char *there = train_generator(2, &row, &other);
+    assert_same_state(here, size, there, other);
+    free(here);
+    free(there);
+}
+
+/* Each part's folder is a network's, and what trains is what is in it. */
+static void each_part_has_a_folder(void **state) {
+    (void)state;
+    static const char *const folders[] = {"run/model", "run/critic"};
+    size_t size, first;
+    create_generator(1);
+    char *before = scratch_read("run/critic/diffusion_pytorch_model.safetensors", &first);
+    free(train_generator(1, NULL, &size));
+    char *after = scratch_read("run/critic/diffusion_pytorch_model.safetensors", &size);
+    assert_true(size != first || memcmp(before, after, size) != 0);
+    free(before);
+    free(after);
+    for (size_t i = 0; i < VN_COUNT(folders); i++) {
+        vn_model_dir d;
+        vn_net *net;
+        vn_err err = {0};
+        const char *weights;
+        if (vn_model_dir_open(folders[i], &d, &err)) fail_msg("%s", err.text);
+        assert_int_equal(vn_net_open(d.config, &net, &err), VN_OK);
+        assert_int_equal(vn_model_dir_weights(&d, &weights, &err), VN_OK);
+        float *values = vn_alloc(vn_weights_floats(vn_net_weights(net)), sizeof *values);
+        assert_int_equal(vn_store_load_weights(weights, vn_net_weights(net), values, NULL, &err),
+                         VN_OK);
+        vn_free(values);
+        vn_net_close(&net);
+        vn_model_dir_close(&d);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_training_ends_in_the_same_bits),
+        cmocka_unit_test(another_device_has_the_same_bits),
+        cmocka_unit_test(each_part_has_a_folder),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
