@@ -35,7 +35,7 @@ static const vn_param params[] = {
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
     if (c->value[LIMIT] >= 0 || c->value[LIMIT] == FOR_THE_SIZE) return VN_OK;
-    return vn_fail(err, VN_BAD_ARGUMENT, "apg: r=%g is no norm", c->value[LIMIT]);
+    return vn_fail(err, VN_BAD_ARGUMENT, "apg: r=%g is not a norm", c->value[LIMIT]);
 }
 
 static double limit_of(const vn_guide *g) {
@@ -43,14 +43,14 @@ static double limit_of(const vn_guide *g) {
     return r == FOR_THE_SIZE ? SDXL_LIMIT * sqrt((double)g->denoiser->size / SDXL_NUMBERS) : r;
 }
 
-/* For one sample: shift [size] = D_perpendicular + eta D_parallel. memory [size] holds D before its
+/* For one sample: shift [size] = D_perpendicular + eta D_parallel. momentum [size] is D before its
  * norm was bounded; in: that of the evaluation before, out: that of this one. */
 static void project(const double *v, double limit, size_t size, const float *c, const float *u,
-                    float *memory, float *shift) {
+                    float *momentum, float *shift) {
     double dd = 0, dc = 0, cc = 0;
     for (size_t j = 0; j < size; j++) {
-        const double delta = (double)c[j] - (double)u[j] + v[BETA] * (double)memory[j];
-        memory[j] = (float)delta;
+        const double delta = (double)c[j] - (double)u[j] + v[BETA] * (double)momentum[j];
+        momentum[j] = (float)delta;
         dd += delta * delta;
         dc += delta * (double)c[j];
         cc += (double)c[j] * (double)c[j];
@@ -58,22 +58,22 @@ static void project(const double *v, double limit, size_t size, const float *c, 
     const double scale = limit > 0 && dd > 0 ? fmin(1, limit / sqrt(dd)) : 1;
     const double along = cc > 0 ? (1 - v[ETA]) * dc / cc : 0;
     for (size_t j = 0; j < size; j++)
-        shift[j] = (float)(scale * ((double)memory[j] - along * (double)c[j]));
+        shift[j] = (float)(scale * ((double)momentum[j] - along * (double)c[j]));
 }
 
 static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *p, vn_estimate *out) {
     const size_t size = (size_t)g->denoiser->size;
     const vn_estimate *c, *u;
-    float *memory = g->slot[0], *shift = g->slot[1];
+    float *momentum = g->slot[0], *shift = g->slot[1];
     if (!vn_conditional_and_null(g, at, p, out, &c, &u)) return;
     for (size_t row = 0; row < (size_t)at->n * size; row += size)
-        project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, memory + row,
+        project(g->choice.value, limit_of(g), size, c->x0 + row, u->x0 + row, momentum + row,
                 shift + row);
     vn_shift_estimate(at, g->denoiser->size, shift, at->gamma - 1, out);
 }
 
 const vn_guide_row vn_apg_guide = {
-    .row = {"apg", "CFG with memory, a largest norm and less along the prediction itself",
+    .row = {"apg", "CFG with momentum, a bounded norm, and less along the conditional prediction",
             "2410.02416", params},
     .stage = VN_GUIDE_RULE,
     .needs = VN_NEEDS_NULL | VN_NEEDS_CONDITION,

@@ -3,8 +3,8 @@
  *
  *     x0 = x0_u + lambda (x0_c - x0_u)      eps = eps_u
  *
- * --guidance is the paper's lambda, meant for [0,1]: 0.6 does what CFG's 7.5 does. 1 is not the
- * conditional model here, so nothing that changes gamma or the prediction goes with it. */
+ * G is the paper's lambda, meant for [0,1]: 0.6 does what CFG's 7.5 does. 1 is not the
+ * conditional model here, so it cannot be combined with what changes gamma or the prediction. */
 #include "guide/internal.h"
 
 static bool wants_conditional(const vn_guide_at *at) {

@@ -3,15 +3,15 @@
  * velocity is learnt least well:
  *
  *     s = <c,u> / (|u|^2 + 1e-8)
- *     v = s u + gamma (c - s u),   0 in the first part of the steps
+ *     v = s u + gamma (c - s u),   0 in the first steps
  *
- * A step belongs to the first part if it ends within it. Where gamma is 1, the result is the
- * conditional prediction in all steps. */
+ * Those are the steps that end within the fraction `zero` of all. Where gamma is 1, the result is
+ * the conditional prediction in every step. */
 #include "guide/internal.h"
 
 enum { ZERO };
 static const vn_param params[] = {
-    {"zero", "part of the steps, from the first on, with velocity 0", 0.04, 0, 1, 0, NULL},
+    {"zero", "fraction of the steps, from the first on, with velocity 0", 0.04, 0, 1, 0, NULL},
     {0},
 };
 

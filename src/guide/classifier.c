@@ -51,13 +51,13 @@ bool vn_guide_classify(vn_guide *g, const vn_guide_at *at, const float *x, const
     const vn_denoiser *d = g->denoiser;
     for (int64_t i = 0; i < at->n; i++)
         g->condition[i] = at->condition[i] == VN_CONDITION_NULL ? 0 : at->condition[i];
-    const vn_classify question = {.n = at->n,
-                                  .x = x,
-                                  .level = level,
-                                  .condition = g->condition,
-                                  .log_probability = log_probability,
-                                  .shift = shift};
-    g->status = d->classify(d->self, &question, &g->err);
+    const vn_classify query = {.n = at->n,
+                               .x = x,
+                               .level = level,
+                               .condition = g->condition,
+                               .log_probability = log_probability,
+                               .shift = shift};
+    g->status = d->classify(d->self, &query, &g->err);
     for (int64_t i = 0; i < at->n && !g->status; i++) {
         if (at->condition[i] != VN_CONDITION_NULL) continue;
         if (log_probability) log_probability[i] = 0;

@@ -1,5 +1,5 @@
 /* compose.c - several conditions at once (2206.01714): each adds w (c_i - u) to the prediction, so
- * that with plain CFG it is
+ * that with cfg it is
  *
  *     u + gamma (c - u) + w_1 (c_1 - u) + w_2 (c_2 - u) + ...
  *

@@ -13,7 +13,7 @@
 
 enum { PERCENTILE, BOUND = VN_PARAM_NOISE + 1, MOST };
 static const vn_param params[] = {
-    {"percentile", "part of |x0| that is not clipped", 0.995, 0, 1, 0, NULL},
+    {"percentile", "fraction of |x0| that is not clipped", 0.995, 0, 1, 0, NULL},
     VN_NOISE_PARAM,
     {"bound", "of the data: where it should stay; no threshold is below it", 1, 1e-6, 1e9, 0, NULL},
     {"most", "nor is any above this (diffusers' sample_max_value)", 1e9, 1e-6, 1e9, 0, NULL},

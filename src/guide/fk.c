@@ -7,8 +7,8 @@
  *     sum          lambda (r_0 + .. + r_k)
  *
  * and the last potential divides by all before it, so that their product is r(x0)^lambda for each
- * of the three. Resampling is adaptive: where the effective sample size is below the part `ess` of
- * the population, and once more at the end.
+ * of the three. Resampling is adaptive: where the effective sample size is below the fraction `ess`
+ * of the population, and once more at the end.
  *
  * x0-hat is that of the guided prediction from which the step is made; it weighs the state after
  * that step. With max and sum the same reward counts in every step: use `every`, so that they weigh
@@ -23,17 +23,19 @@ enum { DIFFERENCE, MAX, SUM };
 static const vn_param params[] = {
     {"lambda", "exponent of the reward", 1, -1e6, 1e6, 0, NULL},
     {"potential",
-     "what a step weighs: the reward's change, its largest value so far, or its sum so far",
+     "what a step's weight is of: the reward's change, its largest value so far, or its sum",
      DIFFERENCE, 0, 2, 1, "difference|max|sum"},
-    {"ess", "resample where fewer than this part of a population counts", 0.5, 0, 1, 0, NULL},
+    {"ess", "resample where the effective sample size is below this fraction of the population",
+     0.5, 0, 1, 0, NULL},
     {"every", "steps from one weighing to the next", 1, 1, 1e5, 1, NULL},
     {0},
 };
 
-/* Slots. REWARD: log rewards [n]. Then one number a row: SO_FAR, the last, largest or summed log
- * reward; PRODUCT and REST, the sum of the log potentials so far as a float and what it leaves,
- * because the sum grows with the number of steps and is subtracted at the end. */
-enum { REWARD, SO_FAR, PRODUCT, REST, SLOTS };
+/* Slots. REWARD: log rewards [n]. The others have one number a row, its first: SO_FAR, the last,
+ * largest or summed log reward; LOG_SUM, the sum of the log potentials so far as a float, and
+ * ROUNDED_OFF, its rounding error. The sum grows with the number of steps and is subtracted at the
+ * end, so that a float alone would lose digits. */
+enum { REWARD, SO_FAR, LOG_SUM, ROUNDED_OFF, SLOTS };
 
 static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     (void)d;
@@ -41,16 +43,16 @@ static vn_status check(const vn_choice *c, const vn_denoiser *d, vn_err *err) {
     return vn_fail(err, VN_BAD_ARGUMENT, "fk: lambda=0 has no effect");
 }
 
-static double product(const vn_guide *g, int64_t row) {
-    return (double)g->slot[PRODUCT][row] + (double)g->slot[REST][row];
+static double log_sum(const vn_guide *g, int64_t row) {
+    return (double)g->slot[LOG_SUM][row] + (double)g->slot[ROUNDED_OFF][row];
 }
 
-static void set_product(vn_guide *g, int64_t row, double value) {
-    g->slot[PRODUCT][row] = (float)value;
-    g->slot[REST][row] = (float)(value - (double)g->slot[PRODUCT][row]);
+static void set_log_sum(vn_guide *g, int64_t row, double value) {
+    g->slot[LOG_SUM][row] = (float)value;
+    g->slot[ROUNDED_OFF][row] = (float)(value - (double)g->slot[LOG_SUM][row]);
 }
 
-/* The log reward that enters a particle's next potential: the last one, the largest or the sum. */
+/* The log reward that a particle's potential is made of: the last one, the largest or the sum. */
 static float accumulate(const vn_guide *g, const vn_guide_at *at, float before, float reward) {
     switch ((int)g->choice.value[POTENTIAL]) {
     case MAX: return at->step ? fmaxf(before, reward) : reward;
@@ -71,7 +73,7 @@ static void combine(vn_guide *g, const vn_guide_at *at, vn_plan *plan, vn_estima
         const double weight = g->choice.value[LAMBDA] * (double)potential;
         g->slot[SO_FAR][row] = now;
         g->log_weight[i] += weight;
-        set_product(g, row, product(g, row) + weight);
+        set_log_sum(g, row, log_sum(g, row) + weight);
     }
 }
 
@@ -81,7 +83,7 @@ static void resample(vn_guide *g, vn_population *p) {
         if (!vn_guide_reward(g, p->at, p->x, g->slot[REWARD], NULL)) return;
         for (int64_t i = 0; i < p->at->n; i++)
             g->log_weight[i] += g->choice.value[LAMBDA] * (double)g->slot[REWARD][i] -
-                                product(g, i * g->denoiser->size);
+                                log_sum(g, i * g->denoiser->size);
     }
     vn_population_resample(g, p, end ? 1 : g->choice.value[ESS]);
 }

@@ -24,7 +24,8 @@
 
 enum { ESS };
 static const vn_param params[] = {
-    {"ess", "resample where fewer than this part of a population counts", 0.95, 0, 1, 0, NULL},
+    {"ess", "resample where the effective sample size is below this fraction of the population",
+     0.95, 0, 1, 0, NULL},
     {0},
 };
 

@@ -8,16 +8,17 @@
 
 /* ---- which guides, and which of them go together --------------------------------------------- */
 
-/* Whether `b` would undo what `a` computes. */
+/* Whether `a` is right for one rule alone, and `b` is another rule or changes its prediction. */
 static bool spoils(const vn_guide_row *b, const vn_guide_row *a) {
     return a->only_with && b->stage != VN_GUIDE_STRENGTH && strcmp(b->row.name, a->only_with) != 0;
 }
 
-/* Whether `b` changes gamma or the prediction, which a rule that is `exclusive` does not allow. */
+/* Whether `b` changes gamma or the prediction, which `a` does not allow. */
 static bool intrudes(const vn_guide_row *b, const vn_guide_row *a) {
     return a->exclusive && (b->strength || b->combine);
 }
 
+/* Whether `b` changes the levels, and `a` needs them unchanged. */
 static bool reroutes(const vn_guide_row *b, const vn_guide_row *a) {
     return b->route && (a->needs & VN_NEEDS_ROUTE);
 }

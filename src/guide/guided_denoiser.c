@@ -1,6 +1,6 @@
-/* guided_denoiser.c - a list of guides as a denoiser: a frozen teacher may be a guided one, and who
- * learns from it need not know. Guidance acts at one level at a time, so a batch goes through in
- * runs of rows that follow each other at one level: one row at a time where all levels differ. */
+/* guided_denoiser.c - a list of guides as a denoiser, such as a frozen teacher that is guided.
+ * Guidance acts at one level at a time, so a batch is split into groups of neighbouring rows at one
+ * level: one row at a time where all levels differ. */
 #include "guide/internal.h"
 
 typedef struct guided {
@@ -14,8 +14,8 @@ static bool same_level(const vn_level *a, const vn_level *b) {
     return a->t == b->t && a->alpha == b->alpha && a->sigma == b->sigma;
 }
 
-/* Rows from `row` on that go together. */
-static int64_t run_of(const guided *g, const vn_query *q, int64_t row) {
+/* How many rows from `row` on make a group. */
+static int64_t group_of(const guided *g, const vn_query *q, int64_t row) {
     int64_t n = 1;
     while (n < g->capacity && row + n < q->n && same_level(&q->level[row], &q->level[row + n]) &&
            (!q->to || same_level(&q->to[row], &q->to[row + n])))
@@ -27,7 +27,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     guided *g = self;
     vn_status status = VN_OK;
     for (int64_t row = 0, n; row < q->n && !status; row += n) {
-        n = run_of(g, q, row);
+        n = group_of(g, q, row);
         const vn_request request = {.x = q->x + row * g->size, .level = &q->level[row]};
         vn_guidance_begin(g->guidance, n, (uint64_t)row, q->condition + row);
         vn_guidance_step(g->guidance, 0, 1, 0, q->to ? &q->to[row] : &vn_level_clean);
@@ -56,7 +56,8 @@ static vn_status open_guided(guided *g, const vn_guidance_options *options, vn_e
     vn_status status = vn_guidance_open(options, &g->guidance, err);
     if (!status) status = vn_guidance_check_sampler(g->guidance, "a denoiser", 0, err);
     if (status) return status;
-    const size_t numbers = (size_t)(g->capacity * g->size); /* the guidance has taken more */
+    const size_t numbers =
+        (size_t)(g->capacity * g->size); /* no overflow: the guidance has taken more */
     g->estimate.x0 = vn_alloc_aligned(numbers, sizeof(float));
     g->estimate.eps = vn_alloc_aligned(numbers, sizeof(float));
     return g->estimate.x0 && g->estimate.eps ? VN_OK : vn_no_memory(err);

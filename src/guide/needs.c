@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-/* What `row` needs and the denoiser does not have, in words; NULL: nothing. lent: needs that are
- * met by something else. */
-static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned lent) {
+/* What `row` needs and there is not, in words; NULL: nothing. met: needs that are taken as met. */
+static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, unsigned met) {
     const vn_denoiser *d = m->denoiser;
-    const unsigned needs = row->needs & ~lent;
+    const unsigned needs = row->needs & ~met;
     if ((needs & VN_NEEDS_CONDITION) && !vn_conditions_count(&d->conditions)) return "conditions";
     if ((needs & VN_NEEDS_NULL) && !d->conditions.has_null) return "the null condition";
     if ((needs & VN_NEEDS_WEAK) && !(d->can & VN_CAN_WEAK)) return "a weak model";
@@ -23,7 +22,7 @@ static const char *lacking(const vn_guide_means *m, const vn_guide_row *row, uns
 }
 
 /* Needs that a user can meet by an option, whatever the model is. */
-#define LENT (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
+#define USER_CAN_MEET (VN_NEEDS_WEAK | VN_NEEDS_REWARD)
 
 /* The kinds of guide that the message lists: rules, which use G; guides that act at G = 1 too; and
  * those that only change what others do. */
@@ -39,7 +38,7 @@ static use use_of(const vn_guide_row *row) {
 /* Whether the guide, with its defaults, can guide this model. */
 static bool can_guide(const vn_guide_means *m, const vn_guide_row *row) {
     vn_choice c;
-    return !lacking(m, row, LENT) && !vn_choice_parse(row->row.name, m->table, &c, NULL) &&
+    return !lacking(m, row, USER_CAN_MEET) && !vn_choice_parse(row->row.name, m->table, &c, NULL) &&
            (!row->check || !row->check(&c, m->denoiser, NULL));
 }
 
@@ -50,7 +49,7 @@ static void list_guides(const vn_guide_means *m, use as, const char *before, cha
     for (size_t i = 0; i < m->table->count; i++) {
         const vn_guide_row *row = (const vn_guide_row *)vn_table_row(m->table, i);
         if (use_of(row) != as || !can_guide(m, row)) continue;
-        const unsigned beside = row->needs & LENT &
+        const unsigned beside = row->needs & USER_CAN_MEET &
                                 ~((m->denoiser->can & VN_CAN_WEAK) ? VN_NEEDS_WEAK : 0) &
                                 ~(m->reward || m->denoiser->classify ? VN_NEEDS_REWARD : 0);
         const size_t used = strlen(text);

@@ -29,9 +29,9 @@ enum { SCALE, FIRST = VN_PARAM_FIRST, LAST = VN_PARAM_LAST, START, STOP, OWN };
      -1, -1, MAX_LAYER, 1, NULL},                      \
     {"last", "last layer perturbed; -1: the first alone",   \
      -1, -1, MAX_LAYER, 1, NULL},                      \
-    {"start", "part of the steps after which it acts",      \
+    {"start", "fraction of the steps after which it acts",      \
      start, 0, 1, 0, NULL},                                 \
-    {"stop", "part of the steps after which it stops",      \
+    {"stop", "fraction of the steps after which it stops",      \
      stop, 0, 1, 0, NULL}
 
 static const vn_param pag_params[] = {PARAMS(3, 0, 1), {0}};

@@ -1,6 +1,6 @@
 /* population.c - resampling for sequential Monte Carlo among the samples of a batch. The samples of
- * one label are one population; a guide keeps their log weights, and here copies of samples with
- * large weights replace those with small ones:
+ * one condition are one population; a guide keeps their log weights, and here copies of samples
+ * with large weights replace those with small ones:
  *
  *     ESS = (sum of w)^2 / sum of w^2, out of K         how many equal samples these are worth
  *     sample i survives floor or ceil of K w_i times    systematic resampling (Carpenter et al.
@@ -13,8 +13,8 @@
 #include <math.h>
 
 typedef struct particle_weights {
-    int64_t count, first; /* samples, and the first of them */
-    double top, sum, sum2;
+    int64_t count, first;  /* samples, and the first of them */
+    double top, sum, sum2; /* the largest log weight; sums of exp(log weight - top), and squares */
 } particle_weights;
 
 static particle_weights weigh(const vn_guide_at *at, const double *log_weight, int32_t label) {
@@ -33,8 +33,8 @@ static particle_weights weigh(const vn_guide_at *at, const double *log_weight, i
     return w;
 }
 
-/* places[i]: in how many places sample i survives. Counts how many of the points u, u + 1, .. lie
- * in sample i's part of a line of length K, which is as long as K w_i. */
+/* places[i]: how many places sample i gets. The samples lie one after another on a line of length
+ * K, each as long as K w_i; places[i] counts the points u, u + 1, .. that lie in sample i. */
 static void share_out(const vn_guide_at *at, const particle_weights *w, int32_t label,
                       const double *log_weight, int32_t *places) {
     const double u = vn_random_double(at->seed, VN_STREAM_SELECT, at->first + (uint64_t)w->first,

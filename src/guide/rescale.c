@@ -5,8 +5,8 @@
  *     phi pred std(c)/std(pred) + (1 - phi) pred
  *
  * The result depends on the space. The paper's network predicts v, and programs apply the rule to
- * whatever their network predicts; so does vane, to the model's own kind of output (--predict). A
- * prediction that is constant is left as it is. */
+ * whatever their network predicts; so does vane, to the model's own prediction. One
+ * that is constant is left as it is. */
 #include "guide/internal.h"
 
 #include <math.h>

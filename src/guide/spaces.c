@@ -4,12 +4,12 @@
  * A prediction is kept as an estimate (x0, eps). A rule whose weights sum to 1 is computed on both
  * and is the same in every space. One that measures (norms, dot products), or whose weights sum to
  * something else, is defined in the space of its paper, raw = p x0 + q eps (vn_coefficients). Its
- * result wa a + wb b in that space is the estimate
+ * result wa a + wb b in that space (wa, wb: the weights of a and b) is the estimate
  *
  *     x0 = wa x0_a + wb x0_b + (1 - wa - wb) x0_x x        x0_x x: the x0 of raw = 0
  *
- * and likewise eps. So a rule comes down to two numbers a sample, wa and wb. Sums are in double, in
- * the order of the elements. */
+ * and likewise eps. So all that such a rule computes for a sample is wa and wb. Sums are in double,
+ * in the order of the elements. */
 #include "guide/internal.h"
 
 #include <math.h>

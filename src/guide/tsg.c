@@ -4,8 +4,8 @@
  *     D(x, t~) + gamma (D(x, t) - D(x, t~))        t~ = t + scale t^power n,   n ~ N(0,1)
  *
  * The paper adds s t^a n to the network's embedding of t, which a guide cannot change; here t
- * itself is changed. D is x0, and eps follows from it, because the eps of the wrong level is not
- * that of this one. n is one number for all samples of a step, drawn by the seed, because a pass
+ * itself is changed. D is x0, and eps follows from it, because eps at the wrong level is not
+ * eps at this one. n is one number for all samples of a step, drawn by the seed, because a pass
  * has one level. */
 #include "guide/internal.h"
 

@@ -178,7 +178,8 @@ static void set_io(const dit *d, vn_net_io *io) {
     vn_net_add_sample(io, true, c->in_channels);
     vn_net_add_time(io, 0);
     vn_net_add_denoised(io, c->out_channels);
-    if (!c->num_embeds_ada_norm) return; /* the null row alone is no choice */
+    if (!c->num_embeds_ada_norm)
+        return; /* with the null row alone there is nothing to condition on */
     vn_net_add_labels(io, c->num_embeds_ada_norm + 1);
     io->null_row = true;
 }
@@ -210,10 +211,10 @@ static vn_status open_dit(const json_t *config, void **self, vn_net_io *io, vn_e
 
 #define REGISTER_DEVIATION 0.02 /* as of the other embeddings */
 
-/* Sines, then cosines, of place / 10000^(i/quarter): 2 * quarter numbers. */
-static void encode_place(float *to, int64_t quarter, float place) {
+/* Sines, then cosines, of position / 10000^(i/quarter): 2 * quarter numbers. */
+static void encode_position(float *to, int64_t quarter, float position) {
     for (int64_t i = 0; i < quarter; i++) {
-        const double angle = (double)place / pow(10000, (double)i / (double)quarter);
+        const double angle = (double)position / pow(10000, (double)i / (double)quarter);
         to[i] = (float)sin(angle);
         to[quarter + i] = (float)cos(angle);
     }
@@ -230,22 +231,22 @@ static float tokens_per_unit_of(const dit *d, int64_t side) {
 static vn_node *positions(const vn_scope *s, const dit *d, int64_t side) {
     const int64_t half = d->width / 2;
     const float tokens_per_unit = tokens_per_unit_of(d, side);
-    float *place = vn_alloc((size_t)(side * half), sizeof *place);
+    float *line = vn_alloc((size_t)(side * half), sizeof *line);
     float *token = vn_alloc((size_t)(side * side * d->width), sizeof *token);
     vn_node *all = NULL;
-    if (place && token) {
+    if (line && token) {
         for (int64_t i = 0; i < side; i++)
-            encode_place(place + i * half, half / 2, (float)i / tokens_per_unit);
+            encode_position(line + i * half, half / 2, (float)i / tokens_per_unit);
         for (int64_t i = 0; i < side * side; i++) {
-            memcpy(token + i * d->width, place + i % side * half, (size_t)half * sizeof *place);
-            memcpy(token + i * d->width + half, place + i / side * half,
-                   (size_t)half * sizeof *place);
+            memcpy(token + i * d->width, line + i % side * half, (size_t)half * sizeof *line);
+            memcpy(token + i * d->width + half, line + i / side * half,
+                   (size_t)half * sizeof *line);
         }
         all = vn_const(s->g, VN_F32, VN_SHAPE(1, side * side, d->width), token);
     } else {
         vn_graph_fail(s->g, VN_NO_MEMORY, "out of memory");
     }
-    vn_free(place);
+    vn_free(line);
     vn_free(token);
     return all;
 }
@@ -401,14 +402,14 @@ static vn_node *feed_forward(const vn_scope *s, const dit *d, vn_node *x) {
     return vn_layer_linear(s, "net.2", vn_layer_dropout(s, h, d->config.dropout), hidden, d->width);
 }
 
-enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, STEERS };
+enum { SHIFT_1, SCALE_1, GATE_1, SHIFT_2, SCALE_2, GATE_2, MODULATIONS };
 
 static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
                       const vn_rope *rope) {
     vn_scope zero = vn_scope_in(s, "norm1"), attend = vn_scope_in(s, "attn1"),
              feed = vn_scope_in(s, "ff");
     zero.init = VN_LAYER_INIT_ZERO;
-    vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, STEERS * d->width);
+    vn_node *e = vn_layer_linear(&zero, "linear", c, d->width, MODULATIONS * d->width);
     if (!vn_perturbed(s, VN_ATTENTION_SKIPPED, NULL)) {
         vn_node *a =
             attention(&attend, d, modulated_norm(s, d, NULL, x, MODULATED_EPS, e, SHIFT_1), rope);
@@ -422,7 +423,7 @@ static vn_node *block(const vn_scope *s, const dit *d, vn_node *x, vn_node *c,
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-/* Whether images of this size can be had; fails the graph otherwise. */
+/* Whether it is for images of this size; fails the graph otherwise. */
 static bool check_size(const vn_scope *s, const dit *d, const vn_node *sample) {
     if (!sample) return false;
     const int64_t height = sample->shape.dim[1], width = sample->shape.dim[2],

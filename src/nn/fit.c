@@ -1,10 +1,10 @@
-/* fit.c - how many rows of a pass forward fit in so many bytes. What a pass takes grows almost in
- * proportion to its rows, so that a few plans find the number; nothing is taken to find it. */
+/* fit.c - how many rows of a forward pass fit in so many bytes. The memory of a pass is almost
+ * linear in its rows, so that a few plans find the number; no memory is taken to find it. */
 #include "nn/internal.h"
 
 enum { MAX_PLANS = 8 };
 
-/* Of a forward pass of so many rows. */
+/* The bytes of a forward pass of so many rows. */
 static vn_status planned(const vn_net *net, const vn_device *device, const vn_extent *extent,
                          int64_t rows, size_t *bytes, vn_err *err) {
     vn_net_spec spec = {.extent = *extent};
@@ -22,7 +22,7 @@ static vn_status planned(const vn_net *net, const vn_device *device, const vn_ex
     return status;
 }
 
-/* Where a line through what both ends take meets `bytes`, strictly between them. */
+/* Where the line through (fits, at_fits) and (over, at_over) meets `bytes`, strictly between. */
 static int64_t between(int64_t fits, size_t at_fits, int64_t over, size_t at_over, size_t bytes) {
     const double part = (double)(bytes - at_fits) / (double)(at_over - at_fits);
     const int64_t rows = fits + (int64_t)(part * (double)(over - fits));
@@ -31,12 +31,12 @@ static int64_t between(int64_t fits, size_t at_fits, int64_t over, size_t at_ove
 
 vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
                              size_t bytes, int64_t *rows, vn_err *err) {
-    const int64_t most = extent->batch;
-    int64_t fits = 1, over = most;
+    const int64_t all = extent->batch;
+    int64_t fits = 1, over = all;
     size_t at_fits = 0, at_over = 0, at = 0;
-    vn_status status = planned(net, device, extent, most, &at_over, err);
-    *rows = most;
-    if (status || at_over <= bytes || most <= 1) return status;
+    vn_status status = planned(net, device, extent, all, &at_over, err);
+    *rows = all;
+    if (status || at_over <= bytes || all <= 1) return status;
     status = planned(net, device, extent, 1, &at_fits, err);
     if (!status && at_fits > bytes) over = fits;
     for (int k = 0; k < MAX_PLANS && !status && over - fits > 1; k++) {

@@ -9,23 +9,23 @@
 
 /* ---- ports.c: what a network takes and gives ------------------------------------------------- */
 
-/* Adds a port to the io; "sample" comes first. */
+/* A network's `open` adds its ports to the io, beginning with "sample". */
 void vn_net_add_input(vn_net_io *io, vn_port port);
 void vn_net_add_output(vn_net_io *io, vn_port port);
 /* f32 [N,channels,H,W], or [N,channels] of points. */
 vn_port vn_port_of_sample(const char *name, bool image, int64_t channels);
 void vn_net_add_sample(vn_net_io *io, bool image, int64_t channels);
-/* "timestep" f32 [N]; below: of the table that it is a row of, 0: none. */
+/* "timestep" f32 [N]; below: how many rows the table has that it is an index of, 0: no table. */
 void vn_net_add_time(vn_net_io *io, int64_t below);
-/* "class_labels" i32 [N], rows of a table; 0: nothing. */
+/* "class_labels" i32 [N], indices of a table of so many rows; rows 0: adds nothing. */
 void vn_net_add_labels(vn_net_io *io, int64_t rows);
-/* "sample" of so many channels; where that is twice those it takes also its halves, "prediction"
- * and "variance". */
+/* The output "sample" of so many channels. Where they are twice those of the input "sample", also
+ * its halves as the outputs "prediction" and "variance". */
 void vn_net_add_denoised(vn_net_io *io, int64_t channels);
 
-/* Which output has the name; -1, with err set, if none. */
+/* The index of the output of this name; -1, with err set: there is none. */
 int vn_net_find_output(const vn_net *net, const char *name, vn_err *err);
-/* Height and width from the config where they are 0, and lengths that no input has made 0. */
+/* Sets height and width that are 0 to the config's, and lengths that no input has to 0. */
 void vn_net_complete(const vn_net *net, vn_extent *extent);
 
 /* ---- config.c: a JSON object into a struct, by a table of its keys --------------------------- */
@@ -88,7 +88,7 @@ vn_status vn_config_update(json_t *config, vn_err *err);
 
 #define VN_SCOPE_PATH 160
 
-/* The initial weights of layers other than norms, which begin at one and zero. */
+/* How the weights of layers are initialised, but for norms, which begin at one and zero. */
 typedef enum vn_layer_init {
     VN_LAYER_INIT_TORCH, /* as PyTorch's reset_parameters leaves them */
     /* uniform within sqrt(6 / (fan-in + fan-out)); biases zero, here and below */
@@ -110,13 +110,14 @@ typedef struct vn_scope {
     char path[VN_SCOPE_PATH];  /* "down_blocks.0.resnets.1" */
 } vn_scope;
 
-/* The scope of a child: path.child. Also the label of the nodes made next. */
+/* The scope of a child, whose path is path.child. */
 vn_scope vn_scope_in(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
-/* What the caller gives for an input of the network; NULL: it has none of the name. */
+/* The node of the network's input of this name; NULL: it has none. */
 vn_node *vn_scope_input(const vn_scope *s, const char *name);
-/* Gives an output of the network; one that it does not declare is left out. */
+/* Makes y the network's output of this name; nothing happens where it declares none. */
 void vn_scope_output(const vn_scope *s, const char *name, vn_node *y);
-/* Gives what vn_net_add_denoised declared: y is the output "sample", whole. */
+/* Makes y the outputs that vn_net_add_denoised declared: "sample" and, where there are, its
+ * halves. */
 void vn_scope_denoised(const vn_scope *s, vn_node *y);
 /* Refuses what cannot be built here, naming network and place. Returns NULL. */
 vn_node *vn_scope_fail(const vn_scope *s, const char *format, ...) VN_PRINTF(2, 3);
@@ -135,7 +136,7 @@ vn_node *vn_layer_conv3(const vn_scope *s, const char *name, vn_node *x, int64_t
 vn_node *vn_layer_conv1(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out,
                         bool bias);
 vn_node *vn_layer_linear(const vn_scope *s, const char *name, vn_node *x, int64_t in, int64_t out);
-/* With a function of the result. */
+/* The same, then the function `act`. */
 vn_node *vn_layer_linear_act(const vn_scope *s, const char *name, vn_node *x, int64_t in,
                              int64_t out, vn_fn act);
 vn_node *vn_layer_linear_if(const vn_scope *s, const char *name, vn_node *x, int64_t in,
@@ -239,8 +240,8 @@ typedef struct vn_attention_layer {
     double eps, output_scale;
 } vn_attention_layer;
 
-vn_node *vn_attention_block(const vn_scope *s, vn_node *x,
-                            const vn_attention_layer *a); /* self-attention over pixels, residual */
+/* self-attention over pixels, residual */
+vn_node *vn_attention_block(const vn_scope *s, vn_node *x, const vn_attention_layer *a);
 
 /* 3x3, stride 2 */
 vn_node *vn_downsample_conv(const vn_scope *s, vn_node *x, int64_t channels, int pad);
@@ -291,8 +292,8 @@ vn_node *vn_mlp_trunk(const vn_scope *s, vn_node *x, const vn_time *time, int64_
 /* What every block of one U-Net has in common. */
 typedef struct vn_unet_style {
     int64_t layers;
-    int64_t groups;   /* 0: null, which only skip and K blocks can do without */
-    int64_t head_dim; /* 0: null, one head */
+    int64_t groups;   /* 0: null in the config; only skip and K blocks allow it */
+    int64_t head_dim; /* 0: null in the config, one head */
     double eps, dropout;
     vn_fn act;
     bool scale_shift;
@@ -300,25 +301,25 @@ typedef struct vn_unet_style {
     bool resnet_downsample, resnet_upsample; /* of the attention blocks */
 } vn_unet_style;
 
-/* One level. Channels: `in` from the level before (going up: of the next level), `out` its own,
- * `prev` (up only) what comes in. */
+/* One level. Its channels on the way down: `in` of its input, `out` of its output. On the way up:
+ * `prev` of its input, `out` of its output, `in` of the output of the level after it. */
 typedef struct vn_unet_level {
     int64_t in, out, prev;
-    bool resize; /* all but the last */
+    bool resize; /* in all but the last level */
 } vn_unet_level;
 
 #define VN_UNET_MAX_LAYERS 32
 #define VN_UNET_MAX_SKIPS  (1 + VN_CONFIG_MAX_LIST * (VN_UNET_MAX_LAYERS + 1))
 
-/* What the levels pass on to each other. */
+/* What is handed on from level to level. */
 typedef struct vn_unet_state {
     vn_node *x;
     /* of the skip blocks: on the way down the input in smaller sizes, on the way up the output in
      * larger ones; or NULL */
     vn_node *image;
     vn_time time;
-    int attentions; /* built so far */
-    size_t skips;
+    int attentions; /* attention blocks built so far */
+    size_t skips;   /* skip connections that are kept, the latest last */
     vn_node *skip[VN_UNET_MAX_SKIPS];
 } vn_unet_state;
 
@@ -335,7 +336,7 @@ typedef struct vn_unet_block {
 vn_status vn_unet_down_block(const char *name, const vn_unet_block **out, vn_err *err);
 vn_status vn_unet_up_block(const char *name, const vn_unet_block **out, vn_err *err);
 
-/* How many attention blocks a level of this type has: going down, or up. */
+/* How many attention blocks a level of this type has, on the way down or up. */
 int64_t vn_unet_attentions(const vn_unet_style *style, const vn_unet_block *block, bool up);
 int64_t vn_unet_default_groups(int64_t channels); /* where norm_num_groups is null */
 /* The skip blocks' image plus features of the same size; fails the graph where the sizes differ. */

@@ -1,4 +1,5 @@
-/* nn.c - what all networks share: opened from a config, built into a graph for a call. */
+/* nn.c - what all networks share: they are opened from a config, and built into a graph by a
+ * spec. */
 #include "nn/internal.h"
 
 #include <string.h>

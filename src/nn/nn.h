@@ -11,28 +11,31 @@
 
 /* ---- what a network takes and gives ---------------------------------------------------------- */
 
-/* Lengths in a port's shape that a call gives; text has N, H, W and T for them. */
+/* Lengths of a port's shape that differ from batch to batch; messages write them N, H, W and T. */
 enum { VN_DIM_BATCH = -1, VN_DIM_HEIGHT = -2, VN_DIM_WIDTH = -3, VN_DIM_TOKENS = -4 };
 
 typedef struct vn_port {
     const char *name;
     vn_dtype dtype; /* F32 takes numbers of any type, I32 whole ones */
     vn_shape shape; /* as files have it: the batch first, channels before height and width */
-    int64_t below;  /* numbers are whole and 0 .. below-1, rows of a table; 0: any */
+    int64_t below;  /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
     bool optional;  /* an input: zeros if left out; an output: given only if asked for by name */
 } vn_port;
 
 #define VN_MAX_PORTS 8
 
-/* Read from a network's config. */
+/* The ports of a network, and what else its config says of it. */
 typedef struct vn_net_io {
     int inputs, outputs;
     vn_port input[VN_MAX_PORTS], output[VN_MAX_PORTS];
     int64_t height, width; /* the config's sample_size; 0: any */
     int64_t multiple;      /* images: height and width must be multiples of it */
     bool fixed_size;       /* images are of height x width alone */
-    bool null_row; /* its class says that the last of the class labels is null; else its files do */
-    /* sum of the vn_perturbation it can do, on layers 0 .. layers-1; `middle`: the innermost */
+    /* the last row of the class table is the null condition, by the network's class; false: only
+     * its files can say which row is */
+    bool null_row;
+    /* sum of the vn_perturbation kinds that its layers 0 .. layers-1 support; middle: the innermost
+     * of them */
     unsigned perturbations;
     int layers, middle;
 } vn_net_io;
@@ -44,33 +47,34 @@ const vn_port *vn_net_output(const vn_net_io *io, const char *name);
 vn_shape vn_net_sample(const vn_net_io *io);
 /* Channels of the output "sample", the variance's too; 0: it has none. */
 int64_t vn_net_out_channels(const vn_net_io *io);
-/* Rows of the class table, null included; 0: class labels are no rows, or not taken. */
+/* Rows of the class table, the null one included; 0: it has no class table. */
 int64_t vn_net_labels(const vn_net_io *io);
-/* What is to be denoised with: "prediction" of a network that learns a variance too, else
+/* The output that is the prediction: "prediction" of a network that learned a variance too, else
  * "sample". */
 const vn_port *vn_net_prediction(const vn_net_io *io);
 
-#define VN_NET_PERTURBS 2 /* at once: one of a pass, one of all passes */
+#define VN_NET_PERTURBS 2 /* perturbations at once: that of a pass, and that of every pass */
 
-/* What the lengths of ports are; those that no port of the network has do not matter. */
+/* The lengths of a batch. Those that no port of the network has are ignored. */
 typedef struct vn_extent {
     int64_t batch;
     int64_t height, width; /* 0: the config's */
     int64_t tokens;
 } vn_extent;
 
-/* A port's shape in a call. */
+/* A port's shape for these lengths. */
 vn_shape vn_port_shape(const vn_port *port, const vn_extent *extent);
 /* Lengths of the port become those of a node that stands for it. */
 void vn_extent_take(vn_extent *extent, const vn_port *port, const vn_node *node);
-/* Of a batch of such samples, [C,H,W] or [D]. */
+/* The lengths of a batch of samples [C,H,W] or [D]. */
 vn_extent vn_extent_of(int64_t batch, const vn_shape *sample);
 
-/* How a network is to be built. */
+/* What a network's graph is built for. */
 typedef struct vn_net_spec {
     vn_extent extent;
-    bool train; /* dropout on */
-    /* Weights are those of the network as it is. What its io does not declare is refused. */
+    bool train; /* with dropout */
+    /* kind 0: none. They do not change which weights the network has. Kinds and layers that its io
+     * does not declare are refused */
     vn_perturb perturb[VN_NET_PERTURBS];
 } vn_net_spec;
 
@@ -88,9 +92,9 @@ typedef enum vn_role { VN_ROLE_DENOISER, VN_ROLE_CLASSIFIER, VN_ROLE_COUNT } vn_
 /* What `vane train --model NAME:...` needs to know of the data to write a config. */
 typedef struct vn_net_data {
     vn_shape sample;      /* [C,H,W] or [D] */
-    int64_t labels;       /* with the null row; 0: none */
+    int64_t labels;       /* classes, and one more for the null row; 0: no classes */
     double dropout;       /* < 0: the model's own */
-    bool learns_variance; /* of a step, in as many channels again */
+    bool learns_variance; /* the variance of a step too, in as many channels again */
     bool clean;           /* it is to see samples without noise alone (classifiers) */
 } vn_net_data;
 
@@ -122,7 +126,7 @@ typedef struct vn_net vn_net;
 /* Opens the network of the config's _class_name; the config stays the caller's. It builds the
  * network once, so that vn_net_weights has all weights. Close with vn_net_close. */
 vn_status vn_net_open(const json_t *config, vn_net **out, vn_err *err);
-/* The same of a row, which may be in no table. */
+/* The same with a given row, which need not be in a table. */
 vn_status vn_net_open_row(const vn_net_row *row, const json_t *config, vn_net **out, vn_err *err);
 void vn_net_close(vn_net **net);
 const vn_net_row *vn_net_get_row(const vn_net *net);
@@ -130,30 +134,32 @@ const vn_net_io *vn_net_get_io(const vn_net *net);
 const json_t *vn_net_config(const vn_net *net);
 vn_weights *vn_net_weights(const vn_net *net);
 
-/* Builds the network into g, as often as one likes: weights are shared. */
+/* Builds the network into g. It may be built several times, into one graph or several, which share
+ * its weights. */
 vn_status vn_net_build(const vn_net *net, vn_graph *g, const vn_net_spec *spec, vn_net_nodes *nodes,
                        vn_err *err);
-/* The same in two parts: the inputs of a call; and the network on nodes->in, which may be any nodes
- * of the types and shapes of inputs. */
+/* The same in two parts: the input nodes; and the network on nodes->in, which may be any nodes of
+ * the inputs' types and shapes. */
 vn_status vn_net_make_inputs(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                              vn_net_nodes *nodes, vn_err *err);
 vn_status vn_net_build_on(const vn_net *net, vn_graph *g, const vn_net_spec *spec,
                           vn_net_nodes *nodes, vn_err *err);
-/* Of the ports of these names; NULL: it has none. */
+/* The node of the input or output of this name; NULL: there is none. */
 vn_node *vn_net_in(const vn_net *net, const vn_net_nodes *nodes, const char *name);
 vn_node *vn_net_out(const vn_net *net, const vn_net_nodes *nodes, const char *name);
 
 /* ---- arrays into ports and out of them ------------------------------------------------------- */
 
-/* An array for the input of its name, in the port's shape; one number does for a whole batch of
- * them. */
+/* An array for the input of the array's name, in the port's shape. Where each sample takes one
+ * number, a single number is taken for all. */
 typedef struct vn_feed {
     vn_array array;
     const float *scale; /* [N], what each sample's numbers are multiplied by; NULL: 1 */
 } vn_feed;
 
-/* Holds arrays to the inputs of a network: none is unknown or missing, shapes and types are the
- * ports'. Lengths of *extent that are 0 become what the arrays say. */
+/* Checks arrays against the inputs of a network: VN_BAD_ARGUMENT names one that is unknown, missing
+ * or of another shape or type than its port. Lengths of *extent that are 0 are set to those of the
+ * arrays. */
 vn_status vn_net_match(const vn_net *net, vn_extent *extent, int n, const vn_feed *in, vn_err *err);
 /* Writes arrays that match into the inputs of a program, numbers checked; an optional input that is
  * left out becomes zeros, any other stays as it is. Allocates only where an image is not floats. */
@@ -166,7 +172,8 @@ void vn_channels_last(float *out, const float *in, int64_t n, int64_t channels, 
                       const float *scale, vn_thread_pool *pool);
 void vn_channels_first(float *out, const float *in, int64_t n, int64_t channels, int64_t pixels,
                        const float *scale, vn_thread_pool *pool);
-/* What the program holds for a node of rank 2 or 4, in a file's order. */
+/* Writes or reads what the program holds for a node of rank 2 or 4; in and out are in a file's
+ * order. */
 void vn_net_write_node(vn_program *p, const vn_node *node, const float *in, const float *scale,
                        vn_thread_pool *pool);
 void vn_net_read_node(vn_program *p, const vn_node *node, float *out, const float *scale,
@@ -174,10 +181,10 @@ void vn_net_read_node(vn_program *p, const vn_node *node, float *out, const floa
 /* A node's shape in that order. */
 vn_shape vn_net_file_shape(const vn_node *node);
 
-/* ---- running: passes with a program kept for each call --------------------------------------- */
+/* ---- running: passes, with a program kept for each spec -------------------------------------- */
 
-/* The most rows, from 1 to the extent's batch, whose forward pass takes no more than so many bytes
- * as planned (vn_footprint); 1 where none does. */
+/* The largest number of rows, from 1 to the extent's batch, whose forward pass is planned to take
+ * at most so many bytes (vn_footprint); 1 where even one row takes more. */
 vn_status vn_net_rows_within(const vn_net *net, const vn_device *device, const vn_extent *extent,
                              size_t bytes, int64_t *rows, vn_err *err);
 
@@ -187,13 +194,14 @@ vn_status vn_runner_open(const vn_net *net, const vn_device *device, vn_values *
                          vn_runner **out, vn_err *err);
 void vn_runner_close(vn_runner **r);
 
-/* Where an output's numbers go, in the port's shape: the caller's memory. */
+/* An output to be fetched: its numbers go to `data`, the caller's memory, in the port's shape. */
 typedef struct vn_fetch {
     const char *name;
     float *data;
 } vn_fetch;
 
-/* Allocates only when the call is new; a batch of 0 is done at once. */
+/* Feeds arrays, runs the network and fetches outputs. Allocates only where the spec is new; a batch
+ * of 0 does nothing. */
 vn_status vn_runner_run(vn_runner *r, const vn_net_spec *spec, int n_in, const vn_feed *in,
                         int n_out, const vn_fetch *out, vn_err *err);
 /* A product with the derivative J of an output by the array fed to "sample", its scale included:

@@ -38,8 +38,8 @@ static int64_t mirrored(int64_t i, int64_t n) {
 /* b [n,n]: row i has the weights of all positions in the blurred position i. */
 static void fill_blur(float *b, int64_t n, double sigma) {
     const int64_t size = (int64_t)ceil(6 * sigma), odd = size + 1 - size % 2,
-                  most = n - (n % 2 - 1);
-    const int64_t half = ((odd < most ? odd : most) - 1) / 2;
+                  largest = n - (n % 2 - 1);
+    const int64_t half = ((odd < largest ? odd : largest) - 1) / 2;
     double sum = 0;
     for (int64_t k = -half; k <= half; k++) sum += exp(-0.5 * (double)(k * k) / (sigma * sigma));
     memset(b, 0, (size_t)(n * n) * sizeof *b);

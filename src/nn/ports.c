@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LONGEST (1 << 20) /* of a length that a call gives: beyond is no image, batch or text */
+#define LONGEST (1 << 20) /* length of an array that is taken from a caller */
 
 /* ---- declared -------------------------------------------------------------------------------- */
 
@@ -233,7 +233,7 @@ vn_status vn_net_match(const vn_net *net, vn_extent *extent, int n, const vn_fee
 
 /* ---- filled ---------------------------------------------------------------------------------- */
 
-/* What an input is filled from and for. */
+/* One input of a program, and the array that it is filled from. */
 typedef struct filling {
     const vn_net *net;
     const vn_port *port;

@@ -38,17 +38,17 @@ static vn_status count_levels(const vn_choice *preset, const vn_net_data *data, 
                               vn_err *err) {
     bool given = false;
     *levels = (int64_t)vn_preset(preset, "levels", &given);
-    int64_t most = 1;
-    while (most < *levels && data->sample.dim[1] % (1 << most) == 0 &&
-           data->sample.dim[2] % (1 << most) == 0)
-        most++;
-    if (most < *levels && given)
+    int64_t possible = 1;
+    while (possible < *levels && data->sample.dim[1] % (1 << possible) == 0 &&
+           data->sample.dim[2] % (1 << possible) == 0)
+        possible++;
+    if (possible < *levels && given)
         return vn_fail(
             err, VN_BAD_ARGUMENT,
             "unet2d: levels=%lld needs sides divisible by %d; %lld x %lld images allow levels=%lld",
             (long long)*levels, 1 << (*levels - 1), (long long)data->sample.dim[1],
-            (long long)data->sample.dim[2], (long long)most);
-    *levels = most;
+            (long long)data->sample.dim[2], (long long)possible);
+    *levels = possible;
     return VN_OK;
 }
 

@@ -1,7 +1,7 @@
 /* unet_blocks.c - the levels of a U-Net: diffusers' down and up block types as a table. A level
  * runs its layers, keeps each result for the way up, and changes size; the way up takes those
  * results back, last first. Families:
- *   plain  residual blocks, perhaps attention after each, resized by a convolution or by a residual
+ *   DDPM   residual blocks, perhaps attention after each, resized by a convolution or by a residual
  *          block
  *   skip   score-SDE's: a smoothed copy of the image in every size is added to the features
  *   K      k-diffusion's: norms modulated by the time, smooth resampling, one skip connection a
@@ -69,7 +69,7 @@ static void attend(const vn_scope *s, const vn_unet_style *u, vn_unet_state *sta
 }
 
 /* Input channels of layer i on the way up, without those of its skip connection. */
-static int64_t flow_channels(const vn_unet_level *l, int64_t i) {
+static int64_t input_channels(const vn_unet_level *l, int64_t i) {
     return i == 0 ? l->prev : l->out;
 }
 
@@ -77,10 +77,10 @@ static int64_t skip_channels(const vn_unet_level *l, int64_t i, int64_t layers) 
     return i == layers - 1 ? l->in : l->out;
 }
 
-/* ---- plain ----------------------------------------------------------------------------------- */
+/* ---- DDPM ------------------------------------------------------------------------------------ */
 
-static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                       vn_unet_state *state, const vn_unet_block *self) {
+static void ddpm_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                      vn_unet_state *state, const vn_unet_block *self) {
     for (int i = 0; i < u->layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
         vn_resnet r = resnet_of(u, i == 0 ? l->in : l->out, l->out);
@@ -100,12 +100,12 @@ static void plain_down(const vn_scope *s, const vn_unet_style *u, const vn_unet_
     push(s, state);
 }
 
-static void plain_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
-                     vn_unet_state *state, const vn_unet_block *self) {
+static void ddpm_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_level *l,
+                    vn_unet_state *state, const vn_unet_block *self) {
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        vn_resnet r = resnet_of(u, flow_channels(l, i) + skip_channels(l, i, layers), l->out);
+        vn_resnet r = resnet_of(u, input_channels(l, i) + skip_channels(l, i, layers), l->out);
         state->x = vn_resnet_block(&at, join_skip(s, state), &state->time, &r);
         if (self->attention) attend(s, u, state, i, l->out, u->groups, 1);
     }
@@ -172,7 +172,7 @@ static void skip_up(const vn_scope *s, const vn_unet_style *u, const vn_unet_lev
     int64_t layers = u->layers + 1;
     for (int i = 0; i < layers; i++) {
         vn_scope at = vn_scope_in(s, "resnets.%d", i);
-        int64_t a = flow_channels(l, i), b = skip_channels(l, i, layers);
+        int64_t a = input_channels(l, i), b = skip_channels(l, i, layers);
         vn_resnet r = skip_resnet_of(u, a + b, l->out, VN_RESIZE_NONE);
         if (self->attention && a + b / 4 < 32)
             r.groups_in = a + b / 4; /* as diffusers: not (a + b) / 4 */
@@ -264,9 +264,9 @@ int64_t vn_unet_attentions(const vn_unet_style *u, const vn_unet_block *block, b
 /* clang-format off */
 static const vn_unet_block down_blocks[] = {
     /* attention resnet refusal */
-    {"DownBlock2D",                plain_down, false, false, NULL},
-    {"AttnDownBlock2D",            plain_down, true,  false, NULL},
-    {"ResnetDownsampleBlock2D",    plain_down, false, true,  NULL},
+    {"DownBlock2D",                ddpm_down,  false, false, NULL},
+    {"AttnDownBlock2D",            ddpm_down,  true,  false, NULL},
+    {"ResnetDownsampleBlock2D",    ddpm_down,  false, true,  NULL},
     {"SkipDownBlock2D",            skip_down,  false, false, NULL},
     {"AttnSkipDownBlock2D",        skip_down,  true,  false, NULL},
     {"KDownBlock2D",               k_down,     false, false, NULL},
@@ -277,9 +277,9 @@ static const vn_unet_block down_blocks[] = {
     {"AttnDownEncoderBlock2D",     NULL,       true,  false, KEEPS_NOTHING},
 };
 static const vn_unet_block up_blocks[] = {
-    {"UpBlock2D",                  plain_up,   false, false, NULL},
-    {"AttnUpBlock2D",              plain_up,   true,  false, NULL},
-    {"ResnetUpsampleBlock2D",      plain_up,   false, true,  NULL},
+    {"UpBlock2D",                  ddpm_up,    false, false, NULL},
+    {"AttnUpBlock2D",              ddpm_up,    true,  false, NULL},
+    {"ResnetUpsampleBlock2D",      ddpm_up,    false, true,  NULL},
     {"SkipUpBlock2D",              skip_up,    false, false, NULL},
     {"AttnSkipUpBlock2D",          skip_up,    true,  false, NULL},
     {"KUpBlock2D",                 k_up,       false, false, NULL},

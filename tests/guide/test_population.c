@@ -50,7 +50,7 @@ static void places_of(const flock *f, int places[N]) {
     for (int i = 0; i < N; i++) places[f->ancestor[i]]++;
 }
 
-/* Each lives on in floor or ceil of K w places, on average in K w; who lives on at all keeps the
+/* Each survives in floor or ceil of K w places, on average in K w; one that survives keeps its
  * own place. */
 static void shares_are_fair(void **state) {
     (void)state;

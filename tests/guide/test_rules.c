@@ -256,7 +256,7 @@ static void apgs_limit_grows_with_the_size_of_a_sample(void **state) {
     assert_memory_equal(&chosen, &scaled, sizeof chosen);
     assert_memory_equal(&published, &free, sizeof free); /* which never acts here */
     assert_true(memcmp(&chosen, &free, sizeof free) != 0);
-    refused("apg:r=-0.5", 2, &denoiser, "apg: r=-0.5 is no norm");
+    refused("apg:r=-0.5", 2, &denoiser, "apg: r=-0.5 is not a norm");
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
