@@ -52,6 +52,11 @@ static vn_status choose_objective(vn_objective *o, const vn_table *table, const 
     if (vn_objective_losses(o) > VN_OBJECTIVE_LOSSES)
         return vn_fail(err, VN_UNSUPPORTED, "the objective %s has more than %d losses",
                        o->row->row.name, VN_OBJECTIVE_LOSSES);
+    for (int i = 1; i < vn_objective_losses(o); i++)
+        if (vn_objective_loss_every(o, i) < 1)
+            return vn_fail(err, VN_BAD_ARGUMENT, "the objective %s trains %s every %lld steps",
+                           o->row->row.name, vn_objective_loss_part(o, i),
+                           (long long)vn_objective_loss_every(o, i));
     return o->row->check ? o->row->check(&o->choice, o->path, &o->prediction, err) : VN_OK;
 }
 

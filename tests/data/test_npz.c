@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "data/internal.h"
+#include "support/bound.h"
 #include "support/scratch.h"
 #include "support_data.h"
 
@@ -82,7 +83,7 @@ static void noise_comes_with_its_sample(void **state) {
         for (int part = VN_DATA_TRAIN; part <= VN_DATA_ALL; part++) {
             assert_int_equal(vn_data_pairs(data, part, 3, 30, x, noise, NULL, &err), VN_OK);
             for (size_t i = 0; i < 30 * size; i++)
-                assert_true(fabsf(noise[i] - (10 * x[i] + 1)) <= 4e-6f);
+                expect_small(fabsf(noise[i] - (10 * x[i] + 1)), 4e-6);
             assert_int_equal(vn_data_batch(data, part, 3, 30, alone, NULL, &err), VN_OK);
             assert_memory_equal(alone, x, 30 * size * sizeof *x);
         }
@@ -92,7 +93,7 @@ static void noise_comes_with_its_sample(void **state) {
                 const int n = i, c = (int)j % 3, w = (int)j / 3 % W, h = (int)j / 3 / W;
                 const int byte = (131 * n + 17 * h + 5 * w + 71 * c) % 256;
                 assert_int_equal(vn_data_at(data, i, x, NULL, &err), VN_OK);
-                assert_true(fabsf(x[j] - ((float)byte / 127.5f - 1)) < 1e-6f);
+                expect_small(fabsf(x[j] - ((float)byte / 127.5f - 1)), 4e-7);
             }
         vn_data_close(&data);
         other = must_open(ARRAYS("colour"), &plain);

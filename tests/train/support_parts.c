@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "nn/internal.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 #include "train/support_parts.h"
+
+enum { IMAGES = 80 };
 
 /* ---- a network that is a product: y = a x, a [2] --------------------------------------------- */
 
@@ -115,6 +118,39 @@ static vn_node *loss_critic(const vn_choice *c, vn_loss *l) {
                   square(g, critic_of(l, made), vn_fill(g, l->x->shape, 0)));
 }
 
+/* The logits that a part "judge" gives images of half the sides, in twice as many rows: those of
+ * two batches one after the other. */
+static vn_node *judge_of(vn_loss *l, vn_node *a, vn_node *b) {
+    vn_graph *g = l->g;
+    vn_node *both[] = {vn_avg_pool(g, a, 2), vn_avg_pool(g, b, 2)}, *times[] = {l->time, l->time};
+    const vn_given given[] = {{"sample", vn_concat(g, 0, 2, both)},
+                              {"timestep", vn_concat(g, 0, 2, times)}};
+    return l->network(l->self,
+                      &(vn_loss_call){.part = "judge", .output = "logits", .n = 2, .given = given});
+}
+
+/* Images: the velocity, and to look like data to the judge. */
+static vn_node *loss_images(const vn_choice *c, vn_loss *l) {
+    vn_graph *g = l->g;
+    (void)c;
+    vn_node *v = vn_loss_output(l), *made = vn_sub(g, l->x, v);
+    vn_node *target = vn_loss_filled(l, "velocity", l->x->shape, fill_velocity);
+    return vn_add(g, square(g, v, target),
+                  vn_affine(g, vn_mean(g, judge_of(l, made, made)), -1, 0));
+}
+
+/* Over half the rows, the data's, 1, and 0 over the others, what is made. */
+static vn_node *loss_judge(const vn_choice *c, vn_loss *l) {
+    vn_graph *g = l->g;
+    (void)c;
+    const int64_t n = l->x->shape.dim[0];
+    vn_node *data = vn_loss_filled(l, "data", l->x->shape, fill_x0);
+    vn_node *made = vn_stop_gradient(g, vn_sub(g, l->x, vn_loss_output(l)));
+    vn_node *logits = judge_of(l, data, made);
+    vn_node *targets[] = {vn_fill(g, VN_SHAPE(n, 1), 1), vn_fill(g, VN_SHAPE(n, 1), 0)};
+    return square(g, logits, vn_concat(g, 0, 2, targets));
+}
+
 static vn_node *loss_unknown(const vn_choice *c, vn_loss *l) {
     (void)c;
     return vn_mean(l->g, l->network(l->self, &(vn_loss_call){.part = "nobody"}));
@@ -132,27 +168,51 @@ static vn_node *loss_no_output(const vn_choice *c, vn_loss *l) {
 }
 
 static const vn_part_loss follower[] = {{"follower", 3, loss_follow}, {0}},
-                          critic[] = {{"critic", 2, loss_critic}, {0}};
+                          critic[] = {{"critic", 2, loss_critic}, {0}},
+                          judge[] = {{"judge", 2, loss_judge}, {0}};
 #define ROW(NAME, ...)                                                                             \
     { .row = {.name = #NAME}, .predictions = "velocity", .loss = loss_##NAME, __VA_ARGS__ }
 static const vn_objective_row row_to_average = ROW(to_average, .more = NULL),
                               row_pull = ROW(pull, .more = follower),
                               row_generator = ROW(generator, .more = critic),
+                              row_images = ROW(images, .more = judge),
                               row_unknown = ROW(unknown, .more = NULL),
                               row_no_average = ROW(no_average, .more = NULL),
                               row_no_output = ROW(no_output, .more = NULL);
-static const vn_objective_row *const rows[] = {&row_to_average, &row_pull,       &row_generator,
-                                               &row_unknown,    &row_no_average, &row_no_output};
+static const vn_objective_row *const rows[] = {&row_to_average, &row_pull,    &row_generator,
+                                               &row_images,     &row_unknown, &row_no_average,
+                                               &row_no_output};
 const vn_table part_losses = {"objective", rows, 0, VN_COUNT(rows), NULL, NULL};
 
 /* ---- a training ------------------------------------------------------------------------------ */
 
+/* Pictures of 8x8 in two classes, bright above or on the left, each a bit different. */
+static vn_status open_images(const vn_data_options *options, vn_data **out, vn_err *err) {
+    static float images[IMAGES * 64];
+    static int32_t labels[IMAGES];
+    for (int i = 0; i < IMAGES * 64; i++) {
+        const int n = i / 64, y = i / 8 % 8, x = i % 8;
+        images[i] = ((n % 2 ? x : y) < 4 ? 0.7f : -0.8f) + 0.2f * (float)((n * 7 + i) % 11) / 11;
+        labels[n] = n % 2;
+    }
+    const vn_train_data d = {.struct_size = sizeof d,
+                             .count = IMAGES,
+                             .sample = {3, {1, 8, 8}},
+                             .samples = images,
+                             .labels = labels,
+                             .classes = 2};
+    return vn_data_open_rows(&d, options, out, err);
+}
+
 void job_open(job *j, const char *objective, int32_t classes, int64_t microbatches) {
     vn_err err = {0};
-    *j = (job){.row = *vn_cpu_row_at(0)};
+    *j = (job){.row = *kernels};
     vn_status status = vn_device_open(&j->row, NULL, NULL, &j->device, &err);
     const vn_data_options options = {.seed = 3, .validate = 0.1};
-    if (!status) status = vn_data_open("points:moons:count=400", &options, &j->data, &err);
+    const bool images = strcmp(objective, "images") == 0;
+    if (!status && images) status = open_images(&options, &j->data, &err);
+    if (!status && !images)
+        status = vn_data_open("points:moons:count=400", &options, &j->data, &err);
     if (!status) status = vn_path_open("rectified", &j->path, &err);
     if (!status) status = vn_prediction_parse("velocity", &j->prediction, &err);
     const vn_objective_options o = {.table = &part_losses,

@@ -7,7 +7,8 @@
 #include "train/internal.h"
 
 /* Objectives of the tests: "to_average", "pull" (with a part "follower" and a frozen "teacher"),
- * "generator" (with a "critic" and a "teacher"), and some that call what is not there. */
+ * "generator" (with a "critic" and a "teacher"), "images" (with a classifier "judge"), and some
+ * that call what is not there. */
 extern const vn_table part_losses;
 
 enum { MAX_PARTS = 3, STEPS = 12 };
@@ -24,7 +25,8 @@ typedef struct job {
     vn_train_setup setup;
 } job;
 
-/* Points of two classes, or without classes; no parts yet, which job_close closes too. */
+/* Points (of "images": images) of two classes, or without classes; no parts yet, which job_close
+ * closes too. */
 void job_open(job *j, const char *objective, int32_t classes, int64_t microbatches);
 void job_close(job *j);
 /* row NULL: by the config's class. */

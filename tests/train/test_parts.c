@@ -9,6 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/bound.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 #include "train/support_parts.h"
 
@@ -49,8 +51,8 @@ static void no_gradient_goes_to_an_average(void **state) {
     print_message("loss %.9f of %.9f, gradient %.9f %.9f of %.9f %.9f\n", (double)loss, expected,
                   (double)grads[0], (double)grads[1], by[0], by[1]);
     assert_true(expected > 0.05);
-    assert_true(fabs((double)loss - expected) < 1e-8);
-    for (int i = 0; i < 2; i++) assert_true(fabs((double)grads[i] - by[i]) < 1e-8);
+    expect_small(fabs((double)loss - expected), 1e-8);
+    for (int i = 0; i < 2; i++) expect_small(fabs((double)grads[i] - by[i]), 1e-8);
     vn_values_close(&values[0]);
     vn_values_close(&values[1]);
     vn_scorer_close(&c);
@@ -130,9 +132,9 @@ static void parts_teacher_and_average_are_as_computed(void **state) {
                       (double)shown[0], (double)shown[1], average[0], average[1],
                       (double)follows[0], (double)follows[1], f.value[0], f.value[1]);
         for (int i = 0; i < 2; i++) {
-            /* 12 updates in floats: measured 2e-7 */
-            assert_true(fabs((double)shown[i] - average[i]) < 4e-7);
-            assert_true(fabs((double)follows[i] - f.value[i]) < 4e-7);
+            /* the roundings of 12 updates */
+            expect_small(fabs((double)shown[i] - average[i]), 4e-7);
+            expect_small(fabs((double)follows[i] - f.value[i]), 4e-7);
         }
         assert_false(vn_is_dir("run/teacher"));
         job_close(&j);
@@ -224,5 +226,5 @@ int main(void) {
         cmocka_unit_test(the_log_has_every_loss),
         cmocka_unit_test(what_cannot_be_is_refused_by_name),
     };
-    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+    return run_under_each_kernel_set(tests, scratch_enter, scratch_leave);
 }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "support/guarded.h"
+#include "support/kernels.h"
 #include "support/scratch.h"
 #include "train/support_parts.h"
 
@@ -35,8 +36,31 @@ static void make_teacher(void) {
     vn_net_close(&net);
 }
 
+static const char unet_text[] =
+    "{\"_class_name\": \"UNet2DModel\", \"sample_size\": 8, \"in_channels\": 1, "
+    "\"out_channels\": 1, \"block_out_channels\": [8, 16], \"layers_per_block\": 1, "
+    "\"down_block_types\": [\"DownBlock2D\", \"AttnDownBlock2D\"], "
+    "\"up_block_types\": [\"AttnUpBlock2D\", \"UpBlock2D\"], \"norm_num_groups\": 4, "
+    "\"dropout\": 0.1, \"num_class_embeds\": 3}";
+static const char judge_text[] =
+    "{\"_class_name\": \"VaneClassifier\", \"in_channels\": 1, \"num_classes\": 1, "
+    "\"block_out_channels\": [8, 8], \"layers_per_block\": 1, \"norm_num_groups\": 4, "
+    "\"attention_levels\": 0, \"dropout\": 0.2}";
+
+static bool on_images;
+
 static void open_generator(job *j, int64_t microbatches) {
     vn_err err = {0};
+    if (on_images) {
+        job_open(j, "images", 2, microbatches);
+        j->part[0] = (vn_train_part){.net = open_net(NULL, unet_text)};
+        j->part[1] = (vn_train_part){.name = "judge", .net = open_net(NULL, judge_text)};
+        j->setup.parts = 2;
+        j->setup.batch = 8;
+        j->setup.lr = 0.01;
+        j->setup.save_every = 3;
+        return;
+    }
     if (!vn_is_dir("taught")) make_teacher();
     job_open(j, "generator", 2, microbatches);
     j->part[0] = (vn_train_part){.net = open_net(NULL, generator_text)};
@@ -67,7 +91,7 @@ static int dies_at;
 
 static int die(void *user, const vn_progress *p) {
     (void)user;
-    if (p->done >= (int64_t)dies_at * 32) _exit(9);
+    if (p->done >= (int64_t)dies_at * (on_images ? 8 : 32)) _exit(9);
     return 0;
 }
 
@@ -157,9 +181,25 @@ static void a_killed_training_ends_in_the_same_bits(void **state) {
     }
 }
 
+/* A U-Net and a classifier of images half as large. */
+static void so_it_does_on_images(void **state) {
+    (void)state;
+    size_t size, other;
+    on_images = true;
+    create_generator(2);
+    char *whole = train_generator(2, NULL, &size);
+    create_generator(2);
+    train_and_die(2, 5);
+    char *resumed = train_generator(2, NULL, &other);
+    assert_same_state(whole, size, resumed, other);
+    on_images = false;
+    free(resumed);
+    free(whole);
+}
+
 static void another_device_has_the_same_bits(void **state) {
     (void)state;
-    const vn_device_row row = guarded_row(vn_cpu_row_at(0), 0, NULL);
+    const vn_device_row row = guarded_row(kernels, 0, NULL);
     size_t size, other;
     create_generator(2);
     char *here = train_generator(2, NULL, &size);
@@ -202,8 +242,9 @@ static void each_part_has_a_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_training_ends_in_the_same_bits),
+        cmocka_unit_test(so_it_does_on_images),
         cmocka_unit_test(another_device_has_the_same_bits),
         cmocka_unit_test(each_part_has_a_folder),
     };
-    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+    return run_under_each_kernel_set(tests, scratch_enter, scratch_leave);
 }
