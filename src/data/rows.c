@@ -14,7 +14,7 @@ struct vn_rows {
 };
 
 const char *vn_data_rows_name(const vn_train_data *rows) {
-    return rows->name ? rows->name : vn_rows_kind(rows);
+    return rows->name && rows->name[0] ? rows->name : vn_rows_kind(rows);
 }
 
 const char *vn_rows_kind(const vn_train_data *rows) {

@@ -85,7 +85,7 @@ typedef struct vn_given {
 typedef struct vn_loss_call {
     /* a part of the training by name ("teacher"); NULL: the network that is trained on the batch */
     const char *part;
-    bool average;       /* with the average of its weights, which is 0 steps old at step 0 */
+    bool average;       /* with the running average of its weights; at step 0 it is the weights */
     const char *output; /* NULL: "sample" */
     /* inputs that are given; the others are the batch's of that name */
     int n;

@@ -101,10 +101,16 @@ static void noise_comes_with_its_sample(void **state) {
                          VN_BAD_ARGUMENT);
         vn_data_close(&other);
     }
-    /* what the noise is belongs to the fingerprint */
+    /* what the noise is belongs to the fingerprint, and what data is to its description */
     vn_data *with = must_open(ARRAYS("pairs-bytes"), &plain),
             *without = must_open(ARRAYS("unlabelled"), &plain);
     assert_true(vn_data_get_info(with)->fingerprint != vn_data_get_info(without)->fingerprint);
+    for (int i = 0; i < 2; i++) {
+        json_t *told = NULL;
+        assert_int_equal(vn_data_describe(i ? without : with, &told, NULL), VN_OK);
+        assert_true((json_object_get(told, "noise") != NULL) == (i == 0));
+        json_decref(told);
+    }
     vn_data_close(&with);
     vn_data_close(&without);
 }
