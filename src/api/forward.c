@@ -101,7 +101,7 @@ static vn_status plan(pass *p, bool gradients, vn_err *err) {
     vn_node *outputs[VN_MAX_PORTS + 1];
     int n = count_outputs(p);
     memcpy(outputs, p->nodes.out, (size_t)n * sizeof *outputs);
-    if (gradients) outputs[n++] = p->by.by_x;
+    if (p->by.by_x) outputs[n++] = p->by.by_x;
     const vn_program_options options = {.device = &p->vn->device,
                                         .n_outputs = n,
                                         .outputs = outputs,
@@ -169,8 +169,10 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
     vn_array *tensors = vn_calloc(count + 1, sizeof *tensors);
     const size_t floats = vn_weights_floats(p->weights);
     float *inside = vn_alloc(floats, sizeof(float)), *numbers = vn_alloc(floats, sizeof(float));
-    const vn_array sample = take(p, "grad.sample", p->by.by_x);
-    bool ok = tensors && inside && numbers && sample.data;
+    /* texts have no gradient */
+    const bool has_x = p->by.by_x != NULL;
+    const vn_array sample = has_x ? take(p, "grad.sample", p->by.by_x) : (vn_array){0};
+    bool ok = tensors && inside && numbers && (sample.data || !has_x);
     const vn_device *d = &p->vn->device;
     if (ok) d->row->read(d->self, inside, p->grads, floats * sizeof(float));
     for (size_t i = 0; ok && i < count; i++) {
@@ -184,9 +186,9 @@ static vn_status write_grads(const pass *p, const char *path, vn_err *err) {
         tensors[i] = (vn_array){
             .name = name, .dtype = VN_F32, .shape = w->file, .data = numbers + w->offset};
     }
-    if (ok) tensors[count] = sample;
+    if (ok && has_x) tensors[count] = sample;
     const vn_status status =
-        ok ? vn_safetensors_write(path, tensors, count + 1, NULL, err) : vn_no_memory(err);
+        ok ? vn_safetensors_write(path, tensors, count + has_x, NULL, err) : vn_no_memory(err);
     vn_arena_free(&arena);
     vn_free(tensors);
     vn_free(inside);

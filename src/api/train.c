@@ -196,9 +196,10 @@ static vn_status check_net(const job *j, const vn_data_info *info, vn_err *err) 
     const char *name = j->o.model ? j->o.model : vn_net_get_row(j->net)->row.name;
     const int64_t rows = info->classes ? info->classes + 1 : 0;
     const vn_shape sample = vn_net_sample(io);
-    if (vn_net_get_row(j->net)->role != VN_ROLE_DENOISER)
-        return vn_fail(err, VN_UNSUPPORTED,
-                       "model %s answers with classes: it cannot be trained to denoise", name);
+    const vn_role role = vn_net_get_row(j->net)->role;
+    if (role != VN_ROLE_DENOISER)
+        return vn_fail(err, VN_UNSUPPORTED, "model %s %s: it cannot be trained to denoise", name,
+                       role == VN_ROLE_ENCODER ? "is for texts" : "answers with classes");
     if (sample.rank != info->sample.rank)
         return vn_fail(err, VN_BAD_ARGUMENT, "model %s is for %s, %s holds %s", name,
                        vn_shape_is_image(&sample) ? "images" : "points", j->source,

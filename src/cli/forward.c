@@ -7,13 +7,15 @@ typedef struct args {
 
 static const cli_option rows[] = {
     CLI_ROW("DIR", CLI_TEXT, dir, "",
-            "a run, or a folder with config.json and diffusion_pytorch_model.safetensors",
+            "a run, or a folder with config.json and diffusion_pytorch_model.safetensors or, of "
+            "transformers, model.safetensors",
             .required = true),
     CLI_ROW("in", CLI_TEXT, in, "IN.safetensors",
             "the model's inputs under diffusers' names: sample [B,C,H,W], timestep [B], "
-            "class_labels [B], ...",
+            "class_labels [B], input_ids [B,T], ...",
             .required = true),
-    CLI_ROW("out", CLI_TEXT, out, "OUT.safetensors", "receives sample", .required = true),
+    CLI_ROW("out", CLI_TEXT, out, "OUT.safetensors",
+            "receives sample, or what a text encoder gives", .required = true),
     CLI_ROW("grad", CLI_TEXT, grad, "GRAD.safetensors",
             "receives grad.sample and grad.PARAMETER of sum(cotangent * output); IN then holds "
             "cotangent too"),

@@ -84,6 +84,22 @@ vn_config_ints vn_config_growing(int64_t n, int64_t first, int64_t growth);
 /* Rewrites a config of an earlier version of diffusers as today's, in place (legacy.c). */
 vn_status vn_config_update(json_t *config, vn_err *err);
 
+/* ---- transformers.c: what networks of transformers share ------------------------------------- */
+
+/* As vn_config_read of a config of transformers, without the keys that all of its models have and
+ * those in `own` (ends with NULL), which the network reads or knows not to need. */
+vn_status vn_config_read_transformers(const json_t *config, const char *net, const char *const *own,
+                                      const vn_field *fields, size_t count, void *into,
+                                      vn_err *err);
+
+/* The activations by transformers' names, as choices of a field. */
+extern const char *const vn_activation_names[];
+enum { VN_ACTIVATION_QUICK_GELU = 6, VN_ACTIVATIONS = 14 };
+/* f(x) of them. */
+vn_node *vn_activation(const struct vn_scope *s, vn_node *x, int64_t activation);
+/* table [rows], a constant, at ids: as the ids' shape. */
+vn_node *vn_look_up(const struct vn_scope *s, const float *table, int64_t rows, vn_node *ids);
+
 /* ---- layers.c: where in the network, and layers that declare their weights there ------------- */
 
 #define VN_SCOPE_PATH 160
@@ -357,14 +373,16 @@ void vn_unet_mid_block(const vn_scope *s, const vn_unet_style *style, const vn_u
 /* By role, in the order in which they are listed. */
 #define VN_DENOISERS(ROW)   ROW(unet2d) ROW(dit) ROW(mlp)
 #define VN_CLASSIFIERS(ROW) ROW(classifier)
+#define VN_ENCODERS(ROW)    ROW(clip_text) ROW(clip_text_projection) ROW(t5_encoder)
 
 #define VN_DECLARE(name) extern const vn_net_row vn_##name##_net;
 VN_DENOISERS(VN_DECLARE)
 VN_CLASSIFIERS(VN_DECLARE)
+VN_ENCODERS(VN_DECLARE)
 #undef VN_DECLARE
 
 #define VN_ONE(name) +1
-enum { VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) };
+enum { VN_NET_ROWS = 0 VN_DENOISERS(VN_ONE) VN_CLASSIFIERS(VN_ONE) VN_ENCODERS(VN_ONE) };
 #undef VN_ONE
 
 /* unet2d_preset.c, dit_preset.c */

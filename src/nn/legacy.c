@@ -5,7 +5,8 @@
  * opens one of norm_type ada_norm_zero as DiTTransformer2DModel (model_loading_utils.py,
  * _CLASS_REMAPPING_DICT). Its other keys distinguish those transformers: in a DiT they are off, and
  * one that is not is refused. EMAModel.save_pretrained adds its own keys to a network's, always all
- * of them; they do not describe the network and are removed. */
+ * of them; they do not describe the network and are removed. A config of transformers gets a
+ * _class_name. */
 #include "nn/internal.h"
 
 #include <string.h>
@@ -64,7 +65,20 @@ static void drop_ema_record(json_t *config) {
     for (size_t i = 0; i < VN_COUNT(ema_keys); i++) json_object_del(config, ema_keys[i]);
 }
 
+/* ---- transformers ---------------------------------------------------------------------------- */
+
+/* transformers names the class in a list of one. */
+static vn_status name_class(json_t *config, vn_err *err) {
+    const json_t *list = json_object_get(config, "architectures");
+    const char *name = json_string_value(json_array_get(list, 0));
+    if (!name || json_array_size(list) != 1 || json_object_get(config, "_class_name")) return VN_OK;
+    return json_object_set_new(config, "_class_name", json_string(name)) == 0 ? VN_OK
+                                                                              : vn_no_memory(err);
+}
+
 vn_status vn_config_update(json_t *config, vn_err *err) {
+    const vn_status status = name_class(config, err);
+    if (status) return status;
     const char *class_name = json_string_value(json_object_get(config, "_class_name"));
     drop_ema_record(config);
     return class_name && strcmp(class_name, LEGACY_DIT) == 0 ? update_dit(config, err) : VN_OK;

@@ -16,10 +16,11 @@ enum { VN_DIM_BATCH = -1, VN_DIM_HEIGHT = -2, VN_DIM_WIDTH = -3, VN_DIM_TOKENS =
 
 typedef struct vn_port {
     const char *name;
-    vn_dtype dtype; /* F32 takes numbers of any type, I32 whole ones */
-    vn_shape shape; /* as files have it: the batch first, channels before height and width */
-    int64_t below;  /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
-    bool optional;  /* an input: zeros if left out; an output: given only if asked for by name */
+    vn_dtype dtype;  /* F32 takes numbers of any type, I32 whole ones */
+    vn_shape shape;  /* as files have it: the batch first, channels before height and width */
+    int64_t below;   /* numbers are indices of a table, 0 .. below-1; 0: any numbers */
+    bool optional;   /* an input may be left out; an output: given only if asked for by name */
+    int32_t missing; /* what stands for an input that is left out */
 } vn_port;
 
 #define VN_MAX_PORTS 8
@@ -87,7 +88,12 @@ typedef struct vn_net_nodes {
 /* ---- the table ------------------------------------------------------------------------------- */
 
 /* What a network is for. */
-typedef enum vn_role { VN_ROLE_DENOISER, VN_ROLE_CLASSIFIER, VN_ROLE_COUNT } vn_role;
+typedef enum vn_role {
+    VN_ROLE_DENOISER,
+    VN_ROLE_CLASSIFIER,
+    VN_ROLE_ENCODER, /* of texts */
+    VN_ROLE_COUNT
+} vn_role;
 
 /* What `vane train --model NAME:...` needs to know of the data to write a config. */
 typedef struct vn_net_data {
@@ -103,10 +109,12 @@ struct vn_scope;
 typedef struct vn_net_row {
     vn_row row; /* parameters are the presets' */
     vn_role role;
-    const char *class_name; /* diffusers' _class_name; vane's own for networks it lacks */
-    const char *own_class;  /* vane's _class_name for what goes beyond diffusers' class, or NULL */
-    const char *folder;     /* "unet", "transformer", "model", "classifier" */
-    /* a new config.json */
+    /* diffusers' _class_name, or what transformers' "architectures" has; vane's own for networks
+     * that they lack */
+    const char *class_name;
+    const char *own_class; /* vane's _class_name for what goes beyond diffusers' class, or NULL */
+    const char *folder;    /* "unet", "transformer", "model", "classifier" */
+    /* a new config.json; NULL: only files have this network */
     json_t *(*config)(const vn_choice *preset, const vn_net_data *data, vn_err *err);
     /* Reads and checks a config, refusing by name what is not supported. */
     vn_status (*open)(const json_t *config, void **self, vn_net_io *io, vn_err *err);

@@ -299,13 +299,21 @@ static vn_status fill_any(const filling *f, void *to) {
     return status;
 }
 
+/* What stands for an input that is left out, in all of it. */
+static void fill_missing(const filling *f, uint32_t *to, int64_t count) {
+    const int32_t whole = f->port->missing;
+    const float number = (float)whole;
+    for (int64_t i = 0; i < count; i++)
+        memcpy(&to[i], f->node->dtype == VN_I32 ? (const void *)&whole : &number, sizeof *to);
+}
+
 /* Numbers are of four bytes, floats or not. */
 static vn_status fill(const filling *f) {
     uint32_t *to = vn_program_map(f->program, f->node);
     const int64_t count = vn_shape_count(&f->node->shape);
     if (!to) return VN_OK; /* the program's outputs do not depend on it */
     if (!f->feed) {
-        if (f->port->optional) memset(to, 0, (size_t)count * sizeof *to);
+        if (f->port->optional) fill_missing(f, to, count);
         return VN_OK;
     }
     const vn_status status = fill_any(f, to);

@@ -4,15 +4,18 @@
 #define ROW(name) &vn_##name##_net,
 static const vn_net_row *const denoisers[] = {VN_DENOISERS(ROW)};
 static const vn_net_row *const classifiers[] = {VN_CLASSIFIERS(ROW)};
+static const vn_net_row *const encoders[] = {VN_ENCODERS(ROW)};
 
 const vn_table vn_models[] = {
     [VN_ROLE_DENOISER] = {"model", denoisers, 0, VN_COUNT(denoisers), NULL, NULL},
     [VN_ROLE_CLASSIFIER] = {"classifier", classifiers, 0, VN_COUNT(classifiers), NULL, NULL},
+    [VN_ROLE_ENCODER] = {"encoder", encoders, 0, VN_COUNT(encoders), NULL, NULL},
 };
 _Static_assert(VN_COUNT(vn_models) == VN_ROLE_COUNT, "a table for each role");
 
 const vn_net_row *vn_net_row_at(size_t i) {
-    static const vn_net_row *const rows[] = {VN_DENOISERS(ROW) VN_CLASSIFIERS(ROW)};
+    static const vn_net_row *const rows[] = {VN_DENOISERS(ROW) VN_CLASSIFIERS(ROW)
+                                                 VN_ENCODERS(ROW)};
     _Static_assert(VN_COUNT(rows) == VN_NET_ROWS, "all of them");
     return i < VN_COUNT(rows) ? rows[i] : NULL;
 }

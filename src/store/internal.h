@@ -80,13 +80,19 @@ vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count
  * so; NULL: it has one name. New string. */
 vn_status vn_store_old_name(const char *name, bool to_old, char **out, vn_err *err);
 
+/* Whether a tensor is one that earlier versions wrote beside a weight, whose name is then in
+ * `weight`: numbers of positions, or an embedding that another one is. */
+#define VN_SURPLUS 128
+bool vn_store_is_surplus(const char *name, char weight[VN_SURPLUS]);
+
 /* ---- which file holds a network's weights (weights_file.c) ----------------------------------- */
 
 /* The file in a folder to load them from: the plain one, else the only variant that there is
  * (*variant); NULL: none, or several variants. New string. */
-vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, vn_err *err);
+vn_status vn_store_find_weights(const char *folder, const json_t *config, char **file,
+                                bool *variant, vn_err *err);
 /* Why vn_store_find_weights found none, with what is there. */
-vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err);
+vn_status vn_store_refuse_weights(const char *folder, const json_t *config, vn_err *err);
 /* Whether a file's name says that it is one network's whole weights, or their index. */
 bool vn_store_is_weights(const char *name);
 

@@ -41,7 +41,8 @@ static vn_status choose_folder(vn_model_dir *d, vn_err *err) {
     const char *folder = NULL;
     const vn_net_row *row;
     for (size_t i = 0; (row = vn_net_row_at(i)) && !folder; i++)
-        if (json_is_array(json_object_get(d->index, row->folder))) folder = row->folder;
+        if (row->role != VN_ROLE_ENCODER && json_is_array(json_object_get(d->index, row->folder)))
+            folder = row->folder;
     if (!folder) {
         const char *pipeline = json_string_value(json_object_get(d->index, "_class_name"));
         return vn_fail(err, VN_UNSUPPORTED,
@@ -175,8 +176,8 @@ static vn_status look_around(vn_model_dir *d, vn_err *err) {
  * already. */
 static vn_status find_weights(vn_model_dir *d, vn_err *err) {
     char *folder = folder_path(d), *found = NULL;
-    vn_status status =
-        folder ? vn_store_find_weights(folder, &found, &d->variant, err) : vn_no_memory(err);
+    vn_status status = folder ? vn_store_find_weights(folder, d->config, &found, &d->variant, err)
+                              : vn_no_memory(err);
     if (!status && d->weights && found && !d->variant && vn_same_file(d->weights, found)) {
         char *model = vn_model_dir_around(d->weights);
         status = vn_fail(err, VN_BAD_FILE, "%s: is a part of the model %s; name that folder",
@@ -261,10 +262,8 @@ vn_status vn_model_dir_weights(const vn_model_dir *d, const char **path, vn_err 
     *path = d->weights;
     if (d->weights) return VN_OK;
     char *folder = folder_path(d);
-    const char *class_name = json_string_value(json_object_get(d->config, "_class_name"));
     const vn_status status =
-        folder ? vn_store_refuse_weights(folder, class_name ? class_name : "ModelMixin", err)
-               : vn_no_memory(err);
+        folder ? vn_store_refuse_weights(folder, d->config, err) : vn_no_memory(err);
     vn_free(folder);
     return status;
 }

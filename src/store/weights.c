@@ -66,6 +66,22 @@ static vn_status is_old(vn_safetensors *const *files, size_t file_count, const c
     return status;
 }
 
+/* Whether a tensor is wanted, today or under an old name, or lies beside one that is (*beside). */
+static vn_status has_place(vn_safetensors *const *files, size_t file_count, const char *name,
+                           const vn_weight_array *arrays, size_t array_count, bool *has,
+                           bool *beside, vn_err *err) {
+    char weight[VN_SURPLUS];
+    *beside = false;
+    *has = is_wanted(name, arrays, array_count);
+    if (*has) return VN_OK;
+    vn_status status = is_old(files, file_count, name, arrays, array_count, has, err);
+    if (status || *has || !vn_store_is_surplus(name, weight)) return status;
+    *has = is_wanted(weight, arrays, array_count);
+    if (!*has) status = is_old(files, file_count, weight, arrays, array_count, has, err);
+    *beside = *has;
+    return status;
+}
+
 vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count,
                                  const vn_weight_array *arrays, size_t array_count, vn_err *err) {
     size_t total = 0, expected = 0;
@@ -74,10 +90,11 @@ vn_status vn_store_refuse_extras(vn_safetensors *const *files, size_t file_count
         size_t count = vn_safetensors_count(files[f]);
         for (size_t i = 0; i < count; i++) {
             const char *name = vn_safetensors_at(files[f], i)->name;
-            bool wanted = is_wanted(name, arrays, array_count);
+            bool wanted, beside;
             const vn_status status =
-                wanted ? VN_OK : is_old(files, file_count, name, arrays, array_count, &wanted, err);
+                has_place(files, file_count, name, arrays, array_count, &wanted, &beside, err);
             if (status) return status;
+            expected += beside;
             if (!wanted)
                 return vn_fail(err, VN_BAD_FILE, "%s: tensor '%.200s' is not part of this model",
                                vn_safetensors_path(files[f]), name);

@@ -1,4 +1,5 @@
-/* weights_file.c - which file of a folder holds a network's weights. diffusers writes
+/* weights_file.c - which file of a folder holds a network's weights. diffusers writes the
+ * following, and transformers the same with "model" for "diffusion_pytorch_model":
  *
  *     diffusion_pytorch_model.safetensors                   the plain file, or in shards
  *     diffusion_pytorch_model.safetensors.index.json        an index that names them
@@ -15,12 +16,15 @@
 #include <errno.h>
 #include <string.h>
 
-#define STEM    "diffusion_pytorch_model"
 #define ENDING  ".safetensors"
-#define PLAIN   STEM ENDING
-#define INDEX   PLAIN ".index.json"
+#define INDEX   ".index.json"
 #define LISTED  6   /* files that a message names */
 #define LONGEST 255 /* of a file's name */
+
+enum { DIFFUSERS, TRANSFORMERS };
+static const char *const libraries[] = {"diffusers", "transformers"};
+static const char *const stems[] = {"diffusion_pytorch_model", "model"};
+static const char *const plain_files[] = {VN_WEIGHTS_FILE, "model" ENDING};
 
 /* Whether `text` begins with `from`, ends in `to`, and has one word without dots between; shards'
  * words are none. */
@@ -31,9 +35,34 @@ static bool is_between(const char *text, const char *from, const char *to) {
     return !dot && !of;
 }
 
-static bool is_variant(const char *name) {
-    return is_between(name, STEM ".", ENDING) || is_between(name, PLAIN ".index.", ".json") ||
-           is_between(name, PLAIN ".", ".index.json");
+static bool is_variant_of(const char *stem, const char *name) {
+    static const char *const between[][2] = {
+        {".", ENDING}, {ENDING ".index.", ".json"}, {ENDING ".", INDEX}};
+    bool is = false;
+    for (size_t k = 0; k < VN_COUNT(between) && !is; k++) {
+        char from[64];
+        snprintf(from, sizeof from, "%s%s", stem, between[k][0]);
+        is = is_between(name, from, between[k][1]);
+    }
+    return is;
+}
+
+static bool is_diffusers_variant(const char *name) {
+    return is_variant_of(stems[DIFFUSERS], name);
+}
+
+static bool is_transformers_variant(const char *name) {
+    return is_variant_of(stems[TRANSFORMERS], name);
+}
+
+static bool (*const is_variant[])(const char *name) = {
+    [DIFFUSERS] = is_diffusers_variant, [TRANSFORMERS] = is_transformers_variant};
+
+/* Whose config it is: transformers does not say _class_name. */
+static int library_of(const json_t *config) {
+    return json_object_get(config, "architectures") && !json_object_get(config, "_class_name")
+               ? TRANSFORMERS
+               : DIFFUSERS;
 }
 
 bool vn_store_is_weights(const char *name) {
@@ -46,7 +75,7 @@ bool vn_store_is_weights(const char *name) {
 static bool may_hold_weights(const char *name) {
     static const char *const endings[] = {ENDING,     ".bin",  ".pt",   ".pth",       ".ckpt",
                                           ".msgpack", ".gguf", ".onnx", ".index.json"};
-    bool is = is_variant(name);
+    bool is = is_diffusers_variant(name) || is_transformers_variant(name);
     for (size_t i = 0; i < VN_COUNT(endings) && !is; i++) is = vn_ends_with(name, endings[i]);
     return is && !strstr(name, "-of-");
 }
@@ -77,13 +106,15 @@ static vn_status list_names(const char *folder, bool (*wanted)(const char *name)
     return VN_OK;
 }
 
-vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, vn_err *err) {
-    static const char *const plain[] = {PLAIN, INDEX};
+vn_status vn_store_find_weights(const char *folder, const json_t *config, char **file,
+                                bool *variant, vn_err *err) {
+    const int library = library_of(config);
+    static const char *const endings[] = {"", INDEX};
     name_list variants;
     *file = NULL;
     *variant = false;
-    for (size_t i = 0; i < VN_COUNT(plain); i++) {
-        char *path = vn_path_join(folder, plain[i]);
+    for (size_t i = 0; i < VN_COUNT(endings); i++) {
+        char *path = vn_format("%s/%s%s", folder, plain_files[library], endings[i]);
         if (!path) return vn_no_memory(err);
         if (vn_is_file(path)) {
             *file = path;
@@ -91,7 +122,7 @@ vn_status vn_store_find_weights(const char *folder, char **file, bool *variant, 
         }
         vn_free(path);
     }
-    const vn_status status = list_names(folder, is_variant, &variants, err);
+    const vn_status status = list_names(folder, is_variant[library], &variants, err);
     if (status || variants.count != 1) return status;
     *variant = true;
     *file = vn_path_join(folder, variants.name[0]);
@@ -112,19 +143,25 @@ static bool is_pickle(const char *name) {
            vn_ends_with(name, ".pt") || vn_ends_with(name, ".pth") || vn_ends_with(name, ".ckpt");
 }
 
-vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn_err *err) {
+vn_status vn_store_refuse_weights(const char *folder, const json_t *config, vn_err *err) {
+    const int library = library_of(config);
+    const json_t *name = library == DIFFUSERS
+                             ? json_object_get(config, "_class_name")
+                             : json_array_get(json_object_get(config, "architectures"), 0);
+    const char *class_name = json_is_string(name) ? json_string_value(name) : "ModelMixin",
+               *plain = plain_files[library];
     char text[600] = "";
     name_list list;
-    vn_status status = list_names(folder, is_variant, &list, err);
+    vn_status status = list_names(folder, is_variant[library], &list, err);
     if (status) return status;
     write_names(&list, text, sizeof text);
     if (list.count > 1)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s: has no " PLAIN " but several variants; name one of these files: %s",
-                       folder, text);
+                       "%s: has no %s but several variants; name one of these files: %s", folder,
+                       plain, text);
     status = list_names(folder, may_hold_weights, &list, err);
     if (status) return status;
-    if (list.count == 0) return vn_fail(err, VN_BAD_FILE, "%s: has no " PLAIN, folder);
+    if (list.count == 0) return vn_fail(err, VN_BAD_FILE, "%s: has no %s", folder, plain);
     bool readable = false, pickles = true;
     for (size_t i = 0; i < list.count && i < LISTED; i++) {
         readable = readable || vn_store_is_weights(list.name[i]);
@@ -133,14 +170,13 @@ vn_status vn_store_refuse_weights(const char *folder, const char *class_name, vn
     write_names(&list, text, sizeof text);
     if (readable)
         return vn_fail(err, VN_BAD_ARGUMENT,
-                       "%s: has no " PLAIN "; name the file that holds the weights: %s", folder,
+                       "%s: has no %s; name the file that holds the weights: %s", folder, plain,
                        text);
     return vn_fail(err, VN_UNSUPPORTED,
-                   "%s: has no " PLAIN
-                   " but %s%s. To write one, in Python: diffusers.%s.from_pretrained(\"%s\")"
+                   "%s: has no %s but %s%s. To write one, in Python: %s.%s.from_pretrained(\"%s\")"
                    ".save_pretrained(\"%s\", safe_serialization=True)",
-                   folder, text,
+                   folder, plain, text,
                    pickles ? ", pickled, which can run code as it is read"
                            : ", which vane does not read",
-                   class_name, folder, folder);
+                   libraries[library], class_name, folder, folder);
 }
