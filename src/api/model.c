@@ -123,7 +123,8 @@ vn_model_info vn_model_describe(const vn_model *m) {
     vn_model_info info = {.struct_size = sizeof info,
                           .kind = m->kind,
                           .path = m->path_text,
-                          .predict = m->path || m->says ? m->prediction.row->row.name : NULL,
+                          .predict =
+                              m->path || m->has_prediction ? m->prediction.row->row.name : NULL,
                           .rank = m->sample.rank,
                           .shape = {m->sample.dim[0], m->sample.dim[1], m->sample.dim[2]},
                           .classes = m->classes,

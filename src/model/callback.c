@@ -1,5 +1,5 @@
-/* callback.c - a denoiser of the user's behind the denoiser's interface: questions go out in the
- * public header's terms, and no answer comes in before it was found to be finite. */
+/* callback.c - a function of the user's as a denoiser: queries are handed to it as vn_predict_query
+ * (vane.h), and an answer that is not finite is refused. */
 #include "model/internal.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 
 enum { MAX_CLASSES = 1 << 20 };
 
-/* The user's function, what it can do, and the arrays of one question. */
+/* The user's function, what it can do, and the arrays of one query. */
 typedef struct callback {
     const char *name;
     int64_t size;
@@ -64,13 +64,14 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
         c->t[i] = q->level[i].t;
         c->alpha[i] = q->level[i].alpha;
         c->sigma[i] = q->level[i].sigma;
-        const vn_level *to = q->to ? &q->to[i] : &q->level[i]; /* none: the velocity here */
+        const vn_level *to =
+            q->to ? &q->to[i] : &q->level[i]; /* NULL: velocity at the level itself */
         c->to_t[i] = to->t;
         c->to_alpha[i] = to->alpha;
         c->to_sigma[i] = to->sigma;
     }
     const bool takes_to = c->can & VN_TAKES_TO;
-    const vn_predict_query asked = {.n = q->n,
+    const vn_predict_query query = {.n = q->n,
                                     .x = q->x,
                                     .t = c->t,
                                     .alpha = c->alpha,
@@ -83,7 +84,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
                                     .to_alpha = takes_to ? c->to_alpha : NULL,
                                     .to_sigma = takes_to ? c->to_sigma : NULL,
                                     .guidance = q->guidance};
-    status = c->predict(c->user, &asked, raw);
+    status = c->predict(c->user, &query, raw);
     if (status) return vn_call_failed(c->name, status, err);
     const int64_t row = vn_row_not_finite(q->n, c->size, raw);
     if (row < 0) return VN_OK;
@@ -149,7 +150,7 @@ static vn_status fill(vn_model *m, const vn_callback_model *s, vn_err *err) {
                     .predict = s->predict,
                     .user = s->user};
     m->has_null = s->has_null || !s->classes;
-    m->says = true;
+    m->has_prediction = true;
     vn_status status = vn_prediction_parse(s->prediction, &m->prediction, err);
     if (!status && s->path) status = vn_path_open(s->path, &m->path, err);
     if (!status && m->path && !(m->path_text = vn_path_text(m->path))) status = vn_no_memory(err);
@@ -160,7 +161,7 @@ static vn_status share(vn_model *m, const vn_model *of, vn_err *err) {
     callback *c = m->self = vn_alloc(1, sizeof *c);
     if (!c) return vn_no_memory(err);
     *c = *(const callback *)of->self;
-    c->t = c->alpha = c->sigma = NULL;
+    c->t = c->alpha = c->sigma = c->to_t = c->to_alpha = c->to_sigma = NULL;
     c->capacity = 0;
     return VN_OK;
 }

@@ -1,11 +1,10 @@
 /* condition_feeds.c - a network's conditions as arrays of a batch: for each input port that is
- * neither the sample nor the time, the rows' own arrays one behind the other. Rows of unlike
- * numbers of tokens cannot be in one batch, so those of one number go together. */
+ * neither the sample nor the time, the arrays of the rows' conditions, one after another. Rows with
+ * different numbers of tokens cannot be in one batch; net_denoiser.c runs them in groups. */
 #include "model/internal.h"
 
 #include <string.h>
 
-/* A network with one class table and nothing else needs none of this. */
 bool vn_is_class_table(const vn_port *p) {
     return p->below > 0 && p->shape.rank == 1 && !strcmp(p->name, "class_labels");
 }

@@ -1,7 +1,7 @@
-/* conditions.c - what stands behind the numbers that samplers and guides hand on. Classes are rows
- * of a network's table. Other conditions are added by name, each a set of arrays for the network's
- * input ports (a vector for class_labels, a prompt's tokens for encoder_hidden_states), kept once:
- * the same name is the same condition. One called "null" is what no condition means. */
+/* conditions.c - what the numbers stand for that samplers and guides know conditions by. Classes
+ * are rows of a network's table. Other conditions are added by name, each a set of arrays for the
+ * network's input ports (a vector for class_labels, a prompt's tokens for encoder_hidden_states),
+ * kept once: the same name is the same condition. The one named "null" is the null condition. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -136,7 +136,7 @@ static bool same_arrays(const struct vn_condition_entry *a, const struct vn_cond
     return same;
 }
 
-/* Room for one more name and one more entry. */
+/* Capacity for one more name and one more entry. */
 static vn_status grow(vn_model *m, vn_err *err) {
     char **names = vn_realloc(m->names, (size_t)m->named_count + 2, sizeof *names);
     if (!names) return vn_no_memory(err);

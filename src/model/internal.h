@@ -34,7 +34,7 @@ void vn_condition_feeds_close(vn_net_denoiser *d);
 extern const uint64_t vn_hash_begin;
 uint64_t vn_hash_floats(uint64_t hash, const float *x, size_t n);
 uint64_t vn_hash_text(uint64_t hash, const char *text);
-/* Of a world's JSON, however it is laid out; false: memory. */
+/* The hash of a world's JSON, whatever its layout; false: out of memory. */
 bool vn_hash_world(const json_t *world, uint64_t *out);
 /* Sets the model's fingerprint; without memory it has none. */
 void vn_model_keep_fingerprint(vn_model *m, uint64_t hash);

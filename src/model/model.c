@@ -8,7 +8,8 @@ static const vn_model_row *const rows[] = {&vn_network_model, &vn_world_model,
                                            &vn_callback_model_row};
 const vn_table vn_model_kinds = {"kind of model", rows, 0, VN_COUNT(rows), NULL, NULL};
 
-/* Of a sampling run, where a pass takes what it is given: bounds the memory of its own arrays. */
+/* Samples of a sampling run, where the row sets no batch: bounds the memory of the run's own
+ * arrays. */
 enum { MANY = 4096 };
 
 vn_status vn_model_new(vn_context *vn, const vn_engine *engine, const vn_model_row *row,
@@ -108,7 +109,8 @@ static vn_status take_path(vn_model *m, const char *requested, vn_err *err) {
     close_denoiser(m);
     vn_path_close(&m->requested);
     m->requested = path;
-    return m->says ? VN_OK : vn_prediction_parse(path->row->prediction, &m->prediction, err);
+    return m->has_prediction ? VN_OK
+                             : vn_prediction_parse(path->row->prediction, &m->prediction, err);
 }
 
 vn_status vn_model_denoise(vn_model *m, const char *requested, const vn_denoiser **out,
@@ -158,7 +160,7 @@ static void take_shared(vn_model *m, const vn_model *of) {
     m->path = of->path;
     m->path_text = of->path_text;
     m->prediction = of->prediction;
-    m->says = of->says;
+    m->has_prediction = of->has_prediction;
     m->scheduler = of->scheduler;
     m->sampling = of->sampling;
     m->vane = of->vane;
@@ -185,7 +187,7 @@ vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model 
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-/* One holder fewer of what is shared; frees it with the last. */
+/* Releases what is shared; the last holder frees it. */
 static void let_go(vn_model *m) {
     if (atomic_fetch_sub(&m->holders, 1) > 1) return;
     for (int i = 0; i < m->parts; i++) {

@@ -1,13 +1,12 @@
-/* model.h - what can be sampled from: parts, and the row that knows how they make a denoiser.
- *
- * A model is a row of vn_model_kinds and what it opened: a world is exact, a callback asks the
- * user, a network has weights. Whoever draws, measures or describes asks the model and never its
- * kind. A new kind (a pipeline of several networks) is one file and one row.
+/* model.h - what can be sampled from. A model is a row of vn_model_kinds and what that row opened:
+ * a world, which is exact, a callback, which is a function of the user's, or a network and its
+ * weights. Other rooms call the functions below, whatever the kind is. A new kind, such as a
+ * pipeline of several networks, is one file and one row.
  *
  *     vn_model_open_source   by what the source is; or vn_model_of_world, vn_model_of_callback
  *     vn_model_denoise       its denoiser on a path, opened on first use and kept
  *     vn_model_close
- */
+ * */
 #ifndef VN_MODEL_H
 #define VN_MODEL_H
 
@@ -17,14 +16,14 @@
 #include "sample/sample.h"
 #include "store/store.h"
 
-/* What a model works with: its context's, which outlive it. */
+/* What a model computes with: its context's, which outlive it. */
 typedef struct vn_engine {
     const vn_device *device;
     vn_thread_pool *pool;
     const vn_watch *watch;
 } vn_engine;
 
-/* A network of a model and its weights. */
+/* A part of a model: a network and its weights. */
 typedef struct vn_model_part {
     char *name; /* its folder, as model_index.json has it; "" for a bare one */
     vn_net *net;
@@ -36,128 +35,135 @@ enum { VN_MAX_PARTS = 8 };
 /* How a source is to be opened. */
 typedef struct vn_model_source {
     const char *path;
-    int32_t
-        null_class; /* the row of the class table that is null, as the user says; -1: not said */
-    bool random;    /* random weights where there are none */
+    int32_t null_class; /* the row of the class table that the user says is null; -1: not said */
+    bool random;        /* random weights where there are none */
 } vn_model_source;
 
 typedef struct vn_model_row {
     vn_row row;
-    /* Whether a path is one of these; NULL: it is made by a call of its own. */
+    /* Whether what lies at the path is of this kind. NULL: such models are made by a call of their
+     * own. */
     bool (*detect)(const char *path);
     vn_status (*open)(vn_model *m, const vn_model_source *source, vn_err *err);
-    /* On a path that its prediction allows. Once at a time; closed before the next. */
+    /* Opens its denoiser on a path that its prediction allows. There is one at a time: it is closed
+     * before the next is opened. */
     vn_status (*denoiser)(vn_model *m, const vn_path *path, vn_denoiser *out, vn_err *err);
     void (*close_denoiser)(vn_model *m);
-    /* Samples that a sampling run should hold, and how many of them one pass does; NULL: many, and
-     * passes hold what they are given. requested: the user's, or 0. */
+    /* How many samples a sampling run should hold; NULL: as many as the caller likes. */
     int64_t (*batch)(const vn_model *m);
+    /* Sets how many samples one pass holds: what the user requested, or 0 for the row's choice.
+     * NULL: a pass holds all that it is given. */
     void (*set_batch)(vn_model *m, int64_t requested);
-    /* A number made of what answers; false: there is none, or no memory. NULL: never. */
+    /* A hash of what determines its predictions, such as the weights; false: there is none, or no
+     * memory. NULL: there is never one. */
     bool (*fingerprint)(vn_model *m, uint64_t *out);
-    /* Sets m->self of a model that shares what `of` has; NULL: it begins as NULL. */
+    /* Sets m->self of a new model m that shares what `of` has. NULL: it stays NULL until a denoiser
+     * is opened. */
     vn_status (*share)(vn_model *m, const vn_model *of, vn_err *err);
-    void (*close)(vn_model *m); /* what is in self */
-    bool any_path;              /* it is right on every path, whose own prediction it takes */
-    bool needs_path; /* where its files say no path the user must; others take the rectified one */
+    void (*close)(vn_model *m); /* frees what is in self */
+    bool any_path;              /* it is right on every path, with any prediction */
+    /* where its files name no path, the user has to; else such a model is on the rectified path */
+    bool needs_path;
 } vn_model_row;
 
 extern const vn_table vn_model_kinds; /* of vn_model_row; found by detect, in this order */
 
 struct vn_model {
-    vn_context *vn; /* of the calls that made it; nothing here looks into it */
+    vn_context *vn; /* its context, kept for the public calls */
     vn_engine engine;
     const vn_model_row *row;
     void *self; /* the row's own */
 
-    /* The model whose parts, names and texts these are, which does not change once it is open, and
-     * how many models have them, itself included. It lasts until the last of them is closed. */
-    vn_model *shared; /* NULL: this one */
-    atomic_int holders;
+    /* A model made by vn_model_share_with: the model that owns the parts, names and texts, which
+     * stay as they are. NULL: this one owns them. */
+    vn_model *shared;
+    atomic_int
+        holders; /* of an owner: how many models have them, itself included; the last frees */
 
     char *source;
     const char *kind; /* the row's name, or that of its network's class */
     vn_shape sample;  /* [C,H,W] or [D] */
     int64_t size;     /* numbers in it */
-    int64_t tokens;   /* that a sample is to a network; else 0 */
-    int64_t steps;    /* training steps behind it */
+    int64_t tokens;   /* how many tokens a sample is to its network; 0: not known */
+    int64_t steps;    /* how many steps it was trained for */
 
     int parts;
     vn_model_part part[VN_MAX_PARTS]; /* the first is what denoises */
 
     int32_t classes;
-    /* classes, then the conditions that were added (conditions.c) */
-    int32_t named_count;
-    char **names; /* [named_count] */
+    int32_t named_count; /* classes, and the conditions that were added (conditions.c) after them */
+    char **names;        /* [named_count] */
     int added_count;
     struct vn_condition_entry *added; /* [added_count] */
     bool has_null;
     int32_t null_row; /* of a network's class table; -1: none of its rows is null */
-    /* labels are not the numbers that classes are named by, as null lies between them */
+    /* classes are named by their row of the class table, which is not their label, because the null
+     * row lies before some of them */
     bool named_by_row;
-    int32_t asked_null; /* which the user called null; -1: none was named */
+    int32_t asked_null; /* the row that the user called null; -1: none was named */
 
     vn_path *path; /* NULL: not known (a world, a bare network) */
     char *path_text;
     vn_prediction prediction;
-    bool says; /* its prediction is known though its path is not */
-    /* how it is sampled where nobody says: by diffusers' config (name "": it has none, or vane.json
-     * says more), and by vane.json */
+    bool has_prediction; /* its prediction is known even where its path is not */
+    /* how it is sampled where the user does not say: by diffusers' scheduler_config.json (name "":
+     * it has none, or has a vane.json, which counts instead), and by vane.json */
     vn_scheduler scheduler;
     vn_sampling_defaults sampling;
     json_t *vane; /* its vane.json; NULL: it has none */
 
-    vn_world *truth; /* the exact distribution of its samples; NULL: not known. The row's */
+    vn_world *truth; /* the exact distribution of its samples, owned by the row; NULL: not known */
 
-    /* Opened on first use and kept, with all that it has planned, until another path is named. */
-    vn_path *requested;   /* by the user, where the model has no path */
+    /* Its denoiser, opened on first use and kept, with the programs that it has planned, until
+     * another path is requested. */
+    vn_path *requested;   /* the user's path, where the model has none */
     vn_denoiser denoiser; /* self NULL: not open */
-    bool held;            /* by a sampling that goes on after its call: nobody else may have it */
+    bool held;            /* a sampling that the caller drives has it, and no other call may */
 
     /* of vn_forward_arrays: NULL before the first */
     vn_runner *runner;
     float *outputs;
 
-    /* kept for those who ask */
+    /* found once and kept */
     char *fingerprint;
     char *trained_on; /* the folder of pictures that it was trained on; NULL: none, or not known */
     int64_t *drawn;   /* vn_eval_result.drawn of the latest vn_eval; NULL: none */
 };
 
 #define VN_LARGEST_SIDE 65536 /* of a sample's axes */
-/* Numbers in one, so that those of many can be counted. */
+/* Numbers in a sample, so that those of a batch can be counted. */
 #define VN_LARGEST_SAMPLE INT32_MAX
 
-/* Opens what source->path is. Closed with vn_model_close. */
+/* Opens source->path by the first row that detects it. Closed with vn_model_close. */
 vn_status vn_model_open_source(vn_context *vn, const vn_engine *engine,
                                const vn_model_source *source, vn_model **out, vn_err *err);
-/* A model that answers as `of` does and shares its parts, with a denoiser of its own, for another
- * context: the two may be used at once, by two threads. */
+/* A model with the parts of `of`, which they share, and a denoiser of its own, for another context:
+ * the two may be used by two threads at once. */
 vn_status vn_model_share_with(vn_context *vn, const vn_engine *engine, vn_model *of, vn_model **out,
                               vn_err *err);
 vn_status vn_model_of_world(vn_context *vn, const vn_engine *engine, const json_t *world,
                             vn_model **out, vn_err *err);
-/* The callback is the user's, in vane.h's terms. */
+/* A denoiser that is a function of the user's (vane.h). */
 vn_status vn_model_of_callback(vn_context *vn, const vn_engine *engine,
                                const vn_callback_model *spec, vn_model **out, vn_err *err);
 
-/* The model's denoiser, on its own path, which `path` may only confirm, or on `path` where it has
- * none of its own. Owned by the model. */
+/* The model's denoiser, owned by the model. A model that has a path is on that one, and `path` is
+ * NULL or the same; one that has none is on `path`. */
 vn_status vn_model_denoise(vn_model *model, const char *path, const vn_denoiser **out, vn_err *err);
 
-/* Samples that one sampling run should hold, where nobody says. */
+/* How many samples one sampling run should hold, where the user does not say. */
 int64_t vn_model_batch(const vn_model *m);
-/* How many samples a pass of its network should hold; 0: as it likes. */
+/* Sets how many samples a pass of its network should hold; 0: the model chooses. */
 void vn_model_set_batch(vn_model *m, int64_t batch);
 /* The network that denoises; NULL: it has none. */
 const vn_net *vn_model_net(const vn_model *m);
 
-/* The conditions there are now, as samplers and guides see them. */
+/* The model's classes and conditions, as samplers and guides see them. */
 vn_conditions vn_model_conditions(const vn_model *m);
 /* Adds a condition made of arrays for the network's input ports ("class_labels" where it takes a
  * vector, "encoder_hidden_states", ...), each without a batch axis, copied. The same name with the
- * same arrays is the same condition; "null" says what none means. Denoisers opened before know only
- * the conditions there were. */
+ * same arrays is the same condition; the one named "null" is the null condition. A denoiser that
+ * was opened before knows only the conditions that there were then. */
 vn_status vn_model_keep_condition(vn_model *m, const char *name, int n, const vn_array *arrays,
                                   vn_condition *out, vn_err *err);
 /* Frees all of them, with their names and those of classes. */
@@ -166,21 +172,23 @@ void vn_model_drop_conditions(vn_model *m);
 const vn_array *vn_model_condition_array(const void *model, vn_condition c, const char *port);
 
 /* VN_BAD_ARGUMENT unless the label is one of the model's classes and conditions, or VN_LABEL_NULL
- * where that means something. */
+ * and the model has a null condition or no classes at all. */
 vn_status vn_model_check_label(const vn_model *m, int32_t label, vn_err *err);
-/* What vn_model_read_label takes for the label: NULL where the names of classes leave nothing. */
+/* A text that vn_model_read_label reads as this label: a name, a number (written to `number`),
+ * "null" or "all". NULL: there is none, because classes have these names. */
 const char *vn_label_word(char *const *names, int32_t classes, int32_t label,
                           char number[VN_NAMES_NUMBER]);
-/* The label that a person's text means: a name, a number, "null" or "all". */
+/* The label of a text: the name or number of a class or condition, "null" or "all". */
 vn_status vn_model_read_label(const vn_model *m, const char *text, int32_t *label, vn_err *err);
 
-/* VN_NO_MEMORY, with both numbers, when so many bytes of weights are more than there is
- * (vn_memory_total). */
+/* VN_NO_MEMORY, with both numbers, where weights of so many bytes are more than the machine's
+ * memory (vn_memory_total). */
 vn_status vn_weights_fit(size_t bytes, const char *source, vn_err *err);
 /* The number types of a network's weights, "BF16" or "F32, F16"; a new string of JSON. */
 json_t *vn_dtypes_json(const vn_weights *w);
-/* A network's weights, of the file that its directory names, in the file's number types, which the
- * network's list is told. dir->weights NULL: fails, saying why there is none. */
+/* Reads the weights of a network from the file that its directory names, in the file's number
+ * types, which the network's list of weights (vn_net_weights) takes over. Where dir->weights is
+ * NULL it fails and says why there are none. */
 vn_status vn_model_dir_values(const vn_model_dir *dir, const char *source, const vn_engine *engine,
                               vn_net *net, vn_values **out, vn_err *err);
 
@@ -194,26 +202,26 @@ typedef struct vn_net_denoiser {
     vn_prediction prediction;
     vn_shape sample;
     int64_t size;
-    const char *answer;      /* the output that is the prediction */
-    const vn_model *source;  /* whose conditions' arrays are fed; NULL: classes alone */
-    void *fed[VN_MAX_PORTS]; /* rows of them, by input port */
+    const char *output;      /* the name of the output that is the prediction */
+    const vn_model *source;  /* the model whose added conditions it knows; NULL: classes alone */
+    void *fed[VN_MAX_PORTS]; /* by input port: the arrays of a batch's conditions, row by row */
     size_t fed_bytes[VN_MAX_PORTS];
-    int32_t null_row; /* of the class table, for VN_LABEL_NULL; labels count the others; -1: none */
-    /* most rows of one forward pass; a gradient takes a part of it, as it keeps the activations */
-    int64_t chunk, usual; /* usual: where nobody asks for a batch */
-    int64_t capacity;     /* rows the arrays hold, at most a chunk */
-    float *scale;         /* [capacity] of the input */
-    float *time;          /* [capacity] */
-    int32_t *labels;      /* [capacity] */
+    int32_t null_row; /* the class table's row for VN_LABEL_NULL, which labels skip; -1: none */
+    /* rows of one forward pass at most; a derivative takes fewer, as it keeps the activations */
+    int64_t chunk;
+    int64_t usual;    /* the chunk where the user requests no batch */
+    int64_t capacity; /* rows that the arrays below hold, at most a chunk */
+    float *scale;     /* [capacity] of the input */
+    float *time;      /* [capacity] */
+    int32_t *labels;  /* [capacity] */
 } vn_net_denoiser;
 
-/* In an array of a query's or batch's samples: keeps a network's activations within a few hundred
- * MB. */
+/* Numbers in the samples of a batch: keeps a network's activations within a few hundred MB. */
 #define VN_BATCH_FLOATS (128 * 784)
 
-/* sample: the shape of one. values are shared with it; net and path outlive it. null_row: of the
- * class table; -1: all its rows are classes. source: whose added conditions it knows; NULL:
- * none. */
+/* sample: the shape of one. values are shared with it; net, path and source outlive it. null_row:
+ * the null row of the class table; -1: all its rows are classes. source: the model whose added
+ * conditions it knows; NULL: none. */
 vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, const vn_net *net,
                                vn_values *values, const vn_path *path,
                                const vn_prediction *prediction, const vn_shape *sample,
@@ -226,7 +234,8 @@ void vn_net_denoiser_close(vn_net_denoiser *d);
 
 /* ---- callbacks (callback.c) ------------------------------------------------------------------ */
 
-/* The words for a function of the user's that returned something else than VN_OK. */
+/* The error where a function of the user's, `who`, did not return VN_OK. Returns its status, or
+ * VN_BAD_ARGUMENT where that is none. */
 vn_status vn_call_failed(const char *who, vn_status status, vn_err *err);
 
 /* ---- two models as one (pair.c) -------------------------------------------------------------- */
@@ -236,8 +245,8 @@ typedef struct vn_pair_denoiser {
     const vn_denoiser *main, *weak;
 } vn_pair_denoiser;
 
-/* VN_BAD_ARGUMENT names what keeps `weak` from being a lesser model of the same thing. All outlive
- * *out. */
+/* VN_BAD_ARGUMENT unless both models are of the same shape, classes, path and prediction. All
+ * outlive *out. */
 vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoiser *of_main,
                        const vn_model *weak, const vn_denoiser *of_weak, vn_denoiser *out,
                        vn_err *err);

@@ -6,11 +6,12 @@
 
 #include <string.h>
 
-/* Rows of a forward pass for each sample of a batch: guidance asks for two. The activations kept
- * for a gradient take several times the memory of a forward pass, so its chunks are smaller. */
-enum { ROWS_A_SAMPLE = 2, BACK_PART = 4 };
+/* Rows of a forward pass for each sample of a batch: guidance requests two passes. The activations
+ * that a derivative keeps take several times the memory of a forward pass, so its chunks are
+ * smaller. */
+enum { ROWS_A_SAMPLE = 2, DERIVATIVE_SHARE = 4 };
 
-/* What a pass forward may take where nobody asks for a batch, if it is of more than one row. */
+/* Bytes of a forward pass of more than one row, where the user requests no batch. */
 #define PASS_BYTES ((size_t)1 << 30)
 
 static void close_arrays(vn_net_denoiser *d) {
@@ -37,7 +38,7 @@ static vn_status reserve(vn_net_denoiser *d, int64_t n, vn_err *err) {
     return VN_OK;
 }
 
-/* The row of the class table that stands for a label: labels count the rows without null's. */
+/* The row of the class table for a label: labels number the rows without the null one. */
 static int32_t row_of(const vn_net_denoiser *d, vn_condition label) {
     if (label == VN_CONDITION_NULL) return d->null_row;
     return label + (d->null_row >= 0 && label >= d->null_row);
@@ -71,16 +72,17 @@ static vn_status run_chunk(vn_net_denoiser *d, const vn_query *q, int64_t first,
     spec.extent.tokens = tokens ? tokens : 1; /* of zeros, where no row has any */
     raw += first * d->size;
     if (q->want)
-        return vn_runner_derive(d->runner, &spec, q->want, d->answer, inputs, in,
+        return vn_runner_derive(d->runner, &spec, q->want, d->output, inputs, in,
                                 q->direction + first * d->size, raw, err);
-    const vn_fetch out[] = {{d->answer, raw},
+    const vn_fetch out[] = {{d->output, raw},
                             {"variance", q->variance ? q->variance + first * d->size : NULL}};
     return vn_runner_run(d->runner, &spec, inputs, in, q->variance ? 2 : 1, out, err);
 }
 
-/* Rows with one number of tokens. */
-static vn_status run_alike(vn_net_denoiser *d, const vn_query *q, float *raw, vn_err *err) {
-    const int64_t part = q->want ? d->chunk / BACK_PART : d->chunk, chunk = part < 1 ? 1 : part;
+/* A query whose rows all have the same number of tokens. */
+static vn_status run_equal_tokens(vn_net_denoiser *d, const vn_query *q, float *raw, vn_err *err) {
+    const int64_t part = q->want ? d->chunk / DERIVATIVE_SHARE : d->chunk,
+                  chunk = part < 1 ? 1 : part;
     vn_status status = reserve(d, q->n < chunk ? q->n : chunk, err);
     for (int64_t first = 0; first < q->n && !status; first += chunk) {
         const int64_t left = q->n - first;
@@ -89,10 +91,10 @@ static vn_status run_alike(vn_net_denoiser *d, const vn_query *q, float *raw, vn
     return status;
 }
 
-/* ---- rows of unlike numbers of tokens -------------------------------------------------------- */
+/* ---- rows with different numbers of tokens --------------------------------------------------- */
 
 typedef struct gathered {
-    int64_t n, *row; /* [n] where it is in the query */
+    int64_t n, *row; /* [n] its index in the query */
     vn_level *level;
     vn_condition *condition;
     float *x, *direction, *raw, *variance;
@@ -118,7 +120,7 @@ static vn_status take_gathered(gathered *g, const vn_query *q, size_t size, vn_e
                : vn_no_memory(err);
 }
 
-/* The rows with so many tokens, one behind the other. */
+/* The rows with so many tokens, one after another. */
 static void gather(const vn_net_denoiser *d, const vn_query *q, int64_t tokens, gathered *g) {
     const size_t size = (size_t)d->size, bytes = size * sizeof(float);
     g->n = 0;
@@ -152,7 +154,7 @@ static vn_status run_groups(vn_net_denoiser *d, const vn_query *q, float *raw, v
         part.condition = g.condition;
         part.direction = g.direction;
         part.variance = g.variance;
-        status = run_alike(d, &part, g.raw, err);
+        status = run_equal_tokens(d, &part, g.raw, err);
         for (int64_t k = 0; k < g.n && !status; k++) {
             memcpy(raw + (size_t)g.row[k] * size, g.raw + (size_t)k * size, bytes);
             if (q->variance)
@@ -169,7 +171,7 @@ static vn_status predict(void *self, const vn_query *q, float *raw, vn_err *err)
     for (int64_t i = 1; d->source && i < q->n && alike; i++)
         alike = q->condition[i] == q->condition[0] ||
                 vn_condition_tokens(d, q->condition[i]) == vn_condition_tokens(d, q->condition[0]);
-    return alike ? run_alike(d, q, raw, err) : run_groups(d, q, raw, err);
+    return alike ? run_equal_tokens(d, q, raw, err) : run_groups(d, q, raw, err);
 }
 
 void vn_net_denoiser_batch(vn_net_denoiser *d, int64_t batch) {
@@ -187,7 +189,7 @@ vn_status vn_net_denoiser_open(vn_net_denoiser *d, const vn_engine *engine, cons
                            .prediction = *prediction,
                            .sample = *sample,
                            .size = vn_shape_count(sample),
-                           .answer = vn_net_prediction(io)->name,
+                           .output = vn_net_prediction(io)->name,
                            .null_row = null_row,
                            .source = source};
     const vn_port *labels = vn_net_input(io, "class_labels");

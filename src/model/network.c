@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* Sizes that vane.json gives, which a network of any size leaves open. */
+/* The shape of a sample, by the config and, for a network of any size, by vane.json. */
 static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const vn_net_io *io = vn_net_get_io(vn_model_net(m));
     const int64_t channels = vn_net_sample(io).dim[0], gives = vn_net_out_channels(io);
@@ -46,7 +46,7 @@ static vn_status read_shape(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     return VN_OK;
 }
 
-/* How many tokens an image is to its transformer; pixels for other networks. */
+/* How many tokens a sample is to a transformer; for other networks, how many pixels. */
 static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     const json_t *patch = json_object_get(dir->config, "patch_size");
     const int64_t side =
@@ -57,8 +57,8 @@ static int64_t count_tokens(const vn_model *m, const vn_model_dir *dir) {
     return tokens < 1 ? 1 : tokens;
 }
 
-/* The path, what the output means and how it is sampled: vane.json says it exactly, a scheduler
- * config in diffusers' words. */
+/* The path, the prediction and how it is sampled: by vane.json, else by diffusers' scheduler
+ * config. */
 static vn_status read_path(vn_model *m, const vn_model_dir *dir, vn_err *err) {
     const char *path = json_string_value(json_object_get(dir->vane, "path"));
     const char *predict = json_string_value(json_object_get(dir->vane, "predict"));
@@ -192,7 +192,7 @@ static void set_batch(vn_model *m, int64_t requested) {
     vn_net_denoiser_batch(m->self, requested);
 }
 
-/* Arrays as floats, one after the other. */
+/* The hash of all weights as floats, one array after another. */
 static bool fingerprint(vn_model *m, uint64_t *out) {
     const vn_weights *weights = vn_net_weights(m->part[0].net);
     size_t largest = 0;

@@ -1,6 +1,5 @@
-/* pair.c - two models as one denoiser: the second answers where a guide asks for the weak network
- * (autoguidance, 2406.02507). They must mean the same by what they answer, so that answers can be
- * set side by side row for row. */
+/* pair.c - two models as one denoiser, whose weak network is the second model (autoguidance,
+ * 2406.02507). Their predictions must be of one kind, so that a guide can combine them. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -18,8 +17,8 @@ static vn_status classify(void *self, const vn_classify *q, vn_err *err) {
     return d->main->classify(d->main->self, q, err);
 }
 
-static vn_status answer_in_double(void *self, int32_t label, const vn_level *level, const double *x,
-                                  double *x0, double *eps, vn_err *err) {
+static vn_status predict_exact(void *self, int32_t label, const vn_level *level, const double *x,
+                               double *x0, double *eps, vn_err *err) {
     const vn_pair_denoiser *d = self;
     return d->main->exact(d->main->self, label, level, x, x0, eps, err);
 }
@@ -61,7 +60,7 @@ vn_status vn_pair_open(vn_pair_denoiser *d, const vn_model *main, const vn_denoi
                (of_main->can & of_weak->can & (VN_CAN_VJP | VN_CAN_JVP)) | VN_CAN_WEAK;
     out->self = d;
     out->predict = predict;
-    out->exact = of_main->exact ? answer_in_double : NULL;
+    out->exact = of_main->exact ? predict_exact : NULL;
     out->classify = of_main->classify ? classify : NULL;
     return VN_OK;
 }

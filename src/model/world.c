@@ -5,7 +5,7 @@ static const char *world_name(const void *world, int32_t i) {
     return vn_world_class_name(world, i);
 }
 
-/* What the world, just read, says of the model. */
+/* Makes the world the model's own. */
 static vn_status take(vn_model *m, vn_world *world, vn_err *err) {
     m->truth = m->self = world;
     m->size = vn_world_size(world);
@@ -14,7 +14,7 @@ static vn_status take(vn_model *m, vn_world *world, vn_err *err) {
     return vn_model_copy_names(m, vn_world_classes(world), world_name, world, err);
 }
 
-/* A file of a model in place of the model, as completion of names gives it. */
+/* Refuses a file of a model, such as its config.json, and names the model. */
 static vn_status open(vn_model *m, const vn_model_source *source, vn_err *err) {
     static const char *const parts[] = {"config.json", "model_index.json", "vane.json",
                                         ".safetensors"};
@@ -50,7 +50,7 @@ static void close_denoiser(vn_model *m) {
     vn_world_denoiser_close(&m->denoiser);
 }
 
-/* Of a file that may have gone by now. */
+/* Reads the file again, which may be gone. */
 static bool fingerprint(vn_model *m, uint64_t *out) {
     json_t *world = NULL;
     vn_err unreadable = {0};

@@ -10,15 +10,16 @@
 /* vn_condition is vane.h's. */
 #define VN_CONDITION_NULL VN_LABEL_NULL /* none: the unconditional prediction */
 
-/* The conditions of a denoiser, for those who pass them on. Borrowed from the denoiser. */
+/* The conditions of a denoiser, which owns the names. */
 typedef struct vn_conditions {
     vn_condition classes; /* 0 .. classes-1 are classes */
-    vn_condition count;   /* classes .. count-1 were added; 0 stands for classes */
-    const char *const
-        *names;    /* [vn_conditions_count] as text may name them; NULL: by number only */
-    bool has_null; /* VN_CONDITION_NULL is one of them */
+    vn_condition count;   /* classes .. count-1 were added by the user; 0: none were */
+    bool has_null;        /* VN_CONDITION_NULL is one of them */
+    /* [vn_conditions_count] by which text may name them; NULL: by number only */
+    const char *const *names;
 } vn_conditions;
 
+/* All of them but the null condition. */
 static inline vn_condition vn_conditions_count(const vn_conditions *set) {
     return set->count > set->classes ? set->count : set->classes;
 }

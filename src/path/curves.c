@@ -2,7 +2,7 @@
  * variance-exploding SDEs (2011.13456), EDM (2206.00364), rectified flow (2209.03003, also called
  * CondOT), its polynomial relatives (2412.06264) and the trigonometric path (2303.08797, TrigFlow).
  * Each is four short functions: the level at t, t where sigma/alpha = s, the network's input for t,
- * and the least t that grids and training use. */
+ * and the smallest t that grids and training use. */
 #include "path/internal.h"
 
 #include <math.h>

@@ -106,18 +106,17 @@ static vn_status fill_table(vn_path *p, vn_err *err) {
         p->table[k] = 0.5 * log((1 - p->table[k]) / p->table[k]);
         if (isfinite(p->table[k]) == pure || isnan(p->table[k]) ||
             (k && p->table[k] <= p->table[k - 1]))
-            return vn_fail(
-                err, VN_BAD_ARGUMENT,
-                "ddpm: these betas leave no room for %d steps of growing noise in float32",
-                p->steps);
+            return vn_fail(err, VN_BAD_ARGUMENT,
+                           "ddpm: in float32 these betas do not give %d steps of growing noise",
+                           p->steps);
     }
     return VN_OK;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* Replaces parameters that were not given by the schedule's own; a value that equals the default
- * counts as not given. */
+/* Sets betas that were not given to the schedule's own. A value that equals its default counts as
+ * not given. */
 static vn_status settle_betas(vn_choice *c, vn_err *err) {
     const bool scaled = c->value[VN_DDPM_SCHEDULE] == VN_SCALED_LINEAR;
     const double own_start = scaled ? 0.00085 : 0.0001, own_end = scaled ? 0.012 : 0.02;

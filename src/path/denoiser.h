@@ -19,20 +19,19 @@ typedef enum vn_network {
 typedef struct vn_query {
     int64_t n;
     vn_network network;
-    vn_perturb perturb;    /* of this pass alone */
-    vn_perturb always;     /* of every pass through this network */
+    vn_perturb perturb;    /* of these rows */
+    vn_perturb always;     /* beside it: that of all passes through this network */
     const float *x;        /* [n,size] */
     const vn_level *level; /* [n] */
     /* [n] the level that the step goes to, or NULL: for networks that take it (VN_TAKES_TO) */
     const vn_level *to;
-    /* [n] guidance as an input, or NULL: for networks that take it (VN_TAKES_GUIDANCE). NaN: the
+    /* [n] gamma, or NULL: for networks that take it as an input (VN_TAKES_GUIDANCE). NaN: the
      * denoiser's default */
     const float *guidance;
     const vn_condition *condition; /* [n] */
     vn_want want;                  /* of the raw output as a function of x */
     const float *direction;        /* [n,size]; NULL for VN_ANSWER */
-    /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
-    float *variance;
+    float *variance;               /* NULL, or [n,size]: receives the learned v (VN_CAN_VARIANCE) */
 } vn_query;
 
 /* A query to a classifier of noisy samples: log p(condition|x_t), and its gradient by x_t. */
@@ -60,18 +59,18 @@ enum {
     VN_TAKES_GUIDANCE = 32 /* query.guidance: guidance-distilled networks (2210.03142) */
 };
 
-/* Anything that denoises: a network, a world, the user's callback. A plain struct that its maker
- * fills; it must stay as it is while samplers use it. */
+/* Anything that denoises: a network, a world, a callback. Its maker fills the struct, which must
+ * stay as it is while samplers use it. */
 typedef struct vn_denoiser {
     const vn_path *path;
     vn_prediction prediction;
     vn_shape sample; /* of one row: [C,H,W] or [D] */
     int64_t size;    /* numbers in a row: the shape's count */
-    int64_t tokens;  /* how many its network makes of a sample; 0: not known */
+    int64_t tokens;  /* how many tokens a sample is to its network; 0: not known */
     vn_conditions conditions;
     unsigned can;           /* VN_CAN_* and VN_TAKES_* */
     unsigned perturbations; /* sum of the vn_perturbation kinds that it supports */
-    int layers, middle;     /* how many can be perturbed; the default one */
+    int layers, middle;     /* how many layers can be perturbed; which one is by default */
     void *self;
     /* raw [n,size] out. The query and its arrays are valid during the call only. */
     vn_status (*predict)(void *self, const vn_query *q, float *raw, vn_err *err);

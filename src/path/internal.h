@@ -1,4 +1,4 @@
-/* internal.h - what the files of path share: the functions behind the tables' rows. */
+/* internal.h - what the files of path share: the functions of the paths' rows, and worlds. */
 #ifndef VN_PATH_INTERNAL_H
 #define VN_PATH_INTERNAL_H
 
@@ -68,7 +68,7 @@ typedef struct vn_mixture {
     vn_component *component;
 } vn_mixture;
 
-/* Classes and their union, of the main or the weak model. */
+/* The mixtures of the main or the weak model: of each class, and that of the null condition. */
 typedef struct vn_world_mixtures {
     vn_mixture *of_class; /* [classes] */
     vn_mixture null;

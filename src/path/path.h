@@ -1,5 +1,5 @@
-/* path.h - noise: alpha(t), sigma(t), the coefficients of a network's prediction, and the one
- * interface through which samplers and guides use anything that denoises.
+/* path.h - noise: alpha(t), sigma(t), the coefficients of a network's prediction, and the denoiser,
+ * through which samplers and guides use anything that denoises.
  *
  *     x_t = alpha(t) x0 + sigma(t) eps        t = 0 is data, t = 1 is noise
  *
@@ -14,11 +14,10 @@
  * the log-SNR. It orders the levels of every path, and is infinite at pure noise (alpha = 0).
  *
  * Straight coordinates. For fixed (x0, eps) the ODE of a path is solved by a straight line if the
- * state is scaled and time is measured properly: y = x/m against the time c = sigma/m, where
- * m = alpha + k sigma. k = 0 is EDM's choice, y = x/alpha against sigma/alpha; k = 1 is that of
- * flow matching, y = x/(alpha + sigma) against c in [0, 1], also finite at alpha = 0. In code c is
- * the `clock`, k is the path's `straight_k`. Rules for ODEs (Euler, Heun, Runge-Kutta, Adams)
- * work in these coordinates.
+ * state is y = x/m and time is c = sigma/m, where m = alpha + k sigma. k = 0 is EDM's choice, y =
+ * x/alpha against sigma/alpha; k = 1 is that of flow matching, y = x/(alpha + sigma) against c in
+ * [0, 1], also finite at alpha = 0. In code c is the `clock`, k is the path's `straight_k`. Rules
+ * for ODEs (Euler, Heun, Runge-Kutta, Adams) work in these coordinates.
  *
  * All formulas are in (alpha, sigma) and stay finite where either is 0. */
 #ifndef VN_PATH_H
@@ -34,8 +33,8 @@
 typedef struct vn_level {
     double t;
     double alpha, sigma;
-    double dalpha, dsigma; /* by t; dsigma may be infinite at t = 0 (vp) */
-    /* added to t when the network is given its time, where another program rounds it to a step;
+    double dalpha, dsigma; /* dalpha/dt, dsigma/dt; dsigma may be infinite at t = 0 (vp) */
+    /* added to t to make the time that the network is given, where diffusers rounds that to a step;
      * else 0 */
     double rounding;
 } vn_level;
@@ -44,10 +43,10 @@ typedef struct vn_level {
 double vn_level_ratio(const vn_level *l);
 /* Where every sampling run ends: t = 0, alpha = 1, sigma = 0. */
 extern const vn_level vn_level_clean;
-/* -alpha'/alpha, the rate of the drift of the forward SDE dx = -rate x dt + g dw; infinite at
+/* -(dalpha/dt)/alpha, the rate of the drift of the forward SDE dx = -rate x dt + g dw; infinite at
  * alpha = 0. */
 double vn_level_rate(const vn_level *l);
-/* g^2 = 2 sigma sigma' + 2 rate sigma^2, of the same SDE; infinite at alpha = 0. */
+/* g^2 = 2 sigma dsigma/dt + 2 rate sigma^2, of the same SDE; infinite at alpha = 0. */
 double vn_level_diffusion(const vn_level *l);
 /* The variance that the forward process adds between the less noisy level `to` (x', alpha') and
  * `from` (x, alpha): x = (alpha/alpha') x' + sqrt(this) eps. It is the integral of g^2 dt, scaled
@@ -60,7 +59,8 @@ typedef struct vn_path vn_path;
 
 typedef struct vn_path_row {
     vn_row row;
-    /* What to use with this path when the user does not say: rows of other tables. */
+    /* what goes with this path where the user does not say: rows of other tables; times: how
+     * training draws t */
     const char *prediction, *sampler, *grid, *times;
     /* Fills the path's table, if it has one. NULL: none. */
     vn_status (*open)(vn_path *p, vn_err *err);
@@ -71,8 +71,8 @@ typedef struct vn_path_row {
     /* alpha where sigma/alpha = s; s may be infinite */
     double (*alpha_of_ratio)(double s);
     double (*network_time)(const vn_path *p, const vn_level *l); /* a network's input for t */
-    /* t of the least noise that grids and training use */
-    double (*min_time)(const vn_path *p);
+    double (*min_time)(
+        const vn_path *p); /* the smallest t that grids and training use, but for 0 */
     /* k of the straight coordinates (see the head of this file) */
     int straight_k;
 } vn_path_row;
@@ -88,8 +88,8 @@ struct vn_path {
     double *table; /* discrete: alpha-bar[T] */
 };
 
-/* text: "vp", "ddpm:cosine", "ddpm:schedule=linear,T=500"; a first word without '=' is the value of
- * the first parameter that is a choice. Close with vn_path_close. */
+/* text: "vp", "ddpm:schedule=linear,T=500"; "ddpm:cosine" is short for "ddpm:schedule=cosine".
+ * Close with vn_path_close. */
 vn_status vn_path_open(const char *text, vn_path **out, vn_err *err);
 void vn_path_close(vn_path **p);
 /* The path as a text that vn_path_open takes; equal paths give equal text, however they were
@@ -97,11 +97,11 @@ void vn_path_close(vn_path **p);
 char *vn_path_text(const vn_path *p);
 
 vn_level vn_path_level(const vn_path *p, double t); /* t in [0, 1] */
-/* The level whose sigma(t) (or sigma/alpha) is this: t by the path's inverse, clamped; alpha and
- * sigma exact. */
+/* The level with this sigma, or this sigma/alpha. Its alpha and sigma are exact; its t, by the
+ * path's inverse, is clamped to [0, 1]. */
 vn_level vn_path_level_of_sigma(const vn_path *p, double sigma);
 vn_level vn_path_level_of_ratio(const vn_path *p, double ratio);
-/* Level of step k + fraction of a discrete path, k in [0, T-1]. */
+/* The level of a step of a discrete path, in [0, T-1], whole or not. */
 vn_level vn_path_level_of_step(const vn_path *p, double step);
 double vn_path_network_time(const vn_path *p, const vn_level *l);
 /* t of the step nearest to t from above, at least step 0; t itself on continuous paths. */

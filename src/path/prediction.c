@@ -55,8 +55,8 @@ static void v_coefficients(const vn_choice *c, const vn_level *l, vn_coefficient
     m->noise = l->alpha / n;
 }
 
-/* u = alpha' x0 + sigma' eps. Where sigma' is infinite (vp at t = 0), or the level has no slope
- * (the clean one, or pure noise on polynomial:of=alpha), nothing follows from u that does not
+/* u = dalpha x0 + dsigma eps, by t. Where dsigma is infinite (vp at t = 0), or the level has no
+ * slope (the clean one, or pure noise on polynomial:of=alpha), nothing follows from u that does not
  * follow from x. */
 static void velocity_coefficients(const vn_choice *c, const vn_level *l, vn_coefficients *m) {
     (void)c;

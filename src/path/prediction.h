@@ -1,5 +1,5 @@
-/* prediction.h - what a network's raw output means: x0, eps, v, score, velocity, EDM's F, each as
- * linear coefficients at a level, so that samplers and guides only ever see (x0, eps). */
+/* prediction.h - what a network's raw output predicts: x0, eps, v, score, velocity or EDM's F. Each
+ * is a row of coefficients at a level, so that samplers and guides work on (x0, eps) alone. */
 #ifndef VN_PREDICTION_H
 #define VN_PREDICTION_H
 
@@ -14,9 +14,10 @@ typedef struct vn_coefficients {
     double eps_x, eps_raw;
     double raw_x0, raw_eps; /* raw = raw_x0 x0 + raw_eps eps: the target in training */
     double input;           /* the network sees input * x */
-    /* |x0_raw| alpha / sigma, or its limit where that is 0/0: what an error of raw is in eps */
+    /* how large an error of raw is in eps: |x0_raw| alpha / sigma, or its limit where that is
+     * 0/0 */
     double noise;
-    /* customary weight of raw's squared error: 1, and sigma^2 for score (2011.13456) */
+    /* the usual weight of raw's squared error in training: 1, and sigma^2 for score (2011.13456) */
     double weight;
 } vn_coefficients;
 
@@ -47,10 +48,10 @@ typedef struct vn_estimate {
     float *x0, *eps; /* [n,size] */
 } vn_estimate;
 
-/* One row of size floats: raw -> x0, eps. raw may be x0 or eps. */
+/* One row of size floats: x0 and eps by raw. raw may be the array x0 or eps. */
 void vn_prediction_to_estimate(const vn_prediction *p, const vn_level *l, size_t size,
                                const float *x, const float *raw, float *x0, float *eps);
-/* One row: the raw output that means (x0, eps). */
+/* One row: raw by x0 and eps. */
 void vn_prediction_from_estimate(const vn_prediction *p, const vn_level *l, size_t size,
                                  const float *x0, const float *eps, float *raw);
 

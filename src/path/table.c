@@ -34,7 +34,7 @@ static const vn_param ve_params[] = {
     {0},
 };
 static const vn_param edm_params[] = {
-    {"sigma_min", "least sigma that grids visit before 0", 0.002, 1e-6, 1e6, 0, NULL},
+    {"sigma_min", "smallest sigma that grids visit before 0", 0.002, 1e-6, 1e6, 0, NULL},
     {"sigma_max", "sigma at t = 1; 80 is for pictures of up to some 64 x 64 in [-1,1]", 80, 1e-6,
      1e6, 0, NULL},
     {0},

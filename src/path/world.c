@@ -242,7 +242,7 @@ static vn_status read_classes(world_reader *r, const json_t *array, bool named,
     return status;
 }
 
-/* Classes and their union, from the file's top or from its "weak". */
+/* The mixtures of a model: the main one at the file's top, or the one in its "weak". */
 static vn_status read_model(world_reader *r, const json_t *json, bool main,
                             vn_world_mixtures *model) {
     const json_t *all = json_object_get(json, "unconditional");

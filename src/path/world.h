@@ -1,5 +1,5 @@
-/* world.h - worlds: exact mixtures of Gaussians, given by a file, that serve as ground truth. All
- * that a network predicts is known in closed form. */
+/* world.h - worlds: mixtures of Gaussians, given by a file, that serve as ground truth, because all
+ * that a network predicts is known of them in closed form. */
 #ifndef VN_WORLD_H
 #define VN_WORLD_H
 
