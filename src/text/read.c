@@ -158,12 +158,23 @@ static vn_status read_merges(const char *path, json_t **out, vn_err *err) {
     return status ? status : ok ? VN_OK : vn_no_memory(err);
 }
 
-/* A special token's letters in the config, or the name that CLIP's has. */
+/* What the files say of a special token: special_tokens_map.json stands before the config, unless
+ * that is of today's form, with all tokens in added_tokens_decoder. NULL: nothing. */
+static const json_t *special_value(const vn_text *t, const char *key) {
+    const json_t *own = json_object_get(t->config, key), *map = json_object_get(t->special, key);
+    if (map && !json_object_get(t->config, "added_tokens_decoder")) own = map;
+    return own && !json_is_null(own) ? own : NULL;
+}
+
+/* A token's letters: it is these, or an object that has them. NULL: it is neither. */
+static const char *letters_of(const json_t *token) {
+    return json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
+}
+
+/* The same, or what CLIP's tokenizer has. */
 static const char *special_name(const vn_text *t, const char *key, const char *initial) {
-    const json_t *value = json_object_get(t->config, key);
-    if (!value || json_is_null(value)) value = json_object_get(t->special, key);
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    return json_is_string(value) ? json_string_value(value) : initial;
+    const char *letters = letters_of(special_value(t, key));
+    return letters ? letters : initial;
 }
 
 /* ["<|endoftext|>", 49407] */
@@ -210,14 +221,6 @@ static vn_status read_clip(vn_text *t, const char *vocab_path, const char *merge
 
 /* ---- what the config says -------------------------------------------------------------------- */
 
-/* A name, or an object that has one, of a token that texts may hold. */
-static vn_status add_special(vn_text *t, const json_t *value, vn_err *err) {
-    const char *content =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-    if (!content || vn_added_find(t, content) >= 0) return VN_OK;
-    return vn_added_add(t, json_is_object(value) ? value : NULL, content, -1, err);
-}
-
 /* "added_tokens_decoder": {"0": {...}, ...}, in the order of their ids. */
 static vn_status read_decoder(vn_text *t, vn_err *err) {
     const json_t *decoder = json_object_get(t->config, "added_tokens_decoder");
@@ -257,21 +260,55 @@ static const struct {
     {"mask_token", NULL},
 };
 
+/* A special token as a file gives it: letters, or an object that has them and more. */
+typedef struct special {
+    const char *letters;
+    const json_t *object; /* or NULL */
+} special;
+
+/* Those that are added beside what the tokenizer had already. */
+typedef struct newcomers {
+    size_t before; /* how many it had */
+    special token[VN_COUNT(special_tokens)];
+    size_t count;
+} newcomers;
+
+static special special_of(const json_t *value) {
+    return (special){letters_of(value), json_is_object(value) ? value : NULL};
+}
+
+static bool same_special(const special *a, const special *b) {
+    return !strcmp(a->letters, b->letters) && !a->object == !b->object &&
+           (!a->object || json_equal(a->object, b->object));
+}
+
+/* A token is added once in each form in which it comes, and the last form stands: "<|endoftext|>"
+ * by itself, as a pad token, is looked for in texts as they are, whatever eos_token said of it. */
+static vn_status add_special(vn_text *t, newcomers *n, special token, vn_err *err) {
+    if (!token.letters) return VN_OK;
+    for (size_t i = 0; i < n->before; i++)
+        if (!strcmp(t->added.token[i].content, token.letters)) return VN_OK;
+    for (size_t i = 0; i < n->count; i++)
+        if (same_special(&n->token[i], &token)) return VN_OK;
+    if (n->count < VN_COUNT(n->token)) n->token[n->count++] = token;
+    return vn_added_add(t, token.object, token.letters, -1, err);
+}
+
 static vn_status read_special(vn_text *t, bool clip, vn_err *err) {
     static const char *const lists[] = {"additional_special_tokens", "extra_special_tokens"};
     vn_status status = read_decoder(t, err);
+    newcomers n = {.before = t->added.count};
     for (size_t i = 0; i < VN_COUNT(special_tokens) && !status; i++) {
-        const char *key = special_tokens[i].key, *of_clip = clip ? special_tokens[i].of_clip : NULL;
-        const json_t *value = json_object_get(t->config, key);
-        if (!value || json_is_null(value)) value = json_object_get(t->special, key);
-        status = add_special(t, value, err);
-        if (!status && !value && of_clip && vn_added_find(t, of_clip) < 0)
-            status = vn_added_add(t, NULL, of_clip, -1, err);
+        const json_t *value = special_value(t, special_tokens[i].key);
+        special token = special_of(value);
+        if (!value && clip) token.letters = special_tokens[i].of_clip;
+        status = add_special(t, &n, token, err);
     }
+    n.before = t->added.count; /* what is in a list only has to be there */
     for (size_t i = 0; i < VN_COUNT(lists); i++) {
         const json_t *list = json_object_get(t->config, lists[i]);
         for (size_t k = 0; k < json_array_size(list) && !status; k++)
-            status = add_special(t, json_array_get(list, k), err);
+            status = add_special(t, &n, special_of(json_array_get(list, k)), err);
     }
     return status;
 }
@@ -317,10 +354,13 @@ static vn_status no_tokenizer(const char *folder, char *const *path, vn_err *err
                        folder);
     if (!vn_is_dir(folder))
         return vn_fail(err, VN_IO, "%s: is neither a folder nor \"bytes\"", folder);
-    return vn_fail(err, VN_BAD_FILE,
-                   "%s: holds neither tokenizer.json nor vocab.json and merges.txt, so it is no "
-                   "tokenizer",
-                   folder);
+    vn_fail(err, VN_BAD_FILE,
+            "%s: holds neither tokenizer.json nor vocab.json and merges.txt, so it is no tokenizer",
+            folder);
+    char *part = vn_path_join(folder, "tokenizer"); /* of a pipeline */
+    if (part && vn_is_dir(part)) vn_fail_after(err, "%s may be one", part);
+    vn_free(part);
+    return VN_BAD_FILE;
 }
 
 /* An object, if there is the file. */

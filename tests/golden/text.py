@@ -8,6 +8,8 @@ Each folder holds a tokenizer trained on the sentences below, with the parts tha
 
     clip         CLIPTokenizerFast: tokenizer.json; its pad token is "!"
     clip-files   the same as vocab.json and merges.txt
+    clip-sd1     clip-files with the configs of Stable Diffusion 1.5: tokens in two forms, of which the last stands
+    clip-sd2     the same, but special_tokens_map.json says otherwise: the pad token is "!"
     t5           T5TokenizerFast of today: a charsmap, white space split, "▁", </s> at the end, <extra_id_..>
     t5-legacy    as older converters left it: a charsmap, Strip, Replace, Metaspace; tokens that take white space
     gpt2         ByteLevel with its own expression, a template of <s> and </s>
@@ -145,6 +147,21 @@ def clip(size, folder, files):
     return CLIPTokenizerFast.from_pretrained(folder)
 
 
+def stable_diffusion(files, folder, pad):
+    """clip-files with the configs that the first pipelines have."""
+    shutil.copytree(files, folder)
+    named = lambda s: {"content": s, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    names = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    config = {k: {"__type": "AddedToken", **named(v)} for k, v in names.items()}
+    config.update(add_prefix_space=False, do_lower_case=True, errors="replace", model_max_length=77, pad_token="<|endoftext|>",
+                  tokenizer_class="CLIPTokenizer")  # fmt: skip
+    with open(os.path.join(folder, "tokenizer_config.json"), "w") as f:
+        json.dump(config, f)
+    with open(os.path.join(folder, "special_tokens_map.json"), "w") as f:
+        json.dump({**{k: named(v) for k, v in names.items()}, "pad_token": pad}, f)
+    return CLIPTokenizerFast.from_pretrained(folder)
+
+
 def rules():
     """A small map of sentencepiece's kind: NFKC of some characters, white space to blanks, controls to nothing."""
     codes = [c for low, high in [(0xA0, 0xFF), (0xFB00, 0xFB06), (0xFF01, 0xFF9F), (0x2460, 0x2475), (0x2000, 0x200F), (0x3000, 0x3001),
@@ -247,9 +264,14 @@ def tokenizers(folder, large):
     """All of them, in folders of `folder`: by name."""
     at = lambda name: os.path.join(folder, name)
     shutil.rmtree(folder, ignore_errors=True)
-    return {
+    made = {
         "clip": clip(4000 if large else 700, at("clip"), False),
         "clip-files": clip(3000 if large else 650, at("clip-files"), True),
+    }
+    return {
+        **made,
+        "clip-sd1": stable_diffusion(at("clip-files"), at("clip-sd1"), "<|endoftext|>"),
+        "clip-sd2": stable_diffusion(at("clip-files"), at("clip-sd2"), "!"),
         "t5": t5(900 if large else 400, at("t5"), False, large),
         "t5-legacy": t5(700 if large else 350, at("t5-legacy"), True, large),
         "gpt2": gpt2(2000 if large else 450, at("gpt2")),

@@ -53,9 +53,13 @@ static void damaged_files_are_refused(void **state) {
     (void)state;
     static const struct {
         const char *folder, *file;
-    } files[] = {{"clip", "tokenizer.json"},   {"clip", "tokenizer_config.json"},
-                 {"clip-files", "vocab.json"}, {"clip-files", "merges.txt"},
-                 {"t5", "tokenizer.json"},     {"t5-legacy", "tokenizer.json"},
+    } files[] = {{"clip", "tokenizer.json"},
+                 {"clip", "tokenizer_config.json"},
+                 {"clip-files", "vocab.json"},
+                 {"clip-files", "merges.txt"},
+                 {"clip-sd1", "special_tokens_map.json"},
+                 {"t5", "tokenizer.json"},
+                 {"t5-legacy", "tokenizer.json"},
                  {"llama", "tokenizer.json"}};
     for (size_t i = 0; i < VN_COUNT(files); i++) {
         char path[256];
@@ -144,6 +148,9 @@ static void folders_that_are_none_are_refused(void **state) {
     } refused[] = {
         {"rm -rf t", "t: is neither a folder nor \"bytes\""},
         {"mkdir t", "t: holds neither tokenizer.json nor vocab.json and merges.txt"},
+        {"mkdir t/tokenizer && touch t/tokenizer/vocab.json",
+         "t: holds neither tokenizer.json nor vocab.json and merges.txt, so it is no tokenizer; "
+         "t/tokenizer may be one"},
         {"touch t/spiece.model", "t: has spiece.model alone"},
         {"cp " FOLDER "clip-files/* t && rm t/merges.txt", "t: has spiece.model alone"},
         {"cp " FOLDER "clip-files/* t && echo '{\"tokenizer_class\":\"GPT2Tokenizer\"}' "

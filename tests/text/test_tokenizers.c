@@ -12,7 +12,8 @@
 
 #define FOLDER VN_SOURCE_DIR "/tests/golden/text"
 
-static const char *const folders[] = {"clip", "clip-files", "t5", "t5-legacy", "gpt2", "llama"};
+static const char *const folders[] = {"clip", "clip-files", "clip-sd1", "clip-sd2",
+                                      "t5",   "t5-legacy",  "gpt2",     "llama"};
 
 static json_t *cases;
 
@@ -121,6 +122,8 @@ static void tokens_have_letters(void **state) {
         int framing;
     } expected[] = {{"clip", "bpe", "!", false, 2},
                     {"clip-files", "bpe", "<|endoftext|>", false, 2},
+                    {"clip-sd1", "bpe", "<|endoftext|>", false, 2},
+                    {"clip-sd2", "bpe", "!", false, 2},
                     {"t5", "unigram", "<pad>", false, 1},
                     {"gpt2", "bpe", "<pad>", true, 2},
                     {"llama", "bpe", "</s>", false, 1}};
@@ -155,7 +158,7 @@ static void texts_are_utf8_and_not_endless(void **state) {
     assert_int_equal(ids.count, VN_TEXT_LONGEST + 2);
     vn_text_close(&t);
     /* and where the model works on all of it as one word */
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         t = open_golden(folders[2 * i]);
         ids.count = 0;
         text[VN_TEXT_LONGEST / 16] = 0;
