@@ -131,7 +131,10 @@ vn_model_info vn_model_describe(const vn_model *m) {
                           .has_null = m->has_null,
                           .steps = m->steps,
                           .guidance = m->sampling.guidance,
-                          .sampling_steps = m->sampling.steps};
+                          .sampling_steps = m->sampling.steps,
+                          .guide = m->sampling.guide[0] ? m->sampling.guide : NULL,
+                          .sampler = m->sampling.sampler[0] ? m->sampling.sampler : NULL,
+                          .sampling_by = m->sampling.by[0] ? m->sampling.by : NULL};
     for (int i = 0; i < m->parts; i++)
         info.parameters += vn_weights_parameters(vn_net_weights(m->part[i].net));
     return info;

@@ -29,11 +29,25 @@ static vn_status open_trajectory(vn_preview *p, vn_values *values, vn_err *err) 
     for (int64_t i = 0; i < p->count; i++)
         p->labels[i] = p->classes ? (int32_t)(i % p->classes) : VN_LABEL_NULL;
     const vn_trajectory_options options = {.denoiser = &p->denoiser,
+                                           .guide = p->sampling.guide[0] ? p->sampling.guide : NULL,
+                                           .sampler =
+                                               p->sampling.sampler[0] ? p->sampling.sampler : NULL,
                                            .steps = p->sampling.steps,
                                            .guidance = p->sampling.guidance,
                                            .seed = p->seed,
                                            .capacity = p->count};
     return vn_trajectory_open(&options, &p->trajectory, err);
+}
+
+/* A guide that a run is sampled with may need what a preview does not have, another model or
+ * derivatives: then it is drawn as every model is. */
+static vn_status open_anyhow(vn_preview *p, vn_values *values, vn_err *err) {
+    vn_status status = open_trajectory(p, values, err);
+    const bool refused = status == VN_BAD_ARGUMENT || status == VN_UNSUPPORTED;
+    if (!refused || (!p->sampling.guide[0] && !p->sampling.sampler[0])) return status;
+    vn_preview_close(p);
+    p->sampling.guide[0] = p->sampling.sampler[0] = 0;
+    return open_trajectory(p, values, err);
 }
 
 /* With the settings that vn_sample's pictures have. */
@@ -47,19 +61,20 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
     vn_snprintf(guidance, sizeof guidance, "%.15g", p->sampling.guidance);
     snprintf(steps, sizeof steps, "%d", p->sampling.steps);
     snprintf(trained, sizeof trained, "%lld", (long long)step);
-    const vn_setting settings[] = {{"vane", vn_version()},
-                                   {"source", json_string_value(run)},
-                                   {"training_step", trained},
-                                   {"seed", seed},
-                                   {"first", "0"},
-                                   {"count", count},
-                                   {"guidance", guidance},
-                                   {"guide", "cfg"},
-                                   {"sampler", p->path->row->sampler},
-                                   {"path", form},
-                                   {"steps", steps},
-                                   {"grid", p->path->row->grid},
-                                   {"class", p->classes ? "all" : "null"}};
+    const vn_setting settings[] = {
+        {"vane", vn_version()},
+        {"source", json_string_value(run)},
+        {"training_step", trained},
+        {"seed", seed},
+        {"first", "0"},
+        {"count", count},
+        {"guidance", guidance},
+        {"guide", p->sampling.guide[0] ? p->sampling.guide : "cfg"},
+        {"sampler", p->sampling.sampler[0] ? p->sampling.sampler : p->path->row->sampler},
+        {"path", form},
+        {"steps", steps},
+        {"grid", p->path->row->grid},
+        {"class", p->classes ? "all" : "null"}};
     const vn_status status = form && run
                                  ? vn_png_write(path, image, settings, VN_COUNT(settings), err)
                                  : vn_no_memory(err);
@@ -71,7 +86,7 @@ static vn_status write(const vn_preview *p, int64_t step, const vn_image *image,
 vn_status vn_preview_draw(void *preview, vn_values *values, int64_t step, const char *path,
                           vn_err *err) {
     vn_preview *p = preview;
-    vn_status status = p->trajectory ? VN_OK : open_trajectory(p, values, err);
+    vn_status status = p->trajectory ? VN_OK : open_anyhow(p, values, err);
     if (status) {
         vn_preview_close(p); /* the next one tries again */
         return status;

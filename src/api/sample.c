@@ -46,13 +46,15 @@ static vn_status check(const vn_model *m, const vn_sample_options *o, vn_err *er
     return VN_OK;
 }
 
-/* ---- what the model's own scheduler says ----------------------------------------------------- */
+/* ---- what the model's run or its own scheduler says ------------------------------------------ */
 
-/* Fills in the options that the user left to it. */
+/* Fills in the options that the user left to them. */
 static vn_status apply_scheduler(vn_drawing *d, vn_err *err) {
     static const char *const begins[] = {"scaled", "unit"};
     const vn_model *m = d->m;
     vn_sample_options *o = &d->o;
+    if (!o->guide && m->sampling.guide[0]) o->guide = m->sampling.guide;
+    if (!o->sampler && !o->sigmas && m->sampling.sampler[0]) o->sampler = m->sampling.sampler;
     vn_sampling_setup setup = {
         .sampler = o->sampler, .grid = o->grid, .guide = o->guide, .sigmas = o->sigmas != NULL};
     vn_status status = m->path ? vn_scheduler_apply(&m->scheduler, m->path, &setup, err) : VN_OK;

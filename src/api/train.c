@@ -413,18 +413,17 @@ static vn_status resume(job *j, const vn_train_options *requested, vn_err *err) 
 
 static vn_status run(job *j, vn_trained *result, vn_err *err) {
     const vn_data_info *info = vn_data_get_info(j->data);
-    vn_preview preview = {
-        .vn = j->vn,
-        .net = j->net,
-        .path = j->path,
-        .prediction = &j->prediction,
-        .sample = &info->sample,
-        .names = j->names,
-        .classes = info->classes,
-        .seed = j->o.seed,
-        .sampling = {.guidance = j->sampling.guidance,
-                     .steps = vn_sampling_defaults_steps_on(&j->sampling, j->path)},
-        .run = j->out};
+    vn_preview preview = {.vn = j->vn,
+                          .net = j->net,
+                          .path = j->path,
+                          .prediction = &j->prediction,
+                          .sample = &info->sample,
+                          .names = j->names,
+                          .classes = info->classes,
+                          .seed = j->o.seed,
+                          .sampling = j->sampling,
+                          .run = j->out};
+    preview.sampling.steps = vn_sampling_defaults_steps_on(&j->sampling, j->path);
     const bool show = vn_preview_possible(vn_net_get_io(j->net)) && j->o.preview_every >= 0;
     const vn_train_part part = {.net = j->net};
     const vn_train_setup setup = {

@@ -158,6 +158,25 @@ static vn_status print_json(const cli_session *s, const args *a, const vn_writte
         json_integer((json_int_t)written[0].first), "seconds", cli_json_number(cli_seconds(s))));
 }
 
+/* One line, where the run's own settings count that a sweep chose: they are not what a person who
+ * knows vane expects. */
+static void tell_defaults(const cli_session *s, const args *a, const vn_model_info *info) {
+    const bool guidance = a->guidance.count == 0, guide = info->guide && a->guides.count == 0,
+               sampler = info->sampler && !a->o.sampler && a->sigmas.count == 0,
+               steps = a->o.steps == 0 && a->sigmas.count == 0;
+    const char *gap = "";
+    if (s->quiet || !info->sampling_by || !(guidance || guide || sampler || steps)) return;
+    cli_print(stderr, "as %s says (%s): ", a->source, info->sampling_by);
+    if (guide) cli_print(stderr, "guide %s", info->guide);
+    if (guide) gap = ", ";
+    if (guidance) fprintf(stderr, "%sguidance %g", gap, info->guidance);
+    if (guidance) gap = ", ";
+    if (sampler) cli_print(stderr, "%ssampler %s", gap, info->sampler);
+    if (sampler) gap = ", ";
+    if (steps) fprintf(stderr, "%s%lld steps", gap, (long long)info->sampling_steps);
+    fputc('\n', stderr);
+}
+
 /* ---- the verb -------------------------------------------------------------------------------- */
 
 /* Each guide has a band of each guidance value. */
@@ -251,6 +270,7 @@ static vn_status sample(cli_session *s, args *a) {
             (a->settings != NULL && !cli_like_fits(a->settings, a->like, a->source,
                                                    vn_model_fingerprint(model), info.steps));
         choose_bands(a, &info);
+        if (!a->refused) tell_defaults(s, a, &info);
         status = a->refused ? VN_BAD_ARGUMENT : sample_and_save(s, model, a);
     }
     vn_model_close(&a->o.weak);

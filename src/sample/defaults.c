@@ -28,7 +28,19 @@ vn_sampling_defaults vn_sampling_defaults_choose(bool pictures, bool drops, cons
 }
 
 json_t *vn_sampling_defaults_to_json(const vn_sampling_defaults *s) {
-    return json_pack("{s:f, s:i}", "guidance", s->guidance, "steps", s->steps);
+    return json_pack("{s:f, s:i, s:s*, s:s*, s:s*}", "guidance", s->guidance, "steps", s->steps,
+                     "guide", s->guide[0] ? s->guide : NULL, "sampler",
+                     s->sampler[0] ? s->sampler : NULL, "by", s->by[0] ? s->by : NULL);
+}
+
+static vn_status read_text(const char *key, const json_t *value, char out[VN_SAMPLING_TEXT],
+                           vn_err *err) {
+    const char *text = json_string_value(value);
+    if (!text || json_string_length(value) >= VN_SAMPLING_TEXT)
+        return vn_fail(err, VN_BAD_FILE, "sampling: %s is not a text of at most %d bytes", key,
+                       VN_SAMPLING_TEXT - 1);
+    snprintf(out, VN_SAMPLING_TEXT, "%s", text);
+    return VN_OK;
 }
 
 static vn_status read_key(const char *key, const json_t *value, vn_sampling_defaults *out,
@@ -45,6 +57,9 @@ static vn_status read_key(const char *key, const json_t *value, vn_sampling_defa
         return vn_fail(err, VN_BAD_FILE, "sampling: steps is not a whole number from 1 to %d",
                        VN_MAX_STEPS);
     }
+    if (!strcmp(key, "guide")) return read_text(key, value, out->guide, err);
+    if (!strcmp(key, "sampler")) return read_text(key, value, out->sampler, err);
+    if (!strcmp(key, "by")) return read_text(key, value, out->by, err);
     return vn_fail(err, VN_BAD_FILE, "sampling: unknown key \"%.80s\"", key);
 }
 

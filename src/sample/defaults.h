@@ -7,9 +7,15 @@
 
 struct vn_path;
 
+#define VN_SAMPLING_TEXT 256
 typedef struct vn_sampling_defaults {
     double guidance; /* gamma */
     int steps;
+    /* rows with parameters; "": as every model is sampled */
+    char guide[VN_SAMPLING_TEXT], sampler[VN_SAMPLING_TEXT];
+    /* what the above was chosen by, in words: "sweep: fd 7.2 of 500 samples"; "": nothing was
+     * measured */
+    char by[VN_SAMPLING_TEXT];
 } vn_sampling_defaults;
 
 /* Guidance 1, which samples what was trained: for models that record nothing. */
