@@ -61,6 +61,7 @@ void vn_context_close(vn_context **vn) {
     vn_thread_pool_close(&(*vn)->pool);
     vn_measured_close(&(*vn)->measured);
     vn_free((*vn)->measured_by);
+    vn_arena_free(&(*vn)->swept);
     vn_free(*vn);
     *vn = NULL;
 }

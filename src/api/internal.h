@@ -23,6 +23,7 @@ struct vn_context {
     vn_watch watch;
     vn_measured measured; /* by the latest vn_eval or vn_eval_samples */
     char *measured_by;    /* the name of the features; NULL: none */
+    vn_arena swept;       /* what the latest vn_sweep told */
 };
 
 /* Begins a public call: clears the error. A cancel that came before it is for this call. */

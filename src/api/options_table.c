@@ -226,6 +226,36 @@ static const vn_option token_rows[] = {
 };
 #undef OF
 
+#define OF vn_sweep_options
+static const vn_option sweep_rows[] = {
+    {TEXT(data), .word = "DATA", .otherwise = "exact draws, for a world",
+     .help = "what samples are compared with: what `vane train` reads, or a .safetensors with "
+             "samples"},
+    {TEXT(metric), .table = "metrics", .word = "NAME",
+     .otherwise = "fd,precision,recall, and accuracy by a classifier",
+     .help = "what is measured; several with commas"},
+    {TEXT(features), .table = "features", .word = "F", .otherwise = "as vane eval",
+     .help = "what samples are compared by; a classifier's folder measures accuracy too"},
+    {NUMBER(count, INT64, 0, 1000, 1, INT32_MAX), .unit = "samples", .word = "N",
+     .help = "samples of a point"},
+    {NUMBER(seed, UINT64, 0, 0, 0, MAX_SEED), .word = "S",
+     .help = "of the noise, the same for all points, and of draws of the data"},
+    {NUMBER(resamples, INT64, 200, 200, 0, 100000), .unit = "resamples", .word = "N",
+     .help = "of the bootstrap, for 95% intervals; 0: none"},
+    {NUMBER(batch, INT64, 0, 0, 1, INT32_MAX), .unit = "samples", .word = "N",
+     .otherwise = "chosen", .help = "samples in one forward pass; they do not depend on it"},
+    {TEXT(path), .table = "paths", .word = "NAME", .otherwise = "rectified",
+     .help = "for what was trained on none, such as worlds; a run knows its own"},
+    {TEXT(objective), .word = "METRIC", .otherwise = "the first that is measured",
+     .help = "the metric that is to be best"},
+    {TEXT(search), .choices = "auto|grid|halving", .word = "KIND",
+     .otherwise = "auto: halving of more than 16 points",
+     .help = "grid: every point from all samples; halving: from few, and the best quarter go on to "
+             "four times as many"},
+    {FLAG(keep), .help = "leave the run's own settings as they are"},
+};
+#undef OF
+
 #define ROWS(rows) rows, VN_COUNT(rows)
 const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_CONTEXT] = {"context", "vn_context_options", ROWS(context_rows)},
@@ -238,6 +268,7 @@ const vn_option_table vn_option_tables[] = {
     [VN_OPTIONS_BENCH_SAMPLING] = {"bench-sampling", "vn_bench_sampling_options",
                                    ROWS(bench_sampling_rows)},
     [VN_OPTIONS_TOKEN] = {"tokens", "vn_token_options", ROWS(token_rows)},
+    [VN_OPTIONS_SWEEP] = {"sweep", "vn_sweep_options", ROWS(sweep_rows)},
 };
 const size_t vn_option_table_count = VN_COUNT(vn_option_tables);
 /* clang-format on */

@@ -69,6 +69,10 @@ const char *vn_extractor_name(const vn_extractor *e) {
     return e->name;
 }
 
+int64_t vn_extractor_size(const vn_extractor *e) {
+    return e->d;
+}
+
 int64_t vn_extractor_classes(const vn_extractor *e) {
     return e->classes;
 }

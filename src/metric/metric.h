@@ -65,6 +65,8 @@ vn_status vn_extractor_open(const char *text, const vn_shape *sample, const vn_e
 void vn_extractor_close(vn_extractor **e);
 /* "raw", "random:seed=0", "classifier-0123456789abcdef". */
 const char *vn_extractor_name(const vn_extractor *e);
+/* Numbers that it makes of a sample. */
+int64_t vn_extractor_size(const vn_extractor *e);
 /* Classes it knows; 0: it is no classifier. */
 int64_t vn_extractor_classes(const vn_extractor *e);
 

@@ -51,7 +51,7 @@ uint32_t vn_masked_crc32c(const void *bytes, size_t size);
 /* ---- the page of a sweep (sweep_page.c) ------------------------------------------------------ */
 
 typedef struct vn_sweep_page {
-    const vn_sweep *sweep;
+    const vn_sweep_folder *sweep;
     const char *source;    /* what was sampled: the run's name */
     const char *objective; /* the metric that is to be best */
     int64_t count;         /* samples of a point, in the end */

@@ -161,7 +161,7 @@ static bool same_point(const vn_point *a, const vn_point *b) {
 
 /* Those that can be compared: with the recommended sampler and steps, each point once. */
 static bool is_shown(const vn_sweep_page *page, size_t i) {
-    const vn_sweep *s = page->sweep;
+    const vn_sweep_folder *s = page->sweep;
     const vn_point_result *r = &s->result[i], *chosen = page->chosen;
     if (!r->example || r->error) return false;
     if (chosen &&
@@ -259,7 +259,7 @@ static void put_row(FILE *to, const vn_sweep_view *v, const vn_point_result *r) 
 }
 
 static vn_status put_table(FILE *to, vn_sweep_view *v, vn_err *err) {
-    const vn_sweep *s = v->page->sweep;
+    const vn_sweep_folder *s = v->page->sweep;
     ranked *rows = vn_arena_alloc(&v->arena, (s->count + 1) * sizeof *rows);
     if (!rows) return vn_no_memory(err);
     for (size_t i = 0; i < s->count; i++)

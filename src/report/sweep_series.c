@@ -45,7 +45,7 @@ static bool differ_in(int part, const vn_point *a, const vn_point *b) {
 }
 
 /* The number of samples that most points were measured from, of equals the larger. */
-static int64_t usual_count(const vn_sweep *s) {
+static int64_t usual_count(const vn_sweep_folder *s) {
     int64_t usual = 0;
     size_t most = 0;
     for (size_t i = 0; i < s->count; i++) {
@@ -67,7 +67,7 @@ static void add_metric(vn_sweep_view *v, const char *key) {
 }
 
 vn_status vn_sweep_view_open(vn_sweep_view *v, const vn_sweep_page *page, vn_err *err) {
-    const vn_sweep *s = page->sweep;
+    const vn_sweep_folder *s = page->sweep;
     *v = (vn_sweep_view){.page = page, .count = usual_count(s)};
     v->point = vn_arena_alloc(&v->arena, (s->count + 1) * sizeof(vn_point_result *));
     v->metric = vn_arena_alloc(&v->arena, VN_POINT_NUMBERS * sizeof(char *));

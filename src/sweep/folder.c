@@ -98,7 +98,7 @@ static bool copy_result(vn_point_result *to, const vn_point_result *r) {
     return false;
 }
 
-static vn_status keep(vn_sweep *s, const vn_point_result *r, vn_err *err) {
+static vn_status keep(vn_sweep_folder *s, const vn_point_result *r, vn_err *err) {
     if (s->count == s->capacity) {
         const size_t capacity = s->capacity ? 2 * s->capacity : 16;
         vn_point_result *longer = vn_realloc(s->result, capacity, sizeof *longer);
@@ -115,7 +115,7 @@ static bool same_text(const char *a, const char *b) {
     return a == b || (a && b && !strcmp(a, b));
 }
 
-const vn_point_result *vn_sweep_find(const vn_sweep *s, const vn_point *p, int64_t count) {
+const vn_point_result *vn_sweep_find(const vn_sweep_folder *s, const vn_point *p, int64_t count) {
     for (size_t i = 0; i < s->count; i++) {
         const vn_point_result *r = &s->result[i];
         if (r->count == count && r->point.steps == p->steps && r->point.guidance == p->guidance &&
@@ -127,7 +127,8 @@ const vn_point_result *vn_sweep_find(const vn_sweep *s, const vn_point *p, int64
 
 /* ---- results.jsonl --------------------------------------------------------------------------- */
 
-static vn_status read_line(vn_sweep *s, const char *line, size_t size, size_t number, vn_err *err) {
+static vn_status read_line(vn_sweep_folder *s, const char *line, size_t size, size_t number,
+                           vn_err *err) {
     char name[64];
     json_t *object = NULL;
     vn_point_result r;
@@ -145,7 +146,7 @@ static vn_status read_line(vn_sweep *s, const char *line, size_t size, size_t nu
 }
 
 /* Reads the whole lines; s->end is where they end. */
-static vn_status read_lines(vn_sweep *s, FILE *from, vn_err *err) {
+static vn_status read_lines(vn_sweep_folder *s, FILE *from, vn_err *err) {
     char *line = NULL;
     size_t capacity = 0, number = 0;
     ssize_t size = 0;
@@ -160,7 +161,7 @@ static vn_status read_lines(vn_sweep *s, FILE *from, vn_err *err) {
     return status;
 }
 
-static vn_status read_results(vn_sweep *s, const char *path, vn_err *err) {
+static vn_status read_results(vn_sweep_folder *s, const char *path, vn_err *err) {
     int fd;
     if (!vn_is_file(path)) return VN_OK;
     vn_status status = vn_file_open(path, &fd, err);
@@ -175,7 +176,7 @@ static vn_status read_results(vn_sweep *s, const char *path, vn_err *err) {
     return status ? vn_fail_in(err, "%s", path) : VN_OK;
 }
 
-static vn_status open_results(vn_sweep *s, vn_err *err) {
+static vn_status open_results(vn_sweep_folder *s, vn_err *err) {
     char *path = vn_path_join(s->dir, "results.jsonl");
     if (!path) return vn_no_memory(err);
     vn_status status = read_results(s, path, err);
@@ -191,7 +192,7 @@ static vn_status open_results(vn_sweep *s, vn_err *err) {
 }
 
 /* All of it, or nothing. */
-static bool write_line(vn_sweep *s, const char *text, size_t size) {
+static bool write_line(vn_sweep_folder *s, const char *text, size_t size) {
     size_t done = 0;
     ssize_t n = 0;
     for (; done < size && n >= 0; done += n > 0 ? (size_t)n : 0) do
@@ -207,7 +208,7 @@ static bool write_line(vn_sweep *s, const char *text, size_t size) {
     return false;
 }
 
-vn_status vn_sweep_append(vn_sweep *s, const vn_point_result *r, vn_err *err) {
+vn_status vn_sweep_append(vn_sweep_folder *s, const vn_point_result *r, vn_err *err) {
     json_t *object = result_json(r);
     char *text = object ? vn_json_text(object, JSON_COMPACT) : NULL;
     char *line = text ? vn_format("%s\n", text) : NULL;
@@ -232,7 +233,7 @@ static bool is_empty(const char *dir) {
     return empty;
 }
 
-static vn_status fail_other(const vn_sweep *s, const char *key, const json_t *there,
+static vn_status fail_other(const vn_sweep_folder *s, const char *key, const json_t *there,
                             const json_t *here, vn_err *err) {
     char *a = there ? vn_json_text(there, JSON_ENCODE_ANY) : vn_strdup("none"),
          *b = here ? vn_json_text(here, JSON_ENCODE_ANY) : vn_strdup("none");
@@ -247,7 +248,7 @@ static vn_status fail_other(const vn_sweep *s, const char *key, const json_t *th
     return status;
 }
 
-static vn_status compare_settings(const vn_sweep *s, const json_t *there, vn_err *err) {
+static vn_status compare_settings(const vn_sweep_folder *s, const json_t *there, vn_err *err) {
     const char *key;
     json_t *value;
     json_object_foreach(s->settings, key, value) {
@@ -261,7 +262,7 @@ static vn_status compare_settings(const vn_sweep *s, const json_t *there, vn_err
     return VN_OK;
 }
 
-static vn_status check_settings(const vn_sweep *s, vn_err *err) {
+static vn_status check_settings(const vn_sweep_folder *s, vn_err *err) {
     char *path = vn_path_join(s->dir, "sweep.json");
     json_t *there = NULL;
     if (!path) return vn_no_memory(err);
@@ -284,11 +285,12 @@ static vn_status check_settings(const vn_sweep *s, vn_err *err) {
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-vn_status vn_sweep_open(vn_sweep *s, const char *dir, const json_t *settings, vn_err *err) {
-    *s = (vn_sweep){.lock = -1, .file = -1};
+vn_status vn_sweep_open(vn_sweep_folder *s, const char *dir, const json_t *settings, vn_err *err) {
+    *s = (vn_sweep_folder){.lock = -1, .file = -1};
     s->dir = vn_strdup(dir);
     s->settings = vn_json_copy(settings);
     vn_status status = s->dir && s->settings ? VN_OK : vn_no_memory(err);
+    s->made = !vn_is_dir(dir);
     if (!status) status = vn_make_dirs(dir, err);
     if (!status) status = vn_lock_folder(dir, dir, "swept", &s->lock, err);
     if (!status) status = check_settings(s, err);
@@ -296,12 +298,25 @@ vn_status vn_sweep_open(vn_sweep *s, const char *dir, const json_t *settings, vn
     return status;
 }
 
-void vn_sweep_close(vn_sweep *s) {
+void vn_sweep_close(vn_sweep_folder *s) {
     for (size_t i = 0; i < s->count; i++) free_result(&s->result[i]);
     vn_free(s->result);
     vn_free(s->dir);
     json_decref(s->settings);
     if (s->file > 0) close(s->file);
     if (s->lock > 0) close(s->lock);
-    *s = (vn_sweep){0};
+    *s = (vn_sweep_folder){0};
+}
+
+void vn_sweep_abandon(vn_sweep_folder *s) {
+    static const char *const files[] = {"results.jsonl", "sweep.json"};
+    char *dir = s->made && s->count == 0 && s->lock >= 0 ? vn_strdup(s->dir) : NULL;
+    for (size_t i = 0; dir && i < VN_COUNT(files); i++) {
+        char *path = vn_path_join(dir, files[i]);
+        if (path) unlink(path);
+        vn_free(path);
+    }
+    vn_sweep_close(s);
+    if (dir) rmdir(dir);
+    vn_free(dir);
 }

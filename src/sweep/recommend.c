@@ -42,8 +42,8 @@ static bool take(const vn_point_result *r, const char *objective, int64_t count,
     return true;
 }
 
-const vn_point_result *vn_sweep_recommend(const vn_sweep *s, const char *objective, int64_t count,
-                                          const vn_point_result **best) {
+const vn_point_result *vn_sweep_recommend(const vn_sweep_folder *s, const char *objective,
+                                          int64_t count, const vn_point_result **best) {
     const vn_point_result *first = NULL, *chosen = NULL;
     double value, bound, least = HUGE_VAL, limit = HUGE_VAL, of_chosen = HUGE_VAL;
     for (size_t i = 0; i < s->count; i++) {

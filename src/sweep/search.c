@@ -76,7 +76,7 @@ static void free_texts(vn_point_result *r) {
     r->example = r->error = NULL;
 }
 
-static vn_status measure(vn_sweep *s, const vn_sweep_search *how, const vn_point *p,
+static vn_status measure(vn_sweep_folder *s, const vn_sweep_search *how, const vn_point *p,
                          int64_t samples, const vn_sweep_state *state, vn_err *err) {
     vn_point_result r = {
         .point = *p, .count = samples, .passes = (double)NAN, .seconds = (double)NAN};
@@ -116,8 +116,8 @@ static double rank_value(const vn_point_result *r, const char *objective) {
 }
 
 /* What is left to be done after this rung is estimated from the points that are in it. */
-static void count_work(const vn_sweep *s, const vn_sweep_search *how, const rungs *r, size_t rung,
-                       const ranked *points, vn_sweep_state *state) {
+static void count_work(const vn_sweep_folder *s, const vn_sweep_search *how, const rungs *r,
+                       size_t rung, const ranked *points, vn_sweep_state *state) {
     double one = 0;
     for (size_t i = 0; i < r->points[rung]; i++) {
         const vn_point p = vn_grid_point(&how->grid, points[i].point);
@@ -129,8 +129,8 @@ static void count_work(const vn_sweep *s, const vn_sweep_search *how, const rung
         state->work_all += one * (double)r->samples[k] * (double)r->points[k];
 }
 
-static vn_status run_rung(vn_sweep *s, const vn_sweep_search *how, const rungs *r, size_t rung,
-                          ranked *points, vn_sweep_state *state, vn_err *err) {
+static vn_status run_rung(vn_sweep_folder *s, const vn_sweep_search *how, const rungs *r,
+                          size_t rung, ranked *points, vn_sweep_state *state, vn_err *err) {
     const int64_t samples = r->samples[rung];
     state->work_all = state->work_done;
     count_work(s, how, r, rung, points, state);
@@ -147,7 +147,7 @@ static vn_status run_rung(vn_sweep *s, const vn_sweep_search *how, const rungs *
     return VN_OK;
 }
 
-vn_status vn_sweep_run(vn_sweep *s, const vn_sweep_search *how, vn_err *err) {
+vn_status vn_sweep_run(vn_sweep_folder *s, const vn_sweep_search *how, vn_err *err) {
     const rungs r = find_rungs(how);
     const size_t count = vn_grid_points(&how->grid);
     ranked *points = vn_alloc(count, sizeof *points);

@@ -54,27 +54,31 @@ void vn_point_text(const vn_point *p, char *text, size_t size);
 /* ---- the folder (folder.c) ------------------------------------------------------------------- */
 
 /* Zero-initialise to open. */
-typedef struct vn_sweep {
+typedef struct vn_sweep_folder {
     char *dir;
     json_t *settings;
     vn_point_result *result;
     size_t count, capacity;
+    bool made;      /* the folder by this call */
     size_t found;   /* results that were there when it was opened */
     int lock, file; /* descriptors; < 0: none. 0 of a zeroed one stands for none too */
     int64_t end;    /* of the file, bytes */
-} vn_sweep;
+} vn_sweep_folder;
 
 /* Makes the folder, or goes on with it. settings: an object; where the folder is there all of it
  * must be the same. VN_BAD_ARGUMENT: the folder is another sweep's (says which setting, and both
  * values) or none; VN_IO: another process sweeps into it, or it cannot be written; VN_BAD_FILE
  * names a line that is no result. A last line without its end, which a killed process left, is
  * removed. To be closed after a failure too. */
-vn_status vn_sweep_open(vn_sweep *s, const char *dir, const json_t *settings, vn_err *err);
+vn_status vn_sweep_open(vn_sweep_folder *s, const char *dir, const json_t *settings, vn_err *err);
 /* The result of exactly this point from so many samples; NULL: it was not measured. */
-const vn_point_result *vn_sweep_find(const vn_sweep *s, const vn_point *p, int64_t count);
+const vn_point_result *vn_sweep_find(const vn_sweep_folder *s, const vn_point *p, int64_t count);
 /* Appends a copy, whole and durable or not at all. */
-vn_status vn_sweep_append(vn_sweep *s, const vn_point_result *r, vn_err *err);
-void vn_sweep_close(vn_sweep *s);
+vn_status vn_sweep_append(vn_sweep_folder *s, const vn_point_result *r, vn_err *err);
+void vn_sweep_close(vn_sweep_folder *s);
+/* Closes, and removes a folder that this call made and that came to nothing: no point was
+ * measured. */
+void vn_sweep_abandon(vn_sweep_folder *s);
 
 /* ---- the search (search.c) ------------------------------------------------------------------- */
 
@@ -113,7 +117,7 @@ typedef struct vn_sweep_search {
 } vn_sweep_search;
 
 /* VN_BAD_ARGUMENT where the objective was not among the numbers of a point. */
-vn_status vn_sweep_run(vn_sweep *s, const vn_sweep_search *how, vn_err *err);
+vn_status vn_sweep_run(vn_sweep_folder *s, const vn_sweep_search *how, vn_err *err);
 /* Work of the whole search, for tests and for the choice of one: samples times steps. */
 double vn_search_work(const vn_sweep_search *how);
 
@@ -123,7 +127,7 @@ double vn_search_work(const vn_sweep_search *how);
  * cannot be told from the best, which is to say whose objective lies within the interval of the
  * best one; of equal cost the better. *best (or NULL) receives the best one. NULL: no point was
  * measured. */
-const vn_point_result *vn_sweep_recommend(const vn_sweep *s, const char *objective, int64_t count,
-                                          const vn_point_result **best);
+const vn_point_result *vn_sweep_recommend(const vn_sweep_folder *s, const char *objective,
+                                          int64_t count, const vn_point_result **best);
 
 #endif

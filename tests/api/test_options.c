@@ -17,6 +17,7 @@ typedef union any {
     vn_bench_options bench;
     vn_bench_sampling_options bench_sampling;
     vn_token_options token;
+    vn_sweep_options sweep;
 } any;
 
 /* With vn_NAME_init. */
@@ -34,6 +35,7 @@ static any initial(int kind) {
     case VN_OPTIONS_EVAL: vn_eval_options_init(&a.eval, sizeof a.eval); break;
     case VN_OPTIONS_BENCH: vn_bench_options_init(&a.bench, sizeof a.bench); break;
     case VN_OPTIONS_TOKEN: vn_token_options_init(&a.token, sizeof a.token); break;
+    case VN_OPTIONS_SWEEP: vn_sweep_options_init(&a.sweep, sizeof a.sweep); break;
     default: vn_bench_sampling_options_init(&a.bench_sampling, sizeof a.bench_sampling);
     }
     return a;

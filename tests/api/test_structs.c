@@ -16,7 +16,7 @@
                    #type " ends in padding")
 
 NO_PADDING(vn_context_options, error_size);
-NO_PADDING(vn_model_info, sampling_steps);
+NO_PADDING(vn_model_info, sampling_by);
 NO_PADDING(vn_model_options, null_class);
 NO_PADDING(vn_callback_model, reserved);
 NO_PADDING(vn_sample_options, reward_user);
@@ -30,6 +30,8 @@ NO_PADDING(vn_eval_result, data_count);
 NO_PADDING(vn_bench_options, profile_user);
 NO_PADDING(vn_bench_result, parameters);
 NO_PADDING(vn_bench_sampling_options, batch);
+NO_PADDING(vn_sweep_options, point_user);
+NO_PADDING(vn_sweep_result, written);
 
 /* What a library knows, and an older and a newer caller of it. */
 typedef struct known {

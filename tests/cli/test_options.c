@@ -74,7 +74,7 @@ static void every_option_is_a_flag_with_the_help_of_its_row(void **state) {
     const char *kind;
     json_t *options, *option;
     size_t i, rows = 0;
-    assert_int_equal(json_object_size(all), 9);
+    assert_int_equal(json_object_size(all), 10);
     json_object_foreach(all, kind, options) {
         char *help = squeeze(expect_status(0, "%s --help", verb_of(kind))->out);
         json_array_foreach(options, i, option) {

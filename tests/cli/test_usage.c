@@ -13,8 +13,8 @@
 #include "support/scratch.h"
 #include "vane.h"
 
-static const char *const verbs[] = {"train", "sample", "forward", "eval",
-                                    "log",   "list",   "info",    "bench"};
+static const char *const verbs[] = {"train",  "sample", "forward", "eval", "sweep",
+                                    "tokens", "log",    "list",    "info", "bench"};
 enum { verb_count = sizeof verbs / sizeof verbs[0] };
 
 static void expect_text(const char *text, const char *words) {

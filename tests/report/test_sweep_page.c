@@ -14,7 +14,7 @@
 #include "support/alloc.h"
 #include "support/scratch.h"
 
-static void add(vn_sweep *s, const char *guide, double guidance, int steps, int64_t count) {
+static void add(vn_sweep_folder *s, const char *guide, double guidance, int steps, int64_t count) {
     const double g = log(guidance / 1.6), fd = 5 + 12 * g * g + 40.0 / steps;
     const vn_point_result r = {
         .point = {guide, NULL, guidance, steps},
@@ -30,14 +30,14 @@ static void add(vn_sweep *s, const char *guide, double guidance, int steps, int6
     assert_int_equal(vn_sweep_append(s, &r, NULL), VN_OK);
 }
 
-static void open_sweep(vn_sweep *s, const char *dir) {
+static void open_sweep(vn_sweep_folder *s, const char *dir) {
     json_t *settings = json_pack("{s:s, s:i, s:[s, s]}", "model", "unet2d-01", "count", 1000,
                                  "metrics", "fd", "<b>");
     assert_int_equal(vn_sweep_open(s, dir, settings, NULL), VN_OK);
     json_decref(settings);
 }
 
-static vn_sweep_page page_of(const vn_sweep *s, const vn_history *h) {
+static vn_sweep_page page_of(const vn_sweep_folder *s, const vn_history *h) {
     vn_sweep_page page = {.sweep = s,
                           .source = "runs/<script>alert(1)</script> & \"more\"",
                           .objective = "fd",
@@ -48,7 +48,7 @@ static vn_sweep_page page_of(const vn_sweep *s, const vn_history *h) {
     return page;
 }
 
-static char *write_page(const vn_sweep *s, const vn_history *h) {
+static char *write_page(const vn_sweep_folder *s, const vn_history *h) {
     vn_err err = {0};
     const vn_sweep_page page = page_of(s, h);
     size_t size;
@@ -78,7 +78,7 @@ static void read_history(vn_history *h) {
 static void a_page_has_all_and_needs_nothing(void **state) {
     (void)state;
     static const double guidance[] = {1, 1.5, 2, 3};
-    vn_sweep s;
+    vn_sweep_folder s;
     vn_history h = {0};
     open_sweep(&s, "sweep");
     scratch_write("sweep/dot.png", dot, sizeof dot);
@@ -127,7 +127,7 @@ static void a_page_has_all_and_needs_nothing(void **state) {
 /* Numbers become places: the largest y is highest, the least x leftmost, and a line joins them. */
 static void points_are_where_they_belong(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     open_sweep(&s, "places");
     const double y[] = {2, 4, 3};
     for (int i = 0; i < 3; i++) {
@@ -157,7 +157,7 @@ static void points_are_where_they_belong(void **state) {
 
 static void a_sweep_without_results_has_a_page(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     open_sweep(&s, "none");
     char *text = write_page(&s, NULL);
     expect(text, "No point could be measured");
@@ -170,7 +170,7 @@ static void a_sweep_without_results_has_a_page(void **state) {
 static void halving_is_shown_by_its_largest_rung(void **state) {
     (void)state;
     static const double guidance[] = {1, 1.5, 2, 3, 4};
-    vn_sweep s;
+    vn_sweep_folder s;
     open_sweep(&s, "halved");
     for (size_t i = 0; i < 5; i++) add(&s, "cfg", guidance[i], 8, 250);
     add(&s, "cfg", 1.5, 8, 1000);
@@ -186,7 +186,7 @@ static void halving_is_shown_by_its_largest_rung(void **state) {
 
 static void memory_may_run_out(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     vn_history h = {0};
     open_sweep(&s, "memory");
     scratch_write("memory/dot.png", dot, sizeof dot);

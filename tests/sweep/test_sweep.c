@@ -77,7 +77,7 @@ static json_t *settings_of(int count) {
 }
 
 /* Opens, runs and leaves the sweep open, for its results. */
-static vn_status sweep(vn_sweep *s, const char *dir, fake *f, bool halving, vn_err *err) {
+static vn_status sweep(vn_sweep_folder *s, const char *dir, fake *f, bool halving, vn_err *err) {
     json_t *settings = settings_of(COUNT);
     const vn_sweep_search how = search_of(f, halving);
     vn_status status = settings ? vn_sweep_open(s, dir, settings, err) : vn_no_memory(err);
@@ -86,14 +86,14 @@ static vn_status sweep(vn_sweep *s, const char *dir, fake *f, bool halving, vn_e
     return status;
 }
 
-static void sweep_well(vn_sweep *s, const char *dir, fake *f, bool halving) {
+static void sweep_well(vn_sweep_folder *s, const char *dir, fake *f, bool halving) {
     vn_err err = {0};
     if (sweep(s, dir, f, halving, &err)) fail_msg("%s", err.text);
 }
 
 static void each_point_is_measured_once(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     fake f = {.seed = 1};
     sweep_well(&s, "whole", &f, false);
     assert_int_equal(f.calls, POINTS);
@@ -122,7 +122,7 @@ static void each_point_is_measured_once(void **state) {
 static void a_stopped_sweep_goes_on(void **state) {
     (void)state;
     for (int halving = 0; halving < 2; halving++) {
-        vn_sweep s;
+        vn_sweep_folder s;
         fake whole = {.seed = 2}, parts = {.seed = 2};
         const char *const names[] = {"at once", "halved at once"};
         const char *const others[] = {"in parts", "halved in parts"};
@@ -146,7 +146,7 @@ static void a_stopped_sweep_goes_on(void **state) {
 
 static void a_line_cut_short_is_measured_again(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     fake f = {.seed = 3};
     sweep_well(&s, "cut", &f, false);
     vn_sweep_close(&s);
@@ -166,7 +166,7 @@ static void a_line_cut_short_is_measured_again(void **state) {
 }
 
 static void expect_refusal(const char *dir, vn_status status, const char *words) {
-    vn_sweep s;
+    vn_sweep_folder s;
     vn_err err = {0};
     fake f = {.seed = 4};
     assert_int_equal(sweep(&s, dir, &f, false, &err), status);
@@ -177,7 +177,7 @@ static void expect_refusal(const char *dir, vn_status status, const char *words)
 
 static void what_is_no_sweep_of_these_settings_stays(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     json_t *other = settings_of(50);
     assert_int_equal(vn_sweep_open(&s, "other", other, NULL), VN_OK);
     json_decref(other);
@@ -210,7 +210,7 @@ static void what_is_no_sweep_of_these_settings_stays(void **state) {
 /* A point whose numbers are not finite is a result; the sweep goes on. */
 static void a_point_may_fail(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     fake f = {.seed = 5, .nan_at = 1.5};
     sweep_well(&s, "nan", &f, true);
     size_t failed = 0;
@@ -245,7 +245,7 @@ static void halving_finds_what_the_grid_finds(void **state) {
     double worst = 0, same = 0;
     enum { SEEDS = 25 };
     for (int seed = 0; seed < SEEDS; seed++) {
-        vn_sweep grid, halved;
+        vn_sweep_folder grid, halved;
         char a[32], b[32];
         snprintf(a, sizeof a, "grid-%d", seed);
         snprintf(b, sizeof b, "halved-%d", seed);
@@ -274,7 +274,7 @@ static void halving_finds_what_the_grid_finds(void **state) {
     assert_true(fabs(vn_search_work(&some) / vn_search_work(&one) - 0.1944) < 1e-3);
 }
 
-static void add(vn_sweep *s, double guidance, int of_steps, double fd, double half,
+static void add(vn_sweep_folder *s, double guidance, int of_steps, double fd, double half,
                 double accuracy) {
     const vn_point_result r = {.point = {"cfg", NULL, guidance, of_steps},
                                .count = 10,
@@ -288,7 +288,7 @@ static void add(vn_sweep *s, double guidance, int of_steps, double fd, double ha
 
 static void the_cheapest_that_is_as_good_is_recommended(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     json_t *settings = settings_of(10);
     const vn_point_result *best;
     assert_int_equal(vn_sweep_open(&s, "rank", settings, NULL), VN_OK);
@@ -314,7 +314,7 @@ static void the_cheapest_that_is_as_good_is_recommended(void **state) {
 /* The disk is full: what is there stays whole, and goes on when it is not. */
 static void a_full_disk_loses_nothing(void **state) {
     (void)state;
-    vn_sweep s;
+    vn_sweep_folder s;
     vn_err err = {0};
     fake f = {.seed = 6};
     struct rlimit before, few;
@@ -343,7 +343,7 @@ static void a_full_disk_loses_nothing(void **state) {
 static void memory_may_run_out(void **state) {
     (void)state;
     static const double one[] = {2};
-    vn_sweep s;
+    vn_sweep_folder s;
     fake f = {.seed = 7};
     vn_sweep_search how = search_of(&f, false);
     how.grid = (vn_sweep_grid){guides, samplers, steps, one, 1, 2, 1, 1};

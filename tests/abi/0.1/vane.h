@@ -200,6 +200,9 @@ typedef struct vn_model_info {
     /* what it is sampled with unless told otherwise: 1, or what its run says; and so many steps */
     double guidance;
     int64_t sampling_steps;
+    /* likewise the guide and the sampler; NULL: as every model. And what this was chosen by, in
+     * words: "sweep: fd 7.2 of 500 samples"; NULL: nothing was measured */
+    const char *guide, *sampler, *sampling_by;
 } vn_model_info;
 
 VN_API void vn_model_info_init(vn_model_info *o, size_t size);
@@ -725,12 +728,12 @@ VN_API vn_status vn_train_on(vn_context *vn, const vn_train_data *data, const ch
                              const vn_train_options *options, vn_train_result *result);
 
 /* Asks the running call to stop as soon as it can; where none runs, the next that can be stopped:
- * vn_train, vn_train_on, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_log_likelihood,
- * vn_bench and vn_bench_sample. The request is over when that call returns, whatever it returns,
- * also where it came too late for it (of vn_sampling_step: for the last step). Calls that read
- * large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is over if one
- * was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe in a signal
- * handler and from other threads, until vn_context_close. */
+ * vn_train, vn_train_on, vn_sample, vn_sample_to, vn_sampling_step, vn_eval, vn_sweep,
+ * vn_log_likelihood, vn_bench and vn_bench_sample. The request is over when that call returns,
+ * whatever it returns, also where it came too late for it (of vn_sampling_step: for the last step).
+ * Calls that read large files (vn_model_open, vn_describe, ...) may be stopped by it too, and it is
+ * over if one was: it returned VN_CANCELLED. No other call looks at it or ends it. Lock-free: safe
+ * in a signal handler and from other threads, until vn_context_close. */
 VN_API void vn_context_cancel(vn_context *vn);
 
 /* The log of a run: the lines of its log.jsonl as columns of numbers. */
@@ -964,6 +967,93 @@ VN_API vn_status vn_eval(vn_model *model, const vn_eval_options *options, vn_eva
 VN_API vn_status vn_eval_samples(vn_context *vn, const vn_eval_options *options,
                                  vn_eval_result *result);
 
+/* Which settings of sampling are best: all combinations of guides, guidance, samplers and steps,
+ * each a point that vn_eval measures. */
+
+/* A point that was measured. Made by the library alone. */
+typedef struct vn_sweep_point {
+    const char *guide, *sampler; /* sampler NULL: the model's own */
+    double guidance;
+    int64_t steps, count; /* count: samples that were measured */
+    size_t rows;
+    const vn_eval_row *row; /* [rows] name and unit "" */
+    double passes;          /* of the network, a sample; NaN: not known */
+    double seconds;         /* that drawing a sample took; NaN: not known */
+    const char *error;      /* why it could not be measured; NULL: it was */
+} vn_sweep_point;
+
+typedef void (*vn_sweep_point_fn)(void *user, const vn_sweep_point *point);
+
+typedef struct vn_sweep_options {
+    size_t struct_size;
+    /* what is varied, [count] each; NULL: one value, or of guidance 1, 1.5, 2 and 3 where the model
+     * knows the null condition */
+    const double *guidance;
+    size_t guidance_count;
+    const char *const *guides; /* rows, as in vn_sample_options; NULL: "cfg" */
+    size_t guide_count;
+    const char *const *samplers; /* NULL: the path's own */
+    size_t sampler_count;
+    const int *steps; /* NULL: 32 */
+    size_t step_count;
+    const char *data; /* as in vn_eval_options; likewise the next five */
+    /* NULL: "fd,precision,recall" and, where features are a classifier's, "accuracy" */
+    const char *metric;
+    const char *features;
+    int64_t count; /* samples of a point; default 0: 1000 */
+    uint64_t seed;
+    int64_t resamples;
+    int64_t batch; /* as in vn_sample_options; likewise `weak` and `path` */
+    vn_model *weak;
+    const char *path;
+    const char *objective; /* the metric that is to be best; NULL: the first */
+    /* "grid": every point from all samples. "halving": from few, of which the best quarter go on to
+     * four times as many (successive halving, 1502.07943). "auto", the default NULL: halving of
+     * more than 16 points */
+    const char *search;
+    int keep; /* nonzero: the run's own settings stay as they are */
+    int reserved;
+    /* called when a point was measured, or was found; NULL: nobody */
+    vn_sweep_point_fn point;
+    void *point_user;
+} vn_sweep_options;
+
+VN_API void vn_sweep_options_init(vn_sweep_options *o, size_t size);
+static inline vn_sweep_options vn_sweep_options_default(void) {
+    vn_sweep_options o;
+    vn_sweep_options_init(&o, sizeof o);
+    return o;
+}
+
+typedef struct vn_sweep_result {
+    size_t struct_size;
+    /* all points that were measured, in order; owned by the context until its next vn_sweep */
+    size_t points;
+    const vn_sweep_point *point;
+    size_t found; /* of those, so many had been measured before */
+    /* that with the best objective; and that to sample with, the cheapest of those whose objective
+     * lies within the best one's interval. NULL: none could be measured */
+    const vn_sweep_point *best, *recommended;
+    int64_t written; /* nonzero: the run says so now */
+} vn_sweep_result;
+
+VN_API void vn_sweep_result_init(vn_sweep_result *o, size_t size);
+static inline vn_sweep_result vn_sweep_result_default(void) {
+    vn_sweep_result o;
+    vn_sweep_result_init(&o, sizeof o);
+    return o;
+}
+
+/* Measures what is missing in the folder `out`, which is made or, where a sweep of the same model,
+ * data and measures was stopped, gone on with: other guides, guidance, samplers and steps may be
+ * added. Writes results.jsonl, a line when a point is done, and report.html, a page that needs no
+ * other file; and, where the model is a run, the recommended settings into its vane.json, which
+ * sampling then uses. A point whose numbers are not finite is told and left out. Stopped, it keeps
+ * the points that are done (VN_CANCELLED). VN_BAD_ARGUMENT: an option, a point that this model
+ * cannot do, or a folder of another sweep; errors as vn_eval besides. */
+VN_API vn_status vn_sweep(vn_model *model, const char *out, const vn_sweep_options *options,
+                          vn_sweep_result *result);
+
 /* ---- 7. Speed and descriptions --------------------------------------------------------------- */
 
 /* Where the time of a step goes: to all calls of one op or, with a place, to those at one place in
@@ -1135,7 +1225,8 @@ enum {
     VN_OPTIONS_EVAL,           /* "eval": vn_eval_options */
     VN_OPTIONS_BENCH,          /* "bench": vn_bench_options */
     VN_OPTIONS_BENCH_SAMPLING, /* "bench-sampling": vn_bench_sampling_options */
-    VN_OPTIONS_TOKEN           /* "tokens": vn_token_options */
+    VN_OPTIONS_TOKEN,          /* "tokens": vn_token_options */
+    VN_OPTIONS_SWEEP           /* "sweep": vn_sweep_options */
 };
 
 enum {

@@ -1,0 +1,229 @@
+/* sweep.c - vn_sweep: what is swept, and what is refused before anything is measured. */
+#include "api/sweep.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { USUAL_COUNT = 1000, LARGE = 16, LEAST = 200 };
+
+void vn_sweep_options_init(vn_sweep_options *o, size_t size) {
+    vn_options_init(VN_OPTIONS_SWEEP, o, size);
+}
+
+void vn_sweep_result_init(vn_sweep_result *r, size_t size) {
+    static const vn_sweep_result initial = {0};
+    vn_struct_init(r, size, &initial, sizeof initial);
+}
+
+vn_sample_options vn_sweeping_options(const vn_sweeping *s, const vn_point *p) {
+    vn_sample_options o = vn_sample_options_default();
+    o.guide = p->guide;
+    o.guidance = p->guidance;
+    o.sampler = p->sampler;
+    o.steps = p->steps;
+    o.path = s->o.path;
+    o.weak = s->o.weak;
+    o.batch = s->o.batch;
+    o.seed = s->o.seed;
+    return o;
+}
+
+/* ---- what was left open ---------------------------------------------------------------------- */
+
+/* Values that do not follow what the run says of its sampling: a sweep that is gone on with after
+ * its recommendation was written is the same sweep. */
+static void choose_grid(vn_sweeping *s) {
+    static const double strengths[] = {1, 1.5, 2, 3}, as_trained[] = {1};
+    static const char *const cfg[] = {"cfg"}, *none[] = {NULL};
+    static const int usual[] = {32};
+    const vn_model *m = s->m;
+    vn_sweep_grid *g = &s->search.grid;
+    const bool own = m->path && !m->scheduler.name[0];
+    none[0] = own ? m->path->row->sampler : NULL;
+    const bool guided = m->has_null && m->classes > 0;
+    *g = (vn_sweep_grid){.guides = s->o.guides ? s->o.guides : cfg,
+                         .guide_count = s->o.guides ? s->o.guide_count : 1,
+                         .samplers = s->o.samplers ? s->o.samplers : none,
+                         .sampler_count = s->o.samplers ? s->o.sampler_count : 1,
+                         .steps = s->o.steps ? s->o.steps : usual,
+                         .step_count = s->o.steps ? s->o.step_count : 1,
+                         .guidance = s->o.guidance ? s->o.guidance
+                                     : guided      ? strengths
+                                                   : as_trained,
+                         .guidance_count = s->o.guidance ? s->o.guidance_count
+                                           : guided      ? VN_COUNT(strengths)
+                                                         : 1};
+}
+
+/* Whether a metric gives a number of this key: its own name or, as "fd-infinity", one that begins
+ * so. */
+static bool is_measured(const vn_metric_list *metrics, const char *key) {
+    for (size_t i = 0; i < metrics->count; i++) {
+        const char *name = metrics->choice[i].row->name;
+        const size_t n = strlen(name);
+        if (strncmp(key, name, n) == 0 && (!key[n] || key[n] == '-')) return true;
+    }
+    return false;
+}
+
+/* Without one, the first metric, without its parameters. */
+static vn_status choose_objective(vn_sweeping *s, vn_err *err) {
+    vn_metric_list metrics;
+    const vn_status status = vn_metric_list_parse(s->o.metric, &metrics, err);
+    if (status) return status;
+    const char *metric = s->o.objective ? s->o.objective : s->o.metric;
+    char *key = vn_arena_alloc(&s->vn->swept, strlen(metric) + 1);
+    if (!key) return vn_no_memory(err);
+    memcpy(key, metric, strcspn(metric, s->o.objective ? "" : ",:"));
+    s->objective = key;
+    if (is_measured(&metrics, key)) return VN_OK;
+    return vn_fail(err, VN_BAD_ARGUMENT, "`objective` '%s' is not among what is measured: %s", key,
+                   s->o.metric);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------- */
+
+static vn_status check_lists(const vn_sweep_options *o, vn_err *err) {
+    const struct {
+        const char *name;
+        bool there;
+        size_t count;
+    } lists[] = {{"guidance", o->guidance != NULL, o->guidance_count},
+                 {"guides", o->guides != NULL, o->guide_count},
+                 {"samplers", o->samplers != NULL, o->sampler_count},
+                 {"steps", o->steps != NULL, o->step_count}};
+    enum { MOST = 1000 };
+    for (size_t i = 0; i < VN_COUNT(lists); i++)
+        if (lists[i].there != (lists[i].count > 0) || lists[i].count > MOST)
+            return vn_fail(err, VN_BAD_ARGUMENT, "`%s`: %zu values; a list has 1 to %d",
+                           lists[i].name, lists[i].count, MOST);
+    return VN_OK;
+}
+
+/* Each point is one that the model can do, before the first is measured. */
+static vn_status check_points(vn_sweeping *s, vn_err *err) {
+    char text[256];
+    vn_status status = VN_OK;
+    for (size_t i = 0; !status && i < vn_grid_points(&s->search.grid); i++) {
+        const vn_point p = vn_grid_point(&s->search.grid, i);
+        vn_sample_options o = vn_sweeping_options(s, &p);
+        vn_drawing d = {0};
+        o.count = s->o.count;
+        if (s->m->classes == 0) o.label = VN_LABEL_NULL;
+        status = vn_options_check(VN_OPTIONS_SAMPLE, &o, err);
+        if (!status) status = vn_drawing_open(&d, s->m, &o, false, err);
+        vn_drawing_close(&d);
+        vn_point_text(&p, text, sizeof text);
+        if (status && vn_grid_points(&s->search.grid) > 1) vn_fail_in(err, "%s", text);
+    }
+    return status;
+}
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+/* Images by what a network makes of them, where there is one that everybody has. */
+static const char *usual_features(const vn_shape *sample) {
+    for (size_t i = 0; vn_shape_is_image(sample) && i < vn_feature_row_count; i++)
+        if (!strcmp(vn_feature_rows[i].row.name, "random")) return "random";
+    return "raw";
+}
+
+/* What samples are compared by; and with how many samples it can be done at least. */
+static vn_status choose_features(vn_sweeping *s, char **name, vn_err *err) {
+    const vn_engine engine = vn_context_engine(s->vn);
+    vn_extractor *e = NULL;
+    if (!s->o.features) s->o.features = usual_features(&s->m->sample);
+    const vn_status status = vn_extractor_open(s->o.features, &s->m->sample, &engine, &e, err);
+    if (status) return status;
+    if (!s->o.metric)
+        s->o.metric = vn_extractor_classes(e) > 0 && s->m->classes > 0
+                          ? "fd,precision,recall,accuracy"
+                          : "fd,precision,recall";
+    const int64_t size = vn_extractor_size(e);
+    s->search.least = size + 1 > LEAST ? size + 1 : LEAST; /* a covariance needs as many */
+    *name = vn_strdup(vn_extractor_name(e));
+    vn_extractor_close(&e);
+    return *name ? VN_OK : vn_no_memory(err);
+}
+
+static json_t *make_settings(const vn_sweeping *s, const char *features) {
+    const char *model = vn_model_fingerprint(s->m),
+               *weak = s->o.weak ? vn_model_fingerprint(s->o.weak) : NULL;
+    return json_pack("{s:s, s:s*, s:s*, s:s*, s:s, s:s, s:I, s:I, s:I}", "model",
+                     model ? model : s->m->source, "weak", weak, "path", s->o.path, "data",
+                     s->o.data, "metric", s->o.metric, "features", features, "count",
+                     (json_int_t)s->o.count, "resamples", (json_int_t)s->o.resamples, "seed",
+                     (json_int_t)s->o.seed);
+}
+
+static vn_status open_folder(vn_sweeping *s, const char *features, vn_err *err) {
+    json_t *settings = make_settings(s, features);
+    vn_status status = vn_check_no_model(s->out, "name a folder outside of it", err);
+    if (!status && !settings) status = vn_no_memory(err);
+    if (!status) status = vn_sweep_open(&s->folder, s->out, settings, err);
+    json_decref(settings);
+    return status;
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+static vn_status prepare(vn_sweeping *s, vn_err *err) {
+    char *features = NULL;
+    vn_status status = vn_options_check(VN_OPTIONS_SWEEP, &s->o, err);
+    if (!status) status = check_lists(&s->o, err);
+    if (!status && s->m->held)
+        status = vn_fail(err, VN_BAD_ARGUMENT, "%s: a sampling of it is open; close that first",
+                         s->m->source);
+    if (status) return status;
+    if (!s->o.count) s->o.count = USUAL_COUNT;
+    choose_grid(s);
+    const char *search = s->o.search ? s->o.search : "auto";
+    s->search.halving = !strcmp(search, "halving") ||
+                        (!strcmp(search, "auto") && vn_grid_points(&s->search.grid) > LARGE);
+    status = check_points(s, err);
+    if (!status) status = choose_features(s, &features, err);
+    if (!status) status = choose_objective(s, err);
+    if (!status) status = open_folder(s, features, err);
+    if (!status && !(s->cache = vn_path_join(s->out, "cache"))) status = vn_no_memory(err);
+    vn_free(features);
+    return status;
+}
+
+static vn_status sweep(vn_sweeping *s, vn_sweep_result *out, vn_err *err) {
+    vn_arena_free(&s->vn->swept);
+    vn_status status = prepare(s, err);
+    s->search.count = s->o.count;
+    s->search.objective = s->objective;
+    s->search.measure = vn_sweeping_measure;
+    s->search.user = s;
+    s->began = s->latest = vn_now();
+    for (size_t i = 0; !status && i < s->folder.count; i++)
+        vn_sweeping_tell_point(s, &s->folder.result[i]);
+    if (!status) status = vn_sweep_run(&s->folder, &s->search, err);
+    if (!status) status = vn_sweeping_tell(s, out, err);
+    if (status)
+        vn_sweep_abandon(&s->folder);
+    else
+        vn_sweep_close(&s->folder);
+    vn_free(s->cache);
+    return status;
+}
+
+vn_status vn_sweep(vn_model *m, const char *out, const vn_sweep_options *options,
+                   vn_sweep_result *result) {
+    if (!m) return VN_BAD_ARGUMENT;
+    vn_err *err = vn_begin(m->vn);
+    vn_sweeping s = {.vn = m->vn, .m = m, .out = out, .o = vn_sweep_options_default()};
+    vn_sweep_result r = vn_sweep_result_default();
+    vn_status status = out && result
+                           ? vn_struct_check(result, "vn_sweep_result", err)
+                           : vn_fail(err, VN_BAD_ARGUMENT, "vn_sweep: out and result are needed");
+    if (!status) status = vn_struct_take(&s.o, sizeof s.o, options, "vn_sweep_options", err);
+    if (!status) {
+        s.outer = m->vn->watch;
+        status = sweep(&s, &r, err);
+        m->vn->watch = s.outer;
+        vn_struct_give(result, &r, sizeof r);
+    }
+    return vn_end(m->vn, status);
+}
